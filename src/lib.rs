@@ -1,0 +1,34 @@
+//! `watchpost`: matches faces against a small, authorised, signed, expiring watch list on the camera itself and publishes
+//! only candidates over MQTT.
+//!
+//! # Data flow: one way
+//!
+//! ```text
+//! source -> Frame -> detector -> tracker -> quality gate -> embedder -> search -> decision -> candidate
+//!                                                                         |                     |
+//!                                                                     watch list          outbox -> MQTT
+//! ```
+//!
+//! # Map
+//!
+//! | module | one job | knows |
+//! |---|---|---|
+//! | [`geometry`], [`frame`], [`template`], [`clock`] | the vocabulary: points, pixels, embeddings, time | nothing else |
+//! | [`source`] | where frames come from: V4L2, a pipe, photographs | the vocabulary |
+//! | [`vision`] | from a frame to the best views of the faces in it | the vocabulary |
+//! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary |
+//! | [`decision`] | whether views of one track are a candidate | `vision` and `watchlist` types |
+//! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
+//! | [`daemon`] | threads, bounded hand-overs, start and stop | everything above |
+//! | [`demo`] | a bundled scene and a broker for a machine without either | `source`, `delivery` |
+//! | [`config`], [`cli`] | the file and the command line | everything |
+
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod frame;
+pub mod geometry;
+pub mod source;
+pub mod template;
+pub mod vision;
+pub mod watchlist;
