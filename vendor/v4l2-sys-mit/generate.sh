@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 gen() { # arch target include-dir...
     arch=$1 target=$2; shift 2
     bindgen wrapper.h -o "src/$arch.rs" --rust-target 1.77 --no-doc-comments --use-core \
-        --allowlist-type '(v4l2|v4l)_.*' --allowlist-var '(V4L2|VIDEO|VFL)_.*' \
+        --allowlist-type '(v4l2|v4l)_.*|time_t|suseconds_t|timeval|timespec' --allowlist-var '(V4L2|VIDEO|VFL)_.*' \
         -- --target="$target" "$@"
 }
 gen x86_64 x86_64-unknown-linux-gnu

@@ -1007,6 +1007,7 @@ pub const V4L2_CAP_ASYNCIO: u32 = 33554432;
 pub type __time_t = ::core::ffi::c_long;
 pub type __suseconds_t = ::core::ffi::c_long;
 pub type __syscall_slong_t = ::core::ffi::c_long;
+pub type time_t = __time_t;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct timeval {
@@ -1020,6 +1021,7 @@ const _: () = {
     ["Offset of field: timeval::tv_sec"][::core::mem::offset_of!(timeval, tv_sec) - 0usize];
     ["Offset of field: timeval::tv_usec"][::core::mem::offset_of!(timeval, tv_usec) - 8usize];
 };
+pub type suseconds_t = __suseconds_t;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct timespec {
@@ -1056,21 +1058,15 @@ const _: () = {
     ["Size of v4l2_edid"][::core::mem::size_of::<v4l2_edid>() - 40usize];
     ["Alignment of v4l2_edid"][::core::mem::align_of::<v4l2_edid>() - 8usize];
     ["Offset of field: v4l2_edid::pad"][::core::mem::offset_of!(v4l2_edid, pad) - 0usize];
-    ["Offset of field: v4l2_edid::start_block"]
-        [::core::mem::offset_of!(v4l2_edid, start_block) - 4usize];
+    ["Offset of field: v4l2_edid::start_block"][::core::mem::offset_of!(v4l2_edid, start_block) - 4usize];
     ["Offset of field: v4l2_edid::blocks"][::core::mem::offset_of!(v4l2_edid, blocks) - 8usize];
-    ["Offset of field: v4l2_edid::reserved"]
-        [::core::mem::offset_of!(v4l2_edid, reserved) - 12usize];
+    ["Offset of field: v4l2_edid::reserved"][::core::mem::offset_of!(v4l2_edid, reserved) - 12usize];
     ["Offset of field: v4l2_edid::edid"][::core::mem::offset_of!(v4l2_edid, edid) - 32usize];
 };
-pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_DISABLED:
-    v4l2_power_line_frequency = 0;
-pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_50HZ: v4l2_power_line_frequency =
-    1;
-pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_60HZ: v4l2_power_line_frequency =
-    2;
-pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_AUTO: v4l2_power_line_frequency =
-    3;
+pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_DISABLED: v4l2_power_line_frequency = 0;
+pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_50HZ: v4l2_power_line_frequency = 1;
+pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_60HZ: v4l2_power_line_frequency = 2;
+pub const v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_AUTO: v4l2_power_line_frequency = 3;
 pub type v4l2_power_line_frequency = ::core::ffi::c_uint;
 pub const v4l2_colorfx_V4L2_COLORFX_NONE: v4l2_colorfx = 0;
 pub const v4l2_colorfx_V4L2_COLORFX_BW: v4l2_colorfx = 1;
@@ -1100,12 +1096,9 @@ pub type v4l2_mpeg_stream_type = ::core::ffi::c_uint;
 pub const v4l2_mpeg_stream_vbi_fmt_V4L2_MPEG_STREAM_VBI_FMT_NONE: v4l2_mpeg_stream_vbi_fmt = 0;
 pub const v4l2_mpeg_stream_vbi_fmt_V4L2_MPEG_STREAM_VBI_FMT_IVTV: v4l2_mpeg_stream_vbi_fmt = 1;
 pub type v4l2_mpeg_stream_vbi_fmt = ::core::ffi::c_uint;
-pub const v4l2_mpeg_audio_sampling_freq_V4L2_MPEG_AUDIO_SAMPLING_FREQ_44100:
-    v4l2_mpeg_audio_sampling_freq = 0;
-pub const v4l2_mpeg_audio_sampling_freq_V4L2_MPEG_AUDIO_SAMPLING_FREQ_48000:
-    v4l2_mpeg_audio_sampling_freq = 1;
-pub const v4l2_mpeg_audio_sampling_freq_V4L2_MPEG_AUDIO_SAMPLING_FREQ_32000:
-    v4l2_mpeg_audio_sampling_freq = 2;
+pub const v4l2_mpeg_audio_sampling_freq_V4L2_MPEG_AUDIO_SAMPLING_FREQ_44100: v4l2_mpeg_audio_sampling_freq = 0;
+pub const v4l2_mpeg_audio_sampling_freq_V4L2_MPEG_AUDIO_SAMPLING_FREQ_48000: v4l2_mpeg_audio_sampling_freq = 1;
+pub const v4l2_mpeg_audio_sampling_freq_V4L2_MPEG_AUDIO_SAMPLING_FREQ_32000: v4l2_mpeg_audio_sampling_freq = 2;
 pub type v4l2_mpeg_audio_sampling_freq = ::core::ffi::c_uint;
 pub const v4l2_mpeg_audio_encoding_V4L2_MPEG_AUDIO_ENCODING_LAYER_1: v4l2_mpeg_audio_encoding = 0;
 pub const v4l2_mpeg_audio_encoding_V4L2_MPEG_AUDIO_ENCODING_LAYER_2: v4l2_mpeg_audio_encoding = 1;
@@ -1116,28 +1109,17 @@ pub type v4l2_mpeg_audio_encoding = ::core::ffi::c_uint;
 pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_32K: v4l2_mpeg_audio_l1_bitrate = 0;
 pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_64K: v4l2_mpeg_audio_l1_bitrate = 1;
 pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_96K: v4l2_mpeg_audio_l1_bitrate = 2;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_128K: v4l2_mpeg_audio_l1_bitrate =
-    3;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_160K: v4l2_mpeg_audio_l1_bitrate =
-    4;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_192K: v4l2_mpeg_audio_l1_bitrate =
-    5;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_224K: v4l2_mpeg_audio_l1_bitrate =
-    6;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_256K: v4l2_mpeg_audio_l1_bitrate =
-    7;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_288K: v4l2_mpeg_audio_l1_bitrate =
-    8;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_320K: v4l2_mpeg_audio_l1_bitrate =
-    9;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_352K: v4l2_mpeg_audio_l1_bitrate =
-    10;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_384K: v4l2_mpeg_audio_l1_bitrate =
-    11;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_416K: v4l2_mpeg_audio_l1_bitrate =
-    12;
-pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_448K: v4l2_mpeg_audio_l1_bitrate =
-    13;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_128K: v4l2_mpeg_audio_l1_bitrate = 3;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_160K: v4l2_mpeg_audio_l1_bitrate = 4;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_192K: v4l2_mpeg_audio_l1_bitrate = 5;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_224K: v4l2_mpeg_audio_l1_bitrate = 6;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_256K: v4l2_mpeg_audio_l1_bitrate = 7;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_288K: v4l2_mpeg_audio_l1_bitrate = 8;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_320K: v4l2_mpeg_audio_l1_bitrate = 9;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_352K: v4l2_mpeg_audio_l1_bitrate = 10;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_384K: v4l2_mpeg_audio_l1_bitrate = 11;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_416K: v4l2_mpeg_audio_l1_bitrate = 12;
+pub const v4l2_mpeg_audio_l1_bitrate_V4L2_MPEG_AUDIO_L1_BITRATE_448K: v4l2_mpeg_audio_l1_bitrate = 13;
 pub type v4l2_mpeg_audio_l1_bitrate = ::core::ffi::c_uint;
 pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_32K: v4l2_mpeg_audio_l2_bitrate = 0;
 pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_48K: v4l2_mpeg_audio_l2_bitrate = 1;
@@ -1145,22 +1127,14 @@ pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_56K: v4l2_mpeg_a
 pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_64K: v4l2_mpeg_audio_l2_bitrate = 3;
 pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_80K: v4l2_mpeg_audio_l2_bitrate = 4;
 pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_96K: v4l2_mpeg_audio_l2_bitrate = 5;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_112K: v4l2_mpeg_audio_l2_bitrate =
-    6;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_128K: v4l2_mpeg_audio_l2_bitrate =
-    7;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_160K: v4l2_mpeg_audio_l2_bitrate =
-    8;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_192K: v4l2_mpeg_audio_l2_bitrate =
-    9;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_224K: v4l2_mpeg_audio_l2_bitrate =
-    10;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_256K: v4l2_mpeg_audio_l2_bitrate =
-    11;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_320K: v4l2_mpeg_audio_l2_bitrate =
-    12;
-pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_384K: v4l2_mpeg_audio_l2_bitrate =
-    13;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_112K: v4l2_mpeg_audio_l2_bitrate = 6;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_128K: v4l2_mpeg_audio_l2_bitrate = 7;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_160K: v4l2_mpeg_audio_l2_bitrate = 8;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_192K: v4l2_mpeg_audio_l2_bitrate = 9;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_224K: v4l2_mpeg_audio_l2_bitrate = 10;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_256K: v4l2_mpeg_audio_l2_bitrate = 11;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_320K: v4l2_mpeg_audio_l2_bitrate = 12;
+pub const v4l2_mpeg_audio_l2_bitrate_V4L2_MPEG_AUDIO_L2_BITRATE_384K: v4l2_mpeg_audio_l2_bitrate = 13;
 pub type v4l2_mpeg_audio_l2_bitrate = ::core::ffi::c_uint;
 pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_32K: v4l2_mpeg_audio_l3_bitrate = 0;
 pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_40K: v4l2_mpeg_audio_l3_bitrate = 1;
@@ -1169,157 +1143,107 @@ pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_56K: v4l2_mpeg_a
 pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_64K: v4l2_mpeg_audio_l3_bitrate = 4;
 pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_80K: v4l2_mpeg_audio_l3_bitrate = 5;
 pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_96K: v4l2_mpeg_audio_l3_bitrate = 6;
-pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_112K: v4l2_mpeg_audio_l3_bitrate =
-    7;
-pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_128K: v4l2_mpeg_audio_l3_bitrate =
-    8;
-pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_160K: v4l2_mpeg_audio_l3_bitrate =
-    9;
-pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_192K: v4l2_mpeg_audio_l3_bitrate =
-    10;
-pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_224K: v4l2_mpeg_audio_l3_bitrate =
-    11;
-pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_256K: v4l2_mpeg_audio_l3_bitrate =
-    12;
-pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_320K: v4l2_mpeg_audio_l3_bitrate =
-    13;
+pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_112K: v4l2_mpeg_audio_l3_bitrate = 7;
+pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_128K: v4l2_mpeg_audio_l3_bitrate = 8;
+pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_160K: v4l2_mpeg_audio_l3_bitrate = 9;
+pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_192K: v4l2_mpeg_audio_l3_bitrate = 10;
+pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_224K: v4l2_mpeg_audio_l3_bitrate = 11;
+pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_256K: v4l2_mpeg_audio_l3_bitrate = 12;
+pub const v4l2_mpeg_audio_l3_bitrate_V4L2_MPEG_AUDIO_L3_BITRATE_320K: v4l2_mpeg_audio_l3_bitrate = 13;
 pub type v4l2_mpeg_audio_l3_bitrate = ::core::ffi::c_uint;
 pub const v4l2_mpeg_audio_mode_V4L2_MPEG_AUDIO_MODE_STEREO: v4l2_mpeg_audio_mode = 0;
 pub const v4l2_mpeg_audio_mode_V4L2_MPEG_AUDIO_MODE_JOINT_STEREO: v4l2_mpeg_audio_mode = 1;
 pub const v4l2_mpeg_audio_mode_V4L2_MPEG_AUDIO_MODE_DUAL: v4l2_mpeg_audio_mode = 2;
 pub const v4l2_mpeg_audio_mode_V4L2_MPEG_AUDIO_MODE_MONO: v4l2_mpeg_audio_mode = 3;
 pub type v4l2_mpeg_audio_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_4:
-    v4l2_mpeg_audio_mode_extension = 0;
-pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_8:
-    v4l2_mpeg_audio_mode_extension = 1;
-pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_12:
-    v4l2_mpeg_audio_mode_extension = 2;
-pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_16:
-    v4l2_mpeg_audio_mode_extension = 3;
+pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_4: v4l2_mpeg_audio_mode_extension = 0;
+pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_8: v4l2_mpeg_audio_mode_extension = 1;
+pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_12: v4l2_mpeg_audio_mode_extension = 2;
+pub const v4l2_mpeg_audio_mode_extension_V4L2_MPEG_AUDIO_MODE_EXTENSION_BOUND_16: v4l2_mpeg_audio_mode_extension = 3;
 pub type v4l2_mpeg_audio_mode_extension = ::core::ffi::c_uint;
 pub const v4l2_mpeg_audio_emphasis_V4L2_MPEG_AUDIO_EMPHASIS_NONE: v4l2_mpeg_audio_emphasis = 0;
-pub const v4l2_mpeg_audio_emphasis_V4L2_MPEG_AUDIO_EMPHASIS_50_DIV_15_uS: v4l2_mpeg_audio_emphasis =
-    1;
+pub const v4l2_mpeg_audio_emphasis_V4L2_MPEG_AUDIO_EMPHASIS_50_DIV_15_uS: v4l2_mpeg_audio_emphasis = 1;
 pub const v4l2_mpeg_audio_emphasis_V4L2_MPEG_AUDIO_EMPHASIS_CCITT_J17: v4l2_mpeg_audio_emphasis = 2;
 pub type v4l2_mpeg_audio_emphasis = ::core::ffi::c_uint;
 pub const v4l2_mpeg_audio_crc_V4L2_MPEG_AUDIO_CRC_NONE: v4l2_mpeg_audio_crc = 0;
 pub const v4l2_mpeg_audio_crc_V4L2_MPEG_AUDIO_CRC_CRC16: v4l2_mpeg_audio_crc = 1;
 pub type v4l2_mpeg_audio_crc = ::core::ffi::c_uint;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_32K: v4l2_mpeg_audio_ac3_bitrate =
-    0;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_40K: v4l2_mpeg_audio_ac3_bitrate =
-    1;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_48K: v4l2_mpeg_audio_ac3_bitrate =
-    2;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_56K: v4l2_mpeg_audio_ac3_bitrate =
-    3;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_64K: v4l2_mpeg_audio_ac3_bitrate =
-    4;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_80K: v4l2_mpeg_audio_ac3_bitrate =
-    5;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_96K: v4l2_mpeg_audio_ac3_bitrate =
-    6;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_112K:
-    v4l2_mpeg_audio_ac3_bitrate = 7;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_128K:
-    v4l2_mpeg_audio_ac3_bitrate = 8;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_160K:
-    v4l2_mpeg_audio_ac3_bitrate = 9;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_192K:
-    v4l2_mpeg_audio_ac3_bitrate = 10;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_224K:
-    v4l2_mpeg_audio_ac3_bitrate = 11;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_256K:
-    v4l2_mpeg_audio_ac3_bitrate = 12;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_320K:
-    v4l2_mpeg_audio_ac3_bitrate = 13;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_384K:
-    v4l2_mpeg_audio_ac3_bitrate = 14;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_448K:
-    v4l2_mpeg_audio_ac3_bitrate = 15;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_512K:
-    v4l2_mpeg_audio_ac3_bitrate = 16;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_576K:
-    v4l2_mpeg_audio_ac3_bitrate = 17;
-pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_640K:
-    v4l2_mpeg_audio_ac3_bitrate = 18;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_32K: v4l2_mpeg_audio_ac3_bitrate = 0;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_40K: v4l2_mpeg_audio_ac3_bitrate = 1;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_48K: v4l2_mpeg_audio_ac3_bitrate = 2;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_56K: v4l2_mpeg_audio_ac3_bitrate = 3;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_64K: v4l2_mpeg_audio_ac3_bitrate = 4;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_80K: v4l2_mpeg_audio_ac3_bitrate = 5;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_96K: v4l2_mpeg_audio_ac3_bitrate = 6;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_112K: v4l2_mpeg_audio_ac3_bitrate = 7;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_128K: v4l2_mpeg_audio_ac3_bitrate = 8;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_160K: v4l2_mpeg_audio_ac3_bitrate = 9;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_192K: v4l2_mpeg_audio_ac3_bitrate = 10;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_224K: v4l2_mpeg_audio_ac3_bitrate = 11;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_256K: v4l2_mpeg_audio_ac3_bitrate = 12;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_320K: v4l2_mpeg_audio_ac3_bitrate = 13;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_384K: v4l2_mpeg_audio_ac3_bitrate = 14;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_448K: v4l2_mpeg_audio_ac3_bitrate = 15;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_512K: v4l2_mpeg_audio_ac3_bitrate = 16;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_576K: v4l2_mpeg_audio_ac3_bitrate = 17;
+pub const v4l2_mpeg_audio_ac3_bitrate_V4L2_MPEG_AUDIO_AC3_BITRATE_640K: v4l2_mpeg_audio_ac3_bitrate = 18;
 pub type v4l2_mpeg_audio_ac3_bitrate = ::core::ffi::c_uint;
-pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_AUTO:
-    v4l2_mpeg_audio_dec_playback = 0;
-pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_STEREO:
-    v4l2_mpeg_audio_dec_playback = 1;
-pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_LEFT:
-    v4l2_mpeg_audio_dec_playback = 2;
-pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_RIGHT:
-    v4l2_mpeg_audio_dec_playback = 3;
-pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_MONO:
-    v4l2_mpeg_audio_dec_playback = 4;
-pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_SWAPPED_STEREO:
-    v4l2_mpeg_audio_dec_playback = 5;
+pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_AUTO: v4l2_mpeg_audio_dec_playback = 0;
+pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_STEREO: v4l2_mpeg_audio_dec_playback = 1;
+pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_LEFT: v4l2_mpeg_audio_dec_playback = 2;
+pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_RIGHT: v4l2_mpeg_audio_dec_playback = 3;
+pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_MONO: v4l2_mpeg_audio_dec_playback = 4;
+pub const v4l2_mpeg_audio_dec_playback_V4L2_MPEG_AUDIO_DEC_PLAYBACK_SWAPPED_STEREO: v4l2_mpeg_audio_dec_playback = 5;
 pub type v4l2_mpeg_audio_dec_playback = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_encoding_V4L2_MPEG_VIDEO_ENCODING_MPEG_1: v4l2_mpeg_video_encoding = 0;
 pub const v4l2_mpeg_video_encoding_V4L2_MPEG_VIDEO_ENCODING_MPEG_2: v4l2_mpeg_video_encoding = 1;
-pub const v4l2_mpeg_video_encoding_V4L2_MPEG_VIDEO_ENCODING_MPEG_4_AVC: v4l2_mpeg_video_encoding =
-    2;
+pub const v4l2_mpeg_video_encoding_V4L2_MPEG_VIDEO_ENCODING_MPEG_4_AVC: v4l2_mpeg_video_encoding = 2;
 pub type v4l2_mpeg_video_encoding = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_aspect_V4L2_MPEG_VIDEO_ASPECT_1x1: v4l2_mpeg_video_aspect = 0;
 pub const v4l2_mpeg_video_aspect_V4L2_MPEG_VIDEO_ASPECT_4x3: v4l2_mpeg_video_aspect = 1;
 pub const v4l2_mpeg_video_aspect_V4L2_MPEG_VIDEO_ASPECT_16x9: v4l2_mpeg_video_aspect = 2;
 pub const v4l2_mpeg_video_aspect_V4L2_MPEG_VIDEO_ASPECT_221x100: v4l2_mpeg_video_aspect = 3;
 pub type v4l2_mpeg_video_aspect = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_bitrate_mode_V4L2_MPEG_VIDEO_BITRATE_MODE_VBR:
-    v4l2_mpeg_video_bitrate_mode = 0;
-pub const v4l2_mpeg_video_bitrate_mode_V4L2_MPEG_VIDEO_BITRATE_MODE_CBR:
-    v4l2_mpeg_video_bitrate_mode = 1;
-pub const v4l2_mpeg_video_bitrate_mode_V4L2_MPEG_VIDEO_BITRATE_MODE_CQ:
-    v4l2_mpeg_video_bitrate_mode = 2;
+pub const v4l2_mpeg_video_bitrate_mode_V4L2_MPEG_VIDEO_BITRATE_MODE_VBR: v4l2_mpeg_video_bitrate_mode = 0;
+pub const v4l2_mpeg_video_bitrate_mode_V4L2_MPEG_VIDEO_BITRATE_MODE_CBR: v4l2_mpeg_video_bitrate_mode = 1;
+pub const v4l2_mpeg_video_bitrate_mode_V4L2_MPEG_VIDEO_BITRATE_MODE_CQ: v4l2_mpeg_video_bitrate_mode = 2;
 pub type v4l2_mpeg_video_bitrate_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_header_mode_V4L2_MPEG_VIDEO_HEADER_MODE_SEPARATE:
-    v4l2_mpeg_video_header_mode = 0;
-pub const v4l2_mpeg_video_header_mode_V4L2_MPEG_VIDEO_HEADER_MODE_JOINED_WITH_1ST_FRAME:
-    v4l2_mpeg_video_header_mode = 1;
+pub const v4l2_mpeg_video_header_mode_V4L2_MPEG_VIDEO_HEADER_MODE_SEPARATE: v4l2_mpeg_video_header_mode = 0;
+pub const v4l2_mpeg_video_header_mode_V4L2_MPEG_VIDEO_HEADER_MODE_JOINED_WITH_1ST_FRAME: v4l2_mpeg_video_header_mode =
+    1;
 pub type v4l2_mpeg_video_header_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SLICE_MODE_SINGLE:
-    v4l2_mpeg_video_multi_slice_mode = 0;
-pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SLICE_MODE_MAX_MB:
-    v4l2_mpeg_video_multi_slice_mode = 1;
+pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SLICE_MODE_SINGLE: v4l2_mpeg_video_multi_slice_mode =
+    0;
+pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SLICE_MODE_MAX_MB: v4l2_mpeg_video_multi_slice_mode =
+    1;
 pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SLICE_MODE_MAX_BYTES:
     v4l2_mpeg_video_multi_slice_mode = 2;
-pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SICE_MODE_MAX_MB:
-    v4l2_mpeg_video_multi_slice_mode = 1;
-pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SICE_MODE_MAX_BYTES:
-    v4l2_mpeg_video_multi_slice_mode = 2;
+pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SICE_MODE_MAX_MB: v4l2_mpeg_video_multi_slice_mode = 1;
+pub const v4l2_mpeg_video_multi_slice_mode_V4L2_MPEG_VIDEO_MULTI_SICE_MODE_MAX_BYTES: v4l2_mpeg_video_multi_slice_mode =
+    2;
 pub type v4l2_mpeg_video_multi_slice_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_intra_refresh_period_type_V4L2_CID_MPEG_VIDEO_INTRA_REFRESH_PERIOD_TYPE_RANDOM : v4l2_mpeg_video_intra_refresh_period_type = 0 ;
-pub const v4l2_mpeg_video_intra_refresh_period_type_V4L2_CID_MPEG_VIDEO_INTRA_REFRESH_PERIOD_TYPE_CYCLIC : v4l2_mpeg_video_intra_refresh_period_type = 1 ;
+pub const v4l2_mpeg_video_intra_refresh_period_type_V4L2_CID_MPEG_VIDEO_INTRA_REFRESH_PERIOD_TYPE_RANDOM:
+    v4l2_mpeg_video_intra_refresh_period_type = 0;
+pub const v4l2_mpeg_video_intra_refresh_period_type_V4L2_CID_MPEG_VIDEO_INTRA_REFRESH_PERIOD_TYPE_CYCLIC:
+    v4l2_mpeg_video_intra_refresh_period_type = 1;
 pub type v4l2_mpeg_video_intra_refresh_period_type = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_LOW: v4l2_mpeg_video_mpeg2_level =
-    0;
-pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_MAIN:
-    v4l2_mpeg_video_mpeg2_level = 1;
-pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_HIGH_1440:
-    v4l2_mpeg_video_mpeg2_level = 2;
-pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_HIGH:
-    v4l2_mpeg_video_mpeg2_level = 3;
+pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_LOW: v4l2_mpeg_video_mpeg2_level = 0;
+pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_MAIN: v4l2_mpeg_video_mpeg2_level = 1;
+pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_HIGH_1440: v4l2_mpeg_video_mpeg2_level = 2;
+pub const v4l2_mpeg_video_mpeg2_level_V4L2_MPEG_VIDEO_MPEG2_LEVEL_HIGH: v4l2_mpeg_video_mpeg2_level = 3;
 pub type v4l2_mpeg_video_mpeg2_level = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_SIMPLE:
-    v4l2_mpeg_video_mpeg2_profile = 0;
-pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_MAIN:
-    v4l2_mpeg_video_mpeg2_profile = 1;
-pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_SNR_SCALABLE:
-    v4l2_mpeg_video_mpeg2_profile = 2;
+pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_SIMPLE: v4l2_mpeg_video_mpeg2_profile = 0;
+pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_MAIN: v4l2_mpeg_video_mpeg2_profile = 1;
+pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_SNR_SCALABLE: v4l2_mpeg_video_mpeg2_profile = 2;
 pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_SPATIALLY_SCALABLE:
     v4l2_mpeg_video_mpeg2_profile = 3;
-pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_HIGH:
-    v4l2_mpeg_video_mpeg2_profile = 4;
-pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_MULTIVIEW:
-    v4l2_mpeg_video_mpeg2_profile = 5;
+pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_HIGH: v4l2_mpeg_video_mpeg2_profile = 4;
+pub const v4l2_mpeg_video_mpeg2_profile_V4L2_MPEG_VIDEO_MPEG2_PROFILE_MULTIVIEW: v4l2_mpeg_video_mpeg2_profile = 5;
 pub type v4l2_mpeg_video_mpeg2_profile = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_h264_entropy_mode_V4L2_MPEG_VIDEO_H264_ENTROPY_MODE_CAVLC:
-    v4l2_mpeg_video_h264_entropy_mode = 0;
-pub const v4l2_mpeg_video_h264_entropy_mode_V4L2_MPEG_VIDEO_H264_ENTROPY_MODE_CABAC:
-    v4l2_mpeg_video_h264_entropy_mode = 1;
+pub const v4l2_mpeg_video_h264_entropy_mode_V4L2_MPEG_VIDEO_H264_ENTROPY_MODE_CAVLC: v4l2_mpeg_video_h264_entropy_mode =
+    0;
+pub const v4l2_mpeg_video_h264_entropy_mode_V4L2_MPEG_VIDEO_H264_ENTROPY_MODE_CABAC: v4l2_mpeg_video_h264_entropy_mode =
+    1;
 pub type v4l2_mpeg_video_h264_entropy_mode = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_1_0: v4l2_mpeg_video_h264_level = 0;
 pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_1B: v4l2_mpeg_video_h264_level = 1;
@@ -1331,119 +1255,91 @@ pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_2_1: v4l2_mpeg_v
 pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_2_2: v4l2_mpeg_video_h264_level = 7;
 pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_3_0: v4l2_mpeg_video_h264_level = 8;
 pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_3_1: v4l2_mpeg_video_h264_level = 9;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_3_2: v4l2_mpeg_video_h264_level =
-    10;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_4_0: v4l2_mpeg_video_h264_level =
-    11;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_4_1: v4l2_mpeg_video_h264_level =
-    12;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_4_2: v4l2_mpeg_video_h264_level =
-    13;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_5_0: v4l2_mpeg_video_h264_level =
-    14;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_5_1: v4l2_mpeg_video_h264_level =
-    15;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_5_2: v4l2_mpeg_video_h264_level =
-    16;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_6_0: v4l2_mpeg_video_h264_level =
-    17;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_6_1: v4l2_mpeg_video_h264_level =
-    18;
-pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_6_2: v4l2_mpeg_video_h264_level =
-    19;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_3_2: v4l2_mpeg_video_h264_level = 10;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_4_0: v4l2_mpeg_video_h264_level = 11;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_4_1: v4l2_mpeg_video_h264_level = 12;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_4_2: v4l2_mpeg_video_h264_level = 13;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_5_0: v4l2_mpeg_video_h264_level = 14;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_5_1: v4l2_mpeg_video_h264_level = 15;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_5_2: v4l2_mpeg_video_h264_level = 16;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_6_0: v4l2_mpeg_video_h264_level = 17;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_6_1: v4l2_mpeg_video_h264_level = 18;
+pub const v4l2_mpeg_video_h264_level_V4L2_MPEG_VIDEO_H264_LEVEL_6_2: v4l2_mpeg_video_h264_level = 19;
 pub type v4l2_mpeg_video_h264_level = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_h264_loop_filter_mode_V4L2_MPEG_VIDEO_H264_LOOP_FILTER_MODE_ENABLED:
     v4l2_mpeg_video_h264_loop_filter_mode = 0;
 pub const v4l2_mpeg_video_h264_loop_filter_mode_V4L2_MPEG_VIDEO_H264_LOOP_FILTER_MODE_DISABLED:
     v4l2_mpeg_video_h264_loop_filter_mode = 1;
-pub const v4l2_mpeg_video_h264_loop_filter_mode_V4L2_MPEG_VIDEO_H264_LOOP_FILTER_MODE_DISABLED_AT_SLICE_BOUNDARY : v4l2_mpeg_video_h264_loop_filter_mode = 2 ;
+pub const v4l2_mpeg_video_h264_loop_filter_mode_V4L2_MPEG_VIDEO_H264_LOOP_FILTER_MODE_DISABLED_AT_SLICE_BOUNDARY:
+    v4l2_mpeg_video_h264_loop_filter_mode = 2;
 pub type v4l2_mpeg_video_h264_loop_filter_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_BASELINE:
-    v4l2_mpeg_video_h264_profile = 0;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_BASELINE:
-    v4l2_mpeg_video_h264_profile = 1;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_MAIN:
-    v4l2_mpeg_video_h264_profile = 2;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_EXTENDED:
-    v4l2_mpeg_video_h264_profile = 3;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH:
-    v4l2_mpeg_video_h264_profile = 4;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_10:
-    v4l2_mpeg_video_h264_profile = 5;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_422:
-    v4l2_mpeg_video_h264_profile = 6;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_444_PREDICTIVE:
-    v4l2_mpeg_video_h264_profile = 7;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_10_INTRA:
-    v4l2_mpeg_video_h264_profile = 8;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_422_INTRA:
-    v4l2_mpeg_video_h264_profile = 9;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_444_INTRA:
-    v4l2_mpeg_video_h264_profile = 10;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_CAVLC_444_INTRA:
-    v4l2_mpeg_video_h264_profile = 11;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_SCALABLE_BASELINE:
-    v4l2_mpeg_video_h264_profile = 12;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_SCALABLE_HIGH:
-    v4l2_mpeg_video_h264_profile = 13;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_SCALABLE_HIGH_INTRA:
-    v4l2_mpeg_video_h264_profile = 14;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_STEREO_HIGH:
-    v4l2_mpeg_video_h264_profile = 15;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_MULTIVIEW_HIGH:
-    v4l2_mpeg_video_h264_profile = 16;
-pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_HIGH:
-    v4l2_mpeg_video_h264_profile = 17;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_BASELINE: v4l2_mpeg_video_h264_profile = 0;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_BASELINE: v4l2_mpeg_video_h264_profile =
+    1;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_MAIN: v4l2_mpeg_video_h264_profile = 2;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_EXTENDED: v4l2_mpeg_video_h264_profile = 3;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH: v4l2_mpeg_video_h264_profile = 4;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_10: v4l2_mpeg_video_h264_profile = 5;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_422: v4l2_mpeg_video_h264_profile = 6;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_444_PREDICTIVE: v4l2_mpeg_video_h264_profile =
+    7;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_10_INTRA: v4l2_mpeg_video_h264_profile = 8;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_422_INTRA: v4l2_mpeg_video_h264_profile = 9;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_444_INTRA: v4l2_mpeg_video_h264_profile = 10;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_CAVLC_444_INTRA: v4l2_mpeg_video_h264_profile = 11;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_SCALABLE_BASELINE: v4l2_mpeg_video_h264_profile =
+    12;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_SCALABLE_HIGH: v4l2_mpeg_video_h264_profile = 13;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_SCALABLE_HIGH_INTRA: v4l2_mpeg_video_h264_profile =
+    14;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_STEREO_HIGH: v4l2_mpeg_video_h264_profile = 15;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_MULTIVIEW_HIGH: v4l2_mpeg_video_h264_profile = 16;
+pub const v4l2_mpeg_video_h264_profile_V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_HIGH: v4l2_mpeg_video_h264_profile = 17;
 pub type v4l2_mpeg_video_h264_profile = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_UNSPECIFIED:
     v4l2_mpeg_video_h264_vui_sar_idc = 0;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_1x1:
-    v4l2_mpeg_video_h264_vui_sar_idc = 1;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_12x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 2;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_10x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 3;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_16x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 4;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_40x33:
-    v4l2_mpeg_video_h264_vui_sar_idc = 5;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_24x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 6;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_20x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 7;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_32x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 8;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_80x33:
-    v4l2_mpeg_video_h264_vui_sar_idc = 9;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_18x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 10;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_15x11:
-    v4l2_mpeg_video_h264_vui_sar_idc = 11;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_64x33:
-    v4l2_mpeg_video_h264_vui_sar_idc = 12;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_160x99:
-    v4l2_mpeg_video_h264_vui_sar_idc = 13;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_4x3:
-    v4l2_mpeg_video_h264_vui_sar_idc = 14;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_3x2:
-    v4l2_mpeg_video_h264_vui_sar_idc = 15;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_2x1:
-    v4l2_mpeg_video_h264_vui_sar_idc = 16;
-pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_EXTENDED:
-    v4l2_mpeg_video_h264_vui_sar_idc = 17;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_1x1: v4l2_mpeg_video_h264_vui_sar_idc = 1;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_12x11: v4l2_mpeg_video_h264_vui_sar_idc = 2;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_10x11: v4l2_mpeg_video_h264_vui_sar_idc = 3;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_16x11: v4l2_mpeg_video_h264_vui_sar_idc = 4;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_40x33: v4l2_mpeg_video_h264_vui_sar_idc = 5;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_24x11: v4l2_mpeg_video_h264_vui_sar_idc = 6;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_20x11: v4l2_mpeg_video_h264_vui_sar_idc = 7;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_32x11: v4l2_mpeg_video_h264_vui_sar_idc = 8;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_80x33: v4l2_mpeg_video_h264_vui_sar_idc = 9;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_18x11: v4l2_mpeg_video_h264_vui_sar_idc =
+    10;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_15x11: v4l2_mpeg_video_h264_vui_sar_idc =
+    11;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_64x33: v4l2_mpeg_video_h264_vui_sar_idc =
+    12;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_160x99: v4l2_mpeg_video_h264_vui_sar_idc =
+    13;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_4x3: v4l2_mpeg_video_h264_vui_sar_idc = 14;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_3x2: v4l2_mpeg_video_h264_vui_sar_idc = 15;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_2x1: v4l2_mpeg_video_h264_vui_sar_idc = 16;
+pub const v4l2_mpeg_video_h264_vui_sar_idc_V4L2_MPEG_VIDEO_H264_VUI_SAR_IDC_EXTENDED: v4l2_mpeg_video_h264_vui_sar_idc =
+    17;
 pub type v4l2_mpeg_video_h264_vui_sar_idc = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_CHECKERBOARD : v4l2_mpeg_video_h264_sei_fp_arrangement_type = 0 ;
-pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_COLUMN : v4l2_mpeg_video_h264_sei_fp_arrangement_type = 1 ;
-pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_ROW : v4l2_mpeg_video_h264_sei_fp_arrangement_type = 2 ;
-pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_SIDE_BY_SIDE : v4l2_mpeg_video_h264_sei_fp_arrangement_type = 3 ;
-pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_TOP_BOTTOM : v4l2_mpeg_video_h264_sei_fp_arrangement_type = 4 ;
-pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_TEMPORAL : v4l2_mpeg_video_h264_sei_fp_arrangement_type = 5 ;
+pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_CHECKERBOARD:
+    v4l2_mpeg_video_h264_sei_fp_arrangement_type = 0;
+pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_COLUMN:
+    v4l2_mpeg_video_h264_sei_fp_arrangement_type = 1;
+pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_ROW:
+    v4l2_mpeg_video_h264_sei_fp_arrangement_type = 2;
+pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_SIDE_BY_SIDE:
+    v4l2_mpeg_video_h264_sei_fp_arrangement_type = 3;
+pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_TOP_BOTTOM:
+    v4l2_mpeg_video_h264_sei_fp_arrangement_type = 4;
+pub const v4l2_mpeg_video_h264_sei_fp_arrangement_type_V4L2_MPEG_VIDEO_H264_SEI_FP_ARRANGEMENT_TYPE_TEMPORAL:
+    v4l2_mpeg_video_h264_sei_fp_arrangement_type = 5;
 pub type v4l2_mpeg_video_h264_sei_fp_arrangement_type = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_h264_fmo_map_type_V4L2_MPEG_VIDEO_H264_FMO_MAP_TYPE_INTERLEAVED_SLICES:
     v4l2_mpeg_video_h264_fmo_map_type = 0;
 pub const v4l2_mpeg_video_h264_fmo_map_type_V4L2_MPEG_VIDEO_H264_FMO_MAP_TYPE_SCATTERED_SLICES:
     v4l2_mpeg_video_h264_fmo_map_type = 1;
-pub const v4l2_mpeg_video_h264_fmo_map_type_V4L2_MPEG_VIDEO_H264_FMO_MAP_TYPE_FOREGROUND_WITH_LEFT_OVER : v4l2_mpeg_video_h264_fmo_map_type = 2 ;
+pub const v4l2_mpeg_video_h264_fmo_map_type_V4L2_MPEG_VIDEO_H264_FMO_MAP_TYPE_FOREGROUND_WITH_LEFT_OVER:
+    v4l2_mpeg_video_h264_fmo_map_type = 2;
 pub const v4l2_mpeg_video_h264_fmo_map_type_V4L2_MPEG_VIDEO_H264_FMO_MAP_TYPE_BOX_OUT:
     v4l2_mpeg_video_h264_fmo_map_type = 3;
 pub const v4l2_mpeg_video_h264_fmo_map_type_V4L2_MPEG_VIDEO_H264_FMO_MAP_TYPE_RASTER_SCAN:
@@ -1458,34 +1354,26 @@ pub const v4l2_mpeg_video_h264_fmo_change_dir_V4L2_MPEG_VIDEO_H264_FMO_CHANGE_DI
 pub const v4l2_mpeg_video_h264_fmo_change_dir_V4L2_MPEG_VIDEO_H264_FMO_CHANGE_DIR_LEFT:
     v4l2_mpeg_video_h264_fmo_change_dir = 1;
 pub type v4l2_mpeg_video_h264_fmo_change_dir = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_h264_hierarchical_coding_type_V4L2_MPEG_VIDEO_H264_HIERARCHICAL_CODING_B : v4l2_mpeg_video_h264_hierarchical_coding_type = 0 ;
-pub const v4l2_mpeg_video_h264_hierarchical_coding_type_V4L2_MPEG_VIDEO_H264_HIERARCHICAL_CODING_P : v4l2_mpeg_video_h264_hierarchical_coding_type = 1 ;
+pub const v4l2_mpeg_video_h264_hierarchical_coding_type_V4L2_MPEG_VIDEO_H264_HIERARCHICAL_CODING_B:
+    v4l2_mpeg_video_h264_hierarchical_coding_type = 0;
+pub const v4l2_mpeg_video_h264_hierarchical_coding_type_V4L2_MPEG_VIDEO_H264_HIERARCHICAL_CODING_P:
+    v4l2_mpeg_video_h264_hierarchical_coding_type = 1;
 pub type v4l2_mpeg_video_h264_hierarchical_coding_type = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_0: v4l2_mpeg_video_mpeg4_level =
-    0;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_0B: v4l2_mpeg_video_mpeg4_level =
-    1;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_1: v4l2_mpeg_video_mpeg4_level =
-    2;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_2: v4l2_mpeg_video_mpeg4_level =
-    3;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_3: v4l2_mpeg_video_mpeg4_level =
-    4;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_3B: v4l2_mpeg_video_mpeg4_level =
-    5;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_4: v4l2_mpeg_video_mpeg4_level =
-    6;
-pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_5: v4l2_mpeg_video_mpeg4_level =
-    7;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_0: v4l2_mpeg_video_mpeg4_level = 0;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_0B: v4l2_mpeg_video_mpeg4_level = 1;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_1: v4l2_mpeg_video_mpeg4_level = 2;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_2: v4l2_mpeg_video_mpeg4_level = 3;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_3: v4l2_mpeg_video_mpeg4_level = 4;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_3B: v4l2_mpeg_video_mpeg4_level = 5;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_4: v4l2_mpeg_video_mpeg4_level = 6;
+pub const v4l2_mpeg_video_mpeg4_level_V4L2_MPEG_VIDEO_MPEG4_LEVEL_5: v4l2_mpeg_video_mpeg4_level = 7;
 pub type v4l2_mpeg_video_mpeg4_level = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_SIMPLE:
-    v4l2_mpeg_video_mpeg4_profile = 0;
-pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_ADVANCED_SIMPLE:
-    v4l2_mpeg_video_mpeg4_profile = 1;
-pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_CORE:
-    v4l2_mpeg_video_mpeg4_profile = 2;
-pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_SIMPLE_SCALABLE:
-    v4l2_mpeg_video_mpeg4_profile = 3;
+pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_SIMPLE: v4l2_mpeg_video_mpeg4_profile = 0;
+pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_ADVANCED_SIMPLE: v4l2_mpeg_video_mpeg4_profile =
+    1;
+pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_CORE: v4l2_mpeg_video_mpeg4_profile = 2;
+pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_SIMPLE_SCALABLE: v4l2_mpeg_video_mpeg4_profile =
+    3;
 pub const v4l2_mpeg_video_mpeg4_profile_V4L2_MPEG_VIDEO_MPEG4_PROFILE_ADVANCED_CODING_EFFICIENCY:
     v4l2_mpeg_video_mpeg4_profile = 4;
 pub type v4l2_mpeg_video_mpeg4_profile = ::core::ffi::c_uint;
@@ -1498,28 +1386,18 @@ pub const v4l2_vp8_num_ref_frames_V4L2_CID_MPEG_VIDEO_VPX_1_REF_FRAME: v4l2_vp8_
 pub const v4l2_vp8_num_ref_frames_V4L2_CID_MPEG_VIDEO_VPX_2_REF_FRAME: v4l2_vp8_num_ref_frames = 1;
 pub const v4l2_vp8_num_ref_frames_V4L2_CID_MPEG_VIDEO_VPX_3_REF_FRAME: v4l2_vp8_num_ref_frames = 2;
 pub type v4l2_vp8_num_ref_frames = ::core::ffi::c_uint;
-pub const v4l2_vp8_golden_frame_sel_V4L2_CID_MPEG_VIDEO_VPX_GOLDEN_FRAME_USE_PREV:
-    v4l2_vp8_golden_frame_sel = 0;
-pub const v4l2_vp8_golden_frame_sel_V4L2_CID_MPEG_VIDEO_VPX_GOLDEN_FRAME_USE_REF_PERIOD:
-    v4l2_vp8_golden_frame_sel = 1;
+pub const v4l2_vp8_golden_frame_sel_V4L2_CID_MPEG_VIDEO_VPX_GOLDEN_FRAME_USE_PREV: v4l2_vp8_golden_frame_sel = 0;
+pub const v4l2_vp8_golden_frame_sel_V4L2_CID_MPEG_VIDEO_VPX_GOLDEN_FRAME_USE_REF_PERIOD: v4l2_vp8_golden_frame_sel = 1;
 pub type v4l2_vp8_golden_frame_sel = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_0: v4l2_mpeg_video_vp8_profile =
-    0;
-pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_1: v4l2_mpeg_video_vp8_profile =
-    1;
-pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_2: v4l2_mpeg_video_vp8_profile =
-    2;
-pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_3: v4l2_mpeg_video_vp8_profile =
-    3;
+pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_0: v4l2_mpeg_video_vp8_profile = 0;
+pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_1: v4l2_mpeg_video_vp8_profile = 1;
+pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_2: v4l2_mpeg_video_vp8_profile = 2;
+pub const v4l2_mpeg_video_vp8_profile_V4L2_MPEG_VIDEO_VP8_PROFILE_3: v4l2_mpeg_video_vp8_profile = 3;
 pub type v4l2_mpeg_video_vp8_profile = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_0: v4l2_mpeg_video_vp9_profile =
-    0;
-pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_1: v4l2_mpeg_video_vp9_profile =
-    1;
-pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_2: v4l2_mpeg_video_vp9_profile =
-    2;
-pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_3: v4l2_mpeg_video_vp9_profile =
-    3;
+pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_0: v4l2_mpeg_video_vp9_profile = 0;
+pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_1: v4l2_mpeg_video_vp9_profile = 1;
+pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_2: v4l2_mpeg_video_vp9_profile = 2;
+pub const v4l2_mpeg_video_vp9_profile_V4L2_MPEG_VIDEO_VP9_PROFILE_3: v4l2_mpeg_video_vp9_profile = 3;
 pub type v4l2_mpeg_video_vp9_profile = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_vp9_level_V4L2_MPEG_VIDEO_VP9_LEVEL_1_0: v4l2_mpeg_video_vp9_level = 0;
 pub const v4l2_mpeg_video_vp9_level_V4L2_MPEG_VIDEO_VP9_LEVEL_1_1: v4l2_mpeg_video_vp9_level = 1;
@@ -1541,12 +1419,10 @@ pub const v4l2_mpeg_video_hevc_hier_coding_type_V4L2_MPEG_VIDEO_HEVC_HIERARCHICA
 pub const v4l2_mpeg_video_hevc_hier_coding_type_V4L2_MPEG_VIDEO_HEVC_HIERARCHICAL_CODING_P:
     v4l2_mpeg_video_hevc_hier_coding_type = 1;
 pub type v4l2_mpeg_video_hevc_hier_coding_type = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_hevc_profile_V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN:
-    v4l2_mpeg_video_hevc_profile = 0;
-pub const v4l2_mpeg_video_hevc_profile_V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN_STILL_PICTURE:
-    v4l2_mpeg_video_hevc_profile = 1;
-pub const v4l2_mpeg_video_hevc_profile_V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN_10:
-    v4l2_mpeg_video_hevc_profile = 2;
+pub const v4l2_mpeg_video_hevc_profile_V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN: v4l2_mpeg_video_hevc_profile = 0;
+pub const v4l2_mpeg_video_hevc_profile_V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN_STILL_PICTURE: v4l2_mpeg_video_hevc_profile =
+    1;
+pub const v4l2_mpeg_video_hevc_profile_V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN_10: v4l2_mpeg_video_hevc_profile = 2;
 pub type v4l2_mpeg_video_hevc_profile = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_1: v4l2_mpeg_video_hevc_level = 0;
 pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_2: v4l2_mpeg_video_hevc_level = 1;
@@ -1559,17 +1435,18 @@ pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_5: v4l2_mpeg_vid
 pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_5_1: v4l2_mpeg_video_hevc_level = 8;
 pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_5_2: v4l2_mpeg_video_hevc_level = 9;
 pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_6: v4l2_mpeg_video_hevc_level = 10;
-pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_6_1: v4l2_mpeg_video_hevc_level =
-    11;
-pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_6_2: v4l2_mpeg_video_hevc_level =
-    12;
+pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_6_1: v4l2_mpeg_video_hevc_level = 11;
+pub const v4l2_mpeg_video_hevc_level_V4L2_MPEG_VIDEO_HEVC_LEVEL_6_2: v4l2_mpeg_video_hevc_level = 12;
 pub type v4l2_mpeg_video_hevc_level = ::core::ffi::c_uint;
 pub const v4l2_mpeg_video_hevc_tier_V4L2_MPEG_VIDEO_HEVC_TIER_MAIN: v4l2_mpeg_video_hevc_tier = 0;
 pub const v4l2_mpeg_video_hevc_tier_V4L2_MPEG_VIDEO_HEVC_TIER_HIGH: v4l2_mpeg_video_hevc_tier = 1;
 pub type v4l2_mpeg_video_hevc_tier = ::core::ffi::c_uint;
-pub const v4l2_cid_mpeg_video_hevc_loop_filter_mode_V4L2_MPEG_VIDEO_HEVC_LOOP_FILTER_MODE_DISABLED : v4l2_cid_mpeg_video_hevc_loop_filter_mode = 0 ;
-pub const v4l2_cid_mpeg_video_hevc_loop_filter_mode_V4L2_MPEG_VIDEO_HEVC_LOOP_FILTER_MODE_ENABLED : v4l2_cid_mpeg_video_hevc_loop_filter_mode = 1 ;
-pub const v4l2_cid_mpeg_video_hevc_loop_filter_mode_V4L2_MPEG_VIDEO_HEVC_LOOP_FILTER_MODE_DISABLED_AT_SLICE_BOUNDARY : v4l2_cid_mpeg_video_hevc_loop_filter_mode = 2 ;
+pub const v4l2_cid_mpeg_video_hevc_loop_filter_mode_V4L2_MPEG_VIDEO_HEVC_LOOP_FILTER_MODE_DISABLED:
+    v4l2_cid_mpeg_video_hevc_loop_filter_mode = 0;
+pub const v4l2_cid_mpeg_video_hevc_loop_filter_mode_V4L2_MPEG_VIDEO_HEVC_LOOP_FILTER_MODE_ENABLED:
+    v4l2_cid_mpeg_video_hevc_loop_filter_mode = 1;
+pub const v4l2_cid_mpeg_video_hevc_loop_filter_mode_V4L2_MPEG_VIDEO_HEVC_LOOP_FILTER_MODE_DISABLED_AT_SLICE_BOUNDARY:
+    v4l2_cid_mpeg_video_hevc_loop_filter_mode = 2;
 pub type v4l2_cid_mpeg_video_hevc_loop_filter_mode = ::core::ffi::c_uint;
 pub const v4l2_cid_mpeg_video_hevc_refresh_type_V4L2_MPEG_VIDEO_HEVC_REFRESH_NONE:
     v4l2_cid_mpeg_video_hevc_refresh_type = 0;
@@ -1587,37 +1464,50 @@ pub const v4l2_cid_mpeg_video_hevc_size_of_length_field_V4L2_MPEG_VIDEO_HEVC_SIZ
 pub const v4l2_cid_mpeg_video_hevc_size_of_length_field_V4L2_MPEG_VIDEO_HEVC_SIZE_4:
     v4l2_cid_mpeg_video_hevc_size_of_length_field = 3;
 pub type v4l2_cid_mpeg_video_hevc_size_of_length_field = ::core::ffi::c_uint;
-pub const v4l2_mpeg_video_frame_skip_mode_V4L2_MPEG_VIDEO_FRAME_SKIP_MODE_DISABLED:
-    v4l2_mpeg_video_frame_skip_mode = 0;
-pub const v4l2_mpeg_video_frame_skip_mode_V4L2_MPEG_VIDEO_FRAME_SKIP_MODE_LEVEL_LIMIT:
-    v4l2_mpeg_video_frame_skip_mode = 1;
-pub const v4l2_mpeg_video_frame_skip_mode_V4L2_MPEG_VIDEO_FRAME_SKIP_MODE_BUF_LIMIT:
-    v4l2_mpeg_video_frame_skip_mode = 2;
+pub const v4l2_mpeg_video_frame_skip_mode_V4L2_MPEG_VIDEO_FRAME_SKIP_MODE_DISABLED: v4l2_mpeg_video_frame_skip_mode = 0;
+pub const v4l2_mpeg_video_frame_skip_mode_V4L2_MPEG_VIDEO_FRAME_SKIP_MODE_LEVEL_LIMIT: v4l2_mpeg_video_frame_skip_mode =
+    1;
+pub const v4l2_mpeg_video_frame_skip_mode_V4L2_MPEG_VIDEO_FRAME_SKIP_MODE_BUF_LIMIT: v4l2_mpeg_video_frame_skip_mode =
+    2;
 pub type v4l2_mpeg_video_frame_skip_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_cx2341x_video_spatial_filter_mode_V4L2_MPEG_CX2341X_VIDEO_SPATIAL_FILTER_MODE_MANUAL : v4l2_mpeg_cx2341x_video_spatial_filter_mode = 0 ;
-pub const v4l2_mpeg_cx2341x_video_spatial_filter_mode_V4L2_MPEG_CX2341X_VIDEO_SPATIAL_FILTER_MODE_AUTO : v4l2_mpeg_cx2341x_video_spatial_filter_mode = 1 ;
+pub const v4l2_mpeg_cx2341x_video_spatial_filter_mode_V4L2_MPEG_CX2341X_VIDEO_SPATIAL_FILTER_MODE_MANUAL:
+    v4l2_mpeg_cx2341x_video_spatial_filter_mode = 0;
+pub const v4l2_mpeg_cx2341x_video_spatial_filter_mode_V4L2_MPEG_CX2341X_VIDEO_SPATIAL_FILTER_MODE_AUTO:
+    v4l2_mpeg_cx2341x_video_spatial_filter_mode = 1;
 pub type v4l2_mpeg_cx2341x_video_spatial_filter_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_OFF : v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 0 ;
-pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_1D_HOR : v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 1 ;
-pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_1D_VERT : v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 2 ;
+pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_OFF:
+    v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 0;
+pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_1D_HOR:
+    v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 1;
+pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_1D_VERT:
+    v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 2;
 pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_2D_HV_SEPARABLE : v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 3 ;
 pub const v4l2_mpeg_cx2341x_video_luma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_LUMA_SPATIAL_FILTER_TYPE_2D_SYM_NON_SEPARABLE : v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = 4 ;
 pub type v4l2_mpeg_cx2341x_video_luma_spatial_filter_type = ::core::ffi::c_uint;
-pub const v4l2_mpeg_cx2341x_video_chroma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_CHROMA_SPATIAL_FILTER_TYPE_OFF : v4l2_mpeg_cx2341x_video_chroma_spatial_filter_type = 0 ;
+pub const v4l2_mpeg_cx2341x_video_chroma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_CHROMA_SPATIAL_FILTER_TYPE_OFF:
+    v4l2_mpeg_cx2341x_video_chroma_spatial_filter_type = 0;
 pub const v4l2_mpeg_cx2341x_video_chroma_spatial_filter_type_V4L2_MPEG_CX2341X_VIDEO_CHROMA_SPATIAL_FILTER_TYPE_1D_HOR : v4l2_mpeg_cx2341x_video_chroma_spatial_filter_type = 1 ;
 pub type v4l2_mpeg_cx2341x_video_chroma_spatial_filter_type = ::core::ffi::c_uint;
-pub const v4l2_mpeg_cx2341x_video_temporal_filter_mode_V4L2_MPEG_CX2341X_VIDEO_TEMPORAL_FILTER_MODE_MANUAL : v4l2_mpeg_cx2341x_video_temporal_filter_mode = 0 ;
-pub const v4l2_mpeg_cx2341x_video_temporal_filter_mode_V4L2_MPEG_CX2341X_VIDEO_TEMPORAL_FILTER_MODE_AUTO : v4l2_mpeg_cx2341x_video_temporal_filter_mode = 1 ;
+pub const v4l2_mpeg_cx2341x_video_temporal_filter_mode_V4L2_MPEG_CX2341X_VIDEO_TEMPORAL_FILTER_MODE_MANUAL:
+    v4l2_mpeg_cx2341x_video_temporal_filter_mode = 0;
+pub const v4l2_mpeg_cx2341x_video_temporal_filter_mode_V4L2_MPEG_CX2341X_VIDEO_TEMPORAL_FILTER_MODE_AUTO:
+    v4l2_mpeg_cx2341x_video_temporal_filter_mode = 1;
 pub type v4l2_mpeg_cx2341x_video_temporal_filter_mode = ::core::ffi::c_uint;
-pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_OFF : v4l2_mpeg_cx2341x_video_median_filter_type = 0 ;
-pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_HOR : v4l2_mpeg_cx2341x_video_median_filter_type = 1 ;
-pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_VERT : v4l2_mpeg_cx2341x_video_median_filter_type = 2 ;
-pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_HOR_VERT : v4l2_mpeg_cx2341x_video_median_filter_type = 3 ;
-pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_DIAG : v4l2_mpeg_cx2341x_video_median_filter_type = 4 ;
+pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_OFF:
+    v4l2_mpeg_cx2341x_video_median_filter_type = 0;
+pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_HOR:
+    v4l2_mpeg_cx2341x_video_median_filter_type = 1;
+pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_VERT:
+    v4l2_mpeg_cx2341x_video_median_filter_type = 2;
+pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_HOR_VERT:
+    v4l2_mpeg_cx2341x_video_median_filter_type = 3;
+pub const v4l2_mpeg_cx2341x_video_median_filter_type_V4L2_MPEG_CX2341X_VIDEO_MEDIAN_FILTER_TYPE_DIAG:
+    v4l2_mpeg_cx2341x_video_median_filter_type = 4;
 pub type v4l2_mpeg_cx2341x_video_median_filter_type = ::core::ffi::c_uint;
 pub const v4l2_mpeg_mfc51_video_frame_skip_mode_V4L2_MPEG_MFC51_VIDEO_FRAME_SKIP_MODE_DISABLED:
     v4l2_mpeg_mfc51_video_frame_skip_mode = 0;
-pub const v4l2_mpeg_mfc51_video_frame_skip_mode_V4L2_MPEG_MFC51_VIDEO_FRAME_SKIP_MODE_LEVEL_LIMIT : v4l2_mpeg_mfc51_video_frame_skip_mode = 1 ;
+pub const v4l2_mpeg_mfc51_video_frame_skip_mode_V4L2_MPEG_MFC51_VIDEO_FRAME_SKIP_MODE_LEVEL_LIMIT:
+    v4l2_mpeg_mfc51_video_frame_skip_mode = 1;
 pub const v4l2_mpeg_mfc51_video_frame_skip_mode_V4L2_MPEG_MFC51_VIDEO_FRAME_SKIP_MODE_BUF_LIMIT:
     v4l2_mpeg_mfc51_video_frame_skip_mode = 2;
 pub type v4l2_mpeg_mfc51_video_frame_skip_mode = ::core::ffi::c_uint;
@@ -1625,38 +1515,27 @@ pub const v4l2_mpeg_mfc51_video_force_frame_type_V4L2_MPEG_MFC51_VIDEO_FORCE_FRA
     v4l2_mpeg_mfc51_video_force_frame_type = 0;
 pub const v4l2_mpeg_mfc51_video_force_frame_type_V4L2_MPEG_MFC51_VIDEO_FORCE_FRAME_TYPE_I_FRAME:
     v4l2_mpeg_mfc51_video_force_frame_type = 1;
-pub const v4l2_mpeg_mfc51_video_force_frame_type_V4L2_MPEG_MFC51_VIDEO_FORCE_FRAME_TYPE_NOT_CODED : v4l2_mpeg_mfc51_video_force_frame_type = 2 ;
+pub const v4l2_mpeg_mfc51_video_force_frame_type_V4L2_MPEG_MFC51_VIDEO_FORCE_FRAME_TYPE_NOT_CODED:
+    v4l2_mpeg_mfc51_video_force_frame_type = 2;
 pub type v4l2_mpeg_mfc51_video_force_frame_type = ::core::ffi::c_uint;
 pub const v4l2_exposure_auto_type_V4L2_EXPOSURE_AUTO: v4l2_exposure_auto_type = 0;
 pub const v4l2_exposure_auto_type_V4L2_EXPOSURE_MANUAL: v4l2_exposure_auto_type = 1;
 pub const v4l2_exposure_auto_type_V4L2_EXPOSURE_SHUTTER_PRIORITY: v4l2_exposure_auto_type = 2;
 pub const v4l2_exposure_auto_type_V4L2_EXPOSURE_APERTURE_PRIORITY: v4l2_exposure_auto_type = 3;
 pub type v4l2_exposure_auto_type = ::core::ffi::c_uint;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_MANUAL:
-    v4l2_auto_n_preset_white_balance = 0;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_AUTO:
-    v4l2_auto_n_preset_white_balance = 1;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_INCANDESCENT:
-    v4l2_auto_n_preset_white_balance = 2;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_FLUORESCENT:
-    v4l2_auto_n_preset_white_balance = 3;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_FLUORESCENT_H:
-    v4l2_auto_n_preset_white_balance = 4;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_HORIZON:
-    v4l2_auto_n_preset_white_balance = 5;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_DAYLIGHT:
-    v4l2_auto_n_preset_white_balance = 6;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_FLASH:
-    v4l2_auto_n_preset_white_balance = 7;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_CLOUDY:
-    v4l2_auto_n_preset_white_balance = 8;
-pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_SHADE:
-    v4l2_auto_n_preset_white_balance = 9;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_MANUAL: v4l2_auto_n_preset_white_balance = 0;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_AUTO: v4l2_auto_n_preset_white_balance = 1;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_INCANDESCENT: v4l2_auto_n_preset_white_balance = 2;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_FLUORESCENT: v4l2_auto_n_preset_white_balance = 3;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_FLUORESCENT_H: v4l2_auto_n_preset_white_balance = 4;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_HORIZON: v4l2_auto_n_preset_white_balance = 5;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_DAYLIGHT: v4l2_auto_n_preset_white_balance = 6;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_FLASH: v4l2_auto_n_preset_white_balance = 7;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_CLOUDY: v4l2_auto_n_preset_white_balance = 8;
+pub const v4l2_auto_n_preset_white_balance_V4L2_WHITE_BALANCE_SHADE: v4l2_auto_n_preset_white_balance = 9;
 pub type v4l2_auto_n_preset_white_balance = ::core::ffi::c_uint;
-pub const v4l2_iso_sensitivity_auto_type_V4L2_ISO_SENSITIVITY_MANUAL:
-    v4l2_iso_sensitivity_auto_type = 0;
-pub const v4l2_iso_sensitivity_auto_type_V4L2_ISO_SENSITIVITY_AUTO: v4l2_iso_sensitivity_auto_type =
-    1;
+pub const v4l2_iso_sensitivity_auto_type_V4L2_ISO_SENSITIVITY_MANUAL: v4l2_iso_sensitivity_auto_type = 0;
+pub const v4l2_iso_sensitivity_auto_type_V4L2_ISO_SENSITIVITY_AUTO: v4l2_iso_sensitivity_auto_type = 1;
 pub type v4l2_iso_sensitivity_auto_type = ::core::ffi::c_uint;
 pub const v4l2_exposure_metering_V4L2_EXPOSURE_METERING_AVERAGE: v4l2_exposure_metering = 0;
 pub const v4l2_exposure_metering_V4L2_EXPOSURE_METERING_CENTER_WEIGHTED: v4l2_exposure_metering = 1;
@@ -1694,18 +1573,12 @@ pub type v4l2_flash_led_mode = ::core::ffi::c_uint;
 pub const v4l2_flash_strobe_source_V4L2_FLASH_STROBE_SOURCE_SOFTWARE: v4l2_flash_strobe_source = 0;
 pub const v4l2_flash_strobe_source_V4L2_FLASH_STROBE_SOURCE_EXTERNAL: v4l2_flash_strobe_source = 1;
 pub type v4l2_flash_strobe_source = ::core::ffi::c_uint;
-pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_444:
-    v4l2_jpeg_chroma_subsampling = 0;
-pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_422:
-    v4l2_jpeg_chroma_subsampling = 1;
-pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_420:
-    v4l2_jpeg_chroma_subsampling = 2;
-pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_411:
-    v4l2_jpeg_chroma_subsampling = 3;
-pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_410:
-    v4l2_jpeg_chroma_subsampling = 4;
-pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_GRAY:
-    v4l2_jpeg_chroma_subsampling = 5;
+pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_444: v4l2_jpeg_chroma_subsampling = 0;
+pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_422: v4l2_jpeg_chroma_subsampling = 1;
+pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_420: v4l2_jpeg_chroma_subsampling = 2;
+pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_411: v4l2_jpeg_chroma_subsampling = 3;
+pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_410: v4l2_jpeg_chroma_subsampling = 4;
+pub const v4l2_jpeg_chroma_subsampling_V4L2_JPEG_CHROMA_SUBSAMPLING_GRAY: v4l2_jpeg_chroma_subsampling = 5;
 pub type v4l2_jpeg_chroma_subsampling = ::core::ffi::c_uint;
 pub const v4l2_dv_tx_mode_V4L2_DV_TX_MODE_DVI_D: v4l2_dv_tx_mode = 0;
 pub const v4l2_dv_tx_mode_V4L2_DV_TX_MODE_HDMI: v4l2_dv_tx_mode = 1;
@@ -1729,15 +1602,13 @@ pub const v4l2_detect_md_mode_V4L2_DETECT_MD_MODE_GLOBAL: v4l2_detect_md_mode = 
 pub const v4l2_detect_md_mode_V4L2_DETECT_MD_MODE_THRESHOLD_GRID: v4l2_detect_md_mode = 2;
 pub const v4l2_detect_md_mode_V4L2_DETECT_MD_MODE_REGION_GRID: v4l2_detect_md_mode = 3;
 pub type v4l2_detect_md_mode = ::core::ffi::c_uint;
-pub const v4l2_stateless_h264_decode_mode_V4L2_STATELESS_H264_DECODE_MODE_SLICE_BASED:
-    v4l2_stateless_h264_decode_mode = 0;
-pub const v4l2_stateless_h264_decode_mode_V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED:
-    v4l2_stateless_h264_decode_mode = 1;
+pub const v4l2_stateless_h264_decode_mode_V4L2_STATELESS_H264_DECODE_MODE_SLICE_BASED: v4l2_stateless_h264_decode_mode =
+    0;
+pub const v4l2_stateless_h264_decode_mode_V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED: v4l2_stateless_h264_decode_mode =
+    1;
 pub type v4l2_stateless_h264_decode_mode = ::core::ffi::c_uint;
-pub const v4l2_stateless_h264_start_code_V4L2_STATELESS_H264_START_CODE_NONE:
-    v4l2_stateless_h264_start_code = 0;
-pub const v4l2_stateless_h264_start_code_V4L2_STATELESS_H264_START_CODE_ANNEX_B:
-    v4l2_stateless_h264_start_code = 1;
+pub const v4l2_stateless_h264_start_code_V4L2_STATELESS_H264_START_CODE_NONE: v4l2_stateless_h264_start_code = 0;
+pub const v4l2_stateless_h264_start_code_V4L2_STATELESS_H264_START_CODE_ANNEX_B: v4l2_stateless_h264_start_code = 1;
 pub type v4l2_stateless_h264_start_code = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1769,8 +1640,7 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, profile_idc) - 0usize];
     ["Offset of field: v4l2_ctrl_h264_sps::constraint_set_flags"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, constraint_set_flags) - 1usize];
-    ["Offset of field: v4l2_ctrl_h264_sps::level_idc"]
-        [::core::mem::offset_of!(v4l2_ctrl_h264_sps, level_idc) - 2usize];
+    ["Offset of field: v4l2_ctrl_h264_sps::level_idc"][::core::mem::offset_of!(v4l2_ctrl_h264_sps, level_idc) - 2usize];
     ["Offset of field: v4l2_ctrl_h264_sps::seq_parameter_set_id"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, seq_parameter_set_id) - 3usize];
     ["Offset of field: v4l2_ctrl_h264_sps::chroma_format_idc"]
@@ -1787,10 +1657,8 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, log2_max_pic_order_cnt_lsb_minus4) - 9usize];
     ["Offset of field: v4l2_ctrl_h264_sps::max_num_ref_frames"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, max_num_ref_frames) - 10usize];
-    ["Offset of field: v4l2_ctrl_h264_sps::num_ref_frames_in_pic_order_cnt_cycle"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_sps,
-        num_ref_frames_in_pic_order_cnt_cycle
-    ) - 11usize];
+    ["Offset of field: v4l2_ctrl_h264_sps::num_ref_frames_in_pic_order_cnt_cycle"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_sps, num_ref_frames_in_pic_order_cnt_cycle) - 11usize];
     ["Offset of field: v4l2_ctrl_h264_sps::offset_for_ref_frame"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, offset_for_ref_frame) - 12usize];
     ["Offset of field: v4l2_ctrl_h264_sps::offset_for_non_ref_pic"]
@@ -1801,8 +1669,7 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, pic_width_in_mbs_minus1) - 1040usize];
     ["Offset of field: v4l2_ctrl_h264_sps::pic_height_in_map_units_minus1"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_sps, pic_height_in_map_units_minus1) - 1042usize];
-    ["Offset of field: v4l2_ctrl_h264_sps::flags"]
-        [::core::mem::offset_of!(v4l2_ctrl_h264_sps, flags) - 1044usize];
+    ["Offset of field: v4l2_ctrl_h264_sps::flags"][::core::mem::offset_of!(v4l2_ctrl_h264_sps, flags) - 1044usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1829,14 +1696,10 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_h264_pps, seq_parameter_set_id) - 1usize];
     ["Offset of field: v4l2_ctrl_h264_pps::num_slice_groups_minus1"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_pps, num_slice_groups_minus1) - 2usize];
-    ["Offset of field: v4l2_ctrl_h264_pps::num_ref_idx_l0_default_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_pps,
-        num_ref_idx_l0_default_active_minus1
-    ) - 3usize];
-    ["Offset of field: v4l2_ctrl_h264_pps::num_ref_idx_l1_default_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_pps,
-        num_ref_idx_l1_default_active_minus1
-    ) - 4usize];
+    ["Offset of field: v4l2_ctrl_h264_pps::num_ref_idx_l0_default_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_pps, num_ref_idx_l0_default_active_minus1) - 3usize];
+    ["Offset of field: v4l2_ctrl_h264_pps::num_ref_idx_l1_default_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_pps, num_ref_idx_l1_default_active_minus1) - 4usize];
     ["Offset of field: v4l2_ctrl_h264_pps::weighted_bipred_idc"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_pps, weighted_bipred_idc) - 5usize];
     ["Offset of field: v4l2_ctrl_h264_pps::pic_init_qp_minus26"]
@@ -1847,8 +1710,7 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_h264_pps, chroma_qp_index_offset) - 8usize];
     ["Offset of field: v4l2_ctrl_h264_pps::second_chroma_qp_index_offset"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_pps, second_chroma_qp_index_offset) - 9usize];
-    ["Offset of field: v4l2_ctrl_h264_pps::flags"]
-        [::core::mem::offset_of!(v4l2_ctrl_h264_pps, flags) - 10usize];
+    ["Offset of field: v4l2_ctrl_h264_pps::flags"][::core::mem::offset_of!(v4l2_ctrl_h264_pps, flags) - 10usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1858,10 +1720,8 @@ pub struct v4l2_ctrl_h264_scaling_matrix {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_h264_scaling_matrix"]
-        [::core::mem::size_of::<v4l2_ctrl_h264_scaling_matrix>() - 480usize];
-    ["Alignment of v4l2_ctrl_h264_scaling_matrix"]
-        [::core::mem::align_of::<v4l2_ctrl_h264_scaling_matrix>() - 1usize];
+    ["Size of v4l2_ctrl_h264_scaling_matrix"][::core::mem::size_of::<v4l2_ctrl_h264_scaling_matrix>() - 480usize];
+    ["Alignment of v4l2_ctrl_h264_scaling_matrix"][::core::mem::align_of::<v4l2_ctrl_h264_scaling_matrix>() - 1usize];
     ["Offset of field: v4l2_ctrl_h264_scaling_matrix::scaling_list_4x4"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_scaling_matrix, scaling_list_4x4) - 0usize];
     ["Offset of field: v4l2_ctrl_h264_scaling_matrix::scaling_list_8x8"]
@@ -1877,10 +1737,8 @@ pub struct v4l2_h264_weight_factors {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_h264_weight_factors"]
-        [::core::mem::size_of::<v4l2_h264_weight_factors>() - 384usize];
-    ["Alignment of v4l2_h264_weight_factors"]
-        [::core::mem::align_of::<v4l2_h264_weight_factors>() - 2usize];
+    ["Size of v4l2_h264_weight_factors"][::core::mem::size_of::<v4l2_h264_weight_factors>() - 384usize];
+    ["Alignment of v4l2_h264_weight_factors"][::core::mem::align_of::<v4l2_h264_weight_factors>() - 2usize];
     ["Offset of field: v4l2_h264_weight_factors::luma_weight"]
         [::core::mem::offset_of!(v4l2_h264_weight_factors, luma_weight) - 0usize];
     ["Offset of field: v4l2_h264_weight_factors::luma_offset"]
@@ -1899,10 +1757,8 @@ pub struct v4l2_ctrl_h264_pred_weights {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_h264_pred_weights"]
-        [::core::mem::size_of::<v4l2_ctrl_h264_pred_weights>() - 772usize];
-    ["Alignment of v4l2_ctrl_h264_pred_weights"]
-        [::core::mem::align_of::<v4l2_ctrl_h264_pred_weights>() - 2usize];
+    ["Size of v4l2_ctrl_h264_pred_weights"][::core::mem::size_of::<v4l2_ctrl_h264_pred_weights>() - 772usize];
+    ["Alignment of v4l2_ctrl_h264_pred_weights"][::core::mem::align_of::<v4l2_ctrl_h264_pred_weights>() - 2usize];
     ["Offset of field: v4l2_ctrl_h264_pred_weights::luma_log2_weight_denom"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_pred_weights, luma_log2_weight_denom) - 0usize];
     ["Offset of field: v4l2_ctrl_h264_pred_weights::chroma_log2_weight_denom"]
@@ -1920,10 +1776,8 @@ pub struct v4l2_h264_reference {
 const _: () = {
     ["Size of v4l2_h264_reference"][::core::mem::size_of::<v4l2_h264_reference>() - 2usize];
     ["Alignment of v4l2_h264_reference"][::core::mem::align_of::<v4l2_h264_reference>() - 1usize];
-    ["Offset of field: v4l2_h264_reference::fields"]
-        [::core::mem::offset_of!(v4l2_h264_reference, fields) - 0usize];
-    ["Offset of field: v4l2_h264_reference::index"]
-        [::core::mem::offset_of!(v4l2_h264_reference, index) - 1usize];
+    ["Offset of field: v4l2_h264_reference::fields"][::core::mem::offset_of!(v4l2_h264_reference, fields) - 0usize];
+    ["Offset of field: v4l2_h264_reference::index"][::core::mem::offset_of!(v4l2_h264_reference, index) - 1usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1948,10 +1802,8 @@ pub struct v4l2_ctrl_h264_slice_params {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_h264_slice_params"]
-        [::core::mem::size_of::<v4l2_ctrl_h264_slice_params>() - 152usize];
-    ["Alignment of v4l2_ctrl_h264_slice_params"]
-        [::core::mem::align_of::<v4l2_ctrl_h264_slice_params>() - 4usize];
+    ["Size of v4l2_ctrl_h264_slice_params"][::core::mem::size_of::<v4l2_ctrl_h264_slice_params>() - 152usize];
+    ["Alignment of v4l2_ctrl_h264_slice_params"][::core::mem::align_of::<v4l2_ctrl_h264_slice_params>() - 4usize];
     ["Offset of field: v4l2_ctrl_h264_slice_params::header_bit_size"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, header_bit_size) - 0usize];
     ["Offset of field: v4l2_ctrl_h264_slice_params::first_mb_in_slice"]
@@ -1968,24 +1820,16 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, slice_qp_delta) - 12usize];
     ["Offset of field: v4l2_ctrl_h264_slice_params::slice_qs_delta"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, slice_qs_delta) - 13usize];
-    ["Offset of field: v4l2_ctrl_h264_slice_params::disable_deblocking_filter_idc"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_slice_params,
-        disable_deblocking_filter_idc
-    ) - 14usize];
-    ["Offset of field: v4l2_ctrl_h264_slice_params::slice_alpha_c0_offset_div2"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_slice_params,
-        slice_alpha_c0_offset_div2
-    ) - 15usize];
+    ["Offset of field: v4l2_ctrl_h264_slice_params::disable_deblocking_filter_idc"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, disable_deblocking_filter_idc) - 14usize];
+    ["Offset of field: v4l2_ctrl_h264_slice_params::slice_alpha_c0_offset_div2"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, slice_alpha_c0_offset_div2) - 15usize];
     ["Offset of field: v4l2_ctrl_h264_slice_params::slice_beta_offset_div2"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, slice_beta_offset_div2) - 16usize];
-    ["Offset of field: v4l2_ctrl_h264_slice_params::num_ref_idx_l0_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_slice_params,
-        num_ref_idx_l0_active_minus1
-    ) - 17usize];
-    ["Offset of field: v4l2_ctrl_h264_slice_params::num_ref_idx_l1_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_slice_params,
-        num_ref_idx_l1_active_minus1
-    ) - 18usize];
+    ["Offset of field: v4l2_ctrl_h264_slice_params::num_ref_idx_l0_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, num_ref_idx_l0_active_minus1) - 17usize];
+    ["Offset of field: v4l2_ctrl_h264_slice_params::num_ref_idx_l1_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, num_ref_idx_l1_active_minus1) - 18usize];
     ["Offset of field: v4l2_ctrl_h264_slice_params::reserved"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_slice_params, reserved) - 19usize];
     ["Offset of field: v4l2_ctrl_h264_slice_params::ref_pic_list0"]
@@ -2013,20 +1857,17 @@ const _: () = {
     ["Alignment of v4l2_h264_dpb_entry"][::core::mem::align_of::<v4l2_h264_dpb_entry>() - 8usize];
     ["Offset of field: v4l2_h264_dpb_entry::reference_ts"]
         [::core::mem::offset_of!(v4l2_h264_dpb_entry, reference_ts) - 0usize];
-    ["Offset of field: v4l2_h264_dpb_entry::pic_num"]
-        [::core::mem::offset_of!(v4l2_h264_dpb_entry, pic_num) - 8usize];
+    ["Offset of field: v4l2_h264_dpb_entry::pic_num"][::core::mem::offset_of!(v4l2_h264_dpb_entry, pic_num) - 8usize];
     ["Offset of field: v4l2_h264_dpb_entry::frame_num"]
         [::core::mem::offset_of!(v4l2_h264_dpb_entry, frame_num) - 12usize];
-    ["Offset of field: v4l2_h264_dpb_entry::fields"]
-        [::core::mem::offset_of!(v4l2_h264_dpb_entry, fields) - 14usize];
+    ["Offset of field: v4l2_h264_dpb_entry::fields"][::core::mem::offset_of!(v4l2_h264_dpb_entry, fields) - 14usize];
     ["Offset of field: v4l2_h264_dpb_entry::reserved"]
         [::core::mem::offset_of!(v4l2_h264_dpb_entry, reserved) - 15usize];
     ["Offset of field: v4l2_h264_dpb_entry::top_field_order_cnt"]
         [::core::mem::offset_of!(v4l2_h264_dpb_entry, top_field_order_cnt) - 20usize];
     ["Offset of field: v4l2_h264_dpb_entry::bottom_field_order_cnt"]
         [::core::mem::offset_of!(v4l2_h264_dpb_entry, bottom_field_order_cnt) - 24usize];
-    ["Offset of field: v4l2_h264_dpb_entry::flags"]
-        [::core::mem::offset_of!(v4l2_h264_dpb_entry, flags) - 28usize];
+    ["Offset of field: v4l2_h264_dpb_entry::flags"][::core::mem::offset_of!(v4l2_h264_dpb_entry, flags) - 28usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2049,10 +1890,8 @@ pub struct v4l2_ctrl_h264_decode_params {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_h264_decode_params"]
-        [::core::mem::size_of::<v4l2_ctrl_h264_decode_params>() - 560usize];
-    ["Alignment of v4l2_ctrl_h264_decode_params"]
-        [::core::mem::align_of::<v4l2_ctrl_h264_decode_params>() - 8usize];
+    ["Size of v4l2_ctrl_h264_decode_params"][::core::mem::size_of::<v4l2_ctrl_h264_decode_params>() - 560usize];
+    ["Alignment of v4l2_ctrl_h264_decode_params"][::core::mem::align_of::<v4l2_ctrl_h264_decode_params>() - 8usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::dpb"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, dpb) - 0usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::nal_ref_idc"]
@@ -2067,24 +1906,18 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, idr_pic_id) - 524usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::pic_order_cnt_lsb"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, pic_order_cnt_lsb) - 526usize];
-    ["Offset of field: v4l2_ctrl_h264_decode_params::delta_pic_order_cnt_bottom"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_decode_params,
-        delta_pic_order_cnt_bottom
-    ) - 528usize];
+    ["Offset of field: v4l2_ctrl_h264_decode_params::delta_pic_order_cnt_bottom"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, delta_pic_order_cnt_bottom) - 528usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::delta_pic_order_cnt0"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, delta_pic_order_cnt0) - 532usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::delta_pic_order_cnt1"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, delta_pic_order_cnt1) - 536usize];
-    ["Offset of field: v4l2_ctrl_h264_decode_params::dec_ref_pic_marking_bit_size"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_decode_params,
-        dec_ref_pic_marking_bit_size
-    ) - 540usize];
+    ["Offset of field: v4l2_ctrl_h264_decode_params::dec_ref_pic_marking_bit_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, dec_ref_pic_marking_bit_size) - 540usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::pic_order_cnt_bit_size"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, pic_order_cnt_bit_size) - 544usize];
-    ["Offset of field: v4l2_ctrl_h264_decode_params::slice_group_change_cycle"][::core::mem::offset_of!(
-        v4l2_ctrl_h264_decode_params,
-        slice_group_change_cycle
-    ) - 548usize];
+    ["Offset of field: v4l2_ctrl_h264_decode_params::slice_group_change_cycle"]
+        [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, slice_group_change_cycle) - 548usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::reserved"]
         [::core::mem::offset_of!(v4l2_ctrl_h264_decode_params, reserved) - 552usize];
     ["Offset of field: v4l2_ctrl_h264_decode_params::flags"]
@@ -2106,18 +1939,15 @@ pub struct v4l2_ctrl_fwht_params {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_ctrl_fwht_params"][::core::mem::size_of::<v4l2_ctrl_fwht_params>() - 40usize];
-    ["Alignment of v4l2_ctrl_fwht_params"]
-        [::core::mem::align_of::<v4l2_ctrl_fwht_params>() - 8usize];
+    ["Alignment of v4l2_ctrl_fwht_params"][::core::mem::align_of::<v4l2_ctrl_fwht_params>() - 8usize];
     ["Offset of field: v4l2_ctrl_fwht_params::backward_ref_ts"]
         [::core::mem::offset_of!(v4l2_ctrl_fwht_params, backward_ref_ts) - 0usize];
     ["Offset of field: v4l2_ctrl_fwht_params::version"]
         [::core::mem::offset_of!(v4l2_ctrl_fwht_params, version) - 8usize];
-    ["Offset of field: v4l2_ctrl_fwht_params::width"]
-        [::core::mem::offset_of!(v4l2_ctrl_fwht_params, width) - 12usize];
+    ["Offset of field: v4l2_ctrl_fwht_params::width"][::core::mem::offset_of!(v4l2_ctrl_fwht_params, width) - 12usize];
     ["Offset of field: v4l2_ctrl_fwht_params::height"]
         [::core::mem::offset_of!(v4l2_ctrl_fwht_params, height) - 16usize];
-    ["Offset of field: v4l2_ctrl_fwht_params::flags"]
-        [::core::mem::offset_of!(v4l2_ctrl_fwht_params, flags) - 20usize];
+    ["Offset of field: v4l2_ctrl_fwht_params::flags"][::core::mem::offset_of!(v4l2_ctrl_fwht_params, flags) - 20usize];
     ["Offset of field: v4l2_ctrl_fwht_params::colorspace"]
         [::core::mem::offset_of!(v4l2_ctrl_fwht_params, colorspace) - 24usize];
     ["Offset of field: v4l2_ctrl_fwht_params::xfer_func"]
@@ -2142,14 +1972,11 @@ const _: () = {
     ["Alignment of v4l2_vp8_segment"][::core::mem::align_of::<v4l2_vp8_segment>() - 4usize];
     ["Offset of field: v4l2_vp8_segment::quant_update"]
         [::core::mem::offset_of!(v4l2_vp8_segment, quant_update) - 0usize];
-    ["Offset of field: v4l2_vp8_segment::lf_update"]
-        [::core::mem::offset_of!(v4l2_vp8_segment, lf_update) - 4usize];
+    ["Offset of field: v4l2_vp8_segment::lf_update"][::core::mem::offset_of!(v4l2_vp8_segment, lf_update) - 4usize];
     ["Offset of field: v4l2_vp8_segment::segment_probs"]
         [::core::mem::offset_of!(v4l2_vp8_segment, segment_probs) - 8usize];
-    ["Offset of field: v4l2_vp8_segment::padding"]
-        [::core::mem::offset_of!(v4l2_vp8_segment, padding) - 11usize];
-    ["Offset of field: v4l2_vp8_segment::flags"]
-        [::core::mem::offset_of!(v4l2_vp8_segment, flags) - 12usize];
+    ["Offset of field: v4l2_vp8_segment::padding"][::core::mem::offset_of!(v4l2_vp8_segment, padding) - 11usize];
+    ["Offset of field: v4l2_vp8_segment::flags"][::core::mem::offset_of!(v4l2_vp8_segment, flags) - 12usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2171,12 +1998,10 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_vp8_loop_filter, mb_mode_delta) - 4usize];
     ["Offset of field: v4l2_vp8_loop_filter::sharpness_level"]
         [::core::mem::offset_of!(v4l2_vp8_loop_filter, sharpness_level) - 8usize];
-    ["Offset of field: v4l2_vp8_loop_filter::level"]
-        [::core::mem::offset_of!(v4l2_vp8_loop_filter, level) - 9usize];
+    ["Offset of field: v4l2_vp8_loop_filter::level"][::core::mem::offset_of!(v4l2_vp8_loop_filter, level) - 9usize];
     ["Offset of field: v4l2_vp8_loop_filter::padding"]
         [::core::mem::offset_of!(v4l2_vp8_loop_filter, padding) - 10usize];
-    ["Offset of field: v4l2_vp8_loop_filter::flags"]
-        [::core::mem::offset_of!(v4l2_vp8_loop_filter, flags) - 12usize];
+    ["Offset of field: v4l2_vp8_loop_filter::flags"][::core::mem::offset_of!(v4l2_vp8_loop_filter, flags) - 12usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2192,8 +2017,7 @@ pub struct v4l2_vp8_quantization {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_vp8_quantization"][::core::mem::size_of::<v4l2_vp8_quantization>() - 8usize];
-    ["Alignment of v4l2_vp8_quantization"]
-        [::core::mem::align_of::<v4l2_vp8_quantization>() - 2usize];
+    ["Alignment of v4l2_vp8_quantization"][::core::mem::align_of::<v4l2_vp8_quantization>() - 2usize];
     ["Offset of field: v4l2_vp8_quantization::y_ac_qi"]
         [::core::mem::offset_of!(v4l2_vp8_quantization, y_ac_qi) - 0usize];
     ["Offset of field: v4l2_vp8_quantization::y_dc_delta"]
@@ -2222,16 +2046,13 @@ pub struct v4l2_vp8_entropy {
 const _: () = {
     ["Size of v4l2_vp8_entropy"][::core::mem::size_of::<v4l2_vp8_entropy>() - 1104usize];
     ["Alignment of v4l2_vp8_entropy"][::core::mem::align_of::<v4l2_vp8_entropy>() - 1usize];
-    ["Offset of field: v4l2_vp8_entropy::coeff_probs"]
-        [::core::mem::offset_of!(v4l2_vp8_entropy, coeff_probs) - 0usize];
+    ["Offset of field: v4l2_vp8_entropy::coeff_probs"][::core::mem::offset_of!(v4l2_vp8_entropy, coeff_probs) - 0usize];
     ["Offset of field: v4l2_vp8_entropy::y_mode_probs"]
         [::core::mem::offset_of!(v4l2_vp8_entropy, y_mode_probs) - 1056usize];
     ["Offset of field: v4l2_vp8_entropy::uv_mode_probs"]
         [::core::mem::offset_of!(v4l2_vp8_entropy, uv_mode_probs) - 1060usize];
-    ["Offset of field: v4l2_vp8_entropy::mv_probs"]
-        [::core::mem::offset_of!(v4l2_vp8_entropy, mv_probs) - 1063usize];
-    ["Offset of field: v4l2_vp8_entropy::padding"]
-        [::core::mem::offset_of!(v4l2_vp8_entropy, padding) - 1101usize];
+    ["Offset of field: v4l2_vp8_entropy::mv_probs"][::core::mem::offset_of!(v4l2_vp8_entropy, mv_probs) - 1063usize];
+    ["Offset of field: v4l2_vp8_entropy::padding"][::core::mem::offset_of!(v4l2_vp8_entropy, padding) - 1101usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2243,10 +2064,8 @@ pub struct v4l2_vp8_entropy_coder_state {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_vp8_entropy_coder_state"]
-        [::core::mem::size_of::<v4l2_vp8_entropy_coder_state>() - 4usize];
-    ["Alignment of v4l2_vp8_entropy_coder_state"]
-        [::core::mem::align_of::<v4l2_vp8_entropy_coder_state>() - 1usize];
+    ["Size of v4l2_vp8_entropy_coder_state"][::core::mem::size_of::<v4l2_vp8_entropy_coder_state>() - 4usize];
+    ["Alignment of v4l2_vp8_entropy_coder_state"][::core::mem::align_of::<v4l2_vp8_entropy_coder_state>() - 1usize];
     ["Offset of field: v4l2_vp8_entropy_coder_state::range"]
         [::core::mem::offset_of!(v4l2_vp8_entropy_coder_state, range) - 0usize];
     ["Offset of field: v4l2_vp8_entropy_coder_state::value"]
@@ -2286,20 +2105,14 @@ pub struct v4l2_ctrl_vp8_frame {
 const _: () = {
     ["Size of v4l2_ctrl_vp8_frame"][::core::mem::size_of::<v4l2_ctrl_vp8_frame>() - 1232usize];
     ["Alignment of v4l2_ctrl_vp8_frame"][::core::mem::align_of::<v4l2_ctrl_vp8_frame>() - 8usize];
-    ["Offset of field: v4l2_ctrl_vp8_frame::segment"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, segment) - 0usize];
-    ["Offset of field: v4l2_ctrl_vp8_frame::lf"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, lf) - 16usize];
-    ["Offset of field: v4l2_ctrl_vp8_frame::quant"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, quant) - 32usize];
-    ["Offset of field: v4l2_ctrl_vp8_frame::entropy"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, entropy) - 40usize];
+    ["Offset of field: v4l2_ctrl_vp8_frame::segment"][::core::mem::offset_of!(v4l2_ctrl_vp8_frame, segment) - 0usize];
+    ["Offset of field: v4l2_ctrl_vp8_frame::lf"][::core::mem::offset_of!(v4l2_ctrl_vp8_frame, lf) - 16usize];
+    ["Offset of field: v4l2_ctrl_vp8_frame::quant"][::core::mem::offset_of!(v4l2_ctrl_vp8_frame, quant) - 32usize];
+    ["Offset of field: v4l2_ctrl_vp8_frame::entropy"][::core::mem::offset_of!(v4l2_ctrl_vp8_frame, entropy) - 40usize];
     ["Offset of field: v4l2_ctrl_vp8_frame::coder_state"]
         [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, coder_state) - 1144usize];
-    ["Offset of field: v4l2_ctrl_vp8_frame::width"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, width) - 1148usize];
-    ["Offset of field: v4l2_ctrl_vp8_frame::height"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, height) - 1150usize];
+    ["Offset of field: v4l2_ctrl_vp8_frame::width"][::core::mem::offset_of!(v4l2_ctrl_vp8_frame, width) - 1148usize];
+    ["Offset of field: v4l2_ctrl_vp8_frame::height"][::core::mem::offset_of!(v4l2_ctrl_vp8_frame, height) - 1150usize];
     ["Offset of field: v4l2_ctrl_vp8_frame::horizontal_scale"]
         [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, horizontal_scale) - 1152usize];
     ["Offset of field: v4l2_ctrl_vp8_frame::vertical_scale"]
@@ -2328,8 +2141,7 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, golden_frame_ts) - 1208usize];
     ["Offset of field: v4l2_ctrl_vp8_frame::alt_frame_ts"]
         [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, alt_frame_ts) - 1216usize];
-    ["Offset of field: v4l2_ctrl_vp8_frame::flags"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp8_frame, flags) - 1224usize];
+    ["Offset of field: v4l2_ctrl_vp8_frame::flags"][::core::mem::offset_of!(v4l2_ctrl_vp8_frame, flags) - 1224usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2343,10 +2155,8 @@ pub struct v4l2_ctrl_mpeg2_sequence {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_mpeg2_sequence"]
-        [::core::mem::size_of::<v4l2_ctrl_mpeg2_sequence>() - 12usize];
-    ["Alignment of v4l2_ctrl_mpeg2_sequence"]
-        [::core::mem::align_of::<v4l2_ctrl_mpeg2_sequence>() - 4usize];
+    ["Size of v4l2_ctrl_mpeg2_sequence"][::core::mem::size_of::<v4l2_ctrl_mpeg2_sequence>() - 12usize];
+    ["Alignment of v4l2_ctrl_mpeg2_sequence"][::core::mem::align_of::<v4l2_ctrl_mpeg2_sequence>() - 4usize];
     ["Offset of field: v4l2_ctrl_mpeg2_sequence::horizontal_size"]
         [::core::mem::offset_of!(v4l2_ctrl_mpeg2_sequence, horizontal_size) - 0usize];
     ["Offset of field: v4l2_ctrl_mpeg2_sequence::vertical_size"]
@@ -2374,10 +2184,8 @@ pub struct v4l2_ctrl_mpeg2_picture {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_mpeg2_picture"]
-        [::core::mem::size_of::<v4l2_ctrl_mpeg2_picture>() - 32usize];
-    ["Alignment of v4l2_ctrl_mpeg2_picture"]
-        [::core::mem::align_of::<v4l2_ctrl_mpeg2_picture>() - 8usize];
+    ["Size of v4l2_ctrl_mpeg2_picture"][::core::mem::size_of::<v4l2_ctrl_mpeg2_picture>() - 32usize];
+    ["Alignment of v4l2_ctrl_mpeg2_picture"][::core::mem::align_of::<v4l2_ctrl_mpeg2_picture>() - 8usize];
     ["Offset of field: v4l2_ctrl_mpeg2_picture::backward_ref_ts"]
         [::core::mem::offset_of!(v4l2_ctrl_mpeg2_picture, backward_ref_ts) - 0usize];
     ["Offset of field: v4l2_ctrl_mpeg2_picture::forward_ref_ts"]
@@ -2405,35 +2213,24 @@ pub struct v4l2_ctrl_mpeg2_quantisation {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_mpeg2_quantisation"]
-        [::core::mem::size_of::<v4l2_ctrl_mpeg2_quantisation>() - 256usize];
-    ["Alignment of v4l2_ctrl_mpeg2_quantisation"]
-        [::core::mem::align_of::<v4l2_ctrl_mpeg2_quantisation>() - 1usize];
+    ["Size of v4l2_ctrl_mpeg2_quantisation"][::core::mem::size_of::<v4l2_ctrl_mpeg2_quantisation>() - 256usize];
+    ["Alignment of v4l2_ctrl_mpeg2_quantisation"][::core::mem::align_of::<v4l2_ctrl_mpeg2_quantisation>() - 1usize];
     ["Offset of field: v4l2_ctrl_mpeg2_quantisation::intra_quantiser_matrix"]
         [::core::mem::offset_of!(v4l2_ctrl_mpeg2_quantisation, intra_quantiser_matrix) - 0usize];
-    ["Offset of field: v4l2_ctrl_mpeg2_quantisation::non_intra_quantiser_matrix"][::core::mem::offset_of!(
-        v4l2_ctrl_mpeg2_quantisation,
-        non_intra_quantiser_matrix
-    ) - 64usize];
-    ["Offset of field: v4l2_ctrl_mpeg2_quantisation::chroma_intra_quantiser_matrix"][::core::mem::offset_of!(
-        v4l2_ctrl_mpeg2_quantisation,
-        chroma_intra_quantiser_matrix
-    ) - 128usize];
-    ["Offset of field: v4l2_ctrl_mpeg2_quantisation::chroma_non_intra_quantiser_matrix"][::core::mem::offset_of!(
-        v4l2_ctrl_mpeg2_quantisation,
-        chroma_non_intra_quantiser_matrix
-    )
-        - 192usize];
+    ["Offset of field: v4l2_ctrl_mpeg2_quantisation::non_intra_quantiser_matrix"]
+        [::core::mem::offset_of!(v4l2_ctrl_mpeg2_quantisation, non_intra_quantiser_matrix) - 64usize];
+    ["Offset of field: v4l2_ctrl_mpeg2_quantisation::chroma_intra_quantiser_matrix"]
+        [::core::mem::offset_of!(v4l2_ctrl_mpeg2_quantisation, chroma_intra_quantiser_matrix) - 128usize];
+    ["Offset of field: v4l2_ctrl_mpeg2_quantisation::chroma_non_intra_quantiser_matrix"]
+        [::core::mem::offset_of!(v4l2_ctrl_mpeg2_quantisation, chroma_non_intra_quantiser_matrix) - 192usize];
 };
-pub const v4l2_stateless_hevc_decode_mode_V4L2_STATELESS_HEVC_DECODE_MODE_SLICE_BASED:
-    v4l2_stateless_hevc_decode_mode = 0;
-pub const v4l2_stateless_hevc_decode_mode_V4L2_STATELESS_HEVC_DECODE_MODE_FRAME_BASED:
-    v4l2_stateless_hevc_decode_mode = 1;
+pub const v4l2_stateless_hevc_decode_mode_V4L2_STATELESS_HEVC_DECODE_MODE_SLICE_BASED: v4l2_stateless_hevc_decode_mode =
+    0;
+pub const v4l2_stateless_hevc_decode_mode_V4L2_STATELESS_HEVC_DECODE_MODE_FRAME_BASED: v4l2_stateless_hevc_decode_mode =
+    1;
 pub type v4l2_stateless_hevc_decode_mode = ::core::ffi::c_uint;
-pub const v4l2_stateless_hevc_start_code_V4L2_STATELESS_HEVC_START_CODE_NONE:
-    v4l2_stateless_hevc_start_code = 0;
-pub const v4l2_stateless_hevc_start_code_V4L2_STATELESS_HEVC_START_CODE_ANNEX_B:
-    v4l2_stateless_hevc_start_code = 1;
+pub const v4l2_stateless_hevc_start_code_V4L2_STATELESS_HEVC_START_CODE_NONE: v4l2_stateless_hevc_start_code = 0;
+pub const v4l2_stateless_hevc_start_code_V4L2_STATELESS_HEVC_START_CODE_ANNEX_B: v4l2_stateless_hevc_start_code = 1;
 pub type v4l2_stateless_hevc_start_code = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2489,45 +2286,26 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, sps_max_num_reorder_pics) - 10usize];
     ["Offset of field: v4l2_ctrl_hevc_sps::sps_max_latency_increase_plus1"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, sps_max_latency_increase_plus1) - 11usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::log2_min_luma_coding_block_size_minus3"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        log2_min_luma_coding_block_size_minus3
-    ) - 12usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::log2_diff_max_min_luma_coding_block_size"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        log2_diff_max_min_luma_coding_block_size
-    ) - 13usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::log2_min_luma_transform_block_size_minus2"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        log2_min_luma_transform_block_size_minus2
-    ) - 14usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::log2_diff_max_min_luma_transform_block_size"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        log2_diff_max_min_luma_transform_block_size
-    )
-        - 15usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::max_transform_hierarchy_depth_inter"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        max_transform_hierarchy_depth_inter
-    ) - 16usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::max_transform_hierarchy_depth_intra"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        max_transform_hierarchy_depth_intra
-    ) - 17usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::log2_min_luma_coding_block_size_minus3"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, log2_min_luma_coding_block_size_minus3) - 12usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::log2_diff_max_min_luma_coding_block_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, log2_diff_max_min_luma_coding_block_size) - 13usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::log2_min_luma_transform_block_size_minus2"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, log2_min_luma_transform_block_size_minus2) - 14usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::log2_diff_max_min_luma_transform_block_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, log2_diff_max_min_luma_transform_block_size) - 15usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::max_transform_hierarchy_depth_inter"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, max_transform_hierarchy_depth_inter) - 16usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::max_transform_hierarchy_depth_intra"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, max_transform_hierarchy_depth_intra) - 17usize];
     ["Offset of field: v4l2_ctrl_hevc_sps::pcm_sample_bit_depth_luma_minus1"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, pcm_sample_bit_depth_luma_minus1) - 18usize];
     ["Offset of field: v4l2_ctrl_hevc_sps::pcm_sample_bit_depth_chroma_minus1"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, pcm_sample_bit_depth_chroma_minus1) - 19usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::log2_min_pcm_luma_coding_block_size_minus3"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        log2_min_pcm_luma_coding_block_size_minus3
-    )
-        - 20usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::log2_diff_max_min_pcm_luma_coding_block_size"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_sps,
-        log2_diff_max_min_pcm_luma_coding_block_size
-    )
-        - 21usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::log2_min_pcm_luma_coding_block_size_minus3"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, log2_min_pcm_luma_coding_block_size_minus3) - 20usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::log2_diff_max_min_pcm_luma_coding_block_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, log2_diff_max_min_pcm_luma_coding_block_size) - 21usize];
     ["Offset of field: v4l2_ctrl_hevc_sps::num_short_term_ref_pic_sets"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, num_short_term_ref_pic_sets) - 22usize];
     ["Offset of field: v4l2_ctrl_hevc_sps::num_long_term_ref_pics_sps"]
@@ -2536,10 +2314,8 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, chroma_format_idc) - 24usize];
     ["Offset of field: v4l2_ctrl_hevc_sps::sps_max_sub_layers_minus1"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, sps_max_sub_layers_minus1) - 25usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::reserved"]
-        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, reserved) - 26usize];
-    ["Offset of field: v4l2_ctrl_hevc_sps::flags"]
-        [::core::mem::offset_of!(v4l2_ctrl_hevc_sps, flags) - 32usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::reserved"][::core::mem::offset_of!(v4l2_ctrl_hevc_sps, reserved) - 26usize];
+    ["Offset of field: v4l2_ctrl_hevc_sps::flags"][::core::mem::offset_of!(v4l2_ctrl_hevc_sps, flags) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2570,14 +2346,10 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, pic_parameter_set_id) - 0usize];
     ["Offset of field: v4l2_ctrl_hevc_pps::num_extra_slice_header_bits"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, num_extra_slice_header_bits) - 1usize];
-    ["Offset of field: v4l2_ctrl_hevc_pps::num_ref_idx_l0_default_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_pps,
-        num_ref_idx_l0_default_active_minus1
-    ) - 2usize];
-    ["Offset of field: v4l2_ctrl_hevc_pps::num_ref_idx_l1_default_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_pps,
-        num_ref_idx_l1_default_active_minus1
-    ) - 3usize];
+    ["Offset of field: v4l2_ctrl_hevc_pps::num_ref_idx_l0_default_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, num_ref_idx_l0_default_active_minus1) - 2usize];
+    ["Offset of field: v4l2_ctrl_hevc_pps::num_ref_idx_l1_default_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, num_ref_idx_l1_default_active_minus1) - 3usize];
     ["Offset of field: v4l2_ctrl_hevc_pps::init_qp_minus26"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, init_qp_minus26) - 4usize];
     ["Offset of field: v4l2_ctrl_hevc_pps::diff_cu_qp_delta_depth"]
@@ -2600,10 +2372,8 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, pps_tc_offset_div2) - 53usize];
     ["Offset of field: v4l2_ctrl_hevc_pps::log2_parallel_merge_level_minus2"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, log2_parallel_merge_level_minus2) - 54usize];
-    ["Offset of field: v4l2_ctrl_hevc_pps::reserved"]
-        [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, reserved) - 55usize];
-    ["Offset of field: v4l2_ctrl_hevc_pps::flags"]
-        [::core::mem::offset_of!(v4l2_ctrl_hevc_pps, flags) - 56usize];
+    ["Offset of field: v4l2_ctrl_hevc_pps::reserved"][::core::mem::offset_of!(v4l2_ctrl_hevc_pps, reserved) - 55usize];
+    ["Offset of field: v4l2_ctrl_hevc_pps::flags"][::core::mem::offset_of!(v4l2_ctrl_hevc_pps, flags) - 56usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2620,8 +2390,7 @@ const _: () = {
     ["Alignment of v4l2_hevc_dpb_entry"][::core::mem::align_of::<v4l2_hevc_dpb_entry>() - 8usize];
     ["Offset of field: v4l2_hevc_dpb_entry::timestamp"]
         [::core::mem::offset_of!(v4l2_hevc_dpb_entry, timestamp) - 0usize];
-    ["Offset of field: v4l2_hevc_dpb_entry::flags"]
-        [::core::mem::offset_of!(v4l2_hevc_dpb_entry, flags) - 8usize];
+    ["Offset of field: v4l2_hevc_dpb_entry::flags"][::core::mem::offset_of!(v4l2_hevc_dpb_entry, flags) - 8usize];
     ["Offset of field: v4l2_hevc_dpb_entry::field_pic"]
         [::core::mem::offset_of!(v4l2_hevc_dpb_entry, field_pic) - 9usize];
     ["Offset of field: v4l2_hevc_dpb_entry::reserved"]
@@ -2645,10 +2414,8 @@ pub struct v4l2_hevc_pred_weight_table {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_hevc_pred_weight_table"]
-        [::core::mem::size_of::<v4l2_hevc_pred_weight_table>() - 194usize];
-    ["Alignment of v4l2_hevc_pred_weight_table"]
-        [::core::mem::align_of::<v4l2_hevc_pred_weight_table>() - 1usize];
+    ["Size of v4l2_hevc_pred_weight_table"][::core::mem::size_of::<v4l2_hevc_pred_weight_table>() - 194usize];
+    ["Alignment of v4l2_hevc_pred_weight_table"][::core::mem::align_of::<v4l2_hevc_pred_weight_table>() - 1usize];
     ["Offset of field: v4l2_hevc_pred_weight_table::delta_luma_weight_l0"]
         [::core::mem::offset_of!(v4l2_hevc_pred_weight_table, delta_luma_weight_l0) - 0usize];
     ["Offset of field: v4l2_hevc_pred_weight_table::luma_offset_l0"]
@@ -2667,10 +2434,8 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_hevc_pred_weight_table, chroma_offset_l1) - 160usize];
     ["Offset of field: v4l2_hevc_pred_weight_table::luma_log2_weight_denom"]
         [::core::mem::offset_of!(v4l2_hevc_pred_weight_table, luma_log2_weight_denom) - 192usize];
-    ["Offset of field: v4l2_hevc_pred_weight_table::delta_chroma_log2_weight_denom"][::core::mem::offset_of!(
-        v4l2_hevc_pred_weight_table,
-        delta_chroma_log2_weight_denom
-    ) - 193usize];
+    ["Offset of field: v4l2_hevc_pred_weight_table::delta_chroma_log2_weight_denom"]
+        [::core::mem::offset_of!(v4l2_hevc_pred_weight_table, delta_chroma_log2_weight_denom) - 193usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2708,10 +2473,8 @@ pub struct v4l2_ctrl_hevc_slice_params {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_hevc_slice_params"]
-        [::core::mem::size_of::<v4l2_ctrl_hevc_slice_params>() - 280usize];
-    ["Alignment of v4l2_ctrl_hevc_slice_params"]
-        [::core::mem::align_of::<v4l2_ctrl_hevc_slice_params>() - 8usize];
+    ["Size of v4l2_ctrl_hevc_slice_params"][::core::mem::size_of::<v4l2_ctrl_hevc_slice_params>() - 280usize];
+    ["Alignment of v4l2_ctrl_hevc_slice_params"][::core::mem::align_of::<v4l2_ctrl_hevc_slice_params>() - 8usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::bit_size"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, bit_size) - 0usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::data_byte_offset"]
@@ -2728,20 +2491,14 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, colour_plane_id) - 15usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::slice_pic_order_cnt"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, slice_pic_order_cnt) - 16usize];
-    ["Offset of field: v4l2_ctrl_hevc_slice_params::num_ref_idx_l0_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_slice_params,
-        num_ref_idx_l0_active_minus1
-    ) - 20usize];
-    ["Offset of field: v4l2_ctrl_hevc_slice_params::num_ref_idx_l1_active_minus1"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_slice_params,
-        num_ref_idx_l1_active_minus1
-    ) - 21usize];
+    ["Offset of field: v4l2_ctrl_hevc_slice_params::num_ref_idx_l0_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, num_ref_idx_l0_active_minus1) - 20usize];
+    ["Offset of field: v4l2_ctrl_hevc_slice_params::num_ref_idx_l1_active_minus1"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, num_ref_idx_l1_active_minus1) - 21usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::collocated_ref_idx"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, collocated_ref_idx) - 22usize];
-    ["Offset of field: v4l2_ctrl_hevc_slice_params::five_minus_max_num_merge_cand"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_slice_params,
-        five_minus_max_num_merge_cand
-    ) - 23usize];
+    ["Offset of field: v4l2_ctrl_hevc_slice_params::five_minus_max_num_merge_cand"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, five_minus_max_num_merge_cand) - 23usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::slice_qp_delta"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, slice_qp_delta) - 24usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::slice_cb_qp_offset"]
@@ -2768,14 +2525,10 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, ref_idx_l0) - 40usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::ref_idx_l1"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, ref_idx_l1) - 56usize];
-    ["Offset of field: v4l2_ctrl_hevc_slice_params::short_term_ref_pic_set_size"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_slice_params,
-        short_term_ref_pic_set_size
-    ) - 72usize];
-    ["Offset of field: v4l2_ctrl_hevc_slice_params::long_term_ref_pic_set_size"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_slice_params,
-        long_term_ref_pic_set_size
-    ) - 74usize];
+    ["Offset of field: v4l2_ctrl_hevc_slice_params::short_term_ref_pic_set_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, short_term_ref_pic_set_size) - 72usize];
+    ["Offset of field: v4l2_ctrl_hevc_slice_params::long_term_ref_pic_set_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, long_term_ref_pic_set_size) - 74usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::pred_weight_table"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_slice_params, pred_weight_table) - 76usize];
     ["Offset of field: v4l2_ctrl_hevc_slice_params::reserved1"]
@@ -2803,20 +2556,14 @@ pub struct v4l2_ctrl_hevc_decode_params {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_hevc_decode_params"]
-        [::core::mem::size_of::<v4l2_ctrl_hevc_decode_params>() - 328usize];
-    ["Alignment of v4l2_ctrl_hevc_decode_params"]
-        [::core::mem::align_of::<v4l2_ctrl_hevc_decode_params>() - 8usize];
+    ["Size of v4l2_ctrl_hevc_decode_params"][::core::mem::size_of::<v4l2_ctrl_hevc_decode_params>() - 328usize];
+    ["Alignment of v4l2_ctrl_hevc_decode_params"][::core::mem::align_of::<v4l2_ctrl_hevc_decode_params>() - 8usize];
     ["Offset of field: v4l2_ctrl_hevc_decode_params::pic_order_cnt_val"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, pic_order_cnt_val) - 0usize];
-    ["Offset of field: v4l2_ctrl_hevc_decode_params::short_term_ref_pic_set_size"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_decode_params,
-        short_term_ref_pic_set_size
-    ) - 4usize];
-    ["Offset of field: v4l2_ctrl_hevc_decode_params::long_term_ref_pic_set_size"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_decode_params,
-        long_term_ref_pic_set_size
-    ) - 6usize];
+    ["Offset of field: v4l2_ctrl_hevc_decode_params::short_term_ref_pic_set_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, short_term_ref_pic_set_size) - 4usize];
+    ["Offset of field: v4l2_ctrl_hevc_decode_params::long_term_ref_pic_set_size"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, long_term_ref_pic_set_size) - 6usize];
     ["Offset of field: v4l2_ctrl_hevc_decode_params::num_active_dpb_entries"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, num_active_dpb_entries) - 8usize];
     ["Offset of field: v4l2_ctrl_hevc_decode_params::num_poc_st_curr_before"]
@@ -2831,10 +2578,8 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, poc_st_curr_after) - 28usize];
     ["Offset of field: v4l2_ctrl_hevc_decode_params::poc_lt_curr"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, poc_lt_curr) - 44usize];
-    ["Offset of field: v4l2_ctrl_hevc_decode_params::num_delta_pocs_of_ref_rps_idx"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_decode_params,
-        num_delta_pocs_of_ref_rps_idx
-    ) - 60usize];
+    ["Offset of field: v4l2_ctrl_hevc_decode_params::num_delta_pocs_of_ref_rps_idx"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, num_delta_pocs_of_ref_rps_idx) - 60usize];
     ["Offset of field: v4l2_ctrl_hevc_decode_params::reserved"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_decode_params, reserved) - 61usize];
     ["Offset of field: v4l2_ctrl_hevc_decode_params::dpb"]
@@ -2854,10 +2599,8 @@ pub struct v4l2_ctrl_hevc_scaling_matrix {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_hevc_scaling_matrix"]
-        [::core::mem::size_of::<v4l2_ctrl_hevc_scaling_matrix>() - 1000usize];
-    ["Alignment of v4l2_ctrl_hevc_scaling_matrix"]
-        [::core::mem::align_of::<v4l2_ctrl_hevc_scaling_matrix>() - 1usize];
+    ["Size of v4l2_ctrl_hevc_scaling_matrix"][::core::mem::size_of::<v4l2_ctrl_hevc_scaling_matrix>() - 1000usize];
+    ["Alignment of v4l2_ctrl_hevc_scaling_matrix"][::core::mem::align_of::<v4l2_ctrl_hevc_scaling_matrix>() - 1usize];
     ["Offset of field: v4l2_ctrl_hevc_scaling_matrix::scaling_list_4x4"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_scaling_matrix, scaling_list_4x4) - 0usize];
     ["Offset of field: v4l2_ctrl_hevc_scaling_matrix::scaling_list_8x8"]
@@ -2866,14 +2609,10 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hevc_scaling_matrix, scaling_list_16x16) - 480usize];
     ["Offset of field: v4l2_ctrl_hevc_scaling_matrix::scaling_list_32x32"]
         [::core::mem::offset_of!(v4l2_ctrl_hevc_scaling_matrix, scaling_list_32x32) - 864usize];
-    ["Offset of field: v4l2_ctrl_hevc_scaling_matrix::scaling_list_dc_coef_16x16"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_scaling_matrix,
-        scaling_list_dc_coef_16x16
-    ) - 992usize];
-    ["Offset of field: v4l2_ctrl_hevc_scaling_matrix::scaling_list_dc_coef_32x32"][::core::mem::offset_of!(
-        v4l2_ctrl_hevc_scaling_matrix,
-        scaling_list_dc_coef_32x32
-    ) - 998usize];
+    ["Offset of field: v4l2_ctrl_hevc_scaling_matrix::scaling_list_dc_coef_16x16"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_scaling_matrix, scaling_list_dc_coef_16x16) - 992usize];
+    ["Offset of field: v4l2_ctrl_hevc_scaling_matrix::scaling_list_dc_coef_32x32"]
+        [::core::mem::offset_of!(v4l2_ctrl_hevc_scaling_matrix, scaling_list_dc_coef_32x32) - 998usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2883,10 +2622,8 @@ pub struct v4l2_ctrl_hdr10_cll_info {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_hdr10_cll_info"]
-        [::core::mem::size_of::<v4l2_ctrl_hdr10_cll_info>() - 4usize];
-    ["Alignment of v4l2_ctrl_hdr10_cll_info"]
-        [::core::mem::align_of::<v4l2_ctrl_hdr10_cll_info>() - 2usize];
+    ["Size of v4l2_ctrl_hdr10_cll_info"][::core::mem::size_of::<v4l2_ctrl_hdr10_cll_info>() - 4usize];
+    ["Alignment of v4l2_ctrl_hdr10_cll_info"][::core::mem::align_of::<v4l2_ctrl_hdr10_cll_info>() - 2usize];
     ["Offset of field: v4l2_ctrl_hdr10_cll_info::max_content_light_level"]
         [::core::mem::offset_of!(v4l2_ctrl_hdr10_cll_info, max_content_light_level) - 0usize];
     ["Offset of field: v4l2_ctrl_hdr10_cll_info::max_pic_average_light_level"]
@@ -2916,16 +2653,10 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_hdr10_mastering_display, white_point_x) - 12usize];
     ["Offset of field: v4l2_ctrl_hdr10_mastering_display::white_point_y"]
         [::core::mem::offset_of!(v4l2_ctrl_hdr10_mastering_display, white_point_y) - 14usize];
-    ["Offset of field: v4l2_ctrl_hdr10_mastering_display::max_display_mastering_luminance"][::core::mem::offset_of!(
-        v4l2_ctrl_hdr10_mastering_display,
-        max_display_mastering_luminance
-    )
-        - 16usize];
-    ["Offset of field: v4l2_ctrl_hdr10_mastering_display::min_display_mastering_luminance"][::core::mem::offset_of!(
-        v4l2_ctrl_hdr10_mastering_display,
-        min_display_mastering_luminance
-    )
-        - 20usize];
+    ["Offset of field: v4l2_ctrl_hdr10_mastering_display::max_display_mastering_luminance"]
+        [::core::mem::offset_of!(v4l2_ctrl_hdr10_mastering_display, max_display_mastering_luminance) - 16usize];
+    ["Offset of field: v4l2_ctrl_hdr10_mastering_display::min_display_mastering_luminance"]
+        [::core::mem::offset_of!(v4l2_ctrl_hdr10_mastering_display, min_display_mastering_luminance) - 20usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2945,12 +2676,10 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_vp9_loop_filter, ref_deltas) - 0usize];
     ["Offset of field: v4l2_vp9_loop_filter::mode_deltas"]
         [::core::mem::offset_of!(v4l2_vp9_loop_filter, mode_deltas) - 4usize];
-    ["Offset of field: v4l2_vp9_loop_filter::level"]
-        [::core::mem::offset_of!(v4l2_vp9_loop_filter, level) - 6usize];
+    ["Offset of field: v4l2_vp9_loop_filter::level"][::core::mem::offset_of!(v4l2_vp9_loop_filter, level) - 6usize];
     ["Offset of field: v4l2_vp9_loop_filter::sharpness"]
         [::core::mem::offset_of!(v4l2_vp9_loop_filter, sharpness) - 7usize];
-    ["Offset of field: v4l2_vp9_loop_filter::flags"]
-        [::core::mem::offset_of!(v4l2_vp9_loop_filter, flags) - 8usize];
+    ["Offset of field: v4l2_vp9_loop_filter::flags"][::core::mem::offset_of!(v4l2_vp9_loop_filter, flags) - 8usize];
     ["Offset of field: v4l2_vp9_loop_filter::reserved"]
         [::core::mem::offset_of!(v4l2_vp9_loop_filter, reserved) - 9usize];
 };
@@ -2966,8 +2695,7 @@ pub struct v4l2_vp9_quantization {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_vp9_quantization"][::core::mem::size_of::<v4l2_vp9_quantization>() - 8usize];
-    ["Alignment of v4l2_vp9_quantization"]
-        [::core::mem::align_of::<v4l2_vp9_quantization>() - 1usize];
+    ["Alignment of v4l2_vp9_quantization"][::core::mem::align_of::<v4l2_vp9_quantization>() - 1usize];
     ["Offset of field: v4l2_vp9_quantization::base_q_idx"]
         [::core::mem::offset_of!(v4l2_vp9_quantization, base_q_idx) - 0usize];
     ["Offset of field: v4l2_vp9_quantization::delta_q_y_dc"]
@@ -2992,8 +2720,7 @@ pub struct v4l2_vp9_segmentation {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_vp9_segmentation"][::core::mem::size_of::<v4l2_vp9_segmentation>() - 88usize];
-    ["Alignment of v4l2_vp9_segmentation"]
-        [::core::mem::align_of::<v4l2_vp9_segmentation>() - 2usize];
+    ["Alignment of v4l2_vp9_segmentation"][::core::mem::align_of::<v4l2_vp9_segmentation>() - 2usize];
     ["Offset of field: v4l2_vp9_segmentation::feature_data"]
         [::core::mem::offset_of!(v4l2_vp9_segmentation, feature_data) - 0usize];
     ["Offset of field: v4l2_vp9_segmentation::feature_enabled"]
@@ -3002,8 +2729,7 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_vp9_segmentation, tree_probs) - 72usize];
     ["Offset of field: v4l2_vp9_segmentation::pred_probs"]
         [::core::mem::offset_of!(v4l2_vp9_segmentation, pred_probs) - 79usize];
-    ["Offset of field: v4l2_vp9_segmentation::flags"]
-        [::core::mem::offset_of!(v4l2_vp9_segmentation, flags) - 82usize];
+    ["Offset of field: v4l2_vp9_segmentation::flags"][::core::mem::offset_of!(v4l2_vp9_segmentation, flags) - 82usize];
     ["Offset of field: v4l2_vp9_segmentation::reserved"]
         [::core::mem::offset_of!(v4l2_vp9_segmentation, reserved) - 83usize];
 };
@@ -3038,14 +2764,10 @@ pub struct v4l2_ctrl_vp9_frame {
 const _: () = {
     ["Size of v4l2_ctrl_vp9_frame"][::core::mem::size_of::<v4l2_ctrl_vp9_frame>() - 168usize];
     ["Alignment of v4l2_ctrl_vp9_frame"][::core::mem::align_of::<v4l2_ctrl_vp9_frame>() - 8usize];
-    ["Offset of field: v4l2_ctrl_vp9_frame::lf"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, lf) - 0usize];
-    ["Offset of field: v4l2_ctrl_vp9_frame::quant"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, quant) - 16usize];
-    ["Offset of field: v4l2_ctrl_vp9_frame::seg"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, seg) - 24usize];
-    ["Offset of field: v4l2_ctrl_vp9_frame::flags"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, flags) - 112usize];
+    ["Offset of field: v4l2_ctrl_vp9_frame::lf"][::core::mem::offset_of!(v4l2_ctrl_vp9_frame, lf) - 0usize];
+    ["Offset of field: v4l2_ctrl_vp9_frame::quant"][::core::mem::offset_of!(v4l2_ctrl_vp9_frame, quant) - 16usize];
+    ["Offset of field: v4l2_ctrl_vp9_frame::seg"][::core::mem::offset_of!(v4l2_ctrl_vp9_frame, seg) - 24usize];
+    ["Offset of field: v4l2_ctrl_vp9_frame::flags"][::core::mem::offset_of!(v4l2_ctrl_vp9_frame, flags) - 112usize];
     ["Offset of field: v4l2_ctrl_vp9_frame::compressed_header_size"]
         [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, compressed_header_size) - 116usize];
     ["Offset of field: v4l2_ctrl_vp9_frame::uncompressed_header_size"]
@@ -3070,8 +2792,7 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, reset_frame_context) - 153usize];
     ["Offset of field: v4l2_ctrl_vp9_frame::frame_context_idx"]
         [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, frame_context_idx) - 154usize];
-    ["Offset of field: v4l2_ctrl_vp9_frame::profile"]
-        [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, profile) - 155usize];
+    ["Offset of field: v4l2_ctrl_vp9_frame::profile"][::core::mem::offset_of!(v4l2_ctrl_vp9_frame, profile) - 155usize];
     ["Offset of field: v4l2_ctrl_vp9_frame::bit_depth"]
         [::core::mem::offset_of!(v4l2_ctrl_vp9_frame, bit_depth) - 156usize];
     ["Offset of field: v4l2_ctrl_vp9_frame::interpolation_filter"]
@@ -3102,24 +2823,16 @@ pub struct v4l2_vp9_mv_probs {
 const _: () = {
     ["Size of v4l2_vp9_mv_probs"][::core::mem::size_of::<v4l2_vp9_mv_probs>() - 69usize];
     ["Alignment of v4l2_vp9_mv_probs"][::core::mem::align_of::<v4l2_vp9_mv_probs>() - 1usize];
-    ["Offset of field: v4l2_vp9_mv_probs::joint"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, joint) - 0usize];
-    ["Offset of field: v4l2_vp9_mv_probs::sign"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, sign) - 3usize];
-    ["Offset of field: v4l2_vp9_mv_probs::classes"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, classes) - 5usize];
+    ["Offset of field: v4l2_vp9_mv_probs::joint"][::core::mem::offset_of!(v4l2_vp9_mv_probs, joint) - 0usize];
+    ["Offset of field: v4l2_vp9_mv_probs::sign"][::core::mem::offset_of!(v4l2_vp9_mv_probs, sign) - 3usize];
+    ["Offset of field: v4l2_vp9_mv_probs::classes"][::core::mem::offset_of!(v4l2_vp9_mv_probs, classes) - 5usize];
     ["Offset of field: v4l2_vp9_mv_probs::class0_bit"]
         [::core::mem::offset_of!(v4l2_vp9_mv_probs, class0_bit) - 25usize];
-    ["Offset of field: v4l2_vp9_mv_probs::bits"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, bits) - 27usize];
-    ["Offset of field: v4l2_vp9_mv_probs::class0_fr"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, class0_fr) - 47usize];
-    ["Offset of field: v4l2_vp9_mv_probs::fr"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, fr) - 59usize];
-    ["Offset of field: v4l2_vp9_mv_probs::class0_hp"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, class0_hp) - 65usize];
-    ["Offset of field: v4l2_vp9_mv_probs::hp"]
-        [::core::mem::offset_of!(v4l2_vp9_mv_probs, hp) - 67usize];
+    ["Offset of field: v4l2_vp9_mv_probs::bits"][::core::mem::offset_of!(v4l2_vp9_mv_probs, bits) - 27usize];
+    ["Offset of field: v4l2_vp9_mv_probs::class0_fr"][::core::mem::offset_of!(v4l2_vp9_mv_probs, class0_fr) - 47usize];
+    ["Offset of field: v4l2_vp9_mv_probs::fr"][::core::mem::offset_of!(v4l2_vp9_mv_probs, fr) - 59usize];
+    ["Offset of field: v4l2_vp9_mv_probs::class0_hp"][::core::mem::offset_of!(v4l2_vp9_mv_probs, class0_hp) - 65usize];
+    ["Offset of field: v4l2_vp9_mv_probs::hp"][::core::mem::offset_of!(v4l2_vp9_mv_probs, hp) - 67usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3143,10 +2856,8 @@ pub struct v4l2_ctrl_vp9_compressed_hdr {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ctrl_vp9_compressed_hdr"]
-        [::core::mem::size_of::<v4l2_ctrl_vp9_compressed_hdr>() - 2040usize];
-    ["Alignment of v4l2_ctrl_vp9_compressed_hdr"]
-        [::core::mem::align_of::<v4l2_ctrl_vp9_compressed_hdr>() - 1usize];
+    ["Size of v4l2_ctrl_vp9_compressed_hdr"][::core::mem::size_of::<v4l2_ctrl_vp9_compressed_hdr>() - 2040usize];
+    ["Alignment of v4l2_ctrl_vp9_compressed_hdr"][::core::mem::align_of::<v4l2_ctrl_vp9_compressed_hdr>() - 1usize];
     ["Offset of field: v4l2_ctrl_vp9_compressed_hdr::tx_mode"]
         [::core::mem::offset_of!(v4l2_ctrl_vp9_compressed_hdr, tx_mode) - 0usize];
     ["Offset of field: v4l2_ctrl_vp9_compressed_hdr::tx8"]
@@ -3291,10 +3002,8 @@ pub struct v4l2_fract {
 const _: () = {
     ["Size of v4l2_fract"][::core::mem::size_of::<v4l2_fract>() - 8usize];
     ["Alignment of v4l2_fract"][::core::mem::align_of::<v4l2_fract>() - 4usize];
-    ["Offset of field: v4l2_fract::numerator"]
-        [::core::mem::offset_of!(v4l2_fract, numerator) - 0usize];
-    ["Offset of field: v4l2_fract::denominator"]
-        [::core::mem::offset_of!(v4l2_fract, denominator) - 4usize];
+    ["Offset of field: v4l2_fract::numerator"][::core::mem::offset_of!(v4l2_fract, numerator) - 0usize];
+    ["Offset of field: v4l2_fract::denominator"][::core::mem::offset_of!(v4l2_fract, denominator) - 4usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3324,20 +3033,14 @@ pub struct v4l2_capability {
 const _: () = {
     ["Size of v4l2_capability"][::core::mem::size_of::<v4l2_capability>() - 104usize];
     ["Alignment of v4l2_capability"][::core::mem::align_of::<v4l2_capability>() - 4usize];
-    ["Offset of field: v4l2_capability::driver"]
-        [::core::mem::offset_of!(v4l2_capability, driver) - 0usize];
-    ["Offset of field: v4l2_capability::card"]
-        [::core::mem::offset_of!(v4l2_capability, card) - 16usize];
-    ["Offset of field: v4l2_capability::bus_info"]
-        [::core::mem::offset_of!(v4l2_capability, bus_info) - 48usize];
-    ["Offset of field: v4l2_capability::version"]
-        [::core::mem::offset_of!(v4l2_capability, version) - 80usize];
+    ["Offset of field: v4l2_capability::driver"][::core::mem::offset_of!(v4l2_capability, driver) - 0usize];
+    ["Offset of field: v4l2_capability::card"][::core::mem::offset_of!(v4l2_capability, card) - 16usize];
+    ["Offset of field: v4l2_capability::bus_info"][::core::mem::offset_of!(v4l2_capability, bus_info) - 48usize];
+    ["Offset of field: v4l2_capability::version"][::core::mem::offset_of!(v4l2_capability, version) - 80usize];
     ["Offset of field: v4l2_capability::capabilities"]
         [::core::mem::offset_of!(v4l2_capability, capabilities) - 84usize];
-    ["Offset of field: v4l2_capability::device_caps"]
-        [::core::mem::offset_of!(v4l2_capability, device_caps) - 88usize];
-    ["Offset of field: v4l2_capability::reserved"]
-        [::core::mem::offset_of!(v4l2_capability, reserved) - 92usize];
+    ["Offset of field: v4l2_capability::device_caps"][::core::mem::offset_of!(v4l2_capability, device_caps) - 88usize];
+    ["Offset of field: v4l2_capability::reserved"][::core::mem::offset_of!(v4l2_capability, reserved) - 92usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -3363,10 +3066,8 @@ pub union v4l2_pix_format__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_pix_format__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_pix_format__bindgen_ty_1>() - 4usize];
-    ["Alignment of v4l2_pix_format__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_pix_format__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_pix_format__bindgen_ty_1"][::core::mem::size_of::<v4l2_pix_format__bindgen_ty_1>() - 4usize];
+    ["Alignment of v4l2_pix_format__bindgen_ty_1"][::core::mem::align_of::<v4l2_pix_format__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_pix_format__bindgen_ty_1::ycbcr_enc"]
         [::core::mem::offset_of!(v4l2_pix_format__bindgen_ty_1, ycbcr_enc) - 0usize];
     ["Offset of field: v4l2_pix_format__bindgen_ty_1::hsv_enc"]
@@ -3376,28 +3077,19 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_pix_format"][::core::mem::size_of::<v4l2_pix_format>() - 48usize];
     ["Alignment of v4l2_pix_format"][::core::mem::align_of::<v4l2_pix_format>() - 4usize];
-    ["Offset of field: v4l2_pix_format::width"]
-        [::core::mem::offset_of!(v4l2_pix_format, width) - 0usize];
-    ["Offset of field: v4l2_pix_format::height"]
-        [::core::mem::offset_of!(v4l2_pix_format, height) - 4usize];
-    ["Offset of field: v4l2_pix_format::pixelformat"]
-        [::core::mem::offset_of!(v4l2_pix_format, pixelformat) - 8usize];
-    ["Offset of field: v4l2_pix_format::field"]
-        [::core::mem::offset_of!(v4l2_pix_format, field) - 12usize];
+    ["Offset of field: v4l2_pix_format::width"][::core::mem::offset_of!(v4l2_pix_format, width) - 0usize];
+    ["Offset of field: v4l2_pix_format::height"][::core::mem::offset_of!(v4l2_pix_format, height) - 4usize];
+    ["Offset of field: v4l2_pix_format::pixelformat"][::core::mem::offset_of!(v4l2_pix_format, pixelformat) - 8usize];
+    ["Offset of field: v4l2_pix_format::field"][::core::mem::offset_of!(v4l2_pix_format, field) - 12usize];
     ["Offset of field: v4l2_pix_format::bytesperline"]
         [::core::mem::offset_of!(v4l2_pix_format, bytesperline) - 16usize];
-    ["Offset of field: v4l2_pix_format::sizeimage"]
-        [::core::mem::offset_of!(v4l2_pix_format, sizeimage) - 20usize];
-    ["Offset of field: v4l2_pix_format::colorspace"]
-        [::core::mem::offset_of!(v4l2_pix_format, colorspace) - 24usize];
-    ["Offset of field: v4l2_pix_format::priv_"]
-        [::core::mem::offset_of!(v4l2_pix_format, priv_) - 28usize];
-    ["Offset of field: v4l2_pix_format::flags"]
-        [::core::mem::offset_of!(v4l2_pix_format, flags) - 32usize];
+    ["Offset of field: v4l2_pix_format::sizeimage"][::core::mem::offset_of!(v4l2_pix_format, sizeimage) - 20usize];
+    ["Offset of field: v4l2_pix_format::colorspace"][::core::mem::offset_of!(v4l2_pix_format, colorspace) - 24usize];
+    ["Offset of field: v4l2_pix_format::priv_"][::core::mem::offset_of!(v4l2_pix_format, priv_) - 28usize];
+    ["Offset of field: v4l2_pix_format::flags"][::core::mem::offset_of!(v4l2_pix_format, flags) - 32usize];
     ["Offset of field: v4l2_pix_format::quantization"]
         [::core::mem::offset_of!(v4l2_pix_format, quantization) - 40usize];
-    ["Offset of field: v4l2_pix_format::xfer_func"]
-        [::core::mem::offset_of!(v4l2_pix_format, xfer_func) - 44usize];
+    ["Offset of field: v4l2_pix_format::xfer_func"][::core::mem::offset_of!(v4l2_pix_format, xfer_func) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3417,14 +3109,10 @@ const _: () = {
     ["Offset of field: v4l2_fmtdesc::index"][::core::mem::offset_of!(v4l2_fmtdesc, index) - 0usize];
     ["Offset of field: v4l2_fmtdesc::type_"][::core::mem::offset_of!(v4l2_fmtdesc, type_) - 4usize];
     ["Offset of field: v4l2_fmtdesc::flags"][::core::mem::offset_of!(v4l2_fmtdesc, flags) - 8usize];
-    ["Offset of field: v4l2_fmtdesc::description"]
-        [::core::mem::offset_of!(v4l2_fmtdesc, description) - 12usize];
-    ["Offset of field: v4l2_fmtdesc::pixelformat"]
-        [::core::mem::offset_of!(v4l2_fmtdesc, pixelformat) - 44usize];
-    ["Offset of field: v4l2_fmtdesc::mbus_code"]
-        [::core::mem::offset_of!(v4l2_fmtdesc, mbus_code) - 48usize];
-    ["Offset of field: v4l2_fmtdesc::reserved"]
-        [::core::mem::offset_of!(v4l2_fmtdesc, reserved) - 52usize];
+    ["Offset of field: v4l2_fmtdesc::description"][::core::mem::offset_of!(v4l2_fmtdesc, description) - 12usize];
+    ["Offset of field: v4l2_fmtdesc::pixelformat"][::core::mem::offset_of!(v4l2_fmtdesc, pixelformat) - 44usize];
+    ["Offset of field: v4l2_fmtdesc::mbus_code"][::core::mem::offset_of!(v4l2_fmtdesc, mbus_code) - 48usize];
+    ["Offset of field: v4l2_fmtdesc::reserved"][::core::mem::offset_of!(v4l2_fmtdesc, reserved) - 52usize];
 };
 pub const v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE: v4l2_frmsizetypes = 1;
 pub const v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_CONTINUOUS: v4l2_frmsizetypes = 2;
@@ -3439,12 +3127,9 @@ pub struct v4l2_frmsize_discrete {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_frmsize_discrete"][::core::mem::size_of::<v4l2_frmsize_discrete>() - 8usize];
-    ["Alignment of v4l2_frmsize_discrete"]
-        [::core::mem::align_of::<v4l2_frmsize_discrete>() - 4usize];
-    ["Offset of field: v4l2_frmsize_discrete::width"]
-        [::core::mem::offset_of!(v4l2_frmsize_discrete, width) - 0usize];
-    ["Offset of field: v4l2_frmsize_discrete::height"]
-        [::core::mem::offset_of!(v4l2_frmsize_discrete, height) - 4usize];
+    ["Alignment of v4l2_frmsize_discrete"][::core::mem::align_of::<v4l2_frmsize_discrete>() - 4usize];
+    ["Offset of field: v4l2_frmsize_discrete::width"][::core::mem::offset_of!(v4l2_frmsize_discrete, width) - 0usize];
+    ["Offset of field: v4l2_frmsize_discrete::height"][::core::mem::offset_of!(v4l2_frmsize_discrete, height) - 4usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3459,8 +3144,7 @@ pub struct v4l2_frmsize_stepwise {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_frmsize_stepwise"][::core::mem::size_of::<v4l2_frmsize_stepwise>() - 24usize];
-    ["Alignment of v4l2_frmsize_stepwise"]
-        [::core::mem::align_of::<v4l2_frmsize_stepwise>() - 4usize];
+    ["Alignment of v4l2_frmsize_stepwise"][::core::mem::align_of::<v4l2_frmsize_stepwise>() - 4usize];
     ["Offset of field: v4l2_frmsize_stepwise::min_width"]
         [::core::mem::offset_of!(v4l2_frmsize_stepwise, min_width) - 0usize];
     ["Offset of field: v4l2_frmsize_stepwise::max_width"]
@@ -3491,10 +3175,8 @@ pub union v4l2_frmsizeenum__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_frmsizeenum__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_frmsizeenum__bindgen_ty_1>() - 24usize];
-    ["Alignment of v4l2_frmsizeenum__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_frmsizeenum__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_frmsizeenum__bindgen_ty_1"][::core::mem::size_of::<v4l2_frmsizeenum__bindgen_ty_1>() - 24usize];
+    ["Alignment of v4l2_frmsizeenum__bindgen_ty_1"][::core::mem::align_of::<v4l2_frmsizeenum__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_frmsizeenum__bindgen_ty_1::discrete"]
         [::core::mem::offset_of!(v4l2_frmsizeenum__bindgen_ty_1, discrete) - 0usize];
     ["Offset of field: v4l2_frmsizeenum__bindgen_ty_1::stepwise"]
@@ -3504,14 +3186,11 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_frmsizeenum"][::core::mem::size_of::<v4l2_frmsizeenum>() - 44usize];
     ["Alignment of v4l2_frmsizeenum"][::core::mem::align_of::<v4l2_frmsizeenum>() - 4usize];
-    ["Offset of field: v4l2_frmsizeenum::index"]
-        [::core::mem::offset_of!(v4l2_frmsizeenum, index) - 0usize];
+    ["Offset of field: v4l2_frmsizeenum::index"][::core::mem::offset_of!(v4l2_frmsizeenum, index) - 0usize];
     ["Offset of field: v4l2_frmsizeenum::pixel_format"]
         [::core::mem::offset_of!(v4l2_frmsizeenum, pixel_format) - 4usize];
-    ["Offset of field: v4l2_frmsizeenum::type_"]
-        [::core::mem::offset_of!(v4l2_frmsizeenum, type_) - 8usize];
-    ["Offset of field: v4l2_frmsizeenum::reserved"]
-        [::core::mem::offset_of!(v4l2_frmsizeenum, reserved) - 36usize];
+    ["Offset of field: v4l2_frmsizeenum::type_"][::core::mem::offset_of!(v4l2_frmsizeenum, type_) - 8usize];
+    ["Offset of field: v4l2_frmsizeenum::reserved"][::core::mem::offset_of!(v4l2_frmsizeenum, reserved) - 36usize];
 };
 pub const v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE: v4l2_frmivaltypes = 1;
 pub const v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_CONTINUOUS: v4l2_frmivaltypes = 2;
@@ -3527,14 +3206,10 @@ pub struct v4l2_frmival_stepwise {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_frmival_stepwise"][::core::mem::size_of::<v4l2_frmival_stepwise>() - 24usize];
-    ["Alignment of v4l2_frmival_stepwise"]
-        [::core::mem::align_of::<v4l2_frmival_stepwise>() - 4usize];
-    ["Offset of field: v4l2_frmival_stepwise::min"]
-        [::core::mem::offset_of!(v4l2_frmival_stepwise, min) - 0usize];
-    ["Offset of field: v4l2_frmival_stepwise::max"]
-        [::core::mem::offset_of!(v4l2_frmival_stepwise, max) - 8usize];
-    ["Offset of field: v4l2_frmival_stepwise::step"]
-        [::core::mem::offset_of!(v4l2_frmival_stepwise, step) - 16usize];
+    ["Alignment of v4l2_frmival_stepwise"][::core::mem::align_of::<v4l2_frmival_stepwise>() - 4usize];
+    ["Offset of field: v4l2_frmival_stepwise::min"][::core::mem::offset_of!(v4l2_frmival_stepwise, min) - 0usize];
+    ["Offset of field: v4l2_frmival_stepwise::max"][::core::mem::offset_of!(v4l2_frmival_stepwise, max) - 8usize];
+    ["Offset of field: v4l2_frmival_stepwise::step"][::core::mem::offset_of!(v4l2_frmival_stepwise, step) - 16usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -3555,10 +3230,8 @@ pub union v4l2_frmivalenum__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_frmivalenum__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_frmivalenum__bindgen_ty_1>() - 24usize];
-    ["Alignment of v4l2_frmivalenum__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_frmivalenum__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_frmivalenum__bindgen_ty_1"][::core::mem::size_of::<v4l2_frmivalenum__bindgen_ty_1>() - 24usize];
+    ["Alignment of v4l2_frmivalenum__bindgen_ty_1"][::core::mem::align_of::<v4l2_frmivalenum__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_frmivalenum__bindgen_ty_1::discrete"]
         [::core::mem::offset_of!(v4l2_frmivalenum__bindgen_ty_1, discrete) - 0usize];
     ["Offset of field: v4l2_frmivalenum__bindgen_ty_1::stepwise"]
@@ -3568,18 +3241,13 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_frmivalenum"][::core::mem::size_of::<v4l2_frmivalenum>() - 52usize];
     ["Alignment of v4l2_frmivalenum"][::core::mem::align_of::<v4l2_frmivalenum>() - 4usize];
-    ["Offset of field: v4l2_frmivalenum::index"]
-        [::core::mem::offset_of!(v4l2_frmivalenum, index) - 0usize];
+    ["Offset of field: v4l2_frmivalenum::index"][::core::mem::offset_of!(v4l2_frmivalenum, index) - 0usize];
     ["Offset of field: v4l2_frmivalenum::pixel_format"]
         [::core::mem::offset_of!(v4l2_frmivalenum, pixel_format) - 4usize];
-    ["Offset of field: v4l2_frmivalenum::width"]
-        [::core::mem::offset_of!(v4l2_frmivalenum, width) - 8usize];
-    ["Offset of field: v4l2_frmivalenum::height"]
-        [::core::mem::offset_of!(v4l2_frmivalenum, height) - 12usize];
-    ["Offset of field: v4l2_frmivalenum::type_"]
-        [::core::mem::offset_of!(v4l2_frmivalenum, type_) - 16usize];
-    ["Offset of field: v4l2_frmivalenum::reserved"]
-        [::core::mem::offset_of!(v4l2_frmivalenum, reserved) - 44usize];
+    ["Offset of field: v4l2_frmivalenum::width"][::core::mem::offset_of!(v4l2_frmivalenum, width) - 8usize];
+    ["Offset of field: v4l2_frmivalenum::height"][::core::mem::offset_of!(v4l2_frmivalenum, height) - 12usize];
+    ["Offset of field: v4l2_frmivalenum::type_"][::core::mem::offset_of!(v4l2_frmivalenum, type_) - 16usize];
+    ["Offset of field: v4l2_frmivalenum::reserved"][::core::mem::offset_of!(v4l2_frmivalenum, reserved) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3596,20 +3264,13 @@ pub struct v4l2_timecode {
 const _: () = {
     ["Size of v4l2_timecode"][::core::mem::size_of::<v4l2_timecode>() - 16usize];
     ["Alignment of v4l2_timecode"][::core::mem::align_of::<v4l2_timecode>() - 4usize];
-    ["Offset of field: v4l2_timecode::type_"]
-        [::core::mem::offset_of!(v4l2_timecode, type_) - 0usize];
-    ["Offset of field: v4l2_timecode::flags"]
-        [::core::mem::offset_of!(v4l2_timecode, flags) - 4usize];
-    ["Offset of field: v4l2_timecode::frames"]
-        [::core::mem::offset_of!(v4l2_timecode, frames) - 8usize];
-    ["Offset of field: v4l2_timecode::seconds"]
-        [::core::mem::offset_of!(v4l2_timecode, seconds) - 9usize];
-    ["Offset of field: v4l2_timecode::minutes"]
-        [::core::mem::offset_of!(v4l2_timecode, minutes) - 10usize];
-    ["Offset of field: v4l2_timecode::hours"]
-        [::core::mem::offset_of!(v4l2_timecode, hours) - 11usize];
-    ["Offset of field: v4l2_timecode::userbits"]
-        [::core::mem::offset_of!(v4l2_timecode, userbits) - 12usize];
+    ["Offset of field: v4l2_timecode::type_"][::core::mem::offset_of!(v4l2_timecode, type_) - 0usize];
+    ["Offset of field: v4l2_timecode::flags"][::core::mem::offset_of!(v4l2_timecode, flags) - 4usize];
+    ["Offset of field: v4l2_timecode::frames"][::core::mem::offset_of!(v4l2_timecode, frames) - 8usize];
+    ["Offset of field: v4l2_timecode::seconds"][::core::mem::offset_of!(v4l2_timecode, seconds) - 9usize];
+    ["Offset of field: v4l2_timecode::minutes"][::core::mem::offset_of!(v4l2_timecode, minutes) - 10usize];
+    ["Offset of field: v4l2_timecode::hours"][::core::mem::offset_of!(v4l2_timecode, hours) - 11usize];
+    ["Offset of field: v4l2_timecode::userbits"][::core::mem::offset_of!(v4l2_timecode, userbits) - 12usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3626,12 +3287,9 @@ pub struct v4l2_jpegcompression {
 const _: () = {
     ["Size of v4l2_jpegcompression"][::core::mem::size_of::<v4l2_jpegcompression>() - 140usize];
     ["Alignment of v4l2_jpegcompression"][::core::mem::align_of::<v4l2_jpegcompression>() - 4usize];
-    ["Offset of field: v4l2_jpegcompression::quality"]
-        [::core::mem::offset_of!(v4l2_jpegcompression, quality) - 0usize];
-    ["Offset of field: v4l2_jpegcompression::APPn"]
-        [::core::mem::offset_of!(v4l2_jpegcompression, APPn) - 4usize];
-    ["Offset of field: v4l2_jpegcompression::APP_len"]
-        [::core::mem::offset_of!(v4l2_jpegcompression, APP_len) - 8usize];
+    ["Offset of field: v4l2_jpegcompression::quality"][::core::mem::offset_of!(v4l2_jpegcompression, quality) - 0usize];
+    ["Offset of field: v4l2_jpegcompression::APPn"][::core::mem::offset_of!(v4l2_jpegcompression, APPn) - 4usize];
+    ["Offset of field: v4l2_jpegcompression::APP_len"][::core::mem::offset_of!(v4l2_jpegcompression, APP_len) - 8usize];
     ["Offset of field: v4l2_jpegcompression::APP_data"]
         [::core::mem::offset_of!(v4l2_jpegcompression, APP_data) - 12usize];
     ["Offset of field: v4l2_jpegcompression::COM_len"]
@@ -3655,16 +3313,12 @@ pub struct v4l2_requestbuffers {
 const _: () = {
     ["Size of v4l2_requestbuffers"][::core::mem::size_of::<v4l2_requestbuffers>() - 20usize];
     ["Alignment of v4l2_requestbuffers"][::core::mem::align_of::<v4l2_requestbuffers>() - 4usize];
-    ["Offset of field: v4l2_requestbuffers::count"]
-        [::core::mem::offset_of!(v4l2_requestbuffers, count) - 0usize];
-    ["Offset of field: v4l2_requestbuffers::type_"]
-        [::core::mem::offset_of!(v4l2_requestbuffers, type_) - 4usize];
-    ["Offset of field: v4l2_requestbuffers::memory"]
-        [::core::mem::offset_of!(v4l2_requestbuffers, memory) - 8usize];
+    ["Offset of field: v4l2_requestbuffers::count"][::core::mem::offset_of!(v4l2_requestbuffers, count) - 0usize];
+    ["Offset of field: v4l2_requestbuffers::type_"][::core::mem::offset_of!(v4l2_requestbuffers, type_) - 4usize];
+    ["Offset of field: v4l2_requestbuffers::memory"][::core::mem::offset_of!(v4l2_requestbuffers, memory) - 8usize];
     ["Offset of field: v4l2_requestbuffers::capabilities"]
         [::core::mem::offset_of!(v4l2_requestbuffers, capabilities) - 12usize];
-    ["Offset of field: v4l2_requestbuffers::flags"]
-        [::core::mem::offset_of!(v4l2_requestbuffers, flags) - 16usize];
+    ["Offset of field: v4l2_requestbuffers::flags"][::core::mem::offset_of!(v4l2_requestbuffers, flags) - 16usize];
     ["Offset of field: v4l2_requestbuffers::reserved"]
         [::core::mem::offset_of!(v4l2_requestbuffers, reserved) - 17usize];
 };
@@ -3686,29 +3340,23 @@ pub union v4l2_plane__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_plane__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_plane__bindgen_ty_1>() - 8usize];
-    ["Alignment of v4l2_plane__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_plane__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_plane__bindgen_ty_1"][::core::mem::size_of::<v4l2_plane__bindgen_ty_1>() - 8usize];
+    ["Alignment of v4l2_plane__bindgen_ty_1"][::core::mem::align_of::<v4l2_plane__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_plane__bindgen_ty_1::mem_offset"]
         [::core::mem::offset_of!(v4l2_plane__bindgen_ty_1, mem_offset) - 0usize];
     ["Offset of field: v4l2_plane__bindgen_ty_1::userptr"]
         [::core::mem::offset_of!(v4l2_plane__bindgen_ty_1, userptr) - 0usize];
-    ["Offset of field: v4l2_plane__bindgen_ty_1::fd"]
-        [::core::mem::offset_of!(v4l2_plane__bindgen_ty_1, fd) - 0usize];
+    ["Offset of field: v4l2_plane__bindgen_ty_1::fd"][::core::mem::offset_of!(v4l2_plane__bindgen_ty_1, fd) - 0usize];
 };
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_plane"][::core::mem::size_of::<v4l2_plane>() - 64usize];
     ["Alignment of v4l2_plane"][::core::mem::align_of::<v4l2_plane>() - 8usize];
-    ["Offset of field: v4l2_plane::bytesused"]
-        [::core::mem::offset_of!(v4l2_plane, bytesused) - 0usize];
+    ["Offset of field: v4l2_plane::bytesused"][::core::mem::offset_of!(v4l2_plane, bytesused) - 0usize];
     ["Offset of field: v4l2_plane::length"][::core::mem::offset_of!(v4l2_plane, length) - 4usize];
     ["Offset of field: v4l2_plane::m"][::core::mem::offset_of!(v4l2_plane, m) - 8usize];
-    ["Offset of field: v4l2_plane::data_offset"]
-        [::core::mem::offset_of!(v4l2_plane, data_offset) - 16usize];
-    ["Offset of field: v4l2_plane::reserved"]
-        [::core::mem::offset_of!(v4l2_plane, reserved) - 20usize];
+    ["Offset of field: v4l2_plane::data_offset"][::core::mem::offset_of!(v4l2_plane, data_offset) - 16usize];
+    ["Offset of field: v4l2_plane::reserved"][::core::mem::offset_of!(v4l2_plane, reserved) - 20usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -3737,18 +3385,15 @@ pub union v4l2_buffer__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_buffer__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_buffer__bindgen_ty_1>() - 8usize];
-    ["Alignment of v4l2_buffer__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_buffer__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_buffer__bindgen_ty_1"][::core::mem::size_of::<v4l2_buffer__bindgen_ty_1>() - 8usize];
+    ["Alignment of v4l2_buffer__bindgen_ty_1"][::core::mem::align_of::<v4l2_buffer__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_buffer__bindgen_ty_1::offset"]
         [::core::mem::offset_of!(v4l2_buffer__bindgen_ty_1, offset) - 0usize];
     ["Offset of field: v4l2_buffer__bindgen_ty_1::userptr"]
         [::core::mem::offset_of!(v4l2_buffer__bindgen_ty_1, userptr) - 0usize];
     ["Offset of field: v4l2_buffer__bindgen_ty_1::planes"]
         [::core::mem::offset_of!(v4l2_buffer__bindgen_ty_1, planes) - 0usize];
-    ["Offset of field: v4l2_buffer__bindgen_ty_1::fd"]
-        [::core::mem::offset_of!(v4l2_buffer__bindgen_ty_1, fd) - 0usize];
+    ["Offset of field: v4l2_buffer__bindgen_ty_1::fd"][::core::mem::offset_of!(v4l2_buffer__bindgen_ty_1, fd) - 0usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -3758,10 +3403,8 @@ pub union v4l2_buffer__bindgen_ty_2 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_buffer__bindgen_ty_2"]
-        [::core::mem::size_of::<v4l2_buffer__bindgen_ty_2>() - 4usize];
-    ["Alignment of v4l2_buffer__bindgen_ty_2"]
-        [::core::mem::align_of::<v4l2_buffer__bindgen_ty_2>() - 4usize];
+    ["Size of v4l2_buffer__bindgen_ty_2"][::core::mem::size_of::<v4l2_buffer__bindgen_ty_2>() - 4usize];
+    ["Alignment of v4l2_buffer__bindgen_ty_2"][::core::mem::align_of::<v4l2_buffer__bindgen_ty_2>() - 4usize];
     ["Offset of field: v4l2_buffer__bindgen_ty_2::request_fd"]
         [::core::mem::offset_of!(v4l2_buffer__bindgen_ty_2, request_fd) - 0usize];
     ["Offset of field: v4l2_buffer__bindgen_ty_2::reserved"]
@@ -3773,23 +3416,16 @@ const _: () = {
     ["Alignment of v4l2_buffer"][::core::mem::align_of::<v4l2_buffer>() - 8usize];
     ["Offset of field: v4l2_buffer::index"][::core::mem::offset_of!(v4l2_buffer, index) - 0usize];
     ["Offset of field: v4l2_buffer::type_"][::core::mem::offset_of!(v4l2_buffer, type_) - 4usize];
-    ["Offset of field: v4l2_buffer::bytesused"]
-        [::core::mem::offset_of!(v4l2_buffer, bytesused) - 8usize];
+    ["Offset of field: v4l2_buffer::bytesused"][::core::mem::offset_of!(v4l2_buffer, bytesused) - 8usize];
     ["Offset of field: v4l2_buffer::flags"][::core::mem::offset_of!(v4l2_buffer, flags) - 12usize];
     ["Offset of field: v4l2_buffer::field"][::core::mem::offset_of!(v4l2_buffer, field) - 16usize];
-    ["Offset of field: v4l2_buffer::timestamp"]
-        [::core::mem::offset_of!(v4l2_buffer, timestamp) - 24usize];
-    ["Offset of field: v4l2_buffer::timecode"]
-        [::core::mem::offset_of!(v4l2_buffer, timecode) - 40usize];
-    ["Offset of field: v4l2_buffer::sequence"]
-        [::core::mem::offset_of!(v4l2_buffer, sequence) - 56usize];
-    ["Offset of field: v4l2_buffer::memory"]
-        [::core::mem::offset_of!(v4l2_buffer, memory) - 60usize];
+    ["Offset of field: v4l2_buffer::timestamp"][::core::mem::offset_of!(v4l2_buffer, timestamp) - 24usize];
+    ["Offset of field: v4l2_buffer::timecode"][::core::mem::offset_of!(v4l2_buffer, timecode) - 40usize];
+    ["Offset of field: v4l2_buffer::sequence"][::core::mem::offset_of!(v4l2_buffer, sequence) - 56usize];
+    ["Offset of field: v4l2_buffer::memory"][::core::mem::offset_of!(v4l2_buffer, memory) - 60usize];
     ["Offset of field: v4l2_buffer::m"][::core::mem::offset_of!(v4l2_buffer, m) - 64usize];
-    ["Offset of field: v4l2_buffer::length"]
-        [::core::mem::offset_of!(v4l2_buffer, length) - 72usize];
-    ["Offset of field: v4l2_buffer::reserved2"]
-        [::core::mem::offset_of!(v4l2_buffer, reserved2) - 76usize];
+    ["Offset of field: v4l2_buffer::length"][::core::mem::offset_of!(v4l2_buffer, length) - 72usize];
+    ["Offset of field: v4l2_buffer::reserved2"][::core::mem::offset_of!(v4l2_buffer, reserved2) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3805,18 +3441,12 @@ pub struct v4l2_exportbuffer {
 const _: () = {
     ["Size of v4l2_exportbuffer"][::core::mem::size_of::<v4l2_exportbuffer>() - 64usize];
     ["Alignment of v4l2_exportbuffer"][::core::mem::align_of::<v4l2_exportbuffer>() - 4usize];
-    ["Offset of field: v4l2_exportbuffer::type_"]
-        [::core::mem::offset_of!(v4l2_exportbuffer, type_) - 0usize];
-    ["Offset of field: v4l2_exportbuffer::index"]
-        [::core::mem::offset_of!(v4l2_exportbuffer, index) - 4usize];
-    ["Offset of field: v4l2_exportbuffer::plane"]
-        [::core::mem::offset_of!(v4l2_exportbuffer, plane) - 8usize];
-    ["Offset of field: v4l2_exportbuffer::flags"]
-        [::core::mem::offset_of!(v4l2_exportbuffer, flags) - 12usize];
-    ["Offset of field: v4l2_exportbuffer::fd"]
-        [::core::mem::offset_of!(v4l2_exportbuffer, fd) - 16usize];
-    ["Offset of field: v4l2_exportbuffer::reserved"]
-        [::core::mem::offset_of!(v4l2_exportbuffer, reserved) - 20usize];
+    ["Offset of field: v4l2_exportbuffer::type_"][::core::mem::offset_of!(v4l2_exportbuffer, type_) - 0usize];
+    ["Offset of field: v4l2_exportbuffer::index"][::core::mem::offset_of!(v4l2_exportbuffer, index) - 4usize];
+    ["Offset of field: v4l2_exportbuffer::plane"][::core::mem::offset_of!(v4l2_exportbuffer, plane) - 8usize];
+    ["Offset of field: v4l2_exportbuffer::flags"][::core::mem::offset_of!(v4l2_exportbuffer, flags) - 12usize];
+    ["Offset of field: v4l2_exportbuffer::fd"][::core::mem::offset_of!(v4l2_exportbuffer, fd) - 16usize];
+    ["Offset of field: v4l2_exportbuffer::reserved"][::core::mem::offset_of!(v4l2_exportbuffer, reserved) - 20usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3840,10 +3470,8 @@ pub struct v4l2_framebuffer__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_framebuffer__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_framebuffer__bindgen_ty_1>() - 32usize];
-    ["Alignment of v4l2_framebuffer__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_framebuffer__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_framebuffer__bindgen_ty_1"][::core::mem::size_of::<v4l2_framebuffer__bindgen_ty_1>() - 32usize];
+    ["Alignment of v4l2_framebuffer__bindgen_ty_1"][::core::mem::align_of::<v4l2_framebuffer__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_framebuffer__bindgen_ty_1::width"]
         [::core::mem::offset_of!(v4l2_framebuffer__bindgen_ty_1, width) - 0usize];
     ["Offset of field: v4l2_framebuffer__bindgen_ty_1::height"]
@@ -3865,14 +3493,10 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_framebuffer"][::core::mem::size_of::<v4l2_framebuffer>() - 48usize];
     ["Alignment of v4l2_framebuffer"][::core::mem::align_of::<v4l2_framebuffer>() - 8usize];
-    ["Offset of field: v4l2_framebuffer::capability"]
-        [::core::mem::offset_of!(v4l2_framebuffer, capability) - 0usize];
-    ["Offset of field: v4l2_framebuffer::flags"]
-        [::core::mem::offset_of!(v4l2_framebuffer, flags) - 4usize];
-    ["Offset of field: v4l2_framebuffer::base"]
-        [::core::mem::offset_of!(v4l2_framebuffer, base) - 8usize];
-    ["Offset of field: v4l2_framebuffer::fmt"]
-        [::core::mem::offset_of!(v4l2_framebuffer, fmt) - 16usize];
+    ["Offset of field: v4l2_framebuffer::capability"][::core::mem::offset_of!(v4l2_framebuffer, capability) - 0usize];
+    ["Offset of field: v4l2_framebuffer::flags"][::core::mem::offset_of!(v4l2_framebuffer, flags) - 4usize];
+    ["Offset of field: v4l2_framebuffer::base"][::core::mem::offset_of!(v4l2_framebuffer, base) - 8usize];
+    ["Offset of field: v4l2_framebuffer::fmt"][::core::mem::offset_of!(v4l2_framebuffer, fmt) - 16usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3904,15 +3528,11 @@ const _: () = {
     ["Alignment of v4l2_window"][::core::mem::align_of::<v4l2_window>() - 8usize];
     ["Offset of field: v4l2_window::w"][::core::mem::offset_of!(v4l2_window, w) - 0usize];
     ["Offset of field: v4l2_window::field"][::core::mem::offset_of!(v4l2_window, field) - 16usize];
-    ["Offset of field: v4l2_window::chromakey"]
-        [::core::mem::offset_of!(v4l2_window, chromakey) - 20usize];
+    ["Offset of field: v4l2_window::chromakey"][::core::mem::offset_of!(v4l2_window, chromakey) - 20usize];
     ["Offset of field: v4l2_window::clips"][::core::mem::offset_of!(v4l2_window, clips) - 24usize];
-    ["Offset of field: v4l2_window::clipcount"]
-        [::core::mem::offset_of!(v4l2_window, clipcount) - 32usize];
-    ["Offset of field: v4l2_window::bitmap"]
-        [::core::mem::offset_of!(v4l2_window, bitmap) - 40usize];
-    ["Offset of field: v4l2_window::global_alpha"]
-        [::core::mem::offset_of!(v4l2_window, global_alpha) - 48usize];
+    ["Offset of field: v4l2_window::clipcount"][::core::mem::offset_of!(v4l2_window, clipcount) - 32usize];
+    ["Offset of field: v4l2_window::bitmap"][::core::mem::offset_of!(v4l2_window, bitmap) - 40usize];
+    ["Offset of field: v4l2_window::global_alpha"][::core::mem::offset_of!(v4l2_window, global_alpha) - 48usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3928,18 +3548,15 @@ pub struct v4l2_captureparm {
 const _: () = {
     ["Size of v4l2_captureparm"][::core::mem::size_of::<v4l2_captureparm>() - 40usize];
     ["Alignment of v4l2_captureparm"][::core::mem::align_of::<v4l2_captureparm>() - 4usize];
-    ["Offset of field: v4l2_captureparm::capability"]
-        [::core::mem::offset_of!(v4l2_captureparm, capability) - 0usize];
-    ["Offset of field: v4l2_captureparm::capturemode"]
-        [::core::mem::offset_of!(v4l2_captureparm, capturemode) - 4usize];
+    ["Offset of field: v4l2_captureparm::capability"][::core::mem::offset_of!(v4l2_captureparm, capability) - 0usize];
+    ["Offset of field: v4l2_captureparm::capturemode"][::core::mem::offset_of!(v4l2_captureparm, capturemode) - 4usize];
     ["Offset of field: v4l2_captureparm::timeperframe"]
         [::core::mem::offset_of!(v4l2_captureparm, timeperframe) - 8usize];
     ["Offset of field: v4l2_captureparm::extendedmode"]
         [::core::mem::offset_of!(v4l2_captureparm, extendedmode) - 16usize];
     ["Offset of field: v4l2_captureparm::readbuffers"]
         [::core::mem::offset_of!(v4l2_captureparm, readbuffers) - 20usize];
-    ["Offset of field: v4l2_captureparm::reserved"]
-        [::core::mem::offset_of!(v4l2_captureparm, reserved) - 24usize];
+    ["Offset of field: v4l2_captureparm::reserved"][::core::mem::offset_of!(v4l2_captureparm, reserved) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3955,18 +3572,14 @@ pub struct v4l2_outputparm {
 const _: () = {
     ["Size of v4l2_outputparm"][::core::mem::size_of::<v4l2_outputparm>() - 40usize];
     ["Alignment of v4l2_outputparm"][::core::mem::align_of::<v4l2_outputparm>() - 4usize];
-    ["Offset of field: v4l2_outputparm::capability"]
-        [::core::mem::offset_of!(v4l2_outputparm, capability) - 0usize];
-    ["Offset of field: v4l2_outputparm::outputmode"]
-        [::core::mem::offset_of!(v4l2_outputparm, outputmode) - 4usize];
-    ["Offset of field: v4l2_outputparm::timeperframe"]
-        [::core::mem::offset_of!(v4l2_outputparm, timeperframe) - 8usize];
+    ["Offset of field: v4l2_outputparm::capability"][::core::mem::offset_of!(v4l2_outputparm, capability) - 0usize];
+    ["Offset of field: v4l2_outputparm::outputmode"][::core::mem::offset_of!(v4l2_outputparm, outputmode) - 4usize];
+    ["Offset of field: v4l2_outputparm::timeperframe"][::core::mem::offset_of!(v4l2_outputparm, timeperframe) - 8usize];
     ["Offset of field: v4l2_outputparm::extendedmode"]
         [::core::mem::offset_of!(v4l2_outputparm, extendedmode) - 16usize];
     ["Offset of field: v4l2_outputparm::writebuffers"]
         [::core::mem::offset_of!(v4l2_outputparm, writebuffers) - 20usize];
-    ["Offset of field: v4l2_outputparm::reserved"]
-        [::core::mem::offset_of!(v4l2_outputparm, reserved) - 24usize];
+    ["Offset of field: v4l2_outputparm::reserved"][::core::mem::offset_of!(v4l2_outputparm, reserved) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -3981,12 +3594,9 @@ const _: () = {
     ["Size of v4l2_cropcap"][::core::mem::size_of::<v4l2_cropcap>() - 44usize];
     ["Alignment of v4l2_cropcap"][::core::mem::align_of::<v4l2_cropcap>() - 4usize];
     ["Offset of field: v4l2_cropcap::type_"][::core::mem::offset_of!(v4l2_cropcap, type_) - 0usize];
-    ["Offset of field: v4l2_cropcap::bounds"]
-        [::core::mem::offset_of!(v4l2_cropcap, bounds) - 4usize];
-    ["Offset of field: v4l2_cropcap::defrect"]
-        [::core::mem::offset_of!(v4l2_cropcap, defrect) - 20usize];
-    ["Offset of field: v4l2_cropcap::pixelaspect"]
-        [::core::mem::offset_of!(v4l2_cropcap, pixelaspect) - 36usize];
+    ["Offset of field: v4l2_cropcap::bounds"][::core::mem::offset_of!(v4l2_cropcap, bounds) - 4usize];
+    ["Offset of field: v4l2_cropcap::defrect"][::core::mem::offset_of!(v4l2_cropcap, defrect) - 20usize];
+    ["Offset of field: v4l2_cropcap::pixelaspect"][::core::mem::offset_of!(v4l2_cropcap, pixelaspect) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4014,15 +3624,11 @@ pub struct v4l2_selection {
 const _: () = {
     ["Size of v4l2_selection"][::core::mem::size_of::<v4l2_selection>() - 64usize];
     ["Alignment of v4l2_selection"][::core::mem::align_of::<v4l2_selection>() - 4usize];
-    ["Offset of field: v4l2_selection::type_"]
-        [::core::mem::offset_of!(v4l2_selection, type_) - 0usize];
-    ["Offset of field: v4l2_selection::target"]
-        [::core::mem::offset_of!(v4l2_selection, target) - 4usize];
-    ["Offset of field: v4l2_selection::flags"]
-        [::core::mem::offset_of!(v4l2_selection, flags) - 8usize];
+    ["Offset of field: v4l2_selection::type_"][::core::mem::offset_of!(v4l2_selection, type_) - 0usize];
+    ["Offset of field: v4l2_selection::target"][::core::mem::offset_of!(v4l2_selection, target) - 4usize];
+    ["Offset of field: v4l2_selection::flags"][::core::mem::offset_of!(v4l2_selection, flags) - 8usize];
     ["Offset of field: v4l2_selection::r"][::core::mem::offset_of!(v4l2_selection, r) - 12usize];
-    ["Offset of field: v4l2_selection::reserved"]
-        [::core::mem::offset_of!(v4l2_selection, reserved) - 28usize];
+    ["Offset of field: v4l2_selection::reserved"][::core::mem::offset_of!(v4l2_selection, reserved) - 28usize];
 };
 pub type v4l2_std_id = __u64;
 #[repr(C)]
@@ -4039,17 +3645,12 @@ pub struct v4l2_standard {
 const _: () = {
     ["Size of v4l2_standard"][::core::mem::size_of::<v4l2_standard>() - 72usize];
     ["Alignment of v4l2_standard"][::core::mem::align_of::<v4l2_standard>() - 8usize];
-    ["Offset of field: v4l2_standard::index"]
-        [::core::mem::offset_of!(v4l2_standard, index) - 0usize];
+    ["Offset of field: v4l2_standard::index"][::core::mem::offset_of!(v4l2_standard, index) - 0usize];
     ["Offset of field: v4l2_standard::id"][::core::mem::offset_of!(v4l2_standard, id) - 8usize];
-    ["Offset of field: v4l2_standard::name"]
-        [::core::mem::offset_of!(v4l2_standard, name) - 16usize];
-    ["Offset of field: v4l2_standard::frameperiod"]
-        [::core::mem::offset_of!(v4l2_standard, frameperiod) - 40usize];
-    ["Offset of field: v4l2_standard::framelines"]
-        [::core::mem::offset_of!(v4l2_standard, framelines) - 48usize];
-    ["Offset of field: v4l2_standard::reserved"]
-        [::core::mem::offset_of!(v4l2_standard, reserved) - 52usize];
+    ["Offset of field: v4l2_standard::name"][::core::mem::offset_of!(v4l2_standard, name) - 16usize];
+    ["Offset of field: v4l2_standard::frameperiod"][::core::mem::offset_of!(v4l2_standard, frameperiod) - 40usize];
+    ["Offset of field: v4l2_standard::framelines"][::core::mem::offset_of!(v4l2_standard, framelines) - 48usize];
+    ["Offset of field: v4l2_standard::reserved"][::core::mem::offset_of!(v4l2_standard, reserved) - 52usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -4079,46 +3680,29 @@ pub struct v4l2_bt_timings {
 const _: () = {
     ["Size of v4l2_bt_timings"][::core::mem::size_of::<v4l2_bt_timings>() - 124usize];
     ["Alignment of v4l2_bt_timings"][::core::mem::align_of::<v4l2_bt_timings>() - 1usize];
-    ["Offset of field: v4l2_bt_timings::width"]
-        [::core::mem::offset_of!(v4l2_bt_timings, width) - 0usize];
-    ["Offset of field: v4l2_bt_timings::height"]
-        [::core::mem::offset_of!(v4l2_bt_timings, height) - 4usize];
-    ["Offset of field: v4l2_bt_timings::interlaced"]
-        [::core::mem::offset_of!(v4l2_bt_timings, interlaced) - 8usize];
-    ["Offset of field: v4l2_bt_timings::polarities"]
-        [::core::mem::offset_of!(v4l2_bt_timings, polarities) - 12usize];
-    ["Offset of field: v4l2_bt_timings::pixelclock"]
-        [::core::mem::offset_of!(v4l2_bt_timings, pixelclock) - 16usize];
-    ["Offset of field: v4l2_bt_timings::hfrontporch"]
-        [::core::mem::offset_of!(v4l2_bt_timings, hfrontporch) - 24usize];
-    ["Offset of field: v4l2_bt_timings::hsync"]
-        [::core::mem::offset_of!(v4l2_bt_timings, hsync) - 28usize];
-    ["Offset of field: v4l2_bt_timings::hbackporch"]
-        [::core::mem::offset_of!(v4l2_bt_timings, hbackporch) - 32usize];
-    ["Offset of field: v4l2_bt_timings::vfrontporch"]
-        [::core::mem::offset_of!(v4l2_bt_timings, vfrontporch) - 36usize];
-    ["Offset of field: v4l2_bt_timings::vsync"]
-        [::core::mem::offset_of!(v4l2_bt_timings, vsync) - 40usize];
-    ["Offset of field: v4l2_bt_timings::vbackporch"]
-        [::core::mem::offset_of!(v4l2_bt_timings, vbackporch) - 44usize];
+    ["Offset of field: v4l2_bt_timings::width"][::core::mem::offset_of!(v4l2_bt_timings, width) - 0usize];
+    ["Offset of field: v4l2_bt_timings::height"][::core::mem::offset_of!(v4l2_bt_timings, height) - 4usize];
+    ["Offset of field: v4l2_bt_timings::interlaced"][::core::mem::offset_of!(v4l2_bt_timings, interlaced) - 8usize];
+    ["Offset of field: v4l2_bt_timings::polarities"][::core::mem::offset_of!(v4l2_bt_timings, polarities) - 12usize];
+    ["Offset of field: v4l2_bt_timings::pixelclock"][::core::mem::offset_of!(v4l2_bt_timings, pixelclock) - 16usize];
+    ["Offset of field: v4l2_bt_timings::hfrontporch"][::core::mem::offset_of!(v4l2_bt_timings, hfrontporch) - 24usize];
+    ["Offset of field: v4l2_bt_timings::hsync"][::core::mem::offset_of!(v4l2_bt_timings, hsync) - 28usize];
+    ["Offset of field: v4l2_bt_timings::hbackporch"][::core::mem::offset_of!(v4l2_bt_timings, hbackporch) - 32usize];
+    ["Offset of field: v4l2_bt_timings::vfrontporch"][::core::mem::offset_of!(v4l2_bt_timings, vfrontporch) - 36usize];
+    ["Offset of field: v4l2_bt_timings::vsync"][::core::mem::offset_of!(v4l2_bt_timings, vsync) - 40usize];
+    ["Offset of field: v4l2_bt_timings::vbackporch"][::core::mem::offset_of!(v4l2_bt_timings, vbackporch) - 44usize];
     ["Offset of field: v4l2_bt_timings::il_vfrontporch"]
         [::core::mem::offset_of!(v4l2_bt_timings, il_vfrontporch) - 48usize];
-    ["Offset of field: v4l2_bt_timings::il_vsync"]
-        [::core::mem::offset_of!(v4l2_bt_timings, il_vsync) - 52usize];
+    ["Offset of field: v4l2_bt_timings::il_vsync"][::core::mem::offset_of!(v4l2_bt_timings, il_vsync) - 52usize];
     ["Offset of field: v4l2_bt_timings::il_vbackporch"]
         [::core::mem::offset_of!(v4l2_bt_timings, il_vbackporch) - 56usize];
-    ["Offset of field: v4l2_bt_timings::standards"]
-        [::core::mem::offset_of!(v4l2_bt_timings, standards) - 60usize];
-    ["Offset of field: v4l2_bt_timings::flags"]
-        [::core::mem::offset_of!(v4l2_bt_timings, flags) - 64usize];
+    ["Offset of field: v4l2_bt_timings::standards"][::core::mem::offset_of!(v4l2_bt_timings, standards) - 60usize];
+    ["Offset of field: v4l2_bt_timings::flags"][::core::mem::offset_of!(v4l2_bt_timings, flags) - 64usize];
     ["Offset of field: v4l2_bt_timings::picture_aspect"]
         [::core::mem::offset_of!(v4l2_bt_timings, picture_aspect) - 68usize];
-    ["Offset of field: v4l2_bt_timings::cea861_vic"]
-        [::core::mem::offset_of!(v4l2_bt_timings, cea861_vic) - 76usize];
-    ["Offset of field: v4l2_bt_timings::hdmi_vic"]
-        [::core::mem::offset_of!(v4l2_bt_timings, hdmi_vic) - 77usize];
-    ["Offset of field: v4l2_bt_timings::reserved"]
-        [::core::mem::offset_of!(v4l2_bt_timings, reserved) - 78usize];
+    ["Offset of field: v4l2_bt_timings::cea861_vic"][::core::mem::offset_of!(v4l2_bt_timings, cea861_vic) - 76usize];
+    ["Offset of field: v4l2_bt_timings::hdmi_vic"][::core::mem::offset_of!(v4l2_bt_timings, hdmi_vic) - 77usize];
+    ["Offset of field: v4l2_bt_timings::reserved"][::core::mem::offset_of!(v4l2_bt_timings, reserved) - 78usize];
 };
 #[repr(C, packed)]
 #[derive(Copy, Clone)]
@@ -4134,10 +3718,8 @@ pub union v4l2_dv_timings__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_dv_timings__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_dv_timings__bindgen_ty_1>() - 128usize];
-    ["Alignment of v4l2_dv_timings__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_dv_timings__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_dv_timings__bindgen_ty_1"][::core::mem::size_of::<v4l2_dv_timings__bindgen_ty_1>() - 128usize];
+    ["Alignment of v4l2_dv_timings__bindgen_ty_1"][::core::mem::align_of::<v4l2_dv_timings__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_dv_timings__bindgen_ty_1::bt"]
         [::core::mem::offset_of!(v4l2_dv_timings__bindgen_ty_1, bt) - 0usize];
     ["Offset of field: v4l2_dv_timings__bindgen_ty_1::reserved"]
@@ -4147,8 +3729,7 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_dv_timings"][::core::mem::size_of::<v4l2_dv_timings>() - 132usize];
     ["Alignment of v4l2_dv_timings"][::core::mem::align_of::<v4l2_dv_timings>() - 1usize];
-    ["Offset of field: v4l2_dv_timings::type_"]
-        [::core::mem::offset_of!(v4l2_dv_timings, type_) - 0usize];
+    ["Offset of field: v4l2_dv_timings::type_"][::core::mem::offset_of!(v4l2_dv_timings, type_) - 0usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -4162,10 +3743,8 @@ pub struct v4l2_enum_dv_timings {
 const _: () = {
     ["Size of v4l2_enum_dv_timings"][::core::mem::size_of::<v4l2_enum_dv_timings>() - 148usize];
     ["Alignment of v4l2_enum_dv_timings"][::core::mem::align_of::<v4l2_enum_dv_timings>() - 4usize];
-    ["Offset of field: v4l2_enum_dv_timings::index"]
-        [::core::mem::offset_of!(v4l2_enum_dv_timings, index) - 0usize];
-    ["Offset of field: v4l2_enum_dv_timings::pad"]
-        [::core::mem::offset_of!(v4l2_enum_dv_timings, pad) - 4usize];
+    ["Offset of field: v4l2_enum_dv_timings::index"][::core::mem::offset_of!(v4l2_enum_dv_timings, index) - 0usize];
+    ["Offset of field: v4l2_enum_dv_timings::pad"][::core::mem::offset_of!(v4l2_enum_dv_timings, pad) - 4usize];
     ["Offset of field: v4l2_enum_dv_timings::reserved"]
         [::core::mem::offset_of!(v4l2_enum_dv_timings, reserved) - 8usize];
     ["Offset of field: v4l2_enum_dv_timings::timings"]
@@ -4236,12 +3815,9 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_dv_timings_cap"][::core::mem::size_of::<v4l2_dv_timings_cap>() - 144usize];
     ["Alignment of v4l2_dv_timings_cap"][::core::mem::align_of::<v4l2_dv_timings_cap>() - 4usize];
-    ["Offset of field: v4l2_dv_timings_cap::type_"]
-        [::core::mem::offset_of!(v4l2_dv_timings_cap, type_) - 0usize];
-    ["Offset of field: v4l2_dv_timings_cap::pad"]
-        [::core::mem::offset_of!(v4l2_dv_timings_cap, pad) - 4usize];
-    ["Offset of field: v4l2_dv_timings_cap::reserved"]
-        [::core::mem::offset_of!(v4l2_dv_timings_cap, reserved) - 8usize];
+    ["Offset of field: v4l2_dv_timings_cap::type_"][::core::mem::offset_of!(v4l2_dv_timings_cap, type_) - 0usize];
+    ["Offset of field: v4l2_dv_timings_cap::pad"][::core::mem::offset_of!(v4l2_dv_timings_cap, pad) - 4usize];
+    ["Offset of field: v4l2_dv_timings_cap::reserved"][::core::mem::offset_of!(v4l2_dv_timings_cap, reserved) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4263,15 +3839,12 @@ const _: () = {
     ["Offset of field: v4l2_input::index"][::core::mem::offset_of!(v4l2_input, index) - 0usize];
     ["Offset of field: v4l2_input::name"][::core::mem::offset_of!(v4l2_input, name) - 4usize];
     ["Offset of field: v4l2_input::type_"][::core::mem::offset_of!(v4l2_input, type_) - 36usize];
-    ["Offset of field: v4l2_input::audioset"]
-        [::core::mem::offset_of!(v4l2_input, audioset) - 40usize];
+    ["Offset of field: v4l2_input::audioset"][::core::mem::offset_of!(v4l2_input, audioset) - 40usize];
     ["Offset of field: v4l2_input::tuner"][::core::mem::offset_of!(v4l2_input, tuner) - 44usize];
     ["Offset of field: v4l2_input::std"][::core::mem::offset_of!(v4l2_input, std) - 48usize];
     ["Offset of field: v4l2_input::status"][::core::mem::offset_of!(v4l2_input, status) - 56usize];
-    ["Offset of field: v4l2_input::capabilities"]
-        [::core::mem::offset_of!(v4l2_input, capabilities) - 60usize];
-    ["Offset of field: v4l2_input::reserved"]
-        [::core::mem::offset_of!(v4l2_input, reserved) - 64usize];
+    ["Offset of field: v4l2_input::capabilities"][::core::mem::offset_of!(v4l2_input, capabilities) - 60usize];
+    ["Offset of field: v4l2_input::reserved"][::core::mem::offset_of!(v4l2_input, reserved) - 64usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4292,15 +3865,11 @@ const _: () = {
     ["Offset of field: v4l2_output::index"][::core::mem::offset_of!(v4l2_output, index) - 0usize];
     ["Offset of field: v4l2_output::name"][::core::mem::offset_of!(v4l2_output, name) - 4usize];
     ["Offset of field: v4l2_output::type_"][::core::mem::offset_of!(v4l2_output, type_) - 36usize];
-    ["Offset of field: v4l2_output::audioset"]
-        [::core::mem::offset_of!(v4l2_output, audioset) - 40usize];
-    ["Offset of field: v4l2_output::modulator"]
-        [::core::mem::offset_of!(v4l2_output, modulator) - 44usize];
+    ["Offset of field: v4l2_output::audioset"][::core::mem::offset_of!(v4l2_output, audioset) - 40usize];
+    ["Offset of field: v4l2_output::modulator"][::core::mem::offset_of!(v4l2_output, modulator) - 44usize];
     ["Offset of field: v4l2_output::std"][::core::mem::offset_of!(v4l2_output, std) - 48usize];
-    ["Offset of field: v4l2_output::capabilities"]
-        [::core::mem::offset_of!(v4l2_output, capabilities) - 56usize];
-    ["Offset of field: v4l2_output::reserved"]
-        [::core::mem::offset_of!(v4l2_output, reserved) - 60usize];
+    ["Offset of field: v4l2_output::capabilities"][::core::mem::offset_of!(v4l2_output, capabilities) - 56usize];
+    ["Offset of field: v4l2_output::reserved"][::core::mem::offset_of!(v4l2_output, reserved) - 60usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4355,10 +3924,8 @@ pub union v4l2_ext_control__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ext_control__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_ext_control__bindgen_ty_1>() - 8usize];
-    ["Alignment of v4l2_ext_control__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_ext_control__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_ext_control__bindgen_ty_1"][::core::mem::size_of::<v4l2_ext_control__bindgen_ty_1>() - 8usize];
+    ["Alignment of v4l2_ext_control__bindgen_ty_1"][::core::mem::align_of::<v4l2_ext_control__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_ext_control__bindgen_ty_1::value"]
         [::core::mem::offset_of!(v4l2_ext_control__bindgen_ty_1, value) - 0usize];
     ["Offset of field: v4l2_ext_control__bindgen_ty_1::value64"]
@@ -4395,10 +3962,8 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_ext_control__bindgen_ty_1, p_mpeg2_picture) - 0usize];
     ["Offset of field: v4l2_ext_control__bindgen_ty_1::p_mpeg2_quantisation"]
         [::core::mem::offset_of!(v4l2_ext_control__bindgen_ty_1, p_mpeg2_quantisation) - 0usize];
-    ["Offset of field: v4l2_ext_control__bindgen_ty_1::p_vp9_compressed_hdr_probs"][::core::mem::offset_of!(
-        v4l2_ext_control__bindgen_ty_1,
-        p_vp9_compressed_hdr_probs
-    ) - 0usize];
+    ["Offset of field: v4l2_ext_control__bindgen_ty_1::p_vp9_compressed_hdr_probs"]
+        [::core::mem::offset_of!(v4l2_ext_control__bindgen_ty_1, p_vp9_compressed_hdr_probs) - 0usize];
     ["Offset of field: v4l2_ext_control__bindgen_ty_1::p_vp9_frame"]
         [::core::mem::offset_of!(v4l2_ext_control__bindgen_ty_1, p_vp9_frame) - 0usize];
     ["Offset of field: v4l2_ext_control__bindgen_ty_1::p_hevc_sps"]
@@ -4418,12 +3983,9 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_ext_control"][::core::mem::size_of::<v4l2_ext_control>() - 20usize];
     ["Alignment of v4l2_ext_control"][::core::mem::align_of::<v4l2_ext_control>() - 1usize];
-    ["Offset of field: v4l2_ext_control::id"]
-        [::core::mem::offset_of!(v4l2_ext_control, id) - 0usize];
-    ["Offset of field: v4l2_ext_control::size"]
-        [::core::mem::offset_of!(v4l2_ext_control, size) - 4usize];
-    ["Offset of field: v4l2_ext_control::reserved2"]
-        [::core::mem::offset_of!(v4l2_ext_control, reserved2) - 8usize];
+    ["Offset of field: v4l2_ext_control::id"][::core::mem::offset_of!(v4l2_ext_control, id) - 0usize];
+    ["Offset of field: v4l2_ext_control::size"][::core::mem::offset_of!(v4l2_ext_control, size) - 4usize];
+    ["Offset of field: v4l2_ext_control::reserved2"][::core::mem::offset_of!(v4l2_ext_control, reserved2) - 8usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -4443,8 +4005,7 @@ pub union v4l2_ext_controls__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_ext_controls__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_ext_controls__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_ext_controls__bindgen_ty_1"][::core::mem::size_of::<v4l2_ext_controls__bindgen_ty_1>() - 4usize];
     ["Alignment of v4l2_ext_controls__bindgen_ty_1"]
         [::core::mem::align_of::<v4l2_ext_controls__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_ext_controls__bindgen_ty_1::ctrl_class"]
@@ -4456,16 +4017,12 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_ext_controls"][::core::mem::size_of::<v4l2_ext_controls>() - 32usize];
     ["Alignment of v4l2_ext_controls"][::core::mem::align_of::<v4l2_ext_controls>() - 8usize];
-    ["Offset of field: v4l2_ext_controls::count"]
-        [::core::mem::offset_of!(v4l2_ext_controls, count) - 4usize];
-    ["Offset of field: v4l2_ext_controls::error_idx"]
-        [::core::mem::offset_of!(v4l2_ext_controls, error_idx) - 8usize];
+    ["Offset of field: v4l2_ext_controls::count"][::core::mem::offset_of!(v4l2_ext_controls, count) - 4usize];
+    ["Offset of field: v4l2_ext_controls::error_idx"][::core::mem::offset_of!(v4l2_ext_controls, error_idx) - 8usize];
     ["Offset of field: v4l2_ext_controls::request_fd"]
         [::core::mem::offset_of!(v4l2_ext_controls, request_fd) - 12usize];
-    ["Offset of field: v4l2_ext_controls::reserved"]
-        [::core::mem::offset_of!(v4l2_ext_controls, reserved) - 16usize];
-    ["Offset of field: v4l2_ext_controls::controls"]
-        [::core::mem::offset_of!(v4l2_ext_controls, controls) - 24usize];
+    ["Offset of field: v4l2_ext_controls::reserved"][::core::mem::offset_of!(v4l2_ext_controls, reserved) - 16usize];
+    ["Offset of field: v4l2_ext_controls::controls"][::core::mem::offset_of!(v4l2_ext_controls, controls) - 24usize];
 };
 pub const v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER: v4l2_ctrl_type = 1;
 pub const v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN: v4l2_ctrl_type = 2;
@@ -4520,22 +4077,15 @@ const _: () = {
     ["Size of v4l2_queryctrl"][::core::mem::size_of::<v4l2_queryctrl>() - 68usize];
     ["Alignment of v4l2_queryctrl"][::core::mem::align_of::<v4l2_queryctrl>() - 4usize];
     ["Offset of field: v4l2_queryctrl::id"][::core::mem::offset_of!(v4l2_queryctrl, id) - 0usize];
-    ["Offset of field: v4l2_queryctrl::type_"]
-        [::core::mem::offset_of!(v4l2_queryctrl, type_) - 4usize];
-    ["Offset of field: v4l2_queryctrl::name"]
-        [::core::mem::offset_of!(v4l2_queryctrl, name) - 8usize];
-    ["Offset of field: v4l2_queryctrl::minimum"]
-        [::core::mem::offset_of!(v4l2_queryctrl, minimum) - 40usize];
-    ["Offset of field: v4l2_queryctrl::maximum"]
-        [::core::mem::offset_of!(v4l2_queryctrl, maximum) - 44usize];
-    ["Offset of field: v4l2_queryctrl::step"]
-        [::core::mem::offset_of!(v4l2_queryctrl, step) - 48usize];
+    ["Offset of field: v4l2_queryctrl::type_"][::core::mem::offset_of!(v4l2_queryctrl, type_) - 4usize];
+    ["Offset of field: v4l2_queryctrl::name"][::core::mem::offset_of!(v4l2_queryctrl, name) - 8usize];
+    ["Offset of field: v4l2_queryctrl::minimum"][::core::mem::offset_of!(v4l2_queryctrl, minimum) - 40usize];
+    ["Offset of field: v4l2_queryctrl::maximum"][::core::mem::offset_of!(v4l2_queryctrl, maximum) - 44usize];
+    ["Offset of field: v4l2_queryctrl::step"][::core::mem::offset_of!(v4l2_queryctrl, step) - 48usize];
     ["Offset of field: v4l2_queryctrl::default_value"]
         [::core::mem::offset_of!(v4l2_queryctrl, default_value) - 52usize];
-    ["Offset of field: v4l2_queryctrl::flags"]
-        [::core::mem::offset_of!(v4l2_queryctrl, flags) - 56usize];
-    ["Offset of field: v4l2_queryctrl::reserved"]
-        [::core::mem::offset_of!(v4l2_queryctrl, reserved) - 60usize];
+    ["Offset of field: v4l2_queryctrl::flags"][::core::mem::offset_of!(v4l2_queryctrl, flags) - 56usize];
+    ["Offset of field: v4l2_queryctrl::reserved"][::core::mem::offset_of!(v4l2_queryctrl, reserved) - 60usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4558,30 +4108,21 @@ pub struct v4l2_query_ext_ctrl {
 const _: () = {
     ["Size of v4l2_query_ext_ctrl"][::core::mem::size_of::<v4l2_query_ext_ctrl>() - 232usize];
     ["Alignment of v4l2_query_ext_ctrl"][::core::mem::align_of::<v4l2_query_ext_ctrl>() - 8usize];
-    ["Offset of field: v4l2_query_ext_ctrl::id"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, id) - 0usize];
-    ["Offset of field: v4l2_query_ext_ctrl::type_"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, type_) - 4usize];
-    ["Offset of field: v4l2_query_ext_ctrl::name"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, name) - 8usize];
-    ["Offset of field: v4l2_query_ext_ctrl::minimum"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, minimum) - 40usize];
-    ["Offset of field: v4l2_query_ext_ctrl::maximum"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, maximum) - 48usize];
-    ["Offset of field: v4l2_query_ext_ctrl::step"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, step) - 56usize];
+    ["Offset of field: v4l2_query_ext_ctrl::id"][::core::mem::offset_of!(v4l2_query_ext_ctrl, id) - 0usize];
+    ["Offset of field: v4l2_query_ext_ctrl::type_"][::core::mem::offset_of!(v4l2_query_ext_ctrl, type_) - 4usize];
+    ["Offset of field: v4l2_query_ext_ctrl::name"][::core::mem::offset_of!(v4l2_query_ext_ctrl, name) - 8usize];
+    ["Offset of field: v4l2_query_ext_ctrl::minimum"][::core::mem::offset_of!(v4l2_query_ext_ctrl, minimum) - 40usize];
+    ["Offset of field: v4l2_query_ext_ctrl::maximum"][::core::mem::offset_of!(v4l2_query_ext_ctrl, maximum) - 48usize];
+    ["Offset of field: v4l2_query_ext_ctrl::step"][::core::mem::offset_of!(v4l2_query_ext_ctrl, step) - 56usize];
     ["Offset of field: v4l2_query_ext_ctrl::default_value"]
         [::core::mem::offset_of!(v4l2_query_ext_ctrl, default_value) - 64usize];
-    ["Offset of field: v4l2_query_ext_ctrl::flags"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, flags) - 72usize];
+    ["Offset of field: v4l2_query_ext_ctrl::flags"][::core::mem::offset_of!(v4l2_query_ext_ctrl, flags) - 72usize];
     ["Offset of field: v4l2_query_ext_ctrl::elem_size"]
         [::core::mem::offset_of!(v4l2_query_ext_ctrl, elem_size) - 76usize];
-    ["Offset of field: v4l2_query_ext_ctrl::elems"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, elems) - 80usize];
+    ["Offset of field: v4l2_query_ext_ctrl::elems"][::core::mem::offset_of!(v4l2_query_ext_ctrl, elems) - 80usize];
     ["Offset of field: v4l2_query_ext_ctrl::nr_of_dims"]
         [::core::mem::offset_of!(v4l2_query_ext_ctrl, nr_of_dims) - 84usize];
-    ["Offset of field: v4l2_query_ext_ctrl::dims"]
-        [::core::mem::offset_of!(v4l2_query_ext_ctrl, dims) - 88usize];
+    ["Offset of field: v4l2_query_ext_ctrl::dims"][::core::mem::offset_of!(v4l2_query_ext_ctrl, dims) - 88usize];
     ["Offset of field: v4l2_query_ext_ctrl::reserved"]
         [::core::mem::offset_of!(v4l2_query_ext_ctrl, reserved) - 104usize];
 };
@@ -4601,10 +4142,8 @@ pub union v4l2_querymenu__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_querymenu__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_querymenu__bindgen_ty_1>() - 32usize];
-    ["Alignment of v4l2_querymenu__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_querymenu__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_querymenu__bindgen_ty_1"][::core::mem::size_of::<v4l2_querymenu__bindgen_ty_1>() - 32usize];
+    ["Alignment of v4l2_querymenu__bindgen_ty_1"][::core::mem::align_of::<v4l2_querymenu__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_querymenu__bindgen_ty_1::name"]
         [::core::mem::offset_of!(v4l2_querymenu__bindgen_ty_1, name) - 0usize];
     ["Offset of field: v4l2_querymenu__bindgen_ty_1::value"]
@@ -4615,10 +4154,8 @@ const _: () = {
     ["Size of v4l2_querymenu"][::core::mem::size_of::<v4l2_querymenu>() - 44usize];
     ["Alignment of v4l2_querymenu"][::core::mem::align_of::<v4l2_querymenu>() - 1usize];
     ["Offset of field: v4l2_querymenu::id"][::core::mem::offset_of!(v4l2_querymenu, id) - 0usize];
-    ["Offset of field: v4l2_querymenu::index"]
-        [::core::mem::offset_of!(v4l2_querymenu, index) - 4usize];
-    ["Offset of field: v4l2_querymenu::reserved"]
-        [::core::mem::offset_of!(v4l2_querymenu, reserved) - 40usize];
+    ["Offset of field: v4l2_querymenu::index"][::core::mem::offset_of!(v4l2_querymenu, index) - 4usize];
+    ["Offset of field: v4l2_querymenu::reserved"][::core::mem::offset_of!(v4l2_querymenu, reserved) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4642,20 +4179,14 @@ const _: () = {
     ["Offset of field: v4l2_tuner::index"][::core::mem::offset_of!(v4l2_tuner, index) - 0usize];
     ["Offset of field: v4l2_tuner::name"][::core::mem::offset_of!(v4l2_tuner, name) - 4usize];
     ["Offset of field: v4l2_tuner::type_"][::core::mem::offset_of!(v4l2_tuner, type_) - 36usize];
-    ["Offset of field: v4l2_tuner::capability"]
-        [::core::mem::offset_of!(v4l2_tuner, capability) - 40usize];
-    ["Offset of field: v4l2_tuner::rangelow"]
-        [::core::mem::offset_of!(v4l2_tuner, rangelow) - 44usize];
-    ["Offset of field: v4l2_tuner::rangehigh"]
-        [::core::mem::offset_of!(v4l2_tuner, rangehigh) - 48usize];
-    ["Offset of field: v4l2_tuner::rxsubchans"]
-        [::core::mem::offset_of!(v4l2_tuner, rxsubchans) - 52usize];
-    ["Offset of field: v4l2_tuner::audmode"]
-        [::core::mem::offset_of!(v4l2_tuner, audmode) - 56usize];
+    ["Offset of field: v4l2_tuner::capability"][::core::mem::offset_of!(v4l2_tuner, capability) - 40usize];
+    ["Offset of field: v4l2_tuner::rangelow"][::core::mem::offset_of!(v4l2_tuner, rangelow) - 44usize];
+    ["Offset of field: v4l2_tuner::rangehigh"][::core::mem::offset_of!(v4l2_tuner, rangehigh) - 48usize];
+    ["Offset of field: v4l2_tuner::rxsubchans"][::core::mem::offset_of!(v4l2_tuner, rxsubchans) - 52usize];
+    ["Offset of field: v4l2_tuner::audmode"][::core::mem::offset_of!(v4l2_tuner, audmode) - 56usize];
     ["Offset of field: v4l2_tuner::signal"][::core::mem::offset_of!(v4l2_tuner, signal) - 60usize];
     ["Offset of field: v4l2_tuner::afc"][::core::mem::offset_of!(v4l2_tuner, afc) - 64usize];
-    ["Offset of field: v4l2_tuner::reserved"]
-        [::core::mem::offset_of!(v4l2_tuner, reserved) - 68usize];
+    ["Offset of field: v4l2_tuner::reserved"][::core::mem::offset_of!(v4l2_tuner, reserved) - 68usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4673,22 +4204,14 @@ pub struct v4l2_modulator {
 const _: () = {
     ["Size of v4l2_modulator"][::core::mem::size_of::<v4l2_modulator>() - 68usize];
     ["Alignment of v4l2_modulator"][::core::mem::align_of::<v4l2_modulator>() - 4usize];
-    ["Offset of field: v4l2_modulator::index"]
-        [::core::mem::offset_of!(v4l2_modulator, index) - 0usize];
-    ["Offset of field: v4l2_modulator::name"]
-        [::core::mem::offset_of!(v4l2_modulator, name) - 4usize];
-    ["Offset of field: v4l2_modulator::capability"]
-        [::core::mem::offset_of!(v4l2_modulator, capability) - 36usize];
-    ["Offset of field: v4l2_modulator::rangelow"]
-        [::core::mem::offset_of!(v4l2_modulator, rangelow) - 40usize];
-    ["Offset of field: v4l2_modulator::rangehigh"]
-        [::core::mem::offset_of!(v4l2_modulator, rangehigh) - 44usize];
-    ["Offset of field: v4l2_modulator::txsubchans"]
-        [::core::mem::offset_of!(v4l2_modulator, txsubchans) - 48usize];
-    ["Offset of field: v4l2_modulator::type_"]
-        [::core::mem::offset_of!(v4l2_modulator, type_) - 52usize];
-    ["Offset of field: v4l2_modulator::reserved"]
-        [::core::mem::offset_of!(v4l2_modulator, reserved) - 56usize];
+    ["Offset of field: v4l2_modulator::index"][::core::mem::offset_of!(v4l2_modulator, index) - 0usize];
+    ["Offset of field: v4l2_modulator::name"][::core::mem::offset_of!(v4l2_modulator, name) - 4usize];
+    ["Offset of field: v4l2_modulator::capability"][::core::mem::offset_of!(v4l2_modulator, capability) - 36usize];
+    ["Offset of field: v4l2_modulator::rangelow"][::core::mem::offset_of!(v4l2_modulator, rangelow) - 40usize];
+    ["Offset of field: v4l2_modulator::rangehigh"][::core::mem::offset_of!(v4l2_modulator, rangehigh) - 44usize];
+    ["Offset of field: v4l2_modulator::txsubchans"][::core::mem::offset_of!(v4l2_modulator, txsubchans) - 48usize];
+    ["Offset of field: v4l2_modulator::type_"][::core::mem::offset_of!(v4l2_modulator, type_) - 52usize];
+    ["Offset of field: v4l2_modulator::reserved"][::core::mem::offset_of!(v4l2_modulator, reserved) - 56usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4702,14 +4225,10 @@ pub struct v4l2_frequency {
 const _: () = {
     ["Size of v4l2_frequency"][::core::mem::size_of::<v4l2_frequency>() - 44usize];
     ["Alignment of v4l2_frequency"][::core::mem::align_of::<v4l2_frequency>() - 4usize];
-    ["Offset of field: v4l2_frequency::tuner"]
-        [::core::mem::offset_of!(v4l2_frequency, tuner) - 0usize];
-    ["Offset of field: v4l2_frequency::type_"]
-        [::core::mem::offset_of!(v4l2_frequency, type_) - 4usize];
-    ["Offset of field: v4l2_frequency::frequency"]
-        [::core::mem::offset_of!(v4l2_frequency, frequency) - 8usize];
-    ["Offset of field: v4l2_frequency::reserved"]
-        [::core::mem::offset_of!(v4l2_frequency, reserved) - 12usize];
+    ["Offset of field: v4l2_frequency::tuner"][::core::mem::offset_of!(v4l2_frequency, tuner) - 0usize];
+    ["Offset of field: v4l2_frequency::type_"][::core::mem::offset_of!(v4l2_frequency, type_) - 4usize];
+    ["Offset of field: v4l2_frequency::frequency"][::core::mem::offset_of!(v4l2_frequency, frequency) - 8usize];
+    ["Offset of field: v4l2_frequency::reserved"][::core::mem::offset_of!(v4l2_frequency, reserved) - 12usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4727,12 +4246,9 @@ pub struct v4l2_frequency_band {
 const _: () = {
     ["Size of v4l2_frequency_band"][::core::mem::size_of::<v4l2_frequency_band>() - 64usize];
     ["Alignment of v4l2_frequency_band"][::core::mem::align_of::<v4l2_frequency_band>() - 4usize];
-    ["Offset of field: v4l2_frequency_band::tuner"]
-        [::core::mem::offset_of!(v4l2_frequency_band, tuner) - 0usize];
-    ["Offset of field: v4l2_frequency_band::type_"]
-        [::core::mem::offset_of!(v4l2_frequency_band, type_) - 4usize];
-    ["Offset of field: v4l2_frequency_band::index"]
-        [::core::mem::offset_of!(v4l2_frequency_band, index) - 8usize];
+    ["Offset of field: v4l2_frequency_band::tuner"][::core::mem::offset_of!(v4l2_frequency_band, tuner) - 0usize];
+    ["Offset of field: v4l2_frequency_band::type_"][::core::mem::offset_of!(v4l2_frequency_band, type_) - 4usize];
+    ["Offset of field: v4l2_frequency_band::index"][::core::mem::offset_of!(v4l2_frequency_band, index) - 8usize];
     ["Offset of field: v4l2_frequency_band::capability"]
         [::core::mem::offset_of!(v4l2_frequency_band, capability) - 12usize];
     ["Offset of field: v4l2_frequency_band::rangelow"]
@@ -4760,22 +4276,16 @@ pub struct v4l2_hw_freq_seek {
 const _: () = {
     ["Size of v4l2_hw_freq_seek"][::core::mem::size_of::<v4l2_hw_freq_seek>() - 48usize];
     ["Alignment of v4l2_hw_freq_seek"][::core::mem::align_of::<v4l2_hw_freq_seek>() - 4usize];
-    ["Offset of field: v4l2_hw_freq_seek::tuner"]
-        [::core::mem::offset_of!(v4l2_hw_freq_seek, tuner) - 0usize];
-    ["Offset of field: v4l2_hw_freq_seek::type_"]
-        [::core::mem::offset_of!(v4l2_hw_freq_seek, type_) - 4usize];
+    ["Offset of field: v4l2_hw_freq_seek::tuner"][::core::mem::offset_of!(v4l2_hw_freq_seek, tuner) - 0usize];
+    ["Offset of field: v4l2_hw_freq_seek::type_"][::core::mem::offset_of!(v4l2_hw_freq_seek, type_) - 4usize];
     ["Offset of field: v4l2_hw_freq_seek::seek_upward"]
         [::core::mem::offset_of!(v4l2_hw_freq_seek, seek_upward) - 8usize];
     ["Offset of field: v4l2_hw_freq_seek::wrap_around"]
         [::core::mem::offset_of!(v4l2_hw_freq_seek, wrap_around) - 12usize];
-    ["Offset of field: v4l2_hw_freq_seek::spacing"]
-        [::core::mem::offset_of!(v4l2_hw_freq_seek, spacing) - 16usize];
-    ["Offset of field: v4l2_hw_freq_seek::rangelow"]
-        [::core::mem::offset_of!(v4l2_hw_freq_seek, rangelow) - 20usize];
-    ["Offset of field: v4l2_hw_freq_seek::rangehigh"]
-        [::core::mem::offset_of!(v4l2_hw_freq_seek, rangehigh) - 24usize];
-    ["Offset of field: v4l2_hw_freq_seek::reserved"]
-        [::core::mem::offset_of!(v4l2_hw_freq_seek, reserved) - 28usize];
+    ["Offset of field: v4l2_hw_freq_seek::spacing"][::core::mem::offset_of!(v4l2_hw_freq_seek, spacing) - 16usize];
+    ["Offset of field: v4l2_hw_freq_seek::rangelow"][::core::mem::offset_of!(v4l2_hw_freq_seek, rangelow) - 20usize];
+    ["Offset of field: v4l2_hw_freq_seek::rangehigh"][::core::mem::offset_of!(v4l2_hw_freq_seek, rangehigh) - 24usize];
+    ["Offset of field: v4l2_hw_freq_seek::reserved"][::core::mem::offset_of!(v4l2_hw_freq_seek, reserved) - 28usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -4790,8 +4300,7 @@ const _: () = {
     ["Alignment of v4l2_rds_data"][::core::mem::align_of::<v4l2_rds_data>() - 1usize];
     ["Offset of field: v4l2_rds_data::lsb"][::core::mem::offset_of!(v4l2_rds_data, lsb) - 0usize];
     ["Offset of field: v4l2_rds_data::msb"][::core::mem::offset_of!(v4l2_rds_data, msb) - 1usize];
-    ["Offset of field: v4l2_rds_data::block"]
-        [::core::mem::offset_of!(v4l2_rds_data, block) - 2usize];
+    ["Offset of field: v4l2_rds_data::block"][::core::mem::offset_of!(v4l2_rds_data, block) - 2usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4808,11 +4317,9 @@ const _: () = {
     ["Alignment of v4l2_audio"][::core::mem::align_of::<v4l2_audio>() - 4usize];
     ["Offset of field: v4l2_audio::index"][::core::mem::offset_of!(v4l2_audio, index) - 0usize];
     ["Offset of field: v4l2_audio::name"][::core::mem::offset_of!(v4l2_audio, name) - 4usize];
-    ["Offset of field: v4l2_audio::capability"]
-        [::core::mem::offset_of!(v4l2_audio, capability) - 36usize];
+    ["Offset of field: v4l2_audio::capability"][::core::mem::offset_of!(v4l2_audio, capability) - 36usize];
     ["Offset of field: v4l2_audio::mode"][::core::mem::offset_of!(v4l2_audio, mode) - 40usize];
-    ["Offset of field: v4l2_audio::reserved"]
-        [::core::mem::offset_of!(v4l2_audio, reserved) - 44usize];
+    ["Offset of field: v4l2_audio::reserved"][::core::mem::offset_of!(v4l2_audio, reserved) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4827,15 +4334,11 @@ pub struct v4l2_audioout {
 const _: () = {
     ["Size of v4l2_audioout"][::core::mem::size_of::<v4l2_audioout>() - 52usize];
     ["Alignment of v4l2_audioout"][::core::mem::align_of::<v4l2_audioout>() - 4usize];
-    ["Offset of field: v4l2_audioout::index"]
-        [::core::mem::offset_of!(v4l2_audioout, index) - 0usize];
+    ["Offset of field: v4l2_audioout::index"][::core::mem::offset_of!(v4l2_audioout, index) - 0usize];
     ["Offset of field: v4l2_audioout::name"][::core::mem::offset_of!(v4l2_audioout, name) - 4usize];
-    ["Offset of field: v4l2_audioout::capability"]
-        [::core::mem::offset_of!(v4l2_audioout, capability) - 36usize];
-    ["Offset of field: v4l2_audioout::mode"]
-        [::core::mem::offset_of!(v4l2_audioout, mode) - 40usize];
-    ["Offset of field: v4l2_audioout::reserved"]
-        [::core::mem::offset_of!(v4l2_audioout, reserved) - 44usize];
+    ["Offset of field: v4l2_audioout::capability"][::core::mem::offset_of!(v4l2_audioout, capability) - 36usize];
+    ["Offset of field: v4l2_audioout::mode"][::core::mem::offset_of!(v4l2_audioout, mode) - 40usize];
+    ["Offset of field: v4l2_audioout::reserved"][::core::mem::offset_of!(v4l2_audioout, reserved) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4850,16 +4353,11 @@ pub struct v4l2_enc_idx_entry {
 const _: () = {
     ["Size of v4l2_enc_idx_entry"][::core::mem::size_of::<v4l2_enc_idx_entry>() - 32usize];
     ["Alignment of v4l2_enc_idx_entry"][::core::mem::align_of::<v4l2_enc_idx_entry>() - 8usize];
-    ["Offset of field: v4l2_enc_idx_entry::offset"]
-        [::core::mem::offset_of!(v4l2_enc_idx_entry, offset) - 0usize];
-    ["Offset of field: v4l2_enc_idx_entry::pts"]
-        [::core::mem::offset_of!(v4l2_enc_idx_entry, pts) - 8usize];
-    ["Offset of field: v4l2_enc_idx_entry::length"]
-        [::core::mem::offset_of!(v4l2_enc_idx_entry, length) - 16usize];
-    ["Offset of field: v4l2_enc_idx_entry::flags"]
-        [::core::mem::offset_of!(v4l2_enc_idx_entry, flags) - 20usize];
-    ["Offset of field: v4l2_enc_idx_entry::reserved"]
-        [::core::mem::offset_of!(v4l2_enc_idx_entry, reserved) - 24usize];
+    ["Offset of field: v4l2_enc_idx_entry::offset"][::core::mem::offset_of!(v4l2_enc_idx_entry, offset) - 0usize];
+    ["Offset of field: v4l2_enc_idx_entry::pts"][::core::mem::offset_of!(v4l2_enc_idx_entry, pts) - 8usize];
+    ["Offset of field: v4l2_enc_idx_entry::length"][::core::mem::offset_of!(v4l2_enc_idx_entry, length) - 16usize];
+    ["Offset of field: v4l2_enc_idx_entry::flags"][::core::mem::offset_of!(v4l2_enc_idx_entry, flags) - 20usize];
+    ["Offset of field: v4l2_enc_idx_entry::reserved"][::core::mem::offset_of!(v4l2_enc_idx_entry, reserved) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -4873,14 +4371,10 @@ pub struct v4l2_enc_idx {
 const _: () = {
     ["Size of v4l2_enc_idx"][::core::mem::size_of::<v4l2_enc_idx>() - 2072usize];
     ["Alignment of v4l2_enc_idx"][::core::mem::align_of::<v4l2_enc_idx>() - 8usize];
-    ["Offset of field: v4l2_enc_idx::entries"]
-        [::core::mem::offset_of!(v4l2_enc_idx, entries) - 0usize];
-    ["Offset of field: v4l2_enc_idx::entries_cap"]
-        [::core::mem::offset_of!(v4l2_enc_idx, entries_cap) - 4usize];
-    ["Offset of field: v4l2_enc_idx::reserved"]
-        [::core::mem::offset_of!(v4l2_enc_idx, reserved) - 8usize];
-    ["Offset of field: v4l2_enc_idx::entry"]
-        [::core::mem::offset_of!(v4l2_enc_idx, entry) - 24usize];
+    ["Offset of field: v4l2_enc_idx::entries"][::core::mem::offset_of!(v4l2_enc_idx, entries) - 0usize];
+    ["Offset of field: v4l2_enc_idx::entries_cap"][::core::mem::offset_of!(v4l2_enc_idx, entries_cap) - 4usize];
+    ["Offset of field: v4l2_enc_idx::reserved"][::core::mem::offset_of!(v4l2_enc_idx, reserved) - 8usize];
+    ["Offset of field: v4l2_enc_idx::entry"][::core::mem::offset_of!(v4l2_enc_idx, entry) - 24usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -4910,10 +4404,8 @@ const _: () = {
 };
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_encoder_cmd__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_encoder_cmd__bindgen_ty_1>() - 32usize];
-    ["Alignment of v4l2_encoder_cmd__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_encoder_cmd__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_encoder_cmd__bindgen_ty_1"][::core::mem::size_of::<v4l2_encoder_cmd__bindgen_ty_1>() - 32usize];
+    ["Alignment of v4l2_encoder_cmd__bindgen_ty_1"][::core::mem::align_of::<v4l2_encoder_cmd__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_encoder_cmd__bindgen_ty_1::raw"]
         [::core::mem::offset_of!(v4l2_encoder_cmd__bindgen_ty_1, raw) - 0usize];
 };
@@ -4921,10 +4413,8 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_encoder_cmd"][::core::mem::size_of::<v4l2_encoder_cmd>() - 40usize];
     ["Alignment of v4l2_encoder_cmd"][::core::mem::align_of::<v4l2_encoder_cmd>() - 4usize];
-    ["Offset of field: v4l2_encoder_cmd::cmd"]
-        [::core::mem::offset_of!(v4l2_encoder_cmd, cmd) - 0usize];
-    ["Offset of field: v4l2_encoder_cmd::flags"]
-        [::core::mem::offset_of!(v4l2_encoder_cmd, flags) - 4usize];
+    ["Offset of field: v4l2_encoder_cmd::cmd"][::core::mem::offset_of!(v4l2_encoder_cmd, cmd) - 0usize];
+    ["Offset of field: v4l2_encoder_cmd::flags"][::core::mem::offset_of!(v4l2_encoder_cmd, flags) - 4usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -4987,10 +4477,8 @@ const _: () = {
 };
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_decoder_cmd__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_decoder_cmd__bindgen_ty_1>() - 64usize];
-    ["Alignment of v4l2_decoder_cmd__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_decoder_cmd__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_decoder_cmd__bindgen_ty_1"][::core::mem::size_of::<v4l2_decoder_cmd__bindgen_ty_1>() - 64usize];
+    ["Alignment of v4l2_decoder_cmd__bindgen_ty_1"][::core::mem::align_of::<v4l2_decoder_cmd__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_decoder_cmd__bindgen_ty_1::stop"]
         [::core::mem::offset_of!(v4l2_decoder_cmd__bindgen_ty_1, stop) - 0usize];
     ["Offset of field: v4l2_decoder_cmd__bindgen_ty_1::start"]
@@ -5002,10 +4490,8 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_decoder_cmd"][::core::mem::size_of::<v4l2_decoder_cmd>() - 72usize];
     ["Alignment of v4l2_decoder_cmd"][::core::mem::align_of::<v4l2_decoder_cmd>() - 8usize];
-    ["Offset of field: v4l2_decoder_cmd::cmd"]
-        [::core::mem::offset_of!(v4l2_decoder_cmd, cmd) - 0usize];
-    ["Offset of field: v4l2_decoder_cmd::flags"]
-        [::core::mem::offset_of!(v4l2_decoder_cmd, flags) - 4usize];
+    ["Offset of field: v4l2_decoder_cmd::cmd"][::core::mem::offset_of!(v4l2_decoder_cmd, cmd) - 0usize];
+    ["Offset of field: v4l2_decoder_cmd::flags"][::core::mem::offset_of!(v4l2_decoder_cmd, flags) - 4usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -5025,20 +4511,15 @@ const _: () = {
     ["Alignment of v4l2_vbi_format"][::core::mem::align_of::<v4l2_vbi_format>() - 4usize];
     ["Offset of field: v4l2_vbi_format::sampling_rate"]
         [::core::mem::offset_of!(v4l2_vbi_format, sampling_rate) - 0usize];
-    ["Offset of field: v4l2_vbi_format::offset"]
-        [::core::mem::offset_of!(v4l2_vbi_format, offset) - 4usize];
+    ["Offset of field: v4l2_vbi_format::offset"][::core::mem::offset_of!(v4l2_vbi_format, offset) - 4usize];
     ["Offset of field: v4l2_vbi_format::samples_per_line"]
         [::core::mem::offset_of!(v4l2_vbi_format, samples_per_line) - 8usize];
     ["Offset of field: v4l2_vbi_format::sample_format"]
         [::core::mem::offset_of!(v4l2_vbi_format, sample_format) - 12usize];
-    ["Offset of field: v4l2_vbi_format::start"]
-        [::core::mem::offset_of!(v4l2_vbi_format, start) - 16usize];
-    ["Offset of field: v4l2_vbi_format::count"]
-        [::core::mem::offset_of!(v4l2_vbi_format, count) - 24usize];
-    ["Offset of field: v4l2_vbi_format::flags"]
-        [::core::mem::offset_of!(v4l2_vbi_format, flags) - 32usize];
-    ["Offset of field: v4l2_vbi_format::reserved"]
-        [::core::mem::offset_of!(v4l2_vbi_format, reserved) - 36usize];
+    ["Offset of field: v4l2_vbi_format::start"][::core::mem::offset_of!(v4l2_vbi_format, start) - 16usize];
+    ["Offset of field: v4l2_vbi_format::count"][::core::mem::offset_of!(v4l2_vbi_format, count) - 24usize];
+    ["Offset of field: v4l2_vbi_format::flags"][::core::mem::offset_of!(v4l2_vbi_format, flags) - 32usize];
+    ["Offset of field: v4l2_vbi_format::reserved"][::core::mem::offset_of!(v4l2_vbi_format, reserved) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -5051,8 +4532,7 @@ pub struct v4l2_sliced_vbi_format {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_sliced_vbi_format"][::core::mem::size_of::<v4l2_sliced_vbi_format>() - 112usize];
-    ["Alignment of v4l2_sliced_vbi_format"]
-        [::core::mem::align_of::<v4l2_sliced_vbi_format>() - 4usize];
+    ["Alignment of v4l2_sliced_vbi_format"][::core::mem::align_of::<v4l2_sliced_vbi_format>() - 4usize];
     ["Offset of field: v4l2_sliced_vbi_format::service_set"]
         [::core::mem::offset_of!(v4l2_sliced_vbi_format, service_set) - 0usize];
     ["Offset of field: v4l2_sliced_vbi_format::service_lines"]
@@ -5078,8 +4558,7 @@ const _: () = {
         [::core::mem::offset_of!(v4l2_sliced_vbi_cap, service_set) - 0usize];
     ["Offset of field: v4l2_sliced_vbi_cap::service_lines"]
         [::core::mem::offset_of!(v4l2_sliced_vbi_cap, service_lines) - 2usize];
-    ["Offset of field: v4l2_sliced_vbi_cap::type_"]
-        [::core::mem::offset_of!(v4l2_sliced_vbi_cap, type_) - 100usize];
+    ["Offset of field: v4l2_sliced_vbi_cap::type_"][::core::mem::offset_of!(v4l2_sliced_vbi_cap, type_) - 100usize];
     ["Offset of field: v4l2_sliced_vbi_cap::reserved"]
         [::core::mem::offset_of!(v4l2_sliced_vbi_cap, reserved) - 104usize];
 };
@@ -5096,16 +4575,12 @@ pub struct v4l2_sliced_vbi_data {
 const _: () = {
     ["Size of v4l2_sliced_vbi_data"][::core::mem::size_of::<v4l2_sliced_vbi_data>() - 64usize];
     ["Alignment of v4l2_sliced_vbi_data"][::core::mem::align_of::<v4l2_sliced_vbi_data>() - 4usize];
-    ["Offset of field: v4l2_sliced_vbi_data::id"]
-        [::core::mem::offset_of!(v4l2_sliced_vbi_data, id) - 0usize];
-    ["Offset of field: v4l2_sliced_vbi_data::field"]
-        [::core::mem::offset_of!(v4l2_sliced_vbi_data, field) - 4usize];
-    ["Offset of field: v4l2_sliced_vbi_data::line"]
-        [::core::mem::offset_of!(v4l2_sliced_vbi_data, line) - 8usize];
+    ["Offset of field: v4l2_sliced_vbi_data::id"][::core::mem::offset_of!(v4l2_sliced_vbi_data, id) - 0usize];
+    ["Offset of field: v4l2_sliced_vbi_data::field"][::core::mem::offset_of!(v4l2_sliced_vbi_data, field) - 4usize];
+    ["Offset of field: v4l2_sliced_vbi_data::line"][::core::mem::offset_of!(v4l2_sliced_vbi_data, line) - 8usize];
     ["Offset of field: v4l2_sliced_vbi_data::reserved"]
         [::core::mem::offset_of!(v4l2_sliced_vbi_data, reserved) - 12usize];
-    ["Offset of field: v4l2_sliced_vbi_data::data"]
-        [::core::mem::offset_of!(v4l2_sliced_vbi_data, data) - 16usize];
+    ["Offset of field: v4l2_sliced_vbi_data::data"][::core::mem::offset_of!(v4l2_sliced_vbi_data, data) - 16usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -5115,14 +4590,10 @@ pub struct v4l2_mpeg_vbi_itv0_line {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_mpeg_vbi_itv0_line"]
-        [::core::mem::size_of::<v4l2_mpeg_vbi_itv0_line>() - 43usize];
-    ["Alignment of v4l2_mpeg_vbi_itv0_line"]
-        [::core::mem::align_of::<v4l2_mpeg_vbi_itv0_line>() - 1usize];
-    ["Offset of field: v4l2_mpeg_vbi_itv0_line::id"]
-        [::core::mem::offset_of!(v4l2_mpeg_vbi_itv0_line, id) - 0usize];
-    ["Offset of field: v4l2_mpeg_vbi_itv0_line::data"]
-        [::core::mem::offset_of!(v4l2_mpeg_vbi_itv0_line, data) - 1usize];
+    ["Size of v4l2_mpeg_vbi_itv0_line"][::core::mem::size_of::<v4l2_mpeg_vbi_itv0_line>() - 43usize];
+    ["Alignment of v4l2_mpeg_vbi_itv0_line"][::core::mem::align_of::<v4l2_mpeg_vbi_itv0_line>() - 1usize];
+    ["Offset of field: v4l2_mpeg_vbi_itv0_line::id"][::core::mem::offset_of!(v4l2_mpeg_vbi_itv0_line, id) - 0usize];
+    ["Offset of field: v4l2_mpeg_vbi_itv0_line::data"][::core::mem::offset_of!(v4l2_mpeg_vbi_itv0_line, data) - 1usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -5134,10 +4605,8 @@ pub struct v4l2_mpeg_vbi_itv0 {
 const _: () = {
     ["Size of v4l2_mpeg_vbi_itv0"][::core::mem::size_of::<v4l2_mpeg_vbi_itv0>() - 1513usize];
     ["Alignment of v4l2_mpeg_vbi_itv0"][::core::mem::align_of::<v4l2_mpeg_vbi_itv0>() - 1usize];
-    ["Offset of field: v4l2_mpeg_vbi_itv0::linemask"]
-        [::core::mem::offset_of!(v4l2_mpeg_vbi_itv0, linemask) - 0usize];
-    ["Offset of field: v4l2_mpeg_vbi_itv0::line"]
-        [::core::mem::offset_of!(v4l2_mpeg_vbi_itv0, line) - 8usize];
+    ["Offset of field: v4l2_mpeg_vbi_itv0::linemask"][::core::mem::offset_of!(v4l2_mpeg_vbi_itv0, linemask) - 0usize];
+    ["Offset of field: v4l2_mpeg_vbi_itv0::line"][::core::mem::offset_of!(v4l2_mpeg_vbi_itv0, line) - 8usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -5148,8 +4617,7 @@ pub struct v4l2_mpeg_vbi_ITV0 {
 const _: () = {
     ["Size of v4l2_mpeg_vbi_ITV0"][::core::mem::size_of::<v4l2_mpeg_vbi_ITV0>() - 1548usize];
     ["Alignment of v4l2_mpeg_vbi_ITV0"][::core::mem::align_of::<v4l2_mpeg_vbi_ITV0>() - 1usize];
-    ["Offset of field: v4l2_mpeg_vbi_ITV0::line"]
-        [::core::mem::offset_of!(v4l2_mpeg_vbi_ITV0, line) - 0usize];
+    ["Offset of field: v4l2_mpeg_vbi_ITV0::line"][::core::mem::offset_of!(v4l2_mpeg_vbi_ITV0, line) - 0usize];
 };
 #[repr(C, packed)]
 #[derive(Copy, Clone)]
@@ -5176,12 +4644,9 @@ const _: () = {
 };
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_mpeg_vbi_fmt_ivtv"]
-        [::core::mem::size_of::<v4l2_mpeg_vbi_fmt_ivtv>() - 1552usize];
-    ["Alignment of v4l2_mpeg_vbi_fmt_ivtv"]
-        [::core::mem::align_of::<v4l2_mpeg_vbi_fmt_ivtv>() - 1usize];
-    ["Offset of field: v4l2_mpeg_vbi_fmt_ivtv::magic"]
-        [::core::mem::offset_of!(v4l2_mpeg_vbi_fmt_ivtv, magic) - 0usize];
+    ["Size of v4l2_mpeg_vbi_fmt_ivtv"][::core::mem::size_of::<v4l2_mpeg_vbi_fmt_ivtv>() - 1552usize];
+    ["Alignment of v4l2_mpeg_vbi_fmt_ivtv"][::core::mem::align_of::<v4l2_mpeg_vbi_fmt_ivtv>() - 1usize];
+    ["Offset of field: v4l2_mpeg_vbi_fmt_ivtv::magic"][::core::mem::offset_of!(v4l2_mpeg_vbi_fmt_ivtv, magic) - 0usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -5193,8 +4658,7 @@ pub struct v4l2_plane_pix_format {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_plane_pix_format"][::core::mem::size_of::<v4l2_plane_pix_format>() - 20usize];
-    ["Alignment of v4l2_plane_pix_format"]
-        [::core::mem::align_of::<v4l2_plane_pix_format>() - 1usize];
+    ["Alignment of v4l2_plane_pix_format"][::core::mem::align_of::<v4l2_plane_pix_format>() - 1usize];
     ["Offset of field: v4l2_plane_pix_format::sizeimage"]
         [::core::mem::offset_of!(v4l2_plane_pix_format, sizeimage) - 0usize];
     ["Offset of field: v4l2_plane_pix_format::bytesperline"]
@@ -5238,10 +4702,8 @@ const _: () = {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_pix_format_mplane"][::core::mem::size_of::<v4l2_pix_format_mplane>() - 192usize];
-    ["Alignment of v4l2_pix_format_mplane"]
-        [::core::mem::align_of::<v4l2_pix_format_mplane>() - 1usize];
-    ["Offset of field: v4l2_pix_format_mplane::width"]
-        [::core::mem::offset_of!(v4l2_pix_format_mplane, width) - 0usize];
+    ["Alignment of v4l2_pix_format_mplane"][::core::mem::align_of::<v4l2_pix_format_mplane>() - 1usize];
+    ["Offset of field: v4l2_pix_format_mplane::width"][::core::mem::offset_of!(v4l2_pix_format_mplane, width) - 0usize];
     ["Offset of field: v4l2_pix_format_mplane::height"]
         [::core::mem::offset_of!(v4l2_pix_format_mplane, height) - 4usize];
     ["Offset of field: v4l2_pix_format_mplane::pixelformat"]
@@ -5274,12 +4736,9 @@ pub struct v4l2_sdr_format {
 const _: () = {
     ["Size of v4l2_sdr_format"][::core::mem::size_of::<v4l2_sdr_format>() - 32usize];
     ["Alignment of v4l2_sdr_format"][::core::mem::align_of::<v4l2_sdr_format>() - 1usize];
-    ["Offset of field: v4l2_sdr_format::pixelformat"]
-        [::core::mem::offset_of!(v4l2_sdr_format, pixelformat) - 0usize];
-    ["Offset of field: v4l2_sdr_format::buffersize"]
-        [::core::mem::offset_of!(v4l2_sdr_format, buffersize) - 4usize];
-    ["Offset of field: v4l2_sdr_format::reserved"]
-        [::core::mem::offset_of!(v4l2_sdr_format, reserved) - 8usize];
+    ["Offset of field: v4l2_sdr_format::pixelformat"][::core::mem::offset_of!(v4l2_sdr_format, pixelformat) - 0usize];
+    ["Offset of field: v4l2_sdr_format::buffersize"][::core::mem::offset_of!(v4l2_sdr_format, buffersize) - 4usize];
+    ["Offset of field: v4l2_sdr_format::reserved"][::core::mem::offset_of!(v4l2_sdr_format, reserved) - 8usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -5291,10 +4750,8 @@ pub struct v4l2_meta_format {
 const _: () = {
     ["Size of v4l2_meta_format"][::core::mem::size_of::<v4l2_meta_format>() - 8usize];
     ["Alignment of v4l2_meta_format"][::core::mem::align_of::<v4l2_meta_format>() - 1usize];
-    ["Offset of field: v4l2_meta_format::dataformat"]
-        [::core::mem::offset_of!(v4l2_meta_format, dataformat) - 0usize];
-    ["Offset of field: v4l2_meta_format::buffersize"]
-        [::core::mem::offset_of!(v4l2_meta_format, buffersize) - 4usize];
+    ["Offset of field: v4l2_meta_format::dataformat"][::core::mem::offset_of!(v4l2_meta_format, dataformat) - 0usize];
+    ["Offset of field: v4l2_meta_format::buffersize"][::core::mem::offset_of!(v4l2_meta_format, buffersize) - 4usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -5316,10 +4773,8 @@ pub union v4l2_format__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_format__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_format__bindgen_ty_1>() - 200usize];
-    ["Alignment of v4l2_format__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_format__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_format__bindgen_ty_1"][::core::mem::size_of::<v4l2_format__bindgen_ty_1>() - 200usize];
+    ["Alignment of v4l2_format__bindgen_ty_1"][::core::mem::align_of::<v4l2_format__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_format__bindgen_ty_1::pix"]
         [::core::mem::offset_of!(v4l2_format__bindgen_ty_1, pix) - 0usize];
     ["Offset of field: v4l2_format__bindgen_ty_1::pix_mp"]
@@ -5359,10 +4814,8 @@ pub union v4l2_streamparm__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_streamparm__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_streamparm__bindgen_ty_1>() - 200usize];
-    ["Alignment of v4l2_streamparm__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_streamparm__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_streamparm__bindgen_ty_1"][::core::mem::size_of::<v4l2_streamparm__bindgen_ty_1>() - 200usize];
+    ["Alignment of v4l2_streamparm__bindgen_ty_1"][::core::mem::align_of::<v4l2_streamparm__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_streamparm__bindgen_ty_1::capture"]
         [::core::mem::offset_of!(v4l2_streamparm__bindgen_ty_1, capture) - 0usize];
     ["Offset of field: v4l2_streamparm__bindgen_ty_1::output"]
@@ -5374,10 +4827,8 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_streamparm"][::core::mem::size_of::<v4l2_streamparm>() - 204usize];
     ["Alignment of v4l2_streamparm"][::core::mem::align_of::<v4l2_streamparm>() - 4usize];
-    ["Offset of field: v4l2_streamparm::type_"]
-        [::core::mem::offset_of!(v4l2_streamparm, type_) - 0usize];
-    ["Offset of field: v4l2_streamparm::parm"]
-        [::core::mem::offset_of!(v4l2_streamparm, parm) - 4usize];
+    ["Offset of field: v4l2_streamparm::type_"][::core::mem::offset_of!(v4l2_streamparm, type_) - 0usize];
+    ["Offset of field: v4l2_streamparm::parm"][::core::mem::offset_of!(v4l2_streamparm, parm) - 4usize];
 };
 #[repr(C, packed)]
 #[derive(Debug, Copy, Clone)]
@@ -5388,8 +4839,7 @@ pub struct v4l2_event_vsync {
 const _: () = {
     ["Size of v4l2_event_vsync"][::core::mem::size_of::<v4l2_event_vsync>() - 1usize];
     ["Alignment of v4l2_event_vsync"][::core::mem::align_of::<v4l2_event_vsync>() - 1usize];
-    ["Offset of field: v4l2_event_vsync::field"]
-        [::core::mem::offset_of!(v4l2_event_vsync, field) - 0usize];
+    ["Offset of field: v4l2_event_vsync::field"][::core::mem::offset_of!(v4l2_event_vsync, field) - 0usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -5411,10 +4861,8 @@ pub union v4l2_event_ctrl__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_event_ctrl__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_event_ctrl__bindgen_ty_1>() - 8usize];
-    ["Alignment of v4l2_event_ctrl__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_event_ctrl__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_event_ctrl__bindgen_ty_1"][::core::mem::size_of::<v4l2_event_ctrl__bindgen_ty_1>() - 8usize];
+    ["Alignment of v4l2_event_ctrl__bindgen_ty_1"][::core::mem::align_of::<v4l2_event_ctrl__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_event_ctrl__bindgen_ty_1::value"]
         [::core::mem::offset_of!(v4l2_event_ctrl__bindgen_ty_1, value) - 0usize];
     ["Offset of field: v4l2_event_ctrl__bindgen_ty_1::value64"]
@@ -5424,18 +4872,12 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_event_ctrl"][::core::mem::size_of::<v4l2_event_ctrl>() - 40usize];
     ["Alignment of v4l2_event_ctrl"][::core::mem::align_of::<v4l2_event_ctrl>() - 8usize];
-    ["Offset of field: v4l2_event_ctrl::changes"]
-        [::core::mem::offset_of!(v4l2_event_ctrl, changes) - 0usize];
-    ["Offset of field: v4l2_event_ctrl::type_"]
-        [::core::mem::offset_of!(v4l2_event_ctrl, type_) - 4usize];
-    ["Offset of field: v4l2_event_ctrl::flags"]
-        [::core::mem::offset_of!(v4l2_event_ctrl, flags) - 16usize];
-    ["Offset of field: v4l2_event_ctrl::minimum"]
-        [::core::mem::offset_of!(v4l2_event_ctrl, minimum) - 20usize];
-    ["Offset of field: v4l2_event_ctrl::maximum"]
-        [::core::mem::offset_of!(v4l2_event_ctrl, maximum) - 24usize];
-    ["Offset of field: v4l2_event_ctrl::step"]
-        [::core::mem::offset_of!(v4l2_event_ctrl, step) - 28usize];
+    ["Offset of field: v4l2_event_ctrl::changes"][::core::mem::offset_of!(v4l2_event_ctrl, changes) - 0usize];
+    ["Offset of field: v4l2_event_ctrl::type_"][::core::mem::offset_of!(v4l2_event_ctrl, type_) - 4usize];
+    ["Offset of field: v4l2_event_ctrl::flags"][::core::mem::offset_of!(v4l2_event_ctrl, flags) - 16usize];
+    ["Offset of field: v4l2_event_ctrl::minimum"][::core::mem::offset_of!(v4l2_event_ctrl, minimum) - 20usize];
+    ["Offset of field: v4l2_event_ctrl::maximum"][::core::mem::offset_of!(v4l2_event_ctrl, maximum) - 24usize];
+    ["Offset of field: v4l2_event_ctrl::step"][::core::mem::offset_of!(v4l2_event_ctrl, step) - 28usize];
     ["Offset of field: v4l2_event_ctrl::default_value"]
         [::core::mem::offset_of!(v4l2_event_ctrl, default_value) - 32usize];
 };
@@ -5447,8 +4889,7 @@ pub struct v4l2_event_frame_sync {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_event_frame_sync"][::core::mem::size_of::<v4l2_event_frame_sync>() - 4usize];
-    ["Alignment of v4l2_event_frame_sync"]
-        [::core::mem::align_of::<v4l2_event_frame_sync>() - 4usize];
+    ["Alignment of v4l2_event_frame_sync"][::core::mem::align_of::<v4l2_event_frame_sync>() - 4usize];
     ["Offset of field: v4l2_event_frame_sync::frame_sequence"]
         [::core::mem::offset_of!(v4l2_event_frame_sync, frame_sequence) - 0usize];
 };
@@ -5460,8 +4901,7 @@ pub struct v4l2_event_src_change {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_event_src_change"][::core::mem::size_of::<v4l2_event_src_change>() - 4usize];
-    ["Alignment of v4l2_event_src_change"]
-        [::core::mem::align_of::<v4l2_event_src_change>() - 4usize];
+    ["Alignment of v4l2_event_src_change"][::core::mem::align_of::<v4l2_event_src_change>() - 4usize];
     ["Offset of field: v4l2_event_src_change::changes"]
         [::core::mem::offset_of!(v4l2_event_src_change, changes) - 0usize];
 };
@@ -5475,10 +4915,8 @@ pub struct v4l2_event_motion_det {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of v4l2_event_motion_det"][::core::mem::size_of::<v4l2_event_motion_det>() - 12usize];
-    ["Alignment of v4l2_event_motion_det"]
-        [::core::mem::align_of::<v4l2_event_motion_det>() - 4usize];
-    ["Offset of field: v4l2_event_motion_det::flags"]
-        [::core::mem::offset_of!(v4l2_event_motion_det, flags) - 0usize];
+    ["Alignment of v4l2_event_motion_det"][::core::mem::align_of::<v4l2_event_motion_det>() - 4usize];
+    ["Offset of field: v4l2_event_motion_det::flags"][::core::mem::offset_of!(v4l2_event_motion_det, flags) - 0usize];
     ["Offset of field: v4l2_event_motion_det::frame_sequence"]
         [::core::mem::offset_of!(v4l2_event_motion_det, frame_sequence) - 4usize];
     ["Offset of field: v4l2_event_motion_det::region_mask"]
@@ -5507,10 +4945,8 @@ pub union v4l2_event__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_event__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_event__bindgen_ty_1>() - 64usize];
-    ["Alignment of v4l2_event__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_event__bindgen_ty_1>() - 8usize];
+    ["Size of v4l2_event__bindgen_ty_1"][::core::mem::size_of::<v4l2_event__bindgen_ty_1>() - 64usize];
+    ["Alignment of v4l2_event__bindgen_ty_1"][::core::mem::align_of::<v4l2_event__bindgen_ty_1>() - 8usize];
     ["Offset of field: v4l2_event__bindgen_ty_1::vsync"]
         [::core::mem::offset_of!(v4l2_event__bindgen_ty_1, vsync) - 0usize];
     ["Offset of field: v4l2_event__bindgen_ty_1::ctrl"]
@@ -5530,15 +4966,11 @@ const _: () = {
     ["Alignment of v4l2_event"][::core::mem::align_of::<v4l2_event>() - 8usize];
     ["Offset of field: v4l2_event::type_"][::core::mem::offset_of!(v4l2_event, type_) - 0usize];
     ["Offset of field: v4l2_event::u"][::core::mem::offset_of!(v4l2_event, u) - 8usize];
-    ["Offset of field: v4l2_event::pending"]
-        [::core::mem::offset_of!(v4l2_event, pending) - 72usize];
-    ["Offset of field: v4l2_event::sequence"]
-        [::core::mem::offset_of!(v4l2_event, sequence) - 76usize];
-    ["Offset of field: v4l2_event::timestamp"]
-        [::core::mem::offset_of!(v4l2_event, timestamp) - 80usize];
+    ["Offset of field: v4l2_event::pending"][::core::mem::offset_of!(v4l2_event, pending) - 72usize];
+    ["Offset of field: v4l2_event::sequence"][::core::mem::offset_of!(v4l2_event, sequence) - 76usize];
+    ["Offset of field: v4l2_event::timestamp"][::core::mem::offset_of!(v4l2_event, timestamp) - 80usize];
     ["Offset of field: v4l2_event::id"][::core::mem::offset_of!(v4l2_event, id) - 96usize];
-    ["Offset of field: v4l2_event::reserved"]
-        [::core::mem::offset_of!(v4l2_event, reserved) - 100usize];
+    ["Offset of field: v4l2_event::reserved"][::core::mem::offset_of!(v4l2_event, reserved) - 100usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -5550,14 +4982,11 @@ pub struct v4l2_event_subscription {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_event_subscription"]
-        [::core::mem::size_of::<v4l2_event_subscription>() - 32usize];
-    ["Alignment of v4l2_event_subscription"]
-        [::core::mem::align_of::<v4l2_event_subscription>() - 4usize];
+    ["Size of v4l2_event_subscription"][::core::mem::size_of::<v4l2_event_subscription>() - 32usize];
+    ["Alignment of v4l2_event_subscription"][::core::mem::align_of::<v4l2_event_subscription>() - 4usize];
     ["Offset of field: v4l2_event_subscription::type_"]
         [::core::mem::offset_of!(v4l2_event_subscription, type_) - 0usize];
-    ["Offset of field: v4l2_event_subscription::id"]
-        [::core::mem::offset_of!(v4l2_event_subscription, id) - 4usize];
+    ["Offset of field: v4l2_event_subscription::id"][::core::mem::offset_of!(v4l2_event_subscription, id) - 4usize];
     ["Offset of field: v4l2_event_subscription::flags"]
         [::core::mem::offset_of!(v4l2_event_subscription, flags) - 8usize];
     ["Offset of field: v4l2_event_subscription::reserved"]
@@ -5577,10 +5006,8 @@ pub union v4l2_dbg_match__bindgen_ty_1 {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of v4l2_dbg_match__bindgen_ty_1"]
-        [::core::mem::size_of::<v4l2_dbg_match__bindgen_ty_1>() - 32usize];
-    ["Alignment of v4l2_dbg_match__bindgen_ty_1"]
-        [::core::mem::align_of::<v4l2_dbg_match__bindgen_ty_1>() - 4usize];
+    ["Size of v4l2_dbg_match__bindgen_ty_1"][::core::mem::size_of::<v4l2_dbg_match__bindgen_ty_1>() - 32usize];
+    ["Alignment of v4l2_dbg_match__bindgen_ty_1"][::core::mem::align_of::<v4l2_dbg_match__bindgen_ty_1>() - 4usize];
     ["Offset of field: v4l2_dbg_match__bindgen_ty_1::addr"]
         [::core::mem::offset_of!(v4l2_dbg_match__bindgen_ty_1, addr) - 0usize];
     ["Offset of field: v4l2_dbg_match__bindgen_ty_1::name"]
@@ -5590,8 +5017,7 @@ const _: () = {
 const _: () = {
     ["Size of v4l2_dbg_match"][::core::mem::size_of::<v4l2_dbg_match>() - 36usize];
     ["Alignment of v4l2_dbg_match"][::core::mem::align_of::<v4l2_dbg_match>() - 1usize];
-    ["Offset of field: v4l2_dbg_match::type_"]
-        [::core::mem::offset_of!(v4l2_dbg_match, type_) - 0usize];
+    ["Offset of field: v4l2_dbg_match::type_"][::core::mem::offset_of!(v4l2_dbg_match, type_) - 0usize];
 };
 #[repr(C, packed)]
 #[derive(Copy, Clone)]
@@ -5605,14 +5031,10 @@ pub struct v4l2_dbg_register {
 const _: () = {
     ["Size of v4l2_dbg_register"][::core::mem::size_of::<v4l2_dbg_register>() - 56usize];
     ["Alignment of v4l2_dbg_register"][::core::mem::align_of::<v4l2_dbg_register>() - 1usize];
-    ["Offset of field: v4l2_dbg_register::match_"]
-        [::core::mem::offset_of!(v4l2_dbg_register, match_) - 0usize];
-    ["Offset of field: v4l2_dbg_register::size"]
-        [::core::mem::offset_of!(v4l2_dbg_register, size) - 36usize];
-    ["Offset of field: v4l2_dbg_register::reg"]
-        [::core::mem::offset_of!(v4l2_dbg_register, reg) - 40usize];
-    ["Offset of field: v4l2_dbg_register::val"]
-        [::core::mem::offset_of!(v4l2_dbg_register, val) - 48usize];
+    ["Offset of field: v4l2_dbg_register::match_"][::core::mem::offset_of!(v4l2_dbg_register, match_) - 0usize];
+    ["Offset of field: v4l2_dbg_register::size"][::core::mem::offset_of!(v4l2_dbg_register, size) - 36usize];
+    ["Offset of field: v4l2_dbg_register::reg"][::core::mem::offset_of!(v4l2_dbg_register, reg) - 40usize];
+    ["Offset of field: v4l2_dbg_register::val"][::core::mem::offset_of!(v4l2_dbg_register, val) - 48usize];
 };
 #[repr(C, packed)]
 #[derive(Copy, Clone)]
@@ -5626,14 +5048,10 @@ pub struct v4l2_dbg_chip_info {
 const _: () = {
     ["Size of v4l2_dbg_chip_info"][::core::mem::size_of::<v4l2_dbg_chip_info>() - 200usize];
     ["Alignment of v4l2_dbg_chip_info"][::core::mem::align_of::<v4l2_dbg_chip_info>() - 1usize];
-    ["Offset of field: v4l2_dbg_chip_info::match_"]
-        [::core::mem::offset_of!(v4l2_dbg_chip_info, match_) - 0usize];
-    ["Offset of field: v4l2_dbg_chip_info::name"]
-        [::core::mem::offset_of!(v4l2_dbg_chip_info, name) - 36usize];
-    ["Offset of field: v4l2_dbg_chip_info::flags"]
-        [::core::mem::offset_of!(v4l2_dbg_chip_info, flags) - 68usize];
-    ["Offset of field: v4l2_dbg_chip_info::reserved"]
-        [::core::mem::offset_of!(v4l2_dbg_chip_info, reserved) - 72usize];
+    ["Offset of field: v4l2_dbg_chip_info::match_"][::core::mem::offset_of!(v4l2_dbg_chip_info, match_) - 0usize];
+    ["Offset of field: v4l2_dbg_chip_info::name"][::core::mem::offset_of!(v4l2_dbg_chip_info, name) - 36usize];
+    ["Offset of field: v4l2_dbg_chip_info::flags"][::core::mem::offset_of!(v4l2_dbg_chip_info, flags) - 68usize];
+    ["Offset of field: v4l2_dbg_chip_info::reserved"][::core::mem::offset_of!(v4l2_dbg_chip_info, reserved) - 72usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -5650,18 +5068,13 @@ pub struct v4l2_create_buffers {
 const _: () = {
     ["Size of v4l2_create_buffers"][::core::mem::size_of::<v4l2_create_buffers>() - 256usize];
     ["Alignment of v4l2_create_buffers"][::core::mem::align_of::<v4l2_create_buffers>() - 8usize];
-    ["Offset of field: v4l2_create_buffers::index"]
-        [::core::mem::offset_of!(v4l2_create_buffers, index) - 0usize];
-    ["Offset of field: v4l2_create_buffers::count"]
-        [::core::mem::offset_of!(v4l2_create_buffers, count) - 4usize];
-    ["Offset of field: v4l2_create_buffers::memory"]
-        [::core::mem::offset_of!(v4l2_create_buffers, memory) - 8usize];
-    ["Offset of field: v4l2_create_buffers::format"]
-        [::core::mem::offset_of!(v4l2_create_buffers, format) - 16usize];
+    ["Offset of field: v4l2_create_buffers::index"][::core::mem::offset_of!(v4l2_create_buffers, index) - 0usize];
+    ["Offset of field: v4l2_create_buffers::count"][::core::mem::offset_of!(v4l2_create_buffers, count) - 4usize];
+    ["Offset of field: v4l2_create_buffers::memory"][::core::mem::offset_of!(v4l2_create_buffers, memory) - 8usize];
+    ["Offset of field: v4l2_create_buffers::format"][::core::mem::offset_of!(v4l2_create_buffers, format) - 16usize];
     ["Offset of field: v4l2_create_buffers::capabilities"]
         [::core::mem::offset_of!(v4l2_create_buffers, capabilities) - 224usize];
-    ["Offset of field: v4l2_create_buffers::flags"]
-        [::core::mem::offset_of!(v4l2_create_buffers, flags) - 228usize];
+    ["Offset of field: v4l2_create_buffers::flags"][::core::mem::offset_of!(v4l2_create_buffers, flags) - 228usize];
     ["Offset of field: v4l2_create_buffers::reserved"]
         [::core::mem::offset_of!(v4l2_create_buffers, reserved) - 232usize];
 };
