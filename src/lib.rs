@@ -32,3 +32,5 @@ pub mod source;
 pub mod template;
 pub mod vision;
 pub mod watchlist;
+pub mod daemon;
+pub mod decision;
