@@ -33,6 +33,10 @@ pub(super) struct Structure {
     pub(super) has_huffman_tables: bool,
     /// Where the first SOS marker's 0xFF stands.
     pub(super) scan_at: usize,
+    /// How many scans there are; one in every camera's pictures.
+    pub(super) scans: usize,
+    /// Where the end marker begins.
+    pub(super) end_marker_at: usize,
     /// First byte after the end marker; what follows is padding.
     pub(super) end: usize,
     /// The TIFF structure within an Exif segment, as start and end.
@@ -58,6 +62,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Structure, Broken> {
     let mut frame = None;
     let mut tables = false;
     let mut scan_at = None;
+    let mut scans = 0;
     let mut exif = None;
     let mut at = 2;
     loop {
@@ -76,6 +81,8 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Structure, Broken> {
                     coding,
                     has_huffman_tables: tables,
                     scan_at,
+                    scans,
+                    end_marker_at: marker_at,
                     end: at,
                     exif,
                 });
@@ -106,6 +113,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Structure, Broken> {
         at += 2 + body.len();
         if code == SOS {
             scan_at.get_or_insert(marker_at);
+            scans += 1;
             at = skip_scan(bytes, at)?;
         }
     }

@@ -5,9 +5,8 @@
 //! limit is an error, never a panic and never half a picture. Progressive pictures are decoded, CMYK becomes RGB;
 //! arithmetic and lossless coding are refused.
 //!
-//! Not promised: that damage which still decodes (a flipped bit within a block) is noticed: JPEG has no checksum. Damage
-//! that swallows part of the last row of blocks only may pass for the same reason. The JPEG library allocates a few rows
-//! a frame (whole planes for progressive pictures).
+//! Not promised: that damage which still decodes (a flipped bit within a block) is noticed: JPEG has no checksum. The
+//! JPEG library allocates a few rows a frame (whole planes for progressive pictures).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,6 +26,21 @@ pub const DEFAULT_MAX_PIXELS: u32 = 50_000_000;
 
 /// Most passes of a progressive picture: ten are usual, and each costs as much as decoding the picture once.
 const MAX_PROGRESSIVE_PASSES: usize = 64;
+
+/// Stands in for the end marker of a picture with a single scan. At an end marker the library fills up with zeroes, so a
+/// picture whose data ran out early (a lost USB packet) would pass with a grey rest. All ones are no Huffman code (T.81
+/// C.2), so whoever reads on into these bytes fails at once; a whole picture ends before them, and they are longer than
+/// the library's 64 bits of look-ahead.
+const TRIPWIRE: [u8; 32] = {
+    let mut bytes = [0xFF; 32];
+    let mut i = 1;
+    while i < bytes.len() {
+        // A stuffed zero makes each 0xFF data and not a marker.
+        bytes[i] = 0;
+        i += 2;
+    }
+    bytes
+};
 
 /// Why a frame has no pixels.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -74,7 +88,7 @@ pub struct Decoder {
     max_pixels: u32,
     /// Decoded samples; keeps its allocation.
     pixels: Vec<u8>,
-    /// A picture with its Huffman tables put in; keeps its allocation.
+    /// The picture as the library gets it: tables put in, end marker replaced; keeps its allocation.
     completed: Vec<u8>,
 }
 
@@ -125,16 +139,19 @@ impl Decoder {
             let what = if code < 0xC8 { "lossless or hierarchical coding" } else { "arithmetic coding" };
             return Err(DecodeError::Unsupported(what.into()));
         }
-        // The end is cut exactly, so that a decoder which wants more than the picture has runs dry and says so.
-        let bytes = if structure.has_huffman_tables {
-            &bytes[..structure.end]
-        } else {
-            self.completed.clear();
-            self.completed.extend_from_slice(&bytes[..structure.scan_at]);
+        let dense = structure.coding == Coding::Sequential && structure.scans == 1;
+        self.completed.clear();
+        self.completed.extend_from_slice(&bytes[..structure.scan_at]);
+        if !structure.has_huffman_tables {
             self.completed.extend_from_slice(jpeg::STANDARD_TABLES);
+        }
+        if dense {
+            self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end_marker_at]);
+            self.completed.extend_from_slice(&TRIPWIRE);
+        } else {
             self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end]);
-            &self.completed
-        };
+        }
+        let bytes = &self.completed;
         let pixels = &mut self.pixels;
         // A fault in the library's handling of hostile bytes must cost one frame, not the daemon.
         let layout = catch_unwind(AssertUnwindSafe(|| run(bytes, width, height, pixels)))
@@ -253,13 +270,18 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_lost_its_lower_half_but_kept_its_end_marker_is_damaged() {
-        let jpeg = samples::colour(64, 128);
-        let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
-        let half = scan_at + (jpeg.len() - scan_at) / 2;
-        let cut = [&jpeg[..half], &[0xFF, 0xD9]].concat();
-        let got = Decoder::default().decode_jpeg(&cut).map(|_| ());
-        assert!(matches!(got, Err(DecodeError::Corrupt(_) | DecodeError::Truncated)), "{got:?}");
+    fn a_picture_that_lost_data_but_kept_its_end_marker_is_damaged() {
+        let mut decoder = Decoder::default();
+        for jpeg in [samples::colour(64, 128), samples::grey(8, 8), samples::without_tables(&samples::colour(40, 24))] {
+            let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
+            let body = jpeg.len() - 2;
+            // Three bytes hold more than the code that the cut may leave unfinished.
+            for kept in (scan_at + 20..body - 3).step_by(7).chain([body - 4]) {
+                let cut = [&jpeg[..kept], &[0xFF, 0xD9]].concat();
+                let got = decoder.decode_jpeg(&cut).map(|_| ());
+                assert!(got.is_err(), "{kept} of {body} bytes passed");
+            }
+        }
     }
 
     #[test]

@@ -54,10 +54,10 @@ pub(super) fn known(fourcc: FourCC) -> Option<CameraFormat> {
 pub(super) fn is_bayer(fourcc: FourCC) -> bool {
     let [a, b, c, d] = fourcc.repr;
     let pair = [a, b];
-    let phase = matches!(&pair, b"BA" | b"BG" | b"GB" | b"GR" | b"RG" | b"BY");
+    let phase = matches!(&pair, b"BA" | b"BG" | b"GB" | b"GR" | b"RG");
     // SRGGB8 is `RGGB`, SBGGR8 is `BA81`; 10 to 16 bits are `BG10`, `RG12`, `BYR2`; packed ones are `pBAA`, `pgCC`.
-    matches!(&fourcc.repr, b"RGGB" | b"GRBG" | b"GBRG" | b"BA81")
-        || (phase && (c.is_ascii_digit() || c == b'R') && d.is_ascii_digit())
+    matches!(&fourcc.repr, b"RGGB" | b"GRBG" | b"GBRG" | b"BA81" | b"BYR2")
+        || (phase && c == b'1' && d.is_ascii_digit())
         || (a == b'p' && matches!(b, b'B' | b'G' | b'g' | b'R') && matches!(c, b'A' | b'C' | b'E' | b'F' | b'P'))
         // Raspberry Pi 5's compressed mosaic: `PC1B` and its kin.
         || (a == b'P' && b == b'C' && matches!(c, b'1' | b'2') && d.is_ascii_alphabetic())
