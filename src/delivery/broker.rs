@@ -291,7 +291,14 @@ mod tests {
         config.problems(&mut problems);
         let keys: Vec<&str> = problems.iter().map(|p| p.key.trim_start_matches("broker.")).collect();
         let expected = [
-            "url", "root", "client_id", "username", "client_cert", "keep_alive_s", "event_expiry_s", "outbox_events",
+            "url",
+            "root",
+            "client_id",
+            "username",
+            "client_cert",
+            "keep_alive_s",
+            "event_expiry_s",
+            "outbox_events",
             "outbox_bytes",
         ];
         assert_eq!(keys, expected);

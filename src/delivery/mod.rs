@@ -30,6 +30,7 @@
 pub mod backoff;
 pub mod broker;
 pub mod event;
+mod failure;
 pub mod mqtt;
 pub mod outbox;
 pub mod session;
@@ -38,5 +39,5 @@ pub mod topics;
 
 pub use broker::BrokerConfig;
 pub use event::{Candidate, Stats, Status};
-//pub use mqtt::{Delivery, Outcome, Snapshot};
+pub use mqtt::{Delivery, Outcome, Snapshot};
 pub use topics::{DeviceId, Topics};

@@ -1,8 +1,8 @@
 //! Which publish is next, and what the broker's answers mean for it. Sans-IO: `mqtt` moves what this decides.
 //!
 //! Promises:
-//! * On each connection the current status goes first, then what an earlier connection left unsettled, then waiting
-//!   candidates in their order, then counts.
+//! * On each connection what an earlier one left unsettled goes first, where the broker kept the session; then the status,
+//!   then waiting candidates in their order, then counts.
 //! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
 //! * Each packet id that the client reports belongs to the publish that was handed over first and has none yet: the
 //!   client numbers publishes in the order in which it takes them.
@@ -95,6 +95,8 @@ pub struct Session<S> {
     waiting_since: Option<Duration>,
     /// Whether candidates go out; not while the last status is on its way.
     closing: bool,
+    /// What the last acknowledgement of a status said.
+    status_taken: bool,
     status_refusals: u64,
 }
 
@@ -112,6 +114,7 @@ impl<S: Store> Session<S> {
             max_packet: usize::MAX,
             waiting_since: None,
             closing: false,
+            status_taken: false,
             status_refusals: 0,
         }
     }
@@ -156,9 +159,14 @@ impl<S: Store> Session<S> {
         self.closing = true;
     }
 
-    /// Whether the last status has been acknowledged.
-    pub fn is_closed(&self) -> bool {
-        self.closing && self.status_stage == StatusStage::Settled
+    /// Whether the last status was set.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Once the last status has been acknowledged: whether the broker took it.
+    pub fn closed(&self) -> Option<bool> {
+        (self.closing && self.status_stage == StatusStage::Settled).then_some(self.status_taken)
     }
 
     /// Counts; an older message that was not sent yet is replaced.
@@ -262,6 +270,7 @@ impl<S: Store> Session<S> {
             // brings it again.
             self.status_stage = StatusStage::Settled;
             let taken = matches!(verdict, Verdict::Delivered | Verdict::Unheard);
+            self.status_taken = taken;
             self.status_refusals += u64::from(!taken);
             return Acknowledged::Status(taken);
         }
@@ -472,10 +481,10 @@ mod tests {
         s.connected(false, None, None, at(0));
         s.close(b"stopped".to_vec());
         assert_eq!(payloads(&mut s, at(0)), [b"stopped".to_vec()]);
-        assert!(!s.is_closed());
+        assert_eq!(s.closed(), None);
         s.sent(1);
         s.acknowledged(1, Verdict::Delivered, at(0), 0);
-        assert!(s.is_closed());
+        assert_eq!(s.closed(), Some(true));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use proptest::prelude::*;
 use super::*;
+use proptest::prelude::*;
 
 fn at(text: &str) -> OffsetDateTime {
     OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).expect("a date of this file")
