@@ -253,6 +253,8 @@ impl<D: Driver> Stream<D> {
         let device = self.config.device.display();
         match &self.running {
             Some(Running { fourcc, size: (width, height), fps: Some(fps), .. }) => {
+                // 29.97002997 is 29.97, and 30 is 30.
+                let fps = (fps * 100.0).round() / 100.0;
                 format!("v4l2 {device} {width}x{height} {fourcc} {fps} fps")
             }
             Some(Running { fourcc, size: (width, height), .. }) => format!("v4l2 {device} {width}x{height} {fourcc}"),
