@@ -234,7 +234,8 @@ impl<D: Driver> Stream<D> {
                 info!("Camera opened again: source={}.", self.describe());
                 Ok(())
             }
-            // What was a mistake in the configuration at the start is a camera that is away now.
+            // What was a mistake in the configuration at the start is a camera that is away now: the remedy is to wait.
+            Err(SourceError::Configuration { what, .. }) => Err(self.lose(what)),
             Err(e) => Err(self.lose(e.to_string())),
         }
     }
@@ -273,7 +274,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
     let offered: Formats = driver.formats().map_err(at(Stage::Formats))?;
     let pixels = u64::from(config.width) * u64::from(config.height);
     let fourcc = choose(config.format, pixels, config.raw_pixels, &offered)
-        .ok_or_else(|| refusal::no_format(path, &identity, &format!("{:?}", config.format).to_lowercase(), &offered))?;
+        .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
     let granted = driver.set_format(fourcc, config.width, config.height).map_err(at(Stage::Format))?;
     let payload = granted.payload().map_err(|why| refusal::unreadable(path, why))?;
     if (granted.width, granted.height) != (config.width, config.height) {
