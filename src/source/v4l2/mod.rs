@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::config::Problem;
 
 /// How long a camera may deliver nothing before its stream is built again.
-pub const STALL: Duration = Duration::from_secs(5);
+pub(super) const STALL: Duration = Duration::from_secs(5);
 
 /// `[source.v4l2]`: a camera with a kernel driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
