@@ -12,7 +12,7 @@ mod jpeg;
 mod mjpeg;
 mod photo;
 mod pipe;
-pub mod v4l2;
+mod v4l2;
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 pub use self::images::{Images, ImagesConfig};
 pub use self::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
 pub use self::photo::{Photograph, PhotographError};
-pub use self::pipe::{Pipe, PipeConfig, PipeFormat};
+pub use self::pipe::{Pipe, PipeConfig, PipeFormat, PipeRange};
 pub use self::v4l2::{CameraFormat, V4l2Config};
 use crate::clock::{Clock, Now};
 use crate::config::Problem;
