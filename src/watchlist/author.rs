@@ -246,7 +246,8 @@ pub fn sign(draft: &Draft, key: &SecretKey, now: OffsetDateTime) -> Result<Vec<u
     if content.expires <= now {
         return Err(AuthorError::AlreadyExpired);
     }
-    let mut container = Container::new(&content.encode()?);
+    let payload = content.encode()?;
+    let mut container = Container::new(&payload);
     container.sign(key);
     Ok(container.to_bytes())
 }
@@ -259,10 +260,10 @@ pub fn cosign(bytes: &[u8], key: &SecretKey) -> Result<Vec<u8>, AuthorError> {
     let mut container = read_container(bytes)?;
     Content::decode(container.payload())?;
     let id = key.public().id();
-    if container.signers().any(|signer| signer == id) {
+    if container.signatures().iter().any(|(signer, _)| *signer == id) {
         return Err(AuthorError::AlreadySigned(id));
     }
-    if container.signers().count() >= MAX_SIGNATURES {
+    if container.signatures().len() >= MAX_SIGNATURES {
         return Err(AuthorError::TooManySignatures);
     }
     container.sign(key);
@@ -378,15 +379,15 @@ pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<Summary, AuthorError>
     let container = read_container(bytes)?;
     let content = Content::decode(container.payload())?;
     let mut signatures: Vec<SignatureSummary> = Vec::new();
-    for (key, message, signature) in container.signatures() {
-        let state = match trust.map(|t| t.key(key, Role::Signer)) {
+    for (key, signature) in container.signatures() {
+        let state = match trust.map(|t| t.key(*key, Role::Signer)) {
             None => SignatureState::Unchecked,
             Some(None) => SignatureState::Unknown,
-            Some(Some(public)) if !public.verifies(&message, &signature) => SignatureState::Altered,
-            Some(Some(_)) if signatures.iter().any(|s| s.key == key) => SignatureState::Repeated,
+            Some(Some(public)) if !public.verifies(&container.signed_by(*key), signature) => SignatureState::Altered,
+            Some(Some(_)) if signatures.iter().any(|s| s.key == *key) => SignatureState::Repeated,
             Some(Some(_)) => SignatureState::Counts,
         };
-        signatures.push(SignatureSummary { key, state });
+        signatures.push(SignatureSummary { key: *key, state });
     }
     Ok(Summary::of(&content, Some(container.payload()), signatures))
 }

@@ -30,6 +30,7 @@ mod cbor;
 mod config;
 mod container;
 pub mod format;
+mod hours;
 mod kernel;
 pub mod keys;
 pub mod search;
