@@ -276,6 +276,11 @@ impl Watchlist {
         &self.content.entries
     }
 
+    /// Position of an entry, as the gallery names it.
+    pub fn position(&self, reference: &str) -> Option<usize> {
+        self.content.entries.iter().position(|e| e.reference.as_str() == reference)
+    }
+
     /// How many entries were left out because their own expiry had passed.
     pub fn expired_entries(&self) -> usize {
         self.expired_entries
@@ -396,7 +401,7 @@ pub fn verify(
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{DEVICE, EMBEDDER, content, key, made_elsewhere, now, signed, trust, trust_text};
-    use super::super::format::{Area, EntryFault, Hours, Window};
+    use super::super::format::{Aim, Area, EntryFault, Hours, Window};
     use super::*;
     use proptest::prelude::*;
     use time::Duration;
@@ -653,7 +658,51 @@ mod tests {
         assert_eq!(text, "Watchlist(north-gate version 7, 3 entries)");
     }
 
+    /// Every field that a list may hold, somewhere in its range.
+    fn any_content() -> impl Strategy<Value = Content> {
+        let degrees = |most: i32| (-most * 10_000_000..=most * 10_000_000).prop_map(|v| f64::from(v) / 1e7);
+        let corner = (degrees(90), degrees(180)).prop_map(|(latitude, longitude)| Position { latitude, longitude });
+        let areas = prop::collection::vec(prop::collection::vec(corner, 3..8).prop_map(Area), 0..3);
+        let window = (1u8..=0x7f, 0u16..1440, 1u16..1440).prop_map(|(days, from_minute, more)| Window {
+            days,
+            from_minute,
+            to_minute: (from_minute + more).min(1440),
+        });
+        let hours = (-840i16..=840, prop::collection::vec(window, 1..5))
+            .prop_map(|(utc_offset_minutes, windows)| Hours { utc_offset_minutes, windows });
+        let text = "[ -~äö€]{0,40}[a-z]";
+        (
+            areas,
+            hours,
+            text,
+            1..=1_000_000_000u64,
+            0..=1000u16,
+            1..=1u64 << 53,
+            0..20u64,
+            prop::sample::select(&Aim::ALL[..]),
+        )
+            .prop_map(|(areas, hours, text, budget, quality, version, entries, aim)| {
+                let mut c = content(entries);
+                c.authorisation.authority = text.clone();
+                c.authorisation.false_alerts_per_day = budget as f64 / 1000.0;
+                (c.authorisation.areas, c.authorisation.hours, c.authorisation.aim, c.version) =
+                    (areas, hours, aim, version);
+                for entry in &mut c.entries {
+                    entry.purpose = text.clone();
+                    entry.templates[0].quality = f32::from(quality) / 1000.0;
+                }
+                c
+            })
+    }
+
     proptest! {
+        #[test]
+        fn every_content_survives_its_encoding_and_its_draft(c in any_content()) {
+            prop_assert_eq!(&Content::decode(&c.encode().unwrap()).unwrap(), &c);
+            let draft = serde_json::to_vec(&c).unwrap();
+            prop_assert_eq!(&serde_json::from_slice::<Content>(&draft).unwrap(), &c);
+        }
+
         #[test]
         fn no_bytes_make_a_parser_panic(bytes: Vec<u8>) {
             prop_assert!(check(&bytes).is_err());
