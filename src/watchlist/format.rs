@@ -13,6 +13,12 @@
 //! end. One content has one encoding. Times are whole seconds since 1970 in universal time, coordinates 10^-7 degrees,
 //! qualities and budgets thousandths.
 //!
+//! # Why this and not another
+//! COSE carries several signatures over the same binary payload, is a published standard that other software reads, and binds a
+//! context. Rejected: JWS (three quarters of a list are templates, which would be base64, and JSON has no one encoding), minisign
+//! and OpenPGP (one signer a file, or formats far larger than the need), TUF (roles, delegation and a repository; what it
+//! teaches, thresholds, expiry and rising versions, is here). ES256 instead of Ed25519: needs randomness to sign well.
+//!
 //! # What is not in it
 //! No name and no photograph, by construction: an entry is named by an opaque [`Reference`] that whoever is answerable can
 //! resolve elsewhere, and a photograph by its SHA-256. The free texts `legal_basis` and `purpose` are for case numbers and

@@ -649,6 +649,7 @@ mod tests {
         assert_eq!(at(1.5, 0.5), Standing::Valid);
         assert_eq!(at(1.5, 1.5), Standing::OutsideArea);
         assert_eq!(at(-0.5, 0.5), Standing::OutsideArea);
+        assert_eq!(at(0.5, -0.5), Standing::OutsideArea, "west of it, where both of its sides lie to the east");
         assert_eq!(list.standing(now(), None), Standing::PositionUnknown);
     }
 
