@@ -23,14 +23,16 @@
 //! | [`demo`] | a bundled scene and a broker for a machine without either | `source`, `delivery` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod decision;
 pub mod delivery;
+pub mod demo;
 pub mod frame;
 pub mod geometry;
 pub mod source;
 pub mod template;
 pub mod vision;
 pub mod watchlist;
-pub mod daemon;
-pub mod decision;

@@ -16,6 +16,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill, LastWillProperties, Packet, PubAckReason, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions, Request};
 use rumqttc::{Outgoing, TlsConfiguration, Transport};
+use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc};
 
@@ -80,7 +81,7 @@ pub enum NotTaken {
 }
 
 /// How delivery is, at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// Whether the broker accepted the connection that is open.
     pub connected: bool,

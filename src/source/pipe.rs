@@ -290,6 +290,7 @@ impl Source for Pipe {
                         into.payload = payload;
                         into.sequence = self.sequence;
                         into.at = self.clock.now();
+                        into.discontinuity = false;
                         self.sequence += 1;
                         self.counters.frames += 1;
                         return Ok(());

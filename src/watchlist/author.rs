@@ -319,6 +319,18 @@ pub struct SignatureSummary {
     pub state: SignatureState,
 }
 
+impl std::fmt::Display for SignatureState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unchecked => "not checked",
+            Self::Counts => "counts",
+            Self::Repeated => "does not count: the same key again",
+            Self::Unknown => "does not count: not pinned as a signer",
+            Self::Altered => "does not hold",
+        })
+    }
+}
+
 /// One entry, without its templates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EntrySummary {

@@ -193,6 +193,7 @@ impl<D: Driver> Stream<D> {
             if let Ok(len) = verdict {
                 self.driver.copy(filled.index, len, &mut into.bytes);
                 (into.payload, into.sequence, into.at) = (running.payload, number, at);
+                into.discontinuity = false;
             }
             match self.driver.queue(filled.index) {
                 Ok(()) => running.ring.queued(filled.index),
