@@ -1,7 +1,8 @@
 //! An MQTT 5 broker inside this process, for a machine that has none.
 //!
 //! Promises a broker on a free port of the loopback interface that accepts connections when [`Broker::start`] returns, takes
-//! messages of at least 256 KiB, keeps retained ones, and says nothing on the terminal. Nothing is written to disk.
+//! messages of at least 256 KiB and keeps retained ones. Nothing is written to disk. What rumqttd logs arrives under
+//! [`LOG_TARGET`]; it calls every lost connection an error, so whoever sets up the logger switches it off.
 //!
 //! Does not promise what a real broker does. Known of rumqttd 0.20, so that nobody tests a promise against it that it cannot
 //! show: wrong credentials end the connection without a CONNACK that says why; a shared or persistent session is lost with
@@ -14,6 +15,9 @@ use std::thread;
 use std::time::Duration;
 
 use rumqttd::{Config, ConnectionSettings, RouterConfig, ServerSettings};
+
+/// Log target of everything that rumqttd says; `LOG_TARGET=off` silences it.
+pub const LOG_TARGET: &str = "rumqttd";
 
 /// Largest message taken, bytes: a candidate with its crop stays far below.
 const MAX_PAYLOAD: usize = 1 << 20;
