@@ -199,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_nobody_has_subscribed_to_does_not_end_the_publishers_connection() {
+        let broker = Broker::start().unwrap();
+        let (client, mut connection) = publisher(&broker, |_| {});
+        for _ in 0..2 {
+            client.publish(TOPIC, QoS::AtLeastOnce, false, "unheard").expect("room for one");
+            until(&mut connection, |packet| matches!(packet, Packet::PubAck(_)));
+        }
+    }
+
+    #[test]
     fn a_retained_message_reaches_who_subscribes_later() {
         let broker = Broker::start().unwrap();
         publish(&broker, true, b"kept".to_vec());
