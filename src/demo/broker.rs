@@ -109,8 +109,7 @@ fn settings(listen: SocketAddr, credentials: Option<(&str, &str)>) -> Config {
         max_inflight_count: 100,
         auth: credentials.map(|(user, password)| HashMap::from([(user.to_owned(), password.to_owned())])),
         external_auth: None,
-        // Without it, publishing to a topic that nobody has subscribed to yet ends the publisher's connection.
-        dynamic_filters: true,
+        dynamic_filters: false,
     };
     let server =
         ServerSettings { name: "demo-mqtt5".to_owned(), listen, tls: None, next_connection_delay_ms: 1, connections };
