@@ -66,11 +66,15 @@ impl AlignedFace {
         &self.pixels
     }
 
+    /// Overwrites the pixels with black.
+    pub fn wipe(&mut self) {
+        self.pixels.as_mut_slice().zeroize();
+    }
+
     /// Replaces the pixels by the face of `frame` whose landmarks are given. `None`, and black, where the landmarks coincide
     /// or are not finite.
     pub fn warp(&mut self, frame: &Frame<'_>, landmarks: &[Point; 5], alignment: &Alignment) -> Option<Placement> {
         if self.side != alignment.side {
-            self.pixels.zeroize();
             *self = Self::new(alignment.side);
         }
         let Some(to_face) = Similarity::estimate(landmarks, &alignment.template) else {

@@ -246,8 +246,7 @@ fn decode(network: &dyn Network, level: &LevelOutputs, family: Family, min_score
             Some(second) => class.clamp(0.0, 1.0) * second[i].clamp(0.0, 1.0),
             None => class.clamp(0.0, 1.0),
         };
-        // Written so that a NaN is no candidate.
-        if !(product >= least) {
+        if product < least || product.is_nan() {
             continue;
         }
         let score = if second.is_some() { product.sqrt() } else { product };
