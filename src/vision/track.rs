@@ -33,12 +33,15 @@ const REACH_KNOWN: f32 = 1.2;
 const REACH_LEAST: f32 = 0.4;
 /// Faces whose widths differ by more than this factor are not the same a few frames on.
 const SIZE_RATIO: f32 = 1.8;
-/// How fast the estimates follow a new position, a new velocity and a new size, 0 to 1.
-const FOLLOW_POSITION: f32 = 0.75;
-const FOLLOW_VELOCITY: f32 = 0.45;
-const FOLLOW_SIZE: f32 = 0.5;
 /// Sightings after which a velocity is trusted.
 const KNOWN: u32 = 3;
+/// Sightings that are counted; the gains of the first ones depend on their number.
+const COUNTED: u32 = 8;
+/// The share of an error by which a settled position and size follow.
+const FOLLOW: f32 = 0.6;
+/// Time over which a settled velocity follows, in seconds: shorter, and the detector's jitter at 30 frames a second becomes
+/// speed; longer, and a change of pace loses the face.
+const VELOCITY_TIME: f32 = 0.25;
 
 #[derive(Debug, Clone, Copy)]
 struct Track {
@@ -48,7 +51,7 @@ struct Track {
     height: f32,
     /// Pixels a second.
     velocity: Point,
-    /// Up to `KNOWN`.
+    /// Up to `COUNTED`.
     sightings: u32,
     seen: Duration,
     /// Its face in the current frame.
@@ -87,15 +90,18 @@ impl Track {
         let predicted = self.predict(now).center();
         let seen = rect.center();
         let (ex, ey) = (seen.x - predicted.x, seen.y - predicted.y);
+        // Alpha-beta filter; the gains of the n-th sighting are those of the straight line through the first n in the least
+        // squares sense, until the settled ones take over.
+        let n = (self.sightings + 1) as f32;
+        let gain = (2.0 * (2.0 * n - 1.0) / (n * (n + 1.0))).max(FOLLOW);
         if dt > 0.0 {
-            // The first step is all velocity; later ones correct it.
-            let follow = if self.sightings == 1 { 1.0 } else { FOLLOW_VELOCITY };
+            let follow = (6.0 / (n * (n + 1.0))).max(1.0 - (-dt / VELOCITY_TIME).exp());
             self.velocity = Point::new(self.velocity.x + follow * ex / dt, self.velocity.y + follow * ey / dt);
         }
-        self.center = Point::new(predicted.x + FOLLOW_POSITION * ex, predicted.y + FOLLOW_POSITION * ey);
-        self.width += FOLLOW_SIZE * (rect.width - self.width);
-        self.height += FOLLOW_SIZE * (rect.height - self.height);
-        self.sightings = (self.sightings + 1).min(KNOWN);
+        self.center = Point::new(predicted.x + gain * ex, predicted.y + gain * ey);
+        self.width += FOLLOW * (rect.width - self.width);
+        self.height += FOLLOW * (rect.height - self.height);
+        self.sightings = (self.sightings + 1).min(COUNTED);
         self.seen = self.seen.max(now);
         self.face = Some(face);
     }
