@@ -103,7 +103,7 @@ pub struct FrameCounts {
     pub too_poor: TooPoorCounts,
     /// Views embedded.
     pub embedded: u32,
-    /// Good views that were due but beyond the frame's budget.
+    /// Views that were due but beyond the frame's budget.
     pub deferred: u32,
     /// Tracks alive after the frame.
     pub tracks: u32,
@@ -182,28 +182,34 @@ impl Analyzer {
     ) -> Result<FrameCounts, VisionError> {
         let start = Instant::now();
         let report = self.detector.detect(frame, self.min_score, &mut self.faces)?;
-        let detected = Instant::now();
-        let mut counts = FrameCounts {
-            faces: self.faces.len() as u32,
-            beyond_capacity: report.beyond_capacity as u32,
-            ..FrameCounts::default()
-        };
-        counts.times.detect = detected - start;
+        let mut counts = FrameCounts { beyond_capacity: report.beyond_capacity as u32, ..FrameCounts::default() };
+        counts.times.detect = start.elapsed();
+        let result = self.follow(frame, now, out, &mut counts);
+        self.faces.clear();
+        self.due.clear();
+        result.map(|()| counts)
+    }
 
+    /// Everything after the detector, for the faces in `faces`.
+    fn follow(
+        &mut self,
+        frame: &Frame<'_>,
+        now: Now,
+        out: &mut impl FnMut(Sighting),
+        counts: &mut FrameCounts,
+    ) -> Result<(), VisionError> {
+        let start = Instant::now();
         let views = &mut self.views;
         let untracked = self.tracker.update(now.monotonic, &self.faces, &mut self.assigned, |track| {
             views.ended(track);
             out(Sighting::Ended { track });
         });
+        counts.faces = self.faces.len() as u32;
         counts.untracked = untracked as u32;
         counts.tracks = self.tracker.len() as u32;
         self.choose(now.monotonic, &mut counts.too_poor);
-        counts.times.track = detected.elapsed();
-
-        let result = self.embed_due(frame, now, out, &mut counts);
-        self.faces.clear();
-        self.due.clear();
-        result.map(|()| counts)
+        counts.times.track = start.elapsed();
+        self.embed_due(frame, now, out, counts)
     }
 
     /// Ends all tracks, as when the camera is gone or matching is suspended.
@@ -292,5 +298,117 @@ impl Analyzer {
         }
         self.scratch.wipe();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::frame::{Layout, PixelFormat, Range};
+    use crate::vision::Detection;
+    use time::OffsetDateTime;
+
+    /// A stage whose detector is replaced by the faces that a test says.
+    struct Stage {
+        analyzer: Analyzer,
+        layout: Layout,
+        data: Vec<u8>,
+        views: BTreeMap<TrackId, u32>,
+        ended: Vec<TrackId>,
+    }
+
+    const WIDTH: u32 = 1200;
+
+    impl Stage {
+        fn new(max_a_frame: u32, contrast: u8) -> Self {
+            let mut config = VisionConfig::default();
+            config.views.max_a_frame = max_a_frame;
+            let layout = Layout::packed(PixelFormat::Grey, Range::Full, WIDTH, 900).unwrap();
+            let texture = |i: u32| if (i % WIDTH / 4 + i / WIDTH / 4).is_multiple_of(2) { contrast } else { 0 };
+            Self {
+                analyzer: Analyzer::new(&Models::builtin().unwrap(), &config).unwrap(),
+                layout,
+                data: (0..WIDTH * 900).map(texture).collect(),
+                views: BTreeMap::new(),
+                ended: Vec::new(),
+            }
+        }
+
+        fn frame(&mut self, ms: u64, faces: &[Detection]) -> FrameCounts {
+            let now = Now { monotonic: Duration::from_millis(ms), wall: OffsetDateTime::UNIX_EPOCH };
+            let frame = Frame::new(self.layout, &self.data).unwrap();
+            self.analyzer.faces = Faces::from_slice(faces).unwrap();
+            let mut counts = FrameCounts::default();
+            let (views, ended) = (&mut self.views, &mut self.ended);
+            let out = &mut |sighting| match sighting {
+                Sighting::Viewed { track, view } => {
+                    assert_eq!((view.probe.values().len(), view.face.side(), view.at), (512, 112, now));
+                    *views.entry(track).or_default() += 1;
+                }
+                Sighting::Ended { track } => ended.push(track),
+            };
+            self.analyzer.follow(&frame, now, out, &mut counts).unwrap();
+            counts
+        }
+    }
+
+    /// A frontal face of which the eyes are `eyes` pixels apart.
+    fn face(x: f32, y: f32, eyes: f32) -> Detection {
+        let template = Models::builtin().unwrap().manifest.embedder.template();
+        let landmarks = template.map(|p| Point::new(x + p.x * eyes / 35.2, y + p.y * eyes / 35.2));
+        Detection { rect: Rect::new(x, y, eyes * 3.0, eyes * 3.0), landmarks, score: 0.9 }
+    }
+
+    fn crowd(n: usize) -> Vec<Detection> {
+        (0..n).map(|i| face((i % 10) as f32 * 110.0, (i / 10) as f32 * 110.0, 30.0)).collect()
+    }
+
+    #[test]
+    fn a_crowd_is_embedded_within_the_budget_of_each_frame_and_everybody_has_a_turn() {
+        let mut stage = Stage::new(3, 255);
+        let first = stage.frame(0, &crowd(8));
+        assert_eq!((first.faces, first.tracks, first.embedded, first.deferred), (8, 8, 3, 5));
+        assert_eq!(stage.frame(33, &crowd(8)).embedded, 3);
+        let third = stage.frame(66, &crowd(8));
+        assert_eq!((third.embedded, third.deferred), (2, 0));
+        assert_eq!(stage.views.len(), 8);
+        assert!(stage.views.values().all(|n| *n == 1));
+    }
+
+    #[test]
+    fn a_still_face_is_embedded_five_times_within_a_second_and_its_track_ends_when_it_is_gone() {
+        let mut stage = Stage::new(8, 255);
+        let embedded: u32 = (0..30).map(|i| stage.frame(i * 33, &crowd(1)).embedded).sum();
+        assert_eq!(embedded, 5);
+        assert_eq!(stage.frame(990, &[]).tracks, 1);
+        assert_eq!(stage.frame(1800, &[]).tracks, 0);
+        assert_eq!(stage.ended, stage.views.into_keys().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_poor_view_is_counted_under_its_reason_and_never_embedded() {
+        let mut stage = Stage::new(8, 0);
+        let tiny = face(500.0, 500.0, 8.0);
+        let cut = face(-60.0, 200.0, 40.0);
+        let blurred = face(200.0, 200.0, 40.0);
+        let mut averted = face(700.0, 200.0, 40.0);
+        averted.landmarks[2].x += 50.0;
+        let counts = stage.frame(0, &[tiny, cut, blurred, averted]);
+        for reason in [TooPoor::TooSmall, TooPoor::CutOff, TooPoor::Blurred, TooPoor::Pose] {
+            assert_eq!(counts.too_poor.of(reason), 1, "{}", reason.name());
+        }
+        assert_eq!((counts.too_poor.total(), counts.embedded, counts.deferred), (4, 0, 0));
+        assert!(stage.views.is_empty() && stage.analyzer.scratch.rgb().iter().all(|v| *v == 0));
+    }
+
+    #[test]
+    fn a_frame_without_a_face_goes_through_the_networks_and_gives_nothing() {
+        let mut stage = Stage::new(8, 90);
+        let frame = Frame::new(stage.layout, &stage.data).unwrap();
+        let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
+        let counts = stage.analyzer.analyze(&frame, now, &mut |s| panic!("{s:?}")).unwrap();
+        assert_eq!((counts.faces, counts.embedded, counts.too_poor.total()), (0, 0, 0));
     }
 }

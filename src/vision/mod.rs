@@ -133,3 +133,29 @@ pub enum VisionError {
     #[error("the embedder's output is no embedding: {0}")]
     Embedding(#[source] TemplateError),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_have_no_problems_and_survive_a_round_trip_through_toml() {
+        let mut out = Vec::new();
+        VisionConfig::default().problems(&mut out);
+        assert_eq!(out, []);
+        let text = toml::to_string(&VisionConfig::default()).unwrap();
+        assert_eq!(toml::from_str::<VisionConfig>(&text).unwrap(), VisionConfig::default());
+        assert!(toml::from_str::<VisionConfig>("age = true").is_err(), "unknown keys are refused");
+    }
+
+    #[test]
+    fn an_impossible_value_is_named_with_its_remedy() {
+        let mut config = VisionConfig { long_side: 10, min_score: f32::NAN, ..VisionConfig::default() };
+        config.views.first = 99;
+        let mut out = Vec::new();
+        config.problems(&mut out);
+        let keys: Vec<_> = out.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(keys, ["vision.long_side", "vision.min_score", "vision.views.first"]);
+        assert!(out[0].remedy.contains("64 to 4096"));
+    }
+}
