@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionConfig;
-use crate::delivery::BrokerConfig;
+use crate::delivery::{BrokerConfig, DeviceId};
 use crate::source::SourceConfig;
 use crate::vision::VisionConfig;
 use crate::watchlist::WatchlistConfig;
@@ -57,17 +57,16 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceConfig {
-    /// Name of the device in topics and in lists' authorisations: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    /// Name of the device in topics and in lists' authorisations: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first a letter or a
+    /// digit.
     pub id: String,
     /// Name of the camera in events, for devices with several: same alphabet.
     pub camera: String,
-    /// Folder for what must survive a restart. It may be wiped: what is lost then is the protection against older lists.
-    pub state_dir: PathBuf,
 }
 
 impl Default for DeviceConfig {
     fn default() -> Self {
-        Self { id: "watchpost-1".into(), camera: "main".into(), state_dir: "/var/lib/watchpost".into() }
+        Self { id: "watchpost-1".into(), camera: "main".into() }
     }
 }
 
@@ -159,14 +158,8 @@ impl Config {
     pub fn problems(&self) -> Vec<Problem> {
         let mut out = Vec::new();
         for (key, value) in [("device.id", &self.device.id), ("device.camera", &self.device.camera)] {
-            let fits = (1..=64).contains(&value.len())
-                && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-            if !fits {
-                out.push(Problem {
-                    key: key.into(),
-                    value: format!("{value:?}"),
-                    remedy: "write 1 to 64 of the characters A-Z a-z 0-9 . _ -; it becomes part of topics".into(),
-                });
+            if let Err(error) = DeviceId::new(value) {
+                out.push(Problem { key: key.into(), value: format!("{value:?}"), remedy: error.to_string() });
             }
         }
         self.source.problems(&mut out);
@@ -218,7 +211,7 @@ mod tests {
     #[test]
     fn a_value_out_of_range_is_refused_with_key_value_and_remedy() {
         let error = parse("[device]\nid = \"a/b\"\n[decision]\nagreeing_views = 0\n").unwrap_err();
-        assert!(error.contains("device.id = \"a/b\": write 1 to 64"), "{error}");
+        assert!(error.contains("device.id = \"a/b\": '/' is not allowed; use a-z"), "{error}");
         assert!(error.contains("decision.agreeing_views = 0: write a whole number from 1 to 8"), "{error}");
     }
 }

@@ -21,6 +21,7 @@ use crate::demo::scene::{FPS, PERIOD, Scene};
 use crate::demo::source::SceneSource;
 use crate::demo::subscriber::{Endpoint, Message, Subscriber};
 use crate::source::{Photograph, Source};
+use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry, NewList};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
@@ -51,11 +52,12 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let say = |text: &str| if args.json { Ok(()) } else { output::line(text) };
     let endpoint = endpoint(&args)?;
     let work = tempfile::Builder::new().prefix("watchpost-demo-").tempdir()?;
-    let config = configuration(work.path(), &endpoint)?;
+    let mut config = configuration(work.path())?;
+    connect(&mut config, work.path(), &endpoint)?;
 
     say("1  Two people make their keys; a device is told to trust lists that both have signed.")?;
     say("2  A photograph is enrolled as case-0001, under a legal basis, with an expiry; both sign.")?;
-    author_list(&config)?;
+    author_list(&config, &super::models(None)?)?;
 
     say("3  Four people walk past the camera, one of them twice. A subscriber of the broker receives:")?;
     say("")?;
@@ -97,16 +99,19 @@ fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
 }
 
 /// The defaults, but for where things lie.
-fn configuration(work: &Path, endpoint: &Endpoint) -> Result<Config, Failure> {
+pub fn configuration(work: &Path) -> Result<Config, Failure> {
     let mut config = Config::default();
     config.device.id = DEVICE.into();
     config.device.camera = "hall".into();
-    config.device.state_dir = work.into();
     config.watchlist.list = work.join("watchlist.cose");
     config.watchlist.trust = work.join("trust.toml");
     config.watchlist.state = work.join("watchlist-state.json");
     // The list is made and used within the same minute by the same clock.
     config.watchlist.require_synchronised_clock = false;
+    Ok(config)
+}
+
+fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), Failure> {
     let host = if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
     config.broker.url = format!("mqtt://{host}:{}", endpoint.port);
     config.broker.root = ROOT.into();
@@ -116,18 +121,17 @@ fn configuration(work: &Path, endpoint: &Endpoint) -> Result<Config, Failure> {
         config.broker.username.clone_from(user);
         config.broker.password_file = Some(file);
     }
-    Ok(config)
+    Ok(())
 }
 
 /// What two people do at a workstation with `watchpost key` and `watchpost watchlist`.
-fn author_list(config: &Config) -> Result<(), Failure> {
-    let models = super::models(None)?;
+pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
     let keys = [SecretKey::generate()?, SecretKey::generate()?];
     let now = OffsetDateTime::now_utc();
     let trust = key::trust_file(&keys.each_ref().map(SecretKey::public), 2, now, 1)?;
     replace(&config.watchlist.trust, trust.as_bytes())?;
 
-    let enrolled = FaceReader::new(&models)?.single(&Photograph::decode(ENROLMENT_PHOTOGRAPH)?.frame())?;
+    let enrolled = FaceReader::new(models)?.single(&Photograph::decode(ENROLMENT_PHOTOGRAPH)?.frame())?;
     let embedder = &models.manifest.embedder;
     let expires = now + time::Duration::hours(1);
     let mut draft = Draft::new(

@@ -20,7 +20,7 @@ use crate::decision::policy::{Blindness, Force};
 use crate::delivery::event::{Candidate, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts};
 use crate::geometry::Rect;
 use crate::source::{Captured, DecodeError, Decoder};
-use crate::vision::{AlignedFace, Analyzer, FrameCounts, Models, Quality, Sighting, TooPoor, VisionError};
+use crate::vision::{AlignedFace, Analyzer, FrameCounts, Models, Quality, Sighting, StageTimes, TooPoor, VisionError};
 use crate::watchlist::TopK;
 
 /// What is kept of a view that supports an entry, until its track ends.
@@ -126,6 +126,7 @@ pub struct Pipeline {
     top: TopK,
     labels: Labels,
     counters: PipelineCounters,
+    times: StageTimes,
 }
 
 impl Pipeline {
@@ -153,6 +154,7 @@ impl Pipeline {
                 crop_quality: config.event.crop_quality,
             },
             counters: PipelineCounters::default(),
+            times: StageTimes::default(),
         })
     }
 
@@ -191,7 +193,7 @@ impl Pipeline {
         out: &mut dyn FnMut(Candidate),
     ) -> Result<(), PipelineError> {
         self.counters.frames += 1;
-        let Self { decoder, analyzer, decider, force, held, top, labels, counters } = self;
+        let Self { decoder, analyzer, decider, force, held, top, labels, counters, times } = self;
         if permitted(force, held, now).is_err() {
             counters.blind += 1;
             // What was seen before the list lapsed must not count as evidence when it is back.
@@ -237,7 +239,10 @@ impl Pipeline {
         });
         decider.tick(captured.at, &mut publish);
         match seen {
-            Ok(counts) => counters.vision.add(&counts),
+            Ok(counts) => {
+                counters.vision.add(&counts);
+                *times = counts.times;
+            }
             Err(error) => {
                 counters.failed += 1;
                 return Err(error.into());
@@ -259,6 +264,11 @@ impl Pipeline {
                 out(candidate);
             });
         });
+    }
+
+    /// Where the time of the last analysed picture went, for `watchpost bench`.
+    pub fn times(&self) -> StageTimes {
+        self.times
     }
 
     /// Counts since the start.

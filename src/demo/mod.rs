@@ -10,6 +10,7 @@ mod backdrop;
 #[cfg(feature = "demo-broker")]
 pub mod broker;
 pub mod scene;
+pub mod source;
 pub mod subscriber;
 
 /// The photograph that the demonstration enrols (JPEG, 524x655 px). [`scene::Scene`] shows the same man in another
