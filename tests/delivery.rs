@@ -15,6 +15,7 @@ use watchpost::delivery::event::{
     Candidate, ClockQuality, CloudEvent, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts, State,
     Stats, Status,
 };
+use watchpost::delivery::outbox::{MemoryStore, Position, Record, Store, StoreError, Stored};
 use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -411,6 +412,44 @@ fn without_a_broker_the_end_comes_at_once_and_with_candidates_at_the_deadline() 
     let outcome = delivery.stop(Duration::from_millis(700));
     assert!(began.elapsed() >= Duration::from_millis(700) && began.elapsed() < DEADLINE);
     assert_eq!((outcome.stopped_published, outcome.undelivered), (false, 1), "what is lost is told");
+}
+
+/// Panics at the first reading, as a stand-in for a panic anywhere in the thread.
+#[derive(Default)]
+struct PanicsOnce {
+    inner: MemoryStore,
+    panicked: bool,
+}
+
+impl Store for PanicsOnce {
+    fn recover(&mut self) -> Result<Vec<Stored>, StoreError> {
+        self.inner.recover()
+    }
+    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+        self.inner.append(position, record)
+    }
+    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+        assert!(std::mem::replace(&mut self.panicked, true), "this panic belongs to the test");
+        self.inner.read(position)
+    }
+    fn remove(&mut self, position: Position) -> Result<(), StoreError> {
+        self.inner.remove(position)
+    }
+}
+
+#[test]
+fn a_panic_in_the_thread_costs_a_connection_and_no_candidate() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let port = broker.port;
+    let subscriber = Subscriber::new(port, "site/v1/cam-7/candidate");
+    let device = DeviceId::new("cam-7").expect("a plain id");
+    let store = Box::new(PanicsOnce::default());
+    let delivery = Delivery::start_with(&config(port), &device, status(), Clock::default(), store).expect("starts");
+    let ids = [publish(&delivery, 1), publish(&delivery, 2)];
+    assert_eq!(first_occurrences(&subscriber, 2), ids);
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    assert_eq!(outcome.snapshot.panics, 1);
 }
 
 #[test]
