@@ -159,6 +159,8 @@ fn a_status_set_while_one_is_on_its_way_goes_out_too() {
 /// A link and a broker that keeps what it acknowledges with success.
 #[derive(Default)]
 struct World {
+    /// With the client library, not written yet.
+    client: VecDeque<Publish>,
     to_broker: VecDeque<(u16, Publish)>,
     to_device: VecDeque<(u16, Verdict)>,
     /// Packet ids in use, as the client library keeps them.
@@ -169,12 +171,15 @@ struct World {
 }
 
 impl World {
-    fn pump(&mut self, s: &mut Session<MemoryStore>, now: Now) {
-        while let Some(publish) = s.next(now) {
+    /// The client gets all that the session has and writes `most` of what it has.
+    fn pump(&mut self, s: &mut Session<MemoryStore>, most: usize, now: Now) {
+        self.client.extend(std::iter::from_fn(|| s.next(now)));
+        for _ in 0..most.min(self.client.len()) {
             self.last_packet = self.last_packet % (MAX_WINDOW as u16 + 2) + 1;
             assert!(!self.unacknowledged.contains(&self.last_packet), "packet ids never collide");
             self.unacknowledged.push(self.last_packet);
             s.sent(self.last_packet);
+            let publish = self.client.pop_front().expect("no more than there are");
             self.to_broker.push_back((self.last_packet, publish));
         }
     }
@@ -212,7 +217,7 @@ impl World {
 #[derive(Debug, Clone)]
 enum Step {
     Enqueue,
-    Pump,
+    Pump { most: usize },
     Broker { refuses: bool },
     Device,
     Cut { kept: bool },
@@ -221,7 +226,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Enqueue),
-        3 => Just(Step::Pump),
+        3 => (0usize..6).prop_map(|most| Step::Pump { most }),
         4 => (0u8..8).prop_map(|n| Step::Broker { refuses: n == 0 }),
         4 => Just(Step::Device),
         1 => any::<bool>().prop_map(|kept| Step::Cut { kept }),
@@ -244,7 +249,7 @@ proptest! {
                     s.enqueue(&record(EventId::from_u128(taken.into()), at(1_000_000).wall, vec![taken]), now).expect("room");
                 }
                 Step::Enqueue => {}
-                Step::Pump => world.pump(&mut s, now),
+                Step::Pump { most } => world.pump(&mut s, most, now),
                 // A refused status is not repeated, so that refusals are for candidates here.
                 Step::Broker { refuses } => {
                     let candidate = world.to_broker.front().is_some_and(|(_, p)| !p.retain);
@@ -257,7 +262,7 @@ proptest! {
             seconds += 1;
         }
         for _ in 0..300 {
-            world.pump(&mut s, at(seconds));
+            world.pump(&mut s, usize::MAX, at(seconds));
             world.broker_takes_one(Verdict::Delivered);
             world.device_hears_one(&mut s, at(seconds));
             seconds += 1;
