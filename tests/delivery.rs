@@ -379,6 +379,39 @@ fn a_broker_that_takes_the_connection_and_says_nothing_is_left_and_blocks_no_cal
 }
 
 #[test]
+fn on_the_wire_a_kept_session_is_asked_for_and_a_repetition_carries_the_dup_flag() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let delivery = start(&config(listener.local_addr().expect("it is bound").port()));
+    publish(&delivery, 1);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut accept = |session_present: u8| {
+        let (mut stream, _) = listener.accept().expect("the device connects");
+        stream.set_read_timeout(Some(support::PATIENCE)).expect("a duration");
+        let n = stream.read(&mut buffer).expect("CONNECT");
+        assert_eq!(&buffer[3..10], b"\0\x04MQTT\x05", "MQTT 5");
+        let flags = buffer[10];
+        assert_eq!(flags & 0b0000_0010, 0, "no clean start");
+        assert_eq!(flags & 0b0011_1100, 0b0010_1100, "a last will at QoS 1, retained");
+        assert!(String::from_utf8_lossy(&buffer[..n]).contains("offline"));
+        stream.write_all(&[0x20, 0x03, session_present, 0x00, 0x00]).expect("CONNACK");
+        stream
+    };
+    let mut first = accept(0);
+    let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+    while !seen.windows(6).any(|w| w == b"E-0001") {
+        let n = first.read(&mut part).expect("the status and the candidate");
+        seen.extend_from_slice(&part[..n]);
+    }
+    assert_eq!(seen[0], 0b0011_0011, "first the status: PUBLISH, QoS 1, retained");
+    drop(first);
+    let mut second = accept(1);
+    let mut header = [0];
+    second.read_exact(&mut header).expect("a publish");
+    assert_eq!(header[0], 0b0011_1010, "first what was not acknowledged: PUBLISH, DUP, QoS 1, not retained");
+    assert_eq!(delivery.stop(Duration::ZERO).undelivered, 1);
+}
+
+#[test]
 fn no_answer_of_a_broker_ends_delivery() {
     const ACCEPTED: &[u8] = &[0x20, 0x03, 0x00, 0x00, 0x00];
     let after = |bytes: &[u8]| [ACCEPTED, bytes].concat();
