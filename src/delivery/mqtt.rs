@@ -66,7 +66,7 @@ pub enum StartError {
 /// Why a candidate was not taken. Each is counted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotTaken {
-    /// [`CHANNEL`] candidates wait for storage.
+    /// The bounded channel to the thread is full: storage stalls.
     #[error("delivery cannot keep up with storing candidates; this one is dropped and counted")]
     Busy,
     /// Its crop or the whole event is too large.
