@@ -79,12 +79,13 @@ impl FaceReader {
     pub fn faces(&mut self, frame: &Frame<'_>) -> Result<(Vec<Seen>, usize), VisionError> {
         let report = self.detector.detect(frame, self.min_score, &mut self.faces)?;
         let faces = std::mem::take(&mut self.faces);
-        let seen = faces.iter().map(|face| self.judge(frame, face)).collect();
+        let seen = faces.iter().map(|face| self.judge(frame, face)).collect::<Result<_, _>>()?;
         Ok((seen, report.beyond_capacity))
     }
 
-    fn judge(&mut self, frame: &Frame<'_>, face: &Detection) -> Seen {
-        let mut quality = Quality::of_detection(face);
+    fn judge(&mut self, frame: &Frame<'_>, face: &Detection) -> Result<Seen, VisionError> {
+        let face = self.detector.straighten(frame, face)?;
+        let mut quality = Quality::of_detection(&face);
         let verdict = match self.aligned.warp(frame, &face.landmarks, self.embedder.alignment()) {
             Some(placement) => {
                 quality = quality.complete(&self.aligned, &placement);
@@ -92,7 +93,7 @@ impl FaceReader {
             }
             None => Err(TooPoor::Landmarks),
         };
-        Seen { face: face.clone(), quality, verdict }
+        Ok(Seen { face, quality, verdict })
     }
 
     /// The template of a face found by [`FaceReader::faces`] in the same photograph.
