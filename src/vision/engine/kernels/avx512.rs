@@ -8,8 +8,8 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table, ZERO,
-    scalar,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table,
+    ZERO, scalar,
 };
 
 /// Made by [`detect`] only, on a processor that has every feature that the functions below enable.

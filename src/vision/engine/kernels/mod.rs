@@ -23,15 +23,15 @@
 //!
 //! Callers hand over slices; each kernel checks their lengths on entry, and only then works with pointers.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod scalar;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 
 /// Channels in a block.
 pub const LANES: usize = 16;
@@ -133,6 +133,7 @@ pub struct Table {
 }
 
 /// First layer: 3 x 3 over three interleaved channels.
+#[derive(Debug, Clone)]
 pub struct Stem {
     /// Per output block: for each of three rows, three groups of four of its (up to nine) bytes; the last three
     /// weights of a row are nought.
@@ -160,6 +161,7 @@ impl Stem {
 }
 
 /// 1 x 1 convolution.
+#[derive(Debug, Clone)]
 pub struct Pointwise {
     /// Groups of four input channels that hold weights; even.
     pub groups: usize,
@@ -184,6 +186,7 @@ impl Pointwise {
 }
 
 /// 3 x 3 convolution of each channel by itself.
+#[derive(Debug, Clone)]
 pub struct Depthwise {
     /// Per block and row of the window: the weights of three columns and a nought, a channel.
     pub weights: Vec<[Group; 3]>,
@@ -201,7 +204,9 @@ impl Depthwise {
     /// Input and output pixels of a row. Panics where the rows differ in length or cannot be read so far.
     fn check(&self, rows: [&[u8]; 3], dst: &[u8]) -> (usize, usize) {
         let (input, output) = (rows[0].len() / LANES, dst.len() / LANES);
-        assert!(rows.iter().all(|r| r.len() == input * LANES) && dst.len() == output * LANES && output > 0 && input > 0);
+        assert!(
+            rows.iter().all(|r| r.len() == input * LANES) && dst.len() == output * LANES && output > 0 && input > 0
+        );
         assert!((1..=2).contains(&self.stride) && self.left <= 1);
         // The window of the last pixel starts within the row: at most two columns of nought to its right.
         assert!((output - 1) * self.stride < input + self.left);
@@ -210,6 +215,7 @@ impl Depthwise {
 }
 
 /// Convolution of each channel by itself with a window as large as the image: one output pixel.
+#[derive(Debug, Clone)]
 pub struct Global {
     /// `[block][group of four pixels]`, per channel four pixels; the last group is filled up with noughts.
     pub weights: Vec<Group>,

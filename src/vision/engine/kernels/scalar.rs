@@ -1,7 +1,8 @@
 //! The reference: what each operator means, in plain Rust. Every other kernel is compared with this one byte for byte.
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table, ZERO,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table,
+    ZERO,
 };
 
 /// Runs everywhere.
@@ -129,6 +130,7 @@ pub fn global(op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
 }
 
 /// See [`Kernels::max_pool`].
+#[inline(always)]
 pub fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
     assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len() % LANES == 0);
     let pairs = rows[0].chunks_exact(2 * LANES).zip(rows[1].chunks_exact(2 * LANES));

@@ -37,14 +37,23 @@ pub(super) enum Op {
     /// From the caller's image to the image buffer.
     Quantize,
     /// Its windows start `skip` bytes into the rows of the image buffer.
-    Stem { op: Stem, skip: usize },
+    Stem {
+        op: Stem,
+        skip: usize,
+    },
     Pointwise(Pointwise),
     Depthwise(Depthwise),
     Global(Global),
     MaxPool,
     Add(Add),
-    Head { op: kernels::Head, parts: Vec<Part> },
-    Output { index: usize, scale: f32 },
+    Head {
+        op: kernels::Head,
+        parts: Vec<Part>,
+    },
+    Output {
+        index: usize,
+        scale: f32,
+    },
 }
 
 /// One operator between buffers.

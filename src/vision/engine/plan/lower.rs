@@ -39,11 +39,18 @@ enum Value {
     DoubledSteps(usize),
     DoubledReal(usize),
     /// Dequantized constants.
-    Weights { values: Vec<i32>, dims: Vec<usize>, scale: Vec<f32> },
+    Weights {
+        values: Vec<i32>,
+        dims: Vec<usize>,
+        scale: Vec<f32>,
+    },
     /// Computed, but not yet quantized.
     Waiting(Waiting),
     /// On its way from a floating-point last layer (by index) to an output.
-    Part { layer: usize, stage: Stage },
+    Part {
+        layer: usize,
+        stage: Stage,
+    },
 }
 
 /// How far the output of a head has come on the way from NCHW to `[1, cells, channels]`.
@@ -57,14 +64,32 @@ enum Stage {
 #[derive(Debug, Clone)]
 enum Waiting {
     /// `scale`: of its sums, an output channel.
-    Conv { conv: Conv, input: usize, size: [usize; 3], scale: Vec<f32> },
+    Conv {
+        conv: Conv,
+        input: usize,
+        size: [usize; 3],
+        scale: Vec<f32>,
+    },
     /// No slopes: ReLU.
-    Activation { tensor: usize, slopes: Option<Vec<f32>> },
-    Add { first: usize, second: usize, doubled: bool },
-    MaxPool { tensor: usize },
-    Doubled { tensor: usize },
+    Activation {
+        tensor: usize,
+        slopes: Option<Vec<f32>>,
+    },
+    Add {
+        first: usize,
+        second: usize,
+        doubled: bool,
+    },
+    MaxPool {
+        tensor: usize,
+    },
+    Doubled {
+        tensor: usize,
+    },
     /// Another shape of the same values.
-    Same { tensor: usize },
+    Same {
+        tensor: usize,
+    },
 }
 
 /// Lowers a graph for images of `height` x `width`.
@@ -177,7 +202,8 @@ impl<'a> Lowering<'a> {
 
     fn quantize(&mut self, node: &'a NodeProto) -> Step<Value> {
         let scale = self.one_scale(node)?;
-        let kept = |have: f32| if have == scale { Ok(()) } else { Err("it changes the scale of an operator that keeps it") };
+        let kept =
+            |have: f32| if have == scale { Ok(()) } else { Err("it changes the scale of an operator that keeps it") };
         let waiting = match self.input(node, 0)? {
             Value::Image => {
                 self.network.image_scale = scale;
@@ -337,7 +363,9 @@ impl<'a> Lowering<'a> {
         let Value::Weights { values: weights, dims, scale } = self.input(node, 1)? else {
             return Err("its weights are not quantized".into());
         };
-        let &[out_channels, group_channels, rows, columns] = &dims[..] else { return Err("not two-dimensional".into()) };
+        let &[out_channels, group_channels, rows, columns] = &dims[..] else {
+            return Err("not two-dimensional".into());
+        };
         let (input, [channels, height, width], in_scale) = match *self.input(node, 0)? {
             Value::ImageReal => (IMAGE, [3, self.size[0], self.size[1]], self.network.image_scale),
             Value::Real(t) => {
@@ -495,7 +523,12 @@ impl<'a> Lowering<'a> {
                     }
                     self.network.outputs[index].1 = from.channels;
                     let kind = Kind::Output { index };
-                    self.network.layers.push(Layer { name: name.to_string(), kind, inputs: vec![tensor], output: None });
+                    self.network.layers.push(Layer {
+                        name: name.to_string(),
+                        kind,
+                        inputs: vec![tensor],
+                        output: None,
+                    });
                 }
                 _ => return Err(format!("output `{name}` is of no kind that the plan gives")),
             }
@@ -525,7 +558,8 @@ fn factor(before: f32, slope: f32, after: f32) -> f32 {
                 || (step * factor).abs() > 129.0
         })
     };
-    let neighbours = (1..=8).flat_map(|n| [(0..n).fold(nearest, |f, _| f.next_up()), (0..n).fold(nearest, |f, _| f.next_down())]);
+    let neighbours =
+        (1..=8).flat_map(|n| [(0..n).fold(nearest, |f, _| f.next_up()), (0..n).fold(nearest, |f, _| f.next_down())]);
     std::iter::once(nearest).chain(neighbours).find(|f| fits(*f)).unwrap_or(nearest)
 }
 

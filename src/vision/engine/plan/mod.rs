@@ -254,7 +254,8 @@ impl Plan {
         self.kernels.head(op, rows, values);
         let pixels = src.row_bytes / LANES;
         for part in parts {
-            let output = &mut self.outputs.values[part.output][row * pixels * part.channels..][..pixels * part.channels];
+            let output =
+                &mut self.outputs.values[part.output][row * pixels * part.channels..][..pixels * part.channels];
             for (to, from) in output.chunks_exact_mut(part.channels).zip(values.chunks_exact(LANES)) {
                 to.copy_from_slice(&from[part.first..part.first + part.channels]);
             }

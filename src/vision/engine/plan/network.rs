@@ -30,11 +30,15 @@ pub(super) enum Kind {
     /// 2 x 2, step 2.
     MaxPool,
     /// Of two tensors; `doubled` where the first one has half the size and is enlarged.
-    Add { doubled: bool },
+    Add {
+        doubled: bool,
+    },
     /// A last layer in floating point.
     Head(Head),
     /// Quantized values to an output as they are.
-    Output { index: usize },
+    Output {
+        index: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +75,10 @@ pub(super) enum Activation {
     Identity,
     Relu,
     /// Steps before to steps after: for values from nought on, and below nought an output channel.
-    PRelu { positive: f32, negative: Vec<f32> },
+    PRelu {
+        positive: f32,
+        negative: Vec<f32>,
+    },
 }
 
 /// Depth-wise 3 x 3 in floating point on a quantized tensor.

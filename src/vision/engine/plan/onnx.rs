@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
+use tract_onnx::pb::{
+    GraphProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
+};
 
 /// A constant of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +102,14 @@ impl<'a> Graph<'a> {
         for name in proto.node.iter().flat_map(|n| &n.input).map(String::as_str).chain(outputs.iter().copied()) {
             *uses.entry(name).or_insert(0) += 1;
         }
-        Some(Self { nodes: &proto.node, input: &input.name, input_dims: input_dims.collect(), outputs, constants, uses })
+        Some(Self {
+            nodes: &proto.node,
+            input: &input.name,
+            input_dims: input_dims.collect(),
+            outputs,
+            constants,
+            uses,
+        })
     }
 
     pub fn constant(&self, name: &str) -> Option<&Constant> {
