@@ -29,6 +29,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
 pub mod scalar;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,8 @@ pub struct Post {
     negative: [f32; LANES],
     /// PReLU's factor for the others.
     positive: [f32; LANES],
+    /// What the offset took from the bias, for kernels that multiply signed steps.
+    offset: [i32; LANES],
 }
 
 impl Post {
@@ -75,9 +79,10 @@ impl Post {
         positive: [f32; LANES],
         negative: [f32; LANES],
     ) -> Option<Self> {
-        let mut start = [0; LANES];
+        let (mut start, mut offset) = ([0; LANES], [0; LANES]);
         for lane in 0..LANES {
-            start[lane] = bias[lane].checked_sub(weights[lane].checked_mul(i32::from(ZERO))?)?;
+            offset[lane] = weights[lane].checked_mul(i32::from(ZERO))?;
+            start[lane] = bias[lane].checked_sub(offset[lane])?;
             let largest = i64::from(magnitude[lane]) * 255 + i64::from(start[lane]).abs();
             let sound = largest < i64::from(i32::MAX)
                 && (0.0..1e9).contains(&(scale[lane] * largest as f32))
@@ -87,7 +92,7 @@ impl Post {
                 return None;
             }
         }
-        Some(Self { bias: start, scale, negative, positive })
+        Some(Self { bias: start, scale, negative, positive, offset })
     }
 }
 
@@ -119,6 +124,11 @@ pub struct BlocksMut<'a> {
     pub stride: usize,
 }
 
+/// Whether no weight is -128, so that the sum of two products fits 16 bits.
+fn narrow(weights: &[Group]) -> bool {
+    weights.iter().flat_map(|g| g.0.as_flattened()).all(|w| *w != i8::MIN)
+}
+
 /// Bytes that `blocks` runs of `pixels` span.
 fn span(blocks: usize, stride: usize, pixels: usize) -> usize {
     (blocks - 1) * stride + pixels * LANES
@@ -134,6 +144,7 @@ pub struct Table {
 
 /// First layer: 3 x 3 over three interleaved channels.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
 pub struct Stem {
     /// Per output block: for each of three rows, three groups of four of its (up to nine) bytes; the last three
     /// weights of a row are nought.
@@ -144,9 +155,17 @@ pub struct Stem {
     pub activation: Activation,
     /// Horizontal step in pixels, 1 or 2.
     pub stride: usize,
+    /// See [`narrow`].
+    narrow: bool,
 }
 
 impl Stem {
+    /// Of its parts, as the fields say.
+    pub fn new(weights: Vec<[Group; 9]>, post: Vec<Post>, activation: Activation, stride: usize) -> Self {
+        let narrow = narrow(weights.as_flattened());
+        Self { weights, post, activation, stride, narrow }
+    }
+
     /// Bytes of each of the three rows that `pixels` outputs read.
     pub fn row_bytes(&self, pixels: usize) -> usize {
         (pixels - 1) * self.stride * 3 + 12
@@ -162,6 +181,7 @@ impl Stem {
 
 /// 1 x 1 convolution.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
 pub struct Pointwise {
     /// Groups of four input channels that hold weights; even.
     pub groups: usize,
@@ -173,9 +193,22 @@ pub struct Pointwise {
     pub post: Vec<Post>,
     /// What follows.
     pub activation: Activation,
+    /// See [`narrow`].
+    narrow: bool,
 }
 
 impl Pointwise {
+    /// For `inputs` channels; the groups as the field says.
+    pub fn new(inputs: usize, weights: Vec<Group>, post: Vec<Post>, activation: Activation) -> Self {
+        let narrow = narrow(&weights);
+        Self { groups: Self::groups(inputs), in_blocks: inputs.div_ceil(LANES), weights, post, activation, narrow }
+    }
+
+    /// Groups that `inputs` channels are multiplied in.
+    pub fn groups(inputs: usize) -> usize {
+        inputs.div_ceil(8) * 2
+    }
+
     /// Panics where the slices do not hold `pixels` pixels in every block: a fault of the plan.
     fn check(&self, src: &Blocks<'_>, dst: &BlocksMut<'_>, pixels: usize) {
         assert!(pixels > 0 && self.groups % 2 == 0 && self.groups > 0 && self.groups <= 4 * self.in_blocks);

@@ -19,19 +19,38 @@ fn activation() -> impl Strategy<Value = Activation> {
     select(vec![Activation::Identity, Activation::Relu, Activation::PRelu])
 }
 
-/// What follows sums of up to `inputs` products. Scales range from one at which everything is nought to one at which everything is
+/// Bias, scales, and PReLU's factors.
+type Parts = ([i32; LANES], [f32; LANES], [f32; LANES], [f32; LANES]);
+
+/// What follows the sums of a block. Scales range from one at which everything is nought to one at which everything is
 /// clamped; powers of two make ties.
-fn post(inputs: i32) -> impl Strategy<Value = Post> {
+fn parts() -> impl Strategy<Value = Parts> {
     let scale =
         prop_oneof![4 => 1e-6f32..1e-2, 2 => (-12i32..2).prop_map(|e| 2f32.powi(e)), 1 => Just(0.0), 1 => Just(8.0)];
     let factor = prop_oneof![4 => -2f32..2.0, 1 => Just(0.5), 1 => Just(1.0), 1 => Just(0.0), 1 => Just(-300.0)];
     let lanes = |s: BoxedStrategy<f32>| vec(s, LANES).prop_map(|v| <[f32; LANES]>::try_from(v).unwrap());
     let bias = vec(-40_000i32..40_000, LANES).prop_map(|v| <[i32; LANES]>::try_from(v).unwrap());
-    (bias, lanes(scale.boxed()), lanes(factor.clone().boxed()), lanes(factor.boxed())).prop_map(
-        move |(bias, scale, positive, negative)| {
-            Post::new(bias, [0; LANES], [inputs * 128; LANES], scale, positive, negative).expect("moderate numbers")
-        },
-    )
+    (bias, lanes(scale.boxed()), lanes(factor.clone().boxed()), lanes(factor.boxed()))
+}
+
+fn post((bias, scale, positive, negative): &Parts, weights: &[Group]) -> Post {
+    let (mut sums, mut magnitudes) = ([0; LANES], [0; LANES]);
+    for group in weights {
+        for lane in 0..LANES {
+            sums[lane] += group.0[lane].iter().map(|w| i32::from(*w)).sum::<i32>();
+            magnitudes[lane] += group.0[lane].iter().map(|w| i32::from(*w).abs()).sum::<i32>();
+        }
+    }
+    Post::new(*bias, sums, magnitudes, *scale, *positive, *negative).expect("moderate numbers")
+}
+
+/// As the quantizers write them, without -128, or as they may be.
+fn groups(count: usize) -> impl Strategy<Value = Vec<Group>> {
+    (vec(group(), count), any::<bool>()).prop_map(|(mut groups, narrow)| {
+        let all = groups.iter_mut().flat_map(|g| g.0.as_flattened_mut());
+        all.filter(|w| narrow && **w == i8::MIN).for_each(|w| *w = -127);
+        groups
+    })
 }
 
 fn group() -> impl Strategy<Value = Group> {
@@ -48,23 +67,24 @@ fn same<T: PartialEq + std::fmt::Debug>(f: impl Fn(&dyn Kernels) -> T) -> Result
 }
 
 prop_compose! {
-    fn a_pointwise()(in_channels in 1usize..100, blocks in 1usize..9)(
-        weights in vec(group(), blocks * in_channels.div_ceil(8) * 2),
-        post in vec(post(100), blocks),
+    fn a_pointwise()(inputs in 1usize..100, blocks in 1usize..9)(
+        weights in groups(blocks * Pointwise::groups(inputs)),
+        parts in vec(parts(), blocks),
         activation in activation(),
-        in_channels in Just(in_channels),
+        inputs in Just(inputs),
     ) -> Pointwise {
-        Pointwise { groups: in_channels.div_ceil(8) * 2, in_blocks: in_channels.div_ceil(LANES), weights, post, activation }
+        let post = parts.iter().zip(weights.chunks(Pointwise::groups(inputs))).map(|(p, w)| post(p, w)).collect();
+        Pointwise::new(inputs, weights, post, activation)
     }
 }
 
 prop_compose! {
-    fn a_depthwise()(weights in vec(any::<()>().prop_flat_map(|()| vec(group(), 3)), 1), post in post(9),
-        activation in activation(), stride in 1usize..3, left in 0usize..2) -> Depthwise {
-        let mut groups = <[Group; 3]>::try_from(weights[0].clone()).unwrap();
+    fn a_depthwise()(weights in groups(3), parts in parts(), activation in activation(), stride in 1usize..3,
+        left in 0usize..2) -> Depthwise {
+        let mut weights = <[Group; 3]>::try_from(weights).unwrap();
         // The fourth place of a row holds no weight.
-        groups.iter_mut().flat_map(|g| &mut g.0).for_each(|w| w[3] = 0);
-        Depthwise { weights: vec![groups], post: vec![post], activation, stride, left }
+        weights.iter_mut().flat_map(|g| &mut g.0).for_each(|w| w[3] = 0);
+        Depthwise { post: vec![post(&parts, &weights)], weights: vec![weights], activation, stride, left }
     }
 }
 
@@ -115,15 +135,13 @@ proptest! {
 
     #[test]
     fn stems_agree(
-        groups in vec(vec(group(), 9), 1..5),
-        post in vec(post(27), 4),
+        all in vec((groups(9), parts()), 1..5),
         activation in activation(),
         stride in 1usize..3,
         (pixels, bytes) in (1usize..40).prop_flat_map(|p| (Just(p), vec(byte(), 3 * (p * 6 + 12)))),
     ) {
-        let weights: Vec<[Group; 9]> = groups.into_iter().map(|g| g.try_into().unwrap()).collect();
-        let post = post[..weights.len()].to_vec();
-        let op = Stem { weights, post, activation, stride };
+        let post = all.iter().map(|(groups, parts)| post(parts, groups)).collect();
+        let op = Stem::new(all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect(), post, activation, stride);
         let row = op.row_bytes(pixels);
         same(|k| {
             let mut out = vec![7; op.post.len() * pixels * LANES];
@@ -135,15 +153,15 @@ proptest! {
 
     #[test]
     fn global_convolutions_agree(
-        (weights, bytes) in (1usize..60).prop_flat_map(|p| (vec(group(), p.div_ceil(4)), vec(byte(), p * LANES))),
-        post in post(60),
+        (mut weights, bytes) in (1usize..60).prop_flat_map(|p| (groups(p.div_ceil(4)), vec(byte(), p * LANES))),
+        parts in parts(),
         activation in activation(),
     ) {
-        let (pixels, mut weights) = (bytes.len() / LANES, weights);
+        let pixels = bytes.len() / LANES;
         // Places beyond the last pixel hold no weight.
         let last = weights.last_mut().expect("at least one pixel");
         last.0.iter_mut().for_each(|w| w[(pixels - 1) % 4 + 1..].fill(0));
-        let op = Global { weights, post: vec![post], activation, pixels };
+        let op = Global { post: vec![post(&parts, &weights)], weights, activation, pixels };
         same(|k| {
             let mut out = [7; LANES];
             k.global(&op, 0, &bytes, &mut out);
@@ -237,7 +255,7 @@ fn a_convolution_is_what_its_definition_says() {
     for (activation, expected) in
         [(Activation::Identity, [-2i16, 12]), (Activation::Relu, [0, 12]), (Activation::PRelu, [0, 12])]
     {
-        let op = Pointwise { groups: 2, in_blocks: 1, weights: weights.clone(), post: vec![post.clone()], activation };
+        let op = Pointwise::new(1, weights.clone(), vec![post.clone()], activation);
         for kernels in available() {
             let mut out = [7; 2 * LANES];
             let dst = BlocksMut { bytes: &mut out, stride: 2 * LANES };

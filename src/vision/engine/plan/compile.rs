@@ -226,20 +226,19 @@ fn stem(conv: &Conv) -> Option<Stem> {
         }
         groups
     });
-    Some(Stem { weights, post: posts(conv, 27)?, activation: activation(conv), stride: conv.stride })
+    Some(Stem::new(weights, posts(conv, 27)?, activation(conv), conv.stride))
 }
 
 fn pointwise(conv: &Conv, inputs: usize) -> Option<Pointwise> {
     let channels = conv.bias.len();
-    let groups = inputs.div_ceil(8) * 2;
+    let groups = Pointwise::groups(inputs);
     let mut weights = vec![Group::NONE; channels.div_ceil(LANES) * groups];
     for (channel, row) in conv.weights.chunks_exact(inputs).enumerate() {
         for (input, weight) in row.iter().enumerate() {
             weights[channel / LANES * groups + input / 4].0[channel % LANES][input % 4] = *weight;
         }
     }
-    let post = posts(conv, inputs)?;
-    Some(Pointwise { groups, in_blocks: inputs.div_ceil(LANES), weights, post, activation: activation(conv) })
+    Some(Pointwise::new(inputs, weights, posts(conv, inputs)?, activation(conv)))
 }
 
 fn depthwise(conv: &Conv) -> Option<Depthwise> {
