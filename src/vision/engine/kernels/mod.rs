@@ -63,8 +63,8 @@ pub struct Post {
     negative: [f32; LANES],
     /// PReLU's factor for the others.
     positive: [f32; LANES],
-    /// What the offset took from the bias, for kernels that multiply signed steps.
-    offset: [i32; LANES],
+    /// Where sums of signed steps start: the bias as the network has it.
+    signed_bias: [i32; LANES],
 }
 
 impl Post {
@@ -79,10 +79,9 @@ impl Post {
         positive: [f32; LANES],
         negative: [f32; LANES],
     ) -> Option<Self> {
-        let (mut start, mut offset) = ([0; LANES], [0; LANES]);
+        let mut start = [0; LANES];
         for lane in 0..LANES {
-            offset[lane] = weights[lane].checked_mul(i32::from(ZERO))?;
-            start[lane] = bias[lane].checked_sub(offset[lane])?;
+            start[lane] = bias[lane].checked_sub(weights[lane].checked_mul(i32::from(ZERO))?)?;
             let largest = i64::from(magnitude[lane]) * 255 + i64::from(start[lane]).abs();
             let sound = largest < i64::from(i32::MAX)
                 && (0.0..1e9).contains(&(scale[lane] * largest as f32))
@@ -92,7 +91,7 @@ impl Post {
                 return None;
             }
         }
-        Some(Self { bias: start, scale, negative, positive, offset })
+        Some(Self { bias: start, scale, negative, positive, signed_bias: bias })
     }
 }
 
@@ -220,6 +219,7 @@ impl Pointwise {
 
 /// 3 x 3 convolution of each channel by itself.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
 pub struct Depthwise {
     /// Per block and row of the window: the weights of three columns and a nought, a channel.
     pub weights: Vec<[Group; 3]>,
@@ -231,9 +231,17 @@ pub struct Depthwise {
     pub stride: usize,
     /// Columns of nought to the left of the input, 0 or 1.
     pub left: usize,
+    /// See [`narrow`].
+    narrow: bool,
 }
 
 impl Depthwise {
+    /// Of its parts, as the fields say.
+    pub fn new(weights: Vec<[Group; 3]>, post: Vec<Post>, activation: Activation, stride: usize, left: usize) -> Self {
+        let narrow = narrow(weights.as_flattened());
+        Self { weights, post, activation, stride, left, narrow }
+    }
+
     /// Input and output pixels of a row. Panics where the rows differ in length or cannot be read so far.
     fn check(&self, rows: [&[u8]; 3], dst: &[u8]) -> (usize, usize) {
         let (input, output) = (rows[0].len() / LANES, dst.len() / LANES);

@@ -3,8 +3,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{self, Finish, Sums, plain, signed};
-use super::{Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Stem, Table, ZERO};
+use super::neon::{self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, signed, slide, taps, window};
+use super::{Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Stem, Table};
 
 /// Made by [`detect`] only, on a processor that has the instructions.
 struct NeonDot(());
@@ -28,20 +28,35 @@ impl Kernels for NeonDot {
 
     fn stem(&self, op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
         op.check(rows, &dst, pixels);
+        let run = match op.activation {
+            Activation::Identity => stem::<IDENTITY>,
+            Activation::Relu => stem::<RELU>,
+            Activation::PRelu => stem::<PRELU>,
+        };
         // SAFETY: `detect` found the instructions; `check` that all windows and outputs lie within the slices.
-        unsafe { stem(op, rows, dst, pixels) }
+        unsafe { run(op, rows, dst, pixels) }
     }
 
     fn pointwise(&self, op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
         op.check(&src, &dst, pixels);
+        let run = match op.activation {
+            Activation::Identity => pointwise::<IDENTITY>,
+            Activation::Relu => pointwise::<RELU>,
+            Activation::PRelu => pointwise::<PRELU>,
+        };
         // SAFETY: `detect` found the instructions; `check` that all inputs, weights and outputs lie within the slices.
-        unsafe { pointwise(op, src, dst, pixels) }
+        unsafe { run(op, src, dst, pixels) }
     }
 
     fn depthwise(&self, op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
-        let (input, _) = op.check(rows, dst);
-        // SAFETY: `detect` found the instructions; each row holds `input` pixels.
-        unsafe { depthwise(op, block, rows, input, dst) }
+        op.check(rows, dst);
+        let run = match op.activation {
+            Activation::Identity => depthwise::<IDENTITY>,
+            Activation::Relu => depthwise::<RELU>,
+            Activation::PRelu => depthwise::<PRELU>,
+        };
+        // SAFETY: `detect` found the instructions; `check` that the rows have one length.
+        unsafe { run(op, block, rows, dst) }
     }
 
     fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
@@ -117,7 +132,7 @@ fn group<const LANE: i32, const P: usize>(sums: &mut [Sums; P], filters: &Group,
 /// `16 * P` bytes can be written at `to`.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn store<const P: usize>(sums: &[Sums; P], finish: &Finish<'_>, to: *mut u8) {
+unsafe fn store<const ACTIVATION: u8, const P: usize>(sums: &[Sums; P], finish: &Finish<'_, ACTIVATION>, to: *mut u8) {
     for (pixel, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's promise.
         unsafe { vst1q_u8(to.add(pixel * LANES), finish.stored(*sums)) };
@@ -127,10 +142,9 @@ unsafe fn store<const P: usize>(sums: &[Sums; P], finish: &Finish<'_>, to: *mut 
 /// # Safety
 /// The instructions, and [`Pointwise::check`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
+unsafe fn pointwise<const ACTIVATION: u8>(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
     for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
-        let finish = Finish::load(post, op.activation);
-        let start = plain(finish.start(), &post.offset);
+        let finish = Finish::<ACTIVATION>::load(post);
         let mut pixel = 0;
         while pixel < pixels {
             // SAFETY: `check`.
@@ -138,10 +152,10 @@ unsafe fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels:
                 let from = src.bytes.as_ptr().add(pixel * LANES);
                 let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
                 if pixel + 4 <= pixels {
-                    pointwise_tile::<4>(groups, &finish, start, from, src.stride, to);
+                    pointwise_tile::<ACTIVATION, 4>(groups, &finish, from, src.stride, to);
                     pixel += 4;
                 } else {
-                    pointwise_tile::<1>(groups, &finish, start, from, src.stride, to);
+                    pointwise_tile::<ACTIVATION, 1>(groups, &finish, from, src.stride, to);
                     pixel += 1;
                 }
             }
@@ -153,15 +167,14 @@ unsafe fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels:
 /// As [`pointwise`], for `P` pixels from those at `from` and `to` on.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn pointwise_tile<const P: usize>(
+unsafe fn pointwise_tile<const ACTIVATION: u8, const P: usize>(
     groups: &[Group],
-    finish: &Finish<'_>,
-    start: Sums,
+    finish: &Finish<'_, ACTIVATION>,
     from: *const u8,
     stride: usize,
     to: *mut u8,
 ) {
-    let mut sums = [start; P];
+    let mut sums = [finish.start(); P];
     let (fours, pair) = groups.as_chunks::<4>();
     let mut inputs = [vdupq_n_s8(0); P];
     let mut block = from;
@@ -191,10 +204,9 @@ unsafe fn pointwise_tile<const P: usize>(
 /// # Safety
 /// The instructions, and [`Stem::check`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
+unsafe fn stem<const ACTIVATION: u8>(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
     for (block, (groups, post)) in op.weights.iter().zip(&op.post).enumerate() {
-        let finish = Finish::load(post, op.activation);
-        let start = plain(finish.start(), &post.offset);
+        let finish = Finish::<ACTIVATION>::load(post);
         let mut pixel = 0;
         while pixel < pixels {
             // SAFETY: `check`.
@@ -203,10 +215,10 @@ unsafe fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
                 let at = pixel * op.stride * 3;
                 let windows = [rows[0].as_ptr().add(at), rows[1].as_ptr().add(at), rows[2].as_ptr().add(at)];
                 if pixel + 4 <= pixels {
-                    stem_tile::<4>(groups, &finish, start, windows, op.stride * 3, to);
+                    stem_tile::<ACTIVATION, 4>(groups, &finish, windows, op.stride * 3, to);
                     pixel += 4;
                 } else {
-                    stem_tile::<1>(groups, &finish, start, windows, op.stride * 3, to);
+                    stem_tile::<ACTIVATION, 1>(groups, &finish, windows, op.stride * 3, to);
                     pixel += 1;
                 }
             }
@@ -218,25 +230,19 @@ unsafe fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
 /// As [`stem`], for `P` pixels from those at `windows` and `to` on.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn stem_tile<const P: usize>(
+unsafe fn stem_tile<const ACTIVATION: u8, const P: usize>(
     groups: &[Group; 9],
-    finish: &Finish<'_>,
-    start: Sums,
+    finish: &Finish<'_, ACTIVATION>,
     windows: [*const u8; 3],
     step: usize,
     to: *mut u8,
 ) {
-    let mut sums = [start; P];
-    for (window, groups) in windows.iter().zip(groups.as_chunks::<3>().0) {
+    let mut sums = [finish.start(); P];
+    for (at, groups) in windows.iter().zip(groups.as_chunks::<3>().0) {
         let mut inputs = [vdupq_n_s8(0); P];
         for (pixel, inputs) in inputs.iter_mut().enumerate() {
-            // Twelve bytes, and not one more, in two loads that overlap: places 0, 1 and 3 are the three groups.
             // SAFETY: the caller's promise.
-            let bytes = unsafe {
-                let at = window.add(pixel * step);
-                vcombine_u8(vld1_u8(at), vld1_u8(at.add(4)))
-            };
-            *inputs = vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(ZERO)));
+            *inputs = unsafe { window(at.add(pixel * step)) };
         }
         group::<0, P>(&mut sums, &groups[0], &inputs);
         group::<1, P>(&mut sums, &groups[1], &inputs);
@@ -246,78 +252,40 @@ unsafe fn stem_tile<const P: usize>(
     unsafe { store(&sums, finish, to) };
 }
 
-/// Three rows of one block with columns of nought around them.
-#[derive(Clone, Copy)]
-struct Rows {
-    bytes: [*const u8; 3],
-    pixels: usize,
-    left: usize,
+/// From three rows of sixteen channels to the three of each channel side by side, four channels a register: `[channel][row]`.
+/// The fourth place repeats the third or, in `weights`, is nought.
+#[inline]
+#[target_feature(enable = "neon")]
+fn by_channel([a, b, c]: [int8x16_t; 3], fourth: int8x16_t) -> [int8x16_t; 4] {
+    let zip = |ab: int8x16_t, cd: int8x16_t| {
+        let (ab, cd) = (vreinterpretq_s16_s8(ab), vreinterpretq_s16_s8(cd));
+        [vreinterpretq_s8_s16(vzip1q_s16(ab, cd)), vreinterpretq_s8_s16(vzip2q_s16(ab, cd))]
+    };
+    let [first, second] = zip(vzip1q_s8(a, b), vzip1q_s8(c, fourth));
+    let [third, last] = zip(vzip2q_s8(a, b), vzip2q_s8(c, fourth));
+    [first, second, third, last]
 }
-
-impl Rows {
-    /// One column of the three rows, channel by channel: `[channel][row]`, the fourth place without meaning.
-    ///
-    /// # Safety
-    /// `pixels` pixels can be read in each row.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn column(&self, column: usize) -> Sums8 {
-        let Some(at) = column.checked_sub(self.left).filter(|c| *c < self.pixels) else { return [vdupq_n_s8(0); 4] };
-        // SAFETY: the column lies within the rows.
-        let [a, b, c] = unsafe {
-            let at = at * LANES;
-            [signed(self.bytes[0].add(at)), signed(self.bytes[1].add(at)), signed(self.bytes[2].add(at))]
-        };
-        let (ab, cc) = (vzip1q_s8(a, b), vzip1q_s8(c, c));
-        let (upper_ab, upper_cc) = (vzip2q_s8(a, b), vzip2q_s8(c, c));
-        let zip = |ab: int8x16_t, cc: int8x16_t| {
-            let (ab, cc) = (vreinterpretq_s16_s8(ab), vreinterpretq_s16_s8(cc));
-            [vreinterpretq_s8_s16(vzip1q_s16(ab, cc)), vreinterpretq_s8_s16(vzip2q_s16(ab, cc))]
-        };
-        let ([first, second], [third, fourth]) = (zip(ab, cc), zip(upper_ab, upper_cc));
-        [first, second, third, fourth]
-    }
-}
-
-/// Four bytes for each of sixteen channels.
-type Sums8 = [int8x16_t; 4];
 
 /// # Safety
-/// The instructions; each row holds `input` pixels.
+/// The instructions, and [`Depthwise::check`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], input: usize, dst: &mut [u8]) {
-    let post = &op.post[block];
-    let finish = Finish::load(post, op.activation);
-    let start = plain(finish.start(), &post.offset);
-    // From rows of three columns to columns of three rows.
-    let mut columns = [Group::NONE; 3];
-    for (row, group) in op.weights[block].iter().enumerate() {
-        for (lane, weights) in group.0.iter().enumerate() {
-            for (column, to) in columns.iter_mut().enumerate() {
-                to.0[lane][row] = weights[column];
-            }
-        }
+unsafe fn depthwise<const ACTIVATION: u8>(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
+    let finish = Finish::<ACTIVATION>::load(&op.post[block]);
+    let taps = taps(&op.weights[block]);
+    let mut filters = [[vdupq_n_s8(0); 4]; 3];
+    for (column, filters) in filters.iter_mut().enumerate() {
+        *filters = by_channel([taps[0][column], taps[1][column], taps[2][column]], vdupq_n_s8(0));
     }
-    let filters = [weights(&columns[0]), weights(&columns[1]), weights(&columns[2])];
-    let rows = Rows { bytes: [rows[0].as_ptr(), rows[1].as_ptr(), rows[2].as_ptr()], pixels: input, left: op.left };
-    // SAFETY: the caller's promise, here and below.
-    let (mut a, mut b) = unsafe { (rows.column(0), rows.column(1)) };
-    for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        // SAFETY: as above.
-        let c = unsafe { rows.column(pixel * op.stride + 2) };
-        let mut sums = start;
-        for quarter in 0..4 {
-            sums[quarter] = sdot(sums[quarter], filters[0][quarter], a[quarter]);
-            sums[quarter] = sdot(sums[quarter], filters[1][quarter], b[quarter]);
-            sums[quarter] = sdot(sums[quarter], filters[2][quarter], c[quarter]);
+    let arrange = |column: [int8x16_t; 3]| by_channel(column, column[2]);
+    let pixel = |columns: [[int8x16_t; 4]; 3], to: &mut [u8; LANES]| {
+        let mut sums = finish.start();
+        for (column, filters) in columns.iter().zip(&filters) {
+            for (sum, (values, filter)) in sums.iter_mut().zip(column.iter().zip(filters)) {
+                *sum = sdot(*sum, *filter, *values);
+            }
         }
         // SAFETY: sixteen bytes.
         unsafe { vst1q_u8(to.as_mut_ptr(), finish.stored(sums)) };
-        if op.stride == 1 {
-            (a, b) = (b, c);
-        } else {
-            // SAFETY: as above.
-            (a, b) = (c, unsafe { rows.column(pixel * 2 + 3) });
-        }
-    }
+    };
+    slide(Rows::new(rows, op.left), op.stride, dst, arrange, pixel);
 }

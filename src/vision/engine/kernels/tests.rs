@@ -84,7 +84,8 @@ prop_compose! {
         let mut weights = <[Group; 3]>::try_from(weights).unwrap();
         // The fourth place of a row holds no weight.
         weights.iter_mut().flat_map(|g| &mut g.0).for_each(|w| w[3] = 0);
-        Depthwise { post: vec![post(&parts, &weights)], weights: vec![weights], activation, stride, left }
+        let post = post(&parts, &weights);
+        Depthwise::new(vec![weights], vec![post], activation, stride, left)
     }
 }
 

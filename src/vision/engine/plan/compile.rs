@@ -252,8 +252,7 @@ fn depthwise(conv: &Conv) -> Option<Depthwise> {
         }
         groups
     });
-    let post = posts(conv, 9)?;
-    Some(Depthwise { weights, post, activation: activation(conv), stride: conv.stride, left: conv.left })
+    Some(Depthwise::new(weights, posts(conv, 9)?, activation(conv), conv.stride, conv.left))
 }
 
 fn global(conv: &Conv, pixels: usize) -> Option<Global> {
