@@ -210,3 +210,12 @@ def test_a_weight_that_is_not_finite_is_refused(detector):
     broken.layers[0].weights["weight"][0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         clean(broken)
+
+
+def test_a_digest_is_replaced_in_the_table_that_names_the_file_and_nowhere_else():
+    from rebuild.manifest import replace_digest
+
+    detector = f'[detector]\nfile = "a.onnx"\nsha256 = "{"0" * 64}" # kept\n\n'
+    text = detector + f'[embedder]\nfile = "b.onnx"\nsha256 = "{"1" * 64}"\n'
+    assert replace_digest(text, "b.onnx", "f" * 64) == text.replace("1" * 64, "f" * 64)
+    assert replace_digest(text, "c.onnx", "f" * 64) == text
