@@ -210,7 +210,7 @@ impl Pointwise {
 
     /// Panics where the slices do not hold `pixels` pixels in every block: a fault of the plan.
     fn check(&self, src: &Blocks<'_>, dst: &BlocksMut<'_>, pixels: usize) {
-        assert!(pixels > 0 && self.groups % 2 == 0 && self.groups > 0 && self.groups <= 4 * self.in_blocks);
+        assert!(pixels > 0 && self.groups.is_multiple_of(2) && self.groups > 0 && self.groups <= 4 * self.in_blocks);
         assert!(self.weights.len() == self.post.len() * self.groups && !self.post.is_empty());
         assert!(src.bytes.len() >= span(self.in_blocks, src.stride, pixels));
         assert!(dst.bytes.len() >= span(self.post.len(), dst.stride, pixels));

@@ -47,7 +47,7 @@ pub(super) enum Op {
     MaxPool,
     Add(Add),
     Head {
-        op: kernels::Head,
+        op: Box<kernels::Head>,
         parts: Vec<Part>,
     },
     Output {
@@ -156,7 +156,7 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
                     op.weights[tap][channel] = head.weights[9 * channel + tap];
                 }
             }
-            (Op::Head { op, parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
+            (Op::Head { op: Box::new(op), parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
         }
         Kind::Conv(conv) => {
             let window = Window { top: conv.top, stride: conv.stride, rows: 3 };

@@ -75,6 +75,7 @@ pub(super) struct Plan {
 }
 
 /// The stored byte of a real value: `round(clamp(value / scale)) + 128`.
+#[expect(clippy::manual_clamp, reason = "`clamp` would let a NaN pass")]
 fn quantized(value: f32, scale: f32) -> u8 {
     // In this order a NaN becomes the lowest step; a cast of what is within 0 to 255 is exact.
     ((value / scale).max(-128.0).min(127.0).round_ties_even() + f32::from(ZERO)) as u8
