@@ -100,7 +100,7 @@ pub(super) unsafe fn signed(at: *const u8) -> int8x16_t {
 /// The same reference, of which the compiler does not know that it is: what is read through it is read where it is
 /// used. Registers are short in the loops below, and a load is no dearer than the copy that keeping a start value in one would need.
 #[inline(always)]
-fn afresh<T>(value: &T) -> &T {
+pub(super) fn afresh<T>(value: &T) -> &T {
     let mut pointer = std::ptr::from_ref(value);
     // SAFETY: there is no instruction: the pointer comes out as it went in.
     unsafe {
@@ -411,29 +411,35 @@ unsafe fn stem_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
     unsafe { store(&partial, finish, to) };
 }
 
-/// Three rows of one block with columns of nought around them.
+/// Rows of one block with columns of nought around them.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    rows: [&'a [u8]; 3],
+pub(super) struct Rows<'a, const N: usize> {
+    rows: [&'a [u8]; N],
     pixels: usize,
     left: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, const N: usize> Rows<'a, N> {
     /// As many pixels as the shortest row has.
-    pub(super) fn new(rows: [&'a [u8]; 3], left: usize) -> Self {
+    pub(super) fn new(rows: [&'a [u8]; N], left: usize) -> Self {
         let bytes = rows.iter().map(|r| r.len()).min().unwrap_or(0);
         Self { rows, pixels: bytes / LANES, left }
+    }
+
+    /// Columns that are known to lie within the image end before this one.
+    #[inline]
+    pub(super) fn end(&self) -> usize {
+        self.pixels + self.left
     }
 
     /// The signed steps of one column in each of the rows.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn column(&self, column: usize) -> [int8x16_t; 3] {
+    pub(super) fn column(&self, column: usize) -> [int8x16_t; N] {
         // Columns outside of the image hold nought; one comparison finds both sides.
         let at = column.wrapping_sub(self.left);
         if at >= self.pixels {
-            return [vdupq_n_s8(0); 3];
+            return [vdupq_n_s8(0); N];
         }
         // SAFETY: the column lies within the rows.
         unsafe { self.within(column) }
@@ -445,11 +451,14 @@ impl<'a> Rows<'a> {
     /// `column - left` is below the number of pixels.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn within(&self, column: usize) -> [int8x16_t; 3] {
+    pub(super) unsafe fn within(&self, column: usize) -> [int8x16_t; N] {
         let at = (column - self.left) * LANES;
-        // SAFETY: the caller's promise.
-        let read = |row: &[u8]| unsafe { signed(row.as_ptr().add(at)) };
-        [read(self.rows[0]), read(self.rows[1]), read(self.rows[2])]
+        let mut column = [vdupq_n_s8(0); N];
+        for (value, row) in column.iter_mut().zip(self.rows) {
+            // SAFETY: the caller's promise.
+            *value = unsafe { signed(row.as_ptr().add(at)) };
+        }
+        column
     }
 }
 
@@ -570,7 +579,7 @@ unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
 /// three outputs at a time, their registers change roles instead of being moved. `arrange` makes of a column what `pixel` takes.
 #[inline(always)]
 pub(super) fn slide<T: Copy>(
-    rows: Rows<'_>,
+    rows: Rows<'_, 3>,
     stride: usize,
     dst: &mut [u8],
     arrange: impl Fn([int8x16_t; 3]) -> T,
@@ -581,7 +590,7 @@ pub(super) fn slide<T: Copy>(
     let read = |column: usize| arrange(unsafe { rows.column(column) });
     let (mut a, mut b) = (read(0), read(1));
     // Outputs whose next columns surely lie within the image.
-    let inside = (rows.pixels + rows.left).saturating_sub(1 + stride) / stride;
+    let inside = rows.end().saturating_sub(1 + stride) / stride;
     let (first, rest) = pixels.split_at_mut(inside.min(pixels.len()));
     let mut column = 2;
     // SAFETY: columns from `left` on and below `left + pixels` lie within the image; 2 is not below `left`.
@@ -660,7 +669,6 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
 /// [`Head::check`].
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
-    let pixels = dst.len() / LANES;
     // Four channels at a time: their weights and three columns of three rows fit the registers.
     for quarter in 0..4 {
         // SAFETY: sixteen values.
@@ -670,19 +678,17 @@ pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
         for (register, lanes) in weights.iter_mut().zip(&op.weights) {
             *register = load(lanes);
         }
+        let outside = [vdupq_n_f32(0.0); 3];
         let column = |column: usize| {
-            let mut values = [vdupq_n_f32(0.0); 3];
-            if column.wrapping_sub(1) < pixels {
-                for (value, row) in values.iter_mut().zip(rows) {
-                    // SAFETY: four channels of a column within the row.
-                    *value = unsafe { real(row.as_ptr().add((column - 1) * LANES + 4 * quarter)) };
-                }
+            let mut values = outside;
+            for (value, row) in values.iter_mut().zip(rows) {
+                // SAFETY: four channels of a column within the row.
+                *value = unsafe { real(row.as_ptr().add(column * LANES + 4 * quarter)) };
             }
             values
         };
-        let (mut a, mut b) = (column(0), column(1));
-        for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            let c = column(pixel + 2);
+        let (mut a, mut b) = (outside, column(0));
+        let mut pixel = |c: [float32x4_t; 3], to: &mut [f32; LANES]| {
             let mut sum = bias;
             // Row by row, as the reference adds.
             for row in 0..3 {
@@ -693,6 +699,12 @@ pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
             // SAFETY: sixteen values.
             unsafe { vst1q_f32(to.as_mut_ptr().add(4 * quarter), sum) };
             (a, b) = (b, c);
+        };
+        if let Some((last, others)) = dst.as_chunks_mut::<LANES>().0.split_last_mut() {
+            for (index, to) in others.iter_mut().enumerate() {
+                pixel(column(index + 1), to);
+            }
+            pixel(outside, last);
         }
     }
 }

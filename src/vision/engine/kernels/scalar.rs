@@ -12,6 +12,10 @@ impl Kernels for Scalar {
     fn name(&self) -> &'static str {
         "scalar"
     }
+
+    fn pools(&self) -> bool {
+        true
+    }
 }
 
 /// Adding and subtracting 1.5 * 2^23 rounds an `f32` within +-2^22 to the nearest integer, ties to even, because no
@@ -95,23 +99,41 @@ pub fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: us
     }
 }
 
-/// See [`Kernels::depthwise`].
-pub fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
-    let (input, _) = op.check(rows, dst);
-    let (weights, post) = (&op.weights[block], &op.post[block]);
-    for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
-        let mut sums = post.bias;
-        for (row, group) in rows.iter().zip(weights) {
-            for tap in 0..3 {
-                // Columns outside of the image hold nought.
-                let column = (pixel * op.stride + tap).checked_sub(op.left).filter(|c| *c < input);
-                for (lane, sum) in sums.iter_mut().enumerate() {
-                    let value = column.map_or(ZERO, |c| row[c * LANES + lane]);
-                    *sum += i32::from(value) * i32::from(group.0[lane][tap]);
-                }
+/// The sums of one pixel of a depth-wise convolution.
+fn window(op: &Depthwise, block: usize, rows: [&[u8]; 3], pixel: usize) -> [i32; LANES] {
+    let mut sums = op.post[block].bias;
+    for (row, group) in rows.iter().zip(&op.weights[block]) {
+        for tap in 0..3 {
+            // Columns outside of the image hold nought.
+            let column = (pixel * op.stride + tap).checked_sub(op.left).filter(|c| *c < row.len() / LANES);
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                let value = column.map_or(ZERO, |c| row[c * LANES + lane]);
+                *sum += i32::from(value) * i32::from(group.0[lane][tap]);
             }
         }
-        finish(&sums, post, op.activation, to);
+    }
+    sums
+}
+
+/// See [`Kernels::depthwise`].
+pub fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
+    op.check(rows, dst);
+    for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
+        finish(&window(op, block, rows, pixel), &op.post[block], op.activation, to);
+    }
+}
+
+/// See [`Kernels::depthwise_pool`].
+pub fn depthwise_pool(op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
+    op.check_pool(rows, dst);
+    let [a, b, c, d] = rows;
+    for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
+        let mut largest = [i32::MIN; LANES];
+        for (rows, column) in [([a, b, c], 0), ([a, b, c], 1), ([b, c, d], 0), ([b, c, d], 1)] {
+            let sums = window(op, block, rows, 2 * pixel + column);
+            largest.iter_mut().zip(sums).for_each(|(largest, sum)| *largest = (*largest).max(sum));
+        }
+        finish(&largest, &op.post[block], op.activation, to);
     }
 }
 

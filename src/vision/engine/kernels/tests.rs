@@ -138,6 +138,30 @@ proptest! {
     }
 
     #[test]
+    fn pooling_within_a_depthwise_convolution_is_pooling_behind_it(
+        op in a_depthwise(),
+        (first, second) in (2usize..40).prop_flat_map(|p| (rows(p), rows(p))),
+        bottom in 0usize..2,
+    ) {
+        let op = Depthwise { stride: 1, ..op };
+        let (input, padded) = (first[0].len() / LANES, first[0].len() / LANES + op.left + bottom);
+        prop_assume!(op.can_pool() && padded >= 4 && padded - 3 < input + op.left);
+        let [a, b, c] = borrowed(&first);
+        let d = &second[0][..];
+        let (wide, pooled) = (padded - 2, (padded - 2) / 2);
+        let mut apart = [vec![7; wide * LANES], vec![7; wide * LANES]];
+        scalar::depthwise(&op, 0, [a, b, c], &mut apart[0]);
+        scalar::depthwise(&op, 0, [b, c, d], &mut apart[1]);
+        let mut expected = vec![7; pooled * LANES];
+        scalar::max_pool([&apart[0], &apart[1]], &mut expected);
+        for kernels in available() {
+            let mut out = vec![7; pooled * LANES];
+            kernels.depthwise_pool(&op, 0, [a, b, c, d], &mut out);
+            prop_assert_eq!(&out, &expected, "{}", kernels.name());
+        }
+    }
+
+    #[test]
     fn stems_agree(
         all in vec((groups(9), parts()), 1..5),
         activation in activation(),
