@@ -210,7 +210,7 @@ impl Pointwise {
 
     /// Panics where the slices do not hold `pixels` pixels in every block: a fault of the plan.
     fn check(&self, src: &Blocks<'_>, dst: &BlocksMut<'_>, pixels: usize) {
-        assert!(pixels > 0 && self.groups % 2 == 0 && self.groups > 0 && self.groups <= 4 * self.in_blocks);
+        assert!(pixels > 0 && self.groups.is_multiple_of(2) && self.groups > 0 && self.groups <= 4 * self.in_blocks);
         assert!(self.weights.len() == self.post.len() * self.groups && !self.post.is_empty());
         assert!(src.bytes.len() >= span(self.in_blocks, src.stride, pixels));
         assert!(dst.bytes.len() >= span(self.post.len(), dst.stride, pixels));
@@ -252,6 +252,20 @@ impl Depthwise {
         // The window of the last pixel starts within the row: at most two columns of nought to its right.
         assert!((output - 1) * self.stride < input + self.left);
         (input, output)
+    }
+
+    /// Whether a 2 x 2 maximum may be taken of the sums instead of the finished bytes: what follows them keeps their order.
+    pub fn can_pool(&self) -> bool {
+        self.stride == 1 && self.activation != Activation::PRelu
+    }
+
+    /// As [`Depthwise::check`], for four rows that make two output rows, of which `dst` takes the maxima.
+    fn check_pool(&self, rows: [&[u8]; 4], dst: &[u8]) {
+        let (input, output) = (rows[0].len() / LANES, dst.len() / LANES);
+        assert!(
+            rows.iter().all(|r| r.len() == input * LANES) && dst.len() == output * LANES && output > 0 && input > 0
+        );
+        assert!(self.can_pool() && self.left <= 1 && 2 * output - 1 < input + self.left);
     }
 }
 
@@ -339,6 +353,18 @@ pub trait Kernels: Send + Sync {
     /// One output row of one block.
     fn depthwise(&self, op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
         scalar::depthwise(op, block, rows, dst);
+    }
+
+    /// Whether [`Kernels::depthwise_pool`] is worth while here: it needs registers for four columns and two rows of sums, and
+    /// pays where finishing sums is a large part of the whole.
+    fn pools(&self) -> bool {
+        false
+    }
+
+    /// One row of one block of the 2 x 2 maximum with step 2 over two rows of a depth-wise convolution, of which
+    /// [`Depthwise::can_pool`] holds. The same bytes as [`Kernels::depthwise`] twice and [`Kernels::max_pool`].
+    fn depthwise_pool(&self, op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
+        scalar::depthwise_pool(op, block, rows, dst);
     }
 
     /// One block.

@@ -43,11 +43,13 @@ pub(super) enum Op {
     },
     Pointwise(Pointwise),
     Depthwise(Depthwise),
+    /// With a 2 x 2 maximum behind it.
+    DepthwisePool(Depthwise),
     Global(Global),
     MaxPool,
     Add(Add),
     Head {
-        op: kernels::Head,
+        op: Box<kernels::Head>,
         parts: Vec<Part>,
     },
     Output {
@@ -98,6 +100,42 @@ pub(super) struct Compiled {
 
 /// Pixels of nought to the left of each row in the image buffer: the largest padding of a stem.
 pub(super) const LEFT: usize = 1;
+
+impl Compiled {
+    /// Takes maxima into the depth-wise convolutions before them, where nobody else reads these: the sums are compared before they are
+    /// finished, three of four not at all.
+    pub fn fuse_pools(&mut self) {
+        let mut at = 0;
+        while at < self.stages.len() {
+            let Some(maker) = self.pooled(at) else {
+                at += 1;
+                continue;
+            };
+            let output = self.stages[at].output;
+            let height = self.stages[at].height;
+            self.stages.remove(at);
+            // The maker comes before its reader.
+            let stage = &mut self.stages[maker];
+            stage.window = Window { rows: 4, stride: 2, ..stage.window };
+            (stage.output, stage.height) = (output, height);
+            stage.op = match std::mem::replace(&mut stage.op, Op::MaxPool) {
+                Op::Depthwise(op) => Op::DepthwisePool(op),
+                other => other,
+            };
+        }
+    }
+
+    /// The depth-wise convolution that only the maximum at `pool` reads.
+    fn pooled(&self, pool: usize) -> Option<usize> {
+        let (Op::MaxPool, &[tensor]) = (&self.stages[pool].op, &self.stages[pool].inputs[..]) else { return None };
+        let readers = self.stages.iter().filter(|s| s.inputs.contains(&tensor)).count();
+        let maker = self.stages[..pool].iter().position(|s| s.output == Some(tensor))?;
+        match &self.stages[maker].op {
+            Op::Depthwise(op) if readers == 1 && op.can_pool() => Some(maker),
+            _ => None,
+        }
+    }
+}
 
 const PLAIN: Window = Window { top: 0, stride: 1, rows: 1 };
 
@@ -156,7 +194,7 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
                     op.weights[tap][channel] = head.weights[9 * channel + tap];
                 }
             }
-            (Op::Head { op, parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
+            (Op::Head { op: Box::new(op), parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
         }
         Kind::Conv(conv) => {
             let window = Window { top: conv.top, stride: conv.stride, rows: 3 };

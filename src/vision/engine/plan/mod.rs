@@ -75,6 +75,7 @@ pub(super) struct Plan {
 }
 
 /// The stored byte of a real value: `round(clamp(value / scale)) + 128`.
+#[expect(clippy::manual_clamp, reason = "`clamp` would let a NaN pass")]
 fn quantized(value: f32, scale: f32) -> u8 {
     // In this order a NaN becomes the lowest step; a cast of what is within 0 to 255 is exact.
     ((value / scale).max(-128.0).min(127.0).round_ties_even() + f32::from(ZERO)) as u8
@@ -94,8 +95,11 @@ impl Plan {
         let graph = proto.graph.as_ref().ok_or_else(|| NoPlan::NotOnnx("it holds no graph".into()))?;
         let mut network = lower::lower(graph, height, width)?;
         network.join_heads(LANES);
-        let compile::Compiled { mut buffers, stages } =
-            compile::compile(&network, height, width).map_err(NoPlan::Range)?;
+        let mut compiled = compile::compile(&network, height, width).map_err(NoPlan::Range)?;
+        if kernels.pools() {
+            compiled.fuse_pools();
+        }
+        let compile::Compiled { mut buffers, stages } = compiled;
         let nought = buffers.iter().map(|b| b.row_bytes).max().unwrap_or(0);
         let (steps, bytes) = schedule::schedule(&stages, &mut buffers, nought);
         let mut channels = [[0; 256]; 3];
@@ -228,6 +232,10 @@ impl Plan {
                     Op::Depthwise(op) => {
                         let rows = [0, 1, 2].map(|tap| read(0, window(tap)));
                         self.kernels.depthwise(op, block, rows, to);
+                    }
+                    Op::DepthwisePool(op) => {
+                        let rows = [0, 1, 2, 3].map(|tap| read(0, window(tap)));
+                        self.kernels.depthwise_pool(op, block, rows, to);
                     }
                     Op::MaxPool => self.kernels.max_pool([0, 1].map(|tap| read(0, window(tap))), to),
                     Op::Add(op) => {
