@@ -145,7 +145,7 @@ impl Finish {
                 bias: _mm512_loadu_si512(post.bias.as_ptr().cast()),
                 scale: _mm512_loadu_ps(post.scale.as_ptr()),
                 negative: _mm512_loadu_ps(post.negative.as_ptr()),
-                positive: _mm512_loadu_ps(post.positive.as_ptr()),
+                positive: _mm512_set1_ps(post.positive),
             }
         }
     }

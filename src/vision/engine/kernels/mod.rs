@@ -61,32 +61,33 @@ pub struct Post {
     scale: [f32; LANES],
     /// PReLU's factor for values below nought, from steps before to steps after.
     negative: [f32; LANES],
-    /// PReLU's factor for the others.
-    positive: [f32; LANES],
+    /// PReLU's factor for the others: the same for all channels, for it only joins two scales.
+    positive: f32,
     /// Where sums of signed steps start: the bias as the network has it.
     signed_bias: [i32; LANES],
 }
 
 impl Post {
     /// `bias` is the network's (without the offset's part), `weights` the sum of the weights and `magnitude` the sum of
-    /// their absolute values, per channel. None where a sum could leave 32 bits, or a product the range in which every
-    /// processor converts alike.
+    /// their absolute values, per channel. None where a sum could leave 32 bits, or a step could leave 16 before it is
+    /// clamped to 8: kernels may narrow without saturating up to there. Steps of a network that is quantized to some purpose stay far within.
     pub fn new(
         bias: [i32; LANES],
         weights: [i32; LANES],
         magnitude: [i32; LANES],
         scale: [f32; LANES],
-        positive: [f32; LANES],
+        positive: f32,
         negative: [f32; LANES],
     ) -> Option<Self> {
         let mut start = [0; LANES];
         for lane in 0..LANES {
             start[lane] = bias[lane].checked_sub(weights[lane].checked_mul(i32::from(ZERO))?)?;
-            let largest = i64::from(magnitude[lane]) * 255 + i64::from(start[lane]).abs();
-            let sound = largest < i64::from(i32::MAX)
-                && (0.0..1e9).contains(&(scale[lane] * largest as f32))
+            let partial = i64::from(magnitude[lane]) * 255 + i64::from(start[lane]).abs();
+            let whole = i64::from(magnitude[lane]) * 128 + i64::from(bias[lane]).abs();
+            let sound = partial < i64::from(i32::MAX)
                 && scale[lane] >= 0.0
-                && [positive[lane], negative[lane]].iter().all(|f| f.abs() < 1e6);
+                && scale[lane] * (whole as f32) < 32_700.0
+                && [positive, negative[lane]].iter().all(|f| f.abs() < 255.0);
             if !sound {
                 return None;
             }

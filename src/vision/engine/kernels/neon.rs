@@ -151,18 +151,16 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
                 let value = vminq_f32(vmaxq_f32(value, vdupq_n_f32(-128.0)), vdupq_n_f32(127.0));
                 let value = vrndnq_f32(value);
                 // SAFETY: sixteen values.
-                let (positive, negative) = unsafe {
-                    let at = 4 * quarter;
-                    (vld1q_f32(post.positive.as_ptr().add(at)), vld1q_f32(post.negative.as_ptr().add(at)))
-                };
-                vcvtnq_s32_f32(vmulq_f32(value, vbslq_f32(vcltzq_f32(value), negative, positive)))
+                let negative = unsafe { vld1q_f32(post.negative.as_ptr().add(4 * quarter)) };
+                let factor = vbslq_f32(vcltzq_f32(value), negative, vdupq_n_f32(post.positive));
+                vcvtnq_s32_f32(vmulq_f32(value, factor))
             } else {
                 vcvtnq_s32_f32(value)
             };
         }
-        let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
-        let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
-        let mut bytes = vqmovn_high_s16(vqmovn_s16(lower), upper);
+        // Steps fit 16 bits, `Post::new` saw to it: their lower halves are enough.
+        let halves = |a: int32x4_t, b: int32x4_t| vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+        let mut bytes = vqmovn_high_s16(vqmovn_s16(halves(steps[0], steps[1])), halves(steps[2], steps[3]));
         if ACTIVATION == RELU {
             bytes = vmaxq_s8(bytes, vdupq_n_s8(0));
         }
@@ -645,17 +643,13 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
     let (by_first, by_second) = (vdupq_n_f32(op.first), vdupq_n_f32(op.second));
     for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let from = if op.doubled { pixel / 2 } else { pixel };
+        // SAFETY: `check`.
+        let (a, b) = unsafe { (signed(first.as_ptr().add(from * LANES)), signed(second.as_ptr().add(pixel * LANES))) };
+        let (a, b) = (reals(a), reals(b));
         let mut steps = [vdupq_n_s32(0); 4];
         for (quarter, steps) in steps.iter_mut().enumerate() {
-            // SAFETY: `check`.
-            let (a, b) = unsafe {
-                let (a, b) = (first.as_ptr().add(from * LANES), second.as_ptr().add(pixel * LANES));
-                (real(a.add(4 * quarter)), real(b.add(4 * quarter)))
-            };
-            // Not fused: both products are rounded.
-            let sum = vaddq_f32(vmulq_f32(a, by_first), vmulq_f32(b, by_second));
-            // The conversion saturates, and so do the narrowings.
-            *steps = vcvtnq_s32_f32(sum);
+            // Not fused: both products are rounded. The conversion saturates, and so do the narrowings.
+            *steps = vcvtnq_s32_f32(vaddq_f32(vmulq_f32(a[quarter], by_first), vmulq_f32(b[quarter], by_second)));
         }
         let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
         let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
@@ -663,6 +657,19 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
         // SAFETY: sixteen bytes.
         unsafe { vst1q_u8(to.as_mut_ptr(), veorq_u8(bytes, vdupq_n_u8(ZERO))) };
     }
+}
+
+/// Sixteen signed steps as real values.
+#[inline]
+#[target_feature(enable = "neon")]
+fn reals(steps: int8x16_t) -> [float32x4_t; 4] {
+    let (lower, upper) = (vmovl_s8(vget_low_s8(steps)), vmovl_high_s8(steps));
+    [
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(lower))),
+        vcvtq_f32_s32(vmovl_high_s16(lower)),
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(upper))),
+        vcvtq_f32_s32(vmovl_high_s16(upper)),
+    ]
 }
 
 /// # Safety

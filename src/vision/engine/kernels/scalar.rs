@@ -39,7 +39,7 @@ fn finish(sums: &[i32; LANES], post: &Post, activation: Activation, dst: &mut [u
             Activation::Identity => value,
             Activation::Relu => value.max(0.0),
             Activation::PRelu if value < 0.0 => step(value * post.negative[lane]),
-            Activation::PRelu => step(value * post.positive[lane]),
+            Activation::PRelu => step(value * post.positive),
         };
         dst[lane] = store(value);
     }

@@ -235,7 +235,7 @@ fn activation(conv: &Conv) -> kernels::Activation {
 fn posts(conv: &Conv, window: usize) -> Option<Vec<Post>> {
     let channels = conv.bias.len();
     let block = |block: usize| {
-        let mut parts = ([0i32; LANES], [0i32; LANES], [0i32; LANES], [0f32; LANES], [1f32; LANES], [0f32; LANES]);
+        let mut parts = ([0i32; LANES], [0i32; LANES], [0i32; LANES], [0f32; LANES], 1.0, [0f32; LANES]);
         for lane in 0..LANES {
             let channel = block * LANES + lane;
             if channel == channels {
@@ -247,7 +247,7 @@ fn posts(conv: &Conv, window: usize) -> Option<Vec<Post>> {
             parts.2[lane] = weights.iter().map(|w| i32::from(*w).abs()).sum();
             parts.3[lane] = conv.scale[channel];
             if let Activation::PRelu { positive, negative } = &conv.activation {
-                (parts.4[lane], parts.5[lane]) = (*positive, negative[channel]);
+                (parts.4, parts.5[lane]) = (*positive, negative[channel]);
             }
         }
         let (bias, weights, magnitude, scale, positive, negative) = parts;
