@@ -68,13 +68,13 @@ pub struct Detector {
     long_side: usize,
     letterbox: Letterbox,
     /// Most recently used last.
-    networks: Vec<Fixed>,
+    pub(super) networks: Vec<Fixed>,
     scratch: Scratch,
     pub(super) tilt: Tilt,
 }
 
 /// A network for one canvas size.
-struct Fixed {
+pub(super) struct Fixed {
     network: Box<dyn Network>,
     levels: Vec<LevelOutputs>,
 }

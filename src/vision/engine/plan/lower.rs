@@ -512,7 +512,8 @@ impl<'a> Lowering<'a> {
             _ if node.op_type == "Flatten" && int(node, "axis", 1) == 1 => &[1, -1],
             _ => return Err("its shape is no constant".into()),
         };
-        if let Value::Waiting(Waiting::Conv { conv, input, size: [channels, 1, 1], scale }) = self.input(node, 0)?.clone()
+        if let Value::Waiting(Waiting::Conv { conv, input, size: [channels, 1, 1], scale }) =
+            self.input(node, 0)?.clone()
             && conv.shape == Shape::Pointwise
             && conv.activation == Activation::Identity
             && self.graph.uses(&node.input[0]) == 1
