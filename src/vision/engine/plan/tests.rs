@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::{GraphProto, ModelProto};
 
-use super::super::{Input, Network, Normalization, kernels, reference};
+use super::super::{Input, Network, Normalization, kernels, load, reference};
 use super::*;
 
 const DETECTOR: &[u8] = include_bytes!("../../../../models/yunet_s_int8.onnx");
@@ -164,6 +164,18 @@ fn what_the_plan_does_not_know_is_refused_by_name() {
     assert!(refusal(attribute("Conv", "strides", 3)).contains("stride [3, 3]"));
     assert!(refusal(attribute("MaxPool", "kernel_shape", 3)).starts_with("operator MaxPool"));
     assert!(refusal(attribute("Transpose", "perm", 0)).starts_with("operator Transpose"));
+}
+
+#[test]
+fn a_network_is_loaded_as_a_plan_where_it_can_be_and_by_the_reference_engine_otherwise() {
+    assert!(load(DETECTOR, 32, 32, Normalization::NONE).unwrap().name().starts_with("plan "));
+    // The operator's type as the file has it, field 4 of a node: another function of the same length.
+    let mut other = DETECTOR.to_vec();
+    let at = other.windows(6).position(|w| w == b"\x22\x04Relu").expect("the detector has one");
+    other[at + 2..at + 6].copy_from_slice(b"Tanh");
+    let mut network = load(&other, 32, 32, Normalization::NONE).unwrap();
+    assert_eq!(network.name(), "tract");
+    network.run(&Input::Interleaved(&picture(32, 32, 1))).unwrap();
 }
 
 #[test]
