@@ -2,15 +2,14 @@
 //! the same bytes.
 //!
 //! # Layout
-//! Activations are `u8` with an offset: the stored byte is the quantized value plus 128, so that [`ZERO`] is nought. That is
-//! the form the x86 dot product takes; ARM's takes signed bytes, for which sixteen are converted by one exclusive or. Channels
-//! lie in blocks of [`LANES`], padded with channels that are always nought; within a block, a pixel is sixteen adjacent
+//! A stored byte is the quantized value plus 128 (so that [`ZERO`] is nought), as the x86 dot product takes it, or the value
+//! itself, as ARM's does: each kernel says which by [`Kernels::nought`]. Channels lie in blocks of [`LANES`], padded with channels that are always nought; within a block, a pixel is sixteen adjacent
 //! bytes and the next pixel follows: `[channel block][row][column][16]`. So four neighbouring pixels of a block are one
 //! 64-byte load for the depth-wise convolutions, sixteen 32-bit sums fill one 512-bit or four 128-bit registers, and a
 //! network with 33 or 119 channels is padded to 48 or 128, never to 64 or 128.
 //!
 //! # Arithmetic, on every processor
-//! * Sums are exact 32-bit integers. The weights' part of the offset (`-128 * sum of weights`) is in the bias.
+//! * Sums are exact 32-bit integers. With an offset, the weights' part of it (`-128 * sum of weights`) is in the bias.
 //! * Requantization is `clamp(round(f32(sum) * scale), -128, 127)`: the integer converted to `f32` (rounding to nearest, ties
 //!   to even; exact below 2^24), one `f32` multiplication, and rounding to the nearest integer, ties to even.
 //! * PReLU has a rounding of its own, as the quantized graph has it: the requantized value is multiplied with one of two
@@ -38,7 +37,7 @@ mod tests;
 /// Channels in a block.
 pub const LANES: usize = 16;
 
-/// The stored byte of the quantized value nought.
+/// The stored byte of the quantized value nought, where bytes are stored with an offset: 128.
 pub const ZERO: u8 = 128;
 
 /// Weights of sixteen output channels for four inputs each, the unit of a dot product: `[output channel][input]`.
@@ -166,9 +165,10 @@ impl Stem {
         Self { weights, post, activation, stride, narrow }
     }
 
-    /// Bytes of each of the three rows that `pixels` outputs read.
+    /// Bytes of each of the three rows that may be read for `pixels` outputs: a window is nine bytes, of which a kernel may load
+    /// sixteen.
     pub fn row_bytes(&self, pixels: usize) -> usize {
-        (pixels - 1) * self.stride * 3 + 12
+        (pixels - 1) * self.stride * 3 + 16
     }
 
     /// Panics where the slices do not hold the windows and outputs of `pixels` pixels: a fault of the plan.
@@ -336,6 +336,12 @@ pub trait Kernels: Send + Sync {
     /// As forced by the environment and shown to users.
     fn name(&self) -> &'static str;
 
+    /// The stored byte of the quantized value nought: [`ZERO`] where bytes are steps plus 128, as the provided bodies have
+    /// it, or 0 where they are the steps themselves in two's complement.
+    fn nought(&self) -> u8 {
+        ZERO
+    }
+
     /// Interleaved image bytes to stored activations. Lengths are equal and multiples of three.
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
         scalar::quantize(table, src, dst);
@@ -363,7 +369,8 @@ pub trait Kernels: Send + Sync {
     }
 
     /// One row of one block of the 2 x 2 maximum with step 2 over two rows of a depth-wise convolution, of which
-    /// [`Depthwise::can_pool`] holds. The same bytes as [`Kernels::depthwise`] twice and [`Kernels::max_pool`].
+    /// [`Depthwise::can_pool`] holds. The same bytes as [`Kernels::depthwise`] twice and [`Kernels::max_pool`]. Only
+    /// for kernels that say so by [`Kernels::pools`].
     fn depthwise_pool(&self, op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
         scalar::depthwise_pool(op, block, rows, dst);
     }

@@ -1,13 +1,13 @@
 //! AArch64 without the dot-product instructions: Cortex-A53, A72 (Raspberry Pi 4), and the parts that those with them share.
 //!
-//! Stored bytes become signed ones by an exclusive or. `smull` and `smlal` leave the sum of two products in 16 bits, which is exact as
+//! Stored bytes are the steps themselves. `smull` and `smlal` leave the sum of two products in 16 bits, which is exact as
 //! long as no weight is -128; `sadalp` adds neighbours to 32 bits. Where a weight is -128, each product is added by itself.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table, ZERO,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table,
     neon_dot, scalar,
 };
 
@@ -21,6 +21,10 @@ pub(super) fn detect() -> impl Iterator<Item = &'static dyn Kernels> {
 impl Kernels for Neon {
     fn name(&self) -> &'static str {
         "neon"
+    }
+
+    fn nought(&self) -> u8 {
+        0
     }
 
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
@@ -70,6 +74,17 @@ impl Kernels for Neon {
         unsafe { run(op, block, rows, dst) }
     }
 
+    fn global(&self, op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
+        op.check(block, src);
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { global(op, block, src, dst) }
+    }
+
+    fn max_pool(&self, rows: [&[u8]; 2], dst: &mut [u8]) {
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { max_pool(rows, dst) }
+    }
+
     fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
         op.check(first, second, dst);
         // SAFETY: `check` found that the operands hold the output's pixels.
@@ -86,15 +101,15 @@ impl Kernels for Neon {
 /// Sums of sixteen channels in order, four a register.
 pub(super) type Sums = [int32x4_t; 4];
 
-/// Sixteen stored bytes as signed steps.
+/// Sixteen steps.
 ///
 /// # Safety
 /// Sixteen bytes can be read at `at`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn signed(at: *const u8) -> int8x16_t {
+pub(super) unsafe fn steps(at: *const u8) -> int8x16_t {
     // SAFETY: the caller's promise.
-    vreinterpretq_s8_u8(veorq_u8(unsafe { vld1q_u8(at) }, vdupq_n_u8(ZERO)))
+    unsafe { vld1q_s8(at.cast()) }
 }
 
 /// The same reference, of which the compiler does not know that it is: what is read through it is read where it is
@@ -140,10 +155,10 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
         [load(0), load(1), load(2), load(3)]
     }
 
-    /// Sums, biases included, to sixteen stored bytes.
+    /// Sums, biases included, to the steps of sixteen channels.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn stored(&self, sums: Sums) -> uint8x16_t {
+    pub(super) fn finished(&self, sums: Sums) -> int8x16_t {
         let (mut steps, post) = (sums, afresh(self.post));
         for (quarter, steps) in steps.iter_mut().enumerate() {
             let value = vmulq_f32(vcvtq_f32_s32(*steps), self.scale[quarter]);
@@ -164,7 +179,7 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
         if ACTIVATION == RELU {
             bytes = vmaxq_s8(bytes, vdupq_n_s8(0));
         }
-        veorq_u8(vreinterpretq_u8_s8(bytes), vdupq_n_u8(ZERO))
+        bytes
     }
 }
 
@@ -263,7 +278,7 @@ unsafe fn store<const ACTIVATION: u8, const P: usize>(
         let sum = |quarter: usize| vpaddq_s32(partial[2 * quarter], partial[2 * quarter + 1]);
         let sums = [sum(0), sum(1), sum(2), sum(3)];
         // SAFETY: the caller's promise.
-        unsafe { vst1q_u8(to.add(pixel * LANES), finish.stored(sums)) };
+        unsafe { vst1q_s8(to.add(pixel * LANES).cast(), finish.finished(sums)) };
     }
 }
 
@@ -314,7 +329,7 @@ unsafe fn pointwise_tile<const NARROW: bool, const ACTIVATION: u8, const P: usiz
     for filters in fours {
         for pixel in 0..P {
             // SAFETY: the caller's promise.
-            let bytes = unsafe { signed(block.add(pixel * LANES)) };
+            let bytes = unsafe { steps(block.add(pixel * LANES)) };
             inputs[0][pixel] = place::<0>(bytes);
             inputs[1][pixel] = place::<1>(bytes);
             inputs[2][pixel] = place::<2>(bytes);
@@ -327,7 +342,7 @@ unsafe fn pointwise_tile<const NARROW: bool, const ACTIVATION: u8, const P: usiz
     if let [first, second] = pair {
         for pixel in 0..P {
             // SAFETY: the caller's promise.
-            let bytes = unsafe { signed(block.add(pixel * LANES)) };
+            let bytes = unsafe { steps(block.add(pixel * LANES)) };
             inputs[0][pixel] = place::<0>(bytes);
             inputs[1][pixel] = place::<1>(bytes);
         }
@@ -335,19 +350,6 @@ unsafe fn pointwise_tile<const NARROW: bool, const ACTIVATION: u8, const P: usiz
     }
     // SAFETY: the caller's promise.
     unsafe { store(&partial, finish, to) };
-}
-
-/// Twelve bytes, and not one more, of a window's row as signed steps, in two loads that overlap: places 0, 1 and 3 are its three
-/// groups.
-///
-/// # Safety
-/// Twelve bytes can be read at `at`.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn window(at: *const u8) -> int8x16_t {
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { vcombine_u8(vld1_u8(at), vld1_u8(at.add(4))) };
-    vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(ZERO)))
 }
 
 /// # Safety
@@ -396,10 +398,10 @@ unsafe fn stem_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
         let mut inputs = [[vdupq_n_s8(0); P]; 3];
         for pixel in 0..P {
             // SAFETY: the caller's promise.
-            let bytes = unsafe { window(at.add(pixel * step)) };
+            let bytes = unsafe { steps(at.add(pixel * step)) };
             inputs[0][pixel] = place::<0>(bytes);
             inputs[1][pixel] = place::<1>(bytes);
-            inputs[2][pixel] = place::<3>(bytes);
+            inputs[2][pixel] = place::<2>(bytes);
         }
         let groups = &groups[3 * row..3 * row + 3];
         multiply_two::<NARROW, P>(&mut partial, [&groups[0], &groups[1]], [&inputs[0], &inputs[1]]);
@@ -454,7 +456,7 @@ impl<'a, const N: usize> Rows<'a, N> {
         let mut column = [vdupq_n_s8(0); N];
         for (value, row) in column.iter_mut().zip(self.rows) {
             // SAFETY: the caller's promise.
-            *value = unsafe { signed(row.as_ptr().add(at)) };
+            *value = unsafe { steps(row.as_ptr().add(at)) };
         }
         column
     }
@@ -568,7 +570,7 @@ unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
         two::<NARROW>(&mut sums, [c[0], c[1]], [taps[0][2], taps[1][2]]);
         one(&mut sums, c[2], taps[2][2]);
         // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), finish.stored(sums)) };
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(sums)) };
     };
     slide(Rows::new(rows, op.left), op.stride, dst, |column| column, pixel);
 }
@@ -623,7 +625,44 @@ pub(super) fn slide<T: Copy>(
     }
 }
 
-/// Four stored bytes as real values.
+/// A convolution with a window as large as the image, one pixel at a time.
+#[target_feature(enable = "neon")]
+pub(super) fn global(op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
+    let post = &op.post[block];
+    let mut sums = post.signed_bias;
+    for (group, pixels) in op.weights[block * op.groups()..].iter().zip(src.chunks(4 * LANES)) {
+        for (pixel, values) in pixels.chunks_exact(LANES).enumerate() {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum += i32::from(values[lane].cast_signed()) * i32::from(group.0[lane][pixel]);
+            }
+        }
+    }
+    // SAFETY: sixteen values.
+    let load = |quarter: usize| unsafe { vld1q_s32(sums.as_ptr().add(4 * quarter)) };
+    let sums = [load(0), load(1), load(2), load(3)];
+    let finished = match op.activation {
+        Activation::Identity => Finish::<IDENTITY>::load(post).finished(sums),
+        Activation::Relu => Finish::<RELU>::load(post).finished(sums),
+        Activation::PRelu => Finish::<PRELU>::load(post).finished(sums),
+    };
+    // SAFETY: sixteen bytes.
+    unsafe { vst1q_s8(dst.as_mut_ptr().cast(), finished) };
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
+    assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len().is_multiple_of(LANES));
+    for (index, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        // SAFETY: two pixels of each row stand for one of the output, and a pixel is sixteen bytes.
+        unsafe {
+            let pixel = |row: usize, column: usize| steps(rows[row].as_ptr().add((2 * index + column) * LANES));
+            let largest = vmaxq_s8(vmaxq_s8(pixel(0, 0), pixel(0, 1)), vmaxq_s8(pixel(1, 0), pixel(1, 1)));
+            vst1q_s8(to.as_mut_ptr().cast(), largest);
+        }
+    }
+}
+
+/// Four steps as real values.
 ///
 /// # Safety
 /// Four bytes can be read at `at`.
@@ -631,9 +670,8 @@ pub(super) fn slide<T: Copy>(
 #[target_feature(enable = "neon")]
 unsafe fn real(at: *const u8) -> float32x4_t {
     // SAFETY: the caller's promise.
-    let bytes = vreinterpret_u8_u32(vdup_n_u32(unsafe { at.cast::<u32>().read_unaligned() }));
-    let steps = vreinterpretq_s16_u16(vsubl_u8(bytes, vdup_n_u8(ZERO)));
-    vcvtq_f32_s32(vmovl_s16(vget_low_s16(steps)))
+    let steps = vreinterpret_s8_u32(vdup_n_u32(unsafe { at.cast::<u32>().read_unaligned() }));
+    vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(steps))))
 }
 
 /// # Safety
@@ -644,7 +682,7 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
     for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let from = if op.doubled { pixel / 2 } else { pixel };
         // SAFETY: `check`.
-        let (a, b) = unsafe { (signed(first.as_ptr().add(from * LANES)), signed(second.as_ptr().add(pixel * LANES))) };
+        let (a, b) = unsafe { (steps(first.as_ptr().add(from * LANES)), steps(second.as_ptr().add(pixel * LANES))) };
         let (a, b) = (reals(a), reals(b));
         let mut steps = [vdupq_n_s32(0); 4];
         for (quarter, steps) in steps.iter_mut().enumerate() {
@@ -653,9 +691,8 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
         }
         let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
         let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
-        let bytes = vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(lower), upper));
         // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), veorq_u8(bytes, vdupq_n_u8(ZERO))) };
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), vqmovn_high_s16(vqmovn_s16(lower), upper)) };
     }
 }
 

@@ -3,8 +3,10 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, afresh, signed, slide, taps, window};
-use super::{Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Stem, Table};
+use super::neon::{self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, afresh, slide, steps, taps};
+use super::{
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Stem, Table,
+};
 
 /// Made by [`detect`] only, on a processor that has the instructions.
 struct NeonDot(());
@@ -19,6 +21,10 @@ pub(super) fn detect() -> Option<&'static dyn Kernels> {
 impl Kernels for NeonDot {
     fn name(&self) -> &'static str {
         "neondot"
+    }
+
+    fn nought(&self) -> u8 {
+        0
     }
 
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
@@ -71,6 +77,17 @@ impl Kernels for NeonDot {
         };
         // SAFETY: `detect` found the instructions; `check_pool` that the rows have one length.
         unsafe { run(op, block, rows, dst) }
+    }
+
+    fn global(&self, op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
+        op.check(block, src);
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { neon::global(op, block, src, dst) }
+    }
+
+    fn max_pool(&self, rows: [&[u8]; 2], dst: &mut [u8]) {
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { neon::max_pool(rows, dst) }
     }
 
     fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
@@ -149,7 +166,7 @@ fn group<const LANE: i32, const P: usize>(sums: &mut [Sums; P], filters: &Group,
 unsafe fn store<const ACTIVATION: u8, const P: usize>(sums: &[Sums; P], finish: &Finish<'_, ACTIVATION>, to: *mut u8) {
     for (pixel, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { vst1q_u8(to.add(pixel * LANES), finish.stored(*sums)) };
+        unsafe { vst1q_s8(to.add(pixel * LANES).cast(), finish.finished(*sums)) };
     }
 }
 
@@ -195,7 +212,7 @@ unsafe fn pointwise_tile<const ACTIVATION: u8, const P: usize>(
     for filters in fours {
         for (pixel, inputs) in inputs.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *inputs = unsafe { signed(block.add(pixel * LANES)) };
+            *inputs = unsafe { steps(block.add(pixel * LANES)) };
         }
         group::<0, P>(&mut sums, &filters[0], &inputs);
         group::<1, P>(&mut sums, &filters[1], &inputs);
@@ -206,7 +223,7 @@ unsafe fn pointwise_tile<const ACTIVATION: u8, const P: usize>(
     if let [first, second] = pair {
         for (pixel, inputs) in inputs.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *inputs = unsafe { signed(block.add(pixel * LANES)) };
+            *inputs = unsafe { steps(block.add(pixel * LANES)) };
         }
         group::<0, P>(&mut sums, first, &inputs);
         group::<1, P>(&mut sums, second, &inputs);
@@ -256,11 +273,11 @@ unsafe fn stem_tile<const ACTIVATION: u8, const P: usize>(
         let mut inputs = [vdupq_n_s8(0); P];
         for (pixel, inputs) in inputs.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *inputs = unsafe { window(at.add(pixel * step)) };
+            *inputs = unsafe { steps(at.add(pixel * step)) };
         }
         group::<0, P>(&mut sums, &groups[0], &inputs);
         group::<1, P>(&mut sums, &groups[1], &inputs);
-        group::<3, P>(&mut sums, &groups[2], &inputs);
+        group::<2, P>(&mut sums, &groups[2], &inputs);
     }
     // SAFETY: the caller's promise.
     unsafe { store(&sums, finish, to) };
@@ -299,7 +316,7 @@ unsafe fn depthwise<const ACTIVATION: u8>(op: &Depthwise, block: usize, rows: [&
             }
         }
         // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), finish.stored(sums)) };
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(sums)) };
     };
     slide(Rows::new(rows, op.left), op.stride, dst, arrange, pixel);
 }
@@ -337,7 +354,7 @@ unsafe fn depthwise_pool<const ACTIVATION: u8>(op: &Depthwise, block: usize, row
             *largest = vmaxq_s32(vmaxq_s32(upper[0], upper[1]), vmaxq_s32(lower[0], lower[1]));
         }
         // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), finish.stored(largest)) };
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(largest)) };
     };
     let rows = Rows::new(rows, op.left);
     let read = |column: usize| arrange(rows.column(column));

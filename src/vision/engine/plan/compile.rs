@@ -155,8 +155,8 @@ pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<
         })
         .collect();
     let image = buffers.len();
-    // Read by windows of 12 bytes that start up to one pixel left of the image and end right of it.
-    buffers.push(Buffer { blocks: 1, row_bytes: (width + 2 * LEFT) * 3 + 12, height, rows: height, offset: 0 });
+    // Read by loads of 16 bytes that start up to one pixel left of the image and end right of it.
+    buffers.push(Buffer { blocks: 1, row_bytes: (width + 2 * LEFT) * 3 + 16, height, rows: height, offset: 0 });
     let mut stages = vec![Stage { op: Op::Quantize, inputs: vec![], output: Some(image), height, window: PLAIN }];
     for layer in &network.layers {
         let inputs = layer.inputs.iter().map(|t| if *t == IMAGE { image } else { *t }).collect();

@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::{GraphProto, ModelProto};
 
-use super::super::{Input, Network, Normalization, kernels, reference};
+use super::super::{Input, Network, Normalization, kernels, load, reference};
 use super::*;
 
 const DETECTOR: &[u8] = include_bytes!("../../../../models/yunet_s_int8.onnx");
@@ -127,8 +127,8 @@ fn an_image_streams_through_the_large_layers_in_a_few_rows() {
 
 #[test]
 fn constants_out_of_range_and_not_a_number_are_defined() {
-    assert_eq!(quantized(f32::NAN, 1.0), 0);
-    assert_eq!([f32::INFINITY, f32::NEG_INFINITY, 0.5, 1.5, -0.5].map(|v| quantized(v, 1.0)), [255, 0, 128, 130, 128]);
+    assert_eq!(quantized(f32::NAN, 1.0), -128);
+    assert_eq!([f32::INFINITY, f32::NEG_INFINITY, 0.5, 1.5, -0.5].map(|v| quantized(v, 1.0)), [127, -128, 0, 2, 0]);
     let mut plan = plan(DETECTOR, 32, 32, SHIFTED);
     plan.run(&Input::Planes(&vec![f32::NAN; 3 * 32 * 32])).unwrap();
     assert!(plan.output(0).iter().all(|v| v.is_finite()));
@@ -164,6 +164,18 @@ fn what_the_plan_does_not_know_is_refused_by_name() {
     assert!(refusal(attribute("Conv", "strides", 3)).contains("stride [3, 3]"));
     assert!(refusal(attribute("MaxPool", "kernel_shape", 3)).starts_with("operator MaxPool"));
     assert!(refusal(attribute("Transpose", "perm", 0)).starts_with("operator Transpose"));
+}
+
+#[test]
+fn a_network_is_loaded_as_a_plan_where_it_can_be_and_by_the_reference_engine_otherwise() {
+    assert!(load(DETECTOR, 32, 32, Normalization::NONE).unwrap().name().starts_with("plan "));
+    // The operator's type as the file has it, field 4 of a node: another function of the same length.
+    let mut other = DETECTOR.to_vec();
+    let at = other.windows(6).position(|w| w == b"\x22\x04Relu").expect("the detector has one");
+    other[at + 2..at + 6].copy_from_slice(b"Tanh");
+    let mut network = load(&other, 32, 32, Normalization::NONE).unwrap();
+    assert_eq!(network.name(), "tract");
+    network.run(&Input::Interleaved(&picture(32, 32, 1))).unwrap();
 }
 
 #[test]
@@ -225,4 +237,43 @@ fn the_shipped_networks_run_on_the_plan() {
         let network = super::super::load(onnx, side, side, SHIFTED).unwrap();
         assert!(network.name().starts_with("plan "), "{}", network.name());
     }
+}
+
+#[test]
+fn the_last_layer_of_the_embedder_is_what_the_file_says_in_real_values() {
+    let mut plan = plan(EMBEDDER, 112, 112, SHIFTED);
+    let values = outputs(&mut plan, &picture(112, 112, 5)).remove(0);
+    let proto = graph(EMBEDDER);
+    let file = onnx::Graph::new(&proto).unwrap();
+    let maker = |name: &str| proto.node.iter().find(|n| n.output[0] == name).unwrap();
+    let conv = maker(&proto.node.iter().find(|n| n.op_type == "Flatten").unwrap().input[0]);
+    // A constant's real values, as the standard defines them.
+    let real = |name: &str, per_channel: usize| -> Vec<f64> {
+        let node = maker(name);
+        let scales = file.constant(&node.input[1]).unwrap().floats().unwrap().to_vec();
+        let steps: Vec<f64> = match &file.constant(&node.input[0]).unwrap().values {
+            onnx::Values::I8(v) => v.iter().map(|v| f64::from(*v)).collect(),
+            onnx::Values::I32(v) => v.iter().map(|v| f64::from(*v)).collect(),
+            other => panic!("{other:?}"),
+        };
+        steps.iter().enumerate().map(|(at, v)| v * f64::from(scales[at / per_channel % scales.len()])).collect()
+    };
+    let bias = real(&conv.input[2], 1);
+    let inputs = real(&conv.input[1], 1).len() / bias.len();
+    let weights = real(&conv.input[1], inputs);
+    let scale = f64::from(file.constant(&maker(&conv.input[0]).input[1]).unwrap().floats().unwrap()[0]);
+    let stage = plan.stages.iter().find(|s| matches!(s.op, Op::Linear(_))).unwrap();
+    let src = &plan.buffers[stage.inputs[0]];
+    let nought = plan.kernels.nought();
+    let bytes = plan.arena.bytes_mut()[src.offset..][..inputs].to_vec();
+    assert_eq!(values.len(), bias.len());
+    let mut telling = 0;
+    for (channel, value) in values.iter().enumerate() {
+        let products = weights[channel * inputs..][..inputs].iter().zip(&bytes);
+        let sum: f64 = products.map(|(w, b)| w * f64::from((*b ^ nought).cast_signed()) * scale).sum();
+        let (want, tolerance) = (sum + bias[channel], 1e-4 * sum.abs().max(0.01));
+        assert!((f64::from(*value) - want).abs() < tolerance, "{channel}: {value} {want}");
+        telling += usize::from(bias[channel].abs() > 2.0 * tolerance);
+    }
+    assert!(telling > 100, "a forgotten bias would show in only {telling} channels");
 }
