@@ -26,6 +26,7 @@
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod evaluate;
 pub mod frame;
 pub mod geometry;
 pub mod source;
