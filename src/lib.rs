@@ -25,6 +25,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod decision;
 pub mod delivery;
 pub mod evaluate;
 pub mod frame;
@@ -33,5 +35,3 @@ pub mod source;
 pub mod template;
 pub mod vision;
 pub mod watchlist;
-pub mod daemon;
-pub mod decision;

@@ -53,7 +53,11 @@ pub struct Handover<T> {
 impl<T> Handover<T> {
     /// An empty place. `spare` is the buffer that the first giver gets back.
     pub fn new(spare: T, when_full: WhenFull) -> Self {
-        Self { state: Mutex::new(State { slot: spare, full: false, closed: false }), changed: Condvar::new(), when_full }
+        Self {
+            state: Mutex::new(State { slot: spare, full: false, closed: false }),
+            changed: Condvar::new(),
+            when_full,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

@@ -105,8 +105,8 @@ impl FalseMatchCurve {
         }
         for (index, p) in points.iter().enumerate() {
             let in_range = (-1.0..=1.0).contains(&p.threshold) && p.fmr_upper > 0.0 && p.fmr_upper <= 1.0;
-            let in_order = index == 0
-                || (points[index - 1].threshold < p.threshold && points[index - 1].fmr_upper >= p.fmr_upper);
+            let in_order =
+                index == 0 || (points[index - 1].threshold < p.threshold && points[index - 1].fmr_upper >= p.fmr_upper);
             if !(in_range && in_order) {
                 return Err(CurveError::Point { index, threshold: p.threshold, rate: p.fmr_upper });
             }
@@ -161,11 +161,8 @@ mod tests {
 
     fn curve() -> FalseMatchCurve {
         let points = [(0.2, 1e-2), (0.3, 1e-3), (0.4, 1e-4), (0.5, 1e-5), (0.6, 1e-6)];
-        FalseMatchCurve::new(
-            points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(),
-            4.0,
-        )
-        .expect("rising thresholds")
+        FalseMatchCurve::new(points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(), 4.0)
+            .expect("rising thresholds")
     }
 
     #[test]

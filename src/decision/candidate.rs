@@ -365,10 +365,16 @@ mod tests {
     }
 
     /// Feeds views of one track, 100 ms apart; each view is the list of its hits.
-    fn feed(d: &mut Decider<usize>, track: u32, from_ms: u64, views: &[&[(EntryIndex, f32)]]) -> std::vec::Vec<Finding<usize>> {
+    fn feed(
+        d: &mut Decider<usize>,
+        track: u32,
+        from_ms: u64,
+        views: &[&[(EntryIndex, f32)]],
+    ) -> std::vec::Vec<Finding<usize>> {
         let mut found = std::vec::Vec::new();
         for (i, hits) in views.iter().enumerate() {
-            let hits: std::vec::Vec<Hit> = hits.iter().map(|(entry, score)| Hit { entry: *entry, score: *score }).collect();
+            let hits: std::vec::Vec<Hit> =
+                hits.iter().map(|(entry, score)| Hit { entry: *entry, score: *score }).collect();
             let id = Uuid::from_u128(u128::from(from_ms) + i as u128);
             d.observe(at(from_ms + 100 * i as u64), id, TrackId(track), i, &hits, 0.4, &mut |f| found.push(f));
         }
@@ -443,7 +449,8 @@ mod tests {
     #[test]
     fn entries_too_close_to_tell_apart_are_named_in_one_candidate() {
         let mut d = decider();
-        let twins: &[&[(EntryIndex, f32)]] = &[&[(7, 0.52), (8, 0.51)], &[(8, 0.53), (7, 0.52)], &[(8, 0.53), (7, 0.5)]];
+        let twins: &[&[(EntryIndex, f32)]] =
+            &[&[(7, 0.52), (8, 0.51)], &[(8, 0.53), (7, 0.52)], &[(8, 0.53), (7, 0.5)]];
         let found = feed(&mut d, 1, 0, twins);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].entry, &found[0].alternatives[..]), (8, &[7][..]));

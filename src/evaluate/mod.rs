@@ -1,2 +1,4 @@
 //! temp
+pub mod left_out;
+pub mod protocol;
 pub mod statistics;

@@ -77,7 +77,9 @@ impl Scores {
     /// Supported from `1 / target` impostor comparisons on: with fewer, the threshold would be set by the absence of data.
     pub fn at_false_accept_rate(&self, target: f64) -> OperatingPoint {
         let point = match threshold_for(&self.impostor, target) {
-            Ok(threshold) if self.genuine.is_empty() => Err(format!("no genuine comparison (threshold {threshold:.4})")),
+            Ok(threshold) if self.genuine.is_empty() => {
+                Err(format!("no genuine comparison (threshold {threshold:.4})"))
+            }
             other => other,
         };
         match point {
@@ -128,10 +130,7 @@ impl Scores {
         let mut all: Vec<f32> = self.genuine.iter().chain(&self.impostor).copied().collect();
         all.sort_unstable_by(f32::total_cmp);
         let rates = |t: f32| {
-            (
-                at_or_above(&self.impostor, t) as f64 / i as f64,
-                1.0 - at_or_above(&self.genuine, t) as f64 / g as f64,
-            )
+            (at_or_above(&self.impostor, t) as f64 / i as f64, 1.0 - at_or_above(&self.genuine, t) as f64 / g as f64)
         };
         let crossing = all.partition_point(|t| {
             let (fmr, fnmr) = rates(*t);
@@ -197,7 +196,11 @@ pub fn best_threshold(comparisons: &[Labelled]) -> Option<(f32, u64)> {
         let here = sorted[at].similarity;
         // Everything of the same similarity falls together.
         while at < sorted.len() && sorted[at].similarity == here {
-            if sorted[at].genuine { right -= 1 } else { right += 1 }
+            if sorted[at].genuine {
+                right -= 1
+            } else {
+                right += 1
+            }
             at += 1;
         }
         let above = sorted.get(at).map_or(last + 1e-3, |c| c.similarity);
@@ -251,8 +254,12 @@ pub fn cross_validate(folds: &[Vec<Labelled>]) -> Option<CrossValidated> {
     }
     let results: Vec<Fold> = (0..folds.len())
         .map(|held_back| {
-            let others: Vec<Labelled> =
-                folds.iter().enumerate().filter(|(k, _)| *k != held_back).flat_map(|(_, f)| f.iter().copied()).collect();
+            let others: Vec<Labelled> = folds
+                .iter()
+                .enumerate()
+                .filter(|(k, _)| *k != held_back)
+                .flat_map(|(_, f)| f.iter().copied())
+                .collect();
             let (threshold, _) = best_threshold(&others).expect("at least one other fold, not empty");
             let fold = folds[held_back];
             Fold { threshold, accuracy: Rate::new(right_at(fold, threshold), fold.len() as u64) }

@@ -85,12 +85,8 @@ impl Tally {
     /// The counts in bins of `.01`, as (lower edge, count), from the first to the last bin that is not empty.
     pub fn coarse(&self) -> Vec<(f64, u64)> {
         const WIDTH: usize = BINS_PER_UNIT / 100;
-        let all: Vec<(f64, u64)> = self
-            .counts
-            .chunks(WIDTH)
-            .enumerate()
-            .map(|(k, c)| (k as f64 / 100.0 - 1.0, c.iter().sum()))
-            .collect();
+        let all: Vec<(f64, u64)> =
+            self.counts.chunks(WIDTH).enumerate().map(|(k, c)| (k as f64 / 100.0 - 1.0, c.iter().sum())).collect();
         let Some(first) = all.iter().position(|(_, c)| *c > 0) else {
             return Vec::new();
         };
