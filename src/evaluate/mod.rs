@@ -1,4 +1,6 @@
 //! temp
+pub mod compare;
 pub mod left_out;
 pub mod protocol;
 pub mod statistics;
+pub mod work;
