@@ -1,0 +1,309 @@
+//! Finds faces: a frame in, boxes and five landmarks in the frame's own pixels out.
+//!
+//! Networks are made for one canvas size; the last few sizes are kept, so that a camera pays once and a folder of
+//! photographs of a few shapes hardly more. At most [`MAX_FACES`] faces are given, the best by score; the others are counted.
+
+use std::time::{Duration, Instant};
+
+use super::VisionError;
+use super::engine::{self, Input, Network};
+use super::letterbox::{Fit, Letterbox};
+use super::manifest::{DetectorSpec, Family, Models};
+use crate::frame::Frame;
+use crate::geometry::{Point, Rect};
+
+/// Most faces of one frame.
+pub const MAX_FACES: usize = 128;
+
+/// The faces of one frame, best score first.
+pub type Faces = heapless::Vec<Detection, MAX_FACES>;
+
+/// One face, in pixels of the frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detection {
+    /// Its box. Parts may lie outside the frame.
+    pub rect: Rect,
+    /// Image-left eye, image-right eye, nose tip, image-left and image-right corner of the mouth.
+    pub landmarks: [Point; 5],
+    /// The detector's confidence, 0 to 1.
+    pub score: f32,
+}
+
+/// What a run of the detector cost, and what it left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DetectReport {
+    /// Faces beyond [`MAX_FACES`].
+    pub beyond_capacity: usize,
+    /// Time to fill the network's input.
+    pub resize: Duration,
+    /// Time in the network.
+    pub network: Duration,
+    /// Time to read its outputs.
+    pub decode: Duration,
+}
+
+/// Two boxes that overlap by more than this (intersection over union) are one face.
+const OVERLAP: f32 = 0.3;
+/// Candidates before overlapping ones are merged; a crowd of [`MAX_FACES`] faces has a quarter of these.
+const MAX_CANDIDATES: usize = 4096;
+/// Canvas sizes whose networks are kept.
+const KEPT_NETWORKS: usize = 4;
+/// The most by which a small frame is stretched: beyond its own resolution there is nothing to find.
+const MAX_STRETCH: f32 = 1.0;
+
+/// Shortest and longest allowed long side of the canvas.
+pub const LONG_SIDE: std::ops::RangeInclusive<usize> = 64..=4096;
+
+/// Runs the detector of a manifest.
+pub struct Detector {
+    spec: DetectorSpec,
+    onnx: Vec<u8>,
+    long_side: usize,
+    letterbox: Letterbox,
+    /// Most recently used last.
+    networks: Vec<Fixed>,
+    scratch: Scratch,
+}
+
+/// A network for one canvas size.
+struct Fixed {
+    network: Box<dyn Network>,
+    levels: Vec<LevelOutputs>,
+}
+
+/// Which outputs hold one level.
+struct LevelOutputs {
+    stride: usize,
+    columns: usize,
+    rows: usize,
+    anchors: usize,
+    scores: heapless::Vec<usize, 2>,
+    boxes: usize,
+    points: usize,
+}
+
+#[derive(Default)]
+struct Scratch {
+    candidates: Vec<Detection>,
+    kept: Vec<Rect>,
+}
+
+impl Detector {
+    /// A detector whose canvas has the long side `long_side` at most.
+    ///
+    /// # Errors
+    /// [`VisionError::Detector`] where the network does not load or [`VisionError::Outputs`] where it lacks an output that
+    /// the manifest names: found out here, on the smallest canvas, and not with the first frame.
+    pub fn new(models: &Models, long_side: usize) -> Result<Self, VisionError> {
+        let spec = models.manifest.detector.clone();
+        Fixed::load(&spec, models.detector(), spec.multiple, spec.multiple)?;
+        Ok(Self {
+            onnx: models.detector().to_vec(),
+            long_side: long_side.clamp(*LONG_SIDE.start(), *LONG_SIDE.end()),
+            letterbox: Letterbox::default(),
+            networks: Vec::with_capacity(KEPT_NETWORKS),
+            scratch: Scratch::default(),
+            spec,
+        })
+    }
+
+    /// Engine and kernel that run it, once it has seen a frame.
+    pub fn engine(&self) -> &str {
+        self.networks.last().map_or("not loaded", |n| n.network.name())
+    }
+
+    /// Loads the network for frames of this size ahead of the first one.
+    ///
+    /// # Errors
+    /// [`VisionError::Detector`].
+    pub fn prepare(&mut self, frame: &Frame<'_>) -> Result<(), VisionError> {
+        let fit = self.fit(frame);
+        self.sized(fit.canvas_height, fit.canvas_width).map(|_| ())
+    }
+
+    /// Replaces `faces` by the faces of `frame` whose score is at least `min_score`, best first.
+    ///
+    /// # Errors
+    /// [`VisionError::Detector`] where the engine fails; `faces` is then empty.
+    pub fn detect(
+        &mut self,
+        frame: &Frame<'_>,
+        min_score: f32,
+        faces: &mut Faces,
+    ) -> Result<DetectReport, VisionError> {
+        faces.clear();
+        let fit = self.fit(frame);
+        let at = self.sized(fit.canvas_height, fit.canvas_width)?;
+        let Fixed { network, levels } = &mut self.networks[at];
+
+        let start = Instant::now();
+        let canvas = self.letterbox.fill(frame, fit, self.spec.channels);
+        let resized = Instant::now();
+        network.run(&Input::Interleaved(canvas)).map_err(VisionError::Detector)?;
+        let ran = Instant::now();
+        let Scratch { candidates, kept } = &mut self.scratch;
+        candidates.clear();
+        for level in levels.iter() {
+            decode(&**network, level, self.spec.family, min_score, candidates);
+        }
+        let beyond_capacity = suppress(candidates, kept, faces);
+        for face in faces.iter_mut() {
+            to_frame(face, &fit);
+        }
+        Ok(DetectReport { beyond_capacity, resize: resized - start, network: ran - resized, decode: ran.elapsed() })
+    }
+
+    fn fit(&self, frame: &Frame<'_>) -> Fit {
+        Fit::new(frame, self.long_side, MAX_STRETCH, self.spec.multiple)
+    }
+
+    /// Index of the network for a canvas; it becomes the most recently used.
+    fn sized(&mut self, height: usize, width: usize) -> Result<usize, VisionError> {
+        let shape = [1, 3, height, width];
+        if let Some(at) = self.networks.iter().position(|n| n.network.input_shape() == shape) {
+            let used = self.networks.remove(at);
+            self.networks.push(used);
+        } else {
+            let loaded = Fixed::load(&self.spec, &self.onnx, height, width)?;
+            if self.networks.len() == KEPT_NETWORKS {
+                self.networks.remove(0);
+            }
+            self.scratch.candidates.reserve(loaded.levels.iter().map(LevelOutputs::anchors).sum());
+            self.networks.push(loaded);
+        }
+        Ok(self.networks.len() - 1)
+    }
+}
+
+impl LevelOutputs {
+    fn anchors(&self) -> usize {
+        self.columns * self.rows * self.anchors
+    }
+}
+
+impl Fixed {
+    fn load(spec: &DetectorSpec, onnx: &[u8], height: usize, width: usize) -> Result<Self, VisionError> {
+        let network = engine::load(onnx, height, width, spec.normalization()).map_err(VisionError::Detector)?;
+        let find = |name: &str| {
+            network.output_names().iter().position(|n| n == name).ok_or_else(|| VisionError::Outputs {
+                network: spec.name.clone(),
+                reason: format!("no output `{name}`; it has {}", network.output_names().join(", ")),
+            })
+        };
+        let mut levels = Vec::with_capacity(spec.levels.len());
+        for level in &spec.levels {
+            let (columns, rows) = (width / level.stride, height / level.stride);
+            let mut scores = heapless::Vec::new();
+            for name in &level.scores {
+                scores.push(find(name)?).expect("the manifest was checked to name at most two scores");
+            }
+            let (boxes, points) = (find(&level.boxes)?, find(&level.points)?);
+            let cells = columns * rows;
+            let length = |index: usize| network.output(index).len();
+            let anchors = length(scores[0]) / cells;
+            let expect = |index: usize, values: usize| {
+                if anchors > 0 && length(index) == cells * anchors * values {
+                    return Ok(());
+                }
+                Err(VisionError::Outputs {
+                    network: spec.name.clone(),
+                    reason: format!(
+                        "output `{}` has {} values on a {width}x{height} image, but {values} for each of {cells} cells of \
+                         stride {} are needed",
+                        network.output_names()[index],
+                        length(index),
+                        level.stride
+                    ),
+                })
+            };
+            for score in &scores {
+                expect(*score, 1)?;
+            }
+            expect(boxes, 4)?;
+            expect(points, 10)?;
+            levels.push(LevelOutputs { stride: level.stride, columns, rows, anchors, scores, boxes, points });
+        }
+        Ok(Self { network, levels })
+    }
+}
+
+/// Adds the candidates of one level, in pixels of the canvas.
+///
+/// YuNet (libfacedetection): cells count from their left top corner; centre = (cell + d) * stride, size = exp(d) * stride,
+/// point = (cell + d) * stride, score = sqrt(class * objectness).
+/// SCRFD (InsightFace): edges = cell * stride -/+ d * stride, point = (cell + d) * stride, one score an anchor.
+fn decode(network: &dyn Network, level: &LevelOutputs, family: Family, min_score: f32, out: &mut Vec<Detection>) {
+    let first = network.output(level.scores[0]);
+    let second = level.scores.get(1).map(|s| network.output(*s));
+    let (boxes, points) = (network.output(level.boxes), network.output(level.points));
+    let stride = level.stride as f32;
+    let least = match second {
+        Some(_) => min_score * min_score,
+        None => min_score,
+    };
+    for (i, class) in first.iter().enumerate() {
+        let product = match second {
+            Some(second) => class.clamp(0.0, 1.0) * second[i].clamp(0.0, 1.0),
+            None => class.clamp(0.0, 1.0),
+        };
+        // Written so that a NaN is no candidate.
+        if !(product >= least) {
+            continue;
+        }
+        let score = if second.is_some() { product.sqrt() } else { product };
+        let cell = i / level.anchors;
+        let (x, y) = ((cell % level.columns) as f32, (cell / level.columns) as f32);
+        let d: &[f32; 4] = boxes[i * 4..i * 4 + 4].try_into().expect("a slice of four");
+        let rect = match family {
+            Family::Yunet => {
+                let (w, h) = (d[2].exp() * stride, d[3].exp() * stride);
+                Rect::new((x + d[0]) * stride - w / 2.0, (y + d[1]) * stride - h / 2.0, w, h)
+            }
+            Family::Scrfd => {
+                Rect::new((x - d[0]) * stride, (y - d[1]) * stride, (d[0] + d[2]) * stride, (d[1] + d[3]) * stride)
+            }
+        };
+        let p = &points[i * 10..i * 10 + 10];
+        let landmarks: [Point; 5] =
+            std::array::from_fn(|k| Point::new((x + p[2 * k]) * stride, (y + p[2 * k + 1]) * stride));
+        let extent = 4.0 * stride * (level.columns.max(level.rows) as f32);
+        let plausible = |v: f32| v.abs() <= extent;
+        let rect_plausible = rect.width > 0.0
+            && rect.height > 0.0
+            && [rect.x, rect.y, rect.width, rect.height].into_iter().all(plausible);
+        if rect_plausible && landmarks.iter().all(|p| plausible(p.x) && plausible(p.y)) {
+            out.push(Detection { rect, landmarks, score });
+        }
+    }
+}
+
+/// Greedy non-maximum suppression: the best of overlapping candidates goes into `faces`, best first. Returns how many had
+/// no place.
+fn suppress(candidates: &mut Vec<Detection>, kept: &mut Vec<Rect>, faces: &mut Faces) -> usize {
+    let by_score = |a: &Detection, b: &Detection| b.score.total_cmp(&a.score);
+    if candidates.len() > MAX_CANDIDATES {
+        candidates.select_nth_unstable_by(MAX_CANDIDATES, by_score);
+        candidates.truncate(MAX_CANDIDATES);
+    }
+    candidates.sort_unstable_by(by_score);
+    kept.clear();
+    kept.reserve(MAX_CANDIDATES);
+    let mut beyond = 0;
+    for c in candidates.iter() {
+        if kept.iter().any(|k| k.iou(&c.rect) > OVERLAP) {
+            continue;
+        }
+        kept.push(c.rect);
+        if faces.push(*c).is_err() {
+            beyond += 1;
+        }
+    }
+    beyond
+}
+
+fn to_frame(face: &mut Detection, fit: &Fit) {
+    let (sx, sy) = fit.scale();
+    let corner = fit.to_frame(Point::new(face.rect.x, face.rect.y));
+    face.rect = Rect::new(corner.x, corner.y, face.rect.width * sx, face.rect.height * sy);
+    face.landmarks = face.landmarks.map(|p| fit.to_frame(p));
+}

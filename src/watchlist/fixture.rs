@@ -1,0 +1,98 @@
+//! Keys, trust files and lists for the tests of this module.
+
+use time::{Duration, OffsetDateTime};
+
+use super::container::Container;
+use super::format::{Aim, Authorisation, Content, Entry, Hours, StoredTemplate};
+use super::keys::SecretKey;
+use super::trust::Trust;
+use crate::template::Template;
+
+pub const DEVICE: &str = "gate-3";
+pub const EMBEDDER: [u8; 32] = [0xe5; 32];
+
+/// A Monday, noon.
+pub fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_790_596_800).unwrap()
+}
+
+pub fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+pub fn trust_text(needed: usize, keys: &[(&str, u8)]) -> String {
+    let mut text = format!(
+        "version = 1\nsigners_needed = {needed}\nvalid_from = \"2026-01-01T00:00:00Z\"\nvalid_until = \"2036-01-01T00:00:00Z\"\n"
+    );
+    for (role, n) in keys {
+        let public = key(*n).public();
+        text += &format!("[[keys]]\npublic = \"{public}\"\nlabel = \"person {n}\"\nroles = [\"{role}\"]\n");
+    }
+    text
+}
+
+/// Signers 1, 2 and 3, of whom two are needed; 4 is a revoker.
+pub fn trust() -> Trust {
+    Trust::parse(&trust_text(2, &[("signer", 1), ("signer", 2), ("signer", 3), ("revoker", 4)])).unwrap()
+}
+
+/// A template of 64 pseudo-random components.
+pub fn template(seed: u64) -> Template {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let values = (0..64).map(|_| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 24) as i8
+    });
+    Template::new(values.collect()).unwrap()
+}
+
+pub fn stored(seed: u64) -> StoredTemplate {
+    let mut photo = [0; 32];
+    photo[..8].copy_from_slice(&seed.to_be_bytes());
+    StoredTemplate { template: template(seed), quality: 0.75, photo }
+}
+
+pub fn entry(n: u64) -> Entry {
+    Entry {
+        reference: format!("case-{n}").parse().unwrap(),
+        legal_basis: "Police Act s. 12".into(),
+        purpose: "missing person 4711".into(),
+        expires: now() + Duration::days(20),
+        templates: (0..1 + n % 3).map(|t| stored(n * 10 + t)).collect(),
+    }
+}
+
+pub fn content(entries: u64) -> Content {
+    Content {
+        id: "north-gate".parse().unwrap(),
+        version: 7,
+        issued: now() - Duration::days(2),
+        not_before: now() - Duration::days(1),
+        expires: now() + Duration::days(30),
+        embedder: EMBEDDER,
+        dimensions: 64,
+        authorisation: Authorisation {
+            authority: "District Court".into(),
+            decision: "12 Gs 345/26".into(),
+            aim: Aim::MissingOrVictim,
+            devices: vec![DEVICE.parse().unwrap(), "gate-4".parse().unwrap()],
+            areas: vec![],
+            hours: Hours::always(),
+            most_entries: 1_000_000,
+            expected_faces_per_day: 50_000,
+            false_alerts_per_day: 0.5,
+        },
+        entries: (0..entries).map(entry).collect(),
+    }
+}
+
+/// `content` signed by each of `signers`, in that order.
+pub fn signed(content: &Content, signers: &[u8]) -> Vec<u8> {
+    let mut container = Container::new(&content.encode().unwrap());
+    for n in signers {
+        container.sign(&key(*n));
+    }
+    container.to_bytes()
+}
