@@ -66,6 +66,15 @@ impl Rows {
         dot(self.row(a), self.row(b)) as f32 * (self.inverse_norms[a] * self.inverse_norms[b])
     }
 
+    /// Cosine similarities of the one row of `probe` with each row here; `out` is as long as there are rows.
+    pub fn against(&self, probe: &Rows, out: &mut [f32]) {
+        debug_assert!(probe.len() == 1 && out.len() == self.len() && (self.is_empty() || probe.width == self.width));
+        dots(probe.row(0), &self.values, self.width, out);
+        for (value, norm) in out.iter_mut().zip(&self.inverse_norms) {
+            *value *= norm * probe.inverse_norms[0];
+        }
+    }
+
     /// Cosine similarities of row `a` with each row from `first` on, as many as `out` holds.
     pub fn similarities(&self, a: usize, first: usize, out: &mut [f32]) {
         let (row, norm) = (self.row(a), self.inverse_norms[a]);
@@ -134,6 +143,17 @@ pub struct AllPairs {
     pub at: Vec<Counted>,
     /// Pairs of different people above the limit, left out of everything else.
     pub suspects: Vec<Suspect>,
+    /// The most similar pairs of different people that were not left out, most similar first.
+    pub closest: Vec<Suspect>,
+}
+
+/// How many of the most similar pairs of different people are kept.
+const CLOSEST: usize = 20;
+
+/// Keeps the most similar of `pairs`, in an order that does not depend on threads.
+fn keep_closest(pairs: &mut Vec<Suspect>) {
+    pairs.sort_unstable_by(|x, y| y.similarity.total_cmp(&x.similarity).then((x.a, x.b).cmp(&(y.a, y.b))));
+    pairs.truncate(CLOSEST);
 }
 
 /// How all pairs are compared.
@@ -152,8 +172,13 @@ pub struct Comparison<'a> {
 pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &ProgressBar) -> AllPairs {
     let mut photographs = vec![0u32; people.last().map_or(0, |p| *p as usize + 1)];
     people.iter().for_each(|p| photographs[*p as usize] += 1);
-    let empty =
-        || AllPairs { genuine: Tally::default(), impostor: Tally::default(), at: Vec::new(), suspects: Vec::new() };
+    let empty = || AllPairs {
+        genuine: Tally::default(),
+        impostor: Tally::default(),
+        at: Vec::new(),
+        suspects: Vec::new(),
+        closest: Vec::new(),
+    };
     let tiles = tiles(people);
     let total = std::sync::Mutex::new((empty(), Clustered::new(photographs.clone(), how.thresholds.len())));
     // A piece of work: tiles of this number, counted by one thread into its own tallies, merged at the end of the piece.
@@ -163,6 +188,7 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
         let mut clustered = Clustered::new(photographs.clone(), how.thresholds.len());
         let mut hits: Vec<Vec<Hit>> = Vec::new();
         let mut similarities = [0f32; COLUMNS];
+        let mut least = f32::NEG_INFINITY;
         for &(from, to) in piece.iter() {
             let first = people[from];
             hits.resize_with((people[to - 1] - first + 1) as usize, Vec::new);
@@ -182,6 +208,14 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
                             part.suspects.push(Suspect { a, b, similarity });
                         } else {
                             part.impostor.add(similarity);
+                            // Pruned now and then, and always against the least similar one that was kept.
+                            if similarity >= least {
+                                part.closest.push(Suspect { a, b, similarity });
+                                if part.closest.len() >= 16 * CLOSEST {
+                                    keep_closest(&mut part.closest);
+                                    least = part.closest.last().map_or(-1.0, |s| s.similarity);
+                                }
+                            }
                             if how.thresholds.first().is_some_and(|t| similarity >= *t) {
                                 let step = how.thresholds.partition_point(|t| *t <= similarity) - 1;
                                 hits[(people[a] - first) as usize].push(Hit { other: people[b], step: step as u16 });
@@ -199,6 +233,8 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
         total.0.genuine.merge(&part.genuine);
         total.0.impostor.merge(&part.impostor);
         total.0.suspects.append(&mut part.suspects);
+        total.0.closest.append(&mut part.closest);
+        keep_closest(&mut total.0.closest);
         total.1.merge(&clustered);
     };
     let done: Result<Vec<()>, std::convert::Infallible> =
@@ -245,6 +281,9 @@ mod tests {
             rows.similarities(0, 1, &mut out);
             for (at, value) in out.iter().enumerate() {
                 let cosine = t[0].cosine(&t[at + 1]);
+                let mut all = [0f32; 5];
+                rows.against(&Rows::new([&t[0]]), &mut all);
+                prop_assert_eq!(all[at + 1], *value);
                 prop_assert!((value - cosine).abs() < 1e-6 && (rows.similarity(0, at + 1) - cosine).abs() < 1e-6);
             }
         }

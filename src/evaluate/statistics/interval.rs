@@ -32,6 +32,14 @@ impl Rate {
         Self { count, of, rate: (of > 0).then(|| count as f64 / of as f64), lower, upper }
     }
 
+    /// `count` of `of` trials that are not independent: the interval is that of counts divided by `design_effect` (at
+    /// least 1).
+    pub fn clustered(count: u64, of: u64, design_effect: f64) -> Self {
+        let count = count.min(of);
+        let (lower, upper) = clopper_pearson(count as f64 / design_effect, of as f64 / design_effect);
+        Self { lower, upper, ..Self::new(count, of) }
+    }
+
     /// The rate of everything that is not counted in this one.
     pub fn complement(&self) -> Self {
         Self::new(self.of - self.count, self.of)
