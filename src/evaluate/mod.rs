@@ -28,7 +28,7 @@ pub mod groups;
 pub mod identification;
 pub mod left_out;
 pub mod protocol;
-// pub mod report;
+pub mod report;
 pub mod statistics;
 pub mod verification;
 mod work;
