@@ -23,6 +23,7 @@
 //! | [`demo`] | a bundled scene and a broker for a machine without either | `source`, `delivery` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
