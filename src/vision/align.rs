@@ -66,11 +66,15 @@ impl AlignedFace {
         &self.pixels
     }
 
+    /// Overwrites the pixels with black.
+    pub fn wipe(&mut self) {
+        self.pixels.as_mut_slice().zeroize();
+    }
+
     /// Replaces the pixels by the face of `frame` whose landmarks are given. `None`, and black, where the landmarks coincide
     /// or are not finite.
     pub fn warp(&mut self, frame: &Frame<'_>, landmarks: &[Point; 5], alignment: &Alignment) -> Option<Placement> {
         if self.side != alignment.side {
-            self.pixels.zeroize();
             *self = Self::new(alignment.side);
         }
         let Some(to_face) = Similarity::estimate(landmarks, &alignment.template) else {
@@ -159,5 +163,100 @@ impl Visitor for Warp<'_> {
         }
         self.face.pixels = target;
         Placement { scale, outside: outside as f32 / (side * side) as f32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Layout, PixelFormat, Range};
+    use crate::vision::Models;
+    use proptest::prelude::*;
+
+    fn alignment() -> Alignment {
+        Alignment::from(&Models::builtin().unwrap().manifest.embedder)
+    }
+
+    /// A frame whose red grows to the right and whose green grows downwards, one code in `step` pixels.
+    fn ramp(width: u32, height: u32, step: u32) -> (Layout, Vec<u8>) {
+        let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height).unwrap();
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| [(x / step) as u8, (y / step) as u8, 77]));
+        (layout, pixels.flatten().collect())
+    }
+
+    fn placed(scale: f32, dx: f32, dy: f32) -> [Point; 5] {
+        alignment().template.map(|p| Point::new(p.x * scale + dx, p.y * scale + dy))
+    }
+
+    #[test]
+    fn landmarks_that_lie_on_the_template_give_the_frame_itself() {
+        let (layout, data) = ramp(200, 200, 1);
+        let mut face = AlignedFace::new(112);
+        let placement = face.warp(&Frame::new(layout, &data).unwrap(), &placed(1.0, 20.0, 30.0), &alignment());
+        let placement = placement.unwrap();
+        assert!((placement.scale - 1.0).abs() < 1e-4 && placement.outside == 0.0);
+        for (i, p) in face.rgb().chunks_exact(3).enumerate() {
+            assert_eq!(p, [(i % 112 + 20) as u8, (i / 112 + 30) as u8, 77]);
+        }
+    }
+
+    #[test]
+    fn what_lies_outside_the_frame_is_black_and_its_share_is_known() {
+        let (layout, data) = ramp(200, 200, 1);
+        let mut face = AlignedFace::new(112);
+        let frame = Frame::new(layout, &data).unwrap();
+        let placement = face.warp(&frame, &placed(1.0, -56.0, 0.0), &alignment()).unwrap();
+        assert!((placement.outside - 0.5).abs() < 0.01, "{placement:?}");
+        for row in face.rgb().chunks_exact(112 * 3) {
+            assert!(row[..55 * 3].iter().all(|v| *v == 0) && row[57 * 3 + 2] == 77);
+        }
+    }
+
+    #[test]
+    fn a_large_face_is_averaged_and_not_picked_from() {
+        let layout = Layout::packed(PixelFormat::Grey, Range::Full, 1000, 1000).unwrap();
+        let data: Vec<u8> = (0..1_000_000).map(|i| if (i % 1000 + i / 1000) % 2 == 0 { 255 } else { 0 }).collect();
+        let mut face = AlignedFace::new(112);
+        face.warp(&Frame::new(layout, &data).unwrap(), &placed(8.0, 10.0, 10.0), &alignment()).unwrap();
+        assert!(face.rgb().iter().all(|v| (110..=145).contains(v)));
+    }
+
+    #[test]
+    fn landmarks_without_a_transform_leave_a_black_face() {
+        let (layout, data) = ramp(64, 64, 1);
+        let frame = Frame::new(layout, &data).unwrap();
+        let mut face = AlignedFace::new(112);
+        face.warp(&frame, &placed(0.5, 0.0, 0.0), &alignment()).unwrap();
+        assert!(face.warp(&frame, &[Point::new(f32::NAN, 0.0); 5], &alignment()).is_none());
+        assert!(face.rgb().iter().all(|v| *v == 0));
+        assert_eq!(format!("{face:?}"), "AlignedFace(112x112)");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn any_similarity_of_a_ramp_is_that_ramp(scale in 0.3f32..3.0, angle in -3.1f32..3.1, dx in -300.0f32..600.0, dy in -300.0f32..600.0) {
+            let (layout, data) = ramp(500, 500, 2);
+            let map = Similarity { a: scale * angle.cos(), b: scale * angle.sin(), tx: dx, ty: dy };
+            let mut face = AlignedFace::new(112);
+            face.warp(&Frame::new(layout, &data).unwrap(), &alignment().template.map(|p| map.apply(p)), &alignment()).unwrap();
+            for (i, p) in face.rgb().chunks_exact(3).enumerate() {
+                let at = map.apply(Point::new((i % 112) as f32, (i / 112) as f32));
+                if (3.0..496.0).contains(&at.x) && (3.0..496.0).contains(&at.y) {
+                    // Half a code for the steps of two pixels, one for rounding.
+                    prop_assert!((f32::from(p[0]) - (at.x - 0.5) / 2.0).abs() < 1.5, "{} at {}", p[0], at.x);
+                    prop_assert!((f32::from(p[1]) - (at.y - 0.5) / 2.0).abs() < 1.5, "{} at {}", p[1], at.y);
+                } else if !(-4.0..503.0).contains(&at.x) || !(-4.0..503.0).contains(&at.y) {
+                    prop_assert_eq!(p, [0, 0, 0]);
+                }
+            }
+        }
+
+        #[test]
+        fn any_landmarks_at_all_are_survived(xs in proptest::array::uniform10(proptest::num::f32::ANY)) {
+            let (layout, data) = ramp(40, 30, 1);
+            let landmarks = std::array::from_fn(|i| Point::new(xs[2 * i], xs[2 * i + 1]));
+            AlignedFace::new(112).warp(&Frame::new(layout, &data).unwrap(), &landmarks, &alignment());
+        }
     }
 }

@@ -46,6 +46,8 @@ pub struct DetectReport {
 const OVERLAP: f32 = 0.3;
 /// Candidates before overlapping ones are merged; a crowd of [`MAX_FACES`] faces has a quarter of these.
 const MAX_CANDIDATES: usize = 4096;
+/// Most anchors a cell of an SCRFD detector; InsightFace's have two.
+const MAX_ANCHORS: usize = 3;
 /// Canvas sizes whose networks are kept.
 const KEPT_NETWORKS: usize = 4;
 /// The most by which a small frame is stretched: beyond its own resolution there is nothing to find.
@@ -201,8 +203,12 @@ impl Fixed {
             let cells = columns * rows;
             let length = |index: usize| network.output(index).len();
             let anchors = length(scores[0]) / cells;
+            let right = match spec.family {
+                Family::Yunet => anchors == 1,
+                Family::Scrfd => (1..=MAX_ANCHORS).contains(&anchors),
+            };
             let expect = |index: usize, values: usize| {
-                if anchors > 0 && length(index) == cells * anchors * values {
+                if right && length(index) == cells * anchors * values {
                     return Ok(());
                 }
                 Err(VisionError::Outputs {
@@ -246,8 +252,7 @@ fn decode(network: &dyn Network, level: &LevelOutputs, family: Family, min_score
             Some(second) => class.clamp(0.0, 1.0) * second[i].clamp(0.0, 1.0),
             None => class.clamp(0.0, 1.0),
         };
-        // Written so that a NaN is no candidate.
-        if !(product >= least) {
+        if product < least || product.is_nan() {
             continue;
         }
         let score = if second.is_some() { product.sqrt() } else { product };
@@ -306,4 +311,151 @@ fn to_frame(face: &mut Detection, fit: &Fit) {
     let corner = fit.to_frame(Point::new(face.rect.x, face.rect.y));
     face.rect = Rect::new(corner.x, corner.y, face.rect.width * sx, face.rect.height * sy);
     face.landmarks = face.landmarks.map(|p| fit.to_frame(p));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Layout, PixelFormat, Range};
+    use crate::vision::engine::EngineError;
+    use proptest::prelude::*;
+
+    /// A network that has run already.
+    struct Ran {
+        names: Vec<String>,
+        outputs: Vec<Vec<f32>>,
+    }
+
+    impl Network for Ran {
+        fn name(&self) -> &str {
+            "fake"
+        }
+        fn input_shape(&self) -> [usize; 4] {
+            [1, 3, 64, 64]
+        }
+        fn output_names(&self) -> &[String] {
+            &self.names
+        }
+        fn run(&mut self, _: &Input<'_>) -> Result<(), EngineError> {
+            Ok(())
+        }
+        fn output(&self, index: usize) -> &[f32] {
+            &self.outputs[index]
+        }
+        fn wipe(&mut self) {}
+    }
+
+    fn level(columns: usize, rows: usize, anchors: usize, scores: &[usize]) -> LevelOutputs {
+        let scores = heapless::Vec::from_slice(scores).unwrap();
+        LevelOutputs { stride: 8, columns, rows, anchors, scores, boxes: 2, points: 3 }
+    }
+
+    fn decoded(level: &LevelOutputs, family: Family, outputs: Vec<Vec<f32>>) -> Vec<Detection> {
+        let mut out = Vec::new();
+        decode(&Ran { names: Vec::new(), outputs }, level, family, 0.5, &mut out);
+        out
+    }
+
+    fn found(x: f32, y: f32, size: f32, score: f32) -> Detection {
+        Detection { rect: Rect::new(x, y, size, size), landmarks: [Point::new(x, y); 5], score }
+    }
+
+    #[test]
+    fn a_yunet_cell_is_read_by_libfacedetections_formulas() {
+        // 4x2 cells; the face is in column 3, row 1, hence cell 7.
+        let mut outputs = vec![vec![0.0; 8], vec![0.0; 8], vec![0.0; 32], vec![0.0; 80]];
+        outputs[0][7] = 0.81;
+        outputs[1][7] = 1.0;
+        outputs[2][28..].copy_from_slice(&[0.5, 0.25, 2.0f32.ln(), 4.0f32.ln()]);
+        outputs[3][70..].copy_from_slice(&[0.0, 0.5, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0, -1.0, 2.0]);
+        let got = decoded(&level(4, 2, 1, &[0, 1]), Family::Yunet, outputs);
+        assert_eq!(got.len(), 1);
+        assert!((got[0].score - 0.9).abs() < 1e-6);
+        let r = got[0].rect;
+        assert_eq!((r.center(), r.width.round(), r.height.round()), (Point::new(28.0, 10.0), 16.0, 32.0));
+        assert_eq!((got[0].landmarks[1], got[0].landmarks[4]), (Point::new(32.0, 12.0), Point::new(16.0, 24.0)));
+    }
+
+    #[test]
+    fn an_scrfd_anchor_is_read_as_distances_from_its_cell() {
+        // 2x2 cells of two anchors; the face is at the second anchor of column 1, row 0, hence anchor 3.
+        let mut outputs = vec![vec![0.0; 8], Vec::new(), vec![0.0; 32], vec![0.0; 80]];
+        outputs[0][3] = 0.7;
+        outputs[2][12..16].copy_from_slice(&[1.0, 0.5, 2.0, 3.0]);
+        outputs[3][30..32].copy_from_slice(&[0.25, 0.5]);
+        let got = decoded(&level(2, 2, 2, &[0]), Family::Scrfd, outputs);
+        assert_eq!(got[0].rect, Rect::new(0.0, -4.0, 24.0, 28.0));
+        assert_eq!((got[0].landmarks[0], got[0].score), (Point::new(10.0, 4.0), 0.7));
+    }
+
+    #[test]
+    fn outputs_that_are_no_numbers_or_absurd_boxes_are_no_faces() {
+        for (class, size, point) in
+            [(f32::NAN, 0.0, 0.0), (1.0, f32::NAN, 0.0), (1.0, 1e9, 0.0), (1.0, 0.0, f32::INFINITY), (1.0, 30.0, 0.0)]
+        {
+            let outputs = vec![vec![class], vec![1.0], vec![0.0, 0.0, size, 0.0], vec![point; 10]];
+            assert!(decoded(&level(1, 1, 1, &[0, 1]), Family::Yunet, outputs).is_empty(), "{class} {size} {point}");
+        }
+    }
+
+    #[test]
+    fn the_best_of_overlapping_candidates_is_kept_and_faces_beyond_128_are_counted() {
+        let mut candidates = vec![found(0.0, 0.0, 10.0, 0.7), found(1.0, 0.0, 10.0, 0.9), found(50.0, 0.0, 10.0, 0.8)];
+        let (mut kept, mut faces) = (Vec::new(), Faces::new());
+        assert_eq!(suppress(&mut candidates, &mut kept, &mut faces), 0);
+        assert_eq!(faces.iter().map(|f| f.score).collect::<Vec<_>>(), [0.9, 0.8]);
+
+        let mut crowd: Vec<_> = (0..200).map(|i| found(20.0 * i as f32, 0.0, 10.0, 0.5 + i as f32 / 1000.0)).collect();
+        faces.clear();
+        assert_eq!(suppress(&mut crowd, &mut kept, &mut faces), 72);
+        assert_eq!((faces.len(), faces[0].score), (128, 0.5 + 199.0 / 1000.0));
+    }
+
+    #[test]
+    fn a_network_that_lacks_an_output_or_has_too_few_values_is_refused_by_name() {
+        let refused = |from: &str, to: &str| {
+            let mut models = Models::builtin().unwrap();
+            let text = include_str!("../../models/manifest.toml").replacen(from, to, 1);
+            models.manifest = super::super::Manifest::parse(&text, std::path::Path::new("test")).unwrap();
+            match Detector::new(&models, 320) {
+                Err(VisionError::Outputs { reason, .. }) => reason,
+                other => panic!("{to}: {:?}", other.map(|_| ())),
+            }
+        };
+        assert!(refused("boxes = \"bbox_8\"", "boxes = \"box_8\"").contains("`box_8`"));
+        assert!(refused("points = \"kps_8\"", "points = \"bbox_8\"").contains("10 for each"));
+        assert!(refused("stride = 8", "stride = 16").contains("stride 16"));
+    }
+
+    #[test]
+    fn frames_of_extreme_shapes_and_colours_are_looked_at_without_a_face_in_them() {
+        let mut detector = Detector::new(&Models::builtin().unwrap(), 128).unwrap();
+        let mut faces = Faces::new();
+        for (width, height) in [(1, 1), (17, 4001), (3000, 2), (64, 64), (640, 481)] {
+            for code in [0, 255] {
+                let layout = Layout::packed(PixelFormat::I420, Range::Limited, width, height).unwrap();
+                let data = vec![code; layout.min_len()];
+                let frame = Frame::new(layout, &data).unwrap();
+                let report = detector.detect(&frame, 0.6, &mut faces).unwrap();
+                assert_eq!((faces.len(), report.beyond_capacity), (0, 0), "{width}x{height} {code}");
+            }
+        }
+        assert_eq!(detector.networks.len(), KEPT_NETWORKS, "only the last few sizes are kept");
+    }
+
+    proptest! {
+        #[test]
+        fn faces_are_sorted_apart_and_no_more_than_the_candidates(
+            boxes in proptest::collection::vec((0.0f32..300.0, 0.0f32..300.0, 1.0f32..80.0, 0.0f32..1.0), 0..300),
+        ) {
+            let mut candidates: Vec<_> = boxes.iter().map(|(x, y, s, score)| found(*x, *y, *s, *score)).collect();
+            let mut faces = Faces::new();
+            let beyond = suppress(&mut candidates, &mut Vec::new(), &mut faces);
+            prop_assert!(faces.len() + beyond <= boxes.len());
+            prop_assert!(faces.windows(2).all(|w| w[0].score >= w[1].score));
+            for (i, a) in faces.iter().enumerate() {
+                prop_assert!(faces[..i].iter().all(|b| a.rect.iou(&b.rect) <= OVERLAP));
+            }
+        }
+    }
 }

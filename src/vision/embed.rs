@@ -82,3 +82,51 @@ impl Embedder {
         embedding
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::Manifest;
+
+    fn with(from: &str, to: &str) -> Result<Embedder, VisionError> {
+        let mut models = Models::builtin().unwrap();
+        let text = include_str!("../../models/manifest.toml").replacen(from, to, 1);
+        models.manifest = Manifest::parse(&text, std::path::Path::new("test")).unwrap();
+        Embedder::new(&models)
+    }
+
+    fn textured() -> AlignedFace {
+        use crate::frame::{Frame, Layout, PixelFormat, Range};
+        let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, 112, 112).unwrap();
+        let data: Vec<u8> = (0..112 * 112 * 3usize).map(|i| (i * 7 % 253) as u8).collect();
+        let alignment = Alignment::from(&Models::builtin().unwrap().manifest.embedder);
+        let mut face = AlignedFace::new(112);
+        face.warp(&Frame::new(layout, &data).unwrap(), &alignment.template, &alignment).unwrap();
+        face
+    }
+
+    #[test]
+    fn a_network_that_is_not_what_its_manifest_says_is_refused() {
+        assert!(matches!(with("dimensions = 512", "dimensions = 128"), Err(VisionError::Outputs { .. })));
+        assert!(matches!(with("output = \"output\"", "output = \"age\""), Err(VisionError::Outputs { .. })));
+        assert!(matches!(with("side = 112", "side = 128"), Err(VisionError::Embedder(_))));
+        let mut embedder = with("", "").unwrap();
+        let small = AlignedFace::new(96);
+        assert!(matches!(embedder.embed(&small), Err(VisionError::FaceSize { need: 112, got: 96 })));
+    }
+
+    #[test]
+    fn an_embedding_depends_on_the_face_and_on_the_order_of_channels_and_on_nothing_before_it() {
+        let mut bgr = with("", "").unwrap();
+        let mut models = Models::builtin().unwrap();
+        models.manifest.embedder.channels = Channels::Rgb;
+        let mut rgb = Embedder::new(&models).unwrap();
+        let first = bgr.embed(&textured()).unwrap();
+        assert_eq!(first.values().len(), bgr.dimensions());
+        let black = bgr.embed(&AlignedFace::new(112)).unwrap();
+        assert!(first.cosine(&black) < 0.9);
+        assert_eq!(bgr.embed(&textured()).unwrap().values(), first.values());
+        assert!(rgb.embed(&textured()).unwrap().cosine(&first) < 0.999);
+        assert!(bgr.input.iter().all(|v| *v == 0), "the face is wiped");
+    }
+}

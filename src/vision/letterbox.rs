@@ -48,7 +48,7 @@ impl Fit {
     }
 
     /// The frame's point under the canvas's point `p`.
-    pub fn to_frame(&self, p: Point) -> Point {
+    pub fn to_frame(self, p: Point) -> Point {
         let (sx, sy) = self.scale();
         Point::new((p.x + 0.5) * sx - 0.5, (p.y + 0.5) * sy - 0.5)
     }

@@ -1,0 +1,414 @@
+//! The stage: a frame in, the best views of each track out.
+//!
+//! Detector, tracker, quality gate, choice of views and embedder in this order, once a frame. The work of a frame is
+//! bounded whatever it shows: at most 128 faces, at most so many embeddings; the best of the tracks with the fewest
+//! views come first, the rest are counted as deferred and come first in the next frame.
+//!
+//! A face that is not embedded leaves nothing but a count. A view that is emitted belongs to the caller and wipes itself
+//! when dropped.
+
+use std::time::{Duration, Instant};
+
+use super::align::AlignedFace;
+use super::detect::{Detector, Faces, MAX_FACES};
+use super::embed::Embedder;
+use super::manifest::Models;
+use super::quality::{Quality, QualityGate, TooPoor};
+use super::track::{Assigned, TrackId, Tracker};
+use super::views::Views;
+use super::{VisionConfig, VisionError};
+use crate::clock::Now;
+use crate::frame::Frame;
+use crate::geometry::{Point, Rect};
+use crate::template::Embedding;
+
+/// One embedded view of a face.
+#[derive(Debug)]
+pub struct View {
+    /// How fit it is for comparison.
+    pub quality: Quality,
+    /// What is searched with.
+    pub probe: Embedding,
+    /// The pixels, for the crop of a candidate's event.
+    pub face: AlignedFace,
+    /// Where it is in the frame.
+    pub rect: Rect,
+    /// In the frame; see [`super::Detection`].
+    pub landmarks: [Point; 5],
+    /// When the frame was captured.
+    pub at: Now,
+}
+
+/// What the stage tells.
+#[derive(Debug)]
+pub enum Sighting {
+    /// A view of a track was embedded.
+    Viewed {
+        /// Which track.
+        track: TrackId,
+        /// The view.
+        view: View,
+    },
+    /// A track is over; its number will not come again.
+    Ended {
+        /// Which track.
+        track: TrackId,
+    },
+}
+
+/// Views turned away, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TooPoorCounts([u32; TooPoor::ALL.len()]);
+
+impl TooPoorCounts {
+    /// One more.
+    pub fn add(&mut self, reason: TooPoor) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// How many for `reason`.
+    pub fn of(&self, reason: TooPoor) -> u32 {
+        self.0[reason as usize]
+    }
+
+    /// For whatever reason.
+    pub fn total(&self) -> u32 {
+        self.0.iter().sum()
+    }
+}
+
+/// Where the time of a frame went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StageTimes {
+    /// The detector: resizing, network, reading its outputs.
+    pub detect: Duration,
+    /// The tracker and the choice of views.
+    pub track: Duration,
+    /// Alignment and quality of the faces that were due.
+    pub align: Duration,
+    /// The embedder.
+    pub embed: Duration,
+}
+
+/// What a frame held. Counts only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrameCounts {
+    /// Faces found, those beyond capacity not among them.
+    pub faces: u32,
+    /// Faces found beyond what a frame may hold.
+    pub beyond_capacity: u32,
+    /// Faces for which no track was free.
+    pub untracked: u32,
+    /// Faces turned away; blur and cut-off are looked for only where a view was due.
+    pub too_poor: TooPoorCounts,
+    /// Views embedded.
+    pub embedded: u32,
+    /// Views that were due but beyond the frame's budget.
+    pub deferred: u32,
+    /// Tracks alive after the frame.
+    pub tracks: u32,
+    /// Where the time went.
+    pub times: StageTimes,
+}
+
+/// A face that may be embedded, before its pixels are read.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    face: usize,
+    track: TrackId,
+    views: u32,
+    quality: Quality,
+}
+
+/// Most faces whose pixels are read a frame, in multiples of its embeddings: some turn out to be blurred.
+const LOOKS_AN_EMBEDDING: usize = 3;
+
+/// The stage of one camera.
+pub struct Analyzer {
+    detector: Detector,
+    embedder: Embedder,
+    tracker: Tracker,
+    views: Views,
+    gate: QualityGate,
+    min_score: f32,
+    budget: usize,
+    faces: Faces,
+    assigned: Assigned,
+    due: heapless::Vec<Due, MAX_FACES>,
+    scratch: AlignedFace,
+}
+
+impl Analyzer {
+    /// Loads both networks.
+    ///
+    /// # Errors
+    /// Where one of them does not load or is not what the manifest says.
+    pub fn new(models: &Models, config: &VisionConfig) -> Result<Self, VisionError> {
+        let embedder = Embedder::new(models)?;
+        Ok(Self {
+            detector: Detector::new(models, config.long_side)?,
+            scratch: AlignedFace::new(embedder.alignment().side),
+            embedder,
+            tracker: Tracker::new(Duration::from_millis(config.track_survives_ms)),
+            views: Views::new(config.views),
+            gate: config.quality,
+            min_score: config.min_score,
+            budget: config.views.max_a_frame as usize,
+            faces: Faces::new(),
+            assigned: Assigned::new(),
+            due: heapless::Vec::new(),
+        })
+    }
+
+    /// The detector, as for `doctor` and `bench`.
+    pub fn detector(&mut self) -> &mut Detector {
+        &mut self.detector
+    }
+
+    /// The embedder, as for `doctor` and `bench`.
+    pub fn embedder(&mut self) -> &mut Embedder {
+        &mut self.embedder
+    }
+
+    /// Looks at the frame captured at `now`; `out` receives the tracks that ended, then the views.
+    ///
+    /// # Errors
+    /// Where a network fails to run. The tracks live on; the next frame may succeed.
+    pub fn analyze(
+        &mut self,
+        frame: &Frame<'_>,
+        now: Now,
+        out: &mut impl FnMut(Sighting),
+    ) -> Result<FrameCounts, VisionError> {
+        let start = Instant::now();
+        let report = self.detector.detect(frame, self.min_score, &mut self.faces)?;
+        let mut counts = FrameCounts { beyond_capacity: report.beyond_capacity as u32, ..FrameCounts::default() };
+        counts.times.detect = start.elapsed();
+        let result = self.follow(frame, now, out, &mut counts);
+        self.faces.clear();
+        self.due.clear();
+        result.map(|()| counts)
+    }
+
+    /// Everything after the detector, for the faces in `faces`.
+    fn follow(
+        &mut self,
+        frame: &Frame<'_>,
+        now: Now,
+        out: &mut impl FnMut(Sighting),
+        counts: &mut FrameCounts,
+    ) -> Result<(), VisionError> {
+        let start = Instant::now();
+        let views = &mut self.views;
+        let untracked = self.tracker.update(now.monotonic, &self.faces, &mut self.assigned, |track| {
+            views.ended(track);
+            out(Sighting::Ended { track });
+        });
+        counts.faces = self.faces.len() as u32;
+        counts.untracked = untracked as u32;
+        counts.tracks = self.tracker.len() as u32;
+        self.choose(now.monotonic, &mut counts.too_poor);
+        counts.times.track = start.elapsed();
+        self.embed_due(frame, now, out, counts)
+    }
+
+    /// Ends all tracks, as when the camera is gone or matching is suspended.
+    pub fn end_all(&mut self, out: &mut impl FnMut(Sighting)) {
+        let views = &mut self.views;
+        self.tracker.end_all(|track| {
+            views.ended(track);
+            out(Sighting::Ended { track });
+        });
+    }
+
+    /// Fills `due` with the faces that may be embedded, in the order in which they should be.
+    fn choose(&mut self, now: Duration, too_poor: &mut TooPoorCounts) {
+        self.due.clear();
+        for (i, (face, track)) in self.faces.iter().zip(&self.assigned).enumerate() {
+            let Some(track) = *track else { continue };
+            let quality = Quality::of_detection(face);
+            if let Err(reason) = self.gate.check_geometry(&quality) {
+                too_poor.add(reason);
+                continue;
+            }
+            // Sharpness can only lower the overall quality, so what is not wanted now will not be wanted later.
+            if self.views.wants(track, quality.overall, now) {
+                let due = Due { face: i, track, views: self.views.count(track), quality };
+                self.due.push(due).expect("no more of them than faces");
+            }
+        }
+        self.due.sort_unstable_by(|a, b| {
+            a.views.cmp(&b.views).then(b.quality.overall.total_cmp(&a.quality.overall)).then(a.face.cmp(&b.face))
+        });
+    }
+
+    fn embed_due(
+        &mut self,
+        frame: &Frame<'_>,
+        now: Now,
+        out: &mut impl FnMut(Sighting),
+        counts: &mut FrameCounts,
+    ) -> Result<(), VisionError> {
+        let mut looks = 0;
+        for due in &self.due {
+            if counts.embedded as usize >= self.budget || looks >= self.budget * LOOKS_AN_EMBEDDING {
+                counts.deferred += 1;
+                continue;
+            }
+            looks += 1;
+            let detection = &self.faces[due.face];
+            let start = Instant::now();
+            let placement = self.scratch.warp(frame, &detection.landmarks, self.embedder.alignment());
+            let checked = placement.ok_or(TooPoor::Landmarks).and_then(|placement| {
+                let quality = due.quality.complete(&self.scratch, &placement);
+                self.gate.check(&quality).map(|()| quality)
+            });
+            let aligned = Instant::now();
+            counts.times.align += aligned - start;
+            let quality = match checked {
+                Ok(quality) => quality,
+                Err(reason) => {
+                    counts.too_poor.add(reason);
+                    continue;
+                }
+            };
+            if !self.views.wants(due.track, quality.overall, now.monotonic) {
+                continue;
+            }
+            let embedded = self.embedder.embed(&self.scratch);
+            counts.times.embed += aligned.elapsed();
+            let probe = match embedded {
+                Ok(probe) => probe,
+                Err(e) => {
+                    self.scratch.wipe();
+                    return Err(e);
+                }
+            };
+            counts.embedded += 1;
+            self.views.embedded(due.track, quality.overall, now.monotonic);
+            let view = View {
+                quality,
+                probe,
+                face: self.scratch.clone(),
+                rect: detection.rect,
+                landmarks: detection.landmarks,
+                at: now,
+            };
+            out(Sighting::Viewed { track: due.track, view });
+        }
+        self.scratch.wipe();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::frame::{Layout, PixelFormat, Range};
+    use crate::vision::Detection;
+    use time::OffsetDateTime;
+
+    /// A stage whose detector is replaced by the faces that a test says.
+    struct Stage {
+        analyzer: Analyzer,
+        layout: Layout,
+        data: Vec<u8>,
+        views: BTreeMap<TrackId, u32>,
+        ended: Vec<TrackId>,
+    }
+
+    const WIDTH: u32 = 1200;
+
+    impl Stage {
+        fn new(max_a_frame: u32, contrast: u8) -> Self {
+            let mut config = VisionConfig::default();
+            config.views.max_a_frame = max_a_frame;
+            let layout = Layout::packed(PixelFormat::Grey, Range::Full, WIDTH, 900).unwrap();
+            let texture = |i: u32| if (i % WIDTH / 4 + i / WIDTH / 4).is_multiple_of(2) { contrast } else { 0 };
+            Self {
+                analyzer: Analyzer::new(&Models::builtin().unwrap(), &config).unwrap(),
+                layout,
+                data: (0..WIDTH * 900).map(texture).collect(),
+                views: BTreeMap::new(),
+                ended: Vec::new(),
+            }
+        }
+
+        fn frame(&mut self, ms: u64, faces: &[Detection]) -> FrameCounts {
+            let now = Now { monotonic: Duration::from_millis(ms), wall: OffsetDateTime::UNIX_EPOCH };
+            let frame = Frame::new(self.layout, &self.data).unwrap();
+            self.analyzer.faces = Faces::from_slice(faces).unwrap();
+            let mut counts = FrameCounts::default();
+            let (views, ended) = (&mut self.views, &mut self.ended);
+            let out = &mut |sighting| match sighting {
+                Sighting::Viewed { track, view } => {
+                    assert_eq!((view.probe.values().len(), view.face.side(), view.at), (512, 112, now));
+                    *views.entry(track).or_default() += 1;
+                }
+                Sighting::Ended { track } => ended.push(track),
+            };
+            self.analyzer.follow(&frame, now, out, &mut counts).unwrap();
+            counts
+        }
+    }
+
+    /// A frontal face of which the eyes are `eyes` pixels apart.
+    fn face(x: f32, y: f32, eyes: f32) -> Detection {
+        let template = Models::builtin().unwrap().manifest.embedder.template();
+        let landmarks = template.map(|p| Point::new(x + p.x * eyes / 35.2, y + p.y * eyes / 35.2));
+        Detection { rect: Rect::new(x, y, eyes * 3.0, eyes * 3.0), landmarks, score: 0.9 }
+    }
+
+    fn crowd(n: usize) -> Vec<Detection> {
+        (0..n).map(|i| face((i % 10) as f32 * 110.0, (i / 10) as f32 * 110.0, 30.0)).collect()
+    }
+
+    #[test]
+    fn a_crowd_is_embedded_within_the_budget_of_each_frame_and_everybody_has_a_turn() {
+        let mut stage = Stage::new(3, 255);
+        let first = stage.frame(0, &crowd(8));
+        assert_eq!((first.faces, first.tracks, first.embedded, first.deferred), (8, 8, 3, 5));
+        assert_eq!(stage.frame(33, &crowd(8)).embedded, 3);
+        let third = stage.frame(66, &crowd(8));
+        assert_eq!((third.embedded, third.deferred), (2, 0));
+        assert_eq!(stage.views.len(), 8);
+        assert!(stage.views.values().all(|n| *n == 1));
+    }
+
+    #[test]
+    fn a_still_face_is_embedded_five_times_within_a_second_and_its_track_ends_when_it_is_gone() {
+        let mut stage = Stage::new(8, 255);
+        let embedded: u32 = (0..30).map(|i| stage.frame(i * 33, &crowd(1)).embedded).sum();
+        assert_eq!(embedded, 5);
+        assert_eq!(stage.frame(990, &[]).tracks, 1);
+        assert_eq!(stage.frame(1800, &[]).tracks, 0);
+        assert_eq!(stage.ended, stage.views.into_keys().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_poor_view_is_counted_under_its_reason_and_never_embedded() {
+        let mut stage = Stage::new(8, 0);
+        let tiny = face(500.0, 500.0, 8.0);
+        let cut = face(-60.0, 200.0, 40.0);
+        let blurred = face(200.0, 200.0, 40.0);
+        let mut averted = face(700.0, 200.0, 40.0);
+        averted.landmarks[2].x += 50.0;
+        let counts = stage.frame(0, &[tiny, cut, blurred, averted]);
+        for reason in [TooPoor::TooSmall, TooPoor::CutOff, TooPoor::Blurred, TooPoor::Pose] {
+            assert_eq!(counts.too_poor.of(reason), 1, "{}", reason.name());
+        }
+        assert_eq!((counts.too_poor.total(), counts.embedded, counts.deferred), (4, 0, 0));
+        assert!(stage.views.is_empty() && stage.analyzer.scratch.rgb().iter().all(|v| *v == 0));
+    }
+
+    #[test]
+    fn a_frame_without_a_face_goes_through_the_networks_and_gives_nothing() {
+        let mut stage = Stage::new(8, 90);
+        let frame = Frame::new(stage.layout, &stage.data).unwrap();
+        let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
+        let counts = stage.analyzer.analyze(&frame, now, &mut |s| panic!("{s:?}")).unwrap();
+        assert_eq!((counts.faces, counts.embedded, counts.too_poor.total()), (0, 0, 0));
+    }
+}
