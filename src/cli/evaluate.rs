@@ -20,7 +20,7 @@ use crate::evaluate::report::{html, text};
 use crate::evaluate::{
     EvaluateError, Evaluation, Network, curve, detection, groups, identification, networks, read_list, verification,
 };
-use crate::vision::{ManifestError, Models};
+use crate::vision::{ManifestError, Models, VisionConfig};
 
 /// Exit code where nothing could be evaluated (`EX_DATAERR`).
 pub const NOTHING_EVALUATED: u8 = 65;
@@ -58,10 +58,10 @@ struct Common {
     #[arg(long, value_name = "FILE")]
     models: Option<PathBuf>,
     /// Long side of the picture that the detector sees, in pixels; larger photographs are shrunk to it.
-    #[arg(long, value_name = "PIXELS", default_value_t = 640, value_parser = long_side)]
+    #[arg(long, value_name = "PIXELS", default_value_t = VisionConfig::default().long_side, value_parser = long_side)]
     long_side: usize,
     /// Least detector score of a face, 0 to 1.
-    #[arg(long, value_name = "SCORE", default_value_t = 0.6, value_parser = share)]
+    #[arg(long, value_name = "SCORE", default_value_t = VisionConfig::default().min_score, value_parser = share)]
     min_score: f32,
     /// Threads; all cores unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -24,7 +24,9 @@ use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
 use crate::geometry::Point;
 use crate::source::Photograph;
 use crate::template::Template;
-use crate::vision::{AlignedFace, Detection, Detector, Embedder, Faces, Models, VisionError};
+use crate::vision::{
+    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, TooPoor, VisionError,
+};
 
 /// How photographs are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -134,13 +136,16 @@ impl ChainWorker {
         self.detector.detect(frame, self.settings.min_score, &mut self.faces).map_err(internal)?;
         let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
         let face = chosen(&self.faces, centre).ok_or(Failure::Acquire("no face found"))?;
-        self.face
+        let placement = self
+            .face
             .warp(frame, &face.landmarks, self.embedder.alignment())
             .ok_or(Failure::Acquire("landmarks that cannot be aligned"))?;
+        let quality = Quality::of_detection(face).complete(&self.face, &placement);
+        let refused = QualityGate::default().check(&quality).err().map(TooPoor::name);
         let embedding = self.embedder.embed(&self.face);
         self.face.zeroize();
         match embedding {
-            Ok(embedding) => Ok(Acquired { template: embedding.quantize(), refused: None }),
+            Ok(embedding) => Ok(Acquired { template: embedding.quantize(), refused }),
             // A direction that is none is a finding about the embedder on this face.
             Err(VisionError::Embedding(_)) => Err(Failure::Acquire("embedding that is none")),
             Err(e) => Err(internal(e)),
