@@ -428,7 +428,7 @@ mod tests {
         for (flag, value) in [
             ("--min-score", "1.5"),
             ("--long-side", "8"),
-            ("--pad", "-1"),
+            ("--pad", "9"),
             ("--gallery", "0"),
             ("--draws", "x"),
             ("--threads", "0"),
