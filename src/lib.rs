@@ -21,6 +21,7 @@
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`daemon`] | threads, bounded hand-overs, start and stop | everything above |
 //! | [`demo`] | a bundled scene and a broker for a machine without either | `source`, `delivery` |
+//! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
 
 pub mod cli;
@@ -29,6 +30,7 @@ pub mod config;
 pub mod daemon;
 pub mod decision;
 pub mod delivery;
+pub mod demo;
 pub mod evaluate;
 pub mod frame;
 pub mod geometry;

@@ -4,14 +4,14 @@
 //! report and the table of the manifest to files that are named. Exit codes: 0 evaluated; 65 nothing could be evaluated,
 //! whatever could be said is in the output; 1 (from the caller) an error; 2 a wrong command line.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::{Failure, output};
 use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
@@ -20,7 +20,7 @@ use crate::evaluate::report::{html, text};
 use crate::evaluate::{
     EvaluateError, Evaluation, Network, curve, detection, groups, identification, networks, read_list, verification,
 };
-use crate::vision::{ManifestError, Models, VisionConfig};
+use crate::vision::{Models, VisionConfig};
 
 /// Exit code where nothing could be evaluated (`EX_DATAERR`).
 pub const NOTHING_EVALUATED: u8 = 65;
@@ -29,8 +29,8 @@ pub const NOTHING_EVALUATED: u8 = 65;
 ///
 /// Every rate carries its 95 % interval and its count; what the data cannot support is said so; what was not used is counted
 /// and listed. Exit code 65 means that nothing could be evaluated.
-#[derive(Debug, Args)]
-pub struct EvaluateArgs {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     #[command(subcommand)]
     what: What,
 }
@@ -49,7 +49,7 @@ enum What {
     Curve(CurveArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct Common {
     /// Folder of the photographs.
     #[arg(long, value_name = "DIR")]
@@ -74,7 +74,7 @@ struct Common {
     report: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct Faces {
     /// Put a black border on each side before detection, as a share of the long side: for chips cropped to the face.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = border)]
@@ -84,7 +84,7 @@ struct Faces {
     gate: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct VerificationArgs {
     #[command(flatten)]
     common: Common,
@@ -98,7 +98,7 @@ struct VerificationArgs {
     threshold: Option<f32>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct IdentificationArgs {
     #[command(flatten)]
     common: Common,
@@ -118,7 +118,7 @@ struct IdentificationArgs {
     probes: u32,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct DetectionArgs {
     #[command(flatten)]
     common: Common,
@@ -127,7 +127,7 @@ struct DetectionArgs {
     ground_truth: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct GroupsArgs {
     #[command(flatten)]
     common: Common,
@@ -144,7 +144,7 @@ struct GroupsArgs {
     duplicates_above: Option<f32>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 struct CurveArgs {
     #[command(flatten)]
     common: Common,
@@ -196,33 +196,11 @@ fn long_side(text: &str) -> Result<usize, String> {
     if range.contains(&value) { Ok(value) } else { Err(format!("must be {} to {}", range.start(), range.end())) }
 }
 
-/// Why the command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum EvaluateCommandError {
-    /// The models.
-    #[error(transparent)]
-    Models(#[from] ManifestError),
-    /// The evaluation.
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    /// A file that was to be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// As given.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// Standard output.
-    #[error("cannot write the result: {0}")]
-    Output(#[source] std::io::Error),
-}
-
 /// Runs the command.
 ///
 /// # Errors
-/// [`EvaluateCommandError`]; data that are merely poor are no error.
-pub fn run(args: EvaluateArgs) -> Result<ExitCode, EvaluateCommandError> {
+/// Models or lists that cannot be used, files that cannot be written; data that are merely poor are no error.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.what {
         What::Verification(a) => verify(&a),
         What::Identification(a) => identify(&a),
@@ -242,15 +220,12 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(common: &'a Common, faces: Option<&Faces>) -> Result<Self, EvaluateCommandError> {
+    fn new(common: &'a Common, faces: Option<&Faces>) -> Result<Self, Failure> {
         // Found out now rather than after minutes of work.
         if let Some(path) = &common.report {
             writable(path)?;
         }
-        let models = match &common.models {
-            Some(path) => Models::open(path)?,
-            None => Models::builtin()?,
-        };
+        let models = super::models(common.models.as_deref())?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let settings = Settings {
             long_side: common.long_side,
@@ -279,7 +254,7 @@ impl<'a> Bench<'a> {
         evaluated: bool,
         acquisition: Option<Acquisition>,
         result: R,
-    ) -> Result<ExitCode, EvaluateCommandError> {
+    ) -> Result<ExitCode, Failure> {
         self.progress.finish_and_clear();
         let (detector, embedder) = networks(&self.models);
         let evaluation = Evaluation {
@@ -299,16 +274,10 @@ impl<'a> Bench<'a> {
         if let Some(path) = &self.common.report {
             write(path, &html::render(&page))?;
         }
-        let out = if self.common.json {
-            serde_json::to_string(&evaluation).map_err(|e| EvaluateCommandError::Output(e.into()))? + "\n"
+        if self.common.json {
+            output::json_line(&evaluation)?;
         } else {
-            text::render(&page)
-        };
-        let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {
-            // A reader that has seen enough, as in `| head`.
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => return Err(EvaluateCommandError::Output(e)),
-            _ => {}
+            output::line(text::render(&page).trim_end())?;
         }
         Ok(if evaluated { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_EVALUATED) })
     }
@@ -322,7 +291,7 @@ fn progress() -> ProgressBar {
     bar
 }
 
-fn writable(path: &Path) -> Result<(), EvaluateCommandError> {
+fn writable(path: &Path) -> Result<(), Failure> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let problem = if path.is_dir() {
         "it is a folder"
@@ -331,14 +300,14 @@ fn writable(path: &Path) -> Result<(), EvaluateCommandError> {
     } else {
         return Ok(());
     };
-    Err(EvaluateCommandError::Write { path: path.into(), source: std::io::Error::other(problem) })
+    Err(format!("cannot write {}: {problem}", path.display()).into())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), EvaluateCommandError> {
-    std::fs::write(path, text).map_err(|source| EvaluateCommandError::Write { path: path.into(), source })
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()).into())
 }
 
-fn verify(a: &VerificationArgs) -> Result<ExitCode, EvaluateCommandError> {
+fn verify(a: &VerificationArgs) -> Result<ExitCode, Failure> {
     let list = read_list(&a.pairs)?;
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) =
@@ -346,7 +315,7 @@ fn verify(a: &VerificationArgs) -> Result<ExitCode, EvaluateCommandError> {
     bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result)
 }
 
-fn identify(a: &IdentificationArgs) -> Result<ExitCode, EvaluateCommandError> {
+fn identify(a: &IdentificationArgs) -> Result<ExitCode, Failure> {
     let plan = identification::Plan {
         gallery: a.gallery as usize,
         probes_a_person: a.probes as usize,
@@ -358,7 +327,7 @@ fn identify(a: &IdentificationArgs) -> Result<ExitCode, EvaluateCommandError> {
     bench.finish("identification", None, result.evaluated(), Some(acquisition), result)
 }
 
-fn detect(a: &DetectionArgs) -> Result<ExitCode, EvaluateCommandError> {
+fn detect(a: &DetectionArgs) -> Result<ExitCode, Failure> {
     let list = read_list(&a.ground_truth)?;
     let mut bench = Bench::new(&a.common, None)?;
     let (models, s) = (&bench.models, bench.settings);
@@ -368,7 +337,7 @@ fn detect(a: &DetectionArgs) -> Result<ExitCode, EvaluateCommandError> {
     bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result)
 }
 
-fn compare_groups(a: &GroupsArgs) -> Result<ExitCode, EvaluateCommandError> {
+fn compare_groups(a: &GroupsArgs) -> Result<ExitCode, Failure> {
     let list = read_list(&a.groups)?;
     let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
     let question = groups::Question { thresholds: &thresholds, duplicates_above: a.duplicates_above };
@@ -377,7 +346,7 @@ fn compare_groups(a: &GroupsArgs) -> Result<ExitCode, EvaluateCommandError> {
     bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result)
 }
 
-fn measure_curve(a: &CurveArgs) -> Result<ExitCode, EvaluateCommandError> {
+fn measure_curve(a: &CurveArgs) -> Result<ExitCode, Failure> {
     if let Some(path) = &a.table {
         writable(path)?;
     }
@@ -409,7 +378,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Cli {
         #[command(flatten)]
-        args: EvaluateArgs,
+        args: Args,
     }
 
     fn run_with(args: &[&str]) -> Result<u8, String> {

@@ -12,11 +12,10 @@
 //! threshold is the lowest measured one whose product stays within the budget. Nothing is extrapolated: where even the
 //! last measured point is too much, the list is refused with the arithmetic and the largest list that would fit.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// One measured point of the false-match curve.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CurvePoint {
     /// Cosine similarity at and above which a comparison counts as a match.
     pub threshold: f32,

@@ -18,11 +18,13 @@
 use std::time::Duration;
 
 use heapless::{Deque, LinearMap, Vec};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::DecisionConfig;
 use crate::clock::Now;
 use crate::vision::TrackId;
+use crate::watchlist::Hit;
 
 /// Most views that can be asked to agree (N).
 pub const MAX_AGREEING: usize = 8;
@@ -38,16 +40,7 @@ const MAX_TRACKS: usize = 128;
 const MAX_COOLING: usize = 128;
 
 /// An entry's place in the list that is being searched.
-pub type EntryIndex = u32;
-
-/// How near a probe came to an entry: its best template's cosine similarity.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hit {
-    /// Which entry.
-    pub entry: EntryIndex,
-    /// Cosine similarity, -1 to 1.
-    pub score: f32,
-}
+pub type EntryIndex = usize;
 
 /// A candidate, or the one better update of it.
 #[derive(Debug)]
@@ -75,7 +68,7 @@ pub struct Finding<V> {
 }
 
 /// Drops and suppressions, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct DecisionCounters {
     /// Views compared.
     pub compared: u64,
@@ -374,7 +367,7 @@ mod tests {
         let mut found = std::vec::Vec::new();
         for (i, hits) in views.iter().enumerate() {
             let hits: std::vec::Vec<Hit> =
-                hits.iter().map(|(entry, score)| Hit { entry: *entry, score: *score }).collect();
+                hits.iter().map(|(entry, score)| Hit { entry: *entry, template: 0, score: *score }).collect();
             let id = Uuid::from_u128(u128::from(from_ms) + i as u128);
             d.observe(at(from_ms + 100 * i as u64), id, TrackId(track), i, &hits, 0.4, &mut |f| found.push(f));
         }
@@ -459,17 +452,17 @@ mod tests {
     proptest! {
         #[test]
         fn no_candidate_without_n_supporting_views_and_never_two_for_one_track_and_entry(
-            views in proptest::collection::vec((0u32..6, 0u32..5, 0.0f32..1.0), 0..300),
+            views in proptest::collection::vec((0u32..6, 0usize..5, 0.0f32..1.0), 0..300),
         ) {
             let mut d = Decider::new(DecisionConfig { cool_down_s: 0, ..DecisionConfig::default() });
-            let mut seen = std::collections::HashMap::<(u32, u32), usize>::new();
+            let mut seen = std::collections::HashMap::<(u32, usize), usize>::new();
             let mut announced = std::collections::HashSet::new();
             for (i, (track, entry, score)) in views.iter().enumerate() {
                 if *score >= 0.4 {
                     *seen.entry((*track, *entry)).or_default() += 1;
                 }
                 let mut found = std::vec::Vec::new();
-                let hits = [Hit { entry: *entry, score: *score }];
+                let hits = [Hit { entry: *entry, template: 0, score: *score }];
                 d.observe(at(i as u64), Uuid::from_u128(i as u128), TrackId(*track), i, &hits, 0.4, &mut |f| found.push(f));
                 for f in found {
                     prop_assert!(seen[&(f.track.0, f.entry)] >= 2);

@@ -10,7 +10,7 @@
 
 pub mod budget;
 pub mod candidate;
-// pub mod policy;
+pub mod policy;
 
 use serde::{Deserialize, Serialize};
 

@@ -41,6 +41,8 @@ pub const NO_ACKNOWLEDGEMENT: Fixed = Fixed("the broker takes publishes and does
 pub const SILENT: Fixed = Fixed("the link is dead: nothing came from the broker");
 /// Packet ids collide.
 pub const OUT_OF_ORDER: Fixed = Fixed("the broker acknowledges out of order");
+/// The client library panicked over something that the broker sent.
+pub const PANIC: Fixed = Fixed("the MQTT client broke down over what the broker sent; please report it");
 /// The client's channel is closed or full.
 pub const CLIENT: Fixed = Fixed("the MQTT client takes nothing");
 
@@ -111,7 +113,11 @@ fn state_failure(e: &StateError) -> Failure {
             Failure::fast(format!("the broker ended the connection ({reason_code:?})"))
         }
         StateError::AwaitPingResp => SILENT.into(),
-        StateError::ConnectionAborted => Failure::fast("the broker closed the connection"),
+        // Some brokers (mosquitto 2.0) say nothing when a second client takes the id over.
+        StateError::ConnectionAborted => Failure::fast(
+            "the broker closed the connection without a reason; where this repeats, look for a second client of the same \
+             id (see broker.client_id) and into the broker's log",
+        ),
         StateError::Io(e) => io_failure(e),
         StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
         other => Failure::fast(format!("the connection broke ({other})")),

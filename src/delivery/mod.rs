@@ -25,6 +25,7 @@
 //! | [`backoff`] | how long to wait before trying again; sans-IO |
 //! | [`broker`] | the configuration section and the broker's URL |
 //! | [`tls`] | certificates, keys and passwords from files |
+//! | `failure` | what is wrong with a connection, in words that say what to do |
 //! | [`mqtt`] | the thread, the connection, the handle |
 
 pub mod backoff;

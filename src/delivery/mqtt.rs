@@ -7,6 +7,7 @@
 //!
 //! Inbound messages (offers, revocations, suspensions, reviews) will come through one bounded channel; none is subscribed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill, LastWillProperties, Packet, PubAckReason, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions, Request};
 use rumqttc::{Outgoing, TlsConfiguration, Transport};
+use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc};
 
@@ -65,7 +67,7 @@ pub enum StartError {
 /// Why a candidate was not taken. Each is counted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotTaken {
-    /// [`CHANNEL`] candidates wait for storage.
+    /// The bounded channel to the thread is full: storage stalls.
     #[error("delivery cannot keep up with storing candidates; this one is dropped and counted")]
     Busy,
     /// Its crop or the whole event is too large.
@@ -80,7 +82,7 @@ pub enum NotTaken {
 }
 
 /// How delivery is, at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// Whether the broker accepted the connection that is open.
     pub connected: bool,
@@ -100,6 +102,8 @@ pub struct Snapshot {
     pub not_taken: u64,
     /// How often the broker refused the status.
     pub status_refusals: u64,
+    /// Connections that ended by a panic in the client library.
+    pub panics: u64,
 }
 
 /// How delivery ended.
@@ -181,7 +185,7 @@ impl Delivery {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (records, inbox) = mpsc::channel(CHANNEL);
         let shared = Arc::new(Shared::default());
-        let worker = Worker {
+        let mut worker = Worker {
             config: config.clone(),
             url,
             client_id,
@@ -196,9 +200,18 @@ impl Delivery {
             attempts: 0,
             connections: 0,
             last_failure: None,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            panics: 0,
         };
         let thread = std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
-            let outcome = runtime.block_on(worker.run());
+            let outcome = loop {
+                // The client library parses what a broker sends and has panics of its own in it. One costs a connection:
+                // the session holds no half-made change then, as it is called before and after the library only.
+                match catch_unwind(AssertUnwindSafe(|| runtime.block_on(worker.run()))) {
+                    Ok(outcome) => break outcome,
+                    Err(_) => worker.panics += 1,
+                }
+            };
             // A name look-up that hangs must not hold up the end of the program.
             runtime.shutdown_background();
             outcome
@@ -339,15 +352,23 @@ struct Worker {
     attempts: u64,
     connections: u64,
     last_failure: Option<String>,
+    backoff: Backoff,
+    panics: u64,
 }
 
 impl Worker {
-    async fn run(mut self) -> Outcome {
-        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    /// Connects until there is reason to end. May be called again after a panic.
+    async fn run(&mut self) -> Outcome {
+        // Only a panic brings it here with attempts behind it.
+        let mut panicked = self.attempts > 0;
         loop {
             let began = self.clock.now().monotonic;
-            self.attempts += 1;
-            let end = self.connection().await;
+            let end = if std::mem::take(&mut panicked) {
+                End::Failed(failure::PANIC.into())
+            } else {
+                self.attempts += 1;
+                self.connection().await
+            };
             self.session.disconnected();
             let failure = match end {
                 End::Stopped { published } => return self.outcome(published),
@@ -355,9 +376,9 @@ impl Worker {
                 End::Failed(failure) => failure,
             };
             if self.clock.now().monotonic - began >= STABLE {
-                backoff.reset();
+                self.backoff.reset();
             }
-            let wait = if failure.slow { backoff.next_slow(random()) } else { backoff.next(random()) };
+            let wait = if failure.slow { self.backoff.next_slow(random()) } else { self.backoff.next(random()) };
             log::warn!(
                 "No connection to the broker: {failure} url={} client_id={} waiting={} next_try_ms={}.",
                 self.url,
@@ -374,7 +395,7 @@ impl Worker {
         }
     }
 
-    fn outcome(self, stopped_published: bool) -> Outcome {
+    fn outcome(&self, stopped_published: bool) -> Outcome {
         self.report();
         Outcome { stopped_published, undelivered: self.session.outbox().len(), snapshot: snapshot(&self.inputs.shared) }
     }
@@ -664,6 +685,7 @@ impl Worker {
             outbox: outbox.counters(),
             not_taken: 0,
             status_refusals: self.session.status_refusals(),
+            panics: self.panics,
         };
     }
 }

@@ -22,6 +22,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -181,7 +182,7 @@ pub enum AppendError {
 }
 
 /// What the outbox counted since it was made. See the module's equation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Found in the store at start.
     pub recovered: u64,

@@ -136,11 +136,13 @@ impl ChainWorker {
         self.detector.detect(frame, self.settings.min_score, &mut self.faces).map_err(internal)?;
         let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
         let face = chosen(&self.faces, centre).ok_or(Failure::Acquire("no face found"))?;
+        // As the device does with the landmarks of tilted heads.
+        let face = self.detector.straighten(frame, face).map_err(internal)?;
         let placement = self
             .face
             .warp(frame, &face.landmarks, self.embedder.alignment())
             .ok_or(Failure::Acquire("landmarks that cannot be aligned"))?;
-        let quality = Quality::of_detection(face).complete(&self.face, &placement);
+        let quality = Quality::of_detection(&face).complete(&self.face, &placement);
         let refused = QualityGate::default().check(&quality).err().map(TooPoor::name);
         let embedding = self.embedder.embed(&self.face);
         self.face.zeroize();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::photo::{self, Photograph, PhotographError};
 use super::{BadFrame, Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::config::Problem;
 
 /// Most files of one folder tree; more are left out with a warning.
@@ -25,6 +25,9 @@ const MAX_FILES: usize = 1_000_000;
 
 /// Deepest folder that is searched, so that a loop of mounts ends.
 const MAX_DEPTH: usize = 32;
+
+/// The rate by which frames are dated that are handed out as fast as they are taken.
+const UNPACED_FPS: f64 = 5.0;
 
 /// `[source.images]`: files played as frames.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,14 +114,16 @@ pub struct Images {
     label: String,
     files: Vec<PathBuf>,
     playlist: Playlist,
-    /// Between frames; zero for none.
+    /// Between frames as they are handed out; zero for none.
     period: Duration,
+    /// Between frames by their dates.
+    spacing: Duration,
+    start: Now,
     due: Instant,
     /// The picture that is held, as it is handed out.
     held: Captured,
     /// Which file `held` is.
     held_file: Option<usize>,
-    clock: Clock,
     counters: SourceCounters,
     sequence: u64,
 }
@@ -150,15 +155,17 @@ impl Images {
             any: false,
         };
         let fps = f64::from(config.fps);
+        let spacing = |fps: f64| Duration::try_from_secs_f64(1.0 / fps).unwrap_or(PATIENCE);
         Ok(Self {
             label,
             files,
             playlist,
-            period: if fps > 0.0 { Duration::try_from_secs_f64(1.0 / fps).unwrap_or(PATIENCE) } else { Duration::ZERO },
+            period: if fps > 0.0 { spacing(fps) } else { Duration::ZERO },
+            spacing: spacing(if fps > 0.0 { fps } else { UNPACED_FPS }),
+            start: clock.now(),
             due: Instant::now(),
             held: Captured::default(),
             held_file: None,
-            clock,
             counters: SourceCounters::default(),
             sequence: 0,
         })
@@ -212,7 +219,9 @@ impl Source for Images {
         into.bytes.clear();
         into.bytes.extend_from_slice(&self.held.bytes);
         into.sequence = self.sequence;
-        into.at = self.clock.now();
+        into.discontinuity = self.playlist.shown == 0;
+        let elapsed = self.spacing.saturating_mul(u32::try_from(self.sequence).unwrap_or(u32::MAX));
+        into.at = Now { monotonic: self.start.monotonic + elapsed, wall: self.start.wall + elapsed };
         self.sequence += 1;
         self.counters.frames += 1;
         self.playlist.shown();

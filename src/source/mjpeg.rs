@@ -3,7 +3,7 @@
 //! Promises: raw frames are passed through as they are; a JPEG becomes Y, Cb, Cr at full resolution (or grey) in a buffer
 //! that is reused, never RGB; missing Huffman tables are supplied; a picture that is cut off, damaged or beyond the pixel
 //! limit is an error, never a panic and never half a picture. Progressive pictures are decoded, CMYK becomes RGB;
-//! arithmetic and lossless coding are refused.
+//! arithmetic and lossless coding, and sequential coding in several scans, are refused by name.
 //!
 //! Not promised: that damage which still decodes (a flipped bit within a block) is noticed: JPEG has no checksum. The
 //! JPEG library allocates a few rows a frame (whole planes for progressive pictures).
@@ -139,17 +139,21 @@ impl Decoder {
             let what = if code < 0xC8 { "lossless or hierarchical coding" } else { "arithmetic coding" };
             return Err(DecodeError::Unsupported(what.into()));
         }
-        let dense = structure.coding == Coding::Sequential && structure.scans == 1;
+        let progressive = structure.coding == Coding::Progressive;
+        if !progressive && structure.scans > 1 {
+            // Legal and all but extinct; the library mixes up the planes where chroma is subsampled, without an error.
+            return Err(DecodeError::Unsupported("one sequential scan for each colour".into()));
+        }
         self.completed.clear();
         self.completed.extend_from_slice(&bytes[..structure.scan_at]);
         if !structure.has_huffman_tables {
             self.completed.extend_from_slice(jpeg::STANDARD_TABLES);
         }
-        if dense {
+        if progressive {
+            self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end]);
+        } else {
             self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end_marker_at]);
             self.completed.extend_from_slice(&TRIPWIRE);
-        } else {
-            self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end]);
         }
         let bytes = &self.completed;
         let pixels = &mut self.pixels;
@@ -308,6 +312,16 @@ mod tests {
         assert_eq!(
             Decoder::default().decode_jpeg(&jpeg).map(|_| ()),
             Err(DecodeError::Unsupported("arithmetic coding".into()))
+        );
+    }
+
+    #[test]
+    fn sequential_coding_in_several_scans_is_refused_rather_than_decoded_wrongly() {
+        let jpeg = samples::colour(16, 16);
+        let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
+        let twice = [&jpeg[..jpeg.len() - 2], &jpeg[scan_at..]].concat();
+        assert!(
+            matches!(Decoder::default().decode_jpeg(&twice), Err(DecodeError::Unsupported(what)) if what.contains("scan"))
         );
     }
 

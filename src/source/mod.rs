@@ -12,7 +12,7 @@ mod jpeg;
 mod mjpeg;
 mod photo;
 mod pipe;
-pub mod v4l2;
+mod v4l2;
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 pub use self::images::{Images, ImagesConfig};
 pub use self::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
 pub use self::photo::{Photograph, PhotographError};
-pub use self::pipe::{Pipe, PipeConfig, PipeFormat};
+pub use self::pipe::{Pipe, PipeConfig, PipeFormat, PipeRange};
 pub use self::v4l2::{CameraFormat, V4l2Config};
 use crate::clock::{Clock, Now};
 use crate::config::Problem;
@@ -58,14 +58,23 @@ pub struct Captured {
     pub bytes: Vec<u8>,
     /// Position in the stream, frames that were lost on the way included. Never goes back within one source.
     pub sequence: u64,
-    /// When the frame was taken over from the driver or the pipe.
+    /// When the frame was taken over from the driver or the pipe; of recorded pictures, when their turn is by their frame
+    /// rate, however fast they are taken.
     pub at: Now,
+    /// Whether it does not go on from the frame before: another photograph. What was followed is then over.
+    pub discontinuity: bool,
 }
 
 impl Default for Captured {
     fn default() -> Self {
         let at = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
-        Self { payload: Payload::Jpeg { width: 0, height: 0 }, bytes: Vec::new(), sequence: 0, at }
+        Self {
+            payload: Payload::Jpeg { width: 0, height: 0 },
+            bytes: Vec::new(),
+            sequence: 0,
+            at,
+            discontinuity: false,
+        }
     }
 }
 
@@ -229,6 +238,15 @@ impl Default for SourceConfig {
 }
 
 impl SourceConfig {
+    /// Whether frames come whether or not somebody takes them. Recorded pictures wait.
+    pub fn is_live(&self) -> bool {
+        match self.kind {
+            SourceKind::V4l2 => true,
+            SourceKind::Pipe => !self.pipe.path.is_file(),
+            SourceKind::Images => false,
+        }
+    }
+
     /// Adds to `out` what is wrong with the section that `kind` selects. Opens nothing.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         if self.max_pixels == 0 {

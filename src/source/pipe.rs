@@ -2,9 +2,10 @@
 //! `rpicam-vid -t 0 --codec yuv420 --width 1280 --height 720 -o - | watchpost run` or, on a Jetson,
 //! `gst-launch-1.0 nvarguscamerasrc ! nvvidconv ! video/x-raw,format=I420 ! fdsink | watchpost run`.
 //!
-//! Promises: nothing that the writer sends makes memory grow beyond [`MAX_FRAME_BYTES`] a frame; a writer that pauses in the middle of a frame costs
-//! nothing; a FIFO whose writer goes away is opened again and waits for the next one; a frame that is cut off is
-//! counted. MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they cannot.
+//! Promises: nothing that the writer sends makes memory grow beyond [`MAX_FRAME_BYTES`] a frame; a writer that pauses in
+//! the middle of a frame costs nothing; a FIFO whose writer goes away is opened again and waits for the next one; a frame
+//! that is cut off is counted. MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they
+//! cannot.
 //!
 //! Not promised: pacing. A file is read as fast as its frames are taken.
 
@@ -198,7 +199,8 @@ enum Kind {
 pub struct Pipe {
     config: PipeConfig,
     kind: Kind,
-    file: File,
+    /// `None` while the FIFO is away.
+    file: Option<File>,
     framer: Framer,
     /// Bytes read, of which `start..end` still wait.
     chunk: Box<[u8]>,
@@ -222,7 +224,7 @@ impl Pipe {
         Ok(Self {
             config: config.clone(),
             kind,
-            file,
+            file: Some(file),
             framer,
             chunk: vec![0; CHUNK].into_boxed_slice(),
             start: 0,
@@ -239,26 +241,45 @@ impl Pipe {
         bad.into()
     }
 
-    /// Reads on after the writer closed its end.
+    /// The writer closed its end.
     fn at_end(&mut self) -> Result<(), SourceError> {
         let cut = self.framer.reset();
         match self.kind {
             Kind::Fifo => {
-                // The old descriptor would report the hang-up for ever; a new one waits for the next writer.
-                let (_, file) = open_path(&self.config)?;
-                self.file = file;
-                self.counters.reopened += 1;
                 info!("The pipe's writer closed it; waiting for the next: path={}.", self.config.path.display());
+                // The old descriptor would report the hang-up for ever. The new one is opened first, so that a writer
+                // who comes right now finds a reader.
+                self.file = open_path(&self.config).map(|(_, file)| file).ok();
+                self.counters.reopened += u64::from(self.file.is_some());
             }
             Kind::Stdin | Kind::File => self.ended = true,
         }
         if cut { Err(self.bad(BadFrame::Truncated)) } else { Ok(()) }
+    }
+
+    /// Opens a FIFO that was away; where it still is, this takes the time that a call may take.
+    fn revive(&mut self) -> Result<(), SourceError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        match open_path(&self.config) {
+            Ok((kind, file)) => {
+                (self.kind, self.file) = (kind, Some(file));
+                self.counters.reopened += 1;
+                Ok(())
+            }
+            Err(e) => {
+                std::thread::sleep(PATIENCE);
+                Err(SourceError::Lost { source_name: self.describe(), reason: e.to_string() })
+            }
+        }
     }
 }
 
 impl Source for Pipe {
     fn next(&mut self, into: &mut Captured) -> Result<(), SourceError> {
         let deadline = Instant::now() + PATIENCE;
+        self.revive()?;
         loop {
             while self.start < self.end {
                 let (used, outcome) = self.framer.feed(&self.chunk[self.start..self.end], &mut into.bytes);
@@ -269,6 +290,7 @@ impl Source for Pipe {
                         into.payload = payload;
                         into.sequence = self.sequence;
                         into.at = self.clock.now();
+                        into.discontinuity = false;
                         self.sequence += 1;
                         self.counters.frames += 1;
                         return Ok(());
@@ -278,6 +300,9 @@ impl Source for Pipe {
                         return Err(self.bad(bad));
                     }
                     Outcome::Refused(what) => {
+                        // The rest of such a stream is of no use; another writer may do better.
+                        self.start = self.end;
+                        self.ended = self.kind != Kind::Fifo;
                         return Err(SourceError::configuration(
                             what,
                             "let the writer send YUV4MPEG2 with C420 or Cmono, as ffmpeg -pix_fmt yuv420p does",
@@ -289,11 +314,11 @@ impl Source for Pipe {
                 return Err(SourceError::Ended);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !readable(&self.file, left) {
+            let Some(file) = self.file.as_mut().filter(|file| !left.is_zero() && readable(file, left)) else {
                 self.counters.timeouts += 1;
                 return Err(SourceError::Timeout);
-            }
-            match self.file.read(&mut self.chunk) {
+            };
+            match file.read(&mut self.chunk) {
                 Ok(0) => self.at_end()?,
                 Ok(n) => (self.start, self.end) = (0, n),
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -425,6 +450,36 @@ mod tests {
             assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::Truncated))));
             assert_eq!(pipe.counters().reopened, u64::from(round));
         }
+    }
+
+    #[test]
+    fn a_fifo_that_was_removed_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        let make = || assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        make();
+        let mut pipe = Pipe::open(&config(&path, PipeFormat::Grey), Clock::default()).unwrap();
+        let mut captured = Captured::default();
+        drop(OpenOptions::new().write(true).open(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(pipe.next(&mut captured).is_err());
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Lost { .. })));
+        make();
+        pipe.revive().unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().write_all(&[3; 8]).unwrap();
+        pipe.next(&mut captured).unwrap();
+        assert_eq!(captured.bytes, [3; 8]);
+    }
+
+    #[test]
+    fn a_stream_of_a_kind_that_is_not_read_says_so_once_and_is_over() {
+        let file = written(b"YUV4MPEG2 W4 H4 C444\nFRAME\n0123456789");
+        let mut pipe = Pipe::open(&config(file.path(), PipeFormat::Y4m), Clock::default()).unwrap();
+        let mut captured = Captured::default();
+        assert!(
+            matches!(pipe.next(&mut captured), Err(SourceError::Configuration { what, .. }) if what.contains("C444"))
+        );
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Ended)));
     }
 
     #[test]

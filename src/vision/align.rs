@@ -81,7 +81,12 @@ impl AlignedFace {
             self.pixels.fill(0);
             return None;
         };
-        Some(frame.read(Warp { face: self, to_frame: to_face.inverse(), width: frame.width(), height: frame.height() }))
+        Some(self.sample(frame, &to_face.inverse()))
+    }
+
+    /// Replaces the pixels by those of `frame` where `to_frame` takes them.
+    pub(super) fn sample(&mut self, frame: &Frame<'_>, to_frame: &Similarity) -> Placement {
+        frame.read(Warp { face: self, to_frame: *to_frame, width: frame.width(), height: frame.height() })
     }
 }
 

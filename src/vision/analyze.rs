@@ -258,9 +258,10 @@ impl Analyzer {
             looks += 1;
             let detection = &self.faces[due.face];
             let start = Instant::now();
+            let detection = self.detector.straighten(frame, detection)?;
             let placement = self.scratch.warp(frame, &detection.landmarks, self.embedder.alignment());
             let checked = placement.ok_or(TooPoor::Landmarks).and_then(|placement| {
-                let quality = due.quality.complete(&self.scratch, &placement);
+                let quality = Quality::of_detection(&detection).complete(&self.scratch, &placement);
                 self.gate.check(&quality).map(|()| quality)
             });
             let aligned = Instant::now();
@@ -358,7 +359,7 @@ mod tests {
     fn face(x: f32, y: f32, eyes: f32) -> Detection {
         let template = Models::builtin().unwrap().manifest.embedder.template();
         let landmarks = template.map(|p| Point::new(x + p.x * eyes / 35.2, y + p.y * eyes / 35.2));
-        Detection { rect: Rect::new(x, y, eyes * 3.0, eyes * 3.0), landmarks, score: 0.9 }
+        Detection { rect: Rect::new(x, y, eyes * 3.0, eyes * 3.0), landmarks, score: 0.95 }
     }
 
     fn crowd(n: usize) -> Vec<Detection> {
@@ -370,11 +371,11 @@ mod tests {
         let mut stage = Stage::new(3, 255);
         let first = stage.frame(0, &crowd(8));
         assert_eq!((first.faces, first.tracks, first.embedded, first.deferred), (8, 8, 3, 5));
-        assert_eq!(stage.frame(33, &crowd(8)).embedded, 3);
-        let third = stage.frame(66, &crowd(8));
-        assert_eq!((third.embedded, third.deferred), (2, 0));
+        // By then the first three would be due again, but those without a view come before them.
+        assert_eq!(stage.frame(200, &crowd(8)).embedded, 3);
+        let third = stage.frame(400, &crowd(8));
+        assert_eq!((third.embedded, third.deferred), (3, 5));
         assert_eq!(stage.views.len(), 8);
-        assert!(stage.views.values().all(|n| *n == 1));
     }
 
     #[test]

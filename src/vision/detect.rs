@@ -5,10 +5,14 @@
 
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroize;
+
 use super::VisionError;
+use super::align::AlignedFace;
 use super::engine::{self, Input, Network};
 use super::letterbox::{Fit, Letterbox};
-use super::manifest::{DetectorSpec, Family, Models};
+use super::manifest::{Channels, DetectorSpec, Family, Models};
+use super::tilt::{self, Tilt};
 use crate::frame::Frame;
 use crate::geometry::{Point, Rect};
 
@@ -65,6 +69,7 @@ pub struct Detector {
     /// Most recently used last.
     networks: Vec<Fixed>,
     scratch: Scratch,
+    pub(super) tilt: Tilt,
 }
 
 /// A network for one canvas size.
@@ -88,6 +93,7 @@ struct LevelOutputs {
 struct Scratch {
     candidates: Vec<Detection>,
     kept: Vec<Rect>,
+    square: Vec<u8>,
 }
 
 impl Detector {
@@ -105,6 +111,7 @@ impl Detector {
             letterbox: Letterbox::default(),
             networks: Vec::with_capacity(KEPT_NETWORKS),
             scratch: Scratch::default(),
+            tilt: Tilt::default(),
             spec,
         })
     }
@@ -114,12 +121,14 @@ impl Detector {
         self.networks.last().map_or("not loaded", |n| n.network.name())
     }
 
-    /// Loads the network for frames of this size ahead of the first one.
+    /// Loads the networks for frames of this size, and for tilted heads, ahead of the first one.
     ///
     /// # Errors
     /// [`VisionError::Detector`].
     pub fn prepare(&mut self, frame: &Frame<'_>) -> Result<(), VisionError> {
         let fit = self.fit(frame);
+        let tilt = tilt::SIDE.next_multiple_of(self.spec.multiple);
+        self.sized(tilt, tilt)?;
         self.sized(fit.canvas_height, fit.canvas_width).map(|_| ())
     }
 
@@ -143,7 +152,7 @@ impl Detector {
         let resized = Instant::now();
         network.run(&Input::Interleaved(canvas)).map_err(VisionError::Detector)?;
         let ran = Instant::now();
-        let Scratch { candidates, kept } = &mut self.scratch;
+        let Scratch { candidates, kept, .. } = &mut self.scratch;
         candidates.clear();
         for level in levels.iter() {
             decode(&**network, level, self.spec.family, min_score, candidates);
@@ -153,6 +162,38 @@ impl Detector {
             to_frame(face, &fit);
         }
         Ok(DetectReport { beyond_capacity, resize: resized - start, network: ran - resized, decode: ran.elapsed() })
+    }
+
+    /// The faces of a square picture, in its own pixels.
+    pub(super) fn detect_square(
+        &mut self,
+        picture: &AlignedFace,
+        min_score: f32,
+        faces: &mut Faces,
+    ) -> Result<(), VisionError> {
+        faces.clear();
+        let side = picture.side();
+        let canvas = side.next_multiple_of(self.spec.multiple);
+        let at = self.sized(canvas, canvas)?;
+        let Fixed { network, levels } = &mut self.networks[at];
+        let Scratch { candidates, kept, square } = &mut self.scratch;
+        square.clear();
+        square.resize(canvas * canvas * 3, 0);
+        for (to, from) in square.chunks_exact_mut(canvas * 3).zip(picture.rgb().chunks_exact(side * 3)) {
+            to[..side * 3].copy_from_slice(from);
+        }
+        if self.spec.channels == Channels::Bgr {
+            square.chunks_exact_mut(3).for_each(|p| p.swap(0, 2));
+        }
+        let ran = network.run(&Input::Interleaved(square)).map_err(VisionError::Detector);
+        square.as_mut_slice().zeroize();
+        ran?;
+        candidates.clear();
+        for level in levels.iter() {
+            decode(&**network, level, self.spec.family, min_score, candidates);
+        }
+        suppress(candidates, kept, faces);
+        Ok(())
     }
 
     fn fit(&self, frame: &Frame<'_>) -> Fit {

@@ -213,9 +213,17 @@ pub struct EmbedderSpec {
     pub origin: String,
     /// Under which terms.
     pub licence: String,
+    /// By how much more often strangers of the worst-served group are confused than strangers at large, as measured; 1 or
+    /// more. Where it was not measured, 20: the most that was seen of embedders of this kind.
+    #[serde(default = "unmeasured_group_factor")]
+    pub worst_group_factor: f64,
     /// The measured false-match curve, thresholds rising. Empty where it was not measured.
     #[serde(default)]
     pub false_match: Vec<FalseMatch>,
+}
+
+fn unmeasured_group_factor() -> f64 {
+    20.0
 }
 
 /// One point of the false-match curve.

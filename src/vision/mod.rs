@@ -1,7 +1,7 @@
 //! From a frame to the best views of the faces in it.
 //!
 //! ```text
-//! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?) -> align -> quality (pixels) -> embed
+//! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?) -> tilt -> align -> quality (pixels) -> embed
 //! ```
 //!
 //! [`Analyzer`] is the stage that joins them; [`Detector`], [`AlignedFace`], [`Quality`] and [`Embedder`] also serve alone,
@@ -19,6 +19,7 @@ pub mod engine;
 mod letterbox;
 pub mod manifest;
 mod quality;
+mod tilt;
 mod track;
 mod views;
 

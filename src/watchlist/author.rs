@@ -6,6 +6,30 @@
 //! see with [`show`] what it is that they sign. A later version starts from the signed list again ([`Draft::revise`]), so
 //! that versions rise by themselves.
 //!
+//! ```json
+//! {
+//!   "id": "north-gate",
+//!   "version": 1,
+//!   "issued": "2026-09-28T12:00:00Z",
+//!   "not_before": "2026-09-28T12:00:00Z",
+//!   "expires": "2026-10-05T00:00:00Z",
+//!   "embedder": "e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5",
+//!   "dimensions": 512,
+//!   "authorisation": {
+//!     "authority": "District Court",
+//!     "decision": "12 Gs 345/26",
+//!     "aim": "missing-or-victim",
+//!     "devices": ["gate-3"],
+//!     "areas": [[{ "latitude": 52.5, "longitude": 13.4 }, { "latitude": 52.6, "longitude": 13.4 }, { "latitude": 52.5, "longitude": 13.5 }]],
+//!     "hours": { "utc_offset_minutes": 120, "windows": ["mon-fri 06:00-22:00"] },
+//!     "most_entries": 10,
+//!     "expected_faces_per_day": 50000,
+//!     "false_alerts_per_day": 0.5
+//!   },
+//!   "entries": []
+//! }
+//! ```
+//!
 //! Photographs are not opened here: whoever calls has detected, judged and embedded the face and brings the template, its quality
 //! and the file's digest. What can be judged from templates alone is judged here: whether the photographs of one entry agree
 //! with each other ([`disagreements`]), and which entries will be confused with one another ([`look_alikes`]).
@@ -246,7 +270,8 @@ pub fn sign(draft: &Draft, key: &SecretKey, now: OffsetDateTime) -> Result<Vec<u
     if content.expires <= now {
         return Err(AuthorError::AlreadyExpired);
     }
-    let mut container = Container::new(&content.encode()?);
+    let payload = content.encode()?;
+    let mut container = Container::new(&payload);
     container.sign(key);
     Ok(container.to_bytes())
 }
@@ -259,10 +284,10 @@ pub fn cosign(bytes: &[u8], key: &SecretKey) -> Result<Vec<u8>, AuthorError> {
     let mut container = read_container(bytes)?;
     Content::decode(container.payload())?;
     let id = key.public().id();
-    if container.signers().any(|signer| signer == id) {
+    if container.signatures().iter().any(|(signer, _)| *signer == id) {
         return Err(AuthorError::AlreadySigned(id));
     }
-    if container.signers().count() >= MAX_SIGNATURES {
+    if container.signatures().len() >= MAX_SIGNATURES {
         return Err(AuthorError::TooManySignatures);
     }
     container.sign(key);
@@ -292,6 +317,18 @@ pub struct SignatureSummary {
     pub key: KeyId,
     /// How it counts.
     pub state: SignatureState,
+}
+
+impl std::fmt::Display for SignatureState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unchecked => "not checked",
+            Self::Counts => "counts",
+            Self::Repeated => "does not count: the same key again",
+            Self::Unknown => "does not count: not pinned as a signer",
+            Self::Altered => "does not hold",
+        })
+    }
 }
 
 /// One entry, without its templates.
@@ -378,15 +415,15 @@ pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<Summary, AuthorError>
     let container = read_container(bytes)?;
     let content = Content::decode(container.payload())?;
     let mut signatures: Vec<SignatureSummary> = Vec::new();
-    for (key, message, signature) in container.signatures() {
-        let state = match trust.map(|t| t.key(key, Role::Signer)) {
+    for (key, signature) in container.signatures() {
+        let state = match trust.map(|t| t.key(*key, Role::Signer)) {
             None => SignatureState::Unchecked,
             Some(None) => SignatureState::Unknown,
-            Some(Some(public)) if !public.verifies(&message, &signature) => SignatureState::Altered,
-            Some(Some(_)) if signatures.iter().any(|s| s.key == key) => SignatureState::Repeated,
+            Some(Some(public)) if !public.verifies(&container.signed_by(*key), signature) => SignatureState::Altered,
+            Some(Some(_)) if signatures.iter().any(|s| s.key == *key) => SignatureState::Repeated,
             Some(Some(_)) => SignatureState::Counts,
         };
-        signatures.push(SignatureSummary { key, state });
+        signatures.push(SignatureSummary { key: *key, state });
     }
     Ok(Summary::of(&content, Some(container.payload()), signatures))
 }
@@ -501,6 +538,19 @@ mod tests {
         assert_eq!((list.version(), list.entries().len(), list.entries()[0].templates.len()), (1, 1, 2));
         assert_eq!(list.signers(), [key(1).public().id(), key(3).public().id()]);
         assert_eq!(show(&once, None).unwrap().digest, show(&twice, None).unwrap().digest);
+    }
+
+    #[test]
+    fn the_documented_draft_is_one() {
+        let text: String = include_str!("author.rs")
+            .lines()
+            .skip_while(|l| *l != "//! ```json")
+            .skip(1)
+            .take_while(|l| *l != "//! ```")
+            .map(|l| &l[4..])
+            .collect();
+        let d = Draft::from_json(text.as_bytes()).unwrap();
+        assert!(sign(&d, &key(1), now()).is_ok());
     }
 
     #[test]

@@ -238,9 +238,16 @@ impl Writer {
         }
     }
 
-    pub fn bytes(&mut self, value: impl ExactSizeIterator<Item = u8>) -> &mut Self {
+    pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.head(BYTES, value.len() as u64);
-        self.out.extend(value);
+        self.out.extend_from_slice(value);
+        self
+    }
+
+    /// A byte string of two's complements.
+    pub fn signed_bytes(&mut self, value: &[i8]) -> &mut Self {
+        self.head(BYTES, value.len() as u64);
+        self.out.extend(value.iter().map(|v| v.cast_unsigned()));
         self
     }
 
@@ -297,7 +304,7 @@ mod tests {
         #[test]
         fn what_is_written_is_what_another_decoder_reads(n: u64, i: i32, b: Vec<u8>, t: String) {
             let mut w = Writer::default();
-            w.array(4).uint(n).int(i).bytes(b.iter().copied()).text(&t);
+            w.array(4).uint(n).int(i).bytes(&b).text(&t);
             let out = w.finish();
             let other: (u64, i32, ciborium::Value, String) = ciborium::from_reader(&out[..]).unwrap();
             prop_assert_eq!(other, (n, i, ciborium::Value::Bytes(b.clone()), t.clone()));

@@ -13,6 +13,12 @@
 //! end. One content has one encoding. Times are whole seconds since 1970 in universal time, coordinates 10^-7 degrees,
 //! qualities and budgets thousandths.
 //!
+//! # Why this and not another
+//! COSE carries several signatures over the same binary payload, is a published standard that other software reads, and binds a
+//! context. Rejected: JWS (three quarters of a list are templates, which would be base64, and JSON has no one encoding), minisign
+//! and OpenPGP (one signer a file, or formats far larger than the need), TUF (roles, delegation and a repository; what it
+//! teaches, thresholds, expiry and rising versions, is here). ES256 instead of Ed25519: needs randomness to sign well.
+//!
 //! # What is not in it
 //! No name and no photograph, by construction: an entry is named by an opaque [`Reference`] that whoever is answerable can
 //! resolve elsewhere, and a photograph by its SHA-256. The free texts `legal_basis` and `purpose` are for case numbers and
@@ -28,6 +34,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::cbor::{CborError, Reader, Writer};
+pub use super::hours::{Hours, NotAWindow, Window};
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError};
 
 /// Version of the payload's schema.
@@ -44,11 +51,11 @@ pub const MAX_ENTRIES: usize = 1_000_000;
 pub const MAX_TEMPLATES: usize = 10;
 /// Most signatures on one list.
 pub const MAX_SIGNATURES: usize = 16;
-/// Most devices, areas and points of an area.
+/// Most devices.
 pub const MAX_DEVICES: usize = 4096;
 /// Most areas.
 pub const MAX_AREAS: usize = 64;
-/// Most corners of an area.
+/// Most corners of one area.
 pub const MAX_CORNERS: usize = 256;
 /// Most weekly windows.
 pub const MAX_WINDOWS: usize = 64;
@@ -216,10 +223,35 @@ pub enum Aim {
 }
 
 impl Aim {
-    const ALL: [Aim; 4] = [Aim::MissingOrVictim, Aim::ThreatToLife, Aim::SeriousCrime, Aim::Consent];
+    /// Every aim; there is no other.
+    pub const ALL: [Aim; 4] = [Aim::MissingOrVictim, Aim::ThreatToLife, Aim::SeriousCrime, Aim::Consent];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Aim::MissingOrVictim => "missing-or-victim",
+            Aim::ThreatToLife => "threat-to-life",
+            Aim::SeriousCrime => "serious-crime",
+            Aim::Consent => "consent",
+        }
+    }
 
     fn code(self) -> u64 {
         1 + Self::ALL.iter().position(|a| *a == self).expect("every aim is in the table") as u64
+    }
+}
+
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Aim {
+    type Err = FormatError;
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        let rule = "write missing-or-victim, threat-to-life, serious-crime or consent; there is no other aim";
+        Self::ALL.into_iter().find(|a| a.as_str() == text).ok_or(FormatError::Range { what: "aim", rule })
     }
 }
 
@@ -258,46 +290,6 @@ impl Area {
             }
         }
         inside
-    }
-}
-
-/// A part of each week.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// Bit 0 is Monday, bit 6 Sunday.
-    pub days: u8,
-    /// First minute of the day, 0 to 1439.
-    pub from_minute: u16,
-    /// First minute after the window, up to 1440. What goes over midnight is written as two windows.
-    pub to_minute: u16,
-}
-
-/// When matching is allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hours {
-    /// Local time less universal time, in minutes. Fixed: a list that lives over a change to summer time is an hour off.
-    pub utc_offset_minutes: i16,
-    /// At least one.
-    pub windows: Vec<Window>,
-}
-
-impl Hours {
-    /// The whole week.
-    pub fn always() -> Self {
-        Self { utc_offset_minutes: 0, windows: vec![Window { days: 0x7f, from_minute: 0, to_minute: 1440 }] }
-    }
-
-    /// Whether `at` is inside a window.
-    pub fn contain(&self, at: OffsetDateTime) -> bool {
-        let minutes = at.unix_timestamp().div_euclid(60) + i64::from(self.utc_offset_minutes);
-        // 1970-01-01 was a Thursday, day 3 of a week that starts on Monday.
-        let day = (minutes.div_euclid(1440) + 3).rem_euclid(7);
-        let minute = minutes.rem_euclid(1440);
-        self.windows
-            .iter()
-            .any(|w| w.days >> day & 1 == 1 && (i64::from(w.from_minute)..i64::from(w.to_minute)).contains(&minute))
     }
 }
 
@@ -420,8 +412,7 @@ impl Content {
         {
             return range("areas", "write at most 64 polygons of 3 to 256 corners in degrees");
         }
-        let window_ok = |w: &Window| (1..=0x7f).contains(&w.days) && w.from_minute < w.to_minute && w.to_minute <= 1440;
-        if !(1..=MAX_WINDOWS).contains(&a.hours.windows.len()) || !a.hours.windows.iter().all(window_ok) {
+        if !(1..=MAX_WINDOWS).contains(&a.hours.windows.len()) || !a.hours.windows.iter().all(Window::is_sound) {
             return range("hours", "write 1 to 64 windows with a day each, `from` before `to` and `to` at most 24:00");
         }
         if !(-840..=840).contains(&a.hours.utc_offset_minutes) {
@@ -469,7 +460,7 @@ impl Content {
         w.key(2).uint(self.version);
         w.key(3).array(3);
         w.uint(seconds(self.issued)).uint(seconds(self.not_before)).uint(seconds(self.expires));
-        w.key(4).bytes(self.embedder.iter().copied());
+        w.key(4).bytes(&self.embedder);
         w.key(5).uint(self.dimensions as u64);
         w.key(6);
         self.authorisation.encode(&mut w);
@@ -649,9 +640,9 @@ impl Entry {
         w.key(3).uint(seconds(self.expires));
         w.key(4).array(self.templates.len());
         for stored in &self.templates {
-            w.array(3).bytes(stored.template.values().iter().map(|v| v.cast_unsigned()));
+            w.array(3).signed_bytes(stored.template.values());
             w.uint((f64::from(stored.quality) * 1000.0).round() as u64);
-            w.bytes(stored.photo.iter().copied());
+            w.bytes(&stored.photo);
         }
     }
 

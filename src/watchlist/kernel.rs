@@ -191,31 +191,85 @@ mod simd {
 #[cfg(target_arch = "aarch64")]
 mod simd {
     use std::arch::aarch64::*;
+    use std::arch::{asm, is_aarch64_feature_detected};
 
     use super::{Kernel, Line};
 
-    /// NEON is part of every 64-bit ARM.
     pub fn available() -> Vec<Kernel> {
-        vec![Kernel { name: "neon", run: neon }]
+        let mut all = Vec::new();
+        if is_aarch64_feature_detected!("neon") {
+            all.push(Kernel { name: "neon", run: neon });
+        }
+        if is_aarch64_feature_detected!("dotprod") {
+            all.push(Kernel { name: "neon-dotprod", run: dotprod });
+        }
+        all
     }
 
     fn neon(probe: &[Line], rows: &[Line], out: &mut [i32]) {
+        // SAFETY: this function is only reachable through `available`, which found NEON.
+        unsafe { neon_inner(probe, rows, out) }
+    }
+
+    /// A product has at most 2^14, so that it fits 16 bits; pairs are added in 32.
+    #[target_feature(enable = "neon")]
+    fn neon_inner(probe: &[Line], rows: &[Line], out: &mut [i32]) {
         for (row, out) in rows.chunks_exact(probe.len()).zip(out) {
-            // SAFETY: NEON is part of the target; a line has 64 bytes, and 16 i + 16 <= 64.
-            // A product has at most 2^14, so that it fits 16 bits; pairs are added in 32 (`vpadal`).
-            *out = unsafe {
-                let mut sums = [vdupq_n_s32(0); 4];
-                for (p, r) in probe.iter().zip(row) {
-                    for (i, sum) in sums.iter_mut().enumerate() {
-                        let p = vld1q_s8(p.0.as_ptr().add(16 * i));
-                        let r = vld1q_s8(r.0.as_ptr().add(16 * i));
-                        *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(p), vget_low_s8(r)));
-                        *sum = vpadalq_s16(*sum, vmull_high_s8(p, r));
-                    }
+            let mut sums = [vdupq_n_s32(0); 4];
+            for (p, r) in probe.iter().zip(row) {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let (p, r) = (load(p, i), load(r, i));
+                    *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(p), vget_low_s8(r)));
+                    *sum = vpadalq_s16(*sum, vmull_high_s8(p, r));
                 }
-                vaddvq_s32(vaddq_s32(vaddq_s32(sums[0], sums[1]), vaddq_s32(sums[2], sums[3])))
-            };
+            }
+            *out = total(sums);
         }
+    }
+
+    fn dotprod(probe: &[Line], rows: &[Line], out: &mut [i32]) {
+        // SAFETY: this function is only reachable through `available`, which found the dot product instructions.
+        unsafe { dotprod_inner(probe, rows, out) }
+    }
+
+    /// `sdot` adds four products to each 32-bit sum and does not saturate.
+    #[target_feature(enable = "neon,dotprod")]
+    fn dotprod_inner(probe: &[Line], rows: &[Line], out: &mut [i32]) {
+        for (row, out) in rows.chunks_exact(probe.len()).zip(out) {
+            let mut sums = [vdupq_n_s32(0); 4];
+            for (p, r) in probe.iter().zip(row) {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = sdot(*sum, load(p, i), load(r, i));
+                }
+            }
+            *out = total(sums);
+        }
+    }
+
+    /// The instruction itself, because its intrinsic (`vdotq_s32`) is not stable.
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+        // SAFETY: reads and writes the named registers only; callers have the instruction.
+        unsafe {
+            asm!("sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b", sum = inout(vreg) sum, a = in(vreg) a, b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        sum
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    fn load(line: &Line, quarter: usize) -> int8x16_t {
+        let quarter: &[i8; 16] = line.0[16 * quarter..][..16].try_into().expect("a line has four quarters of 16");
+        // SAFETY: the reference is to 16 readable bytes.
+        unsafe { vld1q_s8(quarter.as_ptr()) }
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    fn total(sums: [int32x4_t; 4]) -> i32 {
+        vaddvq_s32(vaddq_s32(vaddq_s32(sums[0], sums[1]), vaddq_s32(sums[2], sums[3])))
     }
 }
 

@@ -30,6 +30,7 @@ mod cbor;
 mod config;
 mod container;
 pub mod format;
+mod hours;
 mod kernel;
 pub mod keys;
 pub mod search;
@@ -38,6 +39,7 @@ mod text;
 pub mod trust;
 pub mod verify;
 
+pub use cbor::CborError;
 pub use config::WatchlistConfig;
 pub use format::{Aim, Entry, Position, Reference, StoredTemplate};
 pub use search::{Gallery, Hit, TopK};

@@ -14,7 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::format::Entry;
 use super::kernel::{Kernel, Line, Row};
 use super::verify::Watchlist;
-use crate::template::Template;
+use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template};
 
 /// Most hits that a search returns.
 pub const MAX_TOP: usize = 64;
@@ -115,6 +115,31 @@ impl Gallery {
             }
             spans.push(Span { first, rows: inverse_norms.len() - first, expires: entry.expires, live: true });
         }
+        Self { dimensions, stride, rows, inverse_norms, spans, kernel: Kernel::best() }
+    }
+
+    /// A gallery of pseudo-random templates of nobody, one an entry, for measuring. `dimensions` is cut to what a template may have.
+    pub fn synthetic(entries: usize, dimensions: usize, seed: u64) -> Self {
+        let dimensions = dimensions.clamp(MIN_DIMENSIONS, MAX_DIMENSIONS);
+        let stride = dimensions.div_ceil(64);
+        // Xorshift; its state must not be zero.
+        let mut state = seed | 1;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 24) as i8 | 1
+        };
+        let mut rows = Vec::with_capacity(entries * stride);
+        let mut inverse_norms = Vec::with_capacity(entries);
+        for _ in 0..entries {
+            let template = Template::new((0..dimensions).map(|_| random()).collect());
+            let template = template.expect("the number is in range and no component is zero");
+            rows.extend_from_slice(Row::new(template.values()).lines());
+            inverse_norms.push(template.inverse_norm());
+        }
+        let never = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT);
+        let spans = (0..entries).map(|first| Span { first, rows: 1, expires: never, live: true }).collect();
         Self { dimensions, stride, rows, inverse_norms, spans, kernel: Kernel::best() }
     }
 
@@ -313,6 +338,18 @@ mod tests {
         Gallery::of(64, &entries).search(&longer, &mut top);
         Gallery::of(64, &[]).search(&fixture::template(1), &mut top);
         assert_eq!(top.hits(), []);
+    }
+
+    #[test]
+    fn a_synthetic_gallery_is_searched_like_any() {
+        let gallery = Gallery::synthetic(1000, 512, 7);
+        let row = &gallery.rows[8 * 700..8 * 701];
+        let probe = Template::new(row.iter().flat_map(|l| l.0).collect()).unwrap();
+        let mut top = TopK::new(2);
+        gallery.search(&probe, &mut top);
+        assert_eq!(top.hits()[0].entry, 700);
+        assert!(top.hits()[0].score > 0.999 && top.hits()[1].score < 0.3, "{top:?}");
+        assert_eq!((gallery.templates(), Gallery::synthetic(1000, 512, 7).rows[5].0), (1000, gallery.rows[5].0));
     }
 
     #[test]

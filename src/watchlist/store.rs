@@ -179,11 +179,15 @@ impl State {
     /// Notes that it is `now`; call it only with a clock that [`clock_trust`] trusts. True where the state has become worth
     /// saving.
     pub fn observe(&mut self, now: OffsetDateTime) -> bool {
-        if now.unix_timestamp() < self.last_seen + OBSERVE_EVERY.whole_seconds() {
-            return false;
+        let due = self.is_due(now);
+        if due {
+            self.last_seen = now.unix_timestamp();
         }
-        self.last_seen = now.unix_timestamp();
-        true
+        due
+    }
+
+    fn is_due(&self, now: OffsetDateTime) -> bool {
+        now.unix_timestamp() >= self.last_seen.saturating_add(OBSERVE_EVERY.whole_seconds())
     }
 
     /// Remembers `list`, unless the device has had a newer one.
@@ -222,55 +226,88 @@ impl State {
     }
 }
 
-/// A device's list file and state file, for those who do not need the steps one by one.
-#[derive(Debug, Clone)]
+/// A device's list file and its memory. The only writer of both: a second one would forget what the first remembers.
+#[derive(Debug)]
 pub struct Store {
-    /// The signed list.
-    pub list: PathBuf,
-    /// The [`State`].
-    pub state: PathBuf,
+    list: PathBuf,
+    path: PathBuf,
+    state: State,
 }
 
 impl Store {
-    /// Reads the list in force, verifies it and checks it against the state.
+    /// Opens the list file `list` with the memory in `state`.
     ///
     /// # Errors
-    /// Where a file cannot be read, the state is damaged or the list is refused.
+    /// Where the state cannot be read or is damaged. The list is read by [`Store::load`].
+    pub fn open(list: &Path, state: &Path) -> Result<Self, StoreError> {
+        Ok(Self { list: list.into(), path: state.into(), state: State::load(state)? })
+    }
+
+    /// What is remembered.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Reads the list in force, verifies it, checks it against the memory and remembers it.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or written, or the list is refused.
     pub fn load(
-        &self,
+        &mut self,
         trust: &Trust,
         now: OffsetDateTime,
         device: &str,
         embedder: &[u8; 32],
     ) -> Result<Watchlist, StoreError> {
-        let mut state = State::load(&self.state)?;
-        let before = state.clone();
         let list = verify(&read_list(&self.list)?, trust, now, device, embedder)?;
+        let mut state = self.state.clone();
         state.admit(&list, now)?;
-        if state != before {
-            state.save(&self.state)?;
-        }
+        self.remember(state)?;
         Ok(list)
     }
 
     /// Verifies an offered list and puts it in force in place of the one before.
     ///
     /// # Errors
-    /// Where it is refused or a file cannot be written; the list before is then still in force.
+    /// Where it is refused or the list file cannot be written, the list before is still in force. Where only the memory cannot
+    /// be written, the offered one is in force from the next [`Store::load`] on.
     pub fn install(
-        &self,
+        &mut self,
         offered: &[u8],
         trust: &Trust,
         now: OffsetDateTime,
         device: &str,
         embedder: &[u8; 32],
     ) -> Result<Watchlist, StoreError> {
-        let mut state = State::load(&self.state)?;
         let list = verify(offered, trust, now, device, embedder)?;
+        let mut state = self.state.clone();
         state.admit(&list, now)?;
         replace(&self.list, offered)?;
-        state.save(&self.state)?;
+        self.remember(state)?;
         Ok(list)
+    }
+
+    /// Judges the clock against the last time seen, and notes the time where the clock is trusted. Cheap: to be asked as often as
+    /// [`Watchlist::standing`].
+    ///
+    /// # Errors
+    /// Where the state cannot be written; the clock is then as if it had not been asked.
+    pub fn clock(&mut self, now: OffsetDateTime, kernel_synchronised: bool) -> Result<ClockTrust, StoreError> {
+        let trust = clock_trust(now, self.state.last_seen(), kernel_synchronised);
+        if trust.is_trusted() && self.state.is_due(now) {
+            let mut state = self.state.clone();
+            state.observe(now);
+            self.remember(state)?;
+        }
+        Ok(trust)
+    }
+
+    fn remember(&mut self, state: State) -> Result<(), StoreError> {
+        if state != self.state {
+            state.save(&self.path)?;
+            self.state = state;
+        }
+        Ok(())
     }
 }
 
@@ -339,14 +376,34 @@ mod tests {
         verify(&signed(&c, &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap()
     }
 
+    /// The list's path and the store, as after a start of the device.
+    fn store_in(dir: &tempfile::TempDir) -> (PathBuf, Store) {
+        let list = dir.path().join("list.cose");
+        let store = Store::open(&list, &dir.path().join("state.json")).unwrap();
+        (list, store)
+    }
+
+    #[test]
+    fn a_clock_set_back_is_noticed_after_a_restart_and_a_distrusted_one_leaves_no_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let hour = Duration::hours(1);
+        let (_, mut store) = store_in(&dir);
+        assert_eq!(store.clock(now() + hour, false).unwrap(), ClockTrust::Unsynchronised);
+        assert_eq!(store.clock(now(), true).unwrap(), ClockTrust::Trusted);
+        let (_, mut store) = store_in(&dir);
+        assert_eq!(store.clock(now() - hour, true).unwrap(), ClockTrust::WentBack { by: hour });
+        assert_eq!(store.clock(now() + Duration::SECOND, true).unwrap(), ClockTrust::Trusted);
+        assert_eq!(store.state().last_seen(), Some(now()));
+    }
+
     #[test]
     fn an_older_version_never_comes_back_even_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store { list: dir.path().join("list.cose"), state: dir.path().join("state.json") };
+        let (path, mut store) = store_in(&dir);
         let mut old = content(1);
         old.version = 6;
         let (old, new) = (signed(&old, &[1, 2]), signed(&content(3), &[1, 2]));
-        let install = |bytes: &[u8]| store.install(bytes, &trust(), now(), DEVICE, &EMBEDDER);
+        let mut install = |bytes: &[u8]| store.install(bytes, &trust(), now(), DEVICE, &EMBEDDER);
         assert_eq!(install(&old).unwrap().version(), 6);
         assert_eq!(install(&new).unwrap().version(), 7);
         let refused = install(&old).unwrap_err();
@@ -355,26 +412,28 @@ mod tests {
             "{refused}"
         );
         // Somebody puts the old file back while the daemon is down.
-        fs::write(&store.list, &old).unwrap();
+        fs::write(path, &old).unwrap();
+        let (path, mut store) = store_in(&dir);
         let refused = store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap_err();
         assert!(matches!(refused, StoreError::Refused(Refusal::RolledBack { .. })), "{refused}");
-        fs::write(&store.list, &new).unwrap();
+        fs::write(path, &new).unwrap();
         assert_eq!(store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap().version(), 7);
     }
 
     #[test]
     fn a_list_copied_in_by_hand_is_remembered_at_its_first_load() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store { list: dir.path().join("list.cose"), state: dir.path().join("state.json") };
-        fs::write(&store.list, signed(&content(1), &[1, 2])).unwrap();
+        let (path, mut store) = store_in(&dir);
+        fs::write(path, signed(&content(1), &[1, 2])).unwrap();
         store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap();
-        assert_eq!(State::load(&store.state).unwrap().highest("north-gate"), Some(7));
+        assert_eq!(store.state().highest("north-gate"), Some(7));
+        assert_eq!(store_in(&dir).1.state(), store.state(), "and so after a restart");
     }
 
     #[test]
     fn a_refused_offer_leaves_the_list_in_force() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store { list: dir.path().join("list.cose"), state: dir.path().join("state.json") };
+        let (_, mut store) = store_in(&dir);
         store.install(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
         let mut next = content(9);
         next.version = 8;

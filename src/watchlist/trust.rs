@@ -16,12 +16,15 @@
 //! Starting takes `signers_needed` people, stopping one: any revoker or suspender. Unknown fields are refused, because a
 //! misspelt restriction would otherwise be none. So is a key that is pinned twice, which could count as two people.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::Deserialize;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::keys::{KeyId, PublicKey};
 
@@ -43,6 +46,11 @@ pub enum TrustError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Everybody on the device could pin a key.
+    #[error(
+        "the trust file {0} can be written by every user of this device, who could pin a key of their own; run `chmod o-w {0}` and compare its keys with the people they belong to"
+    )]
+    Writable(String),
     /// Larger than [`MAX_TRUST_BYTES`].
     #[error("the trust file has more than {MAX_TRUST_BYTES} bytes")]
     TooLarge,
@@ -153,8 +161,12 @@ impl Trust {
     /// Where it cannot be read or says something that must not be believed; see [`TrustError`].
     pub fn open(path: &Path) -> Result<Self, TrustError> {
         let io = |source| TrustError::File { path: path.display().to_string(), source };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.mode() & 0o002 != 0 {
+            return Err(TrustError::Writable(path.display().to_string()));
+        }
         let mut text = String::new();
-        File::open(path).and_then(|f| f.take(MAX_TRUST_BYTES + 1).read_to_string(&mut text)).map_err(io)?;
+        file.take(MAX_TRUST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
         Self::parse(&text)
     }
 
@@ -230,6 +242,40 @@ impl Trust {
     }
 }
 
+/// The text of a trust file, to begin one with: `keys` with their labels and roles, valid from `from` until `until`. What it says
+/// is checked when it is read.
+pub fn render(
+    signers_needed: usize,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+    keys: &[(PublicKey, &str, &[Role])],
+) -> String {
+    let stamp = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_else(|_| at.to_string());
+    let mut text = String::from(
+        "# Whom this device believes; see the documentation of `watchpost::watchlist::trust`.\nversion = 1\n",
+    );
+    let _ = writeln!(text, "signers_needed = {signers_needed}");
+    let _ = writeln!(text, "valid_from = \"{}\"\nvalid_until = \"{}\"", stamp(from), stamp(until));
+    for (public, label, roles) in keys {
+        let roles: Vec<_> = roles.iter().map(|r| format!("\"{}\"", r.as_str())).collect();
+        let label = toml::Value::from(*label);
+        let _ = writeln!(text, "\n[[keys]]\npublic = \"{public}\"\nlabel = {label}\nroles = [{}]", roles.join(", "));
+    }
+    text
+}
+
+impl Role {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Signer => "signer",
+            Role::Revoker => "revoker",
+            Role::Suspender => "suspender",
+            Role::Reviewer => "reviewer",
+        }
+    }
+}
+
 impl TrustedKey {
     /// What the key may do.
     pub fn roles(&self) -> &[Role] {
@@ -293,6 +339,29 @@ mod tests {
     fn a_missing_file_says_what_follows() {
         let text = Trust::open(Path::new("/nonexistent/trust.toml")).unwrap_err().to_string();
         assert!(text.contains("/nonexistent/trust.toml") && text.contains("no list is accepted"), "{text}");
+    }
+
+    #[test]
+    fn a_rendered_file_says_what_it_was_given() {
+        let (a, b) = (fixture::key(1).public(), fixture::key(2).public());
+        let from = fixture::now();
+        let label = "the \"office\"\nroles = []";
+        let keys = [(a, label, &[Role::Signer, Role::Revoker][..]), (b, "", &[Role::Signer])];
+        let trust = parse(&render(2, from, from + time::Duration::DAY, &keys)).unwrap();
+        assert_eq!((trust.valid_from(), trust.valid_until()), (from, from + time::Duration::DAY));
+        assert_eq!((trust.keys()[0].public, trust.keys()[0].label.as_str()), (a, label));
+        assert_eq!(trust.keys()[0].roles(), [Role::Signer, Role::Revoker]);
+    }
+
+    #[test]
+    fn a_file_that_everybody_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust.toml");
+        std::fs::write(&path, fixture::trust_text(2, &[("signer", 1), ("signer", 2)])).unwrap();
+        assert!(Trust::open(&path).is_ok());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(Trust::open(&path), Err(TrustError::Writable(_))));
     }
 
     proptest! {

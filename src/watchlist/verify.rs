@@ -7,11 +7,11 @@
 //! A signature by a key that is not pinned as a signer is ignored (keys rotate); a second one by the same key does not count; one
 //! by a pinned key that does not hold refuses the whole list, however many others hold.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::cbor::CborError;
 use super::container::Container;
@@ -31,9 +31,7 @@ pub enum Refusal {
     #[error("this is no complete signed list ({0}); copy the file again, or make it with `watchpost watchlist sign`")]
     Unreadable(CborError),
     /// The trust file itself is not valid now.
-    #[error(
-        "the trust file is valid from {from} to {until} and it is {now}; install a current one, or correct the clock"
-    )]
+    #[error("the trust file is valid from {} to {} and it is {}; install a current one, or correct the clock", stamp(.from), stamp(.until), stamp(.now))]
     TrustNotValid {
         /// Begin.
         from: OffsetDateTime,
@@ -77,7 +75,7 @@ pub enum Refusal {
         device: [u8; 32],
     },
     /// Its time has not come.
-    #[error("the list is not valid before {from} and it is {now}; wait, or correct the clock")]
+    #[error("the list is not valid before {} and it is {}; wait, or correct the clock", stamp(.from), stamp(.now))]
     NotYetValid {
         /// When it starts.
         from: OffsetDateTime,
@@ -85,7 +83,7 @@ pub enum Refusal {
         now: OffsetDateTime,
     },
     /// Its time is over.
-    #[error("the list expired at {at} and it is {now}; obtain a renewed authorisation and a newly signed list")]
+    #[error("the list expired at {} and it is {}; obtain a renewed authorisation and a newly signed list", stamp(.at), stamp(.now))]
     Expired {
         /// When it ended.
         at: OffsetDateTime,
@@ -150,6 +148,10 @@ fn some(devices: &[Reference]) -> String {
     if more == 0 { first.join(", ") } else { format!("{} and {more} others", first.join(", ")) }
 }
 
+fn stamp(at: &OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
+
 fn short(digest: &[u8; 32]) -> String {
     digest[..6].iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -200,8 +202,8 @@ impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Standing::Valid => write!(f, "valid now"),
-            Standing::NotYetValid { from } => write!(f, "not valid before {from}"),
-            Standing::Expired { at } => write!(f, "expired at {at}"),
+            Standing::NotYetValid { from } => write!(f, "not valid before {}", stamp(from)),
+            Standing::Expired { at } => write!(f, "expired at {}", stamp(at)),
             Standing::OutsideHours => write!(f, "outside its weekly hours"),
             Standing::OutsideArea => write!(f, "this camera stands outside its areas"),
             Standing::PositionUnknown => {
@@ -274,6 +276,11 @@ impl Watchlist {
         &self.content.entries
     }
 
+    /// Position of an entry, as the gallery names it.
+    pub fn position(&self, reference: &str) -> Option<usize> {
+        self.content.entries.iter().position(|e| e.reference.as_str() == reference)
+    }
+
     /// How many entries were left out because their own expiry had passed.
     pub fn expired_entries(&self) -> usize {
         self.expired_entries
@@ -325,16 +332,15 @@ impl fmt::Debug for Watchlist {
 }
 
 /// Who signed `bytes`: each pinned signer whose signature holds, once.
-pub(super) fn check_signatures(container: &Container, trust: &Trust) -> Result<Vec<KeyId>, Refusal> {
+fn check_signatures(container: &Container<'_>, trust: &Trust) -> Result<Vec<KeyId>, Refusal> {
     let mut good = Vec::new();
-    let mut seen = HashSet::new();
-    for (id, message, signature) in container.signatures() {
-        let Some(key) = trust.key(id, Role::Signer) else { continue };
-        if !key.verifies(&message, &signature) {
-            return Err(Refusal::Altered(id));
+    for (id, signature) in container.signatures() {
+        let Some(key) = trust.key(*id, Role::Signer) else { continue };
+        if !key.verifies(&container.signed_by(*id), signature) {
+            return Err(Refusal::Altered(*id));
         }
-        if seen.insert(id) {
-            good.push(id);
+        if !good.contains(id) {
+            good.push(*id);
         }
     }
     if good.len() < trust.signers_needed() {
@@ -343,7 +349,7 @@ pub(super) fn check_signatures(container: &Container, trust: &Trust) -> Result<V
     Ok(good)
 }
 
-pub(super) fn read_container(bytes: &[u8]) -> Result<Container, Refusal> {
+pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {
     if bytes.len() > MAX_BYTES {
         return Err(Refusal::TooLarge(bytes.len()));
     }
@@ -394,8 +400,8 @@ pub fn verify(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{DEVICE, EMBEDDER, content, key, now, signed, trust, trust_text};
-    use super::super::format::{Area, EntryFault, Hours, Window};
+    use super::super::fixture::{DEVICE, EMBEDDER, content, key, made_elsewhere, now, signed, trust, trust_text};
+    use super::super::format::{Aim, Area, EntryFault, Hours, Window};
     use super::*;
     use proptest::prelude::*;
     use time::Duration;
@@ -411,6 +417,19 @@ mod tests {
         assert_eq!(list.entries(), content(5).entries);
         assert_eq!(list.authorisation(), &content(5).authorisation);
         assert!(check(&signed(&content(5), &[3, 2, 1])).is_ok());
+    }
+
+    #[test]
+    fn a_list_made_by_other_software_from_the_schema_passes() {
+        let bytes = made_elsewhere();
+        let list = check(&bytes).unwrap();
+        assert_eq!((list.id().as_str(), list.version(), list.entries().len()), ("made-elsewhere", 3, 1));
+        let stored = &list.entries()[0].templates[0];
+        assert_eq!((stored.quality, stored.template.values()[20]), (0.875, (7 * 20 + 1) as u8 as i8));
+        assert_eq!(list.standing(now(), Some(Position { latitude: 52.525, longitude: 13.405 })), Standing::Valid);
+        // One content has one encoding, whoever writes it.
+        let payload = Container::read(&bytes).unwrap().payload();
+        assert_eq!(Content::decode(payload).unwrap().encode().unwrap()[..], *payload);
     }
 
     #[test]
@@ -630,6 +649,7 @@ mod tests {
         assert_eq!(at(1.5, 0.5), Standing::Valid);
         assert_eq!(at(1.5, 1.5), Standing::OutsideArea);
         assert_eq!(at(-0.5, 0.5), Standing::OutsideArea);
+        assert_eq!(at(0.5, -0.5), Standing::OutsideArea, "west of it, where both of its sides lie to the east");
         assert_eq!(list.standing(now(), None), Standing::PositionUnknown);
     }
 
@@ -639,7 +659,51 @@ mod tests {
         assert_eq!(text, "Watchlist(north-gate version 7, 3 entries)");
     }
 
+    /// Every field that a list may hold, somewhere in its range.
+    fn any_content() -> impl Strategy<Value = Content> {
+        let degrees = |most: i32| (-most * 10_000_000..=most * 10_000_000).prop_map(|v| f64::from(v) / 1e7);
+        let corner = (degrees(90), degrees(180)).prop_map(|(latitude, longitude)| Position { latitude, longitude });
+        let areas = prop::collection::vec(prop::collection::vec(corner, 3..8).prop_map(Area), 0..3);
+        let window = (1u8..=0x7f, 0u16..1440, 1u16..1440).prop_map(|(days, from_minute, more)| Window {
+            days,
+            from_minute,
+            to_minute: (from_minute + more).min(1440),
+        });
+        let hours = (-840i16..=840, prop::collection::vec(window, 1..5))
+            .prop_map(|(utc_offset_minutes, windows)| Hours { utc_offset_minutes, windows });
+        let text = "[ -~äö€]{0,40}[a-z]";
+        (
+            areas,
+            hours,
+            text,
+            1..=1_000_000_000u64,
+            0..=1000u16,
+            1..=1u64 << 53,
+            0..20u64,
+            prop::sample::select(&Aim::ALL[..]),
+        )
+            .prop_map(|(areas, hours, text, budget, quality, version, entries, aim)| {
+                let mut c = content(entries);
+                c.authorisation.authority = text.clone();
+                c.authorisation.false_alerts_per_day = budget as f64 / 1000.0;
+                (c.authorisation.areas, c.authorisation.hours, c.authorisation.aim, c.version) =
+                    (areas, hours, aim, version);
+                for entry in &mut c.entries {
+                    entry.purpose = text.clone();
+                    entry.templates[0].quality = f32::from(quality) / 1000.0;
+                }
+                c
+            })
+    }
+
     proptest! {
+        #[test]
+        fn every_content_survives_its_encoding_and_its_draft(c in any_content()) {
+            prop_assert_eq!(&Content::decode(&c.encode().unwrap()).unwrap(), &c);
+            let draft = serde_json::to_vec(&c).unwrap();
+            prop_assert_eq!(&serde_json::from_slice::<Content>(&draft).unwrap(), &c);
+        }
+
         #[test]
         fn no_bytes_make_a_parser_panic(bytes: Vec<u8>) {
             prop_assert!(check(&bytes).is_err());

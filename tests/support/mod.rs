@@ -154,7 +154,7 @@ pub fn rumqttd() -> u16 {
          dynamic_filters = true\n"
     );
     let config: rumqttd::Config = toml::from_str(&text).expect("a complete configuration");
-    std::thread::spawn(move || rumqttd::Broker::new(config).start());
+    std::thread::spawn(move || drop(rumqttd::Broker::new(config).start()));
     wait_for_port(port);
     SAID.call_once(|| say("delivery: checked against the embedded rumqttd."));
     port

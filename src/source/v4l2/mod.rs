@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::config::Problem;
 
 /// How long a camera may deliver nothing before its stream is built again.
-pub const STALL: Duration = Duration::from_secs(5);
+pub(super) const STALL: Duration = Duration::from_secs(5);
 
 /// `[source.v4l2]`: a camera with a kernel driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,6 +193,7 @@ impl<D: Driver> Stream<D> {
             if let Ok(len) = verdict {
                 self.driver.copy(filled.index, len, &mut into.bytes);
                 (into.payload, into.sequence, into.at) = (running.payload, number, at);
+                into.discontinuity = false;
             }
             match self.driver.queue(filled.index) {
                 Ok(()) => running.ring.queued(filled.index),
@@ -234,7 +235,8 @@ impl<D: Driver> Stream<D> {
                 info!("Camera opened again: source={}.", self.describe());
                 Ok(())
             }
-            // What was a mistake in the configuration at the start is a camera that is away now.
+            // What was a mistake in the configuration at the start is a camera that is away now: the remedy is to wait.
+            Err(SourceError::Configuration { what, .. }) => Err(self.lose(what)),
             Err(e) => Err(self.lose(e.to_string())),
         }
     }
@@ -253,6 +255,8 @@ impl<D: Driver> Stream<D> {
         let device = self.config.device.display();
         match &self.running {
             Some(Running { fourcc, size: (width, height), fps: Some(fps), .. }) => {
+                // 29.97002997 is 29.97, and 30 is 30.
+                let fps = (fps * 100.0).round() / 100.0;
                 format!("v4l2 {device} {width}x{height} {fourcc} {fps} fps")
             }
             Some(Running { fourcc, size: (width, height), .. }) => format!("v4l2 {device} {width}x{height} {fourcc}"),
@@ -271,7 +275,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
     let offered: Formats = driver.formats().map_err(at(Stage::Formats))?;
     let pixels = u64::from(config.width) * u64::from(config.height);
     let fourcc = choose(config.format, pixels, config.raw_pixels, &offered)
-        .ok_or_else(|| refusal::no_format(path, &identity, &format!("{:?}", config.format).to_lowercase(), &offered))?;
+        .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
     let granted = driver.set_format(fourcc, config.width, config.height).map_err(at(Stage::Format))?;
     let payload = granted.payload().map_err(|why| refusal::unreadable(path, why))?;
     if (granted.width, granted.height) != (config.width, config.height) {

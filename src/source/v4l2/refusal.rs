@@ -8,7 +8,7 @@ use v4l::v4l_sys as sys;
 
 use super::super::SourceError;
 use super::driver::Identity;
-use super::state::{Unreadable, is_bayer, known};
+use super::state::{CameraFormat, Unreadable, is_bayer, known};
 
 /// The step at which the kernel refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceE
 }
 
 /// The camera offers nothing that can be read.
-pub(super) fn no_format(path: &Path, identity: &Identity, wanted: &str, offered: &[FourCC]) -> SourceError {
+pub(super) fn no_format(path: &Path, identity: &Identity, wanted: CameraFormat, offered: &[FourCC]) -> SourceError {
     let device = path.display();
     let list = offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let csi_driver = matches!(identity.driver.as_str(), "unicam" | "rp1-cfe" | "tegra-video");
@@ -118,10 +118,11 @@ pub(super) fn no_format(path: &Path, identity: &Identity, wanted: &str, offered:
             format!("read the camera through its image processor and a pipe: {}", csi(&identity.driver)),
         );
     }
-    let readable = offered.iter().filter(|f| known(**f).is_some()).count();
-    if readable > 0 {
+    let mut readable: Vec<&str> = offered.iter().filter_map(|f| known(*f)).map(CameraFormat::name).collect();
+    readable.dedup();
+    if !readable.is_empty() {
         return SourceError::configuration(
-            format!("{device} does not offer {wanted}; it offers {list}"),
+            format!("{device} does not offer {}; it offers {}", wanted.name(), readable.join(", ")),
             "set source.v4l2.format = \"auto\" or one that is offered",
         );
     }

@@ -38,6 +38,20 @@ pub enum CameraFormat {
     Mjpg,
 }
 
+impl CameraFormat {
+    /// The name used in configuration and errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Yuyv => "yuyv",
+            Self::Nv12 => "nv12",
+            Self::I420 => "i420",
+            Self::Grey => "grey",
+            Self::Mjpg => "mjpg",
+        }
+    }
+}
+
 /// Our name for a driver's format, or `None` where it is not read here.
 pub(super) fn known(fourcc: FourCC) -> Option<CameraFormat> {
     Some(match &fourcc.repr {

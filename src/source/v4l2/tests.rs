@@ -353,7 +353,7 @@ fn each_wrong_device_is_refused_with_its_remedy() {
     says(mosaic("tegra-video"), &["nvarguscamerasrc", "fdsink"]);
     says(mosaic("other"), &["rpicam-vid", "nvarguscamerasrc"]);
     says(with(&|f| f.formats = vec![*b"H264"]), &["no format that is read here", "y4m"]);
-    says(with(&|f| f.formats = vec![*b"YUYV"]), &["does not offer grey; it offers YUYV", "auto"]);
+    says(with(&|f| f.formats = vec![*b"YUYV"]), &["does not offer grey; it offers yuyv", "auto"]);
     says(with(&|f| f.start_fails = Some(libc::EINVAL)), &["refuses to start", "rpicam-vid"]);
 }
 
