@@ -6,8 +6,11 @@
 //! Not promised: batches, several inputs, outputs that are not `f32`, or dynamic shapes after loading (load once more).
 //! A malformed file or one that tract itself panics on is an error here, never a panic.
 
+pub mod kernels;
+mod plan;
 mod reference;
 
+use log::info;
 use zeroize::Zeroize;
 
 /// What the network subtracts from and multiplies with each channel: `(x - mean) * scale`, in the model's channel order.
@@ -117,6 +120,48 @@ pub enum EngineError {
 /// # Errors
 /// [`EngineError::NotOnnx`], [`EngineError::Interface`], [`EngineError::Unsupported`].
 pub fn load(
+    onnx: &[u8],
+    height: usize,
+    width: usize,
+    normalization: Normalization,
+) -> Result<Box<dyn Network>, EngineError> {
+    if (1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width) {
+        let plan = kernels::choose()
+            .map_err(plan::NoPlan::Kernel)
+            .and_then(|kernels| plan::Plan::load(onnx, height, width, &normalization, kernels));
+        match plan {
+            Ok(plan) => return Ok(Box::new(plan)),
+            // The reference engine says the same with more detail.
+            Err(plan::NoPlan::NotOnnx(_)) => {}
+            Err(e) => info!("The network runs on tract, slower than a quantized plan: reason={e}."),
+        }
+    }
+    reference(onnx, height, width, normalization)
+}
+
+/// Loads a network as a quantized plan with the kernels given: for comparing them.
+///
+/// # Errors
+/// As [`load`]; [`EngineError::Unsupported`] also where the network cannot be lowered.
+pub fn load_with(
+    onnx: &[u8],
+    height: usize,
+    width: usize,
+    normalization: Normalization,
+    kernels: &'static dyn kernels::Kernels,
+) -> Result<Box<dyn Network>, EngineError> {
+    match plan::Plan::load(onnx, height, width, &normalization, kernels) {
+        Ok(plan) => Ok(Box::new(plan)),
+        Err(plan::NoPlan::NotOnnx(reason)) => Err(EngineError::NotOnnx { reason }),
+        Err(e) => Err(EngineError::Unsupported { height, width, reason: e.to_string() }),
+    }
+}
+
+/// Loads a network with the reference engine, whatever it is: what [`load`] is compared with.
+///
+/// # Errors
+/// As [`load`].
+pub fn reference(
     onnx: &[u8],
     height: usize,
     width: usize,

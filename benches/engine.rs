@@ -1,0 +1,76 @@
+//! Times one network on the plan, kernel by kernel, and on tract, alternating, and prints one JSON line an engine.
+//!
+//! `engine MODEL.onnx HEIGHT WIDTH (none|symmetric) [IMAGE.raw [OUTPUTS]]`: the image is `HEIGHT * WIDTH * 3` bytes, a fixed pattern
+//! where none is given. With `OUTPUTS`, each engine's outputs are written to `OUTPUTS.ENGINE.f32`, one after the other. The
+//! number of runs is `ROUNDS` (default 200 for the plan, a tenth of that for tract), `ENGINES` a list of names to
+//! choose from. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`.
+#![allow(clippy::print_stdout, reason = "its output is the result")]
+
+use std::time::Instant;
+
+use watchpost::vision::engine::{self, Input, Network, Normalization, kernels};
+
+type Failure = Box<dyn std::error::Error>;
+
+struct Engine {
+    network: Box<dyn Network>,
+    micros: Vec<f64>,
+}
+
+fn main() -> Result<(), Failure> {
+    // `cargo bench` appends `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let [model, height, width, normalization, rest @ ..] = &arguments[..] else {
+        println!("usage: engine MODEL.onnx HEIGHT WIDTH none|symmetric [IMAGE.raw [OUTPUTS]]");
+        return Ok(());
+    };
+    let (onnx, height, width) = (std::fs::read(model)?, height.parse()?, width.parse()?);
+    let normalization = match normalization.as_str() {
+        "none" => Normalization::NONE,
+        "symmetric" => Normalization { mean: [127.5; 3], scale: [1.0 / 128.0; 3] },
+        other => return Err(format!("unknown normalization {other}").into()),
+    };
+    let image = match rest.first() {
+        Some(path) => std::fs::read(path)?,
+        None => (0..height * width * 3).map(|i| (i * 31 % 251) as u8).collect(),
+    };
+    let rounds: usize = std::env::var("ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(200);
+    let chosen = std::env::var("ENGINES").ok();
+    let wanted = |name: &str| chosen.as_ref().is_none_or(|c| c.split(',').any(|c| c == name));
+
+    let mut engines = Vec::new();
+    for kernel in kernels::available().iter().filter(|k| wanted(k.name())) {
+        engines.push(engine::load_with(&onnx, height, width, normalization, *kernel)?);
+    }
+    if wanted("tract") {
+        engines.push(engine::reference(&onnx, height, width, normalization)?);
+    }
+    let mut engines: Vec<Engine> =
+        engines.into_iter().map(|network| Engine { network, micros: Vec::with_capacity(rounds) }).collect();
+    for round in 0..rounds {
+        for engine in &mut engines {
+            let slow = !engine.network.name().starts_with("plan") || engine.network.name().ends_with("scalar");
+            if slow && round % 10 != 0 {
+                continue;
+            }
+            let start = Instant::now();
+            engine.network.run(&Input::Interleaved(&image))?;
+            engine.micros.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    for engine in &mut engines {
+        engine.micros.sort_by(f64::total_cmp);
+        let at = |part: f64| engine.micros[((engine.micros.len() - 1) as f64 * part) as usize];
+        let line = serde_json::json!({
+            "engine": engine.network.name(), "runs": engine.micros.len(),
+            "median_us": at(0.5), "p10_us": at(0.1), "p99_us": at(0.99),
+        });
+        println!("{line}");
+        if let Some(path) = rest.get(1) {
+            let values = (0..engine.network.output_names().len()).flat_map(|o| engine.network.output(o).iter());
+            let bytes: Vec<u8> = values.flat_map(|v| v.to_le_bytes()).collect();
+            std::fs::write(format!("{path}.{}.f32", engine.network.name().replace(' ', "-")), bytes)?;
+        }
+    }
+    Ok(())
+}

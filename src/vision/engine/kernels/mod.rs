@@ -1,0 +1,400 @@
+//! The inner loops of quantized networks: one scalar reference, and one implementation a family of processors that gives
+//! the same bytes.
+//!
+//! # Layout
+//! Activations are `u8` with an offset: the stored byte is the quantized value plus 128, so that [`ZERO`] is nought. That is
+//! the form the x86 dot product takes; ARM's takes signed bytes, for which sixteen are converted by one exclusive or. Channels
+//! lie in blocks of [`LANES`], padded with channels that are always nought; within a block, a pixel is sixteen adjacent
+//! bytes and the next pixel follows: `[channel block][row][column][16]`. So four neighbouring pixels of a block are one
+//! 64-byte load for the depth-wise convolutions, sixteen 32-bit sums fill one 512-bit or four 128-bit registers, and a
+//! network with 33 or 119 channels is padded to 48 or 128, never to 64 or 128.
+//!
+//! # Arithmetic, on every processor
+//! * Sums are exact 32-bit integers. The weights' part of the offset (`-128 * sum of weights`) is in the bias.
+//! * Requantization is `clamp(round(f32(sum) * scale), -128, 127)`: the integer converted to `f32` (rounding to nearest, ties
+//!   to even; exact below 2^24), one `f32` multiplication, and rounding to the nearest integer, ties to even.
+//! * PReLU has a rounding of its own, as the quantized graph has it: the requantized value is multiplied with one of two
+//!   `f32` factors by its sign, rounded and clamped again.
+//! * Floating-point sums (the heads) are added in a fixed order, multiplication and addition rounded apart.
+//!
+//! Promised: for operands within the bounds that [`Post::new`] checks, all implementations give identical bytes for
+//! every shape, which property tests compare. Not promised: speed of the scalar one, or that the processor's rounding mode may
+//! be changed by others.
+//!
+//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with pointers.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
+pub mod scalar;
+#[cfg(test)]
+mod tests;
+
+/// Channels in a block.
+pub const LANES: usize = 16;
+
+/// The stored byte of the quantized value nought.
+pub const ZERO: u8 = 128;
+
+/// Weights of sixteen output channels for four inputs each, the unit of a dot product: `[output channel][input]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Group(pub [[i8; 4]; LANES]);
+
+impl Group {
+    /// No weights yet.
+    pub const NONE: Group = Group([[0; 4]; LANES]);
+}
+
+/// What follows the sixteen sums of a block.
+#[derive(Debug, Clone, PartialEq)]
+#[repr(C, align(64))]
+pub struct Post {
+    /// Where the sums start: the bias less 128 times the sum of the weights.
+    bias: [i32; LANES],
+    /// From a sum to quantized output steps.
+    scale: [f32; LANES],
+    /// PReLU's factor for values below nought, from steps before to steps after.
+    negative: [f32; LANES],
+    /// PReLU's factor for the others.
+    positive: [f32; LANES],
+    /// Where sums of signed steps start: the bias as the network has it.
+    signed_bias: [i32; LANES],
+}
+
+impl Post {
+    /// `bias` is the network's (without the offset's part), `weights` the sum of the weights and `magnitude` the sum of
+    /// their absolute values, per channel. None where a sum could leave 32 bits, or a product the range in which every
+    /// processor converts alike.
+    pub fn new(
+        bias: [i32; LANES],
+        weights: [i32; LANES],
+        magnitude: [i32; LANES],
+        scale: [f32; LANES],
+        positive: [f32; LANES],
+        negative: [f32; LANES],
+    ) -> Option<Self> {
+        let mut start = [0; LANES];
+        for lane in 0..LANES {
+            start[lane] = bias[lane].checked_sub(weights[lane].checked_mul(i32::from(ZERO))?)?;
+            let largest = i64::from(magnitude[lane]) * 255 + i64::from(start[lane]).abs();
+            let sound = largest < i64::from(i32::MAX)
+                && (0.0..1e9).contains(&(scale[lane] * largest as f32))
+                && scale[lane] >= 0.0
+                && [positive[lane], negative[lane]].iter().all(|f| f.abs() < 1e6);
+            if !sound {
+                return None;
+            }
+        }
+        Some(Self { bias: start, scale, negative, positive, signed_bias: bias })
+    }
+}
+
+/// What happens to a requantized value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// Values below nought become nought.
+    Relu,
+    /// Multiplication with a factor by sign, then rounding: see [`Post`].
+    PRelu,
+}
+
+/// A run of neighbouring pixels in every channel block.
+#[derive(Clone, Copy)]
+pub struct Blocks<'a> {
+    /// From the first pixel of the first block on.
+    pub bytes: &'a [u8],
+    /// Bytes from a block to the next.
+    pub stride: usize,
+}
+
+/// A run of neighbouring pixels in every channel block, to be written.
+pub struct BlocksMut<'a> {
+    /// From the first pixel of the first block on.
+    pub bytes: &'a mut [u8],
+    /// Bytes from a block to the next.
+    pub stride: usize,
+}
+
+/// Whether no weight is -128, so that the sum of two products fits 16 bits.
+fn narrow(weights: &[Group]) -> bool {
+    weights.iter().flat_map(|g| g.0.as_flattened()).all(|w| *w != i8::MIN)
+}
+
+/// Bytes that `blocks` runs of `pixels` span.
+fn span(blocks: usize, stride: usize, pixels: usize) -> usize {
+    (blocks - 1) * stride + pixels * LANES
+}
+
+/// From an image byte to a stored activation, one table a channel.
+pub struct Table {
+    /// By channel and byte.
+    pub channels: [[u8; 256]; 3],
+    /// Whether the three are equal, which the fast kernels ask for.
+    pub uniform: bool,
+}
+
+/// First layer: 3 x 3 over three interleaved channels.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
+pub struct Stem {
+    /// Per output block: for each of three rows, three groups of four of its (up to nine) bytes; the last three
+    /// weights of a row are nought.
+    pub weights: Vec<[Group; 9]>,
+    /// One an output block.
+    pub post: Vec<Post>,
+    /// What follows.
+    pub activation: Activation,
+    /// Horizontal step in pixels, 1 or 2.
+    pub stride: usize,
+    /// See [`narrow`].
+    narrow: bool,
+}
+
+impl Stem {
+    /// Of its parts, as the fields say.
+    pub fn new(weights: Vec<[Group; 9]>, post: Vec<Post>, activation: Activation, stride: usize) -> Self {
+        let narrow = narrow(weights.as_flattened());
+        Self { weights, post, activation, stride, narrow }
+    }
+
+    /// Bytes of each of the three rows that `pixels` outputs read.
+    pub fn row_bytes(&self, pixels: usize) -> usize {
+        (pixels - 1) * self.stride * 3 + 12
+    }
+
+    /// Panics where the slices do not hold the windows and outputs of `pixels` pixels: a fault of the plan.
+    fn check(&self, rows: [&[u8]; 3], dst: &BlocksMut<'_>, pixels: usize) {
+        assert!(pixels > 0 && rows.iter().all(|r| r.len() >= self.row_bytes(pixels)));
+        assert!(self.weights.len() == self.post.len() && !self.post.is_empty());
+        assert!(dst.bytes.len() >= span(self.post.len(), dst.stride, pixels));
+    }
+}
+
+/// 1 x 1 convolution.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
+pub struct Pointwise {
+    /// Groups of four input channels that hold weights; even.
+    pub groups: usize,
+    /// Input blocks, `groups / 4` rounded up.
+    pub in_blocks: usize,
+    /// `[output block][group]`.
+    pub weights: Vec<Group>,
+    /// One an output block.
+    pub post: Vec<Post>,
+    /// What follows.
+    pub activation: Activation,
+    /// See [`narrow`].
+    narrow: bool,
+}
+
+impl Pointwise {
+    /// For `inputs` channels; the groups as the field says.
+    pub fn new(inputs: usize, weights: Vec<Group>, post: Vec<Post>, activation: Activation) -> Self {
+        let narrow = narrow(&weights);
+        Self { groups: Self::groups(inputs), in_blocks: inputs.div_ceil(LANES), weights, post, activation, narrow }
+    }
+
+    /// Groups that `inputs` channels are multiplied in.
+    pub fn groups(inputs: usize) -> usize {
+        inputs.div_ceil(8) * 2
+    }
+
+    /// Panics where the slices do not hold `pixels` pixels in every block: a fault of the plan.
+    fn check(&self, src: &Blocks<'_>, dst: &BlocksMut<'_>, pixels: usize) {
+        assert!(pixels > 0 && self.groups % 2 == 0 && self.groups > 0 && self.groups <= 4 * self.in_blocks);
+        assert!(self.weights.len() == self.post.len() * self.groups && !self.post.is_empty());
+        assert!(src.bytes.len() >= span(self.in_blocks, src.stride, pixels));
+        assert!(dst.bytes.len() >= span(self.post.len(), dst.stride, pixels));
+    }
+}
+
+/// 3 x 3 convolution of each channel by itself.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
+pub struct Depthwise {
+    /// Per block and row of the window: the weights of three columns and a nought, a channel.
+    pub weights: Vec<[Group; 3]>,
+    /// One a block.
+    pub post: Vec<Post>,
+    /// What follows.
+    pub activation: Activation,
+    /// Horizontal step in pixels, 1 or 2.
+    pub stride: usize,
+    /// Columns of nought to the left of the input, 0 or 1.
+    pub left: usize,
+    /// See [`narrow`].
+    narrow: bool,
+}
+
+impl Depthwise {
+    /// Of its parts, as the fields say.
+    pub fn new(weights: Vec<[Group; 3]>, post: Vec<Post>, activation: Activation, stride: usize, left: usize) -> Self {
+        let narrow = narrow(weights.as_flattened());
+        Self { weights, post, activation, stride, left, narrow }
+    }
+
+    /// Input and output pixels of a row. Panics where the rows differ in length or cannot be read so far.
+    fn check(&self, rows: [&[u8]; 3], dst: &[u8]) -> (usize, usize) {
+        let (input, output) = (rows[0].len() / LANES, dst.len() / LANES);
+        assert!(
+            rows.iter().all(|r| r.len() == input * LANES) && dst.len() == output * LANES && output > 0 && input > 0
+        );
+        assert!((1..=2).contains(&self.stride) && self.left <= 1);
+        // The window of the last pixel starts within the row: at most two columns of nought to its right.
+        assert!((output - 1) * self.stride < input + self.left);
+        (input, output)
+    }
+}
+
+/// Convolution of each channel by itself with a window as large as the image: one output pixel.
+#[derive(Debug, Clone)]
+pub struct Global {
+    /// `[block][group of four pixels]`, per channel four pixels; the last group is filled up with noughts.
+    pub weights: Vec<Group>,
+    /// One a block.
+    pub post: Vec<Post>,
+    /// What follows.
+    pub activation: Activation,
+    /// Pixels of the image.
+    pub pixels: usize,
+}
+
+impl Global {
+    /// Groups of four pixels.
+    pub fn groups(&self) -> usize {
+        self.pixels.div_ceil(4)
+    }
+
+    fn check(&self, block: usize, src: &[u8]) {
+        assert!(src.len() == self.pixels * LANES && self.weights.len() == self.post.len() * self.groups());
+        assert!(block < self.post.len());
+    }
+}
+
+/// `round(a * first + b * second)`, the sum of two quantized images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Add {
+    /// From a step of the first operand to a step of the sum.
+    pub first: f32,
+    /// From a step of the second.
+    pub second: f32,
+    /// Whether each pixel of the first operand stands for two neighbours: nearest-neighbour enlargement.
+    pub doubled: bool,
+}
+
+impl Add {
+    fn check(&self, first: &[u8], second: &[u8], dst: &[u8]) {
+        let pixels = dst.len() / LANES;
+        let wanted = if self.doubled { pixels.div_ceil(2) } else { pixels };
+        assert!(dst.len() == pixels * LANES && second.len() == dst.len() && first.len() == wanted * LANES);
+    }
+}
+
+/// Last layer of a head: 3 x 3, each channel by itself, quantized input, floating-point output; stride 1, padded by 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// Weights times the input's scale, row by row of the window.
+    pub weights: [[f32; LANES]; 9],
+    /// Where the sums start.
+    pub bias: [f32; LANES],
+}
+
+impl Head {
+    fn check(&self, rows: [&[u8]; 3], dst: &[f32]) -> usize {
+        let pixels = rows[0].len() / LANES;
+        assert!(rows.iter().all(|r| r.len() == pixels * LANES) && dst.len() == pixels * LANES);
+        pixels
+    }
+}
+
+/// The operators, each on a row or a run of pixels. The provided bodies are the reference.
+pub trait Kernels: Send + Sync {
+    /// As forced by the environment and shown to users.
+    fn name(&self) -> &'static str;
+
+    /// Interleaved image bytes to stored activations. Lengths are equal and multiples of three.
+    fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
+        scalar::quantize(table, src, dst);
+    }
+
+    /// One output row; `rows` start at the left edge of the first window.
+    fn stem(&self, op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
+        scalar::stem(op, rows, dst, pixels);
+    }
+
+    /// A run of pixels.
+    fn pointwise(&self, op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
+        scalar::pointwise(op, src, dst, pixels);
+    }
+
+    /// One output row of one block.
+    fn depthwise(&self, op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
+        scalar::depthwise(op, block, rows, dst);
+    }
+
+    /// One block.
+    fn global(&self, op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
+        scalar::global(op, block, src, dst);
+    }
+
+    /// One output row of one block of a 2 x 2 maximum with step 2.
+    fn max_pool(&self, rows: [&[u8]; 2], dst: &mut [u8]) {
+        scalar::max_pool(rows, dst);
+    }
+
+    /// One row of one block.
+    fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
+        scalar::add(op, first, second, dst);
+    }
+
+    /// One row of one block.
+    fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+        scalar::head(op, rows, dst);
+    }
+
+    /// The logistic function, in place.
+    fn sigmoid(&self, values: &mut [f32]) {
+        scalar::sigmoid(values);
+    }
+}
+
+/// The environment variable that forces a kernel, for tests and comparisons.
+pub const VARIABLE: &str = "WATCHPOST_KERNEL";
+
+/// Every kernel that this processor can run, the fastest first; the scalar one is always there.
+pub fn available() -> Vec<&'static dyn Kernels> {
+    let mut all: Vec<&'static dyn Kernels> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        all.extend(avx512::detect());
+        all.extend(avx2::detect());
+    }
+    #[cfg(target_arch = "aarch64")]
+    all.extend(neon::detect());
+    all.push(&scalar::Scalar);
+    all
+}
+
+/// The fastest kernel of this processor, or the one that [`VARIABLE`] names.
+///
+/// # Errors
+/// Says which kernels there are where the named one is not among them.
+pub fn choose() -> Result<&'static dyn Kernels, String> {
+    let all = available();
+    match std::env::var(VARIABLE) {
+        Ok(name) => all.iter().find(|k| k.name() == name).copied().ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(|k| k.name()).collect();
+            format!("{VARIABLE}={name} is not a kernel that this processor can run; choose one of {}", names.join(", "))
+        }),
+        Err(_) => Ok(all[0]),
+    }
+}

@@ -1,0 +1,642 @@
+//! AArch64 without the dot-product instructions: Cortex-A53, A72 (Raspberry Pi 4), and the parts that those with them share.
+//!
+//! Stored bytes become signed ones by an exclusive or. `smull` and `smlal` leave the sum of two products in 16 bits, which is exact as
+//! long as no weight is -128; `sadalp` adds neighbours to 32 bits. Where a weight is -128, each product is added by itself.
+
+use std::arch::aarch64::*;
+
+use super::{
+    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table, ZERO,
+    neon_dot, scalar,
+};
+
+struct Neon;
+
+/// The kernels of this processor, the faster ones first. Advanced SIMD is part of every AArch64 processor that runs Linux.
+pub(super) fn detect() -> impl Iterator<Item = &'static dyn Kernels> {
+    neon_dot::detect().into_iter().chain([&Neon as &dyn Kernels])
+}
+
+impl Kernels for Neon {
+    fn name(&self) -> &'static str {
+        "neon"
+    }
+
+    fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { quantize(table, src, dst) }
+    }
+
+    fn stem(&self, op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
+        op.check(rows, &dst, pixels);
+        let run = match (op.narrow, op.activation) {
+            (true, Activation::Identity) => stem::<true, IDENTITY>,
+            (true, Activation::Relu) => stem::<true, RELU>,
+            (true, Activation::PRelu) => stem::<true, PRELU>,
+            (false, Activation::Identity) => stem::<false, IDENTITY>,
+            (false, Activation::Relu) => stem::<false, RELU>,
+            (false, Activation::PRelu) => stem::<false, PRELU>,
+        };
+        // SAFETY: `check` found that all windows and outputs lie within the slices.
+        unsafe { run(op, rows, dst, pixels) }
+    }
+
+    fn pointwise(&self, op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
+        op.check(&src, &dst, pixels);
+        let run = match (op.narrow, op.activation) {
+            (true, Activation::Identity) => pointwise::<true, IDENTITY>,
+            (true, Activation::Relu) => pointwise::<true, RELU>,
+            (true, Activation::PRelu) => pointwise::<true, PRELU>,
+            (false, Activation::Identity) => pointwise::<false, IDENTITY>,
+            (false, Activation::Relu) => pointwise::<false, RELU>,
+            (false, Activation::PRelu) => pointwise::<false, PRELU>,
+        };
+        // SAFETY: `check` found that all inputs, weights and outputs lie within the slices.
+        unsafe { run(op, src, dst, pixels) }
+    }
+
+    fn depthwise(&self, op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
+        op.check(rows, dst);
+        let run = match (op.narrow, op.activation) {
+            (true, Activation::Identity) => depthwise::<true, IDENTITY>,
+            (true, Activation::Relu) => depthwise::<true, RELU>,
+            (true, Activation::PRelu) => depthwise::<true, PRELU>,
+            (false, Activation::Identity) => depthwise::<false, IDENTITY>,
+            (false, Activation::Relu) => depthwise::<false, RELU>,
+            (false, Activation::PRelu) => depthwise::<false, PRELU>,
+        };
+        // SAFETY: `check` found that the rows have one length.
+        unsafe { run(op, block, rows, dst) }
+    }
+
+    fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
+        op.check(first, second, dst);
+        // SAFETY: `check` found that the operands hold the output's pixels.
+        unsafe { add(op, first, second, dst) }
+    }
+
+    fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+        op.check(rows, dst);
+        // SAFETY: `check` found that the rows hold the output's pixels.
+        unsafe { head(op, rows, dst) }
+    }
+}
+
+/// Sums of sixteen channels in order, four a register.
+pub(super) type Sums = [int32x4_t; 4];
+
+/// Sixteen stored bytes as signed steps.
+///
+/// # Safety
+/// Sixteen bytes can be read at `at`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn signed(at: *const u8) -> int8x16_t {
+    // SAFETY: the caller's promise.
+    vreinterpretq_s8_u8(veorq_u8(unsafe { vld1q_u8(at) }, vdupq_n_u8(ZERO)))
+}
+
+/// A [`Post`] in registers, as far as they suffice: what is used for every pixel.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a, const ACTIVATION: u8> {
+    post: &'a Post,
+    scale: [float32x4_t; 4],
+}
+
+/// Activations as a constant parameter, so that none is decided in a loop.
+pub(super) const IDENTITY: u8 = 0;
+pub(super) const RELU: u8 = 1;
+pub(super) const PRELU: u8 = 2;
+
+impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn load(post: &'a Post) -> Self {
+        Self { post, scale: floats(&post.scale) }
+    }
+
+    /// Where sums of signed steps start.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn start(&self) -> Sums {
+        let load = |quarter: usize| {
+            // SAFETY: sixteen values.
+            unsafe { vld1q_s32(self.post.signed_bias.as_ptr().add(4 * quarter)) }
+        };
+        [load(0), load(1), load(2), load(3)]
+    }
+
+    /// Sums, biases included, to sixteen stored bytes.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn stored(&self, sums: Sums) -> uint8x16_t {
+        let mut steps = sums;
+        for (quarter, steps) in steps.iter_mut().enumerate() {
+            let value = vmulq_f32(vcvtq_f32_s32(*steps), self.scale[quarter]);
+            *steps = if ACTIVATION == PRELU {
+                let value = vminq_f32(vmaxq_f32(value, vdupq_n_f32(-128.0)), vdupq_n_f32(127.0));
+                let value = vrndnq_f32(value);
+                // SAFETY: sixteen values.
+                let (positive, negative) = unsafe {
+                    let at = 4 * quarter;
+                    (vld1q_f32(self.post.positive.as_ptr().add(at)), vld1q_f32(self.post.negative.as_ptr().add(at)))
+                };
+                vcvtnq_s32_f32(vmulq_f32(value, vbslq_f32(vcltzq_f32(value), negative, positive)))
+            } else {
+                vcvtnq_s32_f32(value)
+            };
+        }
+        let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
+        let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
+        let mut bytes = vqmovn_high_s16(vqmovn_s16(lower), upper);
+        if ACTIVATION == RELU {
+            bytes = vmaxq_s8(bytes, vdupq_n_s8(0));
+        }
+        veorq_u8(vreinterpretq_u8_s8(bytes), vdupq_n_u8(ZERO))
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn floats(lanes: &[f32; LANES]) -> [float32x4_t; 4] {
+    // SAFETY: sixteen values.
+    let load = |quarter: usize| unsafe { vld1q_f32(lanes.as_ptr().add(4 * quarter)) };
+    [load(0), load(1), load(2), load(3)]
+}
+
+/// Two partial sums a channel: `[two channels][channel][two]`.
+type Partial = [int32x4_t; 8];
+
+/// Adds the products of sixteen channels' weights with two groups of four inputs each, which `inputs` holds in each of four
+/// places.
+#[inline]
+#[target_feature(enable = "neon")]
+fn multiply<const NARROW: bool, const P: usize>(
+    partial: &mut [Partial; P],
+    groups: [&Group; 2],
+    inputs: &[[int8x16_t; 2]; P],
+) {
+    for quarter in 0..4 {
+        // SAFETY: a group is four times sixteen bytes.
+        let load = |group: &Group| unsafe { vld1q_s8(std::ptr::from_ref(group).cast::<i8>().add(16 * quarter)) };
+        let weights = [load(groups[0]), load(groups[1])];
+        for (partial, inputs) in partial.iter_mut().zip(inputs) {
+            let [lower, upper] = [2 * quarter, 2 * quarter + 1];
+            let a = vmull_s8(vget_low_s8(weights[0]), vget_low_s8(inputs[0]));
+            let b = vmull_high_s8(weights[0], inputs[0]);
+            if NARROW {
+                let a = vmlal_s8(a, vget_low_s8(weights[1]), vget_low_s8(inputs[1]));
+                let b = vmlal_high_s8(b, weights[1], inputs[1]);
+                partial[lower] = vpadalq_s16(partial[lower], a);
+                partial[upper] = vpadalq_s16(partial[upper], b);
+            } else {
+                partial[lower] = vpadalq_s16(partial[lower], a);
+                partial[upper] = vpadalq_s16(partial[upper], b);
+                let a = vmull_s8(vget_low_s8(weights[1]), vget_low_s8(inputs[1]));
+                let b = vmull_high_s8(weights[1], inputs[1]);
+                partial[lower] = vpadalq_s16(partial[lower], a);
+                partial[upper] = vpadalq_s16(partial[upper], b);
+            }
+        }
+    }
+}
+
+/// Four inputs out of sixteen, in each of four places.
+#[inline]
+#[target_feature(enable = "neon")]
+fn place<const PLACE: i32>(inputs: int8x16_t) -> int8x16_t {
+    vreinterpretq_s8_s32(vdupq_laneq_s32::<PLACE>(vreinterpretq_s32_s8(inputs)))
+}
+
+/// Writes `P` neighbouring pixels.
+///
+/// # Safety
+/// `16 * P` bytes can be written at `to`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store<const ACTIVATION: u8, const P: usize>(
+    partial: &[Partial; P],
+    finish: &Finish<'_, ACTIVATION>,
+    to: *mut u8,
+) {
+    for (pixel, partial) in partial.iter().enumerate() {
+        let mut sums = finish.start();
+        for (quarter, sum) in sums.iter_mut().enumerate() {
+            *sum = vaddq_s32(*sum, vpaddq_s32(partial[2 * quarter], partial[2 * quarter + 1]));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { vst1q_u8(to.add(pixel * LANES), finish.stored(sums)) };
+    }
+}
+
+/// # Safety
+/// [`Pointwise::check`].
+#[target_feature(enable = "neon")]
+unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
+    op: &Pointwise,
+    src: Blocks<'_>,
+    dst: BlocksMut<'_>,
+    pixels: usize,
+) {
+    for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
+        let mut pixel = 0;
+        while pixel < pixels {
+            // SAFETY: `check`.
+            unsafe {
+                let from = src.bytes.as_ptr().add(pixel * LANES);
+                let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
+                if pixel + 2 <= pixels {
+                    pointwise_tile::<NARROW, ACTIVATION, 2>(groups, post, from, src.stride, to);
+                } else {
+                    pointwise_tile::<NARROW, ACTIVATION, 1>(groups, post, from, src.stride, to);
+                }
+            }
+            pixel += 2;
+        }
+    }
+}
+
+/// # Safety
+/// As [`pointwise`], for `P` pixels from those at `from` and `to` on.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn pointwise_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
+    groups: &[Group],
+    post: &Post,
+    from: *const u8,
+    stride: usize,
+    to: *mut u8,
+) {
+    let mut partial = [[vdupq_n_s32(0); 8]; P];
+    let (fours, pair) = groups.as_chunks::<4>();
+    let (mut lower, mut upper) = ([[vdupq_n_s8(0); 2]; P], [[vdupq_n_s8(0); 2]; P]);
+    let mut block = from;
+    for filters in fours {
+        for pixel in 0..P {
+            // SAFETY: the caller's promise.
+            let inputs = unsafe { signed(block.add(pixel * LANES)) };
+            lower[pixel] = [place::<0>(inputs), place::<1>(inputs)];
+            upper[pixel] = [place::<2>(inputs), place::<3>(inputs)];
+        }
+        multiply::<NARROW, P>(&mut partial, [&filters[0], &filters[1]], &lower);
+        multiply::<NARROW, P>(&mut partial, [&filters[2], &filters[3]], &upper);
+        block = block.wrapping_add(stride);
+    }
+    if let [first, second] = pair {
+        for (pixel, lower) in lower.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let inputs = unsafe { signed(block.add(pixel * LANES)) };
+            *lower = [place::<0>(inputs), place::<1>(inputs)];
+        }
+        multiply::<NARROW, P>(&mut partial, [first, second], &lower);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { store(&partial, &Finish::<ACTIVATION>::load(post), to) };
+}
+
+/// Twelve bytes, and not one more, of a window's row as signed steps, in two loads that overlap: places 0, 1 and 3 are its three
+/// groups.
+///
+/// # Safety
+/// Twelve bytes can be read at `at`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn window(at: *const u8) -> int8x16_t {
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { vcombine_u8(vld1_u8(at), vld1_u8(at.add(4))) };
+    vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(ZERO)))
+}
+
+/// # Safety
+/// [`Stem::check`].
+#[target_feature(enable = "neon")]
+unsafe fn stem<const NARROW: bool, const ACTIVATION: u8>(
+    op: &Stem,
+    rows: [&[u8]; 3],
+    dst: BlocksMut<'_>,
+    pixels: usize,
+) {
+    for (block, (groups, post)) in op.weights.iter().zip(&op.post).enumerate() {
+        let finish = Finish::<ACTIVATION>::load(post);
+        let mut pixel = 0;
+        while pixel < pixels {
+            // SAFETY: `check`.
+            unsafe {
+                let at = pixel * op.stride * 3;
+                let windows = [rows[0].as_ptr().add(at), rows[1].as_ptr().add(at), rows[2].as_ptr().add(at)];
+                let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
+                if pixel + 2 <= pixels {
+                    stem_tile::<NARROW, ACTIVATION, 2>(groups, &finish, windows, op.stride * 3, to);
+                } else {
+                    stem_tile::<NARROW, ACTIVATION, 1>(groups, &finish, windows, op.stride * 3, to);
+                }
+            }
+            pixel += 2;
+        }
+    }
+}
+
+/// # Safety
+/// As [`stem`], for `P` pixels from those at `windows` and `to` on, `step` bytes apart.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn stem_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
+    groups: &[Group; 9],
+    finish: &Finish<'_, ACTIVATION>,
+    windows: [*const u8; 3],
+    step: usize,
+    to: *mut u8,
+) {
+    let mut partial = [[vdupq_n_s32(0); 8]; P];
+    // Of each row, two groups; the third groups of the first two rows; and the last one, with one of nothing.
+    let (mut pairs, mut thirds) = ([[[vdupq_n_s8(0); 2]; P]; 3], [[vdupq_n_s8(0); 2]; P]);
+    let mut last = [[vdupq_n_s8(0); 2]; P];
+    for pixel in 0..P {
+        for (row, at) in windows.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            let inputs = unsafe { window(at.add(pixel * step)) };
+            pairs[row][pixel] = [place::<0>(inputs), place::<1>(inputs)];
+            if row < 2 {
+                thirds[pixel][row] = place::<3>(inputs);
+            } else {
+                last[pixel][0] = place::<3>(inputs);
+            }
+        }
+    }
+    for (row, pairs) in pairs.iter().enumerate() {
+        multiply::<NARROW, P>(&mut partial, [&groups[3 * row], &groups[3 * row + 1]], pairs);
+    }
+    multiply::<NARROW, P>(&mut partial, [&groups[2], &groups[5]], &thirds);
+    multiply::<NARROW, P>(&mut partial, [&groups[8], &Group::NONE], &last);
+    // SAFETY: the caller's promise.
+    unsafe { store(&partial, finish, to) };
+}
+
+/// Three rows of one block with columns of nought around them.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    rows: [&'a [u8]; 3],
+    pixels: usize,
+    left: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// As many pixels as the shortest row has.
+    pub(super) fn new(rows: [&'a [u8]; 3], left: usize) -> Self {
+        let bytes = rows.iter().map(|r| r.len()).min().unwrap_or(0);
+        Self { rows, pixels: bytes / LANES, left }
+    }
+
+    /// The signed steps of one column in each of the rows.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn column(&self, column: usize) -> [int8x16_t; 3] {
+        // Columns outside of the image hold nought; one comparison finds both sides.
+        let at = column.wrapping_sub(self.left);
+        if at >= self.pixels {
+            return [vdupq_n_s8(0); 3];
+        }
+        // SAFETY: the column lies within the rows.
+        unsafe { self.within(column) }
+    }
+
+    /// A column that is known to lie within the image.
+    ///
+    /// # Safety
+    /// `column - left` is below the number of pixels.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn within(&self, column: usize) -> [int8x16_t; 3] {
+        let at = (column - self.left) * LANES;
+        // SAFETY: the caller's promise.
+        let read = |row: &[u8]| unsafe { signed(row.as_ptr().add(at)) };
+        [read(self.rows[0]), read(self.rows[1]), read(self.rows[2])]
+    }
+}
+
+/// The weights of a 3 x 3 window: by row and column, sixteen channels each.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn taps(groups: &[Group; 3]) -> [[int8x16_t; 3]; 3] {
+    let mut all = [[vdupq_n_s8(0); 3]; 3];
+    for (taps, group) in all.iter_mut().zip(groups) {
+        // SAFETY: a group is 64 bytes; the instruction parts every fourth of them.
+        let int8x16x4_t(first, second, third, _) = unsafe { vld4q_s8(std::ptr::from_ref(group).cast()) };
+        *taps = [first, second, third];
+    }
+    all
+}
+
+/// Products of two taps, added to sums of 32 bits by way of 16, or one by one where two might not fit.
+#[inline]
+#[target_feature(enable = "neon")]
+fn two<const NARROW: bool>(sums: &mut Sums, values: [int8x16_t; 2], weights: [int8x16_t; 2]) {
+    let a = vmull_s8(vget_low_s8(values[0]), vget_low_s8(weights[0]));
+    let b = vmull_high_s8(values[0], weights[0]);
+    if NARROW {
+        widen(
+            sums,
+            vmlal_s8(a, vget_low_s8(values[1]), vget_low_s8(weights[1])),
+            vmlal_high_s8(b, values[1], weights[1]),
+        );
+    } else {
+        widen(sums, a, b);
+        one(sums, values[1], weights[1]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn one(sums: &mut Sums, value: int8x16_t, weight: int8x16_t) {
+    widen(sums, vmull_s8(vget_low_s8(value), vget_low_s8(weight)), vmull_high_s8(value, weight));
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn widen(sums: &mut Sums, lower: int16x8_t, upper: int16x8_t) {
+    sums[0] = vaddw_s16(sums[0], vget_low_s16(lower));
+    sums[1] = vaddw_high_s16(sums[1], lower);
+    sums[2] = vaddw_s16(sums[2], vget_low_s16(upper));
+    sums[3] = vaddw_high_s16(sums[3], upper);
+}
+
+/// # Safety
+/// [`Depthwise::check`].
+#[target_feature(enable = "neon")]
+unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
+    op: &Depthwise,
+    block: usize,
+    rows: [&[u8]; 3],
+    dst: &mut [u8],
+) {
+    let finish = Finish::<ACTIVATION>::load(&op.post[block]);
+    let taps = taps(&op.weights[block]);
+    let pixel = |[a, b, c]: [[int8x16_t; 3]; 3], to: &mut [u8; LANES]| {
+        let mut sums = finish.start();
+        two::<NARROW>(&mut sums, [a[0], a[1]], [taps[0][0], taps[1][0]]);
+        two::<NARROW>(&mut sums, [a[2], b[0]], [taps[2][0], taps[0][1]]);
+        two::<NARROW>(&mut sums, [b[1], b[2]], [taps[1][1], taps[2][1]]);
+        two::<NARROW>(&mut sums, [c[0], c[1]], [taps[0][2], taps[1][2]]);
+        one(&mut sums, c[2], taps[2][2]);
+        // SAFETY: sixteen bytes.
+        unsafe { vst1q_u8(to.as_mut_ptr(), finish.stored(sums)) };
+    };
+    slide(Rows::new(rows, op.left), op.stride, dst, |column| column, pixel);
+}
+
+/// Calls `pixel` with three neighbouring columns for each output. With step 1 two of three columns are those of the pixel before:
+/// three outputs at a time, their registers change roles instead of being moved. `arrange` makes of a column what `pixel` takes.
+#[inline(always)]
+pub(super) fn slide<T: Copy>(
+    rows: Rows<'_>,
+    stride: usize,
+    dst: &mut [u8],
+    arrange: impl Fn([int8x16_t; 3]) -> T,
+    mut pixel: impl FnMut([T; 3], &mut [u8; LANES]),
+) {
+    let (mut pixels, _) = dst.as_chunks_mut::<LANES>();
+    // SAFETY: every AArch64 processor has the feature that reading columns is compiled with.
+    let read = |column: usize| arrange(unsafe { rows.column(column) });
+    let (mut a, mut b) = (read(0), read(1));
+    // Outputs whose next columns surely lie within the image.
+    let inside = (rows.pixels + rows.left).saturating_sub(1 + stride) / stride;
+    let (first, rest) = pixels.split_at_mut(inside.min(pixels.len()));
+    let mut column = 2;
+    // SAFETY: columns from `left` on and below `left + pixels` lie within the image; 2 is not below `left`.
+    let within = |column: usize| arrange(unsafe { rows.within(column) });
+    if stride == 2 {
+        for to in first {
+            let c = within(column);
+            pixel([a, b, c], to);
+            (a, b) = (c, within(column + 1));
+            column += 2;
+        }
+    } else {
+        let (threes, _) = first.as_chunks_mut::<3>();
+        for [first, second, third] in threes.iter_mut() {
+            let c = within(column);
+            pixel([a, b, c], first);
+            a = within(column + 1);
+            pixel([b, c, a], second);
+            b = within(column + 2);
+            pixel([c, a, b], third);
+            column += 3;
+        }
+    }
+    // What is left of a row, its right edge included.
+    let done = (column - 2) / stride;
+    pixels = if stride == 2 { rest } else { &mut dst.as_chunks_mut::<LANES>().0[done..] };
+    for to in pixels {
+        let c = read(column);
+        pixel([a, b, c], to);
+        (a, b) = if stride == 1 { (b, c) } else { (c, read(column + 1)) };
+        column += stride;
+    }
+}
+
+/// Four stored bytes as real values.
+///
+/// # Safety
+/// Four bytes can be read at `at`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn real(at: *const u8) -> float32x4_t {
+    // SAFETY: the caller's promise.
+    let bytes = vreinterpret_u8_u32(vdup_n_u32(unsafe { at.cast::<u32>().read_unaligned() }));
+    let steps = vreinterpretq_s16_u16(vsubl_u8(bytes, vdup_n_u8(ZERO)));
+    vcvtq_f32_s32(vmovl_s16(vget_low_s16(steps)))
+}
+
+/// # Safety
+/// [`Add::check`].
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
+    let (by_first, by_second) = (vdupq_n_f32(op.first), vdupq_n_f32(op.second));
+    for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let from = if op.doubled { pixel / 2 } else { pixel };
+        let mut steps = [vdupq_n_s32(0); 4];
+        for (quarter, steps) in steps.iter_mut().enumerate() {
+            // SAFETY: `check`.
+            let (a, b) = unsafe {
+                let (a, b) = (first.as_ptr().add(from * LANES), second.as_ptr().add(pixel * LANES));
+                (real(a.add(4 * quarter)), real(b.add(4 * quarter)))
+            };
+            // Not fused: both products are rounded.
+            let sum = vaddq_f32(vmulq_f32(a, by_first), vmulq_f32(b, by_second));
+            // The conversion saturates, and so do the narrowings.
+            *steps = vcvtnq_s32_f32(sum);
+        }
+        let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
+        let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
+        let bytes = vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(lower), upper));
+        // SAFETY: sixteen bytes.
+        unsafe { vst1q_u8(to.as_mut_ptr(), veorq_u8(bytes, vdupq_n_u8(ZERO))) };
+    }
+}
+
+/// # Safety
+/// [`Head::check`].
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+    let pixels = dst.len() / LANES;
+    // Four channels at a time: their weights and three columns of three rows fit the registers.
+    for quarter in 0..4 {
+        // SAFETY: sixteen values.
+        let load = |lanes: &[f32; LANES]| unsafe { vld1q_f32(lanes.as_ptr().add(4 * quarter)) };
+        let bias = load(&op.bias);
+        let mut weights = [bias; 9];
+        for (register, lanes) in weights.iter_mut().zip(&op.weights) {
+            *register = load(lanes);
+        }
+        let column = |column: usize| {
+            let mut values = [vdupq_n_f32(0.0); 3];
+            if column.wrapping_sub(1) < pixels {
+                for (value, row) in values.iter_mut().zip(rows) {
+                    // SAFETY: four channels of a column within the row.
+                    *value = unsafe { real(row.as_ptr().add((column - 1) * LANES + 4 * quarter)) };
+                }
+            }
+            values
+        };
+        let (mut a, mut b) = (column(0), column(1));
+        for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let c = column(pixel + 2);
+            let mut sum = bias;
+            for row in 0..3 {
+                for (tap, values) in [a, b, c].iter().enumerate() {
+                    sum = vaddq_f32(sum, vmulq_f32(values[row], weights[3 * row + tap]));
+                }
+            }
+            // SAFETY: sixteen values.
+            unsafe { vst1q_f32(to.as_mut_ptr().add(4 * quarter), sum) };
+            (a, b) = (b, c);
+        }
+    }
+}
+
+/// Looks sixteen bytes up at a time, in four steps of 64 entries: an index out of a step's range leaves the byte as it is.
+#[target_feature(enable = "neon")]
+pub(super) fn quantize(table: &Table, src: &[u8], dst: &mut [u8]) {
+    if !table.uniform {
+        return scalar::quantize(table, src, dst);
+    }
+    assert_eq!(src.len(), dst.len());
+    let entries = &table.channels[0];
+    // SAFETY: 256 bytes in four times 64.
+    let quarter = |q: usize| unsafe { vld1q_u8_x4(entries.as_ptr().add(64 * q)) };
+    let quarters = [quarter(0), quarter(1), quarter(2), quarter(3)];
+    let (from, to) = (src.as_chunks::<LANES>(), dst.as_chunks_mut::<LANES>());
+    for (from, to) in from.0.iter().zip(to.0) {
+        // SAFETY: sixteen bytes.
+        let index = unsafe { vld1q_u8(from.as_ptr()) };
+        let mut found = vqtbl4q_u8(quarters[0], index);
+        found = vqtbx4q_u8(found, quarters[1], vsubq_u8(index, vdupq_n_u8(64)));
+        found = vqtbx4q_u8(found, quarters[2], vsubq_u8(index, vdupq_n_u8(128)));
+        found = vqtbx4q_u8(found, quarters[3], vsubq_u8(index, vdupq_n_u8(192)));
+        // SAFETY: sixteen bytes.
+        unsafe { vst1q_u8(to.as_mut_ptr(), found) };
+    }
+    for (from, to) in from.1.iter().zip(to.1) {
+        *to = entries[usize::from(*from)];
+    }
+}

@@ -1,0 +1,282 @@
+//! Every kernel gives the reference's bytes: shapes, strides, borders and extreme values.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+/// Bytes that lean to the extremes, where saturating or 16-bit arithmetic would show.
+fn byte() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => any::<u8>(), 1 => Just(0), 1 => Just(255), 1 => Just(ZERO)]
+}
+
+fn weight() -> impl Strategy<Value = i8> {
+    prop_oneof![3 => any::<i8>(), 1 => Just(-128), 1 => Just(127), 1 => Just(0)]
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    select(vec![Activation::Identity, Activation::Relu, Activation::PRelu])
+}
+
+/// Bias, scales, and PReLU's factors.
+type Parts = ([i32; LANES], [f32; LANES], [f32; LANES], [f32; LANES]);
+
+/// What follows the sums of a block. Scales range from one at which everything is nought to one at which everything is
+/// clamped; powers of two make ties.
+fn parts() -> impl Strategy<Value = Parts> {
+    let scale =
+        prop_oneof![4 => 1e-6f32..1e-2, 2 => (-12i32..2).prop_map(|e| 2f32.powi(e)), 1 => Just(0.0), 1 => Just(8.0)];
+    let factor = prop_oneof![4 => -2f32..2.0, 1 => Just(0.5), 1 => Just(1.0), 1 => Just(0.0), 1 => Just(-300.0)];
+    let lanes = |s: BoxedStrategy<f32>| vec(s, LANES).prop_map(|v| <[f32; LANES]>::try_from(v).unwrap());
+    let bias = vec(-40_000i32..40_000, LANES).prop_map(|v| <[i32; LANES]>::try_from(v).unwrap());
+    (bias, lanes(scale.boxed()), lanes(factor.clone().boxed()), lanes(factor.boxed()))
+}
+
+fn post((bias, scale, positive, negative): &Parts, weights: &[Group]) -> Post {
+    let (mut sums, mut magnitudes) = ([0; LANES], [0; LANES]);
+    for group in weights {
+        for lane in 0..LANES {
+            sums[lane] += group.0[lane].iter().map(|w| i32::from(*w)).sum::<i32>();
+            magnitudes[lane] += group.0[lane].iter().map(|w| i32::from(*w).abs()).sum::<i32>();
+        }
+    }
+    Post::new(*bias, sums, magnitudes, *scale, *positive, *negative).expect("moderate numbers")
+}
+
+/// As the quantizers write them, without -128, or as they may be.
+fn groups(count: usize) -> impl Strategy<Value = Vec<Group>> {
+    (vec(group(), count), any::<bool>()).prop_map(|(mut groups, narrow)| {
+        let all = groups.iter_mut().flat_map(|g| g.0.as_flattened_mut());
+        all.filter(|w| narrow && **w == i8::MIN).for_each(|w| *w = -127);
+        groups
+    })
+}
+
+fn group() -> impl Strategy<Value = Group> {
+    vec(weight(), 64).prop_map(|w| Group(std::array::from_fn(|lane| std::array::from_fn(|i| w[lane * 4 + i]))))
+}
+
+/// Runs `f` with the reference and with every kernel of this processor, and compares what they write.
+fn same<T: PartialEq + std::fmt::Debug>(f: impl Fn(&dyn Kernels) -> T) -> Result<(), TestCaseError> {
+    let expected = f(&scalar::Scalar);
+    for kernels in available() {
+        prop_assert_eq!(&f(kernels), &expected, "{}", kernels.name());
+    }
+    Ok(())
+}
+
+prop_compose! {
+    fn a_pointwise()(inputs in 1usize..100, blocks in 1usize..9)(
+        weights in groups(blocks * Pointwise::groups(inputs)),
+        parts in vec(parts(), blocks),
+        activation in activation(),
+        inputs in Just(inputs),
+    ) -> Pointwise {
+        let post = parts.iter().zip(weights.chunks(Pointwise::groups(inputs))).map(|(p, w)| post(p, w)).collect();
+        Pointwise::new(inputs, weights, post, activation)
+    }
+}
+
+prop_compose! {
+    fn a_depthwise()(weights in groups(3), parts in parts(), activation in activation(), stride in 1usize..3,
+        left in 0usize..2) -> Depthwise {
+        let mut weights = <[Group; 3]>::try_from(weights).unwrap();
+        // The fourth place of a row holds no weight.
+        weights.iter_mut().flat_map(|g| &mut g.0).for_each(|w| w[3] = 0);
+        let post = post(&parts, &weights);
+        Depthwise::new(vec![weights], vec![post], activation, stride, left)
+    }
+}
+
+/// Three rows of `pixels` pixels.
+fn rows(pixels: usize) -> impl Strategy<Value = [Vec<u8>; 3]> {
+    let row = || vec(byte(), pixels * LANES);
+    [row(), row(), row()]
+}
+
+fn borrowed(rows: &[Vec<u8>; 3]) -> [&[u8]; 3] {
+    [&rows[0], &rows[1], &rows[2]]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pointwise_convolutions_agree(
+        (op, pixels, gap, bytes) in (a_pointwise(), 1usize..40, 0usize..3).prop_flat_map(|(op, pixels, gap)| {
+            let stride = (pixels + gap) * LANES;
+            let bytes = vec(byte(), op.in_blocks * stride);
+            (Just(op), Just(pixels), Just(gap), bytes)
+        }),
+    ) {
+        let stride = (pixels + gap) * LANES;
+        same(|k| {
+            let mut out = vec![7; op.post.len() * stride];
+            k.pointwise(&op, Blocks { bytes: &bytes, stride }, BlocksMut { bytes: &mut out, stride }, pixels);
+            out
+        })?;
+    }
+
+    #[test]
+    fn depthwise_convolutions_agree(
+        (op, rows) in (a_depthwise(), (1usize..40).prop_flat_map(rows)),
+        bottom in 0usize..2,
+    ) {
+        let (input, padded) = (rows[0].len() / LANES, rows[0].len() / LANES + op.left + bottom);
+        prop_assume!(padded >= 3);
+        let output = (padded - 3) / op.stride + 1;
+        prop_assume!((output - 1) * op.stride < input + op.left);
+        same(|k| {
+            let mut out = vec![7; output * LANES];
+            k.depthwise(&op, 0, borrowed(&rows), &mut out);
+            out
+        })?;
+    }
+
+    #[test]
+    fn stems_agree(
+        all in vec((groups(9), parts()), 1..5),
+        activation in activation(),
+        stride in 1usize..3,
+        (pixels, bytes) in (1usize..40).prop_flat_map(|p| (Just(p), vec(byte(), 3 * (p * 6 + 12)))),
+    ) {
+        let post = all.iter().map(|(groups, parts)| post(parts, groups)).collect();
+        let op = Stem::new(all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect(), post, activation, stride);
+        let row = op.row_bytes(pixels);
+        same(|k| {
+            let mut out = vec![7; op.post.len() * pixels * LANES];
+            let dst = BlocksMut { bytes: &mut out, stride: pixels * LANES };
+            k.stem(&op, [&bytes[..row], &bytes[row..2 * row], &bytes[2 * row..3 * row]], dst, pixels);
+            out
+        })?;
+    }
+
+    #[test]
+    fn global_convolutions_agree(
+        (mut weights, bytes) in (1usize..60).prop_flat_map(|p| (groups(p.div_ceil(4)), vec(byte(), p * LANES))),
+        parts in parts(),
+        activation in activation(),
+    ) {
+        let pixels = bytes.len() / LANES;
+        // Places beyond the last pixel hold no weight.
+        let last = weights.last_mut().expect("at least one pixel");
+        last.0.iter_mut().for_each(|w| w[(pixels - 1) % 4 + 1..].fill(0));
+        let op = Global { post: vec![post(&parts, &weights)], weights, activation, pixels };
+        same(|k| {
+            let mut out = [7; LANES];
+            k.global(&op, 0, &bytes, &mut out);
+            out
+        })?;
+    }
+
+    #[test]
+    fn maxima_agree((upper, lower) in (2usize..60).prop_flat_map(|p| (vec(byte(), p * LANES), vec(byte(), p * LANES)))) {
+        let pixels = upper.len() / LANES / 2;
+        same(|k| {
+            let mut out = vec![7; pixels * LANES];
+            k.max_pool([&upper, &lower], &mut out);
+            out
+        })?;
+    }
+
+    #[test]
+    fn sums_of_images_agree(
+        (first, second) in (1usize..40).prop_flat_map(|p| (vec(byte(), p * LANES), vec(byte(), p * LANES))),
+        factors in (prop_oneof![0f32..4.0, Just(0.5), Just(1.0)], prop_oneof![0f32..4.0, Just(0.5), Just(1000.0)]),
+        doubled in any::<bool>(),
+    ) {
+        let op = Add { first: factors.0, second: factors.1, doubled };
+        let pixels = second.len() / LANES;
+        let first = if doubled { &first[..pixels.div_ceil(2) * LANES] } else { &first[..] };
+        same(|k| {
+            let mut out = vec![7; second.len()];
+            k.add(&op, first, &second, &mut out);
+            out
+        })?;
+    }
+
+    #[test]
+    fn heads_agree_to_the_last_bit(
+        rows in (1usize..30).prop_flat_map(rows),
+        weights in vec(vec(prop_oneof![-1f32..1.0, Just(0.0), Just(-1e30)], LANES), 9),
+        bias in vec(prop_oneof![-10f32..10.0, Just(-0.0)], LANES),
+    ) {
+        let lanes = |v: &Vec<f32>| <[f32; LANES]>::try_from(&v[..]).unwrap();
+        let op = Head { weights: std::array::from_fn(|t| lanes(&weights[t])), bias: lanes(&bias) };
+        same(|k| {
+            let mut out = vec![7.0; rows[0].len()];
+            k.head(&op, borrowed(&rows), &mut out);
+            out.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        })?;
+    }
+
+    #[test]
+    fn sigmoids_agree_to_the_last_bit_and_are_right(values in vec(prop_oneof![-20f32..20.0, any::<f32>()], 1..70)) {
+        same(|k| {
+            let mut out = values.clone();
+            k.sigmoid(&mut out);
+            out.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        })?;
+        let mut out = values.clone();
+        scalar::sigmoid(&mut out);
+        for (value, result) in values.iter().zip(&out).filter(|(v, _)| v.is_finite()) {
+            let exact = 1.0 / (1.0 + (-f64::from(value.clamp(-87.0, 87.0))).exp());
+            prop_assert!((f64::from(*result) / exact - 1.0).abs() < 4e-7, "{} gives {} for {}", value, result, exact);
+        }
+    }
+
+    #[test]
+    fn image_bytes_are_looked_up_alike(
+        tables in vec(vec(byte(), 256), 3),
+        uniform in any::<bool>(),
+        image in (1usize..100).prop_flat_map(|p| vec(any::<u8>(), 3 * p)),
+    ) {
+        let channel = |c: usize| <[u8; 256]>::try_from(&tables[if uniform { 0 } else { c }][..]).unwrap();
+        let table = Table { channels: [channel(0), channel(1), channel(2)], uniform };
+        same(|k| {
+            let mut out = vec![7; image.len()];
+            k.quantize(&table, &image, &mut out);
+            out
+        })?;
+    }
+}
+
+#[test]
+fn a_convolution_is_what_its_definition_says() {
+    // Two pixels, one input channel, weight -3, bias 10, scale 1/2: (10 - 3 * 5) / 2 = -2.5 and (10 - 3 * -5) / 2 = 12.5,
+    // both rounded to even; PReLU then multiplies the negative one with 1/4: -0.5, to even again.
+    let mut weights = vec![Group::NONE; 2];
+    weights[0].0[0][0] = -3;
+    let mut lanes = ([0; LANES], [0; LANES], [0; LANES]);
+    (lanes.0[0], lanes.1[0], lanes.2[0]) = (10, -3, 3);
+    let post = Post::new(lanes.0, lanes.1, lanes.2, [0.5; LANES], [1.0; LANES], [0.25; LANES]).unwrap();
+    let mut bytes = [ZERO; 2 * LANES];
+    (bytes[0], bytes[LANES]) = (ZERO + 5, ZERO - 5);
+    for (activation, expected) in
+        [(Activation::Identity, [-2i16, 12]), (Activation::Relu, [0, 12]), (Activation::PRelu, [0, 12])]
+    {
+        let op = Pointwise::new(1, weights.clone(), vec![post.clone()], activation);
+        for kernels in available() {
+            let mut out = [7; 2 * LANES];
+            let dst = BlocksMut { bytes: &mut out, stride: 2 * LANES };
+            kernels.pointwise(&op, Blocks { bytes: &bytes, stride: 2 * LANES }, dst, 2);
+            let steps = [out[0], out[LANES]].map(|b| i16::from(b) - i16::from(ZERO));
+            assert_eq!(steps, expected, "{activation:?} {}", kernels.name());
+            assert!(out[1..LANES].iter().all(|b| *b == ZERO), "channels that pad a block are nought");
+        }
+    }
+}
+
+#[test]
+fn what_could_differ_between_processors_is_refused() {
+    let new = |bias: i32, magnitude: i32, scale: f32, negative: f32| {
+        Post::new([bias; LANES], [0; LANES], [magnitude; LANES], [scale; LANES], [1.0; LANES], [negative; LANES])
+    };
+    assert!(new(0, 1000, 0.01, 0.25).is_some());
+    assert!(new(i32::MAX, 1, 0.0, 0.0).is_none(), "a sum of more than 32 bits");
+    assert!(new(0, i32::MAX / 200, 0.0, 0.0).is_none(), "likewise");
+    assert!(new(0, 1000, 1e6, 0.0).is_none(), "a product beyond 32 bits");
+    assert!(new(0, 1000, f32::NAN, 0.0).is_none() && new(0, 1000, -1.0, 0.0).is_none());
+    assert!(new(0, 1000, 0.01, f32::INFINITY).is_none());
+}

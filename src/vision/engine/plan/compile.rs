@@ -1,0 +1,267 @@
+//! Packs a [`Network`]'s weights into the kernels' operators, and says which rows each of them reads.
+
+use super::super::kernels::{self, Add, Depthwise, Global, Group, LANES, Pointwise, Post, Stem};
+use super::network::{Activation, Conv, IMAGE, Kind, Layer, Network, Part, Shape};
+
+/// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the image has.
+#[derive(Debug, Clone)]
+pub(super) struct Buffer {
+    pub blocks: usize,
+    pub row_bytes: usize,
+    /// Of the image.
+    pub height: usize,
+    /// That there is room for; set by the schedule.
+    pub rows: usize,
+    /// Of the first byte in the arena; set by the schedule.
+    pub offset: usize,
+}
+
+impl Buffer {
+    pub fn bytes(&self) -> usize {
+        self.blocks * self.stride()
+    }
+
+    /// Bytes from a block to the next.
+    pub fn stride(&self) -> usize {
+        self.rows * self.row_bytes
+    }
+
+    /// Where a row of a block starts in the arena.
+    pub fn at(&self, block: usize, row: usize) -> usize {
+        self.offset + block * self.stride() + row % self.rows * self.row_bytes
+    }
+}
+
+/// An operator with packed weights.
+pub(super) enum Op {
+    /// From the caller's image to the image buffer.
+    Quantize,
+    /// Its windows start `skip` bytes into the rows of the image buffer.
+    Stem {
+        op: Stem,
+        skip: usize,
+    },
+    Pointwise(Pointwise),
+    Depthwise(Depthwise),
+    Global(Global),
+    MaxPool,
+    Add(Add),
+    Head {
+        op: kernels::Head,
+        parts: Vec<Part>,
+    },
+    Output {
+        index: usize,
+        scale: f32,
+    },
+}
+
+/// One operator between buffers.
+pub(super) struct Stage {
+    pub op: Op,
+    /// Indices of buffers.
+    pub inputs: Vec<usize>,
+    /// None where it writes outputs of the network.
+    pub output: Option<usize>,
+    /// Rows of the output.
+    pub height: usize,
+    /// An input's row that output row 0 starts at, negative above the image; then step and size of the window. Whatever
+    /// reads its input as a whole has a window of its height.
+    pub window: Window,
+}
+
+/// Which rows an operator reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub top: usize,
+    pub stride: usize,
+    pub rows: usize,
+}
+
+impl Stage {
+    /// The rows of an input that output rows `from..to` need, within the image of `height`.
+    pub fn needs(&self, input: usize, height: usize, from: usize, to: usize) -> std::ops::Range<usize> {
+        if let (Op::Add(Add { doubled: true, .. }), 0) = (&self.op, input) {
+            return from / 2..to.div_ceil(2).min(height);
+        }
+        let Window { top, stride, rows } = self.window;
+        let end = (to - 1) * stride + rows;
+        (from * stride).saturating_sub(top).min(height)..end.saturating_sub(top).min(height)
+    }
+}
+
+/// Buffers and stages for a network on images of `height` x `width`; the image buffer is the last one.
+pub(super) struct Compiled {
+    pub buffers: Vec<Buffer>,
+    pub stages: Vec<Stage>,
+}
+
+/// Pixels of nought to the left of each row in the image buffer: the largest padding of a stem.
+pub(super) const LEFT: usize = 1;
+
+const PLAIN: Window = Window { top: 0, stride: 1, rows: 1 };
+
+/// # Errors
+/// Names the layer whose sums or scales leave the range in which all processors agree, or whose shape the image does not allow.
+pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<Compiled, String> {
+    let mut buffers: Vec<Buffer> = network
+        .tensors
+        .iter()
+        .map(|t| Buffer {
+            blocks: t.channels.div_ceil(LANES),
+            row_bytes: t.width * LANES,
+            height: t.height,
+            rows: t.height,
+            offset: 0,
+        })
+        .collect();
+    let image = buffers.len();
+    // Read by windows of 12 bytes that start up to one pixel left of the image and end right of it.
+    buffers.push(Buffer { blocks: 1, row_bytes: (width + 2 * LEFT) * 3 + 12, height, rows: height, offset: 0 });
+    let mut stages = vec![Stage { op: Op::Quantize, inputs: vec![], output: Some(image), height, window: PLAIN }];
+    for layer in &network.layers {
+        let inputs = layer.inputs.iter().map(|t| if *t == IMAGE { image } else { *t }).collect();
+        let (op, window) = operator(network, layer).ok_or_else(|| {
+            format!("the sums or scales of `{}` are too large to be the same on every processor", layer.name)
+        })?;
+        let height = layer.output.map_or_else(
+            || match op {
+                Op::Output { .. } => 1,
+                _ => layer.inputs.first().map_or(0, |t| network.tensors[*t].height),
+            },
+            |t| network.tensors[t].height,
+        );
+        stages.push(Stage { op, inputs, output: layer.output, height, window });
+    }
+    Ok(Compiled { buffers, stages })
+}
+
+fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
+    let tensor = |index: usize| &network.tensors[layer.inputs[index]];
+    Some(match &layer.kind {
+        Kind::MaxPool => (Op::MaxPool, Window { top: 0, stride: 2, rows: 2 }),
+        Kind::Add { doubled } => {
+            let sum = network.tensors[layer.output?].scale;
+            let (first, second) = (tensor(0).scale / sum, tensor(1).scale / sum);
+            let sound = |factor: f32| (0.0..1e6).contains(&factor);
+            (sound(first) && sound(second)).then_some(())?;
+            (Op::Add(Add { first, second, doubled: *doubled }), PLAIN)
+        }
+        Kind::Output { index } => (Op::Output { index: *index, scale: tensor(0).scale }, PLAIN),
+        Kind::Head(head) => {
+            let mut op = kernels::Head { weights: [[0.0; LANES]; 9], bias: [0.0; LANES] };
+            for (channel, bias) in head.bias.iter().enumerate() {
+                *op.bias.get_mut(channel)? = *bias;
+                for tap in 0..9 {
+                    op.weights[tap][channel] = head.weights[9 * channel + tap];
+                }
+            }
+            (Op::Head { op, parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
+        }
+        Kind::Conv(conv) => {
+            let window = Window { top: conv.top, stride: conv.stride, rows: 3 };
+            match conv.shape {
+                Shape::Stem => (Op::Stem { op: stem(conv)?, skip: (LEFT - conv.left) * 3 }, window),
+                Shape::Pointwise => (Op::Pointwise(pointwise(conv, tensor(0).channels)?), PLAIN),
+                Shape::Depthwise => (Op::Depthwise(depthwise(conv)?), window),
+                Shape::Global => {
+                    let from = tensor(0);
+                    let window = Window { top: 0, stride: 1, rows: from.height };
+                    (Op::Global(global(conv, from.height * from.width)?), window)
+                }
+            }
+        }
+    })
+}
+
+fn activation(conv: &Conv) -> kernels::Activation {
+    match conv.activation {
+        Activation::Identity => kernels::Activation::Identity,
+        Activation::Relu => kernels::Activation::Relu,
+        Activation::PRelu { .. } => kernels::Activation::PRelu,
+    }
+}
+
+/// Per block, what follows the sums of a convolution with `window` weights an output channel.
+fn posts(conv: &Conv, window: usize) -> Option<Vec<Post>> {
+    let channels = conv.bias.len();
+    let block = |block: usize| {
+        let mut parts = ([0i32; LANES], [0i32; LANES], [0i32; LANES], [0f32; LANES], [1f32; LANES], [0f32; LANES]);
+        for lane in 0..LANES {
+            let channel = block * LANES + lane;
+            if channel == channels {
+                break;
+            }
+            let weights = &conv.weights[channel * window..][..window];
+            parts.0[lane] = conv.bias[channel];
+            parts.1[lane] = weights.iter().map(|w| i32::from(*w)).sum();
+            parts.2[lane] = weights.iter().map(|w| i32::from(*w).abs()).sum();
+            parts.3[lane] = conv.scale[channel];
+            if let Activation::PRelu { positive, negative } = &conv.activation {
+                (parts.4[lane], parts.5[lane]) = (*positive, negative[channel]);
+            }
+        }
+        let (bias, weights, magnitude, scale, positive, negative) = parts;
+        Post::new(bias, weights, magnitude, scale, positive, negative)
+    };
+    (0..channels.div_ceil(LANES)).map(block).collect()
+}
+
+fn blocks<T>(channels: usize, pack: impl Fn(usize) -> T) -> Vec<T> {
+    (0..channels.div_ceil(LANES)).map(pack).collect()
+}
+
+fn stem(conv: &Conv) -> Option<Stem> {
+    let channels = conv.bias.len();
+    let weights = blocks(channels, |block| {
+        let mut groups = [Group::NONE; 9];
+        for lane in 0..LANES.min(channels - block * LANES) {
+            // [input channel][row][column] to nine bytes a row: [row][column][input channel].
+            let weights = &conv.weights[(block * LANES + lane) * 27..][..27];
+            for (at, weight) in weights.iter().enumerate() {
+                let (input, row, column) = (at / 9, at / 3 % 3, at % 3);
+                let byte = column * 3 + input;
+                groups[row * 3 + byte / 4].0[lane][byte % 4] = *weight;
+            }
+        }
+        groups
+    });
+    Some(Stem::new(weights, posts(conv, 27)?, activation(conv), conv.stride))
+}
+
+fn pointwise(conv: &Conv, inputs: usize) -> Option<Pointwise> {
+    let channels = conv.bias.len();
+    let groups = Pointwise::groups(inputs);
+    let mut weights = vec![Group::NONE; channels.div_ceil(LANES) * groups];
+    for (channel, row) in conv.weights.chunks_exact(inputs).enumerate() {
+        for (input, weight) in row.iter().enumerate() {
+            weights[channel / LANES * groups + input / 4].0[channel % LANES][input % 4] = *weight;
+        }
+    }
+    Some(Pointwise::new(inputs, weights, posts(conv, inputs)?, activation(conv)))
+}
+
+fn depthwise(conv: &Conv) -> Option<Depthwise> {
+    let channels = conv.bias.len();
+    let weights = blocks(channels, |block| {
+        let mut groups = [Group::NONE; 3];
+        for lane in 0..LANES.min(channels - block * LANES) {
+            for (at, weight) in conv.weights[(block * LANES + lane) * 9..][..9].iter().enumerate() {
+                groups[at / 3].0[lane][at % 3] = *weight;
+            }
+        }
+        groups
+    });
+    Some(Depthwise::new(weights, posts(conv, 9)?, activation(conv), conv.stride, conv.left))
+}
+
+fn global(conv: &Conv, pixels: usize) -> Option<Global> {
+    let (channels, groups) = (conv.bias.len(), pixels.div_ceil(4));
+    let mut weights = vec![Group::NONE; channels.div_ceil(LANES) * groups];
+    for (channel, image) in conv.weights.chunks_exact(pixels).enumerate() {
+        for (pixel, weight) in image.iter().enumerate() {
+            weights[channel / LANES * groups + pixel / 4].0[channel % LANES][pixel % 4] = *weight;
+        }
+    }
+    Some(Global { weights, post: posts(conv, pixels)?, activation: activation(conv), pixels })
+}

@@ -1,0 +1,178 @@
+//! The quantized network between the ONNX graph and the kernels' operators: what is computed, not yet how.
+
+/// A quantized image: values are `step * scale`, `step` an `i8`. By its index in [`Network::tensors`].
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tensor {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub scale: f32,
+}
+
+/// The image that goes in; not a tensor, for its three channels are interleaved.
+pub(super) const IMAGE: usize = usize::MAX;
+
+/// One step of the network.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    /// The ONNX node that it came from, for messages.
+    pub name: String,
+    pub kind: Kind,
+    /// Indices of tensors, or [`IMAGE`].
+    pub inputs: Vec<usize>,
+    /// None where it writes outputs of the network.
+    pub output: Option<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Conv(Conv),
+    /// 2 x 2, step 2.
+    MaxPool,
+    /// Of two tensors; `doubled` where the first one has half the size and is enlarged.
+    Add {
+        doubled: bool,
+    },
+    /// A last layer in floating point.
+    Head(Head),
+    /// Quantized values to an output as they are.
+    Output {
+        index: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// 3 x 3 over the three channels of the image.
+    Stem,
+    Pointwise,
+    /// 3 x 3, each channel by itself.
+    Depthwise,
+    /// The whole image, each channel by itself.
+    Global,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Conv {
+    pub shape: Shape,
+    /// Both directions.
+    pub stride: usize,
+    /// Rows of nought above the image.
+    pub top: usize,
+    /// Columns of nought to its left.
+    pub left: usize,
+    /// `[output channel][input channel of its group][row][column]`
+    pub weights: Vec<i8>,
+    /// An output channel.
+    pub bias: Vec<i32>,
+    /// From a sum to the steps that the graph quantizes to behind the convolution, an output channel.
+    pub scale: Vec<f32>,
+    pub activation: Activation,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Activation {
+    Identity,
+    Relu,
+    /// Steps before to steps after: for values from nought on, and below nought an output channel.
+    PRelu {
+        positive: f32,
+        negative: Vec<f32>,
+    },
+}
+
+/// Depth-wise 3 x 3 in floating point on a quantized tensor.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    /// `[channel][9]`, times the tensor's scale.
+    pub weights: Vec<f32>,
+    pub bias: Vec<f32>,
+    /// Which channels go where.
+    pub parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Part {
+    pub first: usize,
+    pub channels: usize,
+    /// Index of the network's output, `[1, height * width, channels]`.
+    pub output: usize,
+    pub sigmoid: bool,
+}
+
+/// The network.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Network {
+    pub tensors: Vec<Tensor>,
+    /// Inputs come before the layers that read them.
+    pub layers: Vec<Layer>,
+    /// The image's scale.
+    pub image_scale: f32,
+    /// Names and lengths.
+    pub outputs: Vec<(String, usize)>,
+}
+
+impl Network {
+    /// Heads that hang on pointwise convolutions of one tensor are joined to one convolution and one head, as long as their
+    /// channels fill at most `lanes`: a detector's box, points and scores cost one block instead of four.
+    pub fn join_heads(&mut self, lanes: usize) {
+        let mut at = 0;
+        while at < self.layers.len() {
+            match self.partner(at, lanes) {
+                Some(other) => self.join(at, other),
+                None => at += 1,
+            }
+        }
+    }
+
+    /// The pointwise layer that feeds only this head, which must be plain.
+    fn feeder(&self, head: usize) -> Option<usize> {
+        let (Kind::Head(_), &[tensor]) = (&self.layers[head].kind, &self.layers[head].inputs[..]) else { return None };
+        let readers = self.layers.iter().filter(|l| l.inputs.contains(&tensor)).count();
+        let feeder = self.layers.iter().position(|l| l.output == Some(tensor))?;
+        match &self.layers[feeder].kind {
+            Kind::Conv(c) if c.shape == Shape::Pointwise && c.activation == Activation::Identity && readers == 1 => {
+                Some(feeder)
+            }
+            _ => None,
+        }
+    }
+
+    fn partner(&self, head: usize, lanes: usize) -> Option<usize> {
+        let feeder = self.feeder(head)?;
+        let channels = |layer: usize| match &self.layers[layer].kind {
+            Kind::Head(h) => h.bias.len(),
+            _ => 0,
+        };
+        (head + 1..self.layers.len()).find(|&other| {
+            self.feeder(other).is_some_and(|f| self.layers[f].inputs == self.layers[feeder].inputs)
+                && channels(head) + channels(other) <= lanes
+        })
+    }
+
+    fn join(&mut self, head: usize, other: usize) {
+        let (Some(into), Some(from)) = (self.feeder(head), self.feeder(other)) else { return };
+        let taken = (self.layers[from].kind.clone(), self.layers[other].kind.clone());
+        let (Kind::Conv(conv), Kind::Head(float)) = taken else { return };
+        let first = float.bias.len();
+        let mut offset = 0;
+        if let Kind::Head(h) = &mut self.layers[head].kind {
+            offset = h.bias.len();
+            h.weights.extend(float.weights);
+            h.bias.extend(float.bias);
+            h.parts.extend(float.parts.into_iter().map(|p| Part { first: p.first + offset, ..p }));
+        }
+        if let Kind::Conv(c) = &mut self.layers[into].kind {
+            c.weights.extend(conv.weights);
+            c.bias.extend(conv.bias);
+            c.scale.extend(conv.scale);
+        }
+        if let Some(tensor) = self.layers[into].output {
+            self.tensors[tensor].channels = offset + first;
+        }
+        // The later one goes first, so that the earlier index stays valid. The joined layers stay in order: both convolutions
+        // read the same tensor.
+        self.layers.remove(other.max(from));
+        self.layers.remove(other.min(from));
+    }
+}
