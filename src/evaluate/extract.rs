@@ -202,6 +202,8 @@ pub struct Acquisition {
     pub photographs: u64,
     /// Those without a usable face.
     pub failure_to_acquire: Rate,
+    /// Those that enrolment would turn away: without a usable face, or with one that the quality gate refuses.
+    pub failure_to_enrol: Rate,
     /// How many for each reason.
     pub reasons: BTreeMap<&'static str, usize>,
     /// Each of them.
@@ -253,6 +255,7 @@ pub fn photographs<L: Laboratory>(
         acquisition: Acquisition {
             photographs: 0,
             failure_to_acquire: Rate::new(0, 0),
+            failure_to_enrol: Rate::new(0, 0),
             reasons: BTreeMap::new(),
             failures: Vec::new(),
             refused_by_gate: BTreeMap::new(),
@@ -301,6 +304,9 @@ pub fn photographs<L: Laboratory>(
         all.copy_of.push(copy_of);
     }
     a.failure_to_acquire = Rate::new(a.failures.len() as u64, a.photographs);
+    // With the gate on, what it refuses is among the failures already.
+    let refused = if settings.gate { 0 } else { a.refused_by_gate.values().sum::<usize>() };
+    a.failure_to_enrol = Rate::new((a.failures.len() + refused) as u64, a.photographs);
     Ok(all)
 }
 
@@ -462,6 +468,7 @@ mod tests {
             assert_eq!(a.reasons.get("blurred"), gate.then_some(&1));
             assert_eq!(a.refused_by_gate["blurred"], 1);
             assert_eq!(a.failure_to_acquire.count, 1 + u64::from(gate));
+            assert_eq!(a.failure_to_enrol.count, 2);
             assert_eq!(
                 left_out.by_reason().into_iter().collect::<Vec<_>>(),
                 [

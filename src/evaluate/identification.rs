@@ -66,7 +66,7 @@ pub struct DrawResult {
     /// Number of the draw, from 0.
     pub draw: u32,
     /// People whose enrolled photograph gave no template.
-    pub not_enrolled: u64,
+    pub failure_to_enrol: Rate,
     /// Mated probes, those without a template included.
     pub mated: u64,
     /// Non-mated probes with a template.
@@ -277,7 +277,7 @@ fn one_draw(
     });
     Some(DrawResult {
         draw: number,
-        not_enrolled,
+        failure_to_enrol: Rate::new(not_enrolled, gallery as u64),
         mated: mated.len() as u64,
         non_mated: alarms.len() as u64,
         non_mated_failed: (non_mated.len() - alarms.len()) as u64,
@@ -394,7 +394,7 @@ mod tests {
         let (i, _, left_out) = evaluate(dir.path(), PLAN);
         assert_eq!((i.people, i.people_with_two, i.gallery, i.draws.len()), (140, 70, 20, 4));
         for d in &i.draws {
-            assert_eq!((d.mated, d.non_mated, d.not_enrolled), (60, 120, 0));
+            assert_eq!((d.mated, d.non_mated, d.failure_to_enrol.count), (60, 120, 0));
             assert_eq!(d.rank_1.rate, Some(1.0));
             assert_eq!(d.points[0].fpir.unwrap().count, 1);
             assert!(d.points[1].unsupported.as_ref().unwrap().contains("1000"));
@@ -433,7 +433,7 @@ mod tests {
         for d in &i.draws {
             assert_eq!((d.mated, d.rank_1.count), (10, 0));
             // Either the enrolled photograph or the probe is empty.
-            assert!(d.not_enrolled > 0);
+            assert!(d.failure_to_enrol.count > 0);
         }
         assert_eq!(i.draws[0].non_mated, 0);
         assert!(i.fnir_at_fpir[0].unsupported.as_ref().unwrap().contains("there are 0"));

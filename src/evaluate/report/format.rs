@@ -2,15 +2,21 @@
 
 use crate::evaluate::statistics::interval::Rate;
 
-/// `98.60 %`, `0.120 %`, `3.4e-6`.
+/// `98.60 %`, `0.120 %`, `3.4e-6`. Number and sign stay on one line.
 pub fn share(rate: f64) -> String {
     let percent = rate * 100.0;
     match percent {
-        p if p == 0.0 => "0 %".into(),
-        p if p >= 1.0 => format!("{p:.2} %"),
-        p if p >= 0.01 => format!("{p:.3} %"),
+        p if p == 0.0 => "0\u{a0}%".into(),
+        p if p >= 1.0 => format!("{p:.2}\u{a0}%"),
+        p if p >= 0.01 => format!("{p:.3}\u{a0}%"),
         _ => format!("{rate:.1e}"),
     }
+}
+
+/// A rate that was asked for: `1 %`, `0.1 %`, `0.01 %`.
+pub fn target(rate: f64) -> String {
+    let text = format!("{:.6}", rate * 100.0);
+    format!("{}\u{a0}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// The rate, or that it is not known.
@@ -61,12 +67,13 @@ mod tests {
     #[test]
     fn rates_stay_readable_at_every_size() {
         let of = |v| share(v);
+        assert_eq!([target(1e-2), target(1e-3), target(1e-4)], ["1\u{a0}%", "0.1\u{a0}%", "0.01\u{a0}%"]);
         assert_eq!(
             [of(0.986), of(0.0012), of(3.4e-6), of(0.0), of(1.0)],
-            ["98.60 %", "0.120 %", "3.4e-6", "0 %", "100.00 %"]
+            ["98.60\u{a0}%", "0.120\u{a0}%", "3.4e-6", "0\u{a0}%", "100.00\u{a0}%"]
         );
         assert_eq!(full(&Rate::new(0, 0)), "not known (no trials)");
-        assert_eq!(full(&Rate::new(5, 10)), "50.00 % (18.71 % to 81.29 %; 5 of 10)");
+        assert_eq!(full(&Rate::new(5, 10)), "50.00\u{a0}% (18.71\u{a0}% to 81.29\u{a0}%; 5 of 10)");
         assert_eq!(
             [thousands(1), thousands(1234), thousands(1_234_567)],
             ["1", "1\u{202f}234", "1\u{202f}234\u{202f}567"]

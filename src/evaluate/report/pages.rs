@@ -1,9 +1,8 @@
 //! How each result describes itself.
 
-use super::format::{count, full, interval, rate, share, span, thousands};
+use super::format::{count, full, interval, rate, share, span, target, thousands};
 use super::svg::{Axis, Category, Plot, forest};
 use super::{Block, Document, Figure, Headline, List, Section, Table};
-use crate::evaluate::Evaluation;
 use crate::evaluate::curve::Curve;
 use crate::evaluate::detection::Detection;
 use crate::evaluate::extract::Acquisition;
@@ -12,6 +11,7 @@ use crate::evaluate::identification::{Identification, Summary};
 use crate::evaluate::left_out::LeftOut;
 use crate::evaluate::statistics::differentials::Differential;
 use crate::evaluate::verification::{Histogram, Verification};
+use crate::evaluate::{Evaluation, Network};
 
 /// A result that can be shown.
 pub trait Describe {
@@ -28,8 +28,8 @@ pub fn document<R: Describe>(evaluation: &Evaluation<R>) -> Document {
     let e = evaluation;
     let mut facts = vec![
         ("Program".into(), format!("watchpost {}", e.program)),
-        ("Detector".into(), format!("{} (SHA-256 {})", e.detector.name, e.detector.sha256)),
-        ("Embedder".into(), format!("{} (SHA-256 {})", e.embedder.name, e.embedder.sha256)),
+        ("Detector".into(), network(&e.detector)),
+        ("Embedder".into(), network(&e.embedder)),
         ("Photographs".into(), e.root.display().to_string()),
     ];
     facts.extend(e.list.as_ref().map(|l| ("List".into(), l.display().to_string())));
@@ -60,12 +60,19 @@ pub fn document<R: Describe>(evaluation: &Evaluation<R>) -> Document {
     Document { title: e.result.title().into(), facts, headlines: e.result.headlines(), sections }
 }
 
+/// Enough of the digest to tell files apart; all of it is in the JSON.
+fn network(n: &Network) -> String {
+    format!("{} (SHA-256 {}…)", n.name, n.sha256.get(..16).unwrap_or(&n.sha256))
+}
+
 fn acquired(a: &Acquisition) -> Section {
     let mut blocks = vec![Block::Text(format!(
-        "Of {} photographs that could be read, {} gave no template: failure to acquire {}.",
+        "Of {} photographs that could be read, {} gave no template. Failure to acquire: {}. Failure to enrol, with what the \
+         quality gate refuses: {}.",
         thousands(a.photographs),
         thousands(a.failure_to_acquire.count),
-        full(&a.failure_to_acquire)
+        full(&a.failure_to_acquire),
+        full(&a.failure_to_enrol)
     ))];
     for (caption, reasons) in
         [("Failures to acquire", &a.reasons), ("Faces that the quality gate refuses", &a.refused_by_gate)]
@@ -197,7 +204,7 @@ impl Describe for Verification {
             None => headline("Accuracy", "not known", "fewer than two folds hold pairs"),
         }];
         for t in self.tar_at_far.iter().filter(|t| t.point.target_far.is_some()) {
-            let label = format!("TAR at FAR {}", share(t.point.target_far.unwrap_or(0.0)));
+            let label = format!("TAR at FAR {}", target(t.point.target_far.unwrap_or(0.0)));
             all.push(match (&t.point.tar, t.point.threshold) {
                 (Some(tar), Some(threshold)) => {
                     headline(label, rate(tar), format!("{}; {}; threshold {threshold:.3}", interval(tar), count(tar)))
@@ -220,7 +227,7 @@ impl Describe for Verification {
         );
         let mut unsupported = Vec::new();
         for t in &self.tar_at_far {
-            let label = t.point.target_far.map_or("threshold given".into(), share);
+            let label = t.point.target_far.map_or("threshold given".into(), target);
             match (&t.point.far, &t.point.tar, t.point.threshold) {
                 (Some(far), Some(tar), Some(threshold)) => rates.row([
                     label,
@@ -275,7 +282,7 @@ impl Describe for Verification {
             .filter_map(|t| {
                 Some((
                     f64::from(t.point.threshold?),
-                    t.point.target_far.map_or("given".into(), |f| format!("FAR {}", share(f))),
+                    t.point.target_far.map_or("given".into(), |f| format!("FAR {}", target(f))),
                 ))
             })
             .collect();
@@ -321,7 +328,7 @@ impl Describe for Identification {
         let mut all: Vec<Headline> = self
             .fnir_at_fpir
             .iter()
-            .map(|s| headline(format!("FNIR at FPIR {}", share(s.target_fpir.unwrap_or(0.0))), value(s), detail(s)))
+            .map(|s| headline(format!("FNIR at FPIR {}", target(s.target_fpir.unwrap_or(0.0))), value(s), detail(s)))
             .collect();
         all.push(headline("Rank-1 identification rate", value(&self.rank_1), detail(&self.rank_1)));
         all
@@ -341,7 +348,7 @@ impl Describe for Identification {
         for s in self.fnir_at_fpir.iter().chain([&self.rank_1]) {
             let Some(mean) = s.mean else { continue };
             summary.row([
-                s.target_fpir.map_or("rank 1".into(), |f| format!("FNIR at FPIR {}", share(f))),
+                s.target_fpir.map_or("rank 1".into(), |f| format!("FNIR at FPIR {}", target(f))),
                 share(mean),
                 share(s.standard_deviation),
                 span(s.lowest, s.highest),
@@ -353,7 +360,7 @@ impl Describe for Identification {
         for s in self.fnir_at_fpir.iter().filter(|s| s.mean.is_none()) {
             blocks.push(Block::Text(format!(
                 "FPIR {} is not supported by these data: {}.",
-                share(s.target_fpir.unwrap_or(0.0)),
+                target(s.target_fpir.unwrap_or(0.0)),
                 s.unsupported.as_deref().unwrap_or("no probes")
             )));
         }
@@ -371,7 +378,7 @@ impl Describe for Identification {
         let marks: Vec<(f64, String)> = self
             .fnir_at_fpir
             .iter()
-            .filter_map(|s| Some((s.threshold?, format!("FPIR {}", share(s.target_fpir?)))))
+            .filter_map(|s| Some((s.threshold?, format!("FPIR {}", target(s.target_fpir?)))))
             .collect();
         blocks.extend(histogram(&self.histogram, ["people on the list", "strangers"], &marks));
 
@@ -393,7 +400,7 @@ impl Describe for Identification {
             let mut row = vec![
                 (d.draw + 1).to_string(),
                 thousands(d.mated),
-                thousands(d.not_enrolled),
+                thousands(d.failure_to_enrol.count),
                 thousands(d.non_mated),
                 format!("{} ({})", rate(&d.rank_1), interval(&d.rank_1)),
             ];
@@ -532,10 +539,10 @@ fn differential(name: &str, d: &Differential) -> Vec<String> {
 
 fn at_threshold(at: &AtThreshold) -> Section {
     let heading = match (at.target_fmr, at.threshold) {
-        (Some(target), Some(t)) => {
-            format!("At a false match rate of {} over all pairs (threshold {t:.3})", share(target))
+        (Some(asked), Some(t)) => {
+            format!("At a false match rate of {} over all pairs (threshold {t:.3})", target(asked))
         }
-        (Some(target), None) => format!("At a false match rate of {} over all pairs", share(target)),
+        (Some(asked), None) => format!("At a false match rate of {} over all pairs", target(asked)),
         (None, t) => format!("At the threshold {:.3}", t.unwrap_or(0.0)),
     };
     let Some(all) = &at.all else {
@@ -645,7 +652,7 @@ impl Describe for Groups {
             let Some(d) = &at.fmr_differential else { continue };
             let label = at
                 .target_fmr
-                .map_or("Worst / best at the threshold".into(), |t| format!("FMR worst / best at {}", share(t)));
+                .map_or("Worst / best at the threshold".into(), |t| format!("FMR worst / best at FMR {}", target(t)));
             all.push(match (d.worst_over_best, &d.worst, &d.best) {
                 (Some(ratio), Some(worst), Some(best)) => headline(
                     label,

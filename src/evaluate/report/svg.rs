@@ -68,8 +68,16 @@ impl Axis {
         (first..first + 20).map(|k| k as f64 * step).take_while(|t| *t <= self.high + step * 1e-6).collect()
     }
 
+    /// Unlabelled lines between the ticks of a logarithmic axis, at 2 and 5 of each decade.
+    fn minor(&self) -> Vec<f64> {
+        if !self.logarithmic {
+            return Vec::new();
+        }
+        self.ticks().iter().flat_map(|t| [t * 2.0, t * 5.0]).filter(|t| *t < self.high).collect()
+    }
+
     fn label(&self, value: f64) -> String {
-        let (value, unit) = if self.percent { (value * 100.0, " %") } else { (value, "") };
+        let (value, unit) = if self.percent { (value * 100.0, "\u{a0}%") } else { (value, "") };
         if self.logarithmic {
             let exponent = value.abs().log10().round() as i32;
             if (-2..=3).contains(&exponent) {
@@ -183,6 +191,12 @@ impl Plot {
             frame.write_fmt(element).expect("writing to a string does not fail");
             frame.push('\n');
         };
+        for tick in self.x.minor() {
+            add(format_args!("<path class=\"minor\" d=\"M{:.1} {TOP}V{bottom}\"/>", self.place((tick, 0.0)).0));
+        }
+        for tick in self.y.minor() {
+            add(format_args!("<path class=\"minor\" d=\"M{LEFT} {:.1}H{right}\"/>", self.place((0.0, tick)).1));
+        }
         for tick in self.x.ticks() {
             let x = self.place((tick, 0.0)).0;
             add(format_args!("<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/>"));
@@ -259,6 +273,9 @@ pub fn forest(title: &str, description: &str, x: Axis, rows: &[Category], refere
         body.write_fmt(element).expect("writing to a string does not fail");
         body.push('\n');
     };
+    for tick in x.minor() {
+        add(format_args!("<path class=\"minor\" d=\"M{:.1} {TOP}V{bottom:.1}\"/>", place(tick)));
+    }
     for tick in x.ticks() {
         let at = place(tick);
         add(format_args!("<path class=\"grid\" d=\"M{at:.1} {TOP}V{bottom:.1}\"/>"));
@@ -334,7 +351,7 @@ mod tests {
             ["10⁻⁵", "10⁻⁴", "10⁻³", "0.01", "0.1", "1"]
         );
         let log = log.percent();
-        assert_eq!(log.label(1e-3), "0.1 %");
+        assert_eq!(log.label(1e-3), "0.1\u{a0}%");
         assert_eq!(Axis::linear("x", -0.4, 0.4).label(-0.2), "\u{2212}0.2");
     }
 
