@@ -44,7 +44,8 @@ def enter(venv, argv):
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
-    rest = [a for i, a in enumerate(argv) if a != "--venv" and not a.startswith("--venv=") and argv[i - 1 : i] != ["--venv"]]
+    value = argv.index("--venv") + 1 if "--venv" in argv else None
+    rest = [a for i, a in enumerate(argv) if i != value and not a.startswith("--venv")]
     return subprocess.run([str(python), str(REQUIREMENTS.parent), *rest], check=False).returncode
 
 
@@ -97,5 +98,6 @@ def main(argv=None):
             print(f"wrote {len(data)} bytes  {digest}  {path}")
             manifest.note(path, digest)
     if options.check:
-        print(f"{different} of the committed files differ from what their origins give." if different else "All same, bit for bit.")
+        verdict = f"{different} of the committed files differ from what their origins give."
+        print(verdict if different else "All same, bit for bit.")
     return 1 if different else 0

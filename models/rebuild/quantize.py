@@ -115,7 +115,9 @@ def quantize(net, images, method, observe=None):
     consumers = net.consumers()
     real = {}
     for layer, done in walk(net):
-        exact[layer.name] = _in_chunks(lambda *x: apply(layer, [v.astype(np.float64) for v in x]), *(exact[t] for t in layer.inputs))
+        exact[layer.name] = _in_chunks(
+            lambda *x, layer=layer: apply(layer, [v.astype(np.float64) for v in x]), *(exact[t] for t in layer.inputs)
+        )
         name, source = layer.name, layer.inputs[0]
         if layer.op == "conv":
             step = out.scales[source]
@@ -130,11 +132,15 @@ def quantize(net, images, method, observe=None):
             unit = step * scale.astype(np.float64)
             bias = np.rint(bias / unit).astype(np.int32)
             out.weights[name] = (weight, scale, bias)
-            real[name] = _in_chunks(lambda x: integer_convolution(layer, x, weight, bias) * unit[None, :, None, None], whole[source])
+            factor = unit[None, :, None, None]
+            real[name] = _in_chunks(
+                lambda x, layer=layer, w=weight, b=bias, f=factor: integer_convolution(layer, x, w, b) * f,
+                whole[source],
+            )
         elif layer.op in ("maxpool", "upsample"):
             whole[name], out.scales[name] = apply(layer, [whole[source]]), out.scales[source]
         else:
-            inputs = [real[t] if t in tail or t in fused else whole[t].astype(np.float64) * out.scales[t] for t in layer.inputs]
+            inputs = [real[t] if t in real else whole[t].astype(np.float64) * out.scales[t] for t in layer.inputs]
             real[name] = apply(layer, inputs).astype(np.float32)
         if name in real and name not in tail and name not in fused:
             following = [f.op for f in consumers.get(name, [])]

@@ -72,8 +72,10 @@ def fr_feature(cache, detector, say):
     zeroed, before = clean(net), net.multiply_accumulates(112, 112)
     removed, total = prune(net)
     after = net.multiply_accumulates(112, 112)
-    say(f"fr_feature: {zeroed} negligible weights zeroed; {removed} of {total} expanded channels were dead and are gone; "
-        f"{before / 1e6:.1f} -> {after / 1e6:.1f} MMACs")
+    say(
+        f"fr_feature: {zeroed} negligible weights zeroed, {removed} of {total} expanded channels dead and removed, "
+        f"{before / 1e6:.1f} -> {after / 1e6:.1f} MMACs"
+    )
     crops = photographs.aligned_faces(cache, detector.net, FACES)[..., ::-1].transpose(0, 3, 1, 2)
     title = "Face embedder, aligned 112x112 BGR to 512 numbers; from faceplugin-face-recognition-js 0.0.1 (MIT)."
     return _finish("fr_feature", net, crops, (127.5, 1 / 128), EMBEDDER, (112, 112), title, say)

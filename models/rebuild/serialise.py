@@ -22,7 +22,7 @@ class Writer:
     def constant(self, name, value):
         if name not in self.known:
             self.known.add(name)
-            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+            self.initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def node(self, op, inputs, output, **attributes):
