@@ -4,6 +4,7 @@
 //! report and the table of the manifest to files that are named. Exit codes: 0 evaluated; 65 nothing could be evaluated,
 //! whatever could be said is in the output; 1 (from the caller) an error; 2 a wrong command line.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Failure, output};
+use super::Failure;
 use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
@@ -201,12 +202,18 @@ fn long_side(text: &str) -> Result<usize, String> {
 /// # Errors
 /// Models or lists that cannot be used, files that cannot be written; data that are merely poor are no error.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    match args.what {
-        What::Verification(a) => verify(&a),
-        What::Identification(a) => identify(&a),
-        What::Detection(a) => detect(&a),
-        What::Groups(a) => compare_groups(&a),
-        What::Curve(a) => measure_curve(&a),
+    let evaluated = execute(&args, &mut std::io::stdout().lock())?;
+    Ok(if evaluated { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_EVALUATED) })
+}
+
+/// Whether anything could be evaluated. The result goes to `out`.
+fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, Failure> {
+    match &args.what {
+        What::Verification(a) => verify(a, out),
+        What::Identification(a) => identify(a, out),
+        What::Detection(a) => detect(a, out),
+        What::Groups(a) => compare_groups(a, out),
+        What::Curve(a) => measure_curve(a, out),
     }
 }
 
@@ -254,7 +261,8 @@ impl<'a> Bench<'a> {
         evaluated: bool,
         acquisition: Option<Acquisition>,
         result: R,
-    ) -> Result<ExitCode, Failure> {
+        out: &mut dyn Write,
+    ) -> Result<bool, Failure> {
         self.progress.finish_and_clear();
         let (detector, embedder) = networks(&self.models);
         let evaluation = Evaluation {
@@ -275,11 +283,13 @@ impl<'a> Bench<'a> {
             write(path, &html::render(&page))?;
         }
         if self.common.json {
-            output::json_line(&evaluation)?;
+            serde_json::to_writer(&mut *out, &evaluation)?;
+            writeln!(out)?;
         } else {
-            output::line(text::render(&page).trim_end())?;
+            out.write_all(text::render(&page).as_bytes())?;
         }
-        Ok(if evaluated { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_EVALUATED) })
+        out.flush()?;
+        Ok(evaluated)
     }
 }
 
@@ -307,15 +317,15 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()).into())
 }
 
-fn verify(a: &VerificationArgs) -> Result<ExitCode, Failure> {
+fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.pairs)?;
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) =
         bench.chain(|c, s, p, l| verification::run(c, &a.common.root, &list, a.threshold, s, p, l))?;
-    bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result)
+    bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result, out)
 }
 
-fn identify(a: &IdentificationArgs) -> Result<ExitCode, Failure> {
+fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let plan = identification::Plan {
         gallery: a.gallery as usize,
         probes_a_person: a.probes as usize,
@@ -324,29 +334,29 @@ fn identify(a: &IdentificationArgs) -> Result<ExitCode, Failure> {
     };
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench.chain(|c, s, p, l| identification::run(c, &a.common.root, plan, s, p, l))?;
-    bench.finish("identification", None, result.evaluated(), Some(acquisition), result)
+    bench.finish("identification", None, result.evaluated(), Some(acquisition), result, out)
 }
 
-fn detect(a: &DetectionArgs) -> Result<ExitCode, Failure> {
+fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.ground_truth)?;
     let mut bench = Bench::new(&a.common, None)?;
     let (models, s) = (&bench.models, bench.settings);
     let finder = || DetectorFinder::new(models, s.long_side);
     let (root, progress) = (&a.common.root, &bench.progress);
     let result = detection::run(finder, root, &list, s.min_score, s.threads, progress, &mut bench.left_out)?;
-    bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result)
+    bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result, out)
 }
 
-fn compare_groups(a: &GroupsArgs) -> Result<ExitCode, Failure> {
+fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.groups)?;
     let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
     let question = groups::Question { thresholds: &thresholds, duplicates_above: a.duplicates_above };
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench.chain(|c, s, p, l| groups::run(c, &a.common.root, &list, question, s, p, l))?;
-    bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result)
+    bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
 }
 
-fn measure_curve(a: &CurveArgs) -> Result<ExitCode, Failure> {
+fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     if let Some(path) = &a.table {
         writable(path)?;
     }
@@ -367,7 +377,7 @@ fn measure_curve(a: &CurveArgs) -> Result<ExitCode, Failure> {
         let (_, embedder): (Network, Network) = networks(&bench.models);
         write(path, &curve::manifest_table(&result, &embedder, &a.common.root))?;
     }
-    bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result)
+    bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result, out)
 }
 
 #[cfg(test)]
@@ -381,10 +391,12 @@ mod tests {
         args: Args,
     }
 
-    fn run_with(args: &[&str]) -> Result<u8, String> {
+    /// Whether anything was evaluated, and what was printed.
+    fn run_with(args: &[&str]) -> Result<(bool, String), String> {
         let cli = Cli::try_parse_from([&["evaluate"], args].concat()).map_err(|e| e.to_string())?;
-        let code = run(cli.args).map_err(|e| e.to_string())?;
-        Ok(if code == ExitCode::SUCCESS { 0 } else { NOTHING_EVALUATED })
+        let mut out = Vec::new();
+        let evaluated = execute(&cli.args, &mut out).map_err(|e| e.to_string())?;
+        Ok((evaluated, String::from_utf8(out).expect("text")))
     }
 
     #[test]
@@ -448,11 +460,10 @@ mod tests {
             vec!["curve", "--table", &table],
         ] {
             let all = [args.as_slice(), &["--root", &folder, "--report", &report, "--json"]].concat();
-            // Two draws of two people are made, and every probe misses: that is a result, of a system that sees nobody.
-            let expected = if args[0] == "identification" { 0 } else { NOTHING_EVALUATED };
-            assert_eq!(run_with(&all), Ok(expected), "{args:?}");
-            let html = std::fs::read_to_string(&report).unwrap();
-            assert_eq!(html.contains("NOTHING COULD BE EVALUATED"), expected != 0, "{args:?}");
+            let (evaluated, printed) = run_with(&all).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+            assert_eq!((evaluated, &json["evaluated"], &json["evaluation"]), (false, &false.into(), &args[0].into()));
+            assert!(std::fs::read_to_string(&report).unwrap().contains("NOTHING COULD BE EVALUATED"), "{args:?}");
         }
         assert!(!Path::new(&table).exists());
         let html = std::fs::read_to_string(&report).unwrap();

@@ -370,7 +370,8 @@ fn histogram(draws: &[DrawResult]) -> Histogram {
 impl Identification {
     /// Whether anybody could be enrolled and searched for.
     pub fn evaluated(&self) -> bool {
-        self.rank_1.mean.is_some()
+        let searched = |d: &DrawResult| d.failure_to_enrol.count < d.failure_to_enrol.of && d.mated_tops.total() > 0;
+        self.draws.iter().any(searched)
     }
 }
 
