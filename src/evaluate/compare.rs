@@ -241,7 +241,7 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
         spread(&pieces, how.threads, progress, || Ok(()), piece, |_| ());
     let Ok(_) = done;
     let (mut all, clustered) = total.into_inner().expect("merging does not panic");
-    all.suspects.sort_by(|x, y| (x.a, x.b).cmp(&(y.a, y.b)));
+    all.suspects.sort_by_key(|s| (s.a, s.b));
     all.at = clustered.finish(all.suspects.len() as u64);
     all
 }

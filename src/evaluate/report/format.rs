@@ -6,7 +6,7 @@ use crate::evaluate::statistics::interval::Rate;
 pub fn share(rate: f64) -> String {
     let percent = rate * 100.0;
     match percent {
-        p if p == 0.0 => "0\u{a0}%".into(),
+        0.0 => "0\u{a0}%".into(),
         p if p >= 1.0 => format!("{p:.2}\u{a0}%"),
         p if p >= 0.01 => format!("{p:.3}\u{a0}%"),
         _ => format!("{rate:.1e}"),

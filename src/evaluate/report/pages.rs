@@ -126,9 +126,7 @@ fn histogram(h: &Histogram, names: [&str; 2], marks: &[(f64, String)]) -> Option
     };
     let (genuine, impostor) = (shares(&h.genuine), shares(&h.impostor));
     let both = || genuine.iter().chain(&impostor);
-    if both().next().is_none() {
-        return None;
-    }
+    both().next()?;
     let low = both().map(|p| p.0).fold(1.0, f64::min);
     let high = both().map(|p| p.0 + 0.01).fold(-1.0, f64::max);
     let top = both().map(|p| p.1).fold(0.0, f64::max);
@@ -615,6 +613,9 @@ fn safety_text(s: &SafetyFactor) -> String {
     )
 }
 
+const LOOK_ALIKES: &str = "The most similar pairs of different people decide where rates can no longer be measured. Look at \
+    them: one person under two names is an error of the labels, not of the embedder.";
+
 fn suspect_list(heading: &str, pairs: &[SuspectPair]) -> Block {
     let items = pairs.iter().map(|p| format!("{:.3}: {} and {}", p.similarity, p.a, p.b)).collect();
     Block::List(List { heading: heading.into(), items })
@@ -689,6 +690,13 @@ impl Describe for Groups {
         blocks.extend(self.safety_factor.as_ref().map(|s| Block::Text(format!("Safety factor {}", safety_text(s)))));
         let mut sections = vec![Section { heading: "Who was compared".into(), blocks }];
         sections.extend(self.thresholds.iter().map(at_threshold));
+        sections.push(Section {
+            heading: "Look-alikes".into(),
+            blocks: vec![
+                Block::Text(LOOK_ALIKES.into()),
+                suspect_list("Most similar pairs of different people", &self.closest),
+            ],
+        });
         sections
     }
 }
@@ -791,11 +799,7 @@ impl Describe for Curve {
         blocks.extend(histogram(&self.histogram, ["one person", "two people"], &[]));
         blocks.push(Block::Table(table));
         let mut suspicious = duplicates(self.duplicates_above, &self.suspects);
-        suspicious.push(Block::Text(
-            "The most similar pairs of different people decide where the curve ends. Look at them: a person under two names is \
-             an error of the labels, not of the embedder."
-                .into(),
-        ));
+        suspicious.push(Block::Text(LOOK_ALIKES.into()));
         suspicious.push(suspect_list("Most similar pairs of different people", &self.closest));
         vec![
             Section { heading: "The curve".into(), blocks },

@@ -25,7 +25,7 @@ pub fn render(document: &Document) -> String {
     }
     line("");
     for h in &document.headlines {
-        line(&format!("{}  {}  {}", pad(&h.label, labels), h.value, h.detail).trim_end());
+        line(format!("{}  {}  {}", pad(&h.label, labels), h.value, h.detail).trim_end());
     }
     for section in &document.sections {
         line("");

@@ -76,7 +76,8 @@ impl Tally {
         for (at, count) in self.counts.iter().enumerate().rev() {
             above += count;
             if above > allowed {
-                return Ok((at + 1) as f64 / BINS_PER_UNIT as f64 - 1.0);
+                // In this order the quotient is the decimal's nearest number, which prints as the decimal.
+                return Ok((at as f64 + 1.0 - BINS_PER_UNIT as f64) / BINS_PER_UNIT as f64);
             }
         }
         Ok(-1.0)
@@ -266,6 +267,7 @@ mod tests {
         assert_eq!((t.total(), t.at_or_above(2.0)), (2001, 0));
         assert_eq!(t.threshold_for(1.0), Ok(-1.0));
         let at = t.threshold_for(0.5).unwrap();
+        assert_eq!(at.to_string(), "0.001");
         assert_eq!(t.at_or_above(at), 1000);
         assert!(t.threshold_for(1e-4).unwrap_err().contains("at least 10000"));
     }
