@@ -220,9 +220,11 @@ pub fn manifest_table(curve: &Curve, embedder: &Network, root: &Path) -> String 
     }
     if let Some(s) = &curve.safety_factor {
         line(format_args!(
-            "# Safety factor for the worst-served group: {:.2} ({} at {:.2}; measured up to {:.2} only: an assumption beyond).",
-            s.factor, s.group, s.threshold, s.measured_to
+            "# The worst-served group was {} at {:.2}; measured up to {:.2} only: an assumption beyond.",
+            s.group, s.threshold, s.measured_to
         ));
+        // Rounded up, as a bound must be.
+        line(format_args!("worst_group_factor = {:.1}", (s.factor * 10.0).ceil() / 10.0));
     }
     for p in &curve.points {
         line(format_args!("\n[[embedder.false_match]]"));
