@@ -15,7 +15,7 @@ use watchpost::delivery::event::{
     Candidate, ClockQuality, CloudEvent, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts, State,
     Stats, Status,
 };
-use watchpost::delivery::outbox::{MemoryStore, Position, Record, Store, StoreError, Stored};
+use watchpost::delivery::outbox::{MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth};
 use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -34,6 +34,7 @@ fn status() -> Status {
         reason: None,
         threshold: Some(0.45),
         clock: ClockQuality::Unknown,
+        degraded: None,
     }
 }
 
@@ -444,7 +445,7 @@ fn without_a_broker_the_end_comes_at_once_and_with_candidates_at_the_deadline() 
     let began = Instant::now();
     let outcome = delivery.stop(Duration::from_millis(700));
     assert!(began.elapsed() >= Duration::from_millis(700) && began.elapsed() < DEADLINE);
-    assert_eq!((outcome.stopped_published, outcome.undelivered), (false, 1), "what is lost is told");
+    assert_eq!((outcome.stopped_published, outcome.undelivered, outcome.lost), (false, 1, 1), "what is lost is told");
 }
 
 /// Panics at the first reading, as a stand-in for a panic anywhere in the thread.
@@ -455,7 +456,7 @@ struct PanicsOnce {
 }
 
 impl Store for PanicsOnce {
-    fn recover(&mut self) -> Result<Vec<Stored>, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
         self.inner.recover()
     }
     fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
@@ -467,6 +468,9 @@ impl Store for PanicsOnce {
     }
     fn remove(&mut self, position: Position) -> Result<(), StoreError> {
         self.inner.remove(position)
+    }
+    fn health(&self) -> StoreHealth {
+        self.inner.health()
     }
 }
 

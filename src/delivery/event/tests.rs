@@ -59,6 +59,7 @@ fn status() -> Status {
         reason: None,
         threshold: Some(0.45),
         clock: ClockQuality::Synchronized,
+        degraded: None,
     }
 }
 
@@ -96,6 +97,7 @@ fn blind() -> Status {
         threshold: None,
         reason: Some("The watch list expired; sign and install a new one.".to_owned()),
         clock: ClockQuality::Unsynchronized,
+        degraded: None,
         ..status()
     }
 }
