@@ -27,7 +27,7 @@
 //! event is retired before the next one comes, one file is made and deleted for each event: three syncs, of which one is
 //! before the event is sent. That is some 40 KiB of blocks for a candidate with a crop.
 //!
-//! In memory it keeps 32 bytes for each event that waits.
+//! In memory it keeps 24 bytes for each event that waits.
 
 mod files;
 mod format;
@@ -340,14 +340,14 @@ impl<F: Files> DiskStore<F> {
             _ => format!("the disk failed to {what} ({e}); check it"),
         };
         if self.health.problem.is_none() {
-            log::error!("Candidates are kept in memory until the disk takes them again: reason={problem}.");
+            log::error!("The outbox's disk fails; what it does not take waits in memory: reason={problem}.");
         }
         self.health.problem = Some(problem);
     }
 
     fn recovered(&mut self) {
         if self.health.problem.take().is_some() {
-            log::info!("The disk takes candidates again.");
+            log::info!("The outbox's disk works again; nothing waits in memory only.");
         }
     }
 
