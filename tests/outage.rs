@@ -240,10 +240,10 @@ fn figures() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on the disk");
     let outbox = folder.path().join("outbox");
     let mut store = disk::open(&outbox, Limits { events, bytes: 1 << 30 }).expect("a new folder");
-    let mut position = store.recover().expect("empty").next;
+    let first = store.recover().expect("empty").next;
     let device = DeviceId::new("cam-7").expect("a plain id");
     let mut times = Vec::with_capacity(events);
-    for n in 0..events {
+    for (n, position) in (0..events).zip(first..) {
         let now = Clock::default().now();
         let mut candidate = candidate(n as u64);
         candidate.crop = candidate.crop.filter(|_| n < 1000);
@@ -252,7 +252,6 @@ fn figures() {
         let began = Instant::now();
         store.append(position, &Record { id, expires, payload }).expect("the disk takes it");
         times.push(began.elapsed());
-        position += 1;
     }
     drop(store);
     let mut with_crop = times[..1000.min(events)].to_vec();
