@@ -87,12 +87,12 @@ impl Desk {
 
     /// Writes a configuration that plays the pictures; `more` is appended to `[source.images]`.
     fn configure(&self, port: u16, more: &str) {
-        let [list, trust, state, pictures] =
-            ["list.cose", "trust.toml", "state.json", "pictures"].map(|name| self.arg(name));
+        let [list, trust, state, outbox, pictures] =
+            ["list.cose", "trust.toml", "state.json", "outbox", "pictures"].map(|name| self.arg(name));
         let text = format!(
             "[device]\nid = \"gate-1\"\n\
              [watchlist]\nlist = \"{list}\"\ntrust = \"{trust}\"\nstate = \"{state}\"\nrequire_synchronised_clock = false\n\
-             [broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\n\
+             [broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\noutbox = \"{outbox}\"\n\
              [source]\nkind = \"images\"\n[source.images]\npath = \"{pictures}\"\nfps = 0.0\n{more}"
         );
         std::fs::write(self.path("watchpost.toml"), text).expect("writes");
@@ -232,7 +232,10 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     assert_eq!(String::from_utf8_lossy(&kept.topic), "site/v1/gate-1/status");
     let status: Value = serde_json::from_slice(&kept.payload).expect("JSON");
     assert_eq!((kept.retain, &status["data"]["state"]), (true, &"stopped".into()));
-    let new: Vec<_> = desk.files().difference(&before).cloned().collect();
+    let (outbox, new): (Vec<_>, Vec<_>) =
+        desk.files().difference(&before).cloned().partition(|f| f.starts_with(desk.path("outbox")));
+    let left: u64 = outbox.iter().map(|f| f.metadata().expect("it is there").len()).sum();
+    assert!(left < 256, "no byte of a delivered candidate stays in the outbox: {left} bytes");
     assert_eq!(new, [desk.path("state.json")]);
     let state = std::fs::read_to_string(desk.path("state.json")).expect("text");
     assert!(state.len() < 400 && state.contains("promises"), "{state}");

@@ -15,7 +15,7 @@ use watchpost::delivery::event::{
     Candidate, ClockQuality, CloudEvent, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts, State,
     Stats, Status,
 };
-use watchpost::delivery::outbox::{MemoryStore, Position, Record, Store, StoreError, Stored};
+use watchpost::delivery::outbox::{MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth};
 use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -34,6 +34,7 @@ fn status() -> Status {
         reason: None,
         threshold: Some(0.45),
         clock: ClockQuality::Unknown,
+        degraded: None,
     }
 }
 
@@ -328,6 +329,48 @@ fn a_refused_publish_is_not_delivered_until_the_access_list_allows_it() {
     assert_eq!(outcome.snapshot.outbox.delivered, 3);
 }
 
+/// The sample files are what is run here, but for the places of certificates, the port, and persistence.
+#[test]
+fn with_the_sample_configuration_a_device_writes_its_own_topics_only() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    let directory = broker.directory.path().to_owned();
+    let Some(authority) = Authority::new(&directory, "ca") else { return };
+    authority.issue("server", "localhost", 2);
+    authority.issue("own", "cam-7", 2);
+    authority.issue("other", "cam-8", 2);
+    broker.write("acl", include_str!("../config/mosquitto/acl"));
+    let sample = include_str!("../config/mosquitto/mosquitto.conf");
+    let at = |name: &str| directory.join(name);
+    let settings: String = sample
+        .replace("/etc/mosquitto/certs", &directory.display().to_string())
+        .replace("/etc/mosquitto", &directory.display().to_string())
+        .lines()
+        .filter(|l| !["listener", "persistence", "autosave"].iter().any(|own| l.starts_with(own)))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    broker.start(&settings);
+    let as_device = |certificate: &str| BrokerConfig {
+        url: format!("mqtts://localhost:{}", broker.port),
+        root: "watchpost".to_owned(),
+        client_id: certificate.to_owned(),
+        ca_file: Some(at("ca.pem")),
+        client_cert: Some(at(&format!("{certificate}.pem"))),
+        client_key: Some(at(&format!("{certificate}.key"))),
+        ..BrokerConfig::default()
+    };
+    let own = start(&as_device("own"));
+    publish(&own, 1);
+    wait_for("the broker to take it", || (own.snapshot().outbox.delivered == 1).then_some(()));
+    stopped(&own.stop(DEADLINE));
+
+    // Both say that they are cam-7; this one's certificate says cam-8.
+    let intruder = start(&as_device("other"));
+    publish(&intruder, 2);
+    let refused = wait_for("the refusal", || Some(intruder.snapshot()).filter(|s| s.outbox.refusals > 0));
+    assert_eq!(refused.outbox.delivered, 0);
+    assert!(intruder.stop(Duration::from_millis(200)).undelivered > 0);
+}
+
 #[test]
 fn a_second_client_of_the_same_id_is_hinted_at_and_both_are_not_thrown_out_for_ever() {
     let Some(broker) = Mosquitto::running() else { return };
@@ -444,7 +487,7 @@ fn without_a_broker_the_end_comes_at_once_and_with_candidates_at_the_deadline() 
     let began = Instant::now();
     let outcome = delivery.stop(Duration::from_millis(700));
     assert!(began.elapsed() >= Duration::from_millis(700) && began.elapsed() < DEADLINE);
-    assert_eq!((outcome.stopped_published, outcome.undelivered), (false, 1), "what is lost is told");
+    assert_eq!((outcome.stopped_published, outcome.undelivered, outcome.lost), (false, 1, 1), "what is lost is told");
 }
 
 /// Panics at the first reading, as a stand-in for a panic anywhere in the thread.
@@ -455,7 +498,7 @@ struct PanicsOnce {
 }
 
 impl Store for PanicsOnce {
-    fn recover(&mut self) -> Result<Vec<Stored>, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
         self.inner.recover()
     }
     fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
@@ -467,6 +510,9 @@ impl Store for PanicsOnce {
     }
     fn remove(&mut self, position: Position) -> Result<(), StoreError> {
         self.inner.remove(position)
+    }
+    fn health(&self) -> StoreHealth {
+        self.inner.health()
     }
 }
 

@@ -105,6 +105,7 @@ pub fn configuration(work: &Path) -> Result<Config, Failure> {
     config.device.camera = "hall".into();
     config.watchlist.list = work.join("watchlist.cose");
     config.watchlist.trust = work.join("trust.toml");
+    config.broker.outbox = Some(work.join("outbox"));
     config.watchlist.state = work.join("watchlist-state.json");
     // The list is made and used within the same minute by the same clock.
     config.watchlist.require_synchronised_clock = false;

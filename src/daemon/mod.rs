@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::mqtt::StartError;
 use crate::delivery::topics::TopicError;
-use crate::delivery::{Delivery, DeviceId};
+use crate::delivery::{self, Delivery, DeviceId};
 use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
 
@@ -67,8 +67,11 @@ pub enum DaemonError {
     /// A bug; the panic's message is above it in the log.
     #[error("a thread of the daemon ended unexpectedly; please report the lines above as a bug")]
     ThreadLost,
-    /// Candidates were still waiting for the broker when the time to stop was over.
-    #[error("{0} candidates were not delivered before the stop and are lost; is the broker reachable?")]
+    /// Candidates in memory were still waiting for the broker when the time to stop was over. Those on disk are delivered
+    /// by the next start and are no failure.
+    #[error(
+        "{0} candidates were not delivered before the stop and are lost; is the broker reachable, broker.outbox set?"
+    )]
     Undelivered(usize),
 }
 
@@ -150,7 +153,9 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let reporter = Reporter::new(config, &force, clock);
     pipeline.enforce(force);
 
-    let delivery = Delivery::start(&config.broker, &device, reporter.status(&Condition::Starting), clock)?;
+    let store = delivery::store(&config.broker)?;
+    let first = reporter.status(&Condition::Starting, store.health().problem);
+    let delivery = Delivery::start_with(&config.broker, &device, first, clock, store)?;
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
     let board = Board::default();
@@ -184,16 +189,17 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let patience = if reason == Some(Reason::SourceEnded) { PATIENCE_AT_END } else { PATIENCE_AT_SIGNAL };
     let outcome = delivery.stop(patience);
     info!(
-        "Stopped: candidates={} undelivered={} stopped_published={}.",
+        "Stopped: candidates={} kept_for_next_start={} lost={} stopped_published={}.",
         board.counts()["pipeline.decision.candidates"],
-        outcome.undelivered,
+        outcome.undelivered.saturating_sub(outcome.lost),
+        outcome.lost,
         outcome.stopped_published
     );
     if stop.reason() == Some(Reason::ThreadLost) {
         return Err(DaemonError::ThreadLost);
     }
-    if outcome.undelivered > 0 {
-        return Err(DaemonError::Undelivered(outcome.undelivered));
+    if outcome.lost > 0 {
+        return Err(DaemonError::Undelivered(outcome.lost));
     }
     Ok(())
 }

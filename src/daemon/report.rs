@@ -19,7 +19,7 @@ use crate::watchlist::store;
 const ROUND: Duration = Duration::from_millis(250);
 
 /// Names, or beginnings of names that end in a dot, of counts that say that something was lost or turned away.
-const DROPS: [&str; 28] = [
+const DROPS: [&str; 29] = [
     "delivery.not_taken",
     "delivery.outbox.dropped",
     "delivery.outbox.expired",
@@ -29,6 +29,7 @@ const DROPS: [&str; 28] = [
     "delivery.outbox.store_errors",
     "delivery.outbox.too_large",
     "delivery.outbox.unreadable",
+    "delivery.store.damaged",
     "pipeline.blind",
     "pipeline.crops_failed",
     "pipeline.decision.beyond_capacity",
@@ -51,7 +52,7 @@ const DROPS: [&str; 28] = [
 ];
 
 /// Figures that are as they are at the moment rather than counted from the start.
-const GAUGES: [&str; 2] = ["delivery.outbox_events", "delivery.outbox_bytes"];
+const GAUGES: [&str; 3] = ["delivery.outbox_events", "delivery.outbox_bytes", "delivery.store.in_memory"];
 
 fn sorted(since: OffsetDateTime, all: BTreeMap<String, u64>) -> Stats {
     let is_drop = |name: &str| DROPS.iter().any(|d| if d.ends_with('.') { name.starts_with(d) } else { name == *d });
@@ -95,8 +96,8 @@ impl Reporter {
         }
     }
 
-    /// The status to publish in `condition`.
-    pub fn status(&self, condition: &Condition) -> Status {
+    /// The status to publish in `condition`, where the outbox's store has this `problem`.
+    pub fn status(&self, condition: &Condition, problem: Option<String>) -> Status {
         let (state, reason) = match condition {
             Condition::Starting => (State::Blind, Some("starting: no frame has been looked at yet".to_owned())),
             Condition::Matching => (State::Online, None),
@@ -111,6 +112,7 @@ impl Reporter {
             reason,
             threshold: self.threshold,
             clock: if store::kernel_synchronised() { ClockQuality::Synchronized } else { ClockQuality::Unsynchronized },
+            degraded: problem,
         }
     }
 
@@ -123,18 +125,20 @@ impl Reporter {
 
     /// Publishes changes of the condition and, now and then, counts, until somebody asks to stop.
     pub fn supervise(&self, board: &Board, delivery: &Delivery, stop: &Stop) {
-        let mut told = Condition::Starting;
+        let mut told = (Condition::Starting, None);
         let mut counted = Instant::now();
         while stop.wait(ROUND).is_none() {
-            let condition = board.condition();
-            if condition != told {
-                match &condition {
+            let now = (board.condition(), delivery.snapshot().store.problem);
+            if now.0 != told.0 {
+                match &now.0 {
                     Condition::Blind(b) => warn!("Nobody is matched: reason={} {}.", b.code, b.reason),
                     Condition::Matching => info!("Faces are compared with the watch list."),
                     Condition::Starting => {}
                 }
-                delivery.set_status(self.status(&condition));
-                told = condition;
+            }
+            if now != told {
+                delivery.set_status(self.status(&now.0, now.1.clone()));
+                told = now;
             }
             if self.stats_every.is_some_and(|every| counted.elapsed() >= every) {
                 delivery.publish_stats(self.stats(board, delivery));

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::outbox::{Limits, MAX_EVENT};
 use super::topics::{self, DeviceId};
 use crate::config::Problem;
+
+/// Where candidates wait by default.
+pub const DEFAULT_OUTBOX: &str = "/var/lib/watchpost/outbox";
 
 /// How to reach the broker and how much to keep for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ pub struct BrokerConfig {
     pub session_expiry_s: u32,
     /// Seconds for which a candidate is of use, from its decision. Later it is dropped here and by the broker.
     pub event_expiry_s: u32,
+    /// Folder in which candidates wait for a broker, made where it is missing; one process at a time. Where empty they
+    /// wait in memory and are lost with the process.
+    pub outbox: Option<PathBuf>,
     /// Most candidates that wait for a broker; the oldest go first where there are more. Each drop is counted.
     pub outbox_events: usize,
     /// Most bytes that wait for a broker, at least 131072.
@@ -64,6 +70,7 @@ impl Default for BrokerConfig {
             keep_alive_s: 30,
             session_expiry_s: 86_400,
             event_expiry_s: 43_200,
+            outbox: Some(DEFAULT_OUTBOX.into()),
             outbox_events: 4096,
             outbox_bytes: 32 * 1024 * 1024,
             stats_interval_s: 60,
@@ -126,6 +133,11 @@ impl BrokerConfig {
         if self.outbox_bytes < MAX_EVENT {
             add("outbox_bytes", self.outbox_bytes.to_string(), format!("write {MAX_EVENT} or more"));
         }
+    }
+
+    /// The folder of the outbox; `None` for one in memory.
+    pub fn outbox_folder(&self) -> Option<&Path> {
+        self.outbox.as_deref().filter(|p| !p.as_os_str().is_empty())
     }
 
     /// How much the outbox holds.

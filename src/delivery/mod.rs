@@ -13,8 +13,10 @@
 //! * No call blocks: vision never waits for a network.
 //! * The bytes that a subscriber gets are the bytes that were decided. A repetition carries the same event id.
 //!
-//! Not promised: exactly-once (consumers drop repeated ids), and that an event survives this process as long as the
-//! store behind the outbox is [`outbox::MemoryStore`].
+//! * With the store that [`store`] makes, an event that was taken into the outbox survives a kill and a power cut.
+//!
+//! Not promised: exactly-once (consumers drop repeated ids), and that an event in the bounded queue before the outbox, or
+//! in [`outbox::MemoryStore`], survives this process.
 //!
 //! | module | one job |
 //! |---|---|
@@ -38,7 +40,38 @@ pub mod session;
 pub mod tls;
 pub mod topics;
 
+use std::io::ErrorKind;
+
 pub use broker::BrokerConfig;
 pub use event::{Candidate, Stats, Status};
 pub use mqtt::{Delivery, Outcome, Snapshot};
 pub use topics::{DeviceId, Topics};
+
+use self::mqtt::StartError;
+use self::outbox::{MemoryStore, Store, disk};
+
+/// The store that the configuration asks for. Where its folder cannot be used, events wait in memory and the store's
+/// health says why: a device with a broken disk still reports what it sees.
+///
+/// # Errors
+/// Where another process has the folder: two would deliver the same events.
+pub fn store(config: &BrokerConfig) -> Result<Box<dyn Store>, StartError> {
+    let Some(folder) = config.outbox_folder() else {
+        log::info!("Candidates wait for the broker in memory and are lost with the process: broker.outbox is empty.");
+        return Ok(Box::new(MemoryStore::default()));
+    };
+    match disk::open(folder, config.limits()) {
+        Ok(store) => Ok(Box::new(store)),
+        Err(e) if e.source.kind() == ErrorKind::ResourceBusy => Err(StartError::OutboxInUse(folder.to_owned())),
+        Err(e) => {
+            let problem = format!(
+                "candidates wait in memory only, as {} cannot be used ({}); let the user that runs watchpost write there, \
+                 or set broker.outbox",
+                folder.display(),
+                e.source
+            );
+            log::error!("The outbox is not on disk: {problem}.");
+            Ok(Box::new(MemoryStore::instead(problem)))
+        }
+    }
+}

@@ -8,6 +8,7 @@
 //! Inbound messages (offers, revocations, suspensions, reviews) will come through one bounded channel; none is subscribed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] outbox::StoreError),
+    /// Another process delivers from the same folder.
+    #[error("another watchpost uses {0}; end it, or give each its own broker.outbox")]
+    OutboxInUse(PathBuf),
     /// The first status.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -98,6 +102,8 @@ pub struct Snapshot {
     pub outbox_bytes: usize,
     /// What the outbox counted.
     pub outbox: outbox::Counters,
+    /// How safe what waits is.
+    pub store: outbox::StoreHealth,
     /// Candidates that the handle did not take.
     pub not_taken: u64,
     /// How often the broker refused the status.
@@ -113,6 +119,8 @@ pub struct Outcome {
     pub stopped_published: bool,
     /// Candidates that no broker acknowledged.
     pub undelivered: usize,
+    /// Those of them that are on no disk and end with this process.
+    pub lost: usize,
     /// The last counts.
     pub snapshot: Snapshot,
 }
@@ -150,7 +158,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Starts the thread with an outbox in memory. Does not wait for the broker and does not fail where there is none.
+    /// Starts the thread with an outbox in memory, whatever [`BrokerConfig::outbox`] says. Does not wait for the broker and does not fail where there is none.
     ///
     /// # Errors
     /// Where the configuration is wrong (see [`BrokerConfig::problems`]) or no thread can be had.
@@ -397,7 +405,13 @@ impl Worker {
 
     fn outcome(&self, stopped_published: bool) -> Outcome {
         self.report();
-        Outcome { stopped_published, undelivered: self.session.outbox().len(), snapshot: snapshot(&self.inputs.shared) }
+        let outbox = self.session.outbox();
+        Outcome {
+            stopped_published,
+            undelivered: outbox.len(),
+            lost: outbox.store_health().in_memory,
+            snapshot: snapshot(&self.inputs.shared),
+        }
     }
 
     /// Takes inputs until `wait` is over, or there is reason to end.
@@ -512,7 +526,7 @@ impl Worker {
             let closing = self.session.is_drained() || now.monotonic >= stop.drain;
             if closing && self.session.is_up() && !self.session.is_closing() {
                 let last = Status { state: State::Stopped, since: now.wall, matching: false, ..self.status.clone() };
-                match encode(&self.device, now, Status { reason: None, ..last }) {
+                match encode(&self.device, now, Status { reason: None, degraded: None, ..last }) {
                     Ok(payload) => self.session.close(payload),
                     Err(_) => return Err(End::Stopped { published: false }),
                 }
@@ -658,6 +672,7 @@ impl Worker {
             list: None,
             reason: None,
             threshold: None,
+            degraded: None,
             ..self.status.clone()
         };
         let payload = encode(&self.device, now, status).map_err(|e| Failure::clock(&e))?;
@@ -683,6 +698,7 @@ impl Worker {
             outbox_events: outbox.len(),
             outbox_bytes: outbox.bytes(),
             outbox: outbox.counters(),
+            store: outbox.store_health(),
             not_taken: 0,
             status_refusals: self.session.status_refusals(),
             panics: self.panics,

@@ -19,6 +19,8 @@
 //!   succeed or the event expires.
 //! * Events and bytes are bounded. Expiry follows the wall clock, as the event says it.
 
+pub mod disk;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -75,13 +77,37 @@ pub struct StoreError {
     pub source: std::io::Error,
 }
 
+/// What an earlier run left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Events that wait, in ascending order of position.
+    pub events: Vec<Stored>,
+    /// The first position that was never used.
+    pub next: Position,
+}
+
+/// How a store is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct StoreHealth {
+    /// Events that are lost where the process ends.
+    pub in_memory: usize,
+    /// Records and segments that were found damaged or unreadable.
+    pub damaged: u64,
+    /// Last records of segments that were never finished, as after a power cut.
+    pub torn: u64,
+    /// Operations that the disk refused.
+    pub failures: u64,
+    /// Why events are not as safe as the configuration asks for, and what to do, for people.
+    pub problem: Option<String>,
+}
+
 /// Where events lie until they are delivered. One caller, one thread; order and bounds are the outbox's affair.
 pub trait Store: Send {
-    /// What an earlier run left, in ascending order of position. Called once, before anything else.
+    /// What an earlier run left. Called once, before anything else.
     ///
     /// # Errors
     /// Where nothing can be read; single bad records are skipped and counted by the store.
-    fn recover(&mut self) -> Result<Vec<Stored>, StoreError>;
+    fn recover(&mut self) -> Result<Recovered, StoreError>;
 
     /// Keeps `record` at `position`, which is higher than all before; it is as durable as the store can make it when this
     /// returns.
@@ -101,23 +127,46 @@ pub trait Store: Send {
     /// # Errors
     /// Where it may come back after a restart.
     fn remove(&mut self, position: Position) -> Result<(), StoreError>;
+
+    /// How it is.
+    fn health(&self) -> StoreHealth;
 }
 
 /// Keeps events in memory: lost with the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     records: VecDeque<(Position, Record)>,
+    problem: Option<String>,
 }
 
 impl MemoryStore {
+    /// In place of a store that cannot be had, for the reason that is told.
+    pub fn instead(problem: String) -> Self {
+        Self { problem: Some(problem), ..Self::default() }
+    }
+
+    /// Events that it holds.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn front(&self) -> Option<(Position, Record)> {
+        self.records.front().cloned()
+    }
+
     fn index(&self, position: Position) -> Option<usize> {
         self.records.binary_search_by_key(&position, |(p, _)| *p).ok()
     }
 }
 
 impl Store for MemoryStore {
-    fn recover(&mut self) -> Result<Vec<Stored>, StoreError> {
-        Ok(Vec::new())
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        Ok(Recovered::default())
     }
 
     fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
@@ -135,10 +184,14 @@ impl Store for MemoryStore {
         }
         Ok(())
     }
+
+    fn health(&self) -> StoreHealth {
+        StoreHealth { in_memory: self.len(), problem: self.problem.clone(), ..StoreHealth::default() }
+    }
 }
 
 impl Store for Box<dyn Store> {
-    fn recover(&mut self) -> Result<Vec<Stored>, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
         (**self).recover()
     }
 
@@ -152,6 +205,10 @@ impl Store for Box<dyn Store> {
 
     fn remove(&mut self, position: Position) -> Result<(), StoreError> {
         (**self).remove(position)
+    }
+
+    fn health(&self) -> StoreHealth {
+        (**self).health()
     }
 }
 
@@ -286,14 +343,15 @@ impl<S: Store> Outbox<S> {
     /// Where the store cannot be read at all.
     pub fn new(mut store: S, limits: Limits) -> Result<Self, StoreError> {
         let recovered = store.recover()?;
-        let counters = Counters { recovered: recovered.len() as u64, ..Counters::default() };
+        let counters = Counters { recovered: recovered.events.len() as u64, ..Counters::default() };
         let entries: VecDeque<Entry> = recovered
+            .events
             .into_iter()
             .map(|stored| Entry { stored, stage: Stage::Waiting, invalid: 0, sent_at: None })
             .collect();
         Ok(Self {
             bytes: entries.iter().map(|e| e.stored.bytes).sum(),
-            next_position: entries.back().map_or(0, |e| e.stored.position + 1),
+            next_position: entries.back().map_or(0, |e| e.stored.position + 1).max(recovered.next),
             entries,
             store,
             limits: Limits { events: limits.events.max(1), bytes: limits.bytes.max(MAX_EVENT) },
@@ -329,6 +387,11 @@ impl<S: Store> Outbox<S> {
     /// What was counted.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// How the store is.
+    pub fn store_health(&self) -> StoreHealth {
+        self.store.health()
     }
 
     /// Most events on their way, from what the broker allows; 1 to [`MAX_WINDOW`].

@@ -1,0 +1,504 @@
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use proptest::prelude::*;
+use time::OffsetDateTime;
+
+use super::*;
+use crate::delivery::event::EventId;
+
+/// What happens to the operation that the plan names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It does a part of its work and fails; nothing works from then on, as at a kill or a power cut.
+    Crash,
+    /// It does a part of its work and fails; the next one works.
+    Error(ErrorKind),
+}
+
+#[derive(Debug, Clone, Default)]
+struct MemFile {
+    bytes: Vec<u8>,
+    /// So many of the first bytes survive a power cut.
+    synced: usize,
+    /// Whether the name survives a power cut.
+    named: bool,
+}
+
+/// A disk in memory: it remembers what a power cut would leave.
+#[derive(Debug, Default)]
+struct Platter {
+    files: BTreeMap<u64, MemFile>,
+    /// Deleted, and back after a power cut.
+    ghosts: BTreeMap<u64, MemFile>,
+    operations: u64,
+    /// Which operation fails, how, and the share of its work (of 256) that it does.
+    plan: Option<(u64, Fault, u8)>,
+    /// Refuses every write with this.
+    refuses: Option<ErrorKind>,
+    dead: bool,
+    sync_failed: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct MemDisk(Arc<Mutex<Platter>>);
+
+impl MemDisk {
+    fn lock(&self) -> MutexGuard<'_, Platter> {
+        self.0.lock().expect("no test panics with the lock held")
+    }
+
+    /// Counts an operation that writes; `Err` with the share of the work that is done all the same.
+    fn begin(&self) -> Result<MutexGuard<'_, Platter>, (MutexGuard<'_, Platter>, u8, io::Error)> {
+        let mut p = self.lock();
+        if p.dead {
+            return Err((p, 0, io::Error::other("dead")));
+        }
+        p.operations += 1;
+        if let Some(kind) = p.refuses {
+            return Err((p, 0, kind.into()));
+        }
+        match p.plan {
+            Some((at, fault, share)) if at == p.operations => {
+                let error = match fault {
+                    Fault::Crash => {
+                        p.dead = true;
+                        io::Error::other("crash")
+                    }
+                    Fault::Error(kind) => kind.into(),
+                };
+                Err((p, share, error))
+            }
+            _ => Ok(p),
+        }
+    }
+
+    /// What is there after a kill (all that was written) or a power cut (what was synced, and of the rest what `random`
+    /// says).
+    fn restart(&self, power: bool, random: &mut impl FnMut() -> u8) {
+        let mut p = self.lock();
+        (p.dead, p.plan, p.refuses) = (false, None, None);
+        if power {
+            for (n, ghost) in std::mem::take(&mut p.ghosts) {
+                if random() < 128 {
+                    p.files.entry(n).or_insert(ghost);
+                }
+            }
+            p.files.retain(|_, f| f.named || random() < 128);
+            for f in p.files.values_mut() {
+                let tail = f.bytes.len() - f.synced;
+                let kept = f.synced + tail * usize::from(random()) / 255;
+                f.bytes.truncate(kept);
+                // A hole where the size came to the disk and the block did not.
+                if random() < 64 {
+                    let hole = f.synced + (kept - f.synced) * usize::from(random()) / 255;
+                    f.bytes[hole..].fill(0);
+                }
+            }
+        }
+        p.ghosts.clear();
+        for f in p.files.values_mut() {
+            (f.synced, f.named) = if power { (f.bytes.len(), true) } else { (f.synced, f.named) };
+        }
+    }
+}
+
+fn missing() -> io::Error {
+    ErrorKind::NotFound.into()
+}
+
+impl Files for MemDisk {
+    fn list(&mut self) -> io::Result<Vec<u64>> {
+        Ok(self.lock().files.keys().rev().copied().collect())
+    }
+    fn read(&mut self, file: u64) -> io::Result<Vec<u8>> {
+        self.lock().files.get(&file).map(|f| f.bytes.clone()).ok_or_else(missing)
+    }
+    fn read_at(&mut self, file: u64, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let bytes = self.read(file)?;
+        let from = (offset as usize).min(bytes.len());
+        Ok(bytes[from..(from + length).min(bytes.len())].to_vec())
+    }
+    fn create(&mut self, file: u64) -> io::Result<()> {
+        let (mut p, error) = match self.begin() {
+            Ok(p) => (p, None),
+            Err((p, share, e)) if share < 128 => return Err((p, e).1),
+            Err((p, _, e)) => (p, Some(e)),
+        };
+        assert!(!p.files.contains_key(&file), "no file is made twice");
+        p.files.insert(file, MemFile::default());
+        error.map_or(Ok(()), Err)
+    }
+    fn append(&mut self, file: u64, bytes: &[u8]) -> io::Result<()> {
+        let (mut p, share, error) = match self.begin() {
+            Ok(p) => (p, 255, None),
+            Err((p, share, e)) => (p, share, Some(e)),
+        };
+        let part = &bytes[..bytes.len() * usize::from(share) / 255];
+        p.files.get_mut(&file).ok_or_else(missing)?.bytes.extend(part);
+        error.map_or(Ok(()), Err)
+    }
+    fn sync(&mut self, file: u64) -> io::Result<()> {
+        let mut p = self.begin().map_err(|(mut p, _, e)| {
+            p.sync_failed = true;
+            e
+        })?;
+        let f = p.files.get_mut(&file).ok_or_else(missing)?;
+        f.synced = f.bytes.len();
+        Ok(())
+    }
+    fn truncate(&mut self, file: u64, length: u64) -> io::Result<()> {
+        let mut p = self.begin().map_err(|(_p, _, e)| e)?;
+        let f = p.files.get_mut(&file).ok_or_else(missing)?;
+        f.bytes.truncate(length as usize);
+        f.synced = f.synced.min(length as usize);
+        Ok(())
+    }
+    fn delete(&mut self, file: u64) -> io::Result<()> {
+        let mut p = self.begin().map_err(|(_p, _, e)| e)?;
+        let gone = p.files.remove(&file).ok_or_else(missing)?;
+        if gone.named {
+            p.ghosts.insert(file, gone);
+        }
+        Ok(())
+    }
+    fn sync_folder(&mut self) -> io::Result<()> {
+        let mut p = self.begin().map_err(|(_p, _, e)| e)?;
+        p.ghosts.clear();
+        p.files.values_mut().for_each(|f| f.named = true);
+        Ok(())
+    }
+}
+
+const LIMITS: Limits = Limits { events: 10_000, bytes: 64 * 1024 * 1024 };
+
+fn record(position: Position, bytes: usize) -> Record {
+    let expires = OffsetDateTime::from_unix_timestamp(1_800_000_000 + position as i64).expect("a date");
+    let payload = vec![position as u8; bytes].into();
+    Record { id: EventId::from_u128(position.into()), expires, payload }
+}
+
+fn opened(disk: &MemDisk) -> (DiskStore<MemDisk>, Recovered) {
+    let mut store = DiskStore::new(disk.clone(), LIMITS);
+    let recovered = store.recover().expect("reading works");
+    (store, recovered)
+}
+
+fn positions(recovered: &Recovered) -> Vec<Position> {
+    recovered.events.iter().map(|e| e.position).collect()
+}
+
+#[test]
+fn what_was_appended_is_there_after_a_kill_and_what_was_retired_is_not() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    (0..5).for_each(|p| store.append(p, &record(p, 100)).expect("works"));
+    [0, 3].iter().for_each(|p| store.remove(*p).expect("works"));
+    std::mem::forget(store);
+    let (mut store, recovered) = opened(&disk);
+    assert_eq!(positions(&recovered), [1, 2, 4]);
+    assert_eq!(recovered.next, 5);
+    assert_eq!(store.read(2).expect("works"), Some(record(2, 100)));
+    assert_eq!(store.read(3).expect("works"), None);
+}
+
+#[test]
+fn a_position_that_was_retired_is_not_given_again_when_its_event_is_long_gone() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    (0..3).for_each(|p| store.append(p, &record(p, 100)).expect("works"));
+    (0..3).for_each(|p| store.remove(p).expect("works"));
+    drop(store);
+    let (_, recovered) = opened(&disk);
+    assert_eq!((recovered.events.len(), recovered.next), (0, 3));
+}
+
+#[test]
+fn delivered_events_leave_nothing_of_themselves_in_the_folder() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    (0..300).for_each(|p| store.append(p, &record(p, 20_000)).expect("works"));
+    assert!(store.segments.len() > 4);
+    (0..300).for_each(|p| store.remove(p).expect("works"));
+    assert_eq!(store.disk_bytes(), HEADER as u64);
+    assert_eq!(disk.lock().files.len(), 1);
+}
+
+#[test]
+fn an_old_event_that_stays_does_not_make_the_files_grow_without_end() {
+    let disk = MemDisk::default();
+    let limits = Limits { events: 20, bytes: MAX_EVENT };
+    let mut store = DiskStore::new(disk.clone(), limits);
+    store.recover().expect("works");
+    store.append(0, &record(0, 1000)).expect("works");
+    for p in 1..2000 {
+        store.append(p, &record(p, 20_000)).expect("works");
+        store.remove(p).expect("works");
+        assert!(store.disk_bytes() <= store.limit, "{} bytes", store.disk_bytes());
+    }
+    assert_eq!(store.health(), StoreHealth::default());
+    drop(store);
+    let (mut store, recovered) = opened(&disk);
+    assert_eq!(positions(&recovered), [0]);
+    assert_eq!(store.read(0).expect("works"), Some(record(0, 1000)));
+}
+
+#[test]
+fn a_full_disk_is_told_and_events_move_from_memory_to_disk_once_there_is_room() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    store.append(0, &record(0, 100)).expect("works");
+    disk.lock().refuses = Some(ErrorKind::StorageFull);
+    (1..4).for_each(|p| store.append(p, &record(p, 100)).expect("memory takes it"));
+    let health = store.health();
+    assert_eq!((health.in_memory, health.failures), (3, 3));
+    assert!(health.problem.is_some_and(|p| p.contains("disk is full")));
+    assert_eq!(store.read(0).expect("works"), Some(record(0, 100)), "what is on the disk is still there");
+    assert_eq!(store.read(2).expect("works"), Some(record(2, 100)));
+    store.remove(1).expect("it was in memory only");
+    disk.lock().refuses = None;
+    store.append(4, &record(4, 100)).expect("works");
+    assert_eq!((store.health().in_memory, store.health().problem), (0, None));
+    drop(store);
+    assert_eq!(positions(&opened(&disk).1), [0, 2, 3, 4]);
+}
+
+#[test]
+fn a_read_only_disk_gives_what_it_has_and_says_so_from_the_start() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    (0..2).for_each(|p| store.append(p, &record(p, 100)).expect("works"));
+    drop(store);
+    disk.lock().refuses = Some(ErrorKind::ReadOnlyFilesystem);
+    let (mut store, recovered) = opened(&disk);
+    assert_eq!(positions(&recovered), [0, 1]);
+    assert!(store.health().problem.is_some_and(|p| p.contains("read-only")));
+    assert!(store.remove(0).is_err(), "it may come back");
+    assert_eq!(store.read(0).expect("works"), None);
+    assert_eq!(store.read(1).expect("works"), Some(record(1, 100)));
+}
+
+#[test]
+fn a_bad_record_costs_itself_and_is_counted() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    (0..3).for_each(|p| store.append(p, &record(p, 100)).expect("works"));
+    drop(store);
+    disk.lock().files.last_entry().expect("one").get_mut().bytes[HEADER + 152 + 60] ^= 1;
+    let (store, recovered) = opened(&disk);
+    assert_eq!(positions(&recovered), [0, 2]);
+    assert_eq!(store.health().damaged, 1);
+}
+
+#[test]
+fn a_segment_of_another_version_is_left_alone() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    store.append(0, &record(0, 100)).expect("works");
+    drop(store);
+    let foreign = {
+        let mut p = disk.lock();
+        let file = p.files.values_mut().last().expect("one");
+        file.bytes[8] = 2;
+        file.bytes.clone()
+    };
+    let (mut store, recovered) = opened(&disk);
+    assert_eq!((recovered.events.len(), store.health().damaged), (0, 1));
+    store.append(0, &record(0, 100)).expect("works");
+    store.remove(0).expect("works");
+    assert!(disk.lock().files.values().any(|f| f.bytes == foreign));
+}
+
+#[test]
+fn a_real_folder_keeps_events_and_is_one_process_s_alone() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("deep/outbox");
+    let mut store = open(&path, LIMITS).expect("it is made");
+    store.recover().expect("works");
+    (0..3).for_each(|p| store.append(p, &record(p, 100)).expect("works"));
+    store.remove(0).expect("works");
+    assert_eq!(open(&path, LIMITS).expect_err("it is taken").source.kind(), ErrorKind::ResourceBusy);
+    drop(store);
+    let mut store = open(&path, LIMITS).expect("it is free");
+    assert_eq!(positions(&store.recover().expect("works")), [1, 2]);
+    assert_eq!(store.read(1).expect("works"), Some(record(1, 100)));
+    [1, 2].iter().for_each(|p| store.remove(*p).expect("works"));
+    let left: u64 = std::fs::read_dir(&path).expect("there").map(|f| f.expect("f").metadata().expect("m").len()).sum();
+    assert_eq!(left, (HEADER + 2 * MARK) as u64, "nothing of a delivered event is left");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append {
+        bytes: usize,
+    },
+    /// Of those that wait, by share of 256.
+    Remove {
+        which: u8,
+    },
+    /// The process ends after so many more writes, in the midst of one.
+    Crash {
+        after: u64,
+        share: u8,
+        power: bool,
+    },
+    Error {
+        after: u64,
+        share: u8,
+        kind: ErrorKind,
+    },
+    /// A clean end and a new start.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![Just(ErrorKind::StorageFull), Just(ErrorKind::Other)];
+    prop_oneof![
+        12 => prop_oneof![0usize..300, Just(120_000)].prop_map(|bytes| Step::Append { bytes }),
+        10 => prop_oneof![Just(0u8), any::<u8>()].prop_map(|which| Step::Remove { which }),
+        2 => (1u64..12, any::<u8>(), any::<bool>()).prop_map(|(after, share, power)| Step::Crash { after, share, power }),
+        1 => (1u64..12, any::<u8>(), kind).prop_map(|(after, share, kind)| Step::Error { after, share, kind }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// What the store owes.
+#[derive(Default)]
+struct Model {
+    /// Appended and on disk by the store's word: owed until removed.
+    stored: BTreeMap<Position, usize>,
+    /// Appended without that word, or its removal was: may be there or not.
+    perhaps: BTreeMap<Position, usize>,
+    /// Removed; may come back after a power cut.
+    removed: BTreeMap<Position, usize>,
+    /// Must not come back.
+    gone: BTreeSet<Position>,
+}
+
+/// Numbers that follow from `seed` alone.
+fn generator(mut seed: u64) -> impl FnMut() -> u8 {
+    move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 56) as u8
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 384, ..ProptestConfig::default() })]
+    /// A store that promises more than a simple model, or less, is found out here.
+    #[test]
+    fn nothing_stored_is_lost_and_nothing_retired_comes_back(
+        steps in proptest::collection::vec(step(), 1..120), seed: u64,
+    ) {
+        let mut random = generator(seed);
+        let disk = MemDisk::default();
+        let (mut store, recovered) = opened(&disk);
+        let mut next = recovered.next;
+        let mut waiting: Vec<Position> = Vec::new();
+        let mut model = Model::default();
+        let mut power_at_crash = false;
+        for step in steps {
+            let mut crash = None;
+            match step {
+                Step::Append { bytes } => {
+                    let position = next;
+                    next += 1;
+                    let failures = store.health().failures;
+                    let kept = store.append(position, &record(position, bytes)).is_ok();
+                    prop_assert!(kept, "memory takes what the disk does not");
+                    waiting.push(position);
+                    if disk.lock().dead {
+                        model.perhaps.insert(position, bytes);
+                    } else if store.health().in_memory == 0 {
+                        model.stored.insert(position, bytes);
+                        model.stored.append(&mut model.perhaps.split_off(&0).into_iter().filter(|(p, _)| waiting.contains(p)).collect());
+                        if store.health().failures == failures && !disk.lock().sync_failed {
+                            model.gone.extend(std::mem::take(&mut model.removed).into_keys());
+                        }
+                    } else {
+                        model.perhaps.insert(position, bytes);
+                    }
+                }
+                Step::Remove { which } => {
+                    if waiting.is_empty() { continue }
+                    let position = waiting.remove(usize::from(which) * waiting.len() / 256);
+                    let removed = store.remove(position);
+                    let bytes = model.stored.remove(&position).or_else(|| model.perhaps.remove(&position)).expect("known");
+                    if removed.is_err() || disk.lock().dead {
+                        model.perhaps.insert(position, bytes);
+                    } else {
+                        model.removed.insert(position, bytes);
+                    }
+                }
+                Step::Crash { after, share, power } => {
+                    let mut p = disk.lock();
+                    if p.plan.is_none() {
+                        p.plan = Some((p.operations + after, Fault::Crash, share));
+                        power_at_crash = power;
+                    }
+                }
+                Step::Error { after, share, kind } => {
+                    let mut p = disk.lock();
+                    if p.plan.is_none_or(|(at, ..)| at <= p.operations) {
+                        p.plan = Some((p.operations + after, Fault::Error(kind), share));
+                    }
+                }
+                Step::Restart => {
+                    let in_memory: Vec<Position> = waiting.iter().filter(|p| store.index(**p).is_none()).copied().collect();
+                    for position in in_memory {
+                        if let Some(bytes) = model.stored.remove(&position) {
+                            prop_assert!(false, "{position} of {bytes} bytes was stored and is in memory only");
+                        }
+                    }
+                    crash = Some(false);
+                }
+            }
+            if disk.lock().dead {
+                crash = Some(power_at_crash);
+            }
+            let Some(power) = crash else {
+                // As long as it runs, all that waits can be read.
+                if let Some(p) = waiting.first().copied() {
+                    prop_assert!(store.read(p).expect("reading works").is_some());
+                }
+                continue;
+            };
+            drop(store);
+            disk.restart(power, &mut random);
+            let recovered;
+            (store, recovered) = opened(&disk);
+            let found = positions(&recovered);
+            prop_assert!(found.is_sorted(), "order is kept");
+            for position in &found {
+                let bytes = model.stored.get(position).or_else(|| model.perhaps.get(position))
+                    .or_else(|| model.removed.get(position).filter(|_| power || disk.lock().sync_failed));
+                let Some(bytes) = bytes else {
+                    return Err(TestCaseError::fail(format!("{position} came back (power cut: {power})")));
+                };
+                prop_assert_eq!(store.read(*position).expect("reading works"), Some(record(*position, *bytes)));
+                prop_assert!(!model.gone.contains(position));
+            }
+            for position in model.stored.keys() {
+                prop_assert!(found.contains(position), "{position} is lost (power cut: {power})");
+            }
+            prop_assert!(recovered.next >= found.last().map_or(0, |p| p + 1));
+            let all: BTreeMap<Position, usize> = [&model.stored, &model.perhaps, &model.removed]
+                .into_iter().flatten().map(|(p, b)| (*p, *b)).collect();
+            let still = |p: &Position| found.contains(p);
+            model.gone.extend(all.keys().filter(|p| !still(p) && !power).copied());
+            let (stored, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = all.into_iter().partition(|(p, _)| still(p));
+            // What an earlier power cut left out may not be forgotten by the disk for ever.
+            model.removed = rest.into_iter().filter(|(p, _)| !model.gone.contains(p)).collect();
+            model.stored = stored;
+            model.perhaps.clear();
+            waiting = found;
+            // Used by events that were never stored, positions may come again; those of the model may not.
+            next = recovered.next;
+            for p in next.. {
+                if !model.removed.contains_key(&p) && !model.gone.contains(&p) { break }
+                model.removed.remove(&p);
+                model.gone.remove(&p);
+            }
+            prop_assert!(store.disk_bytes() <= store.limit);
+        }
+    }
+}
