@@ -1,5 +1,7 @@
 //! `watchpost watchlist`: authoring on a workstation, signing by several people, verifying as a device would.
 
+mod plan;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -73,6 +75,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the arithmetic of the false-alert budget, and which lists would keep it.
+    Plan(plan::Args),
     /// Judge a list as a device would; exit 0 only where the device would use it now.
     Verify {
         /// Signed list.
@@ -208,6 +212,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             };
             replace(&out, &signed)?;
             let summary = author::show(&signed, None)?;
+            // The curve that counts is the devices'; the built-in one says nothing about another embedder.
+            let models = super::models(None)?;
+            if summary.embedder == models.manifest.embedder.sha256.to_string() {
+                plan::warn_of_budget(&models, &summary.authorisation, summary.templates);
+            }
             output::line(format!(
                 "signed by {} ({} in all): {} version {}, digest {}",
                 key.public().id(),
@@ -226,6 +235,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             };
             if json { output::json_line(&summary)? } else { print(&summary)? }
         }
+        Command::Plan(args) => plan::run(args)?,
         Command::Verify { list, trust, device, models, json } => {
             return judge(&list, &trust, &device, models.as_deref(), json);
         }
@@ -274,6 +284,7 @@ fn start(new: New) -> Result<(), Failure> {
     };
     let draft = Draft::new(list, now)?;
     create(&new.draft, &draft.to_json())?;
+    plan::warn_of_budget(&models, &draft.content().authorisation, 0);
     output::line(format!("wrote {}; add people with `watchpost watchlist add`", new.draft.display()))?;
     Ok(())
 }
