@@ -1,6 +1,7 @@
 //! `watchpost watchlist`: authoring on a workstation, signing by several people, verifying as a device would.
 
 mod plan;
+mod stop;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -77,6 +78,10 @@ enum Command {
     },
     /// Show the arithmetic of the false-alert budget, and which lists would keep it.
     Plan(plan::Args),
+    /// Sign the order that a list, or one entry of it, may not be matched any more. One revoker is enough.
+    Revoke(stop::Revoke),
+    /// Sign the order that nobody is matched for a time. One suspender is enough.
+    Suspend(stop::Suspend),
     /// Judge a list as a device would; exit 0 only where the device would use it now.
     Verify {
         /// Signed list.
@@ -235,6 +240,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             };
             if json { output::json_line(&summary)? } else { print(&summary)? }
         }
+        Command::Revoke(args) => stop::revoke(args)?,
+        Command::Suspend(args) => stop::suspend(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Verify { list, trust, device, models, json } => {
             return judge(&list, &trust, &device, models.as_deref(), json);

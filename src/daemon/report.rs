@@ -6,29 +6,35 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use time::OffsetDateTime;
 
-use super::board::{Board, Condition, tally};
+use super::board::{Board, Condition, InForce, tally};
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::policy::{Blindness, Force};
 use crate::delivery::Delivery;
-use crate::delivery::event::{ClockQuality, ListInForce, State, Stats, Status};
+use crate::delivery::event::{ClockQuality, State, Stats, Status};
 use crate::watchlist::store;
 
 /// How often the supervisor looks at the board.
 const ROUND: Duration = Duration::from_millis(250);
 
 /// Names, or beginnings of names that end in a dot, of counts that say that something was lost or turned away.
-const DROPS: [&str; 28] = [
+const DROPS: [&str; 35] = [
+    "delivery.inbound.dropped",
+    "delivery.inbound.oversized",
     "delivery.not_taken",
     "delivery.outbox.dropped",
     "delivery.outbox.expired",
     "delivery.outbox.full",
     "delivery.outbox.given_up",
     "delivery.outbox.late",
+    "delivery.outbox.revoked",
     "delivery.outbox.store_errors",
     "delivery.outbox.too_large",
     "delivery.outbox.unreadable",
+    "orders.malformed",
+    "orders.not_authentic",
+    "orders.offers_refused",
+    "orders.refused",
     "pipeline.blind",
     "pipeline.crops_failed",
     "pipeline.decision.beyond_capacity",
@@ -73,30 +79,17 @@ pub struct Reporter {
     clock: Clock,
     started: OffsetDateTime,
     stats_every: Option<Duration>,
-    list: Option<ListInForce>,
-    threshold: Option<f32>,
 }
 
 impl Reporter {
-    /// A reporter of the list that is in force, if any.
-    pub fn new(config: &Config, force: &Result<Force, Blindness>, clock: Clock) -> Self {
-        let force = force.as_ref().ok();
+    /// A reporter that starts to count now.
+    pub fn new(config: &Config, clock: Clock) -> Self {
         let every = u64::from(config.broker.stats_interval_s);
-        Self {
-            clock,
-            started: clock.now().wall,
-            stats_every: (every > 0).then(|| Duration::from_secs(every)),
-            list: force.map(|f| ListInForce {
-                id: f.list().id().to_string(),
-                version: f.list().version(),
-                expires: f.list().expires(),
-            }),
-            threshold: force.map(|f| f.plan().threshold),
-        }
+        Self { clock, started: clock.now().wall, stats_every: (every > 0).then(|| Duration::from_secs(every)) }
     }
 
-    /// The status to publish in `condition`.
-    pub fn status(&self, condition: &Condition) -> Status {
+    /// The status to publish in `condition` with `list` in force.
+    pub fn status(&self, condition: &Condition, list: Option<&InForce>) -> Status {
         let (state, reason) = match condition {
             Condition::Starting => (State::Blind, Some("starting: no frame has been looked at yet".to_owned())),
             Condition::Matching => (State::Online, None),
@@ -107,9 +100,9 @@ impl Reporter {
             since: self.clock.now().wall,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             matching: *condition == Condition::Matching,
-            list: self.list.clone(),
+            list: list.map(|l| l.list.clone()),
             reason,
-            threshold: self.threshold,
+            threshold: list.map(|l| l.threshold),
             clock: if store::kernel_synchronised() { ClockQuality::Synchronized } else { ClockQuality::Unsynchronized },
         }
     }
@@ -123,18 +116,19 @@ impl Reporter {
 
     /// Publishes changes of the condition and, now and then, counts, until somebody asks to stop.
     pub fn supervise(&self, board: &Board, delivery: &Delivery, stop: &Stop) {
-        let mut told = Condition::Starting;
+        let mut told = (Condition::Starting, board.list());
         let mut counted = Instant::now();
         while stop.wait(ROUND).is_none() {
-            let condition = board.condition();
-            if condition != told {
+            let (condition, list) = (board.condition(), board.list());
+            if (&condition, &list) != (&told.0, &told.1) {
                 match &condition {
+                    same if *same == told.0 => {}
                     Condition::Blind(b) => warn!("Nobody is matched: reason={} {}.", b.code, b.reason),
                     Condition::Matching => info!("Faces are compared with the watch list."),
                     Condition::Starting => {}
                 }
-                delivery.set_status(self.status(&condition));
-                told = condition;
+                delivery.set_status(self.status(&condition, list.as_ref()));
+                told = (condition, list);
             }
             if self.stats_every.is_some_and(|every| counted.elapsed() >= every) {
                 delivery.publish_stats(self.stats(board, delivery));

@@ -86,7 +86,9 @@ pub enum OrderError {
         now: OffsetDateTime,
     },
     /// No room to remember it over a restart.
-    #[error("this device remembers {0} orders of this kind and can remember no more; stop it by other means, and find out why there are so many")]
+    #[error(
+        "this device remembers {0} orders of this kind and can remember no more; stop it by other means, and find out why there are so many"
+    )]
     TooMany(usize),
 }
 

@@ -138,9 +138,7 @@ struct Revoked {
 impl Revoked {
     /// Whether `self` says all that `other` says.
     fn covers(&self, other: &Revoked) -> bool {
-        self.list == other.list
-            && self.through >= other.through
-            && (self.entry.is_none() || self.entry == other.entry)
+        self.list == other.list && self.through >= other.through && (self.entry.is_none() || self.entry == other.entry)
     }
 }
 

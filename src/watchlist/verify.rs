@@ -103,7 +103,9 @@ pub enum Refusal {
         highest: u64,
     },
     /// Withdrawn by a revoker.
-    #[error("the list {id} version {version} was revoked; a list that may be used again needs a new authorisation and a version that the revocation does not cover")]
+    #[error(
+        "the list {id} version {version} was revoked; a list that may be used again needs a new authorisation and a version that the revocation does not cover"
+    )]
     Revoked {
         /// The list.
         id: Reference,

@@ -156,9 +156,8 @@ fn print(r: &Report) -> Result<(), Failure> {
     let header: Vec<String> =
         std::iter::once("templates".into()).chain(FACES.iter().map(|f| format!("{f} faces/day"))).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let cell = |c: &Cell| {
-        c.threshold.map_or_else(|| format!("({:.3})", c.least_false_alerts_per_day), |t| format!("{t:.2}"))
-    };
+    let cell =
+        |c: &Cell| c.threshold.map_or_else(|| format!("({:.3})", c.least_false_alerts_per_day), |t| format!("{t:.2}"));
     let rows: Vec<Vec<String>> = r
         .table
         .iter()
