@@ -18,7 +18,7 @@ use crate::watchlist::author::{self, Draft, NewList, Summary};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::store::{read_list, replace};
-use crate::watchlist::{Aim, Reference, Trust, verify};
+use crate::watchlist::{Aim, Reference, Trust, order, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -59,9 +59,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Print what a draft or a list says, never its templates.
+    /// Print what a draft, a list or an order says, never its templates.
     Show {
-        /// Draft or signed list.
+        /// Draft, signed list or order.
         file: PathBuf,
         /// Say how each signature counts by this trust file.
         #[arg(long, value_name = "FILE")]
@@ -201,6 +201,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Show { file, trust, json } => {
             let trust = trust.map(|path| Trust::open(&path)).transpose()?;
             let bytes = read_list(&file)?;
+            if let Ok(order) = order::inspect(&bytes) {
+                stop::show(&order, trust.as_ref(), &bytes, json)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let (summary, draft) = match draft_of(&bytes) {
                 Some(draft) => {
                     let draft = draft?;

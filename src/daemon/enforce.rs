@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::decision::budget::{CurvePoint, FalseMatchCurve};
 use crate::decision::policy::{Blindness, Force};
 use crate::vision::Models;
-use crate::watchlist::order::{self, Order, OrderError};
+use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::store::{ClockTrust, Obeyed, State, clock_trust, kernel_synchronised, read_list, replace};
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Refusal, Trust, WatchlistConfig, verify};
@@ -140,7 +140,7 @@ impl Keeper {
     ///
     /// # Errors
     /// Why it is not followed.
-    pub fn obey(&mut self, bytes: &[u8], config: &Config, now: Now) -> Result<(Order, Obeyed), NotObeyed> {
+    pub fn obey(&mut self, bytes: &[u8], config: &Config, now: Now) -> Result<(VerifiedOrder, Obeyed), NotObeyed> {
         let w = &config.watchlist;
         let trust = Trust::open(&w.trust)?;
         let order = order::verify(bytes, &trust, now.wall)?;

@@ -20,7 +20,7 @@ use crate::delivery::event::{ListChange, ListState};
 use crate::delivery::mqtt::Revoked;
 use crate::delivery::{Delivery, Inbound, InboundKind};
 use crate::vision::Models;
-use crate::watchlist::order::{Action, Order, OrderError};
+use crate::watchlist::order::{Action, OrderError, VerifiedOrder};
 use crate::watchlist::store::{Obeyed, destroy, read_list};
 use crate::watchlist::{Reference, author};
 
@@ -149,7 +149,7 @@ impl<'a> Orders<'a> {
         self.changed(what, order.id(), now)
     }
 
-    fn revoke(&self, order: &Order, delivery: &Delivery, pipeline: &mut Pipeline) {
+    fn revoke(&self, order: &VerifiedOrder, delivery: &Delivery, pipeline: &mut Pipeline) {
         let Action::Revoke { list, through, entry } = order.action() else { return };
         let concerned = pipeline.force().is_ok_and(|f| f.list().id() == list && f.list().version() <= *through);
         match entry {

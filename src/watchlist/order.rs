@@ -189,6 +189,17 @@ impl Action {
 
 /// An order that a pinned person signed. Only [`verify`] makes one.
 #[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedOrder(Order);
+
+impl std::ops::Deref for VerifiedOrder {
+    type Target = Order;
+    fn deref(&self) -> &Order {
+        &self.0
+    }
+}
+
+/// What an order says.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Order {
     id: OrderId,
     issued: OffsetDateTime,
@@ -247,31 +258,66 @@ pub fn sign(id: OrderId, action: &Action, key: &SecretKey, now: OffsetDateTime) 
     if bytes.len() > MAX_BYTES { Err(OrderError::TooLarge(bytes.len())) } else { Ok(bytes) }
 }
 
+/// The container's parts; nothing about them is believed.
+struct Envelope<'a> {
+    signer: KeyId,
+    payload: &'a [u8],
+    signature: &'a [u8; 64],
+}
+
+impl<'a> Envelope<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, OrderError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(OrderError::TooLarge(bytes.len()));
+        }
+        let mut r = Reader::new(bytes);
+        r.tag(COSE_SIGN1_TAG)?;
+        exactly(r.array(4)?, 4)?;
+        let header = r.bytes(128)?;
+        let id = header.len().checked_sub(8).and_then(|at| header[at..].try_into().ok()).map(KeyId);
+        let Some(signer) = id.filter(|id| protected(*id) == header) else {
+            let rule = "{alg: EdDSA, content type of an order, kid: 8 bytes}";
+            return Err(OrderError::Value { what: "header", rule });
+        };
+        r.map(0)?;
+        let payload = r.bytes(MAX_BYTES)?;
+        let signature = r.bytes(64)?;
+        let rule = "64 bytes of Ed25519";
+        let signature = signature.try_into().map_err(|_| OrderError::Value { what: "signature", rule })?;
+        r.end()?;
+        Ok(Self { signer, payload, signature })
+    }
+}
+
+/// What an order says, whoever signed it: to look at it, not to follow it.
+///
+/// # Errors
+/// Where it is none.
+pub fn inspect(bytes: &[u8]) -> Result<Order, OrderError> {
+    let envelope = Envelope::read(bytes)?;
+    let (id, issued, action) = decode(envelope.payload)?;
+    action.check()?;
+    Ok(Order { id, issued, action, signer: envelope.signer })
+}
+
+/// What the payload alone of an order says.
+///
+/// # Errors
+/// Where it is none.
+pub fn inspect_content(payload: &[u8]) -> Result<Action, OrderError> {
+    let (_, _, action) = decode(payload)?;
+    action.check()?;
+    Ok(action)
+}
+
 /// Reads an order and checks that a key pinned in `trust` for what it orders has signed it, and that a suspension is not over at `now`.
 ///
 /// The validity of the trust file is not asked: whoever may stop a search may do so for as long as a device still holds the key.
 ///
 /// # Errors
 /// The first reason not to follow it.
-pub fn verify(bytes: &[u8], trust: &Trust, now: OffsetDateTime) -> Result<Order, OrderError> {
-    if bytes.len() > MAX_BYTES {
-        return Err(OrderError::TooLarge(bytes.len()));
-    }
-    let mut r = Reader::new(bytes);
-    r.tag(COSE_SIGN1_TAG)?;
-    exactly(r.array(4)?, 4)?;
-    let header = r.bytes(128)?;
-    let id = header.len().checked_sub(8).and_then(|at| header[at..].try_into().ok()).map(KeyId);
-    let Some(signer) = id.filter(|id| protected(*id) == header) else {
-        return Err(OrderError::Value { what: "header", rule: "{alg: EdDSA, content type of an order, kid: 8 bytes}" });
-    };
-    r.map(0)?;
-    let payload = r.bytes(MAX_BYTES)?;
-    let signature: Result<&[u8; 64], _> = r.bytes(64)?.try_into();
-    let Ok(signature) = signature else {
-        return Err(OrderError::Value { what: "signature", rule: "64 bytes of Ed25519" });
-    };
-    r.end()?;
+pub fn verify(bytes: &[u8], trust: &Trust, now: OffsetDateTime) -> Result<VerifiedOrder, OrderError> {
+    let Envelope { signer, payload, signature } = Envelope::read(bytes)?;
     // The role depends on the payload, but the payload is not parsed before a key that may order anything has signed it.
     let pinned = [Role::Revoker, Role::Suspender].map(|role| trust.key(signer, role));
     let Some(key) = pinned.into_iter().flatten().next() else {
@@ -291,7 +337,7 @@ pub fn verify(bytes: &[u8], trust: &Trust, now: OffsetDateTime) -> Result<Order,
     {
         return Err(OrderError::Over { at: to, now });
     }
-    Ok(Order { id, issued, action, signer })
+    Ok(VerifiedOrder(Order { id, issued, action, signer }))
 }
 
 fn encode(id: OrderId, action: &Action, now: OffsetDateTime) -> Result<Vec<u8>, OrderError> {

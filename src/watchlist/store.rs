@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::format::{MAX_BYTES, Position, Reference};
-use super::order::{Action, Order, OrderError};
+use super::order::{Action, OrderError, VerifiedOrder};
 use super::trust::Trust;
 use super::verify::{Refusal, Watchlist, verify};
 
@@ -308,7 +308,7 @@ impl State {
     /// [`OrderError::TooMany`]; the state is then as before.
     pub fn obey(
         &mut self,
-        order: &Order,
+        order: &VerifiedOrder,
         now: OffsetDateTime,
         device: &str,
         position: Option<Position>,

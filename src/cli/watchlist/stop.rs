@@ -8,8 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use super::{Failure, create, date, output};
 use crate::watchlist::format::{Area, Position};
 use crate::watchlist::keys::SecretKey;
-use crate::watchlist::order::{self, Action, EVERY_VERSION, OrderId};
-use crate::watchlist::{Reference, keys};
+use crate::watchlist::order::{self, Action, EVERY_VERSION, Order, OrderId};
+use crate::watchlist::{Reference, Trust, keys};
 
 #[derive(clap::Args)]
 pub struct Revoke {
@@ -81,6 +81,47 @@ pub fn suspend(args: Suspend) -> Result<(), Failure> {
     let from = args.from.unwrap_or_else(OffsetDateTime::now_utc);
     let action = Action::Suspend { from, to: args.to, devices: args.device, areas: args.area };
     write(&action, &args.signing, "suspend")
+}
+
+/// Prints what an order says and whether a device with `trust` would follow it now.
+pub fn show(order: &Order, trust: Option<&Trust>, bytes: &[u8], json: bool) -> Result<(), Failure> {
+    let verdict = match trust.map(|t| order::verify(bytes, t, OffsetDateTime::now_utc())) {
+        None => "not checked; name a trust file with --trust FILE".into(),
+        Some(Ok(_)) => "a device follows it".into(),
+        Some(Err(refusal)) => refusal.to_string(),
+    };
+    let what = match order.action() {
+        Action::Revoke { list, through, entry } => {
+            let versions = match *through {
+                EVERY_VERSION => "every version".into(),
+                through => format!("versions up to {through}"),
+            };
+            match entry {
+                Some(entry) => format!("revoke entry {entry} of {list}, {versions}"),
+                None => format!("revoke {list}, {versions}"),
+            }
+        }
+        Action::Suspend { from, to, devices, areas } => {
+            let named: Vec<&str> = devices.iter().map(Reference::as_str).collect();
+            let on = if named.is_empty() { "every device".into() } else { named.join(", ") };
+            let place = if areas.is_empty() { String::new() } else { format!(" inside {} areas", areas.len()) };
+            format!("suspend from {} to {} on {on}{place}", from.format(&Rfc3339)?, to.format(&Rfc3339)?)
+        }
+    };
+    let (id, signer) = (order.id().to_string(), order.signer().to_string());
+    let issued = order.issued().format(&Rfc3339)?;
+    if json {
+        let value =
+            serde_json::json!({ "order": id, "what": what, "signer": signer, "issued": issued, "verdict": verdict });
+        output::json_line(&value)?;
+    } else {
+        for (name, value) in
+            [("order", id), ("what", what), ("signer", signer), ("issued", issued), ("verdict", verdict)]
+        {
+            output::line(format!("{name:<10} {value}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn write(action: &Action, signing: &Signing, topic: &str) -> Result<(), Failure> {
