@@ -17,6 +17,19 @@ fn received(subscriber: &Subscriber, level: &str) -> Vec<(bool, Value)> {
         .collect()
 }
 
+/// Everything up to the last message of a run, the status `stopped`: it may reach the subscriber after the daemon has ended.
+fn whole_run(subscriber: &Subscriber) -> Vec<rumqttc::v5::mqttbytes::v5::Publish> {
+    let mut messages = Vec::new();
+    wait_for("the status `stopped`", || {
+        messages.extend(subscriber.so_far());
+        let stopped = |m: &rumqttc::v5::mqttbytes::v5::Publish| {
+            serde_json::from_slice::<Value>(&m.payload).is_ok_and(|e| e["data"]["state"] == "stopped")
+        };
+        messages.iter().any(stopped).then_some(())
+    });
+    messages
+}
+
 fn next_status(subscriber: &Subscriber, wanted: impl Fn(&Value) -> bool) -> Value {
     wait_for("a status", || {
         received(subscriber, "status").into_iter().map(|(_, event)| event["data"].clone()).find(|data| wanted(data))
@@ -35,7 +48,7 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     assert!(output.status.success(), "{log}");
 
     // Every message of the run is looked at: nothing but status, the list's state, counts and the candidate was sent.
-    let messages = everything.so_far();
+    let messages = whole_run(&everything);
     let mut candidates = Vec::new();
     for message in &messages {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
@@ -172,7 +185,7 @@ fn a_picture_cut_short_is_counted_under_its_name_and_the_next_one_is_looked_at()
     desk.configure(port, "");
     let subscriber = Subscriber::new(port, "site/#");
     assert!(desk.run().status.success());
-    let messages = subscriber.so_far();
+    let messages = whole_run(&subscriber);
     let last = |level: &str| {
         let of = messages.iter().filter(|m| String::from_utf8_lossy(&m.topic).ends_with(level));
         of.map(|m| serde_json::from_slice::<Value>(&m.payload).expect("JSON")).next_back()
