@@ -3,10 +3,11 @@
 //! `engine MODEL.onnx HEIGHT WIDTH (none|symmetric) [IMAGE.raw [OUTPUTS]]`: the image is `HEIGHT * WIDTH * 3` bytes, a fixed pattern
 //! where none is given. With `OUTPUTS`, each engine's outputs are written to `OUTPUTS.ENGINE.f32`, one after the other. The
 //! number of runs is `ROUNDS` (default 200 for the plan, a tenth of that for tract), `ENGINES` a list of names to
-//! choose from. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`.
+//! choose from. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`. Times are of the thread's own processor time, which
+//! other programs on the core do not lengthen; `wall_us` is what a clock on the wall says.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use watchpost::vision::engine::{self, Input, Network, Normalization, kernels};
 
@@ -15,6 +16,22 @@ type Failure = Box<dyn std::error::Error>;
 struct Engine {
     network: Box<dyn Network>,
     micros: Vec<f64>,
+    wall: Vec<f64>,
+}
+
+/// Processor time of this thread.
+fn own_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes the structure that it is given.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(failed, 0, "every Linux has this clock");
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// A part of the way through the sorted values.
+fn quantile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * part) as usize]
 }
 
 fn main() -> Result<(), Failure> {
@@ -46,24 +63,24 @@ fn main() -> Result<(), Failure> {
         engines.push(engine::reference(&onnx, height, width, normalization)?);
     }
     let mut engines: Vec<Engine> =
-        engines.into_iter().map(|network| Engine { network, micros: Vec::with_capacity(rounds) }).collect();
+        engines.into_iter().map(|network| Engine { network, micros: Vec::new(), wall: Vec::new() }).collect();
     for round in 0..rounds {
         for engine in &mut engines {
             let slow = !engine.network.name().starts_with("plan") || engine.network.name().ends_with("scalar");
             if slow && round % 10 != 0 {
                 continue;
             }
-            let start = Instant::now();
+            let (start, own) = (Instant::now(), own_time());
             engine.network.run(&Input::Interleaved(&image))?;
-            engine.micros.push(start.elapsed().as_secs_f64() * 1e6);
+            engine.micros.push((own_time() - own).as_secs_f64() * 1e6);
+            engine.wall.push(start.elapsed().as_secs_f64() * 1e6);
         }
     }
     for engine in &mut engines {
-        engine.micros.sort_by(f64::total_cmp);
-        let at = |part: f64| engine.micros[((engine.micros.len() - 1) as f64 * part) as usize];
         let line = serde_json::json!({
             "engine": engine.network.name(), "runs": engine.micros.len(),
-            "median_us": at(0.5), "p10_us": at(0.1), "p99_us": at(0.99),
+            "median_us": quantile(&mut engine.micros, 0.5), "p99_us": quantile(&mut engine.micros, 0.99),
+            "wall_us": quantile(&mut engine.wall, 0.5),
         });
         println!("{line}");
         if let Some(path) = rest.get(1) {

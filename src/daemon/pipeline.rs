@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::clock::Now;
 use crate::config::Config;
-use crate::decision::candidate::{Decider, DecisionCounters, Finding, MAX_HITS};
+use crate::decision::candidate::{Compared, Decider, DecisionCounters, Finding, MAX_HITS};
 use crate::decision::policy::{Blindness, Force};
 use crate::delivery::event::{Candidate, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts};
 use crate::geometry::Rect;
@@ -241,7 +241,8 @@ impl Pipeline {
                     frame: size,
                 };
                 let id = Uuid::from_u128(EventId::new(now).as_u128());
-                decider.observe(captured.at, id, track, kept, top.hits(), threshold, &mut publish);
+                let compared = Compared { track, view: kept, hits: top.hits(), threshold };
+                decider.observe(captured.at, id, compared, &mut publish);
             }
         });
         decider.tick(captured.at, &mut publish);

@@ -42,6 +42,19 @@ const MAX_COOLING: usize = 128;
 /// An entry's place in the list that is being searched.
 pub type EntryIndex = usize;
 
+/// A view that has been searched with.
+#[derive(Debug)]
+pub struct Compared<'a, V> {
+    /// Whose view it is.
+    pub track: TrackId,
+    /// What is to be kept of it, should it support an entry.
+    pub view: V,
+    /// The entries that are nearest to it, nearest first, at any similarity.
+    pub hits: &'a [Hit],
+    /// Similarity from which it supports an entry.
+    pub threshold: f32,
+}
+
 /// A candidate, or the one better update of it.
 #[derive(Debug)]
 pub struct Finding<V> {
@@ -215,18 +228,9 @@ impl<V> Decider<V> {
         Self { config, tracks: LinearMap::new(), cooling: LinearMap::new(), counters: DecisionCounters::default() }
     }
 
-    /// Takes one compared view of `track`: `hits` as the search found them, nearest first, any similarity.
-    /// `id` names the candidate, should this view make one. A finding, if any, goes to `out`.
-    pub fn observe(
-        &mut self,
-        now: Now,
-        id: Uuid,
-        track: TrackId,
-        view: V,
-        hits: &[Hit],
-        threshold: f32,
-        out: &mut impl FnMut(Finding<V>),
-    ) {
+    /// Takes one compared view. `id` names the candidate, should this view make one. A finding, if any, goes to `out`.
+    pub fn observe(&mut self, now: Now, id: Uuid, compared: Compared<'_, V>, out: &mut impl FnMut(Finding<V>)) {
+        let Compared { track, view, hits, threshold } = compared;
         self.counters.compared += 1;
         if !self.tracks.contains_key(&track.0) && self.tracks.insert(track.0, Track::default()).is_err() {
             self.counters.beyond_capacity += 1;
@@ -384,7 +388,8 @@ mod tests {
             let hits: std::vec::Vec<Hit> =
                 hits.iter().map(|(entry, score)| Hit { entry: *entry, template: 0, score: *score }).collect();
             let id = Uuid::from_u128(u128::from(from_ms) + i as u128);
-            d.observe(at(from_ms + 100 * i as u64), id, TrackId(track), i, &hits, 0.4, &mut |f| found.push(f));
+            let compared = Compared { track: TrackId(track), view: i, hits: &hits, threshold: 0.4 };
+            d.observe(at(from_ms + 100 * i as u64), id, compared, &mut |f| found.push(f));
         }
         found
     }
@@ -491,7 +496,8 @@ mod tests {
                 }
                 let mut found = std::vec::Vec::new();
                 let hits = [Hit { entry: *entry, template: 0, score: *score }];
-                d.observe(at(i as u64), Uuid::from_u128(i as u128), TrackId(*track), i, &hits, 0.4, &mut |f| found.push(f));
+                let compared = Compared { track: TrackId(*track), view: i, hits: &hits, threshold: 0.4 };
+                d.observe(at(i as u64), Uuid::from_u128(i as u128), compared, &mut |f| found.push(f));
                 for f in found {
                     prop_assert!(seen[&(f.track.0, f.entry)] >= 2);
                     prop_assert!(announced.insert((f.track.0, f.entry)));

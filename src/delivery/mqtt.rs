@@ -133,7 +133,8 @@ struct Slots {
     status: Option<Status>,
     stats: Option<Stats>,
     list_state: Option<ListState>,
-    revoke: heapless::Vec<Revoked, MAX_REVOKING>,
+    /// At most [`MAX_REVOKING`].
+    revoke: Vec<Revoked>,
     stop: Option<Duration>,
 }
 
@@ -317,7 +318,12 @@ impl Delivery {
     /// Wipes candidates that were not delivered yet; how many is in the snapshot's outbox. Never blocks. False where too many
     /// revocations wait already.
     pub fn revoke(&self, revoked: Revoked) -> bool {
-        let taken = lock(&self.shared.slots).revoke.push(revoked).is_ok();
+        let mut slots = lock(&self.shared.slots);
+        let taken = slots.revoke.len() < MAX_REVOKING;
+        if taken {
+            slots.revoke.push(revoked);
+        }
+        drop(slots);
         self.shared.bell.notify_one();
         taken
     }
@@ -361,7 +367,7 @@ fn encode(device: &DeviceId, now: Now, status: Status) -> Result<Vec<u8>, Encode
 /// What comes from the handle.
 enum Input {
     Record(Record),
-    Slots(Slots),
+    Slots(Box<Slots>),
     /// The handle was dropped.
     Orphaned,
 }
@@ -376,7 +382,7 @@ impl Inputs {
     async fn next(&mut self) -> Input {
         tokio::select! {
             record = self.records.recv() => record.map_or(Input::Orphaned, Input::Record),
-            () = self.shared.bell.notified() => Input::Slots(std::mem::take(&mut *lock(&self.shared.slots))),
+            () = self.shared.bell.notified() => Input::Slots(Box::new(std::mem::take(&mut *lock(&self.shared.slots)))),
         }
     }
 }
@@ -674,7 +680,7 @@ impl Worker {
     fn take(&mut self, input: Input) -> bool {
         match input {
             Input::Record(record) => self.enqueue(&record),
-            Input::Slots(slots) => self.take_slots(slots),
+            Input::Slots(slots) => self.take_slots(*slots),
             Input::Orphaned => return true,
         }
         false

@@ -49,7 +49,7 @@ fn wait_for_port(port: u16) {
     wait_for("the broker to listen", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
 }
 
-fn find_mosquitto() -> Option<PathBuf> {
+pub fn find_mosquitto() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(extra).map(|d| d.join("mosquitto")).find(|p| p.is_file())

@@ -349,7 +349,7 @@ fn agree(
             name(first.photographs.1),
             first.score
         );
-        if !lenient || !(alone || !before.is_empty()) {
+        if !lenient || (!alone && before.is_empty()) {
             return Err(refusal);
         }
         let (file, _) = fresh.remove(worst - before.len());

@@ -97,7 +97,7 @@ fn steps(sums: Sums, post: &Post, activation: Activation) -> __m256i {
             let value = _mm256_min_ps(value, _mm256_set1_ps(127.0));
             let value = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
             // By the sign bit: a value that was rounded to minus nought gives nought either way.
-            let factor = _mm256_blendv_ps(load(&post.positive), load(&post.negative), value);
+            let factor = _mm256_blendv_ps(_mm256_set1_ps(post.positive), load(&post.negative), value);
             _mm256_cvtps_epi32(_mm256_mul_ps(value, factor))
         } else {
             _mm256_cvtps_epi32(value)

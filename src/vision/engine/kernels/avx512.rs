@@ -96,7 +96,7 @@ impl Kernels for Avx512Vnni {
     }
 
     fn max_pool(&self, rows: [&[u8]; 2], dst: &mut [u8]) {
-        assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len() % LANES == 0);
+        assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len().is_multiple_of(LANES));
         let fast = dst.len() / 64 * 64;
         // SAFETY: `detect` found the features; both rows hold twice the output's bytes.
         unsafe { max_pool(rows.map(<[u8]>::as_ptr), &mut dst[..fast]) }
@@ -145,7 +145,7 @@ impl Finish {
                 bias: _mm512_loadu_si512(post.bias.as_ptr().cast()),
                 scale: _mm512_loadu_ps(post.scale.as_ptr()),
                 negative: _mm512_loadu_ps(post.negative.as_ptr()),
-                positive: _mm512_loadu_ps(post.positive.as_ptr()),
+                positive: _mm512_set1_ps(post.positive),
             }
         }
     }
@@ -295,6 +295,7 @@ unsafe fn pointwise<const ACTIVATION: u8>(op: &Pointwise, src: Blocks<'_>, dst: 
 /// As [`pointwise`]; `from` and `to` are the first pixel's places in the first input block and in output block `block`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
+#[expect(clippy::needless_range_loop, reason = "two dimensions, the inner one first")]
 unsafe fn pointwise_tile<const ACTIVATION: u8, const B: usize, const P: usize>(
     op: &Pointwise,
     block: usize,

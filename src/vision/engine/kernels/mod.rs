@@ -2,15 +2,14 @@
 //! the same bytes.
 //!
 //! # Layout
-//! Activations are `u8` with an offset: the stored byte is the quantized value plus 128, so that [`ZERO`] is nought. That is
-//! the form the x86 dot product takes; ARM's takes signed bytes, for which sixteen are converted by one exclusive or. Channels
-//! lie in blocks of [`LANES`], padded with channels that are always nought; within a block, a pixel is sixteen adjacent
+//! A stored byte is the quantized value plus 128 (so that [`ZERO`] is nought), as the x86 dot product takes it, or the value
+//! itself, as ARM's does: each kernel says which by [`Kernels::nought`]. Channels lie in blocks of [`LANES`], padded with channels that are always nought; within a block, a pixel is sixteen adjacent
 //! bytes and the next pixel follows: `[channel block][row][column][16]`. So four neighbouring pixels of a block are one
 //! 64-byte load for the depth-wise convolutions, sixteen 32-bit sums fill one 512-bit or four 128-bit registers, and a
 //! network with 33 or 119 channels is padded to 48 or 128, never to 64 or 128.
 //!
 //! # Arithmetic, on every processor
-//! * Sums are exact 32-bit integers. The weights' part of the offset (`-128 * sum of weights`) is in the bias.
+//! * Sums are exact 32-bit integers. With an offset, the weights' part of it (`-128 * sum of weights`) is in the bias.
 //! * Requantization is `clamp(round(f32(sum) * scale), -128, 127)`: the integer converted to `f32` (rounding to nearest, ties
 //!   to even; exact below 2^24), one `f32` multiplication, and rounding to the nearest integer, ties to even.
 //! * PReLU has a rounding of its own, as the quantized graph has it: the requantized value is multiplied with one of two
@@ -38,7 +37,7 @@ mod tests;
 /// Channels in a block.
 pub const LANES: usize = 16;
 
-/// The stored byte of the quantized value nought.
+/// The stored byte of the quantized value nought, where bytes are stored with an offset: 128.
 pub const ZERO: u8 = 128;
 
 /// Weights of sixteen output channels for four inputs each, the unit of a dot product: `[output channel][input]`.
@@ -61,32 +60,33 @@ pub struct Post {
     scale: [f32; LANES],
     /// PReLU's factor for values below nought, from steps before to steps after.
     negative: [f32; LANES],
-    /// PReLU's factor for the others.
-    positive: [f32; LANES],
+    /// PReLU's factor for the others: the same for all channels, for it only joins two scales.
+    positive: f32,
     /// Where sums of signed steps start: the bias as the network has it.
     signed_bias: [i32; LANES],
 }
 
 impl Post {
     /// `bias` is the network's (without the offset's part), `weights` the sum of the weights and `magnitude` the sum of
-    /// their absolute values, per channel. None where a sum could leave 32 bits, or a product the range in which every
-    /// processor converts alike.
+    /// their absolute values, per channel. None where a sum could leave 32 bits, or a step could leave 16 before it is
+    /// clamped to 8: kernels may narrow without saturating up to there. Steps of a network that is quantized to some purpose stay far within.
     pub fn new(
         bias: [i32; LANES],
         weights: [i32; LANES],
         magnitude: [i32; LANES],
         scale: [f32; LANES],
-        positive: [f32; LANES],
+        positive: f32,
         negative: [f32; LANES],
     ) -> Option<Self> {
         let mut start = [0; LANES];
         for lane in 0..LANES {
             start[lane] = bias[lane].checked_sub(weights[lane].checked_mul(i32::from(ZERO))?)?;
-            let largest = i64::from(magnitude[lane]) * 255 + i64::from(start[lane]).abs();
-            let sound = largest < i64::from(i32::MAX)
-                && (0.0..1e9).contains(&(scale[lane] * largest as f32))
+            let partial = i64::from(magnitude[lane]) * 255 + i64::from(start[lane]).abs();
+            let whole = i64::from(magnitude[lane]) * 128 + i64::from(bias[lane]).abs();
+            let sound = partial < i64::from(i32::MAX)
                 && scale[lane] >= 0.0
-                && [positive[lane], negative[lane]].iter().all(|f| f.abs() < 1e6);
+                && scale[lane] * (whole as f32) < 32_700.0
+                && [positive, negative[lane]].iter().all(|f| f.abs() < 255.0);
             if !sound {
                 return None;
             }
@@ -165,9 +165,10 @@ impl Stem {
         Self { weights, post, activation, stride, narrow }
     }
 
-    /// Bytes of each of the three rows that `pixels` outputs read.
+    /// Bytes of each of the three rows that may be read for `pixels` outputs: a window is nine bytes, of which a kernel may load
+    /// sixteen.
     pub fn row_bytes(&self, pixels: usize) -> usize {
-        (pixels - 1) * self.stride * 3 + 12
+        (pixels - 1) * self.stride * 3 + 16
     }
 
     /// Panics where the slices do not hold the windows and outputs of `pixels` pixels: a fault of the plan.
@@ -210,7 +211,7 @@ impl Pointwise {
 
     /// Panics where the slices do not hold `pixels` pixels in every block: a fault of the plan.
     fn check(&self, src: &Blocks<'_>, dst: &BlocksMut<'_>, pixels: usize) {
-        assert!(pixels > 0 && self.groups % 2 == 0 && self.groups > 0 && self.groups <= 4 * self.in_blocks);
+        assert!(pixels > 0 && self.groups.is_multiple_of(2) && self.groups > 0 && self.groups <= 4 * self.in_blocks);
         assert!(self.weights.len() == self.post.len() * self.groups && !self.post.is_empty());
         assert!(src.bytes.len() >= span(self.in_blocks, src.stride, pixels));
         assert!(dst.bytes.len() >= span(self.post.len(), dst.stride, pixels));
@@ -252,6 +253,20 @@ impl Depthwise {
         // The window of the last pixel starts within the row: at most two columns of nought to its right.
         assert!((output - 1) * self.stride < input + self.left);
         (input, output)
+    }
+
+    /// Whether a 2 x 2 maximum may be taken of the sums instead of the finished bytes: what follows them keeps their order.
+    pub fn can_pool(&self) -> bool {
+        self.stride == 1 && self.activation != Activation::PRelu
+    }
+
+    /// As [`Depthwise::check`], for four rows that make two output rows, of which `dst` takes the maxima.
+    fn check_pool(&self, rows: [&[u8]; 4], dst: &[u8]) {
+        let (input, output) = (rows[0].len() / LANES, dst.len() / LANES);
+        assert!(
+            rows.iter().all(|r| r.len() == input * LANES) && dst.len() == output * LANES && output > 0 && input > 0
+        );
+        assert!(self.can_pool() && self.left <= 1 && 2 * output - 1 < input + self.left);
     }
 }
 
@@ -321,6 +336,12 @@ pub trait Kernels: Send + Sync {
     /// As forced by the environment and shown to users.
     fn name(&self) -> &'static str;
 
+    /// The stored byte of the quantized value nought: [`ZERO`] where bytes are steps plus 128, as the provided bodies have
+    /// it, or 0 where they are the steps themselves in two's complement.
+    fn nought(&self) -> u8 {
+        ZERO
+    }
+
     /// Interleaved image bytes to stored activations. Lengths are equal and multiples of three.
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
         scalar::quantize(table, src, dst);
@@ -339,6 +360,19 @@ pub trait Kernels: Send + Sync {
     /// One output row of one block.
     fn depthwise(&self, op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
         scalar::depthwise(op, block, rows, dst);
+    }
+
+    /// Whether [`Kernels::depthwise_pool`] is worth while here: it needs registers for four columns and two rows of sums, and
+    /// pays where finishing sums is a large part of the whole.
+    fn pools(&self) -> bool {
+        false
+    }
+
+    /// One row of one block of the 2 x 2 maximum with step 2 over two rows of a depth-wise convolution, of which
+    /// [`Depthwise::can_pool`] holds. The same bytes as [`Kernels::depthwise`] twice and [`Kernels::max_pool`]. Only
+    /// for kernels that say so by [`Kernels::pools`].
+    fn depthwise_pool(&self, op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
+        scalar::depthwise_pool(op, block, rows, dst);
     }
 
     /// One block.

@@ -1,12 +1,13 @@
 //! AArch64 without the dot-product instructions: Cortex-A53, A72 (Raspberry Pi 4), and the parts that those with them share.
 //!
-//! Stored bytes become signed ones by an exclusive or. `smull` and `smlal` leave the sum of two products in 16 bits, which is exact as
+//! Stored bytes are the steps themselves. `smull` and `smlal` leave the sum of two products in 16 bits, which is exact as
 //! long as no weight is -128; `sadalp` adds neighbours to 32 bits. Where a weight is -128, each product is added by itself.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table, ZERO,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table,
     neon_dot, scalar,
 };
 
@@ -20,6 +21,10 @@ pub(super) fn detect() -> impl Iterator<Item = &'static dyn Kernels> {
 impl Kernels for Neon {
     fn name(&self) -> &'static str {
         "neon"
+    }
+
+    fn nought(&self) -> u8 {
+        0
     }
 
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
@@ -69,6 +74,17 @@ impl Kernels for Neon {
         unsafe { run(op, block, rows, dst) }
     }
 
+    fn global(&self, op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
+        op.check(block, src);
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { global(op, block, src, dst) }
+    }
+
+    fn max_pool(&self, rows: [&[u8]; 2], dst: &mut [u8]) {
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { max_pool(rows, dst) }
+    }
+
     fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
         op.check(first, second, dst);
         // SAFETY: `check` found that the operands hold the output's pixels.
@@ -85,15 +101,27 @@ impl Kernels for Neon {
 /// Sums of sixteen channels in order, four a register.
 pub(super) type Sums = [int32x4_t; 4];
 
-/// Sixteen stored bytes as signed steps.
+/// Sixteen steps.
 ///
 /// # Safety
 /// Sixteen bytes can be read at `at`.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn signed(at: *const u8) -> int8x16_t {
+pub(super) unsafe fn steps(at: *const u8) -> int8x16_t {
     // SAFETY: the caller's promise.
-    vreinterpretq_s8_u8(veorq_u8(unsafe { vld1q_u8(at) }, vdupq_n_u8(ZERO)))
+    unsafe { vld1q_s8(at.cast()) }
+}
+
+/// The same reference, of which the compiler does not know that it is: what is read through it is read where it is
+/// used. Registers are short in the loops below, and a load is no dearer than the copy that keeping a start value in one would need.
+#[inline(always)]
+pub(super) fn afresh<T>(value: &T) -> &T {
+    let mut pointer = std::ptr::from_ref(value);
+    // SAFETY: there is no instruction: the pointer comes out as it went in.
+    unsafe {
+        asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags));
+        &*pointer
+    }
 }
 
 /// A [`Post`] in registers, as far as they suffice: what is used for every pixel.
@@ -119,40 +147,39 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn start(&self) -> Sums {
+        let post = afresh(self.post);
         let load = |quarter: usize| {
             // SAFETY: sixteen values.
-            unsafe { vld1q_s32(self.post.signed_bias.as_ptr().add(4 * quarter)) }
+            unsafe { vld1q_s32(post.signed_bias.as_ptr().add(4 * quarter)) }
         };
         [load(0), load(1), load(2), load(3)]
     }
 
-    /// Sums, biases included, to sixteen stored bytes.
+    /// Sums, biases included, to the steps of sixteen channels.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn stored(&self, sums: Sums) -> uint8x16_t {
-        let mut steps = sums;
+    pub(super) fn finished(&self, sums: Sums) -> int8x16_t {
+        let (mut steps, post) = (sums, afresh(self.post));
         for (quarter, steps) in steps.iter_mut().enumerate() {
             let value = vmulq_f32(vcvtq_f32_s32(*steps), self.scale[quarter]);
             *steps = if ACTIVATION == PRELU {
                 let value = vminq_f32(vmaxq_f32(value, vdupq_n_f32(-128.0)), vdupq_n_f32(127.0));
                 let value = vrndnq_f32(value);
                 // SAFETY: sixteen values.
-                let (positive, negative) = unsafe {
-                    let at = 4 * quarter;
-                    (vld1q_f32(self.post.positive.as_ptr().add(at)), vld1q_f32(self.post.negative.as_ptr().add(at)))
-                };
-                vcvtnq_s32_f32(vmulq_f32(value, vbslq_f32(vcltzq_f32(value), negative, positive)))
+                let negative = unsafe { vld1q_f32(post.negative.as_ptr().add(4 * quarter)) };
+                let factor = vbslq_f32(vcltzq_f32(value), negative, vdupq_n_f32(post.positive));
+                vcvtnq_s32_f32(vmulq_f32(value, factor))
             } else {
                 vcvtnq_s32_f32(value)
             };
         }
-        let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
-        let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
-        let mut bytes = vqmovn_high_s16(vqmovn_s16(lower), upper);
+        // Steps fit 16 bits, `Post::new` saw to it: their lower halves are enough.
+        let halves = |a: int32x4_t, b: int32x4_t| vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+        let mut bytes = vqmovn_high_s16(vqmovn_s16(halves(steps[0], steps[1])), halves(steps[2], steps[3]));
         if ACTIVATION == RELU {
             bytes = vmaxq_s8(bytes, vdupq_n_s8(0));
         }
-        veorq_u8(vreinterpretq_u8_s8(bytes), vdupq_n_u8(ZERO))
+        bytes
     }
 }
 
@@ -167,36 +194,64 @@ fn floats(lanes: &[f32; LANES]) -> [float32x4_t; 4] {
 /// Two partial sums a channel: `[two channels][channel][two]`.
 type Partial = [int32x4_t; 8];
 
-/// Adds the products of sixteen channels' weights with two groups of four inputs each, which `inputs` holds in each of four
-/// places.
+/// Where partial sums start: each bias beside a nought.
+fn spread(post: &Post) -> [[i32; 4]; 8] {
+    std::array::from_fn(|pair| [post.signed_bias[2 * pair], 0, post.signed_bias[2 * pair + 1], 0])
+}
+
+/// [`spread`] in registers, for each of `P` pixels.
 #[inline]
 #[target_feature(enable = "neon")]
-fn multiply<const NARROW: bool, const P: usize>(
+fn start<const P: usize>(spread: &[[i32; 4]; 8]) -> [Partial; P] {
+    let mut all = [[vdupq_n_s32(0); 8]; P];
+    for partial in &mut all {
+        for (register, values) in partial.iter_mut().zip(afresh(spread)) {
+            // SAFETY: four values.
+            *register = unsafe { vld1q_s32(values.as_ptr()) };
+        }
+    }
+    all
+}
+
+/// Adds the products of sixteen channels' weights with one group of four inputs, which `inputs` holds in each of four places.
+#[inline]
+#[target_feature(enable = "neon")]
+fn multiply_one<const P: usize>(partial: &mut [Partial; P], group: &Group, inputs: &[int8x16_t; P]) {
+    for quarter in 0..4 {
+        // SAFETY: a group is four times sixteen bytes.
+        let weights = unsafe { vld1q_s8(std::ptr::from_ref(group).cast::<i8>().add(16 * quarter)) };
+        for (partial, inputs) in partial.iter_mut().zip(inputs) {
+            let [lower, upper] = [2 * quarter, 2 * quarter + 1];
+            partial[lower] = vpadalq_s16(partial[lower], vmull_s8(vget_low_s8(weights), vget_low_s8(*inputs)));
+            partial[upper] = vpadalq_s16(partial[upper], vmull_high_s8(weights, *inputs));
+        }
+    }
+}
+
+/// The same with two groups.
+#[inline]
+#[target_feature(enable = "neon")]
+fn multiply_two<const NARROW: bool, const P: usize>(
     partial: &mut [Partial; P],
     groups: [&Group; 2],
-    inputs: &[[int8x16_t; 2]; P],
+    inputs: [&[int8x16_t; P]; 2],
 ) {
+    if !NARROW {
+        multiply_one(partial, groups[0], inputs[0]);
+        return multiply_one(partial, groups[1], inputs[1]);
+    }
     for quarter in 0..4 {
         // SAFETY: a group is four times sixteen bytes.
         let load = |group: &Group| unsafe { vld1q_s8(std::ptr::from_ref(group).cast::<i8>().add(16 * quarter)) };
         let weights = [load(groups[0]), load(groups[1])];
-        for (partial, inputs) in partial.iter_mut().zip(inputs) {
+        for (partial, (first, second)) in partial.iter_mut().zip(inputs[0].iter().zip(inputs[1])) {
             let [lower, upper] = [2 * quarter, 2 * quarter + 1];
-            let a = vmull_s8(vget_low_s8(weights[0]), vget_low_s8(inputs[0]));
-            let b = vmull_high_s8(weights[0], inputs[0]);
-            if NARROW {
-                let a = vmlal_s8(a, vget_low_s8(weights[1]), vget_low_s8(inputs[1]));
-                let b = vmlal_high_s8(b, weights[1], inputs[1]);
-                partial[lower] = vpadalq_s16(partial[lower], a);
-                partial[upper] = vpadalq_s16(partial[upper], b);
-            } else {
-                partial[lower] = vpadalq_s16(partial[lower], a);
-                partial[upper] = vpadalq_s16(partial[upper], b);
-                let a = vmull_s8(vget_low_s8(weights[1]), vget_low_s8(inputs[1]));
-                let b = vmull_high_s8(weights[1], inputs[1]);
-                partial[lower] = vpadalq_s16(partial[lower], a);
-                partial[upper] = vpadalq_s16(partial[upper], b);
-            }
+            let a = vmull_s8(vget_low_s8(weights[0]), vget_low_s8(*first));
+            let b = vmull_high_s8(weights[0], *first);
+            let a = vmlal_s8(a, vget_low_s8(weights[1]), vget_low_s8(*second));
+            let b = vmlal_high_s8(b, weights[1], *second);
+            partial[lower] = vpadalq_s16(partial[lower], a);
+            partial[upper] = vpadalq_s16(partial[upper], b);
         }
     }
 }
@@ -220,12 +275,10 @@ unsafe fn store<const ACTIVATION: u8, const P: usize>(
     to: *mut u8,
 ) {
     for (pixel, partial) in partial.iter().enumerate() {
-        let mut sums = finish.start();
-        for (quarter, sum) in sums.iter_mut().enumerate() {
-            *sum = vaddq_s32(*sum, vpaddq_s32(partial[2 * quarter], partial[2 * quarter + 1]));
-        }
+        let sum = |quarter: usize| vpaddq_s32(partial[2 * quarter], partial[2 * quarter + 1]);
+        let sums = [sum(0), sum(1), sum(2), sum(3)];
         // SAFETY: the caller's promise.
-        unsafe { vst1q_u8(to.add(pixel * LANES), finish.stored(sums)) };
+        unsafe { vst1q_s8(to.add(pixel * LANES).cast(), finish.finished(sums)) };
     }
 }
 
@@ -239,6 +292,7 @@ unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
     pixels: usize,
 ) {
     for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
+        let (finish, spread) = (Finish::<ACTIVATION>::load(post), spread(post));
         let mut pixel = 0;
         while pixel < pixels {
             // SAFETY: `check`.
@@ -246,9 +300,9 @@ unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
                 let from = src.bytes.as_ptr().add(pixel * LANES);
                 let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
                 if pixel + 2 <= pixels {
-                    pointwise_tile::<NARROW, ACTIVATION, 2>(groups, post, from, src.stride, to);
+                    pointwise_tile::<NARROW, ACTIVATION, 2>(groups, &finish, &spread, from, src.stride, to);
                 } else {
-                    pointwise_tile::<NARROW, ACTIVATION, 1>(groups, post, from, src.stride, to);
+                    pointwise_tile::<NARROW, ACTIVATION, 1>(groups, &finish, &spread, from, src.stride, to);
                 }
             }
             pixel += 2;
@@ -262,49 +316,40 @@ unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
 #[target_feature(enable = "neon")]
 unsafe fn pointwise_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
     groups: &[Group],
-    post: &Post,
+    finish: &Finish<'_, ACTIVATION>,
+    spread: &[[i32; 4]; 8],
     from: *const u8,
     stride: usize,
     to: *mut u8,
 ) {
-    let mut partial = [[vdupq_n_s32(0); 8]; P];
+    let mut partial = start::<P>(spread);
     let (fours, pair) = groups.as_chunks::<4>();
-    let (mut lower, mut upper) = ([[vdupq_n_s8(0); 2]; P], [[vdupq_n_s8(0); 2]; P]);
+    let mut inputs = [[vdupq_n_s8(0); P]; 4];
     let mut block = from;
     for filters in fours {
         for pixel in 0..P {
             // SAFETY: the caller's promise.
-            let inputs = unsafe { signed(block.add(pixel * LANES)) };
-            lower[pixel] = [place::<0>(inputs), place::<1>(inputs)];
-            upper[pixel] = [place::<2>(inputs), place::<3>(inputs)];
+            let bytes = unsafe { steps(block.add(pixel * LANES)) };
+            inputs[0][pixel] = place::<0>(bytes);
+            inputs[1][pixel] = place::<1>(bytes);
+            inputs[2][pixel] = place::<2>(bytes);
+            inputs[3][pixel] = place::<3>(bytes);
         }
-        multiply::<NARROW, P>(&mut partial, [&filters[0], &filters[1]], &lower);
-        multiply::<NARROW, P>(&mut partial, [&filters[2], &filters[3]], &upper);
+        multiply_two::<NARROW, P>(&mut partial, [&filters[0], &filters[1]], [&inputs[0], &inputs[1]]);
+        multiply_two::<NARROW, P>(&mut partial, [&filters[2], &filters[3]], [&inputs[2], &inputs[3]]);
         block = block.wrapping_add(stride);
     }
     if let [first, second] = pair {
-        for (pixel, lower) in lower.iter_mut().enumerate() {
+        for pixel in 0..P {
             // SAFETY: the caller's promise.
-            let inputs = unsafe { signed(block.add(pixel * LANES)) };
-            *lower = [place::<0>(inputs), place::<1>(inputs)];
+            let bytes = unsafe { steps(block.add(pixel * LANES)) };
+            inputs[0][pixel] = place::<0>(bytes);
+            inputs[1][pixel] = place::<1>(bytes);
         }
-        multiply::<NARROW, P>(&mut partial, [first, second], &lower);
+        multiply_two::<NARROW, P>(&mut partial, [first, second], [&inputs[0], &inputs[1]]);
     }
     // SAFETY: the caller's promise.
-    unsafe { store(&partial, &Finish::<ACTIVATION>::load(post), to) };
-}
-
-/// Twelve bytes, and not one more, of a window's row as signed steps, in two loads that overlap: places 0, 1 and 3 are its three
-/// groups.
-///
-/// # Safety
-/// Twelve bytes can be read at `at`.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn window(at: *const u8) -> int8x16_t {
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { vcombine_u8(vld1_u8(at), vld1_u8(at.add(4))) };
-    vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(ZERO)))
+    unsafe { store(&partial, finish, to) };
 }
 
 /// # Safety
@@ -317,7 +362,7 @@ unsafe fn stem<const NARROW: bool, const ACTIVATION: u8>(
     pixels: usize,
 ) {
     for (block, (groups, post)) in op.weights.iter().zip(&op.post).enumerate() {
-        let finish = Finish::<ACTIVATION>::load(post);
+        let (finish, spread) = (Finish::<ACTIVATION>::load(post), spread(post));
         let mut pixel = 0;
         while pixel < pixels {
             // SAFETY: `check`.
@@ -326,9 +371,9 @@ unsafe fn stem<const NARROW: bool, const ACTIVATION: u8>(
                 let windows = [rows[0].as_ptr().add(at), rows[1].as_ptr().add(at), rows[2].as_ptr().add(at)];
                 let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
                 if pixel + 2 <= pixels {
-                    stem_tile::<NARROW, ACTIVATION, 2>(groups, &finish, windows, op.stride * 3, to);
+                    stem_tile::<NARROW, ACTIVATION, 2>(groups, &finish, &spread, windows, op.stride * 3, to);
                 } else {
-                    stem_tile::<NARROW, ACTIVATION, 1>(groups, &finish, windows, op.stride * 3, to);
+                    stem_tile::<NARROW, ACTIVATION, 1>(groups, &finish, &spread, windows, op.stride * 3, to);
                 }
             }
             pixel += 2;
@@ -343,58 +388,58 @@ unsafe fn stem<const NARROW: bool, const ACTIVATION: u8>(
 unsafe fn stem_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
     groups: &[Group; 9],
     finish: &Finish<'_, ACTIVATION>,
+    spread: &[[i32; 4]; 8],
     windows: [*const u8; 3],
     step: usize,
     to: *mut u8,
 ) {
-    let mut partial = [[vdupq_n_s32(0); 8]; P];
-    // Of each row, two groups; the third groups of the first two rows; and the last one, with one of nothing.
-    let (mut pairs, mut thirds) = ([[[vdupq_n_s8(0); 2]; P]; 3], [[vdupq_n_s8(0); 2]; P]);
-    let mut last = [[vdupq_n_s8(0); 2]; P];
-    for pixel in 0..P {
-        for (row, at) in windows.iter().enumerate() {
+    let mut partial = start::<P>(spread);
+    for (row, at) in windows.iter().enumerate() {
+        let mut inputs = [[vdupq_n_s8(0); P]; 3];
+        for pixel in 0..P {
             // SAFETY: the caller's promise.
-            let inputs = unsafe { window(at.add(pixel * step)) };
-            pairs[row][pixel] = [place::<0>(inputs), place::<1>(inputs)];
-            if row < 2 {
-                thirds[pixel][row] = place::<3>(inputs);
-            } else {
-                last[pixel][0] = place::<3>(inputs);
-            }
+            let bytes = unsafe { steps(at.add(pixel * step)) };
+            inputs[0][pixel] = place::<0>(bytes);
+            inputs[1][pixel] = place::<1>(bytes);
+            inputs[2][pixel] = place::<2>(bytes);
         }
+        let groups = &groups[3 * row..3 * row + 3];
+        multiply_two::<NARROW, P>(&mut partial, [&groups[0], &groups[1]], [&inputs[0], &inputs[1]]);
+        multiply_one(&mut partial, &groups[2], &inputs[2]);
     }
-    for (row, pairs) in pairs.iter().enumerate() {
-        multiply::<NARROW, P>(&mut partial, [&groups[3 * row], &groups[3 * row + 1]], pairs);
-    }
-    multiply::<NARROW, P>(&mut partial, [&groups[2], &groups[5]], &thirds);
-    multiply::<NARROW, P>(&mut partial, [&groups[8], &Group::NONE], &last);
     // SAFETY: the caller's promise.
     unsafe { store(&partial, finish, to) };
 }
 
-/// Three rows of one block with columns of nought around them.
+/// Rows of one block with columns of nought around them.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    rows: [&'a [u8]; 3],
+pub(super) struct Rows<'a, const N: usize> {
+    rows: [&'a [u8]; N],
     pixels: usize,
     left: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, const N: usize> Rows<'a, N> {
     /// As many pixels as the shortest row has.
-    pub(super) fn new(rows: [&'a [u8]; 3], left: usize) -> Self {
+    pub(super) fn new(rows: [&'a [u8]; N], left: usize) -> Self {
         let bytes = rows.iter().map(|r| r.len()).min().unwrap_or(0);
         Self { rows, pixels: bytes / LANES, left }
+    }
+
+    /// Columns that are known to lie within the image end before this one.
+    #[inline]
+    pub(super) fn end(&self) -> usize {
+        self.pixels + self.left
     }
 
     /// The signed steps of one column in each of the rows.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn column(&self, column: usize) -> [int8x16_t; 3] {
+    pub(super) fn column(&self, column: usize) -> [int8x16_t; N] {
         // Columns outside of the image hold nought; one comparison finds both sides.
         let at = column.wrapping_sub(self.left);
         if at >= self.pixels {
-            return [vdupq_n_s8(0); 3];
+            return [vdupq_n_s8(0); N];
         }
         // SAFETY: the column lies within the rows.
         unsafe { self.within(column) }
@@ -406,11 +451,14 @@ impl<'a> Rows<'a> {
     /// `column - left` is below the number of pixels.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn within(&self, column: usize) -> [int8x16_t; 3] {
+    pub(super) unsafe fn within(&self, column: usize) -> [int8x16_t; N] {
         let at = (column - self.left) * LANES;
-        // SAFETY: the caller's promise.
-        let read = |row: &[u8]| unsafe { signed(row.as_ptr().add(at)) };
-        [read(self.rows[0]), read(self.rows[1]), read(self.rows[2])]
+        let mut column = [vdupq_n_s8(0); N];
+        for (value, row) in column.iter_mut().zip(self.rows) {
+            // SAFETY: the caller's promise.
+            *value = unsafe { steps(row.as_ptr().add(at)) };
+        }
+        column
     }
 }
 
@@ -427,37 +475,80 @@ pub(super) fn taps(groups: &[Group; 3]) -> [[int8x16_t; 3]; 3] {
     all
 }
 
+// The compiler parts the intrinsics of these instructions into two: it keeps the upper halves of all weights in registers of their own, which
+// there are not enough of. So they are written out.
+macro_rules! instruction {
+    ($(#[$doc:meta])* $name:ident, $text:literal, ($($from:ident: $type:ty),*) -> $sum:ident: $result:ty) => {
+        $(#[$doc])*
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn $name($sum: $result, $($from: $type),*) -> $result {
+            let mut sum = $sum;
+            // SAFETY: the instruction, which every AArch64 processor has, reads and writes the named registers only.
+            unsafe {
+                asm!($text, sum = inout(vreg) sum, $($from = in(vreg) $from,)* options(pure, nomem, nostack, preserves_flags));
+            }
+            sum
+        }
+    };
+}
+
+instruction! {
+    /// Adds the products of the upper eight.
+    mlal_high, "smlal2 {sum:v}.8h, {a:v}.16b, {b:v}.16b", (a: int8x16_t, b: int8x16_t) -> sum: int16x8_t
+}
+instruction! {
+    /// Adds the lower four.
+    addw, "saddw {sum:v}.4s, {sum:v}.4s, {a:v}.4h", (a: int16x8_t) -> sum: int32x4_t
+}
+instruction! {
+    /// Adds the upper four.
+    addw_high, "saddw2 {sum:v}.4s, {sum:v}.4s, {a:v}.8h", (a: int16x8_t) -> sum: int32x4_t
+}
+
+/// The products of the upper eight.
+#[inline]
+#[target_feature(enable = "neon")]
+fn mull_high(a: int8x16_t, b: int8x16_t) -> int16x8_t {
+    let product: int16x8_t;
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "smull2 {product:v}.8h, {a:v}.16b, {b:v}.16b",
+            product = lateout(vreg) product, a = in(vreg) a, b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    product
+}
+
 /// Products of two taps, added to sums of 32 bits by way of 16, or one by one where two might not fit.
 #[inline]
 #[target_feature(enable = "neon")]
 fn two<const NARROW: bool>(sums: &mut Sums, values: [int8x16_t; 2], weights: [int8x16_t; 2]) {
-    let a = vmull_s8(vget_low_s8(values[0]), vget_low_s8(weights[0]));
-    let b = vmull_high_s8(values[0], weights[0]);
-    if NARROW {
-        widen(
-            sums,
-            vmlal_s8(a, vget_low_s8(values[1]), vget_low_s8(weights[1])),
-            vmlal_high_s8(b, values[1], weights[1]),
-        );
-    } else {
-        widen(sums, a, b);
-        one(sums, values[1], weights[1]);
+    if !NARROW {
+        one(sums, values[0], weights[0]);
+        return one(sums, values[1], weights[1]);
     }
+    let lower = vmull_s8(vget_low_s8(values[0]), vget_low_s8(weights[0]));
+    let lower = vmlal_s8(lower, vget_low_s8(values[1]), vget_low_s8(weights[1]));
+    widen(sums, lower, mlal_high(mull_high(values[0], weights[0]), values[1], weights[1]));
 }
 
+/// Products of one tap, added to sums of 32 bits.
 #[inline]
 #[target_feature(enable = "neon")]
 fn one(sums: &mut Sums, value: int8x16_t, weight: int8x16_t) {
-    widen(sums, vmull_s8(vget_low_s8(value), vget_low_s8(weight)), vmull_high_s8(value, weight));
+    widen(sums, vmull_s8(vget_low_s8(value), vget_low_s8(weight)), mull_high(value, weight));
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
 fn widen(sums: &mut Sums, lower: int16x8_t, upper: int16x8_t) {
-    sums[0] = vaddw_s16(sums[0], vget_low_s16(lower));
-    sums[1] = vaddw_high_s16(sums[1], lower);
-    sums[2] = vaddw_s16(sums[2], vget_low_s16(upper));
-    sums[3] = vaddw_high_s16(sums[3], upper);
+    sums[0] = addw(sums[0], lower);
+    sums[1] = addw_high(sums[1], lower);
+    sums[2] = addw(sums[2], upper);
+    sums[3] = addw_high(sums[3], upper);
 }
 
 /// # Safety
@@ -479,7 +570,7 @@ unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
         two::<NARROW>(&mut sums, [c[0], c[1]], [taps[0][2], taps[1][2]]);
         one(&mut sums, c[2], taps[2][2]);
         // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), finish.stored(sums)) };
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(sums)) };
     };
     slide(Rows::new(rows, op.left), op.stride, dst, |column| column, pixel);
 }
@@ -488,7 +579,7 @@ unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
 /// three outputs at a time, their registers change roles instead of being moved. `arrange` makes of a column what `pixel` takes.
 #[inline(always)]
 pub(super) fn slide<T: Copy>(
-    rows: Rows<'_>,
+    rows: Rows<'_, 3>,
     stride: usize,
     dst: &mut [u8],
     arrange: impl Fn([int8x16_t; 3]) -> T,
@@ -499,7 +590,7 @@ pub(super) fn slide<T: Copy>(
     let read = |column: usize| arrange(unsafe { rows.column(column) });
     let (mut a, mut b) = (read(0), read(1));
     // Outputs whose next columns surely lie within the image.
-    let inside = (rows.pixels + rows.left).saturating_sub(1 + stride) / stride;
+    let inside = rows.end().saturating_sub(1 + stride) / stride;
     let (first, rest) = pixels.split_at_mut(inside.min(pixels.len()));
     let mut column = 2;
     // SAFETY: columns from `left` on and below `left + pixels` lie within the image; 2 is not below `left`.
@@ -534,7 +625,44 @@ pub(super) fn slide<T: Copy>(
     }
 }
 
-/// Four stored bytes as real values.
+/// A convolution with a window as large as the image, one pixel at a time.
+#[target_feature(enable = "neon")]
+pub(super) fn global(op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
+    let post = &op.post[block];
+    let mut sums = post.signed_bias;
+    for (group, pixels) in op.weights[block * op.groups()..].iter().zip(src.chunks(4 * LANES)) {
+        for (pixel, values) in pixels.chunks_exact(LANES).enumerate() {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum += i32::from(values[lane].cast_signed()) * i32::from(group.0[lane][pixel]);
+            }
+        }
+    }
+    // SAFETY: sixteen values.
+    let load = |quarter: usize| unsafe { vld1q_s32(sums.as_ptr().add(4 * quarter)) };
+    let sums = [load(0), load(1), load(2), load(3)];
+    let finished = match op.activation {
+        Activation::Identity => Finish::<IDENTITY>::load(post).finished(sums),
+        Activation::Relu => Finish::<RELU>::load(post).finished(sums),
+        Activation::PRelu => Finish::<PRELU>::load(post).finished(sums),
+    };
+    // SAFETY: sixteen bytes.
+    unsafe { vst1q_s8(dst.as_mut_ptr().cast(), finished) };
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
+    assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len().is_multiple_of(LANES));
+    for (index, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        // SAFETY: two pixels of each row stand for one of the output, and a pixel is sixteen bytes.
+        unsafe {
+            let pixel = |row: usize, column: usize| steps(rows[row].as_ptr().add((2 * index + column) * LANES));
+            let largest = vmaxq_s8(vmaxq_s8(pixel(0, 0), pixel(0, 1)), vmaxq_s8(pixel(1, 0), pixel(1, 1)));
+            vst1q_s8(to.as_mut_ptr().cast(), largest);
+        }
+    }
+}
+
+/// Four steps as real values.
 ///
 /// # Safety
 /// Four bytes can be read at `at`.
@@ -542,9 +670,8 @@ pub(super) fn slide<T: Copy>(
 #[target_feature(enable = "neon")]
 unsafe fn real(at: *const u8) -> float32x4_t {
     // SAFETY: the caller's promise.
-    let bytes = vreinterpret_u8_u32(vdup_n_u32(unsafe { at.cast::<u32>().read_unaligned() }));
-    let steps = vreinterpretq_s16_u16(vsubl_u8(bytes, vdup_n_u8(ZERO)));
-    vcvtq_f32_s32(vmovl_s16(vget_low_s16(steps)))
+    let steps = vreinterpret_s8_u32(vdup_n_u32(unsafe { at.cast::<u32>().read_unaligned() }));
+    vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(steps))))
 }
 
 /// # Safety
@@ -554,31 +681,38 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
     let (by_first, by_second) = (vdupq_n_f32(op.first), vdupq_n_f32(op.second));
     for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let from = if op.doubled { pixel / 2 } else { pixel };
+        // SAFETY: `check`.
+        let (a, b) = unsafe { (steps(first.as_ptr().add(from * LANES)), steps(second.as_ptr().add(pixel * LANES))) };
+        let (a, b) = (reals(a), reals(b));
         let mut steps = [vdupq_n_s32(0); 4];
         for (quarter, steps) in steps.iter_mut().enumerate() {
-            // SAFETY: `check`.
-            let (a, b) = unsafe {
-                let (a, b) = (first.as_ptr().add(from * LANES), second.as_ptr().add(pixel * LANES));
-                (real(a.add(4 * quarter)), real(b.add(4 * quarter)))
-            };
-            // Not fused: both products are rounded.
-            let sum = vaddq_f32(vmulq_f32(a, by_first), vmulq_f32(b, by_second));
-            // The conversion saturates, and so do the narrowings.
-            *steps = vcvtnq_s32_f32(sum);
+            // Not fused: both products are rounded. The conversion saturates, and so do the narrowings.
+            *steps = vcvtnq_s32_f32(vaddq_f32(vmulq_f32(a[quarter], by_first), vmulq_f32(b[quarter], by_second)));
         }
         let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
         let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
-        let bytes = vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(lower), upper));
         // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), veorq_u8(bytes, vdupq_n_u8(ZERO))) };
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), vqmovn_high_s16(vqmovn_s16(lower), upper)) };
     }
+}
+
+/// Sixteen signed steps as real values.
+#[inline]
+#[target_feature(enable = "neon")]
+fn reals(steps: int8x16_t) -> [float32x4_t; 4] {
+    let (lower, upper) = (vmovl_s8(vget_low_s8(steps)), vmovl_high_s8(steps));
+    [
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(lower))),
+        vcvtq_f32_s32(vmovl_high_s16(lower)),
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(upper))),
+        vcvtq_f32_s32(vmovl_high_s16(upper)),
+    ]
 }
 
 /// # Safety
 /// [`Head::check`].
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
-    let pixels = dst.len() / LANES;
     // Four channels at a time: their weights and three columns of three rows fit the registers.
     for quarter in 0..4 {
         // SAFETY: sixteen values.
@@ -588,20 +722,19 @@ pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
         for (register, lanes) in weights.iter_mut().zip(&op.weights) {
             *register = load(lanes);
         }
+        let outside = [vdupq_n_f32(0.0); 3];
         let column = |column: usize| {
-            let mut values = [vdupq_n_f32(0.0); 3];
-            if column.wrapping_sub(1) < pixels {
-                for (value, row) in values.iter_mut().zip(rows) {
-                    // SAFETY: four channels of a column within the row.
-                    *value = unsafe { real(row.as_ptr().add((column - 1) * LANES + 4 * quarter)) };
-                }
+            let mut values = outside;
+            for (value, row) in values.iter_mut().zip(rows) {
+                // SAFETY: four channels of a column within the row.
+                *value = unsafe { real(row.as_ptr().add(column * LANES + 4 * quarter)) };
             }
             values
         };
-        let (mut a, mut b) = (column(0), column(1));
-        for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            let c = column(pixel + 2);
+        let (mut a, mut b) = (outside, column(0));
+        let mut pixel = |c: [float32x4_t; 3], to: &mut [f32; LANES]| {
             let mut sum = bias;
+            // Row by row, as the reference adds.
             for row in 0..3 {
                 for (tap, values) in [a, b, c].iter().enumerate() {
                     sum = vaddq_f32(sum, vmulq_f32(values[row], weights[3 * row + tap]));
@@ -610,6 +743,12 @@ pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
             // SAFETY: sixteen values.
             unsafe { vst1q_f32(to.as_mut_ptr().add(4 * quarter), sum) };
             (a, b) = (b, c);
+        };
+        if let Some((last, others)) = dst.as_chunks_mut::<LANES>().0.split_last_mut() {
+            for (index, to) in others.iter_mut().enumerate() {
+                pixel(column(index + 1), to);
+            }
+            pixel(outside, last);
         }
     }
 }

@@ -3,8 +3,10 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, signed, slide, taps, window};
-use super::{Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Stem, Table};
+use super::neon::{self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, afresh, slide, steps, taps};
+use super::{
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Stem, Table,
+};
 
 /// Made by [`detect`] only, on a processor that has the instructions.
 struct NeonDot(());
@@ -19,6 +21,10 @@ pub(super) fn detect() -> Option<&'static dyn Kernels> {
 impl Kernels for NeonDot {
     fn name(&self) -> &'static str {
         "neondot"
+    }
+
+    fn nought(&self) -> u8 {
+        0
     }
 
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
@@ -57,6 +63,31 @@ impl Kernels for NeonDot {
         };
         // SAFETY: `detect` found the instructions; `check` that the rows have one length.
         unsafe { run(op, block, rows, dst) }
+    }
+
+    fn pools(&self) -> bool {
+        true
+    }
+
+    fn depthwise_pool(&self, op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
+        op.check_pool(rows, dst);
+        let run = match op.activation {
+            Activation::Relu => depthwise_pool::<RELU>,
+            _ => depthwise_pool::<IDENTITY>,
+        };
+        // SAFETY: `detect` found the instructions; `check_pool` that the rows have one length.
+        unsafe { run(op, block, rows, dst) }
+    }
+
+    fn global(&self, op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
+        op.check(block, src);
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { neon::global(op, block, src, dst) }
+    }
+
+    fn max_pool(&self, rows: [&[u8]; 2], dst: &mut [u8]) {
+        // SAFETY: every AArch64 processor has the feature.
+        unsafe { neon::max_pool(rows, dst) }
     }
 
     fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
@@ -135,7 +166,7 @@ fn group<const LANE: i32, const P: usize>(sums: &mut [Sums; P], filters: &Group,
 unsafe fn store<const ACTIVATION: u8, const P: usize>(sums: &[Sums; P], finish: &Finish<'_, ACTIVATION>, to: *mut u8) {
     for (pixel, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { vst1q_u8(to.add(pixel * LANES), finish.stored(*sums)) };
+        unsafe { vst1q_s8(to.add(pixel * LANES).cast(), finish.finished(*sums)) };
     }
 }
 
@@ -181,7 +212,7 @@ unsafe fn pointwise_tile<const ACTIVATION: u8, const P: usize>(
     for filters in fours {
         for (pixel, inputs) in inputs.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *inputs = unsafe { signed(block.add(pixel * LANES)) };
+            *inputs = unsafe { steps(block.add(pixel * LANES)) };
         }
         group::<0, P>(&mut sums, &filters[0], &inputs);
         group::<1, P>(&mut sums, &filters[1], &inputs);
@@ -192,7 +223,7 @@ unsafe fn pointwise_tile<const ACTIVATION: u8, const P: usize>(
     if let [first, second] = pair {
         for (pixel, inputs) in inputs.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *inputs = unsafe { signed(block.add(pixel * LANES)) };
+            *inputs = unsafe { steps(block.add(pixel * LANES)) };
         }
         group::<0, P>(&mut sums, first, &inputs);
         group::<1, P>(&mut sums, second, &inputs);
@@ -242,11 +273,11 @@ unsafe fn stem_tile<const ACTIVATION: u8, const P: usize>(
         let mut inputs = [vdupq_n_s8(0); P];
         for (pixel, inputs) in inputs.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *inputs = unsafe { window(at.add(pixel * step)) };
+            *inputs = unsafe { steps(at.add(pixel * step)) };
         }
         group::<0, P>(&mut sums, &groups[0], &inputs);
         group::<1, P>(&mut sums, &groups[1], &inputs);
-        group::<3, P>(&mut sums, &groups[2], &inputs);
+        group::<2, P>(&mut sums, &groups[2], &inputs);
     }
     // SAFETY: the caller's promise.
     unsafe { store(&sums, finish, to) };
@@ -285,7 +316,63 @@ unsafe fn depthwise<const ACTIVATION: u8>(op: &Depthwise, block: usize, rows: [&
             }
         }
         // SAFETY: sixteen bytes.
-        unsafe { vst1q_u8(to.as_mut_ptr(), finish.stored(sums)) };
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(sums)) };
     };
     slide(Rows::new(rows, op.left), op.stride, dst, arrange, pixel);
+}
+
+/// # Safety
+/// The instructions, and [`Depthwise::check_pool`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn depthwise_pool<const ACTIVATION: u8>(op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
+    let finish = Finish::<ACTIVATION>::load(&op.post[block]);
+    let taps = taps(&op.weights[block]);
+    // Each column of weights twice, for the upper and for the lower of two rows out of four: [quarter][row][column].
+    let nought = vdupq_n_s8(0);
+    let mut filters = [[[nought; 3]; 2]; 4];
+    for column in 0..3 {
+        let [a, b, c] = [taps[0][column], taps[1][column], taps[2][column]];
+        let (upper, lower) = (by_channel([a, b, c], nought), by_channel([nought, a, b], c));
+        for quarter in 0..4 {
+            (filters[quarter][0][column], filters[quarter][1][column]) = (upper[quarter], lower[quarter]);
+        }
+    }
+    let arrange = |[a, b, c, d]: [int8x16_t; 4]| by_channel([a, b, c], d);
+    let pixel = |columns: [[int8x16_t; 4]; 4], to: &mut [u8; LANES]| {
+        let (mut largest, filters) = (finish.start(), afresh(&filters));
+        for (quarter, largest) in largest.iter_mut().enumerate() {
+            let start = *largest;
+            let mut sums = [[start; 2]; 2];
+            for (sums, filters) in sums.iter_mut().zip(&filters[quarter]) {
+                for (left, sum) in sums.iter_mut().enumerate() {
+                    *sum = sdot(*sum, filters[0], columns[left][quarter]);
+                    *sum = sdot(*sum, filters[1], columns[left + 1][quarter]);
+                    *sum = sdot(*sum, filters[2], columns[left + 2][quarter]);
+                }
+            }
+            let [upper, lower] = sums;
+            *largest = vmaxq_s32(vmaxq_s32(upper[0], upper[1]), vmaxq_s32(lower[0], lower[1]));
+        }
+        // SAFETY: sixteen bytes.
+        unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(largest)) };
+    };
+    let rows = Rows::new(rows, op.left);
+    let read = |column: usize| arrange(rows.column(column));
+    let (mut a, mut b) = (read(0), read(1));
+    let (pixels, _) = dst.as_chunks_mut::<LANES>();
+    // Outputs whose next two columns surely lie within the image.
+    let inside = (rows.end().saturating_sub(2) / 2).min(pixels.len());
+    let (first, rest) = pixels.split_at_mut(inside);
+    for (index, to) in first.iter_mut().enumerate() {
+        // SAFETY: columns 2 to `2 * inside + 1` are not left of the image and lie before its end.
+        let (c, d) = unsafe { (arrange(rows.within(2 * index + 2)), arrange(rows.within(2 * index + 3))) };
+        pixel([a, b, c, d], to);
+        (a, b) = (c, d);
+    }
+    for (index, to) in rest.iter_mut().enumerate() {
+        let column = 2 * (inside + index) + 2;
+        let (c, d) = (read(column), read(column + 1));
+        pixel([a, b, c, d], to);
+        (a, b) = (c, d);
+    }
 }

@@ -12,6 +12,10 @@ impl Kernels for Scalar {
     fn name(&self) -> &'static str {
         "scalar"
     }
+
+    fn pools(&self) -> bool {
+        true
+    }
 }
 
 /// Adding and subtracting 1.5 * 2^23 rounds an `f32` within +-2^22 to the nearest integer, ties to even, because no
@@ -20,9 +24,8 @@ const ROUNDER: f32 = 12_582_912.0;
 
 /// The nearest 8-bit step, ties to even.
 fn step(value: f32) -> f32 {
-    // The bounds are integers, so clamping first is the same as clamping the rounded value. `max` and `min` in this order
-    // turn a NaN, which no checked plan can produce, into -128.
-    (value.max(-128.0).min(127.0) + ROUNDER) - ROUNDER
+    // The bounds are integers, so clamping first is the same as clamping the rounded value.
+    (value.clamp(-128.0, 127.0) + ROUNDER) - ROUNDER
 }
 
 fn store(step: f32) -> u8 {
@@ -36,7 +39,7 @@ fn finish(sums: &[i32; LANES], post: &Post, activation: Activation, dst: &mut [u
             Activation::Identity => value,
             Activation::Relu => value.max(0.0),
             Activation::PRelu if value < 0.0 => step(value * post.negative[lane]),
-            Activation::PRelu => step(value * post.positive[lane]),
+            Activation::PRelu => step(value * post.positive),
         };
         dst[lane] = store(value);
     }
@@ -56,7 +59,7 @@ fn four(bytes: &[u8]) -> [u8; 4] {
 
 /// See [`Kernels::quantize`].
 pub fn quantize(table: &Table, src: &[u8], dst: &mut [u8]) {
-    assert!(src.len() == dst.len() && src.len() % 3 == 0);
+    assert!(src.len() == dst.len() && src.len().is_multiple_of(3));
     for (to, from) in dst.chunks_exact_mut(3).zip(src.chunks_exact(3)) {
         for channel in 0..3 {
             to[channel] = table.channels[channel][usize::from(from[channel])];
@@ -96,23 +99,41 @@ pub fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: us
     }
 }
 
-/// See [`Kernels::depthwise`].
-pub fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
-    let (input, _) = op.check(rows, dst);
-    let (weights, post) = (&op.weights[block], &op.post[block]);
-    for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
-        let mut sums = post.bias;
-        for (row, group) in rows.iter().zip(weights) {
-            for tap in 0..3 {
-                // Columns outside of the image hold nought.
-                let column = (pixel * op.stride + tap).checked_sub(op.left).filter(|c| *c < input);
-                for (lane, sum) in sums.iter_mut().enumerate() {
-                    let value = column.map_or(ZERO, |c| row[c * LANES + lane]);
-                    *sum += i32::from(value) * i32::from(group.0[lane][tap]);
-                }
+/// The sums of one pixel of a depth-wise convolution.
+fn window(op: &Depthwise, block: usize, rows: [&[u8]; 3], pixel: usize) -> [i32; LANES] {
+    let mut sums = op.post[block].bias;
+    for (row, group) in rows.iter().zip(&op.weights[block]) {
+        for tap in 0..3 {
+            // Columns outside of the image hold nought.
+            let column = (pixel * op.stride + tap).checked_sub(op.left).filter(|c| *c < row.len() / LANES);
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                let value = column.map_or(ZERO, |c| row[c * LANES + lane]);
+                *sum += i32::from(value) * i32::from(group.0[lane][tap]);
             }
         }
-        finish(&sums, post, op.activation, to);
+    }
+    sums
+}
+
+/// See [`Kernels::depthwise`].
+pub fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
+    op.check(rows, dst);
+    for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
+        finish(&window(op, block, rows, pixel), &op.post[block], op.activation, to);
+    }
+}
+
+/// See [`Kernels::depthwise_pool`].
+pub fn depthwise_pool(op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
+    op.check_pool(rows, dst);
+    let [a, b, c, d] = rows;
+    for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
+        let mut largest = [i32::MIN; LANES];
+        for (rows, column) in [([a, b, c], 0), ([a, b, c], 1), ([b, c, d], 0), ([b, c, d], 1)] {
+            let sums = window(op, block, rows, 2 * pixel + column);
+            largest.iter_mut().zip(sums).for_each(|(largest, sum)| *largest = (*largest).max(sum));
+        }
+        finish(&largest, &op.post[block], op.activation, to);
     }
 }
 
@@ -132,7 +153,7 @@ pub fn global(op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
 /// See [`Kernels::max_pool`].
 #[inline(always)]
 pub fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
-    assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len() % LANES == 0);
+    assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len().is_multiple_of(LANES));
     let pairs = rows[0].chunks_exact(2 * LANES).zip(rows[1].chunks_exact(2 * LANES));
     for (to, (upper, lower)) in dst.chunks_exact_mut(LANES).zip(pairs) {
         for lane in 0..LANES {
@@ -178,7 +199,7 @@ pub fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
 fn exp(x: f32) -> f32 {
     let rounded = x * std::f32::consts::LOG2_E + ROUNDER;
     let n = rounded - ROUNDER;
-    let r = x - n * 0.693_359_375;
+    let r = x - n * (355.0 / 512.0);
     let r = r - n * -2.121_944_4e-4;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_199_9e-3;
@@ -191,8 +212,9 @@ fn exp(x: f32) -> f32 {
     p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 
-/// See [`Kernels::sigmoid`].
+/// See [`Kernels::sigmoid`]. Not a number counts as a large one.
 #[inline(always)]
+#[expect(clippy::manual_clamp, reason = "`clamp` would let a NaN pass")]
 pub fn sigmoid(values: &mut [f32]) {
     for value in values {
         *value = 1.0 / (1.0 + exp((-*value).max(-87.0).min(87.0)));

@@ -1,7 +1,7 @@
 //! Packs a [`Network`]'s weights into the kernels' operators, and says which rows each of them reads.
 
 use super::super::kernels::{self, Add, Depthwise, Global, Group, LANES, Pointwise, Post, Stem};
-use super::network::{Activation, Conv, IMAGE, Kind, Layer, Network, Part, Shape};
+use super::network::{Activation, Conv, IMAGE, Kind, Layer, Linear, Network, Part, Shape};
 
 /// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the image has.
 #[derive(Debug, Clone)]
@@ -43,13 +43,16 @@ pub(super) enum Op {
     },
     Pointwise(Pointwise),
     Depthwise(Depthwise),
+    /// With a 2 x 2 maximum behind it.
+    DepthwisePool(Depthwise),
     Global(Global),
     MaxPool,
     Add(Add),
     Head {
-        op: kernels::Head,
+        op: Box<kernels::Head>,
         parts: Vec<Part>,
     },
+    Linear(Linear),
     Output {
         index: usize,
         scale: f32,
@@ -99,6 +102,42 @@ pub(super) struct Compiled {
 /// Pixels of nought to the left of each row in the image buffer: the largest padding of a stem.
 pub(super) const LEFT: usize = 1;
 
+impl Compiled {
+    /// Takes maxima into the depth-wise convolutions before them, where nobody else reads these: the sums are compared before they are
+    /// finished, three of four not at all.
+    pub fn fuse_pools(&mut self) {
+        let mut at = 0;
+        while at < self.stages.len() {
+            let Some(maker) = self.pooled(at) else {
+                at += 1;
+                continue;
+            };
+            let output = self.stages[at].output;
+            let height = self.stages[at].height;
+            self.stages.remove(at);
+            // The maker comes before its reader.
+            let stage = &mut self.stages[maker];
+            stage.window = Window { rows: 4, stride: 2, ..stage.window };
+            (stage.output, stage.height) = (output, height);
+            stage.op = match std::mem::replace(&mut stage.op, Op::MaxPool) {
+                Op::Depthwise(op) => Op::DepthwisePool(op),
+                other => other,
+            };
+        }
+    }
+
+    /// The depth-wise convolution that only the maximum at `pool` reads.
+    fn pooled(&self, pool: usize) -> Option<usize> {
+        let (Op::MaxPool, &[tensor]) = (&self.stages[pool].op, &self.stages[pool].inputs[..]) else { return None };
+        let readers = self.stages.iter().filter(|s| s.inputs.contains(&tensor)).count();
+        let maker = self.stages[..pool].iter().position(|s| s.output == Some(tensor))?;
+        match &self.stages[maker].op {
+            Op::Depthwise(op) if readers == 1 && op.can_pool() => Some(maker),
+            _ => None,
+        }
+    }
+}
+
 const PLAIN: Window = Window { top: 0, stride: 1, rows: 1 };
 
 /// # Errors
@@ -116,8 +155,8 @@ pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<
         })
         .collect();
     let image = buffers.len();
-    // Read by windows of 12 bytes that start up to one pixel left of the image and end right of it.
-    buffers.push(Buffer { blocks: 1, row_bytes: (width + 2 * LEFT) * 3 + 12, height, rows: height, offset: 0 });
+    // Read by loads of 16 bytes that start up to one pixel left of the image and end right of it.
+    buffers.push(Buffer { blocks: 1, row_bytes: (width + 2 * LEFT) * 3 + 16, height, rows: height, offset: 0 });
     let mut stages = vec![Stage { op: Op::Quantize, inputs: vec![], output: Some(image), height, window: PLAIN }];
     for layer in &network.layers {
         let inputs = layer.inputs.iter().map(|t| if *t == IMAGE { image } else { *t }).collect();
@@ -126,7 +165,7 @@ pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<
         })?;
         let height = layer.output.map_or_else(
             || match op {
-                Op::Output { .. } => 1,
+                Op::Output { .. } | Op::Linear(_) => 1,
                 _ => layer.inputs.first().map_or(0, |t| network.tensors[*t].height),
             },
             |t| network.tensors[t].height,
@@ -148,6 +187,16 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
             (Op::Add(Add { first, second, doubled: *doubled }), PLAIN)
         }
         Kind::Output { index } => (Op::Output { index: *index, scale: tensor(0).scale }, PLAIN),
+        Kind::Linear(linear) => {
+            let inputs = tensor(0).channels;
+            // Sums below 2^24 are the same in `f32` on every processor.
+            let magnitude = |channel: usize| {
+                let weights = &linear.weights[channel * inputs..][..inputs];
+                weights.iter().map(|w| i64::from(*w).abs() * 128).sum::<i64>() + i64::from(linear.bias[channel]).abs()
+            };
+            (0..linear.bias.len()).all(|channel| magnitude(channel) < 1 << 24).then_some(())?;
+            (Op::Linear(linear.clone()), PLAIN)
+        }
         Kind::Head(head) => {
             let mut op = kernels::Head { weights: [[0.0; LANES]; 9], bias: [0.0; LANES] };
             for (channel, bias) in head.bias.iter().enumerate() {
@@ -156,7 +205,7 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
                     op.weights[tap][channel] = head.weights[9 * channel + tap];
                 }
             }
-            (Op::Head { op, parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
+            (Op::Head { op: Box::new(op), parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
         }
         Kind::Conv(conv) => {
             let window = Window { top: conv.top, stride: conv.stride, rows: 3 };
@@ -186,7 +235,7 @@ fn activation(conv: &Conv) -> kernels::Activation {
 fn posts(conv: &Conv, window: usize) -> Option<Vec<Post>> {
     let channels = conv.bias.len();
     let block = |block: usize| {
-        let mut parts = ([0i32; LANES], [0i32; LANES], [0i32; LANES], [0f32; LANES], [1f32; LANES], [0f32; LANES]);
+        let mut parts = ([0i32; LANES], [0i32; LANES], [0i32; LANES], [0f32; LANES], 1.0, [0f32; LANES]);
         for lane in 0..LANES {
             let channel = block * LANES + lane;
             if channel == channels {
@@ -198,7 +247,7 @@ fn posts(conv: &Conv, window: usize) -> Option<Vec<Post>> {
             parts.2[lane] = weights.iter().map(|w| i32::from(*w).abs()).sum();
             parts.3[lane] = conv.scale[channel];
             if let Activation::PRelu { positive, negative } = &conv.activation {
-                (parts.4[lane], parts.5[lane]) = (*positive, negative[channel]);
+                (parts.4, parts.5[lane]) = (*positive, negative[channel]);
             }
         }
         let (bias, weights, magnitude, scale, positive, negative) = parts;

@@ -36,7 +36,7 @@ use zeroize::Zeroize;
 use self::arena::Arena;
 use self::compile::{Buffer, LEFT, Op, Stage};
 use self::schedule::Step;
-use super::kernels::{Blocks, BlocksMut, Kernels, LANES, Table, ZERO};
+use super::kernels::{Blocks, BlocksMut, Kernels, LANES, Table};
 use super::{EngineError, Input, Network, Normalization, Outputs};
 
 /// Why there is no plan for a file: the reference engine should run it.
@@ -66,7 +66,7 @@ pub(super) struct Plan {
     stages: Vec<Stage>,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
-    /// Starts with `nought` bytes of [`ZERO`], the row above and below every image.
+    /// Starts with `nought` bytes that stand for nought, the row above and below every image.
     arena: Arena,
     nought: usize,
     /// One row of a head, pixel by pixel.
@@ -74,10 +74,11 @@ pub(super) struct Plan {
     outputs: Outputs,
 }
 
-/// The stored byte of a real value: `round(clamp(value / scale)) + 128`.
-fn quantized(value: f32, scale: f32) -> u8 {
-    // In this order a NaN becomes the lowest step; a cast of what is within 0 to 255 is exact.
-    ((value / scale).max(-128.0).min(127.0).round_ties_even() + f32::from(ZERO)) as u8
+/// The step of a real value: `round(clamp(value / scale))`.
+#[expect(clippy::manual_clamp, reason = "`clamp` would let a NaN pass")]
+fn quantized(value: f32, scale: f32) -> i8 {
+    // In this order a NaN becomes the lowest step; a cast of what is within -128 to 127 is exact.
+    (value / scale).max(-128.0).min(127.0).round_ties_even() as i8
 }
 
 impl Plan {
@@ -94,15 +95,18 @@ impl Plan {
         let graph = proto.graph.as_ref().ok_or_else(|| NoPlan::NotOnnx("it holds no graph".into()))?;
         let mut network = lower::lower(graph, height, width)?;
         network.join_heads(LANES);
-        let compile::Compiled { mut buffers, stages } =
-            compile::compile(&network, height, width).map_err(NoPlan::Range)?;
+        let mut compiled = compile::compile(&network, height, width).map_err(NoPlan::Range)?;
+        if kernels.pools() {
+            compiled.fuse_pools();
+        }
+        let compile::Compiled { mut buffers, stages } = compiled;
         let nought = buffers.iter().map(|b| b.row_bytes).max().unwrap_or(0);
         let (steps, bytes) = schedule::schedule(&stages, &mut buffers, nought);
         let mut channels = [[0; 256]; 3];
         for (channel, table) in channels.iter_mut().enumerate() {
             for (byte, entry) in (0u8..=255).zip(table) {
                 let real = (f32::from(byte) - normalization.mean[channel]) * normalization.scale[channel];
-                *entry = quantized(real, network.image_scale);
+                *entry = quantized(real, network.image_scale).cast_unsigned() ^ kernels.nought();
             }
         }
         let uniform = channels.iter().all(|c| *c == channels[0]);
@@ -118,7 +122,7 @@ impl Plan {
             stages,
             buffers,
             steps,
-            arena: Arena::new(bytes, ZERO),
+            arena: Arena::new(bytes, kernels.nought()),
             nought,
             row: vec![0.0; row],
             outputs: Outputs { names, values: lengths.into_iter().map(|n| vec![0.0; n]).collect() },
@@ -131,6 +135,7 @@ impl Plan {
             Op::Pointwise(_) | Op::Global(_) => self.runs(step),
             Op::Head { .. } => (step.from..step.to).for_each(|row| self.head(step.stage, row)),
             Op::Output { .. } => self.output_channels(step.stage),
+            Op::Linear(_) => self.linear(step.stage),
             Op::Quantize => (step.from..step.to).for_each(|row| self.image_row(step.stage, row, input)),
             _ => self.rows(step),
         }
@@ -145,8 +150,8 @@ impl Plan {
         let bytes = &mut self.arena.bytes_mut()[at..at + buffer.row_bytes];
         let (before, rest) = bytes.split_at_mut(LEFT * 3);
         let (pixels, after) = rest.split_at_mut(width * 3);
-        before.fill(ZERO);
-        after.fill(ZERO);
+        before.fill(self.kernels.nought());
+        after.fill(self.kernels.nought());
         match input {
             Input::Interleaved(image) => {
                 self.kernels.quantize(&self.table, &image[row * width * 3..][..width * 3], pixels);
@@ -155,7 +160,7 @@ impl Plan {
                 for (channel, plane) in planes.chunks_exact(height * width).enumerate() {
                     let values = &plane[row * width..][..width];
                     for (pixel, value) in pixels.chunks_exact_mut(3).zip(values) {
-                        pixel[channel] = quantized(*value, self.image_scale);
+                        pixel[channel] = quantized(*value, self.image_scale).cast_unsigned() ^ self.kernels.nought();
                     }
                 }
             }
@@ -229,6 +234,10 @@ impl Plan {
                         let rows = [0, 1, 2].map(|tap| read(0, window(tap)));
                         self.kernels.depthwise(op, block, rows, to);
                     }
+                    Op::DepthwisePool(op) => {
+                        let rows = [0, 1, 2, 3].map(|tap| read(0, window(tap)));
+                        self.kernels.depthwise_pool(op, block, rows, to);
+                    }
                     Op::MaxPool => self.kernels.max_pool([0, 1].map(|tap| read(0, window(tap))), to),
                     Op::Add(op) => {
                         let first = if op.doubled { row / 2 } else { row };
@@ -265,6 +274,22 @@ impl Plan {
         }
     }
 
+    /// A fully connected last layer. Plain code: a five-hundredth of an embedder's work, and exact in any order.
+    fn linear(&mut self, stage: usize) {
+        let Op::Linear(op) = &self.stages[stage].op else { return };
+        let &[input] = &self.stages[stage].inputs[..] else { return };
+        let src = &self.buffers[input];
+        // One pixel: the blocks lie in order.
+        let bytes = &self.arena.bytes_mut()[src.offset..src.offset + src.bytes()];
+        let (inputs, nought) = (op.weights.len() / op.bias.len(), self.kernels.nought());
+        let outputs = self.outputs.values[op.output].iter_mut().zip(&op.bias).zip(&op.scale);
+        for (((value, bias), scale), weights) in outputs.zip(op.weights.chunks_exact(inputs)) {
+            let steps = bytes.iter().map(|byte| i32::from((*byte ^ nought).cast_signed()));
+            let products = weights.iter().zip(steps).map(|(weight, step)| i32::from(*weight) * step);
+            *value = (bias + products.sum::<i32>()) as f32 * scale;
+        }
+    }
+
     fn output_channels(&mut self, stage: usize) {
         let Op::Output { index, scale } = self.stages[stage].op else { return };
         let &[input] = &self.stages[stage].inputs[..] else { return };
@@ -272,7 +297,7 @@ impl Plan {
         // One pixel: the blocks lie in order.
         let bytes = &self.arena.bytes_mut()[src.offset..src.offset + src.bytes()];
         for (value, byte) in self.outputs.values[index].iter_mut().zip(bytes) {
-            *value = (f32::from(*byte) - f32::from(ZERO)) * scale;
+            *value = f32::from((*byte ^ self.kernels.nought()).cast_signed()) * scale;
         }
     }
 }
@@ -313,7 +338,7 @@ impl Network for Plan {
         let nought = self.nought;
         let bytes = self.arena.bytes_mut();
         bytes.zeroize();
-        bytes[..nought].fill(ZERO);
+        bytes[..nought].fill(self.kernels.nought());
         self.row.as_mut_slice().zeroize();
         self.outputs.values.iter_mut().for_each(|v| v.as_mut_slice().zeroize());
     }

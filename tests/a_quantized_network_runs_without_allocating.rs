@@ -1,0 +1,50 @@
+//! After loading, a run of either default network allocates nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use watchpost::vision::engine::{Input, Normalization, load};
+
+struct Counting;
+
+thread_local! {
+    // Of this thread: the test harness allocates in its own at any time.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Fails while the thread ends, when nobody counts any more.
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_quantized_network_runs_without_allocating() {
+    let symmetric = Normalization { mean: [127.5; 3], scale: [1.0 / 128.0; 3] };
+    let networks = [
+        (&include_bytes!("../models/yunet_s_int8.onnx")[..], 256, 320, Normalization::NONE),
+        (&include_bytes!("../models/fr_feature_int8.onnx")[..], 112, 112, symmetric),
+    ];
+    for (onnx, height, width, normalization) in networks {
+        let mut network = load(onnx, height, width, normalization).unwrap();
+        assert!(network.name().starts_with("plan "), "{}", network.name());
+        let image = vec![77; 3 * height * width];
+        let before = ALLOCATIONS.get();
+        network.run(&Input::Interleaved(&image)).unwrap();
+        network.wipe();
+        network.run(&Input::Interleaved(&image)).unwrap();
+        assert_eq!(ALLOCATIONS.get(), before);
+    }
+}

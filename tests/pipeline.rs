@@ -1,0 +1,174 @@
+//! What the pipeline promises whatever thread it runs in: it looks at nothing that it may not look at, and hands out nothing
+//! but candidates. The bundled scene goes in, frame by frame.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use watchpost::clock::{Clock, Now};
+use watchpost::config::Config;
+use watchpost::daemon::enforce::Keeper;
+use watchpost::daemon::pipeline::Pipeline;
+use watchpost::decision::policy::Blindness;
+use watchpost::delivery::Candidate;
+use watchpost::demo::ENROLMENT_PHOTOGRAPH;
+use watchpost::demo::scene::{PERIOD, Scene};
+use watchpost::demo::source::SceneSource;
+use watchpost::source::{Captured, Photograph, Source};
+use watchpost::vision::{AlignedFace, Detector, Embedder, Faces, Models, Quality};
+use watchpost::watchlist::author::{self, Draft, NewEntry, NewList};
+use watchpost::watchlist::format::{Authorisation, Hours};
+use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::trust::{Role, render};
+use watchpost::watchlist::{Aim, StoredTemplate};
+
+/// A list with the man of the enrolment photograph, signed by two, and the configuration that names it.
+fn desk(folder: &Path, models: &Models, now: OffsetDateTime, change: impl FnOnce(&mut NewList)) -> Config {
+    let mut config = Config::default();
+    config.watchlist.list = folder.join("list.cose");
+    config.watchlist.trust = folder.join("trust.toml");
+    config.watchlist.state = folder.join("state.json");
+    config.watchlist.require_synchronised_clock = false;
+    let keys = [SecretKey::generate().unwrap(), SecretKey::generate().unwrap()];
+    let pinned = keys.each_ref().map(|k| (k.public(), "somebody", &[Role::Signer][..]));
+    let trust = render(2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
+    std::fs::write(&config.watchlist.trust, trust).unwrap();
+
+    let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH).unwrap();
+    let frame = photograph.frame();
+    let (mut detector, mut embedder) = (Detector::new(models, 640).unwrap(), Embedder::new(models).unwrap());
+    let mut faces = Faces::new();
+    detector.detect(&frame, 0.6, &mut faces).unwrap();
+    let mut face = AlignedFace::new(embedder.alignment().side);
+    let placement = face.warp(&frame, &faces[0].landmarks, embedder.alignment()).unwrap();
+    let quality = Quality::of_detection(&faces[0]).complete(&face, &placement);
+    let template = embedder.embed(&face).unwrap().quantize();
+
+    let expires = now + Duration::from_secs(600);
+    let mut list = NewList {
+        id: "pipeline".parse().unwrap(),
+        not_before: now - Duration::from_secs(60),
+        expires,
+        embedder: models.manifest.embedder.sha256.0,
+        dimensions: models.manifest.embedder.dimensions,
+        authorisation: Authorisation {
+            authority: "a test".into(),
+            decision: "1/26".into(),
+            aim: Aim::Consent,
+            devices: vec![config.device.id.parse().unwrap()],
+            areas: Vec::new(),
+            hours: Hours::always(),
+            most_entries: 1,
+            expected_faces_per_day: 1000,
+            false_alerts_per_day: 0.1,
+        },
+    };
+    change(&mut list);
+    let mut draft = Draft::new(list, now).unwrap();
+    let entry = NewEntry {
+        reference: "case-1".parse().unwrap(),
+        legal_basis: "order 1/26".into(),
+        purpose: "a promise kept".into(),
+        expires,
+    };
+    let quality = (quality.overall * 1000.0).round() / 1000.0;
+    let photo = Sha256::digest(ENROLMENT_PHOTOGRAPH).into();
+    draft.add(entry, vec![StoredTemplate { template, quality, photo }]).unwrap();
+    let signed = author::cosign(&author::sign(&draft, &keys[0], now).unwrap(), &keys[1]).unwrap();
+    std::fs::write(&config.watchlist.list, signed).unwrap();
+    config
+}
+
+struct Run {
+    pipeline: Pipeline,
+    source: SceneSource,
+    captured: Captured,
+    candidates: Vec<Candidate>,
+}
+
+impl Run {
+    fn new(config: &Config, models: &Models, now: Now) -> Self {
+        let mut pipeline = Pipeline::new(config, models).unwrap();
+        let force = Keeper::new(&config.watchlist).load(config, models, now);
+        assert!(force.is_ok(), "{:?}", force.err());
+        pipeline.enforce(force);
+        let source = SceneSource::new(Scene::new(1), Clock::default());
+        Self { pipeline, source, captured: Captured::default(), candidates: Vec::new() }
+    }
+
+    /// Shows `frames` frames of the scene as if it were `wall`.
+    fn show(&mut self, frames: u64, wall: OffsetDateTime) {
+        for _ in 0..frames {
+            self.source.next(&mut self.captured).expect("the scene is long enough");
+            let now = Now { monotonic: self.captured.at.monotonic, wall };
+            self.pipeline.process(&self.captured, now, &mut |c| self.candidates.push(c)).expect("a good frame");
+        }
+    }
+}
+
+fn at(wall: OffsetDateTime) -> Now {
+    Now { monotonic: Duration::ZERO, wall }
+}
+
+#[test]
+fn while_the_clock_or_anything_else_forbids_it_no_face_is_looked_for() {
+    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let config = desk(folder.path(), &models, now, |_| {});
+    let mut run = Run::new(&config, &models, at(now));
+    run.pipeline.hold(Some(Blindness::new("went-back", "the clock went back")));
+    run.show(PERIOD / 2, now);
+    let counters = run.pipeline.counters();
+    assert_eq!((counters.blind, counters.vision.faces, counters.decision.compared), (PERIOD / 2, 0, 0));
+    assert_eq!(run.pipeline.standing(at(now)).unwrap_err().code, "went-back");
+
+    // Lifted, the same scene gives its one candidate.
+    run.pipeline.hold(None);
+    run.show(PERIOD / 2, now);
+    assert!(run.pipeline.counters().vision.faces > 0);
+    assert_eq!(run.pipeline.counters().blind, PERIOD / 2);
+}
+
+#[test]
+fn a_list_that_ends_while_it_runs_ends_matching_with_the_next_frame() {
+    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let config = desk(folder.path(), &models, now, |_| {});
+    let mut run = Run::new(&config, &models, at(now));
+    run.show(30, now);
+    let before = run.pipeline.counters();
+    assert_eq!((before.frames, before.blind), (30, 0));
+    run.show(PERIOD - 30, now + Duration::from_secs(601));
+    let after = run.pipeline.counters();
+    assert_eq!((after.blind, after.vision.faces), (PERIOD - 30, before.vision.faces));
+    assert!(run.candidates.is_empty());
+    assert_eq!(run.pipeline.standing(at(now + Duration::from_secs(601))).unwrap_err().code, "expired");
+}
+
+#[test]
+fn one_walk_gives_one_candidate_and_with_crops_forbidden_it_carries_none() {
+    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let mut config = desk(folder.path(), &models, now, |_| {});
+    config.event.crop = false;
+    let mut run = Run::new(&config, &models, at(now));
+    run.show(PERIOD, now);
+    run.pipeline.finish(at(now), &mut |c| run.candidates.push(c));
+    let first: Vec<&Candidate> = run.candidates.iter().filter(|c| c.sequence == 1).collect();
+    assert_eq!(first.len(), 1);
+    assert!(run.candidates.iter().all(|c| c.entry == "case-1" && c.crop.is_none() && c.score >= c.threshold));
+    assert!(run.candidates.len() <= 2, "at most one update");
+    // Three other people walked by: they were counted and compared, and that is all.
+    let counters = run.pipeline.counters();
+    assert!(counters.vision.tracks >= 4 && counters.decision.compared > counters.decision.supporting);
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_leaves_the_device_blind_with_the_arithmetic() {
+    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let config = desk(folder.path(), &models, now, |list| {
+        list.authorisation.expected_faces_per_day = 1_000_000;
+        list.authorisation.false_alerts_per_day = 0.001;
+    });
+    let blindness = Keeper::new(&config.watchlist).load(&config, &models, at(now)).unwrap_err();
+    assert_eq!(blindness.code, "over-budget");
+    assert!(blindness.reason.contains("1000000 faces a day x 1 templates"), "{blindness}");
+}
