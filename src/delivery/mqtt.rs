@@ -592,20 +592,20 @@ impl Worker {
                 }
             }
         }
-        // Not before what an earlier link left unsettled: packet ids start anew, and one may not name two exchanges at a time.
-        if self.session.is_up() && !self.subscribed && !self.session.outbox().has_unsettled() {
-            self.subscribed = true;
-            let filters = self.topics.inbound().map(|(topic, _)| Filter::new(topic, QoS::AtLeastOnce));
-            if client.try_subscribe_many(filters).is_err() {
-                return Err(End::Failed(failure::CLIENT.into()));
-            }
-        }
         while let Some(publish) = self.session.next(now) {
             let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             let properties = properties(&publish);
             let handed =
                 client.try_publish_with_properties(publish.topic, qos, publish.retain, publish.payload, properties);
             if handed.is_err() {
+                return Err(End::Failed(failure::CLIENT.into()));
+            }
+        }
+        // Behind the status, and not before what an earlier link left unsettled: packet ids start anew, and one may not name two exchanges at a time.
+        if self.session.is_up() && !self.subscribed && !self.session.outbox().has_unsettled() {
+            self.subscribed = true;
+            let filters = self.topics.inbound().map(|(topic, _)| Filter::new(topic, QoS::AtLeastOnce));
+            if client.try_subscribe_many(filters).is_err() {
                 return Err(End::Failed(failure::CLIENT.into()));
             }
         }
