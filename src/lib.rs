@@ -31,6 +31,7 @@
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`daemon`] | the pipeline, its threads, bounded hand-overs, start and stop | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
+//! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
 //!
 //! A newcomer reads [`daemon::pipeline`] first: it is the whole chain on one page. Why things are as they are is in
@@ -43,6 +44,7 @@ pub mod daemon;
 pub mod decision;
 pub mod delivery;
 pub mod demo;
+pub mod evaluate;
 pub mod frame;
 pub mod geometry;
 pub mod source;

@@ -1,15 +1,14 @@
 //! `watchpost key`: the keys of the people who sign, and the file that pins them.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::{Failure, output};
 use crate::watchlist::keys::{PublicKey, SecretKey};
+use crate::watchlist::trust::{Role, render};
 use crate::watchlist::{Trust, store};
 
 #[derive(clap::Args)]
@@ -86,18 +85,10 @@ pub fn trust_file(keys: &[PublicKey], needed: usize, now: OffsetDateTime, days: 
     let now = now.replace_nanosecond(0)?;
     // A device's clock that is a little behind must not find a new file invalid.
     let (from, until) = (now - time::Duration::hours(1), now + time::Duration::days(days.into()));
-    let mut text = format!(
-        "version = 1\nsigners_needed = {needed}\nvalid_from = \"{}\"\nvalid_until = \"{}\"\n",
-        from.format(&Rfc3339)?,
-        until.format(&Rfc3339)?
-    );
-    for (i, key) in keys.iter().enumerate() {
-        let label = format!("signer {}", i + 1);
-        write!(
-            text,
-            "\n[[keys]]\npublic = \"{key}\"\nlabel = \"{label}\"\nroles = [\"signer\", \"revoker\", \"suspender\"]\n"
-        )?;
-    }
+    let labels: Vec<String> = (1..=keys.len()).map(|n| format!("signer {n}")).collect();
+    const ROLES: &[Role] = &[Role::Signer, Role::Revoker, Role::Suspender];
+    let pinned: Vec<_> = keys.iter().zip(&labels).map(|(key, label)| (*key, label.as_str(), ROLES)).collect();
+    let text = render(needed, from, until, &pinned);
     Trust::parse(&text)?;
     Ok(text)
 }

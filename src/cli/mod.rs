@@ -3,7 +3,8 @@
 //! Names of commands and flags are a contract that scripts rely on. Every command that a machine may read has `--json`;
 //! errors go to standard error as one sentence that says what to do next.
 //!
-//! Exit codes: 0 done, 1 failed, 2 not understood (from the argument parser), 78 the configuration is wrong (`EX_CONFIG`).
+//! Exit codes: 0 done, 1 failed, 2 not understood (from the argument parser), 65 nothing could be evaluated (`EX_DATAERR`),
+//! 78 the configuration is wrong (`EX_CONFIG`).
 
 mod bench;
 mod check;
@@ -11,6 +12,7 @@ mod compare;
 mod daemon;
 mod demo;
 mod detect;
+mod evaluate;
 mod identify;
 mod key;
 mod output;
@@ -55,6 +57,8 @@ enum Command {
     Key(key::Args),
     /// Author, sign and verify watch lists.
     Watchlist(watchlist::Args),
+    /// Measure detector and embedder on photographs of your own.
+    Evaluate(evaluate::Args),
     /// Measure the speed of the stages on this machine.
     Bench(bench::Args),
 }
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Identify(args) => identify::run(args),
         Command::Key(args) => key::run(args),
         Command::Watchlist(args) => watchlist::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Bench(args) => bench::run(args),
     };
     match outcome {

@@ -1,0 +1,472 @@
+//! `watchpost evaluate`: measures the models on photographs whose truth is known.
+//!
+//! Results go to standard output (text, or one JSON object), progress to standard error where that is a terminal, the HTML
+//! report and the table of the manifest to files that are named. Exit codes: 0 evaluated; 65 nothing could be evaluated,
+//! whatever could be said is in the output; 1 (from the caller) an error; 2 a wrong command line.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::Failure;
+use crate::evaluate::detection::DetectorFinder;
+use crate::evaluate::extract::{Acquisition, Chain, Settings};
+use crate::evaluate::left_out::LeftOut;
+use crate::evaluate::report::pages::{Describe, document};
+use crate::evaluate::report::{html, text};
+use crate::evaluate::{
+    EvaluateError, Evaluation, Network, curve, detection, groups, identification, networks, read_list, verification,
+};
+use crate::vision::{Models, VisionConfig};
+
+/// Exit code where nothing could be evaluated (`EX_DATAERR`).
+pub const NOTHING_EVALUATED: u8 = 65;
+
+/// Measure detector and embedder on photographs of your own, with the metrics of ISO/IEC 19795-1.
+///
+/// Every rate carries its 95 % interval and its count; what the data cannot support is said so; what was not used is counted
+/// and listed. Exit code 65 means that nothing could be evaluated.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// One to one: accuracy, TAR at FAR 1e-2, 1e-3 and 1e-4, DET curve, over an LFW pairs file.
+    Verification(VerificationArgs),
+    /// One to many, open set: FNIR at FPIR .01 and .001 and rank 1, over several draws of a gallery.
+    Identification(IdentificationArgs),
+    /// Average precision (WIDER FACE protocol) and recall by face height.
+    Detection(DetectionArgs),
+    /// False matches and false non-matches by groups that you label yourself.
+    Groups(GroupsArgs),
+    /// The false-match curve over all pairs of a folder, as the manifest carries it.
+    Curve(CurveArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Folder of the photographs.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// Manifest of other models than the built-in ones.
+    #[arg(long, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// Long side of the picture that the detector sees, in pixels; larger photographs are shrunk to it.
+    #[arg(long, value_name = "PIXELS", default_value_t = VisionConfig::default().long_side, value_parser = long_side)]
+    long_side: usize,
+    /// Least detector score of a face, 0 to 1.
+    #[arg(long, value_name = "SCORE", default_value_t = VisionConfig::default().min_score, value_parser = share)]
+    min_score: f32,
+    /// Threads; all cores unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Write one JSON object to standard output instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Also write a self-contained HTML report.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Faces {
+    /// Put a black border on each side before detection, as a share of the long side: for chips cropped to the face.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = border)]
+    pad: f32,
+    /// Refuse faces that the quality gate refuses, instead of only counting them.
+    #[arg(long)]
+    gate: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct VerificationArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    faces: Faces,
+    /// Pairs file of LFW, with folds (`pairs.txt`) or without (`pairsDevTest.txt`). Photographs are name/name_0001.jpg.
+    #[arg(long, value_name = "FILE")]
+    pairs: PathBuf,
+    /// Also report the rates at this similarity.
+    #[arg(long, value_name = "SIMILARITY", value_parser = similarity, allow_negative_numbers = true)]
+    threshold: Option<f32>,
+}
+
+#[derive(Debug, clap::Args)]
+struct IdentificationArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    faces: Faces,
+    /// People to enrol, one photograph each.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    gallery: u32,
+    /// Seed of the draws: the same seed gives the same draws, for ever.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Draws of a gallery.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    draws: u32,
+    /// Mated probes a person at most.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    probes: u32,
+}
+
+#[derive(Debug, clap::Args)]
+struct DetectionArgs {
+    #[command(flatten)]
+    common: Common,
+    /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0], "medium": [0], "hard": [0]}.
+    #[arg(long, value_name = "FILE.jsonl")]
+    ground_truth: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct GroupsArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    faces: Faces,
+    /// CSV with the columns file, person, group: your own labels; this program infers none.
+    #[arg(long, value_name = "FILE.csv", visible_alias = "csv")]
+    groups: PathBuf,
+    /// Also report the rates at this similarity (three decimals); may be given several times.
+    #[arg(long, value_name = "SIMILARITY", value_parser = similarity, allow_negative_numbers = true)]
+    threshold: Vec<f32>,
+    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out and list it.
+    #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
+    duplicates_above: Option<f32>,
+}
+
+#[derive(Debug, clap::Args)]
+struct CurveArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    faces: Faces,
+    /// Write the table for the manifest here.
+    #[arg(long, value_name = "FILE.toml")]
+    table: Option<PathBuf>,
+    /// End the curve at the strictest threshold at which this many different pairs of people matched falsely.
+    #[arg(long, value_name = "N", default_value_t = curve::LEAST_PAIRS, value_parser = clap::value_parser!(u64).range(1..))]
+    least_pairs: u64,
+    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out and list it.
+    #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
+    duplicates_above: Option<f32>,
+    /// CSV with the columns file, person, group, from which the safety factor for the worst-served group is measured.
+    #[arg(long, value_name = "FILE.csv", requires = "groups_root")]
+    groups: Option<PathBuf>,
+    /// Folder of the photographs of --groups.
+    #[arg(long, value_name = "DIR", requires = "groups")]
+    groups_root: Option<PathBuf>,
+    /// As --pad, for the photographs of --groups.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = border)]
+    groups_pad: f32,
+    /// As --duplicates-above, for the photographs of --groups.
+    #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
+    groups_duplicates_above: Option<f32>,
+}
+
+fn bounded(text: &str, low: f32, high: f32) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (low..=high).contains(&value) { Ok(value) } else { Err(format!("must be {low} to {high}")) }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    bounded(text, 0.0, 1.0)
+}
+
+fn border(text: &str) -> Result<f32, String> {
+    bounded(text, 0.0, 4.0)
+}
+
+fn similarity(text: &str) -> Result<f32, String> {
+    bounded(text, -1.0, 1.0)
+}
+
+fn long_side(text: &str) -> Result<usize, String> {
+    let range = crate::vision::LONG_SIDE;
+    let value: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    if range.contains(&value) { Ok(value) } else { Err(format!("must be {} to {}", range.start(), range.end())) }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Models or lists that cannot be used, files that cannot be written; data that are merely poor are no error.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let evaluated = execute(&args, &mut std::io::stdout().lock())?;
+    Ok(if evaluated { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_EVALUATED) })
+}
+
+/// Whether anything could be evaluated. The result goes to `out`.
+fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, Failure> {
+    match &args.what {
+        What::Verification(a) => verify(a, out),
+        What::Identification(a) => identify(a, out),
+        What::Detection(a) => detect(a, out),
+        What::Groups(a) => compare_groups(a, out),
+        What::Curve(a) => measure_curve(a, out),
+    }
+}
+
+/// What every evaluation needs.
+struct Bench<'a> {
+    common: &'a Common,
+    models: Models,
+    settings: Settings,
+    progress: ProgressBar,
+    left_out: LeftOut,
+}
+
+impl<'a> Bench<'a> {
+    fn new(common: &'a Common, faces: Option<&Faces>) -> Result<Self, Failure> {
+        // Found out now rather than after minutes of work.
+        if let Some(path) = &common.report {
+            writable(path)?;
+        }
+        let models = super::models(common.models.as_deref())?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let settings = Settings {
+            long_side: common.long_side,
+            min_score: common.min_score,
+            pad: faces.map_or(0.0, |f| f.pad),
+            gate: faces.is_some_and(|f| f.gate),
+            threads: common.threads.map_or_else(cores, usize::from),
+        };
+        Ok(Self { common, models, settings, progress: progress(), left_out: LeftOut::default() })
+    }
+
+    /// Calls `work` with the models, the settings, the progress bar and the list of what is left out.
+    fn chain<R>(
+        &mut self,
+        work: impl FnOnce(&Chain<'_>, &Settings, &ProgressBar, &mut LeftOut) -> Result<R, EvaluateError>,
+    ) -> Result<R, EvaluateError> {
+        let chain = Chain { models: &self.models, settings: self.settings };
+        work(&chain, &self.settings, &self.progress, &mut self.left_out)
+    }
+
+    /// Puts a result out in every form that was asked for.
+    fn finish<R: Describe + Serialize>(
+        self,
+        name: &'static str,
+        list: Option<&Path>,
+        evaluated: bool,
+        acquisition: Option<Acquisition>,
+        result: R,
+        out: &mut dyn Write,
+    ) -> Result<bool, Failure> {
+        self.progress.finish_and_clear();
+        let (detector, embedder) = networks(&self.models);
+        let evaluation = Evaluation {
+            evaluation: name,
+            program: env!("CARGO_PKG_VERSION"),
+            detector,
+            embedder,
+            settings: self.settings,
+            root: self.common.root.clone(),
+            list: list.map(Path::to_path_buf),
+            evaluated,
+            acquisition,
+            left_out: self.left_out,
+            result,
+        };
+        let page = document(&evaluation);
+        if let Some(path) = &self.common.report {
+            write(path, &html::render(&page))?;
+        }
+        if self.common.json {
+            serde_json::to_writer(&mut *out, &evaluation)?;
+            writeln!(out)?;
+        } else {
+            out.write_all(text::render(&page).as_bytes())?;
+        }
+        out.flush()?;
+        Ok(evaluated)
+    }
+}
+
+fn progress() -> ProgressBar {
+    // Draws to standard error, and only where that is a terminal.
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} (about {eta} left)");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn writable(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = if path.is_dir() {
+        "it is a folder"
+    } else if !folder.is_dir() {
+        "its folder does not exist; make it first"
+    } else {
+        return Ok(());
+    };
+    Err(format!("cannot write {}: {problem}", path.display()).into())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()).into())
+}
+
+fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+    let list = read_list(&a.pairs)?;
+    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+    let (result, acquisition) =
+        bench.chain(|c, s, p, l| verification::run(c, &a.common.root, &list, a.threshold, s, p, l))?;
+    bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result, out)
+}
+
+fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+    let plan = identification::Plan {
+        gallery: a.gallery as usize,
+        probes_a_person: a.probes as usize,
+        draws: a.draws,
+        seed: a.seed,
+    };
+    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+    let (result, acquisition) = bench.chain(|c, s, p, l| identification::run(c, &a.common.root, plan, s, p, l))?;
+    bench.finish("identification", None, result.evaluated(), Some(acquisition), result, out)
+}
+
+fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+    let list = read_list(&a.ground_truth)?;
+    let mut bench = Bench::new(&a.common, None)?;
+    let (models, s) = (&bench.models, bench.settings);
+    let finder = || DetectorFinder::new(models, s.long_side);
+    let (root, progress) = (&a.common.root, &bench.progress);
+    let result = detection::run(finder, root, &list, s.min_score, s.threads, progress, &mut bench.left_out)?;
+    bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result, out)
+}
+
+fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+    let list = read_list(&a.groups)?;
+    let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
+    let question = groups::Question { thresholds: &thresholds, duplicates_above: a.duplicates_above };
+    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+    let (result, acquisition) = bench.chain(|c, s, p, l| groups::run(c, &a.common.root, &list, question, s, p, l))?;
+    bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
+}
+
+fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+    if let Some(path) = &a.table {
+        writable(path)?;
+    }
+    let labels = a.groups.as_deref().map(read_list).transpose()?;
+    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+    let question = curve::Question { least_pairs: a.least_pairs, duplicates_above: a.duplicates_above };
+    let (mut result, acquisition) = bench.chain(|c, s, p, l| curve::run(c, &a.common.root, question, s, p, l))?;
+    if let (Some(labels), Some(root)) = (&labels, &a.groups_root) {
+        let settings = Settings { pad: a.groups_pad, ..bench.settings };
+        let chain = Chain { models: &bench.models, settings };
+        let question = groups::Question { thresholds: &[], duplicates_above: a.groups_duplicates_above };
+        bench.progress.reset();
+        let (by_group, _) =
+            groups::run(&chain, root, labels, question, &settings, &bench.progress, &mut bench.left_out)?;
+        result.safety_factor = by_group.safety_factor;
+    }
+    if let Some(path) = a.table.as_ref().filter(|_| result.evaluated()) {
+        let (_, embedder): (Network, Network) = networks(&bench.models);
+        write(path, &curve::manifest_table(&result, &embedder, &a.common.root))?;
+    }
+    bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// Whether anything was evaluated, and what was printed.
+    fn run_with(args: &[&str]) -> Result<(bool, String), String> {
+        let cli = Cli::try_parse_from([&["evaluate"], args].concat()).map_err(|e| e.to_string())?;
+        let mut out = Vec::new();
+        let evaluated = execute(&cli.args, &mut out).map_err(|e| e.to_string())?;
+        Ok((evaluated, String::from_utf8(out).expect("text")))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (flag, value) in [
+            ("--min-score", "1.5"),
+            ("--long-side", "8"),
+            ("--pad", "9"),
+            ("--gallery", "0"),
+            ("--draws", "x"),
+            ("--threads", "0"),
+        ] {
+            let e = run_with(&["identification", "--root", "/", flag, value]).unwrap_err();
+            assert!(e.contains(flag), "{e}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_before_any_work() {
+        let e = run_with(&["verification", "--root", "/", "--pairs", "/no/such/file"]).unwrap_err();
+        assert!(e.contains("/no/such/file"), "{e}");
+        let e = run_with(&["identification", "--root", "/no/such/folder"]).unwrap_err();
+        assert!(e.contains("/no/such/folder") && e.contains("--root"), "{e}");
+        let e = run_with(&["curve", "--root", "/", "--table", "/no/such/folder/t.toml"]).unwrap_err();
+        assert!(e.contains("/no/such/folder/t.toml") && e.contains("make it first"), "{e}");
+    }
+
+    #[test]
+    fn photographs_without_faces_end_with_the_code_for_nothing_evaluated_and_a_report_that_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for (person, shade) in [("A", 40u8), ("B", 200)] {
+            std::fs::create_dir(root.join(person)).unwrap();
+            for i in 1..=2u8 {
+                let grey = image::GrayImage::from_fn(64, 48, |x, _| image::Luma([shade.wrapping_add(x as u8 * i)]));
+                grey.save(root.join(format!("{person}/{person}_000{i}.png"))).unwrap();
+            }
+        }
+        std::fs::write(root.join("A/A_0003.jpg"), b"\xff\xd8\xff\xe0 cut off").unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let pairs = write("pairs.txt", "2\nA 1 2\nA 1 3\nA 1 B 1\nA 9 B 1\n");
+        let empty = write("empty.jsonl", "");
+        let groups = write("groups.csv", "file,person,group\nA/A_0001.png,a,x\nB/B_0001.png,b,y\n");
+        let folder = root.display().to_string();
+        let report = root.join("report.html").display().to_string();
+        let table = root.join("table.toml").display().to_string();
+        for args in [
+            vec!["verification", "--pairs", &pairs],
+            vec!["identification", "--gallery", "2"],
+            vec!["detection", "--ground-truth", &empty],
+            vec!["groups", "--groups", &groups, "--pad", "0.3"],
+            vec!["curve", "--table", &table],
+        ] {
+            let all = [args.as_slice(), &["--root", &folder, "--report", &report, "--json"]].concat();
+            let (evaluated, printed) = run_with(&all).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+            assert_eq!((evaluated, &json["evaluated"], &json["evaluation"]), (false, &false.into(), &args[0].into()));
+            assert!(std::fs::read_to_string(&report).unwrap().contains("NOTHING COULD BE EVALUATED"), "{args:?}");
+        }
+        assert!(!Path::new(&table).exists());
+        let html = std::fs::read_to_string(&report).unwrap();
+        assert!(html.contains("A/A_0003.jpg: unreadable photograph"));
+    }
+}

@@ -1,0 +1,351 @@
+//! The false-match curve: how often two different people reach a similarity, measured over all pairs of a folder, with upper
+//! confidence bounds. A manifest carries it; the device derives its threshold from it.
+//!
+//! * Thresholds are multiples of .01, from the highest at which a sample's rate is about a tenth.
+//! * Each bound is the one-sided 95 % Clopper-Pearson bound of counts divided by their design effect, since pairs that
+//!   share a person are not independent (see [`super::statistics::tally`]). A bound that a stricter threshold exceeds is
+//!   raised to it, so that the table never rises.
+//! * The table ends at the strictest threshold at which at least a number of *different pairs of people* (ten unless told
+//!   otherwise) matched falsely: beyond, a few look-alikes or mislabelled photographs decide. Nothing is extrapolated.
+//!
+//! Beside it: false non-matches over all pairs of photographs of one person.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::compare::{AllPairs, Comparison, Rows, all_pairs};
+use super::extract::{Acquisition, Laboratory, Settings, photographs, subjects};
+use super::groups::{SafetyFactor, SuspectPair};
+use super::left_out::LeftOut;
+use super::protocol::folder::{self, shown};
+use super::statistics::interval::Rate;
+use super::verification::Histogram;
+use super::{EvaluateError, Network};
+
+/// Fewest different pairs of people matched falsely at the last threshold, unless told otherwise.
+pub const LEAST_PAIRS: u64 = 10;
+/// Rate at which the table begins, about.
+const BEGIN: f64 = 0.1;
+/// Rows of the sample from which the beginning is found.
+const SAMPLE: usize = 600;
+
+/// One threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CurveRow {
+    /// Similarity from which a comparison counts as a match.
+    pub threshold: f64,
+    /// Impostor comparisons at or above it, with their interval from effective counts.
+    pub fmr: Rate,
+    /// One-sided 95 % upper bound, never rising from row to row.
+    pub fmr_upper: f64,
+    /// Different pairs of people among the false matches.
+    pub pairs_of_people: u64,
+    /// Variance over that of independent comparisons.
+    pub design_effect: f64,
+    /// Genuine comparisons below it.
+    pub fnmr: Rate,
+}
+
+/// The result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Curve {
+    /// People with a template.
+    pub people: usize,
+    /// Templates.
+    pub templates: usize,
+    /// Comparisons of two people.
+    pub impostor_comparisons: u64,
+    /// Comparisons of two photographs of one person.
+    pub genuine_comparisons: u64,
+    /// Fewest different pairs of people at the last threshold.
+    pub least_pairs: u64,
+    /// The curve, thresholds rising.
+    pub points: Vec<CurveRow>,
+    /// Why it ends where it does, or why there is none.
+    pub ends: String,
+    /// Factor for the worst-served group, where groups were given.
+    pub safety_factor: Option<SafetyFactor>,
+    /// Similarity above which pairs of different people were left out as unlabelled duplicates.
+    pub duplicates_above: Option<f32>,
+    /// Those pairs.
+    pub suspects: Vec<SuspectPair>,
+    /// The most similar pairs of different people: look there for labels that are wrong.
+    pub closest: Vec<SuspectPair>,
+    /// All similarities.
+    pub histogram: Histogram,
+}
+
+/// What is asked of [`run`].
+#[derive(Debug, Clone, Copy)]
+pub struct Question {
+    /// Fewest different pairs of people at the last threshold.
+    pub least_pairs: u64,
+    /// Leave out pairs of different people above this similarity.
+    pub duplicates_above: Option<f32>,
+}
+
+/// Compares all photographs of the folder of people `root`.
+///
+/// # Errors
+/// A root that cannot be listed, models that do not load.
+pub fn run<L: Laboratory>(
+    laboratory: &L,
+    root: &Path,
+    question: Question,
+    settings: &Settings,
+    progress: &ProgressBar,
+    left_out: &mut LeftOut,
+) -> Result<(Curve, Acquisition), EvaluateError> {
+    let listed = folder::read(root, left_out).map_err(|source| EvaluateError::Root { path: root.into(), source })?;
+    let files: Vec<PathBuf> = listed.iter().flat_map(|p| p.photographs.iter().cloned()).collect();
+    let looked = photographs(laboratory, root, &files, settings, progress, left_out)?;
+    let (mut templates, mut people, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    let mut next = 0;
+    for subject in subjects(root, &files, &listed, &looked, left_out) {
+        let before = templates.len();
+        for place in subject.photographs {
+            if let Some(template) = &looked.templates[place] {
+                templates.push(template);
+                people.push(next);
+                places.push(place);
+            }
+        }
+        next += u32::from(templates.len() > before);
+    }
+    let rows = Rows::new(templates);
+    let grid = thresholds(&rows, &people);
+    progress.reset();
+    let how = Comparison { thresholds: &grid, duplicates_above: question.duplicates_above, threads: settings.threads };
+    let pairs = all_pairs(&rows, &people, how, progress);
+    let name = |row: usize| shown(root, &files[places[row]]);
+    let named = |s: &super::compare::Suspect| SuspectPair { a: name(s.a), b: name(s.b), similarity: s.similarity };
+    let (points, ends) = table(&grid, &pairs, question.least_pairs);
+    let curve = Curve {
+        people: next as usize,
+        templates: rows.len(),
+        impostor_comparisons: pairs.impostor.total(),
+        genuine_comparisons: pairs.genuine.total(),
+        least_pairs: question.least_pairs,
+        points,
+        ends,
+        safety_factor: None,
+        duplicates_above: question.duplicates_above,
+        suspects: pairs.suspects.iter().map(named).collect(),
+        closest: pairs.closest.iter().map(named).collect(),
+        histogram: Histogram { genuine: pairs.genuine.coarse(), impostor: pairs.impostor.coarse() },
+    };
+    Ok((curve, looked.acquisition))
+}
+
+/// Multiples of .01 up to 1, from the highest at which about a tenth of a sample of pairs of two people match. The sample:
+/// every pair among up to 600 rows, evenly spaced.
+pub fn thresholds(rows: &Rows, people: &[u32]) -> Vec<f32> {
+    let step = rows.len().div_ceil(SAMPLE).max(1);
+    let sample: Vec<usize> = (0..rows.len()).step_by(step).collect();
+    let mut similarities: Vec<f32> = Vec::new();
+    for (at, a) in sample.iter().enumerate() {
+        let others = sample[at + 1..].iter().filter(|b| people[*a] != people[**b]);
+        similarities.extend(others.map(|b| rows.similarity(*a, *b)));
+    }
+    similarities.sort_unstable_by(|a, b| b.total_cmp(a));
+    let begin = similarities.get((BEGIN * similarities.len() as f64) as usize).copied().unwrap_or(0.0);
+    let first = (begin * 100.0).floor() as i32;
+    (first..=100).map(|k| (f64::from(k) / 100.0) as f32).collect()
+}
+
+fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, String) {
+    let supported = pairs.at.iter().take_while(|c| c.pairs_of_people >= least_pairs.max(1)).count();
+    let genuine = pairs.genuine.total();
+    let mut points: Vec<CurveRow> = grid
+        .iter()
+        .zip(&pairs.at)
+        .take(supported)
+        .map(|(threshold, c)| {
+            // Back from f32, so that .3 does not print as .30000001192092896.
+            let threshold = (f64::from(*threshold) * 100.0).round() / 100.0;
+            CurveRow {
+                threshold,
+                fmr: Rate::clustered(c.matches, c.comparisons, c.design_effect),
+                fmr_upper: c.upper,
+                pairs_of_people: c.pairs_of_people,
+                design_effect: c.design_effect,
+                fnmr: Rate::new(genuine - pairs.genuine.at_or_above(threshold), genuine),
+            }
+        })
+        .collect();
+    let mut bound = 0.0f64;
+    for point in points.iter_mut().rev() {
+        bound = bound.max(point.fmr_upper);
+        point.fmr_upper = bound;
+    }
+    let comparisons = pairs.impostor.total();
+    let ends = match (points.last(), pairs.at.get(supported)) {
+        (Some(last), Some(next)) => format!(
+            "at {:.2}, the strictest threshold at which {least_pairs} or more different pairs of people matched falsely \
+             ({} did; at {:.2} only {}) among {comparisons} comparisons",
+            last.threshold,
+            last.pairs_of_people,
+            last.threshold + 0.01,
+            next.pairs_of_people
+        ),
+        (Some(_), None) => "at 1, the greatest similarity there is".into(),
+        (None, _) => format!(
+            "there is no curve: of {comparisons} comparisons of two people, not {least_pairs} different pairs of people \
+             matched falsely at any threshold"
+        ),
+    };
+    (points, ends)
+}
+
+/// The table as the manifest carries it.
+pub fn manifest_table(curve: &Curve, embedder: &Network, root: &Path) -> String {
+    let mut text = String::new();
+    let mut line = |l: std::fmt::Arguments<'_>| writeln!(text, "{l}").expect("writing to a string does not fail");
+    line(format_args!("# False-match curve of {} (SHA-256 {}),", embedder.name, embedder.sha256));
+    let folder = root.display().to_string().replace(['\n', '\r'], " ");
+    line(format_args!(
+        "# measured by `watchpost evaluate curve` on {folder}: {} people, {} photographs,",
+        curve.people, curve.templates
+    ));
+    line(format_args!(
+        "# {} comparisons of two people. Upper bounds: one-sided, 95 %, with design effect.",
+        curve.impostor_comparisons
+    ));
+    line(format_args!("# It ends {}.", curve.ends));
+    if let Some(limit) = curve.duplicates_above {
+        line(format_args!("# {} pairs above {limit} were left out as unlabelled duplicates.", curve.suspects.len()));
+    }
+    if let Some(s) = &curve.safety_factor {
+        line(format_args!(
+            "# Safety factor for the worst-served group: {:.2} ({} at {:.2}; measured up to {:.2} only: an assumption beyond).",
+            s.factor, s.group, s.threshold, s.measured_to
+        ));
+    }
+    for p in &curve.points {
+        line(format_args!("\n[[embedder.false_match]]"));
+        line(format_args!("threshold = {:.2}", p.threshold));
+        line(format_args!("fmr_upper = {}", rounded_up(p.fmr_upper)));
+        line(format_args!("impostor_pairs = {}", p.fmr.of));
+    }
+    text
+}
+
+/// Three significant digits, never less than `rate`: a bound must stay one.
+fn rounded_up(rate: f64) -> String {
+    if !(rate > 0.0 && rate < 1.0) {
+        return "1.0".into();
+    }
+    let mut exponent = rate.log10().floor() as i32;
+    let mut digits = (rate / 10f64.powi(exponent - 2)).ceil() as u32;
+    // 9.991 becomes 1000 hundredths.
+    if digits >= 1000 {
+        digits = 100;
+        exponent += 1;
+    }
+    let text = format!("{}.{:02}e{exponent}", digits / 100, digits % 100);
+    // The decimal may lie an ulp below the binary number it came from.
+    if text.parse::<f64>().is_ok_and(|v| v < rate) {
+        return format!("{}.{:02}e{exponent}", (digits + 1) / 100, (digits + 1) % 100);
+    }
+    text
+}
+
+impl Curve {
+    /// Whether there is a curve.
+    pub fn evaluated(&self) -> bool {
+        !self.points.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::extract::fake::{Fake, lfw, settings};
+    use super::*;
+    use crate::decision::budget::{CurvePoint, FalseMatchCurve};
+    use proptest::prelude::*;
+
+    const QUESTION: Question = Question { least_pairs: 10, duplicates_above: None };
+
+    fn evaluate(root: &Path, question: Question) -> (Curve, LeftOut) {
+        let mut left_out = LeftOut::default();
+        let (c, _) = run(&Fake, root, question, &settings(), &ProgressBar::hidden(), &mut left_out).unwrap();
+        (c, left_out)
+    }
+
+    fn embedder() -> Network {
+        Network { name: "fake".into(), sha256: "0".repeat(64) }
+    }
+
+    #[test]
+    fn the_curve_covers_all_pairs_and_ends_where_too_few_pairs_of_people_match() {
+        let dir = tempfile::tempdir().unwrap();
+        lfw(dir.path(), 120, |p| 1 + p % 2, 60);
+        let (c, left_out) = evaluate(dir.path(), QUESTION);
+        assert_eq!((c.people, c.templates, c.genuine_comparisons), (120, 180, 60));
+        assert_eq!(c.impostor_comparisons, 180 * 179 / 2 - 60);
+        assert!(c.evaluated() && left_out.is_empty());
+        assert!((0.05..0.2).contains(&c.points[0].fmr.rate.unwrap()), "{:?}", c.points[0]);
+        for p in &c.points {
+            assert!(p.pairs_of_people >= 10 && p.fmr.rate.unwrap() < p.fmr_upper && p.design_effect >= 1.0);
+        }
+        let (strict, _) = evaluate(dir.path(), Question { least_pairs: 100, ..QUESTION });
+        assert!(strict.points.len() < c.points.len());
+        assert!(c.closest[0].similarity >= c.points.last().unwrap().threshold as f32);
+    }
+
+    #[test]
+    fn the_table_is_one_that_the_decision_accepts() {
+        let dir = tempfile::tempdir().unwrap();
+        lfw(dir.path(), 60, |_| 2, 60);
+        let (c, _) = evaluate(dir.path(), QUESTION);
+        #[derive(serde::Deserialize)]
+        struct Row {
+            threshold: f32,
+            fmr_upper: f64,
+            impostor_pairs: u64,
+        }
+        #[derive(serde::Deserialize)]
+        struct Embedder {
+            false_match: Vec<Row>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Manifest {
+            embedder: Embedder,
+        }
+        let table = manifest_table(&c, &embedder(), Path::new("a\nb"));
+        let m: Manifest = toml::from_str(&table).unwrap();
+        assert_eq!(m.embedder.false_match.len(), c.points.len());
+        for (row, point) in m.embedder.false_match.iter().zip(&c.points) {
+            assert!(row.fmr_upper >= point.fmr_upper && row.fmr_upper <= point.fmr_upper * 1.011);
+            assert_eq!((row.threshold, row.impostor_pairs), (point.threshold as f32, point.fmr.of));
+        }
+        let points = m
+            .embedder
+            .false_match
+            .iter()
+            .map(|r| CurvePoint { threshold: r.threshold, fmr_upper: r.fmr_upper })
+            .collect();
+        assert!(FalseMatchCurve::new(points, 1.0).is_ok());
+    }
+
+    #[test]
+    fn without_two_people_there_is_no_curve_and_it_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        for people in 0..3 {
+            lfw(dir.path(), people, |_| 2, 10);
+            let (c, _) = evaluate(dir.path(), QUESTION);
+            assert!(!c.evaluated() && c.ends.contains("no curve"), "{}", c.ends);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_bound_is_never_rounded_down(rate in 1e-12f64..1.0) {
+            let text: f64 = rounded_up(rate).parse().unwrap();
+            prop_assert!(text >= rate && text <= rate * 1.0201, "{} {}", rate, text);
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! How error rates differ between groups of people, by labels of the deployer's own. The program infers none.
+//!
+//! False matches of a group are counted over all pairs of two of its people, false non-matches over all pairs of two
+//! photographs of one person. Thresholds are those at which all pairs of two people, whatever their groups, give a false
+//! match rate of [`TARGETS`], or the ones that are given. Intervals of the false-match rates come from counts divided by
+//! their design effect (see [`super::statistics::tally`]); those of other rates take the comparisons as independent.
+//!
+//! The *safety factor* answers: if a threshold gives rate r over all pairs, by how much must r be multiplied to bound the
+//! worst-served group? It is the highest quotient of a group's upper bound and the rate over all pairs, at the
+//! thresholds (steps of .01, rate over all pairs at most 1 %) where that group has at least [`LEAST_PAIRS`] different pairs of
+//! people matched falsely. That the quotient holds at stricter thresholds and for other photographs is an assumption.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::EvaluateError;
+use super::compare::{AllPairs, Comparison, Rows, Suspect, all_pairs};
+use super::curve::thresholds;
+use super::extract::{Acquisition, Laboratory, Photographs, Settings, photographs};
+use super::left_out::LeftOut;
+use super::protocol::folder::shown;
+use super::protocol::labels;
+use super::statistics::differentials::{Differential, summarise};
+use super::statistics::interval::Rate;
+use super::statistics::tally::Tally;
+use crate::template::Template;
+
+/// False match rates over all pairs whose thresholds are looked at.
+pub const TARGETS: [f64; 3] = [1e-2, 1e-3, 1e-4];
+/// Fewest different pairs of people matched falsely from which a group's rate enters the safety factor (the field's "rule of
+/// 30": with 30 errors, a rate is known to within about 30 % at 90 % confidence).
+pub const LEAST_PAIRS: u64 = 30;
+
+/// Who is in a group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// The deployer's word.
+    pub group: String,
+    /// People with a template.
+    pub people: usize,
+    /// Photographs with a template.
+    pub photographs: usize,
+    /// Photographs without a usable face.
+    pub failure_to_acquire: Rate,
+    /// Comparisons of two people.
+    pub impostor_comparisons: u64,
+    /// Comparisons of two photographs of one person.
+    pub genuine_comparisons: u64,
+}
+
+/// A group's rates at a threshold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupRates {
+    /// The group.
+    pub group: String,
+    /// False match rate among its people.
+    pub fmr: Rate,
+    /// By how much bunching of false matches by person widens the interval.
+    pub design_effect: f64,
+    /// False non-match rate.
+    pub fnmr: Rate,
+}
+
+/// All groups at a threshold.
+#[derive(Debug, Clone, Serialize)]
+pub struct AtThreshold {
+    /// The false match rate over all pairs that was asked for; `None` where the threshold was given.
+    pub target_fmr: Option<f64>,
+    /// The threshold.
+    pub threshold: Option<f64>,
+    /// False match rate over all pairs of two people.
+    pub all: Option<Rate>,
+    /// Each group.
+    pub groups: Vec<GroupRates>,
+    /// How unequal the false match rates are.
+    pub fmr_differential: Option<Differential>,
+    /// How unequal the false non-match rates are.
+    pub fnmr_differential: Option<Differential>,
+    /// Why the data cannot support this point.
+    pub unsupported: Option<String>,
+}
+
+/// The factor that covers the worst-served group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SafetyFactor {
+    /// The factor, at least 1.
+    pub factor: f64,
+    /// The group that sets it.
+    pub group: String,
+    /// The threshold at which it does.
+    pub threshold: f64,
+    /// Upper bound of that group's rate there.
+    pub group_upper: f64,
+    /// Rate over all pairs there.
+    pub all: f64,
+    /// Strictest threshold at which any group could be measured.
+    pub measured_to: f64,
+}
+
+/// A pair of different people that was taken for one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SuspectPair {
+    /// One photograph.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// Their similarity.
+    pub similarity: f32,
+}
+
+/// The result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Groups {
+    /// The groups, by name.
+    pub groups: Vec<Group>,
+    /// At each threshold.
+    pub thresholds: Vec<AtThreshold>,
+    /// The safety factor; `None` where no group can be measured.
+    pub safety_factor: Option<SafetyFactor>,
+    /// Similarity above which pairs of different people were left out as unlabelled duplicates.
+    pub duplicates_above: Option<f32>,
+    /// Those pairs.
+    pub suspects: Vec<SuspectPair>,
+    /// The most similar pairs of different people that were kept: look there for labels that are wrong.
+    pub closest: Vec<SuspectPair>,
+}
+
+/// What is asked of [`run`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Question<'a> {
+    /// Thresholds to look at beside those of [`TARGETS`].
+    pub thresholds: &'a [f64],
+    /// Leave out pairs of different people above this similarity.
+    pub duplicates_above: Option<f32>,
+}
+
+/// Compares the photographs of `list` (the text of a list of groups) under `root`.
+///
+/// # Errors
+/// A text that is no list of groups, models that do not load.
+pub fn run<L: Laboratory>(
+    laboratory: &L,
+    root: &Path,
+    list: &str,
+    question: Question<'_>,
+    settings: &Settings,
+    progress: &ProgressBar,
+    left_out: &mut LeftOut,
+) -> Result<(Groups, Acquisition), EvaluateError> {
+    let labelled = labels::parse(list, left_out)?;
+    // Group, then person: rows of one group and of one person become neighbours.
+    let mut order: Vec<&labels::Labelled> = labelled.iter().collect();
+    order.sort_by(|a, b| (&a.group, &a.person, &a.file).cmp(&(&b.group, &b.person, &b.file)));
+    let files: Vec<PathBuf> = order.iter().map(|l| root.join(&l.file)).collect();
+    let looked = photographs(laboratory, root, &files, settings, progress, left_out)?;
+    let sample = Sample::new(root, &order, &files, &looked, left_out);
+    Ok((sample.measure(question, settings.threads, progress), looked.acquisition))
+}
+
+/// The templates of all groups, in order.
+struct Sample<'a> {
+    groups: Vec<Group>,
+    /// Rows of each group.
+    spans: Vec<std::ops::Range<usize>>,
+    templates: Vec<&'a Template>,
+    files: Vec<String>,
+    /// Number of the person of each row, rising.
+    people: Vec<u32>,
+}
+
+impl<'a> Sample<'a> {
+    fn new(
+        root: &Path,
+        order: &[&labels::Labelled],
+        files: &[PathBuf],
+        looked: &'a Photographs,
+        left_out: &mut LeftOut,
+    ) -> Self {
+        let mut sample = Self {
+            groups: Vec::new(),
+            spans: Vec::new(),
+            templates: Vec::new(),
+            files: Vec::new(),
+            people: Vec::new(),
+        };
+        let mut counts: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
+        let mut person: Option<&str> = None;
+        for (at, label) in order.iter().enumerate().filter(|(at, _)| looked.readable[*at]) {
+            if let Some(first) = looked.copy_of[at] {
+                let same = format!("the same bytes as {}", shown(root, &files[first]));
+                left_out.add(&label.file, "copy of another photograph", same);
+                continue;
+            }
+            let count = counts.entry(&label.group).or_default();
+            count[1] += 1;
+            let Some(template) = &looked.templates[at] else {
+                count[0] += 1;
+                continue;
+            };
+            let row = sample.templates.len();
+            if sample.groups.last().is_none_or(|g| g.group != label.group) {
+                sample.groups.push(Group {
+                    group: label.group.clone(),
+                    people: 0,
+                    photographs: 0,
+                    failure_to_acquire: Rate::new(0, 0),
+                    impostor_comparisons: 0,
+                    genuine_comparisons: 0,
+                });
+                sample.spans.push(row..row);
+            }
+            let number = sample.people.last().copied();
+            let same = person == Some(label.person.as_str());
+            sample.people.push(number.map_or(0, |n| n + u32::from(!same)));
+            person = Some(&label.person);
+            sample.templates.push(template);
+            sample.files.push(shown(root, &files[at]));
+            let group = sample.groups.last_mut().expect("pushed above");
+            group.people += usize::from(!same);
+            group.photographs += 1;
+            sample.spans.last_mut().expect("pushed with the group").end = row + 1;
+        }
+        // A group none of whose photographs gave a template must not vanish.
+        for (name, [failed, of]) in counts {
+            let failure_to_acquire = Rate::new(failed, of);
+            match sample.groups.iter_mut().find(|g| g.group == name) {
+                Some(group) => group.failure_to_acquire = failure_to_acquire,
+                None => left_out.add(name, "group without a template", format!("none of {of} photographs gave one")),
+            }
+        }
+        sample
+    }
+
+    fn compare(
+        &self,
+        rows: std::ops::Range<usize>,
+        thresholds: &[f32],
+        question: &Question<'_>,
+        threads: usize,
+        progress: &ProgressBar,
+    ) -> AllPairs {
+        let first = self.people.get(rows.start).copied().unwrap_or(0);
+        let people: Vec<u32> = self.people[rows.clone()].iter().map(|p| p - first).collect();
+        let how = Comparison { thresholds, duplicates_above: question.duplicates_above, threads };
+        progress.reset();
+        all_pairs(&Rows::new(self.templates[rows].iter().copied()), &people, how, progress)
+    }
+
+    fn measure(mut self, question: Question<'_>, threads: usize, progress: &ProgressBar) -> Groups {
+        let everything = 0..self.templates.len();
+        let grid = thresholds(&Rows::new(self.templates.iter().copied()), &self.people);
+        let all = self.compare(everything, &grid, &question, threads, progress);
+        // Three decimals, as the tallies have them.
+        let given = question.thresholds.iter().map(|t| (None, Ok((t * 1000.0).round() / 1000.0)));
+        let wanted: Vec<(Option<f64>, Result<f64, String>)> =
+            TARGETS.iter().map(|t| (Some(*t), all.impostor.threshold_for(*t))).chain(given).collect();
+        // One pass a group serves the grid and the thresholds that are looked at.
+        let mut steps: Vec<f32> = grid.clone();
+        steps.extend(wanted.iter().filter_map(|(_, t)| t.as_ref().ok()).map(|t| *t as f32));
+        steps.sort_unstable_by(f32::total_cmp);
+        steps.dedup();
+        let by_group: Vec<AllPairs> = self
+            .spans
+            .clone()
+            .into_iter()
+            .map(|span| self.compare(span, &steps, &question, threads, progress))
+            .collect();
+        for (group, pairs) in self.groups.iter_mut().zip(&by_group) {
+            group.impostor_comparisons = pairs.impostor.total();
+            group.genuine_comparisons = pairs.genuine.total();
+        }
+        let safety_factor = safety_factor(&grid, &all, &steps, &by_group, &self.groups);
+        let thresholds = wanted
+            .into_iter()
+            .map(|(target, threshold)| match threshold {
+                Ok(t) => at_threshold(target, t, &all.impostor, &steps, &by_group, &self.groups),
+                Err(reason) => AtThreshold {
+                    target_fmr: target,
+                    threshold: None,
+                    all: None,
+                    groups: Vec::new(),
+                    fmr_differential: None,
+                    fnmr_differential: None,
+                    unsupported: Some(reason),
+                },
+            })
+            .collect();
+        let name = |row: usize| self.files[row].clone();
+        let named = |s: &Suspect| SuspectPair { a: name(s.a), b: name(s.b), similarity: s.similarity };
+        Groups {
+            thresholds,
+            safety_factor,
+            duplicates_above: question.duplicates_above,
+            suspects: all.suspects.iter().map(named).collect(),
+            closest: all.closest.iter().map(named).collect(),
+            groups: self.groups,
+        }
+    }
+}
+
+fn at_threshold(
+    target_fmr: Option<f64>,
+    threshold: f64,
+    all: &Tally,
+    steps: &[f32],
+    by_group: &[AllPairs],
+    names: &[Group],
+) -> AtThreshold {
+    let step = steps.iter().position(|s| *s == threshold as f32).expect("every threshold looked at is a step");
+    let groups: Vec<GroupRates> = names
+        .iter()
+        .zip(by_group)
+        .map(|(group, pairs)| {
+            let counted = &pairs.at[step];
+            let matches = pairs.genuine.at_or_above(threshold);
+            GroupRates {
+                group: group.group.clone(),
+                fmr: Rate::clustered(counted.matches, counted.comparisons, counted.design_effect),
+                design_effect: counted.design_effect,
+                fnmr: Rate::new(pairs.genuine.total() - matches, pairs.genuine.total()),
+            }
+        })
+        .collect();
+    let differential =
+        |of: fn(&GroupRates) -> Rate| summarise(&groups.iter().map(|g| (g.group.as_str(), of(g))).collect::<Vec<_>>());
+    AtThreshold {
+        target_fmr,
+        threshold: Some(threshold),
+        all: Some(Rate::new(all.at_or_above(threshold), all.total())),
+        fmr_differential: Some(differential(|g| g.fmr)),
+        fnmr_differential: Some(differential(|g| g.fnmr)),
+        groups,
+        unsupported: None,
+    }
+}
+
+fn safety_factor(
+    grid: &[f32],
+    all: &AllPairs,
+    steps: &[f32],
+    by_group: &[AllPairs],
+    names: &[Group],
+) -> Option<SafetyFactor> {
+    const MOST_COMMON: f64 = 1e-2;
+    let mut worst: Option<SafetyFactor> = None;
+    let mut measured_to = f64::NEG_INFINITY;
+    for (threshold, counted) in grid.iter().zip(&all.at) {
+        let rate = counted.matches as f64 / counted.comparisons as f64;
+        if !(rate > 0.0 && rate <= MOST_COMMON) {
+            continue;
+        }
+        // Back from f32, so that .73 does not print as .7300000190734863.
+        let decimal = (f64::from(*threshold) * 100.0).round() / 100.0;
+        let step = steps.iter().position(|s| s == threshold).expect("the grid is part of the steps");
+        for (group, pairs) in names.iter().zip(by_group) {
+            let of_group = &pairs.at[step];
+            if of_group.pairs_of_people < LEAST_PAIRS {
+                continue;
+            }
+            measured_to = decimal;
+            let factor = (of_group.upper / rate).max(1.0);
+            if worst.as_ref().is_none_or(|w| factor > w.factor) {
+                worst = Some(SafetyFactor {
+                    factor,
+                    group: group.group.clone(),
+                    threshold: decimal,
+                    group_upper: of_group.upper,
+                    all: rate,
+                    measured_to,
+                });
+            }
+        }
+    }
+    worst.map(|w| SafetyFactor { measured_to, ..w })
+}
+
+impl Groups {
+    /// Whether two groups could be compared at any threshold.
+    pub fn evaluated(&self) -> bool {
+        self.groups.iter().filter(|g| g.impostor_comparisons + g.genuine_comparisons > 0).count() >= 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::extract::fake::{Fake, settings};
+    use super::*;
+
+    /// Two groups of 100 people with two photographs each.
+    fn sample(root: &Path, spread: u32) -> String {
+        let mut list = "file,person,group\n".to_owned();
+        for (group, people) in [("north", 0..100), ("south", 100..200)] {
+            for person in people {
+                for photograph in 1..=2 {
+                    let file = format!("{group}-{person}-{photograph}.jpg");
+                    std::fs::write(root.join(&file), format!("face {person} {photograph} {spread}")).unwrap();
+                    list += &format!("{file},p{person},{group}\n");
+                }
+            }
+        }
+        list
+    }
+
+    fn evaluate(root: &Path, list: &str, question: Question<'_>) -> (Groups, Acquisition, LeftOut) {
+        let mut left_out = LeftOut::default();
+        let bar = ProgressBar::hidden();
+        let (g, a) = run(&Fake, root, list, question, &settings(), &bar, &mut left_out).unwrap();
+        (g, a, left_out)
+    }
+
+    #[test]
+    fn each_groups_pairs_are_counted_within_the_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = sample(dir.path(), 60);
+        let (g, a, left_out) = evaluate(dir.path(), &list, Question { thresholds: &[0.3], duplicates_above: None });
+        assert_eq!(g.groups.iter().map(|g| g.group.as_str()).collect::<Vec<_>>(), ["north", "south"]);
+        for group in &g.groups {
+            assert_eq!((group.people, group.photographs, group.genuine_comparisons), (100, 200, 100));
+            assert_eq!(group.impostor_comparisons, 200 * 199 / 2 - 100);
+        }
+        let all = g.thresholds[0].all.unwrap();
+        assert_eq!(all.of, 400 * 399 / 2 - 200);
+        assert!(all.rate.unwrap() <= 1e-2);
+        assert_eq!(g.thresholds[3].threshold, Some(0.3));
+        assert_eq!(g.thresholds[3].groups[0].fnmr.of, 100);
+        let factor = g.safety_factor.as_ref().unwrap();
+        assert!(factor.factor >= 1.0 && factor.group_upper >= factor.all, "{factor:?}");
+        assert!(a.photographs == 400 && left_out.is_empty() && g.evaluated());
+    }
+
+    #[test]
+    fn people_who_are_too_similar_are_left_out_by_name_only_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut list = sample(dir.path(), 60);
+        std::fs::write(dir.path().join("twin.jpg"), "face 3 1 61").unwrap();
+        list += "twin.jpg,somebody,north\n";
+        let (g, _, _) = evaluate(dir.path(), &list, Question::default());
+        assert!(g.suspects.is_empty());
+        let (g, _, _) = evaluate(dir.path(), &list, Question { duplicates_above: Some(0.95), ..Question::default() });
+        assert_eq!(g.suspects.len(), 1);
+        assert_eq!((g.suspects[0].a.as_str(), g.suspects[0].b.as_str()), ("north-3-1.jpg", "twin.jpg"));
+    }
+
+    #[test]
+    fn a_group_without_templates_copies_and_missing_files_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut list = sample(dir.path(), 60);
+        std::fs::write(dir.path().join("e.jpg"), "empty").unwrap();
+        std::fs::copy(dir.path().join("north-1-1.jpg"), dir.path().join("north-z.jpg")).unwrap();
+        list += "e.jpg,nobody,west\nnorth-z.jpg,other,north\nmissing.jpg,p1,north\n";
+        let (g, a, left_out) = evaluate(dir.path(), &list, Question::default());
+        assert_eq!((g.groups.len(), a.failure_to_acquire.count), (2, 1));
+        assert_eq!(
+            left_out.by_reason().into_iter().collect::<Vec<_>>(),
+            [("copy of another photograph", 1), ("group without a template", 1), ("unreadable photograph", 1)]
+        );
+        let (g, _, _) = evaluate(dir.path(), "file,person,group\n", Question::default());
+        assert!(!g.evaluated() && g.safety_factor.is_none());
+    }
+}

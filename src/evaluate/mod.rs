@@ -1,0 +1,133 @@
+//! Measures detector and embedder on photographs whose truth is known, with the metrics of ISO/IEC 19795-1, so that
+//! whoever deploys the device can test it on people of their own before they trust it.
+//!
+//! | module | one job |
+//! |---|---|
+//! | [`statistics`] | counts to rates with intervals; pure |
+//! | [`protocol`] | how test data are laid out and drawn from |
+//! | [`extract`] | photographs to templates, on all cores |
+//! | [`compare`] | all templates with all others |
+//! | [`verification`] | one to one: accuracy, ROC, TAR at FAR |
+//! | [`identification`] | one to many, open set: FNIR at FPIR, rank 1 |
+//! | [`detection`] | WIDER protocol, recall by face height |
+//! | [`groups`] | how rates differ between the deployer's own groups |
+//! | [`curve`] | the false-match curve that a manifest carries |
+//! | [`report`] | any of these as text or as one HTML file |
+//!
+//! Promises: a comparison here is the one that the device makes (int8 templates, cosine); nothing derived from a face is
+//! written to disk; everything that was not used is counted and listed; a rate that the data cannot support is refused
+//! with the reason. Intervals take trials as independent unless a design effect is named.
+//!
+//! Not promised: that figures of one set of photographs hold for another camera, place or population.
+
+pub mod compare;
+pub mod curve;
+pub mod detection;
+pub mod extract;
+pub mod groups;
+pub mod identification;
+pub mod left_out;
+pub mod protocol;
+pub mod report;
+pub mod statistics;
+pub mod verification;
+mod work;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::vision::{Models, VisionError};
+use extract::{Acquisition, Settings};
+use left_out::LeftOut;
+
+/// Why there is no result at all. Data that are merely poor give a result that says so.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// The folder with the photographs.
+    #[error("cannot list the folder {path}: {source}; --root must name the folder with the photographs")]
+    Root {
+        /// As given.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A list of pairs, boxes or groups.
+    #[error("cannot read the list {path}: {source}")]
+    List {
+        /// As given.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A list that is not UTF-8 text.
+    #[error("the list {path} is not UTF-8 text: convert it")]
+    NotText {
+        /// As given.
+        path: PathBuf,
+    },
+    /// Not a pairs file.
+    #[error(transparent)]
+    Pairs(#[from] protocol::pairs::PairsError),
+    /// Not a list of groups.
+    #[error(transparent)]
+    Labels(#[from] protocol::labels::LabelsError),
+    /// The models do not load.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+}
+
+/// Reads a list.
+///
+/// # Errors
+/// [`EvaluateError::List`], [`EvaluateError::NotText`].
+pub fn read_list(path: &std::path::Path) -> Result<String, EvaluateError> {
+    let bytes = std::fs::read(path).map_err(|source| EvaluateError::List { path: path.into(), source })?;
+    String::from_utf8(bytes).map_err(|_| EvaluateError::NotText { path: path.into() })
+}
+
+/// One network as a result names it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Network {
+    /// Name in the manifest.
+    pub name: String,
+    /// SHA-256 of its file, hexadecimal.
+    pub sha256: String,
+}
+
+/// A result with everything that is needed to understand and repeat it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation<R> {
+    /// Which command made it.
+    pub evaluation: &'static str,
+    /// Version of this program.
+    pub program: &'static str,
+    /// The detector under test.
+    pub detector: Network,
+    /// The embedder under test.
+    pub embedder: Network,
+    /// How photographs were looked at.
+    pub settings: Settings,
+    /// Folder of the photographs.
+    pub root: PathBuf,
+    /// The list of pairs, boxes or groups, where there is one.
+    pub list: Option<PathBuf>,
+    /// Whether anything at all could be evaluated.
+    pub evaluated: bool,
+    /// Photographs and failures to acquire; `None` for detection.
+    pub acquisition: Option<Acquisition>,
+    /// What was not used.
+    pub left_out: LeftOut,
+    /// The figures.
+    #[serde(flatten)]
+    pub result: R,
+}
+
+/// Names the networks of `models`.
+pub fn networks(models: &Models) -> (Network, Network) {
+    let (d, e) = (&models.manifest.detector, &models.manifest.embedder);
+    (
+        Network { name: d.name.clone(), sha256: d.sha256.to_string() },
+        Network { name: e.name.clone(), sha256: e.sha256.to_string() },
+    )
+}

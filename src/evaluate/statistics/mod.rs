@@ -1,0 +1,13 @@
+//! Pure statistics of biometric tests: counts in, rates with intervals out. Nothing here reads files or clocks.
+//!
+//! * [`interval`]: exact binomial intervals and the [`interval::Rate`] that carries one.
+//! * [`scores`]: genuine and impostor similarities as lists: DET curve, operating points, accuracy over folds.
+//! * [`tally`]: the same from counts by similarity, for sets of many millions of comparisons.
+//! * [`differentials`]: how unequal a rate is between groups (ISO/IEC 19795-10).
+//!
+//! A comparison matches where its similarity is *at or above* the threshold, throughout.
+
+pub mod differentials;
+pub mod interval;
+pub mod scores;
+pub mod tally;
