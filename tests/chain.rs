@@ -3,165 +3,9 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-
 use serde_json::Value;
+use support::desk::{Daemon, Desk, PORTRAITS, fails, ok, watchpost};
 use support::{Mosquitto, Subscriber, wait_for};
-
-const PORTRAITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/portraits");
-
-/// A folder with keys, a list and a configuration, as the README has them made.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn arg(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    /// A draft with one person on it, enrolled from the photograph of 2012, and two keys that the trust file pins.
-    fn draft(&self) {
-        for key in ["alice.key", "bob.key"] {
-            ok(&["key", "new", &self.arg(key)]);
-        }
-        let public = ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &self.arg(k)]).trim().to_owned());
-        ok(&["key", "trust", &public[0], &public[1], "--out", &self.arg("trust.toml")]);
-        let draft = self.arg("draft.json");
-        ok(&[
-            "watchlist",
-            "new",
-            &draft,
-            "--id",
-            "promises",
-            "--authority",
-            "a test",
-            "--decision",
-            "1/26",
-            "--aim",
-            "consent",
-            "--device",
-            "gate-1",
-            "--most-entries",
-            "2",
-            "--faces-per-day",
-            "1000",
-            "--false-alerts-per-day",
-            "0.1",
-            "--expires",
-            "2099-01-01T00:00:00Z",
-        ]);
-        let photograph = format!("{PORTRAITS}/obama-2012.jpg");
-        let entry = ["--reference", "case-1", "--legal-basis", "order 1/26", "--purpose", "a promise kept"];
-        ok(&[&["watchlist", "add", &draft, &photograph][..], &entry[..]].concat());
-    }
-
-    fn sign(&self, from: &str, key: &str) {
-        ok(&["watchlist", "sign", &self.arg(from), "--key", &self.arg(key), "--out", &self.arg("list.cose")]);
-    }
-
-    /// [`Desk::draft`], signed by both.
-    fn list(&self) {
-        self.draft();
-        self.sign("draft.json", "alice.key");
-        self.sign("list.cose", "bob.key");
-    }
-
-    /// Copies bundled portraits into the folder that is played.
-    fn pictures(&self, names: &[&str]) {
-        std::fs::create_dir(self.path("pictures")).expect("a folder");
-        for name in names {
-            std::fs::copy(format!("{PORTRAITS}/{name}"), self.path("pictures").join(name)).expect("a bundled portrait");
-        }
-    }
-
-    /// Writes a configuration that plays the pictures; `more` is appended to `[source.images]`.
-    fn configure(&self, port: u16, more: &str) {
-        let [list, trust, state, outbox, pictures] =
-            ["list.cose", "trust.toml", "state.json", "outbox", "pictures"].map(|name| self.arg(name));
-        let text = format!(
-            "[device]\nid = \"gate-1\"\n\
-             [watchlist]\nlist = \"{list}\"\ntrust = \"{trust}\"\nstate = \"{state}\"\nrequire_synchronised_clock = false\n\
-             [broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\noutbox = \"{outbox}\"\n\
-             [source]\nkind = \"images\"\n[source.images]\npath = \"{pictures}\"\nfps = 0.0\n{more}"
-        );
-        std::fs::write(self.path("watchpost.toml"), text).expect("writes");
-    }
-
-    fn command(&self, what: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
-        command.args([what, "--config"]).arg(self.path("watchpost.toml")).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self) -> Output {
-        self.command("run").output().expect("the binary runs")
-    }
-
-    fn files(&self) -> BTreeSet<PathBuf> {
-        fn walk(folder: &Path, into: &mut BTreeSet<PathBuf>) {
-            for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-                if entry.path().is_dir() {
-                    walk(&entry.path(), into);
-                } else {
-                    into.insert(entry.path());
-                }
-            }
-        }
-        let mut files = BTreeSet::new();
-        walk(self.folder.path(), &mut files);
-        files
-    }
-}
-
-/// A daemon that is ended with the test.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(desk: &Desk) -> Self {
-        let log = std::fs::File::create(desk.path("log")).expect("a log file");
-        Self(desk.command("run").stderr(log).spawn().expect("the binary runs"))
-    }
-
-    fn terminate(mut self) -> std::process::ExitStatus {
-        Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
-        self.0.wait().expect("it ends")
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-    }
-}
-
-fn watchpost(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_watchpost")).args(args).stdin(Stdio::null()).output().expect("the binary runs")
-}
-
-/// Standard output of a command that succeeds.
-fn ok(args: &[&str]) -> String {
-    let output = watchpost(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// Exit code and standard error of a command that fails.
-fn fails(args: &[&str]) -> (i32, String) {
-    let output = watchpost(args);
-    assert!(!output.status.success(), "{args:?} succeeded");
-    (output.status.code().expect("no signal"), String::from_utf8_lossy(&output.stderr).into_owned())
-}
 
 /// Messages by the last level of their topic.
 fn received(subscriber: &Subscriber, level: &str) -> Vec<(bool, Value)> {
@@ -171,6 +15,19 @@ fn received(subscriber: &Subscriber, level: &str) -> Vec<(bool, Value)> {
         .filter(|m| String::from_utf8_lossy(&m.topic).ends_with(&format!("/{level}")))
         .map(|m| (m.retain, serde_json::from_slice(&m.payload).expect("JSON")))
         .collect()
+}
+
+/// Everything up to the last message of a run, the status `stopped`: it may reach the subscriber after the daemon has ended.
+fn whole_run(subscriber: &Subscriber) -> Vec<rumqttc::v5::mqttbytes::v5::Publish> {
+    let mut messages = Vec::new();
+    wait_for("the status `stopped`", || {
+        messages.extend(subscriber.so_far());
+        let stopped = |m: &rumqttc::v5::mqttbytes::v5::Publish| {
+            serde_json::from_slice::<Value>(&m.payload).is_ok_and(|e| e["data"]["state"] == "stopped")
+        };
+        messages.iter().any(stopped).then_some(())
+    });
+    messages
 }
 
 fn next_status(subscriber: &Subscriber, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -190,8 +47,8 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{log}");
 
-    // Every message of the run is looked at: nothing but status, counts and the candidate was sent.
-    let messages = everything.so_far();
+    // Every message of the run is looked at: nothing but status, the list's state, counts and the candidate was sent.
+    let messages = whole_run(&everything);
     let mut candidates = Vec::new();
     for message in &messages {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
@@ -203,6 +60,10 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
                 candidates.push(event);
             }
             "site/v1/gate-1/status" => {}
+            "site/v1/gate-1/watchlist/state" => {
+                assert!(event["data"]["list"]["id"] == "promises" && event["data"]["entries"] == 1, "{event}");
+                assert!(!event.to_string().contains("case-1"), "{event}");
+            }
             "site/v1/gate-1/stats" => {
                 for (_, counts) in event["data"].as_object().expect("an object").iter().filter(|(k, _)| *k != "since") {
                     assert!(counts.as_object().expect("counts by name").values().all(Value::is_number));
@@ -226,10 +87,13 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     let crop = image::load_from_memory(&crop.expect("base64")).expect("a JPEG");
     assert_eq!((crop.width(), crop.height()), (112, 112), "the aligned face and no more");
 
-    // Afterwards the broker keeps the status alone, and the disk the memory of versions alone.
+    // Afterwards the broker keeps the status and which list it was, and the disk the memory of versions alone.
     let later = Subscriber::new(port, "site/#");
-    let kept = later.next();
+    let mut kept = [later.next(), later.next()];
+    kept.sort_by_key(|m| m.topic.len());
+    let [kept, list] = kept;
     assert_eq!(String::from_utf8_lossy(&kept.topic), "site/v1/gate-1/status");
+    assert_eq!(String::from_utf8_lossy(&list.topic), "site/v1/gate-1/watchlist/state");
     let status: Value = serde_json::from_slice(&kept.payload).expect("JSON");
     assert_eq!((kept.retain, &status["data"]["state"]), (true, &"stopped".into()));
     let (outbox, new): (Vec<_>, Vec<_>) =
@@ -324,7 +188,7 @@ fn a_picture_cut_short_is_counted_under_its_name_and_the_next_one_is_looked_at()
     desk.configure(port, "");
     let subscriber = Subscriber::new(port, "site/#");
     assert!(desk.run().status.success());
-    let messages = subscriber.so_far();
+    let messages = whole_run(&subscriber);
     let last = |level: &str| {
         let of = messages.iter().filter(|m| String::from_utf8_lossy(&m.topic).ends_with(level));
         of.map(|m| serde_json::from_slice::<Value>(&m.payload).expect("JSON")).next_back()

@@ -1,27 +1,24 @@
 //! `watchpost watchlist`: authoring on a workstation, signing by several people, verifying as a device would.
 
+mod enrol;
+mod look_alikes;
+mod people;
+mod plan;
+mod stop;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::photographs::FaceReader;
 use super::{Failure, output};
-use crate::source::Photograph;
-use crate::template::Template;
-use crate::watchlist::author::{self, Draft, NewEntry, NewList, Summary};
+use crate::watchlist::author::{self, Draft, NewList, Summary};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::store::{read_list, replace};
-use crate::watchlist::{Aim, Reference, StoredTemplate, Trust, verify};
-
-/// Photographs of one entry that are less alike than this are of two people, or one of them is too poor. Genuine pairs
-/// of press photographs lie above it in all but about one of fifty cases, pairs of different people never reach it in
-/// as many thousands (see `models/MODEL_CARD.md`).
-const LEAST_AGREEMENT: f32 = 0.30;
+use crate::watchlist::{Aim, Reference, Trust, order, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,8 +30,8 @@ pub struct Args {
 enum Command {
     /// Start a draft: what the list may be used for, by whom, where, until when.
     New(New),
-    /// Add a person to a draft, from photographs.
-    Add(Add),
+    /// Add people to a draft, from photographs: one, or many from a file or a folder.
+    Add(enrol::Args),
     /// Remove a person from a draft.
     Remove {
         /// Draft file, changed in place.
@@ -62,9 +59,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Print what a draft or a list says, never its templates.
+    /// Print what a draft, a list or an order says, never its templates.
     Show {
-        /// Draft or signed list.
+        /// Draft, signed list or order.
         file: PathBuf,
         /// Say how each signature counts by this trust file.
         #[arg(long, value_name = "FILE")]
@@ -73,6 +70,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the arithmetic of the false-alert budget, and which lists would keep it.
+    Plan(plan::Args),
+    /// Sign the order that a list, or one entry of it, may not be matched any more. One revoker is enough.
+    Revoke(stop::Revoke),
+    /// Sign the order that nobody is matched for a time. One suspender is enough.
+    Suspend(stop::Suspend),
     /// Judge a list as a device would; exit 0 only where the device would use it now.
     Verify {
         /// Signed list.
@@ -159,37 +162,10 @@ struct New {
     models: Option<PathBuf>,
 }
 
-#[derive(clap::Args)]
-struct Add {
-    /// Draft file, changed in place.
-    draft: PathBuf,
-    /// Photographs of the one person: JPEG or PNG, one face each.
-    #[arg(required = true)]
-    photographs: Vec<PathBuf>,
-    /// Opaque reference that is published in candidates; never a name.
-    #[arg(long)]
-    reference: Reference,
-    /// The law or order under which this person may be looked for.
-    #[arg(long)]
-    legal_basis: String,
-    /// Why this person is looked for.
-    #[arg(long)]
-    purpose: String,
-    /// End of this entry; the end of the list where absent.
-    #[arg(long, value_name = "TIME", value_parser = date)]
-    expires: Option<OffsetDateTime>,
-    /// Manifest of the networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
-}
-
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::New(new) => start(new)?,
-        Command::Add(new) => add(new)?,
+        Command::Add(args) => return enrol::run(args),
         Command::Remove { draft: path, reference } => {
             let mut draft = read_draft(&path)?;
             draft.remove(&reference)?;
@@ -208,6 +184,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             };
             replace(&out, &signed)?;
             let summary = author::show(&signed, None)?;
+            // The curve that counts is the devices'; the built-in one says nothing about another embedder.
+            let models = super::models(None)?;
+            if summary.embedder == models.manifest.embedder.sha256.to_string() {
+                plan::warn_of_budget(&models, &summary.authorisation, summary.templates);
+            }
             output::line(format!(
                 "signed by {} ({} in all): {} version {}, digest {}",
                 key.public().id(),
@@ -220,12 +201,33 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Show { file, trust, json } => {
             let trust = trust.map(|path| Trust::open(&path)).transpose()?;
             let bytes = read_list(&file)?;
-            let summary = match draft_of(&bytes) {
-                Some(draft) => draft?.summary(),
-                None => author::show(&bytes, trust.as_ref())?,
+            if let Ok(order) = order::inspect(&bytes) {
+                stop::show(&order, trust.as_ref(), &bytes, json)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let (summary, draft) = match draft_of(&bytes) {
+                Some(draft) => {
+                    let draft = draft?;
+                    (draft.summary(), draft)
+                }
+                // The next version's draft has this version's entries.
+                None => (author::show(&bytes, trust.as_ref())?, Draft::revise(&bytes, OffsetDateTime::now_utc())?),
             };
-            if json { output::json_line(&summary)? } else { print(&summary)? }
+            let found = look_alikes::find(&super::models(None)?, draft.content());
+            if json {
+                let mut value = serde_json::to_value(&summary)?;
+                value["look_alikes"] = serde_json::to_value(found.map(|(_, pairs)| pairs))?;
+                output::json_line(&value)?;
+            } else {
+                print(&summary)?;
+                for sentence in found.iter().flat_map(|(limit, pairs)| look_alikes::sentences(*limit, pairs)) {
+                    output::line(sentence)?;
+                }
+            }
         }
+        Command::Revoke(args) => stop::revoke(args)?,
+        Command::Suspend(args) => stop::suspend(args)?,
+        Command::Plan(args) => plan::run(args)?,
         Command::Verify { list, trust, device, models, json } => {
             return judge(&list, &trust, &device, models.as_deref(), json);
         }
@@ -274,65 +276,9 @@ fn start(new: New) -> Result<(), Failure> {
     };
     let draft = Draft::new(list, now)?;
     create(&new.draft, &draft.to_json())?;
+    plan::warn_of_budget(&models, &draft.content().authorisation, 0);
     output::line(format!("wrote {}; add people with `watchpost watchlist add`", new.draft.display()))?;
     Ok(())
-}
-
-fn add(new: Add) -> Result<(), Failure> {
-    let mut draft = read_draft(&new.draft)?;
-    let models = super::models(new.models.as_deref())?;
-    if draft.content().embedder != models.manifest.embedder.sha256.0 {
-        return Err("the draft was begun for another embedder; name that one's manifest with --models FILE".into());
-    }
-    let mut reader = FaceReader::new(&models)?;
-    let mut templates = Vec::new();
-    let mut refused = Vec::new();
-    for path in &new.photographs {
-        match enrol(&mut reader, path) {
-            Ok(stored) => templates.push(stored),
-            Err(reason) => refused.push(format!("{}: {reason}", path.display())),
-        }
-    }
-    if !refused.is_empty() {
-        return Err(format!("nothing was added:\n  {}", refused.join("\n  ")).into());
-    }
-    let plain: Vec<Template> = templates.iter().map(|t| t.template.clone()).collect();
-    if let Some(d) = author::disagreements(&plain, LEAST_AGREEMENT).first() {
-        let (a, b) = d.photographs;
-        return Err(format!(
-            "nothing was added: {} and {} do not look like one person (similarity {:.2}, at least {LEAST_AGREEMENT} is expected); leave one of them out",
-            new.photographs[a].display(),
-            new.photographs[b].display(),
-            d.score
-        )
-        .into());
-    }
-    let qualities: Vec<f32> = templates.iter().map(|t| t.quality).collect();
-    let entry = NewEntry {
-        reference: new.reference.clone(),
-        legal_basis: new.legal_basis,
-        purpose: new.purpose,
-        expires: new.expires.unwrap_or(draft.content().expires),
-    };
-    draft.add(entry, templates)?;
-    replace(&new.draft, &draft.to_json())?;
-    if new.json {
-        output::json_line(&serde_json::json!({ "reference": new.reference, "qualities": qualities }))?;
-    } else {
-        output::line(format!("added {} with {} photographs", new.reference, qualities.len()))?;
-    }
-    Ok(())
-}
-
-fn enrol(reader: &mut FaceReader, path: &Path) -> Result<StoredTemplate, Failure> {
-    let bytes = std::fs::read(path)?;
-    let photograph = Photograph::decode(&bytes)?;
-    let enrolled = reader.single(&photograph.frame())?;
-    Ok(StoredTemplate {
-        template: enrolled.embedding.quantize(),
-        quality: enrolled.stored_quality(),
-        photo: Sha256::digest(&bytes).into(),
-    })
 }
 
 fn judge(list: &Path, trust: &Path, device: &str, models: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {

@@ -7,8 +7,10 @@ use std::sync::{Mutex, MutexGuard};
 
 use serde::Serialize;
 
+use super::orders::OrderCounters;
 use super::pipeline::PipelineCounters;
-use crate::decision::policy::Blindness;
+use crate::decision::policy::{Blindness, Force};
+use crate::delivery::event::ListInForce;
 use crate::source::SourceCounters;
 
 #[derive(Default)]
@@ -22,6 +24,28 @@ struct Notes {
     any_frame: bool,
     pipeline: PipelineCounters,
     standing: Option<Result<(), Blindness>>,
+    list: Option<InForce>,
+    orders: OrderCounters,
+}
+
+/// What the status says about a list in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InForce {
+    /// Which.
+    pub list: ListInForce,
+    /// The least score that makes a candidate.
+    pub threshold: f32,
+}
+
+impl InForce {
+    /// Of the list in `force`.
+    pub fn of(force: &Force) -> Self {
+        let list = force.list();
+        Self {
+            list: ListInForce { id: list.id().to_string(), version: list.version(), expires: list.expires() },
+            threshold: force.plan().threshold,
+        }
+    }
 }
 
 /// Shared by capture, vision and supervisor.
@@ -82,6 +106,21 @@ impl Board {
         notes.standing = Some(standing);
     }
 
+    /// The list in force from now on, if any.
+    pub fn list_is(&self, list: Option<InForce>) {
+        self.lock().list = list;
+    }
+
+    /// The list in force, if any.
+    pub fn list(&self) -> Option<InForce> {
+        self.lock().list.clone()
+    }
+
+    /// What became of the messages to the device so far.
+    pub fn ordered(&self, counters: OrderCounters) {
+        self.lock().orders = counters;
+    }
+
     /// Whether faces are compared, and if not, the first reason on their way.
     pub fn condition(&self) -> Condition {
         let notes = self.lock();
@@ -103,6 +142,7 @@ impl Board {
         tally("source", &notes.source, &mut counts);
         *counts.entry("source.overwritten".into()).or_default() += notes.overwritten;
         tally("pipeline", &notes.pipeline, &mut counts);
+        tally("orders", &notes.orders, &mut counts);
         counts
     }
 }

@@ -1,4 +1,5 @@
-//! The vision thread: takes frames, runs the pipeline, hands candidates to delivery. It waits for nothing but frames.
+//! The vision thread: takes frames, runs the pipeline, hands candidates to delivery, follows orders between
+//! two frames. It waits for nothing but frames.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use log::{info, warn};
 use super::board::Board;
 use super::enforce::Keeper;
 use super::handover::{Handover, Taken};
+use super::orders::Orders;
 use super::pipeline::Pipeline;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
@@ -22,6 +24,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 pub fn run(
     mut pipeline: Pipeline,
     mut keeper: Keeper,
+    mut orders: Orders<'_>,
     clock: Clock,
     frames: &Handover<Captured>,
     board: &Board,
@@ -37,7 +40,8 @@ pub fn run(
         }
     };
     loop {
-        pipeline.hold(keeper.judge(clock.now()).err());
+        orders.follow(delivery, &mut keeper, &mut pipeline, board, clock.now());
+        pipeline.hold(keeper.permits(clock.now()).err());
         match frames.take(&mut frame, PATIENCE) {
             Taken::Closed => break,
             Taken::Nothing => {}

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and counted; recorded
-//! pictures wait); vision never waits for the network; whatever keeps the device from matching is in its published
+//! pictures wait); vision never waits for the network, and
+//! follows signed orders between two frames ([`orders`]); whatever keeps the device from matching is in its published
 //! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; a thread that panics ends the
 //! daemon with an error, for the service manager to start it again.
 
@@ -19,6 +20,7 @@ mod capture;
 pub mod enforce;
 pub mod handover;
 mod look;
+pub mod orders;
 pub mod pipeline;
 mod report;
 pub mod stop;
@@ -30,9 +32,10 @@ use std::time::Duration;
 use log::{error, info};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use self::board::{Board, Condition};
+use self::board::{Board, Condition, InForce};
 use self::enforce::Keeper;
 use self::handover::{Handover, WhenFull};
+use self::orders::Orders;
 use self::pipeline::Pipeline;
 use self::report::Reporter;
 use self::stop::{Reason, Stop};
@@ -150,15 +153,18 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
         ),
         Err(blindness) => error!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason),
     }
-    let reporter = Reporter::new(config, &force, clock);
+    let reporter = Reporter::new(config, clock);
+    let board = Board::default();
+    board.list_is(force.as_ref().ok().map(InForce::of));
     pipeline.enforce(force);
 
     let store = delivery::store(&config.broker)?;
-    let first = reporter.status(&Condition::Starting, store.health().problem);
+    let first = reporter.status(&Condition::Starting, board.list().as_ref(), store.health().problem);
     let delivery = Delivery::start_with(&config.broker, &device, first, clock, store)?;
+    let orders = Orders::new(config, &models);
+    delivery.set_list_state(orders.state(&pipeline));
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
-    let board = Board::default();
     thread::scope(|scope| {
         let (frames, board, delivery, stop) = (&frames, &board, &delivery, &*stop);
         let capture = thread::Builder::new().name("capture".into()).spawn_scoped(scope, move || {
@@ -167,7 +173,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
         });
         let vision = thread::Builder::new().name("vision".into()).spawn_scoped(scope, move || {
             let _alarm = Alarm { stop, frames };
-            look::run(pipeline, keeper, clock, frames, board, delivery);
+            look::run(pipeline, keeper, orders, clock, frames, board, delivery);
         });
         match (capture, vision) {
             (Ok(capture), Ok(vision)) => {

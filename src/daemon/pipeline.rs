@@ -164,6 +164,13 @@ impl Pipeline {
         self.force = force;
     }
 
+    /// Wipes one entry of the list in force and the evidence for it; false where there is no such entry any more.
+    pub fn revoke(&mut self, reference: &str) -> bool {
+        let Some(entry) = self.force.as_mut().ok().and_then(|force| force.revoke(reference)) else { return false };
+        self.decider.forget(entry);
+        true
+    }
+
     /// The list in force, or why there is none; validity at this moment is [`Pipeline::standing`].
     pub fn force(&self) -> Result<&Force, &Blindness> {
         self.force.as_ref()

@@ -6,30 +6,36 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use time::OffsetDateTime;
 
-use super::board::{Board, Condition, tally};
+use super::board::{Board, Condition, InForce, tally};
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::policy::{Blindness, Force};
 use crate::delivery::Delivery;
-use crate::delivery::event::{ClockQuality, ListInForce, State, Stats, Status};
+use crate::delivery::event::{ClockQuality, State, Stats, Status};
 use crate::watchlist::store;
 
 /// How often the supervisor looks at the board.
 const ROUND: Duration = Duration::from_millis(250);
 
 /// Names, or beginnings of names that end in a dot, of counts that say that something was lost or turned away.
-const DROPS: [&str; 29] = [
+const DROPS: &[&str] = &[
+    "delivery.inbound.dropped",
+    "delivery.inbound.oversized",
     "delivery.not_taken",
     "delivery.outbox.dropped",
     "delivery.outbox.expired",
     "delivery.outbox.full",
     "delivery.outbox.given_up",
     "delivery.outbox.late",
+    "delivery.outbox.revoked",
     "delivery.outbox.store_errors",
     "delivery.outbox.too_large",
     "delivery.outbox.unreadable",
     "delivery.store.damaged",
+    "orders.malformed",
+    "orders.not_authentic",
+    "orders.offers_refused",
+    "orders.refused",
     "pipeline.blind",
     "pipeline.crops_failed",
     "pipeline.decision.beyond_capacity",
@@ -74,30 +80,17 @@ pub struct Reporter {
     clock: Clock,
     started: OffsetDateTime,
     stats_every: Option<Duration>,
-    list: Option<ListInForce>,
-    threshold: Option<f32>,
 }
 
 impl Reporter {
-    /// A reporter of the list that is in force, if any.
-    pub fn new(config: &Config, force: &Result<Force, Blindness>, clock: Clock) -> Self {
-        let force = force.as_ref().ok();
+    /// A reporter that starts to count now.
+    pub fn new(config: &Config, clock: Clock) -> Self {
         let every = u64::from(config.broker.stats_interval_s);
-        Self {
-            clock,
-            started: clock.now().wall,
-            stats_every: (every > 0).then(|| Duration::from_secs(every)),
-            list: force.map(|f| ListInForce {
-                id: f.list().id().to_string(),
-                version: f.list().version(),
-                expires: f.list().expires(),
-            }),
-            threshold: force.map(|f| f.plan().threshold),
-        }
+        Self { clock, started: clock.now().wall, stats_every: (every > 0).then(|| Duration::from_secs(every)) }
     }
 
-    /// The status to publish in `condition`, where the outbox's store has this `problem`.
-    pub fn status(&self, condition: &Condition, problem: Option<String>) -> Status {
+    /// The status to publish in `condition` with `list` in force, where the outbox's store has this `problem`.
+    pub fn status(&self, condition: &Condition, list: Option<&InForce>, problem: Option<String>) -> Status {
         let (state, reason) = match condition {
             Condition::Starting => (State::Blind, Some("starting: no frame has been looked at yet".to_owned())),
             Condition::Matching => (State::Online, None),
@@ -108,9 +101,9 @@ impl Reporter {
             since: self.clock.now().wall,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             matching: *condition == Condition::Matching,
-            list: self.list.clone(),
+            list: list.map(|l| l.list.clone()),
             reason,
-            threshold: self.threshold,
+            threshold: list.map(|l| l.threshold),
             clock: if store::kernel_synchronised() { ClockQuality::Synchronized } else { ClockQuality::Unsynchronized },
             degraded: problem,
         }
@@ -125,10 +118,10 @@ impl Reporter {
 
     /// Publishes changes of the condition and, now and then, counts, until somebody asks to stop.
     pub fn supervise(&self, board: &Board, delivery: &Delivery, stop: &Stop) {
-        let mut told = (Condition::Starting, None);
+        let mut told = (Condition::Starting, board.list(), None);
         let mut counted = Instant::now();
         while stop.wait(ROUND).is_none() {
-            let now = (board.condition(), delivery.snapshot().store.problem);
+            let now = (board.condition(), board.list(), delivery.snapshot().store.problem);
             if now.0 != told.0 {
                 match &now.0 {
                     Condition::Blind(b) => warn!("Nobody is matched: reason={} {}.", b.code, b.reason),
@@ -137,7 +130,7 @@ impl Reporter {
                 }
             }
             if now != told {
-                delivery.set_status(self.status(&now.0, now.1.clone()));
+                delivery.set_status(self.status(&now.0, now.1.as_ref(), now.2.clone()));
                 told = now;
             }
             if self.stats_every.is_some_and(|every| counted.elapsed() >= every) {

@@ -113,6 +113,21 @@ impl FalseMatchCurve {
         Ok(Self { points, safety_factor })
     }
 
+    /// The last measured point: no stricter threshold can be derived.
+    pub fn strictest(&self) -> CurvePoint {
+        *self.points.last().expect("a curve has at least one point")
+    }
+
+    /// What every measured rate is multiplied by for the worst-served group.
+    pub fn safety_factor(&self) -> f64 {
+        self.safety_factor
+    }
+
+    /// Most templates that stay within `budget` at the strictest measured threshold.
+    pub fn largest(&self, budget: Budget) -> usize {
+        (budget.false_alerts_a_day / (budget.faces_a_day * self.strictest().fmr_upper * self.safety_factor)) as usize
+    }
+
     /// Upper bound of the false-match rate at similarity `score`, the safety factor included: the rate of the highest
     /// measured threshold not above it. `None` below the first measured threshold.
     pub fn rate_at(&self, score: f32) -> Option<f64> {
@@ -139,16 +154,16 @@ impl FalseMatchCurve {
                 false_alerts_a_day: budget.faces_a_day * false_positive_rate,
             });
         }
-        let last = self.points.last().expect("a curve has at least one point");
+        let last = self.strictest();
         Err(OverBudget {
             faces_a_day: budget.faces_a_day,
             templates,
             fmr: last.fmr_upper,
             safety_factor: self.safety_factor,
-            expected: budget.faces_a_day * per_face(last),
+            expected: budget.faces_a_day * per_face(&last),
             threshold: last.threshold,
             allowed: budget.false_alerts_a_day,
-            largest: (budget.false_alerts_a_day / (budget.faces_a_day * last.fmr_upper * self.safety_factor)) as usize,
+            largest: self.largest(budget),
         })
     }
 }

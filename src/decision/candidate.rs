@@ -331,6 +331,21 @@ impl<V> Decider<V> {
         }
     }
 
+    /// Forgets all evidence for one entry: it may not be announced any more. That for others stays.
+    pub fn forget(&mut self, entry: EntryIndex) {
+        for t in self.tracks.values_mut() {
+            for hits in t.recent.iter_mut() {
+                hits.retain(|h| h.entry != entry);
+            }
+            t.leaders.retain(|l| l.hit.entry != entry);
+            t.announced.retain(|a| a.entry != entry);
+            for a in &mut t.announced {
+                a.alternatives.retain(|e| *e != entry);
+            }
+        }
+        self.cooling.remove(&entry);
+    }
+
     /// Forgets all evidence and cool-downs: entry numbers of another list mean other people.
     pub fn reset(&mut self) {
         self.tracks.clear();
@@ -442,6 +457,19 @@ mod tests {
         assert_eq!(feed(&mut d, 2, 30_000, two).len(), 0);
         assert_eq!(d.counters().cooling, 1);
         assert_eq!(feed(&mut d, 3, 61_000, two).len(), 1);
+    }
+
+    #[test]
+    fn a_forgotten_entry_is_neither_announced_nor_updated_nor_named_as_an_alternative() {
+        let mut d = decider();
+        feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.5)], &[(7, 0.8)]]);
+        feed(&mut d, 2, 1000, &[&[(8, 0.52), (7, 0.51)]]);
+        d.forget(7);
+        let mut more = std::vec::Vec::new();
+        d.end(TrackId(1), &mut |f| more.push(f));
+        assert!(more.is_empty(), "no update of what was revoked");
+        let found = feed(&mut d, 2, 1100, &[&[(8, 0.53)]]);
+        assert_eq!((found.len(), found[0].entry, found[0].alternatives.len()), (1, 8, 0), "what is left still counts");
     }
 
     #[test]

@@ -96,6 +96,9 @@ impl Force {
     /// # Errors
     /// [`Blindness`], when the list has ended, has not begun, or is outside its hours or area.
     pub fn permits(&self, now: OffsetDateTime) -> Result<(), Blindness> {
+        if self.gallery.live_entries() == 0 {
+            return Err(Blindness::new("empty-list", "every entry of the watch list has expired or was revoked"));
+        }
         match self.list.standing(now, self.position) {
             Standing::Valid => Ok(()),
             other => Err(Blindness::new(other.code(), format_args!("the watch list is {other}"))),
@@ -115,6 +118,11 @@ impl Force {
     /// Wipes the templates of entries whose own expiry has passed; returns how many entries it were.
     pub fn wipe_expired(&mut self, now: OffsetDateTime) -> usize {
         self.gallery.wipe_expired(now)
+    }
+
+    /// Wipes the templates of one entry; its position, where there is such an entry and it was not wiped before.
+    pub fn revoke(&mut self, reference: &str) -> Option<usize> {
+        self.list.position(reference).filter(|entry| self.gallery.wipe(*entry))
     }
 
     /// The rate at which a stranger's face is expected to reach `score` on this list, upper bound; `None` where nothing was

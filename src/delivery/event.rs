@@ -90,6 +90,11 @@ impl Data for Stats {
     const SCHEMA: &'static str = "urn:watchpost:schema:stats:v1";
 }
 
+impl Data for ListState {
+    const TYPE: &'static str = "org.watchpost.watchlist-state.v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:watchlist-state:v1";
+}
+
 /// The CloudEvents 1.0 envelope. It has no `subject`: that would be a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CloudEvent<T> {
@@ -310,6 +315,37 @@ pub struct ListInForce {
     /// When it ends, UTC.
     #[serde(with = "time::serde::rfc3339")]
     pub expires: OffsetDateTime,
+}
+
+/// Which list is in force and what was last ordered about it. Never an entry's reference.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListState {
+    /// The list in force; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<ListInForce>,
+    /// SHA-256 of its signed content, lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Entries that can still be matched.
+    pub entries: u64,
+    /// Why there is none, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the last message about lists did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<ListChange>,
+}
+
+/// What an order or an offer did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListChange {
+    /// `list-revoked`, `entry-revoked`, `suspended`, `installed` or `refused`.
+    pub what: String,
+    /// The order's id, or why an offer was refused.
+    pub detail: String,
+    /// When it took effect, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
 }
 
 /// How far a clock may be trusted to date and to expire.

@@ -28,12 +28,14 @@
 //! | [`broker`] | the configuration section and the broker's URL |
 //! | [`tls`] | certificates, keys and passwords from files |
 //! | `failure` | what is wrong with a connection, in words that say what to do |
+//! | [`inbound`] | what is sent to the device, bounded and unbelieved |
 //! | [`mqtt`] | the thread, the connection, the handle |
 
 pub mod backoff;
 pub mod broker;
 pub mod event;
 mod failure;
+pub mod inbound;
 pub mod mqtt;
 pub mod outbox;
 pub mod session;
@@ -43,7 +45,8 @@ pub mod topics;
 use std::io::ErrorKind;
 
 pub use broker::BrokerConfig;
-pub use event::{Candidate, Stats, Status};
+pub use event::{Candidate, ListState, Stats, Status};
+pub use inbound::{Inbound, InboundKind};
 pub use mqtt::{Delivery, Outcome, Snapshot};
 pub use topics::{DeviceId, Topics};
 

@@ -5,7 +5,8 @@
 //! with jitter between attempts, slower where trying soon cannot mend it; certificates and passwords read anew at each
 //! attempt; a broker that accepts and says nothing, or stops saying anything, is left.
 //!
-//! Inbound messages (offers, revocations, suspensions, reviews) will come through one bounded channel; none is subscribed.
+//! Inbound messages (offers, revocations, suspensions) are subscribed at QoS 1 on each connection and wait, unbelieved, in a
+//! bounded mailbox for [`Delivery::inbound`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -15,7 +16,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill, LastWillProperties, Packet, PubAckReason, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Filter, LastWill, LastWillProperties, Packet, PubAckReason, PublishProperties, SubscribeReasonCode,
+};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions, Request};
 use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use serde::Serialize;
@@ -24,8 +27,11 @@ use tokio::sync::{Notify, mpsc};
 
 use super::backoff::Backoff;
 use super::broker::{BrokerConfig, BrokerUrl, UrlError};
-use super::event::{CONTENT_TYPE, Candidate, CloudEvent, EncodeError, EventId, MAX_CROP, State, Stats, Status};
+use super::event::{
+    CONTENT_TYPE, Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, State, Stats, Status,
+};
 use super::failure::{self, Failure};
+use super::inbound::{Inbound, InboundCounters, MAX_OFFER, Mailbox};
 use super::outbox::{self, AppendError, MAX_EVENT, MAX_WINDOW, MemoryStore, Outbox, Record, Settled, Store, Verdict};
 use super::session::{self, Acknowledged, MAX_HANDED, Publish, Session};
 use super::tls;
@@ -34,8 +40,10 @@ use crate::clock::{Clock, Now};
 
 /// Candidates between the caller and the outbox. The thread empties it at once; it fills only where storage stalls.
 const CHANNEL: usize = 64;
-/// Largest packet taken from the broker; nothing is subscribed, acknowledgements are small.
-const MAX_INCOMING: u32 = 64 * 1024;
+/// Largest packet taken from the broker: the largest list, its topic and properties. A broker sends nothing larger.
+const MAX_INCOMING: u32 = MAX_OFFER as u32 + 64 * 1024;
+/// Most revocations that wait for the thread; it takes them at once.
+const MAX_REVOKING: usize = 64;
 /// For TCP, TLS and the broker's answer together.
 const CONNECT_TIMEOUT_S: u64 = 10;
 /// First and last wait between connections.
@@ -110,6 +118,8 @@ pub struct Snapshot {
     pub status_refusals: u64,
     /// Connections that ended by a panic in the client library.
     pub panics: u64,
+    /// What was sent to the device.
+    pub inbound: InboundCounters,
 }
 
 /// How delivery ended.
@@ -130,7 +140,41 @@ pub struct Outcome {
 struct Slots {
     status: Option<Status>,
     stats: Option<Stats>,
+    list_state: Option<ListState>,
+    /// At most [`MAX_REVOKING`].
+    revoke: Vec<Revoked>,
     stop: Option<Duration>,
+}
+
+/// Which undelivered candidates are wiped: those of a list's versions up to one, of one entry where it is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// Id of the list.
+    pub list: String,
+    /// The last version that is revoked.
+    pub through: u64,
+    /// The entry; all where absent.
+    pub entry: Option<String>,
+}
+
+impl Revoked {
+    /// Whether the candidate event in `payload` is one. A payload that cannot be read is: nothing of what was revoked may leave.
+    fn covers(&self, payload: &[u8]) -> bool {
+        #[derive(serde::Deserialize)]
+        struct About {
+            data: Data,
+        }
+        #[derive(serde::Deserialize)]
+        struct Data {
+            entry: String,
+            alternatives: Vec<String>,
+            list: super::event::ListVersion,
+        }
+        let Ok(About { data }) = serde_json::from_slice(payload) else { return true };
+        data.list.id == self.list
+            && data.list.version <= self.through
+            && self.entry.as_ref().is_none_or(|e| data.entry == *e || data.alternatives.contains(e))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +184,7 @@ struct Shared {
     bell: Notify,
     snapshot: Mutex<Snapshot>,
     not_taken: AtomicU64,
+    mailbox: Mailbox,
 }
 
 /// No invariant spans a panic in these short sections, so that a poisoned lock is as good as any.
@@ -205,6 +250,7 @@ impl Delivery {
             inputs: Inputs { records: inbox, shared: shared.clone() },
             stop: None,
             disconnecting: false,
+            subscribed: false,
             attempts: 0,
             connections: 0,
             last_failure: None,
@@ -271,6 +317,30 @@ impl Delivery {
         self.shared.bell.notify_one();
     }
 
+    /// Which list is in force, retained by the broker. Never blocks.
+    pub fn set_list_state(&self, state: ListState) {
+        lock(&self.shared.slots).list_state = Some(state);
+        self.shared.bell.notify_one();
+    }
+
+    /// Wipes candidates that were not delivered yet; how many is in the snapshot's outbox. Never blocks. False where too many
+    /// revocations wait already.
+    pub fn revoke(&self, revoked: Revoked) -> bool {
+        let mut slots = lock(&self.shared.slots);
+        let taken = slots.revoke.len() < MAX_REVOKING;
+        if taken {
+            slots.revoke.push(revoked);
+        }
+        drop(slots);
+        self.shared.bell.notify_one();
+        taken
+    }
+
+    /// The next message to the device, nothing about it verified. Never blocks.
+    pub fn inbound(&self) -> Option<Inbound> {
+        self.shared.mailbox.take()
+    }
+
     /// How delivery is.
     pub fn snapshot(&self) -> Snapshot {
         snapshot(&self.shared)
@@ -294,6 +364,7 @@ impl Delivery {
 fn snapshot(shared: &Shared) -> Snapshot {
     let mut snapshot = lock(&shared.snapshot).clone();
     snapshot.not_taken = shared.not_taken.load(Ordering::Relaxed);
+    snapshot.inbound = shared.mailbox.counters();
     snapshot
 }
 
@@ -304,7 +375,7 @@ fn encode(device: &DeviceId, now: Now, status: Status) -> Result<Vec<u8>, Encode
 /// What comes from the handle.
 enum Input {
     Record(Record),
-    Slots(Slots),
+    Slots(Box<Slots>),
     /// The handle was dropped.
     Orphaned,
 }
@@ -319,7 +390,7 @@ impl Inputs {
     async fn next(&mut self) -> Input {
         tokio::select! {
             record = self.records.recv() => record.map_or(Input::Orphaned, Input::Record),
-            () = self.shared.bell.notified() => Input::Slots(std::mem::take(&mut *lock(&self.shared.slots))),
+            () = self.shared.bell.notified() => Input::Slots(Box::new(std::mem::take(&mut *lock(&self.shared.slots)))),
         }
     }
 }
@@ -357,6 +428,8 @@ struct Worker {
     stop: Option<Stop>,
     /// The client was told to disconnect.
     disconnecting: bool,
+    /// On this connection.
+    subscribed: bool,
     attempts: u64,
     connections: u64,
     last_failure: Option<String>,
@@ -449,7 +522,8 @@ impl Worker {
         };
         // A new event loop for each connection: what one keeps across connections (queued requests, a collision of
         // packet ids) it keeps by rules that lose or block publishes. What is unsettled is known to the session.
-        let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 2);
+        let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 3);
+        self.subscribed = false;
         for publish in self.session.connecting(self.clock.now()) {
             events.pending.push_back(Request::Publish(packet(publish)));
         }
@@ -541,6 +615,14 @@ impl Worker {
                 return Err(End::Failed(failure::CLIENT.into()));
             }
         }
+        // Behind the status, and not before what an earlier link left unsettled: packet ids start anew, and one may not name two exchanges at a time.
+        if self.session.is_up() && !self.subscribed && !self.session.outbox().has_unsettled() {
+            self.subscribed = true;
+            let filters = self.topics.inbound().map(|(topic, _)| Filter::new(topic, QoS::AtLeastOnce));
+            if client.try_subscribe_many(filters).is_err() {
+                return Err(End::Failed(failure::CLIENT.into()));
+            }
+        }
         Ok(())
     }
 
@@ -572,6 +654,21 @@ impl Worker {
                     Acknowledged::Candidate(_) | Acknowledged::Status(true) | Acknowledged::Unknown => {}
                 }
             }
+            Event::Incoming(Packet::Publish(publish)) => {
+                let kind = self.topics.inbound().into_iter().find(|(topic, _)| topic.as_bytes() == &publish.topic[..]);
+                if let Some((_, kind)) = kind {
+                    self.inputs.shared.mailbox.give(kind, &publish.payload);
+                }
+            }
+            Event::Incoming(Packet::SubAck(ack)) => {
+                let refused = |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
+                if ack.return_codes.iter().any(refused) {
+                    log::warn!(
+                        "The broker does not let this client hear revocations, suspensions and offers; allow it to read them: reasons={:?}.",
+                        ack.return_codes
+                    );
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -597,7 +694,7 @@ impl Worker {
     fn take(&mut self, input: Input) -> bool {
         match input {
             Input::Record(record) => self.enqueue(&record),
-            Input::Slots(slots) => self.take_slots(slots),
+            Input::Slots(slots) => self.take_slots(*slots),
             Input::Orphaned => return true,
         }
         false
@@ -620,6 +717,22 @@ impl Worker {
                     self.session.set_status(payload);
                 }
                 Err(e) => log::error!("The status is not published: error={e}."),
+            }
+        }
+        if !slots.revoke.is_empty() {
+            // What was decided before the revocation is in the channel at the latest by now.
+            while let Ok(record) = self.inputs.records.try_recv() {
+                self.enqueue(&record);
+            }
+        }
+        for revoked in &slots.revoke {
+            let wiped = self.session.revoke(|payload| revoked.covers(payload));
+            log::info!("Undelivered candidates of what was revoked are wiped: list={} wiped={wiped}.", revoked.list);
+        }
+        if let Some(state) = slots.list_state {
+            match CloudEvent::new(EventId::new(now), &self.device, now, state).to_json() {
+                Ok(payload) => self.session.set_list_state(payload),
+                Err(e) => log::error!("The state of the list is not published: error={e}."),
             }
         }
         if let Some(stats) = slots.stats {
@@ -702,6 +815,7 @@ impl Worker {
             not_taken: 0,
             status_refusals: self.session.status_refusals(),
             panics: self.panics,
+            inbound: InboundCounters::default(),
         };
     }
 }
@@ -742,4 +856,25 @@ fn verdict(reason: PubAckReason) -> Verdict {
 /// Spreads devices in time; where the system has no randomness, they are spread by their clocks' fractions alone.
 fn random() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_covers_the_candidates_of_its_list_versions_and_entry_and_what_cannot_be_read() {
+        let payload = |list: &str, version: u64, entry: &str, other: &str| {
+            let list = serde_json::json!({ "id": list, "version": version });
+            let data = serde_json::json!({ "entry": entry, "alternatives": [other], "list": list });
+            serde_json::json!({ "id": "x", "data": data }).to_string().into_bytes()
+        };
+        let whole = Revoked { list: "north".into(), through: 7, entry: None };
+        assert!(whole.covers(&payload("north", 7, "a", "b")) && whole.covers(&payload("north", 1, "a", "b")));
+        assert!(!whole.covers(&payload("north", 8, "a", "b")) && !whole.covers(&payload("south", 7, "a", "b")));
+        let entry = Revoked { entry: Some("b".into()), ..whole };
+        assert!(entry.covers(&payload("north", 7, "b", "c")) && entry.covers(&payload("north", 7, "a", "b")));
+        assert!(!entry.covers(&payload("north", 7, "a", "c")));
+        assert!(entry.covers(b"no event"));
+    }
 }

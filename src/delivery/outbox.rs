@@ -13,7 +13,7 @@
 //! * An event is retired only by a PUBACK with a success code. Otherwise it leaves under a counted name: expired, dropped
 //!   because the outbox was full (the oldest that is not on its way goes first), given up because the broker called
 //!   this very message invalid [`MAX_REFUSALS`] times, or unreadable in the store.
-//! * `appended + recovered = delivered + expired + dropped + given_up + unreadable + len()`, always.
+//! * `appended + recovered = delivered + expired + dropped + given_up + revoked + unreadable + len()`, always.
 //! * Events are handed out in the order of their positions. After a refusal only one is on its way at a time, so that
 //!   order is kept; refusals for the broker's reasons (not authorized, quota) are repeated with back-off until they
 //!   succeed or the event expires.
@@ -255,6 +255,8 @@ pub struct Counters {
     pub dropped: u64,
     /// Called invalid by the broker too often.
     pub given_up: u64,
+    /// Wiped because what they are about was revoked.
+    pub revoked: u64,
     /// In the index and not in the store.
     pub unreadable: u64,
     /// Not taken: too large.
@@ -435,6 +437,23 @@ impl<S: Store> Outbox<S> {
         self.bytes += bytes;
         self.counters.appended += 1;
         Ok(position)
+    }
+
+    /// Wipes the events of which `revoked` says so by their payload, those on their way included: they are not sent again. How
+    /// many there were.
+    pub fn revoke(&mut self, mut revoked: impl FnMut(&[u8]) -> bool) -> u64 {
+        let before = self.counters.revoked;
+        let positions: Vec<Position> = self.entries.iter().map(|e| e.stored.position).collect();
+        for position in positions {
+            let Some(i) = self.index(position) else { continue };
+            // One that cannot be read back is gone by that.
+            let Some(record) = self.read(i) else { continue };
+            if revoked(&record.payload) {
+                self.remove(i);
+                self.counters.revoked += 1;
+            }
+        }
+        self.counters.revoked - before
     }
 
     /// Drops every waiting event that has expired.

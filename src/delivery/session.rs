@@ -22,8 +22,9 @@ use crate::clock::Now;
 /// How long the oldest publish may go without acknowledgement before the connection is given up.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most publishes handed over to the client without packet id: the window, one status, one message of counts.
-pub const MAX_HANDED: usize = MAX_WINDOW + 2;
+/// Most publishes handed over to the client without packet id: the window, one status, one message of counts, one
+/// about the list.
+pub const MAX_HANDED: usize = MAX_WINDOW + 3;
 
 /// Bytes that MQTT adds to a payload at most: headers, properties, and the topic beside.
 const OVERHEAD: usize = 256;
@@ -61,6 +62,7 @@ enum StatusStage {
 enum Handed {
     Candidate(Position),
     Status,
+    /// Counts or the state of the list: nothing is owed for it.
     Stats,
     /// Already has its packet id: unsettled on an earlier connection.
     Again,
@@ -85,6 +87,8 @@ pub struct Session<S> {
     status: Vec<u8>,
     status_stage: StatusStage,
     stats: Option<Vec<u8>>,
+    list_state: Vec<u8>,
+    list_state_due: bool,
     /// Handed to the client, no packet id reported yet, in the client's order.
     handed: heapless::Deque<Handed, { MAX_HANDED + MAX_WINDOW }>,
     /// Whether the broker accepted this connection.
@@ -109,6 +113,8 @@ impl<S: Store> Session<S> {
             status: Vec::new(),
             status_stage: StatusStage::Settled,
             stats: None,
+            list_state: Vec::new(),
+            list_state_due: false,
             handed: heapless::Deque::new(),
             up: false,
             max_packet: usize::MAX,
@@ -169,6 +175,17 @@ impl<S: Store> Session<S> {
         (self.closing && self.status_stage == StatusStage::Settled).then_some(self.status_taken)
     }
 
+    /// Wipes the waiting candidates that were revoked; how many there were.
+    pub fn revoke(&mut self, revoked: impl FnMut(&[u8]) -> bool) -> u64 {
+        self.outbox.revoke(revoked)
+    }
+
+    /// Which list is in force; published at once and on every connection.
+    pub fn set_list_state(&mut self, payload: Vec<u8>) {
+        self.list_state = payload;
+        self.list_state_due = true;
+    }
+
     /// Counts; an older message that was not sent yet is replaced.
     pub fn set_stats(&mut self, payload: Vec<u8>) {
         self.stats = Some(payload);
@@ -205,6 +222,7 @@ impl<S: Store> Session<S> {
         if !self.status.is_empty() {
             self.status_stage = StatusStage::Waiting;
         }
+        self.list_state_due = !self.list_state.is_empty();
     }
 
     /// The connection ended, or never came to be.
@@ -228,7 +246,12 @@ impl<S: Store> Session<S> {
         if self.status_stage == StatusStage::Waiting && !again {
             self.status_stage = StatusStage::Handed;
             self.hand(Handed::Status, now);
-            return Some(self.message(self.topics.status(), self.status.clone(), true, now));
+            return Some(self.message(self.topics.status(), self.status.clone(), (true, true), now));
+        }
+        if self.list_state_due && !again {
+            self.list_state_due = false;
+            self.hand(Handed::Stats, now);
+            return Some(self.message(self.topics.watchlist_state(), self.list_state.clone(), (false, true), now));
         }
         while !self.closing {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
@@ -248,7 +271,7 @@ impl<S: Store> Session<S> {
         }
         let stats = self.stats.take_if(|_| !again)?;
         self.hand(Handed::Stats, now);
-        Some(self.message(self.topics.stats(), stats, false, now))
+        Some(self.message(self.topics.stats(), stats, (false, false), now))
     }
 
     /// The client wrote a publish; `packet` is its packet id, 0 at QoS 0.
@@ -322,16 +345,8 @@ impl<S: Store> Session<S> {
         }
     }
 
-    fn message(&self, topic: String, payload: Vec<u8>, status: bool, now: Now) -> Publish {
-        Publish {
-            topic,
-            payload,
-            acknowledged: status,
-            retain: status,
-            expiry_s: None,
-            sent_at: rfc3339(now.wall),
-            again: None,
-        }
+    fn message(&self, topic: String, payload: Vec<u8>, (acknowledged, retain): (bool, bool), now: Now) -> Publish {
+        Publish { topic, payload, acknowledged, retain, expiry_s: None, sent_at: rfc3339(now.wall), again: None }
     }
 }
 

@@ -77,6 +77,17 @@ pub fn check_root(root: &str) -> Result<(), TopicError> {
     root.split('/').try_for_each(check_part)
 }
 
+/// What a message to the device is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InboundKind {
+    /// A signed revocation.
+    Revoke,
+    /// A signed suspension.
+    Suspend,
+    /// A signed list.
+    Offer,
+}
+
 /// All topics of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
@@ -108,15 +119,18 @@ impl Topics {
         format!("{}/stats", self.prefix)
     }
 
-    /// The list in force or why one was refused: QoS 1, retained. Reserved.
+    /// The list in force, or why there is none: QoS 0, retained, published anew on each connection.
     pub fn watchlist_state(&self) -> String {
         format!("{}/watchlist/state", self.prefix)
     }
 
-    /// What a device will accept from outside, all of it signed. Reserved: nothing subscribes to them yet; the messages
-    /// will arrive through one bounded channel whose overflow is counted.
-    pub fn inbound(&self) -> [String; 4] {
-        ["watchlist/offer", "revoke", "suspend", "review"].map(|t| format!("{}/{t}", self.prefix))
+    /// What the device listens to, each with the kind of message that comes there.
+    pub fn inbound(&self) -> [(String, InboundKind); 3] {
+        [
+            (format!("{}/revoke", self.prefix), InboundKind::Revoke),
+            (format!("{}/suspend", self.prefix), InboundKind::Suspend),
+            (format!("{}/watchlist/offer", self.prefix), InboundKind::Offer),
+        ]
     }
 }
 
@@ -132,7 +146,9 @@ mod tests {
         assert_eq!(t.status(), "site/north/v1/cam-7.b/status");
         assert_eq!(t.stats(), "site/north/v1/cam-7.b/stats");
         assert_eq!(t.watchlist_state(), "site/north/v1/cam-7.b/watchlist/state");
-        assert_eq!(t.inbound()[3], "site/north/v1/cam-7.b/review");
+        let inbound = t.inbound().map(|(topic, _)| topic);
+        let wanted = ["revoke", "suspend", "watchlist/offer"].map(|t| format!("site/north/v1/cam-7.b/{t}"));
+        assert_eq!(inbound, wanted);
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         let at = self.at;
         match self.typed(TAG, "tag")? {
             found if found == wanted => Ok(()),
-            _ => Err(CborError::Unexpected { wanted: "COSE_Sign tag (98)", at }),
+            _ => Err(CborError::Unexpected { wanted: "tag of the container", at }),
         }
     }
 
@@ -263,6 +263,10 @@ impl Writer {
 
     pub fn map(&mut self, fields: u64) -> &mut Self {
         self.head(MAP, fields)
+    }
+
+    pub fn tag(&mut self, tag: u64) -> &mut Self {
+        self.head(TAG, tag)
     }
 
     /// A key of the map just opened; the caller writes them ascending.

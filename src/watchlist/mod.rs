@@ -15,6 +15,7 @@
 //! * Starting takes at least two people; a trust file that asks for fewer is refused ([`Trust`]).
 //! * Every entry has an opaque reference, a legal basis, a purpose and its own expiry. There is no field for a name or for a
 //!   photograph ([`mod@format`]).
+//! * Stopping takes one: an [`order`] by a pinned revoker or suspender, remembered over restarts.
 //! * Time, versions and place only ever narrow what is matched: [`Watchlist::standing`] is asked with the time of each frame,
 //!   [`store::State`] refuses older versions and [`store::clock_trust`] clocks that went back.
 //! * Templates are wiped from memory when a list, an entry or a gallery is dropped.
@@ -33,6 +34,7 @@ pub mod format;
 mod hours;
 mod kernel;
 pub mod keys;
+pub mod order;
 pub mod search;
 pub mod store;
 mod text;

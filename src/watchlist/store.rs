@@ -18,18 +18,23 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::format::{MAX_BYTES, Reference};
+use super::format::{MAX_BYTES, Position, Reference};
+use super::order::{Action, OrderError, VerifiedOrder};
 use super::trust::Trust;
 use super::verify::{Refusal, Watchlist, verify};
 
 /// Most lists whose versions are remembered at a time; expired ones make room.
 pub const MAX_LISTS: usize = 64;
+/// Most revocations that are remembered. Those of single entries make room by becoming one of their whole list.
+pub const MAX_REVOKED: usize = 256;
+/// Most suspensions that are remembered at a time; those that are over make room.
+pub const MAX_SUSPENDED: usize = 32;
 /// How far a clock may go back without being distrusted: time services correct by less than this once they have settled.
 pub const CLOCK_SLACK: Duration = Duration::seconds(2);
 /// How often the last time seen is worth a write to the card.
 pub const OBSERVE_EVERY: Duration = Duration::minutes(10);
 
-const MAX_STATE_BYTES: u64 = 64 * 1024;
+const MAX_STATE_BYTES: u64 = 128 * 1024;
 
 /// What is wrong with the files.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +123,45 @@ struct Seen {
     expires: i64,
 }
 
+/// What may never be matched again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoked {
+    list: Reference,
+    /// The last version that is revoked.
+    through: u64,
+    /// The whole list where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entry: Option<Reference>,
+}
+
+impl Revoked {
+    /// Whether `self` says all that `other` says.
+    fn covers(&self, other: &Revoked) -> bool {
+        self.list == other.list && self.through >= other.through && (self.entry.is_none() || self.entry == other.entry)
+    }
+}
+
+/// A time in which nobody is matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Suspended {
+    order: String,
+    from: i64,
+    to: i64,
+}
+
+/// What an order changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obeyed {
+    /// It is in force from now on.
+    Now,
+    /// It was in force before: a repetition.
+    Before,
+    /// It names other devices or another area.
+    NotForUs,
+}
+
 /// A device's memory: what it must not forget over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +169,10 @@ pub struct State {
     /// Unix seconds; 0 before the first observation.
     last_seen: i64,
     lists: Vec<Seen>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked: Vec<Revoked>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    suspended: Vec<Suspended>,
 }
 
 impl State {
@@ -149,6 +197,9 @@ impl State {
         let state: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if state.lists.len() > MAX_LISTS {
             return Err(format!("more than {MAX_LISTS} lists"));
+        }
+        if state.revoked.len() > MAX_REVOKED || state.suspended.len() > MAX_SUSPENDED {
+            return Err("more orders than are remembered".into());
         }
         if OffsetDateTime::from_unix_timestamp(state.last_seen).is_err() {
             return Err("a time that does not exist".into());
@@ -193,9 +244,14 @@ impl State {
     /// Remembers `list`, unless the device has had a newer one.
     ///
     /// # Errors
-    /// [`Refusal::RolledBack`] for an older version, [`Refusal::SameVersion`] for another content under the same version and
+    /// [`Refusal::Revoked`] for a revoked one, [`Refusal::RolledBack`] for an older version, [`Refusal::SameVersion`] for another content under the same version and
     /// [`Refusal::TooManyLists`] where there is no room; the state is then as before.
     pub fn admit(&mut self, list: &Watchlist, now: OffsetDateTime) -> Result<(), Refusal> {
+        if let Some(through) = self.revoked_through(list.id())
+            && list.version() <= through
+        {
+            return Err(Refusal::Revoked { id: list.id().clone(), version: list.version() });
+        }
         let digest: String = list.digest().iter().map(|b| format!("{b:02x}")).collect();
         let new = Seen {
             id: list.id().clone(),
@@ -224,6 +280,100 @@ impl State {
         self.lists.push(new);
         Ok(())
     }
+
+    /// The last version of the list `id` that was revoked as a whole.
+    pub fn revoked_through(&self, id: &str) -> Option<u64> {
+        let whole = self.revoked.iter().filter(|r| r.entry.is_none() && r.list.as_str() == id);
+        whole.map(|r| r.through).max()
+    }
+
+    /// The entries of version `version` of the list `id` that were revoked one by one.
+    pub fn revoked_entries(&self, id: &str, version: u64) -> impl Iterator<Item = &Reference> {
+        let of = move |r: &&Revoked| r.list.as_str() == id && version <= r.through;
+        self.revoked.iter().filter(of).filter_map(|r| r.entry.as_ref())
+    }
+
+    /// Until when nobody may be matched, where that is so at `now`.
+    pub fn suspended_until(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let now = now.unix_timestamp();
+        let until = self.suspended.iter().filter(|s| (s.from..s.to).contains(&now)).map(|s| s.to).max()?;
+        OffsetDateTime::from_unix_timestamp(until).ok()
+    }
+
+    /// Remembers what `order` stops on `device` at `position`.
+    ///
+    /// Where there is no room for one more revoked entry, the whole list is revoked instead: what was ordered to stop stops.
+    ///
+    /// # Errors
+    /// [`OrderError::TooMany`]; the state is then as before.
+    pub fn obey(
+        &mut self,
+        order: &VerifiedOrder,
+        now: OffsetDateTime,
+        device: &str,
+        position: Option<Position>,
+    ) -> Result<Obeyed, OrderError> {
+        if !order.action().concerns(device, position) {
+            return Ok(Obeyed::NotForUs);
+        }
+        match order.action() {
+            Action::Revoke { list, through, entry } => {
+                let mut new = Revoked { list: list.clone(), through: *through, entry: entry.clone() };
+                if self.revoked.iter().any(|r| r.covers(&new)) {
+                    return Ok(Obeyed::Before);
+                }
+                let others = |new: &Revoked| self.revoked.iter().filter(|r| !new.covers(r)).count();
+                if others(&new) >= MAX_REVOKED {
+                    new.entry = None;
+                }
+                if others(&new) >= MAX_REVOKED {
+                    return Err(OrderError::TooMany(self.revoked.len()));
+                }
+                self.revoked.retain(|r| !new.covers(r));
+                self.revoked.push(new);
+            }
+            Action::Suspend { from, to, .. } => {
+                let order = order.id().to_string();
+                if self.suspended.iter().any(|s| s.order == order) {
+                    return Ok(Obeyed::Before);
+                }
+                let over = |s: &Suspended| s.to <= now.unix_timestamp();
+                if self.suspended.iter().filter(|s| !over(s)).count() >= MAX_SUSPENDED {
+                    return Err(OrderError::TooMany(MAX_SUSPENDED));
+                }
+                self.suspended.retain(|s| !over(s));
+                let (from, to) = (from.unix_timestamp(), to.unix_timestamp());
+                self.suspended.push(Suspended { order, from, to });
+            }
+        }
+        Ok(Obeyed::Now)
+    }
+}
+
+/// Overwrites the list file with zeros and removes it, for a list that was revoked. On flash memory the old blocks may stay until
+/// the controller erases them; that is what sealing is for.
+///
+/// # Errors
+/// Where it cannot be written or removed; one that does not exist is removed.
+pub fn destroy(path: &Path) -> Result<(), StoreError> {
+    let wipe = || -> io::Result<()> {
+        let mut file = match OpenOptions::new().write(true).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let mut left = file.metadata()?.len();
+        let zeros = [0u8; 64 * 1024];
+        while left > 0 {
+            let n = left.min(zeros.len() as u64);
+            file.write_all(&zeros[..n as usize])?;
+            left -= n;
+        }
+        file.sync_all()?;
+        fs::remove_file(path)?;
+        let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()
+    };
+    wipe().map_err(file_error("destroy", path))
 }
 
 /// A device's list file and its memory. The only writer of both: a second one would forget what the first remembers.

@@ -102,6 +102,16 @@ pub enum Refusal {
         /// Seen before.
         highest: u64,
     },
+    /// Withdrawn by a revoker.
+    #[error(
+        "the list {id} version {version} was revoked; a list that may be used again needs a new authorisation and a version that the revocation does not cover"
+    )]
+    Revoked {
+        /// The list.
+        id: Reference,
+        /// Its version.
+        version: u64,
+    },
     /// Two lists with one number.
     #[error(
         "the list {id} has version {version} like one that this device has had, but another content; sign it again with a higher version"
@@ -136,6 +146,7 @@ impl Refusal {
             Refusal::NotYetValid { .. } => "not-yet-valid",
             Refusal::Expired { .. } => "expired",
             Refusal::RolledBack { .. } => "rolled-back",
+            Refusal::Revoked { .. } => "revoked",
             Refusal::SameVersion { .. } => "same-version",
             Refusal::TooManyLists(_) => "too-many-lists",
         }

@@ -4,6 +4,8 @@
 
 #![allow(dead_code)]
 
+pub mod desk;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -213,6 +215,11 @@ impl Subscriber {
 
     pub fn next(&self) -> Publish {
         self.messages.recv_timeout(PATIENCE).expect("a message")
+    }
+
+    /// Publishes at QoS 1.
+    pub fn publish(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) {
+        self.client.publish(topic, QoS::AtLeastOnce, retain, payload.into()).expect("the client takes it");
     }
 
     /// What came and was not taken yet.

@@ -48,6 +48,19 @@ fn an_event_is_retired_only_by_a_success_code() {
 }
 
 #[test]
+fn what_was_revoked_is_neither_sent_nor_sent_again() {
+    let mut o = filled(4);
+    assert_eq!((send(&mut o, 1, at(0)), send(&mut o, 2, at(0))), (Some(1), Some(2)));
+    assert_eq!(o.revoke(|payload| payload[0] % 2 == 1), 2, "one on its way and one waiting");
+    assert_eq!(o.settle(1, Verdict::Delivered, at(0), 0), Settled::Unknown, "its acknowledgement finds nothing");
+    o.disconnected();
+    assert_eq!(o.unsettled_events(at(0)).len(), 1);
+    o.session_lost();
+    assert_eq!((send(&mut o, 3, at(0)), send(&mut o, 4, at(0)), send(&mut o, 5, at(0))), (Some(2), Some(4), None));
+    assert_eq!((o.counters().revoked, o.len(), o.in_flight()), (2, 2, 2));
+}
+
+#[test]
 fn a_refusal_makes_it_wait_and_then_try_one_at_a_time() {
     let mut o = filled(3);
     assert_eq!(send(&mut o, 1, at(0)), Some(1));
@@ -320,7 +333,7 @@ proptest! {
             let c = o.counters();
             prop_assert_eq!(
                 c.appended,
-                c.delivered + c.expired + c.dropped + c.given_up + c.unreadable + o.len() as u64,
+                c.delivered + c.expired + c.dropped + c.given_up + c.revoked + c.unreadable + o.len() as u64,
                 "nothing leaves without a name"
             );
             prop_assert!(o.len() <= capacity && o.in_flight() <= MAX_WINDOW);

@@ -1,0 +1,358 @@
+//! `watchpost watchlist add`: from photographs to templates, one person or thousands.
+//!
+//! * One person, photographs on the command line: all or nothing. Whoever adds one person looks at the answer.
+//! * Many people (`--from`): a photograph that cannot stand for its person is left out and listed with the reason; a person of whom
+//!   none is left is not added, and the command then ends with code 1. An hour's work is not thrown away for one photograph.
+//!
+//! All cores work; the draft is written every few seconds, and a photograph whose digest is in the draft already is not looked at
+//! again, so that the same command goes on where it was interrupted.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use super::people::{self, Person};
+use super::{Failure, date, look_alikes, output, read_draft};
+use crate::cli::photographs::FaceReader;
+use crate::source::Photograph;
+use crate::template::Template;
+use crate::vision::Models;
+use crate::watchlist::author::{self, Draft, NewEntry};
+use crate::watchlist::format::MAX_TEMPLATES;
+use crate::watchlist::store::replace;
+use crate::watchlist::{Reference, StoredTemplate};
+
+/// Photographs of one entry that are less alike than this are of two people, or one of them is too poor. Genuine pairs
+/// of press photographs lie above it in all but about one of fifty cases, pairs of different people never reach it in
+/// as many thousands (see `models/MODEL_CARD.md`).
+const LEAST_AGREEMENT: f32 = 0.30;
+/// Most bytes of a photograph's file.
+const MAX_FILE: u64 = 256 << 20;
+/// How often the draft is written: at most so much work is lost by an interruption.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Draft file, changed in place.
+    draft: PathBuf,
+    /// Photographs of the one person: JPEG or PNG, one face each.
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    photographs: Vec<PathBuf>,
+    /// Many people: a CSV file with the columns reference, legal_basis, purpose, expires, photographs (separated by `;`, relative
+    /// to the file), or a folder with one folder a person, named by its reference.
+    #[arg(long, value_name = "CSV|FOLDER")]
+    from: Option<PathBuf>,
+    /// Opaque reference that is published in candidates; never a name. One that is in the draft gets the photographs added.
+    #[arg(long, required_unless_present = "from", conflicts_with = "from")]
+    reference: Option<Reference>,
+    /// The law or order under which this person may be looked for; with --from, where the CSV says none.
+    #[arg(long)]
+    legal_basis: Option<String>,
+    /// Why this person is looked for; with --from, where the CSV says none.
+    #[arg(long)]
+    purpose: Option<String>,
+    /// End of the entry; the end of the list where absent.
+    #[arg(long, value_name = "TIME", value_parser = date)]
+    expires: Option<OffsetDateTime>,
+    /// Manifest of the networks; the built-in ones where absent.
+    #[arg(long, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// One JSON line instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A photograph that was left out.
+#[derive(Debug, serde::Serialize)]
+struct LeftOut {
+    reference: Reference,
+    photograph: PathBuf,
+    reason: String,
+}
+
+/// A person who was not added.
+#[derive(Debug, serde::Serialize)]
+struct NotAdded {
+    reference: Reference,
+    reason: String,
+}
+
+#[derive(Debug, Default, serde::Serialize)]
+struct Report {
+    /// Entries that are new or have new photographs, each with the qualities of those.
+    added: Vec<Added>,
+    /// Photographs that were in the draft before.
+    known: usize,
+    left_out: Vec<LeftOut>,
+    not_added: Vec<NotAdded>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct Added {
+    reference: Reference,
+    qualities: Vec<f32>,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let mut draft = read_draft(&args.draft)?;
+    let models = crate::cli::models(args.models.as_deref())?;
+    if draft.content().embedder != models.manifest.embedder.sha256.0 {
+        return Err("the draft was begun for another embedder; name that one's manifest with --models FILE".into());
+    }
+    let many = args.from.is_some();
+    let defaults = people::Defaults { legal_basis: args.legal_basis, purpose: args.purpose, expires: args.expires };
+    let people = match (&args.from, args.reference) {
+        (Some(from), _) => people::read(from, &defaults)?,
+        (None, Some(reference)) => vec![defaults.person(reference, args.photographs)],
+        (None, None) => return Err("name the person with --reference".into()),
+    };
+    let report = enrol(&mut draft, &args.draft, &models, &people, many)?;
+    if !report.added.is_empty() {
+        replace(&args.draft, &draft.to_json())?;
+    }
+    if args.json && !many {
+        let one = report.added.first().map(|a| (a.reference.clone(), a.qualities.clone()));
+        let (reference, qualities) = one.unzip();
+        output::json_line(
+            &serde_json::json!({ "reference": reference, "qualities": qualities, "known": report.known }),
+        )?;
+    } else if args.json {
+        output::json_line(&report)?;
+    } else {
+        print(&report, many)?;
+    }
+    if !report.added.is_empty() {
+        look_alikes::warn(&models, draft.content());
+    }
+    Ok(if report.not_added.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(report: &Report, many: bool) -> Result<(), Failure> {
+    for l in &report.left_out {
+        output::line(format!("left out: {} {}: {}", l.reference, l.photograph.display(), l.reason))?;
+    }
+    for n in &report.not_added {
+        output::line(format!("not added: {}: {}", n.reference, n.reason))?;
+    }
+    let photographs: usize = report.added.iter().map(|a| a.qualities.len()).sum();
+    if many {
+        output::line(format!(
+            "added {photographs} photographs of {} people; {} were in the draft already, {} were left out, {} people were not added",
+            report.added.len(),
+            report.known,
+            report.left_out.len(),
+            report.not_added.len()
+        ))?;
+    } else {
+        for a in &report.added {
+            output::line(format!("added {} with {} photographs", a.reference, a.qualities.len()))?;
+        }
+        if report.added.is_empty() {
+            output::line("nothing to add: the photographs are in the draft already")?;
+        }
+    }
+    Ok(())
+}
+
+/// What one photograph gave.
+enum Outcome {
+    Stored(StoredTemplate),
+    /// In the draft already, in this entry.
+    Known(Reference),
+    Refused(String),
+}
+
+/// Looks at every photograph on all cores and adds each person as soon as the last of theirs is done. `lenient` leaves poor
+/// photographs out, otherwise one of them is an error and nothing is added.
+fn enrol(draft: &mut Draft, path: &Path, models: &Models, people: &[Person], lenient: bool) -> Result<Report, Failure> {
+    let jobs: Vec<(usize, &PathBuf)> =
+        people.iter().enumerate().flat_map(|(i, p)| p.photographs.iter().map(move |file| (i, file))).collect();
+    let known = draft.photographs();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len()).max(1);
+    let bar = if lenient { ProgressBar::new(jobs.len() as u64) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} photographs, {eta} left") {
+        bar.set_style(style);
+    }
+    let next = AtomicUsize::new(0);
+    let (sender, results) = mpsc::sync_channel::<(usize, Result<Outcome, Failure>)>(4 * cores);
+    let mut report = Report::default();
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            let (sender, jobs, next, known) = (sender.clone(), &jobs, &next, &known);
+            scope.spawn(move || {
+                let mut reader = match FaceReader::new(models) {
+                    Ok(reader) => reader,
+                    Err(e) => return drop(sender.send((next.fetch_add(1, Ordering::Relaxed), Err(e.into())))),
+                };
+                loop {
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((_, file)) = jobs.get(job) else { return };
+                    // The other side is gone where somebody else failed.
+                    if sender.send((job, Ok(look(&mut reader, file, known)))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut waiting: HashMap<usize, Vec<(usize, Outcome)>> = HashMap::new();
+        let mut saved = Instant::now();
+        for (job, outcome) in results {
+            let person = jobs.get(job).map_or(0, |j| j.0);
+            let of = waiting.entry(person).or_default();
+            of.push((job, outcome?));
+            bar.inc(1);
+            if of.len() < people[person].photographs.len() {
+                continue;
+            }
+            let mut outcomes = waiting.remove(&person).unwrap_or_default();
+            outcomes.sort_by_key(|(job, _)| *job);
+            let outcomes = outcomes.into_iter().map(|(job, outcome)| (jobs[job].1, outcome)).collect();
+            finish(draft, &people[person], outcomes, lenient, &mut report)?;
+            if saved.elapsed() >= SAVE_EVERY {
+                replace(path, &draft.to_json())?;
+                saved = Instant::now();
+            }
+        }
+        Ok::<(), Failure>(())
+    })?;
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+fn look(reader: &mut FaceReader, file: &Path, known: &HashMap<[u8; 32], Reference>) -> Outcome {
+    let mut attempt = || -> Result<Outcome, Failure> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(file)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(format!("more than {MAX_FILE} bytes; scale the photograph down").into());
+        }
+        let photo: [u8; 32] = Sha256::digest(&bytes).into();
+        if let Some(entry) = known.get(&photo) {
+            return Ok(Outcome::Known(entry.clone()));
+        }
+        let photograph = Photograph::decode(&bytes)?;
+        let enrolled = reader.single(&photograph.frame())?;
+        let quality = enrolled.stored_quality();
+        Ok(Outcome::Stored(StoredTemplate { template: enrolled.embedding.quantize(), quality, photo }))
+    };
+    attempt().unwrap_or_else(|e| Outcome::Refused(e.to_string()))
+}
+
+/// Adds one person from what their photographs gave.
+fn finish(
+    draft: &mut Draft,
+    person: &Person,
+    outcomes: Vec<(&PathBuf, Outcome)>,
+    lenient: bool,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let reference = &person.reference;
+    let mut left_out: Vec<(PathBuf, String)> = Vec::new();
+    let mut fresh: Vec<(&PathBuf, StoredTemplate)> = Vec::new();
+    let mut known = 0;
+    for (file, outcome) in outcomes {
+        match outcome {
+            Outcome::Known(entry) if entry == *reference => known += 1,
+            Outcome::Known(entry) => left_out.push((file.clone(), format!("it is in entry {entry} already"))),
+            Outcome::Refused(reason) => left_out.push((file.clone(), reason)),
+            Outcome::Stored(stored) if fresh.iter().any(|(_, other)| other.photo == stored.photo) => {
+                left_out.push((file.clone(), "the same file twice".into()));
+            }
+            Outcome::Stored(stored) => fresh.push((file, stored)),
+        }
+    }
+    let before: Vec<Template> = draft
+        .content()
+        .entries
+        .iter()
+        .find(|e| e.reference == *reference)
+        .map_or_else(Vec::new, |e| e.templates.iter().map(|t| t.template.clone()).collect());
+    let verdict = agree(&before, &mut fresh, &mut left_out, lenient);
+    let room = MAX_TEMPLATES.saturating_sub(before.len());
+    if lenient && fresh.len() > room {
+        // The best ones stay.
+        fresh.sort_by(|a, b| b.1.quality.total_cmp(&a.1.quality));
+        let reason = format!("an entry has at most {MAX_TEMPLATES} photographs, and the others are better");
+        left_out.extend(fresh.drain(room..).map(|(file, _)| (file.clone(), reason.clone())));
+    }
+    if !lenient {
+        if !left_out.is_empty() {
+            let lines: Vec<String> = left_out.iter().map(|(f, why)| format!("{}: {why}", f.display())).collect();
+            return Err(format!("nothing was added:\n  {}", lines.join("\n  ")).into());
+        }
+        verdict.clone().map_err(|reason| format!("nothing was added: {reason}"))?;
+    }
+    report.known += known;
+    let qualities: Vec<f32> = fresh.iter().map(|(_, t)| t.quality).collect();
+    let templates: Vec<StoredTemplate> = fresh.into_iter().map(|(_, t)| t).collect();
+    let added = verdict.and_then(|()| {
+        if templates.is_empty() {
+            // Whoever is in the draft with the other photographs is not missing.
+            return if known > 0 || !before.is_empty() { Ok(false) } else { Err("no photograph is left".into()) };
+        }
+        let done = if before.is_empty() {
+            person.entry(draft.content().expires).and_then(|new: NewEntry| Ok(draft.add(new, templates)?))
+        } else {
+            draft.add_templates(reference, templates).map_err(Failure::from)
+        };
+        done.map(|()| true).map_err(|e| e.to_string())
+    });
+    match added {
+        Ok(true) => report.added.push(Added { reference: reference.clone(), qualities }),
+        Ok(false) => {}
+        Err(reason) if lenient => report.not_added.push(NotAdded { reference: reference.clone(), reason }),
+        Err(reason) => return Err(reason.into()),
+    }
+    let of = |(photograph, reason)| LeftOut { reference: reference.clone(), photograph, reason };
+    report.left_out.extend(left_out.into_iter().map(of));
+    Ok(())
+}
+
+/// Whether the photographs are of one person, with those that the entry has already. Leniently, the one that disagrees with most of
+/// the others is left out until all agree; where none stands out nobody can tell which is right.
+fn agree(
+    before: &[Template],
+    fresh: &mut Vec<(&PathBuf, StoredTemplate)>,
+    left_out: &mut Vec<(PathBuf, String)>,
+    lenient: bool,
+) -> Result<(), String> {
+    loop {
+        let all: Vec<Template> =
+            before.iter().chain(fresh.iter().map(|(_, t)| &t.template)).map(Template::clone).collect();
+        let mut against = vec![0usize; all.len()];
+        let pairs = author::disagreements(&all, LEAST_AGREEMENT);
+        // What is in the draft already was accepted before and is not judged again.
+        let pairs: Vec<_> = pairs.iter().filter(|d| d.photographs.1 >= before.len()).collect();
+        let Some(first) = pairs.first() else { return Ok(()) };
+        for d in &pairs {
+            against[d.photographs.0] += 1;
+            against[d.photographs.1] += 1;
+        }
+        let name = |i: usize| match i.checked_sub(before.len()) {
+            Some(new) => fresh[new].0.display().to_string(),
+            None => "a photograph in the draft".into(),
+        };
+        let worst = (before.len()..all.len()).max_by_key(|i| against[*i]).unwrap_or_default();
+        let alone = (before.len()..all.len()).filter(|i| against[*i] == against[worst]).count() == 1;
+        let refusal = format!(
+            "{} and {} do not look like one person (similarity {:.2}, at least {LEAST_AGREEMENT} is expected); leave one of them out",
+            name(first.photographs.0),
+            name(first.photographs.1),
+            first.score
+        );
+        if !lenient || (!alone && before.is_empty()) {
+            return Err(refusal);
+        }
+        let (file, _) = fresh.remove(worst - before.len());
+        left_out.push((file.clone(), format!("it does not look like the person's other photographs: {refusal}")));
+    }
+}

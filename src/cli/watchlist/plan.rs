@@ -1,0 +1,211 @@
+//! `watchpost watchlist plan`: the arithmetic between a list's size, the faces that pass and the false alerts that follow.
+//!
+//! The same arithmetic that the daemon refuses by, so that nobody learns at the gate that a list is too large.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{Failure, draft_of, output};
+use crate::daemon::enforce;
+use crate::decision::budget::{Budget, FalseMatchCurve};
+use crate::vision::Models;
+use crate::watchlist::author;
+use crate::watchlist::format::Authorisation;
+use crate::watchlist::store::read_list;
+
+/// List sizes of the table, in templates.
+const SIZES: [usize; 7] = [1, 3, 10, 30, 100, 300, 1000];
+/// Faces a day of the table.
+const FACES: [u32; 5] = [100, 1_000, 5_000, 20_000, 100_000];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Draft or signed list.
+    file: PathBuf,
+    /// Plan for this many faces a day instead of the list's.
+    #[arg(long, value_name = "N")]
+    faces_per_day: Option<u32>,
+    /// Plan for this many false alerts a day instead of the list's.
+    #[arg(long, value_name = "X")]
+    false_alerts_per_day: Option<f64>,
+    /// Plan for this many templates instead of those in the list.
+    #[arg(long, value_name = "N")]
+    templates: Option<usize>,
+    /// Manifest of the devices' networks; the built-in ones where absent.
+    #[arg(long, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// One JSON line instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The arithmetic for one list, and the table around it.
+#[derive(Debug, Serialize)]
+struct Report {
+    faces_per_day: u32,
+    false_alerts_per_day_allowed: f64,
+    templates: usize,
+    /// Whether a device with this embedder would use the list.
+    fits: bool,
+    /// Similarity from which a view counts; absent where the budget cannot be met.
+    threshold: Option<f32>,
+    /// Upper bound at that threshold, or at the strictest measured one.
+    expected_false_alerts_per_day: f64,
+    /// The measured false-match rate behind it, upper 95 % bound.
+    false_match_rate: f64,
+    /// What it is multiplied by for the worst-served group.
+    safety_factor: f64,
+    /// Most templates that fit the budget.
+    largest: usize,
+    table: Vec<Row>,
+}
+
+/// What one size of list takes.
+#[derive(Debug, Serialize)]
+struct Row {
+    templates: usize,
+    /// For each of the table's faces a day.
+    cells: Vec<Cell>,
+}
+
+#[derive(Debug, Serialize)]
+struct Cell {
+    faces_per_day: u32,
+    /// Threshold within the list's own false-alert budget; absent where none is.
+    threshold: Option<f32>,
+    /// Fewest false alerts a day that could be promised at the strictest measured threshold.
+    least_false_alerts_per_day: f64,
+}
+
+fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -> Report {
+    let budget = |faces: u32| Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
+    let strictest = curve.strictest();
+    let plan = curve.plan(budget(faces), templates).ok();
+    let at = plan.as_ref().map_or(strictest.threshold, |p| p.threshold);
+    let rate = curve.rate_at(at).unwrap_or(1.0);
+    let expected = |faces: u32, templates: usize, rate: f64| f64::from(faces) * (rate * templates as f64).min(1.0);
+    let best = curve.rate_at(strictest.threshold).unwrap_or(1.0);
+    let row = |templates: usize| Row {
+        templates,
+        cells: FACES
+            .iter()
+            .map(|&faces| Cell {
+                faces_per_day: faces,
+                threshold: curve.plan(budget(faces), templates).ok().map(|p| p.threshold),
+                least_false_alerts_per_day: expected(faces, templates, best),
+            })
+            .collect(),
+    };
+    Report {
+        faces_per_day: faces,
+        false_alerts_per_day_allowed: allowed,
+        templates,
+        fits: plan.is_some(),
+        threshold: plan.map(|p| p.threshold),
+        expected_false_alerts_per_day: expected(faces, templates, rate),
+        false_match_rate: rate / curve.safety_factor(),
+        safety_factor: curve.safety_factor(),
+        largest: curve.largest(budget(faces)),
+        table: SIZES.into_iter().map(row).collect(),
+    }
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let models = super::super::models(args.models.as_deref())?;
+    let curve = curve(&models)?;
+    let bytes = read_list(&args.file)?;
+    let summary = match draft_of(&bytes) {
+        Some(draft) => draft?.summary(),
+        None => author::show(&bytes, None)?,
+    };
+    let a = &summary.authorisation;
+    let faces = args.faces_per_day.unwrap_or(a.expected_faces_per_day);
+    let allowed = args.false_alerts_per_day.unwrap_or(a.false_alerts_per_day);
+    if faces == 0 || !(allowed > 0.0 && allowed.is_finite()) {
+        return Err("plan with at least one face a day and a false-alert budget above 0".into());
+    }
+    let report = report(&curve, faces, allowed, args.templates.unwrap_or(summary.templates));
+    if args.json {
+        return Ok(output::json_line(&report)?);
+    }
+    print(&report)?;
+    Ok(())
+}
+
+fn print(r: &Report) -> Result<(), Failure> {
+    output::line(format!(
+        "{} faces a day x {} templates x {:.2e} false-match rate x {} for the worst-served group = {:.4} false alerts a day",
+        r.faces_per_day, r.templates, r.false_match_rate, r.safety_factor, r.expected_false_alerts_per_day
+    ))?;
+    match r.threshold {
+        Some(threshold) => output::line(format!(
+            "fits: allowed are {}; threshold {threshold:.2}; at most {} templates would fit",
+            r.false_alerts_per_day_allowed, r.largest
+        ))?,
+        None => output::line(format!(
+            "does not fit: allowed are {}, and no stricter threshold was measured; at most {} templates fit, or have {:.4} false alerts a day authorised",
+            r.false_alerts_per_day_allowed, r.largest, r.expected_false_alerts_per_day
+        ))?,
+    }
+    output::line("")?;
+    output::line(format!(
+        "threshold for {} false alerts a day, or in brackets the fewest that can be promised:",
+        r.false_alerts_per_day_allowed
+    ))?;
+    let header: Vec<String> =
+        std::iter::once("templates".into()).chain(FACES.iter().map(|f| format!("{f} faces/day"))).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let cell =
+        |c: &Cell| c.threshold.map_or_else(|| format!("({:.3})", c.least_false_alerts_per_day), |t| format!("{t:.2}"));
+    let rows: Vec<Vec<String>> = r
+        .table
+        .iter()
+        .map(|row| std::iter::once(row.templates.to_string()).chain(row.cells.iter().map(cell)).collect())
+        .collect();
+    output::table(&header, &rows)?;
+    Ok(())
+}
+
+fn curve(models: &Models) -> Result<FalseMatchCurve, Failure> {
+    enforce::curve(models).map_err(|blindness| blindness.to_string().into())
+}
+
+/// A sentence for standard error where the authorised budget cannot be met with `templates` templates (at least one is
+/// assumed); silent where it can.
+pub fn warn_of_budget(models: &Models, a: &Authorisation, templates: usize) {
+    let Ok(curve) = curve(models) else { return };
+    let budget =
+        Budget { faces_a_day: f64::from(a.expected_faces_per_day), false_alerts_a_day: a.false_alerts_per_day };
+    if let Err(over) = curve.plan(budget, templates.max(1)) {
+        eprintln!("watchpost: warning: devices will refuse this list. {over}; see `watchpost watchlist plan`");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::budget::CurvePoint;
+
+    fn curve() -> FalseMatchCurve {
+        let points = [(0.3, 1e-3), (0.5, 1e-5)];
+        FalseMatchCurve::new(points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(), 4.0)
+            .expect("rising thresholds")
+    }
+
+    #[test]
+    fn the_report_says_what_the_daemon_would_do_and_what_would_fit() {
+        let good = report(&curve(), 1000, 0.5, 10);
+        assert_eq!((good.fits, good.threshold, good.largest), (true, Some(0.5), 12));
+        assert!((good.expected_false_alerts_per_day - 0.4).abs() < 1e-9);
+        let bad = report(&curve(), 1000, 0.5, 13);
+        assert_eq!((bad.fits, bad.threshold), (false, None));
+        assert!((bad.expected_false_alerts_per_day - 0.52).abs() < 1e-9);
+        for row in &bad.table {
+            for cell in &row.cells {
+                let over = cell.least_false_alerts_per_day > 0.5;
+                assert_eq!(cell.threshold.is_none(), over, "{row:?}");
+            }
+        }
+    }
+}

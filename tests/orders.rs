@@ -1,0 +1,152 @@
+//! What the device promises about orders and offers: they reach a running daemon through a real broker, and only those that pinned
+//! people signed do anything.
+
+mod support;
+
+use std::time::Instant;
+
+use serde_json::Value;
+use support::desk::{Daemon, Desk, ok};
+use support::{Mosquitto, Subscriber, wait_for};
+
+const TOPIC: &str = "site/v1/gate-1";
+
+/// A daemon that matches endlessly, its broker and a listener to everything.
+struct Field {
+    desk: Desk,
+    broker: Mosquitto,
+    listener: Subscriber,
+    seen: std::cell::RefCell<Vec<(String, Value)>>,
+}
+
+impl Field {
+    /// `None` where no mosquitto is installed.
+    fn new() -> Option<Self> {
+        let broker = Mosquitto::running()?;
+        let desk = Desk::new();
+        desk.list();
+        ok(&["key", "new", &desk.arg("mallory.key")]);
+        desk.pictures(&["collins.jpg", "hopper.jpg"]);
+        desk.configure(broker.port, "repeat = 0\n");
+        let file = desk.path("watchpost.toml");
+        let text = std::fs::read_to_string(&file).expect("text");
+        std::fs::write(&file, text.replace("[broker]\n", "[broker]\nstats_interval_s = 1\n")).expect("writes");
+        let listener = Subscriber::new(broker.port, "site/#");
+        Some(Self { desk, broker, listener, seen: std::cell::RefCell::default() })
+    }
+
+    /// The next message on `topic` that is as `wanted`, not looking at those before the last one found.
+    fn await_(&self, topic: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, || {
+            let mut seen = self.seen.borrow_mut();
+            seen.extend(self.listener.so_far().into_iter().filter_map(|m| {
+                let event: Value = serde_json::from_slice(&m.payload).ok()?;
+                Some((String::from_utf8_lossy(&m.topic).into_owned(), event["data"].clone()))
+            }));
+            let at = seen.iter().position(|(t, data)| *t == format!("{TOPIC}/{topic}") && wanted(data))?;
+            Some(seen.drain(..=at).next_back().expect("the found one").1)
+        })
+    }
+
+    fn await_online(&self) {
+        self.await_("status", "matching", |s| s["state"] == "online" && s["matching"] == true);
+    }
+
+    fn await_blind(&self, reason: &str) {
+        self.await_("status", reason, |s| {
+            s["state"] == "blind" && s["reason"].as_str().is_some_and(|r| r.contains(reason))
+        });
+    }
+
+    /// Makes an order with `watchpost watchlist` and publishes it, retained as the tool says.
+    fn order(&self, command: &str, key: &str, arguments: &[&str]) {
+        let (key, out) = (self.desk.arg(key), self.desk.arg("order.cose"));
+        let _ = std::fs::remove_file(&out);
+        ok(&[&["watchlist", command, "--key", &key, "--out", &out][..], arguments].concat());
+        let order = std::fs::read(&out).expect("an order");
+        self.listener.publish(&format!("{TOPIC}/{command}"), true, order);
+    }
+}
+
+#[test]
+fn a_revocation_reaches_a_running_daemon_and_one_by_a_stranger_is_nothing_but_a_count() {
+    let Some(field) = Field::new() else { return };
+    let daemon = Daemon::start(&field.desk);
+    field.await_online();
+    let before = std::fs::read(field.desk.path("list.cose")).expect("the list");
+
+    field.order("revoke", "mallory.key", &["--list", "promises"]);
+    field.listener.publish(&format!("{TOPIC}/revoke"), false, b"no order at all".to_vec());
+    let stats = field.await_("stats", "two counted messages", |s| {
+        s["drops"]["orders.not_authentic"] == 1 && s["drops"]["orders.malformed"] == 1
+    });
+    assert_eq!(stats["counts"]["orders.followed"], 0);
+    assert_eq!(std::fs::read(field.desk.path("list.cose")).expect("the list"), before);
+    assert!(field.seen.borrow().iter().all(|(t, d)| !t.ends_with("/status") || d["state"] == "online"));
+
+    let began = Instant::now();
+    field.order("revoke", "alice.key", &["--list", "promises"]);
+    field.await_("watchlist/state", "the state of the list", |s| {
+        s["list"].is_null() && s["last_change"]["what"] == "list-revoked"
+    });
+    support::say(&format!("orders: a revocation took effect {:?} after its signature was begun.", began.elapsed()));
+    field.await_blind("revoked");
+    assert!(!field.desk.path("list.cose").exists(), "the stored list is destroyed");
+    assert!(daemon.terminate().success());
+
+    // Neither the file put back by hand nor a restart brings it back, with the broker's retained order or without it.
+    std::fs::write(field.desk.path("list.cose"), before).expect("writes");
+    field.listener.publish(&format!("{TOPIC}/revoke"), true, Vec::new());
+    field.await_("status", "the end", |s| s["state"] == "stopped");
+    let daemon = Daemon::start(&field.desk);
+    field.await_blind("revoked");
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn an_entry_is_revoked_alone_a_suspension_stops_and_a_newer_list_is_installed_while_running() {
+    let Some(field) = Field::new() else { return };
+    let desk = &field.desk;
+    let daemon = Daemon::start(desk);
+    field.await_online();
+
+    field.order("revoke", "bob.key", &["--list", "promises", "--entry", "case-1", "--through-version", "1"]);
+    let state = field.await_("watchlist/state", "the entry gone", |s| s["last_change"]["what"] == "entry-revoked");
+    assert_eq!((&state["entries"], &state["list"]["version"]), (&0.into(), &1.into()));
+    field.await_blind("empty-list");
+
+    // An offer that one person signed changes nothing; the same with two signatures comes into force.
+    ok(&["watchlist", "revise", &desk.arg("list.cose"), "--out", &desk.arg("draft2.json")]);
+    let [next, both] = ["next.cose", "both.cose"].map(|n| desk.arg(n));
+    ok(&["watchlist", "sign", &desk.arg("draft2.json"), "--key", &desk.arg("alice.key"), "--out", &next]);
+    ok(&["watchlist", "sign", &next, "--key", &desk.arg("bob.key"), "--out", &both]);
+    let offer = |path: &str| {
+        field.listener.publish(&format!("{TOPIC}/watchlist/offer"), false, std::fs::read(path).expect("a list"))
+    };
+    offer(&next);
+    field.await_("stats", "a counted refusal", |s| s["drops"]["orders.offers_refused"] == 1);
+    offer(&both);
+    let state = field.await_("watchlist/state", "the newer list", |s| s["last_change"]["what"] == "installed");
+    assert_eq!((&state["entries"], &state["list"]["version"]), (&1.into(), &2.into()));
+    field.await_online();
+    assert_eq!(std::fs::read(desk.path("list.cose")).expect("stored"), std::fs::read(&both).expect("offered"));
+
+    // Another device's suspension is not ours.
+    field.order(
+        "suspend",
+        "alice.key",
+        &["--to", "2099-01-01T00:00:00Z", "--from", "2098-12-31T00:00:00Z", "--device", "gate-2"],
+    );
+    field.await_("stats", "an order without effect", |s| s["counts"]["orders.without_effect"].as_u64() >= Some(1));
+    let to = time::OffsetDateTime::now_utc() + time::Duration::days(1);
+    let to = to.format(&time::format_description::well_known::Rfc3339).expect("a date");
+    field.order("suspend", "alice.key", &["--to", &to, "--device", "gate-1"]);
+    field.await_blind("suspended");
+    assert!(daemon.terminate().success());
+    field.await_("status", "the end", |s| s["state"] == "stopped");
+    // The suspension outlives the process.
+    let daemon = Daemon::start(desk);
+    field.await_blind("suspended");
+    assert!(daemon.terminate().success());
+    assert!(field.broker.port > 0);
+}
