@@ -80,7 +80,7 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     assert_eq!(first[0]["id"].as_str().expect("an id").as_bytes()[14], b'7', "a UUID of version 7");
     assert!(data["score"].as_f64() >= data["threshold"].as_f64());
     assert!(data["evidence"]["agreeing"].as_u64().expect("a count") >= 2);
-    assert!(data["expected_false_positive_rate"].as_f64().expect("a rate") <= 1e-4, "0.1 alerts in 1000 faces");
+    assert!(data["expected_false_positive_rate"].as_f64().expect("a rate") <= 2e-4, "0.2 alerts in 1000 faces");
     assert_eq!(data["list"]["id"], "promises");
     use base64::Engine as _;
     let crop = base64::engine::general_purpose::STANDARD.decode(data["crop"]["base64"].as_str().expect("a crop"));

@@ -61,7 +61,7 @@ fn desk(folder: &Path, models: &Models, now: OffsetDateTime, change: impl FnOnce
             hours: Hours::always(),
             most_entries: 1,
             expected_faces_per_day: 1000,
-            false_alerts_per_day: 0.1,
+            false_alerts_per_day: 0.2,
         },
     };
     change(&mut list);

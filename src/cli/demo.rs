@@ -151,7 +151,7 @@ pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
                 hours: Hours::always(),
                 most_entries: 1,
                 expected_faces_per_day: 1000,
-                false_alerts_per_day: 0.1,
+                false_alerts_per_day: 0.2,
             },
         },
         now,

@@ -76,7 +76,7 @@ pub struct Plan {
 /// The budget cannot be met with what was measured.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error(
-    "the budget cannot be met: {faces_a_day} faces a day x {templates} templates x false-match rate {fmr:.2e} x safety factor {safety_factor} gives {expected:.3} false alerts a day at the strictest threshold measured ({threshold:.2}), but the list allows {allowed}. The largest list that fits has {largest} templates: remove entries, or have a larger budget authorised"
+    "the budget cannot be met: {faces_a_day} faces a day x {templates} templates x false-match rate {fmr:.2e} x safety factor {safety_factor} gives {expected:.3} false alerts a day at the strictest threshold measured ({threshold:.2}), but the list allows {allowed}. {}", remedy(*.largest)
 )]
 pub struct OverBudget {
     faces_a_day: f64,
@@ -88,6 +88,16 @@ pub struct OverBudget {
     allowed: f64,
     /// Most templates a list may have for this budget.
     pub largest: usize,
+}
+
+fn remedy(largest: usize) -> String {
+    match largest {
+        0 => "Not even one template fits: have a larger budget authorised, or watch a place where fewer faces pass"
+            .into(),
+        n => {
+            format!("The largest list that fits has {n} templates: remove entries, or have a larger budget authorised")
+        }
+    }
 }
 
 impl FalseMatchCurve {

@@ -53,7 +53,7 @@ impl Desk {
             "--faces-per-day",
             "1000",
             "--false-alerts-per-day",
-            "0.1",
+            "0.2",
             "--expires",
             "2099-01-01T00:00:00Z",
         ]);
