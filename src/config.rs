@@ -1,7 +1,20 @@
-//! The daemon's configuration: one documented struct a section, each owned by the module that it configures.
+//! The daemon's configuration file: one documented section a module, each owned by the module that it configures.
+//!
+//! A file may leave out whatever it does not change. Unknown keys are refused, so that a misspelt one cannot pass for a
+//! setting. `config/watchpost.toml` is the commented template; a test holds it equal to the defaults.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::DecisionConfig;
+use crate::delivery::{BrokerConfig, DeviceId};
+use crate::source::SourceConfig;
+use crate::vision::VisionConfig;
+use crate::watchlist::WatchlistConfig;
 
 /// One thing that is wrong with a configuration, in words that a person can act on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// Dotted path of the key, as in `source.width`.
     pub key: String,
@@ -9,4 +22,196 @@ pub struct Problem {
     pub value: String,
     /// What to write instead.
     pub remedy: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} = {}: {}", self.key, self.value, self.remedy)
+    }
+}
+
+/// Where the daemon looks when no file is named.
+pub const DEFAULT_PATH: &str = "/etc/watchpost/watchpost.toml";
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[device]`: what this device is called.
+    pub device: DeviceConfig,
+    /// `[source]`: where frames come from.
+    pub source: SourceConfig,
+    /// `[vision]`: detector, tracker, quality gate, embedder.
+    pub vision: VisionConfig,
+    /// `[watchlist]`: the signed list and the keys that may sign it.
+    pub watchlist: WatchlistConfig,
+    /// `[decision]`: how much evidence makes a candidate.
+    pub decision: DecisionConfig,
+    /// `[event]`: what a candidate carries.
+    pub event: EventConfig,
+    /// `[broker]`: where candidates go.
+    pub broker: BrokerConfig,
+}
+
+/// `[device]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceConfig {
+    /// Name of the device in topics and in lists' authorisations: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first a letter or a
+    /// digit.
+    pub id: String,
+    /// Name of the camera in events, for devices with several: same alphabet.
+    pub camera: String,
+}
+
+impl Default for DeviceConfig {
+    fn default() -> Self {
+        Self { id: "watchpost-1".into(), camera: "main".into() }
+    }
+}
+
+/// `[event]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventConfig {
+    /// Put the matched face's aligned crop into the candidate, so that a person can check it. Never more than the face,
+    /// never a face that did not match.
+    pub crop: bool,
+    /// JPEG quality of the crop, 30 to 95.
+    pub crop_quality: u8,
+}
+
+impl Default for EventConfig {
+    fn default() -> Self {
+        Self { crop: true, crop_quality: 85 }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {error}. Name another one with --config FILE")]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("{path}, line {line}, at `{text}`: {message}")]
+    Syntax {
+        /// File.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// The line's text.
+        text: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// Values that cannot be.
+    #[error("{path} cannot be used:{}", list(.problems))]
+    Problems {
+        /// File.
+        path: PathBuf,
+        /// Each with key, value and remedy.
+        problems: Vec<Problem>,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|p| format!("\n  {p}")).collect()
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file, key, value and remedy.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks a file's text; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file, key, value and remedy.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Config = toml::from_str(text).map_err(|e| {
+            let at = e.span().map_or(0, |s| s.start.min(text.len()));
+            let line = text[..at].matches('\n').count();
+            ConfigError::Syntax {
+                path: path.to_path_buf(),
+                line: line + 1,
+                text: text.lines().nth(line).unwrap_or_default().trim().to_string(),
+                message: e.message().to_string(),
+            }
+        })?;
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems { path: path.to_path_buf(), problems }) }
+    }
+
+    /// Everything that is wrong with the values, in the file's order.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut out = Vec::new();
+        for (key, value) in [("device.id", &self.device.id), ("device.camera", &self.device.camera)] {
+            if let Err(error) = DeviceId::new(value) {
+                out.push(Problem { key: key.into(), value: format!("{value:?}"), remedy: error.to_string() });
+            }
+        }
+        self.source.problems(&mut out);
+        self.vision.problems(&mut out);
+        self.watchlist.problems(&mut out);
+        self.decision.problems(&mut out);
+        if !(30..=95).contains(&self.event.crop_quality) {
+            out.push(Problem {
+                key: "event.crop_quality".into(),
+                value: self.event.crop_quality.to_string(),
+                remedy: "write a whole number from 30 to 95".into(),
+            });
+        }
+        self.broker.problems(&mut out);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("test.toml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults_and_the_defaults_have_no_problems() {
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_commented_template_equals_the_defaults_and_names_every_key() {
+        let template = include_str!("../config/watchpost.toml");
+        assert_eq!(parse(template), Ok(Config::default()));
+        let all = toml::to_string(&Config::default()).expect("the defaults are TOML");
+        for key in all.lines().filter_map(|l| l.split_once(" = ").map(|(k, _)| k)) {
+            let named = template.lines().any(|l| l.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+            assert!(named, "config/watchpost.toml does not name `{key}`");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_file_line_and_the_known_ones() {
+        let error = parse("[device]\nid = \"a\"\nnmae = 3\n").unwrap_err();
+        assert!(error.contains("test.toml, line 3, at `nmae = 3`") && error.contains("camera"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_with_key_value_and_remedy() {
+        let error = parse("[device]\nid = \"a/b\"\n[decision]\nagreeing_views = 0\n").unwrap_err();
+        assert!(error.contains("device.id = \"a/b\": '/' is not allowed; use a-z"), "{error}");
+        assert!(error.contains("decision.agreeing_views = 0: write a whole number from 1 to 8"), "{error}");
+    }
 }

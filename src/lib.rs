@@ -4,28 +4,45 @@
 //! # Data flow: one way
 //!
 //! ```text
-//! source -> Frame -> detector -> tracker -> quality gate -> embedder -> search -> decision -> candidate
-//!                                                                         |                     |
-//!                                                                     watch list          outbox -> MQTT
+//!  camera, pipe, files                    watch list (signed by two, expiring)
+//!         |                                        |
+//!      source                              watchlist: verify -> Gallery
+//!         | Captured                               |
+//!         v                                        v
+//!      decode -> Frame -> detect -> track -> quality -> align -> embed -> search -> decision -> Candidate
+//!                 \____________________ vision ___________________/                    |            |
+//!                                                                        nothing is kept of a      v
+//!                                                                        face that is not on    delivery: outbox -> MQTT
+//!                                                                        the list
 //! ```
+//!
+//! Frames live in three buffers that are swapped, probes until they have been searched, views of listed people until their
+//! track ends. What leaves the process is a candidate about an entry of the list, a status, or a count.
 //!
 //! # Map
 //!
 //! | module | one job | knows |
 //! |---|---|---|
 //! | [`geometry`], [`frame`], [`template`], [`clock`] | the vocabulary: points, pixels, embeddings, time | nothing else |
-//! | [`source`] | where frames come from: V4L2, a pipe, photographs | the vocabulary |
-//! | [`vision`] | from a frame to the best views of the faces in it | the vocabulary |
+//! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
+//! | [`vision`] | from a frame to the best views of the faces in it; the networks | the vocabulary |
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary |
-//! | [`decision`] | whether views of one track are a candidate | `vision` and `watchlist` types |
+//! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
-//! | [`daemon`] | threads, bounded hand-overs, start and stop | everything above |
-//! | [`demo`] | a bundled scene and a broker for a machine without either | `source`, `delivery` |
+//! | [`daemon`] | the pipeline, its threads, bounded hand-overs, start and stop | everything above |
+//! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
+//!
+//! A newcomer reads [`daemon::pipeline`] first: it is the whole chain on one page. Why things are as they are is in
+//! `decisions/` beside each module.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod decision;
 pub mod delivery;
+pub mod demo;
 pub mod frame;
 pub mod geometry;
 pub mod source;

@@ -1,3 +1,7 @@
 //! Parses the command line, dispatches, and turns the outcome into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    watchpost::cli::main()
+}

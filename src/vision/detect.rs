@@ -63,17 +63,18 @@ pub const LONG_SIDE: std::ops::RangeInclusive<usize> = 64..=4096;
 /// Runs the detector of a manifest.
 pub struct Detector {
     spec: DetectorSpec,
+    engine: String,
     onnx: Vec<u8>,
     long_side: usize,
     letterbox: Letterbox,
     /// Most recently used last.
-    networks: Vec<Fixed>,
+    pub(super) networks: Vec<Fixed>,
     scratch: Scratch,
     pub(super) tilt: Tilt,
 }
 
 /// A network for one canvas size.
-struct Fixed {
+pub(super) struct Fixed {
     network: Box<dyn Network>,
     levels: Vec<LevelOutputs>,
 }
@@ -104,8 +105,9 @@ impl Detector {
     /// the manifest names: found out here, on the smallest canvas, and not with the first frame.
     pub fn new(models: &Models, long_side: usize) -> Result<Self, VisionError> {
         let spec = models.manifest.detector.clone();
-        Fixed::load(&spec, models.detector(), spec.multiple, spec.multiple)?;
+        let smallest = Fixed::load(&spec, models.detector(), spec.multiple, spec.multiple)?;
         Ok(Self {
+            engine: smallest.network.name().to_owned(),
             onnx: models.detector().to_vec(),
             long_side: long_side.clamp(*LONG_SIDE.start(), *LONG_SIDE.end()),
             letterbox: Letterbox::default(),
@@ -116,9 +118,9 @@ impl Detector {
         })
     }
 
-    /// Engine and kernel that run it, once it has seen a frame.
+    /// Engine and kernel that run it.
     pub fn engine(&self) -> &str {
-        self.networks.last().map_or("not loaded", |n| n.network.name())
+        &self.engine
     }
 
     /// Loads the networks for frames of this size, and for tilted heads, ahead of the first one.

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_network_that_is_not_what_its_manifest_says_is_refused() {
         assert!(matches!(with("dimensions = 512", "dimensions = 128"), Err(VisionError::Outputs { .. })));
-        assert!(matches!(with("output = \"output\"", "output = \"age\""), Err(VisionError::Outputs { .. })));
+        assert!(matches!(with("output = \"embedding\"", "output = \"age\""), Err(VisionError::Outputs { .. })));
         assert!(matches!(with("side = 112", "side = 128"), Err(VisionError::Embedder(_))));
         let mut embedder = with("", "").unwrap();
         let small = AlignedFace::new(96);

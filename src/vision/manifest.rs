@@ -213,9 +213,17 @@ pub struct EmbedderSpec {
     pub origin: String,
     /// Under which terms.
     pub licence: String,
+    /// By how much more often strangers of the worst-served group are confused than strangers at large, as measured; 1 or
+    /// more. Where it was not measured, 20: the most that was seen of embedders of this kind.
+    #[serde(default = "unmeasured_group_factor")]
+    pub worst_group_factor: f64,
     /// The measured false-match curve, thresholds rising. Empty where it was not measured.
     #[serde(default)]
     pub false_match: Vec<FalseMatch>,
+}
+
+fn unmeasured_group_factor() -> f64 {
+    20.0
 }
 
 /// One point of the false-match curve.
@@ -453,7 +461,8 @@ mod tests {
         let row = |t: f32, f: f64| {
             format!("[[embedder.false_match]]\nthreshold = {t}\nfmr_upper = {f}\nimpostor_pairs = 1000\n")
         };
-        let with = |a: String, b: String| parse(&format!("{SHIPPED}\n{a}{b}"));
+        let without_rows = SHIPPED.split("[[embedder.false_match]]").next().expect("the part before the rows");
+        let with = |a: String, b: String| parse(&format!("{without_rows}\n{a}{b}"));
         assert_eq!(with(row(0.3, 1e-2), row(0.4, 1e-3)).unwrap().embedder.false_match.len(), 2);
         assert!(with(row(0.3, 1e-3), row(0.4, 1e-2)).is_err());
         assert!(with(row(0.4, 1e-2), row(0.3, 1e-3)).is_err());

@@ -1,1 +1,50 @@
-//! Under construction.
+//! Who may be looked for: the authorised watch list, from the workstation that authors it to the gallery that is searched.
+//!
+//! ```text
+//!  workstation                                        device
+//!  author: draft -> sign by one -> sign by another -> store -> verify -> Watchlist -> search: Gallery
+//!                      keys                             |        trust
+//!                                                     state (highest version, last time seen)
+//! ```
+//!
+//! What this module promises:
+//!
+//! * **A [`Watchlist`] can only be made by [`verify()`]**: enough different pinned signers, unaltered, for this device, for
+//!   this embedder, valid now. Everything else is a [`Refusal`] that says why and what to do. The content of a list is not even
+//!   parsed before its signatures hold.
+//! * Starting takes at least two people; a trust file that asks for fewer is refused ([`Trust`]).
+//! * Every entry has an opaque reference, a legal basis, a purpose and its own expiry. There is no field for a name or for a
+//!   photograph ([`mod@format`]).
+//! * Time, versions and place only ever narrow what is matched: [`Watchlist::standing`] is asked with the time of each frame,
+//!   [`store::State`] refuses older versions and [`store::clock_trust`] clocks that went back.
+//! * Templates are wiped from memory when a list, an entry or a gallery is dropped.
+//!
+//! No network and no threads here; files are read and written only in [`keys`], [`trust`] and [`store`].
+//!
+//! A list is signed but not yet secret in this form. Sealing (encryption to the device's key) belongs between [`store`] and
+//! [`verify()`]: what is opened there is the bytes that [`verify()`] takes, so that nothing else here knows of it. The module will
+//! be `seal`.
+
+pub mod author;
+mod cbor;
+mod config;
+mod container;
+pub mod format;
+mod hours;
+mod kernel;
+pub mod keys;
+pub mod search;
+pub mod store;
+mod text;
+pub mod trust;
+pub mod verify;
+
+pub use cbor::CborError;
+pub use config::WatchlistConfig;
+pub use format::{Aim, Entry, Position, Reference, StoredTemplate};
+pub use search::{Gallery, Hit, TopK};
+pub use trust::Trust;
+pub use verify::{Refusal, Standing, Watchlist, verify};
+
+#[cfg(test)]
+mod fixture;

@@ -1,7 +1,7 @@
 //! Packs a [`Network`]'s weights into the kernels' operators, and says which rows each of them reads.
 
 use super::super::kernels::{self, Add, Depthwise, Global, Group, LANES, Pointwise, Post, Stem};
-use super::network::{Activation, Conv, IMAGE, Kind, Layer, Network, Part, Shape};
+use super::network::{Activation, Conv, IMAGE, Kind, Layer, Linear, Network, Part, Shape};
 
 /// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the image has.
 #[derive(Debug, Clone)]
@@ -52,6 +52,7 @@ pub(super) enum Op {
         op: Box<kernels::Head>,
         parts: Vec<Part>,
     },
+    Linear(Linear),
     Output {
         index: usize,
         scale: f32,
@@ -164,7 +165,7 @@ pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<
         })?;
         let height = layer.output.map_or_else(
             || match op {
-                Op::Output { .. } => 1,
+                Op::Output { .. } | Op::Linear(_) => 1,
                 _ => layer.inputs.first().map_or(0, |t| network.tensors[*t].height),
             },
             |t| network.tensors[t].height,
@@ -186,6 +187,16 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
             (Op::Add(Add { first, second, doubled: *doubled }), PLAIN)
         }
         Kind::Output { index } => (Op::Output { index: *index, scale: tensor(0).scale }, PLAIN),
+        Kind::Linear(linear) => {
+            let inputs = tensor(0).channels;
+            // Sums below 2^24 are the same in `f32` on every processor.
+            let magnitude = |channel: usize| {
+                let weights = &linear.weights[channel * inputs..][..inputs];
+                weights.iter().map(|w| i64::from(*w).abs() * 128).sum::<i64>() + i64::from(linear.bias[channel]).abs()
+            };
+            (0..linear.bias.len()).all(|channel| magnitude(channel) < 1 << 24).then_some(())?;
+            (Op::Linear(linear.clone()), PLAIN)
+        }
         Kind::Head(head) => {
             let mut op = kernels::Head { weights: [[0.0; LANES]; 9], bias: [0.0; LANES] };
             for (channel, bias) in head.bias.iter().enumerate() {

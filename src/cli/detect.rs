@@ -1,0 +1,73 @@
+//! `watchpost detect`: faces in photographs, as the daemon would see them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::photographs::{self, FaceReader, Seen};
+use super::{Failure, output};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// JPEG or PNG files.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Manifest of the networks; the built-in ones where absent.
+    #[arg(long, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// One JSON line an image.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let mut reader = FaceReader::new(&super::models(args.models.as_deref())?)?;
+    let mut all_read = true;
+    for path in &args.images {
+        let photograph = match photographs::open(path) {
+            Ok(photograph) => photograph,
+            Err(error) => {
+                // The other images are still looked at; the exit code tells.
+                all_read = false;
+                if args.json {
+                    output::json_line(&json!({ "image": path, "error": error.to_string() }))?;
+                } else {
+                    eprintln!("watchpost: {error}");
+                }
+                continue;
+            }
+        };
+        let frame = photograph.frame();
+        let (faces, beyond_capacity) = reader.faces(&frame)?;
+        if args.json {
+            output::json_line(&json!({
+                "image": path, "width": frame.width(), "height": frame.height(),
+                "faces": faces.iter().map(face_json).collect::<Vec<_>>(), "beyond_capacity": beyond_capacity,
+            }))?;
+            continue;
+        }
+        output::line(format!("{}: {} faces", path.display(), faces.len()))?;
+        for seen in &faces {
+            let r = &seen.face.rect;
+            let verdict = seen.verdict.err().map_or("good enough to compare", |reason| reason.name());
+            output::line(format!(
+                "  {:.0}x{:.0} px at ({:.0}, {:.0}), score {:.2}, quality {:.2}, {:.0} px between the eyes: {verdict}",
+                r.width, r.height, r.x, r.y, seen.face.score, seen.quality.overall, seen.quality.eye_distance_px
+            ))?;
+        }
+    }
+    Ok(if all_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score and quality 0 to 1.
+pub fn face_json(seen: &Seen) -> serde_json::Value {
+    let r = &seen.face.rect;
+    json!({
+        "box": [r.x, r.y, r.width, r.height],
+        "points": seen.face.landmarks.map(|p| [p.x, p.y]),
+        "score": seen.face.score,
+        "quality": seen.quality,
+        "too_poor": seen.verdict.err().map(|reason| reason.name()),
+    })
+}

@@ -1,0 +1,110 @@
+//! `watchpost identify`: who of a watch list may be in a photograph. It obeys what the daemon obeys: signatures, device,
+//! validity, hours, budget.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::detect::face_json;
+use super::photographs::{self, FaceReader};
+use super::{Failure, output};
+use crate::daemon::enforce;
+use crate::decision::DecisionConfig;
+use crate::decision::policy::Force;
+use crate::watchlist::store::read_list;
+use crate::watchlist::{TopK, Trust, verify};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// JPEG or PNG files.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Signed list.
+    #[arg(long, value_name = "FILE")]
+    watchlist: PathBuf,
+    /// Trust file with the pinned keys.
+    #[arg(long, value_name = "FILE", default_value = "/etc/watchpost/trust.toml")]
+    trust: PathBuf,
+    /// Name of this device, as the list's authorisation has it.
+    #[arg(long, value_name = "ID", default_value = "watchpost-1")]
+    device: String,
+    /// Most entries a face.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
+    top: u8,
+    /// Manifest of the networks; the built-in ones where absent.
+    #[arg(long, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// One JSON line an image.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let models = super::models(args.models.as_deref())?;
+    let trust = Trust::open(&args.trust)?;
+    let now = OffsetDateTime::now_utc();
+    let embedder = &models.manifest.embedder.sha256.0;
+    let list = verify(&read_list(&args.watchlist)?, &trust, now, &args.device, embedder)?;
+    let curve = enforce::curve(&models).map_err(|b| b.to_string())?;
+    let force = Force::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())?;
+    force.permits(now).map_err(|b| b.to_string())?;
+    let mut reader = FaceReader::new(&models)?;
+    let mut top = TopK::new(args.top.into());
+    for path in &args.images {
+        let photograph = photographs::open(path)?;
+        let frame = photograph.frame();
+        let (faces, _) = reader.faces(&frame)?;
+        let mut lines = Vec::new();
+        for seen in &faces {
+            // A face that is too poor is not compared, here as in the daemon.
+            let mut candidates = Vec::new();
+            if seen.verdict.is_ok() {
+                top.clear();
+                force.gallery().search(&reader.embed(&frame, seen)?.quantize(), &mut top);
+                for hit in top.hits().iter().filter(|h| h.score >= force.plan().threshold) {
+                    candidates.push(json!({
+                        "entry": force.list().entries()[hit.entry].reference,
+                        "score": hit.score,
+                        "expected_false_positive_rate": force.expected_rate(hit.score),
+                    }));
+                }
+            }
+            let mut line = face_json(seen);
+            line["candidates"] = candidates.into();
+            lines.push(line);
+        }
+        if args.json {
+            output::json_line(&json!({
+                "image": path, "list": { "id": force.list().id(), "version": force.list().version() },
+                "threshold": force.plan().threshold, "faces": lines,
+            }))?;
+            continue;
+        }
+        output::line(format!("{}: {} faces", path.display(), lines.len()))?;
+        for line in &lines {
+            let candidates = line["candidates"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if candidates.is_empty() {
+                output::line(format!(
+                    "  face at {}: no candidate{}",
+                    line["box"],
+                    match line["too_poor"].as_str() {
+                        Some(reason) => format!(" (not compared: {reason})"),
+                        None => String::new(),
+                    }
+                ))?;
+            }
+            for c in candidates {
+                output::line(format!(
+                    "  face at {}: candidate {}, similarity {:.3}, false-positive rate at most {:.1e}",
+                    line["box"],
+                    c["entry"].as_str().unwrap_or("?"),
+                    c["score"].as_f64().unwrap_or(f64::NAN),
+                    c["expected_false_positive_rate"].as_f64().unwrap_or(f64::NAN),
+                ))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,131 @@
+//! The command line: one file a subcommand, thin over the library.
+//!
+//! Names of commands and flags are a contract that scripts rely on. Every command that a machine may read has `--json`;
+//! errors go to standard error as one sentence that says what to do next.
+//!
+//! Exit codes: 0 done, 1 failed, 2 not understood (from the argument parser), 78 the configuration is wrong (`EX_CONFIG`).
+
+mod bench;
+mod check;
+mod compare;
+mod daemon;
+mod demo;
+mod detect;
+mod identify;
+mod key;
+mod output;
+mod photographs;
+mod watchlist;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::vision::{ManifestError, Models};
+
+/// What a failed command says.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Exit code for a configuration that cannot be used, from `sysexits.h`.
+const EX_CONFIG: u8 = 78;
+
+#[derive(Parser)]
+#[command(name = "watchpost", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon: camera in, candidates out.
+    Run(daemon::Args),
+    /// Check configuration, models, watch list and trust; exit 78 where the configuration is wrong.
+    Check(check::Args),
+    /// Play a bundled scene through the whole chain: no camera, no broker needed.
+    Demo(demo::Args),
+    /// Find faces in photographs.
+    Detect(detect::Args),
+    /// Compare the faces of two photographs.
+    Compare(compare::Args),
+    /// Search a watch list for the faces in photographs.
+    Identify(identify::Args),
+    /// Make and show signing keys.
+    Key(key::Args),
+    /// Author, sign and verify watch lists.
+    Watchlist(watchlist::Args),
+    /// Measure the speed of the stages on this machine.
+    Bench(bench::Args),
+}
+
+/// Parses, dispatches, reports. The whole program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Run(args) => daemon::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Detect(args) => detect::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Identify(args) => identify::run(args),
+        Command::Key(args) => key::run(args),
+        Command::Watchlist(args) => watchlist::run(args),
+        Command::Bench(args) => bench::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        // A reader that has seen enough (`watchpost detect ... | head`) is no failure.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("watchpost: {}", chain(&*error));
+            let wrong_config = error.downcast_ref::<crate::config::ConfigError>().is_some();
+            if wrong_config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// An error and what caused it, as one sentence; a cause that its error already quotes is left out.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The networks of a manifest, or the built-in ones.
+fn models(manifest: Option<&std::path::Path>) -> Result<Models, ManifestError> {
+    manifest.map_or_else(Models::builtin, Models::open)
+}
+
+/// Logging for commands that run long: level from `WATCHPOST_LOG`, else `default`; to standard error.
+fn start_logging(default: &str) {
+    // Under a service manager the journal dates the lines.
+    let dated = std::env::var_os("JOURNAL_STREAM").is_none();
+    let env = env_logger::Env::new().filter_or("WATCHPOST_LOG", default);
+    let mut builder = env_logger::Builder::from_env(env);
+    // The demonstration's broker reports each packet as an error.
+    #[cfg(feature = "demo-broker")]
+    builder.filter_module(crate::demo::broker::LOG_TARGET, log::LevelFilter::Off);
+    if !dated {
+        builder.format_timestamp(None);
+    }
+    builder.init();
+}

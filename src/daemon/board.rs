@@ -1,0 +1,154 @@
+//! What the threads tell the supervisor: counts, and whether anything keeps them from working.
+//!
+//! One lock, held for a copy at a time; written once a frame, read once a second.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use serde::Serialize;
+
+use super::pipeline::PipelineCounters;
+use crate::decision::policy::Blindness;
+use crate::source::SourceCounters;
+
+#[derive(Default)]
+struct Notes {
+    source: SourceCounters,
+    overwritten: u64,
+    /// Sums of the sources that were closed before the present one.
+    closed: BTreeMap<String, u64>,
+    /// Why no frame comes; `None` while frames come.
+    source_failure: Option<String>,
+    any_frame: bool,
+    pipeline: PipelineCounters,
+    standing: Option<Result<(), Blindness>>,
+}
+
+/// Shared by capture, vision and supervisor.
+#[derive(Default)]
+pub struct Board {
+    notes: Mutex<Notes>,
+}
+
+/// What keeps the daemon from matching, if anything.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// No frame has been processed yet.
+    Starting,
+    /// Faces are compared.
+    Matching,
+    /// They are not.
+    Blind(Blindness),
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, Notes> {
+        // Every critical section is a plain assignment.
+        self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A frame came from the source.
+    pub fn frame_captured(&self) {
+        let mut notes = self.lock();
+        notes.source_failure = None;
+        notes.any_frame = true;
+    }
+
+    /// No frame comes, for `reason`.
+    pub fn source_failed(&self, reason: String) {
+        self.lock().source_failure = Some(reason);
+    }
+
+    /// The open source's counts so far, and how many of its frames nobody took in time.
+    pub fn source_counted(&self, counters: SourceCounters, overwritten: u64) {
+        let mut notes = self.lock();
+        notes.source = counters;
+        notes.overwritten = overwritten;
+    }
+
+    /// The open source's last counts; the next source starts at zero.
+    pub fn source_closed(&self, counters: SourceCounters, overwritten: u64) {
+        let mut notes = self.lock();
+        tally("source", &counters, &mut notes.closed);
+        *notes.closed.entry("source.overwritten".into()).or_default() += overwritten;
+        notes.source = SourceCounters::default();
+        notes.overwritten = 0;
+    }
+
+    /// The pipeline's counts so far and whether it compares faces.
+    pub fn processed(&self, counters: PipelineCounters, standing: Result<(), Blindness>) {
+        let mut notes = self.lock();
+        notes.pipeline = counters;
+        notes.standing = Some(standing);
+    }
+
+    /// Whether faces are compared, and if not, the first reason on their way.
+    pub fn condition(&self) -> Condition {
+        let notes = self.lock();
+        if let Some(reason) = &notes.source_failure {
+            return Condition::Blind(Blindness::new("no-frames", reason));
+        }
+        match &notes.standing {
+            None => Condition::Starting,
+            Some(Ok(())) if !notes.any_frame => Condition::Starting,
+            Some(Ok(())) => Condition::Matching,
+            Some(Err(blindness)) => Condition::Blind(blindness.clone()),
+        }
+    }
+
+    /// All counts by name.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        let notes = self.lock();
+        let mut counts = notes.closed.clone();
+        tally("source", &notes.source, &mut counts);
+        *counts.entry("source.overwritten".into()).or_default() += notes.overwritten;
+        tally("pipeline", &notes.pipeline, &mut counts);
+        counts
+    }
+}
+
+/// Adds every whole number in `counters` to `into` under its dotted path below `prefix`.
+pub fn tally(prefix: &str, counters: &impl Serialize, into: &mut BTreeMap<String, u64>) {
+    fn walk(path: String, value: &serde_json::Value, into: &mut BTreeMap<String, u64>) {
+        match value {
+            serde_json::Value::Number(n) => *into.entry(path).or_default() += n.as_u64().unwrap_or(0),
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    walk(format!("{path}.{name}"), value, into);
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Ok(value) = serde_json::to_value(counters) {
+        walk(prefix.to_owned(), &value, into);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_closed_sources_and_of_the_open_one_add_up() {
+        let board = Board::default();
+        board.source_closed(SourceCounters { frames: 3, ..SourceCounters::default() }, 1);
+        board.source_counted(SourceCounters { frames: 4, short: 2, ..SourceCounters::default() }, 5);
+        let counts = board.counts();
+        assert_eq!((counts["source.frames"], counts["source.short"], counts["source.overwritten"]), (7, 2, 6));
+    }
+
+    #[test]
+    fn the_first_obstacle_on_the_way_is_the_one_that_is_told() {
+        let board = Board::default();
+        assert_eq!(board.condition(), Condition::Starting);
+        board.frame_captured();
+        board.processed(PipelineCounters::default(), Err(Blindness::new("expired", "the watch list has expired")));
+        assert!(matches!(board.condition(), Condition::Blind(b) if b.code == "expired"));
+        board.source_failed("unplugged".into());
+        assert!(matches!(board.condition(), Condition::Blind(b) if b.code == "no-frames"));
+        board.frame_captured();
+        board.processed(PipelineCounters::default(), Ok(()));
+        assert_eq!(board.condition(), Condition::Matching);
+    }
+}

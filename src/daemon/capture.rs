@@ -1,0 +1,88 @@
+//! The capture thread: keeps the source open and hands its frames over.
+//!
+//! A source that cannot be opened is tried again, slower and slower: a camera may be plugged in later. The reason is
+//! told once for as long as it stays the same.
+
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::board::Board;
+use super::handover::{Handover, Put};
+use super::stop::{Reason, Stop};
+use crate::source::{Captured, Source, SourceError};
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Runs until the source ends or somebody asks to stop.
+pub fn run(
+    open: &dyn Fn() -> Result<Box<dyn Source>, SourceError>,
+    frames: &Handover<Captured>,
+    board: &Board,
+    stop: &Stop,
+) {
+    let mut retry = FIRST_RETRY;
+    let mut told = String::new();
+    while stop.reason().is_none() {
+        let failure = match open() {
+            Ok(mut source) => {
+                info!("Source opened: {}.", source.describe());
+                retry = FIRST_RETRY;
+                match deliver(&mut *source, frames, board, stop) {
+                    Some(failure) => failure,
+                    None => break,
+                }
+            }
+            Err(failure) => failure,
+        };
+        let reason = failure.to_string();
+        if reason != told {
+            warn!("The source cannot be read; trying again: {reason}.");
+            told.clone_from(&reason);
+        }
+        board.source_failed(reason);
+        stop.wait(retry);
+        retry = (retry * 2).min(LAST_RETRY);
+    }
+    frames.close();
+}
+
+/// Hands frames over until the end (`None`) or until the source cannot go on as it is.
+fn deliver(source: &mut dyn Source, frames: &Handover<Captured>, board: &Board, stop: &Stop) -> Option<SourceError> {
+    let mut frame = Captured::default();
+    let mut overwritten = 0;
+    let outcome = loop {
+        if stop.reason().is_some() {
+            break None;
+        }
+        let result = source.next(&mut frame);
+        match &result {
+            Ok(()) => match frames.put(&mut frame) {
+                Put::Stored => board.frame_captured(),
+                Put::Overwrote => {
+                    overwritten += 1;
+                    board.frame_captured();
+                }
+                Put::Closed => break None,
+            },
+            // The source counts bad frames and time-outs itself.
+            Err(SourceError::Frame(_)) => {}
+            Err(SourceError::Timeout) => board.source_failed("no frame is arriving".into()),
+            Err(SourceError::Lost { .. }) => {
+                let reason = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                warn!("The source was lost and is opened again: {reason}.");
+                board.source_failed(reason);
+            }
+            Err(SourceError::Ended) => {
+                info!("The source has ended: {}.", source.describe());
+                stop.request(Reason::SourceEnded);
+                break None;
+            }
+            Err(SourceError::Configuration { .. }) => break result.err(),
+        }
+        board.source_counted(source.counters(), overwritten);
+    };
+    board.source_closed(source.counters(), overwritten);
+    outcome
+}

@@ -1,0 +1,159 @@
+//! The hand-over of frames from capture to vision: one place, the latest frame wins.
+//!
+//! Buffers are swapped, never copied or allocated: the giver's buffer goes in, an old one comes back. From a live source
+//! a frame that nobody took in time is overwritten and counted; from recorded pictures the giver waits instead.
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What to do with a frame that was not taken yet when the next one comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Overwrite it: a camera does not wait.
+    Overwrite,
+    /// Wait until it is taken: recorded pictures lose nothing by it.
+    Wait,
+}
+
+/// What became of a frame that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It lies there.
+    Stored,
+    /// It lies there, in place of one that nobody took.
+    Overwrote,
+    /// The other side has gone.
+    Closed,
+}
+
+/// What came of waiting for a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in the caller's buffer.
+    Frame,
+    /// None came in time.
+    Nothing,
+    /// None will come.
+    Closed,
+}
+
+struct State<T> {
+    slot: T,
+    full: bool,
+    closed: bool,
+}
+
+/// One place for a `T` between two threads.
+pub struct Handover<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    when_full: WhenFull,
+}
+
+impl<T> Handover<T> {
+    /// An empty place. `spare` is the buffer that the first giver gets back.
+    pub fn new(spare: T, when_full: WhenFull) -> Self {
+        Self {
+            state: Mutex::new(State { slot: spare, full: false, closed: false }),
+            changed: Condvar::new(),
+            when_full,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // A thread that panicked while it held the lock leaves the place consistent: each critical section is a swap
+        // and a flag.
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Gives `frame` away and leaves an old buffer in its stead. Does not wait unless made with [`WhenFull::Wait`].
+    pub fn put(&self, frame: &mut T) -> Put {
+        let mut state = self.lock();
+        while self.when_full == WhenFull::Wait && state.full && !state.closed {
+            state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        if state.closed {
+            return Put::Closed;
+        }
+        std::mem::swap(&mut state.slot, frame);
+        let overwrote = std::mem::replace(&mut state.full, true);
+        self.changed.notify_all();
+        if overwrote { Put::Overwrote } else { Put::Stored }
+    }
+
+    /// Waits for a frame at most `patience` and swaps it into `frame`. What was put before the close is still given.
+    pub fn take(&self, frame: &mut T, patience: Duration) -> Taken {
+        let state = self.lock();
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, patience, |s| !s.full && !s.closed)
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.full {
+            std::mem::swap(&mut state.slot, frame);
+            state.full = false;
+            self.changed.notify_all();
+            Taken::Frame
+        } else if state.closed {
+            Taken::Closed
+        } else {
+            Taken::Nothing
+        }
+    }
+
+    /// Ends the hand-over from either side: givers stop at once, the taker after the last frame.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn the_latest_frame_wins_and_the_overwritten_one_is_told() {
+        let h = Handover::new(0, WhenFull::Overwrite);
+        let mut frame = 1;
+        assert_eq!(h.put(&mut frame), Put::Stored);
+        frame = 2;
+        assert_eq!(h.put(&mut frame), Put::Overwrote);
+        let mut got = 9;
+        assert_eq!((h.take(&mut got, SOON), got), (Taken::Frame, 2));
+        assert_eq!(h.take(&mut got, Duration::ZERO), Taken::Nothing);
+    }
+
+    #[test]
+    fn recorded_frames_wait_and_none_is_lost() {
+        let h = Handover::new(0, WhenFull::Wait);
+        let got: Vec<u32> = std::thread::scope(|s| {
+            s.spawn(|| {
+                for mut n in 1..=100 {
+                    assert_eq!(h.put(&mut n), Put::Stored);
+                }
+                h.close();
+            });
+            let mut all = Vec::new();
+            let mut frame = 0;
+            while h.take(&mut frame, SOON) == Taken::Frame {
+                all.push(frame);
+            }
+            all
+        });
+        assert_eq!(got, (1..=100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_close_frees_a_waiting_giver() {
+        let h = Handover::new(0, WhenFull::Wait);
+        let mut frame = 1;
+        h.put(&mut frame);
+        std::thread::scope(|s| {
+            let giver = s.spawn(|| h.put(&mut 2));
+            h.close();
+            assert_eq!(giver.join().expect("giver"), Put::Closed);
+        });
+    }
+}

@@ -1,0 +1,58 @@
+//! The vision thread: takes frames, runs the pipeline, hands candidates to delivery. It waits for nothing but frames.
+
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use super::board::Board;
+use super::enforce::Keeper;
+use super::handover::{Handover, Taken};
+use super::pipeline::Pipeline;
+use crate::clock::Clock;
+use crate::delivery::Delivery;
+use crate::delivery::event::Candidate;
+use crate::source::Captured;
+
+/// How long to wait for a frame before the list's standing is looked at again.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Failures of one kind are logged at most so often; their number is in the statistics.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs until the hand-over is closed and empty.
+pub fn run(
+    mut pipeline: Pipeline,
+    mut keeper: Keeper,
+    clock: Clock,
+    frames: &Handover<Captured>,
+    board: &Board,
+    delivery: &Delivery,
+) {
+    let mut frame = Captured::default();
+    let mut complained: Option<Instant> = None;
+    let mut publish = |candidate: Candidate| {
+        let (id, sequence) = (candidate.candidate, candidate.sequence);
+        match delivery.publish_candidate(candidate, clock.now()) {
+            Ok(event) => info!("Candidate decided: candidate={id} sequence={sequence} event={event}."),
+            Err(error) => warn!("A candidate could not be queued and is lost: candidate={id} error={error}."),
+        }
+    };
+    loop {
+        pipeline.hold(keeper.judge(clock.now()).err());
+        match frames.take(&mut frame, PATIENCE) {
+            Taken::Closed => break,
+            Taken::Nothing => {}
+            Taken::Frame => {
+                let result = pipeline.process(&frame, clock.now(), &mut publish);
+                if let Err(error) = result
+                    && complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY)
+                {
+                    warn!("A frame could not be analysed: sequence={} error={error}.", frame.sequence);
+                    complained = Some(Instant::now());
+                }
+            }
+        }
+        board.processed(pipeline.counters(), pipeline.standing(clock.now()));
+    }
+    pipeline.finish(clock.now(), &mut publish);
+    board.processed(pipeline.counters(), pipeline.standing(clock.now()));
+}

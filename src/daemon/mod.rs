@@ -1,0 +1,199 @@
+//! The daemon: three threads, bounded hand-overs, a supervisor, a clean start and stop.
+//!
+//! ```text
+//!  capture thread            vision thread                       delivery thread
+//!  Source --frame--> [1 place, latest wins] --> Pipeline --candidate--> [bounded queue] --> outbox --> MQTT
+//!       \                        |                                          /
+//!        `------ counts, why it does not work ------> Board <--------------'
+//!                                                       |
+//!                                        supervisor (main thread): status, stats, signals
+//! ```
+//!
+//! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and counted; recorded
+//! pictures wait); vision never waits for the network; whatever keeps the device from matching is in its published
+//! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; a thread that panics ends the
+//! daemon with an error, for the service manager to start it again.
+
+pub mod board;
+mod capture;
+pub mod enforce;
+pub mod handover;
+mod look;
+pub mod pipeline;
+mod report;
+pub mod stop;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use log::{error, info};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use self::board::{Board, Condition};
+use self::enforce::Keeper;
+use self::handover::{Handover, WhenFull};
+use self::pipeline::Pipeline;
+use self::report::Reporter;
+use self::stop::{Reason, Stop};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::mqtt::StartError;
+use crate::delivery::topics::TopicError;
+use crate::delivery::{Delivery, DeviceId};
+use crate::source::{Captured, Source, SourceError};
+use crate::vision::VisionError;
+
+/// How long a stop by a signal waits for candidates that are still under way.
+const PATIENCE_AT_SIGNAL: Duration = Duration::from_secs(5);
+/// The same after the source has ended: nothing else is to be done.
+const PATIENCE_AT_END: Duration = Duration::from_secs(30);
+
+/// Why the daemon cannot start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The networks do not load.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+    /// The connection cannot even be tried.
+    #[error(transparent)]
+    Delivery(#[from] StartError),
+    /// The device's name cannot be part of a topic.
+    #[error("device.id: {0}")]
+    Device(#[from] TopicError),
+    /// The system refused.
+    #[error("cannot listen for SIGTERM and SIGINT: {0}")]
+    Signals(#[source] std::io::Error),
+    /// A bug; the panic's message is above it in the log.
+    #[error("a thread of the daemon ended unexpectedly; please report the lines above as a bug")]
+    ThreadLost,
+    /// Candidates were still waiting for the broker when the time to stop was over.
+    #[error("{0} candidates were not delivered before the stop and are lost; is the broker reachable?")]
+    Undelivered(usize),
+}
+
+/// Turns SIGTERM and SIGINT into a wish to stop, for as long as it lives.
+struct Signals {
+    handle: signal_hook::iterator::Handle,
+}
+
+impl Signals {
+    fn listen(stop: Arc<Stop>) -> std::io::Result<Self> {
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+        let handle = signals.handle();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in &mut signals {
+                info!("Stopping: signal={signal}.");
+                stop.request(Reason::Signal);
+            }
+        })?;
+        Ok(Self { handle })
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
+}
+
+/// Tells the others when its thread dies of a panic.
+struct Alarm<'a> {
+    stop: &'a Stop,
+    frames: &'a Handover<Captured>,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.stop.request(Reason::ThreadLost);
+            self.frames.close();
+        }
+    }
+}
+
+/// Where frames come from.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// Opens the source; called again after it could not go on.
+    pub open: &'a (dyn Fn() -> Result<Box<dyn Source>, SourceError> + Sync),
+    /// Whether frames that are not taken in time are overwritten (a camera) or wait (recorded pictures).
+    pub live: bool,
+}
+
+/// Runs until a signal or the end of the source.
+///
+/// # Errors
+/// [`DaemonError`].
+pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), DaemonError> {
+    let stop = Arc::new(Stop::default());
+    let _signals = Signals::listen(Arc::clone(&stop)).map_err(DaemonError::Signals)?;
+    let device = DeviceId::new(&config.device.id)?;
+    let models = config.vision.open_models().map_err(VisionError::from)?;
+    let mut pipeline = Pipeline::new(config, &models)?;
+    let [detector, embedder] = pipeline.engines();
+    info!("Networks loaded: detector={detector} embedder={embedder}.");
+    let mut keeper = Keeper::new(&config.watchlist);
+    let force = keeper.load(config, &models, clock.now());
+    match &force {
+        Ok(force) => info!(
+            "Watch list in force: list={} version={} entries={} templates={} threshold={} expected_false_alerts_a_day={:.4}.",
+            force.list().id(),
+            force.list().version(),
+            force.list().entries().len(),
+            force.gallery().templates(),
+            force.plan().threshold,
+            force.plan().false_alerts_a_day,
+        ),
+        Err(blindness) => error!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason),
+    }
+    let reporter = Reporter::new(config, &force, clock);
+    pipeline.enforce(force);
+
+    let delivery = Delivery::start(&config.broker, &device, reporter.status(&Condition::Starting), clock)?;
+    let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
+    let frames = Handover::new(Captured::default(), when_full);
+    let board = Board::default();
+    thread::scope(|scope| {
+        let (frames, board, delivery, stop) = (&frames, &board, &delivery, &*stop);
+        let capture = thread::Builder::new().name("capture".into()).spawn_scoped(scope, move || {
+            let _alarm = Alarm { stop, frames };
+            capture::run(input.open, frames, board, stop);
+        });
+        let vision = thread::Builder::new().name("vision".into()).spawn_scoped(scope, move || {
+            let _alarm = Alarm { stop, frames };
+            look::run(pipeline, keeper, clock, frames, board, delivery);
+        });
+        match (capture, vision) {
+            (Ok(capture), Ok(vision)) => {
+                reporter.supervise(board, delivery, stop);
+                // Capture leaves by the wish to stop; vision after the frame that was handed over last.
+                if capture.join().is_err() | vision.join().is_err() {
+                    stop.request(Reason::ThreadLost);
+                }
+            }
+            _ => {
+                error!("The threads of capture and vision cannot be started.");
+                stop.request(Reason::ThreadLost);
+                frames.close();
+            }
+        }
+    });
+    delivery.publish_stats(reporter.stats(&board, &delivery));
+    let reason = stop.reason();
+    let patience = if reason == Some(Reason::SourceEnded) { PATIENCE_AT_END } else { PATIENCE_AT_SIGNAL };
+    let outcome = delivery.stop(patience);
+    info!(
+        "Stopped: candidates={} undelivered={} stopped_published={}.",
+        board.counts()["pipeline.decision.candidates"],
+        outcome.undelivered,
+        outcome.stopped_published
+    );
+    if stop.reason() == Some(Reason::ThreadLost) {
+        return Err(DaemonError::ThreadLost);
+    }
+    if outcome.undelivered > 0 {
+        return Err(DaemonError::Undelivered(outcome.undelivered));
+    }
+    Ok(())
+}

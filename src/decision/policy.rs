@@ -1,0 +1,130 @@
+//! Whether matching is allowed at this moment, with which list and at what threshold.
+//!
+//! A verified list comes into force only if its own false-alert budget can be kept ([`Force::enact`]); while in force it
+//! is asked again for each frame ([`Force::permits`]), because hours, expiry and clock move on. Everything that is not a
+//! clear yes is a [`Blindness`] with its reason: the device then runs and matches nobody.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+
+use super::DecisionConfig;
+use super::budget::{Budget, FalseMatchCurve, OverBudget, Plan};
+use crate::watchlist::{Gallery, Position, Standing, Watchlist};
+
+/// Why nothing is matched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blindness {
+    /// A stable word for status messages and counters.
+    pub code: &'static str,
+    /// For people: what is wrong and what to do.
+    pub reason: String,
+}
+
+impl Blindness {
+    /// A reason in the words of whoever found it.
+    pub fn new(code: &'static str, reason: impl fmt::Display) -> Self {
+        Self { code, reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for Blindness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.reason, self.code)
+    }
+}
+
+impl From<OverBudget> for Blindness {
+    fn from(error: OverBudget) -> Self {
+        Self::new("over-budget", error)
+    }
+}
+
+/// A list in force: verified, within its budget, ready for search.
+pub struct Force {
+    list: Watchlist,
+    gallery: Gallery,
+    plan: Plan,
+    curve: FalseMatchCurve,
+    position: Option<Position>,
+}
+
+impl fmt::Debug for Force {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Force({:?}, threshold {})", self.list, self.plan.threshold)
+    }
+}
+
+impl Force {
+    /// Derives the threshold from the list's authorised budget and `curve`, raises it to the configured stricter one if
+    /// there is any, and makes the list searchable. `position` is where the camera stands.
+    ///
+    /// # Errors
+    /// [`Blindness`] where the budget cannot be met with what was measured, or nobody is on the list.
+    pub fn enact(
+        mut list: Watchlist,
+        curve: &FalseMatchCurve,
+        config: &DecisionConfig,
+        position: Option<Position>,
+    ) -> Result<Self, Blindness> {
+        let gallery = Gallery::from(&list);
+        // In memory once: the gallery is what is searched.
+        list.shed_templates();
+        if gallery.templates() == 0 {
+            return Err(Blindness::new(
+                "empty-list",
+                "the watch list has no entry that is still valid; sign a new version",
+            ));
+        }
+        let a = list.authorisation();
+        let budget =
+            Budget { faces_a_day: f64::from(a.expected_faces_per_day), false_alerts_a_day: a.false_alerts_per_day };
+        let mut plan = curve.plan(budget, gallery.templates())?;
+        if config.stricter_threshold > plan.threshold {
+            let rate = curve.false_positive_rate(config.stricter_threshold, gallery.templates());
+            plan = Plan {
+                threshold: config.stricter_threshold,
+                false_positive_rate: rate.expect("above a measured threshold"),
+                false_alerts_a_day: budget.faces_a_day * rate.expect("above a measured threshold"),
+            };
+        }
+        Ok(Self { list, gallery, plan, curve: curve.clone(), position })
+    }
+
+    /// Whether matching is allowed at `now`.
+    ///
+    /// # Errors
+    /// [`Blindness`], when the list has ended, has not begun, or is outside its hours or area.
+    pub fn permits(&self, now: OffsetDateTime) -> Result<(), Blindness> {
+        match self.list.standing(now, self.position) {
+            Standing::Valid => Ok(()),
+            other => Err(Blindness::new(other.code(), format_args!("the watch list is {other}"))),
+        }
+    }
+
+    /// The list, its templates shed.
+    pub fn list(&self) -> &Watchlist {
+        &self.list
+    }
+
+    /// What is searched.
+    pub fn gallery(&self) -> &Gallery {
+        &self.gallery
+    }
+
+    /// Wipes the templates of entries whose own expiry has passed; returns how many entries it were.
+    pub fn wipe_expired(&mut self, now: OffsetDateTime) -> usize {
+        self.gallery.wipe_expired(now)
+    }
+
+    /// The rate at which a stranger's face is expected to reach `score` on this list, upper bound; `None` where nothing was
+    /// measured.
+    pub fn expected_rate(&self, score: f32) -> Option<f64> {
+        self.curve.false_positive_rate(score, self.gallery.templates())
+    }
+
+    /// The threshold and what it is expected to cost.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}

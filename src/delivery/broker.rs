@@ -1,0 +1,330 @@
+//! The `[broker]` section of the configuration, and the broker's URL.
+//!
+//! The URL is small and strict: `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`. No user, no password, no path: what is
+//! secret comes from a file, so that neither a command line nor a log shows it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::outbox::{Limits, MAX_EVENT};
+use super::topics::{self, DeviceId};
+use crate::config::Problem;
+
+/// How to reach the broker and how much to keep for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerConfig {
+    /// `mqtt://HOST[:1883]` in the clear or `mqtts://HOST[:8883]` over TLS. An IPv6 address stands in brackets.
+    pub url: String,
+    /// First levels of every topic: `<root>/v1/<device>/...`.
+    pub root: String,
+    /// MQTT client id; the device's id where empty. Two clients of one id throw each other out.
+    pub client_id: String,
+    /// User name; none where empty.
+    pub username: String,
+    /// File whose first line is the password. Read again at every connection. Needs `username`.
+    pub password_file: Option<PathBuf>,
+    /// PEM file of the authorities that may vouch for the broker; the system's where absent. Only with `mqtts`.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of this device's certificate, for brokers that ask for one. Needs `client_key`. Read again at every
+    /// connection, so that a renewed one is used without a restart.
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    pub client_key: Option<PathBuf>,
+    /// Seconds between signs of life, 5 to 3600. A broker publishes `offline` after one and a half of it.
+    pub keep_alive_s: u16,
+    /// Seconds that a broker keeps the session of a device that is away.
+    pub session_expiry_s: u32,
+    /// Seconds for which a candidate is of use, from its decision. Later it is dropped here and by the broker.
+    pub event_expiry_s: u32,
+    /// Most candidates that wait for a broker; the oldest go first where there are more. Each drop is counted.
+    pub outbox_events: usize,
+    /// Most bytes that wait for a broker, at least 131072.
+    pub outbox_bytes: usize,
+    /// Seconds between two messages of counts; 0 for none.
+    pub stats_interval_s: u32,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            url: "mqtt://localhost".to_owned(),
+            root: "watchpost".to_owned(),
+            client_id: String::new(),
+            username: String::new(),
+            password_file: None,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+            keep_alive_s: 30,
+            session_expiry_s: 86_400,
+            event_expiry_s: 43_200,
+            outbox_events: 4096,
+            outbox_bytes: 32 * 1024 * 1024,
+            stats_interval_s: 60,
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// Adds what is wrong with the values. Looks at no file; see [`super::tls::file_problems`] for that.
+    pub fn problems(&self, out: &mut Vec<Problem>) {
+        let mut add = |key: &str, value: String, remedy: String| {
+            out.push(Problem { key: format!("broker.{key}"), value, remedy });
+        };
+        let url = BrokerUrl::from_str(&self.url);
+        if let Err(e) = &url {
+            // The value is not shown: it may hold a password, which is what is wrong with it.
+            let shown = if self.url.contains('@') { "(hidden)".to_owned() } else { self.url.clone() };
+            add("url", shown, e.to_string());
+        }
+        if let Err(e) = topics::check_root(&self.root) {
+            add("root", self.root.clone(), e.to_string());
+        }
+        if !self.client_id.is_empty()
+            && let Err(e) = DeviceId::new(&self.client_id)
+        {
+            add("client_id", self.client_id.clone(), e.to_string());
+        }
+        if self.username.len() > 256 || self.username.chars().any(char::is_control) {
+            add("username", "(hidden)".to_owned(), "write at most 256 characters, no control characters".to_owned());
+        }
+        if self.password_file.is_some() && self.username.is_empty() {
+            add("username", String::new(), "set the user name that goes with broker.password_file".to_owned());
+        }
+        let plain = url.is_ok_and(|u| !u.tls);
+        for (key, file) in
+            [("ca_file", &self.ca_file), ("client_cert", &self.client_cert), ("client_key", &self.client_key)]
+        {
+            if let (Some(path), true) = (file, plain) {
+                add(key, path.display().to_string(), "use mqtts:// in broker.url, or remove this key".to_owned());
+            }
+        }
+        match (&self.client_cert, &self.client_key) {
+            (Some(cert), None) => {
+                add("client_cert", cert.display().to_string(), "set broker.client_key as well".to_owned());
+            }
+            (None, Some(key)) => {
+                add("client_key", key.display().to_string(), "set broker.client_cert as well".to_owned());
+            }
+            _ => {}
+        }
+        if !(5..=3600).contains(&self.keep_alive_s) {
+            add("keep_alive_s", self.keep_alive_s.to_string(), "write 5 to 3600 seconds".to_owned());
+        }
+        if self.event_expiry_s == 0 {
+            add("event_expiry_s", "0".to_owned(), "write the seconds for which a candidate is of use".to_owned());
+        }
+        if self.outbox_events == 0 {
+            add("outbox_events", "0".to_owned(), "write 1 or more; 4096 is the default".to_owned());
+        }
+        if self.outbox_bytes < MAX_EVENT {
+            add("outbox_bytes", self.outbox_bytes.to_string(), format!("write {MAX_EVENT} or more"));
+        }
+    }
+
+    /// How much the outbox holds.
+    pub fn limits(&self) -> Limits {
+        Limits { events: self.outbox_events, bytes: self.outbox_bytes }
+    }
+
+    /// For how long a candidate is of use.
+    pub fn event_expiry(&self) -> Duration {
+        Duration::from_secs(u64::from(self.event_expiry_s))
+    }
+}
+
+/// Why a URL is none of a broker.
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
+pub enum UrlError {
+    /// Not `mqtt` and not `mqtts`.
+    #[error("write mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
+    Scheme,
+    /// A user or a password in it.
+    #[error("take user and password out of the URL; set broker.username and broker.password_file")]
+    Credentials,
+    /// A path, query or fragment.
+    #[error("nothing may follow the port; the topic goes into broker.root")]
+    Path,
+    /// No or no possible host.
+    #[error("the host is not a name (a-z A-Z 0-9 . - _), an IPv4 address or an IPv6 address in brackets")]
+    Host,
+    /// Not 1 to 65535.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// What the client library cannot do.
+    #[error("TLS to an IPv6 address is not supported; write the broker's host name")]
+    Ipv6Tls,
+}
+
+/// A broker's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerUrl {
+    /// Over TLS.
+    pub tls: bool,
+    /// Name or address; an IPv6 address in brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl BrokerUrl {
+    /// Whether the host is this machine, so that nobody listens in between.
+    pub fn is_loopback(&self) -> bool {
+        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
+        self.host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl FromStr for BrokerUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
+        let tls = match scheme {
+            "mqtt" => false,
+            "mqtts" => true,
+            _ => return Err(UrlError::Scheme),
+        };
+        if rest.contains('@') {
+            return Err(UrlError::Credentials);
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#']) {
+            return Err(UrlError::Path);
+        }
+        let (host, port) = if let Some(after) = rest.strip_prefix('[') {
+            let (address, port) = after.split_once(']').ok_or(UrlError::Host)?;
+            address.parse::<Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            if tls {
+                return Err(UrlError::Ipv6Tls);
+            }
+            let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(UrlError::Port)?) };
+            (format!("[{address}]"), port)
+        } else {
+            let (host, port) = rest.split_once(':').map_or((rest, None), |(h, p)| (h, Some(p)));
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            if host.is_empty() || host.len() > 253 || !host.chars().all(allowed) {
+                return Err(UrlError::Host);
+            }
+            (host.to_owned(), port)
+        };
+        let port = match port {
+            None => {
+                if tls {
+                    8883
+                } else {
+                    1883
+                }
+            }
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().ok().filter(|p| *p != 0).ok_or(UrlError::Port)?
+            }
+            Some(_) => return Err(UrlError::Port),
+        };
+        Ok(Self { tls, host, port })
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", if self.tls { "mqtts" } else { "mqtt" }, self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn url(text: &str) -> Result<String, UrlError> {
+        text.parse::<BrokerUrl>().map(|u| u.to_string())
+    }
+
+    #[test]
+    fn urls_are_read_strictly_with_the_usual_ports() {
+        assert_eq!(url("mqtt://broker.local").unwrap(), "mqtt://broker.local:1883");
+        assert_eq!(url("mqtts://10.0.0.7").unwrap(), "mqtts://10.0.0.7:8883");
+        assert_eq!(url("mqtt://[::1]:18830/").unwrap(), "mqtt://[::1]:18830");
+        assert_eq!(url("mqtt://localhost:1884").unwrap(), "mqtt://localhost:1884");
+        assert_eq!(url("localhost"), Err(UrlError::Scheme));
+        assert_eq!(url("http://x"), Err(UrlError::Scheme));
+        assert_eq!(url("mqtt://me:secret@x"), Err(UrlError::Credentials));
+        assert_eq!(url("mqtt://x/root"), Err(UrlError::Path));
+        assert_eq!(url("mqtt://x?client_id=7"), Err(UrlError::Path));
+        assert_eq!(url("mqtt://"), Err(UrlError::Host));
+        assert_eq!(url("mqtt://a b"), Err(UrlError::Host));
+        assert_eq!(url("mqtt://[::1"), Err(UrlError::Host));
+        assert_eq!(url("mqtt://x:0"), Err(UrlError::Port));
+        assert_eq!(url("mqtt://x:65536"), Err(UrlError::Port));
+        assert_eq!(url("mqtt://x:+80"), Err(UrlError::Port));
+        assert_eq!(url("mqtts://[::1]"), Err(UrlError::Ipv6Tls));
+    }
+
+    #[test]
+    fn the_defaults_have_no_problem() {
+        let mut problems = Vec::new();
+        BrokerConfig::default().problems(&mut problems);
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn each_problem_names_its_key_and_no_password_is_shown() {
+        let config = BrokerConfig {
+            url: "mqtt://me:secret@x".to_owned(),
+            root: "a/+".to_owned(),
+            client_id: "a b".to_owned(),
+            password_file: Some("/run/password".into()),
+            client_cert: Some("/etc/cert.pem".into()),
+            keep_alive_s: 4,
+            event_expiry_s: 0,
+            outbox_events: 0,
+            outbox_bytes: 1,
+            ..BrokerConfig::default()
+        };
+        let mut problems = Vec::new();
+        config.problems(&mut problems);
+        let keys: Vec<&str> = problems.iter().map(|p| p.key.trim_start_matches("broker.")).collect();
+        let expected = [
+            "url",
+            "root",
+            "client_id",
+            "username",
+            "client_cert",
+            "keep_alive_s",
+            "event_expiry_s",
+            "outbox_events",
+            "outbox_bytes",
+        ];
+        assert_eq!(keys, expected);
+        assert!(!format!("{problems:?}").contains("secret"));
+    }
+
+    #[test]
+    fn certificates_without_tls_are_a_problem() {
+        let config = BrokerConfig { ca_file: Some("/etc/ca.pem".into()), ..BrokerConfig::default() };
+        let mut problems = Vec::new();
+        config.problems(&mut problems);
+        assert_eq!(problems[0].key, "broker.ca_file");
+    }
+
+    #[test]
+    fn a_key_that_does_not_exist_is_refused() {
+        assert!(toml::from_str::<BrokerConfig>("pasword_file = 'x'").is_err());
+        assert_eq!(toml::from_str::<BrokerConfig>("").expect("all have defaults"), BrokerConfig::default());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic_and_what_it_takes_reads_back(text in "(mqtts?://)?\\PC{0,40}") {
+            if let Ok(url) = text.parse::<BrokerUrl>() {
+                prop_assert_eq!(url.to_string().parse::<BrokerUrl>(), Ok(url));
+            }
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The published contract, version 1: CloudEvents 1.0 in JSON structured mode around candidate, status and statistics.
+//!
+//! # Rules of the contract
+//! * A field is never removed, renamed, or given another meaning within `v1`; optional ones may be added. Readers ignore
+//!   what they do not know: that is why none of these types denies unknown fields.
+//! * Nobody's name is in a payload: a list entry is an opaque reference. Nothing of a face that did not match is in one.
+//! * `time` of the envelope is when the event was made, in UTC. A candidate also says when it was decided and until when
+//!   it is of use; consumers drop one that comes later, and one whose `id` they have seen.
+//!
+//! Geometry is in px of the captured frame, origin top left; scores are cosine similarities, -1 to 1.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::topics::DeviceId;
+use crate::clock::Now;
+
+/// Media type of every payload, also the MQTT content type.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// Most bytes of JPEG that a candidate carries; larger ones are refused before they are queued.
+pub const MAX_CROP: usize = 64 * 1024;
+
+/// Id of an event or of a candidate: UUID version 7, so that ids of one device sort by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(Uuid);
+
+impl EventId {
+    /// A new id that carries the wall time of `now`, whole milliseconds, and 74 random bits.
+    pub fn new(now: Now) -> Self {
+        let seconds = u64::try_from(now.wall.unix_timestamp()).unwrap_or(0);
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.wall.nanosecond())))
+    }
+
+    /// An id that is known, for stores and tests.
+    pub const fn from_u128(value: u128) -> Self {
+        Self(Uuid::from_u128(value))
+    }
+
+    /// The 128 bits.
+    pub const fn as_u128(self) -> u128 {
+        self.0.as_u128()
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.hyphenated())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Uuid::try_parse(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What an event's `data` is: its type and schema.
+pub trait Data: Serialize {
+    /// CloudEvents `type`, with the contract's version.
+    const TYPE: &'static str;
+    /// CloudEvents `dataschema`, with the contract's version.
+    const SCHEMA: &'static str;
+}
+
+impl Data for Candidate {
+    const TYPE: &'static str = "org.watchpost.candidate.v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:candidate:v1";
+}
+
+impl Data for Status {
+    const TYPE: &'static str = "org.watchpost.status.v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:status:v1";
+}
+
+impl Data for Stats {
+    const TYPE: &'static str = "org.watchpost.stats.v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:stats:v1";
+}
+
+/// The CloudEvents 1.0 envelope. It has no `subject`: that would be a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CloudEvent<T> {
+    /// Always `1.0`.
+    pub specversion: String,
+    /// Names this event for ever; a repetition carries the same.
+    pub id: EventId,
+    /// The device's id.
+    pub source: String,
+    /// [`Data::TYPE`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// When the event was made, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    pub time: OffsetDateTime,
+    /// Always `application/json`.
+    pub datacontenttype: String,
+    /// [`Data::SCHEMA`].
+    pub dataschema: String,
+    /// The payload.
+    pub data: T,
+}
+
+impl<T: Data> CloudEvent<T> {
+    /// Wraps `data` as made by `device` at `now`.
+    pub fn new(id: EventId, device: &DeviceId, now: Now, data: T) -> Self {
+        Self {
+            specversion: "1.0".to_owned(),
+            id,
+            source: device.as_str().to_owned(),
+            kind: T::TYPE.to_owned(),
+            time: now.wall,
+            datacontenttype: "application/json".to_owned(),
+            dataschema: T::SCHEMA.to_owned(),
+            data,
+        }
+    }
+
+    /// The bytes that go on the wire.
+    ///
+    /// # Errors
+    /// Where a date lies outside the years 0 to 9999, which RFC 3339 cannot write.
+    pub fn to_json(&self) -> Result<Vec<u8>, EncodeError> {
+        serde_json::to_vec(self).map_err(|e| EncodeError(e.to_string()))
+    }
+}
+
+/// A payload that cannot be written.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+#[error("the event cannot be written as JSON ({0}); check that the system's clock is right")]
+pub struct EncodeError(String);
+
+/// A face that may be an entry of the watch list. Not an identification: two people must confirm it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Names the candidate; the first event and the better one carry the same.
+    pub candidate: EventId,
+    /// 1 for the first event, 2 for the one update with better evidence.
+    pub sequence: u8,
+    /// The device that decided.
+    pub device: String,
+    /// The camera of that device.
+    pub camera: String,
+    /// When the decision was made, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    pub decided_at: OffsetDateTime,
+    /// From then on it is no longer of use and no longer delivered.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+    /// Opaque reference of the list's entry.
+    pub entry: String,
+    /// References of other entries whose scores are too close to tell apart; may be empty.
+    pub alternatives: Vec<String>,
+    /// Cosine similarity of the best view.
+    pub score: f32,
+    /// The least score that this list makes a candidate.
+    pub threshold: f32,
+    /// Probability that a passer-by who is not on the list scores this high, as measured; absent where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_false_positive_rate: Option<f64>,
+    /// What was seen.
+    pub evidence: Evidence,
+    /// The list that was searched.
+    pub list: ListVersion,
+    /// The networks that were used.
+    pub models: ModelDigests,
+    /// The matched face, aligned; absent where the configuration forbids it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Crop>,
+}
+
+/// What one track showed. The track's number means nothing outside the process and is not told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Views of the track that were compared.
+    pub views: u32,
+    /// Those above the threshold for this entry.
+    pub agreeing: u32,
+    /// Quality of the best agreeing view.
+    pub quality: QualityParts,
+    /// The face in that view: x, y, width, height in px.
+    #[serde(rename = "box")]
+    pub rect: [f32; 4],
+    /// Width and height of the captured frame in px.
+    pub frame: [u32; 2],
+}
+
+/// Parts of the quality gate's judgement.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QualityParts {
+    /// All parts in one, 0 to 1.
+    pub overall: f32,
+    /// Distance of the eyes in px.
+    pub eye_distance: f32,
+    /// Sharpness, 0 to 1.
+    pub sharpness: f32,
+    /// Head turned, degrees, from the five landmarks.
+    pub yaw: f32,
+    /// Head raised, degrees, from the five landmarks.
+    pub pitch: f32,
+    /// Head tilted, degrees.
+    pub roll: f32,
+    /// The detector's own score, 0 to 1.
+    pub detector_score: f32,
+}
+
+/// Which list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListVersion {
+    /// The list's id.
+    pub id: String,
+    /// Its version; grows with each issue.
+    pub version: u64,
+}
+
+/// Which networks: SHA-256 of the files in lower-case hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelDigests {
+    /// Of the detector.
+    pub detector: String,
+    /// Of the embedder.
+    pub embedder: String,
+}
+
+/// A picture of the matched face only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crop {
+    /// `image/jpeg`.
+    pub media_type: String,
+    /// The file in base64 (RFC 4648, padded).
+    pub base64: String,
+}
+
+impl Crop {
+    /// Wraps a JPEG file.
+    pub fn jpeg(file: &[u8]) -> Self {
+        Self { media_type: "image/jpeg".to_owned(), base64: base64::engine::general_purpose::STANDARD.encode(file) }
+    }
+}
+
+// By hand, so that no log ever shows a face.
+impl fmt::Debug for Crop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Crop({}, {} base64 characters)", self.media_type, self.base64.len())
+    }
+}
+
+/// How the device is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// In one word.
+    pub state: State,
+    /// Since when, UTC. In `offline` it is when the last connection began: the broker publishes it in the device's stead.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// Version of the program.
+    pub version: String,
+    /// Whether faces are being compared right now.
+    pub matching: bool,
+    /// The list in force, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<ListInForce>,
+    /// Why nothing is matched, for people; present where `matching` is false and the device runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The least score that makes a candidate, where a list is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
+    /// How far the device trusts its clock.
+    pub clock: ClockQuality,
+}
+
+/// One word for how the device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Connected and working.
+    Online,
+    /// The connection was lost: the last will, published by the broker.
+    Offline,
+    /// Ended by its operator.
+    Stopped,
+    /// Connected and not matching: no valid list, no camera, suspended; see `reason`.
+    Blind,
+}
+
+/// The list in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListInForce {
+    /// The list's id.
+    pub id: String,
+    /// Its version.
+    pub version: u64,
+    /// When it ends, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+}
+
+/// How far a clock may be trusted to date and to expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockQuality {
+    /// The kernel says that a time source disciplines it.
+    Synchronized,
+    /// The kernel says that none does.
+    Unsynchronized,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// Counts only. Keys are names of stages, results and reasons; never of a person, a list's entry or a track.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Start of counting, UTC: the process's start. Counts only grow from then on.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// Counts by name, as in `frames`, `faces`, `candidates`.
+    pub counts: BTreeMap<String, u64>,
+    /// What was dropped, by reason, as in `frame.truncated`, `face.blurred`, `event.expired`.
+    pub drops: BTreeMap<String, u64>,
+    /// Momentary values, as in `outbox.events`, `temperature.celsius`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gauges: BTreeMap<String, f64>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use std::time::Duration;
+
+use super::*;
+use proptest::prelude::*;
+
+fn at(text: &str) -> OffsetDateTime {
+    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).expect("a date of this file")
+}
+
+fn now() -> Now {
+    Now { monotonic: Duration::from_secs(5), wall: at("2026-11-24T05:20:04.25Z") }
+}
+
+fn device() -> DeviceId {
+    DeviceId::new("cam-7").expect("a plain id")
+}
+
+fn candidate() -> Candidate {
+    Candidate {
+        candidate: EventId::from_u128(0x0193_5c2e_1d10_7000_8000_0000_0000_0001),
+        sequence: 1,
+        device: "cam-7".to_owned(),
+        camera: "front".to_owned(),
+        decided_at: at("2026-11-24T05:20:04.2Z"),
+        expires: at("2026-11-24T05:50:04.2Z"),
+        entry: "E-0001".to_owned(),
+        alternatives: vec!["E-0007".to_owned()],
+        score: 0.62,
+        threshold: 0.45,
+        expected_false_positive_rate: Some(0.0001),
+        evidence: Evidence {
+            views: 5,
+            agreeing: 3,
+            quality: QualityParts {
+                overall: 0.8,
+                eye_distance: 48.5,
+                sharpness: 0.7,
+                yaw: -4.0,
+                pitch: 2.5,
+                roll: 1.0,
+                detector_score: 0.93,
+            },
+            rect: [312.0, 80.5, 96.0, 120.0],
+            frame: [1280, 720],
+        },
+        list: ListVersion { id: "L-42".to_owned(), version: 3 },
+        models: ModelDigests { detector: "ab".repeat(32), embedder: "cd".repeat(32) },
+        crop: Some(Crop::jpeg(&[0xff, 0xd8, 0xff, 0xd9])),
+    }
+}
+
+fn status() -> Status {
+    Status {
+        state: State::Online,
+        since: at("2026-11-24T05:00:00Z"),
+        version: "0.1.0".to_owned(),
+        matching: true,
+        list: Some(ListInForce { id: "L-42".to_owned(), version: 3, expires: at("2026-12-01T00:00:00Z") }),
+        reason: None,
+        threshold: Some(0.45),
+        clock: ClockQuality::Synchronized,
+    }
+}
+
+fn json<T: Data>(id: u128, data: T) -> serde_json::Value {
+    let event = CloudEvent::new(EventId::from_u128(id), &device(), now(), data);
+    serde_json::from_slice(&event.to_json().expect("dates of this century")).expect("what was written is JSON")
+}
+
+fn golden(name: &str) -> serde_json::Value {
+    let text = match name {
+        "candidate" => include_str!("golden/candidate.v1.json"),
+        "status" => include_str!("golden/status.v1.json"),
+        "blind" => include_str!("golden/status-blind.v1.json"),
+        _ => include_str!("golden/stats.v1.json"),
+    };
+    serde_json::from_str(text).expect("golden files are JSON")
+}
+
+const ID: u128 = 0x0193_5c2e_1d2a_7abc_8def_0123_4567_89ab;
+
+fn stats() -> Stats {
+    Stats {
+        since: at("2026-11-24T05:00:00Z"),
+        counts: [("frames".to_owned(), 36000), ("faces".to_owned(), 412)].into(),
+        drops: [("face.blurred".to_owned(), 17)].into(),
+        gauges: [("outbox.events".to_owned(), 0.0)].into(),
+    }
+}
+
+fn blind() -> Status {
+    Status {
+        state: State::Blind,
+        matching: false,
+        list: None,
+        threshold: None,
+        reason: Some("The watch list expired; sign and install a new one.".to_owned()),
+        clock: ClockQuality::Unsynchronized,
+        ..status()
+    }
+}
+
+#[test]
+fn payloads_are_the_golden_ones() {
+    assert_eq!(json(ID, candidate()), golden("candidate"));
+    assert_eq!(json(ID, status()), golden("status"));
+    assert_eq!(json(ID, blind()), golden("blind"));
+    assert_eq!(json(ID, stats()), golden("stats"));
+}
+
+#[test]
+fn the_golden_payloads_of_version_1_stay_readable() {
+    let event: CloudEvent<Candidate> = serde_json::from_value(golden("candidate")).expect("candidate v1");
+    assert_eq!(event.data, candidate());
+    assert_eq!(event.id, EventId::from_u128(ID));
+    let event: CloudEvent<Status> = serde_json::from_value(golden("blind")).expect("status v1");
+    assert_eq!(event.data, blind());
+    let event: CloudEvent<Stats> = serde_json::from_value(golden("stats")).expect("stats v1");
+    assert_eq!(event.data, stats());
+}
+
+#[test]
+fn a_reader_of_version_1_ignores_what_was_added_later() {
+    let mut value = golden("candidate");
+    value["data"]["added_later"] = serde_json::json!({"a": 1});
+    value["extension"] = serde_json::json!("x");
+    serde_json::from_value::<CloudEvent<Candidate>>(value).expect("unknown fields are ignored");
+}
+
+#[test]
+fn an_event_has_no_subject_and_no_track_number() {
+    let value = json(ID, candidate());
+    assert!(value.get("subject").is_none());
+    assert!(!value.to_string().contains("track"));
+}
+
+#[test]
+fn a_crop_never_shows_in_debug_output() {
+    let text = format!("{:?}", candidate());
+    assert!(text.contains("Crop(image/jpeg, 8 base64 characters)"), "{text}");
+    assert!(!text.contains("/9j/"), "{text}");
+}
+
+#[test]
+fn ids_are_version_7_carry_the_time_and_differ() {
+    let (a, b) = (EventId::new(now()), EventId::new(now()));
+    assert_ne!(a, b);
+    assert_eq!(a.to_string().as_bytes()[14], b'7');
+    let milliseconds = now().wall.unix_timestamp_nanos() / 1_000_000;
+    assert_eq!((a.as_u128() >> 80) as i128, milliseconds);
+}
+
+#[test]
+fn a_date_that_rfc_3339_cannot_write_is_an_error_and_no_panic() {
+    let mut c = candidate();
+    c.expires = time::PrimitiveDateTime::MIN.assume_utc();
+    assert!(CloudEvent::new(EventId::from_u128(ID), &device(), now(), c).to_json().is_err());
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back_the_same(
+        entry in "\\PC{0,64}", score in -1.0f32..1.0, views in 0u32..1000, seconds in 0i64..4_000_000_000, nanos in 0u32..1_000_000_000,
+        crop: Option<Vec<u8>>,
+    ) {
+        let when = OffsetDateTime::from_unix_timestamp(seconds).unwrap().replace_nanosecond(nanos).unwrap();
+        let mut c = candidate();
+        c.entry = entry;
+        c.score = score;
+        c.evidence.views = views;
+        c.expires = when;
+        c.crop = crop.map(|bytes| Crop::jpeg(&bytes));
+        let event = CloudEvent::new(EventId::from_u128(ID), &device(), now(), c);
+        let back: CloudEvent<Candidate> = serde_json::from_slice(&event.to_json().unwrap()).unwrap();
+        prop_assert_eq!(back, event);
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes: Vec<u8>) {
+        let _ = serde_json::from_slice::<CloudEvent<Candidate>>(&bytes);
+    }
+}

@@ -1,0 +1,207 @@
+//! Why there is no connection, in words that say what to do, and whether trying soon can mend it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
+use rumqttc::v5::{ConnectionError, StateError, TlsError};
+use rustls::{AlertDescription, CertificateError};
+
+use super::event::EncodeError;
+use super::tls::CredentialError;
+
+/// One failure of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    text: String,
+    /// Somebody has to do something first, so that trying again soon only makes noise.
+    pub slow: bool,
+}
+
+/// Failures that are always the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed(&'static str);
+
+impl From<Fixed> for Failure {
+    fn from(fixed: Fixed) -> Self {
+        Self { text: fixed.0.to_owned(), slow: false }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Publishes stay unacknowledged.
+pub const NO_ACKNOWLEDGEMENT: Fixed = Fixed("the broker takes publishes and does not acknowledge them");
+/// Nothing at all comes.
+pub const SILENT: Fixed = Fixed("the link is dead: nothing came from the broker");
+/// Packet ids collide.
+pub const OUT_OF_ORDER: Fixed = Fixed("the broker acknowledges out of order");
+/// The client library panicked over something that the broker sent.
+pub const PANIC: Fixed = Fixed("the MQTT client broke down over what the broker sent; please report it");
+/// The client's channel is closed or full.
+pub const CLIENT: Fixed = Fixed("the MQTT client takes nothing");
+
+impl Failure {
+    fn slow(text: impl Into<String>) -> Self {
+        Self { text: text.into(), slow: true }
+    }
+
+    fn fast(text: impl Into<String>) -> Self {
+        Self { text: text.into(), slow: false }
+    }
+
+    /// A file of secrets or certificates cannot be used.
+    pub fn credentials(e: &CredentialError) -> Self {
+        Self::slow(e.to_string())
+    }
+
+    /// The last will cannot be dated.
+    pub fn clock(e: &EncodeError) -> Self {
+        Self::slow(e.to_string())
+    }
+
+    /// What the client library reports.
+    pub fn of(e: &ConnectionError) -> Self {
+        match e {
+            ConnectionError::ConnectionRefused(code) => refused(*code),
+            ConnectionError::Timeout(_) => Self::fast("the broker does not answer; check host, port and firewall"),
+            ConnectionError::Io(e) => io_failure(e),
+            ConnectionError::Tls(TlsError::Io(e)) => io_failure(e),
+            ConnectionError::Tls(TlsError::TLS(e)) => tls_failure(e),
+            ConnectionError::Tls(e) => Self::slow(format!("TLS failed ({e}); check broker.url and the certificates")),
+            ConnectionError::NotConnAck(_) => Self::slow("the host does not speak MQTT; check the port in broker.url"),
+            ConnectionError::MqttState(e) => state_failure(e),
+            ConnectionError::RequestsDone => CLIENT.into(),
+        }
+    }
+}
+
+fn refused(code: ConnectReturnCode) -> Failure {
+    match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => Failure::slow(format!(
+            "the broker refused the credentials ({code:?}); check broker.username, broker.password_file and the client \
+             certificate"
+        )),
+        ConnectReturnCode::ClientIdentifierNotValid | ConnectReturnCode::BadClientId => {
+            Failure::slow(format!("the broker refused the client id ({code:?}); set broker.client_id to one it allows"))
+        }
+        ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
+            Failure::slow(format!("the broker does not speak MQTT 5 ({code:?}); use one that does"))
+        }
+        ConnectReturnCode::ServerUnavailable
+        | ConnectReturnCode::ServiceUnavailable
+        | ConnectReturnCode::ServerBusy
+        | ConnectReturnCode::ConnectionRateExceeded => Failure::fast(format!("the broker is busy ({code:?})")),
+        other => Failure::slow(format!("the broker refused the connection ({other:?}); see the broker's log")),
+    }
+}
+
+fn state_failure(e: &StateError) -> Failure {
+    match e {
+        StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. } => Failure::slow(
+            "another client of the same id took the connection over; give each device its own id or broker.client_id",
+        ),
+        StateError::ServerDisconnect { reason_code: DisconnectReasonCode::NotAuthorized, .. } => {
+            Failure::slow("the broker ended the connection (NotAuthorized); check its access list for this client")
+        }
+        StateError::ServerDisconnect { reason_code, .. } => {
+            Failure::fast(format!("the broker ended the connection ({reason_code:?})"))
+        }
+        StateError::AwaitPingResp => SILENT.into(),
+        // Some brokers (mosquitto 2.0) say nothing when a second client takes the id over.
+        StateError::ConnectionAborted => Failure::fast(
+            "the broker closed the connection without a reason; where this repeats, look for a second client of the same \
+             id (see broker.client_id) and into the broker's log",
+        ),
+        StateError::Io(e) => io_failure(e),
+        StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
+        other => Failure::fast(format!("the connection broke ({other})")),
+    }
+}
+
+fn io_failure(e: &io::Error) -> Failure {
+    if let Some(tls) = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return tls_failure(tls);
+    }
+    match e.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            Failure::fast("no broker listens there; start it, or check host and port in broker.url")
+        }
+        _ => {
+            let source = e.source().map(|s| format!(": {s}")).unwrap_or_default();
+            Failure::fast(format!("the network failed ({e}{source})"))
+        }
+    }
+}
+
+fn tls_failure(e: &rustls::Error) -> Failure {
+    let text = match e {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the broker's certificate has expired; renew it, and check this device's clock"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the broker's certificate is not valid yet; check this device's clock"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the broker's certificate is for another host; write the name in it into broker.url"
+            }
+            CertificateError::UnknownIssuer => {
+                "the broker's certificate is from an authority that is not trusted; set broker.ca_file"
+            }
+            _ => "the broker's certificate is not accepted",
+        },
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::AccessDenied,
+        ) => "the broker does not accept this device's certificate; check broker.client_cert and broker.client_key",
+        rustls::Error::InvalidMessage(_) => "the port does not speak TLS; use mqtt:// or the broker's TLS port",
+        _ => "TLS failed; check broker.url and the certificates",
+    };
+    Failure::slow(format!("{text} ({e})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(e: ConnectionError) -> (String, bool) {
+        let failure = Failure::of(&e);
+        (failure.to_string(), failure.slow)
+    }
+
+    #[test]
+    fn each_failure_says_what_to_do_and_how_soon_to_try() {
+        let (text, slow) = of(ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized));
+        assert!(text.contains("broker.password_file") && slow, "{text}");
+        let (text, slow) = of(ConnectionError::ConnectionRefused(ConnectReturnCode::ServerBusy));
+        assert!(text.contains("busy") && !slow, "{text}");
+        let (text, slow) = of(ConnectionError::Io(io::ErrorKind::ConnectionRefused.into()));
+        assert!(text.contains("broker.url") && !slow, "{text}");
+        let taken =
+            StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, reason_string: None };
+        let (text, slow) = of(ConnectionError::MqttState(taken));
+        assert!(text.contains("broker.client_id") && slow, "{text}");
+    }
+
+    #[test]
+    fn certificate_failures_are_told_apart() {
+        let of = |e| {
+            let e = rustls::Error::InvalidCertificate(e);
+            Failure::of(&ConnectionError::Tls(TlsError::Io(io::Error::new(io::ErrorKind::InvalidData, e)))).to_string()
+        };
+        assert!(of(CertificateError::Expired).contains("expired"));
+        assert!(of(CertificateError::UnknownIssuer).contains("broker.ca_file"));
+        assert!(of(CertificateError::NotValidForName).contains("another host"));
+    }
+}

@@ -1,0 +1,349 @@
+//! Which publish is next, and what the broker's answers mean for it. Sans-IO: `mqtt` moves what this decides.
+//!
+//! Promises:
+//! * On each connection what an earlier one left unsettled goes first, where the broker kept the session; then the status,
+//!   then waiting candidates in their order, then counts.
+//! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
+//! * Each packet id that the client reports belongs to the publish that was handed over first and has none yet: the
+//!   client numbers publishes in the order in which it takes them.
+//! * A candidate larger than the broker's limit is given up at once instead of ending every connection.
+//! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] is left.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::event::EventId;
+use super::outbox::{AppendError, MAX_WINDOW, Outbox, Position, Record, Settled, Store, Verdict};
+use super::topics::Topics;
+use crate::clock::Now;
+
+/// How long the oldest publish may go without acknowledgement before the connection is given up.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most publishes handed over to the client without packet id: the window, one status, one message of counts.
+pub const MAX_HANDED: usize = MAX_WINDOW + 2;
+
+/// Bytes that MQTT adds to a payload at most: headers, properties, and the topic beside.
+const OVERHEAD: usize = 256;
+
+/// One message for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Where to.
+    pub topic: String,
+    /// The payload, byte for byte.
+    pub payload: Vec<u8>,
+    /// QoS 1 where true, otherwise 0.
+    pub acknowledged: bool,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+    /// MQTT message expiry interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// When it was sent first, RFC 3339: the user property `sentat`. The payload stays as it was decided.
+    pub sent_at: String,
+    /// The packet id under which it was sent before; then the DUP flag is set.
+    pub again: Option<u16>,
+}
+
+/// What the status in force has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StatusStage {
+    /// Nothing to publish, or published.
+    Settled,
+    Waiting,
+    Handed,
+    Flying(u16),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handed {
+    Candidate(Position),
+    Status,
+    Stats,
+    /// Already has its packet id: unsettled on an earlier connection.
+    Again,
+}
+
+/// What an acknowledgement brought, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// A candidate.
+    Candidate(Settled),
+    /// The status; whether the broker took it.
+    Status(bool),
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// Delivery's state on top of the outbox.
+#[derive(Debug)]
+pub struct Session<S> {
+    outbox: Outbox<S>,
+    topics: Topics,
+    status: Vec<u8>,
+    status_stage: StatusStage,
+    stats: Option<Vec<u8>>,
+    /// Handed to the client, no packet id reported yet, in the client's order.
+    handed: heapless::Deque<Handed, { MAX_HANDED + MAX_WINDOW }>,
+    /// Whether the broker accepted this connection.
+    up: bool,
+    /// Largest packet that the broker takes.
+    max_packet: usize,
+    /// When the broker last showed progress, while something waits for its acknowledgement.
+    waiting_since: Option<Duration>,
+    /// Whether candidates go out; not while the last status is on its way.
+    closing: bool,
+    /// What the last acknowledgement of a status said.
+    status_taken: bool,
+    status_refusals: u64,
+}
+
+impl<S: Store> Session<S> {
+    /// A session without connection, around an outbox.
+    pub fn new(outbox: Outbox<S>, topics: Topics) -> Self {
+        Self {
+            outbox,
+            topics,
+            status: Vec::new(),
+            status_stage: StatusStage::Settled,
+            stats: None,
+            handed: heapless::Deque::new(),
+            up: false,
+            max_packet: usize::MAX,
+            waiting_since: None,
+            closing: false,
+            status_taken: false,
+            status_refusals: 0,
+        }
+    }
+
+    /// The outbox, to look at.
+    pub fn outbox(&self) -> &Outbox<S> {
+        &self.outbox
+    }
+
+    /// Whether the broker accepted this connection.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// How often the broker refused the status.
+    pub fn status_refusals(&self) -> u64 {
+        self.status_refusals
+    }
+
+    /// Takes a candidate.
+    ///
+    /// # Errors
+    /// Where the outbox does not take it.
+    pub fn enqueue(&mut self, record: &Record, now: Now) -> Result<Position, AppendError> {
+        self.outbox.append(record, now)
+    }
+
+    /// Drops candidates that have expired.
+    pub fn expire(&mut self, now: Now) {
+        self.outbox.expire(now);
+    }
+
+    /// The status from now on; it is published at once and on every connection.
+    pub fn set_status(&mut self, payload: Vec<u8>) {
+        self.status = payload;
+        self.status_stage = StatusStage::Waiting;
+    }
+
+    /// The last status: no candidate goes out after it.
+    pub fn close(&mut self, payload: Vec<u8>) {
+        self.set_status(payload);
+        self.closing = true;
+    }
+
+    /// Whether the last status was set.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Once the last status has been acknowledged: whether the broker took it.
+    pub fn closed(&self) -> Option<bool> {
+        (self.closing && self.status_stage == StatusStage::Settled).then_some(self.status_taken)
+    }
+
+    /// Counts; an older message that was not sent yet is replaced.
+    pub fn set_stats(&mut self, payload: Vec<u8>) {
+        self.stats = Some(payload);
+    }
+
+    /// Before a connection: what to send again if the broker kept the session, oldest first. The client drops it where
+    /// the broker did not.
+    pub fn connecting(&mut self, now: Now) -> Vec<Publish> {
+        self.up = false;
+        self.handed.clear();
+        let unsettled = self.outbox.unsettled_events(now);
+        unsettled
+            .into_iter()
+            .map(|(packet, record, sent_at)| {
+                self.handed.push_back(Handed::Again).expect("no more are unsettled than fit in the window");
+                self.candidate(&record, sent_at, now, Some(packet))
+            })
+            .collect()
+    }
+
+    /// The broker accepted. `receive_max` is how many publishes it takes unacknowledged, `max_packet` their size.
+    pub fn connected(&mut self, session_present: bool, receive_max: Option<u16>, max_packet: Option<u32>, now: Now) {
+        self.up = true;
+        self.waiting_since = Some(now.monotonic);
+        self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
+        // One of the broker's places is the status's.
+        self.outbox.set_window(receive_max.map_or(MAX_WINDOW, |m| usize::from(m).saturating_sub(1)));
+        if session_present {
+            self.outbox.session_kept();
+        } else {
+            self.handed.clear();
+            self.outbox.session_lost();
+        }
+        if !self.status.is_empty() {
+            self.status_stage = StatusStage::Waiting;
+        }
+    }
+
+    /// The connection ended, or never came to be.
+    pub fn disconnected(&mut self) {
+        self.up = false;
+        self.handed.clear();
+        self.waiting_since = None;
+        self.outbox.disconnected();
+        if matches!(self.status_stage, StatusStage::Handed | StatusStage::Flying(_)) {
+            self.status_stage = StatusStage::Waiting;
+        }
+    }
+
+    /// The next message for the client; `None` where there is none or the client has enough.
+    pub fn next(&mut self, now: Now) -> Option<Publish> {
+        if !self.up || self.handed.len() >= MAX_HANDED {
+            return None;
+        }
+        // Packet ids start anew with each connection: a new publish could take one that an unsettled event still has.
+        let again = self.outbox.has_unsettled();
+        if self.status_stage == StatusStage::Waiting && !again {
+            self.status_stage = StatusStage::Handed;
+            self.hand(Handed::Status, now);
+            return Some(self.message(self.topics.status(), self.status.clone(), true, now));
+        }
+        while !self.closing {
+            let Some((position, record)) = self.outbox.next_to_send(now) else { break };
+            if record.payload.len() + OVERHEAD + self.topics.candidate().len() > self.max_packet {
+                log::error!(
+                    "A candidate is larger than the broker allows and is given up; set vision's crop off or the broker's \
+                     packet size higher: id={} bytes={} limit={}.",
+                    record.id,
+                    record.payload.len(),
+                    self.max_packet
+                );
+                self.outbox.reject(position);
+                continue;
+            }
+            self.hand(Handed::Candidate(position), now);
+            return Some(self.candidate(&record, now.wall, now, None));
+        }
+        let stats = self.stats.take_if(|_| !again)?;
+        self.hand(Handed::Stats, now);
+        Some(self.message(self.topics.stats(), stats, false, now))
+    }
+
+    /// The client wrote a publish; `packet` is its packet id, 0 at QoS 0.
+    pub fn sent(&mut self, packet: u16) {
+        match self.handed.pop_front() {
+            Some(Handed::Candidate(position)) => self.outbox.sent(position, packet),
+            Some(Handed::Status) if self.status_stage == StatusStage::Handed => {
+                self.status_stage = StatusStage::Flying(packet);
+            }
+            Some(Handed::Status | Handed::Stats | Handed::Again) | None => {}
+        }
+    }
+
+    /// The broker acknowledged a packet id. `random` spreads the back-off after a refusal.
+    pub fn acknowledged(&mut self, packet: u16, verdict: Verdict, now: Now, random: u32) -> Acknowledged {
+        self.waiting_since = Some(now.monotonic);
+        if self.status_stage == StatusStage::Flying(packet) {
+            // A refused status is not repeated on this connection: the reason will be the same, and the next connection
+            // brings it again.
+            self.status_stage = StatusStage::Settled;
+            let taken = matches!(verdict, Verdict::Delivered | Verdict::Unheard);
+            self.status_taken = taken;
+            self.status_refusals += u64::from(!taken);
+            return Acknowledged::Status(taken);
+        }
+        match self.outbox.settle(packet, verdict, now, random) {
+            Settled::Unknown => Acknowledged::Unknown,
+            settled => Acknowledged::Candidate(settled),
+        }
+    }
+
+    /// Whether everything that was taken is delivered.
+    pub fn is_drained(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Whether the broker has left a publish unacknowledged for [`ACK_TIMEOUT`].
+    pub fn is_overdue(&self, now: Now) -> bool {
+        self.ack_deadline().is_some_and(|deadline| now.monotonic >= deadline)
+    }
+
+    /// The monotonic time at which to call [`Session::next`] and [`Session::is_overdue`] again without another event.
+    pub fn wake_at(&self, now: Now) -> Option<Duration> {
+        let refused = self.outbox.wake_at(now).filter(|_| self.up);
+        [refused, self.ack_deadline()].into_iter().flatten().min()
+    }
+
+    fn ack_deadline(&self) -> Option<Duration> {
+        let waits = self.outbox.in_flight() > 0 || matches!(self.status_stage, StatusStage::Flying(_));
+        (self.up && waits).then(|| self.waiting_since.unwrap_or_default() + ACK_TIMEOUT)
+    }
+
+    fn hand(&mut self, what: Handed, now: Now) {
+        // The wait for acknowledgements begins with the first publish after none was on its way.
+        if self.outbox.in_flight() <= 1 && self.handed.is_empty() {
+            self.waiting_since = Some(now.monotonic);
+        }
+        self.handed.push_back(what).expect("next() hands nothing over beyond MAX_HANDED");
+    }
+
+    fn candidate(&self, record: &Record, sent_at: OffsetDateTime, now: Now, again: Option<u16>) -> Publish {
+        let left = (record.expires - now.wall).whole_seconds().max(1);
+        Publish {
+            topic: self.topics.candidate(),
+            payload: record.payload.to_vec(),
+            acknowledged: true,
+            retain: false,
+            expiry_s: Some(u32::try_from(left).unwrap_or(u32::MAX)),
+            sent_at: rfc3339(sent_at),
+            again,
+        }
+    }
+
+    fn message(&self, topic: String, payload: Vec<u8>, status: bool, now: Now) -> Publish {
+        Publish {
+            topic,
+            payload,
+            acknowledged: status,
+            retain: status,
+            expiry_s: None,
+            sent_at: rfc3339(now.wall),
+            again: None,
+        }
+    }
+}
+
+/// Empty where the date cannot be written: the property is a courtesy and must not hold a message back.
+fn rfc3339(when: OffsetDateTime) -> String {
+    when.format(&Rfc3339).unwrap_or_default()
+}
+
+/// A record of an event as it will be queued.
+pub fn record(id: EventId, expires: OffsetDateTime, payload: Vec<u8>) -> Record {
+    Record { id, expires, payload: payload.into() }
+}
+
+#[cfg(test)]
+mod tests;

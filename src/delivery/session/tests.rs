@@ -1,0 +1,278 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::delivery::outbox::{Limits, MAX_EVENT, MemoryStore};
+use crate::delivery::topics::DeviceId;
+
+fn at(seconds: u64) -> Now {
+    let wall = OffsetDateTime::from_unix_timestamp(1_800_000_000 + seconds as i64).expect("a date");
+    Now { monotonic: Duration::from_secs(seconds), wall }
+}
+
+fn session() -> Session<MemoryStore> {
+    let outbox = Outbox::new(MemoryStore::default(), Limits { events: 100, bytes: MAX_EVENT }).expect("memory");
+    let device = DeviceId::new("cam").expect("plain");
+    let mut session = Session::new(outbox, Topics::new("w", &device).expect("plain"));
+    session.set_status(b"online".to_vec());
+    session
+}
+
+fn enqueue(s: &mut Session<MemoryStore>, ids: std::ops::RangeInclusive<u8>) {
+    for id in ids {
+        s.enqueue(&record(EventId::from_u128(id.into()), at(1000).wall, vec![id]), at(0)).expect("room");
+    }
+}
+
+fn payloads(s: &mut Session<MemoryStore>, now: Now) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| s.next(now)).map(|p| p.payload).collect()
+}
+
+#[test]
+fn status_goes_first_then_candidates_in_order_then_counts() {
+    let mut s = session();
+    enqueue(&mut s, 1..=2);
+    s.set_stats(b"old".to_vec());
+    s.set_stats(b"new".to_vec());
+    assert_eq!(payloads(&mut s, at(0)), Vec::<Vec<u8>>::new(), "nothing without a connection");
+    s.connecting(at(0));
+    s.connected(false, None, None, at(0));
+    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![1], vec![2], b"new".to_vec()]);
+}
+
+#[test]
+fn candidates_are_never_retained_and_expire_at_the_broker_too() {
+    let mut s = session();
+    enqueue(&mut s, 1..=1);
+    s.connected(false, None, None, at(400));
+    let status = s.next(at(400)).expect("status");
+    assert!(status.retain && status.acknowledged && status.expiry_s.is_none());
+    let candidate = s.next(at(400)).expect("candidate");
+    assert!(!candidate.retain && candidate.acknowledged);
+    assert_eq!(candidate.expiry_s, Some(600));
+    assert_eq!(candidate.sent_at, "2027-01-15T08:06:40Z");
+}
+
+#[test]
+fn each_acknowledgement_meets_its_publish() {
+    let mut s = session();
+    enqueue(&mut s, 1..=2);
+    s.connected(false, None, None, at(0));
+    assert_eq!(payloads(&mut s, at(0)).len(), 3);
+    (5..=7).for_each(|packet| s.sent(packet));
+    let id = EventId::from_u128;
+    assert_eq!(s.acknowledged(6, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(1))));
+    assert_eq!(s.acknowledged(5, Verdict::Delivered, at(0), 0), Acknowledged::Status(true));
+    assert_eq!(s.acknowledged(5, Verdict::Delivered, at(0), 0), Acknowledged::Unknown);
+    assert_eq!(s.acknowledged(7, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(2))));
+    assert!(s.is_drained());
+}
+
+#[test]
+fn a_kept_session_settles_the_earlier_events_before_anything_new_gets_a_packet_id() {
+    let mut s = session();
+    enqueue(&mut s, 1..=3);
+    s.connected(false, Some(3), None, at(0));
+    assert_eq!(payloads(&mut s, at(0)).len(), 3, "status and a window of two");
+    (1..=3).for_each(|packet| s.sent(packet));
+    s.disconnected();
+    let again = s.connecting(at(9));
+    assert_eq!(again.iter().map(|p| (p.again, p.payload[0])).collect::<Vec<_>>(), [(Some(2), 1), (Some(3), 2)]);
+    assert_eq!(again[0].sent_at, "2027-01-15T08:00:00Z", "sent first, not sent again");
+    s.connected(true, Some(3), None, at(9));
+    assert_eq!(s.next(at(9)), None);
+    s.sent(2);
+    s.sent(3);
+    s.acknowledged(2, Verdict::Delivered, at(9), 0);
+    s.acknowledged(3, Verdict::Delivered, at(9), 0);
+    assert_eq!(payloads(&mut s, at(9)), [b"online".to_vec(), vec![3]]);
+}
+
+#[test]
+fn a_lost_session_sends_the_earlier_events_anew() {
+    let mut s = session();
+    enqueue(&mut s, 1..=2);
+    s.connected(false, None, None, at(0));
+    assert_eq!(payloads(&mut s, at(0)).len(), 3);
+    (1..=3).for_each(|packet| s.sent(packet));
+    s.disconnected();
+    assert_eq!(s.connecting(at(9)).len(), 2);
+    s.connected(false, None, None, at(9));
+    let sent: Vec<_> = std::iter::from_fn(|| s.next(at(9))).collect();
+    assert_eq!(sent.iter().map(|p| p.payload.clone()).collect::<Vec<_>>(), [b"online".to_vec(), vec![1], vec![2]]);
+    assert!(sent.iter().all(|p| p.again.is_none()));
+}
+
+#[test]
+fn a_candidate_too_large_for_the_broker_does_not_stop_the_next() {
+    let mut s = session();
+    let large = record(EventId::from_u128(1), at(1000).wall, vec![1; 5000]);
+    s.enqueue(&large, at(0)).expect("room");
+    enqueue(&mut s, 2..=2);
+    s.connected(false, None, Some(4096), at(0));
+    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![2]]);
+    assert_eq!(s.outbox().counters().given_up, 1);
+}
+
+#[test]
+fn a_broker_that_acknowledges_nothing_is_overdue() {
+    let mut s = session();
+    s.connected(false, None, None, at(100));
+    assert!(!s.is_overdue(at(1000)), "nothing was sent");
+    s.next(at(1000)).expect("status");
+    s.sent(1);
+    assert!(!s.is_overdue(at(1029)));
+    assert_eq!(s.wake_at(at(1001)), Some(Duration::from_secs(1030)));
+    assert!(s.is_overdue(at(1030)));
+    s.acknowledged(1, Verdict::Delivered, at(1029), 0);
+    assert!(!s.is_overdue(at(2000)));
+}
+
+#[test]
+fn after_the_last_status_nothing_goes_out() {
+    let mut s = session();
+    enqueue(&mut s, 1..=1);
+    s.connected(false, None, None, at(0));
+    s.close(b"stopped".to_vec());
+    assert_eq!(payloads(&mut s, at(0)), [b"stopped".to_vec()]);
+    assert_eq!(s.closed(), None);
+    s.sent(1);
+    s.acknowledged(1, Verdict::Delivered, at(0), 0);
+    assert_eq!(s.closed(), Some(true));
+}
+
+#[test]
+fn a_status_set_while_one_is_on_its_way_goes_out_too() {
+    let mut s = session();
+    s.connected(false, None, None, at(0));
+    s.next(at(0)).expect("online");
+    s.set_status(b"blind".to_vec());
+    s.sent(1);
+    assert_eq!(s.next(at(0)).expect("blind").payload, b"blind");
+    s.sent(2);
+    s.acknowledged(1, Verdict::Delivered, at(0), 0);
+    s.acknowledged(2, Verdict::Delivered, at(0), 0);
+    assert_eq!(s.next(at(0)), None);
+}
+
+/// A link and a broker that keeps what it acknowledges with success.
+#[derive(Default)]
+struct World {
+    /// With the client library, not written yet.
+    client: VecDeque<Publish>,
+    to_broker: VecDeque<(u16, Publish)>,
+    to_device: VecDeque<(u16, Verdict)>,
+    /// Packet ids in use, as the client library keeps them.
+    unacknowledged: Vec<u16>,
+    last_packet: u16,
+    /// First bytes of the candidates that subscribers got, in order.
+    heard: Vec<u8>,
+}
+
+impl World {
+    /// The client gets all that the session has and writes `most` of what it has.
+    fn pump(&mut self, s: &mut Session<MemoryStore>, most: usize, now: Now) {
+        self.client.extend(std::iter::from_fn(|| s.next(now)));
+        for _ in 0..most.min(self.client.len()) {
+            self.last_packet = self.last_packet % (MAX_WINDOW as u16 + 2) + 1;
+            assert!(!self.unacknowledged.contains(&self.last_packet), "packet ids never collide");
+            self.unacknowledged.push(self.last_packet);
+            s.sent(self.last_packet);
+            let publish = self.client.pop_front().expect("no more than there are");
+            self.to_broker.push_back((self.last_packet, publish));
+        }
+    }
+
+    fn broker_takes_one(&mut self, verdict: Verdict) {
+        let Some((packet, publish)) = self.to_broker.pop_front() else { return };
+        if verdict == Verdict::Delivered && !publish.retain {
+            self.heard.push(publish.payload[0]);
+        }
+        self.to_device.push_back((packet, verdict));
+    }
+
+    fn device_hears_one(&mut self, s: &mut Session<MemoryStore>, now: Now) {
+        let Some((packet, verdict)) = self.to_device.pop_front() else { return };
+        self.unacknowledged.retain(|p| *p != packet);
+        let known = s.acknowledged(packet, verdict, now, 7);
+        assert_ne!(known, Acknowledged::Unknown, "each acknowledgement meets its publish");
+    }
+
+    /// What is on the link is lost; then the client connects anew, with a fresh count of packet ids.
+    fn cut(&mut self, s: &mut Session<MemoryStore>, kept: bool, now: Now) {
+        s.disconnected();
+        *self = Self { heard: std::mem::take(&mut self.heard), ..Self::default() };
+        let again = s.connecting(now);
+        s.connected(kept, Some(20), None, now);
+        for publish in again.into_iter().filter(|_| kept) {
+            let packet = publish.again.expect("what is sent again has its packet id");
+            self.unacknowledged.push(packet);
+            s.sent(packet);
+            self.to_broker.push_back((packet, publish));
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Enqueue,
+    Pump { most: usize },
+    Broker { refuses: bool },
+    Device,
+    Cut { kept: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Enqueue),
+        3 => (0usize..6).prop_map(|most| Step::Pump { most }),
+        4 => (0u8..8).prop_map(|n| Step::Broker { refuses: n == 0 }),
+        4 => Just(Step::Device),
+        1 => any::<bool>().prop_map(|kept| Step::Cut { kept }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_a_link_does_everything_arrives_and_in_order(
+        steps in proptest::collection::vec(step(), 0..250), may_refuse: bool,
+    ) {
+        let (mut s, mut world, mut seconds, mut taken) = (session(), World::default(), 0, 0u8);
+        world.cut(&mut s, false, at(0));
+        for step in steps {
+            let now = at(seconds);
+            match step {
+                Step::Enqueue if taken < 90 => {
+                    taken += 1;
+                    s.enqueue(&record(EventId::from_u128(taken.into()), at(1_000_000).wall, vec![taken]), now).expect("room");
+                }
+                Step::Enqueue => {}
+                Step::Pump { most } => world.pump(&mut s, most, now),
+                // A refused status is not repeated, so that refusals are for candidates here.
+                Step::Broker { refuses } => {
+                    let candidate = world.to_broker.front().is_some_and(|(_, p)| !p.retain);
+                    let refused = refuses && may_refuse && candidate;
+                    world.broker_takes_one(if refused { Verdict::RefusedForNow } else { Verdict::Delivered });
+                }
+                Step::Device => world.device_hears_one(&mut s, now),
+                Step::Cut { kept } => world.cut(&mut s, kept, now),
+            }
+            seconds += 1;
+        }
+        for _ in 0..300 {
+            world.pump(&mut s, usize::MAX, at(seconds));
+            world.broker_takes_one(Verdict::Delivered);
+            world.device_hears_one(&mut s, at(seconds));
+            seconds += 1;
+        }
+        prop_assert!(s.is_drained());
+        let mut first = Vec::new();
+        world.heard.iter().for_each(|id| if !first.contains(id) { first.push(*id) });
+        if may_refuse {
+            first.sort_unstable();
+        }
+        prop_assert_eq!(first, (1..=taken).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,198 @@
+//! Certificates, keys and passwords, read from files at every connection so that renewed ones are used without a restart.
+//!
+//! TLS 1.2 and 1.3 by rustls with the ring provider. The broker's certificate is always checked, by name, date and
+//! authority; there is no switch against it. No secret is in an error, a log or a `Debug` output.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use zeroize::Zeroizing;
+
+use super::broker::{BrokerConfig, BrokerUrl};
+use crate::config::Problem;
+
+/// Largest file that is read; a bundle of all public authorities has a fifth of it.
+const MAX_FILE: u64 = 1024 * 1024;
+/// Longest password in bytes: what MQTT can carry.
+const MAX_PASSWORD: usize = 65_535;
+
+/// What is wrong with a file of secrets or certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// Not there or not readable.
+    #[error("{path} cannot be read ({source}); check that it exists and that watchpost's user may read it")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No PEM certificate in it.
+    #[error("{0} holds no PEM certificate; it begins with -----BEGIN CERTIFICATE-----")]
+    NoCertificate(PathBuf),
+    /// No usable PEM private key in it.
+    #[error("{0} holds no PEM private key without passphrase (PKCS #8, PKCS #1 or SEC1)")]
+    NoKey(PathBuf),
+    /// The system has no authorities.
+    #[error("the system has no certificate authorities; install ca-certificates or set broker.ca_file")]
+    NoAuthorities,
+    /// Certificate and key do not fit, or another refusal by the TLS library.
+    #[error("broker.client_cert and broker.client_key cannot be used ({0}); they must belong together")]
+    ClientCertificate(rustls::Error),
+    /// The TLS library refused its settings.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+    /// The first line is empty, too long or not UTF-8.
+    #[error("{0} holds no password; write it on the first line, as UTF-8")]
+    NoPassword(PathBuf),
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let failed = |source| CredentialError::File { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?.take(MAX_FILE + 1);
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
+    }
+    Ok(bytes)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    let bytes = read(path)?;
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(CredentialError::NoCertificate(path.to_owned())),
+    }
+}
+
+fn authorities(config: &BrokerConfig) -> Result<RootCertStore, CredentialError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = &config.ca_file {
+        let (added, _) = roots.add_parsable_certificates(certificates(path)?);
+        return if added == 0 { Err(CredentialError::NoCertificate(path.clone())) } else { Ok(roots) };
+    }
+    let found = rustls_native_certs::load_native_certs();
+    for e in &found.errors {
+        log::debug!("An authority of the system is skipped: error={e}.");
+    }
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 { Err(CredentialError::NoAuthorities) } else { Ok(roots) }
+}
+
+/// The TLS settings as the files say now.
+///
+/// # Errors
+/// Where a file is missing, holds nothing usable, or certificate and key do not belong together.
+pub fn client_config(config: &BrokerConfig) -> Result<Arc<ClientConfig>, CredentialError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(CredentialError::Setup)?
+        .with_root_certificates(authorities(config)?);
+    let client = match (&config.client_cert, &config.client_key) {
+        (Some(cert), Some(key_path)) => {
+            let key = PrivateKeyDer::from_pem_slice(&read(key_path)?)
+                .map_err(|_| CredentialError::NoKey(key_path.clone()))?;
+            builder.with_client_auth_cert(certificates(cert)?, key).map_err(CredentialError::ClientCertificate)?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(client))
+}
+
+/// The password as the file says now: its first line. `None` where none is configured.
+///
+/// # Errors
+/// Where the file cannot be read or its first line is none.
+pub fn password(config: &BrokerConfig) -> Result<Option<Zeroizing<String>>, CredentialError> {
+    let Some(path) = &config.password_file else { return Ok(None) };
+    let bytes = read(path)?;
+    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.is_empty() && text.len() <= MAX_PASSWORD => Ok(Some(Zeroizing::new(text.to_owned()))),
+        _ => Err(CredentialError::NoPassword(path.clone())),
+    }
+}
+
+/// Adds what is wrong with the files that the configuration names. Reads them; for `watchpost check`.
+pub fn file_problems(config: &BrokerConfig, out: &mut Vec<Problem>) {
+    let mut add = |key: &str, value: String, e: CredentialError| {
+        out.push(Problem { key: format!("broker.{key}"), value, remedy: e.to_string() });
+    };
+    if let Err(e) = password(config) {
+        let path = config.password_file.as_deref().unwrap_or(Path::new(""));
+        add("password_file", path.display().to_string(), e);
+    }
+    if config.url.parse::<BrokerUrl>().is_ok_and(|url| url.tls)
+        && let Err(e) = client_config(config)
+    {
+        add("url", config.url.clone(), e);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("it can be written");
+        file
+    }
+
+    fn with_password(text: &[u8]) -> Result<Option<String>, String> {
+        let file = file(text);
+        let config = BrokerConfig { password_file: Some(file.path().to_owned()), ..BrokerConfig::default() };
+        password(&config).map(|p| p.map(|p| p.to_string())).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_first_line_is_the_password() {
+        assert_eq!(with_password(b"se cret\n"), Ok(Some("se cret".to_owned())));
+        assert_eq!(with_password(b"secret\r\nnot this\n"), Ok(Some("secret".to_owned())));
+        assert_eq!(with_password(b"secret"), Ok(Some("secret".to_owned())));
+        assert!(password(&BrokerConfig::default()).expect("none is configured").is_none());
+    }
+
+    #[test]
+    fn a_file_without_password_says_so_and_shows_nothing_of_it() {
+        assert!(with_password(b"\nsecret").unwrap_err().contains("no password"));
+        let error = with_password(b"sec\xffret").unwrap_err();
+        assert!(error.contains("no password") && !error.contains("sec"), "{error}");
+        assert!(with_password(&vec![b'x'; MAX_PASSWORD + 1]).is_err());
+        assert!(with_password(&vec![b'x'; MAX_FILE as usize + 1]).unwrap_err().contains("1 MiB"));
+    }
+
+    #[test]
+    fn files_that_are_missing_or_no_pem_are_problems_with_a_remedy() {
+        let (bad, key) = (file(b"no pem"), file(b"no key"));
+        let mut config = BrokerConfig {
+            url: "mqtts://localhost".to_owned(),
+            ca_file: Some("/nonexistent/ca.pem".into()),
+            ..BrokerConfig::default()
+        };
+        let remedy = |config: &BrokerConfig| {
+            let mut out = Vec::new();
+            file_problems(config, &mut out);
+            out.pop().map(|p| p.remedy).unwrap_or_default()
+        };
+        assert!(remedy(&config).contains("/nonexistent/ca.pem cannot be read"));
+        config.ca_file = Some(bad.path().to_owned());
+        assert!(remedy(&config).contains("no PEM certificate"));
+        config.ca_file = None;
+        config.client_cert = Some(bad.path().to_owned());
+        config.client_key = Some(key.path().to_owned());
+        assert!(
+            remedy(&config).contains("no PEM private key") || remedy(&config).contains("no certificate authorities")
+        );
+        config.url = "mqtt://localhost".to_owned();
+        assert_eq!(remedy(&config), "", "plain connections need no certificates");
+    }
+}

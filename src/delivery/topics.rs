@@ -1,0 +1,162 @@
+//! Where the events go: `<root>/v1/<device>/...`, one level a part.
+//!
+//! Promises that no topic built here holds a wildcard, a separator inside a part, a control character, or anything but
+//! the configured root and the device's id: no list, no entry, no person is ever part of a topic.
+
+use std::fmt;
+
+/// Longest device id and longest part of the root, in bytes.
+pub const MAX_PART: usize = 64;
+/// Longest root topic, in bytes.
+pub const MAX_ROOT: usize = 128;
+
+/// Why a root or a device id cannot be part of a topic.
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
+pub enum TopicError {
+    /// Nothing between two separators.
+    #[error("a part of the topic is empty; write {MAX_PART} characters at most of a-z A-Z 0-9 . _ -")]
+    Empty,
+    /// Longer than [`MAX_PART`] or [`MAX_ROOT`].
+    #[error("{0} bytes are too long; {1} are allowed")]
+    TooLong(usize, usize),
+    /// A wildcard, a separator, a space or another character that breaks topics or access lists.
+    #[error("{0:?} is not allowed; use a-z A-Z 0-9 . _ -")]
+    Character(char),
+    /// Topics that begin with `$` belong to the broker; a leading dot or dash confuses tools.
+    #[error("it begins with {0:?}; begin with a letter or a digit")]
+    Start(char),
+}
+
+fn check_part(part: &str) -> Result<(), TopicError> {
+    let first = part.chars().next().ok_or(TopicError::Empty)?;
+    if part.len() > MAX_PART {
+        return Err(TopicError::TooLong(part.len(), MAX_PART));
+    }
+    match part.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+        Some(c) => Err(TopicError::Character(c)),
+        None if !first.is_ascii_alphanumeric() => Err(TopicError::Start(first)),
+        None => Ok(()),
+    }
+}
+
+/// A device's id: 1 to [`MAX_PART`] characters of `a-z A-Z 0-9 . _ -`, the first a letter or a digit. It is a topic
+/// level, the events' `source` and, unless configured otherwise, the MQTT client id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// Checks and keeps `id`.
+    ///
+    /// # Errors
+    /// Where it cannot be one level of a topic.
+    pub fn new(id: &str) -> Result<Self, TopicError> {
+        check_part(id)?;
+        Ok(Self(id.to_owned()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Checks a root topic: one or more levels, each as strict as a device id.
+///
+/// # Errors
+/// Where a level is empty, too long or holds a character that is not allowed.
+pub fn check_root(root: &str) -> Result<(), TopicError> {
+    if root.len() > MAX_ROOT {
+        return Err(TopicError::TooLong(root.len(), MAX_ROOT));
+    }
+    root.split('/').try_for_each(check_part)
+}
+
+/// All topics of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    prefix: String,
+}
+
+impl Topics {
+    /// Topics of `device` below `root`.
+    ///
+    /// # Errors
+    /// Where `root` is none (see [`check_root`]).
+    pub fn new(root: &str, device: &DeviceId) -> Result<Self, TopicError> {
+        check_root(root)?;
+        Ok(Self { prefix: format!("{root}/v1/{device}") })
+    }
+
+    /// Match candidates: QoS 1, never retained.
+    pub fn candidate(&self) -> String {
+        format!("{}/candidate", self.prefix)
+    }
+
+    /// State of the device: QoS 1, retained, also the last will.
+    pub fn status(&self) -> String {
+        format!("{}/status", self.prefix)
+    }
+
+    /// Counts: QoS 0, not retained.
+    pub fn stats(&self) -> String {
+        format!("{}/stats", self.prefix)
+    }
+
+    /// The list in force or why one was refused: QoS 1, retained. Reserved.
+    pub fn watchlist_state(&self) -> String {
+        format!("{}/watchlist/state", self.prefix)
+    }
+
+    /// What a device will accept from outside, all of it signed. Reserved: nothing subscribes to them yet; the messages
+    /// will arrive through one bounded channel whose overflow is counted.
+    pub fn inbound(&self) -> [String; 4] {
+        ["watchlist/offer", "revoke", "suspend", "review"].map(|t| format!("{}/{t}", self.prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_contract_of_topics_is_as_documented() {
+        let t = Topics::new("site/north", &DeviceId::new("cam-7.b").unwrap()).unwrap();
+        assert_eq!(t.candidate(), "site/north/v1/cam-7.b/candidate");
+        assert_eq!(t.status(), "site/north/v1/cam-7.b/status");
+        assert_eq!(t.stats(), "site/north/v1/cam-7.b/stats");
+        assert_eq!(t.watchlist_state(), "site/north/v1/cam-7.b/watchlist/state");
+        assert_eq!(t.inbound()[3], "site/north/v1/cam-7.b/review");
+    }
+
+    #[test]
+    fn what_would_break_a_topic_is_refused_with_the_reason() {
+        assert_eq!(DeviceId::new(""), Err(TopicError::Empty));
+        assert_eq!(DeviceId::new("a/b"), Err(TopicError::Character('/')));
+        assert_eq!(DeviceId::new("cam+"), Err(TopicError::Character('+')));
+        assert_eq!(DeviceId::new("Jane Doe"), Err(TopicError::Character(' ')));
+        assert_eq!(DeviceId::new("-x"), Err(TopicError::Start('-')));
+        assert_eq!(DeviceId::new(&"x".repeat(65)), Err(TopicError::TooLong(65, 64)));
+        assert_eq!(check_root("$SYS"), Err(TopicError::Character('$')));
+        assert_eq!(check_root("a//b"), Err(TopicError::Empty));
+        assert_eq!(check_root("/a"), Err(TopicError::Empty));
+        assert_eq!(check_root("a/#"), Err(TopicError::Character('#')));
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_device_id_adds_exactly_one_level(id in "\\PC{0,70}") {
+            if let Ok(device) = DeviceId::new(&id) {
+                let topic = Topics::new("root", &device).unwrap().candidate();
+                prop_assert_eq!(topic.split('/').count(), 4);
+                prop_assert!(!topic.contains(['+', '#', '$', ' ', '\0']));
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! From a captured frame to pixels.
+//!
+//! Promises: raw frames are passed through as they are; a JPEG becomes Y, Cb, Cr at full resolution (or grey) in a buffer
+//! that is reused, never RGB; missing Huffman tables are supplied; a picture that is cut off, damaged or beyond the pixel
+//! limit is an error, never a panic and never half a picture. Progressive pictures are decoded, CMYK becomes RGB;
+//! arithmetic and lossless coding, and sequential coding in several scans, are refused by name.
+//!
+//! Not promised: that damage which still decodes (a flipped bit within a block) is noticed: JPEG has no checksum. The
+//! JPEG library allocates a few rows a frame (whole planes for progressive pictures).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use zeroize::Zeroize;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::jpeg::{self, Broken, Coding};
+use super::{Captured, Payload};
+use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
+
+/// Most pixels that a [`Decoder`] takes unless told otherwise: a photograph of 8000x6000 px fits.
+pub const DEFAULT_MAX_PIXELS: u32 = 50_000_000;
+
+/// Most passes of a progressive picture: ten are usual, and each costs as much as decoding the picture once.
+const MAX_PROGRESSIVE_PASSES: usize = 64;
+
+/// Stands in for the end marker of a picture with a single scan. At an end marker the library fills up with zeroes, so a
+/// picture whose data ran out early (a lost USB packet) would pass with a grey rest. All ones are no Huffman code (T.81
+/// C.2), so whoever reads on into these bytes fails at once; a whole picture ends before them, and they are longer than
+/// the library's 64 bits of look-ahead.
+const TRIPWIRE: [u8; 32] = {
+    let mut bytes = [0xFF; 32];
+    let mut i = 1;
+    while i < bytes.len() {
+        // A stuffed zero makes each 0xFF data and not a marker.
+        bytes[i] = 0;
+        i += 2;
+    }
+    bytes
+};
+
+/// Why a frame has no pixels.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Does not begin like a JPEG picture.
+    #[error("not a JPEG picture")]
+    NotJpeg,
+    /// Ends before its end marker.
+    #[error("the JPEG picture is cut off")]
+    Truncated,
+    /// Its bytes contradict each other.
+    #[error("the JPEG picture is damaged: {0}")]
+    Corrupt(String),
+    /// A coding that is not read here.
+    #[error("the JPEG picture uses {0}; save it as an ordinary (baseline or progressive) JPEG")]
+    Unsupported(String),
+    /// Beyond the limit.
+    #[error("a picture of {width}x{height} px has more than {max_pixels} pixels; raise source.max_pixels or scale it")]
+    TooLarge {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// The limit.
+        max_pixels: u32,
+    },
+    /// The bytes do not fit the layout.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+impl From<Broken> for DecodeError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::NotJpeg => Self::NotJpeg,
+            Broken::Truncated => Self::Truncated,
+            Broken::Segment => Self::Corrupt("its marker segments make no sense".into()),
+        }
+    }
+}
+
+/// Turns captured frames into pixels.
+#[derive(Debug)]
+pub struct Decoder {
+    max_pixels: u32,
+    /// Decoded samples; keeps its allocation.
+    pixels: Vec<u8>,
+    /// The picture as the library gets it: tables put in, end marker replaced; keeps its allocation.
+    completed: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new(DEFAULT_MAX_PIXELS)
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        self.pixels.zeroize();
+        self.completed.zeroize();
+    }
+}
+
+impl Decoder {
+    /// A decoder that refuses pictures of more than `max_pixels`.
+    pub fn new(max_pixels: u32) -> Self {
+        Self { max_pixels, pixels: Vec::new(), completed: Vec::new() }
+    }
+
+    /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for JPEG.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; the decoder stays usable.
+    pub fn decode<'a>(&'a mut self, captured: &'a Captured) -> Result<Frame<'a>, DecodeError> {
+        match captured.payload {
+            Payload::Raw(layout) => Ok(Frame::new(layout, &captured.bytes)?),
+            Payload::Jpeg { .. } => self.decode_jpeg(&captured.bytes),
+        }
+    }
+
+    /// The pixels of one JPEG picture; bytes after its end are ignored.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; the decoder stays usable.
+    pub fn decode_jpeg(&mut self, bytes: &[u8]) -> Result<Frame<'_>, DecodeError> {
+        let structure = jpeg::inspect(bytes)?;
+        let (width, height) = (structure.width, structure.height);
+        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+            return Err(FrameError::Size { width, height }.into());
+        }
+        if u64::from(width) * u64::from(height) > u64::from(self.max_pixels) {
+            return Err(DecodeError::TooLarge { width, height, max_pixels: self.max_pixels });
+        }
+        if let Coding::Other(code) = structure.coding {
+            let what = if code < 0xC8 { "lossless or hierarchical coding" } else { "arithmetic coding" };
+            return Err(DecodeError::Unsupported(what.into()));
+        }
+        let progressive = structure.coding == Coding::Progressive;
+        if !progressive && structure.scans > 1 {
+            // Legal and all but extinct; the library mixes up the planes where chroma is subsampled, without an error.
+            return Err(DecodeError::Unsupported("one sequential scan for each colour".into()));
+        }
+        self.completed.clear();
+        self.completed.extend_from_slice(&bytes[..structure.scan_at]);
+        if !structure.has_huffman_tables {
+            self.completed.extend_from_slice(jpeg::STANDARD_TABLES);
+        }
+        if progressive {
+            self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end]);
+        } else {
+            self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end_marker_at]);
+            self.completed.extend_from_slice(&TRIPWIRE);
+        }
+        let bytes = &self.completed;
+        let pixels = &mut self.pixels;
+        // A fault in the library's handling of hostile bytes must cost one frame, not the daemon.
+        let layout = catch_unwind(AssertUnwindSafe(|| run(bytes, width, height, pixels)))
+            .unwrap_or_else(|_| Err(DecodeError::Corrupt("the decoder gave up".into())))?;
+        Ok(Frame::new(layout, &self.pixels)?)
+    }
+
+    /// Gives the decoded samples away; the decoder starts with an empty buffer.
+    pub(super) fn take_pixels(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pixels)
+    }
+}
+
+fn run(bytes: &[u8], width: u32, height: u32, pixels: &mut Vec<u8>) -> Result<Layout, DecodeError> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(MAX_SIDE as usize)
+        .set_max_height(MAX_SIDE as usize)
+        .jpeg_set_max_scans(MAX_PROGRESSIVE_PASSES)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(refusal)?;
+    let (format, range, out) = match decoder.input_colorspace() {
+        Some(ColorSpace::YCbCr) => (PixelFormat::Ycc444, Range::Full, ColorSpace::YCbCr),
+        Some(ColorSpace::Luma) => (PixelFormat::Grey, Range::Full, ColorSpace::Luma),
+        Some(ColorSpace::RGB | ColorSpace::CMYK | ColorSpace::YCCK) => {
+            (PixelFormat::Rgb8, Range::Full, ColorSpace::RGB)
+        }
+        other => return Err(DecodeError::Unsupported(format!("the colour space {other:?}"))),
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(out));
+    let layout = Layout::packed(format, range, width, height)?;
+    // The limits were checked on the header that `inspect` saw: insist that the library saw the same.
+    if decoder.output_buffer_size() != Some(layout.min_len()) {
+        return Err(DecodeError::Corrupt("its header changes within the picture".into()));
+    }
+    pixels.resize(layout.min_len(), 0);
+    decoder.decode_into(pixels).map_err(refusal)?;
+    Ok(layout)
+}
+
+fn refusal(e: DecodeErrors) -> DecodeError {
+    match e {
+        DecodeErrors::Unsupported(what) => DecodeError::Unsupported(format!("{what:?}")),
+        DecodeErrors::ExhaustedData => DecodeError::Truncated,
+        other => DecodeError::Corrupt(format!("{other:?}").trim().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::jpeg::samples;
+    use super::*;
+    use crate::frame::{Pixels, Visitor};
+
+    /// Mean absolute difference to the picture that was encoded.
+    struct Difference<'a>(&'a [u8], usize, usize);
+    impl Visitor for Difference<'_> {
+        type Output = f64;
+        fn visit<P: Pixels>(self, p: &P) -> f64 {
+            let mut sum = 0u64;
+            for y in 0..self.2 {
+                for x in 0..self.1 {
+                    for (a, b) in p.rgb(x, y).iter().zip(&self.0[(y * self.1 + x) * 3..]) {
+                        sum += u64::from(a.abs_diff(*b));
+                    }
+                }
+            }
+            sum as f64 / (self.1 * self.2 * 3) as f64
+        }
+    }
+
+    #[test]
+    fn a_colour_picture_comes_out_as_full_range_ycc_with_the_right_colours() {
+        let mut decoder = Decoder::default();
+        for (w, h) in [(64, 48), (33, 17), (1, 1), (1, 40), (16, 1)] {
+            let jpeg = samples::colour(w, h);
+            let frame = decoder.decode_jpeg(&jpeg).unwrap();
+            assert_eq!((frame.layout().format(), frame.layout().range()), (PixelFormat::Ycc444, Range::Full));
+            let difference = frame.read(Difference(&samples::rgb(w, h), w as usize, h as usize));
+            assert!(difference < 4.0, "{w}x{h}: {difference}");
+        }
+        assert_eq!(decoder.decode_jpeg(&samples::grey(20, 20)).unwrap().layout().format(), PixelFormat::Grey);
+    }
+
+    #[test]
+    fn missing_huffman_tables_are_supplied() {
+        // The encoder uses the standard tables, so the pixels must be the same bit for bit.
+        let whole = samples::colour(64, 48);
+        let stripped = samples::without_tables(&whole);
+        assert!(stripped.len() + 400 < whole.len());
+        let mut decoder = Decoder::default();
+        decoder.decode_jpeg(&whole).unwrap();
+        let expected = decoder.take_pixels();
+        decoder.decode_jpeg(&stripped).unwrap();
+        assert_eq!(decoder.take_pixels(), expected);
+    }
+
+    #[test]
+    fn padding_after_the_end_is_accepted() {
+        let mut jpeg = samples::colour(32, 32);
+        jpeg.extend([0; 4096]);
+        assert!(Decoder::default().decode_jpeg(&jpeg).is_ok());
+    }
+
+    #[test]
+    fn a_cut_picture_never_passes_and_the_next_is_decoded() {
+        let jpeg = samples::colour(64, 64);
+        let mut decoder = Decoder::default();
+        for len in (0..jpeg.len()).step_by(13) {
+            assert!(decoder.decode_jpeg(&jpeg[..len]).is_err(), "{len} of {}", jpeg.len());
+        }
+        assert!(decoder.decode_jpeg(&jpeg).is_ok());
+    }
+
+    #[test]
+    fn a_picture_that_lost_data_but_kept_its_end_marker_is_damaged() {
+        let mut decoder = Decoder::default();
+        for jpeg in [samples::colour(64, 128), samples::grey(8, 8), samples::without_tables(&samples::colour(40, 24))] {
+            let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
+            let body = jpeg.len() - 2;
+            // Three bytes hold more than the code that the cut may leave unfinished.
+            for kept in (scan_at + 20..body - 3).step_by(7).chain([body - 4]) {
+                let cut = [&jpeg[..kept], &[0xFF, 0xD9]].concat();
+                let got = decoder.decode_jpeg(&cut).map(|_| ());
+                assert!(got.is_err(), "{kept} of {body} bytes passed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_beyond_the_limit_is_refused_before_its_pixels_are_touched() {
+        let mut jpeg = samples::colour(16, 16);
+        let sof = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
+        jpeg[sof + 5..sof + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
+        let mut decoder = Decoder::default();
+        assert!(matches!(decoder.decode_jpeg(&jpeg), Err(DecodeError::TooLarge { width: 16_383, .. })));
+        assert_eq!(decoder.pixels.capacity(), 0);
+        jpeg[sof + 5..sof + 9].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF]);
+        assert!(matches!(decoder.decode_jpeg(&jpeg), Err(DecodeError::Frame(FrameError::Size { .. }))));
+        assert!(matches!(
+            Decoder::new(255).decode_jpeg(&samples::colour(16, 16)),
+            Err(DecodeError::TooLarge { max_pixels: 255, .. })
+        ));
+    }
+
+    #[test]
+    fn arithmetic_coding_is_refused_by_name() {
+        let mut jpeg = samples::colour(16, 16);
+        let sof = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
+        jpeg[sof + 1] = 0xC9;
+        assert_eq!(
+            Decoder::default().decode_jpeg(&jpeg).map(|_| ()),
+            Err(DecodeError::Unsupported("arithmetic coding".into()))
+        );
+    }
+
+    #[test]
+    fn sequential_coding_in_several_scans_is_refused_rather_than_decoded_wrongly() {
+        let jpeg = samples::colour(16, 16);
+        let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
+        let twice = [&jpeg[..jpeg.len() - 2], &jpeg[scan_at..]].concat();
+        assert!(
+            matches!(Decoder::default().decode_jpeg(&twice), Err(DecodeError::Unsupported(what)) if what.contains("scan"))
+        );
+    }
+
+    #[test]
+    fn a_raw_frame_is_passed_through_and_a_short_one_is_an_error() {
+        let layout = Layout::packed(PixelFormat::Yuyv, Range::Limited, 8, 4).unwrap();
+        let mut captured = Captured { payload: Payload::Raw(layout), bytes: vec![7; 64], ..Captured::default() };
+        let mut decoder = Decoder::default();
+        assert_eq!(decoder.decode(&captured).unwrap().layout(), &layout);
+        captured.bytes.truncate(63);
+        assert!(matches!(decoder.decode(&captured), Err(DecodeError::Frame(FrameError::Short { need: 64, .. }))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn no_damage_makes_the_decoder_panic_or_overrun(
+            w in 1u32..50, h in 1u32..50, grey: bool, strip: bool,
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+            cut in any::<prop::sample::Index>(), do_cut: bool,
+        ) {
+            let mut jpeg = if grey { samples::grey(w, h) } else { samples::colour(w, h) };
+            if strip {
+                jpeg = samples::without_tables(&jpeg);
+            }
+            for (at, value) in &edits {
+                let at = at.index(jpeg.len());
+                jpeg[at] = *value;
+            }
+            if do_cut {
+                jpeg.truncate(cut.index(jpeg.len()));
+            }
+            let mut decoder = Decoder::new(1 << 20);
+            if let Ok(frame) = decoder.decode_jpeg(&jpeg) {
+                prop_assert!(frame.width() * frame.height() <= 1 << 20);
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Photographs for enrolment and one-shot commands.
+//!
+//! Promises: JPEG and PNG by content, not by name; turned upright by their Exif orientation; JPEG stays YCbCr (as a
+//! camera's frames do, so that enrolment and capture see the same pixels); PNG of any depth becomes 8-bit RGB,
+//! transparent parts over white; bounded memory; wiped when dropped. A photograph that is cut off is refused.
+//!
+//! Not promised: colour profiles, animations, other formats.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::codecs::png::PngDecoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, Limits};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
+use super::{MAX_FRAME_BYTES, jpeg};
+use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
+
+/// Most bytes that one pixel takes while a PNG is read: 16-bit RGBA.
+const MAX_PNG_PIXEL_BYTES: u64 = 8;
+
+const PNG_MAGIC: &[u8] = &[0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A];
+
+/// Why a file is not a usable photograph.
+#[derive(Debug, thiserror::Error)]
+pub enum PhotographError {
+    /// Cannot be read.
+    #[error("cannot read {path}: {cause}")]
+    Read {
+        /// The file.
+        path: String,
+        /// In the system's words.
+        cause: std::io::Error,
+    },
+    /// Larger than any photograph.
+    #[error("the file has more than {MAX_FRAME_BYTES} bytes; scale the photograph down")]
+    TooManyBytes,
+    /// Neither format.
+    #[error("neither JPEG nor PNG; convert the picture to one of them")]
+    Unknown,
+    /// A damaged, cut off or too large JPEG.
+    #[error(transparent)]
+    Jpeg(#[from] DecodeError),
+    /// A damaged, cut off or too large PNG.
+    #[error("the PNG picture cannot be read: {0}")]
+    Png(String),
+}
+
+impl From<FrameError> for PhotographError {
+    fn from(e: FrameError) -> Self {
+        Self::Jpeg(DecodeError::Frame(e))
+    }
+}
+
+/// One photograph, upright.
+pub struct Photograph {
+    layout: Layout,
+    pixels: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Photograph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Photograph({} {}x{})", self.layout.format(), self.layout.width(), self.layout.height())
+    }
+}
+
+impl Photograph {
+    /// Reads and decodes a file of at most [`MAX_FRAME_BYTES`].
+    ///
+    /// # Errors
+    /// [`PhotographError`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotographError> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        read_file(path.as_ref(), &mut bytes)?;
+        Self::decode(&bytes)
+    }
+
+    /// Decodes a file's bytes.
+    ///
+    /// # Errors
+    /// [`PhotographError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, PhotographError> {
+        if bytes.len() > MAX_FRAME_BYTES {
+            return Err(PhotographError::TooManyBytes);
+        }
+        if bytes.starts_with(PNG_MAGIC) {
+            return Self::decode_png(bytes);
+        }
+        if !is_jpeg(bytes) {
+            return Err(PhotographError::Unknown);
+        }
+        let mut decoder = Decoder::new(DEFAULT_MAX_PIXELS);
+        let layout = *decoder.decode_jpeg(bytes)?.layout();
+        let pixels = Zeroizing::new(decoder.take_pixels());
+        Ok(upright(layout, pixels, jpeg_orientation(bytes))?)
+    }
+
+    fn decode_png(bytes: &[u8]) -> Result<Self, PhotographError> {
+        let refuse = |e: image::ImageError| PhotographError::Png(e.to_string());
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(MAX_SIDE);
+        limits.max_image_height = Some(MAX_SIDE);
+        limits.max_alloc = Some(u64::from(DEFAULT_MAX_PIXELS) * MAX_PNG_PIXEL_BYTES);
+        let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(refuse)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > u64::from(DEFAULT_MAX_PIXELS) {
+            return Err(DecodeError::TooLarge { width, height, max_pixels: DEFAULT_MAX_PIXELS }.into());
+        }
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let picture = DynamicImage::from_decoder(decoder).map_err(refuse)?;
+        let pixels = if picture.color().has_alpha() {
+            let rgba = Zeroizing::new(picture.into_rgba8().into_raw());
+            Zeroizing::new(rgba.chunks_exact(4).flat_map(over_white).collect())
+        } else {
+            Zeroizing::new(picture.into_rgb8().into_raw())
+        };
+        let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height)?;
+        Ok(upright(layout, pixels, orientation)?)
+    }
+
+    /// The pixels.
+    pub fn frame(&self) -> Frame<'_> {
+        Frame::new(self.layout, &self.pixels).expect("made with as many bytes as the layout needs")
+    }
+
+    /// Gives layout and pixels away; the receiver wipes them.
+    pub(super) fn into_parts(mut self) -> (Layout, Vec<u8>) {
+        (self.layout, std::mem::take(&mut *self.pixels))
+    }
+}
+
+/// Whether these bytes begin like a JPEG picture.
+pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xFF, 0xD8, 0xFF])
+}
+
+/// How a JPEG must be turned to stand upright.
+pub(super) fn jpeg_orientation(bytes: &[u8]) -> Orientation {
+    jpeg::inspect(bytes)
+        .ok()
+        .and_then(|structure| structure.exif)
+        .and_then(|(from, to)| Orientation::from_exif_chunk(&bytes[from..to]))
+        .unwrap_or(Orientation::NoTransforms)
+}
+
+/// Replaces the contents of `into` by those of a file of at most [`MAX_FRAME_BYTES`].
+pub(super) fn read_file(path: &Path, into: &mut Vec<u8>) -> Result<(), PhotographError> {
+    let failed = |cause| PhotographError::Read { path: path.display().to_string(), cause };
+    into.clear();
+    let file = File::open(path).map_err(failed)?;
+    // A FIFO or a device among the files would block for ever.
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    file.take(MAX_FRAME_BYTES as u64 + 1).read_to_end(into).map_err(failed)?;
+    if into.len() > MAX_FRAME_BYTES {
+        return Err(PhotographError::TooManyBytes);
+    }
+    Ok(())
+}
+
+fn over_white(rgba: &[u8]) -> [u8; 3] {
+    let alpha = u32::from(rgba[3]);
+    [0, 1, 2].map(|i| ((u32::from(rgba[i]) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+}
+
+/// Applies an orientation to packed pixels of one or three bytes.
+fn upright(layout: Layout, mut pixels: Zeroizing<Vec<u8>>, how: Orientation) -> Result<Photograph, FrameError> {
+    if how == Orientation::NoTransforms {
+        return Ok(Photograph { layout, pixels });
+    }
+    let (w, h) = (layout.width() as usize, layout.height() as usize);
+    let step = pixels.len() / (w * h);
+    let swaps = matches!(
+        how,
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+    );
+    let (out_w, out_h) = if swaps { (h, w) } else { (w, h) };
+    let mut turned = Zeroizing::new(vec![0; pixels.len()]);
+    for (y, row) in turned.chunks_exact_mut(out_w * step).enumerate() {
+        for (x, to) in row.chunks_exact_mut(step).enumerate() {
+            // Where the pixel that belongs at (x, y) lies in the file.
+            let (fx, fy) = match how {
+                Orientation::NoTransforms => (x, y),
+                Orientation::FlipHorizontal => (w - 1 - x, y),
+                Orientation::Rotate180 => (w - 1 - x, h - 1 - y),
+                Orientation::FlipVertical => (x, h - 1 - y),
+                Orientation::Rotate90FlipH => (y, x),
+                Orientation::Rotate90 => (y, h - 1 - x),
+                Orientation::Rotate270FlipH => (w - 1 - y, h - 1 - x),
+                Orientation::Rotate270 => (w - 1 - y, x),
+            };
+            to.copy_from_slice(&pixels[(fy * w + fx) * step..][..step]);
+        }
+    }
+    pixels.zeroize();
+    let layout = Layout::packed(layout.format(), layout.range(), out_w as u32, out_h as u32)?;
+    Ok(Photograph { layout, pixels: turned })
+}
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::png::PngEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+    use proptest::prelude::*;
+
+    use super::super::jpeg::samples;
+    use super::*;
+    use crate::frame::{Pixels, Visitor};
+
+    struct At(usize, usize);
+    impl Visitor for At {
+        type Output = [u8; 3];
+        fn visit<P: Pixels>(self, p: &P) -> [u8; 3] {
+            p.rgb(self.0, self.1)
+        }
+    }
+
+    fn png(pixels: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Vec<u8> {
+        let mut out = Vec::new();
+        PngEncoder::new(&mut out).write_image(pixels, width, height, colour).unwrap();
+        out
+    }
+
+    /// An Exif segment that holds the orientation alone.
+    fn exif(orientation: u8) -> Vec<u8> {
+        let mut out = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        out.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+        out
+    }
+
+    #[test]
+    fn every_exif_orientation_is_turned_as_the_image_crate_turns_it() {
+        let plain = samples::colour(48, 32);
+        let reference = image::load_from_memory(&plain).unwrap();
+        for code in 1..=8 {
+            let jpeg = samples::with_segment(&plain, 0xE1, &exif(code));
+            let photograph = Photograph::decode(&jpeg).unwrap();
+            let mut expected = reference.clone();
+            expected.apply_orientation(Orientation::from_exif(code).unwrap());
+            let expected = expected.into_rgb8();
+            let frame = photograph.frame();
+            assert_eq!((frame.width() as u32, frame.height() as u32), expected.dimensions());
+            for (x, y) in [(0, 0), (1, 5), (frame.width() - 1, 3), (2, frame.height() - 1)] {
+                let (got, want) = (frame.read(At(x, y)), expected.get_pixel(x as u32, y as u32).0);
+                for (g, w) in got.iter().zip(want) {
+                    assert!(g.abs_diff(w) <= 3, "orientation {code} at {x},{y}: {got:?}, not {want:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn png_of_every_depth_is_read_and_transparency_lies_over_white() {
+        let sixteen: Vec<u8> = [0xFFFFu16, 0, 0x8000].iter().flat_map(|v| v.to_ne_bytes()).collect();
+        for (bytes, expected) in [
+            (png(&[10, 20, 30], 1, 1, ExtendedColorType::Rgb8), [10, 20, 30]),
+            (png(&[77], 1, 1, ExtendedColorType::L8), [77, 77, 77]),
+            (png(&sixteen, 1, 1, ExtendedColorType::Rgb16), [255, 0, 128]),
+            (png(&[10, 20, 30, 0], 1, 1, ExtendedColorType::Rgba8), [255, 255, 255]),
+            (png(&[0, 0, 0, 128], 1, 1, ExtendedColorType::Rgba8), [127, 127, 127]),
+            (png(&[10, 255], 1, 1, ExtendedColorType::La8), [10, 10, 10]),
+        ] {
+            assert_eq!(Photograph::decode(&bytes).unwrap().frame().read(At(0, 0)), expected);
+        }
+    }
+
+    #[test]
+    fn a_small_file_that_claims_a_huge_picture_is_refused() {
+        let mut bytes = png(&[0; 64], 8, 8, ExtendedColorType::L8);
+        bytes[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+        // The header's checksum over type and data, so that the size and not the damage is the reason.
+        let crc = crc32(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+        assert!(matches!(Photograph::decode(&bytes), Err(PhotographError::Jpeg(DecodeError::TooLarge { .. }))));
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0u32, |crc, &b| {
+            (0..8).fold(crc ^ u32::from(b), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 })
+        })
+    }
+
+    #[test]
+    fn what_is_no_photograph_is_named() {
+        assert!(matches!(Photograph::decode(b""), Err(PhotographError::Unknown)));
+        assert!(matches!(Photograph::decode(b"GIF89a"), Err(PhotographError::Unknown)));
+        let jpeg = samples::colour(16, 16);
+        assert!(matches!(
+            Photograph::decode(&jpeg[..jpeg.len() - 2]),
+            Err(PhotographError::Jpeg(DecodeError::Truncated))
+        ));
+        let png = png(&[0; 4096], 64, 64, ExtendedColorType::L8);
+        assert!(matches!(Photograph::decode(&png[..png.len() / 2]), Err(PhotographError::Png(_))));
+        assert!(matches!(Photograph::open("/nonexistent.jpg"), Err(PhotographError::Read { .. })));
+        assert!(matches!(Photograph::open("/dev/zero"), Err(PhotographError::Read { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_damage_makes_a_png_panic(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut bytes = png(&samples::rgb(16, 9), 16, 9, ExtendedColorType::Rgb8);
+            for (at, value) in &edits {
+                let at = at.index(bytes.len());
+                bytes[at] = *value;
+            }
+            let _ = Photograph::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! Frames from standard input, a FIFO or a file: the way in which CSI cameras are read without a kernel module, as in
+//! `rpicam-vid -t 0 --codec yuv420 --width 1280 --height 720 -o - | watchpost run` or, on a Jetson,
+//! `gst-launch-1.0 nvarguscamerasrc ! nvvidconv ! video/x-raw,format=I420 ! fdsink | watchpost run`.
+//!
+//! Promises: nothing that the writer sends makes memory grow beyond [`MAX_FRAME_BYTES`] a frame; a writer that pauses in
+//! the middle of a frame costs nothing; a FIFO whose writer goes away is opened again and waits for the next one; a frame
+//! that is cut off is counted. MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they
+//! cannot.
+//!
+//! Not promised: pacing. A file is read as fast as its frames are taken.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use log::info;
+use serde::{Deserialize, Serialize};
+
+use self::framer::{Framer, Outcome};
+use super::{
+    BadFrame, Captured, MAX_FRAME_BYTES, PATIENCE, Source, SourceCounters, SourceError, problem, side_problem,
+};
+use crate::clock::Clock;
+use crate::config::Problem;
+use crate::frame::{Layout, PixelFormat, Range};
+
+mod framer;
+
+/// Bytes asked for in one read: a pipe's usual capacity.
+const CHUNK: usize = 64 << 10;
+
+/// What the bytes are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PipeFormat {
+    /// Planar 4:2:0 of the configured size: `rpicam-vid --codec yuv420`.
+    #[default]
+    I420,
+    /// Luma, then interleaved chroma, of the configured size.
+    Nv12,
+    /// Packed 4:2:2 of the configured size.
+    Yuyv,
+    /// Luma alone, of the configured size.
+    Grey,
+    /// YUV4MPEG2: carries its size itself.
+    Y4m,
+    /// JPEG pictures one after the other: carries its size itself.
+    Mjpeg,
+}
+
+impl PipeFormat {
+    fn raw(self) -> Option<PixelFormat> {
+        match self {
+            Self::I420 => Some(PixelFormat::I420),
+            Self::Nv12 => Some(PixelFormat::Nv12),
+            Self::Yuyv => Some(PixelFormat::Yuyv),
+            Self::Grey => Some(PixelFormat::Grey),
+            Self::Y4m | Self::Mjpeg => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Y4m => "y4m",
+            Self::Mjpeg => "mjpeg",
+            Self::I420 => "i420",
+            Self::Nv12 => "nv12",
+            Self::Yuyv => "yuyv",
+            Self::Grey => "grey",
+        }
+    }
+}
+
+/// The span of the codes, in the configuration's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PipeRange {
+    /// Luma 16 to 235: most cameras.
+    #[default]
+    Limited,
+    /// Luma 0 to 255.
+    Full,
+}
+
+impl From<PipeRange> for Range {
+    fn from(range: PipeRange) -> Self {
+        match range {
+            PipeRange::Limited => Self::Limited,
+            PipeRange::Full => Self::Full,
+        }
+    }
+}
+
+/// `[source.pipe]`: frames that another program writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipeConfig {
+    /// `-` for standard input, or the path of a FIFO or a file.
+    pub path: PathBuf,
+    /// `i420`, `nv12`, `yuyv`, `grey`, `y4m` or `mjpeg`.
+    pub format: PipeFormat,
+    /// Pixels; for the raw formats.
+    pub width: u32,
+    /// Pixels; for the raw formats.
+    pub height: u32,
+    /// Bytes from one row to the next; 0 where rows follow each other directly. For the raw formats.
+    pub stride: u32,
+    /// `limited` or `full`; YUV4MPEG2 may say otherwise in its header, JPEG is always full.
+    pub range: PipeRange,
+}
+
+impl Default for PipeConfig {
+    fn default() -> Self {
+        Self {
+            path: "-".into(),
+            format: PipeFormat::default(),
+            width: 1280,
+            height: 720,
+            stride: 0,
+            range: PipeRange::default(),
+        }
+    }
+}
+
+impl PipeConfig {
+    pub(super) fn problems(&self, out: &mut Vec<Problem>) {
+        if self.path.as_os_str().is_empty() {
+            out.push(problem("source.pipe.path", "", "Write \"-\" for standard input or the path of a FIFO."));
+        }
+        if self.format.raw().is_some() {
+            let before = out.len();
+            side_problem("source.pipe.width", self.width, out);
+            side_problem("source.pipe.height", self.height, out);
+            if before == out.len()
+                && let Err(what) = self.layout(self.format.raw().unwrap_or(PixelFormat::Grey))
+            {
+                out.push(problem("source.pipe.stride", self.stride, &format!("{what}; write 0 for packed rows.")));
+            }
+        }
+    }
+
+    /// The layout of a raw frame.
+    fn layout(&self, format: PixelFormat) -> Result<Layout, crate::frame::FrameError> {
+        let range = self.range.into();
+        match self.stride {
+            0 => Layout::packed(format, range, self.width, self.height),
+            stride => Layout::with_stride(format, range, self.width, self.height, stride as usize),
+        }
+    }
+
+    /// Layout of a raw frame and the bytes that the writer sends for it, the last row's padding included.
+    fn raw_frame(&self, format: PixelFormat) -> Result<(Layout, usize), SourceError> {
+        let layout = self
+            .layout(format)
+            .map_err(|e| SourceError::configuration(e.to_string(), "correct [source.pipe] width, height and stride"))?;
+        let (rows, stride) = (self.height as usize, self.stride as usize);
+        let chroma_rows = rows.div_ceil(2);
+        let bytes = match format {
+            _ if stride == 0 => layout.min_len(),
+            PixelFormat::Nv12 => stride * (rows + chroma_rows),
+            PixelFormat::I420 => stride * rows + 2 * stride.div_ceil(2) * chroma_rows,
+            _ => stride * rows,
+        };
+        let bytes = bytes.max(layout.min_len());
+        if bytes > MAX_FRAME_BYTES {
+            return Err(SourceError::configuration(
+                format!("a frame of {bytes} bytes is beyond {MAX_FRAME_BYTES}"),
+                "let the writer scale down",
+            ));
+        }
+        Ok((layout, bytes))
+    }
+
+    fn framer(&self) -> Result<Framer, SourceError> {
+        Ok(match (self.format, self.format.raw()) {
+            (_, Some(format)) => {
+                let (layout, bytes) = self.raw_frame(format)?;
+                Framer::raw(layout, bytes)
+            }
+            (PipeFormat::Mjpeg, _) => Framer::mjpeg(),
+            _ => Framer::y4m(self.range.into()),
+        })
+    }
+}
+
+/// What stands behind the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Stdin,
+    Fifo,
+    File,
+}
+
+/// Frames from a file descriptor.
+#[derive(Debug)]
+pub struct Pipe {
+    config: PipeConfig,
+    kind: Kind,
+    /// `None` while the FIFO is away.
+    file: Option<File>,
+    framer: Framer,
+    /// Bytes read, of which `start..end` still wait.
+    chunk: Box<[u8]>,
+    start: usize,
+    end: usize,
+    clock: Clock,
+    sequence: u64,
+    counters: SourceCounters,
+    /// Standard input or a file is at its end.
+    ended: bool,
+}
+
+impl Pipe {
+    /// Opens the path. A FIFO needs no writer yet.
+    ///
+    /// # Errors
+    /// [`SourceError::Configuration`].
+    pub fn open(config: &PipeConfig, clock: Clock) -> Result<Self, SourceError> {
+        let framer = config.framer()?;
+        let (kind, file) = open_path(config)?;
+        Ok(Self {
+            config: config.clone(),
+            kind,
+            file: Some(file),
+            framer,
+            chunk: vec![0; CHUNK].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            clock,
+            sequence: 0,
+            counters: SourceCounters::default(),
+            ended: false,
+        })
+    }
+
+    fn bad(&mut self, bad: BadFrame) -> SourceError {
+        self.counters.count(bad);
+        bad.into()
+    }
+
+    /// The writer closed its end.
+    fn at_end(&mut self) -> Result<(), SourceError> {
+        let cut = self.framer.reset();
+        match self.kind {
+            Kind::Fifo => {
+                info!("The pipe's writer closed it; waiting for the next: path={}.", self.config.path.display());
+                // The old descriptor would report the hang-up for ever. The new one is opened first, so that a writer
+                // who comes right now finds a reader.
+                self.file = open_path(&self.config).map(|(_, file)| file).ok();
+                self.counters.reopened += u64::from(self.file.is_some());
+            }
+            Kind::Stdin | Kind::File => self.ended = true,
+        }
+        if cut { Err(self.bad(BadFrame::Truncated)) } else { Ok(()) }
+    }
+
+    /// Opens a FIFO that was away; where it still is, this takes the time that a call may take.
+    fn revive(&mut self) -> Result<(), SourceError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        match open_path(&self.config) {
+            Ok((kind, file)) => {
+                (self.kind, self.file) = (kind, Some(file));
+                self.counters.reopened += 1;
+                Ok(())
+            }
+            Err(e) => {
+                std::thread::sleep(PATIENCE);
+                Err(SourceError::Lost { source_name: self.describe(), reason: e.to_string() })
+            }
+        }
+    }
+}
+
+impl Source for Pipe {
+    fn next(&mut self, into: &mut Captured) -> Result<(), SourceError> {
+        let deadline = Instant::now() + PATIENCE;
+        self.revive()?;
+        loop {
+            while self.start < self.end {
+                let (used, outcome) = self.framer.feed(&self.chunk[self.start..self.end], &mut into.bytes);
+                self.start += used;
+                match outcome {
+                    Outcome::More => {}
+                    Outcome::Frame(payload) => {
+                        into.payload = payload;
+                        into.sequence = self.sequence;
+                        into.at = self.clock.now();
+                        into.discontinuity = false;
+                        self.sequence += 1;
+                        self.counters.frames += 1;
+                        return Ok(());
+                    }
+                    Outcome::Bad(bad) => {
+                        self.sequence += 1;
+                        return Err(self.bad(bad));
+                    }
+                    Outcome::Refused(what) => {
+                        // The rest of such a stream is of no use; another writer may do better.
+                        self.start = self.end;
+                        self.ended = self.kind != Kind::Fifo;
+                        return Err(SourceError::configuration(
+                            what,
+                            "let the writer send YUV4MPEG2 with C420 or Cmono, as ffmpeg -pix_fmt yuv420p does",
+                        ));
+                    }
+                }
+            }
+            if self.ended {
+                return Err(SourceError::Ended);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(file) = self.file.as_mut().filter(|file| !left.is_zero() && readable(file, left)) else {
+                self.counters.timeouts += 1;
+                return Err(SourceError::Timeout);
+            };
+            match file.read(&mut self.chunk) {
+                Ok(0) => self.at_end()?,
+                Ok(n) => (self.start, self.end) = (0, n),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(e) => {
+                    let source_name = self.describe();
+                    // What cannot be read now will not be read later: a FIFO starts afresh, the others are over.
+                    let _ = self.at_end();
+                    return Err(SourceError::Lost { source_name, reason: e.to_string() });
+                }
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        let (path, format) = (self.config.path.display(), self.config.format.name());
+        match self.framer.size() {
+            Some((width, height)) => format!("pipe {path} {width}x{height} {format}"),
+            None => format!("pipe {path} {format}"),
+        }
+    }
+
+    fn counters(&self) -> SourceCounters {
+        self.counters
+    }
+}
+
+fn open_path(config: &PipeConfig) -> Result<(Kind, File), SourceError> {
+    let path = &config.path;
+    let refuse = |what: String, remedy: &str| SourceError::configuration(what, remedy);
+    if path.as_os_str() == "-" {
+        let fd = std::io::stdin().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|e| refuse(format!("standard input: {e}"), "pipe a writer into watchpost"))?;
+        return Ok((Kind::Stdin, File::from(fd)));
+    }
+    // Non-blocking, so that opening a FIFO does not wait for its writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|e| {
+        let remedy = match e.kind() {
+            ErrorKind::NotFound => format!("make it with `mkfifo {}` or correct source.pipe.path", path.display()),
+            ErrorKind::PermissionDenied => format!("give the daemon's user read access to {}", path.display()),
+            _ => "correct source.pipe.path".into(),
+        };
+        SourceError::configuration(format!("cannot open {}: {e}", path.display()), remedy)
+    })?;
+    let kind = file.metadata().map_err(|e| refuse(format!("{}: {e}", path.display()), "correct source.pipe.path"))?;
+    let kind = match kind.file_type() {
+        t if t.is_fifo() => Kind::Fifo,
+        t if t.is_dir() => return Err(refuse(format!("{} is a folder", path.display()), "use kind = \"images\"")),
+        t if t.is_char_device() && path.starts_with("/dev/video") => {
+            return Err(refuse(format!("{} is a camera", path.display()), "use kind = \"v4l2\""));
+        }
+        _ => Kind::File,
+    };
+    Ok((kind, file))
+}
+
+/// Waits until a read would not block: data, end of stream or an error.
+fn readable(file: &File, patience: Duration) -> bool {
+    let mut wait = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let millis = patience.as_millis().clamp(1, 60_000) as libc::c_int;
+    // SAFETY: one pollfd that lives through the call, with an open descriptor.
+    unsafe { libc::poll(&raw mut wait, 1, millis) > 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Command;
+
+    use super::super::{Payload, jpeg::samples};
+    use super::*;
+
+    fn config(path: impl Into<PathBuf>, format: PipeFormat) -> PipeConfig {
+        PipeConfig { path: path.into(), format, width: 4, height: 2, ..PipeConfig::default() }
+    }
+
+    fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_of_raw_frames_is_read_to_its_end_and_the_cut_frame_is_counted() {
+        let frames: Vec<u8> = (0..30).collect();
+        let file = written(&frames);
+        let mut pipe = Pipe::open(&config(file.path(), PipeFormat::I420), Clock::default()).unwrap();
+        let mut captured = Captured::default();
+        for i in 0..2 {
+            pipe.next(&mut captured).unwrap();
+            assert_eq!((captured.sequence, captured.bytes[0]), (i, i as u8 * 12));
+            assert!(matches!(captured.payload, Payload::Raw(l) if l.format() == PixelFormat::I420 && l.width() == 4));
+        }
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::Truncated))));
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Ended)));
+        assert_eq!((pipe.counters().frames, pipe.counters().truncated), (2, 1));
+    }
+
+    #[test]
+    fn padding_of_rows_is_part_of_each_frame() {
+        let mut config = config(written(&[]).path(), PipeFormat::Nv12);
+        config.stride = 16;
+        assert_eq!(config.raw_frame(PixelFormat::Nv12).unwrap().1, 48);
+        assert_eq!(config.raw_frame(PixelFormat::I420).unwrap().1, 48);
+        assert_eq!(config.raw_frame(PixelFormat::Yuyv).unwrap().1, 32);
+        config.stride = 3;
+        let mut out = Vec::new();
+        config.problems(&mut out);
+        assert_eq!(out[0].key, "source.pipe.stride");
+    }
+
+    #[test]
+    fn a_fifo_that_delivers_nothing_times_out_and_a_second_writer_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut pipe = Pipe::open(&config(&path, PipeFormat::Grey), Clock::default()).unwrap();
+        let mut captured = Captured::default();
+        let before = Instant::now();
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Timeout)));
+        assert!(before.elapsed() < PATIENCE * 3);
+
+        for round in 1..=2u8 {
+            // The reader is there, so opening does not block, and 11 bytes fit a pipe's buffer.
+            let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+            writer.write_all(&[round; 11]).unwrap();
+            drop(writer);
+            pipe.next(&mut captured).unwrap();
+            assert_eq!(captured.bytes, [round; 8]);
+            assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::Truncated))));
+            assert_eq!(pipe.counters().reopened, u64::from(round));
+        }
+    }
+
+    #[test]
+    fn a_fifo_that_was_removed_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        let make = || assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        make();
+        let mut pipe = Pipe::open(&config(&path, PipeFormat::Grey), Clock::default()).unwrap();
+        let mut captured = Captured::default();
+        drop(OpenOptions::new().write(true).open(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(pipe.next(&mut captured).is_err());
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Lost { .. })));
+        make();
+        pipe.revive().unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().write_all(&[3; 8]).unwrap();
+        pipe.next(&mut captured).unwrap();
+        assert_eq!(captured.bytes, [3; 8]);
+    }
+
+    #[test]
+    fn a_stream_of_a_kind_that_is_not_read_says_so_once_and_is_over() {
+        let file = written(b"YUV4MPEG2 W4 H4 C444\nFRAME\n0123456789");
+        let mut pipe = Pipe::open(&config(file.path(), PipeFormat::Y4m), Clock::default()).unwrap();
+        let mut captured = Captured::default();
+        assert!(
+            matches!(pipe.next(&mut captured), Err(SourceError::Configuration { what, .. }) if what.contains("C444"))
+        );
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Ended)));
+    }
+
+    #[test]
+    fn a_frame_that_arrives_in_pieces_survives_the_timeout_between_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut pipe = Pipe::open(&config(&path, PipeFormat::Mjpeg), Clock::default()).unwrap();
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        let jpeg = samples::colour(32, 24);
+        let mut captured = Captured::default();
+        writer.write_all(&jpeg[..300]).unwrap();
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Timeout)));
+        writer.write_all(&jpeg[300..]).unwrap();
+        pipe.next(&mut captured).unwrap();
+        assert_eq!(captured.bytes, jpeg);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_read_comes_with_its_remedy() {
+        for (path, part) in [("/nonexistent/fifo", "mkfifo"), ("/tmp", "images")] {
+            match Pipe::open(&config(path, PipeFormat::Grey), Clock::default()) {
+                Err(SourceError::Configuration { remedy, .. }) => assert!(remedy.contains(part), "{remedy}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

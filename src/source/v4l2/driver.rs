@@ -1,0 +1,322 @@
+//! The calls into the kernel, one thin method each, behind a trait so that tests can put a driver of their own there.
+//!
+//! Promises: every descriptor and mapping is released when the driver is closed or dropped, whatever the kernel answers;
+//! a buffer's bytes leave only as a copy. Decides nothing.
+
+use std::ffi::c_void;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use v4l::FourCC;
+use v4l::v4l_sys as sys;
+use v4l::v4l2::{self, vidioc};
+
+use super::state::{Filled, Formats, Granted, MAX_BUFFERS};
+use crate::clock::{Clock, Now};
+
+const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP;
+
+/// Who the device says it is. Read by hand: the `v4l` crate's type panics on names that are not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) driver: String,
+    pub(super) card: String,
+    /// `V4L2_CAP_*` of this node, not of the whole device.
+    pub(super) capabilities: u32,
+}
+
+/// The kernel's side of a camera.
+pub(super) trait Driver: Send {
+    fn open(&mut self, path: &Path) -> io::Result<()>;
+    fn identity(&mut self) -> io::Result<Identity>;
+    fn formats(&mut self) -> io::Result<Formats>;
+    /// Asks for a format and a size; the answer is the driver's choice.
+    fn set_format(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Granted>;
+    /// Asks for frames a second; `None` where the driver does not say.
+    fn set_rate(&mut self, fps: u32) -> io::Result<Option<f32>>;
+    /// Maps up to `count` buffers and returns how many there are.
+    fn map(&mut self, count: u32) -> io::Result<usize>;
+    fn queue(&mut self, index: u32) -> io::Result<()>;
+    fn start(&mut self) -> io::Result<()>;
+    /// Waits for a filled buffer; `false` where none came in time.
+    fn wait(&mut self, patience: Duration) -> io::Result<bool>;
+    fn dequeue(&mut self) -> io::Result<Filled>;
+    /// Bytes of a buffer's mapping; 0 where there is no such buffer.
+    fn mapped(&self, index: u32) -> usize;
+    /// Copies the first `len` bytes of a buffer that is ours, at most its mapping, over the contents of `into`.
+    fn copy(&self, index: u32, len: usize, into: &mut Vec<u8>);
+    /// Stops, unmaps, closes. Errors have no consequence: what is left is the kernel's to clean up.
+    fn close(&mut self);
+    fn now(&self) -> Now;
+    fn sleep(&mut self, time: Duration);
+}
+
+/// One mapped buffer.
+struct Mapping {
+    start: *mut c_void,
+    length: usize,
+}
+
+// SAFETY: the pointer is to a mapping of this process that the struct alone owns; any thread may read and unmap it.
+unsafe impl Send for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly what mmap returned, unmapped once, here.
+        unsafe { libc::munmap(self.start, self.length) };
+    }
+}
+
+/// The real kernel.
+pub(super) struct Kernel {
+    clock: Clock,
+    // Dropped before the device is closed, as the order of fields says.
+    mappings: heapless::Vec<Mapping, MAX_BUFFERS>,
+    device: Option<File>,
+}
+
+impl Kernel {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, mappings: heapless::Vec::new(), device: None }
+    }
+
+    /// Runs an ioctl whose argument is a `T`.
+    ///
+    /// # Safety
+    /// `request` must be one that reads and writes a `T` and nothing else that `T` does not point to validly.
+    unsafe fn ioctl<T>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
+        let device = self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        // SAFETY: an open descriptor; the caller vouches for request and argument, which outlives the call.
+        unsafe { v4l2::ioctl(device.as_raw_fd(), request, std::ptr::from_mut(argument).cast()) }
+    }
+
+    fn buffer(index: u32) -> sys::v4l2_buffer {
+        // SAFETY: a C struct of integers, for which all zeroes is the value that the interface asks for.
+        let mut buffer: sys::v4l2_buffer = unsafe { zeroed() };
+        (buffer.index, buffer.type_, buffer.memory) = (index, CAPTURE, MMAP);
+        buffer
+    }
+
+    fn request_buffers(&self, count: u32) -> io::Result<u32> {
+        // SAFETY: as for `buffer`.
+        let mut request: sys::v4l2_requestbuffers = unsafe { zeroed() };
+        (request.count, request.type_, request.memory) = (count, CAPTURE, MMAP);
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_REQBUFS, &mut request)? };
+        Ok(request.count)
+    }
+}
+
+impl Driver for Kernel {
+    fn open(&mut self, path: &Path) -> io::Result<()> {
+        self.close();
+        let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        self.device = Some(device);
+        Ok(())
+    }
+
+    fn identity(&mut self) -> io::Result<Identity> {
+        // SAFETY: as for `buffer`.
+        let mut caps: sys::v4l2_capability = unsafe { zeroed() };
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_QUERYCAP, &mut caps)? };
+        // Drivers older than `device_caps` speak of the whole device only.
+        let own = caps.capabilities & sys::V4L2_CAP_DEVICE_CAPS != 0;
+        Ok(Identity {
+            driver: text(&caps.driver),
+            card: text(&caps.card),
+            capabilities: if own { caps.device_caps } else { caps.capabilities },
+        })
+    }
+
+    fn formats(&mut self) -> io::Result<Formats> {
+        let mut formats = Formats::new();
+        while !formats.is_full() {
+            // SAFETY: as for `buffer`.
+            let mut description: sys::v4l2_fmtdesc = unsafe { zeroed() };
+            (description.index, description.type_) = (formats.len() as u32, CAPTURE);
+            // SAFETY: the argument is of the request's type.
+            match unsafe { self.ioctl(vidioc::VIDIOC_ENUM_FMT, &mut description) } {
+                Ok(()) => formats.push(FourCC::from(description.pixelformat)).expect("is not full"),
+                // The end of the list.
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(formats)
+    }
+
+    fn set_format(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Granted> {
+        // SAFETY: as for `buffer`.
+        let mut format: sys::v4l2_format = unsafe { zeroed() };
+        format.type_ = CAPTURE;
+        // SAFETY: all zeroes is a valid `pix`, and it is the member that this buffer type uses.
+        let pix = unsafe { &mut format.fmt.pix };
+        (pix.width, pix.height, pix.pixelformat) = (width, height, fourcc.into());
+        pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
+        pix.priv_ = sys::V4L2_PIX_FMT_PRIV_MAGIC;
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_S_FMT, &mut format)? };
+        // SAFETY: the kernel answers in the member of the buffer type.
+        let pix = unsafe { &format.fmt.pix };
+        Ok(Granted {
+            fourcc: FourCC::from(pix.pixelformat),
+            width: pix.width,
+            height: pix.height,
+            stride: pix.bytesperline,
+            colorspace: pix.colorspace,
+            quantization: pix.quantization,
+        })
+    }
+
+    fn set_rate(&mut self, fps: u32) -> io::Result<Option<f32>> {
+        // SAFETY: as for `buffer`.
+        let mut parameters: sys::v4l2_streamparm = unsafe { zeroed() };
+        parameters.type_ = CAPTURE;
+        parameters.parm.capture.timeperframe = sys::v4l2_fract { numerator: 1, denominator: fps };
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_S_PARM, &mut parameters)? };
+        // SAFETY: the kernel answers in the member of the buffer type.
+        let period = unsafe { parameters.parm.capture.timeperframe };
+        let known = period.numerator != 0 && period.denominator != 0;
+        Ok(known.then(|| period.denominator as f32 / period.numerator as f32))
+    }
+
+    fn map(&mut self, count: u32) -> io::Result<usize> {
+        self.mappings.clear();
+        let count = self.request_buffers(count)?;
+        let device = self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?.as_raw_fd();
+        for index in 0..count.min(MAX_BUFFERS as u32) {
+            let mut buffer = Self::buffer(index);
+            // SAFETY: the argument is of the request's type.
+            unsafe { self.ioctl(vidioc::VIDIOC_QUERYBUF, &mut buffer)? };
+            let length = buffer.length as usize;
+            // SAFETY: `offset` is the member that MMAP buffers use; a new mapping touches no memory that is in use.
+            let start = unsafe {
+                v4l2::mmap(
+                    std::ptr::null_mut(),
+                    length,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_SHARED,
+                    device,
+                    buffer.m.offset as libc::off_t,
+                )?
+            };
+            let _ = self.mappings.push(Mapping { start, length });
+        }
+        Ok(self.mappings.len())
+    }
+
+    fn queue(&mut self, index: u32) -> io::Result<()> {
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_QBUF, &mut Self::buffer(index)) }
+    }
+
+    fn start(&mut self) -> io::Result<()> {
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_STREAMON, &mut (CAPTURE as libc::c_int)) }
+    }
+
+    fn wait(&mut self, patience: Duration) -> io::Result<bool> {
+        let device = self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        let mut wait = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let millis = patience.as_millis().clamp(1, 60_000) as libc::c_int;
+        // SAFETY: one pollfd that lives through the call, with an open descriptor.
+        match unsafe { libc::poll(&raw mut wait, 1, millis) } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(false),
+            // A hang-up or an error with a frame still there: the frame first, the error will come again.
+            _ if wait.revents & libc::POLLIN != 0 => Ok(true),
+            _ => Err(io::Error::from_raw_os_error(if wait.revents & libc::POLLHUP != 0 {
+                libc::ENODEV
+            } else {
+                libc::EIO
+            })),
+        }
+    }
+
+    fn dequeue(&mut self) -> io::Result<Filled> {
+        let mut buffer = Self::buffer(0);
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_DQBUF, &mut buffer)? };
+        Ok(Filled { index: buffer.index, bytes_used: buffer.bytesused, flags: buffer.flags, sequence: buffer.sequence })
+    }
+
+    fn mapped(&self, index: u32) -> usize {
+        self.mappings.get(index as usize).map_or(0, |m| m.length)
+    }
+
+    fn copy(&self, index: u32, len: usize, into: &mut Vec<u8>) {
+        into.clear();
+        let Some(mapping) = self.mappings.get(index as usize) else { return };
+        let len = len.min(mapping.length);
+        into.reserve(len);
+        // SAFETY: `len` is within the mapping and within the capacity just reserved; the two do not overlap. No
+        // reference to the mapping is made, so that it would not matter if a faulty driver still wrote to it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(mapping.start.cast::<u8>(), into.as_mut_ptr(), len);
+            into.set_len(len);
+        }
+    }
+
+    fn close(&mut self) {
+        if self.device.is_some() {
+            // SAFETY: the argument is of the request's type.
+            let _ = unsafe { self.ioctl(vidioc::VIDIOC_STREAMOFF, &mut (CAPTURE as libc::c_int)) };
+        }
+        self.mappings.clear();
+        self.device = None;
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn sleep(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A C string from the kernel, whatever bytes it holds.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_read_all_the_same() {
+        assert_eq!(text(b"uvcvideo\0\0\0"), "uvcvideo");
+        assert_eq!(text(b"\xFFcam\0"), "\u{FFFD}cam");
+        assert_eq!(text(b"sixteen-bytes-xx"), "sixteen-bytes-xx");
+    }
+
+    #[test]
+    fn what_is_no_camera_gives_errors_and_never_a_panic() {
+        let mut kernel = Kernel::new(Clock::default());
+        assert!(kernel.identity().is_err() && kernel.map(4).is_err() && kernel.wait(Duration::ZERO).is_err());
+        kernel.open(Path::new("/dev/null")).unwrap();
+        assert!(kernel.identity().is_err() && kernel.formats().is_err() && kernel.dequeue().is_err());
+        assert!(kernel.set_format(FourCC::new(b"YUYV"), 640, 480).is_err() && kernel.set_rate(30).is_err());
+        assert!(kernel.map(4).is_err() && kernel.queue(0).is_err() && kernel.start().is_err());
+        let mut bytes = vec![1];
+        kernel.copy(0, 10, &mut bytes);
+        assert!(bytes.is_empty());
+        kernel.close();
+    }
+}

@@ -1,0 +1,302 @@
+//! A camera with a kernel driver.
+//!
+//! Promises: takes what the driver answers (size, stride, format, range) and not what was asked; a buffer is read only
+//! while it is ours and queued again at once after its bytes were copied; damaged, empty and short buffers and gaps in
+//! the driver's numbering are counted; after any error the stream is torn down and built again, first after 0.1 s, then
+//! more slowly up to 5 s, while [`Source::next`] keeps returning within about a second; a device that delivers nothing
+//! for [`STALL`] is built again too.
+//!
+//! Not promised: multi-planar devices, exposure and other controls, hot-plug under another path.
+//!
+//! # Why not the stream of the `v4l` crate
+//!
+//! Its `mmap::Stream` queues the last buffer again before each wait, also after a wait that timed out, when that buffer
+//! is the driver's: the kernel answers EINVAL from then on. It ignores the error flag, hands out the whole mapping
+//! whatever `bytesused` says, and panics when stopping fails. So the crate's ioctl numbers, structs and names serve here,
+//! and the stream is our own: [`state`] decides, [`driver`] calls, this file joins them.
+
+mod driver;
+mod refusal;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::{info, warn};
+use serde::{Deserialize, Serialize};
+use v4l::FourCC;
+
+use self::driver::{Driver, Identity, Kernel};
+use self::refusal::Stage;
+pub use self::state::CameraFormat;
+use self::state::{Action, Backoff, Formats, MAX_BUFFERS, NotTheDrivers, Ring, Sequence, action, choose, judge};
+use super::{Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem, side_problem};
+use crate::clock::Clock;
+use crate::config::Problem;
+
+/// How long a camera may deliver nothing before its stream is built again.
+pub(super) const STALL: Duration = Duration::from_secs(5);
+
+/// `[source.v4l2]`: a camera with a kernel driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct V4l2Config {
+    /// The device; a path below /dev/v4l/by-id stays the same across restarts.
+    pub device: PathBuf,
+    /// Wanted pixels; the driver takes the nearest that it has.
+    pub width: u32,
+    /// Wanted pixels; the driver takes the nearest that it has.
+    pub height: u32,
+    /// Wanted frames a second; 0 leaves the rate as it is.
+    pub fps: u32,
+    /// `auto`, `yuyv`, `nv12`, `i420`, `grey` or `mjpg`.
+    pub format: CameraFormat,
+    /// `auto` takes uncompressed formats up to this many pixels and MJPG above.
+    pub raw_pixels: u32,
+    /// Buffers that the driver fills in turn.
+    pub buffers: u32,
+}
+
+impl Default for V4l2Config {
+    fn default() -> Self {
+        Self {
+            device: "/dev/video0".into(),
+            width: 1280,
+            height: 720,
+            fps: 15,
+            format: CameraFormat::default(),
+            raw_pixels: 640 * 480,
+            buffers: 4,
+        }
+    }
+}
+
+impl V4l2Config {
+    pub(super) fn problems(&self, out: &mut Vec<Problem>) {
+        if self.device.as_os_str().is_empty() {
+            out.push(problem("source.v4l2.device", "", "Write the camera's path, as in \"/dev/video0\"."));
+        }
+        side_problem("source.v4l2.width", self.width, out);
+        side_problem("source.v4l2.height", self.height, out);
+        if self.fps > 1000 {
+            out.push(problem("source.v4l2.fps", self.fps, "Write 0 (as it is) to 1000."));
+        }
+        if !(2..=MAX_BUFFERS as u32).contains(&self.buffers) {
+            out.push(problem("source.v4l2.buffers", self.buffers, &format!("Write 2 to {MAX_BUFFERS}.")));
+        }
+    }
+}
+
+/// Opens the camera and starts it.
+///
+/// # Errors
+/// [`SourceError::Configuration`] with the remedy.
+pub(super) fn open(config: &V4l2Config, clock: Clock) -> Result<Camera, SourceError> {
+    Ok(Camera { stream: Stream::open(config.clone(), Kernel::new(clock))? })
+}
+
+/// A camera that delivers.
+pub(super) struct Camera {
+    stream: Stream<Kernel>,
+}
+
+impl Source for Camera {
+    fn next(&mut self, into: &mut Captured) -> Result<(), SourceError> {
+        self.stream.next(into)
+    }
+
+    fn describe(&self) -> String {
+        self.stream.describe()
+    }
+
+    fn counters(&self) -> SourceCounters {
+        self.stream.counters
+    }
+}
+
+/// What was agreed with the driver when the stream was built.
+struct Running {
+    payload: Payload,
+    fourcc: FourCC,
+    size: (u32, u32),
+    fps: Option<f32>,
+    ring: Ring,
+}
+
+/// The stream over any driver.
+struct Stream<D: Driver> {
+    config: V4l2Config,
+    driver: D,
+    /// `None` while the device is lost.
+    running: Option<Running>,
+    backoff: Backoff,
+    sequence: Sequence,
+    /// Last sign of life: a buffer or the stream's start.
+    alive: Duration,
+    counters: SourceCounters,
+}
+
+impl<D: Driver> Stream<D> {
+    fn open(config: V4l2Config, mut driver: D) -> Result<Self, SourceError> {
+        let running = build(&config, &mut driver).inspect_err(|_| driver.close())?;
+        let alive = driver.now().monotonic;
+        let stream = Self {
+            config,
+            driver,
+            running: Some(running),
+            backoff: Backoff::new(),
+            sequence: Sequence::default(),
+            alive,
+            counters: SourceCounters::default(),
+        };
+        info!("Camera opened: source={}.", stream.describe());
+        Ok(stream)
+    }
+
+    fn next(&mut self, into: &mut Captured) -> Result<(), SourceError> {
+        let deadline = self.driver.now().monotonic + PATIENCE;
+        self.revive(deadline)?;
+        loop {
+            let now = self.driver.now().monotonic;
+            if now.saturating_sub(self.alive) >= STALL {
+                return Err(self.lose(format!("nothing delivered for {} s", STALL.as_secs())));
+            }
+            let left = deadline.saturating_sub(now);
+            if left.is_zero() {
+                self.counters.timeouts += 1;
+                return Err(SourceError::Timeout);
+            }
+            let filled = match self
+                .driver
+                .wait(left)
+                .and_then(|ready| if ready { self.driver.dequeue().map(Some) } else { Ok(None) })
+            {
+                Ok(Some(filled)) => filled,
+                // No buffer changed hands, so none may be queued: just wait again, or tell that the time is up.
+                Ok(None) => continue,
+                Err(e) if action(&e) == Action::Again => {
+                    // A driver that cries wolf must not keep the processor busy.
+                    self.driver.sleep(Duration::from_millis(1));
+                    continue;
+                }
+                Err(e) => return Err(self.lose(e.to_string())),
+            };
+            let at = self.driver.now();
+            self.alive = at.monotonic;
+            let Some(running) = self.running.as_mut() else { return Err(SourceError::Timeout) };
+            if let Err(NotTheDrivers(index)) = running.ring.dequeued(filled.index) {
+                return Err(self.lose(format!("the driver returned buffer {index}, which it did not have")));
+            }
+            let (number, missed) = self.sequence.observe(filled.sequence);
+            self.counters.missed += missed;
+            let verdict = judge(&filled, self.driver.mapped(filled.index), &running.payload);
+            if let Ok(len) = verdict {
+                self.driver.copy(filled.index, len, &mut into.bytes);
+                (into.payload, into.sequence, into.at) = (running.payload, number, at);
+                into.discontinuity = false;
+            }
+            match self.driver.queue(filled.index) {
+                Ok(()) => running.ring.queued(filled.index),
+                Err(e) => return Err(self.lose(format!("a buffer could not be returned to the driver: {e}"))),
+            }
+            return match verdict {
+                Ok(_) => {
+                    self.counters.frames += 1;
+                    self.backoff.succeeded();
+                    Ok(())
+                }
+                Err(bad) => {
+                    self.counters.count(bad);
+                    Err(SourceError::Frame(bad))
+                }
+            };
+        }
+    }
+
+    /// Builds the stream again where it is lost and the time has come.
+    fn revive(&mut self, deadline: Duration) -> Result<(), SourceError> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let now = self.driver.now().monotonic;
+        let wait = self.backoff.left(now);
+        let patience = deadline.saturating_sub(now);
+        self.driver.sleep(wait.min(patience));
+        if wait > patience {
+            self.counters.timeouts += 1;
+            return Err(SourceError::Timeout);
+        }
+        match build(&self.config, &mut self.driver) {
+            Ok(running) => {
+                self.running = Some(running);
+                self.sequence.restart();
+                self.alive = self.driver.now().monotonic;
+                self.counters.reopened += 1;
+                info!("Camera opened again: source={}.", self.describe());
+                Ok(())
+            }
+            // What was a mistake in the configuration at the start is a camera that is away now: the remedy is to wait.
+            Err(SourceError::Configuration { what, .. }) => Err(self.lose(what)),
+            Err(e) => Err(self.lose(e.to_string())),
+        }
+    }
+
+    fn lose(&mut self, reason: String) -> SourceError {
+        self.driver.close();
+        let source_name = self.describe();
+        if self.running.take().is_some() {
+            warn!("Camera stopped delivering; it will be opened again: source={source_name} error={reason}.");
+        }
+        self.backoff.failed(self.driver.now().monotonic);
+        SourceError::Lost { source_name, reason }
+    }
+
+    fn describe(&self) -> String {
+        let device = self.config.device.display();
+        match &self.running {
+            Some(Running { fourcc, size: (width, height), fps: Some(fps), .. }) => {
+                // 29.97002997 is 29.97, and 30 is 30.
+                let fps = (fps * 100.0).round() / 100.0;
+                format!("v4l2 {device} {width}x{height} {fourcc} {fps} fps")
+            }
+            Some(Running { fourcc, size: (width, height), .. }) => format!("v4l2 {device} {width}x{height} {fourcc}"),
+            None => format!("v4l2 {device} (lost)"),
+        }
+    }
+}
+
+/// Opens, agrees on a format, maps, queues, starts.
+fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, SourceError> {
+    let path: &Path = &config.device;
+    let at = |stage| move |e: std::io::Error| refusal::failed(path, stage, &e);
+    driver.open(path).map_err(at(Stage::Open))?;
+    let identity: Identity = driver.identity().map_err(at(Stage::Identity))?;
+    refusal::check_node(path, &identity)?;
+    let offered: Formats = driver.formats().map_err(at(Stage::Formats))?;
+    let pixels = u64::from(config.width) * u64::from(config.height);
+    let fourcc = choose(config.format, pixels, config.raw_pixels, &offered)
+        .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
+    let granted = driver.set_format(fourcc, config.width, config.height).map_err(at(Stage::Format))?;
+    let payload = granted.payload().map_err(|why| refusal::unreadable(path, why))?;
+    if (granted.width, granted.height) != (config.width, config.height) {
+        info!(
+            "The camera has another size than configured: wanted={}x{} got={}x{}.",
+            config.width, config.height, granted.width, granted.height
+        );
+    }
+    // Many drivers have no rate to set; that is no reason to refuse them.
+    let fps = if config.fps == 0 { None } else { driver.set_rate(config.fps).unwrap_or(None) };
+    let count = driver.map(config.buffers).map_err(at(Stage::Buffers))?;
+    let mut ring = Ring::new(count).filter(|_| count > 0).ok_or_else(|| {
+        SourceError::configuration(format!("{} gives {count} buffers", path.display()), "lower source.v4l2.buffers")
+    })?;
+    while let Some(index) = ring.ours() {
+        driver.queue(index).map_err(at(Stage::Buffers))?;
+        ring.queued(index);
+    }
+    driver.start().map_err(at(Stage::Start))?;
+    Ok(Running { payload, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
+}
+
+#[cfg(test)]
+mod tests;

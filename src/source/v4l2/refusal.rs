@@ -1,0 +1,159 @@
+//! What is wrong with a camera node, and the exact remedy.
+
+use std::io;
+use std::path::Path;
+
+use v4l::FourCC;
+use v4l::v4l_sys as sys;
+
+use super::super::SourceError;
+use super::driver::Identity;
+use super::state::{CameraFormat, Unreadable, is_bayer, known};
+
+/// The step at which the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    Identity,
+    Formats,
+    Format,
+    Buffers,
+    Start,
+}
+
+/// The kernel refused `stage`.
+pub(super) fn failed(path: &Path, stage: Stage, e: &io::Error) -> SourceError {
+    let device = path.display();
+    let (what, remedy) = match (stage, e.raw_os_error()) {
+        (_, Some(libc::ENOENT)) => (
+            format!("there is no {device}"),
+            "plug the camera in and list the cameras with `watchpost doctor` or `ls /dev/v4l/by-id`; \
+             a path below /dev/v4l/by-id stays the same across restarts"
+                .to_owned(),
+        ),
+        (_, Some(libc::EACCES | libc::EPERM)) => (
+            format!("{device} may not be opened by this user"),
+            "add the user to the group video (`sudo usermod -aG video $USER`, then log in again), \
+             or SupplementaryGroups=video and DeviceAllow=char-video4linux rw in the service unit"
+                .to_owned(),
+        ),
+        (_, Some(libc::EBUSY)) => (
+            format!("{device} is in use by another program"),
+            format!("find it with `fuser -v {device}` and stop it; a camera delivers to one program at a time"),
+        ),
+        (Stage::Open, Some(libc::ENODEV | libc::ENXIO)) => (
+            format!("{device} has no camera behind it"),
+            "plug the camera in again, or remove the stale device node".to_owned(),
+        ),
+        (Stage::Open | Stage::Identity, _) => (
+            format!("{device} is not a V4L2 camera ({e})"),
+            "set source.v4l2.device to a camera, such as /dev/video0".to_owned(),
+        ),
+        (Stage::Start, Some(libc::EINVAL | libc::EPIPE)) => (
+            format!("{device} refuses to start streaming ({e})"),
+            format!("this is usual for the raw node of a CSI camera: {}", csi(""),),
+        ),
+        (stage, _) => (
+            format!("{device} refuses {}: {e}", name(stage)),
+            "try another source.v4l2.format or size; `v4l2-ctl --list-formats-ext` shows what the camera offers"
+                .to_owned(),
+        ),
+    };
+    SourceError::configuration(what, remedy)
+}
+
+fn name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Open => "to open",
+        Stage::Identity => "to say what it is",
+        Stage::Formats => "to list its formats",
+        Stage::Format => "the format",
+        Stage::Buffers => "to map its buffers",
+        Stage::Start => "to start streaming",
+    }
+}
+
+/// Whether the node captures pictures at all.
+pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceError> {
+    let (device, card, caps) = (path.display(), &identity.card, identity.capabilities);
+    let has = |flag| caps & flag != 0;
+    if has(sys::V4L2_CAP_VIDEO_CAPTURE) && has(sys::V4L2_CAP_STREAMING) {
+        return Ok(());
+    }
+    let (what, remedy) = if has(sys::V4L2_CAP_META_CAPTURE) {
+        (
+            format!("{device} ({card}) is the camera's metadata node and carries no pictures"),
+            "use the other node of the same camera, usually the one with the next lower number".to_owned(),
+        )
+    } else if has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
+        (
+            format!("{device} ({card}, driver {}) offers multi-planar capture only", identity.driver),
+            format!("read it through a pipe: {}", csi(&identity.driver)),
+        )
+    } else if has(sys::V4L2_CAP_VIDEO_CAPTURE) {
+        (
+            format!("{device} ({card}) cannot stream into mapped buffers"),
+            "use another camera, or feed a v4l2loopback device from it".to_owned(),
+        )
+    } else {
+        (
+            format!("{device} ({card}, driver {}) does not capture video (an output or a codec)", identity.driver),
+            "set source.v4l2.device to a camera; `watchpost doctor` lists them. \
+             A v4l2loopback device needs exclusive_caps=1 and a running writer"
+                .to_owned(),
+        )
+    };
+    Err(SourceError::configuration(what, remedy))
+}
+
+/// The camera offers nothing that can be read.
+pub(super) fn no_format(path: &Path, identity: &Identity, wanted: CameraFormat, offered: &[FourCC]) -> SourceError {
+    let device = path.display();
+    let list = offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let csi_driver = matches!(identity.driver.as_str(), "unicam" | "rp1-cfe" | "tegra-video");
+    let bayer = !offered.is_empty() && offered.iter().all(|f| is_bayer(*f));
+    if bayer || (csi_driver && !offered.iter().any(|f| known(*f).is_some())) {
+        return SourceError::configuration(
+            format!("{device} ({}) gives the sensor's raw mosaic only ({list})", identity.driver),
+            format!("read the camera through its image processor and a pipe: {}", csi(&identity.driver)),
+        );
+    }
+    let mut readable: Vec<&str> = offered.iter().filter_map(|f| known(*f)).map(CameraFormat::name).collect();
+    readable.dedup();
+    if !readable.is_empty() {
+        return SourceError::configuration(
+            format!("{device} does not offer {}; it offers {}", wanted.name(), readable.join(", ")),
+            "set source.v4l2.format = \"auto\" or one that is offered",
+        );
+    }
+    SourceError::configuration(
+        format!("{device} offers no format that is read here ({list})"),
+        "watchpost reads YUYV, NV12, YU12, GREY and MJPG; convert with \
+         `ffmpeg -f v4l2 -i DEVICE -pix_fmt yuv420p -f yuv4mpegpipe -` and source.kind = \"pipe\", format = \"y4m\"",
+    )
+}
+
+/// The driver answered with something else than was asked for, and that is not readable.
+pub(super) fn unreadable(path: &Path, why: Unreadable) -> SourceError {
+    let device = path.display();
+    let what = match why {
+        Unreadable::Format(fourcc) => format!("{device} insists on the format {fourcc}"),
+        Unreadable::Frame(e) => format!("{device} announces {e}"),
+        Unreadable::TooLarge(bytes) => format!("{device} announces frames of {bytes} bytes"),
+    };
+    SourceError::configuration(what, "set another source.v4l2.format or a smaller size")
+}
+
+/// How a CSI camera is read, by the board that its driver belongs to.
+fn csi(driver: &str) -> String {
+    let pi = "rpicam-vid -t 0 -n --codec yuv420 --width 1280 --height 720 --framerate 15 -o - | watchpost run";
+    let jetson = "gst-launch-1.0 -q nvarguscamerasrc ! 'video/x-raw(memory:NVMM),width=1280,height=720,framerate=15/1' \
+                  ! nvvidconv ! 'video/x-raw,format=I420' ! fdsink fd=1 | watchpost run";
+    let settings = "with source.kind = \"pipe\" and [source.pipe] path = \"-\", format = \"i420\", width = 1280, \
+                    height = 720";
+    match driver {
+        "unicam" | "rp1-cfe" => format!("`{pi}` {settings}"),
+        "tegra-video" => format!("`{jetson}` {settings}"),
+        _ => format!("on a Raspberry Pi `{pi}`, on a Jetson `{jetson}`, {settings}"),
+    }
+}

@@ -1,0 +1,373 @@
+//! The stream against a driver that keeps V4L2's rules: queueing a buffer that the driver has is EINVAL, as is
+//! dequeueing when none is filled; a closed device answers ENODEV. Time passes only when the stream waits.
+
+use std::collections::VecDeque;
+use std::io;
+
+use v4l::v4l_sys as sys;
+
+use super::super::BadFrame;
+use super::driver::Identity;
+use super::state::{Filled, Granted};
+use super::*;
+use crate::clock::Now;
+use crate::frame::PixelFormat;
+
+/// What the camera does at the next wait.
+#[derive(Debug, Clone)]
+enum Event {
+    /// Nothing for this long.
+    Silence(Duration),
+    /// A frame: bytes, bytes used, flags, sequence.
+    Frame(Vec<u8>, usize, u32, u32),
+    /// `wait` fails with this number.
+    WaitFails(i32),
+    /// `wait` says ready, `dequeue` fails with this number.
+    DequeueFails(i32),
+    /// `dequeue` returns a buffer that nobody queued.
+    Stray,
+}
+
+struct Fake {
+    now: Duration,
+    events: VecDeque<Event>,
+    /// What the device answers when it is opened: the size that it grants, or an error number.
+    opens: VecDeque<Result<(u32, u32), i32>>,
+    granted: Option<(u32, u32)>,
+    capabilities: u32,
+    driver: &'static str,
+    formats: Vec<[u8; 4]>,
+    /// Buffers that the driver has, in order.
+    queued: VecDeque<u32>,
+    memory: Vec<Vec<u8>>,
+    streaming: bool,
+    queue_fails: Option<i32>,
+    start_fails: Option<i32>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        Self {
+            now: Duration::from_secs(100),
+            events: VecDeque::new(),
+            opens: VecDeque::new(),
+            granted: None,
+            capabilities: sys::V4L2_CAP_VIDEO_CAPTURE | sys::V4L2_CAP_STREAMING,
+            driver: "uvcvideo",
+            formats: vec![*b"GREY", *b"MJPG"],
+            queued: VecDeque::new(),
+            memory: Vec::new(),
+            streaming: false,
+            queue_fails: None,
+            start_fails: None,
+        }
+    }
+
+    fn os(code: i32) -> io::Error {
+        io::Error::from_raw_os_error(code)
+    }
+}
+
+impl Driver for Fake {
+    fn open(&mut self, _: &Path) -> io::Result<()> {
+        assert!(!self.streaming && self.queued.is_empty(), "opened again without being closed");
+        let size = self.opens.pop_front().unwrap_or(Ok((8, 4))).map_err(Self::os)?;
+        self.granted = Some(size);
+        Ok(())
+    }
+    fn identity(&mut self) -> io::Result<Identity> {
+        Ok(Identity { driver: self.driver.into(), card: "fake".into(), capabilities: self.capabilities })
+    }
+    fn formats(&mut self) -> io::Result<Formats> {
+        Ok(self.formats.iter().map(FourCC::new).collect())
+    }
+    fn set_format(&mut self, fourcc: FourCC, _: u32, _: u32) -> io::Result<Granted> {
+        let (width, height) = self.granted.ok_or_else(|| Self::os(libc::ENODEV))?;
+        Ok(Granted { fourcc, width, height, stride: width, colorspace: 0, quantization: 0 })
+    }
+    fn set_rate(&mut self, _: u32) -> io::Result<Option<f32>> {
+        Err(Self::os(libc::ENOTTY))
+    }
+    fn map(&mut self, count: u32) -> io::Result<usize> {
+        self.memory = vec![vec![0; 4096]; count as usize];
+        Ok(count as usize)
+    }
+    fn queue(&mut self, index: u32) -> io::Result<()> {
+        if let Some(code) = self.queue_fails.filter(|_| self.streaming) {
+            return Err(Self::os(code));
+        }
+        if self.granted.is_none() {
+            return Err(Self::os(libc::ENODEV));
+        }
+        if self.queued.contains(&index) || index as usize >= self.memory.len() {
+            return Err(Self::os(libc::EINVAL));
+        }
+        self.queued.push_back(index);
+        Ok(())
+    }
+    fn start(&mut self) -> io::Result<()> {
+        self.start_fails.map_or(Ok(()), |code| Err(Self::os(code)))?;
+        self.streaming = true;
+        Ok(())
+    }
+    fn wait(&mut self, patience: Duration) -> io::Result<bool> {
+        if !self.streaming {
+            return Err(Self::os(libc::EIO));
+        }
+        match self.events.front_mut() {
+            None => self.now += patience,
+            Some(Event::Silence(left)) => {
+                let passed = patience.min(*left);
+                self.now += passed;
+                *left -= passed;
+                if left.is_zero() {
+                    self.events.pop_front();
+                }
+            }
+            Some(Event::WaitFails(code)) => {
+                let e = Self::os(*code);
+                self.events.pop_front();
+                return Err(e);
+            }
+            Some(_) => {
+                self.now += Duration::from_millis(10);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+    fn dequeue(&mut self) -> io::Result<Filled> {
+        match self.events.pop_front() {
+            Some(Event::Frame(bytes, used, flags, sequence)) => {
+                let index = self.queued.pop_front().ok_or_else(|| Self::os(libc::EINVAL))?;
+                self.memory[index as usize][..bytes.len()].copy_from_slice(&bytes);
+                Ok(Filled { index, bytes_used: used as u32, flags, sequence })
+            }
+            Some(Event::DequeueFails(code)) => Err(Self::os(code)),
+            Some(Event::Stray) => Ok(Filled { index: 77, bytes_used: 32, flags: 0, sequence: 0 }),
+            _ => Err(Self::os(libc::EAGAIN)),
+        }
+    }
+    fn mapped(&self, index: u32) -> usize {
+        self.memory.get(index as usize).map_or(0, Vec::len)
+    }
+    fn copy(&self, index: u32, len: usize, into: &mut Vec<u8>) {
+        assert!(!self.queued.contains(&index), "read a buffer that the driver has");
+        into.clear();
+        into.extend_from_slice(&self.memory[index as usize][..len]);
+    }
+    fn close(&mut self) {
+        self.queued.clear();
+        self.memory.clear();
+        (self.streaming, self.granted) = (false, None);
+    }
+    fn now(&self) -> Now {
+        Now { monotonic: self.now, wall: time::OffsetDateTime::UNIX_EPOCH }
+    }
+    fn sleep(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+fn config() -> V4l2Config {
+    V4l2Config { format: CameraFormat::Grey, ..V4l2Config::default() }
+}
+
+fn stream(fake: Fake) -> Stream<Fake> {
+    Stream::open(config(), fake).unwrap()
+}
+
+/// A whole 8x4 grey frame of one value.
+fn grey(value: u8, sequence: u32) -> Event {
+    Event::Frame(vec![value; 32], 32, 0, sequence)
+}
+
+#[test]
+fn after_a_timeout_the_stream_goes_on_without_touching_a_buffer() {
+    let mut s = stream(Fake::new());
+    s.driver.events = [grey(1, 0), Event::Silence(PATIENCE * 3 / 2), grey(2, 1), grey(3, 2)].into();
+    let mut captured = Captured::default();
+    s.next(&mut captured).unwrap();
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Timeout)));
+    for value in [2, 3] {
+        s.next(&mut captured).unwrap();
+        assert_eq!(captured.bytes, [value; 32]);
+        assert_eq!(s.driver.queued.len(), 4, "every buffer is the driver's again");
+    }
+    assert_eq!(s.counters, SourceCounters { frames: 3, timeouts: 1, ..SourceCounters::default() });
+}
+
+#[test]
+fn damaged_empty_and_short_frames_are_counted_and_their_buffers_returned() {
+    let mut s = stream(Fake::new());
+    let flagged = Event::Frame(vec![9; 32], 32, sys::V4L2_BUF_FLAG_ERROR, 0);
+    let empty = Event::Frame(vec![], 0, 0, 1);
+    let short = Event::Frame(vec![9; 31], 31, 0, 2);
+    s.driver.events = [flagged, empty, short, grey(5, 7)].into();
+    let mut captured = Captured::default();
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Frame(BadFrame::Flagged))));
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Frame(BadFrame::Short { need: 32, got: 0 }))));
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Frame(BadFrame::Short { need: 32, got: 31 }))));
+    assert_eq!(s.driver.queued.len(), 4);
+    s.next(&mut captured).unwrap();
+    assert_eq!((captured.bytes[0], captured.sequence), (5, 7));
+    let expected = SourceCounters { frames: 1, error_flagged: 1, short: 2, missed: 4, ..SourceCounters::default() };
+    assert_eq!(s.counters, expected);
+}
+
+#[test]
+fn bytes_used_and_not_the_mapping_is_the_length_of_a_jpeg() {
+    let config = V4l2Config { format: CameraFormat::Mjpg, ..V4l2Config::default() };
+    let mut s = Stream::open(config, Fake::new()).unwrap();
+    s.driver.events = [Event::Frame(vec![7; 100], 60, 0, 0)].into();
+    let mut captured = Captured::default();
+    s.next(&mut captured).unwrap();
+    assert_eq!(captured.bytes, [7; 60]);
+    assert_eq!(captured.payload, Payload::Jpeg { width: 8, height: 4 });
+}
+
+#[test]
+fn an_unplugged_camera_is_opened_again_and_its_new_format_is_taken() {
+    let mut s = stream(Fake::new());
+    s.driver.events = [grey(1, 40), Event::DequeueFails(libc::ENODEV)].into();
+    s.driver.opens = [Err(libc::ENOENT), Err(libc::ENOENT), Ok((16, 4))].into();
+    let mut captured = Captured::default();
+    s.next(&mut captured).unwrap();
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
+    assert!(s.describe().contains("lost"));
+    // Twice the node is not there yet; then another mode is granted and the numbering begins anew.
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
+    s.driver.events = [Event::Frame(vec![2; 64], 64, 0, 0)].into();
+    s.next(&mut captured).unwrap();
+    assert!(matches!(captured.payload, Payload::Raw(l) if (l.width(), l.format()) == (16, PixelFormat::Grey)));
+    assert_eq!((captured.bytes.len(), captured.sequence, s.counters.missed), (64, 1, 0));
+    assert_eq!(s.counters.reopened, 1);
+}
+
+#[test]
+fn a_camera_that_stays_away_is_asked_more_and_more_rarely_and_no_call_takes_long() {
+    let mut s = stream(Fake::new());
+    s.driver.events = [Event::WaitFails(libc::ENODEV)].into();
+    s.driver.opens = vec![Err(libc::ENODEV); 1000].into();
+    let (mut captured, start) = (Captured::default(), s.driver.now);
+    while s.driver.now < start + Duration::from_secs(60) {
+        let before = s.driver.now;
+        assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. } | SourceError::Timeout)));
+        assert!(s.driver.now - before <= PATIENCE);
+    }
+    let attempts = 1000 - s.driver.opens.len();
+    assert!((12..=20).contains(&attempts), "{attempts} attempts in a minute");
+}
+
+#[test]
+fn every_error_of_a_running_stream_builds_it_again() {
+    for event in [
+        Event::WaitFails(libc::EIO),
+        Event::DequeueFails(libc::EIO),
+        Event::DequeueFails(libc::EINVAL),
+        Event::DequeueFails(libc::EPIPE),
+        Event::Stray,
+    ] {
+        let mut s = stream(Fake::new());
+        s.driver.events = [event.clone(), grey(6, 0)].into();
+        let mut captured = Captured::default();
+        assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })), "{event:?}");
+        s.next(&mut captured).unwrap();
+        assert_eq!((captured.bytes[0], s.counters.reopened), (6, 1), "{event:?}");
+    }
+    let mut s = stream(Fake::new());
+    s.driver.events = [grey(1, 0), grey(2, 1)].into();
+    s.driver.queue_fails = Some(libc::EINVAL);
+    let mut captured = Captured::default();
+    assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
+    s.driver.queue_fails = None;
+    s.next(&mut captured).unwrap();
+}
+
+#[test]
+fn a_call_that_was_interrupted_or_came_too_early_is_repeated() {
+    let mut s = stream(Fake::new());
+    s.driver.events = [
+        Event::WaitFails(libc::EINTR),
+        Event::DequeueFails(libc::EAGAIN),
+        Event::DequeueFails(libc::EAGAIN),
+        grey(4, 0),
+    ]
+    .into();
+    let mut captured = Captured::default();
+    s.next(&mut captured).unwrap();
+    assert_eq!((captured.bytes[0], s.counters.reopened), (4, 0));
+}
+
+#[test]
+fn a_camera_that_hangs_is_built_again() {
+    let mut s = stream(Fake::new());
+    let mut captured = Captured::default();
+    let mut outcomes = Vec::new();
+    for _ in 0..5 {
+        outcomes.push(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
+    }
+    assert_eq!(outcomes, [false, false, false, false, true]);
+    s.driver.events = [grey(8, 0)].into();
+    s.next(&mut captured).unwrap();
+}
+
+/// What opening such a device says.
+fn refused(fake: Fake) -> String {
+    match Stream::open(config(), fake).map(|_| ()) {
+        Err(SourceError::Configuration { what, remedy }) => format!("{what} | {remedy}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_wrong_device_is_refused_with_its_remedy() {
+    let with = |change: &dyn Fn(&mut Fake)| {
+        let mut fake = Fake::new();
+        change(&mut fake);
+        refused(fake)
+    };
+    let opens = |code| with(&|f| f.opens = [Err(code)].into());
+    let says = |text: String, parts: &[&str]| {
+        for part in parts {
+            assert!(text.contains(part), "no `{part}` in: {text}");
+        }
+    };
+    says(opens(libc::ENOENT), &["there is no /dev/video0", "/dev/v4l/by-id"]);
+    says(opens(libc::EACCES), &["usermod -aG video"]);
+    says(opens(libc::EBUSY), &["fuser -v /dev/video0"]);
+    says(with(&|f| f.start_fails = Some(libc::EBUSY)), &["in use", "fuser"]);
+    let capabilities = |caps| with(&|f| f.capabilities = caps);
+    says(capabilities(sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING), &["metadata node"]);
+    says(capabilities(sys::V4L2_CAP_STREAMING), &["does not capture", "exclusive_caps=1"]);
+    says(capabilities(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING), &["multi-planar", "pipe"]);
+    let mosaic = |driver| {
+        with(&|f| {
+            f.driver = driver;
+            f.formats = vec![*b"pBAA", *b"BG10"];
+        })
+    };
+    says(mosaic("unicam"), &["raw mosaic", "rpicam-vid -t 0", "format = \"i420\""]);
+    says(mosaic("rp1-cfe"), &["rpicam-vid -t 0"]);
+    says(mosaic("tegra-video"), &["nvarguscamerasrc", "fdsink"]);
+    says(mosaic("other"), &["rpicam-vid", "nvarguscamerasrc"]);
+    says(with(&|f| f.formats = vec![*b"H264"]), &["no format that is read here", "y4m"]);
+    says(with(&|f| f.formats = vec![*b"YUYV"]), &["does not offer grey; it offers yuyv", "auto"]);
+    says(with(&|f| f.start_fails = Some(libc::EINVAL)), &["refuses to start", "rpicam-vid"]);
+}
+
+#[test]
+fn a_path_that_is_no_camera_is_refused_by_the_real_kernel() {
+    let refuse = |device: &str| {
+        let config = V4l2Config { device: device.into(), ..V4l2Config::default() };
+        match super::open(&config, Clock::default()).map(|_| ()) {
+            Err(SourceError::Configuration { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refuse("/nonexistent/video9"), "there is no /nonexistent/video9");
+    assert!(refuse("/dev/null").contains("is not a V4L2 camera"));
+    assert!(refuse("/tmp").contains("is not a V4L2 camera"));
+    assert!(refuse("/dev/vid\0eo").contains("is not a V4L2 camera"));
+}

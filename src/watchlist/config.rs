@@ -1,0 +1,104 @@
+//! The section `[watchlist]` of the daemon's configuration.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::format::Position;
+use crate::config::Problem;
+
+/// Where the list, the trust file and the device's memory of them are, and where the camera stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchlistConfig {
+    /// The signed list. Without a valid one the daemon runs, but matches nobody.
+    pub list: PathBuf,
+    /// The pinned keys of those who may sign, revoke, suspend and review.
+    pub trust: PathBuf,
+    /// What must survive a restart: the highest version of each list and the last time seen. Deleting it allows an old list to
+    /// come back, so it belongs in a directory that only the daemon can write.
+    pub state: PathBuf,
+    /// Refuses to match while the kernel says that its clock is not synchronised. Off only where no time service is
+    /// reachable and somebody else answers for the clock; a clock that went back is refused in any case.
+    pub require_synchronised_clock: bool,
+    /// Where the camera stands, in degrees (WGS 84). Needed by lists that are restricted to an area: without it such a list
+    /// matches nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+}
+
+impl Default for WatchlistConfig {
+    fn default() -> Self {
+        Self {
+            list: "/var/lib/watchpost/watchlist.cose".into(),
+            trust: "/etc/watchpost/trust.toml".into(),
+            state: "/var/lib/watchpost/watchlist-state.json".into(),
+            require_synchronised_clock: true,
+            position: None,
+        }
+    }
+}
+
+impl WatchlistConfig {
+    /// Adds what is wrong with the section. Whether the files exist is not a matter of configuration.
+    pub fn problems(&self, out: &mut Vec<Problem>) {
+        let paths = [("list", &self.list), ("trust", &self.trust), ("state", &self.state)];
+        for (key, path) in paths {
+            if path.as_os_str().is_empty() {
+                out.push(Problem {
+                    key: format!("watchlist.{key}"),
+                    value: "\"\"".into(),
+                    remedy: "write the path of a file".into(),
+                });
+            }
+        }
+        for (i, (key, path)) in paths.iter().enumerate() {
+            if let Some((other, _)) = paths[..i].iter().find(|(_, p)| p == path && !path.as_os_str().is_empty()) {
+                out.push(Problem {
+                    key: format!("watchlist.{key}"),
+                    value: path.display().to_string(),
+                    remedy: format!("write another path than that of watchlist.{other}"),
+                });
+            }
+        }
+        if let Some(position) = &self.position
+            && !position.is_on_earth()
+        {
+            out.push(Problem {
+                key: "watchlist.position".into(),
+                value: format!("{{ latitude = {}, longitude = {} }}", position.latitude, position.longitude),
+                remedy: "write degrees: latitude from -90 to 90, longitude from -180 to 180".into(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_have_no_problem_and_survive_toml() {
+        let mut out = Vec::new();
+        let config = WatchlistConfig::default();
+        config.problems(&mut out);
+        assert_eq!(out, []);
+        assert_eq!(toml::from_str::<WatchlistConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        assert!(toml::from_str::<WatchlistConfig>("lst = \"x\"").is_err());
+    }
+
+    #[test]
+    fn each_problem_names_its_key() {
+        let mut out = Vec::new();
+        let config = WatchlistConfig {
+            list: "".into(),
+            trust: "/same".into(),
+            state: "/same".into(),
+            position: Some(Position { latitude: 91.0, longitude: 0.0 }),
+            ..Default::default()
+        };
+        config.problems(&mut out);
+        let keys: Vec<_> = out.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(keys, ["watchlist.list", "watchlist.state", "watchlist.position"]);
+    }
+}

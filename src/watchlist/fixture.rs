@@ -1,0 +1,120 @@
+//! Keys, trust files and lists for the tests of this module.
+
+use time::{Duration, OffsetDateTime};
+
+use super::container::Container;
+use super::format::{Aim, Authorisation, Content, Entry, Hours, StoredTemplate};
+use super::keys::SecretKey;
+use super::trust::Trust;
+use crate::template::Template;
+
+pub const DEVICE: &str = "gate-3";
+pub const EMBEDDER: [u8; 32] = [0xe5; 32];
+
+/// A Monday, noon.
+pub fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_790_596_800).unwrap()
+}
+
+pub fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+pub fn trust_text(needed: usize, keys: &[(&str, u8)]) -> String {
+    let mut text = format!(
+        "version = 1\nsigners_needed = {needed}\nvalid_from = \"2026-01-01T00:00:00Z\"\nvalid_until = \"2036-01-01T00:00:00Z\"\n"
+    );
+    for (role, n) in keys {
+        let public = key(*n).public();
+        text += &format!("[[keys]]\npublic = \"{public}\"\nlabel = \"person {n}\"\nroles = [\"{role}\"]\n");
+    }
+    text
+}
+
+/// Signers 1, 2 and 3, of whom two are needed; 4 is a revoker.
+pub fn trust() -> Trust {
+    Trust::parse(&trust_text(2, &[("signer", 1), ("signer", 2), ("signer", 3), ("revoker", 4)])).unwrap()
+}
+
+/// A template of 64 pseudo-random components.
+pub fn template(seed: u64) -> Template {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let values = (0..64).map(|_| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 24) as i8
+    });
+    Template::new(values.collect()).unwrap()
+}
+
+pub fn stored(seed: u64) -> StoredTemplate {
+    let mut photo = [0; 32];
+    photo[..8].copy_from_slice(&seed.to_be_bytes());
+    StoredTemplate { template: template(seed), quality: 0.75, photo }
+}
+
+pub fn entry(n: u64) -> Entry {
+    Entry {
+        reference: format!("case-{n}").parse().unwrap(),
+        legal_basis: "Police Act s. 12".into(),
+        purpose: "missing person 4711".into(),
+        expires: now() + Duration::days(20),
+        templates: (0..1 + n % 3).map(|t| stored(n * 10 + t)).collect(),
+    }
+}
+
+pub fn content(entries: u64) -> Content {
+    Content {
+        id: "north-gate".parse().unwrap(),
+        version: 7,
+        issued: now() - Duration::days(2),
+        not_before: now() - Duration::days(1),
+        expires: now() + Duration::days(30),
+        embedder: EMBEDDER,
+        dimensions: 64,
+        authorisation: Authorisation {
+            authority: "District Court".into(),
+            decision: "12 Gs 345/26".into(),
+            aim: Aim::MissingOrVictim,
+            devices: vec![DEVICE.parse().unwrap(), "gate-4".parse().unwrap()],
+            areas: vec![],
+            hours: Hours::always(),
+            most_entries: 1_000_000,
+            expected_faces_per_day: 50_000,
+            false_alerts_per_day: 0.5,
+        },
+        entries: (0..entries).map(entry).collect(),
+    }
+}
+
+/// `content` signed by each of `signers`, in that order.
+pub fn signed(content: &Content, signers: &[u8]) -> Vec<u8> {
+    let payload = content.encode().unwrap();
+    let mut container = Container::new(&payload);
+    for n in signers {
+        container.sign(&key(*n));
+    }
+    container.to_bytes()
+}
+
+/// A list made and signed with the keys 1 and 2 by other software (Python's `cbor2` with canonical encoding and `cryptography`)
+/// from the schema alone.
+pub const MADE_ELSEWHERE: &str = "\
+    d86284582ca10378286170706c69636174696f6e2f766e642e7761746368706f73742e77617463686c6973742b63626f72a0590155a9\
+    0001016e6d6164652d656c73657768657265020303831a6aba565c1a6aba568e1a6abba840045820e5e5e5e5e5e5e5e5e5e5e5e5e5e5\
+    e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e505184006a9006e446973747269637420436f757274016c3132204773203334352f323602\
+    01038166676174652d33048183821a1f4dea801a07fcad80821a1f4dea801a07fe3420821a1f4f71201a07fd70d00582183c8183187f\
+    001905a0060a0719c350081901f407010881a50066636173652d310170506f6c6963652041637420732e20313202736d697373696e67\
+    20706572736f6e2034373131031a6aba64d0048183584001080f161d242b323940474e555c636a71787f868d949ba2a9b0b7bec5ccd3\
+    dae1e8eff6fd040b121920272e353c434a51585f666d747b828990979ea5acb3ba19036b582055c64d0fcd6f9d5f7c828093857e3fdf\
+    da68478bb4e9bd24d481ef391c7804e882834da20127044834750f98bd59fcfca05840d9b42db1199680ddbeb7b2ec34a2289b0565d6\
+    1e546d63b10684a840ac32bc092783248b99bac18b185a7e04bcf01e3c025fa32d7d326106d9577194f9101c0d834da2012704486a38\
+    03d5f059902aa0584087bcf9e8b8f063b647cbdd8454983ba5690ca23b94aa0b2ca1037d0b1a761592add4c166d14a2ad0da9e4ff6c2\
+    47bcf0397f5c9b5d93b352b409918e01c9bf08\
+";
+
+pub fn made_elsewhere() -> Vec<u8> {
+    let digits = MADE_ELSEWHERE.as_bytes().chunks_exact(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}

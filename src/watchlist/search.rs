@@ -1,0 +1,360 @@
+//! Exact search: the best score of each entry for a probe, over all of its templates.
+//!
+//! A [`Gallery`] holds every template of a list once, one row after another, so that a search is one pass over contiguous memory;
+//! several probes share the pass. No approximate index: at the sizes that a false-alert budget allows, the exact answer is
+//! fast, the same every time, and can be explained.
+//!
+//! Scores are cosines, and equal to [`Template::cosine`] of probe and template to the last bit, whatever the processor.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::format::Entry;
+use super::kernel::{Kernel, Line, Row};
+use super::verify::Watchlist;
+use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template};
+
+/// Most hits that a search returns.
+pub const MAX_TOP: usize = 64;
+/// Rows whose dot products are computed before they are looked at: 32 kB at 512 components, which stays in the first-level cache
+/// while several probes pass over it.
+const BLOCK: usize = 64;
+/// Probes that share one pass over the gallery; more take another pass.
+const PROBES: usize = 16;
+
+/// An entry and its best score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// Position in [`Watchlist::entries`].
+    pub entry: usize,
+    /// Which of the entry's templates scored best.
+    pub template: usize,
+    /// Cosine similarity, -1 to 1.
+    pub score: f32,
+}
+
+/// The best hits so far, best first; of equal scores the entry that is earlier in the list.
+#[derive(Debug, Clone)]
+pub struct TopK {
+    k: usize,
+    hits: heapless::Vec<Hit, MAX_TOP>,
+}
+
+impl TopK {
+    /// Room for `k` hits, at least 1 and at most [`MAX_TOP`].
+    pub fn new(k: usize) -> Self {
+        Self { k: k.clamp(1, MAX_TOP), hits: heapless::Vec::new() }
+    }
+
+    /// Best first.
+    pub fn hits(&self) -> &[Hit] {
+        &self.hits
+    }
+
+    /// Forgets all hits.
+    pub fn clear(&mut self) {
+        self.hits.clear();
+    }
+
+    fn offer(&mut self, hit: Hit) {
+        // Entries arrive in ascending order, so that an equal score never displaces an earlier one.
+        if self.hits.len() == self.k {
+            match self.hits.last() {
+                Some(worst) if hit.score > worst.score => self.hits.truncate(self.k - 1),
+                _ => return,
+            }
+        }
+        let at = self.hits.partition_point(|h| h.score >= hit.score);
+        self.hits.insert(at, hit).expect("k is at most the capacity, and a place was just made");
+    }
+}
+
+/// One entry's rows.
+struct Span {
+    first: usize,
+    rows: usize,
+    expires: OffsetDateTime,
+    /// Cleared when the entry is wiped.
+    live: bool,
+}
+
+/// A list's templates, ready for search. Wiped when dropped.
+pub struct Gallery {
+    dimensions: usize,
+    /// Lines a row.
+    stride: usize,
+    rows: Vec<Line>,
+    inverse_norms: Vec<f32>,
+    spans: Vec<Span>,
+    kernel: Kernel,
+}
+
+impl From<&Watchlist> for Gallery {
+    fn from(list: &Watchlist) -> Self {
+        Self::of(list.dimensions(), list.entries())
+    }
+}
+
+impl Gallery {
+    /// A gallery of `entries` whose templates all have `dimensions` components; those of another length are left out, which a
+    /// checked list cannot have. Only lists that are verified reach a device's search; authors use this for look-alikes.
+    pub(super) fn of(dimensions: usize, entries: &[Entry]) -> Self {
+        let stride = dimensions.div_ceil(64);
+        let total = entries.iter().map(|e| e.templates.len()).sum::<usize>();
+        // Reserved in full, because a vector that grows leaves copies behind unwiped.
+        let mut rows = Vec::with_capacity(total * stride);
+        let mut inverse_norms = Vec::with_capacity(total);
+        let mut spans = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let first = inverse_norms.len();
+            for stored in entry.templates.iter().filter(|s| s.template.values().len() == dimensions) {
+                rows.extend_from_slice(Row::new(stored.template.values()).lines());
+                inverse_norms.push(stored.template.inverse_norm());
+            }
+            spans.push(Span { first, rows: inverse_norms.len() - first, expires: entry.expires, live: true });
+        }
+        Self { dimensions, stride, rows, inverse_norms, spans, kernel: Kernel::best() }
+    }
+
+    /// A gallery of pseudo-random templates of nobody, one an entry, for measuring. `dimensions` is cut to what a template may have.
+    pub fn synthetic(entries: usize, dimensions: usize, seed: u64) -> Self {
+        let dimensions = dimensions.clamp(MIN_DIMENSIONS, MAX_DIMENSIONS);
+        let stride = dimensions.div_ceil(64);
+        // Xorshift; its state must not be zero.
+        let mut state = seed | 1;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 24) as i8 | 1
+        };
+        let mut rows = Vec::with_capacity(entries * stride);
+        let mut inverse_norms = Vec::with_capacity(entries);
+        for _ in 0..entries {
+            let template = Template::new((0..dimensions).map(|_| random()).collect());
+            let template = template.expect("the number is in range and no component is zero");
+            rows.extend_from_slice(Row::new(template.values()).lines());
+            inverse_norms.push(template.inverse_norm());
+        }
+        let never = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT);
+        let spans = (0..entries).map(|first| Span { first, rows: 1, expires: never, live: true }).collect();
+        Self { dimensions, stride, rows, inverse_norms, spans, kernel: Kernel::best() }
+    }
+
+    /// Entries, wiped ones included: positions stay those of [`Watchlist::entries`].
+    pub fn entries(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Entries that can still be found.
+    pub fn live_entries(&self) -> usize {
+        self.spans.iter().filter(|s| s.live).count()
+    }
+
+    /// Templates, wiped ones included.
+    pub fn templates(&self) -> usize {
+        self.inverse_norms.len()
+    }
+
+    /// The inner loop that was chosen for this processor, for reports.
+    pub fn kernel(&self) -> &'static str {
+        self.kernel.name
+    }
+
+    /// Puts the entries that score best for `probe` into `top`, over what it holds.
+    ///
+    /// A probe of another number of dimensions finds nothing: it is of another embedder.
+    pub fn search(&self, probe: &Template, top: &mut TopK) {
+        self.search_all(std::slice::from_ref(probe), std::slice::from_mut(top));
+    }
+
+    /// Searches several probes in one pass over the gallery. `tops[i]` receives what `probes[i]` finds; what has no counterpart is
+    /// left alone.
+    pub fn search_all(&self, probes: &[Template], tops: &mut [TopK]) {
+        self.scan(probes, 0, |probe, hit| {
+            if let Some(top) = tops.get_mut(probe) {
+                top.offer(hit);
+            }
+        });
+    }
+
+    /// Calls `found` with the best hit of each live entry from `from` on, for each probe by its index; those of one probe come in
+    /// the order of the entries. Allocates nothing.
+    pub(super) fn scan(&self, probes: &[Template], from: usize, mut found: impl FnMut(usize, Hit)) {
+        for (pass, chunk) in probes.chunks(PROBES).enumerate() {
+            let mut shared = heapless::Vec::<(usize, f32, Row), PROBES>::new();
+            shared.extend(
+                chunk
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, p)| p.values().len() == self.dimensions)
+                    .map(|(i, p)| (pass * PROBES + i, p.inverse_norm(), Row::new(p.values()))),
+            );
+            self.pass(&shared, from, &mut found);
+        }
+    }
+
+    fn pass(&self, probes: &[(usize, f32, Row)], from: usize, found: &mut impl FnMut(usize, Hit)) {
+        let mut dots = [0i32; BLOCK];
+        let mut start = from;
+        while start < self.spans.len() {
+            // A block is a run of whole entries.
+            let first = self.spans[start].first;
+            let fits = |s: &&Span| s.first + s.rows - first <= BLOCK;
+            let block = &self.spans[start..][..self.spans[start..].iter().take_while(fits).count()];
+            let Some(last) = block.last() else {
+                debug_assert!(false, "an entry has at most ten rows, fewer than a block");
+                return;
+            };
+            let dots = &mut dots[..last.first + last.rows - first];
+            let lines = &self.rows[first * self.stride..(last.first + last.rows) * self.stride];
+            for (index, probe_norm, probe) in probes {
+                self.kernel.dots(probe.lines(), lines, dots);
+                for (n, span) in block.iter().enumerate().filter(|(_, s)| s.live && s.rows > 0) {
+                    let mut best = Hit { entry: start + n, template: 0, score: f32::NEG_INFINITY };
+                    for template in 0..span.rows {
+                        let row = span.first + template;
+                        let score = dots[row - first] as f32 * probe_norm * self.inverse_norms[row];
+                        if score > best.score {
+                            best = Hit { template, score, ..best };
+                        }
+                    }
+                    found(*index, best);
+                }
+            }
+            start += block.len();
+        }
+        dots.zeroize();
+    }
+
+    /// Wipes one entry's templates; it is never found again. False where there is no such entry or it was wiped before.
+    pub fn wipe(&mut self, entry: usize) -> bool {
+        let Some(span) = self.spans.get_mut(entry).filter(|s| s.live) else { return false };
+        span.live = false;
+        let rows = span.first..span.first + span.rows;
+        self.rows[rows.start * self.stride..rows.end * self.stride].zeroize();
+        self.inverse_norms[rows].zeroize();
+        true
+    }
+
+    /// Wipes the entries whose own expiry has come at `now`; how many there were.
+    pub fn wipe_expired(&mut self, now: OffsetDateTime) -> usize {
+        (0..self.spans.len()).filter(|i| self.spans[*i].expires <= now && self.wipe(*i)).count()
+    }
+}
+
+impl Drop for Gallery {
+    fn drop(&mut self) {
+        self.rows.zeroize();
+        self.inverse_norms.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Gallery {}
+
+impl fmt::Debug for Gallery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gallery({} entries, {} templates, {})", self.entries(), self.templates(), self.kernel.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(entries: &[Entry], probe: &Template, k: usize) -> Vec<Hit> {
+        let mut all: Vec<Hit> = Vec::new();
+        for (entry, e) in entries.iter().enumerate() {
+            let scores = e.templates.iter().map(|s| probe.cosine(&s.template));
+            let best = scores.enumerate().fold((0, f32::NEG_INFINITY), |b, n| if n.1 > b.1 { n } else { b });
+            all.push(Hit { entry, template: best.0, score: best.1 });
+        }
+        all.sort_by(|a, b| b.score.total_cmp(&a.score));
+        all.truncate(k);
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn several_probes_find_at_once_what_a_plain_search_finds(
+            sizes in proptest::collection::vec(1u64..=10, 0..60), k in 1usize..80, probes in 0u64..5, seed: u32, twins: bool,
+        ) {
+            let seed = u64::from(seed) << 20;
+            let entries: Vec<Entry> = sizes.iter().enumerate().map(|(n, size)| Entry {
+                // Twins have equal scores, whose order must be that of the list.
+                templates: (0..*size).map(|t| fixture::stored(seed + if twins { t } else { n as u64 * 16 + t })).collect(),
+                ..fixture::entry(n as u64)
+            }).collect();
+            let gallery = Gallery::of(64, &entries);
+            let probes: Vec<_> = (0..probes).map(|p| fixture::template(seed + p * 3)).collect();
+            let mut tops = vec![TopK::new(k); probes.len()];
+            gallery.search_all(&probes, &mut tops);
+            for (probe, top) in probes.iter().zip(&tops) {
+                prop_assert_eq!(top.hits(), naive(&entries, probe, k.min(MAX_TOP)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_wiped_entry_is_not_found_and_its_rows_are_zero() {
+        let entries: Vec<Entry> = (0..5).map(fixture::entry).collect();
+        let mut gallery = Gallery::of(64, &entries);
+        let probe = &entries[2].templates[0].template;
+        let mut top = TopK::new(1);
+        gallery.search(probe, &mut top);
+        assert_eq!((top.hits()[0].entry, top.hits()[0].score > 0.999), (2, true));
+        assert!(gallery.wipe(2));
+        assert!(!gallery.wipe(2), "only once");
+        assert!(!gallery.wipe(99));
+        let rows = gallery.spans[2].first..gallery.spans[2].first + gallery.spans[2].rows;
+        assert!(gallery.rows[rows].iter().all(|line| line.0 == [0; 64]));
+        let mut top = TopK::new(MAX_TOP);
+        gallery.search(probe, &mut top);
+        assert_eq!(top.hits().len(), 4);
+        assert!(top.hits().iter().all(|h| h.entry != 2));
+        assert_eq!((gallery.live_entries(), gallery.entries()), (4, 5));
+    }
+
+    #[test]
+    fn entries_are_wiped_at_their_own_expiry() {
+        let entries: Vec<Entry> = (0..5).map(fixture::entry).collect();
+        let mut gallery = Gallery::of(64, &entries);
+        assert_eq!(gallery.wipe_expired(entries[0].expires - time::Duration::SECOND), 0);
+        assert_eq!(gallery.wipe_expired(entries[0].expires), 5);
+        let mut top = TopK::new(5);
+        gallery.search(&entries[0].templates[0].template, &mut top);
+        assert_eq!(top.hits(), []);
+    }
+
+    #[test]
+    fn a_probe_of_another_embedder_finds_nothing_and_an_empty_gallery_neither() {
+        let entries: Vec<Entry> = (0..5).map(fixture::entry).collect();
+        let longer = Template::new(vec![1; 128].into()).unwrap();
+        let mut top = TopK::new(5);
+        Gallery::of(64, &entries).search(&longer, &mut top);
+        Gallery::of(64, &[]).search(&fixture::template(1), &mut top);
+        assert_eq!(top.hits(), []);
+    }
+
+    #[test]
+    fn a_synthetic_gallery_is_searched_like_any() {
+        let gallery = Gallery::synthetic(1000, 512, 7);
+        let row = &gallery.rows[8 * 700..8 * 701];
+        let probe = Template::new(row.iter().flat_map(|l| l.0).collect()).unwrap();
+        let mut top = TopK::new(2);
+        gallery.search(&probe, &mut top);
+        assert_eq!(top.hits()[0].entry, 700);
+        assert!(top.hits()[0].score > 0.999 && top.hits()[1].score < 0.3, "{top:?}");
+        assert_eq!((gallery.templates(), Gallery::synthetic(1000, 512, 7).rows[5].0), (1000, gallery.rows[5].0));
+    }
+
+    #[test]
+    fn debug_output_shows_counts_only() {
+        let text = format!("{:?}", Gallery::of(64, &[fixture::entry(0)]));
+        assert!(text.starts_with("Gallery(1 entries, 1 templates, "), "{text}");
+    }
+}

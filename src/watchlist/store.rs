@@ -1,0 +1,532 @@
+//! What survives a restart: the list in force, and the device's memory of versions and time.
+//!
+//! * A file is replaced **atomically**: written beside its target, synchronised, renamed over it, and the directory synchronised. A
+//!   power cut at any moment leaves the old or the new file, whole.
+//! * [`State`] remembers the highest version of each list (an older one is refused for ever) and the last time seen. A new list
+//!   is stored before its version is remembered: a cut in between leaves the new list with the old memory, which is consistent;
+//!   the other order would leave the old list, refused.
+//! * [`clock_trust`] says whether a clock may be believed: a wrong clock must not extend an authorisation.
+//!
+//! A state file that is damaged is an error, never a fresh start: forgetting is what a roll-back needs. One that does not exist
+//! is a device's first start.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use super::format::{MAX_BYTES, Reference};
+use super::trust::Trust;
+use super::verify::{Refusal, Watchlist, verify};
+
+/// Most lists whose versions are remembered at a time; expired ones make room.
+pub const MAX_LISTS: usize = 64;
+/// How far a clock may go back without being distrusted: time services correct by less than this once they have settled.
+pub const CLOCK_SLACK: Duration = Duration::seconds(2);
+/// How often the last time seen is worth a write to the card.
+pub const OBSERVE_EVERY: Duration = Duration::minutes(10);
+
+const MAX_STATE_BYTES: u64 = 64 * 1024;
+
+/// What is wrong with the files.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The list, the state or their directory.
+    #[error("cannot {what} {path}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Of the file.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The state cannot be understood.
+    #[error(
+        "the state file {path} is damaged ({what}); it keeps old lists from coming back, so nothing is matched without it. Find out why, then move it away and install a list whose version is higher than any before"
+    )]
+    Damaged {
+        /// Of the file.
+        path: String,
+        /// The first thing that is wrong.
+        what: String,
+    },
+    /// The list was read, and may not be used.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| StoreError::File { what, path: path.display().to_string(), source }
+}
+
+/// Replaces the file `path` by `bytes`, mode 0600, as a whole or not at all.
+///
+/// # Errors
+/// Where the directory is missing, full or not writable. The old file is then untouched.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let write = || -> io::Result<()> {
+        // One left by a power cut is of no use and may be anything, even a link.
+        match fs::remove_file(&beside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(file_error("replace", path))
+}
+
+/// Reads the list file, at most one byte more than [`verify`] accepts.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn read_list(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, StoreError> {
+    let read = || -> io::Result<_> {
+        let file = File::open(path)?;
+        // Reserved at once, because a buffer that grows leaves copies of templates behind unwiped.
+        let size = file.metadata()?.len().min(MAX_BYTES as u64) as usize;
+        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(size + 1));
+        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(file_error("read the list", path))
+}
+
+/// A list that was accepted once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    id: Reference,
+    version: u64,
+    /// SHA-256 of the payload, in hexadecimal.
+    digest: String,
+    /// Unix seconds. From then on the list is refused for its age, and need not be remembered.
+    expires: i64,
+}
+
+/// A device's memory: what it must not forget over a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Unix seconds; 0 before the first observation.
+    last_seen: i64,
+    lists: Vec<Seen>,
+}
+
+impl State {
+    /// Reads the state; a missing file is a first start.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is damaged.
+    pub fn load(path: &Path) -> Result<Self, StoreError> {
+        let mut bytes = Vec::new();
+        let file = match File::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other.map_err(file_error("read the state", path))?,
+        };
+        file.take(MAX_STATE_BYTES + 1).read_to_end(&mut bytes).map_err(file_error("read the state", path))?;
+        Self::parse(&bytes).map_err(|what| StoreError::Damaged { path: path.display().to_string(), what })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() as u64 > MAX_STATE_BYTES {
+            return Err(format!("more than {MAX_STATE_BYTES} bytes"));
+        }
+        let state: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if state.lists.len() > MAX_LISTS {
+            return Err(format!("more than {MAX_LISTS} lists"));
+        }
+        if OffsetDateTime::from_unix_timestamp(state.last_seen).is_err() {
+            return Err("a time that does not exist".into());
+        }
+        Ok(state)
+    }
+
+    /// Writes the state atomically.
+    ///
+    /// # Errors
+    /// As for [`replace`].
+    pub fn save(&self, path: &Path) -> Result<(), StoreError> {
+        let mut text = serde_json::to_vec_pretty(self).expect("numbers and short strings always serialise");
+        text.push(b'\n');
+        replace(path, &text)
+    }
+
+    /// The last time seen; `None` before the first observation.
+    pub fn last_seen(&self) -> Option<OffsetDateTime> {
+        (self.last_seen > 0).then(|| OffsetDateTime::from_unix_timestamp(self.last_seen).ok()).flatten()
+    }
+
+    /// The highest version of the list `id` that was accepted.
+    pub fn highest(&self, id: &str) -> Option<u64> {
+        self.lists.iter().find(|s| s.id.as_str() == id).map(|s| s.version)
+    }
+
+    /// Notes that it is `now`; call it only with a clock that [`clock_trust`] trusts. True where the state has become worth
+    /// saving.
+    pub fn observe(&mut self, now: OffsetDateTime) -> bool {
+        let due = self.is_due(now);
+        if due {
+            self.last_seen = now.unix_timestamp();
+        }
+        due
+    }
+
+    fn is_due(&self, now: OffsetDateTime) -> bool {
+        now.unix_timestamp() >= self.last_seen.saturating_add(OBSERVE_EVERY.whole_seconds())
+    }
+
+    /// Remembers `list`, unless the device has had a newer one.
+    ///
+    /// # Errors
+    /// [`Refusal::RolledBack`] for an older version, [`Refusal::SameVersion`] for another content under the same version and
+    /// [`Refusal::TooManyLists`] where there is no room; the state is then as before.
+    pub fn admit(&mut self, list: &Watchlist, now: OffsetDateTime) -> Result<(), Refusal> {
+        let digest: String = list.digest().iter().map(|b| format!("{b:02x}")).collect();
+        let new = Seen {
+            id: list.id().clone(),
+            version: list.version(),
+            digest,
+            // The list's own expiry: that of the trust file can be moved by the next one.
+            expires: list.own_expiry().unix_timestamp(),
+        };
+        if let Some(old) = self.lists.iter_mut().find(|s| s.id == new.id) {
+            if new.version < old.version {
+                return Err(Refusal::RolledBack { id: new.id, offered: new.version, highest: old.version });
+            }
+            if new.version == old.version && new.digest != old.digest {
+                return Err(Refusal::SameVersion { id: new.id, version: new.version });
+            }
+            // An older version may live longer than the new one, so the memory lasts as long as the longest.
+            *old = Seen { expires: old.expires.max(new.expires), ..new };
+            return Ok(());
+        }
+        if self.lists.len() >= MAX_LISTS {
+            self.lists.retain(|s| s.expires > now.unix_timestamp());
+        }
+        if self.lists.len() >= MAX_LISTS {
+            return Err(Refusal::TooManyLists(self.lists.len()));
+        }
+        self.lists.push(new);
+        Ok(())
+    }
+}
+
+/// A device's list file and its memory. The only writer of both: a second one would forget what the first remembers.
+#[derive(Debug)]
+pub struct Store {
+    list: PathBuf,
+    path: PathBuf,
+    state: State,
+}
+
+impl Store {
+    /// Opens the list file `list` with the memory in `state`.
+    ///
+    /// # Errors
+    /// Where the state cannot be read or is damaged. The list is read by [`Store::load`].
+    pub fn open(list: &Path, state: &Path) -> Result<Self, StoreError> {
+        Ok(Self { list: list.into(), path: state.into(), state: State::load(state)? })
+    }
+
+    /// What is remembered.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Reads the list in force, verifies it, checks it against the memory and remembers it.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or written, or the list is refused.
+    pub fn load(
+        &mut self,
+        trust: &Trust,
+        now: OffsetDateTime,
+        device: &str,
+        embedder: &[u8; 32],
+    ) -> Result<Watchlist, StoreError> {
+        let list = verify(&read_list(&self.list)?, trust, now, device, embedder)?;
+        let mut state = self.state.clone();
+        state.admit(&list, now)?;
+        self.remember(state)?;
+        Ok(list)
+    }
+
+    /// Verifies an offered list and puts it in force in place of the one before.
+    ///
+    /// # Errors
+    /// Where it is refused or the list file cannot be written, the list before is still in force. Where only the memory cannot
+    /// be written, the offered one is in force from the next [`Store::load`] on.
+    pub fn install(
+        &mut self,
+        offered: &[u8],
+        trust: &Trust,
+        now: OffsetDateTime,
+        device: &str,
+        embedder: &[u8; 32],
+    ) -> Result<Watchlist, StoreError> {
+        let list = verify(offered, trust, now, device, embedder)?;
+        let mut state = self.state.clone();
+        state.admit(&list, now)?;
+        replace(&self.list, offered)?;
+        self.remember(state)?;
+        Ok(list)
+    }
+
+    /// Judges the clock against the last time seen, and notes the time where the clock is trusted. Cheap: to be asked as often as
+    /// [`Watchlist::standing`].
+    ///
+    /// # Errors
+    /// Where the state cannot be written; the clock is then as if it had not been asked.
+    pub fn clock(&mut self, now: OffsetDateTime, kernel_synchronised: bool) -> Result<ClockTrust, StoreError> {
+        let trust = clock_trust(now, self.state.last_seen(), kernel_synchronised);
+        if trust.is_trusted() && self.state.is_due(now) {
+            let mut state = self.state.clone();
+            state.observe(now);
+            self.remember(state)?;
+        }
+        Ok(trust)
+    }
+
+    fn remember(&mut self, state: State) -> Result<(), StoreError> {
+        if state != self.state {
+            state.save(&self.path)?;
+            self.state = state;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the device's clock may be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockTrust {
+    /// Yes.
+    Trusted,
+    /// The kernel says that nothing keeps the clock right.
+    Unsynchronised,
+    /// It is earlier than it has been.
+    WentBack {
+        /// By how much.
+        by: Duration,
+    },
+}
+
+impl ClockTrust {
+    /// Whether matching is allowed by the clock.
+    pub fn is_trusted(self) -> bool {
+        self == ClockTrust::Trusted
+    }
+
+    /// A stable word for status messages.
+    pub fn code(self) -> &'static str {
+        match self {
+            ClockTrust::Trusted => "trusted",
+            ClockTrust::Unsynchronised => "unsynchronised",
+            ClockTrust::WentBack { .. } => "went-back",
+        }
+    }
+}
+
+/// Judges a clock that shows `now` on a device that has seen `last_seen`. `kernel_synchronised` is what
+/// [`kernel_synchronised`] said, or true where the configuration does not ask for it.
+pub fn clock_trust(now: OffsetDateTime, last_seen: Option<OffsetDateTime>, kernel_synchronised: bool) -> ClockTrust {
+    match last_seen {
+        Some(last) if now < last - CLOCK_SLACK => ClockTrust::WentBack { by: last - now },
+        _ if !kernel_synchronised => ClockTrust::Unsynchronised,
+        _ => ClockTrust::Trusted,
+    }
+}
+
+/// Whether the kernel says that a time service keeps its clock right (`adjtimex`, which any user may ask).
+pub fn kernel_synchronised() -> bool {
+    // SAFETY: `timex` is plain data for which zeroes are valid, with `modes` 0 the call only reads the clock's state into it, and
+    // the pointer is valid for the call.
+    let (state, status) = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        let state = libc::adjtimex(&raw mut timex);
+        (state, timex.status)
+    };
+    // A kernel that does not answer (-1) is one that vouches for nothing.
+    state >= 0 && state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{DEVICE, EMBEDDER, content, now, signed, trust};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn list(version: u64) -> Watchlist {
+        let mut c = content(2);
+        c.version = version;
+        verify(&signed(&c, &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap()
+    }
+
+    /// The list's path and the store, as after a start of the device.
+    fn store_in(dir: &tempfile::TempDir) -> (PathBuf, Store) {
+        let list = dir.path().join("list.cose");
+        let store = Store::open(&list, &dir.path().join("state.json")).unwrap();
+        (list, store)
+    }
+
+    #[test]
+    fn a_clock_set_back_is_noticed_after_a_restart_and_a_distrusted_one_leaves_no_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let hour = Duration::hours(1);
+        let (_, mut store) = store_in(&dir);
+        assert_eq!(store.clock(now() + hour, false).unwrap(), ClockTrust::Unsynchronised);
+        assert_eq!(store.clock(now(), true).unwrap(), ClockTrust::Trusted);
+        let (_, mut store) = store_in(&dir);
+        assert_eq!(store.clock(now() - hour, true).unwrap(), ClockTrust::WentBack { by: hour });
+        assert_eq!(store.clock(now() + Duration::SECOND, true).unwrap(), ClockTrust::Trusted);
+        assert_eq!(store.state().last_seen(), Some(now()));
+    }
+
+    #[test]
+    fn an_older_version_never_comes_back_even_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut store) = store_in(&dir);
+        let mut old = content(1);
+        old.version = 6;
+        let (old, new) = (signed(&old, &[1, 2]), signed(&content(3), &[1, 2]));
+        let mut install = |bytes: &[u8]| store.install(bytes, &trust(), now(), DEVICE, &EMBEDDER);
+        assert_eq!(install(&old).unwrap().version(), 6);
+        assert_eq!(install(&new).unwrap().version(), 7);
+        let refused = install(&old).unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Refused(Refusal::RolledBack { offered: 6, highest: 7, .. })),
+            "{refused}"
+        );
+        // Somebody puts the old file back while the daemon is down.
+        fs::write(path, &old).unwrap();
+        let (path, mut store) = store_in(&dir);
+        let refused = store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(Refusal::RolledBack { .. })), "{refused}");
+        fs::write(path, &new).unwrap();
+        assert_eq!(store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap().version(), 7);
+    }
+
+    #[test]
+    fn a_list_copied_in_by_hand_is_remembered_at_its_first_load() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut store) = store_in(&dir);
+        fs::write(path, signed(&content(1), &[1, 2])).unwrap();
+        store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap();
+        assert_eq!(store.state().highest("north-gate"), Some(7));
+        assert_eq!(store_in(&dir).1.state(), store.state(), "and so after a restart");
+    }
+
+    #[test]
+    fn a_refused_offer_leaves_the_list_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, mut store) = store_in(&dir);
+        store.install(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
+        let mut next = content(9);
+        next.version = 8;
+        assert!(store.install(&signed(&next, &[1]), &trust(), now(), DEVICE, &EMBEDDER).is_err());
+        assert_eq!(store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap().version(), 7);
+    }
+
+    #[test]
+    fn the_same_version_with_another_content_is_refused_and_with_more_signatures_accepted() {
+        let mut state = State::default();
+        state.admit(&list(7), now()).unwrap();
+        let more = verify(&signed(&content(2), &[1, 2, 3]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
+        assert_eq!(state.admit(&more, now()), Ok(()));
+        let other = verify(&signed(&content(3), &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
+        assert!(matches!(state.admit(&other, now()), Err(Refusal::SameVersion { version: 7, .. })));
+    }
+
+    #[test]
+    fn only_expired_lists_make_room_in_the_memory() {
+        let mut state = State::default();
+        for n in 0..MAX_LISTS {
+            let mut c = content(0);
+            c.id = format!("list-{n}").parse().unwrap();
+            c.expires = now() + Duration::days(1 + n as i64);
+            let list = verify(&signed(&c, &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
+            state.admit(&list, now()).unwrap();
+        }
+        assert_eq!(state.admit(&list(7), now()), Err(Refusal::TooManyLists(MAX_LISTS)));
+        assert_eq!(state.admit(&list(7), now() + Duration::days(1)), Ok(()));
+        assert_eq!(state.highest("list-0"), None);
+        assert_eq!(state.highest("list-1"), Some(7));
+    }
+
+    #[test]
+    fn a_power_cut_before_the_rename_leaves_the_old_file_and_a_rest_that_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.cose");
+        replace(&path, b"old").unwrap();
+        fs::write(dir.path().join("list.cose.new"), b"hal").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_state_is_a_first_start_and_a_damaged_one_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        assert_eq!(State::load(&path).unwrap(), State::default());
+        let mut state = State::default();
+        state.admit(&list(7), now()).unwrap();
+        state.save(&path).unwrap();
+        assert_eq!(State::load(&path).unwrap(), state);
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..whole.len() - 2 {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(matches!(State::load(&path), Err(StoreError::Damaged { .. })), "{cut}");
+        }
+    }
+
+    #[test]
+    fn time_is_remembered_rarely_and_never_backwards() {
+        let mut state = State::default();
+        assert_eq!(state.last_seen(), None);
+        assert!(state.observe(now()));
+        assert!(!state.observe(now() + Duration::minutes(9)));
+        assert!(!state.observe(now() - Duration::days(1)));
+        assert!(state.observe(now() + Duration::minutes(10)));
+        assert_eq!(state.last_seen(), Some(now() + Duration::minutes(10)));
+    }
+
+    #[test]
+    fn a_clock_that_went_back_is_distrusted_even_where_the_kernel_vouches_for_it() {
+        let day = Duration::days(1);
+        assert_eq!(clock_trust(now() - day, Some(now()), true), ClockTrust::WentBack { by: day });
+        assert_eq!(clock_trust(now() - day, Some(now()), false), ClockTrust::WentBack { by: day });
+        assert_eq!(clock_trust(now(), Some(now() - day), false), ClockTrust::Unsynchronised);
+        assert_eq!(clock_trust(now(), None, false), ClockTrust::Unsynchronised);
+        assert_eq!(clock_trust(now(), None, true), ClockTrust::Trusted);
+        assert_eq!(clock_trust(now() - Duration::SECOND, Some(now()), true), ClockTrust::Trusted);
+    }
+
+    #[test]
+    fn the_kernel_can_be_asked() {
+        // Either answer is right here; the call must be sound.
+        let _ = kernel_synchronised();
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_state_parser_panic(bytes: Vec<u8>) {
+            let _ = State::parse(&bytes);
+        }
+    }
+}

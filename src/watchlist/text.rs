@@ -1,0 +1,43 @@
+//! How bytes are written in a draft's JSON, for `#[serde(with = ...)]`.
+
+/// Templates in the draft's JSON.
+pub mod as_base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::template::Template;
+
+    pub fn serialize<S: Serializer>(template: &Template, s: S) -> Result<S::Ok, S::Error> {
+        let bytes = zeroize::Zeroizing::new(template.values().iter().map(|v| v.cast_unsigned()).collect::<Vec<u8>>());
+        s.serialize_str(&zeroize::Zeroizing::new(STANDARD.encode(bytes.as_slice())))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Template, D::Error> {
+        let text = zeroize::Zeroizing::new(String::deserialize(d)?);
+        let bytes = zeroize::Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(D::Error::custom)?);
+        Template::new(bytes.iter().map(|b| b.cast_signed()).collect()).map_err(D::Error::custom)
+    }
+}
+
+/// Digests in the draft's JSON.
+pub mod as_hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(digest: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&digest.iter().map(|b| format!("{b:02x}")).collect::<String>())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(d)?;
+        let mut out = [0u8; 32];
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(D::Error::custom("a SHA-256 is written as 64 hexadecimal digits"));
+        }
+        for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).expect("hexadecimal digits are ASCII");
+            *byte = u8::from_str_radix(pair, 16).expect("two hexadecimal digits");
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,373 @@
+//! Whom this device believes: `trust.toml`, the pinned public keys and what each may do.
+//!
+//! ```toml
+//! version = 1
+//! # How many different signers a list needs. At least 2: nobody starts a search alone.
+//! signers_needed = 2
+//! valid_from = "2026-01-01T00:00:00Z"
+//! valid_until = "2027-01-01T00:00:00Z"
+//!
+//! [[keys]]
+//! public = "watchpost-ed25519:..."      # as `watchpost key show` prints it
+//! label = "authorising office"          # for people who read this file; never leaves the device
+//! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer
+//! ```
+//!
+//! Starting takes `signers_needed` people, stopping one: any revoker or suspender. Unknown fields are refused, because a
+//! misspelt restriction would otherwise be none. So is a key that is pinned twice, which could count as two people.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::keys::{KeyId, PublicKey};
+
+/// Most bytes of a trust file.
+pub const MAX_TRUST_BYTES: u64 = 256 * 1024;
+/// Most keys of a trust file.
+pub const MAX_KEYS: usize = 256;
+/// Fewest people who can start a search.
+pub const FEWEST_SIGNERS: usize = 2;
+
+/// Why a trust file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The file cannot be read.
+    #[error("cannot read the trust file {path}: {source}; without pinned keys no list is accepted")]
+    File {
+        /// Its path.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Everybody on the device could pin a key.
+    #[error(
+        "the trust file {0} can be written by every user of this device, who could pin a key of their own; run `chmod o-w {0}` and compare its keys with the people they belong to"
+    )]
+    Writable(String),
+    /// Larger than [`MAX_TRUST_BYTES`].
+    #[error("the trust file has more than {MAX_TRUST_BYTES} bytes")]
+    TooLarge,
+    /// No TOML, or a field that is missing, unknown or of a wrong type.
+    #[error("the trust file does not parse: {0}")]
+    Syntax(String),
+    /// Made for another program version.
+    #[error("the trust file has version {0}; this program reads version 1")]
+    Version(u32),
+    /// Fewer than [`FEWEST_SIGNERS`].
+    #[error(
+        "signers_needed = {0}: a list needs at least {FEWEST_SIGNERS} different signers, so that one person alone (or one stolen key) cannot start a search; pin a second person's key and write {FEWEST_SIGNERS} or more"
+    )]
+    OneIsNotEnough(usize),
+    /// More signers asked for than are pinned.
+    #[error(
+        "signers_needed = {needed}, but only {pinned} keys have the role \"signer\"; no list could ever be accepted"
+    )]
+    CannotBeMet {
+        /// As asked for.
+        needed: usize,
+        /// Signer keys in the file.
+        pinned: usize,
+    },
+    /// A key that appears twice.
+    #[error("the key {0} is pinned twice; give each person one key and each key one entry with all of its roles")]
+    Repeated(KeyId),
+    /// A key that does not decode.
+    #[error("keys[{index}].public: {what}")]
+    Key {
+        /// Position in the file, from 0.
+        index: usize,
+        /// The reason.
+        what: String,
+    },
+    /// Without a role a key can do nothing.
+    #[error("the key {0} has no role; write some of \"signer\", \"revoker\", \"suspender\", \"reviewer\" or remove it")]
+    NoRole(KeyId),
+    /// More than [`MAX_KEYS`].
+    #[error("{0} keys; at most {MAX_KEYS} can be pinned")]
+    TooManyKeys(usize),
+    /// An interval that is empty.
+    #[error("valid_until is not after valid_from")]
+    EmptyValidity,
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Signs lists; `signers_needed` of them together make one valid.
+    Signer,
+    /// Withdraws a list or an entry, alone.
+    Revoker,
+    /// Stops matching in an area for a time, alone.
+    Suspender,
+    /// Gives one of the two verdicts on a candidate.
+    Reviewer,
+}
+
+/// A pinned key.
+#[derive(Debug, Clone)]
+pub struct TrustedKey {
+    /// Its name in lists and logs.
+    pub id: KeyId,
+    /// The key.
+    pub public: PublicKey,
+    /// For people; not to be published.
+    pub label: String,
+    roles: Vec<Role>,
+}
+
+/// A checked trust file. That `signers_needed` is at least two holds for every value of this type.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    signers_needed: usize,
+    valid_from: OffsetDateTime,
+    valid_until: OffsetDateTime,
+    keys: Vec<TrustedKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustFile {
+    version: u32,
+    signers_needed: usize,
+    #[serde(with = "time::serde::rfc3339")]
+    valid_from: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    valid_until: OffsetDateTime,
+    #[serde(default)]
+    keys: Vec<KeyFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    public: String,
+    #[serde(default)]
+    label: String,
+    roles: Vec<Role>,
+}
+
+impl Trust {
+    /// Reads and checks a trust file.
+    ///
+    /// # Errors
+    /// Where it cannot be read or says something that must not be believed; see [`TrustError`].
+    pub fn open(path: &Path) -> Result<Self, TrustError> {
+        let io = |source| TrustError::File { path: path.display().to_string(), source };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.mode() & 0o002 != 0 {
+            return Err(TrustError::Writable(path.display().to_string()));
+        }
+        let mut text = String::new();
+        file.take(MAX_TRUST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
+        Self::parse(&text)
+    }
+
+    /// Checks the text of a trust file.
+    ///
+    /// # Errors
+    /// As for [`Trust::open`].
+    pub fn parse(text: &str) -> Result<Self, TrustError> {
+        if text.len() as u64 > MAX_TRUST_BYTES {
+            return Err(TrustError::TooLarge);
+        }
+        let file: TrustFile = toml::from_str(text).map_err(|e| TrustError::Syntax(e.to_string()))?;
+        if file.version != 1 {
+            return Err(TrustError::Version(file.version));
+        }
+        if file.signers_needed < FEWEST_SIGNERS {
+            return Err(TrustError::OneIsNotEnough(file.signers_needed));
+        }
+        if file.valid_until <= file.valid_from {
+            return Err(TrustError::EmptyValidity);
+        }
+        if file.keys.len() > MAX_KEYS {
+            return Err(TrustError::TooManyKeys(file.keys.len()));
+        }
+        let mut keys: Vec<TrustedKey> = Vec::with_capacity(file.keys.len());
+        for (index, key) in file.keys.into_iter().enumerate() {
+            let public: PublicKey = key.public.parse().map_err(|e| TrustError::Key { index, what: format!("{e}") })?;
+            let id = public.id();
+            if keys.iter().any(|k| k.id == id) {
+                return Err(TrustError::Repeated(id));
+            }
+            if key.roles.is_empty() {
+                return Err(TrustError::NoRole(id));
+            }
+            keys.push(TrustedKey { id, public, label: key.label, roles: key.roles });
+        }
+        let trust = Self {
+            signers_needed: file.signers_needed,
+            valid_from: file.valid_from,
+            valid_until: file.valid_until,
+            keys,
+        };
+        let pinned = trust.keys.iter().filter(|k| k.roles.contains(&Role::Signer)).count();
+        if pinned < trust.signers_needed {
+            return Err(TrustError::CannotBeMet { needed: trust.signers_needed, pinned });
+        }
+        Ok(trust)
+    }
+
+    /// How many different signers a list needs; at least two.
+    pub fn signers_needed(&self) -> usize {
+        self.signers_needed
+    }
+
+    /// From when the file is valid.
+    pub fn valid_from(&self) -> OffsetDateTime {
+        self.valid_from
+    }
+
+    /// Until when the file is valid.
+    pub fn valid_until(&self) -> OffsetDateTime {
+        self.valid_until
+    }
+
+    /// The key named `id`, if it is pinned with `role`.
+    pub fn key(&self, id: KeyId, role: Role) -> Option<&PublicKey> {
+        self.keys.iter().find(|k| k.id == id && k.roles.contains(&role)).map(|k| &k.public)
+    }
+
+    /// All pinned keys, in the order of the file.
+    pub fn keys(&self) -> &[TrustedKey] {
+        &self.keys
+    }
+}
+
+/// The text of a trust file, to begin one with: `keys` with their labels and roles, valid from `from` until `until`. What it says
+/// is checked when it is read.
+pub fn render(
+    signers_needed: usize,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+    keys: &[(PublicKey, &str, &[Role])],
+) -> String {
+    let stamp = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_else(|_| at.to_string());
+    let mut text = String::from(
+        "# Whom this device believes; see the documentation of `watchpost::watchlist::trust`.\nversion = 1\n",
+    );
+    let _ = writeln!(text, "signers_needed = {signers_needed}");
+    let _ = writeln!(text, "valid_from = \"{}\"\nvalid_until = \"{}\"", stamp(from), stamp(until));
+    for (public, label, roles) in keys {
+        let roles: Vec<_> = roles.iter().map(|r| format!("\"{}\"", r.as_str())).collect();
+        let label = toml::Value::from(*label);
+        let _ = writeln!(text, "\n[[keys]]\npublic = \"{public}\"\nlabel = {label}\nroles = [{}]", roles.join(", "));
+    }
+    text
+}
+
+impl Role {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Signer => "signer",
+            Role::Revoker => "revoker",
+            Role::Suspender => "suspender",
+            Role::Reviewer => "reviewer",
+        }
+    }
+}
+
+impl TrustedKey {
+    /// What the key may do.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Trust, TrustError> {
+        Trust::parse(text)
+    }
+
+    #[test]
+    fn one_signer_is_refused_with_the_reason() {
+        let text = fixture::trust_text(1, &[("signer", 1), ("signer", 2)]);
+        let refusal = parse(&text).unwrap_err();
+        assert!(matches!(refusal, TrustError::OneIsNotEnough(1)));
+        assert!(refusal.to_string().contains("cannot start a search"), "{refusal}");
+        assert!(matches!(parse(&text.replace("needed = 1", "needed = 0")), Err(TrustError::OneIsNotEnough(0))));
+    }
+
+    #[test]
+    fn the_same_key_twice_is_refused_because_it_could_count_as_two_people() {
+        let text = fixture::trust_text(2, &[("signer", 1), ("signer", 1)]);
+        assert!(matches!(parse(&text), Err(TrustError::Repeated(_))));
+    }
+
+    #[test]
+    fn fewer_signer_keys_than_needed_is_refused_at_once() {
+        let text = fixture::trust_text(2, &[("signer", 1), ("reviewer", 2)]);
+        assert!(matches!(parse(&text), Err(TrustError::CannotBeMet { needed: 2, pinned: 1 })));
+    }
+
+    #[test]
+    fn an_unknown_field_role_or_version_is_refused() {
+        let good = fixture::trust_text(2, &[("signer", 1), ("signer", 2)]);
+        assert!(parse(&good).is_ok());
+        assert!(matches!(parse(&format!("signers_neded = 3\n{good}")), Err(TrustError::Syntax(_))));
+        assert!(matches!(parse(&good.replace("label", "lable")), Err(TrustError::Syntax(_))));
+        assert!(matches!(parse(&good.replace("\"signer\"", "\"king\"")), Err(TrustError::Syntax(_))));
+        assert!(matches!(parse(&good.replace("version = 1", "version = 2")), Err(TrustError::Version(2))));
+        assert!(matches!(parse(&good.replace("2036", "2016")), Err(TrustError::EmptyValidity)));
+        assert!(matches!(parse(&good.replace("[\"signer\"]", "[]")), Err(TrustError::NoRole(_))));
+        assert!(matches!(parse(&good.replace("ed25519:", "rsa:")), Err(TrustError::Key { index: 0, .. })));
+    }
+
+    #[test]
+    fn a_key_counts_only_in_its_roles() {
+        let trust = parse(&fixture::trust_text(2, &[("signer", 1), ("signer", 2), ("revoker", 3)])).unwrap();
+        let revoker = fixture::key(3).public().id();
+        assert!(trust.key(revoker, Role::Signer).is_none());
+        assert!(trust.key(revoker, Role::Revoker).is_some());
+    }
+
+    #[test]
+    fn a_missing_file_says_what_follows() {
+        let text = Trust::open(Path::new("/nonexistent/trust.toml")).unwrap_err().to_string();
+        assert!(text.contains("/nonexistent/trust.toml") && text.contains("no list is accepted"), "{text}");
+    }
+
+    #[test]
+    fn a_rendered_file_says_what_it_was_given() {
+        let (a, b) = (fixture::key(1).public(), fixture::key(2).public());
+        let from = fixture::now();
+        let label = "the \"office\"\nroles = []";
+        let keys = [(a, label, &[Role::Signer, Role::Revoker][..]), (b, "", &[Role::Signer])];
+        let trust = parse(&render(2, from, from + time::Duration::DAY, &keys)).unwrap();
+        assert_eq!((trust.valid_from(), trust.valid_until()), (from, from + time::Duration::DAY));
+        assert_eq!((trust.keys()[0].public, trust.keys()[0].label.as_str()), (a, label));
+        assert_eq!(trust.keys()[0].roles(), [Role::Signer, Role::Revoker]);
+    }
+
+    #[test]
+    fn a_file_that_everybody_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust.toml");
+        std::fs::write(&path, fixture::trust_text(2, &[("signer", 1), ("signer", 2)])).unwrap();
+        assert!(Trust::open(&path).is_ok());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(Trust::open(&path), Err(TrustError::Writable(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}|(version|signers_needed|keys|roles|public| = |\\[|\\]|\"|\n|1|2){0,60}") {
+            let _ = parse(&text);
+        }
+    }
+}

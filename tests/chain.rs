@@ -1,0 +1,457 @@
+//! What the whole program promises, from photographs to a message at a subscriber: the built binary, its real networks,
+//! real brokers. The people are those of the bundled portraits.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use support::{Mosquitto, Subscriber, wait_for};
+
+const PORTRAITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/portraits");
+
+/// A folder with keys, a list and a configuration, as the README has them made.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn arg(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// A draft with one person on it, enrolled from the photograph of 2012, and two keys that the trust file pins.
+    fn draft(&self) {
+        for key in ["alice.key", "bob.key"] {
+            ok(&["key", "new", &self.arg(key)]);
+        }
+        let public = ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &self.arg(k)]).trim().to_owned());
+        ok(&["key", "trust", &public[0], &public[1], "--out", &self.arg("trust.toml")]);
+        let draft = self.arg("draft.json");
+        ok(&[
+            "watchlist",
+            "new",
+            &draft,
+            "--id",
+            "promises",
+            "--authority",
+            "a test",
+            "--decision",
+            "1/26",
+            "--aim",
+            "consent",
+            "--device",
+            "gate-1",
+            "--most-entries",
+            "2",
+            "--faces-per-day",
+            "1000",
+            "--false-alerts-per-day",
+            "0.1",
+            "--expires",
+            "2099-01-01T00:00:00Z",
+        ]);
+        let photograph = format!("{PORTRAITS}/obama-2012.jpg");
+        let entry = ["--reference", "case-1", "--legal-basis", "order 1/26", "--purpose", "a promise kept"];
+        ok(&[&["watchlist", "add", &draft, &photograph][..], &entry[..]].concat());
+    }
+
+    fn sign(&self, from: &str, key: &str) {
+        ok(&["watchlist", "sign", &self.arg(from), "--key", &self.arg(key), "--out", &self.arg("list.cose")]);
+    }
+
+    /// [`Desk::draft`], signed by both.
+    fn list(&self) {
+        self.draft();
+        self.sign("draft.json", "alice.key");
+        self.sign("list.cose", "bob.key");
+    }
+
+    /// Copies bundled portraits into the folder that is played.
+    fn pictures(&self, names: &[&str]) {
+        std::fs::create_dir(self.path("pictures")).expect("a folder");
+        for name in names {
+            std::fs::copy(format!("{PORTRAITS}/{name}"), self.path("pictures").join(name)).expect("a bundled portrait");
+        }
+    }
+
+    /// Writes a configuration that plays the pictures; `more` is appended to `[source.images]`.
+    fn configure(&self, port: u16, more: &str) {
+        let [list, trust, state, pictures] =
+            ["list.cose", "trust.toml", "state.json", "pictures"].map(|name| self.arg(name));
+        let text = format!(
+            "[device]\nid = \"gate-1\"\n\
+             [watchlist]\nlist = \"{list}\"\ntrust = \"{trust}\"\nstate = \"{state}\"\nrequire_synchronised_clock = false\n\
+             [broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\n\
+             [source]\nkind = \"images\"\n[source.images]\npath = \"{pictures}\"\nfps = 0.0\n{more}"
+        );
+        std::fs::write(self.path("watchpost.toml"), text).expect("writes");
+    }
+
+    fn command(&self, what: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+        command.args([what, "--config"]).arg(self.path("watchpost.toml")).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self) -> Output {
+        self.command("run").output().expect("the binary runs")
+    }
+
+    fn files(&self) -> BTreeSet<PathBuf> {
+        fn walk(folder: &Path, into: &mut BTreeSet<PathBuf>) {
+            for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+                if entry.path().is_dir() {
+                    walk(&entry.path(), into);
+                } else {
+                    into.insert(entry.path());
+                }
+            }
+        }
+        let mut files = BTreeSet::new();
+        walk(self.folder.path(), &mut files);
+        files
+    }
+}
+
+/// A daemon that is ended with the test.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(desk: &Desk) -> Self {
+        let log = std::fs::File::create(desk.path("log")).expect("a log file");
+        Self(desk.command("run").stderr(log).spawn().expect("the binary runs"))
+    }
+
+    fn terminate(mut self) -> std::process::ExitStatus {
+        Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
+        self.0.wait().expect("it ends")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+fn watchpost(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_watchpost")).args(args).stdin(Stdio::null()).output().expect("the binary runs")
+}
+
+/// Standard output of a command that succeeds.
+fn ok(args: &[&str]) -> String {
+    let output = watchpost(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Exit code and standard error of a command that fails.
+fn fails(args: &[&str]) -> (i32, String) {
+    let output = watchpost(args);
+    assert!(!output.status.success(), "{args:?} succeeded");
+    (output.status.code().expect("no signal"), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Messages by the last level of their topic.
+fn received(subscriber: &Subscriber, level: &str) -> Vec<(bool, Value)> {
+    subscriber
+        .so_far()
+        .iter()
+        .filter(|m| String::from_utf8_lossy(&m.topic).ends_with(&format!("/{level}")))
+        .map(|m| (m.retain, serde_json::from_slice(&m.payload).expect("JSON")))
+        .collect()
+}
+
+fn next_status(subscriber: &Subscriber, wanted: impl Fn(&Value) -> bool) -> Value {
+    wait_for("a status", || {
+        received(subscriber, "status").into_iter().map(|(_, event)| event["data"].clone()).find(|data| wanted(data))
+    })
+}
+
+fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["biden-2010.jpg", "collins.jpg", "hopper.jpg", "obama-2010.jpg"]);
+    desk.configure(port, "repeat = 2\n");
+    let before = desk.files();
+    let everything = Subscriber::new(port, "site/#");
+    let output = desk.run();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{log}");
+
+    // Every message of the run is looked at: nothing but status, counts and the candidate was sent.
+    let messages = everything.so_far();
+    let mut candidates = Vec::new();
+    for message in &messages {
+        let topic = String::from_utf8_lossy(&message.topic).into_owned();
+        let event: Value = serde_json::from_slice(&message.payload).expect("JSON");
+        match topic.as_str() {
+            "site/v1/gate-1/candidate" => {
+                assert!(!message.retain);
+                assert_eq!(message.qos as u8, 1);
+                candidates.push(event);
+            }
+            "site/v1/gate-1/status" => {}
+            "site/v1/gate-1/stats" => {
+                for (_, counts) in event["data"].as_object().expect("an object").iter().filter(|(k, _)| *k != "since") {
+                    assert!(counts.as_object().expect("counts by name").values().all(Value::is_number));
+                }
+            }
+            other => panic!("a message on {other}"),
+        }
+    }
+    let first: Vec<&Value> = candidates.iter().filter(|c| c["data"]["sequence"] == 1).collect();
+    assert_eq!(first.len(), 1, "one candidate: {log}");
+    assert!(candidates.iter().all(|c| c["data"]["entry"] == "case-1"));
+    let data = &first[0]["data"];
+    assert_eq!((&first[0]["specversion"], &first[0]["source"]), (&"1.0".into(), &"gate-1".into()));
+    assert_eq!(first[0]["id"].as_str().expect("an id").as_bytes()[14], b'7', "a UUID of version 7");
+    assert!(data["score"].as_f64() >= data["threshold"].as_f64());
+    assert!(data["evidence"]["agreeing"].as_u64().expect("a count") >= 2);
+    assert!(data["expected_false_positive_rate"].as_f64().expect("a rate") <= 1e-4, "0.1 alerts in 1000 faces");
+    assert_eq!(data["list"]["id"], "promises");
+    use base64::Engine as _;
+    let crop = base64::engine::general_purpose::STANDARD.decode(data["crop"]["base64"].as_str().expect("a crop"));
+    let crop = image::load_from_memory(&crop.expect("base64")).expect("a JPEG");
+    assert_eq!((crop.width(), crop.height()), (112, 112), "the aligned face and no more");
+
+    // Afterwards the broker keeps the status alone, and the disk the memory of versions alone.
+    let later = Subscriber::new(port, "site/#");
+    let kept = later.next();
+    assert_eq!(String::from_utf8_lossy(&kept.topic), "site/v1/gate-1/status");
+    let status: Value = serde_json::from_slice(&kept.payload).expect("JSON");
+    assert_eq!((kept.retain, &status["data"]["state"]), (true, &"stopped".into()));
+    let new: Vec<_> = desk.files().difference(&before).cloned().collect();
+    assert_eq!(new, [desk.path("state.json")]);
+    let state = std::fs::read_to_string(desk.path("state.json")).expect("text");
+    assert!(state.len() < 400 && state.contains("promises"), "{state}");
+    assert!(!log.contains("case-1"), "the log names no entry: {log}");
+}
+
+#[test]
+fn the_enrolled_person_is_published_once_and_nothing_of_anybody_else_through_mosquitto() {
+    let Some(broker) = Mosquitto::running() else { return };
+    publishes_the_enrolled_person_once_and_nothing_of_anybody_else(broker.port);
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn the_enrolled_person_is_published_once_and_nothing_of_anybody_else_through_the_embedded_broker() {
+    publishes_the_enrolled_person_once_and_nothing_of_anybody_else(support::rumqttd());
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn a_list_that_one_person_signed_leaves_the_device_blind_and_the_status_says_why() {
+    let desk = Desk::new();
+    desk.draft();
+    desk.sign("draft.json", "alice.key");
+    desk.pictures(&["obama-2010.jpg"]);
+    let port = support::rumqttd();
+    desk.configure(port, "repeat = 0\n");
+    let subscriber = Subscriber::new(port, "site/#");
+    let daemon = Daemon::start(&desk);
+    let status = next_status(&subscriber, |s| s["reason"].as_str().is_some_and(|r| r.contains("too-few-signers")));
+    assert_eq!((&status["state"], &status["matching"]), (&"blind".into(), &false.into()));
+    assert!(status["reason"].as_str().expect("a reason").contains("1 of the 2 signatures"));
+
+    // A second signature by the same key is refused at the desk; altered bytes are refused by the device.
+    let again =
+        ["watchlist", "sign", &desk.arg("list.cose"), "--key", &desk.arg("alice.key"), "--out", &desk.arg("list.cose")];
+    assert!(fails(&again).1.contains("has signed this list already"));
+    assert!(daemon.terminate().success());
+    assert_eq!(received(&subscriber, "candidate").len(), 0);
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn sigterm_ends_the_daemon_cleanly_with_stopped_published() {
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["collins.jpg"]);
+    let port = support::rumqttd();
+    desk.configure(port, "repeat = 0\n");
+    let subscriber = Subscriber::new(port, "site/#");
+    let daemon = Daemon::start(&desk);
+    let status = next_status(&subscriber, |s| s["state"] == "online");
+    assert_eq!((&status["matching"], &status["list"]["id"]), (&true.into(), &"promises".into()));
+    assert!(daemon.terminate().success());
+    next_status(&subscriber, |s| s["state"] == "stopped");
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn without_its_camera_the_daemon_runs_blind_and_says_what_to_do() {
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&[]);
+    let port = support::rumqttd();
+    desk.configure(port, "");
+    let text = std::fs::read_to_string(desk.path("watchpost.toml")).expect("text");
+    let camera = text.replace("kind = \"images\"", "kind = \"v4l2\"\n[source.v4l2]\ndevice = \"/dev/video-none\"");
+    std::fs::write(desk.path("watchpost.toml"), camera).expect("writes");
+    let subscriber = Subscriber::new(port, "site/#");
+    let daemon = Daemon::start(&desk);
+    let status = next_status(&subscriber, |s| s["reason"].as_str().is_some_and(|r| r.contains("/dev/video-none")));
+    assert_eq!(status["state"], "blind");
+    assert!(daemon.terminate().success());
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn a_picture_cut_short_is_counted_under_its_name_and_the_next_one_is_looked_at() {
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["obama-2010.jpg"]);
+    let whole = std::fs::read(desk.path("pictures/obama-2010.jpg")).expect("a file");
+    std::fs::write(desk.path("pictures/a-half.jpg"), &whole[..whole.len() / 2]).expect("writes");
+    std::fs::write(desk.path("pictures/b-none.jpg"), b"no picture at all").expect("writes");
+    let port = support::rumqttd();
+    desk.configure(port, "");
+    let subscriber = Subscriber::new(port, "site/#");
+    assert!(desk.run().status.success());
+    let messages = subscriber.so_far();
+    let last = |level: &str| {
+        let of = messages.iter().filter(|m| String::from_utf8_lossy(&m.topic).ends_with(level));
+        of.map(|m| serde_json::from_slice::<Value>(&m.payload).expect("JSON")).next_back()
+    };
+    assert_eq!(last("/candidate").expect("a candidate")["data"]["entry"], "case-1");
+    let drops = last("/stats").expect("counts at the end")["data"]["drops"].clone();
+    // The half picture in each of the five frames that it was held for, the other file once.
+    assert_eq!((&drops["pipeline.undecodable"], &drops["source.unreadable"]), (&5.into(), &1.into()), "{drops}");
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_78_and_names_file_key_value_and_remedy() {
+    let desk = Desk::new();
+    let file = desk.arg("bad.toml");
+    for (text, wanted) in [
+        ("[decision]\nagreeing_views = 0\n", "decision.agreeing_views = 0: write a whole number from 1 to 8"),
+        ("[source]\nkind = \"v4l3\"\n", "line 2, at `kind = \"v4l3\"`"),
+        ("[brokr]\n", "unknown field `brokr`"),
+    ] {
+        std::fs::write(&file, text).expect("writes");
+        for command in ["check", "run"] {
+            let (code, error) = fails(&[command, "--config", &file]);
+            assert_eq!(code, 78, "{error}");
+            assert!(error.contains(wanted) && error.contains("bad.toml"), "{error}");
+        }
+    }
+    let (code, error) = fails(&["run", "--config", &desk.arg("missing.toml")]);
+    assert_eq!(code, 78, "{error}");
+}
+
+#[test]
+fn check_tells_whether_models_list_and_trust_would_do() {
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["collins.jpg"]);
+    desk.configure(1883, "");
+    let output = desk.command("check").arg("--json").output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(!desk.path("state.json").exists(), "a check leaves nothing behind");
+    // One byte of the list altered.
+    let mut bytes = std::fs::read(desk.path("list.cose")).expect("a list");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(desk.path("list.cose"), bytes).expect("writes");
+    let output = desk.command("check").arg("--json").output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("altered"));
+}
+
+#[test]
+fn the_one_shot_commands_give_the_shapes_that_scripts_rely_on() {
+    let desk = Desk::new();
+    desk.list();
+    let [a, b, other] = ["obama-2012.jpg", "obama-2010.jpg", "hopper.jpg"].map(|n| format!("{PORTRAITS}/{n}"));
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&ok(args)).expect("one JSON line") };
+
+    let faces = &json(&["detect", &b, "--json"])["faces"];
+    assert_eq!(faces.as_array().map(Vec::len), Some(1));
+    assert_eq!(faces[0]["box"].as_array().map(Vec::len), Some(4));
+    assert_eq!(faces[0]["points"].as_array().map(Vec::len), Some(5));
+    assert!(faces[0]["score"].as_f64() > Some(0.6) && faces[0]["quality"]["overall"].as_f64() > Some(0.3));
+
+    let same = json(&["compare", &a, &b, "--json"])["similarity"].as_f64().expect("a number");
+    let different = json(&["compare", &a, &other, "--json"])["similarity"].as_f64().expect("a number");
+    assert!(same > 0.5 && different < 0.3, "{same} {different}");
+
+    let [list, trust] = ["list.cose", "trust.toml"].map(|n| desk.arg(n));
+    let identify = |image: &str, device: &str| {
+        let args = ["identify", image, "--watchlist", &list, "--trust", &trust, "--device", device, "--json"];
+        watchpost(&args)
+    };
+    let found: Value = serde_json::from_slice(&identify(&b, "gate-1").stdout).expect("one JSON line");
+    assert_eq!(found["faces"][0]["candidates"][0]["entry"], "case-1");
+    assert!(found["faces"][0]["candidates"][0]["expected_false_positive_rate"].is_number());
+    let nobody: Value = serde_json::from_slice(&identify(&other, "gate-1").stdout).expect("one JSON line");
+    assert_eq!(nobody["faces"][0]["candidates"], Value::Array(Vec::new()));
+    let elsewhere = identify(&b, "gate-2");
+    assert!(!elsewhere.status.success() && String::from_utf8_lossy(&elsewhere.stderr).contains("gate-1"));
+
+    let shown = json(&["watchlist", "show", &list, "--trust", &trust, "--json"]);
+    assert_eq!(
+        (shown["entries"].as_array().map(Vec::len), shown["signatures"].as_array().map(Vec::len)),
+        (Some(1), Some(2))
+    );
+    let verified = json(&["watchlist", "verify", &list, "--trust", &trust, "--device", "gate-1", "--json"]);
+    assert_eq!(verified["valid"], true);
+}
+
+#[test]
+fn a_photograph_that_cannot_stand_for_a_person_is_refused_with_the_reason() {
+    let desk = Desk::new();
+    desk.draft();
+    let draft = desk.arg("draft.json");
+    let entry = ["--reference", "case-2", "--legal-basis", "order 2/26", "--purpose", "a promise kept"];
+    let add = |photographs: &[&str]| fails(&[&["watchlist", "add", &draft][..], photographs, &entry[..]].concat()).1;
+
+    image::RgbImage::new(1, 1).save(desk.path("dot.png")).expect("writes");
+    assert!(add(&[&desk.arg("dot.png")]).contains("no face was found"));
+
+    // Two people side by side.
+    let [a, b] =
+        ["collins.jpg", "hopper.jpg"].map(|n| image::open(format!("{PORTRAITS}/{n}")).expect("a JPEG").to_rgb8());
+    let mut both = image::RgbImage::new(a.width() + b.width(), a.height().max(b.height()));
+    image::imageops::replace(&mut both, &a, 0, 0);
+    image::imageops::replace(&mut both, &b, a.width().into(), 0);
+    both.save(desk.path("both.png")).expect("writes");
+    assert!(add(&[&desk.arg("both.png")]).contains("2 faces were found"));
+
+    // Too small, and smeared.
+    let small = image::imageops::resize(&b, b.width() / 8, b.height() / 8, image::imageops::FilterType::Triangle);
+    small.save(desk.path("small.png")).expect("writes");
+    let refusal = add(&[&desk.arg("small.png")]);
+    assert!(refusal.contains("px between the eyes") || refusal.contains("no face was found"), "{refusal}");
+    image::imageops::blur(&b, 9.0).save(desk.path("smear.png")).expect("writes");
+    let refusal = add(&[&desk.arg("smear.png")]);
+    assert!(refusal.contains("sharpness") || refusal.contains("score"), "{refusal}");
+
+    // Photographs of two people as one entry.
+    let two = ["collins.jpg", "hopper.jpg"].map(|n| format!("{PORTRAITS}/{n}"));
+    assert!(add(&[&two[0], &two[1]]).contains("do not look like one person"));
+    let name = ["--reference", "Jane Doe", "--legal-basis", "x", "--purpose", "y"];
+    assert!(
+        fails(&[&["watchlist", "add", &draft, &two[0]][..], &name[..]].concat()).1.contains("never a person's name")
+    );
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn the_demonstration_prints_one_candidate_for_the_enrolled_person_and_none_for_the_others() {
+    let text = ok(&["demo"]);
+    assert!(text.contains("1 candidate for case-0001, 0 for anybody else"), "{text}");
+}

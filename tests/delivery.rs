@@ -1,0 +1,535 @@
+//! What delivery promises, against real brokers: mosquitto where it is installed (with `CI=true` it must be) and the
+//! embedded rumqttd.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+use rumqttc::v5::mqttbytes::v5::Publish;
+use support::{Authority, Link, Mosquitto, Subscriber, wait_for};
+use time::OffsetDateTime;
+use watchpost::clock::Clock;
+use watchpost::delivery::event::{
+    Candidate, ClockQuality, CloudEvent, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts, State,
+    Stats, Status,
+};
+use watchpost::delivery::outbox::{MemoryStore, Position, Record, Store, StoreError, Stored};
+use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn config(port: u16) -> BrokerConfig {
+    BrokerConfig { url: format!("mqtt://127.0.0.1:{port}"), root: "site".to_owned(), ..BrokerConfig::default() }
+}
+
+fn status() -> Status {
+    Status {
+        state: State::Online,
+        since: OffsetDateTime::now_utc(),
+        version: "0.1.0".to_owned(),
+        matching: true,
+        list: None,
+        reason: None,
+        threshold: Some(0.45),
+        clock: ClockQuality::Unknown,
+    }
+}
+
+fn start(config: &BrokerConfig) -> Delivery {
+    let _ = env_logger::builder().is_test(true).try_init();
+    let device = DeviceId::new("cam-7").expect("a plain id");
+    Delivery::start(config, &device, status(), Clock::default()).expect("a good configuration")
+}
+
+/// As large as real ones are, so that no limit of a few KiB stays unseen.
+fn candidate(number: u32) -> Candidate {
+    let now = OffsetDateTime::now_utc();
+    Candidate {
+        candidate: EventId::from_u128(u128::from(number)),
+        sequence: 1,
+        device: "cam-7".to_owned(),
+        camera: "front".to_owned(),
+        decided_at: now,
+        expires: now + Duration::from_secs(3600),
+        entry: format!("E-{number:04}"),
+        alternatives: Vec::new(),
+        score: 0.62,
+        threshold: 0.45,
+        expected_false_positive_rate: None,
+        evidence: Evidence {
+            views: 5,
+            agreeing: 3,
+            quality: QualityParts {
+                overall: 0.8,
+                eye_distance: 48.5,
+                sharpness: 0.7,
+                yaw: 0.0,
+                pitch: 0.0,
+                roll: 0.0,
+                detector_score: 0.93,
+            },
+            rect: [312.0, 80.5, 96.0, 120.0],
+            frame: [1280, 720],
+        },
+        list: ListVersion { id: "L-42".to_owned(), version: 3 },
+        models: ModelDigests { detector: "ab".repeat(32), embedder: "cd".repeat(32) },
+        crop: Some(Crop::jpeg(&[0x55; 12_000])),
+    }
+}
+
+fn publish(delivery: &Delivery, number: u32) -> EventId {
+    delivery.publish_candidate(candidate(number), Clock::default().now()).expect("delivery takes it")
+}
+
+fn read(message: &Publish) -> CloudEvent<Candidate> {
+    serde_json::from_slice(&message.payload).expect("a candidate")
+}
+
+fn state_in(message: &Publish) -> State {
+    serde_json::from_slice::<CloudEvent<Status>>(&message.payload).expect("a status").data.state
+}
+
+fn connected(delivery: &Delivery) {
+    wait_for("the connection", || delivery.snapshot().connected.then_some(()));
+}
+
+/// Ids of the candidates that `subscriber` gets until it has seen all of `expected`, first occurrences in order.
+fn first_occurrences(subscriber: &Subscriber, expected: usize) -> Vec<EventId> {
+    let mut ids = Vec::new();
+    while ids.len() < expected {
+        let id = read(&subscriber.next()).id;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
+}
+
+fn stopped(outcome: &Outcome) {
+    assert!(outcome.stopped_published, "{outcome:?}");
+    assert_eq!(outcome.undelivered, 0, "{outcome:?}");
+}
+
+fn a_candidate_arrives_as_decided_and_is_not_retained(port: u16) {
+    let subscriber = Subscriber::new(port, "site/v1/+/candidate");
+    let delivery = start(&config(port));
+    let decided = candidate(1);
+    let id = delivery.publish_candidate(decided.clone(), Clock::default().now()).expect("delivery takes it");
+    let message = subscriber.next();
+    assert_eq!(message.topic, "site/v1/cam-7/candidate");
+    let event = read(&message);
+    assert_eq!((event.id, event.data), (id, decided));
+    assert_eq!(event.source, "cam-7");
+    let properties = message.properties.as_ref().expect("MQTT 5 properties");
+    assert_eq!(properties.content_type.as_deref(), Some("application/cloudevents+json"));
+    assert!(properties.message_expiry_interval.is_some_and(|s| s > 3000 && s <= 3600), "{properties:?}");
+    assert!(properties.user_properties.iter().any(|(k, _)| k == "sentat"));
+
+    // The retained status comes to a late subscriber before anything that is published now; a retained candidate would too.
+    let late = Subscriber::new(port, "site/#");
+    let marker = publish(&delivery, 2);
+    loop {
+        let message = late.next();
+        if message.topic.ends_with(b"/candidate") {
+            assert!(!message.retain, "a candidate is never retained");
+            assert_eq!(read(&message).id, marker);
+            break;
+        }
+    }
+    wait_for("both acknowledgements", || (delivery.snapshot().outbox.delivered == 2).then_some(()));
+    stopped(&delivery.stop(DEADLINE));
+}
+
+fn status_tells_online_lost_and_stopped_apart(port: u16) {
+    let subscriber = Subscriber::new(port, "site/v1/cam-7/status");
+    let delivery = start(&config(port));
+    assert_eq!(state_in(&subscriber.next()), State::Online);
+    delivery.set_status(Status { state: State::Blind, matching: false, ..status() });
+    assert_eq!(state_in(&subscriber.next()), State::Blind);
+    drop(delivery);
+    assert_eq!(state_in(&subscriber.next()), State::Offline);
+    let late = Subscriber::new(port, "site/v1/cam-7/status").next();
+    assert!(late.retain);
+    assert_eq!(state_in(&late), State::Offline);
+    let delivery = start(&config(port));
+    assert_eq!(state_in(&subscriber.next()), State::Online);
+    stopped(&delivery.stop(DEADLINE));
+    assert_eq!(state_in(&subscriber.next()), State::Stopped);
+    let late = Subscriber::new(port, "site/v1/cam-7/status").next();
+    assert!(late.retain);
+    assert_eq!(state_in(&late), State::Stopped, "a clean end is not overwritten by the last will");
+}
+
+fn counts_arrive_and_are_not_retained(port: u16) {
+    let subscriber = Subscriber::new(port, "site/v1/cam-7/stats");
+    let delivery = start(&config(port));
+    connected(&delivery);
+    delivery.publish_stats(Stats {
+        since: OffsetDateTime::now_utc(),
+        counts: [("frames".to_owned(), 7)].into(),
+        drops: [].into(),
+        gauges: [].into(),
+    });
+    let message = subscriber.next();
+    assert!(!message.retain);
+    let event: CloudEvent<Stats> = serde_json::from_slice(&message.payload).expect("counts");
+    assert_eq!(event.data.counts["frames"], 7);
+    stopped(&delivery.stop(DEADLINE));
+}
+
+fn what_was_queued_without_a_broker_arrives_in_order(port: u16) {
+    let link = Link::to(port);
+    let delivery = start(&config(link.port));
+    let ids: Vec<EventId> = (0..50).map(|n| publish(&delivery, n)).collect();
+    wait_for("a failed connection", || delivery.snapshot().last_failure);
+    let subscriber = Subscriber::new(port, "site/v1/cam-7/candidate");
+    link.open();
+    assert_eq!(first_occurrences(&subscriber, 50), ids);
+    stopped(&delivery.stop(DEADLINE));
+    assert_eq!(subscriber.so_far().len(), 0, "each once");
+}
+
+fn what_was_not_acknowledged_before_a_cut_is_sent_again_under_the_same_id(port: u16) {
+    let link = Link::to(port);
+    link.open();
+    let subscriber = Subscriber::new(port, "site/v1/cam-7/candidate");
+    let delivery = start(&config(link.port));
+    connected(&delivery);
+    let first = publish(&delivery, 0);
+    assert_eq!(read(&subscriber.next()).id, first);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+    link.deafen();
+    let ids: Vec<EventId> = (1..=5).map(|n| publish(&delivery, n)).collect();
+    assert_eq!(first_occurrences(&subscriber, 5), ids, "they reach the broker; its acknowledgements are lost");
+    assert_eq!(delivery.snapshot().outbox_events, 5);
+    link.cut();
+    wait_for("the loss to be noticed", || (!delivery.snapshot().connected).then_some(()));
+    let last = publish(&delivery, 6);
+    link.open();
+    let mut again = first_occurrences(&subscriber, 6);
+    assert_eq!(again.pop(), Some(last), "new ones come behind");
+    assert_eq!(again, ids, "the same ids in the same order");
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    assert_eq!((outcome.snapshot.outbox.repeated, outcome.snapshot.outbox.delivered), (5, 7));
+}
+
+macro_rules! against_mosquitto {
+    ($($name:ident),+ $(,)?) => {
+        mod mosquitto {
+            $(#[test] fn $name() {
+                if let Some(broker) = super::Mosquitto::running() {
+                    super::$name(broker.port);
+                }
+            })+
+        }
+    };
+}
+
+against_mosquitto!(
+    a_candidate_arrives_as_decided_and_is_not_retained,
+    status_tells_online_lost_and_stopped_apart,
+    counts_arrive_and_are_not_retained,
+    what_was_queued_without_a_broker_arrives_in_order,
+    what_was_not_acknowledged_before_a_cut_is_sent_again_under_the_same_id,
+);
+
+#[cfg(feature = "demo-broker")]
+macro_rules! against_rumqttd {
+    ($($name:ident),+ $(,)?) => {
+        mod rumqttd {
+            $(#[test] fn $name() { super::$name(super::support::rumqttd()); })+
+        }
+    };
+}
+
+#[cfg(feature = "demo-broker")]
+against_rumqttd!(
+    a_candidate_arrives_as_decided_and_is_not_retained,
+    status_tells_online_lost_and_stopped_apart,
+    counts_arrive_and_are_not_retained,
+    what_was_queued_without_a_broker_arrives_in_order,
+    what_was_not_acknowledged_before_a_cut_is_sent_again_under_the_same_id,
+);
+
+#[test]
+fn refused_credentials_are_told_with_the_remedy_and_no_busy_loop() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    let passwords = broker.add_password("cam", "right-password");
+    broker.start(&format!("allow_anonymous false\npassword_file {}\n", passwords.display()));
+    let file = broker.write("password", "wrong-password\n");
+    let config = BrokerConfig { username: "cam".to_owned(), password_file: Some(file.clone()), ..config(broker.port) };
+    let delivery = start(&config);
+    let id = publish(&delivery, 1);
+    let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
+    let refused = Instant::now();
+    assert!(failure.contains("broker.password_file") && !failure.contains("wrong-password"), "{failure}");
+    assert_eq!((delivery.snapshot().connections, delivery.snapshot().attempts), (0, 1));
+
+    // The file is read again at each attempt: setting it right is enough.
+    std::fs::write(&file, "right-password\n").expect("writable");
+    let subscriber = Subscriber::with(broker.port, "site/#", |o| {
+        o.set_credentials("cam", "right-password");
+    });
+    connected(&delivery);
+    assert!(refused.elapsed() > Duration::from_millis(1500), "the second attempt came after {:?}", refused.elapsed());
+    assert_eq!(delivery.snapshot().attempts, 2);
+    wait_for("the candidate", || {
+        subscriber.so_far().iter().any(|m| m.topic.ends_with(b"candidate") && read(m).id == id).then_some(())
+    });
+    stopped(&delivery.stop(DEADLINE));
+}
+
+#[test]
+fn a_broker_restarted_without_persistence_loses_nothing() {
+    let Some(mut broker) = Mosquitto::running() else { return };
+    let link = Link::to(broker.port);
+    link.open();
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    let delivery = start(&config(link.port));
+    connected(&delivery);
+    let mut ids = vec![publish(&delivery, 0)];
+    assert_eq!(first_occurrences(&subscriber, 1), ids);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+
+    // Three are on their way when the broker dies: their acknowledgements are lost and so is the session.
+    link.deafen();
+    ids = (1..=3).map(|n| publish(&delivery, n)).collect();
+    assert_eq!(first_occurrences(&subscriber, 3), ids);
+    broker.kill();
+    link.cut();
+    ids.extend((4..=8).map(|n| publish(&delivery, n)));
+    broker.start("allow_anonymous true\n");
+    subscriber.ready();
+    link.open();
+    assert_eq!(first_occurrences(&subscriber, 8), ids);
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    assert_eq!((outcome.snapshot.outbox.repeated, outcome.snapshot.outbox.delivered), (3, 9));
+}
+
+#[test]
+fn a_refused_publish_is_not_delivered_until_the_access_list_allows_it() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    let acl = broker.write("acl", "topic read #\ntopic write site/v1/cam-7/status\n");
+    broker.start(&format!("allow_anonymous true\nacl_file {}\n", acl.display()));
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    let delivery = start(&config(broker.port));
+    let ids: Vec<EventId> = (0..3).map(|n| publish(&delivery, n)).collect();
+    let refused = wait_for("a refusal", || Some(delivery.snapshot()).filter(|s| s.outbox.refusals > 0));
+    assert_eq!((refused.outbox.delivered, refused.outbox_events), (0, 3));
+    broker.write("acl", "topic readwrite #\n");
+    broker.reload();
+    assert_eq!(first_occurrences(&subscriber, 3), ids);
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    assert_eq!(outcome.snapshot.outbox.delivered, 3);
+}
+
+#[test]
+fn a_second_client_of_the_same_id_is_hinted_at_and_both_are_not_thrown_out_for_ever() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let delivery = start(&config(broker.port));
+    connected(&delivery);
+    // Mosquitto 2.0 closes the earlier connection without a word, later versions say why.
+    let twin = Subscriber::with(broker.port, "site/#", |o| {
+        o.set_client_id("cam-7".to_owned());
+    });
+    let failure = wait_for("the take-over", || delivery.snapshot().last_failure);
+    assert!(failure.contains("broker.client_id"), "{failure}");
+    // The twin comes back at once whenever it is thrown out; the device backs off, so the two do not spin.
+    let began = Instant::now();
+    let before = delivery.snapshot().attempts;
+    wait_for("three more attempts", || (delivery.snapshot().attempts >= before + 3).then_some(()));
+    assert!(began.elapsed() > Duration::from_millis(250 + 500 + 1000), "{:?}", began.elapsed());
+    drop(twin);
+    delivery.stop(DEADLINE);
+}
+
+/// Accepts connections and answers the first packet of each with `answers`, one a connection, then leaves it open.
+fn fake_broker(answers: Vec<Vec<u8>>) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let port = listener.local_addr().expect("it is bound").port();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for answer in answers {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(&answer);
+            open.push(stream);
+        }
+    });
+    port
+}
+
+#[test]
+fn a_broker_that_takes_the_connection_and_says_nothing_is_left_and_blocks_no_caller() {
+    let port = fake_broker(vec![Vec::new(), Vec::new()]);
+    let delivery = start(&config(port));
+    let began = Instant::now();
+    for number in 0..64 {
+        publish(&delivery, number);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let failure = wait_for("the time-out", || delivery.snapshot().last_failure);
+    assert!(failure.contains("does not answer"), "{failure}");
+    assert_eq!(delivery.stop(Duration::ZERO).undelivered, 64);
+}
+
+#[test]
+fn on_the_wire_a_kept_session_is_asked_for_and_a_repetition_carries_the_dup_flag() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let delivery = start(&config(listener.local_addr().expect("it is bound").port()));
+    publish(&delivery, 1);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut accept = |session_present: u8| {
+        let (mut stream, _) = listener.accept().expect("the device connects");
+        stream.set_read_timeout(Some(support::PATIENCE)).expect("a duration");
+        let n = stream.read(&mut buffer).expect("CONNECT");
+        assert_eq!(&buffer[3..10], b"\0\x04MQTT\x05", "MQTT 5");
+        let flags = buffer[10];
+        assert_eq!(flags & 0b0000_0010, 0, "no clean start");
+        assert_eq!(flags & 0b0011_1100, 0b0010_1100, "a last will at QoS 1, retained");
+        assert!(String::from_utf8_lossy(&buffer[..n]).contains("offline"));
+        stream.write_all(&[0x20, 0x03, session_present, 0x00, 0x00]).expect("CONNACK");
+        stream
+    };
+    let mut first = accept(0);
+    let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+    while !seen.windows(6).any(|w| w == b"E-0001") {
+        let n = first.read(&mut part).expect("the status and the candidate");
+        seen.extend_from_slice(&part[..n]);
+    }
+    assert_eq!(seen[0], 0b0011_0011, "first the status: PUBLISH, QoS 1, retained");
+    drop(first);
+    let mut second = accept(1);
+    let mut header = [0];
+    second.read_exact(&mut header).expect("a publish");
+    assert_eq!(header[0], 0b0011_1010, "first what was not acknowledged: PUBLISH, DUP, QoS 1, not retained");
+    assert_eq!(delivery.stop(Duration::ZERO).undelivered, 1);
+}
+
+#[test]
+fn no_answer_of_a_broker_ends_delivery() {
+    const ACCEPTED: &[u8] = &[0x20, 0x03, 0x00, 0x00, 0x00];
+    let after = |bytes: &[u8]| [ACCEPTED, bytes].concat();
+    let port = fake_broker(vec![
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        vec![0x30, 0xff, 0xff, 0xff, 0x7f],
+        // An acknowledgement of nothing, with a reason that does not exist; a publish without topic; all ones.
+        after(&[0x40, 0x03, 0x00, 0x63, 0xfe]),
+        after(&[0x30, 0x01, 0x00]),
+        after(&[0xff; 64]),
+    ]);
+    let delivery = start(&config(port));
+    publish(&delivery, 1);
+    wait_for("all answers", || (delivery.snapshot().attempts >= 5).then_some(()));
+    assert!(delivery.publish_candidate(candidate(2), Clock::default().now()).is_ok(), "delivery still works");
+    assert_eq!(delivery.stop(Duration::ZERO).undelivered, 2);
+}
+
+#[test]
+fn without_a_broker_the_end_comes_at_once_and_with_candidates_at_the_deadline() {
+    let delivery = start(&config(support::free_port()));
+    wait_for("a failed connection", || delivery.snapshot().last_failure);
+    let began = Instant::now();
+    let outcome = delivery.stop(DEADLINE);
+    assert!(began.elapsed() < DEADLINE / 2, "nothing is left to wait for");
+    assert_eq!((outcome.stopped_published, outcome.undelivered), (false, 0));
+
+    let delivery = start(&config(support::free_port()));
+    publish(&delivery, 1);
+    let began = Instant::now();
+    let outcome = delivery.stop(Duration::from_millis(700));
+    assert!(began.elapsed() >= Duration::from_millis(700) && began.elapsed() < DEADLINE);
+    assert_eq!((outcome.stopped_published, outcome.undelivered), (false, 1), "what is lost is told");
+}
+
+/// Panics at the first reading, as a stand-in for a panic anywhere in the thread.
+#[derive(Default)]
+struct PanicsOnce {
+    inner: MemoryStore,
+    panicked: bool,
+}
+
+impl Store for PanicsOnce {
+    fn recover(&mut self) -> Result<Vec<Stored>, StoreError> {
+        self.inner.recover()
+    }
+    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+        self.inner.append(position, record)
+    }
+    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+        assert!(std::mem::replace(&mut self.panicked, true), "this panic belongs to the test");
+        self.inner.read(position)
+    }
+    fn remove(&mut self, position: Position) -> Result<(), StoreError> {
+        self.inner.remove(position)
+    }
+}
+
+#[test]
+fn a_panic_in_the_thread_costs_a_connection_and_no_candidate() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let port = broker.port;
+    let subscriber = Subscriber::new(port, "site/v1/cam-7/candidate");
+    let device = DeviceId::new("cam-7").expect("a plain id");
+    let store = Box::new(PanicsOnce::default());
+    let delivery = Delivery::start_with(&config(port), &device, status(), Clock::default(), store).expect("starts");
+    let ids = [publish(&delivery, 1), publish(&delivery, 2)];
+    assert_eq!(first_occurrences(&subscriber, 2), ids);
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    assert_eq!(outcome.snapshot.panics, 1);
+}
+
+#[test]
+fn tls_checks_authority_name_and_date_and_shows_the_devices_own_certificate() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    let directory = broker.directory.path().to_owned();
+    let Some(authority) = Authority::new(&directory, "ca") else { return };
+    let Some(stranger) = Authority::new(&directory, "stranger") else { return };
+    authority.issue("server", "localhost", 2);
+    authority.issue("elsewhere", "broker.example", 2);
+    authority.issue("old", "localhost", -1);
+    stranger.issue("forged", "localhost", 2);
+    authority.issue("device", "cam-7", 2);
+    let at = |name: &str| directory.join(name);
+    let config = BrokerConfig {
+        url: format!("mqtts://localhost:{}", broker.port),
+        ca_file: Some(at("ca.pem")),
+        ..config(broker.port)
+    };
+    let listener = |certificate: &str| {
+        format!(
+            "allow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}\n",
+            at("ca.pem").display(),
+            at(&format!("{certificate}.pem")).display(),
+            at(&format!("{certificate}.key")).display()
+        )
+    };
+    for (certificate, remedy) in
+        [("forged", "broker.ca_file"), ("elsewhere", "for another host"), ("old", "has expired")]
+    {
+        broker.start(&listener(certificate));
+        let delivery = start(&config);
+        let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
+        assert!(failure.contains(remedy), "{certificate}: {failure}");
+        assert_eq!(delivery.stop(DEADLINE).snapshot.connections, 0);
+        broker.kill();
+    }
+
+    broker.start(&format!("{}require_certificate true\n", listener("server")));
+    let delivery = start(&config);
+    let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
+    assert!(failure.contains("broker.client_cert"), "{failure}");
+    delivery.stop(DEADLINE);
+    let own = BrokerConfig { client_cert: Some(at("device.pem")), client_key: Some(at("device.key")), ..config };
+    let delivery = start(&own);
+    connected(&delivery);
+    publish(&delivery, 1);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+    stopped(&delivery.stop(DEADLINE));
+}

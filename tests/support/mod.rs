@@ -1,0 +1,345 @@
+//! Counterparts of delivery: real brokers on free loopback ports, a subscriber, and a link that can be cut.
+//!
+//! Waiting is always for a condition, with a deadline that only a failing test reaches.
+
+#![allow(dead_code)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+use rumqttc::v5::{Client, Event, MqttOptions};
+
+/// Longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` gives something.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A line that the test harness does not swallow.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A port that nobody has at this moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+fn wait_for_port(port: u16) {
+    wait_for("the broker to listen", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
+}
+
+pub fn find_mosquitto() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(extra).map(|d| d.join("mosquitto")).find(|p| p.is_file())
+}
+
+/// A real mosquitto with its own directory. Killed when dropped.
+pub struct Mosquitto {
+    program: PathBuf,
+    pub directory: tempfile::TempDir,
+    pub port: u16,
+    child: Option<Child>,
+}
+
+impl Mosquitto {
+    /// `None` where it is not installed, which is a failure with `CI=true`.
+    pub fn installed() -> Option<Self> {
+        static SAID: Once = Once::new();
+        let Some(program) = find_mosquitto() else {
+            assert!(
+                std::env::var_os("CI").is_none_or(|v| v != "true"),
+                "CI=true and no mosquitto: install the Debian package mosquitto"
+            );
+            SAID.call_once(|| say("delivery: no mosquitto installed; its promises were NOT checked against one."));
+            return None;
+        };
+        SAID.call_once(|| say(&format!("delivery: checked against {}.", program.display())));
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Some(Self { program, directory, port: free_port(), child: None })
+    }
+
+    /// Installed and running with anonymous clients and no persistence.
+    pub fn running() -> Option<Self> {
+        let mut broker = Self::installed()?;
+        broker.start("allow_anonymous true\n");
+        Some(broker)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("the temporary directory is writable");
+        path
+    }
+
+    /// Starts on the same port each time. `settings` follow the listener.
+    pub fn start(&mut self, settings: &str) {
+        let user = if is_root() { "user root\n" } else { "" };
+        let text = format!("{user}persistence false\nlistener {} 127.0.0.1\n{settings}", self.port);
+        let config = self.write("mosquitto.conf", &text);
+        let log = std::fs::File::create(self.path("mosquitto.log")).expect("the temporary directory is writable");
+        let child = Command::new(&self.program).arg("-c").arg(config).stdout(Stdio::null()).stderr(log).spawn();
+        self.child = Some(child.expect("mosquitto starts"));
+        wait_for_port(self.port);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGHUP: reads passwords and access lists again.
+    pub fn reload(&self) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().is_ok_and(|s| s.success()));
+    }
+
+    pub fn add_password(&self, user: &str, password: &str) -> PathBuf {
+        let file = self.path("passwords");
+        let mut command = Command::new("mosquitto_passwd");
+        command.arg("-b");
+        if !file.exists() {
+            command.arg("-c");
+        }
+        assert!(command.arg(&file).args([user, password]).status().expect("comes with mosquitto").success());
+        file
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"))
+}
+
+/// The broker of `watchpost demo`, in this process. It cannot be ended; each test has its own.
+#[cfg(feature = "demo-broker")]
+pub fn rumqttd() -> u16 {
+    static SAID: Once = Once::new();
+    let port = free_port();
+    let text = format!(
+        "id = 0\n[router]\nid = 0\nmax_connections = 64\nmax_outgoing_packet_count = 200\nmax_segment_size = 1048576\n\
+         max_segment_count = 10\n[v5.1]\nname = 'v5'\nlisten = '127.0.0.1:{port}'\nnext_connection_delay_ms = 1\n\
+         [v5.1.connections]\nconnection_timeout_ms = 5000\nmax_payload_size = 1048576\nmax_inflight_count = 100\n\
+         dynamic_filters = true\n"
+    );
+    let config: rumqttd::Config = toml::from_str(&text).expect("a complete configuration");
+    std::thread::spawn(move || drop(rumqttd::Broker::new(config).start()));
+    wait_for_port(port);
+    SAID.call_once(|| say("delivery: checked against the embedded rumqttd."));
+    port
+}
+
+/// What a subscriber saw.
+pub struct Subscriber {
+    messages: Receiver<Publish>,
+    subscribed: Receiver<()>,
+    client: Client,
+}
+
+impl Subscriber {
+    /// Subscribes to `filter` at QoS 1 and returns once the broker has agreed. Comes back after each loss of the link.
+    pub fn new(port: u16, filter: &str) -> Self {
+        Self::with(port, filter, |_| {})
+    }
+
+    pub fn with(port: u16, filter: &str, adjust: impl FnOnce(&mut MqttOptions)) -> Self {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let id = format!("subscriber-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        options.set_max_packet_size(Some(1 << 20));
+        adjust(&mut options);
+        let (client, mut connection) = Client::new(options, 10);
+        let (message, messages) = mpsc::channel();
+        let (agreed, subscribed) = mpsc::channel();
+        let (again, filter) = (client.clone(), filter.to_owned());
+        std::thread::spawn(move || {
+            for event in connection.iter() {
+                match event {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                        let _ = again.try_subscribe(filter.as_str(), QoS::AtLeastOnce);
+                    }
+                    Ok(Event::Incoming(Packet::SubAck(_))) => drop(agreed.send(())),
+                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                        if message.send(publish).is_err() {
+                            return;
+                        }
+                    }
+                    Ok(_) => {}
+                    // The broker is away; not so fast.
+                    Err(_) => std::thread::park_timeout(Duration::from_millis(20)),
+                }
+            }
+        });
+        let subscriber = Self { messages, subscribed, client };
+        subscriber.ready();
+        subscriber
+    }
+
+    /// Waits for the next agreement of the broker to the subscription: after a restart of it.
+    pub fn ready(&self) {
+        self.subscribed.recv_timeout(PATIENCE).expect("the broker agrees to the subscription");
+    }
+
+    pub fn next(&self) -> Publish {
+        self.messages.recv_timeout(PATIENCE).expect("a message")
+    }
+
+    /// What came and was not taken yet.
+    pub fn so_far(&self) -> Vec<Publish> {
+        self.messages.try_iter().collect()
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.client.try_disconnect();
+    }
+}
+
+/// A link between a device and a broker that can be closed, cut, and deafened.
+pub struct Link {
+    pub port: u16,
+    state: Arc<LinkState>,
+}
+
+#[derive(Default)]
+struct LinkState {
+    open: AtomicBool,
+    /// What the broker says does not arrive.
+    deaf: AtomicBool,
+    streams: Mutex<Vec<TcpStream>>,
+}
+
+impl Link {
+    /// To the broker at `target`; closed at first.
+    pub fn to(target: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let state = Arc::new(LinkState::default());
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for device in listener.incoming().flatten() {
+                if !shared.open.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target));
+                let Ok(broker) = TcpStream::connect(address) else { continue };
+                let copies = [device.try_clone(), broker.try_clone()].map(|s| s.expect("a descriptor"));
+                shared.streams.lock().expect("no panic").extend(copies);
+                let [from_device, from_broker] = [device.try_clone(), broker.try_clone()].map(|s| s.expect("one more"));
+                std::thread::spawn(move || pump(from_device, broker, None));
+                let state = shared.clone();
+                std::thread::spawn(move || pump(from_broker, device, Some(&state.deaf)));
+            }
+        });
+        Self { port, state }
+    }
+
+    pub fn open(&self) {
+        self.state.deaf.store(false, Ordering::SeqCst);
+        self.state.open.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing of the broker's arrives at the device.
+    pub fn deafen(&self) {
+        self.state.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends all connections and takes no new ones.
+    pub fn cut(&self) {
+        self.state.open.store(false, Ordering::SeqCst);
+        for stream in self.state.streams.lock().expect("no panic").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, deaf: Option<&AtomicBool>) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        if !deaf.is_some_and(|d| d.load(Ordering::SeqCst)) && to.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// Certificates made by the `openssl` program; `None` where it is not installed.
+pub struct Authority<'a> {
+    directory: &'a Path,
+    name: &'static str,
+}
+
+impl<'a> Authority<'a> {
+    pub fn new(directory: &'a Path, name: &'static str) -> Option<Self> {
+        let made = openssl(
+            directory,
+            &format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.pem -days 2 \
+                 -subj /CN=watchpost-test-{name}"
+            ),
+        );
+        if !made {
+            assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "CI=true and no openssl: install it");
+            say("delivery: no openssl installed; TLS was NOT checked.");
+        }
+        made.then_some(Self { directory, name })
+    }
+
+    /// Issues `<name>.pem` and `<name>.key` for a host; `days` may be negative.
+    pub fn issue(&self, name: &str, host: &str, days: i32) {
+        let ca = self.name;
+        std::fs::write(self.directory.join("ext"), format!("subjectAltName=DNS:{host}\n")).expect("writable");
+        assert!(openssl(
+            self.directory,
+            &format!(
+                "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr \
+                 -subj /CN={host}"
+            ),
+        ));
+        assert!(openssl(
+            self.directory,
+            &format!(
+                "x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -days {days} -extfile ext \
+                 -out {name}.pem"
+            ),
+        ));
+    }
+}
+
+fn openssl(directory: &Path, arguments: &str) -> bool {
+    let mut command = Command::new("openssl");
+    command.args(arguments.split_whitespace()).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|s| s.success())
+}
