@@ -308,7 +308,10 @@ fn a_broker_restarted_without_persistence_loses_nothing() {
     assert_eq!(first_occurrences(&subscriber, 8), ids);
     let outcome = delivery.stop(DEADLINE);
     stopped(&outcome);
-    assert_eq!((outcome.snapshot.outbox.repeated, outcome.snapshot.outbox.delivered), (3, 9));
+    let counters = outcome.snapshot.outbox;
+    assert_eq!(counters.delivered, 9);
+    // The three, and whatever went into the socket before the cut was noticed.
+    assert!((3..=8).contains(&counters.repeated), "{counters:?}");
 }
 
 #[test]

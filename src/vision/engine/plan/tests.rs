@@ -168,12 +168,15 @@ fn what_the_plan_does_not_know_is_refused_by_name() {
 
 #[test]
 fn a_network_is_loaded_as_a_plan_where_it_can_be_and_by_the_reference_engine_otherwise() {
-    assert!(load(DETECTOR, 32, 32, Normalization::NONE).unwrap().name().starts_with("plan "));
+    for (onnx, side) in [(DETECTOR, 64), (EMBEDDER, 112)] {
+        let network = load(onnx, side, side, SHIFTED).unwrap();
+        assert!(network.name().starts_with("plan "), "{}", network.name());
+    }
     // The operator's type as the file has it, field 4 of a node: another function of the same length.
     let mut other = DETECTOR.to_vec();
     let at = other.windows(6).position(|w| w == b"\x22\x04Relu").expect("the detector has one");
     other[at + 2..at + 6].copy_from_slice(b"Tanh");
-    let mut network = load(&other, 32, 32, Normalization::NONE).unwrap();
+    let mut network = load(&other, 32, 32, SHIFTED).unwrap();
     assert_eq!(network.name(), "tract");
     network.run(&Input::Interleaved(&picture(32, 32, 1))).unwrap();
 }
