@@ -321,4 +321,5 @@ fn a_photograph_that_cannot_stand_for_a_person_is_refused_with_the_reason() {
 fn the_demonstration_prints_one_candidate_for_the_enrolled_person_and_none_for_the_others() {
     let text = ok(&["demo"]);
     assert!(text.contains("1 candidate for case-0001, 0 for anybody else"), "{text}");
+    assert!(!text.contains(" 0 faces seen"), "the counts at the end arrive: {text}");
 }

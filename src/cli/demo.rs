@@ -240,7 +240,18 @@ fn in_words(message: &Message, data: &Value) -> String {
             let reason = data["reason"].as_str().map(|r| format!(" ({r})")).unwrap_or_default();
             format!("{topic}  {}{reason}", data["state"].as_str().unwrap_or("?"))
         }
-        Some("stats") => format!("{topic}  counts only"),
+        Some("stats") => format!(
+            "{topic}  counts only: {} faces seen, {} compared, {} candidates",
+            data["counts"]["pipeline.vision.faces"],
+            data["counts"]["pipeline.decision.compared"],
+            data["counts"]["pipeline.decision.candidates"]
+        ),
+        Some("state") if topic.ends_with("watchlist/state") => format!(
+            "{topic}  list {} version {} with {} entries",
+            data["list"]["id"].as_str().unwrap_or("none"),
+            data["list"]["version"],
+            data["entries"]
+        ),
         _ => topic.clone(),
     }
 }

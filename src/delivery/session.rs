@@ -243,6 +243,10 @@ impl<S: Store> Session<S> {
         }
         // Packet ids start anew with each connection: a new publish could take one that an unsettled event still has.
         let again = self.outbox.has_unsettled();
+        // The last counts go before `stopped`: behind it the link ends.
+        if self.closing && !again && self.stats.is_some() {
+            return self.next_stats(now);
+        }
         if self.status_stage == StatusStage::Waiting && !again {
             self.status_stage = StatusStage::Handed;
             self.hand(Handed::Status, now);
@@ -269,7 +273,11 @@ impl<S: Store> Session<S> {
             self.hand(Handed::Candidate(position), now);
             return Some(self.candidate(&record, now.wall, now, None));
         }
-        let stats = self.stats.take_if(|_| !again)?;
+        if again { None } else { self.next_stats(now) }
+    }
+
+    fn next_stats(&mut self, now: Now) -> Option<Publish> {
+        let stats = self.stats.take()?;
         self.hand(Handed::Stats, now);
         Some(self.message(self.topics.stats(), stats, (false, false), now))
     }

@@ -143,6 +143,17 @@ fn after_the_last_status_nothing_goes_out() {
 }
 
 #[test]
+fn the_last_counts_go_out_before_the_last_status() {
+    let mut s = session();
+    s.connected(false, None, None, at(0));
+    s.next(at(0)).expect("online");
+    s.sent(1);
+    s.set_stats(b"counts".to_vec());
+    s.close(b"stopped".to_vec());
+    assert_eq!(payloads(&mut s, at(0)), [b"counts".to_vec(), b"stopped".to_vec()]);
+}
+
+#[test]
 fn a_status_set_while_one_is_on_its_way_goes_out_too() {
     let mut s = session();
     s.connected(false, None, None, at(0));
