@@ -1,6 +1,6 @@
 //! Times one network on the plan, kernel by kernel, and on tract, alternating, and prints one JSON line an engine.
 //!
-//! `engine MODEL.onnx HEIGHT WIDTH (none|symmetric) [IMAGE.raw [OUTPUTS]]`: the image is `HEIGHT * WIDTH * 3` bytes, a fixed pattern
+//! `engine MODEL.onnx HEIGHT WIDTH (shifted|symmetric|none) [IMAGE.raw [OUTPUTS]]`: the image is `HEIGHT * WIDTH * 3` bytes, a fixed pattern
 //! where none is given. With `OUTPUTS`, each engine's outputs are written to `OUTPUTS.ENGINE.f32`, one after the other. The
 //! number of runs is `ROUNDS` (default 200 for the plan, a tenth of that for tract), `ENGINES` a list of names to
 //! choose from. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`. Times are of the thread's own processor time, which
@@ -38,11 +38,13 @@ fn main() -> Result<(), Failure> {
     // `cargo bench` appends `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [model, height, width, normalization, rest @ ..] = &arguments[..] else {
-        println!("usage: engine MODEL.onnx HEIGHT WIDTH none|symmetric [IMAGE.raw [OUTPUTS]]");
+        println!("usage: engine MODEL.onnx HEIGHT WIDTH shifted|symmetric|none [IMAGE.raw [OUTPUTS]]");
         return Ok(());
     };
     let (onnx, height, width) = (std::fs::read(model)?, height.parse()?, width.parse()?);
     let normalization = match normalization.as_str() {
+        // As the built-in networks take it.
+        "shifted" => Normalization { mean: [128.0; 3], scale: [1.0; 3] },
         "none" => Normalization::NONE,
         "symmetric" => Normalization { mean: [127.5; 3], scale: [1.0 / 128.0; 3] },
         other => return Err(format!("unknown normalization {other}").into()),
