@@ -9,26 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionConfig;
 use crate::delivery::{BrokerConfig, DeviceId};
+use crate::problem::Problem;
 use crate::source::SourceConfig;
 use crate::vision::VisionConfig;
 use crate::watchlist::WatchlistConfig;
-
-/// One thing that is wrong with a configuration, in words that a person can act on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// Dotted path of the key, as in `source.width`.
-    pub key: String,
-    /// The value that was found.
-    pub value: String,
-    /// What to write instead.
-    pub remedy: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} = {}: {}", self.key, self.value, self.remedy)
-    }
-}
 
 /// Where the daemon looks when no file is named.
 pub const DEFAULT_PATH: &str = "/etc/watchpost/watchpost.toml";

@@ -23,7 +23,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`] | the vocabulary: points, pixels, embeddings, time | nothing else |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`problem`] | the vocabulary: points, pixels, embeddings, time, what is wrong with a setting | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
 //! | [`vision`] | from a frame to the best views of the faces in it; the networks | the vocabulary |
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary |
@@ -47,6 +47,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod frame;
 pub mod geometry;
+pub mod problem;
 pub mod source;
 pub mod template;
 pub mod vision;

@@ -14,7 +14,7 @@ pub mod policy;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Problem;
+use crate::problem::Problem;
 
 /// `[decision]`: how much evidence makes a candidate. The threshold is not here: it follows from the list's budget.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

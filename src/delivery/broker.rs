@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::{Limits, MAX_EVENT};
 use super::topics::{self, DeviceId};
-use crate::config::Problem;
+use crate::problem::Problem;
 
 /// Where candidates wait by default.
 pub const DEFAULT_OUTBOX: &str = "/var/lib/watchpost/outbox";

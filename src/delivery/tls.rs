@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
 
 use super::broker::{BrokerConfig, BrokerUrl};
-use crate::config::Problem;
+use crate::problem::Problem;
 
 /// Largest file that is read; a bundle of all public authorities has a fifth of it.
 const MAX_FILE: u64 = 1024 * 1024;

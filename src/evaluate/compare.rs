@@ -17,6 +17,11 @@ const TILE: usize = 24;
 /// Later rows that are compared with a tile before moving on: 64 rows of 512 dimensions are 64 KiB.
 const COLUMNS: usize = 64;
 
+/// Rows of the sample from which the beginning is found.
+const SAMPLE: usize = 600;
+/// Rate at which the table begins, about.
+const BEGIN: f64 = 0.1;
+
 /// Templates of one embedder, one a row.
 pub struct Rows {
     width: usize,
@@ -258,6 +263,22 @@ fn tiles(people: &[u32]) -> Vec<(usize, usize)> {
         }
     }
     tiles
+}
+
+/// Multiples of .01 up to 1, from the highest at which about a tenth of a sample of pairs of two people match. The sample:
+/// every pair among up to 600 rows, evenly spaced.
+pub fn thresholds(rows: &Rows, people: &[u32]) -> Vec<f32> {
+    let step = rows.len().div_ceil(SAMPLE).max(1);
+    let sample: Vec<usize> = (0..rows.len()).step_by(step).collect();
+    let mut similarities: Vec<f32> = Vec::new();
+    for (at, a) in sample.iter().enumerate() {
+        let others = sample[at + 1..].iter().filter(|b| people[*a] != people[**b]);
+        similarities.extend(others.map(|b| rows.similarity(*a, *b)));
+    }
+    similarities.sort_unstable_by(|a, b| b.total_cmp(a));
+    let begin = similarities.get((BEGIN * similarities.len() as f64) as usize).copied().unwrap_or(0.0);
+    let first = (begin * 100.0).floor() as i32;
+    (first..=100).map(|k| (f64::from(k) / 100.0) as f32).collect()
 }
 
 #[cfg(test)]

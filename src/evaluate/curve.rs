@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::compare::{AllPairs, Comparison, Rows, all_pairs};
+use super::compare::{AllPairs, Comparison, Rows, all_pairs, thresholds};
 use super::extract::{Acquisition, Laboratory, Settings, photographs, subjects};
 use super::groups::{SafetyFactor, SuspectPair};
 use super::left_out::LeftOut;
@@ -27,10 +27,6 @@ use super::{EvaluateError, Network};
 
 /// Fewest different pairs of people matched falsely at the last threshold, unless told otherwise.
 pub const LEAST_PAIRS: u64 = 10;
-/// Rate at which the table begins, about.
-const BEGIN: f64 = 0.1;
-/// Rows of the sample from which the beginning is found.
-const SAMPLE: usize = 600;
 
 /// One threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -138,22 +134,6 @@ pub fn run<L: Laboratory>(
         histogram: Histogram { genuine: pairs.genuine.coarse(), impostor: pairs.impostor.coarse() },
     };
     Ok((curve, looked.acquisition))
-}
-
-/// Multiples of .01 up to 1, from the highest at which about a tenth of a sample of pairs of two people match. The sample:
-/// every pair among up to 600 rows, evenly spaced.
-pub fn thresholds(rows: &Rows, people: &[u32]) -> Vec<f32> {
-    let step = rows.len().div_ceil(SAMPLE).max(1);
-    let sample: Vec<usize> = (0..rows.len()).step_by(step).collect();
-    let mut similarities: Vec<f32> = Vec::new();
-    for (at, a) in sample.iter().enumerate() {
-        let others = sample[at + 1..].iter().filter(|b| people[*a] != people[**b]);
-        similarities.extend(others.map(|b| rows.similarity(*a, *b)));
-    }
-    similarities.sort_unstable_by(|a, b| b.total_cmp(a));
-    let begin = similarities.get((BEGIN * similarities.len() as f64) as usize).copied().unwrap_or(0.0);
-    let first = (begin * 100.0).floor() as i32;
-    (first..=100).map(|k| (f64::from(k) / 100.0) as f32).collect()
 }
 
 fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, String) {

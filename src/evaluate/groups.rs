@@ -17,8 +17,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::EvaluateError;
-use super::compare::{AllPairs, Comparison, Rows, Suspect, all_pairs};
-use super::curve::thresholds;
+use super::compare::{AllPairs, Comparison, Rows, Suspect, all_pairs, thresholds};
 use super::extract::{Acquisition, Laboratory, Photographs, Settings, photographs};
 use super::left_out::LeftOut;
 use super::protocol::folder::shown;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::photo::{self, Photograph, PhotographError};
 use super::{BadFrame, Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem};
 use crate::clock::{Clock, Now};
-use crate::config::Problem;
+use crate::problem::Problem;
 
 /// Most files of one folder tree; more are left out with a warning.
 const MAX_FILES: usize = 1_000_000;

@@ -25,8 +25,8 @@ pub use self::photo::{Photograph, PhotographError};
 pub use self::pipe::{Pipe, PipeConfig, PipeFormat, PipeRange};
 pub use self::v4l2::{CameraFormat, V4l2Config};
 use crate::clock::{Clock, Now};
-use crate::config::Problem;
 use crate::frame::{FrameError, Layout, MAX_SIDE};
+use crate::problem::Problem;
 
 /// Most bytes that one frame may have, compressed or raw: an 8000x6000 picture in YUYV is larger, so cameras are held to
 /// about 33 megapixels; photographs arrive compressed.

@@ -24,8 +24,8 @@ use super::{
     BadFrame, Captured, MAX_FRAME_BYTES, PATIENCE, Source, SourceCounters, SourceError, problem, side_problem,
 };
 use crate::clock::Clock;
-use crate::config::Problem;
 use crate::frame::{Layout, PixelFormat, Range};
+use crate::problem::Problem;
 
 mod framer;
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::align::{AlignedFace, Placement};
 use super::detect::Detection;
-use crate::config::Problem;
 use crate::geometry::Point;
+use crate::problem::Problem;
 
 /// Measures of one view.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::track::{MAX_TRACKS, TrackId};
-use crate::config::Problem;
+use crate::problem::Problem;
 
 /// `[vision.views]`: how many views of a track are embedded, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::format::Position;
-use crate::config::Problem;
+use crate::problem::Problem;
 
 /// Where the list, the trust file and the device's memory of them are, and where the camera stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -32,7 +32,7 @@ pub use self::state::CameraFormat;
 use self::state::{Action, Backoff, Formats, MAX_BUFFERS, NotTheDrivers, Ring, Sequence, action, choose, judge};
 use super::{Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem, side_problem};
 use crate::clock::Clock;
-use crate::config::Problem;
+use crate::problem::Problem;
 
 /// How long a camera may deliver nothing before its stream is built again.
 pub(super) const STALL: Duration = Duration::from_secs(5);

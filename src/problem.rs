@@ -1,0 +1,20 @@
+//! What is wrong with a setting, in words that a person can act on. Each module checks its own section of the configuration.
+
+use serde::Serialize;
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Dotted path of the key, as in `source.width`.
+    pub key: String,
+    /// The value that was found.
+    pub value: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} = {}: {}", self.key, self.value, self.remedy)
+    }
+}
