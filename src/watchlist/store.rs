@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -214,6 +214,11 @@ impl State {
     pub fn save(&self, path: &Path) -> Result<(), StoreError> {
         let mut text = serde_json::to_vec_pretty(self).expect("numbers and short strings always serialise");
         text.push(b'\n');
+        // A device's first start: nobody has made the directory yet.
+        if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            made.map_err(file_error("make the directory of", path))?;
+        }
         replace(path, &text)
     }
 
@@ -643,6 +648,16 @@ mod tests {
             fs::write(&path, &whole[..cut]).unwrap();
             assert!(matches!(State::load(&path), Err(StoreError::Damaged { .. })), "{cut}");
         }
+    }
+
+    #[test]
+    fn the_first_save_makes_the_directory_and_nobody_else_can_look_into_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lib/watchpost/state.json");
+        State::default().save(&path).unwrap();
+        assert_eq!(State::load(&path).unwrap(), State::default());
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]
