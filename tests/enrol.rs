@@ -79,7 +79,7 @@ fn a_folder_a_person_is_read_and_look_alikes_are_told() {
         (&1.into(), &"case-9".into())
     );
 
-    // The arithmetic of the list that came of it: two templates are too many for a tenth of a false alert in 1000 faces a day with what
+    // The arithmetic of the list that came of it: two templates are too many for a fifth of a false alert in 1000 faces a day with what
     // was measured of the built-in embedder; for a tenth of the faces they are not.
     let plan = |more: &[&str]| -> Value {
         let draft = desk.arg("draft.json");
@@ -87,9 +87,9 @@ fn a_folder_a_person_is_read_and_look_alikes_are_told() {
     };
     let list = plan(&[]);
     assert_eq!((&list["fits"], &list["templates"], &list["threshold"]), (&false.into(), &2.into(), &Value::Null));
-    assert!(list["expected_false_alerts_per_day"].as_f64() > Some(0.1) && list["largest"] == 1, "{list}");
+    assert!(list["expected_false_alerts_per_day"].as_f64() > Some(0.2) && list["largest"] == 1, "{list}");
     let quieter = plan(&["--faces-per-day", "100"]);
-    assert!(quieter["fits"] == true && quieter["expected_false_alerts_per_day"].as_f64() <= Some(0.1), "{quieter}");
+    assert!(quieter["fits"] == true && quieter["expected_false_alerts_per_day"].as_f64() <= Some(0.2), "{quieter}");
     // Whoever signs it is told.
     let [draft, key, out] = ["draft.json", "alice.key", "list.cose"].map(|n| desk.arg(n));
     let signed = watchpost(&["watchlist", "sign", &draft, "--key", &key, "--out", &out]);
