@@ -8,13 +8,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::v5::Publish;
+use support::event::status;
 use support::{Authority, Link, Mosquitto, Subscriber, wait_for};
 use time::OffsetDateTime;
 use watchpost::clock::Clock;
-use watchpost::delivery::event::{
-    Candidate, ClockQuality, CloudEvent, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts, State,
-    Stats, Status,
-};
+use watchpost::delivery::event::{Candidate, CloudEvent, EventId, State, Stats, Status};
 use watchpost::delivery::outbox::{MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth};
 use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
 
@@ -22,20 +20,6 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 fn config(port: u16) -> BrokerConfig {
     BrokerConfig { url: format!("mqtt://127.0.0.1:{port}"), root: "site".to_owned(), ..BrokerConfig::default() }
-}
-
-fn status() -> Status {
-    Status {
-        state: State::Online,
-        since: OffsetDateTime::now_utc(),
-        version: "0.1.0".to_owned(),
-        matching: true,
-        list: None,
-        reason: None,
-        threshold: Some(0.45),
-        clock: ClockQuality::Unknown,
-        degraded: None,
-    }
 }
 
 fn start(config: &BrokerConfig) -> Delivery {
@@ -46,38 +30,7 @@ fn start(config: &BrokerConfig) -> Delivery {
 
 /// As large as real ones are, so that no limit of a few KiB stays unseen.
 fn candidate(number: u32) -> Candidate {
-    let now = OffsetDateTime::now_utc();
-    Candidate {
-        candidate: EventId::from_u128(u128::from(number)),
-        sequence: 1,
-        device: "cam-7".to_owned(),
-        camera: "front".to_owned(),
-        decided_at: now,
-        expires: now + Duration::from_secs(3600),
-        entry: format!("E-{number:04}"),
-        alternatives: Vec::new(),
-        score: 0.62,
-        threshold: 0.45,
-        expected_false_positive_rate: None,
-        evidence: Evidence {
-            views: 5,
-            agreeing: 3,
-            quality: QualityParts {
-                overall: 0.8,
-                eye_distance: 48.5,
-                sharpness: 0.7,
-                yaw: 0.0,
-                pitch: 0.0,
-                roll: 0.0,
-                detector_score: 0.93,
-            },
-            rect: [312.0, 80.5, 96.0, 120.0],
-            frame: [1280, 720],
-        },
-        list: ListVersion { id: "L-42".to_owned(), version: 3 },
-        models: ModelDigests { detector: "ab".repeat(32), embedder: "cd".repeat(32) },
-        crop: Some(Crop::jpeg(&[0x55; 12_000])),
-    }
+    support::event::candidate(number.into(), 12_000)
 }
 
 fn publish(delivery: &Delivery, number: u32) -> EventId {

@@ -13,13 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::event::status;
 use support::{Link, Mosquitto, Subscriber, say, wait_for};
-use time::OffsetDateTime;
 use watchpost::clock::Clock;
-use watchpost::delivery::event::{
-    Candidate, ClockQuality, CloudEvent, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts, State,
-    Status,
-};
+use watchpost::delivery::event::{Candidate, CloudEvent, EventId};
 use watchpost::delivery::outbox::{Limits, Record, Store, disk};
 use watchpost::delivery::{self, BrokerConfig, Delivery, DeviceId};
 
@@ -27,53 +24,8 @@ use watchpost::delivery::{self, BrokerConfig, Delivery, DeviceId};
 const MOSQUITTO: &str = "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
 const TOPIC: &str = "site/v1/cam-7/candidate";
 
-fn status() -> Status {
-    Status {
-        state: State::Online,
-        since: OffsetDateTime::now_utc(),
-        version: "0.1.0".to_owned(),
-        matching: true,
-        list: None,
-        reason: None,
-        threshold: Some(0.45),
-        clock: ClockQuality::Unknown,
-        degraded: None,
-    }
-}
-
 fn candidate(number: u64) -> Candidate {
-    let now = OffsetDateTime::now_utc();
-    Candidate {
-        candidate: EventId::from_u128(u128::from(number)),
-        sequence: 1,
-        device: "cam-7".to_owned(),
-        camera: "front".to_owned(),
-        decided_at: now,
-        expires: now + Duration::from_secs(3600),
-        entry: format!("E-{number}"),
-        alternatives: Vec::new(),
-        score: 0.62,
-        threshold: 0.45,
-        expected_false_positive_rate: None,
-        evidence: Evidence {
-            views: 5,
-            agreeing: 3,
-            quality: QualityParts {
-                overall: 0.8,
-                eye_distance: 48.5,
-                sharpness: 0.7,
-                yaw: 0.0,
-                pitch: 0.0,
-                roll: 0.0,
-                detector_score: 0.93,
-            },
-            rect: [312.0, 80.5, 96.0, 120.0],
-            frame: [1280, 720],
-        },
-        list: ListVersion { id: "L-42".to_owned(), version: 3 },
-        models: ModelDigests { detector: "ab".repeat(32), embedder: "cd".repeat(32) },
-        crop: Some(Crop::jpeg(&[0x55; 3000])),
-    }
+    support::event::candidate(number, 3000)
 }
 
 fn open(port: u16, outbox: &Path, events: usize) -> Delivery {

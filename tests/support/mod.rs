@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod desk;
+pub mod event;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
