@@ -4,8 +4,10 @@
 //! processor, and rows are taken in tiles that stay in the cache. Templates are wiped when dropped.
 
 use indicatif::ProgressBar;
+use serde::Serialize;
 use zeroize::Zeroize;
 
+use super::records::Records;
 use super::statistics::tally::{Clustered, Counted, Hit, Tally};
 use super::work::spread;
 use crate::template::Template;
@@ -249,6 +251,50 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
     all.suspects.sort_by_key(|s| (s.a, s.b));
     all.at = clustered.finish(all.suspects.len() as u64);
     all
+}
+
+/// What a line says of a row.
+#[derive(Debug, Clone)]
+pub struct Ends<'a> {
+    /// The photograph.
+    pub file: String,
+    /// Its group, where there are groups.
+    pub group: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    a: &'a str,
+    b: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_a: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_b: Option<&'a str>,
+    same_person: bool,
+    similarity: f32,
+}
+
+/// Records every pair of rows, where anybody wants that. `ends` names a row.
+pub fn record_pairs<'a>(rows: &Rows, people: &[u32], records: &mut Records, ends: impl Fn(usize) -> Ends<'a>) {
+    if !records.wanted() {
+        return;
+    }
+    let names: Vec<Ends<'_>> = (0..rows.len()).map(ends).collect();
+    let mut similarities = vec![0f32; rows.len()];
+    for (a, first) in names.iter().enumerate() {
+        let out = &mut similarities[a + 1..];
+        rows.similarities(a, a + 1, out);
+        for (b, (other, similarity)) in (a + 1..).zip(names[a + 1..].iter().zip(out.iter())) {
+            records.add(&Record {
+                a: &first.file,
+                b: &other.file,
+                group_a: first.group,
+                group_b: other.group,
+                same_person: people[a] == people[b],
+                similarity: *similarity,
+            });
+        }
+    }
 }
 
 /// Cuts the rows into tiles of about [`TILE`] rows that never split a person.
