@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::desk::{Desk, PORTRAITS, fails, ok};
+use support::people::people;
 use watchpost::frame::{Frame, Layout, PixelFormat, Range};
 use watchpost::vision::{AlignedFace, Alignment, Detector, Digest, Embedder, Faces, Models};
 
@@ -117,30 +118,6 @@ fn close(got: f32, want: f32, within: f32, what: &str) {
     assert!((got - want).abs() <= within, "{what}: {got} is not {want}");
 }
 
-/// A folder a person from the bundled portraits: each as it is and as cut-outs, so that there is something to compare.
-fn people(root: &Path) {
-    for (name, files) in [
-        ("Biden", &["biden-2010"][..]),
-        ("Collins", &["collins"]),
-        ("Hopper", &["hopper"]),
-        ("Obama", &["obama-2010", "obama-2012"]),
-    ] {
-        std::fs::create_dir_all(root.join(name)).expect("a folder");
-        let mut number = 0;
-        for file in files {
-            let portrait = image::open(format!("{PORTRAITS}/{file}.jpg")).expect("a portrait").to_rgb8();
-            let (width, height) = portrait.dimensions();
-            for margin in [0, 8, 16] {
-                number += 1;
-                let view =
-                    image::imageops::crop_imm(&portrait, margin, margin, width - 2 * margin, height - 2 * margin)
-                        .to_image();
-                view.save(root.join(format!("{name}/{name}_{number:04}.png"))).expect("writes");
-            }
-        }
-    }
-}
-
 #[test]
 fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
     let desk = Desk::new();
@@ -222,7 +199,7 @@ fn a_second_real_embedder_is_measured_and_its_table_goes_into_its_manifest() {
     people(Path::new(&root));
     std::fs::write(
         desk.path("pairs.txt"),
-        "4\nObama\t1\t4\nObama\t2\t5\nHopper\t1\t3\nBiden\t1\t2\nObama\t1\tHopper\t1\nBiden\t1\tCollins\t2\nObama\t4\tBiden\t3\nHopper\t2\tCollins\t1\n",
+        "4\nObama\t1\t4\nObama\t2\t5\nGrace_M_Hopper\t1\t3\nBiden\t1\t2\nObama\t1\tGrace_M_Hopper\t1\nBiden\t1\tCollins\t2\nObama\t4\tBiden\t3\nGrace_M_Hopper\t2\tCollins\t1\n",
     )
     .expect("writes");
     let pairs = desk.arg("pairs.txt");

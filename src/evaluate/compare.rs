@@ -194,11 +194,13 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
         let mut part = empty();
         let mut clustered = Clustered::new(photographs.clone(), how.thresholds.len());
         let mut hits: Vec<Vec<Hit>> = Vec::new();
+        let mut left_out: Vec<Vec<u32>> = Vec::new();
         let mut similarities = [0f32; COLUMNS];
         let mut least = f32::NEG_INFINITY;
         for &(from, to) in piece.iter() {
             let first = people[from];
             hits.resize_with((people[to - 1] - first + 1) as usize, Vec::new);
+            left_out.resize_with(hits.len(), Vec::new);
             for column in (from..rows.len()).step_by(COLUMNS) {
                 let until = (column + COLUMNS).min(rows.len());
                 for a in from..to.min(until) {
@@ -213,6 +215,7 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
                             part.genuine.add(similarity);
                         } else if how.duplicates_above.is_some_and(|limit| similarity > limit) {
                             part.suspects.push(Suspect { a, b, similarity });
+                            left_out[(people[a] - first) as usize].push(people[b]);
                         } else {
                             part.impostor.add(similarity);
                             // Pruned now and then, and always against the least similar one that was kept.
@@ -231,9 +234,10 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
                     }
                 }
             }
-            for (person, hits) in (first..).zip(hits.iter_mut()) {
-                clustered.add(person, hits);
+            for (person, (hits, left_out)) in (first..).zip(hits.iter_mut().zip(&mut left_out)) {
+                clustered.add(person, hits, left_out);
                 hits.clear();
+                left_out.clear();
             }
         }
         let mut total = total.lock().expect("merging does not panic");
@@ -249,7 +253,7 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
     let Ok(_) = done;
     let (mut all, clustered) = total.into_inner().expect("merging does not panic");
     all.suspects.sort_by_key(|s| (s.a, s.b));
-    all.at = clustered.finish(all.suspects.len() as u64);
+    all.at = clustered.finish();
     all
 }
 

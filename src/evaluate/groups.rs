@@ -118,7 +118,7 @@ pub struct Groups {
     pub groups: Vec<Group>,
     /// At each threshold.
     pub thresholds: Vec<AtThreshold>,
-    /// The safety factor; `None` where no group can be measured.
+    /// The safety factor; `None` with a single group or where none can be measured.
     pub safety_factor: Option<SafetyFactor>,
     /// Similarity above which pairs of different people were left out as unlabelled duplicates.
     pub duplicates_above: Option<f32>,
@@ -359,6 +359,10 @@ fn safety_factor(
     names: &[Group],
 ) -> Option<SafetyFactor> {
     const MOST_COMMON: f64 = 1e-2;
+    if names.len() < 2 {
+        // All pairs are that group's: there is nothing to be worse than.
+        return None;
+    }
     let mut worst: Option<SafetyFactor> = None;
     let mut measured_to = f64::NEG_INFINITY;
     for (threshold, counted) in grid.iter().zip(&all.at) {
@@ -392,9 +396,9 @@ fn safety_factor(
 }
 
 impl Groups {
-    /// Whether two groups could be compared at any threshold.
+    /// Whether any group has comparisons. With a single one its rates stand alone, and the summaries say that.
     pub fn evaluated(&self) -> bool {
-        self.groups.iter().filter(|g| g.impostor_comparisons + g.genuine_comparisons > 0).count() >= 2
+        self.groups.iter().any(|g| g.impostor_comparisons + g.genuine_comparisons > 0)
     }
 }
 
