@@ -29,8 +29,9 @@ import photographs  # noqa: E402
 import pixels  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-# Differences that other decoding, shrinking, warping and int8 templates may make: on average, and in accuracy.
-PNG_DIFFERENCE, JPEG_DIFFERENCE, ACCURACY_DIFFERENCE = 0.012, 0.035, 0.01
+# Differences that other decoding, shrinking, warping and int8 templates may make on photographs as bad as the bundled ones: on average,
+# and in accuracy. A step of one in a pixel of the aligned face moves an int8 embedding by some hundredths already.
+PNG_DIFFERENCE, JPEG_DIFFERENCE, ACCURACY_DIFFERENCE = 0.025, 0.035, 0.01
 
 
 class Checker:

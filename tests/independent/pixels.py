@@ -75,7 +75,11 @@ class Chain:
         # Pillow counts from the corner of a pixel, landmarks from its centre.
         shift = a[:, 2] + 0.5 - a[:, :2] @ np.array([0.5, 0.5])
         side = spec["side"]
-        face = image.transform((side, side), Image.Transform.AFFINE, np.column_stack([a[:, :2], shift]).ravel(), Image.Resampling.BILINEAR)
+        # What shrinks by more than two is averaged.
+        scale = np.sqrt(np.linalg.det(a[:, :2]))
+        k = int(np.ceil(scale)) if scale > 2 else 1
+        face = image.transform((side * k, side * k), Image.Transform.AFFINE, np.column_stack([a[:, :2] / k, shift]).ravel(), Image.Resampling.BILINEAR)
+        face = face if k == 1 else face.reduce(k)
         e = self.run(self.embedder, self.blob("embedder", np.asarray(face)))[spec["output"]].ravel()
         return e / np.linalg.norm(e)
 
