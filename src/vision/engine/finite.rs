@@ -60,7 +60,7 @@ mod tests {
             ..TensorProto::default()
         };
         if raw {
-            t.raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
+            t.raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         } else {
             t.float_data = values.to_vec();
         }
@@ -77,7 +77,7 @@ mod tests {
         let half = |bits: u16| TensorProto {
             dims: vec![2],
             data_type: DataType::Float16.into(),
-            raw_data: [bits.to_le_bytes(), [0, 0]].concat().into(),
+            raw_data: [bits.to_le_bytes(), [0, 0]].concat(),
             ..TensorProto::default()
         };
         assert!(sound(&half(0x7bff)) && !sound(&half(0x7c00)) && !sound(&half(0x7e00)));
