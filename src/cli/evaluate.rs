@@ -126,6 +126,9 @@ struct DetectionArgs {
     /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0], "medium": [0], "hard": [0]}.
     #[arg(long, value_name = "FILE.jsonl")]
     ground_truth: PathBuf,
+    /// Merge boxes whose intersection over union is above this. The default is the device's; the detector's authors use 0.45.
+    #[arg(long, value_name = "SHARE", default_value_t = crate::vision::OVERLAP, value_parser = share)]
+    overlap: f32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -341,7 +344,7 @@ fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.ground_truth)?;
     let mut bench = Bench::new(&a.common, None)?;
     let (models, s) = (&bench.models, bench.settings);
-    let finder = || DetectorFinder::new(models, s.long_side);
+    let finder = || DetectorFinder::new(models, s.long_side, a.overlap);
     let (root, progress) = (&a.common.root, &bench.progress);
     let result = detection::run(finder, root, &list, s.min_score, s.threads, progress, &mut bench.left_out)?;
     bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result, out)

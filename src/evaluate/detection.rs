@@ -5,10 +5,11 @@
 //! outside the set are ignored, and detections on them count neither way. Precision and recall are taken at 1000 equally
 //! spaced thresholds of the scores, which are first stretched to 0..1 over all images; the area under the envelope of that
 //! curve is the AP. As in that code, an image without marked faces does not lower the AP; its detections count in the
-//! false positives an image. Its interval is a percentile bootstrap over images.
+//! false positives an image. Its interval is a percentile bootstrap over images. Every detection down to [`LEAST_SCORE`]
+//! counts, also those beyond the number of faces that a device keeps: in crowds the curve would end early otherwise.
 //!
-//! Recall by height takes the faces of the widest set (WIDER's hard set, or all) at the threshold that the device uses, by
-//! their height in pixels of the detector's canvas, which is what decides.
+//! Recall by height takes the faces of the widest set (WIDER's hard set, or all) at the threshold that the device uses and
+//! among the faces that it keeps, by their height in pixels of the detector's canvas, which is what decides.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ use super::statistics::interval::Rate;
 use super::work::spread;
 use crate::geometry::Rect;
 use crate::source::Photograph;
-use crate::vision::{Detector, Faces, MAX_FACES, Models, VisionError};
+use crate::vision::{Detection as Face, Detector, MAX_FACES, Models, VisionError};
 
 /// Thresholds at which precision and recall are taken.
 const THRESHOLDS: usize = 1000;
@@ -45,8 +46,6 @@ pub struct Found {
     pub faces: Vec<(Rect, f32)>,
     /// Pixels of the canvas a pixel of the image.
     pub scale: f64,
-    /// Detections beyond what the device keeps.
-    pub beyond_capacity: usize,
 }
 
 /// Finds faces in one image after another.
@@ -62,15 +61,17 @@ pub trait Find {
 pub struct DetectorFinder {
     detector: Detector,
     long_side: usize,
+    overlap: f32,
+    faces: Vec<Face>,
 }
 
 impl DetectorFinder {
-    /// Loads it.
+    /// Loads it. Boxes that overlap by more than `overlap` are merged.
     ///
     /// # Errors
     /// Where the network does not load.
-    pub fn new(models: &Models, long_side: usize) -> Result<Self, VisionError> {
-        Ok(Self { detector: Detector::new(models, long_side)?, long_side })
+    pub fn new(models: &Models, long_side: usize, overlap: f32) -> Result<Self, VisionError> {
+        Ok(Self { detector: Detector::new(models, long_side)?, long_side, overlap, faces: Vec::new() })
     }
 }
 
@@ -78,13 +79,11 @@ impl Find for DetectorFinder {
     fn find(&mut self, bytes: &[u8], min_score: f32) -> Result<Found, String> {
         let photograph = Photograph::decode(bytes).map_err(|e| e.to_string())?;
         let frame = photograph.frame();
-        let mut faces = Faces::new();
-        let report = self.detector.detect(&frame, min_score, &mut faces).map_err(|e| e.to_string())?;
+        self.detector.detect_unbounded(&frame, min_score, self.overlap, &mut self.faces).map_err(|e| e.to_string())?;
         let long = frame.width().max(frame.height()) as f64;
         Ok(Found {
-            faces: faces.iter().map(|f| (f.rect, f.score)).collect(),
+            faces: self.faces.iter().map(|f| (f.rect, f.score)).collect(),
             scale: (self.long_side as f64 / long).min(1.0),
-            beyond_capacity: report.beyond_capacity,
         })
     }
 }
@@ -185,9 +184,12 @@ fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32)
     let widest = sets.len() - 1;
     let mut by_height: Vec<[u64; 2]> = vec![[0; 2]; HEIGHTS.len()];
     let mut recall = vec![[0u64; 2]; sets.len()];
-    let (mut detections, mut false_positives) = (0, 0);
+    let (mut detections, mut false_positives, mut beyond_capacity) = (0, 0, 0);
     for (annotated, found) in images {
-        let sure: Vec<&Rect> = found.faces.iter().filter(|f| f.1 >= threshold).map(|f| &f.0).collect();
+        // Best first, so the device keeps the front.
+        let mut sure: Vec<&Rect> = found.faces.iter().filter(|f| f.1 >= threshold).map(|f| &f.0).collect();
+        beyond_capacity += sure.len().saturating_sub(MAX_FACES) as u64;
+        sure.truncate(MAX_FACES);
         detections += sure.len() as u64;
         let astray = |d: &&&Rect| annotated.boxes.iter().all(|b| overlap(b, d) < NO_OVERLAP);
         false_positives += sure.iter().filter(astray).count() as u64;
@@ -226,7 +228,7 @@ fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32)
         detections,
         false_positives: Rate::new(false_positives, detections),
         false_positives_an_image: false_positives as f64 / images.len().max(1) as f64,
-        beyond_capacity: images.iter().map(|(_, f)| f.beyond_capacity as u64).sum(),
+        beyond_capacity,
         capacity: MAX_FACES,
     }
 }
@@ -248,9 +250,9 @@ struct Matched {
     /// Faces of the set.
     faces: u64,
     /// Detections that count, at each threshold.
-    proposed: Vec<u16>,
+    proposed: Vec<u32>,
     /// Faces found, at each threshold.
-    found: Vec<u16>,
+    found: Vec<u32>,
 }
 
 impl Matched {
@@ -263,9 +265,9 @@ impl Matched {
         let mut in_set = vec![false; annotated.boxes.len()];
         counted.iter().for_each(|i| in_set[*i] = true);
         let mut taken = vec![false; annotated.boxes.len()];
-        let (mut proposed, mut hits) = (0u16, 0u16);
+        let (mut proposed, mut hits) = (0u32, 0u32);
         // How many proposals and hits there are once this many detections are accepted.
-        let running: Vec<(f64, u16, u16)> = found
+        let running: Vec<(f64, u32, u32)> = found
             .faces
             .iter()
             .map(|(rect, score)| {
@@ -339,10 +341,10 @@ fn curve<'a>(images: impl Iterator<Item = &'a Matched>) -> Vec<(f64, f64)> {
     for image in images {
         faces += image.faces;
         for (sum, v) in proposed.iter_mut().zip(&image.proposed) {
-            *sum += u32::from(*v);
+            *sum += v;
         }
         for (sum, v) in found.iter_mut().zip(&image.found) {
-            *sum += u32::from(*v);
+            *sum += v;
         }
     }
     let share = |a: u32, b: f64| if b > 0.0 { f64::from(a) / b } else { 0.0 };
@@ -392,7 +394,7 @@ mod tests {
         let rect = |b: &[f32; 4]| Rect::new(b[0], b[1], b[2], b[3]);
         (
             Annotated { image: "x".into(), boxes: boxes.iter().map(rect).collect(), counted: vec![counted.to_vec()] },
-            Found { faces: found.iter().map(|(b, s)| (rect(b), *s)).collect(), scale: 1.0, beyond_capacity: 0 },
+            Found { faces: found.iter().map(|(b, s)| (rect(b), *s)).collect(), scale: 1.0 },
         )
     }
 
@@ -446,13 +448,20 @@ mod tests {
         assert!(!figures(&["all"], &[], 0.5).evaluated());
     }
 
+    #[test]
+    fn a_crowd_counts_whole_in_the_average_precision_and_as_far_as_a_device_keeps_it_in_recall() {
+        let boxes: Vec<[f32; 4]> = (0..200).map(|i| [20.0 * i as f32, 0.0, 10.0, 10.0]).collect();
+        let found: Vec<([f32; 4], f32)> = boxes.iter().map(|b| (*b, 0.9)).collect();
+        let d = figures(&["all"], &[image(&boxes, &(0..200).collect::<Vec<_>>(), &found)], 0.5);
+        assert!((d.sets[0].average_precision.unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!((d.sets[0].recall.count, d.beyond_capacity), (MAX_FACES as u64, 200 - MAX_FACES as u64));
+    }
+
     struct Fixed;
     impl Find for Fixed {
         fn find(&mut self, bytes: &[u8], _: f32) -> Result<Found, String> {
             match bytes {
-                b"good" => {
-                    Ok(Found { faces: vec![(Rect::new(0.0, 0.0, 50.0, 50.0), 0.9)], scale: 1.0, beyond_capacity: 2 })
-                }
+                b"good" => Ok(Found { faces: vec![(Rect::new(0.0, 0.0, 50.0, 50.0), 0.9)], scale: 1.0 }),
                 b"bomb" => std::panic::panic_any("hostile"),
                 _ => Err("no image".into()),
             }
@@ -472,7 +481,7 @@ mod tests {
             super::run(|| Ok(Fixed), dir.path(), list, 0.5, 2, &ProgressBar::hidden(), l).unwrap()
         };
         let d = run(&list, &mut left_out);
-        assert_eq!((d.images, d.beyond_capacity, d.sets[0].average_precision), (1, 2, Some(1.0)));
+        assert_eq!((d.images, d.sets[0].average_precision), (1, Some(1.0)));
         assert_eq!(
             left_out.by_reason().into_iter().collect::<Vec<_>>(),
             [("internal error", 1), ("missing image", 1), ("unreadable image", 1)]
