@@ -38,6 +38,7 @@ def arguments(argv):
         action="store_true",
         help="also rebuild MobileFaceNet-192, the test fixture that is no default model",
     )
+    parser.add_argument("--test", action="store_true", help="run models/tests afterwards, in the same environment")
     parser.add_argument("--venv", type=Path, help="make (or reuse) a virtual environment there from requirements.txt")
     return parser.parse_args(argv)
 
@@ -114,4 +115,8 @@ def main(argv=None):
     if options.check:
         verdict = f"{different} of the committed files differ from what their origins give."
         print(verdict if different else "All same, bit for bit.")
-    return 1 if different else 0
+    if different or not options.test:
+        return 1 if different else 0
+    variables = {**os.environ, "WATCHPOST_MODELS_CACHE": str(options.cache.resolve())}
+    command = [sys.executable, "-m", "pytest", "-q", str(MODELS / "tests")]
+    return subprocess.run(command, env=variables, check=False).returncode

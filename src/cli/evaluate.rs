@@ -126,8 +126,8 @@ struct DetectionArgs {
     /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0], "medium": [0], "hard": [0]}.
     #[arg(long, value_name = "FILE.jsonl")]
     ground_truth: PathBuf,
-    /// Merge boxes whose intersection over union is above this. The default is the device's; the detector's authors use 0.45.
-    #[arg(long, value_name = "SHARE", default_value_t = crate::vision::OVERLAP, value_parser = share)]
+    /// For the average precision, merge boxes whose intersection over union is above this; a device merges at 0.3.
+    #[arg(long, value_name = "SHARE", default_value_t = detection::OVERLAP_OF_AP, value_parser = share)]
     overlap: f32,
 }
 

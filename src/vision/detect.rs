@@ -46,10 +46,8 @@ pub struct DetectReport {
     pub decode: Duration,
 }
 
-/// Two boxes that overlap by more than this (intersection over union) are one face. The authors' evaluation merges above
-/// .45, which finds a little more in crowds at scores far below a device's; at a device's score it finds no face more, but
-/// some twice.
-pub const OVERLAP: f32 = 0.3;
+/// Two boxes that overlap by more than this (intersection over union) are one face.
+const OVERLAP: f32 = 0.3;
 /// Candidates before overlapping ones are merged; a crowd of [`MAX_FACES`] faces has a quarter of these.
 const MAX_CANDIDATES: usize = 4096;
 /// Most anchors a cell of an SCRFD detector; InsightFace's have two.

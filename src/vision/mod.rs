@@ -25,7 +25,7 @@ mod views;
 
 pub use align::{AlignedFace, Alignment, Placement};
 pub use analyze::{Analyzer, FrameCounts, Sighting, StageTimes, TooPoorCounts, View};
-pub use detect::{DetectReport, Detection, Detector, Faces, LONG_SIDE, MAX_FACES, OVERLAP};
+pub use detect::{DetectReport, Detection, Detector, Faces, LONG_SIDE, MAX_FACES};
 pub use embed::Embedder;
 pub use manifest::{Digest, FalseMatch, Manifest, ManifestError, Models};
 pub use quality::{Quality, QualityGate, TooPoor};
