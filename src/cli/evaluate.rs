@@ -132,6 +132,9 @@ struct DetectionArgs {
     /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0], "medium": [0], "hard": [0]}.
     #[arg(long, value_name = "FILE.jsonl")]
     ground_truth: PathBuf,
+    /// For the average precision, merge boxes whose intersection over union is above this; a device merges at 0.3.
+    #[arg(long, value_name = "SHARE", default_value_t = detection::OVERLAP_OF_AP, value_parser = share)]
+    overlap: f32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -365,7 +368,7 @@ fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.ground_truth)?;
     let mut bench = Bench::new(&a.common, None)?;
     let result = bench.chain(bench.settings, |c, run| {
-        let finder = || DetectorFinder::new(c.models, c.settings.long_side);
+        let finder = || DetectorFinder::new(c.models, c.settings.long_side, a.overlap);
         detection::run(finder, &a.common.root, &list, run)
     })?;
     bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result, out)

@@ -470,7 +470,7 @@ impl Describe for Detection {
         );
         if self.beyond_capacity > 0 {
             text += &format!(
-                " {} detections were dropped because the device keeps the best {} of an image; mostly of scores far below that.",
+                " A device keeps the best {1} of an image and would drop {0} of them.",
                 thousands(self.beyond_capacity),
                 self.capacity
             );
