@@ -27,7 +27,7 @@ pub(super) fn cpu() -> Found {
                 chosen.name(),
                 names.join(", ")
             );
-            let fastest = available.last().map(|k| k.name());
+            let fastest = available.first().map(|k| k.name());
             if fastest == Some(chosen.name()) {
                 Found::ok(detail)
             } else {
