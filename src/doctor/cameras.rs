@@ -89,6 +89,6 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
 fn refusal(error: SourceError) -> Found {
     match error {
         SourceError::Configuration { what, remedy } => Found::failed(what, remedy),
-        other => Found::error(other),
+        other => Found::failed(other, "plug the camera in again and look into `dmesg`"),
     }
 }

@@ -8,7 +8,10 @@ pub(super) fn files(patient: &Patient<'_>) -> Found {
     tls::file_problems(&patient.config.broker, &mut problems);
     match problems.as_slice() {
         [] => Found::ok("certificates, keys and password can be read"),
-        problems => Found::error(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        problems => Found::failed(
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            "correct the paths, and let the user that runs watchpost read the files",
+        ),
     }
 }
 

@@ -6,18 +6,20 @@ use crate::vision::{Detector, Embedder};
 use crate::watchlist::Trust;
 use crate::watchlist::trust::Role;
 
+const REMEDY_MODELS: &str = "name a manifest and its files by vision.models, or leave it out for the built-in networks";
+
 pub(super) fn models(patient: &Patient<'_>) -> Found {
     let vision = &patient.config.vision;
     let models = match vision.open_models() {
         Ok(models) => models,
-        Err(error) => return Found::error(error),
+        Err(error) => return Found::failed(error, REMEDY_MODELS),
     };
     let engines = Detector::new(&models, vision.long_side).and_then(|detector| {
         Embedder::new(&models).map(|embedder| (detector.engine().to_owned(), embedder.engine().to_owned()))
     });
     let (detector, embedder) = (&models.manifest.detector.name, &models.manifest.embedder.name);
     match engines {
-        Err(error) => Found::error(error),
+        Err(error) => Found::failed(error, REMEDY_MODELS),
         Ok((d, e)) if d.starts_with("plan") && e.starts_with("plan") => {
             Found::ok(format!("{detector} ({d}), {embedder} ({e})"))
         }
@@ -30,7 +32,11 @@ pub(super) fn models(patient: &Patient<'_>) -> Found {
 
 pub(super) fn trust(patient: &Patient<'_>) -> Found {
     match Trust::open(&patient.config.watchlist.trust) {
-        Err(error) => Found::error(error),
+        Err(error) => Found::failed(
+            error,
+            "install the trust file of those who sign for this device (`watchpost key trust` makes one), readable for \
+             the user that runs watchpost",
+        ),
         Ok(trust) => {
             let holders = |role| trust.keys().iter().filter(|k| k.roles().contains(&role)).count();
             let detail = format!(
@@ -58,7 +64,10 @@ pub(super) fn clock(patient: &Patient<'_>) -> Found {
     let now = patient.clock.now();
     match Keeper::new(&patient.config.watchlist).clock_verdict(now) {
         Ok(()) => Found::ok(now.wall.to_string()),
-        Err(blindness) => Found::error(blindness),
+        Err(blindness) => Found::failed(
+            blindness,
+            "start a time service (`timedatectl set-ntp true`, or chrony) and wait until it has the time",
+        ),
     }
 }
 
@@ -72,7 +81,13 @@ pub(super) fn watchlist(patient: &Patient<'_>) -> Found {
     }
     let force = match keeper.examine(config, &models, now) {
         Ok(force) => force,
-        Err(blindness) => return Found::error(blindness),
+        Err(blindness) => {
+            return Found::failed(
+                blindness,
+                "install a list that two signers signed for this device and this embedder; `watchpost watchlist show FILE` \
+                 tells what is in one",
+            );
+        }
     };
     let detail = format!(
         "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false alerts a day",

@@ -41,7 +41,7 @@ pub struct Finding {
     pub outcome: Outcome,
     /// What is there, in one line.
     pub detail: String,
-    /// What to do; absent where nothing is to be done.
+    /// What to do; present for every failure and warning, absent where nothing is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -66,13 +66,8 @@ impl Found {
         Self { outcome: Outcome::Warning, detail: detail.into(), remedy: Some(remedy.into()) }
     }
 
-    fn failed(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Failed, detail: detail.into(), remedy: Some(remedy.into()) }
-    }
-
-    /// An error of the library, whose text says both what is wrong and what to do.
-    fn error(error: impl std::fmt::Display) -> Self {
-        Self { outcome: Outcome::Failed, detail: error.to_string(), remedy: None }
+    fn failed(detail: impl std::fmt::Display, remedy: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Failed, detail: detail.to_string(), remedy: Some(remedy.into()) }
     }
 }
 
@@ -131,7 +126,11 @@ pub fn examine(config: &Path, clock: Clock, wanted: &dyn Fn(&str) -> bool, tell:
             "config",
             match &loaded {
                 Ok(_) => Found::ok(config.display().to_string()),
-                Err(error) => Found::error(error),
+                Err(error) => Found::failed(
+                    error,
+                    "start from the template with every key, config/watchpost.toml, which the package installs as \
+                     /etc/watchpost/watchpost.toml",
+                ),
             },
         );
     }
@@ -182,6 +181,7 @@ mod tests {
             assert_eq!(finding.outcome, expected, "{finding:?}");
         }
         assert_eq!(outcome(&found, "config"), Outcome::Ok);
+        assert!(found.iter().all(|f| f.remedy.is_some() == (f.outcome >= Outcome::Warning)), "{found:?}");
     }
 
     #[test]
