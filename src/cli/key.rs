@@ -88,7 +88,7 @@ pub fn trust_file(keys: &[PublicKey], needed: usize, now: OffsetDateTime, days: 
     let labels: Vec<String> = (1..=keys.len()).map(|n| format!("signer {n}")).collect();
     const ROLES: &[Role] = &[Role::Signer, Role::Revoker, Role::Suspender];
     let pinned: Vec<_> = keys.iter().zip(&labels).map(|(key, label)| (*key, label.as_str(), ROLES)).collect();
-    let text = render(needed, from, until, &pinned);
+    let text = render(0, needed, from, until, &pinned);
     Trust::parse(&text)?;
     Ok(text)
 }
