@@ -75,6 +75,17 @@ impl Vault {
         self.key.as_ref().ok().and_then(Option::as_ref)
     }
 
+    /// What there is to say about the key.
+    ///
+    /// # Errors
+    /// Where it is configured and cannot be used.
+    pub fn key_for_people(&self) -> Result<String, Blindness> {
+        match self.key.as_ref().map_err(Clone::clone)? {
+            Some(key) => Ok(format!("lists are to be sealed to {}", key.recipient())),
+            None => Ok("none: lists are not sealed, and whoever reads the disk has the templates; make one with `watchpost key device`".into()),
+        }
+    }
+
     /// Opens a list that came from outside or from the disk.
     ///
     /// # Errors

@@ -814,6 +814,16 @@ impl Entry {
     }
 }
 
+/// What a payload and one entry say, whoever signed them: to look at them, not to use them.
+///
+/// # Errors
+/// Where they do not follow the schema.
+pub fn inspect(payload: &[u8], entry: &[u8]) -> (Result<Content, FormatError>, Result<Entry, FormatError>) {
+    let content = Head::decode(payload).map(|head| head.content);
+    let dimensions = content.as_ref().map_or(MIN_DIMENSIONS, |c| c.dimensions);
+    (content, read_entry(entry, dimensions, |_| Ok(())))
+}
+
 fn text_ok(what: &'static str, text: &str) -> Result<(), FormatError> {
     let good = !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
     if good { Ok(()) } else { Err(FormatError::Text { what }) }

@@ -54,3 +54,5 @@ pub use verify::{Refusal, Standing, Watchlist, verify};
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod schema_tests;
