@@ -255,8 +255,9 @@ fn only_a_list_that_is_sealed_to_the_device_is_taken_and_one_that_is_named_only_
     field.await_("watchlist/state", "another file", |s| s["last_change"]["detail"] == "not-as-offered");
     // What does not parse, or tries to name another place, costs a counter.
     offer("{\"sha256\":\"../../etc/passwd\",\"size\":10}".into());
+    field.await_("stats", "a counted refusal", |s| s["drops"]["orders.offers_refused"] == 5);
     offer("{".into());
-    field.await_("stats", "counted refusals", |s| s["drops"]["orders.offers_refused"] == 6);
+    field.await_("stats", "a counted refusal", |s| s["drops"]["orders.offers_refused"] == 6);
     std::fs::write(desk.path("inbox").join(&digest), &sealed).expect("writes");
     offer(named);
     field.await_("watchlist/state", "the list", |s| s["last_change"]["what"] == "installed");
@@ -343,6 +344,7 @@ fn a_daemon_that_is_killed_while_lists_come_in_has_the_old_or_the_new_one() {
     let mut known = vec![std::fs::read(&list).expect("stored")];
     let mut highest = 1;
     for round in 0..6u64 {
+        field.forget();
         let daemon = Daemon::start(desk);
         field.await_("watchlist/state", "a list in force", |s| s["list"]["version"].as_u64() >= Some(highest));
         let [draft, signed, next] = ["draft", "signed", "next"].map(|n| format!("{n}-{round}"));
@@ -362,6 +364,7 @@ fn a_daemon_that_is_killed_while_lists_come_in_has_the_old_or_the_new_one() {
         assert!(version() >= highest, "and never an older one");
         highest = version();
     }
+    field.forget();
     let daemon = Daemon::start(desk);
     field.await_("watchlist/state", "a list in force", |s| s["list"]["version"].as_u64() >= Some(highest));
     assert!(daemon.terminate().success());

@@ -1,13 +1,7 @@
-//! Configuration files: whatever the text, one clear error or a configuration without problems.
+//! See `bodies.rs`.
 #![no_main]
 
-use std::path::Path;
+#[path = "../bodies.rs"]
+mod bodies;
 
-use libfuzzer_sys::fuzz_target;
-use watchpost::config::Config;
-
-fuzz_target!(|text: &str| {
-    if let Ok(config) = Config::parse(text, Path::new("fuzz.toml")) {
-        assert!(config.problems().is_empty());
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::config(bytes));

@@ -18,6 +18,7 @@ use super::{Failure, output};
 use crate::watchlist::author::{self, Draft, NewList, Summary};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::seal::SealError;
 use crate::watchlist::store::{read_list, replace};
 use crate::watchlist::{Aim, Reference, Trust, order, verify};
 
@@ -273,7 +274,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Suspend(args) => stop::suspend(args)?,
         Command::Plan(args) => plan::run(args)?,
         Command::Verify { list, trust, device, models, identity, json } => {
-            let bytes = seal::read(&list, identity.as_deref())?;
+            let bytes = match seal::read(&list, identity.as_deref()) {
+                Err(error) if json && error.is::<SealError>() => {
+                    let code = error.downcast_ref::<SealError>().map(SealError::code);
+                    let reason = error.to_string();
+                    output::json_line(&serde_json::json!({ "valid": false, "code": code, "reason": reason }))?;
+                    return Ok(ExitCode::FAILURE);
+                }
+                read => read?,
+            };
             return judge(&bytes, &trust, &device, models.as_deref(), json);
         }
     }

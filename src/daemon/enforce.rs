@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use log::{error, warn};
+use log::{error, info, warn};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -181,7 +181,7 @@ impl Keeper {
         replace(&config.watchlist.list, offered).map_err(failed)?;
         state.save(&self.path).map_err(failed)?;
         self.state = Ok(state);
-        self.remove_revoked(&force);
+        self.remove_revoked();
         Ok(force)
     }
 
@@ -210,7 +210,7 @@ impl Keeper {
             // A list whose version cannot be remembered could be rolled back later.
             state.save(&self.path).map_err(|error| Blindness::new("state-not-stored", error))?;
         }
-        self.remove_revoked(&force);
+        self.remove_revoked();
         Ok(force)
     }
 
@@ -225,18 +225,22 @@ impl Keeper {
         Ok(force)
     }
 
-    /// Removes from the stored list what was revoked of it one by one.
-    pub fn remove_revoked(&self, force: &Force) {
+    /// Removes from the stored list what was revoked of it one by one, whether it is in force or not.
+    pub fn remove_revoked(&self) {
         let Ok(state) = &self.state else { return };
-        let revoked: Vec<&Reference> = state.revoked_entries(force.list().id(), force.list().version()).collect();
-        if revoked.is_empty() {
+        if !state.revokes_entries() {
             return;
         }
-        if let Err(blindness) = self.vault.remove(|entry| revoked.contains(&entry)) {
-            error!(
-                "Revoked entries are matched no more, but are still in the stored list: reason={} {}.",
+        let gone = |list: &Reference, version, entry: &Reference| {
+            state.revoked_entries(list, version).any(|revoked| revoked == entry)
+        };
+        match self.vault.remove(gone) {
+            Ok(0) => {}
+            Ok(removed) => info!("Revoked entries were removed from the stored list: removed={removed}."),
+            Err(blindness) => error!(
+                "Revoked entries are matched no more, but may still be in the stored list: reason={} {}.",
                 blindness.code, blindness.reason
-            );
+            ),
         }
     }
 
@@ -339,3 +343,6 @@ fn kept_rotations(w: &WatchlistConfig) -> Result<Vec<u8>, Blindness> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

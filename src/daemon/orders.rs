@@ -9,9 +9,8 @@
 //! whoever offers could otherwise make it call anywhere.
 
 use log::{error, info, warn};
-use serde::Serialize;
 
-use super::board::{Board, InForce};
+use super::board::{Board, InForce, OrderCounters};
 use super::enforce::{Keeper, NotObeyed, REVOKED};
 use super::pipeline::Pipeline;
 use crate::clock::Now;
@@ -29,27 +28,6 @@ use crate::watchlist::store::Obeyed;
 const MALFORMED: [&str; 2] = ["too-large", "unreadable"];
 /// Messages a round at most: frames are not to be kept waiting by a flood.
 const A_ROUND: usize = 16;
-
-/// What became of the messages, by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct OrderCounters {
-    /// Orders that were followed.
-    pub followed: u64,
-    /// Orders that changed nothing: in force before, or for other devices.
-    pub without_effect: u64,
-    /// Lists that came into force.
-    pub installed: u64,
-    /// Rotations of the pinned keys that were followed.
-    pub rotated: u64,
-    /// Not an order at all.
-    pub malformed: u64,
-    /// Signed by nobody who may, or altered.
-    pub not_authentic: u64,
-    /// Authentic orders that came too late or found no room.
-    pub refused: u64,
-    /// Offered lists that were refused.
-    pub offers_refused: u64,
-}
 
 /// Follows orders.
 pub struct Orders<'a> {
@@ -158,9 +136,6 @@ impl<'a> Orders<'a> {
         match entry {
             Some(entry) if concerned => {
                 pipeline.revoke(entry);
-                if let Ok(force) = pipeline.force() {
-                    keeper.remove_revoked(force);
-                }
             }
             None if concerned => {
                 pipeline.enforce(Err(Blindness::new(
@@ -174,6 +149,9 @@ impl<'a> Orders<'a> {
             _ => {}
         }
         let vault = keeper.vault();
+        if entry.is_some() {
+            keeper.remove_revoked();
+        }
         if entry.is_none()
             && vault.stored_identity().is_some_and(|(id, version)| id == *list && version <= *through)
             && let Err(error) = vault.destroy()
@@ -218,11 +196,11 @@ impl<'a> Orders<'a> {
         let force = keeper.install(named.as_deref().map_or(offered, |list| list), self.config, self.models, now)?;
         self.counters.installed += 1;
         let detail = format!("{} version {}", force.list().id(), force.list().version());
-        if pipeline.force().is_ok_and(|f| f.list().digest() == force.list().digest()) {
-            return Ok(false);
+        // What is in force already goes on; the evidence gathered so far is kept.
+        if !pipeline.force().is_ok_and(|f| f.list().digest() == force.list().digest()) {
+            info!("A watch list came into force: {detail} threshold={}.", force.plan().threshold);
+            pipeline.enforce(Ok(force));
         }
-        info!("A watch list came into force: {detail} threshold={}.", force.plan().threshold);
-        pipeline.enforce(Ok(force));
         Ok(self.changed("installed", detail, now))
     }
 

@@ -18,7 +18,7 @@ use crate::watchlist::format::MAX_BYTES;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey, SealError};
 use crate::watchlist::store::{StoreError, destroy, read_list, replace_and_wipe};
-use crate::watchlist::{Reference, WatchlistConfig, removal};
+use crate::watchlist::{Reference, Refusal, WatchlistConfig, removal};
 
 /// The service manager's folder of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -129,15 +129,20 @@ impl Vault {
         destroy(&self.list)
     }
 
-    /// Removes the entries that are `gone` from the list on the disk; true where it had any. What was sealed is sealed again, to
-    /// this device alone.
+    /// Removes from the list on the disk the entries of which `gone` says so by list, version and entry; how many there were. What was
+    /// sealed is sealed again, to this device alone. No list is no entries.
     ///
     /// # Errors
     /// Where the list cannot be opened or replaced.
-    pub fn remove(&self, gone: impl Fn(&Reference) -> bool) -> Result<bool, Blindness> {
+    pub fn remove(&self, gone: impl Fn(&Reference, u64, &Reference) -> bool) -> Result<usize, Blindness> {
+        if !self.list.exists() {
+            return Ok(0);
+        }
+        let refused = |refusal: Refusal| Blindness::new(refusal.code(), refusal);
         let Opened { bytes, sealed } = self.stored()?;
-        let parts = removal::without(&bytes, gone).map_err(|refusal| Blindness::new(refusal.code(), refusal))?;
-        let Some(parts) = parts else { return Ok(false) };
+        let (id, version) = removal::identity(&bytes).map_err(refused)?;
+        let parts = removal::without(&bytes, |entry| gone(&id, version, entry)).map_err(refused)?;
+        let Some(parts) = parts else { return Ok(0) };
         let failed = |error: StoreError| Blindness::new("list-not-stored", error);
         match self.key().filter(|_| sealed) {
             Some(key) => {
@@ -146,7 +151,8 @@ impl Vault {
             }
             None => replace_and_wipe(&self.list, &parts).map_err(failed)?,
         }
-        Ok(true)
+        // What lies before each entry, a null in its place, and what lies behind the last.
+        Ok(parts.len() / 2)
     }
 
     /// The list that an offer names instead of carrying it: the file of that digest and size in the inbox.

@@ -12,10 +12,10 @@ const TRUST: &str = include_str!("../../config/schemas/trust.cddl");
 /// The integer keys of the map in the rule `name`, in their order.
 fn keys(schema: &str, name: &str) -> Vec<i128> {
     let rule = schema.split_once(&format!("\n{name} = ")).unwrap_or_else(|| panic!("no rule {name}")).1;
-    let rule = rule.split_once('\n').map_or(rule, |(first, rest)| {
-        let end = rest.find("\n}").or(rest.find("\n]")).unwrap_or(0);
-        &rule[..first.len() + 1 + end]
-    });
+    // To the bracket that closes it: on its own line, or on the first one.
+    let first = rule.find('\n').unwrap_or(rule.len());
+    let end = [rule.find("\n}"), rule.find("\n]")].into_iter().flatten().min().unwrap_or(rule.len());
+    let rule = if rule[..first].contains('}') { &rule[..first] } else { &rule[..end] };
     rule.lines().filter_map(|line| line.trim().trim_start_matches("{ ").split_once(": ")?.0.parse().ok()).collect()
 }
 

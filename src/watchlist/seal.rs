@@ -308,8 +308,8 @@ fn piece_nonce(number: usize, last: bool) -> [u8; 12] {
     nonce
 }
 
-/// Splits a sealed file into header, nonce and payload, before anything is parsed.
-fn split(sealed: &[u8]) -> Result<(&[u8], &[u8], &[u8]), SealError> {
+/// Splits a sealed file into the header, which ends with the nonce, and the payload, before anything is parsed.
+fn split(sealed: &[u8]) -> Result<(&[u8], &[u8]), SealError> {
     if sealed.starts_with(ARMOR) {
         return Err(SealError::Armored);
     }
@@ -321,11 +321,10 @@ fn split(sealed: &[u8]) -> Result<(&[u8], &[u8], &[u8]), SealError> {
     let end = start.windows(5).position(|w| w == b"\n--- ");
     let end = end.and_then(|at| start[at + 5..].iter().position(|b| *b == b'\n').map(|line| at + 5 + line + 1));
     let end = end.ok_or(SealError::Unreadable("its header does not end within 32 KiB"))?;
-    let nonce = sealed.get(end..end + NONCE).ok_or(SealError::Unreadable("cut short"))?;
     if start[..end].split(|b| *b == b'\n').any(|line| line.starts_with(b"-> scrypt ")) {
         return Err(SealError::Passphrase);
     }
-    Ok((&sealed[..end], nonce, &sealed[end + NONCE..]))
+    sealed.split_at_checked(end + NONCE).ok_or(SealError::Unreadable("cut short"))
 }
 
 /// Opens a sealed list with the device's key. The plain bytes are nowhere but in what is returned.
@@ -333,7 +332,7 @@ fn split(sealed: &[u8]) -> Result<(&[u8], &[u8], &[u8]), SealError> {
 /// # Errors
 /// Where it is none, is not sealed to `key`, was altered or is too large.
 pub fn open(sealed: &[u8], key: &DeviceKey) -> Result<Locked<u8>, SealError> {
-    let (header, nonce, payload) = split(sealed)?;
+    let (header, payload) = split(sealed)?;
     let pieces = payload.len().div_ceil(PIECE + TAG);
     let Some(plain) = payload.len().checked_sub(pieces * TAG).filter(|_| pieces > 0) else {
         return Err(SealError::Unreadable("cut short"));
@@ -342,8 +341,7 @@ pub fn open(sealed: &[u8], key: &DeviceKey) -> Result<Locked<u8>, SealError> {
         return Err(SealError::TooLarge(plain));
     }
     let unwrapping = Unwrapping { identity: key.identity(), payload_key_of: RefCell::default() };
-    let decryptor = Decryptor::new_buffered(&sealed[..header.len() + NONCE])
-        .map_err(|_| SealError::Unreadable("its header does not parse"))?;
+    let decryptor = Decryptor::new_buffered(header).map_err(|_| SealError::Unreadable("its header does not parse"))?;
     // Unwraps the key and checks the header's authentication code.
     match decryptor.decrypt(std::iter::once(&unwrapping as &dyn age::Identity)) {
         Ok(_) => {}
@@ -351,7 +349,7 @@ pub fn open(sealed: &[u8], key: &DeviceKey) -> Result<Locked<u8>, SealError> {
         Err(_) => return Err(SealError::Altered),
     }
     let file_key = unwrapping.payload_key_of.take().expect("what was decrypted was unwrapped");
-    let cipher = payload_cipher(&file_key, nonce);
+    let cipher = payload_cipher(&file_key, &header[header.len() - NONCE..]);
     let mut out = Locked::zeroed(plain)?;
     let mut rest = &mut out[..];
     for (number, piece) in payload.chunks(PIECE + TAG).enumerate() {

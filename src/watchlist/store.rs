@@ -355,6 +355,11 @@ impl State {
         whole.map(|r| r.through).max()
     }
 
+    /// Whether entries were revoked one by one.
+    pub fn revokes_entries(&self) -> bool {
+        self.revoked.iter().any(|r| r.entry.is_some())
+    }
+
     /// The entries of version `version` of the list `id` that were revoked one by one.
     pub fn revoked_entries(&self, id: &str, version: u64) -> impl Iterator<Item = &Reference> {
         let of = move |r: &&Revoked| r.list.as_str() == id && version <= r.through;

@@ -52,6 +52,12 @@ impl Field {
         })
     }
 
+    /// Forgets what came so far: what is awaited next comes of a daemon that starts now.
+    pub fn forget(&self) {
+        drop(self.listener.so_far());
+        self.seen.borrow_mut().clear();
+    }
+
     pub fn await_online(&self) {
         self.await_("status", "matching", |s| s["state"] == "online" && s["matching"] == true);
     }
