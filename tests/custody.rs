@@ -224,6 +224,38 @@ fn a_list_is_sealed_on_the_disk_locked_in_memory_and_a_revoked_entry_is_gone_fro
 }
 
 #[test]
+fn where_memory_cannot_be_locked_nobody_is_matched_unless_the_configuration_takes_that_upon_itself() {
+    let desk = Desk::new();
+    two_people(&desk);
+    seal(&desk, "plain.cose", "list.cose");
+    desk.pictures(&["collins.jpg"]);
+    desk.configure(1, "");
+    let file = desk.path("watchpost.toml");
+    let text = std::fs::read_to_string(&file).expect("text");
+    let with = |more: &str| {
+        let key = desk.arg("device.key");
+        let text = text.replace("[watchlist]\n", &format!("[watchlist]\ndevice_key = \"{key}\"\n{more}"));
+        std::fs::write(&file, text).expect("writes");
+        // Root may lock in spite of the limit, unless it gives that up.
+        let script = "ulimit -l 0; if [ $(id -u) = 0 ]; then set -- setpriv --bounding-set -all --inh-caps -all \"$@\"; fi; exec \"$@\"";
+        let binary = env!("CARGO_BIN_EXE_watchpost");
+        let arguments = ["-c", script, "sh", binary, "check", "--json", "--config"];
+        let out = Command::new("sh").args(arguments).arg(&file).output().expect("a shell");
+        let line = String::from_utf8(out.stdout)
+            .expect("text")
+            .lines()
+            .find(|l| l.contains("\"watchlist\""))
+            .map(str::to_owned);
+        serde_json::from_str::<Value>(&line.expect("a line about the list")).expect("JSON")
+    };
+    let refused = with("");
+    let detail = refused["detail"].as_str().expect("text");
+    assert_eq!(refused["ok"], false);
+    assert!(detail.contains("memory-not-locked") && detail.contains("LimitMEMLOCK"), "{detail}");
+    assert_eq!(with("require_locked_memory = false\n")["ok"], true);
+}
+
+#[test]
 fn only_a_list_that_is_sealed_to_the_device_is_taken_and_one_that_is_named_only_as_the_file_of_that_digest() {
     let Some(field) = Field::with(&format!("{SEALED}inbox = \"DESK/inbox\"\n"), two_people) else { return };
     let desk = &field.desk;

@@ -296,7 +296,7 @@ impl Keeper {
         state.admit(&list, now.wall).map_err(refused)?;
         let mut force = Force::enact(list, &curve, &config.decision, w.position)?;
         if !(opened.bytes.is_locked() && force.gallery().is_locked()) {
-            let size = opened.bytes.len() / 1024;
+            let size = opened.bytes.len().div_ceil(1024);
             if w.require_locked_memory {
                 return Err(Blindness::new(
                     "memory-not-locked",

@@ -6,7 +6,7 @@
 //!
 //! An offer is a list, sealed or as the device takes it; or `{"sha256": ..., "size": ...}`, the digest of one that lies in
 //! the device's inbox; or a rotation of the pinned keys. A device fetches nothing by itself: it has no client for it, and
-//! whoever offers could otherwise make it call anywhere.
+//! whoever offers could otherwise make it call anywhere (`decisions/003-offers-by-digest.md`).
 
 use log::{error, info, warn};
 

@@ -12,7 +12,7 @@
 //! The payload is all but the entries, and the SHA-256 of each. The entries lie beside it, each a byte string of its own, begun by a
 //! salt. So an entry can be **removed** from a signed list for good, template and texts, by writing `null` in its place: what
 //! remains verifies as before, and the digest that stays says nothing, because the salt is gone with the entry. Nothing can be
-//! added or exchanged. (SD-JWT, RFC 9901, discloses claims by the same means.)
+//! added or exchanged. (SD-JWT, RFC 9901, discloses claims by the same means; `decisions/002-entries-beside-the-payload.md`.)
 //!
 //! Deterministic CBOR: maps with ascending integer keys, all fields present, shortest heads, definite lengths, nothing behind the
 //! end. One content with its salts has one encoding. Times are whole seconds since 1970 in universal time, coordinates 10^-7

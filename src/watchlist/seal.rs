@@ -14,6 +14,8 @@
 //! payload (its STREAM of ChaCha20-Poly1305 pieces) is here, because that crate's own reader and writer keep plain
 //! pieces in ordinary memory, the writer unwiped.
 //!
+//! Why it is so is in `decisions/003-sealed-with-age.md`.
+//!
 //! # Bounds
 //! A header has at most [`MAX_HEADER`] bytes, looked for before anything is parsed; the list inside at most
 //! [`format::MAX_BYTES`](super::format::MAX_BYTES). Passphrases are refused unseen: their work factor is the sender's choice.
