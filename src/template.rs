@@ -77,6 +77,12 @@ impl fmt::Debug for Embedding {
     }
 }
 
+/// One over the Euclidean length of components; `None` where all are zero.
+pub fn inverse_norm(values: impl Iterator<Item = i8>) -> Option<f32> {
+    let square: i64 = values.map(|v| i64::from(v) * i64::from(v)).sum();
+    (square > 0).then(|| (1.0 / (square as f64).sqrt()) as f32)
+}
+
 /// An int8 template. Its scale is free: only the direction counts.
 #[derive(Clone, Zeroize, ZeroizeOnDrop, PartialEq)]
 pub struct Template {
@@ -93,11 +99,7 @@ impl Template {
         if !(MIN_DIMENSIONS..=MAX_DIMENSIONS).contains(&values.len()) {
             return Err(TemplateError::Dimensions(values.len()));
         }
-        let square: i64 = values.iter().map(|v| i64::from(*v) * i64::from(*v)).sum();
-        if square == 0 {
-            return Err(TemplateError::Zero);
-        }
-        let inverse_norm = (1.0 / (square as f64).sqrt()) as f32;
+        let inverse_norm = inverse_norm(values.iter().copied()).ok_or(TemplateError::Zero)?;
         Ok(Self { values, inverse_norm })
     }
 

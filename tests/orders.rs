@@ -5,68 +5,8 @@ mod support;
 
 use std::time::Instant;
 
-use serde_json::Value;
-use support::desk::{Daemon, Desk, ok};
-use support::{Mosquitto, Subscriber, wait_for};
-
-const TOPIC: &str = "site/v1/gate-1";
-
-/// A daemon that matches endlessly, its broker and a listener to everything.
-struct Field {
-    desk: Desk,
-    broker: Mosquitto,
-    listener: Subscriber,
-    seen: std::cell::RefCell<Vec<(String, Value)>>,
-}
-
-impl Field {
-    /// `None` where no mosquitto is installed.
-    fn new() -> Option<Self> {
-        let broker = Mosquitto::running()?;
-        let desk = Desk::new();
-        desk.list();
-        ok(&["key", "new", &desk.arg("mallory.key")]);
-        desk.pictures(&["collins.jpg", "hopper.jpg"]);
-        desk.configure(broker.port, "repeat = 0\n");
-        let file = desk.path("watchpost.toml");
-        let text = std::fs::read_to_string(&file).expect("text");
-        std::fs::write(&file, text.replace("[broker]\n", "[broker]\nstats_interval_s = 1\n")).expect("writes");
-        let listener = Subscriber::new(broker.port, "site/#");
-        Some(Self { desk, broker, listener, seen: std::cell::RefCell::default() })
-    }
-
-    /// The next message on `topic` that is as `wanted`, not looking at those before the last one found.
-    fn await_(&self, topic: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        wait_for(what, || {
-            let mut seen = self.seen.borrow_mut();
-            seen.extend(self.listener.so_far().into_iter().filter_map(|m| {
-                let event: Value = serde_json::from_slice(&m.payload).ok()?;
-                Some((String::from_utf8_lossy(&m.topic).into_owned(), event["data"].clone()))
-            }));
-            let at = seen.iter().position(|(t, data)| *t == format!("{TOPIC}/{topic}") && wanted(data))?;
-            Some(seen.drain(..=at).next_back().expect("the found one").1)
-        })
-    }
-
-    fn await_online(&self) {
-        self.await_("status", "matching", |s| s["state"] == "online" && s["matching"] == true);
-    }
-
-    fn await_blind(&self, reason: &str) {
-        self.await_("status", reason, |s| {
-            s["state"] == "blind" && s["reason"].as_str().is_some_and(|r| r.contains(reason))
-        });
-    }
-
-    /// Makes an order with `watchpost watchlist` and publishes it, retained as the tool says.
-    fn order(&self, command: &str, key: &str, arguments: &[&str]) {
-        let (key, out) = (self.desk.arg(key), self.desk.arg("order.cose"));
-        let _ = std::fs::remove_file(&out);
-        ok(&[&["watchlist", command, "--key", &key, "--out", &out][..], arguments].concat());
-        let order = std::fs::read(&out).expect("an order");
-        self.listener.publish(&format!("{TOPIC}/{command}"), true, order);
-    }
-}
+use support::desk::{Daemon, ok};
+use support::field::{Field, TOPIC};
 
 #[test]
 fn a_revocation_reaches_a_running_daemon_and_one_by_a_stranger_is_nothing_but_a_count() {
@@ -109,6 +49,8 @@ fn an_entry_is_revoked_alone_a_suspension_stops_and_a_newer_list_is_installed_wh
     let desk = &field.desk;
     let daemon = Daemon::start(desk);
     field.await_online();
+    // The authors' copy; the device's loses what is revoked.
+    std::fs::copy(desk.path("list.cose"), desk.path("authors.cose")).expect("copies");
 
     field.order("revoke", "bob.key", &["--list", "promises", "--entry", "case-1", "--through-version", "1"]);
     let state = field.await_("watchlist/state", "the entry gone", |s| s["last_change"]["what"] == "entry-revoked");
@@ -116,7 +58,7 @@ fn an_entry_is_revoked_alone_a_suspension_stops_and_a_newer_list_is_installed_wh
     field.await_blind("empty-list");
 
     // An offer that one person signed changes nothing; the same with two signatures comes into force.
-    ok(&["watchlist", "revise", &desk.arg("list.cose"), "--out", &desk.arg("draft2.json")]);
+    ok(&["watchlist", "revise", &desk.arg("authors.cose"), "--out", &desk.arg("draft2.json")]);
     let [next, both] = ["next.cose", "both.cose"].map(|n| desk.arg(n));
     ok(&["watchlist", "sign", &desk.arg("draft2.json"), "--key", &desk.arg("alice.key"), "--out", &next]);
     ok(&["watchlist", "sign", &next, "--key", &desk.arg("bob.key"), "--out", &both]);

@@ -32,7 +32,7 @@ fn desk(folder: &Path, models: &Models, now: OffsetDateTime, change: impl FnOnce
     config.watchlist.require_synchronised_clock = false;
     let keys = [SecretKey::generate().unwrap(), SecretKey::generate().unwrap()];
     let pinned = keys.each_ref().map(|k| (k.public(), "somebody", &[Role::Signer][..]));
-    let trust = render(2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
+    let trust = render(0, 2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
     std::fs::write(&config.watchlist.trust, trust).unwrap();
 
     let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH).unwrap();

@@ -51,6 +51,12 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     });
     if let Ok(models) = &models {
         let mut keeper = Keeper::new(&config.watchlist);
+        let key = keeper.vault().key_for_people();
+        checks.push(Check {
+            name: "device key",
+            ok: key.is_ok(),
+            detail: key.unwrap_or_else(|blindness| blindness.to_string()),
+        });
         checks.push(match keeper.examine(&config, models, Clock::default().now()) {
             Ok(force) => Check {
                 name: "watchlist",

@@ -25,6 +25,7 @@ use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry, NewList};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::seal::{self, DeviceKey};
 use crate::watchlist::store::replace;
 use crate::watchlist::{Aim, StoredTemplate};
 
@@ -56,7 +57,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     connect(&mut config, work.path(), &endpoint)?;
 
     say("1  Two people make their keys; a device is told to trust lists that both have signed.")?;
-    say("2  A photograph is enrolled as case-0001, under a legal basis, with an expiry; both sign.")?;
+    say(
+        "2  A photograph is enrolled as case-0001, under a legal basis, with an expiry; both sign; it is sealed to the device.",
+    )?;
     author_list(&config, &super::models(None)?)?;
 
     say("3  Four people walk past the camera, one of them twice. A subscriber of the broker receives:")?;
@@ -105,10 +108,13 @@ pub fn configuration(work: &Path) -> Result<Config, Failure> {
     config.device.camera = "hall".into();
     config.watchlist.list = work.join("watchlist.cose");
     config.watchlist.trust = work.join("trust.toml");
+    config.watchlist.device_key = Some(work.join("device.key"));
     config.broker.outbox = Some(work.join("outbox"));
     config.watchlist.state = work.join("watchlist-state.json");
     // The list is made and used within the same minute by the same clock.
     config.watchlist.require_synchronised_clock = false;
+    // The bundled portraits are public, and the demonstration is to run wherever a program may run.
+    config.watchlist.require_locked_memory = false;
     Ok(config)
 }
 
@@ -125,7 +131,7 @@ fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), 
     Ok(())
 }
 
-/// What two people do at a workstation with `watchpost key` and `watchpost watchlist`.
+/// Makes the device's key, and what two people do at a workstation with `watchpost key` and `watchpost watchlist`.
 pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
     let keys = [SecretKey::generate()?, SecretKey::generate()?];
     let now = OffsetDateTime::now_utc();
@@ -170,7 +176,12 @@ pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
         }],
     )?;
     let signed = author::cosign(&author::sign(&draft, &keys[0], now)?, &keys[1])?;
-    Ok(replace(&config.watchlist.list, &signed)?)
+    let device = DeviceKey::generate()?;
+    if let Some(file) = &config.watchlist.device_key {
+        device.create_file(file)?;
+    }
+    let sealed = seal::seal(&[&signed], std::slice::from_ref(device.recipient()))?;
+    Ok(replace(&config.watchlist.list, &sealed)?)
 }
 
 #[derive(Default)]

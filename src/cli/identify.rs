@@ -9,11 +9,11 @@ use time::OffsetDateTime;
 
 use super::detect::face_json;
 use super::photographs::{self, FaceReader};
+use super::watchlist::seal::read as read_sealed;
 use super::{Failure, output};
 use crate::daemon::enforce;
 use crate::decision::DecisionConfig;
 use crate::decision::policy::Force;
-use crate::watchlist::store::read_list;
 use crate::watchlist::{TopK, Trust, verify};
 
 #[derive(clap::Args)]
@@ -24,6 +24,9 @@ pub struct Args {
     /// Signed list.
     #[arg(long, value_name = "FILE")]
     watchlist: PathBuf,
+    /// Device key that opens a sealed list.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// Trust file with the pinned keys.
     #[arg(long, value_name = "FILE", default_value = "/etc/watchpost/trust.toml")]
     trust: PathBuf,
@@ -46,7 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let trust = Trust::open(&args.trust)?;
     let now = OffsetDateTime::now_utc();
     let embedder = &models.manifest.embedder.sha256.0;
-    let list = verify(&read_list(&args.watchlist)?, &trust, now, &args.device, embedder)?;
+    let list = verify(&read_sealed(&args.watchlist, args.identity.as_deref())?, &trust, now, &args.device, embedder)?;
     let curve = enforce::curve(&models).map_err(|b| b.to_string())?;
     let force = Force::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())?;
     force.permits(now).map_err(|b| b.to_string())?;

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::vision::{ManifestError, Models};
+use crate::watchlist::locked;
 
 /// What a failed command says.
 type Failure = Box<dyn Error + Send + Sync>;
@@ -72,6 +73,10 @@ enum Command {
 /// Parses, dispatches, reports. The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Identify(_) | Command::Key(_) | Command::Watchlist(_)) {
+        // Keys and templates are in memory. Where it is refused (as in some sandboxes) the work can go on; the daemon says so.
+        let _ = locked::forbid_dumps();
+    }
     let outcome = match cli.command {
         Command::Run(args) => daemon::run(args),
         Command::Check(args) => check::run(args),

@@ -4,6 +4,7 @@ mod enrol;
 mod look_alikes;
 mod people;
 mod plan;
+pub(super) mod seal;
 mod stop;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::{Failure, output};
 use crate::watchlist::author::{self, Draft, NewList, Summary};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::seal::SealError;
 use crate::watchlist::store::{read_list, replace};
 use crate::watchlist::{Aim, Reference, Trust, order, verify};
 
@@ -39,6 +41,9 @@ enum Command {
         /// The entry's reference.
         #[arg(long)]
         reference: Reference,
+        /// One JSON line instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Begin the next version of a signed list as a draft.
     Revise {
@@ -47,6 +52,12 @@ enum Command {
         /// Draft file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Device key that opens a sealed list.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+        /// One JSON line instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Sign a draft, or add a signature to a list that somebody else has signed.
     Sign {
@@ -58,7 +69,12 @@ enum Command {
         /// Signed list to write; may be the same file as a signed input.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// One JSON line instead of text.
+        #[arg(long)]
+        json: bool,
     },
+    /// Encrypt a signed list to the devices that may use it (age format).
+    Seal(seal::Args),
     /// Print what a draft, a list or an order says, never its templates.
     Show {
         /// Draft, signed list or order.
@@ -66,6 +82,9 @@ enum Command {
         /// Say how each signature counts by this trust file.
         #[arg(long, value_name = "FILE")]
         trust: Option<PathBuf>,
+        /// Device key that opens a sealed list.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
         /// One JSON line instead of tables.
         #[arg(long)]
         json: bool,
@@ -89,6 +108,9 @@ enum Command {
         /// Manifest of the device's networks; the built-in ones where absent.
         #[arg(long, value_name = "FILE")]
         models: Option<PathBuf>,
+        /// Device key that opens a sealed list.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
         /// One JSON line instead of text.
         #[arg(long)]
         json: bool,
@@ -160,22 +182,38 @@ struct New {
     /// Manifest of the devices' networks; the built-in ones where absent.
     #[arg(long, value_name = "FILE")]
     models: Option<PathBuf>,
+    /// One JSON line instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::New(new) => start(new)?,
         Command::Add(args) => return enrol::run(args),
-        Command::Remove { draft: path, reference } => {
+        Command::Remove { draft: path, reference, json } => {
             let mut draft = read_draft(&path)?;
             draft.remove(&reference)?;
             replace(&path, &draft.to_json())?;
+            let entries = draft.content().entries.len();
+            if json {
+                output::json_line(&serde_json::json!({ "removed": reference, "entries": entries }))?;
+            } else {
+                output::line(format!("removed {reference}; {entries} entries are left"))?;
+            }
         }
-        Command::Revise { list, out } => {
-            let draft = Draft::revise(&read_list(&list)?, OffsetDateTime::now_utc())?;
+        Command::Revise { list, out, identity, json } => {
+            let draft = Draft::revise(&seal::read(&list, identity.as_deref())?, OffsetDateTime::now_utc())?;
             create(&out, &draft.to_json())?;
+            let (id, version) = (&draft.content().id, draft.content().version);
+            if json {
+                output::json_line(&serde_json::json!({ "id": id, "version": version, "draft": out }))?;
+            } else {
+                output::line(format!("wrote {}: {id} version {version}, to be signed anew", out.display()))?;
+            }
         }
-        Command::Sign { file, key, out } => {
+        Command::Seal(args) => seal::run(&args)?,
+        Command::Sign { file, key, out, json } => {
             let key = SecretKey::open_file(&key)?;
             let bytes = read_list(&file)?;
             let signed = match draft_of(&bytes) {
@@ -189,18 +227,25 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             if summary.embedder == models.manifest.embedder.sha256.to_string() {
                 plan::warn_of_budget(&models, &summary.authorisation, summary.templates);
             }
-            output::line(format!(
-                "signed by {} ({} in all): {} version {}, digest {}",
-                key.public().id(),
-                summary.signatures.len(),
-                summary.id,
-                summary.version,
-                summary.digest.as_deref().unwrap_or("none")
-            ))?;
+            if json {
+                output::json_line(&serde_json::json!({
+                    "signer": key.public().id(), "signatures": summary.signatures.len(), "id": summary.id,
+                    "version": summary.version, "digest": summary.digest,
+                }))?;
+            } else {
+                output::line(format!(
+                    "signed by {} ({} in all): {} version {}, digest {}",
+                    key.public().id(),
+                    summary.signatures.len(),
+                    summary.id,
+                    summary.version,
+                    summary.digest.unwrap_or_default()
+                ))?;
+            }
         }
-        Command::Show { file, trust, json } => {
+        Command::Show { file, trust, identity, json } => {
             let trust = trust.map(|path| Trust::open(&path)).transpose()?;
-            let bytes = read_list(&file)?;
+            let bytes = seal::read(&file, identity.as_deref())?;
             if let Ok(order) = order::inspect(&bytes) {
                 stop::show(&order, trust.as_ref(), &bytes, json)?;
                 return Ok(ExitCode::SUCCESS);
@@ -228,8 +273,17 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Revoke(args) => stop::revoke(args)?,
         Command::Suspend(args) => stop::suspend(args)?,
         Command::Plan(args) => plan::run(args)?,
-        Command::Verify { list, trust, device, models, json } => {
-            return judge(&list, &trust, &device, models.as_deref(), json);
+        Command::Verify { list, trust, device, models, identity, json } => {
+            let bytes = match seal::read(&list, identity.as_deref()) {
+                Err(error) if json && error.is::<SealError>() => {
+                    let code = error.downcast_ref::<SealError>().map(SealError::code);
+                    let reason = error.to_string();
+                    output::json_line(&serde_json::json!({ "valid": false, "code": code, "reason": reason }))?;
+                    return Ok(ExitCode::FAILURE);
+                }
+                read => read?,
+            };
+            return judge(&bytes, &trust, &device, models.as_deref(), json);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -277,21 +331,25 @@ fn start(new: New) -> Result<(), Failure> {
     let draft = Draft::new(list, now)?;
     create(&new.draft, &draft.to_json())?;
     plan::warn_of_budget(&models, &draft.content().authorisation, 0);
-    output::line(format!("wrote {}; add people with `watchpost watchlist add`", new.draft.display()))?;
+    let c = draft.content();
+    if new.json {
+        output::json_line(&serde_json::json!({ "draft": new.draft, "id": c.id, "version": c.version }))?;
+    } else {
+        output::line(format!("wrote {}; add people with `watchpost watchlist add`", new.draft.display()))?;
+    }
     Ok(())
 }
 
-fn judge(list: &Path, trust: &Path, device: &str, models: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+fn judge(bytes: &[u8], trust: &Path, device: &str, models: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
     let models = super::models(models)?;
     let trust = Trust::open(trust)?;
-    let bytes = read_list(list)?;
     let now = OffsetDateTime::now_utc();
-    let verdict = verify(&bytes, &trust, now, device, &models.manifest.embedder.sha256.0);
+    let verdict = verify(bytes, &trust, now, device, &models.manifest.embedder.sha256.0);
     if json {
         output::json_line(&match &verdict {
             Ok(list) => serde_json::json!({
                 "valid": true, "id": list.id(), "version": list.version(), "entries": list.entries().len(),
-                "expired_entries": list.expired_entries(), "signers": list.signers(),
+                "expired_entries": list.expired_entries(), "removed_entries": list.removed_entries(), "signers": list.signers(),
                 "expires": list.expires().format(&Rfc3339)?,
             }),
             Err(refusal) => {
@@ -331,6 +389,9 @@ fn print(s: &Summary) -> Result<(), Failure> {
     }
     for signature in &s.signatures {
         output::line(format!("{:<10} {} ({})", "signature", signature.key, signature.state))?;
+    }
+    if s.removed > 0 {
+        output::line(format!("{:<10} {} entries, after they were revoked", "removed", s.removed))?;
     }
     output::line("")?;
     let rows: Vec<Vec<String>> = s

@@ -8,11 +8,31 @@ use std::sync::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use super::health::Signs;
-use super::orders::OrderCounters;
 use super::pipeline::PipelineCounters;
 use crate::decision::policy::{Blindness, Force};
 use crate::delivery::event::ListInForce;
 use crate::source::SourceCounters;
+
+/// What became of the messages to the device, by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct OrderCounters {
+    /// Orders that were followed.
+    pub followed: u64,
+    /// Orders that changed nothing: in force before, or for other devices.
+    pub without_effect: u64,
+    /// Lists that came into force.
+    pub installed: u64,
+    /// Rotations of the pinned keys that were followed.
+    pub rotated: u64,
+    /// Not an order at all.
+    pub malformed: u64,
+    /// Signed by nobody who may, or altered.
+    pub not_authentic: u64,
+    /// Authentic orders that came too late or found no room.
+    pub refused: u64,
+    /// Offered lists that were refused.
+    pub offers_refused: u64,
+}
 
 #[derive(Default)]
 struct Notes {

@@ -3,22 +3,27 @@
 //! Everything that is not a clear yes is a [`Blindness`]: a missing, unsigned, altered, expired or older list, one for
 //! another device or another embedder, one whose budget cannot be met, a clock that went back or that nothing keeps right.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use log::{error, warn};
+use log::{error, info, warn};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::vault::{Opened, Vault};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::budget::{CurvePoint, FalseMatchCurve};
 use crate::decision::policy::{Blindness, Force};
 use crate::vision::Models;
+use crate::watchlist::locked::REMEDY;
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
-use crate::watchlist::store::{ClockTrust, Obeyed, State, clock_trust, kernel_synchronised, read_list, replace};
+use crate::watchlist::rotation::{self, RotationError};
+use crate::watchlist::store::{ClockTrust, Obeyed, State, clock_trust, kernel_synchronised, replace};
 use crate::watchlist::trust::TrustError;
-use crate::watchlist::{Refusal, Trust, WatchlistConfig, verify};
+use crate::watchlist::{Reference, Refusal, Trust, WatchlistConfig, verify};
 
 /// How often the clock is judged while running.
 const JUDGE_EVERY: Duration = Duration::from_secs(5);
@@ -55,6 +60,7 @@ fn stamp(at: OffsetDateTime) -> String {
 pub struct Keeper {
     state: Result<State, Blindness>,
     path: PathBuf,
+    vault: Vault,
     require_synchronised: bool,
     judged: Option<(Duration, Result<(), Blindness>)>,
 }
@@ -65,9 +71,15 @@ impl Keeper {
         Self {
             state: State::load(&config.state).map_err(|error| Blindness::new("damaged-state", error)),
             path: config.state.clone(),
+            vault: Vault::new(config),
             require_synchronised: config.require_synchronised_clock,
             judged: None,
         }
+    }
+
+    /// Where the list lies.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Whether the clock may be believed, as judged within the last five seconds.
@@ -146,7 +158,8 @@ impl Keeper {
     /// Why it is not followed.
     pub fn obey(&mut self, bytes: &[u8], config: &Config, now: Now) -> Result<(VerifiedOrder, Obeyed), NotObeyed> {
         let w = &config.watchlist;
-        let trust = Trust::open(&w.trust)?;
+        // Where rotations cannot be followed the pinned keys may still stop.
+        let trust = self.trust(w).or_else(|_| Trust::open(&w.trust))?;
         let order = order::verify(bytes, &trust, now.wall)?;
         // Without a memory nothing is matched anyway, and the order can still wipe.
         let Ok(state) = &mut self.state else { return Ok((order, Obeyed::Now)) };
@@ -159,35 +172,49 @@ impl Keeper {
         Ok((order, obeyed))
     }
 
-    /// Verifies an offered list, checks that it could come into force, and stores it in place of the one before.
+    /// Opens and verifies an offered list, checks that it could come into force, and stores it as it came in place of the one
+    /// before.
     ///
     /// # Errors
     /// Why not; the list before stays in force and on the disk.
     pub fn install(&mut self, offered: &[u8], config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
         self.judge(now)?;
-        let (force, state) = self.try_out(offered, config, models, now)?;
+        let (force, state) = self.try_out(self.vault.open(offered)?, config, models, now)?;
         let failed = |error| Blindness::new("state-not-stored", error);
         // In this order a power cut leaves the new list with the old memory, which is consistent.
         replace(&config.watchlist.list, offered).map_err(failed)?;
         state.save(&self.path).map_err(failed)?;
         self.state = Ok(state);
+        self.remove_revoked();
         Ok(force)
     }
 
-    /// Reads, verifies and enacts the configured list, unless the clock forbids it, and remembers its version.
+    /// Opens, verifies and enacts the configured list, unless the clock forbids it, and remembers its version. What of it was
+    /// revoked, and is there all the same, is destroyed on the disk.
     ///
     /// # Errors
     /// Why nobody can be matched.
     pub fn load(&mut self, config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
         self.judge(now)?;
         let before = self.state.clone();
-        let force = self.examine(config, models, now)?;
+        let force = match self.examine(config, models, now) {
+            Ok(force) => force,
+            Err(blindness) => {
+                if blindness.code == REVOKED
+                    && let Err(error) = self.vault.destroy()
+                {
+                    error!("The revoked list is not used, but its file could not be destroyed; remove it: {error}.");
+                }
+                return Err(blindness);
+            }
+        };
         if self.state != before
             && let Ok(state) = &self.state
         {
             // A list whose version cannot be remembered could be rolled back later.
             state.save(&self.path).map_err(|error| Blindness::new("state-not-stored", error))?;
         }
+        self.remove_revoked();
         Ok(force)
     }
 
@@ -197,23 +224,93 @@ impl Keeper {
     /// Why nobody could be matched.
     pub fn examine(&mut self, config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
         self.clock_verdict(now)?;
-        let bytes = read_list(&config.watchlist.list).map_err(|error| Blindness::new("no-list", error))?;
-        let (force, state) = self.try_out(&bytes, config, models, now)?;
+        let (force, state) = self.try_out(self.vault.stored()?, config, models, now)?;
         self.state = Ok(state);
         Ok(force)
     }
 
-    /// The list in `bytes` as it would be in force, and the memory with it; changes nothing.
-    fn try_out(&self, bytes: &[u8], config: &Config, models: &Models, now: Now) -> Result<(Force, State), Blindness> {
+    /// Removes from the stored list what was revoked of it one by one, whether it is in force or not.
+    pub fn remove_revoked(&self) {
+        let Ok(state) = &self.state else { return };
+        if !state.revokes_entries() {
+            return;
+        }
+        let gone = |list: &Reference, version, entry: &Reference| {
+            state.revoked_entries(list, version).any(|revoked| revoked == entry)
+        };
+        match self.vault.remove(gone) {
+            Ok(0) => {}
+            Ok(removed) => info!("Revoked entries were removed from the stored list: removed={removed}."),
+            Err(blindness) => error!(
+                "Revoked entries are matched no more, but may still be in the stored list: reason={} {}.",
+                blindness.code, blindness.reason
+            ),
+        }
+    }
+
+    /// The keys that are believed now: the pinned ones, or those that followed them.
+    ///
+    /// # Errors
+    /// Where a file cannot be used, or newer keys were in use before.
+    fn trust(&self, w: &WatchlistConfig) -> Result<Trust, Blindness> {
+        let pinned = Trust::open(&w.trust).map_err(|error| Blindness::new("no-trust", error))?;
+        let (trust, _) = rotation::follow(pinned, &kept_rotations(w)?).map_err(rotating)?;
+        // Where the memory is damaged nothing is matched for that reason.
+        if let Ok(state) = &self.state {
+            state.clone().trust(trust.serial()).map_err(refused)?;
+        }
+        Ok(trust)
+    }
+
+    /// Verifies a rotation of the keys and keeps it; the serial that is in use from now on.
+    ///
+    /// # Errors
+    /// Why not; the keys before are still in use.
+    pub fn rotate(&mut self, bytes: &[u8], config: &Config, now: Now) -> Result<u64, Blindness> {
+        self.judge(now)?;
+        let w = &config.watchlist;
+        let new = rotation::rotate(&self.trust(w)?, bytes).map_err(rotating)?;
+        if now.wall < new.valid_from() || now.wall >= new.valid_until() {
+            let (from, until, now) = (new.valid_from(), new.valid_until(), now.wall);
+            return Err(refused(Refusal::TrustNotValid { from, until, now }));
+        }
+        let mut chain = kept_rotations(w)?;
+        chain.extend_from_slice(bytes);
+        let pinned = Trust::open(&w.trust).map_err(|error| Blindness::new("no-trust", error))?;
+        rotation::follow(pinned, &chain).map_err(rotating)?;
+        let mut state = self.state.clone()?;
+        state.trust(new.serial()).map_err(refused)?;
+        let failed = |error| Blindness::new("state-not-stored", error);
+        // In this order a power cut leaves the new keys with the old memory, which is consistent.
+        replace(&w.rotations(), &chain).map_err(failed)?;
+        state.save(&self.path).map_err(failed)?;
+        self.state = Ok(state);
+        Ok(new.serial())
+    }
+
+    /// The opened list as it would be in force, and the memory with it; changes nothing.
+    fn try_out(&self, opened: Opened, config: &Config, models: &Models, now: Now) -> Result<(Force, State), Blindness> {
         let curve = curve(models)?;
         let w = &config.watchlist;
-        let trust = Trust::open(&w.trust).map_err(|error| Blindness::new("no-trust", error))?;
+        let trust = self.trust(w)?;
         let embedder = &models.manifest.embedder.sha256.0;
-        let refused = |refusal: Refusal| Blindness::new(refusal.code(), refusal);
-        let list = verify(bytes, &trust, now.wall, &config.device.id, embedder).map_err(refused)?;
+        let list = verify(&opened.bytes, &trust, now.wall, &config.device.id, embedder).map_err(refused)?;
         let mut state = self.state.clone()?;
+        state.trust(trust.serial()).map_err(refused)?;
         state.admit(&list, now.wall).map_err(refused)?;
         let mut force = Force::enact(list, &curve, &config.decision, w.position)?;
+        if !(opened.bytes.is_locked() && force.gallery().is_locked()) {
+            let size = opened.bytes.len().div_ceil(1024);
+            if w.require_locked_memory {
+                return Err(Blindness::new(
+                    "memory-not-locked",
+                    format_args!(
+                        "the list's templates ({size} kB and as much again while it is read) cannot be locked in memory; {REMEDY}, or set watchlist.require_locked_memory = false where swap is encrypted or absent"
+                    ),
+                ));
+            }
+            warn!("The list's templates are not locked in memory and may reach swap; {REMEDY}: kilobytes={size}.");
+        }
         let (id, version) = (force.list().id().clone(), force.list().version());
         for entry in state.revoked_entries(&id, version) {
             force.revoke(entry);
@@ -221,3 +318,35 @@ impl Keeper {
         Ok((force, state))
     }
 }
+
+/// The code of a list that was withdrawn as a whole.
+pub const REVOKED: &str = "revoked";
+
+fn refused(refusal: Refusal) -> Blindness {
+    Blindness::new(refusal.code(), refusal)
+}
+
+fn rotating(error: RotationError) -> Blindness {
+    Blindness::new(error.code(), error)
+}
+
+/// The rotations that the device keeps; none where there is no such file.
+fn kept_rotations(w: &WatchlistConfig) -> Result<Vec<u8>, Blindness> {
+    let path = w.rotations();
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(&path)?.take(rotation::MAX_CHAIN as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => Ok(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Blindness::new(
+            "no-trust",
+            format_args!("cannot read the rotations of the pinned keys {}: {e}", path.display()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,12 +27,13 @@ pub mod orders;
 pub mod pipeline;
 mod report;
 pub mod stop;
+pub mod vault;
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use log::{error, info};
+use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::board::{Board, Condition, InForce};
@@ -49,6 +50,7 @@ use crate::delivery::topics::TopicError;
 use crate::delivery::{self, Delivery, DeviceId};
 use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
+use crate::watchlist::locked;
 
 /// How long a stop by a signal waits for candidates that are still under way.
 const PATIENCE_AT_SIGNAL: Duration = Duration::from_secs(5);
@@ -147,7 +149,11 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let mut pipeline = Pipeline::new(config, &models)?;
     let [detector, embedder] = pipeline.engines();
     info!("Networks loaded: detector={detector} embedder={embedder}.");
+    if let Err(error) = locked::forbid_dumps() {
+        warn!("Core files and the reading of this process by others cannot be forbidden: {error}.");
+    }
     let mut keeper = Keeper::new(&config.watchlist);
+    keeper.vault().warn();
     let force = keeper.load(config, &models, clock.now());
     match &force {
         Ok(force) => info!(

@@ -1,17 +1,17 @@
 //! What the device was told over the network, followed between two frames: revocations, suspensions, offered lists.
 //!
-//! Promises: nothing that does not verify changes anything but a counter; a revocation wipes the searched templates, the evidence,
-//! the stored file (where it is the whole list) and the candidates that were not delivered, in that order, before the next frame is
-//! looked at. The stored file of a list of which one entry was revoked stays as its signers signed it; the entry is wiped from
-//! memory at once and after every restart, until a version without it replaces the file.
-
-use std::path::Path;
+//! Promises: nothing that does not verify changes the list, the keys or the memory; what is no order and no list at all costs a
+//! counter and nothing else. A revocation wipes the searched templates, the evidence, the stored list (or the entry in it) and the
+//! candidates that were not delivered, in that order, before the next frame is looked at.
+//!
+//! An offer is a list, sealed or as the device takes it; or `{"sha256": ..., "size": ...}`, the digest of one that lies in
+//! the device's inbox; or a rotation of the pinned keys. A device fetches nothing by itself: it has no client for it, and
+//! whoever offers could otherwise make it call anywhere (`decisions/003-offers-by-digest.md`).
 
 use log::{error, info, warn};
-use serde::Serialize;
 
-use super::board::{Board, InForce};
-use super::enforce::{Keeper, NotObeyed};
+use super::board::{Board, InForce, OrderCounters};
+use super::enforce::{Keeper, NotObeyed, REVOKED};
 use super::pipeline::Pipeline;
 use crate::clock::Now;
 use crate::config::Config;
@@ -21,32 +21,13 @@ use crate::delivery::mqtt::Revoked;
 use crate::delivery::{Delivery, Inbound, InboundKind};
 use crate::vision::Models;
 use crate::watchlist::order::{Action, OrderError, VerifiedOrder};
-use crate::watchlist::store::{Obeyed, destroy, read_list};
-use crate::watchlist::{Reference, author};
+use crate::watchlist::rotation;
+use crate::watchlist::store::Obeyed;
 
-/// Refusals of offers that no threshold of signers stands behind.
-const STRANGERS: [&str; 5] = ["too-large", "unreadable", "too-few-signers", "altered", "no-trust"];
+/// Refusals of offers that are no list at all.
+const MALFORMED: [&str; 2] = ["too-large", "unreadable"];
 /// Messages a round at most: frames are not to be kept waiting by a flood.
 const A_ROUND: usize = 16;
-
-/// What became of the messages, by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct OrderCounters {
-    /// Orders that were followed.
-    pub followed: u64,
-    /// Orders that changed nothing: in force before, or for other devices.
-    pub without_effect: u64,
-    /// Lists that came into force.
-    pub installed: u64,
-    /// Not an order at all.
-    pub malformed: u64,
-    /// Signed by nobody who may, or altered.
-    pub not_authentic: u64,
-    /// Authentic orders that came too late or found no room.
-    pub refused: u64,
-    /// Offered lists that were refused.
-    pub offers_refused: u64,
-}
 
 /// Follows orders.
 pub struct Orders<'a> {
@@ -166,7 +147,7 @@ impl<'a> Orders<'a> {
         let repeated = obeyed == Obeyed::Before;
         *(if repeated { &mut self.counters.without_effect } else { &mut self.counters.followed }) += 1;
         match order.action() {
-            Action::Revoke { .. } => self.revoke(&order, delivery, pipeline),
+            Action::Revoke { .. } => self.revoke(&order, delivery, keeper, pipeline),
             Action::Suspend { .. } => pipeline.hold(keeper.permits(now).err()),
         }
         if repeated {
@@ -181,7 +162,7 @@ impl<'a> Orders<'a> {
         self.changed(what, order.id(), now)
     }
 
-    fn revoke(&self, order: &VerifiedOrder, delivery: &Delivery, pipeline: &mut Pipeline) {
+    fn revoke(&self, order: &VerifiedOrder, delivery: &Delivery, keeper: &Keeper, pipeline: &mut Pipeline) {
         let Action::Revoke { list, through, entry } = order.action() else { return };
         let concerned = pipeline.force().is_ok_and(|f| f.list().id() == list && f.list().version() <= *through);
         match entry {
@@ -190,7 +171,7 @@ impl<'a> Orders<'a> {
             }
             None if concerned => {
                 pipeline.enforce(Err(Blindness::new(
-                    "revoked",
+                    REVOKED,
                     format_args!(
                         "the watch list {list} was revoked (order {}); nobody may be matched with it",
                         order.id()
@@ -199,10 +180,13 @@ impl<'a> Orders<'a> {
             }
             _ => {}
         }
-        let file = &self.config.watchlist.list;
+        let vault = keeper.vault();
+        if entry.is_some() {
+            keeper.remove_revoked();
+        }
         if entry.is_none()
-            && stored(file).is_some_and(|(id, version)| id == *list && version <= *through)
-            && let Err(error) = destroy(file)
+            && vault.stored_identity().is_some_and(|(id, version)| id == *list && version <= *through)
+            && let Err(error) = vault.destroy()
         {
             error!("The revoked list is no longer used, but its file could not be destroyed; remove it: {error}.");
         }
@@ -216,32 +200,56 @@ impl<'a> Orders<'a> {
     }
 
     fn offer(&mut self, message: &Inbound, keeper: &mut Keeper, pipeline: &mut Pipeline, now: Now) -> bool {
-        match keeper.install(&message.payload, self.config, self.models, now) {
-            Ok(force) => {
-                self.counters.installed += 1;
-                let detail = format!("{} version {}", force.list().id(), force.list().version());
-                let same = pipeline.force().is_ok_and(|f| f.list().digest() == force.list().digest());
-                if same {
-                    return false;
-                }
-                info!("A watch list came into force: {detail} threshold={}.", force.plan().threshold);
-                pipeline.enforce(Ok(force));
-                self.changed("installed", detail, now)
-            }
+        let outcome = match &message.payload[..] {
+            rotated if rotation::is_rotation(rotated) => self.rotate(rotated, keeper, pipeline, now),
+            offered => self.install(offered, keeper, pipeline, now),
+        };
+        match outcome {
+            Ok(changed) => changed,
             Err(blindness) => {
                 self.counters.offers_refused += 1;
-                warn!("An offered watch list is refused: reason={} {}.", blindness.code, blindness.reason);
-                // A stranger's bytes are worth a counter and nothing else.
-                !STRANGERS.contains(&blindness.code) && self.changed("refused", blindness.code, now)
+                warn!("An offer is refused: reason={} {}.", blindness.code, blindness.reason);
+                !MALFORMED.contains(&blindness.code) && self.changed("refused", blindness.code, now)
             }
         }
     }
-}
 
-/// Id and version of the list in the file, whoever signed it; it may be in force or not.
-fn stored(file: &Path) -> Option<(Reference, u64)> {
-    let summary = author::show(&read_list(file).ok()?, None).ok()?;
-    Some((summary.id, summary.version))
+    fn install(
+        &mut self,
+        offered: &[u8],
+        keeper: &mut Keeper,
+        pipeline: &mut Pipeline,
+        now: Now,
+    ) -> Result<bool, Blindness> {
+        let named = match offered {
+            [b'{', ..] => Some(keeper.vault().named(offered)?),
+            _ => None,
+        };
+        let force = keeper.install(named.as_deref().map_or(offered, |list| list), self.config, self.models, now)?;
+        self.counters.installed += 1;
+        let detail = format!("{} version {}", force.list().id(), force.list().version());
+        // What is in force already goes on; the evidence gathered so far is kept.
+        if !pipeline.force().is_ok_and(|f| f.list().digest() == force.list().digest()) {
+            info!("A watch list came into force: {detail} threshold={}.", force.plan().threshold);
+            pipeline.enforce(Ok(force));
+        }
+        Ok(self.changed("installed", detail, now))
+    }
+
+    /// Takes new keys into use, and looks with them at the list in force: one that they have not signed ends.
+    fn rotate(
+        &mut self,
+        rotation: &[u8],
+        keeper: &mut Keeper,
+        pipeline: &mut Pipeline,
+        now: Now,
+    ) -> Result<bool, Blindness> {
+        let serial = keeper.rotate(rotation, self.config, now)?;
+        self.counters.rotated += 1;
+        warn!("The keys that are believed have changed: serial={serial}.");
+        pipeline.enforce(keeper.load(self.config, self.models, now));
+        Ok(self.changed("keys-rotated", format_args!("serial {serial}"), now))
+    }
 }
 
 /// What the status says about the list in force.

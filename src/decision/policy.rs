@@ -67,15 +67,14 @@ impl Force {
         config: &DecisionConfig,
         position: Option<Position>,
     ) -> Result<Self, Blindness> {
-        let gallery = Gallery::from(&list);
         // In memory once: the gallery is what is searched.
-        list.shed_templates();
-        if gallery.templates() == 0 {
+        let gallery = list.take_gallery().filter(|g| g.templates() > 0);
+        let Some(gallery) = gallery else {
             return Err(Blindness::new(
                 "empty-list",
                 "the watch list has no entry that is still valid; sign a new version",
             ));
-        }
+        };
         let a = list.authorisation();
         let budget =
             Budget { faces_a_day: f64::from(a.expected_faces_per_day), false_alerts_a_day: a.false_alerts_per_day };
@@ -105,7 +104,7 @@ impl Force {
         }
     }
 
-    /// The list, its templates shed.
+    /// The list, without its templates.
     pub fn list(&self) -> &Watchlist {
         &self.list
     }

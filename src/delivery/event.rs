@@ -339,7 +339,7 @@ pub struct ListState {
 /// What an order or an offer did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListChange {
-    /// `list-revoked`, `entry-revoked`, `suspended`, `installed` or `refused`.
+    /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated` or `refused`.
     pub what: String,
     /// The order's id, or why an offer was refused.
     pub detail: String,

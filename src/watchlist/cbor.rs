@@ -62,6 +62,8 @@ const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
 const MAP: u8 = 5;
 const TAG: u8 = 6;
+/// The simple value in place of what is not there.
+pub const NULL: u8 = 0xf6;
 
 /// Reads items one after another, as the schema expects them.
 pub struct Reader<'a> {
@@ -165,6 +167,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A byte string, or nothing in its place.
+    pub fn bytes_or_null(&mut self, most: usize) -> Result<Option<&'a [u8]>, CborError> {
+        if self.input.get(self.at) == Some(&NULL) {
+            self.at += 1;
+            return Ok(None);
+        }
+        self.bytes(most).map(Some)
+    }
+
+    /// Where the next item begins.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     pub fn tag(&mut self, wanted: u64) -> Result<(), CborError> {
         let at = self.at;
         match self.typed(TAG, "tag")? {
@@ -241,6 +257,12 @@ impl Writer {
     pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.head(BYTES, value.len() as u64);
         self.out.extend_from_slice(value);
+        self
+    }
+
+    /// What is encoded already, as it is.
+    pub fn raw(&mut self, encoded: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(encoded);
         self
     }
 

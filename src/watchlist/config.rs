@@ -11,10 +11,28 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatchlistConfig {
-    /// The signed list. Without a valid one the daemon runs, but matches nobody.
+    /// The signed list, sealed to the device's key. Without a valid one the daemon runs, but matches nobody.
     pub list: PathBuf,
+    /// The key that lists are sealed to (`watchpost key device`), mode 0600. Where absent, the credential
+    /// `watchpost-device-key` of the service manager is it, if there is one; without either, only lists that are not sealed
+    /// can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_key: Option<PathBuf>,
+    /// Takes lists that are not sealed although there is a device key. They lie on the disk and cross the network for
+    /// everybody to read.
+    pub accept_plain: bool,
+    /// Refuses to match while templates cannot be locked in memory and kept out of dumps. Off only where the limit cannot be
+    /// raised and swap is encrypted or absent.
+    pub require_locked_memory: bool,
+    /// A folder from which lists are taken that an offer names by digest: each is a file named by its SHA-256. None
+    /// where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<PathBuf>,
     /// The pinned keys of those who may sign, revoke, suspend and review.
     pub trust: PathBuf,
+    /// Signed rotations of the pinned keys, which the daemon appends to; `trust.cose` beside `state` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotations: Option<PathBuf>,
     /// What must survive a restart: the highest version of each list and the last time seen. Deleting it allows an old list to
     /// come back, so it belongs in a directory that only the daemon can write.
     pub state: PathBuf,
@@ -31,6 +49,11 @@ impl Default for WatchlistConfig {
     fn default() -> Self {
         Self {
             list: "/var/lib/watchpost/watchlist.cose".into(),
+            device_key: None,
+            accept_plain: false,
+            require_locked_memory: true,
+            inbox: None,
+            rotations: None,
             trust: "/etc/watchpost/trust.toml".into(),
             state: "/var/lib/watchpost/watchlist-state.json".into(),
             require_synchronised_clock: true,
@@ -40,10 +63,17 @@ impl Default for WatchlistConfig {
 }
 
 impl WatchlistConfig {
+    /// Where rotations of the pinned keys are kept.
+    pub fn rotations(&self) -> PathBuf {
+        self.rotations.clone().unwrap_or_else(|| self.state.with_file_name("trust.cose"))
+    }
+
     /// Adds what is wrong with the section. Whether the files exist is not a matter of configuration.
     pub fn problems(&self, out: &mut Vec<Problem>) {
-        let paths = [("list", &self.list), ("trust", &self.trust), ("state", &self.state)];
-        for (key, path) in paths {
+        let mut paths = vec![("list", &self.list), ("trust", &self.trust), ("state", &self.state)];
+        let optional = [("device_key", &self.device_key), ("inbox", &self.inbox), ("rotations", &self.rotations)];
+        paths.extend(optional.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?))));
+        for (key, path) in &paths {
             if path.as_os_str().is_empty() {
                 out.push(Problem {
                     key: format!("watchlist.{key}"),

@@ -1,59 +1,187 @@
-//! The signed container around a list's payload; its shape is described in [`super::format`].
+//! The signed container of lists and of trust files: a tagged `COSE_Sign` (RFC 9052, section 4.1) in one shape.
+//!
+//! ```text
+//! 98([ << {3: content type} >>,  {} or {-65537: [entries]},  << payload >>,
+//!      [ [ << {1: -8, 4: key id} >>, {}, Ed25519 signature ], ... ] ])
+//! ```
+//!
+//! A list's payload vouches for its entries by their digests, and the entries lie beside it, in the unprotected header, each as a byte
+//! string or as `null` where it was removed; see [`super::format`]. All other unprotected headers are empty.
 //!
 //! Reading accepts that one shape only, borrows from its input, and so costs a hostile list nothing but the walk over its heads.
-//! A general COSE decoder would build a tree of whatever it is given. Writing goes through `coset`, and the tests hold the reader
-//! and the signed bytes against it.
+//! A general COSE decoder would build a tree of whatever it is given; the tests hold reader and writer against one.
 
-use coset::{CoseSignBuilder, CoseSignatureBuilder, HeaderBuilder, TaggedCborSerializable, iana};
 use zeroize::Zeroizing;
 
-use super::cbor::{CborError, Reader, Writer};
-use super::format::{CONTENT_TYPE, CONTEXT, MAX_BYTES, MAX_SIGNATURES};
+use super::cbor::{CborError, NULL, Reader, Writer};
+use super::format::{self, MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_SIGNATURES};
 use super::keys::{KeyId, SecretKey};
+use super::rotation;
 
 const COSE_SIGN_TAG: u64 = 98;
+/// Label of the unprotected header that holds a list's entries; from the range for private use.
+const ENTRIES_LABEL: i32 = -65537;
 /// `{1: -8, 4: h'` in CBOR: the algorithm EdDSA and the head of an 8-byte key id.
 const SIGNATURE_HEADER: [u8; 5] = [0xa2, 0x01, 0x27, 0x04, 0x48];
 
-/// A payload and its signatures. Says nothing about their being good.
+/// What is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A watch list, with entries beside the payload.
+    List,
+    /// A trust file.
+    Trust,
+}
+
+impl Kind {
+    fn content_type(self) -> &'static str {
+        match self {
+            Kind::List => format::CONTENT_TYPE,
+            Kind::Trust => rotation::CONTENT_TYPE,
+        }
+    }
+
+    /// What every signature is bound to besides the payload (`external_aad`).
+    fn context(self) -> &'static [u8] {
+        match self {
+            Kind::List => format::CONTEXT,
+            Kind::Trust => rotation::CONTEXT,
+        }
+    }
+
+    fn most_payload(self) -> usize {
+        match self {
+            Kind::List => format::MAX_BYTES,
+            Kind::Trust => super::trust::MAX_TRUST_BYTES as usize,
+        }
+    }
+
+    /// `{3: content type}` in CBOR.
+    fn body_header(self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.map(1).key(3).text(self.content_type());
+        w.finish()
+    }
+}
+
+/// The entries beside a payload, as they lie there: byte strings and nulls.
+#[derive(Clone, Copy, Default)]
+pub struct Items<'a> {
+    encoded: &'a [u8],
+    count: usize,
+}
+
+impl<'a> Items<'a> {
+    /// How many, removed ones included.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Each entry, `None` where it was removed, with the position of its encoding in [`Items::encoded`].
+    pub fn iter(self) -> impl Iterator<Item = (Option<&'a [u8]>, std::ops::Range<usize>)> + 'a {
+        let mut r = Reader::new(self.encoded);
+        (0..self.count).map(move |_| {
+            let from = r.at();
+            let item = r.bytes_or_null(MAX_ENTRY_BYTES).expect("walked over when the container was read");
+            (item, from..r.at())
+        })
+    }
+}
+
+/// A payload, what it vouches for, and its signatures. Says nothing about their being good.
 pub struct Container<'a> {
+    kind: Kind,
     payload: &'a [u8],
+    items: Items<'a>,
+    /// Where the items lie in the input; 0 in a container that was not read.
+    items_at: usize,
     signatures: Vec<(KeyId, [u8; 64])>,
 }
 
 impl<'a> Container<'a> {
     /// `payload`, signed by nobody yet.
-    pub fn new(payload: &'a [u8]) -> Self {
-        Self { payload, signatures: Vec::new() }
+    pub fn new(kind: Kind, payload: &'a [u8]) -> Self {
+        Self { kind, payload, items: Items::default(), items_at: 0, signatures: Vec::new() }
     }
 
-    pub fn read(bytes: &'a [u8]) -> Result<Self, CborError> {
+    /// A list's `payload` and its `entries`, encoded one after another as byte strings.
+    pub fn of_list(payload: &'a [u8], encoded: &'a [u8], count: usize) -> Self {
+        Self { items: Items { encoded, count }, ..Self::new(Kind::List, payload) }
+    }
+
+    pub fn read(kind: Kind, bytes: &'a [u8]) -> Result<Self, CborError> {
+        let (container, length) = Self::read_first(kind, bytes)?;
+        match bytes.len() - length {
+            0 => Ok(container),
+            more => Err(CborError::Trailing(more)),
+        }
+    }
+
+    /// The first of containers that lie one behind another, and its length.
+    pub fn read_first(kind: Kind, bytes: &'a [u8]) -> Result<(Self, usize), CborError> {
         let mut r = Reader::new(bytes);
         r.tag(COSE_SIGN_TAG)?;
         parts(r.array(4)?, 4)?;
-        if r.bytes(128)? != body_header() {
-            return Err(CborError::Unexpected { wanted: "body header with the content type of a watch list", at: 3 });
+        let at = r.at();
+        if r.bytes(128)? != kind.body_header() {
+            return Err(CborError::Unexpected { wanted: "body header with the content type that belongs here", at });
         }
-        r.map(0)?;
-        let payload = r.bytes(MAX_BYTES)?;
+        let mut items = Items::default();
+        let mut items_at = 0;
+        match kind {
+            Kind::Trust => r.map(0)?,
+            Kind::List => {
+                r.map(1)?;
+                let at = r.at();
+                if r.int()? != ENTRIES_LABEL {
+                    return Err(CborError::Unexpected { wanted: "the header of the entries", at });
+                }
+                items.count = r.array(MAX_ENTRIES)?;
+                items_at = r.at();
+                for _ in 0..items.count {
+                    r.bytes_or_null(MAX_ENTRY_BYTES)?;
+                }
+                items.encoded = &bytes[items_at..r.at()];
+            }
+        }
+        let payload = r.bytes(kind.most_payload())?;
         let count = r.array(MAX_SIGNATURES)?;
         let mut signatures = Vec::with_capacity(count);
         for _ in 0..count {
             parts(r.array(3)?, 3)?;
+            let at = r.at();
             let id = r.bytes(32)?.strip_prefix(&SIGNATURE_HEADER).and_then(|id| id.try_into().ok());
-            let id =
-                id.ok_or(CborError::Unexpected { wanted: "signature header {alg: EdDSA, kid: 8 bytes}", at: 0 })?;
+            let id = id.ok_or(CborError::Unexpected { wanted: "signature header {alg: EdDSA, kid: 8 bytes}", at })?;
             r.map(0)?;
             let signature = r.bytes(64)?;
             parts(signature.len(), 64)?;
             signatures.push((KeyId(id), signature.try_into().expect("64 bytes")));
         }
-        r.end()?;
-        Ok(Self { payload, signatures })
+        Ok((Self { kind, payload, items, items_at, signatures }, r.at()))
     }
 
     pub fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+
+    pub fn items(&self) -> Items<'a> {
+        self.items
+    }
+
+    /// The parts of `bytes`, from which this was read, that make the same container without the entries at `positions` (ascending):
+    /// what lies between them, and nulls.
+    pub fn without<'b>(&self, bytes: &'b [u8], positions: &[usize]) -> Vec<&'b [u8]> {
+        let mut out = Vec::with_capacity(2 * positions.len() + 1);
+        let mut from = 0;
+        for (position, (item, range)) in self.items.iter().enumerate() {
+            if item.is_some() && positions.binary_search(&position).is_ok() {
+                out.push(&bytes[from..self.items_at + range.start]);
+                out.push(&[NULL]);
+                from = self.items_at + range.end;
+            }
+        }
+        out.push(&bytes[from..]);
+        out
     }
 
     /// Who signed and the signature, in the order in which they were added.
@@ -62,12 +190,11 @@ impl<'a> Container<'a> {
     }
 
     /// The bytes that the signature of `id` is over: RFC 9052's `Sig_structure` (section 4.4).
-    pub fn signed_by(&self, id: KeyId) -> Zeroizing<Vec<u8>> {
-        // Written here and not by `coset`, which copies the payload twice and leaves the copies unwiped.
+    pub fn signed_by(&self, id: KeyId) -> Vec<u8> {
         let mut w = Writer::with_capacity(self.payload.len() + 256);
         w.array(5).text("Signature");
-        w.bytes(&body_header()).bytes(&signature_header(id)).bytes(CONTEXT).bytes(self.payload);
-        Zeroizing::new(w.finish())
+        w.bytes(&self.kind.body_header()).bytes(&signature_header(id)).bytes(self.kind.context()).bytes(self.payload);
+        w.finish()
     }
 
     pub fn sign(&mut self, key: &SecretKey) {
@@ -75,15 +202,20 @@ impl<'a> Container<'a> {
         self.signatures.push((id, key.sign(&self.signed_by(id))));
     }
 
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let body = HeaderBuilder::new().content_type(CONTENT_TYPE.into()).build();
-        let mut cose = CoseSignBuilder::new().protected(body).payload(self.payload.to_vec());
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        // Reserved in full, because a buffer that grows leaves copies of entries behind unwiped.
+        let mut w =
+            Writer::with_capacity(self.payload.len() + self.items.encoded.len() + self.signatures.len() * 96 + 256);
+        w.tag(COSE_SIGN_TAG).array(4).bytes(&self.kind.body_header());
+        match self.kind {
+            Kind::Trust => w.map(0),
+            Kind::List => w.map(1).int(ENTRIES_LABEL).array(self.items.count).raw(self.items.encoded),
+        };
+        w.bytes(self.payload).array(self.signatures.len());
         for (id, signature) in &self.signatures {
-            let header = HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).key_id(id.0.to_vec()).build();
-            cose =
-                cose.add_signature(CoseSignatureBuilder::new().protected(header).signature(signature.to_vec()).build());
+            w.array(3).bytes(&signature_header(*id)).map(0).bytes(signature);
         }
-        cose.build().to_tagged_vec().expect("a container of byte strings and small maps always encodes")
+        Zeroizing::new(w.finish())
     }
 }
 
@@ -93,13 +225,6 @@ fn parts(found: usize, wanted: usize) -> Result<(), CborError> {
     } else {
         Err(CborError::Count { what: "parts", found: found as u64, allowed: wanted as u64, at: 0 })
     }
-}
-
-/// `{3: CONTENT_TYPE}` in CBOR.
-fn body_header() -> Vec<u8> {
-    let mut w = Writer::default();
-    w.map(1).key(3).text(CONTENT_TYPE);
-    w.finish()
 }
 
 fn signature_header(id: KeyId) -> [u8; 13] {
@@ -113,22 +238,52 @@ fn signature_header(id: KeyId) -> [u8; 13] {
 mod tests {
     use super::super::fixture::key;
     use super::*;
-    use coset::CoseSign;
+    use coset::{CoseSign, Label, TaggedCborSerializable};
 
     #[test]
     fn another_implementation_of_the_standard_reads_the_same_and_would_sign_the_same() {
-        let mut container = Container::new(b"payload");
-        container.sign(&key(1));
-        container.sign(&key(2));
-        let bytes = container.to_bytes();
-        let cose = CoseSign::from_tagged_slice(&bytes).unwrap();
-        let ours = Container::read(&bytes).unwrap();
-        assert_eq!(cose.payload.as_deref(), Some(ours.payload()));
-        assert_eq!(cose.signatures.len(), 2);
-        for (theirs, (id, signature)) in cose.signatures.iter().zip(ours.signatures()) {
-            assert_eq!(theirs.protected.header.key_id, id.0);
-            assert_eq!(theirs.signature, signature);
-            assert_eq!(cose.tbs_data(CONTEXT, theirs), *ours.signed_by(*id));
+        let entries = [0x43, 1, 2, 3, NULL, 0x41, 9];
+        for mut container in [Container::of_list(b"payload", &entries, 3), Container::new(Kind::Trust, b"payload")] {
+            container.sign(&key(1));
+            container.sign(&key(2));
+            let bytes = container.to_bytes();
+            let cose = CoseSign::from_tagged_slice(&bytes).unwrap();
+            let ours = Container::read(container.kind, &bytes).unwrap();
+            assert_eq!(cose.payload.as_deref(), Some(ours.payload()));
+            assert_eq!(cose.signatures.len(), 2);
+            for (theirs, (id, signature)) in cose.signatures.iter().zip(ours.signatures()) {
+                assert_eq!(theirs.protected.header.key_id, id.0);
+                assert_eq!(theirs.signature, signature);
+                assert_eq!(cose.tbs_data(container.kind.context(), theirs), ours.signed_by(*id));
+            }
+            let beside: Vec<_> = cose.unprotected.rest.iter().map(|(label, _)| label.clone()).collect();
+            let expected = if container.kind == Kind::List { vec![Label::Int(-65537)] } else { vec![] };
+            assert_eq!(beside, expected);
+            assert_eq!(cose.to_tagged_vec().unwrap(), *bytes, "and writes the same");
         }
+    }
+
+    #[test]
+    fn an_entry_is_removed_without_touching_anything_else() {
+        let entries = [0x43, 1, 2, 3, NULL, 0x41, 9];
+        let mut container = Container::of_list(b"payload", &entries, 3);
+        container.sign(&key(1));
+        let bytes = container.to_bytes();
+        let ours = Container::read(Kind::List, &bytes).unwrap();
+        let reduced = ours.without(&bytes, &[0, 1]).concat();
+        let ours = Container::read(Kind::List, &reduced).unwrap();
+        assert_eq!(ours.items().iter().map(|(i, _)| i).collect::<Vec<_>>(), [None, None, Some(&[9][..])]);
+        assert_eq!((ours.payload(), ours.signatures()), (&b"payload"[..], container.signatures()));
+        assert_eq!(ours.without(&reduced, &[]).concat(), reduced);
+    }
+
+    #[test]
+    fn a_signature_for_one_kind_is_none_for_the_other() {
+        let [mut list, mut trust] = [Container::of_list(b"p", &[], 0), Container::new(Kind::Trust, b"p")];
+        list.sign(&key(1));
+        trust.sign(&key(1));
+        assert_ne!(list.signatures(), trust.signatures());
+        assert!(Container::read(Kind::Trust, &list.to_bytes()).is_err());
+        assert!(Container::read(Kind::List, &trust.to_bytes()).is_err());
     }
 }

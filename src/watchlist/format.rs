@@ -2,16 +2,21 @@
 //! `config/schemas/watchlist.cddl`.
 //!
 //! # Container
-//! A tagged `COSE_Sign` (RFC 9052, section 4.1) with the payload inside. Body header: protected content type
-//! [`CONTENT_TYPE`], nothing unprotected. Each signature: protected `{alg: EdDSA (-8), kid: key id (8 bytes)}`, nothing
-//! unprotected, 64 bytes of Ed25519. `external_aad` is [`CONTEXT`]: a signature made for a list is valid for nothing else,
-//! nor one made for something else for a list. Everything in the container is either signed or has one possible value, so that
-//! no byte can be changed without being noticed. The code is in `container`.
+//! A tagged `COSE_Sign` (RFC 9052, section 4.1). Body header: protected content type [`CONTENT_TYPE`], unprotected the entries.
+//! Each signature: protected `{alg: EdDSA (-8), kid: key id (8 bytes)}`, nothing unprotected, 64 bytes of Ed25519. `external_aad` is
+//! [`CONTEXT`]: a signature made for a list is valid for nothing else, nor one made for something else for a list. Everything in
+//! the container is signed, or vouched for by a signed digest, or has one possible value, so that no byte can be changed
+//! without being noticed. The code is in `container`.
 //!
-//! # Payload
+//! # Payload and entries
+//! The payload is all but the entries, and the SHA-256 of each. The entries lie beside it, each a byte string of its own, begun by a
+//! salt. So an entry can be **removed** from a signed list for good, template and texts, by writing `null` in its place: what
+//! remains verifies as before, and the digest that stays says nothing, because the salt is gone with the entry. Nothing can be
+//! added or exchanged. (SD-JWT, RFC 9901, discloses claims by the same means; `decisions/002-entries-beside-the-payload.md`.)
+//!
 //! Deterministic CBOR: maps with ascending integer keys, all fields present, shortest heads, definite lengths, nothing behind the
-//! end. One content has one encoding. Times are whole seconds since 1970 in universal time, coordinates 10^-7 degrees,
-//! qualities and budgets thousandths.
+//! end. One content with its salts has one encoding. Times are whole seconds since 1970 in universal time, coordinates 10^-7
+//! degrees, qualities and budgets thousandths.
 //!
 //! # Why this and not another
 //! COSE carries several signatures over the same binary payload, is a published standard that other software reads, and binds a
@@ -30,23 +35,29 @@ use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::cbor::{CborError, Reader, Writer};
+use super::container::{Container, Items};
 pub use super::hours::{Hours, NotAWindow, Window};
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError};
 
 /// Version of the payload's schema.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 /// Content type in the protected header of the container.
 pub const CONTENT_TYPE: &str = "application/vnd.watchpost.watchlist+cbor";
 /// What every signature is bound to besides the payload (`external_aad`).
-pub const CONTEXT: &[u8] = b"watchpost watch list v1";
+pub const CONTEXT: &[u8] = b"watchpost watch list v2";
 /// Most bytes of a list: 300,000 templates of 512 components fit, and a small board's memory still holds it.
 pub const MAX_BYTES: usize = 256 << 20;
 /// Most entries.
 pub const MAX_ENTRIES: usize = 1_000_000;
+/// Most bytes of one entry: ten templates of 1024 components and its texts are below it.
+pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
+/// Bytes of an entry's salt.
+pub const SALT: usize = 16;
 /// Most templates of one entry.
 pub const MAX_TEMPLATES: usize = 10;
 /// Most signatures on one list.
@@ -110,6 +121,16 @@ pub enum FormatError {
         /// The reason and the remedy.
         what: EntryFault,
     },
+    /// An entry that the signed payload does not vouch for.
+    #[error(
+        "entry number {0} is not what was signed: it was altered, added or exchanged; fetch the list again from its authors"
+    )]
+    NotVouchedFor(usize),
+    /// Entries were removed where all are needed.
+    #[error(
+        "{0} entries were removed from this copy of the list, as a device does when they are revoked; use the copy that its authors have"
+    )]
+    Removed(usize),
     /// More entries than the authorisation allows.
     #[error(
         "the list has {entries} entries and its authorisation allows {allowed}; remove entries or obtain another authorisation"
@@ -388,6 +409,12 @@ impl Content {
     /// # Errors
     /// The first rule that is broken, with its remedy.
     pub fn check(&self) -> Result<(), FormatError> {
+        self.check_head(self.entries.len())?;
+        self.check_entries()
+    }
+
+    /// The rules that do not concern single entries, for a list of so many.
+    fn check_head(&self, entries: usize) -> Result<(), FormatError> {
         let range = |what, rule| Err(FormatError::Range { what, rule });
         let a = &self.authorisation;
         text_ok("authority", &a.authority)?;
@@ -418,11 +445,11 @@ impl Content {
         if !(-840..=840).contains(&a.hours.utc_offset_minutes) {
             return range("utc_offset_minutes", "write -840 to 840");
         }
-        if a.most_entries as usize > MAX_ENTRIES || self.entries.len() > MAX_ENTRIES {
+        if a.most_entries as usize > MAX_ENTRIES || entries > MAX_ENTRIES {
             return range("most_entries", "a list has at most 1,000,000 entries");
         }
-        if self.entries.len() > a.most_entries as usize {
-            return Err(FormatError::TooManyEntries { entries: self.entries.len(), allowed: a.most_entries });
+        if entries > a.most_entries as usize {
+            return Err(FormatError::TooManyEntries { entries, allowed: a.most_entries });
         }
         if !(1..=MAX_FACES).contains(&u64::from(a.expected_faces_per_day)) {
             return range("expected_faces_per_day", "write 1 to 100,000,000");
@@ -430,6 +457,10 @@ impl Content {
         if !(0.001..=1_000_000.0).contains(&a.false_alerts_per_day) {
             return range("false_alerts_per_day", "write 0.001 to 1,000,000; zero cannot be promised by any model");
         }
+        Ok(())
+    }
+
+    fn check_entries(&self) -> Result<(), FormatError> {
         let mut seen = HashSet::with_capacity(self.entries.len());
         for entry in &self.entries {
             entry.check(self.dimensions)?;
@@ -440,20 +471,24 @@ impl Content {
         Ok(())
     }
 
-    /// The one encoding of this content.
+    /// The encoding of this content with a salt for each entry.
     ///
     /// # Errors
     /// As for [`Content::check`].
-    pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+    pub fn encode(&self, mut salt: impl FnMut() -> [u8; SALT]) -> Result<Encoded, FormatError> {
         self.check()?;
         let templates: usize = self.entries.iter().map(|e| e.templates.len()).sum();
         // Reserved generously, because a buffer that grows leaves copies of templates behind unwiped.
-        let mut w = Writer::with_capacity(
-            1024 + templates * (self.dimensions + 64)
-                + self.entries.len() * (2 * MAX_TEXT + 128)
-                + self.authorisation.devices.len() * 66
-                + self.authorisation.areas.iter().map(|a| a.0.len() * 11 + 3).sum::<usize>(),
+        let mut items = Writer::with_capacity(
+            templates * (self.dimensions + 64) + self.entries.len() * (2 * MAX_TEXT + 160) + MAX_ENTRY_BYTES,
         );
+        let mut digests = Vec::with_capacity(self.entries.len() * 32);
+        for entry in &self.entries {
+            let item = entry.encode(salt());
+            digests.extend_from_slice(&Sha256::digest(&item));
+            items.bytes(&item);
+        }
+        let mut w = Writer::default();
         w.map(9);
         w.key(0).uint(FORMAT_VERSION);
         w.key(1).text(&self.id);
@@ -465,18 +500,71 @@ impl Content {
         w.key(6);
         self.authorisation.encode(&mut w);
         w.key(7).uint(templates as u64);
-        w.key(8).array(self.entries.len());
-        for entry in &self.entries {
-            entry.encode(&mut w);
-        }
-        Ok(Zeroizing::new(w.finish()))
+        w.key(8).bytes(&digests);
+        Ok(Encoded { payload: w.finish(), items: Zeroizing::new(items.finish()), count: self.entries.len() })
     }
 
-    /// Reads what [`Content::encode`] writes, and nothing else.
+    /// Reads what [`Content::encode`] writes, and nothing else; entries that were removed are left out and counted.
     ///
     /// # Errors
-    /// Where the bytes do not follow the schema or break a rule of [`Content::check`].
-    pub fn decode(payload: &[u8]) -> Result<Self, FormatError> {
+    /// Where the bytes do not follow the schema, break a rule of [`Content::check`], or an entry is not vouched for.
+    pub(super) fn decode(container: &Container<'_>) -> Result<(Self, usize), FormatError> {
+        let Head { mut content, templates, digests } = Head::decode(container.payload())?;
+        let mut removed = 0;
+        for item in vouched_for(digests, container.items())? {
+            let Some(item) = item? else {
+                removed += 1;
+                continue;
+            };
+            let mut stored = Vec::new();
+            let mut entry = read_entry(item, content.dimensions, |part| {
+                let values = part.values.iter().map(|b| b.cast_signed()).collect();
+                stored.push(StoredTemplate {
+                    template: Template::new(values)?,
+                    quality: part.quality,
+                    photo: part.photo,
+                });
+                Ok(())
+            })?;
+            entry.templates = stored;
+            // Grows with what is really there: an announced number allocates nothing.
+            content.entries.push(entry);
+        }
+        content.check_entries()?;
+        announced(templates, content.entries.iter().map(|e| e.templates.len()).sum(), removed)?;
+        Ok((content, removed))
+    }
+}
+
+/// A content's two halves: what is signed, and the entries that it vouches for.
+pub struct Encoded {
+    /// To be signed.
+    pub payload: Vec<u8>,
+    /// The entries, byte strings one after another.
+    pub items: Zeroizing<Vec<u8>>,
+    /// How many.
+    pub count: usize,
+}
+
+impl Encoded {
+    /// The container, signed by nobody yet.
+    pub(super) fn container(&self) -> Container<'_> {
+        Container::of_list(&self.payload, &self.items, self.count)
+    }
+}
+
+/// What a payload says: all but the entries.
+pub(super) struct Head<'a> {
+    /// Without entries.
+    pub content: Content,
+    /// Templates of all entries together, as announced.
+    pub templates: u64,
+    /// SHA-256 of each entry, one after another.
+    pub digests: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    pub fn decode(payload: &'a [u8]) -> Result<Self, FormatError> {
         let mut r = Reader::new(payload);
         r.map(9)?;
         r.key(0)?;
@@ -500,23 +588,95 @@ impl Content {
         r.key(7)?;
         let templates = r.uint((MAX_ENTRIES * MAX_TEMPLATES) as u64)?;
         r.key(8)?;
-        let announced = r.array(MAX_ENTRIES)?;
-        // Grows with what is really there: an announced number allocates nothing.
-        let mut entries = Vec::new();
-        for _ in 0..announced {
-            entries.push(Entry::decode(&mut r)?);
-        }
+        let digests = r.bytes(MAX_ENTRIES * 32)?;
         r.end()?;
-        let content = Self { id, version, issued, not_before, expires, embedder, dimensions, authorisation, entries };
-        content.check()?;
-        if content.entries.iter().map(|e| e.templates.len() as u64).sum::<u64>() != templates {
-            return Err(FormatError::Range {
-                what: "templates",
-                rule: "the announced number is not that of the entries",
-            });
+        if !digests.len().is_multiple_of(32) {
+            return Err(FormatError::Range { what: "entries", rule: "a SHA-256 has 32 bytes" });
         }
-        Ok(content)
+        let entries = Vec::new();
+        let content =
+            Content { id, version, issued, not_before, expires, embedder, dimensions, authorisation, entries };
+        content.check_head(digests.len() / 32)?;
+        Ok(Self { content, templates, digests })
     }
+}
+
+/// Each of `items`, once its digest is the one that belongs there; `None` for a removed one.
+pub(super) fn vouched_for<'a>(
+    digests: &'a [u8],
+    items: Items<'a>,
+) -> Result<impl Iterator<Item = Result<Option<&'a [u8]>, FormatError>>, FormatError> {
+    if digests.len() / 32 != items.len() {
+        return Err(FormatError::NotVouchedFor(items.len().min(digests.len() / 32)));
+    }
+    let pairs = digests.chunks_exact(32).zip(items.iter()).enumerate();
+    Ok(pairs.map(|(n, (digest, (item, _)))| match item {
+        Some(item) if Sha256::digest(item)[..] != *digest => Err(FormatError::NotVouchedFor(n)),
+        item => Ok(item),
+    }))
+}
+
+/// Holds the announced number of templates against those that are there.
+pub(super) fn announced(templates: u64, there: usize, removed: usize) -> Result<(), FormatError> {
+    let there = there as u64;
+    // A removed entry had at least one and at most ten.
+    let (least, most) = (there + removed as u64, there + (removed * MAX_TEMPLATES) as u64);
+    if (least..=most).contains(&templates) {
+        return Ok(());
+    }
+    Err(FormatError::Range { what: "templates", rule: "the announced number is not that of the entries" })
+}
+
+/// A template as it lies in an entry.
+pub(super) struct TemplateParts<'a> {
+    /// Two's complements.
+    pub values: &'a [u8],
+    pub quality: f32,
+    pub photo: [u8; 32],
+}
+
+/// Reads one entry, its templates through `each` and not into the entry, so that a device can put them where they belong at once.
+pub(super) fn read_entry(
+    item: &[u8],
+    dimensions: usize,
+    mut each: impl FnMut(TemplateParts<'_>) -> Result<(), TemplateError>,
+) -> Result<Entry, FormatError> {
+    let mut r = Reader::new(item);
+    exactly(r.array(2)?, 2, "entry")?;
+    exactly(r.bytes(SALT)?.len(), SALT, "salt")?;
+    r.map(5)?;
+    r.key(0)?;
+    let reference = Reference::parse("entry", r.text(64)?)?;
+    r.key(1)?;
+    let legal_basis = r.text(MAX_TEXT)?.into();
+    r.key(2)?;
+    let purpose = r.text(MAX_TEXT)?.into();
+    r.key(3)?;
+    let expires = time(&mut r)?;
+    let entry = Entry { reference, legal_basis, purpose, expires, templates: Vec::new() };
+    entry.check_texts()?;
+    r.key(4)?;
+    let count = r.array(MAX_TEMPLATES)?;
+    if count == 0 {
+        return Err(entry.fault(EntryFault::Templates(0)));
+    }
+    let mut photos = heapless::Vec::<[u8; 32], MAX_TEMPLATES>::new();
+    for _ in 0..count {
+        exactly(r.array(3)?, 3, "template")?;
+        let values = r.bytes(MAX_DIMENSIONS)?;
+        if values.len() != dimensions {
+            return Err(entry.fault(EntryFault::Dimensions { found: values.len(), wanted: dimensions }));
+        }
+        let quality = r.uint(1000)? as f32 / 1000.0;
+        let photo = digest(&mut r)?;
+        if photos.contains(&photo) {
+            return Err(entry.fault(EntryFault::SamePhotograph));
+        }
+        photos.push(photo).expect("no more than an entry may have");
+        each(TemplateParts { values, quality, photo }).map_err(|e| entry.fault(e.into()))?;
+    }
+    r.end()?;
+    Ok(entry)
 }
 
 impl Authorisation {
@@ -602,6 +762,12 @@ impl Authorisation {
 }
 
 impl Entry {
+    fn check_texts(&self) -> Result<(), FormatError> {
+        text_ok("legal_basis", &self.legal_basis)?;
+        text_ok("purpose", &self.purpose)?;
+        time_ok("entry expires", self.expires)
+    }
+
     fn fault(&self, what: EntryFault) -> FormatError {
         FormatError::Entry { reference: self.reference.to_string(), what }
     }
@@ -611,9 +777,7 @@ impl Entry {
     /// # Errors
     /// The first rule that is broken.
     pub fn check(&self, dimensions: usize) -> Result<(), FormatError> {
-        text_ok("legal_basis", &self.legal_basis)?;
-        text_ok("purpose", &self.purpose)?;
-        time_ok("entry expires", self.expires)?;
+        self.check_texts()?;
         if !(1..=MAX_TEMPLATES).contains(&self.templates.len()) {
             return Err(self.fault(EntryFault::Templates(self.templates.len())));
         }
@@ -632,7 +796,9 @@ impl Entry {
         Ok(())
     }
 
-    fn encode(&self, w: &mut Writer) {
+    fn encode(&self, salt: [u8; SALT]) -> Zeroizing<Vec<u8>> {
+        let mut w = Writer::with_capacity(MAX_ENTRY_BYTES);
+        w.array(2).bytes(&salt);
         w.map(5);
         w.key(0).text(&self.reference);
         w.key(1).text(&self.legal_basis);
@@ -644,30 +810,18 @@ impl Entry {
             w.uint((f64::from(stored.quality) * 1000.0).round() as u64);
             w.bytes(&stored.photo);
         }
+        Zeroizing::new(w.finish())
     }
+}
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, FormatError> {
-        r.map(5)?;
-        r.key(0)?;
-        let reference = Reference::parse("entry", r.text(64)?)?;
-        r.key(1)?;
-        let legal_basis = r.text(MAX_TEXT)?.into();
-        r.key(2)?;
-        let purpose = r.text(MAX_TEXT)?.into();
-        r.key(3)?;
-        let expires = time(r)?;
-        r.key(4)?;
-        let count = r.array(MAX_TEMPLATES)?;
-        let mut entry = Self { reference, legal_basis, purpose, expires, templates: Vec::with_capacity(count) };
-        for _ in 0..count {
-            exactly(r.array(3)?, 3, "template")?;
-            let values = r.bytes(MAX_DIMENSIONS)?.iter().map(|b| b.cast_signed()).collect();
-            let template = Template::new(values).map_err(|e| entry.fault(e.into()))?;
-            let quality = r.uint(1000)? as f32 / 1000.0;
-            entry.templates.push(StoredTemplate { template, quality, photo: digest(r)? });
-        }
-        Ok(entry)
-    }
+/// What a payload and one entry say, whoever signed them: to look at them, not to use them.
+///
+/// # Errors
+/// Where they do not follow the schema.
+pub fn inspect(payload: &[u8], entry: &[u8]) -> (Result<Content, FormatError>, Result<Entry, FormatError>) {
+    let content = Head::decode(payload).map(|head| head.content);
+    let dimensions = content.as_ref().map_or(MIN_DIMENSIONS, |c| c.dimensions);
+    (content, read_entry(entry, dimensions, |_| Ok(())))
 }
 
 fn text_ok(what: &'static str, text: &str) -> Result<(), FormatError> {

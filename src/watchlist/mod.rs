@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  workstation                                        device
-//!  author: draft -> sign by one -> sign by another -> store -> verify -> Watchlist -> search: Gallery
-//!                      keys                             |        trust
-//!                                                     state (highest version, last time seen)
+//!  author: draft -> sign by one -> sign by another -> seal -> store -> open -> verify -> Watchlist, search: Gallery
+//!                      keys                              |      |    device key   trust <- rotation
+//!                                                        |    state (highest version, last time seen)
+//!                                       encrypted from here on; plain again only in locked memory
 //! ```
 //!
 //! What this module promises:
@@ -15,16 +16,15 @@
 //! * Starting takes at least two people; a trust file that asks for fewer is refused ([`Trust`]).
 //! * Every entry has an opaque reference, a legal basis, a purpose and its own expiry. There is no field for a name or for a
 //!   photograph ([`mod@format`]).
+//! * A list is secret on its way and at rest: sealed to the device's key ([`seal`]), plain only in [`locked`] memory.
+//! * Keys rotate by the signatures of those who were pinned before ([`rotation`]).
 //! * Stopping takes one: an [`order`] by a pinned revoker or suspender, remembered over restarts.
 //! * Time, versions and place only ever narrow what is matched: [`Watchlist::standing`] is asked with the time of each frame,
 //!   [`store::State`] refuses older versions and [`store::clock_trust`] clocks that went back.
-//! * Templates are wiped from memory when a list, an entry or a gallery is dropped.
+//! * Templates are wiped from memory when a list, an entry or a gallery is dropped; an entry that is revoked is removed from
+//!   the stored list, too, which stays verifiable without it ([`removal`]).
 //!
-//! No network and no threads here; files are read and written only in [`keys`], [`trust`] and [`store`].
-//!
-//! A list is signed but not yet secret in this form. Sealing (encryption to the device's key) belongs between [`store`] and
-//! [`verify()`]: what is opened there is the bytes that [`verify()`] takes, so that nothing else here knows of it. The module will
-//! be `seal`.
+//! No network and no threads here; files are read and written only in [`keys`], [`seal`], [`trust`] and [`store`].
 
 pub mod author;
 mod cbor;
@@ -34,7 +34,11 @@ pub mod format;
 mod hours;
 mod kernel;
 pub mod keys;
+pub mod locked;
 pub mod order;
+pub mod removal;
+pub mod rotation;
+pub mod seal;
 pub mod search;
 pub mod store;
 mod text;
@@ -50,3 +54,5 @@ pub use verify::{Refusal, Standing, Watchlist, verify};
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod schema_tests;

@@ -7,14 +7,15 @@
 //! Scores are cosines, and equal to [`Template::cosine`] of probe and template to the last bit, whatever the processor.
 
 use std::fmt;
+use std::io;
 
 use time::OffsetDateTime;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::format::Entry;
 use super::kernel::{Kernel, Line, Row};
-use super::verify::Watchlist;
-use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template};
+use super::locked::{Locked, wipe};
+use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, inverse_norm};
 
 /// Most hits that a search returns.
 pub const MAX_TOP: usize = 64;
@@ -27,7 +28,7 @@ const PROBES: usize = 16;
 /// An entry and its best score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
-    /// Position in [`Watchlist::entries`].
+    /// Position in [`super::Watchlist::entries`].
     pub entry: usize,
     /// Which of the entry's templates scored best.
     pub template: usize,
@@ -80,48 +81,104 @@ struct Span {
     live: bool,
 }
 
-/// A list's templates, ready for search. Wiped when dropped.
+/// A list's templates, ready for search, in [`Locked`] memory: wiped when dropped.
 pub struct Gallery {
     dimensions: usize,
     /// Lines a row.
     stride: usize,
-    rows: Vec<Line>,
-    inverse_norms: Vec<f32>,
+    rows: Locked<Line>,
+    inverse_norms: Locked<f32>,
     spans: Vec<Span>,
     kernel: Kernel,
 }
 
-impl From<&Watchlist> for Gallery {
-    fn from(list: &Watchlist) -> Self {
-        Self::of(list.dimensions(), list.entries())
+/// Fills a [`Gallery`] entry by entry. Its memory is made once, for the most templates that there can be.
+pub(super) struct Builder {
+    gallery: Gallery,
+    used: usize,
+    /// The first row of the entry that is being filled.
+    begun: usize,
+}
+
+impl Builder {
+    /// Room for `templates` of `dimensions` components.
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub fn new(templates: usize, dimensions: usize) -> io::Result<Self> {
+        let stride = dimensions.div_ceil(64);
+        let rows = Locked::zeroed(templates.saturating_mul(stride))?;
+        let inverse_norms = Locked::zeroed(templates)?;
+        let gallery = Gallery { dimensions, stride, rows, inverse_norms, spans: Vec::new(), kernel: Kernel::best() };
+        Ok(Self { gallery, used: 0, begun: 0 })
+    }
+
+    /// Adds a template to the entry that is being filled. The caller has made room for it.
+    ///
+    /// # Errors
+    /// Where it has another number of components, or only zeros.
+    pub fn push(&mut self, values: impl ExactSizeIterator<Item = i8> + Clone) -> Result<(), TemplateError> {
+        let Gallery { dimensions, stride, rows, inverse_norms, .. } = &mut self.gallery;
+        if values.len() != *dimensions {
+            return Err(TemplateError::Dimensions(values.len()));
+        }
+        inverse_norms[self.used] = inverse_norm(values.clone()).ok_or(TemplateError::Zero)?;
+        let row = rows[self.used * *stride..][..*stride].iter_mut().flat_map(|line| &mut line.0);
+        row.zip(values).for_each(|(to, from)| *to = from);
+        self.used += 1;
+        Ok(())
+    }
+
+    /// Ends the entry, which is found until `expires`.
+    pub fn end(&mut self, expires: OffsetDateTime) {
+        let (first, rows) = (self.begun, self.used - self.begun);
+        self.gallery.spans.push(Span { first, rows, expires, live: true });
+        self.begun = self.used;
+    }
+
+    /// Wipes what was pushed since the last end.
+    pub fn take_back(&mut self) {
+        let Gallery { stride, rows, inverse_norms, .. } = &mut self.gallery;
+        wipe(&mut rows[self.begun * *stride..self.used * *stride]);
+        wipe(&mut inverse_norms[self.begun..self.used]);
+        self.used = self.begun;
+    }
+
+    pub fn finish(self) -> Gallery {
+        let Self { mut gallery, used, .. } = self;
+        gallery.rows.shorten(used * gallery.stride);
+        gallery.inverse_norms.shorten(used);
+        gallery
     }
 }
 
 impl Gallery {
     /// A gallery of `entries` whose templates all have `dimensions` components; those of another length are left out, which a
     /// checked list cannot have. Only lists that are verified reach a device's search; authors use this for look-alikes.
+    ///
+    /// # Panics
+    /// Where there is no memory.
     pub(super) fn of(dimensions: usize, entries: &[Entry]) -> Self {
-        let stride = dimensions.div_ceil(64);
         let total = entries.iter().map(|e| e.templates.len()).sum::<usize>();
-        // Reserved in full, because a vector that grows leaves copies behind unwiped.
-        let mut rows = Vec::with_capacity(total * stride);
-        let mut inverse_norms = Vec::with_capacity(total);
-        let mut spans = Vec::with_capacity(entries.len());
+        let mut builder = Builder::new(total, dimensions).expect("memory for a second copy of the templates");
         for entry in entries {
-            let first = inverse_norms.len();
             for stored in entry.templates.iter().filter(|s| s.template.values().len() == dimensions) {
-                rows.extend_from_slice(Row::new(stored.template.values()).lines());
-                inverse_norms.push(stored.template.inverse_norm());
+                let pushed = builder.push(stored.template.values().iter().copied());
+                pushed.expect("a template has a length, and those of another one are left out");
             }
-            spans.push(Span { first, rows: inverse_norms.len() - first, expires: entry.expires, live: true });
+            builder.end(entry.expires);
         }
-        Self { dimensions, stride, rows, inverse_norms, spans, kernel: Kernel::best() }
+        builder.finish()
+    }
+
+    /// Whether the kernel keeps its templates from swap and dumps.
+    pub fn is_locked(&self) -> bool {
+        self.rows.is_locked() && self.inverse_norms.is_locked()
     }
 
     /// A gallery of pseudo-random templates of nobody, one an entry, for measuring. `dimensions` is cut to what a template may have.
     pub fn synthetic(entries: usize, dimensions: usize, seed: u64) -> Self {
         let dimensions = dimensions.clamp(MIN_DIMENSIONS, MAX_DIMENSIONS);
-        let stride = dimensions.div_ceil(64);
         // Xorshift; its state must not be zero.
         let mut state = seed | 1;
         let mut random = || {
@@ -130,20 +187,17 @@ impl Gallery {
             state ^= state << 17;
             (state >> 24) as i8 | 1
         };
-        let mut rows = Vec::with_capacity(entries * stride);
-        let mut inverse_norms = Vec::with_capacity(entries);
-        for _ in 0..entries {
-            let template = Template::new((0..dimensions).map(|_| random()).collect());
-            let template = template.expect("the number is in range and no component is zero");
-            rows.extend_from_slice(Row::new(template.values()).lines());
-            inverse_norms.push(template.inverse_norm());
-        }
         let never = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT);
-        let spans = (0..entries).map(|first| Span { first, rows: 1, expires: never, live: true }).collect();
-        Self { dimensions, stride, rows, inverse_norms, spans, kernel: Kernel::best() }
+        let mut builder = Builder::new(entries, dimensions).expect("memory for what is to be measured");
+        for _ in 0..entries {
+            let values: Vec<i8> = (0..dimensions).map(|_| random()).collect();
+            builder.push(values.into_iter()).expect("the number is in range and no component is zero");
+            builder.end(never);
+        }
+        builder.finish()
     }
 
-    /// Entries, wiped ones included: positions stay those of [`Watchlist::entries`].
+    /// Entries, wiped ones included: positions stay those of [`super::Watchlist::entries`].
     pub fn entries(&self) -> usize {
         self.spans.len()
     }
@@ -234,8 +288,8 @@ impl Gallery {
         let Some(span) = self.spans.get_mut(entry).filter(|s| s.live) else { return false };
         span.live = false;
         let rows = span.first..span.first + span.rows;
-        self.rows[rows.start * self.stride..rows.end * self.stride].zeroize();
-        self.inverse_norms[rows].zeroize();
+        wipe(&mut self.rows[rows.start * self.stride..rows.end * self.stride]);
+        wipe(&mut self.inverse_norms[rows]);
         true
     }
 
@@ -245,13 +299,7 @@ impl Gallery {
     }
 }
 
-impl Drop for Gallery {
-    fn drop(&mut self) {
-        self.rows.zeroize();
-        self.inverse_norms.zeroize();
-    }
-}
-
+// What `Locked` memory does.
 impl ZeroizeOnDrop for Gallery {}
 
 impl fmt::Debug for Gallery {

@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
 
 use super::format::{MAX_BYTES, Position, Reference};
 use super::order::{Action, OrderError, VerifiedOrder};
-use super::trust::Trust;
-use super::verify::{Refusal, Watchlist, verify};
+use super::verify::{Refusal, Watchlist};
 
 /// Most lists whose versions are remembered at a time; expired ones make room.
 pub const MAX_LISTS: usize = 64;
@@ -34,6 +34,8 @@ pub const CLOCK_SLACK: Duration = Duration::seconds(2);
 /// How often the last time seen is worth a write to the card.
 pub const OBSERVE_EVERY: Duration = Duration::minutes(10);
 
+/// Most bytes that sealing adds to a list: a header, and 16 bytes for every 64 KiB.
+const MAX_OVERHEAD: usize = 1 << 20;
 const MAX_STATE_BYTES: u64 = 128 * 1024;
 
 /// What is wrong with the files.
@@ -59,9 +61,6 @@ pub enum StoreError {
         /// The first thing that is wrong.
         what: String,
     },
-    /// The list was read, and may not be used.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
 }
 
 fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -73,6 +72,14 @@ fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stor
 /// # Errors
 /// Where the directory is missing, full or not writable. The old file is then untouched.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace_by_parts(path, &[bytes])
+}
+
+/// As [`replace`], by what `parts` are one after another, so that they need not be joined in memory.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_by_parts(path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -87,7 +94,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
         file.sync_all()?;
         fs::rename(&beside, path)?;
         File::open(directory)?.sync_all()
@@ -95,20 +104,50 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     write().map_err(file_error("replace", path))
 }
 
-/// Reads the list file, at most one byte more than [`verify`] accepts.
+/// Reads a list file. What is sealed needs no locked memory, and what is not lies on the disk for everybody.
 ///
 /// # Errors
-/// Where it cannot be read.
-pub fn read_list(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, StoreError> {
+/// Where it cannot be read or is larger than any list.
+pub fn read_list(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let read = || -> io::Result<_> {
-        let file = File::open(path)?;
+        // Without waiting, should it be a pipe.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let about = file.metadata()?;
+        if !about.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        let most = MAX_BYTES + MAX_OVERHEAD;
+        let size = usize::try_from(about.len()).ok().filter(|size| *size <= most);
+        let size = size.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any list"))?;
         // Reserved at once, because a buffer that grows leaves copies of templates behind unwiped.
-        let size = file.metadata()?.len().min(MAX_BYTES as u64) as usize;
-        let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(size + 1));
-        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
+        file.take(size as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     read().map_err(file_error("read the list", path))
+}
+
+/// As [`replace_by_parts`], and then overwrites what the file held before with zeros. On flash memory the old blocks may stay
+/// until the controller erases them; that is what sealing is for.
+///
+/// # Errors
+/// Where the new file cannot be put in place (the old one is then untouched), or the old one not be overwritten.
+pub fn replace_and_wipe(path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
+    let old = OpenOptions::new().write(true).open(path).map_err(file_error("open", path))?;
+    replace_by_parts(path, parts)?;
+    // It has no name any more; the open file is its last holder.
+    zero(old).map_err(file_error("wipe the old", path))
+}
+
+fn zero(mut file: File) -> io::Result<()> {
+    let mut left = file.metadata()?.len();
+    let zeros = [0u8; 64 * 1024];
+    while left > 0 {
+        let n = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..n as usize])?;
+        left -= n;
+    }
+    file.sync_all()
 }
 
 /// A list that was accepted once.
@@ -168,11 +207,18 @@ pub enum Obeyed {
 pub struct State {
     /// Unix seconds; 0 before the first observation.
     last_seen: i64,
+    /// Of the newest trust file that was in use.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    trust_serial: u64,
     lists: Vec<Seen>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revoked: Vec<Revoked>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     suspended: Vec<Suspended>,
+}
+
+fn is_zero(serial: &u64) -> bool {
+    *serial == 0
 }
 
 impl State {
@@ -225,6 +271,23 @@ impl State {
     /// The last time seen; `None` before the first observation.
     pub fn last_seen(&self) -> Option<OffsetDateTime> {
         (self.last_seen > 0).then(|| OffsetDateTime::from_unix_timestamp(self.last_seen).ok()).flatten()
+    }
+
+    /// The serial of the newest trust file that was in use.
+    pub fn trust_serial(&self) -> u64 {
+        self.trust_serial
+    }
+
+    /// Notes that a trust file with `serial` is in use.
+    ///
+    /// # Errors
+    /// [`Refusal::TrustRolledBack`] where a newer one was.
+    pub fn trust(&mut self, serial: u64) -> Result<(), Refusal> {
+        if serial < self.trust_serial {
+            return Err(Refusal::TrustRolledBack { serial, highest: self.trust_serial });
+        }
+        self.trust_serial = serial;
+        Ok(())
     }
 
     /// The highest version of the list `id` that was accepted.
@@ -290,6 +353,11 @@ impl State {
     pub fn revoked_through(&self, id: &str) -> Option<u64> {
         let whole = self.revoked.iter().filter(|r| r.entry.is_none() && r.list.as_str() == id);
         whole.map(|r| r.through).max()
+    }
+
+    /// Whether entries were revoked one by one.
+    pub fn revokes_entries(&self) -> bool {
+        self.revoked.iter().any(|r| r.entry.is_some())
     }
 
     /// The entries of version `version` of the list `id` that were revoked one by one.
@@ -362,108 +430,16 @@ impl State {
 /// Where it cannot be written or removed; one that does not exist is removed.
 pub fn destroy(path: &Path) -> Result<(), StoreError> {
     let wipe = || -> io::Result<()> {
-        let mut file = match OpenOptions::new().write(true).open(path) {
+        let file = match OpenOptions::new().write(true).open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
-        let mut left = file.metadata()?.len();
-        let zeros = [0u8; 64 * 1024];
-        while left > 0 {
-            let n = left.min(zeros.len() as u64);
-            file.write_all(&zeros[..n as usize])?;
-            left -= n;
-        }
-        file.sync_all()?;
+        zero(file)?;
         fs::remove_file(path)?;
         let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
     };
     wipe().map_err(file_error("destroy", path))
-}
-
-/// A device's list file and its memory. The only writer of both: a second one would forget what the first remembers.
-#[derive(Debug)]
-pub struct Store {
-    list: PathBuf,
-    path: PathBuf,
-    state: State,
-}
-
-impl Store {
-    /// Opens the list file `list` with the memory in `state`.
-    ///
-    /// # Errors
-    /// Where the state cannot be read or is damaged. The list is read by [`Store::load`].
-    pub fn open(list: &Path, state: &Path) -> Result<Self, StoreError> {
-        Ok(Self { list: list.into(), path: state.into(), state: State::load(state)? })
-    }
-
-    /// What is remembered.
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Reads the list in force, verifies it, checks it against the memory and remembers it.
-    ///
-    /// # Errors
-    /// Where a file cannot be read or written, or the list is refused.
-    pub fn load(
-        &mut self,
-        trust: &Trust,
-        now: OffsetDateTime,
-        device: &str,
-        embedder: &[u8; 32],
-    ) -> Result<Watchlist, StoreError> {
-        let list = verify(&read_list(&self.list)?, trust, now, device, embedder)?;
-        let mut state = self.state.clone();
-        state.admit(&list, now)?;
-        self.remember(state)?;
-        Ok(list)
-    }
-
-    /// Verifies an offered list and puts it in force in place of the one before.
-    ///
-    /// # Errors
-    /// Where it is refused or the list file cannot be written, the list before is still in force. Where only the memory cannot
-    /// be written, the offered one is in force from the next [`Store::load`] on.
-    pub fn install(
-        &mut self,
-        offered: &[u8],
-        trust: &Trust,
-        now: OffsetDateTime,
-        device: &str,
-        embedder: &[u8; 32],
-    ) -> Result<Watchlist, StoreError> {
-        let list = verify(offered, trust, now, device, embedder)?;
-        let mut state = self.state.clone();
-        state.admit(&list, now)?;
-        replace(&self.list, offered)?;
-        self.remember(state)?;
-        Ok(list)
-    }
-
-    /// Judges the clock against the last time seen, and notes the time where the clock is trusted. Cheap: to be asked as often as
-    /// [`Watchlist::standing`].
-    ///
-    /// # Errors
-    /// Where the state cannot be written; the clock is then as if it had not been asked.
-    pub fn clock(&mut self, now: OffsetDateTime, kernel_synchronised: bool) -> Result<ClockTrust, StoreError> {
-        let trust = clock_trust(now, self.state.last_seen(), kernel_synchronised);
-        if trust.is_trusted() && self.state.is_due(now) {
-            let mut state = self.state.clone();
-            state.observe(now);
-            self.remember(state)?;
-        }
-        Ok(trust)
-    }
-
-    fn remember(&mut self, state: State) -> Result<(), StoreError> {
-        if state != self.state {
-            state.save(&self.path)?;
-            self.state = state;
-        }
-        Ok(())
-    }
 }
 
 /// Whether the device's clock may be believed.
@@ -522,6 +498,7 @@ pub fn kernel_synchronised() -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{DEVICE, EMBEDDER, content, now, signed, trust};
+    use super::super::verify::verify;
     use super::*;
     use proptest::prelude::*;
 
@@ -531,69 +508,54 @@ mod tests {
         verify(&signed(&c, &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap()
     }
 
-    /// The list's path and the store, as after a start of the device.
-    fn store_in(dir: &tempfile::TempDir) -> (PathBuf, Store) {
-        let list = dir.path().join("list.cose");
-        let store = Store::open(&list, &dir.path().join("state.json")).unwrap();
-        (list, store)
-    }
-
-    #[test]
-    fn a_clock_set_back_is_noticed_after_a_restart_and_a_distrusted_one_leaves_no_mark() {
-        let dir = tempfile::tempdir().unwrap();
-        let hour = Duration::hours(1);
-        let (_, mut store) = store_in(&dir);
-        assert_eq!(store.clock(now() + hour, false).unwrap(), ClockTrust::Unsynchronised);
-        assert_eq!(store.clock(now(), true).unwrap(), ClockTrust::Trusted);
-        let (_, mut store) = store_in(&dir);
-        assert_eq!(store.clock(now() - hour, true).unwrap(), ClockTrust::WentBack { by: hour });
-        assert_eq!(store.clock(now() + Duration::SECOND, true).unwrap(), ClockTrust::Trusted);
-        assert_eq!(store.state().last_seen(), Some(now()));
-    }
-
     #[test]
     fn an_older_version_never_comes_back_even_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, mut store) = store_in(&dir);
-        let mut old = content(1);
-        old.version = 6;
-        let (old, new) = (signed(&old, &[1, 2]), signed(&content(3), &[1, 2]));
-        let mut install = |bytes: &[u8]| store.install(bytes, &trust(), now(), DEVICE, &EMBEDDER);
-        assert_eq!(install(&old).unwrap().version(), 6);
-        assert_eq!(install(&new).unwrap().version(), 7);
-        let refused = install(&old).unwrap_err();
-        assert!(
-            matches!(refused, StoreError::Refused(Refusal::RolledBack { offered: 6, highest: 7, .. })),
-            "{refused}"
-        );
-        // Somebody puts the old file back while the daemon is down.
-        fs::write(path, &old).unwrap();
-        let (path, mut store) = store_in(&dir);
-        let refused = store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap_err();
-        assert!(matches!(refused, StoreError::Refused(Refusal::RolledBack { .. })), "{refused}");
-        fs::write(path, &new).unwrap();
-        assert_eq!(store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap().version(), 7);
+        let path = dir.path().join("state.json");
+        let mut state = State::default();
+        state.admit(&list(6), now()).unwrap();
+        state.admit(&list(7), now()).unwrap();
+        state.save(&path).unwrap();
+        let mut state = State::load(&path).unwrap();
+        let refused = state.admit(&list(6), now()).unwrap_err();
+        assert!(matches!(refused, Refusal::RolledBack { offered: 6, highest: 7, .. }), "{refused}");
+        assert_eq!((state.admit(&list(7), now()), state.highest("north-gate")), (Ok(()), Some(7)));
     }
 
     #[test]
-    fn a_list_copied_in_by_hand_is_remembered_at_its_first_load() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, mut store) = store_in(&dir);
-        fs::write(path, signed(&content(1), &[1, 2])).unwrap();
-        store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap();
-        assert_eq!(store.state().highest("north-gate"), Some(7));
-        assert_eq!(store_in(&dir).1.state(), store.state(), "and so after a restart");
+    fn an_older_trust_file_never_comes_back_either() {
+        let mut state = State::default();
+        state.trust(0).unwrap();
+        state.trust(4).unwrap();
+        assert_eq!(state.trust(4), Ok(()));
+        assert_eq!(state.trust(3), Err(Refusal::TrustRolledBack { serial: 3, highest: 4 }));
+        assert_eq!(state.trust_serial(), 4);
     }
 
     #[test]
-    fn a_refused_offer_leaves_the_list_in_force() {
+    fn what_a_file_held_before_is_overwritten_on_the_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let (_, mut store) = store_in(&dir);
-        store.install(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
-        let mut next = content(9);
-        next.version = 8;
-        assert!(store.install(&signed(&next, &[1]), &trust(), now(), DEVICE, &EMBEDDER).is_err());
-        assert_eq!(store.load(&trust(), now(), DEVICE, &EMBEDDER).unwrap().version(), 7);
+        let path = dir.path().join("list.cose");
+        replace(&path, &[7; 100_000]).unwrap();
+        let mut before = File::open(&path).unwrap();
+        replace_and_wipe(&path, &[b"new ", b"list"]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new list");
+        // The old file, still held by its descriptor.
+        let mut old = Vec::new();
+        before.read_to_end(&mut old).unwrap();
+        assert!(old.len() == 100_000 && old.iter().all(|b| *b == 0));
+        assert!(replace_and_wipe(&dir.path().join("none"), &[b"x"]).is_err());
+    }
+
+    #[test]
+    fn a_list_file_that_is_no_file_or_too_large_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.cose");
+        assert!(read_list(dir.path()).is_err() && read_list(&path).is_err());
+        File::create(&path).unwrap().set_len((MAX_BYTES + MAX_OVERHEAD + 1) as u64).unwrap();
+        assert!(read_list(&path).unwrap_err().to_string().contains("larger than any list"));
+        fs::write(&path, b"bytes").unwrap();
+        assert_eq!(**read_list(&path).unwrap(), *b"bytes");
     }
 
     #[test]
@@ -627,8 +589,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list.cose");
         replace(&path, b"old").unwrap();
-        fs::write(dir.path().join("list.cose.new"), b"hal").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"old");
+        // Cut at every byte of the new file.
+        for cut in 0..=3 {
+            fs::write(dir.path().join("list.cose.new"), &b"new"[..cut]).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+        }
         replace(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -2,6 +2,8 @@
 //!
 //! ```toml
 //! version = 1
+//! # Rises with each change of the file; a device refuses one that is lower than it has had. 0 where absent.
+//! serial = 1
 //! # How many different signers a list needs. At least 2: nobody starts a search alone.
 //! signers_needed = 2
 //! valid_from = "2026-01-01T00:00:00Z"
@@ -15,6 +17,9 @@
 //!
 //! Starting takes `signers_needed` people, stopping one: any revoker or suspender. Unknown fields are refused, because a
 //! misspelt restriction would otherwise be none. So is a key that is pinned twice, which could count as two people.
+//!
+//! The file on the device is where trust begins: whoever can write it decides. Without touching the device its keys rotate by
+//! [`super::rotation`].
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -126,6 +131,7 @@ pub struct TrustedKey {
 /// A checked trust file. That `signers_needed` is at least two holds for every value of this type.
 #[derive(Debug, Clone)]
 pub struct Trust {
+    serial: u64,
     signers_needed: usize,
     valid_from: OffsetDateTime,
     valid_until: OffsetDateTime,
@@ -136,6 +142,8 @@ pub struct Trust {
 #[serde(deny_unknown_fields)]
 struct TrustFile {
     version: u32,
+    #[serde(default)]
+    serial: u64,
     signers_needed: usize,
     #[serde(with = "time::serde::rfc3339")]
     valid_from: OffsetDateTime,
@@ -204,6 +212,7 @@ impl Trust {
             keys.push(TrustedKey { id, public, label: key.label, roles: key.roles });
         }
         let trust = Self {
+            serial: file.serial,
             signers_needed: file.signers_needed,
             valid_from: file.valid_from,
             valid_until: file.valid_until,
@@ -214,6 +223,11 @@ impl Trust {
             return Err(TrustError::CannotBeMet { needed: trust.signers_needed, pinned });
         }
         Ok(trust)
+    }
+
+    /// Rises with each change of the file.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// How many different signers a list needs; at least two.
@@ -242,9 +256,10 @@ impl Trust {
     }
 }
 
-/// The text of a trust file, to begin one with: `keys` with their labels and roles, valid from `from` until `until`. What it says
+/// The text of a trust file, to begin one with: `serial`, `keys` with their labels and roles, valid from `from` until `until`. What it says
 /// is checked when it is read.
 pub fn render(
+    serial: u64,
     signers_needed: usize,
     from: OffsetDateTime,
     until: OffsetDateTime,
@@ -254,7 +269,7 @@ pub fn render(
     let mut text = String::from(
         "# Whom this device believes; see the documentation of `watchpost::watchlist::trust`.\nversion = 1\n",
     );
-    let _ = writeln!(text, "signers_needed = {signers_needed}");
+    let _ = writeln!(text, "serial = {serial}\nsigners_needed = {signers_needed}");
     let _ = writeln!(text, "valid_from = \"{}\"\nvalid_until = \"{}\"", stamp(from), stamp(until));
     for (public, label, roles) in keys {
         let roles: Vec<_> = roles.iter().map(|r| format!("\"{}\"", r.as_str())).collect();
@@ -347,8 +362,8 @@ mod tests {
         let from = fixture::now();
         let label = "the \"office\"\nroles = []";
         let keys = [(a, label, &[Role::Signer, Role::Revoker][..]), (b, "", &[Role::Signer])];
-        let trust = parse(&render(2, from, from + time::Duration::DAY, &keys)).unwrap();
-        assert_eq!((trust.valid_from(), trust.valid_until()), (from, from + time::Duration::DAY));
+        let trust = parse(&render(3, 2, from, from + time::Duration::DAY, &keys)).unwrap();
+        assert_eq!((trust.serial(), trust.valid_from(), trust.valid_until()), (3, from, from + time::Duration::DAY));
         assert_eq!((trust.keys()[0].public, trust.keys()[0].label.as_str()), (a, label));
         assert_eq!(trust.keys()[0].roles(), [Role::Signer, Role::Revoker]);
     }

@@ -1,12 +1,15 @@
 //! From untrusted bytes to a [`Watchlist`]: the only way there is.
 //!
 //! The order of the checks is part of the promise: size and shape of the container, validity of the trust file, signatures, and
-//! only then the content, its device, its model and its time. So the content's parser sees nothing that the pinned
-//! people have not signed, and a refusal names the first thing that is wrong.
+//! only then the content, its device, its model and its time, and at last each entry against its signed digest. So the content's
+//! parser sees nothing that the pinned people have not signed, and a refusal names the first thing that is wrong.
+//!
+//! Templates go from the bytes that are verified straight into the [`Gallery`] that is searched, and nowhere else.
 //!
 //! A signature by a key that is not pinned as a signer is ignored (keys rotate); a second one by the same key does not count; one
 //! by a pinned key that does not hold refuses the whole list, however many others hold.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -14,9 +17,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::cbor::CborError;
-use super::container::Container;
-use super::format::{Authorisation, Content, Entry, FormatError, MAX_BYTES, Position, Reference};
+use super::container::{Container, Kind};
+use super::format::{
+    Authorisation, Content, Entry, EntryFault, FormatError, Head, MAX_BYTES, Position, Reference, announced,
+    read_entry, vouched_for,
+};
 use super::keys::KeyId;
+use super::search::{Builder, Gallery};
 use super::trust::{Role, Trust};
 
 /// Why bytes are not a list that this device may use now.
@@ -122,6 +129,19 @@ pub enum Refusal {
         /// The version of both.
         version: u64,
     },
+    /// An older trust file than one that this device has had.
+    #[error(
+        "the trust file has serial {serial} and this device has had {highest}: old keys cannot come back; install a trust file with that serial or a higher one, or its rotations"
+    )]
+    TrustRolledBack {
+        /// As found.
+        serial: u64,
+        /// Seen before.
+        highest: u64,
+    },
+    /// No memory for its templates.
+    #[error("no memory for the templates of the list ({0}); install a smaller list")]
+    Memory(String),
     /// No room to remember another list's version.
     #[error(
         "this device remembers the versions of {0} unexpired lists and can remember no more; wait until one expires, or clear the state together with the reason for so many lists"
@@ -140,6 +160,7 @@ impl Refusal {
             Refusal::Altered(_) => "altered",
             Refusal::Content(FormatError::Version(_)) => "unknown-format",
             Refusal::Content(FormatError::Entry { .. }) => "bad-entry",
+            Refusal::Content(FormatError::NotVouchedFor(_)) => "altered",
             Refusal::Content(_) => "bad-content",
             Refusal::WrongDevice { .. } => "wrong-device",
             Refusal::WrongModel { .. } => "wrong-model",
@@ -148,6 +169,8 @@ impl Refusal {
             Refusal::RolledBack { .. } => "rolled-back",
             Refusal::Revoked { .. } => "revoked",
             Refusal::SameVersion { .. } => "same-version",
+            Refusal::TrustRolledBack { .. } => "trust-rolled-back",
+            Refusal::Memory(_) => "no-memory",
             Refusal::TooManyLists(_) => "too-many-lists",
         }
     }
@@ -232,7 +255,10 @@ pub struct Watchlist {
     digest: [u8; 32],
     signers: Vec<KeyId>,
     expired_entries: usize,
+    removed_entries: usize,
     trust_ends: OffsetDateTime,
+    /// `None` once somebody has taken it.
+    gallery: Option<Gallery>,
 }
 
 impl Watchlist {
@@ -281,8 +307,8 @@ impl Watchlist {
         &self.content.authorisation
     }
 
-    /// The entries that had not expired at verification, in the order of the list. A [`super::Gallery`] names them by their
-    /// position here.
+    /// The entries that had not expired at verification, in the order of the list, without their templates. The [`Gallery`]
+    /// names them by their position here.
     pub fn entries(&self) -> &[Entry] {
         &self.content.entries
     }
@@ -295,6 +321,11 @@ impl Watchlist {
     /// How many entries were left out because their own expiry had passed.
     pub fn expired_entries(&self) -> usize {
         self.expired_entries
+    }
+
+    /// How many entries were removed from these bytes after they were signed, because they had been revoked.
+    pub fn removed_entries(&self) -> usize {
+        self.removed_entries
     }
 
     /// SHA-256 of the signed payload: the same whatever signatures were added.
@@ -327,12 +358,9 @@ impl Watchlist {
         }
     }
 
-    /// Wipes the templates, once a [`super::Gallery`] holds them: they are then in memory once only. References, purposes and
-    /// expiries stay.
-    pub fn shed_templates(&mut self) {
-        for entry in &mut self.content.entries {
-            entry.templates.clear();
-        }
+    /// The templates of [`Watchlist::entries`], which are in memory once: the second call gets none.
+    pub fn take_gallery(&mut self) -> Option<Gallery> {
+        self.gallery.take()
     }
 }
 
@@ -342,8 +370,8 @@ impl fmt::Debug for Watchlist {
     }
 }
 
-/// Who signed `bytes`: each pinned signer whose signature holds, once.
-fn check_signatures(container: &Container<'_>, trust: &Trust) -> Result<Vec<KeyId>, Refusal> {
+/// Who signed: each pinned signer whose signature holds, once; at least as many as `trust` asks for.
+pub(super) fn check_signatures(container: &Container<'_>, trust: &Trust) -> Result<Vec<KeyId>, Refusal> {
     let mut good = Vec::new();
     for (id, signature) in container.signatures() {
         let Some(key) = trust.key(*id, Role::Signer) else { continue };
@@ -364,7 +392,7 @@ pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {
     if bytes.len() > MAX_BYTES {
         return Err(Refusal::TooLarge(bytes.len()));
     }
-    Container::read(bytes).map_err(Refusal::Unreadable)
+    Container::read(Kind::List, bytes).map_err(Refusal::Unreadable)
 }
 
 /// Makes a [`Watchlist`] of `bytes` if `trust`'s signers made it for the device named `device` with the embedder whose file has the
@@ -387,7 +415,7 @@ pub fn verify(
         return Err(Refusal::TrustNotValid { from, until, now });
     }
     let signers = check_signatures(&container, trust)?;
-    let mut content = Content::decode(container.payload())?;
+    let Head { mut content, templates, digests } = Head::decode(container.payload())?;
     if !content.authorisation.devices.iter().any(|d| d.as_str() == device) {
         // What is no reference is not repeated: it comes from a configuration file.
         let device = device.chars().take(64).collect();
@@ -402,344 +430,41 @@ pub fn verify(
     if now >= content.expires {
         return Err(Refusal::Expired { at: content.expires, now });
     }
-    let all = content.entries.len();
-    content.entries.retain(|entry| entry.expires > now);
-    let expired_entries = all - content.entries.len();
+    // No more room than the bytes that are there can fill, whatever number is announced.
+    let room = templates.min((bytes.len() / content.dimensions) as u64) as usize;
+    let mut gallery = Builder::new(room, content.dimensions).map_err(|e| Refusal::Memory(e.to_string()))?;
+    let mut seen = HashSet::new();
+    let (mut there, mut expired_entries, mut removed_entries) = (0, 0, 0);
+    for item in vouched_for(digests, container.items())? {
+        let Some(item) = item? else {
+            removed_entries += 1;
+            continue;
+        };
+        let entry = read_entry(item, content.dimensions, |part| {
+            there += 1;
+            if there > room {
+                // More than announced: refused below.
+                return Ok(());
+            }
+            gallery.push(part.values.iter().map(|b| b.cast_signed()))
+        })?;
+        if !seen.insert(entry.reference.clone()) {
+            let reference = entry.reference.to_string();
+            return Err(FormatError::Entry { reference, what: EntryFault::Repeated }.into());
+        }
+        if entry.expires > now {
+            gallery.end(entry.expires);
+            content.entries.push(entry);
+        } else {
+            gallery.take_back();
+            expired_entries += 1;
+        }
+    }
+    announced(templates, there, removed_entries)?;
     let digest = Sha256::digest(container.payload()).into();
-    Ok(Watchlist { content, digest, signers, expired_entries, trust_ends: until })
+    let gallery = Some(gallery.finish());
+    Ok(Watchlist { content, digest, signers, expired_entries, removed_entries, trust_ends: until, gallery })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixture::{DEVICE, EMBEDDER, content, key, made_elsewhere, now, signed, trust, trust_text};
-    use super::super::format::{Aim, Area, EntryFault, Hours, Window};
-    use super::*;
-    use proptest::prelude::*;
-    use time::Duration;
-
-    fn check(bytes: &[u8]) -> Result<Watchlist, Refusal> {
-        verify(bytes, &trust(), now(), DEVICE, &EMBEDDER)
-    }
-
-    #[test]
-    fn two_different_signers_pass() {
-        let list = check(&signed(&content(5), &[1, 2])).unwrap();
-        assert_eq!((list.id().as_str(), list.version(), list.entries().len()), ("north-gate", 7, 5));
-        assert_eq!(list.entries(), content(5).entries);
-        assert_eq!(list.authorisation(), &content(5).authorisation);
-        assert!(check(&signed(&content(5), &[3, 2, 1])).is_ok());
-    }
-
-    #[test]
-    fn a_list_made_by_other_software_from_the_schema_passes() {
-        let bytes = made_elsewhere();
-        let list = check(&bytes).unwrap();
-        assert_eq!((list.id().as_str(), list.version(), list.entries().len()), ("made-elsewhere", 3, 1));
-        let stored = &list.entries()[0].templates[0];
-        assert_eq!((stored.quality, stored.template.values()[20]), (0.875, (7 * 20 + 1) as u8 as i8));
-        assert_eq!(list.standing(now(), Some(Position { latitude: 52.525, longitude: 13.405 })), Standing::Valid);
-        // One content has one encoding, whoever writes it.
-        let payload = Container::read(&bytes).unwrap().payload();
-        assert_eq!(Content::decode(payload).unwrap().encode().unwrap()[..], *payload);
-    }
-
-    #[test]
-    fn too_few_are_one_twice_one_unknown_a_revoker_or_nobody() {
-        for (signers, have) in
-            [(&[1][..], 1), (&[1, 1], 1), (&[1, 1, 1, 1], 1), (&[1, 9], 1), (&[1, 4], 1), (&[8, 9], 0), (&[], 0)]
-        {
-            let refused = check(&signed(&content(1), signers)).unwrap_err();
-            assert_eq!(refused, Refusal::TooFewSigners { have, need: 2 }, "{signers:?}");
-        }
-        assert!(check(&signed(&content(1), &[9, 1, 1, 2])).is_ok(), "others do no harm");
-    }
-
-    #[test]
-    fn one_bad_signature_of_a_pinned_signer_refuses_the_list_whatever_the_others_say() {
-        let mut bytes = signed(&content(1), &[1, 2, 3]);
-        *bytes.last_mut().unwrap() ^= 1;
-        assert_eq!(check(&bytes).unwrap_err(), Refusal::Altered(key(3).public().id()));
-    }
-
-    #[test]
-    fn a_signature_for_another_purpose_does_not_count() {
-        use coset::{CoseSign, TaggedCborSerializable};
-        let mut cose = CoseSign::from_tagged_slice(&signed(&content(1), &[1, 2])).unwrap();
-        let message = cose.tbs_data(b"watchpost revocation v1", &cose.signatures[1]);
-        cose.signatures[1].signature = key(2).sign(&message).to_vec();
-        assert_eq!(check(&cose.to_tagged_vec().unwrap()).unwrap_err(), Refusal::Altered(key(2).public().id()));
-    }
-
-    #[test]
-    fn signatures_do_not_move_to_another_content() {
-        use coset::{CoseSign, TaggedCborSerializable};
-        let mut cose = CoseSign::from_tagged_slice(&signed(&content(1), &[1, 2])).unwrap();
-        cose.payload = Some(content(2).encode().unwrap().to_vec());
-        assert!(matches!(check(&cose.to_tagged_vec().unwrap()), Err(Refusal::Altered(_))));
-    }
-
-    #[test]
-    fn what_the_container_may_not_hold_is_unreadable() {
-        use coset::{CborSerializable, CoseSign, HeaderBuilder, TaggedCborSerializable};
-        let good = CoseSign::from_tagged_slice(&signed(&content(1), &[1, 2])).unwrap();
-        let refused = |change: &dyn Fn(&mut CoseSign)| {
-            let mut cose = good.clone();
-            change(&mut cose);
-            matches!(check(&cose.to_tagged_vec().unwrap()), Err(Refusal::Unreadable(_)))
-        };
-        let extra = HeaderBuilder::new().key_id(vec![1]).build();
-        assert!(!refused(&|_| ()));
-        assert!(refused(&|c| c.unprotected = extra.clone()));
-        assert!(refused(&|c| c.signatures[0].unprotected = extra.clone()));
-        assert!(refused(&|c| c.payload = None));
-        assert!(refused(&|c| c.signatures[0].signature.push(0)));
-        assert!(refused(&|c| c.signatures = vec![c.signatures[0].clone(); 17]));
-        assert!(matches!(check(&good.clone().to_vec().unwrap()), Err(Refusal::Unreadable(_))), "untagged");
-    }
-
-    #[test]
-    fn a_list_for_another_device_is_refused() {
-        let refused = verify(&signed(&content(1), &[1, 2]), &trust(), now(), "gate-33", &EMBEDDER).unwrap_err();
-        assert_eq!(refused.code(), "wrong-device");
-        assert!(refused.to_string().contains("gate-33") && refused.to_string().contains("gate-4"), "{refused}");
-    }
-
-    #[test]
-    fn a_list_of_another_model_is_refused() {
-        let refused = verify(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &[1; 32]).unwrap_err();
-        assert_eq!(refused.code(), "wrong-model");
-    }
-
-    #[test]
-    fn a_list_is_valid_from_not_before_up_to_expires() {
-        let c = content(1);
-        let at = |now| verify(&signed(&c, &[1, 2]), &trust(), now, DEVICE, &EMBEDDER).map_err(|r| r.code());
-        assert_eq!(at(c.not_before - Duration::SECOND).unwrap_err(), "not-yet-valid");
-        assert!(at(c.not_before).is_ok());
-        assert!(at(c.expires - Duration::SECOND).is_ok());
-        assert_eq!(at(c.expires).unwrap_err(), "expired");
-    }
-
-    #[test]
-    fn nothing_is_accepted_outside_the_validity_of_the_trust_file() {
-        let keys = [("signer", 1), ("signer", 2)];
-        let old = Trust::parse(
-            &trust_text(2, &keys).replace("2036", "2026-02").replace("-01-01T00:00:00Z\"\n[[", "-01T00:00:00Z\"\n[["),
-        )
-        .unwrap();
-        let refused = verify(&signed(&content(1), &[1, 2]), &old, now(), DEVICE, &EMBEDDER).unwrap_err();
-        assert_eq!(refused.code(), "trust-not-valid");
-    }
-
-    #[test]
-    fn an_expired_entry_is_left_out_and_counted_while_the_list_lives() {
-        let mut c = content(3);
-        c.entries[1].expires = now();
-        let list = check(&signed(&c, &[1, 2])).unwrap();
-        let left: Vec<_> = list.entries().iter().map(|e| e.reference.as_str()).collect();
-        assert_eq!((left, list.expired_entries()), (vec!["case-0", "case-2"], 1));
-    }
-
-    #[test]
-    fn a_format_of_another_version_says_so() {
-        // The version is the second byte behind the map's head: {0: 1, ...}.
-        let mut payload = content(1).encode().unwrap();
-        assert_eq!(payload[..3], [0xa9, 0x00, 0x01]);
-        payload[2] = 2;
-        let mut container = Container::new(&payload);
-        container.sign(&key(1));
-        container.sign(&key(2));
-        let refused = check(&container.to_bytes()).unwrap_err();
-        assert_eq!((refused.code(), &refused), ("unknown-format", &Refusal::Content(FormatError::Version(2))));
-    }
-
-    #[test]
-    fn every_broken_rule_of_the_content_is_refused_although_it_is_signed() {
-        // Broken content cannot be encoded here, so that a good encoding is broken byte by byte and signed by two.
-        let payload = content(2).encode().unwrap();
-        for at in 0..payload.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut broken = payload.to_vec();
-                broken[at] ^= flip;
-                // Either a content that is as good as any, in its one encoding, or an error: never a panic.
-                if let Ok(c) = Content::decode(&broken) {
-                    assert_eq!(c.encode().unwrap()[..], broken[..], "byte {at}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn an_entry_twice_is_refused() {
-        let mut c = content(3);
-        c.entries[2].reference = c.entries[0].reference.clone();
-        assert_eq!(
-            c.encode().unwrap_err(),
-            FormatError::Entry { reference: "case-0".into(), what: EntryFault::Repeated }
-        );
-    }
-
-    #[test]
-    fn an_empty_list_is_a_list() {
-        assert_eq!(check(&signed(&content(0), &[1, 2])).unwrap().entries(), []);
-    }
-
-    #[test]
-    fn a_list_cut_anywhere_is_refused() {
-        let bytes = signed(&content(2), &[1, 2]);
-        for length in 0..bytes.len() {
-            assert!(check(&bytes[..length]).is_err(), "{length}");
-        }
-        let mut longer = bytes.clone();
-        longer.push(0);
-        assert_eq!(check(&longer).unwrap_err(), Refusal::Unreadable(CborError::Trailing(1)));
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_refused() {
-        let bytes = signed(&content(2), &[1, 2]);
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            // Not checked for what has the signatures of unknown signers: those are checked by nobody and count for nobody.
-            assert!(check(&flipped).is_err(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn a_hundred_thousand_entries_are_read_in_seconds_and_a_list_too_large_at_once() {
-        let bytes = signed(&content(100_000), &[1, 2]);
-        assert!(bytes.len() < 50 << 20, "{}", bytes.len());
-        let start = std::time::Instant::now();
-        assert_eq!(check(&bytes).unwrap().entries().len(), 100_000);
-        // Far above what it takes, far below what a quadratic check of the references would.
-        assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
-        assert_eq!(check(&vec![0; MAX_BYTES + 1]).unwrap_err(), Refusal::TooLarge(MAX_BYTES + 1));
-    }
-
-    #[test]
-    fn weekly_hours_are_kept_in_local_time() {
-        let mut c = content(1);
-        // Mondays 08:00 to 10:00, two hours ahead of universal time; `now` is a Monday at 12:00.
-        let windows = vec![Window { days: 1, from_minute: 480, to_minute: 600 }];
-        c.authorisation.hours = Hours { utc_offset_minutes: 120, windows };
-        let list = check(&signed(&c, &[1, 2])).unwrap();
-        let standing = |at| list.standing(at, None);
-        let six = now() - Duration::hours(6);
-        assert_eq!(standing(six - Duration::SECOND), Standing::OutsideHours);
-        assert_eq!(standing(six), Standing::Valid);
-        assert_eq!(standing(six + Duration::hours(2) - Duration::SECOND), Standing::Valid);
-        assert_eq!(standing(six + Duration::hours(2)), Standing::OutsideHours);
-        assert_eq!(standing(six + Duration::days(1)), Standing::OutsideHours);
-        assert_eq!(standing(six + Duration::days(7)), Standing::Valid);
-    }
-
-    #[test]
-    fn a_list_stops_while_running_when_its_time_or_its_trust_ends() {
-        let list = check(&signed(&content(1), &[1, 2])).unwrap();
-        assert_eq!(list.standing(now(), None), Standing::Valid);
-        assert_eq!(list.standing(list.expires(), None), Standing::Expired { at: list.expires() });
-        assert_eq!(list.standing(now() - Duration::days(3), None).code(), "not-yet-valid");
-        let mut long = content(1);
-        long.expires = now() + Duration::days(36500);
-        let list = check(&signed(&long, &[1, 2])).unwrap();
-        assert_eq!(list.expires(), trust().valid_until());
-        assert_eq!(list.standing(trust().valid_until(), None).code(), "expired");
-    }
-
-    #[test]
-    fn a_list_with_areas_matches_only_inside_them_and_nowhere_without_a_position() {
-        let corner = |latitude, longitude| Position { latitude, longitude };
-        let mut c = content(1);
-        // An L: the square 0..2 without its north-eastern quarter.
-        let corners = [(0.0, 0.0), (0.0, 2.0), (1.0, 2.0), (1.0, 1.0), (2.0, 1.0), (2.0, 0.0)];
-        c.authorisation.areas = vec![Area(corners.map(|(a, b)| corner(a, b)).to_vec())];
-        let list = check(&signed(&c, &[1, 2])).unwrap();
-        let at = |a, b| list.standing(now(), Some(corner(a, b)));
-        assert_eq!(at(0.5, 1.5), Standing::Valid);
-        assert_eq!(at(1.5, 0.5), Standing::Valid);
-        assert_eq!(at(1.5, 1.5), Standing::OutsideArea);
-        assert_eq!(at(-0.5, 0.5), Standing::OutsideArea);
-        assert_eq!(at(0.5, -0.5), Standing::OutsideArea, "west of it, where both of its sides lie to the east");
-        assert_eq!(list.standing(now(), None), Standing::PositionUnknown);
-    }
-
-    #[test]
-    fn debug_output_and_refusals_show_no_entry_content() {
-        let text = format!("{:?}", check(&signed(&content(3), &[1, 2])).unwrap());
-        assert_eq!(text, "Watchlist(north-gate version 7, 3 entries)");
-    }
-
-    /// Every field that a list may hold, somewhere in its range.
-    fn any_content() -> impl Strategy<Value = Content> {
-        let degrees = |most: i32| (-most * 10_000_000..=most * 10_000_000).prop_map(|v| f64::from(v) / 1e7);
-        let corner = (degrees(90), degrees(180)).prop_map(|(latitude, longitude)| Position { latitude, longitude });
-        let areas = prop::collection::vec(prop::collection::vec(corner, 3..8).prop_map(Area), 0..3);
-        let window = (1u8..=0x7f, 0u16..1440, 1u16..1440).prop_map(|(days, from_minute, more)| Window {
-            days,
-            from_minute,
-            to_minute: (from_minute + more).min(1440),
-        });
-        let hours = (-840i16..=840, prop::collection::vec(window, 1..5))
-            .prop_map(|(utc_offset_minutes, windows)| Hours { utc_offset_minutes, windows });
-        let text = "[ -~äö€]{0,40}[a-z]";
-        (
-            areas,
-            hours,
-            text,
-            1..=1_000_000_000u64,
-            0..=1000u16,
-            1..=1u64 << 53,
-            0..20u64,
-            prop::sample::select(&Aim::ALL[..]),
-        )
-            .prop_map(|(areas, hours, text, budget, quality, version, entries, aim)| {
-                let mut c = content(entries);
-                c.authorisation.authority = text.clone();
-                c.authorisation.false_alerts_per_day = budget as f64 / 1000.0;
-                (c.authorisation.areas, c.authorisation.hours, c.authorisation.aim, c.version) =
-                    (areas, hours, aim, version);
-                for entry in &mut c.entries {
-                    entry.purpose = text.clone();
-                    entry.templates[0].quality = f32::from(quality) / 1000.0;
-                }
-                c
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn every_content_survives_its_encoding_and_its_draft(c in any_content()) {
-            prop_assert_eq!(&Content::decode(&c.encode().unwrap()).unwrap(), &c);
-            let draft = serde_json::to_vec(&c).unwrap();
-            prop_assert_eq!(&serde_json::from_slice::<Content>(&draft).unwrap(), &c);
-        }
-
-        #[test]
-        fn no_bytes_make_a_parser_panic(bytes: Vec<u8>) {
-            prop_assert!(check(&bytes).is_err());
-            let _ = Content::decode(&bytes);
-        }
-
-        #[test]
-        fn several_changed_bytes_are_refused(changes in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..6)) {
-            let good = signed(&content(2), &[1, 2]);
-            let mut bytes = good.clone();
-            for (at, flip) in changes {
-                bytes[at.index(good.len())] ^= flip;
-            }
-            prop_assume!(bytes != good);
-            prop_assert!(check(&bytes).is_err());
-        }
-
-        #[test]
-        fn an_announced_number_of_entries_allocates_nothing(count: u32) {
-            // The content up to its entries, then an array head that announces many.
-            let mut payload = content(0).encode().unwrap().to_vec();
-            payload.pop();
-            payload.push(0x9a);
-            payload.extend((count | 0x1_0000).to_be_bytes());
-            prop_assert!(matches!(Content::decode(&payload), Err(FormatError::Encoding(_))));
-        }
-    }
-}
+mod tests;

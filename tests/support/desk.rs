@@ -129,6 +129,16 @@ impl Daemon {
         Self(desk.command("run").stderr(log).spawn().expect("the binary runs"))
     }
 
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// SIGKILL, as a power cut does it.
+    pub fn kill(mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
     pub fn terminate(mut self) -> std::process::ExitStatus {
         Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
         self.0.wait().expect("it ends")

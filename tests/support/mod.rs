@@ -6,6 +6,7 @@
 
 pub mod desk;
 pub mod event;
+pub mod field;
 pub mod people;
 
 use std::io::{Read, Write};

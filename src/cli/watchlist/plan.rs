@@ -6,13 +6,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Failure, draft_of, output};
+use super::{Failure, draft_of, output, seal};
 use crate::daemon::enforce;
 use crate::decision::budget::{Budget, FalseMatchCurve};
 use crate::vision::Models;
 use crate::watchlist::author;
 use crate::watchlist::format::Authorisation;
-use crate::watchlist::store::read_list;
 
 /// List sizes of the table, in templates.
 const SIZES: [usize; 7] = [1, 3, 10, 30, 100, 300, 1000];
@@ -35,6 +34,9 @@ pub struct Args {
     /// Manifest of the devices' networks; the built-in ones where absent.
     #[arg(long, value_name = "FILE")]
     models: Option<PathBuf>,
+    /// Device key that opens a sealed list.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// One JSON line instead of text.
     #[arg(long)]
     json: bool,
@@ -114,7 +116,7 @@ fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -
 pub fn run(args: Args) -> Result<(), Failure> {
     let models = super::super::models(args.models.as_deref())?;
     let curve = curve(&models)?;
-    let bytes = read_list(&args.file)?;
+    let bytes = seal::read(&args.file, args.identity.as_deref())?;
     let summary = match draft_of(&bytes) {
         Some(draft) => draft?.summary(),
         None => author::show(&bytes, None)?,

@@ -1,0 +1,214 @@
+//! Memory for templates, opened lists and keys: locked, left out of dumps, empty in a forked child, wiped when dropped.
+//!
+//! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`), so that no allocator ever hands
+//! a part of it on, and nothing of it reaches swap or a core file. Its size is fixed: what grows would leave copies behind.
+//!
+//! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many systems). The memory is
+//! usable then, and [`Locked::is_locked`] is false: whoever promises more has to ask. [`REMEDY`] says what to do.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+/// What to do where memory could not be locked.
+pub const REMEDY: &str = "give the service LimitMEMLOCK=infinity (or `ulimit -l unlimited` before it starts)";
+
+/// Types of which any bytes, all zero ones included, are values, and which own nothing.
+///
+/// # Safety
+/// That must be so; `size_of` must not be zero, the alignment at most that of a page.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: numbers.
+unsafe impl Plain for u8 {}
+// SAFETY: numbers.
+unsafe impl Plain for f32 {}
+
+/// A slice in locked memory.
+pub struct Locked<T: Plain> {
+    at: NonNull<T>,
+    len: usize,
+    /// Bytes of the mapping; 0 where there is none, because nothing is held.
+    mapped: usize,
+    held: bool,
+}
+
+// SAFETY: the mapping belongs to this value alone, and `Plain` types are plain data.
+unsafe impl<T: Plain + Send> Send for Locked<T> {}
+// SAFETY: as above; shared references only read.
+unsafe impl<T: Plain + Sync> Sync for Locked<T> {}
+
+impl<T: Plain> Locked<T> {
+    /// `len` zero elements.
+    ///
+    /// # Errors
+    /// Where the system has no memory. That it could not be locked is no error; see [`Locked::is_locked`].
+    pub fn zeroed(len: usize) -> io::Result<Self> {
+        if len == 0 {
+            return Ok(Self { at: NonNull::dangling(), len: 0, mapped: 0, held: true });
+        }
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing that exists.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the range is the mapping just made. Advice and lock change no contents.
+        let held = unsafe {
+            let hidden = libc::madvise(at, bytes, libc::MADV_DONTDUMP) == 0;
+            // Kernels before 4.14 do not know it, and this program does not fork.
+            libc::madvise(at, bytes, libc::MADV_WIPEONFORK);
+            libc::mlock(at, bytes) == 0 && hidden
+        };
+        let at = NonNull::new(at.cast()).expect("mmap never answers with null unless it was asked to");
+        Ok(Self { at, len, mapped: bytes, held })
+    }
+
+    /// A copy of `from`.
+    ///
+    /// # Errors
+    /// As for [`Locked::zeroed`].
+    pub fn copy_of(from: &[T]) -> io::Result<Self> {
+        let mut copy = Self::zeroed(from.len())?;
+        copy.copy_from_slice(from);
+        Ok(copy)
+    }
+
+    /// Whether the kernel keeps it from swap and dumps.
+    pub fn is_locked(&self) -> bool {
+        self.held
+    }
+
+    /// Forgets all elements from `len` on; they are wiped.
+    pub fn shorten(&mut self, len: usize) {
+        if len < self.len {
+            wipe(&mut self[len..]);
+            self.len = len;
+        }
+    }
+}
+
+/// Overwrites with zeros that the compiler may not leave out.
+pub fn wipe<T: Plain>(values: &mut [T]) {
+    let bytes = size_of_val(values);
+    // SAFETY: the range is the slice's, and all zero bytes are values of a `Plain` type.
+    unsafe { std::ptr::write_bytes(values.as_mut_ptr().cast::<u8>(), 0, bytes) };
+    // Somebody could look: the pointer leaves through here.
+    std::hint::black_box(values.as_mut_ptr());
+    compiler_fence(Ordering::SeqCst);
+}
+
+impl<T: Plain> Deref for Locked<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` elements of the mapping (or none, at a dangling but aligned address), all initialised by the kernel.
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Locked<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Plain> Drop for Locked<T> {
+    fn drop(&mut self) {
+        wipe(self);
+        if self.mapped > 0 {
+            // SAFETY: the mapping was made by `zeroed`, is this value's alone, and nothing refers to it any more.
+            unsafe { libc::munmap(self.at.as_ptr().cast(), self.mapped) };
+        }
+    }
+}
+
+impl<T: Plain> std::fmt::Debug for Locked<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Locked(<{} elements>)", self.len)
+    }
+}
+
+/// Forbids core files and the reading of this process's memory by others of the same user, and allows itself to lock as much
+/// memory as its limits can be raised to. For the whole process and for good.
+///
+/// # Errors
+/// Where the kernel refuses one of the first two.
+pub fn forbid_dumps() -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain system calls on values of this frame.
+    unsafe {
+        if libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) != 0
+            || libc::setrlimit(libc::RLIMIT_CORE, &raw const none) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        let mut most = none;
+        if libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut most) == 0 && most.rlim_cur < most.rlim_max {
+            most.rlim_cur = most.rlim_max;
+            // What cannot be raised shows where memory is locked.
+            libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const most);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flags of the mapping at `address`, as the kernel tells them (`VmFlags` in `/proc/self/smaps`).
+    fn flags_at(address: usize) -> String {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in smaps.lines() {
+            let range = line.split_once(' ').and_then(|(r, _)| r.split_once('-'));
+            if let Some((Ok(from), Ok(to))) =
+                range.map(|(a, b)| (usize::from_str_radix(a, 16), usize::from_str_radix(b, 16)))
+            {
+                inside = (from..to).contains(&address);
+            }
+            if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+                return flags.to_owned();
+            }
+        }
+        panic!("no mapping at {address:x}");
+    }
+
+    #[test]
+    fn the_kernel_says_that_it_is_locked_and_left_out_of_dumps() {
+        let memory = Locked::<u8>::zeroed(5000).unwrap();
+        assert!(memory.is_locked(), "5000 bytes are within every limit");
+        let flags = flags_at(memory.as_ptr() as usize);
+        let has = |flag| flags.split_whitespace().any(|f| f == flag);
+        assert!(has("lo") && has("dd") && has("wf"), "{flags}");
+    }
+
+    #[test]
+    fn nothing_costs_nothing_and_what_is_cut_off_is_wiped() {
+        let none = Locked::<f32>::zeroed(0).unwrap();
+        assert!(none.is_locked() && none.is_empty());
+        let mut some = Locked::copy_of(&[7u8; 100]).unwrap();
+        let behind = some[40..].as_ptr();
+        some.shorten(40);
+        assert_eq!(&*some, [7; 40]);
+        // SAFETY: within the mapping, which lives until `some` is dropped.
+        assert_eq!(unsafe { std::slice::from_raw_parts(behind, 60) }, [0; 60]);
+    }
+
+    #[test]
+    fn more_than_the_address_space_is_an_error_and_no_panic() {
+        assert!(Locked::<f32>::zeroed(usize::MAX / 2).is_err());
+        assert!(Locked::<u8>::zeroed(1 << 60).is_err());
+    }
+}

@@ -1,0 +1,417 @@
+use super::super::fixture::{
+    DEVICE, EMBEDDER, content, encode_and_sign, encoded, key, made_elsewhere, now, signed, trust, trust_text,
+};
+use super::super::format::{Aim, Area, Hours, MAX_ENTRIES, SALT, Window};
+use super::*;
+use proptest::prelude::*;
+use time::Duration;
+
+fn check(bytes: &[u8]) -> Result<Watchlist, Refusal> {
+    verify(bytes, &trust(), now(), DEVICE, &EMBEDDER)
+}
+
+/// All that a list says, templates included, whoever signed it.
+fn read(bytes: &[u8]) -> Result<Content, Refusal> {
+    Ok(Content::decode(&read_container(bytes)?)?.0)
+}
+
+#[test]
+fn two_different_signers_pass() {
+    let list = check(&signed(&content(5), &[1, 2])).unwrap();
+    assert_eq!((list.id().as_str(), list.version(), list.entries().len()), ("north-gate", 7, 5));
+    let without_templates = content(5).entries.into_iter().map(|e| Entry { templates: vec![], ..e });
+    assert_eq!(list.entries(), without_templates.collect::<Vec<_>>());
+    assert_eq!(list.authorisation(), &content(5).authorisation);
+    assert!(check(&signed(&content(5), &[3, 2, 1])).is_ok());
+}
+
+#[test]
+fn a_list_made_by_other_software_from_the_schema_passes() {
+    let bytes = made_elsewhere();
+    let list = check(&bytes).unwrap();
+    assert_eq!((list.id().as_str(), list.version(), list.entries().len()), ("made-elsewhere", 3, 1));
+    let stored = &read(&bytes).unwrap().entries[0].templates[0];
+    assert_eq!((stored.quality, stored.template.values()[20]), (0.875, (7 * 20 + 1) as u8 as i8));
+    assert_eq!(list.standing(now(), Some(Position { latitude: 52.525, longitude: 13.405 })), Standing::Valid);
+    // One content has one encoding, whoever writes it.
+    let container = Container::read(Kind::List, &bytes).unwrap();
+    let again = read(&bytes).unwrap().encode(|| [0xa0; SALT]).unwrap();
+    assert_eq!(again.payload, container.payload());
+}
+
+#[test]
+fn too_few_are_one_twice_one_unknown_a_revoker_or_nobody() {
+    for (signers, have) in
+        [(&[1][..], 1), (&[1, 1], 1), (&[1, 1, 1, 1], 1), (&[1, 9], 1), (&[1, 4], 1), (&[8, 9], 0), (&[], 0)]
+    {
+        let refused = check(&signed(&content(1), signers)).unwrap_err();
+        assert_eq!(refused, Refusal::TooFewSigners { have, need: 2 }, "{signers:?}");
+    }
+    assert!(check(&signed(&content(1), &[9, 1, 1, 2])).is_ok(), "others do no harm");
+}
+
+#[test]
+fn one_bad_signature_of_a_pinned_signer_refuses_the_list_whatever_the_others_say() {
+    let mut bytes = signed(&content(1), &[1, 2, 3]);
+    *bytes.last_mut().unwrap() ^= 1;
+    assert_eq!(check(&bytes).unwrap_err(), Refusal::Altered(key(3).public().id()));
+}
+
+#[test]
+fn a_signature_for_another_purpose_does_not_count() {
+    use coset::{CoseSign, TaggedCborSerializable};
+    let mut cose = CoseSign::from_tagged_slice(&signed(&content(1), &[1, 2])).unwrap();
+    let message = cose.tbs_data(b"watchpost revocation v1", &cose.signatures[1]);
+    cose.signatures[1].signature = key(2).sign(&message).to_vec();
+    assert_eq!(check(&cose.to_tagged_vec().unwrap()).unwrap_err(), Refusal::Altered(key(2).public().id()));
+}
+
+#[test]
+fn signatures_do_not_move_to_another_content() {
+    use coset::{CoseSign, TaggedCborSerializable};
+    let mut cose = CoseSign::from_tagged_slice(&signed(&content(1), &[1, 2])).unwrap();
+    cose.payload = Some(encoded(&content(2)).payload);
+    assert!(matches!(check(&cose.to_tagged_vec().unwrap()), Err(Refusal::Altered(_))));
+}
+
+#[test]
+fn what_the_container_may_not_hold_is_unreadable() {
+    use coset::{CborSerializable, CoseSign, HeaderBuilder, TaggedCborSerializable};
+    let good = CoseSign::from_tagged_slice(&signed(&content(1), &[1, 2])).unwrap();
+    let refused = |change: &dyn Fn(&mut CoseSign)| {
+        let mut cose = good.clone();
+        change(&mut cose);
+        matches!(check(&cose.to_tagged_vec().unwrap()), Err(Refusal::Unreadable(_)))
+    };
+    let extra = HeaderBuilder::new().key_id(vec![1]).build();
+    assert!(!refused(&|_| ()));
+    assert!(refused(&|c| c.unprotected = extra.clone()));
+    assert!(refused(&|c| c.unprotected = Default::default()), "the entries are not there");
+    assert!(refused(&|c| c.signatures[0].unprotected = extra.clone()));
+    assert!(refused(&|c| c.payload = None));
+    assert!(refused(&|c| c.signatures[0].signature.push(0)));
+    assert!(refused(&|c| c.signatures = vec![c.signatures[0].clone(); 17]));
+    assert!(matches!(check(&good.clone().to_vec().unwrap()), Err(Refusal::Unreadable(_))), "untagged");
+}
+
+#[test]
+fn a_list_for_another_device_is_refused() {
+    let refused = verify(&signed(&content(1), &[1, 2]), &trust(), now(), "gate-33", &EMBEDDER).unwrap_err();
+    assert_eq!(refused.code(), "wrong-device");
+    assert!(refused.to_string().contains("gate-33") && refused.to_string().contains("gate-4"), "{refused}");
+}
+
+#[test]
+fn a_list_of_another_model_is_refused() {
+    let refused = verify(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &[1; 32]).unwrap_err();
+    assert_eq!(refused.code(), "wrong-model");
+}
+
+#[test]
+fn a_list_is_valid_from_not_before_up_to_expires() {
+    let c = content(1);
+    let at = |now| verify(&signed(&c, &[1, 2]), &trust(), now, DEVICE, &EMBEDDER).map_err(|r| r.code());
+    assert_eq!(at(c.not_before - Duration::SECOND).unwrap_err(), "not-yet-valid");
+    assert!(at(c.not_before).is_ok());
+    assert!(at(c.expires - Duration::SECOND).is_ok());
+    assert_eq!(at(c.expires).unwrap_err(), "expired");
+}
+
+#[test]
+fn nothing_is_accepted_outside_the_validity_of_the_trust_file() {
+    let keys = [("signer", 1), ("signer", 2)];
+    let old = Trust::parse(
+        &trust_text(2, &keys).replace("2036", "2026-02").replace("-01-01T00:00:00Z\"\n[[", "-01T00:00:00Z\"\n[["),
+    )
+    .unwrap();
+    let refused = verify(&signed(&content(1), &[1, 2]), &old, now(), DEVICE, &EMBEDDER).unwrap_err();
+    assert_eq!(refused.code(), "trust-not-valid");
+}
+
+#[test]
+fn an_expired_entry_is_left_out_and_counted_while_the_list_lives() {
+    let mut c = content(3);
+    c.entries[1].expires = now();
+    let list = check(&signed(&c, &[1, 2])).unwrap();
+    let left: Vec<_> = list.entries().iter().map(|e| e.reference.as_str()).collect();
+    assert_eq!((left, list.expired_entries()), (vec!["case-0", "case-2"], 1));
+}
+
+#[test]
+fn a_format_of_another_version_says_so() {
+    // The version is the second byte behind the map's head: {0: 2, ...}.
+    let mut encoded = encoded(&content(1));
+    assert_eq!(encoded.payload[..3], [0xa9, 0x00, 0x02]);
+    encoded.payload[2] = 1;
+    let refused = check(&encode_and_sign(&encoded, &[1, 2])).unwrap_err();
+    assert_eq!((refused.code(), &refused), ("unknown-format", &Refusal::Content(FormatError::Version(1))));
+}
+
+#[test]
+fn every_broken_rule_of_the_content_is_refused_although_it_is_signed() {
+    // Broken content cannot be encoded here, so that a good encoding is broken byte by byte and signed by two.
+    let good = encoded(&content(2));
+    for at in 0..good.payload.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut broken = encoded(&content(2));
+            broken.payload[at] ^= flip;
+            // Either a content that is as good as any, in its one encoding, or an error: never a panic.
+            if let Ok(c) = read(&encode_and_sign(&broken, &[1, 2])) {
+                assert_eq!(encoded(&c).payload, broken.payload, "byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_broken_entry_is_refused_although_its_digest_is_signed() {
+    let good = encoded(&content(1));
+    // Behind the head of the byte string: the entry itself.
+    let entry = &good.items[3..];
+    for at in 0..entry.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut broken = entry.to_vec();
+            broken[at] ^= flip;
+            if let Ok(read) = read_entry(&broken, 64, |_| Ok(())) {
+                // A salt, a text, a time, a quality, a template, a digest: as good as any.
+                assert!(read.check(64).is_err_and(|e| e == read_without_templates(&read)), "byte {at}");
+            }
+        }
+        assert!(read_entry(&entry[..at], 64, |_| Ok(())).is_err(), "cut at {at}");
+    }
+}
+
+fn read_without_templates(entry: &Entry) -> FormatError {
+    FormatError::Entry { reference: entry.reference.to_string(), what: EntryFault::Templates(0) }
+}
+
+#[test]
+fn an_entry_is_removed_for_good_and_the_rest_verifies_as_before() {
+    let bytes = signed(&content(3), &[1, 2]);
+    let whole = check(&bytes).unwrap();
+    let container = Container::read(Kind::List, &bytes).unwrap();
+    let reduced = container.without(&bytes, &[1]).concat();
+    let mut list = check(&reduced).unwrap();
+    let left: Vec<_> = list.entries().iter().map(|e| e.reference.as_str()).collect();
+    assert_eq!((left, list.removed_entries()), (vec!["case-0", "case-2"], 1));
+    assert_eq!((list.digest(), list.signers()), (whole.digest(), whole.signers()));
+    assert_eq!(list.take_gallery().unwrap().templates(), 1 + 3);
+    // Neither its templates nor its salt are anywhere in it.
+    let row: Vec<u8> = content(3).entries[1].templates[0].template.values().iter().map(|v| *v as u8).collect();
+    let has = |bytes: &[u8]| bytes.windows(row.len()).any(|w| w == row);
+    assert!(has(&bytes) && !has(&reduced));
+    // It cannot come back altered, nor another in its place.
+    let other = Container::read(Kind::List, &bytes).unwrap();
+    let items: Vec<_> = other.items().iter().map(|(i, _)| i.unwrap()).collect();
+    let mut w = super::super::cbor::Writer::default();
+    w.bytes(items[0]).bytes(items[0]).bytes(items[2]);
+    let encoded = w.finish();
+    let mut exchanged = Container::of_list(container.payload(), &encoded, 3);
+    exchanged.sign(&key(1));
+    exchanged.sign(&key(2));
+    let refused = check(&exchanged.to_bytes()).unwrap_err();
+    assert_eq!((refused.code(), refused), ("altered", FormatError::NotVouchedFor(1).into()));
+}
+
+#[test]
+fn another_number_of_templates_than_announced_is_refused() {
+    for announced in [0u8, 1, 5, 7, 23] {
+        let mut e = encoded(&content(3));
+        // `7: 6, 8: bytes`, the last but one field of the payload.
+        let at = e.payload.len() - (3 * 32 + 2) - 3;
+        assert_eq!(e.payload[at..at + 3], [7, 6, 8]);
+        e.payload[at + 1] = announced;
+        let refused = check(&encode_and_sign(&e, &[1, 2])).unwrap_err();
+        assert_eq!(refused.code(), "bad-content", "{announced}");
+        assert!(read(&encode_and_sign(&e, &[1, 2])).is_err());
+    }
+}
+
+#[test]
+fn more_entries_than_a_million_are_refused_by_their_number_alone() {
+    let mut bytes = signed(&content(0), &[1, 2]);
+    // The array of the entries: its head is behind the label's.
+    let at = bytes.windows(6).position(|w| w == [0x3a, 0, 1, 0, 0, 0x80]).unwrap() + 5;
+    bytes.splice(at..=at, [0x9a, 0, 0x0f, 0x42, 0x41]);
+    assert!(matches!(check(&bytes), Err(Refusal::Unreadable(CborError::Count { found: 1_000_001, .. }))));
+    assert_eq!(MAX_ENTRIES, 1_000_000);
+}
+
+#[test]
+fn an_entry_twice_is_refused() {
+    let mut c = content(3);
+    c.entries[2].reference = c.entries[0].reference.clone();
+    assert_eq!(
+        c.encode(|| [0; SALT]).err().unwrap(),
+        FormatError::Entry { reference: "case-0".into(), what: EntryFault::Repeated }
+    );
+}
+
+#[test]
+fn an_empty_list_is_a_list() {
+    assert_eq!(check(&signed(&content(0), &[1, 2])).unwrap().entries(), []);
+}
+
+#[test]
+fn a_list_cut_anywhere_is_refused() {
+    let bytes = signed(&content(2), &[1, 2]);
+    for length in 0..bytes.len() {
+        assert!(check(&bytes[..length]).is_err(), "{length}");
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert_eq!(check(&longer).unwrap_err(), Refusal::Unreadable(CborError::Trailing(1)));
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_refused() {
+    let bytes = signed(&content(2), &[1, 2]);
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // Not checked for what has the signatures of unknown signers: those are checked by nobody and count for nobody.
+        assert!(check(&flipped).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_entries_are_read_in_seconds_and_a_list_too_large_at_once() {
+    let bytes = signed(&content(100_000), &[1, 2]);
+    assert!(bytes.len() < 50 << 20, "{}", bytes.len());
+    let start = std::time::Instant::now();
+    assert_eq!(check(&bytes).unwrap().entries().len(), 100_000);
+    // Far above what it takes, far below what a quadratic check of the references would.
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+    assert_eq!(check(&vec![0; MAX_BYTES + 1]).unwrap_err(), Refusal::TooLarge(MAX_BYTES + 1));
+}
+
+#[test]
+fn weekly_hours_are_kept_in_local_time() {
+    let mut c = content(1);
+    // Mondays 08:00 to 10:00, two hours ahead of universal time; `now` is a Monday at 12:00.
+    let windows = vec![Window { days: 1, from_minute: 480, to_minute: 600 }];
+    c.authorisation.hours = Hours { utc_offset_minutes: 120, windows };
+    let list = check(&signed(&c, &[1, 2])).unwrap();
+    let standing = |at| list.standing(at, None);
+    let six = now() - Duration::hours(6);
+    assert_eq!(standing(six - Duration::SECOND), Standing::OutsideHours);
+    assert_eq!(standing(six), Standing::Valid);
+    assert_eq!(standing(six + Duration::hours(2) - Duration::SECOND), Standing::Valid);
+    assert_eq!(standing(six + Duration::hours(2)), Standing::OutsideHours);
+    assert_eq!(standing(six + Duration::days(1)), Standing::OutsideHours);
+    assert_eq!(standing(six + Duration::days(7)), Standing::Valid);
+}
+
+#[test]
+fn a_list_stops_while_running_when_its_time_or_its_trust_ends() {
+    let list = check(&signed(&content(1), &[1, 2])).unwrap();
+    assert_eq!(list.standing(now(), None), Standing::Valid);
+    assert_eq!(list.standing(list.expires(), None), Standing::Expired { at: list.expires() });
+    assert_eq!(list.standing(now() - Duration::days(3), None).code(), "not-yet-valid");
+    let mut long = content(1);
+    long.expires = now() + Duration::days(36500);
+    let list = check(&signed(&long, &[1, 2])).unwrap();
+    assert_eq!(list.expires(), trust().valid_until());
+    assert_eq!(list.standing(trust().valid_until(), None).code(), "expired");
+}
+
+#[test]
+fn a_list_with_areas_matches_only_inside_them_and_nowhere_without_a_position() {
+    let corner = |latitude, longitude| Position { latitude, longitude };
+    let mut c = content(1);
+    // An L: the square 0..2 without its north-eastern quarter.
+    let corners = [(0.0, 0.0), (0.0, 2.0), (1.0, 2.0), (1.0, 1.0), (2.0, 1.0), (2.0, 0.0)];
+    c.authorisation.areas = vec![Area(corners.map(|(a, b)| corner(a, b)).to_vec())];
+    let list = check(&signed(&c, &[1, 2])).unwrap();
+    let at = |a, b| list.standing(now(), Some(corner(a, b)));
+    assert_eq!(at(0.5, 1.5), Standing::Valid);
+    assert_eq!(at(1.5, 0.5), Standing::Valid);
+    assert_eq!(at(1.5, 1.5), Standing::OutsideArea);
+    assert_eq!(at(-0.5, 0.5), Standing::OutsideArea);
+    assert_eq!(at(0.5, -0.5), Standing::OutsideArea, "west of it, where both of its sides lie to the east");
+    assert_eq!(list.standing(now(), None), Standing::PositionUnknown);
+}
+
+#[test]
+fn debug_output_and_refusals_show_no_entry_content() {
+    let text = format!("{:?}", check(&signed(&content(3), &[1, 2])).unwrap());
+    assert_eq!(text, "Watchlist(north-gate version 7, 3 entries)");
+}
+
+/// Every field that a list may hold, somewhere in its range.
+fn any_content() -> impl Strategy<Value = Content> {
+    let degrees = |most: i32| (-most * 10_000_000..=most * 10_000_000).prop_map(|v| f64::from(v) / 1e7);
+    let corner = (degrees(90), degrees(180)).prop_map(|(latitude, longitude)| Position { latitude, longitude });
+    let areas = prop::collection::vec(prop::collection::vec(corner, 3..8).prop_map(Area), 0..3);
+    let window = (1u8..=0x7f, 0u16..1440, 1u16..1440).prop_map(|(days, from_minute, more)| Window {
+        days,
+        from_minute,
+        to_minute: (from_minute + more).min(1440),
+    });
+    let hours = (-840i16..=840, prop::collection::vec(window, 1..5))
+        .prop_map(|(utc_offset_minutes, windows)| Hours { utc_offset_minutes, windows });
+    let text = "[ -~äö€]{0,40}[a-z]";
+    (
+        areas,
+        hours,
+        text,
+        1..=1_000_000_000u64,
+        0..=1000u16,
+        1..=1u64 << 53,
+        0..20u64,
+        prop::sample::select(&Aim::ALL[..]),
+    )
+        .prop_map(|(areas, hours, text, budget, quality, version, entries, aim)| {
+            let mut c = content(entries);
+            c.authorisation.authority = text.clone();
+            c.authorisation.false_alerts_per_day = budget as f64 / 1000.0;
+            (c.authorisation.areas, c.authorisation.hours, c.authorisation.aim, c.version) =
+                (areas, hours, aim, version);
+            for entry in &mut c.entries {
+                entry.purpose = text.clone();
+                entry.templates[0].quality = f32::from(quality) / 1000.0;
+            }
+            c
+        })
+}
+
+proptest! {
+    #[test]
+    fn every_content_survives_its_encoding_and_its_draft(c in any_content()) {
+        prop_assert_eq!(&read(&signed(&c, &[1])).unwrap(), &c);
+        let draft = serde_json::to_vec(&c).unwrap();
+        prop_assert_eq!(&serde_json::from_slice::<Content>(&draft).unwrap(), &c);
+    }
+
+    #[test]
+    fn no_bytes_make_a_parser_panic(bytes: Vec<u8>) {
+        prop_assert!(check(&bytes).is_err());
+        let _ = Head::decode(&bytes);
+        let _ = read_entry(&bytes, 64, |_| Ok(()));
+    }
+
+    #[test]
+    fn several_changed_bytes_are_refused(changes in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..6)) {
+        let good = signed(&content(2), &[1, 2]);
+        let mut bytes = good.clone();
+        for (at, flip) in changes {
+            bytes[at.index(good.len())] ^= flip;
+        }
+        prop_assume!(bytes != good);
+        prop_assert!(check(&bytes).is_err());
+    }
+
+    #[test]
+    fn an_announced_number_of_entries_or_templates_allocates_nothing(count: u32) {
+        let mut payload = encoded(&content(0)).payload;
+        // `7: 0, 8: h''`.
+        let end = payload.len() - 3;
+        prop_assert_eq!(&payload[end..], [0, 8, 0x40]);
+        payload.truncate(end);
+        payload.push(0x1a);
+        payload.extend((count | 0x1_0000).to_be_bytes());
+        payload.extend([8, 0x5a]);
+        payload.extend((count | 0x1_0000).to_be_bytes());
+        prop_assert!(matches!(Head::decode(&payload), Err(FormatError::Encoding(_))));
+    }
+}

@@ -1,0 +1,107 @@
+//! Every parser that takes bytes from outside, fed with broken copies of good input: no panic, no error that takes long.
+//!
+//! The bodies are those of the fuzz targets. Half a second each; `WATCHPOST_FUZZ_SECONDS` makes it more.
+
+#[path = "../fuzz/bodies.rs"]
+mod bodies;
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::desk::{Desk, ok};
+
+/// Xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % n.max(1)
+    }
+}
+
+/// A copy of one of `seeds`, broken in one to eight places: flipped, overwritten, cut out, doubled, filled with what lengths are made of.
+fn broken(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seeds[random.below(seeds.len())].clone();
+    for _ in 0..=random.below(8) {
+        let at = random.below(bytes.len());
+        let to = (at + random.below(64)).min(bytes.len());
+        match random.below(7) {
+            _ if bytes.is_empty() => bytes.push(random.below(256) as u8),
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, 0x1b, 0x5b, 0x9b, 0xbb, 0xf6, b'"', b'\n'][random.below(12)],
+            2 => drop(bytes.drain(at..to)),
+            3 => {
+                let part = bytes[at..to].to_vec();
+                let into = random.below(bytes.len());
+                bytes.splice(into..into, part);
+            }
+            4 => bytes.truncate(at),
+            5 => bytes[at..to].fill(random.below(256) as u8),
+            _ => {
+                let other = &seeds[random.below(seeds.len())];
+                let from = random.below(other.len());
+                bytes.splice(at..to, other[from..].iter().copied().take(64));
+            }
+        }
+    }
+    bytes
+}
+
+fn drive(name: &str, seeds: &[Vec<u8>], body: fn(&[u8])) {
+    let seconds = std::env::var("WATCHPOST_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.5);
+    let (began, patience) = (Instant::now(), Duration::from_secs_f64(seconds));
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let (mut runs, mut slowest) = (0u64, Duration::ZERO);
+    while began.elapsed() < patience {
+        let input = broken(seeds, &mut random);
+        let from = Instant::now();
+        body(&input);
+        slowest = slowest.max(from.elapsed());
+        runs += 1;
+    }
+    support::say(&format!("parsers: {name} took {runs} broken inputs, the slowest {slowest:?}."));
+    // A machine that does other things meanwhile is slower than this by far less.
+    assert!(slowest < Duration::from_secs(10), "{name}: {slowest:?}");
+}
+
+#[test]
+fn no_broken_input_makes_a_parser_panic_or_hang() {
+    let desk = Desk::new();
+    desk.list();
+    let read = |name: &str| std::fs::read(desk.path(name)).expect("a file");
+    ok(&["key", "device", &desk.arg("device.key")]);
+    let to = ok(&["key", "show", &desk.arg("device.key")]).trim().to_owned();
+    ok(&["watchlist", "seal", &desk.arg("list.cose"), "--to", &to, "--out", &desk.arg("sealed.age")]);
+    let key = ["--key", &desk.arg("alice.key")];
+    ok(&[&["watchlist", "revoke", "--list", "promises", "--out", &desk.arg("revoke.cose")][..], &key[..]].concat());
+    let suspend = [
+        "watchlist",
+        "suspend",
+        "--from",
+        "2026-12-01T00:00:00Z",
+        "--to",
+        "2027-01-01T00:00:00Z",
+        "--area",
+        "52.5,13.4 52.6,13.4 52.5,13.5",
+    ];
+    ok(&[&suspend[..], &["--device", "gate-1", "--out", &desk.arg("suspend.cose")][..], &key[..]].concat());
+    let public = ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
+    ok(&["key", "trust", &public[0], &public[1], "--serial", "2", "--out", &desk.arg("next.toml")]);
+    ok(&[&["key", "sign-trust", &desk.arg("next.toml"), "--out", &desk.arg("next.cose")][..], &key[..]].concat());
+
+    let list = read("list.cose");
+    // The payload and the entry of the list, each from its first byte, so that inspecting them begins well.
+    let starts = [&[0xa9, 0x00, 0x02][..], &[0x82, 0x50]];
+    let parts = starts.map(|s| list[list.windows(s.len()).position(|w| w == s).expect("in every list")..].to_vec());
+    drive("list", &[&[list, read("draft.json")][..], &parts[..]].concat(), bodies::list);
+    drive("sealed", &[read("sealed.age")], bodies::sealed);
+    drive("trust", &[read("trust.toml"), read("next.toml")], bodies::trust);
+    drive("rotation", &[read("next.cose")], bodies::rotation);
+    drive("order", &[read("revoke.cose"), read("suspend.cose")], bodies::order);
+    let named = format!("{{\"sha256\":\"{}\",\"size\":1234}}", "5a".repeat(32)).into_bytes();
+    drive("offer", &[named, read("sealed.age")], bodies::offer);
+    drive("config", &[include_bytes!("../config/watchpost.toml").to_vec()], bodies::config);
+}
