@@ -726,7 +726,7 @@ impl Worker {
             }
         }
         for revoked in &slots.revoke {
-            let wiped = self.session.revoke(|payload| revoked.covers(payload));
+            let wiped = self.session.revoke(|payload| revoked.covers(payload), now);
             log::info!("Undelivered candidates of what was revoked are wiped: list={} wiped={wiped}.", revoked.list);
         }
         if let Some(state) = slots.list_state {

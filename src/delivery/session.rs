@@ -176,8 +176,8 @@ impl<S: Store> Session<S> {
     }
 
     /// Wipes the waiting candidates that were revoked; how many there were.
-    pub fn revoke(&mut self, revoked: impl FnMut(&[u8]) -> bool) -> u64 {
-        self.outbox.revoke(revoked)
+    pub fn revoke(&mut self, revoked: impl FnMut(&[u8]) -> bool, now: Now) -> u64 {
+        self.outbox.revoke(revoked, now)
     }
 
     /// Which list is in force; published at once and on every connection.
@@ -267,7 +267,7 @@ impl<S: Store> Session<S> {
                     record.payload.len(),
                     self.max_packet
                 );
-                self.outbox.reject(position);
+                self.outbox.reject(position, now);
                 continue;
             }
             self.hand(Handed::Candidate(position), now);

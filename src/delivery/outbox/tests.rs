@@ -51,7 +51,7 @@ fn an_event_is_retired_only_by_a_success_code() {
 fn what_was_revoked_is_neither_sent_nor_sent_again() {
     let mut o = filled(4);
     assert_eq!((send(&mut o, 1, at(0)), send(&mut o, 2, at(0))), (Some(1), Some(2)));
-    assert_eq!(o.revoke(|payload| payload[0] % 2 == 1), 2, "one on its way and one waiting");
+    assert_eq!(o.revoke(|payload| payload[0] % 2 == 1, at(0)), 2, "one on its way and one waiting");
     assert_eq!(o.settle(1, Verdict::Delivered, at(0), 0), Settled::Unknown, "its acknowledgement finds nothing");
     o.disconnected();
     assert_eq!(o.unsettled_events(at(0)).len(), 1);
@@ -173,7 +173,7 @@ fn broken(action: &'static str) -> StoreError {
 
 impl Store for FailingStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        let event = Stored { position: 7, id: EventId::from_u128(70), expires: at(1000).wall, bytes: 3 };
+        let event = Stored { position: 7, expires: nanoseconds(at(1000).wall), bytes: 3 };
         Ok(Recovered { events: vec![event], next: 20 })
     }
     fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
