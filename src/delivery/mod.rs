@@ -47,7 +47,7 @@ use std::io::ErrorKind;
 pub use broker::BrokerConfig;
 pub use event::{Candidate, ListState, Stats, Status};
 pub use inbound::{Inbound, InboundKind};
-pub use mqtt::{Delivery, Outcome, Snapshot};
+pub use mqtt::{Delivery, NotTaken, Outcome, Snapshot};
 pub use topics::{DeviceId, Topics};
 
 use self::mqtt::StartError;

@@ -5,7 +5,9 @@
 #![allow(dead_code)]
 
 pub mod desk;
+pub mod disk;
 pub mod event;
+pub mod trials;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
