@@ -100,7 +100,7 @@ fn a_disk_that_is_read_only_gives_what_it_has_and_says_so() {
 
     let subscriber = Subscriber::new(broker.port, trials::TOPIC);
     let delivery = trials::open(broker.port, &outbox, 1000);
-    let told = delivery.snapshot().store.problem.or_else(|| wait_for("a word", || delivery.snapshot().store.problem));
+    let told = wait_for("a word about it", || delivery.snapshot().store.problem);
     assert!(told.contains("read-only"), "{told}");
     decided.push(publish(&delivery, 2));
     assert_eq!(ids(&subscriber, 3), decided);

@@ -28,6 +28,7 @@
 //! | [`broker`] | the configuration section and the broker's URL |
 //! | [`tls`] | certificates, keys and passwords from files |
 //! | `failure` | what is wrong with a connection, in words that say what to do |
+//! | [`home_assistant`] | what Home Assistant is told, where that is switched on |
 //! | [`inbound`] | what is sent to the device, bounded and unbelieved |
 //! | [`mqtt`] | the thread, the connection, the handle |
 
@@ -35,6 +36,7 @@ pub mod backoff;
 pub mod broker;
 pub mod event;
 mod failure;
+pub mod home_assistant;
 pub mod inbound;
 pub mod mqtt;
 pub mod outbox;

@@ -32,6 +32,7 @@ use super::event::{
 };
 use super::failure::{self, Failure};
 use super::inbound::{Inbound, InboundCounters, MAX_OFFER, Mailbox};
+use super::outbox::ledger::Ledger;
 use super::outbox::{self, AppendError, MAX_EVENT, MAX_WINDOW, MemoryStore, Outbox, Record, Settled, Store, Verdict};
 use super::session::{self, Acknowledged, MAX_HANDED, Publish, Session};
 use super::tls;
@@ -68,6 +69,15 @@ pub enum StartError {
     /// Another process delivers from the same folder.
     #[error("another watchpost uses {0}; end it, or give each its own broker.outbox")]
     OutboxInUse(PathBuf),
+    /// The ledger.
+    #[error("broker.ledger = {path}: {source}; name a file in a folder that watchpost may write to")]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The first status.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -108,6 +118,8 @@ pub struct Snapshot {
     pub outbox_events: usize,
     /// Their bytes.
     pub outbox_bytes: usize,
+    /// For how many seconds the oldest of them has waited, by the wall clock and [`BrokerConfig::event_expiry_s`].
+    pub outbox_oldest_seconds: u64,
     /// What the outbox counted.
     pub outbox: outbox::Counters,
     /// How safe what waits is.
@@ -235,6 +247,11 @@ impl Delivery {
         }
         let mut session = Session::new(Outbox::new(store, config.limits())?, topics.clone());
         session.set_status(encode(device, clock.now(), status.clone())?);
+        session.set_announcements(config.home_assistant.announcements(&topics, device, config.stats_interval_s));
+        if let Some(path) = &config.ledger {
+            let failed = |source| StartError::Ledger { path: path.clone(), source };
+            session.tell(Box::new(Ledger::open(path).map_err(failed)?));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (records, inbox) = mpsc::channel(CHANNEL);
         let shared = Arc::new(Shared::default());
@@ -618,7 +635,9 @@ impl Worker {
         // Behind the status, and not before what an earlier link left unsettled: packet ids start anew, and one may not name two exchanges at a time.
         if self.session.is_up() && !self.subscribed && !self.session.outbox().has_unsettled() {
             self.subscribed = true;
-            let filters = self.topics.inbound().map(|(topic, _)| Filter::new(topic, QoS::AtLeastOnce));
+            let inbound = self.topics.inbound().map(|(topic, _)| topic);
+            let topics = inbound.into_iter().chain(self.config.home_assistant.birth());
+            let filters: Vec<Filter> = topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
             if client.try_subscribe_many(filters).is_err() {
                 return Err(End::Failed(failure::CLIENT.into()));
             }
@@ -658,6 +677,10 @@ impl Worker {
                 let kind = self.topics.inbound().into_iter().find(|(topic, _)| topic.as_bytes() == &publish.topic[..]);
                 if let Some((_, kind)) = kind {
                     self.inputs.shared.mailbox.give(kind, &publish.payload);
+                } else if self.config.home_assistant.birth().is_some_and(|b| b.as_bytes() == &publish.topic[..])
+                    && &publish.payload[..] == b"online"
+                {
+                    self.session.announce_again();
                 }
             }
             Event::Incoming(Packet::SubAck(ack)) => {
@@ -801,6 +824,12 @@ impl Worker {
         Ok(LastWill::new(self.topics.status(), payload, QoS::AtLeastOnce, true, Some(properties)))
     }
 
+    fn oldest_seconds(&self) -> u64 {
+        let expires = self.session.outbox().oldest_expires();
+        let decided = expires.map(|e| e.saturating_sub(time::Duration::seconds(self.config.event_expiry_s.into())));
+        decided.map_or(0, |d| u64::try_from((self.clock.now().wall - d).whole_seconds()).unwrap_or(0))
+    }
+
     fn report(&self) {
         let outbox = self.session.outbox();
         *lock(&self.inputs.shared.snapshot) = Snapshot {
@@ -810,6 +839,7 @@ impl Worker {
             last_failure: self.last_failure.clone(),
             outbox_events: outbox.len(),
             outbox_bytes: outbox.bytes(),
+            outbox_oldest_seconds: self.oldest_seconds(),
             outbox: outbox.counters(),
             store: outbox.store_health(),
             not_taken: 0,
@@ -824,7 +854,7 @@ fn properties(publish: &Publish) -> PublishProperties {
     PublishProperties {
         payload_format_indicator: Some(1),
         message_expiry_interval: publish.expiry_s,
-        content_type: Some(CONTENT_TYPE.to_owned()),
+        content_type: Some(publish.content_type.to_owned()),
         user_properties: vec![("sentat".to_owned(), publish.sent_at.clone())],
         ..PublishProperties::default()
     }
