@@ -455,6 +455,7 @@ fn a_link_that_died_without_a_word_is_noticed_and_nothing_on_it_is_lost() {
     connected(&delivery);
     let mut ids = vec![publish(&delivery, 0)];
     assert_eq!(first_occurrences(&subscriber, 1), ids);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
     link.die();
     let began = Instant::now();
     ids = (1..=40).map(|n| publish(&delivery, n)).collect();
@@ -554,13 +555,32 @@ fn reasons(mut reasons: std::collections::VecDeque<u8>, mut end: Option<Vec<u8>>
 
 #[test]
 fn a_quota_that_is_exceeded_and_a_broker_s_own_error_are_not_success() {
-    // Quota exceeded, implementation specific error, then no matching subscribers, which is success.
+    // Quota exceeded, implementation specific error, no matching subscribers.
     let delivery = start(&config(reasons([0x97, 0x83, 0x10].into(), None)));
     publish(&delivery, 1);
     let refused = wait_for("the refusals", || Some(delivery.snapshot()).filter(|s| s.outbox.refusals == 2));
     assert_eq!((refused.outbox.delivered, refused.outbox_events), (0, 1), "refused is kept");
     let done = wait_for("success", || Some(delivery.snapshot()).filter(|s| s.outbox_events == 0));
     assert_eq!((done.outbox.delivered, done.outbox.unheard, done.outbox.given_up), (1, 1, 0));
+    stopped(&delivery.stop(DEADLINE));
+}
+
+#[test]
+fn a_candidate_that_nobody_listened_to_waits_for_the_subscriber() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let delivery = start(&config(broker.port));
+    let ids: Vec<EventId> = (0..3).map(|n| publish(&delivery, n)).collect();
+    wait_for("the broker to say so", || (delivery.snapshot().outbox.unheard > 0).then_some(()));
+    assert_eq!((delivery.snapshot().outbox.delivered, delivery.snapshot().outbox_events), (0, 3));
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    assert_eq!(first_occurrences(&subscriber, 3), ids);
+    stopped(&delivery.stop(DEADLINE));
+
+    let content = BrokerConfig { keep_unheard: false, ..config(broker.port) };
+    drop(subscriber);
+    let delivery = start(&content);
+    publish(&delivery, 4);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
     stopped(&delivery.stop(DEADLINE));
 }
 

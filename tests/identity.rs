@@ -59,6 +59,8 @@ impl Site {
         BrokerConfig {
             url: format!("mqtts://localhost:{}", self.broker.port),
             ca_file: Some(self.at("ca.pem")),
+            // There is no subscriber where only the acknowledgement counts.
+            keep_unheard: false,
             ..BrokerConfig::default()
         }
     }

@@ -102,6 +102,7 @@ fn a_daemon_gives_its_figures_to_a_monitoring_system_and_none_of_them_names_anyb
     let text = std::fs::read_to_string(&file).expect("text");
     let with = format!("[broker]\nledger = \"{}\"\n", ledger.display());
     std::fs::write(&file, text.replace("[broker]\n", &with)).expect("writes");
+    let subscriber = Subscriber::new(broker.port, "site/v1/+/candidate");
     let daemon = Daemon::start(&desk);
     let text = wait_for("a delivered candidate in the metrics", || {
         get(port).filter(|t| value(t, "watchpost_delivery_total{what=\"outbox.delivered\"}").is_some_and(|n| n > 0.0))
@@ -121,6 +122,7 @@ fn a_daemon_gives_its_figures_to_a_monitoring_system_and_none_of_them_names_anyb
     }
     assert!(!text.contains("case-1") && !text.contains("promises"), "neither entry nor list is named");
 
+    drop(subscriber);
     // What the ledger says was taken is what an outsider can compare; what waits is shown without disturbing the daemon.
     let lines = std::fs::read_to_string(&ledger).expect("it is written");
     assert!(lines.contains("\"fate\":\"taken\"") && lines.contains("\"fate\":\"delivered\""), "{lines}");

@@ -47,6 +47,9 @@ pub struct BrokerConfig {
     pub session_expiry_s: u32,
     /// Seconds for which a candidate is of use, from its decision. Later it is dropped here and by the broker.
     pub event_expiry_s: u32,
+    /// Keep a candidate of which the broker says that nobody listens (MQTT 5, reason 0x10), and try again every few seconds until
+    /// somebody does or it expires. Where false it counts as delivered.
+    pub keep_unheard: bool,
     /// Folder in which candidates wait for a broker, made where it is missing; one process at a time. Where empty they
     /// wait in memory and are lost with the process.
     pub outbox: Option<PathBuf>,
@@ -77,6 +80,7 @@ impl Default for BrokerConfig {
             keep_alive_s: 30,
             session_expiry_s: 86_400,
             event_expiry_s: 43_200,
+            keep_unheard: true,
             outbox: Some(DEFAULT_OUTBOX.into()),
             ledger: None,
             outbox_events: 4096,

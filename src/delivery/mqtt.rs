@@ -268,6 +268,7 @@ impl Delivery {
             stop: None,
             disconnecting: false,
             subscribed: false,
+            unheard: false,
             attempts: 0,
             connections: 0,
             last_failure: None,
@@ -447,6 +448,8 @@ struct Worker {
     disconnecting: bool,
     /// On this connection.
     subscribed: bool,
+    /// It was told that nobody listens.
+    unheard: bool,
     attempts: u64,
     connections: u64,
     last_failure: Option<String>,
@@ -653,7 +656,19 @@ impl Worker {
             // A broker that acknowledges out of order. A new connection sorts it out.
             Event::Outgoing(Outgoing::AwaitAck(_)) => return Err(failure::OUT_OF_ORDER.into()),
             Event::Incoming(Packet::PubAck(ack)) => {
-                match self.session.acknowledged(ack.pkid, verdict(ack.reason), now, random()) {
+                let verdict = match verdict(ack.reason) {
+                    Verdict::Unheard if !self.config.keep_unheard => Verdict::Delivered,
+                    verdict => verdict,
+                };
+                match self.session.acknowledged(ack.pkid, verdict, now, random()) {
+                    Acknowledged::Candidate(Settled::Again(id, _)) if verdict == Verdict::Unheard => {
+                        if !std::mem::replace(&mut self.unheard, true) {
+                            log::warn!(
+                                "Nobody listens to candidates; they are kept until somebody subscribes: topic={} id={id}.",
+                                self.topics.candidate()
+                            );
+                        }
+                    }
                     Acknowledged::Candidate(Settled::Again(id, wait)) => log::warn!(
                         "The broker refused a candidate; it is kept and tried again: id={id} reason={:?} wait_ms={}.",
                         ack.reason,
@@ -670,7 +685,8 @@ impl Worker {
                         self.topics.status(),
                         ack.reason
                     ),
-                    Acknowledged::Candidate(_) | Acknowledged::Status(true) | Acknowledged::Unknown => {}
+                    Acknowledged::Candidate(_) => self.unheard = false,
+                    Acknowledged::Status(true) | Acknowledged::Unknown => {}
                 }
             }
             Event::Incoming(Packet::Publish(publish)) => {

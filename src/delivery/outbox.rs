@@ -14,9 +14,11 @@
 //!   because the outbox was full (the oldest that is not on its way goes first), given up because the broker called
 //!   this very message invalid [`MAX_REFUSALS`] times, or unreadable in the store.
 //! * `appended + recovered = delivered + expired + dropped + given_up + revoked + unreadable + len()`, always.
-//! * Events are handed out in the order of their positions. After a refusal only one is on its way at a time, so that
-//!   order is kept; refusals for the broker's reasons (not authorized, quota) are repeated with back-off until they
-//!   succeed or the event expires.
+//! * Events are handed out in the order of their positions. After a refusal, and on a new link, only one is on its way at a time until
+//!   one succeeds, so that order is kept; refusals for the broker's reasons (not authorized, quota) are repeated with back-off
+//!   until they succeed or the event expires. So is what nobody listened to: the broker has thrown it away.
+//!   Where the first of a window is refused and a later one of it is not, as the access list or the subscriber came between, the
+//!   first arrives late.
 //! * Events and bytes are bounded. Expiry follows the wall clock, as the event says it.
 //! * Each event that is taken, found, or leaves is told to a [`Witness`], by its id.
 //!
@@ -40,6 +42,8 @@ use crate::clock::Now;
 pub const MAX_WINDOW: usize = 32;
 /// Largest event in bytes; a crop of [`super::event::MAX_CROP`] in base64 fits.
 pub const MAX_EVENT: usize = 128 * 1024;
+/// Longest wait before it is looked again whether somebody listens.
+pub const MAX_UNHEARD_WAIT: Duration = Duration::from_secs(5);
 /// How often one message may be called invalid before it is given up.
 pub const MAX_REFUSALS: u8 = 5;
 /// For so many events the index is reserved at the start; it grows beyond that where the limits are larger.
@@ -86,8 +90,6 @@ pub enum Fate {
     Recovered,
     /// The broker acknowledged it with success.
     Delivered,
-    /// The broker acknowledged it and said that nobody listens.
-    Unheard,
     /// It was too old when its turn came.
     Expired,
     /// It was the oldest in a full outbox.
@@ -287,8 +289,6 @@ pub struct Counters {
     pub appended: u64,
     /// Acknowledged with success.
     pub delivered: u64,
-    /// Of those: the broker said that nobody listens.
-    pub unheard: u64,
     /// Too old when their turn came.
     pub expired: u64,
     /// The oldest, dropped because the outbox was full.
@@ -309,6 +309,8 @@ pub struct Counters {
     pub store_errors: u64,
     /// Acknowledgements that said no.
     pub refusals: u64,
+    /// Acknowledgements that said that nobody listens.
+    pub unheard: u64,
     /// Sent once more, because a link ended before the acknowledgement.
     pub repeated: u64,
 }
@@ -318,7 +320,7 @@ pub struct Counters {
 pub enum Verdict {
     /// Success (0x00).
     Delivered,
-    /// No matching subscribers (0x10): also success, nobody listens.
+    /// No matching subscribers (0x10): the broker threw it away, as nobody listens.
     Unheard,
     /// Refused for a reason that has nothing to do with this message: not authorized, quota, unspecified.
     RefusedForNow,
@@ -582,15 +584,16 @@ impl<S: Store> Outbox<S> {
         let Some(at) = self.begun.iter().position(flying) else { return Settled::Unknown };
         let Begun { position, id, .. } = self.begun[at];
         let Some(i) = self.index(position) else { return Settled::Unknown };
-        if let Verdict::Delivered | Verdict::Unheard = verdict {
-            let fate = if verdict == Verdict::Unheard { Fate::Unheard } else { Fate::Delivered };
-            self.leave(i, fate, now);
+        if verdict == Verdict::Delivered {
+            self.leave(i, Fate::Delivered, now);
             self.probing = false;
             self.paused_until = Duration::ZERO;
             self.backoff.reset();
             return Settled::Delivered(id);
         }
-        self.counters.refusals += 1;
+        let most = if verdict == Verdict::Unheard { MAX_UNHEARD_WAIT } else { Duration::MAX };
+        self.counters.unheard += u64::from(verdict == Verdict::Unheard);
+        self.counters.refusals += u64::from(verdict != Verdict::Unheard);
         let begun = &mut self.begun[at];
         begun.stage = Stage::Waiting;
         begun.invalid += u8::from(verdict == Verdict::Invalid);
@@ -601,7 +604,7 @@ impl<S: Store> Outbox<S> {
         self.probing = true;
         // Refusals of a whole window come together and are one reason to wait.
         if now.monotonic >= self.paused_until {
-            self.paused_until = now.monotonic + self.backoff.next(random);
+            self.paused_until = now.monotonic + self.backoff.next(random).min(most);
         }
         Settled::Again(id, self.paused_until - now.monotonic)
     }
@@ -639,6 +642,12 @@ impl<S: Store> Outbox<S> {
             }
         }
         out
+    }
+
+    /// A new link: one event at a time until one succeeds. Whom a broker has forgotten it throws away for, and where the first
+    /// meets nobody, the next ones wait behind it instead of overtaking it.
+    pub fn connected(&mut self) {
+        self.probing = true;
     }
 
     /// The broker kept the session: what was not settled is being sent again.
@@ -716,7 +725,7 @@ impl<S: Store> Outbox<S> {
         self.bytes -= bytes as usize;
         self.begun.retain(|b| b.position != position);
         let counter = match fate {
-            Fate::Delivered | Fate::Unheard => &mut self.counters.delivered,
+            Fate::Delivered => &mut self.counters.delivered,
             Fate::Expired => &mut self.counters.expired,
             Fate::Dropped => &mut self.counters.dropped,
             Fate::GivenUp => &mut self.counters.given_up,
@@ -724,7 +733,6 @@ impl<S: Store> Outbox<S> {
             Fate::Unreadable | Fate::Taken | Fate::Recovered => &mut self.counters.unreadable,
         };
         *counter += 1;
-        self.counters.unheard += u64::from(fate == Fate::Unheard);
         let shown = id.map_or_else(|| format!("position {position}"), |id| id.to_string());
         match fate {
             Fate::Expired => log::warn!("A candidate expired before a broker took it: id={shown}."),

@@ -238,6 +238,7 @@ impl<S: Store> Session<S> {
         self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
         // One of the broker's places is the status's.
         self.outbox.set_window(receive_max.map_or(MAX_WINDOW, |m| usize::from(m).saturating_sub(1)));
+        self.outbox.connected();
         if session_present {
             self.outbox.session_kept();
         } else {

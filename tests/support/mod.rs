@@ -186,6 +186,8 @@ pub struct Subscriber {
     messages: Receiver<Publish>,
     subscribed: Receiver<()>,
     client: Client,
+    /// Its thread is to end instead of coming back: a second client of its id would take its place and its messages.
+    ended: Arc<AtomicBool>,
 }
 
 impl Subscriber {
@@ -204,9 +206,12 @@ impl Subscriber {
         let (message, messages) = mpsc::channel();
         let (agreed, subscribed) = mpsc::channel();
         let (again, filter) = (client.clone(), filter.to_owned());
+        let ended = Arc::new(AtomicBool::new(false));
+        let done = ended.clone();
         std::thread::spawn(move || {
             for event in connection.iter() {
                 match event {
+                    _ if done.load(Ordering::SeqCst) => return,
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         let _ = again.try_subscribe(filter.as_str(), QoS::AtLeastOnce);
                     }
@@ -222,7 +227,7 @@ impl Subscriber {
                 }
             }
         });
-        let subscriber = Self { messages, subscribed, client };
+        let subscriber = Self { messages, subscribed, client, ended };
         subscriber.ready();
         subscriber
     }
@@ -249,6 +254,7 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
         let _ = self.client.try_disconnect();
     }
 }
