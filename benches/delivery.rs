@@ -59,9 +59,10 @@ fn again(arguments: &[&str]) -> Command {
     command
 }
 
-fn decide(outbox: &Path, audit: &Path, port: u16, first: u64) -> std::process::Child {
+fn decide(outbox: &Path, audit: &Path, ledger: &Path, port: u16, first: u64) -> std::process::Child {
     let (outbox, audit) = (outbox.display().to_string(), audit.display().to_string());
     again(&["decide", &outbox, &audit, &port.to_string(), &first.to_string()])
+        .env("WATCHPOST_LEDGER", ledger)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

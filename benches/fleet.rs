@@ -132,10 +132,14 @@ fn is_root() -> bool {
 
 fn device(broker: &Broker, port: u16, folder: &Path, number: usize) -> Delivery {
     let id = DeviceId::new(&format!("cam-{number}")).expect("plain");
+    let password = folder.join("password");
+    std::fs::write(&password, "any\n").expect("writable");
+    let username = broker.user(id.as_str());
     let config = BrokerConfig {
         url: format!("mqtt://127.0.0.1:{port}"),
         root: "fleet".to_owned(),
-        username: broker.user(id.as_str()),
+        password_file: (!username.is_empty()).then_some(password),
+        username,
         outbox: Some(folder.join(id.as_str())),
         outbox_events: 256,
         ..BrokerConfig::default()
@@ -230,7 +234,7 @@ fn main() {
     let fleet: Vec<Delivery> = (0..devices).map(|n| device(&broker, link.port, folder.path(), n)).collect();
     let connected = || fleet.iter().filter(|d| d.snapshot().connected).count();
     while connected() < devices {
-        assert!(began.elapsed() < PATIENCE, "{} of {devices} connected", connected());
+        assert!(began.elapsed() < PATIENCE, "{} of {devices} connected: {:?}", connected(), fleet[0].snapshot());
         std::thread::park_timeout(Duration::from_millis(20));
     }
     println!("{devices} devices connected to {} in {:.1} s.", broker.name, began.elapsed().as_secs_f64());

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::v5::Publish;
 use support::event::status;
+use support::wire::packet;
 use support::{Link, Mosquitto, Subscriber, wait_for};
 use time::OffsetDateTime;
 use watchpost::clock::Clock;
@@ -499,23 +500,6 @@ fn a_broker_restarted_with_its_persistence_keeps_the_session_and_what_a_subscrib
     let outcome = delivery.stop(DEADLINE);
     stopped(&outcome);
     assert_eq!(outcome.snapshot.outbox.delivered, 6);
-}
-
-/// One MQTT packet: its first byte, and what follows the length.
-fn packet(stream: &mut std::net::TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
-    let mut byte = [0];
-    stream.read_exact(&mut byte)?;
-    let (first, mut length, mut shift) = (byte[0], 0, 0);
-    loop {
-        stream.read_exact(&mut byte)?;
-        length |= usize::from(byte[0] & 0x7F) << shift;
-        shift += 7;
-        if byte[0] < 0x80 {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).map(|()| (first, body))
 }
 
 /// A broker that acknowledges the candidates' publishes with these reasons, one after the other, and then with success. `end` is

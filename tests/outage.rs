@@ -23,11 +23,12 @@ fn the_process_that_decides() {
     trials::decide(&outbox, &audit, number("WATCHPOST_OUTAGE_PORT") as u16, number("WATCHPOST_OUTAGE_FIRST"));
 }
 
-fn decide(outbox: &Path, audit: &Path, port: u16, first: u64) -> Child {
+fn decide(outbox: &Path, audit: &Path, ledger: &Path, port: u16, first: u64) -> Child {
     Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "the_process_that_decides", "--ignored"])
         .env("WATCHPOST_OUTAGE_OUTBOX", outbox)
         .env("WATCHPOST_OUTAGE_AUDIT", audit)
+        .env("WATCHPOST_LEDGER", ledger)
         .env("WATCHPOST_OUTAGE_PORT", port.to_string())
         .env("WATCHPOST_OUTAGE_FIRST", first.to_string())
         .stdout(Stdio::null())

@@ -9,7 +9,7 @@
 //! each dot; temperatures are `watchpost_board_temperature_celsius{zone}`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use serde::{Deserialize, Serialize};
 
@@ -233,68 +233,74 @@ fn respond(stream: &mut dyn Stream, status: &str, kind: &str, body: &str) -> io:
     stream.write_all(body.as_bytes())
 }
 
-type Labels = Vec<(&'static str, String)>;
-
 /// The text. Two runs over the same figures give the same bytes.
 pub fn render(stats: &Stats) -> String {
     let mut registry = Registry::with_prefix("watchpost");
-    let mut stages: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
-    for (name, value) in &stats.counts {
-        let (stage, what) = name.split_once('.').unwrap_or(("other", name));
-        stages.entry(stage).or_default().push((what, *value));
-    }
-    for (stage, counts) in stages {
-        let family = family("what", counts.into_iter());
-        registry.register(stage, format!("Counts of {stage} since the start"), family);
-    }
-    let dropped = family("reason", stats.drops.iter().map(|(n, v)| (n.as_str(), *v)));
-    registry.register("dropped", "What was lost or turned away since the start, by reason", dropped);
-
-    let zones = Family::<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
-    let mut warmest = None;
-    for (name, value) in &stats.gauges {
-        if let Some(zone) = name.strip_prefix(TEMPERATURE) {
-            zones.get_or_create(&vec![("zone", zone.to_owned())]).set(*value);
-            warmest = Some(());
-        } else if Some(name.as_str()) != TEMPERATURE.strip_suffix('.') {
-            let gauge = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
-            gauge.set(*value);
-            let mut plain = String::with_capacity(name.len());
-            for c in name.chars() {
-                let _ = plain.write_char(if c.is_ascii_alphanumeric() { c } else { '_' });
-            }
-            match plain.strip_suffix("_seconds") {
-                Some(plain) => registry.register_with_unit(plain, about(name), Unit::Seconds, gauge),
-                None => registry.register(plain, about(name), gauge),
-            }
-        }
-    }
-    if warmest.is_some() {
-        registry.register_with_unit("board_temperature", "What the board's thermal zones tell", Unit::Celsius, zones);
-    }
-    let start = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
-    start.set(stats.since.unix_timestamp_nanos() as f64 / 1e9);
-    registry.register_with_unit("start_time", "When counting began, since 1970 in UTC", Unit::Seconds, start);
-    let version = Family::<Labels, Gauge>::default();
-    version.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-    registry.register("build_info", "The program's version", version);
-
+    registry.register_collector(Box::new(Figures(stats.clone())));
     let mut text = String::new();
     // A String takes everything.
     let _ = encode(&mut text, &registry);
     text
 }
 
-fn about(name: &str) -> String {
-    format!("The momentary value of {name} in the stats message")
+/// In the order of their names, which a [`prometheus_client::metrics::family::Family`] does not keep.
+#[derive(Debug)]
+struct Figures(Stats);
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Stats { since, counts, drops, gauges } = &self.0;
+        let mut stages: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+        for (name, value) in counts {
+            let (stage, what) = name.split_once('.').unwrap_or(("other", name));
+            stages.entry(stage).or_default().push((what, *value));
+        }
+        for (stage, counts) in stages {
+            let help = format!("Counts of {stage} since the start.");
+            counters(&mut encoder, stage, &help, "what", counts.into_iter())?;
+        }
+        let help = "What was lost or turned away since the start, by reason.";
+        counters(&mut encoder, "dropped", help, "reason", drops.iter().map(|(n, v)| (n.as_str(), *v)))?;
+        let zones: Vec<_> = gauges.iter().filter_map(|(n, v)| Some((n.strip_prefix(TEMPERATURE)?, v))).collect();
+        if !zones.is_empty() {
+            let help = "What the board's thermal zones tell.";
+            let mut family =
+                encoder.encode_descriptor("board_temperature", help, Some(&Unit::Celsius), MetricType::Gauge)?;
+            for (zone, value) in zones {
+                family.encode_family(&[("zone", zone)])?.encode_gauge(value)?;
+            }
+        }
+        for (name, value) in gauges.iter().filter(|(name, _)| !name.starts_with(TEMPERATURE.trim_end_matches('.'))) {
+            let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            let (plain, unit) = match plain.strip_suffix("_seconds") {
+                Some(plain) => (plain, Some(&Unit::Seconds)),
+                None => (plain.as_str(), None),
+            };
+            let help = format!("The momentary value of {name}, as in stats.");
+            encoder.encode_descriptor(plain, &help, unit, MetricType::Gauge)?.encode_gauge(value)?;
+        }
+        let help = "When counting began, since 1970 in UTC.";
+        let start = since.unix_timestamp_nanos() as f64 / 1e9;
+        encoder.encode_descriptor("start_time", help, Some(&Unit::Seconds), MetricType::Gauge)?.encode_gauge(&start)?;
+        encoder
+            .encode_descriptor("build_info", "The program's version.", None, MetricType::Gauge)?
+            .encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?
+            .encode_gauge(&1_i64)
+    }
 }
 
-fn family<'a>(label: &'static str, values: impl Iterator<Item = (&'a str, u64)>) -> Family<Labels, Counter> {
-    let family = Family::<Labels, Counter>::default();
-    for (name, value) in values {
-        family.get_or_create(&vec![(label, name.to_owned())]).inc_by(value);
+fn counters<'a>(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl Iterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value_of, value) in values {
+        family.encode_family(&[(label, value_of)])?.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
     }
-    family
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod desk;
 pub mod disk;
 pub mod event;
 pub mod trials;
+pub mod wire;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

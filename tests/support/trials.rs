@@ -16,7 +16,8 @@ use watchpost::delivery::{self, BrokerConfig, Delivery, DeviceId};
 
 use super::disk::SmallDisk;
 use super::event::status;
-use super::{Link, Mosquitto, PATIENCE, Subscriber, say, wait_for};
+use super::wire::Listener;
+use super::{Link, Mosquitto, PATIENCE, say, wait_for};
 
 /// Nothing of a subscriber's waits inside a broker that is killed.
 pub const MOSQUITTO: &str = "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
@@ -27,6 +28,7 @@ pub fn config(port: u16, outbox: &Path, events: usize) -> BrokerConfig {
         url: format!("mqtt://127.0.0.1:{port}"),
         root: "site".to_owned(),
         outbox: Some(outbox.to_owned()),
+        ledger: std::env::var_os("WATCHPOST_LEDGER").map(Into::into),
         outbox_events: events,
         outbox_bytes: 1 << 30,
         ..BrokerConfig::default()
@@ -105,29 +107,34 @@ impl Heard {
     }
 }
 
-/// Runs `trials` of them; `spawn` starts a process that calls [`decide`] with what it is given. Panics where anything that was written
+/// Runs `trials` of them; `spawn` starts a process that calls [`decide`] with what it is given (outbox, audit, port, first), and
+/// the third path as `WATCHPOST_LEDGER` in its environment. Panics where anything that was written
 /// down did not arrive, or not in its order.
-pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, u16, u64) -> Child) {
+pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, &Path, u16, u64) -> Child) {
     let Some(mut broker) = Mosquitto::installed() else { return };
     broker.start(MOSQUITTO);
-    let subscriber = Subscriber::new(broker.port, TOPIC);
+    let subscriber = Listener::new(broker.port, TOPIC);
     let link = Link::to(broker.port);
     link.open();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
     let audit = folder.path().join("audit");
     let disk = SmallDisk::mounted(8);
     let outbox = disk.as_ref().map_or_else(|| folder.path().to_owned(), SmallDisk::path).join("outbox");
+    // Evidence for a failure: what the processes wrote down of each event, and when the broker was killed.
+    let ledger = folder.path().join("ledger");
+    let mut kills = Vec::new();
     let mut kinds = [0u64; 5];
     let mut heard = Heard::default();
     for trial in 0..trials {
         let kind = if disk.is_some() { random(6) } else { random(3) };
         let read_only = kind == 4 && outbox.exists() && disk.as_ref().is_some_and(|d| d.read_only(true));
-        let mut process = spawn(&outbox, &audit, link.port, trial * 1_000_000);
+        let mut process = spawn(&outbox, &audit, &ledger, link.port, trial * 1_000_000);
         pause(400);
         let mut broker_is_down = false;
         match (kind, &disk) {
             (1, _) => {
                 broker_is_down = true;
+                kills.push(time::OffsetDateTime::now_utc().to_string());
                 broker.kill();
                 link.cut();
                 pause(100);
@@ -161,7 +168,7 @@ pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, u16, u64) -> Child) {
             broker.start(MOSQUITTO);
             link.open();
         }
-        subscriber.so_far().iter().for_each(|m| heard.take(&m.payload));
+        subscriber.so_far().iter().for_each(|payload| heard.take(payload));
         if trials >= 100 && (trial + 1) % 100 == 0 {
             say(&format!("outage: {} trials.", trial + 1));
         }
@@ -181,7 +188,7 @@ pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, u16, u64) -> Child) {
     let end = decided.last().expect("something was decided");
     let patience = Instant::now() + Duration::from_secs(5);
     loop {
-        subscriber.so_far().iter().for_each(|m| heard.take(&m.payload));
+        subscriber.so_far().iter().for_each(|payload| heard.take(payload));
         if heard.payloads.keys().any(|id| id.to_string() == *end) || Instant::now() > patience {
             break;
         }
@@ -201,6 +208,13 @@ pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, u16, u64) -> Child) {
         lost.len(),
         heard.repetitions,
     ));
+    if !lost.is_empty() {
+        say(&format!("outage: the broker was killed at {kills:?}."));
+        let ledger = std::fs::read_to_string(&ledger).unwrap_or_default();
+        for line in ledger.lines().filter(|l| lost.iter().any(|id| l.contains(**id))) {
+            say(line);
+        }
+    }
     assert!(lost.is_empty(), "{} of {} are lost", lost.len(), decided.len());
     assert_eq!(reordered, 0, "the order of decisions is kept");
 }

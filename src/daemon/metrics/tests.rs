@@ -8,7 +8,9 @@ use crate::daemon::stop::Reason;
 fn stats() -> Stats {
     Stats {
         since: OffsetDateTime::from_unix_timestamp(1_795_000_000).expect("a date"),
-        counts: [("source.frames".to_owned(), 7), ("pipeline.vision.tracks".to_owned(), 3)].into(),
+        counts: [("source.frames", 7), ("source.missed", 0), ("source.short", 1), ("pipeline.vision.tracks", 3)]
+            .map(|(name, n)| (name.to_owned(), n))
+            .into(),
         drops: [("pipeline.vision.too_poor.blurred".to_owned(), 2)].into(),
         gauges: [
             ("delivery.outbox_events".to_owned(), 4.0),
