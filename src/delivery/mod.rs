@@ -30,6 +30,7 @@
 //! | `failure` | what is wrong with a connection, in words that say what to do |
 //! | [`home_assistant`] | what Home Assistant is told, where that is switched on |
 //! | [`inbound`] | what is sent to the device, bounded and unbelieved |
+//! | `wire` | the client library's terms for ours |
 //! | [`mqtt`] | the thread, the connection, the handle |
 
 pub mod backoff;
@@ -43,6 +44,7 @@ pub mod outbox;
 pub mod session;
 pub mod tls;
 pub mod topics;
+mod wire;
 
 use std::io::ErrorKind;
 
