@@ -43,7 +43,9 @@ impl Listener {
                         return;
                     }
                 }
-                std::thread::park_timeout(Duration::from_millis(20));
+                // Now before a device is back, now behind it.
+                let random = u64::from(getrandom::u32().expect("the system has randomness"));
+                std::thread::park_timeout(Duration::from_millis(random % 400));
             }
         });
         ready.recv_timeout(PATIENCE).expect("the broker agrees to the subscription");

@@ -2,8 +2,8 @@
 //! lost. One JSON object a line: `{"at":"2026-11-24T05:20:04.2Z","fate":"taken","position":7,"id":"0193..."}`. Event ids only,
 //! nothing of what an event is about.
 //!
-//! Promises: a line is written, with one call, after what it says has happened: what `taken` names is on the disk, what `delivered`
-//! names was acknowledged. What waits at a start is named once more as `recovered`, so that the line of an event that a kill
+//! Promises: a line is written, with one call, after what it says has happened: what `taken` names is in the store (on the disk, where
+//! the store's health names nothing in memory), what `delivered` names was acknowledged. What waits at a start is named once more as `recovered`, so that the line of an event that a kill
 //! came between is not missed. Lines survive a kill; a power cut may take the last half minute of them, as they are not synced.
 //! At [`MOST`] bytes the file is renamed to `<name>.1`, in place of an older one. A file that cannot be written is told once in the
 //! log, and delivery goes on.
