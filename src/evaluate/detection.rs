@@ -12,15 +12,13 @@
 
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::EvaluateError;
-use super::left_out::LeftOut;
 use super::protocol::boxes::{self, Annotated, GroundTruth};
 use super::protocol::draw::Draw;
 use super::statistics::interval::Rate;
 use super::work::spread;
+use super::{EvaluateError, Run};
 use crate::geometry::Rect;
 use crate::source::Photograph;
 use crate::vision::{Detector, Faces, MAX_FACES, Models, VisionError};
@@ -87,6 +85,13 @@ impl Find for DetectorFinder {
             beyond_capacity: report.beyond_capacity,
         })
     }
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    image: &'a str,
+    scale: f64,
+    faces: Vec<[f32; 5]>,
 }
 
 /// Average precision on one set.
@@ -156,27 +161,29 @@ pub fn run<F: Find>(
     make: impl Fn() -> Result<F, VisionError> + Sync,
     root: &Path,
     list: &str,
-    threshold: f32,
-    threads: usize,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<Detection, EvaluateError> {
-    let GroundTruth { sets, images } = boxes::parse(list, left_out);
+    let GroundTruth { sets, images } = boxes::parse(list, run.left_out);
     let paths: Vec<PathBuf> = images.iter().map(|i| root.join(&i.image)).collect();
     let look = |finder: &mut F, path: &PathBuf| match std::fs::read(path) {
         Ok(bytes) => finder.find(&bytes, LEAST_SCORE).map_err(|e| ("unreadable image", e)),
         Err(e) => Err(("missing image", e.to_string())),
     };
     let broken = |_: &PathBuf| Err(("internal error", "it made the program panic; please report it".to_owned()));
-    let looked = spread(&paths, threads, progress, make, look, broken)?;
+    let looked = spread(&paths, run.settings.threads, run.progress, make, look, broken)?;
     let mut pairs: Vec<(Annotated, Found)> = Vec::new();
     for (annotated, looked) in images.into_iter().zip(looked) {
         match looked {
-            Ok(found) => pairs.push((annotated, found)),
-            Err((reason, detail)) => left_out.add(annotated.image, reason, detail),
+            Ok(found) => {
+                let face = |(r, score): &(Rect, f32)| [r.x, r.y, r.width, r.height, *score];
+                let faces = found.faces.iter().map(face).collect();
+                run.records.add(&Record { image: &annotated.image, scale: found.scale, faces });
+                pairs.push((annotated, found));
+            }
+            Err((reason, detail)) => run.left_out.add(annotated.image, reason, detail),
         }
     }
-    Ok(figures(&sets, &pairs, threshold))
+    Ok(figures(&sets, &pairs, run.settings.min_score))
 }
 
 fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32) -> Detection {
@@ -385,6 +392,7 @@ impl Detection {
 
 #[cfg(test)]
 mod tests {
+    use super::super::extract::fake::{SETTINGS, with_run};
     use super::*;
     use proptest::prelude::*;
 
@@ -467,17 +475,15 @@ mod tests {
         }
         let list: String =
             ["a", "b", "c", "d"].map(|i| format!("{{\"image\":\"{i}\",\"boxes_xywh\":[[0,0,50,50]]}}\n")).concat();
-        let mut left_out = LeftOut::default();
-        let run = |list: &str, l: &mut LeftOut| {
-            super::run(|| Ok(Fixed), dir.path(), list, 0.5, 2, &ProgressBar::hidden(), l).unwrap()
-        };
-        let d = run(&list, &mut left_out);
+        let run = |list: &str| with_run(&SETTINGS, |r| super::run(|| Ok(Fixed), dir.path(), list, r).unwrap());
+        let (d, left_out, lines) = run(&list);
+        assert_eq!(lines, [serde_json::json!({"image": "a", "scale": 1.0, "faces": [[0.0, 0.0, 50.0, 50.0, 0.9]]})]);
         assert_eq!((d.images, d.beyond_capacity, d.sets[0].average_precision), (1, 2, Some(1.0)));
         assert_eq!(
             left_out.by_reason().into_iter().collect::<Vec<_>>(),
             [("internal error", 1), ("missing image", 1), ("unreadable image", 1)]
         );
-        assert!(!run("", &mut left_out).evaluated());
+        assert!(!run("").0.evaluated());
     }
 
     proptest! {

@@ -1,8 +1,7 @@
 //! From photographs to templates, on all cores, in memory only: nothing is written to disk, pixels and faces are wiped.
 //!
-//! A photograph stands for one person. Where the detector finds several faces, the one with the greatest
-//! `area - 2 x distance²` counts, distance being that of its centre from the picture's in pixels: large and near the
-//! centre. Each photograph ends in one of three ways: a template; a *failure to acquire* (no face, or one that cannot be
+//! A photograph stands for one person. Where the detector finds several faces, one that is large and near the centre counts
+//! (see [`crate::vision::photographs::chosen`]). Each photograph ends in one of three ways: a template; a *failure to acquire* (no face, or one that cannot be
 //! used), which is a finding about the system and counted as one; or *left out* (an unreadable file), which is a finding
 //! about the data.
 
@@ -10,23 +9,20 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::EvaluateError;
 use super::left_out::{LeftOut, Omission};
 use super::protocol::folder::{Person, shown};
 use super::statistics::interval::Rate;
 use super::work::spread;
+use super::{EvaluateError, Run};
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
-use crate::geometry::Point;
 use crate::source::Photograph;
 use crate::template::Template;
-use crate::vision::{
-    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, TooPoor, VisionError,
-};
+use crate::vision::photographs::FaceReader;
+use crate::vision::{Models, TooPoor, VisionConfig, VisionError};
 
 /// How photographs are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -92,36 +88,28 @@ pub struct Chain<'a> {
     pub settings: Settings,
 }
 
-/// One thread's detector and embedder.
+/// One thread's chain.
 pub struct ChainWorker {
-    detector: Detector,
-    embedder: Embedder,
-    settings: Settings,
-    faces: Faces,
-    face: AlignedFace,
+    reader: FaceReader,
+    pad: f32,
 }
 
 impl Laboratory for Chain<'_> {
     type Worker = ChainWorker;
 
     fn worker(&self) -> Result<ChainWorker, VisionError> {
-        let embedder = Embedder::new(self.models)?;
-        Ok(ChainWorker {
-            detector: Detector::new(self.models, self.settings.long_side)?,
-            face: AlignedFace::new(embedder.alignment().side),
-            embedder,
-            settings: self.settings,
-            faces: Faces::new(),
-        })
+        let Settings { long_side, min_score, pad, .. } = self.settings;
+        let config = VisionConfig { long_side, min_score, ..VisionConfig::default() };
+        Ok(ChainWorker { reader: FaceReader::with(self.models, &config)?, pad })
     }
 }
 
 impl Acquire for ChainWorker {
     fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, Failure> {
         let photograph = Photograph::decode(bytes).map_err(|e| Failure::Unreadable(e.to_string()))?;
-        if self.settings.pad > 0.0 {
+        if self.pad > 0.0 {
             let (layout, pixels) =
-                padded(&photograph.frame(), self.settings.pad).map_err(|e| Failure::Unreadable(e.to_string()))?;
+                padded(&photograph.frame(), self.pad).map_err(|e| Failure::Unreadable(e.to_string()))?;
             let frame = Frame::new(layout, &pixels).map_err(|e| Failure::Internal(e.to_string()))?;
             self.look_at(&frame)
         } else {
@@ -133,35 +121,19 @@ impl Acquire for ChainWorker {
 impl ChainWorker {
     fn look_at(&mut self, frame: &Frame<'_>) -> Result<Acquired, Failure> {
         let internal = |e: VisionError| Failure::Internal(e.to_string());
-        self.detector.detect(frame, self.settings.min_score, &mut self.faces).map_err(internal)?;
-        let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
-        let face = chosen(&self.faces, centre).ok_or(Failure::Acquire("no face found"))?;
-        // As the device does with the landmarks of tilted heads.
-        let face = self.detector.straighten(frame, face).map_err(internal)?;
-        let placement = self
-            .face
-            .warp(frame, &face.landmarks, self.embedder.alignment())
-            .ok_or(Failure::Acquire("landmarks that cannot be aligned"))?;
-        let quality = Quality::of_detection(&face).complete(&self.face, &placement);
-        let refused = QualityGate::default().check(&quality).err().map(TooPoor::name);
-        let embedding = self.embedder.embed(&self.face);
-        self.face.zeroize();
-        match embedding {
-            Ok(embedding) => Ok(Acquired { template: embedding.quantize(), refused }),
+        let seen = self.reader.subject(frame).map_err(internal)?.ok_or(Failure::Acquire("no face found"))?;
+        if seen.verdict == Err(TooPoor::Landmarks) {
+            return Err(Failure::Acquire("landmarks that cannot be aligned"));
+        }
+        match self.reader.embed(frame, &seen) {
+            Ok(embedding) => {
+                Ok(Acquired { template: embedding.quantize(), refused: seen.verdict.err().map(TooPoor::name) })
+            }
             // A direction that is none is a finding about the embedder on this face.
             Err(VisionError::Embedding(_)) => Err(Failure::Acquire("embedding that is none")),
             Err(e) => Err(internal(e)),
         }
     }
-}
-
-/// The face that a photograph is taken to show (see the module's head).
-pub fn chosen(faces: &[Detection], centre: Point) -> Option<&Detection> {
-    let weight = |d: &Detection| {
-        let distance = d.rect.center().distance(centre);
-        d.rect.area() - 2.0 * distance * distance
-    };
-    faces.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))
 }
 
 struct IntoRgb {
@@ -233,9 +205,7 @@ pub fn photographs<L: Laboratory>(
     laboratory: &L,
     root: &Path,
     files: &[PathBuf],
-    settings: &Settings,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<Photographs, EvaluateError> {
     type Looked = (Option<[u8; 32]>, Result<Acquired, Failure>);
     let look = |worker: &mut L::Worker, file: &PathBuf| -> Looked {
@@ -245,7 +215,7 @@ pub fn photographs<L: Laboratory>(
         }
     };
     let broken = |_: &PathBuf| (None, Err(Failure::Internal("it made the program panic; please report it".into())));
-    let looked = spread(files, settings.threads, progress, || laboratory.worker(), look, broken)?;
+    let looked = spread(files, run.settings.threads, run.progress, || laboratory.worker(), look, broken)?;
 
     let mut first_with: HashMap<[u8; 32], usize> = HashMap::new();
     let mut all = Photographs {
@@ -277,7 +247,7 @@ pub fn photographs<L: Laboratory>(
                 if let Some(reason) = refused {
                     *a.refused_by_gate.entry(reason).or_insert(0) += 1;
                 }
-                match refused.filter(|_| settings.gate) {
+                match refused.filter(|_| run.settings.gate) {
                     Some(reason) => Err((reason, String::new())),
                     None => Ok(template),
                 }
@@ -285,12 +255,12 @@ pub fn photographs<L: Laboratory>(
             Err(Failure::Acquire(reason)) => Err((reason, String::new())),
             Err(Failure::Internal(e)) => {
                 readable = false;
-                left_out.add(&what, "internal error", e);
+                run.left_out.add(&what, "internal error", e);
                 Err(("", String::new()))
             }
             Err(Failure::Unreadable(e)) => {
                 readable = false;
-                left_out.add(&what, "unreadable photograph", e);
+                run.left_out.add(&what, "unreadable photograph", e);
                 Err(("", String::new()))
             }
         };
@@ -305,7 +275,7 @@ pub fn photographs<L: Laboratory>(
     }
     a.failure_to_acquire = Rate::new(a.failures.len() as u64, a.photographs);
     // With the gate on, what it refuses is among the failures already.
-    let refused = if settings.gate { 0 } else { a.refused_by_gate.values().sum::<usize>() };
+    let refused = if run.settings.gate { 0 } else { a.refused_by_gate.values().sum::<usize>() };
     a.failure_to_enrol = Rate::new((a.failures.len() + refused) as u64, a.photographs);
     Ok(all)
 }
@@ -396,8 +366,32 @@ pub(super) mod fake {
         }
     }
 
-    pub fn settings() -> Settings {
-        Settings { long_side: 640, min_score: 0.5, pad: 0.0, gate: false, threads: 2 }
+    pub const SETTINGS: Settings = Settings { long_side: 640, min_score: 0.5, pad: 0.0, gate: false, threads: 2 };
+
+    /// What `work` gives, with what it left out and the lines that it recorded.
+    pub fn with_run<R>(
+        settings: &Settings,
+        work: impl FnOnce(&mut Run<'_>) -> R,
+    ) -> (R, LeftOut, Vec<serde_json::Value>) {
+        #[derive(Clone, Default)]
+        struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        impl std::io::Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.borrow_mut().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Shared::default();
+        let mut left_out = LeftOut::default();
+        let mut records = crate::evaluate::records::Records::to(lines.clone());
+        let progress = indicatif::ProgressBar::hidden();
+        let result = work(&mut Run { settings, progress: &progress, left_out: &mut left_out, records: &mut records });
+        records.finish().unwrap();
+        let text = String::from_utf8(lines.0.take()).unwrap();
+        (result, left_out, text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
     }
 
     /// Writes `people` people with as many photographs each as `photographs` says, in the layout and naming of LFW.
@@ -416,20 +410,6 @@ pub(super) mod fake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::Rect;
-
-    #[test]
-    fn the_face_that_counts_is_large_and_near_the_centre() {
-        let face = |x, y, side| Detection {
-            rect: Rect::new(x, y, side, side),
-            landmarks: [Point::new(0.0, 0.0); 5],
-            score: 0.9,
-        };
-        let centre = Point::new(100.0, 100.0);
-        let faces = [face(0.0, 0.0, 70.0), face(75.0, 75.0, 50.0), face(160.0, 160.0, 60.0)];
-        assert_eq!(chosen(&faces, centre), Some(&faces[1]));
-        assert_eq!(chosen(&[], centre), None);
-    }
 
     #[test]
     fn a_border_surrounds_the_picture_on_all_sides() {
@@ -457,10 +437,9 @@ mod tests {
         let people = super::super::protocol::folder::read(root, &mut left_out).unwrap();
         let files: Vec<PathBuf> = people.iter().flat_map(|p| p.photographs.clone()).collect();
         for gate in [false, true] {
-            let mut left_out = LeftOut::default();
-            let settings = Settings { gate, ..fake::settings() };
-            let bar = ProgressBar::hidden();
-            let looked = photographs(&fake::Fake, root, &files, &settings, &bar, &mut left_out).unwrap();
+            let settings = Settings { gate, ..fake::SETTINGS };
+            let (looked, mut left_out, _) =
+                fake::with_run(&settings, |run| photographs(&fake::Fake, root, &files, run).unwrap());
             let subjects = subjects(root, &files, &people, &looked, &mut left_out);
             let a = &looked.acquisition;
             assert_eq!(a.photographs, 9);

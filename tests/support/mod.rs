@@ -8,6 +8,7 @@ pub mod authority;
 pub mod desk;
 pub mod disk;
 pub mod event;
+pub mod people;
 pub mod trials;
 pub mod wire;
 
