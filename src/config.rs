@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::metrics::MetricsConfig;
 use crate::decision::DecisionConfig;
 use crate::delivery::{BrokerConfig, DeviceId};
 use crate::problem::Problem;
@@ -35,6 +36,8 @@ pub struct Config {
     pub event: EventConfig,
     /// `[broker]`: where candidates go.
     pub broker: BrokerConfig,
+    /// `[metrics]`: where figures are given to a monitoring system.
+    pub metrics: MetricsConfig,
 }
 
 /// `[device]`.
@@ -158,6 +161,7 @@ impl Config {
             });
         }
         self.broker.problems(&mut out);
+        self.metrics.problems(&mut out);
         out
     }
 }

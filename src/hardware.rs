@@ -1,107 +1,145 @@
-//! What the board's own kernel tells about its health: temperatures, and whether it has slowed itself down.
+//! What the board tells of its temperatures and of being throttled, from files that the kernel shows below `/sys`.
 //!
-//! Promises: reads a few small files below `/sys`, never writes; what a board does not tell is absent.
+//! Promises: few, small, bounded reads; what a board does not tell is left out. Sources: `thermal_zone*` and `cooling_device*`
+//! (kernel, Documentation/driver-api/thermal/sysfs-api.rst), the Raspberry Pi's `get_throttled` (bits 0 to 3 are what holds
+//! now: under-voltage, frequency capped, throttled, soft temperature limit) and its `rpi_volt` alarm.
 
-use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Most sensors that are read.
-const MAX_SENSORS: usize = 32;
+/// Most zones that are read; boards have two to ten.
+const ZONES: usize = 16;
+/// Longest name of a zone that is told.
+const NAME: usize = 32;
 
-/// One sensor.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Temperature {
-    /// As the kernel calls it: `cpu-thermal`.
-    pub name: String,
-    /// Degrees Celsius.
-    pub celsius: f32,
+/// What was read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Heat {
+    /// Name and degrees Celsius of each zone that can be read; names are lower-case letters, digits and `_`.
+    pub zones: Vec<(String, f64)>,
+    /// Whether the board slows itself down at this moment; `None` where it does not tell.
+    pub throttled: Option<bool>,
 }
 
-/// All sensors of the kernel's thermal framework. Empty on machines without.
-pub fn temperatures() -> Vec<Temperature> {
-    zones(Path::new("/sys/class/thermal"))
+impl Heat {
+    /// The warmest zone, degrees Celsius.
+    pub fn warmest(&self) -> Option<f64> {
+        self.zones.iter().map(|(_, celsius)| *celsius).reduce(f64::max)
+    }
 }
 
-fn zones(root: &Path) -> Vec<Temperature> {
-    let mut zones: Vec<PathBuf> = fs::read_dir(root)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("thermal_zone")))
-        .collect();
-    zones.sort();
-    zones.truncate(MAX_SENSORS);
-    let read = |path: PathBuf| {
-        let millis: f32 = fs::read_to_string(path.join("temp")).ok()?.trim().parse().ok()?;
-        let name = fs::read_to_string(path.join("type")).map_or_else(
-            |_| path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            |t| t.trim().to_owned(),
-        );
-        Some(Temperature { name, celsius: millis / 1000.0 })
+/// Reads what the board tells, below `sys` (`/sys`).
+pub fn read(sys: &Path) -> Heat {
+    let mut heat = Heat::default();
+    for folder in numbered(&sys.join("class/thermal"), "thermal_zone") {
+        if let Some(thousandths) = number(&folder.join("temp")) {
+            let name = text(&folder.join("type")).unwrap_or_default();
+            let mut name = plain(&name);
+            if name.is_empty() || heat.zones.iter().any(|(other, _)| *other == name) {
+                name = format!("{name}{}", heat.zones.len());
+            }
+            heat.zones.push((name, thousandths as f64 / 1000.0));
+        }
+    }
+    let mut tell = |now: Option<bool>| {
+        if let Some(now) = now {
+            heat.throttled = Some(heat.throttled.unwrap_or(false) || now);
+        }
     };
-    zones.into_iter().filter_map(read).collect()
-}
-
-/// What a Raspberry Pi's firmware reports (`get_throttled`: bits 0 to 3 now, 16 to 19 since the start).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Throttling(pub u32);
-
-impl Throttling {
-    /// Whether anything slows the board down at the moment.
-    pub fn any_now(self) -> bool {
-        self.0 & 0xF != 0
+    tell(
+        text(&sys.join("devices/platform/soc/soc:firmware/get_throttled"))
+            .and_then(|t| u32::from_str_radix(t.trim_start_matches("0x"), 16).ok())
+            .map(|bits| bits & 0xF != 0),
+    );
+    for folder in numbered(&sys.join("class/hwmon"), "hwmon") {
+        if text(&folder.join("name")).as_deref() == Some("rpi_volt") {
+            tell(number(&folder.join("in0_lcrit_alarm")).map(|alarm| alarm != 0));
+        }
     }
-}
-
-impl fmt::Display for Throttling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            "the supply's voltage is too low",
-            "its frequency is capped",
-            "it is throttled",
-            "it is at its soft heat limit",
-        ];
-        let now: Vec<&str> =
-            names.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0).map(|(_, n)| *n).collect();
-        f.write_str(&now.join(", "))
+    for folder in numbered(&sys.join("class/thermal"), "cooling_device") {
+        let kind = text(&folder.join("type")).unwrap_or_default();
+        // Fans and the like cool and slow nothing down.
+        if kind.contains("cpufreq") || kind == "Processor" {
+            tell(number(&folder.join("cur_state")).map(|state| state > 0));
+        }
     }
+    heat
 }
 
-/// Whether a Raspberry Pi slows itself down; `None` on other boards.
-pub fn throttling() -> Option<Throttling> {
-    let text = fs::read_to_string("/sys/devices/platform/soc/soc:firmware/get_throttled").ok()?;
-    parse(&text)
+/// The first folders of that name with a number behind it, from 0 on.
+fn numbered(parent: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
+    (0..ZONES).map(move |n| parent.join(format!("{name}{n}"))).filter(|folder| folder.is_dir())
 }
 
-fn parse(text: &str) -> Option<Throttling> {
-    let text = text.trim();
-    u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok().map(Throttling)
+fn text(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(64).read_to_string(&mut text).ok()?;
+    Some(text.trim().to_owned())
+}
+
+fn number(path: &Path) -> Option<i64> {
+    text(path)?.parse().ok()
+}
+
+fn plain(name: &str) -> String {
+    name.chars().take(NAME).map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn sensors_are_read_by_name_and_a_broken_one_is_left_out() {
-        let root = tempfile::tempdir().unwrap();
-        for (zone, kind, temp) in [("thermal_zone0", "cpu-thermal\n", "51234\n"), ("thermal_zone1", "gpu\n", "none")] {
-            fs::create_dir(root.path().join(zone)).unwrap();
-            fs::write(root.path().join(zone).join("type"), kind).unwrap();
-            fs::write(root.path().join(zone).join("temp"), temp).unwrap();
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("in a folder")).expect("writable");
+            std::fs::write(path, text).expect("writable");
         }
-        let found = zones(root.path());
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].name.as_str(), found[0].celsius.round()), ("cpu-thermal", 51.0));
+        root
     }
 
     #[test]
-    fn the_firmwares_bits_are_words() {
-        let now = parse("0x50005\n").unwrap();
-        assert!(now.any_now());
-        assert_eq!(now.to_string(), "the supply's voltage is too low, it is throttled");
-        assert!(!parse("50000").unwrap().any_now());
-        assert_eq!(parse("nothing"), None);
+    fn zones_and_the_firmware_of_a_raspberry_pi_are_read() {
+        let mut files = vec![
+            ("class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+            ("class/thermal/thermal_zone0/temp", "48686\n"),
+            ("devices/platform/soc/soc:firmware/get_throttled", "50000\n"),
+        ];
+        let heat = read(tree(&files).path());
+        assert_eq!(heat, Heat { zones: vec![("cpu_thermal".into(), 48.686)], throttled: Some(false) });
+        files[2].1 = "0x50005\n";
+        assert_eq!(
+            read(tree(&files).path()).throttled,
+            Some(true),
+            "what was in the past does not count, what is now does"
+        );
+    }
+
+    #[test]
+    fn zones_of_one_name_are_told_apart_and_a_slowed_processor_is_told() {
+        let heat = read(
+            tree(&[
+                ("class/thermal/thermal_zone0/type", "soc"),
+                ("class/thermal/thermal_zone0/temp", "40000"),
+                ("class/thermal/thermal_zone3/type", "soc"),
+                ("class/thermal/thermal_zone3/temp", "-1500"),
+                ("class/thermal/thermal_zone4/type", "broken"),
+                ("class/thermal/thermal_zone4/temp", "hot"),
+                ("class/thermal/cooling_device0/type", "pwm-fan"),
+                ("class/thermal/cooling_device0/cur_state", "3"),
+                ("class/thermal/cooling_device1/type", "cpufreq-cpu0"),
+                ("class/thermal/cooling_device1/cur_state", "0"),
+            ])
+            .path(),
+        );
+        assert_eq!(heat.zones, [("soc".to_owned(), 40.0), ("soc1".to_owned(), -1.5)]);
+        assert_eq!((heat.throttled, heat.warmest()), (Some(false), Some(40.0)));
+    }
+
+    #[test]
+    fn a_board_that_tells_nothing_tells_nothing() {
+        assert_eq!(read(Path::new("/nonexistent")), Heat::default());
     }
 }

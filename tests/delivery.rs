@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::v5::Publish;
 use support::event::status;
-use support::{Authority, Link, Mosquitto, Subscriber, wait_for};
+use support::wire::packet;
+use support::{Link, Mosquitto, Subscriber, wait_for};
 use time::OffsetDateTime;
 use watchpost::clock::Clock;
 use watchpost::delivery::event::{Candidate, CloudEvent, EventId, State, Stats, Status};
@@ -285,48 +286,6 @@ fn a_refused_publish_is_not_delivered_until_the_access_list_allows_it() {
     assert_eq!(outcome.snapshot.outbox.delivered, 3);
 }
 
-/// The sample files are what is run here, but for the places of certificates, the port, and persistence.
-#[test]
-fn with_the_sample_configuration_a_device_writes_its_own_topics_only() {
-    let Some(mut broker) = Mosquitto::installed() else { return };
-    let directory = broker.directory.path().to_owned();
-    let Some(authority) = Authority::new(&directory, "ca") else { return };
-    authority.issue("server", "localhost", 2);
-    authority.issue("own", "cam-7", 2);
-    authority.issue("other", "cam-8", 2);
-    broker.write("acl", include_str!("../config/mosquitto/acl"));
-    let sample = include_str!("../config/mosquitto/mosquitto.conf");
-    let at = |name: &str| directory.join(name);
-    let settings: String = sample
-        .replace("/etc/mosquitto/certs", &directory.display().to_string())
-        .replace("/etc/mosquitto", &directory.display().to_string())
-        .lines()
-        .filter(|l| !["listener", "persistence", "autosave"].iter().any(|own| l.starts_with(own)))
-        .map(|l| format!("{l}\n"))
-        .collect();
-    broker.start(&settings);
-    let as_device = |certificate: &str| BrokerConfig {
-        url: format!("mqtts://localhost:{}", broker.port),
-        root: "watchpost".to_owned(),
-        client_id: certificate.to_owned(),
-        ca_file: Some(at("ca.pem")),
-        client_cert: Some(at(&format!("{certificate}.pem"))),
-        client_key: Some(at(&format!("{certificate}.key"))),
-        ..BrokerConfig::default()
-    };
-    let own = start(&as_device("own"));
-    publish(&own, 1);
-    wait_for("the broker to take it", || (own.snapshot().outbox.delivered == 1).then_some(()));
-    stopped(&own.stop(DEADLINE));
-
-    // Both say that they are cam-7; this one's certificate says cam-8.
-    let intruder = start(&as_device("other"));
-    publish(&intruder, 2);
-    let refused = wait_for("the refusal", || Some(intruder.snapshot()).filter(|s| s.outbox.refusals > 0));
-    assert_eq!(refused.outbox.delivered, 0);
-    assert!(intruder.stop(Duration::from_millis(200)).undelivered > 0);
-}
-
 #[test]
 fn a_second_client_of_the_same_id_is_hinted_at_and_both_are_not_thrown_out_for_ever() {
     let Some(broker) = Mosquitto::running() else { return };
@@ -488,50 +447,175 @@ fn a_panic_in_the_thread_costs_a_connection_and_no_candidate() {
 }
 
 #[test]
-fn tls_checks_authority_name_and_date_and_shows_the_devices_own_certificate() {
-    let Some(mut broker) = Mosquitto::installed() else { return };
-    let directory = broker.directory.path().to_owned();
-    let Some(authority) = Authority::new(&directory, "ca") else { return };
-    let Some(stranger) = Authority::new(&directory, "stranger") else { return };
-    authority.issue("server", "localhost", 2);
-    authority.issue("elsewhere", "broker.example", 2);
-    authority.issue("old", "localhost", -1);
-    stranger.issue("forged", "localhost", 2);
-    authority.issue("device", "cam-7", 2);
-    let at = |name: &str| directory.join(name);
-    let config = BrokerConfig {
-        url: format!("mqtts://localhost:{}", broker.port),
-        ca_file: Some(at("ca.pem")),
-        ..config(broker.port)
-    };
-    let listener = |certificate: &str| {
-        format!(
-            "allow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}\n",
-            at("ca.pem").display(),
-            at(&format!("{certificate}.pem")).display(),
-            at(&format!("{certificate}.key")).display()
-        )
-    };
-    for (certificate, remedy) in
-        [("forged", "broker.ca_file"), ("elsewhere", "for another host"), ("old", "has expired")]
-    {
-        broker.start(&listener(certificate));
-        let delivery = start(&config);
-        let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
-        assert!(failure.contains(remedy), "{certificate}: {failure}");
-        assert_eq!(delivery.stop(DEADLINE).snapshot.connections, 0);
-        broker.kill();
-    }
-
-    broker.start(&format!("{}require_certificate true\n", listener("server")));
-    let delivery = start(&config);
-    let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
-    assert!(failure.contains("broker.client_cert"), "{failure}");
-    delivery.stop(DEADLINE);
-    let own = BrokerConfig { client_cert: Some(at("device.pem")), client_key: Some(at("device.key")), ..config };
-    let delivery = start(&own);
+fn a_link_that_died_without_a_word_is_noticed_and_nothing_on_it_is_lost() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let link = Link::to(broker.port);
+    link.open();
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    let delivery = start(&BrokerConfig { keep_alive_s: 5, ..config(link.port) });
     connected(&delivery);
+    let mut ids = vec![publish(&delivery, 0)];
+    assert_eq!(first_occurrences(&subscriber, 1), ids);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+    link.die();
+    let began = Instant::now();
+    ids = (1..=40).map(|n| publish(&delivery, n)).collect();
+    assert!(began.elapsed() < Duration::from_secs(5), "no caller waits for the link");
+    let failure = wait_for("the silence to be noticed", || delivery.snapshot().last_failure);
+    assert!(failure.contains("the link is dead"), "{failure}");
+    assert!(began.elapsed() < Duration::from_secs(25), "after one or two signs of life: {:?}", began.elapsed());
+    link.cut();
+    link.open();
+    assert_eq!(first_occurrences(&subscriber, 40), ids);
+    stopped(&delivery.stop(DEADLINE));
+}
+
+#[test]
+fn a_broker_restarted_with_its_persistence_keeps_the_session_and_what_a_subscriber_missed() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start_persistent("allow_anonymous true\n");
+    let link = Link::to(broker.port);
+    link.open();
+    let reader = |o: &mut rumqttc::v5::MqttOptions| {
+        o.set_client_id("reader".to_owned()).set_clean_start(false).set_session_expiry_interval(Some(3600));
+    };
+    let subscriber = Subscriber::with(broker.port, "site/v1/cam-7/candidate", reader);
+    let delivery = start(&config(link.port));
+    connected(&delivery);
+    let mut ids = vec![publish(&delivery, 0)];
+    assert_eq!(first_occurrences(&subscriber, 1), ids);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+    // The subscriber leaves; the broker keeps two for it. Then three are on their way when the broker is restarted.
+    drop(subscriber);
+    ids = vec![publish(&delivery, 1), publish(&delivery, 2)];
+    wait_for("the acknowledgements", || (delivery.snapshot().outbox.delivered == 3).then_some(()));
+    link.deafen();
+    ids.extend((3..=5).map(|n| publish(&delivery, n)));
+    broker.stop();
+    link.cut();
+    broker.start_persistent("allow_anonymous true\n");
+    link.open();
+    let subscriber = Subscriber::with(broker.port, "site/v1/cam-7/candidate", reader);
+    assert_eq!(first_occurrences(&subscriber, 5), ids);
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    assert_eq!(outcome.snapshot.outbox.delivered, 6);
+}
+
+/// A broker that acknowledges the candidates' publishes with these reasons, one after the other, and then with success. `end` is
+/// what it says instead of the first acknowledgement.
+fn reasons(mut reasons: std::collections::VecDeque<u8>, mut end: Option<Vec<u8>>) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let port = listener.local_addr().expect("it is bound").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            while let Ok((first, body)) = packet(&mut stream) {
+                let answer = match first >> 4 {
+                    1 => vec![0x20, 0x03, 0x00, 0x00, 0x00],
+                    3 if first & 0b110 != 0 => {
+                        let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                        let id = &body[topic..topic + 2];
+                        let is_candidate = body[2..topic].ends_with(b"/candidate");
+                        match end.take_if(|_| is_candidate) {
+                            Some(end) => end,
+                            None => {
+                                let reason = if is_candidate { reasons.pop_front().unwrap_or(0) } else { 0 };
+                                vec![0x40, 0x04, id[0], id[1], reason, 0x00]
+                            }
+                        }
+                    }
+                    8 => vec![0x90, 0x06, body[0], body[1], 0x00, 0x01, 0x01, 0x01],
+                    12 => vec![0xD0, 0x00],
+                    _ => Vec::new(),
+                };
+                if stream.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_quota_that_is_exceeded_and_a_broker_s_own_error_are_not_success() {
+    // Quota exceeded, implementation specific error, no matching subscribers.
+    let delivery = start(&config(reasons([0x97, 0x83, 0x10].into(), None)));
     publish(&delivery, 1);
+    let refused = wait_for("the refusals", || Some(delivery.snapshot()).filter(|s| s.outbox.refusals == 2));
+    assert_eq!((refused.outbox.delivered, refused.outbox_events), (0, 1), "refused is kept");
+    let done = wait_for("success", || Some(delivery.snapshot()).filter(|s| s.outbox_events == 0));
+    assert_eq!((done.outbox.delivered, done.outbox.unheard, done.outbox.given_up), (1, 1, 0));
+    stopped(&delivery.stop(DEADLINE));
+}
+
+#[test]
+fn a_candidate_that_nobody_listened_to_waits_for_the_subscriber() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let delivery = start(&config(broker.port));
+    let ids: Vec<EventId> = (0..3).map(|n| publish(&delivery, n)).collect();
+    wait_for("the broker to say so", || (delivery.snapshot().outbox.unheard > 0).then_some(()));
+    assert_eq!((delivery.snapshot().outbox.delivered, delivery.snapshot().outbox_events), (0, 3));
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    assert_eq!(first_occurrences(&subscriber, 3), ids);
+    stopped(&delivery.stop(DEADLINE));
+
+    let content = BrokerConfig { keep_unheard: false, ..config(broker.port) };
+    drop(subscriber);
+    let delivery = start(&content);
+    publish(&delivery, 4);
     wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
     stopped(&delivery.stop(DEADLINE));
+}
+
+#[test]
+fn a_take_over_that_the_broker_names_is_told_with_the_remedy_and_loses_nothing() {
+    // DISCONNECT, session taken over.
+    let delivery = start(&config(reasons([].into(), Some(vec![0xE0, 0x02, 0x8E, 0x00]))));
+    publish(&delivery, 1);
+    let failure = wait_for("the take-over", || delivery.snapshot().last_failure);
+    assert!(failure.contains("another client of the same id") && failure.contains("broker.client_id"), "{failure}");
+    wait_for("the next connection", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+    stopped(&delivery.stop(DEADLINE));
+}
+
+#[test]
+fn after_an_outage_the_oldest_that_is_still_of_use_goes_first_and_what_expired_is_reported_by_its_id() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let ledger = folder.path().join("ledger");
+    let link = Link::to(broker.port);
+    let delivery = start(&BrokerConfig { ledger: Some(ledger.clone()), ..config(link.port) });
+    let soon = OffsetDateTime::now_utc() + Duration::from_millis(1500);
+    let (mut gone, mut good) = (Vec::new(), Vec::new());
+    for number in 0..6 {
+        let short = number % 2 == 0;
+        let candidate = candidate(number);
+        let candidate = if short { Candidate { expires: soon, ..candidate } } else { candidate };
+        let id = delivery.publish_candidate(candidate, Clock::default().now()).expect("delivery takes it");
+        if short { gone.push(id) } else { good.push(id) }
+    }
+    wait_for("three to be too late", || (OffsetDateTime::now_utc() > soon).then_some(()));
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    link.open();
+    let messages: Vec<Publish> = (0..3).map(|_| subscriber.next()).collect();
+    assert_eq!(messages.iter().map(|m| read(m).id).collect::<Vec<_>>(), good);
+    for message in &messages {
+        let properties = message.properties.as_ref().expect("MQTT 5 properties");
+        let sent =
+            properties.user_properties.iter().find(|(k, _)| k == "sentat").map(|(_, v)| v).expect("when it was sent");
+        let sent = OffsetDateTime::parse(sent, &time::format_description::well_known::Rfc3339).expect("a date");
+        assert!(read(message).data.decided_at < soon && sent >= soon, "decided before and sent after the outage");
+    }
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    assert_eq!((outcome.snapshot.outbox.delivered, outcome.snapshot.outbox.expired), (3, 3));
+    let text = std::fs::read_to_string(ledger).expect("it was written");
+    let of = |fate: &str| -> Vec<String> {
+        let lines = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"));
+        lines.filter(|l| l["fate"] == fate).map(|l| l["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(of("taken").len(), 6);
+    assert_eq!(of("expired"), gone.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(of("delivered"), good.iter().map(ToString::to_string).collect::<Vec<_>>());
 }

@@ -17,6 +17,7 @@ mod doctor;
 mod evaluate;
 mod identify;
 mod key;
+mod outbox;
 mod output;
 mod photographs;
 mod watchlist;
@@ -64,6 +65,8 @@ enum Command {
     Key(key::Args),
     /// Author, sign and verify watch lists.
     Watchlist(watchlist::Args),
+    /// Look at the candidates that wait on the disk for a broker.
+    Outbox(outbox::Args),
     /// Measure detector and embedder on photographs of your own.
     Evaluate(evaluate::Args),
     /// Measure the speed of the stages on this machine.
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Identify(args) => identify::run(args),
         Command::Key(args) => key::run(args),
         Command::Watchlist(args) => watchlist::run(args),
+        Command::Outbox(args) => outbox::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Bench(args) => bench::run(args),
     };

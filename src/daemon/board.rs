@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::health::Signs;
 use super::pipeline::PipelineCounters;
@@ -56,6 +57,8 @@ struct Notes {
 pub struct InForce {
     /// Which.
     pub list: ListInForce,
+    /// When it was issued.
+    pub issued: OffsetDateTime,
     /// The least score that makes a candidate.
     pub threshold: f32,
 }
@@ -66,6 +69,7 @@ impl InForce {
         let list = force.list();
         Self {
             list: ListInForce { id: list.id().to_string(), version: list.version(), expires: list.expires() },
+            issued: list.issued(),
             threshold: force.plan().threshold,
         }
     }

@@ -23,6 +23,7 @@ pub mod enforce;
 pub mod handover;
 mod health;
 mod look;
+pub mod metrics;
 pub mod orders;
 pub mod pipeline;
 mod report;
@@ -66,6 +67,9 @@ pub enum DaemonError {
     /// The connection cannot even be tried.
     #[error(transparent)]
     Delivery(#[from] StartError),
+    /// Nowhere to give the metrics.
+    #[error(transparent)]
+    Metrics(#[from] metrics::MetricsError),
     /// The device's name cannot be part of a topic.
     #[error("device.id: {0}")]
     Device(#[from] TopicError),
@@ -175,12 +179,13 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let store = delivery::store(&config.broker)?;
     let first = reporter.status(&Condition::Starting, board.list().as_ref(), store.health().problem);
     let delivery = Delivery::start_with(&config.broker, &device, first, clock, store)?;
+    let metrics = metrics::Server::bind(&config.metrics)?;
     let orders = Orders::new(config, &models);
     delivery.set_list_state(orders.state(&pipeline));
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
     thread::scope(|scope| {
-        let (frames, board, delivery, stop) = (&frames, &board, &delivery, &*stop);
+        let (frames, board, delivery, stop, reporter) = (&frames, &board, &delivery, &*stop, &reporter);
         let capture = thread::Builder::new().name("capture".into()).spawn_scoped(scope, move || {
             let _alarm = Alarm { stop, frames };
             capture::run(input.open, frames, board, stop);
@@ -189,6 +194,12 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
             let _alarm = Alarm { stop, frames };
             look::run(pipeline, keeper, orders, clock, frames, board, delivery, stop);
         });
+        if let Some(server) = &metrics {
+            let serve = || server.serve(stop, || reporter.stats(board, delivery));
+            if let Err(e) = thread::Builder::new().name("metrics".into()).spawn_scoped(scope, serve) {
+                error!("The thread of the metrics cannot be started: error={e}.");
+            }
+        }
         match (capture, vision) {
             (Ok(capture), Ok(vision)) => {
                 reporter.supervise(board, delivery, stop);

@@ -1,6 +1,7 @@
 //! What the supervisor publishes: status when it changes, counts now and then.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
@@ -8,11 +9,13 @@ use time::OffsetDateTime;
 
 use super::board::{Board, Condition, InForce, tally};
 use super::health::{Health, Pulse, ServiceManager};
+use super::metrics::TEMPERATURE;
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::delivery::event::{ClockQuality, State, Stats, Status};
+use crate::hardware;
 use crate::watchlist::store;
 
 /// How often the supervisor looks at the board.
@@ -59,7 +62,8 @@ const DROPS: &[&str] = &[
 ];
 
 /// Figures that are as they are at the moment rather than counted from the start.
-const GAUGES: [&str; 3] = ["delivery.outbox_events", "delivery.outbox_bytes", "delivery.store.in_memory"];
+const GAUGES: [&str; 4] =
+    ["delivery.outbox_events", "delivery.outbox_bytes", "delivery.outbox_oldest_seconds", "delivery.store.in_memory"];
 
 fn sorted(since: OffsetDateTime, all: BTreeMap<String, u64>) -> Stats {
     let is_drop = |name: &str| DROPS.iter().any(|d| if d.ends_with('.') { name.starts_with(d) } else { name == *d });
@@ -113,8 +117,28 @@ impl Reporter {
     /// All counts so far.
     pub fn stats(&self, board: &Board, delivery: &Delivery) -> Stats {
         let mut counts = board.counts();
-        tally("delivery", &delivery.snapshot(), &mut counts);
-        sorted(self.started, counts)
+        let snapshot = delivery.snapshot();
+        tally("delivery", &snapshot, &mut counts);
+        let mut stats = sorted(self.started, counts);
+        let mut gauge = |name: &str, value: f64| stats.gauges.insert(name.to_owned(), value);
+        gauge("delivery.connected", snapshot.connected.into());
+        gauge("matching", (board.condition() == Condition::Matching).into());
+        if let Some(list) = board.list() {
+            let now = self.clock.now().wall;
+            gauge("list.age_seconds", (now - list.issued).whole_seconds() as f64);
+            gauge("list.expires_in_seconds", (list.list.expires - now).whole_seconds() as f64);
+        }
+        let heat = hardware::read(Path::new("/sys"));
+        if let Some(celsius) = heat.warmest() {
+            gauge("board.temperature_celsius", celsius);
+        }
+        for (zone, celsius) in &heat.zones {
+            gauge(&format!("{TEMPERATURE}{zone}"), *celsius);
+        }
+        if let Some(throttled) = heat.throttled {
+            gauge("board.throttled", throttled.into());
+        }
+        stats
     }
 
     /// Publishes changes of the condition and, now and then, counts, until somebody asks to stop.

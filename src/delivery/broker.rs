@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::home_assistant::HomeAssistantConfig;
 use super::outbox::{Limits, MAX_EVENT};
 use super::topics::{self, DeviceId};
 use crate::problem::Problem;
@@ -30,7 +31,8 @@ pub struct BrokerConfig {
     pub client_id: String,
     /// User name; none where empty.
     pub username: String,
-    /// File whose first line is the password. Read again at every connection. Needs `username`.
+    /// File whose first line is the password. Read again at every connection. Needs `username`. In this and the three files
+    /// below a path that begins with `$CREDENTIALS_DIRECTORY/` is one that the service manager passes (`LoadCredential=`).
     pub password_file: Option<PathBuf>,
     /// PEM file of the authorities that may vouch for the broker; the system's where absent. Only with `mqtts`.
     pub ca_file: Option<PathBuf>,
@@ -45,15 +47,23 @@ pub struct BrokerConfig {
     pub session_expiry_s: u32,
     /// Seconds for which a candidate is of use, from its decision. Later it is dropped here and by the broker.
     pub event_expiry_s: u32,
+    /// Keep a candidate of which the broker says that nobody listens (MQTT 5, reason 0x10), and try again every few seconds until
+    /// somebody does or it expires. Where false it counts as delivered.
+    pub keep_unheard: bool,
     /// Folder in which candidates wait for a broker, made where it is missing; one process at a time. Where empty they
     /// wait in memory and are lost with the process.
     pub outbox: Option<PathBuf>,
+    /// File that says of each event when it was taken and what became of it, for checks from outside; none where absent. See
+    /// [`super::outbox::ledger`].
+    pub ledger: Option<PathBuf>,
     /// Most candidates that wait for a broker; the oldest go first where there are more. Each drop is counted.
     pub outbox_events: usize,
     /// Most bytes that wait for a broker, at least 131072.
     pub outbox_bytes: usize,
     /// Seconds between two messages of counts; 0 for none.
     pub stats_interval_s: u32,
+    /// `[broker.home_assistant]`: whether Home Assistant is told of this device.
+    pub home_assistant: HomeAssistantConfig,
 }
 
 impl Default for BrokerConfig {
@@ -70,10 +80,13 @@ impl Default for BrokerConfig {
             keep_alive_s: 30,
             session_expiry_s: 86_400,
             event_expiry_s: 43_200,
+            keep_unheard: true,
             outbox: Some(DEFAULT_OUTBOX.into()),
+            ledger: None,
             outbox_events: 4096,
             outbox_bytes: 32 * 1024 * 1024,
             stats_interval_s: 60,
+            home_assistant: HomeAssistantConfig::default(),
         }
     }
 }
@@ -133,6 +146,7 @@ impl BrokerConfig {
         if self.outbox_bytes < MAX_EVENT {
             add("outbox_bytes", self.outbox_bytes.to_string(), format!("write {MAX_EVENT} or more"));
         }
+        self.home_assistant.problems(out);
     }
 
     /// The folder of the outbox; `None` for one in memory.

@@ -97,6 +97,7 @@ impl Data for ListState {
 
 /// The CloudEvents 1.0 envelope. It has no `subject`: that would be a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CloudEvent<T> {
     /// Always `1.0`.
     pub specversion: String,
@@ -109,6 +110,7 @@ pub struct CloudEvent<T> {
     pub kind: String,
     /// When the event was made, UTC.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub time: OffsetDateTime,
     /// Always `application/json`.
     pub datacontenttype: String,
@@ -149,10 +151,12 @@ pub struct EncodeError(String);
 
 /// A face that may be an entry of the watch list. Not an identification: two people must confirm it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Candidate {
     /// Names the candidate; the first event and the better one carry the same.
     pub candidate: EventId,
     /// 1 for the first event, 2 for the one update with better evidence.
+    #[cfg_attr(test, schemars(range(min = 1, max = 2)))]
     pub sequence: u8,
     /// The device that decided.
     pub device: String,
@@ -160,20 +164,25 @@ pub struct Candidate {
     pub camera: String,
     /// When the decision was made, UTC.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub decided_at: OffsetDateTime,
     /// From then on it is no longer of use and no longer delivered.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub expires: OffsetDateTime,
     /// Opaque reference of the list's entry.
     pub entry: String,
     /// References of other entries whose scores are too close to tell apart; may be empty.
     pub alternatives: Vec<String>,
     /// Cosine similarity of the best view.
+    #[cfg_attr(test, schemars(range(min = -1, max = 1)))]
     pub score: f32,
     /// The least score that this list makes a candidate.
+    #[cfg_attr(test, schemars(range(min = -1, max = 1)))]
     pub threshold: f32,
     /// Probability that a passer-by who is not on the list scores this high, as measured; absent where it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(min = 0, max = 1)))]
     pub expected_false_positive_rate: Option<f64>,
     /// What was seen.
     pub evidence: Evidence,
@@ -188,6 +197,7 @@ pub struct Candidate {
 
 /// What one track showed. The track's number means nothing outside the process and is not told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evidence {
     /// Views of the track that were compared.
     pub views: u32,
@@ -204,12 +214,15 @@ pub struct Evidence {
 
 /// Parts of the quality gate's judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QualityParts {
     /// All parts in one, 0 to 1.
+    #[cfg_attr(test, schemars(range(min = 0, max = 1)))]
     pub overall: f32,
     /// Distance of the eyes in px.
     pub eye_distance: f32,
     /// Sharpness, 0 to 1.
+    #[cfg_attr(test, schemars(range(min = 0, max = 1)))]
     pub sharpness: f32,
     /// Head turned, degrees, from the five landmarks.
     pub yaw: f32,
@@ -218,11 +231,13 @@ pub struct QualityParts {
     /// Head tilted, degrees.
     pub roll: f32,
     /// The detector's own score, 0 to 1.
+    #[cfg_attr(test, schemars(range(min = 0, max = 1)))]
     pub detector_score: f32,
 }
 
 /// Which list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListVersion {
     /// The list's id.
     pub id: String,
@@ -232,19 +247,24 @@ pub struct ListVersion {
 
 /// Which networks: SHA-256 of the files in lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModelDigests {
     /// Of the detector.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
     pub detector: String,
     /// Of the embedder.
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
     pub embedder: String,
 }
 
 /// A picture of the matched face only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Crop {
     /// `image/jpeg`.
     pub media_type: String,
     /// The file in base64 (RFC 4648, padded).
+    #[cfg_attr(test, schemars(extend("contentEncoding" = "base64")))]
     pub base64: String,
 }
 
@@ -264,11 +284,13 @@ impl fmt::Debug for Crop {
 
 /// How the device is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// In one word.
     pub state: State,
     /// Since when, UTC. In `offline` it is when the last connection began: the broker publishes it in the device's stead.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub since: OffsetDateTime,
     /// Version of the program.
     pub version: String,
@@ -282,6 +304,7 @@ pub struct Status {
     pub reason: Option<String>,
     /// The least score that makes a candidate, where a list is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(range(min = -1, max = 1)))]
     pub threshold: Option<f32>,
     /// How far the device trusts its clock.
     pub clock: ClockQuality,
@@ -293,6 +316,7 @@ pub struct Status {
 
 /// One word for how the device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Connected and working.
@@ -307,6 +331,7 @@ pub enum State {
 
 /// The list in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListInForce {
     /// The list's id.
     pub id: String,
@@ -314,17 +339,20 @@ pub struct ListInForce {
     pub version: u64,
     /// When it ends, UTC.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub expires: OffsetDateTime,
 }
 
 /// Which list is in force and what was last ordered about it. Never an entry's reference.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListState {
     /// The list in force; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<ListInForce>,
     /// SHA-256 of its signed content, lower-case hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
     pub digest: Option<String>,
     /// Entries that can still be matched.
     pub entries: u64,
@@ -338,6 +366,7 @@ pub struct ListState {
 
 /// What an order or an offer did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListChange {
     /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated` or `refused`.
     pub what: String,
@@ -345,11 +374,13 @@ pub struct ListChange {
     pub detail: String,
     /// When it took effect, UTC.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub at: OffsetDateTime,
 }
 
 /// How far a clock may be trusted to date and to expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClockQuality {
     /// The kernel says that a time source disciplines it.
@@ -362,9 +393,11 @@ pub enum ClockQuality {
 
 /// Counts only. Keys are names of stages, results and reasons; never of a person, a list's entry or a track.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stats {
     /// Start of counting, UTC: the process's start. Counts only grow from then on.
     #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub since: OffsetDateTime,
     /// Counts by name, as in `frames`, `faces`, `candidates`.
     pub counts: BTreeMap<String, u64>,
@@ -375,5 +408,7 @@ pub struct Stats {
     pub gauges: BTreeMap<String, f64>,
 }
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod tests;

@@ -28,13 +28,16 @@
 //! | [`broker`] | the configuration section and the broker's URL |
 //! | [`tls`] | certificates, keys and passwords from files |
 //! | `failure` | what is wrong with a connection, in words that say what to do |
+//! | [`home_assistant`] | what Home Assistant is told, where that is switched on |
 //! | [`inbound`] | what is sent to the device, bounded and unbelieved |
+//! | `wire` | the client library's terms for ours |
 //! | [`mqtt`] | the thread, the connection, the handle |
 
 pub mod backoff;
 pub mod broker;
 pub mod event;
 mod failure;
+pub mod home_assistant;
 pub mod inbound;
 pub mod mqtt;
 pub mod outbox;
@@ -42,13 +45,14 @@ pub mod probe;
 pub mod session;
 pub mod tls;
 pub mod topics;
+mod wire;
 
 use std::io::ErrorKind;
 
 pub use broker::BrokerConfig;
 pub use event::{Candidate, ListState, Stats, Status};
 pub use inbound::{Inbound, InboundKind};
-pub use mqtt::{Delivery, Outcome, Snapshot};
+pub use mqtt::{Delivery, NotTaken, Outcome, Snapshot};
 pub use topics::{DeviceId, Topics};
 
 use self::mqtt::StartError;

@@ -15,37 +15,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, LastWill, LastWillProperties, Packet, PubAckReason, PublishProperties, SubscribeReasonCode,
-};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions, Request};
-use rumqttc::{Outgoing, TlsConfiguration, Transport};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, Request};
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc};
 
 use super::backoff::Backoff;
 use super::broker::{BrokerConfig, BrokerUrl, UrlError};
-use super::event::{
-    CONTENT_TYPE, Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, State, Stats, Status,
-};
+use super::event::{Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, State, Stats, Status};
 use super::failure::{self, Failure};
-use super::inbound::{Inbound, InboundCounters, MAX_OFFER, Mailbox};
-use super::outbox::{self, AppendError, MAX_EVENT, MAX_WINDOW, MemoryStore, Outbox, Record, Settled, Store, Verdict};
-use super::session::{self, Acknowledged, MAX_HANDED, Publish, Session};
-use super::tls;
+use super::inbound::{Inbound, InboundCounters, Mailbox};
+use super::outbox::ledger::Ledger;
+use super::outbox::{self, AppendError, MAX_EVENT, MemoryStore, Outbox, Record, Settled, Store, Verdict};
+use super::session::{self, Acknowledged, MAX_HANDED, Session};
 use super::topics::{DeviceId, TopicError, Topics};
+use super::wire;
 use crate::clock::{Clock, Now};
 
 /// Candidates between the caller and the outbox. The thread empties it at once; it fills only where storage stalls.
 const CHANNEL: usize = 64;
-/// Largest packet taken from the broker: the largest list, its topic and properties. A broker sends nothing larger.
-const MAX_INCOMING: u32 = MAX_OFFER as u32 + 64 * 1024;
 /// Most revocations that wait for the thread; it takes them at once.
 const MAX_REVOKING: usize = 64;
-/// For TCP, TLS and the broker's answer together.
-const CONNECT_TIMEOUT_S: u64 = 10;
 /// First and last wait between connections.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 /// A connection that lasted this long ends the back-off; one that a second client of the same id throws out does not.
@@ -68,6 +61,15 @@ pub enum StartError {
     /// Another process delivers from the same folder.
     #[error("another watchpost uses {0}; end it, or give each its own broker.outbox")]
     OutboxInUse(PathBuf),
+    /// The ledger.
+    #[error("broker.ledger = {path}: {source}; name a file in a folder that watchpost may write to")]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The first status.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -108,6 +110,8 @@ pub struct Snapshot {
     pub outbox_events: usize,
     /// Their bytes.
     pub outbox_bytes: usize,
+    /// For how many seconds the oldest of them has waited, by the wall clock and [`BrokerConfig::event_expiry_s`].
+    pub outbox_oldest_seconds: u64,
     /// What the outbox counted.
     pub outbox: outbox::Counters,
     /// How safe what waits is.
@@ -238,6 +242,11 @@ impl Delivery {
         }
         let mut session = Session::new(Outbox::new(store, config.limits())?, topics.clone());
         session.set_status(encode(device, clock.now(), status.clone())?);
+        session.set_announcements(config.home_assistant.announcements(&topics, device, config.stats_interval_s));
+        if let Some(path) = &config.ledger {
+            let failed = |source| StartError::Ledger { path: path.clone(), source };
+            session.tell(Box::new(Ledger::open(path).map_err(failed)?));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (records, inbox) = mpsc::channel(CHANNEL);
         let shared = Arc::new(Shared::default());
@@ -254,6 +263,7 @@ impl Delivery {
             stop: None,
             disconnecting: false,
             subscribed: false,
+            unheard: false,
             attempts: 0,
             connections: 0,
             last_failure: None,
@@ -433,6 +443,8 @@ struct Worker {
     disconnecting: bool,
     /// On this connection.
     subscribed: bool,
+    /// It was told that nobody listens.
+    unheard: bool,
     attempts: u64,
     connections: u64,
     last_failure: Option<String>,
@@ -519,7 +531,9 @@ impl Worker {
     /// One connection from the first packet to its end.
     async fn connection(&mut self) -> End {
         self.report();
-        let options = match self.options() {
+        let will = wire::will(&self.device, &self.topics, &self.status, self.clock.now());
+        let options = will.and_then(|will| wire::options(&self.config, &self.url, &self.client_id, will));
+        let options = match options {
             Ok(options) => options,
             Err(failure) => return End::Failed(failure),
         };
@@ -528,9 +542,9 @@ impl Worker {
         let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 3);
         self.subscribed = false;
         for publish in self.session.connecting(self.clock.now()) {
-            events.pending.push_back(Request::Publish(packet(publish)));
+            events.pending.push_back(Request::Publish(wire::packet(publish)));
         }
-        let mut silence = Duration::from_secs(CONNECT_TIMEOUT_S + 2 * u64::from(self.config.keep_alive_s));
+        let mut silence = Duration::from_secs(wire::CONNECT_TIMEOUT_S + 2 * u64::from(self.config.keep_alive_s));
         let mut heard = self.clock.now().monotonic;
         loop {
             match self.event(&client, &mut events, heard + silence).await {
@@ -541,7 +555,7 @@ impl Worker {
                     if let Event::Incoming(Packet::ConnAck(ack)) = &event
                         && let Some(keep_alive) = ack.properties.as_ref().and_then(|p| p.server_keep_alive)
                     {
-                        silence = Duration::from_secs(CONNECT_TIMEOUT_S + 2 * u64::from(keep_alive));
+                        silence = Duration::from_secs(wire::CONNECT_TIMEOUT_S + 2 * u64::from(keep_alive));
                     }
                     heard = self.clock.now().monotonic;
                     if let Err(failure) = self.handle(event) {
@@ -611,7 +625,7 @@ impl Worker {
         }
         while let Some(publish) = self.session.next(now) {
             let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-            let properties = properties(&publish);
+            let properties = wire::properties(&publish);
             let handed =
                 client.try_publish_with_properties(publish.topic, qos, publish.retain, publish.payload, properties);
             if handed.is_err() {
@@ -621,7 +635,9 @@ impl Worker {
         // Behind the status, and not before what an earlier link left unsettled: packet ids start anew, and one may not name two exchanges at a time.
         if self.session.is_up() && !self.subscribed && !self.session.outbox().has_unsettled() {
             self.subscribed = true;
-            let filters = self.topics.inbound().map(|(topic, _)| Filter::new(topic, QoS::AtLeastOnce));
+            let inbound = self.topics.inbound().map(|(topic, _)| topic);
+            let topics = inbound.into_iter().chain(self.config.home_assistant.birth());
+            let filters: Vec<Filter> = topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
             if client.try_subscribe_many(filters).is_err() {
                 return Err(End::Failed(failure::CLIENT.into()));
             }
@@ -637,7 +653,19 @@ impl Worker {
             // A broker that acknowledges out of order. A new connection sorts it out.
             Event::Outgoing(Outgoing::AwaitAck(_)) => return Err(failure::OUT_OF_ORDER.into()),
             Event::Incoming(Packet::PubAck(ack)) => {
-                match self.session.acknowledged(ack.pkid, verdict(ack.reason), now, random()) {
+                let verdict = match wire::verdict(ack.reason) {
+                    Verdict::Unheard if !self.config.keep_unheard => Verdict::Delivered,
+                    verdict => verdict,
+                };
+                match self.session.acknowledged(ack.pkid, verdict, now, random()) {
+                    Acknowledged::Candidate(Settled::Again(id, _)) if verdict == Verdict::Unheard => {
+                        if !std::mem::replace(&mut self.unheard, true) {
+                            log::warn!(
+                                "Nobody listens to candidates; they are kept until somebody subscribes: topic={} id={id}.",
+                                self.topics.candidate()
+                            );
+                        }
+                    }
                     Acknowledged::Candidate(Settled::Again(id, wait)) => log::warn!(
                         "The broker refused a candidate; it is kept and tried again: id={id} reason={:?} wait_ms={}.",
                         ack.reason,
@@ -654,13 +682,18 @@ impl Worker {
                         self.topics.status(),
                         ack.reason
                     ),
-                    Acknowledged::Candidate(_) | Acknowledged::Status(true) | Acknowledged::Unknown => {}
+                    Acknowledged::Candidate(_) => self.unheard = false,
+                    Acknowledged::Status(true) | Acknowledged::Unknown => {}
                 }
             }
             Event::Incoming(Packet::Publish(publish)) => {
                 let kind = self.topics.inbound().into_iter().find(|(topic, _)| topic.as_bytes() == &publish.topic[..]);
                 if let Some((_, kind)) = kind {
                     self.inputs.shared.mailbox.give(kind, &publish.payload);
+                } else if self.config.home_assistant.birth().is_some_and(|b| b.as_bytes() == &publish.topic[..])
+                    && &publish.payload[..] == b"online"
+                {
+                    self.session.announce_again();
                 }
             }
             Event::Incoming(Packet::SubAck(ack)) => {
@@ -729,7 +762,7 @@ impl Worker {
             }
         }
         for revoked in &slots.revoke {
-            let wiped = self.session.revoke(|payload| revoked.covers(payload));
+            let wiped = self.session.revoke(|payload| revoked.covers(payload), now);
             log::info!("Undelivered candidates of what was revoked are wiped: list={} wiped={wiped}.", revoked.list);
         }
         if let Some(state) = slots.list_state {
@@ -753,55 +786,10 @@ impl Worker {
         }
     }
 
-    fn options(&self) -> Result<MqttOptions, Failure> {
-        let mut options = MqttOptions::new(self.client_id.as_str(), &self.url.host, self.url.port);
-        options
-            .set_clean_start(false)
-            .set_session_expiry_interval(Some(self.config.session_expiry_s))
-            .set_max_packet_size(Some(MAX_INCOMING))
-            .set_connection_timeout(CONNECT_TIMEOUT_S)
-            .set_outgoing_inflight_upper_limit(MAX_WINDOW as u16 + 2)
-            // The client library panics below 5.
-            .set_keep_alive(Duration::from_secs(u64::from(self.config.keep_alive_s.max(5))))
-            .set_last_will(self.will()?);
-        let mut network = options.network_options();
-        network.set_tcp_nodelay(true);
-        options.set_network_options(network);
-        if !self.config.username.is_empty() {
-            let password = tls::password(&self.config).map_err(|e| Failure::credentials(&e))?;
-            options.set_credentials(&self.config.username, password.map(|p| p.to_string()).unwrap_or_default());
-        }
-        if self.url.tls {
-            let config = tls::client_config(&self.config).map_err(|e| Failure::credentials(&e))?;
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
-        }
-        Ok(options)
-    }
-
-    /// What the broker publishes in the device's stead when the connection is lost.
-    fn will(&self) -> Result<LastWill, Failure> {
-        let now = self.clock.now();
-        let status = Status {
-            state: State::Offline,
-            since: now.wall,
-            matching: false,
-            list: None,
-            reason: None,
-            threshold: None,
-            degraded: None,
-            ..self.status.clone()
-        };
-        let payload = encode(&self.device, now, status).map_err(|e| Failure::clock(&e))?;
-        let properties = LastWillProperties {
-            delay_interval: None,
-            payload_format_indicator: Some(1),
-            message_expiry_interval: None,
-            content_type: Some(CONTENT_TYPE.to_owned()),
-            response_topic: None,
-            correlation_data: None,
-            user_properties: Vec::new(),
-        };
-        Ok(LastWill::new(self.topics.status(), payload, QoS::AtLeastOnce, true, Some(properties)))
+    fn oldest_seconds(&self) -> u64 {
+        let expires = self.session.outbox().oldest_expires();
+        let decided = expires.map(|e| e.saturating_sub(time::Duration::seconds(self.config.event_expiry_s.into())));
+        decided.map_or(0, |d| u64::try_from((self.clock.now().wall - d).whole_seconds()).unwrap_or(0))
     }
 
     fn report(&self) {
@@ -814,6 +802,7 @@ impl Worker {
             last_failure: self.last_failure.clone(),
             outbox_events: outbox.len(),
             outbox_bytes: outbox.bytes(),
+            outbox_oldest_seconds: self.oldest_seconds(),
             outbox: outbox.counters(),
             store: outbox.store_health(),
             not_taken: 0,
@@ -822,39 +811,6 @@ impl Worker {
             inbound: InboundCounters::default(),
             beats: shown.beats + 1,
         };
-    }
-}
-
-fn properties(publish: &Publish) -> PublishProperties {
-    PublishProperties {
-        payload_format_indicator: Some(1),
-        message_expiry_interval: publish.expiry_s,
-        content_type: Some(CONTENT_TYPE.to_owned()),
-        user_properties: vec![("sentat".to_owned(), publish.sent_at.clone())],
-        ..PublishProperties::default()
-    }
-}
-
-fn packet(publish: Publish) -> rumqttc::v5::mqttbytes::v5::Publish {
-    let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-    let properties = properties(&publish);
-    let mut packet = rumqttc::v5::mqttbytes::v5::Publish::new(publish.topic, qos, publish.payload, Some(properties));
-    packet.retain = publish.retain;
-    packet.dup = publish.again.is_some();
-    packet.pkid = publish.again.unwrap_or(0);
-    packet
-}
-
-fn verdict(reason: PubAckReason) -> Verdict {
-    match reason {
-        PubAckReason::Success => Verdict::Delivered,
-        PubAckReason::NoMatchingSubscribers => Verdict::Unheard,
-        PubAckReason::UnspecifiedError
-        | PubAckReason::ImplementationSpecificError
-        | PubAckReason::NotAuthorized
-        | PubAckReason::PacketIdentifierInUse
-        | PubAckReason::QuotaExceeded => Verdict::RefusedForNow,
-        PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => Verdict::Invalid,
     }
 }
 

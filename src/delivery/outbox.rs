@@ -14,12 +14,18 @@
 //!   because the outbox was full (the oldest that is not on its way goes first), given up because the broker called
 //!   this very message invalid [`MAX_REFUSALS`] times, or unreadable in the store.
 //! * `appended + recovered = delivered + expired + dropped + given_up + revoked + unreadable + len()`, always.
-//! * Events are handed out in the order of their positions. After a refusal only one is on its way at a time, so that
-//!   order is kept; refusals for the broker's reasons (not authorized, quota) are repeated with back-off until they
-//!   succeed or the event expires.
+//! * Events are handed out in the order of their positions. After a refusal, and on a new link, only one is on its way at a time until
+//!   one succeeds, so that order is kept; refusals for the broker's reasons (not authorized, quota) are repeated with back-off
+//!   until they succeed or the event expires. So is what nobody listened to: the broker has thrown it away.
+//!   Where the first of a window is refused and a later one of it is not, as the access list or the subscriber came between, the
+//!   first arrives late.
 //! * Events and bytes are bounded. Expiry follows the wall clock, as the event says it.
+//! * Each event that is taken, found, or leaves is told to a [`Witness`], by its id.
+//!
+//! In memory it keeps 24 bytes for each event that waits, reserved at the start.
 
 pub mod disk;
+pub mod ledger;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,8 +42,12 @@ use crate::clock::Now;
 pub const MAX_WINDOW: usize = 32;
 /// Largest event in bytes; a crop of [`super::event::MAX_CROP`] in base64 fits.
 pub const MAX_EVENT: usize = 128 * 1024;
+/// Longest wait before it is looked again whether somebody listens.
+pub const MAX_UNHEARD_WAIT: Duration = Duration::from_secs(5);
 /// How often one message may be called invalid before it is given up.
 pub const MAX_REFUSALS: u8 = 5;
+/// For so many events the index is reserved at the start; it grows beyond that where the limits are larger.
+pub const MAX_RESERVED: usize = 16 * 1024;
 
 /// Place of an event in the order of decisions; grows by one with each append and is never used again.
 pub type Position = u64;
@@ -58,12 +68,44 @@ pub struct Record {
 pub struct Stored {
     /// Its place.
     pub position: Position,
-    /// Its id.
-    pub id: EventId,
-    /// When it expires.
-    pub expires: OffsetDateTime,
+    /// When it expires, see [`nanoseconds`].
+    pub expires: i64,
     /// Bytes of its payload.
-    pub bytes: usize,
+    pub bytes: u32,
+}
+
+/// Nanoseconds since 1970 in UTC, at most those of the year 2262 and at least those of 1677: a date in eight bytes.
+pub fn nanoseconds(when: OffsetDateTime) -> i64 {
+    let exact = when.unix_timestamp_nanos();
+    i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The outbox took it: from here on it is owed.
+    Taken,
+    /// An earlier run had taken it, and it waits.
+    Recovered,
+    /// The broker acknowledged it with success.
+    Delivered,
+    /// It was too old when its turn came.
+    Expired,
+    /// It was the oldest in a full outbox.
+    Dropped,
+    /// The broker called it invalid, or it is larger than the broker allows.
+    GivenUp,
+    /// What it is about was revoked.
+    Revoked,
+    /// The store has it no longer.
+    Unreadable,
+}
+
+/// Is told what becomes of each event. Must not block for long: it is called between two events.
+pub trait Witness: Send {
+    /// `id` is absent where the store could not say it.
+    fn note(&mut self, fate: Fate, position: Position, id: Option<EventId>, now: Option<OffsetDateTime>);
 }
 
 /// Why a store could not do something.
@@ -247,8 +289,6 @@ pub struct Counters {
     pub appended: u64,
     /// Acknowledged with success.
     pub delivered: u64,
-    /// Of those: the broker said that nobody listens.
-    pub unheard: u64,
     /// Too old when their turn came.
     pub expired: u64,
     /// The oldest, dropped because the outbox was full.
@@ -269,6 +309,8 @@ pub struct Counters {
     pub store_errors: u64,
     /// Acknowledgements that said no.
     pub refusals: u64,
+    /// Acknowledgements that said that nobody listens.
+    pub unheard: u64,
     /// Sent once more, because a link ended before the acknowledgement.
     pub repeated: u64,
 }
@@ -278,7 +320,7 @@ pub struct Counters {
 pub enum Verdict {
     /// Success (0x00).
     Delivered,
-    /// No matching subscribers (0x10): also success, nobody listens.
+    /// No matching subscribers (0x10): the broker threw it away, as nobody listens.
     Unheard,
     /// Refused for a reason that has nothing to do with this message: not authorized, quota, unspecified.
     RefusedForNow,
@@ -301,6 +343,7 @@ pub enum Settled {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Was refused and waits once more.
     Waiting,
     /// With the client, which has not given it a packet id yet.
     Handed,
@@ -310,32 +353,48 @@ enum Stage {
     Unsettled(u16),
 }
 
-#[derive(Debug)]
-struct Entry {
-    stored: Stored,
+/// An event that was handed out at least once and has not left.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    position: Position,
+    id: EventId,
     stage: Stage,
+    /// How often the broker called it invalid.
     invalid: u8,
-    sent_at: Option<OffsetDateTime>,
+    /// When it was handed out first.
+    sent_at: OffsetDateTime,
 }
 
 /// The outbox. See the module's documentation for the states of an event.
-#[derive(Debug)]
 pub struct Outbox<S> {
     store: S,
     limits: Limits,
-    /// All events, ascending in position; those not waiting are among the first few.
-    entries: VecDeque<Entry>,
+    /// All events, ascending in position.
+    entries: VecDeque<Stored>,
     bytes: usize,
     next_position: Position,
     window: usize,
-    /// Positions that are not waiting.
-    away: heapless::Vec<Position, MAX_WINDOW>,
+    /// Ascending in position. Never more than fit: an event is handed out only when all before it were, and no more than a
+    /// window of them is out.
+    begun: heapless::Vec<Begun, MAX_WINDOW>,
     /// After a refusal: nothing is handed out before this monotonic time.
     paused_until: Duration,
     /// After a refusal and until a success: one at a time.
     probing: bool,
     backoff: Backoff,
     counters: Counters,
+    witness: Option<Box<dyn Witness>>,
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for Outbox<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("store", &self.store)
+            .field("events", &self.entries.len())
+            .field("begun", &self.begun)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S: Store> Outbox<S> {
@@ -345,25 +404,32 @@ impl<S: Store> Outbox<S> {
     /// Where the store cannot be read at all.
     pub fn new(mut store: S, limits: Limits) -> Result<Self, StoreError> {
         let recovered = store.recover()?;
-        let counters = Counters { recovered: recovered.events.len() as u64, ..Counters::default() };
-        let entries: VecDeque<Entry> = recovered
-            .events
-            .into_iter()
-            .map(|stored| Entry { stored, stage: Stage::Waiting, invalid: 0, sent_at: None })
-            .collect();
+        let limits = Limits { events: limits.events.max(1), bytes: limits.bytes.max(MAX_EVENT) };
+        let mut entries = VecDeque::from(recovered.events);
+        entries.reserve(limits.events.min(MAX_RESERVED).saturating_sub(entries.len()));
         Ok(Self {
-            bytes: entries.iter().map(|e| e.stored.bytes).sum(),
-            next_position: entries.back().map_or(0, |e| e.stored.position + 1).max(recovered.next),
+            bytes: entries.iter().map(|e| e.bytes as usize).sum(),
+            next_position: entries.back().map_or(0, |e| e.position + 1).max(recovered.next),
+            counters: Counters { recovered: entries.len() as u64, ..Counters::default() },
             entries,
             store,
-            limits: Limits { events: limits.events.max(1), bytes: limits.bytes.max(MAX_EVENT) },
+            limits,
             window: MAX_WINDOW,
-            away: heapless::Vec::new(),
+            begun: heapless::Vec::new(),
             paused_until: Duration::ZERO,
             probing: false,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
-            counters,
+            witness: None,
         })
+    }
+
+    /// Tells `witness` from now on, and first what was recovered.
+    pub fn tell(&mut self, mut witness: Box<dyn Witness>) {
+        for stored in &self.entries {
+            let id = self.store.read(stored.position).ok().flatten().map(|r| r.id);
+            witness.note(Fate::Recovered, stored.position, id, None);
+        }
+        self.witness = Some(witness);
     }
 
     /// Events not yet delivered.
@@ -381,9 +447,14 @@ impl<S: Store> Outbox<S> {
         self.bytes
     }
 
+    /// When the oldest event that waits expires.
+    pub fn oldest_expires(&self) -> Option<OffsetDateTime> {
+        self.entries.front().and_then(|e| OffsetDateTime::from_unix_timestamp_nanos(e.expires.into()).ok())
+    }
+
     /// Events handed out and not settled.
     pub fn in_flight(&self) -> usize {
-        self.away.len()
+        self.begun.iter().filter(|b| b.stage != Stage::Waiting).count()
     }
 
     /// What was counted.
@@ -419,12 +490,11 @@ impl<S: Store> Outbox<S> {
             self.expire(now);
         }
         while !self.fits(bytes) {
-            let Some(oldest) = self.entries.iter().position(|e| e.stage == Stage::Waiting) else {
+            let Some(oldest) = self.first_waiting() else {
                 self.counters.full += 1;
                 return Err(AppendError::Full);
             };
-            self.remove(oldest);
-            self.counters.dropped += 1;
+            self.leave(oldest, Fate::Dropped, now);
         }
         let position = self.next_position;
         if let Err(e) = self.store.append(position, record) {
@@ -432,25 +502,27 @@ impl<S: Store> Outbox<S> {
             return Err(e.into());
         }
         self.next_position += 1;
-        let stored = Stored { position, id: record.id, expires: record.expires, bytes };
-        self.entries.push_back(Entry { stored, stage: Stage::Waiting, invalid: 0, sent_at: None });
-        self.bytes += bytes;
+        let bytes = u32::try_from(bytes).expect("at most MAX_EVENT, as checked above");
+        self.entries.push_back(Stored { position, expires: nanoseconds(record.expires), bytes });
+        self.bytes += bytes as usize;
         self.counters.appended += 1;
+        if let Some(witness) = &mut self.witness {
+            witness.note(Fate::Taken, position, Some(record.id), Some(now.wall));
+        }
         Ok(position)
     }
 
     /// Wipes the events of which `revoked` says so by their payload, those on their way included: they are not sent again. How
     /// many there were.
-    pub fn revoke(&mut self, mut revoked: impl FnMut(&[u8]) -> bool) -> u64 {
+    pub fn revoke(&mut self, mut revoked: impl FnMut(&[u8]) -> bool, now: Now) -> u64 {
         let before = self.counters.revoked;
-        let positions: Vec<Position> = self.entries.iter().map(|e| e.stored.position).collect();
-        for position in positions {
-            let Some(i) = self.index(position) else { continue };
-            // One that cannot be read back is gone by that.
-            let Some(record) = self.read(i) else { continue };
-            if revoked(&record.payload) {
-                self.remove(i);
-                self.counters.revoked += 1;
+        let mut i = 0;
+        while i < self.entries.len() {
+            match self.read(i, now) {
+                Some(record) if revoked(&record.payload) => self.leave_as(i, Fate::Revoked, Some(record.id), now),
+                Some(_) => i += 1,
+                // One that cannot be read back is gone by that, and the next one stands in its place.
+                None => {}
             }
         }
         self.counters.revoked - before
@@ -458,12 +530,12 @@ impl<S: Store> Outbox<S> {
 
     /// Drops every waiting event that has expired.
     pub fn expire(&mut self, now: Now) {
+        let deadline = nanoseconds(now.wall);
         let mut i = 0;
         while i < self.entries.len() {
-            let entry = &self.entries[i];
-            if entry.stage == Stage::Waiting && entry.stored.expires <= now.wall {
-                self.remove(i);
-                self.counters.expired += 1;
+            let Stored { position, expires, .. } = self.entries[i];
+            if expires <= deadline && self.is_waiting(position) {
+                self.leave(i, Fate::Expired, now);
             } else {
                 i += 1;
             }
@@ -474,85 +546,85 @@ impl<S: Store> Outbox<S> {
     /// none, the window is full, a refusal asks for patience, or events of an earlier link are not settled: they go first.
     pub fn next_to_send(&mut self, now: Now) -> Option<(Position, Record)> {
         let window = if self.probing { 1 } else { self.window };
-        if self.away.len() >= window || now.monotonic < self.paused_until || self.unsettled() > 0 {
+        if self.in_flight() >= window || now.monotonic < self.paused_until || self.has_unsettled() {
             return None;
         }
         loop {
-            let i = self.entries.iter().position(|e| e.stage == Stage::Waiting)?;
-            let stored = self.entries[i].stored;
-            if stored.expires <= now.wall {
-                self.remove(i);
-                self.counters.expired += 1;
+            let i = self.first_waiting()?;
+            let Stored { position, expires, .. } = self.entries[i];
+            if expires <= nanoseconds(now.wall) {
+                self.leave(i, Fate::Expired, now);
                 continue;
             }
-            if let Some(record) = self.read(i) {
-                self.away.push(stored.position).expect("the window is at most MAX_WINDOW");
-                self.entries[i].stage = Stage::Handed;
-                self.entries[i].sent_at = Some(now.wall);
-                return Some((stored.position, record));
+            let Some(record) = self.read(i, now) else { continue };
+            match self.begun.binary_search_by_key(&position, |b| b.position) {
+                Ok(at) => self.begun[at].stage = Stage::Handed,
+                Err(at) => {
+                    let begun = Begun { position, id: record.id, stage: Stage::Handed, invalid: 0, sent_at: now.wall };
+                    // Cannot fail, see the field; where it did, the event would wait for the next turn.
+                    self.begun.insert(at, begun).ok()?;
+                }
             }
+            return Some((position, record));
         }
     }
 
     /// The client gave the event at `position` a packet id.
     pub fn sent(&mut self, position: Position, packet: u16) {
-        if let Some(entry) = self.entry(position)
-            && entry.stage == Stage::Handed
+        if let Some(begun) = self.begun.iter_mut().find(|b| b.position == position)
+            && begun.stage == Stage::Handed
         {
-            entry.stage = Stage::Flying(packet);
+            begun.stage = Stage::Flying(packet);
         }
     }
 
     /// An acknowledgement came. `random` spreads the back-off after a refusal.
     pub fn settle(&mut self, packet: u16, verdict: Verdict, now: Now, random: u32) -> Settled {
-        let flying = |e: &Entry| matches!(e.stage, Stage::Flying(p) | Stage::Unsettled(p) if p == packet);
-        // Events on their way are among the first of the queue, so the search is short wherever it succeeds.
-        let Some(i) = self.away.iter().find_map(|p| self.index(*p).filter(|i| flying(&self.entries[*i]))) else {
-            return Settled::Unknown;
-        };
-        let id = self.entries[i].stored.id;
-        if matches!(verdict, Verdict::Delivered | Verdict::Unheard) {
-            self.remove(i);
-            self.counters.delivered += 1;
-            self.counters.unheard += u64::from(verdict == Verdict::Unheard);
+        let flying = |b: &Begun| matches!(b.stage, Stage::Flying(p) | Stage::Unsettled(p) if p == packet);
+        let Some(at) = self.begun.iter().position(flying) else { return Settled::Unknown };
+        let Begun { position, id, .. } = self.begun[at];
+        let Some(i) = self.index(position) else { return Settled::Unknown };
+        if verdict == Verdict::Delivered {
+            self.leave(i, Fate::Delivered, now);
             self.probing = false;
             self.paused_until = Duration::ZERO;
             self.backoff.reset();
             return Settled::Delivered(id);
         }
-        self.counters.refusals += 1;
-        self.wait_again(i);
-        let entry = &mut self.entries[i];
-        entry.invalid += u8::from(verdict == Verdict::Invalid);
-        if entry.invalid >= MAX_REFUSALS {
-            self.give_up(i);
+        let most = if verdict == Verdict::Unheard { MAX_UNHEARD_WAIT } else { Duration::MAX };
+        self.counters.unheard += u64::from(verdict == Verdict::Unheard);
+        self.counters.refusals += u64::from(verdict != Verdict::Unheard);
+        let begun = &mut self.begun[at];
+        begun.stage = Stage::Waiting;
+        begun.invalid += u8::from(verdict == Verdict::Invalid);
+        if begun.invalid >= MAX_REFUSALS {
+            self.leave(i, Fate::GivenUp, now);
             return Settled::GivenUp(id);
         }
         self.probing = true;
         // Refusals of a whole window come together and are one reason to wait.
         if now.monotonic >= self.paused_until {
-            self.paused_until = now.monotonic + self.backoff.next(random);
+            self.paused_until = now.monotonic + self.backoff.next(random).min(most);
         }
         Settled::Again(id, self.paused_until - now.monotonic)
     }
 
     /// An event handed out cannot be sent at all on this link, as larger than the broker allows.
-    pub fn reject(&mut self, position: Position) {
+    pub fn reject(&mut self, position: Position, now: Now) {
         if let Some(i) = self.index(position) {
-            self.give_up(i);
+            self.leave(i, Fate::GivenUp, now);
         }
     }
 
     /// The link ended. What was handed over waits again; what was sent stays with its packet id until the broker says
     /// whether it kept the session.
     pub fn disconnected(&mut self) {
-        for position in self.away.clone() {
-            let Some(i) = self.index(position) else { continue };
-            match self.entries[i].stage {
-                Stage::Flying(packet) => self.entries[i].stage = Stage::Unsettled(packet),
-                Stage::Handed => self.wait_again(i),
-                Stage::Waiting | Stage::Unsettled(_) => {}
-            }
+        for begun in &mut self.begun {
+            begun.stage = match begun.stage {
+                Stage::Flying(packet) => Stage::Unsettled(packet),
+                Stage::Handed => Stage::Waiting,
+                Stage::Waiting | Stage::Unsettled(_) => continue,
+            };
         }
     }
 
@@ -560,20 +632,22 @@ impl<S: Store> Outbox<S> {
     /// kept the session. Expired ones are dropped. Third: when it was sent first.
     pub fn unsettled_events(&mut self, now: Now) -> heapless::Vec<(u16, Record, OffsetDateTime), MAX_WINDOW> {
         let mut out = heapless::Vec::new();
-        let mut positions = self.away.clone();
-        positions.sort_unstable();
-        for position in positions {
-            let Some(i) = self.index(position) else { continue };
-            let Stage::Unsettled(packet) = self.entries[i].stage else { continue };
-            if self.entries[i].stored.expires <= now.wall {
-                self.remove(i);
-                self.counters.expired += 1;
-            } else if let Some(record) = self.read(i) {
-                let sent_at = self.entries[i].sent_at.unwrap_or(now.wall);
-                out.push((packet, record, sent_at)).expect("no more are away than fit");
+        for begun in self.begun.clone() {
+            let Stage::Unsettled(packet) = begun.stage else { continue };
+            let Some(i) = self.index(begun.position) else { continue };
+            if self.entries[i].expires <= nanoseconds(now.wall) {
+                self.leave(i, Fate::Expired, now);
+            } else if let Some(record) = self.read(i, now) {
+                out.push((packet, record, begun.sent_at)).expect("no more are away than fit");
             }
         }
         out
+    }
+
+    /// A new link: one event at a time until one succeeds. Whom a broker has forgotten it throws away for, and where the first
+    /// meets nobody, the next ones wait behind it instead of overtaking it.
+    pub fn connected(&mut self) {
+        self.probing = true;
     }
 
     /// The broker kept the session: what was not settled is being sent again.
@@ -584,11 +658,7 @@ impl<S: Store> Outbox<S> {
     /// The broker knows nothing of an earlier session: what was not settled waits again, in its place.
     pub fn session_lost(&mut self) {
         self.counters.repeated += self.unsettled() as u64;
-        for position in self.away.clone() {
-            if let Some(i) = self.index(position) {
-                self.wait_again(i);
-            }
-        }
+        self.begun.iter_mut().for_each(|b| b.stage = Stage::Waiting);
     }
 
     /// The monotonic time at which [`Outbox::next_to_send`] may have something again, where a refusal made it wait.
@@ -602,8 +672,7 @@ impl<S: Store> Outbox<S> {
     }
 
     fn unsettled(&self) -> usize {
-        let is = |p: &&Position| self.index(**p).is_some_and(|i| matches!(self.entries[i].stage, Stage::Unsettled(_)));
-        self.away.iter().filter(is).count()
+        self.begun.iter().filter(|b| matches!(b.stage, Stage::Unsettled(_))).count()
     }
 
     fn fits(&self, bytes: usize) -> bool {
@@ -611,50 +680,71 @@ impl<S: Store> Outbox<S> {
     }
 
     fn index(&self, position: Position) -> Option<usize> {
-        self.entries.binary_search_by_key(&position, |e| e.stored.position).ok()
+        self.entries.binary_search_by_key(&position, |e| e.position).ok()
     }
 
-    fn entry(&mut self, position: Position) -> Option<&mut Entry> {
-        self.index(position).map(|i| &mut self.entries[i])
+    fn is_waiting(&self, position: Position) -> bool {
+        self.begun
+            .binary_search_by_key(&position, |b| b.position)
+            .map_or(true, |at| self.begun[at].stage == Stage::Waiting)
     }
 
-    fn wait_again(&mut self, i: usize) {
-        let entry = &mut self.entries[i];
-        entry.stage = Stage::Waiting;
-        let position = entry.stored.position;
-        self.away.retain(|p| *p != position);
-    }
-
-    fn give_up(&mut self, i: usize) {
-        self.remove(i);
-        self.counters.given_up += 1;
+    /// The oldest that waits is among the first few: at most a window of them is away.
+    fn first_waiting(&self) -> Option<usize> {
+        self.entries.iter().position(|e| self.is_waiting(e.position))
     }
 
     /// The record at index `i`; drops the entry where the store has it no longer. A store that fails is counted and the
     /// event is dropped as unreadable as well: it must not stop those behind it.
-    fn read(&mut self, i: usize) -> Option<Record> {
-        let found = match self.store.read(self.entries[i].stored.position) {
+    fn read(&mut self, i: usize, now: Now) -> Option<Record> {
+        let position = self.entries[i].position;
+        let found = match self.store.read(position) {
             Ok(found) => found,
             Err(e) => {
                 self.counters.store_errors += 1;
-                log::error!("An event cannot be read back: id={} error={e}.", self.entries[i].stored.id);
+                log::error!("An event cannot be read back: position={position} error={e}.");
                 None
             }
         };
         if found.is_none() {
-            self.remove(i);
-            self.counters.unreadable += 1;
+            self.leave_as(i, Fate::Unreadable, None, now);
         }
         found
     }
 
-    fn remove(&mut self, i: usize) {
-        let Some(entry) = self.entries.remove(i) else { return };
-        self.bytes -= entry.stored.bytes;
-        self.away.retain(|p| *p != entry.stored.position);
-        if let Err(e) = self.store.remove(entry.stored.position) {
+    /// Takes the event at index `i` out, under a name.
+    fn leave(&mut self, i: usize, fate: Fate, now: Now) {
+        let position = self.entries[i].position;
+        let known = self.begun.iter().find(|b| b.position == position).map(|b| b.id);
+        let id = known.or_else(|| self.store.read(position).ok().flatten().map(|r| r.id));
+        self.leave_as(i, fate, id, now);
+    }
+
+    fn leave_as(&mut self, i: usize, fate: Fate, id: Option<EventId>, now: Now) {
+        let Some(Stored { position, bytes, .. }) = self.entries.remove(i) else { return };
+        self.bytes -= bytes as usize;
+        self.begun.retain(|b| b.position != position);
+        let counter = match fate {
+            Fate::Delivered => &mut self.counters.delivered,
+            Fate::Expired => &mut self.counters.expired,
+            Fate::Dropped => &mut self.counters.dropped,
+            Fate::GivenUp => &mut self.counters.given_up,
+            Fate::Revoked => &mut self.counters.revoked,
+            Fate::Unreadable | Fate::Taken | Fate::Recovered => &mut self.counters.unreadable,
+        };
+        *counter += 1;
+        let shown = id.map_or_else(|| format!("position {position}"), |id| id.to_string());
+        match fate {
+            Fate::Expired => log::warn!("A candidate expired before a broker took it: id={shown}."),
+            Fate::Dropped => log::warn!("The oldest candidate is dropped, as the outbox is full: id={shown}."),
+            _ => {}
+        }
+        if let Err(e) = self.store.remove(position) {
             self.counters.store_errors += 1;
-            log::warn!("A settled event may come again after a restart: id={} error={e}.", entry.stored.id);
+            log::warn!("A settled event may come again after a restart: id={shown} error={e}.");
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.note(fate, position, id, Some(now.wall));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Which publish is next, and what the broker's answers mean for it. Sans-IO: `mqtt` moves what this decides.
 //!
 //! Promises:
-//! * On each connection what an earlier one left unsettled goes first, where the broker kept the session; then the status,
-//!   then waiting candidates in their order, then counts.
+//! * On each connection what an earlier one left unsettled goes first, where the broker kept the session; then the status, the state
+//!   of the list and announcements, then waiting candidates in their order, then counts.
 //! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
 //! * Each packet id that the client reports belongs to the publish that was handed over first and has none yet: the
 //!   client numbers publishes in the order in which it takes them.
@@ -14,8 +14,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::event::EventId;
-use super::outbox::{AppendError, MAX_WINDOW, Outbox, Position, Record, Settled, Store, Verdict};
+use super::event::{CONTENT_TYPE, EventId};
+use super::outbox::{AppendError, MAX_WINDOW, Outbox, Position, Record, Settled, Store, Verdict, Witness};
 use super::topics::Topics;
 use crate::clock::Now;
 
@@ -44,6 +44,8 @@ pub struct Publish {
     pub expiry_s: Option<u32>,
     /// When it was sent first, RFC 3339: the user property `sentat`. The payload stays as it was decided.
     pub sent_at: String,
+    /// MQTT content type.
+    pub content_type: &'static str,
     /// The packet id under which it was sent before; then the DUP flag is set.
     pub again: Option<u16>,
 }
@@ -62,7 +64,7 @@ enum StatusStage {
 enum Handed {
     Candidate(Position),
     Status,
-    /// Counts or the state of the list: nothing is owed for it.
+    /// Counts, the state of the list or an announcement: nothing is owed for it.
     Stats,
     /// Already has its packet id: unsettled on an earlier connection.
     Again,
@@ -89,6 +91,9 @@ pub struct Session<S> {
     stats: Option<Vec<u8>>,
     list_state: Vec<u8>,
     list_state_due: bool,
+    /// Topics and retained payloads that others than watchpost's readers follow; so many of them are out on this connection.
+    announcements: Vec<(String, Vec<u8>)>,
+    announced: usize,
     /// Handed to the client, no packet id reported yet, in the client's order.
     handed: heapless::Deque<Handed, { MAX_HANDED + MAX_WINDOW }>,
     /// Whether the broker accepted this connection.
@@ -115,6 +120,8 @@ impl<S: Store> Session<S> {
             stats: None,
             list_state: Vec::new(),
             list_state_due: false,
+            announcements: Vec::new(),
+            announced: 0,
             handed: heapless::Deque::new(),
             up: false,
             max_packet: usize::MAX,
@@ -123,6 +130,11 @@ impl<S: Store> Session<S> {
             status_taken: false,
             status_refusals: 0,
         }
+    }
+
+    /// Tells `witness` what becomes of each event.
+    pub fn tell(&mut self, witness: Box<dyn Witness>) {
+        self.outbox.tell(witness);
     }
 
     /// The outbox, to look at.
@@ -176,14 +188,27 @@ impl<S: Store> Session<S> {
     }
 
     /// Wipes the waiting candidates that were revoked; how many there were.
-    pub fn revoke(&mut self, revoked: impl FnMut(&[u8]) -> bool) -> u64 {
-        self.outbox.revoke(revoked)
+    pub fn revoke(&mut self, revoked: impl FnMut(&[u8]) -> bool, now: Now) -> u64 {
+        self.outbox.revoke(revoked, now)
     }
 
     /// Which list is in force; published at once and on every connection.
     pub fn set_list_state(&mut self, payload: Vec<u8>) {
         self.list_state = payload;
         self.list_state_due = true;
+    }
+
+    /// What is published, retained, on every connection behind status and list.
+    pub fn set_announcements(&mut self, announcements: Vec<(String, Vec<u8>)>) {
+        self.announcements = announcements;
+        self.announced = 0;
+    }
+
+    /// Once more, where all are out: who reads them has started anew.
+    pub fn announce_again(&mut self) {
+        if self.announced == self.announcements.len() {
+            self.announced = 0;
+        }
     }
 
     /// Counts; an older message that was not sent yet is replaced.
@@ -213,6 +238,7 @@ impl<S: Store> Session<S> {
         self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
         // One of the broker's places is the status's.
         self.outbox.set_window(receive_max.map_or(MAX_WINDOW, |m| usize::from(m).saturating_sub(1)));
+        self.outbox.connected();
         if session_present {
             self.outbox.session_kept();
         } else {
@@ -223,6 +249,7 @@ impl<S: Store> Session<S> {
             self.status_stage = StatusStage::Waiting;
         }
         self.list_state_due = !self.list_state.is_empty();
+        self.announced = 0;
     }
 
     /// The connection ended, or never came to be.
@@ -257,6 +284,13 @@ impl<S: Store> Session<S> {
             self.hand(Handed::Stats, now);
             return Some(self.message(self.topics.watchlist_state(), self.list_state.clone(), (false, true), now));
         }
+        if self.announced < self.announcements.len() && !again && !self.closing {
+            let (topic, payload) = self.announcements[self.announced].clone();
+            self.announced += 1;
+            self.hand(Handed::Stats, now);
+            let message = self.message(topic, payload, (false, true), now);
+            return Some(Publish { content_type: "application/json", ..message });
+        }
         while !self.closing {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
             if record.payload.len() + OVERHEAD + self.topics.candidate().len() > self.max_packet {
@@ -267,7 +301,7 @@ impl<S: Store> Session<S> {
                     record.payload.len(),
                     self.max_packet
                 );
-                self.outbox.reject(position);
+                self.outbox.reject(position, now);
                 continue;
             }
             self.hand(Handed::Candidate(position), now);
@@ -349,12 +383,14 @@ impl<S: Store> Session<S> {
             retain: false,
             expiry_s: Some(u32::try_from(left).unwrap_or(u32::MAX)),
             sent_at: rfc3339(sent_at),
+            content_type: CONTENT_TYPE,
             again,
         }
     }
 
     fn message(&self, topic: String, payload: Vec<u8>, (acknowledged, retain): (bool, bool), now: Now) -> Publish {
-        Publish { topic, payload, acknowledged, retain, expiry_s: None, sent_at: rfc3339(now.wall), again: None }
+        let (content_type, sent_at) = (CONTENT_TYPE, rfc3339(now.wall));
+        Publish { topic, payload, acknowledged, retain, expiry_s: None, sent_at, content_type, again: None }
     }
 }
 

@@ -3,6 +3,7 @@
 //! TLS 1.2 and 1.3 by rustls with the ring provider. The broker's certificate is always checked, by name, date and
 //! authority; there is no switch against it. No secret is in an error, a log or a `Debug` output.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ pub enum CredentialError {
         #[source]
         source: io::Error,
     },
+    /// The service manager passes no credentials.
+    #[error("{0}: the service manager passes no credentials; set LoadCredential= in the unit, or name a file")]
+    NoDirectory(PathBuf),
     /// No PEM certificate in it.
     #[error("{0} holds no PEM certificate; it begins with -----BEGIN CERTIFICATE-----")]
     NoCertificate(PathBuf),
@@ -53,10 +57,23 @@ pub enum CredentialError {
     NoPassword(PathBuf),
 }
 
+/// What a path begins with that the service manager passes.
+const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
+
+/// Where the file lies; `directory` is what the service manager says.
+fn place(path: &Path, directory: Option<OsString>) -> Result<PathBuf, CredentialError> {
+    match (path.strip_prefix(CREDENTIALS), directory) {
+        (Ok(name), Some(directory)) if !directory.is_empty() => Ok(Path::new(&directory).join(name)),
+        (Ok(_), _) => Err(CredentialError::NoDirectory(path.to_owned())),
+        (Err(_), _) => Ok(path.to_owned()),
+    }
+}
+
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     let mut bytes = Zeroizing::new(Vec::new());
     let failed = |source| CredentialError::File { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?.take(MAX_FILE + 1);
+    let mut file =
+        File::open(place(path, std::env::var_os("CREDENTIALS_DIRECTORY"))?).map_err(failed)?.take(MAX_FILE + 1);
     file.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
@@ -145,6 +162,16 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), text).expect("it can be written");
         file
+    }
+
+    #[test]
+    fn a_credential_of_the_service_manager_is_looked_for_where_that_says() {
+        let path = Path::new("$CREDENTIALS_DIRECTORY/broker-password");
+        let found = place(path, Some("/run/credentials/watchpost.service".into())).expect("it is passed");
+        assert_eq!(found, Path::new("/run/credentials/watchpost.service/broker-password"));
+        assert!(place(path, None).is_err_and(|e| e.to_string().contains("LoadCredential=")));
+        let plain = Path::new("/etc/watchpost/password");
+        assert_eq!(place(plain, Some("/run/credentials".into())).expect("no credential"), plain);
     }
 
     fn with_password(text: &[u8]) -> Result<Option<String>, String> {

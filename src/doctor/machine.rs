@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Found, Patient};
+use crate::hardware;
 use crate::vision::engine::kernels;
 
 /// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard; Jetson: 97).
-const WARM: f32 = 78.0;
+const WARM: f64 = 78.0;
 /// Room that the daemon wants beside a full outbox: the list twice while it is replaced, and the memory of the clock.
 const SPARE: u64 = 64 << 20;
 
@@ -42,22 +43,20 @@ pub(super) fn cpu() -> Found {
 
 /// The hottest sensor, and whether the board has slowed itself down.
 pub(super) fn temperature() -> Found {
-    match crate::hardware::temperatures().into_iter().max_by(|a, b| a.celsius.total_cmp(&b.celsius)) {
-        None => Found::skipped("the kernel names no temperature sensor"),
-        Some(hottest) => {
-            let detail = format!("{:.0} degrees at {}", hottest.celsius, hottest.name);
-            let slowed = crate::hardware::throttling().filter(|t| t.any_now());
-            if let Some(throttled) = slowed {
-                Found::warning(
-                    format!("{detail}; {throttled}"),
-                    "use the board's own power supply, a short cable, and a heat sink or a fan",
-                )
-            } else if hottest.celsius >= WARM {
-                Found::warning(detail, "give the board a heat sink, a fan or shade; it slows down before it stops")
-            } else {
-                Found::ok(detail)
-            }
-        }
+    let heat = hardware::read(Path::new("/sys"));
+    let Some((name, celsius)) = heat.zones.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
+        return Found::skipped("the kernel names no temperature sensor");
+    };
+    let detail = format!("{celsius:.0} degrees at {name}");
+    if heat.throttled == Some(true) {
+        Found::warning(
+            format!("{detail}; the board slows itself down"),
+            "use the board's own power supply, a short cable, and a heat sink or a fan",
+        )
+    } else if *celsius >= WARM {
+        Found::warning(detail, "give the board a heat sink, a fan or shade; it slows down before it stops")
+    } else {
+        Found::ok(detail)
     }
 }
 

@@ -4,14 +4,18 @@
 
 #![allow(dead_code)]
 
+pub mod authority;
 pub mod desk;
+pub mod disk;
 pub mod event;
 pub mod field;
 pub mod people;
+pub mod trials;
+pub mod wire;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -103,12 +107,27 @@ impl Mosquitto {
     /// Starts on the same port each time. `settings` follow the listener.
     pub fn start(&mut self, settings: &str) {
         let user = if is_root() { "user root\n" } else { "" };
-        let text = format!("{user}persistence false\nlistener {} 127.0.0.1\n{settings}", self.port);
+        let text = format!("{user}listener {} 127.0.0.1\n{settings}", self.port);
         let config = self.write("mosquitto.conf", &text);
         let log = std::fs::File::create(self.path("mosquitto.log")).expect("the temporary directory is writable");
         let child = Command::new(&self.program).arg("-c").arg(config).stdout(Stdio::null()).stderr(log).spawn();
         self.child = Some(child.expect("mosquitto starts"));
         wait_for_port(self.port);
+    }
+
+    /// The same, and what subscribers that are away have not got survives [`Mosquitto::stop`].
+    pub fn start_persistent(&mut self, settings: &str) {
+        let place = format!("persistence true\npersistence_location {}/\n", self.directory.path().display());
+        self.start(&format!("{settings}{place}"));
+    }
+
+    /// SIGTERM: it saves what it is configured to save.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &id]).status().is_ok_and(|s| s.success()));
+            child.wait().expect("it ends");
+        }
     }
 
     /// SIGKILL.
@@ -170,6 +189,8 @@ pub struct Subscriber {
     messages: Receiver<Publish>,
     subscribed: Receiver<()>,
     client: Client,
+    /// Its thread is to end instead of coming back: a second client of its id would take its place and its messages.
+    ended: Arc<AtomicBool>,
 }
 
 impl Subscriber {
@@ -188,9 +209,12 @@ impl Subscriber {
         let (message, messages) = mpsc::channel();
         let (agreed, subscribed) = mpsc::channel();
         let (again, filter) = (client.clone(), filter.to_owned());
+        let ended = Arc::new(AtomicBool::new(false));
+        let done = ended.clone();
         std::thread::spawn(move || {
             for event in connection.iter() {
                 match event {
+                    _ if done.load(Ordering::SeqCst) => return,
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         let _ = again.try_subscribe(filter.as_str(), QoS::AtLeastOnce);
                     }
@@ -206,7 +230,7 @@ impl Subscriber {
                 }
             }
         });
-        let subscriber = Self { messages, subscribed, client };
+        let subscriber = Self { messages, subscribed, client, ended };
         subscriber.ready();
         subscriber
     }
@@ -233,6 +257,7 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
         let _ = self.client.try_disconnect();
     }
 }
@@ -248,6 +273,8 @@ struct LinkState {
     open: AtomicBool,
     /// What the broker says does not arrive.
     deaf: AtomicBool,
+    /// Nor does what the device says: the link is dead, and nobody is told.
+    dead: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -268,9 +295,11 @@ impl Link {
                 let copies = [device.try_clone(), broker.try_clone()].map(|s| s.expect("a descriptor"));
                 shared.streams.lock().expect("no panic").extend(copies);
                 let [from_device, from_broker] = [device.try_clone(), broker.try_clone()].map(|s| s.expect("one more"));
-                std::thread::spawn(move || pump(from_device, broker, None));
-                let state = shared.clone();
-                std::thread::spawn(move || pump(from_broker, device, Some(&state.deaf)));
+                let (up, down) = (shared.clone(), shared.clone());
+                std::thread::spawn(move || pump(from_device, broker, || up.dead.load(Ordering::SeqCst)));
+                std::thread::spawn(move || {
+                    pump(from_broker, device, || down.deaf.load(Ordering::SeqCst) || down.dead.load(Ordering::SeqCst));
+                });
             }
         });
         Self { port, state }
@@ -278,12 +307,20 @@ impl Link {
 
     pub fn open(&self) {
         self.state.deaf.store(false, Ordering::SeqCst);
+        self.state.dead.store(false, Ordering::SeqCst);
         self.state.open.store(true, Ordering::SeqCst);
     }
 
     /// From now on nothing of the broker's arrives at the device.
     pub fn deafen(&self) {
         self.state.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing arrives at either end, and neither is told: as where a router has forgotten the connection. New
+    /// connections are not taken.
+    pub fn die(&self) {
+        self.state.open.store(false, Ordering::SeqCst);
+        self.state.dead.store(true, Ordering::SeqCst);
     }
 
     /// Ends all connections and takes no new ones.
@@ -295,61 +332,12 @@ impl Link {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, deaf: Option<&AtomicBool>) {
+fn pump(mut from: TcpStream, mut to: TcpStream, lost: impl Fn() -> bool) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        if !deaf.is_some_and(|d| d.load(Ordering::SeqCst)) && to.write_all(&buffer[..n]).is_err() {
+        if !lost() && to.write_all(&buffer[..n]).is_err() {
             break;
         }
     }
     let _ = to.shutdown(Shutdown::Both);
-}
-
-/// Certificates made by the `openssl` program; `None` where it is not installed.
-pub struct Authority<'a> {
-    directory: &'a Path,
-    name: &'static str,
-}
-
-impl<'a> Authority<'a> {
-    pub fn new(directory: &'a Path, name: &'static str) -> Option<Self> {
-        let made = openssl(
-            directory,
-            &format!(
-                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.pem -days 2 \
-                 -subj /CN=watchpost-test-{name}"
-            ),
-        );
-        if !made {
-            assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "CI=true and no openssl: install it");
-            say("delivery: no openssl installed; TLS was NOT checked.");
-        }
-        made.then_some(Self { directory, name })
-    }
-
-    /// Issues `<name>.pem` and `<name>.key` for a host; `days` may be negative.
-    pub fn issue(&self, name: &str, host: &str, days: i32) {
-        let ca = self.name;
-        std::fs::write(self.directory.join("ext"), format!("subjectAltName=DNS:{host}\n")).expect("writable");
-        assert!(openssl(
-            self.directory,
-            &format!(
-                "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr \
-                 -subj /CN={host}"
-            ),
-        ));
-        assert!(openssl(
-            self.directory,
-            &format!(
-                "x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -days {days} -extfile ext \
-                 -out {name}.pem"
-            ),
-        ));
-    }
-}
-
-fn openssl(directory: &Path, arguments: &str) -> bool {
-    let mut command = Command::new("openssl");
-    command.args(arguments.split_whitespace()).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|s| s.success())
 }

@@ -22,23 +22,31 @@
 //!   all retired are deleted at once: the crops in them are of use to nobody any more. (Flash memory may hold the blocks
 //!   until it reuses them; only an encrypted disk helps against that.)
 //!
-//! Writes, for the wear of SD cards: with a queue, one append and one fdatasync for each event, 16 bytes for its retirement
-//! that ride on the next sync, and one file made and one deleted for each [`SEGMENT`] bytes. Without a queue, where each
-//! event is retired before the next one comes, one file is made and deleted for each event: three syncs, of which one is
-//! before the event is sent. That is some 40 KiB of blocks for a candidate with a crop.
+//! * When nothing waits any more, the last segment is cut off behind its header, which then names the next position. That needs
+//!   no sync of its own: it rides on the next append's.
 //!
-//! In memory it keeps 24 bytes for each event that waits.
+//! Writes, for the wear of SD cards: one append and one fdatasync for each event, and 16 bytes for its retirement that ride on
+//! the next sync. One file is made and one deleted for each [`SEGMENT`] bytes, and at each start. README.md has what a
+//! file system makes of it in blocks.
+//!
+//! In memory it keeps 24 bytes for each event that waits, reserved at the start.
 
 mod files;
 mod format;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use time::OffsetDateTime;
+
 pub use self::files::{Files, Folder};
 use self::format::{EVENT_OVERHEAD, Found, HEADER, Header, MARK};
-use super::{Limits, MAX_EVENT, MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored};
+use super::{
+    Limits, MAX_EVENT, MAX_RESERVED, MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored,
+    nanoseconds,
+};
+use crate::delivery::event::EventId;
 
 /// A segment takes no record that would make it longer.
 pub const SEGMENT: u64 = 1024 * 1024;
@@ -104,6 +112,60 @@ pub fn open(path: &Path, limits: Limits) -> Result<DiskStore, StoreError> {
     Ok(DiskStore::new(folder, limits))
 }
 
+/// A record of a folder, for people and programs that look from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its place.
+    pub position: Position,
+    /// The event's id.
+    pub id: EventId,
+    /// When it expires.
+    pub expires: OffsetDateTime,
+    /// Bytes of its payload.
+    pub bytes: usize,
+    /// Whether it was retired: delivered, or gone under another name.
+    pub retired: bool,
+}
+
+/// What lies in the folder of an outbox, in the order of positions, and how many stretches of bytes are no records. Changes nothing
+/// and asks for no lock, so that it may be called while another process delivers; what that one does meanwhile may be seen or not.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn look(path: &Path) -> io::Result<(Vec<Kept>, u64)> {
+    let (mut kept, mut retired, mut bad) = (Vec::new(), Vec::new(), 0);
+    for number in files::numbers(path)? {
+        let bytes = match std::fs::read(files::name(path, number)) {
+            Ok(bytes) => zeroize::Zeroizing::new(bytes),
+            // Delivered and deleted between the two calls.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        if let Header::Foreign { .. } = format::read_header(number, &bytes) {
+            bad += 1;
+            continue;
+        }
+        format::scan(number, &bytes, |found| match found {
+            Found::Event(_, head) => kept.push(Kept {
+                position: head.position,
+                id: head.id,
+                expires: head.expires,
+                bytes: head.bytes,
+                retired: false,
+            }),
+            Found::Retired(position) => retired.push(position),
+            Found::Damaged | Found::Torn => bad += 1,
+        });
+    }
+    kept.sort_by_key(|k| k.position);
+    kept.dedup_by_key(|k| k.position);
+    retired.sort_unstable();
+    for k in &mut kept {
+        k.retired = retired.binary_search(&k.position).is_ok();
+    }
+    Ok((kept, bad))
+}
+
 impl<F: Files> DiskStore<F> {
     /// A store on `files`; [`Store::recover`] comes next.
     pub fn new(files: F, limits: Limits) -> Self {
@@ -118,7 +180,7 @@ impl<F: Files> DiskStore<F> {
             deleted: false,
             next_segment: 0,
             next_position: 0,
-            places: VecDeque::new(),
+            places: VecDeque::with_capacity(limits.events.min(MAX_RESERVED)),
             memory: MemoryStore::default(),
             health: StoreHealth::default(),
         }
@@ -255,13 +317,28 @@ impl<F: Files> DiskStore<F> {
             && oldest.live == 0
         {
             if self.active && self.segments.len() == 1 {
-                if oldest.events == 0 {
-                    return Ok(());
-                }
-                self.roll()?;
+                return self.empty();
             }
             self.delete_oldest()?;
         }
+        Ok(())
+    }
+
+    /// Cuts the only segment off, none of whose events waits.
+    fn empty(&mut self) -> io::Result<()> {
+        // Were this to last and an older segment's deletion not, that one's retirements would be gone too early.
+        if std::mem::take(&mut self.deleted) {
+            self.files.sync_folder().inspect_err(|_| self.deleted = true)?;
+        }
+        let Some(last) = self.segments.back_mut().filter(|s| s.events > 0) else { return Ok(()) };
+        let header = format::header(last.number, self.next_position);
+        if let Err(e) = self.files.restart(last.number, &header) {
+            // What the file holds is not known; the next collection deletes it.
+            self.abandon();
+            return Err(e);
+        }
+        *last = Segment { number: last.number, bytes: HEADER as u64, events: 0, live: 0 };
+        (self.unsynced, self.unsynced_marks) = (true, 0);
         Ok(())
     }
 
@@ -351,12 +428,8 @@ impl<F: Files> DiskStore<F> {
         }
     }
 
-    fn scan(
-        &mut self,
-        number: u64,
-        waiting: &mut BTreeMap<Position, (Place, Stored)>,
-        retired: &mut BTreeSet<Position>,
-    ) {
+    /// Adds what the file says to `events` and `retired`, in its order.
+    fn scan(&mut self, number: u64, found_events: &mut Vec<(Place, i64)>, retired: &mut Vec<Position>) {
         let bytes = match self.files.read(number) {
             Ok(bytes) => zeroize::Zeroizing::new(bytes),
             Err(e) => {
@@ -384,13 +457,12 @@ impl<F: Files> DiskStore<F> {
                 events += 1;
                 let length = (EVENT_OVERHEAD + head.bytes) as u32;
                 let place = Place { position: head.position, segment: number, offset: offset as u32, bytes: length };
-                let stored = Stored { position: head.position, id: head.id, expires: head.expires, bytes: head.bytes };
                 self.next_position = self.next_position.max(head.position.saturating_add(1));
-                waiting.insert(head.position, (place, stored));
+                found_events.push((place, nanoseconds(head.expires)));
             }
             Found::Retired(position) => {
                 self.next_position = self.next_position.max(position.saturating_add(1));
-                retired.insert(position);
+                retired.push(position);
             }
             Found::Damaged => damaged += 1,
             Found::Torn => torn = true,
@@ -412,24 +484,33 @@ impl<F: Files> Store for DiskStore<F> {
         let mut numbers = self.files.list().map_err(|source| StoreError { action: "list its segments", source })?;
         numbers.sort_unstable();
         self.next_segment = numbers.last().map_or(0, |n| n.saturating_add(1));
-        let (mut waiting, mut retired) = (BTreeMap::new(), BTreeSet::new());
+        let (mut found, mut retired) = (Vec::new(), Vec::new());
         for number in numbers {
-            self.scan(number, &mut waiting, &mut retired);
+            self.scan(number, &mut found, &mut retired);
         }
-        waiting.retain(|position, _| !retired.contains(position));
-        for (place, _) in waiting.values() {
+        retired.sort_unstable();
+        // Of an event that was copied, the copy counts: it lies behind.
+        found.sort_by_key(|(place, _)| place.position);
+        let mut events: Vec<Stored> = Vec::with_capacity(found.len());
+        for (i, (place, expires)) in found.iter().enumerate() {
+            let copied = found.get(i + 1).is_some_and(|(next, _)| next.position == place.position);
+            if copied || retired.binary_search(&place.position).is_ok() {
+                continue;
+            }
             if let Some(segment) = self.segment(place.segment) {
                 segment.live += 1;
             }
             self.places.push_back(*place);
+            let bytes = place.bytes - EVENT_OVERHEAD as u32;
+            events.push(Stored { position: place.position, expires: *expires, bytes });
         }
+        drop((found, retired));
         // A process that was killed may have left records that no sync has covered. From here on they count as stored.
         let synced = self.segments.iter().try_for_each(|s| self.files.sync(s.number));
         // Whether the disk can be written to is known from the start.
         if let Err(e) = synced.and_then(|()| self.roll()).and_then(|()| self.collect()) {
             self.failed("make a segment", &e);
         }
-        let events = waiting.into_values().map(|(_, stored)| stored).collect();
         Ok(Recovered { events, next: self.next_position })
     }
 

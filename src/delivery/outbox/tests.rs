@@ -42,16 +42,36 @@ fn an_event_is_retired_only_by_a_success_code() {
     assert_eq!(send(&mut o, 2, at(60)), Some(1));
     assert_eq!(o.settle(2, Verdict::Delivered, at(60), 0), Settled::Delivered(EventId::from_u128(1)));
     assert_eq!(send(&mut o, 3, at(60)), Some(2));
-    assert_eq!(o.settle(3, Verdict::Unheard, at(60), 0), Settled::Delivered(EventId::from_u128(2)));
+    assert_eq!(o.settle(3, Verdict::Delivered, at(60), 0), Settled::Delivered(EventId::from_u128(2)));
     assert!(o.is_empty());
-    assert_eq!((o.counters().delivered, o.counters().unheard, o.counters().refusals), (2, 1, 1));
+    assert_eq!((o.counters().delivered, o.counters().refusals), (2, 1));
+}
+
+#[test]
+fn what_nobody_listened_to_is_kept_and_tried_again_every_few_seconds_in_its_order() {
+    let mut o = filled(3);
+    o.connected();
+    let mut seconds = 0;
+    for _ in 0..20 {
+        assert_eq!(send(&mut o, 1, at(seconds)), Some(1));
+        assert_eq!(send(&mut o, 2, at(seconds)), None, "nothing overtakes it");
+        let Settled::Again(_, wait) = o.settle(1, Verdict::Unheard, at(seconds), u32::MAX) else {
+            panic!("it is kept")
+        };
+        assert!(wait <= MAX_UNHEARD_WAIT);
+        seconds += wait.as_secs();
+    }
+    assert_eq!(send(&mut o, 1, at(seconds)), Some(1));
+    o.settle(1, Verdict::Delivered, at(seconds), 0);
+    assert_eq!((send(&mut o, 2, at(seconds)), send(&mut o, 3, at(seconds))), (Some(2), Some(3)));
+    assert_eq!((o.counters().unheard, o.counters().refusals, o.counters().given_up), (20, 0, 0));
 }
 
 #[test]
 fn what_was_revoked_is_neither_sent_nor_sent_again() {
     let mut o = filled(4);
     assert_eq!((send(&mut o, 1, at(0)), send(&mut o, 2, at(0))), (Some(1), Some(2)));
-    assert_eq!(o.revoke(|payload| payload[0] % 2 == 1), 2, "one on its way and one waiting");
+    assert_eq!(o.revoke(|payload| payload[0] % 2 == 1, at(0)), 2, "one on its way and one waiting");
     assert_eq!(o.settle(1, Verdict::Delivered, at(0), 0), Settled::Unknown, "its acknowledgement finds nothing");
     o.disconnected();
     assert_eq!(o.unsettled_events(at(0)).len(), 1);
@@ -173,7 +193,7 @@ fn broken(action: &'static str) -> StoreError {
 
 impl Store for FailingStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        let event = Stored { position: 7, id: EventId::from_u128(70), expires: at(1000).wall, bytes: 3 };
+        let event = Stored { position: 7, expires: nanoseconds(at(1000).wall), bytes: 3 };
         Ok(Recovered { events: vec![event], next: 20 })
     }
     fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
@@ -295,7 +315,7 @@ proptest! {
                     let i = m.queue.iter().position(|(q, ..)| *q == id).expect("what flies is queued");
                     let settled = o.settle(packet, verdict, now, 7);
                     match verdict {
-                        Verdict::Delivered | Verdict::Unheard => {
+                        Verdict::Delivered => {
                             delivered.push(id);
                             m.queue.remove(i);
                             prop_assert_eq!(settled, Settled::Delivered(EventId::from_u128(id)));

@@ -38,7 +38,26 @@ fn status_goes_first_then_candidates_in_order_then_counts() {
     assert_eq!(payloads(&mut s, at(0)), Vec::<Vec<u8>>::new(), "nothing without a connection");
     s.connecting(at(0));
     s.connected(false, None, None, at(0));
-    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![1], vec![2], b"new".to_vec()]);
+    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![1], b"new".to_vec()]);
+    [1, 2, 0].iter().for_each(|packet| s.sent(*packet));
+    s.acknowledged(2, Verdict::Delivered, at(0), 0);
+    assert_eq!(payloads(&mut s, at(0)), [vec![2]], "the window opens when the first has been heard");
+}
+
+#[test]
+fn announcements_go_behind_the_status_on_each_connection_and_when_they_are_asked_for_again() {
+    let mut s = session();
+    enqueue(&mut s, 1..=1);
+    s.set_announcements(vec![("a/config".to_owned(), b"a".to_vec()), ("b/config".to_owned(), b"b".to_vec())]);
+    s.connected(false, None, None, at(0));
+    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), b"a".to_vec(), b"b".to_vec(), vec![1]]);
+    s.announce_again();
+    let again: Vec<_> = std::iter::from_fn(|| s.next(at(1))).collect();
+    assert_eq!(again.iter().map(|p| p.topic.as_str()).collect::<Vec<_>>(), ["a/config", "b/config"]);
+    assert!(again.iter().all(|p| p.retain && !p.acknowledged && p.content_type == "application/json"));
+    s.disconnected();
+    s.connected(false, None, None, at(2));
+    assert_eq!(payloads(&mut s, at(2)).len(), 4);
 }
 
 #[test]
@@ -54,53 +73,62 @@ fn candidates_are_never_retained_and_expire_at_the_broker_too() {
     assert_eq!(candidate.sent_at, "2027-01-15T08:06:40Z");
 }
 
+/// With the status and the first candidate acknowledged, and the next ones handed over: packet ids 3 and up.
+fn opened(events: u8, receive_max: Option<u16>) -> Session<MemoryStore> {
+    let mut s = session();
+    enqueue(&mut s, 1..=events);
+    s.connected(false, receive_max, None, at(0));
+    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![1]]);
+    (1..=2).for_each(|packet| s.sent(packet));
+    let delivered = Acknowledged::Candidate(Settled::Delivered(EventId::from_u128(1)));
+    assert_eq!(s.acknowledged(2, Verdict::Delivered, at(0), 0), delivered);
+    s
+}
+
 #[test]
 fn each_acknowledgement_meets_its_publish() {
-    let mut s = session();
-    enqueue(&mut s, 1..=2);
-    s.connected(false, None, None, at(0));
-    assert_eq!(payloads(&mut s, at(0)).len(), 3);
-    (5..=7).for_each(|packet| s.sent(packet));
+    let mut s = opened(3, None);
+    assert_eq!(payloads(&mut s, at(0)), [vec![2], vec![3]]);
+    (3..=4).for_each(|packet| s.sent(packet));
     let id = EventId::from_u128;
-    assert_eq!(s.acknowledged(6, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(1))));
-    assert_eq!(s.acknowledged(5, Verdict::Delivered, at(0), 0), Acknowledged::Status(true));
-    assert_eq!(s.acknowledged(5, Verdict::Delivered, at(0), 0), Acknowledged::Unknown);
-    assert_eq!(s.acknowledged(7, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(2))));
+    assert_eq!(s.acknowledged(4, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(3))));
+    assert_eq!(s.acknowledged(1, Verdict::Delivered, at(0), 0), Acknowledged::Status(true));
+    assert_eq!(s.acknowledged(1, Verdict::Delivered, at(0), 0), Acknowledged::Unknown);
+    assert_eq!(s.acknowledged(3, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(2))));
     assert!(s.is_drained());
 }
 
 #[test]
 fn a_kept_session_settles_the_earlier_events_before_anything_new_gets_a_packet_id() {
-    let mut s = session();
-    enqueue(&mut s, 1..=3);
-    s.connected(false, Some(3), None, at(0));
-    assert_eq!(payloads(&mut s, at(0)).len(), 3, "status and a window of two");
-    (1..=3).for_each(|packet| s.sent(packet));
+    let mut s = opened(4, Some(3));
+    assert_eq!(payloads(&mut s, at(0)), [vec![2], vec![3]], "a window of two");
+    (3..=4).for_each(|packet| s.sent(packet));
     s.disconnected();
     let again = s.connecting(at(9));
-    assert_eq!(again.iter().map(|p| (p.again, p.payload[0])).collect::<Vec<_>>(), [(Some(2), 1), (Some(3), 2)]);
+    assert_eq!(again.iter().map(|p| (p.again, p.payload[0])).collect::<Vec<_>>(), [(Some(3), 2), (Some(4), 3)]);
     assert_eq!(again[0].sent_at, "2027-01-15T08:00:00Z", "sent first, not sent again");
     s.connected(true, Some(3), None, at(9));
     assert_eq!(s.next(at(9)), None);
-    s.sent(2);
     s.sent(3);
-    s.acknowledged(2, Verdict::Delivered, at(9), 0);
+    s.sent(4);
     s.acknowledged(3, Verdict::Delivered, at(9), 0);
-    assert_eq!(payloads(&mut s, at(9)), [b"online".to_vec(), vec![3]]);
+    s.acknowledged(4, Verdict::Delivered, at(9), 0);
+    assert_eq!(payloads(&mut s, at(9)), [b"online".to_vec(), vec![4]]);
 }
 
 #[test]
 fn a_lost_session_sends_the_earlier_events_anew() {
-    let mut s = session();
-    enqueue(&mut s, 1..=2);
-    s.connected(false, None, None, at(0));
-    assert_eq!(payloads(&mut s, at(0)).len(), 3);
-    (1..=3).for_each(|packet| s.sent(packet));
+    let mut s = opened(3, None);
+    assert_eq!(payloads(&mut s, at(0)), [vec![2], vec![3]]);
+    (3..=4).for_each(|packet| s.sent(packet));
     s.disconnected();
     assert_eq!(s.connecting(at(9)).len(), 2);
     s.connected(false, None, None, at(9));
-    let sent: Vec<_> = std::iter::from_fn(|| s.next(at(9))).collect();
-    assert_eq!(sent.iter().map(|p| p.payload.clone()).collect::<Vec<_>>(), [b"online".to_vec(), vec![1], vec![2]]);
+    let mut sent: Vec<_> = std::iter::from_fn(|| s.next(at(9))).collect();
+    (1..=2).for_each(|packet| s.sent(packet));
+    s.acknowledged(2, Verdict::Delivered, at(9), 0);
+    sent.extend(std::iter::from_fn(|| s.next(at(9))));
+    assert_eq!(sent.iter().map(|p| p.payload.clone()).collect::<Vec<_>>(), [b"online".to_vec(), vec![2], vec![3]]);
     assert!(sent.iter().all(|p| p.again.is_none()));
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A folder of numbered files.
@@ -26,6 +26,9 @@ pub trait Files: Send {
     fn sync(&mut self, file: u64) -> io::Result<()>;
     /// Cuts a file off.
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()>;
+    /// Overwrites the beginning and cuts off what lies behind it. A power cut before [`Files::sync`] may bring any of the old bytes
+    /// back; after an error any of both may be there.
+    fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()>;
     /// Removes a file. It may come back after a power cut before [`Files::sync_folder`].
     fn delete(&mut self, file: u64) -> io::Result<()>;
     /// Creations and deletions survive a power cut.
@@ -34,6 +37,29 @@ pub trait Files: Send {
 
 /// Ending of the files' names.
 const SUFFIX: &str = ".events";
+
+/// Where a file of the folder lies.
+pub fn name(folder: &Path, file: u64) -> PathBuf {
+    folder.join(format!("{file:020}{SUFFIX}"))
+}
+
+/// Numbers of the files in a folder, ascending. Anything else in it is somebody else's and left alone.
+///
+/// # Errors
+/// What the system says.
+pub fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let found = entry?.file_name();
+        if let Some(n) = found.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok())
+            && name(folder, n).file_name() == Some(&found)
+        {
+            numbers.push(n);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
 
 /// A real folder, this process's alone for as long as the value lives. Readable by its owner only.
 #[derive(Debug)]
@@ -72,7 +98,7 @@ impl Folder {
     }
 
     fn name(&self, file: u64) -> PathBuf {
-        self.path.join(format!("{file:020}{SUFFIX}"))
+        name(&self.path, file)
     }
 
     fn writer(&mut self, file: u64) -> io::Result<&mut File> {
@@ -85,17 +111,7 @@ impl Folder {
 
 impl Files for Folder {
     fn list(&mut self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            // Anything else in the folder is somebody else's and left alone.
-            if let Some(n) = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok())
-                && self.name(n).file_name() == Some(&name)
-            {
-                numbers.push(n);
-            }
-        }
-        Ok(numbers)
+        numbers(&self.path)
     }
 
     fn read(&mut self, file: u64) -> io::Result<Vec<u8>> {
@@ -129,6 +145,13 @@ impl Files for Folder {
 
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()> {
         self.writer(file)?.set_len(length)
+    }
+
+    fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()> {
+        // Not by the writer: what a file that is open for appending is given goes to its end, wherever it is to go.
+        let whole = OpenOptions::new().write(true).open(self.name(file))?;
+        whole.write_all_at(beginning, 0)?;
+        whole.set_len(beginning.len() as u64)
     }
 
     fn delete(&mut self, file: u64) -> io::Result<()> {

@@ -1,10 +1,9 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use proptest::prelude::*;
-use time::OffsetDateTime;
 
 use super::*;
-use crate::delivery::event::EventId;
 
 /// What happens to the operation that the plan names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +19,8 @@ struct MemFile {
     bytes: Vec<u8>,
     /// So many of the first bytes survive a power cut.
     synced: usize,
+    /// What was there before a restart that no sync has covered.
+    old: Option<Vec<u8>>,
     /// Whether the name survives a power cut.
     named: bool,
 }
@@ -85,6 +86,15 @@ impl MemDisk {
             }
             p.files.retain(|_, f| f.named || random() < 128);
             for f in p.files.values_mut() {
+                if let Some(old) = f.old.take() {
+                    let kept = f.bytes.len() * usize::from(random()) / 255;
+                    f.bytes.truncate(kept);
+                    // Where the cut did not come to the disk, what was written after it lies over the old bytes.
+                    if random() < 170 {
+                        f.bytes.extend(old.iter().skip(kept));
+                    }
+                    f.synced = f.bytes.len();
+                }
                 let tail = f.bytes.len() - f.synced;
                 let kept = f.synced + tail * usize::from(random()) / 255;
                 f.bytes.truncate(kept);
@@ -143,7 +153,7 @@ impl Files for MemDisk {
             e
         })?;
         let f = p.files.get_mut(&file).ok_or_else(missing)?;
-        f.synced = f.bytes.len();
+        (f.synced, f.old) = (f.bytes.len(), None);
         Ok(())
     }
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()> {
@@ -152,6 +162,23 @@ impl Files for MemDisk {
         f.bytes.truncate(length as usize);
         f.synced = f.synced.min(length as usize);
         Ok(())
+    }
+    fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()> {
+        let (mut p, share, error) = match self.begin() {
+            Ok(p) => (p, 255, None),
+            Err((p, share, e)) => (p, share, Some(e)),
+        };
+        let f = p.files.get_mut(&file).ok_or_else(missing)?;
+        if share > 64 {
+            let old = f.bytes.clone();
+            f.old.get_or_insert(old);
+            f.synced = 0;
+            f.bytes[..beginning.len()].copy_from_slice(beginning);
+        }
+        if share > 128 {
+            f.bytes.truncate(beginning.len());
+        }
+        error.map_or(Ok(()), Err)
     }
     fn delete(&mut self, file: u64) -> io::Result<()> {
         let mut p = self.begin().map_err(|(_p, _, e)| e)?;

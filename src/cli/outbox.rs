@@ -1,0 +1,94 @@
+//! `watchpost outbox show`: what waits on the disk for a broker, by event id. Shows no payload, changes nothing, and may be used while
+//! the daemon runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Failure, output};
+use crate::config::{Config, DEFAULT_PATH};
+use crate::delivery::event::EventId;
+use crate::delivery::outbox::disk;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// One line for each record in the folder, oldest first; delivered ones stay until their file goes.
+    Show {
+        /// Folder of the outbox, instead of the configuration's.
+        folder: Option<PathBuf>,
+        /// Configuration file.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+        config: PathBuf,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Serialize)]
+struct Line {
+    position: u64,
+    id: EventId,
+    /// `waiting` or `retired`.
+    state: &'static str,
+    expires: String,
+    bytes: usize,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let Command::Show { folder, config, json } = args.command;
+    let folder = match folder {
+        Some(folder) => folder,
+        None => Config::load(&config)?
+            .broker
+            .outbox_folder()
+            .ok_or("broker.outbox is empty: candidates wait in memory, where nobody can look")?
+            .to_owned(),
+    };
+    let (kept, bad) = disk::look(&folder).map_err(|e| {
+        format!("cannot read the outbox {} ({e}); name its folder, as its owner or root", folder.display())
+    })?;
+    let lines: Vec<Line> = kept
+        .into_iter()
+        .map(|k| Line {
+            position: k.position,
+            id: k.id,
+            state: if k.retired { "retired" } else { "waiting" },
+            expires: k.expires.format(&Rfc3339).unwrap_or_default(),
+            bytes: k.bytes,
+        })
+        .collect();
+    if json {
+        lines.iter().try_for_each(output::json_line)?;
+    } else if lines.is_empty() {
+        output::line("Nothing waits.")?;
+    } else {
+        let rows: Vec<Vec<String>> = lines
+            .iter()
+            .map(|l| {
+                vec![
+                    l.position.to_string(),
+                    l.id.to_string(),
+                    l.state.to_owned(),
+                    l.expires.clone(),
+                    l.bytes.to_string(),
+                ]
+            })
+            .collect();
+        output::table(&["position", "event", "state", "expires", "bytes"], &rows)?;
+    }
+    if bad > 0 {
+        eprintln!(
+            "watchpost: {bad} stretches of bytes are damaged, unfinished or of another version; the daemon's log says more"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,436 @@
+//! Writes the contract down from the types, and holds the files under `config/schemas` to that.
+//!
+//! `WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract` writes the files anew after a change of a type. The binary carries
+//! nothing of this.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::delivery::Topics;
+use crate::delivery::topics::InboundKind;
+
+/// A date as RFC 3339 writes it.
+pub struct Date;
+
+impl JsonSchema for Date {
+    fn schema_name() -> Cow<'static, str> {
+        "Date".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+impl JsonSchema for EventId {
+    fn schema_name() -> Cow<'static, str> {
+        "EventId".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+/// Says what is sent rather than all that a reader would take: absent fields are left out and never null, and formats that only name
+/// Rust's types are no part of the contract.
+#[derive(Clone)]
+struct AsSent;
+
+impl Transform for AsSent {
+    fn transform(&mut self, schema: &mut Schema) {
+        let Some(object) = schema.as_object_mut() else { return };
+        if let Some(Value::Array(types)) = object.get_mut("type") {
+            types.retain(|t| t != "null");
+            if let [only] = &types[..] {
+                let only = only.clone();
+                object.insert("type".to_owned(), only);
+            }
+        }
+        object.remove("default");
+        if object.get("format").and_then(Value::as_str).is_some_and(|f| !matches!(f, "uuid" | "date-time")) {
+            object.remove("format");
+        }
+        if let Some(Value::Array(choices)) = object.get("anyOf").cloned()
+            && let [one] = &choices.iter().filter(|c| c["type"] != "null").collect::<Vec<_>>()[..]
+        {
+            object.remove("anyOf");
+            for (key, value) in one.as_object().into_iter().flatten() {
+                object.entry(key.clone()).or_insert(value.clone());
+            }
+        }
+        if let Some(Value::Array(choices)) = object.get("oneOf").cloned()
+            && let Some(words) = choices.iter().map(|c| c.get("const").cloned()).collect::<Option<Vec<_>>>()
+        {
+            let meaning = choices.iter().filter_map(|c| {
+                Some(format!("`{}`: {}", c["const"].as_str()?, c["description"].as_str()?.replace('\n', " ")))
+            });
+            let meaning: Vec<String> = object
+                .get("description")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .into_iter()
+                .chain(meaning)
+                .collect();
+            object.remove("oneOf");
+            object.insert("type".to_owned(), "string".into());
+            object.insert("enum".to_owned(), words.into());
+            object.insert("description".to_owned(), meaning.join(" ").into());
+        }
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            // A line break or a link of the source means nothing to a reader of the schema.
+            *text = text.replace('\n', " ").replace("[`", "`").replace("`]", "`");
+        }
+        if let Some(Value::Object(properties)) = object.get("properties") {
+            // In an order that does not depend on features of other crates.
+            let sorted: Map<String, Value> = properties
+                .iter()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
+                .collect();
+            object.insert("properties".to_owned(), sorted.into());
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
+fn schema_of<T: Data + JsonSchema>() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    let settings = settings.with_transform(AsSent);
+    let mut schema = settings.into_generator().into_root_schema_for::<CloudEvent<T>>().to_value();
+    schema["$id"] = T::SCHEMA.into();
+    schema["title"] = T::TYPE.into();
+    schema["description"] =
+        "A CloudEvents 1.0 envelope. Ignore what you do not know: optional properties may be added within v1.".into();
+    for (name, value) in
+        [("specversion", "1.0"), ("type", T::TYPE), ("datacontenttype", "application/json"), ("dataschema", T::SCHEMA)]
+    {
+        schema["properties"][name] = json!({ "const": value });
+    }
+    schema
+}
+
+/// Name, topic below the device's, schema, QoS, retained, whether it expires, what it is.
+struct Message {
+    name: &'static str,
+    channel: &'static str,
+    kind: &'static str,
+    schema: Value,
+    qos: u8,
+    retain: bool,
+    expires: bool,
+    about: &'static str,
+}
+
+fn messages() -> [Message; 4] {
+    [
+        Message {
+            name: "candidate",
+            channel: "candidate",
+            kind: Candidate::TYPE,
+            schema: schema_of::<Candidate>(),
+            qos: 1,
+            retain: false,
+            expires: true,
+            about: "Matches, in the order of their decision. Never retained; the message expires with the candidate. The user \
+                    property `sentat` says when it was sent first, `decided_at` in the payload when it was decided.",
+        },
+        Message {
+            name: "status",
+            channel: "status",
+            kind: Status::TYPE,
+            schema: schema_of::<Status>(),
+            qos: 1,
+            retain: true,
+            expires: false,
+            about: "How the device is. `offline` is the last will, published by the broker.",
+        },
+        Message {
+            name: "stats",
+            channel: "stats",
+            kind: Stats::TYPE,
+            schema: schema_of::<Stats>(),
+            qos: 0,
+            retain: false,
+            expires: false,
+            about: "Counts, now and then.",
+        },
+        Message {
+            name: "watchlist-state",
+            channel: "watchlist/state",
+            kind: ListState::TYPE,
+            schema: schema_of::<ListState>(),
+            qos: 0,
+            retain: true,
+            expires: false,
+            about: "Which list is in force and what was last ordered about it; anew on each connection.",
+        },
+    ]
+}
+
+fn camel(name: &str) -> String {
+    name.split(['-', '/']).map(|part| part[..1].to_uppercase() + &part[1..]).collect()
+}
+
+fn asyncapi(messages: &[Message]) -> Value {
+    let device = DeviceId::new("cam-7").expect("plain");
+    let topics = Topics::new("site", &device).expect("plain");
+    let parameters = json!({
+        "root": { "default": "watchpost", "description": "broker.root" },
+        "device": { "description": "device.id" },
+    });
+    let (mut channels, mut operations, mut components) = (Map::new(), Map::new(), Map::new());
+    for m in messages {
+        channels.insert(
+            m.name.to_owned(),
+            json!({
+                "address": format!("{{root}}/v1/{{device}}/{}", m.channel),
+                "description": m.about,
+                "messages": { m.name: { "$ref": format!("#/components/messages/{}", m.name) } },
+                "parameters": parameters,
+            }),
+        );
+        let mut mqtt = json!({ "qos": m.qos, "retain": m.retain, "bindingVersion": "0.2.0" });
+        if m.expires {
+            // The seconds are those that are left of `expires`; this is the default for a candidate just decided.
+            mqtt["messageExpiryInterval"] = crate::delivery::BrokerConfig::default().event_expiry_s.into();
+        }
+        operations.insert(
+            format!("publish{}", camel(m.name)),
+            json!({
+                "action": "send",
+                "channel": { "$ref": format!("#/channels/{}", m.name) },
+                "bindings": { "mqtt": mqtt },
+            }),
+        );
+        components.insert(
+            m.name.to_owned(),
+            json!({
+                "name": m.kind,
+                "contentType": CONTENT_TYPE,
+                "payload": { "$ref": format!("./{}.v1.schema.json", m.name) },
+                "bindings": { "mqtt": { "payloadFormatIndicator": 1, "contentType": CONTENT_TYPE, "bindingVersion": "0.2.0" } },
+            }),
+        );
+    }
+    for (topic, kind) in topics.inbound() {
+        let address = topic.trim_start_matches("site/v1/cam-7/");
+        let (about, format) = match kind {
+            InboundKind::Revoke => {
+                ("A signed revocation, see order.cddl.", "application/cose; cose-type=\"cose-sign1\"")
+            }
+            InboundKind::Suspend => {
+                ("A signed suspension, see order.cddl.", "application/cose; cose-type=\"cose-sign1\"")
+            }
+            InboundKind::Offer => ("A signed list, see watchlist.cddl.", "application/cose; cose-type=\"cose-sign\""),
+            #[allow(unreachable_patterns, reason = "kinds may be added")]
+            _ => ("A signed message.", "application/cose"),
+        };
+        let name = address.replace('/', "-");
+        channels.insert(
+            name.clone(),
+            json!({
+                "address": format!("{{root}}/v1/{{device}}/{address}"),
+                "description": about,
+                "messages": { &name: { "contentType": format, "payload": { "type": "string", "format": "binary" } } },
+                "parameters": parameters,
+            }),
+        );
+        operations.insert(
+            format!("receive{}", camel(&name)),
+            json!({
+                "action": "receive",
+                "channel": { "$ref": format!("#/channels/{name}") },
+                "bindings": { "mqtt": { "qos": 1, "bindingVersion": "0.2.0" } },
+            }),
+        );
+    }
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "watchpost",
+            "version": "1.0.0",
+            "description": "What a device publishes over MQTT 5 and what it listens to, from the device's side: it sends, consumers \
+                            receive. A candidate may come more than once under the same id; drop repetitions, and what has expired.",
+        },
+        "servers": { "broker": {
+            "host": "broker.example:8883",
+            "protocol": "secure-mqtt",
+            "protocolVersion": "5.0",
+            "bindings": { "mqtt": {
+                "clientId": "the device's id",
+                "cleanSession": false,
+                "keepAlive": 30,
+                "sessionExpiryInterval": crate::delivery::BrokerConfig::default().session_expiry_s,
+                "lastWill": {
+                    "topic": "{root}/v1/{device}/status",
+                    "qos": 1,
+                    "retain": true,
+                    "message": "a status whose state is offline",
+                },
+                "bindingVersion": "0.2.0",
+            } },
+        } },
+        "channels": channels,
+        "operations": operations,
+        "components": { "messages": components },
+    })
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/schemas").join(name)
+}
+
+fn committed(name: &str) -> Value {
+    let text = std::fs::read_to_string(file(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+#[test]
+fn the_published_schemas_and_the_asyncapi_document_are_those_of_the_types() {
+    let messages = messages();
+    let mut files: Vec<(String, Value)> =
+        messages.iter().map(|m| (format!("{}.v1.schema.json", m.name), m.schema.clone())).collect();
+    files.push(("asyncapi.json".to_owned(), asyncapi(&messages)));
+    for (name, generated) in files {
+        if std::env::var_os("WATCHPOST_WRITE_SCHEMAS").is_some() {
+            let text = serde_json::to_string_pretty(&generated).expect("it is JSON") + "\n";
+            std::fs::write(file(&name), text).expect("a writable source tree");
+        }
+        assert!(
+            committed(&name) == generated,
+            "config/schemas/{name} differs from the types. Where the change is wanted and adds only what is optional, run \
+             WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract; anything else is a v2"
+        );
+    }
+}
+
+/// What of `value` the schema does not say or says otherwise; knows the keywords that the schemas use.
+fn drift(schema: &Value, value: &Value, path: &str, out: &mut Vec<String>) {
+    let kind = match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_u64() || n.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::Null => "null",
+    };
+    let typed = schema["type"].as_str();
+    if typed.is_some_and(|t| t != kind && !(t == "number" && kind == "integer")) {
+        out.push(format!("{path} is {kind}"));
+    }
+    let fixed = schema.get("const").is_none_or(|c| c == value);
+    let listed = schema["enum"].as_array().is_none_or(|all| all.contains(value));
+    let known = typed.is_some() || schema.get("const").is_some() || schema.get("enum").is_some();
+    let inside = value.as_f64().is_none_or(|v| {
+        schema["minimum"].as_f64().is_none_or(|least| v >= least)
+            && schema["maximum"].as_f64().is_none_or(|most| v <= most)
+    });
+    let long = value.as_array().is_none_or(|v| {
+        schema["minItems"].as_u64().is_none_or(|least| v.len() as u64 >= least)
+            && schema["maxItems"].as_u64().is_none_or(|most| v.len() as u64 <= most)
+    });
+    if !(fixed && listed && known && inside && long) {
+        out.push(format!("{path} is {value}"));
+    }
+    for (name, value) in value.as_object().into_iter().flatten() {
+        match schema["properties"].get(name).or(schema.get("additionalProperties")) {
+            Some(schema) => drift(schema, value, &format!("{path}.{name}"), out),
+            None => out.push(format!("{path}.{name} is unknown")),
+        }
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        if value.get(name.as_str().expect("names are strings")).is_none() {
+            out.push(format!("{path}.{} is missing", name.as_str().unwrap_or_default()));
+        }
+    }
+    for value in value.as_array().into_iter().flatten() {
+        drift(&schema["items"], value, &format!("{path}[]"), out);
+    }
+}
+
+fn golden(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/delivery/event/golden").join(file);
+    serde_json::from_slice(&std::fs::read(path).expect("it is committed")).expect("golden files are JSON")
+}
+
+#[test]
+fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
+    for (schema, payload) in [
+        ("candidate", "candidate.v1.json"),
+        ("status", "status.v1.json"),
+        ("status", "status-blind.v1.json"),
+        ("stats", "stats.v1.json"),
+        ("watchlist-state", "watchlist-state.v1.json"),
+    ] {
+        let mut found = Vec::new();
+        drift(&committed(&format!("{schema}.v1.schema.json")), &golden(payload), payload, &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+    let mut wrong = golden("candidate.v1.json");
+    wrong["data"]["evidence"]["added"] = 1.into();
+    wrong["data"]["score"] = 1.5.into();
+    wrong["data"]["entry"] = 7.into();
+    wrong["data"].as_object_mut().expect("data").remove("list");
+    let mut found = Vec::new();
+    drift(&committed("candidate.v1.schema.json"), &wrong, "", &mut found);
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [".data.entry is integer", ".data.evidence.added is unknown", ".data.list is missing", ".data.score is 1.5"]
+    );
+}
+
+/// What a reader of v1 may rely on: a type that loses one of these, or asks for one more, is a v2.
+#[test]
+fn version_1_keeps_its_required_fields_for_ever() {
+    let required = |name: &str| -> Vec<String> {
+        let schema = committed(&format!("{name}.v1.schema.json"));
+        let fields = schema["properties"]["data"]["required"].as_array().cloned().unwrap_or_default();
+        let mut fields: Vec<String> = fields.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect();
+        fields.sort_unstable();
+        fields
+    };
+    let candidate = [
+        "alternatives",
+        "camera",
+        "candidate",
+        "decided_at",
+        "device",
+        "entry",
+        "evidence",
+        "expires",
+        "list",
+        "models",
+        "score",
+        "sequence",
+        "threshold",
+    ];
+    assert_eq!(required("candidate"), candidate);
+    assert_eq!(required("status"), ["clock", "matching", "since", "state", "version"]);
+    assert_eq!(required("stats"), ["counts", "drops", "since"]);
+    assert_eq!(required("watchlist-state"), ["entries"]);
+}
+
+#[test]
+fn the_asyncapi_document_names_the_topics_that_are_published() {
+    let document = committed("asyncapi.json");
+    let topics = Topics::new("site", &DeviceId::new("cam-7").expect("plain")).expect("plain");
+    for (name, topic) in [
+        ("candidate", topics.candidate()),
+        ("status", topics.status()),
+        ("stats", topics.stats()),
+        ("watchlist-state", topics.watchlist_state()),
+    ] {
+        let address = document["channels"][name]["address"].as_str().expect("an address");
+        assert_eq!(address.replace("{root}", "site").replace("{device}", "cam-7"), topic);
+    }
+    assert_eq!(document["operations"]["publishCandidate"]["bindings"]["mqtt"]["retain"], false);
+}

@@ -1,0 +1,121 @@
+//! The client library's terms for ours: what a connection asks for, and what a message and an acknowledgement are in it.
+
+use std::time::Duration;
+
+use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{LastWill, LastWillProperties, PubAckReason, PublishProperties};
+use rumqttc::{TlsConfiguration, Transport};
+
+use super::broker::{BrokerConfig, BrokerUrl};
+use super::event::{CONTENT_TYPE, CloudEvent, EventId, State, Status};
+use super::failure::Failure;
+use super::inbound::MAX_OFFER;
+use super::outbox::{MAX_WINDOW, Verdict};
+use super::session::Publish;
+use super::tls;
+use super::topics::{DeviceId, Topics};
+use crate::clock::Now;
+
+/// Largest packet taken from the broker: the largest list, its topic and properties. A broker sends nothing larger.
+const MAX_INCOMING: u32 = MAX_OFFER as u32 + 64 * 1024;
+/// For TCP, TLS and the broker's answer together.
+pub const CONNECT_TIMEOUT_S: u64 = 10;
+
+/// What a connection is made with; certificates and the password as their files say now.
+///
+/// # Errors
+/// Where one of the files cannot be used.
+pub fn options(
+    config: &BrokerConfig,
+    url: &BrokerUrl,
+    client_id: &DeviceId,
+    will: LastWill,
+) -> Result<MqttOptions, Failure> {
+    let mut options = MqttOptions::new(client_id.as_str(), &url.host, url.port);
+    options
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(config.session_expiry_s))
+        .set_max_packet_size(Some(MAX_INCOMING))
+        .set_connection_timeout(CONNECT_TIMEOUT_S)
+        .set_outgoing_inflight_upper_limit(MAX_WINDOW as u16 + 2)
+        // The client library panics below 5.
+        .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s.max(5))))
+        .set_last_will(will);
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    if !config.username.is_empty() {
+        let password = tls::password(config).map_err(|e| Failure::credentials(&e))?;
+        options.set_credentials(&config.username, password.map(|p| p.to_string()).unwrap_or_default());
+    }
+    if url.tls {
+        let config = tls::client_config(config).map_err(|e| Failure::credentials(&e))?;
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
+    }
+    Ok(options)
+}
+
+/// What the broker publishes in the device's stead when the connection is lost.
+///
+/// # Errors
+/// Where it cannot be dated.
+pub fn will(device: &DeviceId, topics: &Topics, status: &Status, now: Now) -> Result<LastWill, Failure> {
+    let status = Status {
+        state: State::Offline,
+        since: now.wall,
+        matching: false,
+        list: None,
+        reason: None,
+        threshold: None,
+        degraded: None,
+        ..status.clone()
+    };
+    let payload = CloudEvent::new(EventId::new(now), device, now, status).to_json().map_err(|e| Failure::clock(&e))?;
+    let properties = LastWillProperties {
+        delay_interval: None,
+        payload_format_indicator: Some(1),
+        message_expiry_interval: None,
+        content_type: Some(CONTENT_TYPE.to_owned()),
+        response_topic: None,
+        correlation_data: None,
+        user_properties: Vec::new(),
+    };
+    Ok(LastWill::new(topics.status(), payload, QoS::AtLeastOnce, true, Some(properties)))
+}
+
+/// MQTT properties of a message.
+pub fn properties(publish: &Publish) -> PublishProperties {
+    PublishProperties {
+        payload_format_indicator: Some(1),
+        message_expiry_interval: publish.expiry_s,
+        content_type: Some(publish.content_type.to_owned()),
+        user_properties: vec![("sentat".to_owned(), publish.sent_at.clone())],
+        ..PublishProperties::default()
+    }
+}
+
+/// A message as it is sent again, or anew where it has no packet id yet.
+pub fn packet(publish: Publish) -> rumqttc::v5::mqttbytes::v5::Publish {
+    let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+    let properties = properties(&publish);
+    let mut packet = rumqttc::v5::mqttbytes::v5::Publish::new(publish.topic, qos, publish.payload, Some(properties));
+    packet.retain = publish.retain;
+    packet.dup = publish.again.is_some();
+    packet.pkid = publish.again.unwrap_or(0);
+    packet
+}
+
+/// What an acknowledgement means.
+pub fn verdict(reason: PubAckReason) -> Verdict {
+    match reason {
+        PubAckReason::Success => Verdict::Delivered,
+        PubAckReason::NoMatchingSubscribers => Verdict::Unheard,
+        PubAckReason::UnspecifiedError
+        | PubAckReason::ImplementationSpecificError
+        | PubAckReason::NotAuthorized
+        | PubAckReason::PacketIdentifierInUse
+        | PubAckReason::QuotaExceeded => Verdict::RefusedForNow,
+        PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => Verdict::Invalid,
+    }
+}

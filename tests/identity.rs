@@ -1,0 +1,214 @@
+//! Who the device and the broker are to each other: certificates, passwords, and what an access list then allows, against a real
+//! mosquitto.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use support::authority::Authority;
+use support::event::{candidate, status};
+use support::{Mosquitto, Subscriber, wait_for};
+use watchpost::clock::Clock;
+use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, InboundKind};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A broker with certificates in its directory.
+struct Site {
+    broker: Mosquitto,
+    authority: Authority,
+}
+
+impl Site {
+    fn new() -> Option<Self> {
+        let broker = Mosquitto::installed()?;
+        let authority = Authority::new(broker.directory.path(), "ca");
+        authority.issue("server", "localhost", 2);
+        Some(Self { broker, authority })
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.broker.path(name)
+    }
+
+    fn listener(&self, certificate: &str) -> String {
+        format!(
+            "allow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}\n",
+            self.at("ca.pem").display(),
+            self.at(&format!("{certificate}.pem")).display(),
+            self.at(&format!("{certificate}.key")).display()
+        )
+    }
+
+    /// As the sample files say, but for the places of certificates, the port, and persistence.
+    fn sample(&mut self) {
+        self.broker.write("acl", include_str!("../config/mosquitto/acl"));
+        let directory = self.broker.directory.path().display().to_string();
+        let settings: String = include_str!("../config/mosquitto/mosquitto.conf")
+            .replace("/etc/mosquitto/certs", &directory)
+            .replace("/etc/mosquitto", &directory)
+            .lines()
+            .filter(|l| !["listener", "persistence", "autosave"].iter().any(|own| l.starts_with(own)))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        self.broker.start(&settings);
+    }
+
+    fn config(&self) -> BrokerConfig {
+        BrokerConfig {
+            url: format!("mqtts://localhost:{}", self.broker.port),
+            ca_file: Some(self.at("ca.pem")),
+            // There is no subscriber where only the acknowledgement counts.
+            keep_unheard: false,
+            ..BrokerConfig::default()
+        }
+    }
+
+    /// A device that shows the certificate of that name.
+    fn showing(&self, certificate: &str) -> BrokerConfig {
+        BrokerConfig {
+            client_cert: Some(self.at(&format!("{certificate}.pem"))),
+            client_key: Some(self.at(&format!("{certificate}.key"))),
+            ..self.config()
+        }
+    }
+
+    /// A subscriber that shows the certificate of that name.
+    fn subscriber(&self, certificate: &str, filter: &str) -> Subscriber {
+        let read = |path: &Path| std::fs::read(path).expect("issued");
+        let (ca, cert, key) = (
+            read(&self.at("ca.pem")),
+            read(&self.at(&format!("{certificate}.pem"))),
+            read(&self.at(&format!("{certificate}.key"))),
+        );
+        let mut roots = rustls::RootCertStore::empty();
+        let der = |pem: &[u8]| {
+            use rustls::pki_types::pem::PemObject;
+            rustls::pki_types::CertificateDer::from_pem_slice(pem).expect("PEM")
+        };
+        roots.add(der(&ca)).expect("an authority");
+        let key = {
+            use rustls::pki_types::pem::PemObject;
+            rustls::pki_types::PrivateKeyDer::from_pem_slice(&key).expect("PEM")
+        };
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![der(&cert)], key)
+            .expect("they belong together");
+        Subscriber::with(self.broker.port, filter, |o| {
+            // By name, as the certificate says.
+            *o = rumqttc::v5::MqttOptions::new(format!("reader-{certificate}"), "localhost", self.broker.port);
+            o.set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(tls.into())));
+        })
+    }
+}
+
+fn start(config: &BrokerConfig) -> Delivery {
+    let _ = env_logger::builder().is_test(true).try_init();
+    let device = DeviceId::new("cam-7").expect("a plain id");
+    Delivery::start(config, &device, status(), Clock::default()).expect("a good configuration")
+}
+
+fn publish(delivery: &Delivery) {
+    delivery.publish_candidate(candidate(1, 3000), Clock::default().now()).expect("delivery takes it");
+}
+
+fn delivers(delivery: Delivery) {
+    publish(&delivery);
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+    let outcome = delivery.stop(DEADLINE);
+    assert!(outcome.stopped_published && outcome.undelivered == 0, "{outcome:?}");
+}
+
+#[test]
+fn a_broker_s_certificate_is_checked_by_authority_name_and_date_and_the_failure_says_what_to_do() {
+    let Some(mut site) = Site::new() else { return };
+    Authority::new(site.broker.directory.path(), "stranger").issue("forged", "localhost", 2);
+    site.authority.issue("elsewhere", "broker.example", 2);
+    site.authority.issue("old", "localhost", -1);
+    for (certificate, remedy) in
+        [("forged", "broker.ca_file"), ("elsewhere", "for another host"), ("old", "has expired")]
+    {
+        let settings = site.listener(certificate);
+        site.broker.start(&settings);
+        let delivery = start(&site.config());
+        let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
+        assert!(failure.contains(remedy), "{certificate}: {failure}");
+        assert_eq!(delivery.stop(DEADLINE).snapshot.connections, 0);
+        site.broker.kill();
+    }
+}
+
+#[test]
+fn a_device_shows_its_certificate_and_a_renewed_one_is_used_without_a_restart() {
+    let Some(mut site) = Site::new() else { return };
+    let settings = format!("{}require_certificate true\n", site.listener("server"));
+    site.broker.start(&settings);
+    let without = start(&site.config());
+    let failure = wait_for("the refusal", || without.snapshot().last_failure);
+    assert!(failure.contains("broker.client_cert"), "{failure}");
+    without.stop(DEADLINE);
+
+    site.authority.issue("device", "cam-7", -1);
+    let delivery = start(&site.showing("device"));
+    let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
+    assert!(failure.contains("broker.client_cert"), "{failure}");
+    assert_eq!(delivery.snapshot().connections, 0);
+    // As a certificate manager does it: the files are replaced and nobody is told.
+    site.authority.issue("device", "cam-7", 2);
+    delivers(delivery);
+}
+
+#[test]
+fn with_the_sample_configuration_a_device_writes_its_own_topics_only() {
+    let Some(mut site) = Site::new() else { return };
+    site.authority.issue("own", "cam-7", 2);
+    site.authority.issue("other", "cam-8", 2);
+    site.sample();
+    delivers(start(&BrokerConfig { client_id: "own".to_owned(), ..site.showing("own") }));
+
+    // Both say that they are cam-7; this one's certificate says cam-8.
+    let intruder = start(&BrokerConfig { client_id: "other".to_owned(), ..site.showing("other") });
+    publish(&intruder);
+    let refused = wait_for("the refusal", || Some(intruder.snapshot()).filter(|s| s.outbox.refusals > 0));
+    assert_eq!(refused.outbox.delivered, 0);
+    assert!(intruder.stop(Duration::from_millis(200)).undelivered > 0);
+}
+
+#[test]
+fn with_the_sample_configuration_a_device_hears_its_own_orders_and_no_others() {
+    let Some(mut site) = Site::new() else { return };
+    for (name, user) in [("own", "cam-7"), ("other", "cam-8"), ("operator", "operator"), ("reviewer", "reviewer")] {
+        site.authority.issue(name, user, 2);
+    }
+    site.sample();
+    let own = start(&BrokerConfig { client_id: "own".to_owned(), ..site.showing("own") });
+    // It listens to what is for cam-7, and its certificate says cam-8.
+    let intruder = start(&BrokerConfig { client_id: "other".to_owned(), ..site.showing("other") });
+    wait_for("both connections", || (own.snapshot().connected && intruder.snapshot().connected).then_some(()));
+    let operator = site.subscriber("operator", "nothing");
+    // Each connection's subscription comes behind its status; an order that came before it would be missed, as it is not retained here.
+    let heard = wait_for("the order", || {
+        operator.publish("watchpost/v1/cam-7/revoke", false, b"an order".to_vec());
+        own.inbound()
+    });
+    assert_eq!((heard.kind, &heard.payload[..]), (InboundKind::Revoke, &b"an order"[..]));
+    assert_eq!(intruder.inbound(), None);
+
+    // A device is not believed about orders, not even about its own; a reviewer writes nothing.
+    let reviewer = site.subscriber("reviewer", "watchpost/v1/+/suspend");
+    let device = site.subscriber("own", "nothing");
+    for stranger in [&device, &reviewer] {
+        stranger.publish("watchpost/v1/cam-7/suspend", false, b"forged".to_vec());
+    }
+    operator.publish("watchpost/v1/cam-7/suspend", false, b"true".to_vec());
+    assert_eq!(&reviewer.next().payload[..], b"true");
+    let suspended = wait_for("the other order", || own.inbound().filter(|i| i.kind == InboundKind::Suspend));
+    assert_eq!(&suspended.payload[..], b"true");
+    own.stop(DEADLINE);
+    intruder.stop(DEADLINE);
+}
