@@ -1,4 +1,4 @@
-//! `watchpost compare`: one face against one face.
+//! `watchpost compare`: one face against one face. Of several in a photograph, the one that is large and near the centre.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,8 +28,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let models = super::models(args.models.as_deref())?;
     let mut reader = FaceReader::new(&models)?;
-    let (a, seen_a) = largest(&mut reader, &args.a)?;
-    let (b, seen_b) = largest(&mut reader, &args.b)?;
+    let (a, seen_a) = subject(&mut reader, &args.a)?;
+    let (b, seen_b) = subject(&mut reader, &args.b)?;
     let similarity = a.quantize().cosine(&b.quantize());
     let rate = enforce::curve(&models).ok().and_then(|curve| curve.rate_at(similarity));
     if args.json {
@@ -49,14 +49,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The largest face of a photograph; its quality is reported, not enforced.
-fn largest(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, Seen), Failure> {
+/// The face that the photograph is taken to show; its quality is reported, not enforced.
+fn subject(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, Seen), Failure> {
     let photograph = photographs::open(path)?;
     let frame = photograph.frame();
-    let (faces, _) = reader.faces(&frame)?;
-    let seen = faces
-        .into_iter()
-        .max_by(|a, b| a.face.rect.area().total_cmp(&b.face.rect.area()))
-        .ok_or_else(|| format!("{}: no face was found", path.display()))?;
+    let seen = reader.subject(&frame)?.ok_or_else(|| format!("{}: no face was found", path.display()))?;
     Ok((reader.embed(&frame, &seen)?, seen))
 }

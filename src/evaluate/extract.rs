@@ -1,8 +1,7 @@
 //! From photographs to templates, on all cores, in memory only: nothing is written to disk, pixels and faces are wiped.
 //!
-//! A photograph stands for one person. Where the detector finds several faces, the one with the greatest
-//! `area - 2 x distance²` counts, distance being that of its centre from the picture's in pixels: large and near the
-//! centre. Each photograph ends in one of three ways: a template; a *failure to acquire* (no face, or one that cannot be
+//! A photograph stands for one person. Where the detector finds several faces, one that is large and near the centre counts
+//! (see [`crate::vision::photographs::chosen`]). Each photograph ends in one of three ways: a template; a *failure to acquire* (no face, or one that cannot be
 //! used), which is a finding about the system and counted as one; or *left out* (an unreadable file), which is a finding
 //! about the data.
 
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::EvaluateError;
 use super::left_out::{LeftOut, Omission};
@@ -21,12 +20,10 @@ use super::protocol::folder::{Person, shown};
 use super::statistics::interval::Rate;
 use super::work::spread;
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
-use crate::geometry::Point;
 use crate::source::Photograph;
 use crate::template::Template;
-use crate::vision::{
-    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, TooPoor, VisionError,
-};
+use crate::vision::photographs::FaceReader;
+use crate::vision::{Models, TooPoor, VisionConfig, VisionError};
 
 /// How photographs are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -92,36 +89,28 @@ pub struct Chain<'a> {
     pub settings: Settings,
 }
 
-/// One thread's detector and embedder.
+/// One thread's chain.
 pub struct ChainWorker {
-    detector: Detector,
-    embedder: Embedder,
-    settings: Settings,
-    faces: Faces,
-    face: AlignedFace,
+    reader: FaceReader,
+    pad: f32,
 }
 
 impl Laboratory for Chain<'_> {
     type Worker = ChainWorker;
 
     fn worker(&self) -> Result<ChainWorker, VisionError> {
-        let embedder = Embedder::new(self.models)?;
-        Ok(ChainWorker {
-            detector: Detector::new(self.models, self.settings.long_side)?,
-            face: AlignedFace::new(embedder.alignment().side),
-            embedder,
-            settings: self.settings,
-            faces: Faces::new(),
-        })
+        let Settings { long_side, min_score, pad, .. } = self.settings;
+        let config = VisionConfig { long_side, min_score, ..VisionConfig::default() };
+        Ok(ChainWorker { reader: FaceReader::with(self.models, &config)?, pad })
     }
 }
 
 impl Acquire for ChainWorker {
     fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, Failure> {
         let photograph = Photograph::decode(bytes).map_err(|e| Failure::Unreadable(e.to_string()))?;
-        if self.settings.pad > 0.0 {
+        if self.pad > 0.0 {
             let (layout, pixels) =
-                padded(&photograph.frame(), self.settings.pad).map_err(|e| Failure::Unreadable(e.to_string()))?;
+                padded(&photograph.frame(), self.pad).map_err(|e| Failure::Unreadable(e.to_string()))?;
             let frame = Frame::new(layout, &pixels).map_err(|e| Failure::Internal(e.to_string()))?;
             self.look_at(&frame)
         } else {
@@ -133,35 +122,19 @@ impl Acquire for ChainWorker {
 impl ChainWorker {
     fn look_at(&mut self, frame: &Frame<'_>) -> Result<Acquired, Failure> {
         let internal = |e: VisionError| Failure::Internal(e.to_string());
-        self.detector.detect(frame, self.settings.min_score, &mut self.faces).map_err(internal)?;
-        let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
-        let face = chosen(&self.faces, centre).ok_or(Failure::Acquire("no face found"))?;
-        // As the device does with the landmarks of tilted heads.
-        let face = self.detector.straighten(frame, face).map_err(internal)?;
-        let placement = self
-            .face
-            .warp(frame, &face.landmarks, self.embedder.alignment())
-            .ok_or(Failure::Acquire("landmarks that cannot be aligned"))?;
-        let quality = Quality::of_detection(&face).complete(&self.face, &placement);
-        let refused = QualityGate::default().check(&quality).err().map(TooPoor::name);
-        let embedding = self.embedder.embed(&self.face);
-        self.face.zeroize();
-        match embedding {
-            Ok(embedding) => Ok(Acquired { template: embedding.quantize(), refused }),
+        let seen = self.reader.subject(frame).map_err(internal)?.ok_or(Failure::Acquire("no face found"))?;
+        if seen.verdict == Err(TooPoor::Landmarks) {
+            return Err(Failure::Acquire("landmarks that cannot be aligned"));
+        }
+        match self.reader.embed(frame, &seen) {
+            Ok(embedding) => {
+                Ok(Acquired { template: embedding.quantize(), refused: seen.verdict.err().map(TooPoor::name) })
+            }
             // A direction that is none is a finding about the embedder on this face.
             Err(VisionError::Embedding(_)) => Err(Failure::Acquire("embedding that is none")),
             Err(e) => Err(internal(e)),
         }
     }
-}
-
-/// The face that a photograph is taken to show (see the module's head).
-pub fn chosen(faces: &[Detection], centre: Point) -> Option<&Detection> {
-    let weight = |d: &Detection| {
-        let distance = d.rect.center().distance(centre);
-        d.rect.area() - 2.0 * distance * distance
-    };
-    faces.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))
 }
 
 struct IntoRgb {
@@ -416,20 +389,6 @@ pub(super) mod fake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::Rect;
-
-    #[test]
-    fn the_face_that_counts_is_large_and_near_the_centre() {
-        let face = |x, y, side| Detection {
-            rect: Rect::new(x, y, side, side),
-            landmarks: [Point::new(0.0, 0.0); 5],
-            score: 0.9,
-        };
-        let centre = Point::new(100.0, 100.0);
-        let faces = [face(0.0, 0.0, 70.0), face(75.0, 75.0, 50.0), face(160.0, 160.0, 60.0)];
-        assert_eq!(chosen(&faces, centre), Some(&faces[1]));
-        assert_eq!(chosen(&[], centre), None);
-    }
 
     #[test]
     fn a_border_surrounds_the_picture_on_all_sides() {

@@ -4,8 +4,7 @@
 //! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?) -> tilt -> align -> quality (pixels) -> embed
 //! ```
 //!
-//! [`Analyzer`] is the stage that joins them; [`Detector`], [`AlignedFace`], [`Quality`] and [`Embedder`] also serve alone,
-//! for photographs. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
+//! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
 //!
 //! Promised: bounded work and memory a frame, no panic on any frame or model, every face that is left out counted under a
 //! reason, and nothing kept of a face that was not emitted. Not promised: that a match is a live person, or anything about a
@@ -18,6 +17,7 @@ mod embed;
 pub mod engine;
 mod letterbox;
 pub mod manifest;
+pub mod photographs;
 mod quality;
 mod tilt;
 mod track;

@@ -1,0 +1,221 @@
+//! Faces in photographs: the daemon's own detector, gate and embedder, without tracking. Enrolment, the one-shot commands and
+//! evaluations go through this one chain, so that what is measured is what is used.
+//!
+//! ```text
+//! Frame -> detect -> tilt -> align -> quality -> embed
+//! ```
+//!
+//! Promised: nothing of a face stays behind after its embedding was made.
+
+use zeroize::Zeroize;
+
+use super::{
+    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, TooPoor, VisionConfig, VisionError,
+};
+use crate::frame::Frame;
+use crate::geometry::Point;
+use crate::template::Embedding;
+
+/// Why a photograph cannot stand for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum NotEnrollable {
+    /// Nobody in it.
+    #[error("no face was found; use a photograph in which the face is at least 40 px wide, unobstructed and lit")]
+    NoFace,
+    /// Somebody else in it.
+    #[error("{0} faces were found; crop the photograph to the one person")]
+    SeveralFaces(usize),
+    /// Not good enough.
+    #[error("the face is not good enough to be compared ({}): {value}; use a better photograph", .reason.name())]
+    TooPoor {
+        /// Which measure.
+        reason: TooPoor,
+        /// The measured value and the limit.
+        value: String,
+    },
+    /// The networks failed.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+}
+
+/// A face of a photograph, judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Where it is, in pixels of the photograph.
+    pub face: Detection,
+    /// What was measured of it.
+    pub quality: Quality,
+    /// Whether the quality gate lets it pass.
+    pub verdict: Result<(), TooPoor>,
+}
+
+/// A face that may be compared.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// Of the face.
+    pub embedding: Embedding,
+    /// What was measured of it.
+    pub quality: Quality,
+}
+
+impl Enrolled {
+    /// The overall quality in the steps that lists keep: thousandths.
+    pub fn stored_quality(&self) -> f32 {
+        (self.quality.overall * 1000.0).round() / 1000.0
+    }
+}
+
+/// Detector, quality gate and embedder.
+pub struct FaceReader {
+    detector: Detector,
+    embedder: Embedder,
+    gate: QualityGate,
+    min_score: f32,
+    faces: Faces,
+    aligned: AlignedFace,
+}
+
+impl FaceReader {
+    /// With the daemon's default settings.
+    ///
+    /// # Errors
+    /// Where a network does not load or is not what the manifest says.
+    pub fn new(models: &Models) -> Result<Self, VisionError> {
+        Self::with(models, &VisionConfig::default())
+    }
+
+    /// With `long_side`, `min_score` and `quality` of `config`; the rest concerns tracks.
+    ///
+    /// # Errors
+    /// As [`FaceReader::new`].
+    pub fn with(models: &Models, config: &VisionConfig) -> Result<Self, VisionError> {
+        let embedder = Embedder::new(models)?;
+        Ok(Self {
+            detector: Detector::new(models, config.long_side)?,
+            aligned: AlignedFace::new(embedder.alignment().side),
+            embedder,
+            gate: config.quality,
+            min_score: config.min_score,
+            faces: Faces::new(),
+        })
+    }
+
+    /// All faces, best detector score first, and how many more than fit were left out.
+    ///
+    /// # Errors
+    /// Where a network fails.
+    pub fn faces(&mut self, frame: &Frame<'_>) -> Result<(Vec<Seen>, usize), VisionError> {
+        let report = self.detector.detect(frame, self.min_score, &mut self.faces)?;
+        let faces = std::mem::take(&mut self.faces);
+        let seen = faces.iter().map(|face| self.judge(frame, face)).collect::<Result<_, _>>()?;
+        Ok((seen, report.beyond_capacity))
+    }
+
+    /// The face that a photograph of one person is taken to show: of several the one that is [`chosen`]. `None` without any.
+    ///
+    /// # Errors
+    /// Where a network fails.
+    pub fn subject(&mut self, frame: &Frame<'_>) -> Result<Option<Seen>, VisionError> {
+        self.detector.detect(frame, self.min_score, &mut self.faces)?;
+        let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
+        let Some(face) = chosen(&self.faces, centre).copied() else { return Ok(None) };
+        self.judge(frame, &face).map(Some)
+    }
+
+    fn judge(&mut self, frame: &Frame<'_>, face: &Detection) -> Result<Seen, VisionError> {
+        let face = self.detector.straighten(frame, face)?;
+        let mut quality = Quality::of_detection(&face);
+        let verdict = match self.aligned.warp(frame, &face.landmarks, self.embedder.alignment()) {
+            Some(placement) => {
+                quality = quality.complete(&self.aligned, &placement);
+                self.gate.check(&quality)
+            }
+            None => Err(TooPoor::Landmarks),
+        };
+        self.aligned.zeroize();
+        Ok(Seen { face, quality, verdict })
+    }
+
+    /// The embedding of a face that [`FaceReader::faces`] or [`FaceReader::subject`] found in the same photograph.
+    ///
+    /// # Errors
+    /// Where the network fails; [`VisionError::Embedding`] where its output is none, as for a face whose landmarks coincide.
+    pub fn embed(&mut self, frame: &Frame<'_>, seen: &Seen) -> Result<Embedding, VisionError> {
+        // Where the landmarks coincide the aligned face is black; its verdict has said so.
+        let _ = self.aligned.warp(frame, &seen.face.landmarks, self.embedder.alignment());
+        let embedding = self.embedder.embed(&self.aligned);
+        self.aligned.zeroize();
+        embedding
+    }
+
+    /// The one face of a photograph, good enough to enrol.
+    ///
+    /// # Errors
+    /// [`NotEnrollable`].
+    pub fn single(&mut self, frame: &Frame<'_>) -> Result<Enrolled, NotEnrollable> {
+        let (seen, _) = self.faces(frame)?;
+        let [only] = &seen[..] else {
+            return Err(if seen.is_empty() { NotEnrollable::NoFace } else { NotEnrollable::SeveralFaces(seen.len()) });
+        };
+        if let Err(reason) = only.verdict {
+            return Err(NotEnrollable::TooPoor { reason, value: self.measured(reason, &only.quality) });
+        }
+        Ok(Enrolled { embedding: self.embed(frame, only)?, quality: only.quality })
+    }
+
+    fn measured(&self, reason: TooPoor, q: &Quality) -> String {
+        let g = &self.gate;
+        match reason {
+            TooPoor::Landmarks => "its landmarks coincide".into(),
+            TooPoor::TooSmall => {
+                format!(
+                    "{:.0} px between the eyes, at least {:.0} are needed",
+                    q.eye_distance_px, g.min_eye_distance_px
+                )
+            }
+            TooPoor::LowScore => {
+                format!("detector score {:.2}, at least {:.2} is needed", q.detector_score, g.min_score)
+            }
+            TooPoor::Pose => format!(
+                "turned by {:.0}° to the side and {:.0}° up or down, at most {:.0}° and {:.0}° are allowed",
+                q.yaw.abs(),
+                q.pitch.abs(),
+                g.max_yaw,
+                g.max_pitch
+            ),
+            TooPoor::CutOff => {
+                format!("{:.0} % lie outside the picture, at most {:.0} %", q.outside * 100.0, g.max_outside * 100.0)
+            }
+            TooPoor::Blurred => format!("sharpness {:.2}, at least {:.2} is needed", q.sharpness, g.min_sharpness),
+        }
+    }
+}
+
+/// The face that a photograph of one person is taken to show: the one with the greatest `area - 2 x distance²`, distance being
+/// that of its centre from `centre`, the photograph's, in pixels: large and near the centre. `None` without any.
+pub fn chosen(faces: &[Detection], centre: Point) -> Option<&Detection> {
+    let weight = |d: &Detection| {
+        let distance = d.rect.center().distance(centre);
+        d.rect.area() - 2.0 * distance * distance
+    };
+    faces.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Rect;
+
+    #[test]
+    fn the_face_that_counts_is_large_and_near_the_centre() {
+        let face = |x, y, side| Detection {
+            rect: Rect::new(x, y, side, side),
+            landmarks: [Point::new(0.0, 0.0); 5],
+            score: 0.9,
+        };
+        let centre = Point::new(100.0, 100.0);
+        let faces = [face(0.0, 0.0, 70.0), face(75.0, 75.0, 50.0), face(160.0, 160.0, 60.0)];
+        assert_eq!(chosen(&faces, centre), Some(&faces[1]));
+        assert_eq!(chosen(&[], centre), None);
+    }
+}
