@@ -26,7 +26,8 @@ use watchpost::decision::policy::Force;
 use watchpost::evaluate::statistics::interval::clopper_pearson;
 use watchpost::source::Photograph;
 use watchpost::template::{Embedding, Template};
-use watchpost::vision::{AlignedFace, Detector, Embedder, Faces, Models, Quality, QualityGate, TrackId};
+use watchpost::vision::photographs::FaceReader;
+use watchpost::vision::{Models, Quality, TrackId};
 use watchpost::watchlist::author::{self, Draft, NewEntry, NewList};
 use watchpost::watchlist::format::{Authorisation, Hours};
 use watchpost::watchlist::keys::SecretKey;
@@ -42,43 +43,23 @@ struct View {
     quality: Quality,
 }
 
-/// Detector, gate and embedder with the daemon's settings.
-struct Eye {
-    detector: Detector,
-    embedder: Embedder,
-    face: AlignedFace,
-}
-
-impl Eye {
-    fn new(models: &Models) -> Self {
-        let embedder = Embedder::new(models).expect("the built-in embedder");
-        let face = AlignedFace::new(embedder.alignment().side);
-        Self { detector: Detector::new(models, 640).expect("the built-in detector"), embedder, face }
+/// The face that a photograph is taken to show, where it is good enough; `pad` pixels of grey are put around it first.
+fn view_of(reader: &mut FaceReader, file: &Path, pad: u32) -> Option<View> {
+    let mut bytes = std::fs::read(file).ok()?;
+    if pad > 0 {
+        let chip = image::load_from_memory(&bytes).ok()?.to_rgb8();
+        let size = (chip.width() + 2 * pad, chip.height() + 2 * pad);
+        let mut whole = image::RgbImage::from_pixel(size.0, size.1, image::Rgb([128; 3]));
+        image::imageops::replace(&mut whole, &chip, pad.into(), pad.into());
+        bytes.clear();
+        whole.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).ok()?;
     }
-
-    /// The largest face of a photograph, where it is good enough; `pad` pixels of grey are put around it first.
-    fn view(&mut self, file: &Path, pad: u32) -> Option<View> {
-        let mut bytes = std::fs::read(file).ok()?;
-        if pad > 0 {
-            let chip = image::load_from_memory(&bytes).ok()?.to_rgb8();
-            let size = (chip.width() + 2 * pad, chip.height() + 2 * pad);
-            let mut whole = image::RgbImage::from_pixel(size.0, size.1, image::Rgb([128; 3]));
-            image::imageops::replace(&mut whole, &chip, pad.into(), pad.into());
-            bytes.clear();
-            whole.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).ok()?;
-        }
-        let photograph = Photograph::decode(&bytes).ok()?;
-        let frame = photograph.frame();
-        let mut faces = Faces::new();
-        self.detector.detect(&frame, 0.6, &mut faces).ok()?;
-        let largest = faces.iter().max_by(|a, b| a.rect.area().total_cmp(&b.rect.area()))?;
-        let largest = self.detector.straighten(&frame, largest).ok()?;
-        let placement = self.face.warp(&frame, &largest.landmarks, self.embedder.alignment())?;
-        let quality = Quality::of_detection(&largest).complete(&self.face, &placement);
-        QualityGate::default().check(&quality).ok()?;
-        let probe = self.embedder.embed(&self.face).ok()?;
-        Some(View { template: probe.quantize(), probe, quality })
-    }
+    let photograph = Photograph::decode(&bytes).ok()?;
+    let frame = photograph.frame();
+    let seen = reader.subject(&frame).ok()??;
+    seen.verdict.ok()?;
+    let probe = reader.embed(&frame, &seen).ok()?;
+    Some(View { template: probe.quantize(), probe, quality: seen.quality })
 }
 
 fn at(ms: u64) -> Now {
@@ -108,8 +89,8 @@ fn against(view: &View, list: &[&View]) -> Vec<Hit> {
 #[test]
 fn several_photographs_of_one_person_are_one_candidate_and_those_of_other_people_none() {
     let models = Models::builtin().expect("the built-in models");
-    let mut eye = Eye::new(&models);
-    let mut view = |name: &str| eye.view(&Path::new(PORTRAITS).join(name), 0).expect("a good portrait");
+    let mut reader = FaceReader::new(&models).expect("the built-in networks");
+    let mut view = |name: &str| view_of(&mut reader, &Path::new(PORTRAITS).join(name), 0).expect("a good portrait");
     let [enrolled, twin] = ["obama-2012.jpg", "obama-2010.jpg"].map(&mut view);
     let others = ["biden-2010.jpg", "collins.jpg", "hopper.jpg"].map(&mut view);
     let curve = enforce::curve(&models).expect("a measured curve");
@@ -133,7 +114,7 @@ fn several_photographs_of_one_person_are_one_candidate_and_those_of_other_people
 }
 
 /// The people of a folder with the views of each, and how many photographs were not good enough.
-fn people(folder: &Path, eye: &mut Eye) -> (BTreeMap<PathBuf, Vec<View>>, usize) {
+fn people(folder: &Path, reader: &mut FaceReader) -> (BTreeMap<PathBuf, Vec<View>>, usize) {
     let sorted = |folder: &Path| {
         let mut all: Vec<PathBuf> = std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()).collect();
         all.sort();
@@ -145,7 +126,7 @@ fn people(folder: &Path, eye: &mut Eye) -> (BTreeMap<PathBuf, Vec<View>>, usize)
         let views: Vec<View> = sorted(&person)
             .iter()
             .filter_map(|file| {
-                eye.view(file, 0).or_else(|| {
+                view_of(reader, file, 0).or_else(|| {
                     poor += 1;
                     None
                 })
@@ -176,7 +157,7 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
 #[ignore = "needs photographs of many people in WATCHPOST_FACES"]
 fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_does() {
     let models = Models::builtin().expect("the built-in models");
-    let (people, poor) = people(&faces(), &mut Eye::new(&models));
+    let (people, poor) = people(&faces(), &mut FaceReader::new(&models).expect("the built-in networks"));
     let firsts: Vec<&View> = people.values().map(|views| &views[0]).collect();
     let walkers: Vec<(usize, &Vec<View>)> = people.values().enumerate().filter(|(_, v)| v.len() >= 5).collect();
     println!(
@@ -299,13 +280,13 @@ fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Fo
 #[ignore = "needs photographs of many people in WATCHPOST_FACES"]
 fn false_alerts_on_strangers_stay_within_what_was_announced() {
     let models = Models::builtin().expect("the built-in models");
-    let mut eye = Eye::new(&models);
-    let (people, _) = people(&faces(), &mut eye);
+    let mut reader = FaceReader::new(&models).expect("the built-in networks");
+    let (people, _) = people(&faces(), &mut reader);
     let mut all: Vec<&Vec<View>> = people.values().collect();
     shuffle(&mut all, 7);
     let chips: Vec<Vec<View>> = std::env::var_os("WATCHPOST_STRANGERS").map_or_else(Vec::new, |folder| {
         let files = std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path());
-        files.filter_map(|file| Some(vec![eye.view(&file, 100)?])).collect()
+        files.filter_map(|file| Some(vec![view_of(&mut reader, &file, 100)?])).collect()
     });
     let (listed, strangers) = all.split_at(all.len() / 2);
     println!(
