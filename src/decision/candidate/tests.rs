@@ -208,6 +208,12 @@ fn a_forgotten_entry_is_neither_announced_nor_updated_nor_named_as_an_alternativ
     assert_eq!((found.len(), found[0].entry, found[0].alternatives.len()), (1, 8, 0), "what is left still counts");
     assert!(end(&mut d, 3)[0].alternatives.is_empty());
     assert!(feed(&mut d, 4, 1100, &[&[(7, 0.6)]]).is_empty(), "evidence from before does not count");
+    d.reset();
+    see(&mut d, (5, 0, 0), 0.9, &[(8, 0.5), (7, 0.5)]);
+    d.forget(7);
+    // A view that weighs next to nothing: all that is known comes from before.
+    let found = see(&mut d, (5, 100, 1), 0.01, &[(8, 0.5)]).expect("two views of the other entry");
+    assert!(found.alternatives.is_empty(), "{found:?}");
 }
 
 #[test]
@@ -245,6 +251,29 @@ fn tracks_and_cool_downs_beyond_capacity_are_bounded_and_counted() {
     assert_eq!(feed(&mut d, 1, 2000, two).len(), 1, "the oldest cool-down gave way");
     end(&mut d, 1);
     assert_eq!(feed(&mut d, 1, 2000, &[&[(1127, 0.5)], &[(1127, 0.5)]]).len(), 0, "and the latest did not");
+}
+
+#[test]
+fn of_more_entries_than_a_track_can_hold_the_most_similar_stay() {
+    let mut d = Decider::new(DecisionConfig { agreeing_views: 8, considered_views: 16, ..DecisionConfig::default() });
+    // Five people are the nearest once; of the last no view is kept, because those before were nearer.
+    let others: [&[(EntryIndex, f32)]; 5] =
+        [&[(1, 0.9), (4, 0.5)], &[(2, 0.8), (4, 0.5)], &[(3, 0.7), (4, 0.5)], &[(4, 0.6)], &[(5, 0.5), (4, 0.45)]];
+    assert!(feed(&mut d, 1, 0, &others).is_empty());
+    let found = feed(&mut d, 1, 500, &[&[(4, 0.55)]; 3]);
+    assert_eq!((found.len(), found[0].entry, found[0].score, found[0].view), (1, 4, 0.6, 3));
+
+    let mut t = Track::<()>::default();
+    t.weigh(1.0, &hits(&[(0, 0.9), (1, 0.9), (2, 0.9), (3, 0.9)]));
+    for first in [4, 8, 12, 16, 20] {
+        t.weigh(1.0, &hits(&[first, first + 1, first + 2, first + 3].map(|entry| (entry, 0.5 - entry as f32 / 100.0))));
+    }
+    assert_eq!(t.rivals.len(), MAX_RIVALS);
+    for entry in 0..24 {
+        let sum = if entry < 4 { 0.9 } else { 0.5 - entry as f32 / 100.0 };
+        let expected = if entry < 16 { sum / 6.0 } else { 0.0 };
+        assert!((t.combined(entry) - expected).abs() < 1e-6, "{entry}: {}", t.combined(entry));
+    }
 }
 
 /// What a list of six entries says to a view: similarities, and how good the view is.
