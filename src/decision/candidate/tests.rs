@@ -260,7 +260,8 @@ fn of_more_entries_than_a_track_can_hold_the_most_similar_stay() {
     let others: [&[(EntryIndex, f32)]; 5] =
         [&[(1, 0.9), (4, 0.5)], &[(2, 0.8), (4, 0.5)], &[(3, 0.7), (4, 0.5)], &[(4, 0.6)], &[(5, 0.5), (4, 0.45)]];
     assert!(feed(&mut d, 1, 0, &others).is_empty());
-    let found = feed(&mut d, 1, 500, &[&[(4, 0.55)]; 3]);
+    let own: &[(EntryIndex, f32)] = &[(4, 0.55)];
+    let found = feed(&mut d, 1, 500, &[own; 3]);
     assert_eq!((found.len(), found[0].entry, found[0].score, found[0].view), (1, 4, 0.6, 3));
 
     let mut t = Track::<()>::default();
