@@ -247,7 +247,7 @@ mod tests {
         let person = face(105.0, 100.0, 60.0);
         let judge = |others: &[Detection]| {
             let all = [&[person][..], others].concat();
-            alone(&all, centre).map(|d| *d).map_err(|e| e.to_string())
+            alone(&all, centre).copied().map_err(|e| e.to_string())
         };
         assert_eq!(judge(&[]), Ok(person));
         assert_eq!(judge(&[face(20.0, 20.0, 19.0), face(180.0, 20.0, 10.0)]), Ok(person));
