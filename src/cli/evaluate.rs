@@ -4,7 +4,7 @@
 //! report and the table of the manifest to files that are named. Exit codes: 0 evaluated; 65 nothing could be evaluated,
 //! whatever could be said is in the output; 1 (from the caller) an error; 2 a wrong command line.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,10 +16,12 @@ use super::Failure;
 use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
+use crate::evaluate::records::Records;
 use crate::evaluate::report::pages::{Describe, document};
 use crate::evaluate::report::{html, text};
 use crate::evaluate::{
-    EvaluateError, Evaluation, Network, curve, detection, groups, identification, networks, read_list, verification,
+    EvaluateError, Evaluation, Network, Run, curve, detection, groups, identification, networks, read_list,
+    verification,
 };
 use crate::vision::{Models, VisionConfig};
 
@@ -70,6 +72,10 @@ struct Common {
     /// Write one JSON object to standard output instead of text.
     #[arg(long)]
     json: bool,
+    /// Also write every comparison (for `detection`, every face) as a JSON line: file names, similarities and boxes, no
+    /// templates. With these, other software can compute the figures again.
+    #[arg(long, value_name = "FILE.jsonl")]
+    scores: Option<PathBuf>,
     /// Also write a self-contained HTML report.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -126,6 +132,9 @@ struct DetectionArgs {
     /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0], "medium": [0], "hard": [0]}.
     #[arg(long, value_name = "FILE.jsonl")]
     ground_truth: PathBuf,
+    /// For the average precision, merge boxes whose intersection over union is above this; a device merges at 0.3.
+    #[arg(long, value_name = "SHARE", default_value_t = detection::OVERLAP_OF_AP, value_parser = share)]
+    overlap: f32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -224,6 +233,7 @@ struct Bench<'a> {
     settings: Settings,
     progress: ProgressBar,
     left_out: LeftOut,
+    records: Records,
 }
 
 impl<'a> Bench<'a> {
@@ -232,6 +242,13 @@ impl<'a> Bench<'a> {
         if let Some(path) = &common.report {
             writable(path)?;
         }
+        let records = match &common.scores {
+            Some(path) => {
+                let file = std::fs::File::create(path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+                Records::to(BufWriter::new(file))
+            }
+            None => Records::default(),
+        };
         let models = super::models(common.models.as_deref())?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let settings = Settings {
@@ -241,16 +258,22 @@ impl<'a> Bench<'a> {
             gate: faces.is_some_and(|f| f.gate),
             threads: common.threads.map_or_else(cores, usize::from),
         };
-        Ok(Self { common, models, settings, progress: progress(), left_out: LeftOut::default() })
+        Ok(Self { common, models, settings, progress: progress(), left_out: LeftOut::default(), records })
     }
 
-    /// Calls `work` with the models, the settings, the progress bar and the list of what is left out.
+    /// Calls `work` with the models under test, looking at photographs as `settings` say.
     fn chain<R>(
         &mut self,
-        work: impl FnOnce(&Chain<'_>, &Settings, &ProgressBar, &mut LeftOut) -> Result<R, EvaluateError>,
+        settings: Settings,
+        work: impl FnOnce(&Chain<'_>, &mut Run<'_>) -> Result<R, EvaluateError>,
     ) -> Result<R, EvaluateError> {
-        let chain = Chain { models: &self.models, settings: self.settings };
-        work(&chain, &self.settings, &self.progress, &mut self.left_out)
+        let mut run = Run {
+            settings: &settings,
+            progress: &self.progress,
+            left_out: &mut self.left_out,
+            records: &mut self.records,
+        };
+        work(&Chain { models: &self.models, settings }, &mut run)
     }
 
     /// Puts a result out in every form that was asked for.
@@ -264,6 +287,9 @@ impl<'a> Bench<'a> {
         out: &mut dyn Write,
     ) -> Result<bool, Failure> {
         self.progress.finish_and_clear();
+        if let Some(path) = &self.common.scores {
+            self.records.finish().map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        }
         let (detector, embedder) = networks(&self.models);
         let evaluation = Evaluation {
             evaluation: name,
@@ -321,7 +347,7 @@ fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.pairs)?;
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) =
-        bench.chain(|c, s, p, l| verification::run(c, &a.common.root, &list, a.threshold, s, p, l))?;
+        bench.chain(bench.settings, |c, run| verification::run(c, &a.common.root, &list, a.threshold, run))?;
     bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result, out)
 }
 
@@ -333,17 +359,18 @@ fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, Failure
         seed: a.seed,
     };
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
-    let (result, acquisition) = bench.chain(|c, s, p, l| identification::run(c, &a.common.root, plan, s, p, l))?;
+    let (result, acquisition) =
+        bench.chain(bench.settings, |c, run| identification::run(c, &a.common.root, plan, run))?;
     bench.finish("identification", None, result.evaluated(), Some(acquisition), result, out)
 }
 
 fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.ground_truth)?;
     let mut bench = Bench::new(&a.common, None)?;
-    let (models, s) = (&bench.models, bench.settings);
-    let finder = || DetectorFinder::new(models, s.long_side);
-    let (root, progress) = (&a.common.root, &bench.progress);
-    let result = detection::run(finder, root, &list, s.min_score, s.threads, progress, &mut bench.left_out)?;
+    let result = bench.chain(bench.settings, |c, run| {
+        let finder = || DetectorFinder::new(c.models, c.settings.long_side, a.overlap);
+        detection::run(finder, &a.common.root, &list, run)
+    })?;
     bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result, out)
 }
 
@@ -352,7 +379,8 @@ fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, Failure> 
     let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
     let question = groups::Question { thresholds: &thresholds, duplicates_above: a.duplicates_above };
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
-    let (result, acquisition) = bench.chain(|c, s, p, l| groups::run(c, &a.common.root, &list, question, s, p, l))?;
+    let (result, acquisition) =
+        bench.chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
     bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
 }
 
@@ -363,14 +391,13 @@ fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let labels = a.groups.as_deref().map(read_list).transpose()?;
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
     let question = curve::Question { least_pairs: a.least_pairs, duplicates_above: a.duplicates_above };
-    let (mut result, acquisition) = bench.chain(|c, s, p, l| curve::run(c, &a.common.root, question, s, p, l))?;
+    let (mut result, acquisition) =
+        bench.chain(bench.settings, |c, run| curve::run(c, &a.common.root, question, run))?;
     if let (Some(labels), Some(root)) = (&labels, &a.groups_root) {
         let settings = Settings { pad: a.groups_pad, ..bench.settings };
-        let chain = Chain { models: &bench.models, settings };
         let question = groups::Question { thresholds: &[], duplicates_above: a.groups_duplicates_above };
         bench.progress.reset();
-        let (by_group, _) =
-            groups::run(&chain, root, labels, question, &settings, &bench.progress, &mut bench.left_out)?;
+        let (by_group, _) = bench.chain(settings, |c, run| groups::run(c, root, labels, question, run))?;
         result.safety_factor = by_group.safety_factor;
     }
     if let Some(path) = a.table.as_ref().filter(|_| result.evaluated()) {

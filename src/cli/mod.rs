@@ -7,11 +7,13 @@
 //! 78 the configuration is wrong (`EX_CONFIG`).
 
 mod bench;
+mod cameras;
 mod check;
 mod compare;
 mod daemon;
 mod demo;
 mod detect;
+mod doctor;
 mod evaluate;
 mod identify;
 mod key;
@@ -45,6 +47,10 @@ enum Command {
     Run(daemon::Args),
     /// Check configuration, models, watch list and trust; exit 78 where the configuration is wrong.
     Check(check::Args),
+    /// Find what keeps the daemon from its work on this machine, and say what to do.
+    Doctor(doctor::Args),
+    /// List the machine's cameras: formats, sizes, rates, and whether they can be read.
+    Cameras(cameras::Args),
     /// Play a bundled scene through the whole chain: no camera, no broker needed.
     Demo(demo::Args),
     /// Find faces in photographs.
@@ -69,6 +75,8 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => daemon::run(args),
         Command::Check(args) => check::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Cameras(args) => cameras::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Detect(args) => detect::run(args),
         Command::Compare(args) => compare::run(args),

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use serde::Serialize;
 
+use super::health::Signs;
 use super::orders::OrderCounters;
 use super::pipeline::PipelineCounters;
 use crate::decision::policy::{Blindness, Force};
@@ -21,7 +22,9 @@ struct Notes {
     closed: BTreeMap<String, u64>,
     /// Why no frame comes; `None` while frames come.
     source_failure: Option<String>,
-    any_frame: bool,
+    captured: u64,
+    /// Signs of life of capture and of vision.
+    beats: [u64; 2],
     pipeline: PipelineCounters,
     standing: Option<Result<(), Blindness>>,
     list: Option<InForce>,
@@ -75,7 +78,29 @@ impl Board {
     pub fn frame_captured(&self) {
         let mut notes = self.lock();
         notes.source_failure = None;
-        notes.any_frame = true;
+        notes.captured += 1;
+    }
+
+    /// The capture thread is alive, whatever it got.
+    pub fn capture_lives(&self) {
+        self.lock().beats[0] += 1;
+    }
+
+    /// The vision thread is alive, whatever it did.
+    pub fn vision_lives(&self) {
+        self.lock().beats[1] += 1;
+    }
+
+    /// What the board knows of the threads' health; `delivery` is that thread's own count of signs of life.
+    pub fn signs(&self, delivery: u64) -> Signs {
+        let notes = self.lock();
+        let [capture, vision] = notes.beats;
+        Signs {
+            beats: [capture, vision, delivery],
+            captured: notes.captured,
+            processed: notes.pipeline.frames,
+            away: notes.source_failure.clone(),
+        }
     }
 
     /// No frame comes, for `reason`.
@@ -129,7 +154,7 @@ impl Board {
         }
         match &notes.standing {
             None => Condition::Starting,
-            Some(Ok(())) if !notes.any_frame => Condition::Starting,
+            Some(Ok(())) if notes.captured == 0 => Condition::Starting,
             Some(Ok(())) => Condition::Matching,
             Some(Err(blindness)) => Condition::Blind(blindness.clone()),
         }

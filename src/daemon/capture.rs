@@ -25,6 +25,7 @@ pub fn run(
     let mut retry = FIRST_RETRY;
     let mut told = String::new();
     while stop.reason().is_none() {
+        board.capture_lives();
         let failure = match open() {
             Ok(mut source) => {
                 info!("Source opened: {}.", source.describe());
@@ -42,10 +43,21 @@ pub fn run(
             told.clone_from(&reason);
         }
         board.source_failed(reason);
-        stop.wait(retry);
+        pause(retry, board, stop);
         retry = (retry * 2).min(LAST_RETRY);
     }
     frames.close();
+}
+
+/// Waits for the next try, and says meanwhile that it is alive.
+fn pause(time: Duration, board: &Board, stop: &Stop) {
+    let mut left = time;
+    while !left.is_zero() && stop.reason().is_none() {
+        let step = left.min(FIRST_RETRY);
+        stop.wait(step);
+        board.capture_lives();
+        left -= step;
+    }
 }
 
 /// Hands frames over until the end (`None`) or until the source cannot go on as it is.
@@ -57,6 +69,7 @@ fn deliver(source: &mut dyn Source, frames: &Handover<Captured>, board: &Board, 
             break None;
         }
         let result = source.next(&mut frame);
+        board.capture_lives();
         match &result {
             Ok(()) => match frames.put(&mut frame) {
                 Put::Stored => board.frame_captured(),

@@ -97,7 +97,11 @@ impl Keeper {
         Ok(())
     }
 
-    fn clock_verdict(&self, now: Now) -> Result<(), Blindness> {
+    /// As [`Keeper::judge`], but at once and without remembering anything: for commands that only look.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub fn clock_verdict(&self, now: Now) -> Result<(), Blindness> {
         let state = self.state.as_ref().map_err(|blindness| blindness.clone())?;
         let synchronised = !self.require_synchronised || kernel_synchronised();
         let trust = clock_trust(now.wall, state.last_seen(), synchronised);

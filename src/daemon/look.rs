@@ -10,6 +10,7 @@ use super::enforce::Keeper;
 use super::handover::{Handover, Taken};
 use super::orders::Orders;
 use super::pipeline::Pipeline;
+use super::stop::Stop;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
 use crate::delivery::event::Candidate;
@@ -20,6 +21,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Failures of one kind are logged at most so often; their number is in the statistics.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what the thread owns, then what it shares; a struct would name them once more"
+)]
 /// Runs until the hand-over is closed and empty.
 pub fn run(
     mut pipeline: Pipeline,
@@ -29,6 +34,7 @@ pub fn run(
     frames: &Handover<Captured>,
     board: &Board,
     delivery: &Delivery,
+    stop: &Stop,
 ) {
     let mut frame = Captured::default();
     let mut complained: Option<Instant> = None;
@@ -41,7 +47,11 @@ pub fn run(
     };
     loop {
         orders.follow(delivery, &mut keeper, &mut pipeline, board, clock.now());
+        if stop.take_reload() {
+            orders.reload(delivery, &mut keeper, &mut pipeline, board, clock.now());
+        }
         pipeline.hold(keeper.permits(clock.now()).err());
+        board.vision_lives();
         match frames.take(&mut frame, PATIENCE) {
             Taken::Closed => break,
             Taken::Nothing => {}

@@ -12,13 +12,16 @@
 //! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and counted; recorded
 //! pictures wait); vision never waits for the network, and
 //! follows signed orders between two frames ([`orders`]); whatever keeps the device from matching is in its published
-//! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; a thread that panics ends the
+//! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; SIGHUP reads the list and the trust
+//! file again (certificates and passwords are read at each connection anyway; other settings need a restart); a service
+//! manager is told of start, stop and health ([`health`]); a thread that panics ends the
 //! daemon with an error, for the service manager to start it again.
 
 pub mod board;
 mod capture;
 pub mod enforce;
 pub mod handover;
+mod health;
 mod look;
 pub mod orders;
 pub mod pipeline;
@@ -30,7 +33,7 @@ use std::thread;
 use std::time::Duration;
 
 use log::{error, info};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::board::{Board, Condition, InForce};
 use self::enforce::Keeper;
@@ -65,7 +68,7 @@ pub enum DaemonError {
     #[error("device.id: {0}")]
     Device(#[from] TopicError),
     /// The system refused.
-    #[error("cannot listen for SIGTERM and SIGINT: {0}")]
+    #[error("cannot listen for signals: {0}")]
     Signals(#[source] std::io::Error),
     /// A bug; the panic's message is above it in the log.
     #[error("a thread of the daemon ended unexpectedly; please report the lines above as a bug")]
@@ -78,17 +81,22 @@ pub enum DaemonError {
     Undelivered(usize),
 }
 
-/// Turns SIGTERM and SIGINT into a wish to stop, for as long as it lives.
+/// Turns SIGTERM and SIGINT into a wish to stop and SIGHUP into one to read the list again, for as long as it lives.
 struct Signals {
     handle: signal_hook::iterator::Handle,
 }
 
 impl Signals {
     fn listen(stop: Arc<Stop>) -> std::io::Result<Self> {
-        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in &mut signals {
+                if signal == SIGHUP {
+                    info!("The watch list and the trust file are read again.");
+                    stop.request_reload();
+                    continue;
+                }
                 info!("Stopping: signal={signal}.");
                 stop.request(Reason::Signal);
             }
@@ -173,7 +181,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
         });
         let vision = thread::Builder::new().name("vision".into()).spawn_scoped(scope, move || {
             let _alarm = Alarm { stop, frames };
-            look::run(pipeline, keeper, orders, clock, frames, board, delivery);
+            look::run(pipeline, keeper, orders, clock, frames, board, delivery, stop);
         });
         match (capture, vision) {
             (Ok(capture), Ok(vision)) => {

@@ -84,6 +84,38 @@ impl<'a> Orders<'a> {
         }
     }
 
+    /// Puts in force what the files hold now, or nothing where they hold no valid list: what a restart would do.
+    pub fn reload(
+        &mut self,
+        delivery: &Delivery,
+        keeper: &mut Keeper,
+        pipeline: &mut Pipeline,
+        board: &Board,
+        now: Now,
+    ) {
+        let force = keeper.load(self.config, self.models, now);
+        match &force {
+            Ok(force) => {
+                let (id, version) = (force.list().id(), force.list().version());
+                info!(
+                    "The watch list was read again: list={id} version={version} threshold={}.",
+                    force.plan().threshold
+                );
+                self.changed("reloaded", format!("{id} version {version}"), now);
+            }
+            Err(blindness) => {
+                error!(
+                    "The watch list was read again and nobody is matched: reason={} {}.",
+                    blindness.code, blindness.reason
+                );
+                self.changed("reload-refused", blindness.code, now);
+            }
+        }
+        pipeline.enforce(force);
+        board.list_is(in_force(pipeline));
+        delivery.set_list_state(self.state(pipeline));
+    }
+
     /// What is published about the list.
     pub fn state(&self, pipeline: &Pipeline) -> ListState {
         let mut state = ListState { last_change: self.last_change.clone(), ..ListState::default() };

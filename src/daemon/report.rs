@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{error, info, warn};
 use time::OffsetDateTime;
 
 use super::board::{Board, Condition, InForce, tally};
+use super::health::{Health, Pulse, ServiceManager};
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -121,8 +122,24 @@ impl Reporter {
     pub fn supervise(&self, board: &Board, delivery: &Delivery, stop: &Stop) {
         let mut told = (Condition::Starting, board.list(), None);
         let mut counted = Instant::now();
+        let mut manager = ServiceManager::find();
+        let mut pulse = Pulse::new(self.clock.now().monotonic);
+        let mut alive = true;
+        manager.ready();
         while stop.wait(ROUND).is_none() {
-            let now = (board.condition(), board.list(), delivery.snapshot().store.problem);
+            let link = delivery.snapshot();
+            let at = self.clock.now().monotonic;
+            let health = pulse.judge(board.signs(link.beats), at);
+            manager.tell(&health, &summary(&health, &board.condition(), link.connected), at);
+            if health.is_alive() != alive {
+                alive = !alive;
+                if alive {
+                    info!("All stages are alive again.");
+                } else {
+                    error!("A stage hangs; a service manager with a watchdog will restart the daemon: {health}.");
+                }
+            }
+            let now = (board.condition(), board.list(), link.store.problem);
             if now.0 != told.0 {
                 match &now.0 {
                     Condition::Blind(b) => warn!("Nobody is matched: reason={} {}.", b.code, b.reason),
@@ -139,6 +156,18 @@ impl Reporter {
                 counted = Instant::now();
             }
         }
+        manager.stopping();
+    }
+}
+
+/// The line that `systemctl status` shows.
+fn summary(health: &Health, condition: &Condition, connected: bool) -> String {
+    let link = if connected { "broker connected" } else { "broker away, candidates wait" };
+    match (health.is_alive(), condition) {
+        (false, _) => format!("{health}; {link}"),
+        (true, Condition::Starting) => format!("starting; {link}"),
+        (true, Condition::Matching) => format!("matching; {link}"),
+        (true, Condition::Blind(blindness)) => format!("blind: {blindness}; {link}"),
     }
 }
 

@@ -1,5 +1,7 @@
-//! The one wish to stop, from a signal or from the end of the source, on which every thread can wait.
+//! The one wish to stop, from a signal or from the end of the source, on which every thread can wait; and the wish to read the
+//! files again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ pub enum Reason {
 pub struct Stop {
     reason: Mutex<Option<Reason>>,
     changed: Condvar,
+    reload: AtomicBool,
 }
 
 impl Stop {
@@ -36,6 +39,16 @@ impl Stop {
     /// The reason, once there is one.
     pub fn reason(&self) -> Option<Reason> {
         *self.lock()
+    }
+
+    /// Asks for the list and the trust file to be read again. Several wishes before it is done are one.
+    pub fn request_reload(&self) {
+        self.reload.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for since the last call.
+    pub fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::Relaxed)
     }
 
     /// Waits at most `patience` for the wish to stop.

@@ -38,6 +38,7 @@ mod failure;
 pub mod inbound;
 pub mod mqtt;
 pub mod outbox;
+pub mod probe;
 pub mod session;
 pub mod tls;
 pub mod topics;

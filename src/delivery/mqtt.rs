@@ -120,6 +120,9 @@ pub struct Snapshot {
     pub panics: u64,
     /// What was sent to the device.
     pub inbound: InboundCounters,
+    /// Grows while the thread is alive, at least every half minute.
+    #[serde(skip)]
+    pub beats: u64,
 }
 
 /// How delivery ended.
@@ -803,7 +806,8 @@ impl Worker {
 
     fn report(&self) {
         let outbox = self.session.outbox();
-        *lock(&self.inputs.shared.snapshot) = Snapshot {
+        let mut shown = lock(&self.inputs.shared.snapshot);
+        *shown = Snapshot {
             connected: self.session.is_up(),
             attempts: self.attempts,
             connections: self.connections,
@@ -816,6 +820,7 @@ impl Worker {
             status_refusals: self.session.status_refusals(),
             panics: self.panics,
             inbound: InboundCounters::default(),
+            beats: shown.beats + 1,
         };
     }
 }

@@ -4,8 +4,10 @@
 //! processor, and rows are taken in tiles that stay in the cache. Templates are wiped when dropped.
 
 use indicatif::ProgressBar;
+use serde::Serialize;
 use zeroize::Zeroize;
 
+use super::records::Records;
 use super::statistics::tally::{Clustered, Counted, Hit, Tally};
 use super::work::spread;
 use crate::template::Template;
@@ -192,11 +194,13 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
         let mut part = empty();
         let mut clustered = Clustered::new(photographs.clone(), how.thresholds.len());
         let mut hits: Vec<Vec<Hit>> = Vec::new();
+        let mut left_out: Vec<Vec<u32>> = Vec::new();
         let mut similarities = [0f32; COLUMNS];
         let mut least = f32::NEG_INFINITY;
         for &(from, to) in piece.iter() {
             let first = people[from];
             hits.resize_with((people[to - 1] - first + 1) as usize, Vec::new);
+            left_out.resize_with(hits.len(), Vec::new);
             for column in (from..rows.len()).step_by(COLUMNS) {
                 let until = (column + COLUMNS).min(rows.len());
                 for a in from..to.min(until) {
@@ -211,6 +215,7 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
                             part.genuine.add(similarity);
                         } else if how.duplicates_above.is_some_and(|limit| similarity > limit) {
                             part.suspects.push(Suspect { a, b, similarity });
+                            left_out[(people[a] - first) as usize].push(people[b]);
                         } else {
                             part.impostor.add(similarity);
                             // Pruned now and then, and always against the least similar one that was kept.
@@ -229,9 +234,10 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
                     }
                 }
             }
-            for (person, hits) in (first..).zip(hits.iter_mut()) {
-                clustered.add(person, hits);
+            for (person, (hits, left_out)) in (first..).zip(hits.iter_mut().zip(&mut left_out)) {
+                clustered.add(person, hits, left_out);
                 hits.clear();
+                left_out.clear();
             }
         }
         let mut total = total.lock().expect("merging does not panic");
@@ -247,8 +253,52 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
     let Ok(_) = done;
     let (mut all, clustered) = total.into_inner().expect("merging does not panic");
     all.suspects.sort_by_key(|s| (s.a, s.b));
-    all.at = clustered.finish(all.suspects.len() as u64);
+    all.at = clustered.finish();
     all
+}
+
+/// What a line says of a row.
+#[derive(Debug, Clone)]
+pub struct Ends<'a> {
+    /// The photograph.
+    pub file: String,
+    /// Its group, where there are groups.
+    pub group: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    a: &'a str,
+    b: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_a: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_b: Option<&'a str>,
+    same_person: bool,
+    similarity: f32,
+}
+
+/// Records every pair of rows, where anybody wants that. `ends` names a row.
+pub fn record_pairs<'a>(rows: &Rows, people: &[u32], records: &mut Records, ends: impl Fn(usize) -> Ends<'a>) {
+    if !records.wanted() {
+        return;
+    }
+    let names: Vec<Ends<'_>> = (0..rows.len()).map(ends).collect();
+    let mut similarities = vec![0f32; rows.len()];
+    for (a, first) in names.iter().enumerate() {
+        let out = &mut similarities[a + 1..];
+        rows.similarities(a, a + 1, out);
+        for (b, (other, similarity)) in (a + 1..).zip(names[a + 1..].iter().zip(out.iter())) {
+            records.add(&Record {
+                a: &first.file,
+                b: &other.file,
+                group_a: first.group,
+                group_b: other.group,
+                same_person: people[a] == people[b],
+                similarity: *similarity,
+            });
+        }
+    }
 }
 
 /// Cuts the rows into tiles of about [`TILE`] rows that never split a person.

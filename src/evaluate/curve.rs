@@ -13,17 +13,15 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::compare::{AllPairs, Comparison, Rows, all_pairs, thresholds};
-use super::extract::{Acquisition, Laboratory, Settings, photographs, subjects};
+use super::compare::{AllPairs, Comparison, Ends, Rows, all_pairs, record_pairs, thresholds};
+use super::extract::{Acquisition, Laboratory, photographs, subjects};
 use super::groups::{SafetyFactor, SuspectPair};
-use super::left_out::LeftOut;
 use super::protocol::folder::{self, shown};
 use super::statistics::interval::Rate;
 use super::verification::Histogram;
-use super::{EvaluateError, Network};
+use super::{EvaluateError, Network, Run};
 
 /// Fewest different pairs of people matched falsely at the last threshold, unless told otherwise.
 pub const LEAST_PAIRS: u64 = 10;
@@ -91,16 +89,15 @@ pub fn run<L: Laboratory>(
     laboratory: &L,
     root: &Path,
     question: Question,
-    settings: &Settings,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<(Curve, Acquisition), EvaluateError> {
-    let listed = folder::read(root, left_out).map_err(|source| EvaluateError::Root { path: root.into(), source })?;
+    let listed =
+        folder::read(root, run.left_out).map_err(|source| EvaluateError::Root { path: root.into(), source })?;
     let files: Vec<PathBuf> = listed.iter().flat_map(|p| p.photographs.iter().cloned()).collect();
-    let looked = photographs(laboratory, root, &files, settings, progress, left_out)?;
+    let looked = photographs(laboratory, root, &files, run)?;
     let (mut templates, mut people, mut places) = (Vec::new(), Vec::new(), Vec::new());
     let mut next = 0;
-    for subject in subjects(root, &files, &listed, &looked, left_out) {
+    for subject in subjects(root, &files, &listed, &looked, run.left_out) {
         let before = templates.len();
         for place in subject.photographs {
             if let Some(template) = &looked.templates[place] {
@@ -113,10 +110,12 @@ pub fn run<L: Laboratory>(
     }
     let rows = Rows::new(templates);
     let grid = thresholds(&rows, &people);
-    progress.reset();
-    let how = Comparison { thresholds: &grid, duplicates_above: question.duplicates_above, threads: settings.threads };
-    let pairs = all_pairs(&rows, &people, how, progress);
+    run.progress.reset();
+    let how =
+        Comparison { thresholds: &grid, duplicates_above: question.duplicates_above, threads: run.settings.threads };
+    let pairs = all_pairs(&rows, &people, how, run.progress);
     let name = |row: usize| shown(root, &files[places[row]]);
+    record_pairs(&rows, &people, run.records, |row| Ends { file: name(row), group: None });
     let named = |s: &super::compare::Suspect| SuspectPair { a: name(s.a), b: name(s.b), similarity: s.similarity };
     let (points, ends) = table(&grid, &pairs, question.least_pairs);
     let curve = Curve {
@@ -244,7 +243,8 @@ impl Curve {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, lfw, settings};
+    use super::super::extract::fake::{Fake, SETTINGS, lfw, with_run};
+    use super::super::left_out::LeftOut;
     use super::*;
     use crate::decision::budget::{CurvePoint, FalseMatchCurve};
     use proptest::prelude::*;
@@ -252,8 +252,8 @@ mod tests {
     const QUESTION: Question = Question { least_pairs: 10, duplicates_above: None };
 
     fn evaluate(root: &Path, question: Question) -> (Curve, LeftOut) {
-        let mut left_out = LeftOut::default();
-        let (c, _) = run(&Fake, root, question, &settings(), &ProgressBar::hidden(), &mut left_out).unwrap();
+        let ((c, _), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, question, r).unwrap());
+        assert_eq!(lines.len(), c.templates * c.templates.saturating_sub(1) / 2);
         (c, left_out)
     }
 

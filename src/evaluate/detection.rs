@@ -5,30 +5,34 @@
 //! outside the set are ignored, and detections on them count neither way. Precision and recall are taken at 1000 equally
 //! spaced thresholds of the scores, which are first stretched to 0..1 over all images; the area under the envelope of that
 //! curve is the AP. As in that code, an image without marked faces does not lower the AP; its detections count in the
-//! false positives an image. Its interval is a percentile bootstrap over images.
+//! false positives an image. Its interval is a percentile bootstrap over images. Every detection down to [`LEAST_SCORE`]
+//! counts, also those beyond the number of faces that a device keeps, and boxes are merged at [`OVERLAP_OF_AP`]: that makes
+//! the AP comparable with published ones, but it is the network's, not the device's.
 //!
-//! Recall by height takes the faces of the widest set (WIDER's hard set, or all) at the threshold that the device uses, by
-//! their height in pixels of the detector's canvas, which is what decides.
+//! Recall and false positives are the device's: its threshold, its merging, the faces that it keeps. Recall by height takes
+//! the faces of the widest set (WIDER's hard set, or all), by their height in pixels of the detector's canvas, which is what
+//! decides.
 
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::EvaluateError;
-use super::left_out::LeftOut;
 use super::protocol::boxes::{self, Annotated, GroundTruth};
 use super::protocol::draw::Draw;
 use super::statistics::interval::Rate;
 use super::work::spread;
+use super::{EvaluateError, Run};
 use crate::geometry::Rect;
 use crate::source::Photograph;
-use crate::vision::{Detector, Faces, MAX_FACES, Models, VisionError};
+use crate::vision::{Detection as Face, Detector, Faces, MAX_FACES, Models, VisionError};
 
 /// Thresholds at which precision and recall are taken.
 const THRESHOLDS: usize = 1000;
 /// Lowest score of a detection that enters the average precision.
 const LEAST_SCORE: f32 = 0.02;
+/// Overlap above which boxes are merged for the average precision, as the authors of YuNet do. A device merges earlier: at
+/// its threshold .45 finds no face more, but some twice.
+pub const OVERLAP_OF_AP: f32 = 0.45;
 /// Overlap at which a detection finds a face.
 const OVERLAP: f64 = 0.5;
 /// Overlap below which a detection is a false positive.
@@ -41,52 +45,69 @@ const HEIGHTS: [f64; 6] = [0.0, 10.0, 20.0, 40.0, 80.0, 160.0];
 /// What the detector found in one image.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Found {
-    /// Boxes in pixels of the image, with their scores, best first.
+    /// Boxes in pixels of the image, with their scores, best first, down to the least score.
     pub faces: Vec<(Rect, f32)>,
+    /// Those that a device reports: merged its way, at its threshold, as many as it keeps.
+    pub reported: Vec<Rect>,
+    /// How many it drops beyond these.
+    pub beyond_capacity: usize,
     /// Pixels of the canvas a pixel of the image.
     pub scale: f64,
-    /// Detections beyond what the device keeps.
-    pub beyond_capacity: usize,
 }
 
 /// Finds faces in one image after another.
 pub trait Find {
-    /// The faces in the image with the file's `bytes`, at scores of at least `min_score`.
+    /// The faces in the image with the file's `bytes`: all with scores of at least `least`, and what a device reports at
+    /// `threshold`.
     ///
     /// # Errors
     /// In words, where the file is no image or the detector fails.
-    fn find(&mut self, bytes: &[u8], min_score: f32) -> Result<Found, String>;
+    fn find(&mut self, bytes: &[u8], least: f32, threshold: f32) -> Result<Found, String>;
 }
 
 /// The detector under test.
 pub struct DetectorFinder {
     detector: Detector,
     long_side: usize,
+    overlap: f32,
+    all: Vec<Face>,
+    reported: Faces,
 }
 
 impl DetectorFinder {
-    /// Loads it.
+    /// Loads it. For the average precision, boxes that overlap by more than `overlap` are merged.
     ///
     /// # Errors
     /// Where the network does not load.
-    pub fn new(models: &Models, long_side: usize) -> Result<Self, VisionError> {
-        Ok(Self { detector: Detector::new(models, long_side)?, long_side })
+    pub fn new(models: &Models, long_side: usize, overlap: f32) -> Result<Self, VisionError> {
+        let detector = Detector::new(models, long_side)?;
+        Ok(Self { detector, long_side, overlap, all: Vec::new(), reported: Faces::new() })
     }
 }
 
 impl Find for DetectorFinder {
-    fn find(&mut self, bytes: &[u8], min_score: f32) -> Result<Found, String> {
+    fn find(&mut self, bytes: &[u8], least: f32, threshold: f32) -> Result<Found, String> {
         let photograph = Photograph::decode(bytes).map_err(|e| e.to_string())?;
         let frame = photograph.frame();
-        let mut faces = Faces::new();
-        let report = self.detector.detect(&frame, min_score, &mut faces).map_err(|e| e.to_string())?;
+        let failed = |e: VisionError| e.to_string();
+        self.detector.detect_unbounded(&frame, least, self.overlap, &mut self.all).map_err(failed)?;
+        let report = self.detector.detect(&frame, threshold, &mut self.reported).map_err(failed)?;
         let long = frame.width().max(frame.height()) as f64;
         Ok(Found {
-            faces: faces.iter().map(|f| (f.rect, f.score)).collect(),
-            scale: (self.long_side as f64 / long).min(1.0),
+            faces: self.all.iter().map(|f| (f.rect, f.score)).collect(),
+            reported: self.reported.iter().map(|f| f.rect).collect(),
             beyond_capacity: report.beyond_capacity,
+            scale: (self.long_side as f64 / long).min(1.0),
         })
     }
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    image: &'a str,
+    scale: f64,
+    faces: Vec<[f32; 5]>,
+    reported: Vec<[f32; 4]>,
 }
 
 /// Average precision on one set.
@@ -156,24 +177,28 @@ pub fn run<F: Find>(
     make: impl Fn() -> Result<F, VisionError> + Sync,
     root: &Path,
     list: &str,
-    threshold: f32,
-    threads: usize,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<Detection, EvaluateError> {
-    let GroundTruth { sets, images } = boxes::parse(list, left_out);
+    let GroundTruth { sets, images } = boxes::parse(list, run.left_out);
     let paths: Vec<PathBuf> = images.iter().map(|i| root.join(&i.image)).collect();
+    let threshold = run.settings.min_score;
     let look = |finder: &mut F, path: &PathBuf| match std::fs::read(path) {
-        Ok(bytes) => finder.find(&bytes, LEAST_SCORE).map_err(|e| ("unreadable image", e)),
+        Ok(bytes) => finder.find(&bytes, LEAST_SCORE, threshold).map_err(|e| ("unreadable image", e)),
         Err(e) => Err(("missing image", e.to_string())),
     };
     let broken = |_: &PathBuf| Err(("internal error", "it made the program panic; please report it".to_owned()));
-    let looked = spread(&paths, threads, progress, make, look, broken)?;
+    let looked = spread(&paths, run.settings.threads, run.progress, make, look, broken)?;
     let mut pairs: Vec<(Annotated, Found)> = Vec::new();
     for (annotated, looked) in images.into_iter().zip(looked) {
         match looked {
-            Ok(found) => pairs.push((annotated, found)),
-            Err((reason, detail)) => left_out.add(annotated.image, reason, detail),
+            Ok(found) => {
+                let face = |(r, score): &(Rect, f32)| [r.x, r.y, r.width, r.height, *score];
+                let faces = found.faces.iter().map(face).collect();
+                let reported = found.reported.iter().map(|r| [r.x, r.y, r.width, r.height]).collect();
+                run.records.add(&Record { image: &annotated.image, scale: found.scale, faces, reported });
+                pairs.push((annotated, found));
+            }
+            Err((reason, detail)) => run.left_out.add(annotated.image, reason, detail),
         }
     }
     Ok(figures(&sets, &pairs, threshold))
@@ -185,11 +210,12 @@ fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32)
     let widest = sets.len() - 1;
     let mut by_height: Vec<[u64; 2]> = vec![[0; 2]; HEIGHTS.len()];
     let mut recall = vec![[0u64; 2]; sets.len()];
-    let (mut detections, mut false_positives) = (0, 0);
+    let (mut detections, mut false_positives, mut beyond_capacity) = (0, 0, 0);
     for (annotated, found) in images {
-        let sure: Vec<&Rect> = found.faces.iter().filter(|f| f.1 >= threshold).map(|f| &f.0).collect();
+        let sure = &found.reported;
+        beyond_capacity += found.beyond_capacity as u64;
         detections += sure.len() as u64;
-        let astray = |d: &&&Rect| annotated.boxes.iter().all(|b| overlap(b, d) < NO_OVERLAP);
+        let astray = |d: &&Rect| annotated.boxes.iter().all(|b| overlap(b, d) < NO_OVERLAP);
         false_positives += sure.iter().filter(astray).count() as u64;
         for (set, counted) in annotated.counted.iter().enumerate() {
             for face in counted.iter().map(|i| &annotated.boxes[*i]) {
@@ -226,7 +252,7 @@ fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32)
         detections,
         false_positives: Rate::new(false_positives, detections),
         false_positives_an_image: false_positives as f64 / images.len().max(1) as f64,
-        beyond_capacity: images.iter().map(|(_, f)| f.beyond_capacity as u64).sum(),
+        beyond_capacity,
         capacity: MAX_FACES,
     }
 }
@@ -248,9 +274,9 @@ struct Matched {
     /// Faces of the set.
     faces: u64,
     /// Detections that count, at each threshold.
-    proposed: Vec<u16>,
+    proposed: Vec<u32>,
     /// Faces found, at each threshold.
-    found: Vec<u16>,
+    found: Vec<u32>,
 }
 
 impl Matched {
@@ -263,9 +289,9 @@ impl Matched {
         let mut in_set = vec![false; annotated.boxes.len()];
         counted.iter().for_each(|i| in_set[*i] = true);
         let mut taken = vec![false; annotated.boxes.len()];
-        let (mut proposed, mut hits) = (0u16, 0u16);
+        let (mut proposed, mut hits) = (0u32, 0u32);
         // How many proposals and hits there are once this many detections are accepted.
-        let running: Vec<(f64, u16, u16)> = found
+        let running: Vec<(f64, u32, u32)> = found
             .faces
             .iter()
             .map(|(rect, score)| {
@@ -339,10 +365,10 @@ fn curve<'a>(images: impl Iterator<Item = &'a Matched>) -> Vec<(f64, f64)> {
     for image in images {
         faces += image.faces;
         for (sum, v) in proposed.iter_mut().zip(&image.proposed) {
-            *sum += u32::from(*v);
+            *sum += v;
         }
         for (sum, v) in found.iter_mut().zip(&image.found) {
-            *sum += u32::from(*v);
+            *sum += v;
         }
     }
     let share = |a: u32, b: f64| if b > 0.0 { f64::from(a) / b } else { 0.0 };
@@ -385,6 +411,7 @@ impl Detection {
 
 #[cfg(test)]
 mod tests {
+    use super::super::extract::fake::{SETTINGS, with_run};
     use super::*;
     use proptest::prelude::*;
 
@@ -392,7 +419,12 @@ mod tests {
         let rect = |b: &[f32; 4]| Rect::new(b[0], b[1], b[2], b[3]);
         (
             Annotated { image: "x".into(), boxes: boxes.iter().map(rect).collect(), counted: vec![counted.to_vec()] },
-            Found { faces: found.iter().map(|(b, s)| (rect(b), *s)).collect(), scale: 1.0, beyond_capacity: 0 },
+            Found {
+                faces: found.iter().map(|(b, s)| (rect(b), *s)).collect(),
+                reported: found.iter().filter(|(_, s)| *s >= 0.5).map(|(b, _)| rect(b)).collect(),
+                scale: 1.0,
+                beyond_capacity: 0,
+            },
         )
     }
 
@@ -446,12 +478,35 @@ mod tests {
         assert!(!figures(&["all"], &[], 0.5).evaluated());
     }
 
+    #[test]
+    fn average_precision_counts_all_detections_and_recall_those_that_a_device_reports() {
+        let mut crowd = image(&[A, B], &[0, 1], &[(A, 0.9), (B, 0.8)]);
+        crowd.1.reported.truncate(1);
+        crowd.1.beyond_capacity = 1;
+        let d = figures(&["all"], &[crowd], 0.5);
+        assert!((d.sets[0].average_precision.unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!((d.sets[0].recall.count, d.detections, d.beyond_capacity), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_crowd_of_more_faces_than_a_device_keeps_is_found_whole() {
+        let mut finder = DetectorFinder::new(&Models::builtin().unwrap(), 640, 0.9).unwrap();
+        let noise: Vec<u8> = (0..480u32 * 640 * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut png = Vec::new();
+        let picture = image::RgbImage::from_raw(640, 480, noise).expect("as many bytes as pixels need");
+        picture.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+        let found = finder.find(&png, 0.0, 0.0).unwrap();
+        assert!(found.faces.len() > MAX_FACES && found.faces.windows(2).all(|w| w[0].1 >= w[1].1));
+        assert_eq!(found.reported.len(), MAX_FACES);
+        assert!(found.beyond_capacity > 0);
+    }
+
     struct Fixed;
     impl Find for Fixed {
-        fn find(&mut self, bytes: &[u8], _: f32) -> Result<Found, String> {
+        fn find(&mut self, bytes: &[u8], _: f32, _: f32) -> Result<Found, String> {
             match bytes {
                 b"good" => {
-                    Ok(Found { faces: vec![(Rect::new(0.0, 0.0, 50.0, 50.0), 0.9)], scale: 1.0, beyond_capacity: 2 })
+                    Ok(Found { faces: vec![(Rect::new(0.0, 0.0, 50.0, 50.0), 0.9)], scale: 1.0, ..Found::default() })
                 }
                 b"bomb" => std::panic::panic_any("hostile"),
                 _ => Err("no image".into()),
@@ -467,17 +522,16 @@ mod tests {
         }
         let list: String =
             ["a", "b", "c", "d"].map(|i| format!("{{\"image\":\"{i}\",\"boxes_xywh\":[[0,0,50,50]]}}\n")).concat();
-        let mut left_out = LeftOut::default();
-        let run = |list: &str, l: &mut LeftOut| {
-            super::run(|| Ok(Fixed), dir.path(), list, 0.5, 2, &ProgressBar::hidden(), l).unwrap()
-        };
-        let d = run(&list, &mut left_out);
-        assert_eq!((d.images, d.beyond_capacity, d.sets[0].average_precision), (1, 2, Some(1.0)));
+        let run = |list: &str| with_run(&SETTINGS, |r| super::run(|| Ok(Fixed), dir.path(), list, r).unwrap());
+        let (d, left_out, lines) = run(&list);
+        let faces = [[0.0, 0.0, 50.0, 50.0, 0.9]];
+        assert_eq!(lines, [serde_json::json!({"image": "a", "scale": 1.0, "faces": faces, "reported": []})]);
+        assert_eq!((d.images, d.sets[0].average_precision), (1, Some(1.0)));
         assert_eq!(
             left_out.by_reason().into_iter().collect::<Vec<_>>(),
             [("internal error", 1), ("missing image", 1), ("unreadable image", 1)]
         );
-        assert!(!run("", &mut left_out).evaluated());
+        assert!(!run("").0.evaluated());
     }
 
     proptest! {

@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::EvaluateError;
 use super::left_out::{LeftOut, Omission};
 use super::protocol::folder::{Person, shown};
 use super::statistics::interval::Rate;
 use super::work::spread;
+use super::{EvaluateError, Run};
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
 use crate::source::Photograph;
 use crate::template::Template;
@@ -206,9 +205,7 @@ pub fn photographs<L: Laboratory>(
     laboratory: &L,
     root: &Path,
     files: &[PathBuf],
-    settings: &Settings,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<Photographs, EvaluateError> {
     type Looked = (Option<[u8; 32]>, Result<Acquired, Failure>);
     let look = |worker: &mut L::Worker, file: &PathBuf| -> Looked {
@@ -218,7 +215,7 @@ pub fn photographs<L: Laboratory>(
         }
     };
     let broken = |_: &PathBuf| (None, Err(Failure::Internal("it made the program panic; please report it".into())));
-    let looked = spread(files, settings.threads, progress, || laboratory.worker(), look, broken)?;
+    let looked = spread(files, run.settings.threads, run.progress, || laboratory.worker(), look, broken)?;
 
     let mut first_with: HashMap<[u8; 32], usize> = HashMap::new();
     let mut all = Photographs {
@@ -250,7 +247,7 @@ pub fn photographs<L: Laboratory>(
                 if let Some(reason) = refused {
                     *a.refused_by_gate.entry(reason).or_insert(0) += 1;
                 }
-                match refused.filter(|_| settings.gate) {
+                match refused.filter(|_| run.settings.gate) {
                     Some(reason) => Err((reason, String::new())),
                     None => Ok(template),
                 }
@@ -258,12 +255,12 @@ pub fn photographs<L: Laboratory>(
             Err(Failure::Acquire(reason)) => Err((reason, String::new())),
             Err(Failure::Internal(e)) => {
                 readable = false;
-                left_out.add(&what, "internal error", e);
+                run.left_out.add(&what, "internal error", e);
                 Err(("", String::new()))
             }
             Err(Failure::Unreadable(e)) => {
                 readable = false;
-                left_out.add(&what, "unreadable photograph", e);
+                run.left_out.add(&what, "unreadable photograph", e);
                 Err(("", String::new()))
             }
         };
@@ -278,7 +275,7 @@ pub fn photographs<L: Laboratory>(
     }
     a.failure_to_acquire = Rate::new(a.failures.len() as u64, a.photographs);
     // With the gate on, what it refuses is among the failures already.
-    let refused = if settings.gate { 0 } else { a.refused_by_gate.values().sum::<usize>() };
+    let refused = if run.settings.gate { 0 } else { a.refused_by_gate.values().sum::<usize>() };
     a.failure_to_enrol = Rate::new((a.failures.len() + refused) as u64, a.photographs);
     Ok(all)
 }
@@ -369,8 +366,32 @@ pub(super) mod fake {
         }
     }
 
-    pub fn settings() -> Settings {
-        Settings { long_side: 640, min_score: 0.5, pad: 0.0, gate: false, threads: 2 }
+    pub const SETTINGS: Settings = Settings { long_side: 640, min_score: 0.5, pad: 0.0, gate: false, threads: 2 };
+
+    /// What `work` gives, with what it left out and the lines that it recorded.
+    pub fn with_run<R>(
+        settings: &Settings,
+        work: impl FnOnce(&mut Run<'_>) -> R,
+    ) -> (R, LeftOut, Vec<serde_json::Value>) {
+        #[derive(Clone, Default)]
+        struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        impl std::io::Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.borrow_mut().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Shared::default();
+        let mut left_out = LeftOut::default();
+        let mut records = crate::evaluate::records::Records::to(lines.clone());
+        let progress = indicatif::ProgressBar::hidden();
+        let result = work(&mut Run { settings, progress: &progress, left_out: &mut left_out, records: &mut records });
+        records.finish().unwrap();
+        let text = String::from_utf8(lines.0.take()).unwrap();
+        (result, left_out, text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
     }
 
     /// Writes `people` people with as many photographs each as `photographs` says, in the layout and naming of LFW.
@@ -416,10 +437,9 @@ mod tests {
         let people = super::super::protocol::folder::read(root, &mut left_out).unwrap();
         let files: Vec<PathBuf> = people.iter().flat_map(|p| p.photographs.clone()).collect();
         for gate in [false, true] {
-            let mut left_out = LeftOut::default();
-            let settings = Settings { gate, ..fake::settings() };
-            let bar = ProgressBar::hidden();
-            let looked = photographs(&fake::Fake, root, &files, &settings, &bar, &mut left_out).unwrap();
+            let settings = Settings { gate, ..fake::SETTINGS };
+            let (looked, mut left_out, _) =
+                fake::with_run(&settings, |run| photographs(&fake::Fake, root, &files, run).unwrap());
             let subjects = subjects(root, &files, &people, &looked, &mut left_out);
             let a = &looked.acquisition;
             assert_eq!(a.photographs, 9);

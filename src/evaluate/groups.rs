@@ -16,15 +16,16 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::EvaluateError;
-use super::compare::{AllPairs, Comparison, Rows, Suspect, all_pairs, thresholds};
-use super::extract::{Acquisition, Laboratory, Photographs, Settings, photographs};
+use super::compare::{AllPairs, Comparison, Ends, Rows, Suspect, all_pairs, record_pairs, thresholds};
+use super::extract::{Acquisition, Laboratory, Photographs, photographs};
 use super::left_out::LeftOut;
 use super::protocol::folder::shown;
 use super::protocol::labels;
-use super::statistics::differentials::{Differential, summarise};
+use super::records::Records;
+use super::statistics::differentials::{Differential, GroupRate, summarise};
 use super::statistics::interval::Rate;
 use super::statistics::tally::Tally;
+use super::{EvaluateError, Run};
 use crate::template::Template;
 
 /// False match rates over all pairs whose thresholds are looked at.
@@ -117,7 +118,7 @@ pub struct Groups {
     pub groups: Vec<Group>,
     /// At each threshold.
     pub thresholds: Vec<AtThreshold>,
-    /// The safety factor; `None` where no group can be measured.
+    /// The safety factor; `None` with a single group or where none can be measured.
     pub safety_factor: Option<SafetyFactor>,
     /// Similarity above which pairs of different people were left out as unlabelled duplicates.
     pub duplicates_above: Option<f32>,
@@ -145,18 +146,17 @@ pub fn run<L: Laboratory>(
     root: &Path,
     list: &str,
     question: Question<'_>,
-    settings: &Settings,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<(Groups, Acquisition), EvaluateError> {
-    let labelled = labels::parse(list, left_out)?;
+    let labelled = labels::parse(list, run.left_out)?;
     // Group, then person: rows of one group and of one person become neighbours.
     let mut order: Vec<&labels::Labelled> = labelled.iter().collect();
     order.sort_by(|a, b| (&a.group, &a.person, &a.file).cmp(&(&b.group, &b.person, &b.file)));
     let files: Vec<PathBuf> = order.iter().map(|l| root.join(&l.file)).collect();
-    let looked = photographs(laboratory, root, &files, settings, progress, left_out)?;
-    let sample = Sample::new(root, &order, &files, &looked, left_out);
-    Ok((sample.measure(question, settings.threads, progress), looked.acquisition))
+    let looked = photographs(laboratory, root, &files, run)?;
+    let sample = Sample::new(root, &order, &files, &looked, run.left_out);
+    sample.record(run.records);
+    Ok((sample.measure(question, run.settings.threads, run.progress), looked.acquisition))
 }
 
 /// The templates of all groups, in order.
@@ -231,6 +231,13 @@ impl<'a> Sample<'a> {
             }
         }
         sample
+    }
+
+    fn record(&self, records: &mut Records) {
+        let rows = Rows::new(self.templates.iter().copied());
+        let group =
+            |row: usize| self.spans.iter().position(|s| s.contains(&row)).map(|g| self.groups[g].group.as_str());
+        record_pairs(&rows, &self.people, records, |row| Ends { file: self.files[row].clone(), group: group(row) });
     }
 
     fn compare(
@@ -323,14 +330,22 @@ fn at_threshold(
             }
         })
         .collect();
-    let differential =
-        |of: fn(&GroupRates) -> Rate| summarise(&groups.iter().map(|g| (g.group.as_str(), of(g))).collect::<Vec<_>>());
+    let differential = |of: fn(&GroupRates) -> (Rate, f64)| {
+        let rates: Vec<GroupRate<'_>> = groups
+            .iter()
+            .map(|g| {
+                let (rate, design_effect) = of(g);
+                GroupRate { group: &g.group, rate, design_effect }
+            })
+            .collect();
+        summarise(&rates)
+    };
     AtThreshold {
         target_fmr,
         threshold: Some(threshold),
         all: Some(Rate::new(all.at_or_above(threshold), all.total())),
-        fmr_differential: Some(differential(|g| g.fmr)),
-        fnmr_differential: Some(differential(|g| g.fnmr)),
+        fmr_differential: Some(differential(|g| (g.fmr, g.design_effect))),
+        fnmr_differential: Some(differential(|g| (g.fnmr, 1.0))),
         groups,
         unsupported: None,
     }
@@ -344,6 +359,10 @@ fn safety_factor(
     names: &[Group],
 ) -> Option<SafetyFactor> {
     const MOST_COMMON: f64 = 1e-2;
+    if names.len() < 2 {
+        // All pairs are that group's: there is nothing to be worse than.
+        return None;
+    }
     let mut worst: Option<SafetyFactor> = None;
     let mut measured_to = f64::NEG_INFINITY;
     for (threshold, counted) in grid.iter().zip(&all.at) {
@@ -377,15 +396,15 @@ fn safety_factor(
 }
 
 impl Groups {
-    /// Whether two groups could be compared at any threshold.
+    /// Whether any group has comparisons. With a single one its rates stand alone, and the summaries say that.
     pub fn evaluated(&self) -> bool {
-        self.groups.iter().filter(|g| g.impostor_comparisons + g.genuine_comparisons > 0).count() >= 2
+        self.groups.iter().any(|g| g.impostor_comparisons + g.genuine_comparisons > 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, settings};
+    use super::super::extract::fake::{Fake, SETTINGS, with_run};
     use super::*;
 
     /// Two groups of 100 people with two photographs each.
@@ -404,9 +423,9 @@ mod tests {
     }
 
     fn evaluate(root: &Path, list: &str, question: Question<'_>) -> (Groups, Acquisition, LeftOut) {
-        let mut left_out = LeftOut::default();
-        let bar = ProgressBar::hidden();
-        let (g, a) = run(&Fake, root, list, question, &settings(), &bar, &mut left_out).unwrap();
+        let ((g, a), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, list, question, r).unwrap());
+        let templates: usize = g.groups.iter().map(|g| g.photographs).sum();
+        assert_eq!(lines.len(), templates * templates.saturating_sub(1) / 2);
         (g, a, left_out)
     }
 

@@ -14,20 +14,18 @@
 
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::EvaluateError;
 use super::compare::Rows;
-use super::extract::{Acquisition, Laboratory, Photographs, Settings, Subject, photographs, subjects};
-use super::left_out::LeftOut;
+use super::extract::{Acquisition, Laboratory, Photographs, Subject, photographs, subjects};
 use super::protocol::draw::Draw;
-use super::protocol::folder;
+use super::protocol::folder::{self, shown};
 use super::statistics::interval::{Rate, clopper_pearson};
 use super::statistics::scores::{at_or_above, mean_and_deviation, threshold_for};
 use super::statistics::tally::Tally;
 use super::verification::Histogram;
 use super::work::spread;
+use super::{EvaluateError, Run};
 
 /// False-positive identification rates at which the misses are reported.
 pub const TARGETS: [f64; 2] = [1e-2, 1e-3];
@@ -77,6 +75,11 @@ pub struct DrawResult {
     pub rank_1: Rate,
     /// At [`TARGETS`].
     pub points: Vec<Point>,
+    /// Who was enrolled with which photograph.
+    #[serde(skip)]
+    enrolled: Vec<(usize, usize)>,
+    #[serde(skip)]
+    searched: Vec<Searched>,
     #[serde(skip)]
     hits: Vec<f32>,
     #[serde(skip)]
@@ -85,6 +88,33 @@ pub struct DrawResult {
     mated_tops: Tally,
     #[serde(skip)]
     non_mated_tops: Tally,
+}
+
+/// A probe that was searched: whose it is, which photograph, and the best entry with its owner; `None` without a template.
+#[derive(Debug, Clone)]
+struct Searched {
+    subject: usize,
+    place: usize,
+    mated: bool,
+    best: Option<(f32, Option<usize>)>,
+}
+
+#[derive(Serialize)]
+struct Enrolled<'a> {
+    draw: u32,
+    person: &'a str,
+    enrolled: String,
+    template: bool,
+}
+
+#[derive(Serialize)]
+struct Probe<'a> {
+    draw: u32,
+    person: &'a str,
+    probe: String,
+    mated: bool,
+    best: Option<f32>,
+    best_person: Option<&'a str>,
 }
 
 /// A rate over all draws.
@@ -158,18 +188,17 @@ pub fn run<L: Laboratory>(
     laboratory: &L,
     root: &Path,
     plan: Plan,
-    settings: &Settings,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<(Identification, Acquisition), EvaluateError> {
-    let people = folder::read(root, left_out).map_err(|source| EvaluateError::Root { path: root.into(), source })?;
+    let people =
+        folder::read(root, run.left_out).map_err(|source| EvaluateError::Root { path: root.into(), source })?;
     let files: Vec<PathBuf> = people.iter().flat_map(|p| p.photographs.iter().cloned()).collect();
-    let looked = photographs(laboratory, root, &files, settings, progress, left_out)?;
-    let subjects = subjects(root, &files, &people, &looked, left_out);
+    let looked = photographs(laboratory, root, &files, run)?;
+    let subjects = subjects(root, &files, &people, &looked, run.left_out);
     let with_two: Vec<usize> = (0..subjects.len()).filter(|s| subjects[*s].photographs.len() >= 2).collect();
     let gallery = plan.gallery.min(with_two.len());
     if gallery < plan.gallery {
-        left_out.add(
+        run.left_out.add(
             "gallery",
             "gallery smaller than asked for",
             format!("{} asked for, {gallery} people have two or more usable photographs", plan.gallery),
@@ -179,12 +208,33 @@ pub fn run<L: Laboratory>(
     let one = |(): &mut (), draw: &u32| one_draw(*draw, &plan, gallery, &subjects, &with_two, &looked);
     // A draw is arithmetic on what was checked; should it panic all the same, it is missing from the list of draws.
     let broken = |_: &u32| None;
-    progress.reset();
+    run.progress.reset();
     let draws: Vec<DrawResult> =
-        spread(&draws, settings.threads, progress, || Ok::<_, EvaluateError>(()), one, broken)?
+        spread(&draws, run.settings.threads, run.progress, || Ok::<_, EvaluateError>(()), one, broken)?
             .into_iter()
             .flatten()
             .collect();
+    if run.records.wanted() {
+        let person = |s: usize| subjects[s].name.as_str();
+        let file = |place: usize| shown(root, &files[place]);
+        for d in &draws {
+            for (subject, place) in &d.enrolled {
+                let template = looked.templates[*place].is_some();
+                let enrolled = file(*place);
+                run.records.add(&Enrolled { draw: d.draw, person: person(*subject), enrolled, template });
+            }
+            for probe in &d.searched {
+                run.records.add(&Probe {
+                    draw: d.draw,
+                    person: person(probe.subject),
+                    probe: file(probe.place),
+                    mated: probe.mated,
+                    best: probe.best.map(|b| b.0),
+                    best_person: probe.best.and_then(|b| b.1).map(person),
+                });
+            }
+        }
+    }
     let result = Identification {
         plan,
         people: subjects.len(),
@@ -217,12 +267,13 @@ fn one_draw(
     draw.shuffle(&mut order);
     let listed = &order[..gallery];
     // Rows of the gallery: those whose photograph gave a template, and who they are.
-    let (mut enrolled, mut owners) = (Vec::new(), Vec::new());
+    let (mut enrolled, mut owners, mut listed_with) = (Vec::new(), Vec::new(), Vec::new());
     let mut mated: Vec<(usize, usize)> = Vec::new();
     let mut not_enrolled = 0;
     for subject in listed {
         let mut places = subjects[*subject].photographs.clone();
         draw.shuffle(&mut places);
+        listed_with.push((*subject, places[0]));
         match &looked.templates[places[0]] {
             Some(template) => {
                 enrolled.push(template);
@@ -234,9 +285,9 @@ fn one_draw(
     }
     let mut on_list = vec![false; subjects.len()];
     listed.iter().for_each(|s| on_list[*s] = true);
-    let non_mated: Vec<usize> = (0..subjects.len())
+    let non_mated: Vec<(usize, usize)> = (0..subjects.len())
         .filter(|s| !on_list[*s])
-        .map(|s| subjects[s].photographs[draw.below(subjects[s].photographs.len())])
+        .map(|s| (s, subjects[s].photographs[draw.below(subjects[s].photographs.len())]))
         .collect();
 
     let width = enrolled.len();
@@ -249,16 +300,25 @@ fn one_draw(
         // An empty gallery alarms nobody.
         Some(top.map_or((-1.0, None), |(row, s)| (*s, Some(owners[row]))))
     };
-    let (mut hits, mut mated_tops) = (Vec::new(), Tally::default());
-    for (subject, place) in &mated {
-        if let Some((similarity, owner)) = best(*place) {
-            mated_tops.add(similarity);
-            if owner == Some(*subject) {
-                hits.push(similarity);
+    let searched: Vec<Searched> = mated
+        .iter()
+        .map(|p| (p, true))
+        .chain(non_mated.iter().map(|p| (p, false)))
+        .map(|((subject, place), mated)| Searched { subject: *subject, place: *place, mated, best: best(*place) })
+        .collect();
+    let (mut hits, mut mated_tops, mut alarms) = (Vec::new(), Tally::default(), Vec::new());
+    for probe in &searched {
+        match probe.best {
+            Some((similarity, owner)) if probe.mated => {
+                mated_tops.add(similarity);
+                if owner == Some(probe.subject) {
+                    hits.push(similarity);
+                }
             }
+            Some((similarity, _)) => alarms.push(similarity),
+            None => {}
         }
     }
-    let mut alarms: Vec<f32> = non_mated.iter().filter_map(|p| best(*p)).map(|b| b.0).collect();
     let falling = |list: &mut Vec<f32>| list.sort_unstable_by(|a, b| b.total_cmp(a));
     falling(&mut hits);
     falling(&mut alarms);
@@ -283,6 +343,8 @@ fn one_draw(
         non_mated_failed: (non_mated.len() - alarms.len()) as u64,
         rank_1: Rate::new(hits.len() as u64, mated.len() as u64),
         points: points.into(),
+        enrolled: listed_with,
+        searched,
         mated_tops,
         non_mated_tops: alarms.iter().copied().collect(),
         hits,
@@ -377,14 +439,18 @@ impl Identification {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, lfw, settings};
+    use super::super::extract::fake::{Fake, SETTINGS, lfw, with_run};
+    use super::super::left_out::LeftOut;
     use super::*;
 
     const PLAN: Plan = Plan { gallery: 20, probes_a_person: 10, draws: 4, seed: 1 };
 
     fn evaluate(root: &Path, plan: Plan) -> (Identification, Acquisition, LeftOut) {
-        let mut left_out = LeftOut::default();
-        let (i, a) = run(&Fake, root, plan, &settings(), &ProgressBar::hidden(), &mut left_out).unwrap();
+        let ((i, a), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, plan, r).unwrap());
+        let enrolled = lines.iter().filter(|l| !l["enrolled"].is_null()).count();
+        assert_eq!(enrolled, i.gallery * i.draws.len());
+        let probes: u64 = i.draws.iter().map(|d| d.mated + d.non_mated + d.non_mated_failed).sum();
+        assert_eq!((lines.len() - enrolled) as u64, probes);
         (i, a, left_out)
     }
 

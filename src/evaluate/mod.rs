@@ -12,10 +12,11 @@
 //! | [`detection`] | WIDER protocol, recall by face height |
 //! | [`groups`] | how rates differ between the deployer's own groups |
 //! | [`curve`] | the false-match curve that a manifest carries |
+//! | [`records`] | every comparison as a line, for checking the figures with other software |
 //! | [`report`] | any of these as text or as one HTML file |
 //!
-//! Promises: a comparison here is the one that the device makes (int8 templates, cosine); nothing derived from a face is
-//! written to disk; everything that was not used is counted and listed; a rate that the data cannot support is refused
+//! Promises: a comparison here is the one that the device makes (int8 templates, cosine); no template is
+//! written to disk (similarities and boxes only where asked for); everything that was not used is counted and listed; a rate that the data cannot support is refused
 //! with the reason. Intervals take trials as independent unless a design effect is named.
 //!
 //! Not promised: that figures of one set of photographs hold for another camera, place or population.
@@ -28,6 +29,7 @@ pub mod groups;
 pub mod identification;
 pub mod left_out;
 pub mod protocol;
+pub mod records;
 pub mod report;
 pub mod statistics;
 pub mod verification;
@@ -35,11 +37,25 @@ mod work;
 
 use std::path::PathBuf;
 
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::vision::{Models, VisionError};
 use extract::{Acquisition, Settings};
 use left_out::LeftOut;
+use records::Records;
+
+/// What every evaluation works with.
+pub struct Run<'a> {
+    /// How photographs are looked at.
+    pub settings: &'a Settings,
+    /// Shows how far it is.
+    pub progress: &'a ProgressBar,
+    /// Takes what is not used.
+    pub left_out: &'a mut LeftOut,
+    /// Takes what is scored.
+    pub records: &'a mut Records,
+}
 
 /// Why there is no result at all. Data that are merely poor give a result that says so.
 #[derive(Debug, thiserror::Error)]

@@ -10,18 +10,18 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::EvaluateError;
-use super::extract::{Acquisition, Laboratory, Photographs, Settings, photographs};
+use super::extract::{Acquisition, Laboratory, Photographs, photographs};
 use super::left_out::LeftOut;
+use super::protocol::folder::shown;
 use super::protocol::pairs::{self, Named, Pair};
 use super::statistics::interval::Rate;
 use super::statistics::scores::{
     CrossValidated, DetPoint, Labelled, OperatingPoint, Scores, at_or_above, best_threshold, cross_validate, right_at,
 };
 use super::statistics::tally::Tally;
+use super::{EvaluateError, Run};
 
 /// False accept rates at which the true accept rate is reported.
 pub const TARGETS: [f64; 3] = [1e-2, 1e-3, 1e-4];
@@ -80,6 +80,27 @@ pub struct Histogram {
     pub impostor: Vec<(f64, u64)>,
 }
 
+/// One point of the receiver operating characteristic.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RocPoint {
+    /// Similarity from which a comparison counts as a match.
+    pub threshold: f32,
+    /// Impostor comparisons at or above it.
+    pub far: f64,
+    /// Genuine comparisons at or above it.
+    pub tar: f64,
+}
+
+#[derive(Serialize)]
+struct Record {
+    line: usize,
+    fold: usize,
+    a: String,
+    b: String,
+    genuine: bool,
+    similarity: Option<f32>,
+}
+
 /// The result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verification {
@@ -97,7 +118,9 @@ pub struct Verification {
     pub tar_at_far: Vec<TrueAcceptRate>,
     /// Equal error rate; `None` where one kind of pairs is missing.
     pub equal_error: Option<EqualError>,
-    /// DET curve.
+    /// ROC curve, from loose to strict.
+    pub roc: Vec<RocPoint>,
+    /// DET curve: the same points with misses.
     pub det: Vec<DetPoint>,
     /// Similarities.
     pub histogram: Histogram,
@@ -112,11 +135,9 @@ pub fn run<L: Laboratory>(
     root: &Path,
     list: &str,
     threshold: Option<f32>,
-    settings: &Settings,
-    progress: &ProgressBar,
-    left_out: &mut LeftOut,
+    run: &mut Run<'_>,
 ) -> Result<(Verification, Acquisition), EvaluateError> {
-    let listed = pairs::parse(list, left_out)?;
+    let listed = pairs::parse(list, run.left_out)?;
     let mut files: Vec<PathBuf> = Vec::new();
     let mut place_of: HashMap<&Named, Option<usize>> = HashMap::new();
     for named in listed.pairs.iter().flat_map(|p| [&p.a, &p.b]) {
@@ -126,7 +147,7 @@ pub fn run<L: Laboratory>(
             Some(files.len() - 1)
         });
     }
-    let looked = photographs(laboratory, root, &files, settings, progress, left_out)?;
+    let looked = photographs(laboratory, root, &files, run)?;
 
     let fold_count = listed.folds.unwrap_or(CUT);
     let mut folds: Vec<Vec<Labelled>> = vec![Vec::new(); fold_count];
@@ -136,14 +157,27 @@ pub fn run<L: Laboratory>(
         let at = of_kind[usize::from(pair.genuine)];
         of_kind[usize::from(pair.genuine)] += 1;
         let fold = if listed.folds.is_some() { pair.fold } else { at % CUT };
-        let Some(places) = usable(pair, [place_of[&pair.a], place_of[&pair.b]], &looked, left_out) else { continue };
-        match places.map(|p| looked.templates[p].as_ref()) {
-            [Some(a), Some(b)] => {
-                folds[fold].push(Labelled { similarity: a.cosine(b), genuine: pair.genuine });
-            }
-            _ if pair.genuine => counts.genuine_failed += 1,
-            _ => counts.impostor_failed += 1,
+        let Some(places) = usable(pair, [place_of[&pair.a], place_of[&pair.b]], &looked, run.left_out) else {
+            continue;
+        };
+        let name = |place: usize| shown(root, &files[place]);
+        let similarity = match places.map(|p| looked.templates[p].as_ref()) {
+            [Some(a), Some(b)] => Some(a.cosine(b)),
+            _ => None,
+        };
+        match similarity {
+            Some(similarity) => folds[fold].push(Labelled { similarity, genuine: pair.genuine }),
+            None if pair.genuine => counts.genuine_failed += 1,
+            None => counts.impostor_failed += 1,
         }
+        run.records.add(&Record {
+            line: pair.line,
+            fold,
+            a: name(places[0]),
+            b: name(places[1]),
+            genuine: pair.genuine,
+            similarity,
+        });
     }
     Ok((figures(listed.folds, &folds, counts, threshold), looked.acquisition))
 }
@@ -193,6 +227,7 @@ fn figures(
     let mut tar_at_far: Vec<TrueAcceptRate> =
         TARGETS.map(|far| with_failures(scores.at_false_accept_rate(far))).into_iter().collect();
     tar_at_far.extend(threshold.map(|t| with_failures(scores.at_threshold(t))));
+    let det = scores.det(DET_POINTS);
     Verification {
         folds: folds_of_list,
         pairs: counts,
@@ -205,7 +240,8 @@ fn figures(
         }),
         tar_at_far,
         equal_error: scores.equal_error().map(|(rate, threshold)| EqualError { rate, threshold }),
-        det: scores.det(DET_POINTS),
+        roc: det.iter().map(|p| RocPoint { threshold: p.threshold, far: p.fmr, tar: 1.0 - p.fnmr }).collect(),
+        det,
         histogram: Histogram {
             genuine: similarities(true).collect::<Tally>().coarse(),
             impostor: similarities(false).collect::<Tally>().coarse(),
@@ -222,7 +258,7 @@ impl Verification {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, lfw, settings};
+    use super::super::extract::fake::{Fake, SETTINGS, lfw, with_run};
     use super::*;
 
     fn pairs_file(folds: usize, per_kind: usize) -> String {
@@ -240,9 +276,12 @@ mod tests {
     }
 
     fn evaluate(root: &Path, list: &str) -> (Verification, Acquisition, LeftOut) {
-        let mut left_out = LeftOut::default();
-        let bar = ProgressBar::hidden();
-        let (v, a) = run(&Fake, root, list, Some(0.5), &settings(), &bar, &mut left_out).unwrap();
+        let ((v, a), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, list, Some(0.5), r).unwrap());
+        // A line a pair, those without two templates included.
+        let p = v.pairs;
+        assert_eq!(lines.len() as u64, p.genuine + p.impostor + p.genuine_failed + p.impostor_failed);
+        let failed = lines.iter().filter(|l| l["similarity"].is_null()).count() as u64;
+        assert_eq!(failed, p.genuine_failed + p.impostor_failed);
         (v, a, left_out)
     }
 

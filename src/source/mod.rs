@@ -14,6 +14,11 @@ mod photo;
 mod pipe;
 mod v4l2;
 
+/// Which cameras the machine has, and which of them can be read.
+pub mod cameras {
+    pub use super::v4l2::{Format, Node, Size, Verdict, survey};
+}
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +28,7 @@ pub use self::images::{Images, ImagesConfig};
 pub use self::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
 pub use self::photo::{Photograph, PhotographError};
 pub use self::pipe::{Pipe, PipeConfig, PipeFormat, PipeRange};
-pub use self::v4l2::{CameraFormat, V4l2Config};
+pub use self::v4l2::{CameraFormat, Controls, Exposure, PowerLine, V4l2Config};
 use crate::clock::{Clock, Now};
 use crate::frame::{FrameError, Layout, MAX_SIDE};
 use crate::problem::Problem;

@@ -145,6 +145,44 @@ impl Detector {
         faces: &mut Faces,
     ) -> Result<DetectReport, VisionError> {
         faces.clear();
+        let (fit, mut report) = self.look(frame, min_score)?;
+        let start = Instant::now();
+        let Scratch { candidates, kept, .. } = &mut self.scratch;
+        report.beyond_capacity = suppress(candidates, kept, MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
+        for face in faces.iter_mut() {
+            to_frame(face, &fit);
+        }
+        report.decode += start.elapsed();
+        Ok(report)
+    }
+
+    /// As [`Detector::detect`] without a bound, merging boxes that overlap by more than `overlap`: for measuring on pictures
+    /// of crowds with scores so low that most boxes are no faces. Its memory grows with the canvas; never for a device.
+    ///
+    /// # Errors
+    /// [`VisionError::Detector`] where the engine fails; `faces` is then empty.
+    pub fn detect_unbounded(
+        &mut self,
+        frame: &Frame<'_>,
+        min_score: f32,
+        overlap: f32,
+        faces: &mut Vec<Detection>,
+    ) -> Result<(), VisionError> {
+        faces.clear();
+        let (fit, _) = self.look(frame, min_score)?;
+        let Scratch { candidates, kept, .. } = &mut self.scratch;
+        suppress(candidates, kept, usize::MAX, overlap, |c| {
+            faces.push(*c);
+            true
+        });
+        for face in faces.iter_mut() {
+            to_frame(face, &fit);
+        }
+        Ok(())
+    }
+
+    /// Fills the candidates, in pixels of the canvas.
+    fn look(&mut self, frame: &Frame<'_>, min_score: f32) -> Result<(Fit, DetectReport), VisionError> {
         let fit = self.fit(frame);
         let at = self.sized(fit.canvas_height, fit.canvas_width)?;
         let Fixed { network, levels } = &mut self.networks[at];
@@ -154,16 +192,14 @@ impl Detector {
         let resized = Instant::now();
         network.run(&Input::Interleaved(canvas)).map_err(VisionError::Detector)?;
         let ran = Instant::now();
-        let Scratch { candidates, kept, .. } = &mut self.scratch;
+        let candidates = &mut self.scratch.candidates;
         candidates.clear();
         for level in levels.iter() {
             decode(&**network, level, self.spec.family, min_score, candidates);
         }
-        let beyond_capacity = suppress(candidates, kept, faces);
-        for face in faces.iter_mut() {
-            to_frame(face, &fit);
-        }
-        Ok(DetectReport { beyond_capacity, resize: resized - start, network: ran - resized, decode: ran.elapsed() })
+        let report =
+            DetectReport { beyond_capacity: 0, resize: resized - start, network: ran - resized, decode: ran.elapsed() };
+        Ok((fit, report))
     }
 
     /// The faces of a square picture, in its own pixels.
@@ -194,7 +230,7 @@ impl Detector {
         for level in levels.iter() {
             decode(&**network, level, self.spec.family, min_score, candidates);
         }
-        suppress(candidates, kept, faces);
+        suppress(candidates, kept, MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
         Ok(())
     }
 
@@ -325,26 +361,30 @@ fn decode(network: &dyn Network, level: &LevelOutputs, family: Family, min_score
     }
 }
 
-/// Greedy non-maximum suppression: the best of overlapping candidates goes into `faces`, best first. Returns how many had
-/// no place.
-fn suppress(candidates: &mut Vec<Detection>, kept: &mut Vec<Rect>, faces: &mut Faces) -> usize {
+/// Greedy non-maximum suppression of the best `most` candidates: the best of those that overlap by more than `overlap` is
+/// offered to `keep`, best first. Returns how many `keep` had no place for.
+fn suppress(
+    candidates: &mut Vec<Detection>,
+    kept: &mut Vec<Rect>,
+    most: usize,
+    overlap: f32,
+    mut keep: impl FnMut(&Detection) -> bool,
+) -> usize {
     let by_score = |a: &Detection, b: &Detection| b.score.total_cmp(&a.score);
-    if candidates.len() > MAX_CANDIDATES {
-        candidates.select_nth_unstable_by(MAX_CANDIDATES, by_score);
-        candidates.truncate(MAX_CANDIDATES);
+    if candidates.len() > most {
+        candidates.select_nth_unstable_by(most, by_score);
+        candidates.truncate(most);
     }
     candidates.sort_unstable_by(by_score);
     kept.clear();
     kept.reserve(MAX_CANDIDATES);
     let mut beyond = 0;
     for c in candidates.iter() {
-        if kept.iter().any(|k| k.iou(&c.rect) > OVERLAP) {
+        if kept.iter().any(|k| k.iou(&c.rect) > overlap) {
             continue;
         }
         kept.push(c.rect);
-        if faces.push(*c).is_err() {
-            beyond += 1;
-        }
+        beyond += usize::from(!keep(c));
     }
     beyond
 }
@@ -445,13 +485,16 @@ mod tests {
     fn the_best_of_overlapping_candidates_is_kept_and_faces_beyond_128_are_counted() {
         let mut candidates = vec![found(0.0, 0.0, 10.0, 0.7), found(1.0, 0.0, 10.0, 0.9), found(50.0, 0.0, 10.0, 0.8)];
         let (mut kept, mut faces) = (Vec::new(), Faces::new());
-        assert_eq!(suppress(&mut candidates, &mut kept, &mut faces), 0);
+        assert_eq!(suppress(&mut candidates, &mut kept, 9, OVERLAP, |c| faces.push(*c).is_ok()), 0);
         assert_eq!(faces.iter().map(|f| f.score).collect::<Vec<_>>(), [0.9, 0.8]);
 
         let mut crowd: Vec<_> = (0..200).map(|i| found(20.0 * i as f32, 0.0, 10.0, 0.5 + i as f32 / 1000.0)).collect();
         faces.clear();
-        assert_eq!(suppress(&mut crowd, &mut kept, &mut faces), 72);
+        assert_eq!(suppress(&mut crowd, &mut kept, 200, OVERLAP, |c| faces.push(*c).is_ok()), 72);
         assert_eq!((faces.len(), faces[0].score), (128, 0.5 + 199.0 / 1000.0));
+        faces.clear();
+        assert_eq!(suppress(&mut crowd, &mut kept, 50, OVERLAP, |c| faces.push(*c).is_ok()), 0);
+        assert_eq!((faces.len(), faces[49].score), (50, 0.5 + 150.0 / 1000.0));
     }
 
     #[test]
@@ -493,7 +536,7 @@ mod tests {
         ) {
             let mut candidates: Vec<_> = boxes.iter().map(|(x, y, s, score)| found(*x, *y, *s, *score)).collect();
             let mut faces = Faces::new();
-            let beyond = suppress(&mut candidates, &mut Vec::new(), &mut faces);
+            let beyond = suppress(&mut candidates, &mut Vec::new(), MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
             prop_assert!(faces.len() + beyond <= boxes.len());
             prop_assert!(faces.windows(2).all(|w| w[0].score >= w[1].score));
             for (i, a) in faces.iter().enumerate() {

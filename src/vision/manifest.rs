@@ -161,7 +161,7 @@ pub struct DetectorSpec {
     pub mean: [f32; 3],
     /// Multiplied with afterwards.
     pub scale: [f32; 3],
-    /// Its input's sides are multiples of this, in pixels.
+    /// Its input's sides are multiples of this, in pixels. For a network whose input has a fixed size, square, that size.
     pub multiple: usize,
     /// Its output grids, finest first.
     pub levels: Vec<Level>,
@@ -281,7 +281,7 @@ impl Manifest {
         require(scales(&d.scale), "detector.scale", "must be finite and not zero")?;
         require(finite(&e.mean), "embedder.mean", "must be finite")?;
         require(scales(&e.scale), "embedder.scale", "must be finite and not zero")?;
-        require((1..=256).contains(&d.multiple), "detector.multiple", "must be 1 to 256 pixels")?;
+        require((1..=4096).contains(&d.multiple), "detector.multiple", "must be 1 to 4096 pixels")?;
         let levels = (1..=MAX_LEVELS).contains(&d.levels.len());
         require(levels, "detector.levels", "must be one to five output grids")?;
         let scores = match d.family {

@@ -6,6 +6,7 @@
 
 pub mod desk;
 pub mod event;
+pub mod people;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -47,6 +47,32 @@ impl Draw {
         }
     }
 
+    /// A number between 0 and 1, both excluded.
+    fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// A number that is normally distributed (Box and Muller 1958).
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
+    /// A number that is gamma distributed with this `shape`, above 0, and scale 1 (Marsaglia and Tsang 2000).
+    pub fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            return self.gamma(shape + 1.0) * self.unit().powf(1.0 / shape);
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && self.unit().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
+    }
+
     /// Puts `items` into an order, each equally likely.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -93,6 +119,19 @@ mod tests {
             counts[d.below(6)] += 1;
         }
         assert!(counts.iter().all(|c| (9_600..10_400).contains(c)), "{counts:?}");
+    }
+
+    #[test]
+    fn gamma_numbers_have_the_mean_and_variance_of_their_shape() {
+        for shape in [0.5, 1.0, 7.5, 3000.0] {
+            let mut d = Draw::new(3, 0);
+            let all: Vec<f64> = (0..20_000).map(|_| d.gamma(shape)).collect();
+            let mean = all.iter().sum::<f64>() / 20_000.0;
+            let variance = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 20_000.0;
+            // Five standard errors of the mean; the variance is coarser.
+            assert!((mean - shape).abs() < 5.0 * (shape / 20_000.0).sqrt(), "{shape}: {mean}");
+            assert!((variance / shape - 1.0).abs() < 0.12, "{shape}: {variance}");
+        }
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! The first line says how many there are: `F N` for F folds of N genuine and then N impostor pairs each (`pairs.txt`), or
 //! `N` for N genuine and then N impostor pairs without folds (`pairsDevTest.txt`). Then one pair a line: `name i j` for
 //! photographs i and j of one person, `name i other j` for two people. Fields are separated by tabs, or by white space
-//! where the line has no tab. Photograph i of `name` is `name/name_0001.jpg` with i in four digits (`.jpeg`, `.png` too).
+//! where the line has no tab. Photograph i of `name` is `name/name_0001.jpg` with i in four digits (`.jpeg`, `.png` and capitals too).
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,8 @@ impl Named {
 
     /// The file, if there is one with an extension of a photograph.
     pub fn find(&self, root: &Path) -> Option<PathBuf> {
-        EXTENSIONS.iter().map(|e| root.join(format!("{}.{e}", self.stem()))).find(|p| p.is_file())
+        let either = EXTENSIONS.iter().flat_map(|e| [(*e).to_owned(), e.to_uppercase()]);
+        either.map(|e| root.join(format!("{}.{e}", self.stem()))).find(|p| p.is_file())
     }
 }
 
@@ -182,6 +183,8 @@ mod tests {
         std::fs::write(dir.path().join("A/A_0002.png"), b"").unwrap();
         let named = |number| Named { name: "A".into(), number };
         assert_eq!(named(2).find(dir.path()), Some(dir.path().join("A/A_0002.png")));
+        std::fs::write(dir.path().join("A/A_0003.JPEG"), b"").unwrap();
+        assert_eq!(named(3).find(dir.path()), Some(dir.path().join("A/A_0003.JPEG")));
         assert_eq!(named(1).find(dir.path()), None);
     }
 

@@ -2,13 +2,15 @@
 
 use crate::evaluate::statistics::interval::Rate;
 
-/// `98.60 %`, `0.120 %`, `3.4e-6`. Number and sign stay on one line.
+/// `98.60 %`, `0.120 %`, `0.00034 %`. Number and sign stay on one line.
 pub fn share(rate: f64) -> String {
     let percent = rate * 100.0;
     match percent {
         0.0 => "0\u{a0}%".into(),
         p if p >= 1.0 => format!("{p:.2}\u{a0}%"),
         p if p >= 0.01 => format!("{p:.3}\u{a0}%"),
+        // Two significant digits; below 1e-10 nothing can be measured.
+        p if p >= 1e-8 => format!("{p:.*}\u{a0}%", (1.0 - p.log10().floor()) as usize),
         _ => format!("{rate:.1e}"),
     }
 }
@@ -70,7 +72,7 @@ mod tests {
         assert_eq!([target(1e-2), target(1e-3), target(1e-4)], ["1\u{a0}%", "0.1\u{a0}%", "0.01\u{a0}%"]);
         assert_eq!(
             [of(0.986), of(0.0012), of(3.4e-6), of(0.0), of(1.0)],
-            ["98.60\u{a0}%", "0.120\u{a0}%", "3.4e-6", "0\u{a0}%", "100.00\u{a0}%"]
+            ["98.60\u{a0}%", "0.120\u{a0}%", "0.00034\u{a0}%", "0\u{a0}%", "100.00\u{a0}%"]
         );
         assert_eq!(full(&Rate::new(0, 0)), "not known (no trials)");
         assert_eq!(full(&Rate::new(5, 10)), "50.00\u{a0}% (18.71\u{a0}% to 81.29\u{a0}%; 5 of 10)");

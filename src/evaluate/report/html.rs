@@ -47,8 +47,10 @@ pub fn render(document: &Document) -> String {
     add(format_args!("</dl>\n</header>\n<section class=\"headlines\" aria-label=\"Main figures\">"));
     for h in &document.headlines {
         add(format_args!(
-            "<div class=\"headline\"><p class=\"label\">{}</p><p class=\"value\">{}</p><p class=\"detail\">{}</p></div>",
+            "<div class=\"headline\"><p class=\"label\">{}</p><p class=\"value{}\">{}</p><p class=\"detail\">{}</p></div>",
             escape(&h.label),
+            // Words instead of a figure need more room.
+            if h.value.starts_with(|c: char| c.is_ascii_digit()) { "" } else { " none" },
             escape(&h.value),
             escape(&h.detail)
         ));

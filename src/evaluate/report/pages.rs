@@ -9,7 +9,7 @@ use crate::evaluate::extract::Acquisition;
 use crate::evaluate::groups::{AtThreshold, Groups, SafetyFactor, SuspectPair};
 use crate::evaluate::identification::{Identification, Summary};
 use crate::evaluate::left_out::LeftOut;
-use crate::evaluate::statistics::differentials::Differential;
+use crate::evaluate::statistics::differentials::{Differential, Interval};
 use crate::evaluate::verification::{Histogram, Verification};
 use crate::evaluate::{Evaluation, Network};
 
@@ -295,6 +295,25 @@ impl Describe for Verification {
             &[],
             0.5 / p.genuine.max(1) as f64,
         ));
+        let roc: Vec<(f64, f64)> = self.roc.iter().rev().filter(|r| r.far > 0.0).map(|r| (r.far, r.tar)).collect();
+        if let [first, .., last] = roc[..] {
+            let plot = Plot::new(
+                "ROC curve",
+                &format!(
+                    "True accept rate from {} at a false accept rate of {} to {} at {}.",
+                    share(first.1),
+                    share(first.0),
+                    share(last.1),
+                    share(last.0)
+                ),
+                Axis::logarithmic("false accept rate", first.0, 1.0).percent(),
+                Axis::linear("true accept rate", (first.1 * 20.0 - 1.0).floor().max(0.0) / 20.0, 1.0).percent(),
+            );
+            blocks.push(figure(
+                plot.line(0, "measured", &roc).finish(),
+                "Receiver operating characteristic: the same points as above, with hits instead of misses.",
+            ));
+        }
         blocks.extend(histogram(&self.histogram, ["one person", "two people"], &marks));
         vec![
             Section { heading: "Error rates".into(), blocks },
@@ -451,7 +470,7 @@ impl Describe for Detection {
         );
         if self.beyond_capacity > 0 {
             text += &format!(
-                " {} detections were dropped because the device keeps the best {} of an image; mostly of scores far below that.",
+                " A device keeps the best {1} of an image and would drop {0} of them.",
                 thousands(self.beyond_capacity),
                 self.capacity
             );
@@ -524,14 +543,18 @@ impl Describe for Detection {
 }
 
 fn differential(name: &str, d: &Differential) -> Vec<String> {
-    let number = |n: Option<f64>| n.map_or("not supported".into(), |v| format!("{v:.2}"));
+    let number = |value: Option<f64>, interval: Option<Interval>| match (value, interval) {
+        (Some(v), Some(i)) => format!("{v:.2} ({:.2} to {:.2})", i.lower, i.upper),
+        (Some(v), None) => format!("{v:.2}"),
+        (None, _) => "not supported".into(),
+    };
     vec![
         name.into(),
         d.worst.clone().unwrap_or_default(),
         d.best.clone().unwrap_or_default(),
-        number(d.worst_over_best),
-        number(d.max_over_geometric_mean),
-        number(d.gini),
+        number(d.worst_over_best, d.worst_over_best_interval),
+        number(d.max_over_geometric_mean, d.max_over_geometric_mean_interval),
+        number(d.gini, d.gini_interval),
     ]
 }
 
@@ -571,7 +594,7 @@ fn at_threshold(at: &AtThreshold) -> Section {
         });
     }
     let mut summaries = Table::new(
-        "Differentials (ISO/IEC 19795-10)",
+        "Differentials (ISO/IEC 19795-10), with 95 % intervals",
         &["rate", "worst", "best", "worst / best", "max / geometric mean", "Gini"],
     );
     let mut blocks = vec![Block::Table(rates)];
@@ -659,7 +682,9 @@ impl Describe for Groups {
                     label,
                     format!("{ratio:.1}"),
                     format!(
-                        "{worst} over {best}; MXOG {:.2}, Gini {:.2}",
+                        "{}{worst} over {best}; MXOG {:.2}, Gini {:.2}",
+                        d.worst_over_best_interval
+                            .map_or(String::new(), |i| format!("{:.1} to {:.1}; ", i.lower, i.upper)),
                         d.max_over_geometric_mean.unwrap_or(0.0),
                         d.gini.unwrap_or(0.0)
                     ),

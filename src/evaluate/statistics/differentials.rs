@@ -2,10 +2,39 @@
 //!
 //! None of them is given where the counts cannot carry it: a group without a single error has a rate that is not zero but
 //! unknown, and every ratio to it would be made up.
+//!
+//! Intervals are percentiles of the summary over [`DRAWS`] draws of every group's rate from Beta(x + 1/2, n - x + 1/2), with
+//! errors x and comparisons n divided by their design effect (the posterior under Jeffreys's prior, whose own interval has
+//! close to its nominal coverage: Brown, Cai and DasGupta 2001). The worst of several groups is worst by chance too: with few
+//! errors a group the whole interval lies above equality even where the groups are equal, and says so by its width.
 
 use serde::Serialize;
 
 use super::interval::Rate;
+use crate::evaluate::protocol::draw::Draw;
+
+/// Draws of an interval.
+const DRAWS: usize = 4000;
+
+/// A rate of a group, with what widens its uncertainty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupRate<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// Its rate.
+    pub rate: Rate,
+    /// Variance over that of independent comparisons, at least 1.
+    pub design_effect: f64,
+}
+
+/// 95 % interval of a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Interval {
+    /// Lower end.
+    pub lower: f64,
+    /// Upper end.
+    pub upper: f64,
+}
 
 /// Summaries of one error rate over groups. Those that the counts cannot support are `None`, and `unsupported` says why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,23 +45,32 @@ pub struct Differential {
     pub best: Option<String>,
     /// Highest rate over lowest rate.
     pub worst_over_best: Option<f64>,
+    /// Its interval.
+    pub worst_over_best_interval: Option<Interval>,
     /// Highest rate over the geometric mean of all groups' rates (MXOG). 1 is equality.
     pub max_over_geometric_mean: Option<f64>,
+    /// Its interval.
+    pub max_over_geometric_mean_interval: Option<Interval>,
     /// Gini coefficient with the correction n/(n-1) for few groups: 0 is equality, 1 all errors in one group.
     pub gini: Option<f64>,
+    /// Its interval.
+    pub gini_interval: Option<Interval>,
     /// Why a summary is missing.
     pub unsupported: Option<String>,
 }
 
-/// Summarises the rates of `groups` (name and rate).
-pub fn summarise(groups: &[(&str, Rate)]) -> Differential {
-    let known: Vec<(&str, f64)> = groups.iter().filter_map(|(name, r)| Some((*name, r.rate?))).collect();
+/// Summarises the rates of `groups`.
+pub fn summarise(groups: &[GroupRate<'_>]) -> Differential {
+    let known: Vec<(&str, f64)> = groups.iter().filter_map(|g| Some((g.group, g.rate.rate?))).collect();
     let mut summary = Differential {
         worst: None,
         best: None,
         worst_over_best: None,
+        worst_over_best_interval: None,
         max_over_geometric_mean: None,
+        max_over_geometric_mean_interval: None,
         gini: None,
+        gini_interval: None,
         unsupported: None,
     };
     if known.len() < 2 {
@@ -47,18 +85,53 @@ pub fn summarise(groups: &[(&str, Rate)]) -> Differential {
         return summary;
     }
     summary.worst = Some(worst.0.to_owned());
+    let drawn = drawn_rates(groups);
     summary.gini = gini(&rates);
+    summary.gini_interval = interval(&drawn, gini);
     let without: Vec<&str> = known.iter().filter(|(_, r)| *r == 0.0).map(|(name, _)| *name).collect();
     if without.is_empty() {
         let best = known.iter().min_by(by_rate).expect("two or more groups");
         summary.best = Some(best.0.to_owned());
         summary.worst_over_best = Some(worst.1 / best.1);
+        summary.worst_over_best_interval = interval(&drawn, max_over_min);
         summary.max_over_geometric_mean = max_over_geometric_mean(&rates);
+        summary.max_over_geometric_mean_interval = interval(&drawn, max_over_geometric_mean);
     } else {
         summary.unsupported =
             Some(format!("no error was seen in {}: a ratio to it cannot be measured with so few", without.join(", ")));
     }
     summary
+}
+
+/// [`DRAWS`] times the rates of the groups that have comparisons.
+fn drawn_rates(groups: &[GroupRate<'_>]) -> Vec<Vec<f64>> {
+    // One seed for ever: the same counts have the same interval.
+    let mut draw = Draw::new(0, 0);
+    let known: Vec<&GroupRate<'_>> = groups.iter().filter(|g| g.rate.of > 0).collect();
+    (0..DRAWS)
+        .map(|_| {
+            known
+                .iter()
+                .map(|g| {
+                    let (x, n) = (g.rate.count as f64 / g.design_effect, g.rate.of as f64 / g.design_effect);
+                    let (errors, others) = (draw.gamma(x + 0.5), draw.gamma(n - x + 0.5));
+                    errors / (errors + others)
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn interval(drawn: &[Vec<f64>], summary: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
+    let mut values: Vec<f64> = drawn.iter().filter_map(|rates| summary(rates)).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| values.get((share * values.len().checked_sub(1)? as f64).round() as usize).copied();
+    Some(Interval { lower: at(0.025)?, upper: at(0.975)? })
+}
+
+fn max_over_min(rates: &[f64]) -> Option<f64> {
+    let (low, high) = rates.iter().fold((f64::INFINITY, 0.0f64), |(l, h), r| (l.min(*r), h.max(*r)));
+    (low > 0.0 && low.is_finite()).then(|| high / low)
 }
 
 /// max / (product of all)^(1/n). `None` where a rate is not above zero or there is none.
@@ -87,6 +160,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn of(groups: &[(&str, u64, u64)]) -> Differential {
+        let rates: Vec<GroupRate<'_>> = groups
+            .iter()
+            .map(|(group, x, n)| GroupRate { group, rate: Rate::new(*x, *n), design_effect: 1.0 })
+            .collect();
+        summarise(&rates)
+    }
+
     #[test]
     fn worked_examples_come_out() {
         // Geometric mean of 1, 2, 4, 8 is 2^1.5.
@@ -98,11 +179,36 @@ mod tests {
 
     #[test]
     fn a_group_without_errors_makes_ratios_unsupported_and_says_which() {
-        let s = summarise(&[("a", Rate::new(5, 100)), ("b", Rate::new(0, 100)), ("c", Rate::new(0, 0))]);
+        let s = of(&[("a", 5, 100), ("b", 0, 100), ("c", 0, 0)]);
         assert_eq!((s.worst.as_deref(), s.worst_over_best, s.max_over_geometric_mean), (Some("a"), None, None));
         assert!(s.unsupported.unwrap().contains("in b:"));
-        assert!(summarise(&[("a", Rate::new(5, 100))]).unsupported.is_some());
-        assert!(summarise(&[("a", Rate::new(0, 9)), ("b", Rate::new(0, 9))]).gini.is_none());
+        assert!(of(&[("a", 5, 100)]).unsupported.is_some());
+        assert!(of(&[("a", 0, 9), ("b", 0, 9)]).gini.is_none());
+    }
+
+    #[test]
+    fn an_interval_holds_its_summary_narrows_with_counts_and_widens_with_the_design_effect() {
+        let width = |s: &Differential| {
+            let i = s.worst_over_best_interval.unwrap();
+            assert!(i.lower <= s.worst_over_best.unwrap() && s.worst_over_best.unwrap() <= i.upper, "{s:?}");
+            i.upper / i.lower
+        };
+        let few = of(&[("a", 40, 1000), ("b", 10, 1000)]);
+        let many = of(&[("a", 4000, 100_000), ("b", 1000, 100_000)]);
+        assert!((few.worst_over_best.unwrap() - 4.0).abs() < 1e-12);
+        assert!(width(&few) > 2.0 && width(&many) < 1.2, "{few:?} {many:?}");
+        // Of two rates the logarithm's variance is 1/x1 + 1/x2 - 1/n1 - 1/n2 (Katz): 1.96 deviations are a factor of 1.07.
+        assert!((width(&many).sqrt() - (1.96f64 * (1.25e-3f64 - 2e-5).sqrt()).exp()).abs() < 0.005);
+        let bunched = summarise(&[
+            GroupRate { group: "a", rate: Rate::new(4000, 100_000), design_effect: 100.0 },
+            GroupRate { group: "b", rate: Rate::new(1000, 100_000), design_effect: 100.0 },
+        ]);
+        assert!((width(&bunched) / width(&few) - 1.0).abs() < 0.1, "{bunched:?}");
+        for s in [&few, &many] {
+            let (m, g) = (s.max_over_geometric_mean_interval.unwrap(), s.gini_interval.unwrap());
+            assert!(m.lower <= s.max_over_geometric_mean.unwrap() && m.upper >= s.max_over_geometric_mean.unwrap());
+            assert!(g.lower <= s.gini.unwrap() && g.upper >= s.gini.unwrap());
+        }
     }
 
     proptest! {

@@ -130,6 +130,10 @@ pub struct Clustered {
     products: Vec<u64>,
     /// Matches in which each person takes part, person after person.
     by_person: Vec<u32>,
+    /// Comparisons of each person that were left out.
+    left_out: Vec<u64>,
+    /// Sum over pairs of people of their comparisons squared, as far as what was left out lowers it.
+    fewer_squares: f64,
 }
 
 /// What was counted at one threshold.
@@ -157,25 +161,45 @@ impl Clustered {
             squares: vec![0; steps],
             products: vec![0; steps],
             by_person: vec![0; steps * photographs.len()],
+            left_out: vec![0; photographs.len()],
+            fewer_squares: 0.0,
             photographs,
         }
     }
 
-    /// Counts all false matches between `person` and people of higher number, in any order. Call once a person.
-    pub fn add(&mut self, person: u32, hits: &mut [Hit]) {
+    /// Counts all false matches between `person` and people of higher number, in any order. `left_out` names the other person
+    /// of each comparison that was not made after all, in any order too. Call once a person.
+    pub fn add(&mut self, person: u32, hits: &mut [Hit], left_out: &mut [u32]) {
+        left_out.sort_unstable();
+        let all =
+            |other: u32| u64::from(self.photographs[person as usize]) * u64::from(self.photographs[other as usize]);
+        for other in left_out.chunk_by(|a, b| a == b) {
+            let (left, all) = (other.len() as u64, all(other[0]));
+            self.left_out[person as usize] += left;
+            self.left_out[other[0] as usize] += left;
+            self.fewer_squares += (all as f64).powi(2) - (all.saturating_sub(left) as f64).powi(2);
+        }
+        let left = |other: u32| {
+            let from = left_out.partition_point(|o| *o < other);
+            left_out[from..].partition_point(|o| *o == other) as u64
+        };
         // By other person, strictest first: the c-th match of a pair joins at its own step.
         hits.sort_unstable_by_key(|h| (h.other, std::cmp::Reverse(h.step)));
         let mut previous = None;
-        let mut c = 0u64;
+        let (mut c, mut made) = (0u64, 0u64);
         for hit in hits.iter() {
             let step = usize::from(hit.step);
-            c = if previous == Some(hit.other) { c + 1 } else { 1 };
+            if previous == Some(hit.other) {
+                c += 1;
+            } else {
+                c = 1;
+                made = all(hit.other).saturating_sub(left(hit.other));
+            }
             previous = Some(hit.other);
             self.matches[step] += 1;
             self.pairs[step] += u64::from(c == 1);
             self.squares[step] += 2 * c - 1;
-            self.products[step] +=
-                u64::from(self.photographs[person as usize]) * u64::from(self.photographs[hit.other as usize]);
+            self.products[step] += made;
             for p in [person, hit.other] {
                 self.by_person[p as usize * self.steps + step] += 1;
             }
@@ -197,12 +221,17 @@ impl Clustered {
         for (a, b) in self.by_person.iter_mut().zip(&other.by_person) {
             *a += b;
         }
+        for (a, b) in self.left_out.iter_mut().zip(&other.left_out) {
+            *a += b;
+        }
+        self.fewer_squares += other.fewer_squares;
     }
 
-    /// All comparisons of different people.
+    /// All comparisons of different people that were made.
     pub fn comparisons(&self) -> u64 {
         let (sum, squares) = self.power_sums();
-        (sum * sum - squares) as u64 / 2
+        // Each one that was left out counts with both its people.
+        ((sum * sum - squares) as u64).saturating_sub(self.left_out.iter().sum()) / 2
     }
 
     fn power_sums(&self) -> (u128, u128) {
@@ -210,12 +239,12 @@ impl Clustered {
         (m().sum(), m().map(|m| m * m).sum())
     }
 
-    /// What holds at each step's threshold. `left_out` comparisons were not made after all.
-    pub fn finish(&self, left_out: u64) -> Vec<Counted> {
+    /// What holds at each step's threshold.
+    pub fn finish(&self) -> Vec<Counted> {
         let (sum, squares) = self.power_sums();
         let fourth: f64 = self.photographs.iter().map(|m| f64::from(*m).powi(4)).sum();
-        let pair_sizes_squared = ((squares as f64).powi(2) - fourth) / 2.0;
-        let comparisons = self.comparisons().saturating_sub(left_out);
+        let pair_sizes_squared = ((squares as f64).powi(2) - fourth) / 2.0 - self.fewer_squares;
+        let comparisons = self.comparisons();
         let n = comparisons as f64;
         let mut by_person = vec![0u64; self.photographs.len()];
         let (mut matches, mut pairs, mut pair_squares, mut products) = (0, 0, 0u64, 0u64);
@@ -231,8 +260,11 @@ impl Clustered {
             let p = if comparisons == 0 { 0.0 } else { matches as f64 / n };
             let residuals: f64 = by_person
                 .iter()
-                .zip(&self.photographs)
-                .map(|(x, m)| (*x as f64 - p * f64::from(*m) * (sum - u128::from(*m)) as f64).powi(2))
+                .zip(self.photographs.iter().zip(&self.left_out))
+                .map(|(x, (m, left))| {
+                    let made = f64::from(*m) * (sum - u128::from(*m)) as f64 - *left as f64;
+                    (*x as f64 - p * made).powi(2)
+                })
                 .sum();
             let own = pair_squares as f64 - 2.0 * p * products as f64 + p * p * pair_sizes_squared;
             let binomial = n * p * (1.0 - p);
@@ -282,18 +314,23 @@ mod tests {
     }
 
     /// Sum over all pairs of pairs that share a person, without the shortcut.
-    fn variance_by_definition(photographs: &[u32], matches: &[((usize, usize), f64)]) -> f64 {
+    fn variance_by_definition(
+        photographs: &[u32],
+        matches: &[((usize, usize), f64)],
+        left_out: &[((usize, usize), u32)],
+    ) -> f64 {
         let people = photographs.len();
-        let n: f64 = (0..people)
-            .flat_map(|i| (i + 1..people).map(move |j| (i, j)))
-            .map(|(i, j)| f64::from(photographs[i] * photographs[j]))
-            .sum();
+        let made = |i: usize, j: usize| {
+            let left: u32 = left_out.iter().filter(|l| l.0 == (i, j)).map(|l| l.1).sum();
+            f64::from(photographs[i] * photographs[j] - left)
+        };
+        let n: f64 = (0..people).flat_map(|i| (i + 1..people).map(move |j| (i, j))).map(|(i, j)| made(i, j)).sum();
         let p = matches.iter().map(|m| m.1).sum::<f64>() / n;
         let residual: Vec<((usize, usize), f64)> = (0..people)
             .flat_map(|i| (i + 1..people).map(move |j| (i, j)))
             .map(|(i, j)| {
                 let x = matches.iter().find(|m| m.0 == (i, j)).map_or(0.0, |m| m.1);
-                ((i, j), x - p * f64::from(photographs[i] * photographs[j]))
+                ((i, j), x - p * made(i, j))
             })
             .collect();
         let mut variance = 0.0;
@@ -311,11 +348,11 @@ mod tests {
         let people = 200u32;
         let mut spread = Clustered::new(vec![1; people as usize], 1);
         for person in (0..people).step_by(2) {
-            spread.add(person, &mut [Hit { other: person + 1, step: 0 }]);
+            spread.add(person, &mut [Hit { other: person + 1, step: 0 }], &mut []);
         }
         let mut lamb = Clustered::new(vec![1; people as usize], 1);
-        lamb.add(0, &mut (1..=100).map(|other| Hit { other, step: 0 }).collect::<Vec<_>>());
-        let (spread, lamb) = (spread.finish(0)[0], lamb.finish(0)[0]);
+        lamb.add(0, &mut (1..=100).map(|other| Hit { other, step: 0 }).collect::<Vec<_>>(), &mut []);
+        let (spread, lamb) = (spread.finish()[0], lamb.finish()[0]);
         assert_eq!((spread.matches, lamb.matches), (100, 100));
         assert_eq!((spread.pairs_of_people, spread.comparisons), (100, 199 * 100));
         assert_eq!(spread.design_effect, 1.0);
@@ -327,15 +364,24 @@ mod tests {
         #[test]
         fn the_design_effect_is_the_dyadic_variance_by_its_definition(
             photographs in prop::collection::vec(1u32..4, 4..9), seed in prop::collection::vec((0usize..9, 0usize..9, 0u16..2), 1..14),
+            dropped in prop::option::of((0usize..9, 0usize..9)),
         ) {
             let people = photographs.len();
+            // One comparison of one pair of people is left out.
+            let left: Vec<((usize, usize), u32)> = dropped
+                .map(|(a, b)| ((a % people).min(b % people), (a % people).max(b % people)))
+                .filter(|(i, j)| i != j)
+                .map(|pair| (pair, 1))
+                .into_iter()
+                .collect();
             let mut c = Clustered::new(photographs.clone(), 2);
             let mut hits = vec![Vec::new(); people];
             let mut counts: Vec<((usize, usize), f64)> = Vec::new();
             for (a, b, step) in seed {
                 let (i, j) = ((a % people).min(b % people), (a % people).max(b % people));
                 let made = counts.iter().find(|x| x.0 == (i, j)).map_or(0.0, |x| x.1);
-                if i == j || made >= f64::from(photographs[i] * photographs[j]) {
+                let possible = photographs[i] * photographs[j] - left.iter().filter(|l| l.0 == (i, j)).map(|l| l.1).sum::<u32>();
+                if i == j || made >= f64::from(possible) {
                     continue;
                 }
                 hits[i].push(Hit { other: j as u32, step });
@@ -347,17 +393,19 @@ mod tests {
             let mut other_half = Clustered::new(photographs.clone(), 2);
             for (person, hits) in hits.iter_mut().enumerate() {
                 let part = if person % 2 == 0 { &mut c } else { &mut other_half };
-                part.add(person as u32, hits);
+                let mut others: Vec<u32> =
+                    left.iter().filter(|l| l.0.0 == person).map(|l| l.0.1 as u32).collect();
+                part.add(person as u32, hits, &mut others);
             }
             c.merge(&other_half);
             let total: u64 = counts.iter().map(|x| x.1 as u64).sum();
-            let low = c.finish(0)[0];
+            let low = c.finish()[0];
             prop_assert_eq!((low.matches, low.pairs_of_people), (total, counts.len() as u64));
             if total > 0 && total < low.comparisons {
-                let expected = variance_by_definition(&photographs, &counts).max(1.0);
+                let expected = variance_by_definition(&photographs, &counts, &left).max(1.0);
                 prop_assert!((low.design_effect - expected).abs() < 1e-6 * expected, "{} {}", low.design_effect, expected);
             }
-            prop_assert!(c.finish(0)[1].matches <= low.matches);
+            prop_assert!(c.finish()[1].matches <= low.matches);
         }
     }
 }

@@ -16,17 +16,22 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
-use super::state::{Filled, Formats, Granted, MAX_BUFFERS};
+use super::state::{Filled, Formats, Granted, MAX_BUFFERS, Size, Sizes};
 use crate::clock::{Clock, Now};
 
 const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
 const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP;
+
+/// Most rates that are looked at for one size; drivers list a handful.
+const MAX_RATES: u32 = 64;
 
 /// Who the device says it is. Read by hand: the `v4l` crate's type panics on names that are not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) driver: String,
     pub(super) card: String,
+    /// Where it is plugged in, as in `usb-0000:01:00.0-1.2`.
+    pub(super) bus: String,
     /// `V4L2_CAP_*` of this node, not of the whole device.
     pub(super) capabilities: u32,
 }
@@ -36,6 +41,12 @@ pub(super) trait Driver: Send {
     fn open(&mut self, path: &Path) -> io::Result<()>;
     fn identity(&mut self) -> io::Result<Identity>;
     fn formats(&mut self) -> io::Result<Formats>;
+    /// The sizes in which it offers a format. Empty where the driver does not say.
+    fn sizes(&mut self, fourcc: FourCC) -> io::Result<Sizes>;
+    /// Most frames a second that it offers for a format and a size; `None` where the driver does not say.
+    fn fastest(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Option<f32>>;
+    /// Sets a control (`V4L2_CID_*`).
+    fn set_control(&mut self, id: u32, value: i32) -> io::Result<()>;
     /// Asks for a format and a size; the answer is the driver's choice.
     fn set_format(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Granted>;
     /// Asks for frames a second; `None` where the driver does not say.
@@ -131,6 +142,7 @@ impl Driver for Kernel {
         Ok(Identity {
             driver: text(&caps.driver),
             card: text(&caps.card),
+            bus: text(&caps.bus_info),
             capabilities: if own { caps.device_caps } else { caps.capabilities },
         })
     }
@@ -150,6 +162,72 @@ impl Driver for Kernel {
             }
         }
         Ok(formats)
+    }
+
+    fn sizes(&mut self, fourcc: FourCC) -> io::Result<Sizes> {
+        let mut sizes = Sizes::new();
+        while !sizes.is_full() {
+            // SAFETY: as for `buffer`.
+            let mut entry: sys::v4l2_frmsizeenum = unsafe { zeroed() };
+            (entry.index, entry.pixel_format) = (sizes.len() as u32, fourcc.into());
+            // SAFETY: the argument is of the request's type.
+            match unsafe { self.ioctl(vidioc::VIDIOC_ENUM_FRAMESIZES, &mut entry) } {
+                Ok(()) => {}
+                // The end of the list, or a driver that keeps none.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)) => break,
+                Err(e) => return Err(e),
+            }
+            let size = if entry.type_ == sys::v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
+                // SAFETY: the member that this type uses.
+                let s = unsafe { entry.__bindgen_anon_1.discrete };
+                Size::Exactly(s.width, s.height)
+            } else {
+                // SAFETY: the member that the other two types use.
+                let s = unsafe { entry.__bindgen_anon_1.stepwise };
+                Size::Between((s.min_width, s.min_height), (s.max_width, s.max_height))
+            };
+            sizes.push(size).expect("is not full");
+            if matches!(size, Size::Between(..)) {
+                break;
+            }
+        }
+        Ok(sizes)
+    }
+
+    fn fastest(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Option<f32>> {
+        let mut fastest: Option<f32> = None;
+        for index in 0..MAX_RATES {
+            // SAFETY: as for `buffer`.
+            let mut entry: sys::v4l2_frmivalenum = unsafe { zeroed() };
+            (entry.index, entry.pixel_format, entry.width, entry.height) = (index, fourcc.into(), width, height);
+            // SAFETY: the argument is of the request's type.
+            match unsafe { self.ioctl(vidioc::VIDIOC_ENUM_FRAMEINTERVALS, &mut entry) } {
+                Ok(()) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)) => break,
+                Err(e) => return Err(e),
+            }
+            let discrete = entry.type_ == sys::v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE;
+            let period = if discrete {
+                // SAFETY: the member that this type uses.
+                unsafe { entry.__bindgen_anon_1.discrete }
+            } else {
+                // SAFETY: the member that the other two types use.
+                unsafe { entry.__bindgen_anon_1.stepwise }.min
+            };
+            if let Some(rate) = rate(period) {
+                fastest = Some(fastest.map_or(rate, |f| f.max(rate)));
+            }
+            if !discrete {
+                break;
+            }
+        }
+        Ok(fastest)
+    }
+
+    fn set_control(&mut self, id: u32, value: i32) -> io::Result<()> {
+        let mut control = sys::v4l2_control { id, value };
+        // SAFETY: the argument is of the request's type.
+        unsafe { self.ioctl(vidioc::VIDIOC_S_CTRL, &mut control) }
     }
 
     fn set_format(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Granted> {
@@ -184,8 +262,7 @@ impl Driver for Kernel {
         unsafe { self.ioctl(vidioc::VIDIOC_S_PARM, &mut parameters)? };
         // SAFETY: the kernel answers in the member of the buffer type.
         let period = unsafe { parameters.parm.capture.timeperframe };
-        let known = period.numerator != 0 && period.denominator != 0;
-        Ok(known.then(|| period.denominator as f32 / period.numerator as f32))
+        Ok(rate(period))
     }
 
     fn map(&mut self, count: u32) -> io::Result<usize> {
@@ -289,6 +366,12 @@ impl Drop for Kernel {
     }
 }
 
+/// Frames a second of a time a frame; `None` where the driver says nothing.
+fn rate(period: sys::v4l2_fract) -> Option<f32> {
+    let known = period.numerator != 0 && period.denominator != 0;
+    known.then(|| period.denominator as f32 / period.numerator as f32)
+}
+
 /// A C string from the kernel, whatever bytes it holds.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
@@ -313,6 +396,7 @@ mod tests {
         kernel.open(Path::new("/dev/null")).unwrap();
         assert!(kernel.identity().is_err() && kernel.formats().is_err() && kernel.dequeue().is_err());
         assert!(kernel.set_format(FourCC::new(b"YUYV"), 640, 480).is_err() && kernel.set_rate(30).is_err());
+        assert!(kernel.set_control(sys::V4L2_CID_POWER_LINE_FREQUENCY, 1).is_err());
         assert!(kernel.map(4).is_err() && kernel.queue(0).is_err() && kernel.start().is_err());
         let mut bytes = vec![1];
         kernel.copy(0, 10, &mut bytes);

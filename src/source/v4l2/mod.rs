@@ -6,7 +6,9 @@
 //! more slowly up to 5 s, while [`Source::next`] keeps returning within about a second; a device that delivers nothing
 //! for [`STALL`] is built again too.
 //!
-//! Not promised: multi-planar devices, exposure and other controls, hot-plug under another path.
+//! A control that the camera does not have is told once and costs nothing else.
+//!
+//! Not promised: multi-planar devices, hot-plug under another path.
 //!
 //! # Why not the stream of the `v4l` crate
 //!
@@ -15,9 +17,11 @@
 //! whatever `bytesused` says, and panics when stopping fails. So the crate's ioctl numbers, structs and names serve here,
 //! and the stream is our own: [`state`] decides, [`driver`] calls, this file joins them.
 
+mod controls;
 mod driver;
 mod refusal;
 mod state;
+mod survey;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,10 +30,14 @@ use log::{info, warn};
 use serde::{Deserialize, Serialize};
 use v4l::FourCC;
 
+pub use self::controls::{Controls, Exposure, PowerLine};
 use self::driver::{Driver, Identity, Kernel};
 use self::refusal::Stage;
-pub use self::state::CameraFormat;
-use self::state::{Action, Backoff, Formats, MAX_BUFFERS, NotTheDrivers, Ring, Sequence, action, choose, judge};
+use self::state::{
+    Action, Backoff, Formats, MAX_BUFFERS, NotTheDrivers, Offer, Offers, Ring, Sequence, Wanted, action, choose, judge,
+};
+pub use self::state::{CameraFormat, Size};
+pub use self::survey::{Format, Node, Verdict, survey};
 use super::{Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem, side_problem};
 use crate::clock::Clock;
 use crate::problem::Problem;
@@ -51,10 +59,12 @@ pub struct V4l2Config {
     pub fps: u32,
     /// `auto`, `yuyv`, `nv12`, `i420`, `grey` or `mjpg`.
     pub format: CameraFormat,
-    /// `auto` takes uncompressed formats up to this many pixels and MJPG above.
+    /// Of a camera that tells no rates, `auto` takes uncompressed formats up to this many pixels and MJPG above.
     pub raw_pixels: u32,
     /// Buffers that the driver fills in turn.
     pub buffers: u32,
+    /// Settings of the camera itself.
+    pub controls: Controls,
 }
 
 impl Default for V4l2Config {
@@ -67,6 +77,7 @@ impl Default for V4l2Config {
             format: CameraFormat::default(),
             raw_pixels: 640 * 480,
             buffers: 4,
+            controls: Controls::default(),
         }
     }
 }
@@ -84,6 +95,12 @@ impl V4l2Config {
         if !(2..=MAX_BUFFERS as u32).contains(&self.buffers) {
             out.push(problem("source.v4l2.buffers", self.buffers, &format!("Write 2 to {MAX_BUFFERS}.")));
         }
+        self.controls.problems(out);
+    }
+
+    fn wanted(&self) -> Wanted {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        Wanted { format: self.format, pixels, fps: self.fps, raw_pixels: self.raw_pixels }
     }
 }
 
@@ -273,8 +290,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
     let identity: Identity = driver.identity().map_err(at(Stage::Identity))?;
     refusal::check_node(path, &identity)?;
     let offered: Formats = driver.formats().map_err(at(Stage::Formats))?;
-    let pixels = u64::from(config.width) * u64::from(config.height);
-    let fourcc = choose(config.format, pixels, config.raw_pixels, &offered)
+    let fourcc = choose(&config.wanted(), &offers(config, driver, &offered))
         .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
     let granted = driver.set_format(fourcc, config.width, config.height).map_err(at(Stage::Format))?;
     let payload = granted.payload().map_err(|why| refusal::unreadable(path, why))?;
@@ -284,6 +300,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
             config.width, config.height, granted.width, granted.height
         );
     }
+    config.controls.apply(driver);
     // Many drivers have no rate to set; that is no reason to refuse them.
     let fps = if config.fps == 0 { None } else { driver.set_rate(config.fps).unwrap_or(None) };
     let count = driver.map(config.buffers).map_err(at(Stage::Buffers))?;
@@ -296,6 +313,16 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
     }
     driver.start().map_err(at(Stage::Start))?;
     Ok(Running { payload, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
+}
+
+/// What the driver says of each format for the wanted size.
+fn offers<D: Driver>(config: &V4l2Config, driver: &mut D, formats: &Formats) -> Offers {
+    let offer = |fourcc: &FourCC| {
+        // A driver that fails to tell a rate may still deliver.
+        let fps = driver.fastest(*fourcc, config.width, config.height).unwrap_or(None);
+        Offer { fourcc: *fourcc, fps }
+    };
+    formats.iter().map(offer).collect()
 }
 
 #[cfg(test)]

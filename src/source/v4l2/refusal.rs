@@ -73,6 +73,23 @@ fn name(stage: Stage) -> &'static str {
     }
 }
 
+/// What a node is that belongs to no picture at all, so that nobody would expect a camera behind it.
+pub(super) fn no_camera(identity: &Identity) -> Option<&'static str> {
+    let has = |flag| identity.capabilities & flag != 0;
+    if has(sys::V4L2_CAP_VIDEO_CAPTURE) || has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
+        return None;
+    }
+    Some(if has(sys::V4L2_CAP_META_CAPTURE) {
+        "the metadata node of a camera"
+    } else if has(sys::V4L2_CAP_VIDEO_M2M) || has(sys::V4L2_CAP_VIDEO_M2M_MPLANE) {
+        "a codec or converter"
+    } else if has(sys::V4L2_CAP_VIDEO_OUTPUT) || has(sys::V4L2_CAP_VIDEO_OUTPUT_MPLANE) {
+        "an output"
+    } else {
+        "no video capture"
+    })
+}
+
 /// Whether the node captures pictures at all.
 pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceError> {
     let (device, card, caps) = (path.display(), &identity.card, identity.capabilities);

@@ -19,6 +19,33 @@ pub(super) const MAX_FORMATS: usize = 64;
 /// The formats that a driver lists.
 pub(super) type Formats = heapless::Vec<FourCC, MAX_FORMATS>;
 
+/// Most sizes of one format that are looked at.
+pub(super) const MAX_SIZES: usize = 64;
+
+/// A size that a driver offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Size {
+    /// Width and height.
+    Exactly(u32, u32),
+    /// Any from the first to the second, in the driver's steps.
+    Between((u32, u32), (u32, u32)),
+}
+
+/// The sizes of one format.
+pub(super) type Sizes = heapless::Vec<Size, MAX_SIZES>;
+
+/// A format and what the driver says of it for the wanted size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Offer {
+    pub(super) fourcc: FourCC,
+    /// Most frames a second; `None` where the driver does not say.
+    pub(super) fps: Option<f32>,
+}
+
+/// The offers of one device.
+pub(super) type Offers = heapless::Vec<Offer, MAX_FORMATS>;
+
 /// A format that is read here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,16 +104,51 @@ pub(super) fn is_bayer(fourcc: FourCC) -> bool {
         || (a == b'P' && b == b'C' && matches!(c, b'1' | b'2') && d.is_ascii_alphabetic())
 }
 
-/// Chooses among what the driver lists.
-pub(super) fn choose(wanted: CameraFormat, pixels: u64, raw_pixels: u32, offered: &[FourCC]) -> Option<FourCC> {
+/// The formats from the cheapest to read to the dearest, as `watchpost bench formats` measures them: the detector's picture is made from
+/// planes as fast as from packed pixels, and decoding a JPEG costs many times both. Grey is last because colour is lost.
+const CHEAPEST_FIRST: [CameraFormat; 5] =
+    [CameraFormat::Nv12, CameraFormat::I420, CameraFormat::Yuyv, CameraFormat::Mjpg, CameraFormat::Grey];
+
+/// What is wanted of a camera.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) format: CameraFormat,
+    pub(super) pixels: u64,
+    /// 0: any.
+    pub(super) fps: u32,
+    /// See [`super::V4l2Config::raw_pixels`].
+    pub(super) raw_pixels: u32,
+}
+
+/// Chooses among what the driver lists: the cheapest to read of those that come at the wanted rate; where none does, the
+/// fastest. Of a driver that tells no rates, uncompressed up to `raw_pixels` and MJPG above.
+pub(super) fn choose(wanted: &Wanted, offered: &[Offer]) -> Option<FourCC> {
     use CameraFormat::{Auto, Grey, I420, Mjpg, Nv12, Yuyv};
-    let order: &[CameraFormat] = match wanted {
-        Auto if pixels <= u64::from(raw_pixels) => &[Yuyv, Nv12, I420, Mjpg, Grey],
-        // Beyond that, USB 2 carries uncompressed frames at a few a second only.
-        Auto => &[Mjpg, Nv12, I420, Yuyv, Grey],
-        ref one => std::slice::from_ref(one),
+    let first = |order: &[CameraFormat], fits: &dyn Fn(&Offer) -> bool| {
+        order.iter().find_map(|want| offered.iter().find(|o| known(o.fourcc) == Some(*want) && fits(o)))
     };
-    order.iter().find_map(|want| offered.iter().copied().find(|f| known(*f) == Some(*want)))
+    if wanted.format != Auto {
+        return first(&[wanted.format], &|_| true).map(|o| o.fourcc);
+    }
+    if wanted.fps > 0 && offered.iter().any(|o| o.fps.is_some() && known(o.fourcc).is_some()) {
+        // 29.97 is as good as 30.
+        let in_time = |o: &Offer| o.fps.is_some_and(|fps| fps >= 0.99 * wanted.fps as f32);
+        let fastest = || {
+            let rate = |want: &CameraFormat| {
+                first(std::slice::from_ref(want), &|o| o.fps.is_some()).and_then(|o| o.fps.map(|fps| (fps, o)))
+            };
+            // The first of several equally fast ones: the cheapest.
+            CHEAPEST_FIRST.iter().filter_map(rate).reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, o)| o)
+        };
+        return first(&CHEAPEST_FIRST, &in_time).or_else(fastest).map(|o| o.fourcc);
+    }
+    let order = if wanted.pixels <= u64::from(wanted.raw_pixels) {
+        CHEAPEST_FIRST
+    } else {
+        // Beyond that, USB 2 carries uncompressed frames at a few a second only.
+        [Mjpg, Nv12, I420, Yuyv, Grey]
+    };
+    first(&order, &|_| true).map(|o| o.fourcc)
 }
 
 /// What the driver answered to our request.
@@ -302,15 +364,18 @@ mod tests {
 
     use super::*;
 
-    fn list(names: &[&[u8; 4]]) -> Vec<FourCC> {
-        names.iter().map(|n| FourCC::new(n)).collect()
+    fn list(names: &[&[u8; 4]]) -> Vec<Offer> {
+        names.iter().map(|n| Offer { fourcc: FourCC::new(n), fps: None }).collect()
+    }
+
+    fn pick(format: CameraFormat, pixels: u64, offered: &[Offer]) -> Option<[u8; 4]> {
+        let wanted = Wanted { format, pixels, fps: 15, raw_pixels: 640 * 480 };
+        choose(&wanted, offered).map(|f| f.repr)
     }
 
     #[test]
-    fn auto_takes_raw_for_small_pictures_and_mjpg_for_large_ones() {
+    fn of_a_driver_without_rates_auto_takes_raw_for_small_pictures_and_mjpg_for_large_ones() {
         let c920 = list(&[b"YUYV", b"H264", b"MJPG"]);
-        let vga = 640 * 480;
-        let pick = |wanted, pixels, offered: &[FourCC]| choose(wanted, pixels, vga, offered).map(|f| f.repr);
         assert_eq!(pick(CameraFormat::Auto, 640 * 480, &c920), Some(*b"YUYV"));
         assert_eq!(pick(CameraFormat::Auto, 1280 * 720, &c920), Some(*b"MJPG"));
         assert_eq!(pick(CameraFormat::Auto, 1280 * 720, &list(&[b"GREY", b"YUYV", b"NV12"])), Some(*b"NV12"));
@@ -318,6 +383,23 @@ mod tests {
         assert_eq!(pick(CameraFormat::Mjpg, 320 * 240, &list(&[b"YUYV", b"JPEG"])), Some(*b"JPEG"));
         assert_eq!(pick(CameraFormat::Nv12, 320 * 240, &c920), None);
         assert_eq!(pick(CameraFormat::Auto, 320 * 240, &list(&[b"H264", b"pBAA"])), None);
+    }
+
+    #[test]
+    fn auto_takes_the_cheapest_format_that_comes_at_the_wanted_rate_and_else_the_fastest() {
+        let rates = |offers: &[(&[u8; 4], f32)]| -> Vec<Offer> {
+            offers.iter().map(|(n, fps)| Offer { fourcc: FourCC::new(n), fps: Some(*fps) }).collect()
+        };
+        let auto = |offers: &[(&[u8; 4], f32)]| pick(CameraFormat::Auto, 1280 * 720, &rates(offers));
+        // USB 2: uncompressed at ten frames a second only.
+        assert_eq!(auto(&[(b"YUYV", 10.0), (b"MJPG", 30.0)]), Some(*b"MJPG"));
+        // USB 3 or a board's own bus.
+        assert_eq!(auto(&[(b"MJPG", 30.0), (b"YUYV", 30.0)]), Some(*b"YUYV"));
+        assert_eq!(auto(&[(b"YUYV", 14.99), (b"MJPG", 30.0)]), Some(*b"YUYV"));
+        assert_eq!(auto(&[(b"YUYV", 5.0), (b"MJPG", 10.0)]), Some(*b"MJPG"));
+        assert_eq!(auto(&[(b"YUYV", 10.0), (b"MJPG", 10.0)]), Some(*b"YUYV"));
+        assert_eq!(auto(&[(b"GREY", 60.0), (b"MJPG", 30.0)]), Some(*b"MJPG"));
+        assert_eq!(auto(&[(b"H264", 60.0)]), None);
     }
 
     #[test]

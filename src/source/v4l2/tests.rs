@@ -8,7 +8,7 @@ use v4l::v4l_sys as sys;
 
 use super::super::BadFrame;
 use super::driver::Identity;
-use super::state::{Filled, Granted};
+use super::state::{Filled, Granted, Sizes};
 use super::*;
 use crate::clock::Now;
 use crate::frame::PixelFormat;
@@ -28,25 +28,30 @@ enum Event {
     Stray,
 }
 
-struct Fake {
+pub(super) struct Fake {
     now: Duration,
     events: VecDeque<Event>,
     /// What the device answers when it is opened: the size that it grants, or an error number.
     opens: VecDeque<Result<(u32, u32), i32>>,
     granted: Option<(u32, u32)>,
-    capabilities: u32,
-    driver: &'static str,
-    formats: Vec<[u8; 4]>,
+    pub(super) capabilities: u32,
+    pub(super) driver: &'static str,
+    pub(super) formats: Vec<[u8; 4]>,
     /// Buffers that the driver has, in order.
     queued: VecDeque<u32>,
     memory: Vec<Vec<u8>>,
     streaming: bool,
     queue_fails: Option<i32>,
     start_fails: Option<i32>,
+    pub(super) rates: Vec<([u8; 4], f32)>,
+    pub(super) map_fails: Option<i32>,
+    /// Controls that the camera does not have, and those that were set.
+    lacks: Vec<u32>,
+    controls: Vec<(u32, i32)>,
 }
 
 impl Fake {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             now: Duration::from_secs(100),
             events: VecDeque::new(),
@@ -60,6 +65,10 @@ impl Fake {
             streaming: false,
             queue_fails: None,
             start_fails: None,
+            rates: Vec::new(),
+            map_fails: None,
+            lacks: Vec::new(),
+            controls: Vec::new(),
         }
     }
 
@@ -76,10 +85,28 @@ impl Driver for Fake {
         Ok(())
     }
     fn identity(&mut self) -> io::Result<Identity> {
-        Ok(Identity { driver: self.driver.into(), card: "fake".into(), capabilities: self.capabilities })
+        Ok(Identity {
+            driver: self.driver.into(),
+            card: "fake".into(),
+            bus: "usb-1".into(),
+            capabilities: self.capabilities,
+        })
     }
     fn formats(&mut self) -> io::Result<Formats> {
         Ok(self.formats.iter().map(FourCC::new).collect())
+    }
+    fn sizes(&mut self, _: FourCC) -> io::Result<Sizes> {
+        Ok(Sizes::from_iter([Size::Exactly(640, 480)]))
+    }
+    fn fastest(&mut self, fourcc: FourCC, _: u32, _: u32) -> io::Result<Option<f32>> {
+        Ok(self.rates.iter().find(|(name, _)| *name == fourcc.repr).map(|(_, fps)| *fps))
+    }
+    fn set_control(&mut self, id: u32, value: i32) -> io::Result<()> {
+        if self.lacks.contains(&id) {
+            return Err(Self::os(libc::EINVAL));
+        }
+        self.controls.push((id, value));
+        Ok(())
     }
     fn set_format(&mut self, fourcc: FourCC, _: u32, _: u32) -> io::Result<Granted> {
         let (width, height) = self.granted.ok_or_else(|| Self::os(libc::ENODEV))?;
@@ -89,6 +116,7 @@ impl Driver for Fake {
         Err(Self::os(libc::ENOTTY))
     }
     fn map(&mut self, count: u32) -> io::Result<usize> {
+        self.map_fails.map_or(Ok(()), |code| Err(Self::os(code)))?;
         self.memory = vec![vec![0; 4096]; count as usize];
         Ok(count as usize)
     }
@@ -370,4 +398,21 @@ fn a_path_that_is_no_camera_is_refused_by_the_real_kernel() {
     assert!(refuse("/dev/null").contains("is not a V4L2 camera"));
     assert!(refuse("/tmp").contains("is not a V4L2 camera"));
     assert!(refuse("/dev/vid\0eo").contains("is not a V4L2 camera"));
+}
+
+#[test]
+fn settings_of_the_camera_are_made_in_the_order_that_drivers_need_and_a_missing_one_costs_nothing_else() {
+    let mut fake = Fake::new();
+    fake.lacks = vec![sys::V4L2_CID_POWER_LINE_FREQUENCY];
+    let controls = Controls { power_line: PowerLine::Hz50, exposure: Exposure::Micros(8000), steady_rate: true };
+    let stream = Stream::open(V4l2Config { controls, ..V4l2Config::default() }, fake).unwrap();
+    let manual = sys::v4l2_exposure_auto_type_V4L2_EXPOSURE_MANUAL as i32;
+    assert_eq!(
+        stream.driver.controls,
+        [
+            (sys::V4L2_CID_EXPOSURE_AUTO, manual),
+            (sys::V4L2_CID_EXPOSURE_ABSOLUTE, 80),
+            (sys::V4L2_CID_EXPOSURE_AUTO_PRIORITY, 0),
+        ]
+    );
 }

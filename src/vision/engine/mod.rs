@@ -6,6 +6,7 @@
 //! Not promised: batches, several inputs, outputs that are not `f32`, or dynamic shapes after loading (load once more).
 //! A malformed file or one that tract itself panics on is an error here, never a panic.
 
+mod finite;
 pub mod kernels;
 mod plan;
 mod reference;
@@ -83,6 +84,12 @@ pub enum EngineError {
         /// What the decoder said.
         reason: String,
     },
+    /// A weight that is not a number.
+    #[error("weight `{weight}` is not finite: the file is damaged, or was exported from a network that was")]
+    NotFinite {
+        /// Its name in the file.
+        weight: String,
+    },
     /// It decodes, but does not have one image as its input.
     #[error("the network must have exactly one input of shape [1, 3, height, width]: {reason}")]
     Interface {
@@ -118,13 +125,16 @@ pub enum EngineError {
 /// Loads a network for images of `height` x `width` pixels. A dynamic height or width in the file is fixed to these.
 ///
 /// # Errors
-/// [`EngineError::NotOnnx`], [`EngineError::Interface`], [`EngineError::Unsupported`].
+/// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Interface`], [`EngineError::Unsupported`].
 pub fn load(
     onnx: &[u8],
     height: usize,
     width: usize,
     normalization: Normalization,
 ) -> Result<Box<dyn Network>, EngineError> {
+    if let Some(weight) = finite::unsound(onnx) {
+        return Err(EngineError::NotFinite { weight });
+    }
     if (1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width) {
         let plan = kernels::choose()
             .map_err(plan::NoPlan::Kernel)

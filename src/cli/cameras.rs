@@ -1,0 +1,73 @@
+//! `watchpost cameras`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{Failure, output};
+use crate::config::{Config, DEFAULT_PATH};
+use crate::source::V4l2Config;
+use crate::source::cameras::{Node, Size, Verdict, survey};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Configuration whose size and rate the format is chosen for; without it, that of the packaged file or the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON line a node instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let wanted = match &args.config {
+        Some(path) => Config::load(path)?.source.v4l2,
+        // Listing cameras comes before configuring them.
+        None => Config::load(DEFAULT_PATH.as_ref()).map_or_else(|_| V4l2Config::default(), |c| c.source.v4l2),
+    };
+    let nodes = survey(&wanted);
+    for node in &nodes {
+        if args.json {
+            output::json_line(node)?;
+        } else {
+            tell(node, &wanted)?;
+        }
+    }
+    let usable = nodes.iter().any(|n| matches!(n.verdict, Verdict::Usable { .. }));
+    if nodes.is_empty() && !args.json {
+        output::line(
+            "There is no video node. Plug a camera in; for a CSI camera see `watchpost doctor` and the README's pipe commands.",
+        )?;
+    }
+    Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(node: &Node, wanted: &V4l2Config) -> std::io::Result<()> {
+    output::line(format!("{}  {} ({}, {})", node.path.display(), node.card, node.driver, node.bus))?;
+    for link in &node.stable {
+        output::line(format!("    {}", link.display()))?;
+    }
+    for format in &node.formats {
+        let sizes: Vec<String> = format.sizes.iter().map(|(size, fps)| size_text(*size, *fps)).collect();
+        let note = if format.readable { "" } else { " (not read)" };
+        output::line(format!("    {}{note}: {}", format.fourcc, sizes.join(", ")))?;
+    }
+    match &node.verdict {
+        Verdict::Usable { format } => {
+            output::line(format!("    usable: {format} for {}x{} at {} fps", wanted.width, wanted.height, wanted.fps))
+        }
+        Verdict::Other { what } => output::line(format!("    no camera: {what}")),
+        Verdict::Trouble { what, remedy } => {
+            output::line(format!("    trouble: {what}"))?;
+            output::line(format!("    -> {remedy}"))
+        }
+    }
+}
+
+fn size_text(size: Size, fps: Option<f32>) -> String {
+    let size = match size {
+        Size::Exactly(w, h) => format!("{w}x{h}"),
+        Size::Between((w, h), (to_w, to_h)) => format!("{w}x{h} to {to_w}x{to_h}"),
+    };
+    // 29.97002997 is 29.97, and 30 is 30.
+    fps.map_or(size.clone(), |fps| format!("{size} at {} fps", (fps * 100.0).round() / 100.0))
+}

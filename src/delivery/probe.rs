@@ -1,0 +1,87 @@
+//! Whether the broker would accept this device: one connection, nothing published, nothing subscribed.
+//!
+//! The connection has a client id of its own, so that a daemon that is connected stays so.
+
+use std::time::{Duration, Instant};
+
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use rumqttc::{TlsConfiguration, Transport};
+
+use super::broker::{BrokerConfig, BrokerUrl, UrlError};
+use super::failure::Failure;
+use super::tls::{self, CredentialError};
+
+/// For name look-up, TCP, TLS and the broker's answer together.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Why the broker would not be reached. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The URL.
+    #[error("broker.url: {0}")]
+    Url(#[from] UrlError),
+    /// A file of certificates or secrets.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// No connection.
+    #[error("{0}")]
+    Refused(String),
+    /// Nothing in time.
+    #[error("no answer within {} s", PATIENCE.as_secs())]
+    Silent,
+    /// The system has no thread or socket left.
+    #[error("cannot try: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl ProbeError {
+    /// What to look at.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Silent => "check host, port and firewall; something accepts the connection and does not speak MQTT",
+            Self::System(_) => "close other programs",
+            _ => "mend what it says, then run doctor again; until then candidates wait in the outbox",
+        }
+    }
+}
+
+/// Connects, waits for the broker's word, disconnects. Returns how long it took.
+///
+/// # Errors
+/// [`ProbeError`].
+pub fn probe(config: &BrokerConfig, device: &str) -> Result<Duration, ProbeError> {
+    let url: BrokerUrl = config.url.parse()?;
+    let own = if config.client_id.is_empty() { device } else { &config.client_id };
+    let mut options = MqttOptions::new(format!("{own}-doctor"), url.host.clone(), url.port);
+    options.set_clean_start(true);
+    if url.tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls::client_config(config)?)));
+    }
+    let password = tls::password(config)?;
+    if !config.username.is_empty() {
+        options.set_credentials(&config.username, password.as_ref().map_or("", |p| p.as_str()));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let began = Instant::now();
+    let outcome = runtime.block_on(async {
+        let (client, mut events) = AsyncClient::new(options, 4);
+        let accepted = async {
+            loop {
+                match events.poll().await {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) => return Err(ProbeError::Refused(Failure::of(&error).to_string())),
+                }
+            }
+        };
+        let outcome = tokio::time::timeout(PATIENCE, accepted).await.unwrap_or(Err(ProbeError::Silent));
+        if outcome.is_ok() && client.try_disconnect().is_ok() {
+            // Politeness only: what is wanted is known.
+            let _ = tokio::time::timeout(Duration::from_millis(500), events.poll()).await;
+        }
+        outcome
+    });
+    runtime.shutdown_background();
+    outcome.map(|()| began.elapsed())
+}

@@ -1,0 +1,175 @@
+//! The machine: processor, heat, memory, disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Found, Patient};
+use crate::vision::engine::kernels;
+
+/// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard; Jetson: 97).
+const WARM: f32 = 78.0;
+/// Room that the daemon wants beside a full outbox: the list twice while it is replaced, and the memory of the clock.
+const SPARE: u64 = 64 << 20;
+
+/// The processor's instructions and what the networks make of them.
+pub(super) fn cpu() -> Found {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let available = kernels::available();
+    let names: Vec<&str> = available.iter().map(|k| k.name()).collect();
+    match kernels::choose() {
+        Err(error) => {
+            Found::failed(error, format!("unset {}, or set it to one of {}", kernels::VARIABLE, names.join(", ")))
+        }
+        Ok(chosen) => {
+            let detail = format!(
+                "{cores} {} cores; the networks run on {} (of {})",
+                std::env::consts::ARCH,
+                chosen.name(),
+                names.join(", ")
+            );
+            let fastest = available.first().map(|k| k.name());
+            if fastest == Some(chosen.name()) {
+                Found::ok(detail)
+            } else {
+                Found::warning(
+                    detail,
+                    format!("unset {} to use {}", kernels::VARIABLE, fastest.unwrap_or("the fastest")),
+                )
+            }
+        }
+    }
+}
+
+/// The hottest sensor, and whether the board has slowed itself down.
+pub(super) fn temperature() -> Found {
+    match crate::hardware::temperatures().into_iter().max_by(|a, b| a.celsius.total_cmp(&b.celsius)) {
+        None => Found::skipped("the kernel names no temperature sensor"),
+        Some(hottest) => {
+            let detail = format!("{:.0} degrees at {}", hottest.celsius, hottest.name);
+            let slowed = crate::hardware::throttling().filter(|t| t.any_now());
+            if let Some(throttled) = slowed {
+                Found::warning(
+                    format!("{detail}; {throttled}"),
+                    "use the board's own power supply, a short cable, and a heat sink or a fan",
+                )
+            } else if hottest.celsius >= WARM {
+                Found::warning(detail, "give the board a heat sink, a fan or shade; it slows down before it stops")
+            } else {
+                Found::ok(detail)
+            }
+        }
+    }
+}
+
+/// Whether memory may reach a disk.
+pub(super) fn swap() -> Found {
+    match fs::read_to_string("/proc/swaps") {
+        Err(_) => Found::skipped("/proc/swaps cannot be read"),
+        Ok(text) => {
+            let disks: Vec<&str> = text
+                .lines()
+                .skip(1)
+                .filter_map(|line| line.split_whitespace().next())
+                .filter(|name| !name.contains("zram"))
+                .collect();
+            if disks.is_empty() {
+                Found::ok("none on a disk")
+            } else {
+                Found::warning(
+                    format!("memory may be written to {}", disks.join(", ")),
+                    "run the daemon with MemorySwapMax=0, as the packaged unit does, or `swapoff -a`",
+                )
+            }
+        }
+    }
+}
+
+/// The folder that holds the list and the device's memory.
+pub(super) fn state(patient: &Patient<'_>) -> Found {
+    let folder = patient.config.watchlist.state.parent().filter(|p| !p.as_os_str().is_empty());
+    folder.map_or_else(|| Found::ok("the current folder"), |folder| writable(folder, SPARE))
+}
+
+/// The folder in which candidates wait.
+pub(super) fn outbox(patient: &Patient<'_>) -> Found {
+    match patient.config.broker.outbox_folder() {
+        None => Found::warning(
+            "broker.outbox is empty: candidates wait in memory only",
+            "name a folder, so that they survive a power cut",
+        ),
+        Some(folder) => writable(folder, patient.config.broker.outbox_bytes as u64 + SPARE),
+    }
+}
+
+/// Whether this user may write there and `needed` bytes are free. A folder that the daemon would make counts by its parent.
+fn writable(folder: &Path, needed: u64) -> Found {
+    let Some(existing) = nearest(folder) else {
+        return Found::failed(format!("{} cannot be reached", folder.display()), "name a folder on a disk");
+    };
+    let shown = folder.display();
+    if let Err(error) = access(&existing) {
+        return Found::failed(
+            format!("{shown} cannot be written ({error})"),
+            "let the user that runs watchpost own it, as in `install -d -o watchpost -g watchpost -m 700`, and mount its disk \
+             read-write; run doctor as that user: `sudo -u watchpost watchpost doctor`",
+        );
+    }
+    match free(&existing) {
+        Err(error) => Found::failed(format!("{shown}: {error}"), "name a folder on a disk"),
+        Ok(free) if free < needed => Found::failed(
+            format!("{shown} has {} MiB free, {} MiB are wanted", free >> 20, needed >> 20),
+            "make room, or lower broker.outbox_bytes",
+        ),
+        Ok(free) => Found::ok(format!("{shown} can be written, {} MiB free", free >> 20)),
+    }
+}
+
+fn nearest(folder: &Path) -> Option<PathBuf> {
+    folder.ancestors().find(|a| a.is_dir()).map(Path::to_path_buf)
+}
+
+fn path(folder: &Path) -> std::io::Result<std::ffi::CString> {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::CString::new(folder.as_os_str().as_bytes()).map_err(std::io::Error::other)
+}
+
+fn access(folder: &Path) -> std::io::Result<()> {
+    let path = path(folder)?;
+    // SAFETY: a C string that lives through the call.
+    match unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Bytes that an ordinary user may still write.
+fn free(folder: &Path) -> std::io::Result<u64> {
+    let path = path(folder)?;
+    // SAFETY: a C struct of integers, for which all zeroes is a value.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers live through the call.
+    match unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } {
+        0 => Ok(stat.f_bavail as u64 * stat.f_frsize as u64),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+
+    #[test]
+    fn a_folder_that_the_daemon_would_make_counts_by_its_parent() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(writable(&folder.path().join("a/b"), 1).outcome, Outcome::Ok);
+        let full = writable(folder.path(), u64::MAX);
+        assert_eq!(full.outcome, Outcome::Failed);
+        assert!(full.detail.contains("MiB are wanted"), "{}", full.detail);
+    }
+
+    #[test]
+    fn a_place_without_room_to_write_is_refused() {
+        assert_eq!(writable(Path::new("/proc/none"), 1).outcome, Outcome::Failed);
+    }
+}
