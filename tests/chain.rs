@@ -53,6 +53,7 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     // Every message of the run is looked at: nothing but status, the list's state, counts and the candidate was sent.
     let messages = whole_run(&everything);
     let mut candidates = Vec::new();
+    let mut counted = None;
     for message in &messages {
         let topic = String::from_utf8_lossy(&message.topic).into_owned();
         let event: Value = serde_json::from_slice(&message.payload).expect("JSON");
@@ -68,6 +69,7 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
                 assert!(!event.to_string().contains("case-1"), "{event}");
             }
             "site/v1/gate-1/stats" => {
+                counted = Some(event["data"].clone());
                 for (_, counts) in event["data"].as_object().expect("an object").iter().filter(|(k, _)| *k != "since") {
                     assert!(counts.as_object().expect("counts by name").values().all(Value::is_number));
                 }
@@ -75,6 +77,15 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
             other => panic!("a message on {other}"),
         }
     }
+    // People are counted, nobody in particular.
+    let counted = counted.expect("counts at the end of the run");
+    let count = |name: &str| counted["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {counted}"));
+    assert!(
+        count("pipeline.vision.faces") >= count("pipeline.decision.compared") && count("pipeline.vision.tracks") >= 4
+    );
+    assert!(count("pipeline.decision.compared") > count("pipeline.decision.supporting"));
+    assert_eq!(count("pipeline.decision.candidates"), 1);
+    assert!(counted["drops"].as_object().expect("drops").keys().any(|k| k.starts_with("pipeline.vision.too_poor.")));
     let first: Vec<&Value> = candidates.iter().filter(|c| c["data"]["sequence"] == 1).collect();
     assert_eq!(first.len(), 1, "one candidate: {log}");
     assert!(candidates.iter().all(|c| c["data"]["entry"] == "case-1"));
@@ -84,6 +95,7 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     assert!(data["score"].as_f64() >= data["threshold"].as_f64());
     assert!(data["evidence"]["agreeing"].as_u64().expect("a count") >= 2);
     assert!(data["expected_false_positive_rate"].as_f64().expect("a rate") <= 2e-4, "0.2 alerts in 1000 faces");
+    assert!(data["evidence"]["combined"].as_f64() > data["threshold"].as_f64(), "all views together");
     assert_eq!(data["list"]["id"], "promises");
     use base64::Engine as _;
     let crop = base64::engine::general_purpose::STANDARD.decode(data["crop"]["base64"].as_str().expect("a crop"));

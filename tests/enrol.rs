@@ -96,3 +96,63 @@ fn a_folder_a_person_is_read_and_look_alikes_are_told() {
     let warning = String::from_utf8_lossy(&signed.stderr).into_owned();
     assert!(signed.status.success() && warning.contains("devices will refuse this list"), "{warning}");
 }
+
+#[test]
+fn interrupted_work_goes_on_and_the_draft_is_the_same_to_the_byte() {
+    let desk = desk();
+    let portrait = |name: &str| format!("{PORTRAITS}/{name}");
+    let (a, b, c) = (portrait("collins.jpg"), portrait("hopper.jpg"), portrait("biden-2010.jpg"));
+    // The photograph of case-2 that case-4 brings again must not depend on when the work was interrupted either.
+    let header = "reference,legal_basis,purpose,photographs\n";
+    let rows = [
+        format!("case-2,o,p,{a}\n"),
+        format!("case-3,o,p,{b}\n"),
+        format!("case-4,o,p,{a};{c}\n"),
+        "case-5,o,p,x.png\n".into(),
+    ];
+    let begun = std::fs::read(desk.path("draft.json")).expect("a draft");
+    let run = |rows: &[String]| {
+        std::fs::write(desk.path("people.csv"), format!("{header}{}", rows.concat())).expect("writes");
+        let (report, _, _) = add(&desk, &["--from", &desk.arg("people.csv")]);
+        (report, std::fs::read(desk.path("draft.json")).expect("a draft"))
+    };
+    let (report, at_once) = run(&rows);
+    assert_eq!(report["added"].as_array().map(Vec::len), Some(3), "{report}");
+    assert!(report["left_out"].to_string().contains("it is in entry case-2 already"), "{report}");
+    std::fs::write(desk.path("draft.json"), begun).expect("writes");
+    let mut last = Vec::new();
+    for done in 1..=rows.len() {
+        last = run(&rows[..done]).1;
+    }
+    assert!(last == at_once);
+}
+
+#[test]
+fn a_small_face_in_the_background_is_told_and_a_large_one_is_somebody_else() {
+    let desk = desk();
+    let open = |name: &str| image::open(format!("{PORTRAITS}/{name}")).expect("a JPEG").to_rgb8();
+    let person = open("hopper.jpg");
+    // The other head beside the person, as high as said.
+    let with = |height: u32| {
+        let other = open("collins.jpg");
+        let width = other.width() * height / other.height();
+        let small = image::imageops::resize(&other, width, height, image::imageops::FilterType::Triangle);
+        let mut picture = image::RgbImage::new(person.width() + width, person.height());
+        image::imageops::replace(&mut picture, &person, 0, 0);
+        image::imageops::replace(&mut picture, &small, person.width().into(), 0);
+        let name = desk.arg(&format!("with-{height}.png"));
+        picture.save(&name).expect("writes");
+        name
+    };
+    let entry = ["--reference", "case-7", "--legal-basis", "o", "--purpose", "p"];
+    let draft = desk.arg("draft.json");
+    let large = watchpost(&[&["watchlist", "add", &draft, &with(person.height())][..], &entry[..]].concat());
+    let refusal = String::from_utf8_lossy(&large.stderr).into_owned();
+    assert!(
+        !large.status.success() && refusal.contains("2 faces were found") && refusal.contains("% as high"),
+        "{refusal}"
+    );
+    let (report, errors, done) = add(&desk, &[&[&with(person.height() / 4)[..]][..], &entry[..]].concat());
+    assert!(done, "{errors}");
+    assert_eq!(report["doubts"][0]["background_faces"], 1, "{report}");
+}

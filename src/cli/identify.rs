@@ -1,5 +1,6 @@
-//! `watchpost identify`: who of a watch list may be in a photograph. It obeys what the daemon obeys: signatures, device,
-//! validity, hours, budget.
+//! `watchpost identify`: who of a watch list may be in a photograph. It obeys what a list says, as the daemon does: signatures,
+//! device, validity, hours, area, budget. What a device remembers (revocations, suspensions, the highest version) it does not
+//! know.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use super::{Failure, output};
 use crate::daemon::enforce;
 use crate::decision::DecisionConfig;
 use crate::decision::policy::Force;
-use crate::watchlist::{TopK, Trust, verify};
+use crate::watchlist::{Position, TopK, Trust, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,6 +34,9 @@ pub struct Args {
     /// Name of this device, as the list's authorisation has it.
     #[arg(long, value_name = "ID", default_value = "watchpost-1")]
     device: String,
+    /// Where the photographs were taken, in degrees; needed where the list is bound to an area.
+    #[arg(long, value_name = "LATITUDE,LONGITUDE", value_parser = position, allow_hyphen_values = true)]
+    position: Option<Position>,
     /// Most entries a face.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
     top: u8,
@@ -44,6 +48,14 @@ pub struct Args {
     json: bool,
 }
 
+fn position(text: &str) -> Result<Position, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    text.split_once(',')
+        .and_then(|(latitude, longitude)| Some(Position { latitude: number(latitude)?, longitude: number(longitude)? }))
+        .filter(Position::is_on_earth)
+        .ok_or_else(|| "write degrees such as 52.52,13.40".into())
+}
+
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let models = super::models(args.models.as_deref())?;
     let trust = Trust::open(&args.trust)?;
@@ -51,7 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let embedder = &models.manifest.embedder.sha256.0;
     let list = verify(&read_sealed(&args.watchlist, args.identity.as_deref())?, &trust, now, &args.device, embedder)?;
     let curve = enforce::curve(&models).map_err(|b| b.to_string())?;
-    let force = Force::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())?;
+    let force = Force::enact(list, &curve, &DecisionConfig::default(), args.position).map_err(|b| b.to_string())?;
     force.permits(now).map_err(|b| b.to_string())?;
     let mut reader = FaceReader::new(&models)?;
     let mut top = TopK::new(args.top.into());
@@ -81,11 +93,17 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         if args.json {
             output::json_line(&json!({
                 "image": path, "list": { "id": force.list().id(), "version": force.list().version() },
-                "threshold": force.plan().threshold, "faces": lines,
+                "threshold": force.plan().threshold, "templates": force.gallery().templates(), "faces": lines,
             }))?;
             continue;
         }
-        output::line(format!("{}: {} faces", path.display(), lines.len()))?;
+        output::line(format!(
+            "{}: {} faces, against {} templates at threshold {:.2}",
+            path.display(),
+            lines.len(),
+            force.gallery().templates(),
+            force.plan().threshold
+        ))?;
         for line in &lines {
             let candidates = line["candidates"].as_array().map(Vec::as_slice).unwrap_or_default();
             if candidates.is_empty() {

@@ -241,7 +241,8 @@ impl Pipeline {
                     frame: size,
                 };
                 let id = Uuid::from_u128(EventId::new(now).as_u128());
-                let compared = Compared { track, view: kept, hits: top.hits(), threshold };
+                let quality = kept.quality.overall;
+                let compared = Compared { track, view: kept, quality, hits: top.hits(), threshold };
                 decider.observe(captured.at, id, compared, &mut publish);
             }
         });
@@ -310,7 +311,8 @@ fn candidate(labels: &Labels, force: &Force, now: Now, finding: Finding<Kept>) -
     let kept = finding.view;
     let crop = kept.face.as_ref().map(|face| jpeg(face, labels.crop_quality));
     let cropped = !matches!(crop, Some(None));
-    let rate = force.expected_rate(finding.score);
+    // Of the combined similarity: the best of several views is higher than what the curve was measured with.
+    let rate = force.expected_rate(finding.combined);
     let candidate = Candidate {
         candidate: EventId::from_u128(finding.id.as_u128()),
         sequence: finding.sequence,
@@ -326,6 +328,7 @@ fn candidate(labels: &Labels, force: &Force, now: Now, finding: Finding<Kept>) -
         evidence: Evidence {
             views: finding.compared,
             agreeing: finding.agreeing as u32,
+            combined: finding.combined,
             quality: QualityParts {
                 overall: kept.quality.overall,
                 eye_distance: kept.quality.eye_distance_px,

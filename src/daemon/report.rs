@@ -44,6 +44,7 @@ const DROPS: &[&str] = &[
     "pipeline.crops_failed",
     "pipeline.decision.beyond_capacity",
     "pipeline.decision.cooling",
+    "pipeline.decision.faded",
     "pipeline.failed",
     "pipeline.undecodable",
     "pipeline.vision.beyond_capacity",

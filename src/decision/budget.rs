@@ -210,6 +210,7 @@ mod tests {
     #[test]
     fn a_rate_below_the_first_measured_threshold_is_not_known() {
         assert_eq!(curve().rate_at(0.19), None);
+        assert_eq!(curve().rate_at(0.2), Some(4e-2), "a threshold is reached by what equals it");
         assert_eq!(curve().rate_at(0.45), Some(4e-4));
         assert_eq!(curve().rate_at(0.99), Some(4e-6));
     }

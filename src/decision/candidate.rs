@@ -3,15 +3,24 @@
 //! Each compared view of a track is told to [`Decider::observe`] with the entries that its probe came near to. The rule:
 //!
 //! * a view *supports* the entries whose similarity reaches the threshold;
-//! * when, among the latest M compared views of a track, N support one entry, and that entry was the nearest in at least
-//!   one of them, the track is a **candidate** for it. Where several entries qualify, the one with the highest mean
-//!   similarity is named, and those within the ambiguity margin of it are its alternatives;
-//! * a track and entry give one candidate, and at most **one update** with a better view: when the track ends or some
-//!   seconds have passed, whichever is first;
+//! * the *combined* similarity of a track and an entry is the mean over **all** compared views of the track, each weighted by
+//!   its quality: the best views count most, and none is chosen for its similarity. A view in which [`MAX_HITS`] other entries
+//!   were nearer counts as 0, which can only lower it. It does not depend on the order of the views;
+//! * a track becomes a **candidate** for an entry when N of its latest M views support the entry, the entry was the nearest in
+//!   at least one of them, and the combined similarity exceeds the threshold by [`EVIDENCE_MARGIN`] or more. Where several entries
+//!   qualify, the one with the highest combined similarity is named. Those within the ambiguity margin of it are its
+//!   alternatives, whether or not they reach the threshold themselves;
+//! * a track gives **one candidate**, whoever else its later views resemble, and at most **one update** with a better view:
+//!   when the track ends or some seconds have passed, whichever is first. Hysteresis: it takes the margin to become a
+//!   candidate, but an update only needs a combined similarity that still reaches the threshold. Where the later views have taken
+//!   the evidence below it, there is none;
 //! * an entry that was announced is not announced again by this camera during the cool-down, whatever the track.
 //!
-//! Views that support no entry are dropped (and thereby wiped) before `observe` returns. A supporting view is kept only
-//! while its track lives, at most [`MAX_LEADERS`] a track. When a track ends everything about it is forgotten.
+//! What these conditions do to the rate of false alerts is in `decisions/002-evidence-over-a-track.md`.
+//!
+//! Views that support no entry are dropped (and thereby wiped) before `observe` returns; of them stay the similarities to the
+//! nearest entries, while the track lives. A supporting view is kept only while its track lives, at most [`MAX_LEADERS`] a
+//! track. When a track ends everything about it is forgotten.
 //!
 //! State in, findings out: no clock, no list, no input or output of its own.
 
@@ -26,14 +35,21 @@ use crate::clock::Now;
 use crate::vision::TrackId;
 use crate::watchlist::Hit;
 
+/// By how much the combined similarity must exceed the threshold. A track is looked at again with each view, which gives a
+/// stranger several chances; this takes them away again. From measured sequences, see the decision record.
+pub const EVIDENCE_MARGIN: f32 = 0.02;
 /// Most views that can be asked to agree (N).
 pub const MAX_AGREEING: usize = 8;
 /// Most views among which they are counted (M).
 pub const MAX_CONSIDERED: usize = 16;
-/// Entries a view can support at once; the nearest ones count.
+/// Entries that a view is compared to: the nearest ones.
 pub const MAX_HITS: usize = 4;
 /// Entries for which a track keeps its best view.
 pub const MAX_LEADERS: usize = 4;
+/// Entries of which a track keeps the combined similarity. The least similar gives way: it starts from 0 when it comes back.
+const MAX_RIVALS: usize = 16;
+/// Least weight of a view, so that one whose quality is nought or not a number still counts.
+const LEAST_WEIGHT: f32 = 0.01;
 /// Tracks that live at once; as many as the tracker follows.
 const MAX_TRACKS: usize = 128;
 /// Entries in cool-down at once; beyond, the one announced longest ago is forgotten first.
@@ -49,6 +65,8 @@ pub struct Compared<'a, V> {
     pub track: TrackId,
     /// What is to be kept of it, should it support an entry.
     pub view: V,
+    /// How much it counts in the combined similarity, 0 to 1: its overall quality.
+    pub quality: f32,
     /// The entries that are nearest to it, nearest first, at any similarity.
     pub hits: &'a [Hit],
     /// Similarity from which it supports an entry.
@@ -68,13 +86,15 @@ pub struct Finding<V> {
     pub entry: EntryIndex,
     /// Similarity of `view`.
     pub score: f32,
+    /// Quality-weighted mean similarity over all compared views of the track.
+    pub combined: f32,
     /// Views among the considered ones that supported the entry.
     pub agreeing: usize,
     /// Views that were considered, at most M.
     pub considered: usize,
     /// Views of this track compared so far.
     pub compared: u32,
-    /// Entries that cannot be told apart from the named one.
+    /// Entries that cannot be told apart from the named one, most similar first.
     pub alternatives: Vec<EntryIndex, MAX_HITS>,
     /// The best view.
     pub view: V,
@@ -93,6 +113,8 @@ pub struct DecisionCounters {
     pub updates: u64,
     /// Candidates not announced because their entry was in its cool-down.
     pub cooling: u64,
+    /// Updates not announced because the later views had taken the evidence below the threshold.
+    pub faded: u64,
     /// Views of tracks beyond the most that are followed.
     pub beyond_capacity: u64,
 }
@@ -102,76 +124,101 @@ struct Leader<V> {
     view: V,
 }
 
+/// What a track was announced as, or would have been but for the cool-down.
 struct Announced<V> {
     id: Uuid,
     entry: EntryIndex,
-    /// Named in the candidate as well; not announced on their own on this track.
     alternatives: Vec<EntryIndex, MAX_HITS>,
-    /// Similarity that was announced; `None` where the cool-down suppressed the candidate.
+    /// Similarity that was announced; `None` where there is nothing to update.
     score: Option<f32>,
     at: Duration,
-    updated: bool,
     better: Option<Leader<V>>,
+}
+
+/// Weighted similarities of one entry to the views of a track.
+#[derive(Debug, Clone, Copy)]
+struct Rival {
+    entry: EntryIndex,
+    sum: f32,
 }
 
 struct Track<V> {
     compared: u32,
+    /// Sum of the weights of all compared views.
+    weight: f32,
+    rivals: Vec<Rival, MAX_RIVALS>,
     /// What the latest views supported, oldest first; nearest entry first in each.
-    recent: Deque<Vec<Hit, MAX_HITS>, MAX_CONSIDERED>,
+    recent: Deque<Vec<EntryIndex, MAX_HITS>, MAX_CONSIDERED>,
     leaders: Vec<Leader<V>, MAX_LEADERS>,
-    announced: Vec<Announced<V>, MAX_LEADERS>,
+    announced: Option<Announced<V>>,
 }
 
 impl<V> Default for Track<V> {
     fn default() -> Self {
-        Self { compared: 0, recent: Deque::new(), leaders: Vec::new(), announced: Vec::new() }
+        Self {
+            compared: 0,
+            weight: 0.0,
+            rivals: Vec::new(),
+            recent: Deque::new(),
+            leaders: Vec::new(),
+            announced: None,
+        }
     }
-}
-
-/// Support of one entry among the considered views of a track.
-#[derive(Debug, Clone, Copy)]
-struct Support {
-    entry: EntryIndex,
-    views: usize,
-    mean: f32,
 }
 
 impl<V> Track<V> {
-    fn supports(&self) -> Vec<Support, { MAX_CONSIDERED * MAX_HITS }> {
-        let mut sums: Vec<Support, { MAX_CONSIDERED * MAX_HITS }> = Vec::new();
-        for hit in self.recent.iter().flatten() {
-            match sums.iter_mut().find(|s| s.entry == hit.entry) {
-                Some(s) => {
-                    s.views += 1;
-                    s.mean += hit.score;
-                }
-                None => {
-                    let first = Support { entry: hit.entry, views: 1, mean: hit.score };
-                    sums.push(first).expect("as many places as hits in all considered views");
-                }
+    /// Adds a view to the combined similarities.
+    fn weigh(&mut self, quality: f32, hits: &[Hit]) {
+        // `max` of a NaN is the other operand.
+        let weight = quality.clamp(0.0, 1.0).max(LEAST_WEIGHT);
+        self.compared = self.compared.saturating_add(1);
+        self.weight += weight;
+        for hit in hits.iter().take(MAX_HITS).filter(|h| h.score.is_finite()) {
+            let share = weight * hit.score;
+            if let Some(rival) = self.rivals.iter_mut().find(|r| r.entry == hit.entry) {
+                rival.sum += share;
+                continue;
             }
+            if self.rivals.is_full() {
+                let least = (0..self.rivals.len()).min_by(|a, b| self.rivals[*a].sum.total_cmp(&self.rivals[*b].sum));
+                let least = least.expect("a full list is not empty");
+                if self.rivals[least].sum >= share {
+                    continue;
+                }
+                self.rivals.swap_remove(least);
+            }
+            self.rivals.push(Rival { entry: hit.entry, sum: share }).expect("a place was made");
         }
-        for s in &mut sums {
-            s.mean /= s.views as f32;
-        }
-        sums
     }
 
-    fn is_settled(&self, entry: EntryIndex) -> bool {
-        self.announced.iter().any(|a| a.entry == entry || a.alternatives.contains(&entry))
+    /// Quality-weighted mean similarity of `entry` over all compared views.
+    fn combined(&self, entry: EntryIndex) -> f32 {
+        let sum = self.rivals.iter().find(|r| r.entry == entry).map_or(0.0, |r| r.sum);
+        if self.weight > 0.0 { sum / self.weight } else { 0.0 }
+    }
+
+    /// Considered views that support `entry`.
+    fn agreeing(&self, entry: EntryIndex) -> usize {
+        self.recent.iter().filter(|supported| supported.contains(&entry)).count()
+    }
+
+    /// Entries whose combined similarity is within `margin` of that of `named`, or above it; most similar first.
+    fn inseparable(&self, named: EntryIndex, margin: f32) -> Vec<EntryIndex, MAX_HITS> {
+        let least = (self.combined(named) - margin) * self.weight;
+        let mut near: Vec<Rival, MAX_RIVALS> =
+            self.rivals.iter().filter(|r| r.entry != named && r.sum >= least).copied().collect();
+        near.sort_unstable_by(|a, b| b.sum.total_cmp(&a.sum).then(a.entry.cmp(&b.entry)));
+        near.iter().map(|r| r.entry).take(MAX_HITS).collect()
     }
 
     /// Keeps `view` where it is the best so far of its nearest entry; drops it otherwise.
     fn keep(&mut self, hit: Hit, view: V, update_margin: f32) {
-        if let Some(a) = self.announced.iter_mut().find(|a| a.entry == hit.entry) {
-            let Some(announced) = a.score else { return };
+        if let Some(a) = &mut self.announced {
+            let Some(announced) = a.score.filter(|_| a.entry == hit.entry) else { return };
             let beats = a.better.as_ref().map_or(announced + update_margin, |b| b.hit.score);
-            if !a.updated && hit.score > beats {
+            if hit.score > beats {
                 a.better = Some(Leader { hit, view });
             }
-            return;
-        }
-        if self.is_settled(hit.entry) {
             return;
         }
         if let Some(l) = self.leaders.iter_mut().find(|l| l.hit.entry == hit.entry) {
@@ -192,25 +239,12 @@ impl<V> Track<V> {
         self.leaders.push(Leader { hit, view }).ok().expect("a place was made");
     }
 
-    /// Takes the better view of announcement `index` as its update, where there is one.
-    fn update(&mut self, index: usize, track: TrackId) -> Option<Finding<V>> {
-        let entry = self.announced[index].entry;
-        let agreeing = self.supports().iter().find(|s| s.entry == entry).map_or(0, |s| s.views);
-        let a = &mut self.announced[index];
-        let better = a.better.take()?;
-        a.updated = true;
-        Some(Finding {
-            id: a.id,
-            sequence: 2,
-            track,
-            entry,
-            score: better.hit.score,
-            agreeing,
-            considered: self.recent.len(),
-            compared: self.compared,
-            alternatives: a.alternatives.clone(),
-            view: better.view,
-        })
+    /// The entry for which the evidence is enough, if there is one.
+    fn decided(&self, agreeing: usize, least: f32) -> Option<EntryIndex> {
+        let enough = |entry: &EntryIndex| self.agreeing(*entry) >= agreeing && self.combined(*entry) >= least;
+        let named = self.leaders.iter().map(|l| l.hit.entry).filter(enough);
+        // Of equal ones the first in the list, whatever came first.
+        named.max_by(|a, b| self.combined(*a).total_cmp(&self.combined(*b)).then(b.cmp(a)))
     }
 }
 
@@ -219,71 +253,65 @@ pub struct Decider<V> {
     config: DecisionConfig,
     tracks: LinearMap<u32, Track<V>, MAX_TRACKS>,
     cooling: LinearMap<EntryIndex, Duration, MAX_COOLING>,
+    /// Threshold of the latest view: that of the list in force.
+    threshold: f32,
     counters: DecisionCounters,
 }
 
 impl<V> Decider<V> {
     /// A decider without evidence. `config` has no problems.
     pub fn new(config: DecisionConfig) -> Self {
-        Self { config, tracks: LinearMap::new(), cooling: LinearMap::new(), counters: DecisionCounters::default() }
+        Self {
+            config,
+            tracks: LinearMap::new(),
+            cooling: LinearMap::new(),
+            // Nothing is decided before the first view says what it takes.
+            threshold: f32::INFINITY,
+            counters: DecisionCounters::default(),
+        }
     }
 
     /// Takes one compared view. `id` names the candidate, should this view make one. A finding, if any, goes to `out`.
     pub fn observe(&mut self, now: Now, id: Uuid, compared: Compared<'_, V>, out: &mut impl FnMut(Finding<V>)) {
-        let Compared { track, view, hits, threshold } = compared;
+        let Compared { track, view, quality, hits, threshold } = compared;
         self.counters.compared += 1;
+        self.threshold = threshold;
         if !self.tracks.contains_key(&track.0) && self.tracks.insert(track.0, Track::default()).is_err() {
             self.counters.beyond_capacity += 1;
             return;
         }
-        let (agreeing, margin) = (self.config.agreeing_views, self.config.ambiguity_margin);
         let t = self.tracks.get_mut(&track.0).expect("inserted above");
-        t.compared = t.compared.saturating_add(1);
+        t.weigh(quality, hits);
         while t.recent.len() >= self.config.considered_views {
             t.recent.pop_front();
         }
-        let supported: Vec<Hit, MAX_HITS> =
-            hits.iter().filter(|h| h.score >= threshold).take(MAX_HITS).copied().collect();
-        let nearest = supported.first().copied();
-        t.recent.push_back(supported).expect("considered_views is at most MAX_CONSIDERED");
+        // Written so that a NaN supports nothing.
+        let mut supported = hits.iter().take(MAX_HITS).filter(|h| h.score >= threshold);
+        let nearest = supported.clone().next().copied();
+        let entries = supported.by_ref().map(|h| h.entry).collect();
+        t.recent.push_back(entries).expect("considered_views is at most MAX_CONSIDERED");
         let Some(nearest) = nearest else { return };
         self.counters.supporting += 1;
         t.keep(nearest, view, self.config.update_margin);
-
-        let supports = t.supports();
-        let Some(named) = supports
-            .iter()
-            .filter(|s| s.views >= agreeing && !t.is_settled(s.entry))
-            .filter(|s| t.leaders.iter().any(|l| l.hit.entry == s.entry))
-            .max_by(|a, b| a.mean.total_cmp(&b.mean))
-        else {
-            return;
-        };
-        if t.announced.is_full() {
-            // Four people announced for one track: the tracker is confused, and more would only repeat it.
-            self.counters.beyond_capacity += 1;
+        if t.announced.is_some() {
             return;
         }
-        let alternatives: Vec<EntryIndex, MAX_HITS> = supports
-            .iter()
-            .filter(|s| s.entry != named.entry && s.mean >= named.mean - margin)
-            .map(|s| s.entry)
-            .take(MAX_HITS)
-            .collect();
-        let at = t.leaders.iter().position(|l| l.hit.entry == named.entry).expect("filtered by having a leader");
+        let Some(entry) = t.decided(self.config.agreeing_views, threshold + EVIDENCE_MARGIN) else { return };
+        let alternatives = t.inseparable(entry, self.config.ambiguity_margin);
+        let at = t.leaders.iter().position(|l| l.hit.entry == entry).expect("decided among the leaders");
         let leader = t.leaders.swap_remove(at);
+        // Of whom else the track resembled nothing is kept any longer.
+        t.leaders.clear();
         let cool = Duration::from_secs(self.config.cool_down_s);
-        let cooling = self.cooling.get(&named.entry).is_some_and(|since| now.monotonic.saturating_sub(*since) < cool);
-        let announced = Announced {
+        let cooling = self.cooling.get(&entry).is_some_and(|since| now.monotonic.saturating_sub(*since) < cool);
+        t.announced = Some(Announced {
             id,
-            entry: named.entry,
+            entry,
             alternatives: alternatives.clone(),
             score: (!cooling).then_some(leader.hit.score),
             at: now.monotonic,
-            updated: false,
             better: None,
-        };
-        t.announced.push(announced).ok().expect("not full, as checked");
+        });
         if cooling {
             self.counters.cooling += 1;
             return;
@@ -293,53 +321,47 @@ impl<V> Decider<V> {
             id,
             sequence: 1,
             track,
-            entry: named.entry,
+            entry,
             score: leader.hit.score,
-            agreeing: named.views,
+            combined: t.combined(entry),
+            agreeing: t.agreeing(entry),
             considered: t.recent.len(),
             compared: t.compared,
             alternatives,
             view: leader.view,
         };
-        self.start_cool_down(finding.entry, now.monotonic);
+        self.start_cool_down(entry, now.monotonic);
         out(finding);
     }
 
     /// Sends the updates that are due by time. Call it once a frame.
     pub fn tick(&mut self, now: Now, out: &mut impl FnMut(Finding<V>)) {
         let after = Duration::from_secs(self.config.update_after_s);
-        for (id, t) in self.tracks.iter_mut() {
-            for index in 0..t.announced.len() {
-                if now.monotonic.saturating_sub(t.announced[index].at) >= after
-                    && let Some(finding) = t.update(index, TrackId(*id))
-                {
-                    self.counters.updates += 1;
-                    out(finding);
-                }
+        let Self { config, tracks, threshold, counters, .. } = self;
+        for (id, t) in tracks.iter_mut() {
+            if t.announced.as_ref().is_some_and(|a| now.monotonic.saturating_sub(a.at) >= after) {
+                update(TrackId(*id), t, *threshold, config, counters, out);
             }
         }
     }
 
-    /// Forgets `track`, after its updates that are still due.
+    /// Forgets `track`, after its update if one is still due.
     pub fn end(&mut self, track: TrackId, out: &mut impl FnMut(Finding<V>)) {
-        let Some(mut t) = self.tracks.remove(&track.0) else { return };
-        for index in 0..t.announced.len() {
-            if let Some(finding) = t.update(index, track) {
-                self.counters.updates += 1;
-                out(finding);
-            }
+        if let Some(mut t) = self.tracks.remove(&track.0) {
+            update(track, &mut t, self.threshold, &self.config, &mut self.counters, out);
         }
     }
 
     /// Forgets all evidence for one entry: it may not be announced any more. That for others stays.
     pub fn forget(&mut self, entry: EntryIndex) {
         for t in self.tracks.values_mut() {
-            for hits in t.recent.iter_mut() {
-                hits.retain(|h| h.entry != entry);
+            for supported in t.recent.iter_mut() {
+                supported.retain(|e| *e != entry);
             }
+            t.rivals.retain(|r| r.entry != entry);
             t.leaders.retain(|l| l.hit.entry != entry);
-            t.announced.retain(|a| a.entry != entry);
-            for a in &mut t.announced {
+            t.announced = t.announced.take().filter(|a| a.entry != entry);
+            if let Some(a) = &mut t.announced {
                 a.alternatives.retain(|e| *e != entry);
             }
         }
@@ -366,143 +388,46 @@ impl<V> Decider<V> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use time::OffsetDateTime;
-
-    fn at(ms: u64) -> Now {
-        Now { monotonic: Duration::from_millis(ms), wall: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(ms) }
+/// Sends the better view of what `t` was announced as, where there is one and the evidence still holds; there is no other update.
+fn update<V>(
+    track: TrackId,
+    t: &mut Track<V>,
+    threshold: f32,
+    config: &DecisionConfig,
+    counters: &mut DecisionCounters,
+    out: &mut impl FnMut(Finding<V>),
+) {
+    let Some(a) = &mut t.announced else { return };
+    let Some(better) = a.better.take() else { return };
+    let (id, entry) = (a.id, a.entry);
+    let mut alternatives = a.alternatives.clone();
+    a.score = None;
+    let combined = t.combined(entry);
+    if combined < threshold {
+        counters.faded += 1;
+        return;
     }
-
-    /// Feeds views of one track, 100 ms apart; each view is the list of its hits.
-    fn feed(
-        d: &mut Decider<usize>,
-        track: u32,
-        from_ms: u64,
-        views: &[&[(EntryIndex, f32)]],
-    ) -> std::vec::Vec<Finding<usize>> {
-        let mut found = std::vec::Vec::new();
-        for (i, hits) in views.iter().enumerate() {
-            let hits: std::vec::Vec<Hit> =
-                hits.iter().map(|(entry, score)| Hit { entry: *entry, template: 0, score: *score }).collect();
-            let id = Uuid::from_u128(u128::from(from_ms) + i as u128);
-            let compared = Compared { track: TrackId(track), view: i, hits: &hits, threshold: 0.4 };
-            d.observe(at(from_ms + 100 * i as u64), id, compared, &mut |f| found.push(f));
-        }
-        found
-    }
-
-    fn decider() -> Decider<usize> {
-        Decider::new(DecisionConfig { agreeing_views: 2, considered_views: 3, ..DecisionConfig::default() })
-    }
-
-    #[test]
-    fn one_view_above_the_threshold_is_no_candidate_and_two_of_three_are_one() {
-        let mut d = decider();
-        let found = feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.1)], &[(7, 0.6)], &[(7, 0.55)]]);
-        assert_eq!(found.len(), 1);
-        let f = &found[0];
-        assert_eq!((f.entry, f.score, f.sequence, f.agreeing, f.considered, f.view), (7, 0.6, 1, 2, 3, 2));
-    }
-
-    #[test]
-    fn support_that_has_left_the_window_does_not_count() {
-        let mut d = decider();
-        let poor: &[(EntryIndex, f32)] = &[(7, 0.2)];
-        assert!(feed(&mut d, 1, 0, &[&[(7, 0.5)], poor, poor, &[(7, 0.5)], poor]).is_empty());
-    }
-
-    #[test]
-    fn views_of_two_tracks_do_not_add_up() {
-        let mut d = decider();
-        assert!(feed(&mut d, 1, 0, &[&[(7, 0.5)]]).is_empty());
-        assert!(feed(&mut d, 2, 50, &[&[(7, 0.5)]]).is_empty());
-    }
-
-    #[test]
-    fn a_candidate_gets_one_better_update_when_the_track_ends() {
-        let mut d = decider();
-        let found = feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.5)], &[(7, 0.52)], &[(7, 0.7)], &[(7, 0.6)]]);
-        assert_eq!(found.len(), 1);
-        let mut more = std::vec::Vec::new();
-        d.end(TrackId(1), &mut |f| more.push(f));
-        assert_eq!(more.len(), 1);
-        assert_eq!((more[0].sequence, more[0].score, more[0].view, more[0].id), (2, 0.7, 3, found[0].id));
-        d.end(TrackId(1), &mut |f| more.push(f));
-        assert_eq!(more.len(), 1, "the track is forgotten");
-    }
-
-    #[test]
-    fn an_update_is_due_after_its_time_and_only_once() {
-        let mut d = decider();
-        feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.5)], &[(7, 0.7)]]);
-        let mut more = std::vec::Vec::new();
-        d.tick(at(9_000), &mut |f| more.push(f));
-        assert!(more.is_empty());
-        d.tick(at(10_200), &mut |f| more.push(f));
-        assert_eq!(more.len(), 1);
-        feed(&mut d, 1, 11_000, &[&[(7, 0.9)]]);
-        d.tick(at(30_000), &mut |f| more.push(f));
-        d.end(TrackId(1), &mut |f| more.push(f));
-        assert_eq!(more.len(), 1, "one update a candidate");
-    }
-
-    #[test]
-    fn an_entry_in_its_cool_down_is_not_announced_and_is_counted() {
-        let mut d = decider();
-        let two: &[&[(EntryIndex, f32)]] = &[&[(7, 0.5)], &[(7, 0.5)]];
-        assert_eq!(feed(&mut d, 1, 0, two).len(), 1);
-        assert_eq!(feed(&mut d, 2, 30_000, two).len(), 0);
-        assert_eq!(d.counters().cooling, 1);
-        assert_eq!(feed(&mut d, 3, 61_000, two).len(), 1);
-    }
-
-    #[test]
-    fn a_forgotten_entry_is_neither_announced_nor_updated_nor_named_as_an_alternative() {
-        let mut d = decider();
-        feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.5)], &[(7, 0.8)]]);
-        feed(&mut d, 2, 1000, &[&[(8, 0.52), (7, 0.51)]]);
-        d.forget(7);
-        let mut more = std::vec::Vec::new();
-        d.end(TrackId(1), &mut |f| more.push(f));
-        assert!(more.is_empty(), "no update of what was revoked");
-        let found = feed(&mut d, 2, 1100, &[&[(8, 0.53)]]);
-        assert_eq!((found.len(), found[0].entry, found[0].alternatives.len()), (1, 8, 0), "what is left still counts");
-    }
-
-    #[test]
-    fn entries_too_close_to_tell_apart_are_named_in_one_candidate() {
-        let mut d = decider();
-        let twins: &[&[(EntryIndex, f32)]] =
-            &[&[(7, 0.52), (8, 0.51)], &[(8, 0.53), (7, 0.52)], &[(8, 0.53), (7, 0.5)]];
-        let found = feed(&mut d, 1, 0, twins);
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].entry, &found[0].alternatives[..]), (8, &[7][..]));
-    }
-
-    proptest! {
-        #[test]
-        fn no_candidate_without_n_supporting_views_and_never_two_for_one_track_and_entry(
-            views in proptest::collection::vec((0u32..6, 0usize..5, 0.0f32..1.0), 0..300),
-        ) {
-            let mut d = Decider::new(DecisionConfig { cool_down_s: 0, ..DecisionConfig::default() });
-            let mut seen = std::collections::HashMap::<(u32, usize), usize>::new();
-            let mut announced = std::collections::HashSet::new();
-            for (i, (track, entry, score)) in views.iter().enumerate() {
-                if *score >= 0.4 {
-                    *seen.entry((*track, *entry)).or_default() += 1;
-                }
-                let mut found = std::vec::Vec::new();
-                let hits = [Hit { entry: *entry, template: 0, score: *score }];
-                let compared = Compared { track: TrackId(*track), view: i, hits: &hits, threshold: 0.4 };
-                d.observe(at(i as u64), Uuid::from_u128(i as u128), compared, &mut |f| found.push(f));
-                for f in found {
-                    prop_assert!(seen[&(f.track.0, f.entry)] >= 2);
-                    prop_assert!(announced.insert((f.track.0, f.entry)));
-                }
-            }
+    // Who has come close since; whoever was named stays named.
+    for near in t.inseparable(entry, config.ambiguity_margin) {
+        if !alternatives.contains(&near) && alternatives.push(near).is_err() {
+            break;
         }
     }
+    counters.updates += 1;
+    out(Finding {
+        id,
+        sequence: 2,
+        track,
+        entry,
+        score: better.hit.score,
+        combined,
+        agreeing: t.agreeing(entry),
+        considered: t.recent.len(),
+        compared: t.compared,
+        alternatives,
+        view: better.view,
+    });
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,7 +180,8 @@ pub struct Candidate {
     /// The least score that this list makes a candidate.
     #[cfg_attr(test, schemars(range(min = -1, max = 1)))]
     pub threshold: f32,
-    /// Probability that a passer-by who is not on the list scores this high, as measured; absent where it was not.
+    /// Upper bound of the rate at which passers-by who are not on the list reach the combined similarity of the evidence on a list of
+    /// this size, on the worst-served group measured; absent where nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(range(min = 0, max = 1)))]
     pub expected_false_positive_rate: Option<f64>,
@@ -203,6 +204,9 @@ pub struct Evidence {
     pub views: u32,
     /// Those above the threshold for this entry.
     pub agreeing: u32,
+    /// Quality-weighted mean similarity of all compared views; `expected_false_positive_rate` is the rate at which it is reached.
+    #[serde(default)]
+    pub combined: f32,
     /// Quality of the best agreeing view.
     pub quality: QualityParts,
     /// The face in that view: x, y, width, height in px.

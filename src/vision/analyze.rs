@@ -412,4 +412,30 @@ mod tests {
         let counts = stage.analyzer.analyze(&frame, now, &mut |s| panic!("{s:?}")).unwrap();
         assert_eq!((counts.faces, counts.embedded, counts.too_poor.total()), (0, 0, 0));
     }
+
+    /// Does not compile once the stage hands out more than this: whoever adds a field has to say here what it is, and nothing that
+    /// is guessed about a person may be among it.
+    #[test]
+    fn what_leaves_the_stage_is_a_box_points_quality_an_embedding_the_pixels_and_counts() {
+        fn tell(sighting: Sighting) -> TrackId {
+            match sighting {
+                Sighting::Ended { track } => track,
+                Sighting::Viewed { track, view: View { quality, probe, face, rect, landmarks, at } } => {
+                    let (_, _, _, _): (Embedding, AlignedFace, Rect, [Point; 5]) = (probe, face, rect, landmarks);
+                    let Now { monotonic: _, wall: _ } = at;
+                    let Quality { eye_distance_px, sharpness, yaw, pitch, roll, detector_score, outside, overall } =
+                        quality;
+                    let _: [f32; 8] = [eye_distance_px, sharpness, yaw, pitch, roll, detector_score, outside, overall];
+                    track
+                }
+            }
+        }
+        let _: fn(Sighting) -> TrackId = tell;
+        let FrameCounts { faces, beyond_capacity, untracked, too_poor, embedded, deferred, tracks, times } =
+            FrameCounts::default();
+        let _: [u32; 6] = [faces, beyond_capacity, untracked, embedded, deferred, tracks];
+        let TooPoorCounts(_) = too_poor;
+        let StageTimes { detect: _, track: _, align: _, embed: _ } = times;
+        let Detection { rect: _, landmarks: _, score: _ } = face(0.0, 0.0, 40.0);
+    }
 }

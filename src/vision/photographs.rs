@@ -16,15 +16,27 @@ use crate::frame::Frame;
 use crate::geometry::Point;
 use crate::template::Embedding;
 
+/// A face lower than this share of the person's is background, where it is not nearer to the photograph's centre either: whose
+/// photograph it is cannot be mistaken then.
+const BACKGROUND: f32 = 1.0 / 3.0;
+
 /// Why a photograph cannot stand for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum NotEnrollable {
     /// Nobody in it.
     #[error("no face was found; use a photograph in which the face is at least 40 px wide, unobstructed and lit")]
     NoFace,
-    /// Somebody else in it.
-    #[error("{0} faces were found; crop the photograph to the one person")]
-    SeveralFaces(usize),
+    /// Somebody else in it, too large or too central to be background.
+    #[error(
+        "{found} faces were found, and the second is {share:.0} % as high as the person's, at most {:.0} % may be in the background; crop the photograph to the one person",
+        100.0 * BACKGROUND
+    )]
+    SeveralFaces {
+        /// Faces in the photograph.
+        found: usize,
+        /// Height of the largest other face that is no background, per cent of the person's.
+        share: f32,
+    },
     /// Not good enough.
     #[error("the face is not good enough to be compared ({}): {value}; use a better photograph", .reason.name())]
     TooPoor {
@@ -56,6 +68,8 @@ pub struct Enrolled {
     pub embedding: Embedding,
     /// What was measured of it.
     pub quality: Quality,
+    /// Small faces in the background, which were not compared with anything.
+    pub background: usize,
 }
 
 impl Enrolled {
@@ -148,19 +162,20 @@ impl FaceReader {
         embedding
     }
 
-    /// The one face of a photograph, good enough to enrol.
+    /// The one person of a photograph, good enough to enrol; small faces in the background are left alone and counted.
     ///
     /// # Errors
     /// [`NotEnrollable`].
     pub fn single(&mut self, frame: &Frame<'_>) -> Result<Enrolled, NotEnrollable> {
-        let (seen, _) = self.faces(frame)?;
-        let [only] = &seen[..] else {
-            return Err(if seen.is_empty() { NotEnrollable::NoFace } else { NotEnrollable::SeveralFaces(seen.len()) });
-        };
-        if let Err(reason) = only.verdict {
-            return Err(NotEnrollable::TooPoor { reason, value: self.measured(reason, &only.quality) });
+        self.detector.detect(frame, self.min_score, &mut self.faces).map_err(NotEnrollable::Vision)?;
+        let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
+        let face = *alone(&self.faces, centre)?;
+        let background = self.faces.len() - 1;
+        let seen = self.judge(frame, &face)?;
+        if let Err(reason) = seen.verdict {
+            return Err(NotEnrollable::TooPoor { reason, value: self.measured(reason, &seen.quality) });
         }
-        Ok(Enrolled { embedding: self.embed(frame, only)?, quality: only.quality })
+        Ok(Enrolled { embedding: self.embed(frame, &seen)?, quality: seen.quality, background })
     }
 
     fn measured(&self, reason: TooPoor, q: &Quality) -> String {
@@ -201,10 +216,48 @@ pub fn chosen(faces: &[Detection], centre: Point) -> Option<&Detection> {
     faces.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)))
 }
 
+/// The face that is [`chosen`], where all others are background.
+fn alone(faces: &[Detection], centre: Point) -> Result<&Detection, NotEnrollable> {
+    let subject = chosen(faces, centre).ok_or(NotEnrollable::NoFace)?;
+    let distance = |d: &Detection| d.rect.center().distance(centre);
+    let is_background =
+        |d: &&Detection| d.rect.height < BACKGROUND * subject.rect.height && distance(d) > distance(subject);
+    let others = faces.iter().filter(|d| !std::ptr::eq(*d, subject)).filter(|d| !is_background(d));
+    match others.map(|d| d.rect.height).max_by(f32::total_cmp) {
+        None => Ok(subject),
+        Some(height) => {
+            Err(NotEnrollable::SeveralFaces { found: faces.len(), share: 100.0 * height / subject.rect.height })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::geometry::Rect;
+
+    #[test]
+    fn a_small_face_off_the_centre_is_background_and_any_other_second_face_is_somebody_else() {
+        let face = |x: f32, y: f32, side: f32| Detection {
+            rect: Rect::new(x - side / 2.0, y - side / 2.0, side, side),
+            landmarks: [Point::new(0.0, 0.0); 5],
+            score: 0.9,
+        };
+        let centre = Point::new(100.0, 100.0);
+        let person = face(105.0, 100.0, 60.0);
+        let judge = |others: &[Detection]| {
+            let all = [&[person][..], others].concat();
+            alone(&all, centre).copied().map_err(|e| e.to_string())
+        };
+        assert_eq!(judge(&[]), Ok(person));
+        assert_eq!(judge(&[face(20.0, 20.0, 19.0), face(180.0, 20.0, 10.0)]), Ok(person));
+        for other in [face(20.0, 20.0, 21.0), face(101.0, 100.0, 19.0), face(180.0, 100.0, f32::NAN)] {
+            let refusal = judge(&[other, face(20.0, 180.0, 5.0)]).unwrap_err();
+            assert!(refusal.starts_with("3 faces were found"), "{refusal}");
+        }
+        assert!(judge(&[face(20.0, 20.0, 30.0)]).unwrap_err().contains("50 % as high"));
+        assert!(matches!(alone(&[], centre), Err(NotEnrollable::NoFace)));
+    }
 
     #[test]
     fn the_face_that_counts_is_large_and_near_the_centre() {

@@ -505,6 +505,7 @@ pub fn look_alikes(content: &Content, limit: f32, mut progress: impl FnMut(usize
                 let best = close.entry(hit.entry).or_insert(hit.score);
                 *best = best.max(hit.score);
             }
+            limit
         });
         total += close.len();
         found.extend(close.into_iter().map(|(second, score)| (score, first, second)));

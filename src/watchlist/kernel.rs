@@ -1,7 +1,10 @@
-//! The inner loop of the search: dot products of one int8 probe with many int8 rows, exact in 32 bits.
+//! The inner loop of the search: dot products of int8 probes with many int8 rows, exact in 32 bits.
 //!
 //! Every kernel gives bit for bit the result of [`scalar`]; which one runs is chosen once, from what the processor can do. A
 //! probe and the rows are cut into [`Line`]s of 64 bytes, the unused rest of the last one zero.
+//!
+//! Work goes in tiles of a few rows by a few probes: each row is loaded once for several probes, so that ten probes cost
+//! little more than the one pass over memory that the first of them needs.
 
 use zeroize::{DefaultIsZeroes, Zeroize};
 
@@ -56,12 +59,16 @@ impl Drop for Row {
     }
 }
 
-/// A way to compute the dot products of `probe` with each row of `rows`, one after another into `out`.
+/// `probes` one after another, then `rows` one after another, both in rows of `stride` lines; `out` receives the dot products of
+/// the first probe with all rows, then those of the second, and so on.
+type Run = fn(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]);
+
+/// A way to compute dot products.
 #[derive(Clone, Copy)]
 pub struct Kernel {
     /// For reports.
     pub name: &'static str,
-    run: fn(probe: &[Line], rows: &[Line], out: &mut [i32]),
+    run: Run,
 }
 
 impl Kernel {
@@ -77,25 +84,68 @@ impl Kernel {
         all
     }
 
-    /// Dot products of `probe` with `out.len()` rows of `probe.len()` lines each.
+    /// Dot products of each probe with each row, all of `stride` lines: `out[p * rows + r]`.
     ///
     /// # Panics
-    /// Where `rows` has not that many lines: the caller's mistake, which the kernels rely on being caught.
-    pub fn dots(&self, probe: &[Line], rows: &[Line], out: &mut [i32]) {
-        assert_eq!(rows.len(), probe.len() * out.len(), "rows are as long as the probe");
-        (self.run)(probe, rows, out);
+    /// Where the lengths do not fit together: the caller's mistake, which the kernels rely on being caught.
+    pub fn dots(&self, stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+        assert!(stride > 0 && probes.len().is_multiple_of(stride) && rows.len().is_multiple_of(stride), "whole rows");
+        assert_eq!(out.len(), probes.len() / stride * (rows.len() / stride), "a place for each probe and row");
+        if !out.is_empty() {
+            (self.run)(stride, probes, rows, out);
+        }
     }
 }
 
 /// The reference.
-fn scalar(probe: &[Line], rows: &[Line], out: &mut [i32]) {
-    for (row, out) in rows.chunks_exact(probe.len()).zip(out) {
-        *out = probe
-            .iter()
-            .zip(row)
-            .map(|(p, r)| p.0.iter().zip(&r.0).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>())
-            .sum();
+fn scalar(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+    for (probe, out) in probes.chunks_exact(stride).zip(out.chunks_exact_mut(rows.len() / stride)) {
+        for (row, out) in rows.chunks_exact(stride).zip(out) {
+            let line = |(p, r): (&Line, &Line)| -> i32 {
+                p.0.iter().zip(&r.0).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+            };
+            *out = probe.iter().zip(row).map(line).sum();
+        }
     }
+}
+
+/// Walks over all tiles: four rows by `$most` probes, then what is left of either. `$tile::<P, R>(stride, probes, rows)` returns the
+/// dot products of P probes with R rows.
+// A macro, because a function that is generic over the tile could not inline it: each has target features of its own.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! walk {
+    ($tile:ident, $stride:expr, $probes:expr, $rows:expr, $out:expr, [$($many:literal),+]) => {{
+        let (stride, rows) = ($stride, $rows.len() / $stride);
+        let mut row = 0;
+        while row < rows {
+            let four = row + 4 <= rows;
+            let lines = &$rows[row * stride..];
+            let mut probe = 0;
+            let mut left = $probes;
+            while !left.is_empty() {
+                // The first of these that is not more than what is left.
+                $(if left.len() >= $many * stride {
+                    let (now, after) = left.split_at($many * stride);
+                    if four {
+                        let dots = $tile::<$many, 4>(stride, now, &lines[..4 * stride]);
+                        for (p, dots) in dots.iter().enumerate() {
+                            $out[(probe + p) * rows + row..][..4].copy_from_slice(dots);
+                        }
+                    } else {
+                        let dots = $tile::<$many, 1>(stride, now, &lines[..stride]);
+                        for (p, dots) in dots.iter().enumerate() {
+                            $out[(probe + p) * rows + row] = dots[0];
+                        }
+                    }
+                    probe += $many;
+                    left = after;
+                    continue;
+                })+
+                unreachable!("one probe always fits");
+            }
+            row += if four { 4 } else { 1 };
+        }
+    }};
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -103,6 +153,9 @@ mod simd {
     use std::arch::x86_64::*;
 
     use super::{Kernel, Line};
+
+    /// How far ahead memory is asked for, in bytes: the processor alone does not keep up with four rows at once.
+    const AHEAD: usize = 4096;
 
     pub fn available() -> Vec<Kernel> {
         let mut all = Vec::new();
@@ -118,76 +171,130 @@ mod simd {
         all
     }
 
-    fn avx2(probe: &[Line], rows: &[Line], out: &mut [i32]) {
+    fn avx2(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
         // SAFETY: this function is only reachable through `available`, which found AVX2.
-        unsafe { avx2_inner(probe, rows, out) }
+        unsafe { avx2_inner(stride, probes, rows, out) }
     }
+
+    #[target_feature(enable = "avx2")]
+    fn avx2_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+        // Eight sums and six widened operands are all that sixteen registers hold.
+        walk!(avx2_tile, stride, probes, rows, out, [2, 1]);
+    }
+
+    // Tiles are loops, not maps over arrays: what a closure is inlined into may lack its target features, and then it is called.
 
     /// Widens to 16 bits, multiplies and adds pairs to 32 bits: two products of at most 2^14 each, so nothing saturates.
     #[target_feature(enable = "avx2")]
-    fn avx2_inner(probe: &[Line], rows: &[Line], out: &mut [i32]) {
-        for (row, out) in rows.chunks_exact(probe.len()).zip(out) {
-            let mut sums = [_mm256_setzero_si256(); 4];
-            for (p, r) in probe.iter().zip(row) {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: a line has 64 bytes, and 16 i + 16 <= 64. Lines are aligned to 64 bytes.
-                    let (p, r) = unsafe {
-                        (
-                            _mm_load_si128(p.0.as_ptr().add(16 * i).cast()),
-                            _mm_load_si128(r.0.as_ptr().add(16 * i).cast()),
-                        )
-                    };
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_cvtepi8_epi16(p), _mm256_cvtepi8_epi16(r)));
+    #[inline]
+    fn avx2_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
+        let wide = |line: &Line, quarter: usize| {
+            // SAFETY: a line has 64 bytes, and 16 quarter + 16 <= 64. Lines are aligned to 64 bytes.
+            let narrow = unsafe { _mm_load_si128(line.0.as_ptr().add(16 * quarter).cast()) };
+            _mm256_cvtepi8_epi16(narrow)
+        };
+        let mut sums = [[_mm256_setzero_si256(); R]; P];
+        for i in 0..stride {
+            for quarter in 0..4 {
+                let mut widened = [_mm256_setzero_si256(); R];
+                for (r, widened) in widened.iter_mut().enumerate() {
+                    *widened = wide(&rows[r * stride + i], quarter);
+                }
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let probe = wide(&probes[p * stride + i], quarter);
+                    for (sum, row) in sums.iter_mut().zip(widened) {
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(probe, row));
+                    }
                 }
             }
-            let sum = _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3]));
-            let sum = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-            let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b01_00_11_10>(sum));
-            let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum));
-            *out = _mm_cvtsi128_si32(sum);
+        }
+        let mut dots = [[0; R]; P];
+        for (dots, sums) in dots.iter_mut().zip(sums) {
+            for (dot, sum) in dots.iter_mut().zip(sums) {
+                *dot = total(sum);
+            }
+        }
+        dots
+    }
+
+    /// The sum of the eight parts.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn total(sum: __m256i) -> i32 {
+        let sum = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+        let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b01_00_11_10>(sum));
+        let sum = _mm_add_epi32(sum, _mm_shuffle_epi32::<0b10_11_00_01>(sum));
+        _mm_cvtsi128_si32(sum)
+    }
+
+    fn avx512vnni(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+        // SAFETY: this function is only reachable through `available`, which found AVX-512 F, BW and VNNI.
+        unsafe { avx512vnni_inner(stride, probes, rows, out) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn avx512vnni_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+        walk!(avx512vnni_tile, stride, probes, rows, out, [4, 3, 2, 1]);
+        // What the tiles have too much, see there.
+        for (probe, out) in probes.chunks_exact(stride).zip(out.chunks_exact_mut(rows.len() / stride)) {
+            let ones = _mm512_set1_epi8(1);
+            let sum = probe.iter().fold(_mm512_setzero_si512(), |sum, line| {
+                // SAFETY: a line has 64 bytes and is aligned to 64.
+                _mm512_dpbusd_epi32(sum, ones, unsafe { _mm512_load_si512(line.0.as_ptr().cast()) })
+            });
+            let moved = _mm512_reduce_add_epi32(sum) * 128;
+            out.iter_mut().for_each(|dot| *dot -= moved);
         }
     }
 
-    fn avx512vnni(probe: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `available`, which found AVX-512 F, BW and VNNI.
-        unsafe { avx512vnni_inner(probe, rows, out) }
-    }
-
-    /// `vpdpbusd` multiplies unsigned by signed: the row's components are moved up by 128 (flipping the sign bit), which adds
-    /// 128 times the probe's sum to every dot product; it is taken off at the end. The instruction does not saturate.
+    /// `vpdpbusd` multiplies unsigned by signed: the rows' components are moved up by 128 (flipping the sign bit), which adds
+    /// 128 times the probe's sum to every dot product; the caller takes it off. The instruction does not saturate.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn avx512vnni_inner(probe: &[Line], rows: &[Line], out: &mut [i32]) {
+    #[inline]
+    fn avx512vnni_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
         let flip = _mm512_set1_epi8(i8::MIN);
-        let moved: i32 = probe.iter().flat_map(|p| p.0).map(i32::from).sum::<i32>() * 128;
         let load = |line: &Line| {
             // SAFETY: a line has 64 bytes and is aligned to 64.
             unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
         };
-        // Four rows at a time: one load of the probe serves four, and four sums hide the latency of the additions.
-        let n = probe.len();
-        let mut quads = out.chunks_exact_mut(4);
-        let mut rest = rows;
-        for out in &mut quads {
-            let (rows, after) = rest.split_at(4 * n);
-            rest = after;
-            let mut sums = [_mm512_setzero_si512(); 4];
-            for (i, p) in probe.iter().enumerate() {
-                let p = load(p);
-                for (q, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(load(&rows[q * n + i]), flip), p);
+        let mut sums = [[_mm512_setzero_si512(); R]; P];
+        for i in 0..stride {
+            let mut moved = [flip; R];
+            for (r, moved) in moved.iter_mut().enumerate() {
+                let line = &rows[r * stride + i];
+                // A hint, which reads nothing, wherever it points to.
+                _mm_prefetch::<_MM_HINT_T0>(line.0.as_ptr().wrapping_add(AHEAD));
+                *moved = _mm512_xor_si512(load(line), flip);
+            }
+            for (p, sums) in sums.iter_mut().enumerate() {
+                let probe = load(&probes[p * stride + i]);
+                for (sum, row) in sums.iter_mut().zip(moved) {
+                    *sum = _mm512_dpbusd_epi32(*sum, row, probe);
                 }
             }
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = _mm512_reduce_add_epi32(sum) - moved;
+        }
+        let mut dots = [[0; R]; P];
+        for (dots, sums) in dots.iter_mut().zip(sums) {
+            if let [a, b, c, d] = sums[..] {
+                // Pairs are added across the four sums at once: a quarter of the work of adding each up alone.
+                let (ab, cd) = (_mm256_hadd_epi32(halved(a), halved(b)), _mm256_hadd_epi32(halved(c), halved(d)));
+                let pairs = _mm256_hadd_epi32(ab, cd);
+                let four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+                // SAFETY: there are R = 4 integers to write, and the store needs no alignment.
+                unsafe { _mm_storeu_si128(dots.as_mut_ptr().cast(), four) };
+            } else {
+                for (dot, sum) in dots.iter_mut().zip(sums) {
+                    *dot = _mm512_reduce_add_epi32(sum);
+                }
             }
         }
-        for (row, out) in rest.chunks_exact(n).zip(quads.into_remainder()) {
-            let mut sum = _mm512_setzero_si512();
-            for (p, r) in probe.iter().zip(row) {
-                sum = _mm512_dpbusd_epi32(sum, _mm512_xor_si512(load(r), flip), load(p));
-            }
-            *out = _mm512_reduce_add_epi32(sum) - moved;
-        }
+        dots
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    fn halved(sum: __m512i) -> __m256i {
+        _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum))
     }
 }
 
@@ -209,44 +316,69 @@ mod simd {
         all
     }
 
-    fn neon(probe: &[Line], rows: &[Line], out: &mut [i32]) {
+    fn neon(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
         // SAFETY: this function is only reachable through `available`, which found NEON.
-        unsafe { neon_inner(probe, rows, out) }
+        unsafe { neon_inner(stride, probes, rows, out) }
+    }
+
+    #[target_feature(enable = "neon")]
+    fn neon_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+        walk!(neon_tile, stride, probes, rows, out, [2, 1]);
     }
 
     /// A product has at most 2^14, so that it fits 16 bits; pairs are added in 32.
     #[target_feature(enable = "neon")]
-    fn neon_inner(probe: &[Line], rows: &[Line], out: &mut [i32]) {
-        for (row, out) in rows.chunks_exact(probe.len()).zip(out) {
-            let mut sums = [vdupq_n_s32(0); 4];
-            for (p, r) in probe.iter().zip(row) {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let (p, r) = (load(p, i), load(r, i));
-                    *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(p), vget_low_s8(r)));
-                    *sum = vpadalq_s16(*sum, vmull_high_s8(p, r));
+    #[inline]
+    fn neon_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
+        let mut sums = [[vdupq_n_s32(0); R]; P];
+        for i in 0..stride {
+            for quarter in 0..4 {
+                let mut loaded = [vdupq_n_s8(0); R];
+                for (r, loaded) in loaded.iter_mut().enumerate() {
+                    *loaded = load(&rows[r * stride + i], quarter);
+                }
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let probe = load(&probes[p * stride + i], quarter);
+                    for (sum, row) in sums.iter_mut().zip(loaded) {
+                        *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(probe), vget_low_s8(row)));
+                        *sum = vpadalq_s16(*sum, vmull_high_s8(probe, row));
+                    }
                 }
             }
-            *out = total(sums);
         }
+        totals(sums)
     }
 
-    fn dotprod(probe: &[Line], rows: &[Line], out: &mut [i32]) {
+    fn dotprod(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
         // SAFETY: this function is only reachable through `available`, which found the dot product instructions.
-        unsafe { dotprod_inner(probe, rows, out) }
+        unsafe { dotprod_inner(stride, probes, rows, out) }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    fn dotprod_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+        walk!(dotprod_tile, stride, probes, rows, out, [5, 4, 3, 2, 1]);
     }
 
     /// `sdot` adds four products to each 32-bit sum and does not saturate.
     #[target_feature(enable = "neon,dotprod")]
-    fn dotprod_inner(probe: &[Line], rows: &[Line], out: &mut [i32]) {
-        for (row, out) in rows.chunks_exact(probe.len()).zip(out) {
-            let mut sums = [vdupq_n_s32(0); 4];
-            for (p, r) in probe.iter().zip(row) {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    *sum = sdot(*sum, load(p, i), load(r, i));
+    #[inline]
+    fn dotprod_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
+        let mut sums = [[vdupq_n_s32(0); R]; P];
+        for i in 0..stride {
+            for quarter in 0..4 {
+                let mut loaded = [vdupq_n_s8(0); R];
+                for (r, loaded) in loaded.iter_mut().enumerate() {
+                    *loaded = load(&rows[r * stride + i], quarter);
+                }
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let probe = load(&probes[p * stride + i], quarter);
+                    for (sum, row) in sums.iter_mut().zip(loaded) {
+                        *sum = sdot(*sum, probe, row);
+                    }
                 }
             }
-            *out = total(sums);
         }
+        totals(sums)
     }
 
     /// The instruction itself, because its intrinsic (`vdotq_s32`) is not stable.
@@ -263,16 +395,22 @@ mod simd {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    fn load(line: &Line, quarter: usize) -> int8x16_t {
-        let quarter: &[i8; 16] = line.0[16 * quarter..][..16].try_into().expect("a line has four quarters of 16");
-        // SAFETY: the reference is to 16 readable bytes.
-        unsafe { vld1q_s8(quarter.as_ptr()) }
+    fn totals<const P: usize, const R: usize>(sums: [[int32x4_t; R]; P]) -> [[i32; R]; P] {
+        let mut dots = [[0; R]; P];
+        for (dots, sums) in dots.iter_mut().zip(sums) {
+            for (dot, sum) in dots.iter_mut().zip(sums) {
+                *dot = vaddvq_s32(sum);
+            }
+        }
+        dots
     }
 
     #[target_feature(enable = "neon")]
     #[inline]
-    fn total(sums: [int32x4_t; 4]) -> i32 {
-        vaddvq_s32(vaddq_s32(vaddq_s32(sums[0], sums[1]), vaddq_s32(sums[2], sums[3])))
+    fn load(line: &Line, quarter: usize) -> int8x16_t {
+        let quarter: &[i8; 16] = line.0[16 * quarter..][..16].try_into().expect("a line has four quarters of 16");
+        // SAFETY: the reference is to 16 readable bytes.
+        unsafe { vld1q_s8(quarter.as_ptr()) }
     }
 }
 
@@ -288,32 +426,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn lines(rows: &[Vec<i8>]) -> Vec<Line> {
+        rows.iter().flat_map(|r| Row::new(r).lines().to_vec()).collect()
+    }
+
     #[test]
     fn the_extremes_neither_saturate_nor_overflow() {
         for (a, b) in [(i8::MIN, i8::MIN), (i8::MIN, i8::MAX), (i8::MAX, i8::MAX)] {
-            let (probe, rows) = (Row::new(&[a; 1024]), Row::new(&[b; 1024]).lines().repeat(5));
+            let (probes, rows) = (lines(&vec![vec![a; 1024]; 3]), lines(&vec![vec![b; 1024]; 5]));
             for kernel in Kernel::available() {
-                let mut out = [0; 5];
-                kernel.dots(probe.lines(), &rows, &mut out);
-                assert_eq!(out, [1024 * i32::from(a) * i32::from(b); 5], "{}", kernel.name);
+                let mut out = [0; 15];
+                kernel.dots(16, &probes, &rows, &mut out);
+                assert_eq!(out, [1024 * i32::from(a) * i32::from(b); 15], "{}", kernel.name);
             }
         }
     }
 
     proptest! {
         #[test]
-        fn every_kernel_gives_the_plain_sum(
-            (probe, rows) in (64usize..=1024, 0usize..9).prop_flat_map(|(n, rows)| (
-                proptest::collection::vec(any::<i8>(), n),
-                proptest::collection::vec(proptest::collection::vec(any::<i8>(), n), rows),
-            ))
+        fn every_kernel_gives_the_plain_sums(
+            (probes, rows) in (64usize..=1024, 0usize..8, 0usize..10).prop_flat_map(|(n, probes, rows)| {
+                let templates = |count| proptest::collection::vec(proptest::collection::vec(any::<i8>(), n), count);
+                (templates(probes), templates(rows))
+            })
         ) {
-            let plain: Vec<i32> =
-                rows.iter().map(|r| r.iter().zip(&probe).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()).collect();
-            let flat: Vec<Line> = rows.iter().flat_map(|r| Row::new(r).lines().to_vec()).collect();
+            let dot = |a: &[i8], b: &[i8]| a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>();
+            let plain: Vec<i32> = probes.iter().flat_map(|p| rows.iter().map(|r| dot(p, r))).collect();
+            let stride = probes.iter().chain(&rows).next().map_or(1, |t| t.len().div_ceil(64));
             for kernel in Kernel::available() {
-                let mut out = vec![0; rows.len()];
-                kernel.dots(Row::new(&probe).lines(), &flat, &mut out);
+                let mut out = vec![0; plain.len()];
+                kernel.dots(stride, &lines(&probes), &lines(&rows), &mut out);
                 prop_assert_eq!(&out, &plain, "{}", kernel.name);
             }
         }

@@ -85,6 +85,14 @@ struct NotAdded {
     reason: String,
 }
 
+/// A photograph that was taken, but not without a doubt.
+#[derive(Debug, serde::Serialize)]
+struct Doubt {
+    reference: Reference,
+    photograph: PathBuf,
+    background_faces: usize,
+}
+
 #[derive(Debug, Default, serde::Serialize)]
 struct Report {
     /// Entries that are new or have new photographs, each with the qualities of those.
@@ -93,6 +101,8 @@ struct Report {
     known: usize,
     left_out: Vec<LeftOut>,
     not_added: Vec<NotAdded>,
+    /// Photographs that show others in the background.
+    doubts: Vec<Doubt>,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -121,9 +131,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if args.json && !many {
         let one = report.added.first().map(|a| (a.reference.clone(), a.qualities.clone()));
         let (reference, qualities) = one.unzip();
-        output::json_line(
-            &serde_json::json!({ "reference": reference, "qualities": qualities, "known": report.known }),
-        )?;
+        output::json_line(&serde_json::json!({
+            "reference": reference, "qualities": qualities, "known": report.known, "doubts": report.doubts,
+        }))?;
     } else if args.json {
         output::json_line(&report)?;
     } else {
@@ -141,6 +151,14 @@ fn print(report: &Report, many: bool) -> Result<(), Failure> {
     }
     for n in &report.not_added {
         output::line(format!("not added: {}: {}", n.reference, n.reason))?;
+    }
+    for d in &report.doubts {
+        output::line(format!(
+            "warning: {} {}: small faces in the background ({}) were left alone; make sure that the large one is meant",
+            d.reference,
+            d.photograph.display(),
+            d.background_faces
+        ))?;
     }
     let photographs: usize = report.added.iter().map(|a| a.qualities.len()).sum();
     if many {
@@ -164,13 +182,14 @@ fn print(report: &Report, many: bool) -> Result<(), Failure> {
 
 /// What one photograph gave.
 enum Outcome {
-    Stored(StoredTemplate),
+    /// And how many faces in the background were left alone.
+    Stored(StoredTemplate, usize),
     /// In the draft already, in this entry.
     Known(Reference),
     Refused(String),
 }
 
-/// Looks at every photograph on all cores and adds each person as soon as the last of theirs is done. `lenient` leaves poor
+/// Looks at every photograph on all cores and adds each person once the last of theirs, and of those before, is done. `lenient` leaves poor
 /// photographs out, otherwise one of them is an error and nothing is added.
 fn enrol(draft: &mut Draft, path: &Path, models: &Models, people: &[Person], lenient: bool) -> Result<Report, Failure> {
     let jobs: Vec<(usize, &PathBuf)> =
@@ -203,20 +222,25 @@ fn enrol(draft: &mut Draft, path: &Path, models: &Models, people: &[Person], len
             });
         }
         drop(sender);
+        // People are added in their order, whoever is done first, so that the draft is the same to the byte however many cores
+        // there are and however often the work was interrupted.
         let mut waiting: HashMap<usize, Vec<(usize, Outcome)>> = HashMap::new();
+        let mut turn = 0;
+        let mut taken = known.clone();
         let mut saved = Instant::now();
         for (job, outcome) in results {
             let person = jobs.get(job).map_or(0, |j| j.0);
-            let of = waiting.entry(person).or_default();
-            of.push((job, outcome?));
+            waiting.entry(person).or_default().push((job, outcome?));
             bar.inc(1);
-            if of.len() < people[person].photographs.len() {
-                continue;
+            while let Some(person) = people.get(turn)
+                && waiting.get(&turn).map_or(0, Vec::len) == person.photographs.len()
+            {
+                let mut outcomes = waiting.remove(&turn).unwrap_or_default();
+                outcomes.sort_by_key(|(job, _)| *job);
+                let outcomes = outcomes.into_iter().map(|(job, outcome)| (jobs[job].1, outcome)).collect();
+                finish(draft, person, outcomes, lenient, &mut taken, &mut report)?;
+                turn += 1;
             }
-            let mut outcomes = waiting.remove(&person).unwrap_or_default();
-            outcomes.sort_by_key(|(job, _)| *job);
-            let outcomes = outcomes.into_iter().map(|(job, outcome)| (jobs[job].1, outcome)).collect();
-            finish(draft, &people[person], outcomes, lenient, &mut report)?;
             if saved.elapsed() >= SAVE_EVERY {
                 replace(path, &draft.to_json())?;
                 saved = Instant::now();
@@ -242,9 +266,18 @@ fn look(reader: &mut FaceReader, file: &Path, known: &HashMap<[u8; 32], Referenc
         let photograph = Photograph::decode(&bytes)?;
         let enrolled = reader.single(&photograph.frame())?;
         let quality = enrolled.stored_quality();
-        Ok(Outcome::Stored(StoredTemplate { template: enrolled.embedding.quantize(), quality, photo }))
+        let stored = StoredTemplate { template: enrolled.embedding.quantize(), quality, photo };
+        Ok(Outcome::Stored(stored, enrolled.background))
     };
     attempt().unwrap_or_else(|e| Outcome::Refused(e.to_string()))
+}
+
+/// A photograph that somebody before took since the work began is known, as it would be had the work begun again.
+fn earlier(outcome: Outcome, taken: &HashMap<[u8; 32], Reference>) -> Outcome {
+    match &outcome {
+        Outcome::Stored(stored, _) => taken.get(&stored.photo).cloned().map_or(outcome, Outcome::Known),
+        _ => outcome,
+    }
 }
 
 /// Adds one person from what their photographs gave.
@@ -253,21 +286,26 @@ fn finish(
     person: &Person,
     outcomes: Vec<(&PathBuf, Outcome)>,
     lenient: bool,
+    taken: &mut HashMap<[u8; 32], Reference>,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let reference = &person.reference;
     let mut left_out: Vec<(PathBuf, String)> = Vec::new();
     let mut fresh: Vec<(&PathBuf, StoredTemplate)> = Vec::new();
     let mut known = 0;
+    let mut background: HashMap<[u8; 32], usize> = HashMap::new();
     for (file, outcome) in outcomes {
-        match outcome {
+        match earlier(outcome, taken) {
             Outcome::Known(entry) if entry == *reference => known += 1,
             Outcome::Known(entry) => left_out.push((file.clone(), format!("it is in entry {entry} already"))),
             Outcome::Refused(reason) => left_out.push((file.clone(), reason)),
-            Outcome::Stored(stored) if fresh.iter().any(|(_, other)| other.photo == stored.photo) => {
+            Outcome::Stored(stored, _) if fresh.iter().any(|(_, other)| other.photo == stored.photo) => {
                 left_out.push((file.clone(), "the same file twice".into()));
             }
-            Outcome::Stored(stored) => fresh.push((file, stored)),
+            Outcome::Stored(stored, others) => {
+                background.insert(stored.photo, others);
+                fresh.push((file, stored));
+            }
         }
     }
     let before: Vec<Template> = draft
@@ -293,6 +331,14 @@ fn finish(
     }
     report.known += known;
     let qualities: Vec<f32> = fresh.iter().map(|(_, t)| t.quality).collect();
+    let doubts: Vec<Doubt> = fresh
+        .iter()
+        .filter_map(|(file, t)| {
+            let background_faces = *background.get(&t.photo).filter(|others| **others > 0)?;
+            Some(Doubt { reference: reference.clone(), photograph: file.to_path_buf(), background_faces })
+        })
+        .collect();
+    let photos: Vec<[u8; 32]> = fresh.iter().map(|(_, t)| t.photo).collect();
     let templates: Vec<StoredTemplate> = fresh.into_iter().map(|(_, t)| t).collect();
     let added = verdict.and_then(|()| {
         if templates.is_empty() {
@@ -307,7 +353,11 @@ fn finish(
         done.map(|()| true).map_err(|e| e.to_string())
     });
     match added {
-        Ok(true) => report.added.push(Added { reference: reference.clone(), qualities }),
+        Ok(true) => {
+            taken.extend(photos.into_iter().map(|photo| (photo, reference.clone())));
+            report.added.push(Added { reference: reference.clone(), qualities });
+            report.doubts.extend(doubts);
+        }
         Ok(false) => {}
         Err(reason) if lenient => report.not_added.push(NotAdded { reference: reference.clone(), reason }),
         Err(reason) => return Err(reason.into()),

@@ -31,6 +31,7 @@ fn candidate() -> Candidate {
         evidence: Evidence {
             views: 5,
             agreeing: 3,
+            combined: 0.6,
             quality: QualityParts {
                 overall: 0.8,
                 eye_distance: 48.5,
