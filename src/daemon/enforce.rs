@@ -57,6 +57,8 @@ pub struct Keeper {
     path: PathBuf,
     require_synchronised: bool,
     judged: Option<(Duration, Result<(), Blindness>)>,
+    /// The configured list was not read because the clock could not be believed.
+    unread: bool,
 }
 
 impl Keeper {
@@ -67,6 +69,7 @@ impl Keeper {
             path: config.state.clone(),
             require_synchronised: config.require_synchronised_clock,
             judged: None,
+            unread: false,
         }
     }
 
@@ -175,7 +178,9 @@ impl Keeper {
     /// # Errors
     /// Why nobody can be matched.
     pub fn load(&mut self, config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
-        self.judge(now)?;
+        let judged = self.judge(now);
+        self.unread = judged.is_err();
+        judged?;
         let before = self.state.clone();
         let force = self.examine(config, models, now)?;
         if self.state != before
@@ -185,6 +190,12 @@ impl Keeper {
             state.save(&self.path).map_err(|error| Blindness::new("state-not-stored", error))?;
         }
         Ok(force)
+    }
+
+    /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a board without a battery for its
+    /// clock starts with a wrong one and hears the time later.
+    pub fn may_load_now(&mut self, now: Now) -> bool {
+        self.unread && self.judge(now).is_ok()
     }
 
     /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another user.
