@@ -21,7 +21,7 @@ CHANGES = {
     "source.v4l2.device": ('device = "/dev/video0"', 'device = "/dev/camera"'),
     "source.v4l2.width (emulation is slow)": ("width = 1280\nheight = 720\n# Frames", "width = 640\nheight = 480\n# Frames"),
     "vision.long_side (emulation is slow)": ("long_side = 640", "long_side = 320"),
-    "vision.track_survives_ms (emulation is slow)": ("track_survives_ms = 700", "track_survives_ms = 5000"),
+    "vision.track_survives_ms (emulation is slow)": ("track_survives_ms = 700", "track_survives_ms = 3000"),
     "decision.cool_down_s (one visit a check)": ("cool_down_s = 60", "cool_down_s = 1"),
     "broker.url": ('url = "mqtt://localhost"', 'url = "mqtt://10.0.2.101"'),
     "broker.root": ('root = "watchpost"', f'root = "{ROOT_TOPIC}"'),

@@ -85,11 +85,11 @@ class Subscriber:
 
     def _follow(self):
         for line in self._process.stdout:
-            retained, topic, payload = line.rstrip(b"\n").split(b"\t", 2)
             try:
+                retained, topic, payload = line.rstrip(b"\n").split(b"\t", 2)
                 event = json.loads(payload)
             except ValueError:
-                continue  # What the test itself publishes to the board is not JSON.
+                continue  # Signed lists that the test itself publishes to the board: no JSON, and of many lines.
             message = Message(time.monotonic(), topic.decode().removeprefix(self._prefix + "/"), retained == b"1", event)
             with self._condition:
                 self._messages.append(message)
