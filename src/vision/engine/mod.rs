@@ -158,13 +158,16 @@ pub fn load(
     if !(1..=MAX_SIDE).contains(&height) || !(1..=MAX_SIDE).contains(&width) {
         return Err(unsupported(format!("each side must be 1 to {MAX_SIDE} pixels")));
     }
-    let kernels = kernels::choose().map_err(|reason| unsupported(reason.to_string()))?;
-    load_with(onnx, height, width, normalization, kernels).map_err(|error| match error {
-        EngineError::Unsupported { reason, .. } => unsupported(format!(
-            "{reason}; this build runs quantized networks only: quantize it as models/rebuild does, or build watchpost with --features any-network"
-        )),
-        other => other,
-    })
+    let plan = kernels::choose()
+        .map_err(plan::NoPlan::Kernel)
+        .and_then(|kernels| plan::Plan::load(onnx, height, width, &normalization, kernels));
+    match plan {
+        Ok(plan) => Ok(Box::new(plan)),
+        Err(plan::NoPlan::NotOnnx(reason)) => Err(EngineError::NotOnnx { reason }),
+        Err(e) => Err(unsupported(format!(
+            "{e}; this build runs quantized networks only: quantize it as models/rebuild does, or build watchpost with --features any-network"
+        ))),
+    }
 }
 
 /// Loads a network as a quantized plan with the kernels given: for comparing them.
