@@ -30,9 +30,13 @@ demo *ARGS:
 bench WHAT="pipeline" *ARGS:
     cargo run --quiet --release -- bench {{ WHAT }} {{ ARGS }}
 
-# The daemon as it is packaged for a board, without the demonstration's broker
-cross TARGET="aarch64-unknown-linux-gnu":
-    cargo build --locked --profile dist --no-default-features --target {{ TARGET }}
+# The daemon as it is packaged for a board: aarch64, armv7 or x86_64
+cross BOARD="aarch64":
+    cross/build {{ BOARD }}
+
+# The packaged daemon on an emulated board with cameras
+board-test *ARGS:
+    cross/board-test {{ ARGS }}
 
 # Licences, advisories, duplicates and sources, where cargo-deny is installed
 deny:

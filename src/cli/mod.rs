@@ -25,7 +25,7 @@ mod watchlist;
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::vision::{ManifestError, Models};
 use crate::watchlist::locked;
@@ -71,6 +71,11 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Measure the speed of the stages on this machine.
     Bench(bench::Args),
+}
+
+/// The definitions of all commands and flags, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses, dispatches, reports. The whole program.

@@ -63,6 +63,8 @@ pub struct Keeper {
     vault: Vault,
     require_synchronised: bool,
     judged: Option<(Duration, Result<(), Blindness>)>,
+    /// The configured list was not read because the clock could not be believed.
+    unread: bool,
 }
 
 impl Keeper {
@@ -74,6 +76,7 @@ impl Keeper {
             vault: Vault::new(config),
             require_synchronised: config.require_synchronised_clock,
             judged: None,
+            unread: false,
         }
     }
 
@@ -195,7 +198,9 @@ impl Keeper {
     /// # Errors
     /// Why nobody can be matched.
     pub fn load(&mut self, config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
-        self.judge(now)?;
+        let judged = self.judge(now);
+        self.unread = judged.is_err();
+        judged?;
         let before = self.state.clone();
         let force = match self.examine(config, models, now) {
             Ok(force) => force,
@@ -216,6 +221,12 @@ impl Keeper {
         }
         self.remove_revoked();
         Ok(force)
+    }
+
+    /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a board without a battery for its
+    /// clock starts with a wrong one and hears the time later.
+    pub fn may_load_now(&mut self, now: Now) -> bool {
+        self.unread && self.judge(now).is_ok()
     }
 
     /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another user.

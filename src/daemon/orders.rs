@@ -43,7 +43,7 @@ impl<'a> Orders<'a> {
         Self { config, models, counters: OrderCounters::default(), last_change: None }
     }
 
-    /// Follows what waits.
+    /// Follows what waits: a list that the clock kept from being read at the start, then messages.
     pub fn follow(
         &mut self,
         delivery: &Delivery,
@@ -52,6 +52,21 @@ impl<'a> Orders<'a> {
         board: &Board,
         now: Now,
     ) {
+        if pipeline.force().is_err() && keeper.may_load_now(now) {
+            let force = keeper.load(self.config, self.models, now);
+            match &force {
+                Ok(force) => info!(
+                    "The clock is right now, and the watch list came into force: list={} version={} threshold={}.",
+                    force.list().id(),
+                    force.list().version(),
+                    force.plan().threshold
+                ),
+                Err(blindness) => warn!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason),
+            }
+            pipeline.enforce(force);
+            board.list_is(in_force(pipeline));
+            delivery.set_list_state(self.state(pipeline));
+        }
         for message in std::iter::from_fn(|| delivery.inbound()).take(A_ROUND) {
             let changed = match message.kind {
                 InboundKind::Revoke | InboundKind::Suspend => self.order(&message, delivery, keeper, pipeline, now),

@@ -9,8 +9,10 @@
 mod finite;
 pub mod kernels;
 mod plan;
+#[cfg(feature = "any-network")]
 mod reference;
 
+#[cfg(feature = "any-network")]
 use log::info;
 use zeroize::Zeroize;
 
@@ -126,6 +128,7 @@ pub enum EngineError {
 ///
 /// # Errors
 /// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Interface`], [`EngineError::Unsupported`].
+#[cfg(feature = "any-network")]
 pub fn load(
     onnx: &[u8],
     height: usize,
@@ -147,6 +150,37 @@ pub fn load(
         }
     }
     reference(onnx, height, width, normalization)
+}
+
+/// Loads a network for images of `height` x `width` pixels. A dynamic height or width in the file is fixed to these. This build
+/// has no engine for networks that the quantized one cannot lower.
+///
+/// # Errors
+/// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Unsupported`].
+#[cfg(not(feature = "any-network"))]
+pub fn load(
+    onnx: &[u8],
+    height: usize,
+    width: usize,
+    normalization: Normalization,
+) -> Result<Box<dyn Network>, EngineError> {
+    let unsupported = |reason: String| EngineError::Unsupported { height, width, reason };
+    if let Some(weight) = finite::unsound(onnx) {
+        return Err(EngineError::NotFinite { weight });
+    }
+    if !(1..=MAX_SIDE).contains(&height) || !(1..=MAX_SIDE).contains(&width) {
+        return Err(unsupported(format!("each side must be 1 to {MAX_SIDE} pixels")));
+    }
+    let plan = kernels::choose()
+        .map_err(plan::NoPlan::Kernel)
+        .and_then(|kernels| plan::Plan::load(onnx, height, width, &normalization, kernels));
+    match plan {
+        Ok(plan) => Ok(Box::new(plan)),
+        Err(plan::NoPlan::NotOnnx(reason)) => Err(EngineError::NotOnnx { reason }),
+        Err(e) => Err(unsupported(format!(
+            "{e}; this build runs quantized networks only: quantize it as models/rebuild does, or build watchpost with --features any-network"
+        ))),
+    }
 }
 
 /// Loads a network as a quantized plan with the kernels given: for comparing them.
@@ -171,6 +205,7 @@ pub fn load_with(
 ///
 /// # Errors
 /// As [`load`].
+#[cfg(feature = "any-network")]
 pub fn reference(
     onnx: &[u8],
     height: usize,
@@ -184,6 +219,7 @@ pub fn reference(
 const MAX_SIDE: usize = 8192;
 
 /// Turns interleaved bytes into normalised planes. `planes` holds as many values as `bytes`.
+#[cfg(any(test, feature = "any-network"))]
 fn normalise(bytes: &[u8], normalization: &Normalization, planes: &mut [f32]) {
     let area = bytes.len() / 3;
     for (channel, plane) in planes.chunks_exact_mut(area.max(1)).enumerate().take(3) {
@@ -261,7 +297,7 @@ mod tests {
     #[test]
     fn a_network_of_a_fixed_size_refuses_another_and_absurd_sizes_are_refused() {
         let error = |height, width| load(EMBEDDER, height, width, Normalization::NONE).err();
-        assert!(matches!(error(112, 96), Some(EngineError::Interface { .. })));
+        assert!(matches!(error(112, 96), Some(EngineError::Interface { .. } | EngineError::Unsupported { .. })));
         assert!(matches!(error(0, 112), Some(EngineError::Unsupported { .. })));
         assert!(matches!(error(112, usize::MAX), Some(EngineError::Unsupported { .. })));
     }

@@ -90,7 +90,8 @@ impl Plan {
         normalization: &Normalization,
         kernels: &'static dyn Kernels,
     ) -> Result<Self, NoPlan> {
-        let proto = tract_onnx::onnx().proto_model_for_read(&mut &onnx[..]);
+        // Decoding needs none of the operators that `tract_onnx::onnx` brings into the binary.
+        let proto = tract_onnx::Onnx::default().proto_model_for_read(&mut &onnx[..]);
         let proto = proto.map_err(|e| NoPlan::NotOnnx(format!("{e:#}")))?;
         let graph = proto.graph.as_ref().ok_or_else(|| NoPlan::NotOnnx("it holds no graph".into()))?;
         let mut network = lower::lower(graph, height, width)?;

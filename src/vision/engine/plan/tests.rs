@@ -2,7 +2,9 @@
 
 use tract_onnx::pb::{GraphProto, ModelProto};
 
-use super::super::{Input, Network, Normalization, kernels, load, reference};
+#[cfg(feature = "any-network")]
+use super::super::reference;
+use super::super::{Input, Network, Normalization, kernels, load};
 use super::*;
 
 const DETECTOR: &[u8] = include_bytes!("../../../../models/yunet_s_int8.onnx");
@@ -50,6 +52,7 @@ fn every_kernel_gives_the_same_bytes_on_both_networks_at_many_sizes() {
     }
 }
 
+#[cfg(feature = "any-network")]
 #[test]
 fn the_embedder_agrees_with_the_reference_as_nearly_as_roundings_let_it() {
     let mut plan = plan(EMBEDDER, 112, 112, SHIFTED);
@@ -64,6 +67,7 @@ fn the_embedder_agrees_with_the_reference_as_nearly_as_roundings_let_it() {
     }
 }
 
+#[cfg(feature = "any-network")]
 #[test]
 fn the_detector_agrees_with_the_reference_in_every_output() {
     let (height, width) = (224, 320);
