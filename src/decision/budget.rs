@@ -7,7 +7,7 @@
 //! faces a day x templates x FMR(t) x safety factor
 //! ```
 //!
-//! (the union bound over templates; N of M views can only lower it). FMR(t) is the *upper* confidence bound of the
+//! (the union bound over templates; that a track has several views does not raise it, see [`super::candidate`]). FMR(t) is the *upper* confidence bound of the
 //! embedder's measured false-match curve, and the safety factor covers its worst-served group as measured. The derived
 //! threshold is the lowest measured one whose product stays within the budget. Nothing is extrapolated: where even the
 //! last measured point is too much, the list is refused with the arithmetic and the largest list that would fit.
