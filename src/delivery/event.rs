@@ -372,7 +372,7 @@ pub struct ListState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListChange {
-    /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated` or `refused`.
+    /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated`, `reloaded`, `reload-refused` or `refused`.
     pub what: String,
     /// The order's id, or why an offer was refused.
     pub detail: String,

@@ -1,0 +1,168 @@
+//! What the daemon promises to a service manager, and doctor to whoever installs it.
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::Mosquitto;
+use support::desk::{Daemon, Desk, ok, watchpost};
+use support::field::Field;
+
+/// A service manager's end of the notification socket.
+struct Manager {
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn at(desk: &Desk) -> Self {
+        let socket = UnixDatagram::bind(desk.path("notify")).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+        Self { socket, heard: Vec::new() }
+    }
+
+    /// Reads until a line begins with `wanted`, and returns it.
+    fn hear(&mut self, wanted: &str) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.socket.recv(&mut buffer).unwrap_or_else(|e| panic!("no {wanted}: {e}; {:?}", self.heard));
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            self.heard.extend(text.lines().map(ToOwned::to_owned));
+            if let Some(line) = text.lines().find(|line| line.starts_with(wanted)) {
+                return line.to_owned();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_service_manager_hears_of_the_start_of_every_condition_of_life_and_of_the_stop() {
+    let Some(field) = Field::new() else { return };
+    let mut manager = Manager::at(&field.desk);
+    let mut daemon = field
+        .desk
+        .command("run")
+        .env("NOTIFY_SOCKET", field.desk.path("notify"))
+        .env("WATCHDOG_USEC", "1000000")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    manager.hear("READY=1");
+    let status = manager.hear("STATUS=matching");
+    assert!(status.contains("broker"), "{status}");
+    for _ in 0..3 {
+        manager.hear("WATCHDOG=1");
+    }
+    Command::new("kill").arg(daemon.id().to_string()).status().expect("kill runs");
+    manager.hear("STOPPING=1");
+    assert!(daemon.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_camera_that_is_away_keeps_the_watchdog_fed_and_is_in_the_status_line() {
+    let Some(field) = Field::new() else { return };
+    let file = field.desk.path("watchpost.toml");
+    let text = std::fs::read_to_string(&file).expect("text");
+    let text = text.replace("kind = \"images\"", "kind = \"v4l2\"\n[source.v4l2]\ndevice = \"/nonexistent/camera\"");
+    std::fs::write(&file, text).expect("writes");
+    let mut manager = Manager::at(&field.desk);
+    let mut daemon = field
+        .desk
+        .command("run")
+        .env("NOTIFY_SOCKET", field.desk.path("notify"))
+        .env("WATCHDOG_USEC", "500000")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    manager.hear("READY=1");
+    let status = manager.hear("STATUS=blind");
+    assert!(status.contains("/nonexistent/camera"), "{status}");
+    manager.hear("WATCHDOG=1");
+    manager.hear("WATCHDOG=1");
+    daemon.kill().expect("it runs");
+    daemon.wait().expect("it ends");
+}
+
+#[test]
+fn sighup_puts_in_force_what_the_file_holds_and_nothing_where_it_holds_no_list() {
+    let Some(field) = Field::new() else { return };
+    let daemon = Daemon::start(&field.desk);
+    field.await_online();
+    let hang_up = || {
+        let status = Command::new("kill").args(["-HUP", &daemon.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    };
+    let list = field.desk.path("list.cose");
+    let good = std::fs::read(&list).expect("a list");
+    std::fs::write(&list, b"not a list").expect("writes");
+    hang_up();
+    field.await_("watchlist/state", "refused", |s| s["last_change"]["what"] == "reload-refused");
+    field.await_("status", "blind", |s| s["matching"] == false && s["state"] == "blind");
+    std::fs::write(&list, good).expect("writes");
+    hang_up();
+    field.await_("watchlist/state", "reloaded", |s| s["last_change"]["what"] == "reloaded");
+    field.await_online();
+}
+
+/// Doctor's findings by check, and its exit code.
+fn doctor(desk: &Desk, more: &[&str]) -> (Vec<Value>, i32) {
+    let config = desk.arg("watchpost.toml");
+    let output = watchpost(&[&["doctor", "--config", &config, "--json"][..], more].concat());
+    let text = String::from_utf8(output.stdout).expect("text");
+    let findings = text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
+    (findings, output.status.code().expect("no signal"))
+}
+
+#[test]
+fn where_all_is_well_doctor_finds_nothing_wrong_and_changes_nothing() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["hopper.jpg"]);
+    desk.configure(broker.port, "");
+    let before = desk.files();
+    let (findings, code) = doctor(&desk, &["--skip", "cameras", "--skip", "temperature", "--skip", "swap"]);
+    let wrong: Vec<_> = findings.iter().filter(|f| f["outcome"] == "failed").collect();
+    assert!(wrong.is_empty() && code == 0, "{findings:#?}");
+    for check in ["models", "trust", "clock", "watchlist", "source", "state", "outbox", "broker-files", "broker"] {
+        assert!(findings.iter().any(|f| f["check"] == check && f["outcome"] == "ok"), "{check}: {findings:#?}");
+    }
+    assert_eq!(desk.files(), before);
+}
+
+#[test]
+fn where_everything_is_wrong_every_failure_has_a_remedy_and_the_exit_code_says_so() {
+    let desk = Desk::new();
+    desk.configure(support::free_port(), "");
+    let (findings, code) = doctor(&desk, &[]);
+    assert_eq!(code, 1);
+    for check in ["trust", "watchlist", "source", "broker"] {
+        assert!(findings.iter().any(|f| f["check"] == check && f["outcome"] == "failed"), "{check}: {findings:#?}");
+    }
+    for finding in findings.iter().filter(|f| f["outcome"] == "failed" || f["outcome"] == "warning") {
+        assert!(finding["remedy"].as_str().is_some_and(|r| !r.is_empty()), "{finding}");
+    }
+    std::fs::write(desk.path("watchpost.toml"), "[source]\nkidn = 3\n").expect("writes");
+    assert_eq!(doctor(&desk, &[]).1, 78);
+    let listed = ok(&["doctor", "--list"]);
+    assert_eq!(listed.lines().count(), findings.len());
+    let unknown = watchpost(&["doctor", "--only", "nothing"]);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("the checks are"));
+}
+
+#[test]
+fn the_packaged_unit_keeps_its_exposure_low() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/watchpost.service");
+    let Ok(output) =
+        Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20", unit]).output()
+    else {
+        let ci = std::env::var_os("CI").is_some_and(|v| v == "true");
+        assert!(!ci, "CI=true and no systemd-analyze: install the Debian package systemd");
+        support::say("service: no systemd-analyze installed; the unit's exposure was NOT checked.");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
