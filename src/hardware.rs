@@ -23,6 +23,20 @@ pub fn temperatures() -> Vec<Temperature> {
     zones(Path::new("/sys/class/thermal"))
 }
 
+/// The hottest sensor of the processor; of all sensors where none is called after it.
+pub fn processor_temperature() -> Option<f32> {
+    hottest(&temperatures())
+}
+
+fn hottest(sensors: &[Temperature]) -> Option<f32> {
+    let of_processor = |t: &&Temperature| {
+        let name = t.name.to_ascii_lowercase();
+        ["cpu", "soc", "pkg", "tj"].iter().any(|part| name.contains(part))
+    };
+    let most = |all: &mut dyn Iterator<Item = &Temperature>| all.map(|t| t.celsius).max_by(f32::total_cmp);
+    most(&mut sensors.iter().filter(of_processor)).or_else(|| most(&mut sensors.iter()))
+}
+
 fn zones(root: &Path) -> Vec<Temperature> {
     let mut zones: Vec<PathBuf> = fs::read_dir(root)
         .into_iter()
@@ -94,6 +108,14 @@ mod tests {
         let found = zones(root.path());
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].name.as_str(), found[0].celsius.round()), ("cpu-thermal", 51.0));
+    }
+
+    #[test]
+    fn the_processors_sensor_counts_before_a_hotter_one_of_the_radio() {
+        let sensor = |name: &str, celsius| Temperature { name: name.into(), celsius };
+        let (cpu, radio) = (sensor("CPU-therm", 50.0), sensor("iwlwifi", 70.0));
+        assert_eq!(hottest(&[radio.clone(), cpu]), Some(50.0));
+        assert_eq!((hottest(&[radio]), hottest(&[])), (Some(70.0), None));
     }
 
     #[test]

@@ -224,7 +224,7 @@ fn pipeline(args: &Args, models: &Models) -> Result<Report, Failure> {
         pipeline.process(&captured, clock.now(), &mut |_| {})?;
         let elapsed = start.elapsed();
         if n >= args.runs / 10 {
-            let StageTimes { detect, track, align, embed } = pipeline.times();
+            let StageTimes { detect, track, align, embed, .. } = pipeline.times();
             // A stage counts where it had something to do: most frames of a scene embed nobody.
             for (samples, time) in times.iter_mut().zip([detect, track, align, embed]) {
                 if !time.is_zero() {

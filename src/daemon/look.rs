@@ -14,10 +14,13 @@ use super::stop::Stop;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
 use crate::delivery::event::Candidate;
+use crate::hardware;
 use crate::source::Captured;
 
 /// How long to wait for a frame before the list's standing is looked at again.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the board's temperature is read.
+const FEEL_EVERY: Duration = Duration::from_secs(5);
 /// Failures of one kind are logged at most so often; their number is in the statistics.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,7 @@ pub fn run(
 ) {
     let mut frame = Captured::default();
     let mut complained: Option<Instant> = None;
+    let (mut felt, mut heat) = (None::<Instant>, 0);
     let mut publish = |candidate: Candidate| {
         let (id, sequence) = (candidate.candidate, candidate.sequence);
         match delivery.publish_candidate(candidate, clock.now()) {
@@ -52,6 +56,18 @@ pub fn run(
         }
         pipeline.hold(keeper.permits(clock.now()).err());
         board.vision_lives();
+        if felt.is_none_or(|at| at.elapsed() >= FEEL_EVERY) {
+            felt = Some(Instant::now());
+            let throttled = hardware::throttling().is_some_and(hardware::Throttling::any_now);
+            let celsius = hardware::processor_temperature();
+            let now = pipeline.warmth(clock.now(), celsius, throttled);
+            if now != heat {
+                info!(
+                    "The rate of detections follows the board's heat: halved={now} celsius={celsius:?} throttled={throttled}."
+                );
+                heat = now;
+            }
+        }
         match frames.take(&mut frame, PATIENCE) {
             Taken::Closed => break,
             Taken::Nothing => {}
