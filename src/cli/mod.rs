@@ -21,6 +21,7 @@ mod output;
 mod photographs;
 mod watchlist;
 
+pub use self::bench::Allocator;
 use std::error::Error;
 use std::process::ExitCode;
 
