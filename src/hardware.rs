@@ -23,6 +23,13 @@ pub struct Heat {
 }
 
 impl Heat {
+    /// The warmest zone of the processor, degrees Celsius; of all zones where none is called after it.
+    pub fn processor(&self) -> Option<f64> {
+        let of_processor = |name: &str| ["cpu", "soc", "pkg", "tj"].iter().any(|part| name.contains(part));
+        let own = self.zones.iter().filter(|(name, _)| of_processor(name)).map(|(_, celsius)| *celsius);
+        own.reduce(f64::max).or_else(|| self.warmest())
+    }
+
     /// The warmest zone, degrees Celsius.
     pub fn warmest(&self) -> Option<f64> {
         self.zones.iter().map(|(_, celsius)| *celsius).reduce(f64::max)
@@ -136,6 +143,17 @@ mod tests {
         );
         assert_eq!(heat.zones, [("soc".to_owned(), 40.0), ("soc1".to_owned(), -1.5)]);
         assert_eq!((heat.throttled, heat.warmest()), (Some(false), Some(40.0)));
+    }
+
+    #[test]
+    fn the_processor_is_told_from_what_else_is_warm() {
+        let zones = |all: &[(&str, f64)]| Heat {
+            zones: all.iter().map(|(n, c)| ((*n).into(), *c)).collect(),
+            ..Heat::default()
+        };
+        assert_eq!(zones(&[("pmic", 90.0), ("cpu_thermal", 60.0), ("soc1", 61.0)]).processor(), Some(61.0));
+        assert_eq!(zones(&[("wifi", 50.0)]).processor(), Some(50.0));
+        assert_eq!(zones(&[]).processor(), None);
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Counts allocations for `watchpost bench`, and nothing otherwise.
+#[global_allocator]
+static ALLOCATOR: watchpost::cli::Allocator = watchpost::cli::Allocator;
+
 fn main() -> ExitCode {
     watchpost::cli::main()
 }

@@ -1,14 +1,20 @@
 //! `watchpost bench`: how fast the stages are on this machine, on bundled pictures.
 //!
-//! Wall-clock times of one thread. Figures of a busy machine say little: run it alone, pinned to one core, and compare
-//! only what was measured in one run.
+//! Processor time of one thread (of the inner stages of `pipeline` on the scene: time on the wall), instructions where the kernel
+//! counts them, allocations. Figures of a busy machine say little: run it alone, pinned to one core, and compare only
+//! what was measured in one run.
+
+mod formats;
+mod meter;
+mod photographs;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use self::meter::Allocator;
+use self::meter::{Meter, Samples, peak_memory_kb};
 use super::photographs::FaceReader;
 use super::{Failure, demo, output};
 use crate::clock::Clock;
@@ -38,6 +44,9 @@ pub struct Args {
     /// Templates to search among.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     templates: u32,
+    /// For `pipeline`: JPEG files, every face of which is embedded and searched for, instead of the scene.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    photographs: Vec<std::path::PathBuf>,
     /// Manifest of the networks; the built-in ones where absent.
     #[arg(long, value_name = "FILE")]
     models: Option<std::path::PathBuf>,
@@ -57,6 +66,8 @@ enum What {
     Embed,
     /// Exact search, one probe and ten at once, beside one pass over the same memory.
     Search,
+    /// From a captured frame to the detector's input, by camera format and size.
+    Formats,
 }
 
 #[derive(Serialize)]
@@ -69,6 +80,12 @@ struct Report {
     /// Of the whole chain, from the mean time a frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_per_second: Option<f64>,
+    /// Found in the photographs, on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faces_a_frame: Option<f64>,
+    /// Why something was not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_counted: Option<String>,
     /// Peak resident memory of this process.
     peak_memory_kb: Option<u64>,
 }
@@ -78,48 +95,40 @@ struct Stage {
     name: &'static str,
     median_ms: f64,
     p99_ms: f64,
+    /// Median of a run, in user mode; absent where the kernel does not count them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<u64>,
+    /// Median of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocations: Option<u64>,
 }
 
-/// Times of one stage.
-#[derive(Default)]
-struct Samples(Vec<Duration>);
-
-impl Samples {
-    fn stage(mut self, name: &'static str) -> Stage {
-        self.0.sort_unstable();
-        let at = |share: f64| {
-            let index = ((self.0.len() as f64 * share).ceil() as usize).clamp(1, self.0.len().max(1)) - 1;
-            self.0.get(index).map_or(0.0, |d| d.as_secs_f64() * 1e3)
-        };
-        Stage { name, median_ms: at(0.5), p99_ms: at(0.99) }
+/// A row of the table.
+fn stage(name: &'static str, mut samples: Samples) -> Stage {
+    Stage {
+        name,
+        median_ms: samples.quantile_ms(0.5),
+        p99_ms: samples.quantile_ms(0.99),
+        instructions: samples.instructions(),
+        allocations: samples.allocations(),
     }
-
-    fn mean(&self) -> Duration {
-        self.0.iter().sum::<Duration>() / u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1)
-    }
-}
-
-/// Runs `body` a tenth of `runs` for nothing, then `runs` times against the clock.
-fn measure(runs: u32, mut body: impl FnMut() -> Result<(), Failure>) -> Result<Samples, Failure> {
-    let mut samples = Samples(Vec::with_capacity(runs as usize));
-    for n in 0..runs + runs / 10 {
-        let start = Instant::now();
-        body()?;
-        if n >= runs / 10 {
-            samples.0.push(start.elapsed());
-        }
-    }
-    Ok(samples)
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    if args.what != What::Pipeline && !args.photographs.is_empty() {
+        return Err("--photographs goes with `bench pipeline`".into());
+    }
     let models = super::models(args.models.as_deref())?;
+    let meter = Meter::new();
     let mut report = match args.what {
-        What::Detect => detect(&args, &models)?,
-        What::Embed => embed(&args, &models)?,
-        What::Search => search(&args, &models)?,
-        What::Pipeline => pipeline(&args, &models)?,
+        What::Detect => detect(&args, &models, &meter)?,
+        What::Embed => embed(&args, &models, &meter)?,
+        What::Search => search(&args, &models, &meter)?,
+        What::Formats => formats::run(&args, &models, &meter)?,
+        What::Pipeline if args.photographs.is_empty() => pipeline(&args, &models, &meter)?,
+        What::Pipeline => photographs::run(&args, &models, &meter)?,
     };
+    report.not_counted = meter.refusal();
     report.peak_memory_kb = peak_memory_kb();
     if args.json {
         output::json_line(&report)?;
@@ -129,9 +138,21 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let rows: Vec<Vec<String>> = report
         .stages
         .iter()
-        .map(|s| vec![s.name.to_owned(), format!("{:.3}", s.median_ms), format!("{:.3}", s.p99_ms)])
+        .map(|s| {
+            let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+            let millions = s.instructions.map_or_else(|| "-".to_owned(), |n| format!("{:.3}", n as f64 / 1e6));
+            let ms = [s.median_ms, s.p99_ms].map(|ms| format!("{ms:.3}"));
+            let [median, p99] = ms;
+            vec![s.name.to_owned(), median, p99, millions, count(s.allocations)]
+        })
         .collect();
-    output::table(&["stage", "median ms", "p99 ms"], &rows)?;
+    output::table(&["stage", "median ms", "p99 ms", "million instructions", "allocations"], &rows)?;
+    if let Some(reason) = &report.not_counted {
+        output::line(reason)?;
+    }
+    if let Some(faces) = report.faces_a_frame {
+        output::line(format!("{faces:.1} faces a frame"))?;
+    }
     if let Some(rate) = report.frames_per_second {
         output::line(format!("{rate:.1} frames a second"))?;
     }
@@ -142,24 +163,33 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn report(args: &Args, engines: Vec<String>, stages: Vec<Stage>) -> Report {
-    Report { what: args.what, runs: args.runs, engines, stages, frames_per_second: None, peak_memory_kb: None }
+    Report {
+        what: args.what,
+        runs: args.runs,
+        engines,
+        stages,
+        frames_per_second: None,
+        faces_a_frame: None,
+        not_counted: None,
+        peak_memory_kb: None,
+    }
 }
 
-fn detect(args: &Args, models: &Models) -> Result<Report, Failure> {
+fn detect(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
     let mut pixels = Vec::new();
     // In the middle of the scene several people are in the picture.
     Scene::new(1).frame(120, &mut pixels);
     let frame = Frame::new(Scene::layout(), &pixels)?;
     let mut detector = Detector::new(models, args.long_side)?;
     let mut faces = Faces::new();
-    let samples = measure(args.runs, || {
+    let samples = meter.measure(args.runs, || {
         detector.detect(&frame, 0.6, &mut faces)?;
-        Ok(())
+        Ok::<_, Failure>(())
     })?;
-    Ok(report(args, vec![detector.engine().to_owned()], vec![samples.stage("detect")]))
+    Ok(report(args, vec![detector.engine().to_owned()], vec![stage("detect", samples)]))
 }
 
-fn embed(args: &Args, models: &Models) -> Result<Report, Failure> {
+fn embed(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
     let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH)?;
     let frame = photograph.frame();
     let (faces, _) = FaceReader::new(models)?.faces(&frame)?;
@@ -167,18 +197,18 @@ fn embed(args: &Args, models: &Models) -> Result<Report, Failure> {
     let mut embedder = Embedder::new(models)?;
     let alignment = *embedder.alignment();
     let mut aligned = AlignedFace::new(alignment.side);
-    let align = measure(args.runs, || {
-        aligned.warp(&frame, &face.face.landmarks, &alignment).map(drop).ok_or_else(|| "no landmarks".into())
+    let align = meter.measure(args.runs, || {
+        aligned.warp(&frame, &face.face.landmarks, &alignment).map(drop).ok_or_else(|| Failure::from("no landmarks"))
     })?;
-    let embed = measure(args.runs, || {
+    let embed = meter.measure(args.runs, || {
         embedder.embed(&aligned)?;
-        Ok(())
+        Ok::<_, Failure>(())
     })?;
     let engine = embedder.engine().to_owned();
-    Ok(report(args, vec![engine], vec![align.stage("align"), embed.stage("embed")]))
+    Ok(report(args, vec![engine], vec![stage("align", align), stage("embed", embed)]))
 }
 
-fn search(args: &Args, models: &Models) -> Result<Report, Failure> {
+fn search(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
     let dimensions = models.manifest.embedder.dimensions;
     let gallery = Gallery::synthetic(args.templates as usize, dimensions, 1);
     let probe = |n: i32| {
@@ -187,29 +217,31 @@ fn search(args: &Args, models: &Models) -> Result<Report, Failure> {
     };
     let probes: Vec<Template> = (0..10).map(probe).collect::<Result<_, _>>()?;
     let mut tops = vec![TopK::new(4); 10];
-    let one = measure(args.runs, || {
+    let one = meter.measure(args.runs, || {
         tops[0].clear();
         gallery.search(&probes[0], &mut tops[0]);
-        Ok(())
+        Ok::<_, Failure>(())
     })?;
-    let ten = measure(args.runs, || {
+    let ten = meter.measure(args.runs, || {
         tops.iter_mut().for_each(TopK::clear);
         gallery.search_all(&probes, &mut tops);
-        Ok(())
+        Ok::<_, Failure>(())
     })?;
-    let read = measure(args.runs, || {
+    let read = meter.measure(args.runs, || {
         std::hint::black_box(gallery.read_once());
-        Ok(())
+        Ok::<_, Failure>(())
     })?;
     let engine = format!("{} templates x {dimensions}, {}", args.templates, gallery.kernel());
-    let stages = vec![one.stage("one probe"), ten.stage("ten probes"), read.stage("reading the memory once")];
+    let stages = vec![stage("one probe", one), stage("ten probes", ten), stage("reading the memory once", read)];
     Ok(report(args, vec![engine], stages))
 }
 
-fn pipeline(args: &Args, models: &Models) -> Result<Report, Failure> {
+fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
     let work = tempfile::Builder::new().prefix("watchpost-bench-").tempdir()?;
     let mut config: Config = demo::configuration(work.path())?;
     config.vision.long_side = args.long_side;
+    // What a frame costs is asked, not how many frames can be left out.
+    config.vision.schedule.adaptive = false;
     demo::author_list(&config, models)?;
     let clock = Clock::default();
     let mut pipeline = Pipeline::new(&config, models)?;
@@ -221,39 +253,32 @@ fn pipeline(args: &Args, models: &Models) -> Result<Report, Failure> {
     let mut source = SceneSource::new(Scene::new(1).with_frames(u64::MAX), clock);
     let mut captured = Captured::default();
     let mut times: [Samples; 4] = Default::default();
-    let mut whole = Samples::default();
+    let mut whole = Samples::with_capacity(args.runs as usize);
     for n in 0..args.runs + args.runs / 10 {
         // Drawing the scene is no part of the chain.
         source.next(&mut captured)?;
-        let start = Instant::now();
-        pipeline.process(&captured, clock.now(), &mut |_| {})?;
-        let elapsed = start.elapsed();
-        if n >= args.runs / 10 {
-            let StageTimes { detect, track, align, embed } = pipeline.times();
+        let counts = n >= args.runs / 10;
+        let now = clock.now();
+        meter.time(counts.then_some(&mut whole), || pipeline.process(&captured, now, &mut |_| {}))?;
+        if counts {
+            let StageTimes { detect, track, align, embed, .. } = pipeline.times();
             // A stage counts where it had something to do: most frames of a scene embed nobody.
             for (samples, time) in times.iter_mut().zip([detect, track, align, embed]) {
                 if !time.is_zero() {
-                    samples.0.push(time);
+                    samples.times.push(time);
                 }
             }
-            whole.0.push(elapsed);
         }
     }
     let engines = pipeline.engines().to_vec();
     let rate = 1.0 / whole.mean().as_secs_f64();
     let [detect, track, align, embed] = times;
     let stages = vec![
-        detect.stage("detect"),
-        track.stage("track"),
-        align.stage("align"),
-        embed.stage("embed"),
-        whole.stage("frame"),
+        stage("detect", detect),
+        stage("track", track),
+        stage("align", align),
+        stage("embed", embed),
+        stage("frame", whole),
     ];
     Ok(Report { frames_per_second: Some(rate), ..report(args, engines, stages) })
-}
-
-/// `VmHWM` of this process.
-fn peak_memory_kb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()
 }

@@ -22,6 +22,7 @@ mod output;
 mod photographs;
 mod watchlist;
 
+pub use self::bench::Allocator;
 use std::error::Error;
 use std::process::ExitCode;
 

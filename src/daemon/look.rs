@@ -1,6 +1,7 @@
 //! The vision thread: takes frames, runs the pipeline, hands candidates to delivery, follows orders between
 //! two frames. It waits for nothing but frames.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -14,10 +15,13 @@ use super::stop::Stop;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
 use crate::delivery::event::Candidate;
+use crate::hardware;
 use crate::source::Captured;
 
 /// How long to wait for a frame before the list's standing is looked at again.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the board's temperature is read.
+const FEEL_EVERY: Duration = Duration::from_secs(5);
 /// Failures of one kind are logged at most so often; their number is in the statistics.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,7 @@ pub fn run(
 ) {
     let mut frame = Captured::default();
     let mut complained: Option<Instant> = None;
+    let (mut felt, mut heat) = (None::<Instant>, 0);
     let mut publish = |candidate: Candidate| {
         let (id, sequence) = (candidate.candidate, candidate.sequence);
         match delivery.publish_candidate(candidate, clock.now()) {
@@ -52,6 +57,18 @@ pub fn run(
         }
         pipeline.hold(keeper.permits(clock.now()).err());
         board.vision_lives();
+        if felt.is_none_or(|at| at.elapsed() >= FEEL_EVERY) {
+            felt = Some(Instant::now());
+            let board_heat = hardware::read(Path::new("/sys"));
+            let (throttled, celsius) = (board_heat.throttled == Some(true), board_heat.processor().map(|c| c as f32));
+            let now = pipeline.warmth(clock.now(), celsius, throttled);
+            if now != heat {
+                info!(
+                    "The rate of detections follows the board's heat: halved={now} celsius={celsius:?} throttled={throttled}."
+                );
+                heat = now;
+            }
+        }
         match frames.take(&mut frame, PATIENCE) {
             Taken::Closed => break,
             Taken::Nothing => {}

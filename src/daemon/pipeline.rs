@@ -5,9 +5,10 @@
 //!
 //! Promises: while no list is in force, or the list is outside its validity, nothing is detected, embedded or compared.
 //! A probe is dropped, and thereby wiped, as soon as it has been searched; of a view that supports no entry nothing is
-//! kept. What leaves is a [`Candidate`] about an entry of the list, or a count.
+//! kept. What leaves is a [`Candidate`] about an entry of the list, or a count. Of a live source the [`Schedule`] says which
+//! pictures are looked at.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use image::ImageEncoder;
 use serde::{Serialize, Serializer};
@@ -20,7 +21,10 @@ use crate::decision::policy::{Blindness, Force};
 use crate::delivery::event::{Candidate, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts};
 use crate::geometry::Rect;
 use crate::source::{Captured, DecodeError, Decoder};
-use crate::vision::{AlignedFace, Analyzer, FrameCounts, Models, Quality, Sighting, StageTimes, TooPoor, VisionError};
+use crate::vision::{
+    AlignedFace, Analyzer, FrameCounts, Models, Plan, Quality, Schedule, Sighting, Skip, SkipCounters, StageTimes,
+    Thumbnail, TooPoor, VisionError,
+};
 use crate::watchlist::TopK;
 
 /// What is kept of a view that supports an entry, until its track ends.
@@ -52,6 +56,8 @@ pub struct PipelineCounters {
     pub undecodable: u64,
     /// Pictures not looked at because no list was in force.
     pub blind: u64,
+    /// Pictures not looked at because the schedule left them out, by reason.
+    pub skipped: SkipCounters,
     /// Pictures on which the networks failed.
     pub failed: u64,
     /// Crops that could not be encoded; their candidates went out without.
@@ -118,6 +124,8 @@ struct Labels {
 pub struct Pipeline {
     decoder: Decoder,
     analyzer: Analyzer,
+    /// `None`: every picture is looked at.
+    schedule: Option<Schedule>,
     // Its tracks are large and bounded; on the heap once instead of on every stack that it passes.
     decider: Box<Decider<Kept>>,
     force: Result<Force, Blindness>,
@@ -138,6 +146,8 @@ impl Pipeline {
         Ok(Self {
             decoder: Decoder::new(config.source.max_pixels),
             analyzer: Analyzer::new(models, &config.vision)?,
+            schedule: (config.vision.schedule.adaptive && config.source.is_live())
+                .then(|| Schedule::new(config.vision.schedule)),
             decider: Box::new(Decider::new(config.decision.clone())),
             force: Err(Blindness::new("no-list", "no watch list was loaded")),
             held: None,
@@ -181,6 +191,14 @@ impl Pipeline {
         self.held = reason;
     }
 
+    /// The board's temperature at `now`, where it is known, and whether it slows itself down. Returns how often the rate is
+    /// halved because of it.
+    pub fn warmth(&mut self, now: Now, celsius: Option<f32>, throttled: bool) -> u32 {
+        let Some(schedule) = &mut self.schedule else { return 0 };
+        schedule.warmth(now.monotonic, celsius, throttled);
+        schedule.heat()
+    }
+
     /// Whether faces are compared at `now`.
     ///
     /// # Errors
@@ -200,17 +218,35 @@ impl Pipeline {
         out: &mut dyn FnMut(Candidate),
     ) -> Result<(), PipelineError> {
         self.counters.frames += 1;
-        let Self { decoder, analyzer, decider, force, held, top, labels, counters, times } = self;
+        let Self { decoder, analyzer, schedule, decider, force, held, top, labels, counters, times } = self;
         if permitted(force, held, now).is_err() {
             counters.blind += 1;
             // What was seen before the list lapsed must not count as evidence when it is back.
             analyzer.end_all(&mut |_| {});
             decider.reset();
+            if let Some(schedule) = schedule {
+                schedule.reset();
+            }
             return Ok(());
         }
         let force = force.as_mut().expect("permitted, so there is a list in force");
         force.wipe_expired(now.wall);
+        let (at, tracked) = (captured.at.monotonic, analyzer.tracks() > 0);
+        let plan = schedule.as_mut().map_or(Plan::Look, |s| s.plan(at, captured.discontinuity, tracked));
+        if let Plan::Skip(reason) = plan {
+            counters.skipped.add(reason);
+            return Ok(());
+        }
+        let start = Instant::now();
         let frame = decoder.decode(captured).inspect_err(|_| counters.undecodable += 1)?;
+        let shown = schedule.as_ref().map(|_| Thumbnail::of(&frame));
+        if let (Plan::IfMoved, Some(schedule), Some(shown)) = (plan, &schedule, &shown)
+            && !schedule.moved(shown)
+        {
+            counters.skipped.add(Skip::Still);
+            return Ok(());
+        }
+        let decoded = start.elapsed();
         let size = [frame.layout().width(), frame.layout().height()];
         let mut publish = |finding: Finding<Kept>| {
             let (candidate, cropped) = candidate(labels, force, now, finding);
@@ -250,7 +286,10 @@ impl Pipeline {
         match seen {
             Ok(counts) => {
                 counters.vision.add(&counts);
-                *times = counts.times;
+                *times = StageTimes { decode: decoded, ..counts.times };
+                if let (Some(schedule), Some(shown)) = (schedule, shown) {
+                    schedule.looked(at, shown, start.elapsed());
+                }
             }
             Err(error) => {
                 counters.failed += 1;

@@ -80,6 +80,8 @@ impl TooPoorCounts {
 /// Where the time of a frame went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageTimes {
+    /// Decoding the picture, where that was timed: the analyzer gets decoded ones.
+    pub decode: Duration,
     /// The detector: resizing, network, reading its outputs.
     pub detect: Duration,
     /// The tracker and the choice of views.
@@ -210,6 +212,11 @@ impl Analyzer {
         self.choose(now.monotonic, &mut counts.too_poor);
         counts.times.track = start.elapsed();
         self.embed_due(frame, now, out, counts)
+    }
+
+    /// Live tracks.
+    pub fn tracks(&self) -> usize {
+        self.tracker.len()
     }
 
     /// Ends all tracks, as when the camera is gone or matching is suspended.
@@ -435,7 +442,7 @@ mod tests {
             FrameCounts::default();
         let _: [u32; 6] = [faces, beyond_capacity, untracked, embedded, deferred, tracks];
         let TooPoorCounts(_) = too_poor;
-        let StageTimes { detect: _, track: _, align: _, embed: _ } = times;
+        let StageTimes { decode: _, detect: _, track: _, align: _, embed: _ } = times;
         let Detection { rect: _, landmarks: _, score: _ } = face(0.0, 0.0, 40.0);
     }
 }

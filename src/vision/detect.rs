@@ -134,6 +134,12 @@ impl Detector {
         self.sized(fit.canvas_height, fit.canvas_width).map(|_| ())
     }
 
+    /// Makes the network's input from `frame` and runs nothing, for measuring; returns its number of bytes.
+    pub fn fill(&mut self, frame: &Frame<'_>) -> usize {
+        let fit = self.fit(frame);
+        self.letterbox.fill(frame, fit, self.spec.channels).len()
+    }
+
     /// Replaces `faces` by the faces of `frame` whose score is at least `min_score`, best first.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod letterbox;
 pub mod manifest;
 pub mod photographs;
 mod quality;
+mod schedule;
 mod tilt;
 mod track;
 mod views;
@@ -29,6 +30,7 @@ pub use detect::{DetectReport, Detection, Detector, Faces, LONG_SIDE, MAX_FACES}
 pub use embed::Embedder;
 pub use manifest::{Digest, FalseMatch, Manifest, ManifestError, Models};
 pub use quality::{Quality, QualityGate, TooPoor};
+pub use schedule::{Plan, Schedule, ScheduleConfig, Skip, SkipCounters, Thumbnail};
 pub use track::{Assigned, MAX_TRACKS, TrackId, Tracker};
 pub use views::ViewConfig;
 
@@ -58,6 +60,8 @@ pub struct VisionConfig {
     pub quality: QualityGate,
     /// How many views of a track are embedded, and when.
     pub views: ViewConfig,
+    /// Which frames are looked at.
+    pub schedule: ScheduleConfig,
 }
 
 impl Default for VisionConfig {
@@ -69,6 +73,7 @@ impl Default for VisionConfig {
             track_survives_ms: 700,
             quality: QualityGate::default(),
             views: ViewConfig::default(),
+            schedule: ScheduleConfig::default(),
         }
     }
 }
@@ -91,6 +96,7 @@ impl VisionConfig {
         check("track_survives_ms", self.track_survives_ms.to_string(), survives, remedy);
         self.quality.problems(out);
         self.views.problems(out);
+        self.schedule.problems(self.track_survives_ms, out);
     }
 
     /// The built-in models or those that `models` names.

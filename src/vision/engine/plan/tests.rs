@@ -32,6 +32,7 @@ fn outputs(network: &mut dyn Network, image: &[u8]) -> Vec<Vec<f32>> {
     (0..network.output_names().len()).map(|o| network.output(o).to_vec()).collect()
 }
 
+#[cfg(feature = "any-network")]
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
