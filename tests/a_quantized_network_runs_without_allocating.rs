@@ -1,9 +1,12 @@
-//! After loading, a run of either default network allocates nothing.
+//! After loading, a run of either default network allocates nothing, and after the first, neither does a second look at a face.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use watchpost::frame::{Frame, Layout as FrameLayout, PixelFormat, Range};
+use watchpost::geometry::{Point, Rect};
 use watchpost::vision::engine::{Input, Normalization, load};
+use watchpost::vision::{Detection, Detector, Models};
 
 struct Counting;
 
@@ -47,4 +50,20 @@ fn a_quantized_network_runs_without_allocating() {
         network.run(&Input::Interleaved(&image)).unwrap();
         assert_eq!(ALLOCATIONS.get(), before);
     }
+}
+
+#[test]
+fn a_second_look_at_a_face_allocates_nothing() {
+    let mut detector = Detector::new(&Models::builtin().unwrap(), 128).unwrap();
+    let layout = FrameLayout::packed(PixelFormat::Grey, Range::Full, 128, 128).unwrap();
+    let data: Vec<u8> = (0..128 * 128).map(|i| (i % 251) as u8).collect();
+    let frame = Frame::new(layout, &data).unwrap();
+    let landmarks =
+        [(48.0, 50.0), (80.0, 50.0), (64.0, 66.0), (52.0, 84.0), (76.0, 84.0)].map(|(x, y)| Point::new(x, y));
+    // A score at which turned pictures are looked at too.
+    let face = Detection { rect: Rect::new(32.0, 24.0, 64.0, 80.0), landmarks, score: 0.7 };
+    detector.refine(&frame, &face).unwrap();
+    let before = ALLOCATIONS.get();
+    detector.refine(&frame, &face).unwrap();
+    assert_eq!(ALLOCATIONS.get(), before);
 }

@@ -32,7 +32,7 @@ def flip(view):
 
 # One photograph enrolled, one as probe: (name, template of the enrolled view, template of the probe).
 ONE = (
-    ("as the program does", lambda v: v.plain, lambda v: v.plain),
+    ("as it comes", lambda v: v.plain, lambda v: v.plain),
     ("mirror image averaged in, enrolment only", flip, lambda v: v.plain),
     ("mirror image averaged in, both", flip, flip),
     ("landmarks refined by a second look, both", lambda v: v.refined, lambda v: v.refined),

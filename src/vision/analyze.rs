@@ -265,7 +265,7 @@ impl Analyzer {
             looks += 1;
             let detection = &self.faces[due.face];
             let start = Instant::now();
-            let detection = self.detector.straighten(frame, detection)?;
+            let detection = self.detector.refine(frame, detection)?;
             let placement = self.scratch.warp(frame, &detection.landmarks, self.embedder.alignment());
             let checked = placement.ok_or(TooPoor::Landmarks).and_then(|placement| {
                 let quality = Quality::of_detection(&detection).complete(&self.scratch, &placement);

@@ -12,7 +12,7 @@ use super::align::AlignedFace;
 use super::engine::{self, Input, Network};
 use super::letterbox::{Fit, Letterbox};
 use super::manifest::{Channels, DetectorSpec, Family, Models};
-use super::tilt::{self, Tilt};
+use super::second_look::{self, SecondLook};
 use crate::frame::Frame;
 use crate::geometry::{Point, Rect};
 
@@ -52,8 +52,8 @@ const OVERLAP: f32 = 0.3;
 const MAX_CANDIDATES: usize = 4096;
 /// Most anchors a cell of an SCRFD detector; InsightFace's have two.
 const MAX_ANCHORS: usize = 3;
-/// Canvas sizes whose networks are kept.
-const KEPT_NETWORKS: usize = 4;
+/// Canvas sizes whose networks are kept: two of second looks, three of frames.
+const KEPT_NETWORKS: usize = 5;
 /// The most by which a small frame is stretched: beyond its own resolution there is nothing to find.
 const MAX_STRETCH: f32 = 1.0;
 
@@ -70,7 +70,7 @@ pub struct Detector {
     /// Most recently used last.
     pub(super) networks: Vec<Fixed>,
     scratch: Scratch,
-    pub(super) tilt: Tilt,
+    pub(super) second_look: SecondLook,
 }
 
 /// A network for one canvas size.
@@ -113,7 +113,7 @@ impl Detector {
             letterbox: Letterbox::default(),
             networks: Vec::with_capacity(KEPT_NETWORKS),
             scratch: Scratch::default(),
-            tilt: Tilt::default(),
+            second_look: SecondLook::new(),
             spec,
         })
     }
@@ -123,14 +123,16 @@ impl Detector {
         &self.engine
     }
 
-    /// Loads the networks for frames of this size, and for tilted heads, ahead of the first one.
+    /// Loads the networks for frames of this size, and for second looks, ahead of the first one.
     ///
     /// # Errors
     /// [`VisionError::Detector`].
     pub fn prepare(&mut self, frame: &Frame<'_>) -> Result<(), VisionError> {
         let fit = self.fit(frame);
-        let tilt = tilt::SIDE.next_multiple_of(self.spec.multiple);
-        self.sized(tilt, tilt)?;
+        for side in second_look::SIDES {
+            let canvas = side.next_multiple_of(self.spec.multiple);
+            self.sized(canvas, canvas)?;
+        }
         self.sized(fit.canvas_height, fit.canvas_width).map(|_| ())
     }
 
@@ -523,7 +525,7 @@ mod tests {
     fn frames_of_extreme_shapes_and_colours_are_looked_at_without_a_face_in_them() {
         let mut detector = Detector::new(&Models::builtin().unwrap(), 128).unwrap();
         let mut faces = Faces::new();
-        for (width, height) in [(1, 1), (17, 4001), (3000, 2), (64, 64), (640, 481)] {
+        for (width, height) in [(1, 1), (17, 4001), (3000, 2), (64, 64), (640, 481), (300, 300)] {
             for code in [0, 255] {
                 let layout = Layout::packed(PixelFormat::I420, Range::Limited, width, height).unwrap();
                 let data = vec![code; layout.min_len()];

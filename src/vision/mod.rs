@@ -1,7 +1,7 @@
 //! From a frame to the best views of the faces in it.
 //!
 //! ```text
-//! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?) -> tilt -> align -> quality (pixels) -> embed
+//! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?) -> second look -> align -> quality (pixels) -> embed
 //! ```
 //!
 //! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
@@ -20,7 +20,7 @@ pub mod manifest;
 pub mod photographs;
 mod quality;
 mod schedule;
-mod tilt;
+mod second_look;
 mod track;
 mod views;
 

@@ -2,7 +2,7 @@
 //! evaluations go through this one chain, so that what is measured is what is used.
 //!
 //! ```text
-//! Frame -> detect -> tilt -> align -> quality -> embed
+//! Frame -> detect -> second look -> align -> quality -> embed
 //! ```
 //!
 //! Promised: nothing of a face stays behind after its embedding was made.
@@ -137,7 +137,7 @@ impl FaceReader {
     }
 
     fn judge(&mut self, frame: &Frame<'_>, face: &Detection) -> Result<Seen, VisionError> {
-        let face = self.detector.straighten(frame, face)?;
+        let face = self.detector.refine(frame, face)?;
         let mut quality = Quality::of_detection(&face);
         let verdict = match self.aligned.warp(frame, &face.landmarks, self.embedder.alignment()) {
             Some(placement) => {

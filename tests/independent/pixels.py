@@ -1,6 +1,6 @@
 """From a photograph to an embedding with onnxruntime, pillow and numpy: the same networks, none of the program's code.
 
-What differs on purpose: pillow decodes, shrinks and rotates; landmarks of tilted heads are not looked for a second time; the
+What differs on purpose: pillow decodes, shrinks and rotates; the second look at a face is upright only, whatever the tilt; the
 embedding is not rounded to int8. Similarities therefore differ a little; `check.py` says by how much. From the same pixels the
 landmarks are the same; but pillow interpolates the colour of a JPEG where the program repeats it, and the int8 detector turns that
 into a pixel or two of a landmark. PNG files and JPEG files are therefore counted apart.
@@ -11,6 +11,10 @@ import tomllib
 import numpy as np
 import onnxruntime
 from PIL import Image
+
+
+# The second look: side of the picture of the face alone, and of the face's box in it.
+SIDE, BOX = 160, 80
 
 
 class Chain:
@@ -37,6 +41,14 @@ class Chain:
         scale = min(1.0, self.long_side / max(w, h))
         width, height = round(w * scale), round(h * scale)
         small = image if scale == 1 else image.resize((width, height), Image.Resampling.BOX)
+        factor = np.array([w / width, h / height])
+        back = lambda p: (p + 0.5) * factor - 0.5
+        found = self.found(small, self.min_score)
+        return [(score, np.concatenate([back(box[:2]), box[2:] * factor]), back(points)) for score, box, points in found]
+
+    def found(self, small, min_score):
+        """The same of a picture that is not shrunk any more."""
+        width, height = small.size
         multiple = self.m["detector"]["multiple"]
         canvas = np.zeros((-(-height // multiple) * multiple, -(-width // multiple) * multiple, 3), np.uint8)
         canvas[:height, :width] = np.asarray(small)
@@ -46,7 +58,7 @@ class Chain:
             s, columns = level["stride"], canvas.shape[1] // level["stride"]
             cls, obj = (np.clip(out[n].ravel(), 0, 1) for n in level["scores"])
             score, box, points = np.sqrt(cls * obj), out[level["boxes"]].reshape(-1, 4), out[level["points"]].reshape(-1, 5, 2)
-            for i in np.flatnonzero(score >= self.min_score):
+            for i in np.flatnonzero(score >= min_score):
                 cell = np.array([i % columns, i // columns])
                 centre, size = (cell + box[i, :2]) * s, np.exp(box[i, 2:]) * s
                 found.append((float(score[i]), np.concatenate([centre - size / 2, size]), (cell + points[i]) * s))
@@ -55,10 +67,18 @@ class Chain:
         for f in found:
             if all(iou(f[1], k[1]) <= 0.3 for k in kept):
                 kept.append(f)
-        sx, sy = w / width, h / height
-        factor = np.array([sx, sy])
-        back = lambda p: (p + 0.5) * factor - 0.5
-        return [(score, np.concatenate([back(box[:2]), box[2:] * factor]), back(points)) for score, box, points in kept]
+        return kept
+
+    def refined(self, image, face):
+        """The face's points, averaged with those of a look at the face alone where that shows one in the middle."""
+        score, box, points = face
+        k, middle = box[2:].max() / BOX, box[:2] + box[2:] / 2
+        # From a pixel of the picture to one of the image.
+        a = np.array([[k, 0, middle[0] - k * SIDE / 2], [0, k, middle[1] - k * SIDE / 2]])
+        for _, (x, y, w, h), again in self.found(sampled(image, a, SIDE), score / 2):
+            if np.hypot(x + w / 2 - SIDE / 2, y + h / 2 - SIDE / 2) < BOX / 3:
+                return (points + again * k + a[:, 2]) / 2
+        return points
 
     def embedding(self, path):
         """Of the face that is large and near the centre; None where there is none."""
@@ -68,20 +88,23 @@ class Chain:
             return None
         middle = np.array(image.size) / 2
         weight = lambda f: f[1][2] * f[1][3] - 2 * ((f[1][:2] + f[1][2:] / 2 - middle) ** 2).sum()
-        _, _, points = max(faces, key=weight)
+        points = self.refined(image, max(faces, key=weight))
         spec = self.m["embedder"]
         # Estimated in the face's own pixels, and turned round: the other way it would come out a little smaller.
-        a = inverse(umeyama(points, np.array(spec["template"])))
-        # Pillow counts from the corner of a pixel, landmarks from its centre.
-        shift = a[:, 2] + 0.5 - a[:, :2] @ np.array([0.5, 0.5])
-        side = spec["side"]
-        # What shrinks by more than two is averaged.
-        scale = np.sqrt(np.linalg.det(a[:, :2]))
-        k = int(np.ceil(scale)) if scale > 2 else 1
-        face = image.transform((side * k, side * k), Image.Transform.AFFINE, np.column_stack([a[:, :2] / k, shift]).ravel(), Image.Resampling.BILINEAR)
-        face = face if k == 1 else face.reduce(k)
+        face = sampled(image, inverse(umeyama(points, np.array(spec["template"]))), spec["side"])
         e = self.run(self.embedder, self.blob("embedder", np.asarray(face)))[spec["output"]].ravel()
         return e / np.linalg.norm(e)
+
+
+def sampled(image, a, side):
+    """The picture of that side whose pixels `a` (2x3) takes to those of the image."""
+    # Pillow counts from the corner of a pixel, landmarks from its centre.
+    shift = a[:, 2] + 0.5 - a[:, :2] @ np.array([0.5, 0.5])
+    # What shrinks by more than two is averaged.
+    scale = np.sqrt(np.linalg.det(a[:, :2]))
+    k = int(np.ceil(scale)) if scale > 2 else 1
+    large = image.transform((side * k, side * k), Image.Transform.AFFINE, np.column_stack([a[:, :2] / k, shift]).ravel(), Image.Resampling.BILINEAR)
+    return large if k == 1 else large.reduce(k)
 
 
 def iou(a, b):
