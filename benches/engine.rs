@@ -3,8 +3,8 @@
 //! `engine MODEL.onnx HEIGHT WIDTH (shifted|symmetric|none) [IMAGE.raw [OUTPUTS]]`: the image is `HEIGHT * WIDTH * 3` bytes, a fixed pattern
 //! where none is given. With `OUTPUTS`, each engine's outputs are written to `OUTPUTS.ENGINE.f32`, one after the other. The
 //! number of runs is `ROUNDS` (default 200 for the plan, a tenth of that for tract), `ENGINES` a list of names to
-//! choose from. `SERVE=N` waits for lines on standard input, runs every engine but tract `N` times for each, and answers with one JSON line of
-//! microseconds by engine: so `peers/networks.py` takes turns with other programs. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`. Times are of the thread's own processor time, which
+//! choose from. `SERVE=N` waits for lines on standard input, runs the fastest engine `N` times for each, and answers with one JSON line of
+//! its microseconds: so `peers/networks.py` takes turns with other programs. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`. Times are of the thread's own processor time, which
 //! other programs on the core do not lengthen; `wall_us` is what a clock on the wall says.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
@@ -102,32 +102,18 @@ fn write_outputs(network: &dyn Network, path: &str) -> Result<(), Failure> {
     Ok(std::fs::write(format!("{path}.{}.f32", network.name().replace(' ', "-")), bytes)?)
 }
 
-/// Runs the fastest engine, and tract where it is chosen, `each` times for every line on standard input.
-fn serve(
-    mut engines: Vec<Box<dyn Network>>,
-    image: &[u8],
-    each: usize,
-    outputs: Option<&String>,
-) -> Result<(), Failure> {
-    engines.truncate(1);
+/// Runs the first engine, which is the fastest, `each` times for every line on standard input.
+fn serve(engines: Vec<Box<dyn Network>>, image: &[u8], each: usize, outputs: Option<&String>) -> Result<(), Failure> {
+    let mut network = engines.into_iter().next().ok_or("no engine was chosen")?;
     for line in std::io::stdin().lines() {
         line?;
-        let mut answer = std::collections::BTreeMap::new();
-        for network in &mut engines {
-            let mut micros = Vec::with_capacity(each);
-            for _ in 0..each {
-                let own = own_time();
-                network.run(&Input::Interleaved(image))?;
-                micros.push((own_time() - own).as_secs_f64() * 1e6);
-            }
-            answer.insert(network.name().to_owned(), micros);
+        let mut micros = Vec::with_capacity(each);
+        for _ in 0..each {
+            let own = own_time();
+            network.run(&Input::Interleaved(image))?;
+            micros.push((own_time() - own).as_secs_f64() * 1e6);
         }
-        println!("{}", serde_json::to_string(&answer)?);
+        println!("{}", serde_json::json!({ network.name(): micros }));
     }
-    for network in &engines {
-        if let Some(path) = outputs {
-            write_outputs(&**network, path)?;
-        }
-    }
-    Ok(())
+    outputs.map_or(Ok(()), |path| write_outputs(&*network, path))
 }

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::daemon::enforce::Keeper;
 use crate::delivery::tls;
-use crate::vision::{Detector, Embedder};
+use crate::vision::engines;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,18 +36,17 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let models = config.vision.open_models();
     checks.push(match &models {
         Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
-        Ok(models) => {
-            let loaded = Detector::new(models, config.vision.long_side)
-                .and_then(|d| Embedder::new(models).map(|e| format!("{}, {}", d.engine(), e.engine())));
-            match loaded {
-                Ok(engines) => Check {
-                    name: "models",
-                    ok: true,
-                    detail: format!("{}, {} ({engines})", models.manifest.detector.name, models.manifest.embedder.name),
-                },
-                Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
-            }
-        }
+        Ok(models) => match engines(models, config.vision.long_side) {
+            Ok([detector, embedder]) => Check {
+                name: "models",
+                ok: true,
+                detail: format!(
+                    "{}, {} ({detector}, {embedder})",
+                    models.manifest.detector.name, models.manifest.embedder.name
+                ),
+            },
+            Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
+        },
     });
     if let Ok(models) = &models {
         let mut keeper = Keeper::new(&config.watchlist);
@@ -58,19 +57,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             detail: key.unwrap_or_else(|blindness| blindness.to_string()),
         });
         checks.push(match keeper.examine(&config, models, Clock::default().now()) {
-            Ok(force) => Check {
-                name: "watchlist",
-                ok: true,
-                detail: format!(
-                    "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false alerts a day",
-                    force.list().id(),
-                    force.list().version(),
-                    force.list().entries().len(),
-                    force.list().expires(),
-                    force.plan().threshold,
-                    force.plan().false_alerts_a_day,
-                ),
-            },
+            Ok(force) => Check { name: "watchlist", ok: true, detail: force.summary() },
             Err(blindness) => Check { name: "watchlist", ok: false, detail: blindness.to_string() },
         });
     }

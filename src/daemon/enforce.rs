@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::{error, info, warn};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::vault::{Opened, Vault};
 use crate::clock::Now;
@@ -22,6 +20,7 @@ use crate::watchlist::locked::REMEDY;
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::rotation::{self, RotationError};
 use crate::watchlist::store::{ClockTrust, Obeyed, State, clock_trust, kernel_synchronised, replace};
+use crate::watchlist::text::stamp;
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Reference, Refusal, Trust, WatchlistConfig, verify};
 
@@ -49,10 +48,6 @@ pub enum NotObeyed {
     /// Not an order, or not by whom it would have to be.
     #[error(transparent)]
     Order(#[from] OrderError),
-}
-
-fn stamp(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 /// The device's memory over restarts, and what follows from it: which list may come into force, whether the clock may be
@@ -149,7 +144,7 @@ impl Keeper {
             None => Ok(()),
             Some(until) => Err(Blindness::new(
                 "suspended",
-                format_args!("matching is suspended until {}; it goes on by itself", stamp(until)),
+                format_args!("matching is suspended until {}; it goes on by itself", stamp(&until)),
             )),
         }
     }

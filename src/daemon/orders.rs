@@ -23,6 +23,7 @@ use crate::vision::Models;
 use crate::watchlist::order::{Action, OrderError, VerifiedOrder};
 use crate::watchlist::rotation;
 use crate::watchlist::store::Obeyed;
+use crate::watchlist::text::hex;
 
 /// Refusals of offers that are no list at all.
 const MALFORMED: [&str; 2] = ["too-large", "unreadable"];
@@ -118,7 +119,7 @@ impl<'a> Orders<'a> {
         match pipeline.force() {
             Ok(force) => {
                 state.list = in_force(pipeline).map(|i| i.list);
-                state.digest = Some(force.list().digest().iter().map(|b| format!("{b:02x}")).collect());
+                state.digest = Some(hex(force.list().digest()));
                 state.entries = force.gallery().live_entries() as u64;
             }
             Err(blindness) => state.reason = Some(blindness.to_string()),

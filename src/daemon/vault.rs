@@ -18,6 +18,7 @@ use crate::watchlist::format::MAX_BYTES;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey, SealError};
 use crate::watchlist::store::{StoreError, destroy, read_list, replace_and_wipe};
+use crate::watchlist::text::hex;
 use crate::watchlist::{Reference, Refusal, WatchlistConfig, removal};
 
 /// The service manager's folder of credentials.
@@ -181,8 +182,7 @@ impl Vault {
             }
             let mut bytes = Zeroizing::new(vec![0; size]);
             file.read_exact(&mut bytes)?;
-            let digest: String = Sha256::digest(&bytes[..]).iter().map(|b| format!("{b:02x}")).collect();
-            Ok((digest == sha256).then_some(bytes))
+            Ok((hex(&Sha256::digest(&bytes[..])) == sha256).then_some(bytes))
         };
         match read() {
             Ok(Some(bytes)) => Ok(bytes),

@@ -130,6 +130,19 @@ impl Force {
         self.curve.false_positive_rate(score, self.gallery.templates())
     }
 
+    /// The list and what its budget came to, in one line for people.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false alerts a day",
+            self.list().id(),
+            self.list().version(),
+            self.list().entries().len(),
+            self.list().expires(),
+            self.plan().threshold,
+            self.plan().false_alerts_a_day,
+        )
+    }
+
     /// The threshold and what it is expected to cost.
     pub fn plan(&self) -> &Plan {
         &self.plan

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
-use rumqttc::{TlsConfiguration, Transport};
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError};
 use super::failure::Failure;
-use super::tls::{self, CredentialError};
+use super::tls::CredentialError;
+use super::wire;
 
 /// For name look-up, TCP, TLS and the broker's answer together.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -55,13 +55,7 @@ pub fn probe(config: &BrokerConfig, device: &str) -> Result<Duration, ProbeError
     let own = if config.client_id.is_empty() { device } else { &config.client_id };
     let mut options = MqttOptions::new(format!("{own}-doctor"), url.host.clone(), url.port);
     options.set_clean_start(true);
-    if url.tls {
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls::client_config(config)?)));
-    }
-    let password = tls::password(config)?;
-    if !config.username.is_empty() {
-        options.set_credentials(&config.username, password.as_ref().map_or("", |p| p.as_str()));
-    }
+    wire::identify(&mut options, config, &url)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let began = Instant::now();
     let outcome = runtime.block_on(async {

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::inbound::MAX_OFFER;
 use super::outbox::{MAX_WINDOW, Verdict};
 use super::session::Publish;
-use super::tls;
+use super::tls::{self, CredentialError};
 use super::topics::{DeviceId, Topics};
 use crate::clock::Now;
 
@@ -45,15 +45,24 @@ pub fn options(
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
+    identify(&mut options, config, url).map_err(|e| Failure::credentials(&e))?;
+    Ok(options)
+}
+
+/// Who the device is to the broker, and the broker to the device: user, password and TLS, as their files say now.
+///
+/// # Errors
+/// Where one of the files cannot be used.
+pub fn identify(options: &mut MqttOptions, config: &BrokerConfig, url: &BrokerUrl) -> Result<(), CredentialError> {
     if !config.username.is_empty() {
-        let password = tls::password(config).map_err(|e| Failure::credentials(&e))?;
+        let password = tls::password(config)?;
         options.set_credentials(&config.username, password.map(|p| p.to_string()).unwrap_or_default());
     }
     if url.tls {
-        let config = tls::client_config(config).map_err(|e| Failure::credentials(&e))?;
+        let config = tls::client_config(config)?;
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
     }
-    Ok(options)
+    Ok(())
 }
 
 /// What the broker publishes in the device's stead when the connection is lost.

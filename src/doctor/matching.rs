@@ -2,7 +2,7 @@
 
 use super::{Found, Patient};
 use crate::daemon::enforce::Keeper;
-use crate::vision::{Detector, Embedder};
+use crate::vision::engines;
 use crate::watchlist::Trust;
 use crate::watchlist::trust::Role;
 
@@ -14,16 +14,13 @@ pub(super) fn models(patient: &Patient<'_>) -> Found {
         Ok(models) => models,
         Err(error) => return Found::failed(error, REMEDY_MODELS),
     };
-    let engines = Detector::new(&models, vision.long_side).and_then(|detector| {
-        Embedder::new(&models).map(|embedder| (detector.engine().to_owned(), embedder.engine().to_owned()))
-    });
     let (detector, embedder) = (&models.manifest.detector.name, &models.manifest.embedder.name);
-    match engines {
+    match engines(&models, vision.long_side) {
         Err(error) => Found::failed(error, REMEDY_MODELS),
-        Ok((d, e)) if d.starts_with("plan") && e.starts_with("plan") => {
+        Ok([d, e]) if d.starts_with("plan") && e.starts_with("plan") => {
             Found::ok(format!("{detector} ({d}), {embedder} ({e})"))
         }
-        Ok((d, e)) => Found::warning(
+        Ok([d, e]) => Found::warning(
             format!("{detector} ({d}), {embedder} ({e})"),
             "the general engine is many times slower than the plan; quantize the network as models/rebuild does",
         ),
@@ -89,15 +86,7 @@ pub(super) fn watchlist(patient: &Patient<'_>) -> Found {
             );
         }
     };
-    let detail = format!(
-        "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false alerts a day",
-        force.list().id(),
-        force.list().version(),
-        force.list().entries().len(),
-        force.list().expires(),
-        force.plan().threshold,
-        force.plan().false_alerts_a_day,
-    );
+    let detail = force.summary();
     match force.permits(now.wall) {
         Ok(()) => Found::ok(detail),
         Err(blindness) => {

@@ -108,6 +108,15 @@ impl VisionConfig {
     }
 }
 
+/// Loads both networks for pictures of `long_side` pixels and says which engines run them: detector, embedder.
+///
+/// # Errors
+/// Where one cannot be loaded.
+pub fn engines(models: &Models, long_side: usize) -> Result<[String; 2], VisionError> {
+    let (detector, embedder) = (Detector::new(models, long_side)?, Embedder::new(models)?);
+    Ok([detector.engine().to_owned(), embedder.engine().to_owned()])
+}
+
 /// Why a frame cannot be looked at, or the stage not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum VisionError {

@@ -47,6 +47,7 @@ use super::format::{
 };
 use super::keys::{KeyError, KeyId, SecretKey};
 use super::search::Gallery;
+use super::text::hex;
 use super::trust::{Role, Trust};
 use super::verify::{Refusal, read_container};
 use crate::template::Template;
@@ -399,7 +400,6 @@ pub struct Summary {
 
 impl Summary {
     fn of(content: &Content, payload: Option<&[u8]>, signatures: Vec<SignatureSummary>) -> Self {
-        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let entry = |e: &Entry| EntrySummary {
             reference: e.reference.clone(),
             legal_basis: e.legal_basis.clone(),

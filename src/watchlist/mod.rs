@@ -41,7 +41,7 @@ pub mod rotation;
 pub mod seal;
 pub mod search;
 pub mod store;
-mod text;
+pub(crate) mod text;
 pub mod trust;
 pub mod verify;
 

@@ -18,12 +18,12 @@
 
 use std::fmt;
 
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::cbor::{CborError, Reader, Writer};
 use super::format::{Area, MAX_CORNERS, Position, Reference};
 use super::keys::{KeyId, SecretKey};
+use super::text::stamp;
 use super::trust::{Role, Trust};
 
 /// Content type in the protected header.
@@ -102,10 +102,6 @@ impl OrderError {
             Self::TooMany(_) => "too-many",
         }
     }
-}
-
-fn stamp(at: &OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 /// Names an order: 128 random bits, written as 32 hexadecimal digits.

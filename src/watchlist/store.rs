@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::format::{MAX_BYTES, Position, Reference};
 use super::order::{Action, OrderError, VerifiedOrder};
+use super::text::hex;
 use super::verify::{Refusal, Watchlist};
 
 /// Most lists whose versions are remembered at a time; expired ones make room.
@@ -320,7 +321,7 @@ impl State {
         {
             return Err(Refusal::Revoked { id: list.id().clone(), version: list.version() });
         }
-        let digest: String = list.digest().iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hex(list.digest());
         let new = Seen {
             id: list.id().clone(),
             version: list.version(),

@@ -1,4 +1,17 @@
-//! How bytes are written in a draft's JSON, for `#[serde(with = ...)]`.
+//! How bytes and times are written: for people, and in a draft's JSON for `#[serde(with = ...)]`.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Two lower-case digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A time as RFC 3339 writes it; one that it cannot write, as it is.
+pub fn stamp(at: &OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
 
 /// Templates in the draft's JSON.
 pub mod as_base64 {
@@ -25,7 +38,7 @@ pub mod as_hex {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(digest: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&digest.iter().map(|b| format!("{b:02x}")).collect::<String>())
+        s.serialize_str(&super::hex(digest))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {

@@ -29,9 +29,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::keys::{KeyId, PublicKey};
+use super::text::stamp;
 
 /// Most bytes of a trust file.
 pub const MAX_TRUST_BYTES: u64 = 256 * 1024;
@@ -265,12 +265,11 @@ pub fn render(
     until: OffsetDateTime,
     keys: &[(PublicKey, &str, &[Role])],
 ) -> String {
-    let stamp = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_else(|_| at.to_string());
     let mut text = String::from(
         "# Whom this device believes; see the documentation of `watchpost::watchlist::trust`.\nversion = 1\n",
     );
     let _ = writeln!(text, "serial = {serial}\nsigners_needed = {signers_needed}");
-    let _ = writeln!(text, "valid_from = \"{}\"\nvalid_until = \"{}\"", stamp(from), stamp(until));
+    let _ = writeln!(text, "valid_from = \"{}\"\nvalid_until = \"{}\"", stamp(&from), stamp(&until));
     for (public, label, roles) in keys {
         let roles: Vec<_> = roles.iter().map(|r| format!("\"{}\"", r.as_str())).collect();
         let label = toml::Value::from(*label);

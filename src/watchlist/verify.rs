@@ -14,7 +14,6 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::cbor::CborError;
 use super::container::{Container, Kind};
@@ -24,6 +23,7 @@ use super::format::{
 };
 use super::keys::KeyId;
 use super::search::{Builder, Gallery};
+use super::text::{hex, stamp};
 use super::trust::{Role, Trust};
 
 /// Why bytes are not a list that this device may use now.
@@ -182,12 +182,8 @@ fn some(devices: &[Reference]) -> String {
     if more == 0 { first.join(", ") } else { format!("{} and {more} others", first.join(", ")) }
 }
 
-fn stamp(at: &OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
-}
-
 fn short(digest: &[u8; 32]) -> String {
-    digest[..6].iter().map(|b| format!("{b:02x}")).collect()
+    hex(&digest[..6])
 }
 
 /// Whether a verified list may be used at this time and place.

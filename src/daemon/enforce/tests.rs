@@ -1,3 +1,5 @@
+use time::OffsetDateTime;
+
 use super::*;
 use crate::clock::Now;
 use crate::watchlist::keys::SecretKey;

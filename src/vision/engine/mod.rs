@@ -128,7 +128,6 @@ pub enum EngineError {
 ///
 /// # Errors
 /// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Interface`], [`EngineError::Unsupported`].
-#[cfg(feature = "any-network")]
 pub fn load(
     onnx: &[u8],
     height: usize,
@@ -138,49 +137,53 @@ pub fn load(
     if let Some(weight) = finite::unsound(onnx) {
         return Err(EngineError::NotFinite { weight });
     }
-    if (1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width) {
+    let no_plan = if (1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width) {
         let plan = kernels::choose()
             .map_err(plan::NoPlan::Kernel)
             .and_then(|kernels| plan::Plan::load(onnx, height, width, &normalization, kernels));
         match plan {
             Ok(plan) => return Ok(Box::new(plan)),
-            // The reference engine says the same with more detail.
-            Err(plan::NoPlan::NotOnnx(_)) => {}
-            Err(e) => info!("The network runs on tract, slower than a quantized plan: reason={e}."),
+            Err(reason) => Some(reason),
         }
-    }
-    reference(onnx, height, width, normalization)
+    } else {
+        None
+    };
+    without_plan(onnx, height, width, normalization, no_plan)
 }
 
-/// Loads a network for images of `height` x `width` pixels. A dynamic height or width in the file is fixed to these. This build
-/// has no engine for networks that the quantized one cannot lower.
-///
-/// # Errors
-/// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Unsupported`].
-#[cfg(not(feature = "any-network"))]
-pub fn load(
+/// What runs a network that has no plan; `reason` is absent where the size alone forbids one.
+#[cfg(feature = "any-network")]
+fn without_plan(
     onnx: &[u8],
     height: usize,
     width: usize,
     normalization: Normalization,
+    reason: Option<plan::NoPlan>,
 ) -> Result<Box<dyn Network>, EngineError> {
-    let unsupported = |reason: String| EngineError::Unsupported { height, width, reason };
-    if let Some(weight) = finite::unsound(onnx) {
-        return Err(EngineError::NotFinite { weight });
+    // Of what is no ONNX file the reference engine says the same with more detail.
+    if let Some(reason) = reason.filter(|r| !matches!(r, plan::NoPlan::NotOnnx(_))) {
+        info!("The network runs on tract, slower than a quantized plan: reason={reason}.");
     }
-    if !(1..=MAX_SIDE).contains(&height) || !(1..=MAX_SIDE).contains(&width) {
-        return Err(unsupported(format!("each side must be 1 to {MAX_SIDE} pixels")));
-    }
-    let plan = kernels::choose()
-        .map_err(plan::NoPlan::Kernel)
-        .and_then(|kernels| plan::Plan::load(onnx, height, width, &normalization, kernels));
-    match plan {
-        Ok(plan) => Ok(Box::new(plan)),
-        Err(plan::NoPlan::NotOnnx(reason)) => Err(EngineError::NotOnnx { reason }),
-        Err(e) => Err(unsupported(format!(
-            "{e}; this build runs quantized networks only: quantize it as models/rebuild does, or build watchpost with --features any-network"
-        ))),
-    }
+    reference(onnx, height, width, normalization)
+}
+
+/// This build has no engine for networks that the quantized one cannot lower.
+#[cfg(not(feature = "any-network"))]
+fn without_plan(
+    _: &[u8],
+    height: usize,
+    width: usize,
+    _: Normalization,
+    reason: Option<plan::NoPlan>,
+) -> Result<Box<dyn Network>, EngineError> {
+    let reason = match reason {
+        Some(plan::NoPlan::NotOnnx(reason)) => return Err(EngineError::NotOnnx { reason }),
+        Some(reason) => format!(
+            "{reason}; this build runs quantized networks only: quantize it as models/rebuild does, or build watchpost with --features any-network"
+        ),
+        None => format!("each side must be 1 to {MAX_SIDE} pixels"),
+    };
+    Err(EngineError::Unsupported { height, width, reason })
 }
 
 /// Loads a network as a quantized plan with the kernels given: for comparing them.
