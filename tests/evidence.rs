@@ -289,7 +289,9 @@ fn false_alerts_on_strangers_stay_within_what_was_announced() {
     shuffle(&mut all, 7);
     let chips: Vec<Vec<View>> = std::env::var_os("WATCHPOST_STRANGERS").map_or_else(Vec::new, |folder| {
         let files = std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path());
-        files.filter_map(|file| Some(vec![view_of(&mut reader, &file, 100)?])).collect()
+        let chips: Vec<_> = files.filter_map(|file| Some(vec![view_of(&mut reader, &file, 100)?])).collect();
+        assert!(!chips.is_empty(), "no face in WATCHPOST_STRANGERS: it names the folder that the photographs are in");
+        chips
     });
     let (listed, strangers) = all.split_at(all.len() / 2);
     println!(
