@@ -105,7 +105,8 @@ class Bench:
         state = self.folder / "state"
         state.mkdir()
         shutil.copy(self.folder / "version-1.cose", state / "watchlist.cose")
-        machine.empty_disk(self._disk, 64, state)
+        # Room for what the daemon wants beside a full outbox.
+        machine.empty_disk(self._disk, 256, state)
         self.broker = Broker(self.folder)
         self.broker.start()
         self.topic = f"{ROOT_TOPIC}/v1/{DEVICE}"

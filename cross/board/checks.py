@@ -95,14 +95,15 @@ def memory(bench):
 def doctor(bench):
     """`watchpost doctor` finds nothing wrong where nothing is, and the camera where it is unplugged"""
     bench.stop()
-    bench.stop_feed()
+    # Its writer stays: v4l2loopback 0.12 that is asked what it can while a writer by `write` has gone takes no format any more.
+    bench.scene("none")
     bench.camera(image.VIVID)
     code, found = bench.command("doctor")
     wrong = [f for f in found if f["outcome"] == "failed"]
     promise(code == 0 and not wrong, f"exit code {code}: {wrong}")
     bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind")
     code, found_without = bench.command("doctor", "--skip broker")
-    bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind")
+    bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind; sleep 1")
     wrong = [f["check"] for f in found_without if f["outcome"] == "failed"]
     promise(code == 1 and wrong == ["source"], f"without a camera: exit code {code}, failed {wrong}")
     promise(all(f.get("remedy") for f in found + found_without if f["outcome"] in ("failed", "warning")), "a failure without a remedy")

@@ -42,7 +42,7 @@ static ssize_t load(const char *scene, int number)
 }
 
 /* Opens the device with exactly this format. While a reader holds it, the driver insists on the former one: -1, try again. */
-static int open_output(char **argument)
+static int open_output(char **argument, unsigned tries)
 {
     int device = open(argument[0], O_RDWR);
     if (device < 0)
@@ -61,8 +61,11 @@ static int open_output(char **argument)
         .colorspace = packed ? V4L2_COLORSPACE_SMPTE170M : V4L2_COLORSPACE_JPEG,
     };
     unsigned pixelformat = wanted.fmt.pix.pixelformat;
-    if (ioctl(device, VIDIOC_S_FMT, &wanted) < 0 || wanted.fmt.pix.pixelformat != pixelformat ||
-        wanted.fmt.pix.width != width || wanted.fmt.pix.height != height) {
+    int failed = ioctl(device, VIDIOC_S_FMT, &wanted);
+    if (failed < 0 || wanted.fmt.pix.pixelformat != pixelformat || wanted.fmt.pix.width != width || wanted.fmt.pix.height != height) {
+        if (tries % 500 == 0)
+            fprintf(stderr, "feed: waits for the driver: %s, %ux%u %.4s\n", failed < 0 ? strerror(errno) : "another format",
+                    wanted.fmt.pix.width, wanted.fmt.pix.height, (const char *)&wanted.fmt.pix.pixelformat);
         close(device);
         return -1;
     }
@@ -74,7 +77,7 @@ static int feed(char **argument)
     const char *scene = argument[5];
     long period = 1000000000L / atoi(argument[4]);
     int device;
-    while ((device = open_output(argument)) < 0)
+    for (unsigned tries = 1; (device = open_output(argument, tries)) < 0; tries++)
         usleep(20000);
     printf("feed: %s %s %sx%s\n", argument[0], argument[1], argument[2], argument[3]);
     fflush(stdout);
