@@ -197,6 +197,11 @@ impl Layout {
         self.height
     }
 
+    /// Bytes of a row of the first plane without padding.
+    pub fn row_bytes(&self) -> usize {
+        self.format.row_bytes(self.width as usize)
+    }
+
     /// Fewest bytes that hold the picture (the last row's padding may be missing).
     pub fn min_len(&self) -> usize {
         self.len

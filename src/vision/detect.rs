@@ -110,7 +110,7 @@ impl Detector {
             engine: smallest.network.name().to_owned(),
             onnx: models.detector().to_vec(),
             long_side: long_side.clamp(*LONG_SIDE.start(), *LONG_SIDE.end()),
-            letterbox: Letterbox::default(),
+            letterbox: Letterbox::new(super::resampling()),
             networks: Vec::with_capacity(KEPT_NETWORKS),
             scratch: Scratch::default(),
             second_look: SecondLook::new(),

@@ -162,9 +162,7 @@ fn pixels(matrix: &Matrix, luma: __m256i, cb: __m256i, cr: __m256i) -> [__m256i;
     let luma = _mm256_sub_epi16(luma, _mm256_set1_epi16(matrix.black));
     let middle = _mm256_set1_epi16(128);
     let (cb, cr) = (_mm256_sub_epi16(cb, middle), _mm256_sub_epi16(cr, middle));
-    let weights = |first: i16, second: i16| {
-        _mm256_set1_epi32((i32::from(second) << 16) | i32::from(first as u16))
-    };
+    let weights = |first: i16, second: i16| _mm256_set1_epi32((i32::from(second) << 16) | i32::from(first as u16));
     let half = _mm256_set1_epi32(1 << 15);
     // Eight sums each: the halves of a register are interleaved and packed alike.
     let pairs = |a, b| [_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)];

@@ -15,10 +15,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 mod taps;
 #[cfg(test)]

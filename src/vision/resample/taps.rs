@@ -72,7 +72,10 @@ impl Taps {
     }
 
     /// As [`Taps::at`], with the noughts that fill up the weights to [`Taps::most`]; `i` is below [`Taps::len`].
-    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code, reason = "for SIMD kernels"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "for SIMD kernels")
+    )]
     pub(super) fn filled(&self, i: usize) -> (usize, &[u16]) {
         (self.taps[i].start as usize, &self.weights[i * self.most()..][..self.most()])
     }

@@ -94,7 +94,9 @@ fn every_code_of_luma_and_chroma_is_converted_alike() {
 #[test]
 fn the_weights_of_every_target_sample_add_up_to_one_and_lie_within_the_source() {
     let mut taps = Taps::default();
-    for (source, target) in [(1, 1), (1, 40), (17, 17), (640, 640), (1280, 640), (720, 360), (4001, 7), (16_384, 64), (5, 16)] {
+    for (source, target) in
+        [(1, 1), (1, 40), (17, 17), (640, 640), (1280, 640), (720, 360), (4001, 7), (16_384, 64), (5, 16)]
+    {
         taps.set(source, target);
         assert_eq!(taps.identity(), source == target);
         for i in 0..target {
