@@ -32,8 +32,13 @@ impl Kernels for Avx2 {
 
     fn across(&self, taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
         assert!(line.len() >= taps.padded() && dst.len() == taps.len());
+        let run = match taps.most() {
+            2 => across::<1>,
+            4 => across::<2>,
+            _ => across::<0>,
+        };
         // SAFETY: `detect` found the feature; the line and `dst` are as long as the axis says.
-        unsafe { across(taps, line, dst) }
+        unsafe { run(taps, line, dst) }
     }
 
     fn down(&self, rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
@@ -48,6 +53,13 @@ impl Kernels for Avx2 {
         // SAFETY: `detect` found the feature; `dst` has three bytes for each pixel.
         let done = unsafe { pack(bgr, src, dst) };
         scalar::pack(bgr, &src[done..], &mut dst[done * 3..]);
+    }
+
+    fn swap(&self, src: &[u8], dst: &mut [u8]) {
+        assert!(dst.len() == src.len() && src.len().is_multiple_of(3));
+        // SAFETY: `detect` found the feature; both are equally long.
+        let done = unsafe { swap(src, dst) };
+        scalar::swap(&src[done..], &mut dst[done..]);
     }
 
     fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
@@ -192,30 +204,32 @@ fn pixels(matrix: &Matrix, luma: __m256i, cb: __m256i, cr: __m256i) -> [__m256i;
     [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)]
 }
 
+/// `PAIRS` is half of [`Taps::most`], or nought for any.
+///
 /// # Safety
 /// `line` and `dst` are as long as `taps` says.
 #[target_feature(enable = "avx2")]
-unsafe fn across(taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
-    let pairs = taps.most() / 2;
+unsafe fn across<const PAIRS: usize>(taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
+    let pairs = if PAIRS == 0 { taps.most() / 2 } else { PAIRS };
+    let (starts, weights) = taps.filled();
+    assert!(starts.len() == dst.len() && weights.len() == dst.len() * pairs * 2);
     let side_by_side = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
     let half = _mm256_set1_epi32(1 << (WEIGHT - KEEP - 1));
+    // Two pixels of the line for one target pixel.
+    let pixels = |i: usize, k: usize| {
+        // SAFETY: `i` is a target pixel; it may read `2 * pairs` pixels from its first one on, as the caller promises.
+        unsafe { _mm_loadl_epi64(line.as_ptr().add(starts.get_unchecked(i).start as usize + 2 * k).cast()) }
+    };
+    let pair = |i: usize, k: usize| {
+        // SAFETY: there are `2 * pairs` weights a target pixel, as was just asserted.
+        _mm256_set1_epi32(unsafe { weights.as_ptr().add((i * pairs + k) * 2).cast::<i32>().read_unaligned() })
+    };
     // Two target pixels, four sums each.
     let two = |i: usize| {
-        let ((first, weights), (second, others)) = (taps.filled(i), taps.filled(i + 1));
         let mut sums = half;
         for k in 0..pairs {
-            let at = |start: usize| {
-                debug_assert!(start + 2 * k + 2 <= line.len());
-                // SAFETY: every target pixel may read `2 * pairs` pixels from its first one on, as the caller promises.
-                unsafe { _mm_loadl_epi64(line.as_ptr().add(start + 2 * k).cast()) }
-            };
-            let pixels = _mm_shuffle_epi8(_mm_unpacklo_epi64(at(first), at(second)), side_by_side);
-            let pair = |w: &[u16]| {
-                debug_assert!(2 * k + 2 <= w.len());
-                // SAFETY: there are `2 * pairs` weights a target pixel.
-                _mm256_set1_epi32(unsafe { w.as_ptr().add(2 * k).cast::<i32>().read_unaligned() })
-            };
-            let weights = _mm256_blend_epi32::<0xf0>(pair(weights), pair(others));
+            let pixels = _mm_shuffle_epi8(_mm_unpacklo_epi64(pixels(i, k), pixels(i + 1, k)), side_by_side);
+            let weights = _mm256_blend_epi32::<0xf0>(pair(i, k), pair(i + 1, k));
             sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_cvtepu8_epi16(pixels), weights));
         }
         _mm256_srli_epi32::<{ (WEIGHT - KEEP) as i32 }>(sums)
@@ -293,6 +307,25 @@ unsafe fn pack(bgr: bool, src: &[Rgbx], dst: &mut [u8]) -> usize {
     src.len() / 8 * 8
 }
 
+/// Five pixels at a time; returns the bytes that are done, whole pixels.
+///
+/// # Safety
+/// `dst` is as long as `src`.
+#[target_feature(enable = "avx2")]
+unsafe fn swap(src: &[u8], dst: &mut [u8]) -> usize {
+    let mask = _mm_setr_epi8(2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15);
+    let mut at = 0;
+    while at + 16 <= src.len() {
+        // SAFETY: sixteen bytes of both. The sixteenth is overwritten by the next step, or by who does the rest.
+        unsafe {
+            let pixels = _mm_loadu_si128(src.as_ptr().add(at).cast());
+            _mm_storeu_si128(dst.as_mut_ptr().add(at).cast(), _mm_shuffle_epi8(pixels, mask));
+        }
+        at += 15;
+    }
+    at
+}
+
 /// The pixels that make whole eights; returns how many those are.
 ///
 /// # Safety
@@ -335,10 +368,21 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
                 };
                 let at = _mm256_mullo_epi32(place(low_y, top, bottom), width);
                 let at = _mm256_add_epi32(at, place(low_x, left, right));
-                // SAFETY: `at` is within the first `rows - 1` rows and the first `width - 1` columns of the patch.
-                let [a, b, c, d] = unsafe {
-                    [0, 1, patch.width, patch.width + 1].map(|next| _mm256_i32gather_epi32::<4>(base.add(next), at))
+                // Two neighbours at once for four points each; so ordered that their halves come out in the order of points.
+                let at = _mm256_permute4x64_epi64::<0b11_01_10_00>(at);
+                let (first, second) = (_mm256_castsi256_si128(at), _mm256_extracti128_si256::<1>(at));
+                let row = |next: usize| {
+                    // SAFETY: `at` is within the first `rows - 1` rows and the first `width - 1` columns of the patch, so that two
+                    // pixels can be read there and one row below.
+                    let pairs = [first, second]
+                        .map(|at| unsafe { _mm256_i32gather_epi64::<4>(base.add(next).cast(), at) })
+                        .map(|p| _mm256_castsi256_ps(p));
+                    [
+                        _mm256_castps_si256(_mm256_shuffle_ps::<0x88>(pairs[0], pairs[1])),
+                        _mm256_castps_si256(_mm256_shuffle_ps::<0xdd>(pairs[0], pairs[1])),
+                    ]
                 };
+                let ([a, b], [c, d]) = (row(0), row(patch.width));
                 let nought = _mm256_setzero_si256();
                 let twice = _mm256_or_si256(wx, _mm256_slli_epi32::<16>(wx));
                 // 256 p + (q - p) w is at most 65280: right in 16 bits without a sign, whatever the difference's sign.

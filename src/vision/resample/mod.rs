@@ -149,6 +149,11 @@ pub trait Kernels: Send + Sync {
         scalar::pack(bgr, src, dst);
     }
 
+    /// Pixels of three bytes with the first and the third exchanged.
+    fn swap(&self, src: &[u8], dst: &mut [u8]) {
+        scalar::swap(src, dst);
+    }
+
     /// The pixels (`x`, `y`) and following, one for each in `dst`, of a turned picture whose points lie in `patch`. A point whose
     /// four neighbours do not lie in it gets those at its border.
     fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {

@@ -42,6 +42,19 @@ impl Kernels for Neon {
         scalar::pack(bgr, &src[done..], &mut dst[done * 3..]);
     }
 
+    fn swap(&self, src: &[u8], dst: &mut [u8]) {
+        assert!(dst.len() == src.len() && src.len().is_multiple_of(3));
+        let whole = src.len() / 48 * 48;
+        for (pixels, out) in src.chunks_exact(48).zip(dst.chunks_exact_mut(48)) {
+            // SAFETY: sixteen pixels of three bytes.
+            unsafe {
+                let uint8x16x3_t(r, g, b) = vld3q_u8(pixels.as_ptr());
+                vst3q_u8(out.as_mut_ptr(), uint8x16x3_t(b, g, r));
+            }
+        }
+        scalar::swap(&src[whole..], &mut dst[whole..]);
+    }
+
     fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
         let rows = patch.check();
         walk.check();
@@ -126,8 +139,9 @@ fn pixels(matrix: &Matrix, luma: uint8x8_t, cb: uint8x8_t, cr: uint8x8_t) -> [ui
 /// `line` and `dst` are as long as `taps` says.
 #[target_feature(enable = "neon")]
 unsafe fn across(taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
-    for (i, out) in dst.iter_mut().enumerate() {
-        let (start, weights) = taps.filled(i);
+    let (starts, weights) = taps.filled();
+    for ((tap, weights), out) in starts.iter().zip(weights.chunks_exact(taps.most())).zip(dst) {
+        let start = tap.start as usize;
         let mut sums = vdupq_n_u32(1 << (WEIGHT - KEEP - 1));
         for (k, pair) in weights.chunks_exact(2).enumerate() {
             debug_assert!(start + 2 * k + 2 <= line.len());

@@ -68,6 +68,13 @@ pub(super) fn pack(bgr: bool, src: &[Rgbx], dst: &mut [u8]) {
     }
 }
 
+pub(super) fn swap(src: &[u8], dst: &mut [u8]) {
+    assert!(dst.len() == src.len() && src.len().is_multiple_of(3));
+    for (pixel, out) in src.chunks_exact(3).zip(dst.chunks_exact_mut(3)) {
+        out.copy_from_slice(&[pixel[2], pixel[1], pixel[0]]);
+    }
+}
+
 pub(super) fn walk(patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
     let rows = patch.check();
     walk.check();

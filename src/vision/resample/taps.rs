@@ -14,8 +14,8 @@ pub struct Taps {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Tap {
-    start: u32,
+pub(super) struct Tap {
+    pub start: u32,
     count: u32,
 }
 
@@ -71,13 +71,13 @@ impl Taps {
         (tap.start as usize, &self.weights[i * self.most()..][..tap.count as usize])
     }
 
-    /// As [`Taps::at`], with the noughts that fill up the weights to [`Taps::most`]; `i` is below [`Taps::len`].
+    /// The first source sample of each target sample, and the [`Taps::most`] weights of each, noughts behind those that count.
     #[cfg_attr(
         not(any(target_arch = "x86_64", target_arch = "aarch64")),
         expect(dead_code, reason = "for SIMD kernels")
     )]
-    pub(super) fn filled(&self, i: usize) -> (usize, &[u16]) {
-        (self.taps[i].start as usize, &self.weights[i * self.most()..][..self.most()])
+    pub(super) fn filled(&self) -> (&[Tap], &[u16]) {
+        (&self.taps, &self.weights)
     }
 }
 

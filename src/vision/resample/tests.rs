@@ -184,6 +184,10 @@ proptest! {
             let mut got = vec![2; src.len() * 3];
             kernels.pack(bgr, &src, &mut got);
             prop_assert_eq!(&got, &want, "{}", kernels.name());
+            kernels.swap(&want, &mut got);
+            let mut swapped = want.clone();
+            Scalar.pack(!bgr, &src, &mut swapped);
+            prop_assert_eq!(&got, &swapped, "{}", kernels.name());
         }
     }
 
