@@ -122,16 +122,16 @@ fn pixels(matrix: &Matrix, luma: uint8x8_t, cb: uint8x8_t, cr: uint8x8_t) -> [ui
     let (luma, cb, cr) = (signed(luma, matrix.black), signed(cb, 128), signed(cr, 128));
     let halves = |v: int16x8_t| [vget_low_s16(v), vget_high_s16(v)];
     let lumas = halves(luma).map(|h| vmull_n_s16(h, matrix.luma));
-    // Luma's rest and the chroma's, rounded to whole numbers.
-    let rest = |first: int16x8_t, weight: i16, second: int16x8_t, other: i16| {
-        let ([a, b], [c, d]) = (halves(first), halves(second));
-        let low = vmlal_n_s16(vmlal_n_s16(lumas[0], a, weight), c, other);
-        let high = vmlal_n_s16(vmlal_n_s16(lumas[1], b, weight), d, other);
-        vaddq_s16(luma, vcombine_s16(vrshrn_n_s32::<16>(low), vrshrn_n_s32::<16>(high)))
+    let add = |[low, high]: [int32x4_t; 2], chroma: int16x8_t, weight: i16| {
+        let [a, b] = halves(chroma);
+        [vmlal_n_s16(low, a, weight), vmlal_n_s16(high, b, weight)]
     };
-    let red = vmlaq_n_s16(rest(cr, matrix.red, cr, 0), cr, matrix.red_whole);
-    let green = vsubq_s16(rest(cb, matrix.green_cb, cr, matrix.green_cr), cr);
-    let blue = vaddq_s16(rest(cb, matrix.blue, cb, 0), vshlq_n_s16::<1>(cb));
+    // Luma's rest and the chroma's, rounded to whole numbers, and luma's whole.
+    let rounded =
+        |[low, high]: [int32x4_t; 2]| vaddq_s16(luma, vcombine_s16(vrshrn_n_s32::<16>(low), vrshrn_n_s32::<16>(high)));
+    let red = vmlaq_n_s16(rounded(add(lumas, cr, matrix.red)), cr, matrix.red_whole);
+    let green = vsubq_s16(rounded(add(add(lumas, cb, matrix.green_cb), cr, matrix.green_cr)), cr);
+    let blue = vaddq_s16(rounded(add(lumas, cb, matrix.blue)), vshlq_n_s16::<1>(cb));
     [vqmovun_s16(red), vqmovun_s16(green), vqmovun_s16(blue)]
 }
 
@@ -140,19 +140,50 @@ fn pixels(matrix: &Matrix, luma: uint8x8_t, cb: uint8x8_t, cr: uint8x8_t) -> [ui
 #[target_feature(enable = "neon")]
 unsafe fn across(taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
     let (starts, weights) = taps.filled();
-    for ((tap, weights), out) in starts.iter().zip(weights.chunks_exact(taps.most())).zip(dst) {
-        let start = tap.start as usize;
-        let mut sums = vdupq_n_u32(1 << (WEIGHT - KEEP - 1));
+    assert!(starts.len() == dst.len() && weights.len() == dst.len() * taps.most());
+    let half = vdupq_n_u32(1 << (WEIGHT - KEEP - 1));
+    // Two pixels of the line from the `at`-th on.
+    let two = |at: usize| {
+        debug_assert!(at + 2 <= line.len());
+        // SAFETY: every target pixel may read as many pixels from its first one on as it has weights, as the caller promises.
+        vmovl_u8(unsafe { vld1_u8(line.as_ptr().add(at).cast()) })
+    };
+    let mut done = 0;
+    if taps.most() == 2 {
+        // Shrunk to a half, or stretched: four target pixels' weights are one register.
+        for (out, (starts, weights)) in dst.chunks_exact_mut(4).zip(starts.chunks_exact(4).zip(weights.chunks_exact(8)))
+        {
+            let at = |i: usize| two(starts[i].start as usize);
+            // SAFETY: eight weights.
+            let weights = unsafe { vld1q_u16(weights.as_ptr()) };
+            let (first, second) = (vget_low_u16(weights), vget_high_u16(weights));
+            let a = vcombine_u16(sum::<0, 1>(half, at(0), first), sum::<2, 3>(half, at(1), first));
+            let b = vcombine_u16(sum::<0, 1>(half, at(2), second), sum::<2, 3>(half, at(3), second));
+            // SAFETY: four pixels of four values.
+            unsafe { vst1q_u16_x2(out.as_mut_ptr().cast(), uint16x8x2_t(a, b)) };
+            done += 4;
+        }
+    }
+    let rest = starts.iter().zip(weights.chunks_exact(taps.most())).zip(dst).skip(done);
+    for ((tap, weights), out) in rest {
+        let mut sums = half;
         for (k, pair) in weights.chunks_exact(2).enumerate() {
-            debug_assert!(start + 2 * k + 2 <= line.len());
-            // SAFETY: every target pixel may read as many pixels from its first one on as it has weights.
-            let pixels = vmovl_u8(unsafe { vld1_u8(line.as_ptr().add(start + 2 * k).cast()) });
+            let pixels = two(tap.start as usize + 2 * k);
             sums = vmlal_n_u16(sums, vget_low_u16(pixels), pair[0]);
             sums = vmlal_n_u16(sums, vget_high_u16(pixels), pair[1]);
         }
         // SAFETY: four values of 16 bits.
         unsafe { vst1_u16(out.as_mut_ptr(), vshrn_n_u32::<{ (WEIGHT - KEEP) as i32 }>(sums)) };
     }
+}
+
+/// One target pixel of two pixels, by two lanes of the weights.
+#[inline]
+#[target_feature(enable = "neon")]
+fn sum<const FIRST: i32, const SECOND: i32>(start: uint32x4_t, pixels: uint16x8_t, weights: uint16x4_t) -> uint16x4_t {
+    let sum = vmlal_lane_u16::<FIRST>(start, vget_low_u16(pixels), weights);
+    let sum = vmlal_lane_u16::<SECOND>(sum, vget_high_u16(pixels), weights);
+    vshrn_n_u32::<{ (WEIGHT - KEEP) as i32 }>(sum)
 }
 
 /// The pixels that make whole fours; returns how many those are.
