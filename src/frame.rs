@@ -1,12 +1,13 @@
 //! A frame as the camera gave it, and how its pixels are read.
 //!
 //! A [`Layout`] says where the samples of a picture lie in a buffer; a [`Frame`] is a layout with a buffer that is long
-//! enough for it, checked once. Whoever needs pixels (the detector's input, the aligned face) samples them straight from
-//! the native format through [`Pixels`]; there is no full-frame conversion to RGB.
+//! enough for it, checked once. Whoever needs pixels takes them straight from the native format, one by one through [`Pixels`]
+//! or as a [`Line`] of neighbours; there is no full-frame conversion to RGB.
 //!
 //! Not promised: scaling, rotation, or any format in which a pixel is not there yet (JPEG, raw Bayer).
 
 use std::fmt;
+use std::ops;
 
 /// How a buffer holds a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -196,6 +197,11 @@ impl Layout {
         self.height
     }
 
+    /// Bytes of a row of the first plane without padding.
+    pub fn row_bytes(&self) -> usize {
+        self.format.row_bytes(self.width as usize)
+    }
+
     /// Fewest bytes that hold the picture (the last row's padding may be missing).
     pub fn min_len(&self) -> usize {
         self.len
@@ -248,6 +254,35 @@ impl<'a> Frame<'a> {
         self.layout.height as usize
     }
 
+    /// The samples of the pixels `columns` of row `row`. Begins at an even column, where two neighbours may share chroma.
+    ///
+    /// # Panics
+    /// Where `columns` begin at an odd column or a pixel lies outside the frame.
+    pub fn line(&self, row: usize, columns: ops::Range<usize>) -> Line<'a> {
+        let (data, l) = (self.data, &self.layout);
+        let (from, pixels) = (columns.start, columns.len());
+        assert!(from.is_multiple_of(2) && columns.end <= self.width() && row < self.height());
+        let samples = |at: usize, len: usize| &data[at..at + len];
+        let first = row * l.stride;
+        let shared = (row / 2) * l.chroma_stride;
+        let pairs = pixels.div_ceil(2);
+        match l.format {
+            PixelFormat::Grey => Line::Grey(samples(first + from, pixels)),
+            PixelFormat::Yuyv => Line::Yuyv(samples(first + from * 2, pairs * 4)),
+            PixelFormat::Nv12 => Line::Nv12 {
+                luma: samples(first + from, pixels),
+                chroma: samples(l.chroma[0] + shared + from, pairs * 2),
+            },
+            PixelFormat::I420 => Line::I420 {
+                luma: samples(first + from, pixels),
+                cb: samples(l.chroma[0] + shared + from / 2, pairs),
+                cr: samples(l.chroma[1] + shared + from / 2, pairs),
+            },
+            PixelFormat::Ycc444 => Line::Ycc444(samples(first + from * 3, pixels * 3)),
+            PixelFormat::Rgb8 => Line::Rgb8(samples(first + from * 3, pixels * 3)),
+        }
+    }
+
     /// Runs `visitor` with a reader made for this frame's format, so that inner loops hold no format switch.
     pub fn read<V: Visitor>(&self, visitor: V) -> V::Output {
         let (data, l) = (self.data, &self.layout);
@@ -258,6 +293,78 @@ impl<'a> Frame<'a> {
             PixelFormat::I420 => visitor.visit(&Planar::<1> { data, layout: l }),
             PixelFormat::Ycc444 => visitor.visit(&Ycc444 { data, stride: l.stride, range: l.range }),
             PixelFormat::Rgb8 => visitor.visit(&Rgb8 { data, stride: l.stride }),
+        }
+    }
+}
+
+/// The samples of neighbouring pixels of one row, as the format holds them: exactly as many as the pixels need. Where two
+/// pixels share chroma, the first of a pair comes first.
+#[derive(Clone, Copy)]
+pub enum Line<'a> {
+    /// A byte a pixel.
+    Grey(&'a [u8]),
+    /// Y0 Cb Y1 Cr for two pixels; the last pair is whole even where its second pixel is not meant.
+    Yuyv(&'a [u8]),
+    /// Chroma as Cb, Cr for two pixels.
+    Nv12 {
+        /// A byte a pixel.
+        luma: &'a [u8],
+        /// Two bytes for two pixels.
+        chroma: &'a [u8],
+    },
+    /// Chroma for two pixels each.
+    I420 {
+        /// A byte a pixel.
+        luma: &'a [u8],
+        /// A byte for two pixels.
+        cb: &'a [u8],
+        /// A byte for two pixels.
+        cr: &'a [u8],
+    },
+    /// Y, Cb, Cr for each pixel.
+    Ycc444(&'a [u8]),
+    /// R, G, B for each pixel.
+    Rgb8(&'a [u8]),
+}
+
+impl Line<'_> {
+    /// Whether the slices hold as many samples as `pixels` pixels have.
+    pub fn holds(&self, pixels: usize) -> bool {
+        let pairs = pixels.div_ceil(2);
+        match *self {
+            Self::Grey(luma) => luma.len() == pixels,
+            Self::Yuyv(all) => all.len() == pairs * 4,
+            Self::Nv12 { luma, chroma } => luma.len() == pixels && chroma.len() == pairs * 2,
+            Self::I420 { luma, cb, cr } => luma.len() == pixels && cb.len() == pairs && cr.len() == pairs,
+            Self::Ycc444(all) | Self::Rgb8(all) => all.len() == pixels * 3,
+        }
+    }
+
+    /// The same line from its pixel `pixel` on, which is even.
+    #[must_use]
+    pub fn skip(&self, pixel: usize) -> Self {
+        let half = pixel / 2;
+        match *self {
+            Self::Grey(luma) => Self::Grey(&luma[pixel..]),
+            Self::Yuyv(all) => Self::Yuyv(&all[half * 4..]),
+            Self::Nv12 { luma, chroma } => Self::Nv12 { luma: &luma[pixel..], chroma: &chroma[half * 2..] },
+            Self::I420 { luma, cb, cr } => Self::I420 { luma: &luma[pixel..], cb: &cb[half..], cr: &cr[half..] },
+            Self::Ycc444(all) => Self::Ycc444(&all[pixel * 3..]),
+            Self::Rgb8(all) => Self::Rgb8(&all[pixel * 3..]),
+        }
+    }
+
+    /// Red, green, blue of the pixel `x`.
+    #[inline(always)]
+    pub fn rgb(&self, x: usize, range: Range) -> [u8; 3] {
+        let pair = x / 2;
+        match *self {
+            Self::Grey(luma) => [full_luma(range, luma[x]); 3],
+            Self::Yuyv(all) => ycc_to_rgb(range, all[x * 2], all[pair * 4 + 1], all[pair * 4 + 3]),
+            Self::Nv12 { luma, chroma } => ycc_to_rgb(range, luma[x], chroma[pair * 2], chroma[pair * 2 + 1]),
+            Self::I420 { luma, cb, cr } => ycc_to_rgb(range, luma[x], cb[pair], cr[pair]),
+            Self::Ycc444(all) => ycc_to_rgb(range, all[x * 3], all[x * 3 + 1], all[x * 3 + 2]),
+            Self::Rgb8(all) => [all[x * 3], all[x * 3 + 1], all[x * 3 + 2]],
         }
     }
 }
@@ -455,6 +562,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_line_holds_the_pixels_that_are_read_one_by_one(
+            format in 0usize..6, full: bool, w in 1u32..40, h in 1u32..6, pad in 0usize..9, from in 0usize..20, seed: u8,
+        ) {
+            let format = PixelFormat::ALL[format];
+            let range = if full { Range::Full } else { Range::Limited };
+            let l = Layout::with_stride(format, range, w, h, format.row_bytes(w as usize) + pad).unwrap();
+            let data: Vec<u8> = (0..l.min_len()).map(|i| (i * 73) as u8 ^ seed).collect();
+            let frame = Frame::new(l, &data).unwrap();
+            let from = (from * 2).min(w as usize & !1);
+            for y in 0..h as usize {
+                let line = frame.line(y, from..w as usize);
+                prop_assert!(line.holds(w as usize - from));
+                for x in from..w as usize {
+                    let (want, _) = frame.read(At(x, y));
+                    prop_assert_eq!(line.rgb(x - from, range), want);
+                    prop_assert_eq!(line.skip((x - from) & !1).rgb((x - from) & 1, range), want);
+                }
+            }
+        }
+
         #[test]
         fn every_pixel_of_every_layout_lies_in_a_buffer_of_its_least_length(
             format in 0usize..6, w in 1u32..70, h in 1u32..40, pad in 0usize..9,

@@ -1,4 +1,5 @@
-//! After loading, a run of either default network allocates nothing, and after the first, neither does a second look at a face.
+//! After loading, a run of either default network allocates nothing; after the first, neither do the detector's input, an aligned
+//! face, or a second look at a face.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,7 +7,7 @@ use std::cell::Cell;
 use watchpost::frame::{Frame, Layout as FrameLayout, PixelFormat, Range};
 use watchpost::geometry::{Point, Rect};
 use watchpost::vision::engine::{Input, Normalization, load};
-use watchpost::vision::{Detection, Detector, Models};
+use watchpost::vision::{AlignedFace, Alignment, Detection, Detector, Models};
 
 struct Counting;
 
@@ -66,4 +67,27 @@ fn a_second_look_at_a_face_allocates_nothing() {
     let before = ALLOCATIONS.get();
     detector.refine(&frame, &face).unwrap();
     assert_eq!(ALLOCATIONS.get(), before);
+}
+
+#[test]
+fn the_detectors_input_and_an_aligned_face_allocate_nothing_after_the_first() {
+    let models = Models::builtin().unwrap();
+    let mut detector = Detector::new(&models, 320).unwrap();
+    let alignment = Alignment::from(&models.manifest.embedder);
+    let mut face = AlignedFace::new(alignment.side);
+    for (format, (width, height)) in
+        PixelFormat::ALL.into_iter().flat_map(|f| [(320, 240), (641, 359)].map(|size| (f, size)))
+    {
+        let layout = FrameLayout::packed(format, Range::Limited, width, height).unwrap();
+        let data: Vec<u8> = (0..layout.min_len()).map(|i| (i % 251) as u8).collect();
+        let frame = Frame::new(layout, &data).unwrap();
+        detector.fill(&frame);
+        let before = ALLOCATIONS.get();
+        detector.fill(&frame);
+        for scale in [0.5, 1.5, 2.9] {
+            let landmarks = alignment.template.map(|p| Point::new(p.x * scale + 9.0, p.y * scale - 5.0));
+            face.warp(&frame, &landmarks, &alignment).unwrap();
+        }
+        assert_eq!(ALLOCATIONS.get(), before, "{format} {width}x{height}");
+    }
 }

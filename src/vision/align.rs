@@ -3,10 +3,16 @@
 //!
 //! Bilinear; where the face shrinks by more than two, as many samples are averaged as a pixel covers, so that nothing
 //! aliases. Outside the frame there is black, as in the data that the embedders were trained on.
+//!
+//! The part of the frame in which the face lies is converted to pixels once, tile by tile where it is large, and sampled from there
+//! ([`resample`](super::resample)); it is wiped afterwards. Nothing is allocated but the face itself.
+
+use std::ops::Range;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::manifest::EmbedderSpec;
+use super::resample::{BILINEAR, Kernels, Patch, Rgbx, Walk};
 use crate::frame::{Frame, Pixels, Visitor};
 use crate::geometry::{Point, Similarity};
 
@@ -48,7 +54,9 @@ pub struct Placement {
 }
 
 /// Most samples averaged along each axis; a face shrunk further is larger than any use.
-const MAX_SAMPLES: usize = 16;
+const MAX_SAMPLES: usize = Walk::MOST_SAMPLES;
+/// Longest side of a tile of the aligned face whose part of the frame is held at once.
+const MAX_TILE: usize = 160;
 
 impl AlignedFace {
     /// A black face of `side` x `side` pixels.
@@ -86,38 +94,160 @@ impl AlignedFace {
 
     /// Replaces the pixels by those of `frame` where `to_frame` takes them.
     pub(super) fn sample(&mut self, frame: &Frame<'_>, to_frame: &Similarity) -> Placement {
-        frame.read(Warp { face: self, to_frame: *to_frame, width: frame.width(), height: frame.height() })
+        self.sample_with(super::resampling(), frame, to_frame)
     }
 }
 
-struct Warp<'a> {
-    face: &'a mut AlignedFace,
-    to_frame: Similarity,
-    width: usize,
-    height: usize,
+/// Most pixels of the frame that are held at once: 64 KiB, on the stack.
+const PATCH: usize = 16_384;
+/// Shortest side of a tile of the aligned face whose part of the frame is held at once.
+const LEAST_TILE: usize = 8;
+/// Where coordinates of a frame end for [`Walk`]; no frame is as large.
+const FAR: f32 = 1e5;
+
+impl AlignedFace {
+    /// [`AlignedFace::sample`] with the kernels given.
+    fn sample_with(&mut self, kernels: &dyn Kernels, frame: &Frame<'_>, to_frame: &Similarity) -> Placement {
+        let scale = to_frame.scale();
+        let samples = if scale > 2.0 { (scale.ceil() as usize).min(MAX_SAMPLES) } else { 1 };
+        let walk = Walk { a: to_frame.a, b: to_frame.b, tx: to_frame.tx, ty: to_frame.ty, samples };
+        if let Some(tile) = tile(&walk, self.side) {
+            self.in_tiles(kernels, frame, &walk, tile);
+        } else {
+            frame.read(OneByOne { face: self, frame: (frame.width(), frame.height()), walk });
+        }
+        Placement { scale, outside: outside(&walk, self.side, frame.width() as f32, frame.height() as f32) }
+    }
+
+    /// Each tile's part of the frame is converted to pixels, and then sampled.
+    fn in_tiles(&mut self, kernels: &dyn Kernels, frame: &Frame<'_>, walk: &Walk, tile: usize) {
+        let side = self.side;
+        let mut held = [[0; 4]; PATCH];
+        let mut row = [[0; 4]; MAX_TILE];
+        for (top, left) in (0..side).step_by(tile).flat_map(|y| (0..side).step_by(tile).map(move |x| (y, x))) {
+            let (bottom, right) = ((top + tile).min(side), (left + tile).min(side));
+            let patch = part_of_frame(kernels, frame, &part(walk, left..right, top..bottom), &mut held);
+            for y in top..bottom {
+                let row = &mut row[..right - left];
+                kernels.walk(&patch, walk, left, y, row);
+                kernels.pack(false, row, &mut self.pixels[(y * side + left) * 3..(y * side + right) * 3]);
+            }
+        }
+        held.as_flattened_mut().zeroize();
+    }
 }
 
-/// Fraction bits of a bilinear weight.
-const BITS: u32 = 8;
+/// Columns and rows of a frame, or beyond it.
+#[derive(Debug, Clone)]
+struct Part {
+    columns: Range<i32>,
+    rows: Range<i32>,
+}
 
-impl Warp<'_> {
-    /// The frame at (`x`, `y`), black outside, with `2 * BITS` fraction bits.
+/// What the pixels `columns`, `rows` of the aligned face are sampled from. Coordinates are monotonous along a row and along a column, rounding
+/// included, so the outermost samples are at the corners.
+fn part(walk: &Walk, columns: Range<usize>, rows: Range<usize>) -> Part {
+    let ends = |r: &Range<usize>| [r.start as f32 + walk.offset(0), (r.end - 1) as f32 + walk.offset(walk.samples - 1)];
+    let (xs, ys) = (ends(&columns), ends(&rows));
+    let corners = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| walk.at(xs[i], ys[j]));
+    // A bilinear sample has the pixel before its point and the one behind.
+    let span = |all: [f32; 4]| {
+        let (least, most) = all.into_iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(v), b.max(v)));
+        least.floor() as i32..most.floor() as i32 + 2
+    };
+    Part { columns: span(corners.map(|c| c.0)), rows: span(corners.map(|c| c.1)) }
+}
+
+/// The longest side of square tiles whose parts of the frame can be held; `None` where even the shortest cannot, or the coordinates
+/// are no numbers: a face that is larger than any frame, or none at all.
+fn tile(walk: &Walk, side: usize) -> Option<usize> {
+    let far = side as f32;
+    let corners = [(0.0, 0.0), (0.0, far), (far, 0.0), (far, far)].map(|(x, y)| walk.at(x, y));
+    if side == 0 || !corners.iter().all(|(x, y)| x.abs() < FAR && y.abs() < FAR) {
+        return None;
+    }
+    let mut tile = side.min(MAX_TILE);
+    // Of a tile anywhere: a bilinear sample has two pixels, its point falls anywhere between two, a line begins at an even column,
+    // and one for rounding, which below `FAR` is far less.
+    let fits = |tile: usize| (tile as f32 * (walk.a.abs() + walk.b.abs()) + 5.0).powi(2) <= PATCH as f32;
+    while !fits(tile) {
+        if tile <= LEAST_TILE {
+            return None;
+        }
+        tile = (tile / 2).next_multiple_of(LEAST_TILE);
+    }
+    Some(tile)
+}
+
+/// The pixels of a part of the frame, black beyond it.
+fn part_of_frame<'a>(kernels: &dyn Kernels, frame: &Frame<'_>, part: &Part, held: &'a mut [Rgbx]) -> Patch<'a> {
+    let within = |r: &Range<i32>, side: usize| {
+        let side = side as i32;
+        r.start.clamp(0, side) as usize..r.end.clamp(0, side) as usize
+    };
+    let (columns, rows) = (within(&part.columns, frame.width()), within(&part.rows, frame.height()));
+    // A line begins at an even column, which may be one before the part's first.
+    let first = columns.start & !1;
+    let left = part.columns.start - (columns.start - first) as i32;
+    let width = (part.columns.end - left) as usize;
+    let held = &mut held[..width * part.rows.len()];
+    let range = frame.layout().range();
+    for (y, line) in part.rows.clone().zip(held.chunks_exact_mut(width)) {
+        let inside = usize::try_from(y).is_ok_and(|y| rows.contains(&y)) && !columns.is_empty();
+        if !inside {
+            line.fill([0; 4]);
+            continue;
+        }
+        let (before, rest) = line.split_at_mut((first as i32 - left) as usize);
+        let (pixels, behind) = rest.split_at_mut(columns.end - first);
+        before.fill([0; 4]);
+        kernels.convert(&frame.line(y as usize, first..columns.end), range, pixels);
+        behind.fill([0; 4]);
+    }
+    Patch { pixels: held, width, left, top: part.rows.start }
+}
+
+/// Share of the aligned face's pixels whose centres lie outside the frame.
+fn outside(walk: &Walk, side: usize, width: f32, height: f32) -> f32 {
+    let inside = |x: usize, y: usize| {
+        let (x, y) = walk.at(x as f32, y as f32);
+        x >= -0.5 && y >= -0.5 && x <= width - 0.5 && y <= height - 0.5
+    };
+    let last = side.saturating_sub(1);
+    if [(0, 0), (0, last), (last, 0), (last, last)].into_iter().all(|(x, y)| inside(x, y)) {
+        return 0.0;
+    }
+    let count: usize = (0..side).map(|y| (0..side).filter(|x| !inside(*x, y)).count()).sum();
+    count as f32 / (side * side) as f32
+}
+
+/// The definition of a sampled face, pixel by pixel from single samples: the reference, and what takes the place of tiles for a
+/// face that is larger than they can be.
+struct OneByOne<'a> {
+    face: &'a mut AlignedFace,
+    /// Width and height.
+    frame: (usize, usize),
+    walk: Walk,
+}
+
+impl OneByOne<'_> {
+    /// The frame at (`x`, `y`), black outside, with `2 * BILINEAR` fraction bits.
     #[inline(always)]
     fn sample<P: Pixels>(&self, pixels: &P, x: f32, y: f32) -> [u32; 3] {
         let (left, top) = (x.floor(), y.floor());
-        let (w, h) = (self.width as f32, self.height as f32);
+        let (width, height) = self.frame;
         // Written so that a NaN is outside.
-        if !(left >= -1.0 && top >= -1.0 && left < w && top < h) {
+        if !(left >= -1.0 && top >= -1.0 && left < width as f32 && top < height as f32) {
             return [0; 3];
         }
-        let one = 1u32 << BITS;
+        let one = 1u32 << BILINEAR;
         let (fx, fy) = (((x - left) * one as f32 + 0.5) as u32, ((y - top) * one as f32 + 0.5) as u32);
         let (left, top) = (left as isize, top as isize);
         let mut sum = [0u32; 3];
         for (dy, wy) in [(0, one - fy.min(one)), (1, fy.min(one))] {
             for (dx, wx) in [(0, one - fx.min(one)), (1, fx.min(one))] {
                 let (px, py) = (left + dx, top + dy);
-                if px < 0 || py < 0 || px >= self.width as isize || py >= self.height as isize {
+                if px < 0 || py < 0 || px >= width as isize || py >= height as isize {
                     continue;
                 }
                 let p = pixels.rgb(px as usize, py as usize);
@@ -130,49 +260,32 @@ impl Warp<'_> {
     }
 }
 
-impl Visitor for Warp<'_> {
-    type Output = Placement;
+impl Visitor for OneByOne<'_> {
+    type Output = ();
 
-    fn visit<P: Pixels>(self, pixels: &P) -> Placement {
-        let scale = self.to_frame.scale();
-        let samples = if scale > 2.0 { (scale.ceil() as usize).min(MAX_SAMPLES) } else { 1 };
+    fn visit<P: Pixels>(self, pixels: &P) {
+        let walk = self.walk;
         let side = self.face.side;
         let mut target = std::mem::take(&mut self.face.pixels);
-        let mut outside = 0usize;
-        let total = (samples * samples) as u64;
-        for (y, row) in target.chunks_exact_mut(side * 3).enumerate() {
-            for (x, out) in row.chunks_exact_mut(3).enumerate() {
-                let centre = self.to_frame.apply(Point::new(x as f32, y as f32));
-                let inside = centre.x >= -0.5
-                    && centre.y >= -0.5
-                    && centre.x <= self.width as f32 - 0.5
-                    && centre.y <= self.height as f32 - 0.5;
-                outside += usize::from(!inside);
-                let mut sum = [0u64; 3];
-                for sy in 0..samples {
-                    for sx in 0..samples {
-                        let offset = |s: usize| (s as f32 + 0.5) / samples as f32 - 0.5;
-                        let at = Point::new(x as f32 + offset(sx), y as f32 + offset(sy));
-                        let p = self.to_frame.apply(at);
-                        let s = self.sample(pixels, p.x, p.y);
-                        for c in 0..3 {
-                            sum[c] += u64::from(s[c]);
-                        }
-                    }
-                }
-                for c in 0..3 {
-                    let whole = total << (2 * BITS);
-                    out[c] = ((sum[c] + whole / 2) / whole) as u8;
-                }
+        let total = (walk.samples * walk.samples) as u64;
+        for (i, out) in target.chunks_exact_mut(3).enumerate() {
+            let (x, y) = ((i % side) as f32, (i / side) as f32);
+            let mut sum = [0u64; 3];
+            for (sy, sx) in (0..walk.samples).flat_map(|sy| (0..walk.samples).map(move |sx| (sy, sx))) {
+                let (px, py) = walk.at(x + walk.offset(sx), y + walk.offset(sy));
+                let s = self.sample(pixels, px, py);
+                (0..3).for_each(|c| sum[c] += u64::from(s[c]));
             }
+            let whole = total << (2 * BILINEAR);
+            (0..3).for_each(|c| out[c] = ((sum[c] + whole / 2) / whole) as u8);
         }
         self.face.pixels = target;
-        Placement { scale, outside: outside as f32 / (side * side) as f32 }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::resample::available;
     use super::*;
     use crate::frame::{Layout, PixelFormat, Range};
     use crate::vision::Models;
@@ -237,8 +350,58 @@ mod tests {
         assert_eq!(format!("{face:?}"), "AlignedFace(112x112)");
     }
 
+    #[test]
+    fn a_face_larger_than_any_tile_is_sampled_too() {
+        let layout = Layout::packed(PixelFormat::Grey, Range::Full, 8000, 8000).unwrap();
+        let data = vec![90; 64_000_000];
+        let mut face = AlignedFace::new(112);
+        face.warp(&Frame::new(layout, &data).unwrap(), &placed(70.0, 40.0, 40.0), &alignment()).unwrap();
+        assert!(face.rgb().iter().all(|v| *v == 90));
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn a_face_is_sampled_as_its_definition_says_wherever_it_lies(
+            (w, h, pad, format, full) in (1u32..400, 1u32..300, 0usize..20, 0usize..6, any::<bool>()),
+            scale in prop_oneof![3 => 0.05f32..2.5, 1 => 2.5f32..40.0], angle in -3.2f32..3.2,
+            (cx, cy) in (-0.3f32..1.3, -0.3f32..1.3), side in prop_oneof![1usize..40, Just(112), Just(160), Just(200)],
+            (seed, extreme) in (any::<u32>(), any::<bool>()),
+        ) {
+            let format = PixelFormat::ALL[format];
+            let range = if full { Range::Full } else { Range::Limited };
+            let stride = Layout::packed(format, range, w, 1).unwrap().row_bytes() + pad;
+            let layout = Layout::with_stride(format, range, w, h, stride).unwrap();
+            let mut state = seed;
+            let data: Vec<u8> = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let byte = (state >> 24) as u8;
+                if extreme { if byte < 128 { 0 } else { 255 } } else { byte }
+            })
+            .take(layout.min_len())
+            .collect();
+            let frame = Frame::new(layout, &data).unwrap();
+            let (a, b, half) = (scale * angle.cos(), scale * angle.sin(), side as f32 / 2.0);
+            let (x, y) = (cx * w as f32, cy * h as f32);
+            let map = Similarity { a, b, tx: x - (a * half - b * half), ty: y - (b * half + a * half) };
+            let samples = if map.scale() > 2.0 { (map.scale().ceil() as usize).min(MAX_SAMPLES) } else { 1 };
+            let walk = Walk { a, b, tx: map.tx, ty: map.ty, samples };
+            let mut want = AlignedFace::new(side);
+            frame.read(OneByOne { face: &mut want, frame: (w as usize, h as usize), walk });
+            for kernels in available() {
+                let mut got = AlignedFace::new(side);
+                got.pixels.fill(1);
+                let placement = got.sample_with(kernels, &frame, &map);
+                prop_assert!(got.pixels == want.pixels, "{}", kernels.name());
+                let centres = (0..side * side).map(|i| walk.at((i % side) as f32, (i / side) as f32));
+                let beyond = |(x, y): &(f32, f32)| {
+                    *x < -0.5 || *y < -0.5 || *x > w as f32 - 0.5 || *y > h as f32 - 0.5
+                };
+                let count = centres.filter(beyond).count();
+                prop_assert_eq!(placement.outside, count as f32 / (side * side) as f32);
+            }
+        }
+
         #[test]
         fn any_similarity_of_a_ramp_is_that_ramp(scale in 0.3f32..3.0, angle in -3.1f32..3.1, dx in -300.0f32..600.0, dy in -300.0f32..600.0) {
             let (layout, data) = ramp(500, 500, 2);

@@ -110,7 +110,7 @@ impl Detector {
             engine: smallest.network.name().to_owned(),
             onnx: models.detector().to_vec(),
             long_side: long_side.clamp(*LONG_SIDE.start(), *LONG_SIDE.end()),
-            letterbox: Letterbox::default(),
+            letterbox: Letterbox::new(super::resampling()),
             networks: Vec::with_capacity(KEPT_NETWORKS),
             scratch: Scratch::default(),
             second_look: SecondLook::new(),
@@ -226,10 +226,7 @@ impl Detector {
         square.clear();
         square.resize(canvas * canvas * 3, 0);
         for (to, from) in square.chunks_exact_mut(canvas * 3).zip(picture.rgb().chunks_exact(side * 3)) {
-            to[..side * 3].copy_from_slice(from);
-        }
-        if self.spec.channels == Channels::Bgr {
-            square.chunks_exact_mut(3).for_each(|p| p.swap(0, 2));
+            self.spec.channels.copy_rgb(from, &mut to[..side * 3]);
         }
         let ran = network.run(&Input::Interleaved(square)).map_err(VisionError::Detector);
         square.as_mut_slice().zeroize();

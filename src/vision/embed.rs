@@ -70,10 +70,7 @@ impl Embedder {
         if face.side() != self.alignment.side {
             return Err(VisionError::FaceSize { need: self.alignment.side, got: face.side() });
         }
-        self.input.copy_from_slice(face.rgb());
-        if self.channels == Channels::Bgr {
-            self.input.chunks_exact_mut(3).for_each(|p| p.swap(0, 2));
-        }
+        self.channels.copy_rgb(face.rgb(), &mut self.input);
         let ran = self.network.run(&Input::Interleaved(&self.input)).map_err(VisionError::Embedder);
         let embedding =
             ran.and_then(|()| Embedding::normalised(self.network.output(self.output)).map_err(VisionError::Embedding));

@@ -1,11 +1,13 @@
 //! The detector's input: a frame shrunk or stretched into the left top of a canvas, straight from its native format.
 //!
 //! Shrinking weighs every source pixel by the area that it covers of the target (so that nothing aliases), stretching is
-//! bilinear. The arithmetic is integer: the same frame gives the same canvas on every machine. The rest of the canvas is
-//! black, as the detectors were trained.
+//! bilinear. The arithmetic is integer: the same frame gives the same canvas on every machine ([`resample`](super::resample) has it, and
+//! its SIMD forms). The rest of the canvas is black, as the detectors were trained. Rows go through one after the other: there
+//! is never more of the frame in pixels than the few rows that make a row of the canvas.
 
 use super::manifest::Channels;
-use crate::frame::{Frame, Pixels, Visitor};
+use super::resample::{Kernels, Rgbx, Rows, Taps, Wide};
+use crate::frame::Frame;
 use crate::geometry::Point;
 
 /// Where a frame lies in a canvas.
@@ -54,172 +56,125 @@ impl Fit {
     }
 }
 
-/// Fraction bits of a weight: those of one target pixel add up to `1 << WEIGHT`.
-const WEIGHT: u32 = 14;
-/// Fraction bits that a row keeps between the passes.
-const KEEP: u32 = 7;
-
-/// The source samples of one target sample along one axis.
-#[derive(Debug, Clone, Copy)]
-struct Tap {
-    start: u32,
-    count: u32,
-    /// Where its weights begin in [`Axis::weights`].
-    weights: u32,
-}
-
-/// One axis of a resize.
-#[derive(Debug, Default)]
-struct Axis {
-    taps: Vec<Tap>,
-    weights: Vec<u16>,
-    /// Target samples are source samples.
-    identity: bool,
-}
-
-impl Axis {
-    fn set(&mut self, source: usize, target: usize) {
-        self.taps.clear();
-        self.weights.clear();
-        self.identity = source == target;
-        let scale = source as f64 / target as f64;
-        for i in 0..target {
-            // The stretch of the source that the target sample covers, at least one pixel wide: where it stretches, the
-            // shares of that pixel-wide stretch are the bilinear weights.
-            let centre = (i as f64 + 0.5) * scale;
-            let width = scale.max(1.0);
-            let from = centre - width / 2.0;
-            let first = ((from + 1e-9).floor().max(0.0) as usize).min(source - 1);
-            let last = ((from + width - 1e-9).ceil() as usize).clamp(first + 1, source) - 1;
-            let weights = self.weights.len() as u32;
-            // Differences of a rounded running sum add up to one exactly. The outermost pixels repeat beyond the border.
-            let mut given = 0;
-            for s in first..=last {
-                let share = if s == last { 1.0 } else { ((s + 1) as f64 - from) / width };
-                let sum = (share.clamp(0.0, 1.0) * f64::from(1 << WEIGHT)).round() as u16;
-                self.weights.push(sum - given);
-                given = sum;
-            }
-            self.taps.push(Tap { start: first as u32, count: (last - first + 1) as u32, weights });
-        }
-    }
-
-    fn at(&self, i: usize) -> (usize, &[u16]) {
-        let tap = self.taps[i];
-        (tap.start as usize, &self.weights[tap.weights as usize..(tap.weights + tap.count) as usize])
-    }
-}
-
-/// The canvas and the working memory that fills it; reused from frame to frame.
-#[derive(Debug, Default)]
+/// The canvas and the working memory that fills it; reused from frame to frame, so that only another size allocates.
 pub struct Letterbox {
+    kernels: &'static dyn Kernels,
     fit: Option<(Fit, Channels)>,
-    across: Axis,
-    down: Axis,
-    /// The two source rows last shrunk, by source row, with [`KEEP`] fraction bits.
-    rows: [Vec<u16>; 2],
-    sum: Vec<u32>,
+    across: Taps,
+    down: Taps,
+    /// One source row in pixels.
+    line: Vec<Rgbx>,
+    /// The latest source rows, resized across.
+    rows: Vec<Wide>,
+    /// One row of the canvas.
+    row: Vec<Rgbx>,
     canvas: Vec<u8>,
 }
 
 impl Letterbox {
+    /// With the kernels given.
+    pub fn new(kernels: &'static dyn Kernels) -> Self {
+        Self {
+            kernels,
+            fit: None,
+            across: Taps::default(),
+            down: Taps::default(),
+            line: Vec::new(),
+            rows: Vec::new(),
+            row: Vec::new(),
+            canvas: Vec::new(),
+        }
+    }
+
     /// Fills the canvas from `frame`: `canvas_height * canvas_width * 3` bytes, pixel after pixel, in the order `channels`.
     pub fn fill(&mut self, frame: &Frame<'_>, fit: Fit, channels: Channels) -> &[u8] {
         if self.fit != Some((fit, channels)) {
-            self.across.set(fit.frame_width, fit.width);
-            self.down.set(fit.frame_height, fit.height);
-            for row in &mut self.rows {
-                row.clear();
-                row.resize(fit.width * 3, 0);
-            }
-            self.sum.clear();
-            self.sum.resize(fit.width * 3, 0);
-            // What the picture does not cover is black and stays so.
-            self.canvas.clear();
-            self.canvas.resize(fit.canvas_width * fit.canvas_height * 3, 0);
+            self.prepare(fit);
             self.fit = Some((fit, channels));
         }
-        match channels {
-            Channels::Rgb => frame.read(Fill::<false> { boxed: self, fit }),
-            Channels::Bgr => frame.read(Fill::<true> { boxed: self, fit }),
+        let Self { kernels, across, down, line, rows, row, canvas, .. } = self;
+        let (width, bgr) = (fit.width, channels == Channels::Bgr);
+        let range = frame.layout().range();
+        let lines = canvas.chunks_exact_mut(fit.canvas_width * 3).take(fit.height);
+        let convert = |y: usize, to: &mut [Rgbx]| kernels.convert(&frame.line(y, 0..fit.frame_width), range, to);
+        if across.identity() && down.identity() {
+            for (y, out) in lines.enumerate() {
+                convert(y, row);
+                kernels.pack(bgr, row, &mut out[..width * 3]);
+            }
+            return &self.canvas;
+        }
+        let slots = down.most();
+        // The source row that is resized next. Those of a target row follow those of the one above, or are among them.
+        let mut next = 0;
+        for (y, out) in lines.enumerate() {
+            let (first, weights) = down.at(y);
+            for source in next.max(first)..first + weights.len() {
+                convert(source, &mut line[..fit.frame_width]);
+                kernels.across(across, line, &mut rows[source % slots * width..][..width]);
+            }
+            next = first + weights.len();
+            kernels.down(&Rows { pixels: rows, width }, first, weights, row);
+            kernels.pack(bgr, row, &mut out[..width * 3]);
         }
         &self.canvas
     }
-}
 
-struct Fill<'a, const BGR: bool> {
-    boxed: &'a mut Letterbox,
-    fit: Fit,
-}
-
-impl<const BGR: bool> Fill<'_, BGR> {
-    #[inline(always)]
-    fn pixel<P: Pixels>(pixels: &P, x: usize, y: usize) -> [u8; 3] {
-        let [r, g, b] = pixels.rgb(x, y);
-        if BGR { [b, g, r] } else { [r, g, b] }
-    }
-
-    /// One source row resized across.
-    fn row<P: Pixels>(pixels: &P, y: usize, axis: &Axis, row: &mut [u16]) {
-        for (x, out) in row.chunks_exact_mut(3).enumerate() {
-            let (start, weights) = axis.at(x);
-            let mut sum = [0u32; 3];
-            for (i, w) in weights.iter().enumerate() {
-                let p = Self::pixel(pixels, start + i, y);
-                for c in 0..3 {
-                    sum[c] += u32::from(p[c]) * u32::from(*w);
-                }
-            }
-            for c in 0..3 {
-                out[c] = ((sum[c] + (1 << (WEIGHT - KEEP - 1))) >> (WEIGHT - KEEP)) as u16;
-            }
-        }
-    }
-}
-
-impl<const BGR: bool> Visitor for Fill<'_, BGR> {
-    type Output = ();
-
-    fn visit<P: Pixels>(self, pixels: &P) {
-        let Self { boxed, fit } = self;
-        let Letterbox { across, down, rows, sum, canvas, .. } = boxed;
-        let stride = fit.canvas_width * 3;
-        if across.identity && down.identity {
-            for (y, line) in canvas.chunks_exact_mut(stride).enumerate().take(fit.height) {
-                for (x, out) in line.chunks_exact_mut(3).enumerate().take(fit.width) {
-                    out.copy_from_slice(&Self::pixel(pixels, x, y));
-                }
-            }
-            return;
-        }
-        // Neighbouring target rows share at most two source rows, and those are the last two that were read.
-        let mut held = [usize::MAX; 2];
-        for (y, line) in canvas.chunks_exact_mut(stride).enumerate().take(fit.height) {
-            let (start, weights) = down.at(y);
-            sum.fill(1 << (WEIGHT + KEEP - 1));
-            for (i, w) in weights.iter().enumerate() {
-                let source = start + i;
-                let slot = source & 1;
-                if held[slot] != source {
-                    Self::row(pixels, source, across, &mut rows[slot]);
-                    held[slot] = source;
-                }
-                for (s, v) in sum.iter_mut().zip(&rows[slot]) {
-                    *s += u32::from(*v) * u32::from(*w);
-                }
-            }
-            for (out, s) in line.iter_mut().zip(sum.iter()) {
-                *out = (s >> (WEIGHT + KEEP)) as u8;
-            }
-        }
+    fn prepare(&mut self, fit: Fit) {
+        self.across.set(fit.frame_width, fit.width);
+        self.down.set(fit.frame_height, fit.height);
+        let blank = |pixels: &mut Vec<Rgbx>, len: usize| {
+            pixels.clear();
+            pixels.resize(len, [0; 4]);
+        };
+        blank(&mut self.line, self.across.padded());
+        blank(&mut self.row, fit.width);
+        self.rows.clear();
+        self.rows.resize(self.down.most() * fit.width, [0; 4]);
+        // What the picture does not cover is black and stays so.
+        self.canvas.clear();
+        self.canvas.resize(fit.canvas_width * fit.canvas_height * 3, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::resample::{KEEP, WEIGHT, available, choose};
     use super::*;
-    use crate::frame::{Layout, PixelFormat, Range};
+    use crate::frame::{Layout, PixelFormat, Pixels, Range, Visitor};
     use proptest::prelude::*;
+
+    /// The canvas by its definition: one pixel after the other, from single samples.
+    struct Definition(Fit, Channels);
+
+    impl Visitor for Definition {
+        type Output = Vec<u8>;
+        fn visit<P: Pixels>(self, pixels: &P) -> Vec<u8> {
+            let Self(fit, channels) = self;
+            let (mut across, mut down) = (Taps::default(), Taps::default());
+            across.set(fit.frame_width, fit.width);
+            down.set(fit.frame_height, fit.height);
+            let round = |sum: u32, bits: u32| (sum + (1 << (bits - 1))) >> bits;
+            let mut canvas = vec![0; fit.canvas_width * fit.canvas_height * 3];
+            for (y, x) in (0..fit.height).flat_map(|y| (0..fit.width).map(move |x| (y, x))) {
+                let (left, columns) = across.at(x);
+                let (top, rows) = down.at(y);
+                let mut sum = [0; 3];
+                for (j, weight) in rows.iter().enumerate() {
+                    let mut row = [0; 3];
+                    for (i, weight) in columns.iter().enumerate() {
+                        let rgb = pixels.rgb(left + i, top + j);
+                        (0..3).for_each(|c| row[c] += u32::from(rgb[c]) * u32::from(*weight));
+                    }
+                    (0..3).for_each(|c| sum[c] += round(row[c], WEIGHT - KEEP) * u32::from(*weight));
+                }
+                let [r, g, b] = sum.map(|s| round(s, WEIGHT + KEEP) as u8);
+                let pixel = if channels == Channels::Bgr { [b, g, r] } else { [r, g, b] };
+                canvas[(y * fit.canvas_width + x) * 3..][..3].copy_from_slice(&pixel);
+            }
+            canvas
+        }
+    }
 
     fn rgb(width: u32, height: u32, f: impl Fn(u32, u32) -> [u8; 3]) -> (Layout, Vec<u8>) {
         let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height).unwrap();
@@ -229,7 +184,7 @@ mod tests {
     fn fill(layout: Layout, data: &[u8], long_side: usize, stretch: f32) -> (Fit, Vec<u8>) {
         let frame = Frame::new(layout, data).unwrap();
         let fit = Fit::new(&frame, long_side, stretch, 32);
-        (fit, Letterbox::default().fill(&frame, fit, Channels::Rgb).to_vec())
+        (fit, Letterbox::new(choose(None)).fill(&frame, fit, Channels::Rgb).to_vec())
     }
 
     #[test]
@@ -276,13 +231,62 @@ mod tests {
         let (layout, data) = rgb(8, 8, |_, _| [1, 2, 3]);
         let frame = Frame::new(layout, &data).unwrap();
         let fit = Fit::new(&frame, 8, 1.0, 32);
-        let mut boxed = Letterbox::default();
+        let mut boxed = Letterbox::new(choose(None));
         assert_eq!(boxed.fill(&frame, fit, Channels::Bgr)[..3], [3, 2, 1]);
         assert_eq!(boxed.fill(&frame, fit, Channels::Rgb)[..3], [1, 2, 3]);
     }
 
+    #[test]
+    fn the_canvas_is_what_its_definition_says_for_extreme_shapes() {
+        for (w, h, long_side) in
+            [(1, 1, 640), (17, 4001, 640), (4001, 17, 640), (16_384, 2, 64), (3, 16_384, 96), (640, 480, 640)]
+        {
+            for format in PixelFormat::ALL {
+                let layout = Layout::packed(format, Range::Limited, w, h).unwrap();
+                let data: Vec<u8> = (0..layout.min_len()).map(|i| (i * i >> 3) as u8).collect();
+                let frame = Frame::new(layout, &data).unwrap();
+                let fit = Fit::new(&frame, long_side, 1.0, 32);
+                let want = frame.read(Definition(fit, Channels::Bgr));
+                for kernels in available() {
+                    let mut boxed = Letterbox::new(kernels);
+                    assert!(boxed.fill(&frame, fit, Channels::Bgr) == want, "{} {format} {w}x{h}", kernels.name());
+                }
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_canvas_is_what_its_definition_says(
+            (w, h, pad) in (1u32..200, 1u32..120, 0usize..40), long_side in 1usize..200, stretch in 1.0f32..3.0,
+            format in 0usize..6, full: bool, bgr: bool, seed: u32, extreme: bool,
+        ) {
+            let format = PixelFormat::ALL[format];
+            let range = if full { Range::Full } else { Range::Limited };
+            let stride = Layout::packed(format, range, w, 1).unwrap().row_bytes() + pad;
+            let layout = Layout::with_stride(format, range, w, h, stride).unwrap();
+            let mut state = seed;
+            let data: Vec<u8> = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let byte = (state >> 24) as u8;
+                if extreme { if byte < 128 { 0 } else { 255 } } else { byte }
+            })
+            .take(layout.min_len())
+            .collect();
+            let frame = Frame::new(layout, &data).unwrap();
+            let fit = Fit::new(&frame, long_side, stretch, 32);
+            let channels = if bgr { Channels::Bgr } else { Channels::Rgb };
+            let want = frame.read(Definition(fit, channels));
+            for kernels in available() {
+                let mut boxed = Letterbox::new(kernels);
+                // Twice: nothing may stay of the first.
+                for _ in 0..2 {
+                    prop_assert!(boxed.fill(&frame, fit, channels) == want, "{}", kernels.name());
+                }
+            }
+        }
+
         #[test]
         fn any_size_and_format_keeps_a_flat_colour_flat(
             w in 1u32..300, h in 1u32..300, long_side in 1usize..200, stretch in 1.0f32..3.0, format in 0usize..6, code in 20u8..230,

@@ -123,6 +123,16 @@ pub enum Channels {
     Bgr,
 }
 
+impl Channels {
+    /// Copies pixels of red, green, blue to as many bytes in this order.
+    pub(super) fn copy_rgb(self, rgb: &[u8], to: &mut [u8]) {
+        match self {
+            Self::Rgb => to.copy_from_slice(rgb),
+            Self::Bgr => super::resampling().swap(rgb, to),
+        }
+    }
+}
+
 /// How a detector's outputs are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

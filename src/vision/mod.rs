@@ -19,6 +19,7 @@ mod letterbox;
 pub mod manifest;
 pub mod photographs;
 mod quality;
+pub mod resample;
 mod schedule;
 mod second_look;
 mod track;
@@ -35,12 +36,20 @@ pub use track::{Assigned, MAX_TRACKS, TrackId, Tracker};
 pub use views::ViewConfig;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 use crate::template::TemplateError;
 use engine::EngineError;
+
+/// The kernels around the networks: the fastest of this processor, or the scalar ones where the environment variable that forces
+/// the networks' kernels asks for those.
+pub fn resampling() -> &'static dyn resample::Kernels {
+    static CHOSEN: OnceLock<&'static dyn resample::Kernels> = OnceLock::new();
+    *CHOSEN.get_or_init(|| resample::choose(std::env::var(engine::kernels::VARIABLE).ok().as_deref()))
+}
 
 /// `[vision]`: how faces are found and which of their views are compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

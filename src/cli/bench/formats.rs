@@ -10,7 +10,7 @@ use crate::cli::Failure;
 use crate::demo::scene::Scene;
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
 use crate::source::{Captured, Decoder, Payload};
-use crate::vision::{Detector, Models};
+use crate::vision::{Detector, Models, resampling};
 
 const SIZES: [(u32, u32); 2] = [(640, 480), (1280, 720)];
 const QUALITY: u8 = 85;
@@ -86,7 +86,8 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
             stages.push(stage(name, samples));
         }
     }
-    Ok(report(args, vec![format!("long side {} px", args.long_side)], stages))
+    let engines = vec![format!("pixels {}", resampling().name()), format!("long side {} px", args.long_side)];
+    Ok(report(args, engines, stages))
 }
 
 #[cfg(test)]

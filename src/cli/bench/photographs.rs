@@ -76,6 +76,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
     let engines = vec![
         detector.engine().to_owned(),
         embedder.engine().to_owned(),
+        format!("pixels {}", crate::vision::resampling().name()),
         format!("{} templates, {}", args.templates, gallery.kernel()),
     ];
     let mut stages: Vec<_> = STAGES.into_iter().zip(samples).map(|(name, s)| stage(name, s)).collect();

@@ -1,0 +1,178 @@
+//! The inner loops around the networks: a camera's samples to pixels, pixels to another size, a turned face to an upright one.
+//!
+//! # Arithmetic, on every processor
+//! * Samples become red, green, blue by [`ycc_to_rgb`](crate::frame::ycc_to_rgb), a pixel of four bytes of which the last is nought ([`Rgbx`]).
+//! * Resizing is first across, then down ([`Taps`]): the products of bytes and weights of [`WEIGHT`] fraction bits are summed
+//!   exactly and rounded (halves up) to [`KEEP`] fraction bits; the products of those and weights again, to bytes.
+//! * A turned picture ([`Walk`]) is sampled bilinearly at points that are computed in `f32`, each operation rounded apart, with
+//!   weights of 8 bits; sums are exact, and rounded once (halves up).
+//!
+//! Promised: the implementations give identical bytes for every format, size and position; property tests compare them
+//! with `scalar`, the reference. Not promised: speed of the scalar one.
+//!
+//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with pointers. Nothing here
+//! allocates but [`Taps::set`].
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+mod taps;
+#[cfg(test)]
+mod tests;
+
+use crate::frame::{Line, Range};
+
+pub use scalar::Scalar;
+pub use taps::Taps;
+
+/// Fraction bits of a resize's weight: those of one target pixel add up to `1 << WEIGHT`.
+pub const WEIGHT: u32 = 14;
+/// Fraction bits that a row keeps between the passes; 255 with them fits 15 bits.
+pub const KEEP: u32 = 7;
+/// Fraction bits of a bilinear weight.
+pub const BILINEAR: u32 = 8;
+
+/// Red, green, blue, nought.
+pub type Rgbx = [u8; 4];
+
+/// A pixel between the passes of a resize, with [`KEEP`] fraction bits.
+pub type Wide = [u16; 4];
+
+/// Rows between the passes, the latest few: row `r` lies in slot `r % slots`.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    /// Slot after slot.
+    pub pixels: &'a [Wide],
+    /// Pixels of a row.
+    pub width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// The row `row`, and the slots there are.
+    fn at(&self, row: usize) -> &'a [Wide] {
+        let slots = self.pixels.len() / self.width;
+        &self.pixels[row % slots * self.width..][..self.width]
+    }
+
+    /// Panics where `width` pixels of `rows` rows are not there, or the weights are too large for exact sums.
+    fn check(&self, weights: &[u16], dst: &[Rgbx]) {
+        assert!(dst.len() == self.width && self.width > 0 && self.pixels.len() >= self.width * weights.len());
+        assert!(weights.iter().map(|w| u32::from(*w)).sum::<u32>() <= 1 << WEIGHT);
+    }
+}
+
+/// A piece of a frame in pixels. Where it reaches beyond the frame it is black.
+#[derive(Clone, Copy)]
+pub struct Patch<'a> {
+    /// Row after row, `width` pixels each.
+    pub pixels: &'a [Rgbx],
+    /// Pixels of a row, at least 2.
+    pub width: usize,
+    /// Column of its first pixel in the frame.
+    pub left: i32,
+    /// Row of its first pixel in the frame.
+    pub top: i32,
+}
+
+impl Patch<'_> {
+    /// Rows. Panics where a bilinear sample would not fit.
+    fn check(&self) -> usize {
+        let rows = self.pixels.len() / self.width;
+        assert!(self.width >= 2 && rows >= 2 && self.pixels.len() <= i32::MAX as usize / 4);
+        // So that positions are exact in `f32`.
+        const FAR: i32 = 1 << 22;
+        assert!(self.left.abs() < FAR && self.top.abs() < FAR && self.width < FAR as usize && rows < FAR as usize);
+        rows
+    }
+}
+
+/// Which points of the frame the pixels of a turned picture are: `(a x - b y + tx, b x + a y + ty)`, finite and below 2^22.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Walk {
+    /// Scale times the cosine.
+    pub a: f32,
+    /// Scale times the sine.
+    pub b: f32,
+    /// Where the picture's origin lies in the frame.
+    pub tx: f32,
+    /// Where the picture's origin lies in the frame.
+    pub ty: f32,
+    /// Samples along each axis whose mean is a pixel, 1 to [`Walk::MOST_SAMPLES`].
+    pub samples: usize,
+}
+
+impl Walk {
+    /// Sums of so many samples along each axis still fit 32 bits.
+    pub const MOST_SAMPLES: usize = 16;
+
+    /// Where the sample `index` of a pixel lies, relative to its centre.
+    pub fn offset(&self, index: usize) -> f32 {
+        (index as f32 + 0.5) / self.samples as f32 - 0.5
+    }
+
+    /// The frame's point under the picture's point (`x`, `y`).
+    pub fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        (self.a * x - self.b * y + self.tx, self.b * x + self.a * y + self.ty)
+    }
+
+    fn check(&self) {
+        assert!((1..=Self::MOST_SAMPLES).contains(&self.samples));
+    }
+}
+
+/// The operations. The provided bodies are the reference.
+pub trait Kernels: Send + Sync {
+    /// As shown to users.
+    fn name(&self) -> &'static str;
+
+    /// The pixels of a line, of which there are as many as in `dst`.
+    fn convert(&self, line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {
+        scalar::convert(line, range, dst);
+    }
+
+    /// One row resized across; `line` is as long as [`Taps::padded`] says.
+    fn across(&self, taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
+        scalar::across(taps, line, dst);
+    }
+
+    /// One row of the target: the rows `first` and following, by their weights, of which the sum is at most 1.
+    fn down(&self, rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
+        scalar::down(rows, first, weights, dst);
+    }
+
+    /// Three bytes a pixel, red first or, for `bgr`, blue first.
+    fn pack(&self, bgr: bool, src: &[Rgbx], dst: &mut [u8]) {
+        scalar::pack(bgr, src, dst);
+    }
+
+    /// Pixels of three bytes with the first and the third exchanged.
+    fn swap(&self, src: &[u8], dst: &mut [u8]) {
+        scalar::swap(src, dst);
+    }
+
+    /// The pixels (`x`, `y`) and following, one for each in `dst`, of a turned picture whose points lie in `patch`. A point whose
+    /// four neighbours do not lie in it gets those at its border.
+    fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
+        scalar::walk(patch, walk, x, y, dst);
+    }
+}
+
+/// Every implementation that this processor can run, the fastest first; the scalar one is always there.
+pub fn available() -> Vec<&'static dyn Kernels> {
+    let mut all: Vec<&'static dyn Kernels> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    all.extend(avx2::detect());
+    #[cfg(target_arch = "aarch64")]
+    all.push(&neon::Neon);
+    all.push(&Scalar);
+    all
+}
+
+/// The fastest implementation of this processor; the scalar one where `forced`, the name of a network kernel, is `scalar`.
+pub fn choose(forced: Option<&str>) -> &'static dyn Kernels {
+    if forced == Some(Scalar.name()) { &Scalar } else { available()[0] }
+}
