@@ -243,7 +243,7 @@ mod tests {
         {
             for format in PixelFormat::ALL {
                 let layout = Layout::packed(format, Range::Limited, w, h).unwrap();
-                let data: Vec<u8> = (0..layout.min_len()).map(|i| (i * i >> 3) as u8).collect();
+                let data: Vec<u8> = (0..layout.min_len()).map(|i| ((i * i) >> 3) as u8).collect();
                 let frame = Frame::new(layout, &data).unwrap();
                 let fit = Fit::new(&frame, long_side, 1.0, 32);
                 let want = frame.read(Definition(fit, Channels::Bgr));
