@@ -1,6 +1,6 @@
 //! A disk in memory that fails, fills up and loses its power at any operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -42,6 +42,8 @@ pub struct Platter {
     pub refuses: Option<ErrorKind>,
     pub dead: bool,
     pub sync_failed: bool,
+    /// This file cannot be read as a whole.
+    pub unreadable: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -52,10 +54,25 @@ impl MemDisk {
         self.0.lock().expect("no test panics with the lock held")
     }
 
+    /// A file that is there from the start.
+    pub fn put(&self, file: u64, bytes: Vec<u8>) {
+        let synced = bytes.len();
+        self.lock().files.insert(file, MemFile { bytes, synced, named: true, ..MemFile::default() });
+    }
+
     /// Whether any file holds the event.
     pub fn holds(&self, position: Position) -> bool {
         let held = |n: u64, f: &MemFile| index::contents(n, &f.bytes).entries.iter().any(|e| e.position == position);
         self.lock().files.iter().any(|(n, f)| held(*n, f))
+    }
+
+    /// Ids in the heads of events that lie in any file, whole or not.
+    pub fn ids(&self) -> BTreeSet<u128> {
+        let heads = |f: &MemFile| -> Vec<u128> {
+            let begins = f.bytes.windows(32).filter(|w| w[0] == 0xFF && w.starts_with(b"\xFFEV\xFE"));
+            begins.map(|w| u128::from_le_bytes(w[16..].try_into().expect("sixteen bytes"))).collect()
+        };
+        self.lock().files.values().flat_map(heads).collect()
     }
 
     /// Counts an operation that writes; `Err` with the share of the work that is done all the same.
@@ -135,7 +152,11 @@ impl Files for MemDisk {
         Ok(self.lock().files.keys().rev().copied().collect())
     }
     fn read(&mut self, file: u64) -> io::Result<Vec<u8>> {
-        self.lock().files.get(&file).map(|f| f.bytes.clone()).ok_or_else(missing)
+        let p = self.lock();
+        if p.unreadable == Some(file) {
+            return Err(io::Error::other("unreadable"));
+        }
+        p.files.get(&file).map(|f| f.bytes.clone()).ok_or_else(missing)
     }
     fn read_at(&mut self, file: u64, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let bytes = self.read(file)?;
