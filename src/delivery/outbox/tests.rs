@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use zeroize::Zeroizing;
 
 use super::*;
 
