@@ -21,7 +21,7 @@
 //!   Where retired events among waiting ones would take more, their segments are written anew without them.
 //! * Segments go from the oldest on, so that a retirement is never gone before the event that it retires. Events that are
 //!   all retired are deleted at once: the crops in them are of use to nobody any more. Wiped ones (see [`Store::wipe`]) are deleted at
-//!   once whatever lies beside them. (Flash memory may hold the blocks until it reuses them; only an encrypted disk helps against that.)
+//!   once whatever lies beside them, and no power cut brings them back. (Flash memory may hold the blocks until it reuses them; only an encrypted disk helps against that.)
 //! * When nothing waits any more, the last segment is cut off behind its header, which then names the next position. That needs
 //!   no sync of its own: it rides on the next append's.
 //!
@@ -228,7 +228,7 @@ impl<F: Files> DiskStore<F> {
     /// Writes wiped events' segments anew where that failed before.
     fn wipe_again(&mut self) {
         if self.wipe_again && self.health.problem.is_none() {
-            match self.scrub_all() {
+            match self.scrub_all().and_then(|()| self.settle()) {
                 Ok(()) => self.wipe_again = false,
                 Err(e) => self.failed("wipe events", &e),
             }
@@ -349,7 +349,8 @@ impl<F: Files> Store for DiskStore<F> {
             return Ok(());
         }
         let number = self.wiped.take();
-        self.scrub_segment(number).and_then(|()| self.collect()).map_err(|source| {
+        let scrubbed = self.scrub_segment(number).and_then(|()| self.collect()).and_then(|()| self.settle());
+        scrubbed.map_err(|source| {
             self.wipe_again = true;
             self.failed("wipe events", &source);
             StoreError { action: "wipe events", source }

@@ -126,7 +126,7 @@ pub trait Store: Send {
         self.remove(position)
     }
 
-    /// Makes the bytes of wiped events go.
+    /// Makes the bytes of wiped events go, for good.
     ///
     /// # Errors
     /// Where they are still there; it is tried again when the store works again.

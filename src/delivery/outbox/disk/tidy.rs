@@ -23,6 +23,15 @@ impl<F: Files> DiskStore<F> {
         Ok(())
     }
 
+    /// Makes everything last: deletions, replacements, and what was written to the active segment.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.settle_folder()?;
+        if self.active && self.unsynced {
+            self.sync().inspect_err(|_| self.abandon())?;
+        }
+        Ok(())
+    }
+
     /// Deletes segments without waiting events, from the oldest on.
     pub(super) fn collect(&mut self) -> io::Result<()> {
         // What cannot be read is left alone until the next start.
