@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::delivery::event::EventId;
 
-/// Place of an event in the order of decisions; grows by one with each append and is never used again.
+/// Place of an event in the order of decisions; grows by one with each append. It is not used again as long as anything on the disk names it or
+/// a higher one: a power cut right after the last event was delivered may make them begin anew.
 pub type Position = u64;
 
 /// An event as it will be sent.
