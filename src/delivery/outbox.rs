@@ -322,8 +322,8 @@ impl<S: Store> Outbox<S> {
                 self.counters.full += 1;
                 return Err(AppendError::Full);
             };
-            self.frontier = self.frontier.max(oldest.position.saturating_add(1));
             self.leave(oldest, Fate::Dropped, now);
+            self.frontier = self.frontier.max(oldest.position.saturating_add(1));
         }
         let position = self.next_position;
         if let Err(e) = self.store.append(position, record) {
@@ -387,12 +387,15 @@ impl<S: Store> Outbox<S> {
         loop {
             let stored = self.first_waiting()?;
             let position = stored.position;
-            self.frontier = self.frontier.max(position.saturating_add(1));
-            if stored.expires <= nanoseconds(now.wall) {
+            // What panics on the way has changed nothing: it is tried again.
+            let record = if stored.expires <= nanoseconds(now.wall) {
                 self.leave(stored, Fate::Expired, now);
-                continue;
-            }
-            let Some(record) = self.read(stored, now) else { continue };
+                None
+            } else {
+                self.read(stored, now)
+            };
+            self.frontier = self.frontier.max(position.saturating_add(1));
+            let Some(record) = record else { continue };
             match self.begun.binary_search_by_key(&position, |b| b.stored.position) {
                 Ok(at) => self.begun[at].stage = Stage::Handed,
                 Err(at) => {
