@@ -126,3 +126,23 @@ fn a_retirement_is_not_dropped_before_the_deletion_of_what_it_retires_lasts() {
         assert_eq!(*found.last().expect("some wait"), 15);
     }
 }
+
+#[test]
+fn what_a_failed_write_left_behind_does_not_come_back_when_it_was_stored_elsewhere_and_wiped() {
+    let disk = MemDisk::default();
+    let (mut store, _) = opened(&disk);
+    store.append(0, &record(0, 100)).expect("works");
+    {
+        // It is all written, the disk says otherwise, and it cannot be cut off either.
+        let mut p = disk.lock();
+        (p.plan, p.stiff) = (Some((p.operations + 1, Fault::Error(io::ErrorKind::Other), 255)), true);
+    }
+    store.append(1, &record(1, 100)).expect("in another segment");
+    assert!(store.segments[0].doubtful && store.locate(1).is_some_and(|(at, _)| at == 1));
+    assert!(store.wipe(1).expect("works"));
+    store.scrub().expect("works");
+    assert!(!disk.holds(1));
+    std::mem::forget(store);
+    let (mut store, recovered) = opened(&disk);
+    assert_eq!((positions(&mut store), recovered.next), (vec![0], 2));
+}

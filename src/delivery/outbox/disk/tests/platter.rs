@@ -42,6 +42,8 @@ pub struct Platter {
     pub refuses: Option<ErrorKind>,
     pub dead: bool,
     pub sync_failed: bool,
+    /// No file can be cut off.
+    pub stiff: bool,
     /// This file cannot be read as a whole.
     pub unreadable: Option<u64>,
 }
@@ -193,6 +195,9 @@ impl Files for MemDisk {
     }
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()> {
         let mut p = self.begin().map_err(|(_p, _, e)| e)?;
+        if p.stiff {
+            return Err(io::Error::other("stiff"));
+        }
         let f = p.files.get_mut(&file).ok_or_else(missing)?;
         f.bytes.truncate(length as usize);
         f.synced = f.synced.min(length as usize);
