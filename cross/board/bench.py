@@ -1,5 +1,6 @@
 """The workbench of the test: keys and signed lists, the board's configuration, and the board with everything around it."""
 
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,9 @@ CHANGES = {
     "vision.long_side (emulation is slow)": ("long_side = 640", "long_side = 320"),
     "vision.track_survives_ms (emulation is slow)": ("track_survives_ms = 700", "track_survives_ms = 3000"),
     "decision.cool_down_s (one visit a check)": ("cool_down_s = 60", "cool_down_s = 1"),
+    "source.v4l2.controls.power_line": ('power_line = "as-is"', 'power_line = "50hz"'),
+    "source.v4l2.controls.exposure": ('exposure = "as-is"', "exposure = 8000"),
+    "source.v4l2.controls.steady_rate": ("steady_rate = false", "steady_rate = true"),
     "broker.url": ('url = "mqtt://localhost"', 'url = "mqtt://10.0.2.101"'),
     "broker.root": ('root = "watchpost"', f'root = "{ROOT_TOPIC}"'),
     "broker.stats_interval_s (the checks read counts)": ("stats_interval_s = 60", "stats_interval_s = 1"),
@@ -101,7 +105,8 @@ class Bench:
         state = self.folder / "state"
         state.mkdir()
         shutil.copy(self.folder / "version-1.cose", state / "watchlist.cose")
-        machine.empty_disk(self._disk, 64, state)
+        # Room for what the daemon wants beside a full outbox.
+        machine.empty_disk(self._disk, 256, state)
         self.broker = Broker(self.folder)
         self.broker.start()
         self.topic = f"{ROOT_TOPIC}/v1/{DEVICE}"
@@ -154,6 +159,18 @@ class Bench:
     def runs(self):
         """The daemon's process number; fails where it does not run."""
         return self.board.run("pidof watchpost").strip()
+
+    def command(self, *arguments, user="watchpost"):
+        """Runs a command of the program on the board as a user: (exit code, objects of its JSON lines)."""
+        script = f"su -s /bin/sh {user} -c '/usr/bin/watchpost {' '.join(arguments)} --json' 2>/dev/null; echo $?"
+        *lines, code = self.board.run(script).splitlines()
+        return int(code), [json.loads(line) for line in lines]
+
+    def first_frame(self, since):
+        """What the daemon said of the time to its first frame after it was started at `since`."""
+        self.board.wait_line(["The first frame was looked at"], since, 60)
+        text = next(t for t in self.board.lines(since) if "The first frame was looked at" in t)
+        return int(re.search(r"after_ms=(\d+)", text)[1])
 
     def counts(self, since, patience=60):
         """The next counts that the board publishes: {name: number}, drops among them."""

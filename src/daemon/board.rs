@@ -178,7 +178,7 @@ impl Board {
         }
         match &notes.standing {
             None => Condition::Starting,
-            Some(Ok(())) if notes.captured == 0 => Condition::Starting,
+            Some(Ok(())) if notes.pipeline.frames == 0 => Condition::Starting,
             Some(Ok(())) => Condition::Matching,
             Some(Err(blindness)) => Condition::Blind(blindness.clone()),
         }
@@ -238,6 +238,8 @@ mod tests {
         assert!(matches!(board.condition(), Condition::Blind(b) if b.code == "no-frames"));
         board.frame_captured();
         board.processed(PipelineCounters::default(), Ok(()));
+        assert_eq!(board.condition(), Condition::Starting, "captured, and not looked at yet");
+        board.processed(PipelineCounters { frames: 1, ..PipelineCounters::default() }, Ok(()));
         assert_eq!(board.condition(), Condition::Matching);
     }
 }

@@ -43,6 +43,7 @@ pub fn run(
     let mut frame = Captured::default();
     let mut complained: Option<Instant> = None;
     let (mut felt, mut heat) = (None::<Instant>, 0);
+    let mut looked = false;
     let mut publish = |candidate: Candidate| {
         let (id, sequence) = (candidate.candidate, candidate.sequence);
         match delivery.publish_candidate(candidate, clock.now()) {
@@ -79,6 +80,10 @@ pub fn run(
                 {
                     warn!("A frame could not be analysed: sequence={} error={error}.", frame.sequence);
                     complained = Some(Instant::now());
+                }
+                if !looked {
+                    looked = true;
+                    info!("The first frame was looked at: after_ms={}.", clock.now().monotonic.as_millis());
                 }
             }
         }

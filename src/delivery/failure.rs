@@ -154,7 +154,9 @@ fn tls_failure(e: &rustls::Error) -> Failure {
             CertificateError::UnknownIssuer => {
                 "the broker's certificate is from an authority that is not trusted; set broker.ca_file"
             }
-            _ => "the broker's certificate is not accepted",
+            _ => {
+                "the broker's certificate is not accepted; give the broker one for servers, signed by the authority in broker.ca_file"
+            }
         },
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired

@@ -36,12 +36,12 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    /// What to look at.
+    /// What to look at where the text does not say so.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Silent => "check host, port and firewall; something accepts the connection and does not speak MQTT",
             Self::System(_) => "close other programs",
-            _ => "mend what it says, then run doctor again; until then candidates wait in the outbox",
+            _ => "check broker.url, the broker's log and the network; until it answers candidates wait in the outbox",
         }
     }
 }

@@ -20,6 +20,11 @@ pub(super) fn broker(patient: &Patient<'_>) -> Found {
         Ok(took) => {
             Found::ok(format!("{} accepts this device after {} ms", patient.config.broker.url, took.as_millis()))
         }
-        Err(error) => Found::failed(format!("{}: {error}", patient.config.broker.url), error.remedy()),
+        Err(error) => {
+            // Most say what is wrong and, after a semicolon, what to do.
+            let text = error.to_string();
+            let (what, remedy) = text.split_once("; ").unwrap_or((&text, error.remedy()));
+            Found::failed(format!("{}: {what}", patient.config.broker.url), remedy)
+        }
     }
 }

@@ -88,7 +88,12 @@ pub(super) fn swap() -> Found {
 /// The folder that holds the list and the device's memory.
 pub(super) fn state(patient: &Patient<'_>) -> Found {
     let folder = patient.config.watchlist.state.parent().filter(|p| !p.as_os_str().is_empty());
-    folder.map_or_else(|| Found::ok("the current folder"), |folder| writable(folder, SPARE))
+    folder.map_or_else(
+        || Found::ok("the current folder"),
+        |folder| {
+            writable(folder, SPARE, "make room on this disk, or name another one by watchlist.state and watchlist.list")
+        },
+    )
 }
 
 /// The folder in which candidates wait.
@@ -98,29 +103,40 @@ pub(super) fn outbox(patient: &Patient<'_>) -> Found {
             "broker.outbox is empty: candidates wait in memory only",
             "name a folder, so that they survive a power cut",
         ),
-        Some(folder) => writable(folder, patient.config.broker.outbox_bytes as u64 + SPARE),
+        Some(folder) => writable(
+            folder,
+            patient.config.broker.outbox_bytes as u64 + SPARE,
+            "make room on this disk, lower broker.outbox_bytes, or name another folder by broker.outbox",
+        ),
     }
 }
 
-/// Whether this user may write there and `needed` bytes are free. A folder that the daemon would make counts by its parent.
-fn writable(folder: &Path, needed: u64) -> Found {
+/// Whether this user may write there and `needed` bytes are free, with what to do where they are not. A folder that the daemon would
+/// make counts by its parent.
+fn writable(folder: &Path, needed: u64, when_full: &str) -> Found {
     let Some(existing) = nearest(folder) else {
         return Found::failed(format!("{} cannot be reached", folder.display()), "name a folder on a disk");
     };
     let shown = folder.display();
     if let Err(error) = access(&existing) {
+        let what = format!("{shown} cannot be written ({error})");
+        if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+            return Found::failed(
+                what,
+                "look into `dmesg` for the disk's errors, then mount it read-write (`mount -o remount,rw`)",
+            );
+        }
         return Found::failed(
-            format!("{shown} cannot be written ({error})"),
-            "let the user that runs watchpost own it, as in `install -d -o watchpost -g watchpost -m 700`, and mount its disk \
-             read-write; run doctor as that user: `sudo -u watchpost watchpost doctor`",
+            what,
+            "let the user that runs watchpost own it, as in `install -d -o watchpost -g watchpost -m 700`; run doctor as that \
+             user: `sudo -u watchpost watchpost doctor`",
         );
     }
     match free(&existing) {
         Err(error) => Found::failed(format!("{shown}: {error}"), "name a folder on a disk"),
-        Ok(free) if free < needed => Found::failed(
-            format!("{shown} has {} MiB free, {} MiB are wanted", free >> 20, needed >> 20),
-            "make room, or lower broker.outbox_bytes",
-        ),
+        Ok(free) if free < needed => {
+            Found::failed(format!("{shown} has {} MiB free, {} MiB are wanted", free >> 20, needed >> 20), when_full)
+        }
         Ok(free) => Found::ok(format!("{shown} can be written, {} MiB free", free >> 20)),
     }
 }
@@ -163,14 +179,14 @@ mod tests {
     #[test]
     fn a_folder_that_the_daemon_would_make_counts_by_its_parent() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(writable(&folder.path().join("a/b"), 1).outcome, Outcome::Ok);
-        let full = writable(folder.path(), u64::MAX);
+        assert_eq!(writable(&folder.path().join("a/b"), 1, "").outcome, Outcome::Ok);
+        let full = writable(folder.path(), u64::MAX, "make room");
         assert_eq!(full.outcome, Outcome::Failed);
         assert!(full.detail.contains("MiB are wanted"), "{}", full.detail);
     }
 
     #[test]
     fn a_place_without_room_to_write_is_refused() {
-        assert_eq!(writable(Path::new("/proc/none"), 1).outcome, Outcome::Failed);
+        assert_eq!(writable(Path::new("/proc/none"), 1, "").outcome, Outcome::Failed);
     }
 }

@@ -11,12 +11,13 @@ mod link;
 mod machine;
 mod matching;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -126,11 +127,7 @@ pub fn examine(config: &Path, clock: Clock, wanted: &dyn Fn(&str) -> bool, tell:
             "config",
             match &loaded {
                 Ok(_) => Found::ok(config.display().to_string()),
-                Err(error) => Found::failed(
-                    error,
-                    "start from the template with every key, config/watchpost.toml, which the package installs as \
-                     /etc/watchpost/watchpost.toml",
-                ),
+                Err(error) => Found::failed(error, remedy(error)),
             },
         );
     }
@@ -141,6 +138,22 @@ pub fn examine(config: &Path, clock: Clock, wanted: &dyn Fn(&str) -> bool, tell:
                 Err(_) => Found::skipped("needs a configuration that can be used"),
             };
             report(name, found);
+        }
+    }
+}
+
+/// What to do about a configuration that cannot be used.
+fn remedy(error: &ConfigError) -> &'static str {
+    match error {
+        ConfigError::Read { error, .. } if error.kind() == ErrorKind::PermissionDenied => {
+            "let the user that runs watchpost read it, or run doctor as that user: `sudo -u watchpost watchpost doctor`"
+        }
+        ConfigError::Read { .. } => {
+            "start from the template with every key, config/watchpost.toml, which the package installs as \
+             /etc/watchpost/watchpost.toml"
+        }
+        ConfigError::Syntax { .. } | ConfigError::Problems { .. } => {
+            "correct what it names; the template config/watchpost.toml has every key with its meaning"
         }
     }
 }

@@ -2,6 +2,8 @@
  *
  *   tool feed DEVICE FOURCC WIDTH HEIGHT FPS SCENE   plays SCENE into the output side of a v4l2loopback device, for ever
  *   tool control DEVICE NAME VALUE                   sets a control of a V4L2 driver (vivid's faults are controls)
+ *   tool value DEVICE NAME                           prints what a control is set to
+ *   tool busy DEVICE                                 takes the device's buffers, as another program that reads it, for ever
  *   tool synchronise                                 tells the kernel that its clock is right, as chrony or ntpd would
  *
  * SCENE is a folder, or a link to one that may be changed at any time, with frames 0, 1, 2, ... as files of one frame each. They are
@@ -40,7 +42,7 @@ static ssize_t load(const char *scene, int number)
 }
 
 /* Opens the device with exactly this format. While a reader holds it, the driver insists on the former one: -1, try again. */
-static int open_output(char **argument)
+static int open_output(char **argument, unsigned tries)
 {
     int device = open(argument[0], O_RDWR);
     if (device < 0)
@@ -59,8 +61,11 @@ static int open_output(char **argument)
         .colorspace = packed ? V4L2_COLORSPACE_SMPTE170M : V4L2_COLORSPACE_JPEG,
     };
     unsigned pixelformat = wanted.fmt.pix.pixelformat;
-    if (ioctl(device, VIDIOC_S_FMT, &wanted) < 0 || wanted.fmt.pix.pixelformat != pixelformat ||
-        wanted.fmt.pix.width != width || wanted.fmt.pix.height != height) {
+    int failed = ioctl(device, VIDIOC_S_FMT, &wanted);
+    if (failed < 0 || wanted.fmt.pix.pixelformat != pixelformat || wanted.fmt.pix.width != width || wanted.fmt.pix.height != height) {
+        if (tries % 500 == 0)
+            fprintf(stderr, "feed: waits for the driver: %s, %ux%u %.4s\n", failed < 0 ? strerror(errno) : "another format",
+                    wanted.fmt.pix.width, wanted.fmt.pix.height, (const char *)&wanted.fmt.pix.pixelformat);
         close(device);
         return -1;
     }
@@ -72,7 +77,7 @@ static int feed(char **argument)
     const char *scene = argument[5];
     long period = 1000000000L / atoi(argument[4]);
     int device;
-    while ((device = open_output(argument)) < 0)
+    for (unsigned tries = 1; (device = open_output(argument, tries)) < 0; tries++)
         usleep(20000);
     printf("feed: %s %s %sx%s\n", argument[0], argument[1], argument[2], argument[3]);
     fflush(stdout);
@@ -91,7 +96,8 @@ static int feed(char **argument)
     }
 }
 
-static int control(char **argument)
+/* Sets a control where there is a value, else prints it. */
+static int control(char **argument, const char *value)
 {
     int device = open(argument[0], O_RDWR);
     if (device < 0)
@@ -100,11 +106,25 @@ static int control(char **argument)
     for (; ioctl(device, VIDIOC_QUERYCTRL, &query) == 0; query.id |= V4L2_CTRL_FLAG_NEXT_CTRL) {
         if (strcmp((const char *)query.name, argument[1]))
             continue;
-        struct v4l2_control set = {.id = query.id, .value = atoi(argument[2])};
-        return ioctl(device, VIDIOC_S_CTRL, &set) < 0 ? complain(argument[1]) : 0;
+        struct v4l2_control it = {.id = query.id, .value = value ? atoi(value) : 0};
+        if (ioctl(device, value ? VIDIOC_S_CTRL : VIDIOC_G_CTRL, &it) < 0)
+            return complain(argument[1]);
+        if (!value)
+            printf("%d\n", it.value);
+        return 0;
     }
     errno = ENOENT;
     return complain(argument[1]);
+}
+
+static int busy(const char *path)
+{
+    int device = open(path, O_RDWR);
+    struct v4l2_requestbuffers buffers = {.count = 2, .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_MMAP};
+    if (device < 0 || ioctl(device, VIDIOC_REQBUFS, &buffers) < 0)
+        return complain(path);
+    for (;;)
+        pause();
 }
 
 static int synchronise(void)
@@ -118,7 +138,11 @@ int main(int count, char **argument)
     if (count == 8 && !strcmp(argument[1], "feed"))
         return feed(argument + 2);
     if (count == 5 && !strcmp(argument[1], "control"))
-        return control(argument + 2);
+        return control(argument + 2, argument[4]);
+    if (count == 4 && !strcmp(argument[1], "value"))
+        return control(argument + 2, NULL);
+    if (count == 3 && !strcmp(argument[1], "busy"))
+        return busy(argument[2]);
     if (count == 2 && !strcmp(argument[1], "synchronise"))
         return synchronise();
     fprintf(stderr, "usage: see the head of tool.c\n");

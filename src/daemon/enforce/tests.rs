@@ -117,3 +117,21 @@ fn keys_that_are_not_valid_now_are_not_taken_over() {
     assert_eq!(refused.map_err(|b| b.code), Err("trust-not-valid"));
     assert_eq!(device.serial(), Ok(1));
 }
+
+#[test]
+fn a_list_left_unread_by_a_wrong_clock_is_read_once_when_the_clock_is_right() {
+    let device = Device::new();
+    let models = device.config.vision.open_models().expect("built-in");
+    device.started().judge(at(0)).expect("a first start");
+
+    // A board without a battery starts with the time of its last shutdown, or with 1970.
+    let mut keeper = device.started();
+    let code = |outcome: Result<Force, Blindness>| outcome.map(|_| "in force").unwrap_or_else(|b| b.code);
+    assert!(!keeper.may_load_now(at(1)), "nothing was tried yet");
+    assert_eq!(code(keeper.load(&device.config, &models, at(-3600))), "went-back");
+    assert!(!keeper.may_load_now(at(-3599)), "still wrong");
+    assert!(keeper.may_load_now(at(2)), "set right meanwhile");
+    // There is none, which only reading it can tell; reading it again and again would not help.
+    assert_eq!(code(keeper.load(&device.config, &models, at(3))), "no-list");
+    assert!(!keeper.may_load_now(at(4)));
+}

@@ -116,7 +116,7 @@ pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceE
         (
             format!("{device} ({card}, driver {}) does not capture video (an output or a codec)", identity.driver),
             "set source.v4l2.device to a camera; `watchpost doctor` lists them. \
-             A v4l2loopback device needs exclusive_caps=1 and a running writer"
+             A v4l2loopback device needs exclusive_caps=1 and a running writer; where it refuses the writer's format, load the module anew"
                 .to_owned(),
         )
     };
