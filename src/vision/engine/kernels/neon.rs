@@ -145,6 +145,12 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
 
     /// Where sums of signed steps start.
     #[inline]
+    pub(super) fn biases(&self) -> &[i32; LANES] {
+        &self.post.signed_bias
+    }
+
+    /// The same in registers.
+    #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn start(&self) -> Sums {
         let post = afresh(self.post);
@@ -159,7 +165,8 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn finished(&self, sums: Sums) -> int8x16_t {
-        let (mut steps, post) = (sums, afresh(self.post));
+        let mut steps = sums;
+        let post = if ACTIVATION == PRELU { afresh(self.post) } else { self.post };
         for (quarter, steps) in steps.iter_mut().enumerate() {
             let value = vmulq_f32(vcvtq_f32_s32(*steps), self.scale[quarter]);
             *steps = if ACTIVATION == PRELU {
@@ -541,8 +548,8 @@ unsafe fn stem<const NARROW: bool, const ACTIVATION: u8>(
                 to = to.add(2 * LANES);
             }
             if !pixels.is_multiple_of(2) {
-                let bytes = windows.two(at);
-                store(&products::<1>(groups, &spread, bytes.as_ptr().cast(), 2 * LANES), &finish, to);
+                let bytes = windows.one(at);
+                store(&products::<1>(groups, &spread, bytes.as_ptr().cast(), LANES), &finish, to);
             }
         }
     }
@@ -567,6 +574,17 @@ impl Windows {
             unsafe { vld1q_u8(bytes.as_ptr()) }
         };
         Self([[index(0, 0), index(0, 1)], [index(1, 0), index(1, 1)]])
+    }
+
+    /// A window without gaps.
+    ///
+    /// # Safety
+    /// Sixteen bytes can be read at each of `rows`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn one(&self, rows: [*const u8; 3]) -> [int8x16_t; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { self.two(rows) }.map(|[first, _]| first)
     }
 
     /// Two windows without gaps, 32 bytes each: `[half][window]`.
