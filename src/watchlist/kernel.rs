@@ -27,9 +27,6 @@ impl Default for Line {
 
 impl DefaultIsZeroes for Line {}
 
-// SAFETY: 64 numbers without padding, aligned to far less than a page.
-unsafe impl super::locked::Plain for Line {}
-
 /// One template in lines, the rest zero; on the stack, because a search allocates nothing. Wiped when dropped.
 pub struct Row {
     lines: [Line; MAX_DIMENSIONS / 64],

@@ -15,8 +15,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::format::Entry;
 use super::kernel::{Kernel, Line, Row};
-use super::locked::{Locked, wipe};
+use super::locked::{Locked, Plain, wipe};
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, inverse_norm};
+
+// SAFETY: 64 numbers without padding, aligned to far less than a page.
+unsafe impl Plain for Line {}
 
 /// Most hits that a search returns.
 pub const MAX_TOP: usize = 64;
