@@ -157,7 +157,7 @@ fn with_a_list_of_a_thousand_it_needs_at_most_64_megabytes() {
     assert!(decided, "it compares");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
     let kilobytes: u64 = peak.trim().trim_end_matches("kB").trim().parse().expect("a number");
-    println!("{kilobytes} kB at most");
+    eprintln!("{kilobytes} kB at most");
     assert!(kilobytes <= 64 << 10, "{status}");
 }
 
