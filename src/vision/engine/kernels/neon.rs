@@ -115,6 +115,7 @@ pub(super) unsafe fn steps(at: *const u8) -> int8x16_t {
 /// The same reference, of which the compiler does not know that it is: what is read through it is read where it is
 /// used. Registers are short in the loops below, and a load is no dearer than the copy that keeping a start value in one would need.
 #[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read in the block: it is empty")]
 pub(super) fn afresh<T>(value: &T) -> &T {
     let mut pointer = std::ptr::from_ref(value);
     // SAFETY: there is no instruction: the pointer comes out as it went in.
