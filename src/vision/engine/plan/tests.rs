@@ -171,6 +171,7 @@ fn what_the_plan_does_not_know_is_refused_by_name() {
     assert!(refusal(attribute("Transpose", "perm", 0)).starts_with("operator Transpose"));
 }
 
+#[cfg(feature = "any-network")]
 #[test]
 fn a_network_is_loaded_as_a_plan_where_it_can_be_and_by_the_reference_engine_otherwise() {
     for (onnx, side) in [(DETECTOR, 64), (EMBEDDER, 112)] {
