@@ -33,8 +33,8 @@ BROKERS = {
     "memory": "persistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n",
     # As Debian starts it, and a subscriber that is away is queued for in memory.
     "default": "persistence false\n",
-    # The sample configuration's.
-    "sample": "persistence true\nautosave_interval 60\nmax_inflight_messages 0\nmax_queued_messages 10000\n",
+    # Saved once a minute.
+    "minute": "persistence true\nautosave_interval 60\nmax_inflight_messages 0\nmax_queued_messages 10000\n",
     # Saved after each change.
     "each": "persistence true\nautosave_on_changes true\nautosave_interval 1\nmax_inflight_messages 0\nmax_queued_messages 0\n",
 }

@@ -315,8 +315,9 @@ impl<F: Files> Store for DiskStore<F> {
         let marked = self.mark(position);
         self.segments.iter_mut().for_each(|s| s.retire(position, position));
         let segment = &mut self.segments[at];
-        segment.live -= 1;
-        segment.live_bytes -= u64::from(entry.bytes);
+        // A copy whose other place was lost meanwhile is not among those counted.
+        segment.live = segment.live.saturating_sub(1);
+        segment.live_bytes = segment.live_bytes.saturating_sub(u64::from(entry.bytes));
         let scattered = segment.retired.len() > MAX_STRETCHES && self.health.problem.is_none();
         let gathered = if scattered { self.rewrite(at) } else { Ok(()) };
         let tidied = gathered.and_then(|()| self.collect());
