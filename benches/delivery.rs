@@ -1,8 +1,8 @@
 //! What delivery costs and keeps: appends to the disk, memory, drain rate, the way to a subscriber, and what arrives when everything
 //! is killed.
 //!
-//! `cargo bench --bench delivery` prints all figures of this machine; `-- append`, `writes`, `memory`, `drain`, `latency` or `trials [N]` one of
-//! them (1,000 trials take half an hour). Needs mosquitto. `writes` and the trials with a full disk mount a small file system, which takes
+//! `cargo bench --bench delivery` prints all figures of this machine; `-- append`, `writes`, `memory [N]`, `drain`, `latency` or `trials [N]` one of
+//! them (1,000 trials take half an hour; `memory 1000000` some minutes and 0.9 GB of disk). Needs mosquitto. `writes` and the trials with a full disk mount a small file system, which takes
 //! root. On a machine that others use as well, a wake-up waits for their time slices (4 ms and more), and that is what
 //! is measured: `chrt -f 1 cargo bench --bench delivery` goes before them.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
@@ -21,7 +21,7 @@ use watchpost::delivery::event::{CloudEvent, EventId};
 use watchpost::delivery::outbox::{Limits, Record, Store, disk};
 use watchpost::delivery::{DeviceId, NotTaken};
 
-/// Of the queue in `memory` and `drain`.
+/// Of the queue in `drain`, and in `memory` where nothing else is said.
 const EVENTS: usize = 100_000;
 
 fn main() {
@@ -31,7 +31,8 @@ fn main() {
     match arguments[..] {
         ["append"] => append(),
         ["writes"] => writes(),
-        ["memory"] => drop(memory()),
+        ["memory"] => drop(memory(EVENTS)),
+        ["memory", n] => drop(memory(n.parse().expect("a number of events"))),
         ["drain"] => drain(),
         ["latency"] => latency(),
         ["trials"] => trials::run(1000, decide),
@@ -41,7 +42,7 @@ fn main() {
             let number = |n: &str| n.parse::<u64>().expect("a number");
             trials::decide(Path::new(outbox), Path::new(audit), number(port) as u16, number(first));
         }
-        ["queue", outbox] => queue(Path::new(outbox)),
+        ["queue", outbox, n] => queue(Path::new(outbox), n.parse().expect("a number of events")),
         ["empty", outbox, port] => empty(Path::new(outbox), port.parse().expect("a port")),
         _ => {
             append();
@@ -149,23 +150,23 @@ fn resident() -> u64 {
 }
 
 /// Queues events while no broker is there, and says what memory that takes.
-fn memory() -> (tempfile::TempDir, PathBuf) {
+fn memory(events: usize) -> (tempfile::TempDir, PathBuf) {
     let folder = folder();
     let outbox = folder.path().join("outbox");
-    let status = again(&["queue", &outbox.display().to_string()]).status().expect("it starts");
+    let status = again(&["queue", &outbox.display().to_string(), &events.to_string()]).status().expect("it starts");
     assert!(status.success());
     (folder, outbox)
 }
 
-fn queue(outbox: &Path) {
-    let delivery = trials::open(support::free_port(), outbox, EVENTS);
+fn queue(outbox: &Path, events: usize) {
+    let delivery = trials::open(support::free_port(), outbox, events);
     let mut line = "resident memory with a queue of".to_owned();
-    for n in 0..=EVENTS {
-        if [100, 1_000, 4_000, 10_000, EVENTS].contains(&n) {
+    for n in 0..=events {
+        if [100, 1_000, 4_000, 10_000, 100_000, events].contains(&n) {
             support::wait_for("the outbox to take them", || (delivery.snapshot().outbox_events == n).then_some(()));
             line.push_str(&format!(" {n}: {} kB,", resident()));
         }
-        if n == EVENTS {
+        if n == events {
             break;
         }
         let mut candidate = support::event::candidate(n as u64, 0);
@@ -176,12 +177,12 @@ fn queue(outbox: &Path) {
         }
     }
     println!("{} outbox on disk.", line);
-    assert_eq!(delivery.stop(Duration::ZERO).undelivered, EVENTS);
+    assert_eq!(delivery.stop(Duration::ZERO).undelivered, events);
 }
 
 fn drain() {
     let Some(mut broker) = Mosquitto::installed() else { return };
-    let (_folder, outbox) = memory();
+    let (_folder, outbox) = memory(EVENTS);
     broker.start(trials::MOSQUITTO);
     let subscriber = Subscriber::new(broker.port, trials::TOPIC);
     let mut child =

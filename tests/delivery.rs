@@ -14,7 +14,7 @@ use support::{Link, Mosquitto, Subscriber, wait_for};
 use time::OffsetDateTime;
 use watchpost::clock::Clock;
 use watchpost::delivery::event::{Candidate, CloudEvent, EventId, State, Stats, Status};
-use watchpost::delivery::outbox::{MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth};
+use watchpost::delivery::outbox::{MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored};
 use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -423,7 +423,13 @@ impl Store for PanicsOnce {
         assert!(std::mem::replace(&mut self.panicked, true), "this panic belongs to the test");
         self.inner.read(position)
     }
-    fn remove(&mut self, position: Position) -> Result<(), StoreError> {
+    fn next(&mut self, from: Position) -> Option<Stored> {
+        self.inner.next(from)
+    }
+    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+        self.inner.next_expired(from, deadline)
+    }
+    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
         self.inner.remove(position)
     }
     fn health(&self) -> StoreHealth {

@@ -74,6 +74,33 @@ impl Site {
         }
     }
 
+    /// Whether the broker takes a connection of this version of TLS, which shows the certificate of that name.
+    fn speaks(&self, version: &'static rustls::SupportedProtocolVersion, certificate: &str) -> bool {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let read = |name: &str| std::fs::read(self.at(name)).expect("issued");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&read("ca.pem")).expect("PEM")).expect("an authority");
+        let certificates = vec![CertificateDer::from_pem_slice(&read(&format!("{certificate}.pem"))).expect("PEM")];
+        let key = PrivateKeyDer::from_pem_slice(&read(&format!("{certificate}.key"))).expect("PEM");
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates, key)
+            .expect("they belong together");
+        let name = "localhost".try_into().expect("a host name");
+        let mut tls = rustls::ClientConnection::new(config.into(), name).expect("a client");
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", self.broker.port)).expect("it listens");
+        while tls.is_handshaking() {
+            if tls.complete_io(&mut socket).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// A subscriber that shows the certificate of that name.
     fn subscriber(&self, certificate: &str, filter: &str) -> Subscriber {
         let read = |path: &Path| std::fs::read(path).expect("issued");
@@ -161,6 +188,27 @@ fn a_device_shows_its_certificate_and_a_renewed_one_is_used_without_a_restart() 
     // As a certificate manager does it: the files are replaced and nobody is told.
     site.authority.issue("device", "cam-7", 2);
     delivers(delivery);
+}
+
+#[test]
+fn a_broker_of_tls_1_2_alone_or_of_tls_1_3_alone_is_delivered_to_and_its_refusals_are_told() {
+    let Some(mut site) = Site::new() else { return };
+    let (old, new) = (&rustls::version::TLS12, &rustls::version::TLS13);
+    site.authority.issue("device", "cam-7", 2);
+    // mosquitto's own setting is the oldest version that it takes; the newest is its library's affair.
+    let most = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMaxProtocol = ";
+    for (setting, most_version, spoken, other) in [("tlsv1.2", "TLSv1.2", old, new), ("tlsv1.3", "TLSv1.3", new, old)] {
+        site.broker.write("openssl.cnf", &format!("{most}{most_version}\n"));
+        let settings = format!("{}require_certificate true\ntls_version {setting}\n", site.listener("server"));
+        site.broker.start(&settings);
+        assert!(site.speaks(spoken, "device") && !site.speaks(other, "device"), "the broker is what it is to be");
+        delivers(start(&site.showing("device")));
+        let without = start(&site.config());
+        let failure = wait_for("the refusal", || without.snapshot().last_failure);
+        assert!(failure.contains("broker.client_cert"), "{setting}: {failure}");
+        without.stop(DEADLINE);
+        site.broker.kill();
+    }
 }
 
 #[test]

@@ -108,6 +108,59 @@ fn sighup_puts_in_force_what_the_file_holds_and_nothing_where_it_holds_no_list()
 }
 
 /// Doctor's findings by check, and its exit code.
+/// The draft's one person, and `others` that nobody is, within a budget that so long a list can keep.
+fn lengthen(desk: &Desk, others: u64) {
+    use base64::Engine;
+    let text = std::fs::read_to_string(desk.path("draft.json")).expect("a draft");
+    let mut draft: Value = serde_json::from_str(&text).expect("JSON");
+    let allowed = &mut draft["authorisation"];
+    allowed["most_entries"] = (others + 1).into();
+    allowed["expected_faces_per_day"] = 10.into();
+    allowed["false_alerts_per_day"] = 2.into();
+    let first = draft["entries"][0].clone();
+    let entries = draft["entries"].as_array_mut().expect("entries");
+    // Xorshift: faces that are like no other, and compress as badly as true ones.
+    let mut state = 1u64;
+    entries.extend((0..others).map(|n| {
+        let template: Vec<u8> = (0..512)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 24) as u8
+            })
+            .collect();
+        let mut entry = first.clone();
+        entry["reference"] = format!("nobody-{n}").into();
+        entry["templates"][0]["template"] = base64::engine::general_purpose::STANDARD.encode(template).into();
+        entry
+    }));
+    std::fs::write(desk.path("draft.json"), draft.to_string()).expect("writes");
+}
+
+#[test]
+fn with_a_list_of_a_thousand_it_needs_at_most_64_megabytes() {
+    let desk = Desk::new();
+    desk.draft();
+    lengthen(&desk, 999);
+    desk.sign("draft.json", "alice.key");
+    desk.sign("list.cose", "bob.key");
+    desk.pictures(&["biden-2010.jpg", "obama-2010.jpg"]);
+    // Nobody listens there: what is decided waits on the disk.
+    desk.configure(1, "repeat = 0\n");
+    let mut daemon = desk.command("run").stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let log = std::io::BufReader::new(daemon.stderr.take().expect("piped"));
+    // By then it has detected, aligned, embedded, compared with all and made an event.
+    let decided = std::io::BufRead::lines(log).map_while(Result::ok).any(|line| line.contains("Candidate decided"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it still runs");
+    daemon.kill().and_then(|()| daemon.wait()).expect("it can be ended");
+    assert!(decided, "it compares");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
+    let kilobytes: u64 = peak.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    eprintln!("{kilobytes} kB at most");
+    assert!(kilobytes <= 64 << 10, "{status}");
+}
+
 fn doctor(desk: &Desk, more: &[&str]) -> (Vec<Value>, i32) {
     let config = desk.arg("watchpost.toml");
     let output = watchpost(&[&["doctor", "--config", &config, "--json"][..], more].concat());

@@ -7,7 +7,7 @@
 The peer is what one would write: OpenCV decodes and warps, onnxruntime runs the networks, NumPy reads their outputs and searches,
 OpenCV suppresses overlapping boxes. It runs once with the networks in floating point (`--float DIR`: where `models/rebuild --float DIR`
 wrote them) and once with the quantized ones; the faster one counts. The pictures, 640x480, hold 1, 5 and 100 faces, composed from
-the bundled portraits. Figures are medians of processor time; both sides say how many faces they found.
+the bundled portraits. Neither side looks at a face a second time, as the daemon does. Figures are medians of processor time; both sides say how many faces they found.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-//! The kernels of `src/vision`, by themselves: see `run`.
+//! The kernels of `src/vision` and of `src/watchlist`, by themselves: see `run`.
 
 #[path = "../../src/frame.rs"]
 pub mod frame;
@@ -6,3 +6,7 @@ pub mod frame;
 pub mod kernels;
 #[path = "../../src/vision/resample/mod.rs"]
 pub mod resample;
+#[path = "../../src/watchlist/kernel.rs"]
+pub mod search;
+#[path = "../../src/template.rs"]
+pub mod template;

@@ -167,6 +167,11 @@ fn tls_failure(e: &rustls::Error) -> Failure {
             | AlertDescription::CertificateRevoked
             | AlertDescription::AccessDenied,
         ) => "the broker does not accept this device's certificate; check broker.client_cert and broker.client_key",
+        // TLS 1.2 has no other word for a certificate that is missing.
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "the broker broke the handshake off; where it asks for a certificate, set broker.client_cert and broker.client_key, else \
+             see that it speaks TLS 1.2 or 1.3"
+        }
         rustls::Error::InvalidMessage(_) => "the port does not speak TLS; use mqtt:// or the broker's TLS port",
         _ => "TLS failed; check broker.url and the certificates",
     };

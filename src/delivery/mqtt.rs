@@ -491,7 +491,7 @@ impl Worker {
         }
     }
 
-    fn outcome(&self, stopped_published: bool) -> Outcome {
+    fn outcome(&mut self, stopped_published: bool) -> Outcome {
         self.report();
         let outbox = self.session.outbox();
         Outcome {
@@ -786,13 +786,14 @@ impl Worker {
         }
     }
 
-    fn oldest_seconds(&self) -> u64 {
-        let expires = self.session.outbox().oldest_expires();
+    fn oldest_seconds(&mut self) -> u64 {
+        let expires = self.session.oldest_expires();
         let decided = expires.map(|e| e.saturating_sub(time::Duration::seconds(self.config.event_expiry_s.into())));
         decided.map_or(0, |d| u64::try_from((self.clock.now().wall - d).whole_seconds()).unwrap_or(0))
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
+        let outbox_oldest_seconds = self.oldest_seconds();
         let outbox = self.session.outbox();
         let mut shown = lock(&self.inputs.shared.snapshot);
         *shown = Snapshot {
@@ -802,7 +803,7 @@ impl Worker {
             last_failure: self.last_failure.clone(),
             outbox_events: outbox.len(),
             outbox_bytes: outbox.bytes(),
-            outbox_oldest_seconds: self.oldest_seconds(),
+            outbox_oldest_seconds,
             outbox: outbox.counters(),
             store: outbox.store_health(),
             not_taken: 0,

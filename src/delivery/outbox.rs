@@ -22,18 +22,21 @@
 //! * Events and bytes are bounded. Expiry follows the wall clock, as the event says it.
 //! * Each event that is taken, found, or leaves is told to a [`Witness`], by its id.
 //!
-//! In memory it keeps 24 bytes for each event that waits, reserved at the start.
+//! Memory does not grow with the queue: where events lie is the store's affair, and what is known here are their number and those that
+//! are on their way, [`MAX_WINDOW`] at most.
 
 pub mod disk;
 pub mod ledger;
+mod store;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
+pub use self::store::{
+    Lost, MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored, nanoseconds,
+};
 use super::backoff::Backoff;
 use super::event::EventId;
 use crate::clock::Now;
@@ -46,39 +49,6 @@ pub const MAX_EVENT: usize = 128 * 1024;
 pub const MAX_UNHEARD_WAIT: Duration = Duration::from_secs(5);
 /// How often one message may be called invalid before it is given up.
 pub const MAX_REFUSALS: u8 = 5;
-/// For so many events the index is reserved at the start; it grows beyond that where the limits are larger.
-pub const MAX_RESERVED: usize = 16 * 1024;
-
-/// Place of an event in the order of decisions; grows by one with each append and is never used again.
-pub type Position = u64;
-
-/// An event as it will be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The event's id, for logs and for consumers that drop repetitions.
-    pub id: EventId,
-    /// From then on it is dropped instead of sent.
-    pub expires: OffsetDateTime,
-    /// The payload, byte for byte. Wiped when dropped: it may hold the crop of a face.
-    pub payload: Zeroizing<Vec<u8>>,
-}
-
-/// What the outbox keeps in memory about an event in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
-    /// Its place.
-    pub position: Position,
-    /// When it expires, see [`nanoseconds`].
-    pub expires: i64,
-    /// Bytes of its payload.
-    pub bytes: u32,
-}
-
-/// Nanoseconds since 1970 in UTC, at most those of the year 2262 and at least those of 1677: a date in eight bytes.
-pub fn nanoseconds(when: OffsetDateTime) -> i64 {
-    let exact = when.unix_timestamp_nanos();
-    i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
-}
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,152 +76,6 @@ pub enum Fate {
 pub trait Witness: Send {
     /// `id` is absent where the store could not say it.
     fn note(&mut self, fate: Fate, position: Position, id: Option<EventId>, now: Option<OffsetDateTime>);
-}
-
-/// Why a store could not do something.
-#[derive(Debug, thiserror::Error)]
-#[error("the event store failed to {action}: {source}")]
-pub struct StoreError {
-    /// What was tried, as in `append`.
-    pub action: &'static str,
-    /// What the system said.
-    #[source]
-    pub source: std::io::Error,
-}
-
-/// What an earlier run left.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// Events that wait, in ascending order of position.
-    pub events: Vec<Stored>,
-    /// The first position that was never used.
-    pub next: Position,
-}
-
-/// How a store is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct StoreHealth {
-    /// Events that are lost where the process ends.
-    pub in_memory: usize,
-    /// Records and segments that were found damaged or unreadable.
-    pub damaged: u64,
-    /// Last records of segments that were never finished, as after a power cut.
-    pub torn: u64,
-    /// Operations that the disk refused.
-    pub failures: u64,
-    /// Why events are not as safe as the configuration asks for, and what to do, for people.
-    pub problem: Option<String>,
-}
-
-/// Where events lie until they are delivered. One caller, one thread; order and bounds are the outbox's affair.
-pub trait Store: Send {
-    /// What an earlier run left. Called once, before anything else.
-    ///
-    /// # Errors
-    /// Where nothing can be read; single bad records are skipped and counted by the store.
-    fn recover(&mut self) -> Result<Recovered, StoreError>;
-
-    /// Keeps `record` at `position`, which is higher than all before; it is as durable as the store can make it when this
-    /// returns.
-    ///
-    /// # Errors
-    /// Where it is not kept.
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError>;
-
-    /// Reads it back; `None` where it is not there or not whole.
-    ///
-    /// # Errors
-    /// Where reading failed and may succeed later.
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError>;
-
-    /// Forgets it; unknown positions are ignored.
-    ///
-    /// # Errors
-    /// Where it may come back after a restart.
-    fn remove(&mut self, position: Position) -> Result<(), StoreError>;
-
-    /// How it is.
-    fn health(&self) -> StoreHealth;
-}
-
-/// Keeps events in memory: lost with the process.
-#[derive(Debug, Default)]
-pub struct MemoryStore {
-    records: VecDeque<(Position, Record)>,
-    problem: Option<String>,
-}
-
-impl MemoryStore {
-    /// In place of a store that cannot be had, for the reason that is told.
-    pub fn instead(problem: String) -> Self {
-        Self { problem: Some(problem), ..Self::default() }
-    }
-
-    /// Events that it holds.
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    fn front(&self) -> Option<(Position, Record)> {
-        self.records.front().cloned()
-    }
-
-    fn index(&self, position: Position) -> Option<usize> {
-        self.records.binary_search_by_key(&position, |(p, _)| *p).ok()
-    }
-}
-
-impl Store for MemoryStore {
-    fn recover(&mut self) -> Result<Recovered, StoreError> {
-        Ok(Recovered::default())
-    }
-
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
-        self.records.push_back((position, record.clone()));
-        Ok(())
-    }
-
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
-        Ok(self.index(position).map(|i| self.records[i].1.clone()))
-    }
-
-    fn remove(&mut self, position: Position) -> Result<(), StoreError> {
-        if let Some(i) = self.index(position) {
-            self.records.remove(i);
-        }
-        Ok(())
-    }
-
-    fn health(&self) -> StoreHealth {
-        StoreHealth { in_memory: self.len(), problem: self.problem.clone(), ..StoreHealth::default() }
-    }
-}
-
-impl Store for Box<dyn Store> {
-    fn recover(&mut self) -> Result<Recovered, StoreError> {
-        (**self).recover()
-    }
-
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
-        (**self).append(position, record)
-    }
-
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
-        (**self).read(position)
-    }
-
-    fn remove(&mut self, position: Position) -> Result<(), StoreError> {
-        (**self).remove(position)
-    }
-
-    fn health(&self) -> StoreHealth {
-        (**self).health()
-    }
 }
 
 /// How much the outbox holds.
@@ -356,7 +180,7 @@ enum Stage {
 /// An event that was handed out at least once and has not left.
 #[derive(Debug, Clone, Copy)]
 struct Begun {
-    position: Position,
+    stored: Stored,
     id: EventId,
     stage: Stage,
     /// How often the broker called it invalid.
@@ -369,10 +193,12 @@ struct Begun {
 pub struct Outbox<S> {
     store: S,
     limits: Limits,
-    /// All events, ascending in position.
-    entries: VecDeque<Stored>,
+    /// That have not left, and the bytes of their payloads.
+    events: usize,
     bytes: usize,
     next_position: Position,
+    /// What is at it or behind it was never handed out; what is before it and has not left is in `begun`.
+    frontier: Position,
     window: usize,
     /// Ascending in position. Never more than fit: an event is handed out only when all before it were, and no more than a
     /// window of them is out.
@@ -390,7 +216,7 @@ impl<S: std::fmt::Debug> std::fmt::Debug for Outbox<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Outbox")
             .field("store", &self.store)
-            .field("events", &self.entries.len())
+            .field("events", &self.events)
             .field("begun", &self.begun)
             .field("counters", &self.counters)
             .finish_non_exhaustive()
@@ -405,13 +231,12 @@ impl<S: Store> Outbox<S> {
     pub fn new(mut store: S, limits: Limits) -> Result<Self, StoreError> {
         let recovered = store.recover()?;
         let limits = Limits { events: limits.events.max(1), bytes: limits.bytes.max(MAX_EVENT) };
-        let mut entries = VecDeque::from(recovered.events);
-        entries.reserve(limits.events.min(MAX_RESERVED).saturating_sub(entries.len()));
         Ok(Self {
-            bytes: entries.iter().map(|e| e.bytes as usize).sum(),
-            next_position: entries.back().map_or(0, |e| e.position + 1).max(recovered.next),
-            counters: Counters { recovered: entries.len() as u64, ..Counters::default() },
-            entries,
+            events: recovered.events,
+            bytes: recovered.bytes,
+            next_position: recovered.next,
+            frontier: 0,
+            counters: Counters { recovered: recovered.events as u64, ..Counters::default() },
             store,
             limits,
             window: MAX_WINDOW,
@@ -425,21 +250,23 @@ impl<S: Store> Outbox<S> {
 
     /// Tells `witness` from now on, and first what was recovered.
     pub fn tell(&mut self, mut witness: Box<dyn Witness>) {
-        for stored in &self.entries {
+        let mut from = 0;
+        while let Some(stored) = self.seek(from) {
             let id = self.store.read(stored.position).ok().flatten().map(|r| r.id);
             witness.note(Fate::Recovered, stored.position, id, None);
+            from = stored.position.saturating_add(1);
         }
         self.witness = Some(witness);
     }
 
     /// Events not yet delivered.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.events
     }
 
     /// Whether everything was delivered.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.events == 0
     }
 
     /// Bytes of payload not yet delivered.
@@ -448,8 +275,9 @@ impl<S: Store> Outbox<S> {
     }
 
     /// When the oldest event that waits expires.
-    pub fn oldest_expires(&self) -> Option<OffsetDateTime> {
-        self.entries.front().and_then(|e| OffsetDateTime::from_unix_timestamp_nanos(e.expires.into()).ok())
+    pub fn oldest_expires(&mut self) -> Option<OffsetDateTime> {
+        let oldest = self.begun.first().map(|b| b.stored).or_else(|| self.seek(self.frontier));
+        oldest.and_then(|e| OffsetDateTime::from_unix_timestamp_nanos(e.expires.into()).ok())
     }
 
     /// Events handed out and not settled.
@@ -495,6 +323,7 @@ impl<S: Store> Outbox<S> {
                 return Err(AppendError::Full);
             };
             self.leave(oldest, Fate::Dropped, now);
+            self.frontier = self.frontier.max(oldest.position.saturating_add(1));
         }
         let position = self.next_position;
         if let Err(e) = self.store.append(position, record) {
@@ -502,9 +331,8 @@ impl<S: Store> Outbox<S> {
             return Err(e.into());
         }
         self.next_position += 1;
-        let bytes = u32::try_from(bytes).expect("at most MAX_EVENT, as checked above");
-        self.entries.push_back(Stored { position, expires: nanoseconds(record.expires), bytes });
-        self.bytes += bytes as usize;
+        self.events += 1;
+        self.bytes += bytes;
         self.counters.appended += 1;
         if let Some(witness) = &mut self.witness {
             witness.note(Fate::Taken, position, Some(record.id), Some(now.wall));
@@ -512,18 +340,23 @@ impl<S: Store> Outbox<S> {
         Ok(position)
     }
 
-    /// Wipes the events of which `revoked` says so by their payload, those on their way included: they are not sent again. How
-    /// many there were.
+    /// Wipes the events of which `revoked` says so by their payload, those on their way included: they are not sent again, and the store
+    /// makes their bytes go. How many there were.
     pub fn revoke(&mut self, mut revoked: impl FnMut(&[u8]) -> bool, now: Now) -> u64 {
         let before = self.counters.revoked;
-        let mut i = 0;
-        while i < self.entries.len() {
-            match self.read(i, now) {
-                Some(record) if revoked(&record.payload) => self.leave_as(i, Fate::Revoked, Some(record.id), now),
-                Some(_) => i += 1,
-                // One that cannot be read back is gone by that, and the next one stands in its place.
-                None => {}
+        let mut from = 0;
+        while let Some(stored) = self.seek(from) {
+            if let Some(record) = self.read(stored, now)
+                && revoked(&record.payload)
+            {
+                self.leave_as(stored, Fate::Revoked, Some(record.id), now);
             }
+            let Some(behind) = stored.position.checked_add(1) else { break };
+            from = behind;
+        }
+        if let Err(e) = self.store.scrub() {
+            self.counters.store_errors += 1;
+            log::error!("Revoked candidates are not delivered, but their bytes are still on the disk: error={e}.");
         }
         self.counters.revoked - before
     }
@@ -531,14 +364,16 @@ impl<S: Store> Outbox<S> {
     /// Drops every waiting event that has expired.
     pub fn expire(&mut self, now: Now) {
         let deadline = nanoseconds(now.wall);
-        let mut i = 0;
-        while i < self.entries.len() {
-            let Stored { position, expires, .. } = self.entries[i];
-            if expires <= deadline && self.is_waiting(position) {
-                self.leave(i, Fate::Expired, now);
-            } else {
-                i += 1;
+        let mut from = 0;
+        loop {
+            let found = self.store.next_expired(from, deadline);
+            self.reckon();
+            let Some(stored) = found else { break };
+            if self.is_waiting(stored.position) {
+                self.leave(stored, Fate::Expired, now);
             }
+            let Some(behind) = stored.position.checked_add(1) else { break };
+            from = behind;
         }
     }
 
@@ -550,18 +385,22 @@ impl<S: Store> Outbox<S> {
             return None;
         }
         loop {
-            let i = self.first_waiting()?;
-            let Stored { position, expires, .. } = self.entries[i];
-            if expires <= nanoseconds(now.wall) {
-                self.leave(i, Fate::Expired, now);
-                continue;
-            }
-            let Some(record) = self.read(i, now) else { continue };
-            match self.begun.binary_search_by_key(&position, |b| b.position) {
+            let stored = self.first_waiting()?;
+            let position = stored.position;
+            // What panics on the way has changed nothing: it is tried again.
+            let record = if stored.expires <= nanoseconds(now.wall) {
+                self.leave(stored, Fate::Expired, now);
+                None
+            } else {
+                self.read(stored, now)
+            };
+            self.frontier = self.frontier.max(position.saturating_add(1));
+            let Some(record) = record else { continue };
+            match self.begun.binary_search_by_key(&position, |b| b.stored.position) {
                 Ok(at) => self.begun[at].stage = Stage::Handed,
                 Err(at) => {
-                    let begun = Begun { position, id: record.id, stage: Stage::Handed, invalid: 0, sent_at: now.wall };
-                    // Cannot fail, see the field; where it did, the event would wait for the next turn.
+                    let begun = Begun { stored, id: record.id, stage: Stage::Handed, invalid: 0, sent_at: now.wall };
+                    // Cannot fail, see the field.
                     self.begun.insert(at, begun).ok()?;
                 }
             }
@@ -571,7 +410,7 @@ impl<S: Store> Outbox<S> {
 
     /// The client gave the event at `position` a packet id.
     pub fn sent(&mut self, position: Position, packet: u16) {
-        if let Some(begun) = self.begun.iter_mut().find(|b| b.position == position)
+        if let Some(begun) = self.begun.iter_mut().find(|b| b.stored.position == position)
             && begun.stage == Stage::Handed
         {
             begun.stage = Stage::Flying(packet);
@@ -582,10 +421,9 @@ impl<S: Store> Outbox<S> {
     pub fn settle(&mut self, packet: u16, verdict: Verdict, now: Now, random: u32) -> Settled {
         let flying = |b: &Begun| matches!(b.stage, Stage::Flying(p) | Stage::Unsettled(p) if p == packet);
         let Some(at) = self.begun.iter().position(flying) else { return Settled::Unknown };
-        let Begun { position, id, .. } = self.begun[at];
-        let Some(i) = self.index(position) else { return Settled::Unknown };
+        let Begun { stored, id, .. } = self.begun[at];
         if verdict == Verdict::Delivered {
-            self.leave(i, Fate::Delivered, now);
+            self.leave(stored, Fate::Delivered, now);
             self.probing = false;
             self.paused_until = Duration::ZERO;
             self.backoff.reset();
@@ -598,7 +436,7 @@ impl<S: Store> Outbox<S> {
         begun.stage = Stage::Waiting;
         begun.invalid += u8::from(verdict == Verdict::Invalid);
         if begun.invalid >= MAX_REFUSALS {
-            self.leave(i, Fate::GivenUp, now);
+            self.leave(stored, Fate::GivenUp, now);
             return Settled::GivenUp(id);
         }
         self.probing = true;
@@ -611,8 +449,8 @@ impl<S: Store> Outbox<S> {
 
     /// An event handed out cannot be sent at all on this link, as larger than the broker allows.
     pub fn reject(&mut self, position: Position, now: Now) {
-        if let Some(i) = self.index(position) {
-            self.leave(i, Fate::GivenUp, now);
+        if let Some(stored) = self.begun.iter().map(|b| b.stored).find(|s| s.position == position) {
+            self.leave(stored, Fate::GivenUp, now);
         }
     }
 
@@ -634,10 +472,9 @@ impl<S: Store> Outbox<S> {
         let mut out = heapless::Vec::new();
         for begun in self.begun.clone() {
             let Stage::Unsettled(packet) = begun.stage else { continue };
-            let Some(i) = self.index(begun.position) else { continue };
-            if self.entries[i].expires <= nanoseconds(now.wall) {
-                self.leave(i, Fate::Expired, now);
-            } else if let Some(record) = self.read(i, now) {
+            if begun.stored.expires <= nanoseconds(now.wall) {
+                self.leave(begun.stored, Fate::Expired, now);
+            } else if let Some(record) = self.read(begun.stored, now) {
                 out.push((packet, record, begun.sent_at)).expect("no more are away than fit");
             }
         }
@@ -663,7 +500,7 @@ impl<S: Store> Outbox<S> {
 
     /// The monotonic time at which [`Outbox::next_to_send`] may have something again, where a refusal made it wait.
     pub fn wake_at(&self, now: Now) -> Option<Duration> {
-        (self.paused_until > now.monotonic && !self.entries.is_empty()).then_some(self.paused_until)
+        (self.paused_until > now.monotonic && self.events > 0).then_some(self.paused_until)
     }
 
     /// Whether events of an earlier link wait for their acknowledgement.
@@ -676,54 +513,77 @@ impl<S: Store> Outbox<S> {
     }
 
     fn fits(&self, bytes: usize) -> bool {
-        self.entries.len() < self.limits.events && self.bytes + bytes <= self.limits.bytes
+        self.events < self.limits.events && self.bytes + bytes <= self.limits.bytes
     }
 
-    fn index(&self, position: Position) -> Option<usize> {
-        self.entries.binary_search_by_key(&position, |e| e.position).ok()
+    /// The event at `from` or the first one behind it, whether it waits or is on its way.
+    fn seek(&mut self, from: Position) -> Option<Stored> {
+        let found = self.store.next(from);
+        self.reckon();
+        found
+    }
+
+    /// Counts what the store found no more.
+    fn reckon(&mut self) {
+        let Lost { events, bytes } = self.store.take_lost();
+        self.counters.unreadable += events as u64;
+        self.events = self.events.saturating_sub(events);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     fn is_waiting(&self, position: Position) -> bool {
         self.begun
-            .binary_search_by_key(&position, |b| b.position)
+            .binary_search_by_key(&position, |b| b.stored.position)
             .map_or(true, |at| self.begun[at].stage == Stage::Waiting)
     }
 
-    /// The oldest that waits is among the first few: at most a window of them is away.
-    fn first_waiting(&self) -> Option<usize> {
-        self.entries.iter().position(|e| self.is_waiting(e.position))
+    /// The oldest that waits: one that was refused, as those were handed out first, or the first that never was.
+    fn first_waiting(&mut self) -> Option<Stored> {
+        let refused = self.begun.iter().find(|b| b.stage == Stage::Waiting).map(|b| b.stored);
+        refused.or_else(|| self.seek(self.frontier))
     }
 
-    /// The record at index `i`; drops the entry where the store has it no longer. A store that fails is counted and the
+    /// The record; drops the event where the store has it no longer. A store that fails is counted and the
     /// event is dropped as unreadable as well: it must not stop those behind it.
-    fn read(&mut self, i: usize, now: Now) -> Option<Record> {
-        let position = self.entries[i].position;
-        let found = match self.store.read(position) {
+    fn read(&mut self, stored: Stored, now: Now) -> Option<Record> {
+        let found = match self.store.read(stored.position) {
             Ok(found) => found,
             Err(e) => {
                 self.counters.store_errors += 1;
-                log::error!("An event cannot be read back: position={position} error={e}.");
+                log::error!("An event cannot be read back: position={} error={e}.", stored.position);
                 None
             }
         };
         if found.is_none() {
-            self.leave_as(i, Fate::Unreadable, None, now);
+            self.leave_as(stored, Fate::Unreadable, None, now);
         }
         found
     }
 
-    /// Takes the event at index `i` out, under a name.
-    fn leave(&mut self, i: usize, fate: Fate, now: Now) {
-        let position = self.entries[i].position;
-        let known = self.begun.iter().find(|b| b.position == position).map(|b| b.id);
-        let id = known.or_else(|| self.store.read(position).ok().flatten().map(|r| r.id));
-        self.leave_as(i, fate, id, now);
+    /// Takes an event out, under a name.
+    fn leave(&mut self, stored: Stored, fate: Fate, now: Now) {
+        let known = self.begun.iter().find(|b| b.stored.position == stored.position).map(|b| b.id);
+        let id = known.or_else(|| self.store.read(stored.position).ok().flatten().map(|r| r.id));
+        self.leave_as(stored, fate, id, now);
     }
 
-    fn leave_as(&mut self, i: usize, fate: Fate, id: Option<EventId>, now: Now) {
-        let Some(Stored { position, bytes, .. }) = self.entries.remove(i) else { return };
-        self.bytes -= bytes as usize;
-        self.begun.retain(|b| b.position != position);
+    fn leave_as(&mut self, stored: Stored, fate: Fate, id: Option<EventId>, now: Now) {
+        let position = stored.position;
+        self.begun.retain(|b| b.stored.position != position);
+        let removed = if fate == Fate::Revoked { self.store.wipe(position) } else { self.store.remove(position) };
+        self.reckon();
+        let shown = id.map_or_else(|| format!("position {position}"), |id| id.to_string());
+        match removed {
+            // The store has lost it meanwhile, with others, and it is counted as that.
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(e) => {
+                self.counters.store_errors += 1;
+                log::warn!("A settled event may come again after a restart: id={shown} error={e}.");
+            }
+        }
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(stored.bytes as usize);
         let counter = match fate {
             Fate::Delivered => &mut self.counters.delivered,
             Fate::Expired => &mut self.counters.expired,
@@ -733,15 +593,10 @@ impl<S: Store> Outbox<S> {
             Fate::Unreadable | Fate::Taken | Fate::Recovered => &mut self.counters.unreadable,
         };
         *counter += 1;
-        let shown = id.map_or_else(|| format!("position {position}"), |id| id.to_string());
         match fate {
             Fate::Expired => log::warn!("A candidate expired before a broker took it: id={shown}."),
             Fate::Dropped => log::warn!("The oldest candidate is dropped, as the outbox is full: id={shown}."),
             _ => {}
-        }
-        if let Err(e) = self.store.remove(position) {
-            self.counters.store_errors += 1;
-            log::warn!("A settled event may come again after a restart: id={shown} error={e}.");
         }
         if let Some(witness) = &mut self.witness {
             witness.note(fate, position, id, Some(now.wall));

@@ -142,6 +142,11 @@ impl<S: Store> Session<S> {
         &self.outbox
     }
 
+    /// When the oldest candidate that waits expires.
+    pub fn oldest_expires(&mut self) -> Option<OffsetDateTime> {
+        self.outbox.oldest_expires()
+    }
+
     /// Whether the broker accepted this connection.
     pub fn is_up(&self) -> bool {
         self.up

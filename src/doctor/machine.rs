@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Found, Patient};
 use crate::hardware;
 use crate::vision::engine::kernels;
+use crate::vision::resampling;
 
 /// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard; Jetson: 97).
 const WARM: f64 = 78.0;
@@ -23,10 +24,11 @@ pub(super) fn cpu() -> Found {
         }
         Ok(chosen) => {
             let detail = format!(
-                "{cores} {} cores; the networks run on {} (of {})",
+                "{cores} {} cores; the networks run on {} (of {}), pixels are made by {}",
                 std::env::consts::ARCH,
                 chosen.name(),
-                names.join(", ")
+                names.join(", "),
+                resampling().name()
             );
             let fastest = available.first().map(|k| k.name());
             if fastest == Some(chosen.name()) {

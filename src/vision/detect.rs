@@ -11,7 +11,7 @@ use super::VisionError;
 use super::align::AlignedFace;
 use super::engine::{self, Input, Network};
 use super::letterbox::{Fit, Letterbox};
-use super::manifest::{Channels, DetectorSpec, Family, Models};
+use super::manifest::{DetectorSpec, Family, Models};
 use super::second_look::{self, SecondLook};
 use crate::frame::Frame;
 use crate::geometry::{Point, Rect};

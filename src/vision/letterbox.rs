@@ -238,12 +238,18 @@ mod tests {
 
     #[test]
     fn the_canvas_is_what_its_definition_says_for_extreme_shapes() {
-        for (w, h, long_side) in
-            [(1, 1, 640), (17, 4001, 640), (4001, 17, 640), (16_384, 2, 64), (3, 16_384, 96), (640, 480, 640)]
-        {
+        for (w, h, long_side) in [
+            (1, 1, 640),
+            (17, 4001, 640),
+            (1, 4001, 640),
+            (4001, 17, 640),
+            (16_384, 2, 64),
+            (3, 16_384, 96),
+            (640, 480, 640),
+        ] {
             for format in PixelFormat::ALL {
                 let layout = Layout::packed(format, Range::Limited, w, h).unwrap();
-                let data: Vec<u8> = (0..layout.min_len()).map(|i| (i * i >> 3) as u8).collect();
+                let data: Vec<u8> = (0..layout.min_len()).map(|i| ((i * i) >> 3) as u8).collect();
                 let frame = Frame::new(layout, &data).unwrap();
                 let fit = Fit::new(&frame, long_side, 1.0, 32);
                 let want = frame.read(Definition(fit, Channels::Bgr));

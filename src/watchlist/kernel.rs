@@ -4,7 +4,9 @@
 //! probe and the rows are cut into [`Line`]s of 64 bytes, the unused rest of the last one zero.
 //!
 //! Work goes in tiles of a few rows by a few probes: each row is loaded once for several probes, so that ten probes cost
-//! little more than the one pass over memory that the first of them needs.
+//! little more than the one pass over memory that the first of them needs. A tile's four rows lie far apart, at the same place in each
+//! quarter of those handed over: the processor then sees four streams of ascending addresses, which it reads ahead of by
+//! itself, and four neighbours in turns it does not. Hand over some hundred rows at a time.
 
 use zeroize::{DefaultIsZeroes, Zeroize};
 
@@ -26,9 +28,6 @@ impl Default for Line {
 }
 
 impl DefaultIsZeroes for Line {}
-
-// SAFETY: 64 numbers without padding, aligned to far less than a page.
-unsafe impl super::locked::Plain for Line {}
 
 /// One template in lines, the rest zero; on the stack, because a search allocates nothing. Wiped when dropped.
 pub struct Row {
@@ -109,16 +108,16 @@ fn scalar(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
     }
 }
 
-/// Walks over all tiles: four rows by `$most` probes, then what is left of either. `$tile::<P, R>(stride, probes, rows)` returns the
-/// dot products of P probes with R rows.
+/// Walks over all tiles: four rows, one of each quarter, by as many probes as there are or fit, then what is left of either.
+/// `$tile::<P, R>(stride, probes, rows, apart)` returns the dot products of P probes with R rows that are `apart` lines apart.
 // A macro, because a function that is generic over the tile could not inline it: each has target features of its own.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! walk {
     ($tile:ident, $stride:expr, $probes:expr, $rows:expr, $out:expr, [$($many:literal),+]) => {{
         let (stride, rows) = ($stride, $rows.len() / $stride);
-        let mut row = 0;
-        while row < rows {
-            let four = row + 4 <= rows;
+        let quarter = rows / 4;
+        // Each row of the first quarter stands for one in each of the others; then come those that no quarter has.
+        for row in (0..quarter).chain(4 * quarter..rows) {
             let lines = &$rows[row * stride..];
             let mut probe = 0;
             let mut left = $probes;
@@ -126,13 +125,15 @@ macro_rules! walk {
                 // The first of these that is not more than what is left.
                 $(if left.len() >= $many * stride {
                     let (now, after) = left.split_at($many * stride);
-                    if four {
-                        let dots = $tile::<$many, 4>(stride, now, &lines[..4 * stride]);
+                    if row < quarter {
+                        let dots = $tile::<$many, 4>(stride, now, lines, quarter * stride);
                         for (p, dots) in dots.iter().enumerate() {
-                            $out[(probe + p) * rows + row..][..4].copy_from_slice(dots);
+                            for (r, dot) in dots.iter().enumerate() {
+                                $out[(probe + p) * rows + r * quarter + row] = *dot;
+                            }
                         }
                     } else {
-                        let dots = $tile::<$many, 1>(stride, now, &lines[..stride]);
+                        let dots = $tile::<$many, 1>(stride, now, lines, 0);
                         for (p, dots) in dots.iter().enumerate() {
                             $out[(probe + p) * rows + row] = dots[0];
                         }
@@ -143,19 +144,22 @@ macro_rules! walk {
                 })+
                 unreachable!("one probe always fits");
             }
-            row += if four { 4 } else { 1 };
         }
     }};
+}
+
+/// `N` runs of `length` lines, `apart` lines from one to the next.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn runs<const N: usize>(lines: &[Line], length: usize, apart: usize) -> [&[Line]; N] {
+    std::array::from_fn(|n| &lines[n * apart..][..length])
 }
 
 #[cfg(target_arch = "x86_64")]
 mod simd {
     use std::arch::x86_64::*;
 
-    use super::{Kernel, Line};
-
-    /// How far ahead memory is asked for, in bytes: the processor alone does not keep up with four rows at once.
-    const AHEAD: usize = 4096;
+    use super::{Kernel, Line, runs};
 
     pub fn available() -> Vec<Kernel> {
         let mut all = Vec::new();
@@ -187,7 +191,13 @@ mod simd {
     /// Widens to 16 bits, multiplies and adds pairs to 32 bits: two products of at most 2^14 each, so nothing saturates.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn avx2_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
+    fn avx2_tile<const P: usize, const R: usize>(
+        stride: usize,
+        probes: &[Line],
+        rows: &[Line],
+        apart: usize,
+    ) -> [[i32; R]; P] {
+        let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
         let wide = |line: &Line, quarter: usize| {
             // SAFETY: a line has 64 bytes, and 16 quarter + 16 <= 64. Lines are aligned to 64 bytes.
             let narrow = unsafe { _mm_load_si128(line.0.as_ptr().add(16 * quarter).cast()) };
@@ -198,10 +208,10 @@ mod simd {
             for quarter in 0..4 {
                 let mut widened = [_mm256_setzero_si256(); R];
                 for (r, widened) in widened.iter_mut().enumerate() {
-                    *widened = wide(&rows[r * stride + i], quarter);
+                    *widened = wide(&rows[r][i], quarter);
                 }
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let probe = wide(&probes[p * stride + i], quarter);
+                    let probe = wide(&probes[p][i], quarter);
                     for (sum, row) in sums.iter_mut().zip(widened) {
                         *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(probe, row));
                     }
@@ -251,7 +261,13 @@ mod simd {
     /// 128 times the probe's sum to every dot product; the caller takes it off. The instruction does not saturate.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    fn avx512vnni_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
+    fn avx512vnni_tile<const P: usize, const R: usize>(
+        stride: usize,
+        probes: &[Line],
+        rows: &[Line],
+        apart: usize,
+    ) -> [[i32; R]; P] {
+        let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
         let flip = _mm512_set1_epi8(i8::MIN);
         let load = |line: &Line| {
             // SAFETY: a line has 64 bytes and is aligned to 64.
@@ -261,13 +277,10 @@ mod simd {
         for i in 0..stride {
             let mut moved = [flip; R];
             for (r, moved) in moved.iter_mut().enumerate() {
-                let line = &rows[r * stride + i];
-                // A hint, which reads nothing, wherever it points to.
-                _mm_prefetch::<_MM_HINT_T0>(line.0.as_ptr().wrapping_add(AHEAD));
-                *moved = _mm512_xor_si512(load(line), flip);
+                *moved = _mm512_xor_si512(load(&rows[r][i]), flip);
             }
             for (p, sums) in sums.iter_mut().enumerate() {
-                let probe = load(&probes[p * stride + i]);
+                let probe = load(&probes[p][i]);
                 for (sum, row) in sums.iter_mut().zip(moved) {
                     *sum = _mm512_dpbusd_epi32(*sum, row, probe);
                 }
@@ -303,7 +316,7 @@ mod simd {
     use std::arch::aarch64::*;
     use std::arch::{asm, is_aarch64_feature_detected};
 
-    use super::{Kernel, Line};
+    use super::{Kernel, Line, runs};
 
     pub fn available() -> Vec<Kernel> {
         let mut all = Vec::new();
@@ -329,16 +342,22 @@ mod simd {
     /// A product has at most 2^14, so that it fits 16 bits; pairs are added in 32.
     #[target_feature(enable = "neon")]
     #[inline]
-    fn neon_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
+    fn neon_tile<const P: usize, const R: usize>(
+        stride: usize,
+        probes: &[Line],
+        rows: &[Line],
+        apart: usize,
+    ) -> [[i32; R]; P] {
+        let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
         let mut sums = [[vdupq_n_s32(0); R]; P];
         for i in 0..stride {
             for quarter in 0..4 {
                 let mut loaded = [vdupq_n_s8(0); R];
                 for (r, loaded) in loaded.iter_mut().enumerate() {
-                    *loaded = load(&rows[r * stride + i], quarter);
+                    *loaded = load(&rows[r][i], quarter);
                 }
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let probe = load(&probes[p * stride + i], quarter);
+                    let probe = load(&probes[p][i], quarter);
                     for (sum, row) in sums.iter_mut().zip(loaded) {
                         *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(probe), vget_low_s8(row)));
                         *sum = vpadalq_s16(*sum, vmull_high_s8(probe, row));
@@ -362,16 +381,22 @@ mod simd {
     /// `sdot` adds four products to each 32-bit sum and does not saturate.
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
-    fn dotprod_tile<const P: usize, const R: usize>(stride: usize, probes: &[Line], rows: &[Line]) -> [[i32; R]; P] {
+    fn dotprod_tile<const P: usize, const R: usize>(
+        stride: usize,
+        probes: &[Line],
+        rows: &[Line],
+        apart: usize,
+    ) -> [[i32; R]; P] {
+        let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
         let mut sums = [[vdupq_n_s32(0); R]; P];
         for i in 0..stride {
             for quarter in 0..4 {
                 let mut loaded = [vdupq_n_s8(0); R];
                 for (r, loaded) in loaded.iter_mut().enumerate() {
-                    *loaded = load(&rows[r * stride + i], quarter);
+                    *loaded = load(&rows[r][i], quarter);
                 }
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let probe = load(&probes[p * stride + i], quarter);
+                    let probe = load(&probes[p][i], quarter);
                     for (sum, row) in sums.iter_mut().zip(loaded) {
                         *sum = sdot(*sum, probe, row);
                     }
@@ -445,7 +470,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_kernel_gives_the_plain_sums(
-            (probes, rows) in (64usize..=1024, 0usize..8, 0usize..10).prop_flat_map(|(n, probes, rows)| {
+            (probes, rows) in (64usize..=1024, 0usize..8, 0usize..23).prop_flat_map(|(n, probes, rows)| {
                 let templates = |count| proptest::collection::vec(proptest::collection::vec(any::<i8>(), n), count);
                 (templates(probes), templates(rows))
             })

@@ -14,6 +14,9 @@ use std::sync::atomic::{Ordering, compiler_fence};
 /// What to do where memory could not be locked.
 pub const REMEDY: &str = "give the service LimitMEMLOCK=infinity (or `ulimit -l unlimited` before it starts)";
 
+/// Bytes from which on a mapping asks for huge pages: no list of a few thousand templates, whose memory should not be rounded up.
+const LARGE: usize = 16 << 20;
+
 /// Types of which any bytes, all zero ones included, are values, and which own nothing.
 ///
 /// # Safety
@@ -68,6 +71,11 @@ impl<T: Plain> Locked<T> {
             let hidden = libc::madvise(at, bytes, libc::MADV_DONTDUMP) == 0;
             // Kernels before 4.14 do not know it, and this program does not fork.
             libc::madvise(at, bytes, libc::MADV_WIPEONFORK);
+            if bytes >= LARGE {
+                // Reading through much memory once waits for the translation of addresses, page by page. Where it is refused, it
+                // is slower and no worse.
+                libc::madvise(at, bytes, libc::MADV_HUGEPAGE);
+            }
             libc::mlock(at, bytes) == 0 && hidden
         };
         let at = NonNull::new(at.cast()).expect("mmap never answers with null unless it was asked to");

@@ -104,13 +104,18 @@ impl Mosquitto {
         path
     }
 
-    /// Starts on the same port each time. `settings` follow the listener.
+    /// Starts on the same port each time. `settings` follow the listener. An `openssl.cnf` in the directory is its library's.
     pub fn start(&mut self, settings: &str) {
         let user = if is_root() { "user root\n" } else { "" };
         let text = format!("{user}listener {} 127.0.0.1\n{settings}", self.port);
         let config = self.write("mosquitto.conf", &text);
         let log = std::fs::File::create(self.path("mosquitto.log")).expect("the temporary directory is writable");
-        let child = Command::new(&self.program).arg("-c").arg(config).stdout(Stdio::null()).stderr(log).spawn();
+        let mut command = Command::new(&self.program);
+        let openssl = self.path("openssl.cnf");
+        if openssl.exists() {
+            command.env("OPENSSL_CONF", openssl);
+        }
+        let child = command.arg("-c").arg(config).stdout(Stdio::null()).stderr(log).spawn();
         self.child = Some(child.expect("mosquitto starts"));
         wait_for_port(self.port);
     }

@@ -68,6 +68,8 @@ struct Attributes {
 
 const INSTRUCTIONS: u64 = 1;
 const EXCLUDE_KERNEL_AND_HYPERVISOR: u64 = 1 << 5 | 1 << 6;
+/// Counts all the time or not at all: a counter that takes turns with others would count too few.
+const PINNED: u64 = 1 << 2;
 
 /// Instructions of this thread in user mode.
 struct Instructions(File);
@@ -76,8 +78,8 @@ impl Instructions {
     fn open() -> io::Result<Self> {
         let size = size_of::<Attributes>() as u32;
         // Kind 0: the processor's own counters.
-        let attributes =
-            Attributes { size, config: INSTRUCTIONS, flags: EXCLUDE_KERNEL_AND_HYPERVISOR, ..Attributes::default() };
+        let flags = EXCLUDE_KERNEL_AND_HYPERVISOR | PINNED;
+        let attributes = Attributes { size, config: INSTRUCTIONS, flags, ..Attributes::default() };
         const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
         let (this_thread, any_cpu, no_group): (libc::pid_t, libc::c_int, libc::c_int) = (0, -1, -1);
         // SAFETY: the kernel reads `size` bytes of the structure, which lives until the call returns.
@@ -95,13 +97,15 @@ impl Instructions {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel just gave this descriptor, and nobody else knows it.
-        Ok(Self(unsafe { File::from_raw_fd(fd as i32) }))
+        let counter = Self(unsafe { File::from_raw_fd(fd as i32) });
+        // One that found no place is at its end at once.
+        counter.read().map(|_| counter)
     }
 
-    fn read(&self) -> Option<u64> {
+    fn read(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
-        (&self.0).read_exact(&mut bytes).ok()?;
-        Some(u64::from_ne_bytes(bytes))
+        (&self.0).read_exact(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
     }
 }
 
@@ -194,12 +198,18 @@ impl Meter {
 
     /// Why instructions are not counted, if they are not.
     pub fn refusal(&self) -> Option<String> {
-        self.instructions.as_ref().err().map(|e| format!("instructions are not counted: perf_event_open: {e}"))
+        let error = self.instructions.as_ref().err()?;
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "; there is no such counter, as in most virtual machines",
+            io::ErrorKind::PermissionDenied => "; lower kernel.perf_event_paranoid to 2",
+            _ => "",
+        };
+        Some(format!("instructions are not counted: perf_event_open: {error}{hint}"))
     }
 
     /// Runs `work`; what it cost goes to `into`, unless it failed or `into` is absent, as for a run that warms up.
     pub fn time<T, E>(&self, into: Option<&mut Samples>, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let count = || self.instructions.as_ref().ok().and_then(Instructions::read);
+        let count = || self.instructions.as_ref().ok().and_then(|counter| counter.read().ok());
         let (allocations, instructions) = (ALLOCATIONS.load(Relaxed), count());
         let start = own_time();
         let result = work()?;

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use zeroize::Zeroizing;
 
 use super::*;
 
@@ -184,7 +185,8 @@ fn after_a_lost_session_everything_unsettled_is_sent_anew_in_order() {
 struct FailingStore {
     inner: MemoryStore,
     append: bool,
-    read: bool,
+    /// Whether the event of an earlier run was removed.
+    removed: bool,
 }
 
 fn broken(action: &'static str) -> StoreError {
@@ -193,16 +195,23 @@ fn broken(action: &'static str) -> StoreError {
 
 impl Store for FailingStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        let event = Stored { position: 7, expires: nanoseconds(at(1000).wall), bytes: 3 };
-        Ok(Recovered { events: vec![event], next: 20 })
+        Ok(Recovered { events: 1, bytes: 3, next: 20 })
     }
     fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
         if self.append { Err(broken("append")) } else { self.inner.append(position, record) }
     }
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
-        if self.read { Err(broken("read")) } else { self.inner.read(position) }
+    fn next(&mut self, from: Position) -> Option<Stored> {
+        let event = Stored { position: 7, expires: nanoseconds(at(1000).wall), bytes: 3 };
+        if from <= 7 && !self.removed { Some(event) } else { self.inner.next(from) }
     }
-    fn remove(&mut self, _: Position) -> Result<(), StoreError> {
+    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+        self.inner.next_expired(from, deadline)
+    }
+    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+        self.inner.read(position)
+    }
+    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+        self.removed |= position == 7;
         Err(broken("remove"))
     }
     fn health(&self) -> StoreHealth {

@@ -31,7 +31,7 @@ impl Kernels for Avx2 {
     }
 
     fn across(&self, taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
-        assert!(line.len() >= taps.padded() && dst.len() == taps.len());
+        assert!(line.len() >= taps.padded() && dst.len() == taps.targets());
         let run = match taps.most() {
             2 => across::<1>,
             4 => across::<2>,

@@ -23,7 +23,7 @@ impl Kernels for Neon {
     }
 
     fn across(&self, taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
-        assert!(line.len() >= taps.padded() && dst.len() == taps.len());
+        assert!(line.len() >= taps.padded() && dst.len() == taps.targets());
         // SAFETY: the line and `dst` are as long as the axis says.
         unsafe { across(taps, line, dst) }
     }

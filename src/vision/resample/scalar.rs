@@ -22,7 +22,7 @@ pub(super) fn convert(line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {
 }
 
 pub(super) fn across(taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
-    assert!(line.len() >= taps.padded() && dst.len() == taps.len());
+    assert!(line.len() >= taps.padded() && dst.len() == taps.targets());
     for (i, out) in dst.iter_mut().enumerate() {
         *out = across_at(taps, line, i);
     }

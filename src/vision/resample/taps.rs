@@ -51,7 +51,7 @@ impl Taps {
     }
 
     /// Target samples.
-    pub fn len(&self) -> usize {
+    pub fn targets(&self) -> usize {
         self.taps.len()
     }
 

@@ -29,6 +29,9 @@ pub trait Files: Send {
     /// Overwrites the beginning and cuts off what lies behind it. A power cut before [`Files::sync`] may bring any of the old bytes
     /// back; after an error any of both may be there.
     fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()>;
+    /// Puts `whole` in the place of a file's content. A power cut before [`Files::sync_folder`] may bring the old content back, but no
+    /// mixture; after an error it is one of both.
+    fn replace(&mut self, file: u64, whole: &[u8]) -> io::Result<()>;
     /// Removes a file. It may come back after a power cut before [`Files::sync_folder`].
     fn delete(&mut self, file: u64) -> io::Result<()>;
     /// Creations and deletions survive a power cut.
@@ -38,9 +41,16 @@ pub trait Files: Send {
 /// Ending of the files' names.
 const SUFFIX: &str = ".events";
 
+/// Ending of the names of files that are being written to replace one.
+const UNFINISHED: &str = ".new";
+
 /// Where a file of the folder lies.
 pub fn name(folder: &Path, file: u64) -> PathBuf {
     folder.join(format!("{file:020}{SUFFIX}"))
+}
+
+fn unfinished(folder: &Path, file: u64) -> PathBuf {
+    folder.join(format!("{file:020}{UNFINISHED}"))
 }
 
 /// Numbers of the files in a folder, ascending. Anything else in it is somebody else's and left alone.
@@ -93,6 +103,14 @@ impl Folder {
             .ok();
         if let Some(Err(fs::TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
             return Err(ErrorKind::ResourceBusy.into());
+        }
+        // What a kill left in the midst of a replacement; the old file is whole.
+        for entry in fs::read_dir(path)?.flatten() {
+            let found = entry.file_name();
+            let number = found.to_str().and_then(|n| n.strip_suffix(UNFINISHED)).and_then(|n| n.parse::<u64>().ok());
+            if number.is_some_and(|n| unfinished(path, n).file_name() == Some(&found)) {
+                let _ = fs::remove_file(entry.path());
+            }
         }
         Ok(Self { path: path.to_owned(), folder, writer: None, reader: None, _lock: lock })
     }
@@ -152,6 +170,21 @@ impl Files for Folder {
         let whole = OpenOptions::new().write(true).open(self.name(file))?;
         whole.write_all_at(beginning, 0)?;
         whole.set_len(beginning.len() as u64)
+    }
+
+    fn replace(&mut self, file: u64, whole: &[u8]) -> io::Result<()> {
+        self.writer.take_if(|(n, _)| *n == file);
+        self.reader.take_if(|(n, _)| *n == file);
+        let new = unfinished(&self.path, file);
+        let written = (|| {
+            let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            out.write_all(whole)?;
+            out.sync_data()?;
+            fs::rename(&new, self.name(file))
+        })();
+        written.inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
     }
 
     fn delete(&mut self, file: u64) -> io::Result<()> {

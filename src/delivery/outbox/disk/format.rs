@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Every crc is CRC-32C (Castagnoli, as in RFC 3720) over the segment's number as u64 and then the bytes of the same line
-//! before it, so that what lies in a reused block of another segment is not taken for this one's. `seconds` and
-//! `nanoseconds` are when the event expires, since 1970 in UTC. A mark retires every event of its position in any segment.
+//! before it, so that what lies in a reused block of another segment is not taken for this one's. The next position is
+//! the first that was not used when the header was written. `seconds` and `nanoseconds` are when the event expires, since 1970 in UTC. A mark retires every event of its position in its own and any earlier segment.
 //! The marks' bytes FF and FE occur in no UTF-8 text, hence in no JSON payload.
 //!
 //! # Warning
@@ -72,9 +72,9 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// Of this format. Records that come are at this position or later.
+    /// Of this format.
     Good {
-        /// The first position that no earlier segment holds.
+        /// The first position that was not used when it was written.
         next: Position,
     },
     /// Torn or damaged; records are read all the same, as each has its own checksum.

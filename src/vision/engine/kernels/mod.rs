@@ -128,6 +128,48 @@ fn narrow(weights: &[Group]) -> bool {
     weights.iter().flat_map(|g| g.0.as_flattened()).all(|w| *w != i8::MIN)
 }
 
+/// Weights of a pointwise convolution in the order in which a processor without dot product takes them, and how many of their
+/// products it may add in 16 bits.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone)]
+struct Quarters {
+    /// The same bytes, as runs of up to four groups a block of inputs: `[run][four output channels][group]`, 16 bytes each.
+    weights: Vec<Group>,
+    /// One a run: whether the sum of four products, one of each group, fits 16 bits whatever the inputs are.
+    fours: Vec<bool>,
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Quarters {
+    fn new(weights: &[Group], groups: usize) -> Self {
+        let mut all = Self { weights: weights.to_vec(), fours: Vec::new() };
+        for (from, to) in weights.chunks_exact(groups).zip(all.weights.chunks_exact_mut(groups)) {
+            for (from, to) in from.chunks(4).zip(to.chunks_mut(4)) {
+                let bytes = to.iter_mut().flat_map(|group| &mut group.0);
+                let order =
+                    (0..LANES).step_by(4).flat_map(|first| from.iter().flat_map(move |g| &g.0[first..first + 4]));
+                bytes.zip(order).for_each(|(to, from)| *to = *from);
+                let magnitude = |at: usize| from.iter().map(|g| i32::from(g.0.as_flattened()[at]).abs()).sum::<i32>();
+                all.fours.push((0..4 * LANES).all(|at| magnitude(at) * 128 <= i32::from(i16::MAX)));
+            }
+        }
+        all
+    }
+}
+
+/// Weights of a first layer without the gaps between its rows: 27 bytes of a window, and five noughts.
+#[cfg(target_arch = "aarch64")]
+fn dense(rows: &[Group; 9]) -> [Group; 8] {
+    let mut groups = [Group::NONE; 8];
+    for at in 0..27 {
+        let (row, byte) = (at / 9, at % 9);
+        for (to, from) in groups[at / 4].0.iter_mut().zip(&rows[3 * row + byte / 4].0) {
+            to[at % 4] = from[byte % 4];
+        }
+    }
+    groups
+}
+
 /// Bytes that `blocks` runs of `pixels` span.
 fn span(blocks: usize, stride: usize, pixels: usize) -> usize {
     (blocks - 1) * stride + pixels * LANES
@@ -156,13 +198,30 @@ pub struct Stem {
     pub stride: usize,
     /// See [`narrow`].
     narrow: bool,
+    /// See [`dense`].
+    #[cfg(target_arch = "aarch64")]
+    dense: Vec<[Group; 8]>,
+    /// The same.
+    #[cfg(target_arch = "aarch64")]
+    quarters: Quarters,
 }
 
 impl Stem {
     /// Of its parts, as the fields say.
     pub fn new(weights: Vec<[Group; 9]>, post: Vec<Post>, activation: Activation, stride: usize) -> Self {
-        let narrow = narrow(weights.as_flattened());
-        Self { weights, post, activation, stride, narrow }
+        #[cfg(target_arch = "aarch64")]
+        let dense: Vec<_> = weights.iter().map(dense).collect();
+        Self {
+            narrow: narrow(weights.as_flattened()),
+            #[cfg(target_arch = "aarch64")]
+            quarters: Quarters::new(dense.as_flattened(), 8),
+            #[cfg(target_arch = "aarch64")]
+            dense,
+            weights,
+            post,
+            activation,
+            stride,
+        }
     }
 
     /// Bytes of each of the three rows that may be read for `pixels` outputs: a window is nine bytes, of which a kernel may load
@@ -195,13 +254,25 @@ pub struct Pointwise {
     pub activation: Activation,
     /// See [`narrow`].
     narrow: bool,
+    /// See [`Quarters`].
+    #[cfg(target_arch = "aarch64")]
+    quarters: Quarters,
 }
 
 impl Pointwise {
     /// For `inputs` channels; the groups as the field says.
     pub fn new(inputs: usize, weights: Vec<Group>, post: Vec<Post>, activation: Activation) -> Self {
-        let narrow = narrow(&weights);
-        Self { groups: Self::groups(inputs), in_blocks: inputs.div_ceil(LANES), weights, post, activation, narrow }
+        let groups = Self::groups(inputs);
+        Self {
+            groups,
+            in_blocks: inputs.div_ceil(LANES),
+            narrow: narrow(&weights),
+            #[cfg(target_arch = "aarch64")]
+            quarters: Quarters::new(&weights, groups),
+            weights,
+            post,
+            activation,
+        }
     }
 
     /// Groups that `inputs` channels are multiplied in.

@@ -115,6 +115,7 @@ pub(super) unsafe fn steps(at: *const u8) -> int8x16_t {
 /// The same reference, of which the compiler does not know that it is: what is read through it is read where it is
 /// used. Registers are short in the loops below, and a load is no dearer than the copy that keeping a start value in one would need.
 #[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read in the block: it is empty")]
 pub(super) fn afresh<T>(value: &T) -> &T {
     let mut pointer = std::ptr::from_ref(value);
     // SAFETY: there is no instruction: the pointer comes out as it went in.
@@ -145,6 +146,12 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
 
     /// Where sums of signed steps start.
     #[inline]
+    pub(super) fn biases(&self) -> &[i32; LANES] {
+        &self.post.signed_bias
+    }
+
+    /// The same in registers.
+    #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn start(&self) -> Sums {
         let post = afresh(self.post);
@@ -159,7 +166,8 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn finished(&self, sums: Sums) -> int8x16_t {
-        let (mut steps, post) = (sums, afresh(self.post));
+        let mut steps = sums;
+        let post = if ACTIVATION == PRELU { afresh(self.post) } else { self.post };
         for (quarter, steps) in steps.iter_mut().enumerate() {
             let value = vmulq_f32(vcvtq_f32_s32(*steps), self.scale[quarter]);
             *steps = if ACTIVATION == PRELU {
@@ -213,54 +221,25 @@ fn start<const P: usize>(spread: &[[i32; 4]; 8]) -> [Partial; P] {
     all
 }
 
-/// Adds the products of sixteen channels' weights with one group of four inputs, which `inputs` holds in each of four places.
+/// Sixteen inputs, each four of them in all four places of a register.
+///
+/// # Safety
+/// Sixteen bytes can be read at `at`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn multiply_one<const P: usize>(partial: &mut [Partial; P], group: &Group, inputs: &[int8x16_t; P]) {
-    for quarter in 0..4 {
-        // SAFETY: a group is four times sixteen bytes.
-        let weights = unsafe { vld1q_s8(std::ptr::from_ref(group).cast::<i8>().add(16 * quarter)) };
-        for (partial, inputs) in partial.iter_mut().zip(inputs) {
-            let [lower, upper] = [2 * quarter, 2 * quarter + 1];
-            partial[lower] = vpadalq_s16(partial[lower], vmull_s8(vget_low_s8(weights), vget_low_s8(*inputs)));
-            partial[upper] = vpadalq_s16(partial[upper], vmull_high_s8(weights, *inputs));
-        }
-    }
+unsafe fn placed(at: *const u8) -> [int8x16_t; 4] {
+    // SAFETY: the caller's promise.
+    let int32x4x4_t(a, b, c, d) = unsafe { vld4q_dup_s32(at.cast()) };
+    [a, b, c, d].map(|r| vreinterpretq_s8_s32(r))
 }
 
-/// The same with two groups.
+/// A group's weights, four output channels a register.
 #[inline]
 #[target_feature(enable = "neon")]
-fn multiply_two<const NARROW: bool, const P: usize>(
-    partial: &mut [Partial; P],
-    groups: [&Group; 2],
-    inputs: [&[int8x16_t; P]; 2],
-) {
-    if !NARROW {
-        multiply_one(partial, groups[0], inputs[0]);
-        return multiply_one(partial, groups[1], inputs[1]);
-    }
-    for quarter in 0..4 {
-        // SAFETY: a group is four times sixteen bytes.
-        let load = |group: &Group| unsafe { vld1q_s8(std::ptr::from_ref(group).cast::<i8>().add(16 * quarter)) };
-        let weights = [load(groups[0]), load(groups[1])];
-        for (partial, (first, second)) in partial.iter_mut().zip(inputs[0].iter().zip(inputs[1])) {
-            let [lower, upper] = [2 * quarter, 2 * quarter + 1];
-            let a = vmull_s8(vget_low_s8(weights[0]), vget_low_s8(*first));
-            let b = vmull_high_s8(weights[0], *first);
-            let a = vmlal_s8(a, vget_low_s8(weights[1]), vget_low_s8(*second));
-            let b = vmlal_high_s8(b, weights[1], *second);
-            partial[lower] = vpadalq_s16(partial[lower], a);
-            partial[upper] = vpadalq_s16(partial[upper], b);
-        }
-    }
-}
-
-/// Four inputs out of sixteen, in each of four places.
-#[inline]
-#[target_feature(enable = "neon")]
-fn place<const PLACE: i32>(inputs: int8x16_t) -> int8x16_t {
-    vreinterpretq_s8_s32(vdupq_laneq_s32::<PLACE>(vreinterpretq_s32_s8(inputs)))
+pub(super) fn four_registers(group: &Group) -> [int8x16_t; 4] {
+    // SAFETY: a group is 64 bytes.
+    let int8x16x4_t(a, b, c, d) = unsafe { vld1q_s8_x4(std::ptr::from_ref(group).cast()) };
+    [a, b, c, d]
 }
 
 /// Writes `P` neighbouring pixels.
@@ -291,67 +270,254 @@ unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
     dst: BlocksMut<'_>,
     pixels: usize,
 ) {
-    for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
+    let runs = op.groups.div_ceil(4);
+    let weights = op.quarters.weights.chunks_exact(op.groups).zip(op.quarters.fours.chunks_exact(runs));
+    for (block, ((groups, fours), post)) in weights.zip(&op.post).enumerate() {
         let (finish, spread) = (Finish::<ACTIVATION>::load(post), spread(post));
-        let mut pixel = 0;
-        while pixel < pixels {
-            // SAFETY: `check`.
-            unsafe {
-                let from = src.bytes.as_ptr().add(pixel * LANES);
-                let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
-                if pixel + 2 <= pixels {
-                    pointwise_tile::<NARROW, ACTIVATION, 2>(groups, &finish, &spread, from, src.stride, to);
+        // SAFETY: `check`.
+        unsafe {
+            let mut from = src.bytes.as_ptr();
+            let mut to = dst.bytes.as_mut_ptr().add(block * dst.stride);
+            for _ in 0..pixels / 2 {
+                let partial = if NARROW {
+                    products_of_two(groups, fours, &spread, from, src.stride)
                 } else {
-                    pointwise_tile::<NARROW, ACTIVATION, 1>(groups, &finish, &spread, from, src.stride, to);
-                }
+                    products::<2>(groups, &spread, from, src.stride)
+                };
+                store(&partial, &finish, to);
+                (from, to) = (from.add(2 * LANES), to.add(2 * LANES));
             }
-            pixel += 2;
+            if !pixels.is_multiple_of(2) {
+                store(&products::<1>(groups, &spread, from, src.stride), &finish, to);
+            }
         }
     }
 }
 
+/// The partial sums of `P` pixels from `from` on, each product widened by itself.
+///
 /// # Safety
-/// As [`pointwise`], for `P` pixels from those at `from` and `to` on.
+/// [`Pointwise::check`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn pointwise_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
+unsafe fn products<const P: usize>(
     groups: &[Group],
-    finish: &Finish<'_, ACTIVATION>,
     spread: &[[i32; 4]; 8],
     from: *const u8,
     stride: usize,
-    to: *mut u8,
-) {
-    let mut partial = start::<P>(spread);
-    let (fours, pair) = groups.as_chunks::<4>();
-    let mut inputs = [[vdupq_n_s8(0); P]; 4];
-    let mut block = from;
-    for filters in fours {
-        for pixel in 0..P {
+) -> [Partial; P] {
+    let (mut partial, mut block) = (start::<P>(spread), from);
+    for run in groups.chunks(4) {
+        let mut inputs = [[vdupq_n_s8(0); 4]; P];
+        for (pixel, inputs) in inputs.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            let bytes = unsafe { steps(block.add(pixel * LANES)) };
-            inputs[0][pixel] = place::<0>(bytes);
-            inputs[1][pixel] = place::<1>(bytes);
-            inputs[2][pixel] = place::<2>(bytes);
-            inputs[3][pixel] = place::<3>(bytes);
+            *inputs = unsafe { placed(block.add(pixel * LANES)) };
         }
-        multiply_two::<NARROW, P>(&mut partial, [&filters[0], &filters[1]], [&inputs[0], &inputs[1]]);
-        multiply_two::<NARROW, P>(&mut partial, [&filters[2], &filters[3]], [&inputs[2], &inputs[3]]);
+        let weights = run.iter().flat_map(|group| group.0.as_flattened().as_chunks::<LANES>().0);
+        for (at, weights) in weights.enumerate() {
+            let (quarter, group) = (at / run.len(), at % run.len());
+            // SAFETY: sixteen bytes.
+            let weights = unsafe { vld1q_s8(weights.as_ptr()) };
+            for (partial, inputs) in partial.iter_mut().zip(&inputs) {
+                let [lower, upper] = [2 * quarter, 2 * quarter + 1];
+                let product = vmull_s8(vget_low_s8(weights), vget_low_s8(inputs[group]));
+                partial[lower] = vpadalq_s16(partial[lower], product);
+                partial[upper] = vpadalq_s16(partial[upper], vmull_high_s8(weights, inputs[group]));
+            }
+        }
         block = block.wrapping_add(stride);
     }
-    if let [first, second] = pair {
-        for pixel in 0..P {
-            // SAFETY: the caller's promise.
-            let bytes = unsafe { steps(block.add(pixel * LANES)) };
-            inputs[0][pixel] = place::<0>(bytes);
-            inputs[1][pixel] = place::<1>(bytes);
-        }
-        multiply_two::<NARROW, P>(&mut partial, [first, second], [&inputs[0], &inputs[1]]);
-    }
-    // SAFETY: the caller's promise.
-    unsafe { store(&partial, finish, to) };
+    partial
 }
 
+/// The text of what multiplies two pixels' inputs (v16 on and v20 on) with a quarter's weights and adds them to the four partial
+/// sums that it names. In 16 bits, of the first group, then of further ones; at the end it widens them.
+macro_rules! first {
+    ($weights:literal, $left:literal, $right:literal) => {
+        concat!(
+            "smull v28.8h, v",
+            $weights,
+            ".8b, v",
+            $left,
+            ".8b\nsmull2 v29.8h, v",
+            $weights,
+            ".16b, v",
+            $left,
+            ".16b\n",
+            "smull v30.8h, v",
+            $weights,
+            ".8b, v",
+            $right,
+            ".8b\nsmull2 v31.8h, v",
+            $weights,
+            ".16b, v",
+            $right,
+            ".16b\n",
+        )
+    };
+}
+macro_rules! further {
+    ($weights:literal, $left:literal, $right:literal) => {
+        concat!(
+            "smlal v28.8h, v",
+            $weights,
+            ".8b, v",
+            $left,
+            ".8b\nsmlal2 v29.8h, v",
+            $weights,
+            ".16b, v",
+            $left,
+            ".16b\n",
+            "smlal v30.8h, v",
+            $weights,
+            ".8b, v",
+            $right,
+            ".8b\nsmlal2 v31.8h, v",
+            $weights,
+            ".16b, v",
+            $right,
+            ".16b\n",
+        )
+    };
+}
+macro_rules! widened {
+    ($a:literal, $b:literal, $c:literal, $d:literal) => {
+        concat!(
+            "sadalp v",
+            $a,
+            ".4s, v28.8h\nsadalp v",
+            $b,
+            ".4s, v29.8h\n",
+            "sadalp v",
+            $c,
+            ".4s, v30.8h\nsadalp v",
+            $d,
+            ".4s, v31.8h\n",
+        )
+    };
+}
+/// A quarter of four groups: widened once,
+macro_rules! four {
+    ($a:literal, $b:literal, $c:literal, $d:literal) => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{weights}], #64\n",
+            first!("24", "16", "20"),
+            further!("25", "17", "21"),
+            further!("26", "18", "22"),
+            further!("27", "19", "23"),
+            widened!($a, $b, $c, $d),
+        )
+    };
+}
+/// or twice;
+macro_rules! twice_two {
+    ($a:literal, $b:literal, $c:literal, $d:literal) => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{weights}], #64\n",
+            first!("24", "16", "20"),
+            further!("25", "17", "21"),
+            widened!($a, $b, $c, $d),
+            first!("26", "18", "22"),
+            further!("27", "19", "23"),
+            widened!($a, $b, $c, $d),
+        )
+    };
+}
+/// a quarter of two groups.
+macro_rules! last_two {
+    ($a:literal, $b:literal, $c:literal, $d:literal) => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b}}, [{weights}], #32\n",
+            first!("24", "16", "20"),
+            further!("25", "17", "21"),
+            widened!($a, $b, $c, $d),
+        )
+    };
+}
+
+/// The partial sums of two pixels from `from` on, where no weight is -128. In registers of its own choice: sixteen sums, eight
+/// inputs, four weights and four products are all that there are, and the compiler would rather keep something else.
+///
+/// # Safety
+/// [`Pointwise::check`], and `fours` has one a run.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn products_of_two(
+    groups: &[Group],
+    fours: &[bool],
+    spread: &[[i32; 4]; 8],
+    from: *const u8,
+    stride: usize,
+) -> [Partial; 2] {
+    let (a, b, c, d, e, f, g, h): (
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+    );
+    let (i, j, k, l, m, n, o, p): (
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+    );
+    // SAFETY: reads the groups' bytes once from their start, sixteen bytes of each of two pixels in each block of inputs, and one
+    // of `fours` for every four groups; the rest is registers, which are all named.
+    unsafe {
+        asm!(
+            // Both pixels start with the biases.
+            "ld1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{spread}], #64",
+            "ld1 {{v4.4s, v5.4s, v6.4s, v7.4s}}, [{spread}]",
+            "sub {spread}, {spread}, #64",
+            "ld1 {{v8.4s, v9.4s, v10.4s, v11.4s}}, [{spread}], #64",
+            "ld1 {{v12.4s, v13.4s, v14.4s, v15.4s}}, [{spread}]",
+            "cbz {runs}, 4f",
+            "2:",
+            "ldrb {four:w}, [{fours}], #1",
+            // Each four of sixteen inputs, in all places of a register.
+            "ld4r {{v16.4s, v17.4s, v18.4s, v19.4s}}, [{left}], {stride}",
+            "ld4r {{v20.4s, v21.4s, v22.4s, v23.4s}}, [{right}], {stride}",
+            "subs {runs}, {runs}, #1",
+            "cbz {four:w}, 3f",
+            four!("0", "1", "8", "9"), four!("2", "3", "10", "11"),
+            four!("4", "5", "12", "13"), four!("6", "7", "14", "15"),
+            "b.ne 2b",
+            "b 4f",
+            "3:",
+            twice_two!("0", "1", "8", "9"), twice_two!("2", "3", "10", "11"),
+            twice_two!("4", "5", "12", "13"), twice_two!("6", "7", "14", "15"),
+            "b.ne 2b",
+            "4:",
+            "cbz {pair}, 5f",
+            "ld4r {{v16.4s, v17.4s, v18.4s, v19.4s}}, [{left}]",
+            "ld4r {{v20.4s, v21.4s, v22.4s, v23.4s}}, [{right}]",
+            last_two!("0", "1", "8", "9"), last_two!("2", "3", "10", "11"),
+            last_two!("4", "5", "12", "13"), last_two!("6", "7", "14", "15"),
+            "5:",
+            spread = inout(reg) spread.as_ptr() => _, runs = inout(reg) groups.len() / 4 => _,
+            fours = inout(reg) fours.as_ptr() => _, four = out(reg) _, stride = in(reg) stride,
+            left = inout(reg) from => _, right = inout(reg) from.wrapping_add(LANES) => _,
+            weights = inout(reg) groups.as_ptr() => _, pair = in(reg) groups.len() % 4,
+            out("v0") a, out("v1") b, out("v2") c, out("v3") d, out("v4") e, out("v5") f, out("v6") g, out("v7") h,
+            out("v8") i, out("v9") j, out("v10") k, out("v11") l, out("v12") m, out("v13") n, out("v14") o, out("v15") p,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(pure, readonly, nostack),
+        );
+    }
+    [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]]
+}
+
+/// A first layer is a pointwise one over the bytes of its windows, which are gathered to two blocks of sixteen.
+///
 /// # Safety
 /// [`Stem::check`].
 #[target_feature(enable = "neon")]
@@ -361,54 +527,80 @@ unsafe fn stem<const NARROW: bool, const ACTIVATION: u8>(
     dst: BlocksMut<'_>,
     pixels: usize,
 ) {
-    for (block, (groups, post)) in op.weights.iter().zip(&op.post).enumerate() {
+    let step = op.stride * 3;
+    let windows = Windows::new(step);
+    let weights = op.quarters.weights.chunks_exact(8).zip(op.quarters.fours.chunks_exact(2));
+    for (block, ((groups, fours), post)) in weights.zip(&op.post).enumerate() {
         let (finish, spread) = (Finish::<ACTIVATION>::load(post), spread(post));
-        let mut pixel = 0;
-        while pixel < pixels {
-            // SAFETY: `check`.
-            unsafe {
-                let at = pixel * op.stride * 3;
-                let windows = [rows[0].as_ptr().add(at), rows[1].as_ptr().add(at), rows[2].as_ptr().add(at)];
-                let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
-                if pixel + 2 <= pixels {
-                    stem_tile::<NARROW, ACTIVATION, 2>(groups, &finish, &spread, windows, op.stride * 3, to);
+        let mut at = rows.map(<[u8]>::as_ptr);
+        // SAFETY: `check`.
+        unsafe {
+            let mut to = dst.bytes.as_mut_ptr().add(block * dst.stride);
+            for _ in 0..pixels / 2 {
+                let bytes = windows.two(at);
+                let from = bytes.as_ptr().cast();
+                let partial = if NARROW {
+                    products_of_two(groups, fours, &spread, from, 2 * LANES)
                 } else {
-                    stem_tile::<NARROW, ACTIVATION, 1>(groups, &finish, &spread, windows, op.stride * 3, to);
-                }
+                    products::<2>(groups, &spread, from, 2 * LANES)
+                };
+                store(&partial, &finish, to);
+                at = at.map(|at| at.wrapping_add(2 * step));
+                to = to.add(2 * LANES);
             }
-            pixel += 2;
+            if !pixels.is_multiple_of(2) {
+                let bytes = windows.one(at);
+                store(&products::<1>(groups, &spread, bytes.as_ptr().cast(), LANES), &finish, to);
+            }
         }
     }
 }
 
-/// # Safety
-/// As [`stem`], for `P` pixels from those at `windows` and `to` on, `step` bytes apart.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn stem_tile<const NARROW: bool, const ACTIVATION: u8, const P: usize>(
-    groups: &[Group; 9],
-    finish: &Finish<'_, ACTIVATION>,
-    spread: &[[i32; 4]; 8],
-    windows: [*const u8; 3],
-    step: usize,
-    to: *mut u8,
-) {
-    let mut partial = start::<P>(spread);
-    for (row, at) in windows.iter().enumerate() {
-        let mut inputs = [[vdupq_n_s8(0); P]; 3];
-        for pixel in 0..P {
-            // SAFETY: the caller's promise.
-            let bytes = unsafe { steps(at.add(pixel * step)) };
-            inputs[0][pixel] = place::<0>(bytes);
-            inputs[1][pixel] = place::<1>(bytes);
-            inputs[2][pixel] = place::<2>(bytes);
-        }
-        let groups = &groups[3 * row..3 * row + 3];
-        multiply_two::<NARROW, P>(&mut partial, [&groups[0], &groups[1]], [&inputs[0], &inputs[1]]);
-        multiply_one(&mut partial, &groups[2], &inputs[2]);
+/// Where the 27 bytes of two neighbouring windows are in what is loaded from three rows.
+#[derive(Clone, Copy)]
+pub(super) struct Windows([[uint8x16_t; 2]; 2]);
+
+impl Windows {
+    /// For windows `step` bytes apart, at most 7.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn new(step: usize) -> Self {
+        // Sixteen bytes of the upper of two rows, then sixteen of the lower. What lies behind 27 bytes is nought.
+        let index = |window: usize, half: usize| {
+            let mut bytes = [255u8; LANES];
+            for (to, at) in bytes.iter_mut().zip(16 * half..27) {
+                *to = ((at / 9 - half) * LANES + at % 9 + window * step) as u8;
+            }
+            // SAFETY: sixteen bytes.
+            unsafe { vld1q_u8(bytes.as_ptr()) }
+        };
+        Self([[index(0, 0), index(0, 1)], [index(1, 0), index(1, 1)]])
     }
-    // SAFETY: the caller's promise.
-    unsafe { store(&partial, finish, to) };
+
+    /// A window without gaps.
+    ///
+    /// # Safety
+    /// Sixteen bytes can be read at each of `rows`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn one(&self, rows: [*const u8; 3]) -> [int8x16_t; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { self.two(rows) }.map(|[first, _]| first)
+    }
+
+    /// Two windows without gaps, 32 bytes each: `[half][window]`.
+    ///
+    /// # Safety
+    /// Sixteen bytes can be read at each of `rows`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn two(&self, rows: [*const u8; 3]) -> [[int8x16_t; 2]; 2] {
+        // SAFETY: the caller's promise.
+        let [a, b, c] = rows.map(|row| unsafe { steps(row) });
+        let (upper, lower) = (int8x16x2_t(a, b), int8x16x2_t(b, c));
+        let [[a, b], [c, d]] = self.0;
+        [[vqtbl2q_s8(upper, a), vqtbl2q_s8(upper, c)], [vqtbl2q_s8(lower, b), vqtbl2q_s8(lower, d)]]
+    }
 }
 
 /// Rows of one block with columns of nought around them.

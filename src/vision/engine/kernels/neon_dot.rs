@@ -3,7 +3,9 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, afresh, slide, steps, taps};
+use super::neon::{
+    self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, Windows, afresh, four_registers, slide, steps, taps,
+};
 use super::{
     Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Stem, Table,
 };
@@ -103,29 +105,13 @@ impl Kernels for NeonDot {
     }
 }
 
-/// Adds, to each of four channels, four products with the four inputs in place `LANE`.
-// The intrinsic of this name is not in the stable library yet.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-fn sdot_lane<const LANE: i32>(sum: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
-    let mut sum = sum;
-    // SAFETY: the instruction reads and writes the named registers only, and the function's feature says that it exists.
-    unsafe {
-        asm!(
-            "sdot {sum:v}.4s, {weights:v}.16b, {inputs:v}.4b[{lane}]",
-            sum = inout(vreg) sum, weights = in(vreg) weights, inputs = in(vreg) inputs, lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sum
-}
-
 /// Adds, to each of four channels, four products with its own four inputs.
+// The intrinsic of this name is not in the stable library yet.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn sdot(sum: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
     let mut sum = sum;
-    // SAFETY: as above.
+    // SAFETY: the instruction reads and writes the named registers only, and the function's feature says that it exists.
     unsafe {
         asm!(
             "sdot {sum:v}.4s, {weights:v}.16b, {inputs:v}.16b",
@@ -134,27 +120,6 @@ fn sdot(sum: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
         );
     }
     sum
-}
-
-/// Sixteen channels' weights, four a register.
-#[inline]
-#[target_feature(enable = "neon")]
-fn weights(group: &Group) -> [int8x16_t; 4] {
-    // SAFETY: a group is four times sixteen bytes.
-    let load = |quarter: usize| unsafe { vld1q_s8(std::ptr::from_ref(group).cast::<i8>().add(16 * quarter)) };
-    [load(0), load(1), load(2), load(3)]
-}
-
-/// Adds a group's products with the four inputs in place `LANE` of each of `P` pixels.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-fn group<const LANE: i32, const P: usize>(sums: &mut [Sums; P], filters: &Group, inputs: &[int8x16_t; P]) {
-    let filters = weights(filters);
-    for (sums, inputs) in sums.iter_mut().zip(inputs) {
-        for (sum, filter) in sums.iter_mut().zip(filters) {
-            *sum = sdot_lane::<LANE>(*sum, filter, *inputs);
-        }
-    }
 }
 
 /// Writes `P` neighbouring pixels.
@@ -176,111 +141,185 @@ unsafe fn store<const ACTIVATION: u8, const P: usize>(sums: &[Sums; P], finish: 
 unsafe fn pointwise<const ACTIVATION: u8>(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
     for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
         let finish = Finish::<ACTIVATION>::load(post);
-        let mut pixel = 0;
-        while pixel < pixels {
-            // SAFETY: `check`.
-            unsafe {
-                let from = src.bytes.as_ptr().add(pixel * LANES);
-                let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
-                if pixel + 4 <= pixels {
-                    pointwise_tile::<ACTIVATION, 4>(groups, &finish, from, src.stride, to);
-                    pixel += 4;
-                } else {
-                    pointwise_tile::<ACTIVATION, 1>(groups, &finish, from, src.stride, to);
-                    pixel += 1;
-                }
+        // SAFETY: `check`.
+        unsafe {
+            let mut from = src.bytes.as_ptr();
+            let mut to = dst.bytes.as_mut_ptr().add(block * dst.stride);
+            for _ in 0..pixels / 4 {
+                store(&products_of_four(groups, &finish, from, src.stride), &finish, to);
+                (from, to) = (from.add(4 * LANES), to.add(4 * LANES));
+            }
+            for _ in 0..pixels % 4 {
+                store(&[products(groups, &finish, from, src.stride)], &finish, to);
+                (from, to) = (from.add(LANES), to.add(LANES));
             }
         }
     }
 }
 
+/// The sums of the pixel at `from`.
+///
 /// # Safety
-/// As [`pointwise`], for `P` pixels from those at `from` and `to` on.
+/// As [`pointwise`].
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn pointwise_tile<const ACTIVATION: u8, const P: usize>(
+unsafe fn products<const ACTIVATION: u8>(
     groups: &[Group],
     finish: &Finish<'_, ACTIVATION>,
     from: *const u8,
     stride: usize,
-    to: *mut u8,
-) {
-    let mut sums = [finish.start(); P];
-    let (fours, pair) = groups.as_chunks::<4>();
-    let mut inputs = [vdupq_n_s8(0); P];
-    let mut block = from;
-    for filters in fours {
-        for (pixel, inputs) in inputs.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *inputs = unsafe { steps(block.add(pixel * LANES)) };
+) -> Sums {
+    let (mut sums, mut block) = (finish.start(), from);
+    for run in groups.chunks(4) {
+        // SAFETY: the caller's promise.
+        let inputs = vreinterpretq_s32_s8(unsafe { steps(block) });
+        let four = [
+            vdupq_laneq_s32::<0>(inputs),
+            vdupq_laneq_s32::<1>(inputs),
+            vdupq_laneq_s32::<2>(inputs),
+            vdupq_laneq_s32::<3>(inputs),
+        ];
+        for (group, inputs) in run.iter().zip(four) {
+            for (sum, weights) in sums.iter_mut().zip(four_registers(group)) {
+                *sum = sdot(*sum, weights, vreinterpretq_s8_s32(inputs));
+            }
         }
-        group::<0, P>(&mut sums, &filters[0], &inputs);
-        group::<1, P>(&mut sums, &filters[1], &inputs);
-        group::<2, P>(&mut sums, &filters[2], &inputs);
-        group::<3, P>(&mut sums, &filters[3], &inputs);
         block = block.wrapping_add(stride);
     }
-    if let [first, second] = pair {
-        for (pixel, inputs) in inputs.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *inputs = unsafe { steps(block.add(pixel * LANES)) };
-        }
-        group::<0, P>(&mut sums, first, &inputs);
-        group::<1, P>(&mut sums, second, &inputs);
-    }
-    // SAFETY: the caller's promise.
-    unsafe { store(&sums, finish, to) };
+    sums
 }
 
+/// The text of what multiplies four pixels' inputs (v20 on, in place `$lane`) with a group's weights (four registers) and adds them
+/// to sixteen sums (v0 on).
+macro_rules! group {
+    ($a:literal, $b:literal, $c:literal, $d:literal, $lane:literal) => {
+        concat!(
+            group!(pixel "0", "1", "2", "3", "20", $a, $b, $c, $d, $lane),
+            group!(pixel "4", "5", "6", "7", "21", $a, $b, $c, $d, $lane),
+            group!(pixel "8", "9", "10", "11", "22", $a, $b, $c, $d, $lane),
+            group!(pixel "12", "13", "14", "15", "23", $a, $b, $c, $d, $lane),
+        )
+    };
+    (pixel $i:literal, $j:literal, $k:literal, $l:literal, $input:literal,
+        $a:literal, $b:literal, $c:literal, $d:literal, $lane:literal) => {
+        concat!(
+            "sdot v", $i, ".4s, v", $a, ".16b, v", $input, ".4b[", $lane, "]\n",
+            "sdot v", $j, ".4s, v", $b, ".16b, v", $input, ".4b[", $lane, "]\n",
+            "sdot v", $k, ".4s, v", $c, ".16b, v", $input, ".4b[", $lane, "]\n",
+            "sdot v", $l, ".4s, v", $d, ".16b, v", $input, ".4b[", $lane, "]\n",
+        )
+    };
+}
+
+/// The sums of four pixels from `from` on, in registers of its own choice: the compiler would copy the biases and load in pieces.
+///
+/// # Safety
+/// As [`pointwise`]; the number of groups is none, two or three more than a multiple of four.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn products_of_four<const ACTIVATION: u8>(
+    groups: &[Group],
+    finish: &Finish<'_, ACTIVATION>,
+    from: *const u8,
+    stride: usize,
+) -> [Sums; 4] {
+    let (a, b, c, d, e, f, g, h): (
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+    );
+    let (i, j, k, l, m, n, o, p): (
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+        int32x4_t,
+    );
+    // SAFETY: reads the groups' bytes once from their start, and sixteen bytes of each of four pixels in each block of inputs;
+    // the rest is registers, which are all named.
+    unsafe {
+        asm!(
+            // All four pixels start with the biases.
+            "ld1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{bias}]",
+            "ld1 {{v4.4s, v5.4s, v6.4s, v7.4s}}, [{bias}]",
+            "ld1 {{v8.4s, v9.4s, v10.4s, v11.4s}}, [{bias}]",
+            "ld1 {{v12.4s, v13.4s, v14.4s, v15.4s}}, [{bias}]",
+            "cbz {runs}, 3f",
+            "2:",
+            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{inputs}], {stride}",
+            "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{weights}], #64",
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{weights}], #64",
+            "subs {runs}, {runs}, #1",
+            group!("16", "17", "18", "19", "0"),
+            "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{weights}], #64",
+            group!("24", "25", "26", "27", "1"),
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{weights}], #64",
+            group!("16", "17", "18", "19", "2"),
+            group!("24", "25", "26", "27", "3"),
+            "b.ne 2b",
+            "3:",
+            "cbz {rest}, 4f",
+            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{inputs}]",
+            "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{weights}], #64",
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{weights}], #64",
+            group!("16", "17", "18", "19", "0"),
+            group!("24", "25", "26", "27", "1"),
+            "tbz {rest}, #0, 4f",
+            "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{weights}]",
+            group!("16", "17", "18", "19", "2"),
+            "4:",
+            bias = in(reg) finish.biases().as_ptr(), runs = inout(reg) groups.len() / 4 => _, stride = in(reg) stride,
+            inputs = inout(reg) from => _, weights = inout(reg) groups.as_ptr() => _, rest = in(reg) groups.len() % 4,
+            out("v0") a, out("v1") b, out("v2") c, out("v3") d, out("v4") e, out("v5") f, out("v6") g, out("v7") h,
+            out("v8") i, out("v9") j, out("v10") k, out("v11") l, out("v12") m, out("v13") n, out("v14") o, out("v15") p,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            options(pure, readonly, nostack),
+        );
+    }
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]]
+}
+
+/// A first layer is a pointwise one over the bytes of its windows, which are gathered to two blocks of sixteen.
+///
 /// # Safety
 /// The instructions, and [`Stem::check`].
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn stem<const ACTIVATION: u8>(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
-    for (block, (groups, post)) in op.weights.iter().zip(&op.post).enumerate() {
+    let step = op.stride * 3;
+    let windows = Windows::new(step);
+    for (block, (groups, post)) in op.dense.iter().zip(&op.post).enumerate() {
+        // The last is nought.
+        let groups = &groups[..7];
         let finish = Finish::<ACTIVATION>::load(post);
-        let mut pixel = 0;
-        while pixel < pixels {
-            // SAFETY: `check`.
-            unsafe {
-                let to = dst.bytes.as_mut_ptr().add(block * dst.stride + pixel * LANES);
-                let at = pixel * op.stride * 3;
-                let windows = [rows[0].as_ptr().add(at), rows[1].as_ptr().add(at), rows[2].as_ptr().add(at)];
-                if pixel + 4 <= pixels {
-                    stem_tile::<ACTIVATION, 4>(groups, &finish, windows, op.stride * 3, to);
-                    pixel += 4;
-                } else {
-                    stem_tile::<ACTIVATION, 1>(groups, &finish, windows, op.stride * 3, to);
-                    pixel += 1;
-                }
+        let mut at = rows.map(<[u8]>::as_ptr);
+        // SAFETY: `check`.
+        unsafe {
+            let mut to = dst.bytes.as_mut_ptr().add(block * dst.stride);
+            for _ in 0..pixels / 4 {
+                let [[a, b], [e, f]] = windows.two(at);
+                let [[c, d], [g, h]] = windows.two(at.map(|at| at.wrapping_add(2 * step)));
+                let bytes = [[a, b, c, d], [e, f, g, h]];
+                store(&products_of_four(groups, &finish, bytes.as_ptr().cast(), 4 * LANES), &finish, to);
+                at = at.map(|at| at.wrapping_add(4 * step));
+                to = to.add(4 * LANES);
+            }
+            for _ in 0..pixels % 4 {
+                let bytes = windows.one(at);
+                store(&[products(groups, &finish, bytes.as_ptr().cast(), LANES)], &finish, to);
+                at = at.map(|at| at.wrapping_add(step));
+                to = to.add(LANES);
             }
         }
     }
-}
-
-/// # Safety
-/// As [`stem`], for `P` pixels from those at `windows` and `to` on.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn stem_tile<const ACTIVATION: u8, const P: usize>(
-    groups: &[Group; 9],
-    finish: &Finish<'_, ACTIVATION>,
-    windows: [*const u8; 3],
-    step: usize,
-    to: *mut u8,
-) {
-    let mut sums = [finish.start(); P];
-    for (at, groups) in windows.iter().zip(groups.as_chunks::<3>().0) {
-        let mut inputs = [vdupq_n_s8(0); P];
-        for (pixel, inputs) in inputs.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *inputs = unsafe { steps(at.add(pixel * step)) };
-        }
-        group::<0, P>(&mut sums, &groups[0], &inputs);
-        group::<1, P>(&mut sums, &groups[1], &inputs);
-        group::<2, P>(&mut sums, &groups[2], &inputs);
-    }
-    // SAFETY: the caller's promise.
-    unsafe { store(&sums, finish, to) };
 }
 
 /// From three rows of sixteen channels to the three of each channel side by side, four channels a register: `[channel][row]`.

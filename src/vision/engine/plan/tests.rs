@@ -171,6 +171,7 @@ fn what_the_plan_does_not_know_is_refused_by_name() {
     assert!(refusal(attribute("Transpose", "perm", 0)).starts_with("operator Transpose"));
 }
 
+#[cfg(feature = "any-network")]
 #[test]
 fn a_network_is_loaded_as_a_plan_where_it_can_be_and_by_the_reference_engine_otherwise() {
     for (onnx, side) in [(DETECTOR, 64), (EMBEDDER, 112)] {
@@ -227,6 +228,45 @@ fn graphs_cut_at_any_node_are_refused_and_never_panic() {
         let mut graph = whole.clone();
         graph.node.remove(keep);
         assert!(lower::lower(&graph, 64, 64).is_err(), "without node {keep}");
+    }
+}
+
+#[test]
+fn files_cut_anywhere_are_refused_or_whole_and_never_panic() {
+    for (onnx, side) in [(DETECTOR, 32), (EMBEDDER, 112)] {
+        let image = picture(side, side, 3);
+        let whole = outputs(&mut plan(onnx, side, side, SHIFTED), &image);
+        // Throughout the file, and at each of its last bytes, where what is cut off may be nothing that matters.
+        let cuts = (0..onnx.len()).step_by(onnx.len() / 97).chain(onnx.len() - 40..onnx.len());
+        for cut in cuts {
+            match Plan::load(&onnx[..cut], side, side, &SHIFTED, &kernels::scalar::Scalar) {
+                Ok(mut plan) => assert!(cut + 40 > onnx.len() && outputs(&mut plan, &image) == whole, "{cut}"),
+                Err(reason) => assert!(!reason.to_string().is_empty()),
+            }
+        }
+    }
+}
+
+#[test]
+fn saturated_images_give_finite_values_and_the_same_on_every_kernel() {
+    for (onnx, side) in [(DETECTOR, 64), (EMBEDDER, 112)] {
+        let size = 3 * side * side;
+        let checkered = |n: usize| if (n / 3 + n / 3 / side).is_multiple_of(2) { 0 } else { 255 };
+        let images = [vec![0; size], vec![255; size], (0..size).map(checkered).collect()];
+        let extremes = [f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0];
+        let planes: Vec<f32> = (0..size).map(|n| extremes[n % extremes.len()]).collect();
+        let all = |kernels| {
+            let mut plan = Plan::load(onnx, side, side, &SHIFTED, kernels).unwrap();
+            let mut all: Vec<_> = images.iter().map(|image| outputs(&mut plan, image)).collect();
+            plan.run(&Input::Planes(&planes)).unwrap();
+            all.push((0..plan.output_names().len()).map(|o| plan.output(o).to_vec()).collect());
+            all
+        };
+        let expected = all(&kernels::scalar::Scalar);
+        assert!(expected.iter().flatten().flatten().all(|v| v.is_finite()));
+        for kernels in kernels::available() {
+            assert!(all(kernels) == expected, "{}", kernels.name());
+        }
     }
 }
 

@@ -1,0 +1,66 @@
+//! What lies in the folder of an outbox, for people and programs that look from outside.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::files;
+use super::format::{self, Found, Header};
+use crate::delivery::event::EventId;
+use crate::delivery::outbox::Position;
+
+/// A record of a folder, for people and programs that look from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its place.
+    pub position: Position,
+    /// The event's id.
+    pub id: EventId,
+    /// When it expires.
+    pub expires: OffsetDateTime,
+    /// Bytes of its payload.
+    pub bytes: usize,
+    /// Whether it was retired: delivered, or gone under another name.
+    pub retired: bool,
+}
+
+/// What lies in the folder of an outbox, in the order of positions, and how many stretches of bytes are no records. Changes nothing
+/// and asks for no lock, so that it may be called while another process delivers; what that one does meanwhile may be seen or not.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn look(path: &Path) -> io::Result<(Vec<Kept>, u64)> {
+    let (mut kept, mut retired, mut bad) = (Vec::new(), Vec::new(), 0);
+    for number in files::numbers(path)? {
+        let bytes = match std::fs::read(files::name(path, number)) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            // Delivered and deleted between the two calls.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        if let Header::Foreign { .. } = format::read_header(number, &bytes) {
+            bad += 1;
+            continue;
+        }
+        format::scan(number, &bytes, |found| match found {
+            Found::Event(_, head) => kept.push(Kept {
+                position: head.position,
+                id: head.id,
+                expires: head.expires,
+                bytes: head.bytes,
+                retired: false,
+            }),
+            Found::Retired(position) => retired.push(position),
+            Found::Damaged | Found::Torn => bad += 1,
+        });
+    }
+    kept.sort_by_key(|k| k.position);
+    kept.dedup_by_key(|k| k.position);
+    retired.sort_unstable();
+    for k in &mut kept {
+        k.retired = retired.binary_search(&k.position).is_ok();
+    }
+    Ok((kept, bad))
+}

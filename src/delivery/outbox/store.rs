@@ -1,0 +1,260 @@
+//! Where events lie until they are delivered: the trait, and memory.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use crate::delivery::event::EventId;
+
+/// Place of an event in the order of decisions; grows by one with each append. It is not used again as long as anything on the disk names it or
+/// a higher one: a power cut right after the last event was delivered may make them begin anew.
+pub type Position = u64;
+
+/// An event as it will be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The event's id, for logs and for consumers that drop repetitions.
+    pub id: EventId,
+    /// From then on it is dropped instead of sent.
+    pub expires: OffsetDateTime,
+    /// The payload, byte for byte. Wiped when dropped: it may hold the crop of a face.
+    pub payload: Zeroizing<Vec<u8>>,
+}
+
+/// What the outbox is told about an event in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place.
+    pub position: Position,
+    /// When it expires, see [`nanoseconds`].
+    pub expires: i64,
+    /// Bytes of its payload.
+    pub bytes: u32,
+}
+
+/// Nanoseconds since 1970 in UTC, at most those of the year 2262 and at least those of 1677: a date in eight bytes.
+pub fn nanoseconds(when: OffsetDateTime) -> i64 {
+    let exact = when.unix_timestamp_nanos();
+    i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Why a store could not do something.
+#[derive(Debug, thiserror::Error)]
+#[error("the event store failed to {action}: {source}")]
+pub struct StoreError {
+    /// What was tried, as in `append`.
+    pub action: &'static str,
+    /// What the system said.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// What an earlier run left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Events that wait.
+    pub events: usize,
+    /// Bytes of their payloads.
+    pub bytes: usize,
+    /// The first position that was never used.
+    pub next: Position,
+}
+
+/// Events that waited and are found no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many.
+    pub events: usize,
+    /// Bytes of their payloads.
+    pub bytes: usize,
+}
+
+/// How a store is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct StoreHealth {
+    /// Events that are lost where the process ends.
+    pub in_memory: usize,
+    /// Records and segments that were found damaged or unreadable.
+    pub damaged: u64,
+    /// Last records of segments that were never finished, as after a power cut.
+    pub torn: u64,
+    /// Operations that the disk refused.
+    pub failures: u64,
+    /// Why events are not as safe as the configuration asks for, and what to do, for people.
+    pub problem: Option<String>,
+}
+
+/// Where events lie until they are delivered. One caller, one thread; order and bounds are the outbox's affair.
+pub trait Store: Send {
+    /// What an earlier run left. Called once, before anything else.
+    ///
+    /// # Errors
+    /// Where nothing can be read; single bad records are skipped and counted by the store.
+    fn recover(&mut self) -> Result<Recovered, StoreError>;
+
+    /// Keeps `record` at `position`, which is higher than all before; it is as durable as the store can make it when this
+    /// returns.
+    ///
+    /// # Errors
+    /// Where it is not kept.
+    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError>;
+
+    /// The event that waits at `from`, or the first one behind it.
+    fn next(&mut self, from: Position) -> Option<Stored>;
+
+    /// The same of those that expire at `deadline` or before, see [`nanoseconds`].
+    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored>;
+
+    /// Reads it back; `None` where it is not there or not whole.
+    ///
+    /// # Errors
+    /// Where reading failed and may succeed later.
+    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError>;
+
+    /// Forgets it; whether it was there. Whatever is returned, it is not named again by this process.
+    ///
+    /// # Errors
+    /// Where it was there and may come back after a restart.
+    fn remove(&mut self, position: Position) -> Result<bool, StoreError>;
+
+    /// The same, and its bytes are gone after the next [`Store::scrub`].
+    ///
+    /// # Errors
+    /// As [`Store::remove`].
+    fn wipe(&mut self, position: Position) -> Result<bool, StoreError> {
+        self.remove(position)
+    }
+
+    /// Makes the bytes of wiped events go, for good.
+    ///
+    /// # Errors
+    /// Where they are still there; it is tried again when the store works again.
+    fn scrub(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What was lost since the last call: recovered or appended, neither removed nor read, and found no more.
+    fn take_lost(&mut self) -> Lost {
+        Lost::default()
+    }
+
+    /// How it is.
+    fn health(&self) -> StoreHealth;
+}
+
+/// Keeps events in memory: lost with the process.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    records: VecDeque<(Position, Record)>,
+    problem: Option<String>,
+}
+
+impl MemoryStore {
+    /// In place of a store that cannot be had, for the reason that is told.
+    pub fn instead(problem: String) -> Self {
+        Self { problem: Some(problem), ..Self::default() }
+    }
+
+    /// Events that it holds.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub(super) fn front(&self) -> Option<(Position, Record)> {
+        self.records.front().cloned()
+    }
+
+    fn index(&self, position: Position) -> Option<usize> {
+        self.records.binary_search_by_key(&position, |(p, _)| *p).ok()
+    }
+}
+
+fn stored((position, record): &(Position, Record)) -> Stored {
+    // No more than MAX_EVENT.
+    Stored { position: *position, expires: nanoseconds(record.expires), bytes: record.payload.len() as u32 }
+}
+
+impl Store for MemoryStore {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        Ok(Recovered::default())
+    }
+
+    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+        self.records.push_back((position, record.clone()));
+        Ok(())
+    }
+
+    fn next(&mut self, from: Position) -> Option<Stored> {
+        self.records.get(self.records.partition_point(|(p, _)| *p < from)).map(stored)
+    }
+
+    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+        let begin = self.records.partition_point(|(p, _)| *p < from);
+        self.records.range(begin..).map(stored).find(|s| s.expires <= deadline)
+    }
+
+    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+        Ok(self.index(position).map(|i| self.records[i].1.clone()))
+    }
+
+    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+        let found = self.index(position);
+        if let Some(i) = found {
+            self.records.remove(i);
+        }
+        Ok(found.is_some())
+    }
+
+    fn health(&self) -> StoreHealth {
+        StoreHealth { in_memory: self.len(), problem: self.problem.clone(), ..StoreHealth::default() }
+    }
+}
+
+impl Store for Box<dyn Store> {
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        (**self).recover()
+    }
+
+    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+        (**self).append(position, record)
+    }
+
+    fn next(&mut self, from: Position) -> Option<Stored> {
+        (**self).next(from)
+    }
+
+    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+        (**self).next_expired(from, deadline)
+    }
+
+    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+        (**self).read(position)
+    }
+
+    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+        (**self).remove(position)
+    }
+
+    fn wipe(&mut self, position: Position) -> Result<bool, StoreError> {
+        (**self).wipe(position)
+    }
+
+    fn scrub(&mut self) -> Result<(), StoreError> {
+        (**self).scrub()
+    }
+
+    fn take_lost(&mut self) -> Lost {
+        (**self).take_lost()
+    }
+
+    fn health(&self) -> StoreHealth {
+        (**self).health()
+    }
+}
