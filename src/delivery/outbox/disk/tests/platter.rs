@@ -23,6 +23,8 @@ pub struct MemFile {
     synced: usize,
     /// What was there before a restart that no sync has covered.
     old: Option<Vec<u8>>,
+    /// Whether since then it was cut off: before that its size is what it was, whatever happens.
+    cut: bool,
     /// Whether the name survives a power cut.
     named: bool,
     /// What was there under this name before a replacement that no sync of the folder has covered.
@@ -121,12 +123,13 @@ impl MemDisk {
                 if let Some(old) = f.old.take() {
                     let kept = f.bytes.len() * usize::from(random()) / 255;
                     f.bytes.truncate(kept);
-                    // Where the cut did not come to the disk, what was written after it lies over the old bytes.
-                    if random() < 170 {
+                    // Where there was no cut, or it did not come to the disk, what was written lies over the old bytes.
+                    if !f.cut || random() < 170 {
                         f.bytes.extend(old.iter().skip(kept));
                     }
                     f.synced = f.bytes.len();
                 }
+                f.cut = false;
                 let tail = f.bytes.len() - f.synced;
                 let kept = f.synced + tail * usize::from(random()) / 255;
                 f.bytes.truncate(kept);
@@ -190,7 +193,7 @@ impl Files for MemDisk {
             e
         })?;
         let f = p.files.get_mut(&file).ok_or_else(missing)?;
-        (f.synced, f.old) = (f.bytes.len(), None);
+        (f.synced, f.old, f.cut) = (f.bytes.len(), None, false);
         Ok(())
     }
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()> {
@@ -199,6 +202,7 @@ impl Files for MemDisk {
             return Err(io::Error::other("stiff"));
         }
         let f = p.files.get_mut(&file).ok_or_else(missing)?;
+        f.cut |= f.old.is_some() && f.bytes.len() > length as usize;
         f.bytes.truncate(length as usize);
         f.synced = f.synced.min(length as usize);
         Ok(())
@@ -217,6 +221,7 @@ impl Files for MemDisk {
         }
         if share > 128 {
             f.bytes.truncate(beginning.len());
+            f.cut = true;
         }
         error.map_or(Ok(()), Err)
     }
@@ -229,7 +234,7 @@ impl Files for MemDisk {
         if share > 128 {
             let old = std::mem::replace(&mut f.bytes, whole.to_vec());
             f.replaced.get_or_insert(old);
-            (f.synced, f.old) = (whole.len(), None);
+            (f.synced, f.old, f.cut) = (whole.len(), None, false);
         }
         error.map_or(Ok(()), Err)
     }
