@@ -491,6 +491,7 @@ unsafe fn depthwise<const STRIDE: usize, const ACTIVATION: u8>(
 /// As [`depthwise`]; `INSIDE` says that all columns lie within the rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx512vnni")]
+#[expect(clippy::needless_range_loop, reason = "the rows of three arrays")]
 unsafe fn depthwise_four<const STRIDE: usize, const INSIDE: bool>(
     first: &[__m512i; 3],
     second: &[__m512i; 3],
