@@ -2,9 +2,9 @@
 
 use tract_onnx::pb::{GraphProto, ModelProto};
 
+use super::super::{Input, Network, Normalization, kernels};
 #[cfg(feature = "any-network")]
-use super::super::reference;
-use super::super::{Input, Network, Normalization, kernels, load};
+use super::super::{load, reference};
 use super::*;
 
 const DETECTOR: &[u8] = include_bytes!("../../../../models/yunet_s_int8.onnx");
