@@ -8,8 +8,9 @@
 //! other programs on the core do not lengthen; `wall_us` is what a clock on the wall says.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use watchpost::clock::processor_time;
 use watchpost::vision::engine::{self, Input, Network, Normalization, kernels};
 
 type Failure = Box<dyn std::error::Error>;
@@ -18,15 +19,6 @@ struct Engine {
     network: Box<dyn Network>,
     micros: Vec<f64>,
     wall: Vec<f64>,
-}
-
-/// Processor time of this thread.
-fn own_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes the structure that it is given.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "every Linux has this clock");
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A part of the way through the sorted values.
@@ -76,9 +68,9 @@ fn main() -> Result<(), Failure> {
             if slow && round % 10 != 0 {
                 continue;
             }
-            let (start, own) = (Instant::now(), own_time());
+            let (start, own) = (Instant::now(), processor_time());
             engine.network.run(&Input::Interleaved(&image))?;
-            engine.micros.push((own_time() - own).as_secs_f64() * 1e6);
+            engine.micros.push((processor_time() - own).as_secs_f64() * 1e6);
             engine.wall.push(start.elapsed().as_secs_f64() * 1e6);
         }
     }
@@ -109,9 +101,9 @@ fn serve(engines: Vec<Box<dyn Network>>, image: &[u8], each: usize, outputs: Opt
         line?;
         let mut micros = Vec::with_capacity(each);
         for _ in 0..each {
-            let own = own_time();
+            let own = processor_time();
             network.run(&Input::Interleaved(image))?;
-            micros.push((own_time() - own).as_secs_f64() * 1e6);
+            micros.push((processor_time() - own).as_secs_f64() * 1e6);
         }
         println!("{}", serde_json::json!({ network.name(): micros }));
     }

@@ -10,6 +10,8 @@ use std::os::fd::FromRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::clock::processor_time;
+
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -109,15 +111,6 @@ impl Instructions {
     }
 }
 
-/// Processor time of this thread.
-fn own_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes the structure that it is given.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "every Linux has this clock");
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 /// What was measured of one piece of work, run after run.
 #[derive(Default)]
 pub struct Samples {
@@ -211,9 +204,9 @@ impl Meter {
     pub fn time<T, E>(&self, into: Option<&mut Samples>, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let count = || self.instructions.as_ref().ok().and_then(|counter| counter.read().ok());
         let (allocations, instructions) = (ALLOCATIONS.load(Relaxed), count());
-        let start = own_time();
+        let start = processor_time();
         let result = work()?;
-        let time = own_time().saturating_sub(start);
+        let time = processor_time().saturating_sub(start);
         let (instructions_after, allocations_after) = (count(), ALLOCATIONS.load(Relaxed));
         if let Some(samples) = into {
             samples.times.push(time);
