@@ -318,6 +318,41 @@ mod simd {
 
     use super::{Kernel, Line, runs};
 
+    /// A tile whose sums grow by `$add`, sixteen products at a time. A macro, as a function that has the features is no closure.
+    macro_rules! tile {
+        ($name:ident, $features:tt, $add:ident) => {
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn $name<const P: usize, const R: usize>(
+                stride: usize,
+                probes: &[Line],
+                rows: &[Line],
+                apart: usize,
+            ) -> [[i32; R]; P] {
+                let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
+                let mut sums = [[vdupq_n_s32(0); R]; P];
+                for i in 0..stride {
+                    for quarter in 0..4 {
+                        let mut loaded = [vdupq_n_s8(0); R];
+                        for (r, loaded) in loaded.iter_mut().enumerate() {
+                            *loaded = load(&rows[r][i], quarter);
+                        }
+                        for (p, sums) in sums.iter_mut().enumerate() {
+                            let probe = load(&probes[p][i], quarter);
+                            for (sum, row) in sums.iter_mut().zip(loaded) {
+                                *sum = $add(*sum, probe, row);
+                            }
+                        }
+                    }
+                }
+                totals(sums)
+            }
+        };
+    }
+
+    tile!(neon_tile, "neon", widened);
+    tile!(dotprod_tile, "neon,dotprod", sdot);
+
     pub fn available() -> Vec<Kernel> {
         let mut all = Vec::new();
         if is_aarch64_feature_detected!("neon") {
@@ -342,30 +377,9 @@ mod simd {
     /// A product has at most 2^14, so that it fits 16 bits; pairs are added in 32.
     #[target_feature(enable = "neon")]
     #[inline]
-    fn neon_tile<const P: usize, const R: usize>(
-        stride: usize,
-        probes: &[Line],
-        rows: &[Line],
-        apart: usize,
-    ) -> [[i32; R]; P] {
-        let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
-        let mut sums = [[vdupq_n_s32(0); R]; P];
-        for i in 0..stride {
-            for quarter in 0..4 {
-                let mut loaded = [vdupq_n_s8(0); R];
-                for (r, loaded) in loaded.iter_mut().enumerate() {
-                    *loaded = load(&rows[r][i], quarter);
-                }
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    let probe = load(&probes[p][i], quarter);
-                    for (sum, row) in sums.iter_mut().zip(loaded) {
-                        *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(probe), vget_low_s8(row)));
-                        *sum = vpadalq_s16(*sum, vmull_high_s8(probe, row));
-                    }
-                }
-            }
-        }
-        totals(sums)
+    fn widened(sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+        let sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+        vpadalq_s16(sum, vmull_high_s8(a, b))
     }
 
     fn dotprod(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
@@ -378,35 +392,7 @@ mod simd {
         walk!(dotprod_tile, stride, probes, rows, out, [5, 4, 3, 2, 1]);
     }
 
-    /// `sdot` adds four products to each 32-bit sum and does not saturate.
-    #[target_feature(enable = "neon,dotprod")]
-    #[inline]
-    fn dotprod_tile<const P: usize, const R: usize>(
-        stride: usize,
-        probes: &[Line],
-        rows: &[Line],
-        apart: usize,
-    ) -> [[i32; R]; P] {
-        let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
-        let mut sums = [[vdupq_n_s32(0); R]; P];
-        for i in 0..stride {
-            for quarter in 0..4 {
-                let mut loaded = [vdupq_n_s8(0); R];
-                for (r, loaded) in loaded.iter_mut().enumerate() {
-                    *loaded = load(&rows[r][i], quarter);
-                }
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    let probe = load(&probes[p][i], quarter);
-                    for (sum, row) in sums.iter_mut().zip(loaded) {
-                        *sum = sdot(*sum, probe, row);
-                    }
-                }
-            }
-        }
-        totals(sums)
-    }
-
-    /// The instruction itself, because its intrinsic (`vdotq_s32`) is not stable.
+    /// Adds four products to each 32-bit sum and does not saturate. The instruction itself, because its intrinsic (`vdotq_s32`) is not stable.
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
