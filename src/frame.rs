@@ -501,6 +501,35 @@ impl Pixels for Rgb8<'_> {
     }
 }
 
+/// Pictures of noise, for tests.
+#[cfg(test)]
+pub mod fixture {
+    use super::{Layout, PixelFormat, Range};
+
+    /// Bytes that follow from `seed` alone.
+    pub fn noise(seed: u32) -> impl Iterator<Item = u8> {
+        std::iter::successors(Some(seed), |state| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)))
+            .skip(1)
+            .map(|state| (state >> 24) as u8)
+    }
+
+    /// What a frame of the format with this number holds: noise, or only 0 and 255 where it is `extreme`; `pad` bytes lie behind
+    /// each row.
+    pub fn noisy(
+        (w, h, pad): (u32, u32, usize),
+        (format, full): (usize, bool),
+        (seed, extreme): (u32, bool),
+    ) -> (Layout, Vec<u8>) {
+        let format = PixelFormat::ALL[format];
+        let range = if full { Range::Full } else { Range::Limited };
+        let stride = Layout::packed(format, range, w, 1).unwrap().row_bytes() + pad;
+        let layout = Layout::with_stride(format, range, w, h, stride).unwrap();
+        let sharpened = |byte| if byte < 128 { 0 } else { 255 };
+        let data = noise(seed).map(|byte| if extreme { sharpened(byte) } else { byte }).take(layout.min_len());
+        (layout, data.collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

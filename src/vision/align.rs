@@ -287,6 +287,7 @@ impl Visitor for OneByOne<'_> {
 mod tests {
     use super::super::resample::available;
     use super::*;
+    use crate::frame::fixture::noisy;
     use crate::frame::{Layout, PixelFormat, Range};
     use crate::vision::Models;
     use proptest::prelude::*;
@@ -368,18 +369,7 @@ mod tests {
             (cx, cy) in (-0.3f32..1.3, -0.3f32..1.3), side in prop_oneof![1usize..40, Just(112), Just(160), Just(200)],
             (seed, extreme) in (any::<u32>(), any::<bool>()),
         ) {
-            let format = PixelFormat::ALL[format];
-            let range = if full { Range::Full } else { Range::Limited };
-            let stride = Layout::packed(format, range, w, 1).unwrap().row_bytes() + pad;
-            let layout = Layout::with_stride(format, range, w, h, stride).unwrap();
-            let mut state = seed;
-            let data: Vec<u8> = std::iter::repeat_with(|| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let byte = (state >> 24) as u8;
-                if extreme { if byte < 128 { 0 } else { 255 } } else { byte }
-            })
-            .take(layout.min_len())
-            .collect();
+            let (layout, data) = noisy((w, h, pad), (format, full), (seed, extreme));
             let frame = Frame::new(layout, &data).unwrap();
             let (a, b, half) = (scale * angle.cos(), scale * angle.sin(), side as f32 / 2.0);
             let (x, y) = (cx * w as f32, cy * h as f32);

@@ -141,6 +141,7 @@ impl Letterbox {
 mod tests {
     use super::super::resample::{KEEP, WEIGHT, available, choose};
     use super::*;
+    use crate::frame::fixture::noisy;
     use crate::frame::{Layout, PixelFormat, Pixels, Range, Visitor};
     use proptest::prelude::*;
 
@@ -268,18 +269,7 @@ mod tests {
             (w, h, pad) in (1u32..200, 1u32..120, 0usize..40), long_side in 1usize..200, stretch in 1.0f32..3.0,
             format in 0usize..6, full: bool, bgr: bool, seed: u32, extreme: bool,
         ) {
-            let format = PixelFormat::ALL[format];
-            let range = if full { Range::Full } else { Range::Limited };
-            let stride = Layout::packed(format, range, w, 1).unwrap().row_bytes() + pad;
-            let layout = Layout::with_stride(format, range, w, h, stride).unwrap();
-            let mut state = seed;
-            let data: Vec<u8> = std::iter::repeat_with(|| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let byte = (state >> 24) as u8;
-                if extreme { if byte < 128 { 0 } else { 255 } } else { byte }
-            })
-            .take(layout.min_len())
-            .collect();
+            let (layout, data) = noisy((w, h, pad), (format, full), (seed, extreme));
             let frame = Frame::new(layout, &data).unwrap();
             let fit = Fit::new(&frame, long_side, stretch, 32);
             let channels = if bgr { Channels::Bgr } else { Channels::Rgb };

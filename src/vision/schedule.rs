@@ -260,6 +260,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::fixture::noise;
     use crate::frame::{Layout, PixelFormat, Range};
     use proptest::prelude::*;
 
@@ -312,14 +313,7 @@ mod tests {
     fn a_small_change_far_away_is_motion_and_the_noise_of_a_camera_is_not() {
         let layout = Layout::packed(PixelFormat::Grey, Range::Full, 640, 480).unwrap();
         // Noise of six steps to either side.
-        let noisy = |seed: u32| -> Vec<u8> {
-            let mut state = seed;
-            let mut next = move || {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) as u8 % 13
-            };
-            (0..640 * 480).map(|_| 100 + next()).collect()
-        };
+        let noisy = |seed| -> Vec<u8> { noise(seed).map(|byte| 100 + byte % 13).take(640 * 480).collect() };
         let of = |data: &[u8]| Thumbnail::of(&Frame::new(layout, data).unwrap());
         let (before, mut after) = (noisy(1), noisy(2));
         assert!(f32::from(of(&before).motion(&of(&after))) < ScheduleConfig::default().motion);
