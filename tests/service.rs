@@ -3,7 +3,7 @@
 mod support;
 
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,6 +24,13 @@ impl Manager {
         Self { socket, heard: Vec::new() }
     }
 
+    /// Starts the daemon as its own, with a watchdog of so many microseconds.
+    fn start(&self, desk: &Desk, watchdog: &str) -> Child {
+        let mut command = desk.command("run");
+        command.env("NOTIFY_SOCKET", desk.path("notify")).env("WATCHDOG_USEC", watchdog).stderr(Stdio::null());
+        command.spawn().expect("the binary runs")
+    }
+
     /// Reads until a line begins with `wanted`, and returns it.
     fn hear(&mut self, wanted: &str) -> String {
         let mut buffer = [0; 4096];
@@ -42,14 +49,7 @@ impl Manager {
 fn the_service_manager_hears_of_the_start_of_every_condition_of_life_and_of_the_stop() {
     let Some(field) = Field::new() else { return };
     let mut manager = Manager::at(&field.desk);
-    let mut daemon = field
-        .desk
-        .command("run")
-        .env("NOTIFY_SOCKET", field.desk.path("notify"))
-        .env("WATCHDOG_USEC", "1000000")
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
+    let mut daemon = manager.start(&field.desk, "1000000");
     manager.hear("READY=1");
     let status = manager.hear("STATUS=matching");
     assert!(status.contains("broker"), "{status}");
@@ -69,14 +69,7 @@ fn a_camera_that_is_away_keeps_the_watchdog_fed_and_is_in_the_status_line() {
     let text = text.replace("kind = \"images\"", "kind = \"v4l2\"\n[source.v4l2]\ndevice = \"/nonexistent/camera\"");
     std::fs::write(&file, text).expect("writes");
     let mut manager = Manager::at(&field.desk);
-    let mut daemon = field
-        .desk
-        .command("run")
-        .env("NOTIFY_SOCKET", field.desk.path("notify"))
-        .env("WATCHDOG_USEC", "500000")
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
+    let mut daemon = manager.start(&field.desk, "500000");
     manager.hear("READY=1");
     let status = manager.hear("STATUS=blind");
     assert!(status.contains("/nonexistent/camera"), "{status}");
