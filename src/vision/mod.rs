@@ -5,6 +5,7 @@
 //! ```
 //!
 //! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
+//! [`resample`] makes the pixels that letterbox and align ask for; `schedule` says which frames are looked at, from motion and measured cost.
 //!
 //! Promised: bounded work and memory a frame, no panic on any frame or model, every face that is left out counted under a
 //! reason, and nothing kept of a face that was not emitted. Not promised: that a match is a live person, or anything about a
