@@ -1,10 +1,12 @@
-//! What delivery costs and keeps: appends to the disk, memory, drain rate, the way to a subscriber, and what arrives when everything
-//! is killed.
+//! What delivery costs and keeps: appends to the disk, memory, drain rate, the way to a subscriber,
+//! and what arrives when everything is killed.
 //!
-//! `cargo bench --bench delivery` prints all figures of this machine; `-- append`, `writes`, `memory [N]`, `drain`, `latency` or `trials [N]` one of
-//! them (1,000 trials take half an hour; `memory 1000000` some minutes and 0.9 GB of disk). Needs mosquitto. `writes` and the trials with a full disk mount a small file system, which takes
-//! root. On a machine that others use as well, a wake-up waits for their time slices (4 ms and more), and that is what
-//! is measured: `chrt -f 1 cargo bench --bench delivery` goes before them.
+//! `cargo bench --bench delivery` prints all figures of this machine; `-- append`, `writes`,
+//! `memory [N]`, `drain`, `latency` or `trials [N]` one of them (1,000 trials take half an hour;
+//! `memory 1000000` some minutes and 0.9 GB of disk). Needs mosquitto. `writes` and the trials with
+//! a full disk mount a small file system, which takes root. On a machine that others use as well, a
+//! wake-up waits for their time slices (4 ms and more), and that is what is measured: `chrt -f 1
+//! cargo bench --bench delivery` goes before them.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
 #[path = "../tests/support/mod.rs"]
@@ -60,7 +62,13 @@ fn again(arguments: &[&str]) -> Command {
     command
 }
 
-fn decide(outbox: &Path, audit: &Path, ledger: &Path, port: u16, first: u64) -> std::process::Child {
+fn decide(
+    outbox: &Path,
+    audit: &Path,
+    ledger: &Path,
+    port: u16,
+    first: u64,
+) -> std::process::Child {
     let (outbox, audit) = (outbox.display().to_string(), audit.display().to_string());
     again(&["decide", &outbox, &audit, &port.to_string(), &first.to_string()])
         .env("WATCHPOST_LEDGER", ledger)
@@ -91,7 +99,8 @@ fn quantile(times: &mut [Duration], share: f64) -> f64 {
 
 /// Time of each append, with or without what was stored before being retired first.
 fn appends(outbox: &Path, events: u64, crop: usize, queue: bool) -> Vec<Duration> {
-    let mut store = disk::open(outbox, Limits { events: EVENTS, bytes: 1 << 30 }).expect("nobody has the folder");
+    let mut store = disk::open(outbox, Limits { events: EVENTS, bytes: 1 << 30 })
+        .expect("nobody has the folder");
     let first = store.recover().expect("it can be read").next;
     let times = (first..first + events)
         .map(|position| {
@@ -134,7 +143,8 @@ fn writes() {
         drop(appends(&disk.path().join(what), events, 3000, queue));
         let after = disk.written().unwrap_or(before);
         println!(
-            "written to the device, {what}, crop of 3 kB: {:.1} KiB an event ({}, journal included; payload {:.1} KiB).",
+            "written to the device, {what}, crop of 3 kB: {:.1} KiB an event ({}, journal \
+             included; payload {:.1} KiB).",
             (after - before) as f64 / 1024.0 / events as f64,
             disk.kind,
             record(0, 3000).payload.len() as f64 / 1024.0
@@ -153,7 +163,9 @@ fn resident() -> u64 {
 fn memory(events: usize) -> (tempfile::TempDir, PathBuf) {
     let folder = folder();
     let outbox = folder.path().join("outbox");
-    let status = again(&["queue", &outbox.display().to_string(), &events.to_string()]).status().expect("it starts");
+    let status = again(&["queue", &outbox.display().to_string(), &events.to_string()])
+        .status()
+        .expect("it starts");
     assert!(status.success());
     (folder, outbox)
 }
@@ -163,7 +175,9 @@ fn queue(outbox: &Path, events: usize) {
     let mut line = "resident memory with a queue of".to_owned();
     for n in 0..=events {
         if [100, 1_000, 4_000, 10_000, 100_000, events].contains(&n) {
-            support::wait_for("the outbox to take them", || (delivery.snapshot().outbox_events == n).then_some(()));
+            support::wait_for("the outbox to take them", || {
+                (delivery.snapshot().outbox_events == n).then_some(())
+            });
             line.push_str(&format!(" {n}: {} kB,", resident()));
         }
         if n == events {
@@ -185,8 +199,9 @@ fn drain() {
     let (_folder, outbox) = memory(EVENTS);
     broker.start(trials::MOSQUITTO);
     let subscriber = Subscriber::new(broker.port, trials::TOPIC);
-    let mut child =
-        again(&["empty", &outbox.display().to_string(), &broker.port.to_string()]).spawn().expect("it starts");
+    let mut child = again(&["empty", &outbox.display().to_string(), &broker.port.to_string()])
+        .spawn()
+        .expect("it starts");
     for n in 0..EVENTS {
         let event: CloudEvent<serde_json::Value> =
             serde_json::from_slice(&subscriber.next().payload).expect("an event");
@@ -208,7 +223,8 @@ fn empty(outbox: &Path, port: u16) {
     }
     let took = began.elapsed().as_secs_f64();
     println!(
-        "{EVENTS} events found in {:.0} ms with {} kB of memory; drained in {took:.2} s: {:.0} a second; {} kB afterwards.",
+        "{EVENTS} events found in {:.0} ms with {} kB of memory; drained in {took:.2} s: {:.0} a \
+         second; {} kB afterwards.",
         opened.0.as_secs_f64() * 1e3,
         opened.1.saturating_sub(before),
         EVENTS as f64 / took,
@@ -227,17 +243,21 @@ fn latency() {
         .map(|n| {
             let candidate = support::event::candidate(n, 3000);
             let began = Instant::now();
-            let id = delivery.publish_candidate(candidate, Clock::default().now()).expect("there is room");
+            let id = delivery
+                .publish_candidate(candidate, Clock::default().now())
+                .expect("there is room");
             let message = subscriber.next();
             let took = began.elapsed();
-            let event: CloudEvent<serde_json::Value> = serde_json::from_slice(&message.payload).expect("an event");
+            let event: CloudEvent<serde_json::Value> =
+                serde_json::from_slice(&message.payload).expect("an event");
             assert_eq!(event.id, id);
             std::thread::park_timeout(Duration::from_millis(5));
             took
         })
         .collect();
     println!(
-        "decision to subscriber over mosquitto on loopback, disk outbox, crop of 3 kB: p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms.",
+        "decision to subscriber over mosquitto on loopback, disk outbox, crop of 3 kB: p50 {:.2} \
+         ms, p99 {:.2} ms, most {:.2} ms.",
         quantile(&mut times, 0.5),
         quantile(&mut times, 0.99),
         quantile(&mut times, 1.0)

@@ -1,11 +1,15 @@
-//! Times one network on the plan, kernel by kernel, and on tract, alternating, and prints one JSON line an engine.
+//! Times one network on the plan, kernel by kernel, and on tract, alternating, and prints one JSON
+//! line an engine.
 //!
-//! `engine MODEL.onnx HEIGHT WIDTH (shifted|symmetric|none) [IMAGE.raw [OUTPUTS]]`: the image is `HEIGHT * WIDTH * 3` bytes, a fixed pattern
-//! where none is given. With `OUTPUTS`, each engine's outputs are written to `OUTPUTS.ENGINE.f32`, one after the other. The
-//! number of runs is `ROUNDS` (default 200 for the plan, a tenth of that for tract), `ENGINES` a list of names to
-//! choose from. `SERVE=N` waits for lines on standard input, runs the fastest engine `N` times for each, and answers with one JSON line of
-//! its microseconds: so `peers/networks.py` takes turns with other programs. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`. Times are of the thread's own processor time, which
-//! other programs on the core do not lengthen; `wall_us` is what a clock on the wall says.
+//! `engine MODEL.onnx HEIGHT WIDTH (shifted|symmetric|none) [IMAGE.raw [OUTPUTS]]`: the image is
+//! `HEIGHT * WIDTH * 3` bytes, a fixed pattern where none is given. With `OUTPUTS`, each engine's
+//! outputs are written to `OUTPUTS.ENGINE.f32`, one after the other. The number of runs is `ROUNDS`
+//! (default 200 for the plan, a tenth of that for tract), `ENGINES` a list of names to choose from.
+//! `SERVE=N` waits for lines on standard input, runs the fastest engine `N` times for each, and
+//! answers with one JSON line of its microseconds: so `peers/networks.py` takes turns with other
+//! programs. Pin it: `taskset -c 1 cargo bench --bench engine -- ...`. Times are of the thread's
+//! own processor time, which other programs on the core do not lengthen; `wall_us` is what a clock
+//! on the wall says.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
 use std::time::Instant;
@@ -31,7 +35,9 @@ fn main() -> Result<(), Failure> {
     // `cargo bench` appends `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [model, height, width, normalization, rest @ ..] = &arguments[..] else {
-        println!("usage: engine MODEL.onnx HEIGHT WIDTH shifted|symmetric|none [IMAGE.raw [OUTPUTS]]");
+        println!(
+            "usage: engine MODEL.onnx HEIGHT WIDTH shifted|symmetric|none [IMAGE.raw [OUTPUTS]]"
+        );
         return Ok(());
     };
     let (onnx, height, width) = (std::fs::read(model)?, height.parse()?, width.parse()?);
@@ -60,11 +66,14 @@ fn main() -> Result<(), Failure> {
     if let Some(each) = std::env::var("SERVE").ok().and_then(|n| n.parse().ok()) {
         return serve(engines, &image, each, rest.get(1));
     }
-    let mut engines: Vec<Engine> =
-        engines.into_iter().map(|network| Engine { network, micros: Vec::new(), wall: Vec::new() }).collect();
+    let mut engines: Vec<Engine> = engines
+        .into_iter()
+        .map(|network| Engine { network, micros: Vec::new(), wall: Vec::new() })
+        .collect();
     for round in 0..rounds {
         for engine in &mut engines {
-            let slow = !engine.network.name().starts_with("plan") || engine.network.name().ends_with("scalar");
+            let slow = !engine.network.name().starts_with("plan")
+                || engine.network.name().ends_with("scalar");
             if slow && round % 10 != 0 {
                 continue;
             }
@@ -95,7 +104,12 @@ fn write_outputs(network: &dyn Network, path: &str) -> Result<(), Failure> {
 }
 
 /// Runs the first engine, which is the fastest, `each` times for every line on standard input.
-fn serve(engines: Vec<Box<dyn Network>>, image: &[u8], each: usize, outputs: Option<&String>) -> Result<(), Failure> {
+fn serve(
+    engines: Vec<Box<dyn Network>>,
+    image: &[u8],
+    each: usize,
+    outputs: Option<&String>,
+) -> Result<(), Failure> {
     let mut network = engines.into_iter().next().ok_or("no engine was chosen")?;
     for line in std::io::stdin().lines() {
         line?;

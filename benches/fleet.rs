@@ -1,9 +1,10 @@
-//! A fleet on one machine: many devices with real sockets and disk outboxes against a real broker that goes down again and again. All
-//! candidates must arrive, each device's in order.
+//! A fleet on one machine: many devices with real sockets and disk outboxes against a real broker
+//! that goes down again and again. All candidates must arrive, each device's in order.
 //!
-//! `cargo bench --bench fleet -- [mosquitto|ejabberd] [DEVICES] [OUTAGES]`; 1,000 devices and 3 outages where nothing is said. Each device is a
-//! delivery of its own with its thread; half of its candidates are decided while the broker is there, half while it is not. Needs the Debian
-//! package of the broker, and some 8 descriptors a device.
+//! `cargo bench --bench fleet -- [mosquitto|ejabberd] [DEVICES] [OUTAGES]`; 1,000 devices and 3
+//! outages where nothing is said. Each device is a delivery of its own with its thread; half of its
+//! candidates are decided while the broker is there, half while it is not. Needs the Debian package
+//! of the broker, and some 8 descriptors a device.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
 #[path = "../tests/support/mod.rs"]
@@ -21,7 +22,8 @@ use watchpost::delivery::{self, BrokerConfig, Delivery, DeviceId};
 
 /// Candidates that a device decides in each phase.
 const CANDIDATES: u64 = 5;
-/// How long everything of one phase may take to arrive: devices wait up to a minute between two attempts.
+/// How long everything of one phase may take to arrive: devices wait up to a minute between two
+/// attempts.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A broker as its package brings it, in a folder of its own.
@@ -39,7 +41,8 @@ impl Broker {
             "ejabberd" => "ejabberd",
             other => panic!("{other} is neither mosquitto nor ejabberd"),
         };
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let folder =
+            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         Self { name, folder, port: support::free_port(), child: None }
     }
 
@@ -54,8 +57,14 @@ impl Broker {
             _ => self.ejabberd(),
         };
         let log = std::fs::File::create(self.folder.path().join("log")).expect("a new file");
-        self.child =
-            Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it is installed"));
+        self.child = Some(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .expect("it is installed"),
+        );
         let deadline = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < deadline, "{} does not listen", self.name);
@@ -67,11 +76,13 @@ impl Broker {
         let file = self.folder.path().join("mosquitto.conf");
         let user = if is_root() { "user root\n" } else { "" };
         let text = format!(
-            "{user}listener {} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n",
+            "{user}listener {} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages \
+             0\nmax_queued_messages 0\n",
             self.port
         );
         std::fs::write(&file, text).expect("a new file");
-        let mut command = Command::new(support::find_mosquitto().expect("the Debian package mosquitto"));
+        let mut command =
+            Command::new(support::find_mosquitto().expect("the Debian package mosquitto"));
         command.arg("-c").arg(file);
         command
     }
@@ -80,16 +91,20 @@ impl Broker {
     fn ejabberd(&self) -> Command {
         let at = |name: &str| self.folder.path().join(name);
         let text = format!(
-            "hosts: [localhost]\nloglevel: warning\nauth_method: anonymous\nanonymous_protocol: login_anon\n\
-             allow_multiple_connections: true\nlisten:\n  -\n    port: {}\n    ip: \"127.0.0.1\"\n    module: mod_mqtt\n    \
-             backlog: 4096\n    max_payload_size: 262144\nmodules:\n  mod_mqtt:\n    max_queue: infinity\n    queue_type: ram\n",
+            "hosts: [localhost]\nloglevel: warning\nauth_method: anonymous\nanonymous_protocol: \
+             login_anon\nallow_multiple_connections: true\nlisten:\n  -\n    port: {}\n    \
+             ip: \"127.0.0.1\"\n    module: mod_mqtt\n    backlog: 4096\n    max_payload_size: \
+             262144\nmodules:\n  mod_mqtt:\n    max_queue: infinity\n    queue_type: ram\n",
             self.port
         );
         std::fs::write(at("ejabberd.yml"), text).expect("a new file");
         let mut command = Command::new("erl");
         let spool = format!("\"{}\"", at("spool").display());
         command
-            .args(["-noinput", "-mnesia", "dir", &spool, "-s", "ejabberd", "+P", "250000", "+Q", "65536"])
+            .args([
+                "-noinput", "-mnesia", "dir", &spool, "-s", "ejabberd", "+P", "250000", "+Q",
+                "65536",
+            ])
             .env("EJABBERD_CONFIG_PATH", at("ejabberd.yml"))
             .env("EJABBERD_LOG_PATH", at("ejabberd.log"))
             .env("HOME", self.folder.path())
@@ -116,13 +131,15 @@ impl Drop for Broker {
 
 /// Debian's folder of Erlang applications for this architecture.
 fn erlang_libraries() -> PathBuf {
-    let found = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|e| e.path()).find(|path| {
-        std::fs::read_dir(path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .any(|e| e.file_name().to_string_lossy().starts_with("ejabberd-") && e.path().join("ebin").is_dir())
-    });
+    let found =
+        std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|e| e.path()).find(
+            |path| {
+                std::fs::read_dir(path).into_iter().flatten().flatten().any(|e| {
+                    e.file_name().to_string_lossy().starts_with("ejabberd-")
+                        && e.path().join("ebin").is_dir()
+                })
+            },
+        );
     found.expect("the Debian package ejabberd")
 }
 
@@ -145,7 +162,8 @@ fn device(broker: &Broker, port: u16, folder: &Path, number: usize) -> Delivery 
         ..BrokerConfig::default()
     };
     let store = delivery::store(&config).expect("nobody else has the folder");
-    Delivery::start_with(&config, &id, support::event::status(), Clock::default(), store).expect("a good configuration")
+    Delivery::start_with(&config, &id, support::event::status(), Clock::default(), store)
+        .expect("a good configuration")
 }
 
 /// What each device has decided and what of it has arrived.
@@ -164,7 +182,9 @@ impl Book {
             for (number, device) in devices.iter().enumerate() {
                 let mut candidate = support::event::candidate(n, 0);
                 candidate.crop = None;
-                let id = device.publish_candidate(candidate, Clock::default().now()).expect("there is room");
+                let id = device
+                    .publish_candidate(candidate, Clock::default().now())
+                    .expect("there is room");
                 self.decided.entry(format!("cam-{number}")).or_default().push(id);
                 self.owed += 1;
             }
@@ -172,7 +192,8 @@ impl Book {
     }
 
     fn hear(&mut self, payload: &[u8]) {
-        let event: CloudEvent<serde_json::Value> = serde_json::from_slice(payload).expect("an event");
+        let event: CloudEvent<serde_json::Value> =
+            serde_json::from_slice(payload).expect("an event");
         if self.seen.insert(event.id) {
             self.arrived.entry(event.source).or_default().push(event.id);
         } else {
@@ -196,7 +217,11 @@ impl Book {
                 std::thread::park_timeout(Duration::from_millis(5));
             }
         }
-        println!("{what}: all {} arrived, after {:.1} s.", self.owed, began.elapsed().as_secs_f64());
+        println!(
+            "{what}: all {} arrived, after {:.1} s.",
+            self.owed,
+            began.elapsed().as_secs_f64()
+        );
     }
 }
 
@@ -206,7 +231,11 @@ fn main() {
     if std::env::var_os("WATCHPOST_FLEET").is_none() {
         // A shell raises the bound of descriptors, for the broker as well.
         let status = Command::new("sh")
-            .args(["-c", "ulimit -n \"$(ulimit -Hn)\" 2>/dev/null || ulimit -n 65536 2>/dev/null; exec \"$0\" \"$@\""])
+            .args([
+                "-c",
+                "ulimit -n \"$(ulimit -Hn)\" 2>/dev/null || ulimit -n 65536 2>/dev/null; \
+                exec \"$0\" \"$@\"",
+            ])
             .arg(std::env::current_exe().expect("this program"))
             .args(&arguments)
             .env("WATCHPOST_FLEET", "1")
@@ -214,7 +243,8 @@ fn main() {
             .expect("a shell");
         std::process::exit(status.code().unwrap_or(1));
     }
-    let argument = |n: usize, default: &str| arguments.get(n).map_or(default, String::as_str).to_owned();
+    let argument =
+        |n: usize, default: &str| arguments.get(n).map_or(default, String::as_str).to_owned();
     let (devices, outages): (usize, u64) = (
         argument(1, "1000").parse().expect("a number of devices"),
         argument(2, "3").parse().expect("a number of outages"),
@@ -231,13 +261,23 @@ fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
     let began = Instant::now();
     link.open();
-    let fleet: Vec<Delivery> = (0..devices).map(|n| device(&broker, link.port, folder.path(), n)).collect();
+    let fleet: Vec<Delivery> =
+        (0..devices).map(|n| device(&broker, link.port, folder.path(), n)).collect();
     let connected = || fleet.iter().filter(|d| d.snapshot().connected).count();
     while connected() < devices {
-        assert!(began.elapsed() < PATIENCE, "{} of {devices} connected: {:?}", connected(), fleet[0].snapshot());
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{} of {devices} connected: {:?}",
+            connected(),
+            fleet[0].snapshot()
+        );
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    println!("{devices} devices connected to {} in {:.1} s.", broker.name, began.elapsed().as_secs_f64());
+    println!(
+        "{devices} devices connected to {} in {:.1} s.",
+        broker.name,
+        began.elapsed().as_secs_f64()
+    );
     let mut book = Book::default();
     let mut number = 0;
     for outage in 1..=outages {
@@ -263,8 +303,8 @@ fn main() {
         unheard += snapshot.outbox.unheard;
     }
     println!(
-        "{}: {devices} devices, {outages} kills of the broker, {} candidates decided, {} arrived, 0 lost, 0 out of order, {} \
-         repetitions, {refusals} refusals, {unheard} met nobody.",
+        "{}: {devices} devices, {outages} kills of the broker, {} candidates decided, {} arrived, \
+         0 lost, 0 out of order, {} repetitions, {refusals} refusals, {unheard} met nobody.",
         broker.name,
         book.owed,
         book.seen.len(),

@@ -1,4 +1,5 @@
-//! What each fuzz target does with its bytes; also driven, without a fuzzer's map of the code, by `tests/parsers.rs`.
+//! What each fuzz target does with its bytes; also driven, without a fuzzer's map of the code, by
+//! `tests/parsers.rs`.
 #![allow(dead_code)]
 
 use std::path::Path;
@@ -10,7 +11,8 @@ use watchpost::watchlist::author::{self, Draft};
 use watchpost::watchlist::seal::{self, DeviceKey, MAGIC};
 use watchpost::watchlist::{Trust, WatchlistConfig, format, order, removal, rotation};
 
-/// Signed lists, what is signed in them, their entries, and drafts: one clear error, or a list that stays one without its entries.
+/// Signed lists, what is signed in them, their entries, and drafts: one clear error, or a list that
+/// stays one without its entries.
 pub fn list(bytes: &[u8]) {
     let shown = author::show(bytes, None);
     if let Ok(Some(parts)) = removal::without(bytes, |_| true) {

@@ -1,4 +1,5 @@
-//! The time that the rest of the crate is told. State machines take a [`Now`] and never ask the system.
+//! The time that the rest of the crate is told. State machines take a [`Now`] and never ask the
+//! system.
 
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,8 @@ impl Clock {
     }
 }
 
-/// Processor time that this thread has taken, which other programs on the processor do not lengthen. For measuring work, never for
-/// deciding.
+/// Processor time that this thread has taken, which other programs on the processor do not
+/// lengthen. For measuring work, never for deciding.
 pub fn processor_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes the structure that it is given.

@@ -1,7 +1,9 @@
-//! The daemon's configuration file: one documented section a module, each owned by the module that it configures.
+//! The daemon's configuration file: one documented section a module, each owned by the module that
+//! it configures.
 //!
-//! A file may leave out whatever it does not change. Unknown keys are refused, so that a misspelt one cannot pass for a
-//! setting. `config/watchpost.toml` is the commented template; a test holds it equal to the defaults.
+//! A file may leave out whatever it does not change. Unknown keys are refused, so that a misspelt
+//! one cannot pass for a setting. `config/watchpost.toml` is the commented template; a test holds
+//! it equal to the defaults.
 
 use std::path::{Path, PathBuf};
 
@@ -44,8 +46,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceConfig {
-    /// Name of the device in topics and in lists' authorisations: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first a letter or a
-    /// digit.
+    /// Name of the device in topics and in lists' authorisations: 1 to 64 of `A-Z a-z 0-9 . _ -`,
+    /// the first a letter or a digit.
     pub id: String,
     /// Name of the camera in events, for devices with several: same alphabet.
     pub camera: String,
@@ -61,8 +63,8 @@ impl Default for DeviceConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventConfig {
-    /// Put the matched face's aligned crop into the candidate, so that a person can check it. Never more than the face,
-    /// never a face that did not match.
+    /// Put the matched face's aligned crop into the candidate, so that a person can check it. Never
+    /// more than the face, never a face that did not match.
     pub crop: bool,
     /// JPEG quality of the crop, 30 to 95.
     pub crop_quality: u8,
@@ -117,8 +119,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names file, key, value and remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
         Self::parse(&text, path)
     }
 
@@ -138,15 +140,24 @@ impl Config {
             }
         })?;
         let problems = config.problems();
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems { path: path.to_path_buf(), problems }) }
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Problems { path: path.to_path_buf(), problems })
+        }
     }
 
     /// Everything that is wrong with the values, in the file's order.
     pub fn problems(&self) -> Vec<Problem> {
         let mut out = Vec::new();
-        for (key, value) in [("device.id", &self.device.id), ("device.camera", &self.device.camera)] {
+        for (key, value) in [("device.id", &self.device.id), ("device.camera", &self.device.camera)]
+        {
             if let Err(error) = DeviceId::new(value) {
-                out.push(Problem { key: key.into(), value: format!("{value:?}"), remedy: error.to_string() });
+                out.push(Problem {
+                    key: key.into(),
+                    value: format!("{value:?}"),
+                    remedy: error.to_string(),
+                });
             }
         }
         self.source.problems(&mut out);
@@ -185,7 +196,9 @@ mod tests {
         assert_eq!(parse(template), Ok(Config::default()));
         let all = toml::to_string(&Config::default()).expect("the defaults are TOML");
         for key in all.lines().filter_map(|l| l.split_once(" = ").map(|(k, _)| k)) {
-            let named = template.lines().any(|l| l.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+            let named = template
+                .lines()
+                .any(|l| l.trim_start_matches("# ").starts_with(&format!("{key} = ")));
             assert!(named, "config/watchpost.toml does not name `{key}`");
         }
     }
@@ -193,13 +206,19 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_file_line_and_the_known_ones() {
         let error = parse("[device]\nid = \"a\"\nnmae = 3\n").unwrap_err();
-        assert!(error.contains("test.toml, line 3, at `nmae = 3`") && error.contains("camera"), "{error}");
+        assert!(
+            error.contains("test.toml, line 3, at `nmae = 3`") && error.contains("camera"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_value_out_of_range_is_refused_with_key_value_and_remedy() {
         let error = parse("[device]\nid = \"a/b\"\n[decision]\nagreeing_views = 0\n").unwrap_err();
         assert!(error.contains("device.id = \"a/b\": '/' is not allowed; use a-z"), "{error}");
-        assert!(error.contains("decision.agreeing_views = 0: write a whole number from 1 to 8"), "{error}");
+        assert!(
+            error.contains("decision.agreeing_views = 0: write a whole number from 1 to 8"),
+            "{error}"
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! A frame as the camera gave it, and how its pixels are read.
 //!
-//! A [`Layout`] says where the samples of a picture lie in a buffer; a [`Frame`] is a layout with a buffer that is long
-//! enough for it, checked once. Whoever needs pixels takes them straight from the native format, one by one through [`Pixels`]
-//! or as a [`Line`] of neighbours; there is no full-frame conversion to RGB.
+//! A [`Layout`] says where the samples of a picture lie in a buffer; a [`Frame`] is a layout with a
+//! buffer that is long enough for it, checked once. Whoever needs pixels takes them straight from
+//! the native format, one by one through [`Pixels`] or as a [`Line`] of neighbours; there is no
+//! full-frame conversion to RGB.
 //!
-//! Not promised: scaling, rotation, or any format in which a pixel is not there yet (JPEG, raw Bayer).
+//! Not promised: scaling, rotation, or any format in which a pixel is not there yet (JPEG, raw
+//! Bayer).
 
 use std::fmt;
 use std::ops;
@@ -20,7 +22,8 @@ pub enum PixelFormat {
     Nv12,
     /// Luma, Cb, Cr planes, chroma at half width and height.
     I420,
-    /// Interleaved Y, Cb, Cr at full resolution: what a JPEG decoder gives before colour conversion.
+    /// Interleaved Y, Cb, Cr at full resolution: what a JPEG decoder gives before colour
+    /// conversion.
     Ycc444,
     /// Interleaved R, G, B: photographs only.
     Rgb8,
@@ -28,7 +31,8 @@ pub enum PixelFormat {
 
 impl PixelFormat {
     /// Every format.
-    pub const ALL: [PixelFormat; 6] = [Self::Grey, Self::Yuyv, Self::Nv12, Self::I420, Self::Ycc444, Self::Rgb8];
+    pub const ALL: [PixelFormat; 6] =
+        [Self::Grey, Self::Yuyv, Self::Nv12, Self::I420, Self::Ycc444, Self::Rgb8];
 
     /// The name used in configuration, logs and errors.
     pub fn name(self) -> &'static str {
@@ -131,13 +135,19 @@ impl Layout {
     ///
     /// # Errors
     /// [`FrameError::Size`].
-    pub fn packed(format: PixelFormat, range: Range, width: u32, height: u32) -> Result<Self, FrameError> {
+    pub fn packed(
+        format: PixelFormat,
+        range: Range,
+        width: u32,
+        height: u32,
+    ) -> Result<Self, FrameError> {
         let stride = format.row_bytes(width.min(MAX_SIDE) as usize);
         Self::with_stride(format, range, width, height, stride)
     }
 
-    /// A picture whose first plane's rows lie `stride` bytes apart. Chroma rows of NV12 lie as far apart, those of I420
-    /// half as far (rounded up), the convention of V4L2's single-planar formats; planes follow each other directly.
+    /// A picture whose first plane's rows lie `stride` bytes apart. Chroma rows of NV12 lie as far
+    /// apart, those of I420 half as far (rounded up), the convention of V4L2's single-planar
+    /// formats; planes follow each other directly.
     ///
     /// # Errors
     /// [`FrameError::Size`], [`FrameError::Stride`].
@@ -164,7 +174,11 @@ impl Layout {
             PixelFormat::Nv12 => {
                 // An odd width still has a whole Cb, Cr pair in its last column.
                 let chroma_stride = stride.max(chroma_width * 2);
-                (chroma_stride, [luma, luma + 1], luma + chroma_stride * (chroma_rows - 1) + chroma_width * 2)
+                (
+                    chroma_stride,
+                    [luma, luma + 1],
+                    luma + chroma_stride * (chroma_rows - 1) + chroma_width * 2,
+                )
             }
             PixelFormat::I420 => {
                 let chroma_stride = stride.div_ceil(2);
@@ -254,7 +268,8 @@ impl<'a> Frame<'a> {
         self.layout.height as usize
     }
 
-    /// The samples of the pixels `columns` of row `row`. Begins at an even column, where two neighbours may share chroma.
+    /// The samples of the pixels `columns` of row `row`. Begins at an even column, where two
+    /// neighbours may share chroma.
     ///
     /// # Panics
     /// Where `columns` begin at an odd column or a pixel lies outside the frame.
@@ -283,7 +298,8 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Runs `visitor` with a reader made for this frame's format, so that inner loops hold no format switch.
+    /// Runs `visitor` with a reader made for this frame's format, so that inner loops hold no
+    /// format switch.
     pub fn read<V: Visitor>(&self, visitor: V) -> V::Output {
         let (data, l) = (self.data, &self.layout);
         match l.format {
@@ -291,14 +307,16 @@ impl<'a> Frame<'a> {
             PixelFormat::Yuyv => visitor.visit(&Yuyv { data, stride: l.stride, range: l.range }),
             PixelFormat::Nv12 => visitor.visit(&Planar::<2> { data, layout: l }),
             PixelFormat::I420 => visitor.visit(&Planar::<1> { data, layout: l }),
-            PixelFormat::Ycc444 => visitor.visit(&Ycc444 { data, stride: l.stride, range: l.range }),
+            PixelFormat::Ycc444 => {
+                visitor.visit(&Ycc444 { data, stride: l.stride, range: l.range })
+            }
             PixelFormat::Rgb8 => visitor.visit(&Rgb8 { data, stride: l.stride }),
         }
     }
 }
 
-/// The samples of neighbouring pixels of one row, as the format holds them: exactly as many as the pixels need. Where two
-/// pixels share chroma, the first of a pair comes first.
+/// The samples of neighbouring pixels of one row, as the format holds them: exactly as many as the
+/// pixels need. Where two pixels share chroma, the first of a pair comes first.
 #[derive(Clone, Copy)]
 pub enum Line<'a> {
     /// A byte a pixel.
@@ -335,7 +353,9 @@ impl Line<'_> {
             Self::Grey(luma) => luma.len() == pixels,
             Self::Yuyv(all) => all.len() == pairs * 4,
             Self::Nv12 { luma, chroma } => luma.len() == pixels && chroma.len() == pairs * 2,
-            Self::I420 { luma, cb, cr } => luma.len() == pixels && cb.len() == pairs && cr.len() == pairs,
+            Self::I420 { luma, cb, cr } => {
+                luma.len() == pixels && cb.len() == pairs && cr.len() == pairs
+            }
             Self::Ycc444(all) | Self::Rgb8(all) => all.len() == pixels * 3,
         }
     }
@@ -347,8 +367,12 @@ impl Line<'_> {
         match *self {
             Self::Grey(luma) => Self::Grey(&luma[pixel..]),
             Self::Yuyv(all) => Self::Yuyv(&all[half * 4..]),
-            Self::Nv12 { luma, chroma } => Self::Nv12 { luma: &luma[pixel..], chroma: &chroma[half * 2..] },
-            Self::I420 { luma, cb, cr } => Self::I420 { luma: &luma[pixel..], cb: &cb[half..], cr: &cr[half..] },
+            Self::Nv12 { luma, chroma } => {
+                Self::Nv12 { luma: &luma[pixel..], chroma: &chroma[half * 2..] }
+            }
+            Self::I420 { luma, cb, cr } => {
+                Self::I420 { luma: &luma[pixel..], cb: &cb[half..], cr: &cr[half..] }
+            }
             Self::Ycc444(all) => Self::Ycc444(&all[pixel * 3..]),
             Self::Rgb8(all) => Self::Rgb8(&all[pixel * 3..]),
         }
@@ -361,7 +385,9 @@ impl Line<'_> {
         match *self {
             Self::Grey(luma) => [full_luma(range, luma[x]); 3],
             Self::Yuyv(all) => ycc_to_rgb(range, all[x * 2], all[pair * 4 + 1], all[pair * 4 + 3]),
-            Self::Nv12 { luma, chroma } => ycc_to_rgb(range, luma[x], chroma[pair * 2], chroma[pair * 2 + 1]),
+            Self::Nv12 { luma, chroma } => {
+                ycc_to_rgb(range, luma[x], chroma[pair * 2], chroma[pair * 2 + 1])
+            }
             Self::I420 { luma, cb, cr } => ycc_to_rgb(range, luma[x], cb[pair], cr[pair]),
             Self::Ycc444(all) => ycc_to_rgb(range, all[x * 3], all[x * 3 + 1], all[x * 3 + 2]),
             Self::Rgb8(all) => [all[x * 3], all[x * 3 + 1], all[x * 3 + 2]],
@@ -369,7 +395,8 @@ impl Line<'_> {
     }
 }
 
-/// Reads single pixels. `x` and `y` lie inside the frame; a reader panics (never reads wild) where they do not.
+/// Reads single pixels. `x` and `y` lie inside the frame; a reader panics (never reads wild) where
+/// they do not.
 pub trait Pixels {
     /// Brightness, 0 to 255, full range.
     fn luma(&self, x: usize, y: usize) -> u8;
@@ -439,7 +466,12 @@ impl Pixels for Yuyv<'_> {
     #[inline(always)]
     fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
         let pair = y * self.stride + (x & !1) * 2;
-        ycc_to_rgb(self.range, self.data[pair + (x & 1) * 2], self.data[pair + 1], self.data[pair + 3])
+        ycc_to_rgb(
+            self.range,
+            self.data[pair + (x & 1) * 2],
+            self.data[pair + 1],
+            self.data[pair + 3],
+        )
     }
 }
 
@@ -458,7 +490,12 @@ impl<const STEP: usize> Pixels for Planar<'_, STEP> {
     fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
         let at = (y / 2) * self.layout.chroma_stride + (x / 2) * STEP;
         let [cb, cr] = self.layout.chroma;
-        ycc_to_rgb(self.layout.range, self.data[y * self.layout.stride + x], self.data[cb + at], self.data[cr + at])
+        ycc_to_rgb(
+            self.layout.range,
+            self.data[y * self.layout.stride + x],
+            self.data[cb + at],
+            self.data[cr + at],
+        )
     }
 }
 
@@ -508,13 +545,15 @@ pub mod fixture {
 
     /// Bytes that follow from `seed` alone.
     pub fn noise(seed: u32) -> impl Iterator<Item = u8> {
-        std::iter::successors(Some(seed), |state| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)))
-            .skip(1)
-            .map(|state| (state >> 24) as u8)
+        std::iter::successors(Some(seed), |state| {
+            Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223))
+        })
+        .skip(1)
+        .map(|state| (state >> 24) as u8)
     }
 
-    /// What a frame of the format with this number holds: noise, or only 0 and 255 where it is `extreme`; `pad` bytes lie behind
-    /// each row.
+    /// What a frame of the format with this number holds: noise, or only 0 and 255 where it is
+    /// `extreme`; `pad` bytes lie behind each row.
     pub fn noisy(
         (w, h, pad): (u32, u32, usize),
         (format, full): (usize, bool),
@@ -525,7 +564,9 @@ pub mod fixture {
         let stride = Layout::packed(format, range, w, 1).unwrap().row_bytes() + pad;
         let layout = Layout::with_stride(format, range, w, h, stride).unwrap();
         let sharpened = |byte| if byte < 128 { 0 } else { 255 };
-        let data = noise(seed).map(|byte| if extreme { sharpened(byte) } else { byte }).take(layout.min_len());
+        let data = noise(seed)
+            .map(|byte| if extreme { sharpened(byte) } else { byte })
+            .take(layout.min_len());
         (layout, data.collect())
     }
 }
@@ -554,7 +595,10 @@ mod tests {
             for (range, c) in [(Range::Full, full), (Range::Limited, limited)] {
                 let got = ycc_to_rgb(range, c[0], c[1], c[2]);
                 for (g, w) in got.iter().zip(rgb) {
-                    assert!((i32::from(*g) - w).abs() <= 2, "{range:?} {c:?} -> {got:?}, not {rgb:?}");
+                    assert!(
+                        (i32::from(*g) - w).abs() <= 2,
+                        "{range:?} {c:?} -> {got:?}, not {rgb:?}"
+                    );
                 }
             }
         }
@@ -570,18 +614,27 @@ mod tests {
         // 2x2 luma, stride 4, then one Cb, Cr pair.
         let nv12 = [1, 2, 0, 0, 3, 4, 0, 0, 90, 160];
         let l = Layout::with_stride(PixelFormat::Nv12, Range::Full, 2, 2, 4).unwrap();
-        assert_eq!(Frame::new(l, &nv12).unwrap().read(At(1, 1)).0, ycc_to_rgb(Range::Full, 4, 90, 160));
+        assert_eq!(
+            Frame::new(l, &nv12).unwrap().read(At(1, 1)).0,
+            ycc_to_rgb(Range::Full, 4, 90, 160)
+        );
 
         let i420 = [1, 2, 3, 4, 90, 160];
         let l = Layout::packed(PixelFormat::I420, Range::Full, 2, 2).unwrap();
-        assert_eq!(Frame::new(l, &i420).unwrap().read(At(0, 1)).0, ycc_to_rgb(Range::Full, 3, 90, 160));
+        assert_eq!(
+            Frame::new(l, &i420).unwrap().read(At(0, 1)).0,
+            ycc_to_rgb(Range::Full, 3, 90, 160)
+        );
     }
 
     #[test]
     fn a_buffer_that_is_too_short_and_a_stride_below_the_row_are_refused() {
         let l = Layout::packed(PixelFormat::I420, Range::Limited, 640, 480).unwrap();
         assert_eq!(l.min_len(), 460_800);
-        assert!(matches!(Frame::new(l, &[0; 460_799]), Err(FrameError::Short { need: 460_800, .. })));
+        assert!(matches!(
+            Frame::new(l, &[0; 460_799]),
+            Err(FrameError::Short { need: 460_800, .. })
+        ));
         assert!(matches!(
             Layout::with_stride(PixelFormat::Yuyv, Range::Limited, 640, 480, 1279),
             Err(FrameError::Stride { need: 1280, .. })

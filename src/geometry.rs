@@ -26,7 +26,8 @@ impl Point {
     }
 }
 
-/// An axis-aligned rectangle: left, top, width and height in pixels. Parts may lie outside the frame.
+/// An axis-aligned rectangle: left, top, width and height in pixels. Parts may lie outside the
+/// frame.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rect {
     /// Left edge.
@@ -73,7 +74,8 @@ impl Rect {
     }
 }
 
-/// A similarity transform (rotation, uniform scale, translation): `(x, y) -> (a x - b y + tx, b x + a y + ty)`.
+/// A similarity transform (rotation, uniform scale, translation): `(x, y) -> (a x - b y + tx, b x +
+/// a y + ty)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Similarity {
     /// Scale times the cosine of the angle.
@@ -94,7 +96,9 @@ impl Similarity {
     pub fn estimate(from: &[Point; 5], to: &[Point; 5]) -> Option<Self> {
         let n = 5.0f64;
         let mean = |p: &[Point; 5]| {
-            let (sx, sy) = p.iter().fold((0.0f64, 0.0f64), |(x, y), p| (x + f64::from(p.x), y + f64::from(p.y)));
+            let (sx, sy) = p
+                .iter()
+                .fold((0.0f64, 0.0f64), |(x, y), p| (x + f64::from(p.x), y + f64::from(p.y)));
             (sx / n, sy / n)
         };
         let (fx, fy) = mean(from);
@@ -115,7 +119,12 @@ impl Similarity {
         if a * a + b * b < 1e-12 {
             return None;
         }
-        Some(Self { a: a as f32, b: b as f32, tx: (gx - a * fx + b * fy) as f32, ty: (gy - b * fx - a * fy) as f32 })
+        Some(Self {
+            a: a as f32,
+            b: b as f32,
+            tx: (gx - a * fx + b * fy) as f32,
+            ty: (gy - b * fx - a * fy) as f32,
+        })
     }
 
     /// The image of `p`.

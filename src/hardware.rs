@@ -1,8 +1,10 @@
-//! What the board tells of its temperatures and of being throttled, from files that the kernel shows below `/sys`.
+//! What the board tells of its temperatures and of being throttled, from files that the kernel
+//! shows below `/sys`.
 //!
-//! Promises: few, small, bounded reads; what a board does not tell is left out. Sources: `thermal_zone*` and `cooling_device*`
-//! (kernel, Documentation/driver-api/thermal/sysfs-api.rst), the Raspberry Pi's `get_throttled` (bits 0 to 3 are what holds
-//! now: under-voltage, frequency capped, throttled, soft temperature limit) and its `rpi_volt` alarm.
+//! Promises: few, small, bounded reads; what a board does not tell is left out. Sources:
+//! `thermal_zone*` and `cooling_device*` (kernel, Documentation/driver-api/thermal/sysfs-api.rst),
+//! the Raspberry Pi's `get_throttled` (bits 0 to 3 are what holds now: under-voltage, frequency
+//! capped, throttled, soft temperature limit) and its `rpi_volt` alarm.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,17 +18,21 @@ const NAME: usize = 32;
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Heat {
-    /// Name and degrees Celsius of each zone that can be read; names are lower-case letters, digits and `_`.
+    /// Name and degrees Celsius of each zone that can be read; names are lower-case letters, digits
+    /// and `_`.
     pub zones: Vec<(String, f64)>,
     /// Whether the board slows itself down at this moment; `None` where it does not tell.
     pub throttled: Option<bool>,
 }
 
 impl Heat {
-    /// The warmest zone of the processor, degrees Celsius; of all zones where none is called after it.
+    /// The warmest zone of the processor, degrees Celsius; of all zones where none is called after
+    /// it.
     pub fn processor(&self) -> Option<f64> {
-        let of_processor = |name: &str| ["cpu", "soc", "pkg", "tj"].iter().any(|part| name.contains(part));
-        let own = self.zones.iter().filter(|(name, _)| of_processor(name)).map(|(_, celsius)| *celsius);
+        let of_processor =
+            |name: &str| ["cpu", "soc", "pkg", "tj"].iter().any(|part| name.contains(part));
+        let own =
+            self.zones.iter().filter(|(name, _)| of_processor(name)).map(|(_, celsius)| *celsius);
         own.reduce(f64::max).or_else(|| self.warmest())
     }
 
@@ -90,7 +96,10 @@ fn number(path: &Path) -> Option<i64> {
 }
 
 fn plain(name: &str) -> String {
-    name.chars().take(NAME).map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+    name.chars()
+        .take(NAME)
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect()
 }
 
 #[cfg(test)]
@@ -115,7 +124,10 @@ mod tests {
             ("devices/platform/soc/soc:firmware/get_throttled", "50000\n"),
         ];
         let heat = read(tree(&files).path());
-        assert_eq!(heat, Heat { zones: vec![("cpu_thermal".into(), 48.686)], throttled: Some(false) });
+        assert_eq!(
+            heat,
+            Heat { zones: vec![("cpu_thermal".into(), 48.686)], throttled: Some(false) }
+        );
         files[2].1 = "0x50005\n";
         assert_eq!(
             read(tree(&files).path()).throttled,
@@ -151,7 +163,10 @@ mod tests {
             zones: all.iter().map(|(n, c)| ((*n).into(), *c)).collect(),
             ..Heat::default()
         };
-        assert_eq!(zones(&[("pmic", 90.0), ("cpu_thermal", 60.0), ("soc1", 61.0)]).processor(), Some(61.0));
+        assert_eq!(
+            zones(&[("pmic", 90.0), ("cpu_thermal", 60.0), ("soc1", 61.0)]).processor(),
+            Some(61.0)
+        );
         assert_eq!(zones(&[("wifi", 50.0)]).processor(), Some(50.0));
         assert_eq!(zones(&[]).processor(), None);
     }

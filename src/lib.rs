@@ -1,5 +1,5 @@
-//! `watchpost`: matches faces against a small, authorised, signed, expiring watch list on the camera itself and publishes
-//! only candidates over MQTT.
+//! `watchpost`: matches faces against a small, authorised, signed, expiring watch list on the
+//! camera itself and publishes only candidates over MQTT.
 //!
 //! # Data flow: one way
 //!
@@ -16,8 +16,9 @@
 //!                                                                        the list
 //! ```
 //!
-//! Frames live in three buffers that are swapped, probes until they have been searched, views of listed people until their
-//! track ends. What leaves the process is a candidate about an entry of the list, a status, or a count.
+//! Frames live in three buffers that are swapped, probes until they have been searched, views of
+//! listed people until their track ends. What leaves the process is a candidate about an entry of
+//! the list, a status, or a count.
 //!
 //! # Map
 //!
@@ -36,8 +37,8 @@
 //! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
 //!
-//! A newcomer reads [`daemon::pipeline`] first: it is the whole chain on one page. Why things are as they are is in
-//! `decisions/` beside each module.
+//! A newcomer reads [`daemon::pipeline`] first: it is the whole chain on one page. Why things are
+//! as they are is in `decisions/` beside each module.
 
 pub mod cli;
 pub mod clock;

@@ -1,4 +1,5 @@
-//! What is wrong with a setting, in words that a person can act on. Each module checks its own section of the configuration.
+//! What is wrong with a setting, in words that a person can act on. Each module checks its own
+//! section of the configuration.
 
 use serde::Serialize;
 

@@ -1,7 +1,8 @@
 //! Embeddings and the int8 templates made from them: the only form in which a face is compared.
 //!
-//! Both wipe themselves when dropped and print nothing but their length, so that neither a log nor freed memory
-//! holds one. A [`Template`] is comparable only with templates of the same embedder; whoever holds both checks the digest.
+//! Both wipe themselves when dropped and print nothing but their length, so that neither a log nor
+//! freed memory holds one. A [`Template`] is comparable only with templates of the same embedder;
+//! whoever holds both checks the digest.
 
 use std::fmt;
 
@@ -26,7 +27,8 @@ pub enum TemplateError {
     Zero,
 }
 
-/// An L2-normalised embedding straight from the network: a probe, or one view on its way into a template.
+/// An L2-normalised embedding straight from the network: a probe, or one view on its way into a
+/// template.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Embedding {
     values: Box<[f32]>,
@@ -67,7 +69,8 @@ impl Embedding {
         let peak = self.values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let scale = 127.0 / peak;
         let values = self.values.iter().map(|v| (v * scale).round_ties_even() as i8).collect();
-        Template::new(values).expect("a normalised embedding has a largest component, which becomes ±127")
+        Template::new(values)
+            .expect("a normalised embedding has a largest component, which becomes ±127")
     }
 }
 
@@ -116,7 +119,12 @@ impl Template {
     /// Cosine similarity, -1 to 1. Panics in debug builds where the dimensions differ.
     pub fn cosine(&self, other: &Template) -> f32 {
         debug_assert_eq!(self.values.len(), other.values.len(), "templates of two embedders");
-        let dot: i32 = self.values.iter().zip(other.values.iter()).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+        let dot: i32 = self
+            .values
+            .iter()
+            .zip(other.values.iter())
+            .map(|(a, b)| i32::from(*a) * i32::from(*b))
+            .sum();
         dot as f32 * self.inverse_norm * other.inverse_norm
     }
 }
@@ -135,7 +143,10 @@ mod tests {
     #[test]
     fn debug_output_never_shows_a_component() {
         let e = Embedding::normalised(&[0.5; 64]).expect("64 equal components");
-        assert_eq!(format!("{e:?} {:?}", e.quantize()), "Embedding(<64 x f32>) Template(<64 x i8>)");
+        assert_eq!(
+            format!("{e:?} {:?}", e.quantize()),
+            "Embedding(<64 x f32>) Template(<64 x i8>)"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! After loading, a run of either default network allocates nothing; after the first, neither do the detector's input, an aligned
-//! face, or a second look at a face.
+//! After loading, a run of either default network allocates nothing; after the first, neither do
+//! the detector's input, an aligned face, or a second look at a face.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -59,8 +59,8 @@ fn a_second_look_at_a_face_allocates_nothing() {
     let layout = FrameLayout::packed(PixelFormat::Grey, Range::Full, 128, 128).unwrap();
     let data: Vec<u8> = (0..128 * 128).map(|i| (i % 251) as u8).collect();
     let frame = Frame::new(layout, &data).unwrap();
-    let landmarks =
-        [(48.0, 50.0), (80.0, 50.0), (64.0, 66.0), (52.0, 84.0), (76.0, 84.0)].map(|(x, y)| Point::new(x, y));
+    let landmarks = [(48.0, 50.0), (80.0, 50.0), (64.0, 66.0), (52.0, 84.0), (76.0, 84.0)]
+        .map(|(x, y)| Point::new(x, y));
     // A score at which turned pictures are looked at too.
     let face = Detection { rect: Rect::new(32.0, 24.0, 64.0, 80.0), landmarks, score: 0.7 };
     detector.refine(&frame, &face).unwrap();
@@ -85,7 +85,8 @@ fn the_detectors_input_and_an_aligned_face_allocate_nothing_after_the_first() {
         let before = ALLOCATIONS.get();
         detector.fill(&frame);
         for scale in [0.5, 1.5, 2.9] {
-            let landmarks = alignment.template.map(|p| Point::new(p.x * scale + 9.0, p.y * scale - 5.0));
+            let landmarks =
+                alignment.template.map(|p| Point::new(p.x * scale + 9.0, p.y * scale - 5.0));
             face.warp(&frame, &landmarks, &alignment).unwrap();
         }
         assert_eq!(ALLOCATIONS.get(), before, "{format} {width}x{height}");

@@ -1,5 +1,5 @@
-//! What the whole program promises, from photographs to a message at a subscriber: the built binary, its real networks,
-//! real brokers. The people are those of the bundled portraits.
+//! What the whole program promises, from photographs to a message at a subscriber: the built
+//! binary, its real networks, real brokers. The people are those of the bundled portraits.
 
 // Without the embedded broker some of these promises are not checked, and their helpers lie idle.
 #![cfg_attr(not(feature = "demo-broker"), allow(dead_code, unused_imports))]
@@ -20,13 +20,15 @@ fn received(subscriber: &Subscriber, level: &str) -> Vec<(bool, Value)> {
         .collect()
 }
 
-/// Everything up to the last message of a run, the status `stopped`: it may reach the subscriber after the daemon has ended.
+/// Everything up to the last message of a run, the status `stopped`: it may reach the subscriber
+/// after the daemon has ended.
 fn whole_run(subscriber: &Subscriber) -> Vec<rumqttc::v5::mqttbytes::v5::Publish> {
     let mut messages = Vec::new();
     wait_for("the status `stopped`", || {
         messages.extend(subscriber.so_far());
         let stopped = |m: &rumqttc::v5::mqttbytes::v5::Publish| {
-            serde_json::from_slice::<Value>(&m.payload).is_ok_and(|e| e["data"]["state"] == "stopped")
+            serde_json::from_slice::<Value>(&m.payload)
+                .is_ok_and(|e| e["data"]["state"] == "stopped")
         };
         messages.iter().any(stopped).then_some(())
     });
@@ -35,7 +37,10 @@ fn whole_run(subscriber: &Subscriber) -> Vec<rumqttc::v5::mqttbytes::v5::Publish
 
 fn next_status(subscriber: &Subscriber, wanted: impl Fn(&Value) -> bool) -> Value {
     wait_for("a status", || {
-        received(subscriber, "status").into_iter().map(|(_, event)| event["data"].clone()).find(|data| wanted(data))
+        received(subscriber, "status")
+            .into_iter()
+            .map(|(_, event)| event["data"].clone())
+            .find(|data| wanted(data))
     })
 }
 
@@ -50,7 +55,8 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{log}");
 
-    // Every message of the run is looked at: nothing but status, the list's state, counts and the candidate was sent.
+    // Every message of the run is looked at: nothing but status, the list's state, counts and the
+    // candidate was sent.
     let messages = whole_run(&everything);
     let mut candidates = Vec::new();
     let mut counted = None;
@@ -65,13 +71,23 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
             }
             "site/v1/gate-1/status" => {}
             "site/v1/gate-1/watchlist/state" => {
-                assert!(event["data"]["list"]["id"] == "promises" && event["data"]["entries"] == 1, "{event}");
+                assert!(
+                    event["data"]["list"]["id"] == "promises" && event["data"]["entries"] == 1,
+                    "{event}"
+                );
                 assert!(!event.to_string().contains("case-1"), "{event}");
             }
             "site/v1/gate-1/stats" => {
                 counted = Some(event["data"].clone());
-                for (_, counts) in event["data"].as_object().expect("an object").iter().filter(|(k, _)| *k != "since") {
-                    assert!(counts.as_object().expect("counts by name").values().all(Value::is_number));
+                for (_, counts) in event["data"]
+                    .as_object()
+                    .expect("an object")
+                    .iter()
+                    .filter(|(k, _)| *k != "since")
+                {
+                    assert!(
+                        counts.as_object().expect("counts by name").values().all(Value::is_number)
+                    );
                 }
             }
             other => panic!("a message on {other}"),
@@ -79,13 +95,22 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     }
     // People are counted, nobody in particular.
     let counted = counted.expect("counts at the end of the run");
-    let count = |name: &str| counted["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {counted}"));
+    let count = |name: &str| {
+        counted["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {counted}"))
+    };
     assert!(
-        count("pipeline.vision.faces") >= count("pipeline.decision.compared") && count("pipeline.vision.tracks") >= 4
+        count("pipeline.vision.faces") >= count("pipeline.decision.compared")
+            && count("pipeline.vision.tracks") >= 4
     );
     assert!(count("pipeline.decision.compared") > count("pipeline.decision.supporting"));
     assert_eq!(count("pipeline.decision.candidates"), 1);
-    assert!(counted["drops"].as_object().expect("drops").keys().any(|k| k.starts_with("pipeline.vision.too_poor.")));
+    assert!(
+        counted["drops"]
+            .as_object()
+            .expect("drops")
+            .keys()
+            .any(|k| k.starts_with("pipeline.vision.too_poor."))
+    );
     let first: Vec<&Value> = candidates.iter().filter(|c| c["data"]["sequence"] == 1).collect();
     assert_eq!(first.len(), 1, "one candidate: {log}");
     assert!(candidates.iter().all(|c| c["data"]["entry"] == "case-1"));
@@ -94,15 +119,23 @@ fn publishes_the_enrolled_person_once_and_nothing_of_anybody_else(port: u16) {
     assert_eq!(first[0]["id"].as_str().expect("an id").as_bytes()[14], b'7', "a UUID of version 7");
     assert!(data["score"].as_f64() >= data["threshold"].as_f64());
     assert!(data["evidence"]["agreeing"].as_u64().expect("a count") >= 2);
-    assert!(data["expected_false_positive_rate"].as_f64().expect("a rate") <= 2e-4, "0.2 alerts in 1000 faces");
-    assert!(data["evidence"]["combined"].as_f64() > data["threshold"].as_f64(), "all views together");
+    assert!(
+        data["expected_false_positive_rate"].as_f64().expect("a rate") <= 2e-4,
+        "0.2 alerts in 1000 faces"
+    );
+    assert!(
+        data["evidence"]["combined"].as_f64() > data["threshold"].as_f64(),
+        "all views together"
+    );
     assert_eq!(data["list"]["id"], "promises");
     use base64::Engine as _;
-    let crop = base64::engine::general_purpose::STANDARD.decode(data["crop"]["base64"].as_str().expect("a crop"));
+    let crop = base64::engine::general_purpose::STANDARD
+        .decode(data["crop"]["base64"].as_str().expect("a crop"));
     let crop = image::load_from_memory(&crop.expect("base64")).expect("a JPEG");
     assert_eq!((crop.width(), crop.height()), (112, 112), "the aligned face and no more");
 
-    // Afterwards the broker keeps the status and which list it was, and the disk the memory of versions alone.
+    // Afterwards the broker keeps the status and which list it was, and the disk the memory of
+    // versions alone.
     let later = Subscriber::new(port, "site/#");
     let mut kept = [later.next(), later.next()];
     kept.sort_by_key(|m| m.topic.len());
@@ -144,13 +177,23 @@ fn a_list_that_one_person_signed_leaves_the_device_blind_and_the_status_says_why
     desk.configure(port, "repeat = 0\n");
     let subscriber = Subscriber::new(port, "site/#");
     let daemon = Daemon::start(&desk);
-    let status = next_status(&subscriber, |s| s["reason"].as_str().is_some_and(|r| r.contains("too-few-signers")));
+    let status = next_status(&subscriber, |s| {
+        s["reason"].as_str().is_some_and(|r| r.contains("too-few-signers"))
+    });
     assert_eq!((&status["state"], &status["matching"]), (&"blind".into(), &false.into()));
     assert!(status["reason"].as_str().expect("a reason").contains("1 of the 2 signatures"));
 
-    // A second signature by the same key is refused at the desk; altered bytes are refused by the device.
-    let again =
-        ["watchlist", "sign", &desk.arg("list.cose"), "--key", &desk.arg("alice.key"), "--out", &desk.arg("list.cose")];
+    // A second signature by the same key is refused at the desk; altered bytes are refused by the
+    // device.
+    let again = [
+        "watchlist",
+        "sign",
+        &desk.arg("list.cose"),
+        "--key",
+        &desk.arg("alice.key"),
+        "--out",
+        &desk.arg("list.cose"),
+    ];
     assert!(fails(&again).1.contains("has signed this list already"));
     assert!(daemon.terminate().success());
     assert_eq!(received(&subscriber, "candidate").len(), 0);
@@ -181,11 +224,16 @@ fn without_its_camera_the_daemon_runs_blind_and_says_what_to_do() {
     let port = support::rumqttd();
     desk.configure(port, "");
     let text = std::fs::read_to_string(desk.path("watchpost.toml")).expect("text");
-    let camera = text.replace("kind = \"images\"", "kind = \"v4l2\"\n[source.v4l2]\ndevice = \"/dev/video-none\"");
+    let camera = text.replace(
+        "kind = \"images\"",
+        "kind = \"v4l2\"\n[source.v4l2]\ndevice = \"/dev/video-none\"",
+    );
     std::fs::write(desk.path("watchpost.toml"), camera).expect("writes");
     let subscriber = Subscriber::new(port, "site/#");
     let daemon = Daemon::start(&desk);
-    let status = next_status(&subscriber, |s| s["reason"].as_str().is_some_and(|r| r.contains("/dev/video-none")));
+    let status = next_status(&subscriber, |s| {
+        s["reason"].as_str().is_some_and(|r| r.contains("/dev/video-none"))
+    });
     assert_eq!(status["state"], "blind");
     assert!(daemon.terminate().success());
 }
@@ -211,7 +259,11 @@ fn a_picture_cut_short_is_counted_under_its_name_and_the_next_one_is_looked_at()
     assert_eq!(last("/candidate").expect("a candidate")["data"]["entry"], "case-1");
     let drops = last("/stats").expect("counts at the end")["data"]["drops"].clone();
     // The half picture in each of the five frames that it was held for, the other file once.
-    assert_eq!((&drops["pipeline.undecodable"], &drops["source.unreadable"]), (&5.into(), &1.into()), "{drops}");
+    assert_eq!(
+        (&drops["pipeline.undecodable"], &drops["source.unreadable"]),
+        (&5.into(), &1.into()),
+        "{drops}"
+    );
 }
 
 #[test]
@@ -219,7 +271,10 @@ fn a_wrong_configuration_ends_with_78_and_names_file_key_value_and_remedy() {
     let desk = Desk::new();
     let file = desk.arg("bad.toml");
     for (text, wanted) in [
-        ("[decision]\nagreeing_views = 0\n", "decision.agreeing_views = 0: write a whole number from 1 to 8"),
+        (
+            "[decision]\nagreeing_views = 0\n",
+            "decision.agreeing_views = 0: write a whole number from 1 to 8",
+        ),
         ("[source]\nkind = \"v4l3\"\n", "line 2, at `kind = \"v4l3\"`"),
         ("[brokr]\n", "unknown field `brokr`"),
     ] {
@@ -258,38 +313,59 @@ fn check_tells_whether_models_list_and_trust_would_do() {
 fn the_one_shot_commands_give_the_shapes_that_scripts_rely_on() {
     let desk = Desk::new();
     desk.list();
-    let [a, b, other] = ["obama-2012.jpg", "obama-2010.jpg", "hopper.jpg"].map(|n| format!("{PORTRAITS}/{n}"));
+    let [a, b, other] =
+        ["obama-2012.jpg", "obama-2010.jpg", "hopper.jpg"].map(|n| format!("{PORTRAITS}/{n}"));
     let json = |args: &[&str]| -> Value { serde_json::from_str(&ok(args)).expect("one JSON line") };
 
     let faces = &json(&["detect", &b, "--json"])["faces"];
     assert_eq!(faces.as_array().map(Vec::len), Some(1));
     assert_eq!(faces[0]["box"].as_array().map(Vec::len), Some(4));
     assert_eq!(faces[0]["points"].as_array().map(Vec::len), Some(5));
-    assert!(faces[0]["score"].as_f64() > Some(0.6) && faces[0]["quality"]["overall"].as_f64() > Some(0.3));
+    assert!(
+        faces[0]["score"].as_f64() > Some(0.6)
+            && faces[0]["quality"]["overall"].as_f64() > Some(0.3)
+    );
 
     let same = json(&["compare", &a, &b, "--json"])["similarity"].as_f64().expect("a number");
-    let different = json(&["compare", &a, &other, "--json"])["similarity"].as_f64().expect("a number");
+    let different =
+        json(&["compare", &a, &other, "--json"])["similarity"].as_f64().expect("a number");
     assert!(same > 0.5 && different < 0.3, "{same} {different}");
 
     let [list, trust] = ["list.cose", "trust.toml"].map(|n| desk.arg(n));
     let identify = |image: &str, device: &str| {
-        let args = ["identify", image, "--watchlist", &list, "--trust", &trust, "--device", device, "--json"];
+        let args = [
+            "identify",
+            image,
+            "--watchlist",
+            &list,
+            "--trust",
+            &trust,
+            "--device",
+            device,
+            "--json",
+        ];
         watchpost(&args)
     };
-    let found: Value = serde_json::from_slice(&identify(&b, "gate-1").stdout).expect("one JSON line");
+    let found: Value =
+        serde_json::from_slice(&identify(&b, "gate-1").stdout).expect("one JSON line");
     assert_eq!(found["faces"][0]["candidates"][0]["entry"], "case-1");
     assert!(found["faces"][0]["candidates"][0]["expected_false_positive_rate"].is_number());
-    let nobody: Value = serde_json::from_slice(&identify(&other, "gate-1").stdout).expect("one JSON line");
+    let nobody: Value =
+        serde_json::from_slice(&identify(&other, "gate-1").stdout).expect("one JSON line");
     assert_eq!(nobody["faces"][0]["candidates"], Value::Array(Vec::new()));
     let elsewhere = identify(&b, "gate-2");
-    assert!(!elsewhere.status.success() && String::from_utf8_lossy(&elsewhere.stderr).contains("gate-1"));
+    assert!(
+        !elsewhere.status.success()
+            && String::from_utf8_lossy(&elsewhere.stderr).contains("gate-1")
+    );
 
     let shown = json(&["watchlist", "show", &list, "--trust", &trust, "--json"]);
     assert_eq!(
         (shown["entries"].as_array().map(Vec::len), shown["signatures"].as_array().map(Vec::len)),
         (Some(1), Some(2))
     );
-    let verified = json(&["watchlist", "verify", &list, "--trust", &trust, "--device", "gate-1", "--json"]);
+    let verified =
+        json(&["watchlist", "verify", &list, "--trust", &trust, "--device", "gate-1", "--json"]);
     assert_eq!(verified["valid"], true);
 }
 
@@ -298,15 +374,18 @@ fn a_photograph_that_cannot_stand_for_a_person_is_refused_with_the_reason() {
     let desk = Desk::new();
     desk.draft();
     let draft = desk.arg("draft.json");
-    let entry = ["--reference", "case-2", "--legal-basis", "order 2/26", "--purpose", "a promise kept"];
-    let add = |photographs: &[&str]| fails(&[&["watchlist", "add", &draft][..], photographs, &entry[..]].concat()).1;
+    let entry =
+        ["--reference", "case-2", "--legal-basis", "order 2/26", "--purpose", "a promise kept"];
+    let add = |photographs: &[&str]| {
+        fails(&[&["watchlist", "add", &draft][..], photographs, &entry[..]].concat()).1
+    };
 
     image::RgbImage::new(1, 1).save(desk.path("dot.png")).expect("writes");
     assert!(add(&[&desk.arg("dot.png")]).contains("no face was found"));
 
     // Two people side by side.
-    let [a, b] =
-        ["collins.jpg", "hopper.jpg"].map(|n| image::open(format!("{PORTRAITS}/{n}")).expect("a JPEG").to_rgb8());
+    let [a, b] = ["collins.jpg", "hopper.jpg"]
+        .map(|n| image::open(format!("{PORTRAITS}/{n}")).expect("a JPEG").to_rgb8());
     let mut both = image::RgbImage::new(a.width() + b.width(), a.height().max(b.height()));
     image::imageops::replace(&mut both, &a, 0, 0);
     image::imageops::replace(&mut both, &b, a.width().into(), 0);
@@ -314,10 +393,18 @@ fn a_photograph_that_cannot_stand_for_a_person_is_refused_with_the_reason() {
     assert!(add(&[&desk.arg("both.png")]).contains("2 faces were found"));
 
     // Too small, and smeared.
-    let small = image::imageops::resize(&b, b.width() / 8, b.height() / 8, image::imageops::FilterType::Triangle);
+    let small = image::imageops::resize(
+        &b,
+        b.width() / 8,
+        b.height() / 8,
+        image::imageops::FilterType::Triangle,
+    );
     small.save(desk.path("small.png")).expect("writes");
     let refusal = add(&[&desk.arg("small.png")]);
-    assert!(refusal.contains("px between the eyes") || refusal.contains("no face was found"), "{refusal}");
+    assert!(
+        refusal.contains("px between the eyes") || refusal.contains("no face was found"),
+        "{refusal}"
+    );
     image::imageops::blur(&b, 9.0).save(desk.path("smear.png")).expect("writes");
     let refusal = add(&[&desk.arg("smear.png")]);
     assert!(refusal.contains("sharpness") || refusal.contains("score"), "{refusal}");
@@ -327,7 +414,9 @@ fn a_photograph_that_cannot_stand_for_a_person_is_refused_with_the_reason() {
     assert!(add(&[&two[0], &two[1]]).contains("do not look like one person"));
     let name = ["--reference", "Jane Doe", "--legal-basis", "x", "--purpose", "y"];
     assert!(
-        fails(&[&["watchlist", "add", &draft, &two[0]][..], &name[..]].concat()).1.contains("never a person's name")
+        fails(&[&["watchlist", "add", &draft, &two[0]][..], &name[..]].concat())
+            .1
+            .contains("never a person's name")
     );
 }
 

@@ -1,5 +1,5 @@
-//! What delivery promises, against real brokers: mosquitto where it is installed (with `CI=true` it must be) and the
-//! embedded rumqttd.
+//! What delivery promises, against real brokers: mosquitto where it is installed (with `CI=true` it
+//! must be) and the embedded rumqttd.
 
 mod support;
 
@@ -14,13 +14,19 @@ use support::{Link, Mosquitto, Subscriber, wait_for};
 use time::OffsetDateTime;
 use watchpost::clock::Clock;
 use watchpost::delivery::event::{Candidate, CloudEvent, EventId, State, Stats, Status};
-use watchpost::delivery::outbox::{MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored};
+use watchpost::delivery::outbox::{
+    MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored,
+};
 use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn config(port: u16) -> BrokerConfig {
-    BrokerConfig { url: format!("mqtt://127.0.0.1:{port}"), root: "site".to_owned(), ..BrokerConfig::default() }
+    BrokerConfig {
+        url: format!("mqtt://127.0.0.1:{port}"),
+        root: "site".to_owned(),
+        ..BrokerConfig::default()
+    }
 }
 
 fn start(config: &BrokerConfig) -> Delivery {
@@ -35,7 +41,9 @@ fn candidate(number: u32) -> Candidate {
 }
 
 fn publish(delivery: &Delivery, number: u32) -> EventId {
-    delivery.publish_candidate(candidate(number), Clock::default().now()).expect("delivery takes it")
+    delivery
+        .publish_candidate(candidate(number), Clock::default().now())
+        .expect("delivery takes it")
 }
 
 fn read(message: &Publish) -> CloudEvent<Candidate> {
@@ -50,7 +58,8 @@ fn connected(delivery: &Delivery) {
     wait_for("the connection", || delivery.snapshot().connected.then_some(()));
 }
 
-/// Ids of the candidates that `subscriber` gets until it has seen all of `expected`, first occurrences in order.
+/// Ids of the candidates that `subscriber` gets until it has seen all of `expected`, first
+/// occurrences in order.
 fn first_occurrences(subscriber: &Subscriber, expected: usize) -> Vec<EventId> {
     let mut ids = Vec::new();
     while ids.len() < expected {
@@ -71,7 +80,9 @@ fn a_candidate_arrives_as_decided_and_is_not_retained(port: u16) {
     let subscriber = Subscriber::new(port, "site/v1/+/candidate");
     let delivery = start(&config(port));
     let decided = candidate(1);
-    let id = delivery.publish_candidate(decided.clone(), Clock::default().now()).expect("delivery takes it");
+    let id = delivery
+        .publish_candidate(decided.clone(), Clock::default().now())
+        .expect("delivery takes it");
     let message = subscriber.next();
     assert_eq!(message.topic, "site/v1/cam-7/candidate");
     let event = read(&message);
@@ -79,10 +90,14 @@ fn a_candidate_arrives_as_decided_and_is_not_retained(port: u16) {
     assert_eq!(event.source, "cam-7");
     let properties = message.properties.as_ref().expect("MQTT 5 properties");
     assert_eq!(properties.content_type.as_deref(), Some("application/cloudevents+json"));
-    assert!(properties.message_expiry_interval.is_some_and(|s| s > 3000 && s <= 3600), "{properties:?}");
+    assert!(
+        properties.message_expiry_interval.is_some_and(|s| s > 3000 && s <= 3600),
+        "{properties:?}"
+    );
     assert!(properties.user_properties.iter().any(|(k, _)| k == "sentat"));
 
-    // The retained status comes to a late subscriber before anything that is published now; a retained candidate would too.
+    // The retained status comes to a late subscriber before anything that is published now; a
+    // retained candidate would too.
     let late = Subscriber::new(port, "site/#");
     let marker = publish(&delivery, 2);
     loop {
@@ -157,7 +172,11 @@ fn what_was_not_acknowledged_before_a_cut_is_sent_again_under_the_same_id(port: 
     wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
     link.deafen();
     let ids: Vec<EventId> = (1..=5).map(|n| publish(&delivery, n)).collect();
-    assert_eq!(first_occurrences(&subscriber, 5), ids, "they reach the broker; its acknowledgements are lost");
+    assert_eq!(
+        first_occurrences(&subscriber, 5),
+        ids,
+        "they reach the broker; its acknowledgements are lost"
+    );
     assert_eq!(delivery.snapshot().outbox_events, 5);
     link.cut();
     wait_for("the loss to be noticed", || (!delivery.snapshot().connected).then_some(()));
@@ -215,12 +234,19 @@ fn refused_credentials_are_told_with_the_remedy_and_no_busy_loop() {
     let passwords = broker.add_password("cam", "right-password");
     broker.start(&format!("allow_anonymous false\npassword_file {}\n", passwords.display()));
     let file = broker.write("password", "wrong-password\n");
-    let config = BrokerConfig { username: "cam".to_owned(), password_file: Some(file.clone()), ..config(broker.port) };
+    let config = BrokerConfig {
+        username: "cam".to_owned(),
+        password_file: Some(file.clone()),
+        ..config(broker.port)
+    };
     let delivery = start(&config);
     let id = publish(&delivery, 1);
     let failure = wait_for("the refusal", || delivery.snapshot().last_failure);
     let refused = Instant::now();
-    assert!(failure.contains("broker.password_file") && !failure.contains("wrong-password"), "{failure}");
+    assert!(
+        failure.contains("broker.password_file") && !failure.contains("wrong-password"),
+        "{failure}"
+    );
     assert_eq!((delivery.snapshot().connections, delivery.snapshot().attempts), (0, 1));
 
     // The file is read again at each attempt: setting it right is enough.
@@ -229,10 +255,18 @@ fn refused_credentials_are_told_with_the_remedy_and_no_busy_loop() {
         o.set_credentials("cam", "right-password");
     });
     connected(&delivery);
-    assert!(refused.elapsed() > Duration::from_millis(1500), "the second attempt came after {:?}", refused.elapsed());
+    assert!(
+        refused.elapsed() > Duration::from_millis(1500),
+        "the second attempt came after {:?}",
+        refused.elapsed()
+    );
     assert_eq!(delivery.snapshot().attempts, 2);
     wait_for("the candidate", || {
-        subscriber.so_far().iter().any(|m| m.topic.ends_with(b"candidate") && read(m).id == id).then_some(())
+        subscriber
+            .so_far()
+            .iter()
+            .any(|m| m.topic.ends_with(b"candidate") && read(m).id == id)
+            .then_some(())
     });
     stopped(&delivery.stop(DEADLINE));
 }
@@ -249,7 +283,8 @@ fn a_broker_restarted_without_persistence_loses_nothing() {
     assert_eq!(first_occurrences(&subscriber, 1), ids);
     wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
 
-    // Three are on their way when the broker dies: their acknowledgements are lost and so is the session.
+    // Three are on their way when the broker dies: their acknowledgements are lost and so is the
+    // session.
     link.deafen();
     ids = (1..=3).map(|n| publish(&delivery, n)).collect();
     assert_eq!(first_occurrences(&subscriber, 3), ids);
@@ -276,7 +311,8 @@ fn a_refused_publish_is_not_delivered_until_the_access_list_allows_it() {
     let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
     let delivery = start(&config(broker.port));
     let ids: Vec<EventId> = (0..3).map(|n| publish(&delivery, n)).collect();
-    let refused = wait_for("a refusal", || Some(delivery.snapshot()).filter(|s| s.outbox.refusals > 0));
+    let refused =
+        wait_for("a refusal", || Some(delivery.snapshot()).filter(|s| s.outbox.refusals > 0));
     assert_eq!((refused.outbox.delivered, refused.outbox_events), (0, 3));
     broker.write("acl", "topic readwrite #\n");
     broker.reload();
@@ -297,7 +333,8 @@ fn a_second_client_of_the_same_id_is_hinted_at_and_both_are_not_thrown_out_for_e
     });
     let failure = wait_for("the take-over", || delivery.snapshot().last_failure);
     assert!(failure.contains("broker.client_id"), "{failure}");
-    // The twin comes back at once whenever it is thrown out; the device backs off, so the two do not spin.
+    // The twin comes back at once whenever it is thrown out; the device backs off, so the two do
+    // not spin.
     let began = Instant::now();
     let before = delivery.snapshot().attempts;
     wait_for("three more attempts", || (delivery.snapshot().attempts >= before + 3).then_some(()));
@@ -306,7 +343,8 @@ fn a_second_client_of_the_same_id_is_hinted_at_and_both_are_not_thrown_out_for_e
     delivery.stop(DEADLINE);
 }
 
-/// Accepts connections and answers the first packet of each with `answers`, one a connection, then leaves it open.
+/// Accepts connections and answers the first packet of each with `answers`, one a connection, then
+/// leaves it open.
 fn fake_broker(answers: Vec<Vec<u8>>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -365,7 +403,10 @@ fn on_the_wire_a_kept_session_is_asked_for_and_a_repetition_carries_the_dup_flag
     let mut second = accept(1);
     let mut header = [0];
     second.read_exact(&mut header).expect("a publish");
-    assert_eq!(header[0], 0b0011_1010, "first what was not acknowledged: PUBLISH, DUP, QoS 1, not retained");
+    assert_eq!(
+        header[0], 0b0011_1010,
+        "first what was not acknowledged: PUBLISH, DUP, QoS 1, not retained"
+    );
     assert_eq!(delivery.stop(Duration::ZERO).undelivered, 1);
 }
 
@@ -376,7 +417,8 @@ fn no_answer_of_a_broker_ends_delivery() {
     let port = fake_broker(vec![
         b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
         vec![0x30, 0xff, 0xff, 0xff, 0x7f],
-        // An acknowledgement of nothing, with a reason that does not exist; a publish without topic; all ones.
+        // An acknowledgement of nothing, with a reason that does not exist; a publish without
+        // topic; all ones.
         after(&[0x40, 0x03, 0x00, 0x63, 0xfe]),
         after(&[0x30, 0x01, 0x00]),
         after(&[0xff; 64]),
@@ -384,7 +426,10 @@ fn no_answer_of_a_broker_ends_delivery() {
     let delivery = start(&config(port));
     publish(&delivery, 1);
     wait_for("all answers", || (delivery.snapshot().attempts >= 5).then_some(()));
-    assert!(delivery.publish_candidate(candidate(2), Clock::default().now()).is_ok(), "delivery still works");
+    assert!(
+        delivery.publish_candidate(candidate(2), Clock::default().now()).is_ok(),
+        "delivery still works"
+    );
     assert_eq!(delivery.stop(Duration::ZERO).undelivered, 2);
 }
 
@@ -402,7 +447,11 @@ fn without_a_broker_the_end_comes_at_once_and_with_candidates_at_the_deadline() 
     let began = Instant::now();
     let outcome = delivery.stop(Duration::from_millis(700));
     assert!(began.elapsed() >= Duration::from_millis(700) && began.elapsed() < DEADLINE);
-    assert_eq!((outcome.stopped_published, outcome.undelivered, outcome.lost), (false, 1, 1), "what is lost is told");
+    assert_eq!(
+        (outcome.stopped_published, outcome.undelivered, outcome.lost),
+        (false, 1, 1),
+        "what is lost is told"
+    );
 }
 
 /// Panics at the first reading, as a stand-in for a panic anywhere in the thread.
@@ -444,7 +493,8 @@ fn a_panic_in_the_thread_costs_a_connection_and_no_candidate() {
     let subscriber = Subscriber::new(port, "site/v1/cam-7/candidate");
     let device = DeviceId::new("cam-7").expect("a plain id");
     let store = Box::new(PanicsOnce::default());
-    let delivery = Delivery::start_with(&config(port), &device, status(), Clock::default(), store).expect("starts");
+    let delivery = Delivery::start_with(&config(port), &device, status(), Clock::default(), store)
+        .expect("starts");
     let ids = [publish(&delivery, 1), publish(&delivery, 2)];
     assert_eq!(first_occurrences(&subscriber, 2), ids);
     let outcome = delivery.stop(DEADLINE);
@@ -469,7 +519,11 @@ fn a_link_that_died_without_a_word_is_noticed_and_nothing_on_it_is_lost() {
     assert!(began.elapsed() < Duration::from_secs(5), "no caller waits for the link");
     let failure = wait_for("the silence to be noticed", || delivery.snapshot().last_failure);
     assert!(failure.contains("the link is dead"), "{failure}");
-    assert!(began.elapsed() < Duration::from_secs(25), "after one or two signs of life: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(25),
+        "after one or two signs of life: {:?}",
+        began.elapsed()
+    );
     link.cut();
     link.open();
     assert_eq!(first_occurrences(&subscriber, 40), ids);
@@ -483,7 +537,9 @@ fn a_broker_restarted_with_its_persistence_keeps_the_session_and_what_a_subscrib
     let link = Link::to(broker.port);
     link.open();
     let reader = |o: &mut rumqttc::v5::MqttOptions| {
-        o.set_client_id("reader".to_owned()).set_clean_start(false).set_session_expiry_interval(Some(3600));
+        o.set_client_id("reader".to_owned())
+            .set_clean_start(false)
+            .set_session_expiry_interval(Some(3600));
     };
     let subscriber = Subscriber::with(broker.port, "site/v1/cam-7/candidate", reader);
     let delivery = start(&config(link.port));
@@ -491,7 +547,8 @@ fn a_broker_restarted_with_its_persistence_keeps_the_session_and_what_a_subscrib
     let mut ids = vec![publish(&delivery, 0)];
     assert_eq!(first_occurrences(&subscriber, 1), ids);
     wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
-    // The subscriber leaves; the broker keeps two for it. Then three are on their way when the broker is restarted.
+    // The subscriber leaves; the broker keeps two for it. Then three are on their way when the
+    // broker is restarted.
     drop(subscriber);
     ids = vec![publish(&delivery, 1), publish(&delivery, 2)];
     wait_for("the acknowledgements", || (delivery.snapshot().outbox.delivered == 3).then_some(()));
@@ -508,8 +565,8 @@ fn a_broker_restarted_with_its_persistence_keeps_the_session_and_what_a_subscrib
     assert_eq!(outcome.snapshot.outbox.delivered, 6);
 }
 
-/// A broker that acknowledges the candidates' publishes with these reasons, one after the other, and then with success. `end` is
-/// what it says instead of the first acknowledgement.
+/// A broker that acknowledges the candidates' publishes with these reasons, one after the other,
+/// and then with success. `end` is what it says instead of the first acknowledgement.
 fn reasons(mut reasons: std::collections::VecDeque<u8>, mut end: Option<Vec<u8>>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -525,7 +582,8 @@ fn reasons(mut reasons: std::collections::VecDeque<u8>, mut end: Option<Vec<u8>>
                         match end.take_if(|_| is_candidate) {
                             Some(end) => end,
                             None => {
-                                let reason = if is_candidate { reasons.pop_front().unwrap_or(0) } else { 0 };
+                                let reason =
+                                    if is_candidate { reasons.pop_front().unwrap_or(0) } else { 0 };
                                 vec![0x40, 0x04, id[0], id[1], reason, 0x00]
                             }
                         }
@@ -548,7 +606,8 @@ fn a_quota_that_is_exceeded_and_a_broker_s_own_error_are_not_success() {
     // Quota exceeded, implementation specific error, no matching subscribers.
     let delivery = start(&config(reasons([0x97, 0x83, 0x10].into(), None)));
     publish(&delivery, 1);
-    let refused = wait_for("the refusals", || Some(delivery.snapshot()).filter(|s| s.outbox.refusals == 2));
+    let refused =
+        wait_for("the refusals", || Some(delivery.snapshot()).filter(|s| s.outbox.refusals == 2));
     assert_eq!((refused.outbox.delivered, refused.outbox_events), (0, 1), "refused is kept");
     let done = wait_for("success", || Some(delivery.snapshot()).filter(|s| s.outbox_events == 0));
     assert_eq!((done.outbox.delivered, done.outbox.unheard, done.outbox.given_up), (1, 1, 0));
@@ -580,13 +639,17 @@ fn a_take_over_that_the_broker_names_is_told_with_the_remedy_and_loses_nothing()
     let delivery = start(&config(reasons([].into(), Some(vec![0xE0, 0x02, 0x8E, 0x00]))));
     publish(&delivery, 1);
     let failure = wait_for("the take-over", || delivery.snapshot().last_failure);
-    assert!(failure.contains("another client of the same id") && failure.contains("broker.client_id"), "{failure}");
+    assert!(
+        failure.contains("another client of the same id") && failure.contains("broker.client_id"),
+        "{failure}"
+    );
     wait_for("the next connection", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
     stopped(&delivery.stop(DEADLINE));
 }
 
 #[test]
-fn after_an_outage_the_oldest_that_is_still_of_use_goes_first_and_what_expired_is_reported_by_its_id() {
+fn after_an_outage_the_oldest_that_is_still_of_use_goes_first_and_what_expired_is_reported_by_its_id()
+ {
     let Some(broker) = Mosquitto::running() else { return };
     let folder = tempfile::tempdir().expect("a temporary directory");
     let ledger = folder.path().join("ledger");
@@ -598,7 +661,9 @@ fn after_an_outage_the_oldest_that_is_still_of_use_goes_first_and_what_expired_i
         let short = number % 2 == 0;
         let candidate = candidate(number);
         let candidate = if short { Candidate { expires: soon, ..candidate } } else { candidate };
-        let id = delivery.publish_candidate(candidate, Clock::default().now()).expect("delivery takes it");
+        let id = delivery
+            .publish_candidate(candidate, Clock::default().now())
+            .expect("delivery takes it");
         if short { gone.push(id) } else { good.push(id) }
     }
     wait_for("three to be too late", || (OffsetDateTime::now_utc() > soon).then_some(()));
@@ -608,18 +673,30 @@ fn after_an_outage_the_oldest_that_is_still_of_use_goes_first_and_what_expired_i
     assert_eq!(messages.iter().map(|m| read(m).id).collect::<Vec<_>>(), good);
     for message in &messages {
         let properties = message.properties.as_ref().expect("MQTT 5 properties");
-        let sent =
-            properties.user_properties.iter().find(|(k, _)| k == "sentat").map(|(_, v)| v).expect("when it was sent");
-        let sent = OffsetDateTime::parse(sent, &time::format_description::well_known::Rfc3339).expect("a date");
-        assert!(read(message).data.decided_at < soon && sent >= soon, "decided before and sent after the outage");
+        let sent = properties
+            .user_properties
+            .iter()
+            .find(|(k, _)| k == "sentat")
+            .map(|(_, v)| v)
+            .expect("when it was sent");
+        let sent = OffsetDateTime::parse(sent, &time::format_description::well_known::Rfc3339)
+            .expect("a date");
+        assert!(
+            read(message).data.decided_at < soon && sent >= soon,
+            "decided before and sent after the outage"
+        );
     }
     let outcome = delivery.stop(DEADLINE);
     stopped(&outcome);
     assert_eq!((outcome.snapshot.outbox.delivered, outcome.snapshot.outbox.expired), (3, 3));
     let text = std::fs::read_to_string(ledger).expect("it was written");
     let of = |fate: &str| -> Vec<String> {
-        let lines = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"));
-        lines.filter(|l| l["fate"] == fate).map(|l| l["id"].as_str().expect("an id").to_owned()).collect()
+        let lines =
+            text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"));
+        lines
+            .filter(|l| l["fate"] == fate)
+            .map(|l| l["id"].as_str().expect("an id").to_owned())
+            .collect()
     };
     assert_eq!(of("taken").len(), 6);
     assert_eq!(of("expired"), gone.iter().map(ToString::to_string).collect::<Vec<_>>());

@@ -1,15 +1,17 @@
-//! What the views of one track say together: sequences made from several photographs of a person, as a camera would see them
-//! pass.
+//! What the views of one track say together: sequences made from several photographs of a person,
+//! as a camera would see them pass.
 //!
-//! Two of these promises need photographs of many people and are not part of continuous integration:
+//! Two of these promises need photographs of many people and are not part of continuous
+//! integration:
 //!
 //! ```text
 //! WATCHPOST_FACES=FOLDER [WATCHPOST_STRANGERS=FOLDER] cargo test --test evidence -- --ignored --nocapture
 //! ```
 //!
-//! WATCHPOST_FACES has one folder a person with their photographs, of some hundred people or more; WATCHPOST_STRANGERS, where given,
-//! photographs of other people, one each, tightly cut. Nobody in them may have been used to measure the false-match curve
-//! where the result is to say anything about it.
+//! WATCHPOST_FACES has one folder a person with their photographs, of some hundred people or more;
+//! WATCHPOST_STRANGERS, where given, photographs of other people, one each, tightly cut. Nobody in
+//! them may have been used to measure the false-match curve where the result is to say anything
+//! about it.
 
 // What the two measurements found is their result, not noise.
 #![allow(clippy::print_stdout)]
@@ -46,7 +48,8 @@ struct View {
     quality: Quality,
 }
 
-/// The face that a photograph is taken to show, where it is good enough; `pad` pixels of grey are put around it first.
+/// The face that a photograph is taken to show, where it is good enough; `pad` pixels of grey are
+/// put around it first.
 fn view_of(reader: &mut FaceReader, file: &Path, pad: u32) -> Option<View> {
     let mut bytes = std::fs::read(file).ok()?;
     if pad > 0 {
@@ -66,23 +69,36 @@ fn view_of(reader: &mut FaceReader, file: &Path, pad: u32) -> Option<View> {
 }
 
 fn at(ms: u64) -> Now {
-    Now { monotonic: Duration::from_millis(ms), wall: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(ms) }
+    Now {
+        monotonic: Duration::from_millis(ms),
+        wall: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(ms),
+    }
 }
 
 /// What the decider makes of one track: views in their order with what the search found for each.
-fn track(config: &DecisionConfig, threshold: f32, views: &[(f32, Vec<Hit>)]) -> Vec<Finding<usize>> {
+fn track(
+    config: &DecisionConfig,
+    threshold: f32,
+    views: &[(f32, Vec<Hit>)],
+) -> Vec<Finding<usize>> {
     let mut decider = Decider::new(config.clone());
     let mut found = Vec::new();
     for (i, (quality, hits)) in views.iter().enumerate() {
         let compared = Compared { track: TrackId(1), view: i, quality: *quality, hits, threshold };
-        decider.observe(at(150 * i as u64), Uuid::from_u128(i as u128), compared, &mut |f| found.push(f));
+        decider.observe(at(150 * i as u64), Uuid::from_u128(i as u128), compared, &mut |f| {
+            found.push(f)
+        });
     }
     decider.end(TrackId(1), &mut |f| found.push(f));
     found
 }
 
 fn against(view: &View, list: &[&View]) -> Vec<Hit> {
-    let score = |(entry, of): (usize, &&View)| Hit { entry, template: 0, score: view.template.cosine(&of.template) };
+    let score = |(entry, of): (usize, &&View)| Hit {
+        entry,
+        template: 0,
+        score: view.template.cosine(&of.template),
+    };
     let mut hits: Vec<Hit> = list.iter().enumerate().map(score).collect();
     hits.sort_by(|a, b| b.score.total_cmp(&a.score));
     hits.truncate(MAX_HITS);
@@ -93,7 +109,9 @@ fn against(view: &View, list: &[&View]) -> Vec<Hit> {
 fn several_photographs_of_one_person_are_one_candidate_and_those_of_other_people_none() {
     let models = Models::builtin().expect("the built-in models");
     let mut reader = FaceReader::new(&models).expect("the built-in networks");
-    let mut view = |name: &str| view_of(&mut reader, &Path::new(PORTRAITS).join(name), 0).expect("a good portrait");
+    let mut view = |name: &str| {
+        view_of(&mut reader, &Path::new(PORTRAITS).join(name), 0).expect("a good portrait")
+    };
     let [enrolled, twin] = ["obama-2012.jpg", "obama-2010.jpg"].map(&mut view);
     let others = ["biden-2010.jpg", "collins.jpg", "hopper.jpg"].map(&mut view);
     let curve = enforce::curve(&models).expect("a measured curve");
@@ -105,8 +123,15 @@ fn several_photographs_of_one_person_are_one_candidate_and_those_of_other_people
     };
 
     let found = seen(&[&twin, &twin, &enrolled, &twin], &[&enrolled]);
-    assert_eq!(found.iter().map(|f| f.sequence).collect::<Vec<_>>(), [1, 2], "a candidate and one better view");
-    assert!(found[0].combined < found[1].score, "the better view is told, the rate is that of all views together");
+    assert_eq!(
+        found.iter().map(|f| f.sequence).collect::<Vec<_>>(),
+        [1, 2],
+        "a candidate and one better view"
+    );
+    assert!(
+        found[0].combined < found[1].score,
+        "the better view is told, the rate is that of all views together"
+    );
     // Strangers alone, and a listed person of whom one view got among those of a stranger.
     let [a, b, c] = &others;
     assert!(seen(&[a, b, c, a, b, c], &[&enrolled]).is_empty());
@@ -119,7 +144,8 @@ fn several_photographs_of_one_person_are_one_candidate_and_those_of_other_people
 /// The people of a folder with the views of each, and how many photographs were not good enough.
 fn people(folder: &Path, reader: &mut FaceReader) -> (BTreeMap<PathBuf, Vec<View>>, usize) {
     let sorted = |folder: &Path| {
-        let mut all: Vec<PathBuf> = std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()).collect();
+        let mut all: Vec<PathBuf> =
+            std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()).collect();
         all.sort();
         all
     };
@@ -142,7 +168,9 @@ fn people(folder: &Path, reader: &mut FaceReader) -> (BTreeMap<PathBuf, Vec<View
 }
 
 fn faces() -> PathBuf {
-    std::env::var_os("WATCHPOST_FACES").expect("WATCHPOST_FACES names a folder with one folder a person").into()
+    std::env::var_os("WATCHPOST_FACES")
+        .expect("WATCHPOST_FACES names a folder with one folder a person")
+        .into()
 }
 
 /// Numbers that look random and are the same each time.
@@ -160,16 +188,23 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
 #[ignore = "needs photographs of many people in WATCHPOST_FACES"]
 fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_does() {
     let models = Models::builtin().expect("the built-in models");
-    let (people, poor) = people(&faces(), &mut FaceReader::new(&models).expect("the built-in networks"));
+    let (people, poor) =
+        people(&faces(), &mut FaceReader::new(&models).expect("the built-in networks"));
     let firsts: Vec<&View> = people.values().map(|views| &views[0]).collect();
-    let walkers: Vec<(usize, &Vec<View>)> = people.values().enumerate().filter(|(_, v)| v.len() >= 5).collect();
+    let walkers: Vec<(usize, &Vec<View>)> =
+        people.values().enumerate().filter(|(_, v)| v.len() >= 5).collect();
     println!(
         "{} people, {} of them with five views or more; {poor} photographs were too poor",
         people.len(),
         walkers.len()
     );
-    println!("rates of tracks as multiples of the single comparison's; each photograph is seen `burst` times in a row");
-    println!("burst threshold  single false  any view  N of M  evidence    single true  N of M  evidence");
+    println!(
+        "rates of tracks as multiples of the single comparison's; each photograph is seen `burst` \
+         times in a row"
+    );
+    println!(
+        "burst threshold  single false  any view  N of M  evidence    single true  N of M  evidence"
+    );
     let config = DecisionConfig::default();
     let n_of_m = |threshold: f32, scores: &[(f32, f32)]| {
         let supports: Vec<bool> = scores.iter().map(|s| s.1 >= threshold).collect();
@@ -178,8 +213,10 @@ fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_d
             .any(|w| w.iter().filter(|s| **s).count() >= config.agreeing_views)
     };
     let evidence = |threshold: f32, scores: &[(f32, f32)]| {
-        let views: Vec<_> =
-            scores.iter().map(|(q, score)| (*q, vec![Hit { entry: 0, template: 0, score: *score }])).collect();
+        let views: Vec<_> = scores
+            .iter()
+            .map(|(q, score)| (*q, vec![Hit { entry: 0, template: 0, score: *score }]))
+            .collect();
         !track(&config, threshold, &views).is_empty()
     };
     for burst in [1, 2, 3, 4] {
@@ -191,12 +228,16 @@ fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_d
                     let mut order: Vec<&View> = views.iter().collect();
                     shuffle(&mut order, seed);
                     let (enrolled, seen) = order.split_first().expect("five or more");
-                    let seen: Vec<&View> = seen.iter().flat_map(|v| std::iter::repeat_n(*v, burst)).take(12).collect();
+                    let seen: Vec<&View> =
+                        seen.iter().flat_map(|v| std::iter::repeat_n(*v, burst)).take(12).collect();
                     let scores = |of: &View| -> Vec<(f32, f32)> {
-                        seen.iter().map(|v| (v.quality.overall, v.template.cosine(&of.template))).collect()
+                        seen.iter()
+                            .map(|v| (v.quality.overall, v.template.cosine(&of.template)))
+                            .collect()
                     };
-                    let share =
-                        |s: &[(f32, f32)]| s.iter().filter(|s| s.1 >= threshold).count() as f64 / s.len() as f64;
+                    let share = |s: &[(f32, f32)]| {
+                        s.iter().filter(|s| s.1 >= threshold).count() as f64 / s.len() as f64
+                    };
                     for (_, stranger) in firsts.iter().enumerate().filter(|(i, _)| i != index) {
                         let s = scores(stranger);
                         if share(&s) > 0.0 {
@@ -215,7 +256,8 @@ fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_d
             let times = |count: usize| count as f64 / single;
             let of = |count: usize| count as f64 / f64::from(tracks);
             println!(
-                "{burst:5} {threshold:9.2} {single:13.1} {:9.2} {:7.2} {:9.2} {:14.3} {:7.3} {:9.3}",
+                "{burst:5} {threshold:9.2} {single:13.1} {:9.2} {:7.2} {:9.2} {:14.3} {:7.3} \
+                 {:9.3}",
                 times(any),
                 times(nm),
                 times(ev),
@@ -227,10 +269,15 @@ fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_d
             if single >= 20.0 {
                 assert!(times(ev) <= 1.0, "the evidence of a track must not raise the rate");
             }
-            assert!(of(ev_true) >= genuine / f64::from(tracks) - 0.01, "several views find more than one");
+            assert!(
+                of(ev_true) >= genuine / f64::from(tracks) - 0.01,
+                "several views find more than one"
+            );
         }
     }
-    println!("a candidate's combined similarity exceeds the threshold by {EVIDENCE_MARGIN} or more");
+    println!(
+        "a candidate's combined similarity exceeds the threshold by {EVIDENCE_MARGIN} or more"
+    );
 }
 
 /// A list of `people`, signed by two and in force, with the budget of `alerts` in `faces` a day.
@@ -265,16 +312,21 @@ fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Fo
         };
         let photo = Sha256::digest(i.to_be_bytes()).into();
         let quality = (view.quality.overall * 1000.0).round() / 1000.0;
-        draft.add(entry, vec![StoredTemplate { template: view.probe.quantize(), quality, photo }]).expect("new");
+        draft
+            .add(entry, vec![StoredTemplate { template: view.probe.quantize(), quality, photo }])
+            .expect("new");
     }
     let keys = [SecretKey::generate().expect("a key"), SecretKey::generate().expect("a key")];
     let pinned = keys.each_ref().map(|k| (k.public(), "somebody", &[Role::Signer][..]));
-    let trust = render(1, 2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
+    let trust =
+        render(1, 2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("trust.toml"), trust).expect("writes");
     let trust = Trust::open(&folder.path().join("trust.toml")).expect("a trust file");
-    let signed = author::cosign(&author::sign(&draft, &keys[0], now).expect("signs"), &keys[1]).expect("signs");
-    let list = verify(&signed, &trust, now, "gate-1", &models.manifest.embedder.sha256.0).expect("valid");
+    let signed = author::cosign(&author::sign(&draft, &keys[0], now).expect("signs"), &keys[1])
+        .expect("signs");
+    let list =
+        verify(&signed, &trust, now, "gate-1", &models.manifest.embedder.sha256.0).expect("valid");
     let curve = enforce::curve(models).map_err(|b| b.to_string())?;
     Force::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())
 }
@@ -287,12 +339,17 @@ fn false_alerts_on_strangers_stay_within_what_was_announced() {
     let (people, _) = people(&faces(), &mut reader);
     let mut all: Vec<&Vec<View>> = people.values().collect();
     shuffle(&mut all, 7);
-    let chips: Vec<Vec<View>> = std::env::var_os("WATCHPOST_STRANGERS").map_or_else(Vec::new, |folder| {
-        let files = std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path());
-        let chips: Vec<_> = files.filter_map(|file| Some(vec![view_of(&mut reader, &file, 100)?])).collect();
-        assert!(!chips.is_empty(), "no face in WATCHPOST_STRANGERS: it names the folder that the photographs are in");
-        chips
-    });
+    let chips: Vec<Vec<View>> =
+        std::env::var_os("WATCHPOST_STRANGERS").map_or_else(Vec::new, |folder| {
+            let files = std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path());
+            let chips: Vec<_> =
+                files.filter_map(|file| Some(vec![view_of(&mut reader, &file, 100)?])).collect();
+            assert!(
+                !chips.is_empty(),
+                "no face in WATCHPOST_STRANGERS: it names the folder that the photographs are in"
+            );
+            chips
+        });
     let (listed, strangers) = all.split_at(all.len() / 2);
     println!(
         "{} people to list, {} strangers of the same set, {} of another",
@@ -300,7 +357,10 @@ fn false_alerts_on_strangers_stay_within_what_was_announced() {
         strangers.len(),
         chips.len()
     );
-    println!("strangers    templates  threshold  tracks  announced rate  announced alerts   alerts (95 % interval)");
+    println!(
+        "strangers    templates  threshold  tracks  announced rate  announced alerts   alerts (95 \
+         % interval)"
+    );
     let config = DecisionConfig::default();
     // Each budget gives another threshold; lists of other people give other strangers' look-alikes.
     for (name, passers) in [("same set", strangers.to_vec()), ("another", chips.iter().collect())] {
@@ -308,13 +368,16 @@ fn false_alerts_on_strangers_stay_within_what_was_announced() {
             continue;
         }
         for (templates, alerts) in [(10, 40.0), (30, 150.0), (100, 300.0), (300, 600.0)] {
-            let (mut announced, mut count, mut tracks, mut threshold, mut rate) = (0.0, 0usize, 0usize, 0.0, 0.0);
+            let (mut announced, mut count, mut tracks, mut threshold, mut rate) =
+                (0.0, 0usize, 0usize, 0.0, 0.0);
             for part in listed.chunks_exact(templates).take(10) {
                 let people: Vec<&View> = part.iter().map(|views| &views[0]).collect();
-                let force = list(&models, &people, 1000, alerts).expect("a budget that can be kept");
+                let force =
+                    list(&models, &people, 1000, alerts).expect("a budget that can be kept");
                 (threshold, rate) = (force.plan().threshold, force.plan().false_positive_rate);
                 for views in &passers {
-                    // Each photograph is held for two frames, as a camera that sees a face twice within a moment.
+                    // Each photograph is held for two frames, as a camera that sees a face twice
+                    // within a moment.
                     let seen = views.iter().flat_map(|v| std::iter::repeat_n(v, 2)).take(12);
                     let mut top = TopK::new(MAX_HITS);
                     let views: Vec<_> = seen
@@ -332,7 +395,8 @@ fn false_alerts_on_strangers_stay_within_what_was_announced() {
             let (low, high) = clopper_pearson(count as f64, tracks as f64);
             let (low, high) = (low * tracks as f64, high * tracks as f64);
             println!(
-                "{name:12} {templates:9} {threshold:10.2} {tracks:7} {rate:15.2e} {announced:17.1} {count:8} ({low:.1} to {high:.1})"
+                "{name:12} {templates:9} {threshold:10.2} {tracks:7} {rate:15.2e} \
+                 {announced:17.1} {count:8} ({low:.1} to {high:.1})"
             );
             assert!(low <= announced, "more false alerts than announced");
         }

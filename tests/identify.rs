@@ -1,4 +1,5 @@
-//! Photo search obeys what a list says, ranks, and tells at each similarity how often strangers reach it.
+//! Photo search obeys what a list says, ranks, and tells at each similarity how often strangers
+//! reach it.
 
 mod support;
 
@@ -8,7 +9,17 @@ use support::desk::{Desk, PORTRAITS, ok, watchpost};
 fn identify(desk: &Desk, image: &str, more: &[&str]) -> Result<Value, String> {
     let [list, trust] = ["list.cose", "trust.toml"].map(|n| desk.arg(n));
     let image = format!("{PORTRAITS}/{image}");
-    let args = ["identify", &image, "--watchlist", &list, "--trust", &trust, "--device", "gate-1", "--json"];
+    let args = [
+        "identify",
+        &image,
+        "--watchlist",
+        &list,
+        "--trust",
+        &trust,
+        "--device",
+        "gate-1",
+        "--json",
+    ];
     let output = watchpost(&[&args[..], more].concat());
     if output.status.success() {
         Ok(serde_json::from_slice(&output.stdout).expect("one JSON line"))
@@ -61,7 +72,10 @@ fn entries_are_ranked_with_the_false_positive_rate_of_a_list_of_that_size() {
     let [a, b] = ["obama-2010.jpg", "obama-2012.jpg"].map(|n| format!("{PORTRAITS}/{n}"));
     let pair: Value = serde_json::from_str(&ok(&["compare", &a, &b, "--json"])).expect("JSON");
     assert!((number(&pair["similarity"]) - number(&candidates[1]["score"])).abs() < 1e-6);
-    let rates = [number(&pair["false_match_rate"]) * 2.0, number(&candidates[1]["expected_false_positive_rate"])];
+    let rates = [
+        number(&pair["false_match_rate"]) * 2.0,
+        number(&candidates[1]["expected_false_positive_rate"]),
+    ];
     assert!((rates[0] / rates[1] - 1.0).abs() < 1e-6, "{rates:?}");
     let one = identify(&desk, "obama-2010.jpg", &["--top", "1"]).expect("a valid list");
     assert_eq!(one["faces"][0]["candidates"].as_array().map(Vec::len), Some(1));
@@ -83,10 +97,13 @@ fn signatures_validity_area_and_budget_are_obeyed() {
     refused(&[], "2098");
 
     signed(&desk, |_| {
-        let corner =
-            |latitude: f64, longitude: f64| serde_json::json!({ "latitude": latitude, "longitude": longitude });
-        let area =
-            serde_json::json!([[corner(52.0, 13.0), corner(53.0, 13.0), corner(53.0, 14.0), corner(52.0, 14.0)]]);
+        let corner = |latitude: f64, longitude: f64| serde_json::json!({ "latitude": latitude, "longitude": longitude });
+        let area = serde_json::json!([[
+            corner(52.0, 13.0),
+            corner(53.0, 13.0),
+            corner(53.0, 14.0),
+            corner(52.0, 14.0)
+        ]]);
         set(&draft, "/authorisation/areas", area)
     });
     refused(&[], "position");

@@ -1,5 +1,5 @@
-//! Who the device and the broker are to each other: certificates, passwords, and what an access list then allows, against a real
-//! mosquitto.
+//! Who the device and the broker are to each other: certificates, passwords, and what an access
+//! list then allows, against a real mosquitto.
 
 mod support;
 
@@ -49,7 +49,9 @@ impl Site {
             .replace("/etc/mosquitto/certs", &directory)
             .replace("/etc/mosquitto", &directory)
             .lines()
-            .filter(|l| !["listener", "persistence", "autosave"].iter().any(|own| l.starts_with(own)))
+            .filter(|l| {
+                !["listener", "persistence", "autosave"].iter().any(|own| l.starts_with(own))
+            })
             .map(|l| format!("{l}\n"))
             .collect();
         self.broker.start(&settings);
@@ -74,14 +76,23 @@ impl Site {
         }
     }
 
-    /// Whether the broker takes a connection of this version of TLS, which shows the certificate of that name.
-    fn speaks(&self, version: &'static rustls::SupportedProtocolVersion, certificate: &str) -> bool {
+    /// Whether the broker takes a connection of this version of TLS, which shows the certificate of
+    /// that name.
+    fn speaks(
+        &self,
+        version: &'static rustls::SupportedProtocolVersion,
+        certificate: &str,
+    ) -> bool {
         use rustls::pki_types::pem::PemObject;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};
         let read = |name: &str| std::fs::read(self.at(name)).expect("issued");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&read("ca.pem")).expect("PEM")).expect("an authority");
-        let certificates = vec![CertificateDer::from_pem_slice(&read(&format!("{certificate}.pem"))).expect("PEM")];
+        roots
+            .add(CertificateDer::from_pem_slice(&read("ca.pem")).expect("PEM"))
+            .expect("an authority");
+        let certificates = vec![
+            CertificateDer::from_pem_slice(&read(&format!("{certificate}.pem"))).expect("PEM"),
+        ];
         let key = PrivateKeyDer::from_pem_slice(&read(&format!("{certificate}.key"))).expect("PEM");
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -92,7 +103,8 @@ impl Site {
             .expect("they belong together");
         let name = "localhost".try_into().expect("a host name");
         let mut tls = rustls::ClientConnection::new(config.into(), name).expect("a client");
-        let mut socket = std::net::TcpStream::connect(("127.0.0.1", self.broker.port)).expect("it listens");
+        let mut socket =
+            std::net::TcpStream::connect(("127.0.0.1", self.broker.port)).expect("it listens");
         while tls.is_handshaking() {
             if tls.complete_io(&mut socket).is_err() {
                 return false;
@@ -128,8 +140,14 @@ impl Site {
             .expect("they belong together");
         Subscriber::with(self.broker.port, filter, |o| {
             // By name, as the certificate says.
-            *o = rumqttc::v5::MqttOptions::new(format!("reader-{certificate}"), "localhost", self.broker.port);
-            o.set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(tls.into())));
+            *o = rumqttc::v5::MqttOptions::new(
+                format!("reader-{certificate}"),
+                "localhost",
+                self.broker.port,
+            );
+            o.set_transport(rumqttc::Transport::tls_with_config(
+                rumqttc::TlsConfiguration::Rustls(tls.into()),
+            ));
         })
     }
 }
@@ -141,7 +159,9 @@ fn start(config: &BrokerConfig) -> Delivery {
 }
 
 fn publish(delivery: &Delivery) {
-    delivery.publish_candidate(candidate(1, 3000), Clock::default().now()).expect("delivery takes it");
+    delivery
+        .publish_candidate(candidate(1, 3000), Clock::default().now())
+        .expect("delivery takes it");
 }
 
 fn delivers(delivery: Delivery) {
@@ -195,13 +215,20 @@ fn a_broker_of_tls_1_2_alone_or_of_tls_1_3_alone_is_delivered_to_and_its_refusal
     let Some(mut site) = Site::new() else { return };
     let (old, new) = (&rustls::version::TLS12, &rustls::version::TLS13);
     site.authority.issue("device", "cam-7", 2);
-    // mosquitto's own setting is the oldest version that it takes; the newest is its library's affair.
+    // mosquitto's own setting is the oldest version that it takes; the newest is its library's
+    // affair.
     let most = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMaxProtocol = ";
-    for (setting, most_version, spoken, other) in [("tlsv1.2", "TLSv1.2", old, new), ("tlsv1.3", "TLSv1.3", new, old)] {
+    for (setting, most_version, spoken, other) in
+        [("tlsv1.2", "TLSv1.2", old, new), ("tlsv1.3", "TLSv1.3", new, old)]
+    {
         site.broker.write("openssl.cnf", &format!("{most}{most_version}\n"));
-        let settings = format!("{}require_certificate true\ntls_version {setting}\n", site.listener("server"));
+        let settings =
+            format!("{}require_certificate true\ntls_version {setting}\n", site.listener("server"));
         site.broker.start(&settings);
-        assert!(site.speaks(spoken, "device") && !site.speaks(other, "device"), "the broker is what it is to be");
+        assert!(
+            site.speaks(spoken, "device") && !site.speaks(other, "device"),
+            "the broker is what it is to be"
+        );
         delivers(start(&site.showing("device")));
         let without = start(&site.config());
         let failure = wait_for("the refusal", || without.snapshot().last_failure);
@@ -222,7 +249,8 @@ fn with_the_sample_configuration_a_device_writes_its_own_topics_only() {
     // Both say that they are cam-7; this one's certificate says cam-8.
     let intruder = start(&BrokerConfig { client_id: "other".to_owned(), ..site.showing("other") });
     publish(&intruder);
-    let refused = wait_for("the refusal", || Some(intruder.snapshot()).filter(|s| s.outbox.refusals > 0));
+    let refused =
+        wait_for("the refusal", || Some(intruder.snapshot()).filter(|s| s.outbox.refusals > 0));
     assert_eq!(refused.outbox.delivered, 0);
     assert!(intruder.stop(Duration::from_millis(200)).undelivered > 0);
 }
@@ -230,16 +258,21 @@ fn with_the_sample_configuration_a_device_writes_its_own_topics_only() {
 #[test]
 fn with_the_sample_configuration_a_device_hears_its_own_orders_and_no_others() {
     let Some(mut site) = Site::new() else { return };
-    for (name, user) in [("own", "cam-7"), ("other", "cam-8"), ("operator", "operator"), ("reviewer", "reviewer")] {
+    for (name, user) in
+        [("own", "cam-7"), ("other", "cam-8"), ("operator", "operator"), ("reviewer", "reviewer")]
+    {
         site.authority.issue(name, user, 2);
     }
     site.sample();
     let own = start(&BrokerConfig { client_id: "own".to_owned(), ..site.showing("own") });
     // It listens to what is for cam-7, and its certificate says cam-8.
     let intruder = start(&BrokerConfig { client_id: "other".to_owned(), ..site.showing("other") });
-    wait_for("both connections", || (own.snapshot().connected && intruder.snapshot().connected).then_some(()));
+    wait_for("both connections", || {
+        (own.snapshot().connected && intruder.snapshot().connected).then_some(())
+    });
     let operator = site.subscriber("operator", "nothing");
-    // Each connection's subscription comes behind its status; an order that came before it would be missed, as it is not retained here.
+    // Each connection's subscription comes behind its status; an order that came before it would be
+    // missed, as it is not retained here.
     let heard = wait_for("the order", || {
         operator.publish("watchpost/v1/cam-7/revoke", false, b"an order".to_vec());
         own.inbound()
@@ -255,7 +288,8 @@ fn with_the_sample_configuration_a_device_hears_its_own_orders_and_no_others() {
     }
     operator.publish("watchpost/v1/cam-7/suspend", false, b"true".to_vec());
     assert_eq!(&reviewer.next().payload[..], b"true");
-    let suspended = wait_for("the other order", || own.inbound().filter(|i| i.kind == InboundKind::Suspend));
+    let suspended =
+        wait_for("the other order", || own.inbound().filter(|i| i.kind == InboundKind::Suspend));
     assert_eq!(&suspended.payload[..], b"true");
     own.stop(DEADLINE);
     intruder.stop(DEADLINE);

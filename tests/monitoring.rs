@@ -1,4 +1,5 @@
-//! What those who watch over devices are told: Home Assistant through a real broker, a monitoring system over HTTP.
+//! What those who watch over devices are told: Home Assistant through a real broker, a monitoring
+//! system over HTTP.
 
 mod support;
 
@@ -46,11 +47,16 @@ fn home_assistant_is_told_on_each_connection_and_when_it_starts_anew_and_it_all_
     let delivery = start(broker.port, Discovery::On);
     let first = announced(&reader);
     assert!(first.iter().all(|(topic, empty)| topic.contains("/cam-7/") && !empty), "{first:?}");
-    assert_eq!(announced(&Subscriber::new(broker.port, "homeassistant/#")), first, "they are retained");
+    assert_eq!(
+        announced(&Subscriber::new(broker.port, "homeassistant/#")),
+        first,
+        "they are retained"
+    );
     // The device's subscription comes behind the announcements.
     wait_for("the birth message to be heard", || {
         reader.publish("homeassistant/status", false, b"online".to_vec());
-        let again: Vec<_> = reader.so_far().into_iter().filter(|m| m.topic.ends_with(b"/config")).collect();
+        let again: Vec<_> =
+            reader.so_far().into_iter().filter(|m| m.topic.ends_with(b"/config")).collect();
         (!again.is_empty()).then_some(())
     });
     assert!(delivery.stop(DEADLINE).stopped_published);
@@ -73,7 +79,8 @@ fn by_default_nothing_outside_of_the_root_is_published() {
     let delivery = start(broker.port, Discovery::Off);
     assert!(delivery.stop(DEADLINE).stopped_published || reader.next().topic.starts_with(b"site/"));
     reader.publish("end", false, b"x".to_vec());
-    let topics: Vec<_> = std::iter::repeat_with(|| reader.next().topic).take_while(|t| &t[..] != b"end").collect();
+    let topics: Vec<_> =
+        std::iter::repeat_with(|| reader.next().topic).take_while(|t| &t[..] != b"end").collect();
     assert!(topics.iter().all(|t| t.starts_with(b"site/v1/cam-7/")), "{topics:?}");
 }
 
@@ -105,7 +112,9 @@ fn a_daemon_gives_its_figures_to_a_monitoring_system_and_none_of_them_names_anyb
     let subscriber = Subscriber::new(broker.port, "site/v1/+/candidate");
     let daemon = Daemon::start(&desk);
     let text = wait_for("a delivered candidate in the metrics", || {
-        get(port).filter(|t| value(t, "watchpost_delivery_total{what=\"outbox.delivered\"}").is_some_and(|n| n > 0.0))
+        get(port).filter(|t| {
+            value(t, "watchpost_delivery_total{what=\"outbox.delivered\"}").is_some_and(|n| n > 0.0)
+        })
     });
     assert!(text.ends_with("# EOF\n"));
     for (sample, least) in [
@@ -120,16 +129,26 @@ fn a_daemon_gives_its_figures_to_a_monitoring_system_and_none_of_them_names_anyb
     ] {
         assert!(value(&text, sample).is_some_and(|v| v >= least), "{sample}\n{text}");
     }
-    assert!(!text.contains("case-1") && !text.contains("promises"), "neither entry nor list is named");
+    assert!(
+        !text.contains("case-1") && !text.contains("promises"),
+        "neither entry nor list is named"
+    );
 
     drop(subscriber);
-    // What the ledger says was taken is what an outsider can compare; what waits is shown without disturbing the daemon.
+    // What the ledger says was taken is what an outsider can compare; what waits is shown without
+    // disturbing the daemon.
     let lines = std::fs::read_to_string(&ledger).expect("it is written");
-    assert!(lines.contains("\"fate\":\"taken\"") && lines.contains("\"fate\":\"delivered\""), "{lines}");
+    assert!(
+        lines.contains("\"fate\":\"taken\"") && lines.contains("\"fate\":\"delivered\""),
+        "{lines}"
+    );
     let shown = ok(&["outbox", "show", &desk.arg("outbox"), "--json"]);
     for line in shown.lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        assert!(["waiting", "retired"].contains(&line["state"].as_str().expect("a state")), "{line}");
+        assert!(
+            ["waiting", "retired"].contains(&line["state"].as_str().expect("a state")),
+            "{line}"
+        );
     }
     assert!(daemon.terminate().success());
 }

@@ -1,6 +1,8 @@
-//! No event is lost where a process is killed, a broker is killed, a disk is full, or several of these: see `support::trials`.
+//! No event is lost where a process is killed, a broker is killed, a disk is full, or several of
+//! these: see `support::trials`.
 //!
-//! `cargo test --test outage -- --nocapture` prints what was compared. `cargo bench --bench delivery -- trials 1000` makes it long.
+//! `cargo test --test outage -- --nocapture` prints what was compared. `cargo bench --bench
+//! delivery -- trials 1000` makes it long.
 
 mod support;
 
@@ -17,10 +19,21 @@ use watchpost::delivery::event::EventId;
 #[test]
 #[ignore = "run by the other tests of this file"]
 fn the_process_that_decides() {
-    let Some(outbox) = std::env::var_os("WATCHPOST_OUTAGE_OUTBOX").map(PathBuf::from) else { return };
-    let audit = std::env::var_os("WATCHPOST_OUTAGE_AUDIT").map(PathBuf::from).expect("given with the outbox");
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok()).expect("a number");
-    trials::decide(&outbox, &audit, number("WATCHPOST_OUTAGE_PORT") as u16, number("WATCHPOST_OUTAGE_FIRST"));
+    let Some(outbox) = std::env::var_os("WATCHPOST_OUTAGE_OUTBOX").map(PathBuf::from) else {
+        return;
+    };
+    let audit = std::env::var_os("WATCHPOST_OUTAGE_AUDIT")
+        .map(PathBuf::from)
+        .expect("given with the outbox");
+    let number = |name: &str| {
+        std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok()).expect("a number")
+    };
+    trials::decide(
+        &outbox,
+        &audit,
+        number("WATCHPOST_OUTAGE_PORT") as u16,
+        number("WATCHPOST_OUTAGE_FIRST"),
+    );
 }
 
 fn decide(outbox: &Path, audit: &Path, ledger: &Path, port: u16, first: u64) -> Child {
@@ -105,6 +118,8 @@ fn a_disk_that_is_read_only_gives_what_it_has_and_says_so() {
     assert!(told.contains("read-only"), "{told}");
     decided.push(publish(&delivery, 2));
     assert_eq!(ids(&subscriber, 3), decided);
-    wait_for("the last acknowledgement", || (delivery.snapshot().outbox.delivered == 3).then_some(()));
+    wait_for("the last acknowledgement", || {
+        (delivery.snapshot().outbox.delivered == 3).then_some(())
+    });
     assert_eq!(delivery.stop(support::PATIENCE).undelivered, 0);
 }

@@ -1,8 +1,9 @@
-//! "Bring your own model", with the built binary: other detectors and embedders through a manifest, and every way in which
-//! a manifest and its files may not fit each other.
+//! "Bring your own model", with the built binary: other detectors and embedders through a manifest,
+//! and every way in which a manifest and its files may not fit each other.
 //!
-//! MobileFaceNet-192 is a real embedder of another origin; the small networks of `fixtures/own_models` have the exact form of
-//! other families and sizes, and their answers are known from onnxruntime (see `make.py` there).
+//! MobileFaceNet-192 is a real embedder of another origin; the small networks of
+//! `fixtures/own_models` have the exact form of other families and sizes, and their answers are
+//! known from onnxruntime (see `make.py` there).
 
 mod support;
 
@@ -18,12 +19,18 @@ use watchpost::vision::{AlignedFace, Alignment, Detector, Digest, Embedder, Face
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
 /// Where ArcFace places the landmarks in a face of 112 pixels.
-const TEMPLATE: [[f64; 2]; 5] =
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
+const TEMPLATE: [[f64; 2]; 5] = [
+    [38.2946, 51.6963],
+    [73.5318, 51.5014],
+    [56.0252, 71.7366],
+    [41.5493, 92.3655],
+    [70.7299, 92.2041],
+];
 
 /// The shipped manifest's detector or embedder.
 fn shipped(part: &str) -> String {
-    let text = std::fs::read_to_string(format!("{MODELS}/manifest.toml")).expect("the shipped manifest");
+    let text =
+        std::fs::read_to_string(format!("{MODELS}/manifest.toml")).expect("the shipped manifest");
     let at = text.find("\n[embedder]").expect("a manifest");
     if part == "detector" { text[..at].to_owned() } else { text[at..].to_owned() }
 }
@@ -36,8 +43,9 @@ fn sha256(path: &Path) -> String {
 fn scrfd(file: &str, multiple: usize) -> String {
     let path = PathBuf::from(format!("{FIXTURES}/own_models/{file}"));
     let mut text = format!(
-        "[detector]\nname = \"small SCRFD\"\nfile = \"{file}\"\nsha256 = \"{}\"\nfamily = \"scrfd\"\nchannels = \"rgb\"\n\
-         mean = [127.5, 127.5, 127.5]\nscale = [0.0078125, 0.0078125, 0.0078125]\nmultiple = {multiple}\norigin = \"a test\"\nlicence = \"none\"\n",
+        "[detector]\nname = \"small SCRFD\"\nfile = \"{file}\"\nsha256 = \"{}\"\nfamily \
+         = \"scrfd\"\nchannels = \"rgb\"\nmean = [127.5, 127.5, 127.5]\nscale = [0.0078125, \
+         0.0078125, 0.0078125]\nmultiple = {multiple}\norigin = \"a test\"\nlicence = \"none\"\n",
         sha256(&path)
     );
     for (stride, [scores, boxes, points]) in
@@ -45,7 +53,8 @@ fn scrfd(file: &str, multiple: usize) -> String {
     {
         let _ = write!(
             text,
-            "[[detector.levels]]\nstride = {stride}\nscores = [\"{scores}\"]\nboxes = \"{boxes}\"\npoints = \"{points}\"\n"
+            "[[detector.levels]]\nstride = {stride}\nscores = [\"{scores}\"]\nboxes \
+             = \"{boxes}\"\npoints = \"{points}\"\n"
         );
     }
     text
@@ -64,9 +73,10 @@ fn embedder(
     let path = PathBuf::from(path);
     let template = TEMPLATE.map(|p| p.map(|v| v * side as f64 / 112.0));
     format!(
-        "\n[embedder]\nname = \"of another origin\"\nfile = \"{}\"\nsha256 = \"{}\"\nchannels = \"{channels}\"\nmean = {mean}\n\
-         scale = {scale}\nside = {side}\ntemplate = {template:?}\noutput = \"{output}\"\ndimensions = {dimensions}\n\
-         origin = \"a test\"\nlicence = \"none\"\n",
+        "\n[embedder]\nname = \"of another origin\"\nfile = \"{}\"\nsha256 = \"{}\"\nchannels \
+         = \"{channels}\"\nmean = {mean}\nscale = {scale}\nside = {side}\ntemplate = \
+         {template:?}\noutput = \"{output}\"\ndimensions = {dimensions}\norigin = \"a \
+         test\"\nlicence = \"none\"\n",
         path.file_name().expect("a file").display(),
         sha256(&path)
     )
@@ -91,10 +101,15 @@ fn narrow() -> String {
 
 /// Writes a manifest and lays every network that this repository has beside it.
 fn lay_out(desk: &Desk, manifest: &str) -> String {
-    for folder in [MODELS.to_owned(), format!("{FIXTURES}/own_models"), format!("{FIXTURES}/mobilefacenet_192")] {
+    for folder in [
+        MODELS.to_owned(),
+        format!("{FIXTURES}/own_models"),
+        format!("{FIXTURES}/mobilefacenet_192"),
+    ] {
         for file in std::fs::read_dir(folder).expect("a folder").flatten() {
             if file.path().extension().is_some_and(|e| e == "onnx") {
-                std::fs::copy(file.path(), desk.path(&file.file_name().to_string_lossy())).expect("copies");
+                std::fs::copy(file.path(), desk.path(&file.file_name().to_string_lossy()))
+                    .expect("copies");
             }
         }
     }
@@ -107,7 +122,10 @@ fn json(text: &str) -> Value {
 }
 
 fn expected() -> Value {
-    json(&std::fs::read_to_string(format!("{FIXTURES}/own_models/expected.json")).expect("a fixture"))
+    json(
+        &std::fs::read_to_string(format!("{FIXTURES}/own_models/expected.json"))
+            .expect("a fixture"),
+    )
 }
 
 fn numbers(value: &Value) -> Vec<f32> {
@@ -124,7 +142,10 @@ fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
     // A curve of the test's own: what matters is that the list's threshold follows from it.
     let curve: String = [(0.3, "1e-3"), (0.45, "1e-7")]
         .map(|(t, f)| {
-            format!("\n[[embedder.false_match]]\nthreshold = {t}\nfmr_upper = {f}\nimpostor_pairs = 10000000\n")
+            format!(
+                "\n[[embedder.false_match]]\nthreshold = {t}\nfmr_upper = {f}\nimpostor_pairs \
+                = 10000000\n"
+            )
         })
         .concat();
     let models = lay_out(&desk, &format!("{}{}{curve}", shipped("detector"), mobilefacenet()));
@@ -144,30 +165,46 @@ fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
     for key in ["alice.key", "bob.key"] {
         ok(&["key", "new", &desk.arg(key)]);
     }
-    let public = ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
+    let public =
+        ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
     let trust = desk.arg("trust.toml");
     ok(&["key", "trust", &public[0], &public[1], "--out", &trust]);
     let draft = desk.arg("draft.json");
-    let about = "--id promises --authority test --decision 1/26 --aim consent --device gate-1 --most-entries 2 \
-                 --faces-per-day 1000 --false-alerts-per-day 0.2 --expires 2099-01-01T00:00:00Z";
+    let about = "--id promises --authority test --decision 1/26 --aim consent --device gate-1 \
+        --most-entries 2 --faces-per-day 1000 --false-alerts-per-day 0.2 --expires \
+        2099-01-01T00:00:00Z";
     let about: Vec<&str> = about.split_whitespace().collect();
     ok(&[&["watchlist", "new", &draft, "--models", &models][..], &about].concat());
-    let entry = ["--reference", "case-1", "--legal-basis", "order 1/26", "--purpose", "a promise kept"];
+    let entry =
+        ["--reference", "case-1", "--legal-basis", "order 1/26", "--purpose", "a promise kept"];
     let photograph = portrait("obama-2012");
     ok(&[&["watchlist", "add", &draft, &photograph, "--models", &models][..], &entry].concat());
     let list = desk.arg("list.cose");
     ok(&["watchlist", "sign", &draft, "--key", &desk.arg("alice.key"), "--out", &list]);
     ok(&["watchlist", "sign", &list, "--key", &desk.arg("bob.key"), "--out", &list]);
-    let search = ["identify", &portrait("obama-2010"), "--watchlist", &list, "--trust", &trust, "--device", "gate-1"];
+    let search = [
+        "identify",
+        &portrait("obama-2010"),
+        "--watchlist",
+        &list,
+        "--trust",
+        &trust,
+        "--device",
+        "gate-1",
+    ];
     let found = json(&ok(&[&search[..], &["--models", &models, "--json"]].concat()));
     assert_eq!(found["faces"][0]["candidates"][0]["entry"], "case-1", "{found}");
 
-    // The built-in embedder refuses it by digest, in every command, and this one a list of the built-in one.
+    // The built-in embedder refuses it by digest, in every command, and this one a list of the
+    // built-in one.
     let ours = sha256(Path::new(&format!("{MODELS}/fr_feature_int8.onnx")));
     let theirs = sha256(&desk.path("mobilefacenet_192_int8.onnx"));
     let named = |errors: &str| errors.contains(&ours[..8]) && errors.contains(&theirs[..8]);
     let (code, errors) = fails(&search);
-    assert!(code == 1 && named(&errors) && errors.contains("enrol the photographs again"), "{errors}");
+    assert!(
+        code == 1 && named(&errors) && errors.contains("enrol the photographs again"),
+        "{errors}"
+    );
     let verify = ["watchlist", "verify", &list, "--trust", &trust, "--device", "gate-1"];
     ok(&[&verify[..], &["--models", &models]].concat());
     assert!(named(&fails(&verify).1));
@@ -183,9 +220,15 @@ fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
         let output = desk.command("check").arg("--json").output().expect("the binary runs");
         String::from_utf8_lossy(&output.stdout).lines().map(json).collect()
     };
-    let of = |checks: &[Value], name: &str| checks.iter().find(|c| c["name"] == name).expect("such a check").clone();
+    let of = |checks: &[Value], name: &str| {
+        checks.iter().find(|c| c["name"] == name).expect("such a check").clone()
+    };
     let own = checks(&format!("{config}\n[vision]\nmodels = \"{models}\"\n"));
-    assert_eq!((&of(&own, "models")["ok"], &of(&own, "watchlist")["ok"]), (&true.into(), &true.into()), "{own:?}");
+    assert_eq!(
+        (&of(&own, "models")["ok"], &of(&own, "watchlist")["ok"]),
+        (&true.into(), &true.into()),
+        "{own:?}"
+    );
     let builtin = of(&checks(&config), "watchlist");
     assert!(builtin["ok"] == false && named(&builtin["detail"].to_string()), "{builtin}");
 }
@@ -203,18 +246,44 @@ fn a_second_real_embedder_is_measured_and_its_table_goes_into_its_manifest() {
     )
     .expect("writes");
     let pairs = desk.arg("pairs.txt");
-    let result =
-        json(&ok(&["evaluate", "verification", "--root", &root, "--pairs", &pairs, "--models", &models, "--json"]));
+    let result = json(&ok(&[
+        "evaluate",
+        "verification",
+        "--root",
+        &root,
+        "--pairs",
+        &pairs,
+        "--models",
+        &models,
+        "--json",
+    ]));
     assert_eq!(result["embedder"]["sha256"], sha256(&desk.path("mobilefacenet_192_int8.onnx")));
-    assert_eq!((&result["best_accuracy"]["accuracy"]["count"], &result["left_out"]["count"]), (&8.into(), &0.into()));
+    assert_eq!(
+        (&result["best_accuracy"]["accuracy"]["count"], &result["left_out"]["count"]),
+        (&8.into(), &0.into())
+    );
 
     // The table names the embedder it is true of, and the manifest takes it as it is.
     let table = desk.arg("table.toml");
-    let curve = ["evaluate", "curve", "--root", &root, "--models", &models, "--least-pairs", "2", "--table", &table];
+    let curve = [
+        "evaluate",
+        "curve",
+        "--root",
+        &root,
+        "--models",
+        &models,
+        "--least-pairs",
+        "2",
+        "--table",
+        &table,
+    ];
     let measured = json(&ok(&[&curve[..], &["--json"]].concat()));
     let points = measured["points"].as_array().expect("a curve").len();
     let text = std::fs::read_to_string(&table).expect("a table");
-    assert!(points > 0 && text.contains(&sha256(&desk.path("mobilefacenet_192_int8.onnx"))), "{text}");
+    assert!(
+        points > 0 && text.contains(&sha256(&desk.path("mobilefacenet_192_int8.onnx"))),
+        "{text}"
+    );
     assert_eq!(text.matches("[[embedder.false_match]]").count(), points);
     std::fs::write(desk.path("manifest.toml"), format!("{manifest}{text}")).expect("writes");
     let with_curve = Models::open(Path::new(&models)).expect("a manifest with the table");
@@ -223,8 +292,10 @@ fn a_second_real_embedder_is_measured_and_its_table_goes_into_its_manifest() {
 
 #[test]
 fn an_scrfd_is_read_as_its_authors_read_it_in_each_form_that_it_is_exported_in() {
-    let picture = image::open(format!("{FIXTURES}/own_models/scene.png")).expect("a scene").to_rgb8();
-    let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, picture.width(), picture.height()).expect("a layout");
+    let picture =
+        image::open(format!("{FIXTURES}/own_models/scene.png")).expect("a scene").to_rgb8();
+    let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, picture.width(), picture.height())
+        .expect("a layout");
     let frame = Frame::new(layout, &picture).expect("a frame");
     let expected = expected();
     let want = expected["faces"].as_array().expect("faces");
@@ -232,14 +303,17 @@ fn an_scrfd_is_read_as_its_authors_read_it_in_each_form_that_it_is_exported_in()
         [("scrfd.onnx", 32, 640), ("scrfd_batched.onnx", 32, 96), ("scrfd_fixed.onnx", 96, 96)]
     {
         let desk = Desk::new();
-        let models =
-            Models::open(Path::new(&lay_out(&desk, &format!("{}{}", scrfd(file, multiple), shipped("embedder")))))
-                .expect("a manifest");
+        let models = Models::open(Path::new(&lay_out(
+            &desk,
+            &format!("{}{}", scrfd(file, multiple), shipped("embedder")),
+        )))
+        .expect("a manifest");
         let mut detector = Detector::new(&models, long_side).expect("a detector");
         let mut faces = Faces::new();
         detector.detect(&frame, 0.6, &mut faces).expect("runs");
         if file == "scrfd_fixed.onnx" {
-            // Its canvas is taller than the scene: what is found in the black below is its own affair.
+            // Its canvas is taller than the scene: what is found in the black below is its own
+            // affair.
             assert!(!faces.is_empty(), "{file}");
             continue;
         }
@@ -248,8 +322,12 @@ fn an_scrfd_is_read_as_its_authors_read_it_in_each_form_that_it_is_exported_in()
             close(face.score, want["score"].as_f64().expect("a score") as f32, 1e-4, file);
             let r = &face.rect;
             let edges = [r.x, r.y, r.x + r.width, r.y + r.height];
-            edges.iter().zip(numbers(&want["box"])).for_each(|(got, want)| close(*got, want, 0.01, file));
-            for (got, want) in face.landmarks.iter().zip(want["points"].as_array().expect("points")) {
+            edges
+                .iter()
+                .zip(numbers(&want["box"]))
+                .for_each(|(got, want)| close(*got, want, 0.01, file));
+            for (got, want) in face.landmarks.iter().zip(want["points"].as_array().expect("points"))
+            {
                 close(got.x, numbers(want)[0], 0.01, file);
                 close(got.y, numbers(want)[1], 0.01, file);
             }
@@ -268,13 +346,23 @@ fn an_scrfd_serves_the_commands_and_is_evaluated() {
     assert_eq!(found["faces"].as_array().map(Vec::len), Some(want.len()));
     // The faces that it finds are the ground truth: all must be found again, and nothing else.
     std::fs::copy(&scene, desk.path("scene.png")).expect("copies");
-    let boxes: Vec<Value> = found["faces"].as_array().expect("faces").iter().map(|f| f["box"].clone()).collect();
+    let boxes: Vec<Value> =
+        found["faces"].as_array().expect("faces").iter().map(|f| f["box"].clone()).collect();
     let truth = serde_json::json!({ "image": "scene.png", "boxes_xywh": boxes });
     std::fs::write(desk.path("truth.jsonl"), truth.to_string()).expect("writes");
     let root = desk.arg("");
     let truth = desk.arg("truth.jsonl");
-    let result =
-        json(&ok(&["evaluate", "detection", "--root", &root, "--ground-truth", &truth, "--models", &models, "--json"]));
+    let result = json(&ok(&[
+        "evaluate",
+        "detection",
+        "--root",
+        &root,
+        "--ground-truth",
+        &truth,
+        "--models",
+        &models,
+        "--json",
+    ]));
     assert_eq!(result["sets"][0]["recall"]["count"], want.len());
     assert_eq!(result["false_positives"]["count"], 0);
     assert_eq!(result["detector"]["name"], "small SCRFD");
@@ -282,19 +370,23 @@ fn an_scrfd_serves_the_commands_and_is_evaluated() {
 
 #[test]
 fn embedders_of_other_sizes_lengths_channels_means_and_scales_give_what_onnxruntime_gives() {
-    for (manifest, picture, key) in [(wide(), "face_160.png", "embedder_160"), (narrow(), "face_96.png", "embedder_96")]
+    for (manifest, picture, key) in
+        [(wide(), "face_160.png", "embedder_160"), (narrow(), "face_96.png", "embedder_96")]
     {
         let desk = Desk::new();
         let models =
-            Models::open(Path::new(&lay_out(&desk, &format!("{}{manifest}", shipped("detector"))))).expect("fits");
+            Models::open(Path::new(&lay_out(&desk, &format!("{}{manifest}", shipped("detector")))))
+                .expect("fits");
         let spec = &models.manifest.embedder;
-        let picture = image::open(format!("{FIXTURES}/own_models/{picture}")).expect("a picture").to_rgb8();
+        let picture =
+            image::open(format!("{FIXTURES}/own_models/{picture}")).expect("a picture").to_rgb8();
         let side = spec.side as u32;
         let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, side, side).expect("a layout");
         let alignment = Alignment::from(spec);
         let mut face = AlignedFace::new(spec.side);
         // Landmarks that lie where they are wanted: the face is the picture.
-        face.warp(&Frame::new(layout, &picture).expect("a frame"), &spec.template(), &alignment).expect("aligns");
+        face.warp(&Frame::new(layout, &picture).expect("a frame"), &spec.template(), &alignment)
+            .expect("aligns");
         assert_eq!(face.rgb(), picture.as_raw().as_slice(), "{key}");
         let mut network = Embedder::new(&models).expect("fits");
         assert_eq!(network.dimensions(), spec.dimensions);
@@ -345,22 +437,34 @@ fn says(errors: &str, words: &[&str]) {
 
 #[test]
 fn an_output_that_the_network_does_not_have_is_named_with_those_it_has() {
-    let manifest = format!("{}{}", shipped("detector"), mobilefacenet().replace("\"embedding\"", "\"fc1\""));
+    let manifest =
+        format!("{}{}", shipped("detector"), mobilefacenet().replace("\"embedding\"", "\"fc1\""));
     says(&refusal(&manifest, |_| ()), &["no output `fc1`", "it has embedding"]);
-    let manifest = format!("{}{}", scrfd("scrfd.onnx", 32).replace("\"474\"", "\"475\""), shipped("embedder"));
+    let manifest =
+        format!("{}{}", scrfd("scrfd.onnx", 32).replace("\"474\"", "\"475\""), shipped("embedder"));
     says(&refusal(&manifest, |_| ()), &["small SCRFD", "no output `475`", "448"]);
 }
 
 #[test]
 fn outputs_of_another_form_than_the_family_has_are_refused() {
     // Boxes and points exchanged.
-    let swapped =
-        scrfd("scrfd.onnx", 32).replace("\"451\"", "\"x\"").replace("\"454\"", "\"451\"").replace("\"x\"", "\"454\"");
-    says(&refusal(&format!("{swapped}{}", shipped("embedder")), |_| ()), &["output `454`", "values", "stride 8"]);
+    let swapped = scrfd("scrfd.onnx", 32)
+        .replace("\"451\"", "\"x\"")
+        .replace("\"454\"", "\"451\"")
+        .replace("\"x\"", "\"454\"");
+    says(
+        &refusal(&format!("{swapped}{}", shipped("embedder")), |_| ()),
+        &["output `454`", "values", "stride 8"],
+    );
     // A YuNet under the name of an SCRFD.
-    let yunet =
-        shipped("detector").replace("\"yunet\"", "\"scrfd\"").replace(", \"obj_8\"", "").replace(", \"obj_16\"", "");
-    says(&refusal(&format!("{yunet}{}", shipped("embedder")), |_| ()), &["detector.levels.scores", "one for `scrfd`"]);
+    let yunet = shipped("detector")
+        .replace("\"yunet\"", "\"scrfd\"")
+        .replace(", \"obj_8\"", "")
+        .replace(", \"obj_16\"", "");
+    says(
+        &refusal(&format!("{yunet}{}", shipped("embedder")), |_| ()),
+        &["detector.levels.scores", "one for `scrfd`"],
+    );
 }
 
 #[test]
@@ -373,12 +477,16 @@ fn an_input_of_another_size_is_refused() {
 
 #[test]
 fn another_number_of_dimensions_is_refused() {
-    let manifest =
-        format!("{}{}", shipped("detector"), mobilefacenet().replace("dimensions = 192", "dimensions = 512"));
+    let manifest = format!(
+        "{}{}",
+        shipped("detector"),
+        mobilefacenet().replace("dimensions = 192", "dimensions = 512")
+    );
     says(&refusal(&manifest, |_| ()), &["192 dimensions", "the manifest says 512"]);
     for outside in ["63", "1025"] {
         let to = format!("dimensions = {outside}");
-        let manifest = format!("{}{}", shipped("detector"), mobilefacenet().replace("dimensions = 192", &to));
+        let manifest =
+            format!("{}{}", shipped("detector"), mobilefacenet().replace("dimensions = 192", &to));
         says(&refusal(&manifest, |_| ()), &["embedder.dimensions", "64 to 1024"]);
     }
 }
@@ -395,17 +503,27 @@ fn a_file_that_is_not_the_manifests_is_refused_by_digest_and_one_that_is_missing
         assert_eq!(digest(desk).len(), 64);
     });
     says(&errors, &[file, "SHA-256", "embedder.sha256"]);
-    says(&refusal(&manifest, |desk| std::fs::remove_file(desk.path(file)).expect("removes")), &[file, "beside"]);
+    says(
+        &refusal(&manifest, |desk| std::fs::remove_file(desk.path(file)).expect("removes")),
+        &[file, "beside"],
+    );
 }
 
-/// The manifest of `change` done to the embedder of 96 pixels, the new file in place and its digest right.
+/// The manifest of `change` done to the embedder of 96 pixels, the new file in place and its digest
+/// right.
 fn changed(change: impl Fn(&mut Vec<u8>)) -> String {
     let file = format!("{FIXTURES}/own_models/embedder_96.onnx");
     let mut bytes = std::fs::read(&file).expect("a network");
     let before = Digest::of(&bytes).to_string();
     change(&mut bytes);
-    let manifest = format!("{}{}", shipped("detector"), narrow().replace(&before, &Digest::of(&bytes).to_string()));
-    refusal(&manifest, |desk| std::fs::write(desk.path("embedder_96.onnx"), &bytes).expect("writes"))
+    let manifest = format!(
+        "{}{}",
+        shipped("detector"),
+        narrow().replace(&before, &Digest::of(&bytes).to_string())
+    );
+    refusal(&manifest, |desk| {
+        std::fs::write(desk.path("embedder_96.onnx"), &bytes).expect("writes")
+    })
 }
 
 #[test]

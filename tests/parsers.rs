@@ -1,6 +1,8 @@
-//! Every parser that takes bytes from outside, fed with broken copies of good input: no panic, no error that takes long.
+//! Every parser that takes bytes from outside, fed with broken copies of good input: no panic, no
+//! error that takes long.
 //!
-//! The bodies are those of the fuzz targets. Half a second each; `WATCHPOST_FUZZ_SECONDS` makes it more.
+//! The bodies are those of the fuzz targets. Half a second each; `WATCHPOST_FUZZ_SECONDS` makes it
+//! more.
 
 #[path = "../fuzz/bodies.rs"]
 mod bodies;
@@ -22,7 +24,8 @@ impl Random {
     }
 }
 
-/// A copy of one of `seeds`, broken in one to eight places: flipped, overwritten, cut out, doubled, filled with what lengths are made of.
+/// A copy of one of `seeds`, broken in one to eight places: flipped, overwritten, cut out, doubled,
+/// filled with what lengths are made of.
 fn broken(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = seeds[random.below(seeds.len())].clone();
     for _ in 0..=random.below(8) {
@@ -31,7 +34,10 @@ fn broken(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
         match random.below(7) {
             _ if bytes.is_empty() => bytes.push(random.below(256) as u8),
             0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, 0x1b, 0x5b, 0x9b, 0xbb, 0xf6, b'"', b'\n'][random.below(12)],
+            1 => {
+                bytes[at] = [0, 1, 0x7f, 0x80, 0xff, 0x1b, 0x5b, 0x9b, 0xbb, 0xf6, b'"', b'\n']
+                    [random.below(12)]
+            }
             2 => drop(bytes.drain(at..to)),
             3 => {
                 let part = bytes[at..to].to_vec();
@@ -51,7 +57,8 @@ fn broken(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 }
 
 fn drive(name: &str, seeds: &[Vec<u8>], body: fn(&[u8])) {
-    let seconds = std::env::var("WATCHPOST_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.5);
+    let seconds =
+        std::env::var("WATCHPOST_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.5);
     let (began, patience) = (Instant::now(), Duration::from_secs_f64(seconds));
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut runs, mut slowest) = (0u64, Duration::ZERO);
@@ -74,9 +81,21 @@ fn no_broken_input_makes_a_parser_panic_or_hang() {
     let read = |name: &str| std::fs::read(desk.path(name)).expect("a file");
     ok(&["key", "device", &desk.arg("device.key")]);
     let to = ok(&["key", "show", &desk.arg("device.key")]).trim().to_owned();
-    ok(&["watchlist", "seal", &desk.arg("list.cose"), "--to", &to, "--out", &desk.arg("sealed.age")]);
+    ok(&[
+        "watchlist",
+        "seal",
+        &desk.arg("list.cose"),
+        "--to",
+        &to,
+        "--out",
+        &desk.arg("sealed.age"),
+    ]);
     let key = ["--key", &desk.arg("alice.key")];
-    ok(&[&["watchlist", "revoke", "--list", "promises", "--out", &desk.arg("revoke.cose")][..], &key[..]].concat());
+    ok(&[
+        &["watchlist", "revoke", "--list", "promises", "--out", &desk.arg("revoke.cose")][..],
+        &key[..],
+    ]
+    .concat());
     let suspend = [
         "watchlist",
         "suspend",
@@ -87,15 +106,24 @@ fn no_broken_input_makes_a_parser_panic_or_hang() {
         "--area",
         "52.5,13.4 52.6,13.4 52.5,13.5",
     ];
-    ok(&[&suspend[..], &["--device", "gate-1", "--out", &desk.arg("suspend.cose")][..], &key[..]].concat());
-    let public = ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
+    ok(&[&suspend[..], &["--device", "gate-1", "--out", &desk.arg("suspend.cose")][..], &key[..]]
+        .concat());
+    let public =
+        ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
     ok(&["key", "trust", &public[0], &public[1], "--serial", "2", "--out", &desk.arg("next.toml")]);
-    ok(&[&["key", "sign-trust", &desk.arg("next.toml"), "--out", &desk.arg("next.cose")][..], &key[..]].concat());
+    ok(&[
+        &["key", "sign-trust", &desk.arg("next.toml"), "--out", &desk.arg("next.cose")][..],
+        &key[..],
+    ]
+    .concat());
 
     let list = read("list.cose");
-    // The payload and the entry of the list, each from its first byte, so that inspecting them begins well.
+    // The payload and the entry of the list, each from its first byte, so that inspecting them
+    // begins well.
     let starts = [&[0xa9, 0x00, 0x02][..], &[0x82, 0x50]];
-    let parts = starts.map(|s| list[list.windows(s.len()).position(|w| w == s).expect("in every list")..].to_vec());
+    let parts = starts.map(|s| {
+        list[list.windows(s.len()).position(|w| w == s).expect("in every list")..].to_vec()
+    });
     drive("list", &[&[list, read("draft.json")][..], &parts[..]].concat(), bodies::list);
     drive("sealed", &[read("sealed.age")], bodies::sealed);
     drive("trust", &[read("trust.toml"), read("next.toml")], bodies::trust);

@@ -1,5 +1,5 @@
-//! What the pipeline promises whatever thread it runs in: it looks at nothing that it may not look at, and hands out nothing
-//! but candidates. The bundled scene goes in, frame by frame.
+//! What the pipeline promises whatever thread it runs in: it looks at nothing that it may not look
+//! at, and hands out nothing but candidates. The bundled scene goes in, frame by frame.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +23,14 @@ use watchpost::watchlist::keys::SecretKey;
 use watchpost::watchlist::trust::{Role, render};
 use watchpost::watchlist::{Aim, StoredTemplate};
 
-/// A list with the man of the enrolment photograph, signed by two, and the configuration that names it.
-fn desk(folder: &Path, models: &Models, now: OffsetDateTime, change: impl FnOnce(&mut NewList)) -> Config {
+/// A list with the man of the enrolment photograph, signed by two, and the configuration that names
+/// it.
+fn desk(
+    folder: &Path,
+    models: &Models,
+    now: OffsetDateTime,
+    change: impl FnOnce(&mut NewList),
+) -> Config {
     let mut config = Config::default();
     config.watchlist.list = folder.join("list.cose");
     config.watchlist.trust = folder.join("trust.toml");
@@ -32,12 +38,14 @@ fn desk(folder: &Path, models: &Models, now: OffsetDateTime, change: impl FnOnce
     config.watchlist.require_synchronised_clock = false;
     let keys = [SecretKey::generate().unwrap(), SecretKey::generate().unwrap()];
     let pinned = keys.each_ref().map(|k| (k.public(), "somebody", &[Role::Signer][..]));
-    let trust = render(0, 2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
+    let trust =
+        render(0, 2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
     std::fs::write(&config.watchlist.trust, trust).unwrap();
 
     let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH).unwrap();
     let frame = photograph.frame();
-    let (mut detector, mut embedder) = (Detector::new(models, 640).unwrap(), Embedder::new(models).unwrap());
+    let (mut detector, mut embedder) =
+        (Detector::new(models, 640).unwrap(), Embedder::new(models).unwrap());
     let mut faces = Faces::new();
     detector.detect(&frame, 0.6, &mut faces).unwrap();
     let mut face = AlignedFace::new(embedder.alignment().side);
@@ -102,7 +110,9 @@ impl Run {
         for _ in 0..frames {
             self.source.next(&mut self.captured).expect("the scene is long enough");
             let now = Now { monotonic: self.captured.at.monotonic, wall };
-            self.pipeline.process(&self.captured, now, &mut |c| self.candidates.push(c)).expect("a good frame");
+            self.pipeline
+                .process(&self.captured, now, &mut |c| self.candidates.push(c))
+                .expect("a good frame");
         }
     }
 }
@@ -113,13 +123,17 @@ fn at(wall: OffsetDateTime) -> Now {
 
 #[test]
 fn while_the_clock_or_anything_else_forbids_it_no_face_is_looked_for() {
-    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
     let config = desk(folder.path(), &models, now, |_| {});
     let mut run = Run::new(&config, &models, at(now));
     run.pipeline.hold(Some(Blindness::new("went-back", "the clock went back")));
     run.show(PERIOD / 2, now);
     let counters = run.pipeline.counters();
-    assert_eq!((counters.blind, counters.vision.faces, counters.decision.compared), (PERIOD / 2, 0, 0));
+    assert_eq!(
+        (counters.blind, counters.vision.faces, counters.decision.compared),
+        (PERIOD / 2, 0, 0)
+    );
     assert_eq!(run.pipeline.standing(at(now)).unwrap_err().code, "went-back");
 
     // Lifted, the same scene gives its one candidate.
@@ -131,7 +145,8 @@ fn while_the_clock_or_anything_else_forbids_it_no_face_is_looked_for() {
 
 #[test]
 fn a_list_that_ends_while_it_runs_ends_matching_with_the_next_frame() {
-    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
     let config = desk(folder.path(), &models, now, |_| {});
     let mut run = Run::new(&config, &models, at(now));
     run.show(30, now);
@@ -141,12 +156,16 @@ fn a_list_that_ends_while_it_runs_ends_matching_with_the_next_frame() {
     let after = run.pipeline.counters();
     assert_eq!((after.blind, after.vision.faces), (PERIOD - 30, before.vision.faces));
     assert!(run.candidates.is_empty());
-    assert_eq!(run.pipeline.standing(at(now + Duration::from_secs(601))).unwrap_err().code, "expired");
+    assert_eq!(
+        run.pipeline.standing(at(now + Duration::from_secs(601))).unwrap_err().code,
+        "expired"
+    );
 }
 
 #[test]
 fn one_walk_gives_one_candidate_and_with_crops_forbidden_it_carries_none() {
-    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
     let mut config = desk(folder.path(), &models, now, |_| {});
     config.event.crop = false;
     let mut run = Run::new(&config, &models, at(now));
@@ -154,16 +173,23 @@ fn one_walk_gives_one_candidate_and_with_crops_forbidden_it_carries_none() {
     run.pipeline.finish(at(now), &mut |c| run.candidates.push(c));
     let first: Vec<&Candidate> = run.candidates.iter().filter(|c| c.sequence == 1).collect();
     assert_eq!(first.len(), 1);
-    assert!(run.candidates.iter().all(|c| c.entry == "case-1" && c.crop.is_none() && c.score >= c.threshold));
+    assert!(
+        run.candidates
+            .iter()
+            .all(|c| c.entry == "case-1" && c.crop.is_none() && c.score >= c.threshold)
+    );
     assert!(run.candidates.len() <= 2, "at most one update");
     // Three other people walked by: they were counted and compared, and that is all.
     let counters = run.pipeline.counters();
-    assert!(counters.vision.tracks >= 4 && counters.decision.compared > counters.decision.supporting);
+    assert!(
+        counters.vision.tracks >= 4 && counters.decision.compared > counters.decision.supporting
+    );
 }
 
 #[test]
 fn a_budget_that_cannot_be_kept_leaves_the_device_blind_with_the_arithmetic() {
-    let (folder, models, now) = (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
     let config = desk(folder.path(), &models, now, |list| {
         list.authorisation.expected_faces_per_day = 1_000_000;
         list.authorisation.false_alerts_per_day = 0.001;

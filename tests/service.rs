@@ -27,7 +27,10 @@ impl Manager {
     /// Starts the daemon as its own, with a watchdog of so many microseconds.
     fn start(&self, desk: &Desk, watchdog: &str) -> Child {
         let mut command = desk.command("run");
-        command.env("NOTIFY_SOCKET", desk.path("notify")).env("WATCHDOG_USEC", watchdog).stderr(Stdio::null());
+        command
+            .env("NOTIFY_SOCKET", desk.path("notify"))
+            .env("WATCHDOG_USEC", watchdog)
+            .stderr(Stdio::null());
         command.spawn().expect("the binary runs")
     }
 
@@ -35,7 +38,10 @@ impl Manager {
     fn hear(&mut self, wanted: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
-            let length = self.socket.recv(&mut buffer).unwrap_or_else(|e| panic!("no {wanted}: {e}; {:?}", self.heard));
+            let length = self
+                .socket
+                .recv(&mut buffer)
+                .unwrap_or_else(|e| panic!("no {wanted}: {e}; {:?}", self.heard));
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
             self.heard.extend(text.lines().map(ToOwned::to_owned));
             if let Some(line) = text.lines().find(|line| line.starts_with(wanted)) {
@@ -66,7 +72,10 @@ fn a_camera_that_is_away_keeps_the_watchdog_fed_and_is_in_the_status_line() {
     let Some(field) = Field::new() else { return };
     let file = field.desk.path("watchpost.toml");
     let text = std::fs::read_to_string(&file).expect("text");
-    let text = text.replace("kind = \"images\"", "kind = \"v4l2\"\n[source.v4l2]\ndevice = \"/nonexistent/camera\"");
+    let text = text.replace(
+        "kind = \"images\"",
+        "kind = \"v4l2\"\n[source.v4l2]\ndevice = \"/nonexistent/camera\"",
+    );
     std::fs::write(&file, text).expect("writes");
     let mut manager = Manager::at(&field.desk);
     let mut daemon = manager.start(&field.desk, "500000");
@@ -85,7 +94,10 @@ fn sighup_puts_in_force_what_the_file_holds_and_nothing_where_it_holds_no_list()
     let daemon = Daemon::start(&field.desk);
     field.await_online();
     let hang_up = || {
-        let status = Command::new("kill").args(["-HUP", &daemon.id().to_string()]).status().expect("kill runs");
+        let status = Command::new("kill")
+            .args(["-HUP", &daemon.id().to_string()])
+            .status()
+            .expect("kill runs");
         assert!(status.success());
     };
     let list = field.desk.path("list.cose");
@@ -100,8 +112,8 @@ fn sighup_puts_in_force_what_the_file_holds_and_nothing_where_it_holds_no_list()
     field.await_online();
 }
 
-/// Doctor's findings by check, and its exit code.
-/// The draft's one person, and `others` that nobody is, within a budget that so long a list can keep.
+/// Doctor's findings by check, and its exit code. The draft's one person, and `others` that nobody
+/// is, within a budget that so long a list can keep.
 fn lengthen(desk: &Desk, others: u64) {
     use base64::Engine;
     let text = std::fs::read_to_string(desk.path("draft.json")).expect("a draft");
@@ -125,7 +137,8 @@ fn lengthen(desk: &Desk, others: u64) {
             .collect();
         let mut entry = first.clone();
         entry["reference"] = format!("nobody-{n}").into();
-        entry["templates"][0]["template"] = base64::engine::general_purpose::STANDARD.encode(template).into();
+        entry["templates"][0]["template"] =
+            base64::engine::general_purpose::STANDARD.encode(template).into();
         entry
     }));
     std::fs::write(desk.path("draft.json"), draft.to_string()).expect("writes");
@@ -144,11 +157,15 @@ fn with_a_list_of_a_thousand_it_needs_at_most_64_megabytes() {
     let mut daemon = desk.command("run").stderr(Stdio::piped()).spawn().expect("the binary runs");
     let log = std::io::BufReader::new(daemon.stderr.take().expect("piped"));
     // By then it has detected, aligned, embedded, compared with all and made an event.
-    let decided = std::io::BufRead::lines(log).map_while(Result::ok).any(|line| line.contains("Candidate decided"));
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it still runs");
+    let decided = std::io::BufRead::lines(log)
+        .map_while(Result::ok)
+        .any(|line| line.contains("Candidate decided"));
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it still runs");
     daemon.kill().and_then(|()| daemon.wait()).expect("it can be ended");
     assert!(decided, "it compares");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
     let kilobytes: u64 = peak.trim().trim_end_matches("kB").trim().parse().expect("a number");
     eprintln!("{kilobytes} kB at most");
     assert!(kilobytes <= 64 << 10, "{status}");
@@ -158,7 +175,8 @@ fn doctor(desk: &Desk, more: &[&str]) -> (Vec<Value>, i32) {
     let config = desk.arg("watchpost.toml");
     let output = watchpost(&[&["doctor", "--config", &config, "--json"][..], more].concat());
     let text = String::from_utf8(output.stdout).expect("text");
-    let findings = text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
+    let findings =
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
     (findings, output.status.code().expect("no signal"))
 }
 
@@ -170,11 +188,25 @@ fn where_all_is_well_doctor_finds_nothing_wrong_and_changes_nothing() {
     desk.pictures(&["hopper.jpg"]);
     desk.configure(broker.port, "");
     let before = desk.files();
-    let (findings, code) = doctor(&desk, &["--skip", "cameras", "--skip", "temperature", "--skip", "swap"]);
+    let (findings, code) =
+        doctor(&desk, &["--skip", "cameras", "--skip", "temperature", "--skip", "swap"]);
     let wrong: Vec<_> = findings.iter().filter(|f| f["outcome"] == "failed").collect();
     assert!(wrong.is_empty() && code == 0, "{findings:#?}");
-    for check in ["models", "trust", "clock", "watchlist", "source", "state", "outbox", "broker-files", "broker"] {
-        assert!(findings.iter().any(|f| f["check"] == check && f["outcome"] == "ok"), "{check}: {findings:#?}");
+    for check in [
+        "models",
+        "trust",
+        "clock",
+        "watchlist",
+        "source",
+        "state",
+        "outbox",
+        "broker-files",
+        "broker",
+    ] {
+        assert!(
+            findings.iter().any(|f| f["check"] == check && f["outcome"] == "ok"),
+            "{check}: {findings:#?}"
+        );
     }
     assert_eq!(desk.files(), before);
 }
@@ -186,9 +218,13 @@ fn where_everything_is_wrong_every_failure_has_a_remedy_and_the_exit_code_says_s
     let (findings, code) = doctor(&desk, &[]);
     assert_eq!(code, 1);
     for check in ["trust", "watchlist", "source", "broker"] {
-        assert!(findings.iter().any(|f| f["check"] == check && f["outcome"] == "failed"), "{check}: {findings:#?}");
+        assert!(
+            findings.iter().any(|f| f["check"] == check && f["outcome"] == "failed"),
+            "{check}: {findings:#?}"
+        );
     }
-    for finding in findings.iter().filter(|f| f["outcome"] == "failed" || f["outcome"] == "warning") {
+    for finding in findings.iter().filter(|f| f["outcome"] == "failed" || f["outcome"] == "warning")
+    {
         assert!(finding["remedy"].as_str().is_some_and(|r| !r.is_empty()), "{finding}");
     }
     std::fs::write(desk.path("watchpost.toml"), "[source]\nkidn = 3\n").expect("writes");
@@ -202,8 +238,9 @@ fn where_everything_is_wrong_every_failure_has_a_remedy_and_the_exit_code_says_s
 #[test]
 fn the_packaged_unit_keeps_its_exposure_low() {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/watchpost.service");
-    let Ok(output) =
-        Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20", unit]).output()
+    let Ok(output) = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=20", unit])
+        .output()
     else {
         let ci = std::env::var_os("CI").is_some_and(|v| v == "true");
         assert!(!ci, "CI=true and no systemd-analyze: install the Debian package systemd");

@@ -1,9 +1,10 @@
-//! Writes the manual pages and shell completions of the packages, from the definitions that `--help` is made of:
+//! Writes the manual pages and shell completions of the packages, from the definitions that
+//! `--help` is made of:
 //!
 //!     cargo run --example manual -- FOLDER
 //!
-//! `FOLDER/man1` gets one page for the program and one for each subcommand, `FOLDER/completions` the files for bash, zsh and fish,
-//! under the names that these shells look for.
+//! `FOLDER/man1` gets one page for the program and one for each subcommand, `FOLDER/completions`
+//! the files for bash, zsh and fish, under the names that these shells look for.
 
 use std::fs;
 use std::io;
@@ -28,7 +29,9 @@ fn main() -> io::Result<()> {
 
     let completions = folder.join("completions");
     fs::create_dir_all(&completions)?;
-    for (shell, file) in [(Shell::Bash, "watchpost"), (Shell::Zsh, "_watchpost"), (Shell::Fish, "watchpost.fish")] {
+    for (shell, file) in
+        [(Shell::Bash, "watchpost"), (Shell::Zsh, "_watchpost"), (Shell::Fish, "watchpost.fish")]
+    {
         let written = generate_to(shell, &mut watchpost::cli::command(), NAME, &completions)?;
         fs::rename(written, completions.join(file))?;
     }

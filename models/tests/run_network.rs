@@ -1,8 +1,9 @@
 //! Runs a network of this repository for a test written in another language.
 //!
-//! `run_network FILE.onnx HEIGHT WIDTH < pixels > values`: takes images of `HEIGHT * WIDTH * 3` bytes from standard input, in
-//! the network's channel order, until it ends; gives every output of every image as little-endian `f32`, in the file's
-//! order. The input is `pixel - 128`, as the files in `models/` want it. Standard error names the engine.
+//! `run_network FILE.onnx HEIGHT WIDTH < pixels > values`: takes images of `HEIGHT * WIDTH * 3`
+//! bytes from standard input, in the network's channel order, until it ends; gives every output of
+//! every image as little-endian `f32`, in the file's order. The input is `pixel - 128`, as the
+//! files in `models/` want it. Standard error names the engine.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -29,5 +30,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     out.flush()?;
-    if images.remainder().is_empty() { Ok(()) } else { Err("standard input ended within an image".into()) }
+    if images.remainder().is_empty() {
+        Ok(())
+    } else {
+        Err("standard input ended within an image".into())
+    }
 }

@@ -1,8 +1,8 @@
 //! `watchpost bench`: how fast the stages are on this machine, on bundled pictures.
 //!
-//! Processor time of one thread (of the inner stages of `pipeline` on the scene: time on the wall), instructions where the kernel
-//! counts them, allocations. Figures of a busy machine say little: run it alone, pinned to one core, and compare only
-//! what was measured in one run.
+//! Processor time of one thread (of the inner stages of `pipeline` on the scene: time on the wall),
+//! instructions where the kernel counts them, allocations. Figures of a busy machine say little:
+//! run it alone, pinned to one core, and compare only what was measured in one run.
 
 mod formats;
 mod meter;
@@ -44,7 +44,8 @@ pub struct Args {
     /// Templates to search among.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     templates: u32,
-    /// For `pipeline`: JPEG files, every face of which is embedded and searched for, instead of the scene.
+    /// For `pipeline`: JPEG files, every face of which is embedded and searched for, instead of the
+    /// scene.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     photographs: Vec<std::path::PathBuf>,
     /// Manifest of the networks; the built-in ones where absent.
@@ -140,7 +141,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         .iter()
         .map(|s| {
             let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-            let millions = s.instructions.map_or_else(|| "-".to_owned(), |n| format!("{:.3}", n as f64 / 1e6));
+            let millions =
+                s.instructions.map_or_else(|| "-".to_owned(), |n| format!("{:.3}", n as f64 / 1e6));
             let ms = [s.median_ms, s.p99_ms].map(|ms| format!("{ms:.3}"));
             let [median, p99] = ms;
             vec![s.name.to_owned(), median, p99, millions, count(s.allocations)]
@@ -193,12 +195,16 @@ fn embed(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure>
     let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH)?;
     let frame = photograph.frame();
     let (faces, _) = FaceReader::new(models)?.faces(&frame)?;
-    let face = faces.first().ok_or("no face in the bundled photograph: the detector does not work")?;
+    let face =
+        faces.first().ok_or("no face in the bundled photograph: the detector does not work")?;
     let mut embedder = Embedder::new(models)?;
     let alignment = *embedder.alignment();
     let mut aligned = AlignedFace::new(alignment.side);
     let align = meter.measure(args.runs, || {
-        aligned.warp(&frame, &face.face.landmarks, &alignment).map(drop).ok_or_else(|| Failure::from("no landmarks"))
+        aligned
+            .warp(&frame, &face.face.landmarks, &alignment)
+            .map(drop)
+            .ok_or_else(|| Failure::from("no landmarks"))
     })?;
     let embed = meter.measure(args.runs, || {
         embedder.embed(&aligned)?;
@@ -212,7 +218,8 @@ fn search(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure
     let dimensions = models.manifest.embedder.dimensions;
     let gallery = Gallery::synthetic(args.templates as usize, dimensions, 1);
     let probe = |n: i32| {
-        let values = (0..dimensions as i32).map(|i| ((i * 37 + n * 101) % 255 - 127) as i8).collect();
+        let values =
+            (0..dimensions as i32).map(|i| ((i * 37 + n * 101) % 255 - 127) as i8).collect();
         Template::new(values).map_err(Failure::from)
     };
     let probes: Vec<Template> = (0..10).map(probe).collect::<Result<_, _>>()?;
@@ -232,7 +239,11 @@ fn search(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure
         Ok::<_, Failure>(())
     })?;
     let engine = format!("{} templates x {dimensions}, {}", args.templates, gallery.kernel());
-    let stages = vec![stage("one probe", one), stage("ten probes", ten), stage("reading the memory once", read)];
+    let stages = vec![
+        stage("one probe", one),
+        stage("ten probes", ten),
+        stage("reading the memory once", read),
+    ];
     Ok(report(args, vec![engine], stages))
 }
 
@@ -259,7 +270,8 @@ fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failu
         source.next(&mut captured)?;
         let counts = n >= args.runs / 10;
         let now = clock.now();
-        meter.time(counts.then_some(&mut whole), || pipeline.process(&captured, now, &mut |_| {}))?;
+        meter
+            .time(counts.then_some(&mut whole), || pipeline.process(&captured, now, &mut |_| {}))?;
         if counts {
             let StageTimes { detect, track, align, embed, .. } = pipeline.times();
             // A stage counts where it had something to do: most frames of a scene embed nobody.

@@ -10,7 +10,8 @@ use crate::source::cameras::{Node, Size, Verdict, survey};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Configuration whose size and rate the format is chosen for; without it, that of the packaged file or the defaults.
+    /// Configuration whose size and rate the format is chosen for; without it, that of the packaged
+    /// file or the defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One JSON line a node instead of text.
@@ -22,7 +23,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let wanted = match &args.config {
         Some(path) => Config::load(path)?.source.v4l2,
         // Listing cameras comes before configuring them.
-        None => Config::load(DEFAULT_PATH.as_ref()).map_or_else(|_| V4l2Config::default(), |c| c.source.v4l2),
+        None => Config::load(DEFAULT_PATH.as_ref())
+            .map_or_else(|_| V4l2Config::default(), |c| c.source.v4l2),
     };
     let nodes = survey(&wanted);
     for node in &nodes {
@@ -35,26 +37,35 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let usable = nodes.iter().any(|n| matches!(n.verdict, Verdict::Usable { .. }));
     if nodes.is_empty() && !args.json {
         output::line(
-            "There is no video node. Plug a camera in; for a CSI camera see `watchpost doctor` and the README's pipe commands.",
+            "There is no video node. Plug a camera in; for a CSI camera see `watchpost doctor` \
+             and the README's pipe commands.",
         )?;
     }
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tell(node: &Node, wanted: &V4l2Config) -> std::io::Result<()> {
-    output::line(format!("{}  {} ({}, {})", node.path.display(), node.card, node.driver, node.bus))?;
+    output::line(format!(
+        "{}  {} ({}, {})",
+        node.path.display(),
+        node.card,
+        node.driver,
+        node.bus
+    ))?;
     for link in &node.stable {
         output::line(format!("    {}", link.display()))?;
     }
     for format in &node.formats {
-        let sizes: Vec<String> = format.sizes.iter().map(|(size, fps)| size_text(*size, *fps)).collect();
+        let sizes: Vec<String> =
+            format.sizes.iter().map(|(size, fps)| size_text(*size, *fps)).collect();
         let note = if format.readable { "" } else { " (not read)" };
         output::line(format!("    {}{note}: {}", format.fourcc, sizes.join(", ")))?;
     }
     match &node.verdict {
-        Verdict::Usable { format } => {
-            output::line(format!("    usable: {format} for {}x{} at {} fps", wanted.width, wanted.height, wanted.fps))
-        }
+        Verdict::Usable { format } => output::line(format!(
+            "    usable: {format} for {}x{} at {} fps",
+            wanted.width, wanted.height, wanted.fps
+        )),
         Verdict::Other { what } => output::line(format!("    no camera: {what}")),
         Verdict::Trouble { what, remedy } => {
             output::line(format!("    trouble: {what}"))?;

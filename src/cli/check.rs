@@ -32,7 +32,8 @@ struct Check {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     // A configuration that cannot be used ends here, with exit code 78.
     let config = Config::load(&args.config)?;
-    let mut checks = vec![Check { name: "config", ok: true, detail: args.config.display().to_string() }];
+    let mut checks =
+        vec![Check { name: "config", ok: true, detail: args.config.display().to_string() }];
     let models = config.vision.open_models();
     checks.push(match &models {
         Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
@@ -77,7 +78,12 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         if args.json {
             output::json_line(check)?;
         } else {
-            output::line(format!("{:<5} {:<13} {}", if check.ok { "ok" } else { "wrong" }, check.name, check.detail))?;
+            output::line(format!(
+                "{:<5} {:<13} {}",
+                if check.ok { "ok" } else { "wrong" },
+                check.name,
+                check.detail
+            ))?;
         }
     }
     Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

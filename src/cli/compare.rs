@@ -1,4 +1,5 @@
-//! `watchpost compare`: one face against one face. Of several in a photograph, the one that is large and near the centre.
+//! `watchpost compare`: one face against one face. Of several in a photograph, the one that is
+//! large and near the centre.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +36,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if args.json {
         output::json_line(&json!({
             "similarity": similarity,
-            // Upper bound for two strangers, on the worst-served group measured; null below the measured range.
+            // Upper bound for two strangers, on the worst-served group measured; null below the
+            // measured range.
             "false_match_rate": rate,
             "a": face_json(&seen_a), "b": face_json(&seen_b),
         }))?;
@@ -53,6 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 fn subject(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, Seen), Failure> {
     let photograph = photographs::open(path)?;
     let frame = photograph.frame();
-    let seen = reader.subject(&frame)?.ok_or_else(|| format!("{}: no face was found", path.display()))?;
+    let seen =
+        reader.subject(&frame)?.ok_or_else(|| format!("{}: no face was found", path.display()))?;
     Ok((reader.embed(&frame, &seen)?, seen))
 }

@@ -1,7 +1,8 @@
 //! `watchpost demo`: the whole chain on a machine without a camera and without a broker.
 //!
-//! Everything is real but the camera: keys are made, a photograph is enrolled, the list is signed by two people and
-//! verified, the scene runs through the daemon's own threads, and what is printed is what a subscriber got.
+//! Everything is real but the camera: keys are made, a photograph is enrolled, the list is signed
+//! by two people and verified, the scene runs through the daemon's own threads, and what is printed
+//! is what a subscriber got.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -57,19 +58,22 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     connect(&mut config, work.path(), &endpoint)?;
 
     say("1  Two people make their keys; a device is told to trust lists that both have signed.")?;
-    say(
-        "2  A photograph is enrolled as case-0001, under a legal basis, with an expiry; both sign; it is sealed to the device.",
-    )?;
+    say("2  A photograph is enrolled as case-0001, under a legal basis, with an expiry; both \
+         sign; it is sealed to the device.")?;
     author_list(&config, &super::models(None)?)?;
 
-    say("3  Four people walk past the camera, one of them twice. A subscriber of the broker receives:")?;
+    say("3  Four people walk past the camera, one of them twice. A subscriber of the broker \
+         receives:")?;
     say("")?;
     let subscriber = Subscriber::connect(&endpoint, "watchpost-demo-subscriber", ROOT, PATIENCE)?;
     let clock = Clock::default();
     let frames = args.seconds.saturating_mul(FPS.into());
-    let open = move || Ok(Box::new(SceneSource::new(Scene::new(1).with_frames(frames), clock)) as Box<dyn Source>);
+    let open = move || {
+        Ok(Box::new(SceneSource::new(Scene::new(1).with_frames(frames), clock)) as Box<dyn Source>)
+    };
     let (outcome, tally) = std::thread::scope(|scope| {
-        let daemon = scope.spawn(|| daemon::run(&config, clock, Input { open: &open, live: false }));
+        let daemon =
+            scope.spawn(|| daemon::run(&config, clock, Input { open: &open, live: false }));
         let tally = listen(&subscriber, &args, || daemon.is_finished());
         (daemon.join(), tally)
     });
@@ -77,13 +81,17 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     outcome.map_err(|_| "the daemon's thread ended unexpectedly")??;
     say("")?;
     say(&format!(
-        "{} candidate for {REFERENCE}, {} for anybody else; {} faces seen, {} compared, none of the others stored or sent.",
+        "{} candidate for {REFERENCE}, {} for anybody else; {} faces seen, {} compared, none of \
+         the others stored or sent.",
         tally.enrolled, tally.others, tally.faces, tally.compared
     ))?;
     // A scene cut short may end before the enrolled person comes by.
-    let as_promised = tally.others == 0 && (tally.enrolled == 1 || args.seconds < PERIOD / u64::from(FPS));
+    let as_promised =
+        tally.others == 0 && (tally.enrolled == 1 || args.seconds < PERIOD / u64::from(FPS));
     if !as_promised {
-        return Err("the demonstration did not come out as promised: please report this as a bug".into());
+        return Err(
+            "the demonstration did not come out as promised: please report this as a bug".into()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -98,7 +106,9 @@ fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
 
 #[cfg(not(feature = "demo-broker"))]
 fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
-    args.broker.clone().ok_or_else(|| "this build has no broker inside; name one with --broker mqtt://HOST".into())
+    args.broker
+        .clone()
+        .ok_or_else(|| "this build has no broker inside; name one with --broker mqtt://HOST".into())
 }
 
 /// The defaults, but for where things lie.
@@ -119,7 +129,11 @@ pub fn configuration(work: &Path) -> Result<Config, Failure> {
 }
 
 fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), Failure> {
-    let host = if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
+    let host = if endpoint.host.contains(':') {
+        format!("[{}]", endpoint.host)
+    } else {
+        endpoint.host.clone()
+    };
     config.broker.url = format!("mqtt://{host}:{}", endpoint.port);
     config.broker.root = ROOT.into();
     if let Some((user, password)) = &endpoint.credentials {
@@ -131,14 +145,16 @@ fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), 
     Ok(())
 }
 
-/// Makes the device's key, and what two people do at a workstation with `watchpost key` and `watchpost watchlist`.
+/// Makes the device's key, and what two people do at a workstation with `watchpost key` and
+/// `watchpost watchlist`.
 pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
     let keys = [SecretKey::generate()?, SecretKey::generate()?];
     let now = OffsetDateTime::now_utc();
     let trust = key::trust_file(&keys.each_ref().map(SecretKey::public), 2, now, 1)?;
     replace(&config.watchlist.trust, trust.as_bytes())?;
 
-    let enrolled = FaceReader::new(models)?.single(&Photograph::decode(ENROLMENT_PHOTOGRAPH)?.frame())?;
+    let enrolled =
+        FaceReader::new(models)?.single(&Photograph::decode(ENROLMENT_PHOTOGRAPH)?.frame())?;
     let embedder = &models.manifest.embedder;
     let expires = now + time::Duration::hours(1);
     let mut draft = Draft::new(
@@ -193,7 +209,11 @@ struct Tally {
 }
 
 /// Prints what arrives until `stopped` has, or the daemon has ended without it.
-fn listen(subscriber: &Subscriber, args: &Args, ended: impl Fn() -> bool) -> Result<Tally, Failure> {
+fn listen(
+    subscriber: &Subscriber,
+    args: &Args,
+    ended: impl Fn() -> bool,
+) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
     loop {
         let Some(message) = subscriber.receive(Duration::from_millis(200))? else {
@@ -206,7 +226,11 @@ fn listen(subscriber: &Subscriber, args: &Args, ended: impl Fn() -> bool) -> Res
         let data = &event["data"];
         match message.topic.rsplit('/').next() {
             Some("candidate") if data["sequence"] == 1 => {
-                let count = if data["entry"] == REFERENCE { &mut tally.enrolled } else { &mut tally.others };
+                let count = if data["entry"] == REFERENCE {
+                    &mut tally.enrolled
+                } else {
+                    &mut tally.others
+                };
                 *count += 1;
             }
             Some("stats") => {
@@ -232,11 +256,14 @@ fn in_words(message: &Message, data: &Value) -> String {
     match topic.rsplit('/').next() {
         Some("candidate") => {
             let number = |path: &str, digits: usize| {
-                data.pointer(path).and_then(Value::as_f64).map_or_else(|| "?".into(), |v| format!("{v:.digits$}"))
+                data.pointer(path)
+                    .and_then(Value::as_f64)
+                    .map_or_else(|| "?".into(), |v| format!("{v:.digits$}"))
             };
             let kind = if data["sequence"] == 1 { "candidate" } else { "its one update" };
             format!(
-                "{topic}  {kind}: entry {}, similarity {} (threshold {}), {} of {} views agree, quality {}, crop {} kB, false-positive rate {}",
+                "{topic}  {kind}: entry {}, similarity {} (threshold {}), {} of {} views agree, \
+                 quality {}, crop {} kB, false-positive rate {}",
                 data["entry"].as_str().unwrap_or("?"),
                 number("/score", 2),
                 number("/threshold", 2),
@@ -244,7 +271,9 @@ fn in_words(message: &Message, data: &Value) -> String {
                 data["evidence"]["views"],
                 number("/evidence/quality/overall", 2),
                 data["crop"]["base64"].as_str().map_or(0, |b| b.len() * 3 / 4 / 1024),
-                data["expected_false_positive_rate"].as_f64().map_or_else(|| "?".into(), |v| format!("{v:.1e}")),
+                data["expected_false_positive_rate"]
+                    .as_f64()
+                    .map_or_else(|| "?".into(), |v| format!("{v:.1e}")),
             )
         }
         Some("status") => {

@@ -50,17 +50,26 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         output::line(format!("{}: {} faces", path.display(), faces.len()))?;
         for seen in &faces {
             let r = &seen.face.rect;
-            let verdict = seen.verdict.err().map_or("good enough to compare", |reason| reason.name());
+            let verdict =
+                seen.verdict.err().map_or("good enough to compare", |reason| reason.name());
             output::line(format!(
-                "  {:.0}x{:.0} px at ({:.0}, {:.0}), score {:.2}, quality {:.2}, {:.0} px between the eyes: {verdict}",
-                r.width, r.height, r.x, r.y, seen.face.score, seen.quality.overall, seen.quality.eye_distance_px
+                "  {:.0}x{:.0} px at ({:.0}, {:.0}), score {:.2}, quality {:.2}, {:.0} px between \
+                 the eyes: {verdict}",
+                r.width,
+                r.height,
+                r.x,
+                r.y,
+                seen.face.score,
+                seen.quality.overall,
+                seen.quality.eye_distance_px
             ))?;
         }
     }
     Ok(if all_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score and quality 0 to 1.
+/// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score
+/// and quality 0 to 1.
 pub fn face_json(seen: &Seen) -> serde_json::Value {
     let r = &seen.face.rect;
     json!({

@@ -1,7 +1,7 @@
 //! `watchpost doctor`.
 //!
-//! Exit codes: 0 where nothing failed (warnings and skipped checks included), 1 where a check failed, 78 where the configuration itself is
-//! wrong.
+//! Exit codes: 0 where nothing failed (warnings and skipped checks included), 1 where a check
+//! failed, 78 where the configuration itself is wrong.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,13 +37,21 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(unknown) = args.only.iter().chain(&args.skip).find(|name| !doctor::checks().any(|c| c == name.as_str()))
+    if let Some(unknown) = args
+        .only
+        .iter()
+        .chain(&args.skip)
+        .find(|name| !doctor::checks().any(|c| c == name.as_str()))
     {
         let known = doctor::checks().collect::<Vec<_>>().join(", ");
         return Err(format!("there is no check {unknown:?}; the checks are {known}").into());
     }
     let wanted = |name: &str| {
-        if args.only.is_empty() { !args.skip.iter().any(|s| s == name) } else { args.only.iter().any(|o| o == name) }
+        if args.only.is_empty() {
+            !args.skip.iter().any(|s| s == name)
+        } else {
+            args.only.iter().any(|o| o == name)
+        }
     };
     let mut findings = Vec::new();
     let mut told = Ok(());

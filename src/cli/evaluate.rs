@@ -1,8 +1,9 @@
 //! `watchpost evaluate`: measures the models on photographs whose truth is known.
 //!
-//! Results go to standard output (text, or one JSON object), progress to standard error where that is a terminal, the HTML
-//! report and the table of the manifest to files that are named. Exit codes: 0 evaluated; 65 nothing could be evaluated,
-//! whatever could be said is in the output; 1 (from the caller) an error; 2 a wrong command line.
+//! Results go to standard output (text, or one JSON object), progress to standard error where that
+//! is a terminal, the HTML report and the table of the manifest to files that are named. Exit
+//! codes: 0 evaluated; 65 nothing could be evaluated, whatever could be said is in the output; 1
+//! (from the caller) an error; 2 a wrong command line.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,8 +21,8 @@ use crate::evaluate::records::Records;
 use crate::evaluate::report::pages::{Describe, document};
 use crate::evaluate::report::{html, text};
 use crate::evaluate::{
-    EvaluateError, Evaluation, Network, Run, curve, detection, groups, identification, networks, read_list,
-    verification,
+    EvaluateError, Evaluation, Network, Run, curve, detection, groups, identification, networks,
+    read_list, verification,
 };
 use crate::vision::{Models, VisionConfig};
 
@@ -30,8 +31,8 @@ pub const NOTHING_EVALUATED: u8 = 65;
 
 /// Measure detector and embedder on photographs of your own, with the metrics of ISO/IEC 19795-1.
 ///
-/// Every rate carries its 95 % interval and its count; what the data cannot support is said so; what was not used is counted
-/// and listed. Exit code 65 means that nothing could be evaluated.
+/// Every rate carries its 95 % interval and its count; what the data cannot support is said so;
+/// what was not used is counted and listed. Exit code 65 means that nothing could be evaluated.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -42,7 +43,8 @@ pub struct Args {
 enum What {
     /// One to one: accuracy, TAR at FAR 1e-2, 1e-3 and 1e-4, DET curve, over an LFW pairs file.
     Verification(VerificationArgs),
-    /// One to many, open set: FNIR at FPIR .01 and .001 and rank 1, over several draws of a gallery.
+    /// One to many, open set: FNIR at FPIR .01 and .001 and rank 1, over several draws of a
+    /// gallery.
     Identification(IdentificationArgs),
     /// Average precision (WIDER FACE protocol) and recall by face height.
     Detection(DetectionArgs),
@@ -60,7 +62,8 @@ struct Common {
     /// Manifest of other models than the built-in ones.
     #[arg(long, value_name = "FILE")]
     models: Option<PathBuf>,
-    /// Long side of the picture that the detector sees, in pixels; larger photographs are shrunk to it.
+    /// Long side of the picture that the detector sees, in pixels; larger photographs are shrunk to
+    /// it.
     #[arg(long, value_name = "PIXELS", default_value_t = VisionConfig::default().long_side, value_parser = long_side)]
     long_side: usize,
     /// Least detector score of a face, 0 to 1.
@@ -72,8 +75,9 @@ struct Common {
     /// Write one JSON object to standard output instead of text.
     #[arg(long)]
     json: bool,
-    /// Also write every comparison (for `detection`, every face) as a JSON line: file names, similarities and boxes, no
-    /// templates. With these, other software can compute the figures again.
+    /// Also write every comparison (for `detection`, every face) as a JSON line: file names,
+    /// similarities and boxes, no templates. With these, other software can compute the figures
+    /// again.
     #[arg(long, value_name = "FILE.jsonl")]
     scores: Option<PathBuf>,
     /// Also write a self-contained HTML report.
@@ -83,7 +87,8 @@ struct Common {
 
 #[derive(Debug, clap::Args)]
 struct Faces {
-    /// Put a black border on each side before detection, as a share of the long side: for chips cropped to the face.
+    /// Put a black border on each side before detection, as a share of the long side: for chips
+    /// cropped to the face.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = border)]
     pad: f32,
     /// Refuse faces that the quality gate refuses, instead of only counting them.
@@ -97,7 +102,8 @@ struct VerificationArgs {
     common: Common,
     #[command(flatten)]
     faces: Faces,
-    /// Pairs file of LFW, with folds (`pairs.txt`) or without (`pairsDevTest.txt`). Photographs are name/name_0001.jpg.
+    /// Pairs file of LFW, with folds (`pairs.txt`) or without (`pairsDevTest.txt`). Photographs are
+    /// name/name_0001.jpg.
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
     /// Also report the rates at this similarity.
@@ -129,10 +135,12 @@ struct IdentificationArgs {
 struct DetectionArgs {
     #[command(flatten)]
     common: Common,
-    /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0], "medium": [0], "hard": [0]}.
+    /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0],
+    /// "medium": [0], "hard": [0]}.
     #[arg(long, value_name = "FILE.jsonl")]
     ground_truth: PathBuf,
-    /// For the average precision, merge boxes whose intersection over union is above this; a device merges at 0.3.
+    /// For the average precision, merge boxes whose intersection over union is above this; a device
+    /// merges at 0.3.
     #[arg(long, value_name = "SHARE", default_value_t = detection::OVERLAP_OF_AP, value_parser = share)]
     overlap: f32,
 }
@@ -149,7 +157,8 @@ struct GroupsArgs {
     /// Also report the rates at this similarity (three decimals); may be given several times.
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity, allow_negative_numbers = true)]
     threshold: Vec<f32>,
-    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out and list it.
+    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out
+    /// and list it.
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
     duplicates_above: Option<f32>,
 }
@@ -163,13 +172,16 @@ struct CurveArgs {
     /// Write the table for the manifest here.
     #[arg(long, value_name = "FILE.toml")]
     table: Option<PathBuf>,
-    /// End the curve at the strictest threshold at which this many different pairs of people matched falsely.
+    /// End the curve at the strictest threshold at which this many different pairs of people
+    /// matched falsely.
     #[arg(long, value_name = "N", default_value_t = curve::LEAST_PAIRS, value_parser = clap::value_parser!(u64).range(1..))]
     least_pairs: u64,
-    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out and list it.
+    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out
+    /// and list it.
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
     duplicates_above: Option<f32>,
-    /// CSV with the columns file, person, group, from which the safety factor for the worst-served group is measured.
+    /// CSV with the columns file, person, group, from which the safety factor for the worst-served
+    /// group is measured.
     #[arg(long, value_name = "FILE.csv", requires = "groups_root")]
     groups: Option<PathBuf>,
     /// Folder of the photographs of --groups.
@@ -203,13 +215,18 @@ fn similarity(text: &str) -> Result<f32, String> {
 fn long_side(text: &str) -> Result<usize, String> {
     let range = crate::vision::LONG_SIDE;
     let value: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
-    if range.contains(&value) { Ok(value) } else { Err(format!("must be {} to {}", range.start(), range.end())) }
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("must be {} to {}", range.start(), range.end()))
+    }
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Models or lists that cannot be used, files that cannot be written; data that are merely poor are no error.
+/// Models or lists that cannot be used, files that cannot be written; data that are merely poor are
+/// no error.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let evaluated = execute(&args, &mut std::io::stdout().lock())?;
     Ok(if evaluated { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_EVALUATED) })
@@ -244,7 +261,8 @@ impl<'a> Bench<'a> {
         }
         let records = match &common.scores {
             Some(path) => {
-                let file = std::fs::File::create(path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+                let file = std::fs::File::create(path)
+                    .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
                 Records::to(BufWriter::new(file))
             }
             None => Records::default(),
@@ -258,7 +276,14 @@ impl<'a> Bench<'a> {
             gate: faces.is_some_and(|f| f.gate),
             threads: common.threads.map_or_else(cores, usize::from),
         };
-        Ok(Self { common, models, settings, progress: progress(), left_out: LeftOut::default(), records })
+        Ok(Self {
+            common,
+            models,
+            settings,
+            progress: progress(),
+            left_out: LeftOut::default(),
+            records,
+        })
     }
 
     /// Calls `work` with the models under test, looking at photographs as `settings` say.
@@ -346,8 +371,9 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.pairs)?;
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
-    let (result, acquisition) =
-        bench.chain(bench.settings, |c, run| verification::run(c, &a.common.root, &list, a.threshold, run))?;
+    let (result, acquisition) = bench.chain(bench.settings, |c, run| {
+        verification::run(c, &a.common.root, &list, a.threshold, run)
+    })?;
     bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result, out)
 }
 
@@ -377,10 +403,11 @@ fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
 fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     let list = read_list(&a.groups)?;
     let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
-    let question = groups::Question { thresholds: &thresholds, duplicates_above: a.duplicates_above };
+    let question =
+        groups::Question { thresholds: &thresholds, duplicates_above: a.duplicates_above };
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
-    let (result, acquisition) =
-        bench.chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
+    let (result, acquisition) = bench
+        .chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
     bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
 }
 
@@ -390,14 +417,17 @@ fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     }
     let labels = a.groups.as_deref().map(read_list).transpose()?;
     let mut bench = Bench::new(&a.common, Some(&a.faces))?;
-    let question = curve::Question { least_pairs: a.least_pairs, duplicates_above: a.duplicates_above };
+    let question =
+        curve::Question { least_pairs: a.least_pairs, duplicates_above: a.duplicates_above };
     let (mut result, acquisition) =
         bench.chain(bench.settings, |c, run| curve::run(c, &a.common.root, question, run))?;
     if let (Some(labels), Some(root)) = (&labels, &a.groups_root) {
         let settings = Settings { pad: a.groups_pad, ..bench.settings };
-        let question = groups::Question { thresholds: &[], duplicates_above: a.groups_duplicates_above };
+        let question =
+            groups::Question { thresholds: &[], duplicates_above: a.groups_duplicates_above };
         bench.progress.reset();
-        let (by_group, _) = bench.chain(settings, |c, run| groups::run(c, root, labels, question, run))?;
+        let (by_group, _) =
+            bench.chain(settings, |c, run| groups::run(c, root, labels, question, run))?;
         result.safety_factor = by_group.safety_factor;
     }
     if let Some(path) = a.table.as_ref().filter(|_| result.evaluated()) {
@@ -452,18 +482,22 @@ mod tests {
         assert!(e.contains("/no/such/file"), "{e}");
         let e = run_with(&["identification", "--root", "/no/such/folder"]).unwrap_err();
         assert!(e.contains("/no/such/folder") && e.contains("--root"), "{e}");
-        let e = run_with(&["curve", "--root", "/", "--table", "/no/such/folder/t.toml"]).unwrap_err();
+        let e =
+            run_with(&["curve", "--root", "/", "--table", "/no/such/folder/t.toml"]).unwrap_err();
         assert!(e.contains("/no/such/folder/t.toml") && e.contains("make it first"), "{e}");
     }
 
     #[test]
-    fn photographs_without_faces_end_with_the_code_for_nothing_evaluated_and_a_report_that_says_so() {
+    fn photographs_without_faces_end_with_the_code_for_nothing_evaluated_and_a_report_that_says_so()
+    {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         for (person, shade) in [("A", 40u8), ("B", 200)] {
             std::fs::create_dir(root.join(person)).unwrap();
             for i in 1..=2u8 {
-                let grey = image::GrayImage::from_fn(64, 48, |x, _| image::Luma([shade.wrapping_add(x as u8 * i)]));
+                let grey = image::GrayImage::from_fn(64, 48, |x, _| {
+                    image::Luma([shade.wrapping_add(x as u8 * i)])
+                });
                 grey.save(root.join(format!("{person}/{person}_000{i}.png"))).unwrap();
             }
         }
@@ -486,11 +520,18 @@ mod tests {
             vec!["groups", "--groups", &groups, "--pad", "0.3"],
             vec!["curve", "--table", &table],
         ] {
-            let all = [args.as_slice(), &["--root", &folder, "--report", &report, "--json"]].concat();
+            let all =
+                [args.as_slice(), &["--root", &folder, "--report", &report, "--json"]].concat();
             let (evaluated, printed) = run_with(&all).unwrap();
             let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
-            assert_eq!((evaluated, &json["evaluated"], &json["evaluation"]), (false, &false.into(), &args[0].into()));
-            assert!(std::fs::read_to_string(&report).unwrap().contains("NOTHING COULD BE EVALUATED"), "{args:?}");
+            assert_eq!(
+                (evaluated, &json["evaluated"], &json["evaluation"]),
+                (false, &false.into(), &args[0].into())
+            );
+            assert!(
+                std::fs::read_to_string(&report).unwrap().contains("NOTHING COULD BE EVALUATED"),
+                "{args:?}"
+            );
         }
         assert!(!Path::new(&table).exists());
         let html = std::fs::read_to_string(&report).unwrap();

@@ -1,6 +1,6 @@
-//! `watchpost identify`: who of a watch list may be in a photograph. It obeys what a list says, as the daemon does: signatures,
-//! device, validity, hours, area, budget. What a device remembers (revocations, suspensions, the highest version) it does not
-//! know.
+//! `watchpost identify`: who of a watch list may be in a photograph. It obeys what a list says, as
+//! the daemon does: signatures, device, validity, hours, area, budget. What a device remembers
+//! (revocations, suspensions, the highest version) it does not know.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,7 +51,9 @@ pub struct Args {
 fn position(text: &str) -> Result<Position, String> {
     let number = |text: &str| text.trim().parse::<f64>().ok();
     text.split_once(',')
-        .and_then(|(latitude, longitude)| Some(Position { latitude: number(latitude)?, longitude: number(longitude)? }))
+        .and_then(|(latitude, longitude)| {
+            Some(Position { latitude: number(latitude)?, longitude: number(longitude)? })
+        })
         .filter(Position::is_on_earth)
         .ok_or_else(|| "write degrees such as 52.52,13.40".into())
 }
@@ -61,9 +63,16 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let trust = Trust::open(&args.trust)?;
     let now = OffsetDateTime::now_utc();
     let embedder = &models.manifest.embedder.sha256.0;
-    let list = verify(&read_sealed(&args.watchlist, args.identity.as_deref())?, &trust, now, &args.device, embedder)?;
+    let list = verify(
+        &read_sealed(&args.watchlist, args.identity.as_deref())?,
+        &trust,
+        now,
+        &args.device,
+        embedder,
+    )?;
     let curve = enforce::curve(&models).map_err(|b| b.to_string())?;
-    let force = Force::enact(list, &curve, &DecisionConfig::default(), args.position).map_err(|b| b.to_string())?;
+    let force = Force::enact(list, &curve, &DecisionConfig::default(), args.position)
+        .map_err(|b| b.to_string())?;
     force.permits(now).map_err(|b| b.to_string())?;
     let mut reader = FaceReader::new(&models)?;
     let mut top = TopK::new(args.top.into());
@@ -118,7 +127,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             }
             for c in candidates {
                 output::line(format!(
-                    "  face at {}: candidate {}, similarity {:.3}, false-positive rate at most {:.1e}",
+                    "  face at {}: candidate {}, similarity {:.3}, false-positive rate at most \
+                     {:.1e}",
                     line["box"],
                     c["entry"].as_str().unwrap_or("?"),
                     c["score"].as_f64().unwrap_or(f64::NAN),

@@ -1,4 +1,5 @@
-//! `watchpost key`: the keys of the people who sign and of the devices, the file that pins the former, and its rotation.
+//! `watchpost key`: the keys of the people who sign and of the devices, the file that pins the
+//! former, and its rotation.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,7 +32,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make the key of a device (mode 0600, age format) and print the public key that lists are sealed to.
+    /// Make the key of a device (mode 0600, age format) and print the public key that lists are
+    /// sealed to.
     Device {
         /// File to create; an existing one is never overwritten.
         file: PathBuf,
@@ -49,22 +51,24 @@ enum Command {
     },
     /// Write a trust file that pins public keys.
     Trust(Pin),
-    /// Sign a new trust file, so that devices take it over; or add a signature to one that somebody else has signed. It takes
-    /// as many of the signers of the file before as a list needs.
+    /// Sign a new trust file, so that devices take it over; or add a signature to one that somebody
+    /// else has signed. It takes as many of the signers of the file before as a list needs.
     SignTrust {
         /// Trust file, or signed trust file.
         file: PathBuf,
         /// The signer's secret key file.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// Signed trust file to write; may be the same file as a signed input. Offer it to devices as a list is offered.
+        /// Signed trust file to write; may be the same file as a signed input. Offer it to devices
+        /// as a list is offered.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// One JSON line instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Judge a signed trust file as a device would; exit 0 only where the device would take it over.
+    /// Judge a signed trust file as a device would; exit 0 only where the device would take it
+    /// over.
     VerifyTrust {
         /// Signed trust file.
         file: PathBuf,
@@ -79,8 +83,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Pin {
-    /// Public keys of those who may sign, revoke and suspend, as `key show` prints them; at least as many as signatures are
-    /// needed.
+    /// Public keys of those who may sign, revoke and suspend, as `key show` prints them; at least
+    /// as many as signatures are needed.
     #[arg(required = true)]
     public: Vec<PublicKey>,
     /// Public key of one who may revoke and suspend, but not sign; may be given several times.
@@ -141,7 +145,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
                 output::line(format!("wrote {}", pin.out.display()))?;
             }
         }
-        Command::SignTrust { file, key, out, json } => sign_trust(&file, &SecretKey::open_file(&key)?, &out, json)?,
+        Command::SignTrust { file, key, out, json } => {
+            sign_trust(&file, &SecretKey::open_file(&key)?, &out, json)?
+        }
         Command::VerifyTrust { file, trust, json } => return verify_trust(&file, &trust, json),
     }
     Ok(ExitCode::SUCCESS)
@@ -180,9 +186,14 @@ fn pinned(pin: &Pin) -> Result<String, Failure> {
     text(pin.serial, pin.signers_needed, OffsetDateTime::now_utc(), pin.days, &groups)
 }
 
-/// The text of a trust file in which each key may sign, revoke and suspend, valid for `days` from `now`. What a device
-/// would refuse is an error here.
-pub fn trust_file(keys: &[PublicKey], needed: usize, now: OffsetDateTime, days: u16) -> Result<String, Failure> {
+/// The text of a trust file in which each key may sign, revoke and suspend, valid for `days` from
+/// `now`. What a device would refuse is an error here.
+pub fn trust_file(
+    keys: &[PublicKey],
+    needed: usize,
+    now: OffsetDateTime,
+    days: u16,
+) -> Result<String, Failure> {
     text(0, needed, now, days, &[("signer", keys, SIGNER)])
 }
 
@@ -198,9 +209,12 @@ fn text(
     let (from, until) = (now - time::Duration::hours(1), now + time::Duration::days(days.into()));
     let mut all = Vec::new();
     for (label, keys, roles) in groups {
-        all.extend(keys.iter().enumerate().map(|(n, key)| (*key, format!("{label} {}", n + 1), *roles)));
+        all.extend(
+            keys.iter().enumerate().map(|(n, key)| (*key, format!("{label} {}", n + 1), *roles)),
+        );
     }
-    let pinned: Vec<_> = all.iter().map(|(key, label, roles)| (*key, label.as_str(), *roles)).collect();
+    let pinned: Vec<_> =
+        all.iter().map(|(key, label, roles)| (*key, label.as_str(), *roles)).collect();
     let text = render(serial, needed, from, until, &pinned);
     Trust::parse(&text)?;
     Ok(text)
@@ -210,7 +224,8 @@ fn text(
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|f| f.take(rotation::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    let read = std::fs::File::open(path)
+        .and_then(|f| f.take(rotation::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok(bytes)
 }
@@ -249,7 +264,9 @@ fn verify_trust(file: &Path, before: &Path, json: bool) -> Result<ExitCode, Fail
                 "keys": trust.keys().iter().map(|k| json!({ "id": k.id, "roles": roles(k.roles()) })).collect::<Vec<_>>(),
                 "valid_from": trust.valid_from().format(&Rfc3339)?, "valid_until": trust.valid_until().format(&Rfc3339)?,
             }),
-            Err(error) => json!({ "valid": false, "code": error.code(), "reason": error.to_string() }),
+            Err(error) => {
+                json!({ "valid": false, "code": error.code(), "reason": error.to_string() })
+            }
         })?;
         return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }

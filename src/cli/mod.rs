@@ -1,10 +1,10 @@
 //! The command line: one file a subcommand, thin over the library.
 //!
-//! Names of commands and flags are a contract that scripts rely on. Every command that a machine may read has `--json`;
-//! errors go to standard error as one sentence that says what to do next.
+//! Names of commands and flags are a contract that scripts rely on. Every command that a machine
+//! may read has `--json`; errors go to standard error as one sentence that says what to do next.
 //!
-//! Exit codes: 0 done, 1 failed, 2 not understood (from the argument parser), 65 nothing could be evaluated (`EX_DATAERR`),
-//! 78 the configuration is wrong (`EX_CONFIG`).
+//! Exit codes: 0 done, 1 failed, 2 not understood (from the argument parser), 65 nothing could be
+//! evaluated (`EX_DATAERR`), 78 the configuration is wrong (`EX_CONFIG`).
 
 mod bench;
 mod cameras;
@@ -83,7 +83,8 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::Identify(_) | Command::Key(_) | Command::Watchlist(_)) {
-        // Keys and templates are in memory. Where it is refused (as in some sandboxes) the work can go on; the daemon says so.
+        // Keys and templates are in memory. Where it is refused (as in some sandboxes) the work can
+        // go on; the daemon says so.
         let _ = locked::forbid_dumps();
     }
     let outcome = match cli.command {
@@ -130,7 +131,10 @@ fn chain(error: &dyn Error) -> String {
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        {
             return true;
         }
         next = error.source();
@@ -143,7 +147,8 @@ fn models(manifest: Option<&std::path::Path>) -> Result<Models, ManifestError> {
     manifest.map_or_else(Models::builtin, Models::open)
 }
 
-/// Logging for commands that run long: level from `WATCHPOST_LOG`, else `default`; to standard error.
+/// Logging for commands that run long: level from `WATCHPOST_LOG`, else `default`; to standard
+/// error.
 fn start_logging(default: &str) {
     // Under a service manager the journal dates the lines.
     let dated = std::env::var_os("JOURNAL_STREAM").is_none();

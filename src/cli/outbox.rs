@@ -1,5 +1,5 @@
-//! `watchpost outbox show`: what waits on the disk for a broker, by event id. Shows no payload, changes nothing, and may be used while
-//! the daemon runs.
+//! `watchpost outbox show`: what waits on the disk for a broker, by event id. Shows no payload,
+//! changes nothing, and may be used while the daemon runs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,7 +20,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// One line for each record in the folder, oldest first; delivered ones stay until their file goes.
+    /// One line for each record in the folder, oldest first; delivered ones stay until their file
+    /// goes.
     Show {
         /// Folder of the outbox, instead of the configuration's.
         folder: Option<PathBuf>,
@@ -54,7 +55,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             .to_owned(),
     };
     let (kept, bad) = disk::look(&folder).map_err(|e| {
-        format!("cannot read the outbox {} ({e}); name its folder, as its owner or root", folder.display())
+        format!(
+            "cannot read the outbox {} ({e}); name its folder, as its owner or root",
+            folder.display()
+        )
     })?;
     let lines: Vec<Line> = kept
         .into_iter()
@@ -87,7 +91,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     if bad > 0 {
         eprintln!(
-            "watchpost: {bad} stretches of bytes are damaged, unfinished or of another version; the daemon's log says more"
+            "watchpost: {bad} stretches of bytes are damaged, unfinished or of another version; \
+             the daemon's log says more"
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
-//! `watchpost watchlist`: authoring on a workstation, signing by several people, verifying as a device would.
+//! `watchpost watchlist`: authoring on a workstation, signing by several people, verifying as a
+//! device would.
 
 mod enrol;
 mod look_alikes;
@@ -91,7 +92,8 @@ enum Command {
     },
     /// Show the arithmetic of the false-alert budget, and which lists would keep it.
     Plan(plan::Args),
-    /// Sign the order that a list, or one entry of it, may not be matched any more. One revoker is enough.
+    /// Sign the order that a list, or one entry of it, may not be matched any more. One revoker is
+    /// enough.
     Revoke(stop::Revoke),
     /// Sign the order that nobody is matched for a time. One suspender is enough.
     Suspend(stop::Suspend),
@@ -142,7 +144,8 @@ impl From<AimName> for Aim {
 }
 
 fn date(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "write a time such as 2027-03-31T18:00:00Z".into())
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "write a time such as 2027-03-31T18:00:00Z".into())
 }
 
 #[derive(clap::Args)]
@@ -197,19 +200,27 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             replace(&path, &draft.to_json())?;
             let entries = draft.content().entries.len();
             if json {
-                output::json_line(&serde_json::json!({ "removed": reference, "entries": entries }))?;
+                output::json_line(
+                    &serde_json::json!({ "removed": reference, "entries": entries }),
+                )?;
             } else {
                 output::line(format!("removed {reference}; {entries} entries are left"))?;
             }
         }
         Command::Revise { list, out, identity, json } => {
-            let draft = Draft::revise(&seal::read(&list, identity.as_deref())?, OffsetDateTime::now_utc())?;
+            let draft =
+                Draft::revise(&seal::read(&list, identity.as_deref())?, OffsetDateTime::now_utc())?;
             create(&out, &draft.to_json())?;
             let (id, version) = (&draft.content().id, draft.content().version);
             if json {
-                output::json_line(&serde_json::json!({ "id": id, "version": version, "draft": out }))?;
+                output::json_line(
+                    &serde_json::json!({ "id": id, "version": version, "draft": out }),
+                )?;
             } else {
-                output::line(format!("wrote {}: {id} version {version}, to be signed anew", out.display()))?;
+                output::line(format!(
+                    "wrote {}: {id} version {version}, to be signed anew",
+                    out.display()
+                ))?;
             }
         }
         Command::Seal(args) => seal::run(&args)?,
@@ -222,7 +233,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             };
             replace(&out, &signed)?;
             let summary = author::show(&signed, None)?;
-            // The curve that counts is the devices'; the built-in one says nothing about another embedder.
+            // The curve that counts is the devices'; the built-in one says nothing about another
+            // embedder.
             let models = super::models(None)?;
             if summary.embedder == models.manifest.embedder.sha256.to_string() {
                 plan::warn_of_budget(&models, &summary.authorisation, summary.templates);
@@ -256,7 +268,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
                     (draft.summary(), draft)
                 }
                 // The next version's draft has this version's entries.
-                None => (author::show(&bytes, trust.as_ref())?, Draft::revise(&bytes, OffsetDateTime::now_utc())?),
+                None => (
+                    author::show(&bytes, trust.as_ref())?,
+                    Draft::revise(&bytes, OffsetDateTime::now_utc())?,
+                ),
             };
             let found = look_alikes::find(&super::models(None)?, draft.content());
             if json {
@@ -265,7 +280,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
                 output::json_line(&value)?;
             } else {
                 print(&summary)?;
-                for sentence in found.iter().flat_map(|(limit, pairs)| look_alikes::sentences(*limit, pairs)) {
+                for sentence in
+                    found.iter().flat_map(|(limit, pairs)| look_alikes::sentences(*limit, pairs))
+                {
                     output::line(sentence)?;
                 }
             }
@@ -278,7 +295,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
                 Err(error) if json && error.is::<SealError>() => {
                     let code = error.downcast_ref::<SealError>().map(SealError::code);
                     let reason = error.to_string();
-                    output::json_line(&serde_json::json!({ "valid": false, "code": code, "reason": reason }))?;
+                    output::json_line(
+                        &serde_json::json!({ "valid": false, "code": code, "reason": reason }),
+                    )?;
                     return Ok(ExitCode::FAILURE);
                 }
                 read => read?,
@@ -300,7 +319,11 @@ fn read_draft(path: &Path) -> Result<Draft, Failure> {
 
 fn create(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if path.exists() {
-        return Err(format!("{} exists already; name another file, or move it away", path.display()).into());
+        return Err(format!(
+            "{} exists already; name another file, or move it away",
+            path.display()
+        )
+        .into());
     }
     Ok(replace(path, bytes)?)
 }
@@ -311,7 +334,8 @@ fn start(new: New) -> Result<(), Failure> {
     let now = OffsetDateTime::now_utc();
     let list = NewList {
         id: new.id,
-        // Whole seconds would put it up to one second into the future of a list that is verified at once.
+        // Whole seconds would put it up to one second into the future of a list that is verified at
+        // once.
         not_before: new.not_before.unwrap_or(now - time::Duration::minutes(1)),
         expires: new.expires,
         embedder: embedder.sha256.0,
@@ -333,14 +357,25 @@ fn start(new: New) -> Result<(), Failure> {
     plan::warn_of_budget(&models, &draft.content().authorisation, 0);
     let c = draft.content();
     if new.json {
-        output::json_line(&serde_json::json!({ "draft": new.draft, "id": c.id, "version": c.version }))?;
+        output::json_line(
+            &serde_json::json!({ "draft": new.draft, "id": c.id, "version": c.version }),
+        )?;
     } else {
-        output::line(format!("wrote {}; add people with `watchpost watchlist add`", new.draft.display()))?;
+        output::line(format!(
+            "wrote {}; add people with `watchpost watchlist add`",
+            new.draft.display()
+        ))?;
     }
     Ok(())
 }
 
-fn judge(bytes: &[u8], trust: &Path, device: &str, models: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+fn judge(
+    bytes: &[u8],
+    trust: &Path,
+    device: &str,
+    models: Option<&Path>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let models = super::models(models)?;
     let trust = Trust::open(trust)?;
     let now = OffsetDateTime::now_utc();
@@ -380,7 +415,13 @@ fn print(s: &Summary) -> Result<(), Failure> {
         ("authority", format!("{}, {}", a.authority, a.decision)),
         ("aim", serde_json::to_value(a.aim)?.as_str().unwrap_or_default().to_string()),
         ("devices", devices.join(", ")),
-        ("budget", format!("{} false alerts in {} faces a day", a.false_alerts_per_day, a.expected_faces_per_day)),
+        (
+            "budget",
+            format!(
+                "{} false alerts in {} faces a day",
+                a.false_alerts_per_day, a.expected_faces_per_day
+            ),
+        ),
         ("embedder", s.embedder.clone()),
         ("digest", s.digest.clone().unwrap_or_else(|| "none: a draft".into())),
     ];

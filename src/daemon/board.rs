@@ -68,7 +68,11 @@ impl InForce {
     pub fn of(force: &Force) -> Self {
         let list = force.list();
         Self {
-            list: ListInForce { id: list.id().to_string(), version: list.version(), expires: list.expires() },
+            list: ListInForce {
+                id: list.id().to_string(),
+                version: list.version(),
+                expires: list.expires(),
+            },
             issued: list.issued(),
             threshold: force.plan().threshold,
         }
@@ -115,7 +119,8 @@ impl Board {
         self.lock().beats[1] += 1;
     }
 
-    /// What the board knows of the threads' health; `delivery` is that thread's own count of signs of life.
+    /// What the board knows of the threads' health; `delivery` is that thread's own count of signs
+    /// of life.
     pub fn signs(&self, delivery: u64) -> Signs {
         let notes = self.lock();
         let [capture, vision] = notes.beats;
@@ -200,7 +205,9 @@ impl Board {
 pub fn tally(prefix: &str, counters: &impl Serialize, into: &mut BTreeMap<String, u64>) {
     fn walk(path: String, value: &serde_json::Value, into: &mut BTreeMap<String, u64>) {
         match value {
-            serde_json::Value::Number(n) => *into.entry(path).or_default() += n.as_u64().unwrap_or(0),
+            serde_json::Value::Number(n) => {
+                *into.entry(path).or_default() += n.as_u64().unwrap_or(0)
+            }
             serde_json::Value::Object(fields) => {
                 for (name, value) in fields {
                     walk(format!("{path}.{name}"), value, into);
@@ -222,9 +229,13 @@ mod tests {
     fn counts_of_closed_sources_and_of_the_open_one_add_up() {
         let board = Board::default();
         board.source_closed(SourceCounters { frames: 3, ..SourceCounters::default() }, 1);
-        board.source_counted(SourceCounters { frames: 4, short: 2, ..SourceCounters::default() }, 5);
+        board
+            .source_counted(SourceCounters { frames: 4, short: 2, ..SourceCounters::default() }, 5);
         let counts = board.counts();
-        assert_eq!((counts["source.frames"], counts["source.short"], counts["source.overwritten"]), (7, 2, 6));
+        assert_eq!(
+            (counts["source.frames"], counts["source.short"], counts["source.overwritten"]),
+            (7, 2, 6)
+        );
     }
 
     #[test]
@@ -232,7 +243,10 @@ mod tests {
         let board = Board::default();
         assert_eq!(board.condition(), Condition::Starting);
         board.frame_captured();
-        board.processed(PipelineCounters::default(), Err(Blindness::new("expired", "the watch list has expired")));
+        board.processed(
+            PipelineCounters::default(),
+            Err(Blindness::new("expired", "the watch list has expired")),
+        );
         assert!(matches!(board.condition(), Condition::Blind(b) if b.code == "expired"));
         board.source_failed("unplugged".into());
         assert!(matches!(board.condition(), Condition::Blind(b) if b.code == "no-frames"));

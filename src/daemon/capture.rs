@@ -1,7 +1,7 @@
 //! The capture thread: keeps the source open and hands its frames over.
 //!
-//! A source that cannot be opened is tried again, slower and slower: a camera may be plugged in later. The reason is
-//! told once for as long as it stays the same.
+//! A source that cannot be opened is tried again, slower and slower: a camera may be plugged in
+//! later. The reason is told once for as long as it stays the same.
 
 use std::time::Duration;
 
@@ -61,7 +61,12 @@ fn pause(time: Duration, board: &Board, stop: &Stop) {
 }
 
 /// Hands frames over until the end (`None`) or until the source cannot go on as it is.
-fn deliver(source: &mut dyn Source, frames: &Handover<Captured>, board: &Board, stop: &Stop) -> Option<SourceError> {
+fn deliver(
+    source: &mut dyn Source,
+    frames: &Handover<Captured>,
+    board: &Board,
+    stop: &Stop,
+) -> Option<SourceError> {
     let mut frame = Captured::default();
     let mut overwritten = 0;
     let outcome = loop {

@@ -1,7 +1,8 @@
 //! From files to a list in force, and the watch over the clock while it is.
 //!
-//! Everything that is not a clear yes is a [`Blindness`]: a missing, unsigned, altered, expired or older list, one for
-//! another device or another embedder, one whose budget cannot be met, a clock that went back or that nothing keeps right.
+//! Everything that is not a clear yes is a [`Blindness`]: a missing, unsigned, altered, expired or
+//! older list, one for another device or another embedder, one whose budget cannot be met, a clock
+//! that went back or that nothing keeps right.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,7 +20,9 @@ use crate::vision::Models;
 use crate::watchlist::locked::REMEDY;
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::rotation::{self, RotationError};
-use crate::watchlist::store::{ClockTrust, Obeyed, State, clock_trust, kernel_synchronised, replace};
+use crate::watchlist::store::{
+    ClockTrust, Obeyed, State, clock_trust, kernel_synchronised, replace,
+};
 use crate::watchlist::text::stamp;
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Reference, Refusal, Trust, WatchlistConfig, verify};
@@ -33,8 +36,11 @@ const JUDGE_EVERY: Duration = Duration::from_secs(5);
 /// Where the manifest carries none or a broken one: without a measured curve no budget can be kept.
 pub fn curve(models: &Models) -> Result<FalseMatchCurve, Blindness> {
     let embedder = &models.manifest.embedder;
-    let points =
-        embedder.false_match.iter().map(|p| CurvePoint { threshold: p.threshold, fmr_upper: p.fmr_upper }).collect();
+    let points = embedder
+        .false_match
+        .iter()
+        .map(|p| CurvePoint { threshold: p.threshold, fmr_upper: p.fmr_upper })
+        .collect();
     FalseMatchCurve::new(points, embedder.worst_group_factor)
         .map_err(|error| Blindness::new("no-false-match-curve", error))
 }
@@ -50,8 +56,8 @@ pub enum NotObeyed {
     Order(#[from] OrderError),
 }
 
-/// The device's memory over restarts, and what follows from it: which list may come into force, whether the clock may be
-/// believed. The only one who writes the state file.
+/// The device's memory over restarts, and what follows from it: which list may come into force,
+/// whether the clock may be believed. The only one who writes the state file.
 pub struct Keeper {
     state: Result<State, Blindness>,
     path: PathBuf,
@@ -66,7 +72,8 @@ impl Keeper {
     /// Reads what the device remembers.
     pub fn new(config: &WatchlistConfig) -> Self {
         Self {
-            state: State::load(&config.state).map_err(|error| Blindness::new("damaged-state", error)),
+            state: State::load(&config.state)
+                .map_err(|error| Blindness::new("damaged-state", error)),
             path: config.state.clone(),
             vault: Vault::new(config),
             require_synchronised: config.require_synchronised_clock,
@@ -107,7 +114,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// As [`Keeper::judge`], but at once and without remembering anything: for commands that only look.
+    /// As [`Keeper::judge`], but at once and without remembering anything: for commands that only
+    /// look.
     ///
     /// # Errors
     /// Why not, and what to do.
@@ -120,7 +128,9 @@ impl Keeper {
             ClockTrust::Unsynchronised => {
                 return Err(Blindness::new(
                     trust.code(),
-                    "the kernel says that nothing keeps its clock right; start a time service, or set watchlist.require_synchronised_clock = false where somebody else answers for the clock",
+                    "the kernel says that nothing keeps its clock right; start a time service, or \
+                     set watchlist.require_synchronised_clock = false where somebody else answers \
+                     for the clock",
                 ));
             }
             ClockTrust::WentBack { by } => {
@@ -149,12 +159,17 @@ impl Keeper {
         }
     }
 
-    /// Verifies an order and remembers what it stops. Where the memory cannot be written it is followed all the same, until the
-    /// next restart.
+    /// Verifies an order and remembers what it stops. Where the memory cannot be written it is
+    /// followed all the same, until the next restart.
     ///
     /// # Errors
     /// Why it is not followed.
-    pub fn obey(&mut self, bytes: &[u8], config: &Config, now: Now) -> Result<(VerifiedOrder, Obeyed), NotObeyed> {
+    pub fn obey(
+        &mut self,
+        bytes: &[u8],
+        config: &Config,
+        now: Now,
+    ) -> Result<(VerifiedOrder, Obeyed), NotObeyed> {
         let w = &config.watchlist;
         // Where rotations cannot be followed the pinned keys may still stop.
         let trust = self.trust(w).or_else(|_| Trust::open(&w.trust))?;
@@ -165,17 +180,27 @@ impl Keeper {
         if obeyed == Obeyed::Now
             && let Err(error) = state.save(&self.path)
         {
-            error!("An order is followed but cannot be remembered over a restart: order={} error={error}.", order.id());
+            error!(
+                "An order is followed but cannot be remembered over a restart: order={} \
+                 error={error}.",
+                order.id()
+            );
         }
         Ok((order, obeyed))
     }
 
-    /// Opens and verifies an offered list, checks that it could come into force, and stores it as it came in place of the one
-    /// before.
+    /// Opens and verifies an offered list, checks that it could come into force, and stores it as
+    /// it came in place of the one before.
     ///
     /// # Errors
     /// Why not; the list before stays in force and on the disk.
-    pub fn install(&mut self, offered: &[u8], config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
+    pub fn install(
+        &mut self,
+        offered: &[u8],
+        config: &Config,
+        models: &Models,
+        now: Now,
+    ) -> Result<Force, Blindness> {
         self.judge(now)?;
         let (force, state) = self.try_out(self.vault.open(offered)?, config, models, now)?;
         let failed = |error| Blindness::new("state-not-stored", error);
@@ -187,8 +212,8 @@ impl Keeper {
         Ok(force)
     }
 
-    /// Opens, verifies and enacts the configured list, unless the clock forbids it, and remembers its version. What of it was
-    /// revoked, and is there all the same, is destroyed on the disk.
+    /// Opens, verifies and enacts the configured list, unless the clock forbids it, and remembers
+    /// its version. What of it was revoked, and is there all the same, is destroyed on the disk.
     ///
     /// # Errors
     /// Why nobody can be matched.
@@ -203,7 +228,10 @@ impl Keeper {
                 if blindness.code == REVOKED
                     && let Err(error) = self.vault.destroy()
                 {
-                    error!("The revoked list is not used, but its file could not be destroyed; remove it: {error}.");
+                    error!(
+                        "The revoked list is not used, but its file could not be destroyed; \
+                         remove it: {error}."
+                    );
                 }
                 return Err(blindness);
             }
@@ -218,24 +246,31 @@ impl Keeper {
         Ok(force)
     }
 
-    /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a board without a battery for its
-    /// clock starts with a wrong one and hears the time later.
+    /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a
+    /// board without a battery for its clock starts with a wrong one and hears the time later.
     pub fn may_load_now(&mut self, now: Now) -> bool {
         self.unread && self.judge(now).is_ok()
     }
 
-    /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another user.
+    /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another
+    /// user.
     ///
     /// # Errors
     /// Why nobody could be matched.
-    pub fn examine(&mut self, config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
+    pub fn examine(
+        &mut self,
+        config: &Config,
+        models: &Models,
+        now: Now,
+    ) -> Result<Force, Blindness> {
         self.clock_verdict(now)?;
         let (force, state) = self.try_out(self.vault.stored()?, config, models, now)?;
         self.state = Ok(state);
         Ok(force)
     }
 
-    /// Removes from the stored list what was revoked of it one by one, whether it is in force or not.
+    /// Removes from the stored list what was revoked of it one by one, whether it is in force or
+    /// not.
     pub fn remove_revoked(&self) {
         let Ok(state) = &self.state else { return };
         if !state.revokes_entries() {
@@ -246,9 +281,12 @@ impl Keeper {
         };
         match self.vault.remove(gone) {
             Ok(0) => {}
-            Ok(removed) => info!("Revoked entries were removed from the stored list: removed={removed}."),
+            Ok(removed) => {
+                info!("Revoked entries were removed from the stored list: removed={removed}.")
+            }
             Err(blindness) => error!(
-                "Revoked entries are matched no more, but may still be in the stored list: reason={} {}.",
+                "Revoked entries are matched no more, but may still be in the stored list: \
+                 reason={} {}.",
                 blindness.code, blindness.reason
             ),
         }
@@ -295,12 +333,19 @@ impl Keeper {
     }
 
     /// The opened list as it would be in force, and the memory with it; changes nothing.
-    fn try_out(&self, opened: Opened, config: &Config, models: &Models, now: Now) -> Result<(Force, State), Blindness> {
+    fn try_out(
+        &self,
+        opened: Opened,
+        config: &Config,
+        models: &Models,
+        now: Now,
+    ) -> Result<(Force, State), Blindness> {
         let curve = curve(models)?;
         let w = &config.watchlist;
         let trust = self.trust(w)?;
         let embedder = &models.manifest.embedder.sha256.0;
-        let list = verify(&opened.bytes, &trust, now.wall, &config.device.id, embedder).map_err(refused)?;
+        let list = verify(&opened.bytes, &trust, now.wall, &config.device.id, embedder)
+            .map_err(refused)?;
         let mut state = self.state.clone()?;
         state.trust(trust.serial()).map_err(refused)?;
         state.admit(&list, now.wall).map_err(refused)?;
@@ -311,11 +356,16 @@ impl Keeper {
                 return Err(Blindness::new(
                     "memory-not-locked",
                     format_args!(
-                        "the list's templates ({size} kB and as much again while it is read) cannot be locked in memory; {REMEDY}, or set watchlist.require_locked_memory = false where swap is encrypted or absent"
+                        "the list's templates ({size} kB and as much again while it is read) \
+                         cannot be locked in memory; {REMEDY}, or set \
+                         watchlist.require_locked_memory = false where swap is encrypted or absent"
                     ),
                 ));
             }
-            warn!("The list's templates are not locked in memory and may reach swap; {REMEDY}: kilobytes={size}.");
+            warn!(
+                "The list's templates are not locked in memory and may reach swap; {REMEDY}: \
+                 kilobytes={size}."
+            );
         }
         let (id, version) = (force.list().id().clone(), force.list().version());
         for entry in state.revoked_entries(&id, version) {

@@ -1,7 +1,8 @@
 //! The hand-over of frames from capture to vision: one place, the latest frame wins.
 //!
-//! Buffers are swapped, never copied or allocated: the giver's buffer goes in, an old one comes back. From a live source
-//! a frame that nobody took in time is overwritten and counted; from recorded pictures the giver waits instead.
+//! Buffers are swapped, never copied or allocated: the giver's buffer goes in, an old one comes
+//! back. From a live source a frame that nobody took in time is overwritten and counted; from
+//! recorded pictures the giver waits instead.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -61,12 +62,13 @@ impl<T> Handover<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // A thread that panicked while it held the lock leaves the place consistent: each critical section is a swap
-        // and a flag.
+        // A thread that panicked while it held the lock leaves the place consistent: each critical
+        // section is a swap and a flag.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Gives `frame` away and leaves an old buffer in its stead. Does not wait unless made with [`WhenFull::Wait`].
+    /// Gives `frame` away and leaves an old buffer in its stead. Does not wait unless made with
+    /// [`WhenFull::Wait`].
     pub fn put(&self, frame: &mut T) -> Put {
         let mut state = self.lock();
         while self.when_full == WhenFull::Wait && state.full && !state.closed {
@@ -81,7 +83,8 @@ impl<T> Handover<T> {
         if overwrote { Put::Overwrote } else { Put::Stored }
     }
 
-    /// Waits for a frame at most `patience` and swaps it into `frame`. What was put before the close is still given.
+    /// Waits for a frame at most `patience` and swaps it into `frame`. What was put before the
+    /// close is still given.
     pub fn take(&self, frame: &mut T, patience: Duration) -> Taken {
         let state = self.lock();
         let (mut state, _) = self

@@ -1,13 +1,14 @@
 //! Whether the stages are alive, judged by what they do, and told to the service manager.
 //!
-//! The watchdog is fed by frames that were processed. Where none come because the camera is away, a restart would not bring it back: the
-//! watchdog is fed all the same, the service's status line and the published status say why nobody is matched. What a
-//! restart can mend is a thread that hangs: in a driver's call, in a network's arithmetic, in a resolver. Then nothing is fed, and
-//! the log names the stage.
+//! The watchdog is fed by frames that were processed. Where none come because the camera is away, a
+//! restart would not bring it back: the watchdog is fed all the same, the service's status line and
+//! the published status say why nobody is matched. What a restart can mend is a thread that hangs:
+//! in a driver's call, in a network's arithmetic, in a resolver. Then nothing is fed, and the log
+//! names the stage.
 //!
-//! Promises: sans-IO, the clock is passed in; a stage counts as hung only after a time that its slowest lawful step does not need
-//! ([`Stage::patience`]). Does not judge whether the broker answers: delivery does that itself, and candidates wait in the
-//! outbox.
+//! Promises: sans-IO, the clock is passed in; a stage counts as hung only after a time that its
+//! slowest lawful step does not need ([`Stage::patience`]). Does not judge whether the broker
+//! answers: delivery does that itself, and candidates wait in the outbox.
 
 use std::fmt;
 use std::time::Duration;
@@ -32,7 +33,8 @@ impl Stage {
         Duration::from_secs(match self {
             // A source answers within about a second; opening one takes a few where a bus is slow.
             Stage::Capture => 20,
-            // Half a second between two looks at the list, and one frame: a crowd in a large picture on a small board.
+            // Half a second between two looks at the list, and one frame: a crowd in a large
+            // picture on a small board.
             Stage::Vision => 20,
             // Between two looks for expired candidates.
             Stage::Delivery => 90,
@@ -89,7 +91,11 @@ impl fmt::Display for Health {
             Self::Well => f.write_str("frames are processed"),
             Self::Away(reason) => write!(f, "no frame comes: {reason}"),
             Self::Hung(stage) => {
-                write!(f, "the {stage} thread has given no sign of life for {} s", stage.patience().as_secs())
+                write!(
+                    f,
+                    "the {stage} thread has given no sign of life for {} s",
+                    stage.patience().as_secs()
+                )
             }
             Self::Stuck => f.write_str("frames come, and none is processed"),
         }
@@ -125,10 +131,16 @@ impl Pulse {
             self.unprocessed.get_or_insert(now);
         }
         self.seen = signs;
-        let hung = Stage::ALL.into_iter().enumerate().find(|(i, s)| now.saturating_sub(self.alive[*i]) >= s.patience());
+        let hung = Stage::ALL
+            .into_iter()
+            .enumerate()
+            .find(|(i, s)| now.saturating_sub(self.alive[*i]) >= s.patience());
         match hung {
             Some((_, stage)) => Health::Hung(stage),
-            None if self.unprocessed.is_some_and(|since| now.saturating_sub(since) >= Stage::Vision.patience()) => {
+            None if self
+                .unprocessed
+                .is_some_and(|since| now.saturating_sub(since) >= Stage::Vision.patience()) =>
+            {
                 Health::Stuck
             }
             None => self.seen.away.clone().map_or(Health::Well, Health::Away),
@@ -149,7 +161,11 @@ impl ServiceManager {
     /// Reads from the environment whether there is a manager and a watchdog.
     pub fn find() -> Self {
         // Half of the time, so that one late round costs nothing.
-        Self { feed_every: sd_notify::watchdog_enabled().map(|limit| limit / 2), fed: None, told: String::new() }
+        Self {
+            feed_every: sd_notify::watchdog_enabled().map(|limit| limit / 2),
+            fed: None,
+            told: String::new(),
+        }
     }
 
     /// The daemon has started.
@@ -162,13 +178,16 @@ impl ServiceManager {
         send(&[sd_notify::NotifyState::Stopping]);
     }
 
-    /// Tells the status line where it changed, and feeds the watchdog where it is due and everything is alive.
+    /// Tells the status line where it changed, and feeds the watchdog where it is due and
+    /// everything is alive.
     pub fn tell(&mut self, health: &Health, status: &str, now: Duration) {
         if status != self.told {
             send(&[sd_notify::NotifyState::Status(status)]);
             status.clone_into(&mut self.told);
         }
-        let due = self.feed_every.is_some_and(|every| self.fed.is_none_or(|fed| now.saturating_sub(fed) >= every));
+        let due = self
+            .feed_every
+            .is_some_and(|every| self.fed.is_none_or(|fed| now.saturating_sub(fed) >= every));
         if due && health.is_alive() {
             send(&[sd_notify::NotifyState::Watchdog]);
             self.fed = Some(now);
@@ -189,8 +208,16 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Lets `seconds` pass in which the stages in `living` beat and frames are captured and processed as said.
-    fn pass(pulse: &mut Pulse, seconds: u32, living: [bool; 3], captured: bool, processed: bool, from: u32) -> Health {
+    /// Lets `seconds` pass in which the stages in `living` beat and frames are captured and
+    /// processed as said.
+    fn pass(
+        pulse: &mut Pulse,
+        seconds: u32,
+        living: [bool; 3],
+        captured: bool,
+        processed: bool,
+        from: u32,
+    ) -> Health {
         let mut signs = pulse.seen.clone();
         let mut health = Health::Well;
         for second in 1..=seconds {
@@ -212,15 +239,20 @@ mod tests {
 
     #[test]
     fn a_hung_camera_a_hung_network_and_a_hung_link_are_told_apart() {
-        for (stage, living) in
-            Stage::ALL.into_iter().zip([[false, true, true], [true, false, true], [true, true, false]])
-        {
+        for (stage, living) in Stage::ALL.into_iter().zip([
+            [false, true, true],
+            [true, false, true],
+            [true, true, false],
+        ]) {
             let mut pulse = Pulse::new(Duration::ZERO);
             pass(&mut pulse, 10, [true; 3], true, true, 0);
             let patience = stage.patience().as_secs() as u32;
             let before = pass(&mut pulse, patience - 1, living, false, false, 10);
             assert!(before.is_alive(), "{stage} too early: {before}");
-            assert_eq!(pass(&mut pulse, 1, living, false, false, 10 + patience - 1), Health::Hung(stage));
+            assert_eq!(
+                pass(&mut pulse, 1, living, false, false, 10 + patience - 1),
+                Health::Hung(stage)
+            );
         }
     }
 

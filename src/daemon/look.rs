@@ -1,5 +1,5 @@
-//! The vision thread: takes frames, runs the pipeline, hands candidates to delivery, follows orders between
-//! two frames. It waits for nothing but frames.
+//! The vision thread: takes frames, runs the pipeline, hands candidates to delivery, follows orders
+//! between two frames. It waits for nothing but frames.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -47,8 +47,12 @@ pub fn run(
     let mut publish = |candidate: Candidate| {
         let (id, sequence) = (candidate.candidate, candidate.sequence);
         match delivery.publish_candidate(candidate, clock.now()) {
-            Ok(event) => info!("Candidate decided: candidate={id} sequence={sequence} event={event}."),
-            Err(error) => warn!("A candidate could not be queued and is lost: candidate={id} error={error}."),
+            Ok(event) => {
+                info!("Candidate decided: candidate={id} sequence={sequence} event={event}.")
+            }
+            Err(error) => {
+                warn!("A candidate could not be queued and is lost: candidate={id} error={error}.")
+            }
         }
     };
     loop {
@@ -61,11 +65,13 @@ pub fn run(
         if felt.is_none_or(|at| at.elapsed() >= FEEL_EVERY) {
             felt = Some(Instant::now());
             let board_heat = hardware::read(Path::new("/sys"));
-            let (throttled, celsius) = (board_heat.throttled == Some(true), board_heat.processor().map(|c| c as f32));
+            let (throttled, celsius) =
+                (board_heat.throttled == Some(true), board_heat.processor().map(|c| c as f32));
             let now = pipeline.warmth(clock.now(), celsius, throttled);
             if now != heat {
                 info!(
-                    "The rate of detections follows the board's heat: halved={now} celsius={celsius:?} throttled={throttled}."
+                    "The rate of detections follows the board's heat: halved={now} \
+                     celsius={celsius:?} throttled={throttled}."
                 );
                 heat = now;
             }
@@ -78,12 +84,18 @@ pub fn run(
                 if let Err(error) = result
                     && complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY)
                 {
-                    warn!("A frame could not be analysed: sequence={} error={error}.", frame.sequence);
+                    warn!(
+                        "A frame could not be analysed: sequence={} error={error}.",
+                        frame.sequence
+                    );
                     complained = Some(Instant::now());
                 }
                 if !looked {
                     looked = true;
-                    info!("The first frame was looked at: after_ms={}.", clock.now().monotonic.as_millis());
+                    info!(
+                        "The first frame was looked at: after_ms={}.",
+                        clock.now().monotonic.as_millis()
+                    );
                 }
             }
         }

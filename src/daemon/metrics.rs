@@ -1,12 +1,14 @@
 //! The daemon's figures as OpenMetrics text, for Prometheus and its like. Off by default.
 //!
-//! Promises: the same names and numbers as the `stats` message; nothing about a person, a list's entry or a track, and no label
-//! that an outsider can make grow. Listens on loopback or a UNIX socket unless the configuration says otherwise in so many words; one
-//! connection at a time, each for at most [`PATIENCE`], at most [`MOST_REQUEST`] bytes of it read. Knows `GET /metrics` only. It can neither
-//! slow down vision nor end the daemon.
+//! Promises: the same names and numbers as the `stats` message; nothing about a person, a list's
+//! entry or a track, and no label that an outsider can make grow. Listens on loopback or a UNIX
+//! socket unless the configuration says otherwise in so many words; one connection at a time, each
+//! for at most [`PATIENCE`], at most [`MOST_REQUEST`] bytes of it read. Knows `GET /metrics` only.
+//! It can neither slow down vision nor end the daemon.
 //!
-//! Metrics: `watchpost_<stage>_total{what}`, `watchpost_dropped_total{reason}`, and gauges of the names in `stats.gauges` with `_` for
-//! each dot; temperatures are `watchpost_board_temperature_celsius{zone}`.
+//! Metrics: `watchpost_<stage>_total{what}`, `watchpost_dropped_total{reason}`, and gauges of the
+//! names in `stats.gauges` with `_` for each dot; temperatures are
+//! `watchpost_board_temperature_celsius{zone}`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,7 +63,8 @@ impl MetricsConfig {
             _ if self.listen.is_empty() => {}
             Err(()) => add("write ADDRESS:PORT, as in 127.0.0.1:9464, or unix:/PATH"),
             Ok(Place::Tcp(address)) if !address.ip().is_loopback() && !self.beyond_loopback => {
-                add("other machines could read it; write 127.0.0.1, or set metrics.beyond_loopback = true");
+                add("other machines could read it; write 127.0.0.1, or set \
+                     metrics.beyond_loopback = true");
             }
             Ok(_) => {}
         }
@@ -132,12 +135,13 @@ impl Server {
         }
         let place = config.listen.parse().map_err(|()| ErrorKind::InvalidInput.into());
         let listener = place.and_then(|place| match place {
-            Place::Tcp(address) => {
-                TcpListener::bind(address).and_then(|l| l.set_nonblocking(true).map(|()| l)).map(Listener::Tcp)
-            }
+            Place::Tcp(address) => TcpListener::bind(address)
+                .and_then(|l| l.set_nonblocking(true).map(|()| l))
+                .map(Listener::Tcp),
             Place::Unix(path) => bind_unix(&path).map(|l| Listener::Unix(l, path)),
         });
-        let listener = listener.map_err(|source| MetricsError { place: config.listen.clone(), source })?;
+        let listener =
+            listener.map_err(|source| MetricsError { place: config.listen.clone(), source })?;
         log::info!("OpenMetrics are given: listen={}.", config.listen);
         Ok(Some(Self(listener)))
     }
@@ -199,7 +203,11 @@ fn answer(stream: &mut dyn Stream, stats: &dyn Fn() -> Stats) -> io::Result<()> 
         // A reader that sends a byte now and then does not get more time for it.
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || length == request.len() {
-            let status = if left.is_zero() { "408 Request Timeout" } else { "431 Request Header Fields Too Large" };
+            let status = if left.is_zero() {
+                "408 Request Timeout"
+            } else {
+                "431 Request Header Fields Too Large"
+            };
             return respond(stream, status, "text/plain", "");
         }
         stream.patience(left)?;
@@ -217,8 +225,12 @@ fn answer(stream: &mut dyn Stream, stats: &dyn Fn() -> Stats) -> io::Result<()> 
         return respond(stream, "400 Bad Request", "text/plain", "This is an HTTP/1.1 server.\n");
     }
     match (method, path) {
-        (Some(b"GET"), Some(b"/metrics")) => respond(stream, "200 OK", OPEN_METRICS, &render(&stats())),
-        (Some(b"GET"), _) => respond(stream, "404 Not Found", "text/plain", "Only /metrics is here.\n"),
+        (Some(b"GET"), Some(b"/metrics")) => {
+            respond(stream, "200 OK", OPEN_METRICS, &render(&stats()))
+        }
+        (Some(b"GET"), _) => {
+            respond(stream, "404 Not Found", "text/plain", "Only /metrics is here.\n")
+        }
         _ => respond(stream, "405 Method Not Allowed", "text/plain", "Only GET is answered.\n"),
     }
 }
@@ -226,8 +238,8 @@ fn answer(stream: &mut dyn Stream, stats: &dyn Fn() -> Stats) -> io::Result<()> 
 fn respond(stream: &mut dyn Stream, status: &str, kind: &str, body: &str) -> io::Result<()> {
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n\
-         Connection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: \
+         no-store\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())
@@ -243,7 +255,8 @@ pub fn render(stats: &Stats) -> String {
     text
 }
 
-/// In the order of their names, which a [`prometheus_client::metrics::family::Family`] does not keep.
+/// In the order of their names, which a [`prometheus_client::metrics::family::Family`] does not
+/// keep.
 #[derive(Debug)]
 struct Figures(Stats);
 
@@ -260,28 +273,46 @@ impl Collector for Figures {
             counters(&mut encoder, stage, &help, "what", counts.into_iter())?;
         }
         let help = "What was lost or turned away since the start, by reason.";
-        counters(&mut encoder, "dropped", help, "reason", drops.iter().map(|(n, v)| (n.as_str(), *v)))?;
-        let zones: Vec<_> = gauges.iter().filter_map(|(n, v)| Some((n.strip_prefix(TEMPERATURE)?, v))).collect();
+        counters(
+            &mut encoder,
+            "dropped",
+            help,
+            "reason",
+            drops.iter().map(|(n, v)| (n.as_str(), *v)),
+        )?;
+        let zones: Vec<_> =
+            gauges.iter().filter_map(|(n, v)| Some((n.strip_prefix(TEMPERATURE)?, v))).collect();
         if !zones.is_empty() {
             let help = "What the board's thermal zones tell.";
-            let mut family =
-                encoder.encode_descriptor("board_temperature", help, Some(&Unit::Celsius), MetricType::Gauge)?;
+            let mut family = encoder.encode_descriptor(
+                "board_temperature",
+                help,
+                Some(&Unit::Celsius),
+                MetricType::Gauge,
+            )?;
             for (zone, value) in zones {
                 family.encode_family(&[("zone", zone)])?.encode_gauge(value)?;
             }
         }
-        for (name, value) in gauges.iter().filter(|(name, _)| !name.starts_with(TEMPERATURE.trim_end_matches('.'))) {
-            let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        for (name, value) in
+            gauges.iter().filter(|(name, _)| !name.starts_with(TEMPERATURE.trim_end_matches('.')))
+        {
+            let plain: String =
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
             let (plain, unit) = match plain.strip_suffix("_seconds") {
                 Some(plain) => (plain, Some(&Unit::Seconds)),
                 None => (plain.as_str(), None),
             };
             let help = format!("The momentary value of {name}, as in stats.");
-            encoder.encode_descriptor(plain, &help, unit, MetricType::Gauge)?.encode_gauge(value)?;
+            encoder
+                .encode_descriptor(plain, &help, unit, MetricType::Gauge)?
+                .encode_gauge(value)?;
         }
         let help = "When counting began, since 1970 in UTC.";
         let start = since.unix_timestamp_nanos() as f64 / 1e9;
-        encoder.encode_descriptor("start_time", help, Some(&Unit::Seconds), MetricType::Gauge)?.encode_gauge(&start)?;
+        encoder
+            .encode_descriptor("start_time", help, Some(&Unit::Seconds), MetricType::Gauge)?
+            .encode_gauge(&start)?;
         encoder
             .encode_descriptor("build_info", "The program's version.", None, MetricType::Gauge)?
             .encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?
@@ -298,7 +329,9 @@ fn counters<'a>(
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (value_of, value) in values {
-        family.encode_family(&[(label, value_of)])?.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
+        family
+            .encode_family(&[(label, value_of)])?
+            .encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
     }
     Ok(())
 }

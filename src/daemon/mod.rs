@@ -9,13 +9,14 @@
 //!                                        supervisor (main thread): status, stats, signals
 //! ```
 //!
-//! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and counted; recorded
-//! pictures wait); vision never waits for the network, and
-//! follows signed orders between two frames ([`orders`]); whatever keeps the device from matching is in its published
-//! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; SIGHUP reads the list and the trust
-//! file again (certificates and passwords are read at each connection anyway; other settings need a restart); a service
-//! manager is told of start, stop and health ([`health`]); a thread that panics ends the
-//! daemon with an error, for the service manager to start it again.
+//! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and
+//! counted; recorded pictures wait); vision never waits for the network, and follows signed orders
+//! between two frames ([`orders`]); whatever keeps the device from matching is in its published
+//! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; SIGHUP
+//! reads the list and the trust file again (certificates and passwords are read at each connection
+//! anyway; other settings need a restart); a service manager is told of start, stop and health
+//! ([`health`]); a thread that panics ends the daemon with an error, for the service manager to
+//! start it again.
 
 pub mod board;
 mod capture;
@@ -79,15 +80,17 @@ pub enum DaemonError {
     /// A bug; the panic's message is above it in the log.
     #[error("a thread of the daemon ended unexpectedly; please report the lines above as a bug")]
     ThreadLost,
-    /// Candidates in memory were still waiting for the broker when the time to stop was over. Those on disk are delivered
-    /// by the next start and are no failure.
+    /// Candidates in memory were still waiting for the broker when the time to stop was over. Those
+    /// on disk are delivered by the next start and are no failure.
     #[error(
-        "{0} candidates were not delivered before the stop and are lost; is the broker reachable, broker.outbox set?"
+        "{0} candidates were not delivered before the stop and are lost; is the broker reachable, \
+         broker.outbox set?"
     )]
     Undelivered(usize),
 }
 
-/// Turns SIGTERM and SIGINT into a wish to stop and SIGHUP into one to read the list again, for as long as it lives.
+/// Turns SIGTERM and SIGINT into a wish to stop and SIGHUP into one to read the list again, for as
+/// long as it lives.
 struct Signals {
     handle: signal_hook::iterator::Handle,
 }
@@ -137,7 +140,8 @@ impl Drop for Alarm<'_> {
 pub struct Input<'a> {
     /// Opens the source; called again after it could not go on.
     pub open: &'a (dyn Fn() -> Result<Box<dyn Source>, SourceError> + Sync),
-    /// Whether frames that are not taken in time are overwritten (a camera) or wait (recorded pictures).
+    /// Whether frames that are not taken in time are overwritten (a camera) or wait (recorded
+    /// pictures).
     pub live: bool,
 }
 
@@ -161,7 +165,8 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let force = keeper.load(config, &models, clock.now());
     match &force {
         Ok(force) => info!(
-            "Watch list in force: list={} version={} entries={} templates={} threshold={} expected_false_alerts_a_day={:.4}.",
+            "Watch list in force: list={} version={} entries={} templates={} threshold={} \
+             expected_false_alerts_a_day={:.4}.",
             force.list().id(),
             force.list().version(),
             force.list().entries().len(),
@@ -169,7 +174,9 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
             force.plan().threshold,
             force.plan().false_alerts_a_day,
         ),
-        Err(blindness) => error!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason),
+        Err(blindness) => {
+            error!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason)
+        }
     }
     let reporter = Reporter::new(config, clock);
     let board = Board::default();
@@ -177,7 +184,8 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     pipeline.enforce(force);
 
     let store = delivery::store(&config.broker)?;
-    let first = reporter.status(&Condition::Starting, board.list().as_ref(), store.health().problem);
+    let first =
+        reporter.status(&Condition::Starting, board.list().as_ref(), store.health().problem);
     let delivery = Delivery::start_with(&config.broker, &device, first, clock, store)?;
     let metrics = metrics::Server::bind(&config.metrics)?;
     let orders = Orders::new(config, &models);
@@ -185,25 +193,29 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
     thread::scope(|scope| {
-        let (frames, board, delivery, stop, reporter) = (&frames, &board, &delivery, &*stop, &reporter);
-        let capture = thread::Builder::new().name("capture".into()).spawn_scoped(scope, move || {
-            let _alarm = Alarm { stop, frames };
-            capture::run(input.open, frames, board, stop);
-        });
+        let (frames, board, delivery, stop, reporter) =
+            (&frames, &board, &delivery, &*stop, &reporter);
+        let capture =
+            thread::Builder::new().name("capture".into()).spawn_scoped(scope, move || {
+                let _alarm = Alarm { stop, frames };
+                capture::run(input.open, frames, board, stop);
+            });
         let vision = thread::Builder::new().name("vision".into()).spawn_scoped(scope, move || {
             let _alarm = Alarm { stop, frames };
             look::run(pipeline, keeper, orders, clock, frames, board, delivery, stop);
         });
         if let Some(server) = &metrics {
             let serve = || server.serve(stop, || reporter.stats(board, delivery));
-            if let Err(e) = thread::Builder::new().name("metrics".into()).spawn_scoped(scope, serve) {
+            if let Err(e) = thread::Builder::new().name("metrics".into()).spawn_scoped(scope, serve)
+            {
                 error!("The thread of the metrics cannot be started: error={e}.");
             }
         }
         match (capture, vision) {
             (Ok(capture), Ok(vision)) => {
                 reporter.supervise(board, delivery, stop);
-                // Capture leaves by the wish to stop; vision after the frame that was handed over last.
+                // Capture leaves by the wish to stop; vision after the frame that was handed over
+                // last.
                 if capture.join().is_err() | vision.join().is_err() {
                     stop.request(Reason::ThreadLost);
                 }
@@ -217,7 +229,8 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     });
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let reason = stop.reason();
-    let patience = if reason == Some(Reason::SourceEnded) { PATIENCE_AT_END } else { PATIENCE_AT_SIGNAL };
+    let patience =
+        if reason == Some(Reason::SourceEnded) { PATIENCE_AT_END } else { PATIENCE_AT_SIGNAL };
     let outcome = delivery.stop(patience);
     info!(
         "Stopped: candidates={} kept_for_next_start={} lost={} stopped_published={}.",

@@ -1,12 +1,15 @@
-//! What the device was told over the network, followed between two frames: revocations, suspensions, offered lists.
+//! What the device was told over the network, followed between two frames: revocations,
+//! suspensions, offered lists.
 //!
-//! Promises: nothing that does not verify changes the list, the keys or the memory; what is no order and no list at all costs a
-//! counter and nothing else. A revocation wipes the searched templates, the evidence, the stored list (or the entry in it) and the
-//! candidates that were not delivered, in that order, before the next frame is looked at.
+//! Promises: nothing that does not verify changes the list, the keys or the memory; what is no
+//! order and no list at all costs a counter and nothing else. A revocation wipes the searched
+//! templates, the evidence, the stored list (or the entry in it) and the candidates that were not
+//! delivered, in that order, before the next frame is looked at.
 //!
-//! An offer is a list, sealed or as the device takes it; or `{"sha256": ..., "size": ...}`, the digest of one that lies in
-//! the device's inbox; or a rotation of the pinned keys. A device fetches nothing by itself: it has no client for it, and
-//! whoever offers could otherwise make it call anywhere (`decisions/003-offers-by-digest.md`).
+//! An offer is a list, sealed or as the device takes it; or `{"sha256": ..., "size": ...}`, the
+//! digest of one that lies in the device's inbox; or a rotation of the pinned keys. A device
+//! fetches nothing by itself: it has no client for it, and whoever offers could otherwise make it
+//! call anywhere (`decisions/003-offers-by-digest.md`).
 
 use log::{error, info, warn};
 
@@ -57,12 +60,15 @@ impl<'a> Orders<'a> {
             let force = keeper.load(self.config, self.models, now);
             match &force {
                 Ok(force) => info!(
-                    "The clock is right now, and the watch list came into force: list={} version={} threshold={}.",
+                    "The clock is right now, and the watch list came into force: list={} \
+                     version={} threshold={}.",
                     force.list().id(),
                     force.list().version(),
                     force.plan().threshold
                 ),
-                Err(blindness) => warn!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason),
+                Err(blindness) => {
+                    warn!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason)
+                }
             }
             pipeline.enforce(force);
             board.list_is(in_force(pipeline));
@@ -70,7 +76,9 @@ impl<'a> Orders<'a> {
         }
         for message in std::iter::from_fn(|| delivery.inbound()).take(A_ROUND) {
             let changed = match message.kind {
-                InboundKind::Revoke | InboundKind::Suspend => self.order(&message, delivery, keeper, pipeline, now),
+                InboundKind::Revoke | InboundKind::Suspend => {
+                    self.order(&message, delivery, keeper, pipeline, now)
+                }
                 InboundKind::Offer => self.offer(&message, keeper, pipeline, now),
             };
             if changed {
@@ -81,7 +89,8 @@ impl<'a> Orders<'a> {
         }
     }
 
-    /// Puts in force what the files hold now, or nothing where they hold no valid list: what a restart would do.
+    /// Puts in force what the files hold now, or nothing where they hold no valid list: what a
+    /// restart would do.
     pub fn reload(
         &mut self,
         delivery: &Delivery,
@@ -128,7 +137,8 @@ impl<'a> Orders<'a> {
     }
 
     fn changed(&mut self, what: &str, detail: impl ToString, now: Now) -> bool {
-        self.last_change = Some(ListChange { what: what.into(), detail: detail.to_string(), at: now.wall });
+        self.last_change =
+            Some(ListChange { what: what.into(), detail: detail.to_string(), at: now.wall });
         true
     }
 
@@ -159,9 +169,14 @@ impl<'a> Orders<'a> {
             self.counters.without_effect += 1;
             return false;
         }
-        // One that was in force before is gone through again: a file may have been put back by hand.
+        // One that was in force before is gone through again: a file may have been put back by
+        // hand.
         let repeated = obeyed == Obeyed::Before;
-        *(if repeated { &mut self.counters.without_effect } else { &mut self.counters.followed }) += 1;
+        *(if repeated {
+            &mut self.counters.without_effect
+        } else {
+            &mut self.counters.followed
+        }) += 1;
         match order.action() {
             Action::Revoke { .. } => self.revoke(&order, delivery, keeper, pipeline),
             Action::Suspend { .. } => pipeline.hold(keeper.permits(now).err()),
@@ -178,9 +193,16 @@ impl<'a> Orders<'a> {
         self.changed(what, order.id(), now)
     }
 
-    fn revoke(&self, order: &VerifiedOrder, delivery: &Delivery, keeper: &Keeper, pipeline: &mut Pipeline) {
+    fn revoke(
+        &self,
+        order: &VerifiedOrder,
+        delivery: &Delivery,
+        keeper: &Keeper,
+        pipeline: &mut Pipeline,
+    ) {
         let Action::Revoke { list, through, entry } = order.action() else { return };
-        let concerned = pipeline.force().is_ok_and(|f| f.list().id() == list && f.list().version() <= *through);
+        let concerned =
+            pipeline.force().is_ok_and(|f| f.list().id() == list && f.list().version() <= *through);
         match entry {
             Some(entry) if concerned => {
                 pipeline.revoke(entry);
@@ -189,7 +211,8 @@ impl<'a> Orders<'a> {
                 pipeline.enforce(Err(Blindness::new(
                     REVOKED,
                     format_args!(
-                        "the watch list {list} was revoked (order {}); nobody may be matched with it",
+                        "the watch list {list} was revoked (order {}); nobody may be matched with \
+                         it",
                         order.id()
                     ),
                 )));
@@ -201,23 +224,40 @@ impl<'a> Orders<'a> {
             keeper.remove_revoked();
         }
         if entry.is_none()
-            && vault.stored_identity().is_some_and(|(id, version)| id == *list && version <= *through)
+            && vault
+                .stored_identity()
+                .is_some_and(|(id, version)| id == *list && version <= *through)
             && let Err(error) = vault.destroy()
         {
-            error!("The revoked list is no longer used, but its file could not be destroyed; remove it: {error}.");
+            error!(
+                "The revoked list is no longer used, but its file could not be destroyed; remove \
+                 it: {error}."
+            );
         }
-        let revoked =
-            Revoked { list: list.to_string(), through: *through, entry: entry.as_ref().map(ToString::to_string) };
+        let revoked = Revoked {
+            list: list.to_string(),
+            through: *through,
+            entry: entry.as_ref().map(ToString::to_string),
+        };
         if !delivery.revoke(revoked) {
             error!(
-                "Undelivered candidates of the revoked list {list} may still be delivered: too many revocations at once."
+                "Undelivered candidates of the revoked list {list} may still be delivered: too \
+                 many revocations at once."
             );
         }
     }
 
-    fn offer(&mut self, message: &Inbound, keeper: &mut Keeper, pipeline: &mut Pipeline, now: Now) -> bool {
+    fn offer(
+        &mut self,
+        message: &Inbound,
+        keeper: &mut Keeper,
+        pipeline: &mut Pipeline,
+        now: Now,
+    ) -> bool {
         let outcome = match &message.payload[..] {
-            rotated if rotation::is_rotation(rotated) => self.rotate(rotated, keeper, pipeline, now),
+            rotated if rotation::is_rotation(rotated) => {
+                self.rotate(rotated, keeper, pipeline, now)
+            }
             offered => self.install(offered, keeper, pipeline, now),
         };
         match outcome {
@@ -241,7 +281,12 @@ impl<'a> Orders<'a> {
             [b'{', ..] => Some(keeper.vault().named(offered)?),
             _ => None,
         };
-        let force = keeper.install(named.as_deref().map_or(offered, |list| list), self.config, self.models, now)?;
+        let force = keeper.install(
+            named.as_deref().map_or(offered, |list| list),
+            self.config,
+            self.models,
+            now,
+        )?;
         self.counters.installed += 1;
         let detail = format!("{} version {}", force.list().id(), force.list().version());
         // What is in force already goes on; the evidence gathered so far is kept.
@@ -252,7 +297,8 @@ impl<'a> Orders<'a> {
         Ok(self.changed("installed", detail, now))
     }
 
-    /// Takes new keys into use, and looks with them at the list in force: one that they have not signed ends.
+    /// Takes new keys into use, and looks with them at the list in force: one that they have not
+    /// signed ends.
     fn rotate(
         &mut self,
         rotation: &[u8],

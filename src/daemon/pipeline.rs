@@ -1,12 +1,12 @@
 //! The work of the vision thread: a captured picture in, candidates out.
 //!
-//! The pipeline joins decoder, [`Analyzer`], search and [`Decider`]. It owns no thread, no clock and no socket, so the
-//! daemon, the demo, the benchmark and the tests run the very same code.
+//! The pipeline joins decoder, [`Analyzer`], search and [`Decider`]. It owns no thread, no clock
+//! and no socket, so the daemon, the demo, the benchmark and the tests run the very same code.
 //!
-//! Promises: while no list is in force, or the list is outside its validity, nothing is detected, embedded or compared.
-//! A probe is dropped, and thereby wiped, as soon as it has been searched; of a view that supports no entry nothing is
-//! kept. What leaves is a [`Candidate`] about an entry of the list, or a count. Of a live source the [`Schedule`] says which
-//! pictures are looked at.
+//! Promises: while no list is in force, or the list is outside its validity, nothing is detected,
+//! embedded or compared. A probe is dropped, and thereby wiped, as soon as it has been searched; of
+//! a view that supports no entry nothing is kept. What leaves is a [`Candidate`] about an entry of
+//! the list, or a count. Of a live source the [`Schedule`] says which pictures are looked at.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,14 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::candidate::{Compared, Decider, DecisionCounters, Finding, MAX_HITS};
 use crate::decision::policy::{Blindness, Force};
-use crate::delivery::event::{Candidate, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts};
+use crate::delivery::event::{
+    Candidate, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts,
+};
 use crate::geometry::Rect;
 use crate::source::{Captured, DecodeError, Decoder};
 use crate::vision::{
-    AlignedFace, Analyzer, FrameCounts, Models, Plan, Quality, Schedule, Sighting, Skip, SkipCounters, StageTimes,
-    Thumbnail, TooPoor, VisionError,
+    AlignedFace, Analyzer, FrameCounts, Models, Plan, Quality, Schedule, Sighting, Skip,
+    SkipCounters, StageTimes, Thumbnail, TooPoor, VisionError,
 };
 use crate::watchlist::TopK;
 
@@ -168,15 +170,19 @@ impl Pipeline {
         })
     }
 
-    /// Puts a list in force, or none with the reason. Evidence gathered under the list before is forgotten.
+    /// Puts a list in force, or none with the reason. Evidence gathered under the list before is
+    /// forgotten.
     pub fn enforce(&mut self, force: Result<Force, Blindness>) {
         self.decider.reset();
         self.force = force;
     }
 
-    /// Wipes one entry of the list in force and the evidence for it; false where there is no such entry any more.
+    /// Wipes one entry of the list in force and the evidence for it; false where there is no such
+    /// entry any more.
     pub fn revoke(&mut self, reference: &str) -> bool {
-        let Some(entry) = self.force.as_mut().ok().and_then(|force| force.revoke(reference)) else { return false };
+        let Some(entry) = self.force.as_mut().ok().and_then(|force| force.revoke(reference)) else {
+            return false;
+        };
         self.decider.forget(entry);
         true
     }
@@ -186,13 +192,14 @@ impl Pipeline {
         self.force.as_ref()
     }
 
-    /// Stops matching for a reason that lies outside the list, such as the clock, or lifts that again.
+    /// Stops matching for a reason that lies outside the list, such as the clock, or lifts that
+    /// again.
     pub fn hold(&mut self, reason: Option<Blindness>) {
         self.held = reason;
     }
 
-    /// The board's temperature at `now`, where it is known, and whether it slows itself down. Returns how often the rate is
-    /// halved because of it.
+    /// The board's temperature at `now`, where it is known, and whether it slows itself down.
+    /// Returns how often the rate is halved because of it.
     pub fn warmth(&mut self, now: Now, celsius: Option<f32>, throttled: bool) -> u32 {
         let Some(schedule) = &mut self.schedule else { return 0 };
         schedule.warmth(now.monotonic, celsius, throttled);
@@ -210,7 +217,8 @@ impl Pipeline {
     /// Looks at one picture; `now` is the time of the decision. Candidates go to `out`.
     ///
     /// # Errors
-    /// Where the picture cannot be decoded or the networks fail on it; it is counted, and the next one can be processed.
+    /// Where the picture cannot be decoded or the networks fail on it; it is counted, and the next
+    /// one can be processed.
     pub fn process(
         &mut self,
         captured: &Captured,
@@ -218,7 +226,18 @@ impl Pipeline {
         out: &mut dyn FnMut(Candidate),
     ) -> Result<(), PipelineError> {
         self.counters.frames += 1;
-        let Self { decoder, analyzer, schedule, decider, force, held, top, labels, counters, times } = self;
+        let Self {
+            decoder,
+            analyzer,
+            schedule,
+            decider,
+            force,
+            held,
+            top,
+            labels,
+            counters,
+            times,
+        } = self;
         if permitted(force, held, now).is_err() {
             counters.blind += 1;
             // What was seen before the list lapsed must not count as evidence when it is back.
@@ -232,7 +251,8 @@ impl Pipeline {
         let force = force.as_mut().expect("permitted, so there is a list in force");
         force.wipe_expired(now.wall);
         let (at, tracked) = (captured.at.monotonic, analyzer.tracks() > 0);
-        let plan = schedule.as_mut().map_or(Plan::Look, |s| s.plan(at, captured.discontinuity, tracked));
+        let plan =
+            schedule.as_mut().map_or(Plan::Look, |s| s.plan(at, captured.discontinuity, tracked));
         if let Plan::Skip(reason) = plan {
             counters.skipped.add(reason);
             return Ok(());
@@ -326,7 +346,10 @@ impl Pipeline {
 
     /// The engines and kernels that run detector and embedder, for reports.
     pub fn engines(&mut self) -> [String; 2] {
-        [self.analyzer.detector().engine().to_string(), self.analyzer.embedder().engine().to_string()]
+        [
+            self.analyzer.detector().engine().to_string(),
+            self.analyzer.embedder().engine().to_string(),
+        ]
     }
 }
 
@@ -344,13 +367,20 @@ fn permitted<'a>(
 }
 
 /// The published form of a finding, and whether its crop, if one was asked for, could be made.
-fn candidate(labels: &Labels, force: &Force, now: Now, finding: Finding<Kept>) -> (Candidate, bool) {
+fn candidate(
+    labels: &Labels,
+    force: &Force,
+    now: Now,
+    finding: Finding<Kept>,
+) -> (Candidate, bool) {
     let entries = force.list().entries();
-    let name = |entry: usize| entries.get(entry).map_or_else(String::new, |e| e.reference.to_string());
+    let name =
+        |entry: usize| entries.get(entry).map_or_else(String::new, |e| e.reference.to_string());
     let kept = finding.view;
     let crop = kept.face.as_ref().map(|face| jpeg(face, labels.crop_quality));
     let cropped = !matches!(crop, Some(None));
-    // Of the combined similarity: the best of several views is higher than what the curve was measured with.
+    // Of the combined similarity: the best of several views is higher than what the curve was
+    // measured with.
     let rate = force.expected_rate(finding.combined);
     let candidate = Candidate {
         candidate: EventId::from_u128(finding.id.as_u128()),

@@ -21,7 +21,8 @@ use crate::watchlist::store;
 /// How often the supervisor looks at the board.
 const ROUND: Duration = Duration::from_millis(250);
 
-/// Names, or beginnings of names that end in a dot, of counts that say that something was lost or turned away.
+/// Names, or beginnings of names that end in a dot, of counts that say that something was lost or
+/// turned away.
 const DROPS: &[&str] = &[
     "delivery.inbound.dropped",
     "delivery.inbound.oversized",
@@ -63,12 +64,19 @@ const DROPS: &[&str] = &[
 ];
 
 /// Figures that are as they are at the moment rather than counted from the start.
-const GAUGES: [&str; 4] =
-    ["delivery.outbox_events", "delivery.outbox_bytes", "delivery.outbox_oldest_seconds", "delivery.store.in_memory"];
+const GAUGES: [&str; 4] = [
+    "delivery.outbox_events",
+    "delivery.outbox_bytes",
+    "delivery.outbox_oldest_seconds",
+    "delivery.store.in_memory",
+];
 
 fn sorted(since: OffsetDateTime, all: BTreeMap<String, u64>) -> Stats {
-    let is_drop = |name: &str| DROPS.iter().any(|d| if d.ends_with('.') { name.starts_with(d) } else { name == *d });
-    let mut stats = Stats { since, counts: BTreeMap::new(), drops: BTreeMap::new(), gauges: BTreeMap::new() };
+    let is_drop = |name: &str| {
+        DROPS.iter().any(|d| if d.ends_with('.') { name.starts_with(d) } else { name == *d })
+    };
+    let mut stats =
+        Stats { since, counts: BTreeMap::new(), drops: BTreeMap::new(), gauges: BTreeMap::new() };
     for (name, value) in all {
         if GAUGES.contains(&name.as_str()) {
             stats.gauges.insert(name, value as f64);
@@ -92,13 +100,25 @@ impl Reporter {
     /// A reporter that starts to count now.
     pub fn new(config: &Config, clock: Clock) -> Self {
         let every = u64::from(config.broker.stats_interval_s);
-        Self { clock, started: clock.now().wall, stats_every: (every > 0).then(|| Duration::from_secs(every)) }
+        Self {
+            clock,
+            started: clock.now().wall,
+            stats_every: (every > 0).then(|| Duration::from_secs(every)),
+        }
     }
 
-    /// The status to publish in `condition` with `list` in force, where the outbox's store has this `problem`.
-    pub fn status(&self, condition: &Condition, list: Option<&InForce>, problem: Option<String>) -> Status {
+    /// The status to publish in `condition` with `list` in force, where the outbox's store has this
+    /// `problem`.
+    pub fn status(
+        &self,
+        condition: &Condition,
+        list: Option<&InForce>,
+        problem: Option<String>,
+    ) -> Status {
         let (state, reason) = match condition {
-            Condition::Starting => (State::Blind, Some("starting: no frame has been looked at yet".to_owned())),
+            Condition::Starting => {
+                (State::Blind, Some("starting: no frame has been looked at yet".to_owned()))
+            }
             Condition::Matching => (State::Online, None),
             Condition::Blind(blindness) => (State::Blind, Some(blindness.to_string())),
         };
@@ -110,7 +130,11 @@ impl Reporter {
             list: list.map(|l| l.list.clone()),
             reason,
             threshold: list.map(|l| l.threshold),
-            clock: if store::kernel_synchronised() { ClockQuality::Synchronized } else { ClockQuality::Unsynchronized },
+            clock: if store::kernel_synchronised() {
+                ClockQuality::Synchronized
+            } else {
+                ClockQuality::Unsynchronized
+            },
             degraded: problem,
         }
     }
@@ -160,13 +184,18 @@ impl Reporter {
                 if alive {
                     info!("All stages are alive again.");
                 } else {
-                    error!("A stage hangs; a service manager with a watchdog will restart the daemon: {health}.");
+                    error!(
+                        "A stage hangs; a service manager with a watchdog will restart the \
+                         daemon: {health}."
+                    );
                 }
             }
             let now = (board.condition(), board.list(), link.store.problem);
             if now.0 != told.0 {
                 match &now.0 {
-                    Condition::Blind(b) => warn!("Nobody is matched: reason={} {}.", b.code, b.reason),
+                    Condition::Blind(b) => {
+                        warn!("Nobody is matched: reason={} {}.", b.code, b.reason)
+                    }
                     Condition::Matching => info!("Faces are compared with the watch list."),
                     Condition::Starting => {}
                 }
@@ -204,13 +233,19 @@ mod tests {
         let mut all = Board::default().counts();
         tally("delivery", &crate::delivery::Snapshot::default(), &mut all);
         for drop in DROPS {
-            assert!(all.keys().any(|name| name == drop || name.starts_with(drop)), "no counter is called {drop}");
+            assert!(
+                all.keys().any(|name| name == drop || name.starts_with(drop)),
+                "no counter is called {drop}"
+            );
         }
         for gauge in GAUGES {
             assert!(all.contains_key(gauge), "no figure is called {gauge}");
         }
         let stats = sorted(OffsetDateTime::UNIX_EPOCH, all);
         assert!(stats.drops.contains_key("pipeline.vision.too_poor.blurred"));
-        assert!(stats.counts.contains_key("source.frames") && !stats.drops.contains_key("source.frames"));
+        assert!(
+            stats.counts.contains_key("source.frames")
+                && !stats.drops.contains_key("source.frames")
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The one wish to stop, from a signal or from the end of the source, on which every thread can wait; and the wish to read the
-//! files again.
+//! The one wish to stop, from a signal or from the end of the source, on which every thread can
+//! wait; and the wish to read the files again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -41,7 +41,8 @@ impl Stop {
         *self.lock()
     }
 
-    /// Asks for the list and the trust file to be read again. Several wishes before it is done are one.
+    /// Asks for the list and the trust file to be read again. Several wishes before it is done are
+    /// one.
     pub fn request_reload(&self) {
         self.reload.store(true, Ordering::Relaxed);
     }

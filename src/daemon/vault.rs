@@ -1,7 +1,8 @@
 //! Where the list lies and how it is opened: sealed on the disk, plain only in locked memory.
 //!
-//! A device with a key takes sealed lists only, unless the configuration says otherwise. One without a key takes lists that
-//! are not sealed, and says so: whoever gets its disk has the templates.
+//! A device with a key takes sealed lists only, unless the configuration says otherwise. One
+//! without a key takes lists that are not sealed, and says so: whoever gets its disk has the
+//! templates.
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -56,7 +57,9 @@ fn sealing(error: SealError) -> Blindness {
 fn key(file: Option<&Path>) -> Result<Option<DeviceKey>, SealError> {
     match file {
         Some(file) => DeviceKey::open_file(file).map(Some),
-        None => DeviceKey::from_credentials(std::env::var_os(CREDENTIALS).map(PathBuf::from).as_deref()),
+        None => {
+            DeviceKey::from_credentials(std::env::var_os(CREDENTIALS).map(PathBuf::from).as_deref())
+        }
     }
 }
 
@@ -83,7 +86,11 @@ impl Vault {
     pub fn key_for_people(&self) -> Result<String, Blindness> {
         match self.key.as_ref().map_err(Clone::clone)? {
             Some(key) => Ok(format!("lists are to be sealed to {}", key.recipient())),
-            None => Ok("none: lists are not sealed, and whoever reads the disk has the templates; make one with `watchpost key device`".into()),
+            None => {
+                Ok("none: lists are not sealed, and whoever reads the disk has the templates; \
+                make one with `watchpost key device`"
+                    .into())
+            }
         }
     }
 
@@ -94,18 +101,23 @@ impl Vault {
     pub fn open(&self, bytes: &[u8]) -> Result<Opened, Blindness> {
         let key = self.key.as_ref().map_err(Clone::clone)?;
         match (seal::is_sealed(bytes), key) {
-            (true, Some(key)) => Ok(Opened { bytes: seal::open(bytes, key).map_err(sealing)?, sealed: true }),
+            (true, Some(key)) => {
+                Ok(Opened { bytes: seal::open(bytes, key).map_err(sealing)?, sealed: true })
+            }
             (true, None) => Err(sealing(SealError::NoKey)),
             (false, Some(key)) if !self.accept_plain => Err(Blindness::new(
                 "not-sealed",
                 format_args!(
-                    "the list is not sealed and this device has a key; seal it (`watchpost watchlist seal --to {}`), or set watchlist.accept_plain = true where its disk and its network are safe",
+                    "the list is not sealed and this device has a key; seal it (`watchpost \
+                     watchlist seal --to {}`), or set watchlist.accept_plain = true where its \
+                     disk and its network are safe",
                     key.recipient()
                 ),
             )),
-            (false, _) => {
-                Ok(Opened { bytes: Locked::copy_of(bytes).map_err(SealError::Memory).map_err(sealing)?, sealed: false })
-            }
+            (false, _) => Ok(Opened {
+                bytes: Locked::copy_of(bytes).map_err(SealError::Memory).map_err(sealing)?,
+                sealed: false,
+            }),
         }
     }
 
@@ -130,12 +142,16 @@ impl Vault {
         destroy(&self.list)
     }
 
-    /// Removes from the list on the disk the entries of which `gone` says so by list, version and entry; how many there were. What was
-    /// sealed is sealed again, to this device alone. No list is no entries.
+    /// Removes from the list on the disk the entries of which `gone` says so by list, version and
+    /// entry; how many there were. What was sealed is sealed again, to this device alone. No list
+    /// is no entries.
     ///
     /// # Errors
     /// Where the list cannot be opened or replaced.
-    pub fn remove(&self, gone: impl Fn(&Reference, u64, &Reference) -> bool) -> Result<usize, Blindness> {
+    pub fn remove(
+        &self,
+        gone: impl Fn(&Reference, u64, &Reference) -> bool,
+    ) -> Result<usize, Blindness> {
         if !self.list.exists() {
             return Ok(0);
         }
@@ -147,7 +163,8 @@ impl Vault {
         let failed = |error: StoreError| Blindness::new("list-not-stored", error);
         match self.key().filter(|_| sealed) {
             Some(key) => {
-                let sealed = seal::seal(&parts, std::slice::from_ref(key.recipient())).map_err(sealing)?;
+                let sealed =
+                    seal::seal(&parts, std::slice::from_ref(key.recipient())).map_err(sealing)?;
                 replace_and_wipe(&self.list, &[&sealed]).map_err(failed)?;
             }
             None => replace_and_wipe(&self.list, &parts).map_err(failed)?,
@@ -156,26 +173,36 @@ impl Vault {
         Ok(parts.len() / 2)
     }
 
-    /// The list that an offer names instead of carrying it: the file of that digest and size in the inbox.
+    /// The list that an offer names instead of carrying it: the file of that digest and size in the
+    /// inbox.
     ///
     /// # Errors
     /// Where the offer does not parse, there is no inbox or no such file, or the file is another.
     pub fn named(&self, offer: &[u8]) -> Result<Zeroizing<Vec<u8>>, Blindness> {
-        let malformed = |what| Blindness::new("unreadable", format_args!("the offer by digest does not parse: {what}"));
-        let Named { sha256, size } = serde_json::from_slice(offer).map_err(|e| malformed(e.to_string()))?;
+        let malformed = |what| {
+            Blindness::new("unreadable", format_args!("the offer by digest does not parse: {what}"))
+        };
+        let Named { sha256, size } =
+            serde_json::from_slice(offer).map_err(|e| malformed(e.to_string()))?;
         if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(malformed("sha256 is 64 lower-case hexadecimal digits".into()));
         }
         let size = usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES);
-        let size =
-            size.ok_or_else(|| Blindness::new("too-large", "the offered list is larger than any list may be"))?;
+        let size = size.ok_or_else(|| {
+            Blindness::new("too-large", "the offered list is larger than any list may be")
+        })?;
         let Some(inbox) = &self.inbox else {
-            return Err(Blindness::new("no-inbox", "a list is offered by digest and watchlist.inbox is not set"));
+            return Err(Blindness::new(
+                "no-inbox",
+                "a list is offered by digest and watchlist.inbox is not set",
+            ));
         };
         let read = || -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
-            // The name is 64 digits, so that it leads nowhere else; what it is must be a file and no link to one.
+            // The name is 64 digits, so that it leads nowhere else; what it is must be a file and
+            // no link to one.
             let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-            let mut file = OpenOptions::new().read(true).custom_flags(flags).open(inbox.join(&sha256))?;
+            let mut file =
+                OpenOptions::new().read(true).custom_flags(flags).open(inbox.join(&sha256))?;
             let about = file.metadata()?;
             if !about.is_file() || about.len() != size as u64 {
                 return Ok(None);
@@ -188,7 +215,9 @@ impl Vault {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(Blindness::new(
                 "not-as-offered",
-                format_args!("the file {sha256} in the inbox is not the list that was offered; copy it again"),
+                format_args!(
+                    "the file {sha256} in the inbox is not the list that was offered; copy it again"
+                ),
             )),
             Err(error) => Err(Blindness::new(
                 "not-in-inbox",
@@ -204,7 +233,8 @@ impl Vault {
     pub fn warn(&self) {
         match &self.key {
             Ok(None) => warn!(
-                "Lists are not sealed: this device has no key, and whoever reads its disk has the templates; make one with `watchpost key device`."
+                "Lists are not sealed: this device has no key, and whoever reads its disk has the \
+                 templates; make one with `watchpost key device`."
             ),
             Ok(Some(_)) if self.accept_plain => {
                 warn!("Lists that are not sealed are taken: watchlist.accept_plain is true.")

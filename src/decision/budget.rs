@@ -1,16 +1,19 @@
 //! The threshold that a false-alert budget pays for.
 //!
-//! An operator states how many faces pass a day and how many false alerts a day are tolerable. Each passing face is
-//! compared with every template of the list, so at threshold t the expected false alerts a day are at most
+//! An operator states how many faces pass a day and how many false alerts a day are tolerable. Each
+//! passing face is compared with every template of the list, so at threshold t the expected false
+//! alerts a day are at most
 //!
 //! ```text
 //! faces a day x templates x FMR(t) x safety factor
 //! ```
 //!
-//! (the union bound over templates; that a track has several views does not raise it, see [`super::candidate`]). FMR(t) is the *upper* confidence bound of the
-//! embedder's measured false-match curve, and the safety factor covers its worst-served group as measured. The derived
-//! threshold is the lowest measured one whose product stays within the budget. Nothing is extrapolated: where even the
-//! last measured point is too much, the list is refused with the arithmetic and the largest list that would fit.
+//! (the union bound over templates; that a track has several views does not raise it, see
+//! [`super::candidate`]). FMR(t) is the *upper* confidence bound of the embedder's measured
+//! false-match curve, and the safety factor covers its worst-served group as measured. The derived
+//! threshold is the lowest measured one whose product stays within the budget. Nothing is
+//! extrapolated: where even the last measured point is too much, the list is refused with the
+//! arithmetic and the largest list that would fit.
 
 use serde::Serialize;
 
@@ -34,11 +37,16 @@ pub struct FalseMatchCurve {
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum CurveError {
     /// No points.
-    #[error("the false-match curve is empty: measure one with `watchpost evaluate curve` and put it into the manifest")]
+    #[error(
+        "the false-match curve is empty: measure one with `watchpost evaluate curve` and put it \
+         into the manifest"
+    )]
     Empty,
     /// Not a number, out of range, or out of order.
     #[error(
-        "point {index} of the false-match curve (threshold {threshold}, rate {rate}) is out of range or out of order: thresholds must rise from point to point, rates lie in (0, 1] and never rise"
+        "point {index} of the false-match curve (threshold {threshold}, rate {rate}) is out of \
+         range or out of order: thresholds must rise from point to point, rates lie in (0, 1] and \
+         never rise"
     )]
     Point {
         /// Place in the table, from 0.
@@ -76,7 +84,9 @@ pub struct Plan {
 /// The budget cannot be met with what was measured.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error(
-    "the budget cannot be met: {faces_a_day} faces a day x {templates} templates x false-match rate {fmr:.2e} x safety factor {safety_factor} gives {expected:.3} false alerts a day at the strictest threshold measured ({threshold:.2}), but the list allows {allowed}. {}", remedy(*.largest)
+    "the budget cannot be met: {faces_a_day} faces a day x {templates} templates x false-match \
+     rate {fmr:.2e} x safety factor {safety_factor} gives {expected:.3} false alerts a day at the \
+     strictest threshold measured ({threshold:.2}), but the list allows {allowed}. {}", remedy(*.largest)
 )]
 pub struct OverBudget {
     faces_a_day: f64,
@@ -92,10 +102,14 @@ pub struct OverBudget {
 
 fn remedy(largest: usize) -> String {
     match largest {
-        0 => "Not even one template fits: have a larger budget authorised, or watch a place where fewer faces pass"
+        0 => "Not even one template fits: have a larger budget authorised, or watch a place where \
+            fewer faces pass"
             .into(),
         n => {
-            format!("The largest list that fits has {n} templates: remove entries, or have a larger budget authorised")
+            format!(
+                "The largest list that fits has {n} templates: remove entries, or have a \
+                larger budget authorised"
+            )
         }
     }
 }
@@ -113,9 +127,11 @@ impl FalseMatchCurve {
             return Err(CurveError::Empty);
         }
         for (index, p) in points.iter().enumerate() {
-            let in_range = (-1.0..=1.0).contains(&p.threshold) && p.fmr_upper > 0.0 && p.fmr_upper <= 1.0;
-            let in_order =
-                index == 0 || (points[index - 1].threshold < p.threshold && points[index - 1].fmr_upper >= p.fmr_upper);
+            let in_range =
+                (-1.0..=1.0).contains(&p.threshold) && p.fmr_upper > 0.0 && p.fmr_upper <= 1.0;
+            let in_order = index == 0
+                || (points[index - 1].threshold < p.threshold
+                    && points[index - 1].fmr_upper >= p.fmr_upper);
             if !(in_range && in_order) {
                 return Err(CurveError::Point { index, threshold: p.threshold, rate: p.fmr_upper });
             }
@@ -135,28 +151,38 @@ impl FalseMatchCurve {
 
     /// Most templates that stay within `budget` at the strictest measured threshold.
     pub fn largest(&self, budget: Budget) -> usize {
-        (budget.false_alerts_a_day / (budget.faces_a_day * self.strictest().fmr_upper * self.safety_factor)) as usize
+        (budget.false_alerts_a_day
+            / (budget.faces_a_day * self.strictest().fmr_upper * self.safety_factor))
+            as usize
     }
 
-    /// Upper bound of the false-match rate at similarity `score`, the safety factor included: the rate of the highest
-    /// measured threshold not above it. `None` below the first measured threshold.
+    /// Upper bound of the false-match rate at similarity `score`, the safety factor included: the
+    /// rate of the highest measured threshold not above it. `None` below the first measured
+    /// threshold.
     pub fn rate_at(&self, score: f32) -> Option<f64> {
         let at = self.points.partition_point(|p| p.threshold <= score);
         (at > 0).then(|| (self.points[at - 1].fmr_upper * self.safety_factor).min(1.0))
     }
 
-    /// Upper bound of the rate at which a stranger's face reaches `score` against the best of `templates` templates.
+    /// Upper bound of the rate at which a stranger's face reaches `score` against the best of
+    /// `templates` templates.
     pub fn false_positive_rate(&self, score: f32, templates: usize) -> Option<f64> {
         self.rate_at(score).map(|r| (r * templates as f64).min(1.0))
     }
 
-    /// The lowest measured threshold at which a list of `templates` templates stays within `budget`.
+    /// The lowest measured threshold at which a list of `templates` templates stays within
+    /// `budget`.
     ///
     /// # Errors
     /// [`OverBudget`], where no measured threshold does.
     pub fn plan(&self, budget: Budget, templates: usize) -> Result<Plan, OverBudget> {
-        let per_face = |p: &CurvePoint| (p.fmr_upper * self.safety_factor * templates as f64).min(1.0);
-        if let Some(p) = self.points.iter().find(|p| budget.faces_a_day * per_face(p) <= budget.false_alerts_a_day) {
+        let per_face =
+            |p: &CurvePoint| (p.fmr_upper * self.safety_factor * templates as f64).min(1.0);
+        if let Some(p) = self
+            .points
+            .iter()
+            .find(|p| budget.faces_a_day * per_face(p) <= budget.false_alerts_a_day)
+        {
             let false_positive_rate = per_face(p);
             return Ok(Plan {
                 threshold: p.threshold,
@@ -185,8 +211,11 @@ mod tests {
 
     fn curve() -> FalseMatchCurve {
         let points = [(0.2, 1e-2), (0.3, 1e-3), (0.4, 1e-4), (0.5, 1e-5), (0.6, 1e-6)];
-        FalseMatchCurve::new(points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(), 4.0)
-            .expect("rising thresholds")
+        FalseMatchCurve::new(
+            points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(),
+            4.0,
+        )
+        .expect("rising thresholds")
     }
 
     #[test]

@@ -1,26 +1,33 @@
 //! The evidence of a track, and when it is enough.
 //!
-//! Each compared view of a track is told to [`Decider::observe`] with the entries that its probe came near to. The rule:
+//! Each compared view of a track is told to [`Decider::observe`] with the entries that its probe
+//! came near to. The rule:
 //!
 //! * a view *supports* the entries whose similarity reaches the threshold;
-//! * the *combined* similarity of a track and an entry is the mean over **all** compared views of the track, each weighted by
-//!   its quality: the best views count most, and none is chosen for its similarity. A view in which [`MAX_HITS`] other entries
-//!   were nearer counts as 0, which can only lower it. It does not depend on the order of the views;
-//! * a track becomes a **candidate** for an entry when N of its latest M views support the entry, the entry was the nearest in
-//!   at least one of them, and the combined similarity exceeds the threshold by [`EVIDENCE_MARGIN`] or more. Where several entries
-//!   qualify, the one with the highest combined similarity is named. Those within the ambiguity margin of it are its
+//! * the *combined* similarity of a track and an entry is the mean over **all** compared views of
+//!   the track, each weighted by its quality: the best views count most, and none is chosen for its
+//!   similarity. A view in which [`MAX_HITS`] other entries were nearer counts as 0, which can only
+//!   lower it. It does not depend on the order of the views;
+//! * a track becomes a **candidate** for an entry when N of its latest M views support the entry,
+//!   the entry was the nearest in at least one of them, and the combined similarity exceeds the
+//!   threshold by [`EVIDENCE_MARGIN`] or more. Where several entries qualify, the one with the
+//!   highest combined similarity is named. Those within the ambiguity margin of it are its
 //!   alternatives, whether or not they reach the threshold themselves;
-//! * a track gives **one candidate**, whoever else its later views resemble, and at most **one update** with a better view:
-//!   when the track ends or some seconds have passed, whichever is first. Hysteresis: it takes the margin to become a
-//!   candidate, but an update only needs a combined similarity that still reaches the threshold. Where the later views have taken
-//!   the evidence below it, there is none;
-//! * an entry that was announced is not announced again by this camera during the cool-down, whatever the track.
+//! * a track gives **one candidate**, whoever else its later views resemble, and at most **one
+//!   update** with a better view: when the track ends or some seconds have passed, whichever is
+//!   first. Hysteresis: it takes the margin to become a candidate, but an update only needs a
+//!   combined similarity that still reaches the threshold. Where the later views have taken the
+//!   evidence below it, there is none;
+//! * an entry that was announced is not announced again by this camera during the cool-down,
+//!   whatever the track.
 //!
-//! What these conditions do to the rate of false alerts is in `decisions/002-evidence-over-a-track.md`.
+//! What these conditions do to the rate of false alerts is in
+//! `decisions/002-evidence-over-a-track.md`.
 //!
-//! Views that support no entry are dropped (and thereby wiped) before `observe` returns; of them stay the similarities to the
-//! nearest entries, while the track lives. A supporting view is kept only while its track lives, at most [`MAX_LEADERS`] a
-//! track. When a track ends everything about it is forgotten.
+//! Views that support no entry are dropped (and thereby wiped) before `observe` returns; of them
+//! stay the similarities to the nearest entries, while the track lives. A supporting view is kept
+//! only while its track lives, at most [`MAX_LEADERS`] a track. When a track ends everything about
+//! it is forgotten.
 //!
 //! State in, findings out: no clock, no list, no input or output of its own.
 
@@ -35,8 +42,9 @@ use crate::clock::Now;
 use crate::vision::TrackId;
 use crate::watchlist::Hit;
 
-/// By how much the combined similarity must exceed the threshold. A track is looked at again with each view, which gives a
-/// stranger several chances; this takes them away again. From measured sequences, see the decision record.
+/// By how much the combined similarity must exceed the threshold. A track is looked at again with
+/// each view, which gives a stranger several chances; this takes them away again. From measured
+/// sequences, see the decision record.
 pub const EVIDENCE_MARGIN: f32 = 0.02;
 /// Most views that can be asked to agree (N).
 pub const MAX_AGREEING: usize = 8;
@@ -46,7 +54,8 @@ pub const MAX_CONSIDERED: usize = 16;
 pub const MAX_HITS: usize = 4;
 /// Entries for which a track keeps its best view.
 pub const MAX_LEADERS: usize = 4;
-/// Entries of which a track keeps the combined similarity. The least similar gives way: it starts from 0 when it comes back.
+/// Entries of which a track keeps the combined similarity. The least similar gives way: it starts
+/// from 0 when it comes back.
 const MAX_RIVALS: usize = 16;
 /// Least weight of a view, so that one whose quality is nought or not a number still counts.
 const LEAST_WEIGHT: f32 = 0.01;
@@ -180,7 +189,8 @@ impl<V> Track<V> {
                 continue;
             }
             if self.rivals.is_full() {
-                let least = (0..self.rivals.len()).min_by(|a, b| self.rivals[*a].sum.total_cmp(&self.rivals[*b].sum));
+                let least = (0..self.rivals.len())
+                    .min_by(|a, b| self.rivals[*a].sum.total_cmp(&self.rivals[*b].sum));
                 let least = least.expect("a full list is not empty");
                 if self.rivals[least].sum >= share {
                     continue;
@@ -202,7 +212,8 @@ impl<V> Track<V> {
         self.recent.iter().filter(|supported| supported.contains(&entry)).count()
     }
 
-    /// Entries whose combined similarity is within `margin` of that of `named`, or above it; most similar first.
+    /// Entries whose combined similarity is within `margin` of that of `named`, or above it; most
+    /// similar first.
     fn inseparable(&self, named: EntryIndex, margin: f32) -> Vec<EntryIndex, MAX_HITS> {
         let least = (self.combined(named) - margin) * self.weight;
         let mut near: Vec<Rival, MAX_RIVALS> =
@@ -241,14 +252,17 @@ impl<V> Track<V> {
 
     /// The entry for which the evidence is enough, if there is one.
     fn decided(&self, agreeing: usize, least: f32) -> Option<EntryIndex> {
-        let enough = |entry: &EntryIndex| self.agreeing(*entry) >= agreeing && self.combined(*entry) >= least;
+        let enough = |entry: &EntryIndex| {
+            self.agreeing(*entry) >= agreeing && self.combined(*entry) >= least
+        };
         let named = self.leaders.iter().map(|l| l.hit.entry).filter(enough);
         // Of equal ones the first in the list, whatever came first.
         named.max_by(|a, b| self.combined(*a).total_cmp(&self.combined(*b)).then(b.cmp(a)))
     }
 }
 
-/// Collects the evidence of all living tracks. `V` is what is kept of a view: in the daemon the face's crop and quality.
+/// Collects the evidence of all living tracks. `V` is what is kept of a view: in the daemon the
+/// face's crop and quality.
 pub struct Decider<V> {
     config: DecisionConfig,
     tracks: LinearMap<u32, Track<V>, MAX_TRACKS>,
@@ -271,12 +285,21 @@ impl<V> Decider<V> {
         }
     }
 
-    /// Takes one compared view. `id` names the candidate, should this view make one. A finding, if any, goes to `out`.
-    pub fn observe(&mut self, now: Now, id: Uuid, compared: Compared<'_, V>, out: &mut impl FnMut(Finding<V>)) {
+    /// Takes one compared view. `id` names the candidate, should this view make one. A finding, if
+    /// any, goes to `out`.
+    pub fn observe(
+        &mut self,
+        now: Now,
+        id: Uuid,
+        compared: Compared<'_, V>,
+        out: &mut impl FnMut(Finding<V>),
+    ) {
         let Compared { track, view, quality, hits, threshold } = compared;
         self.counters.compared += 1;
         self.threshold = threshold;
-        if !self.tracks.contains_key(&track.0) && self.tracks.insert(track.0, Track::default()).is_err() {
+        if !self.tracks.contains_key(&track.0)
+            && self.tracks.insert(track.0, Track::default()).is_err()
+        {
             self.counters.beyond_capacity += 1;
             return;
         }
@@ -296,14 +319,20 @@ impl<V> Decider<V> {
         if t.announced.is_some() {
             return;
         }
-        let Some(entry) = t.decided(self.config.agreeing_views, threshold + EVIDENCE_MARGIN) else { return };
+        let Some(entry) = t.decided(self.config.agreeing_views, threshold + EVIDENCE_MARGIN) else {
+            return;
+        };
         let alternatives = t.inseparable(entry, self.config.ambiguity_margin);
-        let at = t.leaders.iter().position(|l| l.hit.entry == entry).expect("decided among the leaders");
+        let at =
+            t.leaders.iter().position(|l| l.hit.entry == entry).expect("decided among the leaders");
         let leader = t.leaders.swap_remove(at);
         // Of whom else the track resembled nothing is kept any longer.
         t.leaders.clear();
         let cool = Duration::from_secs(self.config.cool_down_s);
-        let cooling = self.cooling.get(&entry).is_some_and(|since| now.monotonic.saturating_sub(*since) < cool);
+        let cooling = self
+            .cooling
+            .get(&entry)
+            .is_some_and(|since| now.monotonic.saturating_sub(*since) < cool);
         t.announced = Some(Announced {
             id,
             entry,
@@ -388,7 +417,8 @@ impl<V> Decider<V> {
     }
 }
 
-/// Sends the better view of what `t` was announced as, where there is one and the evidence still holds; there is no other update.
+/// Sends the better view of what `t` was announced as, where there is one and the evidence still
+/// holds; there is no other update.
 fn update<V>(
     track: TrackId,
     t: &mut Track<V>,

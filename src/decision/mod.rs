@@ -1,12 +1,14 @@
-//! From similarities to a candidate: whether matching is allowed now, at what threshold, and on what evidence.
+//! From similarities to a candidate: whether matching is allowed now, at what threshold, and on
+//! what evidence.
 //!
-//! * [`budget`] derives the threshold from the list's authorised false-alert budget and the embedder's measured
-//!   false-match curve. There is no way to set a lower one by hand.
+//! * [`budget`] derives the threshold from the list's authorised false-alert budget and the
+//!   embedder's measured false-match curve. There is no way to set a lower one by hand.
 //! * [`policy`] says whether the list may be used at this moment, and if not, why.
-//! * [`candidate`] collects the evidence of one track and turns N of M agreeing views into one candidate.
+//! * [`candidate`] collects the evidence of one track and turns N of M agreeing views into one
+//!   candidate.
 //!
-//! All three are pure: the clock, the list and the views are passed in; nothing is stored beyond a track's life but the
-//! times at which listed entries were last announced.
+//! All three are pure: the clock, the list and the views are passed in; nothing is stored beyond a
+//! track's life but the times at which listed entries were last announced.
 
 pub mod budget;
 pub mod candidate;
@@ -16,25 +18,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
-/// `[decision]`: how much evidence makes a candidate. The threshold is not here: it follows from the list's budget.
+/// `[decision]`: how much evidence makes a candidate. The threshold is not here: it follows from
+/// the list's budget.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecisionConfig {
     /// Views of one track that must agree on an entry (N of N of M). 1 to 8.
     pub agreeing_views: usize,
-    /// Latest compared views of the track among which they are counted (M of N of M). `agreeing_views` to 16.
+    /// Latest compared views of the track among which they are counted (M of N of M).
+    /// `agreeing_views` to 16.
     pub considered_views: usize,
-    /// Accept only similarities of at least this, where it is stricter than the derived threshold. 0 to 1; 0 leaves the
-    /// derived threshold as it is. A value below the derived threshold has no effect.
+    /// Accept only similarities of at least this, where it is stricter than the derived threshold.
+    /// 0 to 1; 0 leaves the derived threshold as it is. A value below the derived threshold has no
+    /// effect.
     pub stricter_threshold: f32,
-    /// Entries whose similarity lies within this of the best one are named as alternatives: the candidate cannot tell
-    /// them apart. 0 to 0.5.
+    /// Entries whose similarity lies within this of the best one are named as alternatives: the
+    /// candidate cannot tell them apart. 0 to 0.5.
     pub ambiguity_margin: f32,
-    /// A better view must beat the announced similarity by this much to be worth the one update. 0 to 1.
+    /// A better view must beat the announced similarity by this much to be worth the one update. 0
+    /// to 1.
     pub update_margin: f32,
-    /// The update is sent when the track ends, at the latest this many seconds after the candidate. 1 to 3600.
+    /// The update is sent when the track ends, at the latest this many seconds after the candidate.
+    /// 1 to 3600.
     pub update_after_s: u64,
-    /// After a candidate, the same entry is not announced again by this camera for so many seconds. 0 to 86400.
+    /// After a candidate, the same entry is not announced again by this camera for so many seconds.
+    /// 0 to 86400.
     pub cool_down_s: u64,
 }
 

@@ -1,8 +1,9 @@
 //! Whether matching is allowed at this moment, with which list and at what threshold.
 //!
-//! A verified list comes into force only if its own false-alert budget can be kept ([`Force::enact`]); while in force it
-//! is asked again for each frame ([`Force::permits`]), because hours, expiry and clock move on. Everything that is not a
-//! clear yes is a [`Blindness`] with its reason: the device then runs and matches nobody.
+//! A verified list comes into force only if its own false-alert budget can be kept
+//! ([`Force::enact`]); while in force it is asked again for each frame ([`Force::permits`]),
+//! because hours, expiry and clock move on. Everything that is not a clear yes is a [`Blindness`]
+//! with its reason: the device then runs and matches nobody.
 
 use std::fmt;
 
@@ -56,11 +57,13 @@ impl fmt::Debug for Force {
 }
 
 impl Force {
-    /// Derives the threshold from the list's authorised budget and `curve`, raises it to the configured stricter one if
-    /// there is any, and makes the list searchable. `position` is where the camera stands.
+    /// Derives the threshold from the list's authorised budget and `curve`, raises it to the
+    /// configured stricter one if there is any, and makes the list searchable. `position` is where
+    /// the camera stands.
     ///
     /// # Errors
-    /// [`Blindness`] where the budget cannot be met with what was measured, or nobody is on the list.
+    /// [`Blindness`] where the budget cannot be met with what was measured, or nobody is on the
+    /// list.
     pub fn enact(
         mut list: Watchlist,
         curve: &FalseMatchCurve,
@@ -76,8 +79,10 @@ impl Force {
             ));
         };
         let a = list.authorisation();
-        let budget =
-            Budget { faces_a_day: f64::from(a.expected_faces_per_day), false_alerts_a_day: a.false_alerts_per_day };
+        let budget = Budget {
+            faces_a_day: f64::from(a.expected_faces_per_day),
+            false_alerts_a_day: a.false_alerts_per_day,
+        };
         let mut plan = curve.plan(budget, gallery.templates())?;
         if config.stricter_threshold > plan.threshold {
             let rate = curve.false_positive_rate(config.stricter_threshold, gallery.templates());
@@ -96,7 +101,10 @@ impl Force {
     /// [`Blindness`], when the list has ended, has not begun, or is outside its hours or area.
     pub fn permits(&self, now: OffsetDateTime) -> Result<(), Blindness> {
         if self.gallery.live_entries() == 0 {
-            return Err(Blindness::new("empty-list", "every entry of the watch list has expired or was revoked"));
+            return Err(Blindness::new(
+                "empty-list",
+                "every entry of the watch list has expired or was revoked",
+            ));
         }
         match self.list.standing(now, self.position) {
             Standing::Valid => Ok(()),
@@ -114,18 +122,20 @@ impl Force {
         &self.gallery
     }
 
-    /// Wipes the templates of entries whose own expiry has passed; returns how many entries it were.
+    /// Wipes the templates of entries whose own expiry has passed; returns how many entries it
+    /// were.
     pub fn wipe_expired(&mut self, now: OffsetDateTime) -> usize {
         self.gallery.wipe_expired(now)
     }
 
-    /// Wipes the templates of one entry; its position, where there is such an entry and it was not wiped before.
+    /// Wipes the templates of one entry; its position, where there is such an entry and it was not
+    /// wiped before.
     pub fn revoke(&mut self, reference: &str) -> Option<usize> {
         self.list.position(reference).filter(|entry| self.gallery.wipe(*entry))
     }
 
-    /// The rate at which a stranger's face is expected to reach `score` on this list, upper bound; `None` where nothing was
-    /// measured.
+    /// The rate at which a stranger's face is expected to reach `score` on this list, upper bound;
+    /// `None` where nothing was measured.
     pub fn expected_rate(&self, score: f32) -> Option<f64> {
         self.curve.false_positive_rate(score, self.gallery.templates())
     }
@@ -133,7 +143,8 @@ impl Force {
     /// The list and what its budget came to, in one line for people.
     pub fn summary(&self) -> String {
         format!(
-            "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false alerts a day",
+            "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false \
+             alerts a day",
             self.list().id(),
             self.list().version(),
             self.list().entries().len(),

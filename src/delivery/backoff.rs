@@ -1,5 +1,5 @@
-//! How long to wait before trying again: exponential with full jitter, so that a thousand devices that lost one broker
-//! do not come back in the same second.
+//! How long to wait before trying again: exponential with full jitter, so that a thousand devices
+//! that lost one broker do not come back in the same second.
 //!
 //! Pure: the caller brings the randomness and does the waiting.
 
@@ -19,7 +19,8 @@ impl Backoff {
         Self { first, last: last.max(first), failures: 0 }
     }
 
-    /// Counts a failure and says how long to wait: uniformly in the upper half of the ceiling, by `random` (any value).
+    /// Counts a failure and says how long to wait: uniformly in the upper half of the ceiling, by
+    /// `random` (any value).
     pub fn next(&mut self, random: u32) -> Duration {
         let ceiling = self.ceiling();
         self.failures = self.failures.saturating_add(1);
@@ -27,8 +28,8 @@ impl Backoff {
         ceiling.mul_f64(0.5 + 0.5 * share)
     }
 
-    /// Counts a failure that trying soon cannot mend, such as refused credentials: the wait starts at a sixteenth of the
-    /// longest.
+    /// Counts a failure that trying soon cannot mend, such as refused credentials: the wait starts
+    /// at a sixteenth of the longest.
     pub fn next_slow(&mut self, random: u32) -> Duration {
         while self.ceiling() < self.last / 16 {
             self.failures = self.failures.saturating_add(1);

@@ -1,7 +1,8 @@
 //! The `[broker]` section of the configuration, and the broker's URL.
 //!
-//! The URL is small and strict: `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`. No user, no password, no path: what is
-//! secret comes from a file, so that neither a command line nor a log shows it.
+//! The URL is small and strict: `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`. No user, no
+//! password, no path: what is secret comes from a file, so that neither a command line nor a log
+//! shows it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,7 +24,8 @@ pub const DEFAULT_OUTBOX: &str = "/var/lib/watchpost/outbox";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerConfig {
-    /// `mqtt://HOST[:1883]` in the clear or `mqtts://HOST[:8883]` over TLS. An IPv6 address stands in brackets.
+    /// `mqtt://HOST[:1883]` in the clear or `mqtts://HOST[:8883]` over TLS. An IPv6 address stands
+    /// in brackets.
     pub url: String,
     /// First levels of every topic: `<root>/v1/<device>/...`.
     pub root: String,
@@ -31,32 +33,38 @@ pub struct BrokerConfig {
     pub client_id: String,
     /// User name; none where empty.
     pub username: String,
-    /// File whose first line is the password. Read again at every connection. Needs `username`. In this and the three files
-    /// below a path that begins with `$CREDENTIALS_DIRECTORY/` is one that the service manager passes (`LoadCredential=`).
+    /// File whose first line is the password. Read again at every connection. Needs `username`. In
+    /// this and the three files below a path that begins with `$CREDENTIALS_DIRECTORY/` is one that
+    /// the service manager passes (`LoadCredential=`).
     pub password_file: Option<PathBuf>,
-    /// PEM file of the authorities that may vouch for the broker; the system's where absent. Only with `mqtts`.
+    /// PEM file of the authorities that may vouch for the broker; the system's where absent. Only
+    /// with `mqtts`.
     pub ca_file: Option<PathBuf>,
-    /// PEM file of this device's certificate, for brokers that ask for one. Needs `client_key`. Read again at every
-    /// connection, so that a renewed one is used without a restart.
+    /// PEM file of this device's certificate, for brokers that ask for one. Needs `client_key`.
+    /// Read again at every connection, so that a renewed one is used without a restart.
     pub client_cert: Option<PathBuf>,
     /// PEM file of the certificate's private key.
     pub client_key: Option<PathBuf>,
-    /// Seconds between signs of life, 5 to 3600. A broker publishes `offline` after one and a half of it.
+    /// Seconds between signs of life, 5 to 3600. A broker publishes `offline` after one and a half
+    /// of it.
     pub keep_alive_s: u16,
     /// Seconds that a broker keeps the session of a device that is away.
     pub session_expiry_s: u32,
-    /// Seconds for which a candidate is of use, from its decision. Later it is dropped here and by the broker.
+    /// Seconds for which a candidate is of use, from its decision. Later it is dropped here and by
+    /// the broker.
     pub event_expiry_s: u32,
-    /// Keep a candidate of which the broker says that nobody listens (MQTT 5, reason 0x10), and try again every few seconds until
-    /// somebody does or it expires. Where false it counts as delivered.
+    /// Keep a candidate of which the broker says that nobody listens (MQTT 5, reason 0x10), and try
+    /// again every few seconds until somebody does or it expires. Where false it counts as
+    /// delivered.
     pub keep_unheard: bool,
-    /// Folder in which candidates wait for a broker, made where it is missing; one process at a time. Where empty they
-    /// wait in memory and are lost with the process.
+    /// Folder in which candidates wait for a broker, made where it is missing; one process at a
+    /// time. Where empty they wait in memory and are lost with the process.
     pub outbox: Option<PathBuf>,
-    /// File that says of each event when it was taken and what became of it, for checks from outside; none where absent. See
-    /// [`super::outbox::ledger`].
+    /// File that says of each event when it was taken and what became of it, for checks from
+    /// outside; none where absent. See [`super::outbox::ledger`].
     pub ledger: Option<PathBuf>,
-    /// Most candidates that wait for a broker; the oldest go first where there are more. Each drop is counted.
+    /// Most candidates that wait for a broker; the oldest go first where there are more. Each drop
+    /// is counted.
     pub outbox_events: usize,
     /// Most bytes that wait for a broker, at least 131072.
     pub outbox_bytes: usize,
@@ -92,7 +100,8 @@ impl Default for BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// Adds what is wrong with the values. Looks at no file; see [`super::tls::file_problems`] for that.
+    /// Adds what is wrong with the values. Looks at no file; see [`super::tls::file_problems`] for
+    /// that.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         let mut add = |key: &str, value: String, remedy: String| {
             out.push(Problem { key: format!("broker.{key}"), value, remedy });
@@ -100,7 +109,8 @@ impl BrokerConfig {
         let url = BrokerUrl::from_str(&self.url);
         if let Err(e) = &url {
             // The value is not shown: it may hold a password, which is what is wrong with it.
-            let shown = if self.url.contains('@') { "(hidden)".to_owned() } else { self.url.clone() };
+            let shown =
+                if self.url.contains('@') { "(hidden)".to_owned() } else { self.url.clone() };
             add("url", shown, e.to_string());
         }
         if let Err(e) = topics::check_root(&self.root) {
@@ -112,39 +122,73 @@ impl BrokerConfig {
             add("client_id", self.client_id.clone(), e.to_string());
         }
         if self.username.len() > 256 || self.username.chars().any(char::is_control) {
-            add("username", "(hidden)".to_owned(), "write at most 256 characters, no control characters".to_owned());
+            add(
+                "username",
+                "(hidden)".to_owned(),
+                "write at most 256 characters, no control characters".to_owned(),
+            );
         }
         if self.password_file.is_some() && self.username.is_empty() {
-            add("username", String::new(), "set the user name that goes with broker.password_file".to_owned());
+            add(
+                "username",
+                String::new(),
+                "set the user name that goes with broker.password_file".to_owned(),
+            );
         }
         let plain = url.is_ok_and(|u| !u.tls);
-        for (key, file) in
-            [("ca_file", &self.ca_file), ("client_cert", &self.client_cert), ("client_key", &self.client_key)]
-        {
+        for (key, file) in [
+            ("ca_file", &self.ca_file),
+            ("client_cert", &self.client_cert),
+            ("client_key", &self.client_key),
+        ] {
             if let (Some(path), true) = (file, plain) {
-                add(key, path.display().to_string(), "use mqtts:// in broker.url, or remove this key".to_owned());
+                add(
+                    key,
+                    path.display().to_string(),
+                    "use mqtts:// in broker.url, or remove this key".to_owned(),
+                );
             }
         }
         match (&self.client_cert, &self.client_key) {
             (Some(cert), None) => {
-                add("client_cert", cert.display().to_string(), "set broker.client_key as well".to_owned());
+                add(
+                    "client_cert",
+                    cert.display().to_string(),
+                    "set broker.client_key as well".to_owned(),
+                );
             }
             (None, Some(key)) => {
-                add("client_key", key.display().to_string(), "set broker.client_cert as well".to_owned());
+                add(
+                    "client_key",
+                    key.display().to_string(),
+                    "set broker.client_cert as well".to_owned(),
+                );
             }
             _ => {}
         }
         if !(5..=3600).contains(&self.keep_alive_s) {
-            add("keep_alive_s", self.keep_alive_s.to_string(), "write 5 to 3600 seconds".to_owned());
+            add(
+                "keep_alive_s",
+                self.keep_alive_s.to_string(),
+                "write 5 to 3600 seconds".to_owned(),
+            );
         }
         if self.event_expiry_s == 0 {
-            add("event_expiry_s", "0".to_owned(), "write the seconds for which a candidate is of use".to_owned());
+            add(
+                "event_expiry_s",
+                "0".to_owned(),
+                "write the seconds for which a candidate is of use".to_owned(),
+            );
         }
         if self.outbox_events == 0 {
             add("outbox_events", "0".to_owned(), "write 1 or more; 4096 is the default".to_owned());
         }
         if self.outbox_bytes < MAX_EVENT {
-            add("outbox_bytes", self.outbox_bytes.to_string(), format!("write {MAX_EVENT} or more"));
+            add(
+                "outbox_bytes",
+                self.outbox_bytes.to_string(),
+                format!("write {MAX_EVENT} or more"),
+            );
         }
         self.home_assistant.problems(out);
     }
@@ -178,7 +222,9 @@ pub enum UrlError {
     #[error("nothing may follow the port; the topic goes into broker.root")]
     Path,
     /// No or no possible host.
-    #[error("the host is not a name (a-z A-Z 0-9 . - _), an IPv4 address or an IPv6 address in brackets")]
+    #[error(
+        "the host is not a name (a-z A-Z 0-9 . - _), an IPv4 address or an IPv6 address in brackets"
+    )]
     Host,
     /// Not 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
@@ -230,7 +276,11 @@ impl FromStr for BrokerUrl {
             if tls {
                 return Err(UrlError::Ipv6Tls);
             }
-            let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(UrlError::Port)?) };
+            let port = if port.is_empty() {
+                None
+            } else {
+                Some(port.strip_prefix(':').ok_or(UrlError::Port)?)
+            };
             (format!("[{address}]"), port)
         } else {
             let (host, port) = rest.split_once(':').map_or((rest, None), |(h, p)| (h, Some(p)));
@@ -315,7 +365,8 @@ mod tests {
         };
         let mut problems = Vec::new();
         config.problems(&mut problems);
-        let keys: Vec<&str> = problems.iter().map(|p| p.key.trim_start_matches("broker.")).collect();
+        let keys: Vec<&str> =
+            problems.iter().map(|p| p.key.trim_start_matches("broker.")).collect();
         let expected = [
             "url",
             "root",
@@ -333,7 +384,8 @@ mod tests {
 
     #[test]
     fn certificates_without_tls_are_a_problem() {
-        let config = BrokerConfig { ca_file: Some("/etc/ca.pem".into()), ..BrokerConfig::default() };
+        let config =
+            BrokerConfig { ca_file: Some("/etc/ca.pem".into()), ..BrokerConfig::default() };
         let mut problems = Vec::new();
         config.problems(&mut problems);
         assert_eq!(problems[0].key, "broker.ca_file");
@@ -342,7 +394,10 @@ mod tests {
     #[test]
     fn a_key_that_does_not_exist_is_refused() {
         assert!(toml::from_str::<BrokerConfig>("pasword_file = 'x'").is_err());
-        assert_eq!(toml::from_str::<BrokerConfig>("").expect("all have defaults"), BrokerConfig::default());
+        assert_eq!(
+            toml::from_str::<BrokerConfig>("").expect("all have defaults"),
+            BrokerConfig::default()
+        );
     }
 
     proptest! {

@@ -1,13 +1,18 @@
-//! The published contract, version 1: CloudEvents 1.0 in JSON structured mode around candidate, status and statistics.
+//! The published contract, version 1: CloudEvents 1.0 in JSON structured mode around candidate,
+//! status and statistics.
 //!
 //! # Rules of the contract
-//! * A field is never removed, renamed, or given another meaning within `v1`; optional ones may be added. Readers ignore
-//!   what they do not know: that is why none of these types denies unknown fields.
-//! * Nobody's name is in a payload: a list entry is an opaque reference. Nothing of a face that did not match is in one.
-//! * `time` of the envelope is when the event was made, in UTC. A candidate also says when it was decided and until when
-//!   it is of use; consumers drop one that comes later, and one whose `id` they have seen.
+//! * A field is never removed, renamed, or given another meaning within `v1`; optional ones may be
+//!   added. Readers ignore what they do not know: that is why none of these types denies unknown
+//!   fields.
+//! * Nobody's name is in a payload: a list entry is an opaque reference. Nothing of a face that did
+//!   not match is in one.
+//! * `time` of the envelope is when the event was made, in UTC. A candidate also says when it was
+//!   decided and until when it is of use; consumers drop one that comes later, and one whose `id`
+//!   they have seen.
 //!
-//! Geometry is in px of the captured frame, origin top left; scores are cosine similarities, -1 to 1.
+//! Geometry is in px of the captured frame, origin top left; scores are cosine similarities, -1 to
+//! 1.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +39,11 @@ impl EventId {
     /// A new id that carries the wall time of `now`, whole milliseconds, and 74 random bits.
     pub fn new(now: Now) -> Self {
         let seconds = u64::try_from(now.wall.unix_timestamp()).unwrap_or(0);
-        Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.wall.nanosecond())))
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            seconds,
+            now.wall.nanosecond(),
+        )))
     }
 
     /// An id that is known, for stores and tests.
@@ -149,7 +158,8 @@ impl<T: Data> CloudEvent<T> {
 #[error("the event cannot be written as JSON ({0}); check that the system's clock is right")]
 pub struct EncodeError(String);
 
-/// A face that may be an entry of the watch list. Not an identification: two people must confirm it.
+/// A face that may be an entry of the watch list. Not an identification: two people must confirm
+/// it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Candidate {
@@ -180,8 +190,9 @@ pub struct Candidate {
     /// The least score that this list makes a candidate.
     #[cfg_attr(test, schemars(range(min = -1, max = 1)))]
     pub threshold: f32,
-    /// Upper bound of the rate at which passers-by who are not on the list reach the combined similarity of the evidence on a list of
-    /// this size, on the worst-served group measured; absent where nothing was measured.
+    /// Upper bound of the rate at which passers-by who are not on the list reach the combined
+    /// similarity of the evidence on a list of this size, on the worst-served group measured;
+    /// absent where nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(range(min = 0, max = 1)))]
     pub expected_false_positive_rate: Option<f64>,
@@ -204,7 +215,8 @@ pub struct Evidence {
     pub views: u32,
     /// Those above the threshold for this entry.
     pub agreeing: u32,
-    /// Quality-weighted mean similarity of all compared views; `expected_false_positive_rate` is the rate at which it is reached.
+    /// Quality-weighted mean similarity of all compared views; `expected_false_positive_rate` is
+    /// the rate at which it is reached.
     #[serde(default)]
     pub combined: f32,
     /// Quality of the best agreeing view.
@@ -275,7 +287,10 @@ pub struct Crop {
 impl Crop {
     /// Wraps a JPEG file.
     pub fn jpeg(file: &[u8]) -> Self {
-        Self { media_type: "image/jpeg".to_owned(), base64: base64::engine::general_purpose::STANDARD.encode(file) }
+        Self {
+            media_type: "image/jpeg".to_owned(),
+            base64: base64::engine::general_purpose::STANDARD.encode(file),
+        }
     }
 }
 
@@ -292,7 +307,8 @@ impl fmt::Debug for Crop {
 pub struct Status {
     /// In one word.
     pub state: State,
-    /// Since when, UTC. In `offline` it is when the last connection began: the broker publishes it in the device's stead.
+    /// Since when, UTC. In `offline` it is when the last connection began: the broker publishes it
+    /// in the device's stead.
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub since: OffsetDateTime,
@@ -312,8 +328,8 @@ pub struct Status {
     pub threshold: Option<f32>,
     /// How far the device trusts its clock.
     pub clock: ClockQuality,
-    /// What does not work as the configuration asks for while the device goes on, for people: a disk that takes no
-    /// candidates, so that those that wait are lost with the power.
+    /// What does not work as the configuration asks for while the device goes on, for people: a
+    /// disk that takes no candidates, so that those that wait are lost with the power.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded: Option<String>,
 }
@@ -372,7 +388,8 @@ pub struct ListState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListChange {
-    /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated`, `reloaded`, `reload-refused` or `refused`.
+    /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated`, `reloaded`,
+    /// `reload-refused` or `refused`.
     pub what: String,
     /// The order's id, or why an offer was refused.
     pub detail: String,
@@ -395,7 +412,8 @@ pub enum ClockQuality {
     Unknown,
 }
 
-/// Counts only. Keys are names of stages, results and reasons; never of a person, a list's entry or a track.
+/// Counts only. Keys are names of stages, results and reasons; never of a person, a list's entry or
+/// a track.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stats {

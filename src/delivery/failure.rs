@@ -36,13 +36,15 @@ impl fmt::Display for Failure {
 }
 
 /// Publishes stay unacknowledged.
-pub const NO_ACKNOWLEDGEMENT: Fixed = Fixed("the broker takes publishes and does not acknowledge them");
+pub const NO_ACKNOWLEDGEMENT: Fixed =
+    Fixed("the broker takes publishes and does not acknowledge them");
 /// Nothing at all comes.
 pub const SILENT: Fixed = Fixed("the link is dead: nothing came from the broker");
 /// Packet ids collide.
 pub const OUT_OF_ORDER: Fixed = Fixed("the broker acknowledges out of order");
 /// The client library panicked over something that the broker sent.
-pub const PANIC: Fixed = Fixed("the MQTT client broke down over what the broker sent; please report it");
+pub const PANIC: Fixed =
+    Fixed("the MQTT client broke down over what the broker sent; please report it");
 /// The client's channel is closed or full.
 pub const CLIENT: Fixed = Fixed("the MQTT client takes nothing");
 
@@ -69,12 +71,18 @@ impl Failure {
     pub fn of(e: &ConnectionError) -> Self {
         match e {
             ConnectionError::ConnectionRefused(code) => refused(*code),
-            ConnectionError::Timeout(_) => Self::fast("the broker does not answer; check host, port and firewall"),
+            ConnectionError::Timeout(_) => {
+                Self::fast("the broker does not answer; check host, port and firewall")
+            }
             ConnectionError::Io(e) => io_failure(e),
             ConnectionError::Tls(TlsError::Io(e)) => io_failure(e),
             ConnectionError::Tls(TlsError::TLS(e)) => tls_failure(e),
-            ConnectionError::Tls(e) => Self::slow(format!("TLS failed ({e}); check broker.url and the certificates")),
-            ConnectionError::NotConnAck(_) => Self::slow("the host does not speak MQTT; check the port in broker.url"),
+            ConnectionError::Tls(e) => {
+                Self::slow(format!("TLS failed ({e}); check broker.url and the certificates"))
+            }
+            ConnectionError::NotConnAck(_) => {
+                Self::slow("the host does not speak MQTT; check the port in broker.url")
+            }
             ConnectionError::MqttState(e) => state_failure(e),
             ConnectionError::RequestsDone => CLIENT.into(),
         }
@@ -83,40 +91,56 @@ impl Failure {
 
 fn refused(code: ConnectReturnCode) -> Failure {
     match code {
-        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => Failure::slow(format!(
-            "the broker refused the credentials ({code:?}); check broker.username, broker.password_file and the client \
-             certificate"
-        )),
-        ConnectReturnCode::ClientIdentifierNotValid | ConnectReturnCode::BadClientId => {
-            Failure::slow(format!("the broker refused the client id ({code:?}); set broker.client_id to one it allows"))
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
+            Failure::slow(format!(
+                "the broker refused the credentials ({code:?}); check broker.username, \
+                 broker.password_file and the client certificate"
+            ))
         }
-        ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
+        ConnectReturnCode::ClientIdentifierNotValid | ConnectReturnCode::BadClientId => {
+            Failure::slow(format!(
+                "the broker refused the client id ({code:?}); set broker.client_id to one it allows"
+            ))
+        }
+        ConnectReturnCode::UnsupportedProtocolVersion
+        | ConnectReturnCode::RefusedProtocolVersion => {
             Failure::slow(format!("the broker does not speak MQTT 5 ({code:?}); use one that does"))
         }
         ConnectReturnCode::ServerUnavailable
         | ConnectReturnCode::ServiceUnavailable
         | ConnectReturnCode::ServerBusy
-        | ConnectReturnCode::ConnectionRateExceeded => Failure::fast(format!("the broker is busy ({code:?})")),
-        other => Failure::slow(format!("the broker refused the connection ({other:?}); see the broker's log")),
+        | ConnectReturnCode::ConnectionRateExceeded => {
+            Failure::fast(format!("the broker is busy ({code:?})"))
+        }
+        other => Failure::slow(format!(
+            "the broker refused the connection ({other:?}); see the broker's log"
+        )),
     }
 }
 
 fn state_failure(e: &StateError) -> Failure {
     match e {
-        StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. } => Failure::slow(
-            "another client of the same id took the connection over; give each device its own id or broker.client_id",
+        StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        } => Failure::slow(
+            "another client of the same id took the connection over; give each device its own id \
+             or broker.client_id",
         ),
-        StateError::ServerDisconnect { reason_code: DisconnectReasonCode::NotAuthorized, .. } => {
-            Failure::slow("the broker ended the connection (NotAuthorized); check its access list for this client")
-        }
+        StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::NotAuthorized, ..
+        } => Failure::slow(
+            "the broker ended the connection (NotAuthorized); check its access list for this \
+             client",
+        ),
         StateError::ServerDisconnect { reason_code, .. } => {
             Failure::fast(format!("the broker ended the connection ({reason_code:?})"))
         }
         StateError::AwaitPingResp => SILENT.into(),
         // Some brokers (mosquitto 2.0) say nothing when a second client takes the id over.
         StateError::ConnectionAborted => Failure::fast(
-            "the broker closed the connection without a reason; where this repeats, look for a second client of the same \
-             id (see broker.client_id) and into the broker's log",
+            "the broker closed the connection without a reason; where this repeats, look for a \
+             second client of the same id (see broker.client_id) and into the broker's log",
         ),
         StateError::Io(e) => io_failure(e),
         StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
@@ -152,10 +176,12 @@ fn tls_failure(e: &rustls::Error) -> Failure {
                 "the broker's certificate is for another host; write the name in it into broker.url"
             }
             CertificateError::UnknownIssuer => {
-                "the broker's certificate is from an authority that is not trusted; set broker.ca_file"
+                "the broker's certificate is from an authority that is not trusted; set \
+                 broker.ca_file"
             }
             _ => {
-                "the broker's certificate is not accepted; give the broker one for servers, signed by the authority in broker.ca_file"
+                "the broker's certificate is not accepted; give the broker one for servers, \
+                 signed by the authority in broker.ca_file"
             }
         },
         rustls::Error::AlertReceived(
@@ -166,13 +192,18 @@ fn tls_failure(e: &rustls::Error) -> Failure {
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateRevoked
             | AlertDescription::AccessDenied,
-        ) => "the broker does not accept this device's certificate; check broker.client_cert and broker.client_key",
+        ) => {
+            "the broker does not accept this device's certificate; check broker.client_cert and \
+             broker.client_key"
+        }
         // TLS 1.2 has no other word for a certificate that is missing.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            "the broker broke the handshake off; where it asks for a certificate, set broker.client_cert and broker.client_key, else \
-             see that it speaks TLS 1.2 or 1.3"
+            "the broker broke the handshake off; where it asks for a certificate, set \
+             broker.client_cert and broker.client_key, else see that it speaks TLS 1.2 or 1.3"
         }
-        rustls::Error::InvalidMessage(_) => "the port does not speak TLS; use mqtt:// or the broker's TLS port",
+        rustls::Error::InvalidMessage(_) => {
+            "the port does not speak TLS; use mqtt:// or the broker's TLS port"
+        }
         _ => "TLS failed; check broker.url and the certificates",
     };
     Failure::slow(format!("{text} ({e})"))
@@ -195,8 +226,10 @@ mod tests {
         assert!(text.contains("busy") && !slow, "{text}");
         let (text, slow) = of(ConnectionError::Io(io::ErrorKind::ConnectionRefused.into()));
         assert!(text.contains("broker.url") && !slow, "{text}");
-        let taken =
-            StateError::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, reason_string: None };
+        let taken = StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            reason_string: None,
+        };
         let (text, slow) = of(ConnectionError::MqttState(taken));
         assert!(text.contains("broker.client_id") && slow, "{text}");
     }
@@ -205,7 +238,11 @@ mod tests {
     fn certificate_failures_are_told_apart() {
         let of = |e| {
             let e = rustls::Error::InvalidCertificate(e);
-            Failure::of(&ConnectionError::Tls(TlsError::Io(io::Error::new(io::ErrorKind::InvalidData, e)))).to_string()
+            Failure::of(&ConnectionError::Tls(TlsError::Io(io::Error::new(
+                io::ErrorKind::InvalidData,
+                e,
+            ))))
+            .to_string()
         };
         assert!(of(CertificateError::Expired).contains("expired"));
         assert!(of(CertificateError::UnknownIssuer).contains("broker.ca_file"));

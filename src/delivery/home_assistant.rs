@@ -1,13 +1,18 @@
-//! What Home Assistant is told so that it shows how a device is: its MQTT discovery messages. Off by default.
+//! What Home Assistant is told so that it shows how a device is: its MQTT discovery messages. Off
+//! by default.
 //!
-//! Promises: entities of the device's health and nothing else; no entity is a person, a list's entry or a candidate, and no
-//! candidate's topic is ever named. Messages are retained, sent on each connection and again when Home Assistant says `online`. Once on,
-//! they stay with the broker: [`Discovery::Remove`] takes them away; [`Discovery::Off`] touches nothing outside of `broker.root`.
+//! Promises: entities of the device's health and nothing else; no entity is a person, a list's
+//! entry or a candidate, and no candidate's topic is ever named. Messages are retained, sent on
+//! each connection and again when Home Assistant says `online`. Once on, they stay with the broker:
+//! [`Discovery::Remove`] takes them away; [`Discovery::Off`] touches nothing outside of
+//! `broker.root`.
 //!
-//! Entities that follow the retained status are available while the device is connected. Those that follow the counts also
-//! expire, after three counts did not come; the status does not, as it is published when it changes.
+//! Entities that follow the retained status are available while the device is connected. Those that
+//! follow the counts also expire, after three counts did not come; the status does not, as it is
+//! published when it changes.
 //!
-//! Topics and keys: Home Assistant, "MQTT discovery" (`<prefix>/<component>/<node>/<object>/config`).
+//! Topics and keys: Home Assistant, "MQTT discovery"
+//! (`<prefix>/<component>/<node>/<object>/config`).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -59,7 +64,12 @@ impl HomeAssistantConfig {
     }
 
     /// Topics and payloads to publish, retained. Empty payloads remove.
-    pub fn announcements(&self, topics: &Topics, device: &DeviceId, stats_interval_s: u32) -> Vec<(String, Vec<u8>)> {
+    pub fn announcements(
+        &self,
+        topics: &Topics,
+        device: &DeviceId,
+        stats_interval_s: u32,
+    ) -> Vec<(String, Vec<u8>)> {
         if self.discovery == Discovery::Off {
             return Vec::new();
         }
@@ -149,7 +159,8 @@ fn entities(topics: &Topics, stats_interval_s: u32) -> Vec<(&'static str, &'stat
         ),
     ];
     if stats_interval_s > 0 {
-        let gauge = |name: &str| format!("{{{{ value_json.data.gauges['{name}'] | default(none) }}}}");
+        let gauge =
+            |name: &str| format!("{{{{ value_json.data.gauges['{name}'] | default(none) }}}}");
         all.push((
             "sensor",
             "waiting",
@@ -196,7 +207,8 @@ mod tests {
     fn announced(discovery: Discovery, stats: u32) -> Vec<(String, Vec<u8>)> {
         let device = DeviceId::new("cam.7").expect("plain");
         let topics = Topics::new("site", &device).expect("plain");
-        HomeAssistantConfig { discovery, ..HomeAssistantConfig::default() }.announcements(&topics, &device, stats)
+        HomeAssistantConfig { discovery, ..HomeAssistantConfig::default() }
+            .announcements(&topics, &device, stats)
     }
 
     #[test]
@@ -210,7 +222,10 @@ mod tests {
         let mut ids = std::collections::BTreeSet::new();
         for (topic, payload) in announced(Discovery::On, 60) {
             let parts: Vec<&str> = topic.split('/').collect();
-            assert_eq!((parts.len(), parts[0], parts[2], parts[4]), (5, "homeassistant", "cam_7", "config"));
+            assert_eq!(
+                (parts.len(), parts[0], parts[2], parts[4]),
+                (5, "homeassistant", "cam_7", "config")
+            );
             let entity: Value = serde_json::from_slice(&payload).expect("JSON");
             assert!(ids.insert(entity["unique_id"].as_str().expect("an id").to_owned()), "{topic}");
             assert_eq!(entity["availability_topic"], "site/v1/cam.7/status");
@@ -224,12 +239,17 @@ mod tests {
             }
         }
         assert_eq!(ids.len(), 8);
-        assert_eq!(announced(Discovery::On, 0).len(), 5, "without counts there are no entities that follow them");
+        assert_eq!(
+            announced(Discovery::On, 0).len(),
+            5,
+            "without counts there are no entities that follow them"
+        );
     }
 
     #[test]
     fn removing_empties_each_topic_that_was_announced() {
-        let topics = |of: Vec<(String, Vec<u8>)>| of.into_iter().map(|(t, _)| t).collect::<Vec<_>>();
+        let topics =
+            |of: Vec<(String, Vec<u8>)>| of.into_iter().map(|(t, _)| t).collect::<Vec<_>>();
         let removed = announced(Discovery::Remove, 60);
         assert!(removed.iter().all(|(_, payload)| payload.is_empty()));
         assert_eq!(topics(removed), topics(announced(Discovery::On, 60)));

@@ -1,7 +1,8 @@
 //! What is sent to the device: signed orders and lists, handed on as they came.
 //!
-//! Promises: bounded in number and in bytes; nothing is parsed here, and whoever takes a message has to verify it. What is too large
-//! or finds no room is counted under its name. Taking never blocks, giving neither.
+//! Promises: bounded in number and in bytes; nothing is parsed here, and whoever takes a message
+//! has to verify it. What is too large or finds no room is counted under its name. Taking never
+//! blocks, giving neither.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,8 @@ pub use super::topics::InboundKind;
 
 /// Most bytes of an order.
 pub const MAX_ORDER: usize = 32 * 1024;
-/// Most bytes of a list that comes over the network; about 13,000 templates. A larger one is installed as a file.
+/// Most bytes of a list that comes over the network; about 13,000 templates. A larger one is
+/// installed as a file.
 pub const MAX_OFFER: usize = 8 * 1024 * 1024;
 /// Orders that wait to be taken.
 const ORDERS: usize = 64;

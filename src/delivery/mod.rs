@@ -8,15 +8,18 @@
 //! ```
 //!
 //! Promises:
-//! * A candidate that [`Delivery::publish_candidate`] took is published at QoS 1, never retained, in the order of its
-//!   decision, until a broker acknowledges it with a success code; or it is counted under the name of why it was not.
+//! * A candidate that [`Delivery::publish_candidate`] took is published at QoS 1, never retained,
+//!   in the order of its decision, until a broker acknowledges it with a success code; or it is
+//!   counted under the name of why it was not.
 //! * No call blocks: vision never waits for a network.
-//! * The bytes that a subscriber gets are the bytes that were decided. A repetition carries the same event id.
+//! * The bytes that a subscriber gets are the bytes that were decided. A repetition carries the
+//!   same event id.
 //!
-//! * With the store that [`store`] makes, an event that was taken into the outbox survives a kill and a power cut.
+//! * With the store that [`store`] makes, an event that was taken into the outbox survives a kill
+//!   and a power cut.
 //!
-//! Not promised: exactly-once (consumers drop repeated ids), and that an event in the bounded queue before the outbox, or
-//! in [`outbox::MemoryStore`], survives this process.
+//! Not promised: exactly-once (consumers drop repeated ids), and that an event in the bounded queue
+//! before the outbox, or in [`outbox::MemoryStore`], survives this process.
 //!
 //! | module | one job |
 //! |---|---|
@@ -58,23 +61,28 @@ pub use topics::{DeviceId, Topics};
 use self::mqtt::StartError;
 use self::outbox::{MemoryStore, Store, disk};
 
-/// The store that the configuration asks for. Where its folder cannot be used, events wait in memory and the store's
-/// health says why: a device with a broken disk still reports what it sees.
+/// The store that the configuration asks for. Where its folder cannot be used, events wait in
+/// memory and the store's health says why: a device with a broken disk still reports what it sees.
 ///
 /// # Errors
 /// Where another process has the folder: two would deliver the same events.
 pub fn store(config: &BrokerConfig) -> Result<Box<dyn Store>, StartError> {
     let Some(folder) = config.outbox_folder() else {
-        log::info!("Candidates wait for the broker in memory and are lost with the process: broker.outbox is empty.");
+        log::info!(
+            "Candidates wait for the broker in memory and are lost with the process: \
+             broker.outbox is empty."
+        );
         return Ok(Box::new(MemoryStore::default()));
     };
     match disk::open(folder, config.limits()) {
         Ok(store) => Ok(Box::new(store)),
-        Err(e) if e.source.kind() == ErrorKind::ResourceBusy => Err(StartError::OutboxInUse(folder.to_owned())),
+        Err(e) if e.source.kind() == ErrorKind::ResourceBusy => {
+            Err(StartError::OutboxInUse(folder.to_owned()))
+        }
         Err(e) => {
             let problem = format!(
-                "candidates wait in memory only, as {} cannot be used ({}); let the user that runs watchpost write there, \
-                 or set broker.outbox",
+                "candidates wait in memory only, as {} cannot be used ({}); let the user that \
+                 runs watchpost write there, or set broker.outbox",
                 folder.display(),
                 e.source
             );

@@ -1,12 +1,13 @@
 //! The connection to the broker: a thread of its own, and the handle that other threads hold.
 //!
-//! Promises of the handle: no call blocks; each candidate that is not taken is told to the caller and counted.
-//! Promises of the thread: one connection at a time under a stable client id; the last will says `offline`; back-off
-//! with jitter between attempts, slower where trying soon cannot mend it; certificates and passwords read anew at each
-//! attempt; a broker that accepts and says nothing, or stops saying anything, is left.
+//! Promises of the handle: no call blocks; each candidate that is not taken is told to the caller
+//! and counted. Promises of the thread: one connection at a time under a stable client id; the last
+//! will says `offline`; back-off with jitter between attempts, slower where trying soon cannot mend
+//! it; certificates and passwords read anew at each attempt; a broker that accepts and says
+//! nothing, or stops saying anything, is left.
 //!
-//! Inbound messages (offers, revocations, suspensions) are subscribed at QoS 1 on each connection and wait, unbelieved, in a
-//! bounded mailbox for [`Delivery::inbound`].
+//! Inbound messages (offers, revocations, suspensions) are subscribed at QoS 1 on each connection
+//! and wait, unbelieved, in a bounded mailbox for [`Delivery::inbound`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -25,23 +26,29 @@ use tokio::sync::{Notify, mpsc};
 
 use super::backoff::Backoff;
 use super::broker::{BrokerConfig, BrokerUrl, UrlError};
-use super::event::{Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, State, Stats, Status};
+use super::event::{
+    Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, State, Stats, Status,
+};
 use super::failure::{self, Failure};
 use super::inbound::{Inbound, InboundCounters, Mailbox};
 use super::outbox::ledger::Ledger;
-use super::outbox::{self, AppendError, MAX_EVENT, MemoryStore, Outbox, Record, Settled, Store, Verdict};
+use super::outbox::{
+    self, AppendError, MAX_EVENT, MemoryStore, Outbox, Record, Settled, Store, Verdict,
+};
 use super::session::{self, Acknowledged, MAX_HANDED, Session};
 use super::topics::{DeviceId, TopicError, Topics};
 use super::wire;
 use crate::clock::{Clock, Now};
 
-/// Candidates between the caller and the outbox. The thread empties it at once; it fills only where storage stalls.
+/// Candidates between the caller and the outbox. The thread empties it at once; it fills only where
+/// storage stalls.
 const CHANNEL: usize = 64;
 /// Most revocations that wait for the thread; it takes them at once.
 const MAX_REVOKING: usize = 64;
 /// First and last wait between connections.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// A connection that lasted this long ends the back-off; one that a second client of the same id throws out does not.
+/// A connection that lasted this long ends the back-off; one that a second client of the same id
+/// throws out does not.
 const STABLE: Duration = Duration::from_secs(10);
 /// How often expired candidates are looked for.
 const EXPIRY_SWEEP: Duration = Duration::from_secs(30);
@@ -62,7 +69,9 @@ pub enum StartError {
     #[error("another watchpost uses {0}; end it, or give each its own broker.outbox")]
     OutboxInUse(PathBuf),
     /// The ledger.
-    #[error("broker.ledger = {path}: {source}; name a file in a folder that watchpost may write to")]
+    #[error(
+        "broker.ledger = {path}: {source}; name a file in a folder that watchpost may write to"
+    )]
     Ledger {
         /// The file.
         path: PathBuf,
@@ -110,7 +119,8 @@ pub struct Snapshot {
     pub outbox_events: usize,
     /// Their bytes.
     pub outbox_bytes: usize,
-    /// For how many seconds the oldest of them has waited, by the wall clock and [`BrokerConfig::event_expiry_s`].
+    /// For how many seconds the oldest of them has waited, by the wall clock and
+    /// [`BrokerConfig::event_expiry_s`].
     pub outbox_oldest_seconds: u64,
     /// What the outbox counted.
     pub outbox: outbox::Counters,
@@ -153,7 +163,8 @@ struct Slots {
     stop: Option<Duration>,
 }
 
-/// Which undelivered candidates are wiped: those of a list's versions up to one, of one entry where it is named.
+/// Which undelivered candidates are wiped: those of a list's versions up to one, of one entry where
+/// it is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
     /// Id of the list.
@@ -165,7 +176,8 @@ pub struct Revoked {
 }
 
 impl Revoked {
-    /// Whether the candidate event in `payload` is one. A payload that cannot be read is: nothing of what was revoked may leave.
+    /// Whether the candidate event in `payload` is one. A payload that cannot be read is: nothing
+    /// of what was revoked may leave.
     fn covers(&self, payload: &[u8]) -> bool {
         #[derive(serde::Deserialize)]
         struct About {
@@ -199,7 +211,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The handle. Dropped without [`Delivery::stop`], the connection breaks and the broker publishes `offline`.
+/// The handle. Dropped without [`Delivery::stop`], the connection breaks and the broker publishes
+/// `offline`.
 #[derive(Debug)]
 pub struct Delivery {
     records: mpsc::Sender<Record>,
@@ -210,11 +223,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Starts the thread with an outbox in memory, whatever [`BrokerConfig::outbox`] says. Does not wait for the broker and does not fail where there is none.
+    /// Starts the thread with an outbox in memory, whatever [`BrokerConfig::outbox`] says. Does not
+    /// wait for the broker and does not fail where there is none.
     ///
     /// # Errors
     /// Where the configuration is wrong (see [`BrokerConfig::problems`]) or no thread can be had.
-    pub fn start(config: &BrokerConfig, device: &DeviceId, status: Status, clock: Clock) -> Result<Self, StartError> {
+    pub fn start(
+        config: &BrokerConfig,
+        device: &DeviceId,
+        status: Status,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         Self::start_with(config, device, status, clock, Box::new(MemoryStore::default()))
     }
 
@@ -237,12 +256,17 @@ impl Delivery {
         };
         if !url.tls && !url.is_loopback() && config.password_file.is_some() {
             log::warn!(
-                "The broker's password crosses the network in the clear; use mqtts:// in broker.url: url={url}."
+                "The broker's password crosses the network in the clear; use mqtts:// in \
+                 broker.url: url={url}."
             );
         }
         let mut session = Session::new(Outbox::new(store, config.limits())?, topics.clone());
         session.set_status(encode(device, clock.now(), status.clone())?);
-        session.set_announcements(config.home_assistant.announcements(&topics, device, config.stats_interval_s));
+        session.set_announcements(config.home_assistant.announcements(
+            &topics,
+            device,
+            config.stats_interval_s,
+        ));
         if let Some(path) = &config.ledger {
             let failed = |source| StartError::Ledger { path: path.clone(), source };
             session.tell(Box::new(Ledger::open(path).map_err(failed)?));
@@ -272,8 +296,9 @@ impl Delivery {
         };
         let thread = std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
             let outcome = loop {
-                // The client library parses what a broker sends and has panics of its own in it. One costs a connection:
-                // the session holds no half-made change then, as it is called before and after the library only.
+                // The client library parses what a broker sends and has panics of its own in it.
+                // One costs a connection: the session holds no half-made change then, as it is
+                // called before and after the library only.
                 match catch_unwind(AssertUnwindSafe(|| runtime.block_on(worker.run()))) {
                     Ok(outcome) => break outcome,
                     Err(_) => worker.panics += 1,
@@ -283,12 +308,19 @@ impl Delivery {
             runtime.shutdown_background();
             outcome
         })?;
-        Ok(Self { records, shared, device: device.clone(), expiry: config.event_expiry(), thread: Some(thread) })
+        Ok(Self {
+            records,
+            shared,
+            device: device.clone(),
+            expiry: config.event_expiry(),
+            thread: Some(thread),
+        })
     }
 
     /// Until when a candidate that is decided at `decided_at` is of use.
     pub fn expires(&self, decided_at: OffsetDateTime) -> OffsetDateTime {
-        decided_at.saturating_add(time::Duration::try_from(self.expiry).unwrap_or(time::Duration::MAX))
+        decided_at
+            .saturating_add(time::Duration::try_from(self.expiry).unwrap_or(time::Duration::MAX))
     }
 
     /// Hands a candidate over for delivery and returns the id of its event. Never blocks.
@@ -324,7 +356,8 @@ impl Delivery {
         self.shared.bell.notify_one();
     }
 
-    /// Counts, published once at QoS 0 where a broker is connected, else replaced by the next. Never blocks.
+    /// Counts, published once at QoS 0 where a broker is connected, else replaced by the next.
+    /// Never blocks.
     pub fn publish_stats(&self, stats: Stats) {
         lock(&self.shared.slots).stats = Some(stats);
         self.shared.bell.notify_one();
@@ -336,8 +369,8 @@ impl Delivery {
         self.shared.bell.notify_one();
     }
 
-    /// Wipes candidates that were not delivered yet; how many is in the snapshot's outbox. Never blocks. False where too many
-    /// revocations wait already.
+    /// Wipes candidates that were not delivered yet; how many is in the snapshot's outbox. Never
+    /// blocks. False where too many revocations wait already.
     pub fn revoke(&self, revoked: Revoked) -> bool {
         let mut slots = lock(&self.shared.slots);
         let taken = slots.revoke.len() < MAX_REVOKING;
@@ -359,12 +392,14 @@ impl Delivery {
         snapshot(&self.shared)
     }
 
-    /// Delivers what waits, publishes `stopped`, disconnects, and ends the thread; all within `deadline`, of which the
-    /// candidates may use half. Where no broker answers it ends as soon as nothing is left to lose.
+    /// Delivers what waits, publishes `stopped`, disconnects, and ends the thread; all within
+    /// `deadline`, of which the candidates may use half. Where no broker answers it ends as soon as
+    /// nothing is left to lose.
     pub fn stop(mut self, deadline: Duration) -> Outcome {
         lock(&self.shared.slots).stop = Some(deadline);
         self.shared.bell.notify_one();
-        let thread = self.thread.take().expect("only stop takes the thread, and it consumes the handle");
+        let thread =
+            self.thread.take().expect("only stop takes the thread, and it consumes the handle");
         let mut outcome = thread.join().unwrap_or_else(|_| {
             log::error!("The delivery thread ended by a panic.");
             Outcome::default()
@@ -474,9 +509,14 @@ impl Worker {
             if self.clock.now().monotonic - began >= STABLE {
                 self.backoff.reset();
             }
-            let wait = if failure.slow { self.backoff.next_slow(random()) } else { self.backoff.next(random()) };
+            let wait = if failure.slow {
+                self.backoff.next_slow(random())
+            } else {
+                self.backoff.next(random())
+            };
             log::warn!(
-                "No connection to the broker: {failure} url={} client_id={} waiting={} next_try_ms={}.",
+                "No connection to the broker: {failure} url={} client_id={} waiting={} \
+                 next_try_ms={}.",
                 self.url,
                 self.client_id,
                 self.session.outbox().len(),
@@ -532,19 +572,22 @@ impl Worker {
     async fn connection(&mut self) -> End {
         self.report();
         let will = wire::will(&self.device, &self.topics, &self.status, self.clock.now());
-        let options = will.and_then(|will| wire::options(&self.config, &self.url, &self.client_id, will));
+        let options =
+            will.and_then(|will| wire::options(&self.config, &self.url, &self.client_id, will));
         let options = match options {
             Ok(options) => options,
             Err(failure) => return End::Failed(failure),
         };
-        // A new event loop for each connection: what one keeps across connections (queued requests, a collision of
-        // packet ids) it keeps by rules that lose or block publishes. What is unsettled is known to the session.
+        // A new event loop for each connection: what one keeps across connections (queued requests,
+        // a collision of packet ids) it keeps by rules that lose or block publishes. What is
+        // unsettled is known to the session.
         let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 3);
         self.subscribed = false;
         for publish in self.session.connecting(self.clock.now()) {
             events.pending.push_back(Request::Publish(wire::packet(publish)));
         }
-        let mut silence = Duration::from_secs(wire::CONNECT_TIMEOUT_S + 2 * u64::from(self.config.keep_alive_s));
+        let mut silence =
+            Duration::from_secs(wire::CONNECT_TIMEOUT_S + 2 * u64::from(self.config.keep_alive_s));
         let mut heard = self.clock.now().monotonic;
         loop {
             match self.event(&client, &mut events, heard + silence).await {
@@ -553,9 +596,12 @@ impl Worker {
                 }
                 Ok(event) => {
                     if let Event::Incoming(Packet::ConnAck(ack)) = &event
-                        && let Some(keep_alive) = ack.properties.as_ref().and_then(|p| p.server_keep_alive)
+                        && let Some(keep_alive) =
+                            ack.properties.as_ref().and_then(|p| p.server_keep_alive)
                     {
-                        silence = Duration::from_secs(wire::CONNECT_TIMEOUT_S + 2 * u64::from(keep_alive));
+                        silence = Duration::from_secs(
+                            wire::CONNECT_TIMEOUT_S + 2 * u64::from(keep_alive),
+                        );
                     }
                     heard = self.clock.now().monotonic;
                     if let Err(failure) = self.handle(event) {
@@ -569,9 +615,14 @@ impl Worker {
 
     /// The client's next event; takes inputs and hands publishes over while it waits.
     ///
-    /// The client's future is polled to its end and never dropped half-way: it would lose a packet that it had begun to
-    /// write, and keep it as sent.
-    async fn event(&mut self, client: &AsyncClient, events: &mut EventLoop, silent_at: Duration) -> Result<Event, End> {
+    /// The client's future is polled to its end and never dropped half-way: it would lose a packet
+    /// that it had begun to write, and keep it as sent.
+    async fn event(
+        &mut self,
+        client: &AsyncClient,
+        events: &mut EventLoop,
+        silent_at: Duration,
+    ) -> Result<Event, End> {
         let poll = events.poll();
         tokio::pin!(poll);
         loop {
@@ -585,7 +636,10 @@ impl Worker {
                 return Err(End::Failed(failure::SILENT.into()));
             }
             let stop = self.stop.map(|s| if now.monotonic < s.drain { s.drain } else { s.end });
-            let wake = [self.session.wake_at(now), stop].into_iter().flatten().fold(silent_at, Duration::min);
+            let wake = [self.session.wake_at(now), stop]
+                .into_iter()
+                .flatten()
+                .fold(silent_at, Duration::min);
             tokio::select! {
                 event = &mut poll => return event.map_err(|e| End::Failed(Failure::of(&e))),
                 input = self.inputs.next() => {
@@ -600,7 +654,8 @@ impl Worker {
         }
     }
 
-    /// Hands over what the session wants sent, and ends the session step by step where that is asked for.
+    /// Hands over what the session wants sent, and ends the session step by step where that is
+    /// asked for.
     fn feed(&mut self, client: &AsyncClient) -> Result<(), End> {
         let now = self.clock.now();
         if let Some(stop) = self.stop {
@@ -616,7 +671,12 @@ impl Worker {
             }
             let closing = self.session.is_drained() || now.monotonic >= stop.drain;
             if closing && self.session.is_up() && !self.session.is_closing() {
-                let last = Status { state: State::Stopped, since: now.wall, matching: false, ..self.status.clone() };
+                let last = Status {
+                    state: State::Stopped,
+                    since: now.wall,
+                    matching: false,
+                    ..self.status.clone()
+                };
                 match encode(&self.device, now, Status { reason: None, degraded: None, ..last }) {
                     Ok(payload) => self.session.close(payload),
                     Err(_) => return Err(End::Stopped { published: false }),
@@ -626,18 +686,25 @@ impl Worker {
         while let Some(publish) = self.session.next(now) {
             let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             let properties = wire::properties(&publish);
-            let handed =
-                client.try_publish_with_properties(publish.topic, qos, publish.retain, publish.payload, properties);
+            let handed = client.try_publish_with_properties(
+                publish.topic,
+                qos,
+                publish.retain,
+                publish.payload,
+                properties,
+            );
             if handed.is_err() {
                 return Err(End::Failed(failure::CLIENT.into()));
             }
         }
-        // Behind the status, and not before what an earlier link left unsettled: packet ids start anew, and one may not name two exchanges at a time.
+        // Behind the status, and not before what an earlier link left unsettled: packet ids start
+        // anew, and one may not name two exchanges at a time.
         if self.session.is_up() && !self.subscribed && !self.session.outbox().has_unsettled() {
             self.subscribed = true;
             let inbound = self.topics.inbound().map(|(topic, _)| topic);
             let topics = inbound.into_iter().chain(self.config.home_assistant.birth());
-            let filters: Vec<Filter> = topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
+            let filters: Vec<Filter> =
+                topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
             if client.try_subscribe_many(filters).is_err() {
                 return Err(End::Failed(failure::CLIENT.into()));
             }
@@ -658,27 +725,33 @@ impl Worker {
                     verdict => verdict,
                 };
                 match self.session.acknowledged(ack.pkid, verdict, now, random()) {
-                    Acknowledged::Candidate(Settled::Again(id, _)) if verdict == Verdict::Unheard => {
+                    Acknowledged::Candidate(Settled::Again(id, _))
+                        if verdict == Verdict::Unheard =>
+                    {
                         if !std::mem::replace(&mut self.unheard, true) {
                             log::warn!(
-                                "Nobody listens to candidates; they are kept until somebody subscribes: topic={} id={id}.",
+                                "Nobody listens to candidates; they are kept until somebody \
+                                 subscribes: topic={} id={id}.",
                                 self.topics.candidate()
                             );
                         }
                     }
                     Acknowledged::Candidate(Settled::Again(id, wait)) => log::warn!(
-                        "The broker refused a candidate; it is kept and tried again: id={id} reason={:?} wait_ms={}.",
+                        "The broker refused a candidate; it is kept and tried again: id={id} \
+                         reason={:?} wait_ms={}.",
                         ack.reason,
                         wait.as_millis()
                     ),
                     Acknowledged::Candidate(Settled::GivenUp(id)) => {
                         log::error!(
-                            "The broker calls a candidate invalid; it is given up: id={id} reason={:?}.",
+                            "The broker calls a candidate invalid; it is given up: id={id} \
+                             reason={:?}.",
                             ack.reason
                         );
                     }
                     Acknowledged::Status(false) => log::warn!(
-                        "The broker refused the status; allow this client to write it: topic={} reason={:?}.",
+                        "The broker refused the status; allow this client to write it: topic={} \
+                         reason={:?}.",
                         self.topics.status(),
                         ack.reason
                     ),
@@ -687,20 +760,30 @@ impl Worker {
                 }
             }
             Event::Incoming(Packet::Publish(publish)) => {
-                let kind = self.topics.inbound().into_iter().find(|(topic, _)| topic.as_bytes() == &publish.topic[..]);
+                let kind = self
+                    .topics
+                    .inbound()
+                    .into_iter()
+                    .find(|(topic, _)| topic.as_bytes() == &publish.topic[..]);
                 if let Some((_, kind)) = kind {
                     self.inputs.shared.mailbox.give(kind, &publish.payload);
-                } else if self.config.home_assistant.birth().is_some_and(|b| b.as_bytes() == &publish.topic[..])
+                } else if self
+                    .config
+                    .home_assistant
+                    .birth()
+                    .is_some_and(|b| b.as_bytes() == &publish.topic[..])
                     && &publish.payload[..] == b"online"
                 {
                     self.session.announce_again();
                 }
             }
             Event::Incoming(Packet::SubAck(ack)) => {
-                let refused = |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
+                let refused =
+                    |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
                 if ack.return_codes.iter().any(refused) {
                     log::warn!(
-                        "The broker does not let this client hear revocations, suspensions and offers; allow it to read them: reasons={:?}.",
+                        "The broker does not let this client hear revocations, suspensions and \
+                         offers; allow it to read them: reasons={:?}.",
                         ack.return_codes
                     );
                 }
@@ -739,7 +822,9 @@ impl Worker {
     fn enqueue(&mut self, record: &Record) {
         match self.session.enqueue(record, self.clock.now()) {
             Ok(_) => {}
-            Err(e @ AppendError::Store(_)) => log::error!("A candidate is lost: id={} error={e}.", record.id),
+            Err(e @ AppendError::Store(_)) => {
+                log::error!("A candidate is lost: id={} error={e}.", record.id)
+            }
             Err(e) => log::warn!("A candidate is not queued: id={} error={e}.", record.id),
         }
     }
@@ -763,7 +848,10 @@ impl Worker {
         }
         for revoked in &slots.revoke {
             let wiped = self.session.revoke(|payload| revoked.covers(payload), now);
-            log::info!("Undelivered candidates of what was revoked are wiped: list={} wiped={wiped}.", revoked.list);
+            log::info!(
+                "Undelivered candidates of what was revoked are wiped: list={} wiped={wiped}.",
+                revoked.list
+            );
         }
         if let Some(state) = slots.list_state {
             match CloudEvent::new(EventId::new(now), &self.device, now, state).to_json() {
@@ -778,7 +866,8 @@ impl Worker {
             }
         }
         if let Some(deadline) = slots.stop {
-            self.stop = Some(Stop { drain: now.monotonic + deadline / 2, end: now.monotonic + deadline });
+            self.stop =
+                Some(Stop { drain: now.monotonic + deadline / 2, end: now.monotonic + deadline });
             // The handle is consumed by then: what is in the channel is all there will be.
             while let Ok(record) = self.inputs.records.try_recv() {
                 self.enqueue(&record);
@@ -788,8 +877,10 @@ impl Worker {
 
     fn oldest_seconds(&mut self) -> u64 {
         let expires = self.session.oldest_expires();
-        let decided = expires.map(|e| e.saturating_sub(time::Duration::seconds(self.config.event_expiry_s.into())));
-        decided.map_or(0, |d| u64::try_from((self.clock.now().wall - d).whole_seconds()).unwrap_or(0))
+        let decided = expires
+            .map(|e| e.saturating_sub(time::Duration::seconds(self.config.event_expiry_s.into())));
+        decided
+            .map_or(0, |d| u64::try_from((self.clock.now().wall - d).whole_seconds()).unwrap_or(0))
     }
 
     fn report(&mut self) {
@@ -815,7 +906,8 @@ impl Worker {
     }
 }
 
-/// Spreads devices in time; where the system has no randomness, they are spread by their clocks' fractions alone.
+/// Spreads devices in time; where the system has no randomness, they are spread by their clocks'
+/// fractions alone.
 fn random() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX / 2)
 }
@@ -832,10 +924,19 @@ mod tests {
             serde_json::json!({ "id": "x", "data": data }).to_string().into_bytes()
         };
         let whole = Revoked { list: "north".into(), through: 7, entry: None };
-        assert!(whole.covers(&payload("north", 7, "a", "b")) && whole.covers(&payload("north", 1, "a", "b")));
-        assert!(!whole.covers(&payload("north", 8, "a", "b")) && !whole.covers(&payload("south", 7, "a", "b")));
+        assert!(
+            whole.covers(&payload("north", 7, "a", "b"))
+                && whole.covers(&payload("north", 1, "a", "b"))
+        );
+        assert!(
+            !whole.covers(&payload("north", 8, "a", "b"))
+                && !whole.covers(&payload("south", 7, "a", "b"))
+        );
         let entry = Revoked { entry: Some("b".into()), ..whole };
-        assert!(entry.covers(&payload("north", 7, "b", "c")) && entry.covers(&payload("north", 7, "a", "b")));
+        assert!(
+            entry.covers(&payload("north", 7, "b", "c"))
+                && entry.covers(&payload("north", 7, "a", "b"))
+        );
         assert!(!entry.covers(&payload("north", 7, "a", "c")));
         assert!(entry.covers(b"no event"));
     }

@@ -1,5 +1,5 @@
-//! What still has to be delivered, in the order of its decision. Sans-IO: the clock and the randomness are arguments, and
-//! storage is behind [`Store`].
+//! What still has to be delivered, in the order of its decision. Sans-IO: the clock and the
+//! randomness are arguments, and storage is behind [`Store`].
 //!
 //! ```text
 //!             next_to_send            sent(packet id)          settle(success)
@@ -10,20 +10,23 @@
 //! ```
 //!
 //! Promises:
-//! * An event is retired only by a PUBACK with a success code. Otherwise it leaves under a counted name: expired, dropped
-//!   because the outbox was full (the oldest that is not on its way goes first), given up because the broker called
-//!   this very message invalid [`MAX_REFUSALS`] times, or unreadable in the store.
-//! * `appended + recovered = delivered + expired + dropped + given_up + revoked + unreadable + len()`, always.
-//! * Events are handed out in the order of their positions. After a refusal, and on a new link, only one is on its way at a time until
-//!   one succeeds, so that order is kept; refusals for the broker's reasons (not authorized, quota) are repeated with back-off
-//!   until they succeed or the event expires. So is what nobody listened to: the broker has thrown it away.
-//!   Where the first of a window is refused and a later one of it is not, as the access list or the subscriber came between, the
-//!   first arrives late.
+//! * An event is retired only by a PUBACK with a success code. Otherwise it leaves under a counted
+//!   name: expired, dropped because the outbox was full (the oldest that is not on its way goes
+//!   first), given up because the broker called this very message invalid [`MAX_REFUSALS`] times,
+//!   or unreadable in the store.
+//! * `appended + recovered = delivered + expired + dropped + given_up + revoked + unreadable +
+//!   len()`, always.
+//! * Events are handed out in the order of their positions. After a refusal, and on a new link,
+//!   only one is on its way at a time until one succeeds, so that order is kept; refusals for the
+//!   broker's reasons (not authorized, quota) are repeated with back-off until they succeed or the
+//!   event expires. So is what nobody listened to: the broker has thrown it away. Where the first
+//!   of a window is refused and a later one of it is not, as the access list or the subscriber came
+//!   between, the first arrives late.
 //! * Events and bytes are bounded. Expiry follows the wall clock, as the event says it.
 //! * Each event that is taken, found, or leaves is told to a [`Witness`], by its id.
 //!
-//! Memory does not grow with the queue: where events lie is the store's affair, and what is known here are their number and those that
-//! are on their way, [`MAX_WINDOW`] at most.
+//! Memory does not grow with the queue: where events lie is the store's affair, and what is known
+//! here are their number and those that are on their way, [`MAX_WINDOW`] at most.
 
 pub mod disk;
 pub mod ledger;
@@ -35,7 +38,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 pub use self::store::{
-    Lost, MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored, nanoseconds,
+    Lost, MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored,
+    nanoseconds,
 };
 use super::backoff::Backoff;
 use super::event::EventId;
@@ -75,7 +79,13 @@ pub enum Fate {
 /// Is told what becomes of each event. Must not block for long: it is called between two events.
 pub trait Witness: Send {
     /// `id` is absent where the store could not say it.
-    fn note(&mut self, fate: Fate, position: Position, id: Option<EventId>, now: Option<OffsetDateTime>);
+    fn note(
+        &mut self,
+        fate: Fate,
+        position: Position,
+        id: Option<EventId>,
+        now: Option<OffsetDateTime>,
+    );
 }
 
 /// How much the outbox holds.
@@ -146,7 +156,8 @@ pub enum Verdict {
     Delivered,
     /// No matching subscribers (0x10): the broker threw it away, as nobody listens.
     Unheard,
-    /// Refused for a reason that has nothing to do with this message: not authorized, quota, unspecified.
+    /// Refused for a reason that has nothing to do with this message: not authorized, quota,
+    /// unspecified.
     RefusedForNow,
     /// Refused because of this message: its topic, its format, its size.
     Invalid,
@@ -197,11 +208,12 @@ pub struct Outbox<S> {
     events: usize,
     bytes: usize,
     next_position: Position,
-    /// What is at it or behind it was never handed out; what is before it and has not left is in `begun`.
+    /// What is at it or behind it was never handed out; what is before it and has not left is in
+    /// `begun`.
     frontier: Position,
     window: usize,
-    /// Ascending in position. Never more than fit: an event is handed out only when all before it were, and no more than a
-    /// window of them is out.
+    /// Ascending in position. Never more than fit: an event is handed out only when all before it
+    /// were, and no more than a window of them is out.
     begun: heapless::Vec<Begun, MAX_WINDOW>,
     /// After a refusal: nothing is handed out before this monotonic time.
     paused_until: Duration,
@@ -300,7 +312,8 @@ impl<S: Store> Outbox<S> {
         self.window = window.clamp(1, MAX_WINDOW);
     }
 
-    /// Takes an event behind all others. Where there is no room, expired events and then the oldest waiting ones go.
+    /// Takes an event behind all others. Where there is no room, expired events and then the oldest
+    /// waiting ones go.
     ///
     /// # Errors
     /// Where the event is not taken; it is counted.
@@ -340,8 +353,8 @@ impl<S: Store> Outbox<S> {
         Ok(position)
     }
 
-    /// Wipes the events of which `revoked` says so by their payload, those on their way included: they are not sent again, and the store
-    /// makes their bytes go. How many there were.
+    /// Wipes the events of which `revoked` says so by their payload, those on their way included:
+    /// they are not sent again, and the store makes their bytes go. How many there were.
     pub fn revoke(&mut self, mut revoked: impl FnMut(&[u8]) -> bool, now: Now) -> u64 {
         let before = self.counters.revoked;
         let mut from = 0;
@@ -356,7 +369,10 @@ impl<S: Store> Outbox<S> {
         }
         if let Err(e) = self.store.scrub() {
             self.counters.store_errors += 1;
-            log::error!("Revoked candidates are not delivered, but their bytes are still on the disk: error={e}.");
+            log::error!(
+                "Revoked candidates are not delivered, but their bytes are still on the disk: \
+                 error={e}."
+            );
         }
         self.counters.revoked - before
     }
@@ -377,8 +393,9 @@ impl<S: Store> Outbox<S> {
         }
     }
 
-    /// The oldest waiting event, which is then handed out, and the time to say that it was sent. `None` where there is
-    /// none, the window is full, a refusal asks for patience, or events of an earlier link are not settled: they go first.
+    /// The oldest waiting event, which is then handed out, and the time to say that it was sent.
+    /// `None` where there is none, the window is full, a refusal asks for patience, or events of an
+    /// earlier link are not settled: they go first.
     pub fn next_to_send(&mut self, now: Now) -> Option<(Position, Record)> {
         let window = if self.probing { 1 } else { self.window };
         if self.in_flight() >= window || now.monotonic < self.paused_until || self.has_unsettled() {
@@ -399,7 +416,13 @@ impl<S: Store> Outbox<S> {
             match self.begun.binary_search_by_key(&position, |b| b.stored.position) {
                 Ok(at) => self.begun[at].stage = Stage::Handed,
                 Err(at) => {
-                    let begun = Begun { stored, id: record.id, stage: Stage::Handed, invalid: 0, sent_at: now.wall };
+                    let begun = Begun {
+                        stored,
+                        id: record.id,
+                        stage: Stage::Handed,
+                        invalid: 0,
+                        sent_at: now.wall,
+                    };
                     // Cannot fail, see the field.
                     self.begun.insert(at, begun).ok()?;
                 }
@@ -419,7 +442,8 @@ impl<S: Store> Outbox<S> {
 
     /// An acknowledgement came. `random` spreads the back-off after a refusal.
     pub fn settle(&mut self, packet: u16, verdict: Verdict, now: Now, random: u32) -> Settled {
-        let flying = |b: &Begun| matches!(b.stage, Stage::Flying(p) | Stage::Unsettled(p) if p == packet);
+        let flying =
+            |b: &Begun| matches!(b.stage, Stage::Flying(p) | Stage::Unsettled(p) if p == packet);
         let Some(at) = self.begun.iter().position(flying) else { return Settled::Unknown };
         let Begun { stored, id, .. } = self.begun[at];
         if verdict == Verdict::Delivered {
@@ -454,8 +478,8 @@ impl<S: Store> Outbox<S> {
         }
     }
 
-    /// The link ended. What was handed over waits again; what was sent stays with its packet id until the broker says
-    /// whether it kept the session.
+    /// The link ended. What was handed over waits again; what was sent stays with its packet id
+    /// until the broker says whether it kept the session.
     pub fn disconnected(&mut self) {
         for begun in &mut self.begun {
             begun.stage = match begun.stage {
@@ -466,9 +490,13 @@ impl<S: Store> Outbox<S> {
         }
     }
 
-    /// Events of an earlier link, oldest first, to be sent again under the same packet id with the DUP flag if the broker
-    /// kept the session. Expired ones are dropped. Third: when it was sent first.
-    pub fn unsettled_events(&mut self, now: Now) -> heapless::Vec<(u16, Record, OffsetDateTime), MAX_WINDOW> {
+    /// Events of an earlier link, oldest first, to be sent again under the same packet id with the
+    /// DUP flag if the broker kept the session. Expired ones are dropped. Third: when it was sent
+    /// first.
+    pub fn unsettled_events(
+        &mut self,
+        now: Now,
+    ) -> heapless::Vec<(u16, Record, OffsetDateTime), MAX_WINDOW> {
         let mut out = heapless::Vec::new();
         for begun in self.begun.clone() {
             let Stage::Unsettled(packet) = begun.stage else { continue };
@@ -481,8 +509,9 @@ impl<S: Store> Outbox<S> {
         out
     }
 
-    /// A new link: one event at a time until one succeeds. Whom a broker has forgotten it throws away for, and where the first
-    /// meets nobody, the next ones wait behind it instead of overtaking it.
+    /// A new link: one event at a time until one succeeds. Whom a broker has forgotten it throws
+    /// away for, and where the first meets nobody, the next ones wait behind it instead of
+    /// overtaking it.
     pub fn connected(&mut self) {
         self.probing = true;
     }
@@ -492,13 +521,15 @@ impl<S: Store> Outbox<S> {
         self.counters.repeated += self.unsettled() as u64;
     }
 
-    /// The broker knows nothing of an earlier session: what was not settled waits again, in its place.
+    /// The broker knows nothing of an earlier session: what was not settled waits again, in its
+    /// place.
     pub fn session_lost(&mut self) {
         self.counters.repeated += self.unsettled() as u64;
         self.begun.iter_mut().for_each(|b| b.stage = Stage::Waiting);
     }
 
-    /// The monotonic time at which [`Outbox::next_to_send`] may have something again, where a refusal made it wait.
+    /// The monotonic time at which [`Outbox::next_to_send`] may have something again, where a
+    /// refusal made it wait.
     pub fn wake_at(&self, now: Now) -> Option<Duration> {
         (self.paused_until > now.monotonic && self.events > 0).then_some(self.paused_until)
     }
@@ -537,20 +568,24 @@ impl<S: Store> Outbox<S> {
             .map_or(true, |at| self.begun[at].stage == Stage::Waiting)
     }
 
-    /// The oldest that waits: one that was refused, as those were handed out first, or the first that never was.
+    /// The oldest that waits: one that was refused, as those were handed out first, or the first
+    /// that never was.
     fn first_waiting(&mut self) -> Option<Stored> {
         let refused = self.begun.iter().find(|b| b.stage == Stage::Waiting).map(|b| b.stored);
         refused.or_else(|| self.seek(self.frontier))
     }
 
-    /// The record; drops the event where the store has it no longer. A store that fails is counted and the
-    /// event is dropped as unreadable as well: it must not stop those behind it.
+    /// The record; drops the event where the store has it no longer. A store that fails is counted
+    /// and the event is dropped as unreadable as well: it must not stop those behind it.
     fn read(&mut self, stored: Stored, now: Now) -> Option<Record> {
         let found = match self.store.read(stored.position) {
             Ok(found) => found,
             Err(e) => {
                 self.counters.store_errors += 1;
-                log::error!("An event cannot be read back: position={} error={e}.", stored.position);
+                log::error!(
+                    "An event cannot be read back: position={} error={e}.",
+                    stored.position
+                );
                 None
             }
         };
@@ -570,7 +605,11 @@ impl<S: Store> Outbox<S> {
     fn leave_as(&mut self, stored: Stored, fate: Fate, id: Option<EventId>, now: Now) {
         let position = stored.position;
         self.begun.retain(|b| b.stored.position != position);
-        let removed = if fate == Fate::Revoked { self.store.wipe(position) } else { self.store.remove(position) };
+        let removed = if fate == Fate::Revoked {
+            self.store.wipe(position)
+        } else {
+            self.store.remove(position)
+        };
         self.reckon();
         let shown = id.map_or_else(|| format!("position {position}"), |id| id.to_string());
         match removed {
@@ -595,7 +634,9 @@ impl<S: Store> Outbox<S> {
         *counter += 1;
         match fate {
             Fate::Expired => log::warn!("A candidate expired before a broker took it: id={shown}."),
-            Fate::Dropped => log::warn!("The oldest candidate is dropped, as the outbox is full: id={shown}."),
+            Fate::Dropped => {
+                log::warn!("The oldest candidate is dropped, as the outbox is full: id={shown}.")
+            }
             _ => {}
         }
         if let Some(witness) = &mut self.witness {

@@ -1,4 +1,5 @@
-//! Whether the broker would accept this device: one connection, nothing published, nothing subscribed.
+//! Whether the broker would accept this device: one connection, nothing published, nothing
+//! subscribed.
 //!
 //! The connection has a client id of its own, so that a daemon that is connected stays so.
 
@@ -39,9 +40,15 @@ impl ProbeError {
     /// What to look at where the text does not say so.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Silent => "check host, port and firewall; something accepts the connection and does not speak MQTT",
+            Self::Silent => {
+                "check host, port and firewall; something accepts the connection and does not \
+                 speak MQTT"
+            }
             Self::System(_) => "close other programs",
-            _ => "check broker.url, the broker's log and the network; until it answers candidates wait in the outbox",
+            _ => {
+                "check broker.url, the broker's log and the network; until it answers candidates \
+                 wait in the outbox"
+            }
         }
     }
 }
@@ -69,7 +76,8 @@ pub fn probe(config: &BrokerConfig, device: &str) -> Result<Duration, ProbeError
                 }
             }
         };
-        let outcome = tokio::time::timeout(PATIENCE, accepted).await.unwrap_or(Err(ProbeError::Silent));
+        let outcome =
+            tokio::time::timeout(PATIENCE, accepted).await.unwrap_or(Err(ProbeError::Silent));
         if outcome.is_ok() && client.try_disconnect().is_ok() {
             // Politeness only: what is wanted is known.
             let _ = tokio::time::timeout(Duration::from_millis(500), events.poll()).await;

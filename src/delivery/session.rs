@@ -1,12 +1,15 @@
-//! Which publish is next, and what the broker's answers mean for it. Sans-IO: `mqtt` moves what this decides.
+//! Which publish is next, and what the broker's answers mean for it. Sans-IO: `mqtt` moves what
+//! this decides.
 //!
 //! Promises:
-//! * On each connection what an earlier one left unsettled goes first, where the broker kept the session; then the status, the state
-//!   of the list and announcements, then waiting candidates in their order, then counts.
+//! * On each connection what an earlier one left unsettled goes first, where the broker kept the
+//!   session; then the status, the state of the list and announcements, then waiting candidates in
+//!   their order, then counts.
 //! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
-//! * Each packet id that the client reports belongs to the publish that was handed over first and has none yet: the
-//!   client numbers publishes in the order in which it takes them.
-//! * A candidate larger than the broker's limit is given up at once instead of ending every connection.
+//! * Each packet id that the client reports belongs to the publish that was handed over first and
+//!   has none yet: the client numbers publishes in the order in which it takes them.
+//! * A candidate larger than the broker's limit is given up at once instead of ending every
+//!   connection.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] is left.
 
 use std::time::Duration;
@@ -15,15 +18,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::event::{CONTENT_TYPE, EventId};
-use super::outbox::{AppendError, MAX_WINDOW, Outbox, Position, Record, Settled, Store, Verdict, Witness};
+use super::outbox::{
+    AppendError, MAX_WINDOW, Outbox, Position, Record, Settled, Store, Verdict, Witness,
+};
 use super::topics::Topics;
 use crate::clock::Now;
 
 /// How long the oldest publish may go without acknowledgement before the connection is given up.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most publishes handed over to the client without packet id: the window, one status, one message of counts, one
-/// about the list.
+/// Most publishes handed over to the client without packet id: the window, one status, one message
+/// of counts, one about the list.
 pub const MAX_HANDED: usize = MAX_WINDOW + 3;
 
 /// Bytes that MQTT adds to a payload at most: headers, properties, and the topic beside.
@@ -42,7 +47,8 @@ pub struct Publish {
     pub retain: bool,
     /// MQTT message expiry interval in seconds.
     pub expiry_s: Option<u32>,
-    /// When it was sent first, RFC 3339: the user property `sentat`. The payload stays as it was decided.
+    /// When it was sent first, RFC 3339: the user property `sentat`. The payload stays as it was
+    /// decided.
     pub sent_at: String,
     /// MQTT content type.
     pub content_type: &'static str,
@@ -91,7 +97,8 @@ pub struct Session<S> {
     stats: Option<Vec<u8>>,
     list_state: Vec<u8>,
     list_state_due: bool,
-    /// Topics and retained payloads that others than watchpost's readers follow; so many of them are out on this connection.
+    /// Topics and retained payloads that others than watchpost's readers follow; so many of them
+    /// are out on this connection.
     announcements: Vec<(String, Vec<u8>)>,
     announced: usize,
     /// Handed to the client, no packet id reported yet, in the client's order.
@@ -221,8 +228,8 @@ impl<S: Store> Session<S> {
         self.stats = Some(payload);
     }
 
-    /// Before a connection: what to send again if the broker kept the session, oldest first. The client drops it where
-    /// the broker did not.
+    /// Before a connection: what to send again if the broker kept the session, oldest first. The
+    /// client drops it where the broker did not.
     pub fn connecting(&mut self, now: Now) -> Vec<Publish> {
         self.up = false;
         self.handed.clear();
@@ -230,19 +237,29 @@ impl<S: Store> Session<S> {
         unsettled
             .into_iter()
             .map(|(packet, record, sent_at)| {
-                self.handed.push_back(Handed::Again).expect("no more are unsettled than fit in the window");
+                self.handed
+                    .push_back(Handed::Again)
+                    .expect("no more are unsettled than fit in the window");
                 self.candidate(&record, sent_at, now, Some(packet))
             })
             .collect()
     }
 
-    /// The broker accepted. `receive_max` is how many publishes it takes unacknowledged, `max_packet` their size.
-    pub fn connected(&mut self, session_present: bool, receive_max: Option<u16>, max_packet: Option<u32>, now: Now) {
+    /// The broker accepted. `receive_max` is how many publishes it takes unacknowledged,
+    /// `max_packet` their size.
+    pub fn connected(
+        &mut self,
+        session_present: bool,
+        receive_max: Option<u16>,
+        max_packet: Option<u32>,
+        now: Now,
+    ) {
         self.up = true;
         self.waiting_since = Some(now.monotonic);
         self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
         // One of the broker's places is the status's.
-        self.outbox.set_window(receive_max.map_or(MAX_WINDOW, |m| usize::from(m).saturating_sub(1)));
+        self.outbox
+            .set_window(receive_max.map_or(MAX_WINDOW, |m| usize::from(m).saturating_sub(1)));
         self.outbox.connected();
         if session_present {
             self.outbox.session_kept();
@@ -273,7 +290,8 @@ impl<S: Store> Session<S> {
         if !self.up || self.handed.len() >= MAX_HANDED {
             return None;
         }
-        // Packet ids start anew with each connection: a new publish could take one that an unsettled event still has.
+        // Packet ids start anew with each connection: a new publish could take one that an
+        // unsettled event still has.
         let again = self.outbox.has_unsettled();
         // The last counts go before `stopped`: behind it the link ends.
         if self.closing && !again && self.stats.is_some() {
@@ -282,12 +300,22 @@ impl<S: Store> Session<S> {
         if self.status_stage == StatusStage::Waiting && !again {
             self.status_stage = StatusStage::Handed;
             self.hand(Handed::Status, now);
-            return Some(self.message(self.topics.status(), self.status.clone(), (true, true), now));
+            return Some(self.message(
+                self.topics.status(),
+                self.status.clone(),
+                (true, true),
+                now,
+            ));
         }
         if self.list_state_due && !again {
             self.list_state_due = false;
             self.hand(Handed::Stats, now);
-            return Some(self.message(self.topics.watchlist_state(), self.list_state.clone(), (false, true), now));
+            return Some(self.message(
+                self.topics.watchlist_state(),
+                self.list_state.clone(),
+                (false, true),
+                now,
+            ));
         }
         if self.announced < self.announcements.len() && !again && !self.closing {
             let (topic, payload) = self.announcements[self.announced].clone();
@@ -300,8 +328,8 @@ impl<S: Store> Session<S> {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
             if record.payload.len() + OVERHEAD + self.topics.candidate().len() > self.max_packet {
                 log::error!(
-                    "A candidate is larger than the broker allows and is given up; set vision's crop off or the broker's \
-                     packet size higher: id={} bytes={} limit={}.",
+                    "A candidate is larger than the broker allows and is given up; set vision's \
+                     crop off or the broker's packet size higher: id={} bytes={} limit={}.",
                     record.id,
                     record.payload.len(),
                     self.max_packet
@@ -333,11 +361,17 @@ impl<S: Store> Session<S> {
     }
 
     /// The broker acknowledged a packet id. `random` spreads the back-off after a refusal.
-    pub fn acknowledged(&mut self, packet: u16, verdict: Verdict, now: Now, random: u32) -> Acknowledged {
+    pub fn acknowledged(
+        &mut self,
+        packet: u16,
+        verdict: Verdict,
+        now: Now,
+        random: u32,
+    ) -> Acknowledged {
         self.waiting_since = Some(now.monotonic);
         if self.status_stage == StatusStage::Flying(packet) {
-            // A refused status is not repeated on this connection: the reason will be the same, and the next connection
-            // brings it again.
+            // A refused status is not repeated on this connection: the reason will be the same, and
+            // the next connection brings it again.
             self.status_stage = StatusStage::Settled;
             let taken = matches!(verdict, Verdict::Delivered | Verdict::Unheard);
             self.status_taken = taken;
@@ -360,14 +394,16 @@ impl<S: Store> Session<S> {
         self.ack_deadline().is_some_and(|deadline| now.monotonic >= deadline)
     }
 
-    /// The monotonic time at which to call [`Session::next`] and [`Session::is_overdue`] again without another event.
+    /// The monotonic time at which to call [`Session::next`] and [`Session::is_overdue`] again
+    /// without another event.
     pub fn wake_at(&self, now: Now) -> Option<Duration> {
         let refused = self.outbox.wake_at(now).filter(|_| self.up);
         [refused, self.ack_deadline()].into_iter().flatten().min()
     }
 
     fn ack_deadline(&self) -> Option<Duration> {
-        let waits = self.outbox.in_flight() > 0 || matches!(self.status_stage, StatusStage::Flying(_));
+        let waits =
+            self.outbox.in_flight() > 0 || matches!(self.status_stage, StatusStage::Flying(_));
         (self.up && waits).then(|| self.waiting_since.unwrap_or_default() + ACK_TIMEOUT)
     }
 
@@ -379,7 +415,13 @@ impl<S: Store> Session<S> {
         self.handed.push_back(what).expect("next() hands nothing over beyond MAX_HANDED");
     }
 
-    fn candidate(&self, record: &Record, sent_at: OffsetDateTime, now: Now, again: Option<u16>) -> Publish {
+    fn candidate(
+        &self,
+        record: &Record,
+        sent_at: OffsetDateTime,
+        now: Now,
+        again: Option<u16>,
+    ) -> Publish {
         let left = (record.expires - now.wall).whole_seconds().max(1);
         Publish {
             topic: self.topics.candidate(),
@@ -393,13 +435,29 @@ impl<S: Store> Session<S> {
         }
     }
 
-    fn message(&self, topic: String, payload: Vec<u8>, (acknowledged, retain): (bool, bool), now: Now) -> Publish {
+    fn message(
+        &self,
+        topic: String,
+        payload: Vec<u8>,
+        (acknowledged, retain): (bool, bool),
+        now: Now,
+    ) -> Publish {
         let (content_type, sent_at) = (CONTENT_TYPE, rfc3339(now.wall));
-        Publish { topic, payload, acknowledged, retain, expiry_s: None, sent_at, content_type, again: None }
+        Publish {
+            topic,
+            payload,
+            acknowledged,
+            retain,
+            expiry_s: None,
+            sent_at,
+            content_type,
+            again: None,
+        }
     }
 }
 
-/// Empty where the date cannot be written: the property is a courtesy and must not hold a message back.
+/// Empty where the date cannot be written: the property is a courtesy and must not hold a message
+/// back.
 fn rfc3339(when: OffsetDateTime) -> String {
     when.format(&Rfc3339).unwrap_or_default()
 }

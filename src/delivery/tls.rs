@@ -1,7 +1,9 @@
-//! Certificates, keys and passwords, read from files at every connection so that renewed ones are used without a restart.
+//! Certificates, keys and passwords, read from files at every connection so that renewed ones are
+//! used without a restart.
 //!
-//! TLS 1.2 and 1.3 by rustls with the ring provider. The broker's certificate is always checked, by name, date and
-//! authority; there is no switch against it. No secret is in an error, a log or a `Debug` output.
+//! TLS 1.2 and 1.3 by rustls with the ring provider. The broker's certificate is always checked, by
+//! name, date and authority; there is no switch against it. No secret is in an error, a log or a
+//! `Debug` output.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,7 +28,10 @@ const MAX_PASSWORD: usize = 65_535;
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// Not there or not readable.
-    #[error("{path} cannot be read ({source}); check that it exists and that watchpost's user may read it")]
+    #[error(
+        "{path} cannot be read ({source}); check that it exists and that watchpost's user may \
+         read it"
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -35,7 +40,10 @@ pub enum CredentialError {
         source: io::Error,
     },
     /// The service manager passes no credentials.
-    #[error("{0}: the service manager passes no credentials; set LoadCredential= in the unit, or name a file")]
+    #[error(
+        "{0}: the service manager passes no credentials; set LoadCredential= in the unit, or name \
+         a file"
+    )]
     NoDirectory(PathBuf),
     /// No PEM certificate in it.
     #[error("{0} holds no PEM certificate; it begins with -----BEGIN CERTIFICATE-----")]
@@ -44,10 +52,14 @@ pub enum CredentialError {
     #[error("{0} holds no PEM private key without passphrase (PKCS #8, PKCS #1 or SEC1)")]
     NoKey(PathBuf),
     /// The system has no authorities.
-    #[error("the system has no certificate authorities; install ca-certificates or set broker.ca_file")]
+    #[error(
+        "the system has no certificate authorities; install ca-certificates or set broker.ca_file"
+    )]
     NoAuthorities,
     /// Certificate and key do not fit, or another refusal by the TLS library.
-    #[error("broker.client_cert and broker.client_key cannot be used ({0}); they must belong together")]
+    #[error(
+        "broker.client_cert and broker.client_key cannot be used ({0}); they must belong together"
+    )]
     ClientCertificate(rustls::Error),
     /// The TLS library refused its settings.
     #[error("TLS cannot be set up: {0}")]
@@ -63,7 +75,9 @@ const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
 /// Where the file lies; `directory` is what the service manager says.
 fn place(path: &Path, directory: Option<OsString>) -> Result<PathBuf, CredentialError> {
     match (path.strip_prefix(CREDENTIALS), directory) {
-        (Ok(name), Some(directory)) if !directory.is_empty() => Ok(Path::new(&directory).join(name)),
+        (Ok(name), Some(directory)) if !directory.is_empty() => {
+            Ok(Path::new(&directory).join(name))
+        }
         (Ok(_), _) => Err(CredentialError::NoDirectory(path.to_owned())),
         (Err(_), _) => Ok(path.to_owned()),
     }
@@ -72,8 +86,9 @@ fn place(path: &Path, directory: Option<OsString>) -> Result<PathBuf, Credential
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     let mut bytes = Zeroizing::new(Vec::new());
     let failed = |source| CredentialError::File { path: path.to_owned(), source };
-    let mut file =
-        File::open(place(path, std::env::var_os("CREDENTIALS_DIRECTORY"))?).map_err(failed)?.take(MAX_FILE + 1);
+    let mut file = File::open(place(path, std::env::var_os("CREDENTIALS_DIRECTORY"))?)
+        .map_err(failed)?
+        .take(MAX_FILE + 1);
     file.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
@@ -93,7 +108,11 @@ fn authorities(config: &BrokerConfig) -> Result<RootCertStore, CredentialError> 
     let mut roots = RootCertStore::empty();
     if let Some(path) = &config.ca_file {
         let (added, _) = roots.add_parsable_certificates(certificates(path)?);
-        return if added == 0 { Err(CredentialError::NoCertificate(path.clone())) } else { Ok(roots) };
+        return if added == 0 {
+            Err(CredentialError::NoCertificate(path.clone()))
+        } else {
+            Ok(roots)
+        };
     }
     let found = rustls_native_certs::load_native_certs();
     for e in &found.errors {
@@ -108,15 +127,18 @@ fn authorities(config: &BrokerConfig) -> Result<RootCertStore, CredentialError> 
 /// # Errors
 /// Where a file is missing, holds nothing usable, or certificate and key do not belong together.
 pub fn client_config(config: &BrokerConfig) -> Result<Arc<ClientConfig>, CredentialError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(CredentialError::Setup)?
-        .with_root_certificates(authorities(config)?);
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(CredentialError::Setup)?
+            .with_root_certificates(authorities(config)?);
     let client = match (&config.client_cert, &config.client_key) {
         (Some(cert), Some(key_path)) => {
             let key = PrivateKeyDer::from_pem_slice(&read(key_path)?)
                 .map_err(|_| CredentialError::NoKey(key_path.clone()))?;
-            builder.with_client_auth_cert(certificates(cert)?, key).map_err(CredentialError::ClientCertificate)?
+            builder
+                .with_client_auth_cert(certificates(cert)?, key)
+                .map_err(CredentialError::ClientCertificate)?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -133,12 +155,15 @@ pub fn password(config: &BrokerConfig) -> Result<Option<Zeroizing<String>>, Cred
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
-        Ok(text) if !text.is_empty() && text.len() <= MAX_PASSWORD => Ok(Some(Zeroizing::new(text.to_owned()))),
+        Ok(text) if !text.is_empty() && text.len() <= MAX_PASSWORD => {
+            Ok(Some(Zeroizing::new(text.to_owned())))
+        }
         _ => Err(CredentialError::NoPassword(path.clone())),
     }
 }
 
-/// Adds what is wrong with the files that the configuration names. Reads them; for `watchpost check`.
+/// Adds what is wrong with the files that the configuration names. Reads them; for `watchpost
+/// check`.
 pub fn file_problems(config: &BrokerConfig, out: &mut Vec<Problem>) {
     let mut add = |key: &str, value: String, e: CredentialError| {
         out.push(Problem { key: format!("broker.{key}"), value, remedy: e.to_string() });
@@ -167,7 +192,8 @@ mod tests {
     #[test]
     fn a_credential_of_the_service_manager_is_looked_for_where_that_says() {
         let path = Path::new("$CREDENTIALS_DIRECTORY/broker-password");
-        let found = place(path, Some("/run/credentials/watchpost.service".into())).expect("it is passed");
+        let found =
+            place(path, Some("/run/credentials/watchpost.service".into())).expect("it is passed");
         assert_eq!(found, Path::new("/run/credentials/watchpost.service/broker-password"));
         assert!(place(path, None).is_err_and(|e| e.to_string().contains("LoadCredential=")));
         let plain = Path::new("/etc/watchpost/password");
@@ -176,7 +202,8 @@ mod tests {
 
     fn with_password(text: &[u8]) -> Result<Option<String>, String> {
         let file = file(text);
-        let config = BrokerConfig { password_file: Some(file.path().to_owned()), ..BrokerConfig::default() };
+        let config =
+            BrokerConfig { password_file: Some(file.path().to_owned()), ..BrokerConfig::default() };
         password(&config).map(|p| p.map(|p| p.to_string())).map_err(|e| e.to_string())
     }
 
@@ -217,7 +244,8 @@ mod tests {
         config.client_cert = Some(bad.path().to_owned());
         config.client_key = Some(key.path().to_owned());
         assert!(
-            remedy(&config).contains("no PEM private key") || remedy(&config).contains("no certificate authorities")
+            remedy(&config).contains("no PEM private key")
+                || remedy(&config).contains("no certificate authorities")
         );
         config.url = "mqtt://localhost".to_owned();
         assert_eq!(remedy(&config), "", "plain connections need no certificates");

@@ -1,7 +1,8 @@
 //! Where the events go: `<root>/v1/<device>/...`, one level a part.
 //!
-//! Promises that no topic built here holds a wildcard, a separator inside a part, a control character, or anything but
-//! the configured root and the device's id: no list, no entry, no person is ever part of a topic.
+//! Promises that no topic built here holds a wildcard, a separator inside a part, a control
+//! character, or anything but the configured root and the device's id: no list, no entry, no person
+//! is ever part of a topic.
 
 use std::fmt;
 
@@ -14,7 +15,9 @@ pub const MAX_ROOT: usize = 128;
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 pub enum TopicError {
     /// Nothing between two separators.
-    #[error("a part of the topic is empty; write {MAX_PART} characters at most of a-z A-Z 0-9 . _ -")]
+    #[error(
+        "a part of the topic is empty; write {MAX_PART} characters at most of a-z A-Z 0-9 . _ -"
+    )]
     Empty,
     /// Longer than [`MAX_PART`] or [`MAX_ROOT`].
     #[error("{0} bytes are too long; {1} are allowed")]
@@ -39,8 +42,9 @@ fn check_part(part: &str) -> Result<(), TopicError> {
     }
 }
 
-/// A device's id: 1 to [`MAX_PART`] characters of `a-z A-Z 0-9 . _ -`, the first a letter or a digit. It is a topic
-/// level, the events' `source` and, unless configured otherwise, the MQTT client id.
+/// A device's id: 1 to [`MAX_PART`] characters of `a-z A-Z 0-9 . _ -`, the first a letter or a
+/// digit. It is a topic level, the events' `source` and, unless configured otherwise, the MQTT
+/// client id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeviceId(String);
 
@@ -147,7 +151,8 @@ mod tests {
         assert_eq!(t.stats(), "site/north/v1/cam-7.b/stats");
         assert_eq!(t.watchlist_state(), "site/north/v1/cam-7.b/watchlist/state");
         let inbound = t.inbound().map(|(topic, _)| topic);
-        let wanted = ["revoke", "suspend", "watchlist/offer"].map(|t| format!("site/north/v1/cam-7.b/{t}"));
+        let wanted =
+            ["revoke", "suspend", "watchlist/offer"].map(|t| format!("site/north/v1/cam-7.b/{t}"));
         assert_eq!(inbound, wanted);
     }
 

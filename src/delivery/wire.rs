@@ -1,4 +1,5 @@
-//! The client library's terms for ours: what a connection asks for, and what a message and an acknowledgement are in it.
+//! The client library's terms for ours: what a connection asks for, and what a message and an
+//! acknowledgement are in it.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use super::tls::{self, CredentialError};
 use super::topics::{DeviceId, Topics};
 use crate::clock::Now;
 
-/// Largest packet taken from the broker: the largest list, its topic and properties. A broker sends nothing larger.
+/// Largest packet taken from the broker: the largest list, its topic and properties. A broker sends
+/// nothing larger.
 const MAX_INCOMING: u32 = MAX_OFFER as u32 + 64 * 1024;
 /// For TCP, TLS and the broker's answer together.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
@@ -49,14 +51,20 @@ pub fn options(
     Ok(options)
 }
 
-/// Who the device is to the broker, and the broker to the device: user, password and TLS, as their files say now.
+/// Who the device is to the broker, and the broker to the device: user, password and TLS, as their
+/// files say now.
 ///
 /// # Errors
 /// Where one of the files cannot be used.
-pub fn identify(options: &mut MqttOptions, config: &BrokerConfig, url: &BrokerUrl) -> Result<(), CredentialError> {
+pub fn identify(
+    options: &mut MqttOptions,
+    config: &BrokerConfig,
+    url: &BrokerUrl,
+) -> Result<(), CredentialError> {
     if !config.username.is_empty() {
         let password = tls::password(config)?;
-        options.set_credentials(&config.username, password.map(|p| p.to_string()).unwrap_or_default());
+        options
+            .set_credentials(&config.username, password.map(|p| p.to_string()).unwrap_or_default());
     }
     if url.tls {
         let config = tls::client_config(config)?;
@@ -69,7 +77,12 @@ pub fn identify(options: &mut MqttOptions, config: &BrokerConfig, url: &BrokerUr
 ///
 /// # Errors
 /// Where it cannot be dated.
-pub fn will(device: &DeviceId, topics: &Topics, status: &Status, now: Now) -> Result<LastWill, Failure> {
+pub fn will(
+    device: &DeviceId,
+    topics: &Topics,
+    status: &Status,
+    now: Now,
+) -> Result<LastWill, Failure> {
     let status = Status {
         state: State::Offline,
         since: now.wall,
@@ -80,7 +93,9 @@ pub fn will(device: &DeviceId, topics: &Topics, status: &Status, now: Now) -> Re
         degraded: None,
         ..status.clone()
     };
-    let payload = CloudEvent::new(EventId::new(now), device, now, status).to_json().map_err(|e| Failure::clock(&e))?;
+    let payload = CloudEvent::new(EventId::new(now), device, now, status)
+        .to_json()
+        .map_err(|e| Failure::clock(&e))?;
     let properties = LastWillProperties {
         delay_interval: None,
         payload_format_indicator: Some(1),
@@ -108,7 +123,12 @@ pub fn properties(publish: &Publish) -> PublishProperties {
 pub fn packet(publish: Publish) -> rumqttc::v5::mqttbytes::v5::Publish {
     let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
     let properties = properties(&publish);
-    let mut packet = rumqttc::v5::mqttbytes::v5::Publish::new(publish.topic, qos, publish.payload, Some(properties));
+    let mut packet = rumqttc::v5::mqttbytes::v5::Publish::new(
+        publish.topic,
+        qos,
+        publish.payload,
+        Some(properties),
+    );
     packet.retain = publish.retain;
     packet.dup = publish.again.is_some();
     packet.pkid = publish.again.unwrap_or(0);

@@ -1,6 +1,8 @@
-//! The empty hall that the people of the scene walk through, drawn once: windows, wall, floor and, in front, a parapet.
+//! The empty hall that the people of the scene walk through, drawn once: windows, wall, floor and,
+//! in front, a parapet.
 //!
-//! Drawn instead of photographed so that nothing in it can be taken for a face, and so that it costs no bytes.
+//! Drawn instead of photographed so that nothing in it can be taken for a face, and so that it
+//! costs no bytes.
 
 /// Left edge of the first window, distance to the next, width, all in pixels.
 const WINDOWS: (i32, i32, i32) = (34, 152, 112);
@@ -9,7 +11,8 @@ const WINDOW_ROWS: std::ops::Range<i32> = 24..226;
 /// Where the wall meets the floor.
 const FLOOR: i32 = 306;
 
-/// Red, green, blue of the hall at pixel (`x`, `y`) of a 640x480 picture; rows from `parapet` on belong to the parapet.
+/// Red, green, blue of the hall at pixel (`x`, `y`) of a 640x480 picture; rows from `parapet` on
+/// belong to the parapet.
 pub(super) fn colour(x: i32, y: i32, parapet: i32) -> [f32; 3] {
     if y >= parapet {
         return stone(x, y - parapet);
@@ -31,7 +34,11 @@ fn wall(x: i32, y: i32) -> [f32; 3] {
     let beside = column - width;
     if WINDOW_ROWS.contains(&y) && column < width {
         // Mullions, then sky that pales towards the sill.
-        if (column - width / 2).abs() <= 2 || (y - WINDOW_ROWS.start) % 68 <= 2 || column < 3 || column >= width - 3 {
+        if (column - width / 2).abs() <= 2
+            || (y - WINDOW_ROWS.start) % 68 <= 2
+            || column < 3
+            || column >= width - 3
+        {
             return [92.0, 88.0, 82.0];
         }
         let down = (y - WINDOW_ROWS.start) as f32 / (WINDOW_ROWS.end - WINDOW_ROWS.start) as f32;
@@ -52,7 +59,11 @@ fn floor(x: i32, y: i32) -> [f32; 3] {
     let across = (x - 320) as f32 * depth / 100.0;
     let joint = |v: f32| (v - v.floor()) < 0.045;
     let tile = [134.0, 128.0, 118.0];
-    if joint(across / 0.9 + 40.0) || joint(depth / 14.0) { lit(tile, 0.86) } else { lit(tile, 1.1 - depth / 1000.0) }
+    if joint(across / 0.9 + 40.0) || joint(depth / 14.0) {
+        lit(tile, 0.86)
+    } else {
+        lit(tile, 1.1 - depth / 1000.0)
+    }
 }
 
 fn stone(x: i32, down: i32) -> [f32; 3] {
@@ -61,7 +72,11 @@ fn stone(x: i32, down: i32) -> [f32; 3] {
         0..=2 => lit(body, 1.5),
         3..=15 => lit(body, 1.28),
         16..=20 => lit(body, 0.62),
-        _ if (x + if down > 60 { 64 } else { 0 }).rem_euclid(128) < 2 || (60..62).contains(&down) => lit(body, 0.78),
+        _ if (x + if down > 60 { 64 } else { 0 }).rem_euclid(128) < 2
+            || (60..62).contains(&down) =>
+        {
+            lit(body, 0.78)
+        }
         _ => lit(body, 1.0 - 0.002 * down as f32),
     }
 }

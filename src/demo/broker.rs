@@ -1,12 +1,14 @@
 //! An MQTT 5 broker inside this process, for a machine that has none.
 //!
-//! Promises a broker on a free port of the loopback interface that accepts connections when [`Broker::start`] returns, takes
-//! messages of at least 256 KiB and keeps retained ones. Nothing is written to disk. What rumqttd logs arrives under
-//! [`LOG_TARGET`]; it calls every lost connection an error, so whoever sets up the logger switches it off.
+//! Promises a broker on a free port of the loopback interface that accepts connections when
+//! [`Broker::start`] returns, takes messages of at least 256 KiB and keeps retained ones. Nothing
+//! is written to disk. What rumqttd logs arrives under [`LOG_TARGET`]; it calls every lost
+//! connection an error, so whoever sets up the logger switches it off.
 //!
-//! Does not promise what a real broker does. Known of rumqttd 0.20, so that nobody tests a promise against it that it cannot
-//! show: wrong credentials end the connection without a CONNACK that says why; a shared or persistent session is lost with
-//! the process; and it cannot be stopped: its threads live as long as the process.
+//! Does not promise what a real broker does. Known of rumqttd 0.20, so that nobody tests a promise
+//! against it that it cannot show: wrong credentials end the connection without a CONNACK that says
+//! why; a shared or persistent session is lost with the process; and it cannot be stopped: its
+//! threads live as long as the process.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,9 +23,11 @@ pub const LOG_TARGET: &str = "rumqttd";
 
 /// Largest message taken, bytes: a candidate with its crop stays far below.
 const MAX_PAYLOAD: usize = 1 << 20;
-/// A port can be lost to another process between the question and the answer; so often it is asked again.
+/// A port can be lost to another process between the question and the answer; so often it is asked
+/// again.
 const PORT_TRIES: usize = 5;
-/// Connections tried on one port before it is given up; each waits up to [`CONNECT_TIMEOUT`] or is refused at once.
+/// Connections tried on one port before it is given up; each waits up to [`CONNECT_TIMEOUT`] or is
+/// refused at once.
 const CONNECT_TRIES: usize = 200_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -31,13 +35,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// The loopback interface gives no port.
-    #[error("no free port on the loopback interface: {0}; use `--broker mqtt://HOST` with a broker that runs already")]
+    #[error(
+        "no free port on the loopback interface: {0}; use `--broker mqtt://HOST` with a broker \
+         that runs already"
+    )]
     Port(io::Error),
     /// The thread could not be started.
     #[error("the embedded broker's thread does not start: {0}")]
     Thread(io::Error),
     /// Every port that was free a moment ago refuses connections.
-    #[error("the embedded broker accepts no connections; use `--broker mqtt://HOST` with a broker that runs already")]
+    #[error(
+        "the embedded broker accepts no connections; use `--broker mqtt://HOST` with a broker \
+         that runs already"
+    )]
     NotReady,
 }
 
@@ -84,7 +94,8 @@ impl Broker {
             let server = thread::Builder::new()
                 .name("demo-broker".to_owned())
                 .spawn(move || {
-                    // Returns only where it cannot listen; that shows below as a thread that has ended.
+                    // Returns only where it cannot listen; that shows below as a thread that has
+                    // ended.
                     let _ = broker.start();
                 })
                 .map_err(BrokerError::Thread)?;
@@ -107,12 +118,18 @@ fn settings(listen: SocketAddr, credentials: Option<(&str, &str)>) -> Config {
         connection_timeout_ms: 5_000,
         max_payload_size: MAX_PAYLOAD,
         max_inflight_count: 100,
-        auth: credentials.map(|(user, password)| HashMap::from([(user.to_owned(), password.to_owned())])),
+        auth: credentials
+            .map(|(user, password)| HashMap::from([(user.to_owned(), password.to_owned())])),
         external_auth: None,
         dynamic_filters: false,
     };
-    let server =
-        ServerSettings { name: "demo-mqtt5".to_owned(), listen, tls: None, next_connection_delay_ms: 1, connections };
+    let server = ServerSettings {
+        name: "demo-mqtt5".to_owned(),
+        listen,
+        tls: None,
+        next_connection_delay_ms: 1,
+        connections,
+    };
     Config {
         router: RouterConfig {
             max_connections: 64,
@@ -139,7 +156,8 @@ mod tests {
 
     fn subscribe(broker: &Broker, name: &str) -> Subscriber {
         let endpoint: Endpoint = broker.url().parse().expect("a broker's own address");
-        Subscriber::connect(&endpoint, name, "test", PATIENCE).expect("a broker on loopback accepts")
+        Subscriber::connect(&endpoint, name, "test", PATIENCE)
+            .expect("a broker on loopback accepts")
     }
 
     fn publisher(broker: &Broker, change: impl FnOnce(&mut MqttOptions)) -> (Client, Connection) {
@@ -169,7 +187,9 @@ mod tests {
             message_expiry_interval: Some(600),
             ..PublishProperties::default()
         };
-        client.publish_with_properties(TOPIC, QoS::AtLeastOnce, retain, payload, properties).expect("room for one");
+        client
+            .publish_with_properties(TOPIC, QoS::AtLeastOnce, retain, payload, properties)
+            .expect("room for one");
         until(&mut connection, |packet| matches!(packet, Packet::PubAck(_)));
     }
 
@@ -239,7 +259,9 @@ mod tests {
             ));
         };
         let (client, mut connection) = publisher(&broker, will);
-        client.publish(TOPIC, QoS::AtLeastOnce, false, "before the clean end").expect("room for one");
+        client
+            .publish(TOPIC, QoS::AtLeastOnce, false, "before the clean end")
+            .expect("room for one");
         until(&mut connection, |packet| matches!(packet, Packet::PubAck(_)));
         client.disconnect().expect("room for one");
         for event in connection.iter() {
@@ -253,7 +275,10 @@ mod tests {
         // Dropping both closes the socket without DISCONNECT.
         drop((client, connection));
         let message = received(&subscriber);
-        assert_eq!((message.topic.as_str(), message.payload.as_slice()), ("test/v1/cam/status", b"offline".as_slice()));
+        assert_eq!(
+            (message.topic.as_str(), message.payload.as_slice()),
+            ("test/v1/cam/status", b"offline".as_slice())
+        );
         assert_eq!(message.content_type.as_deref(), Some("application/json"));
         assert!(received(&subscribe(&broker, "late")).retained);
     }
@@ -264,7 +289,8 @@ mod tests {
         let stranger: Endpoint = broker.url().parse().unwrap();
         let refused = Subscriber::connect(&stranger, "stranger", "test", PATIENCE).err();
         assert!(matches!(refused, Some(SubscriberError::Connect { .. })), "{refused:?}");
-        let friend = Endpoint { credentials: Some(("demo".to_owned(), "secret".to_owned())), ..stranger };
+        let friend =
+            Endpoint { credentials: Some(("demo".to_owned(), "secret".to_owned())), ..stranger };
         assert!(Subscriber::connect(&friend, "friend", "test", PATIENCE).is_ok());
     }
 }

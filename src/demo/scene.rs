@@ -1,12 +1,14 @@
-//! A hall in which several people walk by, as raw frames: a pure function of the seed and the frame's number.
+//! A hall in which several people walk by, as raw frames: a pure function of the seed and the
+//! frame's number.
 //!
-//! Promises I420 frames of 640x480 px at 15 frames per second (BT.601, limited range, like a camera's), the same bytes for
-//! the same seed and number, faces 60 to 140 px wide, and no allocation once the caller's buffer is warm. Four different
-//! people cross the picture, one of them twice; exactly one is the man of [`super::ENROLMENT_PHOTOGRAPH`], in another photograph.
+//! Promises I420 frames of 640x480 px at 15 frames per second (BT.601, limited range, like a
+//! camera's), the same bytes for the same seed and number, faces 60 to 140 px wide, and no
+//! allocation once the caller's buffer is warm. Four different people cross the picture, one of
+//! them twice; exactly one is the man of [`super::ENROLMENT_PHOTOGRAPH`], in another photograph.
 //! The scene repeats every [`PERIOD`] frames for as long as it is asked to last.
 //!
-//! Only additions, multiplications, divisions and rounding are used, no functions of the platform's mathematics library,
-//! so that every machine draws the same scene.
+//! Only additions, multiplications, divisions and rounding are used, no functions of the platform's
+//! mathematics library, so that every machine draws the same scene.
 
 use super::backdrop;
 use crate::frame::{Layout, PixelFormat, Range};
@@ -25,7 +27,8 @@ const W: usize = WIDTH as usize;
 const H: usize = HEIGHT as usize;
 const CHROMA_W: usize = W / 2;
 const CHROMA_LEN: usize = CHROMA_W * H / 2;
-/// Top row of the parapet, behind which everybody walks: it hides where the photographs end. Even, for the chroma planes.
+/// Top row of the parapet, behind which everybody walks: it hides where the photographs end. Even,
+/// for the chroma planes.
 const PARAPET: usize = 376;
 /// Bytes of the repeated sensor noise; a prime, so that it does not line up with the rows.
 const NOISE: usize = 4099;
@@ -70,7 +73,8 @@ struct Walk {
     enters: u64,
     /// First frame in which the person is gone.
     leaves: u64,
-    /// Centre of the face (x in pixels) and its width at both ends; both x lie so far outside that nothing shows.
+    /// Centre of the face (x in pixels) and its width at both ends; both x lie so far outside that
+    /// nothing shows.
     from: (f32, f32),
     to: (f32, f32),
     /// Row of the face's centre.
@@ -96,11 +100,18 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// One period of the scene. The seed sets the light's flicker, the gaits and the sensor's noise, not who walks where.
+    /// One period of the scene. The seed sets the light's flicker, the gaits and the sensor's
+    /// noise, not who walks where.
     pub fn new(seed: u64) -> Self {
         let mut state = seed;
         let noise = (0..NOISE).map(|_| ((mix(&mut state) >> 32) % 5) as i8 - 2).collect();
-        Self { seed, frames: PERIOD, hall: hall(), cast: CAST.iter().map(Cutout::new).collect(), noise }
+        Self {
+            seed,
+            frames: PERIOD,
+            hall: hall(),
+            cast: CAST.iter().map(Cutout::new).collect(),
+            noise,
+        }
     }
 
     /// The same scene, ending after `frames` frames.
@@ -116,11 +127,12 @@ impl Scene {
 
     /// How a frame lies in its buffer.
     pub fn layout() -> Layout {
-        Layout::packed(PixelFormat::I420, Range::Limited, WIDTH, HEIGHT).expect("640x480 is a valid size")
+        Layout::packed(PixelFormat::I420, Range::Limited, WIDTH, HEIGHT)
+            .expect("640x480 is a valid size")
     }
 
-    /// Draws frame `n`, counted from 0, into `i420`, which is resized to 460,800 bytes. False, and nothing is drawn, once the
-    /// scene is over.
+    /// Draws frame `n`, counted from 0, into `i420`, which is resized to 460,800 bytes. False, and
+    /// nothing is drawn, once the scene is over.
     pub fn frame(&self, n: u64, i420: &mut Vec<u8>) -> bool {
         if n >= self.frames {
             return false;
@@ -148,7 +160,8 @@ impl Scene {
         let walk = &WALKS[i];
         let u = (t - walk.enters) as f32 / (walk.leaves - walk.enters) as f32;
         let lerp = |a: f32, b: f32| a + (b - a) * u;
-        // In space both the distance (1 / width) and the offset from the optical axis are linear in time.
+        // In space both the distance (1 / width) and the offset from the optical axis are linear in
+        // time.
         let centre = W as f32 / 2.0;
         let offset = |(x, width): (f32, f32)| (x - centre) / width;
         let face_width = 1.0 / lerp(1.0 / walk.from.1, 1.0 / walk.to.1);
@@ -191,7 +204,8 @@ struct Pose {
     gain: f32,
 }
 
-/// A person without surroundings, in a pyramid of halved sizes so that a far, small one is not drawn from skipped pixels.
+/// A person without surroundings, in a pyramid of halved sizes so that a far, small one is not
+/// drawn from skipped pixels.
 struct Cutout {
     levels: Vec<Level>,
     face: Rect,
@@ -199,10 +213,16 @@ struct Cutout {
 
 impl Cutout {
     fn new(portrait: &Portrait) -> Self {
-        let decode = |bytes| image::load_from_memory(bytes).expect("the bundled portraits are valid pictures");
+        let decode = |bytes| {
+            image::load_from_memory(bytes).expect("the bundled portraits are valid pictures")
+        };
         let picture = decode(portrait.jpeg).into_rgb8();
         let mask = decode(portrait.mask).into_luma8();
-        assert_eq!(picture.dimensions(), mask.dimensions(), "a bundled portrait and its mask have one size");
+        assert_eq!(
+            picture.dimensions(),
+            mask.dimensions(),
+            "a bundled portrait and its mask have one size"
+        );
         let pixels = picture.pixels().zip(mask.pixels()).map(|(p, m)| {
             let [y, cb, cr] = rgb_to_ycc(p.0.map(f32::from));
             [y, cb, cr, f32::from(m.0[0])]
@@ -220,7 +240,8 @@ impl Cutout {
         let level = usize::from(scale <= 0.5) + usize::from(scale <= 0.25);
         let shrunk = (1 << level) as f32;
         let source = &self.levels[level];
-        // Half the diagonal of the part above and beside the face bounds what the tilt can move into the picture.
+        // Half the diagonal of the part above and beside the face bounds what the tilt can move
+        // into the picture.
         let margin = 4.0 + 20.0 * scale;
         let face = self.face.center();
         let left = pose.face.x - face.x * scale - margin;
@@ -299,7 +320,8 @@ impl Level {
         }
         let (fx, fy) = (u - x as f32, v - y as f32);
         let at = y * self.width + x;
-        let (top, bottom) = (&self.pixels[at..at + 2], &self.pixels[at + self.width..at + self.width + 2]);
+        let (top, bottom) =
+            (&self.pixels[at..at + 2], &self.pixels[at + self.width..at + self.width + 2]);
         std::array::from_fn(|i| {
             let t = top[0][i] + (top[1][i] - top[0][i]) * fx;
             let b = bottom[0][i] + (bottom[1][i] - bottom[0][i]) * fx;
@@ -320,7 +342,12 @@ fn hall() -> Vec<u8> {
     }
     for y in 0..H / 2 {
         for x in 0..CHROMA_W {
-            let block = [at(2 * x, 2 * y), at(2 * x + 1, 2 * y), at(2 * x, 2 * y + 1), at(2 * x + 1, 2 * y + 1)];
+            let block = [
+                at(2 * x, 2 * y),
+                at(2 * x + 1, 2 * y),
+                at(2 * x, 2 * y + 1),
+                at(2 * x + 1, 2 * y + 1),
+            ];
             for (plane, i) in [(0, 1), (1, 2)] {
                 let mean = block.iter().map(|p| p[i]).sum::<f32>() / 4.0;
                 out[W * H + plane * CHROMA_LEN + y * CHROMA_W + x] = round(mean);
@@ -409,17 +436,21 @@ mod tests {
 
     /// Every pose of the period with the walk it belongs to.
     fn poses(scene: &Scene) -> impl Iterator<Item = (&'static Walk, u64, Pose)> + '_ {
-        WALKS
-            .iter()
-            .enumerate()
-            .flat_map(move |(i, walk)| (walk.enters..walk.leaves).map(move |t| (walk, t, scene.pose(i, t))))
+        WALKS.iter().enumerate().flat_map(move |(i, walk)| {
+            (walk.enters..walk.leaves).map(move |t| (walk, t, scene.pose(i, t)))
+        })
     }
 
     #[test]
     fn faces_that_can_be_seen_are_60_to_140_px_wide() {
         for (walk, t, pose) in poses(&SCENE) {
             if (0.0..W as f32).contains(&pose.face.x) {
-                assert!((60.0..=140.0).contains(&pose.face_width), "who={} t={t} width={}", walk.who, pose.face_width);
+                assert!(
+                    (60.0..=140.0).contains(&pose.face_width),
+                    "who={} t={t} width={}",
+                    walk.who,
+                    pose.face_width
+                );
             }
         }
     }
@@ -434,7 +465,10 @@ mod tests {
                 let left = pose.face.x - portrait.face.center().x * scale;
                 let right = left + portrait.levels[0].width as f32 * scale;
                 // The soft edge is a few pixels wide, and one step is up to 10 px.
-                assert!(right < 14.0 || left > W as f32 - 14.0, "walk {i} at {t}: {left} to {right}");
+                assert!(
+                    right < 14.0 || left > W as f32 - 14.0,
+                    "walk {i} at {t}: {left} to {right}"
+                );
             }
         }
     }
@@ -446,7 +480,8 @@ mod tests {
             let scale = pose.face_width / portrait.face.width;
             let below = (portrait.levels[0].height as f32 - portrait.face.center().y) * scale;
             // The tilt lifts the outer corner by a few pixels.
-            let bottom = pose.face.y + below - pose.tilt.abs() * portrait.levels[0].width as f32 * scale / 2.0;
+            let bottom = pose.face.y + below
+                - pose.tilt.abs() * portrait.levels[0].width as f32 * scale / 2.0;
             assert!(bottom >= PARAPET as f32, "who={} t={t}: ends at {bottom}", walk.who);
         }
     }

@@ -6,8 +6,8 @@ use super::scene::{FPS, Scene};
 use crate::clock::{Clock, Now};
 use crate::source::{Captured, Payload, Source, SourceCounters, SourceError};
 
-/// Plays a [`Scene`]. Frames are dated as if they came at [`super::scene::FPS`], however fast they are taken: a slow
-/// machine sees the same walk as a fast one.
+/// Plays a [`Scene`]. Frames are dated as if they came at [`super::scene::FPS`], however fast they
+/// are taken: a slow machine sees the same walk as a fast one.
 pub struct SceneSource {
     scene: Scene,
     start: Now,
@@ -30,7 +30,8 @@ impl Source for SceneSource {
         into.payload = Payload::Raw(Scene::layout());
         into.sequence = self.next;
         into.discontinuity = false;
-        into.at = Now { monotonic: self.start.monotonic + elapsed, wall: self.start.wall + elapsed };
+        into.at =
+            Now { monotonic: self.start.monotonic + elapsed, wall: self.start.wall + elapsed };
         self.next += 1;
         Ok(())
     }

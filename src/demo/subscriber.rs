@@ -1,8 +1,10 @@
-//! The person at the other end: subscribes to everything a device publishes and hands the messages on.
+//! The person at the other end: subscribes to everything a device publishes and hands the messages
+//! on.
 //!
-//! Promises that, once [`Subscriber::connect`] has returned, the broker has confirmed the subscription to `<root>/v1/#` at
-//! QoS 1, so that nothing published from then on is missed while the connection lasts. Works with any MQTT 5 broker. Messages wait in
-//! a bounded queue; while it is full, the connection is not read, and nothing is dropped.
+//! Promises that, once [`Subscriber::connect`] has returned, the broker has confirmed the
+//! subscription to `<root>/v1/#` at QoS 1, so that nothing published from then on is missed while
+//! the connection lasts. Works with any MQTT 5 broker. Messages wait in a bounded queue; while it
+//! is full, the connection is not read, and nothing is dropped.
 //!
 //! Does not promise to come back: a lost connection ends the subscriber. No TLS.
 
@@ -45,7 +47,8 @@ impl fmt::Debug for Endpoint {
 /// Without the password.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = self.credentials.as_ref().map(|(user, _)| format!("{user}@")).unwrap_or_default();
+        let user =
+            self.credentials.as_ref().map(|(user, _)| format!("{user}@")).unwrap_or_default();
         match self.host.contains(':') {
             true => write!(f, "mqtt://{user}[{}]:{}", self.host, self.port),
             false => write!(f, "mqtt://{user}{}:{}", self.host, self.port),
@@ -60,7 +63,9 @@ impl FromStr for Endpoint {
         let wrong = |why| SubscriberError::Address { why };
         let rest = match text.split_once("://") {
             Some(("mqtt" | "tcp", rest)) => rest,
-            Some(("mqtts" | "ssl", _)) => return Err(wrong("the subscriber of the demonstration speaks no TLS")),
+            Some(("mqtts" | "ssl", _)) => {
+                return Err(wrong("the subscriber of the demonstration speaks no TLS"));
+            }
             Some(_) => return Err(wrong("the scheme is not mqtt")),
             None => return Err(wrong("the scheme is missing")),
         };
@@ -71,12 +76,19 @@ impl FromStr for Endpoint {
         };
         let credentials = match login.map(|l| l.split_once(':')) {
             None => None,
-            Some(Some((user, password))) if !user.is_empty() => Some((user.to_owned(), password.to_owned())),
-            Some(_) => return Err(wrong("before the @ stand a user and a password, with a colon between them")),
+            Some(Some((user, password))) if !user.is_empty() => {
+                Some((user.to_owned(), password.to_owned()))
+            }
+            Some(_) => {
+                return Err(wrong(
+                    "before the @ stand a user and a password, with a colon between them",
+                ));
+            }
         };
         let (host, port) = match address.strip_prefix('[') {
             Some(v6) => {
-                let (host, port) = v6.split_once(']').ok_or(wrong("an IPv6 address ends with ]"))?;
+                let (host, port) =
+                    v6.split_once(']').ok_or(wrong("an IPv6 address ends with ]"))?;
                 if host.parse::<Ipv6Addr>().is_err() {
                     return Err(wrong("between [ and ] stands no IPv6 address"));
                 }
@@ -108,7 +120,8 @@ impl FromStr for Endpoint {
 pub enum SubscriberError {
     /// Not an address (which is not repeated here: it may hold a password).
     #[error(
-        "the broker's address cannot be used: {why}; write mqtt://HOST, mqtt://HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT"
+        "the broker's address cannot be used: {why}; write mqtt://HOST, mqtt://HOST:PORT or \
+         mqtt://USER:PASSWORD@HOST:PORT"
     )]
     Address {
         /// What is wrong with it.
@@ -116,7 +129,8 @@ pub enum SubscriberError {
     },
     /// No connection, or the broker refused it.
     #[error(
-        "no MQTT 5 connection to {endpoint}: {cause}; check that the broker runs, speaks MQTT 5 and accepts these credentials"
+        "no MQTT 5 connection to {endpoint}: {cause}; check that the broker runs, speaks MQTT 5 \
+         and accepts these credentials"
     )]
     Connect {
         /// Without the password.
@@ -125,7 +139,9 @@ pub enum SubscriberError {
         cause: String,
     },
     /// Connected, but the broker's access rules forbid the subscription.
-    #[error("the broker does not allow a subscription to {filter}; grant this user read access to it")]
+    #[error(
+        "the broker does not allow a subscription to {filter}; grant this user read access to it"
+    )]
     Forbidden {
         /// The topic filter.
         filter: String,
@@ -175,7 +191,8 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Connects as `client_id` and subscribes to `<root>/v1/#`; returns when the broker has confirmed, within about `patience`.
+    /// Connects as `client_id` and subscribes to `<root>/v1/#`; returns when the broker has
+    /// confirmed, within about `patience`.
     ///
     /// # Errors
     /// [`SubscriberError::Connect`], [`SubscriberError::Forbidden`].
@@ -202,14 +219,20 @@ impl Subscriber {
             let left = deadline.saturating_duration_since(Instant::now());
             match connection.recv_timeout(left) {
                 Ok(Ok(Event::Incoming(Packet::SubAck(ack)))) => {
-                    if ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))) {
+                    if ack
+                        .return_codes
+                        .iter()
+                        .all(|code| matches!(code, SubscribeReasonCode::Success(_)))
+                    {
                         break;
                     }
                     return Err(SubscriberError::Forbidden { filter });
                 }
                 // A retained message may overtake the confirmation (MQTT 5, 3.8.4).
                 Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => {
-                    sender.try_send(Ok(publish.into())).map_err(|_| failed("too many retained messages".to_owned()))?;
+                    sender
+                        .try_send(Ok(publish.into()))
+                        .map_err(|_| failed("too many retained messages".to_owned()))?;
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(e)) => return Err(failed(e.to_string())),
@@ -233,7 +256,9 @@ impl Subscriber {
             Ok(Ok(message)) => Ok(Some(message)),
             Ok(Err(cause)) => Err(SubscriberError::Lost(cause)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(SubscriberError::Lost("it ended before".to_owned())),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(SubscriberError::Lost("it ended before".to_owned()))
+            }
         }
     }
 }
@@ -279,7 +304,10 @@ mod tests {
     #[test]
     fn an_address_is_read_with_its_defaults() {
         let plain: Endpoint = "mqtt://broker.example".parse().unwrap();
-        assert_eq!(plain, Endpoint { host: "broker.example".into(), port: 1883, credentials: None });
+        assert_eq!(
+            plain,
+            Endpoint { host: "broker.example".into(), port: 1883, credentials: None }
+        );
         let full: Endpoint = "mqtt://camera:p@ss:word@[::1]:2883/".parse().unwrap();
         let credentials = Some(("camera".into(), "p@ss:word".into()));
         assert_eq!(full, Endpoint { host: "::1".into(), port: 2883, credentials });
@@ -310,7 +338,9 @@ mod tests {
     fn nobody_listening_is_an_error_that_names_the_address_without_the_password() {
         let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let endpoint: Endpoint = format!("mqtt://u:secret@{closed}").parse().unwrap();
-        let error = Subscriber::connect(&endpoint, "reader", "test", Duration::from_secs(10)).err().unwrap();
+        let error = Subscriber::connect(&endpoint, "reader", "test", Duration::from_secs(10))
+            .err()
+            .unwrap();
         let text = format!("{error} {error:?}");
         assert!(text.contains(&closed.to_string()) && !text.contains("secret"), "{text}");
     }
@@ -318,7 +348,8 @@ mod tests {
     #[test]
     fn a_listener_that_never_answers_is_given_up_in_time() {
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let endpoint: Endpoint = format!("mqtt://{}", silent.local_addr().unwrap()).parse().unwrap();
+        let endpoint: Endpoint =
+            format!("mqtt://{}", silent.local_addr().unwrap()).parse().unwrap();
         let patience = Duration::from_millis(300);
         assert!(matches!(
             Subscriber::connect(&endpoint, "reader", "test", patience),

@@ -24,12 +24,14 @@ pub(super) fn nodes() -> Found {
     }
     match (usable.is_empty(), troubles.first()) {
         (false, None) => Found::ok(usable.join(", ")),
-        (false, Some((what, remedy))) => Found::warning(format!("{}; {what}", usable.join(", ")), remedy.clone()),
+        (false, Some((what, remedy))) => {
+            Found::warning(format!("{}; {what}", usable.join(", ")), remedy.clone())
+        }
         (true, Some((what, remedy))) => Found::warning(what.clone(), remedy.clone()),
         (true, None) => Found::warning(
             "there is no camera with a kernel driver",
-            "plug one in; a CSI camera whose driver is missing needs its overlay (Raspberry Pi: camera_auto_detect=1 in \
-             config.txt); source.kind = \"pipe\" and \"images\" need none",
+            "plug one in; a CSI camera whose driver is missing needs its overlay (Raspberry Pi: \
+             camera_auto_detect=1 in config.txt); source.kind = \"pipe\" and \"images\" need none",
         ),
     }
 }
@@ -43,11 +45,17 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
     if config.kind == SourceKind::Pipe && !config.pipe.path.is_file() {
         // Reading would take frames from a daemon that runs.
         return if config.pipe.path.exists() {
-            Found::skipped(format!("{} is a FIFO; its frames are the daemon's", config.pipe.path.display()))
+            Found::skipped(format!(
+                "{} is a FIFO; its frames are the daemon's",
+                config.pipe.path.display()
+            ))
         } else {
             Found::failed(
                 format!("there is no {}", config.pipe.path.display()),
-                format!("make it: `mkfifo {}`, and start what writes into it", config.pipe.path.display()),
+                format!(
+                    "make it: `mkfifo {}`, and start what writes into it",
+                    config.pipe.path.display()
+                ),
             )
         };
     }
@@ -61,7 +69,10 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
         match source.next(&mut captured) {
             Ok(()) => break,
             Err(SourceError::Ended) => {
-                return Found::failed("the source ends without a picture", "name files or a folder with pictures");
+                return Found::failed(
+                    "the source ends without a picture",
+                    "name files or a folder with pictures",
+                );
             }
             Err(error @ SourceError::Configuration { .. }) => return refusal(error),
             Err(error) if began.elapsed() >= PATIENCE => {
@@ -75,7 +86,10 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
     }
     let took = began.elapsed();
     match Decoder::new(config.max_pixels).decode(&captured) {
-        Err(error) => Found::failed(format!("{}: {error}", source.describe()), "try another source.v4l2.format"),
+        Err(error) => Found::failed(
+            format!("{}: {error}", source.describe()),
+            "try another source.v4l2.format",
+        ),
         Ok(frame) => Found::ok(format!(
             "{}: a frame of {}x{} after {} ms",
             source.describe(),

@@ -17,9 +17,11 @@ pub(super) fn files(patient: &Patient<'_>) -> Found {
 
 pub(super) fn broker(patient: &Patient<'_>) -> Found {
     match probe::probe(&patient.config.broker, &patient.config.device.id) {
-        Ok(took) => {
-            Found::ok(format!("{} accepts this device after {} ms", patient.config.broker.url, took.as_millis()))
-        }
+        Ok(took) => Found::ok(format!(
+            "{} accepts this device after {} ms",
+            patient.config.broker.url,
+            took.as_millis()
+        )),
         Err(error) => {
             // Most say what is wrong and, after a semicolon, what to do.
             let text = error.to_string();

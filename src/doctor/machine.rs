@@ -8,9 +8,11 @@ use crate::hardware;
 use crate::vision::engine::kernels;
 use crate::vision::resampling;
 
-/// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard; Jetson: 97).
+/// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard;
+/// Jetson: 97).
 const WARM: f64 = 78.0;
-/// Room that the daemon wants beside a full outbox: the list twice while it is replaced, and the memory of the clock.
+/// Room that the daemon wants beside a full outbox: the list twice while it is replaced, and the
+/// memory of the clock.
 const SPARE: u64 = 64 << 20;
 
 /// The processor's instructions and what the networks make of them.
@@ -19,9 +21,10 @@ pub(super) fn cpu() -> Found {
     let available = kernels::available();
     let names: Vec<&str> = available.iter().map(|k| k.name()).collect();
     match kernels::choose() {
-        Err(error) => {
-            Found::failed(error, format!("unset {}, or set it to one of {}", kernels::VARIABLE, names.join(", ")))
-        }
+        Err(error) => Found::failed(
+            error,
+            format!("unset {}, or set it to one of {}", kernels::VARIABLE, names.join(", ")),
+        ),
         Ok(chosen) => {
             let detail = format!(
                 "{cores} {} cores; the networks run on {} (of {}), pixels are made by {}",
@@ -36,7 +39,11 @@ pub(super) fn cpu() -> Found {
             } else {
                 Found::warning(
                     detail,
-                    format!("unset {} to use {}", kernels::VARIABLE, fastest.unwrap_or("the fastest")),
+                    format!(
+                        "unset {} to use {}",
+                        kernels::VARIABLE,
+                        fastest.unwrap_or("the fastest")
+                    ),
                 )
             }
         }
@@ -56,7 +63,10 @@ pub(super) fn temperature() -> Found {
             "use the board's own power supply, a short cable, and a heat sink or a fan",
         )
     } else if *celsius >= WARM {
-        Found::warning(detail, "give the board a heat sink, a fan or shade; it slows down before it stops")
+        Found::warning(
+            detail,
+            "give the board a heat sink, a fan or shade; it slows down before it stops",
+        )
     } else {
         Found::ok(detail)
     }
@@ -78,7 +88,8 @@ pub(super) fn swap() -> Found {
             } else {
                 Found::warning(
                     format!("memory may be written to {}", disks.join(", ")),
-                    "run the daemon with MemorySwapMax=0, as the packaged unit does, or `swapoff -a`",
+                    "run the daemon with MemorySwapMax=0, as the packaged unit does, or `swapoff \
+                     -a`",
                 )
             }
         }
@@ -91,7 +102,11 @@ pub(super) fn state(patient: &Patient<'_>) -> Found {
     folder.map_or_else(
         || Found::ok("the current folder"),
         |folder| {
-            writable(folder, SPARE, "make room on this disk, or name another one by watchlist.state and watchlist.list")
+            writable(
+                folder,
+                SPARE,
+                "make room on this disk, or name another one by watchlist.state and watchlist.list",
+            )
         },
     )
 }
@@ -106,16 +121,20 @@ pub(super) fn outbox(patient: &Patient<'_>) -> Found {
         Some(folder) => writable(
             folder,
             patient.config.broker.outbox_bytes as u64 + SPARE,
-            "make room on this disk, lower broker.outbox_bytes, or name another folder by broker.outbox",
+            "make room on this disk, lower broker.outbox_bytes, or name another folder by \
+             broker.outbox",
         ),
     }
 }
 
-/// Whether this user may write there and `needed` bytes are free, with what to do where they are not. A folder that the daemon would
-/// make counts by its parent.
+/// Whether this user may write there and `needed` bytes are free, with what to do where they are
+/// not. A folder that the daemon would make counts by its parent.
 fn writable(folder: &Path, needed: u64, when_full: &str) -> Found {
     let Some(existing) = nearest(folder) else {
-        return Found::failed(format!("{} cannot be reached", folder.display()), "name a folder on a disk");
+        return Found::failed(
+            format!("{} cannot be reached", folder.display()),
+            "name a folder on a disk",
+        );
     };
     let shown = folder.display();
     if let Err(error) = access(&existing) {
@@ -123,20 +142,22 @@ fn writable(folder: &Path, needed: u64, when_full: &str) -> Found {
         if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
             return Found::failed(
                 what,
-                "look into `dmesg` for the disk's errors, then mount it read-write (`mount -o remount,rw`)",
+                "look into `dmesg` for the disk's errors, then mount it read-write (`mount -o \
+                 remount,rw`)",
             );
         }
         return Found::failed(
             what,
-            "let the user that runs watchpost own it, as in `install -d -o watchpost -g watchpost -m 700`; run doctor as that \
-             user: `sudo -u watchpost watchpost doctor`",
+            "let the user that runs watchpost own it, as in `install -d -o watchpost -g watchpost \
+             -m 700`; run doctor as that user: `sudo -u watchpost watchpost doctor`",
         );
     }
     match free(&existing) {
         Err(error) => Found::failed(format!("{shown}: {error}"), "name a folder on a disk"),
-        Ok(free) if free < needed => {
-            Found::failed(format!("{shown} has {} MiB free, {} MiB are wanted", free >> 20, needed >> 20), when_full)
-        }
+        Ok(free) if free < needed => Found::failed(
+            format!("{shown} has {} MiB free, {} MiB are wanted", free >> 20, needed >> 20),
+            when_full,
+        ),
         Ok(free) => Found::ok(format!("{shown} can be written, {} MiB free", free >> 20)),
     }
 }

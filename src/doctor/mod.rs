@@ -1,8 +1,10 @@
-//! `watchpost doctor`: everything on this machine that may keep the daemon from its work, each with the remedy.
+//! `watchpost doctor`: everything on this machine that may keep the daemon from its work, each with
+//! the remedy.
 //!
-//! Promises: every check ends, within about ten seconds; a check whose ground is missing is skipped with the reason, never passed; what fails
-//! says what to do. Nothing is changed: files are read, the camera delivers one frame, the broker accepts one connection that publishes
-//! nothing. What the daemon itself does is judged by the daemon's own code.
+//! Promises: every check ends, within about ten seconds; a check whose ground is missing is skipped
+//! with the reason, never passed; what fails says what to do. Nothing is changed: files are read,
+//! the camera delivers one frame, the broker accepts one connection that publishes nothing. What
+//! the daemon itself does is judged by the daemon's own code.
 //!
 //! Not promised: to find faults that show only under load, or a broker's access rules for topics.
 
@@ -112,7 +114,12 @@ pub fn checks() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs the checks that `wanted` wants, and tells each finding as soon as it is there.
-pub fn examine(config: &Path, clock: Clock, wanted: &dyn Fn(&str) -> bool, tell: &mut dyn FnMut(Finding)) {
+pub fn examine(
+    config: &Path,
+    clock: Clock,
+    wanted: &dyn Fn(&str) -> bool,
+    tell: &mut dyn FnMut(Finding),
+) {
     let mut report = |check, found: Found| {
         tell(Finding { check, outcome: found.outcome, detail: found.detail, remedy: found.remedy });
     };
@@ -146,14 +153,16 @@ pub fn examine(config: &Path, clock: Clock, wanted: &dyn Fn(&str) -> bool, tell:
 fn remedy(error: &ConfigError) -> &'static str {
     match error {
         ConfigError::Read { error, .. } if error.kind() == ErrorKind::PermissionDenied => {
-            "let the user that runs watchpost read it, or run doctor as that user: `sudo -u watchpost watchpost doctor`"
+            "let the user that runs watchpost read it, or run doctor as that user: `sudo -u \
+             watchpost watchpost doctor`"
         }
         ConfigError::Read { .. } => {
-            "start from the template with every key, config/watchpost.toml, which the package installs as \
-             /etc/watchpost/watchpost.toml"
+            "start from the template with every key, config/watchpost.toml, which the package \
+             installs as /etc/watchpost/watchpost.toml"
         }
         ConfigError::Syntax { .. } | ConfigError::Problems { .. } => {
-            "correct what it names; the template config/watchpost.toml has every key with its meaning"
+            "correct what it names; the template config/watchpost.toml has every key with its \
+             meaning"
         }
     }
 }
@@ -165,14 +174,19 @@ mod tests {
     fn findings(config: &str) -> Vec<Finding> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("watchpost.toml");
-        std::fs::write(&file, config.replace("HERE", &folder.path().display().to_string())).unwrap();
+        std::fs::write(&file, config.replace("HERE", &folder.path().display().to_string()))
+            .unwrap();
         let mut found = Vec::new();
         examine(&file, Clock::default(), &|_| true, &mut |finding| found.push(finding));
         found
     }
 
     fn outcome(findings: &[Finding], check: &str) -> Outcome {
-        findings.iter().find(|f| f.check == check).unwrap_or_else(|| panic!("no check {check}")).outcome
+        findings
+            .iter()
+            .find(|f| f.check == check)
+            .unwrap_or_else(|| panic!("no check {check}"))
+            .outcome
     }
 
     #[test]
@@ -184,17 +198,22 @@ mod tests {
     #[test]
     fn where_everything_is_wrong_each_failure_is_named_and_says_what_to_do() {
         let found = findings(
-            "[vision]\nmodels = \"HERE/none.toml\"\n[watchlist]\nlist = \"HERE/list\"\ntrust = \"HERE/trust\"\n\
-             state = \"HERE/state\"\n[source.v4l2]\ndevice = \"HERE/video9\"\n\
-             [broker]\nurl = \"mqtts://localhost:1\"\nca_file = \"HERE/ca\"\noutbox = \"/proc/none\"\n",
+            "[vision]\nmodels = \"HERE/none.toml\"\n[watchlist]\nlist = \"HERE/list\"\ntrust \
+             = \"HERE/trust\"\nstate = \"HERE/state\"\n[source.v4l2]\ndevice \
+             = \"HERE/video9\"\n[broker]\nurl = \"mqtts://localhost:1\"\nca_file \
+             = \"HERE/ca\"\noutbox = \"/proc/none\"\n",
         );
-        for check in ["models", "trust", "watchlist", "source", "outbox", "broker-files", "broker"] {
+        for check in ["models", "trust", "watchlist", "source", "outbox", "broker-files", "broker"]
+        {
             let finding = found.iter().find(|f| f.check == check).unwrap();
             let expected = if check == "watchlist" { Outcome::Skipped } else { Outcome::Failed };
             assert_eq!(finding.outcome, expected, "{finding:?}");
         }
         assert_eq!(outcome(&found, "config"), Outcome::Ok);
-        assert!(found.iter().all(|f| f.remedy.is_some() == (f.outcome >= Outcome::Warning)), "{found:?}");
+        assert!(
+            found.iter().all(|f| f.remedy.is_some() == (f.outcome >= Outcome::Warning)),
+            "{found:?}"
+        );
     }
 
     #[test]

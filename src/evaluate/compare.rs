@@ -1,7 +1,9 @@
-//! Compares many templates with each other: cosine of int8 templates, exactly what the device computes.
+//! Compares many templates with each other: cosine of int8 templates, exactly what the device
+//! computes.
 //!
-//! Components are widened to 16 bits once, so that the inner loop is a multiply-add of neighbouring pairs on every
-//! processor, and rows are taken in tiles that stay in the cache. Templates are wiped when dropped.
+//! Components are widened to 16 bits once, so that the inner loop is a multiply-add of neighbouring
+//! pairs on every processor, and rows are taken in tiles that stay in the cache. Templates are
+//! wiped when dropped.
 
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -43,10 +45,17 @@ impl Rows {
         let mut templates = templates.into_iter().peekable();
         let width = templates.peek().map_or(LANES, |t| t.values().len().next_multiple_of(LANES));
         let (lower, _) = templates.size_hint();
-        let mut rows =
-            Self { width, values: Vec::with_capacity(lower * width), inverse_norms: Vec::with_capacity(lower) };
+        let mut rows = Self {
+            width,
+            values: Vec::with_capacity(lower * width),
+            inverse_norms: Vec::with_capacity(lower),
+        };
         for t in templates {
-            debug_assert_eq!(t.values().len().next_multiple_of(LANES), width, "templates of two embedders");
+            debug_assert_eq!(
+                t.values().len().next_multiple_of(LANES),
+                width,
+                "templates of two embedders"
+            );
             rows.values.extend(t.values().iter().map(|v| i16::from(*v)));
             rows.values.resize((rows.inverse_norms.len() + 1) * width, 0);
             rows.inverse_norms.push(t.inverse_norm());
@@ -73,9 +82,14 @@ impl Rows {
         dot(self.row(a), self.row(b)) as f32 * (self.inverse_norms[a] * self.inverse_norms[b])
     }
 
-    /// Cosine similarities of the one row of `probe` with each row here; `out` is as long as there are rows.
+    /// Cosine similarities of the one row of `probe` with each row here; `out` is as long as there
+    /// are rows.
     pub fn against(&self, probe: &Rows, out: &mut [f32]) {
-        debug_assert!(probe.len() == 1 && out.len() == self.len() && (self.is_empty() || probe.width == self.width));
+        debug_assert!(
+            probe.len() == 1
+                && out.len() == self.len()
+                && (self.is_empty() || probe.width == self.width)
+        );
         dots(probe.row(0), &self.values, self.width, out);
         for (value, norm) in out.iter_mut().zip(&self.inverse_norms) {
             *value *= norm * probe.inverse_norms[0];
@@ -159,7 +173,9 @@ const CLOSEST: usize = 20;
 
 /// Keeps the most similar of `pairs`, in an order that does not depend on threads.
 fn keep_closest(pairs: &mut Vec<Suspect>) {
-    pairs.sort_unstable_by(|x, y| y.similarity.total_cmp(&x.similarity).then((x.a, x.b).cmp(&(y.a, y.b))));
+    pairs.sort_unstable_by(|x, y| {
+        y.similarity.total_cmp(&x.similarity).then((x.a, x.b).cmp(&(y.a, y.b)))
+    });
     pairs.truncate(CLOSEST);
 }
 
@@ -174,9 +190,14 @@ pub struct Comparison<'a> {
     pub threads: usize,
 }
 
-/// Compares every row with every other once. `people` numbers the person of each row, from 0, rising by at most one from
-/// row to row: rows of one person are neighbours.
-pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &ProgressBar) -> AllPairs {
+/// Compares every row with every other once. `people` numbers the person of each row, from 0,
+/// rising by at most one from row to row: rows of one person are neighbours.
+pub fn all_pairs(
+    rows: &Rows,
+    people: &[u32],
+    how: Comparison<'_>,
+    progress: &ProgressBar,
+) -> AllPairs {
     let mut photographs = vec![0u32; people.last().map_or(0, |p| *p as usize + 1)];
     people.iter().for_each(|p| photographs[*p as usize] += 1);
     let empty = || AllPairs {
@@ -187,9 +208,12 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
         closest: Vec::new(),
     };
     let tiles = tiles(people);
-    let total = std::sync::Mutex::new((empty(), Clustered::new(photographs.clone(), how.thresholds.len())));
-    // A piece of work: tiles of this number, counted by one thread into its own tallies, merged at the end of the piece.
-    let pieces: Vec<&[(usize, usize)]> = tiles.chunks(tiles.len().div_ceil(how.threads.max(1) * 8).max(1)).collect();
+    let total =
+        std::sync::Mutex::new((empty(), Clustered::new(photographs.clone(), how.thresholds.len())));
+    // A piece of work: tiles of this number, counted by one thread into its own tallies, merged at
+    // the end of the piece.
+    let pieces: Vec<&[(usize, usize)]> =
+        tiles.chunks(tiles.len().div_ceil(how.threads.max(1) * 8).max(1)).collect();
     let piece = |(): &mut (), piece: &&[(usize, usize)]| {
         let mut part = empty();
         let mut clustered = Clustered::new(photographs.clone(), how.thresholds.len());
@@ -218,7 +242,8 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
                             left_out[(people[a] - first) as usize].push(people[b]);
                         } else {
                             part.impostor.add(similarity);
-                            // Pruned now and then, and always against the least similar one that was kept.
+                            // Pruned now and then, and always against the least similar one that
+                            // was kept.
                             if similarity >= least {
                                 part.closest.push(Suspect { a, b, similarity });
                                 if part.closest.len() >= 16 * CLOSEST {
@@ -228,7 +253,8 @@ pub fn all_pairs(rows: &Rows, people: &[u32], how: Comparison<'_>, progress: &Pr
                             }
                             if how.thresholds.first().is_some_and(|t| similarity >= *t) {
                                 let step = how.thresholds.partition_point(|t| *t <= similarity) - 1;
-                                hits[(people[a] - first) as usize].push(Hit { other: people[b], step: step as u16 });
+                                hits[(people[a] - first) as usize]
+                                    .push(Hit { other: people[b], step: step as u16 });
                             }
                         }
                     }
@@ -279,7 +305,12 @@ struct Record<'a> {
 }
 
 /// Records every pair of rows, where anybody wants that. `ends` names a row.
-pub fn record_pairs<'a>(rows: &Rows, people: &[u32], records: &mut Records, ends: impl Fn(usize) -> Ends<'a>) {
+pub fn record_pairs<'a>(
+    rows: &Rows,
+    people: &[u32],
+    records: &mut Records,
+    ends: impl Fn(usize) -> Ends<'a>,
+) {
     if !records.wanted() {
         return;
     }
@@ -315,8 +346,8 @@ fn tiles(people: &[u32]) -> Vec<(usize, usize)> {
     tiles
 }
 
-/// Multiples of .01 up to 1, from the highest at which about a tenth of a sample of pairs of two people match. The sample:
-/// every pair among up to 600 rows, evenly spaced.
+/// Multiples of .01 up to 1, from the highest at which about a tenth of a sample of pairs of two
+/// people match. The sample: every pair among up to 600 rows, evenly spaced.
 pub fn thresholds(rows: &Rows, people: &[u32]) -> Vec<f32> {
     let step = rows.len().div_ceil(SAMPLE).max(1);
     let sample: Vec<usize> = (0..rows.len()).step_by(step).collect();
@@ -326,7 +357,8 @@ pub fn thresholds(rows: &Rows, people: &[u32]) -> Vec<f32> {
         similarities.extend(others.map(|b| rows.similarity(*a, *b)));
     }
     similarities.sort_unstable_by(|a, b| b.total_cmp(a));
-    let begin = similarities.get((BEGIN * similarities.len() as f64) as usize).copied().unwrap_or(0.0);
+    let begin =
+        similarities.get((BEGIN * similarities.len() as f64) as usize).copied().unwrap_or(0.0);
     let first = (begin * 100.0).floor() as i32;
     (first..=100).map(|k| (f64::from(k) / 100.0) as f32).collect()
 }
@@ -339,7 +371,12 @@ mod tests {
     fn templates(n: usize, dimensions: usize, seed: u64) -> Vec<Template> {
         let mut draw = crate::evaluate::protocol::draw::Draw::new(seed, 0);
         (0..n)
-            .map(|_| Template::new((0..dimensions).map(|_| draw.below(255) as i32 as i16 as i8).collect()).unwrap())
+            .map(|_| {
+                Template::new(
+                    (0..dimensions).map(|_| draw.below(255) as i32 as i16 as i8).collect(),
+                )
+                .unwrap()
+            })
             .collect()
     }
 

@@ -1,12 +1,15 @@
-//! The false-match curve: how often two different people reach a similarity, measured over all pairs of a folder, with upper
-//! confidence bounds. A manifest carries it; the device derives its threshold from it.
+//! The false-match curve: how often two different people reach a similarity, measured over all
+//! pairs of a folder, with upper confidence bounds. A manifest carries it; the device derives its
+//! threshold from it.
 //!
 //! * Thresholds are multiples of .01, from the highest at which a sample's rate is about a tenth.
-//! * Each bound is the one-sided 95 % Clopper-Pearson bound of counts divided by their design effect, since pairs that
-//!   share a person are not independent (see [`super::statistics::tally`]). A bound that a stricter threshold exceeds is
-//!   raised to it, so that the table never rises.
-//! * The table ends at the strictest threshold at which at least a number of *different pairs of people* (ten unless told
-//!   otherwise) matched falsely: beyond, a few look-alikes or mislabelled photographs decide. Nothing is extrapolated.
+//! * Each bound is the one-sided 95 % Clopper-Pearson bound of counts divided by their design
+//!   effect, since pairs that share a person are not independent (see
+//!   [`super::statistics::tally`]). A bound that a stricter threshold exceeds is raised to it, so
+//!   that the table never rises.
+//! * The table ends at the strictest threshold at which at least a number of *different pairs of
+//!   people* (ten unless told otherwise) matched falsely: beyond, a few look-alikes or mislabelled
+//!   photographs decide. Nothing is extrapolated.
 //!
 //! Beside it: false non-matches over all pairs of photographs of one person.
 
@@ -91,8 +94,8 @@ pub fn run<L: Laboratory>(
     question: Question,
     run: &mut Run<'_>,
 ) -> Result<(Curve, Acquisition), EvaluateError> {
-    let listed =
-        folder::read(root, run.left_out).map_err(|source| EvaluateError::Root { path: root.into(), source })?;
+    let listed = folder::read(root, run.left_out)
+        .map_err(|source| EvaluateError::Root { path: root.into(), source })?;
     let files: Vec<PathBuf> = listed.iter().flat_map(|p| p.photographs.iter().cloned()).collect();
     let looked = photographs(laboratory, root, &files, run)?;
     let (mut templates, mut people, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -111,12 +114,19 @@ pub fn run<L: Laboratory>(
     let rows = Rows::new(templates);
     let grid = thresholds(&rows, &people);
     run.progress.reset();
-    let how =
-        Comparison { thresholds: &grid, duplicates_above: question.duplicates_above, threads: run.settings.threads };
+    let how = Comparison {
+        thresholds: &grid,
+        duplicates_above: question.duplicates_above,
+        threads: run.settings.threads,
+    };
     let pairs = all_pairs(&rows, &people, how, run.progress);
     let name = |row: usize| shown(root, &files[places[row]]);
     record_pairs(&rows, &people, run.records, |row| Ends { file: name(row), group: None });
-    let named = |s: &super::compare::Suspect| SuspectPair { a: name(s.a), b: name(s.b), similarity: s.similarity };
+    let named = |s: &super::compare::Suspect| SuspectPair {
+        a: name(s.a),
+        b: name(s.b),
+        similarity: s.similarity,
+    };
     let (points, ends) = table(&grid, &pairs, question.least_pairs);
     let curve = Curve {
         people: next as usize,
@@ -163,8 +173,8 @@ fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, St
     let comparisons = pairs.impostor.total();
     let ends = match (points.last(), pairs.at.get(supported)) {
         (Some(last), Some(next)) => format!(
-            "at {:.2}, the strictest threshold at which {least_pairs} or more different pairs of people matched falsely \
-             ({} did; at {:.2} only {}) among {comparisons} comparisons",
+            "at {:.2}, the strictest threshold at which {least_pairs} or more different pairs of \
+             people matched falsely ({} did; at {:.2} only {}) among {comparisons} comparisons",
             last.threshold,
             last.pairs_of_people,
             last.threshold + 0.01,
@@ -172,8 +182,8 @@ fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, St
         ),
         (Some(_), None) => "at 1, the greatest similarity there is".into(),
         (None, _) => format!(
-            "there is no curve: of {comparisons} comparisons of two people, not {least_pairs} different pairs of people \
-             matched falsely at any threshold"
+            "there is no curve: of {comparisons} comparisons of two people, not {least_pairs} \
+             different pairs of people matched falsely at any threshold"
         ),
     };
     (points, ends)
@@ -182,7 +192,9 @@ fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, St
 /// The table as the manifest carries it.
 pub fn manifest_table(curve: &Curve, embedder: &Network, root: &Path) -> String {
     let mut text = String::new();
-    let mut line = |l: std::fmt::Arguments<'_>| writeln!(text, "{l}").expect("writing to a string does not fail");
+    let mut line = |l: std::fmt::Arguments<'_>| {
+        writeln!(text, "{l}").expect("writing to a string does not fail")
+    };
     line(format_args!("# False-match curve of {} (SHA-256 {}),", embedder.name, embedder.sha256));
     let folder = root.display().to_string().replace(['\n', '\r'], " ");
     line(format_args!(
@@ -195,11 +207,15 @@ pub fn manifest_table(curve: &Curve, embedder: &Network, root: &Path) -> String 
     ));
     line(format_args!("# It ends {}.", curve.ends));
     if let Some(limit) = curve.duplicates_above {
-        line(format_args!("# {} pairs above {limit} were left out as unlabelled duplicates.", curve.suspects.len()));
+        line(format_args!(
+            "# {} pairs above {limit} were left out as unlabelled duplicates.",
+            curve.suspects.len()
+        ));
     }
     if let Some(s) = &curve.safety_factor {
         line(format_args!(
-            "# The worst-served group was {} at {:.2}; measured up to {:.2} only: an assumption beyond.",
+            "# The worst-served group was {} at {:.2}; measured up to {:.2} only: an assumption \
+             beyond.",
             s.group, s.threshold, s.measured_to
         ));
         // Rounded up, as a bound must be.
@@ -252,7 +268,8 @@ mod tests {
     const QUESTION: Question = Question { least_pairs: 10, duplicates_above: None };
 
     fn evaluate(root: &Path, question: Question) -> (Curve, LeftOut) {
-        let ((c, _), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, question, r).unwrap());
+        let ((c, _), left_out, lines) =
+            with_run(&SETTINGS, |r| run(&Fake, root, question, r).unwrap());
         assert_eq!(lines.len(), c.templates * c.templates.saturating_sub(1) / 2);
         (c, left_out)
     }
@@ -271,7 +288,11 @@ mod tests {
         assert!(c.evaluated() && left_out.is_empty());
         assert!((0.05..0.2).contains(&c.points[0].fmr.rate.unwrap()), "{:?}", c.points[0]);
         for p in &c.points {
-            assert!(p.pairs_of_people >= 10 && p.fmr.rate.unwrap() < p.fmr_upper && p.design_effect >= 1.0);
+            assert!(
+                p.pairs_of_people >= 10
+                    && p.fmr.rate.unwrap() < p.fmr_upper
+                    && p.design_effect >= 1.0
+            );
         }
         let (strict, _) = evaluate(dir.path(), Question { least_pairs: 100, ..QUESTION });
         assert!(strict.points.len() < c.points.len());

@@ -1,17 +1,19 @@
 //! Where are the faces? The WIDER FACE protocol, and recall by the height of a face.
 //!
-//! Average precision follows the protocol's evaluation code: detections of an image, best first, each go to the marked face
-//! that they overlap most; at an intersection over union of .5 (sides counted as `right - left + 1`) they find it; faces
-//! outside the set are ignored, and detections on them count neither way. Precision and recall are taken at 1000 equally
-//! spaced thresholds of the scores, which are first stretched to 0..1 over all images; the area under the envelope of that
-//! curve is the AP. As in that code, an image without marked faces does not lower the AP; its detections count in the
-//! false positives an image. Its interval is a percentile bootstrap over images. Every detection down to [`LEAST_SCORE`]
-//! counts, also those beyond the number of faces that a device keeps, and boxes are merged at [`OVERLAP_OF_AP`]: that makes
-//! the AP comparable with published ones, but it is the network's, not the device's.
+//! Average precision follows the protocol's evaluation code: detections of an image, best first,
+//! each go to the marked face that they overlap most; at an intersection over union of .5 (sides
+//! counted as `right - left + 1`) they find it; faces outside the set are ignored, and detections
+//! on them count neither way. Precision and recall are taken at 1000 equally spaced thresholds of
+//! the scores, which are first stretched to 0..1 over all images; the area under the envelope of
+//! that curve is the AP. As in that code, an image without marked faces does not lower the AP; its
+//! detections count in the false positives an image. Its interval is a percentile bootstrap over
+//! images. Every detection down to [`LEAST_SCORE`] counts, also those beyond the number of faces
+//! that a device keeps, and boxes are merged at [`OVERLAP_OF_AP`]: that makes the AP comparable
+//! with published ones, but it is the network's, not the device's.
 //!
-//! Recall and false positives are the device's: its threshold, its merging, the faces that it keeps. Recall by height takes
-//! the faces of the widest set (WIDER's hard set, or all), by their height in pixels of the detector's canvas, which is what
-//! decides.
+//! Recall and false positives are the device's: its threshold, its merging, the faces that it
+//! keeps. Recall by height takes the faces of the widest set (WIDER's hard set, or all), by their
+//! height in pixels of the detector's canvas, which is what decides.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +32,8 @@ use crate::vision::{Detection as Face, Detector, Faces, MAX_FACES, Models, Visio
 const THRESHOLDS: usize = 1000;
 /// Lowest score of a detection that enters the average precision.
 const LEAST_SCORE: f32 = 0.02;
-/// Overlap above which boxes are merged for the average precision, as the authors of YuNet do. A device merges earlier: at
-/// its threshold .45 finds no face more, but some twice.
+/// Overlap above which boxes are merged for the average precision, as the authors of YuNet do. A
+/// device merges earlier: at its threshold .45 finds no face more, but some twice.
 pub const OVERLAP_OF_AP: f32 = 0.45;
 /// Overlap at which a detection finds a face.
 const OVERLAP: f64 = 0.5;
@@ -57,8 +59,8 @@ pub struct Found {
 
 /// Finds faces in one image after another.
 pub trait Find {
-    /// The faces in the image with the file's `bytes`: all with scores of at least `least`, and what a device reports at
-    /// `threshold`.
+    /// The faces in the image with the file's `bytes`: all with scores of at least `least`, and
+    /// what a device reports at `threshold`.
     ///
     /// # Errors
     /// In words, where the file is no image or the detector fails.
@@ -90,7 +92,9 @@ impl Find for DetectorFinder {
         let photograph = Photograph::decode(bytes).map_err(|e| e.to_string())?;
         let frame = photograph.frame();
         let failed = |e: VisionError| e.to_string();
-        self.detector.detect_unbounded(&frame, least, self.overlap, &mut self.all).map_err(failed)?;
+        self.detector
+            .detect_unbounded(&frame, least, self.overlap, &mut self.all)
+            .map_err(failed)?;
         let report = self.detector.detect(&frame, threshold, &mut self.reported).map_err(failed)?;
         let long = frame.width().max(frame.height()) as f64;
         Ok(Found {
@@ -183,10 +187,14 @@ pub fn run<F: Find>(
     let paths: Vec<PathBuf> = images.iter().map(|i| root.join(&i.image)).collect();
     let threshold = run.settings.min_score;
     let look = |finder: &mut F, path: &PathBuf| match std::fs::read(path) {
-        Ok(bytes) => finder.find(&bytes, LEAST_SCORE, threshold).map_err(|e| ("unreadable image", e)),
+        Ok(bytes) => {
+            finder.find(&bytes, LEAST_SCORE, threshold).map_err(|e| ("unreadable image", e))
+        }
         Err(e) => Err(("missing image", e.to_string())),
     };
-    let broken = |_: &PathBuf| Err(("internal error", "it made the program panic; please report it".to_owned()));
+    let broken = |_: &PathBuf| {
+        Err(("internal error", "it made the program panic; please report it".to_owned()))
+    };
     let looked = spread(&paths, run.settings.threads, run.progress, make, look, broken)?;
     let mut pairs: Vec<(Annotated, Found)> = Vec::new();
     for (annotated, looked) in images.into_iter().zip(looked) {
@@ -194,8 +202,14 @@ pub fn run<F: Find>(
             Ok(found) => {
                 let face = |(r, score): &(Rect, f32)| [r.x, r.y, r.width, r.height, *score];
                 let faces = found.faces.iter().map(face).collect();
-                let reported = found.reported.iter().map(|r| [r.x, r.y, r.width, r.height]).collect();
-                run.records.add(&Record { image: &annotated.image, scale: found.scale, faces, reported });
+                let reported =
+                    found.reported.iter().map(|r| [r.x, r.y, r.width, r.height]).collect();
+                run.records.add(&Record {
+                    image: &annotated.image,
+                    scale: found.scale,
+                    faces,
+                    reported,
+                });
                 pairs.push((annotated, found));
             }
             Err((reason, detail)) => run.left_out.add(annotated.image, reason, detail),
@@ -206,7 +220,8 @@ pub fn run<F: Find>(
 
 fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32) -> Detection {
     let scores = images.iter().flat_map(|(_, f)| f.faces.iter().map(|(_, s)| f64::from(*s)));
-    let (low, high) = scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
+    let (low, high) =
+        scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
     let widest = sets.len() - 1;
     let mut by_height: Vec<[u64; 2]> = vec![[0; 2]; HEIGHTS.len()];
     let mut recall = vec![[0u64; 2]; sets.len()];
@@ -237,7 +252,8 @@ fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32)
         threshold,
         sets: (0..sets.len())
             .map(|set| {
-                let matched: Vec<Matched> = images.iter().map(|(a, f)| Matched::new(a, f, set, low, high)).collect();
+                let matched: Vec<Matched> =
+                    images.iter().map(|(a, f)| Matched::new(a, f, set, low, high)).collect();
                 precision(sets[set], &matched, Rate::new(recall[set][0], recall[set][1]))
             })
             .collect(),
@@ -282,7 +298,11 @@ struct Matched {
 impl Matched {
     fn new(annotated: &Annotated, found: &Found, set: usize, low: f64, high: f64) -> Self {
         let counted = &annotated.counted[set];
-        let mut image = Self { faces: counted.len() as u64, proposed: vec![0; THRESHOLDS], found: vec![0; THRESHOLDS] };
+        let mut image = Self {
+            faces: counted.len() as u64,
+            proposed: vec![0; THRESHOLDS],
+            found: vec![0; THRESHOLDS],
+        };
         if annotated.boxes.is_empty() || found.faces.is_empty() {
             return image;
         }
@@ -347,7 +367,8 @@ fn precision(set: &'static str, images: &[Matched], recall: Rate) -> Precision {
     let mut draw = Draw::new(0, 0);
     let mut resampled: Vec<f64> = (0..RESAMPLES)
         .filter_map(|_| {
-            let sample: Vec<&Matched> = images.iter().map(|_| &images[draw.below(images.len())]).collect();
+            let sample: Vec<&Matched> =
+                images.iter().map(|_| &images[draw.below(images.len())]).collect();
             (sample.iter().any(|i| i.faces > 0)).then(|| area(&self::curve(sample.into_iter())))
         })
         .collect();
@@ -361,7 +382,8 @@ fn precision(set: &'static str, images: &[Matched], recall: Rate) -> Precision {
 
 /// (recall, precision) at each threshold, from strict to loose.
 fn curve<'a>(images: impl Iterator<Item = &'a Matched>) -> Vec<(f64, f64)> {
-    let (mut proposed, mut found, mut faces) = (vec![0u32; THRESHOLDS], vec![0u32; THRESHOLDS], 0u64);
+    let (mut proposed, mut found, mut faces) =
+        (vec![0u32; THRESHOLDS], vec![0u32; THRESHOLDS], 0u64);
     for image in images {
         faces += image.faces;
         for (sum, v) in proposed.iter_mut().zip(&image.proposed) {
@@ -372,7 +394,11 @@ fn curve<'a>(images: impl Iterator<Item = &'a Matched>) -> Vec<(f64, f64)> {
         }
     }
     let share = |a: u32, b: f64| if b > 0.0 { f64::from(a) / b } else { 0.0 };
-    proposed.iter().zip(&found).map(|(p, f)| (share(*f, faces as f64), share(*f, f64::from(*p)))).collect()
+    proposed
+        .iter()
+        .zip(&found)
+        .map(|(p, f)| (share(*f, faces as f64), share(*f, f64::from(*p))))
+        .collect()
 }
 
 /// Area under the envelope of precision over recall (Pascal VOC 2010, as the WIDER code has it).
@@ -415,10 +441,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn image(boxes: &[[f32; 4]], counted: &[usize], found: &[([f32; 4], f32)]) -> (Annotated, Found) {
+    fn image(
+        boxes: &[[f32; 4]],
+        counted: &[usize],
+        found: &[([f32; 4], f32)],
+    ) -> (Annotated, Found) {
         let rect = |b: &[f32; 4]| Rect::new(b[0], b[1], b[2], b[3]);
         (
-            Annotated { image: "x".into(), boxes: boxes.iter().map(rect).collect(), counted: vec![counted.to_vec()] },
+            Annotated {
+                image: "x".into(),
+                boxes: boxes.iter().map(rect).collect(),
+                counted: vec![counted.to_vec()],
+            },
             Found {
                 faces: found.iter().map(|(b, s)| (rect(b), *s)).collect(),
                 reported: found.iter().filter(|(_, s)| *s >= 0.5).map(|(b, _)| rect(b)).collect(),
@@ -450,7 +484,8 @@ mod tests {
         let ignored = [image(&[A, B], &[0], &[(B, 0.9), (A, 0.1)])];
         assert!((ap(&ignored) - 1.0).abs() < 1e-9);
         // A second detection of a found face is a false positive, here below the hit.
-        let twice = figures(&["all"], &[image(&[A, B], &[0, 1], &[(A, 0.9), (A, 0.8), (B, 0.1)])], 0.5);
+        let twice =
+            figures(&["all"], &[image(&[A, B], &[0, 1], &[(A, 0.9), (A, 0.8), (B, 0.1)])], 0.5);
         let expected = 0.5 + 0.5 * 2.0 / 3.0;
         assert!((twice.sets[0].average_precision.unwrap() - expected).abs() < 1e-9);
         // But it lies on a face: only what overlaps no face is astray.
@@ -465,7 +500,8 @@ mod tests {
         ];
         images[0].1.scale = 0.5;
         let d = figures(&["all"], &images, 0.5);
-        let counts: Vec<(u64, u64)> = d.by_height.iter().map(|b| (b.recall.count, b.recall.of)).collect();
+        let counts: Vec<(u64, u64)> =
+            d.by_height.iter().map(|b| (b.recall.count, b.recall.of)).collect();
         assert_eq!(counts, [(0, 0), (0, 1), (1, 1), (0, 1), (0, 0), (0, 0)]);
         assert_eq!((d.false_positives.count, d.false_positives_an_image), (1, 0.5));
         assert_eq!((d.sets[0].recall.count, d.sets[0].recall.of), (1, 3));
@@ -474,7 +510,11 @@ mod tests {
     #[test]
     fn a_set_without_faces_has_no_average_precision_and_says_why() {
         let d = figures(&["all"], &[image(&[A], &[], &[(A, 0.9)])], 0.5);
-        assert!(d.sets[0].average_precision.is_none() && d.sets[0].unsupported.is_some() && !d.evaluated());
+        assert!(
+            d.sets[0].average_precision.is_none()
+                && d.sets[0].unsupported.is_some()
+                && !d.evaluated()
+        );
         assert!(!figures(&["all"], &[], 0.5).evaluated());
     }
 
@@ -491,9 +531,11 @@ mod tests {
     #[test]
     fn a_crowd_of_more_faces_than_a_device_keeps_is_found_whole() {
         let mut finder = DetectorFinder::new(&Models::builtin().unwrap(), 640, 0.9).unwrap();
-        let noise: Vec<u8> = (0..480u32 * 640 * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let noise: Vec<u8> =
+            (0..480u32 * 640 * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut png = Vec::new();
-        let picture = image::RgbImage::from_raw(640, 480, noise).expect("as many bytes as pixels need");
+        let picture =
+            image::RgbImage::from_raw(640, 480, noise).expect("as many bytes as pixels need");
         picture.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
         let found = finder.find(&png, 0.0, 0.0).unwrap();
         assert!(found.faces.len() > MAX_FACES && found.faces.windows(2).all(|w| w[0].1 >= w[1].1));
@@ -505,9 +547,11 @@ mod tests {
     impl Find for Fixed {
         fn find(&mut self, bytes: &[u8], _: f32, _: f32) -> Result<Found, String> {
             match bytes {
-                b"good" => {
-                    Ok(Found { faces: vec![(Rect::new(0.0, 0.0, 50.0, 50.0), 0.9)], scale: 1.0, ..Found::default() })
-                }
+                b"good" => Ok(Found {
+                    faces: vec![(Rect::new(0.0, 0.0, 50.0, 50.0), 0.9)],
+                    scale: 1.0,
+                    ..Found::default()
+                }),
                 b"bomb" => std::panic::panic_any("hostile"),
                 _ => Err("no image".into()),
             }
@@ -520,12 +564,18 @@ mod tests {
         for (name, bytes) in [("a", "good"), ("b", "bad"), ("c", "bomb")] {
             std::fs::write(dir.path().join(name), bytes).unwrap();
         }
-        let list: String =
-            ["a", "b", "c", "d"].map(|i| format!("{{\"image\":\"{i}\",\"boxes_xywh\":[[0,0,50,50]]}}\n")).concat();
-        let run = |list: &str| with_run(&SETTINGS, |r| super::run(|| Ok(Fixed), dir.path(), list, r).unwrap());
+        let list: String = ["a", "b", "c", "d"]
+            .map(|i| format!("{{\"image\":\"{i}\",\"boxes_xywh\":[[0,0,50,50]]}}\n"))
+            .concat();
+        let run = |list: &str| {
+            with_run(&SETTINGS, |r| super::run(|| Ok(Fixed), dir.path(), list, r).unwrap())
+        };
         let (d, left_out, lines) = run(&list);
         let faces = [[0.0, 0.0, 50.0, 50.0, 0.9]];
-        assert_eq!(lines, [serde_json::json!({"image": "a", "scale": 1.0, "faces": faces, "reported": []})]);
+        assert_eq!(
+            lines,
+            [serde_json::json!({"image": "a", "scale": 1.0, "faces": faces, "reported": []})]
+        );
         assert_eq!((d.images, d.sets[0].average_precision), (1, Some(1.0)));
         assert_eq!(
             left_out.by_reason().into_iter().collect::<Vec<_>>(),

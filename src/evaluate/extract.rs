@@ -1,9 +1,11 @@
-//! From photographs to templates, on all cores, in memory only: nothing is written to disk, pixels and faces are wiped.
+//! From photographs to templates, on all cores, in memory only: nothing is written to disk, pixels
+//! and faces are wiped.
 //!
-//! A photograph stands for one person. Where the detector finds several faces, one that is large and near the centre counts
-//! (see [`crate::vision::photographs::chosen`]). Each photograph ends in one of three ways: a template; a *failure to acquire* (no face, or one that cannot be
-//! used), which is a finding about the system and counted as one; or *left out* (an unreadable file), which is a finding
-//! about the data.
+//! A photograph stands for one person. Where the detector finds several faces, one that is large
+//! and near the centre counts (see [`crate::vision::photographs::chosen`]). Each photograph ends in
+//! one of three ways: a template; a *failure to acquire* (no face, or one that cannot be used),
+//! which is a finding about the system and counted as one; or *left out* (an unreadable file),
+//! which is a finding about the data.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
@@ -31,7 +33,8 @@ pub struct Settings {
     pub long_side: usize,
     /// Least detector score of a face, 0 to 1.
     pub min_score: f32,
-    /// Black border added on each side before detection, as a share of the long side: for chips cropped to the face.
+    /// Black border added on each side before detection, as a share of the long side: for chips
+    /// cropped to the face.
     pub pad: f32,
     /// Refuse faces that the quality gate refuses, instead of only counting them.
     pub gate: bool,
@@ -106,11 +109,13 @@ impl Laboratory for Chain<'_> {
 
 impl Acquire for ChainWorker {
     fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, Failure> {
-        let photograph = Photograph::decode(bytes).map_err(|e| Failure::Unreadable(e.to_string()))?;
+        let photograph =
+            Photograph::decode(bytes).map_err(|e| Failure::Unreadable(e.to_string()))?;
         if self.pad > 0.0 {
-            let (layout, pixels) =
-                padded(&photograph.frame(), self.pad).map_err(|e| Failure::Unreadable(e.to_string()))?;
-            let frame = Frame::new(layout, &pixels).map_err(|e| Failure::Internal(e.to_string()))?;
+            let (layout, pixels) = padded(&photograph.frame(), self.pad)
+                .map_err(|e| Failure::Unreadable(e.to_string()))?;
+            let frame =
+                Frame::new(layout, &pixels).map_err(|e| Failure::Internal(e.to_string()))?;
             self.look_at(&frame)
         } else {
             self.look_at(&photograph.frame())
@@ -121,14 +126,19 @@ impl Acquire for ChainWorker {
 impl ChainWorker {
     fn look_at(&mut self, frame: &Frame<'_>) -> Result<Acquired, Failure> {
         let internal = |e: VisionError| Failure::Internal(e.to_string());
-        let seen = self.reader.subject(frame).map_err(internal)?.ok_or(Failure::Acquire("no face found"))?;
+        let seen = self
+            .reader
+            .subject(frame)
+            .map_err(internal)?
+            .ok_or(Failure::Acquire("no face found"))?;
         if seen.verdict == Err(TooPoor::Landmarks) {
             return Err(Failure::Acquire("landmarks that cannot be aligned"));
         }
         match self.reader.embed(frame, &seen) {
-            Ok(embedding) => {
-                Ok(Acquired { template: embedding.quantize(), refused: seen.verdict.err().map(TooPoor::name) })
-            }
+            Ok(embedding) => Ok(Acquired {
+                template: embedding.quantize(),
+                refused: seen.verdict.err().map(TooPoor::name),
+            }),
             // A direction that is none is a finding about the embedder on this face.
             Err(VisionError::Embedding(_)) => Err(Failure::Acquire("embedding that is none")),
             Err(e) => Err(internal(e)),
@@ -159,7 +169,10 @@ impl Visitor for IntoRgb {
 }
 
 /// The picture with a black border.
-fn padded(frame: &Frame<'_>, share: f32) -> Result<(Layout, Zeroizing<Vec<u8>>), crate::frame::FrameError> {
+fn padded(
+    frame: &Frame<'_>,
+    share: f32,
+) -> Result<(Layout, Zeroizing<Vec<u8>>), crate::frame::FrameError> {
     let (width, height) = (frame.width(), frame.height());
     let border = (width.max(height) as f32 * share).round() as usize;
     let side = |s: usize| u32::try_from(s + 2 * border).unwrap_or(u32::MAX);
@@ -174,7 +187,8 @@ pub struct Acquisition {
     pub photographs: u64,
     /// Those without a usable face.
     pub failure_to_acquire: Rate,
-    /// Those that enrolment would turn away: without a usable face, or with one that the quality gate refuses.
+    /// Those that enrolment would turn away: without a usable face, or with one that the quality
+    /// gate refuses.
     pub failure_to_enrol: Rate,
     /// How many for each reason.
     pub reasons: BTreeMap<&'static str, usize>,
@@ -214,8 +228,11 @@ pub fn photographs<L: Laboratory>(
             Err(e) => (None, Err(Failure::Unreadable(e.to_string()))),
         }
     };
-    let broken = |_: &PathBuf| (None, Err(Failure::Internal("it made the program panic; please report it".into())));
-    let looked = spread(files, run.settings.threads, run.progress, || laboratory.worker(), look, broken)?;
+    let broken = |_: &PathBuf| {
+        (None, Err(Failure::Internal("it made the program panic; please report it".into())))
+    };
+    let looked =
+        spread(files, run.settings.threads, run.progress, || laboratory.worker(), look, broken)?;
 
     let mut first_with: HashMap<[u8; 32], usize> = HashMap::new();
     let mut all = Photographs {
@@ -289,7 +306,8 @@ pub struct Subject {
     pub photographs: Vec<usize>,
 }
 
-/// The people of a folder with what can be used of each. Copies go to `left_out`, as do people of whom nothing is left.
+/// The people of a folder with what can be used of each. Copies go to `left_out`, as do people of
+/// whom nothing is left.
 pub fn subjects(
     root: &Path,
     files: &[PathBuf],
@@ -324,8 +342,9 @@ pub fn subjects(
 
 #[cfg(test)]
 pub(super) mod fake {
-    //! A laboratory for tests: a "photograph" is a line of text, `face PERSON PHOTOGRAPH SPREAD`. Templates of one person
-    //! lie around a direction of their own; SPREAD (in hundredths) says how far off.
+    //! A laboratory for tests: a "photograph" is a line of text, `face PERSON PHOTOGRAPH SPREAD`.
+    //! Templates of one person lie around a direction of their own; SPREAD (in hundredths) says how
+    //! far off.
 
     use super::*;
     use crate::evaluate::protocol::draw::Draw;
@@ -343,7 +362,9 @@ pub(super) mod fake {
 
     fn direction(seed: u64) -> Vec<f32> {
         let mut draw = Draw::new(seed, 0);
-        (0..64).map(|_| (0..6).map(|_| draw.below(1000) as f32 - 499.5).sum::<f32>() / 700.0).collect()
+        (0..64)
+            .map(|_| (0..6).map(|_| draw.below(1000) as f32 - 499.5).sum::<f32>() / 700.0)
+            .collect()
     }
 
     impl Acquire for FakeWorker {
@@ -352,10 +373,12 @@ pub(super) mod fake {
             let fields: Vec<&str> = text.split_whitespace().collect();
             match fields[..] {
                 ["face", person, photograph, spread] => {
-                    let [person, photograph, spread] = [person, photograph, spread].map(|n| n.parse::<u64>().unwrap());
+                    let [person, photograph, spread] =
+                        [person, photograph, spread].map(|n| n.parse::<u64>().unwrap());
                     let own = direction(person);
                     let noise = direction(1_000_000 + person * 1000 + photograph);
-                    let mixed: Vec<f32> = own.iter().zip(noise).map(|(a, b)| a + b * spread as f32 / 100.0).collect();
+                    let mixed: Vec<f32> =
+                        own.iter().zip(noise).map(|(a, b)| a + b * spread as f32 / 100.0).collect();
                     let template = Embedding::normalised(&mixed).unwrap().quantize();
                     Ok(Acquired { template, refused: (spread > 150).then_some("blurred") })
                 }
@@ -366,7 +389,8 @@ pub(super) mod fake {
         }
     }
 
-    pub const SETTINGS: Settings = Settings { long_side: 640, min_score: 0.5, pad: 0.0, gate: false, threads: 2 };
+    pub const SETTINGS: Settings =
+        Settings { long_side: 640, min_score: 0.5, pad: 0.0, gate: false, threads: 2 };
 
     /// What `work` gives, with what it left out and the lines that it recorded.
     pub fn with_run<R>(
@@ -388,13 +412,19 @@ pub(super) mod fake {
         let mut left_out = LeftOut::default();
         let mut records = crate::evaluate::records::Records::to(lines.clone());
         let progress = indicatif::ProgressBar::hidden();
-        let result = work(&mut Run { settings, progress: &progress, left_out: &mut left_out, records: &mut records });
+        let result = work(&mut Run {
+            settings,
+            progress: &progress,
+            left_out: &mut left_out,
+            records: &mut records,
+        });
         records.finish().unwrap();
         let text = String::from_utf8(lines.0.take()).unwrap();
         (result, left_out, text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
     }
 
-    /// Writes `people` people with as many photographs each as `photographs` says, in the layout and naming of LFW.
+    /// Writes `people` people with as many photographs each as `photographs` says, in the layout
+    /// and naming of LFW.
     pub fn lfw(root: &Path, people: usize, photographs: impl Fn(usize) -> usize, spread: u32) {
         for person in 0..people {
             let name = format!("P{person:03}");
@@ -438,8 +468,9 @@ mod tests {
         let files: Vec<PathBuf> = people.iter().flat_map(|p| p.photographs.clone()).collect();
         for gate in [false, true] {
             let settings = Settings { gate, ..fake::SETTINGS };
-            let (looked, mut left_out, _) =
-                fake::with_run(&settings, |run| photographs(&fake::Fake, root, &files, run).unwrap());
+            let (looked, mut left_out, _) = fake::with_run(&settings, |run| {
+                photographs(&fake::Fake, root, &files, run).unwrap()
+            });
             let subjects = subjects(root, &files, &people, &looked, &mut left_out);
             let a = &looked.acquisition;
             assert_eq!(a.photographs, 9);

@@ -1,14 +1,17 @@
-//! How error rates differ between groups of people, by labels of the deployer's own. The program infers none.
+//! How error rates differ between groups of people, by labels of the deployer's own. The program
+//! infers none.
 //!
-//! False matches of a group are counted over all pairs of two of its people, false non-matches over all pairs of two
-//! photographs of one person. Thresholds are those at which all pairs of two people, whatever their groups, give a false
-//! match rate of [`TARGETS`], or the ones that are given. Intervals of the false-match rates come from counts divided by
-//! their design effect (see [`super::statistics::tally`]); those of other rates take the comparisons as independent.
+//! False matches of a group are counted over all pairs of two of its people, false non-matches over
+//! all pairs of two photographs of one person. Thresholds are those at which all pairs of two
+//! people, whatever their groups, give a false match rate of [`TARGETS`], or the ones that are
+//! given. Intervals of the false-match rates come from counts divided by their design effect (see
+//! [`super::statistics::tally`]); those of other rates take the comparisons as independent.
 //!
-//! The *safety factor* answers: if a threshold gives rate r over all pairs, by how much must r be multiplied to bound the
-//! worst-served group? It is the highest quotient of a group's upper bound and the rate over all pairs, at the
-//! thresholds (steps of .01, rate over all pairs at most 1 %) where that group has at least [`LEAST_PAIRS`] different pairs of
-//! people matched falsely. That the quotient holds at stricter thresholds and for other photographs is an assumption.
+//! The *safety factor* answers: if a threshold gives rate r over all pairs, by how much must r be
+//! multiplied to bound the worst-served group? It is the highest quotient of a group's upper bound
+//! and the rate over all pairs, at the thresholds (steps of .01, rate over all pairs at most 1 %)
+//! where that group has at least [`LEAST_PAIRS`] different pairs of people matched falsely. That
+//! the quotient holds at stricter thresholds and for other photographs is an assumption.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,9 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::compare::{AllPairs, Comparison, Ends, Rows, Suspect, all_pairs, record_pairs, thresholds};
+use super::compare::{
+    AllPairs, Comparison, Ends, Rows, Suspect, all_pairs, record_pairs, thresholds,
+};
 use super::extract::{Acquisition, Laboratory, Photographs, photographs};
 use super::left_out::LeftOut;
 use super::protocol::folder::shown;
@@ -30,8 +35,9 @@ use crate::template::Template;
 
 /// False match rates over all pairs whose thresholds are looked at.
 pub const TARGETS: [f64; 3] = [1e-2, 1e-3, 1e-4];
-/// Fewest different pairs of people matched falsely from which a group's rate enters the safety factor (the field's "rule of
-/// 30": with 30 errors, a rate is known to within about 30 % at 90 % confidence).
+/// Fewest different pairs of people matched falsely from which a group's rate enters the safety
+/// factor (the field's "rule of 30": with 30 errors, a rate is known to within about 30 % at 90 %
+/// confidence).
 pub const LEAST_PAIRS: u64 = 30;
 
 /// Who is in a group.
@@ -67,7 +73,8 @@ pub struct GroupRates {
 /// All groups at a threshold.
 #[derive(Debug, Clone, Serialize)]
 pub struct AtThreshold {
-    /// The false match rate over all pairs that was asked for; `None` where the threshold was given.
+    /// The false match rate over all pairs that was asked for; `None` where the threshold was
+    /// given.
     pub target_fmr: Option<f64>,
     /// The threshold.
     pub threshold: Option<f64>,
@@ -124,7 +131,8 @@ pub struct Groups {
     pub duplicates_above: Option<f32>,
     /// Those pairs.
     pub suspects: Vec<SuspectPair>,
-    /// The most similar pairs of different people that were kept: look there for labels that are wrong.
+    /// The most similar pairs of different people that were kept: look there for labels that are
+    /// wrong.
     pub closest: Vec<SuspectPair>,
 }
 
@@ -227,7 +235,11 @@ impl<'a> Sample<'a> {
             let failure_to_acquire = Rate::new(failed, of);
             match sample.groups.iter_mut().find(|g| g.group == name) {
                 Some(group) => group.failure_to_acquire = failure_to_acquire,
-                None => left_out.add(name, "group without a template", format!("none of {of} photographs gave one")),
+                None => left_out.add(
+                    name,
+                    "group without a template",
+                    format!("none of {of} photographs gave one"),
+                ),
             }
         }
         sample
@@ -235,9 +247,13 @@ impl<'a> Sample<'a> {
 
     fn record(&self, records: &mut Records) {
         let rows = Rows::new(self.templates.iter().copied());
-        let group =
-            |row: usize| self.spans.iter().position(|s| s.contains(&row)).map(|g| self.groups[g].group.as_str());
-        record_pairs(&rows, &self.people, records, |row| Ends { file: self.files[row].clone(), group: group(row) });
+        let group = |row: usize| {
+            self.spans.iter().position(|s| s.contains(&row)).map(|g| self.groups[g].group.as_str())
+        };
+        record_pairs(&rows, &self.people, records, |row| Ends {
+            file: self.files[row].clone(),
+            group: group(row),
+        });
     }
 
     fn compare(
@@ -261,8 +277,11 @@ impl<'a> Sample<'a> {
         let all = self.compare(everything, &grid, &question, threads, progress);
         // Three decimals, as the tallies have them.
         let given = question.thresholds.iter().map(|t| (None, Ok((t * 1000.0).round() / 1000.0)));
-        let wanted: Vec<(Option<f64>, Result<f64, String>)> =
-            TARGETS.iter().map(|t| (Some(*t), all.impostor.threshold_for(*t))).chain(given).collect();
+        let wanted: Vec<(Option<f64>, Result<f64, String>)> = TARGETS
+            .iter()
+            .map(|t| (Some(*t), all.impostor.threshold_for(*t)))
+            .chain(given)
+            .collect();
         // One pass a group serves the grid and the thresholds that are looked at.
         let mut steps: Vec<f32> = grid.clone();
         steps.extend(wanted.iter().filter_map(|(_, t)| t.as_ref().ok()).map(|t| *t as f32));
@@ -295,7 +314,8 @@ impl<'a> Sample<'a> {
             })
             .collect();
         let name = |row: usize| self.files[row].clone();
-        let named = |s: &Suspect| SuspectPair { a: name(s.a), b: name(s.b), similarity: s.similarity };
+        let named =
+            |s: &Suspect| SuspectPair { a: name(s.a), b: name(s.b), similarity: s.similarity };
         Groups {
             thresholds,
             safety_factor,
@@ -315,7 +335,10 @@ fn at_threshold(
     by_group: &[AllPairs],
     names: &[Group],
 ) -> AtThreshold {
-    let step = steps.iter().position(|s| *s == threshold as f32).expect("every threshold looked at is a step");
+    let step = steps
+        .iter()
+        .position(|s| *s == threshold as f32)
+        .expect("every threshold looked at is a step");
     let groups: Vec<GroupRates> = names
         .iter()
         .zip(by_group)
@@ -372,7 +395,8 @@ fn safety_factor(
         }
         // Back from f32, so that .73 does not print as .7300000190734863.
         let decimal = (f64::from(*threshold) * 100.0).round() / 100.0;
-        let step = steps.iter().position(|s| s == threshold).expect("the grid is part of the steps");
+        let step =
+            steps.iter().position(|s| s == threshold).expect("the grid is part of the steps");
         for (group, pairs) in names.iter().zip(by_group) {
             let of_group = &pairs.at[step];
             if of_group.pairs_of_people < LEAST_PAIRS {
@@ -396,7 +420,8 @@ fn safety_factor(
 }
 
 impl Groups {
-    /// Whether any group has comparisons. With a single one its rates stand alone, and the summaries say that.
+    /// Whether any group has comparisons. With a single one its rates stand alone, and the
+    /// summaries say that.
     pub fn evaluated(&self) -> bool {
         self.groups.iter().any(|g| g.impostor_comparisons + g.genuine_comparisons > 0)
     }
@@ -414,7 +439,11 @@ mod tests {
             for person in people {
                 for photograph in 1..=2 {
                     let file = format!("{group}-{person}-{photograph}.jpg");
-                    std::fs::write(root.join(&file), format!("face {person} {photograph} {spread}")).unwrap();
+                    std::fs::write(
+                        root.join(&file),
+                        format!("face {person} {photograph} {spread}"),
+                    )
+                    .unwrap();
                     list += &format!("{file},p{person},{group}\n");
                 }
             }
@@ -423,7 +452,8 @@ mod tests {
     }
 
     fn evaluate(root: &Path, list: &str, question: Question<'_>) -> (Groups, Acquisition, LeftOut) {
-        let ((g, a), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, list, question, r).unwrap());
+        let ((g, a), left_out, lines) =
+            with_run(&SETTINGS, |r| run(&Fake, root, list, question, r).unwrap());
         let templates: usize = g.groups.iter().map(|g| g.photographs).sum();
         assert_eq!(lines.len(), templates * templates.saturating_sub(1) / 2);
         (g, a, left_out)
@@ -433,10 +463,17 @@ mod tests {
     fn each_groups_pairs_are_counted_within_the_group() {
         let dir = tempfile::tempdir().unwrap();
         let list = sample(dir.path(), 60);
-        let (g, a, left_out) = evaluate(dir.path(), &list, Question { thresholds: &[0.3], duplicates_above: None });
-        assert_eq!(g.groups.iter().map(|g| g.group.as_str()).collect::<Vec<_>>(), ["north", "south"]);
+        let (g, a, left_out) =
+            evaluate(dir.path(), &list, Question { thresholds: &[0.3], duplicates_above: None });
+        assert_eq!(
+            g.groups.iter().map(|g| g.group.as_str()).collect::<Vec<_>>(),
+            ["north", "south"]
+        );
         for group in &g.groups {
-            assert_eq!((group.people, group.photographs, group.genuine_comparisons), (100, 200, 100));
+            assert_eq!(
+                (group.people, group.photographs, group.genuine_comparisons),
+                (100, 200, 100)
+            );
             assert_eq!(group.impostor_comparisons, 200 * 199 / 2 - 100);
         }
         let all = g.thresholds[0].all.unwrap();
@@ -457,9 +494,16 @@ mod tests {
         list += "twin.jpg,somebody,north\n";
         let (g, _, _) = evaluate(dir.path(), &list, Question::default());
         assert!(g.suspects.is_empty());
-        let (g, _, _) = evaluate(dir.path(), &list, Question { duplicates_above: Some(0.95), ..Question::default() });
+        let (g, _, _) = evaluate(
+            dir.path(),
+            &list,
+            Question { duplicates_above: Some(0.95), ..Question::default() },
+        );
         assert_eq!(g.suspects.len(), 1);
-        assert_eq!((g.suspects[0].a.as_str(), g.suspects[0].b.as_str()), ("north-3-1.jpg", "twin.jpg"));
+        assert_eq!(
+            (g.suspects[0].a.as_str(), g.suspects[0].b.as_str()),
+            ("north-3-1.jpg", "twin.jpg")
+        );
     }
 
     #[test]
@@ -473,7 +517,11 @@ mod tests {
         assert_eq!((g.groups.len(), a.failure_to_acquire.count), (2, 1));
         assert_eq!(
             left_out.by_reason().into_iter().collect::<Vec<_>>(),
-            [("copy of another photograph", 1), ("group without a template", 1), ("unreadable photograph", 1)]
+            [
+                ("copy of another photograph", 1),
+                ("group without a template", 1),
+                ("unreadable photograph", 1)
+            ]
         );
         let (g, _, _) = evaluate(dir.path(), "file,person,group\n", Question::default());
         assert!(!g.evaluated() && g.safety_factor.is_none());

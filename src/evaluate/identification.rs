@@ -1,16 +1,19 @@
 //! One to many, open set: a watch list of N people, and probes of whom most are not on it.
 //!
-//! A draw puts the people with two or more usable photographs (in the order of their names) into a random order and takes
-//! the first N; of each, in a random order of photographs, the first is enrolled and the next few are mated probes. Everybody
-//! else gives one non-mated probe, a random one of their photographs. The order of all random choices is that of this
-//! text; [`super::protocol::draw`] defines them.
+//! A draw puts the people with two or more usable photographs (in the order of their names) into a
+//! random order and takes the first N; of each, in a random order of photographs, the first is
+//! enrolled and the next few are mated probes. Everybody else gives one non-mated probe, a random
+//! one of their photographs. The order of all random choices is that of this text;
+//! [`super::protocol::draw`] defines them.
 //!
 //! * FPIR at a threshold: non-mated probes whose best similarity in the gallery is at or above it.
-//! * FNIR: mated probes whose best entry is not theirs, or is below the threshold. A probe without a template misses, as
-//!   does every probe of somebody whose enrolled photograph gave none.
-//! * The threshold for FPIR f is the lowest at which no more than f of the non-mated probes are false positives.
+//! * FNIR: mated probes whose best entry is not theirs, or is below the threshold. A probe without
+//!   a template misses, as does every probe of somebody whose enrolled photograph gave none.
+//! * The threshold for FPIR f is the lowest at which no more than f of the non-mated probes are
+//!   false positives.
 //!
-//! Draws share people: their spread is given as it is, and the interval is that of one draw's counts.
+//! Draws share people: their spread is given as it is, and the interval is that of one draw's
+//! counts.
 
 use std::path::{Path, PathBuf};
 
@@ -90,7 +93,8 @@ pub struct DrawResult {
     non_mated_tops: Tally,
 }
 
-/// A probe that was searched: whose it is, which photograph, and the best entry with its owner; `None` without a template.
+/// A probe that was searched: whose it is, which photograph, and the best entry with its owner;
+/// `None` without a template.
 #[derive(Debug, Clone)]
 struct Searched {
     subject: usize,
@@ -166,7 +170,8 @@ pub struct Identification {
     pub people: usize,
     /// Those with two or more, from whom galleries are drawn.
     pub people_with_two: usize,
-    /// People enrolled in each draw: as asked for, or all with two photographs where there are fewer.
+    /// People enrolled in each draw: as asked for, or all with two photographs where there are
+    /// fewer.
     pub gallery: usize,
     /// Share of mated probes whose best entry is theirs.
     pub rank_1: Summary,
@@ -190,30 +195,42 @@ pub fn run<L: Laboratory>(
     plan: Plan,
     run: &mut Run<'_>,
 ) -> Result<(Identification, Acquisition), EvaluateError> {
-    let people =
-        folder::read(root, run.left_out).map_err(|source| EvaluateError::Root { path: root.into(), source })?;
+    let people = folder::read(root, run.left_out)
+        .map_err(|source| EvaluateError::Root { path: root.into(), source })?;
     let files: Vec<PathBuf> = people.iter().flat_map(|p| p.photographs.iter().cloned()).collect();
     let looked = photographs(laboratory, root, &files, run)?;
     let subjects = subjects(root, &files, &people, &looked, run.left_out);
-    let with_two: Vec<usize> = (0..subjects.len()).filter(|s| subjects[*s].photographs.len() >= 2).collect();
+    let with_two: Vec<usize> =
+        (0..subjects.len()).filter(|s| subjects[*s].photographs.len() >= 2).collect();
     let gallery = plan.gallery.min(with_two.len());
     if gallery < plan.gallery {
         run.left_out.add(
             "gallery",
             "gallery smaller than asked for",
-            format!("{} asked for, {gallery} people have two or more usable photographs", plan.gallery),
+            format!(
+                "{} asked for, {gallery} people have two or more usable photographs",
+                plan.gallery
+            ),
         );
     }
     let draws: Vec<u32> = if gallery == 0 { Vec::new() } else { (0..plan.draws).collect() };
-    let one = |(): &mut (), draw: &u32| one_draw(*draw, &plan, gallery, &subjects, &with_two, &looked);
-    // A draw is arithmetic on what was checked; should it panic all the same, it is missing from the list of draws.
+    let one =
+        |(): &mut (), draw: &u32| one_draw(*draw, &plan, gallery, &subjects, &with_two, &looked);
+    // A draw is arithmetic on what was checked; should it panic all the same, it is missing from
+    // the list of draws.
     let broken = |_: &u32| None;
     run.progress.reset();
-    let draws: Vec<DrawResult> =
-        spread(&draws, run.settings.threads, run.progress, || Ok::<_, EvaluateError>(()), one, broken)?
-            .into_iter()
-            .flatten()
-            .collect();
+    let draws: Vec<DrawResult> = spread(
+        &draws,
+        run.settings.threads,
+        run.progress,
+        || Ok::<_, EvaluateError>(()),
+        one,
+        broken,
+    )?
+    .into_iter()
+    .flatten()
+    .collect();
     if run.records.wanted() {
         let person = |s: usize| subjects[s].name.as_str();
         let file = |place: usize| shown(root, &files[place]);
@@ -221,7 +238,12 @@ pub fn run<L: Laboratory>(
             for (subject, place) in &d.enrolled {
                 let template = looked.templates[*place].is_some();
                 let enrolled = file(*place);
-                run.records.add(&Enrolled { draw: d.draw, person: person(*subject), enrolled, template });
+                run.records.add(&Enrolled {
+                    draw: d.draw,
+                    person: person(*subject),
+                    enrolled,
+                    template,
+                });
             }
             for probe in &d.searched {
                 run.records.add(&Probe {
@@ -244,7 +266,10 @@ pub fn run<L: Laboratory>(
         fnir_at_fpir: (0..TARGETS.len())
             .map(|t| {
                 let points = draws.iter().map(|d| &d.points[t]);
-                summary(Some(TARGETS[t]), points.map(|p| (p.fnir, p.threshold, p.unsupported.clone())).collect())
+                summary(
+                    Some(TARGETS[t]),
+                    points.map(|p| (p.fnir, p.threshold, p.unsupported.clone())).collect(),
+                )
             })
             .collect(),
         curve: mean_curve(&draws),
@@ -296,7 +321,8 @@ fn one_draw(
     let mut best = |place: usize| -> Option<(f32, Option<usize>)> {
         let probe = Rows::new([looked.templates[place].as_ref()?]);
         rows.against(&probe, &mut similarities);
-        let top = similarities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+        let top =
+            similarities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
         // An empty gallery alarms nobody.
         Some(top.map_or((-1.0, None), |(row, s)| (*s, Some(owners[row]))))
     };
@@ -304,7 +330,12 @@ fn one_draw(
         .iter()
         .map(|p| (p, true))
         .chain(non_mated.iter().map(|p| (p, false)))
-        .map(|((subject, place), mated)| Searched { subject: *subject, place: *place, mated, best: best(*place) })
+        .map(|((subject, place), mated)| Searched {
+            subject: *subject,
+            place: *place,
+            mated,
+            best: best(*place),
+        })
         .collect();
     let (mut hits, mut mated_tops, mut alarms) = (Vec::new(), Tally::default(), Vec::new());
     for probe in &searched {
@@ -322,7 +353,9 @@ fn one_draw(
     let falling = |list: &mut Vec<f32>| list.sort_unstable_by(|a, b| b.total_cmp(a));
     falling(&mut hits);
     falling(&mut alarms);
-    let misses = |threshold: f32| Rate::new(mated.len() as u64 - at_or_above(&hits, threshold), mated.len() as u64);
+    let misses = |threshold: f32| {
+        Rate::new(mated.len() as u64 - at_or_above(&hits, threshold), mated.len() as u64)
+    };
     let points = TARGETS.map(|target| match threshold_for(&alarms, target) {
         Ok(t) => Point {
             target_fpir: target,
@@ -331,9 +364,13 @@ fn one_draw(
             fnir: Some(misses(t)),
             unsupported: None,
         },
-        Err(reason) => {
-            Point { target_fpir: target, threshold: None, fpir: None, fnir: None, unsupported: Some(reason) }
-        }
+        Err(reason) => Point {
+            target_fpir: target,
+            threshold: None,
+            fpir: None,
+            fnir: None,
+            unsupported: Some(reason),
+        },
     });
     Some(DrawResult {
         draw: number,
@@ -352,11 +389,17 @@ fn one_draw(
     })
 }
 
-fn summary(target_fpir: Option<f64>, draws: Vec<(Option<Rate>, Option<f32>, Option<String>)>) -> Summary {
+fn summary(
+    target_fpir: Option<f64>,
+    draws: Vec<(Option<Rate>, Option<f32>, Option<String>)>,
+) -> Summary {
     let supported: Vec<&Rate> = draws.iter().filter_map(|(rate, _, _)| rate.as_ref()).collect();
     let values: Vec<f64> = supported.iter().filter_map(|r| r.rate).collect();
     if values.is_empty() {
-        let reason = draws.into_iter().find_map(|d| d.2).unwrap_or_else(|| "there are no mated probes".into());
+        let reason = draws
+            .into_iter()
+            .find_map(|d| d.2)
+            .unwrap_or_else(|| "there are no mated probes".into());
         return Summary {
             target_fpir,
             draws: 0,
@@ -373,7 +416,9 @@ fn summary(target_fpir: Option<f64>, draws: Vec<(Option<Rate>, Option<f32>, Opti
     }
     let (mean, standard_deviation) = mean_and_deviation(&values);
     let thresholds: Vec<f64> = draws.iter().filter_map(|d| d.1).map(f64::from).collect();
-    let average = |f: fn(&Rate) -> u64| supported.iter().map(|r| f(r) as f64).sum::<f64>() / supported.len() as f64;
+    let average = |f: fn(&Rate) -> u64| {
+        supported.iter().map(|r| f(r) as f64).sum::<f64>() / supported.len() as f64
+    };
     let (lower, upper) = clopper_pearson(average(|r| r.count), average(|r| r.of));
     Summary {
         target_fpir,
@@ -432,7 +477,9 @@ fn histogram(draws: &[DrawResult]) -> Histogram {
 impl Identification {
     /// Whether anybody could be enrolled and searched for.
     pub fn evaluated(&self) -> bool {
-        let searched = |d: &DrawResult| d.failure_to_enrol.count < d.failure_to_enrol.of && d.mated_tops.total() > 0;
+        let searched = |d: &DrawResult| {
+            d.failure_to_enrol.count < d.failure_to_enrol.of && d.mated_tops.total() > 0
+        };
         self.draws.iter().any(searched)
     }
 }
@@ -477,7 +524,10 @@ mod tests {
         lfw(dir.path(), 60, |_| 3, 120);
         let figures = |seed| {
             let (i, _, _) = evaluate(dir.path(), Plan { seed, ..PLAN });
-            i.draws.iter().map(|d| (d.rank_1.count, d.hits.clone(), d.alarms.clone())).collect::<Vec<_>>()
+            i.draws
+                .iter()
+                .map(|d| (d.rank_1.count, d.hits.clone(), d.alarms.clone()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(figures(1), figures(1));
         assert_ne!(figures(1), figures(2));

@@ -1,4 +1,5 @@
-//! What an evaluation did not use, and why: a count by reason and the whole list, part of every result.
+//! What an evaluation did not use, and why: a count by reason and the whole list, part of every
+//! result.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,12 @@ pub struct LeftOut {
 
 impl LeftOut {
     /// Notes one thing.
-    pub fn add(&mut self, what: impl Into<String>, reason: &'static str, detail: impl Into<String>) {
+    pub fn add(
+        &mut self,
+        what: impl Into<String>,
+        reason: &'static str,
+        detail: impl Into<String>,
+    ) {
         self.omissions.push(Omission { what: what.into(), reason, detail: detail.into() });
     }
 

@@ -1,5 +1,6 @@
-//! Measures detector and embedder on photographs whose truth is known, with the metrics of ISO/IEC 19795-1, so that
-//! whoever deploys the device can test it on people of their own before they trust it.
+//! Measures detector and embedder on photographs whose truth is known, with the metrics of ISO/IEC
+//! 19795-1, so that whoever deploys the device can test it on people of their own before they trust
+//! it.
 //!
 //! | module | one job |
 //! |---|---|
@@ -15,11 +16,13 @@
 //! | [`records`] | every comparison as a line, for checking the figures with other software |
 //! | [`report`] | any of these as text or as one HTML file |
 //!
-//! Promises: a comparison here is the one that the device makes (int8 templates, cosine); no template is
-//! written to disk (similarities and boxes only where asked for); everything that was not used is counted and listed; a rate that the data cannot support is refused
-//! with the reason. Intervals take trials as independent unless a design effect is named.
+//! Promises: a comparison here is the one that the device makes (int8 templates, cosine); no
+//! template is written to disk (similarities and boxes only where asked for); everything that was
+//! not used is counted and listed; a rate that the data cannot support is refused with the reason.
+//! Intervals take trials as independent unless a design effect is named.
 //!
-//! Not promised: that figures of one set of photographs hold for another camera, place or population.
+//! Not promised: that figures of one set of photographs hold for another camera, place or
+//! population.
 
 pub mod compare;
 pub mod curve;
@@ -61,7 +64,9 @@ pub struct Run<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     /// The folder with the photographs.
-    #[error("cannot list the folder {path}: {source}; --root must name the folder with the photographs")]
+    #[error(
+        "cannot list the folder {path}: {source}; --root must name the folder with the photographs"
+    )]
     Root {
         /// As given.
         path: PathBuf,
@@ -98,7 +103,8 @@ pub enum EvaluateError {
 /// # Errors
 /// [`EvaluateError::List`], [`EvaluateError::NotText`].
 pub fn read_list(path: &std::path::Path) -> Result<String, EvaluateError> {
-    let bytes = std::fs::read(path).map_err(|source| EvaluateError::List { path: path.into(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| EvaluateError::List { path: path.into(), source })?;
     String::from_utf8(bytes).map_err(|_| EvaluateError::NotText { path: path.into() })
 }
 

@@ -1,5 +1,6 @@
-//! What an evaluation scored, comparison by comparison, as JSON Lines: so that anybody can compute the figures again with
-//! software of their own. Names of files, similarities and boxes; never a template.
+//! What an evaluation scored, comparison by comparison, as JSON Lines: so that anybody can compute
+//! the figures again with software of their own. Names of files, similarities and boxes; never a
+//! template.
 //!
 //! | evaluation | a line |
 //! |---|---|
@@ -33,8 +34,9 @@ impl Records {
     /// Writes one line.
     pub fn add(&mut self, line: &impl Serialize) {
         let Some(out) = self.out.as_mut().filter(|_| self.failed.is_none()) else { return };
-        let written =
-            serde_json::to_writer(&mut *out, line).map_err(io::Error::from).and_then(|()| out.write_all(b"\n"));
+        let written = serde_json::to_writer(&mut *out, line)
+            .map_err(io::Error::from)
+            .and_then(|()| out.write_all(b"\n"));
         self.failed = written.err();
     }
 

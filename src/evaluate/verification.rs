@@ -1,11 +1,12 @@
 //! One to one: are two photographs of the same person? The LFW protocol.
 //!
-//! * Accuracy: each fold at the threshold that is best on the other folds. The form without folds is cut into ten, every
-//!   tenth pair of each kind to the same one. Beside it the accuracy at the best threshold of all pairs, which is
-//!   optimistic and says so.
-//! * TAR at FAR: the share of genuine pairs at or above the lowest threshold that lets no more than that share of the
-//!   impostor pairs through. Rates are over pairs of which both photographs gave a template; `tar_with_failures` counts a
-//!   genuine pair without as refused (the generalised rate of ISO/IEC 19795-1).
+//! * Accuracy: each fold at the threshold that is best on the other folds. The form without folds
+//!   is cut into ten, every tenth pair of each kind to the same one. Beside it the accuracy at the
+//!   best threshold of all pairs, which is optimistic and says so.
+//! * TAR at FAR: the share of genuine pairs at or above the lowest threshold that lets no more than
+//!   that share of the impostor pairs through. Rates are over pairs of which both photographs gave
+//!   a template; `tar_with_failures` counts a genuine pair without as refused (the generalised rate
+//!   of ISO/IEC 19795-1).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use super::protocol::folder::shown;
 use super::protocol::pairs::{self, Named, Pair};
 use super::statistics::interval::Rate;
 use super::statistics::scores::{
-    CrossValidated, DetPoint, Labelled, OperatingPoint, Scores, at_or_above, best_threshold, cross_validate, right_at,
+    CrossValidated, DetPoint, Labelled, OperatingPoint, Scores, at_or_above, best_threshold,
+    cross_validate, right_at,
 };
 use super::statistics::tally::Tally;
 use super::{EvaluateError, Run};
@@ -157,7 +159,9 @@ pub fn run<L: Laboratory>(
         let at = of_kind[usize::from(pair.genuine)];
         of_kind[usize::from(pair.genuine)] += 1;
         let fold = if listed.folds.is_some() { pair.fold } else { at % CUT };
-        let Some(places) = usable(pair, [place_of[&pair.a], place_of[&pair.b]], &looked, run.left_out) else {
+        let Some(places) =
+            usable(pair, [place_of[&pair.a], place_of[&pair.b]], &looked, run.left_out)
+        else {
             continue;
         };
         let name = |place: usize| shown(root, &files[place]);
@@ -183,7 +187,12 @@ pub fn run<L: Laboratory>(
 }
 
 /// The places of both photographs, or why the pair is left out.
-fn usable(pair: &Pair, places: [Option<usize>; 2], looked: &Photographs, left_out: &mut LeftOut) -> Option<[usize; 2]> {
+fn usable(
+    pair: &Pair,
+    places: [Option<usize>; 2],
+    looked: &Photographs,
+    left_out: &mut LeftOut,
+) -> Option<[usize; 2]> {
     let what = || format!("line {}: {} and {}", pair.line, pair.a, pair.b);
     let [Some(a), Some(b)] = places else {
         let missing: Vec<String> = [(&pair.a, places[0]), (&pair.b, places[1])]
@@ -191,7 +200,11 @@ fn usable(pair: &Pair, places: [Option<usize>; 2], looked: &Photographs, left_ou
             .filter(|n| n.1.is_none())
             .map(|n| n.0.to_string())
             .collect();
-        left_out.add(what(), "pair that names a missing file", format!("no {}", missing.join(", no ")));
+        left_out.add(
+            what(),
+            "pair that names a missing file",
+            format!("no {}", missing.join(", no ")),
+        );
         return None;
     };
     if !looked.readable[a] || !looked.readable[b] {
@@ -214,14 +227,15 @@ fn figures(
     threshold: Option<f32>,
 ) -> Verification {
     let all: Vec<Labelled> = folds.iter().flatten().copied().collect();
-    let similarities = |genuine: bool| all.iter().filter(move |c| c.genuine == genuine).map(|c| c.similarity);
+    let similarities =
+        |genuine: bool| all.iter().filter(move |c| c.genuine == genuine).map(|c| c.similarity);
     let scores = Scores::new(similarities(true).collect(), similarities(false).collect());
     counts.genuine = scores.genuine().len() as u64;
     counts.impostor = scores.impostor().len() as u64;
     let with_failures = |point: OperatingPoint| TrueAcceptRate {
-        tar_with_failures: point
-            .threshold
-            .map(|t| Rate::new(at_or_above(scores.genuine(), t), counts.genuine + counts.genuine_failed)),
+        tar_with_failures: point.threshold.map(|t| {
+            Rate::new(at_or_above(scores.genuine(), t), counts.genuine + counts.genuine_failed)
+        }),
         point,
     };
     let mut tar_at_far: Vec<TrueAcceptRate> =
@@ -232,15 +246,20 @@ fn figures(
         folds: folds_of_list,
         pairs: counts,
         accuracy: cross_validate(folds),
-        best_accuracy: best_threshold(&all)
-            .map(|(threshold, right)| AtThreshold { threshold, accuracy: Rate::new(right, all.len() as u64) }),
+        best_accuracy: best_threshold(&all).map(|(threshold, right)| AtThreshold {
+            threshold,
+            accuracy: Rate::new(right, all.len() as u64),
+        }),
         accuracy_at_threshold: threshold.filter(|_| !all.is_empty()).map(|threshold| AtThreshold {
             threshold,
             accuracy: Rate::new(right_at(&all, threshold), all.len() as u64),
         }),
         tar_at_far,
         equal_error: scores.equal_error().map(|(rate, threshold)| EqualError { rate, threshold }),
-        roc: det.iter().map(|p| RocPoint { threshold: p.threshold, far: p.fmr, tar: 1.0 - p.fnmr }).collect(),
+        roc: det
+            .iter()
+            .map(|p| RocPoint { threshold: p.threshold, far: p.fmr, tar: 1.0 - p.fnmr })
+            .collect(),
         det,
         histogram: Histogram {
             genuine: similarities(true).collect::<Tally>().coarse(),
@@ -262,24 +281,32 @@ mod tests {
     use super::*;
 
     fn pairs_file(folds: usize, per_kind: usize) -> String {
-        let mut text = if folds > 1 { format!("{folds}\t{per_kind}\n") } else { format!("{per_kind}\n") };
+        let mut text =
+            if folds > 1 { format!("{folds}\t{per_kind}\n") } else { format!("{per_kind}\n") };
         for fold in 0..folds {
             for i in 0..per_kind {
                 text += &format!("P{0:03}\t1\t2\n", (fold * per_kind + i) % 60);
             }
             for i in 0..per_kind {
-                text +=
-                    &format!("P{0:03}\t1\tP{1:03}\t2\n", (fold * per_kind + i) % 60, (fold * per_kind + i + 7) % 60);
+                text += &format!(
+                    "P{0:03}\t1\tP{1:03}\t2\n",
+                    (fold * per_kind + i) % 60,
+                    (fold * per_kind + i + 7) % 60
+                );
             }
         }
         text
     }
 
     fn evaluate(root: &Path, list: &str) -> (Verification, Acquisition, LeftOut) {
-        let ((v, a), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, list, Some(0.5), r).unwrap());
+        let ((v, a), left_out, lines) =
+            with_run(&SETTINGS, |r| run(&Fake, root, list, Some(0.5), r).unwrap());
         // A line a pair, those without two templates included.
         let p = v.pairs;
-        assert_eq!(lines.len() as u64, p.genuine + p.impostor + p.genuine_failed + p.impostor_failed);
+        assert_eq!(
+            lines.len() as u64,
+            p.genuine + p.impostor + p.genuine_failed + p.impostor_failed
+        );
         let failed = lines.iter().filter(|l| l["similarity"].is_null()).count() as u64;
         assert_eq!(failed, p.genuine_failed + p.impostor_failed);
         (v, a, left_out)
@@ -312,10 +339,13 @@ mod tests {
         std::fs::write(root.join("P001/P001_0002.jpg"), "empty").unwrap();
         std::fs::write(root.join("P002/P002_0002.jpg"), "rubbish").unwrap();
         std::fs::copy(root.join("P003/P003_0001.jpg"), root.join("P003/P003_0002.jpg")).unwrap();
-        let list = "6\nP000 1 2\nP001 1 2\nP002 1 2\nP003 1 2\nP000 1 9\nP000 3 3\n\
-                    P000 1 P001 1\nP000 1 P001 2\nP000 1 P009 1\nP001 1 P003 2\nP002 1 P003 1\nP002 1 P003 x\n";
+        let list = "6\nP000 1 2\nP001 1 2\nP002 1 2\nP003 1 2\nP000 1 9\nP000 3 3\nP000 1 P001 \
+            1\nP000 1 P001 2\nP000 1 P009 1\nP001 1 P003 2\nP002 1 P003 1\nP002 1 P003 x\n";
         let (v, a, left_out) = evaluate(root, list);
-        assert_eq!(v.pairs, PairCounts { genuine: 1, impostor: 3, genuine_failed: 1, impostor_failed: 1 });
+        assert_eq!(
+            v.pairs,
+            PairCounts { genuine: 1, impostor: 3, genuine_failed: 1, impostor_failed: 1 }
+        );
         assert_eq!(a.failure_to_acquire.count, 1);
         assert_eq!(
             left_out.by_reason().into_iter().collect::<Vec<_>>(),
@@ -328,14 +358,19 @@ mod tests {
             ]
         );
         let at_threshold = v.tar_at_far.last().unwrap();
-        assert_eq!((at_threshold.point.tar.unwrap().of, at_threshold.tar_with_failures.unwrap().of), (1, 2));
+        assert_eq!(
+            (at_threshold.point.tar.unwrap().of, at_threshold.tar_with_failures.unwrap().of),
+            (1, 2)
+        );
     }
 
     #[test]
     fn a_list_whose_files_are_all_missing_evaluates_nothing_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
         let (v, _, left_out) = evaluate(dir.path(), "1\nA 1 2\nA 1 B 1\n");
-        assert!(!v.evaluated() && v.accuracy.is_none() && v.best_accuracy.is_none() && v.det.is_empty());
+        assert!(
+            !v.evaluated() && v.accuracy.is_none() && v.best_accuracy.is_none() && v.det.is_empty()
+        );
         assert_eq!(left_out.by_reason()["pair that names a missing file"], 2);
     }
 }

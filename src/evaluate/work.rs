@@ -1,4 +1,5 @@
-//! Spreads independent pieces of work over threads, with a progress bar, and survives a piece that panics.
+//! Spreads independent pieces of work over threads, with a progress bar, and survives a piece that
+//! panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -6,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
 
-/// Calls `each` once for every item, on up to `threads` threads that each own a worker from `make`, and returns the
-/// results in the order of the items. Where a call panics, its result is `broken(item)` and the thread gets a fresh worker:
-/// one hostile file must not end an evaluation of thousands.
+/// Calls `each` once for every item, on up to `threads` threads that each own a worker from `make`,
+/// and returns the results in the order of the items. Where a call panics, its result is
+/// `broken(item)` and the thread gets a fresh worker: one hostile file must not end an evaluation
+/// of thousands.
 ///
 /// # Errors
 /// The first error of `make`; nothing of the results is then kept.
@@ -76,12 +78,17 @@ mod tests {
         let items: Vec<usize> = (0..500).collect();
         for threads in [0, 1, 3, 8] {
             let bar = ProgressBar::hidden();
-            let r = spread(&items, threads, &bar, || Ok::<_, ()>(()), |(), i| i * 2, |_| 0).unwrap();
+            let r =
+                spread(&items, threads, &bar, || Ok::<_, ()>(()), |(), i| i * 2, |_| 0).unwrap();
             assert!(r.iter().enumerate().all(|(i, v)| *v == i * 2));
             assert_eq!(bar.position(), 500);
         }
         let none: Vec<u8> = vec![];
-        assert!(spread(&none, 2, &ProgressBar::hidden(), || Ok::<_, ()>(()), |(), _| (), |_| ()).unwrap().is_empty());
+        assert!(
+            spread(&none, 2, &ProgressBar::hidden(), || Ok::<_, ()>(()), |(), _| (), |_| ())
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -89,14 +96,22 @@ mod tests {
         let items: Vec<usize> = (0..20).collect();
         let made = AtomicUsize::new(0);
         let make = || Ok::<_, ()>(made.fetch_add(1, Ordering::Relaxed));
-        let each = |_: &mut usize, i: &usize| if *i == 7 { std::panic::panic_any("hostile") } else { *i };
+        let each =
+            |_: &mut usize, i: &usize| if *i == 7 { std::panic::panic_any("hostile") } else { *i };
         let r = spread(&items, 1, &ProgressBar::hidden(), make, each, |_| 99).unwrap();
         assert_eq!((r[7], r[8], made.load(Ordering::Relaxed)), (99, 8, 2));
     }
 
     #[test]
     fn a_worker_that_cannot_be_made_ends_it_with_its_error() {
-        let r = spread(&[1, 2, 3], 2, &ProgressBar::hidden(), || Err::<(), _>("no model"), |(), _| (), |_| ());
+        let r = spread(
+            &[1, 2, 3],
+            2,
+            &ProgressBar::hidden(),
+            || Err::<(), _>("no model"),
+            |(), _| (),
+            |_| (),
+        );
         assert_eq!(r, Err("no model"));
     }
 }

@@ -1,12 +1,13 @@
-//! JPEG and PNG files played as frames: for trials, demonstrations and tests on a machine without a camera.
+//! JPEG and PNG files played as frames: for trials, demonstrations and tests on a machine without a
+//! camera.
 //!
-//! Promises: files come in the order of their paths, folders are searched through; each picture is shown for `hold`
-//! frames, so that a decision which wants several agreeing views can be reached; a file that cannot be read is counted,
-//! named in the log once a round, and never stops the run. JPEG goes out as it is unless Exif says that it lies on its
-//! side; everything else as RGB.
+//! Promises: files come in the order of their paths, folders are searched through; each picture is
+//! shown for `hold` frames, so that a decision which wants several agreeing views can be reached; a
+//! file that cannot be read is counted, named in the log once a round, and never stops the run.
+//! JPEG goes out as it is unless Exif says that it lies on its side; everything else as RGB.
 //!
-//! Not promised: that a JPEG decodes (the decoder says so), or that files added while it runs are seen before the next
-//! round.
+//! Not promised: that a JPEG decodes (the decoder says so), or that files added while it runs are
+//! seen before the next round.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -54,10 +55,18 @@ impl Default for ImagesConfig {
 impl ImagesConfig {
     pub(super) fn problems(&self, out: &mut Vec<Problem>) {
         if self.path.as_os_str().is_empty() && self.files.is_empty() {
-            out.push(problem("source.images.path", "", "Write the folder that holds the JPEG and PNG files."));
+            out.push(problem(
+                "source.images.path",
+                "",
+                "Write the folder that holds the JPEG and PNG files.",
+            ));
         }
         if !(self.fps.is_finite() && (0.0..=1000.0).contains(&self.fps)) {
-            out.push(problem("source.images.fps", self.fps, "Write 0 (as fast as possible) to 1000."));
+            out.push(problem(
+                "source.images.fps",
+                self.fps,
+                "Write 0 (as fast as possible) to 1000.",
+            ));
         }
         if self.hold == 0 {
             out.push(problem("source.images.hold", 0, "Write 1 or more frames a picture."));
@@ -65,7 +74,10 @@ impl ImagesConfig {
     }
 
     fn roots(&self) -> impl Iterator<Item = &Path> {
-        std::iter::once(&self.path).chain(&self.files).map(PathBuf::as_path).filter(|p| !p.as_os_str().is_empty())
+        std::iter::once(&self.path)
+            .chain(&self.files)
+            .map(PathBuf::as_path)
+            .filter(|p| !p.as_os_str().is_empty())
     }
 }
 
@@ -83,9 +95,11 @@ struct Playlist {
 }
 
 impl Playlist {
-    /// The file to show, or `None` at the end: after the last round, or after a round that showed nothing.
+    /// The file to show, or `None` at the end: after the last round, or after a round that showed
+    /// nothing.
     fn current(&self) -> Option<usize> {
-        (self.file < self.files && (self.repeat == 0 || self.round < self.repeat)).then_some(self.file)
+        (self.file < self.files && (self.repeat == 0 || self.round < self.repeat))
+            .then_some(self.file)
     }
 
     fn shown(&mut self) {
@@ -102,7 +116,8 @@ impl Playlist {
         if self.file == self.files && self.any {
             self.file = 0;
             self.any = false;
-            // Counting stops at the top rather than wrapping to a new beginning; for ever does not look at it.
+            // Counting stops at the top rather than wrapping to a new beginning; for ever does not
+            // look at it.
             self.round = self.round.saturating_add(1);
         }
     }
@@ -221,7 +236,8 @@ impl Source for Images {
         into.sequence = self.sequence;
         into.discontinuity = self.playlist.shown == 0;
         let elapsed = self.spacing.saturating_mul(u32::try_from(self.sequence).unwrap_or(u32::MAX));
-        into.at = Now { monotonic: self.start.monotonic + elapsed, wall: self.start.wall + elapsed };
+        into.at =
+            Now { monotonic: self.start.monotonic + elapsed, wall: self.start.wall + elapsed };
         self.sequence += 1;
         self.counters.frames += 1;
         self.playlist.shown();
@@ -229,7 +245,12 @@ impl Source for Images {
     }
 
     fn describe(&self) -> String {
-        format!("images {} ({} files, each for {} frames)", self.label, self.files.len(), self.playlist.hold)
+        format!(
+            "images {} ({} files, each for {} frames)",
+            self.label,
+            self.files.len(),
+            self.playlist.hold
+        )
     }
 
     fn counters(&self) -> SourceCounters {
@@ -237,7 +258,8 @@ impl Source for Images {
     }
 }
 
-/// Adds `root` or the pictures below it, sorted. A file that is named outright counts whatever its name ends in.
+/// Adds `root` or the pictures below it, sorted. A file that is named outright counts whatever its
+/// name ends in.
 fn collect(root: &Path, out: &mut Vec<PathBuf>) -> Result<(), SourceError> {
     let refuse = |path: &Path, e: std::io::Error| {
         SourceError::configuration(
@@ -262,7 +284,10 @@ fn collect(root: &Path, out: &mut Vec<PathBuf>) -> Result<(), SourceError> {
         };
         for path in entries.flatten().map(|entry| entry.path()) {
             if out.len() == MAX_FILES {
-                warn!("Too many pictures, the rest is left out: limit={MAX_FILES} path={}.", root.display());
+                warn!(
+                    "Too many pictures, the rest is left out: limit={MAX_FILES} path={}.",
+                    root.display()
+                );
                 break;
             }
             // Links are followed: to files at once, to folders down to the depth limit.
@@ -324,7 +349,8 @@ mod tests {
         let config = ImagesConfig { hold: 2, repeat: 2, ..config(folder.path()) };
         let mut images = Images::open(&config, Clock::default()).unwrap();
         let jpeg = |bytes: &Vec<u8>| Ok((bytes.len(), Payload::Jpeg { width: 0, height: 0 }));
-        let round = [jpeg(&first), jpeg(&first), jpeg(&second), jpeg(&second), Err(BadFrame::Unreadable)];
+        let round =
+            [jpeg(&first), jpeg(&first), jpeg(&second), jpeg(&second), Err(BadFrame::Unreadable)];
         assert_eq!(play(&mut images), [round, round].concat());
         let counters = images.counters();
         assert_eq!((counters.frames, counters.unreadable), (8, 2));
@@ -336,19 +362,29 @@ mod tests {
         let pixels = image::RgbImage::from_raw(6, 4, samples::rgb(6, 4)).unwrap();
         pixels.save(folder.path().join("1.png")).unwrap();
         let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
-        fs::write(folder.path().join("2.jpg"), samples::with_segment(&samples::colour(6, 4), 0xE1, exif)).unwrap();
+        fs::write(
+            folder.path().join("2.jpg"),
+            samples::with_segment(&samples::colour(6, 4), 0xE1, exif),
+        )
+        .unwrap();
         let got = play(&mut Images::open(&config(folder.path()), Clock::default()).unwrap());
-        assert!(matches!(got[0], Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Rgb8 && l.width() == 6));
-        assert!(matches!(got[1], Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Ycc444 && l.width() == 4));
+        assert!(
+            matches!(got[0], Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Rgb8 && l.width() == 6)
+        );
+        assert!(
+            matches!(got[1], Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Ycc444 && l.width() == 4)
+        );
     }
 
     #[test]
     fn a_folder_without_pictures_is_a_mistake_and_one_with_only_bad_ones_ends() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || Images::open(&ImagesConfig { repeat: 0, ..config(folder.path()) }, Clock::default());
+        let open =
+            || Images::open(&ImagesConfig { repeat: 0, ..config(folder.path()) }, Clock::default());
         assert!(matches!(open(), Err(SourceError::Configuration { .. })));
         fs::write(folder.path().join("x.png"), b"").unwrap();
-        // For ever, but a round that showed nothing is the last: the processor is not kept busy with it.
+        // For ever, but a round that showed nothing is the last: the processor is not kept busy
+        // with it.
         assert_eq!(play(&mut open().unwrap()), [Err(BadFrame::Unreadable)]);
         assert!(Images::open(&config(Path::new("/nonexistent")), Clock::default()).is_err());
     }

@@ -1,12 +1,14 @@
 //! From a captured frame to pixels.
 //!
-//! Promises: raw frames are passed through as they are; a JPEG becomes Y, Cb, Cr at full resolution (or grey) in a buffer
-//! that is reused, never RGB; missing Huffman tables are supplied; a picture that is cut off, damaged or beyond the pixel
-//! limit is an error, never a panic and never half a picture. Progressive pictures are decoded, CMYK becomes RGB;
-//! arithmetic and lossless coding, and sequential coding in several scans, are refused by name.
+//! Promises: raw frames are passed through as they are; a JPEG becomes Y, Cb, Cr at full resolution
+//! (or grey) in a buffer that is reused, never RGB; missing Huffman tables are supplied; a picture
+//! that is cut off, damaged or beyond the pixel limit is an error, never a panic and never half a
+//! picture. Progressive pictures are decoded, CMYK becomes RGB; arithmetic and lossless coding, and
+//! sequential coding in several scans, are refused by name.
 //!
-//! Not promised: that damage which still decodes (a flipped bit within a block) is noticed: JPEG has no checksum. The
-//! JPEG library allocates a few rows a frame (whole planes for progressive pictures).
+//! Not promised: that damage which still decodes (a flipped bit within a block) is noticed: JPEG
+//! has no checksum. The JPEG library allocates a few rows a frame (whole planes for progressive
+//! pictures).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -24,13 +26,15 @@ use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
 /// Most pixels that a [`Decoder`] takes unless told otherwise: a photograph of 8000x6000 px fits.
 pub const DEFAULT_MAX_PIXELS: u32 = 50_000_000;
 
-/// Most passes of a progressive picture: ten are usual, and each costs as much as decoding the picture once.
+/// Most passes of a progressive picture: ten are usual, and each costs as much as decoding the
+/// picture once.
 const MAX_PROGRESSIVE_PASSES: usize = 64;
 
-/// Stands in for the end marker of a picture with a single scan. At an end marker the library fills up with zeroes, so a
-/// picture whose data ran out early (a lost USB packet) would pass with a grey rest. All ones are no Huffman code (T.81
-/// C.2), so whoever reads on into these bytes fails at once; a whole picture ends before them, and they are longer than
-/// the library's 64 bits of look-ahead.
+/// Stands in for the end marker of a picture with a single scan. At an end marker the library fills
+/// up with zeroes, so a picture whose data ran out early (a lost USB packet) would pass with a grey
+/// rest. All ones are no Huffman code (T.81 C.2), so whoever reads on into these bytes fails at
+/// once; a whole picture ends before them, and they are longer than the library's 64 bits of
+/// look-ahead.
 const TRIPWIRE: [u8; 32] = {
     let mut bytes = [0xFF; 32];
     let mut i = 1;
@@ -58,7 +62,10 @@ pub enum DecodeError {
     #[error("the JPEG picture uses {0}; save it as an ordinary (baseline or progressive) JPEG")]
     Unsupported(String),
     /// Beyond the limit.
-    #[error("a picture of {width}x{height} px has more than {max_pixels} pixels; raise source.max_pixels or scale it")]
+    #[error(
+        "a picture of {width}x{height} px has more than {max_pixels} pixels; raise \
+         source.max_pixels or scale it"
+    )]
     TooLarge {
         /// Pixels.
         width: u32,
@@ -88,7 +95,8 @@ pub struct Decoder {
     max_pixels: u32,
     /// Decoded samples; keeps its allocation.
     pixels: Vec<u8>,
-    /// The picture as the library gets it: tables put in, end marker replaced; keeps its allocation.
+    /// The picture as the library gets it: tables put in, end marker replaced; keeps its
+    /// allocation.
     completed: Vec<u8>,
 }
 
@@ -111,7 +119,8 @@ impl Decoder {
         Self { max_pixels, pixels: Vec::new(), completed: Vec::new() }
     }
 
-    /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for JPEG.
+    /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for
+    /// JPEG.
     ///
     /// # Errors
     /// [`DecodeError`]; the decoder stays usable.
@@ -136,12 +145,14 @@ impl Decoder {
             return Err(DecodeError::TooLarge { width, height, max_pixels: self.max_pixels });
         }
         if let Coding::Other(code) = structure.coding {
-            let what = if code < 0xC8 { "lossless or hierarchical coding" } else { "arithmetic coding" };
+            let what =
+                if code < 0xC8 { "lossless or hierarchical coding" } else { "arithmetic coding" };
             return Err(DecodeError::Unsupported(what.into()));
         }
         let progressive = structure.coding == Coding::Progressive;
         if !progressive && structure.scans > 1 {
-            // Legal and all but extinct; the library mixes up the planes where chroma is subsampled, without an error.
+            // Legal and all but extinct; the library mixes up the planes where chroma is
+            // subsampled, without an error.
             return Err(DecodeError::Unsupported("one sequential scan for each colour".into()));
         }
         self.completed.clear();
@@ -188,7 +199,8 @@ fn run(bytes: &[u8], width: u32, height: u32, pixels: &mut Vec<u8>) -> Result<La
     };
     decoder.set_options(options.jpeg_set_out_colorspace(out));
     let layout = Layout::packed(format, range, width, height)?;
-    // The limits were checked on the header that `inspect` saw: insist that the library saw the same.
+    // The limits were checked on the header that `inspect` saw: insist that the library saw the
+    // same.
     if decoder.output_buffer_size() != Some(layout.min_len()) {
         return Err(DecodeError::Corrupt("its header changes within the picture".into()));
     }
@@ -236,11 +248,17 @@ mod tests {
         for (w, h) in [(64, 48), (33, 17), (1, 1), (1, 40), (16, 1)] {
             let jpeg = samples::colour(w, h);
             let frame = decoder.decode_jpeg(&jpeg).unwrap();
-            assert_eq!((frame.layout().format(), frame.layout().range()), (PixelFormat::Ycc444, Range::Full));
+            assert_eq!(
+                (frame.layout().format(), frame.layout().range()),
+                (PixelFormat::Ycc444, Range::Full)
+            );
             let difference = frame.read(Difference(&samples::rgb(w, h), w as usize, h as usize));
             assert!(difference < 4.0, "{w}x{h}: {difference}");
         }
-        assert_eq!(decoder.decode_jpeg(&samples::grey(20, 20)).unwrap().layout().format(), PixelFormat::Grey);
+        assert_eq!(
+            decoder.decode_jpeg(&samples::grey(20, 20)).unwrap().layout().format(),
+            PixelFormat::Grey
+        );
     }
 
     #[test]
@@ -276,7 +294,11 @@ mod tests {
     #[test]
     fn a_picture_that_lost_data_but_kept_its_end_marker_is_damaged() {
         let mut decoder = Decoder::default();
-        for jpeg in [samples::colour(64, 128), samples::grey(8, 8), samples::without_tables(&samples::colour(40, 24))] {
+        for jpeg in [
+            samples::colour(64, 128),
+            samples::grey(8, 8),
+            samples::without_tables(&samples::colour(40, 24)),
+        ] {
             let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
             let body = jpeg.len() - 2;
             // Three bytes hold more than the code that the cut may leave unfinished.
@@ -294,10 +316,16 @@ mod tests {
         let sof = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
         jpeg[sof + 5..sof + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
         let mut decoder = Decoder::default();
-        assert!(matches!(decoder.decode_jpeg(&jpeg), Err(DecodeError::TooLarge { width: 16_383, .. })));
+        assert!(matches!(
+            decoder.decode_jpeg(&jpeg),
+            Err(DecodeError::TooLarge { width: 16_383, .. })
+        ));
         assert_eq!(decoder.pixels.capacity(), 0);
         jpeg[sof + 5..sof + 9].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF]);
-        assert!(matches!(decoder.decode_jpeg(&jpeg), Err(DecodeError::Frame(FrameError::Size { .. }))));
+        assert!(matches!(
+            decoder.decode_jpeg(&jpeg),
+            Err(DecodeError::Frame(FrameError::Size { .. }))
+        ));
         assert!(matches!(
             Decoder::new(255).decode_jpeg(&samples::colour(16, 16)),
             Err(DecodeError::TooLarge { max_pixels: 255, .. })
@@ -328,11 +356,15 @@ mod tests {
     #[test]
     fn a_raw_frame_is_passed_through_and_a_short_one_is_an_error() {
         let layout = Layout::packed(PixelFormat::Yuyv, Range::Limited, 8, 4).unwrap();
-        let mut captured = Captured { payload: Payload::Raw(layout), bytes: vec![7; 64], ..Captured::default() };
+        let mut captured =
+            Captured { payload: Payload::Raw(layout), bytes: vec![7; 64], ..Captured::default() };
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&captured).unwrap().layout(), &layout);
         captured.bytes.truncate(63);
-        assert!(matches!(decoder.decode(&captured), Err(DecodeError::Frame(FrameError::Short { need: 64, .. }))));
+        assert!(matches!(
+            decoder.decode(&captured),
+            Err(DecodeError::Frame(FrameError::Short { need: 64, .. }))
+        ));
     }
 
     proptest! {

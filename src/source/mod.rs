@@ -1,11 +1,13 @@
 //! Where frames come from: a V4L2 camera, a pipe, photographs.
 //!
-//! Promises: one [`Source`] trait; [`Source::next`] never blocks for much longer than [`PATIENCE`]; a frame's bytes never
-//! exceed [`MAX_FRAME_BYTES`]; every frame that is not delivered is counted under a name in [`SourceCounters`]; a source
-//! that loses its camera or its writer opens it again by itself. A JPEG stays compressed until a [`Decoder`] is asked,
-//! so that a frame which is dropped later (latest wins) costs no decoding.
+//! Promises: one [`Source`] trait; [`Source::next`] never blocks for much longer than [`PATIENCE`];
+//! a frame's bytes never exceed [`MAX_FRAME_BYTES`]; every frame that is not delivered is counted
+//! under a name in [`SourceCounters`]; a source that loses its camera or its writer opens it again
+//! by itself. A JPEG stays compressed until a [`Decoder`] is asked, so that a frame which is
+//! dropped later (latest wins) costs no decoding.
 //!
-//! Not promised: pacing of `pipe` (it reads as fast as the writer writes), colour management, sound.
+//! Not promised: pacing of `pipe` (it reads as fast as the writer writes), colour management,
+//! sound.
 
 mod images;
 mod jpeg;
@@ -33,8 +35,8 @@ use crate::clock::{Clock, Now};
 use crate::frame::{FrameError, Layout, MAX_SIDE};
 use crate::problem::Problem;
 
-/// Most bytes that one frame may have, compressed or raw: an 8000x6000 picture in YUYV is larger, so cameras are held to
-/// about 33 megapixels; photographs arrive compressed.
+/// Most bytes that one frame may have, compressed or raw: an 8000x6000 picture in YUYV is larger,
+/// so cameras are held to about 33 megapixels; photographs arrive compressed.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// How long [`Source::next`] waits before it answers [`SourceError::Timeout`].
@@ -61,12 +63,14 @@ pub struct Captured {
     pub payload: Payload,
     /// The frame; the allocation is reused from frame to frame.
     pub bytes: Vec<u8>,
-    /// Position in the stream, frames that were lost on the way included. Never goes back within one source.
+    /// Position in the stream, frames that were lost on the way included. Never goes back within
+    /// one source.
     pub sequence: u64,
-    /// When the frame was taken over from the driver or the pipe; of recorded pictures, when their turn is by their frame
-    /// rate, however fast they are taken.
+    /// When the frame was taken over from the driver or the pipe; of recorded pictures, when their
+    /// turn is by their frame rate, however fast they are taken.
     pub at: Now,
-    /// Whether it does not go on from the frame before: another photograph. What was followed is then over.
+    /// Whether it does not go on from the frame before: another photograph. What was followed is
+    /// then over.
     pub discontinuity: bool,
 }
 
@@ -188,10 +192,12 @@ impl SourceCounters {
 
 /// A stream of pictures.
 pub trait Source: Send {
-    /// Waits for the next frame, at most about [`PATIENCE`], and puts it into `into`, whose buffer is reused.
+    /// Waits for the next frame, at most about [`PATIENCE`], and puts it into `into`, whose buffer
+    /// is reused.
     ///
     /// # Errors
-    /// See [`SourceError`]: after all but `Ended` and `Configuration` the caller simply calls again.
+    /// See [`SourceError`]: after all but `Ended` and `Configuration` the caller simply calls
+    /// again.
     fn next(&mut self, into: &mut Captured) -> Result<(), SourceError>;
 
     /// What is read and how, in one line: `v4l2 /dev/video0 640x480 YUYV 30 fps`.
@@ -255,7 +261,11 @@ impl SourceConfig {
     /// Adds to `out` what is wrong with the section that `kind` selects. Opens nothing.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         if self.max_pixels == 0 {
-            out.push(problem("source.max_pixels", self.max_pixels, "Write the largest picture, as in 50000000."));
+            out.push(problem(
+                "source.max_pixels",
+                self.max_pixels,
+                "Write the largest picture, as in 50000000.",
+            ));
         }
         match self.kind {
             SourceKind::V4l2 => self.v4l2.problems(out),
@@ -273,7 +283,10 @@ pub fn open(config: &SourceConfig, clock: Clock) -> Result<Box<dyn Source>, Sour
     let mut problems = Vec::new();
     config.problems(&mut problems);
     if let Some(first) = problems.into_iter().next() {
-        return Err(SourceError::configuration(format!("{} = {}", first.key, first.value), first.remedy));
+        return Err(SourceError::configuration(
+            format!("{} = {}", first.key, first.value),
+            first.remedy,
+        ));
     }
     Ok(match config.kind {
         SourceKind::V4l2 => Box::new(v4l2::open(&config.v4l2, clock)?),
@@ -310,7 +323,8 @@ mod tests {
         assert_eq!(toml::from_str::<SourceConfig>("").unwrap(), SourceConfig::default());
         assert!(toml::from_str::<SourceConfig>("kid = \"pipe\"").is_err());
         assert!(toml::from_str::<SourceConfig>("[v4l2]\ndevce = \"/dev/video0\"").is_err());
-        let parsed: SourceConfig = toml::from_str("kind = \"pipe\"\n[pipe]\nformat = \"y4m\"\npath = \"-\"").unwrap();
+        let parsed: SourceConfig =
+            toml::from_str("kind = \"pipe\"\n[pipe]\nformat = \"y4m\"\npath = \"-\"").unwrap();
         assert_eq!((parsed.kind, parsed.pipe.format), (SourceKind::Pipe, PipeFormat::Y4m));
         let text = toml::to_string(&SourceConfig::default()).unwrap();
         assert_eq!(toml::from_str::<SourceConfig>(&text).unwrap(), SourceConfig::default());

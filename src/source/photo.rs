@@ -1,8 +1,9 @@
 //! Photographs for enrolment and one-shot commands.
 //!
-//! Promises: JPEG and PNG by content, not by name; turned upright by their Exif orientation; JPEG stays YCbCr (as a
-//! camera's frames do, so that enrolment and capture see the same pixels); PNG of any depth becomes 8-bit RGB,
-//! transparent parts over white; bounded memory; wiped when dropped. A photograph that is cut off is refused.
+//! Promises: JPEG and PNG by content, not by name; turned upright by their Exif orientation; JPEG
+//! stays YCbCr (as a camera's frames do, so that enrolment and capture see the same pixels); PNG of
+//! any depth becomes 8-bit RGB, transparent parts over white; bounded memory; wiped when dropped. A
+//! photograph that is cut off is refused.
 //!
 //! Not promised: colour profiles, animations, other formats.
 
@@ -63,7 +64,13 @@ pub struct Photograph {
 
 impl std::fmt::Debug for Photograph {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Photograph({} {}x{})", self.layout.format(), self.layout.width(), self.layout.height())
+        write!(
+            f,
+            "Photograph({} {}x{})",
+            self.layout.format(),
+            self.layout.width(),
+            self.layout.height()
+        )
     }
 }
 
@@ -107,7 +114,9 @@ impl Photograph {
         let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(refuse)?;
         let (width, height) = decoder.dimensions();
         if u64::from(width) * u64::from(height) > u64::from(DEFAULT_MAX_PIXELS) {
-            return Err(DecodeError::TooLarge { width, height, max_pixels: DEFAULT_MAX_PIXELS }.into());
+            return Err(
+                DecodeError::TooLarge { width, height, max_pixels: DEFAULT_MAX_PIXELS }.into()
+            );
         }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let picture = DynamicImage::from_decoder(decoder).map_err(refuse)?;
@@ -153,7 +162,10 @@ pub(super) fn read_file(path: &Path, into: &mut Vec<u8>) -> Result<(), Photograp
     let file = File::open(path).map_err(failed)?;
     // A FIFO or a device among the files would block for ever.
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+        return Err(failed(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "not a regular file",
+        )));
     }
     file.take(MAX_FRAME_BYTES as u64 + 1).read_to_end(into).map_err(failed)?;
     if into.len() > MAX_FRAME_BYTES {
@@ -168,7 +180,11 @@ fn over_white(rgba: &[u8]) -> [u8; 3] {
 }
 
 /// Applies an orientation to packed pixels of one or three bytes.
-fn upright(layout: Layout, mut pixels: Zeroizing<Vec<u8>>, how: Orientation) -> Result<Photograph, FrameError> {
+fn upright(
+    layout: Layout,
+    mut pixels: Zeroizing<Vec<u8>>,
+    how: Orientation,
+) -> Result<Photograph, FrameError> {
     if how == Orientation::NoTransforms {
         return Ok(Photograph { layout, pixels });
     }
@@ -176,7 +192,10 @@ fn upright(layout: Layout, mut pixels: Zeroizing<Vec<u8>>, how: Orientation) -> 
     let step = pixels.len() / (w * h);
     let swaps = matches!(
         how,
-        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
     );
     let (out_w, out_h) = if swaps { (h, w) } else { (w, h) };
     let mut turned = Zeroizing::new(vec![0; pixels.len()]);
@@ -247,7 +266,10 @@ mod tests {
             for (x, y) in [(0, 0), (1, 5), (frame.width() - 1, 3), (2, frame.height() - 1)] {
                 let (got, want) = (frame.read(At(x, y)), expected.get_pixel(x as u32, y as u32).0);
                 for (g, w) in got.iter().zip(want) {
-                    assert!(g.abs_diff(w) <= 3, "orientation {code} at {x},{y}: {got:?}, not {want:?}");
+                    assert!(
+                        g.abs_diff(w) <= 3,
+                        "orientation {code} at {x},{y}: {got:?}, not {want:?}"
+                    );
                 }
             }
         }
@@ -255,7 +277,8 @@ mod tests {
 
     #[test]
     fn png_of_every_depth_is_read_and_transparency_lies_over_white() {
-        let sixteen: Vec<u8> = [0xFFFFu16, 0, 0x8000].iter().flat_map(|v| v.to_ne_bytes()).collect();
+        let sixteen: Vec<u8> =
+            [0xFFFFu16, 0, 0x8000].iter().flat_map(|v| v.to_ne_bytes()).collect();
         for (bytes, expected) in [
             (png(&[10, 20, 30], 1, 1, ExtendedColorType::Rgb8), [10, 20, 30]),
             (png(&[77], 1, 1, ExtendedColorType::L8), [77, 77, 77]),
@@ -272,15 +295,21 @@ mod tests {
     fn a_small_file_that_claims_a_huge_picture_is_refused() {
         let mut bytes = png(&[0; 64], 8, 8, ExtendedColorType::L8);
         bytes[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
-        // The header's checksum over type and data, so that the size and not the damage is the reason.
+        // The header's checksum over type and data, so that the size and not the damage is the
+        // reason.
         let crc = crc32(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
-        assert!(matches!(Photograph::decode(&bytes), Err(PhotographError::Jpeg(DecodeError::TooLarge { .. }))));
+        assert!(matches!(
+            Photograph::decode(&bytes),
+            Err(PhotographError::Jpeg(DecodeError::TooLarge { .. }))
+        ));
     }
 
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0u32, |crc, &b| {
-            (0..8).fold(crc ^ u32::from(b), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 })
+            (0..8).fold(crc ^ u32::from(b), |c, _| {
+                if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 }
+            })
         })
     }
 

@@ -1,11 +1,12 @@
-//! Frames from standard input, a FIFO or a file: the way in which CSI cameras are read without a kernel module, as in
-//! `rpicam-vid -t 0 --codec yuv420 --width 1280 --height 720 -o - | watchpost run` or, on a Jetson,
-//! `gst-launch-1.0 nvarguscamerasrc ! nvvidconv ! video/x-raw,format=I420 ! fdsink | watchpost run`.
+//! Frames from standard input, a FIFO or a file: the way in which CSI cameras are read without a
+//! kernel module, as in `rpicam-vid -t 0 --codec yuv420 --width 1280 --height 720 -o - | watchpost
+//! run` or, on a Jetson, `gst-launch-1.0 nvarguscamerasrc ! nvvidconv ! video/x-raw,format=I420 !
+//! fdsink | watchpost run`.
 //!
-//! Promises: nothing that the writer sends makes memory grow beyond [`MAX_FRAME_BYTES`] a frame; a writer that pauses in
-//! the middle of a frame costs nothing; a FIFO whose writer goes away is opened again and waits for the next one; a frame
-//! that is cut off is counted. MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they
-//! cannot.
+//! Promises: nothing that the writer sends makes memory grow beyond [`MAX_FRAME_BYTES`] a frame; a
+//! writer that pauses in the middle of a frame costs nothing; a FIFO whose writer goes away is
+//! opened again and waits for the next one; a frame that is cut off is counted. MJPEG and YUV4MPEG2
+//! find the next frame after damage; raw frames have no marks, so they cannot.
 //!
 //! Not promised: pacing. A file is read as fast as its frames are taken.
 
@@ -21,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use self::framer::{Framer, Outcome};
 use super::{
-    BadFrame, Captured, MAX_FRAME_BYTES, PATIENCE, Source, SourceCounters, SourceError, problem, side_problem,
+    BadFrame, Captured, MAX_FRAME_BYTES, PATIENCE, Source, SourceCounters, SourceError, problem,
+    side_problem,
 };
 use crate::clock::Clock;
 use crate::frame::{Layout, PixelFormat, Range};
@@ -106,7 +108,8 @@ pub struct PipeConfig {
     pub width: u32,
     /// Pixels; for the raw formats.
     pub height: u32,
-    /// Bytes from one row to the next; 0 where rows follow each other directly. For the raw formats.
+    /// Bytes from one row to the next; 0 where rows follow each other directly. For the raw
+    /// formats.
     pub stride: u32,
     /// `limited` or `full`; YUV4MPEG2 may say otherwise in its header, JPEG is always full.
     pub range: PipeRange,
@@ -128,7 +131,11 @@ impl Default for PipeConfig {
 impl PipeConfig {
     pub(super) fn problems(&self, out: &mut Vec<Problem>) {
         if self.path.as_os_str().is_empty() {
-            out.push(problem("source.pipe.path", "", "Write \"-\" for standard input or the path of a FIFO."));
+            out.push(problem(
+                "source.pipe.path",
+                "",
+                "Write \"-\" for standard input or the path of a FIFO.",
+            ));
         }
         if self.format.raw().is_some() {
             let before = out.len();
@@ -137,7 +144,11 @@ impl PipeConfig {
             if before == out.len()
                 && let Err(what) = self.layout(self.format.raw().unwrap_or(PixelFormat::Grey))
             {
-                out.push(problem("source.pipe.stride", self.stride, &format!("{what}; write 0 for packed rows.")));
+                out.push(problem(
+                    "source.pipe.stride",
+                    self.stride,
+                    &format!("{what}; write 0 for packed rows."),
+                ));
             }
         }
     }
@@ -151,11 +162,15 @@ impl PipeConfig {
         }
     }
 
-    /// Layout of a raw frame and the bytes that the writer sends for it, the last row's padding included.
+    /// Layout of a raw frame and the bytes that the writer sends for it, the last row's padding
+    /// included.
     fn raw_frame(&self, format: PixelFormat) -> Result<(Layout, usize), SourceError> {
-        let layout = self
-            .layout(format)
-            .map_err(|e| SourceError::configuration(e.to_string(), "correct [source.pipe] width, height and stride"))?;
+        let layout = self.layout(format).map_err(|e| {
+            SourceError::configuration(
+                e.to_string(),
+                "correct [source.pipe] width, height and stride",
+            )
+        })?;
         let (rows, stride) = (self.height as usize, self.stride as usize);
         let chroma_rows = rows.div_ceil(2);
         let bytes = match format {
@@ -246,9 +261,12 @@ impl Pipe {
         let cut = self.framer.reset();
         match self.kind {
             Kind::Fifo => {
-                info!("The pipe's writer closed it; waiting for the next: path={}.", self.config.path.display());
-                // The old descriptor would report the hang-up for ever. The new one is opened first, so that a writer
-                // who comes right now finds a reader.
+                info!(
+                    "The pipe's writer closed it; waiting for the next: path={}.",
+                    self.config.path.display()
+                );
+                // The old descriptor would report the hang-up for ever. The new one is opened
+                // first, so that a writer who comes right now finds a reader.
                 self.file = open_path(&self.config).map(|(_, file)| file).ok();
                 self.counters.reopened += u64::from(self.file.is_some());
             }
@@ -282,7 +300,8 @@ impl Source for Pipe {
         self.revive()?;
         loop {
             while self.start < self.end {
-                let (used, outcome) = self.framer.feed(&self.chunk[self.start..self.end], &mut into.bytes);
+                let (used, outcome) =
+                    self.framer.feed(&self.chunk[self.start..self.end], &mut into.bytes);
                 self.start += used;
                 match outcome {
                     Outcome::More => {}
@@ -305,7 +324,8 @@ impl Source for Pipe {
                         self.ended = self.kind != Kind::Fifo;
                         return Err(SourceError::configuration(
                             what,
-                            "let the writer send YUV4MPEG2 with C420 or Cmono, as ffmpeg -pix_fmt yuv420p does",
+                            "let the writer send YUV4MPEG2 with C420 or Cmono, as ffmpeg -pix_fmt \
+                             yuv420p does",
                         ));
                     }
                 }
@@ -314,7 +334,9 @@ impl Source for Pipe {
                 return Err(SourceError::Ended);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let Some(file) = self.file.as_mut().filter(|file| !left.is_zero() && readable(file, left)) else {
+            let Some(file) =
+                self.file.as_mut().filter(|file| !left.is_zero() && readable(file, left))
+            else {
                 self.counters.timeouts += 1;
                 return Err(SourceError::Timeout);
             };
@@ -324,7 +346,8 @@ impl Source for Pipe {
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(e) => {
                     let source_name = self.describe();
-                    // What cannot be read now will not be read later: a FIFO starts afresh, the others are over.
+                    // What cannot be read now will not be read later: a FIFO starts afresh, the
+                    // others are over.
                     let _ = self.at_end();
                     return Err(SourceError::Lost { source_name, reason: e.to_string() });
                 }
@@ -350,22 +373,32 @@ fn open_path(config: &PipeConfig) -> Result<(Kind, File), SourceError> {
     let refuse = |what: String, remedy: &str| SourceError::configuration(what, remedy);
     if path.as_os_str() == "-" {
         let fd = std::io::stdin().as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|e| refuse(format!("standard input: {e}"), "pipe a writer into watchpost"))?;
+        let fd =
+            fd.map_err(|e| refuse(format!("standard input: {e}"), "pipe a writer into watchpost"))?;
         return Ok((Kind::Stdin, File::from(fd)));
     }
     // Non-blocking, so that opening a FIFO does not wait for its writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|e| {
-        let remedy = match e.kind() {
-            ErrorKind::NotFound => format!("make it with `mkfifo {}` or correct source.pipe.path", path.display()),
-            ErrorKind::PermissionDenied => format!("give the daemon's user read access to {}", path.display()),
-            _ => "correct source.pipe.path".into(),
-        };
-        SourceError::configuration(format!("cannot open {}: {e}", path.display()), remedy)
-    })?;
-    let kind = file.metadata().map_err(|e| refuse(format!("{}: {e}", path.display()), "correct source.pipe.path"))?;
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|e| {
+            let remedy = match e.kind() {
+                ErrorKind::NotFound => {
+                    format!("make it with `mkfifo {}` or correct source.pipe.path", path.display())
+                }
+                ErrorKind::PermissionDenied => {
+                    format!("give the daemon's user read access to {}", path.display())
+                }
+                _ => "correct source.pipe.path".into(),
+            };
+            SourceError::configuration(format!("cannot open {}: {e}", path.display()), remedy)
+        })?;
+    let kind = file
+        .metadata()
+        .map_err(|e| refuse(format!("{}: {e}", path.display()), "correct source.pipe.path"))?;
     let kind = match kind.file_type() {
         t if t.is_fifo() => Kind::Fifo,
-        t if t.is_dir() => return Err(refuse(format!("{} is a folder", path.display()), "use kind = \"images\"")),
+        t if t.is_dir() => {
+            return Err(refuse(format!("{} is a folder", path.display()), "use kind = \"images\""));
+        }
         t if t.is_char_device() && path.starts_with("/dev/video") => {
             return Err(refuse(format!("{} is a camera", path.display()), "use kind = \"v4l2\""));
         }
@@ -404,12 +437,15 @@ mod tests {
     fn a_file_of_raw_frames_is_read_to_its_end_and_the_cut_frame_is_counted() {
         let frames: Vec<u8> = (0..30).collect();
         let file = written(&frames);
-        let mut pipe = Pipe::open(&config(file.path(), PipeFormat::I420), Clock::default()).unwrap();
+        let mut pipe =
+            Pipe::open(&config(file.path(), PipeFormat::I420), Clock::default()).unwrap();
         let mut captured = Captured::default();
         for i in 0..2 {
             pipe.next(&mut captured).unwrap();
             assert_eq!((captured.sequence, captured.bytes[0]), (i, i as u8 * 12));
-            assert!(matches!(captured.payload, Payload::Raw(l) if l.format() == PixelFormat::I420 && l.width() == 4));
+            assert!(
+                matches!(captured.payload, Payload::Raw(l) if l.format() == PixelFormat::I420 && l.width() == 4)
+            );
         }
         assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::Truncated))));
         assert!(matches!(pipe.next(&mut captured), Err(SourceError::Ended)));
@@ -447,7 +483,10 @@ mod tests {
             drop(writer);
             pipe.next(&mut captured).unwrap();
             assert_eq!(captured.bytes, [round; 8]);
-            assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::Truncated))));
+            assert!(matches!(
+                pipe.next(&mut captured),
+                Err(SourceError::Frame(BadFrame::Truncated))
+            ));
             assert_eq!(pipe.counters().reopened, u64::from(round));
         }
     }
@@ -502,7 +541,9 @@ mod tests {
     fn a_path_that_cannot_be_read_comes_with_its_remedy() {
         for (path, part) in [("/nonexistent/fifo", "mkfifo"), ("/tmp", "images")] {
             match Pipe::open(&config(path, PipeFormat::Grey), Clock::default()) {
-                Err(SourceError::Configuration { remedy, .. }) => assert!(remedy.contains(part), "{remedy}"),
+                Err(SourceError::Configuration { remedy, .. }) => {
+                    assert!(remedy.contains(part), "{remedy}")
+                }
                 other => panic!("{other:?}"),
             }
         }

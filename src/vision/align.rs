@@ -1,11 +1,13 @@
-//! Brings a face to the embedder's template: five landmarks fix a similarity transform, and the pixels are sampled straight
-//! from the frame's native format.
+//! Brings a face to the embedder's template: five landmarks fix a similarity transform, and the
+//! pixels are sampled straight from the frame's native format.
 //!
-//! Bilinear; where the face shrinks by more than two, as many samples are averaged as a pixel covers, so that nothing
-//! aliases. Outside the frame there is black, as in the data that the embedders were trained on.
+//! Bilinear; where the face shrinks by more than two, as many samples are averaged as a pixel
+//! covers, so that nothing aliases. Outside the frame there is black, as in the data that the
+//! embedders were trained on.
 //!
-//! The part of the frame in which the face lies is converted to pixels once, tile by tile where it is large, and sampled from there
-//! ([`resample`](super::resample)); it is wiped afterwards. Nothing is allocated but the face itself.
+//! The part of the frame in which the face lies is converted to pixels once, tile by tile where it
+//! is large, and sampled from there ([`resample`](super::resample)); it is wiped afterwards.
+//! Nothing is allocated but the face itself.
 
 use std::ops::Range;
 
@@ -79,9 +81,14 @@ impl AlignedFace {
         self.pixels.as_mut_slice().zeroize();
     }
 
-    /// Replaces the pixels by the face of `frame` whose landmarks are given. `None`, and black, where the landmarks coincide
-    /// or are not finite.
-    pub fn warp(&mut self, frame: &Frame<'_>, landmarks: &[Point; 5], alignment: &Alignment) -> Option<Placement> {
+    /// Replaces the pixels by the face of `frame` whose landmarks are given. `None`, and black,
+    /// where the landmarks coincide or are not finite.
+    pub fn warp(
+        &mut self,
+        frame: &Frame<'_>,
+        landmarks: &[Point; 5],
+        alignment: &Alignment,
+    ) -> Option<Placement> {
         if self.side != alignment.side {
             *self = Self::new(alignment.side);
         }
@@ -107,7 +114,12 @@ const FAR: f32 = 1e5;
 
 impl AlignedFace {
     /// [`AlignedFace::sample`] with the kernels given.
-    fn sample_with(&mut self, kernels: &dyn Kernels, frame: &Frame<'_>, to_frame: &Similarity) -> Placement {
+    fn sample_with(
+        &mut self,
+        kernels: &dyn Kernels,
+        frame: &Frame<'_>,
+        to_frame: &Similarity,
+    ) -> Placement {
         let scale = to_frame.scale();
         let samples = if scale > 2.0 { (scale.ceil() as usize).min(MAX_SAMPLES) } else { 1 };
         let walk = Walk { a: to_frame.a, b: to_frame.b, tx: to_frame.tx, ty: to_frame.ty, samples };
@@ -116,7 +128,10 @@ impl AlignedFace {
         } else {
             frame.read(OneByOne { face: self, frame: (frame.width(), frame.height()), walk });
         }
-        Placement { scale, outside: outside(&walk, self.side, frame.width() as f32, frame.height() as f32) }
+        Placement {
+            scale,
+            outside: outside(&walk, self.side, frame.width() as f32, frame.height() as f32),
+        }
     }
 
     /// Each tile's part of the frame is converted to pixels, and then sampled.
@@ -124,13 +139,20 @@ impl AlignedFace {
         let side = self.side;
         let mut held = [[0; 4]; PATCH];
         let mut row = [[0; 4]; MAX_TILE];
-        for (top, left) in (0..side).step_by(tile).flat_map(|y| (0..side).step_by(tile).map(move |x| (y, x))) {
+        for (top, left) in
+            (0..side).step_by(tile).flat_map(|y| (0..side).step_by(tile).map(move |x| (y, x)))
+        {
             let (bottom, right) = ((top + tile).min(side), (left + tile).min(side));
-            let patch = part_of_frame(kernels, frame, &part(walk, left..right, top..bottom), &mut held);
+            let patch =
+                part_of_frame(kernels, frame, &part(walk, left..right, top..bottom), &mut held);
             for y in top..bottom {
                 let row = &mut row[..right - left];
                 kernels.walk(&patch, walk, left, y, row);
-                kernels.pack(false, row, &mut self.pixels[(y * side + left) * 3..(y * side + right) * 3]);
+                kernels.pack(
+                    false,
+                    row,
+                    &mut self.pixels[(y * side + left) * 3..(y * side + right) * 3],
+                );
             }
         }
         held.as_flattened_mut().zeroize();
@@ -144,22 +166,27 @@ struct Part {
     rows: Range<i32>,
 }
 
-/// What the pixels `columns`, `rows` of the aligned face are sampled from. Coordinates are monotonous along a row and along a column, rounding
-/// included, so the outermost samples are at the corners.
+/// What the pixels `columns`, `rows` of the aligned face are sampled from. Coordinates are
+/// monotonous along a row and along a column, rounding included, so the outermost samples are at
+/// the corners.
 fn part(walk: &Walk, columns: Range<usize>, rows: Range<usize>) -> Part {
-    let ends = |r: &Range<usize>| [r.start as f32 + walk.offset(0), (r.end - 1) as f32 + walk.offset(walk.samples - 1)];
+    let ends = |r: &Range<usize>| {
+        [r.start as f32 + walk.offset(0), (r.end - 1) as f32 + walk.offset(walk.samples - 1)]
+    };
     let (xs, ys) = (ends(&columns), ends(&rows));
     let corners = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| walk.at(xs[i], ys[j]));
     // A bilinear sample has the pixel before its point and the one behind.
     let span = |all: [f32; 4]| {
-        let (least, most) = all.into_iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(v), b.max(v)));
+        let (least, most) =
+            all.into_iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(v), b.max(v)));
         least.floor() as i32..most.floor() as i32 + 2
     };
     Part { columns: span(corners.map(|c| c.0)), rows: span(corners.map(|c| c.1)) }
 }
 
-/// The longest side of square tiles whose parts of the frame can be held; `None` where even the shortest cannot, or the coordinates
-/// are no numbers: a face that is larger than any frame, or none at all.
+/// The longest side of square tiles whose parts of the frame can be held; `None` where even the
+/// shortest cannot, or the coordinates are no numbers: a face that is larger than any frame, or
+/// none at all.
 fn tile(walk: &Walk, side: usize) -> Option<usize> {
     let far = side as f32;
     let corners = [(0.0, 0.0), (0.0, far), (far, 0.0), (far, far)].map(|(x, y)| walk.at(x, y));
@@ -167,9 +194,10 @@ fn tile(walk: &Walk, side: usize) -> Option<usize> {
         return None;
     }
     let mut tile = side.min(MAX_TILE);
-    // Of a tile anywhere: a bilinear sample has two pixels, its point falls anywhere between two, a line begins at an even column,
-    // and one for rounding, which below `FAR` is far less.
-    let fits = |tile: usize| (tile as f32 * (walk.a.abs() + walk.b.abs()) + 5.0).powi(2) <= PATCH as f32;
+    // Of a tile anywhere: a bilinear sample has two pixels, its point falls anywhere between two, a
+    // line begins at an even column, and one for rounding, which below `FAR` is far less.
+    let fits =
+        |tile: usize| (tile as f32 * (walk.a.abs() + walk.b.abs()) + 5.0).powi(2) <= PATCH as f32;
     while !fits(tile) {
         if tile <= LEAST_TILE {
             return None;
@@ -180,12 +208,18 @@ fn tile(walk: &Walk, side: usize) -> Option<usize> {
 }
 
 /// The pixels of a part of the frame, black beyond it.
-fn part_of_frame<'a>(kernels: &dyn Kernels, frame: &Frame<'_>, part: &Part, held: &'a mut [Rgbx]) -> Patch<'a> {
+fn part_of_frame<'a>(
+    kernels: &dyn Kernels,
+    frame: &Frame<'_>,
+    part: &Part,
+    held: &'a mut [Rgbx],
+) -> Patch<'a> {
     let within = |r: &Range<i32>, side: usize| {
         let side = side as i32;
         r.start.clamp(0, side) as usize..r.end.clamp(0, side) as usize
     };
-    let (columns, rows) = (within(&part.columns, frame.width()), within(&part.rows, frame.height()));
+    let (columns, rows) =
+        (within(&part.columns, frame.width()), within(&part.rows, frame.height()));
     // A line begins at an even column, which may be one before the part's first.
     let first = columns.start & !1;
     let left = part.columns.start - (columns.start - first) as i32;
@@ -221,8 +255,8 @@ fn outside(walk: &Walk, side: usize, width: f32, height: f32) -> f32 {
     count as f32 / (side * side) as f32
 }
 
-/// The definition of a sampled face, pixel by pixel from single samples: the reference, and what takes the place of tiles for a
-/// face that is larger than they can be.
+/// The definition of a sampled face, pixel by pixel from single samples: the reference, and what
+/// takes the place of tiles for a face that is larger than they can be.
 struct OneByOne<'a> {
     face: &'a mut AlignedFace,
     /// Width and height.
@@ -241,7 +275,8 @@ impl OneByOne<'_> {
             return [0; 3];
         }
         let one = 1u32 << BILINEAR;
-        let (fx, fy) = (((x - left) * one as f32 + 0.5) as u32, ((y - top) * one as f32 + 0.5) as u32);
+        let (fx, fy) =
+            (((x - left) * one as f32 + 0.5) as u32, ((y - top) * one as f32 + 0.5) as u32);
         let (left, top) = (left as isize, top as isize);
         let mut sum = [0u32; 3];
         for (dy, wy) in [(0, one - fy.min(one)), (1, fy.min(one))] {
@@ -271,7 +306,9 @@ impl Visitor for OneByOne<'_> {
         for (i, out) in target.chunks_exact_mut(3).enumerate() {
             let (x, y) = ((i % side) as f32, (i / side) as f32);
             let mut sum = [0u64; 3];
-            for (sy, sx) in (0..walk.samples).flat_map(|sy| (0..walk.samples).map(move |sx| (sy, sx))) {
+            for (sy, sx) in
+                (0..walk.samples).flat_map(|sy| (0..walk.samples).map(move |sx| (sy, sx)))
+            {
                 let (px, py) = walk.at(x + walk.offset(sx), y + walk.offset(sy));
                 let s = self.sample(pixels, px, py);
                 (0..3).for_each(|c| sum[c] += u64::from(s[c]));
@@ -296,10 +333,12 @@ mod tests {
         Alignment::from(&Models::builtin().unwrap().manifest.embedder)
     }
 
-    /// A frame whose red grows to the right and whose green grows downwards, one code in `step` pixels.
+    /// A frame whose red grows to the right and whose green grows downwards, one code in `step`
+    /// pixels.
     fn ramp(width: u32, height: u32, step: u32) -> (Layout, Vec<u8>) {
         let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height).unwrap();
-        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| [(x / step) as u8, (y / step) as u8, 77]));
+        let pixels = (0..height)
+            .flat_map(|y| (0..width).map(move |x| [(x / step) as u8, (y / step) as u8, 77]));
         (layout, pixels.flatten().collect())
     }
 
@@ -311,7 +350,8 @@ mod tests {
     fn landmarks_that_lie_on_the_template_give_the_frame_itself() {
         let (layout, data) = ramp(200, 200, 1);
         let mut face = AlignedFace::new(112);
-        let placement = face.warp(&Frame::new(layout, &data).unwrap(), &placed(1.0, 20.0, 30.0), &alignment());
+        let placement =
+            face.warp(&Frame::new(layout, &data).unwrap(), &placed(1.0, 20.0, 30.0), &alignment());
         let placement = placement.unwrap();
         assert!((placement.scale - 1.0).abs() < 1e-4 && placement.outside == 0.0);
         for (i, p) in face.rgb().chunks_exact(3).enumerate() {
@@ -334,9 +374,11 @@ mod tests {
     #[test]
     fn a_large_face_is_averaged_and_not_picked_from() {
         let layout = Layout::packed(PixelFormat::Grey, Range::Full, 1000, 1000).unwrap();
-        let data: Vec<u8> = (0..1_000_000).map(|i| if (i % 1000 + i / 1000) % 2 == 0 { 255 } else { 0 }).collect();
+        let data: Vec<u8> =
+            (0..1_000_000).map(|i| if (i % 1000 + i / 1000) % 2 == 0 { 255 } else { 0 }).collect();
         let mut face = AlignedFace::new(112);
-        face.warp(&Frame::new(layout, &data).unwrap(), &placed(8.0, 10.0, 10.0), &alignment()).unwrap();
+        face.warp(&Frame::new(layout, &data).unwrap(), &placed(8.0, 10.0, 10.0), &alignment())
+            .unwrap();
         assert!(face.rgb().iter().all(|v| (110..=145).contains(v)));
     }
 
@@ -356,7 +398,8 @@ mod tests {
         let layout = Layout::packed(PixelFormat::Grey, Range::Full, 8000, 8000).unwrap();
         let data = vec![90; 64_000_000];
         let mut face = AlignedFace::new(112);
-        face.warp(&Frame::new(layout, &data).unwrap(), &placed(70.0, 40.0, 40.0), &alignment()).unwrap();
+        face.warp(&Frame::new(layout, &data).unwrap(), &placed(70.0, 40.0, 40.0), &alignment())
+            .unwrap();
         assert!(face.rgb().iter().all(|v| *v == 90));
     }
 

@@ -1,11 +1,12 @@
 //! The stage: a frame in, the best views of each track out.
 //!
-//! Detector, tracker, quality gate, choice of views and embedder in this order, once a frame. The work of a frame is
-//! bounded whatever it shows: at most 128 faces, at most so many embeddings; the best of the tracks with the fewest
-//! views come first, the rest are counted as deferred and come first in the next frame.
+//! Detector, tracker, quality gate, choice of views and embedder in this order, once a frame. The
+//! work of a frame is bounded whatever it shows: at most 128 faces, at most so many embeddings; the
+//! best of the tracks with the fewest views come first, the rest are counted as deferred and come
+//! first in the next frame.
 //!
-//! A face that is not embedded leaves nothing but a count. A view that is emitted belongs to the caller and wipes itself
-//! when dropped.
+//! A face that is not embedded leaves nothing but a count. A view that is emitted belongs to the
+//! caller and wipes itself when dropped.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +123,8 @@ struct Due {
     quality: Quality,
 }
 
-/// Most faces whose pixels are read a frame, in multiples of its embeddings: some turn out to be blurred.
+/// Most faces whose pixels are read a frame, in multiples of its embeddings: some turn out to be
+/// blurred.
 const LOOKS_AN_EMBEDDING: usize = 3;
 
 /// The stage of one camera.
@@ -184,7 +186,10 @@ impl Analyzer {
     ) -> Result<FrameCounts, VisionError> {
         let start = Instant::now();
         let report = self.detector.detect(frame, self.min_score, &mut self.faces)?;
-        let mut counts = FrameCounts { beyond_capacity: report.beyond_capacity as u32, ..FrameCounts::default() };
+        let mut counts = FrameCounts {
+            beyond_capacity: report.beyond_capacity as u32,
+            ..FrameCounts::default()
+        };
         counts.times.detect = start.elapsed();
         let result = self.follow(frame, now, out, &mut counts);
         self.faces.clear();
@@ -202,10 +207,11 @@ impl Analyzer {
     ) -> Result<(), VisionError> {
         let start = Instant::now();
         let views = &mut self.views;
-        let untracked = self.tracker.update(now.monotonic, &self.faces, &mut self.assigned, |track| {
-            views.ended(track);
-            out(Sighting::Ended { track });
-        });
+        let untracked =
+            self.tracker.update(now.monotonic, &self.faces, &mut self.assigned, |track| {
+                views.ended(track);
+                out(Sighting::Ended { track });
+            });
         counts.faces = self.faces.len() as u32;
         counts.untracked = untracked as u32;
         counts.tracks = self.tracker.len() as u32;
@@ -238,14 +244,18 @@ impl Analyzer {
                 too_poor.add(reason);
                 continue;
             }
-            // Sharpness can only lower the overall quality, so what is not wanted now will not be wanted later.
+            // Sharpness can only lower the overall quality, so what is not wanted now will not be
+            // wanted later.
             if self.views.wants(track, quality.overall, now) {
                 let due = Due { face: i, track, views: self.views.count(track), quality };
                 self.due.push(due).expect("no more of them than faces");
             }
         }
         self.due.sort_unstable_by(|a, b| {
-            a.views.cmp(&b.views).then(b.quality.overall.total_cmp(&a.quality.overall)).then(a.face.cmp(&b.face))
+            a.views
+                .cmp(&b.views)
+                .then(b.quality.overall.total_cmp(&a.quality.overall))
+                .then(a.face.cmp(&b.face))
         });
     }
 
@@ -258,7 +268,8 @@ impl Analyzer {
     ) -> Result<(), VisionError> {
         let mut looks = 0;
         for due in &self.due {
-            if counts.embedded as usize >= self.budget || looks >= self.budget * LOOKS_AN_EMBEDDING {
+            if counts.embedded as usize >= self.budget || looks >= self.budget * LOOKS_AN_EMBEDDING
+            {
                 counts.deferred += 1;
                 continue;
             }
@@ -266,7 +277,8 @@ impl Analyzer {
             let detection = &self.faces[due.face];
             let start = Instant::now();
             let detection = self.detector.refine(frame, detection)?;
-            let placement = self.scratch.warp(frame, &detection.landmarks, self.embedder.alignment());
+            let placement =
+                self.scratch.warp(frame, &detection.landmarks, self.embedder.alignment());
             let checked = placement.ok_or(TooPoor::Landmarks).and_then(|placement| {
                 let quality = Quality::of_detection(&detection).complete(&self.scratch, &placement);
                 self.gate.check(&quality).map(|()| quality)
@@ -334,7 +346,9 @@ mod tests {
             let mut config = VisionConfig::default();
             config.views.max_a_frame = max_a_frame;
             let layout = Layout::packed(PixelFormat::Grey, Range::Full, WIDTH, 900).unwrap();
-            let texture = |i: u32| if (i % WIDTH / 4 + i / WIDTH / 4).is_multiple_of(2) { contrast } else { 0 };
+            let texture = |i: u32| {
+                if (i % WIDTH / 4 + i / WIDTH / 4).is_multiple_of(2) { contrast } else { 0 }
+            };
             Self {
                 analyzer: Analyzer::new(&Models::builtin().unwrap(), &config).unwrap(),
                 layout,
@@ -345,14 +359,18 @@ mod tests {
         }
 
         fn frame(&mut self, ms: u64, faces: &[Detection]) -> FrameCounts {
-            let now = Now { monotonic: Duration::from_millis(ms), wall: OffsetDateTime::UNIX_EPOCH };
+            let now =
+                Now { monotonic: Duration::from_millis(ms), wall: OffsetDateTime::UNIX_EPOCH };
             let frame = Frame::new(self.layout, &self.data).unwrap();
             self.analyzer.faces = Faces::from_slice(faces).unwrap();
             let mut counts = FrameCounts::default();
             let (views, ended) = (&mut self.views, &mut self.ended);
             let out = &mut |sighting| match sighting {
                 Sighting::Viewed { track, view } => {
-                    assert_eq!((view.probe.values().len(), view.face.side(), view.at), (512, 112, now));
+                    assert_eq!(
+                        (view.probe.values().len(), view.face.side(), view.at),
+                        (512, 112, now)
+                    );
                     *views.entry(track).or_default() += 1;
                 }
                 Sighting::Ended { track } => ended.push(track),
@@ -420,26 +438,55 @@ mod tests {
         assert_eq!((counts.faces, counts.embedded, counts.too_poor.total()), (0, 0, 0));
     }
 
-    /// Does not compile once the stage hands out more than this: whoever adds a field has to say here what it is, and nothing that
-    /// is guessed about a person may be among it.
+    /// Does not compile once the stage hands out more than this: whoever adds a field has to say
+    /// here what it is, and nothing that is guessed about a person may be among it.
     #[test]
     fn what_leaves_the_stage_is_a_box_points_quality_an_embedding_the_pixels_and_counts() {
         fn tell(sighting: Sighting) -> TrackId {
             match sighting {
                 Sighting::Ended { track } => track,
-                Sighting::Viewed { track, view: View { quality, probe, face, rect, landmarks, at } } => {
-                    let (_, _, _, _): (Embedding, AlignedFace, Rect, [Point; 5]) = (probe, face, rect, landmarks);
+                Sighting::Viewed {
+                    track,
+                    view: View { quality, probe, face, rect, landmarks, at },
+                } => {
+                    let (_, _, _, _): (Embedding, AlignedFace, Rect, [Point; 5]) =
+                        (probe, face, rect, landmarks);
                     let Now { monotonic: _, wall: _ } = at;
-                    let Quality { eye_distance_px, sharpness, yaw, pitch, roll, detector_score, outside, overall } =
-                        quality;
-                    let _: [f32; 8] = [eye_distance_px, sharpness, yaw, pitch, roll, detector_score, outside, overall];
+                    let Quality {
+                        eye_distance_px,
+                        sharpness,
+                        yaw,
+                        pitch,
+                        roll,
+                        detector_score,
+                        outside,
+                        overall,
+                    } = quality;
+                    let _: [f32; 8] = [
+                        eye_distance_px,
+                        sharpness,
+                        yaw,
+                        pitch,
+                        roll,
+                        detector_score,
+                        outside,
+                        overall,
+                    ];
                     track
                 }
             }
         }
         let _: fn(Sighting) -> TrackId = tell;
-        let FrameCounts { faces, beyond_capacity, untracked, too_poor, embedded, deferred, tracks, times } =
-            FrameCounts::default();
+        let FrameCounts {
+            faces,
+            beyond_capacity,
+            untracked,
+            too_poor,
+            embedded,
+            deferred,
+            tracks,
+            times,
+        } = FrameCounts::default();
         let _: [u32; 6] = [faces, beyond_capacity, untracked, embedded, deferred, tracks];
         let TooPoorCounts(_) = too_poor;
         let StageTimes { decode: _, detect: _, track: _, align: _, embed: _ } = times;

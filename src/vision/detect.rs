@@ -1,7 +1,8 @@
 //! Finds faces: a frame in, boxes and five landmarks in the frame's own pixels out.
 //!
-//! Networks are made for one canvas size; the last few sizes are kept, so that a camera pays once and a folder of
-//! photographs of a few shapes hardly more. At most [`MAX_FACES`] faces are given, the best by score; the others are counted.
+//! Networks are made for one canvas size; the last few sizes are kept, so that a camera pays once
+//! and a folder of photographs of a few shapes hardly more. At most [`MAX_FACES`] faces are given,
+//! the best by score; the others are counted.
 
 use std::time::{Duration, Instant};
 
@@ -48,13 +49,15 @@ pub struct DetectReport {
 
 /// Two boxes that overlap by more than this (intersection over union) are one face.
 const OVERLAP: f32 = 0.3;
-/// Candidates before overlapping ones are merged; a crowd of [`MAX_FACES`] faces has a quarter of these.
+/// Candidates before overlapping ones are merged; a crowd of [`MAX_FACES`] faces has a quarter of
+/// these.
 const MAX_CANDIDATES: usize = 4096;
 /// Most anchors a cell of an SCRFD detector; InsightFace's have two.
 const MAX_ANCHORS: usize = 3;
 /// Canvas sizes whose networks are kept: two of second looks, three of frames.
 const KEPT_NETWORKS: usize = 5;
-/// The most by which a small frame is stretched: beyond its own resolution there is nothing to find.
+/// The most by which a small frame is stretched: beyond its own resolution there is nothing to
+/// find.
 const MAX_STRETCH: f32 = 1.0;
 
 /// Shortest and longest allowed long side of the canvas.
@@ -101,8 +104,9 @@ impl Detector {
     /// A detector whose canvas has the long side `long_side` at most.
     ///
     /// # Errors
-    /// [`VisionError::Detector`] where the network does not load or [`VisionError::Outputs`] where it lacks an output that
-    /// the manifest names: found out here, on the smallest canvas, and not with the first frame.
+    /// [`VisionError::Detector`] where the network does not load or [`VisionError::Outputs`] where
+    /// it lacks an output that the manifest names: found out here, on the smallest canvas, and not
+    /// with the first frame.
     pub fn new(models: &Models, long_side: usize) -> Result<Self, VisionError> {
         let spec = models.manifest.detector.clone();
         let smallest = Fixed::load(&spec, models.detector(), spec.multiple, spec.multiple)?;
@@ -136,7 +140,8 @@ impl Detector {
         self.sized(fit.canvas_height, fit.canvas_width).map(|_| ())
     }
 
-    /// Makes the network's input from `frame` and runs nothing, for measuring; returns its number of bytes.
+    /// Makes the network's input from `frame` and runs nothing, for measuring; returns its number
+    /// of bytes.
     pub fn fill(&mut self, frame: &Frame<'_>) -> usize {
         let fit = self.fit(frame);
         self.letterbox.fill(frame, fit, self.spec.channels).len()
@@ -156,7 +161,8 @@ impl Detector {
         let (fit, mut report) = self.look(frame, min_score)?;
         let start = Instant::now();
         let Scratch { candidates, kept, .. } = &mut self.scratch;
-        report.beyond_capacity = suppress(candidates, kept, MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
+        report.beyond_capacity =
+            suppress(candidates, kept, MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
         for face in faces.iter_mut() {
             to_frame(face, &fit);
         }
@@ -164,8 +170,9 @@ impl Detector {
         Ok(report)
     }
 
-    /// As [`Detector::detect`] without a bound, merging boxes that overlap by more than `overlap`: for measuring on pictures
-    /// of crowds with scores so low that most boxes are no faces. Its memory grows with the canvas; never for a device.
+    /// As [`Detector::detect`] without a bound, merging boxes that overlap by more than `overlap`:
+    /// for measuring on pictures of crowds with scores so low that most boxes are no faces. Its
+    /// memory grows with the canvas; never for a device.
     ///
     /// # Errors
     /// [`VisionError::Detector`] where the engine fails; `faces` is then empty.
@@ -190,7 +197,11 @@ impl Detector {
     }
 
     /// Fills the candidates, in pixels of the canvas.
-    fn look(&mut self, frame: &Frame<'_>, min_score: f32) -> Result<(Fit, DetectReport), VisionError> {
+    fn look(
+        &mut self,
+        frame: &Frame<'_>,
+        min_score: f32,
+    ) -> Result<(Fit, DetectReport), VisionError> {
         let fit = self.fit(frame);
         let at = self.sized(fit.canvas_height, fit.canvas_width)?;
         let Fixed { network, levels } = &mut self.networks[at];
@@ -205,8 +216,12 @@ impl Detector {
         for level in levels.iter() {
             decode(&**network, level, self.spec.family, min_score, candidates);
         }
-        let report =
-            DetectReport { beyond_capacity: 0, resize: resized - start, network: ran - resized, decode: ran.elapsed() };
+        let report = DetectReport {
+            beyond_capacity: 0,
+            resize: resized - start,
+            network: ran - resized,
+            decode: ran.elapsed(),
+        };
         Ok((fit, report))
     }
 
@@ -225,7 +240,9 @@ impl Detector {
         let Scratch { candidates, kept, square } = &mut self.scratch;
         square.clear();
         square.resize(canvas * canvas * 3, 0);
-        for (to, from) in square.chunks_exact_mut(canvas * 3).zip(picture.rgb().chunks_exact(side * 3)) {
+        for (to, from) in
+            square.chunks_exact_mut(canvas * 3).zip(picture.rgb().chunks_exact(side * 3))
+        {
             self.spec.channels.copy_rgb(from, &mut to[..side * 3]);
         }
         let ran = network.run(&Input::Interleaved(square)).map_err(VisionError::Detector);
@@ -268,12 +285,23 @@ impl LevelOutputs {
 }
 
 impl Fixed {
-    fn load(spec: &DetectorSpec, onnx: &[u8], height: usize, width: usize) -> Result<Self, VisionError> {
-        let network = engine::load(onnx, height, width, spec.normalization()).map_err(VisionError::Detector)?;
+    fn load(
+        spec: &DetectorSpec,
+        onnx: &[u8],
+        height: usize,
+        width: usize,
+    ) -> Result<Self, VisionError> {
+        let network = engine::load(onnx, height, width, spec.normalization())
+            .map_err(VisionError::Detector)?;
         let find = |name: &str| {
-            network.output_names().iter().position(|n| n == name).ok_or_else(|| VisionError::Outputs {
-                network: spec.name.clone(),
-                reason: format!("no output `{name}`; it has {}", network.output_names().join(", ")),
+            network.output_names().iter().position(|n| n == name).ok_or_else(|| {
+                VisionError::Outputs {
+                    network: spec.name.clone(),
+                    reason: format!(
+                        "no output `{name}`; it has {}",
+                        network.output_names().join(", ")
+                    ),
+                }
             })
         };
         let mut levels = Vec::with_capacity(spec.levels.len());
@@ -281,7 +309,9 @@ impl Fixed {
             let (columns, rows) = (width / level.stride, height / level.stride);
             let mut scores = heapless::Vec::new();
             for name in &level.scores {
-                scores.push(find(name)?).expect("the manifest was checked to name at most two scores");
+                scores
+                    .push(find(name)?)
+                    .expect("the manifest was checked to name at most two scores");
             }
             let (boxes, points) = (find(&level.boxes)?, find(&level.points)?);
             let cells = columns * rows;
@@ -298,8 +328,8 @@ impl Fixed {
                 Err(VisionError::Outputs {
                     network: spec.name.clone(),
                     reason: format!(
-                        "output `{}` has {} values on a {width}x{height} image, but {values} for each of {cells} cells of \
-                         stride {} are needed",
+                        "output `{}` has {} values on a {width}x{height} image, but {values} for \
+                         each of {cells} cells of stride {} are needed",
                         network.output_names()[index],
                         length(index),
                         level.stride
@@ -311,7 +341,15 @@ impl Fixed {
             }
             expect(boxes, 4)?;
             expect(points, 10)?;
-            levels.push(LevelOutputs { stride: level.stride, columns, rows, anchors, scores, boxes, points });
+            levels.push(LevelOutputs {
+                stride: level.stride,
+                columns,
+                rows,
+                anchors,
+                scores,
+                boxes,
+                points,
+            });
         }
         Ok(Self { network, levels })
     }
@@ -319,10 +357,17 @@ impl Fixed {
 
 /// Adds the candidates of one level, in pixels of the canvas.
 ///
-/// YuNet (libfacedetection): cells count from their left top corner; centre = (cell + d) * stride, size = exp(d) * stride,
-/// point = (cell + d) * stride, score = sqrt(class * objectness).
-/// SCRFD (InsightFace): edges = cell * stride -/+ d * stride, point = (cell + d) * stride, one score an anchor.
-fn decode(network: &dyn Network, level: &LevelOutputs, family: Family, min_score: f32, out: &mut Vec<Detection>) {
+/// YuNet (libfacedetection): cells count from their left top corner; centre = (cell + d) * stride,
+/// size = exp(d) * stride, point = (cell + d) * stride, score = sqrt(class * objectness). SCRFD
+/// (InsightFace): edges = cell * stride -/+ d * stride, point = (cell + d) * stride, one score an
+/// anchor.
+fn decode(
+    network: &dyn Network,
+    level: &LevelOutputs,
+    family: Family,
+    min_score: f32,
+    out: &mut Vec<Detection>,
+) {
     let first = network.output(level.scores[0]);
     let second = level.scores.get(1).map(|s| network.output(*s));
     let (boxes, points) = (network.output(level.boxes), network.output(level.points));
@@ -348,13 +393,17 @@ fn decode(network: &dyn Network, level: &LevelOutputs, family: Family, min_score
                 let (w, h) = (d[2].exp() * stride, d[3].exp() * stride);
                 Rect::new((x + d[0]) * stride - w / 2.0, (y + d[1]) * stride - h / 2.0, w, h)
             }
-            Family::Scrfd => {
-                Rect::new((x - d[0]) * stride, (y - d[1]) * stride, (d[0] + d[2]) * stride, (d[1] + d[3]) * stride)
-            }
+            Family::Scrfd => Rect::new(
+                (x - d[0]) * stride,
+                (y - d[1]) * stride,
+                (d[0] + d[2]) * stride,
+                (d[1] + d[3]) * stride,
+            ),
         };
         let p = &points[i * 10..i * 10 + 10];
-        let landmarks: [Point; 5] =
-            std::array::from_fn(|k| Point::new((x + p[2 * k]) * stride, (y + p[2 * k + 1]) * stride));
+        let landmarks: [Point; 5] = std::array::from_fn(|k| {
+            Point::new((x + p[2 * k]) * stride, (y + p[2 * k + 1]) * stride)
+        });
         let extent = 4.0 * stride * (level.columns.max(level.rows) as f32);
         let plausible = |v: f32| v.abs() <= extent;
         let rect_plausible = rect.width > 0.0
@@ -366,8 +415,8 @@ fn decode(network: &dyn Network, level: &LevelOutputs, family: Family, min_score
     }
 }
 
-/// Greedy non-maximum suppression of the best `most` candidates: the best of those that overlap by more than `overlap` is
-/// offered to `keep`, best first. Returns how many `keep` had no place for.
+/// Greedy non-maximum suppression of the best `most` candidates: the best of those that overlap by
+/// more than `overlap` is offered to `keep`, best first. Returns how many `keep` had no place for.
 fn suppress(
     candidates: &mut Vec<Detection>,
     kept: &mut Vec<Rect>,
@@ -460,13 +509,20 @@ mod tests {
         assert_eq!(got.len(), 1);
         assert!((got[0].score - 0.9).abs() < 1e-6);
         let r = got[0].rect;
-        assert_eq!((r.center(), r.width.round(), r.height.round()), (Point::new(28.0, 10.0), 16.0, 32.0));
-        assert_eq!((got[0].landmarks[1], got[0].landmarks[4]), (Point::new(32.0, 12.0), Point::new(16.0, 24.0)));
+        assert_eq!(
+            (r.center(), r.width.round(), r.height.round()),
+            (Point::new(28.0, 10.0), 16.0, 32.0)
+        );
+        assert_eq!(
+            (got[0].landmarks[1], got[0].landmarks[4]),
+            (Point::new(32.0, 12.0), Point::new(16.0, 24.0))
+        );
     }
 
     #[test]
     fn an_scrfd_anchor_is_read_as_distances_from_its_cell() {
-        // 2x2 cells of two anchors; the face is at the second anchor of column 1, row 0, hence anchor 3.
+        // 2x2 cells of two anchors; the face is at the second anchor of column 1, row 0, hence
+        // anchor 3.
         let mut outputs = vec![vec![0.0; 8], Vec::new(), vec![0.0; 32], vec![0.0; 80]];
         outputs[0][3] = 0.7;
         outputs[2][12..16].copy_from_slice(&[1.0, 0.5, 2.0, 3.0]);
@@ -478,22 +534,34 @@ mod tests {
 
     #[test]
     fn outputs_that_are_no_numbers_or_absurd_boxes_are_no_faces() {
-        for (class, size, point) in
-            [(f32::NAN, 0.0, 0.0), (1.0, f32::NAN, 0.0), (1.0, 1e9, 0.0), (1.0, 0.0, f32::INFINITY), (1.0, 30.0, 0.0)]
-        {
+        for (class, size, point) in [
+            (f32::NAN, 0.0, 0.0),
+            (1.0, f32::NAN, 0.0),
+            (1.0, 1e9, 0.0),
+            (1.0, 0.0, f32::INFINITY),
+            (1.0, 30.0, 0.0),
+        ] {
             let outputs = vec![vec![class], vec![1.0], vec![0.0, 0.0, size, 0.0], vec![point; 10]];
-            assert!(decoded(&level(1, 1, 1, &[0, 1]), Family::Yunet, outputs).is_empty(), "{class} {size} {point}");
+            assert!(
+                decoded(&level(1, 1, 1, &[0, 1]), Family::Yunet, outputs).is_empty(),
+                "{class} {size} {point}"
+            );
         }
     }
 
     #[test]
     fn the_best_of_overlapping_candidates_is_kept_and_faces_beyond_128_are_counted() {
-        let mut candidates = vec![found(0.0, 0.0, 10.0, 0.7), found(1.0, 0.0, 10.0, 0.9), found(50.0, 0.0, 10.0, 0.8)];
+        let mut candidates = vec![
+            found(0.0, 0.0, 10.0, 0.7),
+            found(1.0, 0.0, 10.0, 0.9),
+            found(50.0, 0.0, 10.0, 0.8),
+        ];
         let (mut kept, mut faces) = (Vec::new(), Faces::new());
         assert_eq!(suppress(&mut candidates, &mut kept, 9, OVERLAP, |c| faces.push(*c).is_ok()), 0);
         assert_eq!(faces.iter().map(|f| f.score).collect::<Vec<_>>(), [0.9, 0.8]);
 
-        let mut crowd: Vec<_> = (0..200).map(|i| found(20.0 * i as f32, 0.0, 10.0, 0.5 + i as f32 / 1000.0)).collect();
+        let mut crowd: Vec<_> =
+            (0..200).map(|i| found(20.0 * i as f32, 0.0, 10.0, 0.5 + i as f32 / 1000.0)).collect();
         faces.clear();
         assert_eq!(suppress(&mut crowd, &mut kept, 200, OVERLAP, |c| faces.push(*c).is_ok()), 72);
         assert_eq!((faces.len(), faces[0].score), (128, 0.5 + 199.0 / 1000.0));
@@ -507,7 +575,8 @@ mod tests {
         let refused = |from: &str, to: &str| {
             let mut models = Models::builtin().unwrap();
             let text = include_str!("../../models/manifest.toml").replacen(from, to, 1);
-            models.manifest = super::super::Manifest::parse(&text, std::path::Path::new("test")).unwrap();
+            models.manifest =
+                super::super::Manifest::parse(&text, std::path::Path::new("test")).unwrap();
             match Detector::new(&models, 320) {
                 Err(VisionError::Outputs { reason, .. }) => reason,
                 other => panic!("{to}: {:?}", other.map(|_| ())),
@@ -524,11 +593,16 @@ mod tests {
         let mut faces = Faces::new();
         for (width, height) in [(1, 1), (17, 4001), (3000, 2), (64, 64), (640, 481), (300, 300)] {
             for code in [0, 255] {
-                let layout = Layout::packed(PixelFormat::I420, Range::Limited, width, height).unwrap();
+                let layout =
+                    Layout::packed(PixelFormat::I420, Range::Limited, width, height).unwrap();
                 let data = vec![code; layout.min_len()];
                 let frame = Frame::new(layout, &data).unwrap();
                 let report = detector.detect(&frame, 0.6, &mut faces).unwrap();
-                assert_eq!((faces.len(), report.beyond_capacity), (0, 0), "{width}x{height} {code}");
+                assert_eq!(
+                    (faces.len(), report.beyond_capacity),
+                    (0, 0),
+                    "{width}x{height} {code}"
+                );
             }
         }
         assert_eq!(detector.networks.len(), KEPT_NETWORKS, "only the last few sizes are kept");

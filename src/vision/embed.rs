@@ -23,18 +23,27 @@ impl Embedder {
     /// Loads the network.
     ///
     /// # Errors
-    /// [`VisionError::Embedder`] where it does not load, [`VisionError::Outputs`] where it is not what the manifest says.
+    /// [`VisionError::Embedder`] where it does not load, [`VisionError::Outputs`] where it is not
+    /// what the manifest says.
     pub fn new(models: &Models) -> Result<Self, VisionError> {
         let spec = &models.manifest.embedder;
         let network = engine::load(models.embedder(), spec.side, spec.side, spec.normalization())
             .map_err(VisionError::Embedder)?;
         let wrong = |reason| VisionError::Outputs { network: spec.name.clone(), reason };
-        let output = network.output_names().iter().position(|n| *n == spec.output).ok_or_else(|| {
-            wrong(format!("no output `{}`; it has {}", spec.output, network.output_names().join(", ")))
-        })?;
+        let output =
+            network.output_names().iter().position(|n| *n == spec.output).ok_or_else(|| {
+                wrong(format!(
+                    "no output `{}`; it has {}",
+                    spec.output,
+                    network.output_names().join(", ")
+                ))
+            })?;
         let got = network.output(output).len();
         if got != spec.dimensions {
-            return Err(wrong(format!("its output has {got} dimensions, the manifest says {}", spec.dimensions)));
+            return Err(wrong(format!(
+                "its output has {got} dimensions, the manifest says {}",
+                spec.dimensions
+            )));
         }
         Ok(Self {
             network,
@@ -64,16 +73,17 @@ impl Embedder {
     /// The embedding of `face`. Nothing of the face stays behind in the network's own buffers.
     ///
     /// # Errors
-    /// [`VisionError::FaceSize`], [`VisionError::Embedder`] where the engine fails, [`VisionError::Embedding`] where the
-    /// output is not finite or zero.
+    /// [`VisionError::FaceSize`], [`VisionError::Embedder`] where the engine fails,
+    /// [`VisionError::Embedding`] where the output is not finite or zero.
     pub fn embed(&mut self, face: &AlignedFace) -> Result<Embedding, VisionError> {
         if face.side() != self.alignment.side {
             return Err(VisionError::FaceSize { need: self.alignment.side, got: face.side() });
         }
         self.channels.copy_rgb(face.rgb(), &mut self.input);
         let ran = self.network.run(&Input::Interleaved(&self.input)).map_err(VisionError::Embedder);
-        let embedding =
-            ran.and_then(|()| Embedding::normalised(self.network.output(self.output)).map_err(VisionError::Embedding));
+        let embedding = ran.and_then(|()| {
+            Embedding::normalised(self.network.output(self.output)).map_err(VisionError::Embedding)
+        });
         self.network.wipe();
         self.input.as_mut_slice().zeroize();
         embedding
@@ -104,12 +114,21 @@ mod tests {
 
     #[test]
     fn a_network_that_is_not_what_its_manifest_says_is_refused() {
-        assert!(matches!(with("dimensions = 512", "dimensions = 128"), Err(VisionError::Outputs { .. })));
-        assert!(matches!(with("output = \"embedding\"", "output = \"age\""), Err(VisionError::Outputs { .. })));
+        assert!(matches!(
+            with("dimensions = 512", "dimensions = 128"),
+            Err(VisionError::Outputs { .. })
+        ));
+        assert!(matches!(
+            with("output = \"embedding\"", "output = \"age\""),
+            Err(VisionError::Outputs { .. })
+        ));
         assert!(matches!(with("side = 112", "side = 128"), Err(VisionError::Embedder(_))));
         let mut embedder = with("", "").unwrap();
         let small = AlignedFace::new(96);
-        assert!(matches!(embedder.embed(&small), Err(VisionError::FaceSize { need: 112, got: 96 })));
+        assert!(matches!(
+            embedder.embed(&small),
+            Err(VisionError::FaceSize { need: 112, got: 96 })
+        ));
     }
 
     #[test]

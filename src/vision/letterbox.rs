@@ -1,8 +1,10 @@
-//! The detector's input: a frame shrunk or stretched into the left top of a canvas, straight from its native format.
+//! The detector's input: a frame shrunk or stretched into the left top of a canvas, straight from
+//! its native format.
 //!
-//! Shrinking weighs every source pixel by the area that it covers of the target (so that nothing aliases), stretching is
-//! bilinear. The arithmetic is integer: the same frame gives the same canvas on every machine ([`resample`](super::resample) has it, and
-//! its SIMD forms). The rest of the canvas is black, as the detectors were trained. Rows go through one after the other: there
+//! Shrinking weighs every source pixel by the area that it covers of the target (so that nothing
+//! aliases), stretching is bilinear. The arithmetic is integer: the same frame gives the same
+//! canvas on every machine ([`resample`](super::resample) has it, and its SIMD forms). The rest of
+//! the canvas is black, as the detectors were trained. Rows go through one after the other: there
 //! is never more of the frame in pixels than the few rows that make a row of the canvas.
 
 use super::manifest::Channels;
@@ -26,8 +28,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Fits a frame so that its long side becomes `long_side`, but stretches it by `max_stretch` at most; the canvas's sides
-    /// are multiples of `multiple`.
+    /// Fits a frame so that its long side becomes `long_side`, but stretches it by `max_stretch` at
+    /// most; the canvas's sides are multiples of `multiple`.
     pub fn new(frame: &Frame<'_>, long_side: usize, max_stretch: f32, multiple: usize) -> Self {
         let (w, h) = (frame.width(), frame.height());
         let scale = (long_side as f32 / w.max(h) as f32).min(max_stretch);
@@ -56,7 +58,8 @@ impl Fit {
     }
 }
 
-/// The canvas and the working memory that fills it; reused from frame to frame, so that only another size allocates.
+/// The canvas and the working memory that fills it; reused from frame to frame, so that only
+/// another size allocates.
 pub struct Letterbox {
     kernels: &'static dyn Kernels,
     fit: Option<(Fit, Channels)>,
@@ -86,7 +89,8 @@ impl Letterbox {
         }
     }
 
-    /// Fills the canvas from `frame`: `canvas_height * canvas_width * 3` bytes, pixel after pixel, in the order `channels`.
+    /// Fills the canvas from `frame`: `canvas_height * canvas_width * 3` bytes, pixel after pixel,
+    /// in the order `channels`.
     pub fn fill(&mut self, frame: &Frame<'_>, fit: Fit, channels: Channels) -> &[u8] {
         if self.fit != Some((fit, channels)) {
             self.prepare(fit);
@@ -96,7 +100,9 @@ impl Letterbox {
         let (width, bgr) = (fit.width, channels == Channels::Bgr);
         let range = frame.layout().range();
         let lines = canvas.chunks_exact_mut(fit.canvas_width * 3).take(fit.height);
-        let convert = |y: usize, to: &mut [Rgbx]| kernels.convert(&frame.line(y, 0..fit.frame_width), range, to);
+        let convert = |y: usize, to: &mut [Rgbx]| {
+            kernels.convert(&frame.line(y, 0..fit.frame_width), range, to)
+        };
         if across.identity() && down.identity() {
             for (y, out) in lines.enumerate() {
                 convert(y, row);
@@ -105,7 +111,8 @@ impl Letterbox {
             return &self.canvas;
         }
         let slots = down.most();
-        // The source row that is resized next. Those of a target row follow those of the one above, or are among them.
+        // The source row that is resized next. Those of a target row follow those of the one above,
+        // or are among them.
         let mut next = 0;
         for (y, out) in lines.enumerate() {
             let (first, weights) = down.at(y);
@@ -167,7 +174,8 @@ mod tests {
                         let rgb = pixels.rgb(left + i, top + j);
                         (0..3).for_each(|c| row[c] += u32::from(rgb[c]) * u32::from(*weight));
                     }
-                    (0..3).for_each(|c| sum[c] += round(row[c], WEIGHT - KEEP) * u32::from(*weight));
+                    (0..3)
+                        .for_each(|c| sum[c] += round(row[c], WEIGHT - KEEP) * u32::from(*weight));
                 }
                 let [r, g, b] = sum.map(|s| round(s, WEIGHT + KEEP) as u8);
                 let pixel = if channels == Channels::Bgr { [b, g, r] } else { [r, g, b] };
@@ -179,7 +187,13 @@ mod tests {
 
     fn rgb(width: u32, height: u32, f: impl Fn(u32, u32) -> [u8; 3]) -> (Layout, Vec<u8>) {
         let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height).unwrap();
-        (layout, (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| f(x, y)).collect())
+        (
+            layout,
+            (0..height)
+                .flat_map(|y| (0..width).map(move |x| (x, y)))
+                .flat_map(|(x, y)| f(x, y))
+                .collect(),
+        )
     }
 
     fn fill(layout: Layout, data: &[u8], long_side: usize, stretch: f32) -> (Fit, Vec<u8>) {
@@ -214,7 +228,10 @@ mod tests {
             let (fit, canvas) = fill(layout, &data, long_side, stretch);
             for x in 2..fit.width - 2 {
                 let source = fit.to_frame(Point::new(x as f32, 0.0)).x;
-                assert!((f32::from(canvas[x * 3]) - 2.0 * source).abs() < 1.6, "{long_side}: {x} {source}");
+                assert!(
+                    (f32::from(canvas[x * 3]) - 2.0 * source).abs() < 1.6,
+                    "{long_side}: {x} {source}"
+                );
             }
         }
     }
@@ -256,7 +273,11 @@ mod tests {
                 let want = frame.read(Definition(fit, Channels::Bgr));
                 for kernels in available() {
                     let mut boxed = Letterbox::new(kernels);
-                    assert!(boxed.fill(&frame, fit, Channels::Bgr) == want, "{} {format} {w}x{h}", kernels.name());
+                    assert!(
+                        boxed.fill(&frame, fit, Channels::Bgr) == want,
+                        "{} {format} {w}x{h}",
+                        kernels.name()
+                    );
                 }
             }
         }

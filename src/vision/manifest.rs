@@ -1,7 +1,9 @@
-//! The manifest: which networks run, and everything that has to be known about them; and the networks' bytes, checked.
+//! The manifest: which networks run, and everything that has to be known about them; and the
+//! networks' bytes, checked.
 //!
-//! [`Models`] exists only with both files read and equal to the manifest's digests. Whether the networks have the inputs
-//! and outputs that the manifest says is found out by whoever loads them into an engine.
+//! [`Models`] exists only with both files read and equal to the manifest's digests. Whether the
+//! networks have the inputs and outputs that the manifest says is found out by whoever loads them
+//! into an engine.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -59,7 +61,8 @@ pub enum ManifestError {
     },
     /// Not the file that the manifest speaks of.
     #[error(
-        "{path} has SHA-256 {found}, the manifest says {expected}: fetch the file again, or correct `{key}` if you replaced it on purpose"
+        "{path} has SHA-256 {found}, the manifest says {expected}: fetch the file again, or \
+         correct `{key}` if you replaced it on purpose"
     )]
     Digest {
         /// Which one.
@@ -171,7 +174,8 @@ pub struct DetectorSpec {
     pub mean: [f32; 3],
     /// Multiplied with afterwards.
     pub scale: [f32; 3],
-    /// Its input's sides are multiples of this, in pixels. For a network whose input has a fixed size, square, that size.
+    /// Its input's sides are multiples of this, in pixels. For a network whose input has a fixed
+    /// size, square, that size.
     pub multiple: usize,
     /// Its output grids, finest first.
     pub levels: Vec<Level>,
@@ -223,8 +227,9 @@ pub struct EmbedderSpec {
     pub origin: String,
     /// Under which terms.
     pub licence: String,
-    /// By how much more often strangers of the worst-served group are confused than strangers at large, as measured; 1 or
-    /// more. Where it was not measured, 20: the most that was seen of embedders of this kind.
+    /// By how much more often strangers of the worst-served group are confused than strangers at
+    /// large, as measured; 1 or more. Where it was not measured, 20: the most that was seen of
+    /// embedders of this kind.
     #[serde(default = "unmeasured_group_factor")]
     pub worst_group_factor: f64,
     /// The measured false-match curve, thresholds rising. Empty where it was not measured.
@@ -273,20 +278,36 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError::Syntax`], [`ManifestError::Value`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
-        let manifest: Manifest = toml::from_str(text)
-            .map_err(|e| ManifestError::Syntax { path: path.into(), reason: e.to_string().trim_end().into() })?;
-        manifest.check().map_err(|(key, reason)| ManifestError::Value { path: path.into(), key, reason })?;
+        let manifest: Manifest = toml::from_str(text).map_err(|e| ManifestError::Syntax {
+            path: path.into(),
+            reason: e.to_string().trim_end().into(),
+        })?;
+        manifest.check().map_err(|(key, reason)| ManifestError::Value {
+            path: path.into(),
+            key,
+            reason,
+        })?;
         Ok(manifest)
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
         let (d, e) = (&self.detector, &self.embedder);
-        let require = |good: bool, key, reason: &str| if good { Ok(()) } else { Err((key, reason.to_owned())) };
+        let require = |good: bool, key, reason: &str| {
+            if good { Ok(()) } else { Err((key, reason.to_owned())) }
+        };
         let finite = |v: &[f32; 3]| v.iter().all(|v| v.is_finite());
         let scales = |v: &[f32; 3]| finite(v) && v.iter().all(|v| *v != 0.0);
         let beside = |f: &str| Path::new(f).file_name().is_some_and(|n| n == f);
-        require(beside(&d.file), "detector.file", "must be the bare name of a file beside the manifest")?;
-        require(beside(&e.file), "embedder.file", "must be the bare name of a file beside the manifest")?;
+        require(
+            beside(&d.file),
+            "detector.file",
+            "must be the bare name of a file beside the manifest",
+        )?;
+        require(
+            beside(&e.file),
+            "embedder.file",
+            "must be the bare name of a file beside the manifest",
+        )?;
         require(finite(&d.mean), "detector.mean", "must be finite")?;
         require(scales(&d.scale), "detector.scale", "must be finite and not zero")?;
         require(finite(&e.mean), "embedder.mean", "must be finite")?;
@@ -303,24 +324,38 @@ impl Manifest {
             let fits = level.stride > 0 && d.multiple.is_multiple_of(level.stride);
             require(fits, "detector.levels.stride", "must divide `detector.multiple`")?;
             let right = level.scores.len() == scores;
-            require(right, "detector.levels.scores", "must name two outputs for `yunet`, one for `scrfd`")?;
+            require(
+                right,
+                "detector.levels.scores",
+                "must name two outputs for `yunet`, one for `scrfd`",
+            )?;
         }
         require((16..=512).contains(&e.side), "embedder.side", "must be 16 to 512 pixels")?;
         let inside = |p: &[f32; 2]| p.iter().all(|v| *v >= 0.0 && *v < e.side as f32);
         require(e.template.iter().all(inside), "embedder.template", "must lie inside the input")?;
         let eyes = e.template[1][0] - e.template[0][0];
-        require(eyes > 4.0, "embedder.template", "must begin with the image-left, then the image-right eye")?;
+        require(
+            eyes > 4.0,
+            "embedder.template",
+            "must begin with the image-left, then the image-right eye",
+        )?;
         let dimensions = (MIN_DIMENSIONS..=MAX_DIMENSIONS).contains(&e.dimensions);
         require(dimensions, "embedder.dimensions", "must be 64 to 1024")?;
         let sound = |f: &FalseMatch| {
-            (-1.0..=1.0).contains(&f.threshold) && f.fmr_upper > 0.0 && f.fmr_upper <= 1.0 && f.impostor_pairs > 0
+            (-1.0..=1.0).contains(&f.threshold)
+                && f.fmr_upper > 0.0
+                && f.fmr_upper <= 1.0
+                && f.impostor_pairs > 0
         };
-        let falling =
-            e.false_match.windows(2).all(|w| w[0].threshold < w[1].threshold && w[0].fmr_upper >= w[1].fmr_upper);
+        let falling = e
+            .false_match
+            .windows(2)
+            .all(|w| w[0].threshold < w[1].threshold && w[0].fmr_upper >= w[1].fmr_upper);
         require(
             falling && e.false_match.iter().all(sound),
             "embedder.false_match",
-            "must rise in `threshold`, not rise in `fmr_upper` (above 0, at most 1), and count its `impostor_pairs`",
+            "must rise in `threshold`, not rise in `fmr_upper` (above 0, at most 1), and count \
+             its `impostor_pairs`",
         )
     }
 }
@@ -372,12 +407,18 @@ impl Models {
         embedder: Cow<'static, [u8]>,
     ) -> Result<Self, ManifestError> {
         let (d, e) = (&manifest.detector, &manifest.embedder);
-        for (key, file, expected, bytes) in
-            [("detector.sha256", &d.file, d.sha256, &detector), ("embedder.sha256", &e.file, e.sha256, &embedder)]
-        {
+        for (key, file, expected, bytes) in [
+            ("detector.sha256", &d.file, d.sha256, &detector),
+            ("embedder.sha256", &e.file, e.sha256, &embedder),
+        ] {
             let found = Digest::of(bytes);
             if found != expected {
-                return Err(ManifestError::Digest { path: path.with_file_name(file), key, expected, found });
+                return Err(ManifestError::Digest {
+                    path: path.with_file_name(file),
+                    key,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(Self { manifest, detector, embedder })
@@ -438,7 +479,8 @@ mod tests {
 
         let cut = &builtin.embedder()[..1000];
         std::fs::write(dir.path().join("fr_feature_int8.onnx"), cut).unwrap();
-        let Err(ManifestError::Digest { key: "embedder.sha256", found, .. }) = Models::open(&path) else {
+        let Err(ManifestError::Digest { key: "embedder.sha256", found, .. }) = Models::open(&path)
+        else {
             panic!("a file that was cut short is not the manifest's")
         };
         assert_eq!(found, Digest::of(cut));
@@ -469,9 +511,13 @@ mod tests {
     #[test]
     fn a_false_match_curve_that_rises_is_refused() {
         let row = |t: f32, f: f64| {
-            format!("[[embedder.false_match]]\nthreshold = {t}\nfmr_upper = {f}\nimpostor_pairs = 1000\n")
+            format!(
+                "[[embedder.false_match]]\nthreshold = {t}\nfmr_upper = {f}\nimpostor_pairs = \
+                 1000\n"
+            )
         };
-        let without_rows = SHIPPED.split("[[embedder.false_match]]").next().expect("the part before the rows");
+        let without_rows =
+            SHIPPED.split("[[embedder.false_match]]").next().expect("the part before the rows");
         let with = |a: String, b: String| parse(&format!("{without_rows}\n{a}{b}"));
         assert_eq!(with(row(0.3, 1e-2), row(0.4, 1e-3)).unwrap().embedder.false_match.len(), 2);
         assert!(with(row(0.3, 1e-3), row(0.4, 1e-2)).is_err());

@@ -4,12 +4,14 @@
 //! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?) -> second look -> align -> quality (pixels) -> embed
 //! ```
 //!
-//! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
-//! [`resample`] makes the pixels that letterbox and align ask for; `schedule` says which frames are looked at, from motion and measured cost.
+//! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the
+//! parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
+//! [`resample`] makes the pixels that letterbox and align ask for; `schedule` says which frames are
+//! looked at, from motion and measured cost.
 //!
-//! Promised: bounded work and memory a frame, no panic on any frame or model, every face that is left out counted under a
-//! reason, and nothing kept of a face that was not emitted. Not promised: that a match is a live person, or anything about a
-//! person but where the face is.
+//! Promised: bounded work and memory a frame, no panic on any frame or model, every face that is
+//! left out counted under a reason, and nothing kept of a face that was not emitted. Not promised:
+//! that a match is a live person, or anything about a person but where the face is.
 
 mod align;
 mod analyze;
@@ -45,24 +47,28 @@ use crate::problem::Problem;
 use crate::template::TemplateError;
 use engine::EngineError;
 
-/// The kernels around the networks: the fastest of this processor, or the scalar ones where the environment variable that forces
-/// the networks' kernels asks for those.
+/// The kernels around the networks: the fastest of this processor, or the scalar ones where the
+/// environment variable that forces the networks' kernels asks for those.
 pub fn resampling() -> &'static dyn resample::Kernels {
     static CHOSEN: OnceLock<&'static dyn resample::Kernels> = OnceLock::new();
-    *CHOSEN.get_or_init(|| resample::choose(std::env::var(engine::kernels::VARIABLE).ok().as_deref()))
+    *CHOSEN
+        .get_or_init(|| resample::choose(std::env::var(engine::kernels::VARIABLE).ok().as_deref()))
 }
 
 /// `[vision]`: how faces are found and which of their views are compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionConfig {
-    /// Manifest of other models than the built-in ones; their files lie beside it. A watch list is valid for one embedder.
+    /// Manifest of other models than the built-in ones; their files lie beside it. A watch list is
+    /// valid for one embedder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<PathBuf>,
-    /// Long side of the picture that the detector sees, in pixels; larger frames are shrunk to it. Twice as long costs four
-    /// times the time and finds faces of half the size. 320 suits a doorway, 640 a street.
+    /// Long side of the picture that the detector sees, in pixels; larger frames are shrunk to it.
+    /// Twice as long costs four times the time and finds faces of half the size. 320 suits a
+    /// doorway, 640 a street.
     pub long_side: usize,
-    /// Least confidence at which something is followed as a face, 0 to 1. Views must also pass `quality.min_score`.
+    /// Least confidence at which something is followed as a face, 0 to 1. Views must also pass
+    /// `quality.min_score`.
     pub min_score: f32,
     /// How long a track survives without a face, milliseconds.
     pub track_survives_ms: u64,
@@ -100,7 +106,12 @@ impl VisionConfig {
         let side = format!("write a number of pixels from {low} to {high}");
         check("long_side", self.long_side.to_string(), LONG_SIDE.contains(&self.long_side), side);
         let score = (0.1..=1.0).contains(&self.min_score);
-        check("min_score", self.min_score.to_string(), score, "write a number from 0.1 to 1".into());
+        check(
+            "min_score",
+            self.min_score.to_string(),
+            score,
+            "write a number from 0.1 to 1".into(),
+        );
         let survives = (50..=10_000).contains(&self.track_survives_ms);
         let remedy = "write a number of milliseconds from 50 to 10000".into();
         check("track_survives_ms", self.track_survives_ms.to_string(), survives, remedy);
@@ -118,7 +129,8 @@ impl VisionConfig {
     }
 }
 
-/// Loads both networks for pictures of `long_side` pixels and says which engines run them: detector, embedder.
+/// Loads both networks for pictures of `long_side` pixels and says which engines run them:
+/// detector, embedder.
 ///
 /// # Errors
 /// Where one cannot be loaded.
@@ -176,7 +188,8 @@ mod tests {
 
     #[test]
     fn an_impossible_value_is_named_with_its_remedy() {
-        let mut config = VisionConfig { long_side: 10, min_score: f32::NAN, ..VisionConfig::default() };
+        let mut config =
+            VisionConfig { long_side: 10, min_score: f32::NAN, ..VisionConfig::default() };
         config.views.first = 99;
         let mut out = Vec::new();
         config.problems(&mut out);

@@ -1,5 +1,6 @@
-//! Faces in photographs: the daemon's own detector, gate and embedder, without tracking. Enrolment, the one-shot commands and
-//! evaluations go through this one chain, so that what is measured is what is used.
+//! Faces in photographs: the daemon's own detector, gate and embedder, without tracking. Enrolment,
+//! the one-shot commands and evaluations go through this one chain, so that what is measured is
+//! what is used.
 //!
 //! ```text
 //! Frame -> detect -> second look -> align -> quality -> embed
@@ -10,25 +11,30 @@
 use zeroize::Zeroize;
 
 use super::{
-    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, TooPoor, VisionConfig, VisionError,
+    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, TooPoor,
+    VisionConfig, VisionError,
 };
 use crate::frame::Frame;
 use crate::geometry::Point;
 use crate::template::Embedding;
 
-/// A face lower than this share of the person's is background, where it is not nearer to the photograph's centre either: whose
-/// photograph it is cannot be mistaken then.
+/// A face lower than this share of the person's is background, where it is not nearer to the
+/// photograph's centre either: whose photograph it is cannot be mistaken then.
 const BACKGROUND: f32 = 1.0 / 3.0;
 
 /// Why a photograph cannot stand for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum NotEnrollable {
     /// Nobody in it.
-    #[error("no face was found; use a photograph in which the face is at least 40 px wide, unobstructed and lit")]
+    #[error(
+        "no face was found; use a photograph in which the face is at least 40 px wide, \
+         unobstructed and lit"
+    )]
     NoFace,
     /// Somebody else in it, too large or too central to be background.
     #[error(
-        "{found} faces were found, and the second is {share:.0} % as high as the person's, at most {:.0} % may be in the background; crop the photograph to the one person",
+        "{found} faces were found, and the second is {share:.0} % as high as the person's, at \
+         most {:.0} % may be in the background; crop the photograph to the one person",
         100.0 * BACKGROUND
     )]
     SeveralFaces {
@@ -125,7 +131,8 @@ impl FaceReader {
         Ok((seen, report.beyond_capacity))
     }
 
-    /// The face that a photograph of one person is taken to show: of several the one that is [`chosen`]. `None` without any.
+    /// The face that a photograph of one person is taken to show: of several the one that is
+    /// [`chosen`]. `None` without any.
     ///
     /// # Errors
     /// Where a network fails.
@@ -150,10 +157,12 @@ impl FaceReader {
         Ok(Seen { face, quality, verdict })
     }
 
-    /// The embedding of a face that [`FaceReader::faces`] or [`FaceReader::subject`] found in the same photograph.
+    /// The embedding of a face that [`FaceReader::faces`] or [`FaceReader::subject`] found in the
+    /// same photograph.
     ///
     /// # Errors
-    /// Where the network fails; [`VisionError::Embedding`] where its output is none, as for a face whose landmarks coincide.
+    /// Where the network fails; [`VisionError::Embedding`] where its output is none, as for a face
+    /// whose landmarks coincide.
     pub fn embed(&mut self, frame: &Frame<'_>, seen: &Seen) -> Result<Embedding, VisionError> {
         // Where the landmarks coincide the aligned face is black; its verdict has said so.
         let _ = self.aligned.warp(frame, &seen.face.landmarks, self.embedder.alignment());
@@ -162,18 +171,24 @@ impl FaceReader {
         embedding
     }
 
-    /// The one person of a photograph, good enough to enrol; small faces in the background are left alone and counted.
+    /// The one person of a photograph, good enough to enrol; small faces in the background are left
+    /// alone and counted.
     ///
     /// # Errors
     /// [`NotEnrollable`].
     pub fn single(&mut self, frame: &Frame<'_>) -> Result<Enrolled, NotEnrollable> {
-        self.detector.detect(frame, self.min_score, &mut self.faces).map_err(NotEnrollable::Vision)?;
+        self.detector
+            .detect(frame, self.min_score, &mut self.faces)
+            .map_err(NotEnrollable::Vision)?;
         let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
         let face = *alone(&self.faces, centre)?;
         let background = self.faces.len() - 1;
         let seen = self.judge(frame, &face)?;
         if let Err(reason) = seen.verdict {
-            return Err(NotEnrollable::TooPoor { reason, value: self.measured(reason, &seen.quality) });
+            return Err(NotEnrollable::TooPoor {
+                reason,
+                value: self.measured(reason, &seen.quality),
+            });
         }
         Ok(Enrolled { embedding: self.embed(frame, &seen)?, quality: seen.quality, background })
     }
@@ -189,25 +204,36 @@ impl FaceReader {
                 )
             }
             TooPoor::LowScore => {
-                format!("detector score {:.2}, at least {:.2} is needed", q.detector_score, g.min_score)
+                format!(
+                    "detector score {:.2}, at least {:.2} is needed",
+                    q.detector_score, g.min_score
+                )
             }
             TooPoor::Pose => format!(
-                "turned by {:.0}° to the side and {:.0}° up or down, at most {:.0}° and {:.0}° are allowed",
+                "turned by {:.0}° to the side and {:.0}° up or down, at most {:.0}° and {:.0}° \
+                 are allowed",
                 q.yaw.abs(),
                 q.pitch.abs(),
                 g.max_yaw,
                 g.max_pitch
             ),
             TooPoor::CutOff => {
-                format!("{:.0} % lie outside the picture, at most {:.0} %", q.outside * 100.0, g.max_outside * 100.0)
+                format!(
+                    "{:.0} % lie outside the picture, at most {:.0} %",
+                    q.outside * 100.0,
+                    g.max_outside * 100.0
+                )
             }
-            TooPoor::Blurred => format!("sharpness {:.2}, at least {:.2} is needed", q.sharpness, g.min_sharpness),
+            TooPoor::Blurred => {
+                format!("sharpness {:.2}, at least {:.2} is needed", q.sharpness, g.min_sharpness)
+            }
         }
     }
 }
 
-/// The face that a photograph of one person is taken to show: the one with the greatest `area - 2 x distance²`, distance being
-/// that of its centre from `centre`, the photograph's, in pixels: large and near the centre. `None` without any.
+/// The face that a photograph of one person is taken to show: the one with the greatest `area - 2 x
+/// distance²`, distance being that of its centre from `centre`, the photograph's, in pixels: large
+/// and near the centre. `None` without any.
 pub fn chosen(faces: &[Detection], centre: Point) -> Option<&Detection> {
     let weight = |d: &Detection| {
         let distance = d.rect.center().distance(centre);
@@ -220,14 +246,16 @@ pub fn chosen(faces: &[Detection], centre: Point) -> Option<&Detection> {
 fn alone(faces: &[Detection], centre: Point) -> Result<&Detection, NotEnrollable> {
     let subject = chosen(faces, centre).ok_or(NotEnrollable::NoFace)?;
     let distance = |d: &Detection| d.rect.center().distance(centre);
-    let is_background =
-        |d: &&Detection| d.rect.height < BACKGROUND * subject.rect.height && distance(d) > distance(subject);
+    let is_background = |d: &&Detection| {
+        d.rect.height < BACKGROUND * subject.rect.height && distance(d) > distance(subject)
+    };
     let others = faces.iter().filter(|d| !std::ptr::eq(*d, subject)).filter(|d| !is_background(d));
     match others.map(|d| d.rect.height).max_by(f32::total_cmp) {
         None => Ok(subject),
-        Some(height) => {
-            Err(NotEnrollable::SeveralFaces { found: faces.len(), share: 100.0 * height / subject.rect.height })
-        }
+        Some(height) => Err(NotEnrollable::SeveralFaces {
+            found: faces.len(),
+            share: 100.0 * height / subject.rect.height,
+        }),
     }
 }
 
@@ -251,7 +279,9 @@ mod tests {
         };
         assert_eq!(judge(&[]), Ok(person));
         assert_eq!(judge(&[face(20.0, 20.0, 19.0), face(180.0, 20.0, 10.0)]), Ok(person));
-        for other in [face(20.0, 20.0, 21.0), face(101.0, 100.0, 19.0), face(180.0, 100.0, f32::NAN)] {
+        for other in
+            [face(20.0, 20.0, 21.0), face(101.0, 100.0, 19.0), face(180.0, 100.0, f32::NAN)]
+        {
             let refusal = judge(&[other, face(20.0, 180.0, 5.0)]).unwrap_err();
             assert!(refusal.starts_with("3 faces were found"), "{refusal}");
         }

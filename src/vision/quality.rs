@@ -1,7 +1,8 @@
 //! How fit a view of a face is for comparison, and the gate that turns away what is not.
 //!
-//! A comparison of smeared, tiny or averted faces gives confident wrong answers, so such views are never embedded. The
-//! measures are geometric and photometric only; nothing here says anything about the person.
+//! A comparison of smeared, tiny or averted faces gives confident wrong answers, so such views are
+//! never embedded. The measures are geometric and photometric only; nothing here says anything
+//! about the person.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,9 @@ use crate::problem::Problem;
 pub struct Quality {
     /// Distance between the eyes in pixels of the frame.
     pub eye_distance_px: f32,
-    /// Contrast-normalised sharpness of the aligned face: standard deviation of its Laplacian over that of its luma.
-    /// 0.15 to 0.5 for press photographs, below 0.1 for a smear. 0 before the face was aligned.
+    /// Contrast-normalised sharpness of the aligned face: standard deviation of its Laplacian over
+    /// that of its luma. 0.15 to 0.5 for press photographs, below 0.1 for a smear. 0 before the
+    /// face was aligned.
     pub sharpness: f32,
     /// Degrees to the image's right, from the landmarks and a mean face: good to some ten degrees.
     pub yaw: f32,
@@ -72,10 +74,12 @@ impl TooPoor {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QualityGate {
-    /// Fewest pixels between the eyes. At 17 px verification on LFW falls from 99.3 to 98.5 %, at 10 px to 96.5 %.
+    /// Fewest pixels between the eyes. At 17 px verification on LFW falls from 99.3 to 98.5 %, at
+    /// 10 px to 96.5 %.
     pub min_eye_distance_px: f32,
-    /// Least sharpness: `watchpost detect --json` tells that of a picture. Press photographs have 0.15 to 0.5; blurred by a
-    /// Gaussian of 4 px, at which embeddings no longer resemble the original's, 0.06.
+    /// Least sharpness: `watchpost detect --json` tells that of a picture. Press photographs have
+    /// 0.15 to 0.5; blurred by a Gaussian of 4 px, at which embeddings no longer resemble the
+    /// original's, 0.06.
     pub min_sharpness: f32,
     /// Most degrees to either side.
     pub max_yaw: f32,
@@ -127,7 +131,10 @@ impl QualityGate {
     pub fn check_geometry(&self, q: &Quality) -> Result<(), TooPoor> {
         // Each is written so that a NaN fails.
         let require = |good: bool, reason| if good { Ok(()) } else { Err(reason) };
-        require(q.eye_distance_px.is_finite() && q.yaw.is_finite() && q.pitch.is_finite(), TooPoor::Landmarks)?;
+        require(
+            q.eye_distance_px.is_finite() && q.yaw.is_finite() && q.pitch.is_finite(),
+            TooPoor::Landmarks,
+        )?;
         require(q.eye_distance_px >= self.min_eye_distance_px, TooPoor::TooSmall)?;
         require(q.detector_score >= self.min_score, TooPoor::LowScore)?;
         require(q.yaw.abs() <= self.max_yaw && q.pitch.abs() <= self.max_pitch, TooPoor::Pose)
@@ -173,7 +180,8 @@ impl Quality {
     }
 
     fn rank(&self, sharp: f32) -> f32 {
-        // The template's eyes are 35 px apart: more pixels than that still help a little, through less noise.
+        // The template's eyes are 35 px apart: more pixels than that still help a little, through
+        // less noise.
         let size = (self.eye_distance_px / 60.0).clamp(0.0, 1.0).powf(0.4);
         let frontal = (self.yaw.to_radians().cos() * self.pitch.to_radians().cos()).max(0.0);
         let overall = size * frontal * self.detector_score.clamp(0.0, 1.0) * sharp.powf(0.5);
@@ -184,9 +192,10 @@ impl Quality {
 /// Sharpness from which more is only noise.
 const SHARP: f32 = 0.35;
 
-/// Standard deviation of the 4-neighbour Laplacian of the luma over that of the luma, in the part of the aligned face that
-/// holds the features (the middle two thirds across, from the brow to the chin). Noise of the darkest scenes, of which the
-/// standard deviation is about 2, is not taken for contrast.
+/// Standard deviation of the 4-neighbour Laplacian of the luma over that of the luma, in the part
+/// of the aligned face that holds the features (the middle two thirds across, from the brow to the
+/// chin). Noise of the darkest scenes, of which the standard deviation is about 2, is not taken for
+/// contrast.
 fn sharpness(face: &AlignedFace) -> f32 {
     let (side, rgb) = (face.side(), face.rgb());
     let luma = |x: usize, y: usize| {
@@ -214,14 +223,16 @@ fn sharpness(face: &AlignedFace) -> f32 {
     ((laplace as f64 / n) / (variance + 4.0)).sqrt() as f32
 }
 
-/// A mean face in units of half the eye distance: right, down, towards the viewer; the eyes' midpoint is the origin. Right
-/// and down are the mean of the detector's own landmarks on frontal press photographs; depths are those of an average adult
-/// (nose tip 34 mm before the eyes, corners of the mouth 9 mm, eyes 63 mm apart).
+/// A mean face in units of half the eye distance: right, down, towards the viewer; the eyes'
+/// midpoint is the origin. Right and down are the mean of the detector's own landmarks on frontal
+/// press photographs; depths are those of an average adult (nose tip 34 mm before the eyes, corners
+/// of the mouth 9 mm, eyes 63 mm apart).
 const MEAN_FACE: [[f64; 3]; 5] =
     [[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.12, 1.08], [-0.86, 1.96, 0.29], [0.86, 1.96, 0.29]];
 
-/// Yaw, pitch and roll in degrees: the scaled orthographic camera that maps [`MEAN_FACE`] to the landmarks best (least
-/// squares), read as a rotation. NaN where the landmarks coincide or are not finite.
+/// Yaw, pitch and roll in degrees: the scaled orthographic camera that maps [`MEAN_FACE`] to the
+/// landmarks best (least squares), read as a rotation. NaN where the landmarks coincide or are not
+/// finite.
 fn pose(landmarks: &[Point; 5]) -> (f32, f32, f32) {
     let mean = |f: &dyn Fn(usize) -> f64| (0..5).map(f).sum::<f64>() / 5.0;
     let model_mean: [f64; 3] = std::array::from_fn(|k| mean(&|i| MEAN_FACE[i][k]));
@@ -250,7 +261,8 @@ fn pose(landmarks: &[Point; 5]) -> (f32, f32, f32) {
     }
     let (dx, dy) = (landmarks[1].x - landmarks[0].x, landmarks[1].y - landmarks[0].y);
     let roll = f64::from(dy).atan2(f64::from(dx));
-    // The face's own forward axis (towards the viewer when frontal) as the image shows it, the roll undone.
+    // The face's own forward axis (towards the viewer when frontal) as the image shows it, the roll
+    // undone.
     let (fx, fy) = (right[2] / scale, down[2] / scale);
     let (fx, fy) = (fx * roll.cos() + fy * roll.sin(), fy * roll.cos() - fx * roll.sin());
     let yaw = fx.atan2((1.0 - fx * fx - fy * fy).max(0.0).sqrt()).to_degrees();
@@ -261,7 +273,8 @@ fn pose(landmarks: &[Point; 5]) -> (f32, f32, f32) {
 /// Solves `a x = b` by Cramer's rule; `a` is the mean face's, which is regular.
 fn solve(a: [[f64; 3]; 3], b: [f64; 3]) -> [f64; 3] {
     let det = |m: [[f64; 3]; 3]| {
-        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
             + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
     };
     let whole = det(a);
@@ -298,7 +311,8 @@ mod tests {
     fn seen(yaw: f64, pitch: f64, roll: f64, half_eyes: f64) -> [Point; 5] {
         let (y, p, r) = (yaw.to_radians(), pitch.to_radians(), roll.to_radians());
         MEAN_FACE.map(|[x, d, z]| {
-            // Towards the viewer is +z: pitch about the x axis, then yaw about the vertical one, then roll in the image.
+            // Towards the viewer is +z: pitch about the x axis, then yaw about the vertical one,
+            // then roll in the image.
             let (d, z) = (d * p.cos() + z * p.sin(), z * p.cos() - d * p.sin());
             let x = x * y.cos() + z * y.sin();
             let (x, d) = (x * r.cos() - d * r.sin(), x * r.sin() + d * r.cos());
@@ -316,7 +330,8 @@ mod tests {
         let mut face = AlignedFace::new(side);
         let mut alignment = alignment;
         alignment.template.iter_mut().for_each(|p| *p = Point::new(p.x - 244.0, p.y - 149.0));
-        face.warp(&Frame::new(layout, &data).unwrap(), &seen(0.0, 0.0, 0.0, 17.0), &alignment).unwrap();
+        face.warp(&Frame::new(layout, &data).unwrap(), &seen(0.0, 0.0, 0.0, 17.0), &alignment)
+            .unwrap();
         face
     }
 
@@ -341,7 +356,8 @@ mod tests {
     #[test]
     fn landmarks_that_coincide_or_are_no_numbers_are_no_face() {
         for p in [Point::new(5.0, 5.0), Point::new(f32::NAN, 1.0), Point::new(f32::INFINITY, 1.0)] {
-            let face = Detection { rect: Rect::new(0.0, 0.0, 9.0, 9.0), landmarks: [p; 5], score: 0.9 };
+            let face =
+                Detection { rect: Rect::new(0.0, 0.0, 9.0, 9.0), landmarks: [p; 5], score: 0.9 };
             let q = Quality::of_detection(&face);
             assert_eq!(QualityGate::default().check_geometry(&q), Err(TooPoor::Landmarks));
             assert_eq!(q.overall, 0.0);
@@ -358,7 +374,11 @@ mod tests {
 
     #[test]
     fn a_larger_sharper_more_frontal_view_ranks_higher() {
-        let face = |yaw, half, score| Detection { rect: Rect::default(), landmarks: seen(yaw, 0.0, 0.0, half), score };
+        let face = |yaw, half, score| Detection {
+            rect: Rect::default(),
+            landmarks: seen(yaw, 0.0, 0.0, half),
+            score,
+        };
         let rank = |f: Detection| Quality::of_detection(&f).overall;
         assert!(rank(face(0.0, 30.0, 0.9)) > rank(face(0.0, 10.0, 0.9)));
         assert!(rank(face(0.0, 30.0, 0.9)) > rank(face(40.0, 30.0, 0.9)));
@@ -379,7 +399,8 @@ mod tests {
         fn pose_is_read_back_from_a_turned_mean_face(yaw in -60.0f64..60.0, pitch in -30.0f64..30.0, roll in -45.0f64..45.0, half in 5.0f64..100.0) {
             let (y, p, r) = pose(&seen(yaw, pitch, roll, half));
             let off = |got: f32, true_one: f64| (f64::from(got) - true_one).abs();
-            prop_assert!(off(y, yaw) < 0.5 && off(p, pitch) < 0.5 && off(r, roll) < 0.5, "{} {} {}", y, p, r);
+            prop_assert!(off(y, yaw) < 0.5 && off(p, pitch) < 0.5 && off(r, roll) < 0.5, "{} {} \
+                {}", y, p, r);
         }
     }
 }

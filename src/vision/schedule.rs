@@ -1,15 +1,17 @@
-//! Which frames are looked at: a motion gate, and a governor of rate and heat. A state machine; it is told the time of each frame,
-//! what looking costs and how warm the board is, and asks nobody.
+//! Which frames are looked at: a motion gate, and a governor of rate and heat. A state machine; it
+//! is told the time of each frame, what looking costs and how warm the board is, and asks nobody.
 //!
 //! Promised, while frames come:
-//! * A frame that comes `still_ms` or more after the last one that was looked at is looked at, whatever the gate and the governor
-//!   say; of evenly spaced frames the one before is taken where the next would be too late. With a live track the same holds
-//!   for `tracked_ms`, so that the views that must agree are gathered.
+//! * A frame that comes `still_ms` or more after the last one that was looked at is looked at,
+//!   whatever the gate and the governor say; of evenly spaced frames the one before is taken where
+//!   the next would be too late. With a live track the same holds for `tracked_ms`, so that the
+//!   views that must agree are gathered.
 //! * A frame after a discontinuity, and the first one, are looked at.
 //! * Every frame that is not looked at is counted under one reason.
 //!
-//! Motion is measured against the frame that was last looked at, not the one before: who moves slowly adds up.
-//! Not promised: that motion is told from noise or from a change of light. Both only cost detections.
+//! Motion is measured against the frame that was last looked at, not the one before: who moves
+//! slowly adds up. Not promised: that motion is told from noise or from a change of light. Both
+//! only cost detections.
 
 use std::time::Duration;
 
@@ -22,14 +24,15 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
-    /// Leave frames out where nothing moves, or where looking at every one would cost too much. Where false, and for recorded
-    /// pictures, every frame is looked at.
+    /// Leave frames out where nothing moves, or where looking at every one would cost too much.
+    /// Where false, and for recorded pictures, every frame is looked at.
     pub adaptive: bool,
     /// Longest time without a look, milliseconds.
     pub still_ms: u64,
     /// The same while a face is followed. Below `track_survives_ms`, or tracks break.
     pub tracked_ms: u64,
-    /// How much a part of the picture must change to count as motion, in steps of brightness (of 255); 0 turns the gate off.
+    /// How much a part of the picture must change to count as motion, in steps of brightness (of
+    /// 255); 0 turns the gate off.
     pub motion: f32,
     /// Largest share of one core's time that looking may take, 0.05 to 1.
     pub load: f32,
@@ -39,7 +42,14 @@ pub struct ScheduleConfig {
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { adaptive: true, still_ms: 500, tracked_ms: 200, motion: 4.0, load: 0.8, hot_celsius: 78.0 }
+        Self {
+            adaptive: true,
+            still_ms: 500,
+            tracked_ms: 200,
+            motion: 4.0,
+            load: 0.8,
+            hot_celsius: 78.0,
+        }
     }
 }
 
@@ -52,17 +62,28 @@ impl ScheduleConfig {
             }
         };
         let still = (50..=2000).contains(&self.still_ms);
-        check("still_ms", self.still_ms.to_string(), still, "write a number of milliseconds from 50 to 2000".into());
+        check(
+            "still_ms",
+            self.still_ms.to_string(),
+            still,
+            "write a number of milliseconds from 50 to 2000".into(),
+        );
         let most = self.still_ms.min(survives_ms.saturating_sub(1));
         let tracked = (20..=most).contains(&self.tracked_ms);
-        let remedy = format!("write a number of milliseconds from 20 to {most}: tracks must survive it");
+        let remedy =
+            format!("write a number of milliseconds from 20 to {most}: tracks must survive it");
         check("tracked_ms", self.tracked_ms.to_string(), tracked, remedy);
         let motion = (0.0..=255.0).contains(&self.motion);
         check("motion", self.motion.to_string(), motion, "write a number from 0 to 255".into());
         let load = (0.05..=1.0).contains(&self.load);
         check("load", self.load.to_string(), load, "write a number from 0.05 to 1".into());
         let hot = self.hot_celsius == 0.0 || (40.0..=110.0).contains(&self.hot_celsius);
-        check("hot_celsius", self.hot_celsius.to_string(), hot, "write degrees from 40 to 110, or 0".into());
+        check(
+            "hot_celsius",
+            self.hot_celsius.to_string(),
+            hot,
+            "write degrees from 40 to 110, or 0".into(),
+        );
     }
 }
 
@@ -107,8 +128,8 @@ impl SkipCounters {
 
 const COLUMNS: usize = 16;
 const ROWS: usize = 12;
-/// Samples along each side of a cell: sixteen of them take a camera's noise to a quarter, and a face of a detectable size
-/// covers several.
+/// Samples along each side of a cell: sixteen of them take a camera's noise to a quarter, and a
+/// face of a detectable size covers several.
 const SAMPLES: usize = 4;
 
 /// Brightness of the picture's cells.
@@ -123,7 +144,8 @@ impl Thumbnail {
             type Output = Thumbnail;
             fn visit<P: Pixels>(self, pixels: &P) -> Thumbnail {
                 let Self(width, height) = self;
-                // The middle of each of `n` equal parts; inside the frame even where it has fewer pixels than parts.
+                // The middle of each of `n` equal parts; inside the frame even where it has fewer
+                // pixels than parts.
                 let middle = |i: usize, n: usize, side: usize| (2 * i + 1) * side / (2 * n);
                 let mut sums = [0u16; COLUMNS * ROWS];
                 for row in 0..ROWS * SAMPLES {
@@ -152,7 +174,8 @@ impl Thumbnail {
 const MOST_HEAT: u32 = 3;
 /// How far below `hot_celsius` the board must be for the rate to rise again.
 const COOLER: f32 = 5.0;
-/// How long one step of heat lasts at least before the next one, up or down: boards warm and cool in tens of seconds.
+/// How long one step of heat lasts at least before the next one, up or down: boards warm and cool
+/// in tens of seconds.
 const HEAT_STEP: Duration = Duration::from_secs(15);
 /// The pace is slackened at once, and quickened only where this share of it would do.
 const QUICKEN_AT: f32 = 0.8;
@@ -179,7 +202,16 @@ pub struct Schedule {
 impl Schedule {
     /// One that has seen nothing yet.
     pub fn new(config: ScheduleConfig) -> Self {
-        Self { config, looked: None, came: None, gap: Duration::ZERO, cost: 0.0, pace: 0.0, heat: 0, heat_since: None }
+        Self {
+            config,
+            looked: None,
+            came: None,
+            gap: Duration::ZERO,
+            cost: 0.0,
+            pace: 0.0,
+            heat: 0,
+            heat_since: None,
+        }
     }
 
     /// What to do with the frame captured at `at` (monotonic). `tracked`: a track lives.
@@ -191,7 +223,11 @@ impl Schedule {
             Some((looked, _)) if !discontinuity && at >= *looked => at - *looked,
             _ => return Plan::Look,
         };
-        let bound = Duration::from_millis(if tracked { self.config.tracked_ms } else { self.config.still_ms });
+        let bound = Duration::from_millis(if tracked {
+            self.config.tracked_ms
+        } else {
+            self.config.still_ms
+        });
         if since + self.gap > bound {
             return Plan::Look;
         }
@@ -204,7 +240,9 @@ impl Schedule {
 
     /// Whether what `now` shows differs from the frame that was last looked at.
     pub fn moved(&self, now: &Thumbnail) -> bool {
-        self.looked.as_ref().is_none_or(|(_, then)| f32::from(then.motion(now)) >= self.config.motion)
+        self.looked
+            .as_ref()
+            .is_none_or(|(_, then)| f32::from(then.motion(now)) >= self.config.motion)
     }
 
     /// The frame captured at `at` was looked at, which took `cost`.
@@ -273,7 +311,15 @@ mod tests {
     }
 
     /// Looks at frames `gap` ms apart for `n` of them; says when it looked. `cost` in ms.
-    fn looks(schedule: &mut Schedule, from: u64, gap: u64, n: u64, cost: u64, tracked: bool, moving: bool) -> Vec<u64> {
+    fn looks(
+        schedule: &mut Schedule,
+        from: u64,
+        gap: u64,
+        n: u64,
+        cost: u64,
+        tracked: bool,
+        moving: bool,
+    ) -> Vec<u64> {
         let mut out = Vec::new();
         for i in 0..n {
             let at = from + i * gap;
@@ -302,7 +348,8 @@ mod tests {
 
     #[test]
     fn somebody_who_moves_slowly_adds_up() {
-        let mut schedule = Schedule::new(ScheduleConfig { still_ms: 2000, ..ScheduleConfig::default() });
+        let mut schedule =
+            Schedule::new(ScheduleConfig { still_ms: 2000, ..ScheduleConfig::default() });
         schedule.plan(ms(0), false, false);
         schedule.looked(ms(0), grey(100), ms(1));
         let seen = (1..8).find(|i| schedule.moved(&grey(100 + *i as u8)));
@@ -313,7 +360,8 @@ mod tests {
     fn a_small_change_far_away_is_motion_and_the_noise_of_a_camera_is_not() {
         let layout = Layout::packed(PixelFormat::Grey, Range::Full, 640, 480).unwrap();
         // Noise of six steps to either side.
-        let noisy = |seed| -> Vec<u8> { noise(seed).map(|byte| 100 + byte % 13).take(640 * 480).collect() };
+        let noisy =
+            |seed| -> Vec<u8> { noise(seed).map(|byte| 100 + byte % 13).take(640 * 480).collect() };
         let of = |data: &[u8]| Thumbnail::of(&Frame::new(layout, data).unwrap());
         let (before, mut after) = (noisy(1), noisy(2));
         assert!(f32::from(of(&before).motion(&of(&after))) < ScheduleConfig::default().motion);
@@ -335,7 +383,11 @@ mod tests {
 
     #[test]
     fn a_dear_detector_is_held_to_its_share_and_a_little_jitter_of_its_cost_changes_nothing() {
-        let mut schedule = Schedule::new(ScheduleConfig { still_ms: 1000, load: 0.5, ..ScheduleConfig::default() });
+        let mut schedule = Schedule::new(ScheduleConfig {
+            still_ms: 1000,
+            load: 0.5,
+            ..ScheduleConfig::default()
+        });
         let looked = looks(&mut schedule, 0, 20, 500, 100, false, true);
         assert!((48..=51).contains(&looked.len()), "{} looks of 100 ms in 10 s", looked.len());
         let pace = schedule.pace;
@@ -355,10 +407,16 @@ mod tests {
         assert_eq!([heat(0, 77.0), heat(1, 78.0), heat(2, 90.0), heat(17, 80.0)], [0, 1, 1, 2]);
         assert_eq!([heat(40, 76.0), heat(60, 74.0)], [2, 2], "neither hot nor clearly cooler");
         assert_eq!([heat(61, 73.0), heat(62, 40.0), heat(80, 73.0), heat(99, 73.0)], [1, 1, 0, 0]);
-        assert_eq!([heat(100, 99.0), heat(120, 99.0), heat(140, 99.0), heat(160, 99.0)], [1, 2, 3, 3]);
+        assert_eq!(
+            [heat(100, 99.0), heat(120, 99.0), heat(140, 99.0), heat(160, 99.0)],
+            [1, 2, 3, 3]
+        );
         let hot = looks(&mut schedule, 200_000, 25, 400, 2, true, true).len();
         schedule.heat = 0;
-        assert!(hot <= 55 && looks(&mut schedule, 300_000, 25, 400, 2, true, true).len() >= 398, "{hot} of 400");
+        assert!(
+            hot <= 55 && looks(&mut schedule, 300_000, 25, 400, 2, true, true).len() >= 398,
+            "{hot} of 400"
+        );
     }
 
     #[test]
@@ -375,10 +433,18 @@ mod tests {
     #[test]
     fn settings_that_would_break_tracks_are_refused() {
         let mut out = Vec::new();
-        ScheduleConfig { tracked_ms: 700, motion: f32::NAN, load: 0.0, ..ScheduleConfig::default() }
-            .problems(700, &mut out);
+        ScheduleConfig {
+            tracked_ms: 700,
+            motion: f32::NAN,
+            load: 0.0,
+            ..ScheduleConfig::default()
+        }
+        .problems(700, &mut out);
         let keys: Vec<_> = out.iter().map(|p| p.key.as_str()).collect();
-        assert_eq!(keys, ["vision.schedule.tracked_ms", "vision.schedule.motion", "vision.schedule.load"]);
+        assert_eq!(
+            keys,
+            ["vision.schedule.tracked_ms", "vision.schedule.motion", "vision.schedule.load"]
+        );
     }
 
     proptest! {

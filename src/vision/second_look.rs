@@ -1,16 +1,20 @@
 //! A second look at a face: finer landmarks, and those of tilted heads.
 //!
-//! In the whole frame a face covers few cells of the detector, and its landmarks are off by a pixel or two, which its embedding
-//! shows. [`Detector::refine`] looks at the face alone, scaled to one size, and gives the mean of both guesses.
+//! In the whole frame a face covers few cells of the detector, and its landmarks are off by a pixel
+//! or two, which its embedding shows. [`Detector::refine`] looks at the face alone, scaled to one
+//! size, and gives the mean of both guesses.
 //!
-//! Small detectors are trained on upright faces: with the head tilted by twenty degrees and more they still find the face,
-//! with a lower score, but place the landmarks as if it were upright. A face without a high score is therefore looked at turned
-//! by a few angles first, at a smaller size at which the detector's scores tell angles apart. If it is surer of one of them,
-//! the landmarks of that look are taken as they are: the first guess was wrong, and a mean with it would be half as wrong.
+//! Small detectors are trained on upright faces: with the head tilted by twenty degrees and more
+//! they still find the face, with a lower score, but place the landmarks as if it were upright. A
+//! face without a high score is therefore looked at turned by a few angles first, at a smaller size
+//! at which the detector's scores tell angles apart. If it is surer of one of them, the landmarks
+//! of that look are taken as they are: the first guess was wrong, and a mean with it would be half
+//! as wrong.
 //!
-//! Where no look shows a face in the middle, the first guess stays. Enrolment, probes and evaluation must treat a face alike:
-//! all call this between detection and alignment. Costs a run of the detector at 160x160 (a twelfth of one at 640x480), and
-//! three to five at 128x128 for a face without a high score.
+//! Where no look shows a face in the middle, the first guess stays. Enrolment, probes and
+//! evaluation must treat a face alike: all call this between detection and alignment. Costs a run
+//! of the detector at 160x160 (a twelfth of one at 640x480), and three to five at 128x128 for a
+//! face without a high score.
 
 use super::VisionError;
 use super::align::AlignedFace;
@@ -18,14 +22,16 @@ use super::detect::{Detection, Detector, Faces};
 use crate::frame::Frame;
 use crate::geometry::{Point, Similarity};
 
-/// A face with at least this score is upright. Half of upright press photographs score less, and are found to be upright;
-/// heads tilted by 20 degrees and more all do.
+/// A face with at least this score is upright. Half of upright press photographs score less, and
+/// are found to be upright; heads tilted by 20 degrees and more all do.
 const UPRIGHT_SCORE: f32 = 0.93;
 /// By how much the score must rise for the landmarks of a turned face to be believed.
 const GAIN: f32 = 0.015;
-/// The turns in degrees; the second of a pair is looked at only where the first is better than none.
+/// The turns in degrees; the second of a pair is looked at only where the first is better than
+/// none.
 const TURNS: [[f32; 2]; 2] = [[20.0, 40.0], [-20.0, -40.0]];
-/// Sides in pixels of the pictures of the face alone: turned, and upright for finer landmarks. Its box fills half of each.
+/// Sides in pixels of the pictures of the face alone: turned, and upright for finer landmarks. Its
+/// box fills half of each.
 pub(super) const SIDES: [usize; 2] = [128, 160];
 
 /// The pictures of the face alone, kept from face to face and wiped after each.
@@ -41,7 +47,11 @@ impl SecondLook {
     }
 
     fn of([turned, upright]: [usize; 2]) -> Self {
-        Self { turned: AlignedFace::new(turned), upright: AlignedFace::new(upright), found: Faces::new() }
+        Self {
+            turned: AlignedFace::new(turned),
+            upright: AlignedFace::new(upright),
+            found: Faces::new(),
+        }
     }
 }
 
@@ -52,14 +62,19 @@ impl Detector {
     /// `face` with the landmarks of a second look at it, if that shows a face. Box and score stay.
     ///
     /// # Errors
-    /// [`VisionError::Detector`] where the network does not load or run at the sizes of the second look.
-    pub fn refine(&mut self, frame: &Frame<'_>, face: &Detection) -> Result<Detection, VisionError> {
+    /// [`VisionError::Detector`] where the network does not load or run at the sizes of the second
+    /// look.
+    pub fn refine(
+        &mut self,
+        frame: &Frame<'_>,
+        face: &Detection,
+    ) -> Result<Detection, VisionError> {
         let extent = face.rect.width.max(face.rect.height);
         if !(extent.is_finite() && extent > 0.0) {
             return Ok(*face);
         }
-        // Lent, since the looks need the whole detector; what stands in for it allocates nothing. Wiped here, so that no way
-        // out of the looks leaves the face behind.
+        // Lent, since the looks need the whole detector; what stands in for it allocates nothing.
+        // Wiped here, so that no way out of the looks leaves the face behind.
         let mut second = std::mem::replace(&mut self.second_look, SecondLook::of([0; 2]));
         let result = self.refine_in(&mut second, frame, face);
         second.turned.wipe();
@@ -114,7 +129,8 @@ impl Detector {
         Ok(best)
     }
 
-    /// What the detector finds in the middle of `picture`, filled with the face turned by `degrees`.
+    /// What the detector finds in the middle of `picture`, filled with the face turned by
+    /// `degrees`.
     fn look_again(
         &mut self,
         picture: &mut AlignedFace,
@@ -129,7 +145,12 @@ impl Detector {
         let (a, b) = (scale * cos, scale * sin);
         let center = face.rect.center();
         // Takes the middle of the picture to the middle of the face.
-        let to_frame = Similarity { a, b, tx: center.x - (a * half - b * half), ty: center.y - (b * half + a * half) };
+        let to_frame = Similarity {
+            a,
+            b,
+            tx: center.x - (a * half - b * half),
+            ty: center.y - (b * half + a * half),
+        };
         picture.sample(frame, &to_frame);
         self.detect_square(picture, face.score / 2.0, found)?;
         let middle = Point::new(half, half);
@@ -156,8 +177,11 @@ mod tests {
 
     /// A portrait and its one face.
     fn portrait(detector: &mut Detector) -> (Layout, Vec<u8>, Detection) {
-        let image = image::load_from_memory(include_bytes!("../demo/portraits/collins.jpg")).unwrap().to_rgb8();
-        let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, image.width(), image.height()).unwrap();
+        let image = image::load_from_memory(include_bytes!("../demo/portraits/collins.jpg"))
+            .unwrap()
+            .to_rgb8();
+        let layout =
+            Layout::packed(PixelFormat::Rgb8, Range::Full, image.width(), image.height()).unwrap();
         let data = image.into_raw();
         let mut faces = Faces::new();
         detector.detect(&Frame::new(layout, &data).unwrap(), 0.6, &mut faces).unwrap();
@@ -177,17 +201,26 @@ mod tests {
         let settled = detector.refine(&frame, &truth).unwrap();
         assert_eq!((settled.rect, settled.score), (truth.rect, truth.score));
         let size = truth.rect.width;
-        assert!(furthest(&settled.landmarks, &truth.landmarks) < 0.05 * size, "an upright face stays where it is");
+        assert!(
+            furthest(&settled.landmarks, &truth.landmarks) < 0.05 * size,
+            "an upright face stays where it is"
+        );
         for (dx, dy) in [(0.1, 0.0), (0.0, -0.1), (-0.1, 0.1)] {
             let shift = |p: Point| Point::new(p.x + dx * size, p.y + dy * size);
             let off = Detection { landmarks: truth.landmarks.map(shift), ..truth };
             let refined = detector.refine(&frame, &off).unwrap();
-            let (before, after) = (Point::new(dx * size, dy * size), furthest(&refined.landmarks, &settled.landmarks));
+            let (before, after) = (
+                Point::new(dx * size, dy * size),
+                furthest(&refined.landmarks, &settled.landmarks),
+            );
             let half = before.distance(Point::default()) / 2.0;
             assert!((after - half).abs() < 0.01 * size, "{after} of {half}");
         }
         let wiped = &detector.second_look;
-        assert!(wiped.upright.rgb().iter().chain(wiped.turned.rgb()).all(|v| *v == 0), "nothing of the face is left");
+        assert!(
+            wiped.upright.rgb().iter().chain(wiped.turned.rgb()).all(|v| *v == 0),
+            "nothing of the face is left"
+        );
         assert!(wiped.found.is_empty() && wiped.upright.side() == 160);
     }
 
@@ -207,7 +240,9 @@ mod tests {
         let layout = Layout::packed(PixelFormat::Nv12, Range::Limited, 64, 48).unwrap();
         let data = vec![128; layout.min_len()];
         let frame = Frame::new(layout, &data).unwrap();
-        for (x, size) in [(10.0, 40.0), (-1e6, 5.0), (0.0, 1e30), (0.0, f32::NAN), (f32::NAN, 10.0), (0.0, 0.0)] {
+        for (x, size) in
+            [(10.0, 40.0), (-1e6, 5.0), (0.0, 1e30), (0.0, f32::NAN), (f32::NAN, 10.0), (0.0, 0.0)]
+        {
             for score in [0.7, 0.95] {
                 let found = face(Rect::new(x, 5.0, size, size), score);
                 assert_eq!(detector.refine(&frame, &found).unwrap().landmarks, found.landmarks);

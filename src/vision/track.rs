@@ -1,12 +1,13 @@
 //! Joins the faces of successive frames to tracks, so that one passing person is one track.
 //!
-//! Each track predicts where its face is now, from a smoothed velocity; predictions and faces are paired greedily, the best
-//! pair first, by overlap and by distance in face widths. A track survives a few frames without a face and then ends for
-//! good: nobody is found again after that, in this camera or another, and numbers mean nothing outside the process.
+//! Each track predicts where its face is now, from a smoothed velocity; predictions and faces are
+//! paired greedily, the best pair first, by overlap and by distance in face widths. A track
+//! survives a few frames without a face and then ends for good: nobody is found again after that,
+//! in this camera or another, and numbers mean nothing outside the process.
 //!
-//! Bounded: at most [`MAX_TRACKS`]. When they are all in use, the track that has gone longest without a face ends for a new
-//! one; if each has a face in this frame, the new face gets none and is counted. Time is an argument and may stand still or
-//! jump; nothing panics on it.
+//! Bounded: at most [`MAX_TRACKS`]. When they are all in use, the track that has gone longest
+//! without a face ends for a new one; if each has a face in this frame, the new face gets none and
+//! is counted. Time is an argument and may stand still or jump; nothing panics on it.
 
 use std::time::Duration;
 
@@ -20,12 +21,15 @@ pub const MAX_TRACKS: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrackId(pub u32);
 
-/// The track of each face of a frame, in the order of the faces; `None` where all tracks were in use.
+/// The track of each face of a frame, in the order of the faces; `None` where all tracks were in
+/// use.
 pub type Assigned = heapless::Vec<Option<TrackId>, MAX_FACES>;
 
-/// Speed below which a face may be sought, in face widths a second: a person who runs past close to the camera.
+/// Speed below which a face may be sought, in face widths a second: a person who runs past close to
+/// the camera.
 const TOP_SPEED: f32 = 12.0;
-/// How far from its prediction a face may be, in face widths, before anything is known of its speed.
+/// How far from its prediction a face may be, in face widths, before anything is known of its
+/// speed.
 const REACH_UNKNOWN: f32 = 2.0;
 /// The same once its speed is known.
 const REACH_KNOWN: f32 = 1.2;
@@ -39,8 +43,8 @@ const KNOWN: u32 = 3;
 const COUNTED: u32 = 8;
 /// The share of an error by which a settled position and size follow.
 const FOLLOW: f32 = 0.6;
-/// Time over which a settled velocity follows, in seconds: shorter, and the detector's jitter at 30 frames a second becomes
-/// speed; longer, and a change of pace loses the face.
+/// Time over which a settled velocity follows, in seconds: shorter, and the detector's jitter at 30
+/// frames a second becomes speed; longer, and a change of pace loses the face.
 const VELOCITY_TIME: f32 = 0.25;
 
 #[derive(Debug, Clone, Copy)]
@@ -90,13 +94,14 @@ impl Track {
         let predicted = self.predict(now).center();
         let seen = rect.center();
         let (ex, ey) = (seen.x - predicted.x, seen.y - predicted.y);
-        // Alpha-beta filter; the gains of the n-th sighting are those of the straight line through the first n in the least
-        // squares sense, until the settled ones take over.
+        // Alpha-beta filter; the gains of the n-th sighting are those of the straight line through
+        // the first n in the least squares sense, until the settled ones take over.
         let n = (self.sightings + 1) as f32;
         let gain = (2.0 * (2.0 * n - 1.0) / (n * (n + 1.0))).max(FOLLOW);
         if dt > 0.0 {
             let follow = (6.0 / (n * (n + 1.0))).max(1.0 - (-dt / VELOCITY_TIME).exp());
-            self.velocity = Point::new(self.velocity.x + follow * ex / dt, self.velocity.y + follow * ey / dt);
+            self.velocity =
+                Point::new(self.velocity.x + follow * ex / dt, self.velocity.y + follow * ey / dt);
         }
         self.center = Point::new(predicted.x + gain * ex, predicted.y + gain * ey);
         self.width += FOLLOW * (rect.width - self.width);
@@ -130,7 +135,12 @@ pub struct Tracker {
 impl Tracker {
     /// A tracker whose tracks end once they have gone without a face for longer than `survive`.
     pub fn new(survive: Duration) -> Self {
-        Self { tracks: heapless::Vec::new(), survive, next: 0, pairs: Vec::with_capacity(MAX_TRACKS * 4) }
+        Self {
+            tracks: heapless::Vec::new(),
+            survive,
+            next: 0,
+            pairs: Vec::with_capacity(MAX_TRACKS * 4),
+        }
     }
 
     /// Live tracks.
@@ -143,8 +153,9 @@ impl Tracker {
         self.tracks.is_empty()
     }
 
-    /// Takes the faces of the frame captured at `now` (monotonic), says in `assigned` which track each belongs to, and calls
-    /// `ended` for each track that ends. Returns how many faces got no track.
+    /// Takes the faces of the frame captured at `now` (monotonic), says in `assigned` which track
+    /// each belongs to, and calls `ended` for each track that ends. Returns how many faces got no
+    /// track.
     pub fn update(
         &mut self,
         now: Duration,
@@ -170,7 +181,9 @@ impl Tracker {
                 continue;
             }
             let id = self.number();
-            self.tracks.push(Track::start(id, &face.rect, now, i)).expect("there is room, or it was made");
+            self.tracks
+                .push(Track::start(id, &face.rect, now, i))
+                .expect("there is room, or it was made");
             assigned[i] = Some(id);
         }
         untracked
@@ -205,13 +218,22 @@ impl Tracker {
 
     /// Ends the track that has gone longest without a face, if any is without one in this frame.
     fn make_room(&mut self, ended: &mut impl FnMut(TrackId)) -> bool {
-        let idle = self.tracks.iter().enumerate().filter(|(_, t)| t.face.is_none()).min_by_key(|(_, t)| t.seen);
+        let idle = self
+            .tracks
+            .iter()
+            .enumerate()
+            .filter(|(_, t)| t.face.is_none())
+            .min_by_key(|(_, t)| t.seen);
         let Some((at, _)) = idle else { return false };
         ended(self.tracks.swap_remove(at).id);
         true
     }
 
-    fn end_where(&mut self, over: impl Fn(&Track, Duration) -> bool, ended: &mut impl FnMut(TrackId)) {
+    fn end_where(
+        &mut self,
+        over: impl Fn(&Track, Duration) -> bool,
+        ended: &mut impl FnMut(TrackId),
+    ) {
         let mut at = 0;
         while at < self.tracks.len() {
             if over(&self.tracks[at], self.survive) {
@@ -226,7 +248,8 @@ impl Tracker {
         loop {
             self.next = self.next.wrapping_add(1);
             let id = TrackId(self.next);
-            // Only after four thousand million tracks can one that still lives have the same number.
+            // Only after four thousand million tracks can one that still lives have the same
+            // number.
             if self.tracks.iter().all(|t| t.id != id) {
                 return id;
             }
@@ -270,7 +293,11 @@ mod tests {
     fn a_track_ends_after_its_time_without_a_face_and_its_number_is_not_used_again() {
         let mut run = Run::new();
         let first = run.frame(at(0, 10), &[face(100.0, 100.0, 50.0)])[0];
-        assert_eq!(run.frame(at(7, 10), &[face(100.0, 100.0, 50.0)])[0], first, "700 ms is not longer than 700 ms");
+        assert_eq!(
+            run.frame(at(7, 10), &[face(100.0, 100.0, 50.0)])[0],
+            first,
+            "700 ms is not longer than 700 ms"
+        );
         run.frame(at(15, 10), &[]);
         assert_eq!(run.ended, [first.unwrap()]);
         assert_ne!(run.frame(at(16, 10), &[face(100.0, 100.0, 50.0)])[0], first);
@@ -279,8 +306,9 @@ mod tests {
     #[test]
     fn a_small_face_that_moves_further_than_its_own_width_each_frame_is_one_track() {
         let mut run = Run::new();
-        let ids: Vec<_> =
-            (0..12).map(|i| run.frame(at(i, 5), &[face(20.0 + 30.0 * i as f32, 50.0, 20.0)])[0]).collect();
+        let ids: Vec<_> = (0..12)
+            .map(|i| run.frame(at(i, 5), &[face(20.0 + 30.0 * i as f32, 50.0, 20.0)])[0])
+            .collect();
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     }
 
@@ -294,7 +322,9 @@ mod tests {
     #[test]
     fn when_all_tracks_are_in_use_the_longest_idle_one_makes_room_and_none_that_has_a_face() {
         let mut run = Run::new();
-        let grid: Vec<_> = (0..128).map(|i| face((i % 16) as f32 * 100.0, (i / 16) as f32 * 100.0, 40.0)).collect();
+        let grid: Vec<_> = (0..128)
+            .map(|i| face((i % 16) as f32 * 100.0, (i / 16) as f32 * 100.0, 40.0))
+            .collect();
         let ids = run.frame(at(0, 30), &grid);
         // All but the last are seen again, and one that was never there.
         let mut faces = grid[..127].to_vec();
@@ -312,7 +342,10 @@ mod tests {
     #[test]
     fn faces_that_are_no_numbers_and_time_that_goes_back_are_survived() {
         let mut run = Run::new();
-        run.frame(at(9, 10), &[face(f32::NAN, 1.0, 5.0), face(1.0, 1.0, f32::INFINITY), face(1.0, 1.0, 0.0)]);
+        run.frame(
+            at(9, 10),
+            &[face(f32::NAN, 1.0, 5.0), face(1.0, 1.0, f32::INFINITY), face(1.0, 1.0, 0.0)],
+        );
         run.frame(at(1, 10), &[face(3.0, 3.0, 30.0)]);
         run.frame(at(1, 10), &[face(3.0, 3.0, 30.0)]);
         run.tracker.end_all(|_| ());
@@ -320,7 +353,8 @@ mod tests {
     }
 
     fn crossing(fps: u64, size: f32, speed: f32, jitter: &[(f32, f32)]) -> bool {
-        // Two persons walk towards each other on nearly the same line; while one hides the other, only the nearer is seen.
+        // Two persons walk towards each other on nearly the same line; while one hides the other,
+        // only the nearer is seen.
         let mut run = Run::new();
         let mut ids = [None; 2];
         let frames = (2.0 * 400.0 / speed * fps as f32) as u64;
@@ -331,7 +365,8 @@ mod tests {
             let j = |k: usize| jitter[(i as usize * 2 + k) % jitter.len()];
             let a = face(ax + size * j(0).0, 300.0 + size * j(0).1, size);
             let b = face(bx + size * j(1).0, 300.0 + size * (0.15 + j(1).1), size * 0.9);
-            let got = if hidden { run.frame(at(i, fps), &[a]) } else { run.frame(at(i, fps), &[a, b]) };
+            let got =
+                if hidden { run.frame(at(i, fps), &[a]) } else { run.frame(at(i, fps), &[a, b]) };
             if i == 0 {
                 ids = [got[0], got[1]];
             }
@@ -371,8 +406,8 @@ mod tests {
 
         #[test]
         fn two_persons_who_cross_keep_their_tracks(
-            // Face widths a second. Slower ones hide each other, for 1.4 / (2 * speed) seconds and up to two frames more, longer than a track
-            // survives.
+            // Face widths a second. Slower ones hide each other, for 1.4 / (2 * speed) seconds and
+            // up to two frames more, longer than a track survives.
             fps in 12u64..31, size in 40.0f32..110.0, speed in 1.35f32..3.5,
             jitter in proptest::collection::vec((-0.03f32..0.03, -0.03f32..0.03), 64),
         ) {

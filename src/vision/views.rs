@@ -1,8 +1,8 @@
 //! Which views of a track are worth an embedding.
 //!
-//! The first few good views come quickly, so that a decision that needs several agreeing ones is reached within a second;
-//! after that only a view that is clearly better than the best so far, or that comes long after the last. A track has a
-//! fixed number of attempts.
+//! The first few good views come quickly, so that a decision that needs several agreeing ones is
+//! reached within a second; after that only a view that is clearly better than the best so far, or
+//! that comes long after the last. A track has a fixed number of attempts.
 
 use std::time::Duration;
 
@@ -23,15 +23,24 @@ pub struct ViewConfig {
     pub min_interval_ms: u64,
     /// By how much a later view must exceed the best so far in overall quality, 0 to 1.
     pub margin: f32,
-    /// A later view that is not better is embedded all the same after so long without one, milliseconds.
+    /// A later view that is not better is embedded all the same after so long without one,
+    /// milliseconds.
     pub refresh_ms: u64,
-    /// Most embeddings a frame; the faces beyond wait for the next frame and are counted as deferred.
+    /// Most embeddings a frame; the faces beyond wait for the next frame and are counted as
+    /// deferred.
     pub max_a_frame: u32,
 }
 
 impl Default for ViewConfig {
     fn default() -> Self {
-        Self { max_a_track: 12, first: 5, min_interval_ms: 150, margin: 0.05, refresh_ms: 1000, max_a_frame: 8 }
+        Self {
+            max_a_track: 12,
+            first: 5,
+            min_interval_ms: 150,
+            margin: 0.05,
+            refresh_ms: 1000,
+            max_a_frame: 8,
+        }
     }
 }
 
@@ -81,7 +90,8 @@ impl Views {
         self.of(track).map_or(0, |a| a.count)
     }
 
-    /// Whether a view of `track` may be embedded at `now`, if it is good enough: spares reading its pixels.
+    /// Whether a view of `track` may be embedded at `now`, if it is good enough: spares reading its
+    /// pixels.
     pub(super) fn due(&self, track: TrackId, now: Duration) -> bool {
         self.of(track).is_none_or(|a| {
             a.count < self.config.max_a_track

@@ -1,10 +1,11 @@
 //! Authoring on a workstation: from a draft to a list that enough people have signed.
 //!
-//! A **draft** is a JSON file, unsigned, that one person builds and others can read and compare: the fields of
-//! [`Content`], times in RFC 3339, digests in hexadecimal, templates in base64. The first signer's [`sign`] freezes it into the
-//! signed container; further signers add to the same bytes with [`cosign`], one after another, each with an own key, each able to
-//! see with [`show`] what it is that they sign. A later version starts from the signed list again ([`Draft::revise`]), so
-//! that versions rise by themselves.
+//! A **draft** is a JSON file, unsigned, that one person builds and others can read and compare:
+//! the fields of [`Content`], times in RFC 3339, digests in hexadecimal, templates in base64. The
+//! first signer's [`sign`] freezes it into the signed container; further signers add to the same
+//! bytes with [`cosign`], one after another, each with an own key, each able to see with [`show`]
+//! what it is that they sign. A later version starts from the signed list again
+//! ([`Draft::revise`]), so that versions rise by themselves.
 //!
 //! ```json
 //! {
@@ -30,9 +31,10 @@
 //! }
 //! ```
 //!
-//! Photographs are not opened here: whoever calls has detected, judged and embedded the face and brings the template, its quality
-//! and the file's digest. What can be judged from templates alone is judged here: whether the photographs of one entry agree
-//! with each other ([`disagreements`]), and which entries will be confused with one another ([`look_alikes`]).
+//! Photographs are not opened here: whoever calls has detected, judged and embedded the face and
+//! brings the template, its quality and the file's digest. What can be judged from templates alone
+//! is judged here: whether the photographs of one entry agree with each other ([`disagreements`]),
+//! and which entries will be confused with one another ([`look_alikes`]).
 
 use std::collections::HashMap;
 
@@ -42,8 +44,8 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::format::{
-    Authorisation, Content, Entry, EntryFault, FormatError, MAX_SIGNATURES, MAX_TEMPLATES, Reference, SALT,
-    StoredTemplate,
+    Authorisation, Content, Entry, EntryFault, FormatError, MAX_SIGNATURES, MAX_TEMPLATES,
+    Reference, SALT, StoredTemplate,
 };
 use super::keys::{KeyError, KeyId, SecretKey};
 use super::search::Gallery;
@@ -70,7 +72,9 @@ pub enum AuthorError {
     #[error(transparent)]
     List(#[from] Refusal),
     /// An entry that there is already.
-    #[error("the list has an entry {0} already; add photographs to it, or choose another reference")]
+    #[error(
+        "the list has an entry {0} already; add photographs to it, or choose another reference"
+    )]
     Exists(Reference),
     /// An entry that there is not.
     #[error("the list has no entry {0}; `watchpost watchlist show` prints those that it has")]
@@ -80,7 +84,8 @@ pub enum AuthorError {
     SamePhotograph(Reference),
     /// A second signature by one key.
     #[error(
-        "the key {0} has signed this list already; a second signature by the same person does not count, so have another signer sign"
+        "the key {0} has signed this list already; a second signature by the same person does not \
+         count, so have another signer sign"
     )]
     AlreadySigned(KeyId),
     /// More than [`MAX_SIGNATURES`].
@@ -152,8 +157,8 @@ impl Draft {
         Ok(Self { content })
     }
 
-    /// The next version of a signed list, to be edited. Its signatures are not looked at: the draft has none and needs new ones.
-    /// Entries that were removed from this copy are not in it.
+    /// The next version of a signed list, to be edited. Its signatures are not looked at: the draft
+    /// has none and needs new ones. Entries that were removed from this copy are not in it.
     ///
     /// # Errors
     /// Where `bytes` are no signed list.
@@ -172,13 +177,15 @@ impl Draft {
         if bytes.len() > MAX_DRAFT_BYTES {
             return Err(AuthorError::NotADraft(format!("more than {MAX_DRAFT_BYTES} bytes")));
         }
-        let content = serde_json::from_slice(bytes).map_err(|e| AuthorError::NotADraft(e.to_string()))?;
+        let content =
+            serde_json::from_slice(bytes).map_err(|e| AuthorError::NotADraft(e.to_string()))?;
         Ok(Self { content })
     }
 
     /// The draft's JSON, indented so that versions can be compared line by line.
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
-        let mut text = serde_json::to_vec_pretty(&self.content).expect("a draft has string keys only");
+        let mut text =
+            serde_json::to_vec_pretty(&self.content).expect("a draft has string keys only");
         text.push(b'\n');
         Zeroizing::new(text)
     }
@@ -193,9 +200,12 @@ impl Draft {
         &mut self.content
     }
 
-    /// Each photograph's digest with the entry that it is in: what a resumed enrolment can leave out.
+    /// Each photograph's digest with the entry that it is in: what a resumed enrolment can leave
+    /// out.
     pub fn photographs(&self) -> HashMap<[u8; 32], Reference> {
-        let of = |e: &Entry| e.templates.iter().map(|t| (t.photo, e.reference.clone())).collect::<Vec<_>>();
+        let of = |e: &Entry| {
+            e.templates.iter().map(|t| (t.photo, e.reference.clone())).collect::<Vec<_>>()
+        };
         self.content.entries.iter().flat_map(of).collect()
     }
 
@@ -211,17 +221,23 @@ impl Draft {
     /// Adds a person with one to ten templates.
     ///
     /// # Errors
-    /// Where the reference or a photograph is in the list already, a rule of the format is broken or the authorisation allows no
-    /// more entries.
-    pub fn add(&mut self, new: NewEntry, templates: Vec<StoredTemplate>) -> Result<(), AuthorError> {
+    /// Where the reference or a photograph is in the list already, a rule of the format is broken
+    /// or the authorisation allows no more entries.
+    pub fn add(
+        &mut self,
+        new: NewEntry,
+        templates: Vec<StoredTemplate>,
+    ) -> Result<(), AuthorError> {
         let NewEntry { reference, legal_basis, purpose, expires } = new;
         if self.content.entries.iter().any(|e| e.reference == reference) {
             return Err(AuthorError::Exists(reference));
         }
         self.fresh(&templates)?;
-        let entry = Entry { reference, legal_basis, purpose, expires: whole_seconds(expires), templates };
+        let entry =
+            Entry { reference, legal_basis, purpose, expires: whole_seconds(expires), templates };
         entry.check(self.content.dimensions)?;
-        let (entries, allowed) = (self.content.entries.len() + 1, self.content.authorisation.most_entries);
+        let (entries, allowed) =
+            (self.content.entries.len() + 1, self.content.authorisation.most_entries);
         if entries > allowed as usize {
             return Err(FormatError::TooManyEntries { entries, allowed }.into());
         }
@@ -232,8 +248,13 @@ impl Draft {
     /// Adds templates to a person who is in the list.
     ///
     /// # Errors
-    /// Where there is no such entry, a photograph is in the list already or the entry would have more than [`MAX_TEMPLATES`].
-    pub fn add_templates(&mut self, to: &Reference, templates: Vec<StoredTemplate>) -> Result<(), AuthorError> {
+    /// Where there is no such entry, a photograph is in the list already or the entry would have
+    /// more than [`MAX_TEMPLATES`].
+    pub fn add_templates(
+        &mut self,
+        to: &Reference,
+        templates: Vec<StoredTemplate>,
+    ) -> Result<(), AuthorError> {
         self.fresh(&templates)?;
         let dimensions = self.content.dimensions;
         let entry = self.content.entries.iter_mut().find(|e| e.reference == *to);
@@ -269,13 +290,18 @@ impl Draft {
 ///
 /// # Errors
 /// Where a rule of the format is broken or the list has expired.
-pub fn sign(draft: &Draft, key: &SecretKey, now: OffsetDateTime) -> Result<Zeroizing<Vec<u8>>, AuthorError> {
+pub fn sign(
+    draft: &Draft,
+    key: &SecretKey,
+    now: OffsetDateTime,
+) -> Result<Zeroizing<Vec<u8>>, AuthorError> {
     let mut content = draft.content.clone();
     content.issued = whole_seconds(now);
     if content.expires <= now {
         return Err(AuthorError::AlreadyExpired);
     }
-    // One failure of the generator is enough: a list whose salts are known tells of what was removed from it.
+    // One failure of the generator is enough: a list whose salts are known tells of what was
+    // removed from it.
     let mut failed = None;
     let encoded = content.encode(|| {
         let mut salt = [0; SALT];
@@ -290,7 +316,8 @@ pub fn sign(draft: &Draft, key: &SecretKey, now: OffsetDateTime) -> Result<Zeroi
     Ok(container.to_bytes())
 }
 
-/// Adds a signature to a signed list. What the list says is read first: nobody signs what does not parse.
+/// Adds a signature to a signed list. What the list says is read first: nobody signs what does not
+/// parse.
 ///
 /// # Errors
 /// Where `bytes` are no signed list, or the key has signed it already.
@@ -384,7 +411,8 @@ pub struct Summary {
     pub embedder: String,
     /// Components of each template.
     pub dimensions: usize,
-    /// SHA-256 of the signed payload, hexadecimal; absent in a draft. Two signers who see the same digest sign the same.
+    /// SHA-256 of the signed payload, hexadecimal; absent in a draft. Two signers who see the same
+    /// digest sign the same.
     pub digest: Option<String>,
     /// The permission.
     pub authorisation: Authorisation,
@@ -425,8 +453,8 @@ impl Summary {
     }
 }
 
-/// What a signed list says, whoever signed it, and how its signatures count by `trust`. Not a verification: what is
-/// shown may be refused.
+/// What a signed list says, whoever signed it, and how its signatures count by `trust`. Not a
+/// verification: what is shown may be refused.
 ///
 /// # Errors
 /// Where `bytes` are no signed list.
@@ -438,7 +466,9 @@ pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<Summary, AuthorError>
         let state = match trust.map(|t| t.key(*key, Role::Signer)) {
             None => SignatureState::Unchecked,
             Some(None) => SignatureState::Unknown,
-            Some(Some(public)) if !public.verifies(&container.signed_by(*key), signature) => SignatureState::Altered,
+            Some(Some(public)) if !public.verifies(&container.signed_by(*key), signature) => {
+                SignatureState::Altered
+            }
             Some(Some(_)) if signatures.iter().any(|s| s.key == *key) => SignatureState::Repeated,
             Some(Some(_)) => SignatureState::Counts,
         };
@@ -456,8 +486,8 @@ pub struct Disagreement {
     pub score: f32,
 }
 
-/// The pairs among one entry's templates whose similarity is below `least`: a photograph of somebody else, or one that is too
-/// poor. One such reference makes strangers match.
+/// The pairs among one entry's templates whose similarity is below `least`: a photograph of
+/// somebody else, or one that is too poor. One such reference makes strangers match.
 pub fn disagreements(templates: &[Template], least: f32) -> Vec<Disagreement> {
     let mut out = Vec::new();
     for (j, b) in templates.iter().enumerate() {
@@ -491,8 +521,8 @@ pub struct LookAlikes {
     pub total: usize,
 }
 
-/// The pairs of entries with a similarity above `limit`. Compares all with all: `progress` is told after each entry how many
-/// are done.
+/// The pairs of entries with a similarity above `limit`. Compares all with all: `progress` is told
+/// after each entry how many are done.
 pub fn look_alikes(content: &Content, limit: f32, mut progress: impl FnMut(usize)) -> LookAlikes {
     let gallery = Gallery::of(content.dimensions, &content.entries);
     let mut found: Vec<(f32, usize, usize)> = Vec::new();
@@ -516,7 +546,10 @@ pub fn look_alikes(content: &Content, limit: f32, mut progress: impl FnMut(usize
         progress(first + 1);
     }
     let name = |i: usize| content.entries[i].reference.clone();
-    let pairs = found.into_iter().map(|(score, a, b)| LookAlike { first: name(a), second: name(b), score }).collect();
+    let pairs = found
+        .into_iter()
+        .map(|(score, a, b)| LookAlike { first: name(a), second: name(b), score })
+        .collect();
     LookAlikes { pairs, total }
 }
 
@@ -535,7 +568,8 @@ mod tests {
     fn draft() -> Draft {
         let c = content(0);
         let Content { id, not_before, expires, embedder, dimensions, authorisation, .. } = c;
-        Draft::new(NewList { id, not_before, expires, embedder, dimensions, authorisation }, now()).unwrap()
+        Draft::new(NewList { id, not_before, expires, embedder, dimensions, authorisation }, now())
+            .unwrap()
     }
 
     fn person(n: u64) -> NewEntry {
@@ -589,8 +623,14 @@ mod tests {
         assert!(matches!(d.add(person(1), vec![stored(2)]), Err(AuthorError::Exists(_))));
         assert!(matches!(d.add(person(2), vec![stored(1)]), Err(AuthorError::SamePhotograph(_))));
         let reference = person(1).reference;
-        assert!(matches!(d.add_templates(&reference, vec![stored(1)]), Err(AuthorError::SamePhotograph(_))));
-        assert!(matches!(d.add_templates(&person(2).reference, vec![stored(3)]), Err(AuthorError::NoSuchEntry(_))));
+        assert!(matches!(
+            d.add_templates(&reference, vec![stored(1)]),
+            Err(AuthorError::SamePhotograph(_))
+        ));
+        assert!(matches!(
+            d.add_templates(&person(2).reference, vec![stored(3)]),
+            Err(AuthorError::NoSuchEntry(_))
+        ));
         assert!(d.add_templates(&reference, (10..20).map(stored).collect()).is_err(), "eleven");
         assert!(d.add_templates(&reference, vec![stored(5), stored(5)]).is_err());
         assert_eq!(d.content().entries[0].templates.len(), 1, "a refused addition leaves nothing");
@@ -613,20 +653,31 @@ mod tests {
     #[test]
     fn an_expired_or_broken_draft_is_not_signed() {
         let mut d = draft();
-        assert!(matches!(sign(&d, &key(1), now() + Duration::days(31)), Err(AuthorError::AlreadyExpired)));
+        assert!(matches!(
+            sign(&d, &key(1), now() + Duration::days(31)),
+            Err(AuthorError::AlreadyExpired)
+        ));
         d.content_mut().authorisation.devices.clear();
         assert!(matches!(
             sign(&d, &key(1), now()),
             Err(AuthorError::Content(FormatError::Range { what: "devices", .. }))
         ));
-        assert!(matches!(cosign(b"no list", &key(1)), Err(AuthorError::List(Refusal::Unreadable(_)))));
+        assert!(matches!(
+            cosign(b"no list", &key(1)),
+            Err(AuthorError::List(Refusal::Unreadable(_)))
+        ));
     }
 
     #[test]
     fn a_draft_with_a_name_where_a_reference_belongs_is_refused_with_the_reason() {
-        let text = String::from_utf8(draft().to_json().to_vec()).unwrap().replace("north-gate", "Jane Doe");
+        let text = String::from_utf8(draft().to_json().to_vec())
+            .unwrap()
+            .replace("north-gate", "Jane Doe");
         let refused = Draft::from_json(text.as_bytes()).unwrap_err().to_string();
-        assert!(refused.contains("Jane Doe") && refused.contains("never a person's name"), "{refused}");
+        assert!(
+            refused.contains("Jane Doe") && refused.contains("never a person's name"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -643,7 +694,10 @@ mod tests {
         assert!(!json.contains(template) && json.contains("case-1"));
         let mut damaged = list.clone();
         *damaged.last_mut().unwrap() ^= 1;
-        assert_eq!(show(&damaged, Some(&trust())).unwrap().signatures[4].state, SignatureState::Altered);
+        assert_eq!(
+            show(&damaged, Some(&trust())).unwrap().signatures[4].state,
+            SignatureState::Altered
+        );
     }
 
     #[test]
@@ -660,7 +714,8 @@ mod tests {
         c.entries[17].templates[0].template = twin.clone();
         c.entries[29].templates[0].template = twin;
         let found = look_alikes(&c, 0.9, |_| ());
-        let pairs: Vec<_> = found.pairs.iter().map(|p| (p.first.as_str(), p.second.as_str())).collect();
+        let pairs: Vec<_> =
+            found.pairs.iter().map(|p| (p.first.as_str(), p.second.as_str())).collect();
         assert_eq!(pairs, [("case-3", "case-17"), ("case-3", "case-29"), ("case-17", "case-29")]);
         assert_eq!(found.total, 3);
     }

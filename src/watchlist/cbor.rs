@@ -1,12 +1,14 @@
-//! The deterministic subset of CBOR (RFC 8949, section 4.2.1) in which a list is written: definite lengths, shortest heads, map
-//! keys ascending.
+//! The deterministic subset of CBOR (RFC 8949, section 4.2.1) in which a list is written: definite
+//! lengths, shortest heads, map keys ascending.
 //!
-//! The [`Reader`] accepts exactly what the [`Writer`] writes and nothing else, so that one content has one encoding, a duplicate
-//! key cannot be expressed, and depth is that of the calling code. It borrows from its input: a length in the input never
-//! allocates anything, it is only compared with what is left.
+//! The [`Reader`] accepts exactly what the [`Writer`] writes and nothing else, so that one content
+//! has one encoding, a duplicate key cannot be expressed, and depth is that of the calling code. It
+//! borrows from its input: a length in the input never allocates anything, it is only compared with
+//! what is left.
 //!
-//! Why not a general decoder: a tree of generic values multiplies hostile input by the size of a value (a list of a hundred
-//! million empty arrays becomes gigabytes), and it forgets how the input was encoded, which a strict reader must know.
+//! Why not a general decoder: a tree of generic values multiplies hostile input by the size of a
+//! value (a list of a hundred million empty arrays becomes gigabytes), and it forgets how the input
+//! was encoded, which a strict reader must know.
 
 /// Why bytes are not what was expected, and where.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
@@ -126,7 +128,8 @@ impl<'a> Reader<'a> {
     pub fn int(&mut self) -> Result<i32, CborError> {
         let at = self.at;
         let (major, value) = self.head()?;
-        let number = i32::try_from(value).map_err(|_| CborError::Unexpected { wanted: "32-bit number", at })?;
+        let number = i32::try_from(value)
+            .map_err(|_| CborError::Unexpected { wanted: "32-bit number", at })?;
         match major {
             UINT => Ok(number),
             NEGATIVE => Ok(-1 - number),
@@ -308,8 +311,12 @@ mod tests {
 
     #[test]
     fn a_number_in_a_longer_form_than_needed_is_refused() {
-        for long in [&[0x18, 23][..], &[0x19, 0, 255], &[0x1a, 0, 0, 255, 255], &[0x1b, 0, 0, 0, 0, 255, 255, 255, 255]]
-        {
+        for long in [
+            &[0x18, 23][..],
+            &[0x19, 0, 255],
+            &[0x1a, 0, 0, 255, 255],
+            &[0x1b, 0, 0, 0, 0, 255, 255, 255, 255],
+        ] {
             assert_eq!(Reader::new(long).uint(u64::MAX), Err(CborError::NotShortest(0)));
         }
     }

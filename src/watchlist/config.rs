@@ -11,36 +11,40 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatchlistConfig {
-    /// The signed list, sealed to the device's key. Without a valid one the daemon runs, but matches nobody.
+    /// The signed list, sealed to the device's key. Without a valid one the daemon runs, but
+    /// matches nobody.
     pub list: PathBuf,
-    /// The key that lists are sealed to (`watchpost key device`), mode 0600. Where absent, the credential
-    /// `watchpost-device-key` of the service manager is it, if there is one; without either, only lists that are not sealed
-    /// can be used.
+    /// The key that lists are sealed to (`watchpost key device`), mode 0600. Where absent, the
+    /// credential `watchpost-device-key` of the service manager is it, if there is one; without
+    /// either, only lists that are not sealed can be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_key: Option<PathBuf>,
-    /// Takes lists that are not sealed although there is a device key. They lie on the disk and cross the network for
-    /// everybody to read.
+    /// Takes lists that are not sealed although there is a device key. They lie on the disk and
+    /// cross the network for everybody to read.
     pub accept_plain: bool,
-    /// Refuses to match while templates cannot be locked in memory and kept out of dumps. Off only where the limit cannot be
-    /// raised and swap is encrypted or absent.
+    /// Refuses to match while templates cannot be locked in memory and kept out of dumps. Off only
+    /// where the limit cannot be raised and swap is encrypted or absent.
     pub require_locked_memory: bool,
-    /// A folder from which lists are taken that an offer names by digest: each is a file named by its SHA-256. None
-    /// where absent.
+    /// A folder from which lists are taken that an offer names by digest: each is a file named by
+    /// its SHA-256. None where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbox: Option<PathBuf>,
     /// The pinned keys of those who may sign, revoke, suspend and review.
     pub trust: PathBuf,
-    /// Signed rotations of the pinned keys, which the daemon appends to; `trust.cose` beside `state` where absent.
+    /// Signed rotations of the pinned keys, which the daemon appends to; `trust.cose` beside
+    /// `state` where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotations: Option<PathBuf>,
-    /// What must survive a restart: the highest version of each list and the last time seen. Deleting it allows an old list to
-    /// come back, so it belongs in a directory that only the daemon can write.
+    /// What must survive a restart: the highest version of each list and the last time seen.
+    /// Deleting it allows an old list to come back, so it belongs in a directory that only the
+    /// daemon can write.
     pub state: PathBuf,
-    /// Refuses to match while the kernel says that its clock is not synchronised. Off only where no time service is
-    /// reachable and somebody else answers for the clock; a clock that went back is refused in any case.
+    /// Refuses to match while the kernel says that its clock is not synchronised. Off only where no
+    /// time service is reachable and somebody else answers for the clock; a clock that went back is
+    /// refused in any case.
     pub require_synchronised_clock: bool,
-    /// Where the camera stands, in degrees (WGS 84). Needed by lists that are restricted to an area: without it such a list
-    /// matches nobody.
+    /// Where the camera stands, in degrees (WGS 84). Needed by lists that are restricted to an
+    /// area: without it such a list matches nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
 }
@@ -68,10 +72,15 @@ impl WatchlistConfig {
         self.rotations.clone().unwrap_or_else(|| self.state.with_file_name("trust.cose"))
     }
 
-    /// Adds what is wrong with the section. Whether the files exist is not a matter of configuration.
+    /// Adds what is wrong with the section. Whether the files exist is not a matter of
+    /// configuration.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         let mut paths = vec![("list", &self.list), ("trust", &self.trust), ("state", &self.state)];
-        let optional = [("device_key", &self.device_key), ("inbox", &self.inbox), ("rotations", &self.rotations)];
+        let optional = [
+            ("device_key", &self.device_key),
+            ("inbox", &self.inbox),
+            ("rotations", &self.rotations),
+        ];
         paths.extend(optional.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?))));
         for (key, path) in &paths {
             if path.as_os_str().is_empty() {
@@ -83,7 +92,9 @@ impl WatchlistConfig {
             }
         }
         for (i, (key, path)) in paths.iter().enumerate() {
-            if let Some((other, _)) = paths[..i].iter().find(|(_, p)| p == path && !path.as_os_str().is_empty()) {
+            if let Some((other, _)) =
+                paths[..i].iter().find(|(_, p)| p == path && !path.as_os_str().is_empty())
+            {
                 out.push(Problem {
                     key: format!("watchlist.{key}"),
                     value: path.display().to_string(),
@@ -96,7 +107,10 @@ impl WatchlistConfig {
         {
             out.push(Problem {
                 key: "watchlist.position".into(),
-                value: format!("{{ latitude = {}, longitude = {} }}", position.latitude, position.longitude),
+                value: format!(
+                    "{{ latitude = {}, longitude = {} }}",
+                    position.latitude, position.longitude
+                ),
                 remedy: "write degrees: latitude from -90 to 90, longitude from -180 to 180".into(),
             });
         }
@@ -113,7 +127,10 @@ mod tests {
         let config = WatchlistConfig::default();
         config.problems(&mut out);
         assert_eq!(out, []);
-        assert_eq!(toml::from_str::<WatchlistConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        assert_eq!(
+            toml::from_str::<WatchlistConfig>(&toml::to_string(&config).unwrap()).unwrap(),
+            config
+        );
         assert!(toml::from_str::<WatchlistConfig>("lst = \"x\"").is_err());
     }
 

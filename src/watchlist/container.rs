@@ -1,15 +1,18 @@
-//! The signed container of lists and of trust files: a tagged `COSE_Sign` (RFC 9052, section 4.1) in one shape.
+//! The signed container of lists and of trust files: a tagged `COSE_Sign` (RFC 9052, section 4.1)
+//! in one shape.
 //!
 //! ```text
 //! 98([ << {3: content type} >>,  {} or {-65537: [entries]},  << payload >>,
 //!      [ [ << {1: -8, 4: key id} >>, {}, Ed25519 signature ], ... ] ])
 //! ```
 //!
-//! A list's payload vouches for its entries by their digests, and the entries lie beside it, in the unprotected header, each as a byte
-//! string or as `null` where it was removed; see [`super::format`]. All other unprotected headers are empty.
+//! A list's payload vouches for its entries by their digests, and the entries lie beside it, in the
+//! unprotected header, each as a byte string or as `null` where it was removed; see
+//! [`super::format`]. All other unprotected headers are empty.
 //!
-//! Reading accepts that one shape only, borrows from its input, and so costs a hostile list nothing but the walk over its heads.
-//! A general COSE decoder would build a tree of whatever it is given; the tests hold reader and writer against one.
+//! Reading accepts that one shape only, borrows from its input, and so costs a hostile list nothing
+//! but the walk over its heads. A general COSE decoder would build a tree of whatever it is given;
+//! the tests hold reader and writer against one.
 
 use zeroize::Zeroizing;
 
@@ -77,12 +80,14 @@ impl<'a> Items<'a> {
         self.count
     }
 
-    /// Each entry, `None` where it was removed, with the position of its encoding in [`Items::encoded`].
+    /// Each entry, `None` where it was removed, with the position of its encoding in
+    /// [`Items::encoded`].
     pub fn iter(self) -> impl Iterator<Item = (Option<&'a [u8]>, std::ops::Range<usize>)> + 'a {
         let mut r = Reader::new(self.encoded);
         (0..self.count).map(move |_| {
             let from = r.at();
-            let item = r.bytes_or_null(MAX_ENTRY_BYTES).expect("walked over when the container was read");
+            let item =
+                r.bytes_or_null(MAX_ENTRY_BYTES).expect("walked over when the container was read");
             (item, from..r.at())
         })
     }
@@ -124,7 +129,10 @@ impl<'a> Container<'a> {
         parts(r.array(4)?, 4)?;
         let at = r.at();
         if r.bytes(128)? != kind.body_header() {
-            return Err(CborError::Unexpected { wanted: "body header with the content type that belongs here", at });
+            return Err(CborError::Unexpected {
+                wanted: "body header with the content type that belongs here",
+                at,
+            });
         }
         let mut items = Items::default();
         let mut items_at = 0;
@@ -151,7 +159,10 @@ impl<'a> Container<'a> {
             parts(r.array(3)?, 3)?;
             let at = r.at();
             let id = r.bytes(32)?.strip_prefix(&SIGNATURE_HEADER).and_then(|id| id.try_into().ok());
-            let id = id.ok_or(CborError::Unexpected { wanted: "signature header {alg: EdDSA, kid: 8 bytes}", at })?;
+            let id = id.ok_or(CborError::Unexpected {
+                wanted: "signature header {alg: EdDSA, kid: 8 bytes}",
+                at,
+            })?;
             r.map(0)?;
             let signature = r.bytes(64)?;
             parts(signature.len(), 64)?;
@@ -168,8 +179,8 @@ impl<'a> Container<'a> {
         self.items
     }
 
-    /// The parts of `bytes`, from which this was read, that make the same container without the entries at `positions` (ascending):
-    /// what lies between them, and nulls.
+    /// The parts of `bytes`, from which this was read, that make the same container without the
+    /// entries at `positions` (ascending): what lies between them, and nulls.
     pub fn without<'b>(&self, bytes: &'b [u8], positions: &[usize]) -> Vec<&'b [u8]> {
         let mut out = Vec::with_capacity(2 * positions.len() + 1);
         let mut from = 0;
@@ -193,7 +204,10 @@ impl<'a> Container<'a> {
     pub fn signed_by(&self, id: KeyId) -> Vec<u8> {
         let mut w = Writer::with_capacity(self.payload.len() + 256);
         w.array(5).text("Signature");
-        w.bytes(&self.kind.body_header()).bytes(&signature_header(id)).bytes(self.kind.context()).bytes(self.payload);
+        w.bytes(&self.kind.body_header())
+            .bytes(&signature_header(id))
+            .bytes(self.kind.context())
+            .bytes(self.payload);
         w.finish()
     }
 
@@ -204,12 +218,15 @@ impl<'a> Container<'a> {
 
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         // Reserved in full, because a buffer that grows leaves copies of entries behind unwiped.
-        let mut w =
-            Writer::with_capacity(self.payload.len() + self.items.encoded.len() + self.signatures.len() * 96 + 256);
+        let mut w = Writer::with_capacity(
+            self.payload.len() + self.items.encoded.len() + self.signatures.len() * 96 + 256,
+        );
         w.tag(COSE_SIGN_TAG).array(4).bytes(&self.kind.body_header());
         match self.kind {
             Kind::Trust => w.map(0),
-            Kind::List => w.map(1).int(ENTRIES_LABEL).array(self.items.count).raw(self.items.encoded),
+            Kind::List => {
+                w.map(1).int(ENTRIES_LABEL).array(self.items.count).raw(self.items.encoded)
+            }
         };
         w.bytes(self.payload).array(self.signatures.len());
         for (id, signature) in &self.signatures {
@@ -243,7 +260,9 @@ mod tests {
     #[test]
     fn another_implementation_of_the_standard_reads_the_same_and_would_sign_the_same() {
         let entries = [0x43, 1, 2, 3, NULL, 0x41, 9];
-        for mut container in [Container::of_list(b"payload", &entries, 3), Container::new(Kind::Trust, b"payload")] {
+        for mut container in
+            [Container::of_list(b"payload", &entries, 3), Container::new(Kind::Trust, b"payload")]
+        {
             container.sign(&key(1));
             container.sign(&key(2));
             let bytes = container.to_bytes();
@@ -256,8 +275,10 @@ mod tests {
                 assert_eq!(theirs.signature, signature);
                 assert_eq!(cose.tbs_data(container.kind.context(), theirs), ours.signed_by(*id));
             }
-            let beside: Vec<_> = cose.unprotected.rest.iter().map(|(label, _)| label.clone()).collect();
-            let expected = if container.kind == Kind::List { vec![Label::Int(-65537)] } else { vec![] };
+            let beside: Vec<_> =
+                cose.unprotected.rest.iter().map(|(label, _)| label.clone()).collect();
+            let expected =
+                if container.kind == Kind::List { vec![Label::Int(-65537)] } else { vec![] };
             assert_eq!(beside, expected);
             assert_eq!(cose.to_tagged_vec().unwrap(), *bytes, "and writes the same");
         }
@@ -272,14 +293,18 @@ mod tests {
         let ours = Container::read(Kind::List, &bytes).unwrap();
         let reduced = ours.without(&bytes, &[0, 1]).concat();
         let ours = Container::read(Kind::List, &reduced).unwrap();
-        assert_eq!(ours.items().iter().map(|(i, _)| i).collect::<Vec<_>>(), [None, None, Some(&[9][..])]);
+        assert_eq!(
+            ours.items().iter().map(|(i, _)| i).collect::<Vec<_>>(),
+            [None, None, Some(&[9][..])]
+        );
         assert_eq!((ours.payload(), ours.signatures()), (&b"payload"[..], container.signatures()));
         assert_eq!(ours.without(&reduced, &[]).concat(), reduced);
     }
 
     #[test]
     fn a_signature_for_one_kind_is_none_for_the_other() {
-        let [mut list, mut trust] = [Container::of_list(b"p", &[], 0), Container::new(Kind::Trust, b"p")];
+        let [mut list, mut trust] =
+            [Container::of_list(b"p", &[], 0), Container::new(Kind::Trust, b"p")];
         list.sign(&key(1));
         trust.sign(&key(1));
         assert_ne!(list.signatures(), trust.signatures());

@@ -21,18 +21,22 @@ pub fn key(n: u8) -> SecretKey {
 
 pub fn trust_text(needed: usize, keys: &[(&str, u8)]) -> String {
     let mut text = format!(
-        "version = 1\nsigners_needed = {needed}\nvalid_from = \"2026-01-01T00:00:00Z\"\nvalid_until = \"2036-01-01T00:00:00Z\"\n"
+        "version = 1\nsigners_needed = {needed}\nvalid_from \
+         = \"2026-01-01T00:00:00Z\"\nvalid_until = \"2036-01-01T00:00:00Z\"\n"
     );
     for (role, n) in keys {
         let public = key(*n).public();
-        text += &format!("[[keys]]\npublic = \"{public}\"\nlabel = \"person {n}\"\nroles = [\"{role}\"]\n");
+        text += &format!(
+            "[[keys]]\npublic = \"{public}\"\nlabel = \"person {n}\"\nroles = [\"{role}\"]\n"
+        );
     }
     text
 }
 
 /// Signers 1, 2 and 3, of whom two are needed; 4 is a revoker.
 pub fn trust() -> Trust {
-    Trust::parse(&trust_text(2, &[("signer", 1), ("signer", 2), ("signer", 3), ("revoker", 4)])).unwrap()
+    Trust::parse(&trust_text(2, &[("signer", 1), ("signer", 2), ("signer", 3), ("revoker", 4)]))
+        .unwrap()
 }
 
 /// A template of 64 pseudo-random components.
@@ -110,22 +114,9 @@ pub fn encode_and_sign(encoded: &Encoded, signers: &[u8]) -> Vec<u8> {
     container.to_bytes().to_vec()
 }
 
-/// A list made and signed with the keys 1 and 2 by other software (Python's `cbor2` with canonical encoding and `cryptography`)
-/// from the schema alone.
-pub const MADE_ELSEWHERE: &str = "\
-    d86284582ca10378286170706c69636174696f6e2f766e642e7761746368706f73742e77617463686c6973742b63626f72a13a000100\
-    008158b28250a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a50066636173652d310170506f6c6963652041637420732e20313202736d6973\
-    73696e6720706572736f6e2034373131031a6aba64d0048183584001080f161d242b323940474e555c636a71787f868d949ba2a9b0b7\
-    bec5ccd3dae1e8eff6fd040b121920272e353c434a51585f666d747b828990979ea5acb3ba19036b582055c64d0fcd6f9d5f7c828093\
-    857e3fdfda68478bb4e9bd24d481ef391c7804e858d6a90002016e6d6164652d656c73657768657265020303831a6aba565c1a6aba56\
-    8e1a6abba840045820e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e505184006a9006e446973747269\
-    637420436f757274016c3132204773203334352f32360201038166676174652d33048183821a1f4dea801a07fcad80821a1f4dea801a\
-    07fe3420821a1f4f71201a07fd70d00582183c8183187f001905a0060a0719c350081901f4070108582033bcf75146f900ad91d6a751\
-    3835ac9cc9d1de628e71786d4307e9dd19a7fe3c82834da20127044834750f98bd59fcfca0584099639d2f7df8b8a3f45de63f08bb4a\
-    616b3738c79214509449c9f822fc0b2ba024edf9e233cadffca5a14c830e6aba32a0469c97084ae8c075cb2b2a487da100834da20127\
-    04486a3803d5f059902aa05840049ef6dbdac511466b90cdcbefdf12d1d6e5a924e98fab017178df58e80c37c711422962697e1dd0a7\
-    e0ce2e015a9d9dc1178287b39fc4c0ed002c73b0b3360c\
-";
+/// A list made and signed with the keys 1 and 2 by other software (Python's `cbor2` with canonical
+/// encoding and `cryptography`) from the schema alone.
+pub const MADE_ELSEWHERE: &str = "d86284582ca10378286170706c69636174696f6e2f766e642e7761746368706f73742e77617463686c6973742b63626f72a13a000100008158b28250a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a50066636173652d310170506f6c6963652041637420732e20313202736d697373696e6720706572736f6e2034373131031a6aba64d0048183584001080f161d242b323940474e555c636a71787f868d949ba2a9b0b7bec5ccd3dae1e8eff6fd040b121920272e353c434a51585f666d747b828990979ea5acb3ba19036b582055c64d0fcd6f9d5f7c828093857e3fdfda68478bb4e9bd24d481ef391c7804e858d6a90002016e6d6164652d656c73657768657265020303831a6aba565c1a6aba568e1a6abba840045820e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e505184006a9006e446973747269637420436f757274016c3132204773203334352f32360201038166676174652d33048183821a1f4dea801a07fcad80821a1f4dea801a07fe3420821a1f4f71201a07fd70d00582183c8183187f001905a0060a0719c350081901f4070108582033bcf75146f900ad91d6a7513835ac9cc9d1de628e71786d4307e9dd19a7fe3c82834da20127044834750f98bd59fcfca0584099639d2f7df8b8a3f45de63f08bb4a616b3738c79214509449c9f822fc0b2ba024edf9e233cadffca5a14c830e6aba32a0469c97084ae8c075cb2b2a487da100834da2012704486a3803d5f059902aa05840049ef6dbdac511466b90cdcbefdf12d1d6e5a924e98fab017178df58e80c37c711422962697e1dd0a7e0ce2e015a9d9dc1178287b39fc4c0ed002c73b0b3360c";
 
 pub fn made_elsewhere() -> Vec<u8> {
     let digits = MADE_ELSEWHERE.as_bytes().chunks_exact(2);

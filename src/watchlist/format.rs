@@ -1,33 +1,39 @@
-//! The list's format: what a list says, its one encoding, and the signed container around it. The schema in CDDL (RFC 8610) is
-//! `config/schemas/watchlist.cddl`.
+//! The list's format: what a list says, its one encoding, and the signed container around it. The
+//! schema in CDDL (RFC 8610) is `config/schemas/watchlist.cddl`.
 //!
 //! # Container
-//! A tagged `COSE_Sign` (RFC 9052, section 4.1). Body header: protected content type [`CONTENT_TYPE`], unprotected the entries.
-//! Each signature: protected `{alg: EdDSA (-8), kid: key id (8 bytes)}`, nothing unprotected, 64 bytes of Ed25519. `external_aad` is
-//! [`CONTEXT`]: a signature made for a list is valid for nothing else, nor one made for something else for a list. Everything in
-//! the container is signed, or vouched for by a signed digest, or has one possible value, so that no byte can be changed
-//! without being noticed. The code is in `container`.
+//! A tagged `COSE_Sign` (RFC 9052, section 4.1). Body header: protected content type
+//! [`CONTENT_TYPE`], unprotected the entries. Each signature: protected `{alg: EdDSA (-8), kid: key
+//! id (8 bytes)}`, nothing unprotected, 64 bytes of Ed25519. `external_aad` is [`CONTEXT`]: a
+//! signature made for a list is valid for nothing else, nor one made for something else for a list.
+//! Everything in the container is signed, or vouched for by a signed digest, or has one possible
+//! value, so that no byte can be changed without being noticed. The code is in `container`.
 //!
 //! # Payload and entries
-//! The payload is all but the entries, and the SHA-256 of each. The entries lie beside it, each a byte string of its own, begun by a
-//! salt. So an entry can be **removed** from a signed list for good, template and texts, by writing `null` in its place: what
-//! remains verifies as before, and the digest that stays says nothing, because the salt is gone with the entry. Nothing can be
-//! added or exchanged. (SD-JWT, RFC 9901, discloses claims by the same means; `decisions/002-entries-beside-the-payload.md`.)
+//! The payload is all but the entries, and the SHA-256 of each. The entries lie beside it, each a
+//! byte string of its own, begun by a salt. So an entry can be **removed** from a signed list for
+//! good, template and texts, by writing `null` in its place: what remains verifies as before, and
+//! the digest that stays says nothing, because the salt is gone with the entry. Nothing can be
+//! added or exchanged. (SD-JWT, RFC 9901, discloses claims by the same means;
+//! `decisions/002-entries-beside-the-payload.md`.)
 //!
-//! Deterministic CBOR: maps with ascending integer keys, all fields present, shortest heads, definite lengths, nothing behind the
-//! end. One content with its salts has one encoding. Times are whole seconds since 1970 in universal time, coordinates 10^-7
-//! degrees, qualities and budgets thousandths.
+//! Deterministic CBOR: maps with ascending integer keys, all fields present, shortest heads,
+//! definite lengths, nothing behind the end. One content with its salts has one encoding. Times are
+//! whole seconds since 1970 in universal time, coordinates 10^-7 degrees, qualities and budgets
+//! thousandths.
 //!
 //! # Why this and not another
-//! COSE carries several signatures over the same binary payload, is a published standard that other software reads, and binds a
-//! context. Rejected: JWS (three quarters of a list are templates, which would be base64, and JSON has no one encoding), minisign
-//! and OpenPGP (one signer a file, or formats far larger than the need), TUF (roles, delegation and a repository; what it
-//! teaches, thresholds, expiry and rising versions, is here). ES256 instead of Ed25519: needs randomness to sign well.
+//! COSE carries several signatures over the same binary payload, is a published standard that other
+//! software reads, and binds a context. Rejected: JWS (three quarters of a list are templates,
+//! which would be base64, and JSON has no one encoding), minisign and OpenPGP (one signer a file,
+//! or formats far larger than the need), TUF (roles, delegation and a repository; what it teaches,
+//! thresholds, expiry and rising versions, is here). ES256 instead of Ed25519: needs randomness to
+//! sign well.
 //!
 //! # What is not in it
-//! No name and no photograph, by construction: an entry is named by an opaque [`Reference`] that whoever is answerable can
-//! resolve elsewhere, and a photograph by its SHA-256. The free texts `legal_basis` and `purpose` are for case numbers and
-//! statutes; authors are told so.
+//! No name and no photograph, by construction: an entry is named by an opaque [`Reference`] that
+//! whoever is answerable can resolve elsewhere, and a photograph by its SHA-256. The free texts
+//! `legal_basis` and `purpose` are for case numbers and statutes; authors are told so.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -50,7 +56,8 @@ pub const FORMAT_VERSION: u64 = 2;
 pub const CONTENT_TYPE: &str = "application/vnd.watchpost.watchlist+cbor";
 /// What every signature is bound to besides the payload (`external_aad`).
 pub const CONTEXT: &[u8] = b"watchpost watch list v2";
-/// Most bytes of a list: 300,000 templates of 512 components fit, and a small board's memory still holds it.
+/// Most bytes of a list: 300,000 templates of 512 components fit, and a small board's memory still
+/// holds it.
 pub const MAX_BYTES: usize = 256 << 20;
 /// Most entries.
 pub const MAX_ENTRIES: usize = 1_000_000;
@@ -81,17 +88,20 @@ const MAX_FACES: u64 = 100_000_000;
 pub enum FormatError {
     /// The bytes do not follow the schema.
     #[error(
-        "the list's content does not follow the schema: {0}; make it again with this version of `watchpost watchlist sign`"
+        "the list's content does not follow the schema: {0}; make it again with this version of \
+         `watchpost watchlist sign`"
     )]
     Encoding(#[from] CborError),
     /// Another [`FORMAT_VERSION`].
     #[error(
-        "the list has format {0} and this program reads format {FORMAT_VERSION}; sign it again with a matching version of watchpost"
+        "the list has format {0} and this program reads format {FORMAT_VERSION}; sign it again \
+         with a matching version of watchpost"
     )]
     Version(u64),
     /// Not an opaque reference.
     #[error(
-        "{what} {found:?}: write 1 to 64 of the characters A-Z a-z 0-9 . _ - (an opaque reference such as a case number; never a person's name, because it is published)"
+        "{what} {found:?}: write 1 to 64 of the characters A-Z a-z 0-9 . _ - (an opaque reference \
+         such as a case number; never a person's name, because it is published)"
     )]
     Reference {
         /// Which field.
@@ -123,17 +133,20 @@ pub enum FormatError {
     },
     /// An entry that the signed payload does not vouch for.
     #[error(
-        "entry number {0} is not what was signed: it was altered, added or exchanged; fetch the list again from its authors"
+        "entry number {0} is not what was signed: it was altered, added or exchanged; fetch the \
+         list again from its authors"
     )]
     NotVouchedFor(usize),
     /// Entries were removed where all are needed.
     #[error(
-        "{0} entries were removed from this copy of the list, as a device does when they are revoked; use the copy that its authors have"
+        "{0} entries were removed from this copy of the list, as a device does when they are \
+         revoked; use the copy that its authors have"
     )]
     Removed(usize),
     /// More entries than the authorisation allows.
     #[error(
-        "the list has {entries} entries and its authorisation allows {allowed}; remove entries or obtain another authorisation"
+        "the list has {entries} entries and its authorisation allows {allowed}; remove entries or \
+         obtain another authorisation"
     )]
     TooManyEntries {
         /// In the list.
@@ -229,13 +242,16 @@ impl fmt::Debug for Reference {
     }
 }
 
-/// What a list may be for: a closed set, after Article 5(1)(h) of Regulation (EU) 2024/1689, and the consent of everybody on it.
+/// What a list may be for: a closed set, after Article 5(1)(h) of Regulation (EU) 2024/1689, and
+/// the consent of everybody on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Aim {
-    /// The search for missing persons and for victims of abduction, trafficking or sexual exploitation.
+    /// The search for missing persons and for victims of abduction, trafficking or sexual
+    /// exploitation.
     MissingOrVictim,
-    /// The prevention of a specific, substantial and imminent threat to life or of a terrorist attack.
+    /// The prevention of a specific, substantial and imminent threat to life or of a terrorist
+    /// attack.
     ThreatToLife,
     /// The localisation of a person suspected of one of the serious crimes that the law names.
     SeriousCrime,
@@ -245,7 +261,8 @@ pub enum Aim {
 
 impl Aim {
     /// Every aim; there is no other.
-    pub const ALL: [Aim; 4] = [Aim::MissingOrVictim, Aim::ThreatToLife, Aim::SeriousCrime, Aim::Consent];
+    pub const ALL: [Aim; 4] =
+        [Aim::MissingOrVictim, Aim::ThreatToLife, Aim::SeriousCrime, Aim::Consent];
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -271,8 +288,12 @@ impl fmt::Display for Aim {
 impl FromStr for Aim {
     type Err = FormatError;
     fn from_str(text: &str) -> Result<Self, FormatError> {
-        let rule = "write missing-or-victim, threat-to-life, serious-crime or consent; there is no other aim";
-        Self::ALL.into_iter().find(|a| a.as_str() == text).ok_or(FormatError::Range { what: "aim", rule })
+        let rule = "write missing-or-victim, threat-to-life, serious-crime or consent; there is \
+            no other aim";
+        Self::ALL
+            .into_iter()
+            .find(|a| a.as_str() == text)
+            .ok_or(FormatError::Range { what: "aim", rule })
     }
 }
 
@@ -293,14 +314,15 @@ impl Position {
     }
 }
 
-/// A polygon by its corners, in either direction, the last joined to the first. Must not span the antimeridian.
+/// A polygon by its corners, in either direction, the last joined to the first. Must not span the
+/// antimeridian.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Area(pub Vec<Position>);
 
 impl Area {
-    /// Whether `p` is inside, by the even-odd rule on latitude and longitude as a plane. What is exactly on an edge may count as
-    /// either.
+    /// Whether `p` is inside, by the even-odd rule on latitude and longitude as a plane. What is
+    /// exactly on an edge may count as either.
     pub fn contains(&self, p: Position) -> bool {
         let mut inside = false;
         for (i, a) in self.0.iter().enumerate() {
@@ -420,9 +442,14 @@ impl Content {
         text_ok("authority", &a.authority)?;
         text_ok("decision", &a.decision)?;
         if !(1..=1 << 53).contains(&self.version) {
-            return range("version", "write a number from 1 to 2^53, higher than that of the list before");
+            return range(
+                "version",
+                "write a number from 1 to 2^53, higher than that of the list before",
+            );
         }
-        for (what, at) in [("issued", self.issued), ("not_before", self.not_before), ("expires", self.expires)] {
+        for (what, at) in
+            [("issued", self.issued), ("not_before", self.not_before), ("expires", self.expires)]
+        {
             time_ok(what, at)?;
         }
         if self.expires <= self.not_before || self.expires <= self.issued {
@@ -432,15 +459,25 @@ impl Content {
             return range("dimensions", "an embedder has 64 to 1024");
         }
         if a.devices.is_empty() || a.devices.len() > MAX_DEVICES {
-            return range("devices", "name 1 to 4096 devices; a list that every device may use does not exist");
+            return range(
+                "devices",
+                "name 1 to 4096 devices; a list that every device may use does not exist",
+            );
         }
         if a.areas.len() > MAX_AREAS
-            || a.areas.iter().any(|r| !(3..=MAX_CORNERS).contains(&r.0.len()) || !r.0.iter().all(Position::is_on_earth))
+            || a.areas.iter().any(|r| {
+                !(3..=MAX_CORNERS).contains(&r.0.len()) || !r.0.iter().all(Position::is_on_earth)
+            })
         {
             return range("areas", "write at most 64 polygons of 3 to 256 corners in degrees");
         }
-        if !(1..=MAX_WINDOWS).contains(&a.hours.windows.len()) || !a.hours.windows.iter().all(Window::is_sound) {
-            return range("hours", "write 1 to 64 windows with a day each, `from` before `to` and `to` at most 24:00");
+        if !(1..=MAX_WINDOWS).contains(&a.hours.windows.len())
+            || !a.hours.windows.iter().all(Window::is_sound)
+        {
+            return range(
+                "hours",
+                "write 1 to 64 windows with a day each, `from` before `to` and `to` at most 24:00",
+            );
         }
         if !(-840..=840).contains(&a.hours.utc_offset_minutes) {
             return range("utc_offset_minutes", "write -840 to 840");
@@ -455,7 +492,10 @@ impl Content {
             return range("expected_faces_per_day", "write 1 to 100,000,000");
         }
         if !(0.001..=1_000_000.0).contains(&a.false_alerts_per_day) {
-            return range("false_alerts_per_day", "write 0.001 to 1,000,000; zero cannot be promised by any model");
+            return range(
+                "false_alerts_per_day",
+                "write 0.001 to 1,000,000; zero cannot be promised by any model",
+            );
         }
         Ok(())
     }
@@ -478,9 +518,12 @@ impl Content {
     pub fn encode(&self, mut salt: impl FnMut() -> [u8; SALT]) -> Result<Encoded, FormatError> {
         self.check()?;
         let templates: usize = self.entries.iter().map(|e| e.templates.len()).sum();
-        // Reserved generously, because a buffer that grows leaves copies of templates behind unwiped.
+        // Reserved generously, because a buffer that grows leaves copies of templates behind
+        // unwiped.
         let mut items = Writer::with_capacity(
-            templates * (self.dimensions + 64) + self.entries.len() * (2 * MAX_TEXT + 160) + MAX_ENTRY_BYTES,
+            templates * (self.dimensions + 64)
+                + self.entries.len() * (2 * MAX_TEXT + 160)
+                + MAX_ENTRY_BYTES,
         );
         let mut digests = Vec::with_capacity(self.entries.len() * 32);
         for entry in &self.entries {
@@ -501,13 +544,19 @@ impl Content {
         self.authorisation.encode(&mut w);
         w.key(7).uint(templates as u64);
         w.key(8).bytes(&digests);
-        Ok(Encoded { payload: w.finish(), items: Zeroizing::new(items.finish()), count: self.entries.len() })
+        Ok(Encoded {
+            payload: w.finish(),
+            items: Zeroizing::new(items.finish()),
+            count: self.entries.len(),
+        })
     }
 
-    /// Reads what [`Content::encode`] writes, and nothing else; entries that were removed are left out and counted.
+    /// Reads what [`Content::encode`] writes, and nothing else; entries that were removed are left
+    /// out and counted.
     ///
     /// # Errors
-    /// Where the bytes do not follow the schema, break a rule of [`Content::check`], or an entry is not vouched for.
+    /// Where the bytes do not follow the schema, break a rule of [`Content::check`], or an entry is
+    /// not vouched for.
     pub(super) fn decode(container: &Container<'_>) -> Result<(Self, usize), FormatError> {
         let Head { mut content, templates, digests } = Head::decode(container.payload())?;
         let mut removed = 0;
@@ -594,8 +643,17 @@ impl<'a> Head<'a> {
             return Err(FormatError::Range { what: "entries", rule: "a SHA-256 has 32 bytes" });
         }
         let entries = Vec::new();
-        let content =
-            Content { id, version, issued, not_before, expires, embedder, dimensions, authorisation, entries };
+        let content = Content {
+            id,
+            version,
+            issued,
+            not_before,
+            expires,
+            embedder,
+            dimensions,
+            authorisation,
+            entries,
+        };
         content.check_head(digests.len() / 32)?;
         Ok(Self { content, templates, digests })
     }
@@ -624,7 +682,10 @@ pub(super) fn announced(templates: u64, there: usize, removed: usize) -> Result<
     if (least..=most).contains(&templates) {
         return Ok(());
     }
-    Err(FormatError::Range { what: "templates", rule: "the announced number is not that of the entries" })
+    Err(FormatError::Range {
+        what: "templates",
+        rule: "the announced number is not that of the entries",
+    })
 }
 
 /// A template as it lies in an entry.
@@ -635,7 +696,8 @@ pub(super) struct TemplateParts<'a> {
     pub photo: [u8; 32],
 }
 
-/// Reads one entry, its templates through `each` and not into the entry, so that a device can put them where they belong at once.
+/// Reads one entry, its templates through `each` and not into the entry, so that a device can put
+/// them where they belong at once.
 pub(super) fn read_entry(
     item: &[u8],
     dimensions: usize,
@@ -665,7 +727,9 @@ pub(super) fn read_entry(
         exactly(r.array(3)?, 3, "template")?;
         let values = r.bytes(MAX_DIMENSIONS)?;
         if values.len() != dimensions {
-            return Err(entry.fault(EntryFault::Dimensions { found: values.len(), wanted: dimensions }));
+            return Err(
+                entry.fault(EntryFault::Dimensions { found: values.len(), wanted: dimensions })
+            );
         }
         let quality = r.uint(1000)? as f32 / 1000.0;
         let photo = digest(&mut r)?;
@@ -698,7 +762,10 @@ impl Authorisation {
         }
         w.key(5).array(2).int(self.hours.utc_offset_minutes.into()).array(self.hours.windows.len());
         for window in &self.hours.windows {
-            w.array(3).uint(window.days.into()).uint(window.from_minute.into()).uint(window.to_minute.into());
+            w.array(3)
+                .uint(window.days.into())
+                .uint(window.from_minute.into())
+                .uint(window.to_minute.into());
         }
         w.key(6).uint(self.most_entries.into());
         w.key(7).uint(self.expected_faces_per_day.into());
@@ -717,8 +784,9 @@ impl Authorisation {
             .get(code.wrapping_sub(1) as usize)
             .ok_or(FormatError::Range { what: "aim", rule: "the aims have the numbers 1 to 4" })?;
         r.key(3)?;
-        let devices =
-            (0..r.array(MAX_DEVICES)?).map(|_| Reference::parse("device", r.text(64)?)).collect::<Result<_, _>>()?;
+        let devices = (0..r.array(MAX_DEVICES)?)
+            .map(|_| Reference::parse("device", r.text(64)?))
+            .collect::<Result<_, _>>()?;
         r.key(4)?;
         let mut areas = Vec::new();
         for _ in 0..r.array(MAX_AREAS)? {
@@ -732,12 +800,15 @@ impl Authorisation {
         }
         r.key(5)?;
         exactly(r.array(2)?, 2, "hours")?;
-        let utc_offset_minutes = i16::try_from(r.int()?)
-            .map_err(|_| FormatError::Range { what: "utc_offset_minutes", rule: "write -840 to 840" })?;
+        let utc_offset_minutes = i16::try_from(r.int()?).map_err(|_| FormatError::Range {
+            what: "utc_offset_minutes",
+            rule: "write -840 to 840",
+        })?;
         let mut windows = Vec::new();
         for _ in 0..r.array(MAX_WINDOWS)? {
             exactly(r.array(3)?, 3, "window")?;
-            let (days, from_minute, to_minute) = (r.uint(0x7f)? as u8, r.uint(1440)? as u16, r.uint(1440)? as u16);
+            let (days, from_minute, to_minute) =
+                (r.uint(0x7f)? as u8, r.uint(1440)? as u16, r.uint(1440)? as u16);
             windows.push(Window { days, from_minute, to_minute });
         }
         r.key(6)?;
@@ -818,28 +889,38 @@ impl Entry {
 ///
 /// # Errors
 /// Where they do not follow the schema.
-pub fn inspect(payload: &[u8], entry: &[u8]) -> (Result<Content, FormatError>, Result<Entry, FormatError>) {
+pub fn inspect(
+    payload: &[u8],
+    entry: &[u8],
+) -> (Result<Content, FormatError>, Result<Entry, FormatError>) {
     let content = Head::decode(payload).map(|head| head.content);
     let dimensions = content.as_ref().map_or(MIN_DIMENSIONS, |c| c.dimensions);
     (content, read_entry(entry, dimensions, |_| Ok(())))
 }
 
 fn text_ok(what: &'static str, text: &str) -> Result<(), FormatError> {
-    let good = !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+    let good =
+        !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
     if good { Ok(()) } else { Err(FormatError::Text { what }) }
 }
 
 fn time_ok(what: &'static str, at: OffsetDateTime) -> Result<(), FormatError> {
     let good = (0..=LATEST).contains(&at.unix_timestamp());
-    if good { Ok(()) } else { Err(FormatError::Range { what, rule: "write a time from 1970 to 9999" }) }
+    if good {
+        Ok(())
+    } else {
+        Err(FormatError::Range { what, rule: "write a time from 1970 to 9999" })
+    }
 }
 
 fn seconds(at: OffsetDateTime) -> u64 {
-    u64::try_from(at.unix_timestamp()).expect("times are checked to lie after 1970 before they are encoded")
+    u64::try_from(at.unix_timestamp())
+        .expect("times are checked to lie after 1970 before they are encoded")
 }
 
 fn e7(degrees: f64) -> i32 {
-    // At most 1.8e9 because positions are checked to be on earth before they are encoded; the cast would saturate.
+    // At most 1.8e9 because positions are checked to be on earth before they are encoded; the cast
+    // would saturate.
     (degrees * 1e7).round() as i32
 }
 

@@ -11,7 +11,8 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// A text that is no window.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{0:?} is no part of a week: write days and times as in `mon-fri 08:00-18:30` or `sat,sun 00:00-24:00`; what goes over midnight is two windows"
+    "{0:?} is no part of a week: write days and times as in `mon-fri 08:00-18:30` or `sat,sun \
+     00:00-24:00`; what goes over midnight is two windows"
 )]
 pub struct NotAWindow(String);
 
@@ -30,7 +31,9 @@ pub struct Window {
 impl Window {
     /// Whether the fields are in range and the window is not empty.
     pub fn is_sound(&self) -> bool {
-        (1..=0x7f).contains(&self.days) && self.from_minute < self.to_minute && self.to_minute <= 1440
+        (1..=0x7f).contains(&self.days)
+            && self.from_minute < self.to_minute
+            && self.to_minute <= 1440
     }
 }
 
@@ -60,7 +63,10 @@ impl FromStr for Window {
 
 fn minute(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
-    if hour.len() != 2 || minute.len() != 2 || !text.bytes().all(|b| b.is_ascii_digit() || b == b':') {
+    if hour.len() != 2
+        || minute.len() != 2
+        || !text.bytes().all(|b| b.is_ascii_digit() || b == b':')
+    {
         return None;
     }
     let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
@@ -104,7 +110,8 @@ impl From<Window> for String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hours {
-    /// Local time less universal time, in minutes. Fixed: a list that lives over a change to summer time is an hour off.
+    /// Local time less universal time, in minutes. Fixed: a list that lives over a change to summer
+    /// time is an hour off.
     pub utc_offset_minutes: i16,
     /// At least one.
     pub windows: Vec<Window>,
@@ -113,7 +120,10 @@ pub struct Hours {
 impl Hours {
     /// The whole week.
     pub fn always() -> Self {
-        Self { utc_offset_minutes: 0, windows: vec![Window { days: 0x7f, from_minute: 0, to_minute: 1440 }] }
+        Self {
+            utc_offset_minutes: 0,
+            windows: vec![Window { days: 0x7f, from_minute: 0, to_minute: 1440 }],
+        }
     }
 
     /// Whether `at` is inside a window.
@@ -122,8 +132,10 @@ impl Hours {
         // 1970-01-01 was a Thursday, day 3 of a week that starts on Monday.
         let day = (minutes.div_euclid(1440) + 3).rem_euclid(7);
         let minute = minutes.rem_euclid(1440);
-        let hit =
-            |w: &Window| w.days >> day & 1 == 1 && (i64::from(w.from_minute)..i64::from(w.to_minute)).contains(&minute);
+        let hit = |w: &Window| {
+            w.days >> day & 1 == 1
+                && (i64::from(w.from_minute)..i64::from(w.to_minute)).contains(&minute)
+        };
         self.windows.iter().any(hit)
     }
 }

@@ -1,12 +1,14 @@
 //! The inner loop of the search: dot products of int8 probes with many int8 rows, exact in 32 bits.
 //!
-//! Every kernel gives bit for bit the result of [`scalar`]; which one runs is chosen once, from what the processor can do. A
-//! probe and the rows are cut into [`Line`]s of 64 bytes, the unused rest of the last one zero.
+//! Every kernel gives bit for bit the result of [`scalar`]; which one runs is chosen once, from
+//! what the processor can do. A probe and the rows are cut into [`Line`]s of 64 bytes, the unused
+//! rest of the last one zero.
 //!
-//! Work goes in tiles of a few rows by a few probes: each row is loaded once for several probes, so that ten probes cost
-//! little more than the one pass over memory that the first of them needs. A tile's four rows lie far apart, at the same place in each
-//! quarter of those handed over: the processor then sees four streams of ascending addresses, which it reads ahead of by
-//! itself, and four neighbours in turns it does not. Hand over some hundred rows at a time.
+//! Work goes in tiles of a few rows by a few probes: each row is loaded once for several probes, so
+//! that ten probes cost little more than the one pass over memory that the first of them needs. A
+//! tile's four rows lie far apart, at the same place in each quarter of those handed over: the
+//! processor then sees four streams of ascending addresses, which it reads ahead of by itself, and
+//! four neighbours in turns it does not. Hand over some hundred rows at a time.
 
 use zeroize::{DefaultIsZeroes, Zeroize};
 
@@ -29,7 +31,8 @@ impl Default for Line {
 
 impl DefaultIsZeroes for Line {}
 
-/// One template in lines, the rest zero; on the stack, because a search allocates nothing. Wiped when dropped.
+/// One template in lines, the rest zero; on the stack, because a search allocates nothing. Wiped
+/// when dropped.
 pub struct Row {
     lines: [Line; MAX_DIMENSIONS / 64],
     used: usize,
@@ -39,7 +42,8 @@ impl Row {
     /// # Panics
     /// Where there are more values than a template can have.
     pub fn new(values: &[i8]) -> Self {
-        let mut row = Self { lines: [Line::ZERO; MAX_DIMENSIONS / 64], used: values.len().div_ceil(64) };
+        let mut row =
+            Self { lines: [Line::ZERO; MAX_DIMENSIONS / 64], used: values.len().div_ceil(64) };
         for (line, chunk) in row.lines.iter_mut().zip(values.chunks(64)) {
             line.0[..chunk.len()].copy_from_slice(chunk);
         }
@@ -58,8 +62,8 @@ impl Drop for Row {
     }
 }
 
-/// `probes` one after another, then `rows` one after another, both in rows of `stride` lines; `out` receives the dot products of
-/// the first probe with all rows, then those of the second, and so on.
+/// `probes` one after another, then `rows` one after another, both in rows of `stride` lines; `out`
+/// receives the dot products of the first probe with all rows, then those of the second, and so on.
 type Run = fn(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]);
 
 /// A way to compute dot products.
@@ -86,10 +90,18 @@ impl Kernel {
     /// Dot products of each probe with each row, all of `stride` lines: `out[p * rows + r]`.
     ///
     /// # Panics
-    /// Where the lengths do not fit together: the caller's mistake, which the kernels rely on being caught.
+    /// Where the lengths do not fit together: the caller's mistake, which the kernels rely on being
+    /// caught.
     pub fn dots(&self, stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        assert!(stride > 0 && probes.len().is_multiple_of(stride) && rows.len().is_multiple_of(stride), "whole rows");
-        assert_eq!(out.len(), probes.len() / stride * (rows.len() / stride), "a place for each probe and row");
+        assert!(
+            stride > 0 && probes.len().is_multiple_of(stride) && rows.len().is_multiple_of(stride),
+            "whole rows"
+        );
+        assert_eq!(
+            out.len(),
+            probes.len() / stride * (rows.len() / stride),
+            "a place for each probe and row"
+        );
         if !out.is_empty() {
             (self.run)(stride, probes, rows, out);
         }
@@ -108,15 +120,18 @@ fn scalar(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
     }
 }
 
-/// Walks over all tiles: four rows, one of each quarter, by as many probes as there are or fit, then what is left of either.
-/// `$tile::<P, R>(stride, probes, rows, apart)` returns the dot products of P probes with R rows that are `apart` lines apart.
-// A macro, because a function that is generic over the tile could not inline it: each has target features of its own.
+/// Walks over all tiles: four rows, one of each quarter, by as many probes as there are or fit,
+/// then what is left of either. `$tile::<P, R>(stride, probes, rows, apart)` returns the dot
+/// products of P probes with R rows that are `apart` lines apart.
+// A macro, because a function that is generic over the tile could not inline it: each has target
+// features of its own.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! walk {
     ($tile:ident, $stride:expr, $probes:expr, $rows:expr, $out:expr, [$($many:literal),+]) => {{
         let (stride, rows) = ($stride, $rows.len() / $stride);
         let quarter = rows / 4;
-        // Each row of the first quarter stands for one in each of the others; then come those that no quarter has.
+        // Each row of the first quarter stands for one in each of the others; then come those that
+        // no quarter has.
         for row in (0..quarter).chain(4 * quarter..rows) {
             let lines = &$rows[row * stride..];
             let mut probe = 0;
@@ -186,9 +201,11 @@ mod simd {
         walk!(avx2_tile, stride, probes, rows, out, [2, 1]);
     }
 
-    // Tiles are loops, not maps over arrays: what a closure is inlined into may lack its target features, and then it is called.
+    // Tiles are loops, not maps over arrays: what a closure is inlined into may lack its target
+    // features, and then it is called.
 
-    /// Widens to 16 bits, multiplies and adds pairs to 32 bits: two products of at most 2^14 each, so nothing saturates.
+    /// Widens to 16 bits, multiplies and adds pairs to 32 bits: two products of at most 2^14 each,
+    /// so nothing saturates.
     #[target_feature(enable = "avx2")]
     #[inline]
     fn avx2_tile<const P: usize, const R: usize>(
@@ -199,7 +216,8 @@ mod simd {
     ) -> [[i32; R]; P] {
         let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
         let wide = |line: &Line, quarter: usize| {
-            // SAFETY: a line has 64 bytes, and 16 quarter + 16 <= 64. Lines are aligned to 64 bytes.
+            // SAFETY: a line has 64 bytes, and 16 quarter + 16 <= 64. Lines are aligned to 64
+            // bytes.
             let narrow = unsafe { _mm_load_si128(line.0.as_ptr().add(16 * quarter).cast()) };
             _mm256_cvtepi8_epi16(narrow)
         };
@@ -238,7 +256,8 @@ mod simd {
     }
 
     fn avx512vnni(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `available`, which found AVX-512 F, BW and VNNI.
+        // SAFETY: this function is only reachable through `available`, which found AVX-512 F, BW
+        // and VNNI.
         unsafe { avx512vnni_inner(stride, probes, rows, out) }
     }
 
@@ -246,7 +265,9 @@ mod simd {
     fn avx512vnni_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
         walk!(avx512vnni_tile, stride, probes, rows, out, [4, 3, 2, 1]);
         // What the tiles have too much, see there.
-        for (probe, out) in probes.chunks_exact(stride).zip(out.chunks_exact_mut(rows.len() / stride)) {
+        for (probe, out) in
+            probes.chunks_exact(stride).zip(out.chunks_exact_mut(rows.len() / stride))
+        {
             let ones = _mm512_set1_epi8(1);
             let sum = probe.iter().fold(_mm512_setzero_si512(), |sum, line| {
                 // SAFETY: a line has 64 bytes and is aligned to 64.
@@ -257,8 +278,9 @@ mod simd {
         }
     }
 
-    /// `vpdpbusd` multiplies unsigned by signed: the rows' components are moved up by 128 (flipping the sign bit), which adds
-    /// 128 times the probe's sum to every dot product; the caller takes it off. The instruction does not saturate.
+    /// `vpdpbusd` multiplies unsigned by signed: the rows' components are moved up by 128 (flipping
+    /// the sign bit), which adds 128 times the probe's sum to every dot product; the caller takes
+    /// it off. The instruction does not saturate.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     fn avx512vnni_tile<const P: usize, const R: usize>(
@@ -289,10 +311,17 @@ mod simd {
         let mut dots = [[0; R]; P];
         for (dots, sums) in dots.iter_mut().zip(sums) {
             if let [a, b, c, d] = sums[..] {
-                // Pairs are added across the four sums at once: a quarter of the work of adding each up alone.
-                let (ab, cd) = (_mm256_hadd_epi32(halved(a), halved(b)), _mm256_hadd_epi32(halved(c), halved(d)));
+                // Pairs are added across the four sums at once: a quarter of the work of adding
+                // each up alone.
+                let (ab, cd) = (
+                    _mm256_hadd_epi32(halved(a), halved(b)),
+                    _mm256_hadd_epi32(halved(c), halved(d)),
+                );
                 let pairs = _mm256_hadd_epi32(ab, cd);
-                let four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+                let four = _mm_add_epi32(
+                    _mm256_castsi256_si128(pairs),
+                    _mm256_extracti128_si256::<1>(pairs),
+                );
                 // SAFETY: there are R = 4 integers to write, and the store needs no alignment.
                 unsafe { _mm_storeu_si128(dots.as_mut_ptr().cast(), four) };
             } else {
@@ -318,7 +347,8 @@ mod simd {
 
     use super::{Kernel, Line, runs};
 
-    /// A tile whose sums grow by `$add`, sixteen products at a time. A macro, as a function that has the features is no closure.
+    /// A tile whose sums grow by `$add`, sixteen products at a time. A macro, as a function that
+    /// has the features is no closure.
     macro_rules! tile {
         ($name:ident, $features:tt, $add:ident) => {
             #[target_feature(enable = $features)]
@@ -329,7 +359,8 @@ mod simd {
                 rows: &[Line],
                 apart: usize,
             ) -> [[i32; R]; P] {
-                let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
+                let (probes, rows) =
+                    (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
                 let mut sums = [[vdupq_n_s32(0); R]; P];
                 for i in 0..stride {
                     for quarter in 0..4 {
@@ -383,7 +414,8 @@ mod simd {
     }
 
     fn dotprod(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `available`, which found the dot product instructions.
+        // SAFETY: this function is only reachable through `available`, which found the dot product
+        // instructions.
         unsafe { dotprod_inner(stride, probes, rows, out) }
     }
 
@@ -392,7 +424,8 @@ mod simd {
         walk!(dotprod_tile, stride, probes, rows, out, [5, 4, 3, 2, 1]);
     }
 
-    /// Adds four products to each 32-bit sum and does not saturate. The instruction itself, because its intrinsic (`vdotq_s32`) is not stable.
+    /// Adds four products to each 32-bit sum and does not saturate. The instruction itself, because
+    /// its intrinsic (`vdotq_s32`) is not stable.
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
@@ -419,7 +452,8 @@ mod simd {
     #[target_feature(enable = "neon")]
     #[inline]
     fn load(line: &Line, quarter: usize) -> int8x16_t {
-        let quarter: &[i8; 16] = line.0[16 * quarter..][..16].try_into().expect("a line has four quarters of 16");
+        let quarter: &[i8; 16] =
+            line.0[16 * quarter..][..16].try_into().expect("a line has four quarters of 16");
         // SAFETY: the reference is to 16 readable bytes.
         unsafe { vld1q_s8(quarter.as_ptr()) }
     }

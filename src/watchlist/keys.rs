@@ -1,7 +1,8 @@
 //! Ed25519 keys of the people who sign lists, revocations and verdicts.
 //!
 //! # Files
-//! A secret key file has mode 0600 and two lines; a public key is one line, meant to be pasted into a trust file:
+//! A secret key file has mode 0600 and two lines; a public key is one line, meant to be pasted into
+//! a trust file:
 //!
 //! ```text
 //! watchpost secret key v1 3f8c21d09ab4e671
@@ -10,8 +11,9 @@
 //! watchpost-ed25519:<base64 of the 32 bytes of the public key>
 //! ```
 //!
-//! A secret key file that others than its owner can read is refused when loaded: a signature must mean one person. Secrets are
-//! wiped from memory when dropped and never printed. A [`KeyId`] names a public key in lists and logs.
+//! A secret key file that others than its owner can read is refused when loaded: a signature must
+//! mean one person. Secrets are wiped from memory when dropped and never printed. A [`KeyId`] names
+//! a public key in lists and logs.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -44,7 +46,8 @@ pub enum KeyError {
     },
     /// Others could read it.
     #[error(
-        "the key file {path} has mode {mode:04o}, so others than its owner can read or change it; run `chmod 600 {path}`, and make a new key if anyone may have copied it"
+        "the key file {path} has mode {mode:04o}, so others than its owner can read or change it; \
+         run `chmod 600 {path}`, and make a new key if anyone may have copied it"
     )]
     TooOpen {
         /// Its path.
@@ -62,7 +65,8 @@ pub enum KeyError {
     },
     /// Not a public key line.
     #[error(
-        "{0:?} is not a public key; one looks like `{PUBLIC_PREFIX}` followed by 44 characters, as `watchpost key show` prints it"
+        "{0:?} is not a public key; one looks like `{PUBLIC_PREFIX}` followed by 44 characters, \
+         as `watchpost key show` prints it"
     )]
     NotAPublicKey(String),
     /// The operating system gave no random bytes.
@@ -97,8 +101,8 @@ impl serde::Serialize for KeyId {
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// A key from its 32 bytes; `None` where they are no point of the curve or one of small order, under which a signature
-    /// would prove nothing.
+    /// A key from its 32 bytes; `None` where they are no point of the curve or one of small order,
+    /// under which a signature would prove nothing.
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
         VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak()).map(Self)
     }
@@ -136,7 +140,9 @@ impl FromStr for PublicKey {
             Self::from_bytes(&bytes.try_into().ok()?)
         };
         // The line may be a secret pasted by mistake: an error shows no more than its beginning.
-        decode().ok_or_else(|| KeyError::NotAPublicKey(line.chars().take(PUBLIC_PREFIX.len()).collect()))
+        decode().ok_or_else(|| {
+            KeyError::NotAPublicKey(line.chars().take(PUBLIC_PREFIX.len()).collect())
+        })
     }
 }
 
@@ -175,11 +181,16 @@ impl SecretKey {
     /// Where the file exists or cannot be written.
     pub fn create_file(&self, path: &Path) -> Result<(), KeyError> {
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             let mut seed = self.0.to_bytes();
             let secret = Zeroizing::new(STANDARD.encode(seed));
             seed.zeroize();
-            let text = Zeroizing::new(format!("{SECRET_HEADER} {}\n{}\n", self.public().id(), secret.as_str()));
+            let text = Zeroizing::new(format!(
+                "{SECRET_HEADER} {}\n{}\n",
+                self.public().id(),
+                secret.as_str()
+            ));
             file.write_all(text.as_bytes())?;
             file.sync_all()
         };
@@ -247,10 +258,16 @@ mod tests {
         key.create_file(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(SecretKey::open_file(&path).unwrap().public(), key.public());
-        assert!(matches!(key.create_file(&path), Err(KeyError::File { .. })), "an existing key is never overwritten");
+        assert!(
+            matches!(key.create_file(&path), Err(KeyError::File { .. })),
+            "an existing key is never overwritten"
+        );
         for mode in [0o640, 0o604, 0o620, 0o644] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(SecretKey::open_file(&path), Err(KeyError::TooOpen { .. })), "{mode:o}");
+            assert!(
+                matches!(SecretKey::open_file(&path), Err(KeyError::TooOpen { .. })),
+                "{mode:o}"
+            );
         }
     }
 
@@ -265,7 +282,8 @@ mod tests {
     #[test]
     fn what_is_no_key_file_is_refused_with_the_reason() {
         let key = SecretKey::from_seed(&[7; 32]);
-        let good = format!("{SECRET_HEADER} {}\n{}\n", key.public().id(), STANDARD.encode([7u8; 32]));
+        let good =
+            format!("{SECRET_HEADER} {}\n{}\n", key.public().id(), STANDARD.encode([7u8; 32]));
         assert!(SecretKey::parse(&good).is_ok());
         let other_id = good.replace(&key.public().id().to_string(), "0011223344556677");
         for bad in ["", "x\ny\n", &good[..60], &format!("{good}more\n"), &other_id] {

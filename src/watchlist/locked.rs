@@ -1,10 +1,13 @@
-//! Memory for templates, opened lists and keys: locked, left out of dumps, empty in a forked child, wiped when dropped.
+//! Memory for templates, opened lists and keys: locked, left out of dumps, empty in a forked child,
+//! wiped when dropped.
 //!
-//! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`), so that no allocator ever hands
-//! a part of it on, and nothing of it reaches swap or a core file. Its size is fixed: what grows would leave copies behind.
+//! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`),
+//! so that no allocator ever hands a part of it on, and nothing of it reaches swap or a core file.
+//! Its size is fixed: what grows would leave copies behind.
 //!
-//! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many systems). The memory is
-//! usable then, and [`Locked::is_locked`] is false: whoever promises more has to ask. [`REMEDY`] says what to do.
+//! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many
+//! systems). The memory is usable then, and [`Locked::is_locked`] is false: whoever promises more
+//! has to ask. [`REMEDY`] says what to do.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -12,9 +15,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 /// What to do where memory could not be locked.
-pub const REMEDY: &str = "give the service LimitMEMLOCK=infinity (or `ulimit -l unlimited` before it starts)";
+pub const REMEDY: &str =
+    "give the service LimitMEMLOCK=infinity (or `ulimit -l unlimited` before it starts)";
 
-/// Bytes from which on a mapping asks for huge pages: no list of a few thousand templates, whose memory should not be rounded up.
+/// Bytes from which on a mapping asks for huge pages: no list of a few thousand templates, whose
+/// memory should not be rounded up.
 const LARGE: usize = 16 << 20;
 
 /// Types of which any bytes, all zero ones included, are values, and which own nothing.
@@ -46,13 +51,15 @@ impl<T: Plain> Locked<T> {
     /// `len` zero elements.
     ///
     /// # Errors
-    /// Where the system has no memory. That it could not be locked is no error; see [`Locked::is_locked`].
+    /// Where the system has no memory. That it could not be locked is no error; see
+    /// [`Locked::is_locked`].
     pub fn zeroed(len: usize) -> io::Result<Self> {
         if len == 0 {
             return Ok(Self { at: NonNull::dangling(), len: 0, mapped: 0, held: true });
         }
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing that exists.
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing
+        // that exists.
         let at = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -72,13 +79,14 @@ impl<T: Plain> Locked<T> {
             // Kernels before 4.14 do not know it, and this program does not fork.
             libc::madvise(at, bytes, libc::MADV_WIPEONFORK);
             if bytes >= LARGE {
-                // Reading through much memory once waits for the translation of addresses, page by page. Where it is refused, it
-                // is slower and no worse.
+                // Reading through much memory once waits for the translation of addresses, page by
+                // page. Where it is refused, it is slower and no worse.
                 libc::madvise(at, bytes, libc::MADV_HUGEPAGE);
             }
             libc::mlock(at, bytes) == 0 && hidden
         };
-        let at = NonNull::new(at.cast()).expect("mmap never answers with null unless it was asked to");
+        let at =
+            NonNull::new(at.cast()).expect("mmap never answers with null unless it was asked to");
         Ok(Self { at, len, mapped: bytes, held })
     }
 
@@ -119,7 +127,8 @@ pub fn wipe<T: Plain>(values: &mut [T]) {
 impl<T: Plain> Deref for Locked<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: `len` elements of the mapping (or none, at a dangling but aligned address), all initialised by the kernel.
+        // SAFETY: `len` elements of the mapping (or none, at a dangling but aligned address), all
+        // initialised by the kernel.
         unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
     }
 }
@@ -135,7 +144,8 @@ impl<T: Plain> Drop for Locked<T> {
     fn drop(&mut self) {
         wipe(self);
         if self.mapped > 0 {
-            // SAFETY: the mapping was made by `zeroed`, is this value's alone, and nothing refers to it any more.
+            // SAFETY: the mapping was made by `zeroed`, is this value's alone, and nothing refers
+            // to it any more.
             unsafe { libc::munmap(self.at.as_ptr().cast(), self.mapped) };
         }
     }
@@ -147,8 +157,9 @@ impl<T: Plain> std::fmt::Debug for Locked<T> {
     }
 }
 
-/// Forbids core files and the reading of this process's memory by others of the same user, and allows itself to lock as much
-/// memory as its limits can be raised to. For the whole process and for good.
+/// Forbids core files and the reading of this process's memory by others of the same user, and
+/// allows itself to lock as much memory as its limits can be raised to. For the whole process and
+/// for good.
 ///
 /// # Errors
 /// Where the kernel refuses one of the first two.
@@ -162,7 +173,9 @@ pub fn forbid_dumps() -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
         let mut most = none;
-        if libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut most) == 0 && most.rlim_cur < most.rlim_max {
+        if libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut most) == 0
+            && most.rlim_cur < most.rlim_max
+        {
             most.rlim_cur = most.rlim_max;
             // What cannot be raised shows where memory is locked.
             libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const most);
@@ -175,7 +188,8 @@ pub fn forbid_dumps() -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// The flags of the mapping at `address`, as the kernel tells them (`VmFlags` in `/proc/self/smaps`).
+    /// The flags of the mapping at `address`, as the kernel tells them (`VmFlags` in
+    /// `/proc/self/smaps`).
     fn flags_at(address: usize) -> String {
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mut inside = false;

@@ -1,4 +1,5 @@
-//! Who may be looked for: the authorised watch list, from the workstation that authors it to the gallery that is searched.
+//! Who may be looked for: the authorised watch list, from the workstation that authors it to the
+//! gallery that is searched.
 //!
 //! ```text
 //!  workstation                                        device
@@ -10,21 +11,26 @@
 //!
 //! What this module promises:
 //!
-//! * **A [`Watchlist`] can only be made by [`verify()`]**: enough different pinned signers, unaltered, for this device, for
-//!   this embedder, valid now. Everything else is a [`Refusal`] that says why and what to do. The content of a list is not even
-//!   parsed before its signatures hold.
+//! * **A [`Watchlist`] can only be made by [`verify()`]**: enough different pinned signers,
+//!   unaltered, for this device, for this embedder, valid now. Everything else is a [`Refusal`]
+//!   that says why and what to do. The content of a list is not even parsed before its signatures
+//!   hold.
 //! * Starting takes at least two people; a trust file that asks for fewer is refused ([`Trust`]).
-//! * Every entry has an opaque reference, a legal basis, a purpose and its own expiry. There is no field for a name or for a
-//!   photograph ([`mod@format`]).
-//! * A list is secret on its way and at rest: sealed to the device's key ([`seal`]), plain only in [`locked`] memory.
+//! * Every entry has an opaque reference, a legal basis, a purpose and its own expiry. There is no
+//!   field for a name or for a photograph ([`mod@format`]).
+//! * A list is secret on its way and at rest: sealed to the device's key ([`seal`]), plain only in
+//!   [`locked`] memory.
 //! * Keys rotate by the signatures of those who were pinned before ([`rotation`]).
 //! * Stopping takes one: an [`order`] by a pinned revoker or suspender, remembered over restarts.
-//! * Time, versions and place only ever narrow what is matched: [`Watchlist::standing`] is asked with the time of each frame,
-//!   [`store::State`] refuses older versions and [`store::clock_trust`] clocks that went back.
-//! * Templates are wiped from memory when a list, an entry or a gallery is dropped; an entry that is revoked is removed from
-//!   the stored list, too, which stays verifiable without it ([`removal`]).
+//! * Time, versions and place only ever narrow what is matched: [`Watchlist::standing`] is asked
+//!   with the time of each frame, [`store::State`] refuses older versions and
+//!   [`store::clock_trust`] clocks that went back.
+//! * Templates are wiped from memory when a list, an entry or a gallery is dropped; an entry that
+//!   is revoked is removed from the stored list, too, which stays verifiable without it
+//!   ([`removal`]).
 //!
-//! No network and no threads here; files are read and written only in [`keys`], [`seal`], [`trust`] and [`store`].
+//! No network and no threads here; files are read and written only in [`keys`], [`seal`], [`trust`]
+//! and [`store`].
 
 pub mod author;
 mod cbor;

@@ -1,20 +1,25 @@
-//! Orders that stop: the revocation of a list or of one entry, and the suspension of matching for a time.
+//! Orders that stop: the revocation of a list or of one entry, and the suspension of matching for a
+//! time.
 //!
-//! Starting a search takes two people and stopping it takes one: an order has a single signature, by a key that the trust file
-//! pins as a revoker or a suspender. The schema in CDDL is `config/schemas/order.cddl`.
+//! Starting a search takes two people and stopping it takes one: an order has a single signature,
+//! by a key that the trust file pins as a revoker or a suspender. The schema in CDDL is
+//! `config/schemas/order.cddl`.
 //!
 //! # Container
-//! A tagged `COSE_Sign1` (RFC 9052, section 4.2): protected `{alg: EdDSA (-8), content type, kid}`, nothing unprotected, the payload
-//! inside. `external_aad` is [`CONTEXT`], so that a signature for an order is valid for nothing else. Deterministic CBOR throughout, as
-//! for lists; at most [`MAX_BYTES`].
+//! A tagged `COSE_Sign1` (RFC 9052, section 4.2): protected `{alg: EdDSA (-8), content type, kid}`,
+//! nothing unprotected, the payload inside. `external_aad` is [`CONTEXT`], so that a signature for
+//! an order is valid for nothing else. Deterministic CBOR throughout, as for lists; at most
+//! [`MAX_BYTES`].
 //!
 //! # What a replay can do
-//! * A **revocation** names the last version that it covers and takes effect whatever the clock says: it can only ever stop, and
-//!   stopping the same versions again changes nothing. A list signed later under a higher version is not touched by it.
-//! * A **suspension** names the time that it covers, at most [`LONGEST`]. When that is over it is refused, and one whose id is
-//!   known changes nothing.
+//! * A **revocation** names the last version that it covers and takes effect whatever the clock
+//!   says: it can only ever stop, and stopping the same versions again changes nothing. A list
+//!   signed later under a higher version is not touched by it.
+//! * A **suspension** names the time that it covers, at most [`LONGEST`]. When that is over it is
+//!   refused, and one whose id is known changes nothing.
 //!
-//! Sans-IO: bytes, trust and the time are arguments. What survives a restart is in [`super::store::State`].
+//! Sans-IO: bytes, trust and the time are arguments. What survives a restart is in
+//! [`super::store::State`].
 
 use std::fmt;
 
@@ -55,7 +60,8 @@ pub enum OrderError {
     TooLarge(usize),
     /// Not the container, not the schema, or cut short.
     #[error(
-        "this is no order ({0}); make one with `watchpost watchlist revoke` or `watchpost watchlist suspend`, and publish the file as it is"
+        "this is no order ({0}); make one with `watchpost watchlist revoke` or `watchpost \
+         watchlist suspend`, and publish the file as it is"
     )]
     Unreadable(#[from] CborError),
     /// A value that the schema has no meaning for.
@@ -67,7 +73,8 @@ pub enum OrderError {
         rule: &'static str,
     },
     /// By a key that may not.
-    #[error("the order is signed by {key}, which the trust file does not pin as a {}; have a {} sign it", .role.as_str(), .role.as_str())]
+    #[error("the order is signed by {key}, which the trust file does not pin as a {}; have a {} \
+        sign it", .role.as_str(), .role.as_str())]
     NotPinned {
         /// Who signed.
         key: KeyId,
@@ -75,7 +82,9 @@ pub enum OrderError {
         role: Role,
     },
     /// The signature does not hold.
-    #[error("the order is not what the key {0} signed: it was altered or damaged; publish it again")]
+    #[error(
+        "the order is not what the key {0} signed: it was altered or damaged; publish it again"
+    )]
     Altered(KeyId),
     /// The suspended time is over.
     #[error("the suspension ended at {} and it is {}; order a new one", stamp(.at), stamp(.now))]
@@ -87,7 +96,8 @@ pub enum OrderError {
     },
     /// No room to remember it over a restart.
     #[error(
-        "this device remembers {0} orders of this kind and can remember no more; stop it by other means, and find out why there are so many"
+        "this device remembers {0} orders of this kind and can remember no more; stop it by other \
+         means, and find out why there are so many"
     )]
     TooMany(usize),
 }
@@ -140,7 +150,8 @@ pub enum Action {
         to: OffsetDateTime,
         /// Which devices; every one that reads it where empty.
         devices: Vec<Reference>,
-        /// Which area; everywhere where empty. A device that does not know where it stands is in every area.
+        /// Which area; everywhere where empty. A device that does not know where it stands is in
+        /// every area.
         areas: Vec<Area>,
     },
 }
@@ -154,11 +165,13 @@ impl Action {
         }
     }
 
-    /// Whether it is for `device` at `position`. A revocation is for every device that has the list.
+    /// Whether it is for `device` at `position`. A revocation is for every device that has the
+    /// list.
     pub fn concerns(&self, device: &str, position: Option<Position>) -> bool {
         let Action::Suspend { devices, areas, .. } = self else { return true };
         let named = devices.is_empty() || devices.iter().any(|d| d.as_str() == device);
-        let inside = areas.is_empty() || position.is_none_or(|p| areas.iter().any(|a| a.contains(p)));
+        let inside =
+            areas.is_empty() || position.is_none_or(|p| areas.iter().any(|a| a.contains(p)));
         named && inside
     }
 
@@ -176,8 +189,14 @@ impl Action {
                 if devices.len() > MAX_DEVICES || areas.len() > MAX_AREAS {
                     return broken("place", "name at most 64 devices and 8 areas");
                 }
-                let good = |a: &Area| (3..=MAX_CORNERS).contains(&a.0.len()) && a.0.iter().all(Position::is_on_earth);
-                if areas.iter().all(good) { Ok(()) } else { broken("area", "three to 256 corners, all on earth") }
+                let good = |a: &Area| {
+                    (3..=MAX_CORNERS).contains(&a.0.len()) && a.0.iter().all(Position::is_on_earth)
+                };
+                if areas.iter().all(good) {
+                    Ok(())
+                } else {
+                    broken("area", "three to 256 corners, all on earth")
+                }
             }
         }
     }
@@ -242,7 +261,12 @@ fn to_be_signed(id: KeyId, payload: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`OrderError::Value`] where the action cannot be.
-pub fn sign(id: OrderId, action: &Action, key: &SecretKey, now: OffsetDateTime) -> Result<Vec<u8>, OrderError> {
+pub fn sign(
+    id: OrderId,
+    action: &Action,
+    key: &SecretKey,
+    now: OffsetDateTime,
+) -> Result<Vec<u8>, OrderError> {
     action.check()?;
     let payload = encode(id, action, now)?;
     let signer = key.public().id();
@@ -279,7 +303,8 @@ impl<'a> Envelope<'a> {
         let payload = r.bytes(MAX_BYTES)?;
         let signature = r.bytes(64)?;
         let rule = "64 bytes of Ed25519";
-        let signature = signature.try_into().map_err(|_| OrderError::Value { what: "signature", rule })?;
+        let signature =
+            signature.try_into().map_err(|_| OrderError::Value { what: "signature", rule })?;
         r.end()?;
         Ok(Self { signer, payload, signature })
     }
@@ -306,15 +331,22 @@ pub fn inspect_content(payload: &[u8]) -> Result<Action, OrderError> {
     Ok(action)
 }
 
-/// Reads an order and checks that a key pinned in `trust` for what it orders has signed it, and that a suspension is not over at `now`.
+/// Reads an order and checks that a key pinned in `trust` for what it orders has signed it, and
+/// that a suspension is not over at `now`.
 ///
-/// The validity of the trust file is not asked: whoever may stop a search may do so for as long as a device still holds the key.
+/// The validity of the trust file is not asked: whoever may stop a search may do so for as long as
+/// a device still holds the key.
 ///
 /// # Errors
 /// The first reason not to follow it.
-pub fn verify(bytes: &[u8], trust: &Trust, now: OffsetDateTime) -> Result<VerifiedOrder, OrderError> {
+pub fn verify(
+    bytes: &[u8],
+    trust: &Trust,
+    now: OffsetDateTime,
+) -> Result<VerifiedOrder, OrderError> {
     let Envelope { signer, payload, signature } = Envelope::read(bytes)?;
-    // The role depends on the payload, but the payload is not parsed before a key that may order anything has signed it.
+    // The role depends on the payload, but the payload is not parsed before a key that may order
+    // anything has signed it.
     let pinned = [Role::Revoker, Role::Suspender].map(|role| trust.key(signer, role));
     let Some(key) = pinned.into_iter().flatten().next() else {
         return Err(OrderError::NotPinned { key: signer, role: Role::Revoker });
@@ -369,10 +401,14 @@ fn decode(payload: &[u8]) -> Result<(OrderId, OffsetDateTime, Action), OrderErro
     r.map(5)?;
     r.key(0)?;
     if r.uint(u64::MAX)? != FORMAT_VERSION {
-        return Err(OrderError::Value { what: "format", rule: "this version of watchpost reads format 1" });
+        return Err(OrderError::Value {
+            what: "format",
+            rule: "this version of watchpost reads format 1",
+        });
     }
     r.key(1)?;
-    let id = r.bytes(16)?.try_into().map_err(|_| OrderError::Value { what: "id", rule: "16 bytes" })?;
+    let id =
+        r.bytes(16)?.try_into().map_err(|_| OrderError::Value { what: "id", rule: "16 bytes" })?;
     r.key(2)?;
     let issued = time(&mut r)?;
     r.key(3)?;
@@ -389,7 +425,9 @@ fn decode(payload: &[u8]) -> Result<(OrderId, OffsetDateTime, Action), OrderErro
         SUSPEND => {
             exactly(r.array(4)?, 4)?;
             let (from, to) = (time(&mut r)?, time(&mut r)?);
-            let devices = (0..r.array(MAX_DEVICES)?).map(|_| reference(r.text(64)?)).collect::<Result<_, _>>()?;
+            let devices = (0..r.array(MAX_DEVICES)?)
+                .map(|_| reference(r.text(64)?))
+                .collect::<Result<_, _>>()?;
             let areas = (0..r.array(MAX_AREAS)?).map(|_| area(&mut r)).collect::<Result<_, _>>()?;
             Action::Suspend { from, to, devices, areas }
         }
@@ -411,7 +449,8 @@ fn area(r: &mut Reader<'_>) -> Result<Area, OrderError> {
 }
 
 fn reference(text: &str) -> Result<Reference, OrderError> {
-    text.parse().map_err(|_| OrderError::Value { what: "reference", rule: "1 to 64 of A-Z a-z 0-9 . _ -" })
+    text.parse()
+        .map_err(|_| OrderError::Value { what: "reference", rule: "1 to 64 of A-Z a-z 0-9 . _ -" })
 }
 
 fn exactly(found: usize, wanted: usize) -> Result<(), OrderError> {

@@ -1,6 +1,8 @@
-//! Which list some bytes are, and the same bytes without some of its entries: what a device needs to destroy what was revoked.
+//! Which list some bytes are, and the same bytes without some of its entries: what a device needs
+//! to destroy what was revoked.
 //!
-//! Nothing here verifies signatures, nor makes a list valid that was not: removing is all that can be done to a signed list.
+//! Nothing here verifies signatures, nor makes a list valid that was not: removing is all that can
+//! be done to a signed list.
 
 use super::container::{Container, Kind};
 use super::format::{Head, Reference, read_entry, vouched_for};
@@ -15,12 +17,17 @@ pub fn identity(bytes: &[u8]) -> Result<(Reference, u64), Refusal> {
     Ok((head.content.id, head.content.version))
 }
 
-/// The parts of `bytes` that are, one after another, the list without the entries that are `gone`; `None` where it has none of them.
+/// The parts of `bytes` that are, one after another, the list without the entries that are `gone`;
+/// `None` where it has none of them.
 ///
 /// # Errors
 /// Where `bytes` are no list, or an entry is not what was signed.
-pub fn without(bytes: &[u8], gone: impl Fn(&Reference) -> bool) -> Result<Option<Vec<&[u8]>>, Refusal> {
-    let container: Container<'_> = Container::read(Kind::List, bytes).map_err(Refusal::Unreadable)?;
+pub fn without(
+    bytes: &[u8],
+    gone: impl Fn(&Reference) -> bool,
+) -> Result<Option<Vec<&[u8]>>, Refusal> {
+    let container: Container<'_> =
+        Container::read(Kind::List, bytes).map_err(Refusal::Unreadable)?;
     let head = Head::decode(container.payload())?;
     let mut positions = Vec::new();
     for (position, item) in vouched_for(head.digests, container.items())?.enumerate() {
@@ -45,7 +52,10 @@ mod tests {
         let gone = |r: &Reference| r.as_str() == "case-2";
         let reduced = without(&bytes, gone).unwrap().unwrap().concat();
         let list = verify(&reduced, &trust(), now(), DEVICE, &EMBEDDER).unwrap();
-        assert_eq!((list.entries().len(), list.removed_entries(), list.position("case-2")), (3, 1, None));
+        assert_eq!(
+            (list.entries().len(), list.removed_entries(), list.position("case-2")),
+            (3, 1, None)
+        );
         assert!(without(&reduced, gone).unwrap().is_none());
         let all = without(&reduced, |_| true).unwrap().unwrap().concat();
         let mut list = verify(&all, &trust(), now(), DEVICE, &EMBEDDER).unwrap();

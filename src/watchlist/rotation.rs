@@ -1,15 +1,20 @@
 //! How keys rotate: a new trust file, signed by as many of the old file's signers as a list needs.
 //!
-//! A rotation is a tagged `COSE_Sign`, as a list is, whose payload is the text of the new trust file; content type and context are
-//! its own ([`CONTENT_TYPE`], [`CONTEXT`]), so that a signature for a list is none for a trust file. Each is signed by the file before
-//! it, so that a device which missed some needs all of them: it keeps them one behind another (a CBOR sequence, RFC 8742), begins
-//! at the pinned `trust.toml` and follows them each time ([`follow`]). Nothing but that file has to be believed.
+//! A rotation is a tagged `COSE_Sign`, as a list is, whose payload is the text of the new trust
+//! file; content type and context are its own ([`CONTENT_TYPE`], [`CONTEXT`]), so that a signature
+//! for a list is none for a trust file. Each is signed by the file before it, so that a device
+//! which missed some needs all of them: it keeps them one behind another (a CBOR sequence, RFC
+//! 8742), begins at the pinned `trust.toml` and follows them each time ([`follow`]). Nothing but
+//! that file has to be believed.
 //!
-//! * Serials rise. A rotation to a lower or the same serial is refused; those up to the pinned file's own are skipped, which is
-//!   what makes room: after [`MAX_ROTATIONS`] a newer `trust.toml` has to be installed.
-//! * An unknown signer counts for nothing, a signer counts once, and a pinned one's signature that does not hold refuses the
-//!   rotation; a new file under which one person could start a search is refused like any.
-//! * The old file's validity is not asked: keys can rotate after it has ended. The new file's is, wherever a list is verified.
+//! * Serials rise. A rotation to a lower or the same serial is refused; those up to the pinned
+//!   file's own are skipped, which is what makes room: after [`MAX_ROTATIONS`] a newer `trust.toml`
+//!   has to be installed.
+//! * An unknown signer counts for nothing, a signer counts once, and a pinned one's signature that
+//!   does not hold refuses the rotation; a new file under which one person could start a search is
+//!   refused like any.
+//! * The old file's validity is not asked: keys can rotate after it has ended. The new file's is,
+//!   wherever a list is verified.
 //!
 //! That an older set does not come back is for [`super::store::State`] to remember.
 
@@ -38,10 +43,15 @@ pub enum RotationError {
     #[error("{0} bytes of rotations; install the newest trust file itself")]
     TooLarge(usize),
     /// More than [`MAX_ROTATIONS`].
-    #[error("more than {MAX_ROTATIONS} rotations from the pinned trust file; install the newest trust file itself")]
+    #[error(
+        "more than {MAX_ROTATIONS} rotations from the pinned trust file; install the newest trust \
+         file itself"
+    )]
     TooMany,
     /// Not the container, or cut short.
-    #[error("this is no complete signed trust file ({0}); make one with `watchpost key sign-trust`")]
+    #[error(
+        "this is no complete signed trust file ({0}); make one with `watchpost key sign-trust`"
+    )]
     Unreadable(#[from] CborError),
     /// The payload is no text.
     #[error("the signed trust file is not UTF-8")]
@@ -51,7 +61,8 @@ pub enum RotationError {
     File(#[from] TrustError),
     /// Not enough signers of the old file, or an altered signature.
     #[error(
-        "the new trust file is not signed as the one before it asks for: it needs {need} of that one's signers, and {have} signed"
+        "the new trust file is not signed as the one before it asks for: it needs {need} of that \
+         one's signers, and {have} signed"
     )]
     TooFewSigners {
         /// Different signers of the file before whose signatures hold.
@@ -64,7 +75,8 @@ pub enum RotationError {
     Altered(KeyId),
     /// Not newer.
     #[error(
-        "the trust file has serial {offered} and this device has had {highest}; raise `serial` and have it signed again"
+        "the trust file has serial {offered} and this device has had {highest}; raise `serial` \
+         and have it signed again"
     )]
     NotNewer {
         /// As offered.
@@ -129,7 +141,8 @@ pub fn cosign(bytes: &[u8], key: &SecretKey) -> Result<Vec<u8>, RotationError> {
     Ok(container.to_bytes().to_vec())
 }
 
-/// The new trust file that a rotation carries, and who signed it, whoever that is: to look at it, not to follow it.
+/// The new trust file that a rotation carries, and who signed it, whoever that is: to look at it,
+/// not to follow it.
 ///
 /// # Errors
 /// Where it is none.
@@ -175,9 +188,11 @@ pub fn rotate(old: &Trust, bytes: &[u8]) -> Result<Trust, RotationError> {
     step(old, &Container::read(Kind::Trust, bytes)?)
 }
 
-/// Follows the rotations in `chain`, one behind another, from the pinned file; how many were followed.
+/// Follows the rotations in `chain`, one behind another, from the pinned file; how many were
+/// followed.
 ///
-/// Those that lead up to the pinned file's serial are skipped unread: it is the pinned file that says what holds there.
+/// Those that lead up to the pinned file's serial are skipped unread: it is the pinned file that
+/// says what holds there.
 ///
 /// # Errors
 /// The first reason not to follow one.
@@ -190,7 +205,8 @@ pub fn follow(pinned: Trust, mut chain: &[u8]) -> Result<(Trust, usize), Rotatio
         let (container, length) = Container::read_first(Kind::Trust, chain)?;
         chain = &chain[length..];
         // The serial is looked at unbelieved, only to skip.
-        if followed == 0 && read_file(&container).is_ok_and(|file| file.serial() <= trust.serial()) {
+        if followed == 0 && read_file(&container).is_ok_and(|file| file.serial() <= trust.serial())
+        {
             continue;
         }
         if followed == MAX_ROTATIONS {
@@ -231,7 +247,10 @@ mod tests {
         assert_eq!((new.serial(), new.keys().len()), (2, 2));
         for (by, have) in [(&[1u8][..], 1), (&[1, 1], 1), (&[1, 9], 1), (&[7, 8], 0), (&[], 0)] {
             let refused = rotate(&old, &rotation(&next, by)).unwrap_err();
-            assert!(matches!(refused, RotationError::TooFewSigners { have: h, need: 2 } if h == have), "{refused}");
+            assert!(
+                matches!(refused, RotationError::TooFewSigners { have: h, need: 2 } if h == have),
+                "{refused}"
+            );
         }
         let signed = cosign(&sign(&next, &key(2)).unwrap(), &key(1)).unwrap();
         assert!(rotate(&old, &signed).is_ok());
@@ -281,11 +300,18 @@ mod tests {
 
     #[test]
     fn a_chain_is_bounded() {
-        let signed: Vec<_> = (2..40).map(|serial| rotation(&file(serial, &[1, 2]), &[1, 2])).collect();
+        let signed: Vec<_> =
+            (2..40).map(|serial| rotation(&file(serial, &[1, 2]), &[1, 2])).collect();
         let pinned = || trust(1, &[1, 2]);
         assert!(follow(pinned(), &signed[..MAX_ROTATIONS].concat()).is_ok());
-        assert!(matches!(follow(pinned(), &signed[..=MAX_ROTATIONS].concat()), Err(RotationError::TooMany)));
-        assert!(matches!(follow(pinned(), &vec![0; MAX_CHAIN + 1]), Err(RotationError::TooLarge(_))));
+        assert!(matches!(
+            follow(pinned(), &signed[..=MAX_ROTATIONS].concat()),
+            Err(RotationError::TooMany)
+        ));
+        assert!(matches!(
+            follow(pinned(), &vec![0; MAX_CHAIN + 1]),
+            Err(RotationError::TooLarge(_))
+        ));
     }
 
     #[test]

@@ -11,16 +11,25 @@ const TRUST: &str = include_str!("../../config/schemas/trust.cddl");
 
 /// The integer keys of the map in the rule `name`, in their order.
 fn keys(schema: &str, name: &str) -> Vec<i128> {
-    let rule = schema.split_once(&format!("\n{name} = ")).unwrap_or_else(|| panic!("no rule {name}")).1;
+    let rule =
+        schema.split_once(&format!("\n{name} = ")).unwrap_or_else(|| panic!("no rule {name}")).1;
     // To the bracket that closes it: on its own line, or on the first one.
     let first = rule.find('\n').unwrap_or(rule.len());
-    let end = [rule.find("\n}"), rule.find("\n]")].into_iter().flatten().min().unwrap_or(rule.len());
+    let end =
+        [rule.find("\n}"), rule.find("\n]")].into_iter().flatten().min().unwrap_or(rule.len());
     let rule = if rule[..first].contains('}') { &rule[..first] } else { &rule[..end] };
-    rule.lines().filter_map(|line| line.trim().trim_start_matches("{ ").split_once(": ")?.0.parse().ok()).collect()
+    rule.lines()
+        .filter_map(|line| line.trim().trim_start_matches("{ ").split_once(": ")?.0.parse().ok())
+        .collect()
 }
 
 fn map(value: &Value) -> Vec<i128> {
-    value.as_map().expect("a map").iter().map(|(k, _)| k.as_integer().expect("an integer").into()).collect()
+    value
+        .as_map()
+        .expect("a map")
+        .iter()
+        .map(|(k, _)| k.as_integer().expect("an integer").into())
+        .collect()
 }
 
 fn read(bytes: &[u8]) -> Value {
@@ -42,7 +51,8 @@ fn the_schemas_maps_have_the_keys_that_are_written() {
     assert_eq!(map(&read(&signer)), keys(LIST, "signature-header"));
     assert_eq!(keys(LIST, "signature-header"), keys(TRUST, "signature-header"));
 
-    let action = order::Action::Revoke { list: "north-gate".parse().unwrap(), through: 7, entry: None };
+    let action =
+        order::Action::Revoke { list: "north-gate".parse().unwrap(), through: 7, entry: None };
     let order = read(&order::sign(order::OrderId([1; 16]), &action, &key(4), now()).unwrap());
     let parts = order.as_tag().unwrap().1.as_array().unwrap().clone();
     assert_eq!(map(&read(parts[0].as_bytes().unwrap())), keys(ORDER, "header"));

@@ -1,24 +1,28 @@
-//! Sealing: a list encrypted to the key of the device that may use it, in a format that a standard tool opens and makes.
+//! Sealing: a list encrypted to the key of the device that may use it, in a format that a standard
+//! tool opens and makes.
 //!
-//! The format is age v1 (<https://age-encryption.org/v1>, binary, X25519 recipients): `age -d -i device.key list.age` gives the signed
-//! list, `age -r age1... list.cose` seals one. What is inside is the signed container, unchanged: sealing says who can read a
-//! list, never who made it.
+//! The format is age v1 (<https://age-encryption.org/v1>, binary, X25519 recipients): `age -d -i
+//! device.key list.age` gives the signed list, `age -r age1... list.cose` seals one. What is inside
+//! is the signed container, unchanged: sealing says who can read a list, never who made it.
 //!
 //! # The device's key
-//! A file as `age-keygen` writes it: one line `AGE-SECRET-KEY-1...`, comments after `#`. It comes from a file that nobody but its
-//! owner can read, or from a credential of the service manager ([`CREDENTIAL`] in `$CREDENTIALS_DIRECTORY`).
+//! A file as `age-keygen` writes it: one line `AGE-SECRET-KEY-1...`, comments after `#`. It comes
+//! from a file that nobody but its owner can read, or from a credential of the service manager
+//! ([`CREDENTIAL`] in `$CREDENTIALS_DIRECTORY`).
 //!
 //! # What is plain, and where
-//! [`open`] writes the plain list into [`Locked`] memory and nowhere else; [`seal`] reads it from where it is and works on one
-//! piece of 64 KiB at a time, in locked memory too. The crate `age` parses and makes headers and unwraps keys; the
-//! payload (its STREAM of ChaCha20-Poly1305 pieces) is here, because that crate's own reader and writer keep plain
-//! pieces in ordinary memory, the writer unwiped.
+//! [`open`] writes the plain list into [`Locked`] memory and nowhere else; [`seal`] reads it from
+//! where it is and works on one piece of 64 KiB at a time, in locked memory too. The crate `age`
+//! parses and makes headers and unwraps keys; the payload (its STREAM of ChaCha20-Poly1305 pieces)
+//! is here, because that crate's own reader and writer keep plain pieces in ordinary memory, the
+//! writer unwiped.
 //!
 //! Why it is so is in `decisions/003-sealed-with-age.md`.
 //!
 //! # Bounds
-//! A header has at most [`MAX_HEADER`] bytes, looked for before anything is parsed; the list inside at most
-//! [`format::MAX_BYTES`](super::format::MAX_BYTES). Passphrases are refused unseen: their work factor is the sender's choice.
+//! A header has at most [`MAX_HEADER`] bytes, looked for before anything is parsed; the list inside
+//! at most [`format::MAX_BYTES`](super::format::MAX_BYTES). Passphrases are refused unseen: their
+//! work factor is the sender's choice.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -58,7 +62,9 @@ const NONCE: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The key file cannot be read, written or created.
-    #[error("cannot use the device key {path}: {source}; make one with `watchpost key device FILE`")]
+    #[error(
+        "cannot use the device key {path}: {source}; make one with `watchpost key device FILE`"
+    )]
     File {
         /// Its path.
         path: PathBuf,
@@ -67,7 +73,8 @@ pub enum SealError {
     },
     /// Others could read it.
     #[error(
-        "the device key {path} has mode {mode:04o}, so others than its owner can read or change it; run `chmod 600 {path}`, and make a new key if anyone may have copied it"
+        "the device key {path} has mode {mode:04o}, so others than its owner can read or change \
+         it; run `chmod 600 {path}`, and make a new key if anyone may have copied it"
     )]
     TooOpen {
         /// Its path.
@@ -77,7 +84,8 @@ pub enum SealError {
     },
     /// No age identity.
     #[error(
-        "{path} holds no device key: it needs one line that begins with AGE-SECRET-KEY-1, as `watchpost key device` (or age-keygen) writes it"
+        "{path} holds no device key: it needs one line that begins with AGE-SECRET-KEY-1, as \
+         `watchpost key device` (or age-keygen) writes it"
     )]
     NotADeviceKey {
         /// Its path.
@@ -85,31 +93,42 @@ pub enum SealError {
     },
     /// Not a public key of a device.
     #[error(
-        "this is no device's public key; one looks like `age1` and 58 characters more, as `watchpost key show` prints it"
+        "this is no device's public key; one looks like `age1` and 58 characters more, as \
+         `watchpost key show` prints it"
     )]
     NotARecipient,
     /// None or too many.
     #[error("{0} recipients; name 1 to {MAX_RECIPIENTS} devices")]
     Recipients(usize),
     /// Not the format.
-    #[error("this is no complete sealed list ({0}); copy it again, or seal it again with `watchpost watchlist seal`")]
+    #[error(
+        "this is no complete sealed list ({0}); copy it again, or seal it again with `watchpost \
+         watchlist seal`"
+    )]
     Unreadable(&'static str),
     /// Text instead of bytes.
     #[error("the sealed list is armored text; seal it without it (`age` without -a)")]
     Armored,
     /// With a passphrase.
-    #[error("the list is sealed with a passphrase; a device opens only what is sealed to its key (`age -r age1...`)")]
+    #[error(
+        "the list is sealed with a passphrase; a device opens only what is sealed to its key \
+         (`age -r age1...`)"
+    )]
     Passphrase,
     /// To somebody else.
     #[error("the list is not sealed to this device's key; have it sealed to {0}")]
     NotForUs(String),
     /// Sealed, and there is no key.
     #[error(
-        "the list is sealed and this device has no key to open it; set watchlist.device_key to the file that the list was sealed to, or hand it over as the credential {CREDENTIAL}"
+        "the list is sealed and this device has no key to open it; set watchlist.device_key to \
+         the file that the list was sealed to, or hand it over as the credential {CREDENTIAL}"
     )]
     NoKey,
     /// Altered or cut.
-    #[error("the sealed list was altered or cut; copy it again, or seal it again with `watchpost watchlist seal`")]
+    #[error(
+        "the sealed list was altered or cut; copy it again, or seal it again with `watchpost \
+         watchlist seal`"
+    )]
     Altered,
     /// More than a list may have.
     #[error("the sealed list has {0} bytes, and a list at most {MAX_BYTES}")]
@@ -203,8 +222,13 @@ impl DeviceKey {
     /// Where the file exists or cannot be written.
     pub fn create_file(&self, path: &Path) -> Result<(), SealError> {
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            writeln!(file, "# watchpost device key; keep it on the device\n# public key: {}", self.public)?;
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            writeln!(
+                file,
+                "# watchpost device key; keep it on the device\n# public key: {}",
+                self.public
+            )?;
             file.write_all(&self.secret)?;
             file.write_all(b"\n")?;
             file.sync_all()
@@ -220,12 +244,15 @@ impl DeviceKey {
         Self::read(path, true)
     }
 
-    /// The key that the service manager handed over, if it did. The manager guards the file, so that its mode is not asked.
+    /// The key that the service manager handed over, if it did. The manager guards the file, so
+    /// that its mode is not asked.
     ///
     /// # Errors
     /// Where there is one that cannot be read or holds no key.
     pub fn from_credentials(directory: Option<&Path>) -> Result<Option<Self>, SealError> {
-        let Some(path) = directory.map(|d| d.join(CREDENTIAL)).filter(|p| p.exists()) else { return Ok(None) };
+        let Some(path) = directory.map(|d| d.join(CREDENTIAL)).filter(|p| p.exists()) else {
+            return Ok(None);
+        };
         Self::read(&path, false).map(Some)
     }
 
@@ -310,7 +337,8 @@ fn piece_nonce(number: usize, last: bool) -> [u8; 12] {
     nonce
 }
 
-/// Splits a sealed file into the header, which ends with the nonce, and the payload, before anything is parsed.
+/// Splits a sealed file into the header, which ends with the nonce, and the payload, before
+/// anything is parsed.
 fn split(sealed: &[u8]) -> Result<(&[u8], &[u8]), SealError> {
     if sealed.starts_with(ARMOR) {
         return Err(SealError::Armored);
@@ -321,7 +349,9 @@ fn split(sealed: &[u8]) -> Result<(&[u8], &[u8]), SealError> {
     let start = &sealed[..sealed.len().min(MAX_HEADER)];
     // The header's last line is `--- ` and the base64 of 32 bytes.
     let end = start.windows(5).position(|w| w == b"\n--- ");
-    let end = end.and_then(|at| start[at + 5..].iter().position(|b| *b == b'\n').map(|line| at + 5 + line + 1));
+    let end = end.and_then(|at| {
+        start[at + 5..].iter().position(|b| *b == b'\n').map(|line| at + 5 + line + 1)
+    });
     let end = end.ok_or(SealError::Unreadable("its header does not end within 32 KiB"))?;
     if start[..end].split(|b| *b == b'\n').any(|line| line.starts_with(b"-> scrypt ")) {
         return Err(SealError::Passphrase);
@@ -343,11 +373,14 @@ pub fn open(sealed: &[u8], key: &DeviceKey) -> Result<Locked<u8>, SealError> {
         return Err(SealError::TooLarge(plain));
     }
     let unwrapping = Unwrapping { identity: key.identity(), payload_key_of: RefCell::default() };
-    let decryptor = Decryptor::new_buffered(header).map_err(|_| SealError::Unreadable("its header does not parse"))?;
+    let decryptor = Decryptor::new_buffered(header)
+        .map_err(|_| SealError::Unreadable("its header does not parse"))?;
     // Unwraps the key and checks the header's authentication code.
     match decryptor.decrypt(std::iter::once(&unwrapping as &dyn age::Identity)) {
         Ok(_) => {}
-        Err(DecryptError::NoMatchingKeys) => return Err(SealError::NotForUs(key.public.to_string())),
+        Err(DecryptError::NoMatchingKeys) => {
+            return Err(SealError::NotForUs(key.public.to_string()));
+        }
         Err(_) => return Err(SealError::Altered),
     }
     let file_key = unwrapping.payload_key_of.take().expect("what was decrypted was unwrapped");
@@ -355,7 +388,8 @@ pub fn open(sealed: &[u8], key: &DeviceKey) -> Result<Locked<u8>, SealError> {
     let mut out = Locked::zeroed(plain)?;
     let mut rest = &mut out[..];
     for (number, piece) in payload.chunks(PIECE + TAG).enumerate() {
-        let (ciphered, tag) = piece.split_at_checked(piece.len().wrapping_sub(TAG)).ok_or(SealError::Altered)?;
+        let (ciphered, tag) =
+            piece.split_at_checked(piece.len().wrapping_sub(TAG)).ok_or(SealError::Altered)?;
         let last = number + 1 == pieces;
         // Only a file without any content has an empty piece.
         if ciphered.is_empty() && number > 0 {
@@ -388,9 +422,11 @@ pub fn seal(parts: &[&[u8]], recipients: &[Recipient]) -> Result<Vec<u8>, SealEr
     let encryptor = Encryptor::with_recipients(std::iter::once(&wrapping as &dyn age::Recipient))
         .map_err(|_| SealError::Recipients(recipients.len()))?;
     let mut out = Vec::with_capacity(plain + plain / PIECE * TAG + recipients.len() * 128 + 256);
-    // Writes header and nonce; the crate's own payload writer is dropped before it has got anything.
+    // Writes header and nonce; the crate's own payload writer is dropped before it has got
+    // anything.
     drop(encryptor.wrap_output(&mut out).map_err(SealError::Memory)?);
-    let file_key = wrapping.payload_key_of.take().expect("a header has its recipients' wrapped keys");
+    let file_key =
+        wrapping.payload_key_of.take().expect("a header has its recipients' wrapped keys");
     let cipher = payload_cipher(&file_key, &out[out.len() - NONCE..]);
     let mut piece = Locked::<u8>::zeroed(PIECE)?;
     let (mut filled, mut number) = (0, 0);

@@ -1,10 +1,12 @@
 //! Exact search: the best score of each entry for a probe, over all of its templates.
 //!
-//! A [`Gallery`] holds every template of a list once, one row after another, so that a search is one pass over contiguous memory;
-//! several probes share the pass. No approximate index: at the sizes that a false-alert budget allows, the exact answer is
-//! fast, the same every time, and can be explained.
+//! A [`Gallery`] holds every template of a list once, one row after another, so that a search is
+//! one pass over contiguous memory; several probes share the pass. No approximate index: at the
+//! sizes that a false-alert budget allows, the exact answer is fast, the same every time, and can
+//! be explained.
 //!
-//! Scores are cosines, and equal to [`Template::cosine`] of probe and template to the last bit, whatever the processor.
+//! Scores are cosines, and equal to [`Template::cosine`] of probe and template to the last bit,
+//! whatever the processor.
 
 use std::fmt;
 use std::io;
@@ -96,7 +98,9 @@ struct Shared {
 impl Shared {
     fn push(&mut self, index: usize, probe: &Template) {
         let row = Row::new(probe.values());
-        self.lines.extend_from_slice(row.lines()).expect("there is room for as many of the longest probes");
+        self.lines
+            .extend_from_slice(row.lines())
+            .expect("there is room for as many of the longest probes");
         self.who.push((index, probe.inverse_norm())).expect("a chunk has no more probes");
     }
 }
@@ -118,9 +122,14 @@ struct Span {
 
 impl Span {
     fn new(first: usize, rows: usize) -> Self {
-        // What does not fit cannot have come out of a list: one has at most ten templates an entry and a gigabyte in all.
+        // What does not fit cannot have come out of a list: one has at most ten templates an entry
+        // and a gigabyte in all.
         let first = u32::try_from(first).expect("fewer templates than memory could hold");
-        Self { first, rows: u16::try_from(rows).expect("an entry has at most ten templates"), live: true }
+        Self {
+            first,
+            rows: u16::try_from(rows).expect("an entry has at most ten templates"),
+            live: true,
+        }
     }
 
     fn rows(&self) -> Range<usize> {
@@ -141,7 +150,8 @@ pub struct Gallery {
     kernel: Kernel,
 }
 
-/// Fills a [`Gallery`] entry by entry. Its memory is made once, for the most templates that there can be.
+/// Fills a [`Gallery`] entry by entry. Its memory is made once, for the most templates that there
+/// can be.
 pub(super) struct Builder {
     gallery: Gallery,
     used: usize,
@@ -159,7 +169,15 @@ impl Builder {
         let rows = Locked::zeroed(templates.saturating_mul(stride))?;
         let inverse_norms = Locked::zeroed(templates)?;
         let (spans, expires) = (Vec::new(), Vec::new());
-        let gallery = Gallery { dimensions, stride, rows, inverse_norms, spans, expires, kernel: Kernel::best() };
+        let gallery = Gallery {
+            dimensions,
+            stride,
+            rows,
+            inverse_norms,
+            spans,
+            expires,
+            kernel: Kernel::best(),
+        };
         Ok(Self { gallery, used: 0, begun: 0 })
     }
 
@@ -167,7 +185,10 @@ impl Builder {
     ///
     /// # Errors
     /// Where it has another number of components, or only zeros.
-    pub fn push(&mut self, values: impl ExactSizeIterator<Item = i8> + Clone) -> Result<(), TemplateError> {
+    pub fn push(
+        &mut self,
+        values: impl ExactSizeIterator<Item = i8> + Clone,
+    ) -> Result<(), TemplateError> {
         let Gallery { dimensions, stride, rows, inverse_norms, .. } = &mut self.gallery;
         if values.len() != *dimensions {
             return Err(TemplateError::Dimensions(values.len()));
@@ -203,16 +224,19 @@ impl Builder {
 }
 
 impl Gallery {
-    /// A gallery of `entries` whose templates all have `dimensions` components; those of another length are left out, which a
-    /// checked list cannot have. Only lists that are verified reach a device's search; authors use this for look-alikes.
+    /// A gallery of `entries` whose templates all have `dimensions` components; those of another
+    /// length are left out, which a checked list cannot have. Only lists that are verified reach a
+    /// device's search; authors use this for look-alikes.
     ///
     /// # Panics
     /// Where there is no memory.
     pub(super) fn of(dimensions: usize, entries: &[Entry]) -> Self {
         let total = entries.iter().map(|e| e.templates.len()).sum::<usize>();
-        let mut builder = Builder::new(total, dimensions).expect("memory for a second copy of the templates");
+        let mut builder =
+            Builder::new(total, dimensions).expect("memory for a second copy of the templates");
         for entry in entries {
-            for stored in entry.templates.iter().filter(|s| s.template.values().len() == dimensions) {
+            for stored in entry.templates.iter().filter(|s| s.template.values().len() == dimensions)
+            {
                 let pushed = builder.push(stored.template.values().iter().copied());
                 pushed.expect("a template has a length, and those of another one are left out");
             }
@@ -226,7 +250,8 @@ impl Gallery {
         self.rows.is_locked() && self.inverse_norms.is_locked()
     }
 
-    /// A gallery of pseudo-random templates of nobody, one an entry, for measuring. `dimensions` is cut to what a template may have.
+    /// A gallery of pseudo-random templates of nobody, one an entry, for measuring. `dimensions` is
+    /// cut to what a template may have.
     pub fn synthetic(entries: usize, dimensions: usize, seed: u64) -> Self {
         let dimensions = dimensions.clamp(MIN_DIMENSIONS, MAX_DIMENSIONS);
         // Xorshift; its state must not be zero.
@@ -238,10 +263,13 @@ impl Gallery {
             (state >> 24) as i8 | 1
         };
         let never = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT);
-        let mut builder = Builder::new(entries, dimensions).expect("memory for what is to be measured");
+        let mut builder =
+            Builder::new(entries, dimensions).expect("memory for what is to be measured");
         for _ in 0..entries {
             let values: Vec<i8> = (0..dimensions).map(|_| random()).collect();
-            builder.push(values.into_iter()).expect("the number is in range and no component is zero");
+            builder
+                .push(values.into_iter())
+                .expect("the number is in range and no component is zero");
             builder.end(never);
         }
         builder.finish()
@@ -262,8 +290,8 @@ impl Gallery {
         self.inverse_norms.len()
     }
 
-    /// Reads every template once and does next to nothing with it: what any exact search must take at least, for measuring. In
-    /// four places at once, which is the fastest way there is.
+    /// Reads every template once and does next to nothing with it: what any exact search must take
+    /// at least, for measuring. In four places at once, which is the fastest way there is.
     pub fn read_once(&self) -> u64 {
         let mut sums = [0u64; 8];
         let mut add = |line: &Line| {
@@ -296,8 +324,8 @@ impl Gallery {
         self.search_all(std::slice::from_ref(probe), std::slice::from_mut(top));
     }
 
-    /// Searches several probes in one pass over the gallery. `tops[i]` receives what `probes[i]` finds; what has no counterpart is
-    /// left alone.
+    /// Searches several probes in one pass over the gallery. `tops[i]` receives what `probes[i]`
+    /// finds; what has no counterpart is left alone.
     pub fn search_all(&self, probes: &[Template], tops: &mut [TopK]) {
         self.scan(probes, 0, |probe, hit| {
             let Some(top) = tops.get_mut(probe) else { return f32::INFINITY };
@@ -306,13 +334,20 @@ impl Gallery {
         });
     }
 
-    /// Calls `found` with the best hit of live entries from `from` on, for each probe by its index; those of one probe come in the order
-    /// of the entries. `found` answers which similarity a later hit of that probe must exceed: hits that do not may be left
-    /// out. Allocates nothing.
-    pub(super) fn scan(&self, probes: &[Template], from: usize, mut found: impl FnMut(usize, Hit) -> f32) {
+    /// Calls `found` with the best hit of live entries from `from` on, for each probe by its index;
+    /// those of one probe come in the order of the entries. `found` answers which similarity a
+    /// later hit of that probe must exceed: hits that do not may be left out. Allocates nothing.
+    pub(super) fn scan(
+        &self,
+        probes: &[Template],
+        from: usize,
+        mut found: impl FnMut(usize, Hit) -> f32,
+    ) {
         for (pass, chunk) in probes.chunks(PROBES).enumerate() {
             let mut shared = Shared::default();
-            for (i, probe) in chunk.iter().enumerate().filter(|(_, p)| p.values().len() == self.dimensions) {
+            for (i, probe) in
+                chunk.iter().enumerate().filter(|(_, p)| p.values().len() == self.dimensions)
+            {
                 shared.push(pass * PROBES + i, probe);
             }
             self.pass(&shared, from, &mut found);
@@ -340,7 +375,8 @@ impl Gallery {
             let lines = &self.rows[rows.start * self.stride..rows.end * self.stride];
             self.kernel.dots(self.stride, &probes.lines, lines, dots);
             let norms = &self.inverse_norms[rows.clone()];
-            for (p, ((index, probe_norm), floor)) in probes.who.iter().zip(&mut floors).enumerate() {
+            for (p, ((index, probe_norm), floor)) in probes.who.iter().zip(&mut floors).enumerate()
+            {
                 let dots = &dots[p * rows.len()..][..rows.len()];
                 let scores = &mut scores[..rows.len()];
                 let mut above = 0;
@@ -372,8 +408,9 @@ impl Gallery {
         scores.zeroize();
     }
 
-    /// How many entries from `start` on have at most `most` rows together. Looked for around `guess`: a list is longer than the
-    /// caches, and its entries are seldom of very different sizes.
+    /// How many entries from `start` on have at most `most` rows together. Looked for around
+    /// `guess`: a list is longer than the caches, and its entries are seldom of very different
+    /// sizes.
     fn block(&self, start: usize, most: usize, guess: usize) -> usize {
         let spans = &self.spans[start..];
         let fits = |n: usize| spans[n - 1].rows().end - spans[0].rows().start <= most;
@@ -387,7 +424,8 @@ impl Gallery {
         length
     }
 
-    /// Wipes one entry's templates; it is never found again. False where there is no such entry or it was wiped before.
+    /// Wipes one entry's templates; it is never found again. False where there is no such entry or
+    /// it was wiped before.
     pub fn wipe(&mut self, entry: usize) -> bool {
         let Some(span) = self.spans.get_mut(entry).filter(|s| s.live) else { return false };
         span.live = false;
@@ -408,7 +446,13 @@ impl ZeroizeOnDrop for Gallery {}
 
 impl fmt::Debug for Gallery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gallery({} entries, {} templates, {})", self.entries(), self.templates(), self.kernel.name)
+        write!(
+            f,
+            "Gallery({} entries, {} templates, {})",
+            self.entries(),
+            self.templates(),
+            self.kernel.name
+        )
     }
 }
 
@@ -422,7 +466,9 @@ mod tests {
         let mut all: Vec<Hit> = Vec::new();
         for (entry, e) in entries.iter().enumerate() {
             let scores = e.templates.iter().map(|s| probe.cosine(&s.template));
-            let best = scores.enumerate().fold((0, f32::NEG_INFINITY), |b, n| if n.1 > b.1 { n } else { b });
+            let best = scores
+                .enumerate()
+                .fold((0, f32::NEG_INFINITY), |b, n| if n.1 > b.1 { n } else { b });
             all.push(Hit { entry, template: best.0, score: best.1 });
         }
         all.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -437,7 +483,8 @@ mod tests {
         ) {
             let seed = u64::from(seed) << 20;
             let entries: Vec<Entry> = sizes.iter().enumerate().map(|(n, size)| Entry {
-                // Twins have equal scores, whose order must be that of the list; of an entry's equal templates the first counts.
+                // Twins have equal scores, whose order must be that of the list; of an entry's
+                // equal templates the first counts.
                 templates: (0..*size)
                     .map(|t| fixture::stored(seed + if twins { t / 2 } else { n as u64 * 16 + t / 2 }))
                     .collect(),
@@ -504,7 +551,10 @@ mod tests {
         gallery.search(&probe, &mut top);
         assert_eq!(top.hits()[0].entry, 700);
         assert!(top.hits()[0].score > 0.999 && top.hits()[1].score < 0.3, "{top:?}");
-        assert_eq!((gallery.templates(), Gallery::synthetic(1000, 512, 7).rows[5].0), (1000, gallery.rows[5].0));
+        assert_eq!(
+            (gallery.templates(), Gallery::synthetic(1000, 512, 7).rows[5].0),
+            (1000, gallery.rows[5].0)
+        );
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! What survives a restart: the list in force, and the device's memory of versions and time.
 //!
-//! * A file is replaced **atomically**: written beside its target, synchronised, renamed over it, and the directory synchronised. A
-//!   power cut at any moment leaves the old or the new file, whole.
-//! * [`State`] remembers the highest version of each list (an older one is refused for ever) and the last time seen. A new list
-//!   is stored before its version is remembered: a cut in between leaves the new list with the old memory, which is consistent;
-//!   the other order would leave the old list, refused.
-//! * [`clock_trust`] says whether a clock may be believed: a wrong clock must not extend an authorisation.
+//! * A file is replaced **atomically**: written beside its target, synchronised, renamed over it,
+//!   and the directory synchronised. A power cut at any moment leaves the old or the new file,
+//!   whole.
+//! * [`State`] remembers the highest version of each list (an older one is refused for ever) and
+//!   the last time seen. A new list is stored before its version is remembered: a cut in between
+//!   leaves the new list with the old memory, which is consistent; the other order would leave the
+//!   old list, refused.
+//! * [`clock_trust`] says whether a clock may be believed: a wrong clock must not extend an
+//!   authorisation.
 //!
-//! A state file that is damaged is an error, never a fresh start: forgetting is what a roll-back needs. One that does not exist
-//! is a device's first start.
+//! A state file that is damaged is an error, never a fresh start: forgetting is what a roll-back
+//! needs. One that does not exist is a device's first start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -26,11 +29,13 @@ use super::verify::{Refusal, Watchlist};
 
 /// Most lists whose versions are remembered at a time; expired ones make room.
 pub const MAX_LISTS: usize = 64;
-/// Most revocations that are remembered. Those of single entries make room by becoming one of their whole list.
+/// Most revocations that are remembered. Those of single entries make room by becoming one of their
+/// whole list.
 pub const MAX_REVOKED: usize = 256;
 /// Most suspensions that are remembered at a time; those that are over make room.
 pub const MAX_SUSPENDED: usize = 32;
-/// How far a clock may go back without being distrusted: time services correct by less than this once they have settled.
+/// How far a clock may go back without being distrusted: time services correct by less than this
+/// once they have settled.
 pub const CLOCK_SLACK: Duration = Duration::seconds(2);
 /// How often the last time seen is worth a write to the card.
 pub const OBSERVE_EVERY: Duration = Duration::minutes(10);
@@ -54,7 +59,9 @@ pub enum StoreError {
     },
     /// The state cannot be understood.
     #[error(
-        "the state file {path} is damaged ({what}); it keeps old lists from coming back, so nothing is matched without it. Find out why, then move it away and install a list whose version is higher than any before"
+        "the state file {path} is damaged ({what}); it keeps old lists from coming back, so \
+         nothing is matched without it. Find out why, then move it away and install a list whose \
+         version is higher than any before"
     )]
     Damaged {
         /// Of the file.
@@ -76,7 +83,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace_by_parts(path, &[bytes])
 }
 
-/// As [`replace`], by what `parts` are one after another, so that they need not be joined in memory.
+/// As [`replace`], by what `parts` are one after another, so that they need not be joined in
+/// memory.
 ///
 /// # Errors
 /// As for [`replace`].
@@ -105,7 +113,8 @@ pub fn replace_by_parts(path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> 
     write().map_err(file_error("replace", path))
 }
 
-/// Reads a list file. What is sealed needs no locked memory, and what is not lies on the disk for everybody.
+/// Reads a list file. What is sealed needs no locked memory, and what is not lies on the disk for
+/// everybody.
 ///
 /// # Errors
 /// Where it cannot be read or is larger than any list.
@@ -119,7 +128,9 @@ pub fn read_list(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         }
         let most = MAX_BYTES + MAX_OVERHEAD;
         let size = usize::try_from(about.len()).ok().filter(|size| *size <= most);
-        let size = size.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any list"))?;
+        let size = size.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any list")
+        })?;
         // Reserved at once, because a buffer that grows leaves copies of templates behind unwiped.
         let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
         file.take(size as u64).read_to_end(&mut bytes)?;
@@ -128,11 +139,12 @@ pub fn read_list(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     read().map_err(file_error("read the list", path))
 }
 
-/// As [`replace_by_parts`], and then overwrites what the file held before with zeros. On flash memory the old blocks may stay
-/// until the controller erases them; that is what sealing is for.
+/// As [`replace_by_parts`], and then overwrites what the file held before with zeros. On flash
+/// memory the old blocks may stay until the controller erases them; that is what sealing is for.
 ///
 /// # Errors
-/// Where the new file cannot be put in place (the old one is then untouched), or the old one not be overwritten.
+/// Where the new file cannot be put in place (the old one is then untouched), or the old one not be
+/// overwritten.
 pub fn replace_and_wipe(path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
     let old = OpenOptions::new().write(true).open(path).map_err(file_error("open", path))?;
     replace_by_parts(path, parts)?;
@@ -178,7 +190,9 @@ struct Revoked {
 impl Revoked {
     /// Whether `self` says all that `other` says.
     fn covers(&self, other: &Revoked) -> bool {
-        self.list == other.list && self.through >= other.through && (self.entry.is_none() || self.entry == other.entry)
+        self.list == other.list
+            && self.through >= other.through
+            && (self.entry.is_none() || self.entry == other.entry)
     }
 }
 
@@ -233,8 +247,11 @@ impl State {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             other => other.map_err(file_error("read the state", path))?,
         };
-        file.take(MAX_STATE_BYTES + 1).read_to_end(&mut bytes).map_err(file_error("read the state", path))?;
-        Self::parse(&bytes).map_err(|what| StoreError::Damaged { path: path.display().to_string(), what })
+        file.take(MAX_STATE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(file_error("read the state", path))?;
+        Self::parse(&bytes)
+            .map_err(|what| StoreError::Damaged { path: path.display().to_string(), what })
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
@@ -259,7 +276,8 @@ impl State {
     /// # Errors
     /// As for [`replace`].
     pub fn save(&self, path: &Path) -> Result<(), StoreError> {
-        let mut text = serde_json::to_vec_pretty(self).expect("numbers and short strings always serialise");
+        let mut text =
+            serde_json::to_vec_pretty(self).expect("numbers and short strings always serialise");
         text.push(b'\n');
         // A device's first start: nobody has made the directory yet.
         if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
@@ -271,7 +289,9 @@ impl State {
 
     /// The last time seen; `None` before the first observation.
     pub fn last_seen(&self) -> Option<OffsetDateTime> {
-        (self.last_seen > 0).then(|| OffsetDateTime::from_unix_timestamp(self.last_seen).ok()).flatten()
+        (self.last_seen > 0)
+            .then(|| OffsetDateTime::from_unix_timestamp(self.last_seen).ok())
+            .flatten()
     }
 
     /// The serial of the newest trust file that was in use.
@@ -296,8 +316,8 @@ impl State {
         self.lists.iter().find(|s| s.id.as_str() == id).map(|s| s.version)
     }
 
-    /// Notes that it is `now`; call it only with a clock that [`clock_trust`] trusts. True where the state has become worth
-    /// saving.
+    /// Notes that it is `now`; call it only with a clock that [`clock_trust`] trusts. True where
+    /// the state has become worth saving.
     pub fn observe(&mut self, now: OffsetDateTime) -> bool {
         let due = self.is_due(now);
         if due {
@@ -313,7 +333,8 @@ impl State {
     /// Remembers `list`, unless the device has had a newer one.
     ///
     /// # Errors
-    /// [`Refusal::Revoked`] for a revoked one, [`Refusal::RolledBack`] for an older version, [`Refusal::SameVersion`] for another content under the same version and
+    /// [`Refusal::Revoked`] for a revoked one, [`Refusal::RolledBack`] for an older version,
+    /// [`Refusal::SameVersion`] for another content under the same version and
     /// [`Refusal::TooManyLists`] where there is no room; the state is then as before.
     pub fn admit(&mut self, list: &Watchlist, now: OffsetDateTime) -> Result<(), Refusal> {
         if let Some(through) = self.revoked_through(list.id())
@@ -331,12 +352,17 @@ impl State {
         };
         if let Some(old) = self.lists.iter_mut().find(|s| s.id == new.id) {
             if new.version < old.version {
-                return Err(Refusal::RolledBack { id: new.id, offered: new.version, highest: old.version });
+                return Err(Refusal::RolledBack {
+                    id: new.id,
+                    offered: new.version,
+                    highest: old.version,
+                });
             }
             if new.version == old.version && new.digest != old.digest {
                 return Err(Refusal::SameVersion { id: new.id, version: new.version });
             }
-            // An older version may live longer than the new one, so the memory lasts as long as the longest.
+            // An older version may live longer than the new one, so the memory lasts as long as the
+            // longest.
             *old = Seen { expires: old.expires.max(new.expires), ..new };
             return Ok(());
         }
@@ -370,13 +396,15 @@ impl State {
     /// Until when nobody may be matched, where that is so at `now`.
     pub fn suspended_until(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let now = now.unix_timestamp();
-        let until = self.suspended.iter().filter(|s| (s.from..s.to).contains(&now)).map(|s| s.to).max()?;
+        let until =
+            self.suspended.iter().filter(|s| (s.from..s.to).contains(&now)).map(|s| s.to).max()?;
         OffsetDateTime::from_unix_timestamp(until).ok()
     }
 
     /// Remembers what `order` stops on `device` at `position`.
     ///
-    /// Where there is no room for one more revoked entry, the whole list is revoked instead: what was ordered to stop stops.
+    /// Where there is no room for one more revoked entry, the whole list is revoked instead: what
+    /// was ordered to stop stops.
     ///
     /// # Errors
     /// [`OrderError::TooMany`]; the state is then as before.
@@ -392,7 +420,8 @@ impl State {
         }
         match order.action() {
             Action::Revoke { list, through, entry } => {
-                let mut new = Revoked { list: list.clone(), through: *through, entry: entry.clone() };
+                let mut new =
+                    Revoked { list: list.clone(), through: *through, entry: entry.clone() };
                 if self.revoked.iter().any(|r| r.covers(&new)) {
                     return Ok(Obeyed::Before);
                 }
@@ -424,8 +453,8 @@ impl State {
     }
 }
 
-/// Overwrites the list file with zeros and removes it, for a list that was revoked. On flash memory the old blocks may stay until
-/// the controller erases them; that is what sealing is for.
+/// Overwrites the list file with zeros and removes it, for a list that was revoked. On flash memory
+/// the old blocks may stay until the controller erases them; that is what sealing is for.
 ///
 /// # Errors
 /// Where it cannot be written or removed; one that does not exist is removed.
@@ -437,7 +466,8 @@ pub fn destroy(path: &Path) -> Result<(), StoreError> {
         };
         zero(file)?;
         fs::remove_file(path)?;
-        let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
     };
     wipe().map_err(file_error("destroy", path))
@@ -473,9 +503,13 @@ impl ClockTrust {
     }
 }
 
-/// Judges a clock that shows `now` on a device that has seen `last_seen`. `kernel_synchronised` is what
-/// [`kernel_synchronised`] said, or true where the configuration does not ask for it.
-pub fn clock_trust(now: OffsetDateTime, last_seen: Option<OffsetDateTime>, kernel_synchronised: bool) -> ClockTrust {
+/// Judges a clock that shows `now` on a device that has seen `last_seen`. `kernel_synchronised` is
+/// what [`kernel_synchronised`] said, or true where the configuration does not ask for it.
+pub fn clock_trust(
+    now: OffsetDateTime,
+    last_seen: Option<OffsetDateTime>,
+    kernel_synchronised: bool,
+) -> ClockTrust {
     match last_seen {
         Some(last) if now < last - CLOCK_SLACK => ClockTrust::WentBack { by: last - now },
         _ if !kernel_synchronised => ClockTrust::Unsynchronised,
@@ -483,10 +517,11 @@ pub fn clock_trust(now: OffsetDateTime, last_seen: Option<OffsetDateTime>, kerne
     }
 }
 
-/// Whether the kernel says that a time service keeps its clock right (`adjtimex`, which any user may ask).
+/// Whether the kernel says that a time service keeps its clock right (`adjtimex`, which any user
+/// may ask).
 pub fn kernel_synchronised() -> bool {
-    // SAFETY: `timex` is plain data for which zeroes are valid, with `modes` 0 the call only reads the clock's state into it, and
-    // the pointer is valid for the call.
+    // SAFETY: `timex` is plain data for which zeroes are valid, with `modes` 0 the call only reads
+    // the clock's state into it, and the pointer is valid for the call.
     let (state, status) = unsafe {
         let mut timex: libc::timex = std::mem::zeroed();
         let state = libc::adjtimex(&raw mut timex);
@@ -563,9 +598,11 @@ mod tests {
     fn the_same_version_with_another_content_is_refused_and_with_more_signatures_accepted() {
         let mut state = State::default();
         state.admit(&list(7), now()).unwrap();
-        let more = verify(&signed(&content(2), &[1, 2, 3]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
+        let more =
+            verify(&signed(&content(2), &[1, 2, 3]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
         assert_eq!(state.admit(&more, now()), Ok(()));
-        let other = verify(&signed(&content(3), &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
+        let other =
+            verify(&signed(&content(3), &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
         assert!(matches!(state.admit(&other, now()), Err(Refusal::SameVersion { version: 7, .. })));
     }
 
@@ -623,7 +660,10 @@ mod tests {
         let path = folder.path().join("lib/watchpost/state.json");
         State::default().save(&path).unwrap();
         assert_eq!(State::load(&path).unwrap(), State::default());
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]

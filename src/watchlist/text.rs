@@ -22,13 +22,16 @@ pub mod as_base64 {
     use crate::template::Template;
 
     pub fn serialize<S: Serializer>(template: &Template, s: S) -> Result<S::Ok, S::Error> {
-        let bytes = zeroize::Zeroizing::new(template.values().iter().map(|v| v.cast_unsigned()).collect::<Vec<u8>>());
+        let bytes = zeroize::Zeroizing::new(
+            template.values().iter().map(|v| v.cast_unsigned()).collect::<Vec<u8>>(),
+        );
         s.serialize_str(&zeroize::Zeroizing::new(STANDARD.encode(bytes.as_slice())))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Template, D::Error> {
         let text = zeroize::Zeroizing::new(String::deserialize(d)?);
-        let bytes = zeroize::Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(D::Error::custom)?);
+        let bytes =
+            zeroize::Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(D::Error::custom)?);
         Template::new(bytes.iter().map(|b| b.cast_signed()).collect()).map_err(D::Error::custom)
     }
 }

@@ -15,11 +15,12 @@
 //! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer
 //! ```
 //!
-//! Starting takes `signers_needed` people, stopping one: any revoker or suspender. Unknown fields are refused, because a
-//! misspelt restriction would otherwise be none. So is a key that is pinned twice, which could count as two people.
+//! Starting takes `signers_needed` people, stopping one: any revoker or suspender. Unknown fields
+//! are refused, because a misspelt restriction would otherwise be none. So is a key that is pinned
+//! twice, which could count as two people.
 //!
-//! The file on the device is where trust begins: whoever can write it decides. Without touching the device its keys rotate by
-//! [`super::rotation`].
+//! The file on the device is where trust begins: whoever can write it decides. Without touching the
+//! device its keys rotate by [`super::rotation`].
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -53,7 +54,8 @@ pub enum TrustError {
     },
     /// Everybody on the device could pin a key.
     #[error(
-        "the trust file {0} can be written by every user of this device, who could pin a key of their own; run `chmod o-w {0}` and compare its keys with the people they belong to"
+        "the trust file {0} can be written by every user of this device, who could pin a key of \
+         their own; run `chmod o-w {0}` and compare its keys with the people they belong to"
     )]
     Writable(String),
     /// Larger than [`MAX_TRUST_BYTES`].
@@ -67,12 +69,15 @@ pub enum TrustError {
     Version(u32),
     /// Fewer than [`FEWEST_SIGNERS`].
     #[error(
-        "signers_needed = {0}: a list needs at least {FEWEST_SIGNERS} different signers, so that one person alone (or one stolen key) cannot start a search; pin a second person's key and write {FEWEST_SIGNERS} or more"
+        "signers_needed = {0}: a list needs at least {FEWEST_SIGNERS} different signers, so that \
+         one person alone (or one stolen key) cannot start a search; pin a second person's key \
+         and write {FEWEST_SIGNERS} or more"
     )]
     OneIsNotEnough(usize),
     /// More signers asked for than are pinned.
     #[error(
-        "signers_needed = {needed}, but only {pinned} keys have the role \"signer\"; no list could ever be accepted"
+        "signers_needed = {needed}, but only {pinned} keys have the role \"signer\"; no list \
+         could ever be accepted"
     )]
     CannotBeMet {
         /// As asked for.
@@ -81,7 +86,10 @@ pub enum TrustError {
         pinned: usize,
     },
     /// A key that appears twice.
-    #[error("the key {0} is pinned twice; give each person one key and each key one entry with all of its roles")]
+    #[error(
+        "the key {0} is pinned twice; give each person one key and each key one entry with all of \
+         its roles"
+    )]
     Repeated(KeyId),
     /// A key that does not decode.
     #[error("keys[{index}].public: {what}")]
@@ -92,7 +100,10 @@ pub enum TrustError {
         what: String,
     },
     /// Without a role a key can do nothing.
-    #[error("the key {0} has no role; write some of \"signer\", \"revoker\", \"suspender\", \"reviewer\" or remove it")]
+    #[error(
+        "the key {0} has no role; write some \
+         of \"signer\", \"revoker\", \"suspender\", \"reviewer\" or remove it"
+    )]
     NoRole(KeyId),
     /// More than [`MAX_KEYS`].
     #[error("{0} keys; at most {MAX_KEYS} can be pinned")]
@@ -186,7 +197,8 @@ impl Trust {
         if text.len() as u64 > MAX_TRUST_BYTES {
             return Err(TrustError::TooLarge);
         }
-        let file: TrustFile = toml::from_str(text).map_err(|e| TrustError::Syntax(e.to_string()))?;
+        let file: TrustFile =
+            toml::from_str(text).map_err(|e| TrustError::Syntax(e.to_string()))?;
         if file.version != 1 {
             return Err(TrustError::Version(file.version));
         }
@@ -201,7 +213,8 @@ impl Trust {
         }
         let mut keys: Vec<TrustedKey> = Vec::with_capacity(file.keys.len());
         for (index, key) in file.keys.into_iter().enumerate() {
-            let public: PublicKey = key.public.parse().map_err(|e| TrustError::Key { index, what: format!("{e}") })?;
+            let public: PublicKey =
+                key.public.parse().map_err(|e| TrustError::Key { index, what: format!("{e}") })?;
             let id = public.id();
             if keys.iter().any(|k| k.id == id) {
                 return Err(TrustError::Repeated(id));
@@ -256,8 +269,8 @@ impl Trust {
     }
 }
 
-/// The text of a trust file, to begin one with: `serial`, `keys` with their labels and roles, valid from `from` until `until`. What it says
-/// is checked when it is read.
+/// The text of a trust file, to begin one with: `serial`, `keys` with their labels and roles, valid
+/// from `from` until `until`. What it says is checked when it is read.
 pub fn render(
     serial: u64,
     signers_needed: usize,
@@ -266,14 +279,20 @@ pub fn render(
     keys: &[(PublicKey, &str, &[Role])],
 ) -> String {
     let mut text = String::from(
-        "# Whom this device believes; see the documentation of `watchpost::watchlist::trust`.\nversion = 1\n",
+        "# Whom this device believes; see the documentation of \
+         `watchpost::watchlist::trust`.\nversion = 1\n",
     );
     let _ = writeln!(text, "serial = {serial}\nsigners_needed = {signers_needed}");
-    let _ = writeln!(text, "valid_from = \"{}\"\nvalid_until = \"{}\"", stamp(&from), stamp(&until));
+    let _ =
+        writeln!(text, "valid_from = \"{}\"\nvalid_until = \"{}\"", stamp(&from), stamp(&until));
     for (public, label, roles) in keys {
         let roles: Vec<_> = roles.iter().map(|r| format!("\"{}\"", r.as_str())).collect();
         let label = toml::Value::from(*label);
-        let _ = writeln!(text, "\n[[keys]]\npublic = \"{public}\"\nlabel = {label}\nroles = [{}]", roles.join(", "));
+        let _ = writeln!(
+            text,
+            "\n[[keys]]\npublic = \"{public}\"\nlabel = {label}\nroles = [{}]",
+            roles.join(", ")
+        );
     }
     text
 }
@@ -313,7 +332,10 @@ mod tests {
         let refusal = parse(&text).unwrap_err();
         assert!(matches!(refusal, TrustError::OneIsNotEnough(1)));
         assert!(refusal.to_string().contains("cannot start a search"), "{refusal}");
-        assert!(matches!(parse(&text.replace("needed = 1", "needed = 0")), Err(TrustError::OneIsNotEnough(0))));
+        assert!(matches!(
+            parse(&text.replace("needed = 1", "needed = 0")),
+            Err(TrustError::OneIsNotEnough(0))
+        ));
     }
 
     #[test]
@@ -334,16 +356,26 @@ mod tests {
         assert!(parse(&good).is_ok());
         assert!(matches!(parse(&format!("signers_neded = 3\n{good}")), Err(TrustError::Syntax(_))));
         assert!(matches!(parse(&good.replace("label", "lable")), Err(TrustError::Syntax(_))));
-        assert!(matches!(parse(&good.replace("\"signer\"", "\"king\"")), Err(TrustError::Syntax(_))));
-        assert!(matches!(parse(&good.replace("version = 1", "version = 2")), Err(TrustError::Version(2))));
+        assert!(matches!(
+            parse(&good.replace("\"signer\"", "\"king\"")),
+            Err(TrustError::Syntax(_))
+        ));
+        assert!(matches!(
+            parse(&good.replace("version = 1", "version = 2")),
+            Err(TrustError::Version(2))
+        ));
         assert!(matches!(parse(&good.replace("2036", "2016")), Err(TrustError::EmptyValidity)));
         assert!(matches!(parse(&good.replace("[\"signer\"]", "[]")), Err(TrustError::NoRole(_))));
-        assert!(matches!(parse(&good.replace("ed25519:", "rsa:")), Err(TrustError::Key { index: 0, .. })));
+        assert!(matches!(
+            parse(&good.replace("ed25519:", "rsa:")),
+            Err(TrustError::Key { index: 0, .. })
+        ));
     }
 
     #[test]
     fn a_key_counts_only_in_its_roles() {
-        let trust = parse(&fixture::trust_text(2, &[("signer", 1), ("signer", 2), ("revoker", 3)])).unwrap();
+        let trust = parse(&fixture::trust_text(2, &[("signer", 1), ("signer", 2), ("revoker", 3)]))
+            .unwrap();
         let revoker = fixture::key(3).public().id();
         assert!(trust.key(revoker, Role::Signer).is_none());
         assert!(trust.key(revoker, Role::Revoker).is_some());
@@ -352,7 +384,10 @@ mod tests {
     #[test]
     fn a_missing_file_says_what_follows() {
         let text = Trust::open(Path::new("/nonexistent/trust.toml")).unwrap_err().to_string();
-        assert!(text.contains("/nonexistent/trust.toml") && text.contains("no list is accepted"), "{text}");
+        assert!(
+            text.contains("/nonexistent/trust.toml") && text.contains("no list is accepted"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -362,7 +397,10 @@ mod tests {
         let label = "the \"office\"\nroles = []";
         let keys = [(a, label, &[Role::Signer, Role::Revoker][..]), (b, "", &[Role::Signer])];
         let trust = parse(&render(3, 2, from, from + time::Duration::DAY, &keys)).unwrap();
-        assert_eq!((trust.serial(), trust.valid_from(), trust.valid_until()), (3, from, from + time::Duration::DAY));
+        assert_eq!(
+            (trust.serial(), trust.valid_from(), trust.valid_until()),
+            (3, from, from + time::Duration::DAY)
+        );
         assert_eq!((trust.keys()[0].public, trust.keys()[0].label.as_str()), (a, label));
         assert_eq!(trust.keys()[0].roles(), [Role::Signer, Role::Revoker]);
     }

@@ -1,13 +1,16 @@
 //! From untrusted bytes to a [`Watchlist`]: the only way there is.
 //!
-//! The order of the checks is part of the promise: size and shape of the container, validity of the trust file, signatures, and
-//! only then the content, its device, its model and its time, and at last each entry against its signed digest. So the content's
-//! parser sees nothing that the pinned people have not signed, and a refusal names the first thing that is wrong.
+//! The order of the checks is part of the promise: size and shape of the container, validity of the
+//! trust file, signatures, and only then the content, its device, its model and its time, and at
+//! last each entry against its signed digest. So the content's parser sees nothing that the pinned
+//! people have not signed, and a refusal names the first thing that is wrong.
 //!
-//! Templates go from the bytes that are verified straight into the [`Gallery`] that is searched, and nowhere else.
+//! Templates go from the bytes that are verified straight into the [`Gallery`] that is searched,
+//! and nowhere else.
 //!
-//! A signature by a key that is not pinned as a signer is ignored (keys rotate); a second one by the same key does not count; one
-//! by a pinned key that does not hold refuses the whole list, however many others hold.
+//! A signature by a key that is not pinned as a signer is ignored (keys rotate); a second one by
+//! the same key does not count; one by a pinned key that does not hold refuses the whole list,
+//! however many others hold.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,8 +21,8 @@ use time::OffsetDateTime;
 use super::cbor::CborError;
 use super::container::{Container, Kind};
 use super::format::{
-    Authorisation, Content, Entry, EntryFault, FormatError, Head, MAX_BYTES, Position, Reference, announced,
-    read_entry, vouched_for,
+    Authorisation, Content, Entry, EntryFault, FormatError, Head, MAX_BYTES, Position, Reference,
+    announced, read_entry, vouched_for,
 };
 use super::keys::KeyId;
 use super::search::{Builder, Gallery};
@@ -31,14 +34,19 @@ use super::trust::{Role, Trust};
 pub enum Refusal {
     /// More than [`MAX_BYTES`].
     #[error(
-        "the list has {0} bytes and at most {MAX_BYTES} are read; a list this large cannot keep a false-alert budget either, so make it smaller"
+        "the list has {0} bytes and at most {MAX_BYTES} are read; a list this large cannot keep a \
+         false-alert budget either, so make it smaller"
     )]
     TooLarge(usize),
     /// Not the container, or cut short.
-    #[error("this is no complete signed list ({0}); copy the file again, or make it with `watchpost watchlist sign`")]
+    #[error(
+        "this is no complete signed list ({0}); copy the file again, or make it with `watchpost \
+         watchlist sign`"
+    )]
     Unreadable(CborError),
     /// The trust file itself is not valid now.
-    #[error("the trust file is valid from {} to {} and it is {}; install a current one, or correct the clock", stamp(.from), stamp(.until), stamp(.now))]
+    #[error("the trust file is valid from {} to {} and it is {}; install a current one, or \
+        correct the clock", stamp(.from), stamp(.until), stamp(.now))]
     TrustNotValid {
         /// Begin.
         from: OffsetDateTime,
@@ -49,7 +57,9 @@ pub enum Refusal {
     },
     /// Not enough different pinned signers.
     #[error(
-        "the list has {have} of the {need} signatures that it needs by different keys pinned as signers (unknown keys and second signatures by one key do not count); have another signer run `watchpost watchlist sign`"
+        "the list has {have} of the {need} signatures that it needs by different keys pinned as \
+         signers (unknown keys and second signatures by one key do not count); have another \
+         signer run `watchpost watchlist sign`"
     )]
     TooFewSigners {
         /// Different pinned signers whose signatures hold.
@@ -59,14 +69,16 @@ pub enum Refusal {
     },
     /// A pinned signer's signature does not hold.
     #[error(
-        "the list is not what the key {0} signed: it was altered or damaged; fetch it again from its authors, and tell them if it happens twice"
+        "the list is not what the key {0} signed: it was altered or damaged; fetch it again from \
+         its authors, and tell them if it happens twice"
     )]
     Altered(KeyId),
     /// Signed, but not a list by this version's rules.
     #[error(transparent)]
     Content(#[from] FormatError),
     /// Made for other devices.
-    #[error("the list may be used by {} and this device is {device:?}; correct `device` in the configuration, or have the list signed for this device", some(.allowed))]
+    #[error("the list may be used by {} and this device is {device:?}; correct `device` in the \
+        configuration, or have the list signed for this device", some(.allowed))]
     WrongDevice {
         /// This device.
         device: String,
@@ -74,7 +86,8 @@ pub enum Refusal {
         allowed: Vec<Reference>,
     },
     /// Templates of another embedder.
-    #[error("the list's templates were made with the embedder {} and this device runs {}; enrol the photographs again with this model, or install the list's", short(.list), short(.device))]
+    #[error("the list's templates were made with the embedder {} and this device runs {}; enrol \
+        the photographs again with this model, or install the list's", short(.list), short(.device))]
     WrongModel {
         /// SHA-256 of the list's embedder.
         list: [u8; 32],
@@ -90,7 +103,8 @@ pub enum Refusal {
         now: OffsetDateTime,
     },
     /// Its time is over.
-    #[error("the list expired at {} and it is {}; obtain a renewed authorisation and a newly signed list", stamp(.at), stamp(.now))]
+    #[error("the list expired at {} and it is {}; obtain a renewed authorisation and a newly \
+        signed list", stamp(.at), stamp(.now))]
     Expired {
         /// When it ended.
         at: OffsetDateTime,
@@ -99,7 +113,8 @@ pub enum Refusal {
     },
     /// Older than one that this device has had.
     #[error(
-        "the list {id} has version {offered} and this device has had version {highest}: an old list cannot come back; sign the content again with a version above {highest}"
+        "the list {id} has version {offered} and this device has had version {highest}: an old \
+         list cannot come back; sign the content again with a version above {highest}"
     )]
     RolledBack {
         /// The list.
@@ -111,7 +126,8 @@ pub enum Refusal {
     },
     /// Withdrawn by a revoker.
     #[error(
-        "the list {id} version {version} was revoked; a list that may be used again needs a new authorisation and a version that the revocation does not cover"
+        "the list {id} version {version} was revoked; a list that may be used again needs a new \
+         authorisation and a version that the revocation does not cover"
     )]
     Revoked {
         /// The list.
@@ -121,7 +137,8 @@ pub enum Refusal {
     },
     /// Two lists with one number.
     #[error(
-        "the list {id} has version {version} like one that this device has had, but another content; sign it again with a higher version"
+        "the list {id} has version {version} like one that this device has had, but another \
+         content; sign it again with a higher version"
     )]
     SameVersion {
         /// The list.
@@ -131,7 +148,8 @@ pub enum Refusal {
     },
     /// An older trust file than one that this device has had.
     #[error(
-        "the trust file has serial {serial} and this device has had {highest}: old keys cannot come back; install a trust file with that serial or a higher one, or its rotations"
+        "the trust file has serial {serial} and this device has had {highest}: old keys cannot \
+         come back; install a trust file with that serial or a higher one, or its rotations"
     )]
     TrustRolledBack {
         /// As found.
@@ -144,7 +162,8 @@ pub enum Refusal {
     Memory(String),
     /// No room to remember another list's version.
     #[error(
-        "this device remembers the versions of {0} unexpired lists and can remember no more; wait until one expires, or clear the state together with the reason for so many lists"
+        "this device remembers the versions of {0} unexpired lists and can remember no more; wait \
+         until one expires, or clear the state together with the reason for so many lists"
     )]
     TooManyLists(usize),
 }
@@ -237,7 +256,11 @@ impl fmt::Display for Standing {
             Standing::OutsideHours => write!(f, "outside its weekly hours"),
             Standing::OutsideArea => write!(f, "this camera stands outside its areas"),
             Standing::PositionUnknown => {
-                write!(f, "restricted to areas, and this camera's position is not configured (watchlist.position)")
+                write!(
+                    f,
+                    "restricted to areas, and this camera's position is not configured \
+                     (watchlist.position)"
+                )
             }
         }
     }
@@ -245,7 +268,8 @@ impl fmt::Display for Standing {
 
 /// A list that enough people signed, for this device and this embedder. Only [`verify`] makes one.
 ///
-/// It holds at the time of verification; while running, [`Watchlist::standing`] is asked again for each frame.
+/// It holds at the time of verification; while running, [`Watchlist::standing`] is asked again for
+/// each frame.
 pub struct Watchlist {
     content: Content,
     digest: [u8; 32],
@@ -303,8 +327,8 @@ impl Watchlist {
         &self.content.authorisation
     }
 
-    /// The entries that had not expired at verification, in the order of the list, without their templates. The [`Gallery`]
-    /// names them by their position here.
+    /// The entries that had not expired at verification, in the order of the list, without their
+    /// templates. The [`Gallery`] names them by their position here.
     pub fn entries(&self) -> &[Entry] {
         &self.content.entries
     }
@@ -319,7 +343,8 @@ impl Watchlist {
         self.expired_entries
     }
 
-    /// How many entries were removed from these bytes after they were signed, because they had been revoked.
+    /// How many entries were removed from these bytes after they were signed, because they had been
+    /// revoked.
     pub fn removed_entries(&self) -> usize {
         self.removed_entries
     }
@@ -354,7 +379,8 @@ impl Watchlist {
         }
     }
 
-    /// The templates of [`Watchlist::entries`], which are in memory once: the second call gets none.
+    /// The templates of [`Watchlist::entries`], which are in memory once: the second call gets
+    /// none.
     pub fn take_gallery(&mut self) -> Option<Gallery> {
         self.gallery.take()
     }
@@ -362,12 +388,22 @@ impl Watchlist {
 
 impl fmt::Debug for Watchlist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Watchlist({} version {}, {} entries)", self.id(), self.version(), self.entries().len())
+        write!(
+            f,
+            "Watchlist({} version {}, {} entries)",
+            self.id(),
+            self.version(),
+            self.entries().len()
+        )
     }
 }
 
-/// Who signed: each pinned signer whose signature holds, once; at least as many as `trust` asks for.
-pub(super) fn check_signatures(container: &Container<'_>, trust: &Trust) -> Result<Vec<KeyId>, Refusal> {
+/// Who signed: each pinned signer whose signature holds, once; at least as many as `trust` asks
+/// for.
+pub(super) fn check_signatures(
+    container: &Container<'_>,
+    trust: &Trust,
+) -> Result<Vec<KeyId>, Refusal> {
     let mut good = Vec::new();
     for (id, signature) in container.signatures() {
         let Some(key) = trust.key(*id, Role::Signer) else { continue };
@@ -391,10 +427,11 @@ pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {
     Container::read(Kind::List, bytes).map_err(Refusal::Unreadable)
 }
 
-/// Makes a [`Watchlist`] of `bytes` if `trust`'s signers made it for the device named `device` with the embedder whose file has the
-/// SHA-256 `embedder`, and it is valid at `now` (universal time).
+/// Makes a [`Watchlist`] of `bytes` if `trust`'s signers made it for the device named `device` with
+/// the embedder whose file has the SHA-256 `embedder`, and it is valid at `now` (universal time).
 ///
-/// That it is not older than a list seen before is for [`super::store::State::admit`] to say, because it takes the device's memory.
+/// That it is not older than a list seen before is for [`super::store::State::admit`] to say,
+/// because it takes the device's memory.
 ///
 /// # Errors
 /// The first reason not to use it.
@@ -428,7 +465,8 @@ pub fn verify(
     }
     // No more room than the bytes that are there can fill, whatever number is announced.
     let room = templates.min((bytes.len() / content.dimensions) as u64) as usize;
-    let mut gallery = Builder::new(room, content.dimensions).map_err(|e| Refusal::Memory(e.to_string()))?;
+    let mut gallery =
+        Builder::new(room, content.dimensions).map_err(|e| Refusal::Memory(e.to_string()))?;
     let mut seen = HashSet::new();
     let (mut there, mut expired_entries, mut removed_entries) = (0, 0, 0);
     for item in vouched_for(digests, container.items())? {
@@ -459,7 +497,15 @@ pub fn verify(
     announced(templates, there, removed_entries)?;
     let digest = Sha256::digest(container.payload()).into();
     let gallery = Some(gallery.finish());
-    Ok(Watchlist { content, digest, signers, expired_entries, removed_entries, trust_ends: until, gallery })
+    Ok(Watchlist {
+        content,
+        digest,
+        signers,
+        expired_entries,
+        removed_entries,
+        trust_ends: until,
+        gallery,
+    })
 }
 
 #[cfg(test)]

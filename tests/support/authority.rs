@@ -29,11 +29,15 @@ impl Authority {
         Self { directory: directory.to_owned(), issuer: Issuer::new(params, key) }
     }
 
-    /// Issues `<name>.pem` and `<name>.key` for a host, which is the common name, too. `days` may be negative: expired.
+    /// Issues `<name>.pem` and `<name>.key` for a host, which is the common name, too. `days` may
+    /// be negative: expired.
     pub fn issue(&self, name: &str, host: &str, days: i64) {
         let key = KeyPair::generate().expect("a key");
-        let certificate = params(host, host, days).signed_by(&key, &self.issuer).expect("a certificate");
-        std::fs::write(self.directory.join(format!("{name}.pem")), certificate.pem()).expect("writable");
-        std::fs::write(self.directory.join(format!("{name}.key")), key.serialize_pem()).expect("writable");
+        let certificate =
+            params(host, host, days).signed_by(&key, &self.issuer).expect("a certificate");
+        std::fs::write(self.directory.join(format!("{name}.pem")), certificate.pem())
+            .expect("writable");
+        std::fs::write(self.directory.join(format!("{name}.key")), key.serialize_pem())
+            .expect("writable");
     }
 }

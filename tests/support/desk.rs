@@ -26,12 +26,14 @@ impl Desk {
         self.path(name).display().to_string()
     }
 
-    /// A draft with one person on it, enrolled from the photograph of 2012, and two keys that the trust file pins.
+    /// A draft with one person on it, enrolled from the photograph of 2012, and two keys that the
+    /// trust file pins.
     pub fn draft(&self) {
         for key in ["alice.key", "bob.key"] {
             ok(&["key", "new", &self.arg(key)]);
         }
-        let public = ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &self.arg(k)]).trim().to_owned());
+        let public =
+            ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &self.arg(k)]).trim().to_owned());
         ok(&["key", "trust", &public[0], &public[1], "--out", &self.arg("trust.toml")]);
         let draft = self.arg("draft.json");
         ok(&[
@@ -58,12 +60,21 @@ impl Desk {
             "2099-01-01T00:00:00Z",
         ]);
         let photograph = format!("{PORTRAITS}/obama-2012.jpg");
-        let entry = ["--reference", "case-1", "--legal-basis", "order 1/26", "--purpose", "a promise kept"];
+        let entry =
+            ["--reference", "case-1", "--legal-basis", "order 1/26", "--purpose", "a promise kept"];
         ok(&[&["watchlist", "add", &draft, &photograph][..], &entry[..]].concat());
     }
 
     pub fn sign(&self, from: &str, key: &str) {
-        ok(&["watchlist", "sign", &self.arg(from), "--key", &self.arg(key), "--out", &self.arg("list.cose")]);
+        ok(&[
+            "watchlist",
+            "sign",
+            &self.arg(from),
+            "--key",
+            &self.arg(key),
+            "--out",
+            &self.arg("list.cose"),
+        ]);
     }
 
     /// [`Desk::draft`], signed by both.
@@ -77,19 +88,22 @@ impl Desk {
     pub fn pictures(&self, names: &[&str]) {
         std::fs::create_dir(self.path("pictures")).expect("a folder");
         for name in names {
-            std::fs::copy(format!("{PORTRAITS}/{name}"), self.path("pictures").join(name)).expect("a bundled portrait");
+            std::fs::copy(format!("{PORTRAITS}/{name}"), self.path("pictures").join(name))
+                .expect("a bundled portrait");
         }
     }
 
     /// Writes a configuration that plays the pictures; `more` is appended to `[source.images]`.
     pub fn configure(&self, port: u16, more: &str) {
         let [list, trust, state, outbox, pictures] =
-            ["list.cose", "trust.toml", "state.json", "outbox", "pictures"].map(|name| self.arg(name));
+            ["list.cose", "trust.toml", "state.json", "outbox", "pictures"]
+                .map(|name| self.arg(name));
         let text = format!(
-            "[device]\nid = \"gate-1\"\n\
-             [watchlist]\nlist = \"{list}\"\ntrust = \"{trust}\"\nstate = \"{state}\"\nrequire_synchronised_clock = false\n\
-             [broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\noutbox = \"{outbox}\"\n\
-             [source]\nkind = \"images\"\n[source.images]\npath = \"{pictures}\"\nfps = 0.0\n{more}"
+            "[device]\nid = \"gate-1\"\n[watchlist]\nlist = \"{list}\"\ntrust \
+             = \"{trust}\"\nstate = \"{state}\"\nrequire_synchronised_clock = \
+             false\n[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\noutbox \
+             = \"{outbox}\"\n[source]\nkind = \"images\"\n[source.images]\npath \
+             = \"{pictures}\"\nfps = 0.0\n{more}"
         );
         std::fs::write(self.path("watchpost.toml"), text).expect("writes");
     }
@@ -152,7 +166,11 @@ impl Drop for Daemon {
 }
 
 pub fn watchpost(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_watchpost")).args(args).stdin(Stdio::null()).output().expect("the binary runs")
+    Command::new(env!("CARGO_BIN_EXE_watchpost"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs")
 }
 
 /// Standard output of a command that succeeds.

@@ -16,26 +16,34 @@ pub struct SmallDisk {
 
 fn run(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 impl SmallDisk {
     /// One of `megabytes`; `None`, and said, where this user may not mount.
     pub fn mounted(megabytes: u32) -> Option<Self> {
-        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let directory =
+            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let (image, point) = (directory.path().join("image"), directory.path().join("disk"));
         std::fs::create_dir(&point).expect("the temporary directory is writable");
         let file = std::fs::File::create(&image).expect("the temporary directory is writable");
         file.set_len(u64::from(megabytes) << 20).expect("a sparse file");
         let (image, point) = (image.display().to_string(), point.display().to_string());
-        let made = run("mkfs.ext4", &["-q", "-m", "0", &image]) || run("/sbin/mkfs.ext4", &["-q", "-m", "0", &image]);
+        let made = run("mkfs.ext4", &["-q", "-m", "0", &image])
+            || run("/sbin/mkfs.ext4", &["-q", "-m", "0", &image]);
         if made && run("mount", &["-o", "loop", &image, &point]) {
             return Some(Self { directory, kind: "ext4" });
         }
         if run("mount", &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs", &point]) {
             return Some(Self { directory, kind: "tmpfs" });
         }
-        say("outage: this user may not mount; a full and a read-only disk were NOT tried on a real file system.");
+        say("outage: this user may not mount; a full and a read-only disk were NOT tried on a \
+             real file system.");
         None
     }
 
@@ -59,7 +67,14 @@ impl SmallDisk {
 
     /// Whether it worked: no file may be open for writing.
     pub fn read_only(&self, yes: bool) -> bool {
-        run("mount", &["-o", if yes { "remount,ro" } else { "remount,rw" }, &self.path().display().to_string()])
+        run(
+            "mount",
+            &[
+                "-o",
+                if yes { "remount,ro" } else { "remount,rw" },
+                &self.path().display().to_string(),
+            ],
+        )
     }
 
     /// Bytes that its device was given so far; `None` where it has none.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use watchpost::delivery::event::{
-    Candidate, ClockQuality, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts, State, Status,
+    Candidate, ClockQuality, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts,
+    State, Status,
 };
 
 /// A device that works.

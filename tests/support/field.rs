@@ -34,12 +34,14 @@ impl Field {
         let text = text.replace("[broker]\n", "[broker]\nstats_interval_s = 1\n");
         let folder = desk.arg("");
         let settings = settings.replace("DESK/", &folder);
-        std::fs::write(&file, text.replace("[watchlist]\n", &format!("[watchlist]\n{settings}\n"))).expect("writes");
+        std::fs::write(&file, text.replace("[watchlist]\n", &format!("[watchlist]\n{settings}\n")))
+            .expect("writes");
         let listener = Subscriber::new(broker.port, "site/#");
         Some(Self { desk, broker, listener, seen: std::cell::RefCell::default() })
     }
 
-    /// The next message on `topic` that is as `wanted`, not looking at those before the last one found.
+    /// The next message on `topic` that is as `wanted`, not looking at those before the last one
+    /// found.
     pub fn await_(&self, topic: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         wait_for(what, || {
             let mut seen = self.seen.borrow_mut();
@@ -47,7 +49,9 @@ impl Field {
                 let event: Value = serde_json::from_slice(&m.payload).ok()?;
                 Some((String::from_utf8_lossy(&m.topic).into_owned(), event["data"].clone()))
             }));
-            let at = seen.iter().position(|(t, data)| *t == format!("{TOPIC}/{topic}") && wanted(data))?;
+            let at = seen
+                .iter()
+                .position(|(t, data)| *t == format!("{TOPIC}/{topic}") && wanted(data))?;
             Some(seen.drain(..=at).next_back().expect("the found one").1)
         })
     }

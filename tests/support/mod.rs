@@ -1,4 +1,5 @@
-//! Counterparts of delivery: real brokers on free loopback ports, a subscriber, and a link that can be cut.
+//! Counterparts of delivery: real brokers on free loopback ports, a subscriber, and a link that can
+//! be cut.
 //!
 //! Waiting is always for a condition, with a deadline that only a failing test reaches.
 
@@ -79,7 +80,9 @@ impl Mosquitto {
                 std::env::var_os("CI").is_none_or(|v| v != "true"),
                 "CI=true and no mosquitto: install the Debian package mosquitto"
             );
-            SAID.call_once(|| say("delivery: no mosquitto installed; its promises were NOT checked against one."));
+            SAID.call_once(|| {
+                say("delivery: no mosquitto installed; its promises were NOT checked against one.")
+            });
             return None;
         };
         SAID.call_once(|| say(&format!("delivery: checked against {}.", program.display())));
@@ -104,12 +107,14 @@ impl Mosquitto {
         path
     }
 
-    /// Starts on the same port each time. `settings` follow the listener. An `openssl.cnf` in the directory is its library's.
+    /// Starts on the same port each time. `settings` follow the listener. An `openssl.cnf` in the
+    /// directory is its library's.
     pub fn start(&mut self, settings: &str) {
         let user = if is_root() { "user root\n" } else { "" };
         let text = format!("{user}listener {} 127.0.0.1\n{settings}", self.port);
         let config = self.write("mosquitto.conf", &text);
-        let log = std::fs::File::create(self.path("mosquitto.log")).expect("the temporary directory is writable");
+        let log = std::fs::File::create(self.path("mosquitto.log"))
+            .expect("the temporary directory is writable");
         let mut command = Command::new(&self.program);
         let openssl = self.path("openssl.cnf");
         if openssl.exists() {
@@ -122,7 +127,10 @@ impl Mosquitto {
 
     /// The same, and what subscribers that are away have not got survives [`Mosquitto::stop`].
     pub fn start_persistent(&mut self, settings: &str) {
-        let place = format!("persistence true\npersistence_location {}/\n", self.directory.path().display());
+        let place = format!(
+            "persistence true\npersistence_location {}/\n",
+            self.directory.path().display()
+        );
         self.start(&format!("{settings}{place}"));
     }
 
@@ -156,7 +164,14 @@ impl Mosquitto {
         if !file.exists() {
             command.arg("-c");
         }
-        assert!(command.arg(&file).args([user, password]).status().expect("comes with mosquitto").success());
+        assert!(
+            command
+                .arg(&file)
+                .args([user, password])
+                .status()
+                .expect("comes with mosquitto")
+                .success()
+        );
         file
     }
 }
@@ -177,10 +192,11 @@ pub fn rumqttd() -> u16 {
     static SAID: Once = Once::new();
     let port = free_port();
     let text = format!(
-        "id = 0\n[router]\nid = 0\nmax_connections = 64\nmax_outgoing_packet_count = 200\nmax_segment_size = 1048576\n\
-         max_segment_count = 10\n[v5.1]\nname = 'v5'\nlisten = '127.0.0.1:{port}'\nnext_connection_delay_ms = 1\n\
-         [v5.1.connections]\nconnection_timeout_ms = 5000\nmax_payload_size = 1048576\nmax_inflight_count = 100\n\
-         dynamic_filters = true\n"
+        "id = 0\n[router]\nid = 0\nmax_connections = 64\nmax_outgoing_packet_count = \
+         200\nmax_segment_size = 1048576\nmax_segment_count = 10\n[v5.1]\nname = 'v5'\nlisten = \
+         '127.0.0.1:{port}'\nnext_connection_delay_ms = \
+         1\n[v5.1.connections]\nconnection_timeout_ms = 5000\nmax_payload_size = \
+         1048576\nmax_inflight_count = 100\ndynamic_filters = true\n"
     );
     let config: rumqttd::Config = toml::from_str(&text).expect("a complete configuration");
     std::thread::spawn(move || drop(rumqttd::Broker::new(config).start()));
@@ -194,12 +210,14 @@ pub struct Subscriber {
     messages: Receiver<Publish>,
     subscribed: Receiver<()>,
     client: Client,
-    /// Its thread is to end instead of coming back: a second client of its id would take its place and its messages.
+    /// Its thread is to end instead of coming back: a second client of its id would take its place
+    /// and its messages.
     ended: Arc<AtomicBool>,
 }
 
 impl Subscriber {
-    /// Subscribes to `filter` at QoS 1 and returns once the broker has agreed. Comes back after each loss of the link.
+    /// Subscribes to `filter` at QoS 1 and returns once the broker has agreed. Comes back after
+    /// each loss of the link.
     pub fn new(port: u16, filter: &str) -> Self {
         Self::with(port, filter, |_| {})
     }
@@ -251,7 +269,9 @@ impl Subscriber {
 
     /// Publishes at QoS 1.
     pub fn publish(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) {
-        self.client.publish(topic, QoS::AtLeastOnce, retain, payload.into()).expect("the client takes it");
+        self.client
+            .publish(topic, QoS::AtLeastOnce, retain, payload.into())
+            .expect("the client takes it");
     }
 
     /// What came and was not taken yet.
@@ -297,13 +317,19 @@ impl Link {
                 }
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target));
                 let Ok(broker) = TcpStream::connect(address) else { continue };
-                let copies = [device.try_clone(), broker.try_clone()].map(|s| s.expect("a descriptor"));
+                let copies =
+                    [device.try_clone(), broker.try_clone()].map(|s| s.expect("a descriptor"));
                 shared.streams.lock().expect("no panic").extend(copies);
-                let [from_device, from_broker] = [device.try_clone(), broker.try_clone()].map(|s| s.expect("one more"));
+                let [from_device, from_broker] =
+                    [device.try_clone(), broker.try_clone()].map(|s| s.expect("one more"));
                 let (up, down) = (shared.clone(), shared.clone());
-                std::thread::spawn(move || pump(from_device, broker, || up.dead.load(Ordering::SeqCst)));
                 std::thread::spawn(move || {
-                    pump(from_broker, device, || down.deaf.load(Ordering::SeqCst) || down.dead.load(Ordering::SeqCst));
+                    pump(from_device, broker, || up.dead.load(Ordering::SeqCst))
+                });
+                std::thread::spawn(move || {
+                    pump(from_broker, device, || {
+                        down.deaf.load(Ordering::SeqCst) || down.dead.load(Ordering::SeqCst)
+                    });
                 });
             }
         });
@@ -321,8 +347,8 @@ impl Link {
         self.state.deaf.store(true, Ordering::SeqCst);
     }
 
-    /// From now on nothing arrives at either end, and neither is told: as where a router has forgotten the connection. New
-    /// connections are not taken.
+    /// From now on nothing arrives at either end, and neither is told: as where a router has
+    /// forgotten the connection. New connections are not taken.
     pub fn die(&self) {
         self.state.open.store(false, Ordering::SeqCst);
         self.state.dead.store(true, Ordering::SeqCst);

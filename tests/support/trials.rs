@@ -1,8 +1,9 @@
 //! Kills at random moments, and the comparison of what was decided with what a subscriber got.
 //!
-//! A process decides candidates, hands them to delivery with a disk outbox, and writes down each one that the outbox says is
-//! on the disk. It is killed with SIGKILL in each trial; beside that the broker is killed, the link is cut, the disk is filled, or it is
-//! read-only. What the outbox holds in memory only, as it tells, is not written down before it is on the disk.
+//! A process decides candidates, hands them to delivery with a disk outbox, and writes down each
+//! one that the outbox says is on the disk. It is killed with SIGKILL in each trial; beside that
+//! the broker is killed, the link is cut, the disk is filled, or it is read-only. What the outbox
+//! holds in memory only, as it tells, is not written down before it is on the disk.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -20,7 +21,8 @@ use super::wire::Listener;
 use super::{Link, Mosquitto, PATIENCE, say, wait_for};
 
 /// Nothing of a subscriber's waits inside a broker that is killed.
-pub const MOSQUITTO: &str = "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
+pub const MOSQUITTO: &str =
+    "allow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n";
 pub const TOPIC: &str = "site/v1/cam-7/candidate";
 
 pub fn config(port: u16, outbox: &Path, events: usize) -> BrokerConfig {
@@ -39,17 +41,23 @@ pub fn open(port: u16, outbox: &Path, events: usize) -> Delivery {
     let config = config(port, outbox, events);
     let device = DeviceId::new("cam-7").expect("a plain id");
     let store = delivery::store(&config).expect("nobody else has the folder");
-    Delivery::start_with(&config, &device, status(), Clock::default(), store).expect("a good configuration")
+    Delivery::start_with(&config, &device, status(), Clock::default(), store)
+        .expect("a good configuration")
 }
 
 /// The process that is killed. Decides for ever, `first` and upwards.
 pub fn decide(outbox: &Path, audit: &Path, port: u16, first: u64) {
     let delivery = open(port, outbox, 1_000_000);
-    let mut audit = std::fs::OpenOptions::new().append(true).create(true).open(audit).expect("it can be written");
+    let mut audit = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(audit)
+        .expect("it can be written");
     let mut lines = String::new();
     for n in 0.. {
         let candidate = super::event::candidate(first + n, 3000);
-        let id = delivery.publish_candidate(candidate, Clock::default().now()).expect("there is room");
+        let id =
+            delivery.publish_candidate(candidate, Clock::default().now()).expect("there is room");
         lines.push_str(&format!("{id}\n"));
         let snapshot = loop {
             let snapshot = delivery.snapshot();
@@ -107,9 +115,9 @@ impl Heard {
     }
 }
 
-/// Runs `trials` of them; `spawn` starts a process that calls [`decide`] with what it is given (outbox, audit, port, first), and
-/// the third path as `WATCHPOST_LEDGER` in its environment. Panics where anything that was written
-/// down did not arrive, or not in its order.
+/// Runs `trials` of them; `spawn` starts a process that calls [`decide`] with what it is given
+/// (outbox, audit, port, first), and the third path as `WATCHPOST_LEDGER` in its environment.
+/// Panics where anything that was written down did not arrive, or not in its order.
 pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, &Path, u16, u64) -> Child) {
     let Some(mut broker) = Mosquitto::installed() else { return };
     broker.start(MOSQUITTO);
@@ -119,15 +127,18 @@ pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, &Path, u16, u64) -> Child) 
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
     let audit = folder.path().join("audit");
     let disk = SmallDisk::mounted(8);
-    let outbox = disk.as_ref().map_or_else(|| folder.path().to_owned(), SmallDisk::path).join("outbox");
-    // Evidence for a failure: what the processes wrote down of each event, and when the broker was killed.
+    let outbox =
+        disk.as_ref().map_or_else(|| folder.path().to_owned(), SmallDisk::path).join("outbox");
+    // Evidence for a failure: what the processes wrote down of each event, and when the broker was
+    // killed.
     let ledger = folder.path().join("ledger");
     let mut kills = Vec::new();
     let mut kinds = [0u64; 5];
     let mut heard = Heard::default();
     for trial in 0..trials {
         let kind = if disk.is_some() { random(6) } else { random(3) };
-        let read_only = kind == 4 && outbox.exists() && disk.as_ref().is_some_and(|d| d.read_only(true));
+        let read_only =
+            kind == 4 && outbox.exists() && disk.as_ref().is_some_and(|d| d.read_only(true));
         let mut process = spawn(&outbox, &audit, &ledger, link.port, trial * 1_000_000);
         pause(400);
         let mut broker_is_down = false;
@@ -161,10 +172,14 @@ pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, &Path, u16, u64) -> Child) 
         kinds[(kind as usize).min(4)] += u64::from(kind < 4 || read_only);
         if let Some(disk) = &disk {
             disk.empty();
-            assert!(!read_only || disk.read_only(false), "the disk can be mounted for writing again");
+            assert!(
+                !read_only || disk.read_only(false),
+                "the disk can be mounted for writing again"
+            );
         }
         if broker_is_down {
-            // Whoever is back first: what comes before the subscriber does meets nobody and is sent again.
+            // Whoever is back first: what comes before the subscriber does meets nobody and is sent
+            // again.
             broker.start(MOSQUITTO);
             link.open();
         }
@@ -199,9 +214,10 @@ pub fn run(trials: u64, spawn: impl Fn(&Path, &Path, &Path, u16, u64) -> Child) 
     let reordered = heard.numbers.windows(2).filter(|w| w[0] > w[1]).count();
     let [_, broker_kills, cuts, full, read_only] = kinds;
     say(&format!(
-        "outage: {trials} trials, in each the process killed; beside that {broker_kills} broker kills, {cuts} cuts, {full} full \
-         disks and {read_only} read-only ones ({}); {} decided and on the disk, {} arrived, {} lost, {reordered} out of order, {} \
-         repetitions, {left} waited at the end.",
+        "outage: {trials} trials, in each the process killed; beside that {broker_kills} broker \
+         kills, {cuts} cuts, {full} full disks and {read_only} read-only ones ({}); {} decided \
+         and on the disk, {} arrived, {} lost, {reordered} out of order, {} repetitions, {left} \
+         waited at the end.",
         disk.as_ref().map_or("none", |d| d.kind),
         decided.len(),
         heard.numbers.len(),

@@ -24,14 +24,16 @@ pub fn packet(stream: &mut impl Read) -> std::io::Result<(u8, Vec<u8>)> {
     stream.read_exact(&mut body).map(|()| (first, body))
 }
 
-/// A subscriber at QoS 1 that reads whatever came to its socket before it notices that the broker is gone. A client library that fails to
-/// write its acknowledgement first throws the rest away, and what the broker had handed over would look lost.
+/// A subscriber at QoS 1 that reads whatever came to its socket before it notices that the broker
+/// is gone. A client library that fails to write its acknowledgement first throws the rest away,
+/// and what the broker had handed over would look lost.
 pub struct Listener {
     payloads: Receiver<Vec<u8>>,
 }
 
 impl Listener {
-    /// Returns once the broker has agreed. Comes back after each loss of the broker, with nothing kept for it meanwhile.
+    /// Returns once the broker has agreed. Comes back after each loss of the broker, with nothing
+    /// kept for it meanwhile.
     pub fn new(port: u16, topic: &'static str) -> Self {
         let (payload, payloads) = mpsc::channel();
         let (agreed, ready) = mpsc::channel();
@@ -59,10 +61,16 @@ impl Listener {
 }
 
 /// `Some` where nobody listens to the listener any more.
-fn listen(stream: TcpStream, topic: &str, agreed: &mpsc::Sender<()>, payloads: &mpsc::Sender<Vec<u8>>) -> Option<()> {
+fn listen(
+    stream: TcpStream,
+    topic: &str,
+    agreed: &mpsc::Sender<()>,
+    payloads: &mpsc::Sender<Vec<u8>>,
+) -> Option<()> {
     let mut out = stream.try_clone().ok()?;
     let mut from = std::io::BufReader::new(stream);
-    // CONNECT: clean start, no keep-alive, an id of the broker's choice. SUBSCRIBE: packet 1, QoS 1.
+    // CONNECT: clean start, no keep-alive, an id of the broker's choice. SUBSCRIBE: packet 1, QoS
+    // 1.
     out.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 0b10, 0, 0, 0, 0, 0]).ok()?;
     let length = topic.len() as u8;
     let subscribe = [&[0x82, length + 6, 0, 1, 0, 0, length], topic.as_bytes(), &[1]].concat();

@@ -1,4 +1,5 @@
-//! From a captured frame to the detector's input, by format: what the order in which camera formats are preferred rests on.
+//! From a captured frame to the detector's input, by format: what the order in which camera formats
+//! are preferred rests on.
 //!
 //! The JPEG is 4:4:4, which is dearer to decode than the 4:2:2 of most cameras.
 
@@ -23,20 +24,28 @@ impl Visitor for Resized {
     fn visit<P: Pixels>(self, pixels: &P) -> Vec<[u8; 3]> {
         let Self(from, (width, height)) = self;
         let at = |i: u32, side: u32, of: u32| (i * side / of) as usize;
-        let row = |y| (0..width).map(move |x| (at(x, from.width(), width), at(y, from.height(), height)));
+        let row =
+            |y| (0..width).map(move |x| (at(x, from.width(), width), at(y, from.height(), height)));
         (0..height).flat_map(row).map(|(x, y)| pixels.rgb(x, y)).collect()
     }
 }
 
 /// One full-range frame of every format, with the same picture.
-fn frames(rgb: &[[u8; 3]], (width, height): (u32, u32)) -> Result<Vec<(&'static str, Captured)>, Failure> {
-    let luma = |p: &[u8; 3]| ((77 * u32::from(p[0]) + 150 * u32::from(p[1]) + 29 * u32::from(p[2])) >> 8) as u8;
-    let towards = |part: u8, y: u8, scale: f32| ((f32::from(part) - f32::from(y)) * scale + 128.0) as u8;
+fn frames(
+    rgb: &[[u8; 3]],
+    (width, height): (u32, u32),
+) -> Result<Vec<(&'static str, Captured)>, Failure> {
+    let luma = |p: &[u8; 3]| {
+        ((77 * u32::from(p[0]) + 150 * u32::from(p[1]) + 29 * u32::from(p[2])) >> 8) as u8
+    };
+    let towards =
+        |part: u8, y: u8, scale: f32| ((f32::from(part) - f32::from(y)) * scale + 128.0) as u8;
     let chroma = |p: &[u8; 3]| [towards(p[2], luma(p), 0.564), towards(p[0], luma(p), 0.713)];
     let y: Vec<u8> = rgb.iter().map(luma).collect();
     // Both sides are even.
     let row = width as usize;
-    let quarters = || rgb.chunks_exact(2 * row).flat_map(|rows| rows[..row].iter().step_by(2).map(chroma));
+    let quarters =
+        || rgb.chunks_exact(2 * row).flat_map(|rows| rows[..row].iter().step_by(2).map(chroma));
     let plane = |which: usize| quarters().map(move |c| c[which]);
     let raw = |format, bytes: Vec<u8>| -> Result<Captured, Failure> {
         let payload = Payload::Raw(Layout::packed(format, Range::Full, width, height)?);
@@ -53,7 +62,8 @@ fn frames(rgb: &[[u8; 3]], (width, height): (u32, u32)) -> Result<Vec<(&'static 
         height,
         image::ExtendedColorType::Rgb8,
     )?;
-    let jpeg = Captured { payload: Payload::Jpeg { width, height }, bytes: jpeg, ..Captured::default() };
+    let jpeg =
+        Captured { payload: Payload::Jpeg { width, height }, bytes: jpeg, ..Captured::default() };
     let large = width > SIZES[0].0;
     let name = |small, big| if large { big } else { small };
     Ok(vec![
@@ -86,7 +96,8 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
             stages.push(stage(name, samples));
         }
     }
-    let engines = vec![format!("pixels {}", resampling().name()), format!("long side {} px", args.long_side)];
+    let engines =
+        vec![format!("pixels {}", resampling().name()), format!("long side {} px", args.long_side)];
     Ok(report(args, engines, stages))
 }
 
@@ -97,7 +108,8 @@ mod tests {
     #[test]
     fn every_format_holds_the_same_picture() {
         let size = SIZES[0];
-        let rgb: Vec<[u8; 3]> = (0..size.0 * size.1).map(|i| [(i % 640 / 3) as u8, (i / 640 / 2) as u8, 90]).collect();
+        let rgb: Vec<[u8; 3]> =
+            (0..size.0 * size.1).map(|i| [(i % 640 / 3) as u8, (i / 640 / 2) as u8, 90]).collect();
         for (name, captured) in frames(&rgb, size).unwrap() {
             let mut decoder = Decoder::default();
             let frame = decoder.decode(&captured).unwrap();

@@ -1,7 +1,8 @@
-//! What a piece of work costs: processor time of the thread, instructions where the kernel counts them, allocations.
+//! What a piece of work costs: processor time of the thread, instructions where the kernel counts
+//! them, allocations.
 //!
-//! Processor time, because it is not lengthened by what else the machine does while the thread waits for its turn. Caches and
-//! clock rate it still shares.
+//! Processor time, because it is not lengthened by what else the machine does while the thread
+//! waits for its turn. Caches and clock rate it still shares.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
@@ -15,7 +16,8 @@ use crate::clock::processor_time;
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// The system's allocator; counts while a benchmark runs. Otherwise it costs one load that every thread shares.
+/// The system's allocator; counts while a benchmark runs. Otherwise it costs one load that every
+/// thread shares.
 pub struct Allocator;
 
 impl Allocator {
@@ -52,7 +54,8 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// `struct perf_event_attr` in its first published size (linux/perf_event.h, `PERF_ATTR_SIZE_VER0`), which every kernel takes.
+/// `struct perf_event_attr` in its first published size (linux/perf_event.h,
+/// `PERF_ATTR_SIZE_VER0`), which every kernel takes.
 #[repr(C)]
 #[derive(Default)]
 struct Attributes {
@@ -84,7 +87,8 @@ impl Instructions {
         let attributes = Attributes { size, config: INSTRUCTIONS, flags, ..Attributes::default() };
         const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
         let (this_thread, any_cpu, no_group): (libc::pid_t, libc::c_int, libc::c_int) = (0, -1, -1);
-        // SAFETY: the kernel reads `size` bytes of the structure, which lives until the call returns.
+        // SAFETY: the kernel reads `size` bytes of the structure, which lives until the call
+        // returns.
         let fd = unsafe {
             libc::syscall(
                 libc::SYS_perf_event_open,
@@ -138,8 +142,10 @@ impl Samples {
     /// All runs of `parts` together as one more run.
     pub fn add_sum(&mut self, parts: &Self) {
         self.times.push(parts.times.iter().sum());
-        for (all, part) in [(&mut self.instructions, &parts.instructions), (&mut self.allocations, &parts.allocations)]
-        {
+        for (all, part) in [
+            (&mut self.instructions, &parts.instructions),
+            (&mut self.allocations, &parts.allocations),
+        ] {
             // Empty also where the kernel does not count; that must not pass for zero.
             if !part.is_empty() {
                 all.push(part.iter().sum());
@@ -149,7 +155,8 @@ impl Samples {
 
     /// Mean of the times.
     pub fn mean(&self) -> Duration {
-        self.times.iter().sum::<Duration>() / u32::try_from(self.times.len()).unwrap_or(u32::MAX).max(1)
+        self.times.iter().sum::<Duration>()
+            / u32::try_from(self.times.len()).unwrap_or(u32::MAX).max(1)
     }
 
     /// The time that `share` of the runs did not exceed, in milliseconds.
@@ -200,8 +207,13 @@ impl Meter {
         Some(format!("instructions are not counted: perf_event_open: {error}{hint}"))
     }
 
-    /// Runs `work`; what it cost goes to `into`, unless it failed or `into` is absent, as for a run that warms up.
-    pub fn time<T, E>(&self, into: Option<&mut Samples>, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    /// Runs `work`; what it cost goes to `into`, unless it failed or `into` is absent, as for a run
+    /// that warms up.
+    pub fn time<T, E>(
+        &self,
+        into: Option<&mut Samples>,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let count = || self.instructions.as_ref().ok().and_then(|counter| counter.read().ok());
         let (allocations, instructions) = (ALLOCATIONS.load(Relaxed), count());
         let start = processor_time();
@@ -221,7 +233,11 @@ impl Meter {
     }
 
     /// Runs `work` a tenth of `runs` for nothing, then `runs` times.
-    pub fn measure<E>(&self, runs: u32, mut work: impl FnMut() -> Result<(), E>) -> Result<Samples, E> {
+    pub fn measure<E>(
+        &self,
+        runs: u32,
+        mut work: impl FnMut() -> Result<(), E>,
+    ) -> Result<Samples, E> {
         let mut samples = Samples::with_capacity(runs as usize);
         for n in 0..runs + runs / 10 {
             self.time((n >= runs / 10).then_some(&mut samples), &mut work)?;
@@ -233,7 +249,14 @@ impl Meter {
 /// `VmHWM` of this process.
 pub fn peak_memory_kb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .trim()
+        .strip_suffix(" kB")?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

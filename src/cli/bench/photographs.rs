@@ -1,7 +1,9 @@
-//! JPEG frames through decoding, detection, alignment and embedding of every face, and search: the chain that is built in
-//! Python from OpenCV, onnxruntime and NumPy, for comparison with it (`benches/peers/pipeline.py`).
+//! JPEG frames through decoding, detection, alignment and embedding of every face, and search: the
+//! chain that is built in Python from OpenCV, onnxruntime and NumPy, for comparison with it
+//! (`benches/peers/pipeline.py`).
 //!
-//! Every face is embedded, without tracking, quality gate or the second look at tilted heads: a daemon embeds far fewer.
+//! Every face is embedded, without tracking, quality gate or the second look at tilted heads: a
+//! daemon embeds far fewer.
 
 use super::meter::{Meter, Samples};
 use super::{Args, Report, report, stage};
@@ -20,25 +22,34 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
         .iter()
         .map(|path| {
             let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-            Ok(Captured { payload: Payload::Jpeg { width: 0, height: 0 }, bytes, ..Captured::default() })
+            Ok(Captured {
+                payload: Payload::Jpeg { width: 0, height: 0 },
+                bytes,
+                ..Captured::default()
+            })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let (mut decoder, mut faces) = (Decoder::default(), Faces::new());
-    let (mut detector, mut embedder) = (Detector::new(models, args.long_side)?, Embedder::new(models)?);
+    let (mut detector, mut embedder) =
+        (Detector::new(models, args.long_side)?, Embedder::new(models)?);
     let alignment = *embedder.alignment();
     let mut aligned = AlignedFace::new(alignment.side);
-    let gallery = Gallery::synthetic(args.templates as usize, models.manifest.embedder.dimensions, 1);
+    let gallery =
+        Gallery::synthetic(args.templates as usize, models.manifest.embedder.dimensions, 1);
     let mut tops = vec![TopK::new(4); crate::vision::MAX_FACES];
     let mut probes: Vec<Template> = Vec::with_capacity(tops.len());
 
-    let mut samples: [Samples; 5] = std::array::from_fn(|_| Samples::with_capacity(args.runs as usize));
+    let mut samples: [Samples; 5] =
+        std::array::from_fn(|_| Samples::with_capacity(args.runs as usize));
     let mut whole = Samples::with_capacity(args.runs as usize);
-    let (mut aligning, mut embedding) = (Samples::with_capacity(tops.len()), Samples::with_capacity(tops.len()));
+    let (mut aligning, mut embedding) =
+        (Samples::with_capacity(tops.len()), Samples::with_capacity(tops.len()));
     let mut found = 0;
     for n in 0..args.runs + args.runs / 10 {
         let counts = n >= args.runs / 10;
         let picture = &pictures[n as usize % pictures.len()];
-        let [decode, detect, align, embed, search] = samples.each_mut().map(|s| counts.then_some(s));
+        let [decode, detect, align, embed, search] =
+            samples.each_mut().map(|s| counts.then_some(s));
         let total = meter.time(counts.then_some(&mut whole), || {
             let frame = meter.time(decode, || decoder.decode(picture))?;
             meter.time(detect, || detector.detect(&frame, MIN_SCORE, &mut faces))?;
@@ -79,7 +90,8 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
         format!("pixels {}", crate::vision::resampling().name()),
         format!("{} templates, {}", args.templates, gallery.kernel()),
     ];
-    let mut stages: Vec<_> = STAGES.into_iter().zip(samples).map(|(name, s)| stage(name, s)).collect();
+    let mut stages: Vec<_> =
+        STAGES.into_iter().zip(samples).map(|(name, s)| stage(name, s)).collect();
     stages.push(stage("frame", whole));
     let faces_a_frame = Some(found as f64 / f64::from(args.runs));
     Ok(Report { frames_per_second: Some(rate), faces_a_frame, ..report(args, engines, stages) })

@@ -1,11 +1,13 @@
 //! `watchpost watchlist add`: from photographs to templates, one person or thousands.
 //!
-//! * One person, photographs on the command line: all or nothing. Whoever adds one person looks at the answer.
-//! * Many people (`--from`): a photograph that cannot stand for its person is left out and listed with the reason; a person of whom
-//!   none is left is not added, and the command then ends with code 1. An hour's work is not thrown away for one photograph.
+//! * One person, photographs on the command line: all or nothing. Whoever adds one person looks at
+//!   the answer.
+//! * Many people (`--from`): a photograph that cannot stand for its person is left out and listed
+//!   with the reason; a person of whom none is left is not added, and the command then ends with
+//!   code 1. An hour's work is not thrown away for one photograph.
 //!
-//! All cores work; the draft is written every few seconds, and a photograph whose digest is in the draft already is not looked at
-//! again, so that the same command goes on where it was interrupted.
+//! All cores work; the draft is written every few seconds, and a photograph whose digest is in the
+//! draft already is not looked at again, so that the same command goes on where it was interrupted.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -30,9 +32,9 @@ use crate::watchlist::format::MAX_TEMPLATES;
 use crate::watchlist::store::replace;
 use crate::watchlist::{Reference, StoredTemplate};
 
-/// Photographs of one entry that are less alike than this are of two people, or one of them is too poor. Genuine pairs
-/// of press photographs lie above it in all but about one of fifty cases, pairs of different people never reach it in
-/// as many thousands (see `models/MODEL_CARD.md`).
+/// Photographs of one entry that are less alike than this are of two people, or one of them is too
+/// poor. Genuine pairs of press photographs lie above it in all but about one of fifty cases, pairs
+/// of different people never reach it in as many thousands (see `models/MODEL_CARD.md`).
 const LEAST_AGREEMENT: f32 = 0.30;
 /// Most bytes of a photograph's file.
 const MAX_FILE: u64 = 256 << 20;
@@ -46,14 +48,17 @@ pub struct Args {
     /// Photographs of the one person: JPEG or PNG, one face each.
     #[arg(required_unless_present = "from", conflicts_with = "from")]
     photographs: Vec<PathBuf>,
-    /// Many people: a CSV file with the columns reference, legal_basis, purpose, expires, photographs (separated by `;`, relative
-    /// to the file), or a folder with one folder a person, named by its reference.
+    /// Many people: a CSV file with the columns reference, legal_basis, purpose, expires,
+    /// photographs (separated by `;`, relative to the file), or a folder with one folder a person,
+    /// named by its reference.
     #[arg(long, value_name = "CSV|FOLDER")]
     from: Option<PathBuf>,
-    /// Opaque reference that is published in candidates; never a name. One that is in the draft gets the photographs added.
+    /// Opaque reference that is published in candidates; never a name. One that is in the draft
+    /// gets the photographs added.
     #[arg(long, required_unless_present = "from", conflicts_with = "from")]
     reference: Option<Reference>,
-    /// The law or order under which this person may be looked for; with --from, where the CSV says none.
+    /// The law or order under which this person may be looked for; with --from, where the CSV says
+    /// none.
     #[arg(long)]
     legal_basis: Option<String>,
     /// Why this person is looked for; with --from, where the CSV says none.
@@ -115,10 +120,17 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut draft = read_draft(&args.draft)?;
     let models = crate::cli::models(args.models.as_deref())?;
     if draft.content().embedder != models.manifest.embedder.sha256.0 {
-        return Err("the draft was begun for another embedder; name that one's manifest with --models FILE".into());
+        return Err(
+            "the draft was begun for another embedder; name that one's manifest with --models FILE"
+                .into(),
+        );
     }
     let many = args.from.is_some();
-    let defaults = people::Defaults { legal_basis: args.legal_basis, purpose: args.purpose, expires: args.expires };
+    let defaults = people::Defaults {
+        legal_basis: args.legal_basis,
+        purpose: args.purpose,
+        expires: args.expires,
+    };
     let people = match (&args.from, args.reference) {
         (Some(from), _) => people::read(from, &defaults)?,
         (None, Some(reference)) => vec![defaults.person(reference, args.photographs)],
@@ -147,14 +159,20 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 
 fn print(report: &Report, many: bool) -> Result<(), Failure> {
     for l in &report.left_out {
-        output::line(format!("left out: {} {}: {}", l.reference, l.photograph.display(), l.reason))?;
+        output::line(format!(
+            "left out: {} {}: {}",
+            l.reference,
+            l.photograph.display(),
+            l.reason
+        ))?;
     }
     for n in &report.not_added {
         output::line(format!("not added: {}: {}", n.reference, n.reason))?;
     }
     for d in &report.doubts {
         output::line(format!(
-            "warning: {} {}: small faces in the background ({}) were left alone; make sure that the large one is meant",
+            "warning: {} {}: small faces in the background ({}) were left alone; make sure that \
+             the large one is meant",
             d.reference,
             d.photograph.display(),
             d.background_faces
@@ -163,7 +181,8 @@ fn print(report: &Report, many: bool) -> Result<(), Failure> {
     let photographs: usize = report.added.iter().map(|a| a.qualities.len()).sum();
     if many {
         output::line(format!(
-            "added {photographs} photographs of {} people; {} were in the draft already, {} were left out, {} people were not added",
+            "added {photographs} photographs of {} people; {} were in the draft already, {} were \
+             left out, {} people were not added",
             report.added.len(),
             report.known,
             report.left_out.len(),
@@ -189,15 +208,26 @@ enum Outcome {
     Refused(String),
 }
 
-/// Looks at every photograph on all cores and adds each person once the last of theirs, and of those before, is done. `lenient` leaves poor
-/// photographs out, otherwise one of them is an error and nothing is added.
-fn enrol(draft: &mut Draft, path: &Path, models: &Models, people: &[Person], lenient: bool) -> Result<Report, Failure> {
-    let jobs: Vec<(usize, &PathBuf)> =
-        people.iter().enumerate().flat_map(|(i, p)| p.photographs.iter().map(move |file| (i, file))).collect();
+/// Looks at every photograph on all cores and adds each person once the last of theirs, and of
+/// those before, is done. `lenient` leaves poor photographs out, otherwise one of them is an error
+/// and nothing is added.
+fn enrol(
+    draft: &mut Draft,
+    path: &Path,
+    models: &Models,
+    people: &[Person],
+    lenient: bool,
+) -> Result<Report, Failure> {
+    let jobs: Vec<(usize, &PathBuf)> = people
+        .iter()
+        .enumerate()
+        .flat_map(|(i, p)| p.photographs.iter().map(move |file| (i, file)))
+        .collect();
     let known = draft.photographs();
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len()).max(1);
     let bar = if lenient { ProgressBar::new(jobs.len() as u64) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} photographs, {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} photographs, {eta} left")
+    {
         bar.set_style(style);
     }
     let next = AtomicUsize::new(0);
@@ -209,7 +239,11 @@ fn enrol(draft: &mut Draft, path: &Path, models: &Models, people: &[Person], len
             scope.spawn(move || {
                 let mut reader = match FaceReader::new(models) {
                     Ok(reader) => reader,
-                    Err(e) => return drop(sender.send((next.fetch_add(1, Ordering::Relaxed), Err(e.into())))),
+                    Err(e) => {
+                        return drop(
+                            sender.send((next.fetch_add(1, Ordering::Relaxed), Err(e.into()))),
+                        );
+                    }
                 };
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
@@ -222,8 +256,8 @@ fn enrol(draft: &mut Draft, path: &Path, models: &Models, people: &[Person], len
             });
         }
         drop(sender);
-        // People are added in their order, whoever is done first, so that the draft is the same to the byte however many cores
-        // there are and however often the work was interrupted.
+        // People are added in their order, whoever is done first, so that the draft is the same to
+        // the byte however many cores there are and however often the work was interrupted.
         let mut waiting: HashMap<usize, Vec<(usize, Outcome)>> = HashMap::new();
         let mut turn = 0;
         let mut taken = known.clone();
@@ -237,7 +271,8 @@ fn enrol(draft: &mut Draft, path: &Path, models: &Models, people: &[Person], len
             {
                 let mut outcomes = waiting.remove(&turn).unwrap_or_default();
                 outcomes.sort_by_key(|(job, _)| *job);
-                let outcomes = outcomes.into_iter().map(|(job, outcome)| (jobs[job].1, outcome)).collect();
+                let outcomes =
+                    outcomes.into_iter().map(|(job, outcome)| (jobs[job].1, outcome)).collect();
                 finish(draft, person, outcomes, lenient, &mut taken, &mut report)?;
                 turn += 1;
             }
@@ -272,10 +307,13 @@ fn look(reader: &mut FaceReader, file: &Path, known: &HashMap<[u8; 32], Referenc
     attempt().unwrap_or_else(|e| Outcome::Refused(e.to_string()))
 }
 
-/// A photograph that somebody before took since the work began is known, as it would be had the work begun again.
+/// A photograph that somebody before took since the work began is known, as it would be had the
+/// work begun again.
 fn earlier(outcome: Outcome, taken: &HashMap<[u8; 32], Reference>) -> Outcome {
     match &outcome {
-        Outcome::Stored(stored, _) => taken.get(&stored.photo).cloned().map_or(outcome, Outcome::Known),
+        Outcome::Stored(stored, _) => {
+            taken.get(&stored.photo).cloned().map_or(outcome, Outcome::Known)
+        }
         _ => outcome,
     }
 }
@@ -297,9 +335,13 @@ fn finish(
     for (file, outcome) in outcomes {
         match earlier(outcome, taken) {
             Outcome::Known(entry) if entry == *reference => known += 1,
-            Outcome::Known(entry) => left_out.push((file.clone(), format!("it is in entry {entry} already"))),
+            Outcome::Known(entry) => {
+                left_out.push((file.clone(), format!("it is in entry {entry} already")))
+            }
             Outcome::Refused(reason) => left_out.push((file.clone(), reason)),
-            Outcome::Stored(stored, _) if fresh.iter().any(|(_, other)| other.photo == stored.photo) => {
+            Outcome::Stored(stored, _)
+                if fresh.iter().any(|(_, other)| other.photo == stored.photo) =>
+            {
                 left_out.push((file.clone(), "the same file twice".into()));
             }
             Outcome::Stored(stored, others) => {
@@ -319,12 +361,14 @@ fn finish(
     if lenient && fresh.len() > room {
         // The best ones stay.
         fresh.sort_by(|a, b| b.1.quality.total_cmp(&a.1.quality));
-        let reason = format!("an entry has at most {MAX_TEMPLATES} photographs, and the others are better");
+        let reason =
+            format!("an entry has at most {MAX_TEMPLATES} photographs, and the others are better");
         left_out.extend(fresh.drain(room..).map(|(file, _)| (file.clone(), reason.clone())));
     }
     if !lenient {
         if !left_out.is_empty() {
-            let lines: Vec<String> = left_out.iter().map(|(f, why)| format!("{}: {why}", f.display())).collect();
+            let lines: Vec<String> =
+                left_out.iter().map(|(f, why)| format!("{}: {why}", f.display())).collect();
             return Err(format!("nothing was added:\n  {}", lines.join("\n  ")).into());
         }
         verdict.clone().map_err(|reason| format!("nothing was added: {reason}"))?;
@@ -335,7 +379,11 @@ fn finish(
         .iter()
         .filter_map(|(file, t)| {
             let background_faces = *background.get(&t.photo).filter(|others| **others > 0)?;
-            Some(Doubt { reference: reference.clone(), photograph: file.to_path_buf(), background_faces })
+            Some(Doubt {
+                reference: reference.clone(),
+                photograph: file.to_path_buf(),
+                background_faces,
+            })
         })
         .collect();
     let photos: Vec<[u8; 32]> = fresh.iter().map(|(_, t)| t.photo).collect();
@@ -343,10 +391,16 @@ fn finish(
     let added = verdict.and_then(|()| {
         if templates.is_empty() {
             // Whoever is in the draft with the other photographs is not missing.
-            return if known > 0 || !before.is_empty() { Ok(false) } else { Err("no photograph is left".into()) };
+            return if known > 0 || !before.is_empty() {
+                Ok(false)
+            } else {
+                Err("no photograph is left".into())
+            };
         }
         let done = if before.is_empty() {
-            person.entry(draft.content().expires).and_then(|new: NewEntry| Ok(draft.add(new, templates)?))
+            person
+                .entry(draft.content().expires)
+                .and_then(|new: NewEntry| Ok(draft.add(new, templates)?))
         } else {
             draft.add_templates(reference, templates).map_err(Failure::from)
         };
@@ -359,7 +413,9 @@ fn finish(
             report.doubts.extend(doubts);
         }
         Ok(false) => {}
-        Err(reason) if lenient => report.not_added.push(NotAdded { reference: reference.clone(), reason }),
+        Err(reason) if lenient => {
+            report.not_added.push(NotAdded { reference: reference.clone(), reason })
+        }
         Err(reason) => return Err(reason.into()),
     }
     let of = |(photograph, reason)| LeftOut { reference: reference.clone(), photograph, reason };
@@ -367,8 +423,9 @@ fn finish(
     Ok(())
 }
 
-/// Whether the photographs are of one person, with those that the entry has already. Leniently, the one that disagrees with most of
-/// the others is left out until all agree; where none stands out nobody can tell which is right.
+/// Whether the photographs are of one person, with those that the entry has already. Leniently, the
+/// one that disagrees with most of the others is left out until all agree; where none stands out
+/// nobody can tell which is right.
 fn agree(
     before: &[Template],
     fresh: &mut Vec<(&PathBuf, StoredTemplate)>,
@@ -376,8 +433,11 @@ fn agree(
     lenient: bool,
 ) -> Result<(), String> {
     loop {
-        let all: Vec<Template> =
-            before.iter().chain(fresh.iter().map(|(_, t)| &t.template)).map(Template::clone).collect();
+        let all: Vec<Template> = before
+            .iter()
+            .chain(fresh.iter().map(|(_, t)| &t.template))
+            .map(Template::clone)
+            .collect();
         let mut against = vec![0usize; all.len()];
         let pairs = author::disagreements(&all, LEAST_AGREEMENT);
         // What is in the draft already was accepted before and is not judged again.
@@ -392,9 +452,11 @@ fn agree(
             None => "a photograph in the draft".into(),
         };
         let worst = (before.len()..all.len()).max_by_key(|i| against[*i]).unwrap_or_default();
-        let alone = (before.len()..all.len()).filter(|i| against[*i] == against[worst]).count() == 1;
+        let alone =
+            (before.len()..all.len()).filter(|i| against[*i] == against[worst]).count() == 1;
         let refusal = format!(
-            "{} and {} do not look like one person (similarity {:.2}, at least {LEAST_AGREEMENT} is expected); leave one of them out",
+            "{} and {} do not look like one person (similarity {:.2}, at least {LEAST_AGREEMENT} \
+             is expected); leave one of them out",
             name(first.photographs.0),
             name(first.photographs.1),
             first.score
@@ -403,6 +465,9 @@ fn agree(
             return Err(refusal);
         }
         let (file, _) = fresh.remove(worst - before.len());
-        left_out.push((file.clone(), format!("it does not look like the person's other photographs: {refusal}")));
+        left_out.push((
+            file.clone(),
+            format!("it does not look like the person's other photographs: {refusal}"),
+        ));
     }
 }

@@ -9,14 +9,19 @@ use crate::watchlist::format::Content;
 /// Pairs that are printed one by one.
 const SHOWN: usize = 20;
 
-/// The pairs of entries that are at least as similar as the list's own threshold, and that threshold: a face of one reaches the
-/// other. Where the budget cannot be met it is the strictest threshold that was measured; `None` for templates of another
-/// embedder than that of `models`, of which no measured curve is at hand.
+/// The pairs of entries that are at least as similar as the list's own threshold, and that
+/// threshold: a face of one reaches the other. Where the budget cannot be met it is the strictest
+/// threshold that was measured; `None` for templates of another embedder than that of `models`, of
+/// which no measured curve is at hand.
 pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
-    let curve = enforce::curve(models).ok().filter(|_| content.embedder == models.manifest.embedder.sha256.0)?;
+    let curve = enforce::curve(models)
+        .ok()
+        .filter(|_| content.embedder == models.manifest.embedder.sha256.0)?;
     let a = &content.authorisation;
-    let budget =
-        Budget { faces_a_day: f64::from(a.expected_faces_per_day), false_alerts_a_day: a.false_alerts_per_day };
+    let budget = Budget {
+        faces_a_day: f64::from(a.expected_faces_per_day),
+        false_alerts_a_day: a.false_alerts_per_day,
+    };
     let templates: usize = content.entries.iter().map(|e| e.templates.len()).sum();
     let limit = curve.plan(budget, templates).map_or(curve.strictest().threshold, |p| p.threshold);
     Some((limit, author::look_alikes(content, limit, |_| {})))
@@ -30,7 +35,8 @@ pub fn sentences(limit: f32, found: &LookAlikes) -> Vec<String> {
         .take(SHOWN)
         .map(|p| {
             format!(
-                "{} and {} look alike (similarity {:.2}, the threshold is {limit:.2}): a candidate may name either",
+                "{} and {} look alike (similarity {:.2}, the threshold is {limit:.2}): a \
+                 candidate may name either",
                 p.first, p.second, p.score
             )
         })

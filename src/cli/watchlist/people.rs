@@ -55,12 +55,17 @@ impl Defaults {
 /// Reads the people in the CSV file or folder `from`.
 pub fn read(from: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
     let named = |e: Failure| -> Failure { format!("{}: {e}", from.display()).into() };
-    let people = if from.is_dir() { folders(from, defaults) } else { csv_file(from, defaults) }.map_err(named)?;
+    let people = if from.is_dir() { folders(from, defaults) } else { csv_file(from, defaults) }
+        .map_err(named)?;
     let mut seen = HashSet::new();
     match people.iter().find(|p| !seen.insert(&p.reference)) {
-        Some(twice) => {
-            Err(named(format!("{} appears twice; put all of a person's photographs together", twice.reference).into()))
-        }
+        Some(twice) => Err(named(
+            format!(
+                "{} appears twice; put all of a person's photographs together",
+                twice.reference
+            )
+            .into(),
+        )),
         None => Ok(people),
     }
 }
@@ -81,7 +86,8 @@ fn folders(folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
 }
 
 fn sorted(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut entries = std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut entries =
+        std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>()?;
     entries.sort();
     Ok(entries)
 }
@@ -92,7 +98,11 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         ["jpg", "jpeg", "png"].iter().any(|e| extension == *e)
     };
     let found: Vec<PathBuf> = sorted(folder)?.into_iter().filter(is_picture).collect();
-    if found.is_empty() { Err(format!("{} has no JPEG or PNG", folder.display()).into()) } else { Ok(found) }
+    if found.is_empty() {
+        Err(format!("{} has no JPEG or PNG", folder.display()).into())
+    } else {
+        Ok(found)
+    }
 }
 
 fn csv_file(file: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
@@ -108,7 +118,9 @@ fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, 
     let mut rows = rows(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
     let (_, header) = rows.next().ok_or("it is empty; begin with the columns' names")?;
     if let Some(unknown) = header.iter().find(|h| !COLUMNS.contains(&h.trim())) {
-        return Err(format!("unknown column {unknown:?}; the columns are {}", COLUMNS.join(", ")).into());
+        return Err(
+            format!("unknown column {unknown:?}; the columns are {}", COLUMNS.join(", ")).into()
+        );
     }
     let at = |name: &str| header.iter().position(|h| h.trim() == name);
     let (Some(_), Some(_)) = (at("reference"), at("photographs")) else {
@@ -117,7 +129,12 @@ fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, 
     let mut people = Vec::new();
     for (line, row) in rows {
         if row.len() != header.len() {
-            return Err(format!("line {line}: {} fields under {} columns", row.len(), header.len()).into());
+            return Err(format!(
+                "line {line}: {} fields under {} columns",
+                row.len(),
+                header.len()
+            )
+            .into());
         }
         let field = |name: &str| at(name).map(|i| row[i].trim()).filter(|f| !f.is_empty());
         let in_line = |e: String| format!("line {line}: {e}");
@@ -127,7 +144,11 @@ fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, 
         let mut photographs = Vec::new();
         for name in names.split(';').map(str::trim).filter(|n| !n.is_empty()) {
             let path = folder.join(name);
-            if path.is_dir() { photographs.extend(pictures(&path)?) } else { photographs.push(path) }
+            if path.is_dir() {
+                photographs.extend(pictures(&path)?)
+            } else {
+                photographs.push(path)
+            }
         }
         if photographs.is_empty() {
             return Err(in_line("no photographs".into()).into());
@@ -142,7 +163,8 @@ fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, 
     Ok(people)
 }
 
-/// The records of a CSV text (RFC 4180) with the number of the line on which each begins; empty lines are left out.
+/// The records of a CSV text (RFC 4180) with the number of the line on which each begins; empty
+/// lines are left out.
 fn rows(text: &str) -> Result<Vec<(usize, Vec<String>)>, Failure> {
     let mut rows = Vec::new();
     let (mut row, mut field) = (Vec::new(), String::new());
@@ -161,12 +183,15 @@ fn rows(text: &str) -> Result<Vec<(usize, Vec<String>)>, Failure> {
                 line += usize::from(other == '\n');
                 field.push(other);
             }
-            None if quoted => return Err(format!("line {begun}: a quotation mark is not closed").into()),
+            None if quoted => {
+                return Err(format!("line {begun}: a quotation mark is not closed").into());
+            }
             Some('"') if field.is_empty() && !was_quoted => (quoted, was_quoted) = (true, true),
             Some('"') => {
-                return Err(
-                    format!("line {line}: a quotation mark inside a field; double it and quote the field").into()
-                );
+                return Err(format!(
+                    "line {line}: a quotation mark inside a field; double it and quote the field"
+                )
+                .into());
             }
             Some(',') => {
                 row.push(std::mem::take(&mut field));
@@ -202,14 +227,20 @@ mod tests {
 
     #[test]
     fn quoted_fields_defaults_and_several_photographs_are_understood() {
-        let text = "reference,legal_basis,purpose,expires,photographs\r\n\
-                    case-1,\"order 1, \"\"urgent\"\"\",missing,2099-01-01T00:00:00Z,a.jpg; b.png\r\n\r\n\
-                    case-2,order 2,,,c.jpg";
+        let text = "reference,legal_basis,purpose,expires,photographs\r\ncase-1,\"order \
+            1, \"\"urgent\"\"\",missing,2099-01-01T00:00:00Z,a.jpg; b.png\r\n\r\ncase-2,order \
+            2,,,c.jpg";
         let all = people(text).unwrap();
         assert_eq!(all[0].legal_basis.as_deref(), Some("order 1, \"urgent\""));
-        assert_eq!(all[0].photographs, [PathBuf::from("/photos/a.jpg"), PathBuf::from("/photos/b.png")]);
+        assert_eq!(
+            all[0].photographs,
+            [PathBuf::from("/photos/a.jpg"), PathBuf::from("/photos/b.png")]
+        );
         assert_eq!((all[0].expires.is_some(), all[1].expires), (true, None));
-        assert_eq!((all[0].purpose.as_deref(), all[1].purpose.as_deref()), (Some("missing"), Some("as ordered")));
+        assert_eq!(
+            (all[0].purpose.as_deref(), all[1].purpose.as_deref()),
+            (Some("missing"), Some("as ordered"))
+        );
     }
 
     #[test]

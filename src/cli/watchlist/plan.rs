@@ -1,6 +1,8 @@
-//! `watchpost watchlist plan`: the arithmetic between a list's size, the faces that pass and the false alerts that follow.
+//! `watchpost watchlist plan`: the arithmetic between a list's size, the faces that pass and the
+//! false alerts that follow.
 //!
-//! The same arithmetic that the daemon refuses by, so that nobody learns at the gate that a list is too large.
+//! The same arithmetic that the daemon refuses by, so that nobody learns at the gate that a list is
+//! too large.
 
 use std::path::PathBuf;
 
@@ -86,7 +88,9 @@ fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -
     let plan = curve.plan(budget(faces), templates).ok();
     let at = plan.as_ref().map_or(strictest.threshold, |p| p.threshold);
     let rate = curve.rate_at(at).unwrap_or(1.0);
-    let expected = |faces: u32, templates: usize, rate: f64| f64::from(faces) * (rate * templates as f64).min(1.0);
+    let expected = |faces: u32, templates: usize, rate: f64| {
+        f64::from(faces) * (rate * templates as f64).min(1.0)
+    };
     let best = curve.rate_at(strictest.threshold).unwrap_or(1.0);
     let row = |templates: usize| Row {
         templates,
@@ -137,8 +141,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 fn print(r: &Report) -> Result<(), Failure> {
     output::line(format!(
-        "{} faces a day x {} templates x {:.2e} false-match rate x {} for the worst-served group = {:.4} false alerts a day",
-        r.faces_per_day, r.templates, r.false_match_rate, r.safety_factor, r.expected_false_alerts_per_day
+        "{} faces a day x {} templates x {:.2e} false-match rate x {} for the worst-served group \
+         = {:.4} false alerts a day",
+        r.faces_per_day,
+        r.templates,
+        r.false_match_rate,
+        r.safety_factor,
+        r.expected_false_alerts_per_day
     ))?;
     match r.threshold {
         Some(threshold) => output::line(format!(
@@ -146,7 +155,8 @@ fn print(r: &Report) -> Result<(), Failure> {
             r.false_alerts_per_day_allowed, r.largest
         ))?,
         None => output::line(format!(
-            "does not fit: allowed are {}, and no stricter threshold was measured; at most {} templates fit, or have {:.4} false alerts a day authorised",
+            "does not fit: allowed are {}, and no stricter threshold was measured; at most {} \
+             templates fit, or have {:.4} false alerts a day authorised",
             r.false_alerts_per_day_allowed, r.largest, r.expected_false_alerts_per_day
         ))?,
     }
@@ -155,15 +165,20 @@ fn print(r: &Report) -> Result<(), Failure> {
         "threshold for {} false alerts a day, or in brackets the fewest that can be promised:",
         r.false_alerts_per_day_allowed
     ))?;
-    let header: Vec<String> =
-        std::iter::once("templates".into()).chain(FACES.iter().map(|f| format!("{f} faces/day"))).collect();
+    let header: Vec<String> = std::iter::once("templates".into())
+        .chain(FACES.iter().map(|f| format!("{f} faces/day")))
+        .collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let cell =
-        |c: &Cell| c.threshold.map_or_else(|| format!("({:.3})", c.least_false_alerts_per_day), |t| format!("{t:.2}"));
+    let cell = |c: &Cell| {
+        c.threshold
+            .map_or_else(|| format!("({:.3})", c.least_false_alerts_per_day), |t| format!("{t:.2}"))
+    };
     let rows: Vec<Vec<String>> = r
         .table
         .iter()
-        .map(|row| std::iter::once(row.templates.to_string()).chain(row.cells.iter().map(cell)).collect())
+        .map(|row| {
+            std::iter::once(row.templates.to_string()).chain(row.cells.iter().map(cell)).collect()
+        })
         .collect();
     output::table(&header, &rows)?;
     Ok(())
@@ -173,14 +188,19 @@ fn curve(models: &Models) -> Result<FalseMatchCurve, Failure> {
     enforce::curve(models).map_err(|blindness| blindness.to_string().into())
 }
 
-/// A sentence for standard error where the authorised budget cannot be met with `templates` templates (at least one is
-/// assumed); silent where it can.
+/// A sentence for standard error where the authorised budget cannot be met with `templates`
+/// templates (at least one is assumed); silent where it can.
 pub fn warn_of_budget(models: &Models, a: &Authorisation, templates: usize) {
     let Ok(curve) = curve(models) else { return };
-    let budget =
-        Budget { faces_a_day: f64::from(a.expected_faces_per_day), false_alerts_a_day: a.false_alerts_per_day };
+    let budget = Budget {
+        faces_a_day: f64::from(a.expected_faces_per_day),
+        false_alerts_a_day: a.false_alerts_per_day,
+    };
     if let Err(over) = curve.plan(budget, templates.max(1)) {
-        eprintln!("watchpost: warning: devices will refuse this list. {over}; see `watchpost watchlist plan`");
+        eprintln!(
+            "watchpost: warning: devices will refuse this list. {over}; see `watchpost watchlist \
+             plan`"
+        );
     }
 }
 
@@ -191,8 +211,11 @@ mod tests {
 
     fn curve() -> FalseMatchCurve {
         let points = [(0.3, 1e-3), (0.5, 1e-5)];
-        FalseMatchCurve::new(points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(), 4.0)
-            .expect("rising thresholds")
+        FalseMatchCurve::new(
+            points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(),
+            4.0,
+        )
+        .expect("rising thresholds")
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::watchlist::store::{read_list, replace};
 pub struct Args {
     /// Signed list.
     list: PathBuf,
-    /// A device's public key, as `key device` prints it; may be given several times. Each of them can open the list.
+    /// A device's public key, as `key device` prints it; may be given several times. Each of them
+    /// can open the list.
     #[arg(long, required = true, value_name = "age1...")]
     to: Vec<Recipient>,
     /// Sealed list to write.
@@ -27,7 +28,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let bytes = read_list(&args.list)?;
     if seal::is_sealed(&bytes) {
         let path = args.list.display();
-        return Err(format!("{path} is sealed already; open it first with `age -d -i device.key {path}`").into());
+        return Err(format!(
+            "{path} is sealed already; open it first with `age -d -i device.key {path}`"
+        )
+        .into());
     }
     if draft_of(&bytes).is_some() {
         return Err("this is a draft; have it signed first (`watchpost watchlist sign`)".into());
@@ -60,9 +64,11 @@ pub fn read(path: &Path, identity: Option<&Path>) -> Result<Locked<u8>, Failure>
         return Ok(Locked::copy_of(&bytes)?);
     }
     let Some(identity) = identity else {
-        return Err(
-            format!("{} is sealed; name the device key that opens it with --identity FILE", path.display()).into()
-        );
+        return Err(format!(
+            "{} is sealed; name the device key that opens it with --identity FILE",
+            path.display()
+        )
+        .into());
     };
     Ok(seal::open(&bytes, &DeviceKey::open_file(identity)?)?)
 }

@@ -19,7 +19,8 @@ pub struct Revoke {
     /// Revoke one entry instead of the whole list.
     #[arg(long, value_name = "REF")]
     entry: Option<Reference>,
-    /// Revoke versions up to this one, so that a later one may be used; every version that there will ever be where absent.
+    /// Revoke versions up to this one, so that a later one may be used; every version that there
+    /// will ever be where absent.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=EVERY_VERSION))]
     through_version: Option<u64>,
     #[command(flatten)]
@@ -34,11 +35,12 @@ pub struct Suspend {
     /// End, as in 2027-03-31T18:00:00Z; at most 366 days later.
     #[arg(long, value_name = "TIME", value_parser = date)]
     to: OffsetDateTime,
-    /// A device that stops; may be given several times. Every device that reads the order where absent.
+    /// A device that stops; may be given several times. Every device that reads the order where
+    /// absent.
     #[arg(long, value_name = "ID")]
     device: Vec<Reference>,
-    /// Corners of an area in degrees, as in "52.50,13.40 52.60,13.40 52.50,13.50"; may be given several times. Everywhere where
-    /// absent.
+    /// Corners of an area in degrees, as in "52.50,13.40 52.60,13.40 52.50,13.50"; may be given
+    /// several times. Everywhere where absent.
     #[arg(long, value_name = "CORNERS", value_parser = area)]
     area: Vec<Area>,
     #[command(flatten)]
@@ -61,19 +63,22 @@ struct Signing {
 fn area(text: &str) -> Result<Area, String> {
     let corner = |pair: &str| -> Option<Position> {
         let (latitude, longitude) = pair.split_once(',')?;
-        let position = Position { latitude: latitude.parse().ok()?, longitude: longitude.parse().ok()? };
+        let position =
+            Position { latitude: latitude.parse().ok()?, longitude: longitude.parse().ok()? };
         position.is_on_earth().then_some(position)
     };
     let corners: Option<Vec<Position>> = text.split_whitespace().map(corner).collect();
-    corners
-        .filter(|c| c.len() >= 3)
-        .map(Area)
-        .ok_or_else(|| "write three or more corners as latitude,longitude with spaces between".into())
+    corners.filter(|c| c.len() >= 3).map(Area).ok_or_else(|| {
+        "write three or more corners as latitude,longitude with spaces between".into()
+    })
 }
 
 pub fn revoke(args: Revoke) -> Result<(), Failure> {
-    let action =
-        Action::Revoke { list: args.list, through: args.through_version.unwrap_or(EVERY_VERSION), entry: args.entry };
+    let action = Action::Revoke {
+        list: args.list,
+        through: args.through_version.unwrap_or(EVERY_VERSION),
+        entry: args.entry,
+    };
     write(&action, &args.signing, "revoke")
 }
 
@@ -104,20 +109,31 @@ pub fn show(order: &Order, trust: Option<&Trust>, bytes: &[u8], json: bool) -> R
         Action::Suspend { from, to, devices, areas } => {
             let named: Vec<&str> = devices.iter().map(Reference::as_str).collect();
             let on = if named.is_empty() { "every device".into() } else { named.join(", ") };
-            let place = if areas.is_empty() { String::new() } else { format!(" inside {} areas", areas.len()) };
-            format!("suspend from {} to {} on {on}{place}", from.format(&Rfc3339)?, to.format(&Rfc3339)?)
+            let place = if areas.is_empty() {
+                String::new()
+            } else {
+                format!(" inside {} areas", areas.len())
+            };
+            format!(
+                "suspend from {} to {} on {on}{place}",
+                from.format(&Rfc3339)?,
+                to.format(&Rfc3339)?
+            )
         }
     };
     let (id, signer) = (order.id().to_string(), order.signer().to_string());
     let issued = order.issued().format(&Rfc3339)?;
     if json {
-        let value =
-            serde_json::json!({ "order": id, "what": what, "signer": signer, "issued": issued, "verdict": verdict });
+        let value = serde_json::json!({ "order": id, "what": what, "signer": signer, "issued": issued, "verdict": verdict });
         output::json_line(&value)?;
     } else {
-        for (name, value) in
-            [("order", id), ("what", what), ("signer", signer), ("issued", issued), ("verdict", verdict)]
-        {
+        for (name, value) in [
+            ("order", id),
+            ("what", what),
+            ("signer", signer),
+            ("issued", issued),
+            ("verdict", verdict),
+        ] {
             output::line(format!("{name:<10} {value}"))?;
         }
     }
@@ -134,7 +150,9 @@ fn write(action: &Action, signing: &Signing, topic: &str) -> Result<(), Failure>
     let (id, signer, out) = (OrderId(id), key.public().id(), signing.out.display());
     if signing.json {
         let (id, signer) = (id.to_string(), signer.to_string());
-        output::json_line(&serde_json::json!({ "order": id, "signer": signer, "issued": now.format(&Rfc3339)? }))?;
+        output::json_line(
+            &serde_json::json!({ "order": id, "signer": signer, "issued": now.format(&Rfc3339)? }),
+        )?;
     } else {
         output::line(format!("wrote {out}: order {id} signed by {signer}"))?;
         output::line(format!("publish: mosquitto_pub -q 1 -r -f {out} -t ROOT/v1/DEVICE/{topic}"))?;

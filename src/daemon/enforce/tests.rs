@@ -25,7 +25,8 @@ fn key(n: u8) -> SecretKey {
 
 fn trust_file(serial: u64, signers: &[u8]) -> String {
     let day = time::Duration::DAY;
-    let keys: Vec<_> = signers.iter().map(|n| (key(*n).public(), "somebody", &[Role::Signer][..])).collect();
+    let keys: Vec<_> =
+        signers.iter().map(|n| (key(*n).public(), "somebody", &[Role::Signer][..])).collect();
     render(serial, 2, at(0).wall - day, at(0).wall + day, &keys)
 }
 
@@ -39,8 +40,11 @@ impl Device {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config::default();
         let w = &mut config.watchlist;
-        (w.list, w.trust, w.state) =
-            (folder.path().join("list"), folder.path().join("trust.toml"), folder.path().join("state.json"));
+        (w.list, w.trust, w.state) = (
+            folder.path().join("list"),
+            folder.path().join("trust.toml"),
+            folder.path().join("state.json"),
+        );
         w.require_synchronised_clock = false;
         replace(&w.trust, trust_file(1, &[1, 2]).as_bytes()).expect("writes");
         Self { folder, config }
@@ -81,7 +85,11 @@ fn rotations_are_kept_followed_after_a_restart_and_not_forgotten() {
     let mut keeper = device.started();
     let mut offer = |bytes: &[u8]| keeper.rotate(bytes, &device.config, at(0)).map_err(|b| b.code);
     assert_eq!(offer(&rotation(2, &[3, 4], [1, 2])), Ok(2));
-    assert_eq!(offer(&rotation(3, &[5, 6], [1, 2])), Err("trust-too-few-signers"), "by those who were replaced");
+    assert_eq!(
+        offer(&rotation(3, &[5, 6], [1, 2])),
+        Err("trust-too-few-signers"),
+        "by those who were replaced"
+    );
     assert_eq!(offer(&rotation(3, &[5, 6], [3, 4])), Ok(3));
     assert_eq!(offer(&rotation(3, &[5, 6], [5, 6])), Err("trust-not-newer"));
     assert_eq!(device.serial(), Ok(3));
@@ -106,14 +114,16 @@ fn rotations_are_kept_followed_after_a_restart_and_not_forgotten() {
 fn a_power_cut_between_the_kept_rotation_and_the_memory_leaves_the_new_keys() {
     let device = Device::new();
     device.started().judge(at(0)).expect("a first start");
-    std::fs::write(device.folder.path().join("trust.cose"), rotation(2, &[3, 4], [1, 2])).expect("writes");
+    std::fs::write(device.folder.path().join("trust.cose"), rotation(2, &[3, 4], [1, 2]))
+        .expect("writes");
     assert_eq!(device.serial(), Ok(2));
 }
 
 #[test]
 fn keys_that_are_not_valid_now_are_not_taken_over() {
     let device = Device::new();
-    let refused = device.started().rotate(&rotation(2, &[3, 4], [1, 2]), &device.config, at(200_000));
+    let refused =
+        device.started().rotate(&rotation(2, &[3, 4], [1, 2]), &device.config, at(200_000));
     assert_eq!(refused.map_err(|b| b.code), Err("trust-not-valid"));
     assert_eq!(device.serial(), Ok(1));
 }
@@ -126,7 +136,8 @@ fn a_list_left_unread_by_a_wrong_clock_is_read_once_when_the_clock_is_right() {
 
     // A board without a battery starts with the time of its last shutdown, or with 1970.
     let mut keeper = device.started();
-    let code = |outcome: Result<Force, Blindness>| outcome.map(|_| "in force").unwrap_or_else(|b| b.code);
+    let code =
+        |outcome: Result<Force, Blindness>| outcome.map(|_| "in force").unwrap_or_else(|b| b.code);
     assert!(!keeper.may_load_now(at(1)), "nothing was tried yet");
     assert_eq!(code(keeper.load(&device.config, &models, at(-3600))), "went-back");
     assert!(!keeper.may_load_now(at(-3599)), "still wrong");

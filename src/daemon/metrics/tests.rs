@@ -8,9 +8,14 @@ use crate::daemon::stop::Reason;
 fn stats() -> Stats {
     Stats {
         since: OffsetDateTime::from_unix_timestamp(1_795_000_000).expect("a date"),
-        counts: [("source.frames", 7), ("source.missed", 0), ("source.short", 1), ("pipeline.vision.tracks", 3)]
-            .map(|(name, n)| (name.to_owned(), n))
-            .into(),
+        counts: [
+            ("source.frames", 7),
+            ("source.missed", 0),
+            ("source.short", 1),
+            ("pipeline.vision.tracks", 3),
+        ]
+        .map(|(name, n)| (name.to_owned(), n))
+        .into(),
         drops: [("pipeline.vision.too_poor.blurred".to_owned(), 2)].into(),
         gauges: [
             ("delivery.outbox_events".to_owned(), 4.0),
@@ -93,7 +98,8 @@ impl Running {
         let mut stream = TcpStream::connect(self.address.expect("TCP")).expect("it listens");
         stream.write_all(request).expect("it reads");
         let mut answer = String::new();
-        // What is not read of an overlong request ends the connection with a reset, after the answer.
+        // What is not read of an overlong request ends the connection with a reset, after the
+        // answer.
         let _ = stream.read_to_string(&mut answer);
         answer
     }
@@ -143,7 +149,8 @@ fn a_unix_socket_is_made_for_owner_and_group_replaces_a_dead_one_and_goes_with_t
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     assert!(answer.ends_with("# EOF\n"));
-    let taken = MetricsConfig { listen: format!("unix:{}", path.display()), ..MetricsConfig::default() };
+    let taken =
+        MetricsConfig { listen: format!("unix:{}", path.display()), ..MetricsConfig::default() };
     assert!(Server::bind(&taken).is_err(), "one that answers is not replaced");
     drop(server);
     assert!(!path.exists());

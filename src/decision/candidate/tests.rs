@@ -6,7 +6,10 @@ use super::*;
 const THRESHOLD: f32 = 0.4;
 
 fn at(ms: u64) -> Now {
-    Now { monotonic: Duration::from_millis(ms), wall: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(ms) }
+    Now {
+        monotonic: Duration::from_millis(ms),
+        wall: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(ms),
+    }
 }
 
 fn hits(of: &[(EntryIndex, f32)]) -> std::vec::Vec<Hit> {
@@ -22,7 +25,8 @@ fn see(
 ) -> Option<Finding<usize>> {
     let mut found = std::vec::Vec::new();
     let id = Uuid::from_u128(u128::from(ms));
-    let compared = Compared { track: TrackId(track), view, quality, hits: &hits(of), threshold: THRESHOLD };
+    let compared =
+        Compared { track: TrackId(track), view, quality, hits: &hits(of), threshold: THRESHOLD };
     d.observe(at(ms), id, compared, &mut |f| found.push(f));
     assert!(found.len() <= 1, "a view makes one finding at most");
     found.pop()
@@ -35,7 +39,11 @@ fn feed(
     from_ms: u64,
     views: &[&[(EntryIndex, f32)]],
 ) -> std::vec::Vec<Finding<usize>> {
-    views.iter().enumerate().filter_map(|(i, of)| see(d, (track, from_ms + 100 * i as u64, i), 0.8, of)).collect()
+    views
+        .iter()
+        .enumerate()
+        .filter_map(|(i, of)| see(d, (track, from_ms + 100 * i as u64, i), 0.8, of))
+        .collect()
 }
 
 fn end(d: &mut Decider<usize>, track: u32) -> std::vec::Vec<Finding<usize>> {
@@ -51,7 +59,11 @@ fn tick(d: &mut Decider<usize>, ms: u64) -> std::vec::Vec<Finding<usize>> {
 }
 
 fn decider() -> Decider<usize> {
-    Decider::new(DecisionConfig { agreeing_views: 2, considered_views: 3, ..DecisionConfig::default() })
+    Decider::new(DecisionConfig {
+        agreeing_views: 2,
+        considered_views: 3,
+        ..DecisionConfig::default()
+    })
 }
 
 #[test]
@@ -60,9 +72,15 @@ fn one_view_above_the_threshold_is_no_candidate_and_two_of_three_are_one() {
     let found = feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.2)], &[(7, 0.6)], &[(7, 0.55)]]);
     assert_eq!(found.len(), 1);
     let f = &found[0];
-    assert_eq!((f.entry, f.score, f.sequence, f.agreeing, f.considered, f.view), (7, 0.6, 1, 2, 3, 2));
+    assert_eq!(
+        (f.entry, f.score, f.sequence, f.agreeing, f.considered, f.view),
+        (7, 0.6, 1, 2, 3, 2)
+    );
     assert!((f.combined - 1.3 / 3.0).abs() < 1e-6, "the mean of all three: {}", f.combined);
-    assert_eq!(d.counters(), DecisionCounters { compared: 4, supporting: 3, candidates: 1, ..Default::default() });
+    assert_eq!(
+        d.counters(),
+        DecisionCounters { compared: 4, supporting: 3, candidates: 1, ..Default::default() }
+    );
 }
 
 #[test]
@@ -94,7 +112,8 @@ fn agreeing_views_are_not_enough_where_all_views_together_say_otherwise() {
     let near: &[(EntryIndex, f32)] = &[(7, 0.45)];
     let mut d = decider();
     assert!(feed(&mut d, 1, 0, &[far, near, far, near, near, far, near, near]).is_empty());
-    // It takes the margin as well: two views just above the threshold are not enough, two clearly above it are.
+    // It takes the margin as well: two views just above the threshold are not enough, two clearly
+    // above it are.
     assert!(feed(&mut d, 2, 0, &[&[(7, 0.41)], &[(7, 0.41)]]).is_empty());
     assert_eq!(feed(&mut d, 3, 0, &[&[(7, 0.43)], &[(7, 0.43)]]).len(), 1);
 }
@@ -112,7 +131,8 @@ fn a_good_view_counts_more_than_a_poor_one_and_even_the_poorest_counts() {
     assert!(run(&mut d, 2, [0.9, 0.1, 0.1], [0.1, 0.5, 0.5]).is_none());
     for worthless in [0.0, -1.0, f32::NAN] {
         d.reset();
-        let found = run(&mut d, 3, [worthless, worthless, 0.1], [0.5, 0.7, 0.5]).expect("weights are never nought");
+        let found = run(&mut d, 3, [worthless, worthless, 0.1], [0.5, 0.7, 0.5])
+            .expect("weights are never nought");
         assert!((found.combined - 0.6).abs() < 1e-5, "{found:?}");
     }
 }
@@ -128,11 +148,15 @@ fn a_view_in_which_four_others_were_nearer_speaks_against_an_entry() {
 #[test]
 fn a_candidate_gets_one_better_update_when_the_track_ends() {
     let mut d = decider();
-    let found = feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.5)], &[(7, 0.52)], &[(7, 0.7)], &[(7, 0.6)]]);
+    let found =
+        feed(&mut d, 1, 0, &[&[(7, 0.5)], &[(7, 0.5)], &[(7, 0.52)], &[(7, 0.7)], &[(7, 0.6)]]);
     assert_eq!(found.len(), 1);
     let more = end(&mut d, 1);
     assert_eq!(more.len(), 1);
-    assert_eq!((more[0].sequence, more[0].score, more[0].view, more[0].id), (2, 0.7, 3, found[0].id));
+    assert_eq!(
+        (more[0].sequence, more[0].score, more[0].view, more[0].id),
+        (2, 0.7, 3, found[0].id)
+    );
     assert_eq!(more[0].compared, 5);
     assert!(end(&mut d, 1).is_empty(), "the track is forgotten");
     assert_eq!(d.counters().updates, 1);
@@ -192,7 +216,11 @@ fn an_entry_in_its_cool_down_is_not_announced_and_is_counted() {
     feed(&mut d, 2, 61_000, &[&[(7, 0.9)]]);
     assert!(end(&mut d, 2).is_empty(), "nor updated");
     assert_eq!(feed(&mut d, 3, 60_000, two).len(), 1, "60 s after the first");
-    assert_eq!(feed(&mut d, 4, 60_500, &[&[(8, 0.5)], &[(8, 0.5)]]).len(), 1, "of another entry nothing is known");
+    assert_eq!(
+        feed(&mut d, 4, 60_500, &[&[(8, 0.5)], &[(8, 0.5)]]).len(),
+        1,
+        "of another entry nothing is known"
+    );
 }
 
 #[test]
@@ -205,9 +233,16 @@ fn a_forgotten_entry_is_neither_announced_nor_updated_nor_named_as_an_alternativ
     d.forget(7);
     assert!(end(&mut d, 1).is_empty(), "no update of what was revoked");
     let found = feed(&mut d, 2, 1100, &[&[(8, 0.53)]]);
-    assert_eq!((found.len(), found[0].entry, found[0].alternatives.len()), (1, 8, 0), "what is left still counts");
+    assert_eq!(
+        (found.len(), found[0].entry, found[0].alternatives.len()),
+        (1, 8, 0),
+        "what is left still counts"
+    );
     assert!(end(&mut d, 3)[0].alternatives.is_empty());
-    assert!(feed(&mut d, 4, 1100, &[&[(7, 0.6)]]).is_empty(), "evidence from before does not count");
+    assert!(
+        feed(&mut d, 4, 1100, &[&[(7, 0.6)]]).is_empty(),
+        "evidence from before does not count"
+    );
     d.reset();
     see(&mut d, (5, 0, 0), 0.9, &[(8, 0.5), (7, 0.5)]);
     d.forget(7);
@@ -217,14 +252,24 @@ fn a_forgotten_entry_is_neither_announced_nor_updated_nor_named_as_an_alternativ
 }
 
 #[test]
-fn entries_too_close_to_tell_apart_are_named_in_one_candidate_and_whoever_comes_close_later_in_its_update() {
+fn entries_too_close_to_tell_apart_are_named_in_one_candidate_and_whoever_comes_close_later_in_its_update()
+ {
     let mut d = decider();
-    let twins: &[&[(EntryIndex, f32)]] = &[&[(7, 0.52), (8, 0.51), (9, 0.48)], &[(8, 0.53), (7, 0.52), (9, 0.48)]];
+    let twins: &[&[(EntryIndex, f32)]] =
+        &[&[(7, 0.52), (8, 0.51), (9, 0.48)], &[(8, 0.53), (7, 0.52), (9, 0.48)]];
     let found = feed(&mut d, 1, 0, twins);
-    assert_eq!((found.len(), found[0].entry, &found[0].alternatives[..]), (1, 7, &[8][..]), "equal: first in the list");
+    assert_eq!(
+        (found.len(), found[0].entry, &found[0].alternatives[..]),
+        (1, 7, &[8][..]),
+        "equal: first in the list"
+    );
     feed(&mut d, 1, 500, &[&[(7, 0.6), (9, 0.6), (8, 0.3)], &[(7, 0.55), (9, 0.55), (8, 0.3)]]);
     let more = end(&mut d, 1);
-    assert_eq!((more[0].entry, &more[0].alternatives[..]), (7, &[8, 9][..]), "whoever was named stays named");
+    assert_eq!(
+        (more[0].entry, &more[0].alternatives[..]),
+        (7, &[8, 9][..]),
+        "whoever was named stays named"
+    );
     // Too close, but below the threshold: it is an alternative all the same.
     d.reset();
     let below: &[(EntryIndex, f32)] = &[(7, 0.425), (8, 0.397)];
@@ -250,15 +295,29 @@ fn tracks_and_cool_downs_beyond_capacity_are_bounded_and_counted() {
     end(&mut d, 1);
     assert_eq!(feed(&mut d, 1, 2000, two).len(), 1, "the oldest cool-down gave way");
     end(&mut d, 1);
-    assert_eq!(feed(&mut d, 1, 2000, &[&[(1127, 0.5)], &[(1127, 0.5)]]).len(), 0, "and the latest did not");
+    assert_eq!(
+        feed(&mut d, 1, 2000, &[&[(1127, 0.5)], &[(1127, 0.5)]]).len(),
+        0,
+        "and the latest did not"
+    );
 }
 
 #[test]
 fn of_more_entries_than_a_track_can_hold_the_most_similar_stay() {
-    let mut d = Decider::new(DecisionConfig { agreeing_views: 8, considered_views: 16, ..DecisionConfig::default() });
-    // Five people are the nearest once; of the last no view is kept, because those before were nearer.
-    let others: [&[(EntryIndex, f32)]; 5] =
-        [&[(1, 0.9), (4, 0.5)], &[(2, 0.8), (4, 0.5)], &[(3, 0.7), (4, 0.5)], &[(4, 0.6)], &[(5, 0.5), (4, 0.45)]];
+    let mut d = Decider::new(DecisionConfig {
+        agreeing_views: 8,
+        considered_views: 16,
+        ..DecisionConfig::default()
+    });
+    // Five people are the nearest once; of the last no view is kept, because those before were
+    // nearer.
+    let others: [&[(EntryIndex, f32)]; 5] = [
+        &[(1, 0.9), (4, 0.5)],
+        &[(2, 0.8), (4, 0.5)],
+        &[(3, 0.7), (4, 0.5)],
+        &[(4, 0.6)],
+        &[(5, 0.5), (4, 0.45)],
+    ];
     assert!(feed(&mut d, 1, 0, &others).is_empty());
     let own: &[(EntryIndex, f32)] = &[(4, 0.55)];
     let found = feed(&mut d, 1, 500, &[own; 3]);
@@ -267,7 +326,13 @@ fn of_more_entries_than_a_track_can_hold_the_most_similar_stay() {
     let mut t = Track::<()>::default();
     t.weigh(1.0, &hits(&[(0, 0.9), (1, 0.9), (2, 0.9), (3, 0.9)]));
     for first in [4, 8, 12, 16, 20] {
-        t.weigh(1.0, &hits(&[first, first + 1, first + 2, first + 3].map(|entry| (entry, 0.5 - entry as f32 / 100.0))));
+        t.weigh(
+            1.0,
+            &hits(
+                &[first, first + 1, first + 2, first + 3]
+                    .map(|entry| (entry, 0.5 - entry as f32 / 100.0)),
+            ),
+        );
     }
     assert_eq!(t.rivals.len(), MAX_RIVALS);
     for entry in 0..24 {

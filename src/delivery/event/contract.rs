@@ -1,7 +1,7 @@
 //! Writes the contract down from the types, and holds the files under `config/schemas` to that.
 //!
-//! `WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract` writes the files anew after a change of a type. The binary carries
-//! nothing of this.
+//! `WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract` writes the files anew after a
+//! change of a type. The binary carries nothing of this.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ impl JsonSchema for EventId {
     }
 }
 
-/// Says what is sent rather than all that a reader would take: absent fields are left out and never null, and formats that only name
-/// Rust's types are no part of the contract.
+/// Says what is sent rather than all that a reader would take: absent fields are left out and never
+/// null, and formats that only name Rust's types are no part of the contract.
 #[derive(Clone)]
 struct AsSent;
 
@@ -52,7 +52,11 @@ impl Transform for AsSent {
             }
         }
         object.remove("default");
-        if object.get("format").and_then(Value::as_str).is_some_and(|f| !matches!(f, "uuid" | "date-time")) {
+        if object
+            .get("format")
+            .and_then(Value::as_str)
+            .is_some_and(|f| !matches!(f, "uuid" | "date-time"))
+        {
             object.remove("format");
         }
         if let Some(Value::Array(choices)) = object.get("anyOf").cloned()
@@ -64,10 +68,15 @@ impl Transform for AsSent {
             }
         }
         if let Some(Value::Array(choices)) = object.get("oneOf").cloned()
-            && let Some(words) = choices.iter().map(|c| c.get("const").cloned()).collect::<Option<Vec<_>>>()
+            && let Some(words) =
+                choices.iter().map(|c| c.get("const").cloned()).collect::<Option<Vec<_>>>()
         {
             let meaning = choices.iter().filter_map(|c| {
-                Some(format!("`{}`: {}", c["const"].as_str()?, c["description"].as_str()?.replace('\n', " ")))
+                Some(format!(
+                    "`{}`: {}",
+                    c["const"].as_str()?,
+                    c["description"].as_str()?.replace('\n', " ")
+                ))
             });
             let meaning: Vec<String> = object
                 .get("description")
@@ -107,10 +116,15 @@ fn schema_of<T: Data + JsonSchema>() -> Value {
     schema["$id"] = T::SCHEMA.into();
     schema["title"] = T::TYPE.into();
     schema["description"] =
-        "A CloudEvents 1.0 envelope. Ignore what you do not know: optional properties may be added within v1.".into();
-    for (name, value) in
-        [("specversion", "1.0"), ("type", T::TYPE), ("datacontenttype", "application/json"), ("dataschema", T::SCHEMA)]
-    {
+        "A CloudEvents 1.0 envelope. Ignore what you do not know: optional properties may be \
+         added within v1."
+            .into();
+    for (name, value) in [
+        ("specversion", "1.0"),
+        ("type", T::TYPE),
+        ("datacontenttype", "application/json"),
+        ("dataschema", T::SCHEMA),
+    ] {
         schema["properties"][name] = json!({ "const": value });
     }
     schema
@@ -138,8 +152,9 @@ fn messages() -> [Message; 4] {
             qos: 1,
             retain: false,
             expires: true,
-            about: "Matches, in the order of their decision. Never retained; the message expires with the candidate. The user \
-                    property `sentat` says when it was sent first, `decided_at` in the payload when it was decided.",
+            about: "Matches, in the order of their decision. Never retained; the message expires \
+                with the candidate. The user property `sentat` says when it was sent first, \
+                `decided_at` in the payload when it was decided.",
         },
         Message {
             name: "status",
@@ -169,7 +184,8 @@ fn messages() -> [Message; 4] {
             qos: 0,
             retain: true,
             expires: false,
-            about: "Which list is in force and what was last ordered about it; anew on each connection.",
+            about: "Which list is in force and what was last ordered about it; anew on each \
+                connection.",
         },
     ]
 }
@@ -198,8 +214,10 @@ fn asyncapi(messages: &[Message]) -> Value {
         );
         let mut mqtt = json!({ "qos": m.qos, "retain": m.retain, "bindingVersion": "0.2.0" });
         if m.expires {
-            // The seconds are those that are left of `expires`; this is the default for a candidate just decided.
-            mqtt["messageExpiryInterval"] = crate::delivery::BrokerConfig::default().event_expiry_s.into();
+            // The seconds are those that are left of `expires`; this is the default for a candidate
+            // just decided.
+            mqtt["messageExpiryInterval"] =
+                crate::delivery::BrokerConfig::default().event_expiry_s.into();
         }
         operations.insert(
             format!("publish{}", camel(m.name)),
@@ -222,13 +240,17 @@ fn asyncapi(messages: &[Message]) -> Value {
     for (topic, kind) in topics.inbound() {
         let address = topic.trim_start_matches("site/v1/cam-7/");
         let (about, format) = match kind {
-            InboundKind::Revoke => {
-                ("A signed revocation, see order.cddl.", "application/cose; cose-type=\"cose-sign1\"")
+            InboundKind::Revoke => (
+                "A signed revocation, see order.cddl.",
+                "application/cose; cose-type=\"cose-sign1\"",
+            ),
+            InboundKind::Suspend => (
+                "A signed suspension, see order.cddl.",
+                "application/cose; cose-type=\"cose-sign1\"",
+            ),
+            InboundKind::Offer => {
+                ("A signed list, see watchlist.cddl.", "application/cose; cose-type=\"cose-sign\"")
             }
-            InboundKind::Suspend => {
-                ("A signed suspension, see order.cddl.", "application/cose; cose-type=\"cose-sign1\"")
-            }
-            InboundKind::Offer => ("A signed list, see watchlist.cddl.", "application/cose; cose-type=\"cose-sign\""),
             #[allow(unreachable_patterns, reason = "kinds may be added")]
             _ => ("A signed message.", "application/cose"),
         };
@@ -256,8 +278,9 @@ fn asyncapi(messages: &[Message]) -> Value {
         "info": {
             "title": "watchpost",
             "version": "1.0.0",
-            "description": "What a device publishes over MQTT 5 and what it listens to, from the device's side: it sends, consumers \
-                            receive. A candidate may come more than once under the same id; drop repetitions, and what has expired.",
+            "description": "What a device publishes over MQTT 5 and what it listens to, from the \
+                device's side: it sends, consumers receive. A candidate may come more than once \
+                under the same id; drop repetitions, and what has expired.",
         },
         "servers": { "broker": {
             "host": "broker.example:8883",
@@ -305,13 +328,15 @@ fn the_published_schemas_and_the_asyncapi_document_are_those_of_the_types() {
         }
         assert!(
             committed(&name) == generated,
-            "config/schemas/{name} differs from the types. Where the change is wanted and adds only what is optional, run \
-             WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract; anything else is a v2"
+            "config/schemas/{name} differs from the types. Where the change is wanted and adds \
+             only what is optional, run WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib \
+             event::contract; anything else is a v2"
         );
     }
 }
 
-/// What of `value` the schema does not say or says otherwise; knows the keywords that the schemas use.
+/// What of `value` the schema does not say or says otherwise; knows the keywords that the schemas
+/// use.
 fn drift(schema: &Value, value: &Value, path: &str, out: &mut Vec<String>) {
     let kind = match value {
         Value::Object(_) => "object",
@@ -358,7 +383,8 @@ fn drift(schema: &Value, value: &Value, path: &str, out: &mut Vec<String>) {
 
 fn golden(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/delivery/event/golden").join(file);
-    serde_json::from_slice(&std::fs::read(path).expect("it is committed")).expect("golden files are JSON")
+    serde_json::from_slice(&std::fs::read(path).expect("it is committed"))
+        .expect("golden files are JSON")
 }
 
 #[test]
@@ -371,7 +397,12 @@ fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
         ("watchlist-state", "watchlist-state.v1.json"),
     ] {
         let mut found = Vec::new();
-        drift(&committed(&format!("{schema}.v1.schema.json")), &golden(payload), payload, &mut found);
+        drift(
+            &committed(&format!("{schema}.v1.schema.json")),
+            &golden(payload),
+            payload,
+            &mut found,
+        );
         assert_eq!(found, Vec::<String>::new());
     }
     let mut wrong = golden("candidate.v1.json");
@@ -384,7 +415,12 @@ fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
     found.sort_unstable();
     assert_eq!(
         found,
-        [".data.entry is integer", ".data.evidence.added is unknown", ".data.list is missing", ".data.score is 1.5"]
+        [
+            ".data.entry is integer",
+            ".data.evidence.added is unknown",
+            ".data.list is missing",
+            ".data.score is 1.5"
+        ]
     );
 }
 
@@ -393,8 +429,10 @@ fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
 fn version_1_keeps_its_required_fields_for_ever() {
     let required = |name: &str| -> Vec<String> {
         let schema = committed(&format!("{name}.v1.schema.json"));
-        let fields = schema["properties"]["data"]["required"].as_array().cloned().unwrap_or_default();
-        let mut fields: Vec<String> = fields.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect();
+        let fields =
+            schema["properties"]["data"]["required"].as_array().cloned().unwrap_or_default();
+        let mut fields: Vec<String> =
+            fields.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect();
         fields.sort_unstable();
         fields
     };

@@ -4,7 +4,8 @@ use super::*;
 use proptest::prelude::*;
 
 fn at(text: &str) -> OffsetDateTime {
-    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).expect("a date of this file")
+    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .expect("a date of this file")
 }
 
 fn now() -> Now {
@@ -56,7 +57,11 @@ fn status() -> Status {
         since: at("2026-11-24T05:00:00Z"),
         version: "0.1.0".to_owned(),
         matching: true,
-        list: Some(ListInForce { id: "L-42".to_owned(), version: 3, expires: at("2026-12-01T00:00:00Z") }),
+        list: Some(ListInForce {
+            id: "L-42".to_owned(),
+            version: 3,
+            expires: at("2026-12-01T00:00:00Z"),
+        }),
         reason: None,
         threshold: Some(0.45),
         clock: ClockQuality::Synchronized,
@@ -66,7 +71,8 @@ fn status() -> Status {
 
 fn json<T: Data>(id: u128, data: T) -> serde_json::Value {
     let event = CloudEvent::new(EventId::from_u128(id), &device(), now(), data);
-    serde_json::from_slice(&event.to_json().expect("dates of this century")).expect("what was written is JSON")
+    serde_json::from_slice(&event.to_json().expect("dates of this century"))
+        .expect("what was written is JSON")
 }
 
 fn golden(name: &str) -> serde_json::Value {
@@ -93,7 +99,11 @@ fn stats() -> Stats {
 
 fn list_state() -> ListState {
     ListState {
-        list: Some(ListInForce { id: "L-42".to_owned(), version: 3, expires: at("2026-12-01T00:00:00Z") }),
+        list: Some(ListInForce {
+            id: "L-42".to_owned(),
+            version: 3,
+            expires: at("2026-12-01T00:00:00Z"),
+        }),
         digest: Some("ef".repeat(32)),
         entries: 12,
         reason: None,
@@ -127,13 +137,15 @@ fn payloads_are_the_golden_ones() {
     assert_eq!(json(ID, list_state()), golden("watchlist-state"));
 }
 
-/// Golden files are never changed: they are what devices in the field have sent. A field that was removed or renamed, or that
-/// reads differently, fails here.
+/// Golden files are never changed: they are what devices in the field have sent. A field that was
+/// removed or renamed, or that reads differently, fails here.
 #[test]
 fn the_golden_payloads_of_version_1_are_read_by_today_s_types_without_loss() {
     fn again<T: Data + serde::de::DeserializeOwned>(name: &str) -> T {
-        let event: CloudEvent<T> = serde_json::from_value(golden(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let written: serde_json::Value = serde_json::from_slice(&event.to_json().expect("dates")).expect("JSON");
+        let event: CloudEvent<T> =
+            serde_json::from_value(golden(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let written: serde_json::Value =
+            serde_json::from_slice(&event.to_json().expect("dates")).expect("JSON");
         assert_eq!(written, golden(name), "every field of {name} is still known");
         assert_eq!(event.id, EventId::from_u128(ID));
         event.data

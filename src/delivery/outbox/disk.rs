@@ -7,30 +7,36 @@
 //! ```
 //!
 //! Promises, for one process (the folder is locked):
-//! * An event for which `append` returned, and [`Store::health`] names no event in memory, survives a kill and a power
-//!   cut at any later byte, as it was given.
-//! * A retired event does not come back after the process was killed. It may come back, under its own id, after a power
-//!   cut that comes before the system wrote its retirement: that is the next append, [`MARKS_A_SYNC`] retirements, or
-//!   what the kernel does by itself (half a minute). Likewise where the disk refused to write it, and where a segment cannot be
-//!   read for a while.
-//! * A torn or damaged record costs itself and is counted; what lies before and behind it is kept. A segment of another
-//!   version, or one that cannot be read, is left alone, and the log says so.
-//! * On a disk that is full, read-only or failing, events are kept in memory, the log says so once, and each append tries
-//!   the disk again, at first with those in memory. What is on the disk is delivered all the same.
-//! * Files take at most the outbox's bytes, 100 for each of its events, and [`SLACK`]; one more segment while one is written anew.
-//!   Where retired events among waiting ones would take more, their segments are written anew without them.
-//! * Segments go from the oldest on, so that a retirement is never gone before the event that it retires. Events that are
-//!   all retired are deleted at once: the crops in them are of use to nobody any more. Wiped ones (see [`Store::wipe`]) are deleted at
-//!   once whatever lies beside them, and no power cut brings them back. (Flash memory may hold the blocks until it reuses them; only an encrypted disk helps against that.)
-//! * When nothing waits any more, the last segment is cut off behind its header, which then names the next position. That needs
-//!   no sync of its own: it rides on the next append's.
+//! * An event for which `append` returned, and [`Store::health`] names no event in memory, survives
+//!   a kill and a power cut at any later byte, as it was given.
+//! * A retired event does not come back after the process was killed. It may come back, under its
+//!   own id, after a power cut that comes before the system wrote its retirement: that is the next
+//!   append, [`MARKS_A_SYNC`] retirements, or what the kernel does by itself (half a minute).
+//!   Likewise where the disk refused to write it, and where a segment cannot be read for a while.
+//! * A torn or damaged record costs itself and is counted; what lies before and behind it is kept.
+//!   A segment of another version, or one that cannot be read, is left alone, and the log says so.
+//! * On a disk that is full, read-only or failing, events are kept in memory, the log says so once,
+//!   and each append tries the disk again, at first with those in memory. What is on the disk is
+//!   delivered all the same.
+//! * Files take at most the outbox's bytes, 100 for each of its events, and [`SLACK`]; one more
+//!   segment while one is written anew. Where retired events among waiting ones would take more,
+//!   their segments are written anew without them.
+//! * Segments go from the oldest on, so that a retirement is never gone before the event that it
+//!   retires. Events that are all retired are deleted at once: the crops in them are of use to
+//!   nobody any more. Wiped ones (see [`Store::wipe`]) are deleted at once whatever lies beside
+//!   them, and no power cut brings them back. (Flash memory may hold the blocks until it reuses
+//!   them; only an encrypted disk helps against that.)
+//! * When nothing waits any more, the last segment is cut off behind its header, which then names
+//!   the next position. That needs no sync of its own: it rides on the next append's.
 //!
-//! Writes, for the wear of SD cards: one append and one fdatasync for each event, and 16 bytes for its retirement that ride on
-//! the next sync. One file is made and one deleted for each [`SEGMENT`] bytes, and at each start. A revocation writes each segment that
-//! holds a wiped event once more: at most what waits, once. README.md has what a file system makes of it in blocks.
+//! Writes, for the wear of SD cards: one append and one fdatasync for each event, and 16 bytes for
+//! its retirement that ride on the next sync. One file is made and one deleted for each [`SEGMENT`]
+//! bytes, and at each start. A revocation writes each segment that holds a wiped event once more:
+//! at most what waits, once. README.md has what a file system makes of it in blocks.
 //!
-//! Memory does not grow with the queue. The index lies in the segments; kept are a summary of at most 128 bytes for each segment's file
-//! ([`SEGMENT`] on the disk), the decoded index of at most eight segments that are being delivered from, and one segment while it is read.
+//! Memory does not grow with the queue. The index lies in the segments; kept are a summary of at
+//! most 128 bytes for each segment's file ([`SEGMENT`] on the disk), the decoded index of at most
+//! eight segments that are being delivered from, and one segment while it is read.
 //!
 //! | file | one job |
 //! |---|---|
@@ -61,19 +67,25 @@ use self::index::{Entry, Indices};
 pub use self::look::{Kept, look};
 use self::segment::Segment;
 use super::{
-    Limits, Lost, MAX_EVENT, MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored,
+    Limits, Lost, MAX_EVENT, MemoryStore, Position, Record, Recovered, Store, StoreError,
+    StoreHealth, Stored,
 };
 
 /// A segment takes no record that would make it longer.
 pub const SEGMENT: u64 = 1024 * 1024;
 /// So many retirements are synced without an append.
 pub const MARKS_A_SYNC: usize = 256;
-/// What files may take beyond what the outbox holds: retired events that wait for their segment to go.
+/// What files may take beyond what the outbox holds: retired events that wait for their segment to
+/// go.
 pub const SLACK: u64 = 4 * SEGMENT;
-/// A segment whose retired events lie in more stretches than this among waiting ones is written anew without them.
+/// A segment whose retired events lie in more stretches than this among waiting ones is written
+/// anew without them.
 const MAX_STRETCHES: usize = 256;
 
-const _: () = assert!(HEADER + EVENT_OVERHEAD + MAX_EVENT <= SEGMENT as usize, "every event fits into a segment");
+const _: () = assert!(
+    HEADER + EVENT_OVERHEAD + MAX_EVENT <= SEGMENT as usize,
+    "every event fits into a segment"
+);
 
 /// The store. See the module's documentation.
 #[derive(Debug)]
@@ -111,9 +123,11 @@ pub struct DiskStore<F: Files = Folder> {
 /// Opens the store in a folder, which is made where it is missing.
 ///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`] where another process has it; otherwise why the folder cannot be used.
+/// [`io::ErrorKind::ResourceBusy`] where another process has it; otherwise why the folder cannot be
+/// used.
 pub fn open(path: &Path, limits: Limits) -> Result<DiskStore, StoreError> {
-    let folder = Folder::open(path).map_err(|source| StoreError { action: "open its folder", source })?;
+    let folder =
+        Folder::open(path).map_err(|source| StoreError { action: "open its folder", source })?;
     Ok(DiskStore::new(folder, limits))
 }
 
@@ -147,8 +161,9 @@ impl<F: Files> DiskStore<F> {
         self.segments.iter().map(|s| s.bytes).sum()
     }
 
-    /// Events of the segment at `at`, retired ones too, ascending in position. Where the file holds fewer than it did, the others are
-    /// lost and counted; where it cannot be read, all are, for this run.
+    /// Events of the segment at `at`, retired ones too, ascending in position. Where the file holds
+    /// fewer than it did, the others are lost and counted; where it cannot be read, all are, for
+    /// this run.
     fn index(&mut self, at: usize) -> &[Entry] {
         let Segment { number, bytes, events, .. } = self.segments[at];
         if events == 0 {
@@ -162,7 +177,8 @@ impl<F: Files> DiskStore<F> {
                 }
                 Err(e) => {
                     log::error!(
-                        "A segment of the outbox cannot be read any more and is left alone: number={number} error={e}."
+                        "A segment of the outbox cannot be read any more and is left alone: \
+                         number={number} error={e}."
                     );
                     self.segments[at].left = true;
                     Vec::new()
@@ -186,7 +202,10 @@ impl<F: Files> DiskStore<F> {
         self.lost.events += live.saturating_sub(still) as usize;
         self.lost.bytes += live_bytes.saturating_sub(still_bytes) as usize;
         self.health.damaged += 1;
-        log::error!("A segment of the outbox holds less than it did: number={number} events={events} found={found}.");
+        log::error!(
+            "A segment of the outbox holds less than it did: number={number} events={events} \
+             found={found}."
+        );
     }
 
     /// Where the event at `position` lies, if it waits on the disk.
@@ -203,8 +222,14 @@ impl<F: Files> DiskStore<F> {
         None
     }
 
-    /// The first event of the segment at `at` that waits, is at `from` or behind it, and is `wanted`.
-    fn first(&mut self, at: usize, mut from: Position, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
+    /// The first event of the segment at `at` that waits, is at `from` or behind it, and is
+    /// `wanted`.
+    fn first(
+        &mut self,
+        at: usize,
+        mut from: Position,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Option<Entry> {
         self.index(at);
         let Self { segments, indices, .. } = self;
         let entries = indices.get(segments[at].number)?;
@@ -221,7 +246,8 @@ impl<F: Files> DiskStore<F> {
     fn load(&mut self, at: usize, entry: Entry) -> io::Result<Option<Record>> {
         let number = self.segments[at].number;
         let length = EVENT_OVERHEAD + entry.bytes as usize;
-        let bytes = zeroize::Zeroizing::new(self.files.read_at(number, entry.offset.into(), length)?);
+        let bytes =
+            zeroize::Zeroizing::new(self.files.read_at(number, entry.offset.into(), length)?);
         Ok(format::read_event(number, &bytes).filter(|(p, _)| *p == entry.position).map(|(_, r)| r))
     }
 
@@ -260,8 +286,9 @@ impl<F: Files> Store for DiskStore<F> {
         let mut best = self.memory.next(from);
         for at in 0..self.segments.len() {
             let segment = &self.segments[at];
-            let may =
-                segment.live > 0 && segment.extent.1 >= from && best.is_none_or(|b| segment.extent.0 < b.position);
+            let may = segment.live > 0
+                && segment.extent.1 >= from
+                && best.is_none_or(|b| segment.extent.0 < b.position);
             if may && let Some(entry) = self.first(at, from, |_| true) {
                 best = best.filter(|b| b.position < entry.position).or(Some(entry.stored()));
             }
@@ -281,8 +308,11 @@ impl<F: Files> Store for DiskStore<F> {
                 continue;
             }
             match self.first(at, from, |e| e.expires <= deadline) {
-                Some(entry) => best = best.filter(|b| b.position < entry.position).or(Some(entry.stored())),
-                // All that had expired has left or is on its way: how soon the next one does is known anew.
+                Some(entry) => {
+                    best = best.filter(|b| b.position < entry.position).or(Some(entry.stored()))
+                }
+                // All that had expired has left or is on its way: how soon the next one does is
+                // known anew.
                 None => {
                     let Self { segments, indices, .. } = self;
                     let segment = &mut segments[at];
@@ -297,7 +327,9 @@ impl<F: Files> Store for DiskStore<F> {
 
     fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
         match self.locate(position) {
-            Some((at, entry)) => self.load(at, entry).map_err(|source| StoreError { action: "read an event", source }),
+            Some((at, entry)) => self
+                .load(at, entry)
+                .map_err(|source| StoreError { action: "read an event", source }),
             None => self.memory.read(position),
         }
     }
@@ -350,7 +382,8 @@ impl<F: Files> Store for DiskStore<F> {
             return Ok(());
         }
         let number = self.wiped.take();
-        let scrubbed = self.scrub_segment(number).and_then(|()| self.collect()).and_then(|()| self.settle());
+        let scrubbed =
+            self.scrub_segment(number).and_then(|()| self.collect()).and_then(|()| self.settle());
         scrubbed.map_err(|source| {
             self.wipe_again = true;
             self.failed("wipe events", &source);

@@ -1,12 +1,15 @@
-//! A file that says of each event when it was taken and what became of it: for whoever checks from outside that nothing is
-//! lost. One JSON object a line: `{"at":"2026-11-24T05:20:04.2Z","fate":"taken","position":7,"id":"0193..."}`. Event ids only,
+//! A file that says of each event when it was taken and what became of it: for whoever checks from
+//! outside that nothing is lost. One JSON object a line:
+//! `{"at":"2026-11-24T05:20:04.2Z","fate":"taken","position":7,"id":"0193..."}`. Event ids only,
 //! nothing of what an event is about.
 //!
-//! Promises: a line is written, with one call, after what it says has happened: what `taken` names is in the store (on the disk, where
-//! the store's health names nothing in memory), what `delivered` names was acknowledged. What waits at a start is named once more as `recovered`, so that the line of an event that a kill
-//! came between is not missed. Lines survive a kill; a power cut may take the last half minute of them, as they are not synced.
-//! At [`MOST`] bytes the file is renamed to `<name>.1`, in place of an older one. A file that cannot be written is told once in the
-//! log, and delivery goes on.
+//! Promises: a line is written, with one call, after what it says has happened: what `taken` names
+//! is in the store (on the disk, where the store's health names nothing in memory), what
+//! `delivered` names was acknowledged. What waits at a start is named once more as `recovered`, so
+//! that the line of an event that a kill came between is not missed. Lines survive a kill; a power
+//! cut may take the last half minute of them, as they are not synced. At [`MOST`] bytes the file is
+//! renamed to `<name>.1`, in place of an older one. A file that cannot be written is told once in
+//! the log, and delivery goes on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -43,7 +46,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Goes on writing at the end of `path`; the file is made where it is missing, readable by its owner only.
+    /// Goes on writing at the end of `path`; the file is made where it is missing, readable by its
+    /// owner only.
     ///
     /// # Errors
     /// Where it cannot be opened.
@@ -69,12 +73,21 @@ impl Ledger {
 }
 
 impl Witness for Ledger {
-    fn note(&mut self, fate: Fate, position: Position, id: Option<EventId>, now: Option<OffsetDateTime>) {
+    fn note(
+        &mut self,
+        fate: Fate,
+        position: Position,
+        id: Option<EventId>,
+        now: Option<OffsetDateTime>,
+    ) {
         let line = Line { at: now.and_then(|at| at.format(&Rfc3339).ok()), fate, position, id };
         match self.write(&line) {
             Ok(()) => self.failed = false,
             Err(e) if !std::mem::replace(&mut self.failed, true) => {
-                log::error!("The ledger of the outbox cannot be written: path={} error={e}.", self.path.display());
+                log::error!(
+                    "The ledger of the outbox cannot be written: path={} error={e}.",
+                    self.path.display()
+                );
             }
             Err(_) => {}
         }
@@ -117,6 +130,10 @@ mod tests {
         ledger.bytes = MOST;
         ledger.note(Fate::Taken, 2, None, None);
         assert_eq!(lines(&path)[0]["position"], 2);
-        assert_eq!(lines(&folder.path().join("ledger.1"))[0]["position"], 1, "the older one is gone");
+        assert_eq!(
+            lines(&folder.path().join("ledger.1"))[0]["position"],
+            1,
+            "the older one is gone"
+        );
     }
 }

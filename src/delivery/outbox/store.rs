@@ -8,8 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::delivery::event::EventId;
 
-/// Place of an event in the order of decisions; grows by one with each append. It is not used again as long as anything on the disk names it or
-/// a higher one: a power cut right after the last event was delivered may make them begin anew.
+/// Place of an event in the order of decisions; grows by one with each append. It is not used again
+/// as long as anything on the disk names it or a higher one: a power cut right after the last event
+/// was delivered may make them begin anew.
 pub type Position = u64;
 
 /// An event as it will be sent.
@@ -34,7 +35,8 @@ pub struct Stored {
     pub bytes: u32,
 }
 
-/// Nanoseconds since 1970 in UTC, at most those of the year 2262 and at least those of 1677: a date in eight bytes.
+/// Nanoseconds since 1970 in UTC, at most those of the year 2262 and at least those of 1677: a date
+/// in eight bytes.
 pub fn nanoseconds(when: OffsetDateTime) -> i64 {
     let exact = when.unix_timestamp_nanos();
     i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
@@ -86,7 +88,8 @@ pub struct StoreHealth {
     pub problem: Option<String>,
 }
 
-/// Where events lie until they are delivered. One caller, one thread; order and bounds are the outbox's affair.
+/// Where events lie until they are delivered. One caller, one thread; order and bounds are the
+/// outbox's affair.
 pub trait Store: Send {
     /// What an earlier run left. Called once, before anything else.
     ///
@@ -94,8 +97,8 @@ pub trait Store: Send {
     /// Where nothing can be read; single bad records are skipped and counted by the store.
     fn recover(&mut self) -> Result<Recovered, StoreError>;
 
-    /// Keeps `record` at `position`, which is higher than all before; it is as durable as the store can make it when this
-    /// returns.
+    /// Keeps `record` at `position`, which is higher than all before; it is as durable as the store
+    /// can make it when this returns.
     ///
     /// # Errors
     /// Where it is not kept.
@@ -113,7 +116,8 @@ pub trait Store: Send {
     /// Where reading failed and may succeed later.
     fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError>;
 
-    /// Forgets it; whether it was there. Whatever is returned, it is not named again by this process.
+    /// Forgets it; whether it was there. Whatever is returned, it is not named again by this
+    /// process.
     ///
     /// # Errors
     /// Where it was there and may come back after a restart.
@@ -135,7 +139,8 @@ pub trait Store: Send {
         Ok(())
     }
 
-    /// What was lost since the last call: recovered or appended, neither removed nor read, and found no more.
+    /// What was lost since the last call: recovered or appended, neither removed nor read, and
+    /// found no more.
     fn take_lost(&mut self) -> Lost {
         Lost::default()
     }
@@ -178,7 +183,11 @@ impl MemoryStore {
 
 fn stored((position, record): &(Position, Record)) -> Stored {
     // No more than MAX_EVENT.
-    Stored { position: *position, expires: nanoseconds(record.expires), bytes: record.payload.len() as u32 }
+    Stored {
+        position: *position,
+        expires: nanoseconds(record.expires),
+        bytes: record.payload.len() as u32,
+    }
 }
 
 impl Store for MemoryStore {
@@ -213,7 +222,11 @@ impl Store for MemoryStore {
     }
 
     fn health(&self) -> StoreHealth {
-        StoreHealth { in_memory: self.len(), problem: self.problem.clone(), ..StoreHealth::default() }
+        StoreHealth {
+            in_memory: self.len(),
+            problem: self.problem.clone(),
+            ..StoreHealth::default()
+        }
     }
 }
 

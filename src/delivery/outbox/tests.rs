@@ -6,12 +6,17 @@ use super::*;
 const START: i64 = 1_800_000_000;
 
 fn at(seconds: u64) -> Now {
-    let wall = OffsetDateTime::from_unix_timestamp(START + i64::try_from(seconds).expect("small")).expect("a date");
+    let wall = OffsetDateTime::from_unix_timestamp(START + i64::try_from(seconds).expect("small"))
+        .expect("a date");
     Now { monotonic: Duration::from_secs(seconds), wall }
 }
 
 fn record(id: u128, expires: u64) -> Record {
-    Record { id: EventId::from_u128(id), expires: at(expires).wall, payload: Zeroizing::new(id.to_le_bytes().to_vec()) }
+    Record {
+        id: EventId::from_u128(id),
+        expires: at(expires).wall,
+        payload: Zeroizing::new(id.to_le_bytes().to_vec()),
+    }
 }
 
 fn outbox(events: usize) -> Outbox<MemoryStore> {
@@ -41,9 +46,15 @@ fn an_event_is_retired_only_by_a_success_code() {
     assert!(matches!(refused, Settled::Again(id, _) if id == EventId::from_u128(1)));
     assert_eq!(o.len(), 2, "refused is not delivered");
     assert_eq!(send(&mut o, 2, at(60)), Some(1));
-    assert_eq!(o.settle(2, Verdict::Delivered, at(60), 0), Settled::Delivered(EventId::from_u128(1)));
+    assert_eq!(
+        o.settle(2, Verdict::Delivered, at(60), 0),
+        Settled::Delivered(EventId::from_u128(1))
+    );
     assert_eq!(send(&mut o, 3, at(60)), Some(2));
-    assert_eq!(o.settle(3, Verdict::Delivered, at(60), 0), Settled::Delivered(EventId::from_u128(2)));
+    assert_eq!(
+        o.settle(3, Verdict::Delivered, at(60), 0),
+        Settled::Delivered(EventId::from_u128(2))
+    );
     assert!(o.is_empty());
     assert_eq!((o.counters().delivered, o.counters().refusals), (2, 1));
 }
@@ -73,11 +84,18 @@ fn what_was_revoked_is_neither_sent_nor_sent_again() {
     let mut o = filled(4);
     assert_eq!((send(&mut o, 1, at(0)), send(&mut o, 2, at(0))), (Some(1), Some(2)));
     assert_eq!(o.revoke(|payload| payload[0] % 2 == 1, at(0)), 2, "one on its way and one waiting");
-    assert_eq!(o.settle(1, Verdict::Delivered, at(0), 0), Settled::Unknown, "its acknowledgement finds nothing");
+    assert_eq!(
+        o.settle(1, Verdict::Delivered, at(0), 0),
+        Settled::Unknown,
+        "its acknowledgement finds nothing"
+    );
     o.disconnected();
     assert_eq!(o.unsettled_events(at(0)).len(), 1);
     o.session_lost();
-    assert_eq!((send(&mut o, 3, at(0)), send(&mut o, 4, at(0)), send(&mut o, 5, at(0))), (Some(2), Some(4), None));
+    assert_eq!(
+        (send(&mut o, 3, at(0)), send(&mut o, 4, at(0)), send(&mut o, 5, at(0))),
+        (Some(2), Some(4), None)
+    );
     assert_eq!((o.counters().revoked, o.len(), o.in_flight()), (2, 2, 2));
 }
 
@@ -157,7 +175,8 @@ fn after_a_kept_session_the_unsettled_go_again_in_order_under_their_packet_ids_a
     }
     o.settle(1, Verdict::Delivered, at(0), 0);
     o.disconnected();
-    let again: Vec<_> = o.unsettled_events(at(1)).iter().map(|(p, r, _)| (*p, r.id.as_u128())).collect();
+    let again: Vec<_> =
+        o.unsettled_events(at(1)).iter().map(|(p, r, _)| (*p, r.id.as_u128())).collect();
     assert_eq!(again, [(2, 2), (3, 3)]);
     o.session_kept();
     assert_eq!(send(&mut o, 1, at(1)), None, "those of the earlier link come first");
@@ -177,7 +196,11 @@ fn after_a_lost_session_everything_unsettled_is_sent_anew_in_order() {
     o.session_lost();
     let sent: Vec<_> = (1..=3).filter_map(|p| send(&mut o, p, at(1))).collect();
     assert_eq!(sent, [1, 2, 3]);
-    assert_eq!(o.settle(8, Verdict::Delivered, at(1), 0), Settled::Unknown, "an old packet id settles nothing");
+    assert_eq!(
+        o.settle(8, Verdict::Delivered, at(1), 0),
+        Settled::Unknown,
+        "an old packet id settles nothing"
+    );
 }
 
 /// Fails as told; otherwise memory.
@@ -226,7 +249,11 @@ fn a_failing_store_is_counted_and_stops_nothing() {
     assert_eq!((o.len(), o.bytes()), (1, 3));
     assert!(matches!(o.append(&record(1, 1000), at(0)), Err(AppendError::Store(_))));
     o.store.append = false;
-    assert_eq!(o.append(&record(2, 1000), at(0)).expect("works again"), 20, "no position is used twice");
+    assert_eq!(
+        o.append(&record(2, 1000), at(0)).expect("works again"),
+        20,
+        "no position is used twice"
+    );
     let (_, sent) = o.next_to_send(at(0)).expect("the recovered one is unreadable and skipped");
     assert_eq!(sent.id, EventId::from_u128(2));
     assert_eq!((o.counters().unreadable, o.counters().recovered), (1, 1));
@@ -304,7 +331,8 @@ proptest! {
                     if let Some(id) = sent {
                         m.queue.retain(|(q, e, _)| *q >= id || *e > seconds || m.flying.iter().any(|(_, f)| f == q));
                         let first = m.queue.iter().find(|(q, ..)| m.flying.iter().all(|(_, f)| f != q)).copied();
-                        prop_assert_eq!(first.map(|f| f.0), Some(id), "the oldest waiting one goes");
+                        prop_assert_eq!(first.map(|f| f.0), Some(id), "the oldest waiting one \
+                            goes");
                         prop_assert!(first.is_some_and(|f| f.1 > seconds), "nothing expired goes");
                         m.flying.push((next_packet, id));
                         next_packet += 1;
@@ -312,7 +340,8 @@ proptest! {
                         let flying = std::mem::take(&mut m.flying);
                         m.queue.retain(|(id, e, _)| *e > seconds || flying.iter().any(|(_, f)| f == id));
                         m.flying = flying;
-                        prop_assert_eq!(m.queue.len(), m.flying.len(), "nothing that may go is held back");
+                        prop_assert_eq!(m.queue.len(), m.flying.len(), "nothing that may go is \
+                            held back");
                     }
                 }
                 Step::Ack { which, verdict } => {
@@ -321,7 +350,8 @@ proptest! {
                         continue;
                     }
                     let (packet, id) = m.flying.remove(which % m.flying.len());
-                    let i = m.queue.iter().position(|(q, ..)| *q == id).expect("what flies is queued");
+                    let i = m.queue.iter().position(|(q, ..)| *q == id).expect("what flies is \
+                        queued");
                     let settled = o.settle(packet, verdict, now, 7);
                     match verdict {
                         Verdict::Delivered => {
@@ -339,7 +369,8 @@ proptest! {
                             }
                         }
                     }
-                    prop_assert_eq!(o.settle(packet, verdict, now, 7), Settled::Unknown, "one acknowledgement, one effect");
+                    prop_assert_eq!(o.settle(packet, verdict, now, 7), Settled::Unknown, "one \
+                        acknowledgement, one effect");
                 }
                 Step::Disconnect { kept } => {
                     o.disconnected();

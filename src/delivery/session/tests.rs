@@ -12,7 +12,8 @@ fn at(seconds: u64) -> Now {
 }
 
 fn session() -> Session<MemoryStore> {
-    let outbox = Outbox::new(MemoryStore::default(), Limits { events: 100, bytes: MAX_EVENT }).expect("memory");
+    let outbox = Outbox::new(MemoryStore::default(), Limits { events: 100, bytes: MAX_EVENT })
+        .expect("memory");
     let device = DeviceId::new("cam").expect("plain");
     let mut session = Session::new(outbox, Topics::new("w", &device).expect("plain"));
     session.set_status(b"online".to_vec());
@@ -21,7 +22,8 @@ fn session() -> Session<MemoryStore> {
 
 fn enqueue(s: &mut Session<MemoryStore>, ids: std::ops::RangeInclusive<u8>) {
     for id in ids {
-        s.enqueue(&record(EventId::from_u128(id.into()), at(1000).wall, vec![id]), at(0)).expect("room");
+        s.enqueue(&record(EventId::from_u128(id.into()), at(1000).wall, vec![id]), at(0))
+            .expect("room");
     }
 }
 
@@ -41,20 +43,35 @@ fn status_goes_first_then_candidates_in_order_then_counts() {
     assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![1], b"new".to_vec()]);
     [1, 2, 0].iter().for_each(|packet| s.sent(*packet));
     s.acknowledged(2, Verdict::Delivered, at(0), 0);
-    assert_eq!(payloads(&mut s, at(0)), [vec![2]], "the window opens when the first has been heard");
+    assert_eq!(
+        payloads(&mut s, at(0)),
+        [vec![2]],
+        "the window opens when the first has been heard"
+    );
 }
 
 #[test]
 fn announcements_go_behind_the_status_on_each_connection_and_when_they_are_asked_for_again() {
     let mut s = session();
     enqueue(&mut s, 1..=1);
-    s.set_announcements(vec![("a/config".to_owned(), b"a".to_vec()), ("b/config".to_owned(), b"b".to_vec())]);
+    s.set_announcements(vec![
+        ("a/config".to_owned(), b"a".to_vec()),
+        ("b/config".to_owned(), b"b".to_vec()),
+    ]);
     s.connected(false, None, None, at(0));
-    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), b"a".to_vec(), b"b".to_vec(), vec![1]]);
+    assert_eq!(
+        payloads(&mut s, at(0)),
+        [b"online".to_vec(), b"a".to_vec(), b"b".to_vec(), vec![1]]
+    );
     s.announce_again();
     let again: Vec<_> = std::iter::from_fn(|| s.next(at(1))).collect();
-    assert_eq!(again.iter().map(|p| p.topic.as_str()).collect::<Vec<_>>(), ["a/config", "b/config"]);
-    assert!(again.iter().all(|p| p.retain && !p.acknowledged && p.content_type == "application/json"));
+    assert_eq!(
+        again.iter().map(|p| p.topic.as_str()).collect::<Vec<_>>(),
+        ["a/config", "b/config"]
+    );
+    assert!(
+        again.iter().all(|p| p.retain && !p.acknowledged && p.content_type == "application/json")
+    );
     s.disconnected();
     s.connected(false, None, None, at(2));
     assert_eq!(payloads(&mut s, at(2)).len(), 4);
@@ -73,7 +90,8 @@ fn candidates_are_never_retained_and_expire_at_the_broker_too() {
     assert_eq!(candidate.sent_at, "2027-01-15T08:06:40Z");
 }
 
-/// With the status and the first candidate acknowledged, and the next ones handed over: packet ids 3 and up.
+/// With the status and the first candidate acknowledged, and the next ones handed over: packet ids
+/// 3 and up.
 fn opened(events: u8, receive_max: Option<u16>) -> Session<MemoryStore> {
     let mut s = session();
     enqueue(&mut s, 1..=events);
@@ -91,10 +109,16 @@ fn each_acknowledgement_meets_its_publish() {
     assert_eq!(payloads(&mut s, at(0)), [vec![2], vec![3]]);
     (3..=4).for_each(|packet| s.sent(packet));
     let id = EventId::from_u128;
-    assert_eq!(s.acknowledged(4, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(3))));
+    assert_eq!(
+        s.acknowledged(4, Verdict::Delivered, at(0), 0),
+        Acknowledged::Candidate(Settled::Delivered(id(3)))
+    );
     assert_eq!(s.acknowledged(1, Verdict::Delivered, at(0), 0), Acknowledged::Status(true));
     assert_eq!(s.acknowledged(1, Verdict::Delivered, at(0), 0), Acknowledged::Unknown);
-    assert_eq!(s.acknowledged(3, Verdict::Delivered, at(0), 0), Acknowledged::Candidate(Settled::Delivered(id(2))));
+    assert_eq!(
+        s.acknowledged(3, Verdict::Delivered, at(0), 0),
+        Acknowledged::Candidate(Settled::Delivered(id(2)))
+    );
     assert!(s.is_drained());
 }
 
@@ -105,7 +129,10 @@ fn a_kept_session_settles_the_earlier_events_before_anything_new_gets_a_packet_i
     (3..=4).for_each(|packet| s.sent(packet));
     s.disconnected();
     let again = s.connecting(at(9));
-    assert_eq!(again.iter().map(|p| (p.again, p.payload[0])).collect::<Vec<_>>(), [(Some(3), 2), (Some(4), 3)]);
+    assert_eq!(
+        again.iter().map(|p| (p.again, p.payload[0])).collect::<Vec<_>>(),
+        [(Some(3), 2), (Some(4), 3)]
+    );
     assert_eq!(again[0].sent_at, "2027-01-15T08:00:00Z", "sent first, not sent again");
     s.connected(true, Some(3), None, at(9));
     assert_eq!(s.next(at(9)), None);
@@ -128,7 +155,10 @@ fn a_lost_session_sends_the_earlier_events_anew() {
     (1..=2).for_each(|packet| s.sent(packet));
     s.acknowledged(2, Verdict::Delivered, at(9), 0);
     sent.extend(std::iter::from_fn(|| s.next(at(9))));
-    assert_eq!(sent.iter().map(|p| p.payload.clone()).collect::<Vec<_>>(), [b"online".to_vec(), vec![2], vec![3]]);
+    assert_eq!(
+        sent.iter().map(|p| p.payload.clone()).collect::<Vec<_>>(),
+        [b"online".to_vec(), vec![2], vec![3]]
+    );
     assert!(sent.iter().all(|p| p.again.is_none()));
 }
 
@@ -238,7 +268,8 @@ impl World {
         assert_ne!(known, Acknowledged::Unknown, "each acknowledgement meets its publish");
     }
 
-    /// What is on the link is lost; then the client connects anew, with a fresh count of packet ids.
+    /// What is on the link is lost; then the client connects anew, with a fresh count of packet
+    /// ids.
     fn cut(&mut self, s: &mut Session<MemoryStore>, kept: bool, now: Now) {
         s.disconnected();
         *self = Self { heard: std::mem::take(&mut self.heard), ..Self::default() };

@@ -4,9 +4,10 @@
 //! {"image": "28--Sports_Fan/1.jpg", "boxes_xywh": [[470, 242, 170, 244]], "easy": [0], "medium": [0], "hard": [0]}
 //! ```
 //!
-//! Boxes are left, top, width, height in pixels. `easy`, `medium` and `hard` list the boxes (by place, from 0) that the
-//! WIDER FACE protocol asks for in that set; the other boxes are then ignored: finding one neither helps nor harms. Where
-//! no line has any of these lists, all boxes make up one set called `all`.
+//! Boxes are left, top, width, height in pixels. `easy`, `medium` and `hard` list the boxes (by
+//! place, from 0) that the WIDER FACE protocol asks for in that set; the other boxes are then
+//! ignored: finding one neither helps nor harms. Where no line has any of these lists, all boxes
+//! make up one set called `all`.
 
 use serde::Deserialize;
 
@@ -44,21 +45,28 @@ struct Line {
 
 const WIDER_SETS: [&str; 3] = ["easy", "medium", "hard"];
 
-/// Understands a ground-truth file. Lines that are none, with boxes that are none, or that name an image again are left
-/// out.
+/// Understands a ground-truth file. Lines that are none, with boxes that are none, or that name an
+/// image again are left out.
 pub fn parse(text: &str, left_out: &mut LeftOut) -> GroundTruth {
     let mut lines: Vec<Line> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for (number, text) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         match checked(text.trim_start_matches('\u{feff}')) {
             Ok(line) if !seen.insert(line.image.clone()) => {
-                left_out.add(format!("line {}", number + 1), "image named a second time", line.image);
+                left_out.add(
+                    format!("line {}", number + 1),
+                    "image named a second time",
+                    line.image,
+                );
             }
             Ok(line) => lines.push(line),
-            Err(e) => left_out.add(format!("line {}", number + 1), "line that is no ground truth", e),
+            Err(e) => {
+                left_out.add(format!("line {}", number + 1), "line that is no ground truth", e)
+            }
         }
     }
-    let with_sets = lines.iter().any(|l| l.easy.is_some() || l.medium.is_some() || l.hard.is_some());
+    let with_sets =
+        lines.iter().any(|l| l.easy.is_some() || l.medium.is_some() || l.hard.is_some());
     let images = lines
         .into_iter()
         .map(|l| {
@@ -67,8 +75,11 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> GroundTruth {
             } else {
                 vec![(0..l.boxes_xywh.len()).collect()]
             };
-            let boxes =
-                l.boxes_xywh.iter().map(|b| Rect::new(b[0] as f32, b[1] as f32, b[2] as f32, b[3] as f32)).collect();
+            let boxes = l
+                .boxes_xywh
+                .iter()
+                .map(|b| Rect::new(b[0] as f32, b[1] as f32, b[2] as f32, b[3] as f32))
+                .collect();
             Annotated { image: l.image, boxes, counted }
         })
         .collect();
@@ -80,11 +91,18 @@ fn checked(text: &str) -> Result<Line, String> {
     // Within this, pixels are exact in f32.
     let usable = |b: &[f64; 4]| b.iter().all(|v| v.abs() <= 1e6) && b[2] >= 0.0 && b[3] >= 0.0;
     if let Some(at) = line.boxes_xywh.iter().position(|b| !usable(b)) {
-        return Err(format!("box {at} of {} is no box: left, top, width >= 0, height >= 0 in pixels", line.image));
+        return Err(format!(
+            "box {at} of {} is no box: left, top, width >= 0, height >= 0 in pixels",
+            line.image
+        ));
     }
     for list in [&line.easy, &line.medium, &line.hard].into_iter().flatten() {
         if let Some(bad) = list.iter().find(|i| **i >= line.boxes_xywh.len()) {
-            return Err(format!("a set of {} names box {bad}, but there are {}", line.image, line.boxes_xywh.len()));
+            return Err(format!(
+                "a set of {} names box {bad}, but there are {}",
+                line.image,
+                line.boxes_xywh.len()
+            ));
         }
     }
     Ok(line)
@@ -117,8 +135,7 @@ mod tests {
     fn what_is_no_ground_truth_is_listed_by_line() {
         let mut left_out = LeftOut::default();
         let g = parse(
-            "{\"image\":\"a.jpg\",\"boxes_xywh\":[]}\nnonsense\n{\"image\":\"b.jpg\",\"boxes_xywh\":[[0,0,-1,5]]}\n\
-             {\"image\":\"c.jpg\",\"boxes_xywh\":[[0,0,1,5]],\"hard\":[1]}\n{\"image\":\"a.jpg\",\"boxes_xywh\":[]}",
+            "{\"image\":\"a.jpg\",\"boxes_xywh\":[]}\nnonsense\n{\"image\":\"b.jpg\",\"boxes_xywh\":[[0,0,-1,5]]}\n{\"image\":\"c.jpg\",\"boxes_xywh\":[[0,0,1,5]],\"hard\":[1]}\n{\"image\":\"a.jpg\",\"boxes_xywh\":[]}",
             &mut left_out,
         );
         assert_eq!(g.images.len(), 1);

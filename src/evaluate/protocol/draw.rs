@@ -1,10 +1,12 @@
-//! Draws that come out the same for ever: the generator and both algorithms are part of the published protocol, so that
-//! anybody can repeat them in another language.
+//! Draws that come out the same for ever: the generator and both algorithms are part of the
+//! published protocol, so that anybody can repeat them in another language.
 //!
 //! * Generator: SplitMix64 (Steele, Lea and Flood 2014), its state starting at the seed.
-//! * A number below n: the high 64 bits of the 128-bit product of the next output and n; where the low 64 bits are below
-//!   2^64 mod n, the output is thrown away and another taken (Lemire 2019), so that every number is equally likely.
-//! * A permutation: Fisher-Yates from the last element to the second, each swapped with one at or below it.
+//! * A number below n: the high 64 bits of the 128-bit product of the next output and n; where the
+//!   low 64 bits are below 2^64 mod n, the output is thrown away and another taken (Lemire 2019),
+//!   so that every number is equally likely.
+//! * A permutation: Fisher-Yates from the last element to the second, each swapped with one at or
+//!   below it.
 
 /// The generator.
 #[derive(Debug, Clone)]
@@ -13,8 +15,8 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The `number`-th draw of `seed`: SplitMix64 whose state starts at the `number`-th output (from 0) of SplitMix64
-    /// started at `seed`.
+    /// The `number`-th draw of `seed`: SplitMix64 whose state starts at the `number`-th output
+    /// (from 0) of SplitMix64 started at `seed`.
     pub fn new(seed: u64, number: u32) -> Self {
         let mut seeds = Self { state: seed };
         let mut state = 0;
@@ -57,7 +59,8 @@ impl Draw {
         (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// A number that is gamma distributed with this `shape`, above 0, and scale 1 (Marsaglia and Tsang 2000).
+    /// A number that is gamma distributed with this `shape`, above 0, and scale 1 (Marsaglia and
+    /// Tsang 2000).
     pub fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
             return self.gamma(shape + 1.0) * self.unit().powf(1.0 / shape);
@@ -89,7 +92,8 @@ mod tests {
 
     #[test]
     fn the_generator_gives_the_published_outputs() {
-        // The first outputs of SplitMix64 for seed 1234567 (Rosetta Code, and the reference in C by Vigna).
+        // The first outputs of SplitMix64 for seed 1234567 (Rosetta Code, and the reference in C by
+        // Vigna).
         let mut d = Draw { state: 1_234_567 };
         assert_eq!(
             [d.next(), d.next(), d.next()],

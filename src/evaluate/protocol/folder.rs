@@ -1,7 +1,8 @@
 //! A folder a person, photographs inside: the layout of LFW and of most face sets.
 //!
-//! People and photographs are ordered by the bytes of their names, so that a draw depends on names alone. Only JPEG and
-//! PNG by extension (`.jpg`, `.jpeg`, `.png`, any case); one level deep; everything else is left out under a reason.
+//! People and photographs are ordered by the bytes of their names, so that a draw depends on names
+//! alone. Only JPEG and PNG by extension (`.jpg`, `.jpeg`, `.png`, any case); one level deep;
+//! everything else is left out under a reason.
 
 use std::fs;
 use std::io;
@@ -69,7 +70,9 @@ fn is_photograph(path: &Path) -> bool {
 }
 
 fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<io::Result<Vec<_>>>()?;
     paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
     Ok(paths)
 }
@@ -86,7 +89,15 @@ mod tests {
             fs::create_dir_all(p.parent().unwrap()).unwrap();
             fs::write(p, b"").unwrap();
         };
-        for p in ["b/2.PNG", "b/1.jpg", "a/x.jpeg", "a/notes.txt", "a/deep/1.jpg", "stray.jpg", "Z/1.jpg"] {
+        for p in [
+            "b/2.PNG",
+            "b/1.jpg",
+            "a/x.jpeg",
+            "a/notes.txt",
+            "a/deep/1.jpg",
+            "stray.jpg",
+            "Z/1.jpg",
+        ] {
             touch(p);
         }
         fs::create_dir(dir.path().join("empty")).unwrap();
@@ -94,7 +105,8 @@ mod tests {
         let people = read(dir.path(), &mut left_out).unwrap();
         assert_eq!(people.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["Z", "a", "b"]);
         assert_eq!(people[2].photographs, [dir.path().join("b/1.jpg"), dir.path().join("b/2.PNG")]);
-        let listed: Vec<(&str, &str)> = left_out.omissions().iter().map(|o| (o.what.as_str(), o.reason)).collect();
+        let listed: Vec<(&str, &str)> =
+            left_out.omissions().iter().map(|o| (o.what.as_str(), o.reason)).collect();
         assert_eq!(
             listed,
             [

@@ -1,5 +1,5 @@
-//! A list of photographs with the person in each and the group that the deployer counts them to: CSV with the columns
-//! `file`, `person`, `group` in any order, other columns ignored.
+//! A list of photographs with the person in each and the group that the deployer counts them to:
+//! CSV with the columns `file`, `person`, `group` in any order, other columns ignored.
 //!
 //! The groups are the deployer's own words. This program infers none.
 
@@ -20,24 +20,36 @@ pub struct Labelled {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LabelsError {
     /// Nothing in it.
-    #[error("the list of groups is empty: its first line must name the columns file, person and group")]
+    #[error(
+        "the list of groups is empty: its first line must name the columns file, person and group"
+    )]
     Empty,
     /// No such column.
-    #[error("the list of groups has no column `{0}`: its first line must name the columns file, person and group")]
+    #[error(
+        "the list of groups has no column `{0}`: its first line must name the columns file, \
+         person and group"
+    )]
     Column(&'static str),
 }
 
-/// Understands a list. Lines with fields missing, with a file a second time, or that put a person into a second group are
-/// left out.
+/// Understands a list. Lines with fields missing, with a file a second time, or that put a person
+/// into a second group are left out.
 ///
 /// # Errors
 /// [`LabelsError`], where the first line does not name the columns.
 pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Vec<Labelled>, LabelsError> {
-    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
+    let mut lines = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty());
     let (_, header) = lines.next().ok_or(LabelsError::Empty)?;
     let header = fields(header).unwrap_or_default();
     let column = |name: &'static str| {
-        header.iter().position(|f| f.trim().eq_ignore_ascii_case(name)).ok_or(LabelsError::Column(name))
+        header
+            .iter()
+            .position(|f| f.trim().eq_ignore_ascii_case(name))
+            .ok_or(LabelsError::Column(name))
     };
     let columns = [column("file")?, column("person")?, column("group")?];
     let mut labelled: Vec<Labelled> = Vec::new();
@@ -56,7 +68,11 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Vec<Labelled>, Labels
         };
         let group = group_of.entry(found.person.clone()).or_insert_with(|| found.group.clone());
         if *group != found.group {
-            left_out.add(what, "person in a second group", format!("{}: {group}, then {}", found.person, found.group));
+            left_out.add(
+                what,
+                "person in a second group",
+                format!("{}: {group}, then {}", found.person, found.group),
+            );
         } else if files.insert(found.file.clone()) {
             labelled.push(found);
         } else {
@@ -66,7 +82,8 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Vec<Labelled>, Labels
     Ok(labelled)
 }
 
-/// The fields of one line (RFC 4180, but for line breaks inside quotes). `None` where a quote is not closed.
+/// The fields of one line (RFC 4180, but for line breaks inside quotes). `None` where a quote is
+/// not closed.
 fn fields(line: &str) -> Option<Vec<String>> {
     let mut all = Vec::new();
     let mut field = String::new();
@@ -96,17 +113,23 @@ mod tests {
     #[test]
     fn columns_may_come_in_any_order_and_fields_in_quotes() {
         let mut left_out = LeftOut::default();
-        let list =
-            parse("group,id,File,person\r\nnorth,1,\"a,\"\"b\"\".jpg\",Ann\r\nsouth,2,c.jpg,Bob\r\n", &mut left_out)
-                .unwrap();
-        assert_eq!(list[0], Labelled { file: "a,\"b\".jpg".into(), person: "Ann".into(), group: "north".into() });
+        let list = parse(
+            "group,id,File,person\r\nnorth,1,\"a,\"\"b\"\".jpg\",Ann\r\nsouth,2,c.jpg,Bob\r\n",
+            &mut left_out,
+        )
+        .unwrap();
+        assert_eq!(
+            list[0],
+            Labelled { file: "a,\"b\".jpg".into(), person: "Ann".into(), group: "north".into() }
+        );
         assert_eq!((list.len(), left_out.is_empty()), (2, true));
     }
 
     #[test]
     fn lines_that_contradict_each_other_are_listed() {
         let mut left_out = LeftOut::default();
-        let text = "file,person,group\na.jpg,Ann,x\nb.jpg,Ann,y\na.jpg,Ann,x\nc.jpg,,x\n\"open,Ann,x\n";
+        let text =
+            "file,person,group\na.jpg,Ann,x\nb.jpg,Ann,y\na.jpg,Ann,x\nc.jpg,,x\n\"open,Ann,x\n";
         assert_eq!(parse(text, &mut left_out).unwrap().len(), 1);
         assert_eq!(
             left_out.omissions().iter().map(|o| o.reason).collect::<Vec<_>>(),

@@ -1,7 +1,8 @@
-//! How test data are laid out and drawn from: photographs of people in folders, pairs of them, boxes of faces, groups of
-//! people, and repeatable draws.
+//! How test data are laid out and drawn from: photographs of people in folders, pairs of them,
+//! boxes of faces, groups of people, and repeatable draws.
 //!
-//! Readers take text or folders that others made: whatever they cannot use is left out under a reason, never an abort.
+//! Readers take text or folders that others made: whatever they cannot use is left out under a
+//! reason, never an abort.
 
 pub mod boxes;
 pub mod draw;

@@ -1,9 +1,11 @@
 //! The pairs files of LFW: which two photographs are of one person and which are not.
 //!
-//! The first line says how many there are: `F N` for F folds of N genuine and then N impostor pairs each (`pairs.txt`), or
-//! `N` for N genuine and then N impostor pairs without folds (`pairsDevTest.txt`). Then one pair a line: `name i j` for
-//! photographs i and j of one person, `name i other j` for two people. Fields are separated by tabs, or by white space
-//! where the line has no tab. Photograph i of `name` is `name/name_0001.jpg` with i in four digits (`.jpeg`, `.png` and capitals too).
+//! The first line says how many there are: `F N` for F folds of N genuine and then N impostor pairs
+//! each (`pairs.txt`), or `N` for N genuine and then N impostor pairs without folds
+//! (`pairsDevTest.txt`). Then one pair a line: `name i j` for photographs i and j of one person,
+//! `name i other j` for two people. Fields are separated by tabs, or by white space where the line
+//! has no tab. Photograph i of `name` is `name/name_0001.jpg` with i in four digits (`.jpeg`,
+//! `.png` and capitals too).
 
 use std::path::{Path, PathBuf};
 
@@ -67,11 +69,15 @@ pub struct Pairs {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PairsError {
     /// No line with something on it.
-    #[error("the pairs file is empty: its first line must say how many pairs follow, as in `10 300` or `500`")]
+    #[error(
+        "the pairs file is empty: its first line must say how many pairs follow, as in `10 300` \
+         or `500`"
+    )]
     Empty,
     /// The first line is neither of the two forms.
     #[error(
-        "the first line of the pairs file is `{0}`: it must be `FOLDS PAIRS` (as in `10 300`) or `PAIRS` (as in `500`)"
+        "the first line of the pairs file is `{0}`: it must be `FOLDS PAIRS` (as in `10 300`) or \
+         `PAIRS` (as in `500`)"
     )]
     Header(String),
 }
@@ -79,13 +85,15 @@ pub enum PairsError {
 /// Most folds and most pairs of a kind in one; beyond lies a slip of the pen.
 const MAX_ANNOUNCED: usize = 10_000_000;
 
-/// Understands a pairs file. Lines that are none are left out, as is what the first line announces and the file lacks.
-/// A pair's fold follows from its place among the lines, so that a bad line does not shift those after it.
+/// Understands a pairs file. Lines that are none are left out, as is what the first line announces
+/// and the file lacks. A pair's fold follows from its place among the lines, so that a bad line
+/// does not shift those after it.
 ///
 /// # Errors
 /// [`PairsError`], where there is no usable first line.
 pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Pairs, PairsError> {
-    let mut lines = text.lines().enumerate().map(|(i, l)| (i + 1, l.trim())).filter(|(_, l)| !l.is_empty());
+    let mut lines =
+        text.lines().enumerate().map(|(i, l)| (i + 1, l.trim())).filter(|(_, l)| !l.is_empty());
     let (_, header) = lines.next().ok_or(PairsError::Empty)?;
     // Text tools of one system put this mark before the first line.
     let header = header.trim_start_matches('\u{feff}');
@@ -107,27 +115,35 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Pairs, PairsError> {
         found += 1;
         match pair(text) {
             Some((a, b, genuine)) => pairs.push(Pair { line, fold, a, b, genuine }),
-            None => {
-                left_out.add(format!("line {line}"), "line that is no pair", "expected `name i j` or `name i other j`")
-            }
+            None => left_out.add(
+                format!("line {line}"),
+                "line that is no pair",
+                "expected `name i j` or `name i other j`",
+            ),
         }
     }
     if found != expected {
         left_out.add(
             "pairs file",
             "announced number of pairs differs",
-            format!("the first line announces {expected} pairs, {found} lines follow; folds go by place"),
+            format!(
+                "the first line announces {expected} pairs, {found} lines follow; folds go by place"
+            ),
         );
     }
     Ok(Pairs { folds, pairs })
 }
 
 fn pair(text: &str) -> Option<(Named, Named, bool)> {
-    let fields: Vec<&str> =
-        if text.contains('\t') { text.split('\t').map(str::trim).collect() } else { text.split_whitespace().collect() };
+    let fields: Vec<&str> = if text.contains('\t') {
+        text.split('\t').map(str::trim).collect()
+    } else {
+        text.split_whitespace().collect()
+    };
     let named = |name: &str, number: &str| {
         // A name is one folder below the root and nothing else.
-        let inside = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']);
+        let inside =
+            !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']);
         Some(Named { name: inside.then(|| name.to_owned())?, number: number.parse().ok()? })
     };
     match fields[..] {

@@ -1,4 +1,5 @@
-//! Numbers for people: rates as percentages while those are readable, always with interval and count.
+//! Numbers for people: rates as percentages while those are readable, always with interval and
+//! count.
 
 use crate::evaluate::statistics::interval::Rate;
 
@@ -69,7 +70,10 @@ mod tests {
     #[test]
     fn rates_stay_readable_at_every_size() {
         let of = |v| share(v);
-        assert_eq!([target(1e-2), target(1e-3), target(1e-4)], ["1\u{a0}%", "0.1\u{a0}%", "0.01\u{a0}%"]);
+        assert_eq!(
+            [target(1e-2), target(1e-3), target(1e-4)],
+            ["1\u{a0}%", "0.1\u{a0}%", "0.01\u{a0}%"]
+        );
         assert_eq!(
             [of(0.986), of(0.0012), of(3.4e-6), of(0.0), of(1.0)],
             ["98.60\u{a0}%", "0.120\u{a0}%", "0.00034\u{a0}%", "0\u{a0}%", "100.00\u{a0}%"]

@@ -34,7 +34,8 @@ pub fn render(document: &Document) -> String {
     };
     add(format_args!("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">"));
     add(format_args!(
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
+         'unsafe-inline'\">"
     ));
     add(format_args!("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"));
     add(format_args!("<meta name=\"color-scheme\" content=\"light dark\">"));
@@ -44,10 +45,13 @@ pub fn render(document: &Document) -> String {
     for (label, value) in &document.facts {
         add(format_args!("<div><dt>{}</dt><dd>{}</dd></div>", escape(label), escape(value)));
     }
-    add(format_args!("</dl>\n</header>\n<section class=\"headlines\" aria-label=\"Main figures\">"));
+    add(format_args!(
+        "</dl>\n</header>\n<section class=\"headlines\" aria-label=\"Main figures\">"
+    ));
     for h in &document.headlines {
         add(format_args!(
-            "<div class=\"headline\"><p class=\"label\">{}</p><p class=\"value{}\">{}</p><p class=\"detail\">{}</p></div>",
+            "<div class=\"headline\"><p class=\"label\">{}</p><p class=\"value{}\">{}</p><p \
+             class=\"detail\">{}</p></div>",
             escape(&h.label),
             // Words instead of a figure need more room.
             if h.value.starts_with(|c: char| c.is_ascii_digit()) { "" } else { " none" },
@@ -75,7 +79,9 @@ pub fn render(document: &Document) -> String {
                         escape(&list.heading),
                         list.items.len()
                     ));
-                    list.items.iter().for_each(|item| add(format_args!("<li>{}</li>", escape(item))));
+                    list.items
+                        .iter()
+                        .for_each(|item| add(format_args!("<li>{}</li>", escape(item))));
                     add(format_args!("</ul></details>"));
                 }
             }
@@ -98,9 +104,11 @@ fn table_element(table: &Table) -> String {
             })
             .collect()
     };
-    let rows: String = table.rows.iter().map(|r| format!("<tr>{}</tr>\n", cells("td", r))).collect();
+    let rows: String =
+        table.rows.iter().map(|r| format!("<tr>{}</tr>\n", cells("td", r))).collect();
     format!(
-        "<div class=\"wide\"><table>\n<caption>{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>",
+        "<div \
+         class=\"wide\"><table>\n<caption>{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>",
         escape(&table.caption),
         cells("th", &table.head)
     )
@@ -119,7 +127,11 @@ mod tests {
         let document = Document {
             title: evil.into(),
             facts: vec![(evil.into(), evil.into())],
-            headlines: vec![Headline { label: evil.into(), value: evil.into(), detail: evil.into() }],
+            headlines: vec![Headline {
+                label: evil.into(),
+                value: evil.into(),
+                detail: evil.into(),
+            }],
             sections: vec![Section {
                 heading: evil.into(),
                 blocks: vec![
@@ -134,7 +146,11 @@ mod tests {
         assert!(!html.contains("<img") && !html.contains("<script") && !html.contains('\u{1}'));
         assert!(!html.contains("url(") && !html.contains("href=") && !html.contains("src=\""));
         for tag in ["main", "section", "table", "details", "dl", "figure"] {
-            assert_eq!(html.matches(&format!("<{tag}")).count(), html.matches(&format!("</{tag}>")).count(), "{tag}");
+            assert_eq!(
+                html.matches(&format!("<{tag}")).count(),
+                html.matches(&format!("</{tag}>")).count(),
+                "{tag}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Any evaluation as text for a terminal or as one HTML file.
 //!
-//! A result describes itself once, as a [`Document`] of headline figures, tables and drawings; [`text`] and [`html`] render
-//! that. The HTML stands alone: no scripts, no outside resources (its own policy forbids both), drawings as inline SVG with
-//! titles and descriptions, readable in the dark, on paper and by a screen reader.
+//! A result describes itself once, as a [`Document`] of headline figures, tables and drawings;
+//! [`text`] and [`html`] render that. The HTML stands alone: no scripts, no outside resources (its
+//! own policy forbids both), drawings as inline SVG with titles and descriptions, readable in the
+//! dark, on paper and by a screen reader.
 
 pub mod format;
 pub mod html;
@@ -70,7 +71,11 @@ pub struct Table {
 impl Table {
     /// A table without rows.
     pub fn new(caption: impl Into<String>, head: &[&str]) -> Self {
-        Self { caption: caption.into(), head: head.iter().map(|h| (*h).to_owned()).collect(), rows: Vec::new() }
+        Self {
+            caption: caption.into(),
+            head: head.iter().map(|h| (*h).to_owned()).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.

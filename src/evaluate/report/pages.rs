@@ -23,7 +23,8 @@ pub trait Describe {
     fn sections(&self) -> Vec<Section>;
 }
 
-/// The document of an evaluation: its head, its figures, who was not acquired and what was left out.
+/// The document of an evaluation: its head, its figures, who was not acquired and what was left
+/// out.
 pub fn document<R: Describe>(evaluation: &Evaluation<R>) -> Document {
     let e = evaluation;
     let mut facts = vec![
@@ -51,9 +52,10 @@ pub fn document<R: Describe>(evaluation: &Evaluation<R>) -> Document {
     sections.push(Section {
         heading: "How to read this".into(),
         blocks: vec![Block::Text(
-            "Intervals are two-sided 95 % Clopper-Pearson intervals unless another kind is named. They take trials as \
-             independent; comparisons that share people are less so than that. Figures hold for these photographs: \
-             another camera, place or population gives others."
+            "Intervals are two-sided 95 % Clopper-Pearson intervals unless another kind is named. \
+             They take trials as independent; comparisons that share people are less so than \
+             that. Figures hold for these photographs: another camera, place or population gives \
+             others."
                 .into(),
         )],
     });
@@ -67,16 +69,17 @@ fn network(n: &Network) -> String {
 
 fn acquired(a: &Acquisition) -> Section {
     let mut blocks = vec![Block::Text(format!(
-        "Of {} photographs that could be read, {} gave no template. Failure to acquire: {}. Failure to enrol, with what the \
-         quality gate refuses: {}.",
+        "Of {} photographs that could be read, {} gave no template. Failure to acquire: {}. \
+         Failure to enrol, with what the quality gate refuses: {}.",
         thousands(a.photographs),
         thousands(a.failure_to_acquire.count),
         full(&a.failure_to_acquire),
         full(&a.failure_to_enrol)
     ))];
-    for (caption, reasons) in
-        [("Failures to acquire", &a.reasons), ("Faces that the quality gate refuses", &a.refused_by_gate)]
-    {
+    for (caption, reasons) in [
+        ("Failures to acquire", &a.reasons),
+        ("Faces that the quality gate refuses", &a.refused_by_gate),
+    ] {
         if !reasons.is_empty() {
             let mut table = Table::new(caption, &["reason", "photographs"]);
             reasons.iter().for_each(|(reason, n)| table.row([(*reason).to_owned(), n.to_string()]));
@@ -96,7 +99,9 @@ fn left_out(l: &LeftOut) -> Section {
         blocks.push(Block::Text("Nothing was left out.".into()));
     } else {
         let mut table = Table::new("What was not used", &["reason", "count"]);
-        l.by_reason().iter().for_each(|(reason, n)| table.row([(*reason).to_owned(), n.to_string()]));
+        l.by_reason()
+            .iter()
+            .for_each(|(reason, n)| table.row([(*reason).to_owned(), n.to_string()]));
         blocks.push(Block::Table(table));
         let item = |o: &crate::evaluate::left_out::Omission| {
             if o.detail.is_empty() {
@@ -105,12 +110,19 @@ fn left_out(l: &LeftOut) -> Section {
                 format!("{}: {} ({})", o.what, o.reason, o.detail)
             }
         };
-        blocks.push(Block::List(List { heading: "Left out".into(), items: l.omissions().iter().map(item).collect() }));
+        blocks.push(Block::List(List {
+            heading: "Left out".into(),
+            items: l.omissions().iter().map(item).collect(),
+        }));
     }
     Section { heading: "Left out".into(), blocks }
 }
 
-fn headline(label: impl Into<String>, value: impl Into<String>, detail: impl Into<String>) -> Headline {
+fn headline(
+    label: impl Into<String>,
+    value: impl Into<String>,
+    detail: impl Into<String>,
+) -> Headline {
     Headline { label: label.into(), value: value.into(), detail: detail.into() }
 }
 
@@ -133,7 +145,8 @@ fn histogram(h: &Histogram, names: [&str; 2], marks: &[(f64, String)]) -> Option
     let mut plot = Plot::new(
         "Histogram of similarities",
         &format!(
-            "Similarities of {} and {} from {low:.2} to {high:.2}, each as a share of its own number.",
+            "Similarities of {} and {} from {low:.2} to {high:.2}, each as a share of its own \
+             number.",
             names[0], names[1]
         ),
         Axis::linear("similarity", low, high),
@@ -146,13 +159,22 @@ fn histogram(h: &Histogram, names: [&str; 2], marks: &[(f64, String)]) -> Option
     }
     Some(figure(
         plot.finish(),
-        "How well similarities separate: the less the two overlap, the better. Each is scaled to its own number.",
+        "How well similarities separate: the less the two overlap, the better. Each is scaled to \
+         its own number.",
     ))
 }
 
 /// Misses over false matches on logarithmic axes.
-fn det(title: &str, x: &str, y: &str, points: &[(f64, f64)], band: &[(f64, f64, f64)], least_y: f64) -> Option<Block> {
-    let drawn: Vec<(f64, f64)> = points.iter().filter(|p| p.0 > 0.0).map(|p| (p.0, p.1.max(least_y))).collect();
+fn det(
+    title: &str,
+    x: &str,
+    y: &str,
+    points: &[(f64, f64)],
+    band: &[(f64, f64, f64)],
+    least_y: f64,
+) -> Option<Block> {
+    let drawn: Vec<(f64, f64)> =
+        points.iter().filter(|p| p.0 > 0.0).map(|p| (p.0, p.1.max(least_y))).collect();
     if drawn.len() < 2 {
         return None;
     }
@@ -171,14 +193,16 @@ fn det(title: &str, x: &str, y: &str, points: &[(f64, f64)], band: &[(f64, f64, 
         Axis::logarithmic(y, least(|p| p.1), most_y).percent(),
     );
     if !band.is_empty() {
-        let band: Vec<(f64, f64, f64)> = band.iter().map(|p| (p.0, p.1.max(least_y), p.2.max(least_y))).collect();
+        let band: Vec<(f64, f64, f64)> =
+            band.iter().map(|p| (p.0, p.1.max(least_y), p.2.max(least_y))).collect();
         plot = plot.band(0, &band);
     }
-    let name = if band.is_empty() { "measured" } else { "mean of draws; shaded: lowest to highest" };
+    let name =
+        if band.is_empty() { "measured" } else { "mean of draws; shaded: lowest to highest" };
     Some(figure(
         plot.line(0, name, &drawn).finish(),
-        "Detection error trade-off on logarithmic axes: further down and left is better. A rate of zero is drawn at half \
-         an error.",
+        "Detection error trade-off on logarithmic axes: further down and left is better. A rate \
+         of zero is drawn at half an error.",
     ))
 }
 
@@ -204,10 +228,16 @@ impl Describe for Verification {
         for t in self.tar_at_far.iter().filter(|t| t.point.target_far.is_some()) {
             let label = format!("TAR at FAR {}", target(t.point.target_far.unwrap_or(0.0)));
             all.push(match (&t.point.tar, t.point.threshold) {
-                (Some(tar), Some(threshold)) => {
-                    headline(label, rate(tar), format!("{}; {}; threshold {threshold:.3}", interval(tar), count(tar)))
-                }
-                _ => headline(label, "not supported", t.point.unsupported.clone().unwrap_or_default()),
+                (Some(tar), Some(threshold)) => headline(
+                    label,
+                    rate(tar),
+                    format!("{}; {}; threshold {threshold:.3}", interval(tar), count(tar)),
+                ),
+                _ => headline(
+                    label,
+                    "not supported",
+                    t.point.unsupported.clone().unwrap_or_default(),
+                ),
             });
         }
         all
@@ -221,7 +251,15 @@ impl Describe for Verification {
 
         let mut rates = Table::new(
             "True accept rate at false accept rates",
-            &["FAR asked for", "threshold", "FAR measured", "FAR interval", "TAR", "TAR interval", "TAR with failures"],
+            &[
+                "FAR asked for",
+                "threshold",
+                "FAR measured",
+                "FAR interval",
+                "TAR",
+                "TAR interval",
+                "TAR with failures",
+            ],
         );
         let mut unsupported = Vec::new();
         for t in &self.tar_at_far {
@@ -258,7 +296,9 @@ impl Describe for Verification {
         }
         let mut text = match self.folds {
             Some(n) => format!("The pairs file has {n} folds."),
-            None => "The pairs file has no folds; ten were cut, every tenth pair of each kind to the same one.".into(),
+            None => "The pairs file has no folds; ten were cut, every tenth pair of each kind to \
+                the same one."
+                .into(),
         };
         if let Some(a) = &self.accuracy {
             text += &format!(" Standard error of the mean accuracy: {}.", share(a.standard_error));
@@ -295,7 +335,8 @@ impl Describe for Verification {
             &[],
             0.5 / p.genuine.max(1) as f64,
         ));
-        let roc: Vec<(f64, f64)> = self.roc.iter().rev().filter(|r| r.far > 0.0).map(|r| (r.far, r.tar)).collect();
+        let roc: Vec<(f64, f64)> =
+            self.roc.iter().rev().filter(|r| r.far > 0.0).map(|r| (r.far, r.tar)).collect();
         if let [first, .., last] = roc[..] {
             let plot = Plot::new(
                 "ROC curve",
@@ -307,11 +348,17 @@ impl Describe for Verification {
                     share(last.0)
                 ),
                 Axis::logarithmic("false accept rate", first.0, 1.0).percent(),
-                Axis::linear("true accept rate", (first.1 * 20.0 - 1.0).floor().max(0.0) / 20.0, 1.0).percent(),
+                Axis::linear(
+                    "true accept rate",
+                    (first.1 * 20.0 - 1.0).floor().max(0.0) / 20.0,
+                    1.0,
+                )
+                .percent(),
             );
             blocks.push(figure(
                 plot.line(0, "measured", &roc).finish(),
-                "Receiver operating characteristic: the same points as above, with hits instead of misses.",
+                "Receiver operating characteristic: the same points as above, with hits instead \
+                 of misses.",
             ));
         }
         blocks.extend(histogram(&self.histogram, ["one person", "two people"], &marks));
@@ -345,7 +392,13 @@ impl Describe for Identification {
         let mut all: Vec<Headline> = self
             .fnir_at_fpir
             .iter()
-            .map(|s| headline(format!("FNIR at FPIR {}", target(s.target_fpir.unwrap_or(0.0))), value(s), detail(s)))
+            .map(|s| {
+                headline(
+                    format!("FNIR at FPIR {}", target(s.target_fpir.unwrap_or(0.0))),
+                    value(s),
+                    detail(s),
+                )
+            })
             .collect();
         all.push(headline("Rank-1 identification rate", value(&self.rank_1), detail(&self.rank_1)));
         all
@@ -353,14 +406,22 @@ impl Describe for Identification {
 
     fn sections(&self) -> Vec<Section> {
         let text = format!(
-            "Gallery of {} people ({} asked for), one photograph each, out of {} with two or more; {} people in all. Seed {}. \
-             FNIR: mated probes whose best entry is another person's or below the threshold; probes without a template miss. \
-             FPIR: strangers whose best similarity is at or above it.",
+            "Gallery of {} people ({} asked for), one photograph each, out of {} with two or \
+             more; {} people in all. Seed {}. FNIR: mated probes whose best entry is another \
+             person's or below the threshold; probes without a template miss. FPIR: strangers \
+             whose best similarity is at or above it.",
             self.gallery, self.plan.gallery, self.people_with_two, self.people, self.plan.seed
         );
         let mut summary = Table::new(
             "Mean of the draws",
-            &["rate", "mean", "deviation", "lowest to highest", "interval of a draw", "mean threshold"],
+            &[
+                "rate",
+                "mean",
+                "deviation",
+                "lowest to highest",
+                "interval of a draw",
+                "mean threshold",
+            ],
         );
         for s in self.fnir_at_fpir.iter().chain([&self.rank_1]) {
             let Some(mean) = s.mean else { continue };
@@ -382,7 +443,8 @@ impl Describe for Identification {
             )));
         }
         let points: Vec<(f64, f64)> = self.curve.iter().map(|p| (p.fpir, p.fnir)).collect();
-        let band: Vec<(f64, f64, f64)> = self.curve.iter().map(|p| (p.fpir, p.lowest, p.highest)).collect();
+        let band: Vec<(f64, f64, f64)> =
+            self.curve.iter().map(|p| (p.fpir, p.lowest, p.highest)).collect();
         let least = 0.5 / self.rank_1.probes_a_draw.max(1.0);
         blocks.extend(det(
             "FNIR over FPIR",
@@ -422,7 +484,11 @@ impl Describe for Identification {
                 format!("{} ({})", rate(&d.rank_1), interval(&d.rank_1)),
             ];
             for p in &d.points {
-                row.push(p.fnir.as_ref().map_or("not supported".into(), |f| format!("{} ({})", rate(f), interval(f))));
+                row.push(
+                    p.fnir.as_ref().map_or("not supported".into(), |f| {
+                        format!("{} ({})", rate(f), interval(f))
+                    }),
+                );
                 row.push(p.threshold.map_or(String::new(), |t| format!("{t:.4}")));
             }
             draws.row(row);
@@ -448,10 +514,15 @@ impl Describe for Detection {
                     (Some(ap), Some(low), Some(high)) => headline(
                         label,
                         format!("{ap:.3}"),
-                        format!("{low:.3} to {high:.3} (bootstrap over images); {} faces", thousands(s.faces)),
+                        format!(
+                            "{low:.3} to {high:.3} (bootstrap over images); {} faces",
+                            thousands(s.faces)
+                        ),
                     ),
                     (Some(ap), ..) => headline(label, format!("{ap:.3}"), "one image: no interval"),
-                    _ => headline(label, "not supported", s.unsupported.clone().unwrap_or_default()),
+                    _ => {
+                        headline(label, "not supported", s.unsupported.clone().unwrap_or_default())
+                    }
                 }
             })
             .collect()
@@ -459,8 +530,8 @@ impl Describe for Detection {
 
     fn sections(&self) -> Vec<Section> {
         let mut text = format!(
-            "{} images with {} marked faces. At the score {} that the device uses: {} detections, of which {} overlap no marked \
-             face ({:.2} an image).",
+            "{} images with {} marked faces. At the score {} that the device uses: {} detections, \
+             of which {} overlap no marked face ({:.2} an image).",
             thousands(self.images),
             thousands(self.faces),
             self.threshold,
@@ -475,19 +546,28 @@ impl Describe for Detection {
                 self.capacity
             );
         }
-        let mut recall =
-            Table::new(format!("Recall at score {}", self.threshold), &["set", "recall", "interval", "faces"]);
+        let mut recall = Table::new(
+            format!("Recall at score {}", self.threshold),
+            &["set", "recall", "interval", "faces"],
+        );
         for s in &self.sets {
             recall.row([s.set.into(), rate(&s.recall), interval(&s.recall), count(&s.recall)]);
         }
         let mut blocks = vec![Block::Text(text), Block::Table(recall)];
-        let drawn: Vec<_> = self.sets.iter().enumerate().filter(|(_, s)| s.curve.len() > 1).collect();
+        let drawn: Vec<_> =
+            self.sets.iter().enumerate().filter(|(_, s)| s.curve.len() > 1).collect();
         if !drawn.is_empty() {
             let mut plot = Plot::new(
                 "Precision over recall",
                 &drawn
                     .iter()
-                    .map(|(_, s)| format!("{}: average precision {:.3}.", s.set, s.average_precision.unwrap_or(0.0)))
+                    .map(|(_, s)| {
+                        format!(
+                            "{}: average precision {:.3}.",
+                            s.set,
+                            s.average_precision.unwrap_or(0.0)
+                        )
+                    })
                     .collect::<Vec<_>>()
                     .join(" "),
                 Axis::linear("recall", 0.0, 1.0).percent(),
@@ -501,10 +581,14 @@ impl Describe for Detection {
                 "Precision over recall as the score falls: further up and right is better.",
             ));
         }
-        let label =
-            |from: f64, to: Option<f64>| to.map_or(format!("{from} px and more"), |to| format!("{from} to {to} px"));
+        let label = |from: f64, to: Option<f64>| {
+            to.map_or(format!("{from} px and more"), |to| format!("{from} to {to} px"))
+        };
         let mut heights = Table::new(
-            format!("Recall at score {} by height on the detector's canvas, {} set", self.threshold, self.heights_of),
+            format!(
+                "Recall at score {} by height on the detector's canvas, {} set",
+                self.threshold, self.heights_of
+            ),
             &["height", "recall", "interval", "faces"],
         );
         let mut rows = Vec::new();
@@ -521,7 +605,8 @@ impl Describe for Detection {
         }
         let drawing = forest(
             "Recall by face height",
-            "Recall with its 95 % interval for each range of heights; the same numbers are in the table.",
+            "Recall with its 95 % interval for each range of heights; the same numbers are in the \
+             table.",
             Axis::linear("recall", 0.0, 1.0).percent(),
             &rows,
             None,
@@ -533,7 +618,8 @@ impl Describe for Detection {
                 blocks: vec![
                     figure(
                         drawing,
-                        "Dots: recall. Whiskers: 95 % interval. What decides is the height after the image was shrunk.",
+                        "Dots: recall. Whiskers: 95 % interval. What decides is the height after \
+                         the image was shrunk.",
                     ),
                     Block::Table(heights),
                 ],
@@ -568,7 +654,10 @@ fn at_threshold(at: &AtThreshold) -> Section {
     };
     let Some(all) = &at.all else {
         let reason = at.unsupported.as_deref().unwrap_or("no comparisons");
-        return Section { heading, blocks: vec![Block::Text(format!("Not supported by these data: {reason}."))] };
+        return Section {
+            heading,
+            blocks: vec![Block::Text(format!("Not supported by these data: {reason}."))],
+        };
     };
     let mut rates = Table::new(
         format!("Rates by group; false matches over all pairs: {}", full(all)),
@@ -599,24 +688,34 @@ fn at_threshold(at: &AtThreshold) -> Section {
     );
     let mut blocks = vec![Block::Table(rates)];
     let mut reasons = Vec::new();
-    for (name, d) in [("false match rate", &at.fmr_differential), ("false non-match rate", &at.fnmr_differential)] {
+    for (name, d) in [
+        ("false match rate", &at.fmr_differential),
+        ("false non-match rate", &at.fnmr_differential),
+    ] {
         let Some(d) = d else { continue };
         summaries.row(differential(name, d));
-        reasons.extend(d.unsupported.as_ref().map(|r| Block::Text(format!("Summaries of the {name}: {r}."))));
+        reasons.extend(
+            d.unsupported.as_ref().map(|r| Block::Text(format!("Summaries of the {name}: {r}."))),
+        );
     }
     let positive = |f: fn(&Category) -> f64| rows.iter().map(f).filter(|v| *v > 0.0);
-    let low = positive(|r| r.rate.unwrap_or(0.0)).chain(all.rate).filter(|v| *v > 0.0).fold(1.0, f64::min) / 2.0;
+    let low = positive(|r| r.rate.unwrap_or(0.0))
+        .chain(all.rate)
+        .filter(|v| *v > 0.0)
+        .fold(1.0, f64::min)
+        / 2.0;
     let high = positive(|r| r.upper).fold(low, f64::max);
     blocks.push(figure(
         forest(
             "False match rate by group",
-            "False match rate among the people of each group with its 95 % interval; the same numbers are in the table.",
+            "False match rate among the people of each group with its 95 % interval; the same \
+             numbers are in the table.",
             Axis::logarithmic("false match rate", low, high).percent(),
             &rows,
             all.rate.map(|r| (r, "all pairs")),
         ),
-        "Dots: false match rate between two people of the group. Whiskers: 95 % interval with design effect. A rate of zero \
-         lies at the left end.",
+        "Dots: false match rate between two people of the group. Whiskers: 95 % interval with \
+         design effect. A rate of zero lies at the left end.",
     ));
     blocks.push(Block::Table(summaries));
     blocks.extend(reasons);
@@ -625,8 +724,9 @@ fn at_threshold(at: &AtThreshold) -> Section {
 
 fn safety_text(s: &SafetyFactor) -> String {
     format!(
-        "{:.2}: the upper bound of {} at {:.2}, {}, over the rate of all pairs there, {}. Groups could be measured up to {:.2}; \
-         that the factor holds at stricter thresholds is an assumption.",
+        "{:.2}: the upper bound of {} at {:.2}, {}, over the rate of all pairs there, {}. Groups \
+         could be measured up to {:.2}; that the factor holds at stricter thresholds is an \
+         assumption.",
         s.factor,
         s.group,
         s.threshold,
@@ -636,8 +736,9 @@ fn safety_text(s: &SafetyFactor) -> String {
     )
 }
 
-const LOOK_ALIKES: &str = "The most similar pairs of different people decide where rates can no longer be measured. Look at \
-    them: one person under two names is an error of the labels, not of the embedder.";
+const LOOK_ALIKES: &str = "The most similar pairs of different people decide where rates can no \
+    longer be measured. Look at them: one person under two names is an error of the labels, not \
+    of the embedder.";
 
 fn suspect_list(heading: &str, pairs: &[SuspectPair]) -> Block {
     let items = pairs.iter().map(|p| format!("{:.3}: {} and {}", p.similarity, p.a, p.b)).collect();
@@ -648,8 +749,9 @@ fn duplicates(limit: Option<f32>, suspects: &[SuspectPair]) -> Vec<Block> {
     let Some(limit) = limit else { return Vec::new() };
     vec![
         Block::Text(format!(
-            "{} pairs of different people with a similarity above {limit} were taken for unlabelled duplicates and left out of \
-             every rate. Where some of them are different people, the false-match rates are too low.",
+            "{} pairs of different people with a similarity above {limit} were taken for \
+             unlabelled duplicates and left out of every rate. Where some of them are different \
+             people, the false-match rates are too low.",
             suspects.len()
         )),
         suspect_list("Taken for duplicates", suspects),
@@ -668,23 +770,27 @@ impl Describe for Groups {
                 format!("{:.1}", s.factor),
                 format!("{}, threshold {:.2}", s.group, s.threshold),
             ),
-            None => {
-                headline("Safety factor", "not supported", "no group has enough false matches at a measurable rate")
-            }
+            None => headline(
+                "Safety factor",
+                "not supported",
+                "no group has enough false matches at a measurable rate",
+            ),
         }];
         for at in self.thresholds.iter().filter(|t| t.threshold.is_some()) {
             let Some(d) = &at.fmr_differential else { continue };
-            let label = at
-                .target_fmr
-                .map_or("Worst / best at the threshold".into(), |t| format!("FMR worst / best at FMR {}", target(t)));
+            let label = at.target_fmr.map_or("Worst / best at the threshold".into(), |t| {
+                format!("FMR worst / best at FMR {}", target(t))
+            });
             all.push(match (d.worst_over_best, &d.worst, &d.best) {
                 (Some(ratio), Some(worst), Some(best)) => headline(
                     label,
                     format!("{ratio:.1}"),
                     format!(
                         "{}{worst} over {best}; MXOG {:.2}, Gini {:.2}",
-                        d.worst_over_best_interval
-                            .map_or(String::new(), |i| format!("{:.1} to {:.1}; ", i.lower, i.upper)),
+                        d.worst_over_best_interval.map_or(String::new(), |i| format!(
+                            "{:.1} to {:.1}; ",
+                            i.lower, i.upper
+                        )),
                         d.max_over_geometric_mean.unwrap_or(0.0),
                         d.gini.unwrap_or(0.0)
                     ),
@@ -698,7 +804,14 @@ impl Describe for Groups {
     fn sections(&self) -> Vec<Section> {
         let mut who = Table::new(
             "Groups as labelled by whoever made the list",
-            &["group", "people", "photographs", "pairs of two people", "pairs of one person", "failure to acquire"],
+            &[
+                "group",
+                "people",
+                "photographs",
+                "pairs of two people",
+                "pairs of one person",
+                "failure to acquire",
+            ],
         );
         for g in &self.groups {
             who.row([
@@ -712,7 +825,11 @@ impl Describe for Groups {
         }
         let mut blocks = vec![Block::Table(who)];
         blocks.extend(duplicates(self.duplicates_above, &self.suspects));
-        blocks.extend(self.safety_factor.as_ref().map(|s| Block::Text(format!("Safety factor {}", safety_text(s)))));
+        blocks.extend(
+            self.safety_factor
+                .as_ref()
+                .map(|s| Block::Text(format!("Safety factor {}", safety_text(s)))),
+        );
         let mut sections = vec![Section { heading: "Who was compared".into(), blocks }];
         sections.extend(self.thresholds.iter().map(at_threshold));
         sections.push(Section {
@@ -735,21 +852,31 @@ impl Describe for Curve {
         let mut all = vec![headline(
             "Comparisons of two people",
             thousands(self.impostor_comparisons),
-            format!("{} photographs of {} people", thousands(self.templates as u64), thousands(self.people as u64)),
+            format!(
+                "{} photographs of {} people",
+                thousands(self.templates as u64),
+                thousands(self.people as u64)
+            ),
         )];
         all.push(match self.points.last() {
             Some(last) => headline(
                 "Strictest measured threshold",
                 format!("{:.2}", last.threshold),
-                format!("false match rate {}, upper bound {}", rate(&last.fmr), share(last.fmr_upper)),
+                format!(
+                    "false match rate {}, upper bound {}",
+                    rate(&last.fmr),
+                    share(last.fmr_upper)
+                ),
             ),
             None => headline("Curve", "not supported", self.ends.clone()),
         });
-        all.extend(
-            self.safety_factor
-                .as_ref()
-                .map(|s| headline("Safety factor for the worst group", format!("{:.1}", s.factor), s.group.clone())),
-        );
+        all.extend(self.safety_factor.as_ref().map(|s| {
+            headline(
+                "Safety factor for the worst group",
+                format!("{:.1}", s.factor),
+                s.group.clone(),
+            )
+        }));
         all
     }
 
@@ -780,21 +907,21 @@ impl Describe for Curve {
             ]);
         }
         let mut blocks = vec![Block::Text(format!(
-            "Upper bounds: one-sided, 95 %, Clopper-Pearson on counts divided by the design effect, the factor by which \
-             bunching of false matches by person widens the uncertainty. The curve ends {}.",
+            "Upper bounds: one-sided, 95 %, Clopper-Pearson on counts divided by the design \
+             effect, the factor by which bunching of false matches by person widens the \
+             uncertainty. The curve ends {}.",
             self.ends
         ))];
-        blocks.extend(
-            self.safety_factor
-                .as_ref()
-                .map(|s| Block::Text(format!("Safety factor for the worst-served group {}", safety_text(s)))),
-        );
+        blocks.extend(self.safety_factor.as_ref().map(|s| {
+            Block::Text(format!("Safety factor for the worst-served group {}", safety_text(s)))
+        }));
         if self.points.len() > 1 {
             let of = |f: fn(&crate::evaluate::curve::CurveRow) -> f64| {
                 self.points.iter().map(|p| (p.threshold, f(p))).collect::<Vec<_>>()
             };
             let (measured, upper) = (of(|p| p.fmr.rate.unwrap_or(0.0)), of(|p| p.fmr_upper));
-            let (first, last) = (self.points[0].threshold, self.points[self.points.len() - 1].threshold);
+            let (first, last) =
+                (self.points[0].threshold, self.points[self.points.len() - 1].threshold);
             let plot = Plot::new(
                 "False match rate over threshold",
                 &format!(
@@ -803,16 +930,19 @@ impl Describe for Curve {
                     share(measured[measured.len() - 1].1)
                 ),
                 Axis::linear("threshold", first, last),
-                Axis::logarithmic("false match rate", measured[measured.len() - 1].1, upper[0].1).percent(),
+                Axis::logarithmic("false match rate", measured[measured.len() - 1].1, upper[0].1)
+                    .percent(),
             )
             .line(0, "measured", &measured)
             .line(1, "upper bound", &upper);
             blocks.push(figure(
                 plot.finish(),
-                "The false match rate as the threshold rises, and the bound that the device works with.",
+                "The false match rate as the threshold rises, and the bound that the device works \
+                 with.",
             ));
         }
-        let points: Vec<(f64, f64)> = self.points.iter().filter_map(|p| Some((p.fmr.rate?, p.fnmr.rate?))).collect();
+        let points: Vec<(f64, f64)> =
+            self.points.iter().filter_map(|p| Some((p.fmr.rate?, p.fnmr.rate?))).collect();
         blocks.extend(det(
             "DET curve",
             "false match rate",

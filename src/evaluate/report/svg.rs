@@ -1,7 +1,9 @@
-//! Drawings as inline SVG: curves on linear or logarithmic axes, histograms, and rates with their intervals by category.
+//! Drawings as inline SVG: curves on linear or logarithmic axes, histograms, and rates with their
+//! intervals by category.
 //!
-//! Series differ in colour (a palette that colour-blind readers can tell apart, taken from the page's style), in dashes,
-//! and are named beside their end. Every drawing has a title and a description for those who do not see it.
+//! Series differ in colour (a palette that colour-blind readers can tell apart, taken from the
+//! page's style), in dashes, and are named beside their end. Every drawing has a title and a
+//! description for those who do not see it.
 
 use std::fmt::Write as _;
 
@@ -37,7 +39,13 @@ impl Axis {
     pub fn logarithmic(name: &str, low: f64, high: f64) -> Self {
         let low = 10f64.powf(low.max(1e-12).log10().floor());
         let high = 10f64.powf(high.max(1e-12).log10().ceil());
-        Self { name: name.into(), low, high: high.max(low * 10.0), logarithmic: true, percent: false }
+        Self {
+            name: name.into(),
+            low,
+            high: high.max(low * 10.0),
+            logarithmic: true,
+            percent: false,
+        }
     }
 
     /// Labels as percentages.
@@ -63,9 +71,13 @@ impl Axis {
         // 1, 2 or 5 times a power of ten, five to ten of them.
         let raw = (self.high - self.low) / 8.0;
         let power = 10f64.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= raw).unwrap_or(raw);
+        let step =
+            [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= raw).unwrap_or(raw);
         let first = (self.low / step).ceil() as i64;
-        (first..first + 20).map(|k| k as f64 * step).take_while(|t| *t <= self.high + step * 1e-6).collect()
+        (first..first + 20)
+            .map(|k| k as f64 * step)
+            .take_while(|t| *t <= self.high + step * 1e-6)
+            .collect()
     }
 
     /// Unlabelled lines between the ticks of a logarithmic axis, at 2 and 5 of each decade.
@@ -93,7 +105,8 @@ impl Axis {
 
 fn trimmed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     // A true minus sign is as wide as the digits.
     if text == "-0" { "0".into() } else { text.replace('-', "\u{2212}") }
 }
@@ -119,18 +132,29 @@ pub struct Plot {
 impl Plot {
     /// An empty one. `title` and `description` are for those who do not see it.
     pub fn new(title: &str, description: &str, x: Axis, y: Axis) -> Self {
-        Self { title: title.into(), description: description.into(), x, y, body: String::new(), legend: Vec::new() }
+        Self {
+            title: title.into(),
+            description: description.into(),
+            x,
+            y,
+            body: String::new(),
+            legend: Vec::new(),
+        }
     }
 
     fn place(&self, (x, y): (f64, f64)) -> (f64, f64) {
-        (LEFT + self.x.at(x) * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - self.y.at(y) * (HEIGHT - TOP - BOTTOM))
+        (
+            LEFT + self.x.at(x) * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - self.y.at(y) * (HEIGHT - TOP - BOTTOM),
+        )
     }
 
     fn path(&self, points: impl Iterator<Item = (f64, f64)>) -> String {
         let mut path = String::new();
         for (i, point) in points.enumerate() {
             let (x, y) = self.place(point);
-            write!(path, "{}{x:.1} {y:.1}", if i == 0 { "M" } else { "L" }).expect("writing to a string does not fail");
+            write!(path, "{}{x:.1} {y:.1}", if i == 0 { "M" } else { "L" })
+                .expect("writing to a string does not fail");
         }
         path
     }
@@ -151,7 +175,8 @@ impl Plot {
 
     /// The area between two curves, as (x, lower, upper).
     pub fn band(mut self, series: usize, points: &[(f64, f64, f64)]) -> Self {
-        let outline = points.iter().map(|p| (p.0, p.2)).chain(points.iter().rev().map(|p| (p.0, p.1)));
+        let outline =
+            points.iter().map(|p| (p.0, p.2)).chain(points.iter().rev().map(|p| (p.0, p.1)));
         let d = self.path(outline);
         self.add(format_args!("<path class=\"band s{}\" d=\"{d}Z\"/>", series % SERIES));
         self
@@ -165,7 +190,9 @@ impl Plot {
         let floor = self.y.low;
         let outline = [(first.0, floor)].into_iter().chain(top).chain([(last.0 + width, floor)]);
         let d = self.path(outline);
-        self.add(format_args!("<path class=\"band s{series}\" d=\"{d}Z\"/><path class=\"line s{series}\" d=\"{d}\"/>"));
+        self.add(format_args!(
+            "<path class=\"band s{series}\" d=\"{d}Z\"/><path class=\"line s{series}\" d=\"{d}\"/>"
+        ));
         self.legend.push((series, name.into()));
         self
     }
@@ -175,7 +202,8 @@ impl Plot {
         let (px, top) = self.place((x, f64::INFINITY));
         let bottom = HEIGHT - BOTTOM;
         self.add(format_args!(
-            "<path class=\"mark\" d=\"M{px:.1} {top:.1}V{bottom:.1}\"/><text class=\"note\" transform=\"translate({:.1} {:.1}) rotate(-90)\" text-anchor=\"end\">{}</text>",
+            "<path class=\"mark\" d=\"M{px:.1} {top:.1}V{bottom:.1}\"/><text class=\"note\" \
+             transform=\"translate({:.1} {:.1}) rotate(-90)\" text-anchor=\"end\">{}</text>",
             px - 4.0,
             top + 4.0,
             escape(name)
@@ -192,10 +220,16 @@ impl Plot {
             frame.push('\n');
         };
         for tick in self.x.minor() {
-            add(format_args!("<path class=\"minor\" d=\"M{:.1} {TOP}V{bottom}\"/>", self.place((tick, 0.0)).0));
+            add(format_args!(
+                "<path class=\"minor\" d=\"M{:.1} {TOP}V{bottom}\"/>",
+                self.place((tick, 0.0)).0
+            ));
         }
         for tick in self.y.minor() {
-            add(format_args!("<path class=\"minor\" d=\"M{LEFT} {:.1}H{right}\"/>", self.place((0.0, tick)).1));
+            add(format_args!(
+                "<path class=\"minor\" d=\"M{LEFT} {:.1}H{right}\"/>",
+                self.place((0.0, tick)).1
+            ));
         }
         for tick in self.x.ticks() {
             let x = self.place((tick, 0.0)).0;
@@ -224,7 +258,8 @@ impl Plot {
             escape(&self.x.name)
         ));
         add(format_args!(
-            "<text class=\"name\" transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+            "<text class=\"name\" transform=\"translate(16 {:.1}) rotate(-90)\" \
+             text-anchor=\"middle\">{}</text>",
             (TOP + bottom) / 2.0,
             escape(&self.y.name)
         ));
@@ -233,7 +268,8 @@ impl Plot {
         for (series, name) in &self.legend {
             write!(
                 legend,
-                "<path class=\"line s{series}\" d=\"M{x:.1} 16h26\"/><text x=\"{:.1}\" y=\"20\">{}</text>",
+                "<path class=\"line s{series}\" d=\"M{x:.1} 16h26\"/><text x=\"{:.1}\" \
+                 y=\"20\">{}</text>",
                 x + 32.0,
                 escape(name)
             )
@@ -241,7 +277,13 @@ impl Plot {
             // About the width of the text at this size.
             x += 32.0 + 7.0 * name.chars().count() as f64 + 22.0;
         }
-        element(WIDTH, HEIGHT, &self.title, &self.description, &format!("{frame}{}{legend}", self.body))
+        element(
+            WIDTH,
+            HEIGHT,
+            &self.title,
+            &self.description,
+            &format!("{frame}{}{legend}", self.body),
+        )
     }
 }
 
@@ -260,8 +302,15 @@ pub struct Category {
     pub note: String,
 }
 
-/// Dots with whiskers, a category a row. `reference`, if any, is drawn as a vertical line with its name.
-pub fn forest(title: &str, description: &str, x: Axis, rows: &[Category], reference: Option<(f64, &str)>) -> String {
+/// Dots with whiskers, a category a row. `reference`, if any, is drawn as a vertical line with its
+/// name.
+pub fn forest(
+    title: &str,
+    description: &str,
+    x: Axis,
+    rows: &[Category],
+    reference: Option<(f64, &str)>,
+) -> String {
     const ROW: f64 = 26.0;
     const NAMES: f64 = 170.0;
     const NOTES: f64 = 130.0;
@@ -312,13 +361,22 @@ pub fn forest(title: &str, description: &str, x: Axis, rows: &[Category], refere
         if let Some(rate) = row.rate {
             let (low, high) = (place(row.lower), place(row.upper));
             add(format_args!(
-                "<path class=\"whisker\" d=\"M{low:.1} {y:.1}H{high:.1}M{low:.1} {0:.1}V{1:.1}M{high:.1} {0:.1}V{1:.1}\"/>",
+                "<path class=\"whisker\" d=\"M{low:.1} {y:.1}H{high:.1}M{low:.1} \
+                 {0:.1}V{1:.1}M{high:.1} {0:.1}V{1:.1}\"/>",
                 y - 4.0,
                 y + 4.0
             ));
-            add(format_args!("<circle class=\"dot\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>", place(rate)));
+            add(format_args!(
+                "<circle class=\"dot\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>",
+                place(rate)
+            ));
         }
-        add(format_args!("<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", right + 12.0, y + 4.0, escape(&row.note)));
+        add(format_args!(
+            "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            right + 12.0,
+            y + 4.0,
+            escape(&row.note)
+        ));
     }
     add(format_args!(
         "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
@@ -331,7 +389,8 @@ pub fn forest(title: &str, description: &str, x: Axis, rows: &[Category], refere
 
 fn element(width: f64, height: f64, title: &str, description: &str, body: &str) -> String {
     format!(
-        "<svg viewBox=\"0 0 {width} {height:.0}\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>{}</title>\n<desc>{}</desc>\n{body}</svg>",
+        "<svg viewBox=\"0 0 {width} {height:.0}\" role=\"img\" \
+         xmlns=\"http://www.w3.org/2000/svg\">\n<title>{}</title>\n<desc>{}</desc>\n{body}</svg>",
         escape(title),
         escape(description)
     )
@@ -357,7 +416,13 @@ mod tests {
 
     #[test]
     fn names_cannot_break_out_of_the_drawing() {
-        let row = Category { name: "<script>".into(), rate: Some(0.1), lower: 0.0, upper: 0.2, note: "\"&".into() };
+        let row = Category {
+            name: "<script>".into(),
+            rate: Some(0.1),
+            lower: 0.0,
+            upper: 0.2,
+            note: "\"&".into(),
+        };
         let svg = forest("t", "d", Axis::logarithmic("x", 1e-3, 1.0), &[row], Some((0.1, "<b>")));
         assert!(!svg.contains("<script") && !svg.contains("<b>") && svg.contains("&lt;script&gt;"));
     }

@@ -17,9 +17,15 @@ pub fn render(document: &Document) -> String {
     line(&document.title);
     line(&"=".repeat(document.title.chars().count()));
     line("");
-    let pad = |text: &str, width: usize| format!("{text}{}", " ".repeat(width.saturating_sub(text.chars().count())));
-    let widest = |texts: &mut dyn Iterator<Item = &String>| texts.map(|t| t.chars().count()).max().unwrap_or(0);
-    let labels = widest(&mut document.facts.iter().map(|f| &f.0).chain(document.headlines.iter().map(|h| &h.label)));
+    let pad = |text: &str, width: usize| {
+        format!("{text}{}", " ".repeat(width.saturating_sub(text.chars().count())))
+    };
+    let widest = |texts: &mut dyn Iterator<Item = &String>| {
+        texts.map(|t| t.chars().count()).max().unwrap_or(0)
+    };
+    let labels = widest(
+        &mut document.facts.iter().map(|f| &f.0).chain(document.headlines.iter().map(|h| &h.label)),
+    );
     for (label, value) in &document.facts {
         line(&format!("{}  {value}", pad(label, labels)));
     }
@@ -45,7 +51,10 @@ pub fn render(document: &Document) -> String {
                     line(&format!("{}:", list.heading));
                     list.items.iter().take(SHOWN).for_each(|item| line(&format!("  {item}")));
                     if list.items.len() > SHOWN {
-                        line(&format!("  and {} more: --json or --report lists all.", list.items.len() - SHOWN));
+                        line(&format!(
+                            "  and {} more: --json or --report lists all.",
+                            list.items.len() - SHOWN
+                        ));
                     }
                 }
             }
@@ -64,7 +73,11 @@ fn table_lines(table: &Table) -> Vec<String> {
         let mut text = String::from(" ");
         for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
             let space = " ".repeat(width - cell.chars().count());
-            let written = if column == 0 { write!(text, " {cell}{space}") } else { write!(text, "  {space}{cell}") };
+            let written = if column == 0 {
+                write!(text, " {cell}{space}")
+            } else {
+                write!(text, "  {space}{cell}")
+            };
             written.expect("writing to a string does not fail");
         }
         text.trim_end().to_owned()
@@ -89,7 +102,10 @@ mod tests {
             title: "T".into(),
             sections: vec![Section {
                 heading: "S".into(),
-                blocks: vec![Block::Table(table), Block::List(List { heading: "Left out".into(), items })],
+                blocks: vec![
+                    Block::Table(table),
+                    Block::List(List { heading: "Left out".into(), items }),
+                ],
             }],
             ..Document::default()
         };

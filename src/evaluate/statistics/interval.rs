@@ -1,15 +1,16 @@
 //! Exact (Clopper-Pearson) intervals of a proportion, and rates that never travel without theirs.
 //!
-//! The interval assumes independent trials. Comparisons that share a photograph or a person are not independent: whoever
-//! has such counts first divides them by their design effect (see [`super::tally`]) or says so beside the figure.
+//! The interval assumes independent trials. Comparisons that share a photograph or a person are not
+//! independent: whoever has such counts first divides them by their design effect (see
+//! [`super::tally`]) or says so beside the figure.
 
 use serde::Serialize;
 
 /// Confidence of every interval and bound in this program.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// A count out of a number of trials with its two-sided 95 % Clopper-Pearson interval. Without trials the rate is not
-/// known (`rate` is `None`) and the interval is everything, 0 to 1.
+/// A count out of a number of trials with its two-sided 95 % Clopper-Pearson interval. Without
+/// trials the rate is not known (`rate` is `None`) and the interval is everything, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rate {
     /// Trials that came out this way.
@@ -32,11 +33,12 @@ impl Rate {
         Self { count, of, rate: (of > 0).then(|| count as f64 / of as f64), lower, upper }
     }
 
-    /// `count` of `of` trials that are not independent: the interval is that of counts divided by `design_effect` (at
-    /// least 1).
+    /// `count` of `of` trials that are not independent: the interval is that of counts divided by
+    /// `design_effect` (at least 1).
     pub fn clustered(count: u64, of: u64, design_effect: f64) -> Self {
         let count = count.min(of);
-        let (lower, upper) = clopper_pearson(count as f64 / design_effect, of as f64 / design_effect);
+        let (lower, upper) =
+            clopper_pearson(count as f64 / design_effect, of as f64 / design_effect);
         Self { lower, upper, ..Self::new(count, of) }
     }
 
@@ -46,8 +48,8 @@ impl Rate {
     }
 }
 
-/// Two-sided 95 % interval of a proportion after `count` of `of` trials (Clopper and Pearson 1934). Effective counts need
-/// not be whole. Without trials: 0 to 1.
+/// Two-sided 95 % interval of a proportion after `count` of `of` trials (Clopper and Pearson 1934).
+/// Effective counts need not be whole. Without trials: 0 to 1.
 pub fn clopper_pearson(count: f64, of: f64) -> (f64, f64) {
     let tail = (1.0 - CONFIDENCE) / 2.0;
     (lower_bound(count, of, tail), upper_bound(count, of, tail))
@@ -55,17 +57,25 @@ pub fn clopper_pearson(count: f64, of: f64) -> (f64, f64) {
 
 /// The proportion at which `count` or more of `of` trials would have probability `tail`.
 pub fn lower_bound(count: f64, of: f64, tail: f64) -> f64 {
-    if count <= 0.0 || of <= 0.0 { 0.0 } else { beta_quantile(tail, count, (of - count).max(0.0) + 1.0) }
+    if count <= 0.0 || of <= 0.0 {
+        0.0
+    } else {
+        beta_quantile(tail, count, (of - count).max(0.0) + 1.0)
+    }
 }
 
-/// The proportion at which `count` or fewer of `of` trials would have probability `tail`: with `tail` .05, the one-sided
-/// 95 % upper bound.
+/// The proportion at which `count` or fewer of `of` trials would have probability `tail`: with
+/// `tail` .05, the one-sided 95 % upper bound.
 pub fn upper_bound(count: f64, of: f64, tail: f64) -> f64 {
-    if of <= 0.0 || count >= of { 1.0 } else { beta_quantile(1.0 - tail, count.max(0.0) + 1.0, of - count) }
+    if of <= 0.0 || count >= of {
+        1.0
+    } else {
+        beta_quantile(1.0 - tail, count.max(0.0) + 1.0, of - count)
+    }
 }
 
-/// `p` such that [`incomplete_beta`] at `p` is `probability`, by bisection: the function is monotone, and accuracy to the
-/// last bit matters more here than speed.
+/// `p` such that [`incomplete_beta`] at `p` is `probability`, by bisection: the function is
+/// monotone, and accuracy to the last bit matters more here than speed.
 fn beta_quantile(probability: f64, a: f64, b: f64) -> f64 {
     let (mut low, mut high) = (0.0f64, 1.0f64);
     // 120 halvings: below 1e-36 absolute, so that rates of 1e-9 still have all their digits.
@@ -83,8 +93,8 @@ fn beta_quantile(probability: f64, a: f64, b: f64) -> f64 {
     0.5 * (low + high)
 }
 
-/// Regularised incomplete beta function I_x(a, b), by its continued fraction (Abramowitz and Stegun 26.5.8, evaluated by
-/// Lentz's method as in Numerical Recipes 6.4). `a`, `b` > 0, `x` 0 to 1.
+/// Regularised incomplete beta function I_x(a, b), by its continued fraction (Abramowitz and Stegun
+/// 26.5.8, evaluated by Lentz's method as in Numerical Recipes 6.4). `a`, `b` > 0, `x` 0 to 1.
 fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;
@@ -92,7 +102,8 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     if x >= 1.0 {
         return 1.0;
     }
-    let log_front = libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * x.ln() + b * (-x).ln_1p();
+    let log_front =
+        libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * x.ln() + b * (-x).ln_1p();
     let front = log_front.exp();
     // The fraction converges fast on this side of the mean only; the symmetry gives the other.
     if x < (a + 1.0) / (a + b + 2.0) {

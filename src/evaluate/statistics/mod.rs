@@ -1,7 +1,9 @@
-//! Pure statistics of biometric tests: counts in, rates with intervals out. Nothing here reads files or clocks.
+//! Pure statistics of biometric tests: counts in, rates with intervals out. Nothing here reads
+//! files or clocks.
 //!
 //! * [`interval`]: exact binomial intervals and the [`interval::Rate`] that carries one.
-//! * [`scores`]: genuine and impostor similarities as lists: DET curve, operating points, accuracy over folds.
+//! * [`scores`]: genuine and impostor similarities as lists: DET curve, operating points, accuracy
+//!   over folds.
 //! * [`tally`]: the same from counts by similarity, for sets of many millions of comparisons.
 //! * [`differentials`]: how unequal a rate is between groups (ISO/IEC 19795-10).
 //!

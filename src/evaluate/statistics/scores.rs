@@ -1,14 +1,15 @@
-//! Lists of genuine and impostor similarities: operating points, DET curve, equal error rate, verification accuracy.
+//! Lists of genuine and impostor similarities: operating points, DET curve, equal error rate,
+//! verification accuracy.
 //!
-//! Exact: every distinct similarity is a possible threshold, nothing is binned. For many millions of comparisons see
-//! [`super::tally`].
+//! Exact: every distinct similarity is a possible threshold, nothing is binned. For many millions
+//! of comparisons see [`super::tally`].
 
 use serde::Serialize;
 
 use super::interval::Rate;
 
-/// Similarities of comparisons whose truth is known, each list in falling order. NaN is not possible: cosines of finite,
-/// non-zero vectors.
+/// Similarities of comparisons whose truth is known, each list in falling order. NaN is not
+/// possible: cosines of finite, non-zero vectors.
 #[derive(Debug, Clone, Default)]
 pub struct Scores {
     genuine: Vec<f32>,
@@ -74,7 +75,8 @@ impl Scores {
 
     /// The lowest threshold at which no more than `target` of the impostor comparisons match.
     ///
-    /// Supported from `1 / target` impostor comparisons on: with fewer, the threshold would be set by the absence of data.
+    /// Supported from `1 / target` impostor comparisons on: with fewer, the threshold would be set
+    /// by the absence of data.
     pub fn at_false_accept_rate(&self, target: f64) -> OperatingPoint {
         let point = match threshold_for(&self.impostor, target) {
             Ok(threshold) if self.genuine.is_empty() => {
@@ -83,7 +85,9 @@ impl Scores {
             other => other,
         };
         match point {
-            Ok(threshold) => OperatingPoint { target_far: Some(target), ..self.at_threshold(threshold) },
+            Ok(threshold) => {
+                OperatingPoint { target_far: Some(target), ..self.at_threshold(threshold) }
+            }
             Err(reason) => OperatingPoint {
                 target_far: Some(target),
                 threshold: None,
@@ -94,8 +98,9 @@ impl Scores {
         }
     }
 
-    /// The DET curve from loose to strict, one point for each impostor similarity that changes it, thinned to at most
-    /// about `most` points, evenly in the logarithm of the false-match count. Empty where either list is.
+    /// The DET curve from loose to strict, one point for each impostor similarity that changes it,
+    /// thinned to at most about `most` points, evenly in the logarithm of the false-match count.
+    /// Empty where either list is.
     pub fn det(&self, most: usize) -> Vec<DetPoint> {
         let (g, i) = (self.genuine.len(), self.impostor.len());
         if g == 0 || i == 0 || most < 2 {
@@ -119,8 +124,8 @@ impl Scores {
         points
     }
 
-    /// Where the rate of false matches meets that of false non-matches: the mean of both at the threshold where they
-    /// differ least, with that threshold. `None` where either list is empty.
+    /// Where the rate of false matches meets that of false non-matches: the mean of both at the
+    /// threshold where they differ least, with that threshold. `None` where either list is empty.
     pub fn equal_error(&self) -> Option<(f64, f32)> {
         let (g, i) = (self.genuine.len(), self.impostor.len());
         if g == 0 || i == 0 {
@@ -130,7 +135,10 @@ impl Scores {
         let mut all: Vec<f32> = self.genuine.iter().chain(&self.impostor).copied().collect();
         all.sort_unstable_by(f32::total_cmp);
         let rates = |t: f32| {
-            (at_or_above(&self.impostor, t) as f64 / i as f64, 1.0 - at_or_above(&self.genuine, t) as f64 / g as f64)
+            (
+                at_or_above(&self.impostor, t) as f64 / i as f64,
+                1.0 - at_or_above(&self.genuine, t) as f64 / g as f64,
+            )
         };
         let crossing = all.partition_point(|t| {
             let (fmr, fnmr) = rates(*t);
@@ -161,7 +169,8 @@ pub fn threshold_for(list: &[f32], target: f64) -> Result<f32, String> {
     let allowed = (target * list.len() as f64 + 1e-9).floor() as usize;
     if allowed == 0 || target <= 0.0 {
         return Err(format!(
-            "a rate of {target} needs at least {:.0} comparisons or probes that must not match, there are {}",
+            "a rate of {target} needs at least {:.0} comparisons or probes that must not match, \
+             there are {}",
             (1.0 / target).ceil(),
             list.len()
         ));
@@ -181,9 +190,9 @@ pub struct Labelled {
     pub genuine: bool,
 }
 
-/// The threshold with the most right answers, and how many there are. Candidates lie halfway between neighbouring
-/// similarities; of several equally good ones the middle of the first (lowest) plateau is taken. `None` without
-/// comparisons.
+/// The threshold with the most right answers, and how many there are. Candidates lie halfway
+/// between neighbouring similarities; of several equally good ones the middle of the first (lowest)
+/// plateau is taken. `None` without comparisons.
 pub fn best_threshold(comparisons: &[Labelled]) -> Option<(f32, u64)> {
     let mut sorted = comparisons.to_vec();
     sorted.sort_unstable_by(|a, b| a.similarity.total_cmp(&b.similarity));
@@ -229,7 +238,8 @@ pub struct CrossValidated {
     pub mean: f64,
     /// Standard deviation of the folds' accuracies (divisor folds - 1).
     pub standard_deviation: f64,
-    /// Standard error of the mean: that deviation over the square root of the number of folds (the LFW protocol's S_E).
+    /// Standard error of the mean: that deviation over the square root of the number of folds (the
+    /// LFW protocol's S_E).
     pub standard_error: f64,
     /// All folds pooled, with its interval.
     pub pooled: Rate,
@@ -246,7 +256,8 @@ pub struct Fold {
     pub accuracy: Rate,
 }
 
-/// Cross-validated accuracy over `folds`; empty ones are passed over. `None` with fewer than two that hold comparisons.
+/// Cross-validated accuracy over `folds`; empty ones are passed over. `None` with fewer than two
+/// that hold comparisons.
 pub fn cross_validate(folds: &[Vec<Labelled>]) -> Option<CrossValidated> {
     let folds: Vec<&Vec<Labelled>> = folds.iter().filter(|f| !f.is_empty()).collect();
     if folds.len() < 2 {
@@ -260,7 +271,8 @@ pub fn cross_validate(folds: &[Vec<Labelled>]) -> Option<CrossValidated> {
                 .filter(|(k, _)| *k != held_back)
                 .flat_map(|(_, f)| f.iter().copied())
                 .collect();
-            let (threshold, _) = best_threshold(&others).expect("at least one other fold, not empty");
+            let (threshold, _) =
+                best_threshold(&others).expect("at least one other fold, not empty");
             let fold = folds[held_back];
             Fold { threshold, accuracy: Rate::new(right_at(fold, threshold), fold.len() as u64) }
         })
@@ -327,7 +339,8 @@ mod tests {
 
     #[test]
     fn the_best_threshold_lies_in_the_middle_of_the_gap() {
-        let c = [labelled(0.1, false), labelled(0.2, false), labelled(0.6, true), labelled(0.7, true)];
+        let c =
+            [labelled(0.1, false), labelled(0.2, false), labelled(0.6, true), labelled(0.7, true)];
         let (t, right) = best_threshold(&c).unwrap();
         assert!((t - 0.4).abs() < 1e-6);
         assert_eq!(right, 4);

@@ -1,11 +1,13 @@
-//! Comparisons counted by similarity, where there are too many of them to keep: histograms, and counts that know who
-//! took part.
+//! Comparisons counted by similarity, where there are too many of them to keep: histograms, and
+//! counts that know who took part.
 //!
-//! All impostor pairs of a folder are not independent trials: each person is in many of them, and one person who
-//! resembles many ("lamb" in the field's menagerie) gives many false matches at once. [`Clustered`] measures by how much
-//! that widens the uncertainty, with the dyadic cluster-robust variance of Fafchamps and Gubert (2007; Aronow, Samii and
-//! Assenova 2015): pairs of people are taken as correlated where they share a person. The ratio to the binomial variance
-//! is the design effect; dividing the counts by it gives effective counts for the exact bound, as survey statistics does.
+//! All impostor pairs of a folder are not independent trials: each person is in many of them, and
+//! one person who resembles many ("lamb" in the field's menagerie) gives many false matches at
+//! once. [`Clustered`] measures by how much that widens the uncertainty, with the dyadic
+//! cluster-robust variance of Fafchamps and Gubert (2007; Aronow, Samii and Assenova 2015): pairs
+//! of people are taken as correlated where they share a person. The ratio to the binomial variance
+//! is the design effect; dividing the counts by it gives effective counts for the exact bound, as
+//! survey statistics does.
 
 use serde::Serialize;
 
@@ -16,8 +18,8 @@ const BINS_PER_UNIT: usize = 1000;
 const BINS: usize = 2 * BINS_PER_UNIT + 1;
 
 fn bin(similarity: f32) -> usize {
-    // The addend keeps a similarity that equals a threshold of three decimals in the bin that begins there, whichever
-    // way the decimal rounds in binary.
+    // The addend keeps a similarity that equals a threshold of three decimals in the bin that
+    // begins there, whichever way the decimal rounds in binary.
     let at = (f64::from(similarity) + 1.0) * BINS_PER_UNIT as f64 + 1e-4;
     (at.max(0.0) as usize).min(BINS - 1)
 }
@@ -59,7 +61,8 @@ impl Tally {
         self.counts[from..].iter().sum()
     }
 
-    /// The lowest threshold of three decimals at which no more than `target` of all comparisons match.
+    /// The lowest threshold of three decimals at which no more than `target` of all comparisons
+    /// match.
     ///
     /// # Errors
     /// A sentence, where there are fewer than `1 / target` comparisons.
@@ -68,7 +71,8 @@ impl Tally {
         let allowed = (target * total as f64 + 1e-9).floor() as u64;
         if allowed == 0 {
             return Err(format!(
-                "a rate of {target} needs at least {:.0} comparisons of different people, there are {total}",
+                "a rate of {target} needs at least {:.0} comparisons of different people, there \
+                 are {total}",
                 (1.0 / target).ceil()
             ));
         }
@@ -76,18 +80,24 @@ impl Tally {
         for (at, count) in self.counts.iter().enumerate().rev() {
             above += count;
             if above > allowed {
-                // In this order the quotient is the decimal's nearest number, which prints as the decimal.
+                // In this order the quotient is the decimal's nearest number, which prints as the
+                // decimal.
                 return Ok((at as f64 + 1.0 - BINS_PER_UNIT as f64) / BINS_PER_UNIT as f64);
             }
         }
         Ok(-1.0)
     }
 
-    /// The counts in bins of `.01`, as (lower edge, count), from the first to the last bin that is not empty.
+    /// The counts in bins of `.01`, as (lower edge, count), from the first to the last bin that is
+    /// not empty.
     pub fn coarse(&self) -> Vec<(f64, u64)> {
         const WIDTH: usize = BINS_PER_UNIT / 100;
-        let all: Vec<(f64, u64)> =
-            self.counts.chunks(WIDTH).enumerate().map(|(k, c)| (k as f64 / 100.0 - 1.0, c.iter().sum())).collect();
+        let all: Vec<(f64, u64)> = self
+            .counts
+            .chunks(WIDTH)
+            .enumerate()
+            .map(|(k, c)| (k as f64 / 100.0 - 1.0, c.iter().sum()))
+            .collect();
         let Some(first) = all.iter().position(|(_, c)| *c > 0) else {
             return Vec::new();
         };
@@ -105,7 +115,8 @@ impl FromIterator<f32> for Tally {
     }
 }
 
-/// One false match: between which person (by number) and the one it is reported for, in which step of the thresholds.
+/// One false match: between which person (by number) and the one it is reported for, in which step
+/// of the thresholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hit {
     /// The other person.
@@ -114,13 +125,15 @@ pub struct Hit {
     pub step: u16,
 }
 
-/// False matches by threshold, and how they bunch by person. Thresholds are `steps` many, rising; step 0 is the lowest.
+/// False matches by threshold, and how they bunch by person. Thresholds are `steps` many, rising;
+/// step 0 is the lowest.
 #[derive(Debug, Clone)]
 pub struct Clustered {
     steps: usize,
     /// Photographs of each person.
     photographs: Vec<u32>,
-    /// Sums below are of what is added at a step; summing from the top gives what holds at that threshold.
+    /// Sums below are of what is added at a step; summing from the top gives what holds at that
+    /// threshold.
     matches: Vec<u64>,
     /// Pairs of people with at least one match.
     pairs: Vec<u64>,
@@ -132,7 +145,8 @@ pub struct Clustered {
     by_person: Vec<u32>,
     /// Comparisons of each person that were left out.
     left_out: Vec<u64>,
-    /// Sum over pairs of people of their comparisons squared, as far as what was left out lowers it.
+    /// Sum over pairs of people of their comparisons squared, as far as what was left out lowers
+    /// it.
     fewer_squares: f64,
 }
 
@@ -152,7 +166,8 @@ pub struct Counted {
 }
 
 impl Clustered {
-    /// Nothing counted yet. `photographs` says how many each person has; all are compared with all of other people.
+    /// Nothing counted yet. `photographs` says how many each person has; all are compared with all
+    /// of other people.
     pub fn new(photographs: Vec<u32>, steps: usize) -> Self {
         Self {
             steps,
@@ -167,12 +182,15 @@ impl Clustered {
         }
     }
 
-    /// Counts all false matches between `person` and people of higher number, in any order. `left_out` names the other person
-    /// of each comparison that was not made after all, in any order too. Call once a person.
+    /// Counts all false matches between `person` and people of higher number, in any order.
+    /// `left_out` names the other person of each comparison that was not made after all, in any
+    /// order too. Call once a person.
     pub fn add(&mut self, person: u32, hits: &mut [Hit], left_out: &mut [u32]) {
         left_out.sort_unstable();
-        let all =
-            |other: u32| u64::from(self.photographs[person as usize]) * u64::from(self.photographs[other as usize]);
+        let all = |other: u32| {
+            u64::from(self.photographs[person as usize])
+                * u64::from(self.photographs[other as usize])
+        };
         for other in left_out.chunk_by(|a, b| a == b) {
             let (left, all) = (other.len() as u64, all(other[0]));
             self.left_out[person as usize] += left;
@@ -268,13 +286,18 @@ impl Clustered {
                 .sum();
             let own = pair_squares as f64 - 2.0 * p * products as f64 + p * p * pair_sizes_squared;
             let binomial = n * p * (1.0 - p);
-            let design_effect = if binomial > 0.0 { ((residuals - own) / binomial).max(1.0) } else { 1.0 };
+            let design_effect =
+                if binomial > 0.0 { ((residuals - own) / binomial).max(1.0) } else { 1.0 };
             all.push(Counted {
                 matches,
                 pairs_of_people: pairs,
                 comparisons,
                 design_effect,
-                upper: upper_bound(matches as f64 / design_effect, n / design_effect, 1.0 - CONFIDENCE),
+                upper: upper_bound(
+                    matches as f64 / design_effect,
+                    n / design_effect,
+                    1.0 - CONFIDENCE,
+                ),
             });
         }
         all.reverse();
@@ -294,7 +317,11 @@ mod tests {
             t.add(k as f32 / 1000.0);
         }
         for k in -1000..=1000 {
-            assert_eq!(t.at_or_above(f64::from(k) / 1000.0), (1001 - k) as u64, "threshold {k}/1000");
+            assert_eq!(
+                t.at_or_above(f64::from(k) / 1000.0),
+                (1001 - k) as u64,
+                "threshold {k}/1000"
+            );
         }
         assert_eq!((t.total(), t.at_or_above(2.0)), (2001, 0));
         assert_eq!(t.threshold_for(1.0), Ok(-1.0));
@@ -324,7 +351,10 @@ mod tests {
             let left: u32 = left_out.iter().filter(|l| l.0 == (i, j)).map(|l| l.1).sum();
             f64::from(photographs[i] * photographs[j] - left)
         };
-        let n: f64 = (0..people).flat_map(|i| (i + 1..people).map(move |j| (i, j))).map(|(i, j)| made(i, j)).sum();
+        let n: f64 = (0..people)
+            .flat_map(|i| (i + 1..people).map(move |j| (i, j)))
+            .map(|(i, j)| made(i, j))
+            .sum();
         let p = matches.iter().map(|m| m.1).sum::<f64>() / n;
         let residual: Vec<((usize, usize), f64)> = (0..people)
             .flat_map(|i| (i + 1..people).map(move |j| (i, j)))
@@ -351,7 +381,11 @@ mod tests {
             spread.add(person, &mut [Hit { other: person + 1, step: 0 }], &mut []);
         }
         let mut lamb = Clustered::new(vec![1; people as usize], 1);
-        lamb.add(0, &mut (1..=100).map(|other| Hit { other, step: 0 }).collect::<Vec<_>>(), &mut []);
+        lamb.add(
+            0,
+            &mut (1..=100).map(|other| Hit { other, step: 0 }).collect::<Vec<_>>(),
+            &mut [],
+        );
         let (spread, lamb) = (spread.finish()[0], lamb.finish()[0]);
         assert_eq!((spread.matches, lamb.matches), (100, 100));
         assert_eq!((spread.pairs_of_people, spread.comparisons), (100, 199 * 100));

@@ -1,7 +1,8 @@
 //! Cuts a stream of bytes into frames: raw, YUV4MPEG2, MJPEG. Sans-IO, no clock.
 //!
-//! Promises: holds at most one frame of at most [`MAX_FRAME_BYTES`]; any cutting of the input into pieces gives the same
-//! frames; damage costs the frames that it lies in. Raw frames carry no marks: a lost byte shifts all that follow.
+//! Promises: holds at most one frame of at most [`MAX_FRAME_BYTES`]; any cutting of the input into
+//! pieces gives the same frames; damage costs the frames that it lies in. Raw frames carry no
+//! marks: a lost byte shifts all that follow.
 
 use super::super::jpeg::{Splitter, Step};
 use super::super::{BadFrame, MAX_FRAME_BYTES, Payload};
@@ -29,7 +30,8 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Framer {
     mode: Mode,
-    /// The frame under way; swapped with the caller's buffer when it is whole, so that neither is allocated again.
+    /// The frame under way; swapped with the caller's buffer when it is whole, so that neither is
+    /// allocated again.
     partial: Vec<u8>,
 }
 
@@ -135,7 +137,12 @@ fn deliver(partial: &mut Vec<u8>, into: &mut Vec<u8>) {
     partial.clear();
 }
 
-fn feed_mjpeg(splitter: &mut Splitter, partial: &mut Vec<u8>, input: &[u8], into: &mut Vec<u8>) -> (usize, Outcome) {
+fn feed_mjpeg(
+    splitter: &mut Splitter,
+    partial: &mut Vec<u8>,
+    input: &[u8],
+    into: &mut Vec<u8>,
+) -> (usize, Outcome) {
     let (used, step) = splitter.feed(input, partial);
     // One piece of input is small against the limit, so looking after each is soon enough.
     if partial.len() > MAX_FRAME_BYTES {
@@ -155,7 +162,12 @@ fn feed_mjpeg(splitter: &mut Splitter, partial: &mut Vec<u8>, input: &[u8], into
 }
 
 impl Y4mReader {
-    fn feed(&mut self, partial: &mut Vec<u8>, input: &[u8], into: &mut Vec<u8>) -> (usize, Outcome) {
+    fn feed(
+        &mut self,
+        partial: &mut Vec<u8>,
+        input: &[u8],
+        into: &mut Vec<u8>,
+    ) -> (usize, Outcome) {
         match (self.state, self.frame) {
             (Y4m::Samples, Some((layout, bytes))) => {
                 let (used, whole) = fill(partial, input, bytes);
@@ -206,7 +218,9 @@ impl Y4mReader {
                     Outcome::More
                 }
                 Some(Err(what)) => Outcome::Refused(what),
-                None => Outcome::Refused("the stream does not begin with a YUV4MPEG2 header".into()),
+                None => {
+                    Outcome::Refused("the stream does not begin with a YUV4MPEG2 header".into())
+                }
             }
         } else if fits && (self.line == FRAME || self.line.starts_with(b"FRAME ")) {
             self.state = Y4m::Samples;
@@ -255,7 +269,9 @@ fn parse_header(line: &[u8], default_range: Range) -> Option<Result<(Layout, usi
         Err(e) => return Some(Err(format!("YUV4MPEG2 announces {e}"))),
     };
     match layout.min_len() {
-        bytes if bytes > MAX_FRAME_BYTES => Some(Err(format!("YUV4MPEG2 announces frames of {bytes} bytes"))),
+        bytes if bytes > MAX_FRAME_BYTES => {
+            Some(Err(format!("YUV4MPEG2 announces frames of {bytes} bytes")))
+        }
         bytes => Some(Ok((layout, bytes))),
     }
 }
@@ -286,7 +302,8 @@ mod tests {
 
     #[test]
     fn the_header_gives_size_format_and_range() {
-        let header = b"YUV4MPEG2 W640 H480 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL";
+        let header =
+            b"YUV4MPEG2 W640 H480 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=FULL";
         let (layout, bytes) = parse_header(header, Range::Limited).unwrap().unwrap();
         assert_eq!(layout, Layout::packed(PixelFormat::I420, Range::Full, 640, 480).unwrap());
         assert_eq!(bytes, 460_800);

@@ -1,7 +1,8 @@
-//! Settings of the camera itself that decide whether faces are sharp: the flicker filter and the exposure.
+//! Settings of the camera itself that decide whether faces are sharp: the flicker filter and the
+//! exposure.
 //!
-//! Promises: only what the configuration names is touched; a control that the camera does not have is a warning that names it,
-//! never a camera that is not read.
+//! Promises: only what the configuration names is touched; a control that the camera does not have
+//! is a warning that names it, never a camera that is not read.
 
 use log::warn;
 use serde::de::{self, Visitor};
@@ -71,7 +72,9 @@ impl<'de> Deserialize<'de> for Exposure {
                 }
             }
             fn visit_i64<E: de::Error>(self, us: i64) -> Result<Exposure, E> {
-                u32::try_from(us).map(Exposure::Micros).map_err(|_| E::invalid_value(de::Unexpected::Signed(us), &self))
+                u32::try_from(us)
+                    .map(Exposure::Micros)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(us), &self))
             }
             fn visit_u64<E: de::Error>(self, us: u64) -> Result<Exposure, E> {
                 u32::try_from(us)
@@ -100,11 +103,16 @@ impl Controls {
         if let Exposure::Micros(us) = self.exposure
             && !(100..=1_000_000).contains(&us)
         {
-            out.push(problem("source.v4l2.controls.exposure", us, "Write 100 to 1000000 microseconds."));
+            out.push(problem(
+                "source.v4l2.controls.exposure",
+                us,
+                "Write 100 to 1000000 microseconds.",
+            ));
         }
     }
 
-    /// Sets what is configured, in the order that drivers need: a fixed exposure is refused while the automatic one is on.
+    /// Sets what is configured, in the order that drivers need: a fixed exposure is refused while
+    /// the automatic one is on.
     pub(super) fn apply(&self, driver: &mut impl Driver) {
         let mut set = |name: &str, tries: &[(u32, i32)]| {
             let mut outcome = Ok(());
@@ -116,17 +124,25 @@ impl Controls {
             }
             if let Err(error) = outcome {
                 warn!(
-                    "The camera does not take a setting; it stays as it is: setting=source.v4l2.controls.{name} \
-                     error={error}."
+                    "The camera does not take a setting; it stays as it is: \
+                     setting=source.v4l2.controls.{name} error={error}."
                 );
             }
         };
         let line = match self.power_line {
             PowerLine::AsIs => None,
-            PowerLine::Off => Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_DISABLED),
-            PowerLine::Hz50 => Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_50HZ),
-            PowerLine::Hz60 => Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_60HZ),
-            PowerLine::Auto => Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_AUTO),
+            PowerLine::Off => {
+                Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_DISABLED)
+            }
+            PowerLine::Hz50 => {
+                Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_50HZ)
+            }
+            PowerLine::Hz60 => {
+                Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_60HZ)
+            }
+            PowerLine::Auto => {
+                Some(sys::v4l2_power_line_frequency_V4L2_CID_POWER_LINE_FREQUENCY_AUTO)
+            }
         };
         if let Some(line) = line {
             set("power_line", &[(sys::V4L2_CID_POWER_LINE_FREQUENCY, line as i32)]);
@@ -167,7 +183,11 @@ mod tests {
         assert!(parse("exposure = -1").is_err() && parse("exposure = 99999999999").is_err());
         for controls in [
             Controls::default(),
-            Controls { power_line: PowerLine::Hz60, exposure: Exposure::Micros(100), steady_rate: true },
+            Controls {
+                power_line: PowerLine::Hz60,
+                exposure: Exposure::Micros(100),
+                steady_rate: true,
+            },
         ] {
             let text = toml::to_string(&controls).unwrap();
             assert_eq!(toml::from_str::<Controls>(&text), Ok(controls));

@@ -1,7 +1,8 @@
-//! The calls into the kernel, one thin method each, behind a trait so that tests can put a driver of their own there.
+//! The calls into the kernel, one thin method each, behind a trait so that tests can put a driver
+//! of their own there.
 //!
-//! Promises: every descriptor and mapping is released when the driver is closed or dropped, whatever the kernel answers;
-//! a buffer's bytes leave only as a copy. Decides nothing.
+//! Promises: every descriptor and mapping is released when the driver is closed or dropped,
+//! whatever the kernel answers; a buffer's bytes leave only as a copy. Decides nothing.
 
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
@@ -25,7 +26,8 @@ const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP;
 /// Most rates that are looked at for one size; drivers list a handful.
 const MAX_RATES: u32 = 64;
 
-/// Who the device says it is. Read by hand: the `v4l` crate's type panics on names that are not UTF-8.
+/// Who the device says it is. Read by hand: the `v4l` crate's type panics on names that are not
+/// UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) driver: String,
@@ -43,7 +45,8 @@ pub(super) trait Driver: Send {
     fn formats(&mut self) -> io::Result<Formats>;
     /// The sizes in which it offers a format. Empty where the driver does not say.
     fn sizes(&mut self, fourcc: FourCC) -> io::Result<Sizes>;
-    /// Most frames a second that it offers for a format and a size; `None` where the driver does not say.
+    /// Most frames a second that it offers for a format and a size; `None` where the driver does
+    /// not say.
     fn fastest(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Option<f32>>;
     /// Sets a control (`V4L2_CID_*`).
     fn set_control(&mut self, id: u32, value: i32) -> io::Result<()>;
@@ -60,7 +63,8 @@ pub(super) trait Driver: Send {
     fn dequeue(&mut self) -> io::Result<Filled>;
     /// Bytes of a buffer's mapping; 0 where there is no such buffer.
     fn mapped(&self, index: u32) -> usize;
-    /// Copies the first `len` bytes of a buffer that is ours, at most its mapping, over the contents of `into`.
+    /// Copies the first `len` bytes of a buffer that is ours, at most its mapping, over the
+    /// contents of `into`.
     fn copy(&self, index: u32, len: usize, into: &mut Vec<u8>);
     /// Stops, unmaps, closes. Errors have no consequence: what is left is the kernel's to clean up.
     fn close(&mut self);
@@ -74,7 +78,8 @@ struct Mapping {
     length: usize,
 }
 
-// SAFETY: the pointer is to a mapping of this process that the struct alone owns; any thread may read and unmap it.
+// SAFETY: the pointer is to a mapping of this process that the struct alone owns; any thread may
+// read and unmap it.
 unsafe impl Send for Mapping {}
 
 impl Drop for Mapping {
@@ -100,15 +105,19 @@ impl Kernel {
     /// Runs an ioctl whose argument is a `T`.
     ///
     /// # Safety
-    /// `request` must be one that reads and writes a `T` and nothing else that `T` does not point to validly.
+    /// `request` must be one that reads and writes a `T` and nothing else that `T` does not point
+    /// to validly.
     unsafe fn ioctl<T>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
-        let device = self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
-        // SAFETY: an open descriptor; the caller vouches for request and argument, which outlives the call.
+        let device =
+            self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        // SAFETY: an open descriptor; the caller vouches for request and argument, which outlives
+        // the call.
         unsafe { v4l2::ioctl(device.as_raw_fd(), request, std::ptr::from_mut(argument).cast()) }
     }
 
     fn buffer(index: u32) -> sys::v4l2_buffer {
-        // SAFETY: a C struct of integers, for which all zeroes is the value that the interface asks for.
+        // SAFETY: a C struct of integers, for which all zeroes is the value that the interface asks
+        // for.
         let mut buffer: sys::v4l2_buffer = unsafe { zeroed() };
         (buffer.index, buffer.type_, buffer.memory) = (index, CAPTURE, MMAP);
         buffer
@@ -127,7 +136,8 @@ impl Kernel {
 impl Driver for Kernel {
     fn open(&mut self, path: &Path) -> io::Result<()> {
         self.close();
-        let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let device =
+            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         self.device = Some(device);
         Ok(())
     }
@@ -199,7 +209,8 @@ impl Driver for Kernel {
         for index in 0..MAX_RATES {
             // SAFETY: as for `buffer`.
             let mut entry: sys::v4l2_frmivalenum = unsafe { zeroed() };
-            (entry.index, entry.pixel_format, entry.width, entry.height) = (index, fourcc.into(), width, height);
+            (entry.index, entry.pixel_format, entry.width, entry.height) =
+                (index, fourcc.into(), width, height);
             // SAFETY: the argument is of the request's type.
             match unsafe { self.ioctl(vidioc::VIDIOC_ENUM_FRAMEINTERVALS, &mut entry) } {
                 Ok(()) => {}
@@ -268,13 +279,18 @@ impl Driver for Kernel {
     fn map(&mut self, count: u32) -> io::Result<usize> {
         self.mappings.clear();
         let count = self.request_buffers(count)?;
-        let device = self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?.as_raw_fd();
+        let device = self
+            .device
+            .as_ref()
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?
+            .as_raw_fd();
         for index in 0..count.min(MAX_BUFFERS as u32) {
             let mut buffer = Self::buffer(index);
             // SAFETY: the argument is of the request's type.
             unsafe { self.ioctl(vidioc::VIDIOC_QUERYBUF, &mut buffer)? };
             let length = buffer.length as usize;
-            // SAFETY: `offset` is the member that MMAP buffers use; a new mapping touches no memory that is in use.
+            // SAFETY: `offset` is the member that MMAP buffers use; a new mapping touches no memory
+            // that is in use.
             let start = unsafe {
                 v4l2::mmap(
                     std::ptr::null_mut(),
@@ -301,14 +317,16 @@ impl Driver for Kernel {
     }
 
     fn wait(&mut self, patience: Duration) -> io::Result<bool> {
-        let device = self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        let device =
+            self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
         let mut wait = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let millis = patience.as_millis().clamp(1, 60_000) as libc::c_int;
         // SAFETY: one pollfd that lives through the call, with an open descriptor.
         match unsafe { libc::poll(&raw mut wait, 1, millis) } {
             -1 => Err(io::Error::last_os_error()),
             0 => Ok(false),
-            // A hang-up or an error with a frame still there: the frame first, the error will come again.
+            // A hang-up or an error with a frame still there: the frame first, the error will come
+            // again.
             _ if wait.revents & libc::POLLIN != 0 => Ok(true),
             _ => Err(io::Error::from_raw_os_error(if wait.revents & libc::POLLHUP != 0 {
                 libc::ENODEV
@@ -322,7 +340,12 @@ impl Driver for Kernel {
         let mut buffer = Self::buffer(0);
         // SAFETY: the argument is of the request's type.
         unsafe { self.ioctl(vidioc::VIDIOC_DQBUF, &mut buffer)? };
-        Ok(Filled { index: buffer.index, bytes_used: buffer.bytesused, flags: buffer.flags, sequence: buffer.sequence })
+        Ok(Filled {
+            index: buffer.index,
+            bytes_used: buffer.bytesused,
+            flags: buffer.flags,
+            sequence: buffer.sequence,
+        })
     }
 
     fn mapped(&self, index: u32) -> usize {
@@ -334,8 +357,9 @@ impl Driver for Kernel {
         let Some(mapping) = self.mappings.get(index as usize) else { return };
         let len = len.min(mapping.length);
         into.reserve(len);
-        // SAFETY: `len` is within the mapping and within the capacity just reserved; the two do not overlap. No
-        // reference to the mapping is made, so that it would not matter if a faulty driver still wrote to it.
+        // SAFETY: `len` is within the mapping and within the capacity just reserved; the two do not
+        // overlap. No reference to the mapping is made, so that it would not matter if a faulty
+        // driver still wrote to it.
         unsafe {
             std::ptr::copy_nonoverlapping(mapping.start.cast::<u8>(), into.as_mut_ptr(), len);
             into.set_len(len);
@@ -392,10 +416,19 @@ mod tests {
     #[test]
     fn what_is_no_camera_gives_errors_and_never_a_panic() {
         let mut kernel = Kernel::new(Clock::default());
-        assert!(kernel.identity().is_err() && kernel.map(4).is_err() && kernel.wait(Duration::ZERO).is_err());
+        assert!(
+            kernel.identity().is_err()
+                && kernel.map(4).is_err()
+                && kernel.wait(Duration::ZERO).is_err()
+        );
         kernel.open(Path::new("/dev/null")).unwrap();
-        assert!(kernel.identity().is_err() && kernel.formats().is_err() && kernel.dequeue().is_err());
-        assert!(kernel.set_format(FourCC::new(b"YUYV"), 640, 480).is_err() && kernel.set_rate(30).is_err());
+        assert!(
+            kernel.identity().is_err() && kernel.formats().is_err() && kernel.dequeue().is_err()
+        );
+        assert!(
+            kernel.set_format(FourCC::new(b"YUYV"), 640, 480).is_err()
+                && kernel.set_rate(30).is_err()
+        );
         assert!(kernel.set_control(sys::V4L2_CID_POWER_LINE_FREQUENCY, 1).is_err());
         assert!(kernel.map(4).is_err() && kernel.queue(0).is_err() && kernel.start().is_err());
         let mut bytes = vec![1];

@@ -1,10 +1,11 @@
 //! A camera with a kernel driver.
 //!
-//! Promises: takes what the driver answers (size, stride, format, range) and not what was asked; a buffer is read only
-//! while it is ours and queued again at once after its bytes were copied; damaged, empty and short buffers and gaps in
-//! the driver's numbering are counted; after any error the stream is torn down and built again, first after 0.1 s, then
-//! more slowly up to 5 s, while [`Source::next`] keeps returning within about a second; a device that delivers nothing
-//! for [`STALL`] is built again too.
+//! Promises: takes what the driver answers (size, stride, format, range) and not what was asked; a
+//! buffer is read only while it is ours and queued again at once after its bytes were copied;
+//! damaged, empty and short buffers and gaps in the driver's numbering are counted; after any error
+//! the stream is torn down and built again, first after 0.1 s, then more slowly up to 5 s, while
+//! [`Source::next`] keeps returning within about a second; a device that delivers nothing for
+//! [`STALL`] is built again too.
 //!
 //! A control that the camera does not have is told once and costs nothing else.
 //!
@@ -12,10 +13,11 @@
 //!
 //! # Why not the stream of the `v4l` crate
 //!
-//! Its `mmap::Stream` queues the last buffer again before each wait, also after a wait that timed out, when that buffer
-//! is the driver's: the kernel answers EINVAL from then on. It ignores the error flag, hands out the whole mapping
-//! whatever `bytesused` says, and panics when stopping fails. So the crate's ioctl numbers, structs and names serve here,
-//! and the stream is our own: [`state`] decides, [`driver`] calls, this file joins them.
+//! Its `mmap::Stream` queues the last buffer again before each wait, also after a wait that timed
+//! out, when that buffer is the driver's: the kernel answers EINVAL from then on. It ignores the
+//! error flag, hands out the whole mapping whatever `bytesused` says, and panics when stopping
+//! fails. So the crate's ioctl numbers, structs and names serve here, and the stream is our own:
+//! [`state`] decides, [`driver`] calls, this file joins them.
 
 mod controls;
 mod driver;
@@ -34,11 +36,14 @@ pub use self::controls::{Controls, Exposure, PowerLine};
 use self::driver::{Driver, Identity, Kernel};
 use self::refusal::Stage;
 use self::state::{
-    Action, Backoff, Formats, MAX_BUFFERS, NotTheDrivers, Offer, Offers, Ring, Sequence, Wanted, action, choose, judge,
+    Action, Backoff, Formats, MAX_BUFFERS, NotTheDrivers, Offer, Offers, Ring, Sequence, Wanted,
+    action, choose, judge,
 };
 pub use self::state::{CameraFormat, Size};
 pub use self::survey::{Format, Node, Verdict, survey};
-use super::{Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem, side_problem};
+use super::{
+    Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem, side_problem,
+};
 use crate::clock::Clock;
 use crate::problem::Problem;
 
@@ -59,7 +64,8 @@ pub struct V4l2Config {
     pub fps: u32,
     /// `auto`, `yuyv`, `nv12`, `i420`, `grey` or `mjpg`.
     pub format: CameraFormat,
-    /// Of a camera that tells no rates, `auto` takes uncompressed formats up to this many pixels and MJPG above.
+    /// Of a camera that tells no rates, `auto` takes uncompressed formats up to this many pixels
+    /// and MJPG above.
     pub raw_pixels: u32,
     /// Buffers that the driver fills in turn.
     pub buffers: u32,
@@ -85,7 +91,11 @@ impl Default for V4l2Config {
 impl V4l2Config {
     pub(super) fn problems(&self, out: &mut Vec<Problem>) {
         if self.device.as_os_str().is_empty() {
-            out.push(problem("source.v4l2.device", "", "Write the camera's path, as in \"/dev/video0\"."));
+            out.push(problem(
+                "source.v4l2.device",
+                "",
+                "Write the camera's path, as in \"/dev/video0\".",
+            ));
         }
         side_problem("source.v4l2.width", self.width, out);
         side_problem("source.v4l2.height", self.height, out);
@@ -93,7 +103,11 @@ impl V4l2Config {
             out.push(problem("source.v4l2.fps", self.fps, "Write 0 (as it is) to 1000."));
         }
         if !(2..=MAX_BUFFERS as u32).contains(&self.buffers) {
-            out.push(problem("source.v4l2.buffers", self.buffers, &format!("Write 2 to {MAX_BUFFERS}.")));
+            out.push(problem(
+                "source.v4l2.buffers",
+                self.buffers,
+                &format!("Write 2 to {MAX_BUFFERS}."),
+            ));
         }
         self.controls.problems(out);
     }
@@ -183,26 +197,28 @@ impl<D: Driver> Stream<D> {
                 self.counters.timeouts += 1;
                 return Err(SourceError::Timeout);
             }
-            let filled = match self
-                .driver
-                .wait(left)
-                .and_then(|ready| if ready { self.driver.dequeue().map(Some) } else { Ok(None) })
-            {
-                Ok(Some(filled)) => filled,
-                // No buffer changed hands, so none may be queued: just wait again, or tell that the time is up.
-                Ok(None) => continue,
-                Err(e) if action(&e) == Action::Again => {
-                    // A driver that cries wolf must not keep the processor busy.
-                    self.driver.sleep(Duration::from_millis(1));
-                    continue;
-                }
-                Err(e) => return Err(self.lose(e.to_string())),
-            };
+            let filled =
+                match self.driver.wait(left).and_then(|ready| {
+                    if ready { self.driver.dequeue().map(Some) } else { Ok(None) }
+                }) {
+                    Ok(Some(filled)) => filled,
+                    // No buffer changed hands, so none may be queued: just wait again, or tell that
+                    // the time is up.
+                    Ok(None) => continue,
+                    Err(e) if action(&e) == Action::Again => {
+                        // A driver that cries wolf must not keep the processor busy.
+                        self.driver.sleep(Duration::from_millis(1));
+                        continue;
+                    }
+                    Err(e) => return Err(self.lose(e.to_string())),
+                };
             let at = self.driver.now();
             self.alive = at.monotonic;
             let Some(running) = self.running.as_mut() else { return Err(SourceError::Timeout) };
             if let Err(NotTheDrivers(index)) = running.ring.dequeued(filled.index) {
-                return Err(self.lose(format!("the driver returned buffer {index}, which it did not have")));
+                return Err(
+                    self.lose(format!("the driver returned buffer {index}, which it did not have"))
+                );
             }
             let (number, missed) = self.sequence.observe(filled.sequence);
             self.counters.missed += missed;
@@ -214,7 +230,11 @@ impl<D: Driver> Stream<D> {
             }
             match self.driver.queue(filled.index) {
                 Ok(()) => running.ring.queued(filled.index),
-                Err(e) => return Err(self.lose(format!("a buffer could not be returned to the driver: {e}"))),
+                Err(e) => {
+                    return Err(
+                        self.lose(format!("a buffer could not be returned to the driver: {e}"))
+                    );
+                }
             }
             return match verdict {
                 Ok(_) => {
@@ -252,7 +272,8 @@ impl<D: Driver> Stream<D> {
                 info!("Camera opened again: source={}.", self.describe());
                 Ok(())
             }
-            // What was a mistake in the configuration at the start is a camera that is away now: the remedy is to wait.
+            // What was a mistake in the configuration at the start is a camera that is away now:
+            // the remedy is to wait.
             Err(SourceError::Configuration { what, .. }) => Err(self.lose(what)),
             Err(e) => Err(self.lose(e.to_string())),
         }
@@ -262,7 +283,10 @@ impl<D: Driver> Stream<D> {
         self.driver.close();
         let source_name = self.describe();
         if self.running.take().is_some() {
-            warn!("Camera stopped delivering; it will be opened again: source={source_name} error={reason}.");
+            warn!(
+                "Camera stopped delivering; it will be opened again: source={source_name} \
+                 error={reason}."
+            );
         }
         self.backoff.failed(self.driver.now().monotonic);
         SourceError::Lost { source_name, reason }
@@ -276,7 +300,9 @@ impl<D: Driver> Stream<D> {
                 let fps = (fps * 100.0).round() / 100.0;
                 format!("v4l2 {device} {width}x{height} {fourcc} {fps} fps")
             }
-            Some(Running { fourcc, size: (width, height), .. }) => format!("v4l2 {device} {width}x{height} {fourcc}"),
+            Some(Running { fourcc, size: (width, height), .. }) => {
+                format!("v4l2 {device} {width}x{height} {fourcc}")
+            }
             None => format!("v4l2 {device} (lost)"),
         }
     }
@@ -292,7 +318,8 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
     let offered: Formats = driver.formats().map_err(at(Stage::Formats))?;
     let fourcc = choose(&config.wanted(), &offers(config, driver, &offered))
         .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
-    let granted = driver.set_format(fourcc, config.width, config.height).map_err(at(Stage::Format))?;
+    let granted =
+        driver.set_format(fourcc, config.width, config.height).map_err(at(Stage::Format))?;
     let payload = granted.payload().map_err(|why| refusal::unreadable(path, why))?;
     if (granted.width, granted.height) != (config.width, config.height) {
         info!(
@@ -305,14 +332,23 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
     let fps = if config.fps == 0 { None } else { driver.set_rate(config.fps).unwrap_or(None) };
     let count = driver.map(config.buffers).map_err(at(Stage::Buffers))?;
     let mut ring = Ring::new(count).filter(|_| count > 0).ok_or_else(|| {
-        SourceError::configuration(format!("{} gives {count} buffers", path.display()), "lower source.v4l2.buffers")
+        SourceError::configuration(
+            format!("{} gives {count} buffers", path.display()),
+            "lower source.v4l2.buffers",
+        )
     })?;
     while let Some(index) = ring.ours() {
         driver.queue(index).map_err(at(Stage::Buffers))?;
         ring.queued(index);
     }
     driver.start().map_err(at(Stage::Start))?;
-    Ok(Running { payload, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
+    Ok(Running {
+        payload,
+        fourcc: granted.fourcc,
+        size: (granted.width, granted.height),
+        fps,
+        ring,
+    })
 }
 
 /// What the driver says of each format for the wanted size.

@@ -27,8 +27,8 @@ pub(super) fn failed(path: &Path, stage: Stage, e: &io::Error) -> SourceError {
     let (what, remedy) = match (stage, e.raw_os_error()) {
         (_, Some(libc::ENOENT)) => (
             format!("there is no {device}"),
-            "plug the camera in and list the cameras with `watchpost doctor` or `ls /dev/v4l/by-id`; \
-             a path below /dev/v4l/by-id stays the same across restarts"
+            "plug the camera in and list the cameras with `watchpost doctor` or `ls \
+             /dev/v4l/by-id`; a path below /dev/v4l/by-id stays the same across restarts"
                 .to_owned(),
         ),
         (_, Some(libc::EACCES | libc::EPERM)) => (
@@ -39,7 +39,10 @@ pub(super) fn failed(path: &Path, stage: Stage, e: &io::Error) -> SourceError {
         ),
         (_, Some(libc::EBUSY)) => (
             format!("{device} is in use by another program"),
-            format!("find it with `fuser -v {device}` and stop it; a camera delivers to one program at a time"),
+            format!(
+                "find it with `fuser -v {device}` and stop it; a camera delivers to one \
+                program at a time"
+            ),
         ),
         (Stage::Open, Some(libc::ENODEV | libc::ENXIO)) => (
             format!("{device} has no camera behind it"),
@@ -55,7 +58,8 @@ pub(super) fn failed(path: &Path, stage: Stage, e: &io::Error) -> SourceError {
         ),
         (stage, _) => (
             format!("{device} refuses {}: {e}", name(stage)),
-            "try another source.v4l2.format or size; `v4l2-ctl --list-formats-ext` shows what the camera offers"
+            "try another source.v4l2.format or size; `v4l2-ctl --list-formats-ext` shows what the \
+             camera offers"
                 .to_owned(),
         ),
     };
@@ -73,7 +77,8 @@ fn name(stage: Stage) -> &'static str {
     }
 }
 
-/// What a node is that belongs to no picture at all, so that nobody would expect a camera behind it.
+/// What a node is that belongs to no picture at all, so that nobody would expect a camera behind
+/// it.
 pub(super) fn no_camera(identity: &Identity) -> Option<&'static str> {
     let has = |flag| identity.capabilities & flag != 0;
     if has(sys::V4L2_CAP_VIDEO_CAPTURE) || has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
@@ -100,11 +105,15 @@ pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceE
     let (what, remedy) = if has(sys::V4L2_CAP_META_CAPTURE) {
         (
             format!("{device} ({card}) is the camera's metadata node and carries no pictures"),
-            "use the other node of the same camera, usually the one with the next lower number".to_owned(),
+            "use the other node of the same camera, usually the one with the next lower number"
+                .to_owned(),
         )
     } else if has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
         (
-            format!("{device} ({card}, driver {}) offers multi-planar capture only", identity.driver),
+            format!(
+                "{device} ({card}, driver {}) offers multi-planar capture only",
+                identity.driver
+            ),
             format!("read it through a pipe: {}", csi(&identity.driver)),
         )
     } else if has(sys::V4L2_CAP_VIDEO_CAPTURE) {
@@ -114,9 +123,13 @@ pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceE
         )
     } else {
         (
-            format!("{device} ({card}, driver {}) does not capture video (an output or a codec)", identity.driver),
-            "set source.v4l2.device to a camera; `watchpost doctor` lists them. \
-             A v4l2loopback device needs exclusive_caps=1 and a running writer; where it refuses the writer's format, load the module anew"
+            format!(
+                "{device} ({card}, driver {}) does not capture video (an output or a codec)",
+                identity.driver
+            ),
+            "set source.v4l2.device to a camera; `watchpost doctor` lists them. A v4l2loopback \
+             device needs exclusive_caps=1 and a running writer; where it refuses the writer's \
+             format, load the module anew"
                 .to_owned(),
         )
     };
@@ -124,7 +137,12 @@ pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceE
 }
 
 /// The camera offers nothing that can be read.
-pub(super) fn no_format(path: &Path, identity: &Identity, wanted: CameraFormat, offered: &[FourCC]) -> SourceError {
+pub(super) fn no_format(
+    path: &Path,
+    identity: &Identity,
+    wanted: CameraFormat,
+    offered: &[FourCC],
+) -> SourceError {
     let device = path.display();
     let list = offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let csi_driver = matches!(identity.driver.as_str(), "unicam" | "rp1-cfe" | "tegra-video");
@@ -132,10 +150,14 @@ pub(super) fn no_format(path: &Path, identity: &Identity, wanted: CameraFormat, 
     if bayer || (csi_driver && !offered.iter().any(|f| known(*f).is_some())) {
         return SourceError::configuration(
             format!("{device} ({}) gives the sensor's raw mosaic only ({list})", identity.driver),
-            format!("read the camera through its image processor and a pipe: {}", csi(&identity.driver)),
+            format!(
+                "read the camera through its image processor and a pipe: {}",
+                csi(&identity.driver)
+            ),
         );
     }
-    let mut readable: Vec<&str> = offered.iter().filter_map(|f| known(*f)).map(CameraFormat::name).collect();
+    let mut readable: Vec<&str> =
+        offered.iter().filter_map(|f| known(*f)).map(CameraFormat::name).collect();
     readable.dedup();
     if !readable.is_empty() {
         return SourceError::configuration(
@@ -145,8 +167,8 @@ pub(super) fn no_format(path: &Path, identity: &Identity, wanted: CameraFormat, 
     }
     SourceError::configuration(
         format!("{device} offers no format that is read here ({list})"),
-        "watchpost reads YUYV, NV12, YU12, GREY and MJPG; convert with \
-         `ffmpeg -f v4l2 -i DEVICE -pix_fmt yuv420p -f yuv4mpegpipe -` and source.kind = \"pipe\", format = \"y4m\"",
+        "watchpost reads YUYV, NV12, YU12, GREY and MJPG; convert with `ffmpeg -f v4l2 -i DEVICE \
+         -pix_fmt yuv420p -f yuv4mpegpipe -` and source.kind = \"pipe\", format = \"y4m\"",
     )
 }
 
@@ -163,11 +185,13 @@ pub(super) fn unreadable(path: &Path, why: Unreadable) -> SourceError {
 
 /// How a CSI camera is read, by the board that its driver belongs to.
 fn csi(driver: &str) -> String {
-    let pi = "rpicam-vid -t 0 -n --codec yuv420 --width 1280 --height 720 --framerate 15 -o - | watchpost run";
-    let jetson = "gst-launch-1.0 -q nvarguscamerasrc ! 'video/x-raw(memory:NVMM),width=1280,height=720,framerate=15/1' \
-                  ! nvvidconv ! 'video/x-raw,format=I420' ! fdsink fd=1 | watchpost run";
-    let settings = "with source.kind = \"pipe\" and [source.pipe] path = \"-\", format = \"i420\", width = 1280, \
-                    height = 720";
+    let pi = "rpicam-vid -t 0 -n --codec yuv420 --width 1280 --height 720 --framerate 15 -o - | \
+        watchpost run";
+    let jetson = "gst-launch-1.0 -q nvarguscamerasrc ! \
+        'video/x-raw(memory:NVMM),width=1280,height=720,framerate=15/1' ! nvvidconv ! \
+        'video/x-raw,format=I420' ! fdsink fd=1 | watchpost run";
+    let settings = "with source.kind = \"pipe\" and [source.pipe] path = \"-\", format \
+        = \"i420\", width = 1280, height = 720";
     match driver {
         "unicam" | "rp1-cfe" => format!("`{pi}` {settings}"),
         "tegra-video" => format!("`{jetson}` {settings}"),

@@ -1,5 +1,5 @@
-//! What a V4L2 stream decides, without a single call into the kernel: which format, what a filled buffer is worth, whose
-//! buffer is whose, what an error means, when to try again.
+//! What a V4L2 stream decides, without a single call into the kernel: which format, what a filled
+//! buffer is worth, whose buffer is whose, what an error means, when to try again.
 
 use std::time::Duration;
 
@@ -96,7 +96,8 @@ pub(super) fn is_bayer(fourcc: FourCC) -> bool {
     let [a, b, c, d] = fourcc.repr;
     let pair = [a, b];
     let phase = matches!(&pair, b"BA" | b"BG" | b"GB" | b"GR" | b"RG");
-    // SRGGB8 is `RGGB`, SBGGR8 is `BA81`; 10 to 16 bits are `BG10`, `RG12`, `BYR2`; packed ones are `pBAA`, `pgCC`.
+    // SRGGB8 is `RGGB`, SBGGR8 is `BA81`; 10 to 16 bits are `BG10`, `RG12`, `BYR2`; packed ones are
+    // `pBAA`, `pgCC`.
     matches!(&fourcc.repr, b"RGGB" | b"GRBG" | b"GBRG" | b"BA81" | b"BYR2")
         || (phase && c == b'1' && d.is_ascii_digit())
         || (a == b'p' && matches!(b, b'B' | b'G' | b'g' | b'R') && matches!(c, b'A' | b'C' | b'E' | b'F' | b'P'))
@@ -104,11 +105,17 @@ pub(super) fn is_bayer(fourcc: FourCC) -> bool {
         || (a == b'P' && b == b'C' && matches!(c, b'1' | b'2') && d.is_ascii_alphabetic())
 }
 
-/// The order of preference. `watchpost bench formats` tells what each costs from the captured frame to the detector's input: the
-/// three uncompressed ones with colour lie within a tenth of each other, so those with fewer bytes a pixel to carry come first;
-/// MJPG costs ten times as much and five times at 1280x720. Grey is the cheapest, and last because colour is lost.
-const CHEAPEST_FIRST: [CameraFormat; 5] =
-    [CameraFormat::Nv12, CameraFormat::I420, CameraFormat::Yuyv, CameraFormat::Mjpg, CameraFormat::Grey];
+/// The order of preference. `watchpost bench formats` tells what each costs from the captured frame
+/// to the detector's input: the three uncompressed ones with colour lie within a tenth of each
+/// other, so those with fewer bytes a pixel to carry come first; MJPG costs ten times as much and
+/// five times at 1280x720. Grey is the cheapest, and last because colour is lost.
+const CHEAPEST_FIRST: [CameraFormat; 5] = [
+    CameraFormat::Nv12,
+    CameraFormat::I420,
+    CameraFormat::Yuyv,
+    CameraFormat::Mjpg,
+    CameraFormat::Grey,
+];
 
 /// What is wanted of a camera.
 #[derive(Debug, Clone, Copy)]
@@ -121,12 +128,15 @@ pub(super) struct Wanted {
     pub(super) raw_pixels: u32,
 }
 
-/// Chooses among what the driver lists: the cheapest to read of those that come at the wanted rate; where none does, the
-/// fastest. Of a driver that tells no rates, uncompressed up to `raw_pixels` and MJPG above.
+/// Chooses among what the driver lists: the cheapest to read of those that come at the wanted rate;
+/// where none does, the fastest. Of a driver that tells no rates, uncompressed up to `raw_pixels`
+/// and MJPG above.
 pub(super) fn choose(wanted: &Wanted, offered: &[Offer]) -> Option<FourCC> {
     use CameraFormat::{Auto, Grey, I420, Mjpg, Nv12, Yuyv};
     let first = |order: &[CameraFormat], fits: &dyn Fn(&Offer) -> bool| {
-        order.iter().find_map(|want| offered.iter().find(|o| known(o.fourcc) == Some(*want) && fits(o)))
+        order
+            .iter()
+            .find_map(|want| offered.iter().find(|o| known(o.fourcc) == Some(*want) && fits(o)))
     };
     if wanted.format != Auto {
         return first(&[wanted.format], &|_| true).map(|o| o.fourcc);
@@ -136,10 +146,15 @@ pub(super) fn choose(wanted: &Wanted, offered: &[Offer]) -> Option<FourCC> {
         let in_time = |o: &Offer| o.fps.is_some_and(|fps| fps >= 0.99 * wanted.fps as f32);
         let fastest = || {
             let rate = |want: &CameraFormat| {
-                first(std::slice::from_ref(want), &|o| o.fps.is_some()).and_then(|o| o.fps.map(|fps| (fps, o)))
+                first(std::slice::from_ref(want), &|o| o.fps.is_some())
+                    .and_then(|o| o.fps.map(|fps| (fps, o)))
             };
             // The first of several equally fast ones: the cheapest.
-            CHEAPEST_FIRST.iter().filter_map(rate).reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, o)| o)
+            CHEAPEST_FIRST
+                .iter()
+                .filter_map(rate)
+                .reduce(|a, b| if b.0 > a.0 { b } else { a })
+                .map(|(_, o)| o)
         };
         return first(&CHEAPEST_FIRST, &in_time).or_else(fastest).map(|o| o.fourcc);
     }
@@ -180,7 +195,9 @@ impl Granted {
             Some(CameraFormat::Nv12) => PixelFormat::Nv12,
             Some(CameraFormat::I420) => PixelFormat::I420,
             Some(CameraFormat::Grey) => PixelFormat::Grey,
-            Some(CameraFormat::Mjpg) => return Ok(Payload::Jpeg { width: self.width, height: self.height }),
+            Some(CameraFormat::Mjpg) => {
+                return Ok(Payload::Jpeg { width: self.width, height: self.height });
+            }
             Some(CameraFormat::Auto) | None => return Err(Unreadable::Format(self.fourcc)),
         };
         let (range, width, height) = (self.range(), self.width, self.height);
@@ -196,7 +213,8 @@ impl Granted {
         }
     }
 
-    /// `V4L2_MAP_QUANTIZATION_DEFAULT` of linux/videodev2.h for YUV: limited unless the colour space is JPEG's.
+    /// `V4L2_MAP_QUANTIZATION_DEFAULT` of linux/videodev2.h for YUV: limited unless the colour
+    /// space is JPEG's.
     fn range(&self) -> Range {
         match self.quantization {
             sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE => Range::Full,
@@ -239,7 +257,8 @@ pub(super) fn judge(filled: &Filled, mapped: usize, payload: &Payload) -> Result
     }
 }
 
-/// Who owns each buffer. A buffer may be read and queued only while it is ours, and dequeued only while it is not.
+/// Who owns each buffer. A buffer may be read and queued only while it is ours, and dequeued only
+/// while it is not.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     /// True where the driver owns it.
@@ -293,7 +312,8 @@ impl Sequence {
     /// Number of this frame, and how many were missed before it.
     pub(super) fn observe(&mut self, sequence: u32) -> (u64, u64) {
         let missed = match self.last.map(|last| sequence.wrapping_sub(last)) {
-            // Standing still or going back: drivers that do not count, or a stream that began again.
+            // Standing still or going back: drivers that do not count, or a stream that began
+            // again.
             None | Some(0) | Some(0x8000_0000..) => 0,
             Some(step) => u64::from(step - 1),
         };
@@ -327,7 +347,8 @@ pub(super) fn action(e: &std::io::Error) -> Action {
     }
 }
 
-/// When to try to open the device again: 0.1 s after the first failure, then twice as long each time, at most 5 s.
+/// When to try to open the device again: 0.1 s after the first failure, then twice as long each
+/// time, at most 5 s.
 #[derive(Debug)]
 pub(super) struct Backoff {
     delay: Duration,
@@ -379,7 +400,10 @@ mod tests {
         let c920 = list(&[b"YUYV", b"H264", b"MJPG"]);
         assert_eq!(pick(CameraFormat::Auto, 640 * 480, &c920), Some(*b"YUYV"));
         assert_eq!(pick(CameraFormat::Auto, 1280 * 720, &c920), Some(*b"MJPG"));
-        assert_eq!(pick(CameraFormat::Auto, 1280 * 720, &list(&[b"GREY", b"YUYV", b"NV12"])), Some(*b"NV12"));
+        assert_eq!(
+            pick(CameraFormat::Auto, 1280 * 720, &list(&[b"GREY", b"YUYV", b"NV12"])),
+            Some(*b"NV12")
+        );
         assert_eq!(pick(CameraFormat::Auto, 320 * 240, &list(&[b"GREY"])), Some(*b"GREY"));
         assert_eq!(pick(CameraFormat::Mjpg, 320 * 240, &list(&[b"YUYV", b"JPEG"])), Some(*b"JPEG"));
         assert_eq!(pick(CameraFormat::Nv12, 320 * 240, &c920), None);
@@ -389,9 +413,13 @@ mod tests {
     #[test]
     fn auto_takes_the_cheapest_format_that_comes_at_the_wanted_rate_and_else_the_fastest() {
         let rates = |offers: &[(&[u8; 4], f32)]| -> Vec<Offer> {
-            offers.iter().map(|(n, fps)| Offer { fourcc: FourCC::new(n), fps: Some(*fps) }).collect()
+            offers
+                .iter()
+                .map(|(n, fps)| Offer { fourcc: FourCC::new(n), fps: Some(*fps) })
+                .collect()
         };
-        let auto = |offers: &[(&[u8; 4], f32)]| pick(CameraFormat::Auto, 1280 * 720, &rates(offers));
+        let auto =
+            |offers: &[(&[u8; 4], f32)]| pick(CameraFormat::Auto, 1280 * 720, &rates(offers));
         // USB 2: uncompressed at ten frames a second only.
         assert_eq!(auto(&[(b"YUYV", 10.0), (b"MJPG", 30.0)]), Some(*b"MJPG"));
         // USB 3 or a board's own bus.
@@ -405,24 +433,37 @@ mod tests {
 
     #[test]
     fn mosaics_are_told_from_pictures() {
-        for bayer in [b"pBAA", b"BG10", b"RG10", b"RGGB", b"BA81", b"GRBG", b"BYR2", b"pgAA", b"pRCC", b"PC1B", b"GB12"]
-        {
+        for bayer in [
+            b"pBAA", b"BG10", b"RG10", b"RGGB", b"BA81", b"GRBG", b"BYR2", b"pgAA", b"pRCC",
+            b"PC1B", b"GB12",
+        ] {
             assert!(is_bayer(FourCC::new(bayer)), "{bayer:?}");
         }
-        for picture in [b"YUYV", b"NV12", b"MJPG", b"GREY", b"YU12", b"BGR3", b"RGB3", b"RGBP", b"BGR4", b"H264"] {
+        for picture in [
+            b"YUYV", b"NV12", b"MJPG", b"GREY", b"YU12", b"BGR3", b"RGB3", b"RGBP", b"BGR4",
+            b"H264",
+        ] {
             assert!(!is_bayer(FourCC::new(picture)), "{picture:?}");
         }
     }
 
     fn granted(fourcc: &[u8; 4], width: u32, height: u32, stride: u32) -> Granted {
-        Granted { fourcc: FourCC::new(fourcc), width, height, stride, colorspace: 0, quantization: 0 }
+        Granted {
+            fourcc: FourCC::new(fourcc),
+            width,
+            height,
+            stride,
+            colorspace: 0,
+            quantization: 0,
+        }
     }
 
     #[test]
     fn the_drivers_size_stride_and_range_are_taken() {
         // vivid answers 320x180 to 160x120, and some drivers pad rows.
         let mut g = granted(b"YUYV", 320, 180, 704);
-        let expected = Layout::with_stride(PixelFormat::Yuyv, Range::Limited, 320, 180, 704).unwrap();
+        let expected =
+            Layout::with_stride(PixelFormat::Yuyv, Range::Limited, 320, 180, 704).unwrap();
         assert_eq!(g.payload(), Ok(Payload::Raw(expected)));
         g.quantization = sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE;
         assert!(matches!(g.payload(), Ok(Payload::Raw(l)) if l.range() == Range::Full));
@@ -430,9 +471,17 @@ mod tests {
         assert!(matches!(g.payload(), Ok(Payload::Raw(l)) if l.range() == Range::Full));
         g.quantization = sys::v4l2_quantization_V4L2_QUANTIZATION_LIM_RANGE;
         assert!(matches!(g.payload(), Ok(Payload::Raw(l)) if l.range() == Range::Limited));
-        assert!(matches!(granted(b"GREY", 8, 8, 0).payload(), Ok(Payload::Raw(l)) if l.min_len() == 64));
-        assert!(matches!(granted(b"YUYV", 8, 8, 15).payload(), Err(Unreadable::Frame(FrameError::Stride { .. }))));
-        assert!(matches!(granted(b"YUYV", 16_384, 16_384, 0).payload(), Err(Unreadable::TooLarge(_))));
+        assert!(
+            matches!(granted(b"GREY", 8, 8, 0).payload(), Ok(Payload::Raw(l)) if l.min_len() == 64)
+        );
+        assert!(matches!(
+            granted(b"YUYV", 8, 8, 15).payload(),
+            Err(Unreadable::Frame(FrameError::Stride { .. }))
+        ));
+        assert!(matches!(
+            granted(b"YUYV", 16_384, 16_384, 0).payload(),
+            Err(Unreadable::TooLarge(_))
+        ));
         assert!(matches!(granted(b"pBAA", 8, 8, 0).payload(), Err(Unreadable::Format(_))));
     }
 
@@ -444,10 +493,16 @@ mod tests {
         assert_eq!(judge(&filled(16, 0), 4096, &raw), Ok(16));
         assert_eq!(judge(&filled(4096, 0), 4096, &raw), Ok(16));
         assert_eq!(judge(&filled(4096, 0), 4096, &jpeg), Ok(4096));
-        assert_eq!(judge(&filled(16, sys::V4L2_BUF_FLAG_ERROR), 4096, &raw), Err(BadFrame::Flagged));
+        assert_eq!(
+            judge(&filled(16, sys::V4L2_BUF_FLAG_ERROR), 4096, &raw),
+            Err(BadFrame::Flagged)
+        );
         assert_eq!(judge(&filled(0, 0), 4096, &jpeg), Err(BadFrame::Short { need: 4, got: 0 }));
         assert_eq!(judge(&filled(15, 0), 4096, &raw), Err(BadFrame::Short { need: 16, got: 15 }));
-        assert_eq!(judge(&filled(u32::MAX, 0), 15, &raw), Err(BadFrame::Short { need: 16, got: 15 }));
+        assert_eq!(
+            judge(&filled(u32::MAX, 0), 15, &raw),
+            Err(BadFrame::Short { need: 16, got: 15 })
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Every video node of the machine: who it is, what it offers, whether it can be read here, and if not what to do.
+//! Every video node of the machine: who it is, what it offers, whether it can be read here, and if
+//! not what to do.
 //!
-//! Promises: opens each node for a moment and changes nothing; what cannot be asked (a node of another user) is in the answer with the
-//! remedy; at most [`MAX_NODES`] nodes. Does not start any camera.
+//! Promises: opens each node for a moment and changes nothing; what cannot be asked (a node of
+//! another user) is in the answer with the remedy; at most [`MAX_NODES`] nodes. Does not start any
+//! camera.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,8 @@ pub struct Format {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
 pub enum Verdict {
-    /// `source.v4l2.device` may name it; with the configured size and rate it would be read in this format.
+    /// `source.v4l2.device` may name it; with the configured size and rate it would be read in this
+    /// format.
     Usable {
         /// Four characters.
         format: String,
@@ -135,14 +138,19 @@ fn look<D: Driver>(
     node
 }
 
-fn verdict<D: Driver>(node: &mut Node, driver: &mut D, wanted: &V4l2Config) -> Result<Verdict, SourceError> {
+fn verdict<D: Driver>(
+    node: &mut Node,
+    driver: &mut D,
+    wanted: &V4l2Config,
+) -> Result<Verdict, SourceError> {
     let path = node.path.clone();
     let at = |stage| {
         let path = path.clone();
         move |e: std::io::Error| refusal::failed(&path, stage, &e)
     };
     let identity: Identity = driver.identity().map_err(at(Stage::Identity))?;
-    (node.driver, node.card, node.bus) = (identity.driver.clone(), identity.card.clone(), identity.bus.clone());
+    (node.driver, node.card, node.bus) =
+        (identity.driver.clone(), identity.card.clone(), identity.bus.clone());
     if let Some(what) = refusal::no_camera(&identity) {
         return Ok(Verdict::Other { what: what.to_owned() });
     }
@@ -151,8 +159,8 @@ fn verdict<D: Driver>(node: &mut Node, driver: &mut D, wanted: &V4l2Config) -> R
     node.formats = formats.iter().map(|f| format(driver, *f)).collect();
     let fourcc = choose(&wanted.wanted(), &offers(wanted, driver, &formats))
         .ok_or_else(|| refusal::no_format(&path, &identity, wanted.format, &formats))?;
-    // Buffers that another program holds are noticed only when the format would be changed or buffers be asked for; asking for none
-    // changes nothing.
+    // Buffers that another program holds are noticed only when the format would be changed or
+    // buffers be asked for; asking for none changes nothing.
     driver.map(0).map_err(at(Stage::Buffers))?;
     Ok(Verdict::Usable { format: fourcc.to_string() })
 }
@@ -174,7 +182,10 @@ fn format<D: Driver>(driver: &mut D, fourcc: FourCC) -> Format {
 fn trouble(error: SourceError) -> Verdict {
     match error {
         SourceError::Configuration { what, remedy } => Verdict::Trouble { what, remedy },
-        other => Verdict::Trouble { what: other.to_string(), remedy: "see the kernel's log: `dmesg`".into() },
+        other => Verdict::Trouble {
+            what: other.to_string(),
+            remedy: "see the kernel's log: `dmesg`".into(),
+        },
     }
 }
 
@@ -197,7 +208,10 @@ mod tests {
         let mut fake = Fake::new();
         fake.rates = vec![(*b"MJPG", 30.0)];
         let node = seen(&mut fake, Ok(()));
-        assert_eq!((node.driver.as_str(), node.card.as_str(), node.bus.as_str()), ("uvcvideo", "fake", "usb-1"));
+        assert_eq!(
+            (node.driver.as_str(), node.card.as_str(), node.bus.as_str()),
+            ("uvcvideo", "fake", "usb-1")
+        );
         assert_eq!(node.verdict, Verdict::Usable { format: "MJPG".into() });
         let mjpg = node.formats.iter().find(|f| f.fourcc == "MJPG").unwrap();
         assert_eq!(mjpg.sizes, [(Size::Exactly(640, 480), Some(30.0))]);
@@ -207,14 +221,18 @@ mod tests {
     fn a_metadata_node_is_no_trouble() {
         let mut fake = Fake::new();
         fake.capabilities = sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING;
-        assert!(matches!(seen(&mut fake, Ok(())).verdict, Verdict::Other { what } if what.contains("metadata")));
+        assert!(
+            matches!(seen(&mut fake, Ok(())).verdict, Verdict::Other { what } if what.contains("metadata"))
+        );
     }
 
     #[test]
     fn the_raw_node_of_a_csi_camera_names_the_pipe_command_of_its_board() {
-        for (driver, command) in
-            [("unicam", "rpicam-vid"), ("rp1-cfe", "rpicam-vid"), ("tegra-video", "nvarguscamerasrc")]
-        {
+        for (driver, command) in [
+            ("unicam", "rpicam-vid"),
+            ("rp1-cfe", "rpicam-vid"),
+            ("tegra-video", "nvarguscamerasrc"),
+        ] {
             let mut fake = Fake::new();
             (fake.driver, fake.formats) = (driver, vec![*b"pBAA", *b"BG10"]);
             let verdict = seen(&mut fake, Ok(())).verdict;
@@ -229,7 +247,9 @@ mod tests {
     fn a_node_of_another_user_and_a_busy_one_have_their_remedies() {
         let refused = io::Error::from_raw_os_error(libc::EACCES);
         let verdict = seen(&mut Fake::new(), Err(refused)).verdict;
-        assert!(matches!(verdict, Verdict::Trouble { remedy, .. } if remedy.contains("group video")));
+        assert!(
+            matches!(verdict, Verdict::Trouble { remedy, .. } if remedy.contains("group video"))
+        );
         let mut fake = Fake::new();
         fake.map_fails = Some(libc::EBUSY);
         let verdict = seen(&mut fake, Ok(())).verdict;

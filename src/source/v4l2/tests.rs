@@ -1,5 +1,6 @@
-//! The stream against a driver that keeps V4L2's rules: queueing a buffer that the driver has is EINVAL, as is
-//! dequeueing when none is filled; a closed device answers ENODEV. Time passes only when the stream waits.
+//! The stream against a driver that keeps V4L2's rules: queueing a buffer that the driver has is
+//! EINVAL, as is dequeueing when none is filled; a closed device answers ENODEV. Time passes only
+//! when the stream waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -234,12 +235,24 @@ fn damaged_empty_and_short_frames_are_counted_and_their_buffers_returned() {
     s.driver.events = [flagged, empty, short, grey(5, 7)].into();
     let mut captured = Captured::default();
     assert!(matches!(s.next(&mut captured), Err(SourceError::Frame(BadFrame::Flagged))));
-    assert!(matches!(s.next(&mut captured), Err(SourceError::Frame(BadFrame::Short { need: 32, got: 0 }))));
-    assert!(matches!(s.next(&mut captured), Err(SourceError::Frame(BadFrame::Short { need: 32, got: 31 }))));
+    assert!(matches!(
+        s.next(&mut captured),
+        Err(SourceError::Frame(BadFrame::Short { need: 32, got: 0 }))
+    ));
+    assert!(matches!(
+        s.next(&mut captured),
+        Err(SourceError::Frame(BadFrame::Short { need: 32, got: 31 }))
+    ));
     assert_eq!(s.driver.queued.len(), 4);
     s.next(&mut captured).unwrap();
     assert_eq!((captured.bytes[0], captured.sequence), (5, 7));
-    let expected = SourceCounters { frames: 1, error_flagged: 1, short: 2, missed: 4, ..SourceCounters::default() };
+    let expected = SourceCounters {
+        frames: 1,
+        error_flagged: 1,
+        short: 2,
+        missed: 4,
+        ..SourceCounters::default()
+    };
     assert_eq!(s.counters, expected);
 }
 
@@ -268,7 +281,9 @@ fn an_unplugged_camera_is_opened_again_and_its_new_format_is_taken() {
     assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
     s.driver.events = [Event::Frame(vec![2; 64], 64, 0, 0)].into();
     s.next(&mut captured).unwrap();
-    assert!(matches!(captured.payload, Payload::Raw(l) if (l.width(), l.format()) == (16, PixelFormat::Grey)));
+    assert!(
+        matches!(captured.payload, Payload::Raw(l) if (l.width(), l.format()) == (16, PixelFormat::Grey))
+    );
     assert_eq!((captured.bytes.len(), captured.sequence, s.counters.missed), (64, 1, 0));
     assert_eq!(s.counters.reopened, 1);
 }
@@ -281,7 +296,10 @@ fn a_camera_that_stays_away_is_asked_more_and_more_rarely_and_no_call_takes_long
     let (mut captured, start) = (Captured::default(), s.driver.now);
     while s.driver.now < start + Duration::from_secs(60) {
         let before = s.driver.now;
-        assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. } | SourceError::Timeout)));
+        assert!(matches!(
+            s.next(&mut captured),
+            Err(SourceError::Lost { .. } | SourceError::Timeout)
+        ));
         assert!(s.driver.now - before <= PATIENCE);
     }
     let attempts = 1000 - s.driver.opens.len();
@@ -369,7 +387,10 @@ fn each_wrong_device_is_refused_with_its_remedy() {
     let capabilities = |caps| with(&|f| f.capabilities = caps);
     says(capabilities(sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING), &["metadata node"]);
     says(capabilities(sys::V4L2_CAP_STREAMING), &["does not capture", "exclusive_caps=1"]);
-    says(capabilities(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING), &["multi-planar", "pipe"]);
+    says(
+        capabilities(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING),
+        &["multi-planar", "pipe"],
+    );
     let mosaic = |driver| {
         with(&|f| {
             f.driver = driver;
@@ -401,10 +422,15 @@ fn a_path_that_is_no_camera_is_refused_by_the_real_kernel() {
 }
 
 #[test]
-fn settings_of_the_camera_are_made_in_the_order_that_drivers_need_and_a_missing_one_costs_nothing_else() {
+fn settings_of_the_camera_are_made_in_the_order_that_drivers_need_and_a_missing_one_costs_nothing_else()
+ {
     let mut fake = Fake::new();
     fake.lacks = vec![sys::V4L2_CID_POWER_LINE_FREQUENCY];
-    let controls = Controls { power_line: PowerLine::Hz50, exposure: Exposure::Micros(8000), steady_rate: true };
+    let controls = Controls {
+        power_line: PowerLine::Hz50,
+        exposure: Exposure::Micros(8000),
+        steady_rate: true,
+    };
     let stream = Stream::open(V4l2Config { controls, ..V4l2Config::default() }, fake).unwrap();
     let manual = sys::v4l2_exposure_auto_type_V4L2_EXPOSURE_MANUAL as i32;
     assert_eq!(

@@ -1,15 +1,23 @@
-//! Refuses a network whose weights are not numbers: it would run, and whatever it said of a face would be made up.
+//! Refuses a network whose weights are not numbers: it would run, and whatever it said of a face
+//! would be made up.
 
 use tract_onnx::pb::{GraphProto, TensorProto, tensor_proto::DataType};
 use tract_onnx::prelude::Framework;
 
-/// The name of a weight that is not finite, if there is one. A file that does not decode has none: whoever loads it says why.
+/// The name of a weight that is not finite, if there is one. A file that does not decode has none:
+/// whoever loads it says why.
 ///
-/// NaN is refused wherever it stands. An infinity is refused among weights, but not alone: as a bound of a `Clip` it has a
-/// meaning.
+/// NaN is refused wherever it stands. An infinity is refused among weights, but not alone: as a
+/// bound of a `Clip` it has a meaning.
 pub(super) fn unsound(onnx: &[u8]) -> Option<String> {
-    // Not `tract_onnx::onnx()`: it names every operator, which brings the whole engine into builds that do without it.
-    tract_onnx::Onnx::default().proto_model_for_read(&mut &onnx[..]).ok()?.graph.as_ref().and_then(weight)
+    // Not `tract_onnx::onnx()`: it names every operator, which brings the whole engine into builds
+    // that do without it.
+    tract_onnx::Onnx::default()
+        .proto_model_for_read(&mut &onnx[..])
+        .ok()?
+        .graph
+        .as_ref()
+        .and_then(weight)
 }
 
 fn weight(graph: &GraphProto) -> Option<String> {
@@ -73,7 +81,10 @@ mod tests {
         for raw in [false, true] {
             assert!(sound(&tensor(&[1.0, -0.0, f32::MAX], raw)));
             assert!(!sound(&tensor(&[1.0, f32::NAN], raw)) && !sound(&tensor(&[f32::NAN], raw)));
-            assert!(!sound(&tensor(&[1.0, f32::NEG_INFINITY], raw)) && sound(&tensor(&[f32::INFINITY], raw)));
+            assert!(
+                !sound(&tensor(&[1.0, f32::NEG_INFINITY], raw))
+                    && sound(&tensor(&[f32::INFINITY], raw))
+            );
         }
         let half = |bits: u16| TensorProto {
             dims: vec![2],
@@ -89,9 +100,16 @@ mod tests {
         assert_eq!(unsound(include_bytes!("../../../models/yunet_s_int8.onnx")), None);
         assert_eq!(unsound(include_bytes!("../../../models/fr_feature_int8.onnx")), None);
         assert_eq!(unsound(b"not a network"), None);
-        let value =
-            AttributeProto { name: "value".into(), t: Some(tensor(&[f32::NAN, 1.0], true)), ..Default::default() };
-        let node = NodeProto { output: vec!["bias".into()], attribute: vec![value], ..NodeProto::default() };
+        let value = AttributeProto {
+            name: "value".into(),
+            t: Some(tensor(&[f32::NAN, 1.0], true)),
+            ..Default::default()
+        };
+        let node = NodeProto {
+            output: vec!["bias".into()],
+            attribute: vec![value],
+            ..NodeProto::default()
+        };
         let graph = GraphProto { node: vec![node], ..GraphProto::default() };
         assert_eq!(weight(&graph).as_deref(), Some("bias"));
     }

@@ -1,10 +1,12 @@
 //! Runs a network: one image in, named tensors of `f32` out, shapes fixed when it is loaded.
 //!
-//! [`load`] reads an ONNX file, checks it and returns the fastest engine that can run it behind [`Network`]. Callers hand
-//! over pixels as bytes; the engine normalises them itself, so that a quantized engine never has to widen them.
+//! [`load`] reads an ONNX file, checks it and returns the fastest engine that can run it behind
+//! [`Network`]. Callers hand over pixels as bytes; the engine normalises them itself, so that a
+//! quantized engine never has to widen them.
 //!
-//! Not promised: batches, several inputs, outputs that are not `f32`, or dynamic shapes after loading (load once more).
-//! A malformed file or one that tract itself panics on is an error here, never a panic.
+//! Not promised: batches, several inputs, outputs that are not `f32`, or dynamic shapes after
+//! loading (load once more). A malformed file or one that tract itself panics on is an error here,
+//! never a panic.
 
 mod finite;
 pub mod kernels;
@@ -16,7 +18,8 @@ mod reference;
 use log::info;
 use zeroize::Zeroize;
 
-/// What the network subtracts from and multiplies with each channel: `(x - mean) * scale`, in the model's channel order.
+/// What the network subtracts from and multiplies with each channel: `(x - mean) * scale`, in the
+/// model's channel order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalization {
     /// Subtracted, on the scale of 0 to 255.
@@ -35,7 +38,8 @@ impl Normalization {
 pub enum Input<'a> {
     /// `3 * height * width` values, channel after channel, after mean and scale.
     Planes(&'a [f32]),
-    /// `height * width * 3` bytes, pixel after pixel in the model's channel order, before mean and scale.
+    /// `height * width * 3` bytes, pixel after pixel in the model's channel order, before mean and
+    /// scale.
     Interleaved(&'a [u8]),
 }
 
@@ -63,11 +67,12 @@ pub trait Network: Send {
     /// Runs the network; its outputs are read with [`Network::output`] afterwards.
     ///
     /// # Errors
-    /// [`EngineError::Input`] where the input has another length than the shape asks for, [`EngineError::Run`] where the
-    /// engine fails. The outputs are then those of no run.
+    /// [`EngineError::Input`] where the input has another length than the shape asks for,
+    /// [`EngineError::Run`] where the engine fails. The outputs are then those of no run.
     fn run(&mut self, input: &Input<'_>) -> Result<(), EngineError>;
 
-    /// The values of an output after the last run, in row-major order; before the first run, zeros of the right length.
+    /// The values of an output after the last run, in row-major order; before the first run, zeros
+    /// of the right length.
     ///
     /// # Panics
     /// Where `index` is not below the number of [`Network::output_names`].
@@ -87,7 +92,10 @@ pub enum EngineError {
         reason: String,
     },
     /// A weight that is not a number.
-    #[error("weight `{weight}` is not finite: the file is damaged, or was exported from a network that was")]
+    #[error(
+        "weight `{weight}` is not finite: the file is damaged, or was exported from a network \
+         that was"
+    )]
     NotFinite {
         /// Its name in the file.
         weight: String,
@@ -124,10 +132,12 @@ pub enum EngineError {
     },
 }
 
-/// Loads a network for images of `height` x `width` pixels. A dynamic height or width in the file is fixed to these.
+/// Loads a network for images of `height` x `width` pixels. A dynamic height or width in the file
+/// is fixed to these.
 ///
 /// # Errors
-/// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Interface`], [`EngineError::Unsupported`].
+/// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Interface`],
+/// [`EngineError::Unsupported`].
 pub fn load(
     onnx: &[u8],
     height: usize,
@@ -179,7 +189,8 @@ fn without_plan(
     let reason = match reason {
         Some(plan::NoPlan::NotOnnx(reason)) => return Err(EngineError::NotOnnx { reason }),
         Some(reason) => format!(
-            "{reason}; this build runs quantized networks only: quantize it as models/rebuild does, or build watchpost with --features any-network"
+            "{reason}; this build runs quantized networks only: quantize it as models/rebuild \
+             does, or build watchpost with --features any-network"
         ),
         None => format!("each side must be 1 to {MAX_SIDE} pixels"),
     };
@@ -254,13 +265,18 @@ mod tests {
     const EMBEDDER: &[u8] = include_bytes!("../../../models/fr_feature_int8.onnx");
 
     #[test]
-    fn a_dynamic_network_is_fixed_to_the_size_asked_for_and_its_outputs_have_their_lengths_before_any_run() {
+    fn a_dynamic_network_is_fixed_to_the_size_asked_for_and_its_outputs_have_their_lengths_before_any_run()
+     {
         let mut n = load(DETECTOR, 64, 96, Normalization::NONE).unwrap();
         assert_eq!(n.input_shape(), [1, 3, 64, 96]);
         let length = |n: &dyn Network, name: &str| {
-            n.output(n.output_names().iter().position(|o| o == name).expect("an output of YuNet")).len()
+            n.output(n.output_names().iter().position(|o| o == name).expect("an output of YuNet"))
+                .len()
         };
-        assert_eq!((length(&*n, "cls_8"), length(&*n, "bbox_16"), length(&*n, "kps_32")), (96, 4 * 24, 10 * 6));
+        assert_eq!(
+            (length(&*n, "cls_8"), length(&*n, "bbox_16"), length(&*n, "kps_32")),
+            (96, 4 * 24, 10 * 6)
+        );
         n.run(&Input::Interleaved(&[128; 3 * 64 * 96])).unwrap();
         assert!(n.output(0).iter().any(|v| *v != 0.0));
         n.wipe();
@@ -283,24 +299,35 @@ mod tests {
     #[test]
     fn an_image_of_another_size_is_refused_and_the_network_still_works() {
         let mut n = load(DETECTOR, 32, 32, Normalization::NONE).unwrap();
-        assert!(matches!(n.run(&Input::Interleaved(&[0; 3071])), Err(EngineError::Input { need: 3072, got: 3071 })));
+        assert!(matches!(
+            n.run(&Input::Interleaved(&[0; 3071])),
+            Err(EngineError::Input { need: 3072, got: 3071 })
+        ));
         n.run(&Input::Interleaved(&[0; 3072])).unwrap();
     }
 
     #[test]
     fn what_is_no_network_is_an_error_and_never_a_panic() {
         for bytes in [&b""[..], b"\x08\x07", b"not a network", &[0xff; 64]] {
-            assert!(matches!(load(bytes, 32, 32, Normalization::NONE), Err(EngineError::NotOnnx { .. })));
+            assert!(matches!(
+                load(bytes, 32, 32, Normalization::NONE),
+                Err(EngineError::NotOnnx { .. })
+            ));
         }
         for part in 1..8 {
-            assert!(load(&DETECTOR[..DETECTOR.len() * part / 8], 32, 32, Normalization::NONE).is_err());
+            assert!(
+                load(&DETECTOR[..DETECTOR.len() * part / 8], 32, 32, Normalization::NONE).is_err()
+            );
         }
     }
 
     #[test]
     fn a_network_of_a_fixed_size_refuses_another_and_absurd_sizes_are_refused() {
         let error = |height, width| load(EMBEDDER, height, width, Normalization::NONE).err();
-        assert!(matches!(error(112, 96), Some(EngineError::Interface { .. } | EngineError::Unsupported { .. })));
+        assert!(matches!(
+            error(112, 96),
+            Some(EngineError::Interface { .. } | EngineError::Unsupported { .. })
+        ));
         assert!(matches!(error(0, 112), Some(EngineError::Unsupported { .. })));
         assert!(matches!(error(112, usize::MAX), Some(EngineError::Unsupported { .. })));
     }

@@ -1,5 +1,6 @@
-//! The reference engine: tract, as it comes. Runs whatever tract can run, quantized or not, and is what every faster
-//! engine is checked against. Its intermediate tensors are allocated and freed by tract on each run.
+//! The reference engine: tract, as it comes. Runs whatever tract can run, quantized or not, and is
+//! what every faster engine is checked against. Its intermediate tensors are allocated and freed by
+//! tract on each run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,10 +18,16 @@ pub(super) struct Reference {
     outputs: Outputs,
 }
 
-/// Reads the file and fixes its input to `[1, 3, height, width]`; also the names of its outputs in the file's order.
+/// Reads the file and fixes its input to `[1, 3, height, width]`; also the names of its outputs in
+/// the file's order.
 ///
-/// The result is analysed and decluttered but not yet optimised for tract: the form that other engines lower from.
-pub(super) fn typed(onnx: &[u8], height: usize, width: usize) -> Result<(TypedModel, Vec<String>), EngineError> {
+/// The result is analysed and decluttered but not yet optimised for tract: the form that other
+/// engines lower from.
+pub(super) fn typed(
+    onnx: &[u8],
+    height: usize,
+    width: usize,
+) -> Result<(TypedModel, Vec<String>), EngineError> {
     let unsupported = |reason: String| EngineError::Unsupported { height, width, reason };
     if !(1..=MAX_SIDE).contains(&height) || !(1..=MAX_SIDE).contains(&width) {
         return Err(unsupported(format!("each side must be 1 to {MAX_SIDE} pixels")));
@@ -31,35 +38,49 @@ pub(super) fn typed(onnx: &[u8], height: usize, width: usize) -> Result<(TypedMo
         .proto_model_for_read(&mut &onnx[..])
         .map_err(|e| EngineError::NotOnnx { reason: format!("{e:#}") })?;
     let names: Vec<String> = match &proto.graph {
-        Some(graph) if !graph.node.is_empty() => graph.output.iter().map(|o| o.name.clone()).collect(),
+        Some(graph) if !graph.node.is_empty() => {
+            graph.output.iter().map(|o| o.name.clone()).collect()
+        }
         _ => return Err(EngineError::NotOnnx { reason: "it holds no graph".into() }),
     };
     if names.is_empty() {
         return Err(EngineError::Interface { reason: "it has no output".into() });
     }
-    let model = guarded(|| framework.model_for_proto_model(&proto)).map_err(|e| unsupported(format!("{e:#}")))?;
+    let model = guarded(|| framework.model_for_proto_model(&proto))
+        .map_err(|e| unsupported(format!("{e:#}")))?;
     let [input] = model.inputs[..] else {
-        return Err(EngineError::Interface { reason: format!("it has {} inputs", model.inputs.len()) });
+        return Err(EngineError::Interface {
+            reason: format!("it has {} inputs", model.inputs.len()),
+        });
     };
     let shape = [1, 3, height, width];
     let announced = &model.nodes[input.node].outputs[input.slot].fact.shape;
     let agrees = announced.dims().map(|d| d.concretize().and_then(|d| d.to_i64().ok()));
     let agrees = agrees.zip(shape).all(|(have, want)| have.is_none_or(|have| have == want as i64));
     if !agrees || !(announced.is_open() || announced.dims().count() == shape.len()) {
-        return Err(EngineError::Interface { reason: format!("its input is {announced:?}, asked for {shape:?}") });
+        return Err(EngineError::Interface {
+            reason: format!("its input is {announced:?}, asked for {shape:?}"),
+        });
     }
     let model = guarded(|| {
-        model.with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?.into_typed()?.into_decluttered()
+        model
+            .with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?
+            .into_typed()?
+            .into_decluttered()
     })
     .map_err(|e| unsupported(format!("{e:#}")))?;
     Ok((model, names))
 }
 
-/// tract panics on some malformed graphs, such as one whose output no node computes: to the caller that is an error.
+/// tract panics on some malformed graphs, such as one whose output no node computes: to the caller
+/// that is an error.
 fn guarded<T>(f: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
     // Whatever `f` was building is dropped, so no broken state is seen afterwards.
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(panic.downcast_ref::<&str>().copied());
         Err(TractError::msg(format!("tract panicked: {}", said.unwrap_or("no message"))))
     })
 }
@@ -72,17 +93,25 @@ impl Reference {
         width: usize,
         normalization: Normalization,
     ) -> Result<Self, EngineError> {
-        let unsupported = |e: TractError| EngineError::Unsupported { height, width, reason: format!("{e:#}") };
+        let unsupported =
+            |e: TractError| EngineError::Unsupported { height, width, reason: format!("{e:#}") };
         let (model, names) = typed(onnx, height, width)?;
-        let state = guarded(|| model.into_optimized()?.into_runnable()?.spawn()).map_err(unsupported)?;
+        let state =
+            guarded(|| model.into_optimized()?.into_runnable()?.spawn()).map_err(unsupported)?;
         let mut outputs = Outputs { names, values: Vec::new() };
         for index in 0..outputs.names.len() {
             let fact = state.model().output_fact(index).map_err(unsupported)?;
             let name = &outputs.names[index];
             let len = fact.shape.as_concrete().map(|s| s.iter().product::<usize>());
             match len {
-                Some(len) if fact.datum_type == f32::datum_type() && len > 0 => outputs.values.push(vec![0.0; len]),
-                _ => return Err(EngineError::Interface { reason: format!("its output `{name}` is {fact:?}") }),
+                Some(len) if fact.datum_type == f32::datum_type() && len > 0 => {
+                    outputs.values.push(vec![0.0; len])
+                }
+                _ => {
+                    return Err(EngineError::Interface {
+                        reason: format!("its output `{name}` is {fact:?}"),
+                    });
+                }
             }
         }
         Ok(Self { state, shape: [1, 3, height, width], normalization, outputs })

@@ -65,7 +65,8 @@ impl Kernels for Avx2 {
     fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
         let rows = patch.check();
         walk.check();
-        // SAFETY: `detect` found the feature; `check` that the patch holds its rows and at least two pixels each way.
+        // SAFETY: `detect` found the feature; `check` that the patch holds its rows and at least
+        // two pixels each way.
         let done = unsafe { bilinear(patch, rows, walk, x, y, dst) };
         scalar::walk(patch, walk, x + done, y, &mut dst[done..]);
     }
@@ -82,8 +83,8 @@ const STEP: usize = 16;
 unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
     let done = dst.len() / STEP * STEP;
     let grey = _mm256_set1_epi16(128);
-    // SAFETY, of all loads below: a step's samples are within the line, as the caller promises. Its pixels begin at a
-    // multiple of 16, so chroma is whole.
+    // SAFETY, of all loads below: a step's samples are within the line, as the caller promises. Its
+    // pixels begin at a multiple of 16, so chroma is whole.
     let bytes = |from: &[u8], at: usize| {
         debug_assert!(at + 16 <= from.len());
         // SAFETY: as above.
@@ -174,7 +175,9 @@ fn pixels(matrix: &Matrix, luma: __m256i, cb: __m256i, cr: __m256i) -> [__m256i;
     let luma = _mm256_sub_epi16(luma, _mm256_set1_epi16(matrix.black));
     let middle = _mm256_set1_epi16(128);
     let (cb, cr) = (_mm256_sub_epi16(cb, middle), _mm256_sub_epi16(cr, middle));
-    let weights = |first: i16, second: i16| _mm256_set1_epi32((i32::from(second) << 16) | i32::from(first as u16));
+    let weights = |first: i16, second: i16| {
+        _mm256_set1_epi32((i32::from(second) << 16) | i32::from(first as u16))
+    };
     let half = _mm256_set1_epi32(1 << 15);
     // Eight sums each: the halves of a register are interleaved and packed alike.
     let pairs = |a, b| [_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)];
@@ -200,7 +203,10 @@ fn pixels(matrix: &Matrix, luma: __m256i, cb: __m256i, cr: __m256i) -> [__m256i;
     let green_nought = _mm256_packus_epi16(green, _mm256_setzero_si256());
     let red_green = _mm256_unpacklo_epi8(red_blue, green_nought);
     let blue_nought = _mm256_unpackhi_epi8(red_blue, green_nought);
-    let (low, high) = (_mm256_unpacklo_epi16(red_green, blue_nought), _mm256_unpackhi_epi16(red_green, blue_nought));
+    let (low, high) = (
+        _mm256_unpacklo_epi16(red_green, blue_nought),
+        _mm256_unpackhi_epi16(red_green, blue_nought),
+    );
     [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)]
 }
 
@@ -217,18 +223,26 @@ unsafe fn across<const PAIRS: usize>(taps: &Taps, line: &[Rgbx], dst: &mut [Wide
     let half = _mm256_set1_epi32(1 << (WEIGHT - KEEP - 1));
     // Two pixels of the line for one target pixel.
     let pixels = |i: usize, k: usize| {
-        // SAFETY: `i` is a target pixel; it may read `2 * pairs` pixels from its first one on, as the caller promises.
-        unsafe { _mm_loadl_epi64(line.as_ptr().add(starts.get_unchecked(i).start as usize + 2 * k).cast()) }
+        // SAFETY: `i` is a target pixel; it may read `2 * pairs` pixels from its first one on, as
+        // the caller promises.
+        unsafe {
+            _mm_loadl_epi64(
+                line.as_ptr().add(starts.get_unchecked(i).start as usize + 2 * k).cast(),
+            )
+        }
     };
     let pair = |i: usize, k: usize| {
         // SAFETY: there are `2 * pairs` weights a target pixel, as was just asserted.
-        _mm256_set1_epi32(unsafe { weights.as_ptr().add((i * pairs + k) * 2).cast::<i32>().read_unaligned() })
+        _mm256_set1_epi32(unsafe {
+            weights.as_ptr().add((i * pairs + k) * 2).cast::<i32>().read_unaligned()
+        })
     };
     // Two target pixels, four sums each.
     let two = |i: usize| {
         let mut sums = half;
         for k in 0..pairs {
-            let pixels = _mm_shuffle_epi8(_mm_unpacklo_epi64(pixels(i, k), pixels(i + 1, k)), side_by_side);
+            let pixels =
+                _mm_shuffle_epi8(_mm_unpacklo_epi64(pixels(i, k), pixels(i + 1, k)), side_by_side);
             let weights = _mm256_blend_epi32::<0xf0>(pair(i, k), pair(i + 1, k));
             sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_cvtepu8_epi16(pixels), weights));
         }
@@ -236,7 +250,8 @@ unsafe fn across<const PAIRS: usize>(taps: &Taps, line: &[Rgbx], dst: &mut [Wide
     };
     let mut i = 0;
     while i + 4 <= dst.len() {
-        let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(two(i), two(i + 2)));
+        let packed =
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(two(i), two(i + 2)));
         // SAFETY: four pixels of eight bytes lie within `dst`.
         unsafe { _mm256_storeu_si256(dst.as_mut_ptr().add(i).cast(), packed) };
         i += 4;
@@ -276,7 +291,12 @@ unsafe fn down(rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx])
         let [a, b, c, d] = sums.map(|s| _mm256_srli_epi32::<{ (WEIGHT + KEEP) as i32 }>(s));
         let bytes = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
         // SAFETY: eight pixels are one register.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes)) };
+        unsafe {
+            _mm256_storeu_si256(
+                out.as_mut_ptr().cast(),
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes),
+            )
+        };
     }
     dst.len() / 8 * 8
 }
@@ -316,7 +336,8 @@ unsafe fn swap(src: &[u8], dst: &mut [u8]) -> usize {
     let mask = _mm_setr_epi8(2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15);
     let mut at = 0;
     while at + 16 <= src.len() {
-        // SAFETY: sixteen bytes of both. The sixteenth is overwritten by the next step, or by who does the rest.
+        // SAFETY: sixteen bytes of both. The sixteenth is overwritten by the next step, or by who
+        // does the rest.
         unsafe {
             let pixels = _mm_loadu_si128(src.as_ptr().add(at).cast());
             _mm_storeu_si128(dst.as_mut_ptr().add(at).cast(), _mm_shuffle_epi8(pixels, mask));
@@ -326,7 +347,8 @@ unsafe fn swap(src: &[u8], dst: &mut [u8]) -> usize {
     at
 }
 
-/// The pixels at eight places, and those to the right of them. Single loads: `vpgatherdd` is slower on many processors.
+/// The pixels at eight places, and those to the right of them. Single loads: `vpgatherdd` is slower
+/// on many processors.
 ///
 /// # Safety
 /// At each place from `base` on two pixels can be read.
@@ -360,7 +382,14 @@ unsafe fn neighbours(base: *const i32, places: &[i32; 8]) -> [__m256i; 2] {
 /// # Safety
 /// The patch holds `rows` rows; both its sides are at least 2.
 #[target_feature(enable = "avx2")]
-unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) -> usize {
+unsafe fn bilinear(
+    patch: &Patch<'_>,
+    rows: usize,
+    walk: &Walk,
+    x: usize,
+    y: usize,
+    dst: &mut [Rgbx],
+) -> usize {
     let (left, top) = (patch.left, patch.top);
     let (right, bottom) = (left + patch.width as i32 - 2, top + rows as i32 - 2);
     let total = (walk.samples * walk.samples) as i32;
@@ -371,7 +400,8 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
     let base: *const i32 = patch.pixels.as_ptr().cast();
     for (step, out) in dst.chunks_exact_mut(8).enumerate() {
         let from = (x + 8 * step) as i32;
-        let columns = _mm256_add_epi32(_mm256_set1_epi32(from), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        let columns =
+            _mm256_add_epi32(_mm256_set1_epi32(from), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
         let columns = _mm256_cvtepi32_ps(columns);
         let mut sums = [undo; 4];
         for sy in 0..walk.samples {
@@ -400,13 +430,15 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
                 let mut places = [0i32; 8];
                 // SAFETY: eight values of 32 bits.
                 unsafe { _mm256_storeu_si256(places.as_mut_ptr().cast(), at) };
-                // SAFETY: a place is within the first `rows - 1` rows and the first `width - 1` columns of the patch, so that two
-                // pixels can be read there and one row below.
-                let ([a, b], [c, d]) =
-                    unsafe { (neighbours(base, &places), neighbours(base.add(patch.width), &places)) };
+                // SAFETY: a place is within the first `rows - 1` rows and the first `width - 1`
+                // columns of the patch, so that two pixels can be read there and one row below.
+                let ([a, b], [c, d]) = unsafe {
+                    (neighbours(base, &places), neighbours(base.add(patch.width), &places))
+                };
                 let nought = _mm256_setzero_si256();
                 let twice = _mm256_or_si256(wx, _mm256_slli_epi32::<16>(wx));
-                // 256 p + (q - p) w is at most 65280: right in 16 bits without a sign, whatever the difference's sign.
+                // 256 p + (q - p) w is at most 65280: right in 16 bits without a sign, whatever the
+                // difference's sign.
                 let blend = |p, q, w| {
                     let rise = _mm256_mullo_epi16(_mm256_sub_epi16(q, p), w);
                     let sum = _mm256_add_epi16(_mm256_slli_epi16::<8>(p), rise);
@@ -414,7 +446,8 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
                 };
                 let low = |v| _mm256_unpacklo_epi8(v, nought);
                 let high = |v| _mm256_unpackhi_epi8(v, nought);
-                let (w_low, w_high) = (_mm256_unpacklo_epi32(twice, twice), _mm256_unpackhi_epi32(twice, twice));
+                let (w_low, w_high) =
+                    (_mm256_unpacklo_epi32(twice, twice), _mm256_unpackhi_epi32(twice, twice));
                 let above = [blend(low(a), low(b), w_low), blend(high(a), high(b), w_high)];
                 let below = [blend(low(c), low(d), w_low), blend(high(c), high(d), w_high)];
                 let rest = _mm256_sub_epi32(_mm256_set1_epi32(1 << BILINEAR), wy);
@@ -430,7 +463,10 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
                     let high = _mm256_unpackhi_epi16(above[half], below[half]);
                     for (part, pixels) in [low, high].into_iter().enumerate() {
                         let sum = &mut sums[2 * half + part];
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pixels, weights[2 * half + part]));
+                        *sum = _mm256_add_epi32(
+                            *sum,
+                            _mm256_madd_epi16(pixels, weights[2 * half + part]),
+                        );
                     }
                 }
             }

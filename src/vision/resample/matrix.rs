@@ -1,8 +1,9 @@
 //! The conversion of [`ycc_to_rgb`](crate::frame::ycc_to_rgb) for 16-bit lanes.
 //!
-//! A coefficient of 16.16 fixed point is split into a whole number, which is added apart, and a rest that fits 16 bits:
-//! `(65536 w x + f x + 32768) >> 16` is `w x + ((f x + 32768) >> 16)`, exactly. Those of luma, of green's chroma and of
-//! blue's are 1, 0 and -1, and 2 in both ranges; red's is 1 or 2.
+//! A coefficient of 16.16 fixed point is split into a whole number, which is added apart, and a
+//! rest that fits 16 bits: `(65536 w x + f x + 32768) >> 16` is `w x + ((f x + 32768) >> 16)`,
+//! exactly. Those of luma, of green's chroma and of blue's are 1, 0 and -1, and 2 in both ranges;
+//! red's is 1 or 2.
 
 use crate::frame::Range;
 
@@ -27,8 +28,15 @@ pub(super) struct Matrix {
 
 impl Matrix {
     pub(super) const fn of(range: Range) -> &'static Self {
-        const FULL: Matrix =
-            Matrix { black: 0, luma: 0, red: 26_345, red_whole: 1, green_cb: -22_554, green_cr: 18_734, blue: -14_942 };
+        const FULL: Matrix = Matrix {
+            black: 0,
+            luma: 0,
+            red: 26_345,
+            red_whole: 1,
+            green_cb: -22_554,
+            green_cr: 18_734,
+            blue: -14_942,
+        };
         const LIMITED: Matrix = Matrix {
             black: 16,
             luma: 10_773,

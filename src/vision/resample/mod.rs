@@ -1,17 +1,20 @@
-//! The inner loops around the networks: a camera's samples to pixels, pixels to another size, a turned face to an upright one.
+//! The inner loops around the networks: a camera's samples to pixels, pixels to another size, a
+//! turned face to an upright one.
 //!
 //! # Arithmetic, on every processor
-//! * Samples become red, green, blue by [`ycc_to_rgb`](crate::frame::ycc_to_rgb), a pixel of four bytes of which the last is nought ([`Rgbx`]).
-//! * Resizing is first across, then down ([`Taps`]): the products of bytes and weights of [`WEIGHT`] fraction bits are summed
-//!   exactly and rounded (halves up) to [`KEEP`] fraction bits; the products of those and weights again, to bytes.
-//! * A turned picture ([`Walk`]) is sampled bilinearly at points that are computed in `f32`, each operation rounded apart, with
-//!   weights of 8 bits; sums are exact, and rounded once (halves up).
+//! * Samples become red, green, blue by [`ycc_to_rgb`](crate::frame::ycc_to_rgb), a pixel of four
+//!   bytes of which the last is nought ([`Rgbx`]).
+//! * Resizing is first across, then down ([`Taps`]): the products of bytes and weights of
+//!   [`WEIGHT`] fraction bits are summed exactly and rounded (halves up) to [`KEEP`] fraction bits;
+//!   the products of those and weights again, to bytes.
+//! * A turned picture ([`Walk`]) is sampled bilinearly at points that are computed in `f32`, each
+//!   operation rounded apart, with weights of 8 bits; sums are exact, and rounded once (halves up).
 //!
-//! Promised: the implementations give identical bytes for every format, size and position; property tests compare them
-//! with `scalar`, the reference. Not promised: speed of the scalar one.
+//! Promised: the implementations give identical bytes for every format, size and position; property
+//! tests compare them with `scalar`, the reference. Not promised: speed of the scalar one.
 //!
-//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with pointers. Nothing here
-//! allocates but [`Taps::set`].
+//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with
+//! pointers. Nothing here allocates but [`Taps::set`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -58,9 +61,14 @@ impl<'a> Rows<'a> {
         &self.pixels[row % slots * self.width..][..self.width]
     }
 
-    /// Panics where `width` pixels of `rows` rows are not there, or the weights are too large for exact sums.
+    /// Panics where `width` pixels of `rows` rows are not there, or the weights are too large for
+    /// exact sums.
     fn check(&self, weights: &[u16], dst: &[Rgbx]) {
-        assert!(dst.len() == self.width && self.width > 0 && self.pixels.len() >= self.width * weights.len());
+        assert!(
+            dst.len() == self.width
+                && self.width > 0
+                && self.pixels.len() >= self.width * weights.len()
+        );
         assert!(weights.iter().map(|w| u32::from(*w)).sum::<u32>() <= 1 << WEIGHT);
     }
 }
@@ -85,12 +93,18 @@ impl Patch<'_> {
         assert!(self.width >= 2 && rows >= 2 && self.pixels.len() <= i32::MAX as usize / 4);
         // So that positions are exact in `f32`.
         const FAR: i32 = 1 << 22;
-        assert!(self.left.abs() < FAR && self.top.abs() < FAR && self.width < FAR as usize && rows < FAR as usize);
+        assert!(
+            self.left.abs() < FAR
+                && self.top.abs() < FAR
+                && self.width < FAR as usize
+                && rows < FAR as usize
+        );
         rows
     }
 }
 
-/// Which points of the frame the pixels of a turned picture are: `(a x - b y + tx, b x + a y + ty)`, finite and below 2^22.
+/// Which points of the frame the pixels of a turned picture are: `(a x - b y + tx, b x + a y +
+/// ty)`, finite and below 2^22.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Walk {
     /// Scale times the cosine.
@@ -139,7 +153,8 @@ pub trait Kernels: Send + Sync {
         scalar::across(taps, line, dst);
     }
 
-    /// One row of the target: the rows `first` and following, by their weights, of which the sum is at most 1.
+    /// One row of the target: the rows `first` and following, by their weights, of which the sum is
+    /// at most 1.
     fn down(&self, rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
         scalar::down(rows, first, weights, dst);
     }
@@ -154,14 +169,15 @@ pub trait Kernels: Send + Sync {
         scalar::swap(src, dst);
     }
 
-    /// The pixels (`x`, `y`) and following, one for each in `dst`, of a turned picture whose points lie in `patch`. A point whose
-    /// four neighbours do not lie in it gets those at its border.
+    /// The pixels (`x`, `y`) and following, one for each in `dst`, of a turned picture whose points
+    /// lie in `patch`. A point whose four neighbours do not lie in it gets those at its border.
     fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
         scalar::walk(patch, walk, x, y, dst);
     }
 }
 
-/// Every implementation that this processor can run, the fastest first; the scalar one is always there.
+/// Every implementation that this processor can run, the fastest first; the scalar one is always
+/// there.
 pub fn available() -> Vec<&'static dyn Kernels> {
     let mut all: Vec<&'static dyn Kernels> = Vec::new();
     #[cfg(target_arch = "x86_64")]
@@ -172,7 +188,8 @@ pub fn available() -> Vec<&'static dyn Kernels> {
     all
 }
 
-/// The fastest implementation of this processor; the scalar one where `forced`, the name of a network kernel, is `scalar`.
+/// The fastest implementation of this processor; the scalar one where `forced`, the name of a
+/// network kernel, is `scalar`.
 pub fn choose(forced: Option<&str>) -> &'static dyn Kernels {
     if forced == Some(Scalar.name()) { &Scalar } else { available()[0] }
 }

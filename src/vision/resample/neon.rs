@@ -78,8 +78,8 @@ unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
     let halves = |all: uint8x16_t| [vget_low_u8(all), vget_high_u8(all)];
     for (step, out) in dst.chunks_exact_mut(STEP).enumerate() {
         let x = step * STEP;
-        // SAFETY: a step's samples are within the line, as the caller promises. Its pixels begin at a multiple of 16, so chroma
-        // is whole. Its sixteen pixels lie in `out`.
+        // SAFETY: a step's samples are within the line, as the caller promises. Its pixels begin at
+        // a multiple of 16, so chroma is whole. Its sixteen pixels lie in `out`.
         unsafe {
             let (luma, cb, cr) = match *line {
                 Line::Grey(luma) => (halves(vld1q_u8(luma.as_ptr().add(x))), [grey; 2], [grey; 2]),
@@ -118,7 +118,8 @@ unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
 #[inline]
 #[target_feature(enable = "neon")]
 fn pixels(matrix: &Matrix, luma: uint8x8_t, cb: uint8x8_t, cr: uint8x8_t) -> [uint8x8_t; 3] {
-    let signed = |v: uint8x8_t, less: i16| vsubq_s16(vreinterpretq_s16_u16(vmovl_u8(v)), vdupq_n_s16(less));
+    let signed =
+        |v: uint8x8_t, less: i16| vsubq_s16(vreinterpretq_s16_u16(vmovl_u8(v)), vdupq_n_s16(less));
     let (luma, cb, cr) = (signed(luma, matrix.black), signed(cb, 128), signed(cr, 128));
     let halves = |v: int16x8_t| [vget_low_s16(v), vget_high_s16(v)];
     let lumas = halves(luma).map(|h| vmull_n_s16(h, matrix.luma));
@@ -127,8 +128,9 @@ fn pixels(matrix: &Matrix, luma: uint8x8_t, cb: uint8x8_t, cr: uint8x8_t) -> [ui
         [vmlal_n_s16(low, a, weight), vmlal_n_s16(high, b, weight)]
     };
     // Luma's rest and the chroma's, rounded to whole numbers, and luma's whole.
-    let rounded =
-        |[low, high]: [int32x4_t; 2]| vaddq_s16(luma, vcombine_s16(vrshrn_n_s32::<16>(low), vrshrn_n_s32::<16>(high)));
+    let rounded = |[low, high]: [int32x4_t; 2]| {
+        vaddq_s16(luma, vcombine_s16(vrshrn_n_s32::<16>(low), vrshrn_n_s32::<16>(high)))
+    };
     let red = vmlaq_n_s16(rounded(add(lumas, cr, matrix.red)), cr, matrix.red_whole);
     let green = vsubq_s16(rounded(add(add(lumas, cb, matrix.green_cb), cr, matrix.green_cr)), cr);
     let blue = vaddq_s16(rounded(add(lumas, cb, matrix.blue)), vshlq_n_s16::<1>(cb));
@@ -145,20 +147,23 @@ unsafe fn across(taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
     // Two pixels of the line from the `at`-th on.
     let two = |at: usize| {
         debug_assert!(at + 2 <= line.len());
-        // SAFETY: every target pixel may read as many pixels from its first one on as it has weights, as the caller promises.
+        // SAFETY: every target pixel may read as many pixels from its first one on as it has
+        // weights, as the caller promises.
         vmovl_u8(unsafe { vld1_u8(line.as_ptr().add(at).cast()) })
     };
     let mut done = 0;
     if taps.most() == 2 {
         // Shrunk to a half, or stretched: four target pixels' weights are one register.
-        for (out, (starts, weights)) in dst.chunks_exact_mut(4).zip(starts.chunks_exact(4).zip(weights.chunks_exact(8)))
+        for (out, (starts, weights)) in
+            dst.chunks_exact_mut(4).zip(starts.chunks_exact(4).zip(weights.chunks_exact(8)))
         {
             let at = |i: usize| two(starts[i].start as usize);
             // SAFETY: eight weights.
             let weights = unsafe { vld1q_u16(weights.as_ptr()) };
             let (first, second) = (vget_low_u16(weights), vget_high_u16(weights));
             let a = vcombine_u16(sum::<0, 1>(half, at(0), first), sum::<2, 3>(half, at(1), first));
-            let b = vcombine_u16(sum::<0, 1>(half, at(2), second), sum::<2, 3>(half, at(3), second));
+            let b =
+                vcombine_u16(sum::<0, 1>(half, at(2), second), sum::<2, 3>(half, at(3), second));
             // SAFETY: four pixels of four values.
             unsafe { vst1q_u16_x2(out.as_mut_ptr().cast(), uint16x8x2_t(a, b)) };
             done += 4;
@@ -180,7 +185,11 @@ unsafe fn across(taps: &Taps, line: &[Rgbx], dst: &mut [Wide]) {
 /// One target pixel of two pixels, by two lanes of the weights.
 #[inline]
 #[target_feature(enable = "neon")]
-fn sum<const FIRST: i32, const SECOND: i32>(start: uint32x4_t, pixels: uint16x8_t, weights: uint16x4_t) -> uint16x4_t {
+fn sum<const FIRST: i32, const SECOND: i32>(
+    start: uint32x4_t,
+    pixels: uint16x8_t,
+    weights: uint16x4_t,
+) -> uint16x4_t {
     let sum = vmlal_lane_u16::<FIRST>(start, vget_low_u16(pixels), weights);
     let sum = vmlal_lane_u16::<SECOND>(sum, vget_high_u16(pixels), weights);
     vshrn_n_u32::<{ (WEIGHT - KEEP) as i32 }>(sum)
@@ -202,7 +211,8 @@ unsafe fn down(rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx])
                 // SAFETY: the row is as long as `dst`.
                 let pixels = unsafe { vld1q_u16(row.as_ptr().add(step * 4 + part * 2).cast()) };
                 sums[2 * part] = vmlal_n_u16(sums[2 * part], vget_low_u16(pixels), *weight);
-                sums[2 * part + 1] = vmlal_n_u16(sums[2 * part + 1], vget_high_u16(pixels), *weight);
+                sums[2 * part + 1] =
+                    vmlal_n_u16(sums[2 * part + 1], vget_high_u16(pixels), *weight);
             }
         }
         let [a, b, c, d] = sums.map(|s| vmovn_u32(vshrq_n_u32::<DOWN>(s)));
@@ -223,7 +233,10 @@ unsafe fn pack(bgr: bool, src: &[Rgbx], dst: &mut [u8]) -> usize {
         // SAFETY: sixteen pixels of four bytes, and of three.
         unsafe {
             let uint8x16x4_t(r, g, b, _) = vld4q_u8(pixels.as_ptr().cast());
-            vst3q_u8(out.as_mut_ptr(), if bgr { uint8x16x3_t(b, g, r) } else { uint8x16x3_t(r, g, b) });
+            vst3q_u8(
+                out.as_mut_ptr(),
+                if bgr { uint8x16x3_t(b, g, r) } else { uint8x16x3_t(r, g, b) },
+            );
         }
     }
     src.len() / 16 * 16
@@ -234,7 +247,14 @@ unsafe fn pack(bgr: bool, src: &[Rgbx], dst: &mut [u8]) -> usize {
 /// # Safety
 /// The patch holds `rows` rows; both its sides are at least 2.
 #[target_feature(enable = "neon")]
-unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) -> usize {
+unsafe fn bilinear(
+    patch: &Patch<'_>,
+    rows: usize,
+    walk: &Walk,
+    x: usize,
+    y: usize,
+    dst: &mut [Rgbx],
+) -> usize {
     let (left, top) = (patch.left, patch.top);
     let (right, bottom) = (left + patch.width as i32 - 2, top + rows as i32 - 2);
     let total = (walk.samples * walk.samples) as u32;
@@ -249,7 +269,8 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
             let (of_x, of_y) = (vdupq_n_f32(walk.b * py), vdupq_n_f32(walk.a * py));
             for sx in 0..walk.samples {
                 let px = vaddq_f32(columns, vdupq_n_f32(walk.offset(sx)));
-                // Product and sum are rounded apart, as in the reference: never one fused operation.
+                // Product and sum are rounded apart, as in the reference: never one fused
+                // operation.
                 let ax = vmulq_f32(vdupq_n_f32(walk.a), px);
                 let bx = vmulq_f32(vdupq_n_f32(walk.b), px);
                 let fx = vaddq_f32(vsubq_f32(ax, of_x), vdupq_n_f32(walk.tx));
@@ -265,7 +286,11 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
                     let low = vminnmq_f32(low, vdupq_n_f32(last as f32));
                     vsubq_s32(vcvtq_s32_f32(low), vdupq_n_s32(first))
                 };
-                let at = vmlaq_n_s32(place(low_x, left, right), place(low_y, top, bottom), patch.width as i32);
+                let at = vmlaq_n_s32(
+                    place(low_x, left, right),
+                    place(low_y, top, bottom),
+                    patch.width as i32,
+                );
                 let mut places = [0i32; 4];
                 let (mut across, mut down) = ([0u16; 4], [0u16; 4]);
                 // SAFETY: four values each.
@@ -276,9 +301,12 @@ unsafe fn bilinear(patch: &Patch<'_>, rows: usize, walk: &Walk, x: usize, y: usi
                 }
                 for lane in 0..4 {
                     let row = |next: usize| {
-                        // SAFETY: the place is within the first `rows - 1` rows and the first `width - 1` columns of the
-                        // patch, so that two pixels there and below can be read.
-                        let pixels = unsafe { vld1_u8(patch.pixels.as_ptr().add(places[lane] as usize + next).cast()) };
+                        // SAFETY: the place is within the first `rows - 1` rows and the first
+                        // `width - 1` columns of the patch, so that two pixels there and below can
+                        // be read.
+                        let pixels = unsafe {
+                            vld1_u8(patch.pixels.as_ptr().add(places[lane] as usize + next).cast())
+                        };
                         let pixels = vmovl_u8(pixels);
                         let first = vmul_n_u16(vget_low_u16(pixels), ONE - across[lane]);
                         vmla_n_u16(first, vget_high_u16(pixels), across[lane])

@@ -47,7 +47,13 @@ pub(super) fn down(rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rg
 }
 
 /// As [`down`] for the pixels from `x` on.
-pub(super) fn down_from(rows: &Rows<'_>, first: usize, weights: &[u16], x: usize, dst: &mut [Rgbx]) {
+pub(super) fn down_from(
+    rows: &Rows<'_>,
+    first: usize,
+    weights: &[u16],
+    x: usize,
+    dst: &mut [Rgbx],
+) {
     for (x, out) in (x..).zip(dst) {
         let mut sum = [1u32 << (WEIGHT + KEEP - 1); 3];
         for (k, weight) in weights.iter().enumerate() {
@@ -87,10 +93,13 @@ pub(super) fn walk(patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut
                 let (px, py) = walk.at(x as f32 + walk.offset(sx), y as f32 + walk.offset(sy));
                 let weight = |v: f32| ((v - v.floor()) * (1 << BILINEAR) as f32 + 0.5) as u32;
                 let (wx, wy) = (weight(px), weight(py));
-                let place =
-                    |v: f32, first: i32, last: f32| (v.floor().max(first as f32).min(last) as i32 - first) as usize;
-                let at = place(py, patch.top, last[1]) * patch.width + place(px, patch.left, last[0]);
-                let pixels = [at, at + 1, at + patch.width, at + patch.width + 1].map(|at| patch.pixels[at]);
+                let place = |v: f32, first: i32, last: f32| {
+                    (v.floor().max(first as f32).min(last) as i32 - first) as usize
+                };
+                let at =
+                    place(py, patch.top, last[1]) * patch.width + place(px, patch.left, last[0]);
+                let pixels =
+                    [at, at + 1, at + patch.width, at + patch.width + 1].map(|at| patch.pixels[at]);
                 let one = 1 << BILINEAR;
                 for (c, sum) in sum.iter_mut().enumerate() {
                     let [a, b, d, e] = pixels.map(|p| u32::from(p[c]));

@@ -2,8 +2,8 @@
 
 use super::WEIGHT;
 
-/// One axis of a resize. Shrinking weighs every source sample by the length that it covers of the target's (so that nothing
-/// aliases), stretching is linear.
+/// One axis of a resize. Shrinking weighs every source sample by the length that it covers of the
+/// target's (so that nothing aliases), stretching is linear.
 #[derive(Debug, Default)]
 pub struct Taps {
     source: usize,
@@ -34,7 +34,8 @@ impl Taps {
         self.weights.resize(target * self.pairs * 2, 0);
         for (i, all) in self.weights.chunks_exact_mut(self.pairs * 2).enumerate() {
             let (first, last, from, width) = stretch(source, target, i);
-            // Differences of a rounded running sum add up to one exactly. The outermost samples repeat beyond the border.
+            // Differences of a rounded running sum add up to one exactly. The outermost samples
+            // repeat beyond the border.
             let mut given = 0;
             for (s, weight) in (first..=last).zip(all) {
                 let share = if s == last { 1.0 } else { ((s + 1) as f64 - from) / width };
@@ -60,7 +61,8 @@ impl Taps {
         self.pairs * 2
     }
 
-    /// Source samples, and behind them so many that do not count that every target sample may read [`Taps::most`].
+    /// Source samples, and behind them so many that do not count that every target sample may read
+    /// [`Taps::most`].
     pub fn padded(&self) -> usize {
         self.source + self.most()
     }
@@ -71,7 +73,8 @@ impl Taps {
         (tap.start as usize, &self.weights[i * self.most()..][..tap.count as usize])
     }
 
-    /// The first source sample of each target sample, and the [`Taps::most`] weights of each, noughts behind those that count.
+    /// The first source sample of each target sample, and the [`Taps::most`] weights of each,
+    /// noughts behind those that count.
     #[cfg_attr(
         not(any(target_arch = "x86_64", target_arch = "aarch64")),
         expect(dead_code, reason = "for SIMD kernels")
@@ -81,8 +84,9 @@ impl Taps {
     }
 }
 
-/// The first and last source sample of a target sample, where its stretch of the source begins and how wide that is: at least one
-/// sample, so that where the axis is stretched the shares of that stretch are the linear weights.
+/// The first and last source sample of a target sample, where its stretch of the source begins and
+/// how wide that is: at least one sample, so that where the axis is stretched the shares of that
+/// stretch are the linear weights.
 fn stretch(source: usize, target: usize, i: usize) -> (usize, usize, f64, f64) {
     let scale = source as f64 / target as f64;
     let centre = (i as f64 + 0.5) * scale;

@@ -1,7 +1,7 @@
 //! Every implementation gives the reference's bytes: formats, sizes, positions and extreme values.
 //!
-//! Each slice that a kernel gets is an allocation of its own and no longer than the kernel may touch, so that the address
-//! sanitizer sees a read or write beyond it.
+//! Each slice that a kernel gets is an allocation of its own and no longer than the kernel may
+//! touch, so that the address sanitizer sees a read or write beyond it.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -77,7 +77,8 @@ impl Samples {
 
 #[test]
 fn every_code_of_luma_and_chroma_is_converted_alike() {
-    let codes: Vec<u8> = (0..=255u8).flat_map(|cb| (0..=255u8).flat_map(move |cr| [0, cb, cr])).collect();
+    let codes: Vec<u8> =
+        (0..=255u8).flat_map(|cb| (0..=255u8).flat_map(move |cr| [0, cb, cr])).collect();
     for kernels in others() {
         for range in [Range::Full, Range::Limited] {
             for y in 0..=255 {
@@ -94,15 +95,27 @@ fn every_code_of_luma_and_chroma_is_converted_alike() {
 #[test]
 fn the_weights_of_every_target_sample_add_up_to_one_and_lie_within_the_source() {
     let mut taps = Taps::default();
-    for (source, target) in
-        [(1, 1), (1, 40), (17, 17), (640, 640), (1280, 640), (720, 360), (4001, 7), (16_384, 64), (5, 16)]
-    {
+    for (source, target) in [
+        (1, 1),
+        (1, 40),
+        (17, 17),
+        (640, 640),
+        (1280, 640),
+        (720, 360),
+        (4001, 7),
+        (16_384, 64),
+        (5, 16),
+    ] {
         taps.set(source, target);
         assert_eq!(taps.identity(), source == target);
         for i in 0..target {
             let (start, weights) = taps.at(i);
             assert!(start + weights.len() <= source && weights.len() <= taps.most());
-            assert_eq!(weights.iter().map(|w| u32::from(*w)).sum::<u32>(), 1 << WEIGHT, "{source} to {target} at {i}");
+            assert_eq!(
+                weights.iter().map(|w| u32::from(*w)).sum::<u32>(),
+                1 << WEIGHT,
+                "{source} to {target} at {i}"
+            );
         }
     }
 }

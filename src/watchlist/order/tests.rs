@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 /// Signers 1 and 2, revoker 4, suspender 5.
 fn trust() -> Trust {
-    Trust::parse(&trust_text(2, &[("signer", 1), ("signer", 2), ("revoker", 4), ("suspender", 5)])).unwrap()
+    Trust::parse(&trust_text(2, &[("signer", 1), ("signer", 2), ("revoker", 4), ("suspender", 5)]))
+        .unwrap()
 }
 
 fn id(n: u8) -> OrderId {
@@ -15,7 +16,11 @@ fn id(n: u8) -> OrderId {
 }
 
 fn revoke(through: u64, entry: Option<&str>) -> Action {
-    Action::Revoke { list: "north-gate".parse().unwrap(), through, entry: entry.map(|e| e.parse().unwrap()) }
+    Action::Revoke {
+        list: "north-gate".parse().unwrap(),
+        through,
+        entry: entry.map(|e| e.parse().unwrap()),
+    }
 }
 
 fn suspend(hours: i64) -> Action {
@@ -34,22 +39,31 @@ fn signed(action: &Action, by: u8) -> Vec<u8> {
 
 #[test]
 fn an_order_says_what_was_signed_and_another_implementation_of_the_standard_agrees() {
-    for (action, by) in [(revoke(7, None), 4), (revoke(EVERY_VERSION, Some("case-1")), 4), (suspend(2), 5)] {
+    for (action, by) in
+        [(revoke(7, None), 4), (revoke(EVERY_VERSION, Some("case-1")), 4), (suspend(2), 5)]
+    {
         let bytes = signed(&action, by);
         let order = verify(&bytes, &trust(), now()).unwrap();
         assert_eq!((order.action(), order.id(), order.issued()), (&action, id(by), now()));
         assert_eq!(order.signer(), key(by).public().id());
         let cose = CoseSign1::from_tagged_slice(&bytes).unwrap();
         assert_eq!(cose.protected.header.key_id, order.signer().0);
-        assert_eq!(cose.tbs_data(CONTEXT), to_be_signed(order.signer(), cose.payload.as_deref().unwrap()));
+        assert_eq!(
+            cose.tbs_data(CONTEXT),
+            to_be_signed(order.signer(), cose.payload.as_deref().unwrap())
+        );
     }
 }
 
 #[test]
 fn only_the_key_with_the_role_may_order() {
-    let refused = |action: &Action, by: u8| verify(&signed(action, by), &trust(), now()).unwrap_err();
+    let refused =
+        |action: &Action, by: u8| verify(&signed(action, by), &trust(), now()).unwrap_err();
     for by in [1, 5, 9] {
-        assert!(matches!(refused(&revoke(7, None), by), OrderError::NotPinned { role: Role::Revoker, .. }));
+        assert!(matches!(
+            refused(&revoke(7, None), by),
+            OrderError::NotPinned { role: Role::Revoker, .. }
+        ));
     }
     assert!(matches!(refused(&suspend(1), 4), OrderError::NotPinned { role: Role::Suspender, .. }));
     assert_eq!(refused(&suspend(1), 4).code(), "not-authentic");
@@ -74,11 +88,20 @@ fn no_bit_of_an_order_can_be_changed() {
 fn a_suspension_that_is_over_or_too_long_is_refused_and_a_revocation_never_is() {
     let bytes = signed(&suspend(1), 5);
     assert!(verify(&bytes, &trust(), now() + Duration::minutes(59)).is_ok());
-    assert!(matches!(verify(&bytes, &trust(), now() + Duration::hours(1)), Err(OrderError::Over { .. })));
-    assert!(matches!(sign(id(5), &suspend(24 * 367), &key(5), now()), Err(OrderError::Value { .. })));
+    assert!(matches!(
+        verify(&bytes, &trust(), now() + Duration::hours(1)),
+        Err(OrderError::Over { .. })
+    ));
+    assert!(matches!(
+        sign(id(5), &suspend(24 * 367), &key(5), now()),
+        Err(OrderError::Value { .. })
+    ));
     // Whatever the clock says, and after the trust file has ended.
     for years in [-40, 40] {
-        assert!(verify(&signed(&revoke(7, None), 4), &trust(), now() + Duration::days(365 * years)).is_ok());
+        assert!(
+            verify(&signed(&revoke(7, None), 4), &trust(), now() + Duration::days(365 * years))
+                .is_ok()
+        );
     }
 }
 
@@ -101,12 +124,23 @@ fn a_revoked_list_is_refused_for_ever_but_a_later_version_is_not() {
     let mut state = State::default();
     let list = |version| {
         let content = super::super::format::Content { version, ..fixture::content(2) };
-        verify_list(&fixture::signed(&content, &[1, 2]), &trust(), now(), DEVICE, &fixture::EMBEDDER).unwrap()
+        verify_list(
+            &fixture::signed(&content, &[1, 2]),
+            &trust(),
+            now(),
+            DEVICE,
+            &fixture::EMBEDDER,
+        )
+        .unwrap()
     };
     state.admit(&list(7), now()).unwrap();
     assert_eq!(obey(&mut state, id(1), &revoke(7, None)), Ok(Obeyed::Now));
     assert!(matches!(state.admit(&list(7), now()), Err(Refusal::Revoked { version: 7, .. })));
-    assert_eq!(obey(&mut state, id(1), &revoke(7, None)), Ok(Obeyed::Before), "a replay changes nothing");
+    assert_eq!(
+        obey(&mut state, id(1), &revoke(7, None)),
+        Ok(Obeyed::Before),
+        "a replay changes nothing"
+    );
     assert!(state.admit(&list(8), now()).is_ok());
     assert_eq!(obey(&mut state, id(2), &revoke(EVERY_VERSION, None)), Ok(Obeyed::Now));
     assert!(matches!(state.admit(&list(9), now()), Err(Refusal::Revoked { .. })));
@@ -121,7 +155,9 @@ fn orders_survive_a_restart() {
     obey(&mut state, id(2), &suspend(2)).unwrap();
     state.save(&path).unwrap();
     let state = State::load(&path).unwrap();
-    let entries = |version| state.revoked_entries("north-gate", version).map(|r| r.to_string()).collect::<Vec<_>>();
+    let entries = |version| {
+        state.revoked_entries("north-gate", version).map(|r| r.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!((entries(7), entries(8)), (vec!["case-1".to_string()], vec![]));
     assert_eq!(state.suspended_until(now()), Some(now() + Duration::hours(2)));
     assert_eq!(state.suspended_until(now() + Duration::hours(2)), None);
@@ -132,9 +168,16 @@ fn orders_survive_a_restart() {
 fn a_full_memory_still_stops_what_it_was_told_to_stop() {
     let mut state = State::default();
     for n in 0..=MAX_REVOKED {
-        assert_eq!(obey(&mut state, id(1), &revoke(7, Some(&format!("case-{n}")))), Ok(Obeyed::Now));
+        assert_eq!(
+            obey(&mut state, id(1), &revoke(7, Some(&format!("case-{n}")))),
+            Ok(Obeyed::Now)
+        );
     }
-    assert_eq!(state.revoked_through("north-gate"), Some(7), "the whole list instead of its 257th entry");
+    assert_eq!(
+        state.revoked_through("north-gate"),
+        Some(7),
+        "the whole list instead of its 257th entry"
+    );
     for n in 0..MAX_SUSPENDED as u8 {
         assert_eq!(obey(&mut state, id(n), &suspend(1)), Ok(Obeyed::Now));
     }

@@ -19,7 +19,11 @@ fn another_implementation_opens_what_is_sealed_and_seals_what_is_opened() {
     for n in [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 7] {
         let plain: Vec<u8> = (0..n).map(|i| (i * 31 % 251) as u8).collect();
         assert_eq!(age::decrypt(&k.identity(), &sealed(&plain, &[&k])).unwrap(), plain, "{n}");
-        assert_eq!(*open(&age::encrypt(&k.recipient().0, &plain).unwrap(), &k).unwrap(), plain, "{n}");
+        assert_eq!(
+            *open(&age::encrypt(&k.recipient().0, &plain).unwrap(), &k).unwrap(),
+            plain,
+            "{n}"
+        );
     }
 }
 
@@ -27,9 +31,15 @@ fn another_implementation_opens_what_is_sealed_and_seals_what_is_opened() {
 fn each_recipient_opens_it_and_nobody_else() {
     let [a, b, c] = [key(), key(), key()];
     let bytes = sealed(b"list", &[&a, &b]);
-    assert_eq!((&*open(&bytes, &a).unwrap(), &*open(&bytes, &b).unwrap()), (&b"list"[..], &b"list"[..]));
+    assert_eq!(
+        (&*open(&bytes, &a).unwrap(), &*open(&bytes, &b).unwrap()),
+        (&b"list"[..], &b"list"[..])
+    );
     let refused = open(&bytes, &c).unwrap_err();
-    assert!(matches!(&refused, SealError::NotForUs(to) if *to == c.recipient().to_string()), "{refused}");
+    assert!(
+        matches!(&refused, SealError::NotForUs(to) if *to == c.recipient().to_string()),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -47,12 +57,17 @@ fn a_flipped_bit_anywhere_and_a_cut_anywhere_are_refused() {
     let bytes = sealed(&plain, &[&k]);
     let header = bytes.len() - plain.len() - 2 * TAG;
     let refused = |bytes: &[u8]| open(bytes, &k).is_err();
-    for bit in (0..header * 8).chain(header * 8..bytes.len() * 8).filter(|b| b / 8 < header || b % 4099 == 0) {
+    for bit in (0..header * 8)
+        .chain(header * 8..bytes.len() * 8)
+        .filter(|b| b / 8 < header || b % 4099 == 0)
+    {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(refused(&flipped), "bit {bit}");
     }
-    for length in (0..header + 40).chain((header..bytes.len()).step_by(997)).chain([bytes.len() - 1]) {
+    for length in
+        (0..header + 40).chain((header..bytes.len()).step_by(997)).chain([bytes.len() - 1])
+    {
         assert!(refused(&bytes[..length]), "{length}");
     }
     assert!(refused(&[&bytes[..], b"x"].concat()));
@@ -90,7 +105,10 @@ fn armored_text_and_too_many_recipients_are_refused_with_what_to_do() {
     assert!(text.contains("without -a"), "{text}");
     assert!(matches!(seal(&[b"x"], &[]), Err(SealError::Recipients(0))));
     let k = key();
-    assert!(matches!(seal(&[b"x"], &vec![k.recipient().clone(); 257]), Err(SealError::Recipients(257))));
+    assert!(matches!(
+        seal(&[b"x"], &vec![k.recipient().clone(); 257]),
+        Err(SealError::Recipients(257))
+    ));
     let most = seal(&[b"x"], &vec![k.recipient().clone(); MAX_RECIPIENTS]).unwrap();
     assert_eq!(*open(&most, &k).unwrap(), *b"x", "the most recipients fit the header's bound");
 }
@@ -104,7 +122,10 @@ fn a_key_file_is_the_owners_alone_and_a_credential_is_the_managers() {
     let k = key();
     k.create_file(&path).unwrap();
     assert!(k.create_file(&path).is_err(), "an existing key is never overwritten");
-    assert_eq!(DeviceKey::open_file(&path).unwrap().recipient().to_string(), k.recipient().to_string());
+    assert_eq!(
+        DeviceKey::open_file(&path).unwrap().recipient().to_string(),
+        k.recipient().to_string()
+    );
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o440)).unwrap();
     assert!(matches!(DeviceKey::open_file(&path), Err(SealError::TooOpen { .. })));
     assert!(DeviceKey::from_credentials(Some(dir.path())).unwrap().is_some());

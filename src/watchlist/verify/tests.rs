@@ -1,5 +1,6 @@
 use super::super::fixture::{
-    DEVICE, EMBEDDER, content, encode_and_sign, encoded, key, made_elsewhere, now, signed, trust, trust_text,
+    DEVICE, EMBEDDER, content, encode_and_sign, encoded, key, made_elsewhere, now, signed, trust,
+    trust_text,
 };
 use super::super::format::{Aim, Area, Hours, MAX_ENTRIES, SALT, Window};
 use super::*;
@@ -19,7 +20,8 @@ fn read(bytes: &[u8]) -> Result<Content, Refusal> {
 fn two_different_signers_pass() {
     let list = check(&signed(&content(5), &[1, 2])).unwrap();
     assert_eq!((list.id().as_str(), list.version(), list.entries().len()), ("north-gate", 7, 5));
-    let without_templates = content(5).entries.into_iter().map(|e| Entry { templates: vec![], ..e });
+    let without_templates =
+        content(5).entries.into_iter().map(|e| Entry { templates: vec![], ..e });
     assert_eq!(list.entries(), without_templates.collect::<Vec<_>>());
     assert_eq!(list.authorisation(), &content(5).authorisation);
     assert!(check(&signed(&content(5), &[3, 2, 1])).is_ok());
@@ -29,10 +31,16 @@ fn two_different_signers_pass() {
 fn a_list_made_by_other_software_from_the_schema_passes() {
     let bytes = made_elsewhere();
     let list = check(&bytes).unwrap();
-    assert_eq!((list.id().as_str(), list.version(), list.entries().len()), ("made-elsewhere", 3, 1));
+    assert_eq!(
+        (list.id().as_str(), list.version(), list.entries().len()),
+        ("made-elsewhere", 3, 1)
+    );
     let stored = &read(&bytes).unwrap().entries[0].templates[0];
     assert_eq!((stored.quality, stored.template.values()[20]), (0.875, (7 * 20 + 1) as u8 as i8));
-    assert_eq!(list.standing(now(), Some(Position { latitude: 52.525, longitude: 13.405 })), Standing::Valid);
+    assert_eq!(
+        list.standing(now(), Some(Position { latitude: 52.525, longitude: 13.405 })),
+        Standing::Valid
+    );
     // One content has one encoding, whoever writes it.
     let container = Container::read(Kind::List, &bytes).unwrap();
     let again = read(&bytes).unwrap().encode(|| [0xa0; SALT]).unwrap();
@@ -41,9 +49,15 @@ fn a_list_made_by_other_software_from_the_schema_passes() {
 
 #[test]
 fn too_few_are_one_twice_one_unknown_a_revoker_or_nobody() {
-    for (signers, have) in
-        [(&[1][..], 1), (&[1, 1], 1), (&[1, 1, 1, 1], 1), (&[1, 9], 1), (&[1, 4], 1), (&[8, 9], 0), (&[], 0)]
-    {
+    for (signers, have) in [
+        (&[1][..], 1),
+        (&[1, 1], 1),
+        (&[1, 1, 1, 1], 1),
+        (&[1, 9], 1),
+        (&[1, 4], 1),
+        (&[8, 9], 0),
+        (&[], 0),
+    ] {
         let refused = check(&signed(&content(1), signers)).unwrap_err();
         assert_eq!(refused, Refusal::TooFewSigners { have, need: 2 }, "{signers:?}");
     }
@@ -63,7 +77,10 @@ fn a_signature_for_another_purpose_does_not_count() {
     let mut cose = CoseSign::from_tagged_slice(&signed(&content(1), &[1, 2])).unwrap();
     let message = cose.tbs_data(b"watchpost revocation v1", &cose.signatures[1]);
     cose.signatures[1].signature = key(2).sign(&message).to_vec();
-    assert_eq!(check(&cose.to_tagged_vec().unwrap()).unwrap_err(), Refusal::Altered(key(2).public().id()));
+    assert_eq!(
+        check(&cose.to_tagged_vec().unwrap()).unwrap_err(),
+        Refusal::Altered(key(2).public().id())
+    );
 }
 
 #[test]
@@ -91,26 +108,35 @@ fn what_the_container_may_not_hold_is_unreadable() {
     assert!(refused(&|c| c.payload = None));
     assert!(refused(&|c| c.signatures[0].signature.push(0)));
     assert!(refused(&|c| c.signatures = vec![c.signatures[0].clone(); 17]));
-    assert!(matches!(check(&good.clone().to_vec().unwrap()), Err(Refusal::Unreadable(_))), "untagged");
+    assert!(
+        matches!(check(&good.clone().to_vec().unwrap()), Err(Refusal::Unreadable(_))),
+        "untagged"
+    );
 }
 
 #[test]
 fn a_list_for_another_device_is_refused() {
-    let refused = verify(&signed(&content(1), &[1, 2]), &trust(), now(), "gate-33", &EMBEDDER).unwrap_err();
+    let refused =
+        verify(&signed(&content(1), &[1, 2]), &trust(), now(), "gate-33", &EMBEDDER).unwrap_err();
     assert_eq!(refused.code(), "wrong-device");
-    assert!(refused.to_string().contains("gate-33") && refused.to_string().contains("gate-4"), "{refused}");
+    assert!(
+        refused.to_string().contains("gate-33") && refused.to_string().contains("gate-4"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn a_list_of_another_model_is_refused() {
-    let refused = verify(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &[1; 32]).unwrap_err();
+    let refused =
+        verify(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &[1; 32]).unwrap_err();
     assert_eq!(refused.code(), "wrong-model");
 }
 
 #[test]
 fn a_list_is_valid_from_not_before_up_to_expires() {
     let c = content(1);
-    let at = |now| verify(&signed(&c, &[1, 2]), &trust(), now, DEVICE, &EMBEDDER).map_err(|r| r.code());
+    let at =
+        |now| verify(&signed(&c, &[1, 2]), &trust(), now, DEVICE, &EMBEDDER).map_err(|r| r.code());
     assert_eq!(at(c.not_before - Duration::SECOND).unwrap_err(), "not-yet-valid");
     assert!(at(c.not_before).is_ok());
     assert!(at(c.expires - Duration::SECOND).is_ok());
@@ -121,10 +147,13 @@ fn a_list_is_valid_from_not_before_up_to_expires() {
 fn nothing_is_accepted_outside_the_validity_of_the_trust_file() {
     let keys = [("signer", 1), ("signer", 2)];
     let old = Trust::parse(
-        &trust_text(2, &keys).replace("2036", "2026-02").replace("-01-01T00:00:00Z\"\n[[", "-01T00:00:00Z\"\n[["),
+        &trust_text(2, &keys)
+            .replace("2036", "2026-02")
+            .replace("-01-01T00:00:00Z\"\n[[", "-01T00:00:00Z\"\n[["),
     )
     .unwrap();
-    let refused = verify(&signed(&content(1), &[1, 2]), &old, now(), DEVICE, &EMBEDDER).unwrap_err();
+    let refused =
+        verify(&signed(&content(1), &[1, 2]), &old, now(), DEVICE, &EMBEDDER).unwrap_err();
     assert_eq!(refused.code(), "trust-not-valid");
 }
 
@@ -144,18 +173,23 @@ fn a_format_of_another_version_says_so() {
     assert_eq!(encoded.payload[..3], [0xa9, 0x00, 0x02]);
     encoded.payload[2] = 1;
     let refused = check(&encode_and_sign(&encoded, &[1, 2])).unwrap_err();
-    assert_eq!((refused.code(), &refused), ("unknown-format", &Refusal::Content(FormatError::Version(1))));
+    assert_eq!(
+        (refused.code(), &refused),
+        ("unknown-format", &Refusal::Content(FormatError::Version(1)))
+    );
 }
 
 #[test]
 fn every_broken_rule_of_the_content_is_refused_although_it_is_signed() {
-    // Broken content cannot be encoded here, so that a good encoding is broken byte by byte and signed by two.
+    // Broken content cannot be encoded here, so that a good encoding is broken byte by byte and
+    // signed by two.
     let good = encoded(&content(2));
     for at in 0..good.payload.len() {
         for flip in [0x01, 0x80, 0xff] {
             let mut broken = encoded(&content(2));
             broken.payload[at] ^= flip;
-            // Either a content that is as good as any, in its one encoding, or an error: never a panic.
+            // Either a content that is as good as any, in its one encoding, or an error: never a
+            // panic.
             if let Ok(c) = read(&encode_and_sign(&broken, &[1, 2])) {
                 assert_eq!(encoded(&c).payload, broken.payload, "byte {at}");
             }
@@ -174,7 +208,10 @@ fn every_broken_entry_is_refused_although_its_digest_is_signed() {
             broken[at] ^= flip;
             if let Ok(read) = read_entry(&broken, 64, |_| Ok(())) {
                 // A salt, a text, a time, a quality, a template, a digest: as good as any.
-                assert!(read.check(64).is_err_and(|e| e == read_without_templates(&read)), "byte {at}");
+                assert!(
+                    read.check(64).is_err_and(|e| e == read_without_templates(&read)),
+                    "byte {at}"
+                );
             }
         }
         assert!(read_entry(&entry[..at], 64, |_| Ok(())).is_err(), "cut at {at}");
@@ -197,7 +234,8 @@ fn an_entry_is_removed_for_good_and_the_rest_verifies_as_before() {
     assert_eq!((list.digest(), list.signers()), (whole.digest(), whole.signers()));
     assert_eq!(list.take_gallery().unwrap().templates(), 1 + 3);
     // Neither its templates nor its salt are anywhere in it.
-    let row: Vec<u8> = content(3).entries[1].templates[0].template.values().iter().map(|v| *v as u8).collect();
+    let row: Vec<u8> =
+        content(3).entries[1].templates[0].template.values().iter().map(|v| *v as u8).collect();
     let has = |bytes: &[u8]| bytes.windows(row.len()).any(|w| w == row);
     assert!(has(&bytes) && !has(&reduced));
     // It cannot come back altered, nor another in its place.
@@ -233,7 +271,10 @@ fn more_entries_than_a_million_are_refused_by_their_number_alone() {
     // The array of the entries: its head is behind the label's.
     let at = bytes.windows(6).position(|w| w == [0x3a, 0, 1, 0, 0, 0x80]).unwrap() + 5;
     bytes.splice(at..=at, [0x9a, 0, 0x0f, 0x42, 0x41]);
-    assert!(matches!(check(&bytes), Err(Refusal::Unreadable(CborError::Count { found: 1_000_001, .. }))));
+    assert!(matches!(
+        check(&bytes),
+        Err(Refusal::Unreadable(CborError::Count { found: 1_000_001, .. }))
+    ));
     assert_eq!(MAX_ENTRIES, 1_000_000);
 }
 
@@ -269,7 +310,8 @@ fn a_flipped_bit_anywhere_is_refused() {
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        // Not checked for what has the signatures of unknown signers: those are checked by nobody and count for nobody.
+        // Not checked for what has the signatures of unknown signers: those are checked by nobody
+        // and count for nobody.
         assert!(check(&flipped).is_err(), "bit {bit}");
     }
 }
@@ -328,7 +370,11 @@ fn a_list_with_areas_matches_only_inside_them_and_nowhere_without_a_position() {
     assert_eq!(at(1.5, 0.5), Standing::Valid);
     assert_eq!(at(1.5, 1.5), Standing::OutsideArea);
     assert_eq!(at(-0.5, 0.5), Standing::OutsideArea);
-    assert_eq!(at(0.5, -0.5), Standing::OutsideArea, "west of it, where both of its sides lie to the east");
+    assert_eq!(
+        at(0.5, -0.5),
+        Standing::OutsideArea,
+        "west of it, where both of its sides lie to the east"
+    );
     assert_eq!(list.standing(now(), None), Standing::PositionUnknown);
 }
 
@@ -340,13 +386,13 @@ fn debug_output_and_refusals_show_no_entry_content() {
 
 /// Every field that a list may hold, somewhere in its range.
 fn any_content() -> impl Strategy<Value = Content> {
-    let degrees = |most: i32| (-most * 10_000_000..=most * 10_000_000).prop_map(|v| f64::from(v) / 1e7);
-    let corner = (degrees(90), degrees(180)).prop_map(|(latitude, longitude)| Position { latitude, longitude });
+    let degrees =
+        |most: i32| (-most * 10_000_000..=most * 10_000_000).prop_map(|v| f64::from(v) / 1e7);
+    let corner = (degrees(90), degrees(180))
+        .prop_map(|(latitude, longitude)| Position { latitude, longitude });
     let areas = prop::collection::vec(prop::collection::vec(corner, 3..8).prop_map(Area), 0..3);
-    let window = (1u8..=0x7f, 0u16..1440, 1u16..1440).prop_map(|(days, from_minute, more)| Window {
-        days,
-        from_minute,
-        to_minute: (from_minute + more).min(1440),
+    let window = (1u8..=0x7f, 0u16..1440, 1u16..1440).prop_map(|(days, from_minute, more)| {
+        Window { days, from_minute, to_minute: (from_minute + more).min(1440) }
     });
     let hours = (-840i16..=840, prop::collection::vec(window, 1..5))
         .prop_map(|(utc_offset_minutes, windows)| Hours { utc_offset_minutes, windows });

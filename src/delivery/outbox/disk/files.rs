@@ -1,5 +1,5 @@
-//! The few file operations that the disk store needs, as a trait: tests put a disk behind it that fails, fills up and
-//! loses its power at any of them.
+//! The few file operations that the disk store needs, as a trait: tests put a disk behind it that
+//! fails, fills up and loses its power at any of them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -21,16 +21,17 @@ pub trait Files: Send {
     fn create(&mut self, file: u64) -> io::Result<()>;
     /// Writes at the end. After an error a part of `bytes` may be there.
     fn append(&mut self, file: u64, bytes: &[u8]) -> io::Result<()>;
-    /// What was appended survives a power cut. After an error nothing is known about what was appended since the last
-    /// success, and a later success says nothing about it.
+    /// What was appended survives a power cut. After an error nothing is known about what was
+    /// appended since the last success, and a later success says nothing about it.
     fn sync(&mut self, file: u64) -> io::Result<()>;
     /// Cuts a file off.
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()>;
-    /// Overwrites the beginning and cuts off what lies behind it. A power cut before [`Files::sync`] may bring any of the old bytes
-    /// back; after an error any of both may be there.
+    /// Overwrites the beginning and cuts off what lies behind it. A power cut before
+    /// [`Files::sync`] may bring any of the old bytes back; after an error any of both may be
+    /// there.
     fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()>;
-    /// Puts `whole` in the place of a file's content. A power cut before [`Files::sync_folder`] may bring the old content back, but no
-    /// mixture; after an error it is one of both.
+    /// Puts `whole` in the place of a file's content. A power cut before [`Files::sync_folder`] may
+    /// bring the old content back, but no mixture; after an error it is one of both.
     fn replace(&mut self, file: u64, whole: &[u8]) -> io::Result<()>;
     /// Removes a file. It may come back after a power cut before [`Files::sync_folder`].
     fn delete(&mut self, file: u64) -> io::Result<()>;
@@ -53,7 +54,8 @@ fn unfinished(folder: &Path, file: u64) -> PathBuf {
     folder.join(format!("{file:020}{UNFINISHED}"))
 }
 
-/// Numbers of the files in a folder, ascending. Anything else in it is somebody else's and left alone.
+/// Numbers of the files in a folder, ascending. Anything else in it is somebody else's and left
+/// alone.
 ///
 /// # Errors
 /// What the system says.
@@ -61,7 +63,8 @@ pub fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let found = entry?.file_name();
-        if let Some(n) = found.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok())
+        if let Some(n) =
+            found.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok())
             && name(folder, n).file_name() == Some(&found)
         {
             numbers.push(n);
@@ -107,7 +110,10 @@ impl Folder {
         // What a kill left in the midst of a replacement; the old file is whole.
         for entry in fs::read_dir(path)?.flatten() {
             let found = entry.file_name();
-            let number = found.to_str().and_then(|n| n.strip_suffix(UNFINISHED)).and_then(|n| n.parse::<u64>().ok());
+            let number = found
+                .to_str()
+                .and_then(|n| n.strip_suffix(UNFINISHED))
+                .and_then(|n| n.parse::<u64>().ok());
             if number.is_some_and(|n| unfinished(path, n).file_name() == Some(&found)) {
                 let _ = fs::remove_file(entry.path());
             }
@@ -148,7 +154,8 @@ impl Files for Folder {
     }
 
     fn create(&mut self, file: u64) -> io::Result<()> {
-        let made = OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.name(file))?;
+        let made =
+            OpenOptions::new().append(true).create_new(true).mode(0o600).open(self.name(file))?;
         self.writer = Some((file, made));
         Ok(())
     }
@@ -166,7 +173,8 @@ impl Files for Folder {
     }
 
     fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()> {
-        // Not by the writer: what a file that is open for appending is given goes to its end, wherever it is to go.
+        // Not by the writer: what a file that is open for appending is given goes to its end,
+        // wherever it is to go.
         let whole = OpenOptions::new().write(true).open(self.name(file))?;
         whole.write_all_at(beginning, 0)?;
         whole.set_len(beginning.len() as u64)
@@ -177,7 +185,12 @@ impl Files for Folder {
         self.reader.take_if(|(n, _)| *n == file);
         let new = unfinished(&self.path, file);
         let written = (|| {
-            let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            let mut out = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
             out.write_all(whole)?;
             out.sync_data()?;
             fs::rename(&new, self.name(file))

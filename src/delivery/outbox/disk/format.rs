@@ -8,14 +8,17 @@
 //! mark     = FF "RT" FE, position u64, crc u32                                                     16 bytes
 //! ```
 //!
-//! Every crc is CRC-32C (Castagnoli, as in RFC 3720) over the segment's number as u64 and then the bytes of the same line
-//! before it, so that what lies in a reused block of another segment is not taken for this one's. The next position is
-//! the first that was not used when the header was written. `seconds` and `nanoseconds` are when the event expires, since 1970 in UTC. A mark retires every event of its position in its own and any earlier segment.
-//! The marks' bytes FF and FE occur in no UTF-8 text, hence in no JSON payload.
+//! Every crc is CRC-32C (Castagnoli, as in RFC 3720) over the segment's number as u64 and then the
+//! bytes of the same line before it, so that what lies in a reused block of another segment is not
+//! taken for this one's. The next position is the first that was not used when the header was
+//! written. `seconds` and `nanoseconds` are when the event expires, since 1970 in UTC. A mark
+//! retires every event of its position in its own and any earlier segment. The marks' bytes FF and
+//! FE occur in no UTF-8 text, hence in no JSON payload.
 //!
 //! # Warning
-//! Devices in the field hold files of this format. Do not add, remove, reorder or retype a field: a change is a new
-//! [`VERSION`] beside which this one stays readable. The first twelve bytes of a header keep their meaning for ever.
+//! Devices in the field hold files of this format. Do not add, remove, reorder or retype a field: a
+//! change is a new [`VERSION`] beside which this one stays readable. The first twelve bytes of a
+//! header keep their meaning for ever.
 
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -114,7 +117,8 @@ pub fn read_header(segment: u64, bytes: &[u8]) -> Header {
 pub fn event(segment: u64, position: Position, record: &Record) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(EVENT_OVERHEAD + record.payload.len()));
     out.extend(EVENT_TAG);
-    // The outbox takes no event beyond MAX_EVENT; one that did not fit would be refused when it is read.
+    // The outbox takes no event beyond MAX_EVENT; one that did not fit would be refused when it is
+    // read.
     out.extend(u32::try_from(record.payload.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend(position.to_le_bytes());
     out.extend(record.id.as_u128().to_le_bytes());
@@ -169,7 +173,8 @@ fn read_head(segment: u64, bytes: &[u8]) -> Option<Head> {
 
 fn read_mark(segment: u64, bytes: &[u8]) -> Option<Position> {
     let mark = bytes.get(..MARK)?;
-    (mark[..4] == MARK_TAG && u32_at(mark, 12) == crc(segment, &mark[..12])).then(|| u64_at(mark, 4))
+    (mark[..4] == MARK_TAG && u32_at(mark, 12) == crc(segment, &mark[..12]))
+        .then(|| u64_at(mark, 4))
 }
 
 fn payload<'a>(segment: u64, head: &Head, bytes: &'a [u8]) -> Option<&'a [u8]> {
@@ -198,7 +203,8 @@ pub enum Found {
     Torn,
 }
 
-/// Tells `found` everything in the file that is called `segment`, in its order. Takes time linear in `bytes`.
+/// Tells `found` everything in the file that is called `segment`, in its order. Takes time linear
+/// in `bytes`.
 pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(Found)) {
     let mut at = HEADER.min(bytes.len());
     while at < bytes.len() {
@@ -221,7 +227,8 @@ pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(Found)) {
         } else {
             let is_record = |n: &usize| {
                 let tail = &rest[*n..];
-                tail[0] == EVENT_TAG[0] && (read_mark(segment, tail).is_some() || read_head(segment, tail).is_some())
+                tail[0] == EVENT_TAG[0]
+                    && (read_mark(segment, tail).is_some() || read_head(segment, tail).is_some())
             };
             match (1..rest.len()).find(is_record) {
                 Some(n) => {
@@ -253,7 +260,8 @@ mod tests {
     }
 
     fn record(number: u8) -> Record {
-        let expires = OffsetDateTime::from_unix_timestamp_nanos(1_800_000_000_123_456_789).expect("a date");
+        let expires =
+            OffsetDateTime::from_unix_timestamp_nanos(1_800_000_000_123_456_789).expect("a date");
         Record { id: EventId::from_u128(number.into()), expires, payload: vec![number; 5].into() }
     }
 
@@ -264,12 +272,14 @@ mod tests {
     /// Files of version 1 lie on devices: these bytes never change.
     #[test]
     fn version_1_is_these_bytes() {
-        assert_eq!(hex(&header(7, 9)), "57504f55544258ff0100000007000000000000000900000000000000b3cde1e5");
+        assert_eq!(
+            hex(&header(7, 9)),
+            "57504f55544258ff0100000007000000000000000900000000000000b3cde1e5"
+        );
         assert_eq!(hex(&mark(7, 9)), "ff5254fe09000000000000007409d058");
         assert_eq!(
             hex(&event(7, 9, &record(3))),
-            "ff4556fe0500000009000000000000000300000000000000000000000000000000d2496b0000000015cd5b07f6803f5f\
-             03030303030caeedc9"
+            "ff4556fe0500000009000000000000000300000000000000000000000000000000d2496b0000000015cd5b07f6803f5f03030303030caeedc9"
         );
     }
 

@@ -1,11 +1,13 @@
-//! Where the events of a segment lie, read from the segment itself. The few segments that are being delivered from are kept.
+//! Where the events of a segment lie, read from the segment itself. The few segments that are being
+//! delivered from are kept.
 
 use super::format::{self, Found};
 use crate::delivery::outbox::{Position, Stored, nanoseconds};
 
 /// Most segments of which the index is kept: a window of the largest events lies in five.
 const MOST: usize = 8;
-/// Most events in them together, but for the one that was asked for last. Those of one segment are at most 20,000.
+/// Most events in them together, but for the one that was asked for last. Those of one segment are
+/// at most 20,000.
 const MOST_ENTRIES: usize = 32 * 1024;
 
 /// Where an event lies.
@@ -48,7 +50,8 @@ pub fn contents(segment: u64, bytes: &[u8]) -> Contents {
         Found::Event(offset, head) => out.entries.push(Entry {
             position: head.position,
             expires: nanoseconds(head.expires),
-            // A segment is far below 4 GiB; of a file that is not, what lies beyond is not found again and counted.
+            // A segment is far below 4 GiB; of a file that is not, what lies beyond is not found
+            // again and counted.
             offset: u32::try_from(offset).unwrap_or(u32::MAX),
             bytes: head.bytes as u32,
         }),

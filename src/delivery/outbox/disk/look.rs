@@ -26,8 +26,9 @@ pub struct Kept {
     pub retired: bool,
 }
 
-/// What lies in the folder of an outbox, in the order of positions, and how many stretches of bytes are no records. Changes nothing
-/// and asks for no lock, so that it may be called while another process delivers; what that one does meanwhile may be seen or not.
+/// What lies in the folder of an outbox, in the order of positions, and how many stretches of bytes
+/// are no records. Changes nothing and asks for no lock, so that it may be called while another
+/// process delivers; what that one does meanwhile may be seen or not.
 ///
 /// # Errors
 /// Where the folder cannot be read.

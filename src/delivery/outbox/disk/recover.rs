@@ -1,4 +1,5 @@
-//! What an earlier run left, segment by segment: no more than one is in memory at a time, and of each its summary stays.
+//! What an earlier run left, segment by segment: no more than one is in memory at a time, and of
+//! each its summary stays.
 
 use zeroize::Zeroizing;
 
@@ -23,7 +24,10 @@ fn stretches(mut positions: Vec<Position>) -> Vec<(Position, Position)> {
 
 impl<F: Files> DiskStore<F> {
     pub(super) fn find_all(&mut self) -> Result<Recovered, StoreError> {
-        let mut numbers = self.files.list().map_err(|source| StoreError { action: "list its segments", source })?;
+        let mut numbers = self
+            .files
+            .list()
+            .map_err(|source| StoreError { action: "list its segments", source })?;
         numbers.sort_unstable();
         self.next_segment = numbers.last().map_or(0, |n| n.saturating_add(1));
         // Segments in which there is nothing at all, as a start without an event leaves them.
@@ -46,7 +50,8 @@ impl<F: Files> DiskStore<F> {
         self.lost = super::Lost::default();
         let events = self.segments.iter().map(|s| s.live as usize).sum();
         let bytes = self.segments.iter().map(|s| s.live_bytes as usize).sum();
-        // A process that was killed may have left records that no sync has covered. From here on they count as stored.
+        // A process that was killed may have left records that no sync has covered. From here on
+        // they count as stored.
         let synced = self.segments.iter().try_for_each(|s| self.files.sync(s.number));
         // Whether the disk can be written to is known from the start.
         let ready = synced.and_then(|()| self.roll()).and_then(|()| {
@@ -69,7 +74,10 @@ impl<F: Files> DiskStore<F> {
         let bytes = match self.files.read(number) {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(e) => {
-                log::error!("A segment of the outbox cannot be read and is left alone: number={number} error={e}.");
+                log::error!(
+                    "A segment of the outbox cannot be read and is left alone: number={number} \
+                     error={e}."
+                );
                 self.health.damaged += 1;
                 self.hidden = true;
                 return None;
@@ -78,8 +86,8 @@ impl<F: Files> DiskStore<F> {
         match format::read_header(number, &bytes) {
             Header::Foreign { version } => {
                 log::error!(
-                    "A segment of the outbox is of another version of watchpost and is left alone; run that version to \
-                     deliver it: number={number} version={version}."
+                    "A segment of the outbox is of another version of watchpost and is left \
+                     alone; run that version to deliver it: number={number} version={version}."
                 );
                 self.health.damaged += 1;
                 return None;
@@ -90,14 +98,20 @@ impl<F: Files> DiskStore<F> {
         }
         let Contents { entries, marks, damaged, torn } = index::contents(number, &bytes);
         if damaged > 0 {
-            log::error!("Records of the outbox are damaged and lost: segment={number} records={damaged}.");
+            log::error!(
+                "Records of the outbox are damaged and lost: segment={number} records={damaged}."
+            );
             self.health.damaged += damaged;
         }
         if torn {
-            log::warn!("The last record of a segment was never finished, as after a power cut: segment={number}.");
+            log::warn!(
+                "The last record of a segment was never finished, as after a power cut: \
+                 segment={number}."
+            );
             self.health.torn += 1;
         }
-        let used = entries.last().map(|e| e.position).into_iter().chain(marks.iter().copied()).max();
+        let used =
+            entries.last().map(|e| e.position).into_iter().chain(marks.iter().copied()).max();
         self.next_position = self.next_position.max(used.map_or(0, |p| p.saturating_add(1)));
         self.segments.push_back(Segment::of(number, bytes.len() as u64, &entries));
         self.indices.put(number, entries);
@@ -117,14 +131,17 @@ impl<F: Files> DiskStore<F> {
         let entries = self.index(at).to_vec();
         let mut counted = (0, 0);
         for entry in entries {
-            if !self.segments[at].retired.contains(entry.position) && (alone || !self.is_shadowed(entry.position, at)) {
+            if !self.segments[at].retired.contains(entry.position)
+                && (alone || !self.is_shadowed(entry.position, at))
+            {
                 counted = (counted.0 + 1, counted.1 + u64::from(entry.bytes));
             }
         }
         counted
     }
 
-    /// Whether a later segment than that at `at` holds the event as well, as a copy that a failed write or compaction left: that one counts.
+    /// Whether a later segment than that at `at` holds the event as well, as a copy that a failed
+    /// write or compaction left: that one counts.
     pub(super) fn is_shadowed(&mut self, position: Position, at: usize) -> bool {
         (at + 1..self.segments.len()).any(|later| {
             self.segments[later].spans(position)

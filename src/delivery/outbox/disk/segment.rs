@@ -1,10 +1,12 @@
-//! What is kept in memory about a segment: its extent, its totals, and which of its events are retired. Nothing an event.
+//! What is kept in memory about a segment: its extent, its totals, and which of its events are
+//! retired. Nothing an event.
 
 use super::format::{EVENT_OVERHEAD, HEADER};
 use super::index::Entry;
 use crate::delivery::outbox::Position;
 
-/// Positions as stretches, ascending, with gaps between them. Events leave almost in their order: there are few.
+/// Positions as stretches, ascending, with gaps between them. Events leave almost in their order:
+/// there are few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stretches(Vec<(Position, Position)>);
 

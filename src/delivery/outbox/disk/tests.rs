@@ -16,7 +16,8 @@ mod queue;
 const LIMITS: Limits = Limits { events: 10_000, bytes: 64 * 1024 * 1024 };
 
 fn record(position: Position, bytes: usize) -> Record {
-    let expires = OffsetDateTime::from_unix_timestamp(1_800_000_000 + position as i64).expect("a date");
+    let expires =
+        OffsetDateTime::from_unix_timestamp(1_800_000_000 + position as i64).expect("a date");
     let payload = vec![position as u8; bytes].into();
     Record { id: EventId::from_u128(position.into()), expires, payload }
 }
@@ -103,7 +104,11 @@ fn a_full_disk_is_told_and_events_move_from_memory_to_disk_once_there_is_room() 
     let health = store.health();
     assert_eq!((health.in_memory, health.failures), (3, 3));
     assert!(health.problem.is_some_and(|p| p.contains("disk is full")));
-    assert_eq!(store.read(0).expect("works"), Some(record(0, 100)), "what is on the disk is still there");
+    assert_eq!(
+        store.read(0).expect("works"),
+        Some(record(0, 100)),
+        "what is on the disk is still there"
+    );
     assert_eq!(store.read(2).expect("works"), Some(record(2, 100)));
     store.remove(1).expect("it was in memory only");
     disk.lock().refuses = None;
@@ -167,7 +172,10 @@ fn a_real_folder_keeps_events_and_is_one_process_s_alone() {
     store.recover().expect("works");
     (0..3).for_each(|p| store.append(p, &record(p, 100)).expect("works"));
     store.remove(0).expect("works");
-    assert_eq!(open(&path, LIMITS).expect_err("it is taken").source.kind(), ErrorKind::ResourceBusy);
+    assert_eq!(
+        open(&path, LIMITS).expect_err("it is taken").source.kind(),
+        ErrorKind::ResourceBusy
+    );
     drop(store);
     let mut store = open(&path, LIMITS).expect("it is free");
     store.recover().expect("works");
@@ -183,11 +191,20 @@ fn a_real_folder_keeps_events_and_is_one_process_s_alone() {
     std::fs::remove_file(path.join("mine.new")).expect("it is there");
     assert!(store.wipe(1).expect("works"));
     store.scrub().expect("works");
-    let held = std::fs::read_dir(&path).expect("there").flatten().map(|f| std::fs::read(f.path()).expect("readable"));
+    let held = std::fs::read_dir(&path)
+        .expect("there")
+        .flatten()
+        .map(|f| std::fs::read(f.path()).expect("readable"));
     assert!(held.flatten().filter(|b| *b == 1).count() < 50, "its hundred bytes are gone");
-    assert_eq!((positions(&mut store), store.read(2).expect("works")), (vec![2], Some(record(2, 100))));
+    assert_eq!(
+        (positions(&mut store), store.read(2).expect("works")),
+        (vec![2], Some(record(2, 100)))
+    );
     assert!(store.remove(2).expect("works"));
-    let left: u64 = std::fs::read_dir(&path).expect("there").map(|f| f.expect("f").metadata().expect("m").len()).sum();
+    let left: u64 = std::fs::read_dir(&path)
+        .expect("there")
+        .map(|f| f.expect("f").metadata().expect("m").len())
+        .sum();
     assert!(left <= (HEADER + 2 * MARK) as u64, "nothing of a delivered event is left");
 }
 
@@ -308,7 +325,8 @@ proptest! {
                     if removed.is_err() || disk.lock().dead || store.health().failures > failures {
                         model.perhaps.insert(position, bytes);
                     } else {
-                        prop_assert!(!disk.holds(position), "the bytes of {position} are still there");
+                        prop_assert!(!disk.holds(position), "the bytes of {position} are still \
+                            there");
                         model.gone.insert(position);
                     }
                 }
@@ -329,7 +347,8 @@ proptest! {
                     let in_memory: Vec<Position> = waiting.iter().filter(|p| store.locate(**p).is_none()).copied().collect();
                     for position in in_memory {
                         if let Some(bytes) = model.stored.remove(&position) {
-                            prop_assert!(false, "{position} of {bytes} bytes was stored and is in memory only");
+                            prop_assert!(false, "{position} of {bytes} bytes was stored and is in \
+                                memory only");
                         }
                     }
                     crash = Some(false);
@@ -357,10 +376,12 @@ proptest! {
                 let bytes = model.stored.get(position).or_else(|| model.perhaps.get(position))
                     .or_else(|| model.removed.get(position).filter(|_| power || disk.lock().sync_failed));
                 let Some(bytes) = bytes else {
-                    return Err(TestCaseError::fail(format!("{position} came back (power cut: {power})")));
+                    return Err(TestCaseError::fail(format!("{position} came back (power cut: \
+                        {power})")));
                 };
                 prop_assert_eq!(store.read(*position).expect("reading works"), Some(record(*position, *bytes)));
-                prop_assert!(!model.gone.contains(position), "{position} is found and was gone (power cut: {power}), next {next}");
+                prop_assert!(!model.gone.contains(position), "{position} is found and was gone \
+                    (power cut: {power}), next {next}");
             }
             for position in model.stored.keys() {
                 prop_assert!(found.contains(position), "{position} is lost (power cut: {power})");
@@ -376,7 +397,8 @@ proptest! {
             model.stored = stored;
             model.perhaps.clear();
             waiting = found;
-            // Used by events that were never stored, or named by a header that a power cut took, positions come again.
+            // Used by events that were never stored, or named by a header that a power cut took,
+            // positions come again.
             next = recovered.next;
             model.removed.retain(|p, _| *p < next);
             model.gone.retain(|p| *p < next);

@@ -1,8 +1,9 @@
-//! Bytes that are of use no more go: segments are cut off, deleted, or written anew without what is retired.
+//! Bytes that are of use no more go: segments are cut off, deleted, or written anew without what is
+//! retired.
 //!
-//! What a segment is written anew without may come back by a power cut until the folder is synced, and so may a deleted one.
-//! Retirements are therefore dropped, with their segment or out of it, only after such a sync, and only where no older segment holds
-//! what they retire.
+//! What a segment is written anew without may come back by a power cut until the folder is synced,
+//! and so may a deleted one. Retirements are therefore dropped, with their segment or out of it,
+//! only after such a sync, and only where no older segment holds what they retire.
 
 use std::io::{self, ErrorKind};
 
@@ -53,7 +54,8 @@ impl<F: Files> DiskStore<F> {
 
     /// Cuts the only segment off, none of whose events waits.
     fn empty(&mut self) -> io::Result<()> {
-        // Were this to last and an older segment's deletion not, that one's retirements would be gone too early.
+        // Were this to last and an older segment's deletion not, that one's retirements would be
+        // gone too early.
         self.settle_folder()?;
         let Some(last) = self.segments.back_mut().filter(|s| s.events > 0) else { return Ok(()) };
         let number = last.number;
@@ -70,7 +72,8 @@ impl<F: Files> DiskStore<F> {
     }
 
     fn delete_oldest(&mut self) -> io::Result<()> {
-        // Were the younger one's deletion to last and the older one's not, its retirements would be gone too early.
+        // Were the younger one's deletion to last and the older one's not, its retirements would be
+        // gone too early.
         self.settle_folder()?;
         if !self.segments.is_empty() {
             self.delete(0)?;
@@ -111,8 +114,8 @@ impl<F: Files> DiskStore<F> {
         if fits(self) { Ok(()) } else { Err(ErrorKind::QuotaExceeded.into()) }
     }
 
-    /// Writes the segment at `at` anew, with its waiting events and the retirements that are needed; deletes it where there are none.
-    /// The bytes of the others are gone when this returns.
+    /// Writes the segment at `at` anew, with its waiting events and the retirements that are
+    /// needed; deletes it where there are none. The bytes of the others are gone when this returns.
     pub(super) fn rewrite(&mut self, at: usize) -> io::Result<()> {
         self.settle_folder()?;
         if self.active && at + 1 == self.segments.len() {
@@ -135,7 +138,8 @@ impl<F: Files> DiskStore<F> {
         // All positions up to now are used, also those that nothing else tells of any more.
         out.extend(format::header(number, self.next_position));
         for entry in entries {
-            let whole = entry.offset as usize..entry.offset as usize + EVENT_OVERHEAD + entry.bytes as usize;
+            let whole = entry.offset as usize
+                ..entry.offset as usize + EVENT_OVERHEAD + entry.bytes as usize;
             let is_retired = self.segments[at].retired.contains(entry.position);
             if let Some(event) = file.get(whole)
                 && !is_retired
@@ -177,7 +181,8 @@ impl<F: Files> DiskStore<F> {
             })
     }
 
-    /// Writes the segment `number` anew where it holds retired events, and any that may hold events which are not known.
+    /// Writes the segment `number` anew where it holds retired events, and any that may hold events
+    /// which are not known.
     pub(super) fn scrub_segment(&mut self, number: Option<u64>) -> io::Result<()> {
         let mut at = 0;
         while at < self.segments.len() {

@@ -24,7 +24,8 @@ impl Frame {
 }
 
 impl<F: Files> DiskStore<F> {
-    /// Begins a new segment. The one before is synced first: a sync of the new one says nothing about it.
+    /// Begins a new segment. The one before is synced first: a sync of the new one says nothing
+    /// about it.
     pub(super) fn roll(&mut self) -> io::Result<()> {
         if self.active && self.unsynced {
             self.sync()?;
@@ -59,13 +60,17 @@ impl<F: Files> DiskStore<F> {
         Ok(())
     }
 
-    /// After a failed write or sync: what the end of the segment holds is not known, so that nothing goes behind it.
+    /// After a failed write or sync: what the end of the segment holds is not known, so that
+    /// nothing goes behind it.
     pub(super) fn abandon(&mut self) {
         if std::mem::take(&mut self.active)
             && let Some(last) = self.segments.back_mut()
         {
             // Retirements in it are good, and nothing else will sync them.
-            let cut = self.files.truncate(last.number, last.bytes).and_then(|()| self.files.sync(last.number));
+            let cut = self
+                .files
+                .truncate(last.number, last.bytes)
+                .and_then(|()| self.files.sync(last.number));
             last.doubtful |= cut.is_err();
         }
         (self.unsynced, self.unsynced_marks) = (false, 0);
@@ -90,7 +95,8 @@ impl<F: Files> DiskStore<F> {
         let length = EVENT_OVERHEAD + record.payload.len();
         self.make_room(length as u64)?;
         let once = |store: &mut Self| {
-            let written = store.write(length, |segment| Frame::Event(format::event(segment, position, record)));
+            let written = store
+                .write(length, |segment| Frame::Event(format::event(segment, position, record)));
             let written_but_not_synced = written.is_ok();
             written.and_then(|at| store.sync().map(|()| at)).inspect_err(|_| {
                 if written_but_not_synced && let Some(last) = store.segments.back_mut() {
@@ -138,12 +144,18 @@ impl<F: Files> DiskStore<F> {
     pub(super) fn failed(&mut self, what: &str, e: &io::Error) {
         self.health.failures += 1;
         let problem = match e.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!("the disk is full ({e}); free some space"),
-            ErrorKind::ReadOnlyFilesystem => format!("the disk is read-only ({e}); check it and mount it again"),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                format!("the disk is full ({e}); free some space")
+            }
+            ErrorKind::ReadOnlyFilesystem => {
+                format!("the disk is read-only ({e}); check it and mount it again")
+            }
             _ => format!("the disk failed to {what} ({e}); check it"),
         };
         if self.health.problem.is_none() {
-            log::error!("The outbox's disk fails; what it does not take waits in memory: reason={problem}.");
+            log::error!(
+                "The outbox's disk fails; what it does not take waits in memory: reason={problem}."
+            );
         }
         self.health.problem = Some(problem);
     }

@@ -1,12 +1,14 @@
 //! x86-64 with AVX2, without any dot-product instruction: Haswell, Zen 1 to 3 and later.
 //!
-//! `vpmaddubsw` would saturate, so bytes are widened to 16 bits on the way into registers and `vpmaddwd` adds exact products in
-//! pairs. A register holds two partial sums for each of four output channels; they are joined once, at the end.
+//! `vpmaddubsw` would saturate, so bytes are widened to 16 bits on the way into registers and
+//! `vpmaddwd` adds exact products in pairs. A register holds two partial sums for each of four
+//! output channels; they are joined once, at the end.
 
 use std::arch::x86_64::*;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Post, Stem, ZERO, scalar,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Post,
+    Stem, ZERO, scalar,
 };
 
 /// Made by [`detect`] only, on a processor that has every feature that the functions below enable.
@@ -26,13 +28,15 @@ impl Kernels for Avx2 {
 
     fn stem(&self, op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
         op.check(rows, &dst, pixels);
-        // SAFETY: `detect` found the feature; `check` that all windows and outputs lie within the slices.
+        // SAFETY: `detect` found the feature; `check` that all windows and outputs lie within the
+        // slices.
         unsafe { stem(op, rows, dst, pixels) }
     }
 
     fn pointwise(&self, op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
         op.check(&src, &dst, pixels);
-        // SAFETY: `detect` found the feature; `check` that all inputs, weights and outputs lie within the slices.
+        // SAFETY: `detect` found the feature; `check` that all inputs, weights and outputs lie
+        // within the slices.
         unsafe { pointwise(op, src, dst, pixels) }
     }
 
@@ -71,7 +75,8 @@ type Sums = [__m256i; 2];
 /// Partial sums: `[four channels][channel][two]`.
 type Partial = [__m256i; 4];
 
-/// The two parts of eight lanes that a register for 64-bit parts 0 1 2 3 leaves as 0 2 1 3 when it works in halves.
+/// The two parts of eight lanes that a register for 64-bit parts 0 1 2 3 leaves as 0 2 1 3 when it
+/// works in halves.
 const IN_ORDER: i32 = 0b11_01_10_00;
 
 /// # Safety
@@ -97,14 +102,19 @@ fn steps(sums: Sums, post: &Post, activation: Activation) -> __m256i {
             let value = _mm256_min_ps(value, _mm256_set1_ps(127.0));
             let value = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
             // By the sign bit: a value that was rounded to minus nought gives nought either way.
-            let factor = _mm256_blendv_ps(_mm256_set1_ps(post.positive), load(&post.negative), value);
+            let factor =
+                _mm256_blendv_ps(_mm256_set1_ps(post.positive), load(&post.negative), value);
             _mm256_cvtps_epi32(_mm256_mul_ps(value, factor))
         } else {
             _mm256_cvtps_epi32(value)
         };
     }
     let packed = _mm256_permute4x64_epi64::<IN_ORDER>(_mm256_packs_epi32(steps[0], steps[1]));
-    if activation == Activation::Relu { _mm256_max_epi16(packed, _mm256_setzero_si256()) } else { packed }
+    if activation == Activation::Relu {
+        _mm256_max_epi16(packed, _mm256_setzero_si256())
+    } else {
+        packed
+    }
 }
 
 /// Two pixels' steps to 32 stored bytes.
@@ -121,7 +131,12 @@ fn stored(first: __m256i, second: __m256i) -> __m256i {
 /// `16 * P` bytes can be written at `to`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn store<const P: usize>(partial: &[Partial; P], post: &Post, activation: Activation, to: *mut u8) {
+unsafe fn store<const P: usize>(
+    partial: &[Partial; P],
+    post: &Post,
+    activation: Activation,
+    to: *mut u8,
+) {
     let mut all = [_mm256_setzero_si256(); P];
     for (steps_of, [a, b, c, d]) in all.iter_mut().zip(partial) {
         let mut sums = [_mm256_hadd_epi32(*a, *b), _mm256_hadd_epi32(*c, *d)];
@@ -149,7 +164,12 @@ unsafe fn store<const P: usize>(partial: &[Partial; P], post: &Post, activation:
 /// Four bytes can be read at `from + step * p` for each `p` below `P`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn dot<const P: usize>(partial: &mut [Partial; P], group: &Group, from: *const u8, step: usize) {
+unsafe fn dot<const P: usize>(
+    partial: &mut [Partial; P],
+    group: &Group,
+    from: *const u8,
+    step: usize,
+) {
     let mut inputs = [_mm256_setzero_si256(); P];
     for (pixel, input) in inputs.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
@@ -158,10 +178,12 @@ unsafe fn dot<const P: usize>(partial: &mut [Partial; P], group: &Group, from: *
     }
     for quarter in 0..4 {
         // SAFETY: a group is four times sixteen bytes.
-        let bytes = unsafe { _mm_load_si128(std::ptr::from_ref(group).cast::<__m128i>().add(quarter)) };
+        let bytes =
+            unsafe { _mm_load_si128(std::ptr::from_ref(group).cast::<__m128i>().add(quarter)) };
         let weights = _mm256_cvtepi8_epi16(bytes);
         for (partial, input) in partial.iter_mut().zip(inputs) {
-            partial[quarter] = _mm256_add_epi32(partial[quarter], _mm256_madd_epi16(weights, input));
+            partial[quarter] =
+                _mm256_add_epi32(partial[quarter], _mm256_madd_epi16(weights, input));
         }
     }
 }
@@ -176,7 +198,8 @@ unsafe fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels:
             // SAFETY: `check`.
             unsafe {
                 let (from, to) = (src.bytes.as_ptr(), dst.bytes.as_mut_ptr());
-                let (from, to) = (from.add(pixel * LANES), to.add(block * dst.stride + pixel * LANES));
+                let (from, to) =
+                    (from.add(pixel * LANES), to.add(block * dst.stride + pixel * LANES));
                 if pixel + 2 <= pixels {
                     pointwise_tile::<2>(groups, post, op.activation, from, src.stride, to);
                 } else {
@@ -238,7 +261,13 @@ unsafe fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
 /// As [`stem`], for `P` pixels from those at `windows` and `to` on.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn stem_tile<const P: usize>(groups: &[Group; 9], post: &Post, op: &Stem, windows: [*const u8; 3], to: *mut u8) {
+unsafe fn stem_tile<const P: usize>(
+    groups: &[Group; 9],
+    post: &Post,
+    op: &Stem,
+    windows: [*const u8; 3],
+    to: *mut u8,
+) {
     let mut partial = [[_mm256_setzero_si256(); 4]; P];
     for (index, group) in groups.iter().enumerate() {
         // SAFETY: the caller's promise.
@@ -261,12 +290,15 @@ fn paired(groups: &[Group; 3], pair: usize) -> [__m256i; 2] {
         // The weight of one tap for eight channels, in the upper or lower 16 bits of each.
         let tap = |(row, column): (usize, usize)| {
             // SAFETY: half a group is 32 bytes.
-            let bytes = unsafe { _mm256_load_si256(std::ptr::from_ref(&groups[row]).cast::<__m256i>().add(half)) };
+            let bytes = unsafe {
+                _mm256_load_si256(std::ptr::from_ref(&groups[row]).cast::<__m256i>().add(half))
+            };
             let top = _mm256_sllv_epi32(bytes, _mm256_set1_epi32(24 - 8 * column as i32));
             _mm256_srai_epi32::<8>(top)
         };
         let upper = if pair == 4 { _mm256_setzero_si256() } else { tap(PAIRS[pair][1]) };
-        *register = _mm256_blend_epi16::<0b1010_1010>(_mm256_srai_epi32::<16>(tap(PAIRS[pair][0])), upper);
+        *register =
+            _mm256_blend_epi16::<0b1010_1010>(_mm256_srai_epi32::<16>(tap(PAIRS[pair][0])), upper);
     }
     all
 }
@@ -286,13 +318,18 @@ unsafe fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], input: usize
         let tap = |(row, column): (usize, usize)| {
             if inside || (first + column).checked_sub(op.left).is_some_and(|c| c < input) {
                 // SAFETY: the column lies within the row.
-                unsafe { _mm_loadu_si128(rows[row].as_ptr().add((first + column - op.left) * LANES).cast()) }
+                unsafe {
+                    _mm_loadu_si128(
+                        rows[row].as_ptr().add((first + column - op.left) * LANES).cast(),
+                    )
+                }
             } else {
                 _mm_set1_epi8(ZERO as i8)
             }
         };
         // SAFETY: two times eight biases.
-        let mut sums = unsafe { [integers(post.bias.as_ptr()), integers(post.bias.as_ptr().add(8))] };
+        let mut sums =
+            unsafe { [integers(post.bias.as_ptr()), integers(post.bias.as_ptr().add(8))] };
         for (pair, weights) in PAIRS.iter().zip(&weights) {
             let (a, b) = (tap(pair[0]), tap(pair[1]));
             let lower = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b));
@@ -302,7 +339,9 @@ unsafe fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], input: usize
         }
         let steps = steps(sums, post, op.activation);
         // SAFETY: sixteen bytes.
-        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_castsi256_si128(stored(steps, steps))) };
+        unsafe {
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_castsi256_si128(stored(steps, steps)))
+        };
     }
 }
 
@@ -313,7 +352,8 @@ fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
 
 #[target_feature(enable = "avx2")]
 fn sigmoid(values: &mut [f32]) {
-    // Plain Rust that the compiler widens with this feature; without contraction the results stay the same.
+    // Plain Rust that the compiler widens with this feature; without contraction the results stay
+    // the same.
     scalar::sigmoid(values);
 }
 
@@ -344,12 +384,15 @@ unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
                 (real(first.as_ptr().add(from * LANES + 8 * half)), real(second))
             };
             let sum = _mm256_add_ps(_mm256_mul_ps(a, factors.0), _mm256_mul_ps(b, factors.1));
-            let sum = _mm256_min_ps(_mm256_max_ps(sum, _mm256_set1_ps(-128.0)), _mm256_set1_ps(127.0));
+            let sum =
+                _mm256_min_ps(_mm256_max_ps(sum, _mm256_set1_ps(-128.0)), _mm256_set1_ps(127.0));
             *steps = _mm256_cvtps_epi32(sum);
         }
         let packed = _mm256_permute4x64_epi64::<IN_ORDER>(_mm256_packs_epi32(steps[0], steps[1]));
         // SAFETY: sixteen bytes.
-        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_castsi256_si128(stored(packed, packed))) };
+        unsafe {
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_castsi256_si128(stored(packed, packed)))
+        };
     }
 }
 
@@ -365,7 +408,9 @@ unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
             for (tap, weights) in op.weights.iter().enumerate() {
                 let value = match (pixel + tap % 3).checked_sub(1).filter(|c| *c < pixels) {
                     // SAFETY: the column lies within the row.
-                    Some(column) => unsafe { real(rows[tap / 3].as_ptr().add(column * LANES + half)) },
+                    Some(column) => unsafe {
+                        real(rows[tap / 3].as_ptr().add(column * LANES + half))
+                    },
                     None => _mm256_setzero_ps(),
                 };
                 // SAFETY: two times eight values.

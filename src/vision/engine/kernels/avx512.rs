@@ -1,15 +1,16 @@
 //! x86-64 with AVX-512 VNNI and VBMI: Ice Lake, Sapphire Rapids, Zen 4 and later.
 //!
-//! One register holds the sums of sixteen output channels of a pixel; `vpdpbusd` adds four products to each. Four pixels' sums
-//! become 64 bytes of a block at once. The depth-wise convolutions use the same instruction: one byte permutation turns four
-//! neighbouring pixels of sixteen channels into sixteen dot-product operands, which serve two output pixels with the weights
-//! shifted by one byte.
+//! One register holds the sums of sixteen output channels of a pixel; `vpdpbusd` adds four products
+//! to each. Four pixels' sums become 64 bytes of a block at once. The depth-wise convolutions use
+//! the same instruction: one byte permutation turns four neighbouring pixels of sixteen channels
+//! into sixteen dot-product operands, which serve two output pixels with the weights shifted by one
+//! byte.
 
 use std::arch::x86_64::*;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table,
-    ZERO, scalar,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Post, Stem, Table, ZERO, scalar,
 };
 
 /// Made by [`detect`] only, on a processor that has every feature that the functions below enable.
@@ -44,7 +45,8 @@ impl Kernels for Avx512Vnni {
 
     fn stem(&self, op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
         op.check(rows, &dst, pixels);
-        // SAFETY: `detect` found the features; `check` that all windows and outputs lie within the slices.
+        // SAFETY: `detect` found the features; `check` that all windows and outputs lie within the
+        // slices.
         unsafe {
             match op.activation {
                 Activation::Identity => stem::<IDENTITY>(op, rows, dst, pixels),
@@ -56,7 +58,8 @@ impl Kernels for Avx512Vnni {
 
     fn pointwise(&self, op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
         op.check(&src, &dst, pixels);
-        // SAFETY: `detect` found the features; `check` that all inputs, weights and outputs lie within the slices.
+        // SAFETY: `detect` found the features; `check` that all inputs, weights and outputs lie
+        // within the slices.
         unsafe {
             match op.activation {
                 Activation::Identity => pointwise::<IDENTITY>(op, src, dst, pixels),
@@ -78,7 +81,8 @@ impl Kernels for Avx512Vnni {
             (_, Activation::Relu) => depthwise::<2, RELU>,
             (_, Activation::PRelu) => depthwise::<2, PRELU>,
         };
-        // SAFETY: `detect` found the features; each row holds `input` pixels and `dst` holds `output`.
+        // SAFETY: `detect` found the features; each row holds `input` pixels and `dst` holds
+        // `output`.
         unsafe { run(weights, post, rows, dst.as_mut_ptr(), output) }
     }
 
@@ -160,8 +164,10 @@ impl Finish {
         }
         let value = _mm512_max_ps(value, _mm512_set1_ps(-128.0));
         let value = _mm512_min_ps(value, _mm512_set1_ps(127.0));
-        let value = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
-        // A value that was rounded to minus nought counts as negative: its product is nought either way.
+        let value =
+            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
+        // A value that was rounded to minus nought counts as negative: its product is nought either
+        // way.
         let below = _mm512_movepi32_mask(_mm512_castps_si512(value));
         let scaled = _mm512_mul_ps(value, self.positive);
         _mm512_cvtps_epi32(_mm512_mask_mul_ps(scaled, below, value, self.negative))
@@ -178,13 +184,18 @@ impl Finish {
     }
 }
 
-/// What two levels of packing leave, `[four channels of 16][pixel][channel]`, to stored bytes `[pixel][channel]`.
+/// What two levels of packing leave, `[four channels of 16][pixel][channel]`, to stored bytes
+/// `[pixel][channel]`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn pack<const ACTIVATION: u8>(steps: __m512i) -> __m512i {
-    let steps = if ACTIVATION == RELU { _mm512_max_epi8(steps, _mm512_setzero_si512()) } else { steps };
+    let steps =
+        if ACTIVATION == RELU { _mm512_max_epi8(steps, _mm512_setzero_si512()) } else { steps };
     let stored = _mm512_xor_si512(steps, _mm512_set1_epi8(ZERO as i8));
-    _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), stored)
+    _mm512_permutexvar_epi32(
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
+        stored,
+    )
 }
 
 #[inline]
@@ -194,8 +205,8 @@ fn weights(group: &Group) -> __m512i {
     unsafe { _mm512_load_si512(std::ptr::from_ref(group).cast()) }
 }
 
-// A loop, here and below, where `map` or `from_fn` would do: these are compiled without the features and cannot be inlined together
-// with a closure that has them.
+// A loop, here and below, where `map` or `from_fn` would do: these are compiled without the
+// features and cannot be inlined together with a closure that has them.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load<const N: usize>(groups: &[Group; N]) -> [__m512i; N] {
@@ -223,7 +234,11 @@ unsafe fn broadcast(at: *const u8) -> __m512i {
 /// `16 * P` bytes can be written at `to`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-unsafe fn store<const ACTIVATION: u8, const P: usize>(finish: &Finish, sums: &[__m512i; P], to: *mut u8) {
+unsafe fn store<const ACTIVATION: u8, const P: usize>(
+    finish: &Finish,
+    sums: &[__m512i; P],
+    to: *mut u8,
+) {
     if P == 1 {
         let all = finish.four::<ACTIVATION>([sums[0]; 4]);
         // SAFETY: the caller's promise.
@@ -237,8 +252,8 @@ unsafe fn store<const ACTIVATION: u8, const P: usize>(finish: &Finish, sums: &[_
     }
 }
 
-/// The start of the next tile of eight, four or one pixels of `count`, after `done`: the last one of a size is moved
-/// back over pixels that are already computed rather than split.
+/// The start of the next tile of eight, four or one pixels of `count`, after `done`: the last one
+/// of a size is moved back over pixels that are already computed rather than split.
 fn tile(done: usize, count: usize) -> (usize, usize) {
     for size in [8, 4] {
         if count >= size && (count - done > size / 2 || done + size <= count) {
@@ -251,12 +266,18 @@ fn tile(done: usize, count: usize) -> (usize, usize) {
 /// # Safety
 /// The features, and [`Pointwise::check`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
-unsafe fn pointwise<const ACTIVATION: u8>(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
+unsafe fn pointwise<const ACTIVATION: u8>(
+    op: &Pointwise,
+    src: Blocks<'_>,
+    dst: BlocksMut<'_>,
+    pixels: usize,
+) {
     let (from, to) = (src.bytes.as_ptr(), dst.bytes.as_mut_ptr());
     let mut block = 0;
     while block < op.post.len() {
         let mut done = 0;
-        // Four blocks with four pixels or two with eight: sixteen independent sums hide the latency of the dot product.
+        // Four blocks with four pixels or two with eight: sixteen independent sums hide the latency
+        // of the dot product.
         let blocks = match op.post.len() - block {
             1 => 1,
             2 | 3 => 2,
@@ -268,19 +289,39 @@ unsafe fn pointwise<const ACTIVATION: u8>(op: &Pointwise, src: Blocks<'_>, dst: 
             unsafe {
                 let (from, to) = (from.add(at * LANES), to.add(block * dst.stride + at * LANES));
                 match (blocks, size) {
-                    (1, 8) => pointwise_tile::<ACTIVATION, 1, 8>(op, block, from, src.stride, to, dst.stride),
-                    (1, 4) => pointwise_tile::<ACTIVATION, 1, 4>(op, block, from, src.stride, to, dst.stride),
-                    (1, _) => pointwise_tile::<ACTIVATION, 1, 1>(op, block, from, src.stride, to, dst.stride),
-                    (2, 8) => pointwise_tile::<ACTIVATION, 2, 8>(op, block, from, src.stride, to, dst.stride),
-                    (2, 4) => pointwise_tile::<ACTIVATION, 2, 4>(op, block, from, src.stride, to, dst.stride),
-                    (2, _) => pointwise_tile::<ACTIVATION, 2, 1>(op, block, from, src.stride, to, dst.stride),
+                    (1, 8) => pointwise_tile::<ACTIVATION, 1, 8>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
+                    (1, 4) => pointwise_tile::<ACTIVATION, 1, 4>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
+                    (1, _) => pointwise_tile::<ACTIVATION, 1, 1>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
+                    (2, 8) => pointwise_tile::<ACTIVATION, 2, 8>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
+                    (2, 4) => pointwise_tile::<ACTIVATION, 2, 4>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
+                    (2, _) => pointwise_tile::<ACTIVATION, 2, 1>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
                     (_, 8) => {
-                        pointwise_tile::<ACTIVATION, 4, 4>(op, block, from, src.stride, to, dst.stride);
+                        pointwise_tile::<ACTIVATION, 4, 4>(
+                            op, block, from, src.stride, to, dst.stride,
+                        );
                         let (from, to) = (from.add(4 * LANES), to.add(4 * LANES));
-                        pointwise_tile::<ACTIVATION, 4, 4>(op, block, from, src.stride, to, dst.stride);
+                        pointwise_tile::<ACTIVATION, 4, 4>(
+                            op, block, from, src.stride, to, dst.stride,
+                        );
                     }
-                    (_, 4) => pointwise_tile::<ACTIVATION, 4, 4>(op, block, from, src.stride, to, dst.stride),
-                    (_, _) => pointwise_tile::<ACTIVATION, 4, 1>(op, block, from, src.stride, to, dst.stride),
+                    (_, 4) => pointwise_tile::<ACTIVATION, 4, 4>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
+                    (_, _) => pointwise_tile::<ACTIVATION, 4, 1>(
+                        op, block, from, src.stride, to, dst.stride,
+                    ),
                 }
             }
             done = at + size;
@@ -292,7 +333,8 @@ unsafe fn pointwise<const ACTIVATION: u8>(op: &Pointwise, src: Blocks<'_>, dst: 
 /// `B` output blocks of `P` pixels.
 ///
 /// # Safety
-/// As [`pointwise`]; `from` and `to` are the first pixel's places in the first input block and in output block `block`.
+/// As [`pointwise`]; `from` and `to` are the first pixel's places in the first input block and in
+/// output block `block`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
 #[expect(clippy::needless_range_loop, reason = "two dimensions, the inner one first")]
@@ -309,7 +351,8 @@ unsafe fn pointwise_tile<const ACTIVATION: u8, const B: usize, const P: usize>(
         // SAFETY: the bias of an existing block.
         *sums = [unsafe { _mm512_loadu_si512(op.post.as_ptr().add(block + index).cast()) }; P];
     }
-    // SAFETY: `block + B` blocks of `groups` groups exist, `in_blocks` input blocks of `P` pixels can be read.
+    // SAFETY: `block + B` blocks of `groups` groups exist, `in_blocks` input blocks of `P` pixels
+    // can be read.
     unsafe {
         let groups = op.weights.as_ptr().add(block * op.groups);
         for pair in 0..op.groups / 2 {
@@ -340,7 +383,12 @@ unsafe fn pointwise_tile<const ACTIVATION: u8, const B: usize, const P: usize>(
 /// # Safety
 /// The features, and [`Stem::check`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
-unsafe fn stem<const ACTIVATION: u8>(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
+unsafe fn stem<const ACTIVATION: u8>(
+    op: &Stem,
+    rows: [&[u8]; 3],
+    dst: BlocksMut<'_>,
+    pixels: usize,
+) {
     for (block, (groups, post)) in op.weights.iter().zip(&op.post).enumerate() {
         let finish = Finish::load(post);
         let groups = load(groups);
@@ -379,7 +427,8 @@ unsafe fn stem_tile<const ACTIVATION: u8, const P: usize>(
     for (index, group) in groups.iter().enumerate() {
         for (pixel, sum) in sums.iter_mut().enumerate() {
             // SAFETY: byte `4 * 2 + 3` of a window is its last.
-            let input = unsafe { broadcast(rows[index / 3].add(pixel * stride * 3 + index % 3 * 4)) };
+            let input =
+                unsafe { broadcast(rows[index / 3].add(pixel * stride * 3 + index % 3 * 4)) };
             *sum = _mm512_dpbusd_epi32(*sum, input, *group);
         }
     }
@@ -390,7 +439,8 @@ unsafe fn stem_tile<const ACTIVATION: u8, const P: usize>(
 /// Four neighbouring columns of a row that has columns of nought around it.
 #[derive(Clone, Copy)]
 struct Columns {
-    /// Of the first one, in bytes from the row's first pixel; before it where the first ones lie outside.
+    /// Of the first one, in bytes from the row's first pixel; before it where the first ones lie
+    /// outside.
     start: isize,
     /// A pixel is four bits: those that lie within the row.
     within: __mmask16,
@@ -403,10 +453,14 @@ impl Columns {
         let before = left.saturating_sub(column).min(4);
         let until = (pixels + left).saturating_sub(column).min(4);
         let within = ((1u32 << (4 * until)) - 1) & !((1 << (4 * before)) - 1);
-        Self { start: (column as isize - left as isize) * LANES as isize, within: within as __mmask16 }
+        Self {
+            start: (column as isize - left as isize) * LANES as isize,
+            within: within as __mmask16,
+        }
     }
 
-    /// The columns of the row at `row`, channel by channel: `[channel][pixel]`. `INSIDE` says that all lie within it.
+    /// The columns of the row at `row`, channel by channel: `[channel][pixel]`. `INSIDE` says that
+    /// all lie within it.
     ///
     /// # Safety
     /// The row's pixels can be read.
@@ -423,7 +477,8 @@ impl Columns {
             index
         };
         let start = row.wrapping_offset(self.start);
-        // SAFETY: all four lie within the row, or only those that do are read; a masked load does not touch the others.
+        // SAFETY: all four lie within the row, or only those that do are read; a masked load does
+        // not touch the others.
         unsafe {
             let four = if INSIDE {
                 _mm512_loadu_si512(start.cast())
@@ -467,15 +522,17 @@ unsafe fn depthwise<const STRIDE: usize, const ACTIVATION: u8>(
     while pixel < pixels {
         let column = pixel * STRIDE;
         let left = pixels - pixel;
-        // SAFETY: the caller's promise; as many pixels as are left are written, and where four are and all their columns lie
-        // within the rows, this is said.
+        // SAFETY: the caller's promise; as many pixels as are left are written, and where four are
+        // and all their columns lie within the rows, this is said.
         unsafe {
             let to = to.add(pixel * LANES);
             if left >= 4 && column >= rows.left && column + width <= rows.left + rows.pixels {
-                let sums = depthwise_four::<STRIDE, true>(&first, &second, rows, column, finish.bias);
+                let sums =
+                    depthwise_four::<STRIDE, true>(&first, &second, rows, column, finish.bias);
                 _mm512_storeu_si512(to.cast(), finish.four::<ACTIVATION>(sums));
             } else {
-                let sums = depthwise_four::<STRIDE, false>(&first, &second, rows, column, finish.bias);
+                let sums =
+                    depthwise_four::<STRIDE, false>(&first, &second, rows, column, finish.bias);
                 let written = ((1u32 << (4 * left.min(4))) - 1) as __mmask16;
                 _mm512_mask_storeu_epi32(to.cast(), written, finish.four::<ACTIVATION>(sums));
             }
@@ -484,8 +541,8 @@ unsafe fn depthwise<const STRIDE: usize, const ACTIVATION: u8>(
     }
 }
 
-/// The sums of four pixels of a depth-wise convolution whose windows begin at `column`; `second` is `first` for the pixel to the
-/// right.
+/// The sums of four pixels of a depth-wise convolution whose windows begin at `column`; `second` is
+/// `first` for the pixel to the right.
 ///
 /// # Safety
 /// As [`depthwise`]; `INSIDE` says that all columns lie within the rows.
@@ -510,14 +567,19 @@ unsafe fn depthwise_four<const STRIDE: usize, const INSIDE: bool>(
                 for (half, columns) in columns.iter().enumerate() {
                     let columns = columns.load::<INSIDE>(rows.bytes[row]);
                     sums[2 * half] = _mm512_dpbusd_epi32(sums[2 * half], columns, first[row]);
-                    sums[2 * half + 1] = _mm512_dpbusd_epi32(sums[2 * half + 1], columns, second[row]);
+                    sums[2 * half + 1] =
+                        _mm512_dpbusd_epi32(sums[2 * half + 1], columns, second[row]);
                 }
             }
         } else {
             let columns = [at(column), at(column + 2), at(column + 4), at(column + 6)];
             for row in 0..3 {
                 for (sum, columns) in sums.iter_mut().zip(columns) {
-                    *sum = _mm512_dpbusd_epi32(*sum, columns.load::<INSIDE>(rows.bytes[row]), first[row]);
+                    *sum = _mm512_dpbusd_epi32(
+                        *sum,
+                        columns.load::<INSIDE>(rows.bytes[row]),
+                        first[row],
+                    );
                 }
             }
         }
@@ -528,7 +590,12 @@ unsafe fn depthwise_four<const STRIDE: usize, const INSIDE: bool>(
 /// # Safety
 /// The features; `src` holds at most four pixels for each of the groups.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx512vnni")]
-unsafe fn global<const ACTIVATION: u8>(groups: &[Group], post: &Post, src: &[u8], dst: &mut [u8; LANES]) {
+unsafe fn global<const ACTIVATION: u8>(
+    groups: &[Group],
+    post: &Post,
+    src: &[u8],
+    dst: &mut [u8; LANES],
+) {
     let finish = Finish::load(post);
     let pixels = src.len() / LANES;
     let mut sum = finish.bias;
@@ -580,7 +647,9 @@ unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
     for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let from = if op.doubled { pixel / 2 } else { pixel };
         // SAFETY: `check`.
-        let (a, b) = unsafe { (real(first.as_ptr().add(from * LANES)), real(second.as_ptr().add(pixel * LANES))) };
+        let (a, b) = unsafe {
+            (real(first.as_ptr().add(from * LANES)), real(second.as_ptr().add(pixel * LANES)))
+        };
         let sum = _mm512_add_ps(_mm512_mul_ps(a, factors.0), _mm512_mul_ps(b, factors.1));
         let sum = _mm512_min_ps(_mm512_max_ps(sum, _mm512_set1_ps(-128.0)), _mm512_set1_ps(127.0));
         let stored = _mm512_add_epi32(_mm512_cvtps_epi32(sum), _mm512_set1_epi32(i32::from(ZERO)));
@@ -620,7 +689,8 @@ unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
 
 #[target_feature(enable = "avx512f")]
 fn sigmoid(values: &mut [f32]) {
-    // Plain Rust that the compiler widens with these features; without contraction the results stay the same.
+    // Plain Rust that the compiler widens with these features; without contraction the results stay
+    // the same.
     scalar::sigmoid(values);
 }
 

@@ -1,26 +1,32 @@
-//! The inner loops of quantized networks: one scalar reference, and one implementation a family of processors that gives
-//! the same bytes.
+//! The inner loops of quantized networks: one scalar reference, and one implementation a family of
+//! processors that gives the same bytes.
 //!
 //! # Layout
-//! A stored byte is the quantized value plus 128 (so that [`ZERO`] is nought), as the x86 dot product takes it, or the value
-//! itself, as ARM's does: each kernel says which by [`Kernels::nought`]. Channels lie in blocks of [`LANES`], padded with channels that are always nought; within a block, a pixel is sixteen adjacent
-//! bytes and the next pixel follows: `[channel block][row][column][16]`. So four neighbouring pixels of a block are one
-//! 64-byte load for the depth-wise convolutions, sixteen 32-bit sums fill one 512-bit or four 128-bit registers, and a
+//! A stored byte is the quantized value plus 128 (so that [`ZERO`] is nought), as the x86 dot
+//! product takes it, or the value itself, as ARM's does: each kernel says which by
+//! [`Kernels::nought`]. Channels lie in blocks of [`LANES`], padded with channels that are always
+//! nought; within a block, a pixel is sixteen adjacent bytes and the next pixel follows: `[channel
+//! block][row][column][16]`. So four neighbouring pixels of a block are one 64-byte load for the
+//! depth-wise convolutions, sixteen 32-bit sums fill one 512-bit or four 128-bit registers, and a
 //! network with 33 or 119 channels is padded to 48 or 128, never to 64 or 128.
 //!
 //! # Arithmetic, on every processor
-//! * Sums are exact 32-bit integers. With an offset, the weights' part of it (`-128 * sum of weights`) is in the bias.
-//! * Requantization is `clamp(round(f32(sum) * scale), -128, 127)`: the integer converted to `f32` (rounding to nearest, ties
-//!   to even; exact below 2^24), one `f32` multiplication, and rounding to the nearest integer, ties to even.
-//! * PReLU has a rounding of its own, as the quantized graph has it: the requantized value is multiplied with one of two
-//!   `f32` factors by its sign, rounded and clamped again.
-//! * Floating-point sums (the heads) are added in a fixed order, multiplication and addition rounded apart.
+//! * Sums are exact 32-bit integers. With an offset, the weights' part of it (`-128 * sum of
+//!   weights`) is in the bias.
+//! * Requantization is `clamp(round(f32(sum) * scale), -128, 127)`: the integer converted to `f32`
+//!   (rounding to nearest, ties to even; exact below 2^24), one `f32` multiplication, and rounding
+//!   to the nearest integer, ties to even.
+//! * PReLU has a rounding of its own, as the quantized graph has it: the requantized value is
+//!   multiplied with one of two `f32` factors by its sign, rounded and clamped again.
+//! * Floating-point sums (the heads) are added in a fixed order, multiplication and addition
+//!   rounded apart.
 //!
-//! Promised: for operands within the bounds that [`Post::new`] checks, all implementations give identical bytes for
-//! every shape, which property tests compare. Not promised: speed of the scalar one, or that the processor's rounding mode may
-//! be changed by others.
+//! Promised: for operands within the bounds that [`Post::new`] checks, all implementations give
+//! identical bytes for every shape, which property tests compare. Not promised: speed of the scalar
+//! one, or that the processor's rounding mode may be changed by others.
 //!
-//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with pointers.
+//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with
+//! pointers.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -40,7 +46,8 @@ pub const LANES: usize = 16;
 /// The stored byte of the quantized value nought, where bytes are stored with an offset: 128.
 pub const ZERO: u8 = 128;
 
-/// Weights of sixteen output channels for four inputs each, the unit of a dot product: `[output channel][input]`.
+/// Weights of sixteen output channels for four inputs each, the unit of a dot product: `[output
+/// channel][input]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Group(pub [[i8; 4]; LANES]);
@@ -67,9 +74,11 @@ pub struct Post {
 }
 
 impl Post {
-    /// `bias` is the network's (without the offset's part), `weights` the sum of the weights and `magnitude` the sum of
-    /// their absolute values, per channel. None where a sum could leave 32 bits, or a step could leave 16 before it is
-    /// clamped to 8: kernels may narrow without saturating up to there. Steps of a network that is quantized to some purpose stay far within.
+    /// `bias` is the network's (without the offset's part), `weights` the sum of the weights and
+    /// `magnitude` the sum of their absolute values, per channel. None where a sum could leave 32
+    /// bits, or a step could leave 16 before it is clamped to 8: kernels may narrow without
+    /// saturating up to there. Steps of a network that is quantized to some purpose stay far
+    /// within.
     pub fn new(
         bias: [i32; LANES],
         weights: [i32; LANES],
@@ -128,14 +137,16 @@ fn narrow(weights: &[Group]) -> bool {
     weights.iter().flat_map(|g| g.0.as_flattened()).all(|w| *w != i8::MIN)
 }
 
-/// Weights of a pointwise convolution in the order in which a processor without dot product takes them, and how many of their
-/// products it may add in 16 bits.
+/// Weights of a pointwise convolution in the order in which a processor without dot product takes
+/// them, and how many of their products it may add in 16 bits.
 #[cfg(target_arch = "aarch64")]
 #[derive(Debug, Clone)]
 struct Quarters {
-    /// The same bytes, as runs of up to four groups a block of inputs: `[run][four output channels][group]`, 16 bytes each.
+    /// The same bytes, as runs of up to four groups a block of inputs: `[run][four output
+    /// channels][group]`, 16 bytes each.
     weights: Vec<Group>,
-    /// One a run: whether the sum of four products, one of each group, fits 16 bits whatever the inputs are.
+    /// One a run: whether the sum of four products, one of each group, fits 16 bits whatever the
+    /// inputs are.
     fours: Vec<bool>,
 }
 
@@ -146,10 +157,13 @@ impl Quarters {
         for (from, to) in weights.chunks_exact(groups).zip(all.weights.chunks_exact_mut(groups)) {
             for (from, to) in from.chunks(4).zip(to.chunks_mut(4)) {
                 let bytes = to.iter_mut().flat_map(|group| &mut group.0);
-                let order =
-                    (0..LANES).step_by(4).flat_map(|first| from.iter().flat_map(move |g| &g.0[first..first + 4]));
+                let order = (0..LANES)
+                    .step_by(4)
+                    .flat_map(|first| from.iter().flat_map(move |g| &g.0[first..first + 4]));
                 bytes.zip(order).for_each(|(to, from)| *to = *from);
-                let magnitude = |at: usize| from.iter().map(|g| i32::from(g.0.as_flattened()[at]).abs()).sum::<i32>();
+                let magnitude = |at: usize| {
+                    from.iter().map(|g| i32::from(g.0.as_flattened()[at]).abs()).sum::<i32>()
+                };
                 all.fours.push((0..4 * LANES).all(|at| magnitude(at) * 128 <= i32::from(i16::MAX)));
             }
         }
@@ -157,7 +171,8 @@ impl Quarters {
     }
 }
 
-/// Weights of a first layer without the gaps between its rows: 27 bytes of a window, and five noughts.
+/// Weights of a first layer without the gaps between its rows: 27 bytes of a window, and five
+/// noughts.
 #[cfg(target_arch = "aarch64")]
 fn dense(rows: &[Group; 9]) -> [Group; 8] {
     let mut groups = [Group::NONE; 8];
@@ -185,10 +200,13 @@ pub struct Table {
 
 /// First layer: 3 x 3 over three interleaved channels.
 #[derive(Debug, Clone)]
-#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
+#[cfg_attr(
+    not(target_arch = "aarch64"),
+    expect(dead_code, reason = "an ARM kernel reads `narrow`")
+)]
 pub struct Stem {
-    /// Per output block: for each of three rows, three groups of four of its (up to nine) bytes; the last three
-    /// weights of a row are nought.
+    /// Per output block: for each of three rows, three groups of four of its (up to nine) bytes;
+    /// the last three weights of a row are nought.
     pub weights: Vec<[Group; 9]>,
     /// One an output block.
     pub post: Vec<Post>,
@@ -208,7 +226,12 @@ pub struct Stem {
 
 impl Stem {
     /// Of its parts, as the fields say.
-    pub fn new(weights: Vec<[Group; 9]>, post: Vec<Post>, activation: Activation, stride: usize) -> Self {
+    pub fn new(
+        weights: Vec<[Group; 9]>,
+        post: Vec<Post>,
+        activation: Activation,
+        stride: usize,
+    ) -> Self {
         #[cfg(target_arch = "aarch64")]
         let dense: Vec<_> = weights.iter().map(dense).collect();
         Self {
@@ -224,13 +247,14 @@ impl Stem {
         }
     }
 
-    /// Bytes of each of the three rows that may be read for `pixels` outputs: a window is nine bytes, of which a kernel may load
-    /// sixteen.
+    /// Bytes of each of the three rows that may be read for `pixels` outputs: a window is nine
+    /// bytes, of which a kernel may load sixteen.
     pub fn row_bytes(&self, pixels: usize) -> usize {
         (pixels - 1) * self.stride * 3 + 16
     }
 
-    /// Panics where the slices do not hold the windows and outputs of `pixels` pixels: a fault of the plan.
+    /// Panics where the slices do not hold the windows and outputs of `pixels` pixels: a fault of
+    /// the plan.
     fn check(&self, rows: [&[u8]; 3], dst: &BlocksMut<'_>, pixels: usize) {
         assert!(pixels > 0 && rows.iter().all(|r| r.len() >= self.row_bytes(pixels)));
         assert!(self.weights.len() == self.post.len() && !self.post.is_empty());
@@ -240,7 +264,10 @@ impl Stem {
 
 /// 1 x 1 convolution.
 #[derive(Debug, Clone)]
-#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
+#[cfg_attr(
+    not(target_arch = "aarch64"),
+    expect(dead_code, reason = "an ARM kernel reads `narrow`")
+)]
 pub struct Pointwise {
     /// Groups of four input channels that hold weights; even.
     pub groups: usize,
@@ -261,7 +288,12 @@ pub struct Pointwise {
 
 impl Pointwise {
     /// For `inputs` channels; the groups as the field says.
-    pub fn new(inputs: usize, weights: Vec<Group>, post: Vec<Post>, activation: Activation) -> Self {
+    pub fn new(
+        inputs: usize,
+        weights: Vec<Group>,
+        post: Vec<Post>,
+        activation: Activation,
+    ) -> Self {
         let groups = Self::groups(inputs);
         Self {
             groups,
@@ -282,7 +314,12 @@ impl Pointwise {
 
     /// Panics where the slices do not hold `pixels` pixels in every block: a fault of the plan.
     fn check(&self, src: &Blocks<'_>, dst: &BlocksMut<'_>, pixels: usize) {
-        assert!(pixels > 0 && self.groups.is_multiple_of(2) && self.groups > 0 && self.groups <= 4 * self.in_blocks);
+        assert!(
+            pixels > 0
+                && self.groups.is_multiple_of(2)
+                && self.groups > 0
+                && self.groups <= 4 * self.in_blocks
+        );
         assert!(self.weights.len() == self.post.len() * self.groups && !self.post.is_empty());
         assert!(src.bytes.len() >= span(self.in_blocks, src.stride, pixels));
         assert!(dst.bytes.len() >= span(self.post.len(), dst.stride, pixels));
@@ -291,7 +328,10 @@ impl Pointwise {
 
 /// 3 x 3 convolution of each channel by itself.
 #[derive(Debug, Clone)]
-#[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "an ARM kernel reads `narrow`"))]
+#[cfg_attr(
+    not(target_arch = "aarch64"),
+    expect(dead_code, reason = "an ARM kernel reads `narrow`")
+)]
 pub struct Depthwise {
     /// Per block and row of the window: the weights of three columns and a nought, a channel.
     pub weights: Vec<[Group; 3]>,
@@ -309,33 +349,49 @@ pub struct Depthwise {
 
 impl Depthwise {
     /// Of its parts, as the fields say.
-    pub fn new(weights: Vec<[Group; 3]>, post: Vec<Post>, activation: Activation, stride: usize, left: usize) -> Self {
+    pub fn new(
+        weights: Vec<[Group; 3]>,
+        post: Vec<Post>,
+        activation: Activation,
+        stride: usize,
+        left: usize,
+    ) -> Self {
         let narrow = narrow(weights.as_flattened());
         Self { weights, post, activation, stride, left, narrow }
     }
 
-    /// Input and output pixels of a row. Panics where the rows differ in length or cannot be read so far.
+    /// Input and output pixels of a row. Panics where the rows differ in length or cannot be read
+    /// so far.
     fn check(&self, rows: [&[u8]; 3], dst: &[u8]) -> (usize, usize) {
         let (input, output) = (rows[0].len() / LANES, dst.len() / LANES);
         assert!(
-            rows.iter().all(|r| r.len() == input * LANES) && dst.len() == output * LANES && output > 0 && input > 0
+            rows.iter().all(|r| r.len() == input * LANES)
+                && dst.len() == output * LANES
+                && output > 0
+                && input > 0
         );
         assert!((1..=2).contains(&self.stride) && self.left <= 1);
-        // The window of the last pixel starts within the row: at most two columns of nought to its right.
+        // The window of the last pixel starts within the row: at most two columns of nought to its
+        // right.
         assert!((output - 1) * self.stride < input + self.left);
         (input, output)
     }
 
-    /// Whether a 2 x 2 maximum may be taken of the sums instead of the finished bytes: what follows them keeps their order.
+    /// Whether a 2 x 2 maximum may be taken of the sums instead of the finished bytes: what follows
+    /// them keeps their order.
     pub fn can_pool(&self) -> bool {
         self.stride == 1 && self.activation != Activation::PRelu
     }
 
-    /// As [`Depthwise::check`], for four rows that make two output rows, of which `dst` takes the maxima.
+    /// As [`Depthwise::check`], for four rows that make two output rows, of which `dst` takes the
+    /// maxima.
     fn check_pool(&self, rows: [&[u8]; 4], dst: &[u8]) {
         let (input, output) = (rows[0].len() / LANES, dst.len() / LANES);
         assert!(
-            rows.iter().all(|r| r.len() == input * LANES) && dst.len() == output * LANES && output > 0 && input > 0
+            rows.iter().all(|r| r.len() == input * LANES)
+                && dst.len() == output * LANES
+                && output > 0
+                && input > 0
         );
         assert!(self.can_pool() && self.left <= 1 && 2 * output - 1 < input + self.left);
     }
@@ -344,7 +400,8 @@ impl Depthwise {
 /// Convolution of each channel by itself with a window as large as the image: one output pixel.
 #[derive(Debug, Clone)]
 pub struct Global {
-    /// `[block][group of four pixels]`, per channel four pixels; the last group is filled up with noughts.
+    /// `[block][group of four pixels]`, per channel four pixels; the last group is filled up with
+    /// noughts.
     pub weights: Vec<Group>,
     /// One a block.
     pub post: Vec<Post>,
@@ -361,7 +418,10 @@ impl Global {
     }
 
     fn check(&self, block: usize, src: &[u8]) {
-        assert!(src.len() == self.pixels * LANES && self.weights.len() == self.post.len() * self.groups());
+        assert!(
+            src.len() == self.pixels * LANES
+                && self.weights.len() == self.post.len() * self.groups()
+        );
         assert!(block < self.post.len());
     }
 }
@@ -373,7 +433,8 @@ pub struct Add {
     pub first: f32,
     /// From a step of the second.
     pub second: f32,
-    /// Whether each pixel of the first operand stands for two neighbours: nearest-neighbour enlargement.
+    /// Whether each pixel of the first operand stands for two neighbours: nearest-neighbour
+    /// enlargement.
     pub doubled: bool,
 }
 
@@ -381,11 +442,16 @@ impl Add {
     fn check(&self, first: &[u8], second: &[u8], dst: &[u8]) {
         let pixels = dst.len() / LANES;
         let wanted = if self.doubled { pixels.div_ceil(2) } else { pixels };
-        assert!(dst.len() == pixels * LANES && second.len() == dst.len() && first.len() == wanted * LANES);
+        assert!(
+            dst.len() == pixels * LANES
+                && second.len() == dst.len()
+                && first.len() == wanted * LANES
+        );
     }
 }
 
-/// Last layer of a head: 3 x 3, each channel by itself, quantized input, floating-point output; stride 1, padded by 1.
+/// Last layer of a head: 3 x 3, each channel by itself, quantized input, floating-point output;
+/// stride 1, padded by 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
     /// Weights times the input's scale, row by row of the window.
@@ -407,8 +473,8 @@ pub trait Kernels: Send + Sync {
     /// As forced by the environment and shown to users.
     fn name(&self) -> &'static str;
 
-    /// The stored byte of the quantized value nought: [`ZERO`] where bytes are steps plus 128, as the provided bodies have
-    /// it, or 0 where they are the steps themselves in two's complement.
+    /// The stored byte of the quantized value nought: [`ZERO`] where bytes are steps plus 128, as
+    /// the provided bodies have it, or 0 where they are the steps themselves in two's complement.
     fn nought(&self) -> u8 {
         ZERO
     }
@@ -433,15 +499,16 @@ pub trait Kernels: Send + Sync {
         scalar::depthwise(op, block, rows, dst);
     }
 
-    /// Whether [`Kernels::depthwise_pool`] is worth while here: it needs registers for four columns and two rows of sums, and
-    /// pays where finishing sums is a large part of the whole.
+    /// Whether [`Kernels::depthwise_pool`] is worth while here: it needs registers for four columns
+    /// and two rows of sums, and pays where finishing sums is a large part of the whole.
     fn pools(&self) -> bool {
         false
     }
 
-    /// One row of one block of the 2 x 2 maximum with step 2 over two rows of a depth-wise convolution, of which
-    /// [`Depthwise::can_pool`] holds. The same bytes as [`Kernels::depthwise`] twice and [`Kernels::max_pool`]. Only
-    /// for kernels that say so by [`Kernels::pools`].
+    /// One row of one block of the 2 x 2 maximum with step 2 over two rows of a depth-wise
+    /// convolution, of which [`Depthwise::can_pool`] holds. The same bytes as
+    /// [`Kernels::depthwise`] twice and [`Kernels::max_pool`]. Only for kernels that say so by
+    /// [`Kernels::pools`].
     fn depthwise_pool(&self, op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
         scalar::depthwise_pool(op, block, rows, dst);
     }
@@ -498,7 +565,10 @@ pub fn choose() -> Result<&'static dyn Kernels, String> {
     match std::env::var(VARIABLE) {
         Ok(name) => all.iter().find(|k| k.name() == name).copied().ok_or_else(|| {
             let names: Vec<_> = all.iter().map(|k| k.name()).collect();
-            format!("{VARIABLE}={name} is not a kernel that this processor can run; choose one of {}", names.join(", "))
+            format!(
+                "{VARIABLE}={name} is not a kernel that this processor can run; choose one of {}",
+                names.join(", ")
+            )
         }),
         Err(_) => Ok(all[0]),
     }

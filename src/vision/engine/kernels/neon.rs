@@ -1,19 +1,22 @@
-//! AArch64 without the dot-product instructions: Cortex-A53, A72 (Raspberry Pi 4), and the parts that those with them share.
+//! AArch64 without the dot-product instructions: Cortex-A53, A72 (Raspberry Pi 4), and the parts
+//! that those with them share.
 //!
-//! Stored bytes are the steps themselves. `smull` and `smlal` leave the sum of two products in 16 bits, which is exact as
-//! long as no weight is -128; `sadalp` adds neighbours to 32 bits. Where a weight is -128, each product is added by itself.
+//! Stored bytes are the steps themselves. `smull` and `smlal` leave the sum of two products in 16
+//! bits, which is exact as long as no weight is -128; `sadalp` adds neighbours to 32 bits. Where a
+//! weight is -128, each product is added by itself.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table,
-    neon_dot, scalar,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Post, Stem, Table, neon_dot, scalar,
 };
 
 struct Neon;
 
-/// The kernels of this processor, the faster ones first. Advanced SIMD is part of every AArch64 processor that runs Linux.
+/// The kernels of this processor, the faster ones first. Advanced SIMD is part of every AArch64
+/// processor that runs Linux.
 pub(super) fn detect() -> impl Iterator<Item = &'static dyn Kernels> {
     neon_dot::detect().into_iter().chain([&Neon as &dyn Kernels])
 }
@@ -112,8 +115,9 @@ pub(super) unsafe fn steps(at: *const u8) -> int8x16_t {
     unsafe { vld1q_s8(at.cast()) }
 }
 
-/// The same reference, of which the compiler does not know that it is: what is read through it is read where it is
-/// used. Registers are short in the loops below, and a load is no dearer than the copy that keeping a start value in one would need.
+/// The same reference, of which the compiler does not know that it is: what is read through it is
+/// read where it is used. Registers are short in the loops below, and a load is no dearer than the
+/// copy that keeping a start value in one would need.
 #[inline(always)]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read in the block: it is empty")]
 pub(super) fn afresh<T>(value: &T) -> &T {
@@ -182,8 +186,11 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
             };
         }
         // Steps fit 16 bits, `Post::new` saw to it: their lower halves are enough.
-        let halves = |a: int32x4_t, b: int32x4_t| vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
-        let mut bytes = vqmovn_high_s16(vqmovn_s16(halves(steps[0], steps[1])), halves(steps[2], steps[3]));
+        let halves = |a: int32x4_t, b: int32x4_t| {
+            vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b))
+        };
+        let mut bytes =
+            vqmovn_high_s16(vqmovn_s16(halves(steps[0], steps[1])), halves(steps[2], steps[3]));
         if ACTIVATION == RELU {
             bytes = vmaxq_s8(bytes, vdupq_n_s8(0));
         }
@@ -271,7 +278,8 @@ unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
     pixels: usize,
 ) {
     let runs = op.groups.div_ceil(4);
-    let weights = op.quarters.weights.chunks_exact(op.groups).zip(op.quarters.fours.chunks_exact(runs));
+    let weights =
+        op.quarters.weights.chunks_exact(op.groups).zip(op.quarters.fours.chunks_exact(runs));
     for (block, ((groups, fours), post)) in weights.zip(&op.post).enumerate() {
         let (finish, spread) = (Finish::<ACTIVATION>::load(post), spread(post));
         // SAFETY: `check`.
@@ -330,8 +338,9 @@ unsafe fn products<const P: usize>(
     partial
 }
 
-/// The text of what multiplies two pixels' inputs (v16 on and v20 on) with a quarter's weights and adds them to the four partial
-/// sums that it names. In 16 bits, of the first group, then of further ones; at the end it widens them.
+/// The text of what multiplies two pixels' inputs (v16 on and v20 on) with a quarter's weights and
+/// adds them to the four partial sums that it names. In 16 bits, of the first group, then of
+/// further ones; at the end it widens them.
 macro_rules! first {
     ($weights:literal, $left:literal, $right:literal) => {
         concat!(
@@ -435,8 +444,9 @@ macro_rules! last_two {
     };
 }
 
-/// The partial sums of two pixels from `from` on, where no weight is -128. In registers of its own choice: sixteen sums, eight
-/// inputs, four weights and four products are all that there are, and the compiler would rather keep something else.
+/// The partial sums of two pixels from `from` on, where no weight is -128. In registers of its own
+/// choice: sixteen sums, eight inputs, four weights and four products are all that there are, and
+/// the compiler would rather keep something else.
 ///
 /// # Safety
 /// [`Pointwise::check`], and `fours` has one a run.
@@ -469,8 +479,9 @@ unsafe fn products_of_two(
         int32x4_t,
         int32x4_t,
     );
-    // SAFETY: reads the groups' bytes once from their start, sixteen bytes of each of two pixels in each block of inputs, and one
-    // of `fours` for every four groups; the rest is registers, which are all named.
+    // SAFETY: reads the groups' bytes once from their start, sixteen bytes of each of two pixels in
+    // each block of inputs, and one of `fours` for every four groups; the rest is registers, which
+    // are all named.
     unsafe {
         asm!(
             // Both pixels start with the biases.
@@ -516,7 +527,8 @@ unsafe fn products_of_two(
     [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]]
 }
 
-/// A first layer is a pointwise one over the bytes of its windows, which are gathered to two blocks of sixteen.
+/// A first layer is a pointwise one over the bytes of its windows, which are gathered to two blocks
+/// of sixteen.
 ///
 /// # Safety
 /// [`Stem::check`].
@@ -565,7 +577,8 @@ impl Windows {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn new(step: usize) -> Self {
-        // Sixteen bytes of the upper of two rows, then sixteen of the lower. What lies behind 27 bytes is nought.
+        // Sixteen bytes of the upper of two rows, then sixteen of the lower. What lies behind 27
+        // bytes is nought.
         let index = |window: usize, half: usize| {
             let mut bytes = [255u8; LANES];
             for (to, at) in bytes.iter_mut().zip(16 * half..27) {
@@ -661,14 +674,15 @@ pub(super) fn taps(groups: &[Group; 3]) -> [[int8x16_t; 3]; 3] {
     let mut all = [[vdupq_n_s8(0); 3]; 3];
     for (taps, group) in all.iter_mut().zip(groups) {
         // SAFETY: a group is 64 bytes; the instruction parts every fourth of them.
-        let int8x16x4_t(first, second, third, _) = unsafe { vld4q_s8(std::ptr::from_ref(group).cast()) };
+        let int8x16x4_t(first, second, third, _) =
+            unsafe { vld4q_s8(std::ptr::from_ref(group).cast()) };
         *taps = [first, second, third];
     }
     all
 }
 
-// The compiler parts the intrinsics of these instructions into two: it keeps the upper halves of all weights in registers of their own, which
-// there are not enough of. So they are written out.
+// The compiler parts the intrinsics of these instructions into two: it keeps the upper halves of
+// all weights in registers of their own, which there are not enough of. So they are written out.
 macro_rules! instruction {
     ($(#[$doc:meta])* $name:ident, $text:literal, ($($from:ident: $type:ty),*) -> $sum:ident: $result:ty) => {
         $(#[$doc])*
@@ -676,7 +690,8 @@ macro_rules! instruction {
         #[target_feature(enable = "neon")]
         fn $name($sum: $result, $($from: $type),*) -> $result {
             let mut sum = $sum;
-            // SAFETY: the instruction, which every AArch64 processor has, reads and writes the named registers only.
+            // SAFETY: the instruction, which every AArch64 processor has, reads and writes the
+            // named registers only.
             unsafe {
                 asm!($text, sum = inout(vreg) sum, $($from = in(vreg) $from,)* options(pure, nomem, nostack, preserves_flags));
             }
@@ -714,7 +729,8 @@ fn mull_high(a: int8x16_t, b: int8x16_t) -> int16x8_t {
     product
 }
 
-/// Products of two taps, added to sums of 32 bits by way of 16, or one by one where two might not fit.
+/// Products of two taps, added to sums of 32 bits by way of 16, or one by one where two might not
+/// fit.
 #[inline]
 #[target_feature(enable = "neon")]
 fn two<const NARROW: bool>(sums: &mut Sums, values: [int8x16_t; 2], weights: [int8x16_t; 2]) {
@@ -767,8 +783,9 @@ unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
     slide(Rows::new(rows, op.left), op.stride, dst, |column| column, pixel);
 }
 
-/// Calls `pixel` with three neighbouring columns for each output. With step 1 two of three columns are those of the pixel before:
-/// three outputs at a time, their registers change roles instead of being moved. `arrange` makes of a column what `pixel` takes.
+/// Calls `pixel` with three neighbouring columns for each output. With step 1 two of three columns
+/// are those of the pixel before: three outputs at a time, their registers change roles instead of
+/// being moved. `arrange` makes of a column what `pixel` takes.
 #[inline(always)]
 pub(super) fn slide<T: Copy>(
     rows: Rows<'_, 3>,
@@ -785,7 +802,8 @@ pub(super) fn slide<T: Copy>(
     let inside = rows.end().saturating_sub(1 + stride) / stride;
     let (first, rest) = pixels.split_at_mut(inside.min(pixels.len()));
     let mut column = 2;
-    // SAFETY: columns from `left` on and below `left + pixels` lie within the image; 2 is not below `left`.
+    // SAFETY: columns from `left` on and below `left + pixels` lie within the image; 2 is not below
+    // `left`.
     let within = |column: usize| arrange(unsafe { rows.within(column) });
     if stride == 2 {
         for to in first {
@@ -847,8 +865,11 @@ pub(super) fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
     for (index, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         // SAFETY: two pixels of each row stand for one of the output, and a pixel is sixteen bytes.
         unsafe {
-            let pixel = |row: usize, column: usize| steps(rows[row].as_ptr().add((2 * index + column) * LANES));
-            let largest = vmaxq_s8(vmaxq_s8(pixel(0, 0), pixel(0, 1)), vmaxq_s8(pixel(1, 0), pixel(1, 1)));
+            let pixel = |row: usize, column: usize| {
+                steps(rows[row].as_ptr().add((2 * index + column) * LANES))
+            };
+            let largest =
+                vmaxq_s8(vmaxq_s8(pixel(0, 0), pixel(0, 1)), vmaxq_s8(pixel(1, 0), pixel(1, 1)));
             vst1q_s8(to.as_mut_ptr().cast(), largest);
         }
     }
@@ -874,12 +895,18 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
     for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let from = if op.doubled { pixel / 2 } else { pixel };
         // SAFETY: `check`.
-        let (a, b) = unsafe { (steps(first.as_ptr().add(from * LANES)), steps(second.as_ptr().add(pixel * LANES))) };
+        let (a, b) = unsafe {
+            (steps(first.as_ptr().add(from * LANES)), steps(second.as_ptr().add(pixel * LANES)))
+        };
         let (a, b) = (reals(a), reals(b));
         let mut steps = [vdupq_n_s32(0); 4];
         for (quarter, steps) in steps.iter_mut().enumerate() {
-            // Not fused: both products are rounded. The conversion saturates, and so do the narrowings.
-            *steps = vcvtnq_s32_f32(vaddq_f32(vmulq_f32(a[quarter], by_first), vmulq_f32(b[quarter], by_second)));
+            // Not fused: both products are rounded. The conversion saturates, and so do the
+            // narrowings.
+            *steps = vcvtnq_s32_f32(vaddq_f32(
+                vmulq_f32(a[quarter], by_first),
+                vmulq_f32(b[quarter], by_second),
+            ));
         }
         let lower = vqmovn_high_s32(vqmovn_s32(steps[0]), steps[1]);
         let upper = vqmovn_high_s32(vqmovn_s32(steps[2]), steps[3]);
@@ -945,7 +972,8 @@ pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
     }
 }
 
-/// Looks sixteen bytes up at a time, in four steps of 64 entries: an index out of a step's range leaves the byte as it is.
+/// Looks sixteen bytes up at a time, in four steps of 64 entries: an index out of a step's range
+/// leaves the byte as it is.
 #[target_feature(enable = "neon")]
 pub(super) fn quantize(table: &Table, src: &[u8], dst: &mut [u8]) {
     if !table.uniform {

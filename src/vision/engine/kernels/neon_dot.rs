@@ -1,13 +1,16 @@
-//! AArch64 with the dot-product instructions: Cortex-A76 (Raspberry Pi 5), A78 (Jetson Orin), Neoverse and later.
+//! AArch64 with the dot-product instructions: Cortex-A76 (Raspberry Pi 5), A78 (Jetson Orin),
+//! Neoverse and later.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::neon::{
-    self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, Windows, afresh, four_registers, slide, steps, taps,
+    self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, Windows, afresh, four_registers, slide, steps,
+    taps,
 };
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Stem, Table,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Stem, Table,
 };
 
 /// Made by [`detect`] only, on a processor that has the instructions.
@@ -41,7 +44,8 @@ impl Kernels for NeonDot {
             Activation::Relu => stem::<RELU>,
             Activation::PRelu => stem::<PRELU>,
         };
-        // SAFETY: `detect` found the instructions; `check` that all windows and outputs lie within the slices.
+        // SAFETY: `detect` found the instructions; `check` that all windows and outputs lie within
+        // the slices.
         unsafe { run(op, rows, dst, pixels) }
     }
 
@@ -52,7 +56,8 @@ impl Kernels for NeonDot {
             Activation::Relu => pointwise::<RELU>,
             Activation::PRelu => pointwise::<PRELU>,
         };
-        // SAFETY: `detect` found the instructions; `check` that all inputs, weights and outputs lie within the slices.
+        // SAFETY: `detect` found the instructions; `check` that all inputs, weights and outputs lie
+        // within the slices.
         unsafe { run(op, src, dst, pixels) }
     }
 
@@ -111,7 +116,8 @@ impl Kernels for NeonDot {
 #[target_feature(enable = "neon,dotprod")]
 fn sdot(sum: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
     let mut sum = sum;
-    // SAFETY: the instruction reads and writes the named registers only, and the function's feature says that it exists.
+    // SAFETY: the instruction reads and writes the named registers only, and the function's feature
+    // says that it exists.
     unsafe {
         asm!(
             "sdot {sum:v}.4s, {weights:v}.16b, {inputs:v}.16b",
@@ -128,7 +134,11 @@ fn sdot(sum: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
 /// `16 * P` bytes can be written at `to`.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn store<const ACTIVATION: u8, const P: usize>(sums: &[Sums; P], finish: &Finish<'_, ACTIVATION>, to: *mut u8) {
+unsafe fn store<const ACTIVATION: u8, const P: usize>(
+    sums: &[Sums; P],
+    finish: &Finish<'_, ACTIVATION>,
+    to: *mut u8,
+) {
     for (pixel, sums) in sums.iter().enumerate() {
         // SAFETY: the caller's promise.
         unsafe { vst1q_s8(to.add(pixel * LANES).cast(), finish.finished(*sums)) };
@@ -138,7 +148,12 @@ unsafe fn store<const ACTIVATION: u8, const P: usize>(sums: &[Sums; P], finish: 
 /// # Safety
 /// The instructions, and [`Pointwise::check`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn pointwise<const ACTIVATION: u8>(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
+unsafe fn pointwise<const ACTIVATION: u8>(
+    op: &Pointwise,
+    src: Blocks<'_>,
+    dst: BlocksMut<'_>,
+    pixels: usize,
+) {
     for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
         let finish = Finish::<ACTIVATION>::load(post);
         // SAFETY: `check`.
@@ -189,8 +204,8 @@ unsafe fn products<const ACTIVATION: u8>(
     sums
 }
 
-/// The text of what multiplies four pixels' inputs (v20 on, in place `$lane`) with a group's weights (four registers) and adds them
-/// to sixteen sums (v0 on).
+/// The text of what multiplies four pixels' inputs (v20 on, in place `$lane`) with a group's
+/// weights (four registers) and adds them to sixteen sums (v0 on).
 macro_rules! group {
     ($a:literal, $b:literal, $c:literal, $d:literal, $lane:literal) => {
         concat!(
@@ -211,7 +226,8 @@ macro_rules! group {
     };
 }
 
-/// The sums of four pixels from `from` on, in registers of its own choice: the compiler would copy the biases and load in pieces.
+/// The sums of four pixels from `from` on, in registers of its own choice: the compiler would copy
+/// the biases and load in pieces.
 ///
 /// # Safety
 /// As [`pointwise`]; the number of groups is none, two or three more than a multiple of four.
@@ -243,8 +259,8 @@ unsafe fn products_of_four<const ACTIVATION: u8>(
         int32x4_t,
         int32x4_t,
     );
-    // SAFETY: reads the groups' bytes once from their start, and sixteen bytes of each of four pixels in each block of inputs;
-    // the rest is registers, which are all named.
+    // SAFETY: reads the groups' bytes once from their start, and sixteen bytes of each of four
+    // pixels in each block of inputs; the rest is registers, which are all named.
     unsafe {
         asm!(
             // All four pixels start with the biases.
@@ -288,12 +304,18 @@ unsafe fn products_of_four<const ACTIVATION: u8>(
     [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]]
 }
 
-/// A first layer is a pointwise one over the bytes of its windows, which are gathered to two blocks of sixteen.
+/// A first layer is a pointwise one over the bytes of its windows, which are gathered to two blocks
+/// of sixteen.
 ///
 /// # Safety
 /// The instructions, and [`Stem::check`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn stem<const ACTIVATION: u8>(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
+unsafe fn stem<const ACTIVATION: u8>(
+    op: &Stem,
+    rows: [&[u8]; 3],
+    dst: BlocksMut<'_>,
+    pixels: usize,
+) {
     let step = op.stride * 3;
     let windows = Windows::new(step);
     for (block, (groups, post)) in op.dense.iter().zip(&op.post).enumerate() {
@@ -308,7 +330,11 @@ unsafe fn stem<const ACTIVATION: u8>(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut
                 let [[a, b], [e, f]] = windows.two(at);
                 let [[c, d], [g, h]] = windows.two(at.map(|at| at.wrapping_add(2 * step)));
                 let bytes = [[a, b, c, d], [e, f, g, h]];
-                store(&products_of_four(groups, &finish, bytes.as_ptr().cast(), 4 * LANES), &finish, to);
+                store(
+                    &products_of_four(groups, &finish, bytes.as_ptr().cast(), 4 * LANES),
+                    &finish,
+                    to,
+                );
                 at = at.map(|at| at.wrapping_add(4 * step));
                 to = to.add(4 * LANES);
             }
@@ -322,8 +348,8 @@ unsafe fn stem<const ACTIVATION: u8>(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut
     }
 }
 
-/// From three rows of sixteen channels to the three of each channel side by side, four channels a register: `[channel][row]`.
-/// The fourth place repeats the third or, in `weights`, is nought.
+/// From three rows of sixteen channels to the three of each channel side by side, four channels a
+/// register: `[channel][row]`. The fourth place repeats the third or, in `weights`, is nought.
 #[inline]
 #[target_feature(enable = "neon")]
 fn by_channel([a, b, c]: [int8x16_t; 3], fourth: int8x16_t) -> [int8x16_t; 4] {
@@ -339,7 +365,12 @@ fn by_channel([a, b, c]: [int8x16_t; 3], fourth: int8x16_t) -> [int8x16_t; 4] {
 /// # Safety
 /// The instructions, and [`Depthwise::check`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn depthwise<const ACTIVATION: u8>(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
+unsafe fn depthwise<const ACTIVATION: u8>(
+    op: &Depthwise,
+    block: usize,
+    rows: [&[u8]; 3],
+    dst: &mut [u8],
+) {
     let finish = Finish::<ACTIVATION>::load(&op.post[block]);
     let taps = taps(&op.weights[block]);
     let mut filters = [[vdupq_n_s8(0); 4]; 3];
@@ -363,17 +394,24 @@ unsafe fn depthwise<const ACTIVATION: u8>(op: &Depthwise, block: usize, rows: [&
 /// # Safety
 /// The instructions, and [`Depthwise::check_pool`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn depthwise_pool<const ACTIVATION: u8>(op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
+unsafe fn depthwise_pool<const ACTIVATION: u8>(
+    op: &Depthwise,
+    block: usize,
+    rows: [&[u8]; 4],
+    dst: &mut [u8],
+) {
     let finish = Finish::<ACTIVATION>::load(&op.post[block]);
     let taps = taps(&op.weights[block]);
-    // Each column of weights twice, for the upper and for the lower of two rows out of four: [quarter][row][column].
+    // Each column of weights twice, for the upper and for the lower of two rows out of four:
+    // [quarter][row][column].
     let nought = vdupq_n_s8(0);
     let mut filters = [[[nought; 3]; 2]; 4];
     for column in 0..3 {
         let [a, b, c] = [taps[0][column], taps[1][column], taps[2][column]];
         let (upper, lower) = (by_channel([a, b, c], nought), by_channel([nought, a, b], c));
         for quarter in 0..4 {
-            (filters[quarter][0][column], filters[quarter][1][column]) = (upper[quarter], lower[quarter]);
+            (filters[quarter][0][column], filters[quarter][1][column]) =
+                (upper[quarter], lower[quarter]);
         }
     }
     let arrange = |[a, b, c, d]: [int8x16_t; 4]| by_channel([a, b, c], d);
@@ -404,7 +442,8 @@ unsafe fn depthwise_pool<const ACTIVATION: u8>(op: &Depthwise, block: usize, row
     let (first, rest) = pixels.split_at_mut(inside);
     for (index, to) in first.iter_mut().enumerate() {
         // SAFETY: columns 2 to `2 * inside + 1` are not left of the image and lie before its end.
-        let (c, d) = unsafe { (arrange(rows.within(2 * index + 2)), arrange(rows.within(2 * index + 3))) };
+        let (c, d) =
+            unsafe { (arrange(rows.within(2 * index + 2)), arrange(rows.within(2 * index + 3))) };
         pixel([a, b, c, d], to);
         (a, b) = (c, d);
     }

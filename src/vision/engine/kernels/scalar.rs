@@ -1,8 +1,9 @@
-//! The reference: what each operator means, in plain Rust. Every other kernel is compared with this one byte for byte.
+//! The reference: what each operator means, in plain Rust. Every other kernel is compared with this
+//! one byte for byte.
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise, Post, Stem, Table,
-    ZERO,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Post, Stem, Table, ZERO,
 };
 
 /// Runs everywhere.
@@ -18,8 +19,9 @@ impl Kernels for Scalar {
     }
 }
 
-/// Adding and subtracting 1.5 * 2^23 rounds an `f32` within +-2^22 to the nearest integer, ties to even, because no
-/// fraction bits are left at that size. `f32::round_ties_even` says the same but is a library call on plain x86-64.
+/// Adding and subtracting 1.5 * 2^23 rounds an `f32` within +-2^22 to the nearest integer, ties to
+/// even, because no fraction bits are left at that size. `f32::round_ties_even` says the same but
+/// is a library call on plain x86-64.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// The nearest 8-bit step, ties to even.
@@ -79,7 +81,12 @@ pub fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
                     dot(&mut sums, group, four(&window[4 * index..]));
                 }
             }
-            finish(&sums, post, op.activation, &mut dst.bytes[block * dst.stride + pixel * LANES..]);
+            finish(
+                &sums,
+                post,
+                op.activation,
+                &mut dst.bytes[block * dst.stride + pixel * LANES..],
+            );
         }
     }
 }
@@ -94,7 +101,12 @@ pub fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: us
                 let at = index / 4 * src.stride + pixel * LANES + index % 4 * 4;
                 dot(&mut sums, group, four(&src.bytes[at..]));
             }
-            finish(&sums, post, op.activation, &mut dst.bytes[block * dst.stride + pixel * LANES..]);
+            finish(
+                &sums,
+                post,
+                op.activation,
+                &mut dst.bytes[block * dst.stride + pixel * LANES..],
+            );
         }
     }
 }
@@ -105,7 +117,8 @@ fn window(op: &Depthwise, block: usize, rows: [&[u8]; 3], pixel: usize) -> [i32;
     for (row, group) in rows.iter().zip(&op.weights[block]) {
         for tap in 0..3 {
             // Columns outside of the image hold nought.
-            let column = (pixel * op.stride + tap).checked_sub(op.left).filter(|c| *c < row.len() / LANES);
+            let column =
+                (pixel * op.stride + tap).checked_sub(op.left).filter(|c| *c < row.len() / LANES);
             for (lane, sum) in sums.iter_mut().enumerate() {
                 let value = column.map_or(ZERO, |c| row[c * LANES + lane]);
                 *sum += i32::from(value) * i32::from(group.0[lane][tap]);
@@ -157,7 +170,8 @@ pub fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
     let pairs = rows[0].chunks_exact(2 * LANES).zip(rows[1].chunks_exact(2 * LANES));
     for (to, (upper, lower)) in dst.chunks_exact_mut(LANES).zip(pairs) {
         for lane in 0..LANES {
-            to[lane] = upper[lane].max(upper[LANES + lane]).max(lower[lane]).max(lower[LANES + lane]);
+            to[lane] =
+                upper[lane].max(upper[LANES + lane]).max(lower[lane]).max(lower[LANES + lane]);
         }
     }
 }
@@ -185,8 +199,10 @@ pub fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
             for (tap, weights) in weights.iter().enumerate() {
                 let column = (pixel + tap).checked_sub(1).filter(|c| *c < pixels);
                 for lane in 0..LANES {
-                    // Nought outside of the image, and its product is added like any other: a sum's sign may depend on it.
-                    let value = column.map_or(0.0, |c| f32::from(row[c * LANES + lane]) - f32::from(ZERO));
+                    // Nought outside of the image, and its product is added like any other: a sum's
+                    // sign may depend on it.
+                    let value =
+                        column.map_or(0.0, |c| f32::from(row[c * LANES + lane]) - f32::from(ZERO));
                     to[lane] += weights[lane] * value;
                 }
             }
@@ -194,8 +210,9 @@ pub fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
     }
 }
 
-/// `exp(x)` for `x` in +-87 within 2 units in the last place, from additions and multiplications alone, so that it is the same on every
-/// processor and every C library. Cody and Waite's reduction, and the polynomial of Cephes' `expf`.
+/// `exp(x)` for `x` in +-87 within 2 units in the last place, from additions and multiplications
+/// alone, so that it is the same on every processor and every C library. Cody and Waite's
+/// reduction, and the polynomial of Cephes' `expf`.
 fn exp(x: f32) -> f32 {
     let rounded = x * std::f32::consts::LOG2_E + ROUNDER;
     let n = rounded - ROUNDER;
@@ -208,7 +225,8 @@ fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
-    // The low bits of `rounded` are n, which is within +-126: shifted by 23 they are the exponent field of 2^n.
+    // The low bits of `rounded` are n, which is within +-126: shifted by 23 they are the exponent
+    // field of 2^n.
     p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 

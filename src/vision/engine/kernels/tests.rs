@@ -1,7 +1,7 @@
 //! Every kernel gives the reference's bytes: shapes, strides, borders and extreme values.
 //!
-//! Each slice that a kernel gets is an allocation of its own and no longer than the kernel may touch, so that the address
-//! sanitizer sees a read or write beyond it.
+//! Each slice that a kernel gets is an allocation of its own and no longer than the kernel may
+//! touch, so that the address sanitizer sees a read or write beyond it.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,13 +25,13 @@ fn activation() -> impl Strategy<Value = Activation> {
 /// Bias, scales, and PReLU's factors.
 type Parts = ([i32; LANES], [f32; LANES], f32, [f32; LANES]);
 
-/// What follows the sums of a block. Scales range from one at which everything is nought to one at which everything is
-/// clamped; powers of two make ties.
+/// What follows the sums of a block. Scales range from one at which everything is nought to one at
+/// which everything is clamped; powers of two make ties.
 fn parts() -> impl Strategy<Value = Parts> {
-    let scale =
-        prop_oneof![4 => 1e-6f32..1e-2, 2 => (-12i32..2).prop_map(|e| 2f32.powi(e)), 1 => Just(0.0), 1 => Just(8.0)];
+    let scale = prop_oneof![4 => 1e-6f32..1e-2, 2 => (-12i32..2).prop_map(|e| 2f32.powi(e)), 1 => Just(0.0), 1 => Just(8.0)];
     let factor = prop_oneof![4 => -2f32..2.0, 1 => Just(0.5), 1 => Just(1.0), 1 => Just(0.0), 1 => Just(-200.0)];
-    let lanes = |s: BoxedStrategy<f32>| vec(s, LANES).prop_map(|v| <[f32; LANES]>::try_from(v).unwrap());
+    let lanes =
+        |s: BoxedStrategy<f32>| vec(s, LANES).prop_map(|v| <[f32; LANES]>::try_from(v).unwrap());
     let bias = vec(-40_000i32..40_000, LANES).prop_map(|v| <[i32; LANES]>::try_from(v).unwrap());
     (bias, lanes(scale.boxed()), factor.clone(), lanes(factor.boxed()))
 }
@@ -45,13 +45,14 @@ fn post((bias, scale, positive, negative): &Parts, weights: &[Group]) -> Post {
         }
     }
     // The largest scales are cut to what is still accepted.
-    let scale =
-        std::array::from_fn(|lane| scale[lane].min(32_600.0 / (magnitudes[lane] * 128 + bias[lane].abs() + 1) as f32));
+    let scale = std::array::from_fn(|lane| {
+        scale[lane].min(32_600.0 / (magnitudes[lane] * 128 + bias[lane].abs() + 1) as f32)
+    });
     Post::new(*bias, sums, magnitudes, scale, *positive, *negative).expect("within bounds")
 }
 
-/// As the quantizers write them, without -128, or as they may be; all, or all but the first, with magnitudes of which four
-/// just fit 16 bits or just do not.
+/// As the quantizers write them, without -128, or as they may be; all, or all but the first, with
+/// magnitudes of which four just fit 16 bits or just do not.
 fn groups(count: usize) -> impl Strategy<Value = Vec<Group>> {
     let limit = select(vec![(127, 127), (127, 127), (128, 128), (63, 63), (64, 64), (127, 63)]);
     (vec(group(), count), limit).prop_map(|(mut groups, (first, others))| {
@@ -65,11 +66,15 @@ fn groups(count: usize) -> impl Strategy<Value = Vec<Group>> {
 }
 
 fn group() -> impl Strategy<Value = Group> {
-    vec(weight(), 64).prop_map(|w| Group(std::array::from_fn(|lane| std::array::from_fn(|i| w[lane * 4 + i]))))
+    vec(weight(), 64)
+        .prop_map(|w| Group(std::array::from_fn(|lane| std::array::from_fn(|i| w[lane * 4 + i]))))
 }
 
-/// Runs `f` with the reference and with every kernel of this processor, and compares what they write.
-fn same<T: PartialEq + std::fmt::Debug>(f: impl Fn(&dyn Kernels) -> T) -> Result<(), TestCaseError> {
+/// Runs `f` with the reference and with every kernel of this processor, and compares what they
+/// write.
+fn same<T: PartialEq + std::fmt::Debug>(
+    f: impl Fn(&dyn Kernels) -> T,
+) -> Result<(), TestCaseError> {
     let expected = f(&scalar::Scalar);
     for kernels in available() {
         prop_assert_eq!(&f(kernels), &expected, "{}", kernels.name());
@@ -289,8 +294,9 @@ proptest! {
 
 #[test]
 fn a_convolution_is_what_its_definition_says() {
-    // Two pixels, one input channel, weight -3, bias 10, scale 1/2: (10 - 3 * 5) / 2 = -2.5 and (10 - 3 * -5) / 2 = 12.5,
-    // both rounded to even; PReLU then multiplies the negative one with 1/4: -0.5, to even again.
+    // Two pixels, one input channel, weight -3, bias 10, scale 1/2: (10 - 3 * 5) / 2 = -2.5 and (10
+    // - 3 * -5) / 2 = 12.5, both rounded to even; PReLU then multiplies the negative one with 1/4:
+    // -0.5, to even again.
     let mut weights = vec![Group::NONE; 2];
     weights[0].0[0][0] = -3;
     let mut lanes = ([0; LANES], [0; LANES], [0; LANES]);
@@ -298,9 +304,11 @@ fn a_convolution_is_what_its_definition_says() {
     let post = Post::new(lanes.0, lanes.1, lanes.2, [0.5; LANES], 1.0, [0.25; LANES]).unwrap();
     let mut bytes = [ZERO; 2 * LANES];
     (bytes[0], bytes[LANES]) = (ZERO + 5, ZERO - 5);
-    for (activation, expected) in
-        [(Activation::Identity, [-2i16, 12]), (Activation::Relu, [0, 12]), (Activation::PRelu, [0, 12])]
-    {
+    for (activation, expected) in [
+        (Activation::Identity, [-2i16, 12]),
+        (Activation::Relu, [0, 12]),
+        (Activation::PRelu, [0, 12]),
+    ] {
         let op = Pointwise::new(1, weights.clone(), vec![post.clone()], activation);
         for kernels in available() {
             let mut out = [7; 2 * LANES];
@@ -310,7 +318,10 @@ fn a_convolution_is_what_its_definition_says() {
             let out = own(kernels, &out);
             let steps = [out[0], out[LANES]].map(|b| i16::from(b) - i16::from(ZERO));
             assert_eq!(steps, expected, "{activation:?} {}", kernels.name());
-            assert!(out[1..LANES].iter().all(|b| *b == ZERO), "channels that pad a block are nought");
+            assert!(
+                out[1..LANES].iter().all(|b| *b == ZERO),
+                "channels that pad a block are nought"
+            );
         }
     }
 }
@@ -318,12 +329,22 @@ fn a_convolution_is_what_its_definition_says() {
 #[test]
 fn what_could_differ_between_processors_is_refused() {
     let new = |bias: i32, magnitude: i32, scale: f32, negative: f32| {
-        Post::new([bias; LANES], [0; LANES], [magnitude; LANES], [scale; LANES], 1.0, [negative; LANES])
+        Post::new(
+            [bias; LANES],
+            [0; LANES],
+            [magnitude; LANES],
+            [scale; LANES],
+            1.0,
+            [negative; LANES],
+        )
     };
     assert!(new(0, 1000, 0.01, 0.25).is_some());
     assert!(new(i32::MAX, 1, 0.0, 0.0).is_none(), "a sum of more than 32 bits");
     assert!(new(0, i32::MAX / 200, 0.0, 0.0).is_none(), "likewise");
-    assert!(new(0, 1000, 0.25, 0.0).is_some() && new(0, 1000, 0.26, 0.0).is_none(), "a step of more than 16 bits");
+    assert!(
+        new(0, 1000, 0.25, 0.0).is_some() && new(0, 1000, 0.26, 0.0).is_none(),
+        "a step of more than 16 bits"
+    );
     assert!(new(33_000, 0, 1.0, 0.0).is_none(), "likewise, by the bias alone");
     assert!(new(0, 1000, f32::NAN, 0.0).is_none() && new(0, 1000, -1.0, 0.0).is_none());
     assert!(new(0, 1000, 0.01, f32::INFINITY).is_none());

@@ -21,8 +21,8 @@ impl Arena {
     /// All bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let bytes = self.lines.len() * 64;
-        // SAFETY: `Line` is 64 plain bytes without padding; the slice spans exactly the vector's initialised elements and
-        // borrows it mutably.
+        // SAFETY: `Line` is 64 plain bytes without padding; the slice spans exactly the vector's
+        // initialised elements and borrows it mutably.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), bytes) }
     }
 
@@ -43,7 +43,8 @@ pub(super) struct Around<'a> {
 }
 
 impl<'a> Around<'a> {
-    /// A range by its place in the arena. Panics where it meets the written one: the schedule keeps them apart.
+    /// A range by its place in the arena. Panics where it meets the written one: the schedule keeps
+    /// them apart.
     pub fn get(&self, range: Range<usize>) -> &'a [u8] {
         if range.end <= self.below.len() {
             &self.below[range]

@@ -1,9 +1,11 @@
-//! Packs a [`Network`]'s weights into the kernels' operators, and says which rows each of them reads.
+//! Packs a [`Network`]'s weights into the kernels' operators, and says which rows each of them
+//! reads.
 
 use super::super::kernels::{self, Add, Depthwise, Global, Group, LANES, Pointwise, Post, Stem};
 use super::network::{Activation, Conv, IMAGE, Kind, Layer, Linear, Network, Part, Shape};
 
-/// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the image has.
+/// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the
+/// image has.
 #[derive(Debug, Clone)]
 pub(super) struct Buffer {
     pub blocks: usize,
@@ -68,8 +70,8 @@ pub(super) struct Stage {
     pub output: Option<usize>,
     /// Rows of the output.
     pub height: usize,
-    /// An input's row that output row 0 starts at, negative above the image; then step and size of the window. Whatever
-    /// reads its input as a whole has a window of its height.
+    /// An input's row that output row 0 starts at, negative above the image; then step and size of
+    /// the window. Whatever reads its input as a whole has a window of its height.
     pub window: Window,
 }
 
@@ -83,7 +85,13 @@ pub(super) struct Window {
 
 impl Stage {
     /// The rows of an input that output rows `from..to` need, within the image of `height`.
-    pub fn needs(&self, input: usize, height: usize, from: usize, to: usize) -> std::ops::Range<usize> {
+    pub fn needs(
+        &self,
+        input: usize,
+        height: usize,
+        from: usize,
+        to: usize,
+    ) -> std::ops::Range<usize> {
         if let (Op::Add(Add { doubled: true, .. }), 0) = (&self.op, input) {
             return from / 2..to.div_ceil(2).min(height);
         }
@@ -93,7 +101,8 @@ impl Stage {
     }
 }
 
-/// Buffers and stages for a network on images of `height` x `width`; the image buffer is the last one.
+/// Buffers and stages for a network on images of `height` x `width`; the image buffer is the last
+/// one.
 pub(super) struct Compiled {
     pub buffers: Vec<Buffer>,
     pub stages: Vec<Stage>,
@@ -103,8 +112,8 @@ pub(super) struct Compiled {
 pub(super) const LEFT: usize = 1;
 
 impl Compiled {
-    /// Takes maxima into the depth-wise convolutions before them, where nobody else reads these: the sums are compared before they are
-    /// finished, three of four not at all.
+    /// Takes maxima into the depth-wise convolutions before them, where nobody else reads these:
+    /// the sums are compared before they are finished, three of four not at all.
     pub fn fuse_pools(&mut self) {
         let mut at = 0;
         while at < self.stages.len() {
@@ -128,7 +137,10 @@ impl Compiled {
 
     /// The depth-wise convolution that only the maximum at `pool` reads.
     fn pooled(&self, pool: usize) -> Option<usize> {
-        let (Op::MaxPool, &[tensor]) = (&self.stages[pool].op, &self.stages[pool].inputs[..]) else { return None };
+        let (Op::MaxPool, &[tensor]) = (&self.stages[pool].op, &self.stages[pool].inputs[..])
+        else {
+            return None;
+        };
         let readers = self.stages.iter().filter(|s| s.inputs.contains(&tensor)).count();
         let maker = self.stages[..pool].iter().position(|s| s.output == Some(tensor))?;
         match &self.stages[maker].op {
@@ -141,7 +153,8 @@ impl Compiled {
 const PLAIN: Window = Window { top: 0, stride: 1, rows: 1 };
 
 /// # Errors
-/// Names the layer whose sums or scales leave the range in which all processors agree, or whose shape the image does not allow.
+/// Names the layer whose sums or scales leave the range in which all processors agree, or whose
+/// shape the image does not allow.
 pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<Compiled, String> {
     let mut buffers: Vec<Buffer> = network
         .tensors
@@ -156,12 +169,27 @@ pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<
         .collect();
     let image = buffers.len();
     // Read by loads of 16 bytes that start up to one pixel left of the image and end right of it.
-    buffers.push(Buffer { blocks: 1, row_bytes: (width + 2 * LEFT) * 3 + 16, height, rows: height, offset: 0 });
-    let mut stages = vec![Stage { op: Op::Quantize, inputs: vec![], output: Some(image), height, window: PLAIN }];
+    buffers.push(Buffer {
+        blocks: 1,
+        row_bytes: (width + 2 * LEFT) * 3 + 16,
+        height,
+        rows: height,
+        offset: 0,
+    });
+    let mut stages = vec![Stage {
+        op: Op::Quantize,
+        inputs: vec![],
+        output: Some(image),
+        height,
+        window: PLAIN,
+    }];
     for layer in &network.layers {
         let inputs = layer.inputs.iter().map(|t| if *t == IMAGE { image } else { *t }).collect();
         let (op, window) = operator(network, layer).ok_or_else(|| {
-            format!("the sums or scales of `{}` are too large to be the same on every processor", layer.name)
+            format!(
+                "the sums or scales of `{}` are too large to be the same on every processor",
+                layer.name
+            )
         })?;
         let height = layer.output.map_or_else(
             || match op {
@@ -192,7 +220,8 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
             // Sums below 2^24 are the same in `f32` on every processor.
             let magnitude = |channel: usize| {
                 let weights = &linear.weights[channel * inputs..][..inputs];
-                weights.iter().map(|w| i64::from(*w).abs() * 128).sum::<i64>() + i64::from(linear.bias[channel]).abs()
+                weights.iter().map(|w| i64::from(*w).abs() * 128).sum::<i64>()
+                    + i64::from(linear.bias[channel]).abs()
             };
             (0..linear.bias.len()).all(|channel| magnitude(channel) < 1 << 24).then_some(())?;
             (Op::Linear(linear.clone()), PLAIN)
@@ -205,7 +234,10 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
                     op.weights[tap][channel] = head.weights[9 * channel + tap];
                 }
             }
-            (Op::Head { op: Box::new(op), parts: head.parts.clone() }, Window { top: 1, stride: 1, rows: 3 })
+            (
+                Op::Head { op: Box::new(op), parts: head.parts.clone() },
+                Window { top: 1, stride: 1, rows: 3 },
+            )
         }
         Kind::Conv(conv) => {
             let window = Window { top: conv.top, stride: conv.stride, rows: 3 };
@@ -235,7 +267,8 @@ fn activation(conv: &Conv) -> kernels::Activation {
 fn posts(conv: &Conv, window: usize) -> Option<Vec<Post>> {
     let channels = conv.bias.len();
     let block = |block: usize| {
-        let mut parts = ([0i32; LANES], [0i32; LANES], [0i32; LANES], [0f32; LANES], 1.0, [0f32; LANES]);
+        let mut parts =
+            ([0i32; LANES], [0i32; LANES], [0i32; LANES], [0f32; LANES], 1.0, [0f32; LANES]);
         for lane in 0..LANES {
             let channel = block * LANES + lane;
             if channel == channels {

@@ -1,21 +1,25 @@
 //! From an ONNX graph in the QDQ form to a [`Network`] of fused int8 layers.
 //!
-//! In that form, every tensor that is quantized passes a `QuantizeLinear` and a `DequantizeLinear`, and the operators between
-//! are written in floating point. Walking the graph once in its order, each value is what it means: quantized steps, their real
-//! values, a constant, or a computation that waits for the `QuantizeLinear` that ends it. What does not fit is an error that
-//! names the node: the caller then runs the reference engine.
+//! In that form, every tensor that is quantized passes a `QuantizeLinear` and a `DequantizeLinear`,
+//! and the operators between are written in floating point. Walking the graph once in its order,
+//! each value is what it means: quantized steps, their real values, a constant, or a computation
+//! that waits for the `QuantizeLinear` that ends it. What does not fit is an error that names the
+//! node: the caller then runs the reference engine.
 //!
-//! The last convolution before an output may go without a quantization behind it: its sums then become real values at once,
-//! which costs nothing and loses nothing.
+//! The last convolution before an output may go without a quantization behind it: its sums then
+//! become real values at once, which costs nothing and loses nothing.
 //!
-//! Activations must be symmetric (zero point nought) with one scale, weights symmetric with one scale an output
-//! channel; an activation function may have a quantization before it as well as behind it, and keeps that rounding.
+//! Activations must be symmetric (zero point nought) with one scale, weights symmetric with one
+//! scale an output channel; an activation function may have a quantization before it as well as
+//! behind it, and keeps that rounding.
 
 use std::collections::HashMap;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::network::{Activation, Conv, Head, IMAGE, Kind, Layer, Linear, Network, Part, Shape, Tensor};
+use super::network::{
+    Activation, Conv, Head, IMAGE, Kind, Layer, Linear, Network, Part, Shape, Tensor,
+};
 use super::onnx::{Graph, Values, int, ints, text};
 
 /// Why a graph stays with the reference engine.
@@ -99,10 +103,16 @@ enum Waiting {
 
 /// Lowers a graph for images of `height` x `width`.
 pub(super) fn lower(proto: &GraphProto, height: usize, width: usize) -> Result<Network, Unlowered> {
-    let fail = |reason: &str| Unlowered { operator: "graph".into(), node: proto.name.clone(), reason: reason.into() };
+    let fail = |reason: &str| Unlowered {
+        operator: "graph".into(),
+        node: proto.name.clone(),
+        reason: reason.into(),
+    };
     let graph = Graph::new(proto).ok_or_else(|| fail("needs one tensor as its input"))?;
     let shape = [1, 3, height, width];
-    if graph.input_dims.len() != 4 || graph.input_dims.iter().zip(shape).any(|(d, want)| d.is_some_and(|d| d != want)) {
+    if graph.input_dims.len() != 4
+        || graph.input_dims.iter().zip(shape).any(|(d, want)| d.is_some_and(|d| d != want))
+    {
         return Err(fail("the input has another shape"));
     }
     let outputs = graph.outputs.iter().map(|name| (name.to_string(), 0)).collect();
@@ -153,15 +163,20 @@ impl<'a> Lowering<'a> {
 
     fn input(&self, node: &'a NodeProto, index: usize) -> Step<&Value> {
         let name = node.input.get(index).ok_or_else(|| format!("has no input {index}"))?;
-        self.values.get(name.as_str()).ok_or_else(|| format!("its input `{name}` is of no known kind"))
+        self.values
+            .get(name.as_str())
+            .ok_or_else(|| format!("its input `{name}` is of no known kind"))
     }
 
     /// Scale(s) of a quantization, whose zero point must be nought.
     fn scales(&self, node: &NodeProto) -> Step<Vec<f32>> {
-        let constant = |index: usize| node.input.get(index).and_then(|name| self.graph.constant(name));
+        let constant =
+            |index: usize| node.input.get(index).and_then(|name| self.graph.constant(name));
         let scales = constant(1).and_then(|c| c.floats()).ok_or("its scale is no constant")?;
         // An absent zero point would mean unsigned steps.
-        if !constant(2).is_some_and(|z| z.is_nought() && matches!(z.values, Values::I8(_) | Values::I32(_))) {
+        if !constant(2)
+            .is_some_and(|z| z.is_nought() && matches!(z.values, Values::I8(_) | Values::I32(_)))
+        {
             return Err("its zero point is not a signed nought".into());
         }
         if scales.is_empty() || !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
@@ -196,7 +211,9 @@ impl<'a> Lowering<'a> {
         let (have, real) = match *self.input(node, 0)? {
             Value::ImageSteps => (self.network.image_scale, Value::ImageReal),
             Value::Steps(tensor) => (self.network.tensors[tensor].scale, Value::Real(tensor)),
-            Value::DoubledSteps(tensor) => (self.network.tensors[tensor].scale, Value::DoubledReal(tensor)),
+            Value::DoubledSteps(tensor) => {
+                (self.network.tensors[tensor].scale, Value::DoubledReal(tensor))
+            }
             _ => return Err("its input is not quantized".into()),
         };
         if have != scale {
@@ -207,8 +224,13 @@ impl<'a> Lowering<'a> {
 
     fn quantize(&mut self, node: &'a NodeProto) -> Step<Value> {
         let scale = self.one_scale(node)?;
-        let kept =
-            |have: f32| if have == scale { Ok(()) } else { Err("it changes the scale of an operator that keeps it") };
+        let kept = |have: f32| {
+            if have == scale {
+                Ok(())
+            } else {
+                Err("it changes the scale of an operator that keeps it")
+            }
+        };
         let waiting = match self.input(node, 0)? {
             Value::Image => {
                 self.network.image_scale = scale;
@@ -221,7 +243,12 @@ impl<'a> Lowering<'a> {
         match waiting {
             Waiting::Conv { mut conv, input, size: [channels, height, width], scale: sums } => {
                 conv.scale = sums.iter().map(|s| s / scale).collect();
-                Ok(self.push(name, Kind::Conv(conv), vec![input], Tensor { channels, height, width, scale }))
+                Ok(self.push(
+                    name,
+                    Kind::Conv(conv),
+                    vec![input],
+                    Tensor { channels, height, width, scale },
+                ))
             }
             Waiting::Activation { tensor, slopes } => self.fuse(tensor, slopes, scale),
             Waiting::Add { first, second, doubled } => {
@@ -252,7 +279,8 @@ impl<'a> Lowering<'a> {
         Value::Steps(output)
     }
 
-    /// Takes an activation function into the convolution that made the tensor, which nobody else reads.
+    /// Takes an activation function into the convolution that made the tensor, which nobody else
+    /// reads.
     fn fuse(&mut self, tensor: usize, slopes: Option<Vec<f32>>, after: f32) -> Step<Value> {
         let before = self.network.tensors[tensor].scale;
         let maker = self.network.layers.iter_mut().find(|l| l.output == Some(tensor));
@@ -264,7 +292,10 @@ impl<'a> Lowering<'a> {
         }
         conv.activation = match slopes {
             None if before == after => Activation::Relu,
-            None => Activation::PRelu { positive: factor(before, 1.0, after), negative: vec![0.0; conv.bias.len()] },
+            None => Activation::PRelu {
+                positive: factor(before, 1.0, after),
+                negative: vec![0.0; conv.bias.len()],
+            },
             Some(slopes) => Activation::PRelu {
                 positive: factor(before, 1.0, after),
                 negative: slopes.iter().map(|slope| factor(before, *slope, after)).collect(),
@@ -287,7 +318,8 @@ impl<'a> Lowering<'a> {
         match (&mut value, slopes) {
             (Value::Real(tensor), slopes) => {
                 let name = node.input[0].as_str();
-                let steps = self.graph.nodes.iter().find(|n| n.output.first().is_some_and(|o| o == name));
+                let steps =
+                    self.graph.nodes.iter().find(|n| n.output.first().is_some_and(|o| o == name));
                 let steps = steps.and_then(|n| n.input.first()).map_or("", String::as_str);
                 if self.graph.uses(name) != 1 || self.graph.uses(steps) != 1 {
                     return Err("its input is read by others too".into());
@@ -295,13 +327,18 @@ impl<'a> Lowering<'a> {
                 let channels = self.network.tensors[*tensor].channels;
                 let slopes = match slopes {
                     Some(s) if s.len() == 1 => Some(vec![s[0]; channels]),
-                    Some(s) if s.len() != channels => return Err("needs one slope, or one a channel".into()),
+                    Some(s) if s.len() != channels => {
+                        return Err("needs one slope, or one a channel".into());
+                    }
                     other => other,
                 };
                 Ok(Value::Waiting(Waiting::Activation { tensor: *tensor, slopes }))
             }
-            // Rounding and cutting off below nought may change places, so one quantization behind both is the same.
-            (Value::Waiting(Waiting::Conv { conv, .. }), None) if self.graph.uses(&node.input[0]) == 1 => {
+            // Rounding and cutting off below nought may change places, so one quantization behind
+            // both is the same.
+            (Value::Waiting(Waiting::Conv { conv, .. }), None)
+                if self.graph.uses(&node.input[0]) == 1 =>
+            {
                 conv.activation = Activation::Relu;
                 Ok(value)
             }
@@ -312,7 +349,8 @@ impl<'a> Lowering<'a> {
     fn add(&mut self, node: &'a NodeProto) -> Step<Value> {
         let (first, second, doubled) = match (self.input(node, 0)?, self.input(node, 1)?) {
             (&Value::Real(a), &Value::Real(b)) => (a, b, false),
-            (&Value::DoubledReal(a), &Value::Real(b)) | (&Value::Real(b), &Value::DoubledReal(a)) => (a, b, true),
+            (&Value::DoubledReal(a), &Value::Real(b))
+            | (&Value::Real(b), &Value::DoubledReal(a)) => (a, b, true),
             _ => return Err("its operands are not both quantized images".into()),
         };
         let (a, b) = (&self.network.tensors[first], &self.network.tensors[second]);
@@ -324,7 +362,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn max_pool(&mut self, node: &'a NodeProto) -> Step<Value> {
-        let &Value::Real(tensor) = self.input(node, 0)? else { return Err("its input is not quantized".into()) };
+        let &Value::Real(tensor) = self.input(node, 0)? else {
+            return Err("its input is not quantized".into());
+        };
         let plain = ints(node, "kernel_shape") == [2, 2]
             && ints(node, "strides") == [2, 2]
             && ints(node, "pads").iter().all(|p| *p == 0)
@@ -339,8 +379,11 @@ impl<'a> Lowering<'a> {
     }
 
     fn resize(&mut self, node: &'a NodeProto) -> Step<Value> {
-        let &Value::Real(tensor) = self.input(node, 0)? else { return Err("its input is not quantized".into()) };
-        let scales = node.input.get(2).and_then(|name| self.graph.constant(name)).and_then(|c| c.floats());
+        let &Value::Real(tensor) = self.input(node, 0)? else {
+            return Err("its input is not quantized".into());
+        };
+        let scales =
+            node.input.get(2).and_then(|name| self.graph.constant(name)).and_then(|c| c.floats());
         let plain = scales == Some(&[1.0, 1.0, 2.0, 2.0])
             && node.input.len() == 3
             && text(node, "mode", "nearest") == "nearest"
@@ -359,10 +402,12 @@ impl<'a> Lowering<'a> {
         if text(node, "auto_pad", "NOTSET") != "NOTSET" {
             return Err("automatic padding".into());
         }
-        let constant = |index: usize| node.input.get(index).and_then(|name| self.graph.constant(name));
+        let constant =
+            |index: usize| node.input.get(index).and_then(|name| self.graph.constant(name));
         if let (&Value::Real(tensor), Some(weights)) = (self.input(node, 0)?, constant(1)) {
             let weights = weights.floats().ok_or("its weights are of another type")?.to_vec();
-            let bias = constant(2).and_then(|c| c.floats()).ok_or("its bias is no constant")?.to_vec();
+            let bias =
+                constant(2).and_then(|c| c.floats()).ok_or("its bias is no constant")?.to_vec();
             return self.head(node, tensor, &weights, bias);
         }
         let Value::Weights { values: weights, dims, scale } = self.input(node, 1)? else {
@@ -387,11 +432,18 @@ impl<'a> Lowering<'a> {
         let shape = match (rows, columns) {
             (3, 3) if input == IMAGE && full && pads.iter().all(|p| *p <= 1) => Shape::Stem,
             (1, 1) if input != IMAGE && full && stride == 1 && pads == [0; 4] => Shape::Pointwise,
-            (3, 3) if input != IMAGE && depthwise && pads.iter().all(|p| *p <= 1) => Shape::Depthwise,
-            (h, w) if input != IMAGE && depthwise && (h, w) == (height, width) && pads == [0; 4] => Shape::Global,
+            (3, 3) if input != IMAGE && depthwise && pads.iter().all(|p| *p <= 1) => {
+                Shape::Depthwise
+            }
+            (h, w)
+                if input != IMAGE && depthwise && (h, w) == (height, width) && pads == [0; 4] =>
+            {
+                Shape::Global
+            }
             _ => {
                 return Err(format!(
-                    "{rows} x {columns}, group {group} of {channels} channels, stride {stride}, padding {pads:?}"
+                    "{rows} x {columns}, group {group} of {channels} channels, stride {stride}, \
+                     padding {pads:?}"
                 ));
             }
         };
@@ -400,14 +452,28 @@ impl<'a> Lowering<'a> {
             return Err("the image is smaller than the window".into());
         }
         let size = sides.map(|(side, window)| (side - window) / stride + 1);
-        let weight_scale = |channel: usize| if scale.len() == 1 { scale[0] } else { scale[channel] };
+        let weight_scale =
+            |channel: usize| if scale.len() == 1 { scale[0] } else { scale[channel] };
         let sums: Vec<f32> = (0..out_channels).map(|c| in_scale * weight_scale(c)).collect();
         let bias = self.bias(node, &sums)?;
         let weights = weights.iter().map(|w| i8::try_from(*w)).collect::<Result<_, _>>();
         let weights = weights.map_err(|_| "its weights are not int8")?;
-        let conv =
-            Conv { shape, stride, top, left, weights, bias, scale: Vec::new(), activation: Activation::Identity };
-        Ok(Value::Waiting(Waiting::Conv { conv, input, size: [out_channels, size[0], size[1]], scale: sums }))
+        let conv = Conv {
+            shape,
+            stride,
+            top,
+            left,
+            weights,
+            bias,
+            scale: Vec::new(),
+            activation: Activation::Identity,
+        };
+        Ok(Value::Waiting(Waiting::Conv {
+            conv,
+            input,
+            size: [out_channels, size[0], size[1]],
+            scale: sums,
+        }))
     }
 
     /// The bias in steps of the sums.
@@ -429,7 +495,13 @@ impl<'a> Lowering<'a> {
         steps.collect::<Option<_>>().ok_or_else(|| "its bias is too large".into())
     }
 
-    fn head(&mut self, node: &'a NodeProto, tensor: usize, weights: &[f32], bias: Vec<f32>) -> Step<Value> {
+    fn head(
+        &mut self,
+        node: &'a NodeProto,
+        tensor: usize,
+        weights: &[f32],
+        bias: Vec<f32>,
+    ) -> Step<Value> {
         let from = &self.network.tensors[tensor];
         let plain = ints(node, "kernel_shape") == [3, 3]
             && geometry(node)? == (1, [1; 4])
@@ -445,7 +517,12 @@ impl<'a> Lowering<'a> {
         let weights = weights.iter().map(|w| w * from.scale).collect();
         let part = Part { first: 0, channels: from.channels, output: usize::MAX, sigmoid: false };
         let kind = Kind::Head(Head { weights, bias, parts: vec![part] });
-        self.network.layers.push(Layer { name: node.name.clone(), kind, inputs: vec![tensor], output: None });
+        self.network.layers.push(Layer {
+            name: node.name.clone(),
+            kind,
+            inputs: vec![tensor],
+            output: None,
+        });
         Ok(Value::Part { layer: self.network.layers.len() - 1, stage: Stage::Planar })
     }
 
@@ -464,7 +541,8 @@ impl<'a> Lowering<'a> {
         let Waiting::Conv { conv, input, size, scale } = waiting else {
             return Err("only behind a head's last convolution".into());
         };
-        let from = self.network.tensors.get(*input).ok_or("only behind a head's last convolution")?;
+        let from =
+            self.network.tensors.get(*input).ok_or("only behind a head's last convolution")?;
         let plain = conv.shape == Shape::Depthwise
             && conv.activation == Activation::Identity
             && (conv.stride, conv.top, conv.left) == (1, 1, 1)
@@ -473,11 +551,17 @@ impl<'a> Lowering<'a> {
             return Err("only 3 x 3 depth-wise with stride 1 can end in floating point".into());
         }
         let channels = from.channels;
-        let weights = conv.weights.iter().enumerate().map(|(at, w)| f32::from(*w) * scale[at / 9]).collect();
+        let weights =
+            conv.weights.iter().enumerate().map(|(at, w)| f32::from(*w) * scale[at / 9]).collect();
         let bias = conv.bias.iter().zip(scale).map(|(b, s)| *b as f32 * s).collect();
         let part = Part { first: 0, channels, output: usize::MAX, sigmoid: false };
         let kind = Kind::Head(Head { weights, bias, parts: vec![part] });
-        self.network.layers.push(Layer { name: node.name.clone(), kind, inputs: vec![*input], output: None });
+        self.network.layers.push(Layer {
+            name: node.name.clone(),
+            kind,
+            inputs: vec![*input],
+            output: None,
+        });
         Ok(Value::Part { layer: self.network.layers.len() - 1, stage: Stage::Planar })
     }
 
@@ -494,7 +578,9 @@ impl<'a> Lowering<'a> {
         }
         if node.op_type == "Transpose" {
             return match (ints(node, "perm"), stage) {
-                ([0, 2, 3, 1], Stage::Planar) => Ok(Value::Part { layer, stage: Stage::Interleaved }),
+                ([0, 2, 3, 1], Stage::Planar) => {
+                    Ok(Value::Part { layer, stage: Stage::Interleaved })
+                }
                 _ => Err("only from NCHW to NHWC".into()),
             };
         }
@@ -519,8 +605,10 @@ impl<'a> Lowering<'a> {
             && self.graph.uses(&node.input[0]) == 1
         {
             let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(channels);
-            let ([1, n], true) = (shape, self.network.tensors[input].height * self.network.tensors[input].width == 1)
-            else {
+            let ([1, n], true) = (
+                shape,
+                self.network.tensors[input].height * self.network.tensors[input].width == 1,
+            ) else {
                 return Err("only from one pixel to its channels".into());
             };
             if !flat(*n) {
@@ -528,7 +616,12 @@ impl<'a> Lowering<'a> {
             }
             let Conv { weights, bias, .. } = conv;
             let kind = Kind::Linear(Linear { weights, bias, scale, output: usize::MAX });
-            self.network.layers.push(Layer { name: node.name.clone(), kind, inputs: vec![input], output: None });
+            self.network.layers.push(Layer {
+                name: node.name.clone(),
+                kind,
+                inputs: vec![input],
+                output: None,
+            });
             return Ok(Value::Sums(self.network.layers.len() - 1));
         }
         match *self.input(node, 0)? {
@@ -537,11 +630,15 @@ impl<'a> Lowering<'a> {
                 // With one pixel, channels are what is left, in order.
                 let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(from.channels);
                 match shape {
-                    [1, n] if flat(*n) && from.height * from.width == 1 => Ok(Value::Waiting(Waiting::Same { tensor })),
+                    [1, n] if flat(*n) && from.height * from.width == 1 => {
+                        Ok(Value::Waiting(Waiting::Same { tensor }))
+                    }
                     _ => Err("only from one pixel to its channels".into()),
                 }
             }
-            Value::Part { layer, stage: Stage::Interleaved } if self.graph.uses(&node.input[0]) == 1 => {
+            Value::Part { layer, stage: Stage::Interleaved }
+                if self.graph.uses(&node.input[0]) == 1 =>
+            {
                 let (part, cells) = self.part(layer).ok_or("its head is gone")?;
                 let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(cells);
                 match shape {
@@ -608,11 +705,12 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// One factor for what the graph writes as three operations, `step * before * slope / after`, such that no step of 8 bits
-/// rounds differently.
+/// One factor for what the graph writes as three operations, `step * before * slope / after`, such
+/// that no step of 8 bits rounds differently.
 ///
-/// The plain quotient fails where a product lies nearer to a tie than the roundings of the three operations; a neighbouring
-/// `f32` then does not. Should none of a few neighbours fit, the quotient has to do.
+/// The plain quotient fails where a product lies nearer to a tie than the roundings of the three
+/// operations; a neighbouring `f32` then does not. Should none of a few neighbours fit, the
+/// quotient has to do.
 fn factor(before: f32, slope: f32, after: f32) -> f32 {
     let nearest = before * slope / after;
     let fits = |factor: f32| {
@@ -622,8 +720,9 @@ fn factor(before: f32, slope: f32, after: f32) -> f32 {
                 || (step * factor).abs() > 129.0
         })
     };
-    let neighbours =
-        (1..=8).flat_map(|n| [(0..n).fold(nearest, |f, _| f.next_up()), (0..n).fold(nearest, |f, _| f.next_down())]);
+    let neighbours = (1..=8).flat_map(|n| {
+        [(0..n).fold(nearest, |f, _| f.next_up()), (0..n).fold(nearest, |f, _| f.next_down())]
+    });
     std::iter::once(nearest).chain(neighbours).find(|f| fits(*f)).unwrap_or(nearest)
 }
 

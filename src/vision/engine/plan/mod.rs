@@ -1,23 +1,27 @@
-//! Runs quantized networks as a plan of fused int8 operators, laid out in one arena when the network is loaded.
+//! Runs quantized networks as a plan of fused int8 operators, laid out in one arena when the
+//! network is loaded.
 //!
 //! # From file to plan
 //! 1. [`onnx`]: the graph as tract's reader decodes it, sizes checked.
-//! 2. [`lower`]: quantize/dequantize pairs and the operators between become int8 layers with their activation; heads that read
-//!    the same image become one.
+//! 2. [`lower`]: quantize/dequantize pairs and the operators between become int8 layers with their
+//!    activation; heads that read the same image become one.
 //! 3. [`compile`]: weights packed for the kernels, biases with the activations' offset folded in.
 //! 4. [`schedule`]: the order of row-wise steps, ring buffers, and places in the arena.
 //!
-//! Lowering starts from the file's own graph, not from tract's typed one: the quantization is explicit there and in the form that the
-//! quantizers of onnxruntime and others write, while tract's analysis rewrites it into operators of its own that change from
-//! release to release. It also saves tract's analysis at start. tract remains the reader of the format, the reference, and the engine for
-//! everything that is not lowered.
+//! Lowering starts from the file's own graph, not from tract's typed one: the quantization is
+//! explicit there and in the form that the quantizers of onnxruntime and others write, while
+//! tract's analysis rewrites it into operators of its own that change from release to release. It
+//! also saves tract's analysis at start. tract remains the reader of the format, the reference, and
+//! the engine for everything that is not lowered.
 //!
 //! # Promises
-//! * The same model and the same image give the same output bytes on every processor and kernel (see [`super::kernels`] for the
-//!   arithmetic), each rounding of the quantized graph kept: outputs differ from onnxruntime's at most where a floating-point
-//!   product lies within its own error of a tie.
+//! * The same model and the same image give the same output bytes on every processor and kernel
+//!   (see [`super::kernels`] for the arithmetic), each rounding of the quantized graph kept:
+//!   outputs differ from onnxruntime's at most where a floating-point product lies within its own
+//!   error of a tie.
 //! * A run allocates nothing.
-//! * A graph that is lowered is computed wholly; one that is not is an error that names the operator, never a guess.
+//! * A graph that is lowered is computed wholly; one that is not is an error that names the
+//!   operator, never a guess.
 //!
 //! Not promised: float networks, zero points other than nought, batches.
 
@@ -82,7 +86,8 @@ fn quantized(value: f32, scale: f32) -> i8 {
 }
 
 impl Plan {
-    /// Lowers the file for images of `height` x `width`, which the caller has found to be within sensible bounds.
+    /// Lowers the file for images of `height` x `width`, which the caller has found to be within
+    /// sensible bounds.
     pub fn load(
         onnx: &[u8],
         height: usize,
@@ -93,7 +98,8 @@ impl Plan {
         // Decoding needs none of the operators that `tract_onnx::onnx` brings into the binary.
         let proto = tract_onnx::Onnx::default().proto_model_for_read(&mut &onnx[..]);
         let proto = proto.map_err(|e| NoPlan::NotOnnx(format!("{e:#}")))?;
-        let graph = proto.graph.as_ref().ok_or_else(|| NoPlan::NotOnnx("it holds no graph".into()))?;
+        let graph =
+            proto.graph.as_ref().ok_or_else(|| NoPlan::NotOnnx("it holds no graph".into()))?;
         let mut network = lower::lower(graph, height, width)?;
         network.join_heads(LANES);
         let mut compiled = compile::compile(&network, height, width).map_err(NoPlan::Range)?;
@@ -106,12 +112,14 @@ impl Plan {
         let mut channels = [[0; 256]; 3];
         for (channel, table) in channels.iter_mut().enumerate() {
             for (byte, entry) in (0u8..=255).zip(table) {
-                let real = (f32::from(byte) - normalization.mean[channel]) * normalization.scale[channel];
+                let real =
+                    (f32::from(byte) - normalization.mean[channel]) * normalization.scale[channel];
                 *entry = quantized(real, network.image_scale).cast_unsigned() ^ kernels.nought();
             }
         }
         let uniform = channels.iter().all(|c| *c == channels[0]);
-        let heads = stages.iter().filter(|s| matches!(s.op, Op::Head { .. })).flat_map(|s| &s.inputs);
+        let heads =
+            stages.iter().filter(|s| matches!(s.op, Op::Head { .. })).flat_map(|s| &s.inputs);
         let row = heads.map(|input| buffers[*input].row_bytes).max().unwrap_or(0);
         let (names, lengths): (_, Vec<usize>) = network.outputs.into_iter().unzip();
         Ok(Self {
@@ -137,7 +145,9 @@ impl Plan {
             Op::Head { .. } => (step.from..step.to).for_each(|row| self.head(step.stage, row)),
             Op::Output { .. } => self.output_channels(step.stage),
             Op::Linear(_) => self.linear(step.stage),
-            Op::Quantize => (step.from..step.to).for_each(|row| self.image_row(step.stage, row, input)),
+            Op::Quantize => {
+                (step.from..step.to).for_each(|row| self.image_row(step.stage, row, input))
+            }
             _ => self.rows(step),
         }
     }
@@ -161,7 +171,8 @@ impl Plan {
                 for (channel, plane) in planes.chunks_exact(height * width).enumerate() {
                     let values = &plane[row * width..][..width];
                     for (pixel, value) in pixels.chunks_exact_mut(3).zip(values) {
-                        pixel[channel] = quantized(*value, self.image_scale).cast_unsigned() ^ self.kernels.nought();
+                        pixel[channel] = quantized(*value, self.image_scale).cast_unsigned()
+                            ^ self.kernels.nought();
                     }
                 }
             }
@@ -179,12 +190,19 @@ impl Plan {
             Op::Pointwise(op) => {
                 let mut row = step.from;
                 while row < step.to {
-                    let rows = (step.to - row).min(src.rows - row % src.rows).min(dst.rows - row % dst.rows);
+                    let rows = (step.to - row)
+                        .min(src.rows - row % src.rows)
+                        .min(dst.rows - row % dst.rows);
                     let from = around.get(src.at(0, row)..src.offset + src.bytes());
                     let to = &mut written[dst.at(0, row) - dst.offset..];
                     let pixels = rows * src.row_bytes / LANES;
                     let from = Blocks { bytes: from, stride: src.stride() };
-                    self.kernels.pointwise(op, from, BlocksMut { bytes: to, stride: dst.stride() }, pixels);
+                    self.kernels.pointwise(
+                        op,
+                        from,
+                        BlocksMut { bytes: to, stride: dst.stride() },
+                        pixels,
+                    );
                     row += rows;
                 }
             }
@@ -215,7 +233,12 @@ impl Plan {
                     &around.get(at..at + src.row_bytes)[*skip..]
                 });
                 let to = &mut written[dst.at(0, row) - dst.offset..];
-                self.kernels.stem(op, rows, BlocksMut { bytes: to, stride: dst.stride() }, bytes / LANES);
+                self.kernels.stem(
+                    op,
+                    rows,
+                    BlocksMut { bytes: to, stride: dst.stride() },
+                    bytes / LANES,
+                );
             }
             return;
         }
@@ -229,7 +252,8 @@ impl Plan {
                     let at = row.filter(|r| *r < src.height).map_or(0, |r| src.at(block, r));
                     around.get(at..at + src.row_bytes)
                 };
-                let window = |tap: usize| (row * stage.window.stride + tap).checked_sub(stage.window.top);
+                let window =
+                    |tap: usize| (row * stage.window.stride + tap).checked_sub(stage.window.top);
                 match &stage.op {
                     Op::Depthwise(op) => {
                         let rows = [0, 1, 2].map(|tap| read(0, window(tap)));
@@ -239,7 +263,9 @@ impl Plan {
                         let rows = [0, 1, 2, 3].map(|tap| read(0, window(tap)));
                         self.kernels.depthwise_pool(op, block, rows, to);
                     }
-                    Op::MaxPool => self.kernels.max_pool([0, 1].map(|tap| read(0, window(tap))), to),
+                    Op::MaxPool => {
+                        self.kernels.max_pool([0, 1].map(|tap| read(0, window(tap))), to)
+                    }
                     Op::Add(op) => {
                         let first = if op.doubled { row / 2 } else { row };
                         self.kernels.add(op, read(0, Some(first)), read(1, Some(row)), to);
@@ -257,16 +283,18 @@ impl Plan {
         let src = &self.buffers[input];
         let (around, _) = self.arena.split(0..0);
         let rows = [0, 1, 2].map(|tap| {
-            let at = (row + tap).checked_sub(1).filter(|r| *r < src.height).map_or(0, |r| src.at(0, r));
+            let at =
+                (row + tap).checked_sub(1).filter(|r| *r < src.height).map_or(0, |r| src.at(0, r));
             around.get(at..at + src.row_bytes)
         });
         let values = &mut self.row[..src.row_bytes];
         self.kernels.head(op, rows, values);
         let pixels = src.row_bytes / LANES;
         for part in parts {
-            let output =
-                &mut self.outputs.values[part.output][row * pixels * part.channels..][..pixels * part.channels];
-            for (to, from) in output.chunks_exact_mut(part.channels).zip(values.chunks_exact(LANES)) {
+            let output = &mut self.outputs.values[part.output][row * pixels * part.channels..]
+                [..pixels * part.channels];
+            for (to, from) in output.chunks_exact_mut(part.channels).zip(values.chunks_exact(LANES))
+            {
                 to.copy_from_slice(&from[part.first..part.first + part.channels]);
             }
             if part.sigmoid {
@@ -275,7 +303,8 @@ impl Plan {
         }
     }
 
-    /// A fully connected last layer. Plain code: a five-hundredth of an embedder's work, and exact in any order.
+    /// A fully connected last layer. Plain code: a five-hundredth of an embedder's work, and exact
+    /// in any order.
     fn linear(&mut self, stage: usize) {
         let Op::Linear(op) = &self.stages[stage].op else { return };
         let &[input] = &self.stages[stage].inputs[..] else { return };
@@ -286,7 +315,8 @@ impl Plan {
         let outputs = self.outputs.values[op.output].iter_mut().zip(&op.bias).zip(&op.scale);
         for (((value, bias), scale), weights) in outputs.zip(op.weights.chunks_exact(inputs)) {
             let steps = bytes.iter().map(|byte| i32::from((*byte ^ nought).cast_signed()));
-            let products = weights.iter().zip(steps).map(|(weight, step)| i32::from(*weight) * step);
+            let products =
+                weights.iter().zip(steps).map(|(weight, step)| i32::from(*weight) * step);
             *value = (bias + products.sum::<i32>()) as f32 * scale;
         }
     }

@@ -1,6 +1,8 @@
-//! The quantized network between the ONNX graph and the kernels' operators: what is computed, not yet how.
+//! The quantized network between the ONNX graph and the kernels' operators: what is computed, not
+//! yet how.
 
-/// A quantized image: values are `step * scale`, `step` an `i8`. By its index in [`Network::tensors`].
+/// A quantized image: values are `step * scale`, `step` an `i8`. By its index in
+/// [`Network::tensors`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
     pub channels: usize,
@@ -67,7 +69,8 @@ pub(super) struct Conv {
     pub weights: Vec<i8>,
     /// An output channel.
     pub bias: Vec<i32>,
-    /// From a sum to the steps that the graph quantizes to behind the convolution, an output channel.
+    /// From a sum to the steps that the graph quantizes to behind the convolution, an output
+    /// channel.
     pub scale: Vec<f32>,
     pub activation: Activation,
 }
@@ -128,8 +131,9 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Heads that hang on pointwise convolutions of one tensor are joined to one convolution and one head, as long as their
-    /// channels fill at most `lanes`: a detector's box, points and scores cost one block instead of four.
+    /// Heads that hang on pointwise convolutions of one tensor are joined to one convolution and
+    /// one head, as long as their channels fill at most `lanes`: a detector's box, points and
+    /// scores cost one block instead of four.
     pub fn join_heads(&mut self, lanes: usize) {
         let mut at = 0;
         while at < self.layers.len() {
@@ -142,11 +146,18 @@ impl Network {
 
     /// The pointwise layer that feeds only this head, which must be plain.
     fn feeder(&self, head: usize) -> Option<usize> {
-        let (Kind::Head(_), &[tensor]) = (&self.layers[head].kind, &self.layers[head].inputs[..]) else { return None };
+        let (Kind::Head(_), &[tensor]) = (&self.layers[head].kind, &self.layers[head].inputs[..])
+        else {
+            return None;
+        };
         let readers = self.layers.iter().filter(|l| l.inputs.contains(&tensor)).count();
         let feeder = self.layers.iter().position(|l| l.output == Some(tensor))?;
         match &self.layers[feeder].kind {
-            Kind::Conv(c) if c.shape == Shape::Pointwise && c.activation == Activation::Identity && readers == 1 => {
+            Kind::Conv(c)
+                if c.shape == Shape::Pointwise
+                    && c.activation == Activation::Identity
+                    && readers == 1 =>
+            {
                 Some(feeder)
             }
             _ => None,
@@ -185,8 +196,8 @@ impl Network {
         if let Some(tensor) = self.layers[into].output {
             self.tensors[tensor].channels = offset + first;
         }
-        // The later one goes first, so that the earlier index stays valid. The joined layers stay in order: both convolutions
-        // read the same tensor.
+        // The later one goes first, so that the earlier index stays valid. The joined layers stay
+        // in order: both convolutions read the same tensor.
         self.layers.remove(other.max(from));
         self.layers.remove(other.min(from));
     }

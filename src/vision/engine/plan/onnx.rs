@@ -1,9 +1,11 @@
-//! Reads an ONNX graph: constants, attributes and names, with every size checked, as plain Rust values.
+//! Reads an ONNX graph: constants, attributes and names, with every size checked, as plain Rust
+//! values.
 
 use std::collections::HashMap;
 
 use tract_onnx::pb::{
-    GraphProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
+    GraphProto, NodeProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension,
+    type_proto,
 };
 
 /// A constant of the file.
@@ -47,7 +49,8 @@ fn elements<const N: usize, T>(raw: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T
     raw.as_chunks::<N>().0.iter().map(|c| from(*c)).collect()
 }
 
-/// None where the type is unknown, the data lie in another file, or the count differs from the shape.
+/// None where the type is unknown, the data lie in another file, or the count differs from the
+/// shape.
 fn constant(proto: &TensorProto) -> Option<Constant> {
     let dims = proto.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<_>>>()?;
     let count = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
@@ -55,9 +58,9 @@ fn constant(proto: &TensorProto) -> Option<Constant> {
     let values = match DataType::try_from(proto.data_type).ok()? {
         DataType::Float if raw.is_empty() => Values::F32(proto.float_data.clone()),
         DataType::Float => Values::F32(elements(raw, f32::from_le_bytes)),
-        DataType::Int8 if raw.is_empty() => {
-            Values::I8(proto.int32_data.iter().map(|v| i8::try_from(*v).ok()).collect::<Option<_>>()?)
-        }
+        DataType::Int8 if raw.is_empty() => Values::I8(
+            proto.int32_data.iter().map(|v| i8::try_from(*v).ok()).collect::<Option<_>>()?,
+        ),
         DataType::Int8 => Values::I8(elements(raw, i8::from_le_bytes)),
         DataType::Int32 if raw.is_empty() => Values::I32(proto.int32_data.clone()),
         DataType::Int32 => Values::I32(elements(raw, i32::from_le_bytes)),
@@ -88,18 +91,30 @@ pub(super) struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// None where there is not exactly one input that is no constant, or it is no tensor.
     pub fn new(proto: &'a GraphProto) -> Option<Self> {
-        let constants: HashMap<_, _> =
-            proto.initializer.iter().filter_map(|t| Some((t.name.as_str(), constant(t)?))).collect();
-        let mut inputs = proto.input.iter().filter(|i| !proto.initializer.iter().any(|t| t.name == i.name));
+        let constants: HashMap<_, _> = proto
+            .initializer
+            .iter()
+            .filter_map(|t| Some((t.name.as_str(), constant(t)?)))
+            .collect();
+        let mut inputs =
+            proto.input.iter().filter(|i| !proto.initializer.iter().any(|t| t.name == i.name));
         let (input, None) = (inputs.next()?, inputs.next()) else { return None };
-        let Some(type_proto::Value::TensorType(tensor)) = &input.r#type.as_ref()?.value else { return None };
+        let Some(type_proto::Value::TensorType(tensor)) = &input.r#type.as_ref()?.value else {
+            return None;
+        };
         let input_dims = tensor.shape.as_ref()?.dim.iter().map(|d| match d.value {
             Some(dimension::Value::DimValue(v)) => usize::try_from(v).ok(),
             _ => None,
         });
         let outputs: Vec<_> = proto.output.iter().map(|o| o.name.as_str()).collect();
         let mut uses = HashMap::new();
-        for name in proto.node.iter().flat_map(|n| &n.input).map(String::as_str).chain(outputs.iter().copied()) {
+        for name in proto
+            .node
+            .iter()
+            .flat_map(|n| &n.input)
+            .map(String::as_str)
+            .chain(outputs.iter().copied())
+        {
             *uses.entry(name).or_insert(0) += 1;
         }
         Some(Self {

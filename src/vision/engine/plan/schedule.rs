@@ -1,9 +1,10 @@
 //! When which rows are computed, and where they lie.
 //!
-//! The order is fixed when the network is loaded. Rows are computed on demand, starting from the outputs: before an operator
-//! computes a few rows, its inputs are brought as far as these rows need. So an image streams through the large early layers a few
-//! rows at a time while they are in the first-level cache, and a buffer is a ring of just the rows that somebody still
-//! reads. Small images are computed as a whole, so that weights are read once.
+//! The order is fixed when the network is loaded. Rows are computed on demand, starting from the
+//! outputs: before an operator computes a few rows, its inputs are brought as far as these rows
+//! need. So an image streams through the large early layers a few rows at a time while they are in
+//! the first-level cache, and a buffer is a ring of just the rows that somebody still reads. Small
+//! images are computed as a whole, so that weights are read once.
 //!
 //! Buffers whose times do not overlap share memory. Nothing is allocated while the network runs.
 
@@ -38,9 +39,13 @@ struct Scheduler<'a> {
     steps: Vec<Step>,
 }
 
-/// Orders the stages' rows, sizes and places the buffers. `reserved` bytes at the arena's start stay free. Gives the
-/// steps and the arena's size.
-pub(super) fn schedule(stages: &[Stage], buffers: &mut [Buffer], reserved: usize) -> (Vec<Step>, usize) {
+/// Orders the stages' rows, sizes and places the buffers. `reserved` bytes at the arena's start
+/// stay free. Gives the steps and the arena's size.
+pub(super) fn schedule(
+    stages: &[Stage],
+    buffers: &mut [Buffer],
+    reserved: usize,
+) -> (Vec<Step>, usize) {
     let mut readers = vec![Vec::new(); buffers.len()];
     let mut writers = vec![0; buffers.len()];
     for (index, stage) in stages.iter().enumerate() {
@@ -54,7 +59,14 @@ pub(super) fn schedule(stages: &[Stage], buffers: &mut [Buffer], reserved: usize
     for buffer in buffers.iter_mut() {
         buffer.rows = 1;
     }
-    let mut s = Scheduler { stages, buffers, writers, readers, done: vec![0; stages.len()], steps: Vec::new() };
+    let mut s = Scheduler {
+        stages,
+        buffers,
+        writers,
+        readers,
+        done: vec![0; stages.len()],
+        steps: Vec::new(),
+    };
     for (index, stage) in stages.iter().enumerate() {
         if stage.output.is_none() {
             s.advance(index, stage.height);
@@ -71,7 +83,11 @@ impl Scheduler<'_> {
         let Some(output) = stage.output.or(stage.inputs.first().copied()) else { return 1 };
         let buffer = &self.buffers[output];
         let row = buffer.blocks * buffer.row_bytes;
-        if row * buffer.height <= WHOLE { stage.height } else { (PORTION / row).max(1).next_multiple_of(2) }
+        if row * buffer.height <= WHOLE {
+            stage.height
+        } else {
+            (PORTION / row).max(1).next_multiple_of(2)
+        }
     }
 
     /// Brings a stage's output to at least `to` rows. Recursion is as deep as the network is long.
@@ -99,7 +115,11 @@ impl Scheduler<'_> {
         let height = self.buffers[buffer].height;
         let needs = self.readers[buffer].iter().map(|(stage, slot)| {
             let (done, stage) = (self.done[*stage], &self.stages[*stage]);
-            if done == stage.height { height } else { stage.needs(*slot, height, done, done + 1).start }
+            if done == stage.height {
+                height
+            } else {
+                stage.needs(*slot, height, done, done + 1).start
+            }
         });
         needs.min().unwrap_or(height)
     }
@@ -109,7 +129,8 @@ impl Scheduler<'_> {
 fn place(stages: &[Stage], buffers: &mut [Buffer], steps: &[Step], reserved: usize) -> usize {
     for (index, buffer) in buffers.iter_mut().enumerate() {
         // Rings of nearly all rows, and images that are read as a whole, lie in order.
-        let whole = stages.iter().any(|s| matches!(s.op, Op::Global(_)) && s.inputs.contains(&index));
+        let whole =
+            stages.iter().any(|s| matches!(s.op, Op::Global(_)) && s.inputs.contains(&index));
         if whole || buffer.rows * 4 >= buffer.height * 3 {
             buffer.rows = buffer.height;
         }

@@ -1,4 +1,5 @@
-//! The plan as a whole: against the reference engine, against itself on every kernel, and on graphs that it must refuse.
+//! The plan as a whole: against the reference engine, against itself on every kernel, and on graphs
+//! that it must refuse.
 
 use tract_onnx::pb::{GraphProto, ModelProto};
 
@@ -21,7 +22,11 @@ fn picture(height: usize, width: usize, seed: usize) -> Vec<u8> {
     for y in 0..height {
         for x in 0..width {
             let ring = (x * x + y * y * 2 + seed * 977) / 700 % 2 * 120;
-            bytes.extend([(x * 255 / width) as u8, ((y * 3 + seed * 40) % 256) as u8, (ring + (x + y) % 100) as u8]);
+            bytes.extend([
+                (x * 255 / width) as u8,
+                ((y * 3 + seed * 40) % 256) as u8,
+                (ring + (x + y) % 100) as u8,
+            ]);
         }
     }
     bytes
@@ -48,7 +53,11 @@ fn every_kernel_gives_the_same_bytes_on_both_networks_at_many_sizes() {
         let expected = outputs(&mut plan(onnx, height, width, normalization), &image);
         for kernels in kernels::available() {
             let mut other = Plan::load(onnx, height, width, &normalization, kernels).unwrap();
-            assert!(outputs(&mut other, &image) == expected, "{} at {width}x{height}", other.name());
+            assert!(
+                outputs(&mut other, &image) == expected,
+                "{} at {width}x{height}",
+                other.name()
+            );
         }
     }
 }
@@ -61,8 +70,8 @@ fn the_embedder_agrees_with_the_reference_as_nearly_as_roundings_let_it() {
     for seed in 0..3 {
         let image = picture(112, 112, seed);
         let (ours, theirs) = (outputs(&mut plan, &image), outputs(&mut reference, &image));
-        // One step of one intermediate value is enough to move later ones: two engines that round alike in all but a
-        // few places agree to about .995.
+        // One step of one intermediate value is enough to move later ones: two engines that round
+        // alike in all but a few places agree to about .995.
         let cosine = cosine(&ours[0], &theirs[0]);
         assert!(cosine > 0.98, "{cosine}");
     }
@@ -79,7 +88,8 @@ fn the_detector_agrees_with_the_reference_in_every_output() {
     let (ours, theirs) = (outputs(&mut plan, &image), outputs(&mut reference, &image));
     for (name, (ours, theirs)) in plan.output_names().iter().zip(ours.iter().zip(&theirs)) {
         assert_eq!(ours.len(), theirs.len(), "{name}");
-        let mean = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).sum::<f32>() / ours.len() as f32;
+        let mean =
+            ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).sum::<f32>() / ours.len() as f32;
         assert!(mean < 0.05, "{name} differs by {mean} on average");
         if name.starts_with("bbox") || name.starts_with("kps") {
             assert!(cosine(ours, theirs) > 0.99, "{name}: {}", cosine(ours, theirs));
@@ -133,7 +143,10 @@ fn an_image_streams_through_the_large_layers_in_a_few_rows() {
 #[test]
 fn constants_out_of_range_and_not_a_number_are_defined() {
     assert_eq!(quantized(f32::NAN, 1.0), -128);
-    assert_eq!([f32::INFINITY, f32::NEG_INFINITY, 0.5, 1.5, -0.5].map(|v| quantized(v, 1.0)), [127, -128, 0, 2, 0]);
+    assert_eq!(
+        [f32::INFINITY, f32::NEG_INFINITY, 0.5, 1.5, -0.5].map(|v| quantized(v, 1.0)),
+        [127, -128, 0, 2, 0]
+    );
     let mut plan = plan(DETECTOR, 32, 32, SHIFTED);
     plan.run(&Input::Planes(&vec![f32::NAN; 3 * 32 * 32])).unwrap();
     assert!(plan.output(0).iter().all(|v| v.is_finite()));
@@ -163,7 +176,13 @@ fn what_the_plan_does_not_know_is_refused_by_name() {
     let attribute = |op: &'static str, name: &'static str, value: i64| {
         move |g: &mut GraphProto| {
             let node = g.node.iter_mut().find(|n| n.op_type == op).unwrap();
-            node.attribute.iter_mut().find(|a| a.name == name).unwrap().ints.iter_mut().for_each(|v| *v = value);
+            node.attribute
+                .iter_mut()
+                .find(|a| a.name == name)
+                .unwrap()
+                .ints
+                .iter_mut()
+                .for_each(|v| *v = value);
         }
     };
     assert!(refusal(attribute("Conv", "strides", 3)).contains("stride [3, 3]"));
@@ -178,7 +197,8 @@ fn a_network_is_loaded_as_a_plan_where_it_can_be_and_by_the_reference_engine_oth
         let network = load(onnx, side, side, SHIFTED).unwrap();
         assert!(network.name().starts_with("plan "), "{}", network.name());
     }
-    // The operator's type as the file has it, field 4 of a node: another function of the same length.
+    // The operator's type as the file has it, field 4 of a node: another function of the same
+    // length.
     let mut other = DETECTOR.to_vec();
     let at = other.windows(6).position(|w| w == b"\x22\x04Relu").expect("the detector has one");
     other[at + 2..at + 6].copy_from_slice(b"Tanh");
@@ -199,11 +219,16 @@ fn quantizations_that_it_would_get_wrong_are_refused() {
     // Another scale out than in.
     let scale = refusal(|g| {
         let name = g.node.iter().find(|n| n.op_type == "QuantizeLinear").unwrap().output[0].clone();
-        let node = g.node.iter().find(|n| n.op_type == "DequantizeLinear" && n.input[0] == name).unwrap();
+        let node =
+            g.node.iter().find(|n| n.op_type == "DequantizeLinear" && n.input[0] == name).unwrap();
         let own = node.input[1].clone();
         let others = g.node.iter().filter(|n| n.op_type == "QuantizeLinear" && n.input[1] != own);
         let other = others.map(|n| n.input[1].clone()).next().unwrap();
-        let node = g.node.iter_mut().find(|n| n.op_type == "DequantizeLinear" && n.input[0] == name).unwrap();
+        let node = g
+            .node
+            .iter_mut()
+            .find(|n| n.op_type == "DequantizeLinear" && n.input[0] == name)
+            .unwrap();
         node.input[1] = other;
     });
     assert!(scale.contains("scale differs"), "{scale}");
@@ -236,11 +261,14 @@ fn files_cut_anywhere_are_refused_or_whole_and_never_panic() {
     for (onnx, side) in [(DETECTOR, 32), (EMBEDDER, 112)] {
         let image = picture(side, side, 3);
         let whole = outputs(&mut plan(onnx, side, side, SHIFTED), &image);
-        // Throughout the file, and at each of its last bytes, where what is cut off may be nothing that matters.
+        // Throughout the file, and at each of its last bytes, where what is cut off may be nothing
+        // that matters.
         let cuts = (0..onnx.len()).step_by(onnx.len() / 97).chain(onnx.len() - 40..onnx.len());
         for cut in cuts {
             match Plan::load(&onnx[..cut], side, side, &SHIFTED, &kernels::scalar::Scalar) {
-                Ok(mut plan) => assert!(cut + 40 > onnx.len() && outputs(&mut plan, &image) == whole, "{cut}"),
+                Ok(mut plan) => {
+                    assert!(cut + 40 > onnx.len() && outputs(&mut plan, &image) == whole, "{cut}")
+                }
                 Err(reason) => assert!(!reason.to_string().is_empty()),
             }
         }
@@ -304,12 +332,17 @@ fn the_last_layer_of_the_embedder_is_what_the_file_says_in_real_values() {
             onnx::Values::I32(v) => v.iter().map(|v| f64::from(*v)).collect(),
             other => panic!("{other:?}"),
         };
-        steps.iter().enumerate().map(|(at, v)| v * f64::from(scales[at / per_channel % scales.len()])).collect()
+        steps
+            .iter()
+            .enumerate()
+            .map(|(at, v)| v * f64::from(scales[at / per_channel % scales.len()]))
+            .collect()
     };
     let bias = real(&conv.input[2], 1);
     let inputs = real(&conv.input[1], 1).len() / bias.len();
     let weights = real(&conv.input[1], inputs);
-    let scale = f64::from(file.constant(&maker(&conv.input[0]).input[1]).unwrap().floats().unwrap()[0]);
+    let scale =
+        f64::from(file.constant(&maker(&conv.input[0]).input[1]).unwrap().floats().unwrap()[0]);
     let stage = plan.stages.iter().find(|s| matches!(s.op, Op::Linear(_))).unwrap();
     let src = &plan.buffers[stage.inputs[0]];
     let nought = plan.kernels.nought();
@@ -318,7 +351,8 @@ fn the_last_layer_of_the_embedder_is_what_the_file_says_in_real_values() {
     let mut telling = 0;
     for (channel, value) in values.iter().enumerate() {
         let products = weights[channel * inputs..][..inputs].iter().zip(&bytes);
-        let sum: f64 = products.map(|(w, b)| w * f64::from((*b ^ nought).cast_signed()) * scale).sum();
+        let sum: f64 =
+            products.map(|(w, b)| w * f64::from((*b ^ nought).cast_signed()) * scale).sum();
         let (want, tolerance) = (sum + bias[channel], 1e-4 * sum.abs().max(0.01));
         assert!((f64::from(*value) - want).abs() < tolerance, "{channel}: {value} {want}");
         telling += usize::from(bias[channel].abs() > 2.0 * tolerance);

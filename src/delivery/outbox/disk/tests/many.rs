@@ -1,21 +1,37 @@
-//! Many segments: what is read of them at a start, what is kept in memory, and what is written anew.
+//! Many segments: what is read of them at a start, what is kept in memory, and what is written
+//! anew.
 
 use super::super::*;
 use super::platter::{Fault, MemDisk};
 use super::{opened, positions, record};
 
-/// Compaction by earlier versions of this program copied waiting events to the end, out of their order, and deleted their old place next.
+/// Compaction by earlier versions of this program copied waiting events to the end, out of their
+/// order, and deleted their old place next.
 #[test]
-fn a_folder_that_an_earlier_version_left_in_the_midst_of_compaction_is_read_in_order_each_event_once() {
+fn a_folder_that_an_earlier_version_left_in_the_midst_of_compaction_is_read_in_order_each_event_once()
+ {
     let disk = MemDisk::default();
-    let event = |segment, position| format::event(segment, position, &record(position, 100)).to_vec();
+    let event =
+        |segment, position| format::event(segment, position, &record(position, 100)).to_vec();
     let file = |segment: u64, next, records: &[Vec<u8>]| {
         let bytes = [&[format::header(segment, next).to_vec()][..], records].concat().concat();
         disk.put(segment, bytes);
     };
-    // 0 and 2 wait, both were copied behind 5, 1 and 4 are retired, and so is 0, after it was copied.
+    // 0 and 2 wait, both were copied behind 5, 1 and 4 are retired, and so is 0, after it was
+    // copied.
     file(0, 0, &[event(0, 0), event(0, 1), event(0, 2)]);
-    file(1, 3, &[event(1, 3), format::mark(1, 1).into(), event(1, 4), event(1, 5), event(1, 0), event(1, 2)]);
+    file(
+        1,
+        3,
+        &[
+            event(1, 3),
+            format::mark(1, 1).into(),
+            event(1, 4),
+            event(1, 5),
+            event(1, 0),
+            event(1, 2),
+        ],
+    );
     file(2, 6, &[format::mark(2, 4).into(), format::mark(2, 0).into(), event(2, 6)]);
     let (mut store, recovered) = opened(&disk);
     assert_eq!(positions(&mut store), [2, 3, 5, 6]);
@@ -25,7 +41,11 @@ fn a_folder_that_an_earlier_version_left_in_the_midst_of_compaction_is_read_in_o
     assert_eq!(positions(&mut store), [3, 5, 6]);
     drop(store);
     let (mut store, recovered) = opened(&disk);
-    assert_eq!((positions(&mut store), recovered.events), (vec![3, 5, 6], 3), "neither place of it comes back");
+    assert_eq!(
+        (positions(&mut store), recovered.events),
+        (vec![3, 5, 6], 3),
+        "neither place of it comes back"
+    );
     [3, 5, 6].iter().for_each(|p| assert!(store.remove(*p).expect("works")));
     assert_eq!(store.disk_bytes(), (HEADER + 3 * MARK) as u64);
 }
@@ -58,7 +78,8 @@ fn what_is_kept_in_memory_is_that_of_a_few_segments_however_many_wait() {
     let (mut store, recovered) = opened(&disk);
     assert_eq!(recovered.events, 60 * 9);
     assert!(store.indices.entries() <= most);
-    // Every second one in the midst: more stretches than are kept of a segment would be written anew.
+    // Every second one in the midst: more stretches than are kept of a segment would be written
+    // anew.
     let small = 0..3 * 2000;
     let next = recovered.next;
     small.clone().for_each(|n| store.append(next + n, &record(next + n, 400)).expect("works"));
@@ -97,7 +118,8 @@ fn the_positions_of_wiped_events_are_not_used_again() {
     assert_eq!(opened(&disk).1, Recovered { events: 1, bytes: 100, next: 3 });
 }
 
-/// At each write of a wipe the power is cut so that an older segment's deletion is undone, and the segment with its retirements is the new one.
+/// At each write of a wipe the power is cut so that an older segment's deletion is undone, and the
+/// segment with its retirements is the new one.
 #[test]
 fn a_retirement_is_not_dropped_before_the_deletion_of_what_it_retires_lasts() {
     for cut in 1..8 {
@@ -135,7 +157,8 @@ fn what_a_failed_write_left_behind_does_not_come_back_when_it_was_stored_elsewhe
     {
         // It is all written, the disk says otherwise, and it cannot be cut off either.
         let mut p = disk.lock();
-        (p.plan, p.stiff) = (Some((p.operations + 1, Fault::Error(io::ErrorKind::Other), 255)), true);
+        (p.plan, p.stiff) =
+            (Some((p.operations + 1, Fault::Error(io::ErrorKind::Other), 255)), true);
     }
     store.append(1, &record(1, 100)).expect("in another segment");
     assert!(store.segments[0].doubtful && store.locate(1).is_some_and(|(at, _)| at == 1));

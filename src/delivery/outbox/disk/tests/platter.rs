@@ -10,7 +10,8 @@ use crate::delivery::outbox::disk::{Files, index};
 /// What happens to the operation that the plan names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It does a part of its work and fails; nothing works from then on, as at a kill or a power cut.
+    /// It does a part of its work and fails; nothing works from then on, as at a kill or a power
+    /// cut.
     Crash,
     /// It does a part of its work and fails; the next one works.
     Error(ErrorKind),
@@ -61,20 +62,27 @@ impl MemDisk {
     /// A file that is there from the start.
     pub fn put(&self, file: u64, bytes: Vec<u8>) {
         let synced = bytes.len();
-        self.lock().files.insert(file, MemFile { bytes, synced, named: true, ..MemFile::default() });
+        self.lock()
+            .files
+            .insert(file, MemFile { bytes, synced, named: true, ..MemFile::default() });
     }
 
     /// Whether any file holds the event.
     pub fn holds(&self, position: Position) -> bool {
-        let held = |n: u64, f: &MemFile| index::contents(n, &f.bytes).entries.iter().any(|e| e.position == position);
+        let held = |n: u64, f: &MemFile| {
+            index::contents(n, &f.bytes).entries.iter().any(|e| e.position == position)
+        };
         self.lock().files.iter().any(|(n, f)| held(*n, f))
     }
 
     /// Ids in the heads of events that lie in any file, whole or not.
     pub fn ids(&self) -> BTreeSet<u128> {
         let heads = |f: &MemFile| -> Vec<u128> {
-            let begins = f.bytes.windows(32).filter(|w| w[0] == 0xFF && w.starts_with(b"\xFFEV\xFE"));
-            begins.map(|w| u128::from_le_bytes(w[16..].try_into().expect("sixteen bytes"))).collect()
+            let begins =
+                f.bytes.windows(32).filter(|w| w[0] == 0xFF && w.starts_with(b"\xFFEV\xFE"));
+            begins
+                .map(|w| u128::from_le_bytes(w[16..].try_into().expect("sixteen bytes")))
+                .collect()
         };
         self.lock().files.values().flat_map(heads).collect()
     }
@@ -104,8 +112,8 @@ impl MemDisk {
         }
     }
 
-    /// What is there after a kill (all that was written) or a power cut (what was synced, and of the rest what `random`
-    /// says).
+    /// What is there after a kill (all that was written) or a power cut (what was synced, and of
+    /// the rest what `random` says).
     pub fn restart(&self, power: bool, random: &mut impl FnMut() -> u8) {
         let mut p = self.lock();
         (p.dead, p.plan, p.refuses) = (false, None, None);
@@ -118,12 +126,18 @@ impl MemDisk {
             p.files.retain(|_, f| f.named || random() < 128);
             for f in p.files.values_mut() {
                 if let Some(old) = f.replaced.take().filter(|_| random() < 128) {
-                    *f = MemFile { synced: old.len(), bytes: old, named: f.named, ..MemFile::default() };
+                    *f = MemFile {
+                        synced: old.len(),
+                        bytes: old,
+                        named: f.named,
+                        ..MemFile::default()
+                    };
                 }
                 if let Some(old) = f.old.take() {
                     let kept = f.bytes.len() * usize::from(random()) / 255;
                     f.bytes.truncate(kept);
-                    // Where there was no cut, or it did not come to the disk, what was written lies over the old bytes.
+                    // Where there was no cut, or it did not come to the disk, what was written lies
+                    // over the old bytes.
                     if !f.cut || random() < 170 {
                         f.bytes.extend(old.iter().skip(kept));
                     }

@@ -1,5 +1,5 @@
-//! The outbox on a disk, as a whole: many segments, expiry and revocation in their midst, kills and power cuts at any write,
-//! against a plain list of what is owed.
+//! The outbox on a disk, as a whole: many segments, expiry and revocation in their midst, kills and
+//! power cuts at any write, against a plain list of what is owed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -70,7 +70,11 @@ fn at(seconds: u64) -> Now {
 fn record(id: u64, subject: u8, bytes: usize, expires: u64) -> Record {
     let mut payload = vec![subject; bytes];
     payload[1..9].copy_from_slice(&id.to_le_bytes());
-    Record { id: EventId::from_u128(id.into()), expires: at(expires).wall, payload: Zeroizing::new(payload) }
+    Record {
+        id: EventId::from_u128(id.into()),
+        expires: at(expires).wall,
+        payload: Zeroizing::new(payload),
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +106,15 @@ fn opened(disk: &MemDisk) -> Outbox<DiskStore<MemDisk>> {
 fn waiting(outbox: &mut Outbox<DiskStore<MemDisk>>) -> Vec<u64> {
     super::positions(&mut outbox.store)
         .into_iter()
-        .map(|p| outbox.store.read(p).expect("reading works").expect("what is named is there").id.as_u128() as u64)
+        .map(|p| {
+            outbox
+                .store
+                .read(p)
+                .expect("reading works")
+                .expect("what is named is there")
+                .id
+                .as_u128() as u64
+        })
         .collect()
 }
 
@@ -131,7 +143,8 @@ proptest! {
                         let id = next_id;
                         next_id += 1;
                         let position = outbox.append(&record(id, subject, bytes, event.expires), now).expect("room");
-                        prop_assert!(at_position.insert(position, id).is_none(), "no position is used twice");
+                        prop_assert!(at_position.insert(position, id).is_none(), "no position is \
+                            used twice");
                         if disk.lock().dead || outbox.store_health().in_memory > 0 {
                             m.perhaps.insert(id, event);
                         } else {
@@ -187,7 +200,8 @@ proptest! {
                         let event = m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("known");
                         m.flying.retain(|(_, f)| *f != id);
                         if clean {
-                            prop_assert!(!lie.contains(&u128::from(id)), "{id} is gone from the disk at once");
+                            prop_assert!(!lie.contains(&u128::from(id)), "{id} is gone from the \
+                                disk at once");
                             m.gone.insert(id);
                         } else {
                             m.perhaps.insert(id, event);
@@ -210,7 +224,8 @@ proptest! {
                 e.expires <= seconds && flying.iter().all(|(_, f)| f != *id)
             });
             for id in expired.map(|(id, _)| *id).collect::<Vec<_>>() {
-                let event = m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("it was just found");
+                let event = m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("it was \
+                    just found");
                 if disk.lock().dead { m.perhaps.insert(id, event); } else { m.left.insert(id, event); }
             }
             let c = outbox.counters();
