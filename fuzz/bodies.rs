@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use watchpost::config::Config;
-use watchpost::daemon::vault::Vault;
+use watchpost::device::vault::Vault;
 use watchpost::watchlist::author::{self, Draft};
 use watchpost::watchlist::seal::{self, DeviceKey, MAGIC};
 use watchpost::watchlist::{Trust, WatchlistConfig, format, order, removal, rotation};

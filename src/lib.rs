@@ -31,13 +31,14 @@
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
-//! | [`daemon`] | the pipeline, its threads, bounded hand-overs, start and stop | everything above |
+//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `vision`, `watchlist`, `decision` and `delivery` types |
+//! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
 //! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
 //!
-//! A newcomer reads [`daemon::pipeline`] first: it is the whole chain on one page. Why things are
+//! A newcomer reads [`device::pipeline`] first: it is the whole chain on one page. Why things are
 //! as they are is in `decisions/` beside each module.
 
 pub mod cli;
@@ -47,6 +48,7 @@ pub mod daemon;
 pub mod decision;
 pub mod delivery;
 pub mod demo;
+pub mod device;
 pub mod doctor;
 pub mod evaluate;
 pub mod frame;

@@ -24,10 +24,10 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use watchpost::clock::Now;
-use watchpost::daemon::enforce;
 use watchpost::decision::DecisionConfig;
 use watchpost::decision::candidate::{Compared, Decider, EVIDENCE_MARGIN, Finding, MAX_HITS};
 use watchpost::decision::policy::Force;
+use watchpost::device::keeper;
 use watchpost::evaluate::statistics::interval::clopper_pearson;
 use watchpost::source::Photograph;
 use watchpost::template::{Embedding, Template};
@@ -114,7 +114,7 @@ fn several_photographs_of_one_person_are_one_candidate_and_those_of_other_people
     };
     let [enrolled, twin] = ["obama-2012.jpg", "obama-2010.jpg"].map(&mut view);
     let others = ["biden-2010.jpg", "collins.jpg", "hopper.jpg"].map(&mut view);
-    let curve = enforce::curve(&models).expect("a measured curve");
+    let curve = keeper::curve(&models).expect("a measured curve");
     let threshold = curve.strictest().threshold;
     let config = DecisionConfig::default();
     let seen = |views: &[&View], list: &[&View]| {
@@ -327,7 +327,7 @@ fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Fo
         .expect("signs");
     let list =
         verify(&signed, &trust, now, "gate-1", &models.manifest.embedder.sha256.0).expect("valid");
-    let curve = enforce::curve(models).map_err(|b| b.to_string())?;
+    let curve = keeper::curve(models).map_err(|b| b.to_string())?;
     Force::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())
 }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{Failure, output};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_PATH};
-use crate::daemon::enforce::Keeper;
 use crate::delivery::tls;
+use crate::device::keeper::Keeper;
 use crate::vision::engines;
 
 #[derive(clap::Args)]

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::detect::face_json;
 use super::photographs::{self, FaceReader, Seen};
 use super::{Failure, output};
-use crate::daemon::enforce;
+use crate::device::keeper;
 use crate::template::Embedding;
 
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let (a, seen_a) = subject(&mut reader, &args.a)?;
     let (b, seen_b) = subject(&mut reader, &args.b)?;
     let similarity = a.quantize().cosine(&b.quantize());
-    let rate = enforce::curve(&models).ok().and_then(|curve| curve.rate_at(similarity));
+    let rate = keeper::curve(&models).ok().and_then(|curve| curve.rate_at(similarity));
     if args.json {
         output::json_line(&json!({
             "similarity": similarity,

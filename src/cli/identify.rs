@@ -12,9 +12,9 @@ use super::detect::face_json;
 use super::photographs::{self, FaceReader};
 use super::watchlist::seal::read as read_sealed;
 use super::{Failure, output};
-use crate::daemon::enforce;
 use crate::decision::DecisionConfig;
 use crate::decision::policy::Force;
+use crate::device::keeper;
 use crate::watchlist::{Position, TopK, Trust, verify};
 
 #[derive(clap::Args)]
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         &args.device,
         embedder,
     )?;
-    let curve = enforce::curve(&models).map_err(|b| b.to_string())?;
+    let curve = keeper::curve(&models).map_err(|b| b.to_string())?;
     let force = Force::enact(list, &curve, &DecisionConfig::default(), args.position)
         .map_err(|b| b.to_string())?;
     force.permits(now).map_err(|b| b.to_string())?;

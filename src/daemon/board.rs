@@ -9,9 +9,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::health::Signs;
-use super::pipeline::PipelineCounters;
 use crate::decision::policy::{Blindness, Force};
 use crate::delivery::event::ListInForce;
+use crate::device::pipeline::PipelineCounters;
 use crate::source::SourceCounters;
 
 /// What became of the messages to the device, by name.

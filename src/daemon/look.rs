@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use super::board::Board;
-use super::enforce::Keeper;
 use super::handover::{Handover, Taken};
-use super::orders::Orders;
-use super::pipeline::Pipeline;
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
 use crate::delivery::event::Candidate;
+use crate::device::keeper::Keeper;
+use crate::device::orders::Orders;
+use crate::device::pipeline::Pipeline;
 use crate::hardware;
 use crate::source::Captured;
 

@@ -11,7 +11,7 @@
 //!
 //! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and
 //! counted; recorded pictures wait); vision never waits for the network, and follows signed orders
-//! between two frames ([`orders`]); whatever keeps the device from matching is in its published
+//! between two frames ([`crate::device::orders`]); whatever keeps the device from matching is in its published
 //! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; SIGHUP
 //! reads the list and the trust file again (certificates and passwords are read at each connection
 //! anyway; other settings need a restart); a service manager is told of start, stop and health
@@ -20,16 +20,12 @@
 
 pub mod board;
 mod capture;
-pub mod enforce;
 pub mod handover;
 mod health;
 mod look;
 pub mod metrics;
-pub mod orders;
-pub mod pipeline;
 mod report;
 pub mod stop;
-pub mod vault;
 
 use std::sync::Arc;
 use std::thread;
@@ -39,10 +35,7 @@ use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::board::{Board, Condition, InForce};
-use self::enforce::Keeper;
 use self::handover::{Handover, WhenFull};
-use self::orders::Orders;
-use self::pipeline::Pipeline;
 use self::report::Reporter;
 use self::stop::{Reason, Stop};
 use crate::clock::Clock;
@@ -50,6 +43,9 @@ use crate::config::Config;
 use crate::delivery::mqtt::StartError;
 use crate::delivery::topics::TopicError;
 use crate::delivery::{self, Delivery, DeviceId};
+use crate::device::keeper::Keeper;
+use crate::device::orders::Orders;
+use crate::device::pipeline::Pipeline;
 use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
 use crate::watchlist::locked;

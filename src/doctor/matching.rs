@@ -1,7 +1,7 @@
 //! Networks, keys, clock, list: whether faces would be compared.
 
 use super::{Found, Patient};
-use crate::daemon::enforce::Keeper;
+use crate::device::keeper::Keeper;
 use crate::vision::engines;
 use crate::watchlist::text::stamp;
 use crate::watchlist::trust::Role;

@@ -1,7 +1,7 @@
 //! Entries that will be confused with one another, told while something can still be done about it.
 
-use crate::daemon::enforce;
 use crate::decision::budget::Budget;
+use crate::device::keeper;
 use crate::vision::Models;
 use crate::watchlist::author::{self, LookAlikes};
 use crate::watchlist::format::Content;
@@ -14,7 +14,7 @@ const SHOWN: usize = 20;
 /// threshold that was measured; `None` for templates of another embedder than that of `models`, of
 /// which no measured curve is at hand.
 pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
-    let curve = enforce::curve(models)
+    let curve = keeper::curve(models)
         .ok()
         .filter(|_| content.embedder == models.manifest.embedder.sha256.0)?;
     let a = &content.authorisation;

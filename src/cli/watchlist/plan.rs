@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Failure, draft_of, output, seal};
-use crate::daemon::enforce;
 use crate::decision::budget::{Budget, FalseMatchCurve};
+use crate::device::keeper;
 use crate::vision::Models;
 use crate::watchlist::author;
 use crate::watchlist::format::Authorisation;
@@ -185,7 +185,7 @@ fn print(r: &Report) -> Result<(), Failure> {
 }
 
 fn curve(models: &Models) -> Result<FalseMatchCurve, Failure> {
-    enforce::curve(models).map_err(|blindness| blindness.to_string().into())
+    keeper::curve(models).map_err(|blindness| blindness.to_string().into())
 }
 
 /// A sentence for standard error where the authorised budget cannot be met with `templates`

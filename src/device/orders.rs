@@ -9,15 +9,15 @@
 //! An offer is a list, sealed or as the device takes it; or `{"sha256": ..., "size": ...}`, the
 //! digest of one that lies in the device's inbox; or a rotation of the pinned keys. A device
 //! fetches nothing by itself: it has no client for it, and whoever offers could otherwise make it
-//! call anywhere (`decisions/003-offers-by-digest.md`).
+//! call anywhere (`decisions/001-offers-by-digest.md`).
 
 use log::{error, info, warn};
 
-use super::board::{Board, InForce, OrderCounters};
-use super::enforce::{Keeper, NotObeyed, REVOKED};
+use super::keeper::{Keeper, NotObeyed, REVOKED};
 use super::pipeline::Pipeline;
 use crate::clock::Now;
 use crate::config::Config;
+use crate::daemon::board::{Board, InForce, OrderCounters};
 use crate::decision::policy::Blindness;
 use crate::delivery::event::{ListChange, ListState};
 use crate::delivery::mqtt::Revoked;
