@@ -4,8 +4,8 @@
 //! None of them is given where the counts cannot carry it: a group without a single error has a
 //! rate that is not zero but unknown, and every ratio to it would be made up.
 //!
-//! Intervals are percentiles of the summary over [`DRAWS`] draws of every group's rate from Beta(x
-//! + 1/2, n - x + 1/2), with errors x and comparisons n divided by their design effect (the
+//! Intervals are percentiles of the summary over [`DRAWS`] draws of every group's rate from
+//! Beta(x + 1/2, n - x + 1/2), with errors x and comparisons n divided by their design effect (the
 //! posterior under Jeffreys's prior, whose own interval has close to its nominal coverage: Brown,
 //! Cai and DasGupta 2001). The worst of several groups is worst by chance too: with few errors a
 //! group the whole interval lies above equality even where the groups are equal, and says so by its
