@@ -36,7 +36,7 @@ cross BOARD="aarch64":
 
 # The packaged daemon on an emulated board with cameras
 board-test *ARGS:
-    cross/board-test {{ ARGS }}
+    cross/board/test {{ ARGS }}
 
 # Licences, advisories, duplicates and sources, where cargo-deny is installed
 deny:
