@@ -38,6 +38,9 @@
 //! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
 //! | [`config`], [`cli`] | the file and the command line | everything |
 //!
+//! Names in the last column are all that a module may import, with the vocabulary;
+//! `tests/imports.rs` reads the table and the code.
+//!
 //! A newcomer reads [`device::pipeline`] first: it is the whole chain on one page. Why things are
 //! as they are is in `decisions/` beside each module.
 
