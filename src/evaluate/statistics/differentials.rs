@@ -8,8 +8,8 @@
 //! Beta(x + 1/2, n - x + 1/2), with errors x and comparisons n divided by their design effect (the
 //! posterior under Jeffreys's prior, whose own interval has close to its nominal coverage: Brown,
 //! Cai and DasGupta 2001). The worst of several groups is worst by chance too: with few errors a
-//! group the whole interval lies above equality even where the groups are equal, and says so by its
-//! width.
+//! group the whole interval lies above equality even where the groups are equal, and says so by
+//! its width.
 
 use serde::Serialize;
 
