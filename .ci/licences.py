@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Every dependency's licence is one that deny.toml allows, and every dependency comes from the registry or from this tree.
+"""Every dependency's licence is one that deny.toml allows, and every dependency comes from the
+registry or from this tree.
 
-A small stand-in for `cargo deny check licenses sources` where cargo-deny is not installed. Reads deny.toml, so that there is
-one list. Exits 1 and names each offender.
-"""
+A small stand-in for `cargo deny check licenses sources` where cargo-deny is not installed. Reads
+deny.toml, so that there is one list. Exits 1 and names each offender."""
 
 import json
 import re
@@ -20,7 +20,9 @@ def packages(targets):
     found = {}
     for target in targets:
         command = ["cargo", "metadata", "--locked", "--all-features", "--format-version", "1"]
-        out = subprocess.run([*command, "--filter-platform", target], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+        out = subprocess.run(
+            [*command, "--filter-platform", target], cwd=ROOT, check=True, stdout=subprocess.PIPE
+        )
         for package in json.loads(out.stdout)["packages"]:
             found[package["id"]] = package
     return found.values()
@@ -109,8 +111,15 @@ def main():
         source = package["source"]
         inside = ROOT in Path(package["manifest_path"]).resolve().parents
         if not (inside if source is None else source.startswith("registry+")):
-            wrong.append(f"{name}: comes from {source or package['manifest_path']}, neither the registry nor this tree")
-    print("\n".join(wrong) if wrong else f"{checked} packages, all under licences that deny.toml allows")
+            wrong.append(
+                f"{name}: comes from {source or package['manifest_path']}, neither the registry "
+                "nor this tree"
+            )
+    print(
+        "\n".join(wrong)
+        if wrong
+        else f"{checked} packages, all under licences that deny.toml allows"
+    )
     return 1 if wrong else 0
 
 

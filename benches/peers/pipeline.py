@@ -1,14 +1,16 @@
-"""Times the whole chain (JPEG, detection, alignment, embedding of every face, search) in watchpost and in Python, in turns on one core.
+"""Times the whole chain (JPEG, detection, alignment, embedding of every face, search) in watchpost
+and in Python, in turns on one core.
 
-    python3 -m venv VENV && VENV/bin/pip install -r benches/peers/requirements.txt
-    cargo build --release
-    VENV/bin/python benches/peers/pipeline.py --watchpost target/release/watchpost --float DIR [--rounds N]
+    python3 -m venv VENV && VENV/bin/pip install -r benches/peers/requirements.txt cargo build
+    --release VENV/bin/python benches/peers/pipeline.py --watchpost target/release/watchpost --float
+    DIR [--rounds N]
 
-The peer is what one would write: OpenCV decodes and warps, onnxruntime runs the networks, NumPy reads their outputs and searches,
-OpenCV suppresses overlapping boxes. It runs once with the networks in floating point (`--float DIR`: where `models/rebuild --float DIR`
-wrote them) and once with the quantized ones; the faster one counts. The pictures, 640x480, hold 1, 5 and 100 faces, composed from
-the bundled portraits. Neither side looks at a face a second time, as the daemon does. Figures are medians of processor time; both sides say how many faces they found.
-"""
+The peer is what one would write: OpenCV decodes and warps, onnxruntime runs the networks, NumPy
+reads their outputs and searches, OpenCV suppresses overlapping boxes. It runs once with the
+networks in floating point (`--float DIR`: where `models/rebuild --float DIR` wrote them) and once
+with the quantized ones; the faster one counts. The pictures, 640x480, hold 1, 5 and 100 faces,
+composed from the bundled portraits. Neither side looks at a face a second time, as the daemon does.
+Figures are medians of processor time; both sides say how many faces they found."""
 
 import argparse
 import json
@@ -31,7 +33,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 640, 480
 CROWDS = (1, 5, 100)
 MIN_SCORE, OVERLAP = 0.6, 0.3  # as in the daemon
-TEMPLATE = np.float32([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+TEMPLATE = np.float32(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
 TEMPLATES, DIMENSIONS = 1000, 512
 A_ROUND = 5
 
@@ -47,7 +57,9 @@ class Chain:
         self.detector, self.embedder = session(detector), session(embedder)
         self.normalization = normalization  # (mean, scale) of detector and embedder
         self.inputs = [s.get_inputs()[0].name for s in (self.detector, self.embedder)]
-        self.outputs = [f"{kind}_{stride}" for stride in (8, 16, 32) for kind in ("cls", "obj", "bbox", "kps")]
+        self.outputs = [
+            f"{kind}_{stride}" for stride in (8, 16, 32) for kind in ("cls", "obj", "bbox", "kps")
+        ]
         gallery = np.random.default_rng(1).standard_normal((TEMPLATES, DIMENSIONS), np.float32)
         self.gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
         self.cells = {}
@@ -63,7 +75,9 @@ class Chain:
         values = self.detector.run(self.outputs, {self.inputs[0]: self.blob(image, 0)})
         scores, boxes, points = [], [], []
         for level, stride in enumerate((8, 16, 32)):
-            classes, objects, box, point = (v.reshape(-1, v.shape[-1]) for v in values[4 * level : 4 * level + 4])
+            classes, objects, box, point = (
+                v.reshape(-1, v.shape[-1]) for v in values[4 * level : 4 * level + 4]
+            )
             score = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
             good = np.flatnonzero(score >= MIN_SCORE)
             cell, box, point = self.cells[stride][good], box[good], point[good]
@@ -109,24 +123,44 @@ def picture(faces):
         top, bottom = (HEIGHT * (i // columns + n) // rows for n in (0, 1))
         portrait = portraits[i % len(portraits)]
         scale = min((right - left) / portrait.shape[1], (bottom - top) / portrait.shape[0])
-        small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[: bottom - top, : right - left]
+        small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[
+            : bottom - top, : right - left
+        ]
         canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     # 4:2:2, as cameras compress.
-    options = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422]
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        90,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    ]
     return cv2.imencode(".jpg", canvas, options)[1]
 
 
 def watchpost(program, file):
-    command = [program, "bench", "pipeline", "--json", "--runs", str(A_ROUND * 2), "--photographs", str(file)]
+    command = [
+        program,
+        "bench",
+        "pipeline",
+        "--json",
+        "--runs",
+        str(A_ROUND * 2),
+        "--photographs",
+        str(file),
+    ]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     frame = next(stage for stage in report["stages"] if stage["name"] == "frame")
     return frame["median_ms"], report["faces_a_frame"], report["engines"]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--watchpost", required=True, help="the built program")
-    parser.add_argument("--float", required=True, type=pathlib.Path, help="folder with the floating-point networks")
+    parser.add_argument(
+        "--float", required=True, type=pathlib.Path, help="folder with the floating-point networks"
+    )
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--json", action="store_true")
@@ -135,10 +169,14 @@ def main():
     cv2.setNumThreads(1)
     peers = {
         "python, float32": Chain(
-            arguments.float / "yunet_s_fp32.onnx", arguments.float / "fr_feature_fp32.onnx", ((0.0, 1.0), (127.5, 1 / 128))
+            arguments.float / "yunet_s_fp32.onnx",
+            arguments.float / "fr_feature_fp32.onnx",
+            ((0.0, 1.0), (127.5, 1 / 128)),
         ),
         "python, int8": Chain(
-            ROOT / "models/yunet_s_int8.onnx", ROOT / "models/fr_feature_int8.onnx", ((128.0, 1.0), (128.0, 1.0))
+            ROOT / "models/yunet_s_int8.onnx",
+            ROOT / "models/fr_feature_int8.onnx",
+            ((128.0, 1.0), (128.0, 1.0)),
         ),
     }
     results = []
@@ -154,21 +192,35 @@ def main():
                     for _ in range(A_ROUND):
                         start = time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID)
                         chain.run(jpeg)
-                        times[name].append((time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID) - start) * 1e3)
+                        times[name].append(
+                            (time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID) - start) * 1e3
+                        )
                 ms, found["watchpost"], engines = watchpost(arguments.watchpost, file)
                 times["watchpost"].append(ms)
             ms = {name: float(np.median(t)) for name, t in times.items()}
-            results.append({
-                "faces": crowd, "found": found, "ms": ms, "engines": engines,
-                "ratio": min(t for name, t in ms.items() if name != "watchpost") / ms["watchpost"],
-            })
+            results.append(
+                {
+                    "faces": crowd,
+                    "found": found,
+                    "ms": ms,
+                    "engines": engines,
+                    "ratio": min(t for name, t in ms.items() if name != "watchpost")
+                    / ms["watchpost"],
+                }
+            )
     if arguments.json:
         print(json.dumps(results))
         return
     for result in results:
-        print(f"\n{result['faces']} faces: medians a frame, processor time, one core; {', '.join(result['engines'])}")
+        print(
+            f"\n{result['faces']} faces: medians a frame, processor time, one core; "
+            f"{', '.join(result['engines'])}"
+        )
         for name, ms in sorted(result["ms"].items(), key=lambda row: row[1]):
-            print(f"  {name:16} {ms:9.3f} ms  {1e3 / ms:8.1f} frames a second  {result['found'][name]:5.0f} faces found")
+            print(
+                f"  {name:16} {ms:9.3f} ms  {1e3 / ms:8.1f} frames a second  "
+                f"{result['found'][name]:5.0f} faces found"
+            )
         print(f"  watchpost is {result['ratio']:.2f} times as fast as the faster of the others")
 
 

@@ -1,4 +1,5 @@
-"""The workbench of the test: keys and signed lists, the board's configuration, and the board with everything around it."""
+"""The workbench of the test: keys and signed lists, the board's configuration, and the board with
+everything around it."""
 
 import json
 import os
@@ -20,31 +21,45 @@ ENTRY = "case-1"
 CHANGES = {
     "device.id": ('id = "watchpost-1"', f'id = "{DEVICE}"'),
     "source.v4l2.device": ('device = "/dev/video0"', 'device = "/dev/camera"'),
-    "source.v4l2.width (emulation is slow)": ("width = 1280\nheight = 720\n# Frames", "width = 640\nheight = 480\n# Frames"),
+    "source.v4l2.width (emulation is slow)": (
+        "width = 1280\nheight = 720\n# Frames",
+        "width = 640\nheight = 480\n# Frames",
+    ),
     "vision.long_side (emulation is slow)": ("long_side = 640", "long_side = 320"),
-    "vision.track_survives_ms (emulation is slow)": ("track_survives_ms = 700", "track_survives_ms = 3000"),
+    "vision.track_survives_ms (emulation is slow)": (
+        "track_survives_ms = 700",
+        "track_survives_ms = 3000",
+    ),
     "decision.cool_down_s (one visit a check)": ("cool_down_s = 60", "cool_down_s = 1"),
     "source.v4l2.controls.power_line": ('power_line = "as-is"', 'power_line = "50hz"'),
     "source.v4l2.controls.exposure": ('exposure = "as-is"', "exposure = 8000"),
     "source.v4l2.controls.steady_rate": ("steady_rate = false", "steady_rate = true"),
     "broker.url": ('url = "mqtt://localhost"', 'url = "mqtt://10.0.2.101"'),
     "broker.root": ('root = "watchpost"', f'root = "{ROOT_TOPIC}"'),
-    "broker.stats_interval_s (the checks read counts)": ("stats_interval_s = 60", "stats_interval_s = 1"),
+    "broker.stats_interval_s (the checks read counts)": (
+        "stats_interval_s = 60",
+        "stats_interval_s = 1",
+    ),
 }
 
 
 def configuration(packaged):
-    """The packaged configuration with the changes above; fails where one does not apply any more."""
+    """The packaged configuration with the changes above; fails where one does not apply any
+    more."""
     text = packaged
     for name, (old, new) in CHANGES.items():
         if text.count(old) != 1:
-            raise SystemExit(f"The packaged configuration has no {name} as expected; change cross/board/bench.py.")
+            raise SystemExit(
+                f"The packaged configuration has no {name} as expected; change "
+                "cross/board/bench.py."
+            )
         text = text.replace(old, new)
     return text
 
 
 class Desk:
-    """A workstation at which lists are made, with the board's own program under user-mode emulation."""
+    """A workstation at which lists are made, with the board's own program under user-mode
+    emulation."""
 
     def __init__(self, folder, binary, sysroot):
         self.folder = Path(folder)
@@ -61,13 +76,39 @@ class Desk:
     def lists(self, photographs):
         """version-1.cose and version-2.cose, each signed by both."""
         self.watchpost(
-            "watchlist", "new", "draft.json", "--id", "board-test", "--authority", "a test", "--decision", "1/26",
-            "--aim", "consent", "--device", DEVICE, "--most-entries", "2", "--faces-per-day", "1000",
-            "--false-alerts-per-day", "0.2", "--expires", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 7 * 86400)),
+            "watchlist",
+            "new",
+            "draft.json",
+            "--id",
+            "board-test",
+            "--authority",
+            "a test",
+            "--decision",
+            "1/26",
+            "--aim",
+            "consent",
+            "--device",
+            DEVICE,
+            "--most-entries",
+            "2",
+            "--faces-per-day",
+            "1000",
+            "--false-alerts-per-day",
+            "0.2",
+            "--expires",
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 7 * 86400)),
         )
         self.watchpost(
-            "watchlist", "add", "draft.json", *[Path(p).resolve() for p in photographs], "--reference", ENTRY,
-            "--legal-basis", "consent of 2026", "--purpose", "a test of the board",
+            "watchlist",
+            "add",
+            "draft.json",
+            *[Path(p).resolve() for p in photographs],
+            "--reference",
+            ENTRY,
+            "--legal-basis",
+            "consent of 2026",
+            "--purpose",
+            "a test of the board",
         )
         self._sign("draft.json", "version-1.cose")
         self.watchpost("watchlist", "revise", "version-1.cose", "--out", "draft-2.json")
@@ -100,7 +141,9 @@ class Bench:
             "old/watchlist.cose": (self.folder / "version-1.cose").read_bytes(),
         }
         packaged.unlink()
-        image.initramfs(self._initramfs, self._parts, unpacked, files, self.folder / "scenes", sysroot)
+        image.initramfs(
+            self._initramfs, self._parts, unpacked, files, self.folder / "scenes", sysroot
+        )
         self._disk = self.folder / "disk.img"
         state = self.folder / "state"
         state.mkdir()
@@ -115,7 +158,9 @@ class Bench:
 
     def power_on(self):
         """Boots the board from its disk."""
-        self.board = machine.Machine(self._parts.kernel, self._initramfs, self._disk, self.folder, self.broker.port)
+        self.board = machine.Machine(
+            self._parts.kernel, self._initramfs, self._disk, self.folder, self.broker.port
+        )
 
     def close(self):
         """Ends whatever runs."""
@@ -136,10 +181,14 @@ class Bench:
         return time.monotonic()
 
     def feed(self, fourcc, scene, size=(640, 480), fps=5):
-        """Switches the camera that others write into on, with this format; one that was on is switched off."""
+        """Switches the camera that others write into on, with this format; one that was on is
+        switched off."""
         self.stop_feed()
         self.scene(scene)
-        self.board.run(f"tool feed {image.LOOPBACK} {fourcc} {size[0]} {size[1]} {fps} /tmp/scene >/dev/ttyAMA0 2>&1 & echo $! >/tmp/feed.pid")
+        self.board.run(
+            f"tool feed {image.LOOPBACK} {fourcc} {size[0]} {size[1]} {fps} /tmp/scene "
+            ">/dev/ttyAMA0 2>&1 & echo $! >/tmp/feed.pid"
+        )
 
     def stop_feed(self):
         """Switches it off."""
@@ -148,21 +197,32 @@ class Bench:
     # The daemon.
 
     def start(self):
-        """Starts the daemon as the service would: as its user, under the packaged configuration. When it was started."""
-        self.board.run("su -s /bin/sh watchpost -c 'umask 077; exec /usr/bin/watchpost run' 2>&1 </dev/null | cat >/dev/ttyAMA0 &")
+        """Starts the daemon as the service would: as its user, under the packaged configuration.
+        When it was started."""
+        self.board.run(
+            "su -s /bin/sh watchpost -c 'umask 077; exec /usr/bin/watchpost run' 2>&1 </dev/null | "
+            "cat >/dev/ttyAMA0 &"
+        )
         return time.monotonic()
 
     def stop(self):
         """Asks the daemon to end, and waits until it has."""
-        self.board.run("kill $(pidof watchpost); while pidof watchpost >/dev/null; do sleep 0.1; done", patience=60)
+        self.board.run(
+            "kill $(pidof watchpost); while pidof watchpost >/dev/null; do sleep 0.1; done",
+            patience=60,
+        )
 
     def runs(self):
         """The daemon's process number; fails where it does not run."""
         return self.board.run("pidof watchpost").strip()
 
     def command(self, *arguments, user="watchpost"):
-        """Runs a command of the program on the board as a user: (exit code, objects of its JSON lines)."""
-        script = f"su -s /bin/sh {user} -c '/usr/bin/watchpost {' '.join(arguments)} --json' 2>/dev/null; echo $?"
+        """Runs a command of the program on the board as a user: (exit code, objects of its JSON
+        lines)."""
+        script = (
+            f"su -s /bin/sh {user} -c '/usr/bin/watchpost {' '.join(arguments)} --json' "
+            "2>/dev/null; echo $?"
+        )
         *lines, code = self.board.run(script).splitlines()
         return int(code), [json.loads(line) for line in lines]
 
@@ -182,22 +242,37 @@ class Bench:
     def count_reaches(self, name, least, patience):
         """Waits until a count is at least so high; (host's time, value), or fails."""
         message = self.events.wait(
-            "stats", lambda d: (d["counts"] | d["drops"]).get(name, 0) >= least, time.monotonic(), patience
+            "stats",
+            lambda d: (d["counts"] | d["drops"]).get(name, 0) >= least,
+            time.monotonic(),
+            patience,
         )
         if message is None:
             latest = self.events.all("stats")[-1:]
             seen = {**latest[0].data["counts"], **latest[0].data["drops"]} if latest else {}
-            raise machine.BoardError(f"{name} did not reach {least} within {patience} s; {({k: v for k, v in seen.items() if v})}. {self.board.last_lines()}")
+            raise machine.BoardError(
+                f"{name} did not reach {least} within {patience} s; "
+                f"{ ({k: v for k, v in seen.items() if v}) }. {self.board.last_lines()}"
+            )
         return message.at, (message.data["counts"] | message.data["drops"])[name]
 
     def status(self, state, since, patience, reason=""):
         """Waits for a status; when it arrived."""
         message = self.events.wait(
-            "status", lambda d: d["state"] == state and reason in (d.get("reason") or ""), since, patience
+            "status",
+            lambda d: d["state"] == state and reason in (d.get("reason") or ""),
+            since,
+            patience,
         )
         if message is None:
-            said = [f"{m.data['state']} {m.data.get('reason', '')}" for m in self.events.all("status", since)]
-            raise machine.BoardError(f"No status {state} {reason!r} within {patience} s, but {said}. {self.board.last_lines()}")
+            said = [
+                f"{m.data['state']} {m.data.get('reason', '')}"
+                for m in self.events.all("status", since)
+            ]
+            raise machine.BoardError(
+                f"No status {state} {reason!r} within {patience} s, but {said}. "
+                f"{self.board.last_lines()}"
+            )
         return message.at
 
     def candidate(self, since, patience):
@@ -219,6 +294,17 @@ class Bench:
 
 def need_tools():
     """Names what is missing on this machine."""
-    missing = [t for t in ("qemu-system-aarch64", "qemu-aarch64", "mosquitto", "mosquitto_sub", "busybox", "make") if not shutil.which(t)]
+    missing = [
+        t
+        for t in (
+            "qemu-system-aarch64",
+            "qemu-aarch64",
+            "mosquitto",
+            "mosquitto_sub",
+            "busybox",
+            "make",
+        )
+        if not shutil.which(t)
+    ]
     if missing:
         raise SystemExit(f"Missing: {', '.join(missing)}; PATH is {os.environ['PATH']}")

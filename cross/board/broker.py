@@ -24,13 +24,16 @@ class Broker:
         self._configuration = self._folder / "mosquitto.conf"
         self._configuration.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {self._folder}/\nuser root\nmax_queued_messages 10000\nlog_dest file {self._folder}/mosquitto.log\n"
+            f"persistence_location {self._folder}/\nuser root\nmax_queued_messages 10000\nlog_dest "
+            f"file {self._folder}/mosquitto.log\n"
         )
         self._process = None
 
     def start(self):
         """Returns when it listens."""
-        self._process = subprocess.Popen(["mosquitto", "-c", str(self._configuration)], stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            ["mosquitto", "-c", str(self._configuration)], stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 15
         while True:
             try:
@@ -52,13 +55,29 @@ class Broker:
         """Publishes a file's bytes, acknowledged."""
         retained = ["-r"] if retain else []
         subprocess.run(
-            ["mosquitto_pub", "-V", "5", "-h", "127.0.0.1", "-p", str(self.port), "-q", "1", "-t", topic, "-f", str(file), *retained],
+            [
+                "mosquitto_pub",
+                "-V",
+                "5",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+                "-q",
+                "1",
+                "-t",
+                topic,
+                "-f",
+                str(file),
+                *retained,
+            ],
             check=True,
         )
 
 
 class Message:
-    """What arrived: when (monotonic clock of this machine), under which last parts of the topic, and the event."""
+    """What arrived: when (monotonic clock of this machine), under which last parts of the topic,
+    and the event."""
 
     def __init__(self, at, topic, retained, event):
         self.at, self.topic, self.retained, self.event = at, topic, retained, event
@@ -77,9 +96,30 @@ class Subscriber:
         self._condition = threading.Condition()
         self._process = subprocess.Popen(
             # Line by line: into a pipe it would wait for a full buffer.
-            ["stdbuf", "-oL", "mosquitto_sub", "-V", "5", "-h", "127.0.0.1", "-p", str(broker.port), "-q", "1", "-c", "-x", "3600",
-             "-i", "board-test", "-t", f"{prefix}/#", "-F", "%r\t%t\t%p"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [
+                "stdbuf",
+                "-oL",
+                "mosquitto_sub",
+                "-V",
+                "5",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(broker.port),
+                "-q",
+                "1",
+                "-c",
+                "-x",
+                "3600",
+                "-i",
+                "board-test",
+                "-t",
+                f"{prefix}/#",
+                "-F",
+                "%r\t%t\t%p",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         threading.Thread(target=self._follow, daemon=True).start()
 
@@ -89,8 +129,14 @@ class Subscriber:
                 retained, topic, payload = line.rstrip(b"\n").split(b"\t", 2)
                 event = json.loads(payload)
             except ValueError:
-                continue  # Signed lists that the test itself publishes to the board: no JSON, and of many lines.
-            message = Message(time.monotonic(), topic.decode().removeprefix(self._prefix + "/"), retained == b"1", event)
+                # Signed lists that the test itself publishes: no JSON, and of many lines.
+                continue
+            message = Message(
+                time.monotonic(),
+                topic.decode().removeprefix(self._prefix + "/"),
+                retained == b"1",
+                event,
+            )
             with self._condition:
                 self._messages.append(message)
                 self._condition.notify_all()
@@ -101,7 +147,8 @@ class Subscriber:
             return [m for m in self._messages if m.topic == topic and m.at >= since]
 
     def wait(self, topic, accept, since, patience):
-        """The first message of `topic` at or after `since` that `accept` takes, or None after `patience` seconds from now."""
+        """The first message of `topic` at or after `since` that `accept` takes, or None after
+        `patience` seconds from now."""
         deadline = time.monotonic() + patience
         with self._condition:
             while True:

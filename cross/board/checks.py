@@ -1,8 +1,9 @@
-"""The checks, in the order in which they are done: each a promise, with what was seen and how long recovery took.
+"""The checks, in the order in which they are done: each a promise, with what was seen and how long
+recovery took.
 
-A check returns what it saw, or raises. Later ones take over the board as the earlier ones left it, and put right what
-they need themselves, so that one failure does not fail them all. Times are of the emulated board: a real one is faster.
-"""
+A check returns what it saw, or raises. Later ones take over the board as the earlier ones left it,
+and put right what they need themselves, so that one failure does not fail them all. Times are of
+the emulated board: a real one is faster."""
 
 import re
 import time
@@ -10,8 +11,8 @@ import time
 import image
 from machine import BoardError
 
-# Processed frames from the one that first shows the listed person to the candidate. Two views must agree; some frames
-# go by while the scene changes and until the counts are published.
+# Processed frames from the one that first shows the listed person to the candidate. Two views must
+# agree; some frames go by while the scene changes and until the counts are published.
 FRAMES_TO_CANDIDATE = 12
 # Emulation on a busy machine: what a board does in one second may take a minute.
 PATIENCE = 180
@@ -36,12 +37,14 @@ def visit(bench, scene="listed.mjpg", between="nobody.mjpg"):
 
 
 def leave(bench, before, nobody="nobody.mjpg"):
-    """Whoever is before the camera goes; returns when their track has ended, so that whoever comes next is somebody else to
-    the tracker. `before` are the counts before they came."""
+    """The person before the camera goes; returns when their track has ended, so that the next
+    person is somebody else to the tracker. `before` are the counts before they came."""
     bench.scene(nobody)
     now = bench.counts(time.monotonic())
     if now["pipeline.vision.faces"] > before["pipeline.vision.faces"]:
-        bench.count_reaches("pipeline.vision.tracks", before["pipeline.vision.tracks"] + 1, PATIENCE)
+        bench.count_reaches(
+            "pipeline.vision.tracks", before["pipeline.vision.tracks"] + 1, PATIENCE
+        )
 
 
 def by_path(nodes):
@@ -50,35 +53,61 @@ def by_path(nodes):
 
 
 def cameras(bench):
-    """`watchpost cameras` names formats, sizes and rates, and says of nodes that cannot be read why and what to do"""
+    """`watchpost cameras` names formats and rates, and the remedy for nodes that cannot be read"""
     code, nodes = bench.command("cameras")
     seen = by_path(nodes)
     promise(code == 0, f"exit code {code}")
     camera = seen[image.VIVID]
-    promise(camera["driver"] == "vivid" and camera["bus"], f"driver and bus are {camera['driver']!r} and {camera['bus']!r}")
+    promise(
+        camera["driver"] == "vivid" and camera["bus"],
+        f"driver and bus are {camera['driver']!r} and {camera['bus']!r}",
+    )
     promise(camera["verdict"]["state"] == "usable", f"the camera is {camera['verdict']}")
     sizes = [size for f in camera["formats"] if f["fourcc"] == "YUYV" for size in f["sizes"]]
     promise(len(sizes) > 1 and all(fps for _, fps in sizes), f"sizes and rates of YUYV are {sizes}")
-    promise(any(not f["readable"] for f in camera["formats"]), "no format is named as one that is not read")
+    promise(
+        any(not f["readable"] for f in camera["formats"]),
+        "no format is named as one that is not read",
+    )
     metadata = seen[image.METADATA]["verdict"]
-    promise(metadata["state"] == "other" and "metadata" in metadata["what"], f"the metadata node is {metadata}")
+    promise(
+        metadata["state"] == "other" and "metadata" in metadata["what"],
+        f"the metadata node is {metadata}",
+    )
     planes = seen[image.MULTIPLANAR]["verdict"]
-    promise("multi-planar" in planes.get("what", "") and "pipe" in planes.get("remedy", ""), f"the multi-planar node is {planes}")
+    promise(
+        "multi-planar" in planes.get("what", "") and "pipe" in planes.get("remedy", ""),
+        f"the multi-planar node is {planes}",
+    )
     # Another program has the camera's buffers.
     bench.board.run(f"tool busy {image.VIVID} >/dev/null 2>&1 & echo $! >/tmp/busy; sleep 1")
     busy = by_path(bench.command("cameras")[1])[image.VIVID]["verdict"]
     bench.board.run("kill $(cat /tmp/busy)")
-    promise("in use" in busy.get("what", "") and "fuser" in busy.get("remedy", ""), f"the camera in use is {busy}")
+    promise(
+        "in use" in busy.get("what", "") and "fuser" in busy.get("remedy", ""),
+        f"the camera in use is {busy}",
+    )
     code, nodes = bench.command("cameras", user="stranger")
     refused = by_path(nodes)[image.VIVID]["verdict"]
-    promise(code == 1 and "group video" in refused.get("remedy", ""), f"exit code {code}; to a user outside the group it is {refused}")
-    return f"{len(seen)} nodes; {camera['card']} on {camera['bus']}: {len(camera['formats'])} formats, YUYV in {len(sizes)} sizes; read as {camera['verdict']['format']}"
+    promise(
+        code == 1 and "group video" in refused.get("remedy", ""),
+        f"exit code {code}; to a user outside the group it is {refused}",
+    )
+    return (
+        f"{len(seen)} nodes; {camera['card']} on {camera['bus']}: {len(camera['formats'])} "
+        f"formats, YUYV in {len(sizes)} sizes; read as {camera['verdict']['format']}"
+    )
 
 
 def controls(bench):
-    """Exposure, flicker filter and steady rate are set as configured, and read back from the driver as such"""
+    """Exposure, flicker filter and steady rate are set as configured, and read back"""
     bench.board.wait_line(["Camera opened"], 0, PATIENCE)
-    names = {"Power Line Frequency": 1, "Auto Exposure": 1, "Exposure Time, Absolute": 80, "Exposure, Dynamic Framerate": 0}
+    names = {
+        "Power Line Frequency": 1,
+        "Auto Exposure": 1,
+        "Exposure Time, Absolute": 80,
+        "Exposure, Dynamic Framerate": 0,
+    }
     seen = {name: int(bench.board.run(f"tool value {image.LOOPBACK} '{name}'")) for name in names}
     promise(seen == names, f"the driver has {seen}, the configuration wants {names}")
     return ", ".join(f"{name} {value}" for name, value in seen.items())
@@ -87,15 +116,21 @@ def controls(bench):
 def memory(bench):
     """The daemon's memory stays below 64 MB"""
     text = bench.board.run(f"cat /proc/{bench.runs()}/status")
-    kilobytes = {name: int(value) for name, value in re.findall(r"^Vm(HWM|RSS|Lck):\s+(\d+)", text, re.M)}
+    kilobytes = {
+        name: int(value) for name, value in re.findall(r"^Vm(HWM|RSS|Lck):\s+(\d+)", text, re.M)
+    }
     promise(kilobytes["HWM"] < 64 << 10, f"{kilobytes} kB")
-    return f"resident {kilobytes['RSS']} kB, at most {kilobytes['HWM']} kB, locked {kilobytes['Lck']} kB"
+    return (
+        f"resident {kilobytes['RSS']} kB, at most {kilobytes['HWM']} kB, locked {kilobytes['Lck']} "
+        "kB"
+    )
 
 
 def doctor(bench):
-    """`watchpost doctor` finds nothing wrong where nothing is, and the camera where it is unplugged"""
+    """`watchpost doctor` finds nothing wrong where nothing is, and an unplugged camera"""
     bench.stop()
-    # Its writer stays: v4l2loopback 0.12 that is asked what it can while a writer by `write` has gone takes no format any more.
+    # Its writer stays: v4l2loopback 0.12 that is asked what it can while a writer by `write` has
+    # gone takes no format any more.
     bench.scene("none")
     bench.camera(image.VIVID)
     code, found = bench.command("doctor")
@@ -105,9 +140,18 @@ def doctor(bench):
     code, found_without = bench.command("doctor", "--skip broker")
     bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind; sleep 1")
     wrong = [f["check"] for f in found_without if f["outcome"] == "failed"]
-    promise(code == 1 and wrong == ["source"], f"without a camera: exit code {code}, failed {wrong}")
-    promise(all(f.get("remedy") for f in found + found_without if f["outcome"] in ("failed", "warning")), "a failure without a remedy")
-    return "; ".join(f"{f['check']}: {f['detail']}" for f in found if f["check"] in ("cpu", "source", "broker"))
+    promise(
+        code == 1 and wrong == ["source"], f"without a camera: exit code {code}, failed {wrong}"
+    )
+    promise(
+        all(
+            f.get("remedy") for f in found + found_without if f["outcome"] in ("failed", "warning")
+        ),
+        "a failure without a remedy",
+    )
+    return "; ".join(
+        f"{f['check']}: {f['detail']}" for f in found if f["check"] in ("cpu", "source", "broker")
+    )
 
 
 def clock(bench):
@@ -118,15 +162,24 @@ def clock(bench):
     blind = bench.status("blind", started, PATIENCE, "clock")
     bench.board.run("tool synchronise")
     online = bench.status("online", blind, PATIENCE)
-    return f"blind after {blind - started:.1f} s; online {online - blind:.1f} s after the time service said so"
+    return (
+        f"blind after {blind - started:.1f} s; online {online - blind:.1f} s after the time "
+        "service said so"
+    )
 
 
 def candidate_mjpeg(bench):
     """MJPEG: the listed person becomes a candidate"""
     message, frames, seconds = visit(bench)
-    promise(frames <= FRAMES_TO_CANDIDATE, f"{frames} frames until the candidate; at most {FRAMES_TO_CANDIDATE} were promised")
+    promise(
+        frames <= FRAMES_TO_CANDIDATE,
+        f"{frames} frames until the candidate; at most {FRAMES_TO_CANDIDATE} were promised",
+    )
     data = message.data
-    return f"within {frames} frames ({seconds:.1f} s): similarity {data['score']:.2f}, threshold {data['threshold']:.2f}"
+    return (
+        f"within {frames} frames ({seconds:.1f} s): similarity {data['score']:.2f}, threshold "
+        f"{data['threshold']:.2f}"
+    )
 
 
 def nobody_else(bench):
@@ -143,9 +196,15 @@ def nobody_else(bench):
             compared = now["pipeline.vision.embedded"] - start["pipeline.vision.embedded"]
         leave(bench, start)
         alarms = bench.events.all("candidate", at)
-        promise(not alarms, f"{bench.people.others[number].name} became a candidate for {[m.data['entry'] for m in alarms]}")
+        promise(
+            not alarms,
+            f"{bench.people.others[number].name} became a candidate for "
+            f"{[m.data['entry'] for m in alarms]}",
+        )
         seen.append(compared)
-    promise(any(seen), "not one of the others was compared: their faces were not found or are too small")
+    promise(
+        any(seen), "not one of the others was compared: their faces were not found or are too small"
+    )
     return f"{len(seen)} others, compared {'+'.join(map(str, seen))} times, no candidate"
 
 
@@ -161,11 +220,12 @@ def torn_mjpeg(bench):
 
 
 def silent(bench):
-    """A camera that is there and never delivers is told within seconds, and read again when it delivers"""
+    """A camera that never delivers is reported within seconds, and read again when it delivers"""
     process = bench.runs()
     at = bench.scene("none")
     blind = bench.status("blind", at, PATIENCE)
-    # Over the daemon's stall limit, so that it opens the device again meanwhile. The driver then repeats its last frame once.
+    # Over the daemon's stall limit, so that it opens the device again meanwhile. The driver then
+    # repeats its last frame once.
     before = bench.counts(time.monotonic())
     bench.count_reaches("source.reopened", before["source.reopened"] + 1, PATIENCE)
     frames = bench.counts(time.monotonic())["source.frames"]
@@ -190,7 +250,10 @@ def format_change(bench):
 def candidate_yuyv(bench):
     """YUYV: the listed person becomes a candidate, others do not"""
     _, frames, seconds = visit(bench, "listed.yuyv", "nobody.yuyv")
-    promise(frames <= FRAMES_TO_CANDIDATE, f"{frames} frames until the candidate; at most {FRAMES_TO_CANDIDATE} were promised")
+    promise(
+        frames <= FRAMES_TO_CANDIDATE,
+        f"{frames} frames until the candidate; at most {FRAMES_TO_CANDIDATE} were promised",
+    )
     start = bench.counts(time.monotonic())
     at = bench.scene("other-0.yuyv")
     bench.count_reaches("pipeline.frames", start["pipeline.frames"] + 8, PATIENCE)
@@ -213,12 +276,15 @@ def size_change(bench):
     bench.feed("YUYV", "listed-large.yuyv", (800, 600))
     at = time.monotonic()
     message = bench.candidate(at, PATIENCE)
-    promise(message.data["evidence"]["frame"] == [800, 600], f"the candidate speaks of {message.data['evidence']['frame']}")
+    promise(
+        message.data["evidence"]["frame"] == [800, 600],
+        f"the candidate speaks of {message.data['evidence']['frame']}",
+    )
     return f"a candidate from 800x600 after {message.at - at:.1f} s"
 
 
 def on_vivid(bench):
-    """The daemon ends cleanly when asked, and reads another camera (driver vivid); what that cannot set is told"""
+    """The daemon ends cleanly, and reads another camera (vivid); what that cannot set is logged"""
     bench.status("online", bench.start(), PATIENCE)
     at = time.monotonic()
     bench.stop()
@@ -226,8 +292,13 @@ def on_vivid(bench):
     bench.camera(image.VIVID)
     started = bench.start()
     online = bench.status("online", started, PATIENCE)
-    bench.board.wait_line(["does not take a setting", "source.v4l2.controls.power_line"], started, 1)
-    return f"ended after {stopped - at:.1f} s; first frame looked at {bench.first_frame(started)} ms after the start, online heard after {online - started:.1f} s"
+    bench.board.wait_line(
+        ["does not take a setting", "source.v4l2.controls.power_line"], started, 1
+    )
+    return (
+        f"ended after {stopped - at:.1f} s; first frame looked at {bench.first_frame(started)} ms "
+        f"after the start, online heard after {online - started:.1f} s"
+    )
 
 
 def error_flagged(bench):
@@ -235,7 +306,9 @@ def error_flagged(bench):
     before = bench.counts(time.monotonic())
     for _ in range(3):
         bench.board.run(f"tool control {image.VIVID} 'Inject V4L2_BUF_FLAG_ERROR' 1; sleep 0.3")
-    _, flagged = bench.count_reaches("source.error_flagged", before["source.error_flagged"] + 1, PATIENCE)
+    _, flagged = bench.count_reaches(
+        "source.error_flagged", before["source.error_flagged"] + 1, PATIENCE
+    )
     bench.count_reaches("source.frames", before["source.frames"] + 10, PATIENCE)
     return f"{flagged - before['source.error_flagged']} of 3 flagged buffers counted"
 
@@ -255,7 +328,10 @@ def replug(bench):
     at = time.monotonic()
     bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind")
     blind = bench.status("blind", at, PATIENCE)
-    promise(bench.board.run(f"ls {image.VIVID} 2>&1 || true").find("No such") >= 0, "the device is still there")
+    promise(
+        bench.board.run(f"ls {image.VIVID} 2>&1 || true").find("No such") >= 0,
+        "the device is still there",
+    )
     back = time.monotonic()
     bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind")
     online = bench.status("online", back, PATIENCE)
@@ -274,23 +350,30 @@ def broker_away(bench):
     at = time.monotonic()
     bench.broker.start()
     arrive(bench, known)
-    return f"{len(missing)} kept and delivered; the last {time.monotonic() - at:.1f} s after the broker was back"
+    return (
+        f"{len(missing)} kept and delivered; the last {time.monotonic() - at:.1f} s after the "
+        "broker was back"
+    )
 
 
 def new_version(bench):
     """A new version of the list, offered over the broker, comes into force while running"""
     at = time.monotonic()
     bench.broker.publish(f"{bench.topic}/watchlist/offer", bench.folder / "version-2.cose")
-    message = bench.events.wait("watchlist/state", lambda d: (d.get("list") or {}).get("version") == 2, at, PATIENCE)
+    message = bench.events.wait(
+        "watchlist/state", lambda d: (d.get("list") or {}).get("version") == 2, at, PATIENCE
+    )
     promise(message, "version 2 did not come into force")
     return f"after {message.at - at:.1f} s"
 
 
 def power_cut(bench):
-    """Power cut with undelivered candidates: after the restart from the same disk each of them arrives"""
+    """Power cut with undelivered candidates: each arrives after the restart from the same disk"""
     bench.broker.stop()
     decide_unheard(bench)
-    bench.board.run("while [ -z \"$(ls /var/lib/watchpost/outbox/*.events 2>/dev/null)\" ]; do sleep 0.1; done")
+    bench.board.run(
+        'while [ -z "$(ls /var/lib/watchpost/outbox/*.events 2>/dev/null)" ]; do sleep 0.1; done'
+    )
     known = set(bench.decided())
     missing = known - set(bench.received())
     promise(missing, "no candidate waited for the broker")
@@ -307,31 +390,49 @@ def power_cut(bench):
     arrived = time.monotonic()
     online = bench.status("online", started, PATIENCE)
     return (
-        f"{len(missing)} waited, {len(missing)} arrived; booted {booted - cut:.1f} s, delivered {arrived - started:.1f} s, "
+        f"{len(missing)} waited, {len(missing)} arrived; booted {booted - cut:.1f} s, delivered "
+        f"{arrived - started:.1f} s, "
         f"online {online - started:.1f} s after the start"
     )
 
 
 def no_roll_back(bench):
-    """After the power cut the newer list is in force; the older one is refused, offered as well as put on the disk"""
+    """After the power cut the newer list is in force; the older one is refused, however it comes"""
     message = bench.events.all("watchlist/state")[-1]
-    promise(message.data.get("list", {}).get("version") == 2, f"in force is {message.data.get('list')}")
+    promise(
+        message.data.get("list", {}).get("version") == 2, f"in force is {message.data.get('list')}"
+    )
     at = time.monotonic()
     bench.broker.publish(f"{bench.topic}/watchlist/offer", bench.folder / "version-1.cose")
-    refused = bench.events.wait("watchlist/state", lambda d: (d.get("last_change") or {}).get("what") == "refused", at, PATIENCE)
+    refused = bench.events.wait(
+        "watchlist/state",
+        lambda d: (d.get("last_change") or {}).get("what") == "refused",
+        at,
+        PATIENCE,
+    )
     promise(refused, "the offer of version 1 was not answered")
     promise(refused.data["list"]["version"] == 2, "version 1 came into force")
     # Somebody with the disk in hand puts the old file back.
     bench.stop()
-    bench.board.run("cp /var/lib/watchpost/watchlist.cose /tmp/newer; cat /old/watchlist.cose >/var/lib/watchpost/watchlist.cose")
+    bench.board.run(
+        "cp /var/lib/watchpost/watchlist.cose /tmp/newer; cat /old/watchlist.cose "
+        ">/var/lib/watchpost/watchlist.cose"
+    )
     started = bench.start()
-    blind = bench.events.wait("status", lambda d: d["state"] == "blind" and "starting" not in d.get("reason", ""), started, PATIENCE)
+    blind = bench.events.wait(
+        "status",
+        lambda d: d["state"] == "blind" and "starting" not in d.get("reason", ""),
+        started,
+        PATIENCE,
+    )
     promise(blind and not blind.data["matching"], "the older list on the disk was taken")
     bench.stop()
     bench.board.run("cat /tmp/newer >/var/lib/watchpost/watchlist.cose")
     started = bench.start()
     bench.status("online", started, PATIENCE)
-    return f"refused: {refused.data['last_change']['detail']}; from the disk: {blind.data['reason']}"
+    return (
+        f"refused: {refused.data['last_change']['detail']}; from the disk: {blind.data['reason']}"
+    )
 
 
 def back_to_people(bench):
@@ -353,11 +454,34 @@ def arrive(bench, wanted):
     """Waits until all these events have arrived."""
     deadline = time.monotonic() + PATIENCE
     while wanted - set(bench.received()):
-        promise(time.monotonic() < deadline, f"lost: {len(wanted - set(bench.received()))} of {len(wanted)} events. {bench.board.last_lines()}")
+        promise(
+            time.monotonic() < deadline,
+            f"lost: {len(wanted - set(bench.received()))} of {len(wanted)} events. "
+            f"{bench.board.last_lines()}",
+        )
         time.sleep(0.1)
 
 
 CHECKS = [
-    cameras, clock, controls, candidate_mjpeg, nobody_else, memory, torn_mjpeg, silent, format_change, candidate_yuyv, torn_yuyv, size_change,
-    doctor, on_vivid, error_flagged, gaps, replug, broker_away, new_version, power_cut, no_roll_back,
+    cameras,
+    clock,
+    controls,
+    candidate_mjpeg,
+    nobody_else,
+    memory,
+    torn_mjpeg,
+    silent,
+    format_change,
+    candidate_yuyv,
+    torn_yuyv,
+    size_change,
+    doctor,
+    on_vivid,
+    error_flagged,
+    gaps,
+    replug,
+    broker_away,
+    new_version,
+    power_cut,
+    no_roll_back,
 ]

@@ -1,4 +1,5 @@
-"""What the board boots: Debian's arm64 kernel, its camera drivers, busybox, and the packaged daemon."""
+"""What the board boots: Debian's arm64 kernel, its camera drivers, busybox, and the packaged
+daemon."""
 
 import gzip
 import hashlib
@@ -13,30 +14,38 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(__file__).parent / "guest/tool.c"
 GNU = "aarch64-linux-gnu"
 RELEASE = "bookworm"
-# Two cameras: one that others write into, one whose driver has faults on demand; the latter's metadata node, and a third that gives
-# each frame in several planes, as some cameras on chips do.
+# Two cameras: one that others write into, one whose driver has faults on demand; the latter's
+# metadata node, and a third that gives each frame in several planes, as some cameras on chips do.
 LOOPBACK = "/dev/video10"
 VIVID = "/dev/video0"
 METADATA = "/dev/video1"
 MULTIPLANAR = "/dev/video2"
 MODULES = {
-    "virtio_mmio": "", "virtio_blk": "", "virtio_net": "", "virtio_console": "",
+    "virtio_mmio": "",
+    "virtio_blk": "",
+    "virtio_net": "",
+    "virtio_console": "",
     # ext4 asks for its checksum by name, which no table of dependencies tells.
-    "crc32c_generic": "", "ext4": "",
-    "vivid": "n_devs=2 node_types=0x20001,0x1 vid_cap_nr=0,2 meta_cap_nr=1 input_types=0x0,0x0 multiplanar=1,2",
+    "crc32c_generic": "",
+    "ext4": "",
+    "vivid": "n_devs=2 node_types=0x20001,0x1 vid_cap_nr=0,2 meta_cap_nr=1 input_types=0x0,0x0 "
+    "multiplanar=1,2",
     "v4l2loopback": "video_nr=10 card_label=Camera exclusive_caps=1 max_buffers=4",
 }
 USER = 990
 # Somebody who is not in the group of cameras.
 STRANGER = 991
 GROUPS = {"root": 0, "video": 44, "watchpost": USER, "stranger": STRANGER}
-# What a USB camera's settings are to the kernel, for the camera that others write into: the kernel keeps and checks them, and they
-# change nothing of its pictures. Aperture priority and manual exposure, as in nearly every such camera.
+# What a USB camera's settings are to the kernel, for the camera that others write into: the kernel
+# keeps and checks them, and they change nothing of its pictures. Aperture priority and manual
+# exposure, as in nearly every such camera.
 CONTROLS = """
-	v4l2_ctrl_new_std_menu(hdl, &camera_ctrl_ops, V4L2_CID_EXPOSURE_AUTO, V4L2_EXPOSURE_APERTURE_PRIORITY, 5, V4L2_EXPOSURE_APERTURE_PRIORITY);
+	v4l2_ctrl_new_std_menu(hdl, &camera_ctrl_ops, V4L2_CID_EXPOSURE_AUTO,
+		V4L2_EXPOSURE_APERTURE_PRIORITY, 5, V4L2_EXPOSURE_APERTURE_PRIORITY);
 	v4l2_ctrl_new_std(hdl, &camera_ctrl_ops, V4L2_CID_EXPOSURE_ABSOLUTE, 1, 5000, 1, 157);
 	v4l2_ctrl_new_std(hdl, &camera_ctrl_ops, V4L2_CID_EXPOSURE_AUTO_PRIORITY, 0, 1, 1, 1);
-	v4l2_ctrl_new_std_menu(hdl, &camera_ctrl_ops, V4L2_CID_POWER_LINE_FREQUENCY, V4L2_CID_POWER_LINE_FREQUENCY_60HZ, 0, V4L2_CID_POWER_LINE_FREQUENCY_DISABLED);
+	v4l2_ctrl_new_std_menu(hdl, &camera_ctrl_ops, V4L2_CID_POWER_LINE_FREQUENCY,
+		V4L2_CID_POWER_LINE_FREQUENCY_60HZ, 0, V4L2_CID_POWER_LINE_FREQUENCY_DISABLED);
 """
 CONTROLS_KEPT = """
 static int camera_s_ctrl(struct v4l2_ctrl *ctrl) { return 0; }
@@ -46,7 +55,13 @@ static const struct v4l2_ctrl_ops camera_ctrl_ops = { .s_ctrl = camera_s_ctrl };
 
 def run(*command, **options):
     """Runs a command and stops the test where it fails, showing what it said."""
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    done = subprocess.run(
+        [str(c) for c in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stdout}")
     return done.stdout
@@ -62,10 +77,16 @@ def with_controls(source):
     text = source.read_text()
     for before, added in (
         ("\tv4l2_ctrl_new_custom(hdl, &v4l2loopback_ctrl_timeoutimageio, NULL);\n", CONTROLS),
-        ("static const struct v4l2_ctrl_ops v4l2loopback_ctrl_ops = {\n\t.s_ctrl = v4l2loopback_s_ctrl,\n};\n", CONTROLS_KEPT),
+        (
+            "static const struct v4l2_ctrl_ops v4l2loopback_ctrl_ops = "
+            "{\n\t.s_ctrl = v4l2loopback_s_ctrl,\n};\n",
+            CONTROLS_KEPT,
+        ),
     ):
         if text.count(before) != 1:
-            raise SystemExit(f"{source} is another version than expected; change cross/board/image.py.")
+            raise SystemExit(
+                f"{source} is another version than expected; change cross/board/image.py."
+            )
         text = text.replace(before, before + added)
     source.write_text(text)
 
@@ -100,12 +121,31 @@ class Parts:
         makefile.write_text(makefile.read_text().replace("/usr/src/", f"{build}/usr/src/"))
         source = next((build / "usr/src").glob("v4l2loopback-*"))
         with_controls(source / "v4l2loopback.c")
-        run("make", "-C", tree, f"M={source}", "ARCH=arm64", f"CROSS_COMPILE={GNU}-", f"CC={GNU}-gcc", "modules")
+        run(
+            "make",
+            "-C",
+            tree,
+            f"M={source}",
+            "ARCH=arm64",
+            f"CROSS_COMPILE={GNU}-",
+            f"CC={GNU}-gcc",
+            "modules",
+        )
         extra = guest / "lib/modules" / self.version / "extra"
         extra.mkdir()
         shutil.copy(source / "v4l2loopback.ko", extra)
         run(shutil.which("depmod") or "/sbin/depmod", "-b", guest, self.version)
-        run(f"{GNU}-gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", self.tree / "tool", TOOL)
+        run(
+            f"{GNU}-gcc",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-static",
+            "-o",
+            self.tree / "tool",
+            TOOL,
+        )
 
     def modules(self):
         """(file, arguments) of every module, those that others stand on first."""
@@ -173,23 +213,41 @@ class Archive:
 
 
 def initramfs(path, parts, package, files, scenes, sysroot):
-    """The board's root: the package as unpacked, bullseye's C library, and `files` (path to bytes) over it."""
+    """The board's root: the package as unpacked, bullseye's C library, and `files` (path to bytes)
+    over it."""
     archive = Archive(path)
     for folder in ("proc", "sys", "dev", "tmp", "run", "sbin", "usr/sbin", "var/lib"):
         archive.folder(folder)
     archive.file("bin/busybox", (parts.tree / "guest/bin/busybox").read_bytes(), 0o755)
     archive.file("bin/tool", (parts.tree / "tool").read_bytes(), 0o755)
     archive.file("init", (Path(__file__).parent / "guest/init").read_bytes(), 0o755)
-    archive.file("etc/passwd", f"root:x:0:0::/:/bin/sh\nwatchpost:x:{USER}:{USER}::/:/bin/sh\nstranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n".encode())
-    archive.file("etc/group", "".join(f"{n}:x:{i}:{'watchpost' if n == 'video' else ''}\n" for n, i in GROUPS.items()).encode())
+    archive.file(
+        "etc/passwd",
+        f"root:x:0:0::/:/bin/sh\nwatchpost:x:{USER}:{USER}::/:/bin/sh\nstranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n".encode(),
+    )
+    archive.file(
+        "etc/group",
+        "".join(
+            f"{n}:x:{i}:{'watchpost' if n == 'video' else ''}\n" for n, i in GROUPS.items()
+        ).encode(),
+    )
     archive.file("etc/mdev.conf", b"video[0-9]+ root:video 660\n.* root:root 660\n")
     loaded = parts.modules()
     for module, _ in loaded:
         archive.file(f"modules/{module.name}", module.read_bytes())
     archive.file("modules/order", "".join(f"{m.name} {a}\n" for m, a in loaded).encode())
     archive.folder("var/lib/watchpost", 0o750, USER)
-    archive.file("lib/ld-linux-aarch64.so.1", (sysroot / "lib/ld-linux-aarch64.so.1").read_bytes(), 0o755)
-    for library in ("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libgcc_s.so.1"):
+    archive.file(
+        "lib/ld-linux-aarch64.so.1", (sysroot / "lib/ld-linux-aarch64.so.1").read_bytes(), 0o755
+    )
+    for library in (
+        "libc.so.6",
+        "libm.so.6",
+        "libpthread.so.0",
+        "libdl.so.2",
+        "librt.so.1",
+        "libgcc_s.so.1",
+    ):
         archive.file(f"lib/{GNU}/{library}", (sysroot / "lib" / GNU / library).read_bytes(), 0o755)
     archive.tree(scenes, "scenes")
     for name, data in files.items():

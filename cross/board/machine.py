@@ -1,4 +1,5 @@
-"""The emulated board: a QEMU process, its console, and commands run inside it over a virtio port."""
+"""The emulated board: a QEMU process, its console, and commands run inside it over a virtio
+port."""
 
 import base64
 import os
@@ -28,20 +29,54 @@ class Machine:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
         listener.listen(1)
-        forward = f"guestfwd=tcp:10.0.2.101:1883-cmd:{shutil.which('busybox')} nc 127.0.0.1 {broker_port}"
+        forward = (
+            f"guestfwd=tcp:10.0.2.101:1883-cmd:{shutil.which('busybox')} nc 127.0.0.1 {broker_port}"
+        )
         self.started = time.monotonic()
         self._process = subprocess.Popen(
             [
-                "qemu-system-aarch64", "-accel", "tcg", "-M", "virt", "-cpu", cpu, "-m", "768", "-smp", "1",
-                "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-                "-kernel", str(kernel), "-initrd", str(initramfs), "-append", "console=ttyAMA0 quiet panic=-1",
-                "-drive", f"file={disk},if=none,id=disk,format=raw,cache=writeback",
-                "-device", "virtio-blk-device,drive=disk",
-                "-netdev", f"user,id=net,restrict=on,{forward}", "-device", "virtio-net-device,netdev=net",
-                "-device", "virtio-serial-device", "-chardev", f"socket,id=agent,path={path}",
-                "-device", "virtserialport,chardev=agent,name=agent",
+                "qemu-system-aarch64",
+                "-accel",
+                "tcg",
+                "-M",
+                "virt",
+                "-cpu",
+                cpu,
+                "-m",
+                "768",
+                "-smp",
+                "1",
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-serial",
+                "stdio",
+                "-kernel",
+                str(kernel),
+                "-initrd",
+                str(initramfs),
+                "-append",
+                "console=ttyAMA0 quiet panic=-1",
+                "-drive",
+                f"file={disk},if=none,id=disk,format=raw,cache=writeback",
+                "-device",
+                "virtio-blk-device,drive=disk",
+                "-netdev",
+                f"user,id=net,restrict=on,{forward}",
+                "-device",
+                "virtio-net-device,netdev=net",
+                "-device",
+                "virtio-serial-device",
+                "-chardev",
+                f"socket,id=agent,path={path}",
+                "-device",
+                "virtserialport,chardev=agent,name=agent",
             ],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         threading.Thread(target=self._follow_console, daemon=True).start()
         try:
@@ -71,7 +106,9 @@ class Machine:
 
     def last_lines(self, count=12):
         """The end of the console, for error messages."""
-        return "\n    ".join(["Last lines of the console:"] + [text for _, text in self._lines[-count:]])
+        return "\n    ".join(
+            ["Last lines of the console:"] + [text for _, text in self._lines[-count:]]
+        )
 
     def lines(self, since=0.0):
         """Lines of the console at or after a time of the monotonic clock."""
@@ -79,7 +116,8 @@ class Machine:
             return [text for at, text in self._lines if at >= since]
 
     def wait_line(self, words, since, patience):
-        """When a line with all of `words` appeared at or after `since`; fails after `patience` seconds from now."""
+        """When a line with all of `words` appeared at or after `since`; fails after `patience`
+        seconds from now."""
         deadline = time.monotonic() + patience
         with self._condition:
             while True:

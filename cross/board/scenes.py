@@ -20,7 +20,8 @@ class People:
 
 
 def photographs(folder):
-    """The photographs of each person: one folder a person, or NAME-2010.jpg, NAME_0001.jpg in one folder."""
+    """The photographs of each person: one folder a person, or NAME-2010.jpg, NAME_0001.jpg in one
+    folder."""
     people = defaultdict(list)
     for path in sorted(Path(folder).rglob("*")):
         if path.suffix.lower() not in SUFFIXES or path.stem.endswith("-mask"):
@@ -32,17 +33,24 @@ def photographs(folder):
 
 
 def choose(folder, person=None, most_others=4):
-    """Whom to enrol: `person`, or the first of whom there are two photographs. The last one is enrolled, the one before it shown."""
+    """Whom to enrol: `person`, or the first of whom there are two photographs. The last one is
+    enrolled, the one before it shown."""
     people = photographs(folder)
     with_two = [name for name, files in sorted(people.items()) if len(files) >= 2]
     if person is None and not with_two:
-        raise SystemExit(f"{folder} has nobody of whom there are two photographs: one is enrolled, another one shown to the camera.")
+        raise SystemExit(
+            f"{folder} has nobody of whom there are two photographs: one is enrolled, another one "
+            "shown to the camera."
+        )
     name = person or with_two[0]
     if len(people.get(name, [])) < 2:
         raise SystemExit(f"{folder} has no two photographs of {name!r}.")
     others = [files[0] for other, files in sorted(people.items()) if other != name][:most_others]
     if not others:
-        raise SystemExit(f"{folder} has photographs of one person only; others are needed of whom nothing may be told.")
+        raise SystemExit(
+            f"{folder} has photographs of one person only; others are needed of whom nothing may "
+            "be told."
+        )
     *_, shown, enrolled = people[name]
     return People([enrolled], shown, others, name)
 
@@ -52,7 +60,13 @@ def canvas(photograph, size, shift):
     picture = ImageOps.exif_transpose(Image.open(photograph)).convert("RGB")
     wall = Image.new("RGB", size, (104, 108, 112))
     picture = ImageOps.contain(picture, (size[0] - 2 * max(SHIFTS), size[1]))
-    wall.paste(picture, ((size[0] - picture.width) // 2 + shift - max(SHIFTS) // 2, (size[1] - picture.height) // 2))
+    wall.paste(
+        picture,
+        (
+            (size[0] - picture.width) // 2 + shift - max(SHIFTS) // 2,
+            (size[1] - picture.height) // 2,
+        ),
+    )
     return wall
 
 
@@ -69,7 +83,11 @@ def yuyv(picture):
     limited = [16 + value * 219 // 255 for value in range(256)]
     chroma = [16 + value * 224 // 255 for value in range(256)]
     half = (picture.width // 2, picture.height)
-    y, cb, cr = y.point(limited).tobytes(), cb.resize(half).point(chroma).tobytes(), cr.resize(half).point(chroma).tobytes()
+    y, cb, cr = (
+        y.point(limited).tobytes(),
+        cb.resize(half).point(chroma).tobytes(),
+        cr.resize(half).point(chroma).tobytes(),
+    )
     out = bytearray(2 * len(y))
     out[0::2], out[1::4], out[3::4] = y, cb, cr
     return bytes(out)

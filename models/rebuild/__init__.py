@@ -1,1 +1,2 @@
-"""Rebuilds the default networks from the packages they come from. See README.md beside this file."""
+"""Rebuilds the default networks from the packages they come from. See README.md beside this
+file."""

@@ -1,9 +1,8 @@
 """Zeroes weights too small to matter.
 
-fr_feature carries thousands of denormal float32 weights (and far more below 1e-20): processors handle denormals in
-microcode, which made onnxruntime seven times slower. A weight below 1e-12 beside weights of some 1e-2 cannot reach the
-24 bits of the sum it is added to.
-"""
+fr_feature carries thousands of denormal float32 weights (and far more below 1e-20): processors
+handle denormals in microcode, which made onnxruntime seven times slower. A weight below 1e-12
+beside weights of some 1e-2 cannot reach the 24 bits of the sum it is added to."""
 
 import numpy as np
 
@@ -11,7 +10,8 @@ NEGLIGIBLE = 1e-12
 
 
 def clean(net):
-    """Sets |weight| < 1e-12 to zero in place; returns how many were not zero before. Refuses non-finite weights."""
+    """Sets |weight| < 1e-12 to zero in place; returns how many were not zero before. Refuses
+    non-finite weights."""
     zeroed = 0
     for layer in net.layers:
         for key, value in layer.weights.items():

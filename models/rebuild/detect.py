@@ -8,7 +8,8 @@ STRIDES = (8, 16, 32)
 
 
 def planes(pixels):
-    """[h, w, 3] RGB -> [1, 3, H, W] BGR 0..255, padded right and below with zeros to multiples of 32."""
+    """[h, w, 3] RGB -> [1, 3, H, W] BGR 0..255, padded right and below with zeros to multiples of
+    32."""
     height, width = (-(-s // 32) * 32 for s in pixels.shape[:2])
     padded = np.zeros((height, width, 3))
     padded[: pixels.shape[0], : pixels.shape[1]] = pixels
@@ -16,7 +17,8 @@ def planes(pixels):
 
 
 def decode(outputs, width, minimum):
-    """Boxes [n, 4] x0 y0 x1 y1, scores [n], landmarks [n, 5, 2] of one image's outputs; no suppression yet."""
+    """Boxes [n, 4] x0 y0 x1 y1, scores [n], landmarks [n, 5, 2] of one image's outputs; no
+    suppression yet."""
     boxes, scores, points = [], [], []
     for stride in STRIDES:
         score = np.sqrt(outputs[f"cls_{stride}"].ravel() * outputs[f"obj_{stride}"].ravel())
@@ -37,7 +39,10 @@ def suppress(boxes, scores, overlap=0.3):
     while order:
         best, rest = order[0], np.array(order[1:], int)
         kept.append(best)
-        low, high = np.maximum(boxes[best, :2], boxes[rest, :2]), np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        low, high = (
+            np.maximum(boxes[best, :2], boxes[rest, :2]),
+            np.minimum(boxes[best, 2:], boxes[rest, 2:]),
+        )
         shared = np.prod(np.maximum(high - low, 0), axis=1)
         order = list(rest[shared <= overlap * (areas[best] + areas[rest] - shared)])
     return kept

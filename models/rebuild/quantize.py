@@ -1,16 +1,19 @@
-"""Int8 quantization, layer by layer, each layer seeing the inputs that the int8 network really gives it.
+"""Int8 quantization, layer by layer, each layer seeing the inputs that the int8 network really
+gives it.
 
 The scheme that every quantized file of this project keeps to (the int8 engine relies on it):
 
-* activations: int8, one scale a tensor, zero point 0; weights: int8 in -127..127, one scale an output channel, zero
-  point 0; biases: int32 with scale input * weight, zero point 0;
-* a QuantizeLinear / DequantizeLinear pair behind the input and behind every convolution, activation, addition, pooling
-  and upsampling; pooling and upsampling keep their input's scale, and so does ReLU, so they are exact on integers;
-* the convolutions of the heads (before sigmoid, rows and flatten) have no pair behind them: their int32 sums become
-  float32 at once, which is cheaper than a requantization and keeps offsets and embeddings fine.
+* activations: int8, one scale a tensor, zero point 0; weights: int8 in -127..127, one scale an
+  output channel, zero point 0; biases: int32 with scale input * weight, zero point 0;
+* a QuantizeLinear / DequantizeLinear pair behind the input and behind every convolution,
+  activation, addition, pooling and upsampling; pooling and upsampling keep their input's scale, and
+  so does ReLU, so they are exact on integers;
+* the convolutions of the heads (before sigmoid, rows and flatten) have no pair behind them: their
+  int32 sums become float32 at once, which is cheaper than a requantization and keeps offsets and
+  embeddings fine.
 
-The input is `pixel - 128` with scale 1: the int8 that the network sees is the camera's byte, without any rounding.
-"""
+The input is `pixel - 128` with scale 1: the int8 that the network sees is the camera's byte,
+without any rounding."""
 
 from dataclasses import dataclass, field
 
@@ -30,7 +33,8 @@ class Method:
 
     ridge: float | None = None
     damping: float = 0.05
-    # Positions a weight below which a layer is rounded to nearest: too few to know how its inputs vary together.
+    # Positions a weight below which a layer is rounded to nearest: too few to know how its inputs
+    # vary together.
     enough: int = 20
     # Activation ranges searched, as fractions of the largest magnitude seen.
     narrowest: float = 0.8
@@ -47,13 +51,16 @@ class Quantized:
 
 
 def shift_input(net, mean, scale):
-    """Rewrites the first convolution so that the network takes `pixel - 128` instead of `(pixel - mean) * scale`.
+    """Rewrites the first convolution so that the network takes `pixel - 128` instead of `(pixel -
+    mean) * scale`.
 
     Exact except at the one-pixel border, where the padding now stands for a pixel of 128."""
     for layer in net.layers:
         if layer.inputs == [net.input]:
             weight = layer.weights["weight"] * scale
-            layer.weights["bias"] = layer.weights["bias"] + weight.sum(axis=(1, 2, 3)) * (128 - mean)
+            layer.weights["bias"] = layer.weights["bias"] + weight.sum(axis=(1, 2, 3)) * (
+                128 - mean
+            )
             layer.weights["weight"] = weight
 
 
@@ -63,28 +70,39 @@ def to_int8(x, scale):
 
 
 def best_scale(x, narrowest, extra=()):
-    """Scale with the least squared error over x (all of it up to a hundred thousand evenly spaced elements)."""
+    """Scale with the least squared error over x (all of it up to a hundred thousand evenly spaced
+    elements)."""
     flat = x.reshape(-1)
     flat = flat[:: max(1, flat.size // 100_000)].astype(np.float64)
     top = np.float64(np.abs(x).max())
-    candidates = [np.float64(np.float32(top * f / 127)) for f in np.linspace(narrowest, 1, 53)] + list(extra)
+    candidates = [
+        np.float64(np.float32(top * f / 127)) for f in np.linspace(narrowest, 1, 53)
+    ] + list(extra)
     errors = [((to_int8(flat, s) * s - flat) ** 2).sum() for s in candidates]
     return candidates[int(np.argmin(errors))]
 
 
 def _in_chunks(function, *arrays):
     return np.concatenate(
-        [function(*(a[i : i + CHUNK] for a in arrays)).astype(np.float32) for i in range(0, len(arrays[0]), CHUNK)]
+        [
+            function(*(a[i : i + CHUNK] for a in arrays)).astype(np.float32)
+            for i in range(0, len(arrays[0]), CHUNK)
+        ]
     )
 
 
 def float_tail(net):
-    """Names of the convolutions whose sums leave the network as floats, and of everything behind them."""
+    """Names of the convolutions whose sums leave the network as floats, and of everything behind
+    them."""
     tail = set()
     consumers = net.consumers()
     for layer in net.layers:
         following = consumers.get(layer.name, [])
-        if layer.op == "conv" and following and all(f.op in ("sigmoid", "rows", "flatten") for f in following):
+        if (
+            layer.op == "conv"
+            and following
+            and all(f.op in ("sigmoid", "rows", "flatten") for f in following)
+        ):
             tail.add(layer.name)
         if layer.op in ("sigmoid", "rows", "flatten"):
             tail.add(layer.name)
@@ -99,12 +117,14 @@ def fused_convolutions(net, method):
     return {
         layer.name
         for layer in net.layers
-        if layer.op == "conv" and [f.op for f in consumers.get(layer.name, [])] in (["prelu"], ["relu"])
+        if layer.op == "conv"
+        and [f.op for f in consumers.get(layer.name, [])] in (["prelu"], ["relu"])
     }
 
 
 def quantize(net, images, method, observe=None):
-    """Quantizes a network that takes `pixel - 128`; `images` is uint8 NCHW in the network's channel order.
+    """Quantizes a network that takes `pixel - 128`; `images` is uint8 NCHW in the network's channel
+    order.
 
     `observe(name, tensor)` sees what the int8 network computes, dequantized."""
     out = Quantized(net)
@@ -116,7 +136,8 @@ def quantize(net, images, method, observe=None):
     real = {}
     for layer, done in walk(net):
         exact[layer.name] = _in_chunks(
-            lambda *x, layer=layer: apply(layer, [v.astype(np.float64) for v in x]), *(exact[t] for t in layer.inputs)
+            lambda *x, layer=layer: apply(layer, [v.astype(np.float64) for v in x]),
+            *(exact[t] for t in layer.inputs),
         )
         name, source = layer.name, layer.inputs[0]
         if layer.op == "conv":
@@ -134,13 +155,18 @@ def quantize(net, images, method, observe=None):
             out.weights[name] = (weight, scale, bias)
             factor = unit[None, :, None, None]
             real[name] = _in_chunks(
-                lambda x, layer=layer, w=weight, b=bias, f=factor: integer_convolution(layer, x, w, b) * f,
+                lambda x, layer=layer, w=weight, b=bias, f=factor: (
+                    integer_convolution(layer, x, w, b) * f
+                ),
                 whole[source],
             )
         elif layer.op in ("maxpool", "upsample"):
             whole[name], out.scales[name] = apply(layer, [whole[source]]), out.scales[source]
         else:
-            inputs = [real[t] if t in real else whole[t].astype(np.float64) * out.scales[t] for t in layer.inputs]
+            inputs = [
+                real[t] if t in real else whole[t].astype(np.float64) * out.scales[t]
+                for t in layer.inputs
+            ]
             real[name] = apply(layer, inputs).astype(np.float32)
         if name in real and name not in tail and name not in fused:
             following = [f.op for f in consumers.get(name, [])]
@@ -164,10 +190,13 @@ def quantize(net, images, method, observe=None):
 def integer_convolution(layer, x, weight, bias):
     """Int32 sums of a quantized convolution, in float64.
 
-    Float32 arithmetic on the way is exact, in any order: 1024 products of at most 2^14 stay within its 24 bits."""
+    Float32 arithmetic on the way is exact, in any order: 1024 products of at most 2^14 stay within
+    its 24 bits."""
     if weight[0].size > 1024:
         raise ValueError(f"{layer.name}: too many products for exact float32 sums")
-    sums = convolve(x.astype(np.float32), weight.astype(np.float32), layer.stride, layer.pad, layer.group)
+    sums = convolve(
+        x.astype(np.float32), weight.astype(np.float32), layer.stride, layer.pad, layer.group
+    )
     return sums + bias[None, :, None, None].astype(np.float64)
 
 
@@ -195,8 +224,12 @@ def int8_model(quantized, method, height, width, documentation):
             bias_steps = writer.constant(f"{layer.name}_bias_scale", bias_scale)
             w = writer.constant(f"{layer.name}_weight", weight)
             b = writer.constant(f"{layer.name}_bias", bias)
-            w = writer.node("DequantizeLinear", [w, steps, zeros], f"{layer.name}_weight_real", axis=0)
-            b = writer.node("DequantizeLinear", [b, bias_steps, zeros32], f"{layer.name}_bias_real", axis=0)
+            w = writer.node(
+                "DequantizeLinear", [w, steps, zeros], f"{layer.name}_weight_real", axis=0
+            )
+            b = writer.node(
+                "DequantizeLinear", [b, bias_steps, zeros32], f"{layer.name}_bias_real", axis=0
+            )
             writer.node("Conv", [inputs[0], w, b], output, **conv_attributes(layer))
         elif layer.op == "prelu":
             slope = layer.weights["slope"].astype(np.float32).reshape(-1, 1, 1)

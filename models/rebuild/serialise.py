@@ -1,8 +1,8 @@
 """Writes a network as ONNX: float32, or int8 with explicit QuantizeLinear / DequantizeLinear pairs.
 
-Two runs write the same bytes: nodes and initializers follow the layers' order, names derive from layer names, the
-opset and IR version are fixed, and protobuf's deterministic mode is on (no map field is used anyway).
-"""
+Two runs write the same bytes: nodes and initializers follow the layers' order, names derive from
+layer names, the opset and IR version are fixed, and protobuf's deterministic mode is on (no map
+field is used anyway)."""
 
 import numpy as np
 import onnx
@@ -36,11 +36,17 @@ class Writer:
             layer = net.find(tensor)
             if layer.op == "rows":
                 channels = channels_of(net, layer.inputs[0])
-                outputs.append(helper.make_tensor_value_info(public, TensorProto.FLOAT, [1, None, channels]))
+                outputs.append(
+                    helper.make_tensor_value_info(public, TensorProto.FLOAT, [1, None, channels])
+                )
             else:
                 channels = channels_of(net, layer.inputs[0])
-                outputs.append(helper.make_tensor_value_info(public, TensorProto.FLOAT, [1, channels]))
-        source = helper.make_tensor_value_info(net.input, TensorProto.FLOAT, [1, net.channels, height, width])
+                outputs.append(
+                    helper.make_tensor_value_info(public, TensorProto.FLOAT, [1, channels])
+                )
+        source = helper.make_tensor_value_info(
+            net.input, TensorProto.FLOAT, [1, net.channels, height, width]
+        )
         graph = helper.make_graph(self.nodes, net.name, [source], outputs, self.initializers)
         model = helper.make_model(
             graph,
@@ -86,7 +92,11 @@ def plain_layer(writer, layer, inputs, output):
         writer.node("MaxPool", inputs, output, kernel_shape=[2, 2], strides=[2, 2])
     elif layer.op == "upsample":
         scales = writer.constant("twice", np.array([1, 1, 2, 2], np.float32))
-        modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        modes = {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        }
         writer.node("Resize", [inputs[0], "", scales], output, **modes)
     else:
         raise ValueError(f"cannot write operation {layer.op}")
@@ -110,7 +120,9 @@ def float_model(net, height, width, documentation):
     for layer in net.layers:
         inputs, output = layer.inputs, public.get(layer.name, layer.name)
         if layer.op == "conv":
-            weight = writer.constant(f"{layer.name}_weight", layer.weights["weight"].astype(np.float32))
+            weight = writer.constant(
+                f"{layer.name}_weight", layer.weights["weight"].astype(np.float32)
+            )
             bias = writer.constant(f"{layer.name}_bias", layer.weights["bias"].astype(np.float32))
             writer.node("Conv", [*inputs, weight, bias], output, **conv_attributes(layer))
         elif layer.op == "prelu":

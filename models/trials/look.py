@@ -1,8 +1,8 @@
 """From photographs to embeddings with the committed int8 networks, run by onnxruntime.
 
-Alignment, choice of the face and preprocessing are those of the program, except that photographs are not shrunk and tilted
-heads are not looked at again: all ways that are compared share this, so differences between them stand.
-"""
+Alignment, choice of the face and preprocessing are those of the program, except that photographs
+are not shrunk and tilted heads are not looked at again: all ways that are compared share this, so
+differences between them stand."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,9 @@ def _session(path):
 
 @dataclass
 class View:
-    """One face: unit embeddings of the crop, of its mirror image and (unless None) of the crop by landmarks refined in a second
-    look; the length of the embedding before it was normalised, and the detector's score."""
+    """One face: unit embeddings of the crop, of its mirror image and (unless None) of the crop by
+    landmarks refined in a second look; the length of the embedding before it was normalised, and
+    the detector's score."""
 
     plain: np.ndarray
     mirrored: np.ndarray
@@ -61,7 +62,9 @@ class Looker:
         """Landmarks of a second look at the face alone, averaged with those of the first."""
         centre, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() * (1 + 2 * MARGIN)
         scale = SECOND / side
-        matrix = np.array([[scale, 0, SECOND / 2 - scale * centre[0]], [0, scale, SECOND / 2 - scale * centre[1]]])
+        matrix = np.array(
+            [[scale, 0, SECOND / 2 - scale * centre[0]], [0, scale, SECOND / 2 - scale * centre[1]]]
+        )
         boxes, _, found = self._faces(warp(pixels, matrix, SECOND))
         if not len(boxes):
             return points
@@ -83,5 +86,7 @@ class Looker:
         mirrored, _ = self._embed(crop[:, ::-1])
         refined = None
         if refine:
-            refined, _ = self._embed(warp(pixels, similarity(self._refine(pixels, boxes[i], points[i]), TEMPLATE)))
+            refined, _ = self._embed(
+                warp(pixels, similarity(self._refine(pixels, boxes[i], points[i]), TEMPLATE))
+            )
         return View(plain, mirrored, refined, float(length), float(scores[i]))

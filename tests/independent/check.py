@@ -1,12 +1,15 @@
 """Compares the figures of `watchpost evaluate` with an implementation that shares nothing with it.
 
-    python3 tests/independent/check.py --binary target/debug/watchpost                  # photographs made of the bundled portraits
-    python3 tests/independent/check.py --binary ... --lfw ROOT PAIRS --detection ROOT TRUTH --groups ROOT CSV   # your own
+    python3 tests/independent/check.py --binary target/debug/watchpost
+    python3 tests/independent/check.py --binary ... --lfw ROOT PAIRS --detection ROOT TRUTH \\
+        --groups ROOT CSV
 
-Two comparisons. Exact: every figure is computed again from the similarities and boxes that the program wrote with --scores
-(`figures.py`). From the pixels: photographs go through the same networks in onnxruntime, with pillow and numpy for the rest
-(`pixels.py`); similarities and accuracy must agree within the bounds below. Exit code 1 where anything differs.
-"""
+The first uses photographs made of the bundled portraits, the second your own.
+
+Two comparisons. Exact: every figure is computed again from the similarities and boxes that the
+program wrote with --scores (`figures.py`). From the pixels: photographs go through the same
+networks in onnxruntime, with pillow and numpy for the rest (`pixels.py`); similarities and accuracy
+must agree within the bounds below. Exit code 1 where anything differs."""
 
 import argparse
 import csv
@@ -29,8 +32,9 @@ import photographs  # noqa: E402
 import pixels  # noqa: E402
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-# Differences that other decoding, shrinking, warping and int8 templates may make on photographs as bad as the bundled ones: on average,
-# and in accuracy. A step of one in a pixel of the aligned face moves an int8 embedding by some hundredths already.
+# Differences that other decoding, shrinking, warping and int8 templates may make on photographs as
+# bad as the bundled ones: on average, and in accuracy. A step of one in a pixel of the aligned face
+# moves an int8 embedding by some hundredths already.
 PNG_DIFFERENCE, JPEG_DIFFERENCE, ACCURACY_DIFFERENCE = 0.025, 0.035, 0.01
 
 
@@ -46,7 +50,9 @@ class Checker:
         return json.loads(done.stdout), figures.lines(scores)
 
     def verification(self, root, pairs, name):
-        result, records = self.evaluate("verification", "--root", root, "--pairs", pairs, "--threshold", "0.35")
+        result, records = self.evaluate(
+            "verification", "--root", root, "--pairs", pairs, "--threshold", "0.35"
+        )
         figures.verification(result, records, self.led, name)
         return result, records
 
@@ -62,7 +68,9 @@ class Checker:
         return result
 
     def groups(self, root, labels, *more):
-        result, records = self.evaluate("groups", "--root", root, "--groups", labels, "--threshold", "0.35", *more)
+        result, records = self.evaluate(
+            "groups", "--root", root, "--groups", labels, "--threshold", "0.35", *more
+        )
         rows = csv.DictReader(io.StringIO(Path(labels).read_text(encoding="utf-8-sig")))
         persons = {r.get("file") or r["File"]: r["person"] for r in rows}
         figures.groups(result, records, persons, self.led)
@@ -90,20 +98,36 @@ class Checker:
         theirs, mine, genuine, exact = (np.array(column) for column in zip(*scored, strict=True))
         difference = np.abs(theirs - mine)
         best = [figures.best_accuracy(s[genuine], s[~genuine]) / len(s) for s in (theirs, mine)]
-        for kind, chosen, bound in (("PNG", exact, PNG_DIFFERENCE), ("JPEG", ~exact, JPEG_DIFFERENCE)):
+        for kind, chosen, bound in (
+            ("PNG", exact, PNG_DIFFERENCE),
+            ("JPEG", ~exact, JPEG_DIFFERENCE),
+        ):
             if chosen.any():
                 d = difference[chosen]
-                tell(f"from the pixels, {kind}: similarities of {len(d)} pairs differ by {d.mean():.4f} (99 % below {np.quantile(d, 0.99):.3f})")
-                self.led.true(f"pixels similarity {kind}", d.mean() <= bound, f"{d.mean()} on average")
-        tell(f"from the pixels: best accuracy {best[0]:.4f} and {best[1]:.4f}; {unlike} pairs have a face in one only")
+                tell(
+                    f"from the pixels, {kind}: similarities of {len(d)} pairs differ by "
+                    f"{d.mean():.4f} (99 % below {np.quantile(d, 0.99):.3f})"
+                )
+                self.led.true(
+                    f"pixels similarity {kind}", d.mean() <= bound, f"{d.mean()} on average"
+                )
+        tell(
+            f"from the pixels: best accuracy {best[0]:.4f} and {best[1]:.4f}; {unlike} pairs have "
+            "a face in one only"
+        )
         self.led.true("pixels accuracy", abs(best[0] - best[1]) <= ACCURACY_DIFFERENCE, f"{best}")
-        self.led.true("pixels acquisition", unlike <= 0.02 * len(records), f"{unlike} of {len(records)}")
+        self.led.true(
+            "pixels acquisition", unlike <= 0.02 * len(records), f"{unlike} of {len(records)}"
+        )
 
 
 def usable(root):
-    """Person -> photographs below the root: readable, no copies of others, in the order of their names' bytes."""
+    """Person -> photographs below the root: readable, no copies of others, in the order of their
+    names' bytes."""
     people, seen = {}, set()
-    for person in sorted((p for p in Path(root).iterdir() if p.is_dir()), key=lambda p: os.fsencode(p.name)):
+    for person in sorted(
+        (p for p in Path(root).iterdir() if p.is_dir()), key=lambda p: os.fsencode(p.name)
+    ):
         files = []
         for file in sorted(person.iterdir(), key=lambda p: os.fsencode(p.name)):
             if file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
@@ -131,7 +155,12 @@ def main():
     parser.add_argument("--groups", nargs=2, metavar=("ROOT", "CSV"))
     parser.add_argument("--pad", default="0", help="border of the photographs of --groups")
     parser.add_argument("--duplicates-above", help="as of evaluate groups")
-    parser.add_argument("--curve-people", type=int, default=300, help="people of --lfw whose pairs the curve is checked on")
+    parser.add_argument(
+        "--curve-people",
+        type=int,
+        default=300,
+        help="people of --lfw whose pairs the curve is checked on",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -181,7 +210,9 @@ def own(check, options):
         result = check.detection(*options.detection)
         print("AP " + ", ".join(f"{s['set']} {s['average_precision']:.4f}" for s in result["sets"]))
     if options.groups:
-        more = ["--pad", options.pad] + (["--duplicates-above", options.duplicates_above] if options.duplicates_above else [])
+        more = ["--pad", options.pad] + (
+            ["--duplicates-above", options.duplicates_above] if options.duplicates_above else []
+        )
         check.groups(*options.groups, *more)
 
 

@@ -1,8 +1,9 @@
-"""The figures of `watchpost evaluate`, computed again from the lines of --scores with numpy, scipy and scikit-learn.
+"""The figures of `watchpost evaluate`, computed again from the lines of --scores with numpy, scipy
+and scikit-learn.
 
-Written after the definitions (ISO/IEC 19795-1, the LFW and WIDER FACE protocols, Clopper and Pearson, Fafchamps and Gubert), not
-after the program. Every function takes the program's JSON and its lines, and tells a `Ledger` what it found.
-"""
+Written after the definitions (ISO/IEC 19795-1, the LFW and WIDER FACE protocols, Clopper and
+Pearson, Fafchamps and Gubert), not after the program. Every function takes the program's JSON and
+its lines, and tells a `Ledger` what it found."""
 
 import bisect
 import json
@@ -69,7 +70,8 @@ def f32(values):
 
 
 def lowest_threshold(negatives, target):
-    """How many negatives may be accepted, and the acceptance rule as a set of scores: `score > limit`. None: not supported."""
+    """How many negatives may be accepted, and the acceptance rule as a set of scores: `score >
+    limit`. None: not supported."""
     allowed = math.floor(target * len(negatives) + 1e-9)
     if allowed == 0:
         return None
@@ -89,7 +91,8 @@ def best_accuracy(genuine, impostor):
     return int(right[possible].max())
 
 
-# ---------------------------------------------------------------------------------------------------- verification
+# ------------------------------------------------------------------------------
+# verification
 
 
 def verification(v, records, led, name="verification"):
@@ -97,7 +100,12 @@ def verification(v, records, led, name="verification"):
     genuine = f32([r["similarity"] for r in scored if r["genuine"]])
     impostor = f32([r["similarity"] for r in scored if not r["genuine"]])
     failed = Counter(r["genuine"] for r in records if r["similarity"] is None)
-    for kind, n in [("genuine", len(genuine)), ("impostor", len(impostor)), ("genuine_failed", failed[True]), ("impostor_failed", failed[False])]:
+    for kind, n in [
+        ("genuine", len(genuine)),
+        ("impostor", len(impostor)),
+        ("genuine_failed", failed[True]),
+        ("impostor_failed", failed[False]),
+    ]:
         led.same(f"{name} pairs: {kind}", v["pairs"][kind], n)
 
     # Accuracy: the threshold of every fold must be one that is best on all other folds.
@@ -110,20 +118,42 @@ def verification(v, records, led, name="verification"):
         for k, (fold, told) in enumerate(zip(held, v["accuracy"]["folds"], strict=True)):
             others = [r for j, other in enumerate(held) if j != k for r in other]
             t = np.float32(told["threshold"])
-            right = lambda rs: sum((np.float32(r["similarity"]) >= t) == r["genuine"] for r in rs)
-            split = lambda rs, g: f32([r["similarity"] for r in rs if r["genuine"] == g])
-            led.same(f"{name} folds: right on the others", right(others), best_accuracy(split(others, True), split(others, False)))
+
+            def right(rs, t=t):
+                return sum((np.float32(r["similarity"]) >= t) == r["genuine"] for r in rs)
+
+            def split(rs, g):
+                return f32([r["similarity"] for r in rs if r["genuine"] == g])
+
+            led.same(
+                f"{name} folds: right on the others",
+                right(others),
+                best_accuracy(split(others, True), split(others, False)),
+            )
             led.rate(f"{name} fold {k}", told["accuracy"], int(right(fold)), len(fold))
             accuracies.append(right(fold) / len(fold))
         led.same(f"{name} accuracy: mean", v["accuracy"]["mean"], float(np.mean(accuracies)))
-        led.same(f"{name} accuracy: deviation", v["accuracy"]["standard_deviation"], float(np.std(accuracies, ddof=1)))
-        led.same(f"{name} accuracy: error", v["accuracy"]["standard_error"], float(np.std(accuracies, ddof=1) / math.sqrt(len(held))))
+        led.same(
+            f"{name} accuracy: deviation",
+            v["accuracy"]["standard_deviation"],
+            float(np.std(accuracies, ddof=1)),
+        )
+        led.same(
+            f"{name} accuracy: error",
+            v["accuracy"]["standard_error"],
+            float(np.std(accuracies, ddof=1) / math.sqrt(len(held))),
+        )
         hits = sum(round(a * len(f)) for a, f in zip(accuracies, held, strict=True))
         led.rate(f"{name} pooled accuracy", v["accuracy"]["pooled"], hits, len(scored))
     else:
         led.same(f"{name} accuracy: none", v["accuracy"], None)
     if scored:
-        led.rate(f"{name} best accuracy", v["best_accuracy"]["accuracy"], best_accuracy(genuine, impostor), len(scored))
+        led.rate(
+            f"{name} best accuracy",
+            v["best_accuracy"]["accuracy"],
+            best_accuracy(genuine, impostor),
+            len(scored),
+        )
     if not (len(genuine) and len(impostor)):
         return
 
@@ -134,19 +164,45 @@ def verification(v, records, led, name="verification"):
         target = point["target_far"]
         if target is None:
             limit = np.float32(point["threshold"])
-            led.rate(f"{name} TAR at a threshold", point["tar"], int((genuine >= limit).sum()), len(genuine))
-            led.rate(f"{name} FAR at a threshold", point["far"], int((impostor >= limit).sum()), len(impostor))
+            led.rate(
+                f"{name} TAR at a threshold",
+                point["tar"],
+                int((genuine >= limit).sum()),
+                len(genuine),
+            )
+            led.rate(
+                f"{name} FAR at a threshold",
+                point["far"],
+                int((impostor >= limit).sum()),
+                len(impostor),
+            )
             continue
         limit = lowest_threshold(impostor, target)
         led.same(f"{name} TAR@{target}: supported", point["unsupported"] is None, limit is not None)
         if limit is None:
-            led.true(f"{name} TAR@{target}: no figure", point["tar"] is None and point["far"] is None and point["threshold"] is None)
+            led.true(
+                f"{name} TAR@{target}: no figure",
+                point["tar"] is None and point["far"] is None and point["threshold"] is None,
+            )
             continue
-        led.same(f"{name} TAR@{target}: by scikit-learn", point["tar"]["rate"], float(tar[far <= target + 1e-12].max()))
+        led.same(
+            f"{name} TAR@{target}: by scikit-learn",
+            point["tar"]["rate"],
+            float(tar[far <= target + 1e-12].max()),
+        )
         led.rate(f"{name} TAR@{target}", point["tar"], int((genuine > limit).sum()), len(genuine))
         led.rate(f"{name} FAR@{target}", point["far"], int((impostor > limit).sum()), len(impostor))
-        led.rate(f"{name} TAR with failures@{target}", point["tar_with_failures"], int((genuine > limit).sum()), len(genuine) + failed[True])
-        led.same(f"{name} TAR@{target}: at its threshold", int((genuine >= np.float32(point["threshold"])).sum()), point["tar"]["count"])
+        led.rate(
+            f"{name} TAR with failures@{target}",
+            point["tar_with_failures"],
+            int((genuine > limit).sum()),
+            len(genuine) + failed[True],
+        )
+        led.same(
+            f"{name} TAR@{target}: at its threshold",
+            int((genuine >= np.float32(point["threshold"])).sum()),
+            point["tar"]["count"],
+        )
     for point in v["roc"]:
         t = np.float32(point["threshold"])
         led.same(f"{name} ROC: far", point["far"], float((impostor >= t).mean()))
@@ -156,12 +212,17 @@ def verification(v, records, led, name="verification"):
     fnmr = np.array([(genuine < t).mean() for t in both])
     nearest = np.abs(fmr - fnmr).min()
     candidates = (fmr + fnmr)[np.abs(np.abs(fmr - fnmr) - nearest) < 1e-12] / 2
-    led.true(f"{name} equal error", np.abs(candidates - v["equal_error"]["rate"]).min() < 1e-9, f"{v['equal_error']} is none of {candidates}")
+    led.true(
+        f"{name} equal error",
+        np.abs(candidates - v["equal_error"]["rate"]).min() < 1e-9,
+        f"{v['equal_error']} is none of {candidates}",
+    )
     for kind, values in [("genuine", genuine), ("impostor", impostor)]:
         led.same(f"{name} histogram: {kind}", sum(n for _, n in v["histogram"][kind]), len(values))
 
 
-# -------------------------------------------------------------------------------------------------- identification
+# ------------------------------------------------------------------------------
+# identification
 
 
 class SplitMix64:
@@ -208,40 +269,82 @@ def identification(result, records, people, led):
             order = draw.shuffled(people[person])
             enrolled[person] = order[0]
             mated += [(person, f) for f in order[1 : 1 + plan["probes_a_person"]]]
-        strangers = [(p, people[p][draw.below(len(people[p]))]) for p in people if p not in enrolled]
+        strangers = [
+            (p, people[p][draw.below(len(people[p]))]) for p in people if p not in enrolled
+        ]
 
         mine = [r for r in records if r["draw"] == number]
         probes = {(r["person"], r["probe"], r["mated"]): r for r in mine if "probe" in r}
-        led.same("identification draw: enrolled", {r["person"]: r["enrolled"] for r in mine if "enrolled" in r} == enrolled, True)
+        led.same(
+            "identification draw: enrolled",
+            {r["person"]: r["enrolled"] for r in mine if "enrolled" in r} == enrolled,
+            True,
+        )
         want = {(p, f, True) for p, f in mated} | {(p, f, False) for p, f in strangers}
         led.same("identification draw: probes", set(probes) == want, True)
         if set(probes) != want:
             continue
-        hits = f32([probes[p, f, True]["best"] for p, f in mated if probes[p, f, True]["best"] is not None and probes[p, f, True]["best_person"] == p])
-        alarms = f32([probes[p, f, False]["best"] for p, f in strangers if probes[p, f, False]["best"] is not None])
+        hits = f32(
+            [
+                probes[p, f, True]["best"]
+                for p, f in mated
+                if probes[p, f, True]["best"] is not None and probes[p, f, True]["best_person"] == p
+            ]
+        )
+        alarms = f32(
+            [
+                probes[p, f, False]["best"]
+                for p, f in strangers
+                if probes[p, f, False]["best"] is not None
+            ]
+        )
         led.same("identification draw: non-mated", told["non_mated"], len(alarms))
-        led.rate("identification failure to enrol", told["failure_to_enrol"], sum(not r["template"] for r in mine if "enrolled" in r), gallery)
+        led.rate(
+            "identification failure to enrol",
+            told["failure_to_enrol"],
+            sum(not r["template"] for r in mine if "enrolled" in r),
+            gallery,
+        )
         led.rate("identification rank 1", told["rank_1"], len(hits), len(mated))
         rates["rank_1"].append(len(hits) / len(mated))
         for point in told["points"]:
             target = point["target_fpir"]
             limit = lowest_threshold(alarms, target)
-            led.same(f"identification FNIR@{target}: supported", point["unsupported"] is None, limit is not None)
+            led.same(
+                f"identification FNIR@{target}: supported",
+                point["unsupported"] is None,
+                limit is not None,
+            )
             if limit is None:
                 continue
-            led.rate(f"identification FPIR@{target}", point["fpir"], int((alarms > limit).sum()), len(alarms))
-            led.rate(f"identification FNIR@{target}", point["fnir"], len(mated) - int((hits > limit).sum()), len(mated))
+            led.rate(
+                f"identification FPIR@{target}",
+                point["fpir"],
+                int((alarms > limit).sum()),
+                len(alarms),
+            )
+            led.rate(
+                f"identification FNIR@{target}",
+                point["fnir"],
+                len(mated) - int((hits > limit).sum()),
+                len(mated),
+            )
             rates[target].append(1 - (hits > limit).sum() / len(mated))
     for summary in [result["rank_1"], *result["fnir_at_fpir"]]:
         values = rates["rank_1" if summary["target_fpir"] is None else summary["target_fpir"]]
         led.same("identification mean", summary["mean"], float(np.mean(values)) if values else None)
         if len(values) > 1:
-            led.same("identification deviation", summary["standard_deviation"], float(np.std(values, ddof=1)))
+            led.same(
+                "identification deviation",
+                summary["standard_deviation"],
+                float(np.std(values, ddof=1)),
+            )
             led.same("identification lowest", summary["lowest"], min(values))
             led.same("identification highest", summary["highest"], max(values))
 
 
-# ------------------------------------------------------------------------------------------------------- detection
+# ------------------------------------------------------------------------------
+# detection
 
 
 def overlaps(box, others):
@@ -255,7 +358,8 @@ def overlaps(box, others):
 
 
 def wider_ap(images, chosen):
-    """`evaluation.py` of the WIDER FACE development kit, by hand: `images` is a list of (faces, indices that count, detections)."""
+    """`evaluation.py` of the WIDER FACE development kit, by hand: `images` is a list of (faces,
+    indices that count, detections)."""
     scores = np.concatenate([d[:, 4] for _, _, d in images if len(d)] or [np.zeros(0)])
     low, high = (scores.min(), scores.max()) if len(scores) else (0, 1)
     proposed, found, faces = np.zeros(1000), np.zeros(1000), 0
@@ -331,19 +435,25 @@ def detection(result, records, truth, led):
     for told, n in zip(result["sets"], names, strict=True):
         led.rate(f"detection recall {n}", told["recall"], *recall[n])
     for told in result["by_height"]:
-        led.rate(f"detection recall by height {told['from']}", told["recall"], *heights[told["from"]])
-    led.rate("detection false positives", result["false_positives"], false_positives, sum(map(len, sure)))
+        led.rate(
+            f"detection recall by height {told['from']}", told["recall"], *heights[told["from"]]
+        )
+    led.rate(
+        "detection false positives", result["false_positives"], false_positives, sum(map(len, sure))
+    )
 
 
-# ------------------------------------------------------------------------------------------------ groups and curve
+# ------------------------------------------------------------------------------
+# groups and curve
 
 
 def design_effect(pairs, photographs, matches):
-    """Variance of the rate over that of independent comparisons, where comparisons that share a person go together.
+    """Variance of the rate over that of independent comparisons, where comparisons that share a
+    person go together.
 
-    `pairs`: (person, person) of every comparison; `matches`: whether each is a false match. Sum over all pairs of pairs of people
-    that share at least one, of the product of their residuals, by its definition.
-    """
+    `pairs`: (person, person) of every comparison; `matches`: whether each is a false match. Sum
+    over all pairs of pairs of people that share at least one, of the product of their residuals, by
+    its definition."""
     n, x = len(matches), int(np.sum(matches))
     p = x / n if n else 0.0
     if not 0 < p < 1:
@@ -355,7 +465,8 @@ def design_effect(pairs, photographs, matches):
     for (a, b), r in residual.items():
         by_person[a] += r
         by_person[b] += r
-    # A pair of people shares both with itself: it is in the sum of both of its people, once too often.
+    # A pair of people shares both with itself: it is in the sum of both of its people, once too
+    # often.
     variance = sum(v * v for v in by_person.values()) - sum(r * r for r in residual.values())
     return max(variance / (n * p * (1 - p)), 1.0)
 
@@ -369,44 +480,79 @@ def groups(result, records, persons, led):
     """`persons`: photograph -> person."""
     limit = result["duplicates_above"]
     impostor = [r for r in records if not r["same_person"]]
-    suspects = [r for r in impostor if limit is not None and np.float32(r["similarity"]) > np.float32(limit)]
-    kept = [r for r in impostor if limit is None or np.float32(r["similarity"]) <= np.float32(limit)]
+    suspects = [
+        r for r in impostor if limit is not None and np.float32(r["similarity"]) > np.float32(limit)
+    ]
+    kept = [
+        r for r in impostor if limit is None or np.float32(r["similarity"]) <= np.float32(limit)
+    ]
     led.same("groups suspects", len(result["suspects"]), len(suspects))
     everyone = f32([r["similarity"] for r in kept])
     for at in result["thresholds"]:
         target = at["target_fmr"]
         if at["threshold"] is None:
-            led.true("groups supported", math.floor(target * len(everyone) + 1e-9) == 0, f"{target} of {len(everyone)}")
+            led.true(
+                "groups supported",
+                math.floor(target * len(everyone) + 1e-9) == 0,
+                f"{target} of {len(everyone)}",
+            )
             continue
         t = at["threshold"]
         led.rate("groups all", at["all"], at_or_above(everyone, t), len(everyone))
         if target is not None:
             allowed = math.floor(target * len(everyone) + 1e-9)
-            led.true("groups threshold", at_or_above(everyone, t) <= allowed < at_or_above(everyone, t - 0.001), f"{t} for {target}")
+            led.true(
+                "groups threshold",
+                at_or_above(everyone, t) <= allowed < at_or_above(everyone, t - 0.001),
+                f"{t} for {target}",
+            )
         rates = {}
         for told in at["groups"]:
             inside = [r for r in kept if r["group_a"] == r["group_b"] == told["group"]]
             values = f32([r["similarity"] for r in inside])
             matches = values >= np.float32(t)
-            effect = design_effect([(persons[r["a"]], persons[r["b"]]) for r in inside], None, matches)
+            effect = design_effect(
+                [(persons[r["a"]], persons[r["b"]]) for r in inside], None, matches
+            )
             if not suspects:
-                # Pairs that are left out enter the program's variance as pairs without a match: bounded, not equal.
+                # Pairs that are left out enter the program's variance as pairs without a match:
+                # bounded, not equal.
                 led.same("groups design effect", told["design_effect"], effect, 1e-6)
             else:
-                led.same("groups design effect, pairs left out", told["design_effect"], effect, 0.02)
-            led.rate("groups FMR", told["fmr"], int(matches.sum()), len(values), told["design_effect"])
-            same = f32([r["similarity"] for r in records if r["same_person"] and r["group_a"] == told["group"]])
+                led.same(
+                    "groups design effect, pairs left out", told["design_effect"], effect, 0.02
+                )
+            led.rate(
+                "groups FMR", told["fmr"], int(matches.sum()), len(values), told["design_effect"]
+            )
+            same = f32(
+                [
+                    r["similarity"]
+                    for r in records
+                    if r["same_person"] and r["group_a"] == told["group"]
+                ]
+            )
             led.rate("groups FNMR", told["fnmr"], len(same) - at_or_above(same, t), len(same))
             if len(values):
                 rates[told["group"]] = matches.mean()
         d, r = at["fmr_differential"], np.array(list(rates.values()))
         if len(r) >= 2 and (r > 0).all():
             led.same("groups worst/best", d["worst_over_best"], float(r.max() / r.min()))
-            led.same("groups MXOG", d["max_over_geometric_mean"], float(r.max() / np.exp(np.log(r).mean())))
+            led.same(
+                "groups MXOG",
+                d["max_over_geometric_mean"],
+                float(r.max() / np.exp(np.log(r).mean())),
+            )
             n = len(r)
-            led.same("groups Gini", d["gini"], float(np.abs(r[:, None] - r).sum() / (2 * n * n * r.mean()) * n / (n - 1)))
+            led.same(
+                "groups Gini",
+                d["gini"],
+                float(np.abs(r[:, None] - r).sum() / (2 * n * n * r.mean()) * n / (n - 1)),
+            )
         else:
-            led.true("groups no ratio", d["worst_over_best"] is None and d["unsupported"] is not None)
+            led.true(
+                "groups no ratio", d["worst_over_best"] is None and d["unsupported"] is not None
+            )
 
 
 def curve(result, records, persons, led):
@@ -426,11 +572,17 @@ def curve(result, records, persons, led):
         led.rate("curve FMR", p["fmr"], int(matches.sum()), len(values), effect)
         led.rate("curve FNMR", p["fnmr"], int((genuine < t).sum()), len(genuine))
         led.same("curve pairs of people", p["pairs_of_people"], people)
-        led.true("curve enough pairs of people", people >= result["least_pairs"], f"{people} at {t}")
+        led.true(
+            "curve enough pairs of people", people >= result["least_pairs"], f"{people} at {t}"
+        )
         bounds.append(upper_bound(matches.sum() / effect, len(values) / effect))
     for p, bound in zip(result["points"], np.maximum.accumulate(bounds[::-1])[::-1], strict=True):
         led.same("curve upper bound", p["fmr_upper"], float(bound), 1e-6)
     if result["points"]:
         beyond = values >= np.float32(round(result["points"][-1]["threshold"] + 0.01, 2))
         people = len({tuple(sorted(pair)) for pair, m in zip(pairs, beyond, strict=True) if m})
-        led.true("curve ends where it must", people < result["least_pairs"], f"{people} pairs of people beyond the end")
+        led.true(
+            "curve ends where it must",
+            people < result["least_pairs"],
+            f"{people} pairs of people beyond the end",
+        )

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Kills the real daemon and a real mosquitto at random moments while candidates are decided, and compares what was decided with
-what a subscriber got. Shares no code with watchpost: keys, list and daemon are the built program's, the broker is Debian's, the
-subscriber is the MQTT client below or mosquitto_sub, and the outbox's files are read by the documented format.
+"""Kills the real daemon and a real mosquitto at random moments while candidates are decided, and
+compares what was decided with what a subscriber got. Shares no code with watchpost: keys, list and
+daemon are the built program's, the broker is Debian's, the subscriber is the MQTT client below or
+mosquitto_sub, and the outbox's files are read by the documented format.
 
     cargo build && tests/independent/outage.py target/debug/watchpost --kills 100
 
-Decided is what the ledger of the outbox (`broker.ledger`) names as taken or recovered. Of it, each id must arrive; first arrivals
-must come in the order of positions; the bytes must be those that lay in the outbox when the daemon was killed, and a
-repetition's must be the same. Ends with 1 where one of that does not hold. Standard library only.
-"""
+Decided is what the ledger of the outbox (`broker.ledger`) names as taken or recovered. Of it, each
+id must arrive; first arrivals must come in the order of positions; the bytes must be those that lay
+in the outbox when the daemon was killed, and a repetition's must be the same. Ends with 1 where one
+of that does not hold. Standard library only."""
 
 import argparse
 import hashlib
@@ -29,14 +30,17 @@ import time
 PORTRAITS = pathlib.Path(__file__).resolve().parents[2] / "src/demo/portraits"
 TOPIC = "site/v1/gate-1/candidate"
 BROKERS = {
-    # Holds nothing: what it acknowledged has been written to the subscriber's socket, or it says that nobody listens.
+    # Holds nothing: what it acknowledged has been written to the subscriber's socket, or it says
+    # that nobody listens.
     "memory": "persistence false\nmax_inflight_messages 0\nmax_queued_messages 0\n",
     # As Debian starts it, and a subscriber that is away is queued for in memory.
     "default": "persistence false\n",
     # Saved once a minute.
-    "minute": "persistence true\nautosave_interval 60\nmax_inflight_messages 0\nmax_queued_messages 10000\n",
+    "minute": "persistence true\nautosave_interval 60\nmax_inflight_messages 0\n"
+    "max_queued_messages 10000\n",
     # Saved after each change.
-    "each": "persistence true\nautosave_on_changes true\nautosave_interval 1\nmax_inflight_messages 0\nmax_queued_messages 0\n",
+    "each": "persistence true\nautosave_on_changes true\nautosave_interval 1\n"
+    "max_inflight_messages 0\nmax_queued_messages 0\n",
 }
 
 
@@ -60,7 +64,10 @@ class Broker:
         self.port, self.child, self.folder = free_port(), None, folder
         self.program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         user = "user root\n" if os.geteuid() == 0 else ""
-        text = f"{user}listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence_location {folder}/\n{settings}"
+        text = (
+            f"{user}listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence_location "
+            f"{folder}/\n{settings}"
+        )
         (folder / "mosquitto.conf").write_text(text)
 
     def start(self):
@@ -122,7 +129,8 @@ class Client(threading.Thread):
             time.sleep(0.05)
 
     def leave(self, away):
-        """Its connection breaks, and it stays away until it is told otherwise; its session is kept."""
+        """Its connection breaks, and it stays away until it is told otherwise; its session is
+        kept."""
         self.away = away
         if away and self.link:
             try:
@@ -175,9 +183,27 @@ class MosquittoSub(threading.Thread):
     def __init__(self, port, heard):
         super().__init__(daemon=True)
         self.heard, self.subscribed = heard, threading.Event()
-        command = ["mosquitto_sub", "-V", "5", "-p", str(port), "-t", TOPIC, "-q", "1", "-c", "-i", "judge", "-x", "86400", "-d"]
+        command = [
+            "mosquitto_sub",
+            "-V",
+            "5",
+            "-p",
+            str(port),
+            "-t",
+            TOPIC,
+            "-q",
+            "1",
+            "-c",
+            "-i",
+            "judge",
+            "-x",
+            "86400",
+            "-d",
+        ]
         out = subprocess.PIPE
-        self.child = subprocess.Popen(["stdbuf", "-oL", *command], stdout=out, stderr=subprocess.STDOUT)
+        self.child = subprocess.Popen(
+            ["stdbuf", "-oL", *command], stdout=out, stderr=subprocess.STDOUT
+        )
 
     def run(self):
         for line in self.child.stdout:
@@ -194,7 +220,9 @@ class Daemon:
         self.port = port
 
     def ok(self, *arguments):
-        done = subprocess.run([self.program, *arguments], capture_output=True, text=True, cwd=self.folder)
+        done = subprocess.run(
+            [self.program, *arguments], capture_output=True, text=True, cwd=self.folder
+        )
         if done.returncode:
             sys.exit(f"watchpost {' '.join(arguments)}: {done.stderr}")
         return done.stdout
@@ -206,7 +234,10 @@ class Daemon:
             self.ok("key", "new", key)
             keys.append(self.ok("key", "show", key).strip())
         self.ok("key", "trust", *keys, "--out", "trust.toml")
-        new = "--id judge --authority judge --decision 1/26 --aim consent --device gate-1 --most-entries 4"
+        new = (
+            "--id judge --authority judge --decision 1/26 --aim consent --device gate-1 "
+            "--most-entries 4"
+        )
         new += " --faces-per-day 1000 --false-alerts-per-day 1 --expires 2099-01-01T00:00:00Z"
         self.ok("watchlist", "new", "draft.json", *new.split())
         for n, name in enumerate(["obama-2012.jpg", "biden-2010.jpg", "collins.jpg", "hopper.jpg"]):
@@ -221,14 +252,20 @@ class Daemon:
         folder.mkdir()
         for n, name in enumerate(pictures):
             shutil.copy(PORTRAITS / name, folder / f"{n}-{name}")
-        at = lambda name: json.dumps(str(self.folder / name))
+
+        def at(name):
+            return json.dumps(str(self.folder / name))
+
         (self.folder / "watchpost.toml").write_text(
             f'[device]\nid = "gate-1"\n'
-            f'[watchlist]\nlist = {at("list.cose")}\ntrust = {at("trust.toml")}\nstate = {at("state.json")}\n'
+            f"[watchlist]\nlist = {at('list.cose')}\ntrust = {at('trust.toml')}\nstate = "
+            f"{at('state.json')}\n"
             "require_synchronised_clock = false\n"
-            f'[broker]\nurl = "mqtt://127.0.0.1:{self.port}"\nroot = "site"\noutbox = {at("outbox")}\n'
-            f'ledger = {at("ledger")}\noutbox_events = 1000000\noutbox_bytes = 1073741824\n'
-            "[vision]\nlong_side = 320\ntrack_survives_ms = 300\n[decision]\ncool_down_s = 0\nupdate_after_s = 1\n"
+            f'[broker]\nurl = "mqtt://127.0.0.1:{self.port}"\nroot = "site"\noutbox = '
+            f"{at('outbox')}\n"
+            f"ledger = {at('ledger')}\noutbox_events = 1000000\noutbox_bytes = 1073741824\n"
+            "[vision]\nlong_side = 320\ntrack_survives_ms = 300\n[decision]\ncool_down_s = 0\n"
+            "update_after_s = 1\n"
             f'[source]\nkind = "images"\n[source.images]\npath = {at("pictures")}\n'
             f"fps = {5.0 if slow else 0.0}\nrepeat = 0\nhold = 2\n"
         )
@@ -236,7 +273,9 @@ class Daemon:
     def start(self):
         log = open(self.folder / "log", "ab")
         command = [self.program, "run", "--config", "watchpost.toml"]
-        self.child = subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.child = subprocess.Popen(
+            command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
 
     def kill(self):
         if self.child.poll() is not None:
@@ -274,7 +313,8 @@ def uuid(little_endian):
 
 
 def on_disk(folder):
-    """Hashes of the payloads that lie in an outbox, by event id; see the head of src/delivery/outbox/disk/format.rs."""
+    """Hashes of the payloads that lie in an outbox, by event id; see the head of
+    src/delivery/outbox/disk/format.rs."""
     found = {}
     for path in folder.glob("*.events"):
         data = path.read_bytes()
@@ -289,13 +329,24 @@ def on_disk(folder):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("watchpost", type=pathlib.Path)
     arguments.add_argument("--kills", type=int, default=100)
-    arguments.add_argument("--broker", choices=BROKERS, default="memory", help="the broker's settings")
+    arguments.add_argument(
+        "--broker", choices=BROKERS, default="memory", help="the broker's settings"
+    )
     arguments.add_argument("--subscriber", choices=["client", "mosquitto_sub"], default="client")
-    arguments.add_argument("--slow", type=float, default=0, help="seconds for which the client thinks about each message")
-    arguments.add_argument("--away", action="store_true", help="the client is away half of the time")
+    arguments.add_argument(
+        "--slow",
+        type=float,
+        default=0,
+        help="seconds for which the client thinks about each message",
+    )
+    arguments.add_argument(
+        "--away", action="store_true", help="the client is away half of the time"
+    )
     arguments.add_argument("--seed", type=int, default=None)
     arguments.add_argument("--keep", action="store_true", help="leave the folder there")
     given = arguments.parse_args()
@@ -369,18 +420,21 @@ def main():
     place = {e: n for n, e in enumerate(decided)}
     strange = [e for e in heard.order if e not in place]
     places = [place[e] for e in heard.order if e in place]
-    reordered = sum(a > b for a, b in zip(places, places[1:]))
+    reordered = sum(a > b for a, b in zip(places, places[1:], strict=False))
     differs = [e for e in arrived if e in lay and lay[e] != arrived[e]]
     result = {
         "broker": given.broker,
-        "subscriber": given.subscriber + f", {given.slow} s a message" * (given.slow > 0) + ", half of the time away" * given.away,
+        "subscriber": given.subscriber
+        + f", {given.slow} s a message" * (given.slow > 0)
+        + ", half of the time away" * given.away,
         "kills": kills,
         "decided": len(decided),
         "arrived": len(arrived),
         "repetitions": heard.repetitions,
         "compared_with_the_disk": sum(e in lay for e in arrived),
         "lost": len(lost),
-        # The ledger lacks the line where the daemon was killed between the acknowledgement and the line.
+        # The ledger lacks the line where the daemon was killed between the acknowledgement and the
+        # line.
         "of_them_acknowledged_by_the_broker_as_the_ledger_says": len(by_broker),
         "left_under_another_name": len(named),
         "never_decided": len(strange),
@@ -390,7 +444,9 @@ def main():
     }
     print(json.dumps(result, indent=1))
     if lost or strange or reordered or differs or heard.altered:
-        print(f"outage: seed {seed}; see {folder}: {(lost + strange + differs)[:5]}", file=sys.stderr)
+        print(
+            f"outage: seed {seed}; see {folder}: {(lost + strange + differs)[:5]}", file=sys.stderr
+        )
         return 1
     if not given.keep:
         shutil.rmtree(folder)

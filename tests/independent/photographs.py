@@ -1,5 +1,6 @@
-"""Photographs to evaluate, made of the bundled portraits: many, bad and hostile ones. Who counts as whom is drawn: the arithmetic of
-an evaluation does not ask whether labels are true, and labels that are not give errors of every kind to count."""
+"""Photographs to evaluate, made of the bundled portraits: many, bad and hostile ones. Who counts as
+whom is drawn: the arithmetic of an evaluation does not ask whether labels are true, and labels that
+are not give errors of every kind to count."""
 
 import json
 import random
@@ -26,7 +27,8 @@ def variant(portrait, rng):
 
 
 def people(root, rng, count):
-    """A folder a person, named as in LFW, in all three extensions; with copies, unreadable files and strays."""
+    """A folder a person, named as in LFW, in all three extensions; with copies, unreadable files
+    and strays."""
     portraits = [Image.open(PORTRAITS / f"{n}.jpg").convert("RGB") for n in NAMES]
     for number in range(count):
         name = f"Some_One_{number:03d}"
@@ -47,8 +49,13 @@ def people(root, rng, count):
 
 def pairs(root, rng, folds, kind):
     """A pairs file; `folds` 0 for the form without. A few name files that are not there."""
-    number = lambda f: int(f.stem.rsplit("_", 1)[1])
-    by_person = {p.name: sorted(f for f in p.iterdir() if f.suffix != ".txt") for p in sorted(root.iterdir())}
+
+    def number(f):
+        return int(f.stem.rsplit("_", 1)[1])
+
+    by_person = {
+        p.name: sorted(f for f in p.iterdir() if f.suffix != ".txt") for p in sorted(root.iterdir())
+    }
     several = [p for p, files in by_person.items() if len(files) > 1]
     some = [p for p, files in by_person.items() if files]
     text = [f"{folds}\t{kind}" if folds else f"{kind}"]
@@ -59,18 +66,25 @@ def pairs(root, rng, folds, kind):
             text.append(f"{p}\t{number(a)}\t{number(b)}")
         for _ in range(kind):
             p, q = rng.sample(some, 2)
-            text.append(f"{p}\t{number(rng.choice(by_person[p]))}\t{q}\t{number(rng.choice(by_person[q]))}")
+            text.append(
+                f"{p}\t{number(rng.choice(by_person[p]))}\t{q}\t{number(rng.choice(by_person[q]))}"
+            )
     text[3] = f"{several[0]}\t1\t77"
     return "\r\n".join(text) + "\r\n"
 
 
 def scenes(root, rng, count):
-    """Several faces a picture, and a ground truth that is right, shifted, of a face that is not there, or in no set."""
+    """Several faces a picture, and a ground truth that is right, shifted, of a face that is not
+    there, or in no set."""
     root.mkdir()
     portraits = [Image.open(PORTRAITS / f"{n}.jpg").convert("RGB") for n in NAMES]
     lines = []
     for number in range(count):
-        scene = Image.new("RGB", (rng.randrange(300, 1100), rng.randrange(300, 900)), tuple(rng.randrange(256) for _ in range(3)))
+        scene = Image.new(
+            "RGB",
+            (rng.randrange(300, 1100), rng.randrange(300, 900)),
+            tuple(rng.randrange(256) for _ in range(3)),
+        )
         boxes = []
         for _ in range(rng.randrange(0, 7)):
             portrait = rng.choice(portraits)
@@ -79,15 +93,32 @@ def scenes(root, rng, count):
             x, y = rng.randrange(-20, scene.width), rng.randrange(-20, scene.height)
             scene.paste(portrait.resize((width, height)), (x, y))
             shift = rng.choice([0, 0, 0, 0.3])
-            boxes.append([round(x + width * (0.28 + shift)), round(y + height * 0.17), round(width * 0.4), round(height * 0.42)])
+            boxes.append(
+                [
+                    round(x + width * (0.28 + shift)),
+                    round(y + height * 0.17),
+                    round(width * 0.4),
+                    round(height * 0.42),
+                ]
+            )
         boxes = [b for b in boxes if b[0] < scene.width and b[1] < scene.height]
         hard = [i for i in range(len(boxes)) if rng.random() < 0.9]
         medium = [i for i in hard if boxes[i][3] > 50]
         easy = [i for i in medium if boxes[i][3] > 90]
         name = f"{number:03d}.{rng.choice(['jpg', 'png'])}"
         scene.save(root / name, quality=90)
-        lines.append({"image": name, "boxes_xywh": boxes, "easy": easy, "medium": medium, "hard": hard})
-    lines.append({"image": "missing.jpg", "boxes_xywh": [[1, 1, 5, 5]], "easy": [], "medium": [], "hard": [0]})
+        lines.append(
+            {"image": name, "boxes_xywh": boxes, "easy": easy, "medium": medium, "hard": hard}
+        )
+    lines.append(
+        {
+            "image": "missing.jpg",
+            "boxes_xywh": [[1, 1, 5, 5]],
+            "easy": [],
+            "medium": [],
+            "hard": [0],
+        }
+    )
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
@@ -109,6 +140,8 @@ def everything(folder, seed):
     rng = random.Random(seed)
     people(folder / "people", rng, 60)
     (folder / "pairs.txt").write_text(pairs(folder / "people", rng, 10, 40))
-    (folder / "pairsDevTest.txt").write_text(pairs(folder / "people", rng, 0, 1100).replace("\t", " "))
+    (folder / "pairsDevTest.txt").write_text(
+        pairs(folder / "people", rng, 0, 1100).replace("\t", " ")
+    )
     (folder / "truth.jsonl").write_text(scenes(folder / "scenes", rng, 40))
     (folder / "groups.csv").write_text(labels(folder / "people", rng), encoding="utf-8")

@@ -1,17 +1,17 @@
-"""From a photograph to an embedding with onnxruntime, pillow and numpy: the same networks, none of the program's code.
+"""From a photograph to an embedding with onnxruntime, pillow and numpy: the same networks, none of
+the program's code.
 
-What differs on purpose: pillow decodes, shrinks and rotates; the second look at a face is upright only, whatever the tilt; the
-embedding is not rounded to int8. Similarities therefore differ a little; `check.py` says by how much. From the same pixels the
-landmarks are the same; but pillow interpolates the colour of a JPEG where the program repeats it, and the int8 detector turns that
-into a pixel or two of a landmark. PNG files and JPEG files are therefore counted apart.
-"""
+What differs on purpose: pillow decodes, shrinks and rotates; the second look at a face is upright
+only, whatever the tilt; the embedding is not rounded to int8. Similarities therefore differ a
+little; `check.py` says by how much. From the same pixels the landmarks are the same; but pillow
+interpolates the colour of a JPEG where the program repeats it, and the int8 detector turns that
+into a pixel or two of a landmark. PNG files and JPEG files are therefore counted apart."""
 
 import tomllib
 
 import numpy as np
 import onnxruntime
 from PIL import Image
-
 
 # The second look: side of the picture of the face alone, and of the face's box in it.
 SIDE, BOX = 160, 80
@@ -22,18 +22,33 @@ class Chain:
         self.m = tomllib.loads(manifest.read_text())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        open_ = lambda part: onnxruntime.InferenceSession(manifest.with_name(self.m[part]["file"]).read_bytes(), options, providers=["CPUExecutionProvider"])
+
+        def open_(part):
+            return onnxruntime.InferenceSession(
+                manifest.with_name(self.m[part]["file"]).read_bytes(),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+
         self.detector, self.embedder = open_("detector"), open_("embedder")
         self.long_side, self.min_score = long_side, min_score
 
     def blob(self, part, pixels):
         spec = self.m[part]
         x = pixels[..., ::-1] if spec["channels"] == "bgr" else pixels
-        return ((x.astype(np.float32) - np.float32(spec["mean"])) * np.float32(spec["scale"])).transpose(2, 0, 1)[None]
+        return (
+            (x.astype(np.float32) - np.float32(spec["mean"])) * np.float32(spec["scale"])
+        ).transpose(2, 0, 1)[None]
 
     def run(self, session, x):
         names = [o.name for o in session.get_outputs()]
-        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: np.ascontiguousarray(x)}), strict=True))
+        return dict(
+            zip(
+                names,
+                session.run(names, {session.get_inputs()[0].name: np.ascontiguousarray(x)}),
+                strict=True,
+            )
+        )
 
     def faces(self, image):
         """[(score, box x y w h, five points)], best first, in pixels of the image."""
@@ -42,26 +57,44 @@ class Chain:
         width, height = round(w * scale), round(h * scale)
         small = image if scale == 1 else image.resize((width, height), Image.Resampling.BOX)
         factor = np.array([w / width, h / height])
-        back = lambda p: (p + 0.5) * factor - 0.5
+
+        def back(p):
+            return (p + 0.5) * factor - 0.5
+
         found = self.found(small, self.min_score)
-        return [(score, np.concatenate([back(box[:2]), box[2:] * factor]), back(points)) for score, box, points in found]
+        return [
+            (score, np.concatenate([back(box[:2]), box[2:] * factor]), back(points))
+            for score, box, points in found
+        ]
 
     def found(self, small, min_score):
         """The same of a picture that is not shrunk any more."""
         width, height = small.size
         multiple = self.m["detector"]["multiple"]
-        canvas = np.zeros((-(-height // multiple) * multiple, -(-width // multiple) * multiple, 3), np.uint8)
+        canvas = np.zeros(
+            (-(-height // multiple) * multiple, -(-width // multiple) * multiple, 3), np.uint8
+        )
         canvas[:height, :width] = np.asarray(small)
         out = self.run(self.detector, self.blob("detector", canvas))
         found = []
         for level in self.m["detector"]["levels"]:
             s, columns = level["stride"], canvas.shape[1] // level["stride"]
             cls, obj = (np.clip(out[n].ravel(), 0, 1) for n in level["scores"])
-            score, box, points = np.sqrt(cls * obj), out[level["boxes"]].reshape(-1, 4), out[level["points"]].reshape(-1, 5, 2)
+            score, box, points = (
+                np.sqrt(cls * obj),
+                out[level["boxes"]].reshape(-1, 4),
+                out[level["points"]].reshape(-1, 5, 2),
+            )
             for i in np.flatnonzero(score >= min_score):
                 cell = np.array([i % columns, i // columns])
                 centre, size = (cell + box[i, :2]) * s, np.exp(box[i, 2:]) * s
-                found.append((float(score[i]), np.concatenate([centre - size / 2, size]), (cell + points[i]) * s))
+                found.append(
+                    (
+                        float(score[i]),
+                        np.concatenate([centre - size / 2, size]),
+                        (cell + points[i]) * s,
+                    )
+                )
         found.sort(key=lambda f: -f[0])
         kept = []
         for f in found:
@@ -70,7 +103,8 @@ class Chain:
         return kept
 
     def refined(self, image, face):
-        """The face's points, averaged with those of a look at the face alone where that shows one in the middle."""
+        """The face's points, averaged with those of a look at the face alone where that shows one
+        in the middle."""
         score, box, points = face
         k, middle = box[2:].max() / BOX, box[:2] + box[2:] / 2
         # From a pixel of the picture to one of the image.
@@ -87,10 +121,14 @@ class Chain:
         if not faces:
             return None
         middle = np.array(image.size) / 2
-        weight = lambda f: f[1][2] * f[1][3] - 2 * ((f[1][:2] + f[1][2:] / 2 - middle) ** 2).sum()
+
+        def weight(f):
+            return f[1][2] * f[1][3] - 2 * ((f[1][:2] + f[1][2:] / 2 - middle) ** 2).sum()
+
         points = self.refined(image, max(faces, key=weight))
         spec = self.m["embedder"]
-        # Estimated in the face's own pixels, and turned round: the other way it would come out a little smaller.
+        # Estimated in the face's own pixels, and turned round: the other way it would come out a
+        # little smaller.
         face = sampled(image, inverse(umeyama(points, np.array(spec["template"]))), spec["side"])
         e = self.run(self.embedder, self.blob("embedder", np.asarray(face)))[spec["output"]].ravel()
         return e / np.linalg.norm(e)
@@ -103,7 +141,12 @@ def sampled(image, a, side):
     # What shrinks by more than two is averaged.
     scale = np.sqrt(np.linalg.det(a[:, :2]))
     k = int(np.ceil(scale)) if scale > 2 else 1
-    large = image.transform((side * k, side * k), Image.Transform.AFFINE, np.column_stack([a[:, :2] / k, shift]).ravel(), Image.Resampling.BILINEAR)
+    large = image.transform(
+        (side * k, side * k),
+        Image.Transform.AFFINE,
+        np.column_stack([a[:, :2] / k, shift]).ravel(),
+        Image.Resampling.BILINEAR,
+    )
     return large if k == 1 else large.reduce(k)
 
 
@@ -119,7 +162,8 @@ def inverse(a):
 
 
 def umeyama(source, target):
-    """The similarity (2x3) that takes `source` nearest to `target` in the least-squares sense (Umeyama 1991)."""
+    """The similarity (2x3) that takes `source` nearest to `target` in the least-squares sense
+    (Umeyama 1991)."""
     ms, mt = source.mean(axis=0), target.mean(axis=0)
     s, t = source - ms, target - mt
     u, d, v = np.linalg.svd(t.T @ s / len(source))
