@@ -31,7 +31,7 @@
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
-//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `vision`, `watchlist`, `decision` and `delivery` types |
+//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision` and `delivery` types |
 //! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
