@@ -15,7 +15,8 @@
 use std::time::Instant;
 
 use watchpost::clock::processor_time;
-use watchpost::vision::engine::{self, Input, Network, Normalization, kernels};
+use watchpost::kernels::networks as kernels;
+use watchpost::vision::engine::{self, Input, Network, Normalization};
 
 type Failure = Box<dyn std::error::Error>;
 

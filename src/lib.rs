@@ -57,6 +57,7 @@ pub mod evaluate;
 pub mod frame;
 pub mod geometry;
 pub mod hardware;
+pub mod kernels;
 pub mod problem;
 pub mod source;
 pub mod template;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Found, Patient};
 use crate::hardware;
-use crate::vision::engine::kernels;
+use crate::kernels::networks as kernels;
 use crate::vision::resampling;
 
 /// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard;

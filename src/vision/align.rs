@@ -6,7 +6,7 @@
 //! embedders were trained on.
 //!
 //! The part of the frame in which the face lies is converted to pixels once, tile by tile where it
-//! is large, and sampled from there ([`resample`](super::resample)); it is wiped afterwards.
+//! is large, and sampled from there ([`pixels`](crate::kernels::pixels)); it is wiped afterwards.
 //! Nothing is allocated but the face itself.
 
 use std::ops::Range;
@@ -14,9 +14,9 @@ use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::manifest::EmbedderSpec;
-use super::resample::{BILINEAR, Kernels, Patch, Rgbx, Walk};
 use crate::frame::{Frame, Pixels, Visitor};
 use crate::geometry::{Point, Similarity};
+use crate::kernels::pixels::{BILINEAR, Kernels, Patch, Rgbx, Walk};
 
 /// Where an embedder wants the landmarks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -322,7 +322,7 @@ impl Visitor for OneByOne<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resample::available;
+    use crate::kernels::pixels::available;
     use super::*;
     use crate::frame::fixture::noisy;
     use crate::frame::{Layout, PixelFormat, Range};

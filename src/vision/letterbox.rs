@@ -3,14 +3,14 @@
 //!
 //! Shrinking weighs every source pixel by the area that it covers of the target (so that nothing
 //! aliases), stretching is bilinear. The arithmetic is integer: the same frame gives the same
-//! canvas on every machine ([`resample`](super::resample) has it, and its SIMD forms). The rest of
-//! the canvas is black, as the detectors were trained. Rows go through one after the other: there
-//! is never more of the frame in pixels than the few rows that make a row of the canvas.
+//! canvas on every machine ([`pixels`](crate::kernels::pixels) has it, and its SIMD forms). The
+//! rest of the canvas is black, as the detectors were trained. Rows go through one after the other:
+//! there is never more of the frame in pixels than the few rows that make a row of the canvas.
 
 use super::manifest::Channels;
-use super::resample::{Kernels, Rgbx, Rows, Taps, Wide};
 use crate::frame::Frame;
 use crate::geometry::Point;
+use crate::kernels::pixels::{Kernels, Rgbx, Rows, Taps, Wide};
 
 /// Where a frame lies in a canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,7 +146,7 @@ impl Letterbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resample::{KEEP, WEIGHT, available, choose};
+    use crate::kernels::pixels::{KEEP, WEIGHT, available, choose};
     use super::*;
     use crate::frame::fixture::noisy;
     use crate::frame::{Layout, PixelFormat, Pixels, Range, Visitor};

@@ -6,7 +6,7 @@
 //!
 //! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the
 //! parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
-//! [`resample`] makes the pixels that letterbox and align ask for; `schedule` says which frames are
+//! [`pixels`] makes the pixels that letterbox and align ask for; `schedule` says which frames are
 //! looked at, from motion and measured cost.
 //!
 //! Promised: bounded work and memory a frame, no panic on any frame or model, every face that is
@@ -22,7 +22,6 @@ mod letterbox;
 pub mod manifest;
 pub mod photographs;
 mod quality;
-pub mod resample;
 mod schedule;
 mod second_look;
 mod track;
@@ -43,16 +42,17 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::{networks, pixels};
 use crate::problem::Problem;
 use crate::template::TemplateError;
 use engine::EngineError;
 
 /// The kernels around the networks: the fastest of this processor, or the scalar ones where the
 /// environment variable that forces the networks' kernels asks for those.
-pub fn resampling() -> &'static dyn resample::Kernels {
-    static CHOSEN: OnceLock<&'static dyn resample::Kernels> = OnceLock::new();
+pub fn resampling() -> &'static dyn pixels::Kernels {
+    static CHOSEN: OnceLock<&'static dyn pixels::Kernels> = OnceLock::new();
     *CHOSEN
-        .get_or_init(|| resample::choose(std::env::var(engine::kernels::VARIABLE).ok().as_deref()))
+        .get_or_init(|| pixels::choose(std::env::var(networks::VARIABLE).ok().as_deref()))
 }
 
 /// `[vision]`: how faces are found and which of their views are compared.

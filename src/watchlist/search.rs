@@ -16,8 +16,9 @@ use time::OffsetDateTime;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::format::Entry;
-use super::kernel::{Kernel, Line, Row};
 use super::locked::{Locked, Plain, wipe};
+use super::row::Row;
+use crate::kernels::search::{Kernel, Line};
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, inverse_norm};
 
 // SAFETY: 64 numbers without padding, aligned to far less than a page.

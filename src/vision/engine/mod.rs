@@ -9,7 +9,6 @@
 //! never a panic.
 
 mod finite;
-pub mod kernels;
 mod plan;
 #[cfg(feature = "any-network")]
 mod reference;
@@ -17,6 +16,8 @@ mod reference;
 #[cfg(feature = "any-network")]
 use log::info;
 use zeroize::Zeroize;
+
+use crate::kernels::networks as kernels;
 
 /// What the network subtracts from and multiplies with each channel: `(x - mean) * scale`, in the
 /// model's channel order.

@@ -1,8 +1,10 @@
 //! Packs a [`Network`]'s weights into the kernels' operators, and says which rows each of them
 //! reads.
 
-use super::super::kernels::{self, Add, Depthwise, Global, Group, LANES, Pointwise, Post, Stem};
 use super::network::{Activation, Conv, IMAGE, Kind, Layer, Linear, Network, Part, Shape};
+use crate::kernels::networks::{
+    self as kernels, Add, Depthwise, Global, Group, LANES, Pointwise, Post, Stem,
+};
 
 /// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the
 /// image has.

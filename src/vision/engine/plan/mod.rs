@@ -16,7 +16,7 @@
 //!
 //! # Promises
 //! * The same model and the same image give the same output bytes on every processor and kernel
-//!   (see [`super::kernels`] for the arithmetic), each rounding of the quantized graph kept:
+//!   (see [`crate::kernels::networks`] for the arithmetic), each rounding of the quantized graph kept:
 //!   outputs differ from onnxruntime's at most where a floating-point product lies within its own
 //!   error of a tie.
 //! * A run allocates nothing.
@@ -40,8 +40,8 @@ use zeroize::Zeroize;
 use self::arena::Arena;
 use self::compile::{Buffer, LEFT, Op, Stage};
 use self::schedule::Step;
-use super::kernels::{Blocks, BlocksMut, Kernels, LANES, Table};
 use super::{EngineError, Input, Network, Normalization, Outputs};
+use crate::kernels::networks::{Blocks, BlocksMut, Kernels, LANES, Table};
 
 /// Why there is no plan for a file: the reference engine should run it.
 #[derive(Debug, thiserror::Error)]

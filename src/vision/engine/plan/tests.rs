@@ -3,10 +3,11 @@
 
 use tract_onnx::pb::{GraphProto, ModelProto};
 
-use super::super::{Input, Network, Normalization, kernels};
+use super::super::{Input, Network, Normalization};
 #[cfg(feature = "any-network")]
 use super::super::{load, reference};
 use super::*;
+use crate::kernels::networks as kernels;
 
 const DETECTOR: &[u8] = include_bytes!("../../../../models/yunet_s_int8.onnx");
 const EMBEDDER: &[u8] = include_bytes!("../../../../models/fr_feature_int8.onnx");

@@ -3,8 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::matrix::Matrix;
-use super::{BILINEAR, KEEP, Kernels, Patch, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
-use crate::frame::{Line, Range};
+use super::{BILINEAR, KEEP, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
 
 pub(super) struct Neon;
 

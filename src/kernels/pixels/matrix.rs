@@ -1,11 +1,11 @@
-//! The conversion of [`ycc_to_rgb`](crate::frame::ycc_to_rgb) for 16-bit lanes.
+//! The conversion of [`ycc_to_rgb`](super::ycc_to_rgb) for 16-bit lanes.
 //!
 //! A coefficient of 16.16 fixed point is split into a whole number, which is added apart, and a
 //! rest that fits 16 bits: `(65536 w x + f x + 32768) >> 16` is `w x + ((f x + 32768) >> 16)`,
 //! exactly. Those of luma, of green's chroma and of blue's are 1, 0 and -1, and 2 in both ranges;
 //! red's is 1 or 2.
 
-use crate::frame::Range;
+use super::Range;
 
 /// The rests, and what else differs between the ranges.
 #[derive(Debug, Clone, Copy)]

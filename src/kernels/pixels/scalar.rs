@@ -1,7 +1,6 @@
 //! The reference: what every other implementation must give, byte for byte.
 
-use super::{BILINEAR, KEEP, Kernels, Patch, Rgbx, Rows, Taps, WEIGHT, Walk, Wide};
-use crate::frame::{Line, Range};
+use super::{BILINEAR, KEEP, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide};
 
 /// The provided bodies, without any instruction that not every processor has.
 pub struct Scalar;

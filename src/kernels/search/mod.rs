@@ -10,10 +10,6 @@
 //! processor then sees four streams of ascending addresses, which it reads ahead of by itself, and
 //! four neighbours in turns it does not. Hand over some hundred rows at a time.
 
-use zeroize::{DefaultIsZeroes, Zeroize};
-
-use crate::template::MAX_DIMENSIONS;
-
 /// 64 components, aligned to a cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -26,39 +22,6 @@ impl Line {
 impl Default for Line {
     fn default() -> Self {
         Self::ZERO
-    }
-}
-
-impl DefaultIsZeroes for Line {}
-
-/// One template in lines, the rest zero; on the stack, because a search allocates nothing. Wiped
-/// when dropped.
-pub struct Row {
-    lines: [Line; MAX_DIMENSIONS / 64],
-    used: usize,
-}
-
-impl Row {
-    /// # Panics
-    /// Where there are more values than a template can have.
-    pub fn new(values: &[i8]) -> Self {
-        let mut row =
-            Self { lines: [Line::ZERO; MAX_DIMENSIONS / 64], used: values.len().div_ceil(64) };
-        for (line, chunk) in row.lines.iter_mut().zip(values.chunks(64)) {
-            line.0[..chunk.len()].copy_from_slice(chunk);
-        }
-        assert!(row.used <= row.lines.len(), "templates have at most {MAX_DIMENSIONS} components");
-        row
-    }
-
-    pub fn lines(&self) -> &[Line] {
-        &self.lines[..self.used]
-    }
-}
-
-impl Drop for Row {
-    fn drop(&mut self) {
-        self.lines[..self.used].zeroize();
     }
 }
 
@@ -472,7 +435,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(rows: &[Vec<i8>]) -> Vec<Line> {
-        rows.iter().flat_map(|r| Row::new(r).lines().to_vec()).collect()
+        let line = |part: &[i8]| {
+            let mut line = Line::ZERO;
+            line.0[..part.len()].copy_from_slice(part);
+            line
+        };
+        rows.iter().flat_map(|r| r.chunks(64).map(line)).collect()
     }
 
     #[test]

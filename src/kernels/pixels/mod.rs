@@ -2,7 +2,7 @@
 //! turned face to an upright one.
 //!
 //! # Arithmetic, on every processor
-//! * Samples become red, green, blue by [`ycc_to_rgb`](crate::frame::ycc_to_rgb), a pixel of four
+//! * Samples become red, green, blue by [`ycc_to_rgb`], a pixel of four
 //!   bytes of which the last is nought ([`Rgbx`]).
 //! * Resizing is first across, then down ([`Taps`]): the products of bytes and weights of
 //!   [`WEIGHT`] fraction bits are summed exactly and rounded (halves up) to [`KEEP`] fraction bits;
@@ -22,13 +22,13 @@ mod avx2;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod samples;
 mod scalar;
 mod taps;
 #[cfg(test)]
 mod tests;
 
-use crate::frame::{Line, Range};
-
+pub use samples::{Line, Range, full_luma, ycc_to_rgb};
 pub use scalar::Scalar;
 pub use taps::Taps;
 
