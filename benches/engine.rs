@@ -58,7 +58,7 @@ fn main() -> Result<(), Failure> {
     let wanted = |name: &str| chosen.as_ref().is_none_or(|c| c.split(',').any(|c| c == name));
 
     let mut engines = Vec::new();
-    for kernel in kernels::available().iter().filter(|k| wanted(k.name())) {
+    for kernel in kernels::available().iter().filter(|k| wanted(k.set().name())) {
         engines.push(engine::load_with(&onnx, height, width, normalization, *kernel)?);
     }
     if wanted("tract") {

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::kernels::choice;
 use crate::vision::{ManifestError, Models};
 use crate::watchlist::locked;
 
@@ -86,6 +87,13 @@ pub fn main() -> ExitCode {
         // Keys and templates are in memory. Where it is refused (as in some sandboxes) the work can
         // go on; the daemon says so.
         let _ = locked::forbid_dumps();
+    }
+    // `doctor` reports it with its other findings.
+    if !matches!(cli.command, Command::Doctor(_))
+        && let Err(error) = choice::chosen()
+    {
+        eprintln!("watchpost: {error}");
+        return ExitCode::from(EX_CONFIG);
     }
     let outcome = match cli.command {
         Command::Run(args) => daemon::run(args),

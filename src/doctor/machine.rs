@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Found, Patient};
 use crate::hardware;
-use crate::kernels::networks as kernels;
-use crate::vision::resampling;
+use crate::kernels::choice::{self, InstructionSet, VARIABLE};
+use crate::kernels::{networks, pixels, search};
 
 /// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard;
 /// Jetson: 97).
@@ -18,35 +18,26 @@ const SPARE: u64 = 64 << 20;
 /// The processor's instructions and what the networks make of them.
 pub(super) fn cpu() -> Found {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let available = kernels::available();
-    let names: Vec<&str> = available.iter().map(|k| k.name()).collect();
-    match kernels::choose() {
-        Err(error) => Found::failed(
-            error,
-            format!("unset {}, or set it to one of {}", kernels::VARIABLE, names.join(", ")),
-        ),
-        Ok(chosen) => {
-            let detail = format!(
-                "{cores} {} cores; the networks run on {} (of {}), pixels are made by {}",
-                std::env::consts::ARCH,
-                chosen.name(),
-                names.join(", "),
-                resampling().name()
-            );
-            let fastest = available.first().map(|k| k.name());
-            if fastest == Some(chosen.name()) {
-                Found::ok(detail)
-            } else {
-                Found::warning(
-                    detail,
-                    format!(
-                        "unset {} to use {}",
-                        kernels::VARIABLE,
-                        fastest.unwrap_or("the fastest")
-                    ),
-                )
-            }
-        }
+    let available = InstructionSet::available();
+    let names: Vec<&str> = available.iter().map(|set| set.name()).collect();
+    let names = names.join(", ");
+    let chosen = match choice::chosen() {
+        Err(unusable) => return Found::failed(unusable.fault(), unusable.remedy()),
+        Ok(chosen) => chosen,
+    };
+    let detail = format!(
+        "{cores} {} cores; of {names} the networks run on {}, pixels are made by {}, the search \
+         runs on {}",
+        std::env::consts::ARCH,
+        networks::with(chosen).set(),
+        pixels::with(chosen).set(),
+        search::Kernel::with(chosen).set,
+    );
+    if chosen == InstructionSet::fastest() {
+        Found::ok(detail)
+    } else {
+        let fastest = InstructionSet::fastest();
+        Found::warning(detail, format!("unset {VARIABLE} to use {fastest}"))
     }
 }
 

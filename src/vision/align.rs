@@ -16,7 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::manifest::EmbedderSpec;
 use crate::frame::{Frame, Pixels, Visitor};
 use crate::geometry::{Point, Similarity};
-use crate::kernels::pixels::{BILINEAR, Kernels, Patch, Rgbx, Walk};
+use crate::kernels::pixels::{self, BILINEAR, Kernels, Patch, Rgbx, Walk};
 
 /// Where an embedder wants the landmarks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,7 +101,7 @@ impl AlignedFace {
 
     /// Replaces the pixels by those of `frame` where `to_frame` takes them.
     pub(super) fn sample(&mut self, frame: &Frame<'_>, to_frame: &Similarity) -> Placement {
-        self.sample_with(super::resampling(), frame, to_frame)
+        self.sample_with(pixels::in_use(), frame, to_frame)
     }
 }
 

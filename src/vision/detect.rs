@@ -16,6 +16,7 @@ use super::manifest::{DetectorSpec, Family, Models};
 use super::second_look::{self, SecondLook};
 use crate::frame::Frame;
 use crate::geometry::{Point, Rect};
+use crate::kernels::pixels;
 
 /// Most faces of one frame.
 pub const MAX_FACES: usize = 128;
@@ -114,7 +115,7 @@ impl Detector {
             engine: smallest.network.name().to_owned(),
             onnx: models.detector().to_vec(),
             long_side: long_side.clamp(*LONG_SIDE.start(), *LONG_SIDE.end()),
-            letterbox: Letterbox::new(super::resampling()),
+            letterbox: Letterbox::new(pixels::in_use()),
             networks: Vec::with_capacity(KEPT_NETWORKS),
             scratch: Scratch::default(),
             second_look: SecondLook::new(),

@@ -146,7 +146,7 @@ impl Letterbox {
 
 #[cfg(test)]
 mod tests {
-    use crate::kernels::pixels::{KEEP, WEIGHT, available, choose};
+    use crate::kernels::pixels::{KEEP, WEIGHT, available, in_use};
     use super::*;
     use crate::frame::fixture::noisy;
     use crate::frame::{Layout, PixelFormat, Pixels, Range, Visitor};
@@ -199,7 +199,7 @@ mod tests {
     fn fill(layout: Layout, data: &[u8], long_side: usize, stretch: f32) -> (Fit, Vec<u8>) {
         let frame = Frame::new(layout, data).unwrap();
         let fit = Fit::new(&frame, long_side, stretch, 32);
-        (fit, Letterbox::new(choose(None)).fill(&frame, fit, Channels::Rgb).to_vec())
+        (fit, Letterbox::new(in_use()).fill(&frame, fit, Channels::Rgb).to_vec())
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
         let (layout, data) = rgb(8, 8, |_, _| [1, 2, 3]);
         let frame = Frame::new(layout, &data).unwrap();
         let fit = Fit::new(&frame, 8, 1.0, 32);
-        let mut boxed = Letterbox::new(choose(None));
+        let mut boxed = Letterbox::new(in_use());
         assert_eq!(boxed.fill(&frame, fit, Channels::Bgr)[..3], [3, 2, 1]);
         assert_eq!(boxed.fill(&frame, fit, Channels::Rgb)[..3], [1, 2, 3]);
     }

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::engine::Normalization;
 use crate::geometry::Point;
+use crate::kernels::pixels;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS};
 
 /// Longest model file that is read, in bytes.
@@ -131,7 +132,7 @@ impl Channels {
     pub(super) fn copy_rgb(self, rgb: &[u8], to: &mut [u8]) {
         match self {
             Self::Rgb => to.copy_from_slice(rgb),
-            Self::Bgr => super::resampling().swap(rgb, to),
+            Self::Bgr => pixels::in_use().swap(rgb, to),
         }
     }
 }

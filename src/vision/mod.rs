@@ -6,7 +6,7 @@
 //!
 //! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the
 //! parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
-//! [`pixels`] makes the pixels that letterbox and align ask for; `schedule` says which frames are
+//! [`pixels`](crate::kernels::pixels) makes the pixels that letterbox and align ask for; `schedule` says which frames are
 //! looked at, from motion and measured cost.
 //!
 //! Promised: bounded work and memory a frame, no panic on any frame or model, every face that is
@@ -38,22 +38,12 @@ pub use track::{Assigned, MAX_TRACKS, TrackId, Tracker};
 pub use views::ViewConfig;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{networks, pixels};
 use crate::problem::Problem;
 use crate::template::TemplateError;
 use engine::EngineError;
-
-/// The kernels around the networks: the fastest of this processor, or the scalar ones where the
-/// environment variable that forces the networks' kernels asks for those.
-pub fn resampling() -> &'static dyn pixels::Kernels {
-    static CHOSEN: OnceLock<&'static dyn pixels::Kernels> = OnceLock::new();
-    *CHOSEN
-        .get_or_init(|| pixels::choose(std::env::var(networks::VARIABLE).ok().as_deref()))
-}
 
 /// `[vision]`: how faces are found and which of their views are compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::format::Entry;
 use super::locked::{Locked, Plain, wipe};
 use super::row::Row;
+use crate::kernels::choice;
 use crate::kernels::search::{Kernel, Line};
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, inverse_norm};
 
@@ -177,7 +178,7 @@ impl Builder {
             inverse_norms,
             spans,
             expires,
-            kernel: Kernel::best(),
+            kernel: Kernel::with(choice::in_use()),
         };
         Ok(Self { gallery, used: 0, begun: 0 })
     }
@@ -315,7 +316,7 @@ impl Gallery {
 
     /// The inner loop that was chosen for this processor, for reports.
     pub fn kernel(&self) -> &'static str {
-        self.kernel.name
+        self.kernel.set.name()
     }
 
     /// Puts the entries that score best for `probe` into `top`, over what it holds.
@@ -452,7 +453,7 @@ impl fmt::Debug for Gallery {
             "Gallery({} entries, {} templates, {})",
             self.entries(),
             self.templates(),
-            self.kernel.name
+            self.kernel.set.name()
         )
     }
 }

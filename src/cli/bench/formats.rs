@@ -11,7 +11,8 @@ use crate::cli::Failure;
 use crate::demo::scene::Scene;
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
 use crate::source::{Captured, Decoder, Payload};
-use crate::vision::{Detector, Models, resampling};
+use crate::kernels::pixels;
+use crate::vision::{Detector, Models};
 
 const SIZES: [(u32, u32); 2] = [(640, 480), (1280, 720)];
 const QUALITY: u8 = 85;
@@ -97,7 +98,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
         }
     }
     let engines =
-        vec![format!("pixels {}", resampling().name()), format!("long side {} px", args.long_side)];
+        vec![format!("pixels {}", pixels::in_use().set()), format!("long side {} px", args.long_side)];
     Ok(report(args, engines, stages))
 }
 

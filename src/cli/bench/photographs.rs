@@ -87,7 +87,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
     let engines = vec![
         detector.engine().to_owned(),
         embedder.engine().to_owned(),
-        format!("pixels {}", crate::vision::resampling().name()),
+        format!("pixels {}", crate::kernels::pixels::in_use().set()),
         format!("{} templates, {}", args.templates, gallery.kernel()),
     ];
     let mut stages: Vec<_> =

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, Kernels, LANES, Pointwise, Post,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, InstructionSet, Kernels, LANES, Pointwise, Post,
     Stem, ZERO, scalar,
 };
 
@@ -18,12 +18,12 @@ static KERNELS: Avx2 = Avx2(());
 
 /// The kernels, where the processor and the operating system support them.
 pub(super) fn detect() -> Option<&'static dyn Kernels> {
-    is_x86_feature_detected!("avx2").then_some(&KERNELS)
+    InstructionSet::Avx2.is_available().then_some(&KERNELS)
 }
 
 impl Kernels for Avx2 {
-    fn name(&self) -> &'static str {
-        "avx2"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::Avx2
     }
 
     fn stem(&self, op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {

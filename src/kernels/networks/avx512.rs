@@ -9,7 +9,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels, LANES, Pointwise,
     Post, Stem, Table, ZERO, scalar,
 };
 
@@ -20,18 +20,17 @@ static KERNELS: Avx512Vnni = Avx512Vnni(());
 
 /// The kernels, where the processor and the operating system support them.
 pub(super) fn detect() -> Option<&'static dyn Kernels> {
-    let has = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
+    // More than the set promises: Cascade Lake has no VBMI.
+    let has = InstructionSet::Avx512Vnni.is_available()
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512vbmi")
-        && is_x86_feature_detected!("avx512vnni");
+        && is_x86_feature_detected!("avx512vbmi");
     has.then_some(&KERNELS)
 }
 
 impl Kernels for Avx512Vnni {
-    fn name(&self) -> &'static str {
-        "avx512vnni"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::Avx512Vnni
     }
 
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {

@@ -40,6 +40,8 @@ pub mod scalar;
 #[cfg(test)]
 mod tests;
 
+use super::choice::InstructionSet;
+
 /// Channels in a block.
 pub const LANES: usize = 16;
 
@@ -470,8 +472,8 @@ impl Head {
 
 /// The operators, each on a row or a run of pixels. The provided bodies are the reference.
 pub trait Kernels: Send + Sync {
-    /// As forced by the environment and shown to users.
-    fn name(&self) -> &'static str;
+    /// The instructions that they are written for.
+    fn set(&self) -> InstructionSet;
 
     /// The stored byte of the quantized value nought: [`ZERO`] where bytes are steps plus 128, as
     /// the provided bodies have it, or 0 where they are the steps themselves in two's complement.
@@ -539,9 +541,6 @@ pub trait Kernels: Send + Sync {
     }
 }
 
-/// The environment variable that forces a kernel, for tests and comparisons.
-pub const VARIABLE: &str = "WATCHPOST_KERNEL";
-
 /// Every kernel that this processor can run, the fastest first; the scalar one is always there.
 pub fn available() -> Vec<&'static dyn Kernels> {
     let mut all: Vec<&'static dyn Kernels> = Vec::new();
@@ -556,20 +555,7 @@ pub fn available() -> Vec<&'static dyn Kernels> {
     all
 }
 
-/// The fastest kernel of this processor, or the one that [`VARIABLE`] names.
-///
-/// # Errors
-/// Says which kernels there are where the named one is not among them.
-pub fn choose() -> Result<&'static dyn Kernels, String> {
-    let all = available();
-    match std::env::var(VARIABLE) {
-        Ok(name) => all.iter().find(|k| k.name() == name).copied().ok_or_else(|| {
-            let names: Vec<_> = all.iter().map(|k| k.name()).collect();
-            format!(
-                "{VARIABLE}={name} is not a kernel that this processor can run; choose one of {}",
-                names.join(", ")
-            )
-        }),
-        Err(_) => Ok(all[0]),
-    }
+/// The fastest kernels that need no more than `set`.
+pub fn with(set: InstructionSet) -> &'static dyn Kernels {
+    available().into_iter().find(|k| k.set() <= set).unwrap_or(&scalar::Scalar)
 }

@@ -9,7 +9,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels, LANES, Pointwise,
     Post, Stem, Table, neon_dot, scalar,
 };
 
@@ -22,8 +22,8 @@ pub(super) fn detect() -> impl Iterator<Item = &'static dyn Kernels> {
 }
 
 impl Kernels for Neon {
-    fn name(&self) -> &'static str {
-        "neon"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::Neon
     }
 
     fn nought(&self) -> u8 {

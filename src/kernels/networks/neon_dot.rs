@@ -9,7 +9,7 @@ use super::neon::{
     taps,
 };
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels, LANES, Pointwise,
     Stem, Table,
 };
 
@@ -20,12 +20,12 @@ static KERNELS: NeonDot = NeonDot(());
 
 /// The kernels, where the processor supports them.
 pub(super) fn detect() -> Option<&'static dyn Kernels> {
-    std::arch::is_aarch64_feature_detected!("dotprod").then_some(&KERNELS)
+    InstructionSet::NeonDot.is_available().then_some(&KERNELS)
 }
 
 impl Kernels for NeonDot {
-    fn name(&self) -> &'static str {
-        "neondot"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::NeonDot
     }
 
     fn nought(&self) -> u8 {

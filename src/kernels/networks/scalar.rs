@@ -2,7 +2,7 @@
 //! one byte for byte.
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, Kernels, LANES, Pointwise,
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels, LANES, Pointwise,
     Post, Stem, Table, ZERO,
 };
 
@@ -10,8 +10,8 @@ use super::{
 pub struct Scalar;
 
 impl Kernels for Scalar {
-    fn name(&self) -> &'static str {
-        "scalar"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::Scalar
     }
 
     fn pools(&self) -> bool {

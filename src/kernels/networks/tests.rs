@@ -77,7 +77,7 @@ fn same<T: PartialEq + std::fmt::Debug>(
 ) -> Result<(), TestCaseError> {
     let expected = f(&scalar::Scalar);
     for kernels in available() {
-        prop_assert_eq!(&f(kernels), &expected, "{}", kernels.name());
+        prop_assert_eq!(&f(kernels), &expected, "{}", kernels.set());
     }
     Ok(())
 }
@@ -176,7 +176,7 @@ proptest! {
             let mut out = vec![7; pooled * LANES];
             let rows = [a, b, c, d].map(|r| own(kernels, r));
             kernels.depthwise_pool(&op, 0, rows.each_ref().map(|r| &r[..]), &mut out);
-            prop_assert_eq!(&own(kernels, &out), &expected, "{}", kernels.name());
+            prop_assert_eq!(&own(kernels, &out), &expected, "{}", kernels.set());
         }
     }
 
@@ -317,7 +317,7 @@ fn a_convolution_is_what_its_definition_says() {
             kernels.pointwise(&op, Blocks { bytes: &bytes, stride: 2 * LANES }, dst, 2);
             let out = own(kernels, &out);
             let steps = [out[0], out[LANES]].map(|b| i16::from(b) - i16::from(ZERO));
-            assert_eq!(steps, expected, "{activation:?} {}", kernels.name());
+            assert_eq!(steps, expected, "{activation:?} {}", kernels.set());
             assert!(
                 out[1..LANES].iter().all(|b| *b == ZERO),
                 "channels that pad a block are nought"

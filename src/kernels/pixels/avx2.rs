@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::matrix::Matrix;
-use super::{BILINEAR, KEEP, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
+use super::{BILINEAR, KEEP, InstructionSet, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
 
 /// Made by [`detect`] only, on a processor that has every feature that the functions below enable.
 struct Avx2(());
@@ -12,12 +12,12 @@ static KERNELS: Avx2 = Avx2(());
 
 /// The kernels, where the processor and the operating system support them.
 pub(super) fn detect() -> Option<&'static dyn Kernels> {
-    is_x86_feature_detected!("avx2").then_some(&KERNELS)
+    InstructionSet::Avx2.is_available().then_some(&KERNELS)
 }
 
 impl Kernels for Avx2 {
-    fn name(&self) -> &'static str {
-        "avx2"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::Avx2
     }
 
     fn convert(&self, line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {

@@ -28,6 +28,10 @@ mod taps;
 #[cfg(test)]
 mod tests;
 
+use std::sync::OnceLock;
+
+use super::choice::{self, InstructionSet};
+
 pub use samples::{Line, Range, full_luma, ycc_to_rgb};
 pub use scalar::Scalar;
 pub use taps::Taps;
@@ -140,8 +144,8 @@ impl Walk {
 
 /// The operations. The provided bodies are the reference.
 pub trait Kernels: Send + Sync {
-    /// As shown to users.
-    fn name(&self) -> &'static str;
+    /// The instructions that they are written for.
+    fn set(&self) -> InstructionSet;
 
     /// The pixels of a line, of which there are as many as in `dst`.
     fn convert(&self, line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {
@@ -188,8 +192,13 @@ pub fn available() -> Vec<&'static dyn Kernels> {
     all
 }
 
-/// The fastest implementation of this processor; the scalar one where `forced`, the name of a
-/// network kernel, is `scalar`.
-pub fn choose(forced: Option<&str>) -> &'static dyn Kernels {
-    if forced == Some(Scalar.name()) { &Scalar } else { available()[0] }
+/// The fastest implementation that needs no more than `set`.
+pub fn with(set: InstructionSet) -> &'static dyn Kernels {
+    available().into_iter().find(|k| k.set() <= set).unwrap_or(&Scalar)
+}
+
+/// The implementation that this process uses.
+pub fn in_use() -> &'static dyn Kernels {
+    static IN_USE: OnceLock<&'static dyn Kernels> = OnceLock::new();
+    *IN_USE.get_or_init(|| with(choice::in_use()))
 }

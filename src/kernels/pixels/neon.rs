@@ -3,13 +3,13 @@
 use std::arch::aarch64::*;
 
 use super::matrix::Matrix;
-use super::{BILINEAR, KEEP, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
+use super::{BILINEAR, KEEP, InstructionSet, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
 
 pub(super) struct Neon;
 
 impl Kernels for Neon {
-    fn name(&self) -> &'static str {
-        "neon"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::Neon
     }
 
     fn convert(&self, line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {

@@ -1,13 +1,13 @@
 //! The reference: what every other implementation must give, byte for byte.
 
-use super::{BILINEAR, KEEP, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide};
+use super::{BILINEAR, KEEP, InstructionSet, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide};
 
 /// The provided bodies, without any instruction that not every processor has.
 pub struct Scalar;
 
 impl Kernels for Scalar {
-    fn name(&self) -> &'static str {
-        "scalar"
+    fn set(&self) -> InstructionSet {
+        InstructionSet::Scalar
     }
 }
 

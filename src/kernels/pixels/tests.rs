@@ -86,7 +86,7 @@ fn every_code_of_luma_and_chroma_is_converted_alike() {
                 let (mut got, mut want) = (vec![[1; 4]; 1 << 16], vec![[2; 4]; 1 << 16]);
                 kernels.convert(&Line::Ycc444(&line), range, &mut got);
                 Scalar.convert(&Line::Ycc444(&line), range, &mut want);
-                assert!(got == want, "{} {range:?} {y}", kernels.name());
+                assert!(got == want, "{} {range:?} {y}", kernels.set());
             }
         }
     }
@@ -121,10 +121,12 @@ fn the_weights_of_every_target_sample_add_up_to_one_and_lie_within_the_source() 
 }
 
 #[test]
-fn the_scalar_implementation_can_be_forced_and_no_name_gives_the_fastest() {
-    assert_eq!(choose(Some("scalar")).name(), "scalar");
-    assert_eq!(choose(None).name(), available()[0].name());
-    assert_eq!(choose(Some("avx512-vnni")).name(), available()[0].name());
+fn a_set_is_served_by_the_fastest_implementation_that_needs_no_more() {
+    assert_eq!(with(InstructionSet::Scalar).set(), InstructionSet::Scalar);
+    assert_eq!(with(InstructionSet::fastest()).set(), available()[0].set());
+    for set in InstructionSet::ALL {
+        assert!(with(set).set() <= set && with(set).set().is_available(), "{set}");
+    }
 }
 
 proptest! {
@@ -141,7 +143,7 @@ proptest! {
         for kernels in others() {
             let mut got = vec![[9; 4]; length];
             kernels.convert(&samples.line(), range, &mut got);
-            prop_assert_eq!(&got, &want, "{}", kernels.name());
+            prop_assert_eq!(&got, &want, "{}", kernels.set());
         }
     }
 
@@ -160,7 +162,7 @@ proptest! {
         for kernels in available() {
             let mut got = vec![[2; 4]; target];
             kernels.across(&taps, &other, &mut got);
-            prop_assert_eq!(&got, &want, "{}", kernels.name());
+            prop_assert_eq!(&got, &want, "{}", kernels.set());
         }
     }
 
@@ -184,7 +186,7 @@ proptest! {
         for kernels in others() {
             let mut got = vec![[2; 4]; width];
             kernels.down(&rows, first, weights, &mut got);
-            prop_assert_eq!(&got, &want, "{}", kernels.name());
+            prop_assert_eq!(&got, &want, "{}", kernels.set());
         }
     }
 
@@ -196,11 +198,11 @@ proptest! {
         for kernels in others() {
             let mut got = vec![2; src.len() * 3];
             kernels.pack(bgr, &src, &mut got);
-            prop_assert_eq!(&got, &want, "{}", kernels.name());
+            prop_assert_eq!(&got, &want, "{}", kernels.set());
             kernels.swap(&want, &mut got);
             let mut swapped = want.clone();
             Scalar.pack(!bgr, &src, &mut swapped);
-            prop_assert_eq!(&got, &swapped, "{}", kernels.name());
+            prop_assert_eq!(&got, &swapped, "{}", kernels.set());
         }
     }
 
@@ -228,7 +230,7 @@ proptest! {
         for kernels in others() {
             let mut got = vec![[2; 4]; count];
             kernels.walk(&patch, &walk, x, y, &mut got);
-            prop_assert_eq!(&got, &want, "{}", kernels.name());
+            prop_assert_eq!(&got, &want, "{}", kernels.set());
         }
     }
 

@@ -10,6 +10,8 @@
 //! processor then sees four streams of ascending addresses, which it reads ahead of by itself, and
 //! four neighbours in turns it does not. Hand over some hundred rows at a time.
 
+use super::choice::InstructionSet;
+
 /// 64 components, aligned to a cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -32,21 +34,24 @@ type Run = fn(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]);
 /// A way to compute dot products.
 #[derive(Clone, Copy)]
 pub struct Kernel {
-    /// For reports.
-    pub name: &'static str,
+    /// The instructions that it is written for.
+    pub set: InstructionSet,
     run: Run,
 }
 
 impl Kernel {
-    /// The fastest that this processor has.
-    pub fn best() -> Self {
-        *Self::available().last().expect("the scalar kernel is always available")
+    const SCALAR: Self = Self { set: InstructionSet::Scalar, run: scalar };
+
+    /// The fastest that needs no more than `set`.
+    pub fn with(set: InstructionSet) -> Self {
+        Self::available().into_iter().find(|k| k.set <= set).unwrap_or(Self::SCALAR)
     }
 
-    /// All that this processor has, slowest first.
+    /// All that this processor can run, the fastest first; the scalar one is always there.
     pub fn available() -> Vec<Self> {
-        let mut all = vec![Self { name: "scalar", run: scalar }];
-        all.extend(simd::available());
+        let mut all = simd::all();
+        all.retain(|k| k.set.is_available());
+        all.push(Self::SCALAR);
         all
     }
 
@@ -137,24 +142,18 @@ fn runs<const N: usize>(lines: &[Line], length: usize, apart: usize) -> [&[Line]
 mod simd {
     use std::arch::x86_64::*;
 
-    use super::{Kernel, Line, runs};
+    use super::{InstructionSet, Kernel, Line, runs};
 
-    pub fn available() -> Vec<Kernel> {
-        let mut all = Vec::new();
-        if is_x86_feature_detected!("avx2") {
-            all.push(Kernel { name: "avx2", run: avx2 });
-        }
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vnni")
-        {
-            all.push(Kernel { name: "avx512vnni", run: avx512vnni });
-        }
-        all
+    /// The fastest first, whether or not this processor can run them.
+    pub fn all() -> Vec<Kernel> {
+        vec![
+            Kernel { set: InstructionSet::Avx512Vnni, run: avx512vnni },
+            Kernel { set: InstructionSet::Avx2, run: avx2 },
+        ]
     }
 
     fn avx2(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `available`, which found AVX2.
+        // SAFETY: this function is only reachable through `Kernel::available`, which found AVX2.
         unsafe { avx2_inner(stride, probes, rows, out) }
     }
 
@@ -219,7 +218,7 @@ mod simd {
     }
 
     fn avx512vnni(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `available`, which found AVX-512 F, BW
+        // SAFETY: this function is only reachable through `Kernel::available`, which found AVX-512 F, BW
         // and VNNI.
         unsafe { avx512vnni_inner(stride, probes, rows, out) }
     }
@@ -306,9 +305,9 @@ mod simd {
 #[cfg(target_arch = "aarch64")]
 mod simd {
     use std::arch::aarch64::*;
-    use std::arch::{asm, is_aarch64_feature_detected};
+    use std::arch::asm;
 
-    use super::{Kernel, Line, runs};
+    use super::{InstructionSet, Kernel, Line, runs};
 
     /// A tile whose sums grow by `$add`, sixteen products at a time. A macro, as a function that
     /// has the features is no closure.
@@ -347,19 +346,16 @@ mod simd {
     tile!(neon_tile, "neon", widened);
     tile!(dotprod_tile, "neon,dotprod", sdot);
 
-    pub fn available() -> Vec<Kernel> {
-        let mut all = Vec::new();
-        if is_aarch64_feature_detected!("neon") {
-            all.push(Kernel { name: "neon", run: neon });
-        }
-        if is_aarch64_feature_detected!("dotprod") {
-            all.push(Kernel { name: "neon-dotprod", run: dotprod });
-        }
-        all
+    /// The fastest first, whether or not this processor can run them.
+    pub fn all() -> Vec<Kernel> {
+        vec![
+            Kernel { set: InstructionSet::NeonDot, run: dotprod },
+            Kernel { set: InstructionSet::Neon, run: neon },
+        ]
     }
 
     fn neon(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `available`, which found NEON.
+        // SAFETY: this function is only reachable through `Kernel::available`, which found NEON.
         unsafe { neon_inner(stride, probes, rows, out) }
     }
 
@@ -377,7 +373,7 @@ mod simd {
     }
 
     fn dotprod(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `available`, which found the dot product
+        // SAFETY: this function is only reachable through `Kernel::available`, which found the dot product
         // instructions.
         unsafe { dotprod_inner(stride, probes, rows, out) }
     }
@@ -424,7 +420,7 @@ mod simd {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod simd {
-    pub fn available() -> Vec<super::Kernel> {
+    pub fn all() -> Vec<super::Kernel> {
         Vec::new()
     }
 }
@@ -450,7 +446,7 @@ mod tests {
             for kernel in Kernel::available() {
                 let mut out = [0; 15];
                 kernel.dots(16, &probes, &rows, &mut out);
-                assert_eq!(out, [1024 * i32::from(a) * i32::from(b); 15], "{}", kernel.name);
+                assert_eq!(out, [1024 * i32::from(a) * i32::from(b); 15], "{}", kernel.set);
             }
         }
     }
@@ -469,7 +465,7 @@ mod tests {
             for kernel in Kernel::available() {
                 let mut out = vec![0; plain.len()];
                 kernel.dots(stride, &lines(&probes), &lines(&rows), &mut out);
-                prop_assert_eq!(&out, &plain, "{}", kernel.name);
+                prop_assert_eq!(&out, &plain, "{}", kernel.set);
             }
         }
     }

@@ -17,7 +17,7 @@ mod reference;
 use log::info;
 use zeroize::Zeroize;
 
-use crate::kernels::networks as kernels;
+use crate::kernels::{choice, networks as kernels};
 
 /// What the network subtracts from and multiplies with each channel: `(x - mean) * scale`, in the
 /// model's channel order.
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Input<'_> {
 
 /// A loaded network. Not shared between threads: it owns its working memory.
 pub trait Network: Send {
-    /// Engine and kernel, for `bench` and `doctor`, as in `tract` or `plan avx512-vnni`.
+    /// Engine and kernel, for `bench` and `doctor`, as in `tract` or `plan avx512vnni`.
     fn name(&self) -> &str;
 
     /// `[1, 3, height, width]`.
@@ -117,6 +117,9 @@ pub enum EngineError {
         /// The engine's chain of causes.
         reason: String,
     },
+    /// The environment names kernels that cannot run here.
+    #[error(transparent)]
+    Kernels(#[from] choice::UnusableSet),
     /// The caller's image has another size than the network.
     #[error("the network takes {need} values, got {got}")]
     Input {
@@ -138,7 +141,7 @@ pub enum EngineError {
 ///
 /// # Errors
 /// [`EngineError::NotOnnx`], [`EngineError::NotFinite`], [`EngineError::Interface`],
-/// [`EngineError::Unsupported`].
+/// [`EngineError::Unsupported`], [`EngineError::Kernels`].
 pub fn load(
     onnx: &[u8],
     height: usize,
@@ -148,11 +151,9 @@ pub fn load(
     if let Some(weight) = finite::unsound(onnx) {
         return Err(EngineError::NotFinite { weight });
     }
+    let kernels = kernels::with(choice::chosen()?);
     let no_plan = if (1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width) {
-        let plan = kernels::choose()
-            .map_err(plan::NoPlan::Kernel)
-            .and_then(|kernels| plan::Plan::load(onnx, height, width, &normalization, kernels));
-        match plan {
+        match plan::Plan::load(onnx, height, width, &normalization, kernels) {
             Ok(plan) => return Ok(Box::new(plan)),
             Err(reason) => Some(reason),
         }

@@ -52,9 +52,6 @@ pub(super) enum NoPlan {
     /// The graph holds something that the plan does not know.
     #[error(transparent)]
     Unlowered(#[from] lower::Unlowered),
-    /// No kernel can be chosen.
-    #[error("{0}")]
-    Kernel(String),
     /// Its numbers leave the range in which all processors agree.
     #[error("{0}")]
     Range(String),
@@ -124,7 +121,7 @@ impl Plan {
         let (names, lengths): (_, Vec<usize>) = network.outputs.into_iter().unzip();
         Ok(Self {
             kernels,
-            name: format!("plan {}", kernels.name()),
+            name: format!("plan {}", kernels.set()),
             shape: [1, 3, height, width],
             table: Box::new(Table { channels, uniform }),
             image_scale: network.image_scale,

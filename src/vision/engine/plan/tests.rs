@@ -294,7 +294,7 @@ fn saturated_images_give_finite_values_and_the_same_on_every_kernel() {
         let expected = all(&kernels::scalar::Scalar);
         assert!(expected.iter().flatten().flatten().all(|v| v.is_finite()));
         for kernels in kernels::available() {
-            assert!(all(kernels) == expected, "{}", kernels.name());
+            assert!(all(kernels) == expected, "{}", kernels.set());
         }
     }
 }
