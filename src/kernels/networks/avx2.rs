@@ -192,7 +192,7 @@ unsafe fn dot<const P: usize>(
 /// The feature, and [`Pointwise::check`].
 #[target_feature(enable = "avx2")]
 unsafe fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
-    for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
+    for (block, (groups, post)) in op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate() {
         let mut pixel = 0;
         while pixel < pixels {
             // SAFETY: `check`.
@@ -236,7 +236,7 @@ unsafe fn pointwise_tile<const P: usize>(
 /// The feature, and [`Stem::check`].
 #[target_feature(enable = "avx2")]
 unsafe fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
-    for (block, (groups, post)) in op.weights.iter().zip(&op.post).enumerate() {
+    for (block, (groups, post)) in op.weights.rows().iter().zip(&op.post).enumerate() {
         let mut pixel = 0;
         while pixel < pixels {
             // SAFETY: `check`.

@@ -72,7 +72,7 @@ pub fn quantize(table: &Table, src: &[u8], dst: &mut [u8]) {
 /// See [`Kernels::stem`].
 pub fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
     op.check(rows, &dst, pixels);
-    for (block, (weights, post)) in op.weights.iter().zip(&op.post).enumerate() {
+    for (block, (weights, post)) in op.weights.rows().iter().zip(&op.post).enumerate() {
         for pixel in 0..pixels {
             let mut sums = post.bias;
             for (row, groups) in rows.iter().zip(weights.chunks_exact(3)) {
@@ -94,7 +94,7 @@ pub fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
 /// See [`Kernels::pointwise`].
 pub fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
     op.check(&src, &dst, pixels);
-    for (block, (weights, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
+    for (block, (weights, post)) in op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate() {
         for pixel in 0..pixels {
             let mut sums = post.bias;
             for (index, group) in weights.iter().enumerate() {

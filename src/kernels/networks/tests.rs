@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::layout::span;
 use super::*;
 
 /// Bytes that lean to the extremes, where saturating or 16-bit arithmetic would show.
@@ -87,15 +88,19 @@ fn own(kernels: &dyn Kernels, bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(|b| b ^ ZERO ^ kernels.nought()).collect()
 }
 
+/// What a pointwise convolution is made of, before its weights are packed: inputs, weights, what
+/// follows.
+type PointwiseParts = (usize, Vec<Group>, Vec<Post>, Activation);
+
 prop_compose! {
     fn a_pointwise()(inputs in 1usize..100, blocks in 1usize..9)(
         weights in groups(blocks * Pointwise::groups(inputs)),
         parts in vec(parts(), blocks),
         activation in activation(),
         inputs in Just(inputs),
-    ) -> Pointwise {
+    ) -> PointwiseParts {
         let post = parts.iter().zip(weights.chunks(Pointwise::groups(inputs))).map(|(p, w)| post(p, w)).collect();
-        Pointwise::new(inputs, weights, post, activation)
+        (inputs, weights, post, activation)
     }
 }
 
@@ -125,14 +130,16 @@ proptest! {
 
     #[test]
     fn pointwise_convolutions_agree(
-        (op, pixels, gap, bytes) in (a_pointwise(), 1usize..40, 0usize..3).prop_flat_map(|(op, pixels, gap)| {
+        (parts, pixels, gap, bytes) in (a_pointwise(), 1usize..40, 0usize..3).prop_flat_map(|(parts, pixels, gap)| {
             let stride = (pixels + gap) * LANES;
-            let bytes = vec(byte(), span(op.in_blocks, stride, pixels));
-            (Just(op), Just(pixels), Just(gap), bytes)
+            let bytes = vec(byte(), span(parts.0.div_ceil(LANES), stride, pixels));
+            (Just(parts), Just(pixels), Just(gap), bytes)
         }),
     ) {
         let stride = (pixels + gap) * LANES;
+        let (inputs, weights, post, activation) = parts;
         same(|k| {
+            let op = Pointwise::new(inputs, weights.clone(), post.clone(), activation, k.packing());
             let (bytes, mut out) = (own(k, &bytes), own(k, &vec![7; span(op.post.len(), stride, pixels)]));
             k.pointwise(&op, Blocks { bytes: &bytes, stride }, BlocksMut { bytes: &mut out, stride }, pixels);
             own(k, &out)
@@ -190,16 +197,52 @@ proptest! {
         // A row has nine weights: its third group holds one.
         let thirds = all.iter_mut().flat_map(|(groups, _)| groups.iter_mut().skip(2).step_by(3));
         thirds.flat_map(|group| &mut group.0).for_each(|weights| weights[1..].fill(0));
-        let post = all.iter().map(|(groups, parts)| post(parts, groups)).collect();
-        let op = Stem::new(all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect(), post, activation, stride);
-        let row = op.row_bytes(pixels);
+        let post: Vec<Post> = all.iter().map(|(groups, parts)| post(parts, groups)).collect();
+        let weights: Vec<[Group; 9]> = all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect();
+        let packed = |packing| Stem::new(weights.clone(), post.clone(), activation, stride, packing);
+        let row = packed(Packing::Groups).row_bytes(pixels);
         let rows = [0, 1, 2].map(|r| bytes[r * row..][..row].to_vec());
         same(|k| {
+            let op = packed(k.packing());
             let mut out = vec![7; op.post.len() * pixels * LANES];
             let dst = BlocksMut { bytes: &mut out, stride: pixels * LANES };
             k.stem(&op, borrowed(&rows.each_ref().map(|r| own(k, r))), dst, pixels);
             own(k, &out)
         })?;
+    }
+
+    #[test]
+    fn quarters_hold_every_weight_once_and_say_which_runs_fit_16_bits(
+        (weights, blocks, per_block) in (1usize..4, 1usize..12)
+            .prop_flat_map(|(blocks, pairs)| (groups(blocks * 2 * pairs), Just(blocks), Just(2 * pairs))),
+    ) {
+        let quarters = Quarters::new(weights.clone(), per_block);
+        prop_assert_eq!(quarters.narrow, weights.iter().all(|g| g.0.as_flattened().iter().all(|w| *w > -128)));
+        let bytes: Vec<i8> = quarters.weights.iter().flat_map(|g| g.0.as_flattened()).copied().collect();
+        let mut fours = quarters.fours.iter();
+        for block in 0..blocks {
+            let mut first = 0;
+            while first < per_block {
+                let run = (per_block - first).min(4);
+                let start = (block * per_block + first) * 64;
+                let mut largest = 0;
+                for lane in 0..LANES {
+                    for input in 0..4 {
+                        let mut sum = 0;
+                        for group in 0..run {
+                            let given = weights[block * per_block + first + group].0[lane][input];
+                            let at = start + (lane / 4 * run + group) * 16 + lane % 4 * 4 + input;
+                            prop_assert_eq!(bytes[at], given);
+                            sum += i32::from(given).abs() * 128;
+                        }
+                        largest = largest.max(sum);
+                    }
+                }
+                prop_assert_eq!(fours.next(), Some(&(largest <= 32_767)));
+                first += run;
+            }
+        }
+        prop_assert_eq!(fours.next(), None);
     }
 
     #[test]
@@ -309,8 +352,9 @@ fn a_convolution_is_what_its_definition_says() {
         (Activation::Relu, [0, 12]),
         (Activation::PRelu, [0, 12]),
     ] {
-        let op = Pointwise::new(1, weights.clone(), vec![post.clone()], activation);
         for kernels in available() {
+            let (weights, post) = (weights.clone(), vec![post.clone()]);
+            let op = Pointwise::new(1, weights, post, activation, kernels.packing());
             let mut out = [7; 2 * LANES];
             let dst = BlocksMut { bytes: &mut out, stride: 2 * LANES };
             let bytes = own(kernels, &bytes);

@@ -3,7 +3,7 @@
 
 use super::network::{Activation, Conv, IMAGE, Kind, Layer, Linear, Network, Part, Shape};
 use crate::kernels::networks::{
-    self as kernels, Add, Depthwise, Global, Group, LANES, Pointwise, Post, Stem,
+    self as kernels, Add, Depthwise, Global, Group, LANES, Packing, Pointwise, Post, Stem,
 };
 
 /// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the
@@ -157,7 +157,12 @@ const PLAIN: Window = Window { top: 0, stride: 1, rows: 1 };
 /// # Errors
 /// Names the layer whose sums or scales leave the range in which all processors agree, or whose
 /// shape the image does not allow.
-pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<Compiled, String> {
+pub(super) fn compile(
+    network: &Network,
+    height: usize,
+    width: usize,
+    packing: Packing,
+) -> Result<Compiled, String> {
     let mut buffers: Vec<Buffer> = network
         .tensors
         .iter()
@@ -187,7 +192,7 @@ pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<
     }];
     for layer in &network.layers {
         let inputs = layer.inputs.iter().map(|t| if *t == IMAGE { image } else { *t }).collect();
-        let (op, window) = operator(network, layer).ok_or_else(|| {
+        let (op, window) = operator(network, layer, packing).ok_or_else(|| {
             format!(
                 "the sums or scales of `{}` are too large to be the same on every processor",
                 layer.name
@@ -205,7 +210,7 @@ pub(super) fn compile(network: &Network, height: usize, width: usize) -> Result<
     Ok(Compiled { buffers, stages })
 }
 
-fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
+fn operator(network: &Network, layer: &Layer, packing: Packing) -> Option<(Op, Window)> {
     let tensor = |index: usize| &network.tensors[layer.inputs[index]];
     Some(match &layer.kind {
         Kind::MaxPool => (Op::MaxPool, Window { top: 0, stride: 2, rows: 2 }),
@@ -244,8 +249,8 @@ fn operator(network: &Network, layer: &Layer) -> Option<(Op, Window)> {
         Kind::Conv(conv) => {
             let window = Window { top: conv.top, stride: conv.stride, rows: 3 };
             match conv.shape {
-                Shape::Stem => (Op::Stem { op: stem(conv)?, skip: (LEFT - conv.left) * 3 }, window),
-                Shape::Pointwise => (Op::Pointwise(pointwise(conv, tensor(0).channels)?), PLAIN),
+                Shape::Stem => (Op::Stem { op: stem(conv, packing)?, skip: (LEFT - conv.left) * 3 }, window),
+                Shape::Pointwise => (Op::Pointwise(pointwise(conv, tensor(0).channels, packing)?), PLAIN),
                 Shape::Depthwise => (Op::Depthwise(depthwise(conv)?), window),
                 Shape::Global => {
                     let from = tensor(0);
@@ -295,7 +300,7 @@ fn blocks<T>(channels: usize, pack: impl Fn(usize) -> T) -> Vec<T> {
     (0..channels.div_ceil(LANES)).map(pack).collect()
 }
 
-fn stem(conv: &Conv) -> Option<Stem> {
+fn stem(conv: &Conv, packing: Packing) -> Option<Stem> {
     let channels = conv.bias.len();
     let weights = blocks(channels, |block| {
         let mut groups = [Group::NONE; 9];
@@ -310,10 +315,10 @@ fn stem(conv: &Conv) -> Option<Stem> {
         }
         groups
     });
-    Some(Stem::new(weights, posts(conv, 27)?, activation(conv), conv.stride))
+    Some(Stem::new(weights, posts(conv, 27)?, activation(conv), conv.stride, packing))
 }
 
-fn pointwise(conv: &Conv, inputs: usize) -> Option<Pointwise> {
+fn pointwise(conv: &Conv, inputs: usize, packing: Packing) -> Option<Pointwise> {
     let channels = conv.bias.len();
     let groups = Pointwise::groups(inputs);
     let mut weights = vec![Group::NONE; channels.div_ceil(LANES) * groups];
@@ -322,7 +327,7 @@ fn pointwise(conv: &Conv, inputs: usize) -> Option<Pointwise> {
             weights[channel / LANES * groups + input / 4].0[channel % LANES][input % 4] = *weight;
         }
     }
-    Some(Pointwise::new(inputs, weights, posts(conv, inputs)?, activation(conv)))
+    Some(Pointwise::new(inputs, weights, posts(conv, inputs)?, activation(conv), packing))
 }
 
 fn depthwise(conv: &Conv) -> Option<Depthwise> {

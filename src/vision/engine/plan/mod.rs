@@ -99,7 +99,7 @@ impl Plan {
             proto.graph.as_ref().ok_or_else(|| NoPlan::NotOnnx("it holds no graph".into()))?;
         let mut network = lower::lower(graph, height, width)?;
         network.join_heads(LANES);
-        let mut compiled = compile::compile(&network, height, width).map_err(NoPlan::Range)?;
+        let mut compiled = compile::compile(&network, height, width, kernels.packing()).map_err(NoPlan::Range)?;
         if kernels.pools() {
             compiled.fuse_pools();
         }

@@ -4,14 +4,13 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::neon::{
-    self, Finish, IDENTITY, PRELU, RELU, Rows, Sums, Windows, afresh, four_registers, slide, steps,
-    taps,
+use super::super::{
+    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels,
+    LANES, Packing, Pointwise, Stem, Table,
 };
-use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels, LANES, Pointwise,
-    Stem, Table,
-};
+use super::finish::{Finish, IDENTITY, PRELU, RELU, Sums, afresh, steps};
+use super::shared;
+use super::windows::{Rows, Windows, four_registers, slide, taps};
 
 /// Made by [`detect`] only, on a processor that has the instructions.
 struct NeonDot(());
@@ -32,9 +31,13 @@ impl Kernels for NeonDot {
         0
     }
 
+    fn packing(&self) -> Packing {
+        Packing::Dense
+    }
+
     fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
         // SAFETY: every AArch64 processor has the feature.
-        unsafe { neon::quantize(table, src, dst) }
+        unsafe { shared::quantize(table, src, dst) }
     }
 
     fn stem(&self, op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
@@ -89,24 +92,24 @@ impl Kernels for NeonDot {
     fn global(&self, op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
         op.check(block, src);
         // SAFETY: every AArch64 processor has the feature.
-        unsafe { neon::global(op, block, src, dst) }
+        unsafe { shared::global(op, block, src, dst) }
     }
 
     fn max_pool(&self, rows: [&[u8]; 2], dst: &mut [u8]) {
         // SAFETY: every AArch64 processor has the feature.
-        unsafe { neon::max_pool(rows, dst) }
+        unsafe { shared::max_pool(rows, dst) }
     }
 
     fn add(&self, op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
         op.check(first, second, dst);
         // SAFETY: `check` found that the operands hold the output's pixels.
-        unsafe { neon::add(op, first, second, dst) }
+        unsafe { shared::add(op, first, second, dst) }
     }
 
     fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
         op.check(rows, dst);
         // SAFETY: `check` found that the rows hold the output's pixels.
-        unsafe { neon::head(op, rows, dst) }
+        unsafe { shared::head(op, rows, dst) }
     }
 }
 
@@ -154,7 +157,7 @@ unsafe fn pointwise<const ACTIVATION: u8>(
     dst: BlocksMut<'_>,
     pixels: usize,
 ) {
-    for (block, (groups, post)) in op.weights.chunks_exact(op.groups).zip(&op.post).enumerate() {
+    for (block, (groups, post)) in op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate() {
         let finish = Finish::<ACTIVATION>::load(post);
         // SAFETY: `check`.
         unsafe {
@@ -318,7 +321,7 @@ unsafe fn stem<const ACTIVATION: u8>(
 ) {
     let step = op.stride * 3;
     let windows = Windows::new(step);
-    for (block, (groups, post)) in op.dense.iter().zip(&op.post).enumerate() {
+    for (block, (groups, post)) in op.weights.dense().iter().zip(&op.post).enumerate() {
         // The last is nought.
         let groups = &groups[..7];
         let finish = Finish::<ACTIVATION>::load(post);
