@@ -7,7 +7,7 @@ use std::cell::Cell;
 use watchpost::frame::{Frame, Layout as FrameLayout, PixelFormat, Range};
 use watchpost::geometry::{Point, Rect};
 use watchpost::vision::engine::{Input, Normalization, load};
-use watchpost::vision::{AlignedFace, Alignment, Detection, Detector, Models};
+use watchpost::vision::{AlignedFace, Alignment, Detection, Detector, Models, SecondLook};
 
 struct Counting;
 
@@ -63,9 +63,10 @@ fn a_second_look_at_a_face_allocates_nothing() {
         .map(|(x, y)| Point::new(x, y));
     // A score at which turned pictures are looked at too.
     let face = Detection { rect: Rect::new(32.0, 24.0, 64.0, 80.0), landmarks, score: 0.7 };
-    detector.refine(&frame, &face).unwrap();
+    let mut second_look = SecondLook::default();
+    second_look.refine(&mut detector, &frame, &face).unwrap();
     let before = ALLOCATIONS.get();
-    detector.refine(&frame, &face).unwrap();
+    second_look.refine(&mut detector, &frame, &face).unwrap();
     assert_eq!(ALLOCATIONS.get(), before);
 }
 

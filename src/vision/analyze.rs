@@ -11,10 +11,12 @@
 use std::time::{Duration, Instant};
 
 use super::align::AlignedFace;
-use super::detect::{Detector, Faces, MAX_FACES};
+use super::detect::Detector;
 use super::embed::Embedder;
+use super::faces::{Faces, MAX_FACES};
 use super::manifest::Models;
 use super::quality::{Quality, QualityGate, TooPoor};
+use super::second_look::SecondLook;
 use super::track::{Assigned, TrackId, Tracker};
 use super::views::Views;
 use super::{VisionConfig, VisionError};
@@ -130,6 +132,7 @@ const LOOKS_AN_EMBEDDING: usize = 3;
 /// The stage of one camera.
 pub struct Analyzer {
     detector: Detector,
+    second_look: SecondLook,
     embedder: Embedder,
     tracker: Tracker,
     views: Views,
@@ -151,6 +154,7 @@ impl Analyzer {
         let embedder = Embedder::new(models)?;
         Ok(Self {
             detector: Detector::new(models, config.long_side)?,
+            second_look: SecondLook::default(),
             scratch: AlignedFace::new(embedder.alignment().side),
             embedder,
             tracker: Tracker::new(Duration::from_millis(config.track_survives_ms)),
@@ -276,7 +280,7 @@ impl Analyzer {
             looks += 1;
             let detection = &self.faces[due.face];
             let start = Instant::now();
-            let detection = self.detector.refine(frame, detection)?;
+            let detection = self.second_look.refine(&mut self.detector, frame, detection)?;
             let placement =
                 self.scratch.warp(frame, &detection.landmarks, self.embedder.alignment());
             let checked = placement.ok_or(TooPoor::Landmarks).and_then(|placement| {

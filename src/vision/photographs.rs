@@ -11,8 +11,8 @@
 use zeroize::Zeroize;
 
 use super::{
-    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, TooPoor,
-    VisionConfig, VisionError,
+    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, SecondLook,
+    TooPoor, VisionConfig, VisionError,
 };
 use crate::frame::Frame;
 use crate::geometry::Point;
@@ -88,6 +88,7 @@ impl Enrolled {
 /// Detector, quality gate and embedder.
 pub struct FaceReader {
     detector: Detector,
+    second_look: SecondLook,
     embedder: Embedder,
     gate: QualityGate,
     min_score: f32,
@@ -112,6 +113,7 @@ impl FaceReader {
         let embedder = Embedder::new(models)?;
         Ok(Self {
             detector: Detector::new(models, config.long_side)?,
+            second_look: SecondLook::default(),
             aligned: AlignedFace::new(embedder.alignment().side),
             embedder,
             gate: config.quality,
@@ -144,7 +146,7 @@ impl FaceReader {
     }
 
     fn judge(&mut self, frame: &Frame<'_>, face: &Detection) -> Result<Seen, VisionError> {
-        let face = self.detector.refine(frame, face)?;
+        let face = self.second_look.refine(&mut self.detector, frame, face)?;
         let mut quality = Quality::of_detection(&face);
         let verdict = match self.aligned.warp(frame, &face.landmarks, self.embedder.alignment()) {
             Some(placement) => {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::align::{AlignedFace, Placement};
-use super::detect::Detection;
+use super::faces::Detection;
 use crate::geometry::Point;
 use crate::problem::Problem;
 

@@ -1,7 +1,7 @@
 //! A second look at a face: finer landmarks, and those of tilted heads.
 //!
 //! In the whole frame a face covers few cells of the detector, and its landmarks are off by a pixel
-//! or two, which its embedding shows. [`Detector::refine`] looks at the face alone, scaled to one
+//! or two, which its embedding shows. [`SecondLook::refine`] looks at the face alone, scaled to one
 //! size, and gives the mean of both guesses.
 //!
 //! Small detectors are trained on upright faces: with the head tilted by twenty degrees and more
@@ -18,7 +18,8 @@
 
 use super::VisionError;
 use super::align::AlignedFace;
-use super::detect::{Detection, Detector, Faces};
+use super::detect::Detector;
+use super::faces::{Detection, Faces};
 use crate::frame::Frame;
 use crate::geometry::{Point, Similarity};
 
@@ -32,33 +33,26 @@ const GAIN: f32 = 0.015;
 const TURNS: [[f32; 2]; 2] = [[20.0, 40.0], [-20.0, -40.0]];
 /// Sides in pixels of the pictures of the face alone: turned, and upright for finer landmarks. Its
 /// box fills half of each.
-pub(super) const SIDES: [usize; 2] = [128, 160];
+const SIDES: [usize; 2] = [128, 160];
 
 /// The pictures of the face alone, kept from face to face and wiped after each.
-pub(super) struct SecondLook {
+pub struct SecondLook {
     turned: AlignedFace,
     upright: AlignedFace,
     found: Faces,
 }
 
-impl SecondLook {
-    pub(super) fn new() -> Self {
-        Self::of(SIDES)
-    }
-
-    fn of([turned, upright]: [usize; 2]) -> Self {
-        Self {
-            turned: AlignedFace::new(turned),
-            upright: AlignedFace::new(upright),
-            found: Faces::new(),
-        }
-    }
-}
-
 /// Landmarks of a second look, in pixels of the frame, and the detector's score of them.
 type Again = (f32, [Point; 5]);
 
-impl Detector {
+impl Default for SecondLook {
+    fn default() -> Self {
+        let [turned, upright] = SIDES.map(AlignedFace::new);
+        Self { turned, upright, found: Faces::new() }
+    }
+}
+
+impl SecondLook {
     /// `face` with the landmarks of a second look at it, if that shows a face. Box and score stay.
     ///
     /// # Errors
@@ -66,6 +60,7 @@ impl Detector {
     /// look.
     pub fn refine(
         &mut self,
+        detector: &mut Detector,
         frame: &Frame<'_>,
         face: &Detection,
     ) -> Result<Detection, VisionError> {
@@ -73,90 +68,87 @@ impl Detector {
         if !(extent.is_finite() && extent > 0.0) {
             return Ok(*face);
         }
-        // Lent, since the looks need the whole detector; what stands in for it allocates nothing.
-        // Wiped here, so that no way out of the looks leaves the face behind.
-        let mut second = std::mem::replace(&mut self.second_look, SecondLook::of([0; 2]));
-        let result = self.refine_in(&mut second, frame, face);
-        second.turned.wipe();
-        second.upright.wipe();
-        second.found.clear();
-        self.second_look = second;
+        let result = self.look(detector, frame, face);
+        // Here, so that no way out of the looks leaves the face in memory.
+        self.turned.wipe();
+        self.upright.wipe();
+        self.found.clear();
         result
     }
 
-    fn refine_in(
+    fn look(
         &mut self,
-        second: &mut SecondLook,
+        detector: &mut Detector,
         frame: &Frame<'_>,
         face: &Detection,
     ) -> Result<Detection, VisionError> {
-        let SecondLook { turned, upright, found } = second;
+        let Self { turned, upright, found } = self;
         if face.score < UPRIGHT_SCORE
-            && let Some(landmarks) = self.straighten(turned, found, frame, face)?
+            && let Some(landmarks) = straighten(detector, turned, found, frame, face)?
         {
             return Ok(Detection { landmarks, ..*face });
         }
-        let again = self.look_again(upright, found, frame, face, 0.0)?;
+        let again = look_again(detector, upright, found, frame, face, 0.0)?;
         let landmarks = again.map_or(face.landmarks, |(_, again)| mean(&face.landmarks, &again));
         Ok(Detection { landmarks, ..*face })
     }
+}
 
-    /// The landmarks of a tilted head; `None` for an upright one.
-    fn straighten(
-        &mut self,
-        picture: &mut AlignedFace,
-        found: &mut Faces,
-        frame: &Frame<'_>,
-        face: &Detection,
-    ) -> Result<Option<[Point; 5]>, VisionError> {
-        let mut turned = |degrees: f32| self.look_again(picture, found, frame, face, degrees);
-        let upright = turned(0.0)?.map_or(0.0, |(score, _)| score);
-        let (mut most, mut best) = (upright + GAIN, None);
-        for [first, second] in TURNS {
-            let Some((score, landmarks)) = turned(first)? else { continue };
-            if score > most {
-                (most, best) = (score, Some(landmarks));
-            }
-            if score <= upright {
-                continue;
-            }
-            if let Some((score, landmarks)) = turned(second)?
-                && score > most
-            {
-                (most, best) = (score, Some(landmarks));
-            }
+/// The landmarks of a tilted head; `None` for an upright one.
+fn straighten(
+    detector: &mut Detector,
+    picture: &mut AlignedFace,
+    found: &mut Faces,
+    frame: &Frame<'_>,
+    face: &Detection,
+) -> Result<Option<[Point; 5]>, VisionError> {
+    let mut turned = |degrees: f32| look_again(detector, picture, found, frame, face, degrees);
+    let upright = turned(0.0)?.map_or(0.0, |(score, _)| score);
+    let (mut most, mut best) = (upright + GAIN, None);
+    for [first, second] in TURNS {
+        let Some((score, landmarks)) = turned(first)? else { continue };
+        if score > most {
+            (most, best) = (score, Some(landmarks));
         }
-        Ok(best)
+        if score <= upright {
+            continue;
+        }
+        if let Some((score, landmarks)) = turned(second)?
+            && score > most
+        {
+            (most, best) = (score, Some(landmarks));
+        }
     }
+    Ok(best)
+}
 
-    /// What the detector finds in the middle of `picture`, filled with the face turned by
-    /// `degrees`.
-    fn look_again(
-        &mut self,
-        picture: &mut AlignedFace,
-        found: &mut Faces,
-        frame: &Frame<'_>,
-        face: &Detection,
-        degrees: f32,
-    ) -> Result<Option<Again>, VisionError> {
-        let (sin, cos) = degrees.to_radians().sin_cos();
-        let half = picture.side() as f32 / 2.0;
-        let scale = face.rect.width.max(face.rect.height) / half;
-        let (a, b) = (scale * cos, scale * sin);
-        let center = face.rect.center();
-        // Takes the middle of the picture to the middle of the face.
-        let to_frame = Similarity {
-            a,
-            b,
-            tx: center.x - (a * half - b * half),
-            ty: center.y - (b * half + a * half),
-        };
-        picture.sample(frame, &to_frame);
-        self.detect_square(picture, face.score / 2.0, found)?;
-        let middle = Point::new(half, half);
-        let near = found.iter().find(|f| f.rect.center().distance(middle) < half / 3.0);
-        Ok(near.map(|f| (f.score, f.landmarks.map(|p| to_frame.apply(p)))))
-    }
+/// What the detector finds in the middle of `picture`, filled with the face turned by
+/// `degrees`.
+fn look_again(
+    detector: &mut Detector,
+    picture: &mut AlignedFace,
+    found: &mut Faces,
+    frame: &Frame<'_>,
+    face: &Detection,
+    degrees: f32,
+) -> Result<Option<Again>, VisionError> {
+    let (sin, cos) = degrees.to_radians().sin_cos();
+    let half = picture.side() as f32 / 2.0;
+    let scale = face.rect.width.max(face.rect.height) / half;
+    let (a, b) = (scale * cos, scale * sin);
+    let center = face.rect.center();
+    // Takes the middle of the picture to the middle of the face.
+    let to_frame = Similarity {
+        a,
+        b,
+        tx: center.x - (a * half - b * half),
+        ty: center.y - (b * half + a * half),
+    };
+    picture.sample(frame, &to_frame);
+    detector.detect_square(picture, face.score / 2.0, found)?;
+    let middle = Point::new(half, half);
+    let near = found.iter().find(|f| f.rect.center().distance(middle) < half / 3.0);
+    Ok(near.map(|f| (f.score, f.landmarks.map(|p| to_frame.apply(p)))))
 }
 
 fn mean(a: &[Point; 5], b: &[Point; 5]) -> [Point; 5] {
@@ -198,7 +190,8 @@ mod tests {
         let mut detector = Detector::new(&Models::builtin().unwrap(), 640).unwrap();
         let (layout, data, truth) = portrait(&mut detector);
         let frame = Frame::new(layout, &data).unwrap();
-        let settled = detector.refine(&frame, &truth).unwrap();
+        let mut second = SecondLook::default();
+        let settled = second.refine(&mut detector, &frame, &truth).unwrap();
         assert_eq!((settled.rect, settled.score), (truth.rect, truth.score));
         let size = truth.rect.width;
         assert!(
@@ -208,7 +201,7 @@ mod tests {
         for (dx, dy) in [(0.1, 0.0), (0.0, -0.1), (-0.1, 0.1)] {
             let shift = |p: Point| Point::new(p.x + dx * size, p.y + dy * size);
             let off = Detection { landmarks: truth.landmarks.map(shift), ..truth };
-            let refined = detector.refine(&frame, &off).unwrap();
+            let refined = second.refine(&mut detector, &frame, &off).unwrap();
             let (before, after) = (
                 Point::new(dx * size, dy * size),
                 furthest(&refined.landmarks, &settled.landmarks),
@@ -216,7 +209,7 @@ mod tests {
             let half = before.distance(Point::default()) / 2.0;
             assert!((after - half).abs() < 0.01 * size, "{after} of {half}");
         }
-        let wiped = &detector.second_look;
+        let wiped = &second;
         assert!(
             wiped.upright.rgb().iter().chain(wiped.turned.rgb()).all(|v| *v == 0),
             "nothing of the face is left"
@@ -230,7 +223,8 @@ mod tests {
         let layout = Layout::packed(PixelFormat::Grey, Range::Full, 64, 64).unwrap();
         let data = [90; 64 * 64];
         let sure = face(Rect::new(10.0, 10.0, 40.0, 40.0), 0.95);
-        assert_eq!(detector.refine(&Frame::new(layout, &data).unwrap(), &sure).unwrap(), sure);
+        let frame = Frame::new(layout, &data).unwrap();
+        assert_eq!(SecondLook::default().refine(&mut detector, &frame, &sure).unwrap(), sure);
         assert_eq!(detector.networks.len(), 1, "one network: that of the upright picture");
     }
 
@@ -240,12 +234,14 @@ mod tests {
         let layout = Layout::packed(PixelFormat::Nv12, Range::Limited, 64, 48).unwrap();
         let data = vec![128; layout.min_len()];
         let frame = Frame::new(layout, &data).unwrap();
+        let mut second = SecondLook::default();
         for (x, size) in
             [(10.0, 40.0), (-1e6, 5.0), (0.0, 1e30), (0.0, f32::NAN), (f32::NAN, 10.0), (0.0, 0.0)]
         {
             for score in [0.7, 0.95] {
                 let found = face(Rect::new(x, 5.0, size, size), score);
-                assert_eq!(detector.refine(&frame, &found).unwrap().landmarks, found.landmarks);
+                let refined = second.refine(&mut detector, &frame, &found).unwrap();
+                assert_eq!(refined.landmarks, found.landmarks);
             }
         }
     }

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::detect::{Detection, MAX_FACES};
+use super::faces::{Detection, MAX_FACES};
 use crate::geometry::{Point, Rect};
 
 /// Most tracks at a time.

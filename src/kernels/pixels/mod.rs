@@ -187,7 +187,7 @@ pub fn available() -> Vec<&'static dyn Kernels> {
     #[cfg(target_arch = "x86_64")]
     all.extend(avx2::detect());
     #[cfg(target_arch = "aarch64")]
-    all.push(&neon::Neon);
+    all.extend([&neon::Neon as &dyn Kernels]);
     all.push(&Scalar);
     all
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Group, LANES, Post, ZERO};
+use super::super::{Group, Post, ZERO};
 
 /// Activations as a constant parameter, so that none is decided in a loop.
 pub(super) const IDENTITY: u8 = 0;

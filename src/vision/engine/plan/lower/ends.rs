@@ -1,0 +1,219 @@
+//! The last layers, in floating point, and which output each of them gives.
+
+use tract_onnx::pb::NodeProto;
+
+use super::super::network::{Activation, Conv, Head, Kind, Layer, Linear, Network, Part, Shape};
+use super::super::onnx::{Values, int, ints};
+use super::operators::geometry;
+use super::{Lowering, Stage, Step, Value, Waiting};
+
+impl<'a> Lowering<'a> {
+    pub(super) fn head(
+        &mut self,
+        node: &'a NodeProto,
+        tensor: usize,
+        weights: &[f32],
+        bias: Vec<f32>,
+    ) -> Step<Value> {
+        let from = &self.network.tensors[tensor];
+        let plain = ints(node, "kernel_shape") == [3, 3]
+            && geometry(node)? == (1, [1; 4])
+            && usize::try_from(int(node, "group", 1)) == Ok(from.channels)
+            && weights.len() == 9 * from.channels
+            && bias.len() == from.channels;
+        if !plain {
+            return Err("only 3 x 3 depth-wise with stride 1 can stay in floating point".into());
+        }
+        if !weights.iter().chain(&bias).all(|w| w.is_finite()) {
+            return Err("its weights are not finite".into());
+        }
+        let weights = weights.iter().map(|w| w * from.scale).collect();
+        let part = Part { first: 0, channels: from.channels, output: usize::MAX, sigmoid: false };
+        let kind = Kind::Head(Head { weights, bias, parts: vec![part] });
+        self.network.layers.push(Layer {
+            name: node.name.clone(),
+            kind,
+            inputs: vec![tensor],
+            output: None,
+        });
+        Ok(Value::Part { layer: self.network.layers.len() - 1, stage: Stage::Planar })
+    }
+
+    /// The part that a head was lowered to, and its cells.
+    fn part(&mut self, layer: usize) -> Option<(&mut Part, usize)> {
+        let cells = self.network.layers[layer].inputs.first().map(|t| &self.network.tensors[*t])?;
+        let cells = cells.height * cells.width;
+        match &mut self.network.layers[layer].kind {
+            Kind::Head(h) => h.parts.first_mut().map(|p| (p, cells)),
+            _ => None,
+        }
+    }
+
+    /// A depth-wise convolution whose sums nobody quantizes: a head.
+    fn quantized_head(&mut self, node: &NodeProto, waiting: &Waiting) -> Step<Value> {
+        let Waiting::Conv { conv, input, size, scale } = waiting else {
+            return Err("only behind a head's last convolution".into());
+        };
+        let from =
+            self.network.tensors.get(*input).ok_or("only behind a head's last convolution")?;
+        let plain = conv.shape == Shape::Depthwise
+            && conv.activation == Activation::Identity
+            && (conv.stride, conv.top, conv.left) == (1, 1, 1)
+            && *size == [from.channels, from.height, from.width];
+        if !plain {
+            return Err("only 3 x 3 depth-wise with stride 1 can end in floating point".into());
+        }
+        let channels = from.channels;
+        let weights =
+            conv.weights.iter().enumerate().map(|(at, w)| f32::from(*w) * scale[at / 9]).collect();
+        let bias = conv.bias.iter().zip(scale).map(|(b, s)| *b as f32 * s).collect();
+        let part = Part { first: 0, channels, output: usize::MAX, sigmoid: false };
+        let kind = Kind::Head(Head { weights, bias, parts: vec![part] });
+        self.network.layers.push(Layer {
+            name: node.name.clone(),
+            kind,
+            inputs: vec![*input],
+            output: None,
+        });
+        Ok(Value::Part { layer: self.network.layers.len() - 1, stage: Stage::Planar })
+    }
+
+    pub(super) fn head_step(&mut self, node: &'a NodeProto) -> Step<Value> {
+        let value = match self.input(node, 0)?.clone() {
+            Value::Waiting(waiting) => self.quantized_head(node, &waiting)?,
+            other => other,
+        };
+        let Value::Part { layer, stage } = value else {
+            return Err("only behind a head's last convolution".into());
+        };
+        if self.graph.uses(&node.input[0]) != 1 {
+            return Err("its input is read by others too".into());
+        }
+        if node.op_type == "Transpose" {
+            return match (ints(node, "perm"), stage) {
+                ([0, 2, 3, 1], Stage::Planar) => {
+                    Ok(Value::Part { layer, stage: Stage::Interleaved })
+                }
+                _ => Err("only from NCHW to NHWC".into()),
+            };
+        }
+        match self.part(layer) {
+            Some((part, _)) if !part.sigmoid => part.sigmoid = true,
+            _ => return Err("twice in a row".into()),
+        }
+        Ok(Value::Part { layer, stage })
+    }
+
+    pub(super) fn reshape(&mut self, node: &'a NodeProto) -> Step<Value> {
+        let shape = node.input.get(1).and_then(|name| self.graph.constant(name));
+        let shape = match shape.map(|c| &c.values) {
+            Some(Values::I64(shape)) => &shape[..],
+            _ if node.op_type == "Flatten" && int(node, "axis", 1) == 1 => &[1, -1],
+            _ => return Err("its shape is no constant".into()),
+        };
+        if let Value::Waiting(Waiting::Conv { conv, input, size: [channels, 1, 1], scale }) =
+            self.input(node, 0)?.clone()
+            && conv.shape == Shape::Pointwise
+            && conv.activation == Activation::Identity
+            && self.graph.uses(&node.input[0]) == 1
+        {
+            let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(channels);
+            let ([1, n], true) = (
+                shape,
+                self.network.tensors[input].height * self.network.tensors[input].width == 1,
+            ) else {
+                return Err("only from one pixel to its channels".into());
+            };
+            if !flat(*n) {
+                return Err("only from one pixel to its channels".into());
+            }
+            let Conv { weights, bias, .. } = conv;
+            let kind = Kind::Linear(Linear { weights, bias, scale, output: usize::MAX });
+            self.network.layers.push(Layer {
+                name: node.name.clone(),
+                kind,
+                inputs: vec![input],
+                output: None,
+            });
+            return Ok(Value::Sums(self.network.layers.len() - 1));
+        }
+        match *self.input(node, 0)? {
+            Value::Real(tensor) => {
+                let from = &self.network.tensors[tensor];
+                // With one pixel, channels are what is left, in order.
+                let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(from.channels);
+                match shape {
+                    [1, n] if flat(*n) && from.height * from.width == 1 => {
+                        Ok(Value::Waiting(Waiting::Same { tensor }))
+                    }
+                    _ => Err("only from one pixel to its channels".into()),
+                }
+            }
+            Value::Part { layer, stage: Stage::Interleaved }
+                if self.graph.uses(&node.input[0]) == 1 =>
+            {
+                let (part, cells) = self.part(layer).ok_or("its head is gone")?;
+                let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(cells);
+                match shape {
+                    [1, n, c] if flat(*n) && usize::try_from(*c) == Ok(part.channels) => {
+                        Ok(Value::Part { layer, stage: Stage::Flat })
+                    }
+                    _ => Err("only from NHWC to cells".into()),
+                }
+            }
+            _ => Err("only at the end of a head or of an embedding".into()),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Step<Network> {
+        for (index, name) in self.graph.outputs.iter().enumerate() {
+            match self.values.get(name) {
+                Some(&Value::Part { layer, stage: Stage::Flat }) => {
+                    let (part, cells) = self.part(layer).ok_or("a head is gone")?;
+                    if part.output != usize::MAX {
+                        return Err(format!("output `{name}` is given twice"));
+                    }
+                    part.output = index;
+                    self.network.outputs[index].1 = cells * part.channels;
+                }
+                Some(&Value::Sums(layer)) => {
+                    let Kind::Linear(linear) = &mut self.network.layers[layer].kind else {
+                        return Err("a last layer is gone".into());
+                    };
+                    if linear.output != usize::MAX {
+                        return Err(format!("output `{name}` is given twice"));
+                    }
+                    linear.output = index;
+                    self.network.outputs[index].1 = linear.bias.len();
+                }
+                Some(&Value::Real(tensor)) | Some(&Value::Waiting(Waiting::Same { tensor })) => {
+                    let from = &self.network.tensors[tensor];
+                    if from.height * from.width != 1 {
+                        return Err(format!("output `{name}` has more than one pixel"));
+                    }
+                    self.network.outputs[index].1 = from.channels;
+                    let kind = Kind::Output { index };
+                    self.network.layers.push(Layer {
+                        name: name.to_string(),
+                        kind,
+                        inputs: vec![tensor],
+                        output: None,
+                    });
+                }
+                _ => return Err(format!("output `{name}` is of no kind that the plan gives")),
+            }
+        }
+        let unread = |l: &Layer| match &l.kind {
+            Kind::Head(h) => h.parts.iter().any(|p| p.output == usize::MAX),
+            Kind::Linear(l) => l.output == usize::MAX,
+            _ => false,
+        };
+        if let Some(layer) = self.network.layers.iter().find(|l| unread(l)) {
+            return Err(format!("the last layer `{}` leads to no output", layer.name));
+        }
+        if self.network.layers.is_empty() {
+            return Err("it computes nothing".into());
+        }
+        Ok(self.network)
+    }
+}
