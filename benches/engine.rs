@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use watchpost::clock::processor_time;
 use watchpost::kernels::networks as kernels;
-use watchpost::vision::engine::{self, Input, Network, Normalization};
+use watchpost::vision::engine::{self, Network, NetworkInput, Normalization};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -79,7 +79,7 @@ fn main() -> Result<(), Failure> {
                 continue;
             }
             let (start, own) = (Instant::now(), processor_time());
-            engine.network.run(&Input::Interleaved(&image))?;
+            engine.network.run(&NetworkInput::Interleaved(&image))?;
             engine.micros.push((processor_time() - own).as_secs_f64() * 1e6);
             engine.wall.push(start.elapsed().as_secs_f64() * 1e6);
         }
@@ -117,7 +117,7 @@ fn serve(
         let mut micros = Vec::with_capacity(each);
         for _ in 0..each {
             let own = processor_time();
-            network.run(&Input::Interleaved(image))?;
+            network.run(&NetworkInput::Interleaved(image))?;
             micros.push((processor_time() - own).as_secs_f64() * 1e6);
         }
         println!("{}", serde_json::json!({ network.name(): micros }));

@@ -2,8 +2,8 @@
 //!
 //! A [`Layout`] says where the samples of a picture lie in a buffer; a [`Frame`] is a layout with a
 //! buffer that is long enough for it, checked once. Whoever needs pixels takes them straight from
-//! the native format, one by one through [`Pixels`] or as a [`Line`] of neighbours; there is no
-//! full-frame conversion to RGB.
+//! the native format, one by one through [`Pixels`] or as a [`SampleLine`] of neighbours; there is
+//! no full-frame conversion to RGB.
 //!
 //! Not promised: scaling, rotation, or any format in which a pixel is not there yet (JPEG, raw
 //! Bayer).
@@ -12,7 +12,7 @@ use std::fmt;
 use std::ops;
 
 use crate::kernels::pixels::full_luma;
-pub use crate::kernels::pixels::{Line, Range, ycc_to_rgb};
+pub use crate::kernels::pixels::{Range, SampleLine, ycc_to_rgb};
 
 /// How a buffer holds a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -266,7 +266,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Panics
     /// Where `columns` begin at an odd column or a pixel lies outside the frame.
-    pub fn line(&self, row: usize, columns: ops::Range<usize>) -> Line<'a> {
+    pub fn line(&self, row: usize, columns: ops::Range<usize>) -> SampleLine<'a> {
         let (data, l) = (self.data, &self.layout);
         let (from, pixels) = (columns.start, columns.len());
         assert!(from.is_multiple_of(2) && columns.end <= self.width() && row < self.height());
@@ -275,19 +275,19 @@ impl<'a> Frame<'a> {
         let shared = (row / 2) * l.chroma_stride;
         let pairs = pixels.div_ceil(2);
         match l.format {
-            PixelFormat::Grey => Line::Grey(samples(first + from, pixels)),
-            PixelFormat::Yuyv => Line::Yuyv(samples(first + from * 2, pairs * 4)),
-            PixelFormat::Nv12 => Line::Nv12 {
+            PixelFormat::Grey => SampleLine::Grey(samples(first + from, pixels)),
+            PixelFormat::Yuyv => SampleLine::Yuyv(samples(first + from * 2, pairs * 4)),
+            PixelFormat::Nv12 => SampleLine::Nv12 {
                 luma: samples(first + from, pixels),
                 chroma: samples(l.chroma[0] + shared + from, pairs * 2),
             },
-            PixelFormat::I420 => Line::I420 {
+            PixelFormat::I420 => SampleLine::I420 {
                 luma: samples(first + from, pixels),
                 cb: samples(l.chroma[0] + shared + from / 2, pairs),
                 cr: samples(l.chroma[1] + shared + from / 2, pairs),
             },
-            PixelFormat::Ycc444 => Line::Ycc444(samples(first + from * 3, pixels * 3)),
-            PixelFormat::Rgb8 => Line::Rgb8(samples(first + from * 3, pixels * 3)),
+            PixelFormat::Ycc444 => SampleLine::Ycc444(samples(first + from * 3, pixels * 3)),
+            PixelFormat::Rgb8 => SampleLine::Rgb8(samples(first + from * 3, pixels * 3)),
         }
     }
 

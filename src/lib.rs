@@ -24,11 +24,12 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`problem`] | the vocabulary: points, pixels, embeddings, time, what is wrong with a setting | nothing else |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`problem`] | the vocabulary: points, pixels, embeddings, time, what is wrong with a setting | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
+//! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
-//! | [`vision`] | from a frame to the best views of the faces in it; the networks | the vocabulary |
-//! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary |
+//! | [`vision`] | from a frame to the best views of the faces in it; the networks | the vocabulary, `kernels` |
+//! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary, `kernels` |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision` and `delivery` types |

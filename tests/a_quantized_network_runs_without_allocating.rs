@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use watchpost::frame::{Frame, Layout as FrameLayout, PixelFormat, Range};
 use watchpost::geometry::{Point, Rect};
-use watchpost::vision::engine::{Input, Normalization, load};
+use watchpost::vision::engine::{NetworkInput, Normalization, load};
 use watchpost::vision::{AlignedFace, Alignment, Detection, Detector, Models, SecondLook};
 
 struct Counting;
@@ -46,9 +46,9 @@ fn a_quantized_network_runs_without_allocating() {
         assert!(network.name().starts_with("plan "), "{}", network.name());
         let image = vec![77; 3 * height * width];
         let before = ALLOCATIONS.get();
-        network.run(&Input::Interleaved(&image)).unwrap();
+        network.run(&NetworkInput::Interleaved(&image)).unwrap();
         network.wipe();
-        network.run(&Input::Interleaved(&image)).unwrap();
+        network.run(&NetworkInput::Interleaved(&image)).unwrap();
         assert_eq!(ALLOCATIONS.get(), before);
     }
 }

@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::io::{Read, Write};
 
-use watchpost::vision::engine::{self, Input, Normalization};
+use watchpost::vision::engine::{self, NetworkInput, Normalization};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut images = pixels.chunks_exact(height * width * 3);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for image in &mut images {
-        network.run(&Input::Interleaved(image))?;
+        network.run(&NetworkInput::Interleaved(image))?;
         for index in 0..network.output_names().len() {
             network.output(index).iter().try_for_each(|v| out.write_all(&v.to_le_bytes()))?;
         }

@@ -24,7 +24,7 @@ use crate::delivery::event::{
 use crate::geometry::Rect;
 use crate::source::{Captured, DecodeError, Decoder};
 use crate::vision::{
-    AlignedFace, Analyzer, FrameCounts, Models, Plan, Quality, Schedule, Sighting, Skip,
+    AlignedFace, Analyzer, FrameCounts, FramePlan, Models, Quality, Schedule, Sighting, Skip,
     SkipCounters, StageTimes, Thumbnail, TooPoor, VisionError,
 };
 use crate::watchlist::TopK;
@@ -251,16 +251,17 @@ impl Pipeline {
         let force = force.as_mut().expect("permitted, so there is a list in force");
         force.wipe_expired(now.wall);
         let (at, tracked) = (captured.at.monotonic, analyzer.tracks() > 0);
-        let plan =
-            schedule.as_mut().map_or(Plan::Look, |s| s.plan(at, captured.discontinuity, tracked));
-        if let Plan::Skip(reason) = plan {
+        let plan = schedule
+            .as_mut()
+            .map_or(FramePlan::Look, |s| s.plan(at, captured.discontinuity, tracked));
+        if let FramePlan::Skip(reason) = plan {
             counters.skipped.add(reason);
             return Ok(());
         }
         let start = Instant::now();
         let frame = decoder.decode(captured).inspect_err(|_| counters.undecodable += 1)?;
         let shown = schedule.as_ref().map(|_| Thumbnail::of(&frame));
-        if let (Plan::IfMoved, Some(schedule), Some(shown)) = (plan, &schedule, &shown)
+        if let (FramePlan::IfMoved, Some(schedule), Some(shown)) = (plan, &schedule, &shown)
             && !schedule.moved(shown)
         {
             counters.skipped.add(Skip::Still);

@@ -31,7 +31,7 @@ pub(super) fn cpu() -> Found {
         std::env::consts::ARCH,
         networks::with(chosen).set(),
         pixels::with(chosen).set(),
-        search::Kernel::with(chosen).set,
+        search::SearchKernel::with(chosen).set,
     );
     if chosen == InstructionSet::fastest() {
         Found::ok(detail)

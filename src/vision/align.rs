@@ -16,7 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::manifest::EmbedderSpec;
 use crate::frame::{Frame, Pixels, Visitor};
 use crate::geometry::{Point, Similarity};
-use crate::kernels::pixels::{self, BILINEAR, Kernels, Patch, Rgbx, Walk};
+use crate::kernels::pixels::{self, BILINEAR, Patch, PixelKernels, Rgbx, SampleWalk};
 
 /// Where an embedder wants the landmarks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,7 +56,7 @@ pub struct Placement {
 }
 
 /// Most samples averaged along each axis; a face shrunk further is larger than any use.
-const MAX_SAMPLES: usize = Walk::MOST_SAMPLES;
+const MAX_SAMPLES: usize = SampleWalk::MOST_SAMPLES;
 /// Longest side of a tile of the aligned face whose part of the frame is held at once.
 const MAX_TILE: usize = 160;
 
@@ -109,20 +109,21 @@ impl AlignedFace {
 const PATCH: usize = 16_384;
 /// Shortest side of a tile of the aligned face whose part of the frame is held at once.
 const LEAST_TILE: usize = 8;
-/// Where coordinates of a frame end for [`Walk`]; no frame is as large.
+/// Where coordinates of a frame end for [`SampleWalk`]; no frame is as large.
 const FAR: f32 = 1e5;
 
 impl AlignedFace {
     /// [`AlignedFace::sample`] with the kernels given.
     fn sample_with(
         &mut self,
-        kernels: &dyn Kernels,
+        kernels: &dyn PixelKernels,
         frame: &Frame<'_>,
         to_frame: &Similarity,
     ) -> Placement {
         let scale = to_frame.scale();
         let samples = if scale > 2.0 { (scale.ceil() as usize).min(MAX_SAMPLES) } else { 1 };
-        let walk = Walk { a: to_frame.a, b: to_frame.b, tx: to_frame.tx, ty: to_frame.ty, samples };
+        let walk =
+            SampleWalk { a: to_frame.a, b: to_frame.b, tx: to_frame.tx, ty: to_frame.ty, samples };
         if let Some(tile) = tile(&walk, self.side) {
             self.in_tiles(kernels, frame, &walk, tile);
         } else {
@@ -135,7 +136,13 @@ impl AlignedFace {
     }
 
     /// Each tile's part of the frame is converted to pixels, and then sampled.
-    fn in_tiles(&mut self, kernels: &dyn Kernels, frame: &Frame<'_>, walk: &Walk, tile: usize) {
+    fn in_tiles(
+        &mut self,
+        kernels: &dyn PixelKernels,
+        frame: &Frame<'_>,
+        walk: &SampleWalk,
+        tile: usize,
+    ) {
         let side = self.side;
         let mut held = [[0; 4]; PATCH];
         let mut row = [[0; 4]; MAX_TILE];
@@ -161,7 +168,7 @@ impl AlignedFace {
 
 /// Columns and rows of a frame, or beyond it.
 #[derive(Debug, Clone)]
-struct Part {
+struct FramePart {
     columns: Range<i32>,
     rows: Range<i32>,
 }
@@ -169,25 +176,25 @@ struct Part {
 /// What the pixels `columns`, `rows` of the aligned face are sampled from. Coordinates are
 /// monotonous along a row and along a column, rounding included, so the outermost samples are at
 /// the corners.
-fn part(walk: &Walk, columns: Range<usize>, rows: Range<usize>) -> Part {
+fn part(walk: &SampleWalk, columns: Range<usize>, rows: Range<usize>) -> FramePart {
     let ends = |r: &Range<usize>| {
         [r.start as f32 + walk.offset(0), (r.end - 1) as f32 + walk.offset(walk.samples - 1)]
     };
     let (xs, ys) = (ends(&columns), ends(&rows));
     let corners = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| walk.at(xs[i], ys[j]));
-    // A bilinear sample has the pixel before its point and the one behind.
+    // A bilinear sample has the pixel before its point and the one after.
     let span = |all: [f32; 4]| {
         let (least, most) =
             all.into_iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(v), b.max(v)));
         least.floor() as i32..most.floor() as i32 + 2
     };
-    Part { columns: span(corners.map(|c| c.0)), rows: span(corners.map(|c| c.1)) }
+    FramePart { columns: span(corners.map(|c| c.0)), rows: span(corners.map(|c| c.1)) }
 }
 
 /// The longest side of square tiles whose parts of the frame can be held; `None` where even the
 /// shortest cannot, or the coordinates are no numbers: a face that is larger than any frame, or
 /// none at all.
-fn tile(walk: &Walk, side: usize) -> Option<usize> {
+fn tile(walk: &SampleWalk, side: usize) -> Option<usize> {
     let far = side as f32;
     let corners = [(0.0, 0.0), (0.0, far), (far, 0.0), (far, far)].map(|(x, y)| walk.at(x, y));
     if side == 0 || !corners.iter().all(|(x, y)| x.abs() < FAR && y.abs() < FAR) {
@@ -209,9 +216,9 @@ fn tile(walk: &Walk, side: usize) -> Option<usize> {
 
 /// The pixels of a part of the frame, black beyond it.
 fn part_of_frame<'a>(
-    kernels: &dyn Kernels,
+    kernels: &dyn PixelKernels,
     frame: &Frame<'_>,
-    part: &Part,
+    part: &FramePart,
     held: &'a mut [Rgbx],
 ) -> Patch<'a> {
     let within = |r: &Range<i32>, side: usize| {
@@ -233,16 +240,16 @@ fn part_of_frame<'a>(
             continue;
         }
         let (before, rest) = line.split_at_mut((first as i32 - left) as usize);
-        let (pixels, behind) = rest.split_at_mut(columns.end - first);
+        let (pixels, after) = rest.split_at_mut(columns.end - first);
         before.fill([0; 4]);
         kernels.convert(&frame.line(y as usize, first..columns.end), range, pixels);
-        behind.fill([0; 4]);
+        after.fill([0; 4]);
     }
     Patch { pixels: held, width, left, top: part.rows.start }
 }
 
 /// Share of the aligned face's pixels whose centres lie outside the frame.
-fn outside(walk: &Walk, side: usize, width: f32, height: f32) -> f32 {
+fn outside(walk: &SampleWalk, side: usize, width: f32, height: f32) -> f32 {
     let inside = |x: usize, y: usize| {
         let (x, y) = walk.at(x as f32, y as f32);
         x >= -0.5 && y >= -0.5 && x <= width - 0.5 && y <= height - 0.5
@@ -261,7 +268,7 @@ struct OneByOne<'a> {
     face: &'a mut AlignedFace,
     /// Width and height.
     frame: (usize, usize),
-    walk: Walk,
+    walk: SampleWalk,
 }
 
 impl OneByOne<'_> {
@@ -322,10 +329,10 @@ impl Visitor for OneByOne<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::kernels::pixels::available;
     use super::*;
     use crate::frame::fixture::noisy;
     use crate::frame::{Layout, PixelFormat, Range};
+    use crate::kernels::pixels::available;
     use crate::vision::Models;
     use proptest::prelude::*;
 
@@ -418,14 +425,14 @@ mod tests {
             let (x, y) = (cx * w as f32, cy * h as f32);
             let map = Similarity { a, b, tx: x - (a * half - b * half), ty: y - (b * half + a * half) };
             let samples = if map.scale() > 2.0 { (map.scale().ceil() as usize).min(MAX_SAMPLES) } else { 1 };
-            let walk = Walk { a, b, tx: map.tx, ty: map.ty, samples };
+            let walk = SampleWalk { a, b, tx: map.tx, ty: map.ty, samples };
             let mut want = AlignedFace::new(side);
             frame.read(OneByOne { face: &mut want, frame: (w as usize, h as usize), walk });
             for kernels in available() {
                 let mut got = AlignedFace::new(side);
                 got.pixels.fill(1);
                 let placement = got.sample_with(kernels, &frame, &map);
-                prop_assert!(got.pixels == want.pixels, "{}", kernels.name());
+                prop_assert!(got.pixels == want.pixels, "{}", kernels.set());
                 let centres = (0..side * side).map(|i| walk.at((i % side) as f32, (i / side) as f32));
                 let beyond = |(x, y): &(f32, f32)| {
                     *x < -0.5 || *y < -0.5 || *x > w as f32 - 0.5 || *y > h as f32 - 0.5

@@ -4,7 +4,7 @@ use zeroize::Zeroize;
 
 use super::VisionError;
 use super::align::{AlignedFace, Alignment};
-use super::engine::{self, Input, Network};
+use super::engine::{self, Network, NetworkInput};
 use super::manifest::{Channels, Models};
 use crate::template::Embedding;
 
@@ -70,7 +70,7 @@ impl Embedder {
         self.network.name()
     }
 
-    /// The embedding of `face`. Nothing of the face stays behind in the network's own buffers.
+    /// The embedding of `face`. Nothing of the face stays in the network's own buffers.
     ///
     /// # Errors
     /// [`VisionError::FaceSize`], [`VisionError::Embedder`] where the engine fails,
@@ -80,7 +80,10 @@ impl Embedder {
             return Err(VisionError::FaceSize { need: self.alignment.side, got: face.side() });
         }
         self.channels.copy_rgb(face.rgb(), &mut self.input);
-        let ran = self.network.run(&Input::Interleaved(&self.input)).map_err(VisionError::Embedder);
+        let ran = self
+            .network
+            .run(&NetworkInput::Interleaved(&self.input))
+            .map_err(VisionError::Embedder);
         let embedding = ran.and_then(|()| {
             Embedding::normalised(self.network.output(self.output)).map_err(VisionError::Embedding)
         });

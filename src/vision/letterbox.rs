@@ -10,7 +10,7 @@
 use super::manifest::Channels;
 use crate::frame::Frame;
 use crate::geometry::Point;
-use crate::kernels::pixels::{Kernels, Rgbx, Rows, Taps, Wide};
+use crate::kernels::pixels::{PixelKernels, Rgbx, RingRows, Taps, Wide};
 
 /// Where a frame lies in a canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@ impl Fit {
 /// The canvas and the working memory that fills it; reused from frame to frame, so that only
 /// another size allocates.
 pub struct Letterbox {
-    kernels: &'static dyn Kernels,
+    kernels: &'static dyn PixelKernels,
     fit: Option<(Fit, Channels)>,
     across: Taps,
     down: Taps,
@@ -76,7 +76,7 @@ pub struct Letterbox {
 
 impl Letterbox {
     /// With the kernels given.
-    pub fn new(kernels: &'static dyn Kernels) -> Self {
+    pub fn new(kernels: &'static dyn PixelKernels) -> Self {
         Self {
             kernels,
             fit: None,
@@ -121,7 +121,7 @@ impl Letterbox {
                 kernels.across(across, line, &mut rows[source % slots * width..][..width]);
             }
             next = first + weights.len();
-            kernels.down(&Rows { pixels: rows, width }, first, weights, row);
+            kernels.down(&RingRows { pixels: rows, width }, first, weights, row);
             kernels.pack(bgr, row, &mut out[..width * 3]);
         }
         &self.canvas
@@ -146,10 +146,10 @@ impl Letterbox {
 
 #[cfg(test)]
 mod tests {
-    use crate::kernels::pixels::{KEEP, WEIGHT, available, in_use};
     use super::*;
     use crate::frame::fixture::noisy;
     use crate::frame::{Layout, PixelFormat, Pixels, Range, Visitor};
+    use crate::kernels::pixels::{KEEP, WEIGHT, available, in_use};
     use proptest::prelude::*;
 
     /// The canvas by its definition: one pixel after the other, from single samples.
@@ -276,7 +276,7 @@ mod tests {
                     assert!(
                         boxed.fill(&frame, fit, Channels::Bgr) == want,
                         "{} {format} {w}x{h}",
-                        kernels.name()
+                        kernels.set()
                     );
                 }
             }
@@ -299,7 +299,7 @@ mod tests {
                 let mut boxed = Letterbox::new(kernels);
                 // Twice: nothing may stay of the first.
                 for _ in 0..2 {
-                    prop_assert!(boxed.fill(&frame, fit, channels) == want, "{}", kernels.name());
+                    prop_assert!(boxed.fill(&frame, fit, channels) == want, "{}", kernels.set());
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! networks' bytes, checked.
 //!
 //! [`Models`] exists only with both files read and equal to the manifest's digests. Whether the
-//! networks have the inputs and outputs that the manifest says is found out by whoever loads them
+//! networks have the inputs and outputs that the manifest says is found out when they are loaded
 //! into an engine.
 
 use std::borrow::Cow;

@@ -1,17 +1,22 @@
 //! From a frame to the best views of the faces in it.
 //!
 //! ```text
-//! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?) -> second look -> align -> quality (pixels) -> embed
+//! Frame -> letterbox -> detect -> track -> quality (geometry) -> views (is one due?)
+//!       -> second look -> align -> quality (pixels) -> embed
 //! ```
 //!
 //! [`Analyzer`] is the stage that joins them for a camera, [`photographs`] for photographs; the
 //! parts also serve alone. What the networks are is said by the [`Manifest`]; [`engine`] runs them.
-//! [`pixels`](crate::kernels::pixels) makes the pixels that letterbox and align ask for; `schedule` says which frames are
-//! looked at, from motion and measured cost.
+//! [`pixels`](crate::kernels::pixels) makes the pixels that letterbox and align ask for;
+//! [`Schedule`] says which frames are looked at, from motion and measured cost.
 //!
-//! Promised: bounded work and memory a frame, no panic on any frame or model, every face that is
-//! left out counted under a reason, and nothing kept of a face that was not emitted. Not promised:
-//! that a match is a live person, or anything about a person but where the face is.
+//! Promises:
+//! * Work and memory of a frame are bounded.
+//! * No frame and no model makes it panic.
+//! * Every face that is left out is counted under a reason.
+//! * Nothing is kept of a face that was not emitted.
+//!
+//! Not promised: that a match is a live person, or anything about a person but where the face is.
 
 mod align;
 mod analyze;
@@ -35,8 +40,8 @@ pub use embed::Embedder;
 pub use faces::{Detection, Faces, MAX_FACES};
 pub use manifest::{Digest, FalseMatch, Manifest, ManifestError, Models};
 pub use quality::{Quality, QualityGate, TooPoor};
+pub use schedule::{FramePlan, Schedule, ScheduleConfig, Skip, SkipCounters, Thumbnail};
 pub use second_look::SecondLook;
-pub use schedule::{Plan, Schedule, ScheduleConfig, Skip, SkipCounters, Thumbnail};
 pub use track::{Assigned, MAX_TRACKS, TrackId, Tracker};
 pub use views::ViewConfig;
 

@@ -6,7 +6,7 @@
 //! Frame -> detect -> second look -> align -> quality -> embed
 //! ```
 //!
-//! Promised: nothing of a face stays behind after its embedding was made.
+//! Promise: nothing of a face stays in memory after its embedding was made.
 
 use zeroize::Zeroize;
 

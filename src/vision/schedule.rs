@@ -1,5 +1,5 @@
 //! Which frames are looked at: a motion gate, and a governor of rate and heat. A state machine; it
-//! is told the time of each frame, what looking costs and how warm the board is, and asks nobody.
+//! takes the time of each frame, what looking costs and how warm the board is, and asks nothing.
 //!
 //! Promised, while frames come:
 //! * A frame that comes `still_ms` or more after the last one that was looked at is looked at,
@@ -9,9 +9,9 @@
 //! * A frame after a discontinuity, and the first one, are looked at.
 //! * Every frame that is not looked at is counted under one reason.
 //!
-//! Motion is measured against the frame that was last looked at, not the one before: who moves
-//! slowly adds up. Not promised: that motion is told from noise or from a change of light. Both
-//! only cost detections.
+//! Motion is measured against the frame that was last looked at, not the one before, so that slow
+//! motion adds up. Not promised: that motion is distinguished from noise or from a change of light.
+//! Both only cost detections.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ pub enum Skip {
 
 /// What to do with a frame, before its pixels are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
+pub enum FramePlan {
     /// Look at it.
     Look,
     /// Look at it if [`Schedule::moved`].
@@ -215,13 +215,13 @@ impl Schedule {
     }
 
     /// What to do with the frame captured at `at` (monotonic). `tracked`: a track lives.
-    pub fn plan(&mut self, at: Duration, discontinuity: bool, tracked: bool) -> Plan {
+    pub fn plan(&mut self, at: Duration, discontinuity: bool, tracked: bool) -> FramePlan {
         self.gap = self.came.map_or(Duration::ZERO, |came| at.saturating_sub(came));
         self.came = Some(at);
         let since = match &self.looked {
             // A clock that went back tells nothing.
             Some((looked, _)) if !discontinuity && at >= *looked => at - *looked,
-            _ => return Plan::Look,
+            _ => return FramePlan::Look,
         };
         let bound = Duration::from_millis(if tracked {
             self.config.tracked_ms
@@ -229,13 +229,13 @@ impl Schedule {
             self.config.still_ms
         });
         if since + self.gap > bound {
-            return Plan::Look;
+            return FramePlan::Look;
         }
         // A frame a little early is in time.
         if since + self.gap / 8 < self.interval() {
-            return Plan::Skip(Skip::Governor);
+            return FramePlan::Skip(Skip::Governor);
         }
-        if self.config.motion > 0.0 { Plan::IfMoved } else { Plan::Look }
+        if self.config.motion > 0.0 { FramePlan::IfMoved } else { FramePlan::Look }
     }
 
     /// Whether what `now` shows differs from the frame that was last looked at.
@@ -325,9 +325,9 @@ mod tests {
             let at = from + i * gap;
             let shown = grey(if moving { (i * 40 % 256) as u8 } else { 90 });
             let look = match schedule.plan(ms(at), false, tracked) {
-                Plan::Look => true,
-                Plan::IfMoved => schedule.moved(&shown),
-                Plan::Skip(_) => false,
+                FramePlan::Look => true,
+                FramePlan::IfMoved => schedule.moved(&shown),
+                FramePlan::Skip(_) => false,
             };
             if look {
                 schedule.looked(ms(at), shown, ms(cost));
@@ -460,9 +460,9 @@ mod tests {
                 at += gap;
                 schedule.warmth(ms(at), Some(celsius), false);
                 let look = match schedule.plan(ms(at), cut == 0, tracked) {
-                    Plan::Look => true,
-                    Plan::IfMoved => schedule.moved(&grey(value)),
-                    Plan::Skip(_) => false,
+                    FramePlan::Look => true,
+                    FramePlan::IfMoved => schedule.moved(&grey(value)),
+                    FramePlan::Skip(_) => false,
                 };
                 let bound = if tracked { config.tracked_ms } else { config.still_ms };
                 let due = cut == 0 || last.is_none_or(|last| at - last >= bound);

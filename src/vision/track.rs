@@ -2,8 +2,8 @@
 //!
 //! Each track predicts where its face is now, from a smoothed velocity; predictions and faces are
 //! paired greedily, the best pair first, by overlap and by distance in face widths. A track
-//! survives a few frames without a face and then ends for good: nobody is found again after that,
-//! in this camera or another, and numbers mean nothing outside the process.
+//! survives a few frames without a face and then ends for good: no person is found again after
+//! that, in this camera or another, and numbers mean nothing outside the process.
 //!
 //! Bounded: at most [`MAX_TRACKS`]. When they are all in use, the track that has gone longest
 //! without a face ends for a new one; if each has a face in this frame, the new face gets none and

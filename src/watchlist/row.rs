@@ -2,15 +2,15 @@
 
 use zeroize::{DefaultIsZeroes, Zeroize};
 
-use crate::kernels::search::Line;
+use crate::kernels::search::ComponentLine;
 use crate::template::MAX_DIMENSIONS;
 
-impl DefaultIsZeroes for Line {}
+impl DefaultIsZeroes for ComponentLine {}
 
 /// One template in lines, the rest zero; on the stack, because a search allocates nothing. Wiped
 /// when dropped.
 pub struct Row {
-    lines: [Line; MAX_DIMENSIONS / 64],
+    lines: [ComponentLine; MAX_DIMENSIONS / 64],
     used: usize,
 }
 
@@ -18,8 +18,10 @@ impl Row {
     /// # Panics
     /// Where there are more values than a template can have.
     pub fn new(values: &[i8]) -> Self {
-        let mut row =
-            Self { lines: [Line::ZERO; MAX_DIMENSIONS / 64], used: values.len().div_ceil(64) };
+        let mut row = Self {
+            lines: [ComponentLine::ZERO; MAX_DIMENSIONS / 64],
+            used: values.len().div_ceil(64),
+        };
         for (line, chunk) in row.lines.iter_mut().zip(values.chunks(64)) {
             line.0[..chunk.len()].copy_from_slice(chunk);
         }
@@ -27,7 +29,7 @@ impl Row {
         row
     }
 
-    pub fn lines(&self) -> &[Line] {
+    pub fn lines(&self) -> &[ComponentLine] {
         &self.lines[..self.used]
     }
 }

@@ -19,11 +19,11 @@ use super::format::Entry;
 use super::locked::{Locked, Plain, wipe};
 use super::row::Row;
 use crate::kernels::choice;
-use crate::kernels::search::{Kernel, Line};
+use crate::kernels::search::{ComponentLine, SearchKernel};
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, inverse_norm};
 
 // SAFETY: 64 numbers without padding, aligned to far less than a page.
-unsafe impl Plain for Line {}
+unsafe impl Plain for ComponentLine {}
 
 /// Most hits that a search returns.
 pub const MAX_TOP: usize = 64;
@@ -92,7 +92,7 @@ impl TopK {
 /// The probes of one pass, one row after another. Wiped when dropped.
 #[derive(Default)]
 struct Shared {
-    lines: heapless::Vec<Line, { PROBES * (MAX_DIMENSIONS / 64) }>,
+    lines: heapless::Vec<ComponentLine, { PROBES * (MAX_DIMENSIONS / 64) }>,
     /// Index and inverse norm of each.
     who: heapless::Vec<(usize, f32), PROBES>,
 }
@@ -144,12 +144,12 @@ pub struct Gallery {
     dimensions: usize,
     /// Lines a row.
     stride: usize,
-    rows: Locked<Line>,
+    rows: Locked<ComponentLine>,
     inverse_norms: Locked<f32>,
     spans: Vec<Span>,
     /// When each entry ends.
     expires: Vec<OffsetDateTime>,
-    kernel: Kernel,
+    kernel: SearchKernel,
 }
 
 /// Fills a [`Gallery`] entry by entry. Its memory is made once, for the most templates that there
@@ -178,7 +178,7 @@ impl Builder {
             inverse_norms,
             spans,
             expires,
-            kernel: Kernel::with(choice::in_use()),
+            kernel: SearchKernel::with(choice::in_use()),
         };
         Ok(Self { gallery, used: 0, begun: 0 })
     }
@@ -296,7 +296,7 @@ impl Gallery {
     /// at least, for measuring. In four places at once, which is the fastest way there is.
     pub fn read_once(&self) -> u64 {
         let mut sums = [0u64; 8];
-        let mut add = |line: &Line| {
+        let mut add = |line: &ComponentLine| {
             for (sum, eight) in sums.iter_mut().zip(line.0.as_chunks::<8>().0) {
                 *sum ^= u64::from_ne_bytes(eight.map(i8::cast_unsigned));
             }

@@ -10,8 +10,8 @@ use super::{Args, Report, report, stage};
 use crate::cli::Failure;
 use crate::demo::scene::Scene;
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
-use crate::source::{Captured, Decoder, Payload};
 use crate::kernels::pixels;
+use crate::source::{Captured, Decoder, Payload};
 use crate::vision::{Detector, Models};
 
 const SIZES: [(u32, u32); 2] = [(640, 480), (1280, 720)];
@@ -97,8 +97,10 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
             stages.push(stage(name, samples));
         }
     }
-    let engines =
-        vec![format!("pixels {}", pixels::in_use().set()), format!("long side {} px", args.long_side)];
+    let engines = vec![
+        format!("pixels {}", pixels::in_use().set()),
+        format!("long side {} px", args.long_side),
+    ];
     Ok(report(args, engines, stages))
 }
 

@@ -7,21 +7,21 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Group, Head, InstructionSet, Kernels, LANES, Pointwise, Post,
-    Stem, ZERO, scalar,
+    Activation, Add, Blocks, BlocksMut, Depthwise, FloatHead, InstructionSet, LANES,
+    NetworkKernels, Pointwise, Post, Stem, WeightGroup, ZERO, scalar,
 };
 
 /// Made by [`detect`] only, on a processor that has every feature that the functions below enable.
-struct Avx2(());
+struct Avx2Networks(());
 
-static KERNELS: Avx2 = Avx2(());
+static KERNELS: Avx2Networks = Avx2Networks(());
 
 /// The kernels, where the processor and the operating system support them.
-pub(super) fn detect() -> Option<&'static dyn Kernels> {
+pub(super) fn detect() -> Option<&'static dyn NetworkKernels> {
     InstructionSet::Avx2.is_available().then_some(&KERNELS)
 }
 
-impl Kernels for Avx2 {
+impl NetworkKernels for Avx2Networks {
     fn set(&self) -> InstructionSet {
         InstructionSet::Avx2
     }
@@ -57,7 +57,7 @@ impl Kernels for Avx2 {
         unsafe { add(op, first, second, dst) }
     }
 
-    fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+    fn head(&self, op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
         op.check(rows, dst);
         // SAFETY: `detect` found the feature; `check` that the rows hold the output's pixels.
         unsafe { head(op, rows, dst) }
@@ -70,10 +70,10 @@ impl Kernels for Avx2 {
 }
 
 /// Sums of sixteen channels in order, eight a register.
-type Sums = [__m256i; 2];
+type Sums256 = [__m256i; 2];
 
 /// Partial sums: `[four channels][channel][two]`.
-type Partial = [__m256i; 4];
+type Partial256 = [__m256i; 4];
 
 /// The two parts of eight lanes that a register for 64-bit parts 0 1 2 3 leaves as 0 2 1 3 when it
 /// works in halves.
@@ -91,7 +91,7 @@ unsafe fn integers(at: *const i32) -> __m256i {
 /// Sums to steps of 8 bits in 16, in the order of channels.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn steps(sums: Sums, post: &Post, activation: Activation) -> __m256i {
+fn steps(sums: Sums256, post: &Post, activation: Activation) -> __m256i {
     let mut steps = sums;
     for (half, steps) in steps.iter_mut().enumerate() {
         // SAFETY: each field has two times eight values.
@@ -101,7 +101,7 @@ fn steps(sums: Sums, post: &Post, activation: Activation) -> __m256i {
             let value = _mm256_max_ps(value, _mm256_set1_ps(-128.0));
             let value = _mm256_min_ps(value, _mm256_set1_ps(127.0));
             let value = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
-            // By the sign bit: a value that was rounded to minus nought gives nought either way.
+            // By the sign bit: a value that was rounded to minus zero gives zero either way.
             let factor =
                 _mm256_blendv_ps(_mm256_set1_ps(post.positive), load(&post.negative), value);
             _mm256_cvtps_epi32(_mm256_mul_ps(value, factor))
@@ -132,7 +132,7 @@ fn stored(first: __m256i, second: __m256i) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn store<const P: usize>(
-    partial: &[Partial; P],
+    partial: &[Partial256; P],
     post: &Post,
     activation: Activation,
     to: *mut u8,
@@ -165,8 +165,8 @@ unsafe fn store<const P: usize>(
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn dot<const P: usize>(
-    partial: &mut [Partial; P],
-    group: &Group,
+    partial: &mut [Partial256; P],
+    group: &WeightGroup,
     from: *const u8,
     step: usize,
 ) {
@@ -192,7 +192,9 @@ unsafe fn dot<const P: usize>(
 /// The feature, and [`Pointwise::check`].
 #[target_feature(enable = "avx2")]
 unsafe fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
-    for (block, (groups, post)) in op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate() {
+    for (block, (groups, post)) in
+        op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate()
+    {
         let mut pixel = 0;
         while pixel < pixels {
             // SAFETY: `check`.
@@ -216,7 +218,7 @@ unsafe fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels:
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn pointwise_tile<const P: usize>(
-    groups: &[Group],
+    groups: &[WeightGroup],
     post: &Post,
     activation: Activation,
     from: *const u8,
@@ -262,7 +264,7 @@ unsafe fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn stem_tile<const P: usize>(
-    groups: &[Group; 9],
+    groups: &[WeightGroup; 9],
     post: &Post,
     op: &Stem,
     windows: [*const u8; 3],
@@ -284,7 +286,7 @@ const PAIRS: [[(usize, usize); 2]; 5] =
 /// Weights of a pair of taps, alternating, for eight channels a register.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn paired(groups: &[Group; 3], pair: usize) -> [__m256i; 2] {
+fn paired(groups: &[WeightGroup; 3], pair: usize) -> [__m256i; 2] {
     let mut all = [_mm256_setzero_si256(); 2];
     for (half, register) in all.iter_mut().enumerate() {
         // The weight of one tap for eight channels, in the upper or lower 16 bits of each.
@@ -397,9 +399,9 @@ unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
 }
 
 /// # Safety
-/// The feature, and [`Head::check`].
+/// The feature, and [`FloatHead::check`].
 #[target_feature(enable = "avx2")]
-unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+unsafe fn head(op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
     let pixels = dst.len() / LANES;
     for (pixel, to) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         for half in [0, 8] {

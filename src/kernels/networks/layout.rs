@@ -3,18 +3,18 @@
 /// Channels in a block.
 pub const LANES: usize = 16;
 
-/// The stored byte of the quantized value nought, where bytes are stored with an offset: 128.
+/// The stored byte of the quantized value zero, where bytes are stored with an offset: 128.
 pub const ZERO: u8 = 128;
 
 /// Weights of sixteen output channels for four inputs each, the unit of a dot product: `[output
 /// channel][input]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub struct Group(pub [[i8; 4]; LANES]);
+pub struct WeightGroup(pub [[i8; 4]; LANES]);
 
-impl Group {
+impl WeightGroup {
     /// No weights yet.
-    pub const NONE: Group = Group([[0; 4]; LANES]);
+    pub const NONE: WeightGroup = WeightGroup([[0; 4]; LANES]);
 }
 
 /// A run of neighbouring pixels in every channel block.
@@ -35,7 +35,7 @@ pub struct BlocksMut<'a> {
 }
 
 /// From an image byte to a stored activation, one table a channel.
-pub struct Table {
+pub struct ByteTable {
     /// By channel and byte.
     pub channels: [[u8; 256]; 3],
     /// Whether the three are equal, which the fast kernels ask for.

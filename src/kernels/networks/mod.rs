@@ -1,14 +1,26 @@
-//! The inner loops of quantized networks: one scalar reference, and one implementation a family of
-//! processors that gives the same bytes.
+//! The inner loops of quantized networks: one scalar reference, and one implementation for each
+//! instruction set that gives the same bytes.
+//!
+//! # Promises
+//! * For operands within the bounds that [`Post::new`] checks, all implementations give identical
+//!   bytes for every shape. Property tests compare them.
+//! * Callers hand over slices. Each kernel checks their lengths on entry, and only then works with
+//!   pointers.
+//! * A network holds its weights once, in the order of the kernels that run it ([`Packing`]).
+//!
+//! Not promised: speed of the scalar implementation, or equal results where other code changes the
+//! processor's rounding mode.
 //!
 //! # Layout
-//! A stored byte is the quantized value plus 128 (so that [`ZERO`] is nought), as the x86 dot
-//! product takes it, or the value itself, as ARM's does: each kernel says which by
-//! [`Kernels::nought`]. Channels lie in blocks of [`LANES`], padded with channels that are always
-//! nought; within a block, a pixel is sixteen adjacent bytes and the next pixel follows: `[channel
-//! block][row][column][16]`. So four neighbouring pixels of a block are one 64-byte load for the
-//! depth-wise convolutions, sixteen 32-bit sums fill one 512-bit or four 128-bit registers, and a
-//! network with 33 or 119 channels is padded to 48 or 128, never to 64 or 128.
+//! * A stored byte is the quantized value plus 128 (zero is [`ZERO`]), as the x86 dot product takes
+//!   it, or the value itself, as ARM's does. Each implementation says which by
+//!   [`NetworkKernels::zero_byte`].
+//! * Channels lie in blocks of [`LANES`], padded with channels that are always zero. Within a
+//!   block, a pixel is sixteen adjacent bytes and the next pixel follows:
+//!   `[channel block][row][column][16]`.
+//! * Four neighbouring pixels of a block are therefore one 64-byte load for the depth-wise
+//!   convolutions, and sixteen 32-bit sums fill one 512-bit or four 128-bit registers. A network
+//!   with 33 or 119 channels is padded to 48 or 128.
 //!
 //! # Arithmetic, on every processor
 //! * Sums are exact 32-bit integers. With an offset, the weights' part of it (`-128 * sum of
@@ -18,23 +30,16 @@
 //!   to the nearest integer, ties to even.
 //! * PReLU has a rounding of its own, as the quantized graph has it: the requantized value is
 //!   multiplied with one of two `f32` factors by its sign, rounded and clamped again.
-//! * Floating-point sums (the heads) are added in a fixed order, multiplication and addition
-//!   rounded apart.
-//!
-//! Promised: for operands within the bounds that [`Post::new`] checks, all implementations give
-//! identical bytes for every shape, which property tests compare. Not promised: speed of the scalar
-//! one, or that the processor's rounding mode may be changed by others.
-//!
-//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with
-//! pointers.
+//! * Floating-point sums (the heads) are added in a fixed order; multiplication and addition are
+//!   rounded separately.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod layout;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-mod layout;
 mod operators;
 mod packing;
 pub mod scalar;
@@ -43,29 +48,29 @@ mod tests;
 
 use super::choice::InstructionSet;
 
-pub use layout::{Blocks, BlocksMut, Group, LANES, Table, ZERO};
-pub use operators::{Activation, Add, Depthwise, Global, Head, Pointwise, Post, Stem};
+pub use layout::{Blocks, BlocksMut, ByteTable, LANES, WeightGroup, ZERO};
+pub use operators::{Activation, Add, Depthwise, FloatHead, Global, Pointwise, Post, Stem};
 pub use packing::{Packing, PointwiseWeights, Quarters, StemWeights};
 
 /// The operators, each on a row or a run of pixels. The provided bodies are the reference.
-pub trait Kernels: Send + Sync {
+pub trait NetworkKernels: Send + Sync {
     /// The instructions that they are written for.
     fn set(&self) -> InstructionSet;
 
-    /// The stored byte of the quantized value nought: [`ZERO`] where bytes are steps plus 128, as
+    /// The stored byte of the quantized value zero: [`ZERO`] where bytes are steps plus 128, as
     /// the provided bodies have it, or 0 where they are the steps themselves in two's complement.
-    fn nought(&self) -> u8 {
+    fn zero_byte(&self) -> u8 {
         ZERO
     }
 
-    /// The order in which [`Kernels::stem`] and [`Kernels::pointwise`] read their weights; the
-    /// provided bodies read [`Packing::Groups`].
+    /// The order in which [`NetworkKernels::stem`] and [`NetworkKernels::pointwise`] read their
+    /// weights; the provided bodies read [`Packing::Groups`].
     fn packing(&self) -> Packing {
         Packing::Groups
     }
 
     /// Interleaved image bytes to stored activations. Lengths are equal and multiples of three.
-    fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
+    fn quantize(&self, table: &ByteTable, src: &[u8], dst: &mut [u8]) {
         scalar::quantize(table, src, dst);
     }
 
@@ -84,16 +89,16 @@ pub trait Kernels: Send + Sync {
         scalar::depthwise(op, block, rows, dst);
     }
 
-    /// Whether [`Kernels::depthwise_pool`] is worth while here: it needs registers for four columns
-    /// and two rows of sums, and pays where finishing sums is a large part of the whole.
+    /// Whether [`NetworkKernels::depthwise_pool`] pays here: it needs registers for
+    /// four columns and two rows of sums, and pays where finishing sums is much of the work.
     fn pools(&self) -> bool {
         false
     }
 
     /// One row of one block of the 2 x 2 maximum with step 2 over two rows of a depth-wise
     /// convolution, of which [`Depthwise::can_pool`] holds. The same bytes as
-    /// [`Kernels::depthwise`] twice and [`Kernels::max_pool`]. Only for kernels that say so by
-    /// [`Kernels::pools`].
+    /// [`NetworkKernels::depthwise`] twice and [`NetworkKernels::max_pool`]. Only for kernels that
+    /// say so by [`NetworkKernels::pools`].
     fn depthwise_pool(&self, op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
         scalar::depthwise_pool(op, block, rows, dst);
     }
@@ -114,7 +119,7 @@ pub trait Kernels: Send + Sync {
     }
 
     /// One row of one block.
-    fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+    fn head(&self, op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
         scalar::head(op, rows, dst);
     }
 
@@ -125,8 +130,8 @@ pub trait Kernels: Send + Sync {
 }
 
 /// All that this processor can run, the fastest first; the scalar ones are always there.
-pub fn available() -> Vec<&'static dyn Kernels> {
-    let mut all: Vec<&'static dyn Kernels> = Vec::new();
+pub fn available() -> Vec<&'static dyn NetworkKernels> {
+    let mut all: Vec<&'static dyn NetworkKernels> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         all.extend(avx512::detect());
@@ -134,11 +139,11 @@ pub fn available() -> Vec<&'static dyn Kernels> {
     }
     #[cfg(target_arch = "aarch64")]
     all.extend(neon::detect());
-    all.push(&scalar::Scalar);
+    all.push(&scalar::ScalarNetworks);
     all
 }
 
 /// The fastest kernels that need no more than `set`.
-pub fn with(set: InstructionSet) -> &'static dyn Kernels {
-    available().into_iter().find(|k| k.set() <= set).unwrap_or(&scalar::Scalar)
+pub fn with(set: InstructionSet) -> &'static dyn NetworkKernels {
+    available().into_iter().find(|k| k.set() <= set).unwrap_or(&scalar::ScalarNetworks)
 }

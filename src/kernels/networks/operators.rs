@@ -1,6 +1,6 @@
 //! The operators with their weights, and what their slices must hold.
 
-use super::layout::{Blocks, BlocksMut, Group, LANES, ZERO, span};
+use super::layout::{Blocks, BlocksMut, LANES, WeightGroup, ZERO, span};
 use super::packing::{Packing, PointwiseWeights, StemWeights, is_narrow};
 
 /// What follows the sixteen sums of a block.
@@ -11,9 +11,9 @@ pub struct Post {
     pub(super) bias: [i32; LANES],
     /// From a sum to quantized output steps.
     pub(super) scale: [f32; LANES],
-    /// PReLU's factor for values below nought, from steps before to steps after.
+    /// PReLU's factor for values below zero, from steps before to steps after.
     pub(super) negative: [f32; LANES],
-    /// PReLU's factor for the others: the same for all channels, for it only joins two scales.
+    /// PReLU's factor for the others: the same for all channels, because it only joins two scales.
     pub(super) positive: f32,
     /// Where sums of signed steps start: the bias as the network has it.
     pub(super) signed_bias: [i32; LANES],
@@ -55,7 +55,7 @@ impl Post {
 pub enum Activation {
     /// Nothing.
     Identity,
-    /// Values below nought become nought.
+    /// Values below zero become zero.
     Relu,
     /// Multiplication with a factor by sign, then rounding: see [`Post`].
     PRelu,
@@ -78,7 +78,7 @@ impl Stem {
     /// `weights` has, for each output block and each of three rows, three groups of four of the
     /// row's nine bytes; the last three weights of a row are zero.
     pub fn new(
-        weights: Vec<[Group; 9]>,
+        weights: Vec<[WeightGroup; 9]>,
         post: Vec<Post>,
         activation: Activation,
         stride: usize,
@@ -122,7 +122,7 @@ impl Pointwise {
     /// [`Pointwise::groups`] says.
     pub fn new(
         inputs: usize,
-        weights: Vec<Group>,
+        weights: Vec<WeightGroup>,
         post: Vec<Post>,
         activation: Activation,
         packing: Packing,
@@ -154,15 +154,15 @@ impl Pointwise {
 /// 3 x 3 convolution of each channel by itself.
 #[derive(Debug, Clone)]
 pub struct Depthwise {
-    /// Per block and row of the window: the weights of three columns and a nought, a channel.
-    pub weights: Vec<[Group; 3]>,
+    /// Per block and row of the window: the weights of three columns and a zero, a channel.
+    pub weights: Vec<[WeightGroup; 3]>,
     /// One a block.
     pub post: Vec<Post>,
     /// What follows.
     pub activation: Activation,
     /// Horizontal step in pixels, 1 or 2.
     pub stride: usize,
-    /// Columns of nought to the left of the input, 0 or 1.
+    /// Columns of zero to the left of the input, 0 or 1.
     pub left: usize,
     /// As [`is_narrow`] says.
     pub narrow: bool,
@@ -171,7 +171,7 @@ pub struct Depthwise {
 impl Depthwise {
     /// Of its parts, as the fields say.
     pub fn new(
-        weights: Vec<[Group; 3]>,
+        weights: Vec<[WeightGroup; 3]>,
         post: Vec<Post>,
         activation: Activation,
         stride: usize,
@@ -192,7 +192,7 @@ impl Depthwise {
                 && input > 0
         );
         assert!((1..=2).contains(&self.stride) && self.left <= 1);
-        // The window of the last pixel starts within the row: at most two columns of nought to its
+        // The window of the last pixel starts within the row: at most two columns of zero to its
         // right.
         assert!((output - 1) * self.stride < input + self.left);
         (input, output)
@@ -222,8 +222,8 @@ impl Depthwise {
 #[derive(Debug, Clone)]
 pub struct Global {
     /// `[block][group of four pixels]`, per channel four pixels; the last group is filled up with
-    /// noughts.
-    pub weights: Vec<Group>,
+    /// zeros.
+    pub weights: Vec<WeightGroup>,
     /// One a block.
     pub post: Vec<Post>,
     /// What follows.
@@ -274,14 +274,14 @@ impl Add {
 /// Last layer of a head: 3 x 3, each channel by itself, quantized input, floating-point output;
 /// stride 1, padded by 1.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Head {
+pub struct FloatHead {
     /// Weights times the input's scale, row by row of the window.
     pub weights: [[f32; LANES]; 9],
     /// Where the sums start.
     pub bias: [f32; LANES],
 }
 
-impl Head {
+impl FloatHead {
     pub(super) fn check(&self, rows: [&[u8]; 3], dst: &[f32]) -> usize {
         let pixels = rows[0].len() / LANES;
         assert!(rows.iter().all(|r| r.len() == pixels * LANES) && dst.len() == pixels * LANES);

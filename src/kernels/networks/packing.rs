@@ -6,7 +6,7 @@
 //! * Reading weights in another order than they were packed in is a panic: a fault of the plan.
 //! * Depth-wise and global convolutions have one order for all kernels.
 
-use super::layout::{Group, LANES};
+use super::layout::{LANES, WeightGroup};
 
 /// The order in which a kernel reads weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Packing {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quarters {
     /// `[run][four output channels][group]`, 16 bytes each.
-    pub weights: Vec<Group>,
+    pub weights: Vec<WeightGroup>,
     /// One for each run: whether the sum of four products, one of each group, fits 16 bits
     /// whatever the inputs are.
     pub fours: Vec<bool>,
@@ -36,12 +36,13 @@ pub struct Quarters {
 
 impl Quarters {
     /// Packs `groups` groups for each output block.
-    pub fn new(mut weights: Vec<Group>, groups: usize) -> Self {
+    pub fn new(mut weights: Vec<WeightGroup>, groups: usize) -> Self {
         let narrow = is_narrow(&weights);
         let mut fours = Vec::with_capacity(weights.len().div_ceil(4));
         for run in weights.chunks_exact_mut(groups).flat_map(|block| block.chunks_mut(4)) {
-            let magnitude =
-                |at: usize| run.iter().map(|g| i32::from(g.0.as_flattened()[at]).abs()).sum::<i32>();
+            let magnitude = |at: usize| {
+                run.iter().map(|g| i32::from(g.0.as_flattened()[at]).abs()).sum::<i32>()
+            };
             fours.push((0..4 * LANES).all(|at| magnitude(at) * 128 <= i32::from(i16::MAX)));
             let given = run.to_vec();
             let order = (0..LANES)
@@ -57,16 +58,16 @@ impl Quarters {
 #[derive(Debug, Clone, PartialEq)]
 pub enum StemWeights {
     /// [`Packing::Groups`], for each output block.
-    Rows(Vec<[Group; 9]>),
+    Rows(Vec<[WeightGroup; 9]>),
     /// [`Packing::Dense`], for each output block.
-    Dense(Vec<[Group; 8]>),
+    Dense(Vec<[WeightGroup; 8]>),
     /// [`Packing::Quarters`], eight groups for each output block.
     Quarters(Quarters),
 }
 
 impl StemWeights {
     /// Packs what was built by rows.
-    pub fn packed(rows: Vec<[Group; 9]>, packing: Packing) -> Self {
+    pub fn packed(rows: Vec<[WeightGroup; 9]>, packing: Packing) -> Self {
         match packing {
             Packing::Groups => Self::Rows(rows),
             Packing::Dense => Self::Dense(rows.iter().map(dense).collect()),
@@ -88,7 +89,7 @@ impl StemWeights {
 
     /// # Panics
     /// Where they were packed otherwise.
-    pub fn rows(&self) -> &[[Group; 9]] {
+    pub fn rows(&self) -> &[[WeightGroup; 9]] {
         match self {
             Self::Rows(weights) => weights,
             _ => panic!("the weights of a first layer were not packed by rows"),
@@ -97,7 +98,7 @@ impl StemWeights {
 
     /// # Panics
     /// Where they were packed otherwise.
-    pub fn dense(&self) -> &[[Group; 8]] {
+    pub fn dense(&self) -> &[[WeightGroup; 8]] {
         match self {
             Self::Dense(weights) => weights,
             _ => panic!("the weights of a first layer were not packed densely"),
@@ -118,14 +119,14 @@ impl StemWeights {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PointwiseWeights {
     /// [`Packing::Groups`] and [`Packing::Dense`]: `[output block][group]`.
-    Groups(Vec<Group>),
+    Groups(Vec<WeightGroup>),
     /// [`Packing::Quarters`].
     Quarters(Quarters),
 }
 
 impl PointwiseWeights {
     /// Packs `groups` groups for each output block.
-    pub fn packed(weights: Vec<Group>, groups: usize, packing: Packing) -> Self {
+    pub fn packed(weights: Vec<WeightGroup>, groups: usize, packing: Packing) -> Self {
         match packing {
             Packing::Groups | Packing::Dense => Self::Groups(weights),
             Packing::Quarters => Self::Quarters(Quarters::new(weights, groups)),
@@ -142,10 +143,12 @@ impl PointwiseWeights {
 
     /// # Panics
     /// Where they were packed otherwise.
-    pub fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[WeightGroup] {
         match self {
             Self::Groups(weights) => weights,
-            Self::Quarters(_) => panic!("the weights of a pointwise convolution were packed in quarters"),
+            Self::Quarters(_) => {
+                panic!("the weights of a pointwise convolution were packed in quarters")
+            }
         }
     }
 
@@ -154,20 +157,22 @@ impl PointwiseWeights {
     pub fn quarters(&self) -> &Quarters {
         match self {
             Self::Quarters(quarters) => quarters,
-            Self::Groups(_) => panic!("the weights of a pointwise convolution were not packed in quarters"),
+            Self::Groups(_) => {
+                panic!("the weights of a pointwise convolution were not packed in quarters")
+            }
         }
     }
 }
 
 /// Whether no weight is -128, so that the sum of two products fits 16 bits.
-pub fn is_narrow(weights: &[Group]) -> bool {
+pub fn is_narrow(weights: &[WeightGroup]) -> bool {
     weights.iter().flat_map(|g| g.0.as_flattened()).all(|w| *w != i8::MIN)
 }
 
 /// Weights of a first layer without the gaps between its rows: 27 bytes of a window, and five
 /// zeros.
-fn dense(rows: &[Group; 9]) -> [Group; 8] {
-    let mut groups = [Group::NONE; 8];
+fn dense(rows: &[WeightGroup; 9]) -> [WeightGroup; 8] {
+    let mut groups = [WeightGroup::NONE; 8];
     for at in 0..27 {
         let (row, byte) = (at / 9, at % 9);
         for (to, from) in groups[at / 4].0.iter_mut().zip(&rows[3 * row + byte / 4].0) {

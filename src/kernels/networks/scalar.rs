@@ -2,14 +2,14 @@
 //! one byte for byte.
 
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels, LANES, Pointwise,
-    Post, Stem, Table, ZERO,
+    Activation, Add, Blocks, BlocksMut, ByteTable, Depthwise, FloatHead, Global, InstructionSet,
+    LANES, NetworkKernels, Pointwise, Post, Stem, WeightGroup, ZERO,
 };
 
 /// Runs everywhere.
-pub struct Scalar;
+pub struct ScalarNetworks;
 
-impl Kernels for Scalar {
+impl NetworkKernels for ScalarNetworks {
     fn set(&self) -> InstructionSet {
         InstructionSet::Scalar
     }
@@ -47,7 +47,7 @@ fn finish(sums: &[i32; LANES], post: &Post, activation: Activation, dst: &mut [u
     }
 }
 
-fn dot(sums: &mut [i32; LANES], group: &Group, inputs: [u8; 4]) {
+fn dot(sums: &mut [i32; LANES], group: &WeightGroup, inputs: [u8; 4]) {
     for (sum, weights) in sums.iter_mut().zip(&group.0) {
         for (input, weight) in inputs.iter().zip(weights) {
             *sum += i32::from(*input) * i32::from(*weight);
@@ -59,8 +59,8 @@ fn four(bytes: &[u8]) -> [u8; 4] {
     [bytes[0], bytes[1], bytes[2], bytes[3]]
 }
 
-/// See [`Kernels::quantize`].
-pub fn quantize(table: &Table, src: &[u8], dst: &mut [u8]) {
+/// See [`NetworkKernels::quantize`].
+pub fn quantize(table: &ByteTable, src: &[u8], dst: &mut [u8]) {
     assert!(src.len() == dst.len() && src.len().is_multiple_of(3));
     for (to, from) in dst.chunks_exact_mut(3).zip(src.chunks_exact(3)) {
         for channel in 0..3 {
@@ -69,7 +69,7 @@ pub fn quantize(table: &Table, src: &[u8], dst: &mut [u8]) {
     }
 }
 
-/// See [`Kernels::stem`].
+/// See [`NetworkKernels::stem`].
 pub fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
     op.check(rows, &dst, pixels);
     for (block, (weights, post)) in op.weights.rows().iter().zip(&op.post).enumerate() {
@@ -91,10 +91,12 @@ pub fn stem(op: &Stem, rows: [&[u8]; 3], dst: BlocksMut<'_>, pixels: usize) {
     }
 }
 
-/// See [`Kernels::pointwise`].
+/// See [`NetworkKernels::pointwise`].
 pub fn pointwise(op: &Pointwise, src: Blocks<'_>, dst: BlocksMut<'_>, pixels: usize) {
     op.check(&src, &dst, pixels);
-    for (block, (weights, post)) in op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate() {
+    for (block, (weights, post)) in
+        op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate()
+    {
         for pixel in 0..pixels {
             let mut sums = post.bias;
             for (index, group) in weights.iter().enumerate() {
@@ -116,7 +118,7 @@ fn window(op: &Depthwise, block: usize, rows: [&[u8]; 3], pixel: usize) -> [i32;
     let mut sums = op.post[block].bias;
     for (row, group) in rows.iter().zip(&op.weights[block]) {
         for tap in 0..3 {
-            // Columns outside of the image hold nought.
+            // Columns outside of the image hold zero.
             let column =
                 (pixel * op.stride + tap).checked_sub(op.left).filter(|c| *c < row.len() / LANES);
             for (lane, sum) in sums.iter_mut().enumerate() {
@@ -128,7 +130,7 @@ fn window(op: &Depthwise, block: usize, rows: [&[u8]; 3], pixel: usize) -> [i32;
     sums
 }
 
-/// See [`Kernels::depthwise`].
+/// See [`NetworkKernels::depthwise`].
 pub fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
     op.check(rows, dst);
     for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
@@ -136,7 +138,7 @@ pub fn depthwise(op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8])
     }
 }
 
-/// See [`Kernels::depthwise_pool`].
+/// See [`NetworkKernels::depthwise_pool`].
 pub fn depthwise_pool(op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut [u8]) {
     op.check_pool(rows, dst);
     let [a, b, c, d] = rows;
@@ -150,7 +152,7 @@ pub fn depthwise_pool(op: &Depthwise, block: usize, rows: [&[u8]; 4], dst: &mut 
     }
 }
 
-/// See [`Kernels::global`].
+/// See [`NetworkKernels::global`].
 pub fn global(op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
     op.check(block, src);
     let mut sums = op.post[block].bias;
@@ -163,7 +165,7 @@ pub fn global(op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES]) {
     finish(&sums, &op.post[block], op.activation, dst);
 }
 
-/// See [`Kernels::max_pool`].
+/// See [`NetworkKernels::max_pool`].
 #[inline(always)]
 pub fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
     assert!(rows.iter().all(|r| r.len() >= 2 * dst.len()) && dst.len().is_multiple_of(LANES));
@@ -176,7 +178,7 @@ pub fn max_pool(rows: [&[u8]; 2], dst: &mut [u8]) {
     }
 }
 
-/// See [`Kernels::add`].
+/// See [`NetworkKernels::add`].
 pub fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
     op.check(first, second, dst);
     for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
@@ -190,8 +192,8 @@ pub fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) {
     }
 }
 
-/// See [`Kernels::head`].
-pub fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+/// See [`NetworkKernels::head`].
+pub fn head(op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
     let pixels = op.check(rows, dst);
     for (pixel, to) in dst.chunks_exact_mut(LANES).enumerate() {
         to.copy_from_slice(&op.bias);
@@ -199,7 +201,7 @@ pub fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
             for (tap, weights) in weights.iter().enumerate() {
                 let column = (pixel + tap).checked_sub(1).filter(|c| *c < pixels);
                 for lane in 0..LANES {
-                    // Nought outside of the image, and its product is added like any other: a sum's
+                    // Zero outside of the image, and its product is added like any other: a sum's
                     // sign may depend on it.
                     let value =
                         column.map_or(0.0, |c| f32::from(row[c * LANES + lane]) - f32::from(ZERO));
@@ -230,7 +232,7 @@ fn exp(x: f32) -> f32 {
     p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 
-/// See [`Kernels::sigmoid`]. Not a number counts as a large one.
+/// See [`NetworkKernels::sigmoid`]. Not a number counts as a large one.
 #[inline(always)]
 #[expect(clippy::manual_clamp, reason = "`clamp` would let a NaN pass")]
 pub fn sigmoid(values: &mut [f32]) {

@@ -26,7 +26,7 @@ fn activation() -> impl Strategy<Value = Activation> {
 /// Bias, scales, and PReLU's factors.
 type Parts = ([i32; LANES], [f32; LANES], f32, [f32; LANES]);
 
-/// What follows the sums of a block. Scales range from one at which everything is nought to one at
+/// What follows the sums of a block. Scales range from one at which everything is zero to one at
 /// which everything is clamped; powers of two make ties.
 fn parts() -> impl Strategy<Value = Parts> {
     let scale = prop_oneof![4 => 1e-6f32..1e-2, 2 => (-12i32..2).prop_map(|e| 2f32.powi(e)), 1 => Just(0.0), 1 => Just(8.0)];
@@ -37,7 +37,7 @@ fn parts() -> impl Strategy<Value = Parts> {
     (bias, lanes(scale.boxed()), factor.clone(), lanes(factor.boxed()))
 }
 
-fn post((bias, scale, positive, negative): &Parts, weights: &[Group]) -> Post {
+fn post((bias, scale, positive, negative): &Parts, weights: &[WeightGroup]) -> Post {
     let (mut sums, mut magnitudes) = ([0; LANES], [0; LANES]);
     for group in weights {
         for lane in 0..LANES {
@@ -54,7 +54,7 @@ fn post((bias, scale, positive, negative): &Parts, weights: &[Group]) -> Post {
 
 /// As the quantizers write them, without -128, or as they may be; all, or all but the first, with
 /// magnitudes of which four just fit 16 bits or just do not.
-fn groups(count: usize) -> impl Strategy<Value = Vec<Group>> {
+fn groups(count: usize) -> impl Strategy<Value = Vec<WeightGroup>> {
     let limit = select(vec![(127, 127), (127, 127), (128, 128), (63, 63), (64, 64), (127, 63)]);
     (vec(group(), count), limit).prop_map(|(mut groups, (first, others))| {
         for (at, group) in groups.iter_mut().enumerate() {
@@ -66,17 +66,18 @@ fn groups(count: usize) -> impl Strategy<Value = Vec<Group>> {
     })
 }
 
-fn group() -> impl Strategy<Value = Group> {
-    vec(weight(), 64)
-        .prop_map(|w| Group(std::array::from_fn(|lane| std::array::from_fn(|i| w[lane * 4 + i]))))
+fn group() -> impl Strategy<Value = WeightGroup> {
+    vec(weight(), 64).prop_map(|w| {
+        WeightGroup(std::array::from_fn(|lane| std::array::from_fn(|i| w[lane * 4 + i])))
+    })
 }
 
 /// Runs `f` with the reference and with every kernel of this processor, and compares what they
 /// write.
 fn same<T: PartialEq + std::fmt::Debug>(
-    f: impl Fn(&dyn Kernels) -> T,
+    f: impl Fn(&dyn NetworkKernels) -> T,
 ) -> Result<(), TestCaseError> {
-    let expected = f(&scalar::Scalar);
+    let expected = f(&scalar::ScalarNetworks);
     for kernels in available() {
         prop_assert_eq!(&f(kernels), &expected, "{}", kernels.set());
     }
@@ -84,13 +85,13 @@ fn same<T: PartialEq + std::fmt::Debug>(
 }
 
 /// Bytes in the form of the reference in that of a kernel, or back.
-fn own(kernels: &dyn Kernels, bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().map(|b| b ^ ZERO ^ kernels.nought()).collect()
+fn own(kernels: &dyn NetworkKernels, bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|b| b ^ ZERO ^ kernels.zero_byte()).collect()
 }
 
 /// What a pointwise convolution is made of, before its weights are packed: inputs, weights, what
 /// follows.
-type PointwiseParts = (usize, Vec<Group>, Vec<Post>, Activation);
+type PointwiseParts = (usize, Vec<WeightGroup>, Vec<Post>, Activation);
 
 prop_compose! {
     fn a_pointwise()(inputs in 1usize..100, blocks in 1usize..9)(
@@ -107,7 +108,7 @@ prop_compose! {
 prop_compose! {
     fn a_depthwise()(weights in groups(3), parts in parts(), activation in activation(), stride in 1usize..3,
         left in 0usize..2) -> Depthwise {
-        let mut weights = <[Group; 3]>::try_from(weights).unwrap();
+        let mut weights = <[WeightGroup; 3]>::try_from(weights).unwrap();
         // The fourth place of a row holds no weight.
         weights.iter_mut().flat_map(|g| &mut g.0).for_each(|w| w[3] = 0);
         let post = post(&parts, &weights);
@@ -163,7 +164,7 @@ proptest! {
     }
 
     #[test]
-    fn pooling_within_a_depthwise_convolution_is_pooling_behind_it(
+    fn pooling_within_a_depthwise_convolution_is_pooling_after_it(
         op in a_depthwise(),
         (first, second) in (2usize..40).prop_flat_map(|p| (rows(p), rows(p))),
         bottom in 0usize..2,
@@ -198,7 +199,7 @@ proptest! {
         let thirds = all.iter_mut().flat_map(|(groups, _)| groups.iter_mut().skip(2).step_by(3));
         thirds.flat_map(|group| &mut group.0).for_each(|weights| weights[1..].fill(0));
         let post: Vec<Post> = all.iter().map(|(groups, parts)| post(parts, groups)).collect();
-        let weights: Vec<[Group; 9]> = all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect();
+        let weights: Vec<[WeightGroup; 9]> = all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect();
         let packed = |packing| Stem::new(weights.clone(), post.clone(), activation, stride, packing);
         let row = packed(Packing::Groups).row_bytes(pixels);
         let rows = [0, 1, 2].map(|r| bytes[r * row..][..row].to_vec());
@@ -296,7 +297,7 @@ proptest! {
         bias in vec(prop_oneof![-10f32..10.0, Just(-0.0)], LANES),
     ) {
         let lanes = |v: &Vec<f32>| <[f32; LANES]>::try_from(&v[..]).unwrap();
-        let op = Head { weights: std::array::from_fn(|t| lanes(&weights[t])), bias: lanes(&bias) };
+        let op = FloatHead { weights: std::array::from_fn(|t| lanes(&weights[t])), bias: lanes(&bias) };
         same(|k| {
             let mut out = vec![7.0; rows[0].len()];
             k.head(&op, borrowed(&rows.each_ref().map(|r| own(k, r))), &mut out);
@@ -326,7 +327,7 @@ proptest! {
         image in (1usize..100).prop_flat_map(|p| vec(any::<u8>(), 3 * p)),
     ) {
         let channel = |c: usize| <[u8; 256]>::try_from(&tables[if uniform { 0 } else { c }][..]).unwrap();
-        let table = Table { channels: [channel(0), channel(1), channel(2)], uniform };
+        let table = ByteTable { channels: [channel(0), channel(1), channel(2)], uniform };
         same(|k| {
             let mut out = vec![7; image.len()];
             k.quantize(&table, &image, &mut out);
@@ -340,7 +341,7 @@ fn a_convolution_is_what_its_definition_says() {
     // Two pixels, one input channel, weight -3, bias 10, scale 1/2: (10 - 3 * 5) / 2 = -2.5 and (10
     // - 3 * -5) / 2 = 12.5, both rounded to even; PReLU then multiplies the negative one with 1/4:
     // -0.5, to even again.
-    let mut weights = vec![Group::NONE; 2];
+    let mut weights = vec![WeightGroup::NONE; 2];
     weights[0].0[0][0] = -3;
     let mut lanes = ([0; LANES], [0; LANES], [0; LANES]);
     (lanes.0[0], lanes.1[0], lanes.2[0]) = (10, -3, 3);
@@ -362,10 +363,7 @@ fn a_convolution_is_what_its_definition_says() {
             let out = own(kernels, &out);
             let steps = [out[0], out[LANES]].map(|b| i16::from(b) - i16::from(ZERO));
             assert_eq!(steps, expected, "{activation:?} {}", kernels.set());
-            assert!(
-                out[1..LANES].iter().all(|b| *b == ZERO),
-                "channels that pad a block are nought"
-            );
+            assert!(out[1..LANES].iter().all(|b| *b == ZERO), "channels that pad a block are zero");
         }
     }
 }
@@ -384,12 +382,15 @@ fn what_could_differ_between_processors_is_refused() {
     };
     assert!(new(0, 1000, 0.01, 0.25).is_some());
     assert!(new(i32::MAX, 1, 0.0, 0.0).is_none(), "a sum of more than 32 bits");
-    assert!(new(0, i32::MAX / 200, 0.0, 0.0).is_none(), "likewise");
+    assert!(
+        new(0, i32::MAX / 200, 0.0, 0.0).is_none(),
+        "a sum of more than 32 bits, by the weights"
+    );
     assert!(
         new(0, 1000, 0.25, 0.0).is_some() && new(0, 1000, 0.26, 0.0).is_none(),
         "a step of more than 16 bits"
     );
-    assert!(new(33_000, 0, 1.0, 0.0).is_none(), "likewise, by the bias alone");
+    assert!(new(33_000, 0, 1.0, 0.0).is_none(), "a step of more than 16 bits, by the bias alone");
     assert!(new(0, 1000, f32::NAN, 0.0).is_none() && new(0, 1000, -1.0, 0.0).is_none());
     assert!(new(0, 1000, 0.01, f32::INFINITY).is_none());
 }

@@ -3,24 +3,27 @@
 use std::arch::x86_64::*;
 
 use super::matrix::Matrix;
-use super::{BILINEAR, KEEP, InstructionSet, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
+use super::{
+    BILINEAR, InstructionSet, KEEP, Patch, PixelKernels, Range, Rgbx, RingRows, SampleLine,
+    SampleWalk, Taps, WEIGHT, Wide, scalar,
+};
 
 /// Made by [`detect`] only, on a processor that has every feature that the functions below enable.
-struct Avx2(());
+struct Avx2Pixels(());
 
-static KERNELS: Avx2 = Avx2(());
+static KERNELS: Avx2Pixels = Avx2Pixels(());
 
 /// The kernels, where the processor and the operating system support them.
-pub(super) fn detect() -> Option<&'static dyn Kernels> {
+pub(super) fn detect() -> Option<&'static dyn PixelKernels> {
     InstructionSet::Avx2.is_available().then_some(&KERNELS)
 }
 
-impl Kernels for Avx2 {
+impl PixelKernels for Avx2Pixels {
     fn set(&self) -> InstructionSet {
         InstructionSet::Avx2
     }
 
-    fn convert(&self, line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {
+    fn convert(&self, line: &SampleLine<'_>, range: Range, dst: &mut [Rgbx]) {
         assert!(line.holds(dst.len()));
         // SAFETY: `detect` found the feature; the line holds as many pixels as `dst`.
         let done = unsafe { convert(line, Matrix::of(range), dst) };
@@ -40,7 +43,7 @@ impl Kernels for Avx2 {
         unsafe { run(taps, line, dst) }
     }
 
-    fn down(&self, rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
+    fn down(&self, rows: &RingRows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
         rows.check(weights, dst);
         // SAFETY: `detect` found the feature; each row holds as many pixels as `dst`.
         let done = unsafe { down(rows, first, weights, dst) };
@@ -61,7 +64,7 @@ impl Kernels for Avx2 {
         scalar::swap(&src[done..], &mut dst[done..]);
     }
 
-    fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
+    fn walk(&self, patch: &Patch<'_>, walk: &SampleWalk, x: usize, y: usize, dst: &mut [Rgbx]) {
         let rows = patch.check();
         walk.check();
         // SAFETY: `detect` found the feature; `check` that the patch holds its rows and at least
@@ -79,7 +82,7 @@ const STEP: usize = 16;
 /// # Safety
 /// The line holds as many pixels as `dst`.
 #[target_feature(enable = "avx2")]
-unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
+unsafe fn convert(line: &SampleLine<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
     let done = dst.len() / STEP * STEP;
     let grey = _mm256_set1_epi16(128);
     // SAFETY, of all loads below: a step's samples are within the line, as the caller promises. Its
@@ -93,19 +96,19 @@ unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
     for (step, out) in dst.chunks_exact_mut(STEP).enumerate() {
         let x = step * STEP;
         let pixels = match *line {
-            Line::Grey(luma) => pixels(matrix, wide(luma, x), grey, grey),
-            Line::Yuyv(all) => {
+            SampleLine::Grey(luma) => pixels(matrix, wide(luma, x), grey, grey),
+            SampleLine::Yuyv(all) => {
                 // SAFETY: as above: two bytes a pixel.
                 let both = unsafe { _mm256_loadu_si256(all.as_ptr().add(x * 2).cast()) };
                 let luma = _mm256_and_si256(both, _mm256_set1_epi16(0xff));
                 let (cb, cr) = both_pixels(_mm256_srli_epi16::<8>(both));
                 pixels(matrix, luma, cb, cr)
             }
-            Line::Nv12 { luma, chroma } => {
+            SampleLine::Nv12 { luma, chroma } => {
                 let (cb, cr) = both_pixels(wide(chroma, x));
                 pixels(matrix, wide(luma, x), cb, cr)
             }
-            Line::I420 { luma, cb, cr } => {
+            SampleLine::I420 { luma, cb, cr } => {
                 let doubled = |plane: &[u8]| {
                     debug_assert!(x / 2 + 8 <= plane.len());
                     // SAFETY: as above: a byte for two pixels.
@@ -114,7 +117,7 @@ unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
                 };
                 pixels(matrix, wide(luma, x), doubled(cb), doubled(cr))
             }
-            Line::Ycc444(all) => {
+            SampleLine::Ycc444(all) => {
                 let apart = |at: usize, first: i8| planes(bytes(all, x * 3 + at), first);
                 let [a, b, c, d] = [apart(0, 0), apart(12, 0), apart(24, 0), apart(32, 4)];
                 let (low, high) = (_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d));
@@ -123,7 +126,7 @@ unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
                 let cr = _mm_unpacklo_epi64(_mm_unpackhi_epi32(a, b), _mm_unpackhi_epi32(c, d));
                 pixels(matrix, luma, cb, _mm256_cvtepu8_epi16(cr))
             }
-            Line::Rgb8(all) => {
+            SampleLine::Rgb8(all) => {
                 let four = |at: usize, first: i8| widened(bytes(all, x * 3 + at), first);
                 let two = |low, high| _mm256_set_m128i(high, low);
                 [two(four(0, 0), four(12, 0)), two(four(24, 0), four(32, 4))]
@@ -162,7 +165,7 @@ fn planes(bytes: __m128i, first: i8) -> __m128i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widened(bytes: __m128i, first: i8) -> __m128i {
-    // With any of the numbers added that `first` may be, -128 stays negative, which gives nought.
+    // With any of the numbers added that `first` may be, -128 stays negative, which gives zero.
     let mask = _mm_setr_epi8(0, 1, 2, -128, 3, 4, 5, -128, 6, 7, 8, -128, 9, 10, 11, -128);
     _mm_shuffle_epi8(bytes, _mm_add_epi8(mask, _mm_set1_epi8(first)))
 }
@@ -199,17 +202,15 @@ fn pixels(matrix: &Matrix, luma: __m256i, cb: __m256i, cr: __m256i) -> [__m256i;
     let blue = _mm256_add_epi16(_mm256_add_epi16(rounded(blue), luma), _mm256_slli_epi16::<1>(cb));
     // Eight pixels' bytes in each half of a register, then by twos and fours.
     let red_blue = _mm256_packus_epi16(red, blue);
-    let green_nought = _mm256_packus_epi16(green, _mm256_setzero_si256());
-    let red_green = _mm256_unpacklo_epi8(red_blue, green_nought);
-    let blue_nought = _mm256_unpackhi_epi8(red_blue, green_nought);
-    let (low, high) = (
-        _mm256_unpacklo_epi16(red_green, blue_nought),
-        _mm256_unpackhi_epi16(red_green, blue_nought),
-    );
+    let green_zero = _mm256_packus_epi16(green, _mm256_setzero_si256());
+    let red_green = _mm256_unpacklo_epi8(red_blue, green_zero);
+    let blue_zero = _mm256_unpackhi_epi8(red_blue, green_zero);
+    let (low, high) =
+        (_mm256_unpacklo_epi16(red_green, blue_zero), _mm256_unpackhi_epi16(red_green, blue_zero));
     [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)]
 }
 
-/// `PAIRS` is half of [`Taps::most`], or nought for any.
+/// `PAIRS` is half of [`Taps::most`], or zero for any.
 ///
 /// # Safety
 /// `line` and `dst` are as long as `taps` says.
@@ -265,7 +266,7 @@ unsafe fn across<const PAIRS: usize>(taps: &Taps, line: &[Rgbx], dst: &mut [Wide
 /// # Safety
 /// Each row holds as many pixels as `dst`.
 #[target_feature(enable = "avx2")]
-unsafe fn down(rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) -> usize {
+unsafe fn down(rows: &RingRows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) -> usize {
     let half = _mm256_set1_epi32(1 << (WEIGHT + KEEP - 1));
     for (step, out) in dst.chunks_exact_mut(8).enumerate() {
         let mut sums = [half; 4];
@@ -384,7 +385,7 @@ unsafe fn neighbours(base: *const i32, places: &[i32; 8]) -> [__m256i; 2] {
 unsafe fn bilinear(
     patch: &Patch<'_>,
     rows: usize,
-    walk: &Walk,
+    walk: &SampleWalk,
     x: usize,
     y: usize,
     dst: &mut [Rgbx],
@@ -434,7 +435,7 @@ unsafe fn bilinear(
                 let ([a, b], [c, d]) = unsafe {
                     (neighbours(base, &places), neighbours(base.add(patch.width), &places))
                 };
-                let nought = _mm256_setzero_si256();
+                let zero = _mm256_setzero_si256();
                 let twice = _mm256_or_si256(wx, _mm256_slli_epi32::<16>(wx));
                 // 256 p + (q - p) w is at most 65280: right in 16 bits without a sign, whatever the
                 // difference's sign.
@@ -443,8 +444,8 @@ unsafe fn bilinear(
                     let sum = _mm256_add_epi16(_mm256_slli_epi16::<8>(p), rise);
                     _mm256_xor_si256(sum, _mm256_set1_epi16(i16::MIN))
                 };
-                let low = |v| _mm256_unpacklo_epi8(v, nought);
-                let high = |v| _mm256_unpackhi_epi8(v, nought);
+                let low = |v| _mm256_unpacklo_epi8(v, zero);
+                let high = |v| _mm256_unpackhi_epi8(v, zero);
                 let (w_low, w_high) =
                     (_mm256_unpacklo_epi32(twice, twice), _mm256_unpackhi_epi32(twice, twice));
                 let above = [blend(low(a), low(b), w_low), blend(high(a), high(b), w_high)];

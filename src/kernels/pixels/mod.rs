@@ -1,20 +1,24 @@
 //! The inner loops around the networks: a camera's samples to pixels, pixels to another size, a
 //! turned face to an upright one.
 //!
+//! # Promises
+//! * The implementations give identical bytes for every format, size and position. Property tests
+//!   compare them with `scalar`, the reference.
+//! * Callers hand over slices. Each kernel checks their lengths on entry, and only then works with
+//!   pointers.
+//! * Nothing allocates but [`Taps::set`].
+//!
+//! Not promised: speed of the scalar implementation.
+//!
 //! # Arithmetic, on every processor
-//! * Samples become red, green, blue by [`ycc_to_rgb`], a pixel of four
-//!   bytes of which the last is nought ([`Rgbx`]).
+//! * Samples become red, green, blue by [`ycc_to_rgb`], a pixel of four bytes of which the last is
+//!   zero ([`Rgbx`]).
 //! * Resizing is first across, then down ([`Taps`]): the products of bytes and weights of
 //!   [`WEIGHT`] fraction bits are summed exactly and rounded (halves up) to [`KEEP`] fraction bits;
 //!   the products of those and weights again, to bytes.
-//! * A turned picture ([`Walk`]) is sampled bilinearly at points that are computed in `f32`, each
-//!   operation rounded apart, with weights of 8 bits; sums are exact, and rounded once (halves up).
-//!
-//! Promised: the implementations give identical bytes for every format, size and position; property
-//! tests compare them with `scalar`, the reference. Not promised: speed of the scalar one.
-//!
-//! Callers hand over slices; each kernel checks their lengths on entry, and only then works with
-//! pointers. Nothing here allocates but [`Taps::set`].
+//! * A turned picture ([`SampleWalk`]) is sampled bilinearly at points that are computed in `f32`,
+//!   each operation rounded separately, with weights of 8 bits. Sums are exact, and rounded once
+//!   (halves up).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -32,8 +36,8 @@ use std::sync::OnceLock;
 
 use super::choice::{self, InstructionSet};
 
-pub use samples::{Line, Range, full_luma, ycc_to_rgb};
-pub use scalar::Scalar;
+pub use samples::{Range, SampleLine, full_luma, ycc_to_rgb};
+pub use scalar::ScalarPixels;
 pub use taps::Taps;
 
 /// Fraction bits of a resize's weight: those of one target pixel add up to `1 << WEIGHT`.
@@ -43,7 +47,7 @@ pub const KEEP: u32 = 7;
 /// Fraction bits of a bilinear weight.
 pub const BILINEAR: u32 = 8;
 
-/// Red, green, blue, nought.
+/// Red, green, blue, zero.
 pub type Rgbx = [u8; 4];
 
 /// A pixel between the passes of a resize, with [`KEEP`] fraction bits.
@@ -51,14 +55,14 @@ pub type Wide = [u16; 4];
 
 /// Rows between the passes, the latest few: row `r` lies in slot `r % slots`.
 #[derive(Clone, Copy)]
-pub struct Rows<'a> {
+pub struct RingRows<'a> {
     /// Slot after slot.
     pub pixels: &'a [Wide],
     /// Pixels of a row.
     pub width: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> RingRows<'a> {
     /// The row `row`, and the slots there are.
     fn at(&self, row: usize) -> &'a [Wide] {
         let slots = self.pixels.len() / self.width;
@@ -110,7 +114,7 @@ impl Patch<'_> {
 /// Which points of the frame the pixels of a turned picture are: `(a x - b y + tx, b x + a y +
 /// ty)`, finite and below 2^22.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Walk {
+pub struct SampleWalk {
     /// Scale times the cosine.
     pub a: f32,
     /// Scale times the sine.
@@ -119,11 +123,11 @@ pub struct Walk {
     pub tx: f32,
     /// Where the picture's origin lies in the frame.
     pub ty: f32,
-    /// Samples along each axis whose mean is a pixel, 1 to [`Walk::MOST_SAMPLES`].
+    /// Samples along each axis whose mean is a pixel, 1 to [`SampleWalk::MOST_SAMPLES`].
     pub samples: usize,
 }
 
-impl Walk {
+impl SampleWalk {
     /// Sums of so many samples along each axis still fit 32 bits.
     pub const MOST_SAMPLES: usize = 16;
 
@@ -143,12 +147,12 @@ impl Walk {
 }
 
 /// The operations. The provided bodies are the reference.
-pub trait Kernels: Send + Sync {
+pub trait PixelKernels: Send + Sync {
     /// The instructions that they are written for.
     fn set(&self) -> InstructionSet;
 
     /// The pixels of a line, of which there are as many as in `dst`.
-    fn convert(&self, line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {
+    fn convert(&self, line: &SampleLine<'_>, range: Range, dst: &mut [Rgbx]) {
         scalar::convert(line, range, dst);
     }
 
@@ -159,7 +163,7 @@ pub trait Kernels: Send + Sync {
 
     /// One row of the target: the rows `first` and following, by their weights, of which the sum is
     /// at most 1.
-    fn down(&self, rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
+    fn down(&self, rows: &RingRows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
         scalar::down(rows, first, weights, dst);
     }
 
@@ -175,30 +179,30 @@ pub trait Kernels: Send + Sync {
 
     /// The pixels (`x`, `y`) and following, one for each in `dst`, of a turned picture whose points
     /// lie in `patch`. A point whose four neighbours do not lie in it gets those at its border.
-    fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
+    fn walk(&self, patch: &Patch<'_>, walk: &SampleWalk, x: usize, y: usize, dst: &mut [Rgbx]) {
         scalar::walk(patch, walk, x, y, dst);
     }
 }
 
 /// Every implementation that this processor can run, the fastest first; the scalar one is always
 /// there.
-pub fn available() -> Vec<&'static dyn Kernels> {
-    let mut all: Vec<&'static dyn Kernels> = Vec::new();
+pub fn available() -> Vec<&'static dyn PixelKernels> {
+    let mut all: Vec<&'static dyn PixelKernels> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     all.extend(avx2::detect());
     #[cfg(target_arch = "aarch64")]
-    all.extend([&neon::Neon as &dyn Kernels]);
-    all.push(&Scalar);
+    all.extend([&neon::NeonPixels as &dyn PixelKernels]);
+    all.push(&ScalarPixels);
     all
 }
 
 /// The fastest implementation that needs no more than `set`.
-pub fn with(set: InstructionSet) -> &'static dyn Kernels {
-    available().into_iter().find(|k| k.set() <= set).unwrap_or(&Scalar)
+pub fn with(set: InstructionSet) -> &'static dyn PixelKernels {
+    available().into_iter().find(|k| k.set() <= set).unwrap_or(&ScalarPixels)
 }
 
 /// The implementation that this process uses.
-pub fn in_use() -> &'static dyn Kernels {
-    static IN_USE: OnceLock<&'static dyn Kernels> = OnceLock::new();
+pub fn in_use() -> &'static dyn PixelKernels {
+    static IN_USE: OnceLock<&'static dyn PixelKernels> = OnceLock::new();
     *IN_USE.get_or_init(|| with(choice::in_use()))
 }

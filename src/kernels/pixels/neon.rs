@@ -3,16 +3,19 @@
 use std::arch::aarch64::*;
 
 use super::matrix::Matrix;
-use super::{BILINEAR, KEEP, InstructionSet, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide, scalar};
+use super::{
+    BILINEAR, InstructionSet, KEEP, Patch, PixelKernels, Range, Rgbx, RingRows, SampleLine,
+    SampleWalk, Taps, WEIGHT, Wide, scalar,
+};
 
-pub(super) struct Neon;
+pub(super) struct NeonPixels;
 
-impl Kernels for Neon {
+impl PixelKernels for NeonPixels {
     fn set(&self) -> InstructionSet {
         InstructionSet::Neon
     }
 
-    fn convert(&self, line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {
+    fn convert(&self, line: &SampleLine<'_>, range: Range, dst: &mut [Rgbx]) {
         assert!(line.holds(dst.len()));
         // SAFETY: the line holds as many pixels as `dst`.
         let done = unsafe { convert(line, Matrix::of(range), dst) };
@@ -27,7 +30,7 @@ impl Kernels for Neon {
         unsafe { across(taps, line, dst) }
     }
 
-    fn down(&self, rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
+    fn down(&self, rows: &RingRows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
         rows.check(weights, dst);
         // SAFETY: each row holds as many pixels as `dst`.
         let done = unsafe { down(rows, first, weights, dst) };
@@ -54,7 +57,7 @@ impl Kernels for Neon {
         scalar::swap(&src[whole..], &mut dst[whole..]);
     }
 
-    fn walk(&self, patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
+    fn walk(&self, patch: &Patch<'_>, walk: &SampleWalk, x: usize, y: usize, dst: &mut [Rgbx]) {
         let rows = patch.check();
         walk.check();
         // SAFETY: `check` found that the patch holds its rows and at least two pixels each way.
@@ -71,7 +74,7 @@ const STEP: usize = 16;
 /// # Safety
 /// The line holds as many pixels as `dst`.
 #[target_feature(enable = "neon")]
-unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
+unsafe fn convert(line: &SampleLine<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
     let grey = vdup_n_u8(128);
     let both = |half: uint8x8_t| [vzip1_u8(half, half), vzip2_u8(half, half)];
     let halves = |all: uint8x16_t| [vget_low_u8(all), vget_high_u8(all)];
@@ -81,24 +84,26 @@ unsafe fn convert(line: &Line<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> usize {
         // a multiple of 16, so chroma is whole. Its sixteen pixels lie in `out`.
         unsafe {
             let (luma, cb, cr) = match *line {
-                Line::Grey(luma) => (halves(vld1q_u8(luma.as_ptr().add(x))), [grey; 2], [grey; 2]),
-                Line::Yuyv(all) => {
+                SampleLine::Grey(luma) => {
+                    (halves(vld1q_u8(luma.as_ptr().add(x))), [grey; 2], [grey; 2])
+                }
+                SampleLine::Yuyv(all) => {
                     let uint8x8x4_t(first, cb, second, cr) = vld4_u8(all.as_ptr().add(x * 2));
                     ([vzip1_u8(first, second), vzip2_u8(first, second)], both(cb), both(cr))
                 }
-                Line::Nv12 { luma, chroma } => {
+                SampleLine::Nv12 { luma, chroma } => {
                     let uint8x8x2_t(cb, cr) = vld2_u8(chroma.as_ptr().add(x));
                     (halves(vld1q_u8(luma.as_ptr().add(x))), both(cb), both(cr))
                 }
-                Line::I420 { luma, cb, cr } => {
+                SampleLine::I420 { luma, cb, cr } => {
                     let half = |plane: &[u8]| both(vld1_u8(plane.as_ptr().add(x / 2)));
                     (halves(vld1q_u8(luma.as_ptr().add(x))), half(cb), half(cr))
                 }
-                Line::Ycc444(all) => {
+                SampleLine::Ycc444(all) => {
                     let uint8x16x3_t(luma, cb, cr) = vld3q_u8(all.as_ptr().add(x * 3));
                     (halves(luma), halves(cb), halves(cr))
                 }
-                Line::Rgb8(all) => {
+                SampleLine::Rgb8(all) => {
                     let uint8x16x3_t(r, g, b) = vld3q_u8(all.as_ptr().add(x * 3));
                     vst4q_u8(out.as_mut_ptr().cast(), uint8x16x4_t(r, g, b, vdupq_n_u8(0)));
                     continue;
@@ -199,7 +204,7 @@ fn sum<const FIRST: i32, const SECOND: i32>(
 /// # Safety
 /// Each row holds as many pixels as `dst`.
 #[target_feature(enable = "neon")]
-unsafe fn down(rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) -> usize {
+unsafe fn down(rows: &RingRows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) -> usize {
     const DOWN: i32 = (WEIGHT + KEEP) as i32;
     for (step, out) in dst.chunks_exact_mut(4).enumerate() {
         let mut sums = [vdupq_n_u32(1 << (WEIGHT + KEEP - 1)); 4];
@@ -249,7 +254,7 @@ unsafe fn pack(bgr: bool, src: &[Rgbx], dst: &mut [u8]) -> usize {
 unsafe fn bilinear(
     patch: &Patch<'_>,
     rows: usize,
-    walk: &Walk,
+    walk: &SampleWalk,
     x: usize,
     y: usize,
     dst: &mut [Rgbx],

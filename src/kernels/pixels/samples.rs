@@ -13,7 +13,7 @@ pub enum Range {
 /// The samples of neighbouring pixels of one row, as the format holds them: exactly as many as the
 /// pixels need. Where two pixels share chroma, the first of a pair comes first.
 #[derive(Clone, Copy)]
-pub enum Line<'a> {
+pub enum SampleLine<'a> {
     /// A byte a pixel.
     Grey(&'a [u8]),
     /// Y0 Cb Y1 Cr for two pixels; the last pair is whole even where its second pixel is not meant.
@@ -40,7 +40,7 @@ pub enum Line<'a> {
     Rgb8(&'a [u8]),
 }
 
-impl Line<'_> {
+impl SampleLine<'_> {
     /// Whether the slices hold as many samples as `pixels` pixels have.
     pub fn holds(&self, pixels: usize) -> bool {
         let pairs = pixels.div_ceil(2);

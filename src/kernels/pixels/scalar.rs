@@ -1,17 +1,20 @@
 //! The reference: what every other implementation must give, byte for byte.
 
-use super::{BILINEAR, KEEP, InstructionSet, Kernels, Line, Patch, Range, Rgbx, Rows, Taps, WEIGHT, Walk, Wide};
+use super::{
+    BILINEAR, InstructionSet, KEEP, Patch, PixelKernels, Range, Rgbx, RingRows, SampleLine,
+    SampleWalk, Taps, WEIGHT, Wide,
+};
 
 /// The provided bodies, without any instruction that not every processor has.
-pub struct Scalar;
+pub struct ScalarPixels;
 
-impl Kernels for Scalar {
+impl PixelKernels for ScalarPixels {
     fn set(&self) -> InstructionSet {
         InstructionSet::Scalar
     }
 }
 
-pub(super) fn convert(line: &Line<'_>, range: Range, dst: &mut [Rgbx]) {
+pub(super) fn convert(line: &SampleLine<'_>, range: Range, dst: &mut [Rgbx]) {
     assert!(line.holds(dst.len()));
     let put = |(x, out): (usize, &mut Rgbx)| {
         let [r, g, b] = line.rgb(x, range);
@@ -40,14 +43,14 @@ pub(super) fn across_at(taps: &Taps, line: &[Rgbx], i: usize) -> Wide {
     [r, g, b, 0]
 }
 
-pub(super) fn down(rows: &Rows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
+pub(super) fn down(rows: &RingRows<'_>, first: usize, weights: &[u16], dst: &mut [Rgbx]) {
     rows.check(weights, dst);
     down_from(rows, first, weights, 0, dst);
 }
 
 /// As [`down`] for the pixels from `x` on.
 pub(super) fn down_from(
-    rows: &Rows<'_>,
+    rows: &RingRows<'_>,
     first: usize,
     weights: &[u16],
     x: usize,
@@ -80,7 +83,7 @@ pub(super) fn swap(src: &[u8], dst: &mut [u8]) {
     }
 }
 
-pub(super) fn walk(patch: &Patch<'_>, walk: &Walk, x: usize, y: usize, dst: &mut [Rgbx]) {
+pub(super) fn walk(patch: &Patch<'_>, walk: &SampleWalk, x: usize, y: usize, dst: &mut [Rgbx]) {
     let rows = patch.check();
     walk.check();
     let last = [patch.left + patch.width as i32 - 2, patch.top + rows as i32 - 2].map(|v| v as f32);

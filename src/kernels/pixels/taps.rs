@@ -8,7 +8,7 @@ use super::WEIGHT;
 pub struct Taps {
     source: usize,
     taps: Vec<Tap>,
-    /// `2 * pairs` a target sample, noughts behind those that count.
+    /// `2 * pairs` a target sample, zeros after those that count.
     weights: Vec<u16>,
     pairs: usize,
 }
@@ -61,7 +61,7 @@ impl Taps {
         self.pairs * 2
     }
 
-    /// Source samples, and behind them so many that do not count that every target sample may read
+    /// Source samples, and after them so many that do not count that every target sample may read
     /// [`Taps::most`].
     pub fn padded(&self) -> usize {
         self.source + self.most()
@@ -74,7 +74,7 @@ impl Taps {
     }
 
     /// The first source sample of each target sample, and the [`Taps::most`] weights of each,
-    /// noughts behind those that count.
+    /// zeros after those that count.
     #[cfg_attr(
         not(any(target_arch = "x86_64", target_arch = "aarch64")),
         expect(dead_code, reason = "for SIMD kernels")

@@ -33,7 +33,7 @@ fn axis() -> impl Strategy<Value = (usize, usize)> {
 }
 
 /// All implementations but the reference, which is the last.
-fn others() -> Vec<&'static dyn Kernels> {
+fn others() -> Vec<&'static dyn PixelKernels> {
     let mut all = available();
     all.pop();
     all
@@ -62,15 +62,15 @@ impl Samples {
         Self { format, planes: planes.map(|p| p.to_vec().into_boxed_slice().into_vec()) }
     }
 
-    fn line(&self) -> Line<'_> {
+    fn line(&self) -> SampleLine<'_> {
         let [a, b, c] = &self.planes;
         match self.format {
-            0 => Line::Grey(a),
-            1 => Line::Yuyv(a),
-            2 => Line::Nv12 { luma: a, chroma: b },
-            3 => Line::I420 { luma: a, cb: b, cr: c },
-            4 => Line::Ycc444(a),
-            _ => Line::Rgb8(a),
+            0 => SampleLine::Grey(a),
+            1 => SampleLine::Yuyv(a),
+            2 => SampleLine::Nv12 { luma: a, chroma: b },
+            3 => SampleLine::I420 { luma: a, cb: b, cr: c },
+            4 => SampleLine::Ycc444(a),
+            _ => SampleLine::Rgb8(a),
         }
     }
 }
@@ -84,8 +84,8 @@ fn every_code_of_luma_and_chroma_is_converted_alike() {
             for y in 0..=255 {
                 let line: Vec<u8> = codes.chunks_exact(3).flat_map(|c| [y, c[1], c[2]]).collect();
                 let (mut got, mut want) = (vec![[1; 4]; 1 << 16], vec![[2; 4]; 1 << 16]);
-                kernels.convert(&Line::Ycc444(&line), range, &mut got);
-                Scalar.convert(&Line::Ycc444(&line), range, &mut want);
+                kernels.convert(&SampleLine::Ycc444(&line), range, &mut got);
+                ScalarPixels.convert(&SampleLine::Ycc444(&line), range, &mut want);
                 assert!(got == want, "{} {range:?} {y}", kernels.set());
             }
         }
@@ -139,7 +139,7 @@ proptest! {
     ) {
         let samples = Samples::new(format, length, &bytes);
         let mut want = vec![[7; 4]; length];
-        Scalar.convert(&samples.line(), range, &mut want);
+        ScalarPixels.convert(&samples.line(), range, &mut want);
         for kernels in others() {
             let mut got = vec![[9; 4]; length];
             kernels.convert(&samples.line(), range, &mut got);
@@ -153,10 +153,10 @@ proptest! {
     ) {
         let mut taps = Taps::default();
         taps.set(source, target);
-        // What lies behind the row is read and must not count.
+        // What lies after the row is read and must not count.
         let line: Vec<Rgbx> = (0..taps.padded()).map(|i| pattern[i * 31 % pattern.len()]).collect();
         let mut want = vec![[1; 4]; target];
-        Scalar.across(&taps, &line, &mut want);
+        ScalarPixels.across(&taps, &line, &mut want);
         let mut other = line.clone();
         other[source..].fill([255, 255, 255, 0]);
         for kernels in available() {
@@ -180,9 +180,9 @@ proptest! {
                 [r, g, b, 0]
             })
             .collect();
-        let rows = Rows { pixels: &wide, width };
+        let rows = RingRows { pixels: &wide, width };
         let mut want = vec![[1; 4]; width];
-        Scalar.down(&rows, first, weights, &mut want);
+        ScalarPixels.down(&rows, first, weights, &mut want);
         for kernels in others() {
             let mut got = vec![[2; 4]; width];
             kernels.down(&rows, first, weights, &mut got);
@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn pixels_are_packed_alike(src in (1usize..80).prop_flat_map(pixels), bgr: bool) {
         let mut want = vec![1; src.len() * 3];
-        Scalar.pack(bgr, &src, &mut want);
+        ScalarPixels.pack(bgr, &src, &mut want);
         prop_assert_eq!(want[0], src[0][if bgr { 2 } else { 0 }]);
         for kernels in others() {
             let mut got = vec![2; src.len() * 3];
@@ -201,7 +201,7 @@ proptest! {
             prop_assert_eq!(&got, &want, "{}", kernels.set());
             kernels.swap(&want, &mut got);
             let mut swapped = want.clone();
-            Scalar.pack(!bgr, &src, &mut swapped);
+            ScalarPixels.pack(!bgr, &src, &mut swapped);
             prop_assert_eq!(&got, &swapped, "{}", kernels.set());
         }
     }
@@ -212,13 +212,13 @@ proptest! {
         (left, top) in (-40i32..3000, -40i32..3000),
         (angle, scale, dx, dy) in (-3.2f32..3.2, 0.05f32..20.0, -60f32..60.0, -60f32..60.0),
         (x, y, count) in (0usize..160, 0usize..160, 1usize..40),
-        samples in prop_oneof![2 => Just(1usize), 1 => 1usize..=Walk::MOST_SAMPLES],
+        samples in prop_oneof![2 => Just(1usize), 1 => 1usize..=SampleWalk::MOST_SAMPLES],
     ) {
         let patch = Patch { pixels: &pixels, width, left, top };
         let (a, b) = (scale * angle.cos(), scale * angle.sin());
         // Takes a pixel of the run into the patch or near it.
         let (fx, fy) = (x as f32, y as f32);
-        let walk = Walk {
+        let walk = SampleWalk {
             a,
             b,
             tx: left as f32 + dx - (a * fx - b * fy),
@@ -226,7 +226,7 @@ proptest! {
             samples,
         };
         let mut want = vec![[1; 4]; count];
-        Scalar.walk(&patch, &walk, x, y, &mut want);
+        ScalarPixels.walk(&patch, &walk, x, y, &mut want);
         for kernels in others() {
             let mut got = vec![[2; 4]; count];
             kernels.walk(&patch, &walk, x, y, &mut got);
@@ -241,7 +241,7 @@ proptest! {
         let [a, b, tx, ty] = values;
         for kernels in available() {
             let mut got = [[1; 4]; 11];
-            kernels.walk(&patch, &Walk { a, b, tx, ty, samples }, 3, 4, &mut got);
+            kernels.walk(&patch, &SampleWalk { a, b, tx, ty, samples }, 3, 4, &mut got);
         }
     }
 }

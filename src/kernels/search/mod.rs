@@ -1,27 +1,29 @@
 //! The inner loop of the search: dot products of int8 probes with many int8 rows, exact in 32 bits.
 //!
-//! Every kernel gives bit for bit the result of [`scalar`]; which one runs is chosen once, from
-//! what the processor can do. A probe and the rows are cut into [`Line`]s of 64 bytes, the unused
-//! rest of the last one zero.
+//! * Every kernel gives the result of `scalar`, bit for bit. Property tests compare them.
+//! * A probe and the rows are cut into [`ComponentLine`]s of 64 bytes; the unused rest of the last
+//!   one is zero.
+//! * Lengths are checked on entry; nothing is allocated.
 //!
 //! Work goes in tiles of a few rows by a few probes: each row is loaded once for several probes, so
 //! that ten probes cost little more than the one pass over memory that the first of them needs. A
 //! tile's four rows lie far apart, at the same place in each quarter of those handed over: the
-//! processor then sees four streams of ascending addresses, which it reads ahead of by itself, and
-//! four neighbours in turns it does not. Hand over some hundred rows at a time.
+//! processor then sees four streams of ascending addresses, which it reads ahead of by itself. Four
+//! neighbours in turns it does not. Hand over some hundred rows at a time.
 
 use super::choice::InstructionSet;
 
 /// 64 components, aligned to a cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Line(pub [i8; 64]);
+pub struct ComponentLine(pub [i8; 64]);
 
-impl Line {
+impl ComponentLine {
+    /// Nothing but zeros.
     pub const ZERO: Self = Self([0; 64]);
 }
 
-impl Default for Line {
+impl Default for ComponentLine {
     fn default() -> Self {
         Self::ZERO
     }
@@ -29,17 +31,17 @@ impl Default for Line {
 
 /// `probes` one after another, then `rows` one after another, both in rows of `stride` lines; `out`
 /// receives the dot products of the first probe with all rows, then those of the second, and so on.
-type Run = fn(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]);
+type Run = fn(stride: usize, probes: &[ComponentLine], rows: &[ComponentLine], out: &mut [i32]);
 
 /// A way to compute dot products.
 #[derive(Clone, Copy)]
-pub struct Kernel {
+pub struct SearchKernel {
     /// The instructions that it is written for.
     pub set: InstructionSet,
     run: Run,
 }
 
-impl Kernel {
+impl SearchKernel {
     const SCALAR: Self = Self { set: InstructionSet::Scalar, run: scalar };
 
     /// The fastest that needs no more than `set`.
@@ -60,7 +62,13 @@ impl Kernel {
     /// # Panics
     /// Where the lengths do not fit together: the caller's mistake, which the kernels rely on being
     /// caught.
-    pub fn dots(&self, stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+    pub fn dots(
+        &self,
+        stride: usize,
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
+        out: &mut [i32],
+    ) {
         assert!(
             stride > 0 && probes.len().is_multiple_of(stride) && rows.len().is_multiple_of(stride),
             "whole rows"
@@ -77,10 +85,10 @@ impl Kernel {
 }
 
 /// The reference.
-fn scalar(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+fn scalar(stride: usize, probes: &[ComponentLine], rows: &[ComponentLine], out: &mut [i32]) {
     for (probe, out) in probes.chunks_exact(stride).zip(out.chunks_exact_mut(rows.len() / stride)) {
         for (row, out) in rows.chunks_exact(stride).zip(out) {
-            let line = |(p, r): (&Line, &Line)| -> i32 {
+            let line = |(p, r): (&ComponentLine, &ComponentLine)| -> i32 {
                 p.0.iter().zip(&r.0).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
             };
             *out = probe.iter().zip(row).map(line).sum();
@@ -134,7 +142,11 @@ macro_rules! walk {
 /// `N` runs of `length` lines, `apart` lines from one to the next.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-fn runs<const N: usize>(lines: &[Line], length: usize, apart: usize) -> [&[Line]; N] {
+fn runs<const N: usize>(
+    lines: &[ComponentLine],
+    length: usize,
+    apart: usize,
+) -> [&[ComponentLine]; N] {
     std::array::from_fn(|n| &lines[n * apart..][..length])
 }
 
@@ -142,23 +154,28 @@ fn runs<const N: usize>(lines: &[Line], length: usize, apart: usize) -> [&[Line]
 mod simd {
     use std::arch::x86_64::*;
 
-    use super::{InstructionSet, Kernel, Line, runs};
+    use super::{ComponentLine, InstructionSet, SearchKernel, runs};
 
     /// The fastest first, whether or not this processor can run them.
-    pub fn all() -> Vec<Kernel> {
+    pub fn all() -> Vec<SearchKernel> {
         vec![
-            Kernel { set: InstructionSet::Avx512Vnni, run: avx512vnni },
-            Kernel { set: InstructionSet::Avx2, run: avx2 },
+            SearchKernel { set: InstructionSet::Avx512Vnni, run: avx512vnni },
+            SearchKernel { set: InstructionSet::Avx2, run: avx2 },
         ]
     }
 
-    fn avx2(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `Kernel::available`, which found AVX2.
+    fn avx2(stride: usize, probes: &[ComponentLine], rows: &[ComponentLine], out: &mut [i32]) {
+        // SAFETY: only reachable through `SearchKernel::available`, which found AVX2.
         unsafe { avx2_inner(stride, probes, rows, out) }
     }
 
     #[target_feature(enable = "avx2")]
-    fn avx2_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+    fn avx2_inner(
+        stride: usize,
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
+        out: &mut [i32],
+    ) {
         // Eight sums and six widened operands are all that sixteen registers hold.
         walk!(avx2_tile, stride, probes, rows, out, [2, 1]);
     }
@@ -172,12 +189,12 @@ mod simd {
     #[inline]
     fn avx2_tile<const P: usize, const R: usize>(
         stride: usize,
-        probes: &[Line],
-        rows: &[Line],
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
         apart: usize,
     ) -> [[i32; R]; P] {
         let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
-        let wide = |line: &Line, quarter: usize| {
+        let wide = |line: &ComponentLine, quarter: usize| {
             // SAFETY: a line has 64 bytes, and 16 quarter + 16 <= 64. Lines are aligned to 64
             // bytes.
             let narrow = unsafe { _mm_load_si128(line.0.as_ptr().add(16 * quarter).cast()) };
@@ -217,14 +234,24 @@ mod simd {
         _mm_cvtsi128_si32(sum)
     }
 
-    fn avx512vnni(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `Kernel::available`, which found AVX-512 F, BW
-        // and VNNI.
+    fn avx512vnni(
+        stride: usize,
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
+        out: &mut [i32],
+    ) {
+        // SAFETY: only reachable through `SearchKernel::available`, which found AVX-512 F, BW and
+        // VNNI.
         unsafe { avx512vnni_inner(stride, probes, rows, out) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn avx512vnni_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+    fn avx512vnni_inner(
+        stride: usize,
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
+        out: &mut [i32],
+    ) {
         walk!(avx512vnni_tile, stride, probes, rows, out, [4, 3, 2, 1]);
         // What the tiles have too much, see there.
         for (probe, out) in
@@ -247,13 +274,13 @@ mod simd {
     #[inline]
     fn avx512vnni_tile<const P: usize, const R: usize>(
         stride: usize,
-        probes: &[Line],
-        rows: &[Line],
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
         apart: usize,
     ) -> [[i32; R]; P] {
         let (probes, rows) = (runs::<P>(probes, stride, stride), runs::<R>(rows, stride, apart));
         let flip = _mm512_set1_epi8(i8::MIN);
-        let load = |line: &Line| {
+        let load = |line: &ComponentLine| {
             // SAFETY: a line has 64 bytes and is aligned to 64.
             unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
         };
@@ -307,7 +334,7 @@ mod simd {
     use std::arch::aarch64::*;
     use std::arch::asm;
 
-    use super::{InstructionSet, Kernel, Line, runs};
+    use super::{ComponentLine, InstructionSet, SearchKernel, runs};
 
     /// A tile whose sums grow by `$add`, sixteen products at a time. A macro, as a function that
     /// has the features is no closure.
@@ -317,8 +344,8 @@ mod simd {
             #[inline]
             fn $name<const P: usize, const R: usize>(
                 stride: usize,
-                probes: &[Line],
-                rows: &[Line],
+                probes: &[ComponentLine],
+                rows: &[ComponentLine],
                 apart: usize,
             ) -> [[i32; R]; P] {
                 let (probes, rows) =
@@ -347,20 +374,25 @@ mod simd {
     tile!(dotprod_tile, "neon,dotprod", sdot);
 
     /// The fastest first, whether or not this processor can run them.
-    pub fn all() -> Vec<Kernel> {
+    pub fn all() -> Vec<SearchKernel> {
         vec![
-            Kernel { set: InstructionSet::NeonDot, run: dotprod },
-            Kernel { set: InstructionSet::Neon, run: neon },
+            SearchKernel { set: InstructionSet::NeonDot, run: dotprod },
+            SearchKernel { set: InstructionSet::Neon, run: neon },
         ]
     }
 
-    fn neon(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `Kernel::available`, which found NEON.
+    fn neon(stride: usize, probes: &[ComponentLine], rows: &[ComponentLine], out: &mut [i32]) {
+        // SAFETY: only reachable through `SearchKernel::available`, which found NEON.
         unsafe { neon_inner(stride, probes, rows, out) }
     }
 
     #[target_feature(enable = "neon")]
-    fn neon_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+    fn neon_inner(
+        stride: usize,
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
+        out: &mut [i32],
+    ) {
         walk!(neon_tile, stride, probes, rows, out, [2, 1]);
     }
 
@@ -372,14 +404,19 @@ mod simd {
         vpadalq_s16(sum, vmull_high_s8(a, b))
     }
 
-    fn dotprod(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
-        // SAFETY: this function is only reachable through `Kernel::available`, which found the dot product
+    fn dotprod(stride: usize, probes: &[ComponentLine], rows: &[ComponentLine], out: &mut [i32]) {
+        // SAFETY: only reachable through `SearchKernel::available`, which found the dot product
         // instructions.
         unsafe { dotprod_inner(stride, probes, rows, out) }
     }
 
     #[target_feature(enable = "neon,dotprod")]
-    fn dotprod_inner(stride: usize, probes: &[Line], rows: &[Line], out: &mut [i32]) {
+    fn dotprod_inner(
+        stride: usize,
+        probes: &[ComponentLine],
+        rows: &[ComponentLine],
+        out: &mut [i32],
+    ) {
         walk!(dotprod_tile, stride, probes, rows, out, [5, 4, 3, 2, 1]);
     }
 
@@ -390,8 +427,11 @@ mod simd {
     fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
         // SAFETY: reads and writes the named registers only; callers have the instruction.
         unsafe {
-            asm!("sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b", sum = inout(vreg) sum, a = in(vreg) a, b = in(vreg) b,
-                options(pure, nomem, nostack, preserves_flags));
+            asm!(
+                "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+                sum = inout(vreg) sum, a = in(vreg) a, b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags),
+            );
         }
         sum
     }
@@ -410,7 +450,7 @@ mod simd {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    fn load(line: &Line, quarter: usize) -> int8x16_t {
+    fn load(line: &ComponentLine, quarter: usize) -> int8x16_t {
         let quarter: &[i8; 16] =
             line.0[16 * quarter..][..16].try_into().expect("a line has four quarters of 16");
         // SAFETY: the reference is to 16 readable bytes.
@@ -420,7 +460,7 @@ mod simd {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod simd {
-    pub fn all() -> Vec<super::Kernel> {
+    pub fn all() -> Vec<super::SearchKernel> {
         Vec::new()
     }
 }
@@ -430,9 +470,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn lines(rows: &[Vec<i8>]) -> Vec<Line> {
+    fn lines(rows: &[Vec<i8>]) -> Vec<ComponentLine> {
         let line = |part: &[i8]| {
-            let mut line = Line::ZERO;
+            let mut line = ComponentLine::ZERO;
             line.0[..part.len()].copy_from_slice(part);
             line
         };
@@ -443,7 +483,7 @@ mod tests {
     fn the_extremes_neither_saturate_nor_overflow() {
         for (a, b) in [(i8::MIN, i8::MIN), (i8::MIN, i8::MAX), (i8::MAX, i8::MAX)] {
             let (probes, rows) = (lines(&vec![vec![a; 1024]; 3]), lines(&vec![vec![b; 1024]; 5]));
-            for kernel in Kernel::available() {
+            for kernel in SearchKernel::available() {
                 let mut out = [0; 15];
                 kernel.dots(16, &probes, &rows, &mut out);
                 assert_eq!(out, [1024 * i32::from(a) * i32::from(b); 15], "{}", kernel.set);
@@ -462,7 +502,7 @@ mod tests {
             let dot = |a: &[i8], b: &[i8]| a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>();
             let plain: Vec<i32> = probes.iter().flat_map(|p| rows.iter().map(|r| dot(p, r))).collect();
             let stride = probes.iter().chain(&rows).next().map_or(1, |t| t.len().div_ceil(64));
-            for kernel in Kernel::available() {
+            for kernel in SearchKernel::available() {
                 let mut out = vec![0; plain.len()];
                 kernel.dots(stride, &lines(&probes), &lines(&rows), &mut out);
                 prop_assert_eq!(&out, &plain, "{}", kernel.set);

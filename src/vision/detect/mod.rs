@@ -1,8 +1,9 @@
 //! Finds faces: a frame in, boxes and five landmarks in the frame's own pixels out.
 //!
-//! Networks are made for one canvas size; the last few sizes are kept, so that a camera pays once
-//! and a folder of photographs of a few shapes hardly more. At most [`MAX_FACES`](super::MAX_FACES) faces are given,
-//! the best by score; the others are counted.
+//! * Networks are made for one canvas size. The last few sizes are kept, so that a camera pays once
+//!   and a folder of photographs of a few shapes hardly more.
+//! * At most [`MAX_FACES`](super::MAX_FACES) faces are given, the best by score; the others are
+//!   counted.
 
 mod outputs;
 mod suppress;
@@ -15,7 +16,7 @@ use self::outputs::{LevelOutputs, SizedNetwork, decode};
 use self::suppress::{MAX_CANDIDATES, suppress};
 use super::VisionError;
 use super::align::AlignedFace;
-use super::engine::Input;
+use super::engine::NetworkInput;
 use super::faces::{Detection, Faces};
 use super::letterbox::{Fit, Letterbox};
 use super::manifest::{DetectorSpec, Models};
@@ -161,7 +162,7 @@ impl Detector {
         let start = Instant::now();
         let canvas = self.letterbox.fill(frame, fit, self.spec.channels);
         let resized = Instant::now();
-        network.run(&Input::Interleaved(canvas)).map_err(VisionError::Detector)?;
+        network.run(&NetworkInput::Interleaved(canvas)).map_err(VisionError::Detector)?;
         let ran = Instant::now();
         let candidates = &mut self.scratch.candidates;
         candidates.clear();
@@ -197,7 +198,7 @@ impl Detector {
         {
             self.spec.channels.copy_rgb(from, &mut to[..side * 3]);
         }
-        let ran = network.run(&Input::Interleaved(square)).map_err(VisionError::Detector);
+        let ran = network.run(&NetworkInput::Interleaved(square)).map_err(VisionError::Detector);
         square.as_mut_slice().zeroize();
         ran?;
         candidates.clear();
@@ -241,7 +242,7 @@ fn to_frame(face: &mut Detection, fit: &Fit) {
 mod tests {
     use super::*;
     use crate::frame::{Layout, PixelFormat, Range};
-    
+
     #[test]
     fn a_network_that_lacks_an_output_or_has_too_few_values_is_refused_by_name() {
         let refused = |from: &str, to: &str| {

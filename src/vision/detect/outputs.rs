@@ -163,11 +163,10 @@ pub(super) fn decode(
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::engine::{EngineError, Input};
+    use crate::vision::engine::{EngineError, NetworkInput};
 
     /// A network that has run already.
     struct Ran {
@@ -185,7 +184,7 @@ mod tests {
         fn output_names(&self) -> &[String] {
             &self.names
         }
-        fn run(&mut self, _: &Input<'_>) -> Result<(), EngineError> {
+        fn run(&mut self, _: &NetworkInput<'_>) -> Result<(), EngineError> {
             Ok(())
         }
         fn output(&self, index: usize) -> &[f32] {

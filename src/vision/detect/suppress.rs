@@ -35,7 +35,6 @@ pub(super) fn suppress(
     beyond
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::super::super::faces::Faces;

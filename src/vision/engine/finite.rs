@@ -40,7 +40,7 @@ fn sound(tensor: &TensorProto) -> bool {
             let bytes = raw.as_chunks::<8>().0.iter().map(|c| f64::from_le_bytes(*c));
             of(bytes.chain(tensor.double_data.iter().copied()).map(|v| (v.is_finite(), v.is_nan())))
         }
-        // Half precision: all bits of the exponent set; NaN where the fraction is not nought.
+        // Half precision: all bits of the exponent set; NaN where the fraction is not zero.
         Ok(DataType::Float16) => of(raw.as_chunks::<2>().0.iter().map(|c| {
             let bits = u16::from_le_bytes(*c);
             (bits & 0x7c00 != 0x7c00, bits & 0x7c00 == 0x7c00 && bits & 0x03ff != 0)

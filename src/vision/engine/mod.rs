@@ -1,12 +1,14 @@
 //! Runs a network: one image in, named tensors of `f32` out, shapes fixed when it is loaded.
 //!
-//! [`load`] reads an ONNX file, checks it and returns the fastest engine that can run it behind
+//! [`load`] reads an ONNX file, checks it and returns the fastest engine that can run it as a
 //! [`Network`]. Callers hand over pixels as bytes; the engine normalises them itself, so that a
 //! quantized engine never has to widen them.
 //!
+//! * A malformed file, or one that tract itself panics on, is an error, never a panic.
+//! * Kernels that the environment names but this processor lacks are an error.
+//!
 //! Not promised: batches, several inputs, outputs that are not `f32`, or dynamic shapes after
-//! loading (load once more). A malformed file or one that tract itself panics on is an error here,
-//! never a panic.
+//! loading (load once more).
 
 mod finite;
 mod plan;
@@ -36,7 +38,7 @@ impl Normalization {
 
 /// One image for a network whose input is `[1, 3, height, width]`.
 #[derive(Clone, Copy)]
-pub enum Input<'a> {
+pub enum NetworkInput<'a> {
     /// `3 * height * width` values, channel after channel, after mean and scale.
     Planes(&'a [f32]),
     /// `height * width * 3` bytes, pixel after pixel in the model's channel order, before mean and
@@ -44,7 +46,7 @@ pub enum Input<'a> {
     Interleaved(&'a [u8]),
 }
 
-impl std::fmt::Debug for Input<'_> {
+impl std::fmt::Debug for NetworkInput<'_> {
     // Never the pixels: they may be a face.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -70,7 +72,7 @@ pub trait Network: Send {
     /// # Errors
     /// [`EngineError::Input`] where the input has another length than the shape asks for,
     /// [`EngineError::Run`] where the engine fails. The outputs are then those of no run.
-    fn run(&mut self, input: &Input<'_>) -> Result<(), EngineError>;
+    fn run(&mut self, input: &NetworkInput<'_>) -> Result<(), EngineError>;
 
     /// The values of an output after the last run, in row-major order; before the first run, zeros
     /// of the right length.
@@ -153,7 +155,7 @@ pub fn load(
     }
     let kernels = kernels::with(choice::chosen()?);
     let no_plan = if (1..=MAX_SIDE).contains(&height) && (1..=MAX_SIDE).contains(&width) {
-        match plan::Plan::load(onnx, height, width, &normalization, kernels) {
+        match plan::NetworkPlan::load(onnx, height, width, &normalization, kernels) {
             Ok(plan) => return Ok(Box::new(plan)),
             Err(reason) => Some(reason),
         }
@@ -208,16 +210,16 @@ pub fn load_with(
     height: usize,
     width: usize,
     normalization: Normalization,
-    kernels: &'static dyn kernels::Kernels,
+    kernels: &'static dyn kernels::NetworkKernels,
 ) -> Result<Box<dyn Network>, EngineError> {
-    match plan::Plan::load(onnx, height, width, &normalization, kernels) {
+    match plan::NetworkPlan::load(onnx, height, width, &normalization, kernels) {
         Ok(plan) => Ok(Box::new(plan)),
         Err(plan::NoPlan::NotOnnx(reason)) => Err(EngineError::NotOnnx { reason }),
         Err(e) => Err(EngineError::Unsupported { height, width, reason: e.to_string() }),
     }
 }
 
-/// Loads a network with the reference engine, whatever it is: what [`load`] is compared with.
+/// Loads a network with the reference engine: what [`load`] is compared with.
 ///
 /// # Errors
 /// As [`load`].
@@ -228,7 +230,7 @@ pub fn reference(
     width: usize,
     normalization: Normalization,
 ) -> Result<Box<dyn Network>, EngineError> {
-    Ok(Box::new(reference::Reference::load(onnx, height, width, normalization)?))
+    Ok(Box::new(reference::TractNetwork::load(onnx, height, width, normalization)?))
 }
 
 /// Longest side of a network's input; keeps every product of sizes far within 32 bits.
@@ -279,7 +281,7 @@ mod tests {
             (length(&*n, "cls_8"), length(&*n, "bbox_16"), length(&*n, "kps_32")),
             (96, 4 * 24, 10 * 6)
         );
-        n.run(&Input::Interleaved(&[128; 3 * 64 * 96])).unwrap();
+        n.run(&NetworkInput::Interleaved(&[128; 3 * 64 * 96])).unwrap();
         assert!(n.output(0).iter().any(|v| *v != 0.0));
         n.wipe();
         assert!(n.output(0).iter().all(|v| *v == 0.0));
@@ -290,11 +292,11 @@ mod tests {
         let normalization = Normalization { mean: [127.5; 3], scale: [1.0 / 128.0; 3] };
         let mut n = load(EMBEDDER, 112, 112, normalization).unwrap();
         let bytes: Vec<u8> = (0..3 * 112 * 112usize).map(|i| (i * 31 % 251) as u8).collect();
-        n.run(&Input::Interleaved(&bytes)).unwrap();
+        n.run(&NetworkInput::Interleaved(&bytes)).unwrap();
         let first = n.output(0).to_vec();
         let mut planes = vec![0.0; bytes.len()];
         normalise(&bytes, &normalization, &mut planes);
-        n.run(&Input::Planes(&planes)).unwrap();
+        n.run(&NetworkInput::Planes(&planes)).unwrap();
         assert_eq!(first, n.output(0));
     }
 
@@ -302,10 +304,10 @@ mod tests {
     fn an_image_of_another_size_is_refused_and_the_network_still_works() {
         let mut n = load(DETECTOR, 32, 32, Normalization::NONE).unwrap();
         assert!(matches!(
-            n.run(&Input::Interleaved(&[0; 3071])),
+            n.run(&NetworkInput::Interleaved(&[0; 3071])),
             Err(EngineError::Input { need: 3072, got: 3071 })
         ));
-        n.run(&Input::Interleaved(&[0; 3072])).unwrap();
+        n.run(&NetworkInput::Interleaved(&[0; 3072])).unwrap();
     }
 
     #[test]

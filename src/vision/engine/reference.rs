@@ -8,10 +8,10 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use zeroize::Zeroize;
 
-use super::{EngineError, Input, MAX_SIDE, Network, Normalization, Outputs, normalise};
+use super::{EngineError, MAX_SIDE, Network, NetworkInput, Normalization, Outputs, normalise};
 
 /// A network run by tract.
-pub(super) struct Reference {
+pub(super) struct TractNetwork {
     state: TypedSimpleState,
     shape: [usize; 4],
     normalization: Normalization,
@@ -85,7 +85,7 @@ fn guarded<T>(f: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
     })
 }
 
-impl Reference {
+impl TractNetwork {
     /// See [`super::load`].
     pub(super) fn load(
         onnx: &[u8],
@@ -118,7 +118,7 @@ impl Reference {
     }
 }
 
-impl Network for Reference {
+impl Network for TractNetwork {
     fn name(&self) -> &str {
         "tract"
     }
@@ -131,11 +131,11 @@ impl Network for Reference {
         &self.outputs.names
     }
 
-    fn run(&mut self, input: &Input<'_>) -> Result<(), EngineError> {
+    fn run(&mut self, input: &NetworkInput<'_>) -> Result<(), EngineError> {
         let need = self.shape.iter().product();
         let got = match input {
-            Input::Planes(values) => values.len(),
-            Input::Interleaved(bytes) => bytes.len(),
+            NetworkInput::Planes(values) => values.len(),
+            NetworkInput::Interleaved(bytes) => bytes.len(),
         };
         if got != need {
             return Err(EngineError::Input { need, got });
@@ -146,8 +146,10 @@ impl Network for Reference {
             let mut tensor = Tensor::zero::<f32>(shape)?;
             let mut view = tensor.try_as_plain_ram_mut()?;
             match input {
-                Input::Planes(values) => view.as_slice_mut()?.copy_from_slice(values),
-                Input::Interleaved(bytes) => normalise(bytes, normalization, view.as_slice_mut()?),
+                NetworkInput::Planes(values) => view.as_slice_mut()?.copy_from_slice(values),
+                NetworkInput::Interleaved(bytes) => {
+                    normalise(bytes, normalization, view.as_slice_mut()?)
+                }
             }
             let results = state.run(tvec!(tensor.into_tvalue()))?;
             for (to, from) in outputs.values.iter_mut().zip(&results) {
@@ -159,7 +161,7 @@ impl Network for Reference {
             Ok(())
         });
         if let Err(e) = ran {
-            // A run that stopped half-way leaves tensors behind; the next one must not meet them.
+            // A run that stopped half-way leaves tensors in place; the next one must not meet them.
             let _ = state.reset_turn();
             return Err(EngineError::Run { reason: format!("{e:#}") });
         }

@@ -5,10 +5,10 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Group, LANES, Post, ZERO};
-use super::finish::{Finish, load, store, weights};
+use super::super::{LANES, Post, WeightGroup, ZERO};
+use super::finish::{Avx512Finish, load, store, weights};
 
-/// Four neighbouring columns of a row that has columns of nought around it.
+/// Four neighbouring columns of a row that has columns of zero around it.
 #[derive(Clone, Copy)]
 struct Columns {
     /// Of the first one, in bytes from the row's first pixel; before it where the first ones lie
@@ -64,10 +64,10 @@ impl Columns {
 
 /// Rows of one block, of one length.
 #[derive(Clone, Copy)]
-pub(super) struct Rows {
+pub(super) struct RowPointers {
     pub(super) bytes: [*const u8; 3],
     pub(super) pixels: usize,
-    /// Columns of nought to the left.
+    /// Columns of zero to the left.
     pub(super) left: usize,
 }
 
@@ -75,13 +75,13 @@ pub(super) struct Rows {
 /// The features; the rows can be read, and `pixels` pixels written at `to`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx512vnni")]
 pub(super) unsafe fn depthwise<const STRIDE: usize, const ACTIVATION: u8>(
-    groups: &[Group; 3],
+    groups: &[WeightGroup; 3],
     post: &Post,
-    rows: Rows,
+    rows: RowPointers,
     to: *mut u8,
     pixels: usize,
 ) {
-    let finish = Finish::load(post);
+    let finish = Avx512Finish::load(post);
     let first = load(groups);
     // For the pixel to the right of the same four columns.
     let mut second = first;
@@ -124,7 +124,7 @@ pub(super) unsafe fn depthwise<const STRIDE: usize, const ACTIVATION: u8>(
 unsafe fn depthwise_four<const STRIDE: usize, const INSIDE: bool>(
     first: &[__m512i; 3],
     second: &[__m512i; 3],
-    rows: Rows,
+    rows: RowPointers,
     column: usize,
     bias: __m512i,
 ) -> [__m512i; 4] {
@@ -163,12 +163,12 @@ unsafe fn depthwise_four<const STRIDE: usize, const INSIDE: bool>(
 /// The features; `src` holds at most four pixels for each of the groups.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi,avx512vnni")]
 pub(super) unsafe fn global<const ACTIVATION: u8>(
-    groups: &[Group],
+    groups: &[WeightGroup],
     post: &Post,
     src: &[u8],
     dst: &mut [u8; LANES],
 ) {
-    let finish = Finish::load(post);
+    let finish = Avx512Finish::load(post);
     let pixels = src.len() / LANES;
     let mut sum = finish.bias;
     for (index, group) in groups.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Add, Head, LANES, ZERO, scalar};
+use super::super::{Add, FloatHead, LANES, ZERO, scalar};
 
 /// # Safety
 /// The features; each row holds twice the bytes of `dst`, which are a multiple of 64.
@@ -55,9 +55,9 @@ pub(super) unsafe fn add(op: &Add, first: &[u8], second: &[u8], dst: &mut [u8]) 
 }
 
 /// # Safety
-/// The features, and [`Head::check`].
+/// The features, and [`FloatHead::check`].
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+pub(super) unsafe fn head(op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
     let mut weights = [_mm512_setzero_ps(); 9];
     for (register, tap) in weights.iter_mut().zip(&op.weights) {
         // SAFETY: sixteen values.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::{Group, Post, ZERO};
+use super::super::{Post, WeightGroup, ZERO};
 
 /// Activations as a constant parameter, so that none is decided in a loop.
 pub(super) const IDENTITY: u8 = 0;
@@ -11,14 +11,14 @@ pub(super) const PRELU: u8 = 2;
 
 /// A [`Post`] in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Finish {
+pub(super) struct Avx512Finish {
     pub(super) bias: __m512i,
     scale: __m512,
     negative: __m512,
     positive: __m512,
 }
 
-impl Finish {
+impl Avx512Finish {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn load(post: &Post) -> Self {
@@ -33,7 +33,7 @@ impl Finish {
         }
     }
 
-    /// Sums to steps in 32 bits, not yet clamped to 8 but for what PReLU needs.
+    /// Sums to steps in 32 bits, clamped to 8 only where PReLU needs it.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq")]
     fn steps<const ACTIVATION: u8>(&self, sums: __m512i) -> __m512i {
@@ -45,7 +45,7 @@ impl Finish {
         let value = _mm512_min_ps(value, _mm512_set1_ps(127.0));
         let value =
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
-        // A value that was rounded to minus nought counts as negative: its product is nought either
+        // A value that was rounded to minus zero counts as negative: its product is zero either
         // way.
         let below = _mm512_movepi32_mask(_mm512_castps_si512(value));
         let scaled = _mm512_mul_ps(value, self.positive);
@@ -79,7 +79,7 @@ fn pack<const ACTIVATION: u8>(steps: __m512i) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn weights(group: &Group) -> __m512i {
+pub(super) fn weights(group: &WeightGroup) -> __m512i {
     // SAFETY: a group is 64 bytes, aligned to 64.
     unsafe { _mm512_load_si512(std::ptr::from_ref(group).cast()) }
 }
@@ -88,7 +88,7 @@ pub(super) fn weights(group: &Group) -> __m512i {
 // features and cannot be inlined together with a closure that has them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn load<const N: usize>(groups: &[Group; N]) -> [__m512i; N] {
+pub(super) fn load<const N: usize>(groups: &[WeightGroup; N]) -> [__m512i; N] {
     let mut all = [_mm512_setzero_si512(); N];
     for (register, group) in all.iter_mut().zip(groups) {
         *register = weights(group);
@@ -114,7 +114,7 @@ pub(super) unsafe fn broadcast(at: *const u8) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
 pub(super) unsafe fn store<const ACTIVATION: u8, const P: usize>(
-    finish: &Finish,
+    finish: &Avx512Finish,
     sums: &[__m512i; P],
     to: *mut u8,
 ) {

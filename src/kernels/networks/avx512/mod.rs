@@ -8,22 +8,22 @@ mod elementwise;
 mod finish;
 mod pointwise;
 
-use self::depthwise::{Rows, depthwise, global};
+use self::depthwise::{RowPointers, depthwise, global};
 use self::elementwise::{add, head, max_pool, quantize, sigmoid};
 use self::finish::{IDENTITY, PRELU, RELU};
 use self::pointwise::{pointwise, stem};
 use super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Head, InstructionSet, Kernels, LANES,
-    Pointwise, Stem, Table, scalar,
+    Activation, Add, Blocks, BlocksMut, ByteTable, Depthwise, FloatHead, Global, InstructionSet,
+    LANES, NetworkKernels, Pointwise, Stem, scalar,
 };
 
 /// Made by [`detect`] only, on a processor that has every feature that the functions below enable.
-struct Avx512Vnni(());
+struct Avx512Networks(());
 
-static KERNELS: Avx512Vnni = Avx512Vnni(());
+static KERNELS: Avx512Networks = Avx512Networks(());
 
 /// The kernels, where the processor and the operating system support them.
-pub(super) fn detect() -> Option<&'static dyn Kernels> {
+pub(super) fn detect() -> Option<&'static dyn NetworkKernels> {
     // More than the set promises: Cascade Lake has no VBMI.
     let has = InstructionSet::Avx512Vnni.is_available()
         && is_x86_feature_detected!("avx512dq")
@@ -32,12 +32,12 @@ pub(super) fn detect() -> Option<&'static dyn Kernels> {
     has.then_some(&KERNELS)
 }
 
-impl Kernels for Avx512Vnni {
+impl NetworkKernels for Avx512Networks {
     fn set(&self) -> InstructionSet {
         InstructionSet::Avx512Vnni
     }
 
-    fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
+    fn quantize(&self, table: &ByteTable, src: &[u8], dst: &mut [u8]) {
         if !table.uniform {
             return scalar::quantize(table, src, dst);
         }
@@ -75,7 +75,7 @@ impl Kernels for Avx512Vnni {
     fn depthwise(&self, op: &Depthwise, block: usize, rows: [&[u8]; 3], dst: &mut [u8]) {
         let (input, output) = op.check(rows, dst);
         let (weights, post) = (&op.weights[block], &op.post[block]);
-        let rows = Rows { bytes: rows.map(<[u8]>::as_ptr), pixels: input, left: op.left };
+        let rows = RowPointers { bytes: rows.map(<[u8]>::as_ptr), pixels: input, left: op.left };
         let run = match (op.stride, op.activation) {
             (1, Activation::Identity) => depthwise::<1, IDENTITY>,
             (1, Activation::Relu) => depthwise::<1, RELU>,
@@ -116,7 +116,7 @@ impl Kernels for Avx512Vnni {
         unsafe { add(op, first, second, dst) }
     }
 
-    fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+    fn head(&self, op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
         op.check(rows, dst);
         // SAFETY: `detect` found the features; `check` that the rows hold the output's pixels.
         unsafe { head(op, rows, dst) }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::{Blocks, BlocksMut, LANES, Pointwise, Stem};
-use super::finish::{Finish, broadcast, load, store, weights};
+use super::finish::{Avx512Finish, broadcast, load, store, weights};
 
 /// The start of the next tile of eight, four or one pixels of `count`, after `done`: the last one
 /// of a size is moved back over pixels that are already computed rather than split.
@@ -127,7 +127,7 @@ unsafe fn pointwise_tile<const ACTIVATION: u8, const B: usize, const P: usize>(
     for (index, sums) in sums.iter().enumerate() {
         // SAFETY: block `block + index` exists, and `P` of its pixels can be written.
         unsafe {
-            let finish = Finish::load(&*op.post.as_ptr().add(block + index));
+            let finish = Avx512Finish::load(&*op.post.as_ptr().add(block + index));
             store::<ACTIVATION, P>(&finish, sums, to.add(index * to_stride));
         }
     }
@@ -143,7 +143,7 @@ pub(super) unsafe fn stem<const ACTIVATION: u8>(
     pixels: usize,
 ) {
     for (block, (groups, post)) in op.weights.rows().iter().zip(&op.post).enumerate() {
-        let finish = Finish::load(post);
+        let finish = Avx512Finish::load(post);
         let groups = load(groups);
         let mut done = 0;
         while done < pixels {
@@ -171,7 +171,7 @@ pub(super) unsafe fn stem<const ACTIVATION: u8>(
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vnni")]
 unsafe fn stem_tile<const ACTIVATION: u8, const P: usize>(
     groups: &[__m512i; 9],
-    finish: &Finish,
+    finish: &Avx512Finish,
     rows: [*const u8; 3],
     stride: usize,
     to: *mut u8,

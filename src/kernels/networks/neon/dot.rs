@@ -5,29 +5,29 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Group, Head, InstructionSet, Kernels,
-    LANES, Packing, Pointwise, Stem, Table,
+    Activation, Add, Blocks, BlocksMut, ByteTable, Depthwise, FloatHead, Global, InstructionSet,
+    LANES, NetworkKernels, Packing, Pointwise, Stem, WeightGroup,
 };
-use super::finish::{Finish, IDENTITY, PRELU, RELU, Sums, afresh, steps};
+use super::finish::{IDENTITY, NeonFinish, PRELU, RELU, Sums128, afresh, steps};
 use super::shared;
-use super::windows::{Rows, Windows, four_registers, slide, taps};
+use super::windows::{EdgeRows, Windows, four_registers, slide, taps};
 
 /// Made by [`detect`] only, on a processor that has the instructions.
-struct NeonDot(());
+struct NeonDotNetworks(());
 
-static KERNELS: NeonDot = NeonDot(());
+static KERNELS: NeonDotNetworks = NeonDotNetworks(());
 
 /// The kernels, where the processor supports them.
-pub(super) fn detect() -> Option<&'static dyn Kernels> {
+pub(super) fn detect() -> Option<&'static dyn NetworkKernels> {
     InstructionSet::NeonDot.is_available().then_some(&KERNELS)
 }
 
-impl Kernels for NeonDot {
+impl NetworkKernels for NeonDotNetworks {
     fn set(&self) -> InstructionSet {
         InstructionSet::NeonDot
     }
 
-    fn nought(&self) -> u8 {
+    fn zero_byte(&self) -> u8 {
         0
     }
 
@@ -35,7 +35,7 @@ impl Kernels for NeonDot {
         Packing::Dense
     }
 
-    fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
+    fn quantize(&self, table: &ByteTable, src: &[u8], dst: &mut [u8]) {
         // SAFETY: every AArch64 processor has the feature.
         unsafe { shared::quantize(table, src, dst) }
     }
@@ -106,7 +106,7 @@ impl Kernels for NeonDot {
         unsafe { shared::add(op, first, second, dst) }
     }
 
-    fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+    fn head(&self, op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
         op.check(rows, dst);
         // SAFETY: `check` found that the rows hold the output's pixels.
         unsafe { shared::head(op, rows, dst) }
@@ -138,8 +138,8 @@ fn sdot(sum: int32x4_t, weights: int8x16_t, inputs: int8x16_t) -> int32x4_t {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn store<const ACTIVATION: u8, const P: usize>(
-    sums: &[Sums; P],
-    finish: &Finish<'_, ACTIVATION>,
+    sums: &[Sums128; P],
+    finish: &NeonFinish<'_, ACTIVATION>,
     to: *mut u8,
 ) {
     for (pixel, sums) in sums.iter().enumerate() {
@@ -157,8 +157,10 @@ unsafe fn pointwise<const ACTIVATION: u8>(
     dst: BlocksMut<'_>,
     pixels: usize,
 ) {
-    for (block, (groups, post)) in op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate() {
-        let finish = Finish::<ACTIVATION>::load(post);
+    for (block, (groups, post)) in
+        op.weights.groups().chunks_exact(op.groups).zip(&op.post).enumerate()
+    {
+        let finish = NeonFinish::<ACTIVATION>::load(post);
         // SAFETY: `check`.
         unsafe {
             let mut from = src.bytes.as_ptr();
@@ -182,11 +184,11 @@ unsafe fn pointwise<const ACTIVATION: u8>(
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn products<const ACTIVATION: u8>(
-    groups: &[Group],
-    finish: &Finish<'_, ACTIVATION>,
+    groups: &[WeightGroup],
+    finish: &NeonFinish<'_, ACTIVATION>,
     from: *const u8,
     stride: usize,
-) -> Sums {
+) -> Sums128 {
     let (mut sums, mut block) = (finish.start(), from);
     for run in groups.chunks(4) {
         // SAFETY: the caller's promise.
@@ -237,11 +239,11 @@ macro_rules! group {
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn products_of_four<const ACTIVATION: u8>(
-    groups: &[Group],
-    finish: &Finish<'_, ACTIVATION>,
+    groups: &[WeightGroup],
+    finish: &NeonFinish<'_, ACTIVATION>,
     from: *const u8,
     stride: usize,
-) -> [Sums; 4] {
+) -> [Sums128; 4] {
     let (a, b, c, d, e, f, g, h): (
         int32x4_t,
         int32x4_t,
@@ -295,11 +297,16 @@ unsafe fn products_of_four<const ACTIVATION: u8>(
             "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{weights}]",
             group!("16", "17", "18", "19", "2"),
             "4:",
-            bias = in(reg) finish.biases().as_ptr(), runs = inout(reg) groups.len() / 4 => _, stride = in(reg) stride,
-            inputs = inout(reg) from => _, weights = inout(reg) groups.as_ptr() => _, rest = in(reg) groups.len() % 4,
-            out("v0") a, out("v1") b, out("v2") c, out("v3") d, out("v4") e, out("v5") f, out("v6") g, out("v7") h,
-            out("v8") i, out("v9") j, out("v10") k, out("v11") l, out("v12") m, out("v13") n, out("v14") o, out("v15") p,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            bias = in(reg) finish.biases().as_ptr(), runs = inout(reg) groups.len() / 4 => _,
+            stride = in(reg) stride,
+            inputs = inout(reg) from => _, weights = inout(reg) groups.as_ptr() => _,
+            rest = in(reg) groups.len() % 4,
+            out("v0") a, out("v1") b, out("v2") c, out("v3") d, out("v4") e, out("v5") f,
+            out("v6") g, out("v7") h,
+            out("v8") i, out("v9") j, out("v10") k, out("v11") l, out("v12") m, out("v13") n,
+            out("v14") o, out("v15") p,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
+            out("v22") _, out("v23") _,
             out("v24") _, out("v25") _, out("v26") _, out("v27") _,
             options(pure, readonly, nostack),
         );
@@ -322,9 +329,9 @@ unsafe fn stem<const ACTIVATION: u8>(
     let step = op.stride * 3;
     let windows = Windows::new(step);
     for (block, (groups, post)) in op.weights.dense().iter().zip(&op.post).enumerate() {
-        // The last is nought.
+        // The last is zero.
         let groups = &groups[..7];
-        let finish = Finish::<ACTIVATION>::load(post);
+        let finish = NeonFinish::<ACTIVATION>::load(post);
         let mut at = rows.map(<[u8]>::as_ptr);
         // SAFETY: `check`.
         unsafe {
@@ -352,7 +359,7 @@ unsafe fn stem<const ACTIVATION: u8>(
 }
 
 /// From three rows of sixteen channels to the three of each channel side by side, four channels a
-/// register: `[channel][row]`. The fourth place repeats the third or, in `weights`, is nought.
+/// register: `[channel][row]`. The fourth place repeats the third or, in `weights`, is zero.
 #[inline]
 #[target_feature(enable = "neon")]
 fn by_channel([a, b, c]: [int8x16_t; 3], fourth: int8x16_t) -> [int8x16_t; 4] {
@@ -374,7 +381,7 @@ unsafe fn depthwise<const ACTIVATION: u8>(
     rows: [&[u8]; 3],
     dst: &mut [u8],
 ) {
-    let finish = Finish::<ACTIVATION>::load(&op.post[block]);
+    let finish = NeonFinish::<ACTIVATION>::load(&op.post[block]);
     let taps = taps(&op.weights[block]);
     let mut filters = [[vdupq_n_s8(0); 4]; 3];
     for (column, filters) in filters.iter_mut().enumerate() {
@@ -391,7 +398,7 @@ unsafe fn depthwise<const ACTIVATION: u8>(
         // SAFETY: sixteen bytes.
         unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(sums)) };
     };
-    slide(Rows::new(rows, op.left), op.stride, dst, arrange, pixel);
+    slide(EdgeRows::new(rows, op.left), op.stride, dst, arrange, pixel);
 }
 
 /// # Safety
@@ -403,15 +410,15 @@ unsafe fn depthwise_pool<const ACTIVATION: u8>(
     rows: [&[u8]; 4],
     dst: &mut [u8],
 ) {
-    let finish = Finish::<ACTIVATION>::load(&op.post[block]);
+    let finish = NeonFinish::<ACTIVATION>::load(&op.post[block]);
     let taps = taps(&op.weights[block]);
     // Each column of weights twice, for the upper and for the lower of two rows out of four:
     // [quarter][row][column].
-    let nought = vdupq_n_s8(0);
-    let mut filters = [[[nought; 3]; 2]; 4];
+    let zero = vdupq_n_s8(0);
+    let mut filters = [[[zero; 3]; 2]; 4];
     for column in 0..3 {
         let [a, b, c] = [taps[0][column], taps[1][column], taps[2][column]];
-        let (upper, lower) = (by_channel([a, b, c], nought), by_channel([nought, a, b], c));
+        let (upper, lower) = (by_channel([a, b, c], zero), by_channel([zero, a, b], c));
         for quarter in 0..4 {
             (filters[quarter][0][column], filters[quarter][1][column]) =
                 (upper[quarter], lower[quarter]);
@@ -436,11 +443,11 @@ unsafe fn depthwise_pool<const ACTIVATION: u8>(
         // SAFETY: sixteen bytes.
         unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(largest)) };
     };
-    let rows = Rows::new(rows, op.left);
+    let rows = EdgeRows::new(rows, op.left);
     let read = |column: usize| arrange(rows.column(column));
     let (mut a, mut b) = (read(0), read(1));
     let (pixels, _) = dst.as_chunks_mut::<LANES>();
-    // Outputs whose next two columns surely lie within the image.
+    // Outputs whose next two columns certainly lie within the image.
     let inside = (rows.end().saturating_sub(2) / 2).min(pixels.len());
     let (first, rest) = pixels.split_at_mut(inside);
     for (index, to) in first.iter_mut().enumerate() {

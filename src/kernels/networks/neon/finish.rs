@@ -6,7 +6,7 @@ use std::arch::asm;
 use super::super::{LANES, Post};
 
 /// Sums of sixteen channels in order, four a register.
-pub(super) type Sums = [int32x4_t; 4];
+pub(super) type Sums128 = [int32x4_t; 4];
 
 /// Sixteen steps.
 ///
@@ -20,7 +20,7 @@ pub(super) unsafe fn steps(at: *const u8) -> int8x16_t {
 }
 
 /// The same reference, of which the compiler does not know that it is: what is read through it is
-/// read where it is used. Registers are short in the loops below, and a load is no dearer than the
+/// read where it is used. Registers are short in the loops below, and a load costs no more than the
 /// copy that keeping a start value in one would need.
 #[inline(always)]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read in the block: it is empty")]
@@ -35,7 +35,7 @@ pub(super) fn afresh<T>(value: &T) -> &T {
 
 /// A [`Post`] in registers, as far as they suffice: what is used for every pixel.
 #[derive(Clone, Copy)]
-pub(super) struct Finish<'a, const ACTIVATION: u8> {
+pub(super) struct NeonFinish<'a, const ACTIVATION: u8> {
     post: &'a Post,
     scale: [float32x4_t; 4],
 }
@@ -45,7 +45,7 @@ pub(super) const IDENTITY: u8 = 0;
 pub(super) const RELU: u8 = 1;
 pub(super) const PRELU: u8 = 2;
 
-impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
+impl<'a, const ACTIVATION: u8> NeonFinish<'a, ACTIVATION> {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn load(post: &'a Post) -> Self {
@@ -61,7 +61,7 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
     /// The same in registers.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn start(&self) -> Sums {
+    pub(super) fn start(&self) -> Sums128 {
         let post = afresh(self.post);
         let load = |quarter: usize| {
             // SAFETY: sixteen values.
@@ -73,7 +73,7 @@ impl<'a, const ACTIVATION: u8> Finish<'a, ACTIVATION> {
     /// Sums, biases included, to the steps of sixteen channels.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn finished(&self, sums: Sums) -> int8x16_t {
+    pub(super) fn finished(&self, sums: Sums128) -> int8x16_t {
         let mut steps = sums;
         let post = if ACTIVATION == PRELU { afresh(self.post) } else { self.post };
         for (quarter, steps) in steps.iter_mut().enumerate() {

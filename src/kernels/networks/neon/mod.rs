@@ -10,10 +10,10 @@ mod pointwise;
 mod shared;
 mod windows;
 
-use super::Kernels;
+use super::NetworkKernels;
 
 /// The kernels of this processor, the faster ones first. Advanced SIMD is part of every AArch64
 /// processor that runs Linux.
-pub(super) fn detect() -> impl Iterator<Item = &'static dyn Kernels> {
-    dot::detect().into_iter().chain([&plain::Neon as &dyn Kernels])
+pub(super) fn detect() -> impl Iterator<Item = &'static dyn NetworkKernels> {
+    dot::detect().into_iter().chain([&plain::NeonNetworks as &dyn NetworkKernels])
 }

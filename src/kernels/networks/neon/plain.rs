@@ -4,23 +4,23 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::super::{
-    Activation, Add, Blocks, BlocksMut, Depthwise, Global, Head, InstructionSet, Kernels, LANES,
-    Packing, Pointwise, Stem, Table,
+    Activation, Add, Blocks, BlocksMut, ByteTable, Depthwise, FloatHead, Global, InstructionSet,
+    LANES, NetworkKernels, Packing, Pointwise, Stem,
 };
-use super::finish::{Finish, IDENTITY, PRELU, RELU, Sums};
+use super::finish::{IDENTITY, NeonFinish, PRELU, RELU, Sums128};
 use super::pointwise::{pointwise, stem};
 use super::shared;
-use super::windows::{Rows, slide, taps};
+use super::windows::{EdgeRows, slide, taps};
 
 /// Needs nothing that not every AArch64 processor has.
-pub(super) struct Neon;
+pub(super) struct NeonNetworks;
 
-impl Kernels for Neon {
+impl NetworkKernels for NeonNetworks {
     fn set(&self) -> InstructionSet {
         InstructionSet::Neon
     }
 
-    fn nought(&self) -> u8 {
+    fn zero_byte(&self) -> u8 {
         0
     }
 
@@ -28,7 +28,7 @@ impl Kernels for Neon {
         Packing::Quarters
     }
 
-    fn quantize(&self, table: &Table, src: &[u8], dst: &mut [u8]) {
+    fn quantize(&self, table: &ByteTable, src: &[u8], dst: &mut [u8]) {
         // SAFETY: every AArch64 processor has the feature.
         unsafe { shared::quantize(table, src, dst) }
     }
@@ -92,7 +92,7 @@ impl Kernels for Neon {
         unsafe { shared::add(op, first, second, dst) }
     }
 
-    fn head(&self, op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+    fn head(&self, op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
         op.check(rows, dst);
         // SAFETY: `check` found that the rows hold the output's pixels.
         unsafe { shared::head(op, rows, dst) }
@@ -102,7 +102,10 @@ impl Kernels for Neon {
 // The compiler parts the intrinsics of these instructions into two: it keeps the upper halves of
 // all weights in registers of their own, which there are not enough of. So they are written out.
 macro_rules! instruction {
-    ($(#[$doc:meta])* $name:ident, $text:literal, ($($from:ident: $type:ty),*) -> $sum:ident: $result:ty) => {
+    (
+        $(#[$doc:meta])* $name:ident, $text:literal,
+        ($($from:ident: $type:ty),*) -> $sum:ident: $result:ty
+    ) => {
         $(#[$doc])*
         #[inline]
         #[target_feature(enable = "neon")]
@@ -111,7 +114,10 @@ macro_rules! instruction {
             // SAFETY: the instruction, which every AArch64 processor has, reads and writes the
             // named registers only.
             unsafe {
-                asm!($text, sum = inout(vreg) sum, $($from = in(vreg) $from,)* options(pure, nomem, nostack, preserves_flags));
+                asm!(
+                    $text, sum = inout(vreg) sum, $($from = in(vreg) $from,)*
+                    options(pure, nomem, nostack, preserves_flags)
+                );
             }
             sum
         }
@@ -120,7 +126,8 @@ macro_rules! instruction {
 
 instruction! {
     /// Adds the products of the upper eight.
-    mlal_high, "smlal2 {sum:v}.8h, {a:v}.16b, {b:v}.16b", (a: int8x16_t, b: int8x16_t) -> sum: int16x8_t
+    mlal_high, "smlal2 {sum:v}.8h, {a:v}.16b, {b:v}.16b",
+    (a: int8x16_t, b: int8x16_t) -> sum: int16x8_t
 }
 instruction! {
     /// Adds the lower four.
@@ -151,7 +158,7 @@ fn mull_high(a: int8x16_t, b: int8x16_t) -> int16x8_t {
 /// fit.
 #[inline]
 #[target_feature(enable = "neon")]
-fn two<const NARROW: bool>(sums: &mut Sums, values: [int8x16_t; 2], weights: [int8x16_t; 2]) {
+fn two<const NARROW: bool>(sums: &mut Sums128, values: [int8x16_t; 2], weights: [int8x16_t; 2]) {
     if !NARROW {
         one(sums, values[0], weights[0]);
         return one(sums, values[1], weights[1]);
@@ -164,13 +171,13 @@ fn two<const NARROW: bool>(sums: &mut Sums, values: [int8x16_t; 2], weights: [in
 /// Products of one tap, added to sums of 32 bits.
 #[inline]
 #[target_feature(enable = "neon")]
-fn one(sums: &mut Sums, value: int8x16_t, weight: int8x16_t) {
+fn one(sums: &mut Sums128, value: int8x16_t, weight: int8x16_t) {
     widen(sums, vmull_s8(vget_low_s8(value), vget_low_s8(weight)), mull_high(value, weight));
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn widen(sums: &mut Sums, lower: int16x8_t, upper: int16x8_t) {
+fn widen(sums: &mut Sums128, lower: int16x8_t, upper: int16x8_t) {
     sums[0] = addw(sums[0], lower);
     sums[1] = addw_high(sums[1], lower);
     sums[2] = addw(sums[2], upper);
@@ -186,7 +193,7 @@ unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
     rows: [&[u8]; 3],
     dst: &mut [u8],
 ) {
-    let finish = Finish::<ACTIVATION>::load(&op.post[block]);
+    let finish = NeonFinish::<ACTIVATION>::load(&op.post[block]);
     let taps = taps(&op.weights[block]);
     let pixel = |[a, b, c]: [[int8x16_t; 3]; 3], to: &mut [u8; LANES]| {
         let mut sums = finish.start();
@@ -198,5 +205,5 @@ unsafe fn depthwise<const NARROW: bool, const ACTIVATION: u8>(
         // SAFETY: sixteen bytes.
         unsafe { vst1q_s8(to.as_mut_ptr().cast(), finish.finished(sums)) };
     };
-    slide(Rows::new(rows, op.left), op.stride, dst, |column| column, pixel);
+    slide(EdgeRows::new(rows, op.left), op.stride, dst, |column| column, pixel);
 }

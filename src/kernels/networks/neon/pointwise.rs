@@ -7,14 +7,14 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::super::{Blocks, BlocksMut, Group, LANES, Pointwise, Post, Stem};
-use super::finish::{Finish, afresh};
+use super::super::{Blocks, BlocksMut, LANES, Pointwise, Post, Stem, WeightGroup};
+use super::finish::{NeonFinish, afresh};
 use super::windows::Windows;
 
 /// Two partial sums a channel: `[two channels][channel][two]`.
-type Partial = [int32x4_t; 8];
+type Partial128 = [int32x4_t; 8];
 
-/// Where partial sums start: each bias beside a nought.
+/// Where partial sums start: each bias next to a zero.
 fn spread(post: &Post) -> [[i32; 4]; 8] {
     std::array::from_fn(|pair| [post.signed_bias[2 * pair], 0, post.signed_bias[2 * pair + 1], 0])
 }
@@ -22,7 +22,7 @@ fn spread(post: &Post) -> [[i32; 4]; 8] {
 /// [`spread`] in registers, for each of `P` pixels.
 #[inline]
 #[target_feature(enable = "neon")]
-fn start<const P: usize>(spread: &[[i32; 4]; 8]) -> [Partial; P] {
+fn start<const P: usize>(spread: &[[i32; 4]; 8]) -> [Partial128; P] {
     let mut all = [[vdupq_n_s32(0); 8]; P];
     for partial in &mut all {
         for (register, values) in partial.iter_mut().zip(afresh(spread)) {
@@ -52,8 +52,8 @@ unsafe fn placed(at: *const u8) -> [int8x16_t; 4] {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn store<const ACTIVATION: u8, const P: usize>(
-    partial: &[Partial; P],
-    finish: &Finish<'_, ACTIVATION>,
+    partial: &[Partial128; P],
+    finish: &NeonFinish<'_, ACTIVATION>,
     to: *mut u8,
 ) {
     for (pixel, partial) in partial.iter().enumerate() {
@@ -77,7 +77,7 @@ pub(super) unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
     let quarters = op.weights.quarters();
     let weights = quarters.weights.chunks_exact(op.groups).zip(quarters.fours.chunks_exact(runs));
     for (block, ((groups, fours), post)) in weights.zip(&op.post).enumerate() {
-        let (finish, spread) = (Finish::<ACTIVATION>::load(post), spread(post));
+        let (finish, spread) = (NeonFinish::<ACTIVATION>::load(post), spread(post));
         // SAFETY: `check`.
         unsafe {
             let mut from = src.bytes.as_ptr();
@@ -105,11 +105,11 @@ pub(super) unsafe fn pointwise<const NARROW: bool, const ACTIVATION: u8>(
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn products<const P: usize>(
-    groups: &[Group],
+    groups: &[WeightGroup],
     spread: &[[i32; 4]; 8],
     from: *const u8,
     stride: usize,
-) -> [Partial; P] {
+) -> [Partial128; P] {
     let (mut partial, mut block) = (start::<P>(spread), from);
     for run in groups.chunks(4) {
         let mut inputs = [[vdupq_n_s8(0); 4]; P];
@@ -249,12 +249,12 @@ macro_rules! last_two {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn products_of_two(
-    groups: &[Group],
+    groups: &[WeightGroup],
     fours: &[bool],
     spread: &[[i32; 4]; 8],
     from: *const u8,
     stride: usize,
-) -> [Partial; 2] {
+) -> [Partial128; 2] {
     let (a, b, c, d, e, f, g, h): (
         int32x4_t,
         int32x4_t,
@@ -313,10 +313,14 @@ unsafe fn products_of_two(
             fours = inout(reg) fours.as_ptr() => _, four = out(reg) _, stride = in(reg) stride,
             left = inout(reg) from => _, right = inout(reg) from.wrapping_add(LANES) => _,
             weights = inout(reg) groups.as_ptr() => _, pair = in(reg) groups.len() % 4,
-            out("v0") a, out("v1") b, out("v2") c, out("v3") d, out("v4") e, out("v5") f, out("v6") g, out("v7") h,
-            out("v8") i, out("v9") j, out("v10") k, out("v11") l, out("v12") m, out("v13") n, out("v14") o, out("v15") p,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            out("v0") a, out("v1") b, out("v2") c, out("v3") d, out("v4") e, out("v5") f,
+            out("v6") g, out("v7") h,
+            out("v8") i, out("v9") j, out("v10") k, out("v11") l, out("v12") m, out("v13") n,
+            out("v14") o, out("v15") p,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
+            out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
+            out("v30") _, out("v31") _,
             options(pure, readonly, nostack),
         );
     }
@@ -340,7 +344,7 @@ pub(super) unsafe fn stem<const NARROW: bool, const ACTIVATION: u8>(
     let quarters = op.weights.quarters();
     let weights = quarters.weights.chunks_exact(8).zip(quarters.fours.chunks_exact(2));
     for (block, ((groups, fours), post)) in weights.zip(&op.post).enumerate() {
-        let (finish, spread) = (Finish::<ACTIVATION>::load(post), spread(post));
+        let (finish, spread) = (NeonFinish::<ACTIVATION>::load(post), spread(post));
         let mut at = rows.map(<[u8]>::as_ptr);
         // SAFETY: `check`.
         unsafe {

@@ -2,8 +2,8 @@
 
 use std::arch::aarch64::*;
 
-use super::super::{Activation, Add, Global, Head, LANES, Table, scalar};
-use super::finish::{Finish, IDENTITY, PRELU, RELU, steps};
+use super::super::{Activation, Add, ByteTable, FloatHead, Global, LANES, scalar};
+use super::finish::{IDENTITY, NeonFinish, PRELU, RELU, steps};
 
 /// A convolution with a window as large as the image, one pixel at a time.
 #[target_feature(enable = "neon")]
@@ -21,9 +21,9 @@ pub(super) fn global(op: &Global, block: usize, src: &[u8], dst: &mut [u8; LANES
     let load = |quarter: usize| unsafe { vld1q_s32(sums.as_ptr().add(4 * quarter)) };
     let sums = [load(0), load(1), load(2), load(3)];
     let finished = match op.activation {
-        Activation::Identity => Finish::<IDENTITY>::load(post).finished(sums),
-        Activation::Relu => Finish::<RELU>::load(post).finished(sums),
-        Activation::PRelu => Finish::<PRELU>::load(post).finished(sums),
+        Activation::Identity => NeonFinish::<IDENTITY>::load(post).finished(sums),
+        Activation::Relu => NeonFinish::<RELU>::load(post).finished(sums),
+        Activation::PRelu => NeonFinish::<PRELU>::load(post).finished(sums),
     };
     // SAFETY: sixteen bytes.
     unsafe { vst1q_s8(dst.as_mut_ptr().cast(), finished) };
@@ -99,9 +99,9 @@ fn reals(steps: int8x16_t) -> [float32x4_t; 4] {
 }
 
 /// # Safety
-/// [`Head::check`].
+/// [`FloatHead::check`].
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
+pub(super) unsafe fn head(op: &FloatHead, rows: [&[u8]; 3], dst: &mut [f32]) {
     // Four channels at a time: their weights and three columns of three rows fit the registers.
     for quarter in 0..4 {
         // SAFETY: sixteen values.
@@ -145,7 +145,7 @@ pub(super) unsafe fn head(op: &Head, rows: [&[u8]; 3], dst: &mut [f32]) {
 /// Looks sixteen bytes up at a time, in four steps of 64 entries: an index out of a step's range
 /// leaves the byte as it is.
 #[target_feature(enable = "neon")]
-pub(super) fn quantize(table: &Table, src: &[u8], dst: &mut [u8]) {
+pub(super) fn quantize(table: &ByteTable, src: &[u8], dst: &mut [u8]) {
     if !table.uniform {
         return scalar::quantize(table, src, dst);
     }

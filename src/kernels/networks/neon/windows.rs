@@ -2,13 +2,13 @@
 
 use std::arch::aarch64::*;
 
-use super::super::{Group, LANES};
+use super::super::{LANES, WeightGroup};
 use super::finish::steps;
 
 /// A group's weights, four output channels a register.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn four_registers(group: &Group) -> [int8x16_t; 4] {
+pub(super) fn four_registers(group: &WeightGroup) -> [int8x16_t; 4] {
     // SAFETY: a group is 64 bytes.
     let int8x16x4_t(a, b, c, d) = unsafe { vld1q_s8_x4(std::ptr::from_ref(group).cast()) };
     [a, b, c, d]
@@ -23,8 +23,8 @@ impl Windows {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn new(step: usize) -> Self {
-        // Sixteen bytes of the upper of two rows, then sixteen of the lower. What lies behind 27
-        // bytes is nought.
+        // Sixteen bytes of the upper of two rows, then sixteen of the lower. What lies after 27
+        // bytes is zero.
         let index = |window: usize, half: usize| {
             let mut bytes = [255u8; LANES];
             for (to, at) in bytes.iter_mut().zip(16 * half..27) {
@@ -62,15 +62,15 @@ impl Windows {
     }
 }
 
-/// Rows of one block with columns of nought around them.
+/// EdgeRows of one block with columns of zero around them.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a, const N: usize> {
+pub(super) struct EdgeRows<'a, const N: usize> {
     rows: [&'a [u8]; N],
     pixels: usize,
     left: usize,
 }
 
-impl<'a, const N: usize> Rows<'a, N> {
+impl<'a, const N: usize> EdgeRows<'a, N> {
     /// As many pixels as the shortest row has.
     pub(super) fn new(rows: [&'a [u8]; N], left: usize) -> Self {
         let bytes = rows.iter().map(|r| r.len()).min().unwrap_or(0);
@@ -87,7 +87,7 @@ impl<'a, const N: usize> Rows<'a, N> {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn column(&self, column: usize) -> [int8x16_t; N] {
-        // Columns outside of the image hold nought; one comparison finds both sides.
+        // Columns outside of the image hold zero; one comparison finds both sides.
         let at = column.wrapping_sub(self.left);
         if at >= self.pixels {
             return [vdupq_n_s8(0); N];
@@ -116,7 +116,7 @@ impl<'a, const N: usize> Rows<'a, N> {
 /// The weights of a 3 x 3 window: by row and column, sixteen channels each.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn taps(groups: &[Group; 3]) -> [[int8x16_t; 3]; 3] {
+pub(super) fn taps(groups: &[WeightGroup; 3]) -> [[int8x16_t; 3]; 3] {
     let mut all = [[vdupq_n_s8(0); 3]; 3];
     for (taps, group) in all.iter_mut().zip(groups) {
         // SAFETY: a group is 64 bytes; the instruction parts every fourth of them.
@@ -132,7 +132,7 @@ pub(super) fn taps(groups: &[Group; 3]) -> [[int8x16_t; 3]; 3] {
 /// being moved. `arrange` makes of a column what `pixel` takes.
 #[inline(always)]
 pub(super) fn slide<T: Copy>(
-    rows: Rows<'_, 3>,
+    rows: EdgeRows<'_, 3>,
     stride: usize,
     dst: &mut [u8],
     arrange: impl Fn([int8x16_t; 3]) -> T,
@@ -142,7 +142,7 @@ pub(super) fn slide<T: Copy>(
     // SAFETY: every AArch64 processor has the feature that reading columns is compiled with.
     let read = |column: usize| arrange(unsafe { rows.column(column) });
     let (mut a, mut b) = (read(0), read(1));
-    // Outputs whose next columns surely lie within the image.
+    // Outputs whose next columns certainly lie within the image.
     let inside = rows.end().saturating_sub(1 + stride) / stride;
     let (first, rest) = pixels.split_at_mut(inside.min(pixels.len()));
     let mut column = 2;

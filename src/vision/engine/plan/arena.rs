@@ -5,24 +5,24 @@ use std::ops::Range;
 /// A cache line: the unit of alignment.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+struct CacheLine([u8; 64]);
 
 /// The memory.
 pub(super) struct Arena {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
 }
 
 impl Arena {
     /// At least `bytes`, each of them `fill`.
     pub fn new(bytes: usize, fill: u8) -> Self {
-        Self { lines: vec![Line([fill; 64]); bytes.div_ceil(64)] }
+        Self { lines: vec![CacheLine([fill; 64]); bytes.div_ceil(64)] }
     }
 
     /// All bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let bytes = self.lines.len() * 64;
-        // SAFETY: `Line` is 64 plain bytes without padding; the slice spans exactly the vector's
-        // initialised elements and borrows it mutably.
+        // SAFETY: `CacheLine` is 64 plain bytes without padding; the slice spans exactly the
+        // vector's initialised elements and borrows it mutably.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), bytes) }
     }
 
@@ -34,7 +34,7 @@ impl Arena {
     }
 }
 
-/// The arena but for one range.
+/// The arena without one range.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     below: &'a [u8],

@@ -1,9 +1,11 @@
-//! Packs a [`Network`]'s weights into the kernels' operators, and says which rows each of them
-//! reads.
+//! Packs a [`LoweredNetwork`]'s weights into the kernels' operators, and says which rows each of
+//! them reads.
 
-use super::network::{Activation, Conv, IMAGE, Kind, Layer, Linear, Network, Part, Shape};
+use super::network::{
+    Conv, HeadPart, IMAGE, Layer, LayerActivation, LayerKind, Linear, LoweredNetwork, Shape,
+};
 use crate::kernels::networks::{
-    self as kernels, Add, Depthwise, Global, Group, LANES, Packing, Pointwise, Post, Stem,
+    self as kernels, Add, Depthwise, Global, LANES, Packing, Pointwise, Post, Stem, WeightGroup,
 };
 
 /// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the
@@ -47,14 +49,14 @@ pub(super) enum Op {
     },
     Pointwise(Pointwise),
     Depthwise(Depthwise),
-    /// With a 2 x 2 maximum behind it.
+    /// With a 2 x 2 maximum after it.
     DepthwisePool(Depthwise),
     Global(Global),
     MaxPool,
     Add(Add),
     Head {
-        op: Box<kernels::Head>,
-        parts: Vec<Part>,
+        op: Box<kernels::FloatHead>,
+        parts: Vec<HeadPart>,
     },
     Linear(Linear),
     Output {
@@ -64,7 +66,7 @@ pub(super) enum Op {
 }
 
 /// One operator between buffers.
-pub(super) struct Stage {
+pub(super) struct PlanStage {
     pub op: Op,
     /// Indices of buffers.
     pub inputs: Vec<usize>,
@@ -74,18 +76,18 @@ pub(super) struct Stage {
     pub height: usize,
     /// An input's row that output row 0 starts at, negative above the image; then step and size of
     /// the window. Whatever reads its input as a whole has a window of its height.
-    pub window: Window,
+    pub window: RowWindow,
 }
 
 /// Which rows an operator reads.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Window {
+pub(super) struct RowWindow {
     pub top: usize,
     pub stride: usize,
     pub rows: usize,
 }
 
-impl Stage {
+impl PlanStage {
     /// The rows of an input that output rows `from..to` need, within the image of `height`.
     pub fn needs(
         &self,
@@ -97,7 +99,7 @@ impl Stage {
         if let (Op::Add(Add { doubled: true, .. }), 0) = (&self.op, input) {
             return from / 2..to.div_ceil(2).min(height);
         }
-        let Window { top, stride, rows } = self.window;
+        let RowWindow { top, stride, rows } = self.window;
         let end = (to - 1) * stride + rows;
         (from * stride).saturating_sub(top).min(height)..end.saturating_sub(top).min(height)
     }
@@ -107,14 +109,14 @@ impl Stage {
 /// one.
 pub(super) struct Compiled {
     pub buffers: Vec<Buffer>,
-    pub stages: Vec<Stage>,
+    pub stages: Vec<PlanStage>,
 }
 
-/// Pixels of nought to the left of each row in the image buffer: the largest padding of a stem.
+/// Pixels of zero to the left of each row in the image buffer: the largest padding of a stem.
 pub(super) const LEFT: usize = 1;
 
 impl Compiled {
-    /// Takes maxima into the depth-wise convolutions before them, where nobody else reads these:
+    /// Takes maxima into the depth-wise convolutions before them, where nothing else reads these:
     /// the sums are compared before they are finished, three of four not at all.
     pub fn fuse_pools(&mut self) {
         let mut at = 0;
@@ -128,7 +130,7 @@ impl Compiled {
             self.stages.remove(at);
             // The maker comes before its reader.
             let stage = &mut self.stages[maker];
-            stage.window = Window { rows: 4, stride: 2, ..stage.window };
+            stage.window = RowWindow { rows: 4, stride: 2, ..stage.window };
             (stage.output, stage.height) = (output, height);
             stage.op = match std::mem::replace(&mut stage.op, Op::MaxPool) {
                 Op::Depthwise(op) => Op::DepthwisePool(op),
@@ -152,13 +154,13 @@ impl Compiled {
     }
 }
 
-const PLAIN: Window = Window { top: 0, stride: 1, rows: 1 };
+const PLAIN: RowWindow = RowWindow { top: 0, stride: 1, rows: 1 };
 
 /// # Errors
 /// Names the layer whose sums or scales leave the range in which all processors agree, or whose
 /// shape the image does not allow.
 pub(super) fn compile(
-    network: &Network,
+    network: &LoweredNetwork,
     height: usize,
     width: usize,
     packing: Packing,
@@ -183,7 +185,7 @@ pub(super) fn compile(
         rows: height,
         offset: 0,
     });
-    let mut stages = vec![Stage {
+    let mut stages = vec![PlanStage {
         op: Op::Quantize,
         inputs: vec![],
         output: Some(image),
@@ -205,24 +207,26 @@ pub(super) fn compile(
             },
             |t| network.tensors[t].height,
         );
-        stages.push(Stage { op, inputs, output: layer.output, height, window });
+        stages.push(PlanStage { op, inputs, output: layer.output, height, window });
     }
     Ok(Compiled { buffers, stages })
 }
 
-fn operator(network: &Network, layer: &Layer, packing: Packing) -> Option<(Op, Window)> {
+fn operator(network: &LoweredNetwork, layer: &Layer, packing: Packing) -> Option<(Op, RowWindow)> {
     let tensor = |index: usize| &network.tensors[layer.inputs[index]];
     Some(match &layer.kind {
-        Kind::MaxPool => (Op::MaxPool, Window { top: 0, stride: 2, rows: 2 }),
-        Kind::Add { doubled } => {
+        LayerKind::MaxPool => (Op::MaxPool, RowWindow { top: 0, stride: 2, rows: 2 }),
+        LayerKind::Add { doubled } => {
             let sum = network.tensors[layer.output?].scale;
             let (first, second) = (tensor(0).scale / sum, tensor(1).scale / sum);
             let sound = |factor: f32| (0.0..1e6).contains(&factor);
             (sound(first) && sound(second)).then_some(())?;
             (Op::Add(Add { first, second, doubled: *doubled }), PLAIN)
         }
-        Kind::Output { index } => (Op::Output { index: *index, scale: tensor(0).scale }, PLAIN),
-        Kind::Linear(linear) => {
+        LayerKind::Output { index } => {
+            (Op::Output { index: *index, scale: tensor(0).scale }, PLAIN)
+        }
+        LayerKind::Linear(linear) => {
             let inputs = tensor(0).channels;
             // Sums below 2^24 are the same in `f32` on every processor.
             let magnitude = |channel: usize| {
@@ -233,8 +237,8 @@ fn operator(network: &Network, layer: &Layer, packing: Packing) -> Option<(Op, W
             (0..linear.bias.len()).all(|channel| magnitude(channel) < 1 << 24).then_some(())?;
             (Op::Linear(linear.clone()), PLAIN)
         }
-        Kind::Head(head) => {
-            let mut op = kernels::Head { weights: [[0.0; LANES]; 9], bias: [0.0; LANES] };
+        LayerKind::Head(head) => {
+            let mut op = kernels::FloatHead { weights: [[0.0; LANES]; 9], bias: [0.0; LANES] };
             for (channel, bias) in head.bias.iter().enumerate() {
                 *op.bias.get_mut(channel)? = *bias;
                 for tap in 0..9 {
@@ -243,18 +247,22 @@ fn operator(network: &Network, layer: &Layer, packing: Packing) -> Option<(Op, W
             }
             (
                 Op::Head { op: Box::new(op), parts: head.parts.clone() },
-                Window { top: 1, stride: 1, rows: 3 },
+                RowWindow { top: 1, stride: 1, rows: 3 },
             )
         }
-        Kind::Conv(conv) => {
-            let window = Window { top: conv.top, stride: conv.stride, rows: 3 };
+        LayerKind::Conv(conv) => {
+            let window = RowWindow { top: conv.top, stride: conv.stride, rows: 3 };
             match conv.shape {
-                Shape::Stem => (Op::Stem { op: stem(conv, packing)?, skip: (LEFT - conv.left) * 3 }, window),
-                Shape::Pointwise => (Op::Pointwise(pointwise(conv, tensor(0).channels, packing)?), PLAIN),
+                Shape::Stem => {
+                    (Op::Stem { op: stem(conv, packing)?, skip: (LEFT - conv.left) * 3 }, window)
+                }
+                Shape::Pointwise => {
+                    (Op::Pointwise(pointwise(conv, tensor(0).channels, packing)?), PLAIN)
+                }
                 Shape::Depthwise => (Op::Depthwise(depthwise(conv)?), window),
                 Shape::Global => {
                     let from = tensor(0);
-                    let window = Window { top: 0, stride: 1, rows: from.height };
+                    let window = RowWindow { top: 0, stride: 1, rows: from.height };
                     (Op::Global(global(conv, from.height * from.width)?), window)
                 }
             }
@@ -264,9 +272,9 @@ fn operator(network: &Network, layer: &Layer, packing: Packing) -> Option<(Op, W
 
 fn activation(conv: &Conv) -> kernels::Activation {
     match conv.activation {
-        Activation::Identity => kernels::Activation::Identity,
-        Activation::Relu => kernels::Activation::Relu,
-        Activation::PRelu { .. } => kernels::Activation::PRelu,
+        LayerActivation::Identity => kernels::Activation::Identity,
+        LayerActivation::Relu => kernels::Activation::Relu,
+        LayerActivation::PRelu { .. } => kernels::Activation::PRelu,
     }
 }
 
@@ -286,7 +294,7 @@ fn posts(conv: &Conv, window: usize) -> Option<Vec<Post>> {
             parts.1[lane] = weights.iter().map(|w| i32::from(*w)).sum();
             parts.2[lane] = weights.iter().map(|w| i32::from(*w).abs()).sum();
             parts.3[lane] = conv.scale[channel];
-            if let Activation::PRelu { positive, negative } = &conv.activation {
+            if let LayerActivation::PRelu { positive, negative } = &conv.activation {
                 (parts.4, parts.5[lane]) = (*positive, negative[channel]);
             }
         }
@@ -303,7 +311,7 @@ fn blocks<T>(channels: usize, pack: impl Fn(usize) -> T) -> Vec<T> {
 fn stem(conv: &Conv, packing: Packing) -> Option<Stem> {
     let channels = conv.bias.len();
     let weights = blocks(channels, |block| {
-        let mut groups = [Group::NONE; 9];
+        let mut groups = [WeightGroup::NONE; 9];
         for lane in 0..LANES.min(channels - block * LANES) {
             // [input channel][row][column] to nine bytes a row: [row][column][input channel].
             let weights = &conv.weights[(block * LANES + lane) * 27..][..27];
@@ -321,7 +329,7 @@ fn stem(conv: &Conv, packing: Packing) -> Option<Stem> {
 fn pointwise(conv: &Conv, inputs: usize, packing: Packing) -> Option<Pointwise> {
     let channels = conv.bias.len();
     let groups = Pointwise::groups(inputs);
-    let mut weights = vec![Group::NONE; channels.div_ceil(LANES) * groups];
+    let mut weights = vec![WeightGroup::NONE; channels.div_ceil(LANES) * groups];
     for (channel, row) in conv.weights.chunks_exact(inputs).enumerate() {
         for (input, weight) in row.iter().enumerate() {
             weights[channel / LANES * groups + input / 4].0[channel % LANES][input % 4] = *weight;
@@ -333,7 +341,7 @@ fn pointwise(conv: &Conv, inputs: usize, packing: Packing) -> Option<Pointwise> 
 fn depthwise(conv: &Conv) -> Option<Depthwise> {
     let channels = conv.bias.len();
     let weights = blocks(channels, |block| {
-        let mut groups = [Group::NONE; 3];
+        let mut groups = [WeightGroup::NONE; 3];
         for lane in 0..LANES.min(channels - block * LANES) {
             for (at, weight) in conv.weights[(block * LANES + lane) * 9..][..9].iter().enumerate() {
                 groups[at / 3].0[lane][at % 3] = *weight;
@@ -346,7 +354,7 @@ fn depthwise(conv: &Conv) -> Option<Depthwise> {
 
 fn global(conv: &Conv, pixels: usize) -> Option<Global> {
     let (channels, groups) = (conv.bias.len(), pixels.div_ceil(4));
-    let mut weights = vec![Group::NONE; channels.div_ceil(LANES) * groups];
+    let mut weights = vec![WeightGroup::NONE; channels.div_ceil(LANES) * groups];
     for (channel, image) in conv.weights.chunks_exact(pixels).enumerate() {
         for (pixel, weight) in image.iter().enumerate() {
             weights[channel / LANES * groups + pixel / 4].0[channel % LANES][pixel % 4] = *weight;

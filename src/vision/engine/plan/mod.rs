@@ -16,14 +16,14 @@
 //!
 //! # Promises
 //! * The same model and the same image give the same output bytes on every processor and kernel
-//!   (see [`crate::kernels::networks`] for the arithmetic), each rounding of the quantized graph kept:
-//!   outputs differ from onnxruntime's at most where a floating-point product lies within its own
-//!   error of a tie.
+//!   (see [`crate::kernels::networks`] for the arithmetic), each rounding of the quantized graph
+//!   kept: outputs differ from onnxruntime's at most where a floating-point product lies within its
+//!   own error of a tie.
 //! * A run allocates nothing.
 //! * A graph that is lowered is computed wholly; one that is not is an error that names the
 //!   operator, never a guess.
 //!
-//! Not promised: float networks, zero points other than nought, batches.
+//! Not promised: float networks, zero points other than 0, batches.
 
 mod arena;
 mod compile;
@@ -38,10 +38,10 @@ use tract_onnx::tract_core::framework::Framework;
 use zeroize::Zeroize;
 
 use self::arena::Arena;
-use self::compile::{Buffer, LEFT, Op, Stage};
-use self::schedule::Step;
-use super::{EngineError, Input, Network, Normalization, Outputs};
-use crate::kernels::networks::{Blocks, BlocksMut, Kernels, LANES, Table};
+use self::compile::{Buffer, LEFT, Op, PlanStage};
+use self::schedule::RowStep;
+use super::{EngineError, Network, NetworkInput, Normalization, Outputs};
+use crate::kernels::networks::{Blocks, BlocksMut, ByteTable, LANES, NetworkKernels};
 
 /// Why there is no plan for a file: the reference engine should run it.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +58,18 @@ pub(super) enum NoPlan {
 }
 
 /// A network as a plan.
-pub(super) struct Plan {
-    kernels: &'static dyn Kernels,
+pub(super) struct NetworkPlan {
+    kernels: &'static dyn NetworkKernels,
     name: String,
     shape: [usize; 4],
-    table: Box<Table>,
+    table: Box<ByteTable>,
     image_scale: f32,
-    stages: Vec<Stage>,
+    stages: Vec<PlanStage>,
     buffers: Vec<Buffer>,
-    steps: Vec<Step>,
-    /// Starts with `nought` bytes that stand for nought, the row above and below every image.
+    steps: Vec<RowStep>,
+    /// Starts with `zero_row` bytes that stand for zero: the row above and below every image.
     arena: Arena,
-    nought: usize,
+    zero_row: usize,
     /// One row of a head, pixel by pixel.
     row: Vec<f32>,
     outputs: Outputs,
@@ -82,7 +82,7 @@ fn quantized(value: f32, scale: f32) -> i8 {
     (value / scale).max(-128.0).min(127.0).round_ties_even() as i8
 }
 
-impl Plan {
+impl NetworkPlan {
     /// Lowers the file for images of `height` x `width`, which the caller has found to be within
     /// sensible bounds.
     pub fn load(
@@ -90,7 +90,7 @@ impl Plan {
         height: usize,
         width: usize,
         normalization: &Normalization,
-        kernels: &'static dyn Kernels,
+        kernels: &'static dyn NetworkKernels,
     ) -> Result<Self, NoPlan> {
         // Decoding needs none of the operators that `tract_onnx::onnx` brings into the binary.
         let proto = tract_onnx::Onnx::default().proto_model_for_read(&mut &onnx[..]);
@@ -99,19 +99,20 @@ impl Plan {
             proto.graph.as_ref().ok_or_else(|| NoPlan::NotOnnx("it holds no graph".into()))?;
         let mut network = lower::lower(graph, height, width)?;
         network.join_heads(LANES);
-        let mut compiled = compile::compile(&network, height, width, kernels.packing()).map_err(NoPlan::Range)?;
+        let mut compiled =
+            compile::compile(&network, height, width, kernels.packing()).map_err(NoPlan::Range)?;
         if kernels.pools() {
             compiled.fuse_pools();
         }
         let compile::Compiled { mut buffers, stages } = compiled;
-        let nought = buffers.iter().map(|b| b.row_bytes).max().unwrap_or(0);
-        let (steps, bytes) = schedule::schedule(&stages, &mut buffers, nought);
+        let zero_row = buffers.iter().map(|b| b.row_bytes).max().unwrap_or(0);
+        let (steps, bytes) = schedule::schedule(&stages, &mut buffers, zero_row);
         let mut channels = [[0; 256]; 3];
         for (channel, table) in channels.iter_mut().enumerate() {
             for (byte, entry) in (0u8..=255).zip(table) {
                 let real =
                     (f32::from(byte) - normalization.mean[channel]) * normalization.scale[channel];
-                *entry = quantized(real, network.image_scale).cast_unsigned() ^ kernels.nought();
+                *entry = quantized(real, network.image_scale).cast_unsigned() ^ kernels.zero_byte();
             }
         }
         let uniform = channels.iter().all(|c| *c == channels[0]);
@@ -123,19 +124,19 @@ impl Plan {
             kernels,
             name: format!("plan {}", kernels.set()),
             shape: [1, 3, height, width],
-            table: Box::new(Table { channels, uniform }),
+            table: Box::new(ByteTable { channels, uniform }),
             image_scale: network.image_scale,
             stages,
             buffers,
             steps,
-            arena: Arena::new(bytes, kernels.nought()),
-            nought,
+            arena: Arena::new(bytes, kernels.zero_byte()),
+            zero_row,
             row: vec![0.0; row],
             outputs: Outputs { names, values: lengths.into_iter().map(|n| vec![0.0; n]).collect() },
         })
     }
 
-    fn step(&mut self, step: Step, input: &Input<'_>) {
+    fn step(&mut self, step: RowStep, input: &NetworkInput<'_>) {
         let stage = &self.stages[step.stage];
         match &stage.op {
             Op::Pointwise(_) | Op::Global(_) => self.runs(step),
@@ -149,8 +150,8 @@ impl Plan {
         }
     }
 
-    /// One row of the caller's image, with nought left and right of it.
-    fn image_row(&mut self, stage: usize, row: usize, input: &Input<'_>) {
+    /// One row of the caller's image, with zero left and right of it.
+    fn image_row(&mut self, stage: usize, row: usize, input: &NetworkInput<'_>) {
         let Some(output) = self.stages[stage].output else { return };
         let buffer = &self.buffers[output];
         let [_, _, height, width] = self.shape;
@@ -158,18 +159,18 @@ impl Plan {
         let bytes = &mut self.arena.bytes_mut()[at..at + buffer.row_bytes];
         let (before, rest) = bytes.split_at_mut(LEFT * 3);
         let (pixels, after) = rest.split_at_mut(width * 3);
-        before.fill(self.kernels.nought());
-        after.fill(self.kernels.nought());
+        before.fill(self.kernels.zero_byte());
+        after.fill(self.kernels.zero_byte());
         match input {
-            Input::Interleaved(image) => {
+            NetworkInput::Interleaved(image) => {
                 self.kernels.quantize(&self.table, &image[row * width * 3..][..width * 3], pixels);
             }
-            Input::Planes(planes) => {
+            NetworkInput::Planes(planes) => {
                 for (channel, plane) in planes.chunks_exact(height * width).enumerate() {
                     let values = &plane[row * width..][..width];
                     for (pixel, value) in pixels.chunks_exact_mut(3).zip(values) {
                         pixel[channel] = quantized(*value, self.image_scale).cast_unsigned()
-                            ^ self.kernels.nought();
+                            ^ self.kernels.zero_byte();
                     }
                 }
             }
@@ -177,7 +178,7 @@ impl Plan {
     }
 
     /// Operators on runs of pixels: as many rows at a time as lie in order in both buffers.
-    fn runs(&mut self, step: Step) {
+    fn runs(&mut self, step: RowStep) {
         let stage = &self.stages[step.stage];
         let (Some(output), &[input]) = (stage.output, &stage.inputs[..]) else { return };
         let (src, dst) = (&self.buffers[input], &self.buffers[output]);
@@ -215,7 +216,7 @@ impl Plan {
     }
 
     /// Operators that make an output row from a few input rows.
-    fn rows(&mut self, step: Step) {
+    fn rows(&mut self, step: RowStep) {
         let stage = &self.stages[step.stage];
         let Some(output) = stage.output else { return };
         let dst = &self.buffers[output];
@@ -243,7 +244,7 @@ impl Plan {
             for row in step.from..step.to {
                 let at = dst.at(block, row);
                 let (around, to) = self.arena.split(at..at + bytes);
-                // A row of an input's block; the row of noughts outside of the image.
+                // A row of an input's block; the row of zeros outside of the image.
                 let read = |input: usize, row: Option<usize>| {
                     let src = &self.buffers[stage.inputs[input]];
                     let at = row.filter(|r| *r < src.height).map_or(0, |r| src.at(block, r));
@@ -308,10 +309,10 @@ impl Plan {
         let src = &self.buffers[input];
         // One pixel: the blocks lie in order.
         let bytes = &self.arena.bytes_mut()[src.offset..src.offset + src.bytes()];
-        let (inputs, nought) = (op.weights.len() / op.bias.len(), self.kernels.nought());
+        let (inputs, zero) = (op.weights.len() / op.bias.len(), self.kernels.zero_byte());
         let outputs = self.outputs.values[op.output].iter_mut().zip(&op.bias).zip(&op.scale);
         for (((value, bias), scale), weights) in outputs.zip(op.weights.chunks_exact(inputs)) {
-            let steps = bytes.iter().map(|byte| i32::from((*byte ^ nought).cast_signed()));
+            let steps = bytes.iter().map(|byte| i32::from((*byte ^ zero).cast_signed()));
             let products =
                 weights.iter().zip(steps).map(|(weight, step)| i32::from(*weight) * step);
             *value = (bias + products.sum::<i32>()) as f32 * scale;
@@ -325,12 +326,12 @@ impl Plan {
         // One pixel: the blocks lie in order.
         let bytes = &self.arena.bytes_mut()[src.offset..src.offset + src.bytes()];
         for (value, byte) in self.outputs.values[index].iter_mut().zip(bytes) {
-            *value = f32::from((*byte ^ self.kernels.nought()).cast_signed()) * scale;
+            *value = f32::from((*byte ^ self.kernels.zero_byte()).cast_signed()) * scale;
         }
     }
 }
 
-impl Network for Plan {
+impl Network for NetworkPlan {
     fn name(&self) -> &str {
         &self.name
     }
@@ -343,11 +344,11 @@ impl Network for Plan {
         &self.outputs.names
     }
 
-    fn run(&mut self, input: &Input<'_>) -> Result<(), EngineError> {
+    fn run(&mut self, input: &NetworkInput<'_>) -> Result<(), EngineError> {
         let need = self.shape.iter().product();
         let got = match input {
-            Input::Planes(values) => values.len(),
-            Input::Interleaved(bytes) => bytes.len(),
+            NetworkInput::Planes(values) => values.len(),
+            NetworkInput::Interleaved(bytes) => bytes.len(),
         };
         if got != need {
             return Err(EngineError::Input { need, got });
@@ -363,16 +364,16 @@ impl Network for Plan {
     }
 
     fn wipe(&mut self) {
-        let nought = self.nought;
+        let zero_row = self.zero_row;
         let bytes = self.arena.bytes_mut();
         bytes.zeroize();
-        bytes[..nought].fill(self.kernels.nought());
+        bytes[..zero_row].fill(self.kernels.zero_byte());
         self.row.as_mut_slice().zeroize();
         self.outputs.values.iter_mut().for_each(|v| v.as_mut_slice().zeroize());
     }
 }
 
-impl Drop for Plan {
+impl Drop for NetworkPlan {
     fn drop(&mut self) {
         self.wipe();
     }

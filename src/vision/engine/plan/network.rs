@@ -2,7 +2,7 @@
 //! yet how.
 
 /// A quantized image: values are `step * scale`, `step` an `i8`. By its index in
-/// [`Network::tensors`].
+/// [`LoweredNetwork::tensors`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
     pub channels: usize,
@@ -19,7 +19,7 @@ pub(super) const IMAGE: usize = usize::MAX;
 pub(super) struct Layer {
     /// The ONNX node that it came from, for messages.
     pub name: String,
-    pub kind: Kind,
+    pub kind: LayerKind,
     /// Indices of tensors, or [`IMAGE`].
     pub inputs: Vec<usize>,
     /// None where it writes outputs of the network.
@@ -27,7 +27,7 @@ pub(super) struct Layer {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(super) enum LayerKind {
     Conv(Conv),
     /// 2 x 2, step 2.
     MaxPool,
@@ -36,7 +36,7 @@ pub(super) enum Kind {
         doubled: bool,
     },
     /// A last layer in floating point.
-    Head(Head),
+    Head(HeadLayer),
     /// A last layer that is fully connected.
     Linear(Linear),
     /// Quantized values to an output as they are.
@@ -61,25 +61,25 @@ pub(super) struct Conv {
     pub shape: Shape,
     /// Both directions.
     pub stride: usize,
-    /// Rows of nought above the image.
+    /// Rows of zero above the image.
     pub top: usize,
-    /// Columns of nought to its left.
+    /// Columns of zero to its left.
     pub left: usize,
     /// `[output channel][input channel of its group][row][column]`
     pub weights: Vec<i8>,
     /// An output channel.
     pub bias: Vec<i32>,
-    /// From a sum to the steps that the graph quantizes to behind the convolution, an output
+    /// From a sum to the steps that the graph quantizes to after the convolution, an output
     /// channel.
     pub scale: Vec<f32>,
-    pub activation: Activation,
+    pub activation: LayerActivation,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Activation {
+pub(super) enum LayerActivation {
     Identity,
     Relu,
-    /// Steps before to steps after: for values from nought on, and below nought an output channel.
+    /// Steps before to steps after: for values from zero on, and below zero an output channel.
     PRelu {
         positive: f32,
         negative: Vec<f32>,
@@ -101,16 +101,16 @@ pub(super) struct Linear {
 
 /// Depth-wise 3 x 3 in floating point on a quantized tensor.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(super) struct HeadLayer {
     /// `[channel][9]`, times the tensor's scale.
     pub weights: Vec<f32>,
     pub bias: Vec<f32>,
     /// Which channels go where.
-    pub parts: Vec<Part>,
+    pub parts: Vec<HeadPart>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Part {
+pub(super) struct HeadPart {
     pub first: usize,
     pub channels: usize,
     /// Index of the network's output, `[1, height * width, channels]`.
@@ -120,7 +120,7 @@ pub(super) struct Part {
 
 /// The network.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Network {
+pub(super) struct LoweredNetwork {
     pub tensors: Vec<Tensor>,
     /// Inputs come before the layers that read them.
     pub layers: Vec<Layer>,
@@ -130,7 +130,7 @@ pub(super) struct Network {
     pub outputs: Vec<(String, usize)>,
 }
 
-impl Network {
+impl LoweredNetwork {
     /// Heads that hang on pointwise convolutions of one tensor are joined to one convolution and
     /// one head, as long as their channels fill at most `lanes`: a detector's box, points and
     /// scores cost one block instead of four.
@@ -146,16 +146,17 @@ impl Network {
 
     /// The pointwise layer that feeds only this head, which must be plain.
     fn feeder(&self, head: usize) -> Option<usize> {
-        let (Kind::Head(_), &[tensor]) = (&self.layers[head].kind, &self.layers[head].inputs[..])
+        let (LayerKind::Head(_), &[tensor]) =
+            (&self.layers[head].kind, &self.layers[head].inputs[..])
         else {
             return None;
         };
         let readers = self.layers.iter().filter(|l| l.inputs.contains(&tensor)).count();
         let feeder = self.layers.iter().position(|l| l.output == Some(tensor))?;
         match &self.layers[feeder].kind {
-            Kind::Conv(c)
+            LayerKind::Conv(c)
                 if c.shape == Shape::Pointwise
-                    && c.activation == Activation::Identity
+                    && c.activation == LayerActivation::Identity
                     && readers == 1 =>
             {
                 Some(feeder)
@@ -167,7 +168,7 @@ impl Network {
     fn partner(&self, head: usize, lanes: usize) -> Option<usize> {
         let feeder = self.feeder(head)?;
         let channels = |layer: usize| match &self.layers[layer].kind {
-            Kind::Head(h) => h.bias.len(),
+            LayerKind::Head(h) => h.bias.len(),
             _ => 0,
         };
         (head + 1..self.layers.len()).find(|&other| {
@@ -179,16 +180,17 @@ impl Network {
     fn join(&mut self, head: usize, other: usize) {
         let (Some(into), Some(from)) = (self.feeder(head), self.feeder(other)) else { return };
         let taken = (self.layers[from].kind.clone(), self.layers[other].kind.clone());
-        let (Kind::Conv(conv), Kind::Head(float)) = taken else { return };
+        let (LayerKind::Conv(conv), LayerKind::Head(float)) = taken else { return };
         let first = float.bias.len();
         let mut offset = 0;
-        if let Kind::Head(h) = &mut self.layers[head].kind {
+        if let LayerKind::Head(h) = &mut self.layers[head].kind {
             offset = h.bias.len();
             h.weights.extend(float.weights);
             h.bias.extend(float.bias);
-            h.parts.extend(float.parts.into_iter().map(|p| Part { first: p.first + offset, ..p }));
+            h.parts
+                .extend(float.parts.into_iter().map(|p| HeadPart { first: p.first + offset, ..p }));
         }
-        if let Kind::Conv(c) = &mut self.layers[into].kind {
+        if let LayerKind::Conv(c) = &mut self.layers[into].kind {
             c.weights.extend(conv.weights);
             c.bias.extend(conv.bias);
             c.scale.extend(conv.scale);

@@ -33,8 +33,8 @@ impl Constant {
         }
     }
 
-    /// Whether all values are the integer nought: a symmetric quantization's zero point.
-    pub fn is_nought(&self) -> bool {
+    /// Whether all values are the integer zero: a symmetric quantization's zero point.
+    pub fn is_zero(&self) -> bool {
         match &self.values {
             Values::F32(_) => false,
             Values::I8(v) => v.iter().all(|v| *v == 0),

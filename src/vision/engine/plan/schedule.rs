@@ -3,16 +3,16 @@
 //! The order is fixed when the network is loaded. Rows are computed on demand, starting from the
 //! outputs: before an operator computes a few rows, its inputs are brought as far as these rows
 //! need. So an image streams through the large early layers a few rows at a time while they are in
-//! the first-level cache, and a buffer is a ring of just the rows that somebody still reads. Small
+//! the first-level cache, and a buffer is a ring of just the rows that are still read. Small
 //! images are computed as a whole, so that weights are read once.
 //!
 //! Buffers whose times do not overlap share memory. Nothing is allocated while the network runs.
 
-use super::compile::{Buffer, Op, Stage};
+use super::compile::{Buffer, Op, PlanStage};
 
 /// Rows `from..to` of a stage's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct RowStep {
     pub stage: usize,
     pub from: usize,
     pub to: usize,
@@ -28,7 +28,7 @@ const PORTION: usize = 12 << 10;
 const ALIGNMENT: usize = 64;
 
 struct Scheduler<'a> {
-    stages: &'a [Stage],
+    stages: &'a [PlanStage],
     buffers: &'a mut [Buffer],
     /// Stage that writes a buffer.
     writers: Vec<usize>,
@@ -36,16 +36,16 @@ struct Scheduler<'a> {
     readers: Vec<Vec<(usize, usize)>>,
     /// Rows that each stage has computed.
     done: Vec<usize>,
-    steps: Vec<Step>,
+    steps: Vec<RowStep>,
 }
 
 /// Orders the stages' rows, sizes and places the buffers. `reserved` bytes at the arena's start
 /// stay free. Gives the steps and the arena's size.
 pub(super) fn schedule(
-    stages: &[Stage],
+    stages: &[PlanStage],
     buffers: &mut [Buffer],
     reserved: usize,
-) -> (Vec<Step>, usize) {
+) -> (Vec<RowStep>, usize) {
     let mut readers = vec![Vec::new(); buffers.len()];
     let mut writers = vec![0; buffers.len()];
     for (index, stage) in stages.iter().enumerate() {
@@ -79,7 +79,7 @@ pub(super) fn schedule(
 
 impl Scheduler<'_> {
     /// Rows of a step.
-    fn portion(&self, stage: &Stage) -> usize {
+    fn portion(&self, stage: &PlanStage) -> usize {
         let Some(output) = stage.output.or(stage.inputs.first().copied()) else { return 1 };
         let buffer = &self.buffers[output];
         let row = buffer.blocks * buffer.row_bytes;
@@ -105,7 +105,7 @@ impl Scheduler<'_> {
                 let buffer = &mut self.buffers[output];
                 buffer.rows = buffer.rows.max(live);
             }
-            self.steps.push(Step { stage: index, from, to: end });
+            self.steps.push(RowStep { stage: index, from, to: end });
             self.done[index] = end;
         }
     }
@@ -126,7 +126,12 @@ impl Scheduler<'_> {
 }
 
 /// Gives each buffer the lowest place that is free for as long as it is used, the largest first.
-fn place(stages: &[Stage], buffers: &mut [Buffer], steps: &[Step], reserved: usize) -> usize {
+fn place(
+    stages: &[PlanStage],
+    buffers: &mut [Buffer],
+    steps: &[RowStep],
+    reserved: usize,
+) -> usize {
     for (index, buffer) in buffers.iter_mut().enumerate() {
         // Rings of nearly all rows, and images that are read as a whole, lie in order.
         let whole =

@@ -3,7 +3,7 @@
 
 use tract_onnx::pb::{GraphProto, ModelProto};
 
-use super::super::{Input, Network, Normalization};
+use super::super::{Network, NetworkInput, Normalization};
 #[cfg(feature = "any-network")]
 use super::super::{load, reference};
 use super::*;
@@ -13,8 +13,9 @@ const DETECTOR: &[u8] = include_bytes!("../../../../models/yunet_s_int8.onnx");
 const EMBEDDER: &[u8] = include_bytes!("../../../../models/fr_feature_int8.onnx");
 const SHIFTED: Normalization = Normalization { mean: [128.0; 3], scale: [1.0; 3] };
 
-fn plan(onnx: &[u8], height: usize, width: usize, normalization: Normalization) -> Plan {
-    Plan::load(onnx, height, width, &normalization, &kernels::scalar::Scalar).unwrap()
+fn plan(onnx: &[u8], height: usize, width: usize, normalization: Normalization) -> NetworkPlan {
+    NetworkPlan::load(onnx, height, width, &normalization, &kernels::scalar::ScalarNetworks)
+        .unwrap()
 }
 
 /// Something with edges, gradients and every byte value, other for another `seed`.
@@ -34,7 +35,7 @@ fn picture(height: usize, width: usize, seed: usize) -> Vec<u8> {
 }
 
 fn outputs(network: &mut dyn Network, image: &[u8]) -> Vec<Vec<f32>> {
-    network.run(&Input::Interleaved(image)).unwrap();
+    network.run(&NetworkInput::Interleaved(image)).unwrap();
     (0..network.output_names().len()).map(|o| network.output(o).to_vec()).collect()
 }
 
@@ -53,7 +54,8 @@ fn every_kernel_gives_the_same_bytes_on_both_networks_at_many_sizes() {
         let image = picture(height, width, 1);
         let expected = outputs(&mut plan(onnx, height, width, normalization), &image);
         for kernels in kernels::available() {
-            let mut other = Plan::load(onnx, height, width, &normalization, kernels).unwrap();
+            let mut other =
+                NetworkPlan::load(onnx, height, width, &normalization, kernels).unwrap();
             assert!(
                 outputs(&mut other, &image) == expected,
                 "{} at {width}x{height}",
@@ -67,7 +69,7 @@ fn every_kernel_gives_the_same_bytes_on_both_networks_at_many_sizes() {
 #[test]
 fn the_embedder_agrees_with_the_reference_as_nearly_as_roundings_let_it() {
     let mut plan = plan(EMBEDDER, 112, 112, SHIFTED);
-    let mut reference = reference::Reference::load(EMBEDDER, 112, 112, SHIFTED).unwrap();
+    let mut reference = reference::TractNetwork::load(EMBEDDER, 112, 112, SHIFTED).unwrap();
     for seed in 0..3 {
         let image = picture(112, 112, seed);
         let (ours, theirs) = (outputs(&mut plan, &image), outputs(&mut reference, &image));
@@ -83,7 +85,7 @@ fn the_embedder_agrees_with_the_reference_as_nearly_as_roundings_let_it() {
 fn the_detector_agrees_with_the_reference_in_every_output() {
     let (height, width) = (224, 320);
     let mut plan = plan(DETECTOR, height, width, SHIFTED);
-    let mut reference = reference::Reference::load(DETECTOR, height, width, SHIFTED).unwrap();
+    let mut reference = reference::TractNetwork::load(DETECTOR, height, width, SHIFTED).unwrap();
     assert_eq!(plan.output_names(), reference.output_names());
     let image = picture(height, width, 2);
     let (ours, theirs) = (outputs(&mut plan, &image), outputs(&mut reference, &image));
@@ -99,7 +101,7 @@ fn the_detector_agrees_with_the_reference_in_every_output() {
 }
 
 #[test]
-fn a_run_leaves_nothing_behind_for_the_next() {
+fn a_run_leaves_nothing_for_the_next() {
     let mut plan = plan(DETECTOR, 96, 128, SHIFTED);
     let (first, second) = (picture(96, 128, 1), picture(96, 128, 7));
     let expected = outputs(&mut plan, &first);
@@ -107,7 +109,7 @@ fn a_run_leaves_nothing_behind_for_the_next() {
     assert!(outputs(&mut plan, &first) == expected);
     plan.wipe();
     assert!((0..12).all(|o| plan.output(o).iter().all(|v| *v == 0.0)));
-    assert!(outputs(&mut plan, &first) == expected, "the row of noughts is back after wiping");
+    assert!(outputs(&mut plan, &first) == expected, "the row of zeros is back after wiping");
 }
 
 #[test]
@@ -149,7 +151,7 @@ fn constants_out_of_range_and_not_a_number_are_defined() {
         [127, -128, 0, 2, 0]
     );
     let mut plan = plan(DETECTOR, 32, 32, SHIFTED);
-    plan.run(&Input::Planes(&vec![f32::NAN; 3 * 32 * 32])).unwrap();
+    plan.run(&NetworkInput::Planes(&vec![f32::NAN; 3 * 32 * 32])).unwrap();
     assert!(plan.output(0).iter().all(|v| v.is_finite()));
 }
 
@@ -205,7 +207,7 @@ fn a_network_is_loaded_as_a_plan_where_it_can_be_and_by_the_reference_engine_oth
     other[at + 2..at + 6].copy_from_slice(b"Tanh");
     let mut network = load(&other, 32, 32, SHIFTED).unwrap();
     assert_eq!(network.name(), "tract");
-    network.run(&Input::Interleaved(&picture(32, 32, 1))).unwrap();
+    network.run(&NetworkInput::Interleaved(&picture(32, 32, 1))).unwrap();
 }
 
 #[test]
@@ -266,7 +268,13 @@ fn files_cut_anywhere_are_refused_or_whole_and_never_panic() {
         // that matters.
         let cuts = (0..onnx.len()).step_by(onnx.len() / 97).chain(onnx.len() - 40..onnx.len());
         for cut in cuts {
-            match Plan::load(&onnx[..cut], side, side, &SHIFTED, &kernels::scalar::Scalar) {
+            match NetworkPlan::load(
+                &onnx[..cut],
+                side,
+                side,
+                &SHIFTED,
+                &kernels::scalar::ScalarNetworks,
+            ) {
                 Ok(mut plan) => {
                     assert!(cut + 40 > onnx.len() && outputs(&mut plan, &image) == whole, "{cut}")
                 }
@@ -285,13 +293,13 @@ fn saturated_images_give_finite_values_and_the_same_on_every_kernel() {
         let extremes = [f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0];
         let planes: Vec<f32> = (0..size).map(|n| extremes[n % extremes.len()]).collect();
         let all = |kernels| {
-            let mut plan = Plan::load(onnx, side, side, &SHIFTED, kernels).unwrap();
+            let mut plan = NetworkPlan::load(onnx, side, side, &SHIFTED, kernels).unwrap();
             let mut all: Vec<_> = images.iter().map(|image| outputs(&mut plan, image)).collect();
-            plan.run(&Input::Planes(&planes)).unwrap();
+            plan.run(&NetworkInput::Planes(&planes)).unwrap();
             all.push((0..plan.output_names().len()).map(|o| plan.output(o).to_vec()).collect());
             all
         };
-        let expected = all(&kernels::scalar::Scalar);
+        let expected = all(&kernels::scalar::ScalarNetworks);
         assert!(expected.iter().flatten().flatten().all(|v| v.is_finite()));
         for kernels in kernels::available() {
             assert!(all(kernels) == expected, "{}", kernels.set());
@@ -346,14 +354,14 @@ fn the_last_layer_of_the_embedder_is_what_the_file_says_in_real_values() {
         f64::from(file.constant(&maker(&conv.input[0]).input[1]).unwrap().floats().unwrap()[0]);
     let stage = plan.stages.iter().find(|s| matches!(s.op, Op::Linear(_))).unwrap();
     let src = &plan.buffers[stage.inputs[0]];
-    let nought = plan.kernels.nought();
+    let zero = plan.kernels.zero_byte();
     let bytes = plan.arena.bytes_mut()[src.offset..][..inputs].to_vec();
     assert_eq!(values.len(), bias.len());
     let mut telling = 0;
     for (channel, value) in values.iter().enumerate() {
         let products = weights[channel * inputs..][..inputs].iter().zip(&bytes);
         let sum: f64 =
-            products.map(|(w, b)| w * f64::from((*b ^ nought).cast_signed()) * scale).sum();
+            products.map(|(w, b)| w * f64::from((*b ^ zero).cast_signed()) * scale).sum();
         let (want, tolerance) = (sum + bias[channel], 1e-4 * sum.abs().max(0.01));
         assert!((f64::from(*value) - want).abs() < tolerance, "{channel}: {value} {want}");
         telling += usize::from(bias[channel].abs() > 2.0 * tolerance);

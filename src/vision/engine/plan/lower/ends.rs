@@ -2,10 +2,12 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::super::network::{Activation, Conv, Head, Kind, Layer, Linear, Network, Part, Shape};
+use super::super::network::{
+    Conv, HeadLayer, HeadPart, Layer, LayerActivation, LayerKind, Linear, LoweredNetwork, Shape,
+};
 use super::super::onnx::{Values, int, ints};
 use super::operators::geometry;
-use super::{Lowering, Stage, Step, Value, Waiting};
+use super::{GraphValue, HeadProgress, Lowered, Lowering, Waiting};
 
 impl<'a> Lowering<'a> {
     pub(super) fn head(
@@ -14,7 +16,7 @@ impl<'a> Lowering<'a> {
         tensor: usize,
         weights: &[f32],
         bias: Vec<f32>,
-    ) -> Step<Value> {
+    ) -> Lowered<GraphValue> {
         let from = &self.network.tensors[tensor];
         let plain = ints(node, "kernel_shape") == [3, 3]
             && geometry(node)? == (1, [1; 4])
@@ -28,36 +30,40 @@ impl<'a> Lowering<'a> {
             return Err("its weights are not finite".into());
         }
         let weights = weights.iter().map(|w| w * from.scale).collect();
-        let part = Part { first: 0, channels: from.channels, output: usize::MAX, sigmoid: false };
-        let kind = Kind::Head(Head { weights, bias, parts: vec![part] });
+        let part =
+            HeadPart { first: 0, channels: from.channels, output: usize::MAX, sigmoid: false };
+        let kind = LayerKind::Head(HeadLayer { weights, bias, parts: vec![part] });
         self.network.layers.push(Layer {
             name: node.name.clone(),
             kind,
             inputs: vec![tensor],
             output: None,
         });
-        Ok(Value::Part { layer: self.network.layers.len() - 1, stage: Stage::Planar })
+        Ok(GraphValue::Part {
+            layer: self.network.layers.len() - 1,
+            progress: HeadProgress::Planar,
+        })
     }
 
     /// The part that a head was lowered to, and its cells.
-    fn part(&mut self, layer: usize) -> Option<(&mut Part, usize)> {
+    fn part(&mut self, layer: usize) -> Option<(&mut HeadPart, usize)> {
         let cells = self.network.layers[layer].inputs.first().map(|t| &self.network.tensors[*t])?;
         let cells = cells.height * cells.width;
         match &mut self.network.layers[layer].kind {
-            Kind::Head(h) => h.parts.first_mut().map(|p| (p, cells)),
+            LayerKind::Head(h) => h.parts.first_mut().map(|p| (p, cells)),
             _ => None,
         }
     }
 
-    /// A depth-wise convolution whose sums nobody quantizes: a head.
-    fn quantized_head(&mut self, node: &NodeProto, waiting: &Waiting) -> Step<Value> {
+    /// A depth-wise convolution whose sums are not quantized: a head.
+    fn quantized_head(&mut self, node: &NodeProto, waiting: &Waiting) -> Lowered<GraphValue> {
         let Waiting::Conv { conv, input, size, scale } = waiting else {
-            return Err("only behind a head's last convolution".into());
+            return Err("only after a head's last convolution".into());
         };
         let from =
-            self.network.tensors.get(*input).ok_or("only behind a head's last convolution")?;
+            self.network.tensors.get(*input).ok_or("only after a head's last convolution")?;
         let plain = conv.shape == Shape::Depthwise
-            && conv.activation == Activation::Identity
+            && conv.activation == LayerActivation::Identity
             && (conv.stride, conv.top, conv.left) == (1, 1, 1)
             && *size == [from.channels, from.height, from.width];
         if !plain {
@@ -67,32 +73,35 @@ impl<'a> Lowering<'a> {
         let weights =
             conv.weights.iter().enumerate().map(|(at, w)| f32::from(*w) * scale[at / 9]).collect();
         let bias = conv.bias.iter().zip(scale).map(|(b, s)| *b as f32 * s).collect();
-        let part = Part { first: 0, channels, output: usize::MAX, sigmoid: false };
-        let kind = Kind::Head(Head { weights, bias, parts: vec![part] });
+        let part = HeadPart { first: 0, channels, output: usize::MAX, sigmoid: false };
+        let kind = LayerKind::Head(HeadLayer { weights, bias, parts: vec![part] });
         self.network.layers.push(Layer {
             name: node.name.clone(),
             kind,
             inputs: vec![*input],
             output: None,
         });
-        Ok(Value::Part { layer: self.network.layers.len() - 1, stage: Stage::Planar })
+        Ok(GraphValue::Part {
+            layer: self.network.layers.len() - 1,
+            progress: HeadProgress::Planar,
+        })
     }
 
-    pub(super) fn head_step(&mut self, node: &'a NodeProto) -> Step<Value> {
+    pub(super) fn head_step(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
         let value = match self.input(node, 0)?.clone() {
-            Value::Waiting(waiting) => self.quantized_head(node, &waiting)?,
+            GraphValue::Waiting(waiting) => self.quantized_head(node, &waiting)?,
             other => other,
         };
-        let Value::Part { layer, stage } = value else {
-            return Err("only behind a head's last convolution".into());
+        let GraphValue::Part { layer, progress } = value else {
+            return Err("only after a head's last convolution".into());
         };
         if self.graph.uses(&node.input[0]) != 1 {
             return Err("its input is read by others too".into());
         }
         if node.op_type == "Transpose" {
-            return match (ints(node, "perm"), stage) {
-                ([0, 2, 3, 1], Stage::Planar) => {
-                    Ok(Value::Part { layer, stage: Stage::Interleaved })
+            return match (ints(node, "perm"), progress) {
+                ([0, 2, 3, 1], HeadProgress::Planar) => {
+                    Ok(GraphValue::Part { layer, progress: HeadProgress::Interleaved })
                 }
                 _ => Err("only from NCHW to NHWC".into()),
             };
@@ -101,20 +110,20 @@ impl<'a> Lowering<'a> {
             Some((part, _)) if !part.sigmoid => part.sigmoid = true,
             _ => return Err("twice in a row".into()),
         }
-        Ok(Value::Part { layer, stage })
+        Ok(GraphValue::Part { layer, progress })
     }
 
-    pub(super) fn reshape(&mut self, node: &'a NodeProto) -> Step<Value> {
+    pub(super) fn reshape(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
         let shape = node.input.get(1).and_then(|name| self.graph.constant(name));
         let shape = match shape.map(|c| &c.values) {
             Some(Values::I64(shape)) => &shape[..],
             _ if node.op_type == "Flatten" && int(node, "axis", 1) == 1 => &[1, -1],
             _ => return Err("its shape is no constant".into()),
         };
-        if let Value::Waiting(Waiting::Conv { conv, input, size: [channels, 1, 1], scale }) =
+        if let GraphValue::Waiting(Waiting::Conv { conv, input, size: [channels, 1, 1], scale }) =
             self.input(node, 0)?.clone()
             && conv.shape == Shape::Pointwise
-            && conv.activation == Activation::Identity
+            && conv.activation == LayerActivation::Identity
             && self.graph.uses(&node.input[0]) == 1
         {
             let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(channels);
@@ -128,35 +137,35 @@ impl<'a> Lowering<'a> {
                 return Err("only from one pixel to its channels".into());
             }
             let Conv { weights, bias, .. } = conv;
-            let kind = Kind::Linear(Linear { weights, bias, scale, output: usize::MAX });
+            let kind = LayerKind::Linear(Linear { weights, bias, scale, output: usize::MAX });
             self.network.layers.push(Layer {
                 name: node.name.clone(),
                 kind,
                 inputs: vec![input],
                 output: None,
             });
-            return Ok(Value::Sums(self.network.layers.len() - 1));
+            return Ok(GraphValue::Sums(self.network.layers.len() - 1));
         }
         match *self.input(node, 0)? {
-            Value::Real(tensor) => {
+            GraphValue::Real(tensor) => {
                 let from = &self.network.tensors[tensor];
                 // With one pixel, channels are what is left, in order.
                 let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(from.channels);
                 match shape {
                     [1, n] if flat(*n) && from.height * from.width == 1 => {
-                        Ok(Value::Waiting(Waiting::Same { tensor }))
+                        Ok(GraphValue::Waiting(Waiting::Same { tensor }))
                     }
                     _ => Err("only from one pixel to its channels".into()),
                 }
             }
-            Value::Part { layer, stage: Stage::Interleaved }
+            GraphValue::Part { layer, progress: HeadProgress::Interleaved }
                 if self.graph.uses(&node.input[0]) == 1 =>
             {
                 let (part, cells) = self.part(layer).ok_or("its head is gone")?;
                 let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(cells);
                 match shape {
                     [1, n, c] if flat(*n) && usize::try_from(*c) == Ok(part.channels) => {
-                        Ok(Value::Part { layer, stage: Stage::Flat })
+                        Ok(GraphValue::Part { layer, progress: HeadProgress::Flat })
                     }
                     _ => Err("only from NHWC to cells".into()),
                 }
@@ -165,10 +174,10 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    pub(super) fn finish(mut self) -> Step<Network> {
+    pub(super) fn finish(mut self) -> Lowered<LoweredNetwork> {
         for (index, name) in self.graph.outputs.iter().enumerate() {
             match self.values.get(name) {
-                Some(&Value::Part { layer, stage: Stage::Flat }) => {
+                Some(&GraphValue::Part { layer, progress: HeadProgress::Flat }) => {
                     let (part, cells) = self.part(layer).ok_or("a head is gone")?;
                     if part.output != usize::MAX {
                         return Err(format!("output `{name}` is given twice"));
@@ -176,8 +185,8 @@ impl<'a> Lowering<'a> {
                     part.output = index;
                     self.network.outputs[index].1 = cells * part.channels;
                 }
-                Some(&Value::Sums(layer)) => {
-                    let Kind::Linear(linear) = &mut self.network.layers[layer].kind else {
+                Some(&GraphValue::Sums(layer)) => {
+                    let LayerKind::Linear(linear) = &mut self.network.layers[layer].kind else {
                         return Err("a last layer is gone".into());
                     };
                     if linear.output != usize::MAX {
@@ -186,13 +195,14 @@ impl<'a> Lowering<'a> {
                     linear.output = index;
                     self.network.outputs[index].1 = linear.bias.len();
                 }
-                Some(&Value::Real(tensor)) | Some(&Value::Waiting(Waiting::Same { tensor })) => {
+                Some(&GraphValue::Real(tensor))
+                | Some(&GraphValue::Waiting(Waiting::Same { tensor })) => {
                     let from = &self.network.tensors[tensor];
                     if from.height * from.width != 1 {
                         return Err(format!("output `{name}` has more than one pixel"));
                     }
                     self.network.outputs[index].1 = from.channels;
-                    let kind = Kind::Output { index };
+                    let kind = LayerKind::Output { index };
                     self.network.layers.push(Layer {
                         name: name.to_string(),
                         kind,
@@ -204,8 +214,8 @@ impl<'a> Lowering<'a> {
             }
         }
         let unread = |l: &Layer| match &l.kind {
-            Kind::Head(h) => h.parts.iter().any(|p| p.output == usize::MAX),
-            Kind::Linear(l) => l.output == usize::MAX,
+            LayerKind::Head(h) => h.parts.iter().any(|p| p.output == usize::MAX),
+            LayerKind::Linear(l) => l.output == usize::MAX,
             _ => false,
         };
         if let Some(layer) = self.network.layers.iter().find(|l| unread(l)) {

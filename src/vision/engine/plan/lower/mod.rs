@@ -1,4 +1,4 @@
-//! From an ONNX graph in the QDQ form to a [`Network`] of fused int8 layers.
+//! From an ONNX graph in the QDQ form to a [`LoweredNetwork`] of fused int8 layers.
 //!
 //! In that form, every tensor that is quantized passes a `QuantizeLinear` and a `DequantizeLinear`,
 //! and the operators between are written in floating point. Walking the graph once in its order,
@@ -6,12 +6,12 @@
 //! that waits for the `QuantizeLinear` that ends it. What does not fit is an error that names the
 //! node: the caller then runs the reference engine.
 //!
-//! The last convolution before an output may go without a quantization behind it: its sums then
+//! The last convolution before an output may go without a quantization after it: its sums then
 //! become real values at once, which costs nothing and loses nothing.
 //!
-//! Activations must be symmetric (zero point nought) with one scale, weights symmetric with one
+//! Activations must be symmetric (zero point 0) with one scale, weights symmetric with one
 //! scale an output channel; an activation function may have a quantization before it as well as
-//! behind it, and keeps that rounding.
+//! after it, and keeps that rounding.
 
 mod ends;
 mod operators;
@@ -21,7 +21,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::network::{Conv, Network};
+use super::network::{Conv, LoweredNetwork};
 use super::onnx::Graph;
 
 /// Why a graph stays with the reference engine.
@@ -35,7 +35,7 @@ pub(crate) struct Unlowered {
 
 /// What a name of the graph stands for.
 #[derive(Debug, Clone)]
-enum Value {
+enum GraphValue {
     /// The network's input.
     Image,
     /// The input's steps, and their real values.
@@ -44,7 +44,7 @@ enum Value {
     /// Steps of a tensor, and their real values.
     Steps(usize),
     Real(usize),
-    /// A tensor enlarged to twice its size; likewise.
+    /// A tensor enlarged to twice its size: its steps, and their real values.
     DoubledSteps(usize),
     DoubledReal(usize),
     /// Dequantized constants.
@@ -60,13 +60,13 @@ enum Value {
     /// On its way from a floating-point last layer (by index) to an output.
     Part {
         layer: usize,
-        stage: Stage,
+        progress: HeadProgress,
     },
 }
 
 /// How far the output of a head has come on the way from NCHW to `[1, cells, channels]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Stage {
+enum HeadProgress {
     Planar,
     Interleaved,
     Flat,
@@ -104,7 +104,11 @@ enum Waiting {
 }
 
 /// Lowers a graph for images of `height` x `width`.
-pub(super) fn lower(proto: &GraphProto, height: usize, width: usize) -> Result<Network, Unlowered> {
+pub(super) fn lower(
+    proto: &GraphProto,
+    height: usize,
+    width: usize,
+) -> Result<LoweredNetwork, Unlowered> {
     let fail = |reason: &str| Unlowered {
         operator: "graph".into(),
         node: proto.name.clone(),
@@ -119,8 +123,8 @@ pub(super) fn lower(proto: &GraphProto, height: usize, width: usize) -> Result<N
     }
     let outputs = graph.outputs.iter().map(|name| (name.to_string(), 0)).collect();
     let mut lowering = Lowering {
-        values: HashMap::from([(graph.input, Value::Image)]),
-        network: Network { outputs, ..Network::default() },
+        values: HashMap::from([(graph.input, GraphValue::Image)]),
+        network: LoweredNetwork { outputs, ..LoweredNetwork::default() },
         size: [height, width],
         graph: &graph,
     };
@@ -136,16 +140,16 @@ pub(super) fn lower(proto: &GraphProto, height: usize, width: usize) -> Result<N
 
 struct Lowering<'a> {
     graph: &'a Graph<'a>,
-    values: HashMap<&'a str, Value>,
-    network: Network,
+    values: HashMap<&'a str, GraphValue>,
+    network: LoweredNetwork,
     /// Of the image: height, width.
     size: [usize; 2],
 }
 
-type Step<T> = Result<T, String>;
+type Lowered<T> = Result<T, String>;
 
 impl<'a> Lowering<'a> {
-    fn node(&mut self, node: &'a NodeProto) -> Step<()> {
+    fn node(&mut self, node: &'a NodeProto) -> Lowered<()> {
         let [output] = &node.output[..] else { return Err("has more than one output".into()) };
         let value = match node.op_type.as_str() {
             "QuantizeLinear" => self.quantize(node)?,
@@ -163,7 +167,7 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn input(&self, node: &'a NodeProto, index: usize) -> Step<&Value> {
+    fn input(&self, node: &'a NodeProto, index: usize) -> Lowered<&GraphValue> {
         let name = node.input.get(index).ok_or_else(|| format!("has no input {index}"))?;
         self.values
             .get(name.as_str())

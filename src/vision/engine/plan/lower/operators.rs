@@ -2,12 +2,12 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::super::network::{Activation, Conv, IMAGE, Shape};
+use super::super::network::{Conv, IMAGE, LayerActivation, Shape};
 use super::super::onnx::{int, ints, text};
-use super::{Lowering, Step, Value, Waiting};
+use super::{GraphValue, Lowered, Lowering, Waiting};
 
 impl<'a> Lowering<'a> {
-    pub(super) fn activation(&mut self, node: &'a NodeProto) -> Step<Value> {
+    pub(super) fn activation(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
         let mut value = self.input(node, 0)?.clone();
         let slopes = match node.op_type.as_str() {
             "Relu" => None,
@@ -18,7 +18,7 @@ impl<'a> Lowering<'a> {
             }
         };
         match (&mut value, slopes) {
-            (Value::Real(tensor), slopes) => {
+            (GraphValue::Real(tensor), slopes) => {
                 let name = node.input[0].as_str();
                 let steps =
                     self.graph.nodes.iter().find(|n| n.output.first().is_some_and(|o| o == name));
@@ -34,25 +34,25 @@ impl<'a> Lowering<'a> {
                     }
                     other => other,
                 };
-                Ok(Value::Waiting(Waiting::Activation { tensor: *tensor, slopes }))
+                Ok(GraphValue::Waiting(Waiting::Activation { tensor: *tensor, slopes }))
             }
-            // Rounding and cutting off below nought may change places, so one quantization behind
+            // Rounding and cutting off below zero may change places, so one quantization after
             // both is the same.
-            (Value::Waiting(Waiting::Conv { conv, .. }), None)
+            (GraphValue::Waiting(Waiting::Conv { conv, .. }), None)
                 if self.graph.uses(&node.input[0]) == 1 =>
             {
-                conv.activation = Activation::Relu;
+                conv.activation = LayerActivation::Relu;
                 Ok(value)
             }
             _ => Err("its input is not quantized".into()),
         }
     }
 
-    pub(super) fn add(&mut self, node: &'a NodeProto) -> Step<Value> {
+    pub(super) fn add(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
         let (first, second, doubled) = match (self.input(node, 0)?, self.input(node, 1)?) {
-            (&Value::Real(a), &Value::Real(b)) => (a, b, false),
-            (&Value::DoubledReal(a), &Value::Real(b))
-            | (&Value::Real(b), &Value::DoubledReal(a)) => (a, b, true),
+            (&GraphValue::Real(a), &GraphValue::Real(b)) => (a, b, false),
+            (&GraphValue::DoubledReal(a), &GraphValue::Real(b))
+            | (&GraphValue::Real(b), &GraphValue::DoubledReal(a)) => (a, b, true),
             _ => return Err("its operands are not both quantized images".into()),
         };
         let (a, b) = (&self.network.tensors[first], &self.network.tensors[second]);
@@ -60,11 +60,11 @@ impl<'a> Lowering<'a> {
         if (a.channels, a.height * factor, a.width * factor) != (b.channels, b.height, b.width) {
             return Err("its operands differ in shape".into());
         }
-        Ok(Value::Waiting(Waiting::Add { first, second, doubled }))
+        Ok(GraphValue::Waiting(Waiting::Add { first, second, doubled }))
     }
 
-    pub(super) fn max_pool(&mut self, node: &'a NodeProto) -> Step<Value> {
-        let &Value::Real(tensor) = self.input(node, 0)? else {
+    pub(super) fn max_pool(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
+        let &GraphValue::Real(tensor) = self.input(node, 0)? else {
             return Err("its input is not quantized".into());
         };
         let plain = ints(node, "kernel_shape") == [2, 2]
@@ -77,11 +77,11 @@ impl<'a> Lowering<'a> {
         if !plain || from.height < 2 || from.width < 2 {
             return Err("only 2 x 2 with step 2 and without padding".into());
         }
-        Ok(Value::Waiting(Waiting::MaxPool { tensor }))
+        Ok(GraphValue::Waiting(Waiting::MaxPool { tensor }))
     }
 
-    pub(super) fn resize(&mut self, node: &'a NodeProto) -> Step<Value> {
-        let &Value::Real(tensor) = self.input(node, 0)? else {
+    pub(super) fn resize(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
+        let &GraphValue::Real(tensor) = self.input(node, 0)? else {
             return Err("its input is not quantized".into());
         };
         let scales =
@@ -94,10 +94,10 @@ impl<'a> Lowering<'a> {
         if !plain {
             return Err("only nearest-neighbour enlargement by two, asymmetric, floor".into());
         }
-        Ok(Value::Waiting(Waiting::Doubled { tensor }))
+        Ok(GraphValue::Waiting(Waiting::Doubled { tensor }))
     }
 
-    pub(super) fn conv(&mut self, node: &'a NodeProto) -> Step<Value> {
+    pub(super) fn conv(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
         if ints(node, "dilations").iter().any(|d| *d != 1) {
             return Err("dilated".into());
         }
@@ -106,21 +106,23 @@ impl<'a> Lowering<'a> {
         }
         let constant =
             |index: usize| node.input.get(index).and_then(|name| self.graph.constant(name));
-        if let (&Value::Real(tensor), Some(weights)) = (self.input(node, 0)?, constant(1)) {
+        if let (&GraphValue::Real(tensor), Some(weights)) = (self.input(node, 0)?, constant(1)) {
             let weights = weights.floats().ok_or("its weights are of another type")?.to_vec();
             let bias =
                 constant(2).and_then(|c| c.floats()).ok_or("its bias is no constant")?.to_vec();
             return self.head(node, tensor, &weights, bias);
         }
-        let Value::Weights { values: weights, dims, scale } = self.input(node, 1)? else {
+        let GraphValue::Weights { values: weights, dims, scale } = self.input(node, 1)? else {
             return Err("its weights are not quantized".into());
         };
         let &[out_channels, group_channels, rows, columns] = &dims[..] else {
             return Err("not two-dimensional".into());
         };
         let (input, [channels, height, width], in_scale) = match *self.input(node, 0)? {
-            Value::ImageReal => (IMAGE, [3, self.size[0], self.size[1]], self.network.image_scale),
-            Value::Real(t) => {
+            GraphValue::ImageReal => {
+                (IMAGE, [3, self.size[0], self.size[1]], self.network.image_scale)
+            }
+            GraphValue::Real(t) => {
                 let from = &self.network.tensors[t];
                 (t, [from.channels, from.height, from.width], from.scale)
             }
@@ -168,9 +170,9 @@ impl<'a> Lowering<'a> {
             weights,
             bias,
             scale: Vec::new(),
-            activation: Activation::Identity,
+            activation: LayerActivation::Identity,
         };
-        Ok(Value::Waiting(Waiting::Conv {
+        Ok(GraphValue::Waiting(Waiting::Conv {
             conv,
             input,
             size: [out_channels, size[0], size[1]],
@@ -179,11 +181,11 @@ impl<'a> Lowering<'a> {
     }
 
     /// The bias in steps of the sums.
-    fn bias(&self, node: &'a NodeProto, sums: &[f32]) -> Step<Vec<i32>> {
+    fn bias(&self, node: &'a NodeProto, sums: &[f32]) -> Lowered<Vec<i32>> {
         if node.input.len() < 3 {
             return Ok(vec![0; sums.len()]);
         }
-        let Value::Weights { values, scale, .. } = self.input(node, 2)? else {
+        let GraphValue::Weights { values, scale, .. } = self.input(node, 2)? else {
             return Err("its bias is not quantized".into());
         };
         if values.len() != sums.len() {
@@ -199,7 +201,7 @@ impl<'a> Lowering<'a> {
 }
 
 /// Stride (the same both ways, 1 or 2) and padding: top, left, bottom, right.
-pub(super) fn geometry(node: &NodeProto) -> Step<(usize, [usize; 4])> {
+pub(super) fn geometry(node: &NodeProto) -> Lowered<(usize, [usize; 4])> {
     let stride = match ints(node, "strides") {
         [] | [1, 1] => 1,
         [2, 2] => 2,

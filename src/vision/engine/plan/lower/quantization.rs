@@ -2,21 +2,21 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::super::network::{Activation, Kind, Layer, Tensor};
+use super::super::network::{Layer, LayerActivation, LayerKind, Tensor};
 use super::super::onnx::{Values, int};
-use super::{Lowering, Step, Value, Waiting};
+use super::{GraphValue, Lowered, Lowering, Waiting};
 
 impl<'a> Lowering<'a> {
-    /// Scale(s) of a quantization, whose zero point must be nought.
-    fn scales(&self, node: &NodeProto) -> Step<Vec<f32>> {
+    /// Scale(s) of a quantization, whose zero point must be zero.
+    fn scales(&self, node: &NodeProto) -> Lowered<Vec<f32>> {
         let constant =
             |index: usize| node.input.get(index).and_then(|name| self.graph.constant(name));
         let scales = constant(1).and_then(|c| c.floats()).ok_or("its scale is no constant")?;
         // An absent zero point would mean unsigned steps.
         if !constant(2)
-            .is_some_and(|z| z.is_nought() && matches!(z.values, Values::I8(_) | Values::I32(_)))
+            .is_some_and(|z| z.is_zero() && matches!(z.values, Values::I8(_) | Values::I32(_)))
         {
-            return Err("its zero point is not a signed nought".into());
+            return Err("its zero point is not a signed 0".into());
         }
         if scales.is_empty() || !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
             return Err("its scale is not positive".into());
@@ -24,14 +24,14 @@ impl<'a> Lowering<'a> {
         Ok(scales.to_vec())
     }
 
-    fn one_scale(&self, node: &NodeProto) -> Step<f32> {
+    fn one_scale(&self, node: &NodeProto) -> Lowered<f32> {
         match self.scales(node)?[..] {
             [scale] => Ok(scale),
             _ => Err("activations must have one scale".into()),
         }
     }
 
-    pub(super) fn dequantize(&mut self, node: &'a NodeProto) -> Step<Value> {
+    pub(super) fn dequantize(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
         let name = node.input.first().ok_or("has no input")?;
         if let Some(constant) = self.graph.constant(name) {
             let values = match &constant.values {
@@ -44,14 +44,16 @@ impl<'a> Lowering<'a> {
             if scale.len() != 1 && (scale.len() != channels || int(node, "axis", 1) != 0) {
                 return Err("constants must have one scale, or one an output channel".into());
             }
-            return Ok(Value::Weights { values, dims, scale });
+            return Ok(GraphValue::Weights { values, dims, scale });
         }
         let scale = self.one_scale(node)?;
         let (have, real) = match *self.input(node, 0)? {
-            Value::ImageSteps => (self.network.image_scale, Value::ImageReal),
-            Value::Steps(tensor) => (self.network.tensors[tensor].scale, Value::Real(tensor)),
-            Value::DoubledSteps(tensor) => {
-                (self.network.tensors[tensor].scale, Value::DoubledReal(tensor))
+            GraphValue::ImageSteps => (self.network.image_scale, GraphValue::ImageReal),
+            GraphValue::Steps(tensor) => {
+                (self.network.tensors[tensor].scale, GraphValue::Real(tensor))
+            }
+            GraphValue::DoubledSteps(tensor) => {
+                (self.network.tensors[tensor].scale, GraphValue::DoubledReal(tensor))
             }
             _ => return Err("its input is not quantized".into()),
         };
@@ -61,7 +63,7 @@ impl<'a> Lowering<'a> {
         Ok(real)
     }
 
-    pub(super) fn quantize(&mut self, node: &'a NodeProto) -> Step<Value> {
+    pub(super) fn quantize(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
         let scale = self.one_scale(node)?;
         let kept = |have: f32| {
             if have == scale {
@@ -71,11 +73,11 @@ impl<'a> Lowering<'a> {
             }
         };
         let waiting = match self.input(node, 0)? {
-            Value::Image => {
+            GraphValue::Image => {
                 self.network.image_scale = scale;
-                return Ok(Value::ImageSteps);
+                return Ok(GraphValue::ImageSteps);
             }
-            Value::Waiting(waiting) => waiting.clone(),
+            GraphValue::Waiting(waiting) => waiting.clone(),
             _ => return Err("its input is of no kind that can be quantized".into()),
         };
         let name = node.name.clone();
@@ -84,7 +86,7 @@ impl<'a> Lowering<'a> {
                 conv.scale = sums.iter().map(|s| s / scale).collect();
                 Ok(self.push(
                     name,
-                    Kind::Conv(conv),
+                    LayerKind::Conv(conv),
                     vec![input],
                     Tensor { channels, height, width, scale },
                 ))
@@ -92,56 +94,62 @@ impl<'a> Lowering<'a> {
             Waiting::Activation { tensor, slopes } => self.fuse(tensor, slopes, scale),
             Waiting::Add { first, second, doubled } => {
                 let tensor = Tensor { scale, ..self.network.tensors[second].clone() };
-                Ok(self.push(name, Kind::Add { doubled }, vec![first, second], tensor))
+                Ok(self.push(name, LayerKind::Add { doubled }, vec![first, second], tensor))
             }
             Waiting::MaxPool { tensor } => {
                 let from = self.network.tensors[tensor].clone();
                 kept(from.scale)?;
                 let to = Tensor { height: from.height / 2, width: from.width / 2, ..from };
-                Ok(self.push(name, Kind::MaxPool, vec![tensor], to))
+                Ok(self.push(name, LayerKind::MaxPool, vec![tensor], to))
             }
             Waiting::Doubled { tensor } => {
                 kept(self.network.tensors[tensor].scale)?;
-                Ok(Value::DoubledSteps(tensor))
+                Ok(GraphValue::DoubledSteps(tensor))
             }
             Waiting::Same { tensor } => {
                 kept(self.network.tensors[tensor].scale)?;
-                Ok(Value::Steps(tensor))
+                Ok(GraphValue::Steps(tensor))
             }
         }
     }
 
-    fn push(&mut self, name: String, kind: Kind, inputs: Vec<usize>, tensor: Tensor) -> Value {
+    fn push(
+        &mut self,
+        name: String,
+        kind: LayerKind,
+        inputs: Vec<usize>,
+        tensor: Tensor,
+    ) -> GraphValue {
         let output = self.network.tensors.len();
         self.network.tensors.push(tensor);
         self.network.layers.push(Layer { name, kind, inputs, output: Some(output) });
-        Value::Steps(output)
+        GraphValue::Steps(output)
     }
 
-    /// Takes an activation function into the convolution that made the tensor, which nobody else
+    /// Takes an activation function into the convolution that made the tensor, which nothing else
     /// reads.
-    fn fuse(&mut self, tensor: usize, slopes: Option<Vec<f32>>, after: f32) -> Step<Value> {
+    fn fuse(&mut self, tensor: usize, slopes: Option<Vec<f32>>, after: f32) -> Lowered<GraphValue> {
         let before = self.network.tensors[tensor].scale;
         let maker = self.network.layers.iter_mut().find(|l| l.output == Some(tensor));
-        let Some(Kind::Conv(conv)) = maker.map(|l| &mut l.kind) else {
+        let Some(LayerKind::Conv(conv)) = maker.map(|l| &mut l.kind) else {
             return Err("the activation before it does not follow a convolution".into());
         };
-        if conv.activation != Activation::Identity {
+        if conv.activation != LayerActivation::Identity {
             return Err("two activations in a row".into());
         }
         conv.activation = match slopes {
-            None if before == after => Activation::Relu,
-            None => Activation::PRelu {
+            None if before == after => LayerActivation::Relu,
+            None => LayerActivation::PRelu {
                 positive: factor(before, 1.0, after),
                 negative: vec![0.0; conv.bias.len()],
             },
-            Some(slopes) => Activation::PRelu {
+            Some(slopes) => LayerActivation::PRelu {
                 positive: factor(before, 1.0, after),
                 negative: slopes.iter().map(|slope| factor(before, *slope, after)).collect(),
             },
         };
         self.network.tensors[tensor].scale = after;
-        Ok(Value::Steps(tensor))
+        Ok(GraphValue::Steps(tensor))
     }
 }
 
