@@ -1,17 +1,20 @@
 //! A frame as the camera gave it, and how its pixels are read.
 //!
-//! A [`Layout`] says where the samples of a picture lie in a buffer; a [`Frame`] is a layout with a
-//! buffer that is long enough for it, checked once. Whoever needs pixels takes them straight from
-//! the native format, one by one through [`Pixels`] or as a [`SampleLine`] of neighbours; there is
-//! no full-frame conversion to RGB.
+//! * A [`Layout`] says where the samples of a picture are in a buffer.
+//! * A [`Frame`] is a layout with a buffer that is long enough for it, checked once.
+//! * Pixels are read straight from the native format, one by one through [`Pixels`] or as a
+//!   [`SampleLine`] of neighbours. There is no full-frame conversion to RGB.
 //!
 //! Not promised: scaling, rotation, or any format in which a pixel is not there yet (JPEG, raw
 //! Bayer).
 
+mod pixels;
+
 use std::fmt;
 use std::ops;
 
-use crate::kernels::pixels::full_luma;
+use self::pixels::{Grey, Planar, Rgb8, Ycc444, Yuyv};
+pub use self::pixels::{Pixels, Visitor};
 pub use crate::kernels::pixels::{Range, SampleLine, ycc_to_rgb};
 
 /// How a buffer holds a picture.
@@ -107,7 +110,7 @@ pub enum FrameError {
     },
 }
 
-/// Where the samples of a picture lie in its buffer.
+/// Where the samples of a picture are in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Layout {
     format: PixelFormat,
@@ -246,7 +249,7 @@ impl<'a> Frame<'a> {
         Ok(Self { layout, data })
     }
 
-    /// Where the samples lie.
+    /// Where the samples are.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -308,126 +311,6 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Reads single pixels. `x` and `y` lie inside the frame; a reader panics (never reads wild) where
-/// they do not.
-pub trait Pixels {
-    /// Brightness, 0 to 255, full range.
-    fn luma(&self, x: usize, y: usize) -> u8;
-    /// Red, green, blue, 0 to 255.
-    fn rgb(&self, x: usize, y: usize) -> [u8; 3];
-}
-
-/// Code that is compiled once for each pixel format.
-pub trait Visitor {
-    /// What it returns.
-    type Output;
-    /// Does the work.
-    fn visit<P: Pixels>(self, pixels: &P) -> Self::Output;
-}
-
-struct Grey<'a> {
-    data: &'a [u8],
-    stride: usize,
-    range: Range,
-}
-
-impl Pixels for Grey<'_> {
-    #[inline(always)]
-    fn luma(&self, x: usize, y: usize) -> u8 {
-        full_luma(self.range, self.data[y * self.stride + x])
-    }
-    #[inline(always)]
-    fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
-        [self.luma(x, y); 3]
-    }
-}
-
-struct Yuyv<'a> {
-    data: &'a [u8],
-    stride: usize,
-    range: Range,
-}
-
-impl Pixels for Yuyv<'_> {
-    #[inline(always)]
-    fn luma(&self, x: usize, y: usize) -> u8 {
-        full_luma(self.range, self.data[y * self.stride + x * 2])
-    }
-    #[inline(always)]
-    fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
-        let pair = y * self.stride + (x & !1) * 2;
-        ycc_to_rgb(
-            self.range,
-            self.data[pair + (x & 1) * 2],
-            self.data[pair + 1],
-            self.data[pair + 3],
-        )
-    }
-}
-
-/// NV12 (`STEP` 2: chroma samples interleaved) and I420 (`STEP` 1).
-struct Planar<'a, const STEP: usize> {
-    data: &'a [u8],
-    layout: &'a Layout,
-}
-
-impl<const STEP: usize> Pixels for Planar<'_, STEP> {
-    #[inline(always)]
-    fn luma(&self, x: usize, y: usize) -> u8 {
-        full_luma(self.layout.range, self.data[y * self.layout.stride + x])
-    }
-    #[inline(always)]
-    fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
-        let at = (y / 2) * self.layout.chroma_stride + (x / 2) * STEP;
-        let [cb, cr] = self.layout.chroma;
-        ycc_to_rgb(
-            self.layout.range,
-            self.data[y * self.layout.stride + x],
-            self.data[cb + at],
-            self.data[cr + at],
-        )
-    }
-}
-
-struct Ycc444<'a> {
-    data: &'a [u8],
-    stride: usize,
-    range: Range,
-}
-
-impl Pixels for Ycc444<'_> {
-    #[inline(always)]
-    fn luma(&self, x: usize, y: usize) -> u8 {
-        full_luma(self.range, self.data[y * self.stride + x * 3])
-    }
-    #[inline(always)]
-    fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
-        let at = y * self.stride + x * 3;
-        let p = &self.data[at..at + 3];
-        ycc_to_rgb(self.range, p[0], p[1], p[2])
-    }
-}
-
-struct Rgb8<'a> {
-    data: &'a [u8],
-    stride: usize,
-}
-
-impl Pixels for Rgb8<'_> {
-    #[inline(always)]
-    fn luma(&self, x: usize, y: usize) -> u8 {
-        let [r, g, b] = self.rgb(x, y).map(u32::from);
-        // BT.601 weights in 1/256.
-        ((77 * r + 150 * g + 29 * b + 128) >> 8) as u8
-    }
-    #[inline(always)]
-    fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
-        let at = y * self.stride + x * 3;
-        let p = &self.data[at..at + 3];
-        [p[0], p[1], p[2]]
-    }
-}
-
 /// Pictures of noise, for tests.
 #[cfg(test)]
 pub mod fixture {
@@ -443,7 +326,7 @@ pub mod fixture {
     }
 
     /// What a frame of the format with this number holds: noise, or only 0 and 255 where it is
-    /// `extreme`; `pad` bytes lie behind each row.
+    /// `extreme`; `pad` bytes follow each row.
     pub fn noisy(
         (w, h, pad): (u32, u32, usize),
         (format, full): (usize, bool),
@@ -556,7 +439,7 @@ mod tests {
         }
 
         #[test]
-        fn every_pixel_of_every_layout_lies_in_a_buffer_of_its_least_length(
+        fn every_pixel_of_every_layout_is_in_a_buffer_of_its_least_length(
             format in 0usize..6, w in 1u32..70, h in 1u32..40, pad in 0usize..9,
         ) {
             let format = PixelFormat::ALL[format];
