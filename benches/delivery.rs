@@ -20,7 +20,7 @@ use support::disk::SmallDisk;
 use support::{Mosquitto, Subscriber, trials};
 use watchpost::clock::Clock;
 use watchpost::delivery::event::{CloudEvent, EventId};
-use watchpost::delivery::outbox::{Limits, Record, Store, disk};
+use watchpost::delivery::outbox::{EventRecord, Limits, Store, disk};
 use watchpost::delivery::{DeviceId, NotTaken};
 
 /// Of the queue in `drain`, and in `memory` where nothing else is said.
@@ -82,14 +82,14 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on the disk")
 }
 
-fn record(number: u64, crop: usize) -> Record {
+fn record(number: u64, crop: usize) -> EventRecord {
     let now = Clock::default().now();
     let mut candidate = support::event::candidate(number, crop);
     candidate.crop = candidate.crop.filter(|_| crop > 0);
     let (id, expires) = (EventId::new(now), candidate.expires);
     let device = DeviceId::new("cam-7").expect("a plain id");
     let payload = CloudEvent::new(id, &device, now, candidate).to_json().expect("JSON").into();
-    Record { id, expires, payload }
+    EventRecord { id, expires, payload }
 }
 
 fn quantile(times: &mut [Duration], share: f64) -> f64 {

@@ -24,7 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`problem`] | the vocabulary: points, pixels, embeddings, time, what is wrong with a setting | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`problem`] | the vocabulary: points, pixels, embeddings, time, when to try again, what is wrong with a setting | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -45,6 +45,7 @@
 //! A newcomer reads [`device::pipeline`] first: it is the whole chain on one page. Why things are
 //! as they are is in `decisions/` beside each module.
 
+pub mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;

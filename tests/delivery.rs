@@ -15,9 +15,10 @@ use time::OffsetDateTime;
 use watchpost::clock::Clock;
 use watchpost::delivery::event::{Candidate, CloudEvent, EventId, State, Stats, Status};
 use watchpost::delivery::outbox::{
-    MemoryStore, Position, Record, Recovered, Store, StoreError, StoreHealth, Stored,
+    EventRecord, MemoryStore, OutboxStoreError, QueuePosition, Recovered, Store, StoreHealth,
+    Stored,
 };
-use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Outcome};
+use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, StopReport};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -71,7 +72,7 @@ fn first_occurrences(subscriber: &Subscriber, expected: usize) -> Vec<EventId> {
     ids
 }
 
-fn stopped(outcome: &Outcome) {
+fn stopped(outcome: &StopReport) {
     assert!(outcome.stopped_published, "{outcome:?}");
     assert_eq!(outcome.undelivered, 0, "{outcome:?}");
 }
@@ -462,23 +463,27 @@ struct PanicsOnce {
 }
 
 impl Store for PanicsOnce {
-    fn recover(&mut self) -> Result<Recovered, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         self.inner.recover()
     }
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+    fn append(
+        &mut self,
+        position: QueuePosition,
+        record: &EventRecord,
+    ) -> Result<(), OutboxStoreError> {
         self.inner.append(position, record)
     }
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+    fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
         assert!(std::mem::replace(&mut self.panicked, true), "this panic belongs to the test");
         self.inner.read(position)
     }
-    fn next(&mut self, from: Position) -> Option<Stored> {
+    fn next(&mut self, from: QueuePosition) -> Option<Stored> {
         self.inner.next(from)
     }
-    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+    fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored> {
         self.inner.next_expired(from, deadline)
     }
-    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         self.inner.remove(position)
     }
     fn health(&self) -> StoreHealth {

@@ -1,8 +1,7 @@
 //! The `[broker]` section of the configuration, and the broker's URL.
 //!
 //! The URL is small and strict: `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`. No user, no
-//! password, no path: what is secret comes from a file, so that neither a command line nor a log
-//! shows it.
+//! password, no path: secrets come from files, so that neither a command line nor a log shows them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,12 +23,12 @@ pub const DEFAULT_OUTBOX: &str = "/var/lib/watchpost/outbox";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerConfig {
-    /// `mqtt://HOST[:1883]` in the clear or `mqtts://HOST[:8883]` over TLS. An IPv6 address stands
+    /// `mqtt://HOST[:1883]` in the clear or `mqtts://HOST[:8883]` over TLS. An IPv6 address is
     /// in brackets.
     pub url: String,
     /// First levels of every topic: `<root>/v1/<device>/...`.
     pub root: String,
-    /// MQTT client id; the device's id where empty. Two clients of one id throw each other out.
+    /// MQTT client id; the device's id where empty. Two clients of one id disconnect each other.
     pub client_id: String,
     /// User name; none where empty.
     pub username: String,
@@ -37,8 +36,8 @@ pub struct BrokerConfig {
     /// this and the three files below a path that begins with `$CREDENTIALS_DIRECTORY/` is one that
     /// the service manager passes (`LoadCredential=`).
     pub password_file: Option<PathBuf>,
-    /// PEM file of the authorities that may vouch for the broker; the system's where absent. Only
-    /// with `mqtts`.
+    /// PEM file of the authorities that may sign the broker's certificate; the system's where
+    /// absent. Only with `mqtts`.
     pub ca_file: Option<PathBuf>,
     /// PEM file of this device's certificate, for brokers that ask for one. Needs `client_key`.
     /// Read again at every connection, so that a renewed one is used without a restart.
@@ -60,8 +59,8 @@ pub struct BrokerConfig {
     /// Folder in which candidates wait for a broker, made where it is missing; one process at a
     /// time. Where empty they wait in memory and are lost with the process.
     pub outbox: Option<PathBuf>,
-    /// File that says of each event when it was taken and what became of it, for checks from
-    /// outside; none where absent. See [`super::outbox::ledger`].
+    /// File that records when each event was taken and what became of it, one JSON object a line,
+    /// for checks from outside; none where absent.
     pub ledger: Option<PathBuf>,
     /// Most candidates that wait for a broker; the oldest go first where there are more. Each drop
     /// is counted.
@@ -70,7 +69,7 @@ pub struct BrokerConfig {
     pub outbox_bytes: usize,
     /// Seconds between two messages of counts; 0 for none.
     pub stats_interval_s: u32,
-    /// `[broker.home_assistant]`: whether Home Assistant is told of this device.
+    /// `[broker.home_assistant]`: whether Home Assistant shows this device.
     pub home_assistant: HomeAssistantConfig,
 }
 
@@ -209,7 +208,7 @@ impl BrokerConfig {
     }
 }
 
-/// Why a URL is none of a broker.
+/// Why a URL cannot be a broker's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 pub enum UrlError {
     /// Not `mqtt` and not `mqtts`.

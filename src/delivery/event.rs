@@ -5,8 +5,8 @@
 //! * A field is never removed, renamed, or given another meaning within `v1`; optional ones may be
 //!   added. Readers ignore what they do not know: that is why none of these types denies unknown
 //!   fields.
-//! * Nobody's name is in a payload: a list entry is an opaque reference. Nothing of a face that did
-//!   not match is in one.
+//! * No payload holds a name: a list entry is an opaque reference. No payload holds anything of a
+//!   face that did not match.
 //! * `time` of the envelope is when the event was made, in UTC. A candidate also says when it was
 //!   decided and until when it is of use; consumers drop one that comes later, and one whose `id`
 //!   they have seen.
@@ -77,29 +77,29 @@ impl<'de> Deserialize<'de> for EventId {
 }
 
 /// What an event's `data` is: its type and schema.
-pub trait Data: Serialize {
+pub trait EventData: Serialize {
     /// CloudEvents `type`, with the contract's version.
     const TYPE: &'static str;
     /// CloudEvents `dataschema`, with the contract's version.
     const SCHEMA: &'static str;
 }
 
-impl Data for Candidate {
+impl EventData for Candidate {
     const TYPE: &'static str = "org.watchpost.candidate.v1";
     const SCHEMA: &'static str = "urn:watchpost:schema:candidate:v1";
 }
 
-impl Data for Status {
+impl EventData for Status {
     const TYPE: &'static str = "org.watchpost.status.v1";
     const SCHEMA: &'static str = "urn:watchpost:schema:status:v1";
 }
 
-impl Data for Stats {
+impl EventData for Stats {
     const TYPE: &'static str = "org.watchpost.stats.v1";
     const SCHEMA: &'static str = "urn:watchpost:schema:stats:v1";
 }
 
-impl Data for ListState {
+impl EventData for ListState {
     const TYPE: &'static str = "org.watchpost.watchlist-state.v1";
     const SCHEMA: &'static str = "urn:watchpost:schema:watchlist-state:v1";
 }
@@ -110,11 +110,11 @@ impl Data for ListState {
 pub struct CloudEvent<T> {
     /// Always `1.0`.
     pub specversion: String,
-    /// Names this event for ever; a repetition carries the same.
+    /// Names this event; a repetition carries the same.
     pub id: EventId,
     /// The device's id.
     pub source: String,
-    /// [`Data::TYPE`].
+    /// [`EventData::TYPE`].
     #[serde(rename = "type")]
     pub kind: String,
     /// When the event was made, UTC.
@@ -123,13 +123,13 @@ pub struct CloudEvent<T> {
     pub time: OffsetDateTime,
     /// Always `application/json`.
     pub datacontenttype: String,
-    /// [`Data::SCHEMA`].
+    /// [`EventData::SCHEMA`].
     pub dataschema: String,
     /// The payload.
     pub data: T,
 }
 
-impl<T: Data> CloudEvent<T> {
+impl<T: EventData> CloudEvent<T> {
     /// Wraps `data` as made by `device` at `now`.
     pub fn new(id: EventId, device: &DeviceId, now: Now, data: T) -> Self {
         Self {
@@ -147,7 +147,7 @@ impl<T: Data> CloudEvent<T> {
     /// The bytes that go on the wire.
     ///
     /// # Errors
-    /// Where a date lies outside the years 0 to 9999, which RFC 3339 cannot write.
+    /// Where a date is outside the years 0 to 9999, which RFC 3339 cannot write.
     pub fn to_json(&self) -> Result<Vec<u8>, EncodeError> {
         serde_json::to_vec(self).map_err(|e| EncodeError(e.to_string()))
     }
@@ -207,7 +207,7 @@ pub struct Candidate {
     pub crop: Option<Crop>,
 }
 
-/// What one track showed. The track's number means nothing outside the process and is not told.
+/// What one track showed. The track's number means nothing outside the process and is not published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evidence {
@@ -308,7 +308,7 @@ pub struct Status {
     /// In one word.
     pub state: State,
     /// Since when, UTC. In `offline` it is when the last connection began: the broker publishes it
-    /// in the device's stead.
+    /// as the device's last will.
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub since: OffsetDateTime,
@@ -408,7 +408,7 @@ pub enum ClockQuality {
     Synchronized,
     /// The kernel says that none does.
     Unsynchronized,
-    /// It cannot be told.
+    /// It is not known.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! Why there is no connection, in words that say what to do, and whether trying soon can mend it.
+//! Why there is no connection, what to do, and whether trying again soon can help.
 
 use std::error::Error;
 use std::fmt;
@@ -13,42 +13,42 @@ use super::tls::CredentialError;
 
 /// One failure of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct LinkFailure {
     text: String,
-    /// Somebody has to do something first, so that trying again soon only makes noise.
+    /// Somebody has to change something first; trying again soon only makes noise.
     pub slow: bool,
 }
 
 /// Failures that are always the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fixed(&'static str);
+pub struct FixedFailure(&'static str);
 
-impl From<Fixed> for Failure {
-    fn from(fixed: Fixed) -> Self {
+impl From<FixedFailure> for LinkFailure {
+    fn from(fixed: FixedFailure) -> Self {
         Self { text: fixed.0.to_owned(), slow: false }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for LinkFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
 /// Publishes stay unacknowledged.
-pub const NO_ACKNOWLEDGEMENT: Fixed =
-    Fixed("the broker takes publishes and does not acknowledge them");
+pub const NO_ACKNOWLEDGEMENT: FixedFailure =
+    FixedFailure("the broker takes publishes and does not acknowledge them");
 /// Nothing at all comes.
-pub const SILENT: Fixed = Fixed("the link is dead: nothing came from the broker");
+pub const SILENT: FixedFailure = FixedFailure("the link is dead: nothing came from the broker");
 /// Packet ids collide.
-pub const OUT_OF_ORDER: Fixed = Fixed("the broker acknowledges out of order");
+pub const OUT_OF_ORDER: FixedFailure = FixedFailure("the broker acknowledges out of order");
 /// The client library panicked over something that the broker sent.
-pub const PANIC: Fixed =
-    Fixed("the MQTT client broke down over what the broker sent; please report it");
+pub const PANIC: FixedFailure =
+    FixedFailure("the MQTT client broke down over what the broker sent; please report it");
 /// The client's channel is closed or full.
-pub const CLIENT: Fixed = Fixed("the MQTT client takes nothing");
+pub const CLIENT: FixedFailure = FixedFailure("the MQTT client takes nothing");
 
-impl Failure {
+impl LinkFailure {
     fn slow(text: impl Into<String>) -> Self {
         Self { text: text.into(), slow: true }
     }
@@ -89,81 +89,81 @@ impl Failure {
     }
 }
 
-fn refused(code: ConnectReturnCode) -> Failure {
+fn refused(code: ConnectReturnCode) -> LinkFailure {
     match code {
         ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
-            Failure::slow(format!(
+            LinkFailure::slow(format!(
                 "the broker refused the credentials ({code:?}); check broker.username, \
                  broker.password_file and the client certificate"
             ))
         }
         ConnectReturnCode::ClientIdentifierNotValid | ConnectReturnCode::BadClientId => {
-            Failure::slow(format!(
+            LinkFailure::slow(format!(
                 "the broker refused the client id ({code:?}); set broker.client_id to one it allows"
             ))
         }
         ConnectReturnCode::UnsupportedProtocolVersion
-        | ConnectReturnCode::RefusedProtocolVersion => {
-            Failure::slow(format!("the broker does not speak MQTT 5 ({code:?}); use one that does"))
-        }
+        | ConnectReturnCode::RefusedProtocolVersion => LinkFailure::slow(format!(
+            "the broker does not speak MQTT 5 ({code:?}); use one that does"
+        )),
         ConnectReturnCode::ServerUnavailable
         | ConnectReturnCode::ServiceUnavailable
         | ConnectReturnCode::ServerBusy
         | ConnectReturnCode::ConnectionRateExceeded => {
-            Failure::fast(format!("the broker is busy ({code:?})"))
+            LinkFailure::fast(format!("the broker is busy ({code:?})"))
         }
-        other => Failure::slow(format!(
+        other => LinkFailure::slow(format!(
             "the broker refused the connection ({other:?}); see the broker's log"
         )),
     }
 }
 
-fn state_failure(e: &StateError) -> Failure {
+fn state_failure(e: &StateError) -> LinkFailure {
     match e {
         StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             ..
-        } => Failure::slow(
+        } => LinkFailure::slow(
             "another client of the same id took the connection over; give each device its own id \
              or broker.client_id",
         ),
         StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::NotAuthorized, ..
-        } => Failure::slow(
+        } => LinkFailure::slow(
             "the broker ended the connection (NotAuthorized); check its access list for this \
              client",
         ),
         StateError::ServerDisconnect { reason_code, .. } => {
-            Failure::fast(format!("the broker ended the connection ({reason_code:?})"))
+            LinkFailure::fast(format!("the broker ended the connection ({reason_code:?})"))
         }
         StateError::AwaitPingResp => SILENT.into(),
         // Some brokers (mosquitto 2.0) say nothing when a second client takes the id over.
-        StateError::ConnectionAborted => Failure::fast(
+        StateError::ConnectionAborted => LinkFailure::fast(
             "the broker closed the connection without a reason; where this repeats, look for a \
              second client of the same id (see broker.client_id) and into the broker's log",
         ),
         StateError::Io(e) => io_failure(e),
         StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
-        other => Failure::fast(format!("the connection broke ({other})")),
+        other => LinkFailure::fast(format!("the connection broke ({other})")),
     }
 }
 
-fn io_failure(e: &io::Error) -> Failure {
+fn io_failure(e: &io::Error) -> LinkFailure {
     if let Some(tls) = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return tls_failure(tls);
     }
     match e.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            Failure::fast("no broker listens there; start it, or check host and port in broker.url")
-        }
+        io::ErrorKind::ConnectionRefused => LinkFailure::fast(
+            "no broker listens there; start it, or check host and port in broker.url",
+        ),
         _ => {
             let source = e.source().map(|s| format!(": {s}")).unwrap_or_default();
-            Failure::fast(format!("the network failed ({e}{source})"))
+            LinkFailure::fast(format!("the network failed ({e}{source})"))
         }
     }
 }
 
-fn tls_failure(e: &rustls::Error) -> Failure {
+fn tls_failure(e: &rustls::Error) -> LinkFailure {
     let text = match e {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -196,7 +196,7 @@ fn tls_failure(e: &rustls::Error) -> Failure {
             "the broker does not accept this device's certificate; check broker.client_cert and \
              broker.client_key"
         }
-        // TLS 1.2 has no other word for a certificate that is missing.
+        // TLS 1.2 has no other alert for a missing certificate.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
             "the broker broke the handshake off; where it asks for a certificate, set \
              broker.client_cert and broker.client_key, else see that it speaks TLS 1.2 or 1.3"
@@ -206,7 +206,7 @@ fn tls_failure(e: &rustls::Error) -> Failure {
         }
         _ => "TLS failed; check broker.url and the certificates",
     };
-    Failure::slow(format!("{text} ({e})"))
+    LinkFailure::slow(format!("{text} ({e})"))
 }
 
 #[cfg(test)]
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn of(e: ConnectionError) -> (String, bool) {
-        let failure = Failure::of(&e);
+        let failure = LinkFailure::of(&e);
         (failure.to_string(), failure.slow)
     }
 
@@ -238,7 +238,7 @@ mod tests {
     fn certificate_failures_are_told_apart() {
         let of = |e| {
             let e = rustls::Error::InvalidCertificate(e);
-            Failure::of(&ConnectionError::Tls(TlsError::Io(io::Error::new(
+            LinkFailure::of(&ConnectionError::Tls(TlsError::Io(io::Error::new(
                 io::ErrorKind::InvalidData,
                 e,
             ))))

@@ -1,15 +1,14 @@
-//! What Home Assistant is told so that it shows how a device is: its MQTT discovery messages. Off
-//! by default.
+//! MQTT discovery messages, from which Home Assistant shows how a device is. Off by default.
 //!
-//! Promises: entities of the device's health and nothing else; no entity is a person, a list's
-//! entry or a candidate, and no candidate's topic is ever named. Messages are retained, sent on
-//! each connection and again when Home Assistant says `online`. Once on, they stay with the broker:
-//! [`Discovery::Remove`] takes them away; [`Discovery::Off`] touches nothing outside of
-//! `broker.root`.
-//!
-//! Entities that follow the retained status are available while the device is connected. Those that
-//! follow the counts also expire, after three counts did not come; the status does not, as it is
-//! published when it changes.
+//! Promises:
+//! * Entities of the device's health and nothing else. No entity is a person, a list's entry or a
+//!   candidate, and no candidate's topic is ever named.
+//! * Messages are retained, sent on each connection and again when Home Assistant says `online`.
+//! * Once on, they stay with the broker: [`Discovery::Remove`] removes them; [`Discovery::Off`]
+//!   touches nothing outside of `broker.root`.
+//! * Entities that follow the retained status are available while the device is connected. Those
+//!   that follow the counts also expire when three counts are missing. The status does not expire,
+//!   as it is published when it changes.
 //!
 //! Topics and keys: Home Assistant, "MQTT discovery"
 //! (`<prefix>/<component>/<node>/<object>/config`).
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 use super::topics::{self, DeviceId, Topics};
 use crate::problem::Problem;
 
-/// Whether Home Assistant is told.
+/// Whether Home Assistant shows the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Discovery {
@@ -37,7 +36,7 @@ pub enum Discovery {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HomeAssistantConfig {
-    /// `off`, `on`, or `remove`, which takes earlier announcements away.
+    /// `off`, `on`, or `remove`, which removes earlier announcements.
     pub discovery: Discovery,
     /// Home Assistant's discovery prefix.
     pub prefix: String,
@@ -73,7 +72,7 @@ impl HomeAssistantConfig {
         if self.discovery == Discovery::Off {
             return Vec::new();
         }
-        // Home Assistant's node and object ids take no dot.
+        // Home Assistant's node and object ids may not have a dot.
         let node = device.as_str().replace('.', "_");
         entities(topics, stats_interval_s)
             .into_iter()

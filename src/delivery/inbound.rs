@@ -1,8 +1,10 @@
 //! What is sent to the device: signed orders and lists, handed on as they came.
 //!
-//! Promises: bounded in number and in bytes; nothing is parsed here, and whoever takes a message
-//! has to verify it. What is too large or finds no room is counted under its name. Taking never
-//! blocks, giving neither.
+//! Promises:
+//! * Bounded in number and in bytes. What is too large or finds no room is counted under its name.
+//! * Neither putting in nor taking out blocks.
+//!
+//! Not promised: anything about a message. Nothing is parsed here; the receiver verifies.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +24,7 @@ const ORDERS: usize = 64;
 /// Lists that wait to be taken.
 const OFFERS: usize = 1;
 
-/// One message, nothing about it believed yet.
+/// One message, not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbound {
     /// By its topic.
@@ -42,7 +44,7 @@ pub struct InboundCounters {
     pub dropped: u64,
 }
 
-/// Where messages wait between the connection and whoever follows them.
+/// Where messages wait between the connection and the daemon.
 #[derive(Debug)]
 pub struct Mailbox {
     orders: (SyncSender<Inbound>, Mutex<Receiver<Inbound>>),

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! Delivery (handle, any thread)                      delivery thread
-//!   publish_candidate --bounded, try_send-->  Session { Outbox<Store> } <--> mqtt connection <--> broker
-//!   set_status ---------latest wins-------->     sans-IO: what to send,        sockets, TLS,
-//!   publish_stats ------latest wins-------->     what was acknowledged         clock, back-off
+//!   publish_candidate --bounded, try_send-->  Session { Outbox<Store> } <--> connection <--> broker
+//!   set_status ---------latest wins-------->     sans-IO: what to send,      sockets, TLS,
+//!   publish_stats ------latest wins-------->     what was acknowledged       clock, back-off
 //! ```
 //!
 //! Promises:
@@ -12,53 +12,63 @@
 //!   in the order of its decision, until a broker acknowledges it with a success code; or it is
 //!   counted under the name of why it was not.
 //! * No call blocks: vision never waits for a network.
-//! * The bytes that a subscriber gets are the bytes that were decided. A repetition carries the
-//!   same event id.
-//!
+//! * Subscribers get the bytes that were decided. A repetition carries the same event id.
 //! * With the store that [`store`] makes, an event that was taken into the outbox survives a kill
 //!   and a power cut.
 //!
-//! Not promised: exactly-once (consumers drop repeated ids), and that an event in the bounded queue
-//! before the outbox, or in [`outbox::MemoryStore`], survives this process.
+//! Not promised:
+//! * Exactly-once: consumers drop repeated ids.
+//! * That an event in the bounded queue before the outbox, or in [`outbox::MemoryStore`], survives
+//!   this process.
 //!
 //! | module | one job |
 //! |---|---|
 //! | [`event`] | the payloads: CloudEvents 1.0 around candidate, status and statistics |
 //! | [`topics`] | where they go |
 //! | [`outbox`] | what still has to be delivered; sans-IO |
-//! | [`session`] | which publish is next and what an acknowledgement means; sans-IO |
-//! | [`backoff`] | how long to wait before trying again; sans-IO |
+//! | `session` | which publish is next and what an acknowledgement means; sans-IO |
+//! | `handle` | what the daemon holds |
+//! | `exchange` | what passes between the handle and the delivery thread |
+//! | `worker` | the delivery thread: connect, wait, take what is asked for |
+//! | `connection` | one connection: moves what the session decides |
+//! | `snapshot` | counts and health, and how delivery ended |
+//! | `revoked` | which candidates are wiped before they are delivered |
+//! | `inbound` | what is sent to the device, bounded and unverified |
 //! | [`broker`] | the configuration section and the broker's URL |
 //! | [`tls`] | certificates, keys and passwords from files |
-//! | `failure` | what is wrong with a connection, in words that say what to do |
-//! | [`home_assistant`] | what Home Assistant is told, where that is switched on |
-//! | [`inbound`] | what is sent to the device, bounded and unbelieved |
-//! | `wire` | the client library's terms for ours |
-//! | [`mqtt`] | the thread, the connection, the handle |
+//! | [`probe`] | whether the broker would accept this device |
+//! | [`home_assistant`] | what Home Assistant reads, where that is switched on |
+//! | `failure` | what is wrong with a connection, and what to do |
+//! | `wire` | our terms in those of the client library |
 
-pub mod backoff;
 pub mod broker;
+mod connection;
 pub mod event;
+mod exchange;
 mod failure;
+mod handle;
 pub mod home_assistant;
-pub mod inbound;
-pub mod mqtt;
+mod inbound;
 pub mod outbox;
 pub mod probe;
-pub mod session;
+mod revoked;
+mod session;
+mod snapshot;
 pub mod tls;
 pub mod topics;
 mod wire;
+mod worker;
 
 use std::io::ErrorKind;
 
 pub use broker::BrokerConfig;
 pub use event::{Candidate, ListState, Stats, Status};
-pub use inbound::{Inbound, InboundKind};
-pub use mqtt::{Delivery, NotTaken, Outcome, Snapshot};
+pub use handle::{Delivery, NotTaken, StartError};
+pub use inbound::{Inbound, InboundCounters, InboundKind};
+pub use revoked::RevokedCandidates;
+pub use snapshot::{Snapshot, StopReport};
 pub use topics::{DeviceId, Topics};
 
-use self::mqtt::StartError;
 use self::outbox::{MemoryStore, Store, disk};
 
 /// The store that the configuration asks for. Where its folder cannot be used, events wait in

@@ -9,7 +9,7 @@ use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError};
-use super::failure::Failure;
+use super::failure::LinkFailure;
 use super::tls::CredentialError;
 use super::wire;
 
@@ -37,7 +37,7 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    /// What to look at where the text does not say so.
+    /// What to check where the text does not say so.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Silent => {
@@ -53,7 +53,7 @@ impl ProbeError {
     }
 }
 
-/// Connects, waits for the broker's word, disconnects. Returns how long it took.
+/// Connects, waits for the broker's answer, disconnects. Returns how long it took.
 ///
 /// # Errors
 /// [`ProbeError`].
@@ -72,14 +72,16 @@ pub fn probe(config: &BrokerConfig, device: &str) -> Result<Duration, ProbeError
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => return Ok(()),
                     Ok(_) => {}
-                    Err(error) => return Err(ProbeError::Refused(Failure::of(&error).to_string())),
+                    Err(error) => {
+                        return Err(ProbeError::Refused(LinkFailure::of(&error).to_string()));
+                    }
                 }
             }
         };
         let outcome =
             tokio::time::timeout(PATIENCE, accepted).await.unwrap_or(Err(ProbeError::Silent));
         if outcome.is_ok() && client.try_disconnect().is_ok() {
-            // Politeness only: what is wanted is known.
+            // A clean end only: the answer is known.
             let _ = tokio::time::timeout(Duration::from_millis(500), events.poll()).await;
         }
         outcome

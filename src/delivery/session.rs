@@ -1,5 +1,5 @@
-//! Which publish is next, and what the broker's answers mean for it. Sans-IO: `mqtt` moves what
-//! this decides.
+//! Which publish is next, and what the broker's answers mean for it. Sans-IO:
+//! `connection` moves what this decides.
 //!
 //! Promises:
 //! * On each connection what an earlier one left unsettled goes first, where the broker kept the
@@ -10,7 +10,7 @@
 //!   has none yet: the client numbers publishes in the order in which it takes them.
 //! * A candidate larger than the broker's limit is given up at once instead of ending every
 //!   connection.
-//! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] is left.
+//! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::event::{CONTENT_TYPE, EventId};
 use super::outbox::{
-    AppendError, MAX_WINDOW, Outbox, Position, Record, Settled, Store, Verdict, Witness,
+    AckOutcome, AppendError, EventRecord, MAX_WINDOW, Outbox, QueuePosition, Settled, Store,
+    Witness,
 };
 use super::topics::Topics;
 use crate::clock::Now;
@@ -31,7 +32,7 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// of counts, one about the list.
 pub const MAX_HANDED: usize = MAX_WINDOW + 3;
 
-/// Bytes that MQTT adds to a payload at most: headers, properties, and the topic beside.
+/// Bytes that MQTT adds to a payload at most: headers, properties and the topic.
 const OVERHEAD: usize = 256;
 
 /// One message for the client.
@@ -56,7 +57,7 @@ pub struct Publish {
     pub again: Option<u16>,
 }
 
-/// What the status in force has come to.
+/// How far the newest status has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusStage {
     /// Nothing to publish, or published.
@@ -68,22 +69,22 @@ enum StatusStage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handed {
-    Candidate(Position),
+    Candidate(QueuePosition),
     Status,
-    /// Counts, the state of the list or an announcement: nothing is owed for it.
+    /// Counts, the state of the list or an announcement: no acknowledgement is waited for.
     Stats,
     /// Already has its packet id: unsettled on an earlier connection.
     Again,
 }
 
-/// What an acknowledgement brought, for the log.
+/// What an acknowledgement was for, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledged {
     /// A candidate.
     Candidate(Settled),
     /// The status; whether the broker took it.
     Status(bool),
-    /// Nothing that is known.
+    /// Nothing that is on its way.
     Unknown,
 }
 
@@ -97,8 +98,8 @@ pub struct Session<S> {
     stats: Option<Vec<u8>>,
     list_state: Vec<u8>,
     list_state_due: bool,
-    /// Topics and retained payloads that others than watchpost's readers follow; so many of them
-    /// are out on this connection.
+    /// Topics and retained payloads for other systems (Home Assistant), and how many of them are
+    /// out on this connection.
     announcements: Vec<(String, Vec<u8>)>,
     announced: usize,
     /// Handed to the client, no packet id reported yet, in the client's order.
@@ -139,12 +140,12 @@ impl<S: Store> Session<S> {
         }
     }
 
-    /// Tells `witness` what becomes of each event.
-    pub fn tell(&mut self, witness: Box<dyn Witness>) {
-        self.outbox.tell(witness);
+    /// Reports to `witness` what becomes of each event.
+    pub fn report_to(&mut self, witness: Box<dyn Witness>) {
+        self.outbox.report_to(witness);
     }
 
-    /// The outbox, to look at.
+    /// The outbox, to read.
     pub fn outbox(&self) -> &Outbox<S> {
         &self.outbox
     }
@@ -168,7 +169,11 @@ impl<S: Store> Session<S> {
     ///
     /// # Errors
     /// Where the outbox does not take it.
-    pub fn enqueue(&mut self, record: &Record, now: Now) -> Result<Position, AppendError> {
+    pub fn enqueue(
+        &mut self,
+        record: &EventRecord,
+        now: Now,
+    ) -> Result<QueuePosition, AppendError> {
         self.outbox.append(record, now)
     }
 
@@ -210,13 +215,13 @@ impl<S: Store> Session<S> {
         self.list_state_due = true;
     }
 
-    /// What is published, retained, on every connection behind status and list.
+    /// What is published, retained, on every connection after status and list.
     pub fn set_announcements(&mut self, announcements: Vec<(String, Vec<u8>)>) {
         self.announcements = announcements;
         self.announced = 0;
     }
 
-    /// Once more, where all are out: who reads them has started anew.
+    /// Publishes the announcements again, where all are out: their reader has restarted.
     pub fn announce_again(&mut self) {
         if self.announced == self.announcements.len() {
             self.announced = 0;
@@ -257,7 +262,7 @@ impl<S: Store> Session<S> {
         self.up = true;
         self.waiting_since = Some(now.monotonic);
         self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
-        // One of the broker's places is the status's.
+        // One place of the broker's receive maximum is kept for the status.
         self.outbox
             .set_window(receive_max.map_or(MAX_WINDOW, |m| usize::from(m).saturating_sub(1)));
         self.outbox.connected();
@@ -274,7 +279,7 @@ impl<S: Store> Session<S> {
         self.announced = 0;
     }
 
-    /// The connection ended, or never came to be.
+    /// The connection ended or was never made.
     pub fn disconnected(&mut self) {
         self.up = false;
         self.handed.clear();
@@ -290,10 +295,10 @@ impl<S: Store> Session<S> {
         if !self.up || self.handed.len() >= MAX_HANDED {
             return None;
         }
-        // Packet ids start anew with each connection: a new publish could take one that an
+        // Packet ids start over with each connection: a new publish could take one that an
         // unsettled event still has.
         let again = self.outbox.has_unsettled();
-        // The last counts go before `stopped`: behind it the link ends.
+        // The last counts go before `stopped`: after it the link ends.
         if self.closing && !again && self.stats.is_some() {
             return self.next_stats(now);
         }
@@ -364,16 +369,16 @@ impl<S: Store> Session<S> {
     pub fn acknowledged(
         &mut self,
         packet: u16,
-        verdict: Verdict,
+        verdict: AckOutcome,
         now: Now,
         random: u32,
     ) -> Acknowledged {
         self.waiting_since = Some(now.monotonic);
         if self.status_stage == StatusStage::Flying(packet) {
             // A refused status is not repeated on this connection: the reason will be the same, and
-            // the next connection brings it again.
+            // the next connection publishes it again.
             self.status_stage = StatusStage::Settled;
-            let taken = matches!(verdict, Verdict::Delivered | Verdict::Unheard);
+            let taken = matches!(verdict, AckOutcome::Delivered | AckOutcome::Unheard);
             self.status_taken = taken;
             self.status_refusals += u64::from(!taken);
             return Acknowledged::Status(taken);
@@ -417,7 +422,7 @@ impl<S: Store> Session<S> {
 
     fn candidate(
         &self,
-        record: &Record,
+        record: &EventRecord,
         sent_at: OffsetDateTime,
         now: Now,
         again: Option<u16>,
@@ -456,15 +461,15 @@ impl<S: Store> Session<S> {
     }
 }
 
-/// Empty where the date cannot be written: the property is a courtesy and must not hold a message
+/// Empty where the date cannot be written: the property is optional and must not hold a message
 /// back.
 fn rfc3339(when: OffsetDateTime) -> String {
     when.format(&Rfc3339).unwrap_or_default()
 }
 
 /// A record of an event as it will be queued.
-pub fn record(id: EventId, expires: OffsetDateTime, payload: Vec<u8>) -> Record {
-    Record { id, expires, payload: payload.into() }
+pub fn record(id: EventId, expires: OffsetDateTime, payload: Vec<u8>) -> EventRecord {
+    EventRecord { id, expires, payload: payload.into() }
 }
 
 #[cfg(test)]

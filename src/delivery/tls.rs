@@ -1,8 +1,8 @@
 //! Certificates, keys and passwords, read from files at every connection so that renewed ones are
 //! used without a restart.
 //!
-//! TLS 1.2 and 1.3 by rustls with the ring provider. The broker's certificate is always checked, by
-//! name, date and authority; there is no switch against it. No secret is in an error, a log or a
+//! TLS 1.2 and 1.3 by rustls with the ring provider. The broker's certificate is always checked by
+//! name, date and authority; nothing switches that off. No secret is in an error, a log or a
 //! `Debug` output.
 
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::broker::{BrokerConfig, BrokerUrl};
 use crate::problem::Problem;
 
-/// Largest file that is read; a bundle of all public authorities has a fifth of it.
+/// Largest file that is read; a bundle of all public authorities is a fifth of it.
 const MAX_FILE: u64 = 1024 * 1024;
 /// Longest password in bytes: what MQTT can carry.
 const MAX_PASSWORD: usize = 65_535;
@@ -56,7 +56,7 @@ pub enum CredentialError {
         "the system has no certificate authorities; install ca-certificates or set broker.ca_file"
     )]
     NoAuthorities,
-    /// Certificate and key do not fit, or another refusal by the TLS library.
+    /// Certificate and key do not belong together, or another refusal by the TLS library.
     #[error(
         "broker.client_cert and broker.client_key cannot be used ({0}); they must belong together"
     )]
@@ -69,10 +69,10 @@ pub enum CredentialError {
     NoPassword(PathBuf),
 }
 
-/// What a path begins with that the service manager passes.
+/// The beginning of paths that the service manager passes.
 const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
 
-/// Where the file lies; `directory` is what the service manager says.
+/// The file's path; `directory` is what the service manager says.
 fn place(path: &Path, directory: Option<OsString>) -> Result<PathBuf, CredentialError> {
     match (path.strip_prefix(CREDENTIALS), directory) {
         (Ok(name), Some(directory)) if !directory.is_empty() => {
@@ -148,7 +148,7 @@ pub fn client_config(config: &BrokerConfig) -> Result<Arc<ClientConfig>, Credent
 /// The password as the file says now: its first line. `None` where none is configured.
 ///
 /// # Errors
-/// Where the file cannot be read or its first line is none.
+/// Where the file cannot be read or its first line is no password.
 pub fn password(config: &BrokerConfig) -> Result<Option<Zeroizing<String>>, CredentialError> {
     let Some(path) = &config.password_file else { return Ok(None) };
     let bytes = read(path)?;

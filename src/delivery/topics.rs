@@ -1,8 +1,8 @@
 //! Where the events go: `<root>/v1/<device>/...`, one level a part.
 //!
-//! Promises that no topic built here holds a wildcard, a separator inside a part, a control
-//! character, or anything but the configured root and the device's id: no list, no entry, no person
-//! is ever part of a topic.
+//! Promises:
+//! * No topic built here holds a wildcard, a separator inside a part or a control character.
+//! * A topic names the configured root and the device's id only: never a list, an entry or a person.
 
 use std::fmt;
 
@@ -102,7 +102,7 @@ impl Topics {
     /// Topics of `device` below `root`.
     ///
     /// # Errors
-    /// Where `root` is none (see [`check_root`]).
+    /// Where `root` cannot be one (see [`check_root`]).
     pub fn new(root: &str, device: &DeviceId) -> Result<Self, TopicError> {
         check_root(root)?;
         Ok(Self { prefix: format!("{root}/v1/{device}") })
@@ -123,7 +123,7 @@ impl Topics {
         format!("{}/stats", self.prefix)
     }
 
-    /// The list in force, or why there is none: QoS 0, retained, published anew on each connection.
+    /// The list in force, or why there is none: QoS 0, retained, published on each connection.
     pub fn watchlist_state(&self) -> String {
         format!("{}/watchlist/state", self.prefix)
     }

@@ -1,5 +1,5 @@
-//! The client library's terms for ours: what a connection asks for, and what a message and an
-//! acknowledgement are in it.
+//! Translates between our terms and the client library's: connection options, messages,
+//! acknowledgements.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use rumqttc::{TlsConfiguration, Transport};
 
 use super::broker::{BrokerConfig, BrokerUrl};
 use super::event::{CONTENT_TYPE, CloudEvent, EventId, State, Status};
-use super::failure::Failure;
+use super::failure::LinkFailure;
 use super::inbound::MAX_OFFER;
-use super::outbox::{MAX_WINDOW, Verdict};
+use super::outbox::{AckOutcome, MAX_WINDOW};
 use super::session::Publish;
 use super::tls::{self, CredentialError};
 use super::topics::{DeviceId, Topics};
@@ -24,7 +24,7 @@ const MAX_INCOMING: u32 = MAX_OFFER as u32 + 64 * 1024;
 /// For TCP, TLS and the broker's answer together.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 
-/// What a connection is made with; certificates and the password as their files say now.
+/// Connection options, with certificates and the password as their files say now.
 ///
 /// # Errors
 /// Where one of the files cannot be used.
@@ -33,7 +33,7 @@ pub fn options(
     url: &BrokerUrl,
     client_id: &DeviceId,
     will: LastWill,
-) -> Result<MqttOptions, Failure> {
+) -> Result<MqttOptions, LinkFailure> {
     let mut options = MqttOptions::new(client_id.as_str(), &url.host, url.port);
     options
         .set_clean_start(false)
@@ -47,7 +47,7 @@ pub fn options(
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
-    identify(&mut options, config, url).map_err(|e| Failure::credentials(&e))?;
+    identify(&mut options, config, url).map_err(|e| LinkFailure::credentials(&e))?;
     Ok(options)
 }
 
@@ -73,7 +73,7 @@ pub fn identify(
     Ok(())
 }
 
-/// What the broker publishes in the device's stead when the connection is lost.
+/// The last will: what the broker publishes for the device when the connection is lost.
 ///
 /// # Errors
 /// Where it cannot be dated.
@@ -82,7 +82,7 @@ pub fn will(
     topics: &Topics,
     status: &Status,
     now: Now,
-) -> Result<LastWill, Failure> {
+) -> Result<LastWill, LinkFailure> {
     let status = Status {
         state: State::Offline,
         since: now.wall,
@@ -95,7 +95,7 @@ pub fn will(
     };
     let payload = CloudEvent::new(EventId::new(now), device, now, status)
         .to_json()
-        .map_err(|e| Failure::clock(&e))?;
+        .map_err(|e| LinkFailure::clock(&e))?;
     let properties = LastWillProperties {
         delay_interval: None,
         payload_format_indicator: Some(1),
@@ -119,7 +119,7 @@ pub fn properties(publish: &Publish) -> PublishProperties {
     }
 }
 
-/// A message as it is sent again, or anew where it has no packet id yet.
+/// A message as it is sent again; without packet id where it has none yet.
 pub fn packet(publish: Publish) -> rumqttc::v5::mqttbytes::v5::Publish {
     let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
     let properties = properties(&publish);
@@ -136,15 +136,15 @@ pub fn packet(publish: Publish) -> rumqttc::v5::mqttbytes::v5::Publish {
 }
 
 /// What an acknowledgement means.
-pub fn verdict(reason: PubAckReason) -> Verdict {
+pub fn verdict(reason: PubAckReason) -> AckOutcome {
     match reason {
-        PubAckReason::Success => Verdict::Delivered,
-        PubAckReason::NoMatchingSubscribers => Verdict::Unheard,
+        PubAckReason::Success => AckOutcome::Delivered,
+        PubAckReason::NoMatchingSubscribers => AckOutcome::Unheard,
         PubAckReason::UnspecifiedError
         | PubAckReason::ImplementationSpecificError
         | PubAckReason::NotAuthorized
         | PubAckReason::PacketIdentifierInUse
-        | PubAckReason::QuotaExceeded => Verdict::RefusedForNow,
-        PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => Verdict::Invalid,
+        | PubAckReason::QuotaExceeded => AckOutcome::RefusedForNow,
+        PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => AckOutcome::Invalid,
     }
 }

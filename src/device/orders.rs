@@ -20,8 +20,7 @@ use crate::config::Config;
 use crate::daemon::board::{Board, InForce, OrderCounters};
 use crate::decision::policy::Blindness;
 use crate::delivery::event::{ListChange, ListState};
-use crate::delivery::mqtt::Revoked;
-use crate::delivery::{Delivery, Inbound, InboundKind};
+use crate::delivery::{Delivery, Inbound, InboundKind, RevokedCandidates};
 use crate::vision::Models;
 use crate::watchlist::order::{Action, OrderError, VerifiedOrder};
 use crate::watchlist::rotation;
@@ -234,7 +233,7 @@ impl<'a> Orders<'a> {
                  it: {error}."
             );
         }
-        let revoked = Revoked {
+        let revoked = RevokedCandidates {
             list: list.to_string(),
             through: *through,
             entry: entry.as_ref().map(ToString::to_string),

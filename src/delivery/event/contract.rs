@@ -1,6 +1,6 @@
 //! Writes the contract down from the types, and holds the files under `config/schemas` to that.
 //!
-//! `WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract` writes the files anew after a
+//! `WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract` rewrites the files after a
 //! change of a type. The binary carries nothing of this.
 
 use std::borrow::Cow;
@@ -108,7 +108,7 @@ impl Transform for AsSent {
     }
 }
 
-fn schema_of<T: Data + JsonSchema>() -> Value {
+fn schema_of<T: EventData + JsonSchema>() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
     let settings = settings.with_transform(AsSent);
@@ -131,7 +131,7 @@ fn schema_of<T: Data + JsonSchema>() -> Value {
 }
 
 /// Name, topic below the device's, schema, QoS, retained, whether it expires, what it is.
-struct Message {
+struct ContractMessage {
     name: &'static str,
     channel: &'static str,
     kind: &'static str,
@@ -142,9 +142,9 @@ struct Message {
     about: &'static str,
 }
 
-fn messages() -> [Message; 4] {
+fn messages() -> [ContractMessage; 4] {
     [
-        Message {
+        ContractMessage {
             name: "candidate",
             channel: "candidate",
             kind: Candidate::TYPE,
@@ -156,7 +156,7 @@ fn messages() -> [Message; 4] {
                 with the candidate. The user property `sentat` says when it was sent first, \
                 `decided_at` in the payload when it was decided.",
         },
-        Message {
+        ContractMessage {
             name: "status",
             channel: "status",
             kind: Status::TYPE,
@@ -166,7 +166,7 @@ fn messages() -> [Message; 4] {
             expires: false,
             about: "How the device is. `offline` is the last will, published by the broker.",
         },
-        Message {
+        ContractMessage {
             name: "stats",
             channel: "stats",
             kind: Stats::TYPE,
@@ -176,7 +176,7 @@ fn messages() -> [Message; 4] {
             expires: false,
             about: "Counts, now and then.",
         },
-        Message {
+        ContractMessage {
             name: "watchlist-state",
             channel: "watchlist/state",
             kind: ListState::TYPE,
@@ -184,7 +184,7 @@ fn messages() -> [Message; 4] {
             qos: 0,
             retain: true,
             expires: false,
-            about: "Which list is in force and what was last ordered about it; anew on each \
+            about: "Which list is in force and what was last ordered about it; again on each \
                 connection.",
         },
     ]
@@ -194,7 +194,7 @@ fn camel(name: &str) -> String {
     name.split(['-', '/']).map(|part| part[..1].to_uppercase() + &part[1..]).collect()
 }
 
-fn asyncapi(messages: &[Message]) -> Value {
+fn asyncapi(messages: &[ContractMessage]) -> Value {
     let device = DeviceId::new("cam-7").expect("plain");
     let topics = Topics::new("site", &device).expect("plain");
     let parameters = json!({

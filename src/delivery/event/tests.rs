@@ -69,7 +69,7 @@ fn status() -> Status {
     }
 }
 
-fn json<T: Data>(id: u128, data: T) -> serde_json::Value {
+fn json<T: EventData>(id: u128, data: T) -> serde_json::Value {
     let event = CloudEvent::new(EventId::from_u128(id), &device(), now(), data);
     serde_json::from_slice(&event.to_json().expect("dates of this century"))
         .expect("what was written is JSON")
@@ -141,7 +141,7 @@ fn payloads_are_the_golden_ones() {
 /// removed or renamed, or that reads differently, fails here.
 #[test]
 fn the_golden_payloads_of_version_1_are_read_by_today_s_types_without_loss() {
-    fn again<T: Data + serde::de::DeserializeOwned>(name: &str) -> T {
+    fn again<T: EventData + serde::de::DeserializeOwned>(name: &str) -> T {
         let event: CloudEvent<T> =
             serde_json::from_value(golden(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let written: serde_json::Value =

@@ -13,30 +13,31 @@
 //!   own id, after a power cut that comes before the system wrote its retirement: that is the next
 //!   append, [`MARKS_A_SYNC`] retirements, or what the kernel does by itself (half a minute).
 //!   Likewise where the disk refused to write it, and where a segment cannot be read for a while.
-//! * A torn or damaged record costs itself and is counted; what lies before and behind it is kept.
-//!   A segment of another version, or one that cannot be read, is left alone, and the log says so.
-//! * On a disk that is full, read-only or failing, events are kept in memory, the log says so once,
-//!   and each append tries the disk again, at first with those in memory. What is on the disk is
-//!   delivered all the same.
+//! * A torn or damaged record costs only itself and is counted; what is before and after it is
+//!   kept. A segment of another version, or one that cannot be read, is left alone and logged.
+//! * On a disk that is full, read-only or failing, events are kept in memory, which is logged once,
+//!   and each append tries the disk again, first with those in memory. What is on the disk is still
+//!   delivered.
 //! * Files take at most the outbox's bytes, 100 for each of its events, and [`SLACK`]; one more
-//!   segment while one is written anew. Where retired events among waiting ones would take more,
-//!   their segments are written anew without them.
-//! * Segments go from the oldest on, so that a retirement is never gone before the event that it
-//!   retires. Events that are all retired are deleted at once: the crops in them are of use to
-//!   nobody any more. Wiped ones (see [`Store::wipe`]) are deleted at once whatever lies beside
-//!   them, and no power cut brings them back. (Flash memory may hold the blocks until it reuses
-//!   them; only an encrypted disk helps against that.)
-//! * When nothing waits any more, the last segment is cut off behind its header, which then names
-//!   the next position. That needs no sync of its own: it rides on the next append's.
+//!   segment while one is rewritten. Where retired events among waiting ones would take more, their
+//!   segments are rewritten without them.
+//! * Segments are deleted from the oldest on, so that a retirement is never gone before the event
+//!   that it retires. A segment whose events are all retired is deleted at once: the crops in it
+//!   are no longer needed.
+//! * Wiped events (see [`Store::wipe`]) are removed from their segment at once, and no power cut
+//!   restores them. (Flash memory may hold the blocks until it reuses them; only an encrypted disk
+//!   helps against that.)
+//! * When no event waits, the last segment is cut to its header, which then names the next
+//!   position. That needs no sync of its own: the next append's covers it.
 //!
 //! Writes, for the wear of SD cards: one append and one fdatasync for each event, and 16 bytes for
-//! its retirement that ride on the next sync. One file is made and one deleted for each [`SEGMENT`]
-//! bytes, and at each start. A revocation writes each segment that holds a wiped event once more:
-//! at most what waits, once. README.md has what a file system makes of it in blocks.
+//! its retirement that go with the next sync. One file is made and one deleted for each [`SEGMENT`]
+//! bytes, and at each start. A revocation rewrites each segment that holds a wiped event: at most
+//! what waits, once.
 //!
-//! Memory does not grow with the queue. The index lies in the segments; kept are a summary of at
-//! most 128 bytes for each segment's file ([`SEGMENT`] on the disk), the decoded index of at most
-//! eight segments that are being delivered from, and one segment while it is read.
+//! Memory does not grow with the queue. The index is in the segments. Kept in memory are a summary
+//! of at most 128 bytes for each segment's file ([`SEGMENT`] on the disk), the decoded index of at
+//! most eight segments that are being delivered from, and one segment while it is read.
 //!
 //! | file | one job |
 //! |---|---|
@@ -63,23 +64,23 @@ use std::path::Path;
 
 pub use self::files::{Files, Folder};
 use self::format::{EVENT_OVERHEAD, HEADER, MARK};
-use self::index::{Entry, Indices};
-pub use self::look::{Kept, look};
+use self::index::{IndexEntry, Indices};
+pub use self::look::{KeptEvent, look};
 use self::segment::Segment;
 use super::{
-    Limits, Lost, MAX_EVENT, MemoryStore, Position, Record, Recovered, Store, StoreError,
-    StoreHealth, Stored,
+    EventRecord, Limits, Lost, MAX_EVENT, MemoryStore, OutboxStoreError, QueuePosition, Recovered,
+    Store, StoreHealth, Stored,
 };
 
 /// A segment takes no record that would make it longer.
 pub const SEGMENT: u64 = 1024 * 1024;
 /// So many retirements are synced without an append.
 pub const MARKS_A_SYNC: usize = 256;
-/// What files may take beyond what the outbox holds: retired events that wait for their segment to
-/// go.
+/// Bytes that files may take beyond what the outbox holds: retired events in segments that cannot
+/// be deleted yet.
 pub const SLACK: u64 = 4 * SEGMENT;
-/// A segment whose retired events lie in more stretches than this among waiting ones is written
-/// anew without them.
+/// A segment whose retired events are in more runs than this among waiting ones is rewritten
+/// without them.
 const MAX_STRETCHES: usize = 256;
 
 const _: () = assert!(
@@ -107,13 +108,13 @@ pub struct DiskStore<F: Files = Folder> {
     /// Whether there is a segment that could not be read: what it holds is not known.
     hidden: bool,
     next_segment: u64,
-    next_position: Position,
+    next_position: QueuePosition,
     /// What the disk did not take.
     memory: MemoryStore,
     /// Whether an event was wiped and is not gone yet, and the segment that holds it.
     wiping: bool,
     wiped: Option<u64>,
-    /// Whether writing it anew failed.
+    /// Whether rewriting it failed.
     wipe_again: bool,
     lost: Lost,
     /// All but the number of events in memory.
@@ -125,9 +126,9 @@ pub struct DiskStore<F: Files = Folder> {
 /// # Errors
 /// [`io::ErrorKind::ResourceBusy`] where another process has it; otherwise why the folder cannot be
 /// used.
-pub fn open(path: &Path, limits: Limits) -> Result<DiskStore, StoreError> {
-    let folder =
-        Folder::open(path).map_err(|source| StoreError { action: "open its folder", source })?;
+pub fn open(path: &Path, limits: Limits) -> Result<DiskStore, OutboxStoreError> {
+    let folder = Folder::open(path)
+        .map_err(|source| OutboxStoreError { action: "open its folder", source })?;
     Ok(DiskStore::new(folder, limits))
 }
 
@@ -164,7 +165,7 @@ impl<F: Files> DiskStore<F> {
     /// Events of the segment at `at`, retired ones too, ascending in position. Where the file holds
     /// fewer than it did, the others are lost and counted; where it cannot be read, all are, for
     /// this run.
-    fn index(&mut self, at: usize) -> &[Entry] {
+    fn index(&mut self, at: usize) -> &[IndexEntry] {
         let Segment { number, bytes, events, .. } = self.segments[at];
         if events == 0 {
             return &[];
@@ -187,14 +188,14 @@ impl<F: Files> DiskStore<F> {
             let found = entries.len() as u32;
             self.indices.put(number, entries);
             if found != events {
-                self.reckon(at, found);
+                self.count_missing(at, found);
             }
         }
         self.indices.get(number).unwrap_or_default()
     }
 
     /// The segment at `at` holds `found` events and held more.
-    fn reckon(&mut self, at: usize, found: u32) {
+    fn count_missing(&mut self, at: usize, found: u32) {
         let Segment { number, live, live_bytes, events, .. } = self.segments[at];
         self.segments[at].events = found;
         let (still, still_bytes) = self.count(at);
@@ -209,7 +210,7 @@ impl<F: Files> DiskStore<F> {
     }
 
     /// Where the event at `position` lies, if it waits on the disk.
-    fn locate(&mut self, position: Position) -> Option<(usize, Entry)> {
+    fn locate(&mut self, position: QueuePosition) -> Option<(usize, IndexEntry)> {
         for at in (0..self.segments.len()).rev() {
             let segment = &self.segments[at];
             if segment.spans(position) && !segment.retired.contains(position) {
@@ -222,14 +223,14 @@ impl<F: Files> DiskStore<F> {
         None
     }
 
-    /// The first event of the segment at `at` that waits, is at `from` or behind it, and is
+    /// The first event of the segment at `at` that waits, is at `from` or after it, and is
     /// `wanted`.
     fn first(
         &mut self,
         at: usize,
-        mut from: Position,
-        wanted: impl Fn(&Entry) -> bool,
-    ) -> Option<Entry> {
+        mut from: QueuePosition,
+        wanted: impl Fn(&IndexEntry) -> bool,
+    ) -> Option<IndexEntry> {
         self.index(at);
         let Self { segments, indices, .. } = self;
         let entries = indices.get(segments[at].number)?;
@@ -243,7 +244,7 @@ impl<F: Files> DiskStore<F> {
         }
     }
 
-    fn load(&mut self, at: usize, entry: Entry) -> io::Result<Option<Record>> {
+    fn load(&mut self, at: usize, entry: IndexEntry) -> io::Result<Option<EventRecord>> {
         let number = self.segments[at].number;
         let length = EVENT_OVERHEAD + entry.bytes as usize;
         let bytes =
@@ -251,7 +252,7 @@ impl<F: Files> DiskStore<F> {
         Ok(format::read_event(number, &bytes).filter(|(p, _)| *p == entry.position).map(|(_, r)| r))
     }
 
-    /// Writes wiped events' segments anew where that failed before.
+    /// Rewrites wiped events' segments where that failed before.
     fn wipe_again(&mut self) {
         if self.wipe_again && self.health.problem.is_none() {
             match self.scrub_all().and_then(|()| self.settle()) {
@@ -263,11 +264,15 @@ impl<F: Files> DiskStore<F> {
 }
 
 impl<F: Files> Store for DiskStore<F> {
-    fn recover(&mut self) -> Result<Recovered, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         self.find_all()
     }
 
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+    fn append(
+        &mut self,
+        position: QueuePosition,
+        record: &EventRecord,
+    ) -> Result<(), OutboxStoreError> {
         self.next_position = self.next_position.max(position.saturating_add(1));
         match self.save_memory().and_then(|()| self.save(position, record)) {
             Ok(()) => {
@@ -282,7 +287,7 @@ impl<F: Files> Store for DiskStore<F> {
         }
     }
 
-    fn next(&mut self, from: Position) -> Option<Stored> {
+    fn next(&mut self, from: QueuePosition) -> Option<Stored> {
         let mut best = self.memory.next(from);
         for at in 0..self.segments.len() {
             let segment = &self.segments[at];
@@ -296,7 +301,7 @@ impl<F: Files> Store for DiskStore<F> {
         best
     }
 
-    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+    fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored> {
         let mut best = self.memory.next_expired(from, deadline);
         for at in 0..self.segments.len() {
             let segment = &self.segments[at];
@@ -311,8 +316,8 @@ impl<F: Files> Store for DiskStore<F> {
                 Some(entry) => {
                     best = best.filter(|b| b.position < entry.position).or(Some(entry.stored()))
                 }
-                // All that had expired has left or is on its way: how soon the next one does is
-                // known anew.
+                // All that had expired has left or is on its way: when the next one does is
+                // computed again.
                 None => {
                     let Self { segments, indices, .. } = self;
                     let segment = &mut segments[at];
@@ -325,16 +330,16 @@ impl<F: Files> Store for DiskStore<F> {
         best
     }
 
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+    fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
         match self.locate(position) {
             Some((at, entry)) => self
                 .load(at, entry)
-                .map_err(|source| StoreError { action: "read an event", source }),
+                .map_err(|source| OutboxStoreError { action: "read an event", source }),
             None => self.memory.read(position),
         }
     }
 
-    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         let Some((at, entry)) = self.locate(position) else {
             let known = self.memory.remove(position)?;
             // A write that seemed to fail may have reached the disk.
@@ -357,7 +362,7 @@ impl<F: Files> Store for DiskStore<F> {
         match (marked, tidied) {
             (Err(source), _) if !gone => {
                 self.failed("retire an event", &source);
-                Err(StoreError { action: "retire an event", source })
+                Err(OutboxStoreError { action: "retire an event", source })
             }
             (_, Err(source)) => {
                 // Nothing is lost and nothing comes back; the files only stay longer.
@@ -368,16 +373,16 @@ impl<F: Files> Store for DiskStore<F> {
         }
     }
 
-    fn wipe(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn wipe(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         let number = self.locate(position).map(|(at, _)| self.segments[at].number);
-        // One after the other: the stretches of one segment alone are scattered at a time.
+        // One after the other: only one segment at a time has too many runs.
         let before = if self.wiped == number { Ok(()) } else { self.scrub() };
         let removed = self.remove(position);
         (self.wiping, self.wiped) = (true, number);
         before.and(removed)
     }
 
-    fn scrub(&mut self) -> Result<(), StoreError> {
+    fn scrub(&mut self) -> Result<(), OutboxStoreError> {
         if !std::mem::take(&mut self.wiping) {
             return Ok(());
         }
@@ -387,7 +392,7 @@ impl<F: Files> Store for DiskStore<F> {
         scrubbed.map_err(|source| {
             self.wipe_again = true;
             self.failed("wipe events", &source);
-            StoreError { action: "wipe events", source }
+            OutboxStoreError { action: "wipe events", source }
         })
     }
 

@@ -1,15 +1,17 @@
-//! A file that says of each event when it was taken and what became of it: for whoever checks from
-//! outside that nothing is lost. One JSON object a line:
+//! A file that records when each event was taken and what became of it, for checks from outside that
+//! nothing is lost. One JSON object a line:
 //! `{"at":"2026-11-24T05:20:04.2Z","fate":"taken","position":7,"id":"0193..."}`. Event ids only,
 //! nothing of what an event is about.
 //!
-//! Promises: a line is written, with one call, after what it says has happened: what `taken` names
-//! is in the store (on the disk, where the store's health names nothing in memory), what
-//! `delivered` names was acknowledged. What waits at a start is named once more as `recovered`, so
-//! that the line of an event that a kill came between is not missed. Lines survive a kill; a power
-//! cut may take the last half minute of them, as they are not synced. At [`MOST`] bytes the file is
-//! renamed to `<name>.1`, in place of an older one. A file that cannot be written is told once in
-//! the log, and delivery goes on.
+//! Promises:
+//! * A line is written, with one call, after what it says has happened: an event that is `taken` is
+//!   in the store (on the disk, where the store's health names nothing in memory), one that is
+//!   `delivered` was acknowledged.
+//! * What waits at a start is named again as `recovered`, so that no event is missing whose line a
+//!   kill prevented.
+//! * Lines survive a kill; a power cut may lose the last half minute, as they are not synced.
+//! * At [`MOST`] bytes the file is renamed to `<name>.1`, in place of an older one.
+//! * A failure to write is logged once, and delivery goes on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,18 +22,18 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Fate, Position, Witness};
+use super::{Fate, QueuePosition, Witness};
 use crate::delivery::event::EventId;
 
 /// Bytes of the file at which a new one is begun.
 pub const MOST: u64 = 8 * 1024 * 1024;
 
 #[derive(Serialize)]
-struct Line {
+struct LedgerLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     fate: Fate,
-    position: Position,
+    position: QueuePosition,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<EventId>,
 }
@@ -46,7 +48,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Goes on writing at the end of `path`; the file is made where it is missing, readable by its
+    /// Appends to `path`; the file is made where it is missing, readable by its
     /// owner only.
     ///
     /// # Errors
@@ -57,7 +59,7 @@ impl Ledger {
         Ok(Self { path: path.to_owned(), file, bytes, failed: false })
     }
 
-    fn write(&mut self, line: &Line) -> io::Result<()> {
+    fn write(&mut self, line: &LedgerLine) -> io::Result<()> {
         if self.bytes >= MOST {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
@@ -76,11 +78,12 @@ impl Witness for Ledger {
     fn note(
         &mut self,
         fate: Fate,
-        position: Position,
+        position: QueuePosition,
         id: Option<EventId>,
         now: Option<OffsetDateTime>,
     ) {
-        let line = Line { at: now.and_then(|at| at.format(&Rfc3339).ok()), fate, position, id };
+        let line =
+            LedgerLine { at: now.and_then(|at| at.format(&Rfc3339).ok()), fate, position, id };
         match self.write(&line) {
             Ok(()) => self.failed = false,
             Err(e) if !std::mem::replace(&mut self.failed, true) => {

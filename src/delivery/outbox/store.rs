@@ -1,4 +1,4 @@
-//! Where events lie until they are delivered: the trait, and memory.
+//! Where events are until they are delivered: the trait, and memory.
 
 use std::collections::VecDeque;
 
@@ -10,25 +10,25 @@ use crate::delivery::event::EventId;
 
 /// Place of an event in the order of decisions; grows by one with each append. It is not used again
 /// as long as anything on the disk names it or a higher one: a power cut right after the last event
-/// was delivered may make them begin anew.
-pub type Position = u64;
+/// was delivered may make them start over.
+pub type QueuePosition = u64;
 
 /// An event as it will be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct EventRecord {
     /// The event's id, for logs and for consumers that drop repetitions.
     pub id: EventId,
-    /// From then on it is dropped instead of sent.
+    /// After this it is dropped instead of sent.
     pub expires: OffsetDateTime,
     /// The payload, byte for byte. Wiped when dropped: it may hold the crop of a face.
     pub payload: Zeroizing<Vec<u8>>,
 }
 
-/// What the outbox is told about an event in the store.
+/// What the outbox knows about an event in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// Its place.
-    pub position: Position,
+    pub position: QueuePosition,
     /// When it expires, see [`nanoseconds`].
     pub expires: i64,
     /// Bytes of its payload.
@@ -45,7 +45,7 @@ pub fn nanoseconds(when: OffsetDateTime) -> i64 {
 /// Why a store could not do something.
 #[derive(Debug, thiserror::Error)]
 #[error("the event store failed to {action}: {source}")]
-pub struct StoreError {
+pub struct OutboxStoreError {
     /// What was tried, as in `append`.
     pub action: &'static str,
     /// What the system said.
@@ -61,10 +61,10 @@ pub struct Recovered {
     /// Bytes of their payloads.
     pub bytes: usize,
     /// The first position that was never used.
-    pub next: Position,
+    pub next: QueuePosition,
 }
 
-/// Events that waited and are found no more.
+/// Events that waited and are no longer found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lost {
     /// How many.
@@ -88,59 +88,63 @@ pub struct StoreHealth {
     pub problem: Option<String>,
 }
 
-/// Where events lie until they are delivered. One caller, one thread; order and bounds are the
-/// outbox's affair.
+/// Where events are until they are delivered. One caller, one thread; order and bounds are the
+/// outbox's job.
 pub trait Store: Send {
     /// What an earlier run left. Called once, before anything else.
     ///
     /// # Errors
     /// Where nothing can be read; single bad records are skipped and counted by the store.
-    fn recover(&mut self) -> Result<Recovered, StoreError>;
+    fn recover(&mut self) -> Result<Recovered, OutboxStoreError>;
 
     /// Keeps `record` at `position`, which is higher than all before; it is as durable as the store
     /// can make it when this returns.
     ///
     /// # Errors
     /// Where it is not kept.
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError>;
+    fn append(
+        &mut self,
+        position: QueuePosition,
+        record: &EventRecord,
+    ) -> Result<(), OutboxStoreError>;
 
-    /// The event that waits at `from`, or the first one behind it.
-    fn next(&mut self, from: Position) -> Option<Stored>;
+    /// The event that waits at `from`, or the first one after it.
+    fn next(&mut self, from: QueuePosition) -> Option<Stored>;
 
     /// The same of those that expire at `deadline` or before, see [`nanoseconds`].
-    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored>;
+    fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored>;
 
     /// Reads it back; `None` where it is not there or not whole.
     ///
     /// # Errors
     /// Where reading failed and may succeed later.
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError>;
+    fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError>;
 
-    /// Forgets it; whether it was there. Whatever is returned, it is not named again by this
-    /// process.
+    /// Forgets it and returns whether it was there. Whatever is returned, this process does not
+    /// name it again.
     ///
     /// # Errors
     /// Where it was there and may come back after a restart.
-    fn remove(&mut self, position: Position) -> Result<bool, StoreError>;
+    fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError>;
 
     /// The same, and its bytes are gone after the next [`Store::scrub`].
     ///
     /// # Errors
     /// As [`Store::remove`].
-    fn wipe(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn wipe(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         self.remove(position)
     }
 
-    /// Makes the bytes of wiped events go, for good.
+    /// Destroys the bytes of wiped events.
     ///
     /// # Errors
     /// Where they are still there; it is tried again when the store works again.
-    fn scrub(&mut self) -> Result<(), StoreError> {
+    fn scrub(&mut self) -> Result<(), OutboxStoreError> {
         Ok(())
     }
 
-    /// What was lost since the last call: recovered or appended, neither removed nor read, and
-    /// found no more.
+    /// What was lost since the last call: recovered or appended, neither removed nor read, and no
+    /// longer found.
     fn take_lost(&mut self) -> Lost {
         Lost::default()
     }
@@ -152,12 +156,12 @@ pub trait Store: Send {
 /// Keeps events in memory: lost with the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    records: VecDeque<(Position, Record)>,
+    records: VecDeque<(QueuePosition, EventRecord)>,
     problem: Option<String>,
 }
 
 impl MemoryStore {
-    /// In place of a store that cannot be had, for the reason that is told.
+    /// In place of a store that cannot be used; `problem` says why, for people.
     pub fn instead(problem: String) -> Self {
         Self { problem: Some(problem), ..Self::default() }
     }
@@ -172,16 +176,16 @@ impl MemoryStore {
         self.records.is_empty()
     }
 
-    pub(super) fn front(&self) -> Option<(Position, Record)> {
+    pub(super) fn front(&self) -> Option<(QueuePosition, EventRecord)> {
         self.records.front().cloned()
     }
 
-    fn index(&self, position: Position) -> Option<usize> {
+    fn index(&self, position: QueuePosition) -> Option<usize> {
         self.records.binary_search_by_key(&position, |(p, _)| *p).ok()
     }
 }
 
-fn stored((position, record): &(Position, Record)) -> Stored {
+fn stored((position, record): &(QueuePosition, EventRecord)) -> Stored {
     // No more than MAX_EVENT.
     Stored {
         position: *position,
@@ -191,29 +195,33 @@ fn stored((position, record): &(Position, Record)) -> Stored {
 }
 
 impl Store for MemoryStore {
-    fn recover(&mut self) -> Result<Recovered, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         Ok(Recovered::default())
     }
 
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+    fn append(
+        &mut self,
+        position: QueuePosition,
+        record: &EventRecord,
+    ) -> Result<(), OutboxStoreError> {
         self.records.push_back((position, record.clone()));
         Ok(())
     }
 
-    fn next(&mut self, from: Position) -> Option<Stored> {
+    fn next(&mut self, from: QueuePosition) -> Option<Stored> {
         self.records.get(self.records.partition_point(|(p, _)| *p < from)).map(stored)
     }
 
-    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+    fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored> {
         let begin = self.records.partition_point(|(p, _)| *p < from);
         self.records.range(begin..).map(stored).find(|s| s.expires <= deadline)
     }
 
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+    fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
         Ok(self.index(position).map(|i| self.records[i].1.clone()))
     }
 
-    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         let found = self.index(position);
         if let Some(i) = found {
             self.records.remove(i);
@@ -231,35 +239,39 @@ impl Store for MemoryStore {
 }
 
 impl Store for Box<dyn Store> {
-    fn recover(&mut self) -> Result<Recovered, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         (**self).recover()
     }
 
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+    fn append(
+        &mut self,
+        position: QueuePosition,
+        record: &EventRecord,
+    ) -> Result<(), OutboxStoreError> {
         (**self).append(position, record)
     }
 
-    fn next(&mut self, from: Position) -> Option<Stored> {
+    fn next(&mut self, from: QueuePosition) -> Option<Stored> {
         (**self).next(from)
     }
 
-    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+    fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored> {
         (**self).next_expired(from, deadline)
     }
 
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+    fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
         (**self).read(position)
     }
 
-    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         (**self).remove(position)
     }
 
-    fn wipe(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn wipe(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         (**self).wipe(position)
     }
 
-    fn scrub(&mut self) -> Result<(), StoreError> {
+    fn scrub(&mut self) -> Result<(), OutboxStoreError> {
         (**self).scrub()
     }
 

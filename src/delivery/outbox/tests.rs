@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::delivery::event::EventId;
 
 const START: i64 = 1_800_000_000;
 
@@ -11,8 +12,8 @@ fn at(seconds: u64) -> Now {
     Now { monotonic: Duration::from_secs(seconds), wall }
 }
 
-fn record(id: u128, expires: u64) -> Record {
-    Record {
+fn record(id: u128, expires: u64) -> EventRecord {
+    EventRecord {
         id: EventId::from_u128(id),
         expires: at(expires).wall,
         payload: Zeroizing::new(id.to_le_bytes().to_vec()),
@@ -42,17 +43,17 @@ fn an_event_is_retired_only_by_a_success_code() {
     let mut o = filled(2);
     assert_eq!(send(&mut o, 1, at(0)), Some(1));
     assert_eq!(o.len(), 2, "sent is not delivered");
-    let refused = o.settle(1, Verdict::RefusedForNow, at(0), 0);
+    let refused = o.settle(1, AckOutcome::RefusedForNow, at(0), 0);
     assert!(matches!(refused, Settled::Again(id, _) if id == EventId::from_u128(1)));
     assert_eq!(o.len(), 2, "refused is not delivered");
     assert_eq!(send(&mut o, 2, at(60)), Some(1));
     assert_eq!(
-        o.settle(2, Verdict::Delivered, at(60), 0),
+        o.settle(2, AckOutcome::Delivered, at(60), 0),
         Settled::Delivered(EventId::from_u128(1))
     );
     assert_eq!(send(&mut o, 3, at(60)), Some(2));
     assert_eq!(
-        o.settle(3, Verdict::Delivered, at(60), 0),
+        o.settle(3, AckOutcome::Delivered, at(60), 0),
         Settled::Delivered(EventId::from_u128(2))
     );
     assert!(o.is_empty());
@@ -67,14 +68,15 @@ fn what_nobody_listened_to_is_kept_and_tried_again_every_few_seconds_in_its_orde
     for _ in 0..20 {
         assert_eq!(send(&mut o, 1, at(seconds)), Some(1));
         assert_eq!(send(&mut o, 2, at(seconds)), None, "nothing overtakes it");
-        let Settled::Again(_, wait) = o.settle(1, Verdict::Unheard, at(seconds), u32::MAX) else {
+        let Settled::Again(_, wait) = o.settle(1, AckOutcome::Unheard, at(seconds), u32::MAX)
+        else {
             panic!("it is kept")
         };
         assert!(wait <= MAX_UNHEARD_WAIT);
         seconds += wait.as_secs();
     }
     assert_eq!(send(&mut o, 1, at(seconds)), Some(1));
-    o.settle(1, Verdict::Delivered, at(seconds), 0);
+    o.settle(1, AckOutcome::Delivered, at(seconds), 0);
     assert_eq!((send(&mut o, 2, at(seconds)), send(&mut o, 3, at(seconds))), (Some(2), Some(3)));
     assert_eq!((o.counters().unheard, o.counters().refusals, o.counters().given_up), (20, 0, 0));
 }
@@ -85,7 +87,7 @@ fn what_was_revoked_is_neither_sent_nor_sent_again() {
     assert_eq!((send(&mut o, 1, at(0)), send(&mut o, 2, at(0))), (Some(1), Some(2)));
     assert_eq!(o.revoke(|payload| payload[0] % 2 == 1, at(0)), 2, "one on its way and one waiting");
     assert_eq!(
-        o.settle(1, Verdict::Delivered, at(0), 0),
+        o.settle(1, AckOutcome::Delivered, at(0), 0),
         Settled::Unknown,
         "its acknowledgement finds nothing"
     );
@@ -103,12 +105,12 @@ fn what_was_revoked_is_neither_sent_nor_sent_again() {
 fn a_refusal_makes_it_wait_and_then_try_one_at_a_time() {
     let mut o = filled(3);
     assert_eq!(send(&mut o, 1, at(0)), Some(1));
-    o.settle(1, Verdict::RefusedForNow, at(0), u32::MAX);
+    o.settle(1, AckOutcome::RefusedForNow, at(0), u32::MAX);
     assert_eq!(send(&mut o, 2, at(0)), None);
     assert_eq!(o.wake_at(at(0)), Some(Duration::from_secs(1)));
     assert_eq!(send(&mut o, 2, at(1)), Some(1));
     assert_eq!(send(&mut o, 3, at(1)), None, "one at a time until one succeeds");
-    o.settle(2, Verdict::Delivered, at(1), 0);
+    o.settle(2, AckOutcome::Delivered, at(1), 0);
     assert_eq!((send(&mut o, 3, at(1)), send(&mut o, 4, at(1))), (Some(2), Some(3)));
 }
 
@@ -117,7 +119,7 @@ fn a_broker_that_refuses_for_hours_loses_nothing_before_it_expires() {
     let mut o = filled(1);
     for minute in 0..16 {
         assert_eq!(send(&mut o, 1, at(minute * 61)), Some(1));
-        o.settle(1, Verdict::RefusedForNow, at(minute * 61), u32::MAX);
+        o.settle(1, AckOutcome::RefusedForNow, at(minute * 61), u32::MAX);
     }
     assert_eq!(send(&mut o, 1, at(1000)), None);
     assert_eq!((o.len(), o.counters().expired, o.counters().given_up), (0, 1, 0));
@@ -128,7 +130,7 @@ fn a_message_called_invalid_too_often_is_given_up_and_the_next_goes() {
     let mut o = filled(2);
     for try_ in 0..u64::from(MAX_REFUSALS) {
         assert_eq!(send(&mut o, 1, at(try_ * 61)), Some(1));
-        o.settle(1, Verdict::Invalid, at(try_ * 61), 0);
+        o.settle(1, AckOutcome::Invalid, at(try_ * 61), 0);
     }
     assert_eq!(o.counters().given_up, 1);
     assert_eq!(send(&mut o, 1, at(900)), Some(2));
@@ -173,15 +175,15 @@ fn after_a_kept_session_the_unsettled_go_again_in_order_under_their_packet_ids_a
     for packet in 1..=3 {
         send(&mut o, packet, at(0));
     }
-    o.settle(1, Verdict::Delivered, at(0), 0);
+    o.settle(1, AckOutcome::Delivered, at(0), 0);
     o.disconnected();
     let again: Vec<_> =
         o.unsettled_events(at(1)).iter().map(|(p, r, _)| (*p, r.id.as_u128())).collect();
     assert_eq!(again, [(2, 2), (3, 3)]);
     o.session_kept();
     assert_eq!(send(&mut o, 1, at(1)), None, "those of the earlier link come first");
-    o.settle(2, Verdict::Delivered, at(1), 0);
-    o.settle(3, Verdict::Delivered, at(1), 0);
+    o.settle(2, AckOutcome::Delivered, at(1), 0);
+    o.settle(3, AckOutcome::Delivered, at(1), 0);
     assert_eq!(send(&mut o, 1, at(1)), Some(4));
     assert_eq!(o.counters().repeated, 2);
 }
@@ -197,13 +199,13 @@ fn after_a_lost_session_everything_unsettled_is_sent_anew_in_order() {
     let sent: Vec<_> = (1..=3).filter_map(|p| send(&mut o, p, at(1))).collect();
     assert_eq!(sent, [1, 2, 3]);
     assert_eq!(
-        o.settle(8, Verdict::Delivered, at(1), 0),
+        o.settle(8, AckOutcome::Delivered, at(1), 0),
         Settled::Unknown,
         "an old packet id settles nothing"
     );
 }
 
-/// Fails as told; otherwise memory.
+/// Fails on demand; otherwise memory.
 #[derive(Default)]
 struct FailingStore {
     inner: MemoryStore,
@@ -212,28 +214,32 @@ struct FailingStore {
     removed: bool,
 }
 
-fn broken(action: &'static str) -> StoreError {
-    StoreError { action, source: std::io::Error::other("broken") }
+fn broken(action: &'static str) -> OutboxStoreError {
+    OutboxStoreError { action, source: std::io::Error::other("broken") }
 }
 
 impl Store for FailingStore {
-    fn recover(&mut self) -> Result<Recovered, StoreError> {
+    fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         Ok(Recovered { events: 1, bytes: 3, next: 20 })
     }
-    fn append(&mut self, position: Position, record: &Record) -> Result<(), StoreError> {
+    fn append(
+        &mut self,
+        position: QueuePosition,
+        record: &EventRecord,
+    ) -> Result<(), OutboxStoreError> {
         if self.append { Err(broken("append")) } else { self.inner.append(position, record) }
     }
-    fn next(&mut self, from: Position) -> Option<Stored> {
+    fn next(&mut self, from: QueuePosition) -> Option<Stored> {
         let event = Stored { position: 7, expires: nanoseconds(at(1000).wall), bytes: 3 };
         if from <= 7 && !self.removed { Some(event) } else { self.inner.next(from) }
     }
-    fn next_expired(&mut self, from: Position, deadline: i64) -> Option<Stored> {
+    fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored> {
         self.inner.next_expired(from, deadline)
     }
-    fn read(&mut self, position: Position) -> Result<Option<Record>, StoreError> {
+    fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
         self.inner.read(position)
     }
-    fn remove(&mut self, position: Position) -> Result<bool, StoreError> {
+    fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
         self.removed |= position == 7;
         Err(broken("remove"))
     }
@@ -261,33 +267,33 @@ fn a_failing_store_is_counted_and_stops_nothing() {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum OutboxStep {
     Append { lifetime: u64 },
     Send,
-    Ack { which: usize, verdict: Verdict },
+    Ack { which: usize, verdict: AckOutcome },
     Disconnect { kept: bool },
     Wait { seconds: u64 },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = OutboxStep> {
     let verdict = prop_oneof![
-        6 => Just(Verdict::Delivered),
-        1 => Just(Verdict::Unheard),
-        1 => Just(Verdict::RefusedForNow),
-        2 => Just(Verdict::Invalid),
+        6 => Just(AckOutcome::Delivered),
+        1 => Just(AckOutcome::Unheard),
+        1 => Just(AckOutcome::RefusedForNow),
+        2 => Just(AckOutcome::Invalid),
     ];
     prop_oneof![
-        4 => (1u64..200).prop_map(|lifetime| Step::Append { lifetime }),
-        6 => Just(Step::Send),
-        5 => (0usize..8, verdict).prop_map(|(which, verdict)| Step::Ack { which, verdict }),
-        1 => any::<bool>().prop_map(|kept| Step::Disconnect { kept }),
-        2 => (0u64..40).prop_map(|seconds| Step::Wait { seconds }),
+        4 => (1u64..200).prop_map(|lifetime| OutboxStep::Append { lifetime }),
+        6 => Just(OutboxStep::Send),
+        5 => (0usize..8, verdict).prop_map(|(which, verdict)| OutboxStep::Ack { which, verdict }),
+        1 => any::<bool>().prop_map(|kept| OutboxStep::Disconnect { kept }),
+        2 => (0u64..40).prop_map(|seconds| OutboxStep::Wait { seconds }),
     ]
 }
 
 /// The same promises written down as simply as can be: a list of events and who has them.
 #[derive(Default)]
-struct Model {
+struct OutboxModel {
     /// id, expiry, how often called invalid; in order.
     queue: Vec<(u128, u64, u8)>,
     /// packet id, event id.
@@ -299,16 +305,16 @@ proptest! {
     #[test]
     fn the_outbox_behaves_like_its_model(steps in proptest::collection::vec(step(), 1..200), capacity in 1usize..12) {
         let mut o = outbox(capacity);
-        let mut m = Model::default();
+        let mut m = OutboxModel::default();
         let (mut seconds, mut next_id, mut next_packet) = (0u64, 1u128, 1u16);
         let mut delivered = Vec::new();
         for step in steps {
             let now = at(seconds);
             match step {
-                Step::Append { lifetime } => {
+                OutboxStep::Append { lifetime } => {
                     let (id, expires) = (next_id, seconds + lifetime);
                     next_id += 1;
-                    let waiting = |m: &Model, id: u128| m.flying.iter().all(|(_, f)| *f != id);
+                    let waiting = |m: &OutboxModel, id: u128| m.flying.iter().all(|(_, f)| *f != id);
                     if m.queue.len() >= capacity {
                         let flying = std::mem::take(&mut m.flying);
                         m.queue.retain(|(id, e, _)| *e > seconds || flying.iter().any(|(_, f)| f == id));
@@ -323,7 +329,7 @@ proptest! {
                     }
                     prop_assert_eq!(o.append(&record(id, expires), now).is_ok(), taken);
                 }
-                Step::Send => {
+                OutboxStep::Send => {
                     let window = if o.probing { 1 } else { MAX_WINDOW };
                     let may_send = now.monotonic >= o.paused_until && o.unsettled() == 0 && o.in_flight() < window;
                     let sent = send(&mut o, next_packet, now);
@@ -344,7 +350,7 @@ proptest! {
                             held back");
                     }
                 }
-                Step::Ack { which, verdict } => {
+                OutboxStep::Ack { which, verdict } => {
                     if m.flying.is_empty() {
                         prop_assert_eq!(o.settle(next_packet, verdict, now, 0), Settled::Unknown);
                         continue;
@@ -354,13 +360,13 @@ proptest! {
                         queued");
                     let settled = o.settle(packet, verdict, now, 7);
                     match verdict {
-                        Verdict::Delivered => {
+                        AckOutcome::Delivered => {
                             delivered.push(id);
                             m.queue.remove(i);
                             prop_assert_eq!(settled, Settled::Delivered(EventId::from_u128(id)));
                         }
                         _ => {
-                            m.queue[i].2 += u8::from(verdict == Verdict::Invalid);
+                            m.queue[i].2 += u8::from(verdict == AckOutcome::Invalid);
                             if m.queue[i].2 == MAX_REFUSALS {
                                 m.queue.remove(i);
                                 prop_assert_eq!(settled, Settled::GivenUp(EventId::from_u128(id)));
@@ -372,7 +378,7 @@ proptest! {
                     prop_assert_eq!(o.settle(packet, verdict, now, 7), Settled::Unknown, "one \
                         acknowledgement, one effect");
                 }
-                Step::Disconnect { kept } => {
+                OutboxStep::Disconnect { kept } => {
                     o.disconnected();
                     let again: Vec<_> = o.unsettled_events(now).iter().map(|(p, r, _)| (*p, r.id.as_u128())).collect();
                     let (fresh, stale): (Vec<_>, Vec<_>) = m.flying.drain(..)
@@ -388,7 +394,7 @@ proptest! {
                         o.session_lost();
                     }
                 }
-                Step::Wait { seconds: s } => seconds += s,
+                OutboxStep::Wait { seconds: s } => seconds += s,
             }
             let c = o.counters();
             prop_assert_eq!(

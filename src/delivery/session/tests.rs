@@ -42,7 +42,7 @@ fn status_goes_first_then_candidates_in_order_then_counts() {
     s.connected(false, None, None, at(0));
     assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![1], b"new".to_vec()]);
     [1, 2, 0].iter().for_each(|packet| s.sent(*packet));
-    s.acknowledged(2, Verdict::Delivered, at(0), 0);
+    s.acknowledged(2, AckOutcome::Delivered, at(0), 0);
     assert_eq!(
         payloads(&mut s, at(0)),
         [vec![2]],
@@ -99,7 +99,7 @@ fn opened(events: u8, receive_max: Option<u16>) -> Session<MemoryStore> {
     assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![1]]);
     (1..=2).for_each(|packet| s.sent(packet));
     let delivered = Acknowledged::Candidate(Settled::Delivered(EventId::from_u128(1)));
-    assert_eq!(s.acknowledged(2, Verdict::Delivered, at(0), 0), delivered);
+    assert_eq!(s.acknowledged(2, AckOutcome::Delivered, at(0), 0), delivered);
     s
 }
 
@@ -110,13 +110,13 @@ fn each_acknowledgement_meets_its_publish() {
     (3..=4).for_each(|packet| s.sent(packet));
     let id = EventId::from_u128;
     assert_eq!(
-        s.acknowledged(4, Verdict::Delivered, at(0), 0),
+        s.acknowledged(4, AckOutcome::Delivered, at(0), 0),
         Acknowledged::Candidate(Settled::Delivered(id(3)))
     );
-    assert_eq!(s.acknowledged(1, Verdict::Delivered, at(0), 0), Acknowledged::Status(true));
-    assert_eq!(s.acknowledged(1, Verdict::Delivered, at(0), 0), Acknowledged::Unknown);
+    assert_eq!(s.acknowledged(1, AckOutcome::Delivered, at(0), 0), Acknowledged::Status(true));
+    assert_eq!(s.acknowledged(1, AckOutcome::Delivered, at(0), 0), Acknowledged::Unknown);
     assert_eq!(
-        s.acknowledged(3, Verdict::Delivered, at(0), 0),
+        s.acknowledged(3, AckOutcome::Delivered, at(0), 0),
         Acknowledged::Candidate(Settled::Delivered(id(2)))
     );
     assert!(s.is_drained());
@@ -138,8 +138,8 @@ fn a_kept_session_settles_the_earlier_events_before_anything_new_gets_a_packet_i
     assert_eq!(s.next(at(9)), None);
     s.sent(3);
     s.sent(4);
-    s.acknowledged(3, Verdict::Delivered, at(9), 0);
-    s.acknowledged(4, Verdict::Delivered, at(9), 0);
+    s.acknowledged(3, AckOutcome::Delivered, at(9), 0);
+    s.acknowledged(4, AckOutcome::Delivered, at(9), 0);
     assert_eq!(payloads(&mut s, at(9)), [b"online".to_vec(), vec![4]]);
 }
 
@@ -153,7 +153,7 @@ fn a_lost_session_sends_the_earlier_events_anew() {
     s.connected(false, None, None, at(9));
     let mut sent: Vec<_> = std::iter::from_fn(|| s.next(at(9))).collect();
     (1..=2).for_each(|packet| s.sent(packet));
-    s.acknowledged(2, Verdict::Delivered, at(9), 0);
+    s.acknowledged(2, AckOutcome::Delivered, at(9), 0);
     sent.extend(std::iter::from_fn(|| s.next(at(9))));
     assert_eq!(
         sent.iter().map(|p| p.payload.clone()).collect::<Vec<_>>(),
@@ -183,7 +183,7 @@ fn a_broker_that_acknowledges_nothing_is_overdue() {
     assert!(!s.is_overdue(at(1029)));
     assert_eq!(s.wake_at(at(1001)), Some(Duration::from_secs(1030)));
     assert!(s.is_overdue(at(1030)));
-    s.acknowledged(1, Verdict::Delivered, at(1029), 0);
+    s.acknowledged(1, AckOutcome::Delivered, at(1029), 0);
     assert!(!s.is_overdue(at(2000)));
 }
 
@@ -196,7 +196,7 @@ fn after_the_last_status_nothing_goes_out() {
     assert_eq!(payloads(&mut s, at(0)), [b"stopped".to_vec()]);
     assert_eq!(s.closed(), None);
     s.sent(1);
-    s.acknowledged(1, Verdict::Delivered, at(0), 0);
+    s.acknowledged(1, AckOutcome::Delivered, at(0), 0);
     assert_eq!(s.closed(), Some(true));
 }
 
@@ -220,8 +220,8 @@ fn a_status_set_while_one_is_on_its_way_goes_out_too() {
     s.sent(1);
     assert_eq!(s.next(at(0)).expect("blind").payload, b"blind");
     s.sent(2);
-    s.acknowledged(1, Verdict::Delivered, at(0), 0);
-    s.acknowledged(2, Verdict::Delivered, at(0), 0);
+    s.acknowledged(1, AckOutcome::Delivered, at(0), 0);
+    s.acknowledged(2, AckOutcome::Delivered, at(0), 0);
     assert_eq!(s.next(at(0)), None);
 }
 
@@ -231,7 +231,7 @@ struct World {
     /// With the client library, not written yet.
     client: VecDeque<Publish>,
     to_broker: VecDeque<(u16, Publish)>,
-    to_device: VecDeque<(u16, Verdict)>,
+    to_device: VecDeque<(u16, AckOutcome)>,
     /// Packet ids in use, as the client library keeps them.
     unacknowledged: Vec<u16>,
     last_packet: u16,
@@ -253,9 +253,9 @@ impl World {
         }
     }
 
-    fn broker_takes_one(&mut self, verdict: Verdict) {
+    fn broker_takes_one(&mut self, verdict: AckOutcome) {
         let Some((packet, publish)) = self.to_broker.pop_front() else { return };
-        if verdict == Verdict::Delivered && !publish.retain {
+        if verdict == AckOutcome::Delivered && !publish.retain {
             self.heard.push(publish.payload[0]);
         }
         self.to_device.push_back((packet, verdict));
@@ -268,8 +268,8 @@ impl World {
         assert_ne!(known, Acknowledged::Unknown, "each acknowledgement meets its publish");
     }
 
-    /// What is on the link is lost; then the client connects anew, with a fresh count of packet
-    /// ids.
+    /// What is on the link is lost; then the client connects again, and packet ids start
+    /// over.
     fn cut(&mut self, s: &mut Session<MemoryStore>, kept: bool, now: Now) {
         s.disconnected();
         *self = Self { heard: std::mem::take(&mut self.heard), ..Self::default() };
@@ -285,7 +285,7 @@ impl World {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum SessionStep {
     Enqueue,
     Pump { most: usize },
     Broker { refuses: bool },
@@ -293,13 +293,13 @@ enum Step {
     Cut { kept: bool },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = SessionStep> {
     prop_oneof![
-        3 => Just(Step::Enqueue),
-        3 => (0usize..6).prop_map(|most| Step::Pump { most }),
-        4 => (0u8..8).prop_map(|n| Step::Broker { refuses: n == 0 }),
-        4 => Just(Step::Device),
-        1 => any::<bool>().prop_map(|kept| Step::Cut { kept }),
+        3 => Just(SessionStep::Enqueue),
+        3 => (0usize..6).prop_map(|most| SessionStep::Pump { most }),
+        4 => (0u8..8).prop_map(|n| SessionStep::Broker { refuses: n == 0 }),
+        4 => Just(SessionStep::Device),
+        1 => any::<bool>().prop_map(|kept| SessionStep::Cut { kept }),
     ]
 }
 
@@ -314,26 +314,26 @@ proptest! {
         for step in steps {
             let now = at(seconds);
             match step {
-                Step::Enqueue if taken < 90 => {
+                SessionStep::Enqueue if taken < 90 => {
                     taken += 1;
                     s.enqueue(&record(EventId::from_u128(taken.into()), at(1_000_000).wall, vec![taken]), now).expect("room");
                 }
-                Step::Enqueue => {}
-                Step::Pump { most } => world.pump(&mut s, most, now),
+                SessionStep::Enqueue => {}
+                SessionStep::Pump { most } => world.pump(&mut s, most, now),
                 // A refused status is not repeated, so that refusals are for candidates here.
-                Step::Broker { refuses } => {
+                SessionStep::Broker { refuses } => {
                     let candidate = world.to_broker.front().is_some_and(|(_, p)| !p.retain);
                     let refused = refuses && may_refuse && candidate;
-                    world.broker_takes_one(if refused { Verdict::RefusedForNow } else { Verdict::Delivered });
+                    world.broker_takes_one(if refused { AckOutcome::RefusedForNow } else { AckOutcome::Delivered });
                 }
-                Step::Device => world.device_hears_one(&mut s, now),
-                Step::Cut { kept } => world.cut(&mut s, kept, now),
+                SessionStep::Device => world.device_hears_one(&mut s, now),
+                SessionStep::Cut { kept } => world.cut(&mut s, kept, now),
             }
             seconds += 1;
         }
         for _ in 0..300 {
             world.pump(&mut s, usize::MAX, at(seconds));
-            world.broker_takes_one(Verdict::Delivered);
+            world.broker_takes_one(AckOutcome::Delivered);
             world.device_hears_one(&mut s, at(seconds));
             seconds += 1;
         }

@@ -1,5 +1,5 @@
-//! The few file operations that the disk store needs, as a trait: tests put a disk behind it that
-//! fails, fills up and loses its power at any of them.
+//! The few file operations that the disk store needs, as a trait: tests implement it with a disk
+//! that fails, fills up and loses its power at any of them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -26,12 +26,11 @@ pub trait Files: Send {
     fn sync(&mut self, file: u64) -> io::Result<()>;
     /// Cuts a file off.
     fn truncate(&mut self, file: u64, length: u64) -> io::Result<()>;
-    /// Overwrites the beginning and cuts off what lies behind it. A power cut before
-    /// [`Files::sync`] may bring any of the old bytes back; after an error any of both may be
-    /// there.
+    /// Overwrites the beginning and cuts off what follows it. A power cut before [`Files::sync`]
+    /// may restore any of the old bytes; after an error there may be old and new ones.
     fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()>;
-    /// Puts `whole` in the place of a file's content. A power cut before [`Files::sync_folder`] may
-    /// bring the old content back, but no mixture; after an error it is one of both.
+    /// Replaces a file's content by `whole`. A power cut before [`Files::sync_folder`] may restore
+    /// the old content, but leaves no mixture; after an error it is one of the two.
     fn replace(&mut self, file: u64, whole: &[u8]) -> io::Result<()>;
     /// Removes a file. It may come back after a power cut before [`Files::sync_folder`].
     fn delete(&mut self, file: u64) -> io::Result<()>;
@@ -45,7 +44,7 @@ const SUFFIX: &str = ".events";
 /// Ending of the names of files that are being written to replace one.
 const UNFINISHED: &str = ".new";
 
-/// Where a file of the folder lies.
+/// The path of a file of the folder.
 pub fn name(folder: &Path, file: u64) -> PathBuf {
     folder.join(format!("{file:020}{SUFFIX}"))
 }
@@ -54,8 +53,7 @@ fn unfinished(folder: &Path, file: u64) -> PathBuf {
     folder.join(format!("{file:020}{UNFINISHED}"))
 }
 
-/// Numbers of the files in a folder, ascending. Anything else in it is somebody else's and left
-/// alone.
+/// Numbers of the files in a folder, ascending. Anything else in it is left alone.
 ///
 /// # Errors
 /// What the system says.
@@ -74,7 +72,7 @@ pub fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// A real folder, this process's alone for as long as the value lives. Readable by its owner only.
+/// A real folder, locked by this process for as long as the value lives. Readable by its owner only.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -107,7 +105,7 @@ impl Folder {
         if let Some(Err(fs::TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
             return Err(ErrorKind::ResourceBusy.into());
         }
-        // What a kill left in the midst of a replacement; the old file is whole.
+        // What a kill during a replacement left; the old file is whole.
         for entry in fs::read_dir(path)?.flatten() {
             let found = entry.file_name();
             let number = found
@@ -173,8 +171,8 @@ impl Files for Folder {
     }
 
     fn restart(&mut self, file: u64, beginning: &[u8]) -> io::Result<()> {
-        // Not by the writer: what a file that is open for appending is given goes to its end,
-        // wherever it is to go.
+        // Not by the writer: a file that is open for appending writes at its end, whatever the
+        // offset.
         let whole = OpenOptions::new().write(true).open(self.name(file))?;
         whole.write_all_at(beginning, 0)?;
         whole.set_len(beginning.len() as u64)

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Every crc is CRC-32C (Castagnoli, as in RFC 3720) over the segment's number as u64 and then the
-//! bytes of the same line before it, so that what lies in a reused block of another segment is not
-//! taken for this one's. The next position is the first that was not used when the header was
+//! bytes of the same line before it, so that a reused block of another segment is not taken for
+//! this one's. The next position is the first that was not used when the header was
 //! written. `seconds` and `nanoseconds` are when the event expires, since 1970 in UTC. A mark
 //! retires every event of its position in its own and any earlier segment. The marks' bytes FF and
 //! FE occur in no UTF-8 text, hence in no JSON payload.
@@ -18,19 +18,19 @@
 //! # Warning
 //! Devices in the field hold files of this format. Do not add, remove, reorder or retype a field: a
 //! change is a new [`VERSION`] beside which this one stays readable. The first twelve bytes of a
-//! header keep their meaning for ever.
+//! header always keep their meaning.
 
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::delivery::event::EventId;
-use crate::delivery::outbox::{MAX_EVENT, Position, Record};
+use crate::delivery::outbox::{EventRecord, MAX_EVENT, QueuePosition};
 
 /// Version of everything in this module.
 pub const VERSION: u32 = 1;
 /// Bytes before the first record.
 pub const HEADER: usize = 32;
-/// Bytes of an event beside its payload.
+/// Bytes of an event without its payload.
 pub const EVENT_OVERHEAD: usize = EVENT_HEAD + 4;
 /// Bytes of a retirement.
 pub const MARK: usize = 16;
@@ -78,7 +78,7 @@ pub enum Header {
     /// Of this format.
     Good {
         /// The first position that was not used when it was written.
-        next: Position,
+        next: QueuePosition,
     },
     /// Torn or damaged; records are read all the same, as each has its own checksum.
     Damaged,
@@ -90,7 +90,7 @@ pub enum Header {
 }
 
 /// The first bytes of a segment.
-pub fn header(segment: u64, next: Position) -> [u8; HEADER] {
+pub fn header(segment: u64, next: QueuePosition) -> [u8; HEADER] {
     let mut out = [0; HEADER];
     out[..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -113,8 +113,8 @@ pub fn read_header(segment: u64, bytes: &[u8]) -> Header {
     if good { Header::Good { next: u64_at(bytes, 20) } } else { Header::Damaged }
 }
 
-/// An event as it lies in `segment`. Wiped when dropped, as its payload is.
-pub fn event(segment: u64, position: Position, record: &Record) -> Zeroizing<Vec<u8>> {
+/// The bytes of an event in `segment`. Wiped when dropped, as its payload is.
+pub fn event(segment: u64, position: QueuePosition, record: &EventRecord) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(EVENT_OVERHEAD + record.payload.len()));
     out.extend(EVENT_TAG);
     // The outbox takes no event beyond MAX_EVENT; one that did not fit would be refused when it is
@@ -131,8 +131,8 @@ pub fn event(segment: u64, position: Position, record: &Record) -> Zeroizing<Vec
     out
 }
 
-/// A retirement as it lies in `segment`.
-pub fn mark(segment: u64, position: Position) -> [u8; MARK] {
+/// The bytes of a retirement in `segment`.
+pub fn mark(segment: u64, position: QueuePosition) -> [u8; MARK] {
     let mut out = [0; MARK];
     out[..4].copy_from_slice(&MARK_TAG);
     out[4..12].copy_from_slice(&position.to_le_bytes());
@@ -143,9 +143,9 @@ pub fn mark(segment: u64, position: Position) -> [u8; MARK] {
 
 /// The head of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct EventHead {
     /// Place in the order of decisions.
-    pub position: Position,
+    pub position: QueuePosition,
     /// The event's id.
     pub id: EventId,
     /// When it expires.
@@ -154,7 +154,7 @@ pub struct Head {
     pub bytes: usize,
 }
 
-fn read_head(segment: u64, bytes: &[u8]) -> Option<Head> {
+fn read_head(segment: u64, bytes: &[u8]) -> Option<EventHead> {
     let head = bytes.get(..EVENT_HEAD)?;
     if head[..4] != EVENT_TAG || u32_at(head, 44) != crc(segment, &head[..44]) {
         return None;
@@ -163,7 +163,7 @@ fn read_head(segment: u64, bytes: &[u8]) -> Option<Head> {
     let seconds = i64::from_le_bytes(head[32..40].try_into().expect("eight bytes were sliced"));
     let expires = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
     let id = u128::from_le_bytes(head[16..32].try_into().expect("sixteen bytes were sliced"));
-    (bytes <= MAX_EVENT).then(|| Head {
+    (bytes <= MAX_EVENT).then(|| EventHead {
         position: u64_at(head, 8),
         id: EventId::from_u128(id),
         expires: expires.saturating_add(Duration::nanoseconds(u32_at(head, 40).into())),
@@ -171,57 +171,57 @@ fn read_head(segment: u64, bytes: &[u8]) -> Option<Head> {
     })
 }
 
-fn read_mark(segment: u64, bytes: &[u8]) -> Option<Position> {
+fn read_mark(segment: u64, bytes: &[u8]) -> Option<QueuePosition> {
     let mark = bytes.get(..MARK)?;
     (mark[..4] == MARK_TAG && u32_at(mark, 12) == crc(segment, &mark[..12]))
         .then(|| u64_at(mark, 4))
 }
 
-fn payload<'a>(segment: u64, head: &Head, bytes: &'a [u8]) -> Option<&'a [u8]> {
+fn payload<'a>(segment: u64, head: &EventHead, bytes: &'a [u8]) -> Option<&'a [u8]> {
     let payload = bytes.get(EVENT_HEAD..EVENT_HEAD + head.bytes)?;
     let sum = bytes.get(EVENT_HEAD + head.bytes..EVENT_OVERHEAD + head.bytes)?;
     (u32_at(sum, 0) == crc(segment, payload)).then_some(payload)
 }
 
 /// Reads one event back from its bytes; `None` where they are not whole.
-pub fn read_event(segment: u64, bytes: &[u8]) -> Option<(Position, Record)> {
+pub fn read_event(segment: u64, bytes: &[u8]) -> Option<(QueuePosition, EventRecord)> {
     let head = read_head(segment, bytes)?;
     let payload = payload(segment, &head, bytes)?.to_vec().into();
-    Some((head.position, Record { id: head.id, expires: head.expires, payload }))
+    Some((head.position, EventRecord { id: head.id, expires: head.expires, payload }))
 }
 
 /// What a segment holds, piece by piece. Damage is something found, not an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum ScannedItem {
     /// A whole event at this offset.
-    Event(usize, Head),
+    Event(usize, EventHead),
     /// A retirement.
-    Retired(Position),
-    /// A stretch of bytes that is nothing; what follows it is still read.
+    Retired(QueuePosition),
+    /// A run of bytes that is no record; what follows it is still read.
     Damaged,
-    /// The same at the end of the file, as a write that power cut short leaves it.
+    /// The same at the end of the file, as a write that a power cut interrupts leaves it.
     Torn,
 }
 
-/// Tells `found` everything in the file that is called `segment`, in its order. Takes time linear
+/// Calls `found` with everything in the file that is called `segment`, in its order. Takes time linear
 /// in `bytes`.
-pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(Found)) {
+pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(ScannedItem)) {
     let mut at = HEADER.min(bytes.len());
     while at < bytes.len() {
         let rest = &bytes[at..];
         if let Some(position) = read_mark(segment, rest) {
-            found(Found::Retired(position));
+            found(ScannedItem::Retired(position));
             at += MARK;
         } else if let Some(head) = read_head(segment, rest) {
             let whole = EVENT_OVERHEAD + head.bytes;
             if payload(segment, &head, rest).is_some() {
-                found(Found::Event(at, head));
+                found(ScannedItem::Event(at, head));
                 at += whole;
             } else if whole > rest.len() {
-                found(Found::Torn);
+                found(ScannedItem::Torn);
                 return;
             } else {
-                found(Found::Damaged);
+                found(ScannedItem::Damaged);
                 at += whole;
             }
         } else {
@@ -232,11 +232,11 @@ pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(Found)) {
             };
             match (1..rest.len()).find(is_record) {
                 Some(n) => {
-                    found(Found::Damaged);
+                    found(ScannedItem::Damaged);
                     at += n;
                 }
                 None => {
-                    found(Found::Torn);
+                    found(ScannedItem::Torn);
                     return;
                 }
             }
@@ -259,10 +259,14 @@ mod tests {
         assert_eq!(crc_on(crc_on(0, b"1234"), b"56789"), 0xE306_9283);
     }
 
-    fn record(number: u8) -> Record {
+    fn record(number: u8) -> EventRecord {
         let expires =
             OffsetDateTime::from_unix_timestamp_nanos(1_800_000_000_123_456_789).expect("a date");
-        Record { id: EventId::from_u128(number.into()), expires, payload: vec![number; 5].into() }
+        EventRecord {
+            id: EventId::from_u128(number.into()),
+            expires,
+            payload: vec![number; 5].into(),
+        }
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -292,15 +296,15 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> (Vec<Position>, Vec<Position>, usize) {
+    fn read(bytes: &[u8]) -> (Vec<QueuePosition>, Vec<QueuePosition>, usize) {
         let (mut events, mut retired, mut bad) = (Vec::new(), Vec::new(), 0);
         scan(7, bytes, |found| match found {
-            Found::Event(at, head) => {
+            ScannedItem::Event(at, head) => {
                 assert_eq!(read_event(7, &bytes[at..]).map(|e| e.0), Some(head.position));
                 events.push(head.position);
             }
-            Found::Retired(position) => retired.push(position),
-            Found::Damaged | Found::Torn => bad += 1,
+            ScannedItem::Retired(position) => retired.push(position),
+            ScannedItem::Damaged | ScannedItem::Torn => bad += 1,
         });
         (events, retired, bad)
     }
@@ -326,7 +330,11 @@ mod tests {
     #[test]
     fn records_of_another_segment_are_nothing() {
         let (mut events, mut torn) = (0, 0);
-        scan(8, &segment(), |found| if found == Found::Torn { torn += 1 } else { events += 1 });
+        scan(
+            8,
+            &segment(),
+            |found| if found == ScannedItem::Torn { torn += 1 } else { events += 1 },
+        );
         assert_eq!((events, torn), (0, 1));
     }
 

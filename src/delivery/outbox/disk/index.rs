@@ -1,20 +1,20 @@
-//! Where the events of a segment lie, read from the segment itself. The few segments that are being
-//! delivered from are kept.
+//! Where the events of a segment are, read from the segment itself. The index of the few segments
+//! that are being delivered from is kept.
 
-use super::format::{self, Found};
-use crate::delivery::outbox::{Position, Stored, nanoseconds};
+use super::format::{self, ScannedItem};
+use crate::delivery::outbox::{QueuePosition, Stored, nanoseconds};
 
-/// Most segments of which the index is kept: a window of the largest events lies in five.
+/// Most segments of which the index is kept: a window of the largest events is in five.
 const MOST: usize = 8;
-/// Most events in them together, but for the one that was asked for last. Those of one segment are
+/// Most events in them together, apart from the one that was asked for last. Those of one segment are
 /// at most 20,000.
 const MOST_ENTRIES: usize = 32 * 1024;
 
-/// Where an event lies.
+/// Where an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct IndexEntry {
     /// Its place in the order of decisions.
-    pub position: Position,
+    pub position: QueuePosition,
     /// When it expires, see [`nanoseconds`].
     pub expires: i64,
     /// Where it begins in the segment.
@@ -23,8 +23,8 @@ pub struct Entry {
     pub bytes: u32,
 }
 
-impl Entry {
-    /// What the outbox is told of it.
+impl IndexEntry {
+    /// What the outbox gets to know of it.
     pub fn stored(&self) -> Stored {
         Stored { position: self.position, expires: self.expires, bytes: self.bytes }
     }
@@ -34,10 +34,10 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Contents {
     /// Its whole events, ascending in position, each position once.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IndexEntry>,
     /// Positions that it retires, in its order.
-    pub marks: Vec<Position>,
-    /// Stretches of bytes that are nothing.
+    pub marks: Vec<QueuePosition>,
+    /// Runs of bytes that are no record.
     pub damaged: u64,
     /// Whether the last is one.
     pub torn: bool,
@@ -47,20 +47,20 @@ pub struct Contents {
 pub fn contents(segment: u64, bytes: &[u8]) -> Contents {
     let mut out = Contents::default();
     format::scan(segment, bytes, |found| match found {
-        Found::Event(offset, head) => out.entries.push(Entry {
+        ScannedItem::Event(offset, head) => out.entries.push(IndexEntry {
             position: head.position,
             expires: nanoseconds(head.expires),
-            // A segment is far below 4 GiB; of a file that is not, what lies beyond is not found
-            // again and counted.
+            // A segment is far below 4 GiB. In a file that is not, what is beyond is not found
+            // again, and is counted.
             offset: u32::try_from(offset).unwrap_or(u32::MAX),
             bytes: head.bytes as u32,
         }),
-        Found::Retired(position) => out.marks.push(position),
-        Found::Damaged => out.damaged += 1,
-        Found::Torn => out.torn = true,
+        ScannedItem::Retired(position) => out.marks.push(position),
+        ScannedItem::Damaged => out.damaged += 1,
+        ScannedItem::Torn => out.torn = true,
     });
     if !out.entries.is_sorted_by(|a, b| a.position < b.position) {
-        // Of two of one position the later one counts.
+        // Of two events at one position the later one counts.
         out.entries.reverse();
         out.entries.sort_by_key(|e| e.position);
         out.entries.dedup_by_key(|e| e.position);
@@ -70,18 +70,18 @@ pub fn contents(segment: u64, bytes: &[u8]) -> Contents {
 
 /// Indices by segment, the one that was asked for last at the end.
 #[derive(Debug, Default)]
-pub struct Indices(Vec<(u64, Vec<Entry>)>);
+pub struct Indices(Vec<(u64, Vec<IndexEntry>)>);
 
 impl Indices {
     /// The segment's, if it is kept.
-    pub fn get(&mut self, segment: u64) -> Option<&[Entry]> {
+    pub fn get(&mut self, segment: u64) -> Option<&[IndexEntry]> {
         let i = self.0.iter().position(|(n, _)| *n == segment)?;
         self.0[i..].rotate_left(1);
         self.0.last().map(|(_, entries)| &entries[..])
     }
 
     /// Keeps the segment's; others that were not asked for lately make room.
-    pub fn put(&mut self, segment: u64, entries: Vec<Entry>) {
+    pub fn put(&mut self, segment: u64, entries: Vec<IndexEntry>) {
         self.remove(segment);
         self.0.push((segment, entries));
         while self.0.len() > MOST || self.0.len() > 1 && self.entries() > MOST_ENTRIES {
@@ -89,8 +89,8 @@ impl Indices {
         }
     }
 
-    /// Adds an event behind the others, where the segment's are kept.
-    pub fn push(&mut self, segment: u64, entry: Entry) {
+    /// Adds an event after the others, where the segment's are kept.
+    pub fn push(&mut self, segment: u64, entry: IndexEntry) {
         if let Some((_, entries)) = self.0.iter_mut().find(|(n, _)| *n == segment) {
             let i = entries.partition_point(|e| e.position < entry.position);
             entries.insert(i, entry);
@@ -112,8 +112,8 @@ impl Indices {
 mod tests {
     use super::*;
 
-    fn entry(position: Position) -> Entry {
-        Entry { position, expires: 0, offset: 0, bytes: 0 }
+    fn entry(position: QueuePosition) -> IndexEntry {
+        IndexEntry { position, expires: 0, offset: 0, bytes: 0 }
     }
 
     #[test]

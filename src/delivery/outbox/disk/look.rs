@@ -1,4 +1,4 @@
-//! What lies in the folder of an outbox, for people and programs that look from outside.
+//! Lists the folder of an outbox, for people and programs that look from outside.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -7,15 +7,15 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::files;
-use super::format::{self, Found, Header};
+use super::format::{self, Header, ScannedItem};
 use crate::delivery::event::EventId;
-use crate::delivery::outbox::Position;
+use crate::delivery::outbox::QueuePosition;
 
 /// A record of a folder, for people and programs that look from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptEvent {
     /// Its place.
-    pub position: Position,
+    pub position: QueuePosition,
     /// The event's id.
     pub id: EventId,
     /// When it expires.
@@ -26,13 +26,13 @@ pub struct Kept {
     pub retired: bool,
 }
 
-/// What lies in the folder of an outbox, in the order of positions, and how many stretches of bytes
-/// are no records. Changes nothing and asks for no lock, so that it may be called while another
+/// The events in the folder of an outbox, in the order of positions, and how many runs of bytes are
+/// no records. Changes nothing and asks for no lock, so that it may be called while another
 /// process delivers; what that one does meanwhile may be seen or not.
 ///
 /// # Errors
 /// Where the folder cannot be read.
-pub fn look(path: &Path) -> io::Result<(Vec<Kept>, u64)> {
+pub fn look(path: &Path) -> io::Result<(Vec<KeptEvent>, u64)> {
     let (mut kept, mut retired, mut bad) = (Vec::new(), Vec::new(), 0);
     for number in files::numbers(path)? {
         let bytes = match std::fs::read(files::name(path, number)) {
@@ -46,15 +46,15 @@ pub fn look(path: &Path) -> io::Result<(Vec<Kept>, u64)> {
             continue;
         }
         format::scan(number, &bytes, |found| match found {
-            Found::Event(_, head) => kept.push(Kept {
+            ScannedItem::Event(_, head) => kept.push(KeptEvent {
                 position: head.position,
                 id: head.id,
                 expires: head.expires,
                 bytes: head.bytes,
                 retired: false,
             }),
-            Found::Retired(position) => retired.push(position),
-            Found::Damaged | Found::Torn => bad += 1,
+            ScannedItem::Retired(position) => retired.push(position),
+            ScannedItem::Damaged | ScannedItem::Torn => bad += 1,
         });
     }
     kept.sort_by_key(|k| k.position);

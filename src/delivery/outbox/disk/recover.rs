@@ -7,12 +7,12 @@ use super::format::{self, HEADER, Header};
 use super::index::{self, Contents};
 use super::segment::Segment;
 use super::{DiskStore, Files};
-use crate::delivery::outbox::{Position, Recovered, StoreError};
+use crate::delivery::outbox::{OutboxStoreError, QueuePosition, Recovered};
 
 /// Positions as stretches.
-fn stretches(mut positions: Vec<Position>) -> Vec<(Position, Position)> {
+fn stretches(mut positions: Vec<QueuePosition>) -> Vec<(QueuePosition, QueuePosition)> {
     positions.sort_unstable();
-    let mut out: Vec<(Position, Position)> = Vec::new();
+    let mut out: Vec<(QueuePosition, QueuePosition)> = Vec::new();
     for p in positions {
         match out.last_mut() {
             Some((_, end)) if p <= end.saturating_add(1) => *end = p,
@@ -23,11 +23,11 @@ fn stretches(mut positions: Vec<Position>) -> Vec<(Position, Position)> {
 }
 
 impl<F: Files> DiskStore<F> {
-    pub(super) fn find_all(&mut self) -> Result<Recovered, StoreError> {
+    pub(super) fn find_all(&mut self) -> Result<Recovered, OutboxStoreError> {
         let mut numbers = self
             .files
             .list()
-            .map_err(|source| StoreError { action: "list its segments", source })?;
+            .map_err(|source| OutboxStoreError { action: "list its segments", source })?;
         numbers.sort_unstable();
         self.next_segment = numbers.last().map_or(0, |n| n.saturating_add(1));
         // Segments in which there is nothing at all, as a start without an event leaves them.
@@ -38,7 +38,7 @@ impl<F: Files> DiskStore<F> {
             if marks.is_empty() && found.bytes <= HEADER as u64 {
                 bare.push(number);
             }
-            // Retirements lie behind what they retire.
+            // Retirements come after what they retire.
             for (first, last) in stretches(marks) {
                 self.segments.iter_mut().for_each(|s| s.retire(first, last));
             }
@@ -70,7 +70,7 @@ impl<F: Files> DiskStore<F> {
     }
 
     /// Adds the segment to the others; what it retires. `None` where it is left alone.
-    fn find(&mut self, number: u64) -> Option<Vec<Position>> {
+    fn find(&mut self, number: u64) -> Option<Vec<QueuePosition>> {
         let bytes = match self.files.read(number) {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(e) => {
@@ -142,7 +142,7 @@ impl<F: Files> DiskStore<F> {
 
     /// Whether a later segment than that at `at` holds the event as well, as a copy that a failed
     /// write or compaction left: that one counts.
-    pub(super) fn is_shadowed(&mut self, position: Position, at: usize) -> bool {
+    pub(super) fn is_shadowed(&mut self, position: QueuePosition, at: usize) -> bool {
         (at + 1..self.segments.len()).any(|later| {
             self.segments[later].spans(position)
                 && self.index(later).binary_search_by_key(&position, |e| e.position).is_ok()

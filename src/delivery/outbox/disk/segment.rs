@@ -2,17 +2,17 @@
 //! retired. Nothing an event.
 
 use super::format::{EVENT_OVERHEAD, HEADER};
-use super::index::Entry;
-use crate::delivery::outbox::Position;
+use super::index::IndexEntry;
+use crate::delivery::outbox::QueuePosition;
 
 /// Positions as stretches, ascending, with gaps between them. Events leave almost in their order:
 /// there are few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stretches(Vec<(Position, Position)>);
+pub struct Stretches(Vec<(QueuePosition, QueuePosition)>);
 
 impl Stretches {
     /// Adds `first` to `last`, both included.
-    pub fn insert(&mut self, first: Position, last: Position) {
+    pub fn insert(&mut self, first: QueuePosition, last: QueuePosition) {
         // Those that overlap it or touch it become one with it.
         let from = self.0.partition_point(|(_, end)| end.saturating_add(1) < first);
         let to = self.0.partition_point(|(begin, _)| *begin <= last.saturating_add(1));
@@ -22,13 +22,13 @@ impl Stretches {
     }
 
     /// The last position of the stretch that holds `position`.
-    pub fn end_of(&self, position: Position) -> Option<Position> {
+    pub fn end_of(&self, position: QueuePosition) -> Option<QueuePosition> {
         let i = self.0.partition_point(|(_, end)| *end < position);
         self.0.get(i).filter(|(begin, _)| *begin <= position).map(|(_, end)| *end)
     }
 
     /// Whether `position` is in one.
-    pub fn contains(&self, position: Position) -> bool {
+    pub fn contains(&self, position: QueuePosition) -> bool {
         self.end_of(position).is_some()
     }
 
@@ -56,11 +56,11 @@ pub struct Segment {
     pub live: u32,
     /// Bytes of payload of those that wait.
     pub live_bytes: u64,
-    /// First and last position in it; the first is behind the last where there is none.
-    pub extent: (Position, Position),
+    /// First and last position in it; the first is after the last where there is none.
+    pub extent: (QueuePosition, QueuePosition),
     /// No event in it expires before.
     pub earliest: i64,
-    /// Positions of its extent that are retired, whether they lie here or not.
+    /// Positions of its extent that are retired, whether they are here or not.
     pub retired: Stretches,
     /// Whether the file may hold events that are not known, as after a write that failed.
     pub doubtful: bool,
@@ -70,14 +70,14 @@ pub struct Segment {
 
 impl Segment {
     /// A segment of `bytes` that holds `entries`, none of them retired.
-    pub fn of(number: u64, bytes: u64, entries: &[Entry]) -> Self {
+    pub fn of(number: u64, bytes: u64, entries: &[IndexEntry]) -> Self {
         let mut segment = Self {
             number,
             bytes,
             events: 0,
             live: 0,
             live_bytes: 0,
-            extent: (Position::MAX, 0),
+            extent: (QueuePosition::MAX, 0),
             earliest: i64::MAX,
             retired: Stretches::default(),
             doubtful: false,
@@ -87,8 +87,8 @@ impl Segment {
         segment
     }
 
-    /// Counts an event in that lies in it.
-    pub fn add(&mut self, entry: &Entry) {
+    /// Counts an event that is in it.
+    pub fn add(&mut self, entry: &IndexEntry) {
         self.events += 1;
         self.live += 1;
         self.live_bytes += u64::from(entry.bytes);
@@ -96,18 +96,18 @@ impl Segment {
         self.earliest = self.earliest.min(entry.expires);
     }
 
-    /// Whether an event at `position` may lie in it.
-    pub fn spans(&self, position: Position) -> bool {
+    /// Whether an event at `position` may be in it.
+    pub fn spans(&self, position: QueuePosition) -> bool {
         (self.extent.0..=self.extent.1).contains(&position)
     }
 
-    /// Whether an event may lie in both.
+    /// Whether an event may be in both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.extent.0 <= other.extent.1 && other.extent.0 <= self.extent.1
     }
 
     /// Retires the positions `first` to `last`, as far as they are of its extent.
-    pub fn retire(&mut self, first: Position, last: Position) {
+    pub fn retire(&mut self, first: QueuePosition, last: QueuePosition) {
         let (first, last) = (first.max(self.extent.0), last.min(self.extent.1));
         if first <= last {
             self.retired.insert(first, last);

@@ -15,11 +15,11 @@ mod queue;
 
 const LIMITS: Limits = Limits { events: 10_000, bytes: 64 * 1024 * 1024 };
 
-fn record(position: Position, bytes: usize) -> Record {
+fn record(position: QueuePosition, bytes: usize) -> EventRecord {
     let expires =
         OffsetDateTime::from_unix_timestamp(1_800_000_000 + position as i64).expect("a date");
     let payload = vec![position as u8; bytes].into();
-    Record { id: EventId::from_u128(position.into()), expires, payload }
+    EventRecord { id: EventId::from_u128(position.into()), expires, payload }
 }
 
 fn opened(disk: &MemDisk) -> (DiskStore<MemDisk>, Recovered) {
@@ -29,7 +29,7 @@ fn opened(disk: &MemDisk) -> (DiskStore<MemDisk>, Recovered) {
 }
 
 /// All that wait, by the store's own word.
-fn positions(store: &mut DiskStore<impl Files>) -> Vec<Position> {
+fn positions(store: &mut DiskStore<impl Files>) -> Vec<QueuePosition> {
     let mut from = 0;
     std::iter::from_fn(|| {
         let found = store.next(from)?.position;
@@ -181,7 +181,7 @@ fn a_real_folder_keeps_events_and_is_one_process_s_alone() {
     store.recover().expect("works");
     assert_eq!(positions(&mut store), [1, 2]);
     assert_eq!(store.read(1).expect("works"), Some(record(1, 100)));
-    // As a kill leaves it in the midst of a replacement.
+    // As a kill during a replacement leaves it.
     std::fs::write(path.join("00000000000000000000.new"), b"half").expect("writes");
     std::fs::write(path.join("mine.new"), b"not the outbox's").expect("writes");
     drop(store);
@@ -209,7 +209,7 @@ fn a_real_folder_keeps_events_and_is_one_process_s_alone() {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum StoreStep {
     Append {
         bytes: usize,
     },
@@ -221,7 +221,7 @@ enum Step {
     Wipe {
         which: u8,
     },
-    /// The process ends after so many more writes, in the midst of one.
+    /// The process ends after so many more writes, in the middle of one.
     Crash {
         after: u64,
         share: u8,
@@ -236,29 +236,29 @@ enum Step {
     Restart,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = StoreStep> {
     let kind = prop_oneof![Just(ErrorKind::StorageFull), Just(ErrorKind::Other)];
     prop_oneof![
-        12 => prop_oneof![0usize..300, Just(120_000)].prop_map(|bytes| Step::Append { bytes }),
-        10 => prop_oneof![Just(0u8), any::<u8>()].prop_map(|which| Step::Remove { which }),
-        2 => any::<u8>().prop_map(|which| Step::Wipe { which }),
-        2 => (1u64..12, any::<u8>(), any::<bool>()).prop_map(|(after, share, power)| Step::Crash { after, share, power }),
-        1 => (1u64..12, any::<u8>(), kind).prop_map(|(after, share, kind)| Step::Error { after, share, kind }),
-        1 => Just(Step::Restart),
+        12 => prop_oneof![0usize..300, Just(120_000)].prop_map(|bytes| StoreStep::Append { bytes }),
+        10 => prop_oneof![Just(0u8), any::<u8>()].prop_map(|which| StoreStep::Remove { which }),
+        2 => any::<u8>().prop_map(|which| StoreStep::Wipe { which }),
+        2 => (1u64..12, any::<u8>(), any::<bool>()).prop_map(|(after, share, power)| StoreStep::Crash { after, share, power }),
+        1 => (1u64..12, any::<u8>(), kind).prop_map(|(after, share, kind)| StoreStep::Error { after, share, kind }),
+        1 => Just(StoreStep::Restart),
     ]
 }
 
 /// What the store owes.
 #[derive(Default)]
-struct Model {
+struct StoreModel {
     /// Appended and on disk by the store's word: owed until removed.
-    stored: BTreeMap<Position, usize>,
+    stored: BTreeMap<QueuePosition, usize>,
     /// Appended without that word, or its removal was: may be there or not.
-    perhaps: BTreeMap<Position, usize>,
+    perhaps: BTreeMap<QueuePosition, usize>,
     /// Removed; may come back after a power cut.
-    removed: BTreeMap<Position, usize>,
+    removed: BTreeMap<QueuePosition, usize>,
     /// Must not come back.
-    gone: BTreeSet<Position>,
+    gone: BTreeSet<QueuePosition>,
 }
 
 /// Numbers that follow from `seed` alone.
@@ -280,13 +280,13 @@ proptest! {
         let disk = MemDisk::default();
         let (mut store, recovered) = opened(&disk);
         let mut next = recovered.next;
-        let mut waiting: Vec<Position> = Vec::new();
-        let mut model = Model::default();
+        let mut waiting: Vec<QueuePosition> = Vec::new();
+        let mut model = StoreModel::default();
         let mut power_at_crash = false;
         for step in steps {
             let mut crash = None;
             match step {
-                Step::Append { bytes } => {
+                StoreStep::Append { bytes } => {
                     let position = next;
                     next += 1;
                     let failures = store.health().failures;
@@ -305,7 +305,7 @@ proptest! {
                         model.perhaps.insert(position, bytes);
                     }
                 }
-                Step::Remove { which } => {
+                StoreStep::Remove { which } => {
                     if waiting.is_empty() { continue }
                     let position = waiting.remove(usize::from(which) * waiting.len() / 256);
                     let removed = store.remove(position);
@@ -316,7 +316,7 @@ proptest! {
                         model.removed.insert(position, bytes);
                     }
                 }
-                Step::Wipe { which } => {
+                StoreStep::Wipe { which } => {
                     if waiting.is_empty() { continue }
                     let position = waiting.remove(usize::from(which) * waiting.len() / 256);
                     let failures = store.health().failures;
@@ -330,21 +330,21 @@ proptest! {
                         model.gone.insert(position);
                     }
                 }
-                Step::Crash { after, share, power } => {
+                StoreStep::Crash { after, share, power } => {
                     let mut p = disk.lock();
                     if p.plan.is_none() {
                         p.plan = Some((p.operations + after, Fault::Crash, share));
                         power_at_crash = power;
                     }
                 }
-                Step::Error { after, share, kind } => {
+                StoreStep::Error { after, share, kind } => {
                     let mut p = disk.lock();
                     if p.plan.is_none_or(|(at, ..)| at <= p.operations) {
                         p.plan = Some((p.operations + after, Fault::Error(kind), share));
                     }
                 }
-                Step::Restart => {
-                    let in_memory: Vec<Position> = waiting.iter().filter(|p| store.locate(**p).is_none()).copied().collect();
+                StoreStep::Restart => {
+                    let in_memory: Vec<QueuePosition> = waiting.iter().filter(|p| store.locate(**p).is_none()).copied().collect();
                     for position in in_memory {
                         if let Some(bytes) = model.stored.remove(&position) {
                             prop_assert!(false, "{position} of {bytes} bytes was stored and is in \
@@ -387,12 +387,12 @@ proptest! {
                 prop_assert!(found.contains(position), "{position} is lost (power cut: {power})");
             }
             prop_assert!(recovered.next >= found.last().map_or(0, |p| p + 1));
-            let all: BTreeMap<Position, usize> = [&model.stored, &model.perhaps, &model.removed]
+            let all: BTreeMap<QueuePosition, usize> = [&model.stored, &model.perhaps, &model.removed]
                 .into_iter().flatten().map(|(p, b)| (*p, *b)).collect();
-            let still = |p: &Position| found.contains(p);
+            let still = |p: &QueuePosition| found.contains(p);
             model.gone.extend(all.keys().filter(|p| !still(p) && !power).copied());
             let (stored, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = all.into_iter().partition(|(p, _)| still(p));
-            // What an earlier power cut left out may not be forgotten by the disk for ever.
+            // What an earlier power cut left out may not be forgotten by the disk forever.
             model.removed = rest.into_iter().filter(|(p, _)| !model.gone.contains(p)).collect();
             model.stored = stored;
             model.perhaps.clear();

@@ -1,19 +1,19 @@
-//! Bytes that are of use no more go: segments are cut off, deleted, or written anew without what is
-//! retired.
+//! Frees bytes that are no longer needed: segments are cut off, deleted, or rewritten without what
+//! is retired.
 //!
-//! What a segment is written anew without may come back by a power cut until the folder is synced,
-//! and so may a deleted one. Retirements are therefore dropped, with their segment or out of it,
-//! only after such a sync, and only where no older segment holds what they retire.
+//! A power cut may restore a deleted segment, or what was left out of a rewritten one, until the
+//! folder is synced. Retirements are therefore dropped, with their segment or out of it, only after
+//! such a sync, and only where no older segment holds what they retire.
 
 use std::io::{self, ErrorKind};
 
 use zeroize::Zeroizing;
 
 use super::format::{self, EVENT_OVERHEAD, HEADER};
-use super::index::{self, Entry};
+use super::index::{self, IndexEntry};
 use super::segment::Segment;
 use super::{DiskStore, Files, SEGMENT};
-use crate::delivery::outbox::Position;
+use crate::delivery::outbox::QueuePosition;
 
 impl<F: Files> DiskStore<F> {
     /// Makes deletions and replacements last.
@@ -54,7 +54,7 @@ impl<F: Files> DiskStore<F> {
 
     /// Cuts the only segment off, none of whose events waits.
     fn empty(&mut self) -> io::Result<()> {
-        // Were this to last and an older segment's deletion not, that one's retirements would be
+        // If this lasted and an older segment's deletion did not, that one's retirements would be
         // gone too early.
         self.settle_folder()?;
         let Some(last) = self.segments.back_mut().filter(|s| s.events > 0) else { return Ok(()) };
@@ -72,7 +72,7 @@ impl<F: Files> DiskStore<F> {
     }
 
     fn delete_oldest(&mut self) -> io::Result<()> {
-        // Were the younger one's deletion to last and the older one's not, its retirements would be
+        // If the younger one's deletion lasted and the older one's did not, its retirements would be
         // gone too early.
         self.settle_folder()?;
         if !self.segments.is_empty() {
@@ -97,7 +97,7 @@ impl<F: Files> DiskStore<F> {
         Ok(())
     }
 
-    /// Sees to it that `bytes` more may be written, at the expense of what is retired.
+    /// Makes room for `bytes` more, at the expense of what is retired.
     pub(super) fn make_room(&mut self, bytes: u64) -> io::Result<()> {
         let fits = |store: &Self| store.disk_bytes() + bytes <= store.limit;
         // First where much is gained by writing little.
@@ -114,8 +114,7 @@ impl<F: Files> DiskStore<F> {
         if fits(self) { Ok(()) } else { Err(ErrorKind::QuotaExceeded.into()) }
     }
 
-    /// Writes the segment at `at` anew, with its waiting events and the retirements that are
-    /// needed; deletes it where there are none. The bytes of the others are gone when this returns.
+    /// Rewrites the segment at `at` with its waiting events and the retirements that are needed; deletes it where there are none. The bytes of the others are gone when this returns.
     pub(super) fn rewrite(&mut self, at: usize) -> io::Result<()> {
         self.settle_folder()?;
         if self.active && at + 1 == self.segments.len() {
@@ -132,10 +131,10 @@ impl<F: Files> DiskStore<F> {
         }
         let mut file = Zeroizing::new(self.files.read(number)?);
         file.truncate(bytes as usize);
-        let mut kept: Vec<Entry> = Vec::new();
-        // Never grown: that would leave copies of faces behind in memory.
+        let mut kept: Vec<IndexEntry> = Vec::new();
+        // Never grown: that would leave copies of faces in freed memory.
         let mut out = Zeroizing::new(Vec::with_capacity(file.len().max(HEADER)));
-        // All positions up to now are used, also those that nothing else tells of any more.
+        // All positions up to now are used, also those that no record names any more.
         out.extend(format::header(number, self.next_position));
         for entry in entries {
             let whole = entry.offset as usize
@@ -145,7 +144,7 @@ impl<F: Files> DiskStore<F> {
                 && !is_retired
                 && !self.is_shadowed(entry.position, at)
             {
-                kept.push(Entry { offset: out.len() as u32, ..entry });
+                kept.push(IndexEntry { offset: out.len() as u32, ..entry });
                 out.extend(event);
             }
         }
@@ -161,7 +160,7 @@ impl<F: Files> DiskStore<F> {
             let replaced = self.files.replace(number, &out);
             self.moved = true;
             if let Err(e) = replaced {
-                // Which of both it is shows when it is read.
+                // Which of the two it is shows when it is read.
                 self.indices.remove(number);
                 return Err(e);
             }
@@ -171,8 +170,8 @@ impl<F: Files> DiskStore<F> {
         self.settle_folder()
     }
 
-    /// Whether a retirement in the segment at `at` retires what still lies in an older one.
-    fn is_needed(&mut self, position: Position, at: usize) -> bool {
+    /// Whether a retirement in the segment at `at` retires what is still in an older one.
+    fn is_needed(&mut self, position: QueuePosition, at: usize) -> bool {
         self.hidden
             || (0..at).any(|older| {
                 self.segments[older].doubtful
@@ -181,8 +180,8 @@ impl<F: Files> DiskStore<F> {
             })
     }
 
-    /// Writes the segment `number` anew where it holds retired events, and any that may hold events
-    /// which are not known.
+    /// Rewrites the segment `number` where it holds retired events, and any that may hold unknown
+    /// events.
     pub(super) fn scrub_segment(&mut self, number: Option<u64>) -> io::Result<()> {
         let mut at = 0;
         while at < self.segments.len() {

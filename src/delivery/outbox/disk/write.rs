@@ -3,18 +3,18 @@
 use std::io::{self, ErrorKind};
 
 use super::format::{self, EVENT_OVERHEAD, HEADER, MARK};
-use super::index::Entry;
+use super::index::IndexEntry;
 use super::segment::Segment;
 use super::{DiskStore, Files, MARKS_A_SYNC, SEGMENT};
-use crate::delivery::outbox::{Position, Record, Store, nanoseconds};
+use crate::delivery::outbox::{EventRecord, QueuePosition, Store, nanoseconds};
 
 /// A record's bytes.
-enum Frame {
+enum RecordBytes {
     Event(zeroize::Zeroizing<Vec<u8>>),
     Mark([u8; MARK]),
 }
 
-impl Frame {
+impl RecordBytes {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Event(bytes) => bytes,
@@ -41,7 +41,7 @@ impl<F: Files> DiskStore<F> {
             .and_then(|()| self.files.sync(number))
             .and_then(|()| self.files.sync_folder());
         if let Err(e) = made {
-            // Whatever is left of it is recognised and deleted by the next start.
+            // What is left of it is recognised and deleted by the next start.
             let _ = self.files.delete(number);
             self.moved = true;
             return Err(e);
@@ -61,7 +61,7 @@ impl<F: Files> DiskStore<F> {
     }
 
     /// After a failed write or sync: what the end of the segment holds is not known, so that
-    /// nothing goes behind it.
+    /// nothing is written after it.
     pub(super) fn abandon(&mut self) {
         if std::mem::take(&mut self.active)
             && let Some(last) = self.segments.back_mut()
@@ -76,8 +76,8 @@ impl<F: Files> DiskStore<F> {
         (self.unsynced, self.unsynced_marks) = (false, 0);
     }
 
-    /// Writes one record of `length` bytes to the active segment and says where it lies.
-    fn write(&mut self, length: usize, encode: impl FnOnce(u64) -> Frame) -> io::Result<u64> {
+    /// Writes one record of `length` bytes to the active segment and returns its offset.
+    fn write(&mut self, length: usize, encode: impl FnOnce(u64) -> RecordBytes) -> io::Result<u64> {
         if !self.active || self.segments.back().is_none_or(|s| s.bytes + length as u64 > SEGMENT) {
             self.roll()?;
         }
@@ -91,12 +91,13 @@ impl<F: Files> DiskStore<F> {
     }
 
     /// Writes an event and syncs it; once more in a new segment where the active one fails.
-    pub(super) fn save(&mut self, position: Position, record: &Record) -> io::Result<()> {
+    pub(super) fn save(&mut self, position: QueuePosition, record: &EventRecord) -> io::Result<()> {
         let length = EVENT_OVERHEAD + record.payload.len();
         self.make_room(length as u64)?;
         let once = |store: &mut Self| {
-            let written = store
-                .write(length, |segment| Frame::Event(format::event(segment, position, record)));
+            let written = store.write(length, |segment| {
+                RecordBytes::Event(format::event(segment, position, record))
+            });
             let written_but_not_synced = written.is_ok();
             written.and_then(|at| store.sync().map(|()| at)).inspect_err(|_| {
                 if written_but_not_synced && let Some(last) = store.segments.back_mut() {
@@ -107,7 +108,7 @@ impl<F: Files> DiskStore<F> {
         };
         let offset = once(self).or_else(|_| once(self))? as u32;
         let bytes = record.payload.len() as u32;
-        let entry = Entry { position, expires: nanoseconds(record.expires), offset, bytes };
+        let entry = IndexEntry { position, expires: nanoseconds(record.expires), offset, bytes };
         let last = self.segments.back_mut().expect("it was just written to");
         last.add(&entry);
         self.indices.push(last.number, entry);
@@ -124,8 +125,8 @@ impl<F: Files> DiskStore<F> {
     }
 
     /// Writes that an event is retired.
-    pub(super) fn mark(&mut self, position: Position) -> io::Result<()> {
-        let encode = |segment| Frame::Mark(format::mark(segment, position));
+    pub(super) fn mark(&mut self, position: QueuePosition) -> io::Result<()> {
+        let encode = |segment| RecordBytes::Mark(format::mark(segment, position));
         if self.write(MARK, encode).is_err() {
             self.abandon();
             self.write(MARK, encode)?;

@@ -1,5 +1,5 @@
-//! Many segments: what is read of them at a start, what is kept in memory, and what is written
-//! anew.
+//! Many segments: what is read of them at a start, what is kept in memory, and what is
+//! rewritten.
 
 use super::super::*;
 use super::platter::{Fault, MemDisk};
@@ -17,7 +17,7 @@ fn a_folder_that_an_earlier_version_left_in_the_midst_of_compaction_is_read_in_o
         let bytes = [&[format::header(segment, next).to_vec()][..], records].concat().concat();
         disk.put(segment, bytes);
     };
-    // 0 and 2 wait, both were copied behind 5, 1 and 4 are retired, and so is 0, after it was
+    // 0 and 2 wait, both were copied after 5, 1 and 4 are retired, and so is 0, after it was
     // copied.
     file(0, 0, &[event(0, 0), event(0, 1), event(0, 2)]);
     file(
@@ -78,8 +78,7 @@ fn what_is_kept_in_memory_is_that_of_a_few_segments_however_many_wait() {
     let (mut store, recovered) = opened(&disk);
     assert_eq!(recovered.events, 60 * 9);
     assert!(store.indices.entries() <= most);
-    // Every second one in the midst: more stretches than are kept of a segment would be written
-    // anew.
+    // Every second one in the middle: a segment with more runs than are kept would be rewritten.
     let small = 0..3 * 2000;
     let next = recovered.next;
     small.clone().for_each(|n| store.append(next + n, &record(next + n, 400)).expect("works"));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::delivery::outbox::Position;
+use crate::delivery::outbox::QueuePosition;
 use crate::delivery::outbox::disk::{Files, index};
 
 /// What happens to the operation that the plan names.
@@ -68,7 +68,7 @@ impl MemDisk {
     }
 
     /// Whether any file holds the event.
-    pub fn holds(&self, position: Position) -> bool {
+    pub fn holds(&self, position: QueuePosition) -> bool {
         let held = |n: u64, f: &MemFile| {
             index::contents(n, &f.bytes).entries.iter().any(|e| e.position == position)
         };

@@ -1,4 +1,4 @@
-//! The outbox on a disk, as a whole: many segments, expiry and revocation in their midst, kills and
+//! The outbox on a disk, as a whole: many segments, expiry and revocation among them, kills and
 //! power cuts at any write, against a plain list of what is owed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +13,10 @@ use super::platter::{Fault, MemDisk};
 use super::{LIMITS, generator};
 use crate::clock::Now;
 use crate::delivery::event::EventId;
-use crate::delivery::outbox::{Outbox, Settled, Verdict};
+use crate::delivery::outbox::{AckOutcome, Outbox, Settled};
 
 #[derive(Debug, Clone)]
-enum Step {
+enum QueueStep {
     /// So many events of so many bytes, each of one of four subjects.
     Append {
         events: u8,
@@ -47,18 +47,18 @@ enum Step {
     Restart,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = QueueStep> {
     let bytes = prop_oneof![3 => Just(100_000usize), 1 => 17usize..2000];
     let append = (1u8..12, bytes, prop_oneof![Just(20u64), Just(1000)], 0u8..4);
     prop_oneof![
-        8 => append.prop_map(|(events, bytes, lifetime, subject)| Step::Append { events, bytes, lifetime, subject }),
-        8 => Just(Step::Send),
-        7 => (any::<u8>(), any::<bool>()).prop_map(|(which, d)| Step::Ack { which, delivered: d || which < 200 }),
-        1 => any::<bool>().prop_map(|kept| Step::Disconnect { kept }),
-        3 => (0u64..30).prop_map(|seconds| Step::Wait { seconds }),
-        2 => (0u8..4).prop_map(|subject| Step::Revoke { subject }),
-        2 => (1u64..30, any::<u8>(), any::<bool>()).prop_map(|(after, share, power)| Step::Crash { after, share, power }),
-        1 => Just(Step::Restart),
+        8 => append.prop_map(|(events, bytes, lifetime, subject)| QueueStep::Append { events, bytes, lifetime, subject }),
+        8 => Just(QueueStep::Send),
+        7 => (any::<u8>(), any::<bool>()).prop_map(|(which, d)| QueueStep::Ack { which, delivered: d || which < 200 }),
+        1 => any::<bool>().prop_map(|kept| QueueStep::Disconnect { kept }),
+        3 => (0u64..30).prop_map(|seconds| QueueStep::Wait { seconds }),
+        2 => (0u8..4).prop_map(|subject| QueueStep::Revoke { subject }),
+        2 => (1u64..30, any::<u8>(), any::<bool>()).prop_map(|(after, share, power)| QueueStep::Crash { after, share, power }),
+        1 => Just(QueueStep::Restart),
     ]
 }
 
@@ -67,10 +67,10 @@ fn at(seconds: u64) -> Now {
     Now { monotonic: Duration::from_secs(seconds), wall }
 }
 
-fn record(id: u64, subject: u8, bytes: usize, expires: u64) -> Record {
+fn record(id: u64, subject: u8, bytes: usize, expires: u64) -> EventRecord {
     let mut payload = vec![subject; bytes];
     payload[1..9].copy_from_slice(&id.to_le_bytes());
-    Record {
+    EventRecord {
         id: EventId::from_u128(id.into()),
         expires: at(expires).wall,
         payload: Zeroizing::new(payload),
@@ -78,7 +78,7 @@ fn record(id: u64, subject: u8, bytes: usize, expires: u64) -> Record {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Event {
+struct QueueEvent {
     subject: u8,
     expires: u64,
     bytes: usize,
@@ -86,13 +86,13 @@ struct Event {
 
 /// Ids by what may have become of them.
 #[derive(Default)]
-struct Model {
+struct QueueModel {
     /// Must be there.
-    owed: BTreeMap<u64, Event>,
+    owed: BTreeMap<u64, QueueEvent>,
     /// May be there: the process died around its append or its retirement.
-    perhaps: BTreeMap<u64, Event>,
+    perhaps: BTreeMap<u64, QueueEvent>,
     /// Left, and may come back after a power cut that came soon.
-    left: BTreeMap<u64, Event>,
+    left: BTreeMap<u64, QueueEvent>,
     /// Revoked on a disk that worked, or not there at a start.
     gone: BTreeSet<u64>,
     flying: Vec<(u16, u64)>,
@@ -127,7 +127,7 @@ proptest! {
         let mut random = generator(seed);
         let disk = MemDisk::default();
         let mut outbox = opened(&disk);
-        let mut m = Model::default();
+        let mut m = QueueModel::default();
         let mut at_position = BTreeMap::new();
         let (mut seconds, mut next_id, mut next_packet) = (0u64, 0u64, 1u16);
         let mut power_at_crash = false;
@@ -136,10 +136,10 @@ proptest! {
             let mut restart = None;
             // What leaves in this step, with what the outbox's counters say.
             match step {
-                Step::Append { events, bytes, lifetime, subject } => {
+                QueueStep::Append { events, bytes, lifetime, subject } => {
                     for n in 0..events {
                         let subject = (subject + n) % 4;
-                        let event = Event { subject, expires: seconds + lifetime, bytes };
+                        let event = QueueEvent { subject, expires: seconds + lifetime, bytes };
                         let id = next_id;
                         next_id += 1;
                         let position = outbox.append(&record(id, subject, bytes, event.expires), now).expect("room");
@@ -153,7 +153,7 @@ proptest! {
                         }
                     }
                 }
-                Step::Send => {
+                QueueStep::Send => {
                     if let Some((position, sent)) = outbox.next_to_send(now) {
                         let id = sent.id.as_u128() as u64;
                         let event = m.owed.get(&id).or_else(|| m.perhaps.get(&id)).expect("known");
@@ -168,10 +168,10 @@ proptest! {
                         next_packet += 1;
                     }
                 }
-                Step::Ack { which, delivered } => {
+                QueueStep::Ack { which, delivered } => {
                     if m.flying.is_empty() { continue }
                     let (packet, id) = m.flying.remove(usize::from(which) % m.flying.len());
-                    let verdict = if delivered { Verdict::Delivered } else { Verdict::RefusedForNow };
+                    let verdict = if delivered { AckOutcome::Delivered } else { AckOutcome::RefusedForNow };
                     let settled = outbox.settle(packet, verdict, now, 0);
                     if delivered {
                         prop_assert_eq!(settled, Settled::Delivered(EventId::from_u128(id.into())));
@@ -179,18 +179,18 @@ proptest! {
                         if disk.lock().dead { m.perhaps.insert(id, event); } else { m.left.insert(id, event); }
                     }
                 }
-                Step::Disconnect { kept } => {
+                QueueStep::Disconnect { kept } => {
                     outbox.disconnected();
                     let again: Vec<_> = outbox.unsettled_events(now).iter().map(|(p, r, _)| (*p, r.id.as_u128() as u64)).collect();
                     if kept { outbox.session_kept() } else { outbox.session_lost() }
                     m.flying = if kept { again } else { Vec::new() };
                 }
-                Step::Wait { seconds: more } => seconds += more,
-                Step::Revoke { subject } => {
+                QueueStep::Wait { seconds: more } => seconds += more,
+                QueueStep::Revoke { subject } => {
                     let (failures, dead) = (outbox.store_health().failures, disk.lock().dead);
                     let revoked = outbox.revoke(|payload| payload[0] == subject, now);
                     let clean = !dead && !disk.lock().dead && outbox.store_health().failures == failures;
-                    let of = |events: &BTreeMap<u64, Event>| -> Vec<u64> {
+                    let of = |events: &BTreeMap<u64, QueueEvent>| -> Vec<u64> {
                         events.iter().filter(|(_, e)| e.subject == subject).map(|(id, _)| *id).collect()
                     };
                     let (owed, perhaps) = (of(&m.owed), of(&m.perhaps));
@@ -208,14 +208,14 @@ proptest! {
                         }
                     }
                 }
-                Step::Crash { after, share, power } => {
+                QueueStep::Crash { after, share, power } => {
                     let mut p = disk.lock();
                     if p.plan.is_none() {
                         p.plan = Some((p.operations + after, Fault::Crash, share));
                         power_at_crash = power;
                     }
                 }
-                Step::Restart => restart = Some(false),
+                QueueStep::Restart => restart = Some(false),
             }
             outbox.expire(at(seconds));
             // On its way, what has expired stays until it is settled.
@@ -262,9 +262,9 @@ proptest! {
             }
             let all = [&m.owed, &m.perhaps, &m.left].into_iter().flatten().map(|(id, e)| (*id, *e));
             let (owed, left): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(id, _)| found.contains(id));
-            // What one power cut left out may not be forgotten by the disk for ever.
+            // What one power cut left out may not be forgotten by the disk forever.
             let left_in_doubt = if power { left } else { m.gone.extend(left.into_keys()); BTreeMap::new() };
-            m = Model { owed, left: left_in_doubt, gone: m.gone, ..Model::default() };
+            m = QueueModel { owed, left: left_in_doubt, gone: m.gone, ..QueueModel::default() };
         }
     }
 }

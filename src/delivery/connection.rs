@@ -1,0 +1,275 @@
+//! One connection to the broker, from its first packet to its end: moves what the session decides
+//! through the client library.
+//!
+//! Promises:
+//! * The last will says `offline`.
+//! * Certificates and passwords are read again for each connection.
+//! * A broker that accepts and says nothing, stops saying anything, or acknowledges nothing, is
+//!   left.
+//! * Orders and offers are subscribed to at QoS 1 on each connection and wait, unverified, in a
+//!   bounded mailbox.
+
+use std::time::Duration;
+
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Filter, Packet, PubAckReason, Publish, SubAck, SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, Request};
+
+use super::event::{State, Status};
+use super::failure::{self, LinkFailure};
+use super::outbox::{AckOutcome, Settled};
+use super::session::{Acknowledged, MAX_HANDED};
+use super::wire;
+use super::worker::{DeliveryWorker, EXPIRY_SWEEP, End, encode, random};
+use crate::clock::Now;
+
+impl DeliveryWorker {
+    /// One connection from the first packet to its end.
+    pub(super) async fn connection(&mut self) -> End {
+        self.report();
+        let will =
+            wire::will(&self.names.device, &self.names.topics, &self.status, self.clock.now());
+        let options = will.and_then(|will| {
+            wire::options(&self.config, &self.names.url, &self.names.client_id, will)
+        });
+        let options = match options {
+            Ok(options) => options,
+            Err(failure) => return End::Failed(failure),
+        };
+        // A new event loop for each connection: what one keeps across connections (queued requests,
+        // a collision of packet ids) it keeps by rules that lose or block publishes. What is
+        // unsettled is known to the session.
+        let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 3);
+        self.subscribed = false;
+        for publish in self.session.connecting(self.clock.now()) {
+            events.pending.push_back(Request::Publish(wire::packet(publish)));
+        }
+        let mut silence =
+            Duration::from_secs(wire::CONNECT_TIMEOUT_S + 2 * u64::from(self.config.keep_alive_s));
+        let mut heard = self.clock.now().monotonic;
+        loop {
+            match self.event(&client, &mut events, heard + silence).await {
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => {
+                    return End::Stopped { published: self.session.closed().unwrap_or(false) };
+                }
+                Ok(event) => {
+                    if let Event::Incoming(Packet::ConnAck(ack)) = &event
+                        && let Some(keep_alive) =
+                            ack.properties.as_ref().and_then(|p| p.server_keep_alive)
+                    {
+                        silence = Duration::from_secs(
+                            wire::CONNECT_TIMEOUT_S + 2 * u64::from(keep_alive),
+                        );
+                    }
+                    heard = self.clock.now().monotonic;
+                    if let Err(failure) = self.handle(event) {
+                        return End::Failed(failure);
+                    }
+                }
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// The client's next event; takes inputs and hands publishes over while it waits.
+    ///
+    /// The client's future is polled to its end and never dropped half-way: it would lose a packet
+    /// that it had begun to write, and keep it as sent.
+    async fn event(
+        &mut self,
+        client: &AsyncClient,
+        events: &mut EventLoop,
+        silent_at: Duration,
+    ) -> Result<Event, End> {
+        let poll = events.poll();
+        tokio::pin!(poll);
+        loop {
+            self.feed(client)?;
+            self.report();
+            let now = self.clock.now();
+            if self.session.is_overdue(now) {
+                return Err(End::Failed(failure::NO_ACKNOWLEDGEMENT.into()));
+            }
+            if now.monotonic >= silent_at {
+                return Err(End::Failed(failure::SILENT.into()));
+            }
+            let stop = self.stop.map(|s| if now.monotonic < s.drain { s.drain } else { s.end });
+            let wake = [self.session.wake_at(now), stop]
+                .into_iter()
+                .flatten()
+                .fold(silent_at, Duration::min);
+            tokio::select! {
+                event = &mut poll => return event.map_err(|e| End::Failed(LinkFailure::of(&e))),
+                input = self.inputs.next() => {
+                    if self.take(input) {
+                        return Err(End::Orphaned);
+                    }
+                }
+                () = tokio::time::sleep(wake.saturating_sub(now.monotonic).min(EXPIRY_SWEEP)) => {
+                    self.session.expire(self.clock.now());
+                }
+            }
+        }
+    }
+
+    /// Hands over what the session wants sent, and ends the session step by step where that is
+    /// asked for.
+    fn feed(&mut self, client: &AsyncClient) -> Result<(), End> {
+        let now = self.clock.now();
+        if self.close_if_asked(client, now)? {
+            return Ok(());
+        }
+        while let Some(publish) = self.session.next(now) {
+            let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+            let properties = wire::properties(&publish);
+            let handed = client.try_publish_with_properties(
+                publish.topic,
+                qos,
+                publish.retain,
+                publish.payload,
+                properties,
+            );
+            handed.map_err(|_| End::Failed(failure::CLIENT.into()))?;
+        }
+        self.subscribe_once(client)
+    }
+
+    /// Takes the next step towards the end that the handle asked for. True where nothing more is
+    /// published on this connection.
+    fn close_if_asked(&mut self, client: &AsyncClient, now: Now) -> Result<bool, End> {
+        let Some(stop) = self.stop else { return Ok(false) };
+        if let Some(published) = self.session.closed() {
+            if !self.disconnecting {
+                self.disconnecting = true;
+                client.try_disconnect().map_err(|_| End::Stopped { published })?;
+            }
+            return Ok(true);
+        }
+        if now.monotonic >= stop.end {
+            return Err(End::Stopped { published: false });
+        }
+        let closing = self.session.is_drained() || now.monotonic >= stop.drain;
+        if closing && self.session.is_up() && !self.session.is_closing() {
+            let last = Status {
+                state: State::Stopped,
+                since: now.wall,
+                matching: false,
+                reason: None,
+                degraded: None,
+                ..self.status.clone()
+            };
+            let payload = encode(&self.names.device, now, last)
+                .map_err(|_| End::Stopped { published: false })?;
+            self.session.close(payload);
+        }
+        Ok(false)
+    }
+
+    /// Subscribes to what is sent to the device: after the status, and not before what an earlier
+    /// link left unsettled. Packet ids start over on each link, and one may not name two exchanges at
+    /// a time.
+    fn subscribe_once(&mut self, client: &AsyncClient) -> Result<(), End> {
+        if self.subscribed || !self.session.is_up() || self.session.outbox().has_unsettled() {
+            return Ok(());
+        }
+        self.subscribed = true;
+        let inbound = self.names.topics.inbound().map(|(topic, _)| topic);
+        let topics = inbound.into_iter().chain(self.config.home_assistant.birth());
+        let filters: Vec<Filter> =
+            topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
+        client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), LinkFailure> {
+        let now = self.clock.now();
+        match event {
+            Event::Incoming(Packet::ConnAck(ack)) => self.accepted(&ack, now),
+            Event::Outgoing(Outgoing::Publish(packet)) => self.session.sent(packet),
+            // A broker that acknowledges out of order. A new connection sorts it out.
+            Event::Outgoing(Outgoing::AwaitAck(_)) => return Err(failure::OUT_OF_ORDER.into()),
+            Event::Incoming(Packet::PubAck(ack)) => self.acknowledged(ack.pkid, ack.reason, now),
+            Event::Incoming(Packet::Publish(publish)) => self.received(&publish),
+            Event::Incoming(Packet::SubAck(ack)) => log_refused(&ack),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, packet: u16, reason: PubAckReason, now: Now) {
+        let verdict = match wire::verdict(reason) {
+            AckOutcome::Unheard if !self.config.keep_unheard => AckOutcome::Delivered,
+            verdict => verdict,
+        };
+        match self.session.acknowledged(packet, verdict, now, random()) {
+            Acknowledged::Candidate(Settled::Again(id, _)) if verdict == AckOutcome::Unheard => {
+                if !std::mem::replace(&mut self.unheard, true) {
+                    log::warn!(
+                        "Nobody listens to candidates; they are kept until somebody subscribes: \
+                         topic={} id={id}.",
+                        self.names.topics.candidate()
+                    );
+                }
+            }
+            Acknowledged::Candidate(Settled::Again(id, wait)) => log::warn!(
+                "The broker refused a candidate; it is kept and tried again: id={id} \
+                 reason={reason:?} wait_ms={}.",
+                wait.as_millis()
+            ),
+            Acknowledged::Candidate(Settled::GivenUp(id)) => log::error!(
+                "The broker calls a candidate invalid; it is given up: id={id} reason={reason:?}."
+            ),
+            Acknowledged::Status(false) => log::warn!(
+                "The broker refused the status; allow this client to write it: topic={} \
+                 reason={reason:?}.",
+                self.names.topics.status()
+            ),
+            Acknowledged::Candidate(_) => self.unheard = false,
+            Acknowledged::Status(true) | Acknowledged::Unknown => {}
+        }
+    }
+
+    fn received(&mut self, publish: &Publish) {
+        let inbound = self.names.topics.inbound();
+        let kind = inbound.into_iter().find(|(topic, _)| topic.as_bytes() == &publish.topic[..]);
+        if let Some((_, kind)) = kind {
+            self.inputs.exchange.mailbox.give(kind, &publish.payload);
+            return;
+        }
+        let birth = self.config.home_assistant.birth();
+        if birth.is_some_and(|topic| topic.as_bytes() == &publish.topic[..])
+            && &publish.payload[..] == b"online"
+        {
+            self.session.announce_again();
+        }
+    }
+
+    fn accepted(&mut self, ack: &ConnAck, now: Now) {
+        self.connections += 1;
+        self.last_failure = None;
+        let properties = ack.properties.as_ref();
+        let (receive_max, max_packet) =
+            (properties.and_then(|p| p.receive_max), properties.and_then(|p| p.max_packet_size));
+        self.session.connected(ack.session_present, receive_max, max_packet, now);
+        log::info!(
+            "Connected to the broker: url={} client_id={} session_kept={} waiting={}.",
+            self.names.url,
+            self.names.client_id,
+            ack.session_present,
+            self.session.outbox().len()
+        );
+    }
+}
+
+fn log_refused(ack: &SubAck) {
+    let refused = |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
+    if ack.return_codes.iter().any(refused) {
+        log::warn!(
+            "The broker does not let this client hear revocations, suspensions and offers; allow \
+             it to read them: reasons={:?}.",
+            ack.return_codes
+        );
+    }
+}

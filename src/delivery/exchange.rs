@@ -1,0 +1,122 @@
+//! What passes between the handle's threads and the delivery thread.
+//!
+//! Promises:
+//! * Nothing here blocks for longer than a copy takes.
+//! * Candidates queue in a bounded channel; of everything else only the newest waits.
+//! * A wait for the next input may be dropped at any time without losing one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::event::{ListState, Stats, Status};
+use super::inbound::Mailbox;
+use super::outbox::EventRecord;
+use super::revoked::RevokedCandidates;
+use super::snapshot::Snapshot;
+
+/// Candidates between the caller and the outbox. The thread empties it at once; it fills only where
+/// storage stalls.
+pub(super) const CHANNEL: usize = 64;
+/// Most revocations that wait for the thread; it takes them at once.
+const MAX_REVOKING: usize = 64;
+
+/// What the handle asks for beside candidates. Only the newest of each matters, but for
+/// revocations.
+#[derive(Debug, Default)]
+pub(super) struct Requested {
+    pub(super) status: Option<Status>,
+    pub(super) stats: Option<Stats>,
+    pub(super) list_state: Option<ListState>,
+    /// At most [`MAX_REVOKING`].
+    pub(super) revoke: Vec<RevokedCandidates>,
+    /// How long the end may take.
+    pub(super) stop: Option<Duration>,
+}
+
+/// What the handle and the thread share.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    requested: Mutex<Requested>,
+    /// Rung after each change of `requested`.
+    bell: Notify,
+    snapshot: Mutex<Snapshot>,
+    not_taken: AtomicU64,
+    pub(super) mailbox: Mailbox,
+}
+
+impl Exchange {
+    /// Changes what is asked for and wakes the thread.
+    pub(super) fn request<T>(&self, change: impl FnOnce(&mut Requested) -> T) -> T {
+        let changed = change(&mut lock(&self.requested));
+        self.bell.notify_one();
+        changed
+    }
+
+    /// Asks for candidates to be wiped; false where too many revocations wait already.
+    pub(super) fn revoke(&self, revoked: RevokedCandidates) -> bool {
+        self.request(|requested| {
+            let taken = requested.revoke.len() < MAX_REVOKING;
+            if taken {
+                requested.revoke.push(revoked);
+            }
+            taken
+        })
+    }
+
+    /// Counts a candidate that the handle did not take.
+    pub(super) fn count_not_taken(&self) {
+        self.not_taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Shows how the thread is. It fills in all but `beats` and the handle's own counts.
+    pub(super) fn show(&self, snapshot: Snapshot) {
+        let mut shown = lock(&self.snapshot);
+        *shown = Snapshot { beats: shown.beats + 1, ..snapshot };
+    }
+
+    /// What was shown last, with the counts of the handle.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            not_taken: self.not_taken.load(Ordering::Relaxed),
+            inbound: self.mailbox.counters(),
+            ..lock(&self.snapshot).clone()
+        }
+    }
+}
+
+/// No invariant spans a panic in these short sections, so that a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One input of the thread.
+pub(super) enum WorkerInput {
+    Candidate(EventRecord),
+    Requested(Box<Requested>),
+    /// The handle was dropped.
+    Orphaned,
+}
+
+/// The thread's end of the exchange.
+pub(super) struct Inputs {
+    pub(super) records: mpsc::Receiver<EventRecord>,
+    pub(super) exchange: Arc<Exchange>,
+}
+
+impl Inputs {
+    /// The next input; may be dropped and called again at any time without losing one.
+    pub(super) async fn next(&mut self) -> WorkerInput {
+        tokio::select! {
+            record = self.records.recv() => {
+                record.map_or(WorkerInput::Orphaned, WorkerInput::Candidate)
+            }
+            () = self.exchange.bell.notified() => {
+                let requested = std::mem::take(&mut *lock(&self.exchange.requested));
+                WorkerInput::Requested(Box::new(requested))
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What the daemon holds of delivery: publish, revoke, ask, stop.
+//!
+//! Promises:
+//! * No call blocks, but for [`Delivery::stop`], which ends within its deadline.
+//! * A candidate that is not taken is returned to the caller as an error, and counted.
+//! * Dropped without [`Delivery::stop`], the connection breaks and the broker publishes `offline`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::broker::{BrokerConfig, BrokerUrl, UrlError};
+use super::event::{
+    Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, Stats, Status,
+};
+use super::exchange::{CHANNEL, Exchange, Inputs};
+use super::inbound::Inbound;
+use super::outbox::ledger::Ledger;
+use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store};
+use super::revoked::RevokedCandidates;
+use super::session::{self, Session};
+use super::snapshot::{Snapshot, StopReport};
+use super::topics::{DeviceId, TopicError, Topics};
+use super::worker::{self, DeliveryWorker, Names};
+use crate::clock::{Clock, Now};
+
+/// Why delivery cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The URL.
+    #[error("broker.url: {0}")]
+    Url(#[from] UrlError),
+    /// The root or the client id.
+    #[error("broker.root or broker.client_id: {0}")]
+    Topic(#[from] TopicError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] outbox::OutboxStoreError),
+    /// Another process delivers from the same folder.
+    #[error("another watchpost uses {0}; end it, or give each its own broker.outbox")]
+    OutboxInUse(PathBuf),
+    /// The ledger.
+    #[error(
+        "broker.ledger = {path}: {source}; name a file in a folder that watchpost may write to"
+    )]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The first status.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The thread or its runtime.
+    #[error("the delivery thread cannot start: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a candidate was not taken. Each is counted.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The bounded channel to the thread is full: storage stalls.
+    #[error("delivery cannot keep up with storing candidates; this one is dropped and counted")]
+    Busy,
+    /// Its crop or the whole event is too large.
+    #[error("the event has {0} bytes, more than fit; send a smaller crop")]
+    TooLarge(usize),
+    /// It cannot be written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The thread has ended.
+    #[error("delivery has ended; restart watchpost")]
+    Ended,
+}
+
+/// The handle. Dropped without [`Delivery::stop`], the connection breaks and the broker publishes
+/// `offline`.
+#[derive(Debug)]
+pub struct Delivery {
+    records: mpsc::Sender<EventRecord>,
+    exchange: Arc<Exchange>,
+    device: DeviceId,
+    expiry: Duration,
+    /// Taken by [`Delivery::stop`] only.
+    thread: Option<JoinHandle<StopReport>>,
+}
+
+impl Delivery {
+    /// Starts the thread with an outbox in memory, whatever [`BrokerConfig::outbox`] says. Does not
+    /// wait for the broker and does not fail where there is none.
+    ///
+    /// # Errors
+    /// Where the configuration is wrong (see [`BrokerConfig::problems`]) or no thread can be had.
+    pub fn start(
+        config: &BrokerConfig,
+        device: &DeviceId,
+        status: Status,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        Self::start_with(config, device, status, clock, Box::new(MemoryStore::default()))
+    }
+
+    /// The same with another store for the outbox.
+    ///
+    /// # Errors
+    /// As [`Delivery::start`], and where the store cannot be read.
+    pub fn start_with(
+        config: &BrokerConfig,
+        device: &DeviceId,
+        status: Status,
+        clock: Clock,
+        store: Box<dyn Store>,
+    ) -> Result<Self, StartError> {
+        let url: BrokerUrl = config.url.parse()?;
+        let topics = Topics::new(&config.root, device)?;
+        let client_id = match config.client_id.as_str() {
+            "" => device.clone(),
+            id => DeviceId::new(id)?,
+        };
+        if !url.tls && !url.is_loopback() && config.password_file.is_some() {
+            log::warn!(
+                "The broker's password crosses the network in the clear; use mqtts:// in \
+                 broker.url: url={url}."
+            );
+        }
+        let mut session = Session::new(Outbox::new(store, config.limits())?, topics.clone());
+        session.set_status(worker::encode(device, clock.now(), status.clone())?);
+        session.set_announcements(config.home_assistant.announcements(
+            &topics,
+            device,
+            config.stats_interval_s,
+        ));
+        if let Some(path) = &config.ledger {
+            let failed = |source| StartError::Ledger { path: path.clone(), source };
+            session.report_to(Box::new(Ledger::open(path).map_err(failed)?));
+        }
+        let (records, inbox) = mpsc::channel(CHANNEL);
+        let exchange = Arc::new(Exchange::default());
+        let worker = DeliveryWorker::new(
+            config,
+            Names { url, client_id, device: device.clone(), topics },
+            clock,
+            session,
+            status,
+            Inputs { records: inbox, exchange: exchange.clone() },
+        );
+        Ok(Self {
+            records,
+            exchange,
+            device: device.clone(),
+            expiry: config.event_expiry(),
+            thread: Some(worker.spawn()?),
+        })
+    }
+
+    /// Until when a candidate that is decided at `decided_at` is of use.
+    pub fn expires(&self, decided_at: OffsetDateTime) -> OffsetDateTime {
+        decided_at
+            .saturating_add(time::Duration::try_from(self.expiry).unwrap_or(time::Duration::MAX))
+    }
+
+    /// Hands a candidate over for delivery and returns the id of its event. Never blocks.
+    ///
+    /// # Errors
+    /// Where it is not taken; it is counted.
+    pub fn publish_candidate(&self, candidate: Candidate, now: Now) -> Result<EventId, NotTaken> {
+        self.try_publish(candidate, now).inspect_err(|_| self.exchange.count_not_taken())
+    }
+
+    fn try_publish(&self, candidate: Candidate, now: Now) -> Result<EventId, NotTaken> {
+        let crop = candidate.crop.as_ref().map_or(0, |c| c.base64.len());
+        if crop > MAX_CROP.div_ceil(3) * 4 {
+            return Err(NotTaken::TooLarge(crop));
+        }
+        let (id, expires) = (EventId::new(now), candidate.expires);
+        let payload = CloudEvent::new(id, &self.device, now, candidate).to_json()?;
+        if payload.len() > MAX_EVENT {
+            return Err(NotTaken::TooLarge(payload.len()));
+        }
+        match self.records.try_send(session::record(id, expires, payload)) {
+            Ok(()) => Ok(id),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(NotTaken::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(NotTaken::Ended),
+        }
+    }
+
+    /// The status from now on. Of several in a row only the newest is published. Never blocks.
+    pub fn set_status(&self, status: Status) {
+        self.exchange.request(|requested| requested.status = Some(status));
+    }
+
+    /// Counts, published once at QoS 0 where a broker is connected, else replaced by the next.
+    /// Never blocks.
+    pub fn publish_stats(&self, stats: Stats) {
+        self.exchange.request(|requested| requested.stats = Some(stats));
+    }
+
+    /// Which list is in force, retained by the broker. Never blocks.
+    pub fn set_list_state(&self, state: ListState) {
+        self.exchange.request(|requested| requested.list_state = Some(state));
+    }
+
+    /// Wipes candidates that were not delivered yet; how many is in the snapshot's outbox. Never
+    /// blocks. False where too many revocations wait already.
+    pub fn revoke(&self, revoked: RevokedCandidates) -> bool {
+        self.exchange.revoke(revoked)
+    }
+
+    /// The next message to the device, nothing about it verified. Never blocks.
+    pub fn inbound(&self) -> Option<Inbound> {
+        self.exchange.mailbox.take()
+    }
+
+    /// How delivery is.
+    pub fn snapshot(&self) -> Snapshot {
+        self.exchange.snapshot()
+    }
+
+    /// Delivers what waits, publishes `stopped`, disconnects, and ends the thread; all within
+    /// `deadline`, of which the candidates may use half. Where no broker answers it ends as soon as
+    /// nothing is left to lose.
+    pub fn stop(mut self, deadline: Duration) -> StopReport {
+        self.exchange.request(|requested| requested.stop = Some(deadline));
+        let thread =
+            self.thread.take().expect("only stop takes the thread, and it consumes the handle");
+        let mut report = thread.join().unwrap_or_else(|_| {
+            log::error!("The delivery thread ended by a panic.");
+            StopReport::default()
+        });
+        report.snapshot = self.exchange.snapshot();
+        report
+    }
+}

@@ -1,0 +1,239 @@
+//! Events on their way: handed to the client, sent, acknowledged or not, sent again on a new link.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::{EventRecord, Fate, MAX_WINDOW, Outbox, QueuePosition, Store, Stored, nanoseconds};
+use crate::clock::Now;
+use crate::delivery::event::EventId;
+
+/// Longest wait before an event that nobody subscribed to is sent again.
+pub const MAX_UNHEARD_WAIT: Duration = Duration::from_secs(5);
+/// How often one message may be called invalid before it is given up.
+pub const MAX_REFUSALS: u8 = 5;
+
+/// What a broker's acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// Success (0x00).
+    Delivered,
+    /// No matching subscribers (0x10): the broker dropped it.
+    Unheard,
+    /// Refused for a reason that has nothing to do with this message: not authorized, quota,
+    /// unspecified.
+    RefusedForNow,
+    /// Refused because of this message: its topic, its format, its size.
+    Invalid,
+}
+
+/// What became of an event by [`Outbox::settle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Retired.
+    Delivered(EventId),
+    /// Stays, and is tried again after this long.
+    Again(EventId, Duration),
+    /// Left the outbox undelivered.
+    GivenUp(EventId),
+    /// No event is on its way under this packet id.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EventStage {
+    /// Was refused and waits once more.
+    Waiting,
+    /// With the client, which has not given it a packet id yet.
+    Handed,
+    /// Sent on this link.
+    Flying(u16),
+    /// Sent on an earlier link of a session that the broker may have kept.
+    Unsettled(u16),
+}
+
+/// An event that was handed out at least once and has not left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) stored: Stored,
+    pub(super) id: EventId,
+    pub(super) stage: EventStage,
+    /// How often the broker called it invalid.
+    invalid: u8,
+    /// When it was handed out first.
+    sent_at: OffsetDateTime,
+}
+
+impl<S: Store> Outbox<S> {
+    /// Events handed out and not settled.
+    pub fn in_flight(&self) -> usize {
+        self.begun.iter().filter(|b| b.stage != EventStage::Waiting).count()
+    }
+
+    /// Most events on their way, from what the broker allows; 1 to [`MAX_WINDOW`].
+    pub fn set_window(&mut self, window: usize) {
+        self.window = window.clamp(1, MAX_WINDOW);
+    }
+
+    /// Hands out the oldest waiting event; [`Outbox::sent`] follows. `None` where none waits, the
+    /// window is full, a refusal asks for a pause, or events of an earlier link are not settled:
+    /// those go first.
+    pub fn next_to_send(&mut self, now: Now) -> Option<(QueuePosition, EventRecord)> {
+        let window = if self.probing { 1 } else { self.window };
+        if self.in_flight() >= window || now.monotonic < self.paused_until || self.has_unsettled() {
+            return None;
+        }
+        loop {
+            let stored = self.first_waiting()?;
+            let position = stored.position;
+            // A panic below has changed nothing yet: the event is tried again.
+            let record = if stored.expires <= nanoseconds(now.wall) {
+                self.leave(stored, Fate::Expired, now);
+                None
+            } else {
+                self.read(stored, now)
+            };
+            self.frontier = self.frontier.max(position.saturating_add(1));
+            let Some(record) = record else { continue };
+            match self.begun.binary_search_by_key(&position, |b| b.stored.position) {
+                Ok(at) => self.begun[at].stage = EventStage::Handed,
+                Err(at) => {
+                    let begun = Begun {
+                        stored,
+                        id: record.id,
+                        stage: EventStage::Handed,
+                        invalid: 0,
+                        sent_at: now.wall,
+                    };
+                    // Cannot fail, see the field.
+                    self.begun.insert(at, begun).ok()?;
+                }
+            }
+            return Some((position, record));
+        }
+    }
+
+    /// The client gave the event at `position` a packet id.
+    pub fn sent(&mut self, position: QueuePosition, packet: u16) {
+        if let Some(begun) = self.begun.iter_mut().find(|b| b.stored.position == position)
+            && begun.stage == EventStage::Handed
+        {
+            begun.stage = EventStage::Flying(packet);
+        }
+    }
+
+    /// An acknowledgement came. `random` spreads the back-off after a refusal.
+    pub fn settle(&mut self, packet: u16, verdict: AckOutcome, now: Now, random: u32) -> Settled {
+        let flying = |b: &Begun| matches!(b.stage, EventStage::Flying(p) | EventStage::Unsettled(p) if p == packet);
+        let Some(at) = self.begun.iter().position(flying) else { return Settled::Unknown };
+        let Begun { stored, id, .. } = self.begun[at];
+        if verdict == AckOutcome::Delivered {
+            self.leave(stored, Fate::Delivered, now);
+            self.probing = false;
+            self.paused_until = Duration::ZERO;
+            self.backoff.reset();
+            return Settled::Delivered(id);
+        }
+        let most = if verdict == AckOutcome::Unheard { MAX_UNHEARD_WAIT } else { Duration::MAX };
+        self.counters.unheard += u64::from(verdict == AckOutcome::Unheard);
+        self.counters.refusals += u64::from(verdict != AckOutcome::Unheard);
+        let begun = &mut self.begun[at];
+        begun.stage = EventStage::Waiting;
+        begun.invalid += u8::from(verdict == AckOutcome::Invalid);
+        if begun.invalid >= MAX_REFUSALS {
+            self.leave(stored, Fate::GivenUp, now);
+            return Settled::GivenUp(id);
+        }
+        self.probing = true;
+        // Refusals of a whole window come together and are one reason to wait.
+        if now.monotonic >= self.paused_until {
+            self.paused_until = now.monotonic + self.backoff.next(random).min(most);
+        }
+        Settled::Again(id, self.paused_until - now.monotonic)
+    }
+
+    /// An event handed out cannot be sent at all on this link, as larger than the broker allows.
+    pub fn reject(&mut self, position: QueuePosition, now: Now) {
+        if let Some(stored) = self.begun.iter().map(|b| b.stored).find(|s| s.position == position) {
+            self.leave(stored, Fate::GivenUp, now);
+        }
+    }
+
+    /// The link ended. What was handed over waits again; what was sent stays with its packet id
+    /// until the broker says whether it kept the session.
+    pub fn disconnected(&mut self) {
+        for begun in &mut self.begun {
+            begun.stage = match begun.stage {
+                EventStage::Flying(packet) => EventStage::Unsettled(packet),
+                EventStage::Handed => EventStage::Waiting,
+                EventStage::Waiting | EventStage::Unsettled(_) => continue,
+            };
+        }
+    }
+
+    /// Events of an earlier link, oldest first, to be sent again under the same packet id with the
+    /// DUP flag if the broker kept the session. Expired ones are dropped. Third: when it was sent
+    /// first.
+    pub fn unsettled_events(
+        &mut self,
+        now: Now,
+    ) -> heapless::Vec<(u16, EventRecord, OffsetDateTime), MAX_WINDOW> {
+        let mut out = heapless::Vec::new();
+        for begun in self.begun.clone() {
+            let EventStage::Unsettled(packet) = begun.stage else { continue };
+            if begun.stored.expires <= nanoseconds(now.wall) {
+                self.leave(begun.stored, Fate::Expired, now);
+            } else if let Some(record) = self.read(begun.stored, now) {
+                out.push((packet, record, begun.sent_at)).expect("no more are away than fit");
+            }
+        }
+        out
+    }
+
+    /// A new link: one event at a time until one succeeds. The broker may have forgotten the
+    /// session and with it the subscribers: then the first event is not heard, and those after it
+    /// wait instead of overtaking it.
+    pub fn connected(&mut self) {
+        self.probing = true;
+    }
+
+    /// The broker kept the session: what was not settled is being sent again.
+    pub fn session_kept(&mut self) {
+        self.counters.repeated += self.unsettled() as u64;
+    }
+
+    /// The broker knows nothing of an earlier session: what was not settled waits again, in its
+    /// place.
+    pub fn session_lost(&mut self) {
+        self.counters.repeated += self.unsettled() as u64;
+        self.begun.iter_mut().for_each(|b| b.stage = EventStage::Waiting);
+    }
+
+    /// The monotonic time at which [`Outbox::next_to_send`] may have something again, where a
+    /// refusal made it wait.
+    pub fn wake_at(&self, now: Now) -> Option<Duration> {
+        (self.paused_until > now.monotonic && self.events > 0).then_some(self.paused_until)
+    }
+
+    /// Whether events of an earlier link wait for their acknowledgement.
+    pub fn has_unsettled(&self) -> bool {
+        self.unsettled() > 0
+    }
+
+    pub(super) fn unsettled(&self) -> usize {
+        self.begun.iter().filter(|b| matches!(b.stage, EventStage::Unsettled(_))).count()
+    }
+
+    pub(super) fn is_waiting(&self, position: QueuePosition) -> bool {
+        self.begun
+            .binary_search_by_key(&position, |b| b.stored.position)
+            .map_or(true, |at| self.begun[at].stage == EventStage::Waiting)
+    }
+
+    /// The oldest that waits: one that was refused, as those were handed out first, or the first
+    /// that never was.
+    pub(super) fn first_waiting(&mut self) -> Option<Stored> {
+        let refused = self.begun.iter().find(|b| b.stage == EventStage::Waiting).map(|b| b.stored);
+        refused.or_else(|| self.seek(self.frontier))
+    }
+}

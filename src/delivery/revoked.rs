@@ -1,0 +1,75 @@
+//! Which candidates are wiped before they are delivered, because what they are about was revoked.
+//!
+//! Promises:
+//! * All candidates of a list's versions up to one are covered, or those that name one entry.
+//! * A payload that cannot be read is covered: nothing of what was revoked may leave.
+
+use serde::Deserialize;
+
+use super::event::ListVersion;
+
+/// The undelivered candidates of a list's versions up to one, and of one entry where it is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedCandidates {
+    /// Id of the list.
+    pub list: String,
+    /// The last version that is revoked.
+    pub through: u64,
+    /// The entry; all where absent.
+    pub entry: Option<String>,
+}
+
+/// The parts of a candidate event that decide.
+#[derive(Deserialize)]
+struct CandidateParts {
+    data: EntryParts,
+}
+
+/// The parts of a [`super::event::Candidate`] that decide. No more is read, so that an event of a
+/// later version of this contract is still recognised.
+#[derive(Deserialize)]
+struct EntryParts {
+    entry: String,
+    alternatives: Vec<String>,
+    list: ListVersion,
+}
+
+impl RevokedCandidates {
+    /// Whether the candidate event in `payload` is one of them; true where it cannot be read.
+    pub(super) fn covers(&self, payload: &[u8]) -> bool {
+        let Ok(CandidateParts { data }) = serde_json::from_slice(payload) else { return true };
+        data.list.id == self.list
+            && data.list.version <= self.through
+            && self.entry.as_ref().is_none_or(|e| data.entry == *e || data.alternatives.contains(e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_covers_the_candidates_of_its_list_versions_and_entry_and_what_cannot_be_read() {
+        let payload = |list: &str, version: u64, entry: &str, other: &str| {
+            let list = serde_json::json!({ "id": list, "version": version });
+            let data = serde_json::json!({ "entry": entry, "alternatives": [other], "list": list });
+            serde_json::json!({ "id": "x", "data": data }).to_string().into_bytes()
+        };
+        let whole = RevokedCandidates { list: "north".into(), through: 7, entry: None };
+        assert!(
+            whole.covers(&payload("north", 7, "a", "b"))
+                && whole.covers(&payload("north", 1, "a", "b"))
+        );
+        assert!(
+            !whole.covers(&payload("north", 8, "a", "b"))
+                && !whole.covers(&payload("south", 7, "a", "b"))
+        );
+        let entry = RevokedCandidates { entry: Some("b".into()), ..whole };
+        assert!(
+            entry.covers(&payload("north", 7, "b", "c"))
+                && entry.covers(&payload("north", 7, "a", "b"))
+        );
+        assert!(!entry.covers(&payload("north", 7, "a", "c")));
+        assert!(entry.covers(b"no event"));
+    }
+}

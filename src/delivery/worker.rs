@@ -1,0 +1,319 @@
+//! The delivery thread: connects again and again until it is stopped, and takes what the handle
+//! asks for meanwhile.
+//!
+//! Promises:
+//! * One connection at a time, under a stable client id.
+//! * Back-off with jitter between attempts, slower where trying soon cannot help.
+//! * A panic in the client library costs a connection, not the thread.
+//! * What is asked for is taken at once, connected or not.
+//!
+//! What is published next, and what an acknowledgement means, is decided in [`super::session`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::broker::{BrokerConfig, BrokerUrl};
+use super::event::{CloudEvent, EncodeError, EventId, Status};
+use super::exchange::{Inputs, Requested, WorkerInput};
+use super::failure::{self, LinkFailure};
+use super::outbox::{AppendError, EventRecord, Store};
+use super::session::Session;
+use super::snapshot::{Snapshot, StopReport};
+use super::topics::{DeviceId, Topics};
+use crate::backoff::Backoff;
+use crate::clock::{Clock, Now};
+
+/// First and last wait between connections.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// A connection that lasted this long resets the back-off; one that a second client of the same id
+/// ends sooner does not.
+const STABLE: Duration = Duration::from_secs(10);
+/// How often expired candidates are looked for.
+pub(super) const EXPIRY_SWEEP: Duration = Duration::from_secs(30);
+
+/// The bytes of a status event.
+pub(super) fn encode(device: &DeviceId, now: Now, status: Status) -> Result<Vec<u8>, EncodeError> {
+    CloudEvent::new(EventId::new(now), device, now, status).to_json()
+}
+
+/// When to stop, in monotonic time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StopTimes {
+    /// Until then waiting candidates are delivered.
+    pub(super) drain: Duration,
+    /// Then it ends, whatever is left.
+    pub(super) end: Duration,
+}
+
+/// How a connection, or the wait for the next, ended.
+pub(super) enum End {
+    /// Clean: `stopped` may have been taken.
+    Stopped { published: bool },
+    /// The handle is gone; the link breaks, so that the broker says `offline`.
+    Orphaned,
+    /// Try again.
+    Failed(LinkFailure),
+}
+
+/// Where the broker is, and who this device is to it.
+pub(super) struct Names {
+    pub(super) url: BrokerUrl,
+    pub(super) client_id: DeviceId,
+    pub(super) device: DeviceId,
+    pub(super) topics: Topics,
+}
+
+/// The thread's state. It outlives connections.
+pub(super) struct DeliveryWorker {
+    pub(super) config: BrokerConfig,
+    pub(super) names: Names,
+    pub(super) clock: Clock,
+    pub(super) session: Session<Box<dyn Store>>,
+    /// The newest, from which the last will and `stopped` are made.
+    pub(super) status: Status,
+    pub(super) inputs: Inputs,
+    /// Set once, when the handle asks for the end.
+    pub(super) stop: Option<StopTimes>,
+    /// The client was asked to disconnect.
+    pub(super) disconnecting: bool,
+    /// On this connection.
+    pub(super) subscribed: bool,
+    /// It was logged that nobody listens.
+    pub(super) unheard: bool,
+    pub(super) attempts: u64,
+    pub(super) connections: u64,
+    pub(super) last_failure: Option<String>,
+    backoff: Backoff,
+    panics: u64,
+}
+
+impl DeliveryWorker {
+    pub(super) fn new(
+        config: &BrokerConfig,
+        names: Names,
+        clock: Clock,
+        session: Session<Box<dyn Store>>,
+        status: Status,
+        inputs: Inputs,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            names,
+            clock,
+            session,
+            status,
+            inputs,
+            stop: None,
+            disconnecting: false,
+            subscribed: false,
+            unheard: false,
+            attempts: 0,
+            connections: 0,
+            last_failure: None,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            panics: 0,
+        }
+    }
+
+    /// Starts the thread.
+    pub(super) fn spawn(mut self) -> std::io::Result<JoinHandle<StopReport>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
+            let report = loop {
+                // The client library parses what a broker sends and has panics of its own in it.
+                // One costs a connection: the session holds no half-made change then, as it is
+                // called before and after the library only.
+                match catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))) {
+                    Ok(report) => break report,
+                    Err(_) => self.panics += 1,
+                }
+            };
+            // A name look-up that hangs must not hold up the end of the program.
+            runtime.shutdown_background();
+            report
+        })
+    }
+
+    /// Connects until there is reason to end. May be called again after a panic.
+    async fn run(&mut self) -> StopReport {
+        // Only a panic brings it here after an attempt.
+        let mut panicked = self.attempts > 0;
+        loop {
+            let began = self.clock.now().monotonic;
+            let end = if std::mem::take(&mut panicked) {
+                End::Failed(failure::PANIC.into())
+            } else {
+                self.attempts += 1;
+                self.connection().await
+            };
+            self.session.disconnected();
+            let failure = match end {
+                End::Stopped { published } => return self.stop_report(published),
+                End::Orphaned => return self.stop_report(false),
+                End::Failed(failure) => failure,
+            };
+            if self.clock.now().monotonic - began >= STABLE {
+                self.backoff.reset();
+            }
+            let wait = if failure.slow {
+                self.backoff.next_slow(random())
+            } else {
+                self.backoff.next(random())
+            };
+            log::warn!(
+                "No connection to the broker: {failure} url={} client_id={} waiting={} \
+                 next_try_ms={}.",
+                self.names.url,
+                self.names.client_id,
+                self.session.outbox().len(),
+                wait.as_millis()
+            );
+            self.last_failure = Some(failure.to_string());
+            match self.pause(wait).await {
+                Some(End::Stopped { published }) => return self.stop_report(published),
+                Some(_) => return self.stop_report(false),
+                None => {}
+            }
+        }
+    }
+
+    fn stop_report(&mut self, stopped_published: bool) -> StopReport {
+        self.report();
+        let outbox = self.session.outbox();
+        StopReport {
+            stopped_published,
+            undelivered: outbox.len(),
+            lost: outbox.store_health().in_memory,
+            snapshot: self.inputs.exchange.snapshot(),
+        }
+    }
+
+    /// Takes inputs until `wait` is over, or there is reason to end.
+    async fn pause(&mut self, wait: Duration) -> Option<End> {
+        let until = self.clock.now().monotonic + wait;
+        loop {
+            self.report();
+            let now = self.clock.now();
+            if let Some(stop) = self.stop
+                && (self.session.is_drained() || now.monotonic >= stop.end)
+            {
+                return Some(End::Stopped { published: false });
+            }
+            let end = self.stop.map_or(until, |s| s.end.min(until));
+            if now.monotonic >= end {
+                return None;
+            }
+            tokio::select! {
+                input = self.inputs.next() => {
+                    if self.take(input) {
+                        return Some(End::Orphaned);
+                    }
+                }
+                () = tokio::time::sleep((end - now.monotonic).min(EXPIRY_SWEEP)) => {
+                    self.session.expire(self.clock.now());
+                }
+            }
+        }
+    }
+
+    /// Acts on an input; true where the handle is gone.
+    pub(super) fn take(&mut self, input: WorkerInput) -> bool {
+        match input {
+            WorkerInput::Candidate(record) => self.enqueue(&record),
+            WorkerInput::Requested(requested) => self.take_requested(*requested),
+            WorkerInput::Orphaned => return true,
+        }
+        false
+    }
+
+    fn enqueue(&mut self, record: &EventRecord) {
+        match self.session.enqueue(record, self.clock.now()) {
+            Ok(_) => {}
+            Err(e @ AppendError::Store(_)) => {
+                log::error!("A candidate is lost: id={} error={e}.", record.id)
+            }
+            Err(e) => log::warn!("A candidate is not queued: id={} error={e}.", record.id),
+        }
+    }
+
+    fn take_requested(&mut self, requested: Requested) {
+        let now = self.clock.now();
+        if let Some(status) = requested.status {
+            match encode(&self.names.device, now, status.clone()) {
+                Ok(payload) => {
+                    self.status = status;
+                    self.session.set_status(payload);
+                }
+                Err(e) => log::error!("The status is not published: error={e}."),
+            }
+        }
+        if !requested.revoke.is_empty() {
+            // What was decided before the revocation is in the channel by now.
+            while let Ok(record) = self.inputs.records.try_recv() {
+                self.enqueue(&record);
+            }
+        }
+        for revoked in &requested.revoke {
+            let wiped = self.session.revoke(|payload| revoked.covers(payload), now);
+            log::info!(
+                "Undelivered candidates of what was revoked are wiped: list={} wiped={wiped}.",
+                revoked.list
+            );
+        }
+        if let Some(state) = requested.list_state {
+            match CloudEvent::new(EventId::new(now), &self.names.device, now, state).to_json() {
+                Ok(payload) => self.session.set_list_state(payload),
+                Err(e) => log::error!("The state of the list is not published: error={e}."),
+            }
+        }
+        if let Some(stats) = requested.stats {
+            match CloudEvent::new(EventId::new(now), &self.names.device, now, stats).to_json() {
+                Ok(payload) => self.session.set_stats(payload),
+                Err(e) => log::error!("The counts are not published: error={e}."),
+            }
+        }
+        if let Some(deadline) = requested.stop {
+            self.stop = Some(StopTimes {
+                drain: now.monotonic + deadline / 2,
+                end: now.monotonic + deadline,
+            });
+            // The handle is consumed by then: what is in the channel is all there will be.
+            while let Ok(record) = self.inputs.records.try_recv() {
+                self.enqueue(&record);
+            }
+        }
+    }
+
+    fn oldest_seconds(&mut self) -> u64 {
+        let expires = self.session.oldest_expires();
+        let decided = expires
+            .map(|e| e.saturating_sub(time::Duration::seconds(self.config.event_expiry_s.into())));
+        decided
+            .map_or(0, |d| u64::try_from((self.clock.now().wall - d).whole_seconds()).unwrap_or(0))
+    }
+
+    pub(super) fn report(&mut self) {
+        let outbox_oldest_seconds = self.oldest_seconds();
+        let outbox = self.session.outbox();
+        self.inputs.exchange.show(Snapshot {
+            connected: self.session.is_up(),
+            attempts: self.attempts,
+            connections: self.connections,
+            last_failure: self.last_failure.clone(),
+            outbox_events: outbox.len(),
+            outbox_bytes: outbox.bytes(),
+            outbox_oldest_seconds,
+            outbox: outbox.counters(),
+            store: outbox.store_health(),
+            status_refusals: self.session.status_refusals(),
+            panics: self.panics,
+            ..Snapshot::default()
+        });
+    }
+}
+
+/// Spreads devices in time; where the system has no randomness, only their clocks' fractions do.
+pub(super) fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX / 2)
+}
