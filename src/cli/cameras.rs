@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::{Failure, output};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::source::V4l2Config;
-use crate::source::cameras::{Node, Size, Verdict, survey};
+use crate::source::cameras::{Node, NodeVerdict, Size, survey};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,7 +34,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             tell(node, &wanted)?;
         }
     }
-    let usable = nodes.iter().any(|n| matches!(n.verdict, Verdict::Usable { .. }));
+    let usable = nodes.iter().any(|n| matches!(n.verdict, NodeVerdict::Usable { .. }));
     if nodes.is_empty() && !args.json {
         output::line(
             "There is no video node. Plug a camera in; for a CSI camera see `watchpost doctor` \
@@ -62,12 +62,12 @@ fn tell(node: &Node, wanted: &V4l2Config) -> std::io::Result<()> {
         output::line(format!("    {}{note}: {}", format.fourcc, sizes.join(", ")))?;
     }
     match &node.verdict {
-        Verdict::Usable { format } => output::line(format!(
+        NodeVerdict::Usable { format } => output::line(format!(
             "    usable: {format} for {}x{} at {} fps",
             wanted.width, wanted.height, wanted.fps
         )),
-        Verdict::Other { what } => output::line(format!("    no camera: {what}")),
-        Verdict::Trouble { what, remedy } => {
+        NodeVerdict::Other { what } => output::line(format!("    no camera: {what}")),
+        NodeVerdict::Trouble { what, remedy } => {
             output::line(format!("    trouble: {what}"))?;
             output::line(format!("    -> {remedy}"))
         }

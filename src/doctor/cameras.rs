@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Found, Patient};
-use crate::source::cameras::{Verdict, survey};
+use crate::source::cameras::{NodeVerdict, survey};
 use crate::source::{self, Captured, Decoder, SourceError, SourceKind, V4l2Config};
 
 /// How long the configured source may take to its first frame.
@@ -17,9 +17,11 @@ pub(super) fn nodes() -> Found {
     for node in &nodes {
         let name = node.stable.first().unwrap_or(&node.path).display();
         match &node.verdict {
-            Verdict::Usable { format } => usable.push(format!("{name} ({}, {format})", node.card)),
-            Verdict::Other { .. } => {}
-            Verdict::Trouble { what, remedy } => troubles.push((what.clone(), remedy.clone())),
+            NodeVerdict::Usable { format } => {
+                usable.push(format!("{name} ({}, {format})", node.card))
+            }
+            NodeVerdict::Other { .. } => {}
+            NodeVerdict::Trouble { what, remedy } => troubles.push((what.clone(), remedy.clone())),
         }
     }
     match (usable.is_empty(), troubles.first()) {

@@ -1,13 +1,16 @@
 //! JPEG and PNG files played as frames: for trials, demonstrations and tests on a machine without a
 //! camera.
 //!
-//! Promises: files come in the order of their paths, folders are searched through; each picture is
-//! shown for `hold` frames, so that a decision which wants several agreeing views can be reached; a
-//! file that cannot be read is counted, named in the log once a round, and never stops the run.
-//! JPEG goes out as it is unless Exif says that it lies on its side; everything else as RGB.
+//! Promises:
+//! * Files come in the order of their paths; folders are searched through.
+//! * Each picture is shown for `hold` frames, so that a decision that needs several agreeing views
+//!   can be reached.
+//! * A file that cannot be read is counted, logged once a round, and never stops the run.
+//! * A JPEG goes out as it is, unless Exif says that it is rotated; everything else as RGB.
 //!
-//! Not promised: that a JPEG decodes (the decoder says so), or that files added while it runs are
-//! seen before the next round.
+//! Not promised:
+//! * That a JPEG decodes: the decoder finds that out.
+//! * That files added while it runs are seen before the next round.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +30,7 @@ const MAX_FILES: usize = 1_000_000;
 /// Deepest folder that is searched, so that a loop of mounts ends.
 const MAX_DEPTH: usize = 32;
 
-/// The rate by which frames are dated that are handed out as fast as they are taken.
+/// The rate that dates frames which are handed out as fast as they are taken.
 const UNPACED_FPS: f64 = 5.0;
 
 /// `[source.images]`: files played as frames.
@@ -40,7 +43,7 @@ pub struct ImagesConfig {
     pub files: Vec<PathBuf>,
     /// Frames a second; 0 plays as fast as the frames are taken.
     pub fps: f32,
-    /// Rounds through all files; 0 for ever.
+    /// Rounds through all files; 0 without end.
     pub repeat: u32,
     /// Frames for which each picture is shown.
     pub hold: u32,
@@ -81,7 +84,7 @@ impl ImagesConfig {
     }
 }
 
-/// Which file is shown next: sans-IO.
+/// Which file is shown next. Sans-IO.
 #[derive(Debug)]
 struct Playlist {
     files: usize,
@@ -116,7 +119,7 @@ impl Playlist {
         if self.file == self.files && self.any {
             self.file = 0;
             self.any = false;
-            // Counting stops at the top rather than wrapping to a new beginning; for ever does not
+            // Counting stops at the top rather than wrapping to a new beginning; an endless run does not
             // look at it.
             self.round = self.round.saturating_add(1);
         }
@@ -207,7 +210,7 @@ impl Images {
         if left > PATIENCE {
             return false;
         }
-        // Late frames are not made up for.
+        // Late frames are not caught up with.
         self.due = self.due.max(now.checked_sub(self.period).unwrap_or(now)) + self.period;
         true
     }
@@ -258,8 +261,8 @@ impl Source for Images {
     }
 }
 
-/// Adds `root` or the pictures below it, sorted. A file that is named outright counts whatever its
-/// name ends in.
+/// Adds `root` or the pictures below it, sorted. A file that is named itself counts, whatever its
+/// extension.
 fn collect(root: &Path, out: &mut Vec<PathBuf>) -> Result<(), SourceError> {
     let refuse = |path: &Path, e: std::io::Error| {
         SourceError::configuration(
@@ -383,7 +386,7 @@ mod tests {
             || Images::open(&ImagesConfig { repeat: 0, ..config(folder.path()) }, Clock::default());
         assert!(matches!(open(), Err(SourceError::Configuration { .. })));
         fs::write(folder.path().join("x.png"), b"").unwrap();
-        // For ever, but a round that showed nothing is the last: the processor is not kept busy
+        // Without end, but a round that showed nothing is the last: the processor is not kept busy
         // with it.
         assert_eq!(play(&mut open().unwrap()), [Err(BadFrame::Unreadable)]);
         assert!(Images::open(&config(Path::new("/nonexistent")), Clock::default()).is_err());
@@ -397,7 +400,7 @@ mod tests {
         let mut images = Images::open(&config, Clock::default()).unwrap();
         let before = Instant::now();
         assert_eq!(play(&mut images).len(), 5);
-        // Four periods lie between five frames.
+        // There are four periods between five frames.
         assert!(before.elapsed() >= Duration::from_millis(80));
     }
 }

@@ -1,14 +1,19 @@
 //! From a captured frame to pixels.
 //!
-//! Promises: raw frames are passed through as they are; a JPEG becomes Y, Cb, Cr at full resolution
-//! (or grey) in a buffer that is reused, never RGB; missing Huffman tables are supplied; a picture
-//! that is cut off, damaged or beyond the pixel limit is an error, never a panic and never half a
-//! picture. Progressive pictures are decoded, CMYK becomes RGB; arithmetic and lossless coding, and
-//! sequential coding in several scans, are refused by name.
+//! Promises:
+//! * Raw frames are passed through as they are.
+//! * A JPEG becomes Y, Cb, Cr at full resolution (or grey) in a buffer that is reused, never RGB.
+//! * Missing Huffman tables are supplied.
+//! * A picture that is cut off, damaged or beyond the pixel limit is an error, never a panic and
+//!   never half a picture.
+//! * Progressive pictures are decoded, CMYK becomes RGB. Arithmetic and lossless coding, and
+//!   sequential coding in several scans, are refused by name.
 //!
-//! Not promised: that damage which still decodes (a flipped bit within a block) is noticed: JPEG
-//! has no checksum. The JPEG library allocates a few rows a frame (whole planes for progressive
-//! pictures).
+//! Not promised:
+//! * That damage which still decodes (a flipped bit within a block) is noticed: JPEG has no
+//!   checksum.
+//! * No allocation: the JPEG library allocates a few rows a frame (whole planes for progressive
+//!   pictures).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -23,17 +28,18 @@ use super::jpeg::{self, Broken, Coding};
 use super::{Captured, Payload};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
 
-/// Most pixels that a [`Decoder`] takes unless told otherwise: a photograph of 8000x6000 px fits.
+/// Most pixels that a [`Decoder`] takes unless configured otherwise: a photograph of 8000x6000 px
+/// fits.
 pub const DEFAULT_MAX_PIXELS: u32 = 50_000_000;
 
 /// Most passes of a progressive picture: ten are usual, and each costs as much as decoding the
 /// picture once.
 const MAX_PROGRESSIVE_PASSES: usize = 64;
 
-/// Stands in for the end marker of a picture with a single scan. At an end marker the library fills
-/// up with zeroes, so a picture whose data ran out early (a lost USB packet) would pass with a grey
-/// rest. All ones are no Huffman code (T.81 C.2), so whoever reads on into these bytes fails at
-/// once; a whole picture ends before them, and they are longer than the library's 64 bits of
+/// Replaces the end marker of a picture with a single scan. At an end marker the library fills up
+/// with zeroes, so a picture whose data ended early (a lost USB packet) would pass with a grey rest.
+/// All ones are no Huffman code (T.81 C.2), so a decoder that reads on into these bytes fails at
+/// once. A whole picture ends before them, and they are longer than the library's 64 bits of
 /// look-ahead.
 const TRIPWIRE: [u8; 32] = {
     let mut bytes = [0xFF; 32];
@@ -151,8 +157,8 @@ impl Decoder {
         }
         let progressive = structure.coding == Coding::Progressive;
         if !progressive && structure.scans > 1 {
-            // Legal and all but extinct; the library mixes up the planes where chroma is
-            // subsampled, without an error.
+            // Legal and very rare; the library mixes up the planes where chroma is subsampled,
+            // without an error.
             return Err(DecodeError::Unsupported("one sequential scan for each colour".into()));
         }
         self.completed.clear();

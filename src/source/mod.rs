@@ -1,10 +1,12 @@
 //! Where frames come from: a V4L2 camera, a pipe, photographs.
 //!
-//! Promises: one [`Source`] trait; [`Source::next`] never blocks for much longer than [`PATIENCE`];
-//! a frame's bytes never exceed [`MAX_FRAME_BYTES`]; every frame that is not delivered is counted
-//! under a name in [`SourceCounters`]; a source that loses its camera or its writer opens it again
-//! by itself. A JPEG stays compressed until a [`Decoder`] is asked, so that a frame which is
-//! dropped later (latest wins) costs no decoding.
+//! Promises:
+//! * One [`Source`] trait. [`Source::next`] never blocks for much longer than [`PATIENCE`].
+//! * A frame's bytes never exceed [`MAX_FRAME_BYTES`].
+//! * Every frame that is not delivered is counted under a name in [`SourceCounters`].
+//! * A source that loses its camera or its writer opens it again by itself.
+//! * A JPEG stays compressed until a [`Decoder`] is asked, so that a frame that is dropped later
+//!   (latest wins) costs no decoding.
 //!
 //! Not promised: pacing of `pipe` (it reads as fast as the writer writes), colour management,
 //! sound.
@@ -18,7 +20,7 @@ mod v4l2;
 
 /// Which cameras the machine has, and which of them can be read.
 pub mod cameras {
-    pub use super::v4l2::{Format, Node, Size, Verdict, survey};
+    pub use super::v4l2::{Format, Node, NodeVerdict, Size, survey};
 }
 
 use std::time::Duration;
@@ -69,8 +71,7 @@ pub struct Captured {
     /// When the frame was taken over from the driver or the pipe; of recorded pictures, when their
     /// turn is by their frame rate, however fast they are taken.
     pub at: Now,
-    /// Whether it does not go on from the frame before: another photograph. What was followed is
-    /// then over.
+    /// Whether it does not continue the frame before: another photograph. Tracks end there.
     pub discontinuity: bool,
 }
 

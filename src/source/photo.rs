@@ -1,9 +1,12 @@
 //! Photographs for enrolment and one-shot commands.
 //!
-//! Promises: JPEG and PNG by content, not by name; turned upright by their Exif orientation; JPEG
-//! stays YCbCr (as a camera's frames do, so that enrolment and capture see the same pixels); PNG of
-//! any depth becomes 8-bit RGB, transparent parts over white; bounded memory; wiped when dropped. A
-//! photograph that is cut off is refused.
+//! Promises:
+//! * JPEG and PNG are recognised by content, not by name, and turned upright by their Exif
+//!   orientation.
+//! * JPEG stays YCbCr, as a camera's frames do, so that enrolment and capture see the same pixels.
+//!   PNG of any depth becomes 8-bit RGB, transparent parts over white.
+//! * Bounded memory, wiped when dropped.
+//! * A photograph that is cut off is refused.
 //!
 //! Not promised: colour profiles, animations, other formats.
 
@@ -160,7 +163,7 @@ pub(super) fn read_file(path: &Path, into: &mut Vec<u8>) -> Result<(), Photograp
     let failed = |cause| PhotographError::Read { path: path.display().to_string(), cause };
     into.clear();
     let file = File::open(path).map_err(failed)?;
-    // A FIFO or a device among the files would block for ever.
+    // A FIFO or a device among the files would block forever.
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(std::io::Error::new(
             std::io::ErrorKind::InvalidInput,
@@ -201,7 +204,7 @@ fn upright(
     let mut turned = Zeroizing::new(vec![0; pixels.len()]);
     for (y, row) in turned.chunks_exact_mut(out_w * step).enumerate() {
         for (x, to) in row.chunks_exact_mut(step).enumerate() {
-            // Where the pixel that belongs at (x, y) lies in the file.
+            // Where the pixel that belongs at (x, y) is in the file.
             let (fx, fy) = match how {
                 Orientation::NoTransforms => (x, y),
                 Orientation::FlipHorizontal => (w - 1 - x, y),
@@ -230,8 +233,8 @@ mod tests {
     use super::*;
     use crate::frame::{Pixels, Visitor};
 
-    struct At(usize, usize);
-    impl Visitor for At {
+    struct PixelAt(usize, usize);
+    impl Visitor for PixelAt {
         type Output = [u8; 3];
         fn visit<P: Pixels>(self, p: &P) -> [u8; 3] {
             p.rgb(self.0, self.1)
@@ -264,7 +267,8 @@ mod tests {
             let frame = photograph.frame();
             assert_eq!((frame.width() as u32, frame.height() as u32), expected.dimensions());
             for (x, y) in [(0, 0), (1, 5), (frame.width() - 1, 3), (2, frame.height() - 1)] {
-                let (got, want) = (frame.read(At(x, y)), expected.get_pixel(x as u32, y as u32).0);
+                let (got, want) =
+                    (frame.read(PixelAt(x, y)), expected.get_pixel(x as u32, y as u32).0);
                 for (g, w) in got.iter().zip(want) {
                     assert!(
                         g.abs_diff(w) <= 3,
@@ -287,7 +291,7 @@ mod tests {
             (png(&[0, 0, 0, 128], 1, 1, ExtendedColorType::Rgba8), [127, 127, 127]),
             (png(&[10, 255], 1, 1, ExtendedColorType::La8), [10, 10, 10]),
         ] {
-            assert_eq!(Photograph::decode(&bytes).unwrap().frame().read(At(0, 0)), expected);
+            assert_eq!(Photograph::decode(&bytes).unwrap().frame().read(PixelAt(0, 0)), expected);
         }
     }
 

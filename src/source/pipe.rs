@@ -3,207 +3,37 @@
 //! run` or, on a Jetson, `gst-launch-1.0 nvarguscamerasrc ! nvvidconv ! video/x-raw,format=I420 !
 //! fdsink | watchpost run`.
 //!
-//! Promises: nothing that the writer sends makes memory grow beyond [`MAX_FRAME_BYTES`] a frame; a
-//! writer that pauses in the middle of a frame costs nothing; a FIFO whose writer goes away is
-//! opened again and waits for the next one; a frame that is cut off is counted. MJPEG and YUV4MPEG2
-//! find the next frame after damage; raw frames have no marks, so they cannot.
+//! Promises:
+//! * Nothing that the writer sends makes memory grow beyond [`super::MAX_FRAME_BYTES`] a frame.
+//! * A writer that pauses in the middle of a frame costs nothing.
+//! * A FIFO whose writer goes away is opened again and waits for the next one.
+//! * A frame that is cut off is counted.
+//! * MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they cannot.
 //!
 //! Not promised: pacing. A file is read as fast as its frames are taken.
+
+mod config;
+mod framer;
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::info;
-use serde::{Deserialize, Serialize};
 
-use self::framer::{Framer, Outcome};
-use super::{
-    BadFrame, Captured, MAX_FRAME_BYTES, PATIENCE, Source, SourceCounters, SourceError, problem,
-    side_problem,
-};
+pub use self::config::{PipeConfig, PipeFormat, PipeRange};
+use self::framer::{Framed, Framer};
+use super::{BadFrame, Captured, PATIENCE, Source, SourceCounters, SourceError};
 use crate::clock::Clock;
-use crate::frame::{Layout, PixelFormat, Range};
-use crate::problem::Problem;
-
-mod framer;
 
 /// Bytes asked for in one read: a pipe's usual capacity.
 const CHUNK: usize = 64 << 10;
 
-/// What the bytes are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PipeFormat {
-    /// Planar 4:2:0 of the configured size: `rpicam-vid --codec yuv420`.
-    #[default]
-    I420,
-    /// Luma, then interleaved chroma, of the configured size.
-    Nv12,
-    /// Packed 4:2:2 of the configured size.
-    Yuyv,
-    /// Luma alone, of the configured size.
-    Grey,
-    /// YUV4MPEG2: carries its size itself.
-    Y4m,
-    /// JPEG pictures one after the other: carries its size itself.
-    Mjpeg,
-}
-
-impl PipeFormat {
-    fn raw(self) -> Option<PixelFormat> {
-        match self {
-            Self::I420 => Some(PixelFormat::I420),
-            Self::Nv12 => Some(PixelFormat::Nv12),
-            Self::Yuyv => Some(PixelFormat::Yuyv),
-            Self::Grey => Some(PixelFormat::Grey),
-            Self::Y4m | Self::Mjpeg => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Y4m => "y4m",
-            Self::Mjpeg => "mjpeg",
-            Self::I420 => "i420",
-            Self::Nv12 => "nv12",
-            Self::Yuyv => "yuyv",
-            Self::Grey => "grey",
-        }
-    }
-}
-
-/// The span of the codes, in the configuration's words.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PipeRange {
-    /// Luma 16 to 235: most cameras.
-    #[default]
-    Limited,
-    /// Luma 0 to 255.
-    Full,
-}
-
-impl From<PipeRange> for Range {
-    fn from(range: PipeRange) -> Self {
-        match range {
-            PipeRange::Limited => Self::Limited,
-            PipeRange::Full => Self::Full,
-        }
-    }
-}
-
-/// `[source.pipe]`: frames that another program writes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PipeConfig {
-    /// `-` for standard input, or the path of a FIFO or a file.
-    pub path: PathBuf,
-    /// `i420`, `nv12`, `yuyv`, `grey`, `y4m` or `mjpeg`.
-    pub format: PipeFormat,
-    /// Pixels; for the raw formats.
-    pub width: u32,
-    /// Pixels; for the raw formats.
-    pub height: u32,
-    /// Bytes from one row to the next; 0 where rows follow each other directly. For the raw
-    /// formats.
-    pub stride: u32,
-    /// `limited` or `full`; YUV4MPEG2 may say otherwise in its header, JPEG is always full.
-    pub range: PipeRange,
-}
-
-impl Default for PipeConfig {
-    fn default() -> Self {
-        Self {
-            path: "-".into(),
-            format: PipeFormat::default(),
-            width: 1280,
-            height: 720,
-            stride: 0,
-            range: PipeRange::default(),
-        }
-    }
-}
-
-impl PipeConfig {
-    pub(super) fn problems(&self, out: &mut Vec<Problem>) {
-        if self.path.as_os_str().is_empty() {
-            out.push(problem(
-                "source.pipe.path",
-                "",
-                "Write \"-\" for standard input or the path of a FIFO.",
-            ));
-        }
-        if self.format.raw().is_some() {
-            let before = out.len();
-            side_problem("source.pipe.width", self.width, out);
-            side_problem("source.pipe.height", self.height, out);
-            if before == out.len()
-                && let Err(what) = self.layout(self.format.raw().unwrap_or(PixelFormat::Grey))
-            {
-                out.push(problem(
-                    "source.pipe.stride",
-                    self.stride,
-                    &format!("{what}; write 0 for packed rows."),
-                ));
-            }
-        }
-    }
-
-    /// The layout of a raw frame.
-    fn layout(&self, format: PixelFormat) -> Result<Layout, crate::frame::FrameError> {
-        let range = self.range.into();
-        match self.stride {
-            0 => Layout::packed(format, range, self.width, self.height),
-            stride => Layout::with_stride(format, range, self.width, self.height, stride as usize),
-        }
-    }
-
-    /// Layout of a raw frame and the bytes that the writer sends for it, the last row's padding
-    /// included.
-    fn raw_frame(&self, format: PixelFormat) -> Result<(Layout, usize), SourceError> {
-        let layout = self.layout(format).map_err(|e| {
-            SourceError::configuration(
-                e.to_string(),
-                "correct [source.pipe] width, height and stride",
-            )
-        })?;
-        let (rows, stride) = (self.height as usize, self.stride as usize);
-        let chroma_rows = rows.div_ceil(2);
-        let bytes = match format {
-            _ if stride == 0 => layout.min_len(),
-            PixelFormat::Nv12 => stride * (rows + chroma_rows),
-            PixelFormat::I420 => stride * rows + 2 * stride.div_ceil(2) * chroma_rows,
-            _ => stride * rows,
-        };
-        let bytes = bytes.max(layout.min_len());
-        if bytes > MAX_FRAME_BYTES {
-            return Err(SourceError::configuration(
-                format!("a frame of {bytes} bytes is beyond {MAX_FRAME_BYTES}"),
-                "let the writer scale down",
-            ));
-        }
-        Ok((layout, bytes))
-    }
-
-    fn framer(&self) -> Result<Framer, SourceError> {
-        Ok(match (self.format, self.format.raw()) {
-            (_, Some(format)) => {
-                let (layout, bytes) = self.raw_frame(format)?;
-                Framer::raw(layout, bytes)
-            }
-            (PipeFormat::Mjpeg, _) => Framer::mjpeg(),
-            _ => Framer::y4m(self.range.into()),
-        })
-    }
-}
-
-/// What stands behind the path.
+/// What the path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PipeKind {
     Stdin,
     Fifo,
     File,
@@ -213,7 +43,7 @@ enum Kind {
 #[derive(Debug)]
 pub struct Pipe {
     config: PipeConfig,
-    kind: Kind,
+    kind: PipeKind,
     /// `None` while the FIFO is away.
     file: Option<File>,
     framer: Framer,
@@ -260,17 +90,17 @@ impl Pipe {
     fn at_end(&mut self) -> Result<(), SourceError> {
         let cut = self.framer.reset();
         match self.kind {
-            Kind::Fifo => {
+            PipeKind::Fifo => {
                 info!(
                     "The pipe's writer closed it; waiting for the next: path={}.",
                     self.config.path.display()
                 );
-                // The old descriptor would report the hang-up for ever. The new one is opened
+                // The old descriptor would report the hang-up forever. The new one is opened
                 // first, so that a writer who comes right now finds a reader.
                 self.file = open_path(&self.config).map(|(_, file)| file).ok();
                 self.counters.reopened += u64::from(self.file.is_some());
             }
-            Kind::Stdin | Kind::File => self.ended = true,
+            PipeKind::Stdin | PipeKind::File => self.ended = true,
         }
         if cut { Err(self.bad(BadFrame::Truncated)) } else { Ok(()) }
     }
@@ -304,8 +134,8 @@ impl Source for Pipe {
                     self.framer.feed(&self.chunk[self.start..self.end], &mut into.bytes);
                 self.start += used;
                 match outcome {
-                    Outcome::More => {}
-                    Outcome::Frame(payload) => {
+                    Framed::More => {}
+                    Framed::Frame(payload) => {
                         into.payload = payload;
                         into.sequence = self.sequence;
                         into.at = self.clock.now();
@@ -314,14 +144,14 @@ impl Source for Pipe {
                         self.counters.frames += 1;
                         return Ok(());
                     }
-                    Outcome::Bad(bad) => {
+                    Framed::Bad(bad) => {
                         self.sequence += 1;
                         return Err(self.bad(bad));
                     }
-                    Outcome::Refused(what) => {
+                    Framed::Refused(what) => {
                         // The rest of such a stream is of no use; another writer may do better.
                         self.start = self.end;
-                        self.ended = self.kind != Kind::Fifo;
+                        self.ended = self.kind != PipeKind::Fifo;
                         return Err(SourceError::configuration(
                             what,
                             "let the writer send YUV4MPEG2 with C420 or Cmono, as ffmpeg -pix_fmt \
@@ -346,8 +176,8 @@ impl Source for Pipe {
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(e) => {
                     let source_name = self.describe();
-                    // What cannot be read now will not be read later: a FIFO starts afresh, the
-                    // others are over.
+                    // What cannot be read now will not be read later: a FIFO is opened again,
+                    // the others are over.
                     let _ = self.at_end();
                     return Err(SourceError::Lost { source_name, reason: e.to_string() });
                 }
@@ -368,14 +198,14 @@ impl Source for Pipe {
     }
 }
 
-fn open_path(config: &PipeConfig) -> Result<(Kind, File), SourceError> {
+fn open_path(config: &PipeConfig) -> Result<(PipeKind, File), SourceError> {
     let path = &config.path;
     let refuse = |what: String, remedy: &str| SourceError::configuration(what, remedy);
     if path.as_os_str() == "-" {
         let fd = std::io::stdin().as_fd().try_clone_to_owned();
         let fd =
             fd.map_err(|e| refuse(format!("standard input: {e}"), "pipe a writer into watchpost"))?;
-        return Ok((Kind::Stdin, File::from(fd)));
+        return Ok((PipeKind::Stdin, File::from(fd)));
     }
     // Non-blocking, so that opening a FIFO does not wait for its writer.
     let file =
@@ -395,14 +225,14 @@ fn open_path(config: &PipeConfig) -> Result<(Kind, File), SourceError> {
         .metadata()
         .map_err(|e| refuse(format!("{}: {e}", path.display()), "correct source.pipe.path"))?;
     let kind = match kind.file_type() {
-        t if t.is_fifo() => Kind::Fifo,
+        t if t.is_fifo() => PipeKind::Fifo,
         t if t.is_dir() => {
             return Err(refuse(format!("{} is a folder", path.display()), "use kind = \"images\""));
         }
         t if t.is_char_device() && path.starts_with("/dev/video") => {
             return Err(refuse(format!("{} is a camera", path.display()), "use kind = \"v4l2\""));
         }
-        _ => Kind::File,
+        _ => PipeKind::File,
     };
     Ok((kind, file))
 }
@@ -418,10 +248,12 @@ fn readable(file: &File, patience: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::PathBuf;
     use std::process::Command;
 
     use super::super::{Payload, jpeg::samples};
     use super::*;
+    use crate::frame::PixelFormat;
 
     fn config(path: impl Into<PathBuf>, format: PipeFormat) -> PipeConfig {
         PipeConfig { path: path.into(), format, width: 4, height: 2, ..PipeConfig::default() }

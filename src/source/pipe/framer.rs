@@ -1,10 +1,12 @@
 //! Cuts a stream of bytes into frames: raw, YUV4MPEG2, MJPEG. Sans-IO, no clock.
 //!
-//! Promises: holds at most one frame of at most [`MAX_FRAME_BYTES`]; any cutting of the input into
-//! pieces gives the same frames; damage costs the frames that it lies in. Raw frames carry no
-//! marks: a lost byte shifts all that follow.
+//! Promises:
+//! * Holds at most one frame of at most [`MAX_FRAME_BYTES`].
+//! * However the input is cut into pieces, the frames are the same.
+//! * Damage costs the frames that it is in. Raw frames carry no marks: a lost byte shifts all that
+//!   follow.
 
-use super::super::jpeg::{Splitter, Step};
+use super::super::jpeg::{SplitStep, Splitter};
 use super::super::{BadFrame, MAX_FRAME_BYTES, Payload};
 use crate::frame::{Layout, PixelFormat, Range};
 
@@ -13,9 +15,9 @@ const MAX_LINE: usize = 1024;
 
 const FRAME: &[u8] = b"FRAME";
 
-/// What came of a piece of input.
+/// What a piece of input gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Framed {
     /// All of it was used; feed more.
     More,
     /// A frame is whole and was put where the caller said.
@@ -109,15 +111,15 @@ impl Framer {
     }
 
     /// Takes some of `input` and says how much. A whole frame is swapped into `into`.
-    pub(super) fn feed(&mut self, input: &[u8], into: &mut Vec<u8>) -> (usize, Outcome) {
+    pub(super) fn feed(&mut self, input: &[u8], into: &mut Vec<u8>) -> (usize, Framed) {
         match &mut self.mode {
             Mode::Raw { layout, bytes } => {
                 let (used, whole) = fill(&mut self.partial, input, *bytes);
                 if !whole {
-                    return (used, Outcome::More);
+                    return (used, Framed::More);
                 }
                 deliver(&mut self.partial, into);
-                (used, Outcome::Frame(Payload::Raw(*layout)))
+                (used, Framed::Frame(Payload::Raw(*layout)))
             }
             Mode::Mjpeg { splitter } => feed_mjpeg(splitter, &mut self.partial, input, into),
             Mode::Y4m(reader) => reader.feed(&mut self.partial, input, into),
@@ -142,43 +144,38 @@ fn feed_mjpeg(
     partial: &mut Vec<u8>,
     input: &[u8],
     into: &mut Vec<u8>,
-) -> (usize, Outcome) {
+) -> (usize, Framed) {
     let (used, step) = splitter.feed(input, partial);
     // One piece of input is small against the limit, so looking after each is soon enough.
     if partial.len() > MAX_FRAME_BYTES {
         *splitter = Splitter::Seek;
         // So much memory is not for keeping.
         *partial = Vec::new();
-        return (used, Outcome::Bad(BadFrame::Oversized));
+        return (used, Framed::Bad(BadFrame::Oversized));
     }
     match step {
-        Step::More => (used, Outcome::More),
-        Step::Whole => {
+        SplitStep::More => (used, Framed::More),
+        SplitStep::Whole => {
             deliver(partial, into);
-            (used, Outcome::Frame(Payload::Jpeg { width: 0, height: 0 }))
+            (used, Framed::Frame(Payload::Jpeg { width: 0, height: 0 }))
         }
-        Step::Broken => (used, Outcome::Bad(BadFrame::Truncated)),
+        SplitStep::Broken => (used, Framed::Bad(BadFrame::Truncated)),
     }
 }
 
 impl Y4mReader {
-    fn feed(
-        &mut self,
-        partial: &mut Vec<u8>,
-        input: &[u8],
-        into: &mut Vec<u8>,
-    ) -> (usize, Outcome) {
+    fn feed(&mut self, partial: &mut Vec<u8>, input: &[u8], into: &mut Vec<u8>) -> (usize, Framed) {
         match (self.state, self.frame) {
             (Y4m::Samples, Some((layout, bytes))) => {
                 let (used, whole) = fill(partial, input, bytes);
                 if !whole {
-                    return (used, Outcome::More);
+                    return (used, Framed::More);
                 }
                 deliver(partial, into);
                 self.state = Y4m::FrameLine;
-                (used, Outcome::Frame(Payload::Raw(layout)))
+                (used, Framed::Frame(Payload::Raw(layout)))
             }
-            (Y4m::Search, _) => (self.search(input), Outcome::More),
+            (Y4m::Search, _) => (self.search(input), Framed::More),
             _ => self.read_line(input),
         }
     }
@@ -200,7 +197,7 @@ impl Y4mReader {
         input.len()
     }
 
-    fn read_line(&mut self, input: &[u8]) -> (usize, Outcome) {
+    fn read_line(&mut self, input: &[u8]) -> (usize, Framed) {
         let newline = input.iter().position(|&b| b == b'\n');
         let text = &input[..newline.unwrap_or(input.len())];
         let room = (MAX_LINE + 1).saturating_sub(self.line.len());
@@ -208,26 +205,24 @@ impl Y4mReader {
         let fits = self.line.len() <= MAX_LINE;
         let used = newline.map_or(input.len(), |at| at + 1);
         if newline.is_none() && fits {
-            return (used, Outcome::More);
+            return (used, Framed::More);
         }
         let outcome = if self.state == Y4m::Header {
             match parse_header(&self.line, self.default_range).filter(|_| fits) {
                 Some(Ok(frame)) => {
                     self.frame = Some(frame);
                     self.state = Y4m::FrameLine;
-                    Outcome::More
+                    Framed::More
                 }
-                Some(Err(what)) => Outcome::Refused(what),
-                None => {
-                    Outcome::Refused("the stream does not begin with a YUV4MPEG2 header".into())
-                }
+                Some(Err(what)) => Framed::Refused(what),
+                None => Framed::Refused("the stream does not begin with a YUV4MPEG2 header".into()),
             }
         } else if fits && (self.line == FRAME || self.line.starts_with(b"FRAME ")) {
             self.state = Y4m::Samples;
-            Outcome::More
+            Framed::More
         } else {
             self.state = Y4m::Search;
-            Outcome::Bad(BadFrame::OutOfStep)
+            Framed::Bad(BadFrame::OutOfStep)
         };
         self.line.clear();
         (used, outcome)
@@ -284,15 +279,15 @@ mod tests {
     use super::*;
 
     /// Every frame and every other outcome of `stream`, fed in pieces.
-    fn run(framer: &mut Framer, stream: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<Outcome>) {
+    fn run(framer: &mut Framer, stream: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<Framed>) {
         let (mut frames, mut others, mut into) = (Vec::new(), Vec::new(), Vec::new());
         for mut chunk in stream.chunks(piece) {
             while !chunk.is_empty() {
                 let (used, outcome) = framer.feed(chunk, &mut into);
                 chunk = &chunk[used..];
                 match outcome {
-                    Outcome::More => assert!(used > 0 || chunk.is_empty()),
-                    Outcome::Frame(_) => frames.push(into.clone()),
+                    Framed::More => assert!(used > 0 || chunk.is_empty()),
+                    Framed::Frame(_) => frames.push(into.clone()),
                     other => others.push(other),
                 }
             }
@@ -335,7 +330,7 @@ mod tests {
         for piece in [1, 2, 3, 5, 1000] {
             let (frames, others) = run(&mut Framer::y4m(Range::Limited), &stream, piece);
             assert_eq!(frames, vec![samples.to_vec(); 3]);
-            assert_eq!(others, [Outcome::Bad(BadFrame::OutOfStep)]);
+            assert_eq!(others, [Framed::Bad(BadFrame::OutOfStep)]);
         }
     }
 
@@ -343,7 +338,7 @@ mod tests {
     fn an_endless_header_line_is_refused_and_not_kept() {
         let mut framer = Framer::y4m(Range::Limited);
         let (_, others) = run(&mut framer, &[b'Y'; 100_000], 700);
-        assert!(matches!(others[0], Outcome::Refused(_)));
+        assert!(matches!(others[0], Framed::Refused(_)));
         assert!(matches!(&framer.mode, Mode::Y4m(reader) if reader.line.capacity() < 10_000));
     }
 
@@ -353,14 +348,14 @@ mod tests {
         let scan = super::super::super::jpeg::inspect(&jpeg).unwrap().scan_at + 20;
         let mut framer = Framer::mjpeg();
         let mut into = Vec::new();
-        assert_eq!(framer.feed(&jpeg[..scan], &mut into).1, Outcome::More);
+        assert_eq!(framer.feed(&jpeg[..scan], &mut into).1, Framed::More);
         let flood = vec![1; 1 << 20];
         let mut outcomes = Vec::new();
         for _ in 0..70 {
             outcomes.push(framer.feed(&flood, &mut into).1);
             assert!(framer.partial.len() <= MAX_FRAME_BYTES + flood.len());
         }
-        assert_eq!(outcomes.iter().filter(|o| **o == Outcome::Bad(BadFrame::Oversized)).count(), 1);
+        assert_eq!(outcomes.iter().filter(|o| **o == Framed::Bad(BadFrame::Oversized)).count(), 1);
         assert_eq!(run(&mut framer, &jpeg, 100).0, [jpeg]);
     }
 

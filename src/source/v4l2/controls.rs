@@ -58,8 +58,8 @@ impl Serialize for Exposure {
 
 impl<'de> Deserialize<'de> for Exposure {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
+        struct ExposureVisitor;
+        impl Visitor<'_> for ExposureVisitor {
             type Value = Exposure;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("\"as-is\", \"auto\" or microseconds")
@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Exposure {
                     .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(us), &self))
             }
         }
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(ExposureVisitor)
     }
 }
 

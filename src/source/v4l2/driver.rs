@@ -1,8 +1,10 @@
-//! The calls into the kernel, one thin method each, behind a trait so that tests can put a driver
-//! of their own there.
+//! The calls into the kernel, one thin method each, as a trait that tests implement too.
 //!
-//! Promises: every descriptor and mapping is released when the driver is closed or dropped,
-//! whatever the kernel answers; a buffer's bytes leave only as a copy. Decides nothing.
+//! Promises:
+//! * Every descriptor and mapping is released when the driver is closed or dropped, whatever the
+//!   kernel answers.
+//! * A buffer's bytes leave only as a copy.
+//! * Nothing is decided here.
 
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
@@ -17,7 +19,8 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
-use super::state::{Filled, Formats, Granted, MAX_BUFFERS, Size, Sizes};
+use super::format::{Formats, Granted, Size, Sizes};
+use super::state::{Filled, MAX_BUFFERS};
 use crate::clock::{Clock, Now};
 
 const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
@@ -90,14 +93,14 @@ impl Drop for Mapping {
 }
 
 /// The real kernel.
-pub(super) struct Kernel {
+pub(super) struct KernelDriver {
     clock: Clock,
     // Dropped before the device is closed, as the order of fields says.
     mappings: heapless::Vec<Mapping, MAX_BUFFERS>,
     device: Option<File>,
 }
 
-impl Kernel {
+impl KernelDriver {
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, mappings: heapless::Vec::new(), device: None }
     }
@@ -133,7 +136,7 @@ impl Kernel {
     }
 }
 
-impl Driver for Kernel {
+impl Driver for KernelDriver {
     fn open(&mut self, path: &Path) -> io::Result<()> {
         self.close();
         let device =
@@ -384,7 +387,7 @@ impl Driver for Kernel {
     }
 }
 
-impl Drop for Kernel {
+impl Drop for KernelDriver {
     fn drop(&mut self) {
         self.close();
     }
@@ -415,7 +418,7 @@ mod tests {
 
     #[test]
     fn what_is_no_camera_gives_errors_and_never_a_panic() {
-        let mut kernel = Kernel::new(Clock::default());
+        let mut kernel = KernelDriver::new(Clock::default());
         assert!(
             kernel.identity().is_err()
                 && kernel.map(4).is_err()

@@ -1,13 +1,13 @@
 //! A camera with a kernel driver.
 //!
-//! Promises: takes what the driver answers (size, stride, format, range) and not what was asked; a
-//! buffer is read only while it is ours and queued again at once after its bytes were copied;
-//! damaged, empty and short buffers and gaps in the driver's numbering are counted; after any error
-//! the stream is torn down and built again, first after 0.1 s, then more slowly up to 5 s, while
-//! [`Source::next`] keeps returning within about a second; a device that delivers nothing for
-//! [`STALL`] is built again too.
-//!
-//! A control that the camera does not have is told once and costs nothing else.
+//! Promises:
+//! * Takes what the driver answers (size, stride, format, range), not what was asked.
+//! * A buffer is read only while it is ours, and queued again as soon as its bytes were copied.
+//! * Damaged, empty and short buffers and gaps in the driver's numbering are counted.
+//! * After any error the stream is torn down and built again, first after 0.1 s, then more slowly
+//!   up to 5 s; [`Source::next`] keeps returning within about a second meanwhile.
+//! * A device that delivers nothing for [`STALL`] is built again too.
+//! * A control that the camera does not have is logged once and costs nothing else.
 //!
 //! Not promised: multi-planar devices, hot-plug under another path.
 //!
@@ -17,10 +17,11 @@
 //! out, when that buffer is the driver's: the kernel answers EINVAL from then on. It ignores the
 //! error flag, hands out the whole mapping whatever `bytesused` says, and panics when stopping
 //! fails. So the crate's ioctl numbers, structs and names serve here, and the stream is our own:
-//! [`state`] decides, [`driver`] calls, this file joins them.
+//! [`format`] and [`state`] decide, [`driver`] calls, this file joins them.
 
 mod controls;
 mod driver;
+mod format;
 mod refusal;
 mod state;
 mod survey;
@@ -33,22 +34,23 @@ use serde::{Deserialize, Serialize};
 use v4l::FourCC;
 
 pub use self::controls::{Controls, Exposure, PowerLine};
-use self::driver::{Driver, Identity, Kernel};
-use self::refusal::Stage;
-use self::state::{
-    Action, Backoff, Formats, MAX_BUFFERS, NotTheDrivers, Offer, Offers, Ring, Sequence, Wanted,
-    action, choose, judge,
-};
-pub use self::state::{CameraFormat, Size};
-pub use self::survey::{Format, Node, Verdict, survey};
+use self::driver::{Driver, Identity, KernelDriver};
+pub use self::format::{CameraFormat, Size};
+use self::format::{Formats, Offer, Offers, Wanted, choose};
+use self::refusal::OpenStep;
+use self::state::{MAX_BUFFERS, NotTheDrivers, Ring, Sequence, StreamAction, action, judge};
+pub use self::survey::{Format, Node, NodeVerdict, survey};
 use super::{
     Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem, side_problem,
 };
+use crate::backoff::{Backoff, NO_JITTER};
 use crate::clock::Clock;
 use crate::problem::Problem;
 
 /// How long a camera may deliver nothing before its stream is built again.
 pub(super) const STALL: Duration = Duration::from_secs(5);
+/// First and longest wait before the device is opened again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// `[source.v4l2]`: a camera with a kernel driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ pub struct V4l2Config {
     pub fps: u32,
     /// `auto`, `yuyv`, `nv12`, `i420`, `grey` or `mjpg`.
     pub format: CameraFormat,
-    /// Of a camera that tells no rates, `auto` takes uncompressed formats up to this many pixels
+    /// Of a camera that lists no rates, `auto` takes uncompressed formats up to this many pixels
     /// and MJPG above.
     pub raw_pixels: u32,
     /// Buffers that the driver fills in turn.
@@ -123,12 +125,12 @@ impl V4l2Config {
 /// # Errors
 /// [`SourceError::Configuration`] with the remedy.
 pub(super) fn open(config: &V4l2Config, clock: Clock) -> Result<Camera, SourceError> {
-    Ok(Camera { stream: Stream::open(config.clone(), Kernel::new(clock))? })
+    Ok(Camera { stream: CameraStream::open(config.clone(), KernelDriver::new(clock))? })
 }
 
 /// A camera that delivers.
 pub(super) struct Camera {
-    stream: Stream<Kernel>,
+    stream: CameraStream<KernelDriver>,
 }
 
 impl Source for Camera {
@@ -146,7 +148,7 @@ impl Source for Camera {
 }
 
 /// What was agreed with the driver when the stream was built.
-struct Running {
+struct Agreed {
     payload: Payload,
     fourcc: FourCC,
     size: (u32, u32),
@@ -155,11 +157,11 @@ struct Running {
 }
 
 /// The stream over any driver.
-struct Stream<D: Driver> {
+struct CameraStream<D: Driver> {
     config: V4l2Config,
     driver: D,
     /// `None` while the device is lost.
-    running: Option<Running>,
+    running: Option<Agreed>,
     backoff: Backoff,
     sequence: Sequence,
     /// Last sign of life: a buffer or the stream's start.
@@ -167,7 +169,7 @@ struct Stream<D: Driver> {
     counters: SourceCounters,
 }
 
-impl<D: Driver> Stream<D> {
+impl<D: Driver> CameraStream<D> {
     fn open(config: V4l2Config, mut driver: D) -> Result<Self, SourceError> {
         let running = build(&config, &mut driver).inspect_err(|_| driver.close())?;
         let alive = driver.now().monotonic;
@@ -175,7 +177,7 @@ impl<D: Driver> Stream<D> {
             config,
             driver,
             running: Some(running),
-            backoff: Backoff::new(),
+            backoff: Backoff::new(RETRY.0, RETRY.1),
             sequence: Sequence::default(),
             alive,
             counters: SourceCounters::default(),
@@ -202,11 +204,11 @@ impl<D: Driver> Stream<D> {
                     if ready { self.driver.dequeue().map(Some) } else { Ok(None) }
                 }) {
                     Ok(Some(filled)) => filled,
-                    // No buffer changed hands, so none may be queued: just wait again, or tell that
+                    // No buffer changed hands, so none may be queued: just wait again, or report that
                     // the time is up.
                     Ok(None) => continue,
-                    Err(e) if action(&e) == Action::Again => {
-                        // A driver that cries wolf must not keep the processor busy.
+                    Err(e) if action(&e) == StreamAction::Again => {
+                        // A driver that reports a buffer too early must not keep the processor busy.
                         self.driver.sleep(Duration::from_millis(1));
                         continue;
                     }
@@ -239,7 +241,7 @@ impl<D: Driver> Stream<D> {
             return match verdict {
                 Ok(_) => {
                     self.counters.frames += 1;
-                    self.backoff.succeeded();
+                    self.backoff.reset();
                     Ok(())
                 }
                 Err(bad) => {
@@ -288,19 +290,19 @@ impl<D: Driver> Stream<D> {
                  error={reason}."
             );
         }
-        self.backoff.failed(self.driver.now().monotonic);
+        self.backoff.failed(self.driver.now().monotonic, NO_JITTER);
         SourceError::Lost { source_name, reason }
     }
 
     fn describe(&self) -> String {
         let device = self.config.device.display();
         match &self.running {
-            Some(Running { fourcc, size: (width, height), fps: Some(fps), .. }) => {
+            Some(Agreed { fourcc, size: (width, height), fps: Some(fps), .. }) => {
                 // 29.97002997 is 29.97, and 30 is 30.
                 let fps = (fps * 100.0).round() / 100.0;
                 format!("v4l2 {device} {width}x{height} {fourcc} {fps} fps")
             }
-            Some(Running { fourcc, size: (width, height), .. }) => {
+            Some(Agreed { fourcc, size: (width, height), .. }) => {
                 format!("v4l2 {device} {width}x{height} {fourcc}")
             }
             None => format!("v4l2 {device} (lost)"),
@@ -309,17 +311,17 @@ impl<D: Driver> Stream<D> {
 }
 
 /// Opens, agrees on a format, maps, queues, starts.
-fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, SourceError> {
+fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Agreed, SourceError> {
     let path: &Path = &config.device;
-    let at = |stage| move |e: std::io::Error| refusal::failed(path, stage, &e);
-    driver.open(path).map_err(at(Stage::Open))?;
-    let identity: Identity = driver.identity().map_err(at(Stage::Identity))?;
+    let at = |step| move |e: std::io::Error| refusal::failed(path, step, &e);
+    driver.open(path).map_err(at(OpenStep::Open))?;
+    let identity: Identity = driver.identity().map_err(at(OpenStep::Identity))?;
     refusal::check_node(path, &identity)?;
-    let offered: Formats = driver.formats().map_err(at(Stage::Formats))?;
+    let offered: Formats = driver.formats().map_err(at(OpenStep::Formats))?;
     let fourcc = choose(&config.wanted(), &offers(config, driver, &offered))
         .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
     let granted =
-        driver.set_format(fourcc, config.width, config.height).map_err(at(Stage::Format))?;
+        driver.set_format(fourcc, config.width, config.height).map_err(at(OpenStep::Format))?;
     let payload = granted.payload().map_err(|why| refusal::unreadable(path, why))?;
     if (granted.width, granted.height) != (config.width, config.height) {
         info!(
@@ -330,7 +332,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
     config.controls.apply(driver);
     // Many drivers have no rate to set; that is no reason to refuse them.
     let fps = if config.fps == 0 { None } else { driver.set_rate(config.fps).unwrap_or(None) };
-    let count = driver.map(config.buffers).map_err(at(Stage::Buffers))?;
+    let count = driver.map(config.buffers).map_err(at(OpenStep::Buffers))?;
     let mut ring = Ring::new(count).filter(|_| count > 0).ok_or_else(|| {
         SourceError::configuration(
             format!("{} gives {count} buffers", path.display()),
@@ -338,17 +340,11 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Running, Sour
         )
     })?;
     while let Some(index) = ring.ours() {
-        driver.queue(index).map_err(at(Stage::Buffers))?;
+        driver.queue(index).map_err(at(OpenStep::Buffers))?;
         ring.queued(index);
     }
-    driver.start().map_err(at(Stage::Start))?;
-    Ok(Running {
-        payload,
-        fourcc: granted.fourcc,
-        size: (granted.width, granted.height),
-        fps,
-        ring,
-    })
+    driver.start().map_err(at(OpenStep::Start))?;
+    Ok(Agreed { payload, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
 }
 
 /// What the driver says of each format for the wanted size.

@@ -8,11 +8,11 @@ use v4l::v4l_sys as sys;
 
 use super::super::SourceError;
 use super::driver::Identity;
-use super::state::{CameraFormat, Unreadable, is_bayer, known};
+use super::format::{CameraFormat, Unreadable, is_bayer, known};
 
 /// The step at which the kernel refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum OpenStep {
     Open,
     Identity,
     Formats,
@@ -21,10 +21,10 @@ pub(super) enum Stage {
     Start,
 }
 
-/// The kernel refused `stage`.
-pub(super) fn failed(path: &Path, stage: Stage, e: &io::Error) -> SourceError {
+/// The kernel refused `step`.
+pub(super) fn failed(path: &Path, step: OpenStep, e: &io::Error) -> SourceError {
     let device = path.display();
-    let (what, remedy) = match (stage, e.raw_os_error()) {
+    let (what, remedy) = match (step, e.raw_os_error()) {
         (_, Some(libc::ENOENT)) => (
             format!("there is no {device}"),
             "plug the camera in and list the cameras with `watchpost doctor` or `ls \
@@ -44,20 +44,20 @@ pub(super) fn failed(path: &Path, stage: Stage, e: &io::Error) -> SourceError {
                 program at a time"
             ),
         ),
-        (Stage::Open, Some(libc::ENODEV | libc::ENXIO)) => (
+        (OpenStep::Open, Some(libc::ENODEV | libc::ENXIO)) => (
             format!("{device} has no camera behind it"),
             "plug the camera in again, or remove the stale device node".to_owned(),
         ),
-        (Stage::Open | Stage::Identity, _) => (
+        (OpenStep::Open | OpenStep::Identity, _) => (
             format!("{device} is not a V4L2 camera ({e})"),
             "set source.v4l2.device to a camera, such as /dev/video0".to_owned(),
         ),
-        (Stage::Start, Some(libc::EINVAL | libc::EPIPE)) => (
+        (OpenStep::Start, Some(libc::EINVAL | libc::EPIPE)) => (
             format!("{device} refuses to start streaming ({e})"),
             format!("this is usual for the raw node of a CSI camera: {}", csi(""),),
         ),
-        (stage, _) => (
-            format!("{device} refuses {}: {e}", name(stage)),
+        (step, _) => (
+            format!("{device} refuses {}: {e}", name(step)),
             "try another source.v4l2.format or size; `v4l2-ctl --list-formats-ext` shows what the \
              camera offers"
                 .to_owned(),
@@ -66,18 +66,18 @@ pub(super) fn failed(path: &Path, stage: Stage, e: &io::Error) -> SourceError {
     SourceError::configuration(what, remedy)
 }
 
-fn name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Open => "to open",
-        Stage::Identity => "to say what it is",
-        Stage::Formats => "to list its formats",
-        Stage::Format => "the format",
-        Stage::Buffers => "to map its buffers",
-        Stage::Start => "to start streaming",
+fn name(step: OpenStep) -> &'static str {
+    match step {
+        OpenStep::Open => "to open",
+        OpenStep::Identity => "to say what it is",
+        OpenStep::Formats => "to list its formats",
+        OpenStep::Format => "the format",
+        OpenStep::Buffers => "to map its buffers",
+        OpenStep::Start => "to start streaming",
     }
 }
 
-/// What a node is that belongs to no picture at all, so that nobody would expect a camera behind
+/// What a node is that carries no pictures at all, so that nobody would expect a camera behind
 /// it.
 pub(super) fn no_camera(identity: &Identity) -> Option<&'static str> {
     let has = |flag| identity.capabilities & flag != 0;

@@ -1,9 +1,10 @@
-//! Every video node of the machine: who it is, what it offers, whether it can be read here, and if
+//! Every video node of the machine: what it is, what it offers, whether it can be read here, and if
 //! not what to do.
 //!
-//! Promises: opens each node for a moment and changes nothing; what cannot be asked (a node of
-//! another user) is in the answer with the remedy; at most [`MAX_NODES`] nodes. Does not start any
-//! camera.
+//! Promises:
+//! * Opens each node for a moment, changes nothing and starts no camera.
+//! * A node that cannot be opened (another user's) is in the answer with the remedy.
+//! * At most [`MAX_NODES`] nodes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,9 @@ use serde::Serialize;
 use v4l::FourCC;
 
 use super::super::SourceError;
-use super::driver::{Driver, Identity, Kernel};
-use super::refusal::{self, Stage};
-use super::state::{Formats, Size, choose, known};
+use super::driver::{Driver, Identity, KernelDriver};
+use super::format::{Formats, Size, choose, known};
+use super::refusal::{self, OpenStep};
 use super::{V4l2Config, offers};
 use crate::clock::Clock;
 
@@ -35,7 +36,7 @@ pub struct Format {
 /// Whether a node can be used.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
-pub enum Verdict {
+pub enum NodeVerdict {
     /// `source.v4l2.device` may name it; with the configured size and rate it would be read in this
     /// format.
     Usable {
@@ -72,7 +73,7 @@ pub struct Node {
     /// What it offers.
     pub formats: Vec<Format>,
     /// Whether it can be used.
-    pub verdict: Verdict,
+    pub verdict: NodeVerdict,
 }
 
 /// Looks at every video node. `wanted` says for which size and rate the format is chosen.
@@ -86,7 +87,7 @@ pub fn survey(wanted: &V4l2Config) -> Vec<Node> {
     let node = |number| {
         let path = PathBuf::from(format!("/dev/video{number}"));
         let stable = stable.get(&path).cloned().unwrap_or_default();
-        let mut driver = Kernel::new(Clock::default());
+        let mut driver = KernelDriver::new(Clock::default());
         let opened = driver.open(&path);
         look(path, stable, opened, &mut driver, wanted)
     };
@@ -128,9 +129,9 @@ fn look<D: Driver>(
         card: String::new(),
         bus: String::new(),
         formats: Vec::new(),
-        verdict: Verdict::Other { what: String::new() },
+        verdict: NodeVerdict::Other { what: String::new() },
     };
-    node.verdict = match opened.map_err(|e| refusal::failed(&node.path, Stage::Open, &e)) {
+    node.verdict = match opened.map_err(|e| refusal::failed(&node.path, OpenStep::Open, &e)) {
         Ok(()) => verdict(&mut node, driver, wanted).unwrap_or_else(trouble),
         Err(error) => trouble(error),
     };
@@ -142,27 +143,27 @@ fn verdict<D: Driver>(
     node: &mut Node,
     driver: &mut D,
     wanted: &V4l2Config,
-) -> Result<Verdict, SourceError> {
+) -> Result<NodeVerdict, SourceError> {
     let path = node.path.clone();
     let at = |stage| {
         let path = path.clone();
         move |e: std::io::Error| refusal::failed(&path, stage, &e)
     };
-    let identity: Identity = driver.identity().map_err(at(Stage::Identity))?;
+    let identity: Identity = driver.identity().map_err(at(OpenStep::Identity))?;
     (node.driver, node.card, node.bus) =
         (identity.driver.clone(), identity.card.clone(), identity.bus.clone());
     if let Some(what) = refusal::no_camera(&identity) {
-        return Ok(Verdict::Other { what: what.to_owned() });
+        return Ok(NodeVerdict::Other { what: what.to_owned() });
     }
     refusal::check_node(&path, &identity)?;
-    let formats: Formats = driver.formats().map_err(at(Stage::Formats))?;
+    let formats: Formats = driver.formats().map_err(at(OpenStep::Formats))?;
     node.formats = formats.iter().map(|f| format(driver, *f)).collect();
     let fourcc = choose(&wanted.wanted(), &offers(wanted, driver, &formats))
         .ok_or_else(|| refusal::no_format(&path, &identity, wanted.format, &formats))?;
     // Buffers that another program holds are noticed only when the format would be changed or
     // buffers be asked for; asking for none changes nothing.
-    driver.map(0).map_err(at(Stage::Buffers))?;
-    Ok(Verdict::Usable { format: fourcc.to_string() })
+    driver.map(0).map_err(at(OpenStep::Buffers))?;
+    Ok(NodeVerdict::Usable { format: fourcc.to_string() })
 }
 
 fn format<D: Driver>(driver: &mut D, fourcc: FourCC) -> Format {
@@ -179,10 +180,10 @@ fn format<D: Driver>(driver: &mut D, fourcc: FourCC) -> Format {
     Format { fourcc: fourcc.to_string(), readable: known(fourcc).is_some(), sizes }
 }
 
-fn trouble(error: SourceError) -> Verdict {
+fn trouble(error: SourceError) -> NodeVerdict {
     match error {
-        SourceError::Configuration { what, remedy } => Verdict::Trouble { what, remedy },
-        other => Verdict::Trouble {
+        SourceError::Configuration { what, remedy } => NodeVerdict::Trouble { what, remedy },
+        other => NodeVerdict::Trouble {
             what: other.to_string(),
             remedy: "see the kernel's log: `dmesg`".into(),
         },
@@ -195,34 +196,34 @@ mod tests {
 
     use v4l::v4l_sys as sys;
 
-    use super::super::tests::Fake;
+    use super::super::tests::FakeCamera;
     use super::*;
 
-    fn seen(fake: &mut Fake, opened: io::Result<()>) -> Node {
+    fn seen(fake: &mut FakeCamera, opened: io::Result<()>) -> Node {
         let wanted = V4l2Config { fps: 0, ..V4l2Config::default() };
         look("/dev/video7".into(), vec![], opened, fake, &wanted)
     }
 
     #[test]
     fn a_camera_is_described_with_formats_sizes_and_the_format_that_would_be_read() {
-        let mut fake = Fake::new();
+        let mut fake = FakeCamera::new();
         fake.rates = vec![(*b"MJPG", 30.0)];
         let node = seen(&mut fake, Ok(()));
         assert_eq!(
             (node.driver.as_str(), node.card.as_str(), node.bus.as_str()),
             ("uvcvideo", "fake", "usb-1")
         );
-        assert_eq!(node.verdict, Verdict::Usable { format: "MJPG".into() });
+        assert_eq!(node.verdict, NodeVerdict::Usable { format: "MJPG".into() });
         let mjpg = node.formats.iter().find(|f| f.fourcc == "MJPG").unwrap();
         assert_eq!(mjpg.sizes, [(Size::Exactly(640, 480), Some(30.0))]);
     }
 
     #[test]
     fn a_metadata_node_is_no_trouble() {
-        let mut fake = Fake::new();
+        let mut fake = FakeCamera::new();
         fake.capabilities = sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING;
         assert!(
-            matches!(seen(&mut fake, Ok(())).verdict, Verdict::Other { what } if what.contains("metadata"))
+            matches!(seen(&mut fake, Ok(())).verdict, NodeVerdict::Other { what } if what.contains("metadata"))
         );
     }
 
@@ -233,11 +234,11 @@ mod tests {
             ("rp1-cfe", "rpicam-vid"),
             ("tegra-video", "nvarguscamerasrc"),
         ] {
-            let mut fake = Fake::new();
+            let mut fake = FakeCamera::new();
             (fake.driver, fake.formats) = (driver, vec![*b"pBAA", *b"BG10"]);
             let verdict = seen(&mut fake, Ok(())).verdict;
             assert!(
-                matches!(&verdict, Verdict::Trouble { what, remedy } if what.contains("mosaic") && remedy.contains(command)),
+                matches!(&verdict, NodeVerdict::Trouble { what, remedy } if what.contains("mosaic") && remedy.contains(command)),
                 "{verdict:?}"
             );
         }
@@ -246,14 +247,14 @@ mod tests {
     #[test]
     fn a_node_of_another_user_and_a_busy_one_have_their_remedies() {
         let refused = io::Error::from_raw_os_error(libc::EACCES);
-        let verdict = seen(&mut Fake::new(), Err(refused)).verdict;
+        let verdict = seen(&mut FakeCamera::new(), Err(refused)).verdict;
         assert!(
-            matches!(verdict, Verdict::Trouble { remedy, .. } if remedy.contains("group video"))
+            matches!(verdict, NodeVerdict::Trouble { remedy, .. } if remedy.contains("group video"))
         );
-        let mut fake = Fake::new();
+        let mut fake = FakeCamera::new();
         fake.map_fails = Some(libc::EBUSY);
         let verdict = seen(&mut fake, Ok(())).verdict;
-        assert!(matches!(verdict, Verdict::Trouble { what, .. } if what.contains("in use")));
+        assert!(matches!(verdict, NodeVerdict::Trouble { what, .. } if what.contains("in use")));
     }
 
     #[test]

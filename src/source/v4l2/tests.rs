@@ -9,14 +9,15 @@ use v4l::v4l_sys as sys;
 
 use super::super::BadFrame;
 use super::driver::Identity;
-use super::state::{Filled, Granted, Sizes};
+use super::format::{Granted, Sizes};
+use super::state::Filled;
 use super::*;
 use crate::clock::Now;
 use crate::frame::PixelFormat;
 
 /// What the camera does at the next wait.
 #[derive(Debug, Clone)]
-enum Event {
+enum CameraEvent {
     /// Nothing for this long.
     Silence(Duration),
     /// A frame: bytes, bytes used, flags, sequence.
@@ -29,9 +30,9 @@ enum Event {
     Stray,
 }
 
-pub(super) struct Fake {
+pub(super) struct FakeCamera {
     now: Duration,
-    events: VecDeque<Event>,
+    events: VecDeque<CameraEvent>,
     /// What the device answers when it is opened: the size that it grants, or an error number.
     opens: VecDeque<Result<(u32, u32), i32>>,
     granted: Option<(u32, u32)>,
@@ -51,7 +52,7 @@ pub(super) struct Fake {
     controls: Vec<(u32, i32)>,
 }
 
-impl Fake {
+impl FakeCamera {
     pub(super) fn new() -> Self {
         Self {
             now: Duration::from_secs(100),
@@ -78,7 +79,7 @@ impl Fake {
     }
 }
 
-impl Driver for Fake {
+impl Driver for FakeCamera {
     fn open(&mut self, _: &Path) -> io::Result<()> {
         assert!(!self.streaming && self.queued.is_empty(), "opened again without being closed");
         let size = self.opens.pop_front().unwrap_or(Ok((8, 4))).map_err(Self::os)?;
@@ -145,7 +146,7 @@ impl Driver for Fake {
         }
         match self.events.front_mut() {
             None => self.now += patience,
-            Some(Event::Silence(left)) => {
+            Some(CameraEvent::Silence(left)) => {
                 let passed = patience.min(*left);
                 self.now += passed;
                 *left -= passed;
@@ -153,7 +154,7 @@ impl Driver for Fake {
                     self.events.pop_front();
                 }
             }
-            Some(Event::WaitFails(code)) => {
+            Some(CameraEvent::WaitFails(code)) => {
                 let e = Self::os(*code);
                 self.events.pop_front();
                 return Err(e);
@@ -167,13 +168,15 @@ impl Driver for Fake {
     }
     fn dequeue(&mut self) -> io::Result<Filled> {
         match self.events.pop_front() {
-            Some(Event::Frame(bytes, used, flags, sequence)) => {
+            Some(CameraEvent::Frame(bytes, used, flags, sequence)) => {
                 let index = self.queued.pop_front().ok_or_else(|| Self::os(libc::EINVAL))?;
                 self.memory[index as usize][..bytes.len()].copy_from_slice(&bytes);
                 Ok(Filled { index, bytes_used: used as u32, flags, sequence })
             }
-            Some(Event::DequeueFails(code)) => Err(Self::os(code)),
-            Some(Event::Stray) => Ok(Filled { index: 77, bytes_used: 32, flags: 0, sequence: 0 }),
+            Some(CameraEvent::DequeueFails(code)) => Err(Self::os(code)),
+            Some(CameraEvent::Stray) => {
+                Ok(Filled { index: 77, bytes_used: 32, flags: 0, sequence: 0 })
+            }
             _ => Err(Self::os(libc::EAGAIN)),
         }
     }
@@ -202,19 +205,20 @@ fn config() -> V4l2Config {
     V4l2Config { format: CameraFormat::Grey, ..V4l2Config::default() }
 }
 
-fn stream(fake: Fake) -> Stream<Fake> {
-    Stream::open(config(), fake).unwrap()
+fn stream(fake: FakeCamera) -> CameraStream<FakeCamera> {
+    CameraStream::open(config(), fake).unwrap()
 }
 
 /// A whole 8x4 grey frame of one value.
-fn grey(value: u8, sequence: u32) -> Event {
-    Event::Frame(vec![value; 32], 32, 0, sequence)
+fn grey(value: u8, sequence: u32) -> CameraEvent {
+    CameraEvent::Frame(vec![value; 32], 32, 0, sequence)
 }
 
 #[test]
 fn after_a_timeout_the_stream_goes_on_without_touching_a_buffer() {
-    let mut s = stream(Fake::new());
-    s.driver.events = [grey(1, 0), Event::Silence(PATIENCE * 3 / 2), grey(2, 1), grey(3, 2)].into();
+    let mut s = stream(FakeCamera::new());
+    s.driver.events =
+        [grey(1, 0), CameraEvent::Silence(PATIENCE * 3 / 2), grey(2, 1), grey(3, 2)].into();
     let mut captured = Captured::default();
     s.next(&mut captured).unwrap();
     assert!(matches!(s.next(&mut captured), Err(SourceError::Timeout)));
@@ -228,10 +232,10 @@ fn after_a_timeout_the_stream_goes_on_without_touching_a_buffer() {
 
 #[test]
 fn damaged_empty_and_short_frames_are_counted_and_their_buffers_returned() {
-    let mut s = stream(Fake::new());
-    let flagged = Event::Frame(vec![9; 32], 32, sys::V4L2_BUF_FLAG_ERROR, 0);
-    let empty = Event::Frame(vec![], 0, 0, 1);
-    let short = Event::Frame(vec![9; 31], 31, 0, 2);
+    let mut s = stream(FakeCamera::new());
+    let flagged = CameraEvent::Frame(vec![9; 32], 32, sys::V4L2_BUF_FLAG_ERROR, 0);
+    let empty = CameraEvent::Frame(vec![], 0, 0, 1);
+    let short = CameraEvent::Frame(vec![9; 31], 31, 0, 2);
     s.driver.events = [flagged, empty, short, grey(5, 7)].into();
     let mut captured = Captured::default();
     assert!(matches!(s.next(&mut captured), Err(SourceError::Frame(BadFrame::Flagged))));
@@ -259,8 +263,8 @@ fn damaged_empty_and_short_frames_are_counted_and_their_buffers_returned() {
 #[test]
 fn bytes_used_and_not_the_mapping_is_the_length_of_a_jpeg() {
     let config = V4l2Config { format: CameraFormat::Mjpg, ..V4l2Config::default() };
-    let mut s = Stream::open(config, Fake::new()).unwrap();
-    s.driver.events = [Event::Frame(vec![7; 100], 60, 0, 0)].into();
+    let mut s = CameraStream::open(config, FakeCamera::new()).unwrap();
+    s.driver.events = [CameraEvent::Frame(vec![7; 100], 60, 0, 0)].into();
     let mut captured = Captured::default();
     s.next(&mut captured).unwrap();
     assert_eq!(captured.bytes, [7; 60]);
@@ -269,17 +273,17 @@ fn bytes_used_and_not_the_mapping_is_the_length_of_a_jpeg() {
 
 #[test]
 fn an_unplugged_camera_is_opened_again_and_its_new_format_is_taken() {
-    let mut s = stream(Fake::new());
-    s.driver.events = [grey(1, 40), Event::DequeueFails(libc::ENODEV)].into();
+    let mut s = stream(FakeCamera::new());
+    s.driver.events = [grey(1, 40), CameraEvent::DequeueFails(libc::ENODEV)].into();
     s.driver.opens = [Err(libc::ENOENT), Err(libc::ENOENT), Ok((16, 4))].into();
     let mut captured = Captured::default();
     s.next(&mut captured).unwrap();
     assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
     assert!(s.describe().contains("lost"));
-    // Twice the node is not there yet; then another mode is granted and the numbering begins anew.
+    // Twice the node is not there yet; then another mode is granted and the numbering starts over.
     assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
     assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
-    s.driver.events = [Event::Frame(vec![2; 64], 64, 0, 0)].into();
+    s.driver.events = [CameraEvent::Frame(vec![2; 64], 64, 0, 0)].into();
     s.next(&mut captured).unwrap();
     assert!(
         matches!(captured.payload, Payload::Raw(l) if (l.width(), l.format()) == (16, PixelFormat::Grey))
@@ -290,8 +294,8 @@ fn an_unplugged_camera_is_opened_again_and_its_new_format_is_taken() {
 
 #[test]
 fn a_camera_that_stays_away_is_asked_more_and_more_rarely_and_no_call_takes_long() {
-    let mut s = stream(Fake::new());
-    s.driver.events = [Event::WaitFails(libc::ENODEV)].into();
+    let mut s = stream(FakeCamera::new());
+    s.driver.events = [CameraEvent::WaitFails(libc::ENODEV)].into();
     s.driver.opens = vec![Err(libc::ENODEV); 1000].into();
     let (mut captured, start) = (Captured::default(), s.driver.now);
     while s.driver.now < start + Duration::from_secs(60) {
@@ -309,20 +313,20 @@ fn a_camera_that_stays_away_is_asked_more_and_more_rarely_and_no_call_takes_long
 #[test]
 fn every_error_of_a_running_stream_builds_it_again() {
     for event in [
-        Event::WaitFails(libc::EIO),
-        Event::DequeueFails(libc::EIO),
-        Event::DequeueFails(libc::EINVAL),
-        Event::DequeueFails(libc::EPIPE),
-        Event::Stray,
+        CameraEvent::WaitFails(libc::EIO),
+        CameraEvent::DequeueFails(libc::EIO),
+        CameraEvent::DequeueFails(libc::EINVAL),
+        CameraEvent::DequeueFails(libc::EPIPE),
+        CameraEvent::Stray,
     ] {
-        let mut s = stream(Fake::new());
+        let mut s = stream(FakeCamera::new());
         s.driver.events = [event.clone(), grey(6, 0)].into();
         let mut captured = Captured::default();
         assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })), "{event:?}");
         s.next(&mut captured).unwrap();
         assert_eq!((captured.bytes[0], s.counters.reopened), (6, 1), "{event:?}");
     }
-    let mut s = stream(Fake::new());
+    let mut s = stream(FakeCamera::new());
     s.driver.events = [grey(1, 0), grey(2, 1)].into();
     s.driver.queue_fails = Some(libc::EINVAL);
     let mut captured = Captured::default();
@@ -333,11 +337,11 @@ fn every_error_of_a_running_stream_builds_it_again() {
 
 #[test]
 fn a_call_that_was_interrupted_or_came_too_early_is_repeated() {
-    let mut s = stream(Fake::new());
+    let mut s = stream(FakeCamera::new());
     s.driver.events = [
-        Event::WaitFails(libc::EINTR),
-        Event::DequeueFails(libc::EAGAIN),
-        Event::DequeueFails(libc::EAGAIN),
+        CameraEvent::WaitFails(libc::EINTR),
+        CameraEvent::DequeueFails(libc::EAGAIN),
+        CameraEvent::DequeueFails(libc::EAGAIN),
         grey(4, 0),
     ]
     .into();
@@ -348,7 +352,7 @@ fn a_call_that_was_interrupted_or_came_too_early_is_repeated() {
 
 #[test]
 fn a_camera_that_hangs_is_built_again() {
-    let mut s = stream(Fake::new());
+    let mut s = stream(FakeCamera::new());
     let mut captured = Captured::default();
     let mut outcomes = Vec::new();
     for _ in 0..5 {
@@ -360,8 +364,8 @@ fn a_camera_that_hangs_is_built_again() {
 }
 
 /// What opening such a device says.
-fn refused(fake: Fake) -> String {
-    match Stream::open(config(), fake).map(|_| ()) {
+fn refused(fake: FakeCamera) -> String {
+    match CameraStream::open(config(), fake).map(|_| ()) {
         Err(SourceError::Configuration { what, remedy }) => format!("{what} | {remedy}"),
         other => panic!("{other:?}"),
     }
@@ -369,8 +373,8 @@ fn refused(fake: Fake) -> String {
 
 #[test]
 fn each_wrong_device_is_refused_with_its_remedy() {
-    let with = |change: &dyn Fn(&mut Fake)| {
-        let mut fake = Fake::new();
+    let with = |change: &dyn Fn(&mut FakeCamera)| {
+        let mut fake = FakeCamera::new();
         change(&mut fake);
         refused(fake)
     };
@@ -424,14 +428,15 @@ fn a_path_that_is_no_camera_is_refused_by_the_real_kernel() {
 #[test]
 fn settings_of_the_camera_are_made_in_the_order_that_drivers_need_and_a_missing_one_costs_nothing_else()
  {
-    let mut fake = Fake::new();
+    let mut fake = FakeCamera::new();
     fake.lacks = vec![sys::V4L2_CID_POWER_LINE_FREQUENCY];
     let controls = Controls {
         power_line: PowerLine::Hz50,
         exposure: Exposure::Micros(8000),
         steady_rate: true,
     };
-    let stream = Stream::open(V4l2Config { controls, ..V4l2Config::default() }, fake).unwrap();
+    let stream =
+        CameraStream::open(V4l2Config { controls, ..V4l2Config::default() }, fake).unwrap();
     let manual = sys::v4l2_exposure_auto_type_V4L2_EXPOSURE_MANUAL as i32;
     assert_eq!(
         stream.driver.controls,
