@@ -1,4 +1,4 @@
-//! The time that the rest of the crate is told. State machines take a [`Now`] and never ask the
+//! Where the rest of the crate gets the time from. State machines take a [`Now`] and never ask the
 //! system.
 
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Both clocks as they stand.
+    /// Both clocks as they are now.
     pub fn now(&self) -> Now {
         Now { monotonic: self.start.elapsed(), wall: OffsetDateTime::now_utc() }
     }

@@ -26,7 +26,7 @@ impl Point {
     }
 }
 
-/// An axis-aligned rectangle: left, top, width and height in pixels. Parts may lie outside the
+/// An axis-aligned rectangle: left, top, width and height in pixels. Parts may be outside the
 /// frame.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rect {

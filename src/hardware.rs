@@ -1,10 +1,12 @@
-//! What the board tells of its temperatures and of being throttled, from files that the kernel
-//! shows below `/sys`.
+//! The board's temperatures and whether it is throttled, from files that the kernel shows below
+//! `/sys`.
 //!
-//! Promises: few, small, bounded reads; what a board does not tell is left out. Sources:
-//! `thermal_zone*` and `cooling_device*` (kernel, Documentation/driver-api/thermal/sysfs-api.rst),
-//! the Raspberry Pi's `get_throttled` (bits 0 to 3 are what holds now: under-voltage, frequency
-//! capped, throttled, soft temperature limit) and its `rpi_volt` alarm.
+//! Promises: few, small, bounded reads; what a board does not report is left out.
+//!
+//! Sources: `thermal_zone*` and `cooling_device*` (kernel,
+//! Documentation/driver-api/thermal/sysfs-api.rst), the Raspberry Pi's `get_throttled` (bits 0 to 3
+//! are the present state: under-voltage, frequency capped, throttled, soft temperature limit) and
+//! its `rpi_volt` alarm.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Most zones that are read; boards have two to ten.
 const ZONES: usize = 16;
-/// Longest name of a zone that is told.
+/// Longest name of a zone that is reported.
 const NAME: usize = 32;
 
 /// What was read.
@@ -21,7 +23,7 @@ pub struct Heat {
     /// Name and degrees Celsius of each zone that can be read; names are lower-case letters, digits
     /// and `_`.
     pub zones: Vec<(String, f64)>,
-    /// Whether the board slows itself down at this moment; `None` where it does not tell.
+    /// Whether the board slows itself down at this moment; `None` where it does not say.
     pub throttled: Option<bool>,
 }
 
@@ -42,7 +44,7 @@ impl Heat {
     }
 }
 
-/// Reads what the board tells, below `sys` (`/sys`).
+/// Reads what the board reports, below `sys` (`/sys`).
 pub fn read(sys: &Path) -> Heat {
     let mut heat = Heat::default();
     for folder in numbered(&sys.join("class/thermal"), "thermal_zone") {
@@ -80,7 +82,7 @@ pub fn read(sys: &Path) -> Heat {
     heat
 }
 
-/// The first folders of that name with a number behind it, from 0 on.
+/// The first folders of that name followed by a number, from 0 on.
 fn numbered(parent: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
     (0..ZONES).map(move |n| parent.join(format!("{name}{n}"))).filter(|folder| folder.is_dir())
 }

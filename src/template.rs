@@ -1,8 +1,10 @@
 //! Embeddings and the int8 templates made from them: the only form in which a face is compared.
 //!
-//! Both wipe themselves when dropped and print nothing but their length, so that neither a log nor
-//! freed memory holds one. A [`Template`] is comparable only with templates of the same embedder;
-//! whoever holds both checks the digest.
+//! Promises: both wipe themselves when dropped and print nothing but their length, so that neither a
+//! log nor freed memory holds one.
+//!
+//! Not promised: that two templates are comparable. They are only if one embedder made both; the
+//! caller that holds both checks the digest.
 
 use std::fmt;
 
