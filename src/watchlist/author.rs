@@ -48,10 +48,11 @@ use super::format::{
     Reference, SALT, StoredTemplate,
 };
 use super::keys::{KeyError, KeyId, SecretKey};
+use super::refusal::Refusal;
 use super::search::Gallery;
 use super::text::hex;
 use super::trust::{Role, Trust};
-use super::verify::{Refusal, read_container};
+use super::verify::read_container;
 use crate::template::Template;
 
 /// Most look-alike pairs that are reported one by one.

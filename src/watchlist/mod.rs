@@ -41,11 +41,13 @@ mod hours;
 pub mod keys;
 pub mod locked;
 pub mod order;
+mod refusal;
 pub mod removal;
 pub mod rotation;
 mod row;
 pub mod seal;
 pub mod search;
+mod signatures;
 pub mod store;
 pub(crate) mod text;
 pub mod trust;
@@ -54,9 +56,11 @@ pub mod verify;
 pub use cbor::CborError;
 pub use config::WatchlistConfig;
 pub use format::{Aim, Entry, Position, Reference, StoredTemplate};
+pub use refusal::Refusal;
 pub use search::{Gallery, Hit, TopK};
+pub use signatures::SignatureError;
 pub use trust::Trust;
-pub use verify::{Refusal, Standing, Watchlist, verify};
+pub use verify::{Standing, Watchlist, verify};
 
 #[cfg(test)]
 mod fixture;

@@ -6,7 +6,8 @@
 
 use super::container::{Container, Kind};
 use super::format::{Head, Reference, read_entry, vouched_for};
-use super::verify::{Refusal, read_container};
+use super::refusal::Refusal;
+use super::verify::read_container;
 
 /// Id and version of the list in `bytes`, whoever signed it.
 ///

@@ -22,8 +22,8 @@ use super::cbor::CborError;
 use super::container::{Container, Kind};
 use super::format::MAX_SIGNATURES;
 use super::keys::{KeyId, SecretKey};
+use super::signatures::{SignatureError, check_signatures};
 use super::trust::{MAX_TRUST_BYTES, Trust, TrustError};
-use super::verify::{Refusal, check_signatures};
 
 /// Content type in the protected header.
 pub const CONTENT_TYPE: &str = "application/vnd.watchpost.trust+toml";
@@ -90,6 +90,15 @@ pub enum RotationError {
     /// More than [`MAX_SIGNATURES`].
     #[error("the trust file has {MAX_SIGNATURES} signatures already; more are not read")]
     TooManySignatures,
+}
+
+impl From<SignatureError> for RotationError {
+    fn from(error: SignatureError) -> Self {
+        match error {
+            SignatureError::Altered(key) => Self::Altered(key),
+            SignatureError::TooFewSigners { have, need } => Self::TooFewSigners { have, need },
+        }
+    }
 }
 
 impl RotationError {
@@ -165,11 +174,7 @@ fn read_file(container: &Container<'_>) -> Result<Trust, RotationError> {
 /// The file that follows `old` by one rotation.
 fn step(old: &Trust, container: &Container<'_>) -> Result<Trust, RotationError> {
     // Nothing of the text is parsed before enough people have signed it.
-    check_signatures(container, old).map_err(|refusal| match refusal {
-        Refusal::Altered(key) => RotationError::Altered(key),
-        Refusal::TooFewSigners { have, need } => RotationError::TooFewSigners { have, need },
-        _ => unreachable!("only these two come from checking signatures"),
-    })?;
+    check_signatures(container, old)?;
     let new = read_file(container)?;
     if new.serial() <= old.serial() {
         return Err(RotationError::NotNewer { offered: new.serial(), highest: old.serial() });

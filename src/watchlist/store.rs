@@ -24,8 +24,9 @@ use zeroize::Zeroizing;
 
 use super::format::{MAX_BYTES, Position, Reference};
 use super::order::{Action, OrderError, VerifiedOrder};
+use super::refusal::Refusal;
 use super::text::hex;
-use super::verify::{Refusal, Watchlist};
+use super::verify::Watchlist;
 
 /// Most lists whose versions are remembered at a time; expired ones make room.
 pub const MAX_LISTS: usize = 64;

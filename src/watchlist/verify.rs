@@ -7,10 +7,6 @@
 //!
 //! Templates go from the bytes that are verified straight into the [`Gallery`] that is searched,
 //! and nowhere else.
-//!
-//! A signature by a key that is not pinned as a signer is ignored (keys rotate); a second one by
-//! the same key does not count; one by a pinned key that does not hold refuses the whole list,
-//! however many others hold.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,192 +14,17 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::cbor::CborError;
 use super::container::{Container, Kind};
 use super::format::{
     Authorisation, Content, Entry, EntryFault, FormatError, Head, MAX_BYTES, Position, Reference,
     announced, read_entry, vouched_for,
 };
 use super::keys::KeyId;
+use super::refusal::Refusal;
 use super::search::{Builder, Gallery};
-use super::text::{hex, stamp};
-use super::trust::{Role, Trust};
-
-/// Why bytes are not a list that this device may use now.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum Refusal {
-    /// More than [`MAX_BYTES`].
-    #[error(
-        "the list has {0} bytes and at most {MAX_BYTES} are read; a list this large cannot keep a \
-         false-alert budget either, so make it smaller"
-    )]
-    TooLarge(usize),
-    /// Not the container, or cut short.
-    #[error(
-        "this is no complete signed list ({0}); copy the file again, or make it with `watchpost \
-         watchlist sign`"
-    )]
-    Unreadable(CborError),
-    /// The trust file itself is not valid now.
-    #[error("the trust file is valid from {} to {} and it is {}; install a current one, or \
-        correct the clock", stamp(.from), stamp(.until), stamp(.now))]
-    TrustNotValid {
-        /// Begin.
-        from: OffsetDateTime,
-        /// End.
-        until: OffsetDateTime,
-        /// By this device's clock.
-        now: OffsetDateTime,
-    },
-    /// Not enough different pinned signers.
-    #[error(
-        "the list has {have} of the {need} signatures that it needs by different keys pinned as \
-         signers (unknown keys and second signatures by one key do not count); have another \
-         signer run `watchpost watchlist sign`"
-    )]
-    TooFewSigners {
-        /// Different pinned signers whose signatures hold.
-        have: usize,
-        /// As the trust file asks.
-        need: usize,
-    },
-    /// A pinned signer's signature does not hold.
-    #[error(
-        "the list is not what the key {0} signed: it was altered or damaged; fetch it again from \
-         its authors, and tell them if it happens twice"
-    )]
-    Altered(KeyId),
-    /// Signed, but not a list by this version's rules.
-    #[error(transparent)]
-    Content(#[from] FormatError),
-    /// Made for other devices.
-    #[error("the list may be used by {} and this device is {device:?}; correct `device` in the \
-        configuration, or have the list signed for this device", some(.allowed))]
-    WrongDevice {
-        /// This device.
-        device: String,
-        /// Whom the list names.
-        allowed: Vec<Reference>,
-    },
-    /// Templates of another embedder.
-    #[error("the list's templates were made with the embedder {} and this device runs {}; enrol \
-        the photographs again with this model, or install the list's", short(.list), short(.device))]
-    WrongModel {
-        /// SHA-256 of the list's embedder.
-        list: [u8; 32],
-        /// SHA-256 of this device's embedder.
-        device: [u8; 32],
-    },
-    /// Its time has not come.
-    #[error("the list is not valid before {} and it is {}; wait, or correct the clock", stamp(.from), stamp(.now))]
-    NotYetValid {
-        /// When it starts.
-        from: OffsetDateTime,
-        /// By this device's clock.
-        now: OffsetDateTime,
-    },
-    /// Its time is over.
-    #[error("the list expired at {} and it is {}; obtain a renewed authorisation and a newly \
-        signed list", stamp(.at), stamp(.now))]
-    Expired {
-        /// When it ended.
-        at: OffsetDateTime,
-        /// By this device's clock.
-        now: OffsetDateTime,
-    },
-    /// Older than one that this device has had.
-    #[error(
-        "the list {id} has version {offered} and this device has had version {highest}: an old \
-         list cannot come back; sign the content again with a version above {highest}"
-    )]
-    RolledBack {
-        /// The list.
-        id: Reference,
-        /// As offered.
-        offered: u64,
-        /// Seen before.
-        highest: u64,
-    },
-    /// Withdrawn by a revoker.
-    #[error(
-        "the list {id} version {version} was revoked; a list that may be used again needs a new \
-         authorisation and a version that the revocation does not cover"
-    )]
-    Revoked {
-        /// The list.
-        id: Reference,
-        /// Its version.
-        version: u64,
-    },
-    /// Two lists with one number.
-    #[error(
-        "the list {id} has version {version} like one that this device has had, but another \
-         content; sign it again with a higher version"
-    )]
-    SameVersion {
-        /// The list.
-        id: Reference,
-        /// The version of both.
-        version: u64,
-    },
-    /// An older trust file than one that this device has had.
-    #[error(
-        "the trust file has serial {serial} and this device has had {highest}: old keys cannot \
-         come back; install a trust file with that serial or a higher one, or its rotations"
-    )]
-    TrustRolledBack {
-        /// As found.
-        serial: u64,
-        /// Seen before.
-        highest: u64,
-    },
-    /// No memory for its templates.
-    #[error("no memory for the templates of the list ({0}); install a smaller list")]
-    Memory(String),
-    /// No room to remember another list's version.
-    #[error(
-        "this device remembers the versions of {0} unexpired lists and can remember no more; wait \
-         until one expires, or clear the state together with the reason for so many lists"
-    )]
-    TooManyLists(usize),
-}
-
-impl Refusal {
-    /// A stable word for status messages and counters.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Refusal::TooLarge(_) => "too-large",
-            Refusal::Unreadable(_) => "unreadable",
-            Refusal::TrustNotValid { .. } => "trust-not-valid",
-            Refusal::TooFewSigners { .. } => "too-few-signers",
-            Refusal::Altered(_) => "altered",
-            Refusal::Content(FormatError::Version(_)) => "unknown-format",
-            Refusal::Content(FormatError::Entry { .. }) => "bad-entry",
-            Refusal::Content(FormatError::NotVouchedFor(_)) => "altered",
-            Refusal::Content(_) => "bad-content",
-            Refusal::WrongDevice { .. } => "wrong-device",
-            Refusal::WrongModel { .. } => "wrong-model",
-            Refusal::NotYetValid { .. } => "not-yet-valid",
-            Refusal::Expired { .. } => "expired",
-            Refusal::RolledBack { .. } => "rolled-back",
-            Refusal::Revoked { .. } => "revoked",
-            Refusal::SameVersion { .. } => "same-version",
-            Refusal::TrustRolledBack { .. } => "trust-rolled-back",
-            Refusal::Memory(_) => "no-memory",
-            Refusal::TooManyLists(_) => "too-many-lists",
-        }
-    }
-}
-
-fn some(devices: &[Reference]) -> String {
-    let first: Vec<_> = devices.iter().take(3).map(Reference::as_str).collect();
-    let more = devices.len().saturating_sub(3);
-    if more == 0 { first.join(", ") } else { format!("{} and {more} others", first.join(", ")) }
-}
-
-fn short(digest: &[u8; 32]) -> String {
-    hex(&digest[..6])
-}
+use super::signatures::check_signatures;
+use super::text::stamp;
+use super::trust::Trust;
 
 /// Whether a verified list may be used at this time and place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -396,28 +217,6 @@ impl fmt::Debug for Watchlist {
             self.entries().len()
         )
     }
-}
-
-/// Who signed: each pinned signer whose signature holds, once; at least as many as `trust` asks
-/// for.
-pub(super) fn check_signatures(
-    container: &Container<'_>,
-    trust: &Trust,
-) -> Result<Vec<KeyId>, Refusal> {
-    let mut good = Vec::new();
-    for (id, signature) in container.signatures() {
-        let Some(key) = trust.key(*id, Role::Signer) else { continue };
-        if !key.verifies(&container.signed_by(*id), signature) {
-            return Err(Refusal::Altered(*id));
-        }
-        if !good.contains(id) {
-            good.push(*id);
-        }
-    }
-    if good.len() < trust.signers_needed() {
-        return Err(Refusal::TooFewSigners { have: good.len(), need: trust.signers_needed() });
-    }
-    Ok(good)
 }
 
 pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {

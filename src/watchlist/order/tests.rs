@@ -1,6 +1,7 @@
 use super::super::fixture::{self, DEVICE, key, now, trust_text};
+use super::super::refusal::Refusal;
 use super::super::store::{MAX_REVOKED, MAX_SUSPENDED, Obeyed, State};
-use super::super::verify::{Refusal, verify as verify_list};
+use super::super::verify::verify as verify_list;
 use super::*;
 use coset::{CoseSign1, TaggedCborSerializable};
 use proptest::prelude::*;
