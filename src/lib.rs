@@ -24,7 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`problem`] | the vocabulary: points, pixels, embeddings, time, when to try again, what is wrong with a setting | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`problem`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, what is wrong with a setting | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -56,6 +56,7 @@ pub mod demo;
 pub mod device;
 pub mod doctor;
 pub mod evaluate;
+pub mod files;
 pub mod frame;
 pub mod geometry;
 pub mod hardware;

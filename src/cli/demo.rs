@@ -21,13 +21,13 @@ use crate::demo::ENROLMENT_PHOTOGRAPH;
 use crate::demo::scene::{FPS, PERIOD, Scene};
 use crate::demo::source::SceneSource;
 use crate::demo::subscriber::{Endpoint, Message, Subscriber};
+use crate::files::replace;
 use crate::source::{Photograph, Source};
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry, NewList};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::seal::{self, DeviceKey};
-use crate::watchlist::store::replace;
 use crate::watchlist::{Aim, StoredTemplate};
 
 const DEVICE: &str = "demo-gate";

@@ -10,11 +10,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Failure, output};
+use crate::files::replace;
+use crate::watchlist::Trust;
 use crate::watchlist::keys::{KeyId, PublicKey, SecretKey};
 use crate::watchlist::rotation;
 use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::trust::{Role, render};
-use crate::watchlist::{Trust, store};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -135,7 +136,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         },
         Command::Trust(pin) => {
             let text = pinned(&pin)?;
-            store::replace(&pin.out, text.as_bytes())?;
+            replace(&pin.out, text.as_bytes())?;
             if pin.json {
                 let keys = Trust::parse(&text)?.keys().len();
                 output::json_line(
@@ -237,7 +238,7 @@ fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<()
         Ok(text) => rotation::sign(text, key)?,
         Err(_) => rotation::cosign(&bytes, key)?,
     };
-    store::replace(out, &signed)?;
+    replace(out, &signed)?;
     let (trust, signers) = rotation::inspect(&signed)?;
     if json {
         output::json_line(

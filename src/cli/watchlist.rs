@@ -16,12 +16,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Failure, output};
+use crate::files::replace;
 use crate::watchlist::author::{self, Draft, NewList, Summary};
 use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::seal::SealError;
-use crate::watchlist::store::{read_list, replace};
-use crate::watchlist::{Aim, Reference, Trust, order, verify};
+use crate::watchlist::{Aim, Reference, Trust, order, read_list, verify};
 
 #[derive(clap::Args)]
 pub struct Args {

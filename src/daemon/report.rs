@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::delivery::event::{ClockQuality, State, Stats, Status};
 use crate::hardware;
-use crate::watchlist::store;
+use crate::watchlist::clock;
 
 /// How often the supervisor looks at the board.
 const ROUND: Duration = Duration::from_millis(250);
@@ -130,7 +130,7 @@ impl Reporter {
             list: list.map(|l| l.list.clone()),
             reason,
             threshold: list.map(|l| l.threshold),
-            clock: if store::kernel_synchronised() {
+            clock: if clock::kernel_synchronised() {
                 ClockQuality::Synchronized
             } else {
                 ClockQuality::Unsynchronized

@@ -16,13 +16,13 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::budget::{CurvePoint, FalseMatchCurve};
 use crate::decision::policy::{Blindness, Force};
+use crate::files::replace;
 use crate::vision::Models;
+use crate::watchlist::clock::{ClockTrust, clock_trust, kernel_synchronised};
 use crate::watchlist::locked::REMEDY;
+use crate::watchlist::memory::{DeviceMemory, Obeyed};
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::rotation::{self, RotationError};
-use crate::watchlist::store::{
-    ClockTrust, Obeyed, State, clock_trust, kernel_synchronised, replace,
-};
 use crate::watchlist::text::stamp;
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Reference, Refusal, Trust, WatchlistConfig, verify};
@@ -59,7 +59,7 @@ pub enum NotObeyed {
 /// The device's memory over restarts, and what follows from it: which list may come into force,
 /// whether the clock may be believed. The only one who writes the state file.
 pub struct Keeper {
-    state: Result<State, Blindness>,
+    state: Result<DeviceMemory, Blindness>,
     path: PathBuf,
     vault: Vault,
     require_synchronised: bool,
@@ -72,7 +72,7 @@ impl Keeper {
     /// Reads what the device remembers.
     pub fn new(config: &WatchlistConfig) -> Self {
         Self {
-            state: State::load(&config.state)
+            state: DeviceMemory::load(&config.state)
                 .map_err(|error| Blindness::new("damaged-state", error)),
             path: config.state.clone(),
             vault: Vault::new(config),
@@ -339,7 +339,7 @@ impl Keeper {
         config: &Config,
         models: &Models,
         now: Now,
-    ) -> Result<(Force, State), Blindness> {
+    ) -> Result<(Force, DeviceMemory), Blindness> {
         let curve = curve(models)?;
         let w = &config.watchlist;
         let trust = self.trust(w)?;

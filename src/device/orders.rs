@@ -22,9 +22,9 @@ use crate::decision::policy::Blindness;
 use crate::delivery::event::{ListChange, ListState};
 use crate::delivery::{Delivery, Inbound, InboundKind, RevokedCandidates};
 use crate::vision::Models;
+use crate::watchlist::memory::Obeyed;
 use crate::watchlist::order::{Action, OrderError, VerifiedOrder};
 use crate::watchlist::rotation;
-use crate::watchlist::store::Obeyed;
 use crate::watchlist::text::hex;
 
 /// Refusals of offers that are no list at all.

@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::decision::policy::Blindness;
+use crate::files::{FileError, destroy, replace_and_wipe};
 use crate::watchlist::format::MAX_BYTES;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey, SealError};
-use crate::watchlist::store::{StoreError, destroy, read_list, replace_and_wipe};
 use crate::watchlist::text::hex;
-use crate::watchlist::{Reference, Refusal, WatchlistConfig, removal};
+use crate::watchlist::{Reference, Refusal, WatchlistConfig, read_list, removal};
 
 /// The service manager's folder of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -138,7 +138,7 @@ impl Vault {
     ///
     /// # Errors
     /// Where it cannot be removed.
-    pub fn destroy(&self) -> Result<(), StoreError> {
+    pub fn destroy(&self) -> Result<(), FileError> {
         destroy(&self.list)
     }
 
@@ -160,7 +160,7 @@ impl Vault {
         let (id, version) = removal::identity(&bytes).map_err(refused)?;
         let parts = removal::without(&bytes, |entry| gone(&id, version, entry)).map_err(refused)?;
         let Some(parts) = parts else { return Ok(0) };
-        let failed = |error: StoreError| Blindness::new("list-not-stored", error);
+        let failed = |error: FileError| Blindness::new("list-not-stored", error);
         match self.key().filter(|_| sealed) {
             Some(key) => {
                 let sealed =

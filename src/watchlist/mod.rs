@@ -23,23 +23,26 @@
 //! * Keys rotate by the signatures of those who were pinned before ([`rotation`]).
 //! * Stopping takes one: an [`order`] by a pinned revoker or suspender, remembered over restarts.
 //! * Time, versions and place only ever narrow what is matched: [`Watchlist::standing`] is asked
-//!   with the time of each frame, [`store::State`] refuses older versions and
-//!   [`store::clock_trust`] clocks that went back.
+//!   with the time of each frame, [`memory::DeviceMemory`] refuses older versions and
+//!   [`clock::clock_trust`] clocks that went back.
 //! * Templates are wiped from memory when a list, an entry or a gallery is dropped; an entry that
 //!   is revoked is removed from the stored list, too, which stays verifiable without it
 //!   ([`removal`]).
 //!
-//! No network and no threads here; files are read and written only in [`keys`], [`seal`], [`trust`]
-//! and [`store`].
+//! No network and no threads here; files are read and written only in [`keys`], [`seal`], [`trust`],
+//! [`memory`] and by [`read_list`].
 
 pub mod author;
 mod cbor;
+pub mod clock;
 mod config;
 mod container;
 pub mod format;
 mod hours;
 pub mod keys;
+mod list_file;
 pub mod locked;
+pub mod memory;
 pub mod order;
 mod refusal;
 pub mod removal;
@@ -48,7 +51,6 @@ mod row;
 pub mod seal;
 pub mod search;
 mod signatures;
-pub mod store;
 pub(crate) mod text;
 pub mod trust;
 pub mod verify;
@@ -56,6 +58,7 @@ pub mod verify;
 pub use cbor::CborError;
 pub use config::WatchlistConfig;
 pub use format::{Aim, Entry, Position, Reference, StoredTemplate};
+pub use list_file::read_list;
 pub use refusal::Refusal;
 pub use search::{Gallery, Hit, TopK};
 pub use signatures::SignatureError;

@@ -19,7 +19,7 @@
 //!   refused, and one whose id is known changes nothing.
 //!
 //! Sans-IO: bytes, trust and the time are arguments. What survives a restart is in
-//! [`super::store::State`].
+//! [`super::memory::DeviceMemory`].
 
 use std::fmt;
 

@@ -16,7 +16,7 @@
 //! * The old file's validity is not asked: keys can rotate after it has ended. The new file's is,
 //!   wherever a list is verified.
 //!
-//! That an older set does not come back is for [`super::store::State`] to remember.
+//! That an older set does not come back is for [`super::memory::DeviceMemory`] to remember.
 
 use super::cbor::CborError;
 use super::container::{Container, Kind};

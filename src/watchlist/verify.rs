@@ -229,7 +229,7 @@ pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {
 /// Makes a [`Watchlist`] of `bytes` if `trust`'s signers made it for the device named `device` with
 /// the embedder whose file has the SHA-256 `embedder`, and it is valid at `now` (universal time).
 ///
-/// That it is not older than a list seen before is for [`super::store::State::admit`] to say,
+/// That it is not older than a list seen before is for [`super::memory::DeviceMemory::admit`] to say,
 /// because it takes the device's memory.
 ///
 /// # Errors

@@ -24,12 +24,12 @@ use time::OffsetDateTime;
 use super::people::{self, Person};
 use super::{Failure, date, look_alikes, output, read_draft};
 use crate::cli::photographs::FaceReader;
+use crate::files::replace;
 use crate::source::Photograph;
 use crate::template::Template;
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry};
 use crate::watchlist::format::MAX_TEMPLATES;
-use crate::watchlist::store::replace;
 use crate::watchlist::{Reference, StoredTemplate};
 
 /// Photographs of one entry that are less alike than this are of two people, or one of them is too

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{Failure, draft_of, output};
+use crate::files::replace;
 use crate::watchlist::author;
 use crate::watchlist::locked::Locked;
+use crate::watchlist::read_list;
 use crate::watchlist::seal::{self, DeviceKey, Recipient};
-use crate::watchlist::store::{read_list, replace};
 
 #[derive(clap::Args)]
 pub struct Args {

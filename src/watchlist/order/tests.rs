@@ -1,6 +1,6 @@
 use super::super::fixture::{self, DEVICE, key, now, trust_text};
+use super::super::memory::{DeviceMemory, MAX_REVOKED, MAX_SUSPENDED, Obeyed};
 use super::super::refusal::Refusal;
-use super::super::store::{MAX_REVOKED, MAX_SUSPENDED, Obeyed, State};
 use super::super::verify::verify as verify_list;
 use super::*;
 use coset::{CoseSign1, TaggedCborSerializable};
@@ -114,7 +114,7 @@ fn a_suspension_is_for_its_devices_and_its_area_and_a_device_without_position_is
     assert!(!action.concerns(DEVICE, at(10.0, 10.0)) && !action.concerns("gate-9", at(52.2, 13.2)));
 }
 
-fn obey(state: &mut State, order: OrderId, action: &Action) -> Result<Obeyed, OrderError> {
+fn obey(state: &mut DeviceMemory, order: OrderId, action: &Action) -> Result<Obeyed, OrderError> {
     let by = if action.role() == Role::Revoker { 4 } else { 5 };
     let order = verify(&sign(order, action, &key(by), now()).unwrap(), &trust(), now()).unwrap();
     state.obey(&order, now(), DEVICE, None)
@@ -122,7 +122,7 @@ fn obey(state: &mut State, order: OrderId, action: &Action) -> Result<Obeyed, Or
 
 #[test]
 fn a_revoked_list_is_refused_for_ever_but_a_later_version_is_not() {
-    let mut state = State::default();
+    let mut state = DeviceMemory::default();
     let list = |version| {
         let content = super::super::format::Content { version, ..fixture::content(2) };
         verify_list(
@@ -151,11 +151,11 @@ fn a_revoked_list_is_refused_for_ever_but_a_later_version_is_not() {
 fn orders_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.json");
-    let mut state = State::default();
+    let mut state = DeviceMemory::default();
     obey(&mut state, id(1), &revoke(7, Some("case-1"))).unwrap();
     obey(&mut state, id(2), &suspend(2)).unwrap();
     state.save(&path).unwrap();
-    let state = State::load(&path).unwrap();
+    let state = DeviceMemory::load(&path).unwrap();
     let entries = |version| {
         state.revoked_entries("north-gate", version).map(|r| r.to_string()).collect::<Vec<_>>()
     };
@@ -167,7 +167,7 @@ fn orders_survive_a_restart() {
 
 #[test]
 fn a_full_memory_still_stops_what_it_was_told_to_stop() {
-    let mut state = State::default();
+    let mut state = DeviceMemory::default();
     for n in 0..=MAX_REVOKED {
         assert_eq!(
             obey(&mut state, id(1), &revoke(7, Some(&format!("case-{n}")))),

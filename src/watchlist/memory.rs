@@ -1,32 +1,29 @@
-//! What survives a restart: the list in force, and the device's memory of versions and time.
+//! A device's memory over restarts: which lists and keys it has had, what was stopped, and the last
+//! time seen.
 //!
-//! * A file is replaced **atomically**: written beside its target, synchronised, renamed over it,
-//!   and the directory synchronised. A power cut at any moment leaves the old or the new file,
-//!   whole.
-//! * [`State`] remembers the highest version of each list (an older one is refused for ever) and
-//!   the last time seen. A new list is stored before its version is remembered: a cut in between
-//!   leaves the new list with the old memory, which is consistent; the other order would leave the
-//!   old list, refused.
-//! * [`clock_trust`] says whether a clock may be believed: a wrong clock must not extend an
-//!   authorisation.
-//!
-//! A state file that is damaged is an error, never a fresh start: forgetting is what a roll-back
-//! needs. One that does not exist is a device's first start.
+//! * The highest version of each list is remembered: an older one is refused for ever, and so is an
+//!   older trust file.
+//! * What one person stopped stays stopped: revocations for ever, suspensions until they are over.
+//! * A memory that is damaged is an error, never a fresh start: forgetting is what a roll-back
+//!   needs. A file that does not exist is a device's first start.
+//! * The file is replaced as a whole ([`crate::files`]). The caller stores a new list before its
+//!   version is remembered: a power cut in between leaves the new list with the old memory, which
+//!   is consistent; the other order would leave the old list, refused.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
-use zeroize::Zeroizing;
 
-use super::format::{MAX_BYTES, Position, Reference};
+use super::format::{Position, Reference};
 use super::order::{Action, OrderError, VerifiedOrder};
 use super::refusal::Refusal;
 use super::text::hex;
 use super::verify::Watchlist;
+use crate::files::{FileError, replace};
 
 /// Most lists whose versions are remembered at a time; expired ones make room.
 pub const MAX_LISTS: usize = 64;
@@ -35,29 +32,17 @@ pub const MAX_LISTS: usize = 64;
 pub const MAX_REVOKED: usize = 256;
 /// Most suspensions that are remembered at a time; those that are over make room.
 pub const MAX_SUSPENDED: usize = 32;
-/// How far a clock may go back without being distrusted: time services correct by less than this
-/// once they have settled.
-pub const CLOCK_SLACK: Duration = Duration::seconds(2);
 /// How often the last time seen is worth a write to the card.
-pub const OBSERVE_EVERY: Duration = Duration::minutes(10);
+const OBSERVE_EVERY: Duration = Duration::minutes(10);
 
-/// Most bytes that sealing adds to a list: a header, and 16 bytes for every 64 KiB.
-const MAX_OVERHEAD: usize = 1 << 20;
 const MAX_STATE_BYTES: u64 = 128 * 1024;
 
-/// What is wrong with the files.
+/// Why the memory cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The list, the state or their directory.
-    #[error("cannot {what} {path}: {source}")]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// Of the file.
-        path: String,
-        /// The system's reason.
-        source: io::Error,
-    },
+pub enum MemoryError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The state cannot be understood.
     #[error(
         "the state file {path} is damaged ({what}); it keeps old lists from coming back, so \
@@ -72,102 +57,10 @@ pub enum StoreError {
     },
 }
 
-fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::File { what, path: path.display().to_string(), source }
-}
-
-/// Replaces the file `path` by `bytes`, mode 0600, as a whole or not at all.
-///
-/// # Errors
-/// Where the directory is missing, full or not writable. The old file is then untouched.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    replace_by_parts(path, &[bytes])
-}
-
-/// As [`replace`], by what `parts` are one after another, so that they need not be joined in
-/// memory.
-///
-/// # Errors
-/// As for [`replace`].
-pub fn replace_by_parts(path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let write = || -> io::Result<()> {
-        // One left by a power cut is of no use and may be anything, even a link.
-        match fs::remove_file(&beside) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        for part in parts {
-            file.write_all(part)?;
-        }
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(file_error("replace", path))
-}
-
-/// Reads a list file. What is sealed needs no locked memory, and what is not lies on the disk for
-/// everybody.
-///
-/// # Errors
-/// Where it cannot be read or is larger than any list.
-pub fn read_list(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let read = || -> io::Result<_> {
-        // Without waiting, should it be a pipe.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        let about = file.metadata()?;
-        if !about.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-        }
-        let most = MAX_BYTES + MAX_OVERHEAD;
-        let size = usize::try_from(about.len()).ok().filter(|size| *size <= most);
-        let size = size.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any list")
-        })?;
-        // Reserved at once, because a buffer that grows leaves copies of templates behind unwiped.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
-        file.take(size as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(file_error("read the list", path))
-}
-
-/// As [`replace_by_parts`], and then overwrites what the file held before with zeros. On flash
-/// memory the old blocks may stay until the controller erases them; that is what sealing is for.
-///
-/// # Errors
-/// Where the new file cannot be put in place (the old one is then untouched), or the old one not be
-/// overwritten.
-pub fn replace_and_wipe(path: &Path, parts: &[&[u8]]) -> Result<(), StoreError> {
-    let old = OpenOptions::new().write(true).open(path).map_err(file_error("open", path))?;
-    replace_by_parts(path, parts)?;
-    // It has no name any more; the open file is its last holder.
-    zero(old).map_err(file_error("wipe the old", path))
-}
-
-fn zero(mut file: File) -> io::Result<()> {
-    let mut left = file.metadata()?.len();
-    let zeros = [0u8; 64 * 1024];
-    while left > 0 {
-        let n = left.min(zeros.len() as u64);
-        file.write_all(&zeros[..n as usize])?;
-        left -= n;
-    }
-    file.sync_all()
-}
-
 /// A list that was accepted once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seen {
+struct AcceptedList {
     id: Reference,
     version: u64,
     /// SHA-256 of the payload, in hexadecimal.
@@ -179,7 +72,7 @@ struct Seen {
 /// What may never be matched again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Revoked {
+struct Revocation {
     list: Reference,
     /// The last version that is revoked.
     through: u64,
@@ -188,9 +81,9 @@ struct Revoked {
     entry: Option<Reference>,
 }
 
-impl Revoked {
+impl Revocation {
     /// Whether `self` says all that `other` says.
-    fn covers(&self, other: &Revoked) -> bool {
+    fn covers(&self, other: &Revocation) -> bool {
         self.list == other.list
             && self.through >= other.through
             && (self.entry.is_none() || self.entry == other.entry)
@@ -200,7 +93,7 @@ impl Revoked {
 /// A time in which nobody is matched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Suspended {
+struct Suspension {
     order: String,
     from: i64,
     to: i64,
@@ -220,39 +113,40 @@ pub enum Obeyed {
 /// A device's memory: what it must not forget over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct DeviceMemory {
     /// Unix seconds; 0 before the first observation.
     last_seen: i64,
     /// Of the newest trust file that was in use.
     #[serde(default, skip_serializing_if = "is_zero")]
     trust_serial: u64,
-    lists: Vec<Seen>,
+    lists: Vec<AcceptedList>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    revoked: Vec<Revoked>,
+    revoked: Vec<Revocation>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    suspended: Vec<Suspended>,
+    suspended: Vec<Suspension>,
 }
 
 fn is_zero(serial: &u64) -> bool {
     *serial == 0
 }
 
-impl State {
+impl DeviceMemory {
     /// Reads the state; a missing file is a first start.
     ///
     /// # Errors
     /// Where the file cannot be read or is damaged.
-    pub fn load(path: &Path) -> Result<Self, StoreError> {
-        let mut bytes = Vec::new();
-        let file = match File::open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            other => other.map_err(file_error("read the state", path))?,
+    pub fn load(path: &Path) -> Result<Self, MemoryError> {
+        let read = || -> io::Result<_> {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(MAX_STATE_BYTES + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
         };
-        file.take(MAX_STATE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(file_error("read the state", path))?;
+        let bytes = match read() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other.map_err(FileError::at("read the state", path))?,
+        };
         Self::parse(&bytes)
-            .map_err(|what| StoreError::Damaged { path: path.display().to_string(), what })
+            .map_err(|what| MemoryError::Damaged { path: path.display().to_string(), what })
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
@@ -275,15 +169,15 @@ impl State {
     /// Writes the state atomically.
     ///
     /// # Errors
-    /// As for [`replace`].
-    pub fn save(&self, path: &Path) -> Result<(), StoreError> {
+    /// Where it or its directory cannot be made. The old file is then untouched.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
         let mut text =
             serde_json::to_vec_pretty(self).expect("numbers and short strings always serialise");
         text.push(b'\n');
         // A device's first start: nobody has made the directory yet.
         if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-            made.map_err(file_error("make the directory of", path))?;
+            made.map_err(FileError::at("make the directory of", path))?;
         }
         replace(path, &text)
     }
@@ -317,7 +211,8 @@ impl State {
         self.lists.iter().find(|s| s.id.as_str() == id).map(|s| s.version)
     }
 
-    /// Notes that it is `now`; call it only with a clock that [`clock_trust`] trusts. True where
+    /// Notes that it is `now`; call it only with a clock that
+    /// [`clock_trust`](super::clock::clock_trust) trusts. True where
     /// the state has become worth saving.
     pub fn observe(&mut self, now: OffsetDateTime) -> bool {
         let due = self.is_due(now);
@@ -344,7 +239,7 @@ impl State {
             return Err(Refusal::Revoked { id: list.id().clone(), version: list.version() });
         }
         let digest = hex(list.digest());
-        let new = Seen {
+        let new = AcceptedList {
             id: list.id().clone(),
             version: list.version(),
             digest,
@@ -364,7 +259,7 @@ impl State {
             }
             // An older version may live longer than the new one, so the memory lasts as long as the
             // longest.
-            *old = Seen { expires: old.expires.max(new.expires), ..new };
+            *old = AcceptedList { expires: old.expires.max(new.expires), ..new };
             return Ok(());
         }
         if self.lists.len() >= MAX_LISTS {
@@ -390,7 +285,7 @@ impl State {
 
     /// The entries of version `version` of the list `id` that were revoked one by one.
     pub fn revoked_entries(&self, id: &str, version: u64) -> impl Iterator<Item = &Reference> {
-        let of = move |r: &&Revoked| r.list.as_str() == id && version <= r.through;
+        let of = move |r: &&Revocation| r.list.as_str() == id && version <= r.through;
         self.revoked.iter().filter(of).filter_map(|r| r.entry.as_ref())
     }
 
@@ -422,11 +317,12 @@ impl State {
         match order.action() {
             Action::Revoke { list, through, entry } => {
                 let mut new =
-                    Revoked { list: list.clone(), through: *through, entry: entry.clone() };
+                    Revocation { list: list.clone(), through: *through, entry: entry.clone() };
                 if self.revoked.iter().any(|r| r.covers(&new)) {
                     return Ok(Obeyed::Before);
                 }
-                let others = |new: &Revoked| self.revoked.iter().filter(|r| !new.covers(r)).count();
+                let others =
+                    |new: &Revocation| self.revoked.iter().filter(|r| !new.covers(r)).count();
                 if others(&new) >= MAX_REVOKED {
                     new.entry = None;
                 }
@@ -441,95 +337,17 @@ impl State {
                 if self.suspended.iter().any(|s| s.order == order) {
                     return Ok(Obeyed::Before);
                 }
-                let over = |s: &Suspended| s.to <= now.unix_timestamp();
+                let over = |s: &Suspension| s.to <= now.unix_timestamp();
                 if self.suspended.iter().filter(|s| !over(s)).count() >= MAX_SUSPENDED {
                     return Err(OrderError::TooMany(MAX_SUSPENDED));
                 }
                 self.suspended.retain(|s| !over(s));
                 let (from, to) = (from.unix_timestamp(), to.unix_timestamp());
-                self.suspended.push(Suspended { order, from, to });
+                self.suspended.push(Suspension { order, from, to });
             }
         }
         Ok(Obeyed::Now)
     }
-}
-
-/// Overwrites the list file with zeros and removes it, for a list that was revoked. On flash memory
-/// the old blocks may stay until the controller erases them; that is what sealing is for.
-///
-/// # Errors
-/// Where it cannot be written or removed; one that does not exist is removed.
-pub fn destroy(path: &Path) -> Result<(), StoreError> {
-    let wipe = || -> io::Result<()> {
-        let file = match OpenOptions::new().write(true).open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        zero(file)?;
-        fs::remove_file(path)?;
-        let directory =
-            path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory)?.sync_all()
-    };
-    wipe().map_err(file_error("destroy", path))
-}
-
-/// Whether the device's clock may be believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockTrust {
-    /// Yes.
-    Trusted,
-    /// The kernel says that nothing keeps the clock right.
-    Unsynchronised,
-    /// It is earlier than it has been.
-    WentBack {
-        /// By how much.
-        by: Duration,
-    },
-}
-
-impl ClockTrust {
-    /// Whether matching is allowed by the clock.
-    pub fn is_trusted(self) -> bool {
-        self == ClockTrust::Trusted
-    }
-
-    /// A stable word for status messages.
-    pub fn code(self) -> &'static str {
-        match self {
-            ClockTrust::Trusted => "trusted",
-            ClockTrust::Unsynchronised => "unsynchronised",
-            ClockTrust::WentBack { .. } => "went-back",
-        }
-    }
-}
-
-/// Judges a clock that shows `now` on a device that has seen `last_seen`. `kernel_synchronised` is
-/// what [`kernel_synchronised`] said, or true where the configuration does not ask for it.
-pub fn clock_trust(
-    now: OffsetDateTime,
-    last_seen: Option<OffsetDateTime>,
-    kernel_synchronised: bool,
-) -> ClockTrust {
-    match last_seen {
-        Some(last) if now < last - CLOCK_SLACK => ClockTrust::WentBack { by: last - now },
-        _ if !kernel_synchronised => ClockTrust::Unsynchronised,
-        _ => ClockTrust::Trusted,
-    }
-}
-
-/// Whether the kernel says that a time service keeps its clock right (`adjtimex`, which any user
-/// may ask).
-pub fn kernel_synchronised() -> bool {
-    // SAFETY: `timex` is plain data for which zeroes are valid, with `modes` 0 the call only reads
-    // the clock's state into it, and the pointer is valid for the call.
-    let (state, status) = unsafe {
-        let mut timex: libc::timex = std::mem::zeroed();
-        let state = libc::adjtimex(&raw mut timex);
-        (state, timex.status)
-    };
-    // A kernel that does not answer (-1) is one that vouches for nothing.
-    state >= 0 && state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0
 }
 
 #[cfg(test)]
@@ -549,11 +367,11 @@ mod tests {
     fn an_older_version_never_comes_back_even_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let mut state = State::default();
+        let mut state = DeviceMemory::default();
         state.admit(&list(6), now()).unwrap();
         state.admit(&list(7), now()).unwrap();
         state.save(&path).unwrap();
-        let mut state = State::load(&path).unwrap();
+        let mut state = DeviceMemory::load(&path).unwrap();
         let refused = state.admit(&list(6), now()).unwrap_err();
         assert!(matches!(refused, Refusal::RolledBack { offered: 6, highest: 7, .. }), "{refused}");
         assert_eq!((state.admit(&list(7), now()), state.highest("north-gate")), (Ok(()), Some(7)));
@@ -561,7 +379,7 @@ mod tests {
 
     #[test]
     fn an_older_trust_file_never_comes_back_either() {
-        let mut state = State::default();
+        let mut state = DeviceMemory::default();
         state.trust(0).unwrap();
         state.trust(4).unwrap();
         assert_eq!(state.trust(4), Ok(()));
@@ -570,34 +388,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_held_before_is_overwritten_on_the_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list.cose");
-        replace(&path, &[7; 100_000]).unwrap();
-        let mut before = File::open(&path).unwrap();
-        replace_and_wipe(&path, &[b"new ", b"list"]).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new list");
-        // The old file, still held by its descriptor.
-        let mut old = Vec::new();
-        before.read_to_end(&mut old).unwrap();
-        assert!(old.len() == 100_000 && old.iter().all(|b| *b == 0));
-        assert!(replace_and_wipe(&dir.path().join("none"), &[b"x"]).is_err());
-    }
-
-    #[test]
-    fn a_list_file_that_is_no_file_or_too_large_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list.cose");
-        assert!(read_list(dir.path()).is_err() && read_list(&path).is_err());
-        File::create(&path).unwrap().set_len((MAX_BYTES + MAX_OVERHEAD + 1) as u64).unwrap();
-        assert!(read_list(&path).unwrap_err().to_string().contains("larger than any list"));
-        fs::write(&path, b"bytes").unwrap();
-        assert_eq!(**read_list(&path).unwrap(), *b"bytes");
-    }
-
-    #[test]
     fn the_same_version_with_another_content_is_refused_and_with_more_signatures_accepted() {
-        let mut state = State::default();
+        let mut state = DeviceMemory::default();
         state.admit(&list(7), now()).unwrap();
         let more =
             verify(&signed(&content(2), &[1, 2, 3]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
@@ -609,7 +401,7 @@ mod tests {
 
     #[test]
     fn only_expired_lists_make_room_in_the_memory() {
-        let mut state = State::default();
+        let mut state = DeviceMemory::default();
         for n in 0..MAX_LISTS {
             let mut c = content(0);
             c.id = format!("list-{n}").parse().unwrap();
@@ -624,33 +416,18 @@ mod tests {
     }
 
     #[test]
-    fn a_power_cut_before_the_rename_leaves_the_old_file_and_a_rest_that_does_not_matter() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list.cose");
-        replace(&path, b"old").unwrap();
-        // Cut at every byte of the new file.
-        for cut in 0..=3 {
-            fs::write(dir.path().join("list.cose.new"), &b"new"[..cut]).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), b"old");
-        }
-        replace(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
     fn a_missing_state_is_a_first_start_and_a_damaged_one_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        assert_eq!(State::load(&path).unwrap(), State::default());
-        let mut state = State::default();
+        assert_eq!(DeviceMemory::load(&path).unwrap(), DeviceMemory::default());
+        let mut state = DeviceMemory::default();
         state.admit(&list(7), now()).unwrap();
         state.save(&path).unwrap();
-        assert_eq!(State::load(&path).unwrap(), state);
+        assert_eq!(DeviceMemory::load(&path).unwrap(), state);
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() - 2 {
             fs::write(&path, &whole[..cut]).unwrap();
-            assert!(matches!(State::load(&path), Err(StoreError::Damaged { .. })), "{cut}");
+            assert!(matches!(DeviceMemory::load(&path), Err(MemoryError::Damaged { .. })), "{cut}");
         }
     }
 
@@ -659,8 +436,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lib/watchpost/state.json");
-        State::default().save(&path).unwrap();
-        assert_eq!(State::load(&path).unwrap(), State::default());
+        DeviceMemory::default().save(&path).unwrap();
+        assert_eq!(DeviceMemory::load(&path).unwrap(), DeviceMemory::default());
         assert_eq!(
             fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
             0o700
@@ -669,7 +446,7 @@ mod tests {
 
     #[test]
     fn time_is_remembered_rarely_and_never_backwards() {
-        let mut state = State::default();
+        let mut state = DeviceMemory::default();
         assert_eq!(state.last_seen(), None);
         assert!(state.observe(now()));
         assert!(!state.observe(now() + Duration::minutes(9)));
@@ -678,27 +455,10 @@ mod tests {
         assert_eq!(state.last_seen(), Some(now() + Duration::minutes(10)));
     }
 
-    #[test]
-    fn a_clock_that_went_back_is_distrusted_even_where_the_kernel_vouches_for_it() {
-        let day = Duration::days(1);
-        assert_eq!(clock_trust(now() - day, Some(now()), true), ClockTrust::WentBack { by: day });
-        assert_eq!(clock_trust(now() - day, Some(now()), false), ClockTrust::WentBack { by: day });
-        assert_eq!(clock_trust(now(), Some(now() - day), false), ClockTrust::Unsynchronised);
-        assert_eq!(clock_trust(now(), None, false), ClockTrust::Unsynchronised);
-        assert_eq!(clock_trust(now(), None, true), ClockTrust::Trusted);
-        assert_eq!(clock_trust(now() - Duration::SECOND, Some(now()), true), ClockTrust::Trusted);
-    }
-
-    #[test]
-    fn the_kernel_can_be_asked() {
-        // Either answer is right here; the call must be sound.
-        let _ = kernel_synchronised();
-    }
-
     proptest! {
         #[test]
         fn no_bytes_make_the_state_parser_panic(bytes: Vec<u8>) {
-            let _ = State::parse(&bytes);
+            let _ = DeviceMemory::parse(&bytes);
         }
     }
 }

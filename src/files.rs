@@ -1,0 +1,201 @@
+//! Files that are replaced as a whole, and files that are wiped.
+//!
+//! * [`replace`]: written beside its target, synchronised, renamed over it, and the directory
+//!   synchronised. A power cut at any moment leaves the old or the new file, whole.
+//! * [`replace_and_wipe`] and [`destroy`]: what a file held is overwritten with zeros. On flash
+//!   memory the old blocks may stay until the controller erases them; only encryption helps
+//!   against that.
+//! * Files that are made here have mode 0600.
+//! * It does not make directories, and it does not lock: two writers of one file replace each
+//!   other's work, and each replaces it as a whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What could not be done with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}: {source}")]
+pub struct FileError {
+    /// What was tried.
+    pub what: &'static str,
+    /// Of the file.
+    pub path: String,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`: `what` was tried with the file at `path`.
+    pub fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { what, path: path.display().to_string(), source }
+    }
+}
+
+/// Replaces the file `path` by `bytes`, as a whole or not at all.
+///
+/// # Errors
+/// Where the directory is missing, full or not writable. The old file is then untouched.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace_by_parts(path, &[bytes])
+}
+
+/// As [`replace`], by what `parts` are one after another, so that they need not be joined in
+/// memory.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_by_parts(path: &Path, parts: &[&[u8]]) -> Result<(), FileError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    put_in_place(&PathBuf::from(beside), path, parts)
+        .and_then(|()| sync_directory_of(path))
+        .map_err(FileError::at("replace", path))
+}
+
+/// The first half of [`replace`]: writes `parts` to `beside`, in the directory of `path`, and
+/// renames it to `path`. Until the directory is synchronised a power cut may bring the old file
+/// back, but no mixture of the two.
+///
+/// # Errors
+/// What the system says. The old file is then untouched, and `beside` is removed where that can be
+/// done.
+pub fn put_in_place(beside: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    // One left by a power cut is of no use and may be anything, even a link.
+    match fs::remove_file(beside) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
+    let mut write = || {
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        file.sync_all()?;
+        fs::rename(beside, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(beside);
+    })
+}
+
+/// Makes what was created, renamed or removed in the directory of `path` survive a power cut.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// As [`replace_by_parts`], and then overwrites what the file held before with zeros.
+///
+/// # Errors
+/// Where there is no file, the new one cannot be put in place (the old one is then untouched), or
+/// the old one cannot be overwritten.
+pub fn replace_and_wipe(path: &Path, parts: &[&[u8]]) -> Result<(), FileError> {
+    let old = OpenOptions::new().write(true).open(path).map_err(FileError::at("open", path))?;
+    replace_by_parts(path, parts)?;
+    // It has no name any more; the open file is its last holder.
+    zero(old).map_err(FileError::at("wipe the old", path))
+}
+
+/// Overwrites the file with zeros and removes it. One that does not exist counts as removed.
+///
+/// # Errors
+/// Where it cannot be written or removed.
+pub fn destroy(path: &Path) -> Result<(), FileError> {
+    let wipe = || -> io::Result<()> {
+        let file = match OpenOptions::new().write(true).open(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        zero(file)?;
+        fs::remove_file(path)?;
+        sync_directory_of(path)
+    };
+    wipe().map_err(FileError::at("destroy", path))
+}
+
+fn zero(mut file: File) -> io::Result<()> {
+    let mut left = file.metadata()?.len();
+    let zeros = [0u8; 64 * 1024];
+    while left > 0 {
+        let n = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..n as usize])?;
+        left -= n;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_rest_of_an_interrupted_write_neither_counts_as_the_file_nor_stops_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.cose");
+        replace(&path, b"old").unwrap();
+        // Cut at every byte of the new file.
+        for cut in 0..=3 {
+            fs::write(dir.path().join("list.cose.new"), &b"new"[..cut]).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+        }
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_unfinished_file_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("list.cose"), dir.path().join("other"));
+        fs::write(&other, b"somebody's").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join("list.cose.new")).unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"somebody's");
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_place_leaves_the_old_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), b"old").unwrap();
+        let refused = replace(&path, b"new").unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("cannot replace {}: ", path.display())), "{refused}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_file_held_before_is_overwritten_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.cose");
+        replace(&path, &[7; 100_000]).unwrap();
+        let mut before = File::open(&path).unwrap();
+        replace_and_wipe(&path, &[b"new ", b"list"]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new list");
+        // The old file, still held by its descriptor.
+        let mut old = Vec::new();
+        before.read_to_end(&mut old).unwrap();
+        assert!(old.len() == 100_000 && old.iter().all(|b| *b == 0));
+        assert!(replace_and_wipe(&dir.path().join("none"), &[b"x"]).is_err());
+    }
+
+    #[test]
+    fn a_destroyed_file_is_gone_and_was_overwritten_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.cose");
+        fs::write(&path, [7; 1000]).unwrap();
+        let mut before = File::open(&path).unwrap();
+        destroy(&path).unwrap();
+        let mut old = Vec::new();
+        before.read_to_end(&mut old).unwrap();
+        assert_eq!(old, [0; 1000]);
+        assert!(!path.exists() && destroy(&path).is_ok());
+    }
+}
