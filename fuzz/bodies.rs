@@ -9,7 +9,7 @@ use watchpost::config::Config;
 use watchpost::device::vault::Vault;
 use watchpost::watchlist::author::{self, Draft};
 use watchpost::watchlist::seal::{self, DeviceKey, MAGIC};
-use watchpost::watchlist::{Trust, WatchlistConfig, format, order, removal, rotation};
+use watchpost::watchlist::{Trust, WatchlistConfig, codec, order, removal, rotation};
 
 /// Signed lists, what is signed in them, their entries, and drafts: one clear error, or a list that
 /// stays one without its entries.
@@ -20,7 +20,7 @@ pub fn list(bytes: &[u8]) {
         assert!(shown.is_err() || left.is_ok_and(|left| left.entries.is_empty()));
     }
     // The parts alone, so that neither container nor digests have to be guessed.
-    let _ = format::inspect(bytes, bytes);
+    let _ = codec::inspect(bytes, bytes);
     if let Ok(draft) = Draft::from_json(bytes) {
         let again = Draft::from_json(&draft.to_json()).expect("what was written is read");
         assert!(again == draft);

@@ -34,8 +34,8 @@ use watchpost::template::{Embedding, Template};
 use watchpost::vision::photographs::FaceReader;
 use watchpost::vision::{Models, Quality, TrackId};
 use watchpost::watchlist::author::{self, Draft, NewEntry, NewList};
-use watchpost::watchlist::format::{Authorisation, Hours};
 use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::model::{Authorisation, Hours};
 use watchpost::watchlist::trust::{Role, render};
 use watchpost::watchlist::{Aim, Hit, StoredTemplate, TopK, Trust, verify};
 

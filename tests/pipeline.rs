@@ -18,8 +18,8 @@ use watchpost::device::pipeline::Pipeline;
 use watchpost::source::{Captured, Photograph, Source};
 use watchpost::vision::{AlignedFace, Detector, Embedder, Faces, Models, Quality};
 use watchpost::watchlist::author::{self, Draft, NewEntry, NewList};
-use watchpost::watchlist::format::{Authorisation, Hours};
 use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::model::{Authorisation, Hours};
 use watchpost::watchlist::trust::{Role, render};
 use watchpost::watchlist::{Aim, StoredTemplate};
 

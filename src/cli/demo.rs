@@ -25,8 +25,8 @@ use crate::files::replace;
 use crate::source::{Photograph, Source};
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry, NewList};
-use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::model::{Authorisation, Hours};
 use crate::watchlist::seal::{self, DeviceKey};
 use crate::watchlist::{Aim, StoredTemplate};
 

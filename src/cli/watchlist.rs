@@ -18,8 +18,8 @@ use time::format_description::well_known::Rfc3339;
 use super::{Failure, output};
 use crate::files::replace;
 use crate::watchlist::author::{self, Draft, NewList, Summary};
-use crate::watchlist::format::{Authorisation, Hours};
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::model::{Authorisation, Hours};
 use crate::watchlist::seal::SealError;
 use crate::watchlist::{Aim, Reference, Trust, order, read_list, verify};
 

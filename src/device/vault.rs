@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::decision::policy::Blindness;
 use crate::files::{FileError, destroy, replace_and_wipe};
-use crate::watchlist::format::MAX_BYTES;
+use crate::watchlist::codec::MAX_BYTES;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey, SealError};
 use crate::watchlist::text::hex;

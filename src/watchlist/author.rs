@@ -43,11 +43,13 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::format::{
-    Authorisation, Content, Entry, EntryFault, FormatError, MAX_SIGNATURES, MAX_TEMPLATES,
-    Reference, SALT, StoredTemplate,
-};
+use super::codec::{self, FormatError, SALT};
+use super::container::MAX_SIGNATURES;
 use super::keys::{KeyError, KeyId, SecretKey};
+use super::model::{
+    Authorisation, Content, ContentError, Entry, EntryFault, MAX_TEMPLATES, Reference,
+    StoredTemplate,
+};
 use super::refusal::Refusal;
 use super::search::Gallery;
 use super::text::hex;
@@ -68,7 +70,10 @@ pub enum AuthorError {
     NotADraft(String),
     /// A rule of the format is broken.
     #[error(transparent)]
-    Content(#[from] FormatError),
+    Content(#[from] ContentError),
+    /// Not the encoding of a list.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// Not a signed list.
     #[error(transparent)]
     List(#[from] Refusal),
@@ -164,7 +169,7 @@ impl Draft {
     /// # Errors
     /// Where `bytes` are no signed list.
     pub fn revise(bytes: &[u8], now: OffsetDateTime) -> Result<Self, AuthorError> {
-        let (mut content, _) = Content::decode(&read_container(bytes)?)?;
+        let (mut content, _) = codec::decode(&read_container(bytes)?)?;
         content.version += 1;
         content.issued = whole_seconds(now);
         Ok(Self { content })
@@ -240,7 +245,7 @@ impl Draft {
         let (entries, allowed) =
             (self.content.entries.len() + 1, self.content.authorisation.most_entries);
         if entries > allowed as usize {
-            return Err(FormatError::TooManyEntries { entries, allowed }.into());
+            return Err(ContentError::TooManyEntries { entries, allowed }.into());
         }
         self.content.entries.push(entry);
         Ok(())
@@ -263,7 +268,7 @@ impl Draft {
         let total = entry.templates.len() + templates.len();
         if total > MAX_TEMPLATES {
             let what = EntryFault::Templates(total);
-            return Err(FormatError::Entry { reference: to.to_string(), what }.into());
+            return Err(ContentError::Entry { reference: to.to_string(), what }.into());
         }
         let before = entry.templates.len();
         entry.templates.extend(templates);
@@ -304,7 +309,7 @@ pub fn sign(
     // One failure of the generator is enough: a list whose salts are known tells of what was
     // removed from it.
     let mut failed = None;
-    let encoded = content.encode(|| {
+    let encoded = codec::encode(&content, || {
         let mut salt = [0; SALT];
         failed = failed.take().or(getrandom::fill(&mut salt).err());
         salt
@@ -324,7 +329,7 @@ pub fn sign(
 /// Where `bytes` are no signed list, or the key has signed it already.
 pub fn cosign(bytes: &[u8], key: &SecretKey) -> Result<Zeroizing<Vec<u8>>, AuthorError> {
     let mut container = read_container(bytes)?;
-    let (_, removed) = Content::decode(&container)?;
+    let (_, removed) = codec::decode(&container)?;
     if removed > 0 {
         return Err(FormatError::Removed(removed).into());
     }
@@ -461,7 +466,7 @@ impl Summary {
 /// Where `bytes` are no signed list.
 pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<Summary, AuthorError> {
     let container = read_container(bytes)?;
-    let (content, removed) = Content::decode(&container)?;
+    let (content, removed) = codec::decode(&container)?;
     let mut signatures: Vec<SignatureSummary> = Vec::new();
     for (key, signature) in container.signatures() {
         let state = match trust.map(|t| t.key(*key, Role::Signer)) {
@@ -647,7 +652,7 @@ mod tests {
         d.add(person(1), vec![stored(1)]).unwrap();
         assert!(matches!(
             d.add(person(2), vec![stored(2)]),
-            Err(AuthorError::Content(FormatError::TooManyEntries { .. }))
+            Err(AuthorError::Content(ContentError::TooManyEntries { .. }))
         ));
     }
 
@@ -661,7 +666,7 @@ mod tests {
         d.content_mut().authorisation.devices.clear();
         assert!(matches!(
             sign(&d, &key(1), now()),
-            Err(AuthorError::Content(FormatError::Range { what: "devices", .. }))
+            Err(AuthorError::Content(ContentError::Range { what: "devices", .. }))
         ));
         assert!(matches!(
             cosign(b"no list", &key(1)),

@@ -1,7 +1,7 @@
 //! The deterministic subset of CBOR (RFC 8949, section 4.2.1) in which a list is written: definite
 //! lengths, shortest heads, map keys ascending.
 //!
-//! The [`Reader`] accepts exactly what the [`Writer`] writes and nothing else, so that one content
+//! The [`CborReader`] accepts exactly what the [`CborWriter`] writes and nothing else, so that one content
 //! has one encoding, a duplicate key cannot be expressed, and depth is that of the calling code. It
 //! borrows from its input: a length in the input never allocates anything, it is only compared with
 //! what is left.
@@ -68,12 +68,12 @@ const TAG: u8 = 6;
 pub const NULL: u8 = 0xf6;
 
 /// Reads items one after another, as the schema expects them.
-pub struct Reader<'a> {
+pub struct CborReader<'a> {
     input: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> CborReader<'a> {
     pub fn new(input: &'a [u8]) -> Self {
         Self { input, at: 0 }
     }
@@ -153,13 +153,18 @@ impl<'a> Reader<'a> {
         self.length(ARRAY, "array", most)
     }
 
-    /// A map of exactly `fields` entries; each is then read with [`Reader::key`].
+    /// A map of exactly `fields` entries; each is then read with [`CborReader::key`].
     pub fn map(&mut self, fields: u64) -> Result<(), CborError> {
         let at = self.at;
         match self.typed(MAP, "map")? {
             found if found == fields => Ok(()),
             found => Err(CborError::Count { what: "fields", found, allowed: fields, at }),
         }
+    }
+
+    /// A map of any number of entries; for its first key, before it is known which map it is.
+    pub fn any_map(&mut self) -> Result<u64, CborError> {
+        self.typed(MAP, "map")
     }
 
     pub fn key(&mut self, wanted: u64) -> Result<(), CborError> {
@@ -214,13 +219,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes the encoding that [`Reader`] accepts.
+/// Writes the encoding that [`CborReader`] accepts.
 #[derive(Default)]
-pub struct Writer {
+pub struct CborWriter {
     out: Vec<u8>,
 }
 
-impl Writer {
+impl CborWriter {
     pub fn with_capacity(bytes: usize) -> Self {
         Self { out: Vec::with_capacity(bytes) }
     }
@@ -317,31 +322,37 @@ mod tests {
             &[0x1a, 0, 0, 255, 255],
             &[0x1b, 0, 0, 0, 0, 255, 255, 255, 255],
         ] {
-            assert_eq!(Reader::new(long).uint(u64::MAX), Err(CborError::NotShortest(0)));
+            assert_eq!(CborReader::new(long).uint(u64::MAX), Err(CborError::NotShortest(0)));
         }
     }
 
     #[test]
     fn an_announced_length_beyond_the_input_or_the_bound_is_refused_without_allocating() {
         let four_gigabytes = [0x5a, 0xff, 0xff, 0xff, 0xff];
-        assert!(matches!(Reader::new(&four_gigabytes).bytes(100), Err(CborError::Count { .. })));
-        assert_eq!(Reader::new(&four_gigabytes).bytes(usize::MAX), Err(CborError::CutShort(5)));
+        assert!(matches!(
+            CborReader::new(&four_gigabytes).bytes(100),
+            Err(CborError::Count { .. })
+        ));
+        assert_eq!(CborReader::new(&four_gigabytes).bytes(usize::MAX), Err(CborError::CutShort(5)));
     }
 
     #[test]
     fn an_indefinite_length_is_refused() {
-        assert!(matches!(Reader::new(&[0x9f, 0xff]).array(9), Err(CborError::Unexpected { .. })));
+        assert!(matches!(
+            CborReader::new(&[0x9f, 0xff]).array(9),
+            Err(CborError::Unexpected { .. })
+        ));
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_what_another_decoder_reads(n: u64, i: i32, b: Vec<u8>, t: String) {
-            let mut w = Writer::default();
+            let mut w = CborWriter::default();
             w.array(4).uint(n).int(i).bytes(&b).text(&t);
             let out = w.finish();
             let other: (u64, i32, ciborium::Value, String) = ciborium::from_reader(&out[..]).unwrap();
             prop_assert_eq!(other, (n, i, ciborium::Value::Bytes(b.clone()), t.clone()));
-            let mut r = Reader::new(&out);
+            let mut r = CborReader::new(&out);
             prop_assert_eq!(r.array(4), Ok(4));
             prop_assert_eq!(r.uint(u64::MAX), Ok(n));
             prop_assert_eq!(r.int(), Ok(i));

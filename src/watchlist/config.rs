@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::Position;
+use super::place::Position;
 use crate::problem::Problem;
 
 /// Where the list, the trust file and the device's memory of them are, and where the camera stands.

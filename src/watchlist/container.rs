@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A list's payload vouches for its entries by their digests, and the entries lie beside it, in the
-//! unprotected header, each as a byte string or as `null` where it was removed; see
-//! [`super::format`]. All other unprotected headers are empty.
+//! unprotected header, each as a byte string or as `null` where it was removed. All other
+//! unprotected headers are empty. Which kinds there are, and what they say, is for those who sign
+//! them: each has a [`SignedKind`].
 //!
 //! Reading accepts that one shape only, borrows from its input, and so costs a hostile list nothing
 //! but the walk over its heads. A general COSE decoder would build a tree of whatever it is given;
@@ -16,10 +17,8 @@
 
 use zeroize::Zeroizing;
 
-use super::cbor::{CborError, NULL, Reader, Writer};
-use super::format::{self, MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_SIGNATURES};
+use super::cbor::{CborError, CborReader, CborWriter, NULL};
 use super::keys::{KeyId, SecretKey};
-use super::rotation;
 
 const COSE_SIGN_TAG: u64 = 98;
 /// Label of the unprotected header that holds a list's entries; from the range for private use.
@@ -27,51 +26,45 @@ const ENTRIES_LABEL: i32 = -65537;
 /// `{1: -8, 4: h'` in CBOR: the algorithm EdDSA and the head of an 8-byte key id.
 const SIGNATURE_HEADER: [u8; 5] = [0xa2, 0x01, 0x27, 0x04, 0x48];
 
-/// What is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A watch list, with entries beside the payload.
-    List,
-    /// A trust file.
-    Trust,
+/// Most signatures on one container.
+pub const MAX_SIGNATURES: usize = 16;
+
+/// One kind of thing that is signed, and what sets it apart: a signature for one kind is none for
+/// another, because content type and context are part of what is signed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SignedKind {
+    /// Content type in the protected header.
+    pub content_type: &'static str,
+    /// What every signature is bound to besides the payload (`external_aad`).
+    pub context: &'static [u8],
+    /// Most bytes of the payload.
+    pub max_payload: usize,
+    /// Bounds of the items beside the payload; `None` for a kind that has none.
+    pub items: Option<ItemLimits>,
 }
 
-impl Kind {
-    fn content_type(self) -> &'static str {
-        match self {
-            Kind::List => format::CONTENT_TYPE,
-            Kind::Trust => rotation::CONTENT_TYPE,
-        }
-    }
+/// Most items beside a payload, and most bytes of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ItemLimits {
+    pub count: usize,
+    pub bytes: usize,
+}
 
-    /// What every signature is bound to besides the payload (`external_aad`).
-    fn context(self) -> &'static [u8] {
-        match self {
-            Kind::List => format::CONTEXT,
-            Kind::Trust => rotation::CONTEXT,
-        }
-    }
-
-    fn most_payload(self) -> usize {
-        match self {
-            Kind::List => format::MAX_BYTES,
-            Kind::Trust => super::trust::MAX_TRUST_BYTES as usize,
-        }
-    }
-
+impl SignedKind {
     /// `{3: content type}` in CBOR.
-    fn body_header(self) -> Vec<u8> {
-        let mut w = Writer::default();
-        w.map(1).key(3).text(self.content_type());
+    fn body_header(&self) -> Vec<u8> {
+        let mut w = CborWriter::default();
+        w.map(1).key(3).text(self.content_type);
         w.finish()
     }
 }
 
-/// The entries beside a payload, as they lie there: byte strings and nulls.
+/// The items beside a payload, as they lie there: byte strings and nulls.
 #[derive(Clone, Copy, Default)]
 pub struct Items<'a> {
     encoded: &'a [u8],
     count: usize,
+    most_bytes: usize,
 }
 
 impl<'a> Items<'a> {
@@ -83,11 +76,11 @@ impl<'a> Items<'a> {
     /// Each entry, `None` where it was removed, with the position of its encoding in
     /// [`Items::encoded`].
     pub fn iter(self) -> impl Iterator<Item = (Option<&'a [u8]>, std::ops::Range<usize>)> + 'a {
-        let mut r = Reader::new(self.encoded);
+        let mut r = CborReader::new(self.encoded);
         (0..self.count).map(move |_| {
             let from = r.at();
             let item =
-                r.bytes_or_null(MAX_ENTRY_BYTES).expect("walked over when the container was read");
+                r.bytes_or_null(self.most_bytes).expect("walked over when the container was read");
             (item, from..r.at())
         })
     }
@@ -95,7 +88,7 @@ impl<'a> Items<'a> {
 
 /// A payload, what it vouches for, and its signatures. Says nothing about their being good.
 pub struct Container<'a> {
-    kind: Kind,
+    kind: &'static SignedKind,
     payload: &'a [u8],
     items: Items<'a>,
     /// Where the items lie in the input; 0 in a container that was not read.
@@ -105,16 +98,23 @@ pub struct Container<'a> {
 
 impl<'a> Container<'a> {
     /// `payload`, signed by nobody yet.
-    pub fn new(kind: Kind, payload: &'a [u8]) -> Self {
+    pub fn new(kind: &'static SignedKind, payload: &'a [u8]) -> Self {
         Self { kind, payload, items: Items::default(), items_at: 0, signatures: Vec::new() }
     }
 
-    /// A list's `payload` and its `entries`, encoded one after another as byte strings.
-    pub fn of_list(payload: &'a [u8], encoded: &'a [u8], count: usize) -> Self {
-        Self { items: Items { encoded, count }, ..Self::new(Kind::List, payload) }
+    /// `payload` and `count` items beside it, encoded one after another as byte strings.
+    pub fn with_items(
+        kind: &'static SignedKind,
+        payload: &'a [u8],
+        encoded: &'a [u8],
+        count: usize,
+    ) -> Self {
+        let most_bytes = kind.items.map_or(0, |limits| limits.bytes);
+        Self { items: Items { encoded, count, most_bytes }, ..Self::new(kind, payload) }
     }
 
-    pub fn read(kind: Kind, bytes: &'a [u8]) -> Result<Self, CborError> {
+    /// Reads a container of this kind and nothing after it.
+    pub fn read(kind: &'static SignedKind, bytes: &'a [u8]) -> Result<Self, CborError> {
         let (container, length) = Self::read_first(kind, bytes)?;
         match bytes.len() - length {
             0 => Ok(container),
@@ -122,9 +122,12 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// The first of containers that lie one behind another, and its length.
-    pub fn read_first(kind: Kind, bytes: &'a [u8]) -> Result<(Self, usize), CborError> {
-        let mut r = Reader::new(bytes);
+    /// The first of containers that lie one after another, and its length.
+    pub fn read_first(
+        kind: &'static SignedKind,
+        bytes: &'a [u8],
+    ) -> Result<(Self, usize), CborError> {
+        let mut r = CborReader::new(bytes);
         r.tag(COSE_SIGN_TAG)?;
         parts(r.array(4)?, 4)?;
         let at = r.at();
@@ -136,23 +139,24 @@ impl<'a> Container<'a> {
         }
         let mut items = Items::default();
         let mut items_at = 0;
-        match kind {
-            Kind::Trust => r.map(0)?,
-            Kind::List => {
+        match kind.items {
+            None => r.map(0)?,
+            Some(limits) => {
                 r.map(1)?;
                 let at = r.at();
                 if r.int()? != ENTRIES_LABEL {
                     return Err(CborError::Unexpected { wanted: "the header of the entries", at });
                 }
-                items.count = r.array(MAX_ENTRIES)?;
+                items.most_bytes = limits.bytes;
+                items.count = r.array(limits.count)?;
                 items_at = r.at();
                 for _ in 0..items.count {
-                    r.bytes_or_null(MAX_ENTRY_BYTES)?;
+                    r.bytes_or_null(limits.bytes)?;
                 }
                 items.encoded = &bytes[items_at..r.at()];
             }
         }
-        let payload = r.bytes(kind.most_payload())?;
+        let payload = r.bytes(kind.max_payload)?;
         let count = r.array(MAX_SIGNATURES)?;
         let mut signatures = Vec::with_capacity(count);
         for _ in 0..count {
@@ -202,11 +206,11 @@ impl<'a> Container<'a> {
 
     /// The bytes that the signature of `id` is over: RFC 9052's `Sig_structure` (section 4.4).
     pub fn signed_by(&self, id: KeyId) -> Vec<u8> {
-        let mut w = Writer::with_capacity(self.payload.len() + 256);
+        let mut w = CborWriter::with_capacity(self.payload.len() + 256);
         w.array(5).text("Signature");
         w.bytes(&self.kind.body_header())
             .bytes(&signature_header(id))
-            .bytes(self.kind.context())
+            .bytes(self.kind.context)
             .bytes(self.payload);
         w.finish()
     }
@@ -218,15 +222,13 @@ impl<'a> Container<'a> {
 
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         // Reserved in full, because a buffer that grows leaves copies of entries behind unwiped.
-        let mut w = Writer::with_capacity(
+        let mut w = CborWriter::with_capacity(
             self.payload.len() + self.items.encoded.len() + self.signatures.len() * 96 + 256,
         );
         w.tag(COSE_SIGN_TAG).array(4).bytes(&self.kind.body_header());
-        match self.kind {
-            Kind::Trust => w.map(0),
-            Kind::List => {
-                w.map(1).int(ENTRIES_LABEL).array(self.items.count).raw(self.items.encoded)
-            }
+        match self.kind.items {
+            None => w.map(0),
+            Some(_) => w.map(1).int(ENTRIES_LABEL).array(self.items.count).raw(self.items.encoded),
         };
         w.bytes(self.payload).array(self.signatures.len());
         for (id, signature) in &self.signatures {
@@ -253,16 +255,19 @@ fn signature_header(id: KeyId) -> [u8; 13] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::LIST;
     use super::super::fixture::key;
+    use super::super::rotation::TRUST_FILE;
     use super::*;
     use coset::{CoseSign, Label, TaggedCborSerializable};
 
     #[test]
     fn another_implementation_of_the_standard_reads_the_same_and_would_sign_the_same() {
         let entries = [0x43, 1, 2, 3, NULL, 0x41, 9];
-        for mut container in
-            [Container::of_list(b"payload", &entries, 3), Container::new(Kind::Trust, b"payload")]
-        {
+        for mut container in [
+            Container::with_items(&LIST, b"payload", &entries, 3),
+            Container::new(&TRUST_FILE, b"payload"),
+        ] {
             container.sign(&key(1));
             container.sign(&key(2));
             let bytes = container.to_bytes();
@@ -273,12 +278,11 @@ mod tests {
             for (theirs, (id, signature)) in cose.signatures.iter().zip(ours.signatures()) {
                 assert_eq!(theirs.protected.header.key_id, id.0);
                 assert_eq!(theirs.signature, signature);
-                assert_eq!(cose.tbs_data(container.kind.context(), theirs), ours.signed_by(*id));
+                assert_eq!(cose.tbs_data(container.kind.context, theirs), ours.signed_by(*id));
             }
             let beside: Vec<_> =
                 cose.unprotected.rest.iter().map(|(label, _)| label.clone()).collect();
-            let expected =
-                if container.kind == Kind::List { vec![Label::Int(-65537)] } else { vec![] };
+            let expected = if container.kind == &LIST { vec![Label::Int(-65537)] } else { vec![] };
             assert_eq!(beside, expected);
             assert_eq!(cose.to_tagged_vec().unwrap(), *bytes, "and writes the same");
         }
@@ -287,12 +291,12 @@ mod tests {
     #[test]
     fn an_entry_is_removed_without_touching_anything_else() {
         let entries = [0x43, 1, 2, 3, NULL, 0x41, 9];
-        let mut container = Container::of_list(b"payload", &entries, 3);
+        let mut container = Container::with_items(&LIST, b"payload", &entries, 3);
         container.sign(&key(1));
         let bytes = container.to_bytes();
-        let ours = Container::read(Kind::List, &bytes).unwrap();
+        let ours = Container::read(&LIST, &bytes).unwrap();
         let reduced = ours.without(&bytes, &[0, 1]).concat();
-        let ours = Container::read(Kind::List, &reduced).unwrap();
+        let ours = Container::read(&LIST, &reduced).unwrap();
         assert_eq!(
             ours.items().iter().map(|(i, _)| i).collect::<Vec<_>>(),
             [None, None, Some(&[9][..])]
@@ -304,11 +308,11 @@ mod tests {
     #[test]
     fn a_signature_for_one_kind_is_none_for_the_other() {
         let [mut list, mut trust] =
-            [Container::of_list(b"p", &[], 0), Container::new(Kind::Trust, b"p")];
+            [Container::with_items(&LIST, b"p", &[], 0), Container::new(&TRUST_FILE, b"p")];
         list.sign(&key(1));
         trust.sign(&key(1));
         assert_ne!(list.signatures(), trust.signatures());
-        assert!(Container::read(Kind::Trust, &list.to_bytes()).is_err());
-        assert!(Container::read(Kind::List, &trust.to_bytes()).is_err());
+        assert!(Container::read(&TRUST_FILE, &list.to_bytes()).is_err());
+        assert!(Container::read(&LIST, &trust.to_bytes()).is_err());
     }
 }

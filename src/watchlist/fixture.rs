@@ -2,8 +2,9 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::format::{Aim, Authorisation, Content, Encoded, Entry, Hours, SALT, StoredTemplate};
+use super::codec::{self, Encoded, SALT};
 use super::keys::SecretKey;
+use super::model::{Aim, Authorisation, Content, Entry, Hours, StoredTemplate};
 use super::trust::Trust;
 use crate::template::Template;
 
@@ -103,7 +104,7 @@ pub fn encoded(content: &Content) -> Encoded {
         n = n.wrapping_add(1);
         [n; SALT]
     };
-    content.encode(salt).unwrap()
+    codec::encode(content, salt).unwrap()
 }
 
 pub fn encode_and_sign(encoded: &Encoded, signers: &[u8]) -> Vec<u8> {

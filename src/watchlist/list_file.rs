@@ -7,7 +7,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::format::MAX_BYTES;
+use super::codec::MAX_BYTES;
 use crate::files::FileError;
 
 /// Most bytes that sealing adds to a list: a header, and 16 bytes for every 64 KiB.

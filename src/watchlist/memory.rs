@@ -18,7 +18,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::format::{Position, Reference};
+use super::model::{Position, Reference};
 use super::order::{Action, OrderError, VerifiedOrder};
 use super::refusal::Refusal;
 use super::text::hex;

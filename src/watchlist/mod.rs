@@ -17,7 +17,7 @@
 //!   hold.
 //! * Starting takes at least two people; a trust file that asks for fewer is refused ([`Trust`]).
 //! * Every entry has an opaque reference, a legal basis, a purpose and its own expiry. There is no
-//!   field for a name or for a photograph ([`mod@format`]).
+//!   field for a name or for a photograph ([`mod@model`]).
 //! * A list is secret on its way and at rest: sealed to the device's key ([`seal`]), plain only in
 //!   [`locked`] memory.
 //! * Keys rotate by the signatures of those who were pinned before ([`rotation`]).
@@ -35,15 +35,17 @@
 pub mod author;
 mod cbor;
 pub mod clock;
+pub mod codec;
 mod config;
 mod container;
-pub mod format;
 mod hours;
 pub mod keys;
 mod list_file;
 pub mod locked;
 pub mod memory;
+pub mod model;
 pub mod order;
+mod place;
 mod refusal;
 pub mod removal;
 pub mod rotation;
@@ -57,8 +59,8 @@ pub mod verify;
 
 pub use cbor::CborError;
 pub use config::WatchlistConfig;
-pub use format::{Aim, Entry, Position, Reference, StoredTemplate};
 pub use list_file::read_list;
+pub use model::{Aim, Entry, Position, Reference, StoredTemplate};
 pub use refusal::Refusal;
 pub use search::{Gallery, Hit, TopK};
 pub use signatures::SignatureError;

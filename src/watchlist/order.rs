@@ -25,9 +25,9 @@ use std::fmt;
 
 use time::{Duration, OffsetDateTime};
 
-use super::cbor::{CborError, Reader, Writer};
-use super::format::{Area, MAX_CORNERS, Position, Reference};
+use super::cbor::{CborError, CborReader, CborWriter};
 use super::keys::{KeyId, SecretKey};
+use super::model::{Area, MAX_CORNERS, Position, Reference};
 use super::text::stamp;
 use super::trust::{Role, Trust};
 
@@ -245,14 +245,14 @@ impl Order {
 }
 
 fn protected(id: KeyId) -> Vec<u8> {
-    let mut w = Writer::default();
+    let mut w = CborWriter::default();
     w.map(3).key(1).int(-8).key(3).text(CONTENT_TYPE).key(4).bytes(&id.0);
     w.finish()
 }
 
 /// RFC 9052's `Sig_structure` for one signer (section 4.4).
 fn to_be_signed(id: KeyId, payload: &[u8]) -> Vec<u8> {
-    let mut w = Writer::default();
+    let mut w = CborWriter::default();
     w.array(4).text("Signature1").bytes(&protected(id)).bytes(CONTEXT).bytes(payload);
     w.finish()
 }
@@ -270,7 +270,7 @@ pub fn sign(
     action.check()?;
     let payload = encode(id, action, now)?;
     let signer = key.public().id();
-    let mut w = Writer::default();
+    let mut w = CborWriter::default();
     w.tag(COSE_SIGN1_TAG).array(4).bytes(&protected(signer)).map(0).bytes(&payload);
     w.bytes(&key.sign(&to_be_signed(signer, &payload)));
     let bytes = w.finish();
@@ -290,7 +290,7 @@ impl<'a> Envelope<'a> {
         if bytes.len() > MAX_BYTES {
             return Err(OrderError::TooLarge(bytes.len()));
         }
-        let mut r = Reader::new(bytes);
+        let mut r = CborReader::new(bytes);
         r.tag(COSE_SIGN1_TAG)?;
         exactly(r.array(4)?, 4)?;
         let header = r.bytes(128)?;
@@ -369,7 +369,7 @@ pub fn verify(
 }
 
 fn encode(id: OrderId, action: &Action, now: OffsetDateTime) -> Result<Vec<u8>, OrderError> {
-    let mut w = Writer::default();
+    let mut w = CborWriter::default();
     w.map(5).key(0).uint(FORMAT_VERSION).key(1).bytes(&id.0).key(2).uint(seconds(now)?);
     match action {
         Action::Revoke { list, through, entry } => {
@@ -397,7 +397,7 @@ fn encode(id: OrderId, action: &Action, now: OffsetDateTime) -> Result<Vec<u8>, 
 }
 
 fn decode(payload: &[u8]) -> Result<(OrderId, OffsetDateTime, Action), OrderError> {
-    let mut r = Reader::new(payload);
+    let mut r = CborReader::new(payload);
     r.map(5)?;
     r.key(0)?;
     if r.uint(u64::MAX)? != FORMAT_VERSION {
@@ -437,7 +437,7 @@ fn decode(payload: &[u8]) -> Result<(OrderId, OffsetDateTime, Action), OrderErro
     Ok((OrderId(id), issued, action))
 }
 
-fn area(r: &mut Reader<'_>) -> Result<Area, OrderError> {
+fn area(r: &mut CborReader<'_>) -> Result<Area, OrderError> {
     let corners = r.array(MAX_CORNERS)?;
     let mut area = Area(Vec::with_capacity(corners));
     for _ in 0..corners {
@@ -458,7 +458,7 @@ fn exactly(found: usize, wanted: usize) -> Result<(), OrderError> {
     if found == wanted { Ok(()) } else { Err(OrderError::Value { what: "shape", rule }) }
 }
 
-fn time(r: &mut Reader<'_>) -> Result<OffsetDateTime, OrderError> {
+fn time(r: &mut CborReader<'_>) -> Result<OffsetDateTime, OrderError> {
     let seconds = r.uint(LATEST)?;
     Ok(OffsetDateTime::from_unix_timestamp(seconds as i64).expect("the year 9999 is representable"))
 }

@@ -8,8 +8,9 @@
 use time::OffsetDateTime;
 
 use super::cbor::CborError;
-use super::format::{FormatError, MAX_BYTES, Reference};
+use super::codec::{FormatError, MAX_BYTES};
 use super::keys::KeyId;
+use super::model::{ContentError, Reference};
 use super::signatures::SignatureError;
 use super::text::{hex, stamp};
 
@@ -152,6 +153,12 @@ pub enum Refusal {
     TooManyLists(usize),
 }
 
+impl From<ContentError> for Refusal {
+    fn from(error: ContentError) -> Self {
+        Self::Content(error.into())
+    }
+}
+
 impl From<SignatureError> for Refusal {
     fn from(error: SignatureError) -> Self {
         match error {
@@ -171,7 +178,7 @@ impl Refusal {
             Refusal::TooFewSigners { .. } => "too-few-signers",
             Refusal::Altered(_) => "altered",
             Refusal::Content(FormatError::Version(_)) => "unknown-format",
-            Refusal::Content(FormatError::Entry { .. }) => "bad-entry",
+            Refusal::Content(FormatError::Content(ContentError::Entry { .. })) => "bad-entry",
             Refusal::Content(FormatError::NotVouchedFor(_)) => "altered",
             Refusal::Content(_) => "bad-content",
             Refusal::WrongDevice { .. } => "wrong-device",

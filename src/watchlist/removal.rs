@@ -4,8 +4,9 @@
 //! Nothing here verifies signatures, nor makes a list valid that was not: removing is all that can
 //! be done to a signed list.
 
-use super::container::{Container, Kind};
-use super::format::{Head, Reference, read_entry, vouched_for};
+use super::codec::{LIST, ListHead, read_entry, vouched_for};
+use super::container::Container;
+use super::model::Reference;
 use super::refusal::Refusal;
 use super::verify::read_container;
 
@@ -14,7 +15,7 @@ use super::verify::read_container;
 /// # Errors
 /// Where they are no list.
 pub fn identity(bytes: &[u8]) -> Result<(Reference, u64), Refusal> {
-    let head = Head::decode(read_container(bytes)?.payload())?;
+    let head = ListHead::decode(read_container(bytes)?.payload())?;
     Ok((head.content.id, head.content.version))
 }
 
@@ -27,9 +28,8 @@ pub fn without(
     bytes: &[u8],
     gone: impl Fn(&Reference) -> bool,
 ) -> Result<Option<Vec<&[u8]>>, Refusal> {
-    let container: Container<'_> =
-        Container::read(Kind::List, bytes).map_err(Refusal::Unreadable)?;
-    let head = Head::decode(container.payload())?;
+    let container: Container<'_> = Container::read(&LIST, bytes).map_err(Refusal::Unreadable)?;
+    let head = ListHead::decode(container.payload())?;
     let mut positions = Vec::new();
     for (position, item) in vouched_for(head.digests, container.items())?.enumerate() {
         let Some(item) = item? else { continue };

@@ -19,8 +19,7 @@
 //! That an older set does not come back is for [`super::memory::DeviceMemory`] to remember.
 
 use super::cbor::CborError;
-use super::container::{Container, Kind};
-use super::format::MAX_SIGNATURES;
+use super::container::{Container, MAX_SIGNATURES, SignedKind};
 use super::keys::{KeyId, SecretKey};
 use super::signatures::{SignatureError, check_signatures};
 use super::trust::{MAX_TRUST_BYTES, Trust, TrustError};
@@ -35,6 +34,14 @@ pub const MAX_ROTATIONS: usize = 32;
 pub const MAX_BYTES: usize = MAX_TRUST_BYTES as usize + 4096;
 /// Most bytes of all that a device keeps.
 pub const MAX_CHAIN: usize = 4 << 20;
+
+/// Trust files, as the container has to know them.
+pub(super) static TRUST_FILE: SignedKind = SignedKind {
+    content_type: CONTENT_TYPE,
+    context: CONTEXT,
+    max_payload: MAX_TRUST_BYTES as usize,
+    items: None,
+};
 
 /// Why a rotation is not followed.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +125,7 @@ impl RotationError {
 
 /// Whether `bytes` claim to be a rotation.
 pub fn is_rotation(bytes: &[u8]) -> bool {
-    Container::read_first(Kind::Trust, bytes).is_ok()
+    Container::read_first(&TRUST_FILE, bytes).is_ok()
 }
 
 /// Signs the text of a new trust file, which has to be a good one.
@@ -127,7 +134,7 @@ pub fn is_rotation(bytes: &[u8]) -> bool {
 /// Where it is none.
 pub fn sign(text: &str, key: &SecretKey) -> Result<Vec<u8>, RotationError> {
     Trust::parse(text)?;
-    let mut container = Container::new(Kind::Trust, text.as_bytes());
+    let mut container = Container::new(&TRUST_FILE, text.as_bytes());
     container.sign(key);
     Ok(container.to_bytes().to_vec())
 }
@@ -137,7 +144,7 @@ pub fn sign(text: &str, key: &SecretKey) -> Result<Vec<u8>, RotationError> {
 /// # Errors
 /// Where `bytes` are no signed trust file, or the key has signed it already.
 pub fn cosign(bytes: &[u8], key: &SecretKey) -> Result<Vec<u8>, RotationError> {
-    let mut container = Container::read(Kind::Trust, bytes)?;
+    let mut container = Container::read(&TRUST_FILE, bytes)?;
     read_file(&container)?;
     let id = key.public().id();
     if container.signatures().iter().any(|(signer, _)| *signer == id) {
@@ -159,7 +166,7 @@ pub fn inspect(bytes: &[u8]) -> Result<(Trust, Vec<KeyId>), RotationError> {
     if bytes.len() > MAX_BYTES {
         return Err(RotationError::TooLarge(bytes.len()));
     }
-    let container = Container::read(Kind::Trust, bytes)?;
+    let container = Container::read(&TRUST_FILE, bytes)?;
     Ok((read_file(&container)?, container.signatures().iter().map(|(id, _)| *id).collect()))
 }
 
@@ -190,7 +197,7 @@ pub fn rotate(old: &Trust, bytes: &[u8]) -> Result<Trust, RotationError> {
     if bytes.len() > MAX_BYTES {
         return Err(RotationError::TooLarge(bytes.len()));
     }
-    step(old, &Container::read(Kind::Trust, bytes)?)
+    step(old, &Container::read(&TRUST_FILE, bytes)?)
 }
 
 /// Follows the rotations in `chain`, one behind another, from the pinned file; how many were
@@ -207,7 +214,7 @@ pub fn follow(pinned: Trust, mut chain: &[u8]) -> Result<(Trust, usize), Rotatio
     }
     let (mut trust, mut followed) = (pinned, 0);
     while !chain.is_empty() {
-        let (container, length) = Container::read_first(Kind::Trust, chain)?;
+        let (container, length) = Container::read_first(&TRUST_FILE, chain)?;
         chain = &chain[length..];
         // The serial is looked at unbelieved, only to skip.
         if followed == 0 && read_file(&container).is_ok_and(|file| file.serial() <= trust.serial())
@@ -239,7 +246,7 @@ mod tests {
     }
 
     fn rotation(text: &str, by: &[u8]) -> Vec<u8> {
-        let mut container = Container::new(Kind::Trust, text.as_bytes());
+        let mut container = Container::new(&TRUST_FILE, text.as_bytes());
         by.iter().for_each(|n| container.sign(&key(*n)));
         container.to_bytes().to_vec()
     }

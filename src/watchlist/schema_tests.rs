@@ -2,8 +2,9 @@
 
 use ciborium::Value;
 
+use super::container::MAX_SIGNATURES;
 use super::fixture::{content, encoded, key, now, signed};
-use super::{format, order, rotation, trust};
+use super::{codec, model, order, rotation, trust};
 
 const LIST: &str = include_str!("../../config/schemas/watchlist.cddl");
 const ORDER: &str = include_str!("../../config/schemas/order.cddl");
@@ -61,20 +62,20 @@ fn the_schemas_maps_have_the_keys_that_are_written() {
 #[test]
 fn the_schemas_bounds_are_the_codes() {
     let wanted = [
-        format!("format {} (RFC", format::FORMAT_VERSION),
-        format!("  0: {}, ", format::FORMAT_VERSION),
-        format!("\"{}\"", format::CONTENT_TYPE),
-        format!("'{}'", String::from_utf8_lossy(format::CONTEXT)),
-        format!("-65537: [0*{} (bstr .cbor entry) / null]", format::MAX_ENTRIES),
-        format!("[0*{} signed-by]", format::MAX_SIGNATURES),
-        format!("8: bstr .size (0..{})", format::MAX_ENTRIES * 32),
-        format!("salt: bstr .size {}", format::SALT),
-        format!("[1*{} template]", format::MAX_TEMPLATES),
-        format!("[1*{} reference]", format::MAX_DEVICES),
-        format!("[0*{} area]", format::MAX_AREAS),
-        format!("[3*{} corner]", format::MAX_CORNERS),
-        format!("[1*{} window]", format::MAX_WINDOWS),
-        format!("tstr .size (1..{})", format::MAX_TEXT),
+        format!("format {} (RFC", codec::FORMAT_VERSION),
+        format!("  0: {}, ", codec::FORMAT_VERSION),
+        format!("\"{}\"", codec::CONTENT_TYPE),
+        format!("'{}'", String::from_utf8_lossy(codec::CONTEXT)),
+        format!("-65537: [0*{} (bstr .cbor entry) / null]", model::MAX_ENTRIES),
+        format!("[0*{} signed-by]", MAX_SIGNATURES),
+        format!("8: bstr .size (0..{})", model::MAX_ENTRIES * 32),
+        format!("salt: bstr .size {}", codec::SALT),
+        format!("[1*{} template]", model::MAX_TEMPLATES),
+        format!("[1*{} reference]", model::MAX_DEVICES),
+        format!("[0*{} area]", model::MAX_AREAS),
+        format!("[3*{} corner]", model::MAX_CORNERS),
+        format!("[1*{} window]", model::MAX_WINDOWS),
+        format!("tstr .size (1..{})", model::MAX_TEXT),
         format!("{}..{}, ", crate::template::MIN_DIMENSIONS, crate::template::MAX_DIMENSIONS),
     ];
     for text in wanted {
@@ -84,7 +85,7 @@ fn the_schemas_bounds_are_the_codes() {
         format!("\"{}\"", rotation::CONTENT_TYPE),
         format!("'{}'", String::from_utf8_lossy(rotation::CONTEXT)),
         format!("(1..{})", trust::MAX_TRUST_BYTES),
-        format!("[0*{} signed-by]", format::MAX_SIGNATURES),
+        format!("[0*{} signed-by]", MAX_SIGNATURES),
     ];
     for text in wanted {
         assert!(TRUST.contains(&text), "trust.cddl does not say {text:?}");
@@ -94,7 +95,7 @@ fn the_schemas_bounds_are_the_codes() {
         format!("'{}'", String::from_utf8_lossy(order::CONTEXT)),
         format!("1..{}", order::EVERY_VERSION),
         format!("[0*{} reference]", order::MAX_DEVICES),
-        format!("[0*{} [3*{} position]]", order::MAX_AREAS, format::MAX_CORNERS),
+        format!("[0*{} [3*{} position]]", order::MAX_AREAS, model::MAX_CORNERS),
     ];
     for text in wanted {
         assert!(ORDER.contains(&text), "order.cddl does not say {text:?}");

@@ -21,7 +21,7 @@
 //!
 //! # Bounds
 //! A header has at most [`MAX_HEADER`] bytes, looked for before anything is parsed; the list inside
-//! at most [`format::MAX_BYTES`](super::format::MAX_BYTES). Passphrases are refused unseen: their
+//! at most [`codec::MAX_BYTES`](super::codec::MAX_BYTES). Passphrases are refused unseen: their
 //! work factor is the sender's choice.
 
 use std::cell::RefCell;
@@ -41,7 +41,7 @@ use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Tag};
 use zeroize::Zeroizing;
 
-use super::format::MAX_BYTES;
+use super::codec::MAX_BYTES;
 use super::locked::Locked;
 
 /// Name of the credential under which a service manager hands over the device's key.

@@ -15,8 +15,8 @@ use std::ops::Range;
 use time::OffsetDateTime;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::format::Entry;
 use super::locked::{Locked, Plain, wipe};
+use super::model::Entry;
 use super::row::Row;
 use crate::kernels::choice;
 use crate::kernels::search::{ComponentLine, SearchKernel};

@@ -14,12 +14,10 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::container::{Container, Kind};
-use super::format::{
-    Authorisation, Content, Entry, EntryFault, FormatError, Head, MAX_BYTES, Position, Reference,
-    announced, read_entry, vouched_for,
-};
+use super::codec::{LIST, ListHead, MAX_BYTES, announced, read_entry, vouched_for};
+use super::container::Container;
 use super::keys::KeyId;
+use super::model::{Authorisation, Content, Entry, EntryFault, Position, Reference};
 use super::refusal::Refusal;
 use super::search::{Builder, Gallery};
 use super::signatures::check_signatures;
@@ -223,7 +221,7 @@ pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {
     if bytes.len() > MAX_BYTES {
         return Err(Refusal::TooLarge(bytes.len()));
     }
-    Container::read(Kind::List, bytes).map_err(Refusal::Unreadable)
+    Container::read(&LIST, bytes).map_err(Refusal::Unreadable)
 }
 
 /// Makes a [`Watchlist`] of `bytes` if `trust`'s signers made it for the device named `device` with
@@ -247,7 +245,7 @@ pub fn verify(
         return Err(Refusal::TrustNotValid { from, until, now });
     }
     let signers = check_signatures(&container, trust)?;
-    let Head { mut content, templates, digests } = Head::decode(container.payload())?;
+    let ListHead { mut content, templates, digests } = ListHead::decode(container.payload())?;
     if !content.authorisation.devices.iter().any(|d| d.as_str() == device) {
         // What is no reference is not repeated: it comes from a configuration file.
         let device = device.chars().take(64).collect();
@@ -282,8 +280,7 @@ pub fn verify(
             gallery.push(part.values.iter().map(|b| b.cast_signed()))
         })?;
         if !seen.insert(entry.reference.clone()) {
-            let reference = entry.reference.to_string();
-            return Err(FormatError::Entry { reference, what: EntryFault::Repeated }.into());
+            return Err(entry.fault(EntryFault::Repeated).into());
         }
         if entry.expires > now {
             gallery.end(entry.expires);

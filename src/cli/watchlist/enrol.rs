@@ -29,7 +29,7 @@ use crate::source::Photograph;
 use crate::template::Template;
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry};
-use crate::watchlist::format::MAX_TEMPLATES;
+use crate::watchlist::model::MAX_TEMPLATES;
 use crate::watchlist::{Reference, StoredTemplate};
 
 /// Photographs of one entry that are less alike than this are of two people, or one of them is too

@@ -4,7 +4,7 @@ use crate::decision::budget::Budget;
 use crate::device::keeper;
 use crate::vision::Models;
 use crate::watchlist::author::{self, LookAlikes};
-use crate::watchlist::format::Content;
+use crate::watchlist::model::Content;
 
 /// Pairs that are printed one by one.
 const SHOWN: usize = 20;

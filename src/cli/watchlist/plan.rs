@@ -13,7 +13,7 @@ use crate::decision::budget::{Budget, FalseMatchCurve};
 use crate::device::keeper;
 use crate::vision::Models;
 use crate::watchlist::author;
-use crate::watchlist::format::Authorisation;
+use crate::watchlist::model::Authorisation;
 
 /// List sizes of the table, in templates.
 const SIZES: [usize; 7] = [1, 3, 10, 30, 100, 300, 1000];

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Failure, create, date, output};
-use crate::watchlist::format::{Area, Position};
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::model::{Area, Position};
 use crate::watchlist::order::{self, Action, EVERY_VERSION, Order, OrderId};
 use crate::watchlist::{Reference, Trust, keys};
 

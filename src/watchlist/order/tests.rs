@@ -124,7 +124,7 @@ fn obey(state: &mut DeviceMemory, order: OrderId, action: &Action) -> Result<Obe
 fn a_revoked_list_is_refused_for_ever_but_a_later_version_is_not() {
     let mut state = DeviceMemory::default();
     let list = |version| {
-        let content = super::super::format::Content { version, ..fixture::content(2) };
+        let content = super::super::model::Content { version, ..fixture::content(2) };
         verify_list(
             &fixture::signed(&content, &[1, 2]),
             &trust(),

@@ -1,8 +1,10 @@
+use super::super::cbor::CborError;
+use super::super::codec::{self, FormatError, SALT};
 use super::super::fixture::{
     DEVICE, EMBEDDER, content, encode_and_sign, encoded, key, made_elsewhere, now, signed, trust,
     trust_text,
 };
-use super::super::format::{Aim, Area, Hours, MAX_ENTRIES, SALT, Window};
+use super::super::model::{Aim, Area, ContentError, Hours, MAX_ENTRIES, Window};
 use super::*;
 use proptest::prelude::*;
 use time::Duration;
@@ -13,7 +15,7 @@ fn check(bytes: &[u8]) -> Result<Watchlist, Refusal> {
 
 /// All that a list says, templates included, whoever signed it.
 fn read(bytes: &[u8]) -> Result<Content, Refusal> {
-    Ok(Content::decode(&read_container(bytes)?)?.0)
+    Ok(codec::decode(&read_container(bytes)?)?.0)
 }
 
 #[test]
@@ -42,8 +44,8 @@ fn a_list_made_by_other_software_from_the_schema_passes() {
         Standing::Valid
     );
     // One content has one encoding, whoever writes it.
-    let container = Container::read(Kind::List, &bytes).unwrap();
-    let again = read(&bytes).unwrap().encode(|| [0xa0; SALT]).unwrap();
+    let container = Container::read(&LIST, &bytes).unwrap();
+    let again = codec::encode(&read(&bytes).unwrap(), || [0xa0; SALT]).unwrap();
     assert_eq!(again.payload, container.payload());
 }
 
@@ -218,15 +220,15 @@ fn every_broken_entry_is_refused_although_its_digest_is_signed() {
     }
 }
 
-fn read_without_templates(entry: &Entry) -> FormatError {
-    FormatError::Entry { reference: entry.reference.to_string(), what: EntryFault::Templates(0) }
+fn read_without_templates(entry: &Entry) -> ContentError {
+    ContentError::Entry { reference: entry.reference.to_string(), what: EntryFault::Templates(0) }
 }
 
 #[test]
 fn an_entry_is_removed_for_good_and_the_rest_verifies_as_before() {
     let bytes = signed(&content(3), &[1, 2]);
     let whole = check(&bytes).unwrap();
-    let container = Container::read(Kind::List, &bytes).unwrap();
+    let container = Container::read(&LIST, &bytes).unwrap();
     let reduced = container.without(&bytes, &[1]).concat();
     let mut list = check(&reduced).unwrap();
     let left: Vec<_> = list.entries().iter().map(|e| e.reference.as_str()).collect();
@@ -239,12 +241,12 @@ fn an_entry_is_removed_for_good_and_the_rest_verifies_as_before() {
     let has = |bytes: &[u8]| bytes.windows(row.len()).any(|w| w == row);
     assert!(has(&bytes) && !has(&reduced));
     // It cannot come back altered, nor another in its place.
-    let other = Container::read(Kind::List, &bytes).unwrap();
+    let other = Container::read(&LIST, &bytes).unwrap();
     let items: Vec<_> = other.items().iter().map(|(i, _)| i.unwrap()).collect();
-    let mut w = super::super::cbor::Writer::default();
+    let mut w = super::super::cbor::CborWriter::default();
     w.bytes(items[0]).bytes(items[0]).bytes(items[2]);
     let encoded = w.finish();
-    let mut exchanged = Container::of_list(container.payload(), &encoded, 3);
+    let mut exchanged = Container::with_items(&LIST, container.payload(), &encoded, 3);
     exchanged.sign(&key(1));
     exchanged.sign(&key(2));
     let refused = check(&exchanged.to_bytes()).unwrap_err();
@@ -283,8 +285,8 @@ fn an_entry_twice_is_refused() {
     let mut c = content(3);
     c.entries[2].reference = c.entries[0].reference.clone();
     assert_eq!(
-        c.encode(|| [0; SALT]).err().unwrap(),
-        FormatError::Entry { reference: "case-0".into(), what: EntryFault::Repeated }
+        codec::encode(&c, || [0; SALT]).err().unwrap(),
+        ContentError::Entry { reference: "case-0".into(), what: EntryFault::Repeated }
     );
 }
 
@@ -432,7 +434,7 @@ proptest! {
     #[test]
     fn no_bytes_make_a_parser_panic(bytes: Vec<u8>) {
         prop_assert!(check(&bytes).is_err());
-        let _ = Head::decode(&bytes);
+        let _ = ListHead::decode(&bytes);
         let _ = read_entry(&bytes, 64, |_| Ok(()));
     }
 
@@ -458,6 +460,6 @@ proptest! {
         payload.extend((count | 0x1_0000).to_be_bytes());
         payload.extend([8, 0x5a]);
         payload.extend((count | 0x1_0000).to_be_bytes());
-        prop_assert!(matches!(Head::decode(&payload), Err(FormatError::Encoding(_))));
+        prop_assert!(matches!(ListHead::decode(&payload), Err(FormatError::Encoding(_))));
     }
 }

@@ -1,0 +1,122 @@
+//! The one encoding of a list. The schema in CDDL (RFC 8610) is `config/schemas/watchlist.cddl`.
+//!
+//! * [`encode`] and [`decode`] are inverse: one content with its salts has one encoding, and nothing
+//!   else is read.
+//! * A payload of another [`FORMAT_VERSION`] is refused by its first field, with what to do
+//!   ([`FormatError::Version`]). A new format changes [`write`](mod@write), [`read`](mod@read), the
+//!   schema, [`FORMAT_VERSION`] and the [`CONTEXT`], together.
+//! * Signatures are not looked at here.
+//!
+//! # Container
+//! A tagged `COSE_Sign` (RFC 9052, section 4.1). Body header: protected content type
+//! [`CONTENT_TYPE`], unprotected the entries. Each signature: protected `{alg: EdDSA (-8), kid: key
+//! id (8 bytes)}`, nothing unprotected, 64 bytes of Ed25519. `external_aad` is [`CONTEXT`]: a
+//! signature made for a list is valid for nothing else, nor one made for something else for a list.
+//! Everything in the container is signed, or vouched for by a signed digest, or has one possible
+//! value, so that no byte can be changed without being noticed. The
+//! code is in `container`.
+//!
+//! # Payload and entries
+//! The payload is all but the entries, and the SHA-256 of each. The entries lie beside it, each a
+//! byte string of its own, begun by a salt. So an entry can be **removed** from a signed list for
+//! good, template and texts, by writing `null` in its place: what remains verifies as before, and
+//! the digest that stays says nothing, because the salt is gone with the entry. Nothing can be
+//! added or exchanged. (SD-JWT, RFC 9901, discloses claims by the same means;
+//! `decisions/002-entries-beside-the-payload.md`.)
+//!
+//! Deterministic CBOR: maps with ascending integer keys, all fields present, shortest heads,
+//! definite lengths, nothing behind the end. One content with its salts has one encoding. Times are
+//! whole seconds since 1970 in universal time, coordinates 10^-7 degrees, qualities and budgets
+//! thousandths.
+//!
+//! # Why this and not another
+//! COSE carries several signatures over the same binary payload, is a published standard that other
+//! software reads, and binds a context. Rejected: JWS (three quarters of a list are templates,
+//! which would be base64, and JSON has no one encoding), minisign and OpenPGP (one signer a file,
+//! or formats far larger than the need), TUF (roles, delegation and a repository; what it teaches,
+//! thresholds, expiry and rising versions, is here). ES256 instead of Ed25519: needs randomness to
+//! sign well.
+
+mod read;
+mod write;
+
+use zeroize::Zeroizing;
+
+pub use read::inspect;
+pub(super) use read::{ListHead, announced, decode, read_entry, vouched_for};
+pub use write::encode;
+
+use super::cbor::CborError;
+use super::container::{Container, ItemLimits, SignedKind};
+use super::model::{ContentError, MAX_ENTRIES};
+
+/// Version of the payload's schema.
+pub const FORMAT_VERSION: u64 = 2;
+/// Content type in the protected header of the container.
+pub const CONTENT_TYPE: &str = "application/vnd.watchpost.watchlist+cbor";
+/// What every signature is bound to besides the payload (`external_aad`).
+pub const CONTEXT: &[u8] = b"watchpost watch list v2";
+/// Most bytes of a list: 300,000 templates of 512 components fit, and a small board's memory still
+/// holds it.
+pub const MAX_BYTES: usize = 256 << 20;
+/// Most bytes of one entry: ten templates of 1024 components and its texts are below it.
+pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
+/// Bytes of an entry's salt.
+pub const SALT: usize = 16;
+
+/// Watch lists, as the container has to know them.
+pub(super) static LIST: SignedKind = SignedKind {
+    content_type: CONTENT_TYPE,
+    context: CONTEXT,
+    max_payload: MAX_BYTES,
+    items: Some(ItemLimits { count: MAX_ENTRIES, bytes: MAX_ENTRY_BYTES }),
+};
+
+/// Why bytes are no list.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum FormatError {
+    /// What they say breaks a rule.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The bytes do not follow the schema.
+    #[error(
+        "the list's content does not follow the schema: {0}; make it again with this version of \
+         `watchpost watchlist sign`"
+    )]
+    Encoding(#[from] CborError),
+    /// Another [`FORMAT_VERSION`].
+    #[error(
+        "the list has format {0} and this program reads format {FORMAT_VERSION}; sign it again \
+         with a matching version of watchpost"
+    )]
+    Version(u64),
+    /// An entry that the signed payload does not vouch for.
+    #[error(
+        "entry number {0} is not what was signed: it was altered, added or exchanged; fetch the \
+         list again from its authors"
+    )]
+    NotVouchedFor(usize),
+    /// Entries were removed where all are needed.
+    #[error(
+        "{0} entries were removed from this copy of the list, as a device does when they are \
+         revoked; use the copy that its authors have"
+    )]
+    Removed(usize),
+}
+
+/// A content's two halves: what is signed, and the entries that it vouches for.
+pub struct Encoded {
+    /// To be signed.
+    pub payload: Vec<u8>,
+    /// The entries, byte strings one after another.
+    pub items: Zeroizing<Vec<u8>>,
+    /// How many.
+    pub count: usize,
+}
+
+impl Encoded {
+    /// The container, signed by nobody yet.
+    pub(super) fn container(&self) -> Container<'_> {
+        Container::with_items(&LIST, &self.payload, &self.items, self.count)
+    }
+}

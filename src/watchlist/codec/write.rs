@@ -1,0 +1,115 @@
+//! From a list's content to its bytes.
+
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::{Encoded, FORMAT_VERSION, MAX_ENTRY_BYTES, SALT};
+use crate::watchlist::cbor::CborWriter;
+use crate::watchlist::model::{Aim, Authorisation, Content, ContentError, Entry, MAX_TEXT};
+
+/// The encoding of `content` with a salt for each entry.
+///
+/// # Errors
+/// As for [`Content::check`].
+pub fn encode(
+    content: &Content,
+    mut salt: impl FnMut() -> [u8; SALT],
+) -> Result<Encoded, ContentError> {
+    content.check()?;
+    let templates: usize = content.entries.iter().map(|e| e.templates.len()).sum();
+    // Reserved generously, because a buffer that grows leaves copies of templates behind
+    // unwiped.
+    let mut items = CborWriter::with_capacity(
+        templates * (content.dimensions + 64)
+            + content.entries.len() * (2 * MAX_TEXT + 160)
+            + MAX_ENTRY_BYTES,
+    );
+    let mut digests = Vec::with_capacity(content.entries.len() * 32);
+    for entry in &content.entries {
+        let item = encode_entry(entry, salt());
+        digests.extend_from_slice(&Sha256::digest(&item));
+        items.bytes(&item);
+    }
+    let mut w = CborWriter::default();
+    w.map(9);
+    w.key(0).uint(FORMAT_VERSION);
+    w.key(1).text(&content.id);
+    w.key(2).uint(content.version);
+    w.key(3).array(3);
+    w.uint(seconds(content.issued))
+        .uint(seconds(content.not_before))
+        .uint(seconds(content.expires));
+    w.key(4).bytes(&content.embedder);
+    w.key(5).uint(content.dimensions as u64);
+    w.key(6);
+    write_authorisation(&mut w, &content.authorisation);
+    w.key(7).uint(templates as u64);
+    w.key(8).bytes(&digests);
+    Ok(Encoded {
+        payload: w.finish(),
+        items: Zeroizing::new(items.finish()),
+        count: content.entries.len(),
+    })
+}
+
+fn write_authorisation(w: &mut CborWriter, a: &Authorisation) {
+    w.map(9);
+    w.key(0).text(&a.authority);
+    w.key(1).text(&a.decision);
+    w.key(2).uint(aim_code(a.aim));
+    w.key(3).array(a.devices.len());
+    for device in &a.devices {
+        w.text(device);
+    }
+    w.key(4).array(a.areas.len());
+    for area in &a.areas {
+        w.array(area.0.len());
+        for corner in &area.0 {
+            w.array(2).int(e7(corner.latitude)).int(e7(corner.longitude));
+        }
+    }
+    w.key(5).array(2).int(a.hours.utc_offset_minutes.into()).array(a.hours.windows.len());
+    for window in &a.hours.windows {
+        w.array(3)
+            .uint(window.days.into())
+            .uint(window.from_minute.into())
+            .uint(window.to_minute.into());
+    }
+    w.key(6).uint(a.most_entries.into());
+    w.key(7).uint(a.expected_faces_per_day.into());
+    w.key(8).uint((a.false_alerts_per_day * 1000.0).round() as u64);
+}
+
+fn encode_entry(entry: &Entry, salt: [u8; SALT]) -> Zeroizing<Vec<u8>> {
+    let mut w = CborWriter::with_capacity(MAX_ENTRY_BYTES);
+    w.array(2).bytes(&salt);
+    w.map(5);
+    w.key(0).text(&entry.reference);
+    w.key(1).text(&entry.legal_basis);
+    w.key(2).text(&entry.purpose);
+    w.key(3).uint(seconds(entry.expires));
+    w.key(4).array(entry.templates.len());
+    for stored in &entry.templates {
+        w.array(3).signed_bytes(stored.template.values());
+        w.uint((f64::from(stored.quality) * 1000.0).round() as u64);
+        w.bytes(&stored.photo);
+    }
+    Zeroizing::new(w.finish())
+}
+
+/// The number that stands for an aim: its place in [`Aim::ALL`], from 1.
+fn aim_code(aim: Aim) -> u64 {
+    1 + Aim::ALL.iter().position(|a| *a == aim).expect("every aim is in the table") as u64
+}
+
+fn seconds(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp())
+        .expect("times are checked to lie after 1970 before they are encoded")
+}
+
+fn e7(degrees: f64) -> i32 {
+    // At most 1.8e9 because positions are checked to be on earth before they are encoded; the cast
+    // would saturate.
+    (degrees * 1e7).round() as i32
+}

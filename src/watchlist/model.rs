@@ -1,0 +1,452 @@
+//! What a list says, and the rules that hold for it: the same when a list is authored and when it is
+//! read.
+//!
+//! * There is no name and no photograph in it, by construction: an entry is named by an opaque
+//!   [`Reference`] that the authority can resolve elsewhere, and a photograph by its SHA-256. The
+//!   free texts `legal_basis` and `purpose` are for case numbers and statutes; authors are told so.
+//! * [`Content::check`] holds every rule; nothing that breaks one is encoded or decoded.
+//! * It says nothing of bytes and signatures: that is [`mod@super::codec`] and `container`.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+pub use super::hours::{Hours, NotAWindow, Window};
+pub use super::place::{Area, Position};
+use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError};
+
+/// Most entries.
+pub const MAX_ENTRIES: usize = 1_000_000;
+/// Most templates of one entry.
+pub const MAX_TEMPLATES: usize = 10;
+/// Most devices.
+pub const MAX_DEVICES: usize = 4096;
+/// Most areas.
+pub const MAX_AREAS: usize = 64;
+/// Most corners of one area.
+pub const MAX_CORNERS: usize = 256;
+/// Most weekly windows.
+pub const MAX_WINDOWS: usize = 64;
+/// Most bytes of a free text.
+pub const MAX_TEXT: usize = 200;
+/// The latest time that a list may name, in Unix seconds: 9999-12-31T23:59:59Z.
+pub(super) const LATEST: i64 = 253_402_300_799;
+/// Most faces that one device may be expected to compare a day.
+pub(super) const MAX_FACES: u64 = 100_000_000;
+
+/// Which rule of a list is broken, and the remedy.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ContentError {
+    /// Not an opaque reference.
+    #[error(
+        "{what} {found:?}: write 1 to 64 of the characters A-Z a-z 0-9 . _ - (an opaque reference \
+         such as a case number; never a person's name, because it is published)"
+    )]
+    Reference {
+        /// Which field.
+        what: &'static str,
+        /// What was written.
+        found: String,
+    },
+    /// A free text that is empty, too long or has control characters.
+    #[error("{what}: write 1 to {MAX_TEXT} bytes of text in one line")]
+    Text {
+        /// Which field.
+        what: &'static str,
+    },
+    /// A value outside its range.
+    #[error("{what}: {rule}")]
+    Range {
+        /// Which field.
+        what: &'static str,
+        /// What is allowed.
+        rule: &'static str,
+    },
+    /// Something is wrong with one entry.
+    #[error("entry {reference}: {what}")]
+    Entry {
+        /// Its reference.
+        reference: String,
+        /// The reason and the remedy.
+        what: EntryFault,
+    },
+    /// More entries than the authorisation allows.
+    #[error(
+        "the list has {entries} entries and its authorisation allows {allowed}; remove entries or \
+         obtain another authorisation"
+    )]
+    TooManyEntries {
+        /// In the list.
+        entries: usize,
+        /// Allowed.
+        allowed: u32,
+    },
+}
+
+/// What can be wrong with one entry.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum EntryFault {
+    /// Two entries with one reference.
+    #[error("appears twice; put all of a person's templates in one entry")]
+    Repeated,
+    /// None or more than [`MAX_TEMPLATES`].
+    #[error("has {0} templates; an entry has 1 to {MAX_TEMPLATES}")]
+    Templates(usize),
+    /// Templates of another length than the list's.
+    #[error("has a template of {found} components in a list of {wanted}")]
+    Dimensions {
+        /// Of the template.
+        found: usize,
+        /// Of the list.
+        wanted: usize,
+    },
+    /// Not a template.
+    #[error("has an unusable template: {0}")]
+    Template(#[from] TemplateError),
+    /// The same photograph twice.
+    #[error("has the same photograph twice")]
+    SamePhotograph,
+}
+
+/// An opaque name: 1 to 64 of `A-Z a-z 0-9 . _ -`. Names entries, lists and devices.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Reference(heapless::String<64>);
+
+impl Reference {
+    pub(super) fn parse(what: &'static str, text: &str) -> Result<Self, ContentError> {
+        let opaque = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        // At most 80 characters of what was written are shown: it may be anything.
+        let refuse = || ContentError::Reference { what, found: text.chars().take(80).collect() };
+        if text.is_empty() || !text.bytes().all(opaque) {
+            return Err(refuse());
+        }
+        heapless::String::try_from(text).map(Self).map_err(|_| refuse())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Reference {
+    type Err = ContentError;
+    fn from_str(text: &str) -> Result<Self, ContentError> {
+        Self::parse("reference", text)
+    }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = ContentError;
+    fn try_from(text: String) -> Result<Self, ContentError> {
+        text.parse()
+    }
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> Self {
+        reference.as_str().into()
+    }
+}
+
+impl Deref for Reference {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// What a list may be for: a closed set, after Article 5(1)(h) of Regulation (EU) 2024/1689, and
+/// the consent of everybody on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aim {
+    /// The search for missing persons and for victims of abduction, trafficking or sexual
+    /// exploitation.
+    MissingOrVictim,
+    /// The prevention of a specific, substantial and imminent threat to life or of a terrorist
+    /// attack.
+    ThreatToLife,
+    /// The localisation of a person suspected of one of the serious crimes that the law names.
+    SeriousCrime,
+    /// Everybody on the list has agreed: access, trials, demonstrations.
+    Consent,
+}
+
+impl Aim {
+    /// Every aim; there is no other.
+    pub const ALL: [Aim; 4] =
+        [Aim::MissingOrVictim, Aim::ThreatToLife, Aim::SeriousCrime, Aim::Consent];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Aim::MissingOrVictim => "missing-or-victim",
+            Aim::ThreatToLife => "threat-to-life",
+            Aim::SeriousCrime => "serious-crime",
+            Aim::Consent => "consent",
+        }
+    }
+}
+
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Aim {
+    type Err = ContentError;
+    fn from_str(text: &str) -> Result<Self, ContentError> {
+        let rule = "write missing-or-victim, threat-to-life, serious-crime or consent; there is \
+            no other aim";
+        Self::ALL
+            .into_iter()
+            .find(|a| a.as_str() == text)
+            .ok_or(ContentError::Range { what: "aim", rule })
+    }
+}
+
+/// Who decided that the list may be used, for what, where, when, and how wrong it may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorisation {
+    /// The court or body.
+    pub authority: String,
+    /// Its decision's file number.
+    pub decision: String,
+    /// What for.
+    pub aim: Aim,
+    /// The devices that may use the list; at least one.
+    pub devices: Vec<Reference>,
+    /// Where; empty means wherever those devices are.
+    pub areas: Vec<Area>,
+    /// When.
+    pub hours: Hours,
+    /// Most entries.
+    pub most_entries: u32,
+    /// How many faces one device is expected to compare a day.
+    pub expected_faces_per_day: u32,
+    /// How many false alerts one device may give a day, in steps of a thousandth.
+    pub false_alerts_per_day: f64,
+}
+
+/// A template as it is stored.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredTemplate {
+    /// What is compared.
+    #[serde(with = "super::text::as_base64")]
+    pub template: Template,
+    /// Quality of the photograph's face, 0 to 1, in steps of a thousandth.
+    pub quality: f32,
+    /// SHA-256 of the photograph's file.
+    #[serde(with = "super::text::as_hex")]
+    pub photo: [u8; 32],
+}
+
+impl fmt::Debug for StoredTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredTemplate({:?}, quality {})", self.template, self.quality)
+    }
+}
+
+/// One person who may be looked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What is published. Never a name.
+    pub reference: Reference,
+    /// The law or order under which this person may be looked for.
+    pub legal_basis: String,
+    /// Why.
+    pub purpose: String,
+    /// From then on the entry is not matched, whatever the list's own expiry.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+    /// One to ten.
+    pub templates: Vec<StoredTemplate>,
+}
+
+/// All that a list says; unsigned. The JSON form of this type is the draft that authors edit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// Names the list through all of its versions.
+    pub id: Reference,
+    /// Rises with every change.
+    pub version: u64,
+    /// When it was first signed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub issued: OffsetDateTime,
+    /// Not valid before.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_before: OffsetDateTime,
+    /// Not valid from then on.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+    /// SHA-256 of the embedder's file: templates of another are incomparable.
+    #[serde(with = "super::text::as_hex")]
+    pub embedder: [u8; 32],
+    /// Components of every template.
+    pub dimensions: usize,
+    /// The permission.
+    pub authorisation: Authorisation,
+    /// Whom.
+    pub entries: Vec<Entry>,
+}
+
+impl Content {
+    /// Checks every rule of the format.
+    ///
+    /// # Errors
+    /// The first rule that is broken, with its remedy.
+    pub fn check(&self) -> Result<(), ContentError> {
+        self.check_head(self.entries.len())?;
+        self.check_entries()
+    }
+
+    /// The rules that do not concern single entries, for a list of so many.
+    pub(super) fn check_head(&self, entries: usize) -> Result<(), ContentError> {
+        let range = |what, rule| Err(ContentError::Range { what, rule });
+        let a = &self.authorisation;
+        text_ok("authority", &a.authority)?;
+        text_ok("decision", &a.decision)?;
+        if !(1..=1 << 53).contains(&self.version) {
+            return range(
+                "version",
+                "write a number from 1 to 2^53, higher than that of the list before",
+            );
+        }
+        for (what, at) in
+            [("issued", self.issued), ("not_before", self.not_before), ("expires", self.expires)]
+        {
+            time_ok(what, at)?;
+        }
+        if self.expires <= self.not_before || self.expires <= self.issued {
+            return range("expires", "write a time after `not_before` and after now");
+        }
+        if !(MIN_DIMENSIONS..=MAX_DIMENSIONS).contains(&self.dimensions) {
+            return range("dimensions", "an embedder has 64 to 1024");
+        }
+        if a.devices.is_empty() || a.devices.len() > MAX_DEVICES {
+            return range(
+                "devices",
+                "name 1 to 4096 devices; a list that every device may use does not exist",
+            );
+        }
+        if a.areas.len() > MAX_AREAS
+            || a.areas.iter().any(|r| {
+                !(3..=MAX_CORNERS).contains(&r.0.len()) || !r.0.iter().all(Position::is_on_earth)
+            })
+        {
+            return range("areas", "write at most 64 polygons of 3 to 256 corners in degrees");
+        }
+        if !(1..=MAX_WINDOWS).contains(&a.hours.windows.len())
+            || !a.hours.windows.iter().all(Window::is_sound)
+        {
+            return range(
+                "hours",
+                "write 1 to 64 windows with a day each, `from` before `to` and `to` at most 24:00",
+            );
+        }
+        if !(-840..=840).contains(&a.hours.utc_offset_minutes) {
+            return range("utc_offset_minutes", "write -840 to 840");
+        }
+        if a.most_entries as usize > MAX_ENTRIES || entries > MAX_ENTRIES {
+            return range("most_entries", "a list has at most 1,000,000 entries");
+        }
+        if entries > a.most_entries as usize {
+            return Err(ContentError::TooManyEntries { entries, allowed: a.most_entries });
+        }
+        if !(1..=MAX_FACES).contains(&u64::from(a.expected_faces_per_day)) {
+            return range("expected_faces_per_day", "write 1 to 100,000,000");
+        }
+        if !(0.001..=1_000_000.0).contains(&a.false_alerts_per_day) {
+            return range(
+                "false_alerts_per_day",
+                "write 0.001 to 1,000,000; zero cannot be promised by any model",
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_entries(&self) -> Result<(), ContentError> {
+        let mut seen = HashSet::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            entry.check(self.dimensions)?;
+            if !seen.insert(entry.reference.as_str()) {
+                return Err(entry.fault(EntryFault::Repeated));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    pub(super) fn check_texts(&self) -> Result<(), ContentError> {
+        text_ok("legal_basis", &self.legal_basis)?;
+        text_ok("purpose", &self.purpose)?;
+        time_ok("entry expires", self.expires)
+    }
+
+    pub(super) fn fault(&self, what: EntryFault) -> ContentError {
+        ContentError::Entry { reference: self.reference.to_string(), what }
+    }
+
+    /// Checks the rules that concern one entry of a list of `dimensions` components.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self, dimensions: usize) -> Result<(), ContentError> {
+        self.check_texts()?;
+        if !(1..=MAX_TEMPLATES).contains(&self.templates.len()) {
+            return Err(self.fault(EntryFault::Templates(self.templates.len())));
+        }
+        for (i, stored) in self.templates.iter().enumerate() {
+            let found = stored.template.values().len();
+            if found != dimensions {
+                return Err(self.fault(EntryFault::Dimensions { found, wanted: dimensions }));
+            }
+            if !(0.0..=1.0).contains(&stored.quality) {
+                return Err(ContentError::Range { what: "quality", rule: "a quality is 0 to 1" });
+            }
+            if self.templates[..i].iter().any(|other| other.photo == stored.photo) {
+                return Err(self.fault(EntryFault::SamePhotograph));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text_ok(what: &'static str, text: &str) -> Result<(), ContentError> {
+    let good =
+        !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+    if good { Ok(()) } else { Err(ContentError::Text { what }) }
+}
+
+fn time_ok(what: &'static str, at: OffsetDateTime) -> Result<(), ContentError> {
+    let good = (0..=LATEST).contains(&at.unix_timestamp());
+    if good {
+        Ok(())
+    } else {
+        Err(ContentError::Range { what, rule: "write a time from 1970 to 9999" })
+    }
+}
