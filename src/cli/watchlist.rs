@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Failure, output};
 use crate::files::replace;
-use crate::watchlist::author::{self, Draft, NewList, Summary};
+use crate::watchlist::author::{self, Draft, ListSummary, NewList};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::model::{Authorisation, Hours};
 use crate::watchlist::seal::SealError;
@@ -406,7 +406,7 @@ fn judge(
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(s: &Summary) -> Result<(), Failure> {
+fn print(s: &ListSummary) -> Result<(), Failure> {
     let a = &s.authorisation;
     let devices: Vec<&str> = a.devices.iter().map(Reference::as_str).collect();
     let facts = [

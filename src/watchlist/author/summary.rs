@@ -1,0 +1,185 @@
+//! What a list or a draft says, for people to read before they sign: never a template.
+
+use std::fmt;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use super::AuthorError;
+use crate::watchlist::codec;
+use crate::watchlist::keys::KeyId;
+use crate::watchlist::model::{Authorisation, Content, Entry, Reference};
+use crate::watchlist::text::hex;
+use crate::watchlist::trust::{Role, Trust};
+use crate::watchlist::verify::read_container;
+
+/// How one signature counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureState {
+    /// No trust file was given to judge it by.
+    Unchecked,
+    /// By a pinned signer, and it holds.
+    Counts,
+    /// By a pinned signer who has signed before.
+    Repeated,
+    /// By a key that is not pinned as a signer.
+    Unknown,
+    /// By a pinned signer, and it does not hold.
+    Altered,
+}
+
+/// One signature on a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SignatureSummary {
+    /// By which key.
+    pub key: KeyId,
+    /// How it counts.
+    pub state: SignatureState,
+}
+
+impl fmt::Display for SignatureState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unchecked => "not checked",
+            Self::Counts => "counts",
+            Self::Repeated => "does not count: the same key again",
+            Self::Unknown => "does not count: not pinned as a signer",
+            Self::Altered => "does not hold",
+        })
+    }
+}
+
+/// One entry, without its templates.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EntrySummary {
+    /// Its opaque name.
+    pub reference: Reference,
+    /// The law or order.
+    pub legal_basis: String,
+    /// Why.
+    pub purpose: String,
+    /// When it ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+    /// Quality of each photograph, 0 to 1; as many as templates.
+    pub qualities: Vec<f32>,
+}
+
+/// What a list or a draft says, for a table or as JSON. Holds no template.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ListSummary {
+    /// Names the list.
+    pub id: Reference,
+    /// Rises.
+    pub version: u64,
+    /// When it was signed first.
+    #[serde(with = "time::serde::rfc3339")]
+    pub issued: OffsetDateTime,
+    /// Not valid before.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_before: OffsetDateTime,
+    /// Not valid from then on.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+    /// SHA-256 of the embedder, hexadecimal.
+    pub embedder: String,
+    /// Components of each template.
+    pub dimensions: usize,
+    /// SHA-256 of the signed payload, hexadecimal; absent in a draft. Two signers who see the same
+    /// digest sign the same.
+    pub digest: Option<String>,
+    /// The permission.
+    pub authorisation: Authorisation,
+    /// In the order in which they were added; empty in a draft.
+    pub signatures: Vec<SignatureSummary>,
+    /// Templates of all entries.
+    pub templates: usize,
+    /// Entries that were removed from this copy after it was signed.
+    pub removed: usize,
+    /// Whom.
+    pub entries: Vec<EntrySummary>,
+}
+
+impl ListSummary {
+    pub(super) fn of(
+        content: &Content,
+        payload: Option<&[u8]>,
+        signatures: Vec<SignatureSummary>,
+    ) -> Self {
+        let entry = |e: &Entry| EntrySummary {
+            reference: e.reference.clone(),
+            legal_basis: e.legal_basis.clone(),
+            purpose: e.purpose.clone(),
+            expires: e.expires,
+            qualities: e.templates.iter().map(|t| t.quality).collect(),
+        };
+        Self {
+            id: content.id.clone(),
+            version: content.version,
+            issued: content.issued,
+            not_before: content.not_before,
+            expires: content.expires,
+            embedder: hex(&content.embedder),
+            dimensions: content.dimensions,
+            digest: payload.map(|p| hex(&Sha256::digest(p))),
+            authorisation: content.authorisation.clone(),
+            signatures,
+            templates: content.entries.iter().map(|e| e.templates.len()).sum(),
+            removed: 0,
+            entries: content.entries.iter().map(entry).collect(),
+        }
+    }
+}
+
+/// What a signed list says, whoever signed it, and how its signatures count by `trust`. Not a
+/// verification: what is shown may be refused.
+///
+/// # Errors
+/// Where `bytes` are no signed list.
+pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<ListSummary, AuthorError> {
+    let container = read_container(bytes)?;
+    let (content, removed) = codec::decode(&container)?;
+    let mut signatures: Vec<SignatureSummary> = Vec::new();
+    for (key, signature) in container.signatures() {
+        let state = match trust.map(|t| t.key(*key, Role::Signer)) {
+            None => SignatureState::Unchecked,
+            Some(None) => SignatureState::Unknown,
+            Some(Some(public)) if !public.verifies(&container.signed_by(*key), signature) => {
+                SignatureState::Altered
+            }
+            Some(Some(_)) if signatures.iter().any(|s| s.key == *key) => SignatureState::Repeated,
+            Some(Some(_)) => SignatureState::Counts,
+        };
+        signatures.push(SignatureSummary { key: *key, state });
+    }
+    Ok(ListSummary { removed, ..ListSummary::of(&content, Some(container.payload()), signatures) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Draft;
+    use super::*;
+    use crate::watchlist::fixture::{content, signed, trust};
+
+    #[test]
+    fn show_says_how_each_signature_counts_and_never_a_template() {
+        let list = signed(&content(2), &[1, 1, 9, 4, 2]);
+        let summary = show(&list, Some(&trust())).unwrap();
+        let states: Vec<_> = summary.signatures.iter().map(|s| s.state).collect();
+        use SignatureState::{Counts, Repeated, Unknown};
+        assert_eq!(states, [Counts, Repeated, Unknown, Unknown, Counts]);
+        let json = serde_json::to_string(&summary).unwrap();
+        let draft = Draft { content: content(2) };
+        let draft: serde_json::Value = serde_json::from_slice(&draft.to_json()).unwrap();
+        let template = draft["entries"][0]["templates"][0]["template"].as_str().unwrap();
+        assert!(!json.contains(template) && json.contains("case-1"));
+        let mut damaged = list.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert_eq!(
+            show(&damaged, Some(&trust())).unwrap().signatures[4].state,
+            SignatureState::Altered
+        );
+    }
+}
