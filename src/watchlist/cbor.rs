@@ -1,10 +1,11 @@
 //! The deterministic subset of CBOR (RFC 8949, section 4.2.1) in which a list is written: definite
 //! lengths, shortest heads, map keys ascending.
 //!
-//! The [`CborReader`] accepts exactly what the [`CborWriter`] writes and nothing else, so that one content
-//! has one encoding, a duplicate key cannot be expressed, and depth is that of the calling code. It
-//! borrows from its input: a length in the input never allocates anything, it is only compared with
-//! what is left.
+//! * The [`CborReader`] accepts exactly what the [`CborWriter`] writes and nothing else, so that
+//!   one content has one encoding, a duplicate key cannot be expressed, and depth is that of the
+//!   calling code.
+//! * It borrows from its input: a length in the input never allocates anything, it is only compared
+//!   with what is left.
 //!
 //! Why not a general decoder: a tree of generic values multiplies hostile input by the size of a
 //! value (a list of a hundred million empty arrays becomes gigabytes), and it forgets how the input
@@ -52,7 +53,7 @@ pub enum CborError {
     /// Text that is no UTF-8.
     #[error("text at byte {0} is not UTF-8")]
     Text(usize),
-    /// Bytes behind the end.
+    /// Bytes after the end.
     #[error("{0} bytes too many at the end")]
     Trailing(usize),
 }
@@ -350,7 +351,8 @@ mod tests {
             let mut w = CborWriter::default();
             w.array(4).uint(n).int(i).bytes(&b).text(&t);
             let out = w.finish();
-            let other: (u64, i32, ciborium::Value, String) = ciborium::from_reader(&out[..]).unwrap();
+            let other: (u64, i32, ciborium::Value, String) =
+                ciborium::from_reader(&out[..]).unwrap();
             prop_assert_eq!(other, (n, i, ciborium::Value::Bytes(b.clone()), t.clone()));
             let mut r = CborReader::new(&out);
             prop_assert_eq!(r.array(4), Ok(4));

@@ -1,7 +1,7 @@
 //! Whether a clock may be believed: a wrong clock must not extend an authorisation.
 //!
-//! * A clock that shows an earlier time than the device has seen is not believed, whatever vouches
-//!   for it.
+//! * A clock that shows an earlier time than the device has seen is not believed, even where the
+//!   kernel says that it is kept right.
 //! * A clock that nothing keeps right is not believed, unless the configuration says that somebody
 //!   else answers for it.
 //! * It does not judge a clock that is fast: only a time service can.

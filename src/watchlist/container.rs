@@ -12,7 +12,7 @@
 //! them: each has a [`SignedKind`].
 //!
 //! Reading accepts that one shape only, borrows from its input, and so costs a hostile list nothing
-//! but the walk over its heads. A general COSE decoder would build a tree of whatever it is given;
+//! but the walk over its heads. A general COSE decoder would build a tree of all that it is given;
 //! the tests hold reader and writer against one.
 
 use zeroize::Zeroizing;
@@ -86,7 +86,7 @@ impl<'a> Items<'a> {
     }
 }
 
-/// A payload, what it vouches for, and its signatures. Says nothing about their being good.
+/// A payload, what it vouches for, and its signatures. Whether these hold is not known.
 pub struct Container<'a> {
     kind: &'static SignedKind,
     payload: &'a [u8],
@@ -221,7 +221,7 @@ impl<'a> Container<'a> {
     }
 
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        // Reserved in full, because a buffer that grows leaves copies of entries behind unwiped.
+        // Reserved in full, because a buffer that grows leaves unwiped copies of entries.
         let mut w = CborWriter::with_capacity(
             self.payload.len() + self.items.encoded.len() + self.signatures.len() * 96 + 256,
         );

@@ -180,7 +180,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_window_survives_its_text(days in 1u8..0x80, from_minute in 0u16..1440, length in 1u16..1440) {
+        fn every_window_survives_its_text(
+            days in 1u8..0x80, from_minute in 0u16..1440, length in 1u16..1440,
+        ) {
             let window = Window { days, from_minute, to_minute: (from_minute + length).min(1440) };
             prop_assert_eq!(window.to_string().parse(), Ok(window));
         }

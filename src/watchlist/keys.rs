@@ -146,7 +146,7 @@ impl FromStr for PublicKey {
     }
 }
 
-/// A secret key: whoever has it can sign in its owner's name.
+/// A secret key: anybody who has it can sign in its owner's name.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {

@@ -31,7 +31,7 @@ pub fn read_list(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
         let size = size.ok_or_else(|| {
             io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any list")
         })?;
-        // Reserved at once, because a buffer that grows leaves copies of templates behind unwiped.
+        // Reserved at once, because a buffer that grows leaves unwiped copies of templates.
         let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
         file.take(size as u64).read_to_end(&mut bytes)?;
         Ok(bytes)

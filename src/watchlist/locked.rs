@@ -3,11 +3,11 @@
 //!
 //! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`),
 //! so that no allocator ever hands a part of it on, and nothing of it reaches swap or a core file.
-//! Its size is fixed: what grows would leave copies behind.
+//! Its size is fixed: what grows would leave copies.
 //!
 //! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many
-//! systems). The memory is usable then, and [`Locked::is_locked`] is false: whoever promises more
-//! has to ask. [`REMEDY`] says what to do.
+//! systems). The memory is usable then, and [`Locked::is_locked`] is false: a caller that promises
+//! more has to ask. [`REMEDY`] says what to do.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -188,7 +188,7 @@ pub fn forbid_dumps() -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// The flags of the mapping at `address`, as the kernel tells them (`VmFlags` in
+    /// The flags of the mapping at `address`, as the kernel shows them (`VmFlags` in
     /// `/proc/self/smaps`).
     fn flags_at(address: usize) -> String {
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
@@ -221,11 +221,11 @@ mod tests {
         let none = Locked::<f32>::zeroed(0).unwrap();
         assert!(none.is_locked() && none.is_empty());
         let mut some = Locked::copy_of(&[7u8; 100]).unwrap();
-        let behind = some[40..].as_ptr();
+        let cut_off = some[40..].as_ptr();
         some.shorten(40);
         assert_eq!(&*some, [7; 40]);
         // SAFETY: within the mapping, which lives until `some` is dropped.
-        assert_eq!(unsafe { std::slice::from_raw_parts(behind, 60) }, [0; 60]);
+        assert_eq!(unsafe { std::slice::from_raw_parts(cut_off, 60) }, [0; 60]);
     }
 
     #[test]

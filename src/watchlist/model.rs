@@ -1,9 +1,10 @@
-//! What a list says, and the rules that hold for it: the same when a list is authored and when it is
-//! read.
+//! What a list says, and the rules that hold for it, the same when a list is authored and when it
+//! is read.
 //!
 //! * There is no name and no photograph in it, by construction: an entry is named by an opaque
 //!   [`Reference`] that the authority can resolve elsewhere, and a photograph by its SHA-256. The
-//!   free texts `legal_basis` and `purpose` are for case numbers and statutes; authors are told so.
+//!   free texts `legal_basis` and `purpose` are for case numbers and statutes; the authoring
+//!   commands say so.
 //! * [`Content::check`] holds every rule; nothing that breaks one is encoded or decoded.
 //! * It says nothing of bytes and signatures: that is [`mod@super::codec`] and `container`.
 
@@ -278,7 +279,7 @@ pub struct Entry {
     pub legal_basis: String,
     /// Why.
     pub purpose: String,
-    /// From then on the entry is not matched, whatever the list's own expiry.
+    /// From then on the entry is not matched, even where the list itself lasts longer.
     #[serde(with = "time::serde::rfc3339")]
     pub expires: OffsetDateTime,
     /// One to ten.
@@ -309,7 +310,7 @@ pub struct Content {
     pub dimensions: usize,
     /// The permission.
     pub authorisation: Authorisation,
-    /// Whom.
+    /// The people who may be looked for.
     pub entries: Vec<Entry>,
 }
 

@@ -12,8 +12,8 @@
 //! [`MAX_BYTES`].
 //!
 //! # What a replay can do
-//! * A **revocation** names the last version that it covers and takes effect whatever the clock
-//!   says: it can only ever stop, and stopping the same versions again changes nothing. A list
+//! * A **revocation** names the last version that it covers and takes effect even where the clock
+//!   is wrong: it can only ever stop, and stopping the same versions again changes nothing. A list
 //!   signed later under a higher version is not touched by it.
 //! * A **suspension** names the time that it covers, at most [`LONGEST`]. When that is over it is
 //!   refused, and one whose id is known changes nothing.
@@ -310,7 +310,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// What an order says, whoever signed it: to look at it, not to follow it.
+/// What an order says, to look at it, not to follow it: its signature is not checked.
 ///
 /// # Errors
 /// Where it is none.
@@ -334,8 +334,8 @@ pub fn inspect_content(payload: &[u8]) -> Result<Action, OrderError> {
 /// Reads an order and checks that a key pinned in `trust` for what it orders has signed it, and
 /// that a suspension is not over at `now`.
 ///
-/// The validity of the trust file is not asked: whoever may stop a search may do so for as long as
-/// a device still holds the key.
+/// The validity of the trust file does not matter: a person who may stop a search may do so for as
+/// long as the device still holds their key.
 ///
 /// # Errors
 /// The first reason not to follow it.

@@ -67,12 +67,15 @@ pub enum Refusal {
     WrongDevice {
         /// This device.
         device: String,
-        /// Whom the list names.
+        /// The devices that the list names.
         allowed: Vec<Reference>,
     },
     /// Templates of another embedder.
-    #[error("the list's templates were made with the embedder {} and this device runs {}; enrol \
-        the photographs again with this model, or install the list's", short(.list), short(.device))]
+    #[error(
+        "the list's templates were made with the embedder {} and this device runs {}; enrol the \
+         photographs again with this model, or install the list's",
+        short(.list), short(.device)
+    )]
     WrongModel {
         /// SHA-256 of the list's embedder.
         list: [u8; 32],
@@ -80,7 +83,10 @@ pub enum Refusal {
         device: [u8; 32],
     },
     /// Its time has not come.
-    #[error("the list is not valid before {} and it is {}; wait, or correct the clock", stamp(.from), stamp(.now))]
+    #[error(
+        "the list is not valid before {} and it is {}; wait, or correct the clock",
+        stamp(.from), stamp(.now)
+    )]
     NotYetValid {
         /// When it starts.
         from: OffsetDateTime,

@@ -1,8 +1,9 @@
 //! Which list some bytes are, and the same bytes without some of its entries: what a device needs
 //! to destroy what was revoked.
 //!
-//! Nothing here verifies signatures, nor makes a list valid that was not: removing is all that can
-//! be done to a signed list.
+//! * Removing is all that can be done to a signed list: nothing here makes a list valid that was
+//!   not.
+//! * Signatures are not checked here.
 
 use super::codec::{LIST, ListHead, read_entry, vouched_for};
 use super::container::Container;
@@ -10,7 +11,7 @@ use super::model::Reference;
 use super::refusal::Refusal;
 use super::verify::read_container;
 
-/// Id and version of the list in `bytes`, whoever signed it.
+/// Id and version of the list in `bytes`. Signatures are not checked.
 ///
 /// # Errors
 /// Where they are no list.

@@ -1,20 +1,19 @@
 //! How keys rotate: a new trust file, signed by as many of the old file's signers as a list needs.
 //!
-//! A rotation is a tagged `COSE_Sign`, as a list is, whose payload is the text of the new trust
-//! file; content type and context are its own ([`CONTENT_TYPE`], [`CONTEXT`]), so that a signature
-//! for a list is none for a trust file. Each is signed by the file before it, so that a device
-//! which missed some needs all of them: it keeps them one behind another (a CBOR sequence, RFC
-//! 8742), begins at the pinned `trust.toml` and follows them each time ([`follow`]). Nothing but
-//! that file has to be believed.
-//!
+//! * A rotation is a tagged `COSE_Sign`, as a list is, whose payload is the text of the new trust
+//!   file. Content type and context are its own ([`CONTENT_TYPE`], [`CONTEXT`]), so that a
+//!   signature for a list is none for a trust file.
+//! * Each is signed by the file before it, so that a device which missed some needs all of them. It
+//!   keeps them one after another (a CBOR sequence, RFC 8742), begins at the pinned `trust.toml`
+//!   and follows them each time ([`follow`]). Nothing but that file has to be believed.
 //! * Serials rise. A rotation to a lower or the same serial is refused; those up to the pinned
 //!   file's own are skipped, which is what makes room: after [`MAX_ROTATIONS`] a newer `trust.toml`
 //!   has to be installed.
 //! * An unknown signer counts for nothing, a signer counts once, and a pinned one's signature that
 //!   does not hold refuses the rotation; a new file under which one person could start a search is
 //!   refused like any.
-//! * The old file's validity is not asked: keys can rotate after it has ended. The new file's is,
-//!   wherever a list is verified.
+//! * The old file's validity does not matter: keys can rotate after it has ended. The new file's
+//!   does, wherever a list is verified.
 //!
 //! That an older set does not come back is for [`super::memory::DeviceMemory`] to remember.
 
@@ -157,8 +156,8 @@ pub fn cosign(bytes: &[u8], key: &SecretKey) -> Result<Vec<u8>, RotationError> {
     Ok(container.to_bytes().to_vec())
 }
 
-/// The new trust file that a rotation carries, and who signed it, whoever that is: to look at it,
-/// not to follow it.
+/// The new trust file that a rotation carries, and the keys that signed it, to look at it, not to
+/// follow it: the signatures are not checked.
 ///
 /// # Errors
 /// Where it is none.
@@ -200,7 +199,7 @@ pub fn rotate(old: &Trust, bytes: &[u8]) -> Result<Trust, RotationError> {
     step(old, &Container::read(&TRUST_FILE, bytes)?)
 }
 
-/// Follows the rotations in `chain`, one behind another, from the pinned file; how many were
+/// Follows the rotations in `chain`, one after another, from the pinned file; how many were
 /// followed.
 ///
 /// Those that lead up to the pinned file's serial are skipped unread: it is the pinned file that
@@ -299,7 +298,7 @@ mod tests {
         ];
         let (end, n) = follow(trust(1, &[1, 2]), &steps.concat()).unwrap();
         assert_eq!((end.serial(), n), (7, 3));
-        // A newer pinned file skips what leads up to it, whoever signed that.
+        // A newer pinned file skips what leads up to it, and its signers do not matter.
         let (end, n) = follow(trust(3, &[5, 6]), &steps.concat()).unwrap();
         assert_eq!((end.serial(), n), (7, 1));
         let (end, n) = follow(trust(9, &[1, 2]), &steps.concat()).unwrap();
@@ -342,7 +341,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, at in any::<prop::sample::Index>(), new: u8) {
+        fn no_bytes_make_the_reader_panic(
+            bytes: Vec<u8>, at in any::<prop::sample::Index>(), new: u8,
+        ) {
             let _ = inspect(&bytes);
             let _ = follow(trust(1, &[1, 2]), &bytes);
             let mut near = rotation(&file(2, &[7, 8]), &[1, 2]);

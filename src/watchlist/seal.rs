@@ -155,7 +155,7 @@ impl SealError {
     }
 }
 
-/// The public half of a device's key: whom a list is sealed to.
+/// The public half of a device's key: a list is sealed to it.
 #[derive(Clone)]
 pub struct Recipient(x25519::Recipient);
 
@@ -179,7 +179,7 @@ impl fmt::Debug for Recipient {
     }
 }
 
-/// A device's key: whoever has it can read every list that was sealed to it.
+/// A device's key: anybody who has it can read every list that was sealed to it.
 pub struct DeviceKey {
     /// `AGE-SECRET-KEY-1...`; parsed for each use, so that it lies in locked memory meanwhile.
     secret: Locked<u8>,
@@ -245,7 +245,7 @@ impl DeviceKey {
     }
 
     /// The key that the service manager handed over, if it did. The manager guards the file, so
-    /// that its mode is not asked.
+    /// that its mode does not matter.
     ///
     /// # Errors
     /// Where there is one that cannot be read or holds no key.

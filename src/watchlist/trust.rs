@@ -1,8 +1,9 @@
-//! Whom this device believes: `trust.toml`, the pinned public keys and what each may do.
+//! The keys that this device trusts: `trust.toml`, the pinned public keys and what each may do.
 //!
 //! ```toml
 //! version = 1
-//! # Rises with each change of the file; a device refuses one that is lower than it has had. 0 where absent.
+//! # Rises with each change of the file; a device refuses one that is lower than it has had. 0
+//! # where absent.
 //! serial = 1
 //! # How many different signers a list needs. At least 2: nobody starts a search alone.
 //! signers_needed = 2
@@ -15,12 +16,11 @@
 //! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer
 //! ```
 //!
-//! Starting takes `signers_needed` people, stopping one: any revoker or suspender. Unknown fields
-//! are refused, because a misspelt restriction would otherwise be none. So is a key that is pinned
-//! twice, which could count as two people.
-//!
-//! The file on the device is where trust begins: whoever can write it decides. Without touching the
-//! device its keys rotate by [`super::rotation`].
+//! * Starting takes `signers_needed` people; stopping takes one, any revoker or suspender.
+//! * Unknown fields are refused, because a misspelt restriction would otherwise be none. So is a
+//!   key that is pinned twice, which could count as two people.
+//! * The file on the device is where trust begins: anybody who can write it decides. Its keys
+//!   rotate without touching the device, by [`super::rotation`].
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -418,7 +418,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}|(version|signers_needed|keys|roles|public| = |\\[|\\]|\"|\n|1|2){0,60}") {
+        fn no_text_makes_the_parser_panic(
+            text in "\\PC{0,200}|(version|signers_needed|keys|roles|public| = \
+                |\\[|\\]|\"|\n|1|2){0,60}",
+        ) {
             let _ = parse(&text);
         }
     }

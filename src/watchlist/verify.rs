@@ -1,12 +1,13 @@
 //! From untrusted bytes to a [`Watchlist`]: the only way there is.
 //!
-//! The order of the checks is part of the promise: size and shape of the container, validity of the
-//! trust file, signatures, and only then the content, its device, its model and its time, and at
-//! last each entry against its signed digest. So the content's parser sees nothing that the pinned
-//! people have not signed, and a refusal names the first thing that is wrong.
-//!
-//! Templates go from the bytes that are verified straight into the [`Gallery`] that is searched,
-//! and nowhere else.
+//! * The order of the checks is part of the promise: size and shape of the container, validity of
+//!   the trust file, signatures, and only then the content, its device, its model and its time, and
+//!   at last each entry against its signed digest. So the content's parser sees nothing that the
+//!   pinned people have not signed, and a refusal names the first thing that is wrong.
+//! * Templates go from the bytes that are verified straight into the [`Gallery`] that is searched,
+//!   and nowhere else.
+//! * Whether this device has had a newer version is not checked here but by
+//!   [`DeviceMemory::admit`](super::memory::DeviceMemory::admit).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -126,7 +127,7 @@ impl Watchlist {
         self.content.expires.min(self.trust_ends)
     }
 
-    /// The list's own expiry, whatever the trust file's.
+    /// The list's own expiry, without that of the trust file.
     pub(super) fn own_expiry(&self) -> OffsetDateTime {
         self.content.expires
     }
@@ -168,7 +169,7 @@ impl Watchlist {
         self.removed_entries
     }
 
-    /// SHA-256 of the signed payload: the same whatever signatures were added.
+    /// SHA-256 of the signed payload: adding signatures does not change it.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -227,8 +228,8 @@ pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {
 /// Makes a [`Watchlist`] of `bytes` if `trust`'s signers made it for the device named `device` with
 /// the embedder whose file has the SHA-256 `embedder`, and it is valid at `now` (universal time).
 ///
-/// That it is not older than a list seen before is for [`super::memory::DeviceMemory::admit`] to say,
-/// because it takes the device's memory.
+/// That it is not older than a list seen before is for [`super::memory::DeviceMemory::admit`] to
+/// say, because it takes the device's memory.
 ///
 /// # Errors
 /// The first reason not to use it.
@@ -260,7 +261,7 @@ pub fn verify(
     if now >= content.expires {
         return Err(Refusal::Expired { at: content.expires, now });
     }
-    // No more room than the bytes that are there can fill, whatever number is announced.
+    // No more room than the bytes that are there can fill: the announced number is not believed.
     let room = templates.min((bytes.len() / content.dimensions) as u64) as usize;
     let mut gallery =
         Builder::new(room, content.dimensions).map_err(|e| Refusal::Memory(e.to_string()))?;

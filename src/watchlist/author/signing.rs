@@ -1,5 +1,5 @@
-//! From a draft to a list that enough people have signed: the first signature freezes the bytes, and
-//! each further one is over the same.
+//! From a draft to a list that enough people have signed: the first signature freezes the bytes,
+//! and each further one is over the same.
 
 use time::OffsetDateTime;
 use zeroize::Zeroizing;

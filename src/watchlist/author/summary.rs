@@ -98,7 +98,7 @@ pub struct ListSummary {
     pub templates: usize,
     /// Entries that were removed from this copy after it was signed.
     pub removed: usize,
-    /// Whom.
+    /// The people who may be looked for.
     pub entries: Vec<EntrySummary>,
 }
 
@@ -133,8 +133,8 @@ impl ListSummary {
     }
 }
 
-/// What a signed list says, whoever signed it, and how its signatures count by `trust`. Not a
-/// verification: what is shown may be refused.
+/// What a signed list says, and how its signatures count by `trust`. Not a verification: what is
+/// shown may be refused.
 ///
 /// # Errors
 /// Where `bytes` are no signed list.

@@ -1,7 +1,7 @@
 //! The one encoding of a list. The schema in CDDL (RFC 8610) is `config/schemas/watchlist.cddl`.
 //!
-//! * [`encode`] and [`decode`] are inverse: one content with its salts has one encoding, and nothing
-//!   else is read.
+//! * [`encode`] and [`decode`] are inverse: one content with its salts has one encoding, and
+//!   nothing else is read.
 //! * A payload of another [`FORMAT_VERSION`] is refused by its first field, with what to do
 //!   ([`FormatError::Version`]). A new format changes [`write`](mod@write), [`read`](mod@read), the
 //!   schema, [`FORMAT_VERSION`] and the [`CONTEXT`], together.
@@ -25,7 +25,7 @@
 //! `decisions/002-entries-beside-the-payload.md`.)
 //!
 //! Deterministic CBOR: maps with ascending integer keys, all fields present, shortest heads,
-//! definite lengths, nothing behind the end. One content with its salts has one encoding. Times are
+//! definite lengths, nothing after the end. One content with its salts has one encoding. Times are
 //! whole seconds since 1970 in universal time, coordinates 10^-7 degrees, qualities and budgets
 //! thousandths.
 //!

@@ -17,8 +17,8 @@ use crate::watchlist::model::{
     Position, Reference, StoredTemplate, Window,
 };
 
-/// Reads what [`encode`](super::encode) writes, and nothing else; entries that were removed are left
-/// out and counted.
+/// Reads what [`encode`](super::encode) writes, and nothing else. Entries that were removed are
+/// left out and counted.
 ///
 /// # Errors
 /// Where the bytes do not follow the schema, break a rule of [`Content::check`], or an entry is
@@ -255,7 +255,7 @@ fn read_authorisation(r: &mut CborReader<'_>) -> Result<Authorisation, FormatErr
     })
 }
 
-/// What a payload and one entry say, whoever signed them: to look at them, not to use them.
+/// What a payload and one entry say, to look at them, not to use them: signatures are not checked.
 ///
 /// # Errors
 /// Where they do not follow the schema.

@@ -18,7 +18,7 @@ pub fn encode(
 ) -> Result<Encoded, ContentError> {
     content.check()?;
     let templates: usize = content.entries.iter().map(|e| e.templates.len()).sum();
-    // Reserved generously, because a buffer that grows leaves copies of templates behind
+    // Reserved generously, because a buffer that grows leaves copies of templates
     // unwiped.
     let mut items = CborWriter::with_capacity(
         templates * (content.dimensions + 64)

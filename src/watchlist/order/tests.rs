@@ -97,7 +97,7 @@ fn a_suspension_that_is_over_or_too_long_is_refused_and_a_revocation_never_is() 
         sign(id(5), &suspend(24 * 367), &key(5), now()),
         Err(OrderError::Value { .. })
     ));
-    // Whatever the clock says, and after the trust file has ended.
+    // With any clock, and after the trust file has ended.
     for years in [-40, 40] {
         assert!(
             verify(&signed(&revoke(7, None), 4), &trust(), now() + Duration::days(365 * years))
@@ -166,7 +166,7 @@ fn orders_survive_a_restart() {
 }
 
 #[test]
-fn a_full_memory_still_stops_what_it_was_told_to_stop() {
+fn a_full_memory_still_stops_what_an_order_stops() {
     let mut state = DeviceMemory::default();
     for n in 0..=MAX_REVOKED {
         assert_eq!(
@@ -190,7 +190,8 @@ proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..300),
-        at in any::<prop::sample::Index>(), replaced in proptest::collection::vec(any::<u8>(), 0..8),
+        at in any::<prop::sample::Index>(),
+        replaced in proptest::collection::vec(any::<u8>(), 0..8),
     ) {
         let _ = verify(&bytes, &trust(), now());
         let _ = decode(&bytes);
@@ -204,12 +205,16 @@ proptest! {
 
     #[test]
     fn every_action_that_can_be_signed_is_read_as_it_was(
-        through in 1u64..=EVERY_VERSION, entry in proptest::option::of("[A-Za-z0-9._-]{1,64}"), from in 0i64..4_000_000_000, length in 1i64..86_400,
+        through in 1u64..=EVERY_VERSION,
+        entry in proptest::option::of("[A-Za-z0-9._-]{1,64}"),
+        from in 0i64..4_000_000_000,
+        length in 1i64..86_400,
     ) {
         let revocation = revoke(through, entry.as_deref());
         prop_assert_eq!(decode(&encode(id(1), &revocation, now()).unwrap()).unwrap().2, revocation);
         let from = OffsetDateTime::from_unix_timestamp(from).unwrap();
-        let suspension = Action::Suspend { from, to: from + Duration::seconds(length), devices: vec![], areas: vec![] };
+        let to = from + Duration::seconds(length);
+        let suspension = Action::Suspend { from, to, devices: vec![], areas: vec![] };
         prop_assert_eq!(decode(&encode(id(1), &suspension, now()).unwrap()).unwrap().2, suspension);
     }
 }

@@ -145,7 +145,11 @@ fn debug_output_and_errors_never_show_a_secret() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, at in any::<prop::sample::Index>(), replaced in proptest::collection::vec(any::<u8>(), 1..40)) {
+    fn no_bytes_make_the_reader_panic(
+        bytes: Vec<u8>,
+        at in any::<prop::sample::Index>(),
+        replaced in proptest::collection::vec(any::<u8>(), 1..40),
+    ) {
         let k = key();
         prop_assert!(open(&bytes, &k).is_err());
         prop_assert!(open(&[MAGIC, &bytes].concat(), &k).is_err());

@@ -13,7 +13,7 @@ fn check(bytes: &[u8]) -> Result<Watchlist, Refusal> {
     verify(bytes, &trust(), now(), DEVICE, &EMBEDDER)
 }
 
-/// All that a list says, templates included, whoever signed it.
+/// All that a list says, templates included, without a look at its signatures.
 fn read(bytes: &[u8]) -> Result<Content, Refusal> {
     Ok(codec::decode(&read_container(bytes)?)?.0)
 }
@@ -43,7 +43,7 @@ fn a_list_made_by_other_software_from_the_schema_passes() {
         list.standing(now(), Some(Position { latitude: 52.525, longitude: 13.405 })),
         Standing::Valid
     );
-    // One content has one encoding, whoever writes it.
+    // One content has one encoding, for every writer.
     let container = Container::read(&LIST, &bytes).unwrap();
     let again = codec::encode(&read(&bytes).unwrap(), || [0xa0; SALT]).unwrap();
     assert_eq!(again.payload, container.payload());
@@ -170,7 +170,7 @@ fn an_expired_entry_is_left_out_and_counted_while_the_list_lives() {
 
 #[test]
 fn a_format_of_another_version_says_so() {
-    // The version is the second byte behind the map's head: {0: 2, ...}.
+    // The version is the second byte after the map's head: {0: 2, ...}.
     let mut encoded = encoded(&content(1));
     assert_eq!(encoded.payload[..3], [0xa9, 0x00, 0x02]);
     encoded.payload[2] = 1;
@@ -202,7 +202,7 @@ fn every_broken_rule_of_the_content_is_refused_although_it_is_signed() {
 #[test]
 fn every_broken_entry_is_refused_although_its_digest_is_signed() {
     let good = encoded(&content(1));
-    // Behind the head of the byte string: the entry itself.
+    // After the head of the byte string: the entry itself.
     let entry = &good.items[3..];
     for at in 0..entry.len() {
         for flip in [0x01, 0x80, 0xff] {
@@ -270,7 +270,7 @@ fn another_number_of_templates_than_announced_is_refused() {
 #[test]
 fn more_entries_than_a_million_are_refused_by_their_number_alone() {
     let mut bytes = signed(&content(0), &[1, 2]);
-    // The array of the entries: its head is behind the label's.
+    // The array of the entries: its head comes after the label's.
     let at = bytes.windows(6).position(|w| w == [0x3a, 0, 1, 0, 0, 0x80]).unwrap() + 5;
     bytes.splice(at..=at, [0x9a, 0, 0x0f, 0x42, 0x41]);
     assert!(matches!(
@@ -439,7 +439,9 @@ proptest! {
     }
 
     #[test]
-    fn several_changed_bytes_are_refused(changes in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..6)) {
+    fn several_changed_bytes_are_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..6),
+    ) {
         let good = signed(&content(2), &[1, 2]);
         let mut bytes = good.clone();
         for (at, flip) in changes {
