@@ -45,6 +45,10 @@
 //! A newcomer reads [`device::pipeline`] first: it is the whole chain on one page. Why things are
 //! as they are is in `decisions/` beside each module.
 
+// The watch list's fixture is written for tests inside and outside of the crate.
+#[cfg(test)]
+extern crate self as watchpost;
+
 pub mod backoff;
 pub mod cli;
 pub mod clock;

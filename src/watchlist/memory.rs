@@ -352,7 +352,8 @@ impl DeviceMemory {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{DEVICE, EMBEDDER, content, now, signed, trust};
+    use super::super::fixture::{DEVICE, EMBEDDER, content, now, trust};
+    use super::super::tampering::signed;
     use super::super::verify::verify;
     use super::*;
     use proptest::prelude::*;

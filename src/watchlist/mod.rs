@@ -85,3 +85,5 @@ pub use verify::{Standing, Watchlist, verify};
 mod fixture;
 #[cfg(test)]
 mod schema_tests;
+#[cfg(test)]
+mod tampering;

@@ -43,7 +43,8 @@ pub fn without(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{DEVICE, EMBEDDER, content, now, signed, trust};
+    use super::super::fixture::{DEVICE, EMBEDDER, content, now, trust};
+    use super::super::tampering::signed;
     use super::super::verify::verify;
     use super::*;
 

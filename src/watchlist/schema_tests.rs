@@ -3,7 +3,8 @@
 use ciborium::Value;
 
 use super::container::MAX_SIGNATURES;
-use super::fixture::{content, encoded, key, now, signed};
+use super::fixture::{content, key, now};
+use super::tampering::{encoded, signed};
 use super::{codec, model, order, rotation, trust};
 
 const LIST: &str = include_str!("../../config/schemas/watchlist.cddl");

@@ -207,7 +207,8 @@ impl Draft {
 mod tests {
     use super::super::tests::{draft, person};
     use super::*;
-    use crate::watchlist::fixture::{content, now, signed, stored};
+    use crate::watchlist::fixture::{content, now, stored};
+    use crate::watchlist::tampering::signed;
 
     #[test]
     fn a_revision_rises_and_carries_no_signature() {

@@ -161,7 +161,8 @@ pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<ListSummary, AuthorEr
 mod tests {
     use super::super::Draft;
     use super::*;
-    use crate::watchlist::fixture::{content, signed, trust};
+    use crate::watchlist::fixture::{content, trust};
+    use crate::watchlist::tampering::signed;
 
     #[test]
     fn show_says_how_each_signature_counts_and_never_a_template() {

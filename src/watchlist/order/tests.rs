@@ -1,4 +1,5 @@
 use super::super::fixture::{self, DEVICE, key, now, trust_text};
+use super::super::tampering;
 use super::super::memory::{DeviceMemory, MAX_REVOKED, MAX_SUSPENDED, Obeyed};
 use super::super::refusal::Refusal;
 use super::super::verify::verify as verify_list;
@@ -126,7 +127,7 @@ fn a_revoked_list_is_refused_for_ever_but_a_later_version_is_not() {
     let list = |version| {
         let content = super::super::model::Content { version, ..fixture::content(2) };
         verify_list(
-            &fixture::signed(&content, &[1, 2]),
+            &tampering::signed(&content, &[1, 2]),
             &trust(),
             now(),
             DEVICE,

@@ -1,10 +1,8 @@
 use super::super::cbor::CborError;
 use super::super::codec::{self, FormatError, SALT};
-use super::super::fixture::{
-    DEVICE, EMBEDDER, content, encode_and_sign, encoded, key, made_elsewhere, now, signed, trust,
-    trust_text,
-};
+use super::super::fixture::{DEVICE, EMBEDDER, content, key, now, trust, trust_text};
 use super::super::model::{Aim, Area, ContentError, Hours, MAX_ENTRIES, Window};
+use super::super::tampering::{encode_and_sign, encoded, made_elsewhere, signed};
 use super::*;
 use proptest::prelude::*;
 use time::Duration;
