@@ -33,11 +33,10 @@ use watchpost::source::Photograph;
 use watchpost::template::{Embedding, Template};
 use watchpost::vision::photographs::FaceReader;
 use watchpost::vision::{Models, Quality, TrackId};
-use watchpost::watchlist::author::{self, Draft, NewEntry, NewList};
-use watchpost::watchlist::keys::SecretKey;
-use watchpost::watchlist::model::{Authorisation, Hours};
-use watchpost::watchlist::trust::{Role, render};
-use watchpost::watchlist::{Aim, Hit, StoredTemplate, TopK, Trust, verify};
+use watchpost::watchlist::{Hit, StoredTemplate, TopK, Trust, verify};
+
+#[path = "../src/watchlist/fixture.rs"]
+mod fixture;
 
 const PORTRAITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/portraits");
 
@@ -283,50 +282,20 @@ fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_d
 /// A list of `people`, signed by two and in force, with the budget of `alerts` in `faces` a day.
 fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Force, String> {
     let now = OffsetDateTime::now_utc();
-    let expires = now + Duration::from_secs(600);
-    let new = NewList {
-        id: "evidence".parse().expect("a reference"),
-        not_before: now - Duration::from_secs(60),
-        expires,
-        embedder: models.manifest.embedder.sha256.0,
-        dimensions: models.manifest.embedder.dimensions,
-        authorisation: Authorisation {
-            authority: "a measurement".into(),
-            decision: "1/26".into(),
-            aim: Aim::Consent,
-            devices: vec!["gate-1".parse().expect("a reference")],
-            areas: Vec::new(),
-            hours: Hours::always(),
-            most_entries: people.len() as u32,
-            expected_faces_per_day: faces,
-            false_alerts_per_day: alerts,
-        },
-    };
-    let mut draft = Draft::new(new, now).expect("a draft");
+    let (embedder, dimensions) =
+        (models.manifest.embedder.sha256.0, models.manifest.embedder.dimensions);
+    let mut list = fixture::list_for("gate-1", embedder, dimensions, now);
+    list.authorisation.expected_faces_per_day = faces;
+    list.authorisation.false_alerts_per_day = alerts;
     for (i, view) in people.iter().enumerate() {
-        let entry = NewEntry {
-            reference: format!("case-{i}").parse().expect("a reference"),
-            legal_basis: "order".into(),
-            purpose: "a measurement".into(),
-            expires,
-        };
         let photo = Sha256::digest(i.to_be_bytes()).into();
         let quality = (view.quality.overall * 1000.0).round() / 1000.0;
-        draft
-            .add(entry, vec![StoredTemplate { template: view.probe.quantize(), quality, photo }])
-            .expect("new");
+        let stored = StoredTemplate { template: view.probe.quantize(), quality, photo };
+        list.entries.push(fixture::person(&list, &format!("case-{i}"), stored));
     }
-    let keys = [SecretKey::generate().expect("a key"), SecretKey::generate().expect("a key")];
-    let pinned = keys.each_ref().map(|k| (k.public(), "somebody", &[Role::Signer][..]));
-    let trust =
-        render(1, 2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("trust.toml"), trust).expect("writes");
-    let trust = Trust::open(&folder.path().join("trust.toml")).expect("a trust file");
-    let signed = author::cosign(&author::sign(&draft, &keys[0], now).expect("signs"), &keys[1])
-        .expect("signs");
-    let list =
-        verify(&signed, &trust, now, "gate-1", &models.manifest.embedder.sha256.0).expect("valid");
+    let trust = Trust::parse(&fixture::trust_text(2, &[("signer", 1), ("signer", 2)]));
+    let (trust, signed) = (trust.expect("a trust file"), fixture::signed_by_two(&list, now));
+    let list = verify(&signed, &trust, now, "gate-1", &embedder).expect("valid");
     let curve = keeper::curve(models).map_err(|b| b.to_string())?;
     Force::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())
 }

@@ -17,11 +17,11 @@ use watchpost::device::keeper::Keeper;
 use watchpost::device::pipeline::Pipeline;
 use watchpost::source::{Captured, Photograph, Source};
 use watchpost::vision::{AlignedFace, Detector, Embedder, Faces, Models, Quality};
-use watchpost::watchlist::author::{self, Draft, NewEntry, NewList};
-use watchpost::watchlist::keys::SecretKey;
-use watchpost::watchlist::model::{Authorisation, Hours};
-use watchpost::watchlist::trust::{Role, render};
-use watchpost::watchlist::{Aim, StoredTemplate};
+use watchpost::watchlist::StoredTemplate;
+use watchpost::watchlist::model::Content;
+
+#[path = "../src/watchlist/fixture.rs"]
+mod fixture;
 
 /// A list with the man of the enrolment photograph, signed by two, and the configuration that names
 /// it.
@@ -29,17 +29,14 @@ fn desk(
     folder: &Path,
     models: &Models,
     now: OffsetDateTime,
-    change: impl FnOnce(&mut NewList),
+    change: impl FnOnce(&mut Content),
 ) -> Config {
     let mut config = Config::default();
     config.watchlist.list = folder.join("list.cose");
     config.watchlist.trust = folder.join("trust.toml");
     config.watchlist.state = folder.join("state.json");
     config.watchlist.require_synchronised_clock = false;
-    let keys = [SecretKey::generate().unwrap(), SecretKey::generate().unwrap()];
-    let pinned = keys.each_ref().map(|k| (k.public(), "somebody", &[Role::Signer][..]));
-    let trust =
-        render(0, 2, now - Duration::from_secs(3600), now + Duration::from_secs(864_000), &pinned);
+    let trust = fixture::trust_text(2, &[("signer", 1), ("signer", 2)]);
     std::fs::write(&config.watchlist.trust, trust).unwrap();
 
     let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH).unwrap();
@@ -53,38 +50,16 @@ fn desk(
     let quality = Quality::of_detection(&faces[0]).complete(&face, &placement);
     let template = embedder.embed(&face).unwrap().quantize();
 
-    let expires = now + Duration::from_secs(600);
-    let mut list = NewList {
-        id: "pipeline".parse().unwrap(),
-        not_before: now - Duration::from_secs(60),
-        expires,
-        embedder: models.manifest.embedder.sha256.0,
-        dimensions: models.manifest.embedder.dimensions,
-        authorisation: Authorisation {
-            authority: "a test".into(),
-            decision: "1/26".into(),
-            aim: Aim::Consent,
-            devices: vec![config.device.id.parse().unwrap()],
-            areas: Vec::new(),
-            hours: Hours::always(),
-            most_entries: 1,
-            expected_faces_per_day: 1000,
-            false_alerts_per_day: 0.2,
-        },
-    };
-    change(&mut list);
-    let mut draft = Draft::new(list, now).unwrap();
-    let entry = NewEntry {
-        reference: "case-1".parse().unwrap(),
-        legal_basis: "order 1/26".into(),
-        purpose: "a promise kept".into(),
-        expires,
-    };
+    let made_by = &models.manifest.embedder;
+    let mut list = fixture::list_for(&config.device.id, made_by.sha256.0, made_by.dimensions, now);
+    list.authorisation.expected_faces_per_day = 1000;
+    list.authorisation.false_alerts_per_day = 0.2;
     let quality = (quality.overall * 1000.0).round() / 1000.0;
     let photo = Sha256::digest(ENROLMENT_PHOTOGRAPH).into();
-    draft.add(entry, vec![StoredTemplate { template, quality, photo }]).unwrap();
-    let signed = author::cosign(&author::sign(&draft, &keys[0], now).unwrap(), &keys[1]).unwrap();
-    std::fs::write(&config.watchlist.list, signed).unwrap();
+    let stored = StoredTemplate { template, quality, photo };
+    list.entries.push(fixture::person(&list, "case-1", stored));
+    change(&mut list);
+    std::fs::write(&config.watchlist.list, fixture::signed_by_two(&list, now)).unwrap();
     config
 }
 
