@@ -44,7 +44,7 @@
 //! | 3 | `refusal`, `signatures`: why not |
 //! | 2 | [`codec`]: a list's bytes; [`trust`]; [`search`]; [`seal`], `list_file` |
 //! | 1 | [`model`]: what a list says; `container`: COSE; `config` |
-//! | 0 | `cbor`, `place`, `hours`, `text`, [`keys`], [`clock`], [`locked`] |
+//! | 0 | `cbor`, `place`, `hours`, `row`, `text`, [`keys`], [`clock`], [`locked`] |
 
 pub mod author;
 mod cbor;

@@ -1,7 +1,7 @@
 use super::super::fixture::{self, DEVICE, key, now, trust_text};
-use super::super::tampering;
 use super::super::memory::{DeviceMemory, MAX_REVOKED, MAX_SUSPENDED, Obeyed};
 use super::super::refusal::Refusal;
+use super::super::tampering;
 use super::super::verify::verify as verify_list;
 use super::*;
 use coset::{CoseSign1, TaggedCborSerializable};
