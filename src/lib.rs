@@ -25,6 +25,7 @@
 //! | module | one job | knows |
 //! |---|---|---|
 //! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`problem`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, what is wrong with a setting | the samples of `kernels` |
+//! | [`cause`] | why nobody is matched: code, meaning and remedy of each cause | nothing else |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -50,6 +51,7 @@
 extern crate self as watchpost;
 
 pub mod backoff;
+pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;

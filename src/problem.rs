@@ -6,7 +6,7 @@ use serde::Serialize;
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Dotted path of the key, as in `source.width`.
+    /// Dotted path of the key, as in `source.pipe.width`.
     pub key: String,
     /// The value that was found.
     pub value: String,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use watchpost::cause::Cause;
 use watchpost::clock::{Clock, Now};
 use watchpost::config::Config;
 use watchpost::decision::policy::Blindness;
@@ -102,14 +103,14 @@ fn while_the_clock_or_anything_else_forbids_it_no_face_is_looked_for() {
         (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
     let config = desk(folder.path(), &models, now, |_| {});
     let mut run = Run::new(&config, &models, at(now));
-    run.pipeline.hold(Some(Blindness::new("went-back", "the clock went back")));
+    run.pipeline.hold(Some(Blindness::new(Cause::WentBack, "the clock went back")));
     run.show(PERIOD / 2, now);
     let counters = run.pipeline.counters();
     assert_eq!(
         (counters.blind, counters.vision.faces, counters.decision.compared),
         (PERIOD / 2, 0, 0)
     );
-    assert_eq!(run.pipeline.standing(at(now)).unwrap_err().code, "went-back");
+    assert_eq!(run.pipeline.standing(at(now)).unwrap_err().cause.code(), "went-back");
 
     // Lifted, the same scene gives its one candidate.
     run.pipeline.hold(None);
@@ -132,7 +133,7 @@ fn a_list_that_ends_while_it_runs_ends_matching_with_the_next_frame() {
     assert_eq!((after.blind, after.vision.faces), (PERIOD - 30, before.vision.faces));
     assert!(run.candidates.is_empty());
     assert_eq!(
-        run.pipeline.standing(at(now + Duration::from_secs(601))).unwrap_err().code,
+        run.pipeline.standing(at(now + Duration::from_secs(601))).unwrap_err().cause.code(),
         "expired"
     );
 }
@@ -170,6 +171,6 @@ fn a_budget_that_cannot_be_kept_leaves_the_device_blind_with_the_arithmetic() {
         list.authorisation.false_alerts_per_day = 0.001;
     });
     let blindness = Keeper::new(&config.watchlist).load(&config, &models, at(now)).unwrap_err();
-    assert_eq!(blindness.code, "over-budget");
+    assert_eq!(blindness.cause.code(), "over-budget");
     assert!(blindness.reason.contains("1000000 faces a day x 1 templates"), "{blindness}");
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use super::{EX_CONFIG, Failure, output};
 use crate::clock::Clock;
 use crate::config::DEFAULT_PATH;
-use crate::doctor::{self, Finding, Outcome};
+use crate::doctor::{self, CheckOutput, CheckResult};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -53,22 +53,23 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             args.only.iter().any(|o| o == name)
         }
     };
-    let mut findings = Vec::new();
-    let mut told = Ok(());
-    doctor::examine(&args.config, Clock::default(), &wanted, &mut |finding| {
-        // After the reader has gone the rest is examined for the exit code alone.
-        if told.is_ok() {
-            told = if args.json { output::json_line(&finding) } else { tell(&finding) };
+    let mut outputs = Vec::new();
+    let mut written = Ok(());
+    doctor::run(&args.config, Clock::default(), &wanted, &mut |output| {
+        // After the reader has gone the rest is run for the exit code alone.
+        if written.is_ok() {
+            written = if args.json { output::json_line(&output) } else { write(&output) };
         }
-        findings.push(finding);
+        outputs.push(output);
     });
-    told?;
-    let failed = |f: &&Finding| f.outcome == Outcome::Failed;
-    let wrong_config = findings.iter().filter(failed).any(|f| f.check == "config");
-    let failures = findings.iter().filter(failed).count();
+    written?;
+    let failed = |o: &&CheckOutput| matches!(o.result, CheckResult::Failed { .. });
+    let warned = |o: &&CheckOutput| matches!(o.result, CheckResult::Warning { .. });
+    let wrong_config = outputs.iter().filter(failed).any(|o| o.check == "config");
+    let failures = outputs.iter().filter(failed).count();
     if !args.json {
-        let warnings = findings.iter().filter(|f| f.outcome == Outcome::Warning).count();
-        output::line(format!("{} checks, {failures} failed, {warnings} warnings", findings.len()))?;
+        let warnings = outputs.iter().filter(warned).count();
+        output::line(format!("{} checks, {failures} failed, {warnings} warnings", outputs.len()))?;
     }
     Ok(match (wrong_config, failures) {
         (true, _) => ExitCode::from(EX_CONFIG),
@@ -77,15 +78,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     })
 }
 
-fn tell(finding: &Finding) -> std::io::Result<()> {
-    let word = match finding.outcome {
-        Outcome::Ok => "ok",
-        Outcome::Skipped => "skip",
-        Outcome::Warning => "warn",
-        Outcome::Failed => "FAIL",
+fn write(output: &CheckOutput) -> std::io::Result<()> {
+    let word = match output.result {
+        CheckResult::Ok { .. } => "ok",
+        CheckResult::Skipped { .. } => "skip",
+        CheckResult::Warning { .. } => "warn",
+        CheckResult::Failed { .. } => "FAIL",
     };
-    output::line(format!("{word:<5} {:<13} {}", finding.check, finding.detail))?;
-    if let Some(remedy) = &finding.remedy {
+    output::line(format!("{word:<5} {:<13} {}", output.check, output.result.detail()))?;
+    if let Some(remedy) = output.result.remedy() {
         output::line(format!("{:<19} -> {remedy}", ""))?;
     }
     Ok(())

@@ -266,7 +266,7 @@ fn verify_trust(file: &Path, before: &Path, json: bool) -> Result<ExitCode, Fail
                 "valid_from": trust.valid_from().format(&Rfc3339)?, "valid_until": trust.valid_until().format(&Rfc3339)?,
             }),
             Err(error) => {
-                json!({ "valid": false, "code": error.code(), "reason": error.to_string() })
+                json!({ "valid": false, "code": error.cause(), "reason": error.to_string() })
             }
         })?;
         return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -293,7 +293,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Verify { list, trust, device, models, identity, json } => {
             let bytes = match seal::read(&list, identity.as_deref()) {
                 Err(error) if json && error.is::<SealError>() => {
-                    let code = error.downcast_ref::<SealError>().map(SealError::code);
+                    let code = error.downcast_ref::<SealError>().map(SealError::cause);
                     let reason = error.to_string();
                     output::json_line(
                         &serde_json::json!({ "valid": false, "code": code, "reason": reason }),
@@ -388,7 +388,7 @@ fn judge(
                 "expires": list.expires().format(&Rfc3339)?,
             }),
             Err(refusal) => {
-                serde_json::json!({ "valid": false, "code": refusal.code(), "reason": refusal.to_string() })
+                serde_json::json!({ "valid": false, "code": refusal.cause(), "reason": refusal.to_string() })
             }
         })?;
         return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -9,6 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::health::Signs;
+use crate::cause::Cause;
 use crate::decision::policy::{Blindness, Force};
 use crate::delivery::event::ListInForce;
 use crate::device::pipeline::PipelineCounters;
@@ -179,7 +180,7 @@ impl Board {
     pub fn condition(&self) -> Condition {
         let notes = self.lock();
         if let Some(reason) = &notes.source_failure {
-            return Condition::Blind(Blindness::new("no-frames", reason));
+            return Condition::Blind(Blindness::new(Cause::NoFrames, reason));
         }
         match &notes.standing {
             None => Condition::Starting,
@@ -245,11 +246,11 @@ mod tests {
         board.frame_captured();
         board.processed(
             PipelineCounters::default(),
-            Err(Blindness::new("expired", "the watch list has expired")),
+            Err(Blindness::new(Cause::Expired, "the watch list has expired")),
         );
-        assert!(matches!(board.condition(), Condition::Blind(b) if b.code == "expired"));
+        assert!(matches!(board.condition(), Condition::Blind(b) if b.cause == Cause::Expired));
         board.source_failed("unplugged".into());
-        assert!(matches!(board.condition(), Condition::Blind(b) if b.code == "no-frames"));
+        assert!(matches!(board.condition(), Condition::Blind(b) if b.cause == Cause::NoFrames));
         board.frame_captured();
         board.processed(PipelineCounters::default(), Ok(()));
         assert_eq!(board.condition(), Condition::Starting, "captured, and not looked at yet");

@@ -170,7 +170,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
             force.plan().false_alerts_a_day,
         ),
         Err(blindness) => {
-            error!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason)
+            error!("Nobody is matched: reason={} {}.", blindness.cause, blindness.reason)
         }
     }
     let reporter = Reporter::new(config, clock);

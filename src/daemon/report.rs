@@ -194,7 +194,7 @@ impl Reporter {
             if now.0 != told.0 {
                 match &now.0 {
                     Condition::Blind(b) => {
-                        warn!("Nobody is matched: reason={} {}.", b.code, b.reason)
+                        warn!("Nobody is matched: reason={} {}.", b.cause, b.reason)
                     }
                     Condition::Matching => info!("Faces are compared with the watch list."),
                     Condition::Starting => {}

@@ -11,33 +11,54 @@ use time::OffsetDateTime;
 
 use super::DecisionConfig;
 use super::budget::{Budget, FalseMatchCurve, OverBudget, Plan};
-use crate::watchlist::{Gallery, Position, Standing, Watchlist};
+use crate::cause::Cause;
+use crate::watchlist::rotation::RotationError;
+use crate::watchlist::seal::SealError;
+use crate::watchlist::{Gallery, Position, Refusal, Watchlist};
 
 /// Why nothing is matched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blindness {
-    /// A stable word for status messages and counters.
-    pub code: &'static str,
-    /// For people: what is wrong and what to do.
+    /// Which cause; its code is published.
+    pub cause: Cause,
+    /// For people: what exactly is wrong, with names and numbers.
     pub reason: String,
 }
 
 impl Blindness {
     /// A reason in the words of whoever found it.
-    pub fn new(code: &'static str, reason: impl fmt::Display) -> Self {
-        Self { code, reason: reason.to_string() }
+    pub fn new(cause: Cause, reason: impl fmt::Display) -> Self {
+        Self { cause, reason: reason.to_string() }
     }
 }
 
 impl fmt::Display for Blindness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.reason, self.code)
+        write!(f, "{} ({})", self.reason, self.cause)
     }
 }
 
 impl From<OverBudget> for Blindness {
     fn from(error: OverBudget) -> Self {
-        Self::new("over-budget", error)
+        Self::new(Cause::OverBudget, error)
+    }
+}
+
+impl From<Refusal> for Blindness {
+    fn from(error: Refusal) -> Self {
+        Self::new(error.cause(), error)
+    }
+}
+
+impl From<SealError> for Blindness {
+    fn from(error: SealError) -> Self {
+        Self::new(error.cause(), error)
+    }
+}
+
+impl From<RotationError> for Blindness {
+    fn from(error: RotationError) -> Self {
+        Self::new(error.cause(), error)
     }
 }
 
@@ -74,7 +95,7 @@ impl Force {
         let gallery = list.take_gallery().filter(|g| g.templates() > 0);
         let Some(gallery) = gallery else {
             return Err(Blindness::new(
-                "empty-list",
+                Cause::EmptyList,
                 "the watch list has no entry that is still valid; sign a new version",
             ));
         };
@@ -102,13 +123,14 @@ impl Force {
     pub fn permits(&self, now: OffsetDateTime) -> Result<(), Blindness> {
         if self.gallery.live_entries() == 0 {
             return Err(Blindness::new(
-                "empty-list",
+                Cause::EmptyList,
                 "every entry of the watch list has expired or was revoked",
             ));
         }
-        match self.list.standing(now, self.position) {
-            Standing::Valid => Ok(()),
-            other => Err(Blindness::new(other.code(), format_args!("the watch list is {other}"))),
+        let standing = self.list.standing(now, self.position);
+        match standing.cause() {
+            None => Ok(()),
+            Some(cause) => Err(Blindness::new(cause, format_args!("the watch list is {standing}"))),
         }
     }
 

@@ -384,13 +384,43 @@ pub struct ListState {
     pub last_change: Option<ListChange>,
 }
 
+/// What became of an order, an offer or a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// The list in force may not be matched any more.
+    ListRevoked,
+    /// One entry may not be matched any more.
+    EntryRevoked,
+    /// Matching is suspended for a time.
+    Suspended,
+    /// An offered list came into force.
+    Installed,
+    /// A rotation of the pinned keys was followed.
+    KeysRotated,
+    /// The files were read again, and their list is in force.
+    Reloaded,
+    /// The files were read again, and nobody is matched.
+    ReloadRefused,
+    /// An offer was refused.
+    Refused,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// What an order or an offer did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListChange {
     /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated`, `reloaded`,
     /// `reload-refused` or `refused`.
-    pub what: String,
+    // The schema promises any word: more kinds of change may come within `v1`.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub what: Change,
     /// The order's id, or why an offer was refused.
     pub detail: String,
     /// When it took effect, UTC.
@@ -421,11 +451,13 @@ pub struct Stats {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub since: OffsetDateTime,
-    /// Counts by name, as in `frames`, `faces`, `candidates`.
+    /// Counts by name, as in `pipeline.frames`, `pipeline.vision.faces`,
+    /// `pipeline.decision.candidates`.
     pub counts: BTreeMap<String, u64>,
-    /// What was dropped, by reason, as in `frame.truncated`, `face.blurred`, `event.expired`.
+    /// What was dropped, by reason, as in `source.truncated`, `pipeline.vision.too_poor.blurred`,
+    /// `delivery.outbox.expired`.
     pub drops: BTreeMap<String, u64>,
-    /// Momentary values, as in `outbox.events`, `temperature.celsius`.
+    /// Momentary values, as in `delivery.outbox_events`, `board.temperature_celsius`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gauges: BTreeMap<String, f64>,
 }

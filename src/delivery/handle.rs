@@ -69,7 +69,10 @@ pub enum NotTaken {
     #[error("delivery cannot keep up with storing candidates; this one is dropped and counted")]
     Busy,
     /// Its crop or the whole event is too large.
-    #[error("the event has {0} bytes, more than fit; send a smaller crop")]
+    #[error(
+        "the event has {0} bytes, more than fit; lower event.crop_quality, or set event.crop = \
+         false"
+    )]
     TooLarge(usize),
     /// It cannot be written.
     #[error(transparent)]

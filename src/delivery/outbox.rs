@@ -77,7 +77,10 @@ pub struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Larger than [`MAX_EVENT`].
-    #[error("the event has {0} bytes and {MAX_EVENT} are allowed; send a smaller crop")]
+    #[error(
+        "the event has {0} bytes and {MAX_EVENT} are allowed; lower event.crop_quality, or set \
+         event.crop = false"
+    )]
     TooLarge(usize),
     /// It had expired before it came.
     #[error("the event has expired already; check the clock and broker.event_expiry_s")]

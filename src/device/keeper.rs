@@ -12,6 +12,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 
 use super::vault::{Opened, Vault};
+use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::budget::{CurvePoint, FalseMatchCurve};
@@ -19,14 +20,15 @@ use crate::decision::policy::{Blindness, Force};
 use crate::files::replace;
 use crate::vision::Models;
 use crate::watchlist::clock::{ClockTrust, clock_trust, kernel_synchronised};
-use crate::watchlist::locked::REMEDY;
 use crate::watchlist::memory::{DeviceMemory, Obeyed};
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
-use crate::watchlist::rotation::{self, RotationError};
+use crate::watchlist::rotation;
 use crate::watchlist::text::stamp;
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Reference, Refusal, Trust, WatchlistConfig, verify};
 
+/// What to do where templates cannot be locked.
+const LOCK: &str = Cause::MemoryNotLocked.remedy();
 /// How often the clock is judged while running.
 const JUDGE_EVERY: Duration = Duration::from_secs(5);
 
@@ -42,7 +44,7 @@ pub fn curve(models: &Models) -> Result<FalseMatchCurve, Blindness> {
         .map(|p| CurvePoint { threshold: p.threshold, fmr_upper: p.fmr_upper })
         .collect();
     FalseMatchCurve::new(points, embedder.worst_group_factor)
-        .map_err(|error| Blindness::new("no-false-match-curve", error))
+        .map_err(|error| Blindness::new(Cause::NoFalseMatchCurve, error))
 }
 
 /// Why an order is not followed.
@@ -73,7 +75,7 @@ impl Keeper {
     pub fn new(config: &WatchlistConfig) -> Self {
         Self {
             state: DeviceMemory::load(&config.state)
-                .map_err(|error| Blindness::new("damaged-state", error)),
+                .map_err(|error| Blindness::new(Cause::DamagedState, error)),
             path: config.state.clone(),
             vault: Vault::new(config),
             require_synchronised: config.require_synchronised_clock,
@@ -122,12 +124,11 @@ impl Keeper {
     pub fn clock_verdict(&self, now: Now) -> Result<(), Blindness> {
         let state = self.state.as_ref().map_err(|blindness| blindness.clone())?;
         let synchronised = !self.require_synchronised || kernel_synchronised();
-        let trust = clock_trust(now.wall, state.last_seen(), synchronised);
-        match trust {
+        match clock_trust(now.wall, state.last_seen(), synchronised) {
             ClockTrust::Trusted => {}
             ClockTrust::Unsynchronised => {
                 return Err(Blindness::new(
-                    trust.code(),
+                    Cause::Unsynchronised,
                     "the kernel says that nothing keeps its clock right; start a time service, or \
                      set watchlist.require_synchronised_clock = false where somebody else answers \
                      for the clock",
@@ -135,7 +136,7 @@ impl Keeper {
             }
             ClockTrust::WentBack { by } => {
                 return Err(Blindness::new(
-                    trust.code(),
+                    Cause::WentBack,
                     format_args!("the clock is {} earlier than it has been; correct it", by),
                 ));
             }
@@ -153,7 +154,7 @@ impl Keeper {
         match state.suspended_until(now.wall) {
             None => Ok(()),
             Some(until) => Err(Blindness::new(
-                "suspended",
+                Cause::Suspended,
                 format_args!("matching is suspended until {}; it goes on by itself", stamp(&until)),
             )),
         }
@@ -203,7 +204,7 @@ impl Keeper {
     ) -> Result<Force, Blindness> {
         self.judge(now)?;
         let (force, state) = self.try_out(self.vault.open(offered)?, config, models, now)?;
-        let failed = |error| Blindness::new("state-not-stored", error);
+        let failed = |error| Blindness::new(Cause::StateNotStored, error);
         // In this order a power cut leaves the new list with the old memory, which is consistent.
         replace(&config.watchlist.list, offered).map_err(failed)?;
         state.save(&self.path).map_err(failed)?;
@@ -225,7 +226,7 @@ impl Keeper {
         let force = match self.examine(config, models, now) {
             Ok(force) => force,
             Err(blindness) => {
-                if blindness.code == REVOKED
+                if blindness.cause == Cause::Revoked
                     && let Err(error) = self.vault.destroy()
                 {
                     error!(
@@ -240,7 +241,7 @@ impl Keeper {
             && let Ok(state) = &self.state
         {
             // A list whose version cannot be remembered could be rolled back later.
-            state.save(&self.path).map_err(|error| Blindness::new("state-not-stored", error))?;
+            state.save(&self.path).map_err(|error| Blindness::new(Cause::StateNotStored, error))?;
         }
         self.remove_revoked();
         Ok(force)
@@ -287,7 +288,7 @@ impl Keeper {
             Err(blindness) => error!(
                 "Revoked entries are matched no more, but may still be in the stored list: \
                  reason={} {}.",
-                blindness.code, blindness.reason
+                blindness.cause, blindness.reason
             ),
         }
     }
@@ -297,11 +298,12 @@ impl Keeper {
     /// # Errors
     /// Where a file cannot be used, or newer keys were in use before.
     fn trust(&self, w: &WatchlistConfig) -> Result<Trust, Blindness> {
-        let pinned = Trust::open(&w.trust).map_err(|error| Blindness::new("no-trust", error))?;
-        let (trust, _) = rotation::follow(pinned, &kept_rotations(w)?).map_err(rotating)?;
+        let pinned =
+            Trust::open(&w.trust).map_err(|error| Blindness::new(Cause::NoTrust, error))?;
+        let (trust, _) = rotation::follow(pinned, &kept_rotations(w)?)?;
         // Where the memory is damaged nothing is matched for that reason.
         if let Ok(state) = &self.state {
-            state.clone().trust(trust.serial()).map_err(refused)?;
+            state.clone().trust(trust.serial())?;
         }
         Ok(trust)
     }
@@ -313,18 +315,19 @@ impl Keeper {
     pub fn rotate(&mut self, bytes: &[u8], config: &Config, now: Now) -> Result<u64, Blindness> {
         self.judge(now)?;
         let w = &config.watchlist;
-        let new = rotation::rotate(&self.trust(w)?, bytes).map_err(rotating)?;
+        let new = rotation::rotate(&self.trust(w)?, bytes)?;
         if now.wall < new.valid_from() || now.wall >= new.valid_until() {
             let (from, until, now) = (new.valid_from(), new.valid_until(), now.wall);
-            return Err(refused(Refusal::TrustNotValid { from, until, now }));
+            return Err(Refusal::TrustNotValid { from, until, now }.into());
         }
         let mut chain = kept_rotations(w)?;
         chain.extend_from_slice(bytes);
-        let pinned = Trust::open(&w.trust).map_err(|error| Blindness::new("no-trust", error))?;
-        rotation::follow(pinned, &chain).map_err(rotating)?;
+        let pinned =
+            Trust::open(&w.trust).map_err(|error| Blindness::new(Cause::NoTrust, error))?;
+        rotation::follow(pinned, &chain)?;
         let mut state = self.state.clone()?;
-        state.trust(new.serial()).map_err(refused)?;
-        let failed = |error| Blindness::new("state-not-stored", error);
+        state.trust(new.serial())?;
+        let failed = |error| Blindness::new(Cause::StateNotStored, error);
         // In this order a power cut leaves the new keys with the old memory, which is consistent.
         replace(&w.rotations(), &chain).map_err(failed)?;
         state.save(&self.path).map_err(failed)?;
@@ -344,26 +347,25 @@ impl Keeper {
         let w = &config.watchlist;
         let trust = self.trust(w)?;
         let embedder = &models.manifest.embedder.sha256.0;
-        let list = verify(&opened.bytes, &trust, now.wall, &config.device.id, embedder)
-            .map_err(refused)?;
+        let list = verify(&opened.bytes, &trust, now.wall, &config.device.id, embedder)?;
         let mut state = self.state.clone()?;
-        state.trust(trust.serial()).map_err(refused)?;
-        state.admit(&list, now.wall).map_err(refused)?;
+        state.trust(trust.serial())?;
+        state.admit(&list, now.wall)?;
         let mut force = Force::enact(list, &curve, &config.decision, w.position)?;
         if !(opened.bytes.is_locked() && force.gallery().is_locked()) {
             let size = opened.bytes.len().div_ceil(1024);
             if w.require_locked_memory {
                 return Err(Blindness::new(
-                    "memory-not-locked",
+                    Cause::MemoryNotLocked,
                     format_args!(
                         "the list's templates ({size} kB and as much again while it is read) \
-                         cannot be locked in memory; {REMEDY}, or set \
+                         cannot be locked in memory; {LOCK}, or set \
                          watchlist.require_locked_memory = false where swap is encrypted or absent"
                     ),
                 ));
             }
             warn!(
-                "The list's templates are not locked in memory and may reach swap; {REMEDY}: \
+                "The list's templates are not locked in memory and may reach swap; {LOCK}: \
                  kilobytes={size}."
             );
         }
@@ -373,17 +375,6 @@ impl Keeper {
         }
         Ok((force, state))
     }
-}
-
-/// The code of a list that was withdrawn as a whole.
-pub const REVOKED: &str = "revoked";
-
-fn refused(refusal: Refusal) -> Blindness {
-    Blindness::new(refusal.code(), refusal)
-}
-
-fn rotating(error: RotationError) -> Blindness {
-    Blindness::new(error.code(), error)
 }
 
 /// The rotations that the device keeps; none where there is no such file.
@@ -398,7 +389,7 @@ fn kept_rotations(w: &WatchlistConfig) -> Result<Vec<u8>, Blindness> {
         Ok(bytes) => Ok(bytes),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(Blindness::new(
-            "no-trust",
+            Cause::NoTrust,
             format_args!("cannot read the rotations of the pinned keys {}: {e}", path.display()),
         )),
     }

@@ -13,22 +13,21 @@
 
 use log::{error, info, warn};
 
-use super::keeper::{Keeper, NotObeyed, REVOKED};
+use super::keeper::{Keeper, NotObeyed};
 use super::pipeline::Pipeline;
+use crate::cause::{Cause, Group};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::daemon::board::{Board, InForce, OrderCounters};
 use crate::decision::policy::Blindness;
-use crate::delivery::event::{ListChange, ListState};
+use crate::delivery::event::{Change, ListChange, ListState};
 use crate::delivery::{Delivery, Inbound, InboundKind, RevokedCandidates};
 use crate::vision::Models;
 use crate::watchlist::memory::Obeyed;
-use crate::watchlist::order::{Action, OrderError, VerifiedOrder};
+use crate::watchlist::order::{Action, OrderErrorKind, VerifiedOrder};
 use crate::watchlist::rotation;
 use crate::watchlist::text::hex;
 
-/// Refusals of offers that are no list at all.
-const MALFORMED: [&str; 2] = ["too-large", "unreadable"];
 /// Messages a round at most: frames are not to be kept waiting by a flood.
 const A_ROUND: usize = 16;
 
@@ -66,7 +65,7 @@ impl<'a> Orders<'a> {
                     force.plan().threshold
                 ),
                 Err(blindness) => {
-                    warn!("Nobody is matched: reason={} {}.", blindness.code, blindness.reason)
+                    warn!("Nobody is matched: reason={} {}.", blindness.cause, blindness.reason)
                 }
             }
             pipeline.enforce(force);
@@ -106,14 +105,14 @@ impl<'a> Orders<'a> {
                     "The watch list was read again: list={id} version={version} threshold={}.",
                     force.plan().threshold
                 );
-                self.changed("reloaded", format!("{id} version {version}"), now);
+                self.changed(Change::Reloaded, format!("{id} version {version}"), now);
             }
             Err(blindness) => {
                 error!(
                     "The watch list was read again and nobody is matched: reason={} {}.",
-                    blindness.code, blindness.reason
+                    blindness.cause, blindness.reason
                 );
-                self.changed("reload-refused", blindness.code, now);
+                self.changed(Change::ReloadRefused, blindness.cause, now);
             }
         }
         pipeline.enforce(force);
@@ -135,9 +134,8 @@ impl<'a> Orders<'a> {
         state
     }
 
-    fn changed(&mut self, what: &str, detail: impl ToString, now: Now) -> bool {
-        self.last_change =
-            Some(ListChange { what: what.into(), detail: detail.to_string(), at: now.wall });
+    fn changed(&mut self, what: Change, detail: impl ToString, now: Now) -> bool {
+        self.last_change = Some(ListChange { what, detail: detail.to_string(), at: now.wall });
         true
     }
 
@@ -153,11 +151,14 @@ impl<'a> Orders<'a> {
             Ok(obeyed) => obeyed,
             Err(error) => {
                 let counter = match &error {
-                    NotObeyed::Order(e) if e.code() == "malformed" => &mut self.counters.malformed,
-                    NotObeyed::Order(OrderError::NotPinned { .. } | OrderError::Altered(_)) => {
-                        &mut self.counters.not_authentic
-                    }
-                    _ => &mut self.counters.refused,
+                    NotObeyed::Trust(_) => &mut self.counters.refused,
+                    NotObeyed::Order(error) => match error.kind() {
+                        OrderErrorKind::Malformed => &mut self.counters.malformed,
+                        OrderErrorKind::NotAuthentic => &mut self.counters.not_authentic,
+                        OrderErrorKind::Over | OrderErrorKind::TooMany => {
+                            &mut self.counters.refused
+                        }
+                    },
                 };
                 *counter += 1;
                 warn!("An order is not followed: {error}.");
@@ -184,9 +185,9 @@ impl<'a> Orders<'a> {
             return false;
         }
         let what = match order.action() {
-            Action::Revoke { entry: None, .. } => "list-revoked",
-            Action::Revoke { entry: Some(_), .. } => "entry-revoked",
-            Action::Suspend { .. } => "suspended",
+            Action::Revoke { entry: None, .. } => Change::ListRevoked,
+            Action::Revoke { entry: Some(_), .. } => Change::EntryRevoked,
+            Action::Suspend { .. } => Change::Suspended,
         };
         warn!("An order is followed: what={what} order={} signer={}.", order.id(), order.signer());
         self.changed(what, order.id(), now)
@@ -208,7 +209,7 @@ impl<'a> Orders<'a> {
             }
             None if concerned => {
                 pipeline.enforce(Err(Blindness::new(
-                    REVOKED,
+                    Cause::Revoked,
                     format_args!(
                         "the watch list {list} was revoked (order {}); nobody may be matched with \
                          it",
@@ -263,8 +264,10 @@ impl<'a> Orders<'a> {
             Ok(changed) => changed,
             Err(blindness) => {
                 self.counters.offers_refused += 1;
-                warn!("An offer is refused: reason={} {}.", blindness.code, blindness.reason);
-                !MALFORMED.contains(&blindness.code) && self.changed("refused", blindness.code, now)
+                warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
+                // What anybody may send is counted; what is published stays.
+                blindness.cause.group() != Group::Bytes
+                    && self.changed(Change::Refused, blindness.cause, now)
             }
         }
     }
@@ -293,7 +296,7 @@ impl<'a> Orders<'a> {
             info!("A watch list came into force: {detail} threshold={}.", force.plan().threshold);
             pipeline.enforce(Ok(force));
         }
-        Ok(self.changed("installed", detail, now))
+        Ok(self.changed(Change::Installed, detail, now))
     }
 
     /// Takes new keys into use, and looks with them at the list in force: one that they have not
@@ -309,7 +312,7 @@ impl<'a> Orders<'a> {
         self.counters.rotated += 1;
         warn!("The keys that are believed have changed: serial={serial}.");
         pipeline.enforce(keeper.load(self.config, self.models, now));
-        Ok(self.changed("keys-rotated", format_args!("serial {serial}"), now))
+        Ok(self.changed(Change::KeysRotated, format_args!("serial {serial}"), now))
     }
 }
 

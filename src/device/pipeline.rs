@@ -14,6 +14,7 @@ use image::ImageEncoder;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::candidate::{Compared, Decider, DecisionCounters, Finding, MAX_HITS};
@@ -151,7 +152,7 @@ impl Pipeline {
             schedule: (config.vision.schedule.adaptive && config.source.is_live())
                 .then(|| Schedule::new(config.vision.schedule)),
             decider: Box::new(Decider::new(config.decision.clone())),
-            force: Err(Blindness::new("no-list", "no watch list was loaded")),
+            force: Err(Blindness::new(Cause::NoList, "no watch list was loaded")),
             held: None,
             top: TopK::new(MAX_HITS),
             labels: Labels {

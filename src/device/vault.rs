@@ -14,13 +14,14 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::cause::Cause;
 use crate::decision::policy::Blindness;
 use crate::files::{FileError, destroy, replace_and_wipe};
 use crate::watchlist::codec::MAX_BYTES;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey, SealError};
 use crate::watchlist::text::hex;
-use crate::watchlist::{Reference, Refusal, WatchlistConfig, read_list, removal};
+use crate::watchlist::{Reference, WatchlistConfig, read_list, removal};
 
 /// The service manager's folder of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -49,10 +50,6 @@ struct Named {
     size: u64,
 }
 
-fn sealing(error: SealError) -> Blindness {
-    Blindness::new(error.code(), error)
-}
-
 /// The key from the configured file or from the service manager.
 fn key(file: Option<&Path>) -> Result<Option<DeviceKey>, SealError> {
     match file {
@@ -67,7 +64,7 @@ impl Vault {
     /// Reads the key. A key that cannot be read is told when it is needed.
     pub fn new(config: &WatchlistConfig) -> Self {
         Self {
-            key: key(config.device_key.as_deref()).map_err(sealing),
+            key: key(config.device_key.as_deref()).map_err(Blindness::from),
             list: config.list.clone(),
             inbox: config.inbox.clone(),
             accept_plain: config.accept_plain,
@@ -101,12 +98,10 @@ impl Vault {
     pub fn open(&self, bytes: &[u8]) -> Result<Opened, Blindness> {
         let key = self.key.as_ref().map_err(Clone::clone)?;
         match (seal::is_sealed(bytes), key) {
-            (true, Some(key)) => {
-                Ok(Opened { bytes: seal::open(bytes, key).map_err(sealing)?, sealed: true })
-            }
-            (true, None) => Err(sealing(SealError::NoKey)),
+            (true, Some(key)) => Ok(Opened { bytes: seal::open(bytes, key)?, sealed: true }),
+            (true, None) => Err(SealError::NoKey.into()),
             (false, Some(key)) if !self.accept_plain => Err(Blindness::new(
-                "not-sealed",
+                Cause::NotSealed,
                 format_args!(
                     "the list is not sealed and this device has a key; seal it (`watchpost \
                      watchlist seal --to {}`), or set watchlist.accept_plain = true where its \
@@ -115,7 +110,7 @@ impl Vault {
                 ),
             )),
             (false, _) => Ok(Opened {
-                bytes: Locked::copy_of(bytes).map_err(SealError::Memory).map_err(sealing)?,
+                bytes: Locked::copy_of(bytes).map_err(SealError::Memory)?,
                 sealed: false,
             }),
         }
@@ -126,7 +121,7 @@ impl Vault {
     /// # Errors
     /// Where it cannot be read or opened.
     pub fn stored(&self) -> Result<Opened, Blindness> {
-        self.open(&read_list(&self.list).map_err(|error| Blindness::new("no-list", error))?)
+        self.open(&read_list(&self.list).map_err(|error| Blindness::new(Cause::NoList, error))?)
     }
 
     /// Id and version of the list on the disk, whoever signed it.
@@ -155,16 +150,14 @@ impl Vault {
         if !self.list.exists() {
             return Ok(0);
         }
-        let refused = |refusal: Refusal| Blindness::new(refusal.code(), refusal);
         let Opened { bytes, sealed } = self.stored()?;
-        let (id, version) = removal::identity(&bytes).map_err(refused)?;
-        let parts = removal::without(&bytes, |entry| gone(&id, version, entry)).map_err(refused)?;
+        let (id, version) = removal::identity(&bytes)?;
+        let parts = removal::without(&bytes, |entry| gone(&id, version, entry))?;
         let Some(parts) = parts else { return Ok(0) };
-        let failed = |error: FileError| Blindness::new("list-not-stored", error);
+        let failed = |error: FileError| Blindness::new(Cause::ListNotStored, error);
         match self.key().filter(|_| sealed) {
             Some(key) => {
-                let sealed =
-                    seal::seal(&parts, std::slice::from_ref(key.recipient())).map_err(sealing)?;
+                let sealed = seal::seal(&parts, std::slice::from_ref(key.recipient()))?;
                 replace_and_wipe(&self.list, &[&sealed]).map_err(failed)?;
             }
             None => replace_and_wipe(&self.list, &parts).map_err(failed)?,
@@ -180,7 +173,10 @@ impl Vault {
     /// Where the offer does not parse, there is no inbox or no such file, or the file is another.
     pub fn named(&self, offer: &[u8]) -> Result<Zeroizing<Vec<u8>>, Blindness> {
         let malformed = |what| {
-            Blindness::new("unreadable", format_args!("the offer by digest does not parse: {what}"))
+            Blindness::new(
+                Cause::Unreadable,
+                format_args!("the offer by digest does not parse: {what}"),
+            )
         };
         let Named { sha256, size } =
             serde_json::from_slice(offer).map_err(|e| malformed(e.to_string()))?;
@@ -189,11 +185,11 @@ impl Vault {
         }
         let size = usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES);
         let size = size.ok_or_else(|| {
-            Blindness::new("too-large", "the offered list is larger than any list may be")
+            Blindness::new(Cause::TooLarge, "the offered list is larger than any list may be")
         })?;
         let Some(inbox) = &self.inbox else {
             return Err(Blindness::new(
-                "no-inbox",
+                Cause::NoInbox,
                 "a list is offered by digest and watchlist.inbox is not set",
             ));
         };
@@ -214,13 +210,13 @@ impl Vault {
         match read() {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(Blindness::new(
-                "not-as-offered",
+                Cause::NotAsOffered,
                 format_args!(
                     "the file {sha256} in the inbox is not the list that was offered; copy it again"
                 ),
             )),
             Err(error) => Err(Blindness::new(
-                "not-in-inbox",
+                Cause::NotInInbox,
                 format_args!(
                     "the offered list is not in {} ({error}); copy it there, then offer it again",
                     inbox.display()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Found, Patient};
+use super::{CheckResult, Context};
 use crate::source::cameras::{NodeVerdict, survey};
 use crate::source::{self, Captured, Decoder, SourceError, SourceKind, V4l2Config};
 
@@ -10,7 +10,7 @@ use crate::source::{self, Captured, Decoder, SourceError, SourceKind, V4l2Config
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Every capture node: usable, or why not.
-pub(super) fn nodes() -> Found {
+pub(super) fn nodes() -> CheckResult {
     let nodes = survey(&V4l2Config::default());
     let mut usable = Vec::new();
     let mut troubles = Vec::new();
@@ -25,12 +25,12 @@ pub(super) fn nodes() -> Found {
         }
     }
     match (usable.is_empty(), troubles.first()) {
-        (false, None) => Found::ok(usable.join(", ")),
+        (false, None) => CheckResult::ok(usable.join(", ")),
         (false, Some((what, remedy))) => {
-            Found::warning(format!("{}; {what}", usable.join(", ")), remedy.clone())
+            CheckResult::warning(format!("{}; {what}", usable.join(", ")), remedy.clone())
         }
-        (true, Some((what, remedy))) => Found::warning(what.clone(), remedy.clone()),
-        (true, None) => Found::warning(
+        (true, Some((what, remedy))) => CheckResult::warning(what.clone(), remedy.clone()),
+        (true, None) => CheckResult::warning(
             "there is no camera with a kernel driver",
             "plug one in; a CSI camera whose driver is missing needs its overlay (Raspberry Pi: \
              camera_auto_detect=1 in config.txt); source.kind = \"pipe\" and \"images\" need none",
@@ -39,20 +39,20 @@ pub(super) fn nodes() -> Found {
 }
 
 /// One frame from the configured source.
-pub(super) fn source(patient: &Patient<'_>) -> Found {
-    let config = &patient.config.source;
+pub(super) fn source(context: &Context<'_>) -> CheckResult {
+    let config = &context.config.source;
     if config.kind == SourceKind::Pipe && config.pipe.path.as_os_str() == "-" {
-        return Found::skipped("frames come from standard input of `watchpost run`");
+        return CheckResult::skipped("frames come from standard input of `watchpost run`");
     }
     if config.kind == SourceKind::Pipe && !config.pipe.path.is_file() {
         // Reading would take frames from a daemon that runs.
         return if config.pipe.path.exists() {
-            Found::skipped(format!(
+            CheckResult::skipped(format!(
                 "{} is a FIFO; its frames are the daemon's",
                 config.pipe.path.display()
             ))
         } else {
-            Found::failed(
+            CheckResult::failed(
                 format!("there is no {}", config.pipe.path.display()),
                 format!(
                     "make it: `mkfifo {}`, and start what writes into it",
@@ -61,7 +61,7 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
             )
         };
     }
-    let mut source = match source::open(config, patient.clock) {
+    let mut source = match source::open(config, context.clock) {
         Ok(source) => source,
         Err(error) => return refusal(error),
     };
@@ -71,14 +71,14 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
         match source.next(&mut captured) {
             Ok(()) => break,
             Err(SourceError::Ended) => {
-                return Found::failed(
+                return CheckResult::failed(
                     "the source ends without a picture",
                     "name files or a folder with pictures",
                 );
             }
             Err(error @ SourceError::Configuration { .. }) => return refusal(error),
             Err(error) if began.elapsed() >= PATIENCE => {
-                return Found::failed(
+                return CheckResult::failed(
                     format!("{}: {error}", source.describe()),
                     "plug the camera in again, try another cable or port, and look into `dmesg`",
                 );
@@ -88,11 +88,11 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
     }
     let took = began.elapsed();
     match Decoder::new(config.max_pixels).decode(&captured) {
-        Err(error) => Found::failed(
+        Err(error) => CheckResult::failed(
             format!("{}: {error}", source.describe()),
             "try another source.v4l2.format",
         ),
-        Ok(frame) => Found::ok(format!(
+        Ok(frame) => CheckResult::ok(format!(
             "{}: a frame of {}x{} after {} ms",
             source.describe(),
             frame.width(),
@@ -102,9 +102,9 @@ pub(super) fn source(patient: &Patient<'_>) -> Found {
     }
 }
 
-fn refusal(error: SourceError) -> Found {
+fn refusal(error: SourceError) -> CheckResult {
     match error {
-        SourceError::Configuration { what, remedy } => Found::failed(what, remedy),
-        other => Found::failed(other, "plug the camera in again and look into `dmesg`"),
+        SourceError::Configuration { what, remedy } => CheckResult::failed(what, remedy),
+        other => CheckResult::failed(other, "plug the camera in again and look into `dmesg`"),
     }
 }

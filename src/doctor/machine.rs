@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Found, Patient};
+use super::{CheckResult, Context};
 use crate::hardware;
 use crate::kernels::choice::{self, InstructionSet, VARIABLE};
 use crate::kernels::{networks, pixels, search};
@@ -16,13 +16,13 @@ const WARM: f64 = 78.0;
 const SPARE: u64 = 64 << 20;
 
 /// The processor's instructions and what the networks make of them.
-pub(super) fn cpu() -> Found {
+pub(super) fn cpu() -> CheckResult {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let available = InstructionSet::available();
     let names: Vec<&str> = available.iter().map(|set| set.name()).collect();
     let names = names.join(", ");
     let chosen = match choice::chosen() {
-        Err(unusable) => return Found::failed(unusable.fault(), unusable.remedy()),
+        Err(unusable) => return CheckResult::failed(unusable.fault(), unusable.remedy()),
         Ok(chosen) => chosen,
     };
     let detail = format!(
@@ -34,39 +34,39 @@ pub(super) fn cpu() -> Found {
         search::SearchKernel::with(chosen).set,
     );
     if chosen == InstructionSet::fastest() {
-        Found::ok(detail)
+        CheckResult::ok(detail)
     } else {
         let fastest = InstructionSet::fastest();
-        Found::warning(detail, format!("unset {VARIABLE} to use {fastest}"))
+        CheckResult::warning(detail, format!("unset {VARIABLE} to use {fastest}"))
     }
 }
 
 /// The hottest sensor, and whether the board has slowed itself down.
-pub(super) fn temperature() -> Found {
+pub(super) fn temperature() -> CheckResult {
     let heat = hardware::read(Path::new("/sys"));
     let Some((name, celsius)) = heat.zones.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else {
-        return Found::skipped("the kernel names no temperature sensor");
+        return CheckResult::skipped("the kernel names no temperature sensor");
     };
     let detail = format!("{celsius:.0} degrees at {name}");
     if heat.throttled == Some(true) {
-        Found::warning(
+        CheckResult::warning(
             format!("{detail}; the board slows itself down"),
             "use the board's own power supply, a short cable, and a heat sink or a fan",
         )
     } else if *celsius >= WARM {
-        Found::warning(
+        CheckResult::warning(
             detail,
             "give the board a heat sink, a fan or shade; it slows down before it stops",
         )
     } else {
-        Found::ok(detail)
+        CheckResult::ok(detail)
     }
 }
 
 /// Whether memory may reach a disk.
-pub(super) fn swap() -> Found {
+pub(super) fn swap() -> CheckResult {
     match fs::read_to_string("/proc/swaps") {
-        Err(_) => Found::skipped("/proc/swaps cannot be read"),
+        Err(_) => CheckResult::skipped("/proc/swaps cannot be read"),
         Ok(text) => {
             let disks: Vec<&str> = text
                 .lines()
@@ -75,9 +75,9 @@ pub(super) fn swap() -> Found {
                 .filter(|name| !name.contains("zram"))
                 .collect();
             if disks.is_empty() {
-                Found::ok("none on a disk")
+                CheckResult::ok("none on a disk")
             } else {
-                Found::warning(
+                CheckResult::warning(
                     format!("memory may be written to {}", disks.join(", ")),
                     "run the daemon with MemorySwapMax=0, as the packaged unit does, or `swapoff \
                      -a`",
@@ -88,10 +88,10 @@ pub(super) fn swap() -> Found {
 }
 
 /// The folder that holds the list and the device's memory.
-pub(super) fn state(patient: &Patient<'_>) -> Found {
-    let folder = patient.config.watchlist.state.parent().filter(|p| !p.as_os_str().is_empty());
+pub(super) fn state(context: &Context<'_>) -> CheckResult {
+    let folder = context.config.watchlist.state.parent().filter(|p| !p.as_os_str().is_empty());
     folder.map_or_else(
-        || Found::ok("the current folder"),
+        || CheckResult::ok("the current folder"),
         |folder| {
             writable(
                 folder,
@@ -103,15 +103,15 @@ pub(super) fn state(patient: &Patient<'_>) -> Found {
 }
 
 /// The folder in which candidates wait.
-pub(super) fn outbox(patient: &Patient<'_>) -> Found {
-    match patient.config.broker.outbox_folder() {
-        None => Found::warning(
+pub(super) fn outbox(context: &Context<'_>) -> CheckResult {
+    match context.config.broker.outbox_folder() {
+        None => CheckResult::warning(
             "broker.outbox is empty: candidates wait in memory only",
             "name a folder, so that they survive a power cut",
         ),
         Some(folder) => writable(
             folder,
-            patient.config.broker.outbox_bytes as u64 + SPARE,
+            context.config.broker.outbox_bytes as u64 + SPARE,
             "make room on this disk, lower broker.outbox_bytes, or name another folder by \
              broker.outbox",
         ),
@@ -120,9 +120,9 @@ pub(super) fn outbox(patient: &Patient<'_>) -> Found {
 
 /// Whether this user may write there and `needed` bytes are free, with what to do where they are
 /// not. A folder that the daemon would make counts by its parent.
-fn writable(folder: &Path, needed: u64, when_full: &str) -> Found {
+fn writable(folder: &Path, needed: u64, when_full: &str) -> CheckResult {
     let Some(existing) = nearest(folder) else {
-        return Found::failed(
+        return CheckResult::failed(
             format!("{} cannot be reached", folder.display()),
             "name a folder on a disk",
         );
@@ -131,25 +131,25 @@ fn writable(folder: &Path, needed: u64, when_full: &str) -> Found {
     if let Err(error) = access(&existing) {
         let what = format!("{shown} cannot be written ({error})");
         if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
-            return Found::failed(
+            return CheckResult::failed(
                 what,
                 "look into `dmesg` for the disk's errors, then mount it read-write (`mount -o \
                  remount,rw`)",
             );
         }
-        return Found::failed(
+        return CheckResult::failed(
             what,
             "let the user that runs watchpost own it, as in `install -d -o watchpost -g watchpost \
              -m 700`; run doctor as that user: `sudo -u watchpost watchpost doctor`",
         );
     }
     match free(&existing) {
-        Err(error) => Found::failed(format!("{shown}: {error}"), "name a folder on a disk"),
-        Ok(free) if free < needed => Found::failed(
+        Err(error) => CheckResult::failed(format!("{shown}: {error}"), "name a folder on a disk"),
+        Ok(free) if free < needed => CheckResult::failed(
             format!("{shown} has {} MiB free, {} MiB are wanted", free >> 20, needed >> 20),
             when_full,
         ),
-        Ok(free) => Found::ok(format!("{shown} can be written, {} MiB free", free >> 20)),
+        Ok(free) => CheckResult::ok(format!("{shown} can be written, {} MiB free", free >> 20)),
     }
 }
 
@@ -185,20 +185,21 @@ fn free(folder: &Path) -> std::io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Outcome;
     use super::*;
 
     #[test]
     fn a_folder_that_the_daemon_would_make_counts_by_its_parent() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(writable(&folder.path().join("a/b"), 1, "").outcome, Outcome::Ok);
+        let made = writable(&folder.path().join("a/b"), 1, "");
+        assert!(matches!(made, CheckResult::Ok { .. }), "{made:?}");
         let full = writable(folder.path(), u64::MAX, "make room");
-        assert_eq!(full.outcome, Outcome::Failed);
-        assert!(full.detail.contains("MiB are wanted"), "{}", full.detail);
+        assert!(matches!(full, CheckResult::Failed { .. }), "{full:?}");
+        assert!(full.detail().contains("MiB are wanted"), "{full:?}");
     }
 
     #[test]
     fn a_place_without_room_to_write_is_refused() {
-        assert_eq!(writable(Path::new("/proc/none"), 1, "").outcome, Outcome::Failed);
+        let refused = writable(Path::new("/proc/none"), 1, "");
+        assert!(matches!(refused, CheckResult::Failed { .. }), "{refused:?}");
     }
 }

@@ -1,12 +1,13 @@
 //! `watchpost doctor`: everything on this machine that may keep the daemon from its work, each with
 //! the remedy.
 //!
-//! Promises: every check ends, within about ten seconds; a check whose ground is missing is skipped
-//! with the reason, never passed; what fails says what to do. Nothing is changed: files are read,
-//! the camera delivers one frame, the broker accepts one connection that publishes nothing. What
-//! the daemon itself does is judged by the daemon's own code.
-//!
-//! Not promised: to find faults that show only under load, or a broker's access rules for topics.
+//! * Every check ends, within about ten seconds.
+//! * A check whose ground is missing is skipped with the reason, never passed.
+//! * What fails says what to do.
+//! * Nothing is changed: files are read, the camera delivers one frame, the broker accepts one
+//!   connection that publishes nothing.
+//! * What the daemon itself does is judged by the daemon's own code.
+//! * Not promised: faults that show only under load, and a broker's access rules for topics.
 
 mod cameras;
 mod link;
@@ -21,70 +22,93 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// As it should be.
-    Ok,
-    /// Could not be looked at; the detail says why.
-    Skipped,
-    /// The daemon works, but not as well as it could.
-    Warning,
-    /// The daemon cannot do its work.
-    Failed,
-}
-
-/// What one check found.
+/// How a check ended, as one JSON object's `outcome`, `detail` and `remedy`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Stable name for scripts.
-    pub check: &'static str,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What is there, in one line.
-    pub detail: String,
-    /// What to do; present for every failure and warning, absent where nothing is to be done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum CheckResult {
+    /// As it should be.
+    Ok {
+        /// What is there, in one line.
+        detail: String,
+    },
+    /// Could not be looked at.
+    Skipped {
+        /// Why not.
+        detail: String,
+    },
+    /// The daemon works, but not as well as it could.
+    Warning {
+        /// What is there, in one line.
+        detail: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The daemon cannot do its work.
+    Failed {
+        /// What is there, in one line.
+        detail: String,
+        /// What to do.
+        remedy: String,
+    },
 }
 
-/// The result of a check before it has its name.
-struct Found {
-    outcome: Outcome,
-    detail: String,
-    remedy: Option<String>,
-}
-
-impl Found {
+impl CheckResult {
     fn ok(detail: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Ok, detail: detail.into(), remedy: None }
+        Self::Ok { detail: detail.into() }
     }
 
     fn skipped(why: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Skipped, detail: why.into(), remedy: None }
+        Self::Skipped { detail: why.into() }
     }
 
     fn warning(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Warning, detail: detail.into(), remedy: Some(remedy.into()) }
+        Self::Warning { detail: detail.into(), remedy: remedy.into() }
     }
 
     fn failed(detail: impl std::fmt::Display, remedy: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Failed, detail: detail.to_string(), remedy: Some(remedy.into()) }
+        Self::Failed { detail: detail.to_string(), remedy: remedy.into() }
+    }
+
+    /// What is there, in one line; for a skipped check why it was skipped.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Ok { detail }
+            | Self::Skipped { detail }
+            | Self::Warning { detail, .. }
+            | Self::Failed { detail, .. } => detail,
+        }
+    }
+
+    /// What to do, where anything is to be done.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Ok { .. } | Self::Skipped { .. } => None,
+            Self::Warning { remedy, .. } | Self::Failed { remedy, .. } => Some(remedy),
+        }
     }
 }
 
-/// What the checks look at.
-struct Patient<'a> {
+/// One check and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckOutput {
+    /// Stable name for scripts.
+    pub check: &'static str,
+    /// How it ended.
+    #[serde(flatten)]
+    pub result: CheckResult,
+}
+
+/// What the checks of the configuration look at.
+struct Context<'a> {
     config: &'a Config,
     clock: Clock,
 }
 
 /// A check of the machine alone.
-type MachineCheck = fn() -> Found;
+type MachineCheck = fn() -> CheckResult;
 
 /// A check that needs the configuration.
-type Check = fn(&Patient<'_>) -> Found;
+type Check = fn(&Context<'_>) -> CheckResult;
 
 /// Checks that need no configuration.
 const OF_THE_MACHINE: [(&str, MachineCheck); 4] = [
@@ -113,38 +137,33 @@ pub fn checks() -> impl Iterator<Item = &'static str> {
     machine.chain(["config"]).chain(OF_THE_CONFIGURATION.iter().map(|(name, _)| *name))
 }
 
-/// Runs the checks that `wanted` wants, and tells each finding as soon as it is there.
-pub fn examine(
+/// Runs the checks that `wanted` names, and hands each one's output to `report` as it comes.
+pub fn run(
     config: &Path,
     clock: Clock,
     wanted: &dyn Fn(&str) -> bool,
-    tell: &mut dyn FnMut(Finding),
+    report: &mut dyn FnMut(CheckOutput),
 ) {
-    let mut report = |check, found: Found| {
-        tell(Finding { check, outcome: found.outcome, detail: found.detail, remedy: found.remedy });
-    };
-    for (name, check) in OF_THE_MACHINE {
-        if wanted(name) {
-            report(name, check());
+    for (check, run) in OF_THE_MACHINE {
+        if wanted(check) {
+            report(CheckOutput { check, result: run() });
         }
     }
     let loaded = Config::load(config);
     if wanted("config") {
-        report(
-            "config",
-            match &loaded {
-                Ok(_) => Found::ok(config.display().to_string()),
-                Err(error) => Found::failed(error, remedy(error)),
-            },
-        );
+        let result = match &loaded {
+            Ok(_) => CheckResult::ok(config.display().to_string()),
+            Err(error) => CheckResult::failed(error, remedy(error)),
+        };
+        report(CheckOutput { check: "config", result });
     }
-    for (name, check) in OF_THE_CONFIGURATION {
-        if wanted(name) {
-            let found = match &loaded {
-                Ok(config) => check(&Patient { config, clock }),
-                Err(_) => Found::skipped("needs a configuration that can be used"),
+    for (check, run) in OF_THE_CONFIGURATION {
+        if wanted(check) {
+            let result = match &loaded {
+                Ok(config) => run(&Context { config, clock }),
+                Err(_) => CheckResult::skipped("needs a configuration that can be used"),
             };
-            report(name, found);
+            report(CheckOutput { check, result });
         }
     }
 }
@@ -171,56 +190,73 @@ fn remedy(error: &ConfigError) -> &'static str {
 mod tests {
     use super::*;
 
-    fn findings(config: &str) -> Vec<Finding> {
+    fn outputs(config: &str) -> Vec<CheckOutput> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("watchpost.toml");
         std::fs::write(&file, config.replace("HERE", &folder.path().display().to_string()))
             .unwrap();
-        let mut found = Vec::new();
-        examine(&file, Clock::default(), &|_| true, &mut |finding| found.push(finding));
-        found
+        let mut outputs = Vec::new();
+        run(&file, Clock::default(), &|_| true, &mut |output| outputs.push(output));
+        outputs
     }
 
-    fn outcome(findings: &[Finding], check: &str) -> Outcome {
-        findings
-            .iter()
-            .find(|f| f.check == check)
-            .unwrap_or_else(|| panic!("no check {check}"))
-            .outcome
+    fn result<'a>(outputs: &'a [CheckOutput], check: &str) -> &'a CheckResult {
+        let output = outputs.iter().find(|output| output.check == check);
+        &output.unwrap_or_else(|| panic!("no check {check}")).result
+    }
+
+    fn failed(outputs: &[CheckOutput], check: &str) -> bool {
+        matches!(result(outputs, check), CheckResult::Failed { .. })
+    }
+
+    fn skipped(outputs: &[CheckOutput], check: &str) -> bool {
+        matches!(result(outputs, check), CheckResult::Skipped { .. })
+    }
+
+    fn ok(outputs: &[CheckOutput], check: &str) -> bool {
+        matches!(result(outputs, check), CheckResult::Ok { .. })
     }
 
     #[test]
     fn every_check_is_reported_once_and_in_order() {
-        let found = findings("");
-        assert_eq!(found.iter().map(|f| f.check).collect::<Vec<_>>(), checks().collect::<Vec<_>>());
+        let names: Vec<_> = outputs("").iter().map(|output| output.check).collect();
+        assert_eq!(names, checks().collect::<Vec<_>>());
     }
 
     #[test]
     fn where_everything_is_wrong_each_failure_is_named_and_says_what_to_do() {
-        let found = findings(
+        let outputs = outputs(
             "[vision]\nmodels = \"HERE/none.toml\"\n[watchlist]\nlist = \"HERE/list\"\ntrust \
              = \"HERE/trust\"\nstate = \"HERE/state\"\n[source.v4l2]\ndevice \
              = \"HERE/video9\"\n[broker]\nurl = \"mqtts://localhost:1\"\nca_file \
              = \"HERE/ca\"\noutbox = \"/proc/none\"\n",
         );
-        for check in ["models", "trust", "watchlist", "source", "outbox", "broker-files", "broker"]
-        {
-            let finding = found.iter().find(|f| f.check == check).unwrap();
-            let expected = if check == "watchlist" { Outcome::Skipped } else { Outcome::Failed };
-            assert_eq!(finding.outcome, expected, "{finding:?}");
+        for check in ["models", "trust", "source", "outbox", "broker-files", "broker"] {
+            assert!(failed(&outputs, check), "{check}: {outputs:?}");
         }
-        assert_eq!(outcome(&found, "config"), Outcome::Ok);
-        assert!(
-            found.iter().all(|f| f.remedy.is_some() == (f.outcome >= Outcome::Warning)),
-            "{found:?}"
-        );
+        assert!(skipped(&outputs, "watchlist"), "{outputs:?}");
+        assert!(ok(&outputs, "config"), "{outputs:?}");
     }
 
     #[test]
     fn without_a_usable_configuration_the_machine_is_examined_and_the_rest_skipped() {
-        let found = findings("[device]\nid = \"a/b\"\n");
-        assert_eq!(outcome(&found, "config"), Outcome::Failed);
-        assert_eq!(outcome(&found, "broker"), Outcome::Skipped);
-        assert_eq!(outcome(&found, "cpu"), Outcome::Ok);
+        let outputs = outputs("[device]\nid = \"a/b\"\n");
+        assert!(failed(&outputs, "config"), "{outputs:?}");
+        assert!(skipped(&outputs, "broker"), "{outputs:?}");
+        assert!(ok(&outputs, "cpu"), "{outputs:?}");
+    }
+
+    #[test]
+    fn scripts_read_a_check_as_one_flat_object() {
+        let output = CheckOutput { check: "swap", result: CheckResult::failed("on", "swapoff -a") };
+        assert_eq!(
+            serde_json::to_string(&output).unwrap(),
+            r#"{"check":"swap","outcome":"failed","detail":"on","remedy":"swapoff -a"}"#
+        );
+        let output = CheckOutput { check: "swap", result: CheckResult::ok("none") };
+        assert_eq!(
+            serde_json::to_string(&output).unwrap(),
+            r#"{"check":"swap","outcome":"ok","detail":"none"}"#
+        );
     }
 }

@@ -26,22 +26,6 @@ pub enum ClockTrust {
     },
 }
 
-impl ClockTrust {
-    /// Whether matching is allowed by the clock.
-    pub fn is_trusted(self) -> bool {
-        self == ClockTrust::Trusted
-    }
-
-    /// A stable word for status messages.
-    pub fn code(self) -> &'static str {
-        match self {
-            ClockTrust::Trusted => "trusted",
-            ClockTrust::Unsynchronised => "unsynchronised",
-            ClockTrust::WentBack { .. } => "went-back",
-        }
-    }
-}
-
 /// Judges a clock that shows `now` on a device that has seen `last_seen`. `kernel_synchronised` is
 /// what [`kernel_synchronised`] said, or true where the configuration does not ask for it.
 pub fn clock_trust(

@@ -7,16 +7,13 @@
 //!
 //! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many
 //! systems). The memory is usable then, and [`Locked::is_locked`] is false: a caller that promises
-//! more has to ask. [`REMEDY`] says what to do.
+//! more has to ask. The remedy is
+//! [`Cause::MemoryNotLocked`](crate::cause::Cause)'s.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, compiler_fence};
-
-/// What to do where memory could not be locked.
-pub const REMEDY: &str =
-    "give the service LimitMEMLOCK=infinity (or `ulimit -l unlimited` before it starts)";
 
 /// Bytes from which on a mapping asks for huge pages: no list of a few thousand templates, whose
 /// memory should not be rounded up.

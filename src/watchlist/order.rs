@@ -102,14 +102,29 @@ pub enum OrderError {
     TooMany(usize),
 }
 
+/// What kind of refusal an [`OrderError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderErrorKind {
+    /// Not an order at all.
+    Malformed,
+    /// By nobody who may give it, or altered.
+    NotAuthentic,
+    /// Authentic, and its time is over.
+    Over,
+    /// Authentic, and there is no room to remember it.
+    TooMany,
+}
+
 impl OrderError {
-    /// A stable word for counters.
-    pub fn code(&self) -> &'static str {
+    /// What kind of refusal it is.
+    pub fn kind(&self) -> OrderErrorKind {
         match self {
-            Self::TooLarge(_) | Self::Unreadable(_) | Self::Value { .. } => "malformed",
-            Self::NotPinned { .. } | Self::Altered(_) => "not-authentic",
-            Self::Over { .. } => "over",
-            Self::TooMany(_) => "too-many",
+            Self::TooLarge(_) | Self::Unreadable(_) | Self::Value { .. } => {
+                OrderErrorKind::Malformed
+            }
+            Self::NotPinned { .. } | Self::Altered(_) => OrderErrorKind::NotAuthentic,
+            Self::Over { .. } => OrderErrorKind::Over,
+            Self::TooMany(_) => OrderErrorKind::TooMany,
         }
     }
 }

@@ -1,7 +1,6 @@
-//! Why a device does not use a list: one cause a variant, with the remedy in its words and a stable
-//! code.
+//! Why a device does not use a list, in words that name what is wrong and the remedy.
 //!
-//! * Every cause has a code ([`Refusal::code`]) that is published in status messages and counters.
+//! * Every refusal has its published cause ([`Refusal::cause`]).
 //! * No message holds a template, a secret or an entry's texts; references, key ids, versions and
 //!   times only.
 
@@ -13,6 +12,7 @@ use super::keys::KeyId;
 use super::model::{ContentError, Reference};
 use super::signatures::SignatureError;
 use super::text::{hex, stamp};
+use crate::cause::Cause;
 
 /// Why bytes are not a list that this device may use now.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -62,8 +62,8 @@ pub enum Refusal {
     #[error(transparent)]
     Content(#[from] FormatError),
     /// Made for other devices.
-    #[error("the list may be used by {} and this device is {device:?}; correct `device` in the \
-        configuration, or have the list signed for this device", some(.allowed))]
+    #[error("the list may be used by {} and this device is {device:?}; correct device.id, \
+        or have the list signed for this device", some(.allowed))]
     WrongDevice {
         /// This device.
         device: String,
@@ -175,28 +175,37 @@ impl From<SignatureError> for Refusal {
 }
 
 impl Refusal {
-    /// A stable word for status messages and counters.
-    pub fn code(&self) -> &'static str {
+    /// Its published cause.
+    pub fn cause(&self) -> Cause {
         match self {
-            Refusal::TooLarge(_) => "too-large",
-            Refusal::Unreadable(_) => "unreadable",
-            Refusal::TrustNotValid { .. } => "trust-not-valid",
-            Refusal::TooFewSigners { .. } => "too-few-signers",
-            Refusal::Altered(_) => "altered",
-            Refusal::Content(FormatError::Version(_)) => "unknown-format",
-            Refusal::Content(FormatError::Content(ContentError::Entry { .. })) => "bad-entry",
-            Refusal::Content(FormatError::NotVouchedFor(_)) => "altered",
-            Refusal::Content(_) => "bad-content",
-            Refusal::WrongDevice { .. } => "wrong-device",
-            Refusal::WrongModel { .. } => "wrong-model",
-            Refusal::NotYetValid { .. } => "not-yet-valid",
-            Refusal::Expired { .. } => "expired",
-            Refusal::RolledBack { .. } => "rolled-back",
-            Refusal::Revoked { .. } => "revoked",
-            Refusal::SameVersion { .. } => "same-version",
-            Refusal::TrustRolledBack { .. } => "trust-rolled-back",
-            Refusal::Memory(_) => "no-memory",
-            Refusal::TooManyLists(_) => "too-many-lists",
+            Refusal::TooLarge(_) => Cause::TooLarge,
+            Refusal::Unreadable(_) => Cause::Unreadable,
+            Refusal::TrustNotValid { .. } => Cause::TrustNotValid,
+            Refusal::TooFewSigners { .. } => Cause::TooFewSigners,
+            Refusal::Altered(_) => Cause::Altered,
+            Refusal::Content(FormatError::Version(_)) => Cause::UnknownFormat,
+            Refusal::Content(FormatError::Content(ContentError::Entry { .. })) => Cause::BadEntry,
+            Refusal::Content(FormatError::NotVouchedFor(_)) => Cause::Altered,
+            Refusal::Content(
+                FormatError::Encoding(_)
+                | FormatError::Removed(_)
+                | FormatError::Content(
+                    ContentError::Reference { .. }
+                    | ContentError::Text { .. }
+                    | ContentError::Range { .. }
+                    | ContentError::TooManyEntries { .. },
+                ),
+            ) => Cause::BadContent,
+            Refusal::WrongDevice { .. } => Cause::WrongDevice,
+            Refusal::WrongModel { .. } => Cause::WrongModel,
+            Refusal::NotYetValid { .. } => Cause::NotYetValid,
+            Refusal::Expired { .. } => Cause::Expired,
+            Refusal::RolledBack { .. } => Cause::RolledBack,
+            Refusal::Revoked { .. } => Cause::Revoked,
+            Refusal::SameVersion { .. } => Cause::SameVersion,
+            Refusal::TrustRolledBack { .. } => Cause::TrustRolledBack,
+            Refusal::Memory(_) => Cause::NoMemory,
+            Refusal::TooManyLists(_) => Cause::TooManyLists,
         }
     }
 }

@@ -22,6 +22,7 @@ use super::container::{Container, MAX_SIGNATURES, SignedKind};
 use super::keys::{KeyId, SecretKey};
 use super::signatures::{SignatureError, check_signatures};
 use super::trust::{MAX_TRUST_BYTES, Trust, TrustError};
+use crate::cause::Cause;
 
 /// Content type in the protected header.
 pub const CONTENT_TYPE: &str = "application/vnd.watchpost.trust+toml";
@@ -108,16 +109,16 @@ impl From<SignatureError> for RotationError {
 }
 
 impl RotationError {
-    /// A stable word for status messages and counters.
-    pub fn code(&self) -> &'static str {
+    /// Its published cause.
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::TooLarge(_) | Self::TooMany => "trust-too-large",
-            Self::Unreadable(_) | Self::NotText => "trust-unreadable",
-            Self::File(_) => "trust-refused",
-            Self::TooFewSigners { .. } => "trust-too-few-signers",
-            Self::Altered(_) => "trust-altered",
-            Self::NotNewer { .. } => "trust-not-newer",
-            Self::AlreadySigned(_) | Self::TooManySignatures => "trust-signatures",
+            Self::TooLarge(_) | Self::TooMany => Cause::TrustTooLarge,
+            Self::Unreadable(_) | Self::NotText => Cause::TrustUnreadable,
+            Self::File(_) => Cause::TrustRefused,
+            Self::TooFewSigners { .. } => Cause::TrustTooFewSigners,
+            Self::Altered(_) => Cause::TrustAltered,
+            Self::NotNewer { .. } => Cause::TrustNotNewer,
+            Self::AlreadySigned(_) | Self::TooManySignatures => Cause::TrustSignatures,
         }
     }
 }

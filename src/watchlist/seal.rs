@@ -43,6 +43,7 @@ use zeroize::Zeroizing;
 
 use super::codec::MAX_BYTES;
 use super::locked::Locked;
+use crate::cause::Cause;
 
 /// Name of the credential under which a service manager hands over the device's key.
 pub const CREDENTIAL: &str = "watchpost-device-key";
@@ -139,18 +140,20 @@ pub enum SealError {
 }
 
 impl SealError {
-    /// A stable word for status messages and counters.
-    pub fn code(&self) -> &'static str {
+    /// Its published cause.
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::File { .. } | Self::TooOpen { .. } | Self::NotADeviceKey { .. } => "device-key",
-            Self::NotARecipient | Self::Recipients(_) => "recipients",
-            Self::Unreadable(_) | Self::Armored => "unreadable",
-            Self::Passphrase => "sealed-with-passphrase",
-            Self::NotForUs(_) => "sealed-to-another",
-            Self::NoKey => "no-device-key",
-            Self::Altered => "seal-broken",
-            Self::TooLarge(_) => "too-large",
-            Self::Memory(_) => "no-memory",
+            Self::File { .. } | Self::TooOpen { .. } | Self::NotADeviceKey { .. } => {
+                Cause::DeviceKey
+            }
+            Self::NotARecipient | Self::Recipients(_) => Cause::Recipients,
+            Self::Unreadable(_) | Self::Armored => Cause::Unreadable,
+            Self::Passphrase => Cause::SealedWithPassphrase,
+            Self::NotForUs(_) => Cause::SealedToAnother,
+            Self::NoKey => Cause::NoDeviceKey,
+            Self::Altered => Cause::SealBroken,
+            Self::TooLarge(_) => Cause::TooLarge,
+            Self::Memory(_) => Cause::NoMemory,
         }
     }
 }

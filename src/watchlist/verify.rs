@@ -24,6 +24,7 @@ use super::search::{Builder, Gallery};
 use super::signatures::check_signatures;
 use super::text::stamp;
 use super::trust::Trust;
+use crate::cause::Cause;
 
 /// Whether a verified list may be used at this time and place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,20 +50,15 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Whether matching is allowed.
-    pub fn is_valid(self) -> bool {
-        self == Standing::Valid
-    }
-
-    /// A stable word for status messages.
-    pub fn code(self) -> &'static str {
+    /// Why matching is not allowed, where it is not.
+    pub fn cause(self) -> Option<Cause> {
         match self {
-            Standing::Valid => "valid",
-            Standing::NotYetValid { .. } => "not-yet-valid",
-            Standing::Expired { .. } => "expired",
-            Standing::OutsideHours => "outside-hours",
-            Standing::OutsideArea => "outside-area",
-            Standing::PositionUnknown => "position-unknown",
+            Standing::Valid => None,
+            Standing::NotYetValid { .. } => Some(Cause::NotYetValid),
+            Standing::Expired { .. } => Some(Cause::Expired),
+            Standing::OutsideHours => Some(Cause::OutsideHours),
+            Standing::OutsideArea => Some(Cause::OutsideArea),
+            Standing::PositionUnknown => Some(Cause::PositionUnknown),
         }
     }
 }

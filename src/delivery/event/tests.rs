@@ -108,7 +108,7 @@ fn list_state() -> ListState {
         entries: 12,
         reason: None,
         last_change: Some(ListChange {
-            what: "installed".to_owned(),
+            what: Change::Installed,
             detail: "L-42 version 3".to_owned(),
             at: at("2026-11-24T05:10:00Z"),
         }),
@@ -216,5 +216,24 @@ proptest! {
     #[test]
     fn no_bytes_make_a_reader_panic(bytes: Vec<u8>) {
         let _ = serde_json::from_slice::<CloudEvent<Candidate>>(&bytes);
+    }
+}
+
+#[test]
+fn each_change_of_a_list_is_a_published_word_that_the_schema_names() {
+    let schema = include_str!("../../../config/schemas/watchlist-state.v1.schema.json");
+    for (change, word) in [
+        (Change::ListRevoked, "list-revoked"),
+        (Change::EntryRevoked, "entry-revoked"),
+        (Change::Suspended, "suspended"),
+        (Change::Installed, "installed"),
+        (Change::KeysRotated, "keys-rotated"),
+        (Change::Reloaded, "reloaded"),
+        (Change::ReloadRefused, "reload-refused"),
+        (Change::Refused, "refused"),
+    ] {
+        assert_eq!(serde_json::to_value(change).unwrap(), word);
+        assert_eq!(change.to_string(), word);
+        assert!(schema.contains(&format!("`{word}`")), "{word}");
     }
 }

@@ -55,7 +55,7 @@ impl Device {
     }
 
     fn serial(&self) -> Result<u64, &'static str> {
-        self.started().trust(&self.config.watchlist).map(|t| t.serial()).map_err(|b| b.code)
+        self.started().trust(&self.config.watchlist).map(|t| t.serial()).map_err(|b| b.cause.code())
     }
 }
 
@@ -64,11 +64,11 @@ fn a_clock_set_back_is_noticed_after_a_restart() {
     let device = Device::new();
     assert_eq!(device.started().judge(at(0)), Ok(()));
     let refused = device.started().judge(at(-3600)).expect_err("an hour earlier");
-    assert_eq!(refused.code, "went-back");
+    assert_eq!(refused.cause.code(), "went-back");
     assert_eq!(device.started().judge(at(1)), Ok(()));
     // Decades ahead are believed, where the configuration asks nobody; and then nothing earlier is.
     assert_eq!(device.started().judge(at(1_000_000_000)), Ok(()));
-    assert_eq!(device.started().judge(at(2)).expect_err("back again").code, "went-back");
+    assert_eq!(device.started().judge(at(2)).expect_err("back again").cause.code(), "went-back");
 }
 
 #[test]
@@ -76,14 +76,15 @@ fn a_damaged_memory_is_no_fresh_start() {
     let device = Device::new();
     assert_eq!(device.started().judge(at(0)), Ok(()));
     std::fs::write(&device.config.watchlist.state, b"{").expect("writes");
-    assert_eq!(device.started().judge(at(1)).expect_err("damaged").code, "damaged-state");
+    assert_eq!(device.started().judge(at(1)).expect_err("damaged").cause.code(), "damaged-state");
 }
 
 #[test]
 fn rotations_are_kept_followed_after_a_restart_and_not_forgotten() {
     let device = Device::new();
     let mut keeper = device.started();
-    let mut offer = |bytes: &[u8]| keeper.rotate(bytes, &device.config, at(0)).map_err(|b| b.code);
+    let mut offer =
+        |bytes: &[u8]| keeper.rotate(bytes, &device.config, at(0)).map_err(|b| b.cause.code());
     assert_eq!(offer(&rotation(2, &[3, 4], [1, 2])), Ok(2));
     assert_eq!(
         offer(&rotation(3, &[5, 6], [1, 2])),
@@ -124,7 +125,7 @@ fn keys_that_are_not_valid_now_are_not_taken_over() {
     let device = Device::new();
     let refused =
         device.started().rotate(&rotation(2, &[3, 4], [1, 2]), &device.config, at(200_000));
-    assert_eq!(refused.map_err(|b| b.code), Err("trust-not-valid"));
+    assert_eq!(refused.map_err(|b| b.cause.code()), Err("trust-not-valid"));
     assert_eq!(device.serial(), Ok(1));
 }
 
@@ -136,8 +137,9 @@ fn a_list_left_unread_by_a_wrong_clock_is_read_once_when_the_clock_is_right() {
 
     // A board without a battery starts with the time of its last shutdown, or with 1970.
     let mut keeper = device.started();
-    let code =
-        |outcome: Result<Force, Blindness>| outcome.map(|_| "in force").unwrap_or_else(|b| b.code);
+    let code = |outcome: Result<Force, Blindness>| {
+        outcome.map(|_| "in force").unwrap_or_else(|b| b.cause.code())
+    };
     assert!(!keeper.may_load_now(at(1)), "nothing was tried yet");
     assert_eq!(code(keeper.load(&device.config, &models, at(-3600))), "went-back");
     assert!(!keeper.may_load_now(at(-3599)), "still wrong");

@@ -68,7 +68,7 @@ fn only_the_key_with_the_role_may_order() {
         ));
     }
     assert!(matches!(refused(&suspend(1), 4), OrderError::NotPinned { role: Role::Suspender, .. }));
-    assert_eq!(refused(&suspend(1), 4).code(), "not-authentic");
+    assert_eq!(refused(&suspend(1), 4).kind(), OrderErrorKind::NotAuthentic);
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn what_the_container_may_not_hold_is_unreadable() {
 fn a_list_for_another_device_is_refused() {
     let refused =
         verify(&signed(&content(1), &[1, 2]), &trust(), now(), "gate-33", &EMBEDDER).unwrap_err();
-    assert_eq!(refused.code(), "wrong-device");
+    assert_eq!(refused.cause(), Cause::WrongDevice);
     assert!(
         refused.to_string().contains("gate-33") && refused.to_string().contains("gate-4"),
         "{refused}"
@@ -129,18 +129,18 @@ fn a_list_for_another_device_is_refused() {
 fn a_list_of_another_model_is_refused() {
     let refused =
         verify(&signed(&content(1), &[1, 2]), &trust(), now(), DEVICE, &[1; 32]).unwrap_err();
-    assert_eq!(refused.code(), "wrong-model");
+    assert_eq!(refused.cause(), Cause::WrongModel);
 }
 
 #[test]
 fn a_list_is_valid_from_not_before_up_to_expires() {
     let c = content(1);
     let at =
-        |now| verify(&signed(&c, &[1, 2]), &trust(), now, DEVICE, &EMBEDDER).map_err(|r| r.code());
-    assert_eq!(at(c.not_before - Duration::SECOND).unwrap_err(), "not-yet-valid");
+        |now| verify(&signed(&c, &[1, 2]), &trust(), now, DEVICE, &EMBEDDER).map_err(|r| r.cause());
+    assert_eq!(at(c.not_before - Duration::SECOND).unwrap_err(), Cause::NotYetValid);
     assert!(at(c.not_before).is_ok());
     assert!(at(c.expires - Duration::SECOND).is_ok());
-    assert_eq!(at(c.expires).unwrap_err(), "expired");
+    assert_eq!(at(c.expires).unwrap_err(), Cause::Expired);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn nothing_is_accepted_outside_the_validity_of_the_trust_file() {
     .unwrap();
     let refused =
         verify(&signed(&content(1), &[1, 2]), &old, now(), DEVICE, &EMBEDDER).unwrap_err();
-    assert_eq!(refused.code(), "trust-not-valid");
+    assert_eq!(refused.cause(), Cause::TrustNotValid);
 }
 
 #[test]
@@ -174,8 +174,8 @@ fn a_format_of_another_version_says_so() {
     encoded.payload[2] = 1;
     let refused = check(&encode_and_sign(&encoded, &[1, 2])).unwrap_err();
     assert_eq!(
-        (refused.code(), &refused),
-        ("unknown-format", &Refusal::Content(FormatError::Version(1)))
+        (refused.cause(), &refused),
+        (Cause::UnknownFormat, &Refusal::Content(FormatError::Version(1)))
     );
 }
 
@@ -248,7 +248,7 @@ fn an_entry_is_removed_for_good_and_the_rest_verifies_as_before() {
     exchanged.sign(&key(1));
     exchanged.sign(&key(2));
     let refused = check(&exchanged.to_bytes()).unwrap_err();
-    assert_eq!((refused.code(), refused), ("altered", FormatError::NotVouchedFor(1).into()));
+    assert_eq!((refused.cause(), refused), (Cause::Altered, FormatError::NotVouchedFor(1).into()));
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn another_number_of_templates_than_announced_is_refused() {
         assert_eq!(e.payload[at..at + 3], [7, 6, 8]);
         e.payload[at + 1] = announced;
         let refused = check(&encode_and_sign(&e, &[1, 2])).unwrap_err();
-        assert_eq!(refused.code(), "bad-content", "{announced}");
+        assert_eq!(refused.cause(), Cause::BadContent, "{announced}");
         assert!(read(&encode_and_sign(&e, &[1, 2])).is_err());
     }
 }
@@ -349,12 +349,12 @@ fn a_list_stops_while_running_when_its_time_or_its_trust_ends() {
     let list = check(&signed(&content(1), &[1, 2])).unwrap();
     assert_eq!(list.standing(now(), None), Standing::Valid);
     assert_eq!(list.standing(list.expires(), None), Standing::Expired { at: list.expires() });
-    assert_eq!(list.standing(now() - Duration::days(3), None).code(), "not-yet-valid");
+    assert_eq!(list.standing(now() - Duration::days(3), None).cause(), Some(Cause::NotYetValid));
     let mut long = content(1);
     long.expires = now() + Duration::days(36500);
     let list = check(&signed(&long, &[1, 2])).unwrap();
     assert_eq!(list.expires(), trust().valid_until());
-    assert_eq!(list.standing(trust().valid_until(), None).code(), "expired");
+    assert_eq!(list.standing(trust().valid_until(), None).cause(), Some(Cause::Expired));
 }
 
 #[test]
