@@ -50,7 +50,7 @@ use super::choice::InstructionSet;
 
 pub use layout::{Blocks, BlocksMut, ByteTable, LANES, WeightGroup, ZERO};
 pub use operators::{Activation, Add, Depthwise, FloatHead, Global, Pointwise, Post, Stem};
-pub use packing::{Packing, PointwiseWeights, Quarters, StemWeights};
+pub use packing::{Packing, PointwiseWeights, Quarters, StemWeights, is_narrow};
 
 /// The operators, each on a row or a run of pixels. The provided bodies are the reference.
 pub trait NetworkKernels: Send + Sync {
