@@ -24,8 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`problem`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, what is wrong with a setting | the samples of `kernels` |
-//! | [`cause`] | why nobody is matched: code, meaning and remedy of each cause | nothing else |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`problem`], [`cause`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, what is wrong with a setting, why nobody is matched | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
