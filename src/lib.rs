@@ -57,9 +57,11 @@ pub mod config;
 pub mod daemon;
 pub mod decision;
 pub mod delivery;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod device;
 pub mod doctor;
+#[cfg(feature = "evaluate")]
 pub mod evaluate;
 pub mod files;
 pub mod frame;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// Counts allocations for `watchpost bench`, and nothing otherwise.
+#[cfg(feature = "demo")]
 #[global_allocator]
 static ALLOCATOR: watchpost::cli::Allocator = watchpost::cli::Allocator;
 

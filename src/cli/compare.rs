@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::detect::face_json;
-use super::photographs::{self, FaceReader, Seen};
+use super::photographs::{self, FaceReader, Seen, face_json};
 use super::{Failure, output};
 use crate::device::keeper;
 use crate::template::Embedding;

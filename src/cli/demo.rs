@@ -12,8 +12,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+use super::key::author::trust_file;
 use super::photographs::FaceReader;
-use super::{Failure, key, output};
+use super::{Failure, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::{self, Input};
@@ -150,7 +151,7 @@ fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), 
 pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
     let keys = [SecretKey::generate()?, SecretKey::generate()?];
     let now = OffsetDateTime::now_utc();
-    let trust = key::trust_file(&keys.each_ref().map(SecretKey::public), 2, now, 1)?;
+    let trust = trust_file(&keys.each_ref().map(SecretKey::public), 2, now, 1)?;
     replace(&config.watchlist.trust, trust.as_bytes())?;
 
     let enrolled =

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::photographs::{self, FaceReader, Seen};
+use super::photographs::{self, FaceReader, face_json};
 use super::{Failure, output};
 
 #[derive(clap::Args)]
@@ -66,17 +66,4 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         }
     }
     Ok(if all_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score
-/// and quality 0 to 1.
-pub fn face_json(seen: &Seen) -> serde_json::Value {
-    let r = &seen.face.rect;
-    json!({
-        "box": [r.x, r.y, r.width, r.height],
-        "points": seen.face.landmarks.map(|p| [p.x, p.y]),
-        "score": seen.face.score,
-        "quality": seen.quality,
-        "too_poor": seen.verdict.err().map(|reason| reason.name()),
-    })
 }

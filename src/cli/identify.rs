@@ -8,9 +8,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::detect::face_json;
-use super::photographs::{self, FaceReader};
-use super::watchlist::seal::read as read_sealed;
+use super::photographs::{self, FaceReader, face_json};
+use super::watchlist::read_sealed;
 use super::{Failure, output};
 use crate::decision::DecisionConfig;
 use crate::decision::policy::Force;

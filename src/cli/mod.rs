@@ -5,15 +5,25 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 not understood (from the argument parser), 65 nothing could be
 //! evaluated (`EX_DATAERR`), 78 the configuration is wrong (`EX_CONFIG`).
+//!
+//! A build for a board has the commands that run, check and explain a device. Cargo features add
+//! the others: `author` makes and signs lists (parts of `key` and `watchlist`), `evaluate` judges
+//! the models on photographs (`detect`, `compare`, `evaluate`), `demo` plays and times the bundled
+//! scene (`demo`, `bench`).
 
+#[cfg(feature = "demo")]
 mod bench;
 mod cameras;
 mod check;
+#[cfg(feature = "evaluate")]
 mod compare;
 mod daemon;
+#[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "evaluate")]
 mod detect;
 mod doctor;
+#[cfg(feature = "evaluate")]
 mod evaluate;
 mod identify;
 mod key;
@@ -22,6 +32,7 @@ mod output;
 mod photographs;
 mod watchlist;
 
+#[cfg(feature = "demo")]
 pub use self::bench::Allocator;
 use std::error::Error;
 use std::process::ExitCode;
@@ -56,10 +67,13 @@ enum Command {
     /// List the machine's cameras: formats, sizes, rates, and whether they can be read.
     Cameras(cameras::Args),
     /// Play a bundled scene through the whole chain: no camera, no broker needed.
+    #[cfg(feature = "demo")]
     Demo(demo::Args),
     /// Find faces in photographs.
+    #[cfg(feature = "evaluate")]
     Detect(detect::Args),
     /// Compare the faces of two photographs.
+    #[cfg(feature = "evaluate")]
     Compare(compare::Args),
     /// Search a watch list for the faces in photographs.
     Identify(identify::Args),
@@ -70,8 +84,10 @@ enum Command {
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
     /// Measure detector and embedder on photographs of your own.
+    #[cfg(feature = "evaluate")]
     Evaluate(evaluate::Args),
     /// Measure the speed of the stages on this machine.
+    #[cfg(feature = "demo")]
     Bench(bench::Args),
 }
 
@@ -100,14 +116,19 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Cameras(args) => cameras::run(args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args),
+        #[cfg(feature = "evaluate")]
         Command::Detect(args) => detect::run(args),
+        #[cfg(feature = "evaluate")]
         Command::Compare(args) => compare::run(args),
         Command::Identify(args) => identify::run(args),
         Command::Key(args) => key::run(args),
         Command::Watchlist(args) => watchlist::run(args),
         Command::Outbox(args) => outbox::run(args),
+        #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args),
+        #[cfg(feature = "demo")]
         Command::Bench(args) => bench::run(args),
     };
     match outcome {

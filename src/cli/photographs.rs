@@ -1,9 +1,24 @@
 //! Photographs as files on the command line.
 
+use serde_json::json;
+
 use super::Failure;
 pub use crate::vision::photographs::{FaceReader, Seen};
 
 /// Opens a photograph, its path in the error.
 pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, Failure> {
     crate::source::Photograph::open(path).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score
+/// and quality 0 to 1.
+pub fn face_json(seen: &Seen) -> serde_json::Value {
+    let r = &seen.face.rect;
+    json!({
+        "box": [r.x, r.y, r.width, r.height],
+        "points": seen.face.landmarks.map(|p| [p.x, p.y]),
+        "score": seen.face.score,
+        "quality": seen.quality,
+        "too_poor": seen.verdict.err().map(|reason| reason.name()),
+    })
 }

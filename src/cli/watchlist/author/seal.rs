@@ -1,13 +1,13 @@
-//! `watchpost watchlist seal`, and how the other commands read what is sealed.
+//! `watchpost watchlist seal`: encrypts a signed list to the devices that may use it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Failure, draft_of, output};
 use crate::files::replace;
+use crate::files::replace;
 use crate::watchlist::author;
-use crate::watchlist::locked::Locked;
 use crate::watchlist::read_list;
-use crate::watchlist::seal::{self, DeviceKey, Recipient};
+use crate::watchlist::seal::{self, Recipient};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -56,20 +56,4 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ))?;
     }
     Ok(())
-}
-
-/// The bytes of a file, opened with the device key in `identity` where they are sealed.
-pub fn read(path: &Path, identity: Option<&Path>) -> Result<Locked<u8>, Failure> {
-    let bytes = read_list(path)?;
-    if !seal::is_sealed(&bytes) {
-        return Ok(Locked::copy_of(&bytes)?);
-    }
-    let Some(identity) = identity else {
-        return Err(format!(
-            "{} is sealed; name the device key that opens it with --identity FILE",
-            path.display()
-        )
-        .into());
-    };
-    Ok(seal::open(&bytes, &DeviceKey::open_file(identity)?)?)
 }

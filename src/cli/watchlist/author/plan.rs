@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Failure, draft_of, output, seal};
+use super::{Failure, draft_of, output, read_sealed};
+use crate::cli;
 use crate::decision::budget::{Budget, FalseMatchCurve};
 use crate::device::keeper;
 use crate::vision::Models;
@@ -118,9 +119,9 @@ fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let models = super::super::models(args.models.as_deref())?;
+    let models = cli::models(args.models.as_deref())?;
     let curve = curve(&models)?;
-    let bytes = seal::read(&args.file, args.identity.as_deref())?;
+    let bytes = read_sealed(&args.file, args.identity.as_deref())?;
     let summary = match draft_of(&bytes) {
         Some(draft) => draft?.summary(),
         None => author::show(&bytes, None)?,

@@ -1,0 +1,174 @@
+//! `watchpost key new`, `trust` and `sign-trust`: the keys of the people who sign, the file that pins
+//! them, and its rotation.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::{Failure, output, read, show};
+use crate::files::replace;
+use crate::watchlist::keys::{PublicKey, SecretKey};
+use crate::watchlist::trust::{Role, render};
+use crate::watchlist::{Trust, rotation};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a person's secret key file (mode 0600) and print its public key.
+    New {
+        /// File to create; an existing one is never overwritten.
+        file: PathBuf,
+        /// One JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a trust file that pins public keys.
+    Trust(Pin),
+    /// Sign a new trust file, so that devices take it over; or add a signature to one that somebody
+    /// else has signed. It takes as many of the signers of the file before as a list needs.
+    SignTrust {
+        /// Trust file, or signed trust file.
+        file: PathBuf,
+        /// The signer's secret key file.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Signed trust file to write; may be the same file as a signed input. Offer it to devices
+        /// as a list is offered.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// One JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct Pin {
+    /// Public keys of those who may sign, revoke and suspend, as `key show` prints them; at least
+    /// as many as signatures are needed.
+    #[arg(required = true)]
+    public: Vec<PublicKey>,
+    /// Public key of one who may revoke and suspend, but not sign; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    revoker: Vec<PublicKey>,
+    /// Public key of one who may suspend only; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    suspender: Vec<PublicKey>,
+    /// Public key of one who reviews candidates; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    reviewer: Vec<PublicKey>,
+    /// How many different people must sign a list; at least 2.
+    #[arg(long, default_value_t = 2)]
+    signers_needed: usize,
+    /// Days from now for which the file is valid.
+    #[arg(long, default_value_t = 365)]
+    days: u16,
+    /// Rises with each change: a device that has had a file does not take a lower one.
+    #[arg(long, default_value_t = 0)]
+    serial: u64,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// One JSON line instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::New { file, json } => {
+            let key = SecretKey::generate()?;
+            key.create_file(&file)?;
+            show(&key, json)?;
+        }
+        Command::Trust(pin) => {
+            let text = pinned(&pin)?;
+            replace(&pin.out, text.as_bytes())?;
+            if pin.json {
+                let keys = Trust::parse(&text)?.keys().len();
+                output::json_line(
+                    &json!({ "out": pin.out, "serial": pin.serial, "signers_needed": pin.signers_needed, "keys": keys }),
+                )?;
+            } else {
+                output::line(format!("wrote {}", pin.out.display()))?;
+            }
+        }
+        Command::SignTrust { file, key, out, json } => {
+            sign_trust(&file, &SecretKey::open_file(&key)?, &out, json)?
+        }
+    }
+    Ok(())
+}
+
+/// Roles of those who sign.
+const SIGNER: &[Role] = &[Role::Signer, Role::Revoker, Role::Suspender];
+
+fn pinned(pin: &Pin) -> Result<String, Failure> {
+    let groups: [(&str, &[PublicKey], &[Role]); 4] = [
+        ("signer", &pin.public, SIGNER),
+        ("revoker", &pin.revoker, &[Role::Revoker, Role::Suspender]),
+        ("suspender", &pin.suspender, &[Role::Suspender]),
+        ("reviewer", &pin.reviewer, &[Role::Reviewer]),
+    ];
+    text(pin.serial, pin.signers_needed, OffsetDateTime::now_utc(), pin.days, &groups)
+}
+
+/// The text of a trust file in which each key may sign, revoke and suspend, valid for `days` from
+/// `now`. What a device would refuse is an error here.
+pub fn trust_file(
+    keys: &[PublicKey],
+    needed: usize,
+    now: OffsetDateTime,
+    days: u16,
+) -> Result<String, Failure> {
+    text(0, needed, now, days, &[("signer", keys, SIGNER)])
+}
+
+fn text(
+    serial: u64,
+    needed: usize,
+    now: OffsetDateTime,
+    days: u16,
+    groups: &[(&str, &[PublicKey], &[Role])],
+) -> Result<String, Failure> {
+    let now = now.replace_nanosecond(0)?;
+    // A device's clock that is a little behind must not find a new file invalid.
+    let (from, until) = (now - time::Duration::hours(1), now + time::Duration::days(days.into()));
+    let mut all = Vec::new();
+    for (label, keys, roles) in groups {
+        all.extend(
+            keys.iter().enumerate().map(|(n, key)| (*key, format!("{label} {}", n + 1), *roles)),
+        );
+    }
+    let pinned: Vec<_> =
+        all.iter().map(|(key, label, roles)| (*key, label.as_str(), *roles)).collect();
+    let text = render(serial, needed, from, until, &pinned);
+    Trust::parse(&text)?;
+    Ok(text)
+}
+
+fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<(), Failure> {
+    let bytes = read(file)?;
+    // A trust file is text; a signed one never is.
+    let signed = match std::str::from_utf8(&bytes) {
+        Ok(text) => rotation::sign(text, key)?,
+        Err(_) => rotation::cosign(&bytes, key)?,
+    };
+    replace(out, &signed)?;
+    let (trust, signers) = rotation::inspect(&signed)?;
+    if json {
+        output::json_line(
+            &json!({ "signer": key.public().id(), "signatures": signers.len(), "serial": trust.serial() }),
+        )?;
+    } else {
+        output::line(format!(
+            "signed by {} ({} in all): trust file with serial {} and {} keys",
+            key.public().id(),
+            signers.len(),
+            trust.serial(),
+            trust.keys().len()
+        ))?;
+    }
+    Ok(())
+}
