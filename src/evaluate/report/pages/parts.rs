@@ -1,0 +1,131 @@
+//! Headlines, drawings and lists that several results have.
+
+use crate::evaluate::groups::{SafetyFactor, SuspectPair};
+use crate::evaluate::report::format::share;
+use crate::evaluate::report::svg::{Axis, Plot};
+use crate::evaluate::report::{Block, Figure, Headline, List};
+use crate::evaluate::verification::Histogram;
+
+pub fn headline(
+    label: impl Into<String>,
+    value: impl Into<String>,
+    detail: impl Into<String>,
+) -> Headline {
+    Headline { label: label.into(), value: value.into(), detail: detail.into() }
+}
+
+pub fn figure(svg: String, caption: &str) -> Block {
+    Block::Figure(Figure { caption: caption.into(), svg })
+}
+
+/// Both kinds of similarities as shares of their own number, with thresholds marked.
+pub fn histogram(h: &Histogram, names: [&str; 2], marks: &[(f64, String)]) -> Option<Block> {
+    let shares = |counts: &[(f64, u64)]| -> Vec<(f64, f64)> {
+        let total: u64 = counts.iter().map(|c| c.1).sum();
+        counts.iter().map(|(x, c)| (*x, *c as f64 / total.max(1) as f64)).collect()
+    };
+    let (genuine, impostor) = (shares(&h.genuine), shares(&h.impostor));
+    let both = || genuine.iter().chain(&impostor);
+    both().next()?;
+    let low = both().map(|p| p.0).fold(1.0, f64::min);
+    let high = both().map(|p| p.0 + 0.01).fold(-1.0, f64::max);
+    let top = both().map(|p| p.1).fold(0.0, f64::max);
+    let mut plot = Plot::new(
+        "Histogram of similarities",
+        &format!(
+            "Similarities of {} and {} from {low:.2} to {high:.2}, each as a share of its own \
+             number.",
+            names[0], names[1]
+        ),
+        Axis::linear("similarity", low, high),
+        Axis::linear("share of comparisons in bins of 0.01", 0.0, top * 1.05).percent(),
+    )
+    .steps(0, names[0], 0.01, &genuine)
+    .steps(1, names[1], 0.01, &impostor);
+    for (x, name) in marks {
+        plot = plot.mark(*x, name);
+    }
+    Some(figure(
+        plot.finish(),
+        "How well similarities separate: the less the two overlap, the better. Each is scaled to \
+         its own number.",
+    ))
+}
+
+/// Misses over false matches on logarithmic axes.
+pub fn det(
+    title: &str,
+    x: &str,
+    y: &str,
+    points: &[(f64, f64)],
+    band: &[(f64, f64, f64)],
+    least_y: f64,
+) -> Option<Block> {
+    let drawn: Vec<(f64, f64)> =
+        points.iter().filter(|p| p.0 > 0.0).map(|p| (p.0, p.1.max(least_y))).collect();
+    if drawn.len() < 2 {
+        return None;
+    }
+    let least = |f: fn(&(f64, f64)) -> f64| drawn.iter().map(f).fold(1.0, f64::min);
+    let most_y = drawn.iter().map(|p| p.1).fold(least_y, f64::max);
+    let mut plot = Plot::new(
+        title,
+        &format!(
+            "From {x} {} with {y} {} to {x} {} with {y} {}.",
+            share(drawn[0].0),
+            share(drawn[0].1),
+            share(drawn[drawn.len() - 1].0),
+            share(drawn[drawn.len() - 1].1)
+        ),
+        Axis::logarithmic(x, least(|p| p.0), 1.0).percent(),
+        Axis::logarithmic(y, least(|p| p.1), most_y).percent(),
+    );
+    if !band.is_empty() {
+        let band: Vec<(f64, f64, f64)> =
+            band.iter().map(|p| (p.0, p.1.max(least_y), p.2.max(least_y))).collect();
+        plot = plot.band(0, &band);
+    }
+    let name =
+        if band.is_empty() { "measured" } else { "mean of draws; shaded: lowest to highest" };
+    Some(figure(
+        plot.line(0, name, &drawn).finish(),
+        "Detection error trade-off on logarithmic axes: further down and left is better. A rate \
+         of zero is drawn at half an error.",
+    ))
+}
+
+pub fn safety_text(s: &SafetyFactor) -> String {
+    format!(
+        "{:.2}: the upper bound of {} at {:.2}, {}, over the rate of all pairs there, {}. Groups \
+         could be measured up to {:.2}; that the factor holds at stricter thresholds is an \
+         assumption.",
+        s.factor,
+        s.group,
+        s.threshold,
+        share(s.group_upper),
+        share(s.all),
+        s.measured_to
+    )
+}
+
+pub const LOOK_ALIKES: &str = "The most similar pairs of different people decide where rates can no \
+    longer be measured. Look at them: one person under two names is an error of the labels, not \
+    of the embedder.";
+
+pub fn suspect_list(heading: &str, pairs: &[SuspectPair]) -> Block {
+    let items = pairs.iter().map(|p| format!("{:.3}: {} and {}", p.similarity, p.a, p.b)).collect();
+    Block::List(List { heading: heading.into(), items })
+}
+
+pub fn duplicates(limit: Option<f32>, suspects: &[SuspectPair]) -> Vec<Block> {
+    let Some(limit) = limit else { return Vec::new() };
+    vec![
+        Block::Text(format!(
+            "{} pairs of different people with a similarity above {limit} were taken for \
+             unlabelled duplicates and left out of every rate. Where some of them are different \
+             people, the false-match rates are too low.",
+            suspects.len()
+        )),
+        suspect_list("Taken for duplicates", suspects),
+    ]
+}
