@@ -15,6 +15,7 @@ use serde::Serialize;
 
 pub use self::meter::Allocator;
 use self::meter::{Meter, Samples, peak_memory_kb};
+use super::flags::{Format, Networks};
 use super::photographs::FaceReader;
 use super::{Failure, demo, output};
 use crate::clock::Clock;
@@ -48,12 +49,10 @@ pub struct Args {
     /// scene.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     photographs: Vec<std::path::PathBuf>,
-    /// Manifest of the networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<std::path::PathBuf>,
-    /// One JSON line instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum, Serialize)]
@@ -119,7 +118,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if args.what != What::Pipeline && !args.photographs.is_empty() {
         return Err("--photographs goes with `bench pipeline`".into());
     }
-    let models = super::models(args.models.as_deref())?;
+    let models = args.networks.open()?;
     let meter = Meter::new();
     let mut report = match args.what {
         What::Detect => detect(&args, &models, &meter)?,
@@ -131,7 +130,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     };
     report.not_counted = meter.refusal();
     report.peak_memory_kb = peak_memory_kb();
-    if args.json {
+    if args.format.json {
         output::json_line(&report)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::flags::Format;
 use super::{Failure, output};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::source::V4l2Config;
@@ -14,9 +15,8 @@ pub struct Args {
     /// file or the defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One JSON line a node instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
@@ -28,14 +28,14 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     };
     let nodes = survey(&wanted);
     for node in &nodes {
-        if args.json {
+        if args.format.json {
             output::json_line(node)?;
         } else {
             tell(node, &wanted)?;
         }
     }
     let usable = nodes.iter().any(|n| matches!(n.verdict, NodeVerdict::Usable { .. }));
-    if nodes.is_empty() && !args.json {
+    if nodes.is_empty() && !args.format.json {
         output::line(
             "There is no video node. Plug a camera in; for a CSI camera see `watchpost doctor` \
              and the README's pipe commands.",

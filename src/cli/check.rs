@@ -5,21 +5,19 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::flags::{ConfigFile, Format};
 use super::{Failure, output};
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_PATH};
 use crate::delivery::tls;
 use crate::device::keeper::Keeper;
 use crate::vision::engines;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Configuration file.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
-    config: PathBuf,
-    /// One JSON line a check instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    format: Format,
 }
 
 #[derive(Serialize)]
@@ -31,9 +29,9 @@ struct Check {
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     // A configuration that cannot be used ends here, with exit code 78.
-    let config = Config::load(&args.config)?;
+    let config = args.config.load()?;
     let mut checks =
-        vec![Check { name: "config", ok: true, detail: args.config.display().to_string() }];
+        vec![Check { name: "config", ok: true, detail: args.config.path.display().to_string() }];
     let models = config.vision.open_models();
     checks.push(match &models {
         Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
@@ -75,7 +73,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     });
     let all_ok = checks.iter().all(|c| c.ok);
     for check in &checks {
-        if args.json {
+        if args.format.json {
             output::json_line(check)?;
         } else {
             output::line(format!(

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::flags::{Format, Networks};
 use super::photographs::{self, FaceReader, Seen, face_json};
 use super::{Failure, output};
 use crate::device::keeper;
@@ -17,22 +18,20 @@ pub struct Args {
     a: PathBuf,
     /// Another one.
     b: PathBuf,
-    /// Manifest of the networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let models = super::models(args.models.as_deref())?;
+    let models = args.networks.open()?;
     let mut reader = FaceReader::new(&models)?;
     let (a, seen_a) = subject(&mut reader, &args.a)?;
     let (b, seen_b) = subject(&mut reader, &args.b)?;
     let similarity = a.quantize().cosine(&b.quantize());
     let rate = keeper::curve(&models).ok().and_then(|curve| curve.rate_at(similarity));
-    if args.json {
+    if args.format.json {
         output::json_line(&json!({
             "similarity": similarity,
             // Upper bound for two strangers, on the worst-served group measured; null below the

@@ -4,20 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Failure;
+use super::flags::ConfigFile;
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_PATH};
 use crate::daemon::{self, Input};
 use crate::source;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Configuration file.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let config = Config::load(&args.config)?;
+    let config = args.config.load()?;
     super::start_logging("info");
     let clock = Clock::default();
     let open = || source::open(&config.source, clock);

@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+use super::flags::Format;
 use super::key::author::trust_file;
 use super::photographs::FaceReader;
 use super::{Failure, output};
@@ -45,14 +46,13 @@ pub struct Args {
     /// Length of the scene in seconds.
     #[arg(long, value_name = "N", default_value_t = PERIOD / u64::from(FPS))]
     seconds: u64,
-    /// Print the messages as they are, one JSON line each.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     super::start_logging("warn");
-    let say = |text: &str| if args.json { Ok(()) } else { output::line(text) };
+    let say = |text: &str| if args.format.json { Ok(()) } else { output::line(text) };
     let endpoint = endpoint(&args)?;
     let work = tempfile::Builder::new().prefix("watchpost-demo-").tempdir()?;
     let mut config = configuration(work.path())?;
@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     say("1  Two people make their keys; a device is told to trust lists that both have signed.")?;
     say("2  A photograph is enrolled as case-0001, under a legal basis, with an expiry; both \
          sign; it is sealed to the device.")?;
-    author_list(&config, &super::models(None)?)?;
+    author_list(&config, &Models::builtin()?)?;
 
     say("3  Four people walk past the camera, one of them twice. A subscriber of the broker \
          receives:")?;
@@ -241,7 +241,7 @@ fn listen(
             }
             _ => {}
         }
-        if args.json {
+        if args.format.json {
             output::json_line(&serde_json::json!({ "topic": message.topic, "payload": event }))?;
         } else {
             output::line(format!("   {}", in_words(&message, data)))?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::flags::{Format, Networks};
 use super::photographs::{self, FaceReader, face_json};
 use super::{Failure, output};
 
@@ -13,16 +14,14 @@ pub struct Args {
     /// JPEG or PNG files.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// Manifest of the networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
-    /// One JSON line an image.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut reader = FaceReader::new(&super::models(args.models.as_deref())?)?;
+    let mut reader = FaceReader::new(&args.networks.open()?)?;
     let mut all_read = true;
     for path in &args.images {
         let photograph = match photographs::open(path) {
@@ -30,7 +29,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             Err(error) => {
                 // The other images are still looked at; the exit code tells.
                 all_read = false;
-                if args.json {
+                if args.format.json {
                     output::json_line(&json!({ "image": path, "error": error.to_string() }))?;
                 } else {
                     eprintln!("watchpost: {error}");
@@ -40,7 +39,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         };
         let frame = photograph.frame();
         let (faces, beyond_capacity) = reader.faces(&frame)?;
-        if args.json {
+        if args.format.json {
             output::json_line(&json!({
                 "image": path, "width": frame.width(), "height": frame.height(),
                 "faces": faces.iter().map(face_json).collect::<Vec<_>>(), "beyond_capacity": beyond_capacity,

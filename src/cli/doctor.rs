@@ -6,16 +6,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::flags::{ConfigFile, Format};
 use super::{EX_CONFIG, Failure, output};
 use crate::clock::Clock;
-use crate::config::DEFAULT_PATH;
-use crate::doctor::{self, CheckOutput, CheckResult};
+use crate::doctor::{self, Finding, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Configuration file.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Run only these checks.
     #[arg(long, value_name = "CHECK")]
     only: Vec<String>,
@@ -25,9 +24,8 @@ pub struct Args {
     /// Name the checks and run none.
     #[arg(long)]
     list: bool,
-    /// One JSON line a check instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
@@ -53,23 +51,22 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             args.only.iter().any(|o| o == name)
         }
     };
-    let mut outputs = Vec::new();
-    let mut written = Ok(());
-    doctor::run(&args.config, Clock::default(), &wanted, &mut |output| {
-        // After the reader has gone the rest is run for the exit code alone.
-        if written.is_ok() {
-            written = if args.json { output::json_line(&output) } else { write(&output) };
+    let mut findings = Vec::new();
+    let mut told = Ok(());
+    doctor::examine(&args.config.path, Clock::default(), &wanted, &mut |finding| {
+        // After the reader has gone the rest is examined for the exit code alone.
+        if told.is_ok() {
+            told = if args.format.json { output::json_line(&finding) } else { tell(&finding) };
         }
         outputs.push(output);
     });
-    written?;
-    let failed = |o: &&CheckOutput| matches!(o.result, CheckResult::Failed { .. });
-    let warned = |o: &&CheckOutput| matches!(o.result, CheckResult::Warning { .. });
-    let wrong_config = outputs.iter().filter(failed).any(|o| o.check == "config");
-    let failures = outputs.iter().filter(failed).count();
-    if !args.json {
-        let warnings = outputs.iter().filter(warned).count();
-        output::line(format!("{} checks, {failures} failed, {warnings} warnings", outputs.len()))?;
+    told?;
+    let failed = |f: &&Finding| f.outcome == Outcome::Failed;
+    let wrong_config = findings.iter().filter(failed).any(|f| f.check == "config");
+    let failures = findings.iter().filter(failed).count();
+    if !args.format.json {
+        let warnings = findings.iter().filter(|f| f.outcome == Outcome::Warning).count();
+        output::line(format!("{} checks, {failures} failed, {warnings} warnings", findings.len()))?;
     }
     Ok(match (wrong_config, failures) {
         (true, _) => ExitCode::from(EX_CONFIG),

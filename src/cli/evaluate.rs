@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Failure;
+use super::flags::{Format, Networks};
 use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
@@ -59,9 +60,8 @@ struct Common {
     /// Folder of the photographs.
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
-    /// Manifest of other models than the built-in ones.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
+    #[command(flatten)]
+    networks: Networks,
     /// Long side of the picture that the detector sees, in pixels; larger photographs are shrunk to
     /// it.
     #[arg(long, value_name = "PIXELS", default_value_t = VisionConfig::default().long_side, value_parser = long_side)]
@@ -72,9 +72,8 @@ struct Common {
     /// Threads; all cores unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Write one JSON object to standard output instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
     /// Also write every comparison (for `detection`, every face) as a JSON line: file names,
     /// similarities and boxes, no templates. With these, other software can compute the figures
     /// again.
@@ -267,7 +266,7 @@ impl<'a> Bench<'a> {
             }
             None => Records::default(),
         };
-        let models = super::models(common.models.as_deref())?;
+        let models = common.networks.open()?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let settings = Settings {
             long_side: common.long_side,
@@ -333,7 +332,7 @@ impl<'a> Bench<'a> {
         if let Some(path) = &self.common.report {
             write(path, &html::render(&page))?;
         }
-        if self.common.json {
+        if self.common.format.json {
             serde_json::to_writer(&mut *out, &evaluation)?;
             writeln!(out)?;
         } else {

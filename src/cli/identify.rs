@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use time::OffsetDateTime;
 
+use super::flags::{Format, Networks, Opening};
 use super::photographs::{self, FaceReader, face_json};
-use super::watchlist::read_sealed;
 use super::{Failure, output};
 use crate::decision::DecisionConfig;
 use crate::decision::policy::Force;
@@ -24,9 +24,8 @@ pub struct Args {
     /// Signed list.
     #[arg(long, value_name = "FILE")]
     watchlist: PathBuf,
-    /// Device key that opens a sealed list.
-    #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
+    #[command(flatten)]
+    opening: Opening,
     /// Trust file with the pinned keys.
     #[arg(long, value_name = "FILE", default_value = "/etc/watchpost/trust.toml")]
     trust: PathBuf,
@@ -39,12 +38,10 @@ pub struct Args {
     /// Most entries a face.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
     top: u8,
-    /// Manifest of the networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
-    /// One JSON line an image.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    format: Format,
 }
 
 fn position(text: &str) -> Result<Position, String> {
@@ -58,17 +55,11 @@ fn position(text: &str) -> Result<Position, String> {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let models = super::models(args.models.as_deref())?;
+    let models = args.networks.open()?;
     let trust = Trust::open(&args.trust)?;
     let now = OffsetDateTime::now_utc();
     let embedder = &models.manifest.embedder.sha256.0;
-    let list = verify(
-        &read_sealed(&args.watchlist, args.identity.as_deref())?,
-        &trust,
-        now,
-        &args.device,
-        embedder,
-    )?;
+    let list = verify(&args.opening.read(&args.watchlist)?, &trust, now, &args.device, embedder)?;
     let curve = keeper::curve(&models).map_err(|b| b.to_string())?;
     let force = Force::enact(list, &curve, &DecisionConfig::default(), args.position)
         .map_err(|b| b.to_string())?;
@@ -98,7 +89,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             line["candidates"] = candidates.into();
             lines.push(line);
         }
-        if args.json {
+        if args.format.json {
             output::json_line(&json!({
                 "image": path, "list": { "id": force.list().id(), "version": force.list().version() },
                 "threshold": force.plan().threshold, "templates": force.gallery().templates(), "faces": lines,

@@ -11,6 +11,7 @@ use clap::Subcommand;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 
+use super::flags::Format;
 use super::{Failure, output};
 use crate::watchlist::keys::{KeyId, SecretKey};
 use crate::watchlist::seal::DeviceKey;
@@ -33,17 +34,15 @@ enum Command {
     Device {
         /// File to create; an existing one is never overwritten.
         file: PathBuf,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Print the public key of a person's or a device's key file.
     Show {
         /// Key file.
         file: PathBuf,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Judge a signed trust file as a device would; exit 0 only where the device would take it
     /// over.
@@ -53,9 +52,8 @@ enum Command {
         /// The trust file before it.
         #[arg(long, value_name = "FILE")]
         trust: PathBuf,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -63,20 +61,22 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         #[cfg(feature = "author")]
         Command::Author(command) => author::run(command)?,
-        Command::Device { file, json } => {
+        Command::Device { file, format: Format { json } } => {
             let key = DeviceKey::generate()?;
             key.create_file(&file)?;
             show_device(&key, json)?;
         }
         // A device's key is tried second: what is neither is told in the words of a person's.
-        Command::Show { file, json } => match SecretKey::open_file(&file) {
+        Command::Show { file, format: Format { json } } => match SecretKey::open_file(&file) {
             Ok(key) => show(&key, json)?,
             Err(error) => match DeviceKey::open_file(&file) {
                 Ok(key) => show_device(&key, json)?,
                 Err(_) => return Err(error.into()),
             },
         },
-        Command::VerifyTrust { file, trust, json } => return verify_trust(&file, &trust, json),
+        Command::VerifyTrust { file, trust, format: Format { json } } => {
+            return verify_trust(&file, &trust, json);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

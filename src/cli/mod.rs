@@ -25,6 +25,7 @@ mod detect;
 mod doctor;
 #[cfg(feature = "evaluate")]
 mod evaluate;
+mod flags;
 mod identify;
 mod key;
 mod outbox;
@@ -40,7 +41,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::kernels::choice;
-use crate::vision::{ManifestError, Models};
 use crate::watchlist::locked;
 
 /// What a failed command says.
@@ -169,11 +169,6 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
-}
-
-/// The networks of a manifest, or the built-in ones.
-fn models(manifest: Option<&std::path::Path>) -> Result<Models, ManifestError> {
-    manifest.map_or_else(Models::builtin, Models::open)
 }
 
 /// Logging for commands that run long: level from `WATCHPOST_LOG`, else `default`; to standard

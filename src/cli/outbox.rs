@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 
+use super::flags::{ConfigFile, Format};
 use super::{Failure, output};
-use crate::config::{Config, DEFAULT_PATH};
 use crate::delivery::event::EventId;
 use crate::delivery::outbox::disk;
 
@@ -25,12 +25,10 @@ enum Command {
     Show {
         /// Folder of the outbox, instead of the configuration's.
         folder: Option<PathBuf>,
-        /// Configuration file.
-        #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
-        config: PathBuf,
-        /// One JSON object a line.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -45,10 +43,11 @@ struct Line {
 }
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let Command::Show { folder, config, json } = args.command;
+    let Command::Show { folder, config, format: Format { json } } = args.command;
     let folder = match folder {
         Some(folder) => folder,
-        None => Config::load(&config)?
+        None => config
+            .load()?
             .broker
             .outbox_folder()
             .ok_or("broker.outbox is empty: candidates wait in memory, where nobody can look")?

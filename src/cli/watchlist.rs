@@ -11,10 +11,9 @@ use clap::Subcommand;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::flags::{Format, Networks, Opening};
 use super::{Failure, output};
-use crate::watchlist::locked::Locked;
-use crate::watchlist::read_list;
-use crate::watchlist::seal::{self, DeviceKey, SealError};
+use crate::watchlist::seal::SealError;
 use crate::watchlist::{Trust, verify};
 
 #[derive(clap::Args)]
@@ -38,15 +37,12 @@ enum Command {
         /// Name of the device.
         #[arg(long, value_name = "ID")]
         device: String,
-        /// Manifest of the device's networks; the built-in ones where absent.
-        #[arg(long, value_name = "FILE")]
-        models: Option<PathBuf>,
-        /// Device key that opens a sealed list.
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        networks: Networks,
+        #[command(flatten)]
+        opening: Opening,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -54,8 +50,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         #[cfg(feature = "author")]
         Command::Author(command) => author::run(command),
-        Command::Verify { list, trust, device, models, identity, json } => {
-            let bytes = match read_sealed(&list, identity.as_deref()) {
+        Command::Verify { list, trust, device, networks, opening, format: Format { json } } => {
+            let bytes = match opening.read(&list) {
                 Err(error) if json && error.is::<SealError>() => {
                     let code = error.downcast_ref::<SealError>().map(SealError::cause);
                     let reason = error.to_string();
@@ -66,7 +62,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
                 }
                 read => read?,
             };
-            judge(&bytes, &trust, &device, models.as_deref(), json)
+            judge(&bytes, &trust, &device, &networks, json)
         }
     }
 }
@@ -75,10 +71,10 @@ fn judge(
     bytes: &[u8],
     trust: &Path,
     device: &str,
-    models: Option<&Path>,
+    networks: &Networks,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let models = super::models(models)?;
+    let models = networks.open()?;
     let trust = Trust::open(trust)?;
     let now = OffsetDateTime::now_utc();
     let verdict = verify(bytes, &trust, now, device, &models.manifest.embedder.sha256.0);
@@ -106,20 +102,4 @@ fn judge(
         list.expires().format(&Rfc3339)?
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The bytes of a file, opened with the device key in `identity` where they are sealed.
-pub fn read_sealed(path: &Path, identity: Option<&Path>) -> Result<Locked<u8>, Failure> {
-    let bytes = read_list(path)?;
-    if !seal::is_sealed(&bytes) {
-        return Ok(Locked::copy_of(&bytes)?);
-    }
-    let Some(identity) = identity else {
-        return Err(format!(
-            "{} is sealed; name the device key that opens it with --identity FILE",
-            path.display()
-        )
-        .into());
-    };
-    Ok(seal::open(&bytes, &DeviceKey::open_file(identity)?)?)
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{Failure, output, read, show};
-use crate::files::replace;
+use crate::cli::flags::Format;
 use crate::watchlist::keys::{PublicKey, SecretKey};
 use crate::watchlist::trust::{Role, render};
 use crate::watchlist::{Trust, rotation};
@@ -19,9 +19,8 @@ pub enum Command {
     New {
         /// File to create; an existing one is never overwritten.
         file: PathBuf,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Write a trust file that pins public keys.
     Trust(Pin),
@@ -37,9 +36,8 @@ pub enum Command {
         /// as a list is offered.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -70,14 +68,13 @@ pub struct Pin {
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::New { file, json } => {
+        Command::New { file, format: Format { json } } => {
             let key = SecretKey::generate()?;
             key.create_file(&file)?;
             show(&key, json)?;
@@ -85,7 +82,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Trust(pin) => {
             let text = pinned(&pin)?;
             replace(&pin.out, text.as_bytes())?;
-            if pin.json {
+            if pin.format.json {
                 let keys = Trust::parse(&text)?.keys().len();
                 output::json_line(
                     &json!({ "out": pin.out, "serial": pin.serial, "signers_needed": pin.signers_needed, "keys": keys }),
@@ -94,7 +91,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
                 output::line(format!("wrote {}", pin.out.display()))?;
             }
         }
-        Command::SignTrust { file, key, out, json } => {
+        Command::SignTrust { file, key, out, format: Format { json } } => {
             sign_trust(&file, &SecretKey::open_file(&key)?, &out, json)?
         }
     }

@@ -14,11 +14,12 @@ use clap::{Subcommand, ValueEnum};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Failure, output, read_sealed};
-use crate::cli::models;
-use crate::files::replace;
+use super::{Failure, output};
+use crate::cli::flags::{Format, Networks, Opening};
+use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, ListSummary, NewList};
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::model::{Authorisation, Hours};
 use crate::watchlist::model::{Authorisation, Hours};
 use crate::watchlist::read_list;
 use crate::watchlist::{Aim, Reference, Trust, order};
@@ -36,9 +37,8 @@ pub enum Command {
         /// The entry's reference.
         #[arg(long)]
         reference: Reference,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Begin the next version of a signed list as a draft.
     Revise {
@@ -47,12 +47,10 @@ pub enum Command {
         /// Draft file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Device key that opens a sealed list.
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        opening: Opening,
+        #[command(flatten)]
+        format: Format,
     },
     /// Sign a draft, or add a signature to a list that somebody else has signed.
     Sign {
@@ -64,9 +62,8 @@ pub enum Command {
         /// Signed list to write; may be the same file as a signed input.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// One JSON line instead of text.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Encrypt a signed list to the devices that may use it (age format).
     Seal(seal::Args),
@@ -77,12 +74,10 @@ pub enum Command {
         /// Say how each signature counts by this trust file.
         #[arg(long, value_name = "FILE")]
         trust: Option<PathBuf>,
-        /// Device key that opens a sealed list.
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
-        /// One JSON line instead of tables.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        opening: Opening,
+        #[command(flatten)]
+        format: Format,
     },
     /// Show the arithmetic of the false-alert budget, and which lists would keep it.
     Plan(plan::Args),
@@ -156,19 +151,17 @@ pub struct New {
     /// End of validity, as in 2027-03-31T18:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = date)]
     expires: OffsetDateTime,
-    /// Manifest of the devices' networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::New(new) => start(new)?,
         Command::Add(args) => return enrol::run(args),
-        Command::Remove { draft: path, reference, json } => {
+        Command::Remove { draft: path, reference, format: Format { json } } => {
             let mut draft = read_draft(&path)?;
             draft.remove(&reference)?;
             replace(&path, &draft.to_json())?;
@@ -181,11 +174,8 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
                 output::line(format!("removed {reference}; {entries} entries are left"))?;
             }
         }
-        Command::Revise { list, out, identity, json } => {
-            let draft = Draft::revise(
-                &read_sealed(&list, identity.as_deref())?,
-                OffsetDateTime::now_utc(),
-            )?;
+        Command::Revise { list, out, opening, format: Format { json } } => {
+            let draft = Draft::revise(&opening.read(&list)?, OffsetDateTime::now_utc())?;
             create(&out, &draft.to_json())?;
             let (id, version) = (&draft.content().id, draft.content().version);
             if json {
@@ -200,7 +190,7 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
             }
         }
         Command::Seal(args) => seal::run(&args)?,
-        Command::Sign { file, key, out, json } => {
+        Command::Sign { file, key, out, format: Format { json } } => {
             let key = SecretKey::open_file(&key)?;
             let bytes = read_list(&file)?;
             let signed = match draft_of(&bytes) {
@@ -211,7 +201,7 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
             let summary = author::show(&signed, None)?;
             // The curve that counts is the devices'; the built-in one says nothing about another
             // embedder.
-            let models = models(None)?;
+            let models = Models::builtin()?;
             if summary.embedder == models.manifest.embedder.sha256.to_string() {
                 plan::warn_of_budget(&models, &summary.authorisation, summary.templates);
             }
@@ -231,9 +221,9 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
                 ))?;
             }
         }
-        Command::Show { file, trust, identity, json } => {
+        Command::Show { file, trust, opening, format: Format { json } } => {
             let trust = trust.map(|path| Trust::open(&path)).transpose()?;
-            let bytes = read_sealed(&file, identity.as_deref())?;
+            let bytes = opening.read(&file)?;
             if let Ok(order) = order::inspect(&bytes) {
                 stop::show(&order, trust.as_ref(), &bytes, json)?;
                 return Ok(ExitCode::SUCCESS);
@@ -249,7 +239,7 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
                     Draft::revise(&bytes, OffsetDateTime::now_utc())?,
                 ),
             };
-            let found = look_alikes::find(&models(None)?, draft.content());
+            let found = look_alikes::find(&Models::builtin()?, draft.content());
             if json {
                 let mut value = serde_json::to_value(&summary)?;
                 value["look_alikes"] = serde_json::to_value(found.map(|(_, pairs)| pairs))?;
@@ -291,7 +281,7 @@ fn create(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn start(new: New) -> Result<(), Failure> {
-    let models = models(new.models.as_deref())?;
+    let models = new.networks.open()?;
     let embedder = &models.manifest.embedder;
     let now = OffsetDateTime::now_utc();
     let list = NewList {
@@ -318,7 +308,7 @@ fn start(new: New) -> Result<(), Failure> {
     create(&new.draft, &draft.to_json())?;
     plan::warn_of_budget(&models, &draft.content().authorisation, 0);
     let c = draft.content();
-    if new.json {
+    if new.format.json {
         output::json_line(
             &serde_json::json!({ "draft": new.draft, "id": c.id, "version": c.version }),
         )?;

@@ -23,6 +23,7 @@ use time::OffsetDateTime;
 
 use super::people::{self, Person};
 use super::{Failure, date, look_alikes, output, read_draft};
+use crate::cli::flags::{Format, Networks};
 use crate::cli::photographs::FaceReader;
 use crate::files::replace;
 use crate::source::Photograph;
@@ -67,12 +68,10 @@ pub struct Args {
     /// End of the entry; the end of the list where absent.
     #[arg(long, value_name = "TIME", value_parser = date)]
     expires: Option<OffsetDateTime>,
-    /// Manifest of the networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// A photograph that was left out.
@@ -118,7 +117,7 @@ struct Added {
 
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut draft = read_draft(&args.draft)?;
-    let models = crate::cli::models(args.models.as_deref())?;
+    let models = args.networks.open()?;
     if draft.content().embedder != models.manifest.embedder.sha256.0 {
         return Err(
             "the draft was begun for another embedder; name that one's manifest with --models FILE"
@@ -140,13 +139,13 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     if !report.added.is_empty() {
         replace(&args.draft, &draft.to_json())?;
     }
-    if args.json && !many {
+    if args.format.json && !many {
         let one = report.added.first().map(|a| (a.reference.clone(), a.qualities.clone()));
         let (reference, qualities) = one.unzip();
         output::json_line(&serde_json::json!({
             "reference": reference, "qualities": qualities, "known": report.known, "doubts": report.doubts,
         }))?;
-    } else if args.json {
+    } else if args.format.json {
         output::json_line(&report)?;
     } else {
         print(&report, many)?;

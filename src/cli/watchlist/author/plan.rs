@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Failure, draft_of, output, read_sealed};
-use crate::cli;
+use super::{Failure, draft_of, output};
+use crate::cli::flags::{Format, Networks, Opening};
 use crate::decision::budget::{Budget, FalseMatchCurve};
 use crate::device::keeper;
 use crate::vision::Models;
@@ -34,15 +34,12 @@ pub struct Args {
     /// Plan for this many templates instead of those in the list.
     #[arg(long, value_name = "N")]
     templates: Option<usize>,
-    /// Manifest of the devices' networks; the built-in ones where absent.
-    #[arg(long, value_name = "FILE")]
-    models: Option<PathBuf>,
-    /// Device key that opens a sealed list.
-    #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    opening: Opening,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// The arithmetic for one list, and the table around it.
@@ -119,9 +116,9 @@ fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let models = cli::models(args.models.as_deref())?;
+    let models = args.networks.open()?;
     let curve = curve(&models)?;
-    let bytes = read_sealed(&args.file, args.identity.as_deref())?;
+    let bytes = args.opening.read(&args.file)?;
     let summary = match draft_of(&bytes) {
         Some(draft) => draft?.summary(),
         None => author::show(&bytes, None)?,
@@ -133,7 +130,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err("plan with at least one face a day and a false-alert budget above 0".into());
     }
     let report = report(&curve, faces, allowed, args.templates.unwrap_or(summary.templates));
-    if args.json {
+    if args.format.json {
         return Ok(output::json_line(&report)?);
     }
     print(&report)?;

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, draft_of, output};
-use crate::files::replace;
-use crate::files::replace;
+use crate::cli::flags::Format;
 use crate::watchlist::author;
 use crate::watchlist::read_list;
 use crate::watchlist::seal::{self, Recipient};
@@ -20,9 +19,8 @@ pub struct Args {
     /// Sealed list to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub fn run(args: &Args) -> Result<(), Failure> {
@@ -41,7 +39,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let sealed = seal::seal(&[&bytes], &args.to)?;
     replace(&args.out, &sealed)?;
     let to: Vec<String> = args.to.iter().map(ToString::to_string).collect();
-    if args.json {
+    if args.format.json {
         output::json_line(&serde_json::json!({
             "id": summary.id, "version": summary.version, "digest": summary.digest, "signatures": summary.signatures.len(),
             "to": to, "bytes": sealed.len(),

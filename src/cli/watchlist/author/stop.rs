@@ -6,7 +6,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Failure, create, date, output};
+use crate::cli::flags::Format;
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::model::{Area, Position};
 use crate::watchlist::model::{Area, Position};
 use crate::watchlist::order::{self, Action, EVERY_VERSION, Order, OrderId};
 use crate::watchlist::{Reference, Trust, keys};
@@ -55,9 +57,8 @@ struct Signing {
     /// File to write; publish it as it is, retained, on the device's topic.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// One JSON line instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 fn area(text: &str) -> Result<Area, String> {
@@ -148,7 +149,7 @@ fn write(action: &Action, signing: &Signing, topic: &str) -> Result<(), Failure>
     let bytes = order::sign(OrderId(id), action, &key, now)?;
     create(&signing.out, &bytes)?;
     let (id, signer, out) = (OrderId(id), key.public().id(), signing.out.display());
-    if signing.json {
+    if signing.format.json {
         let (id, signer) = (id.to_string(), signer.to_string());
         output::json_line(
             &serde_json::json!({ "order": id, "signer": signer, "issued": now.format(&Rfc3339)? }),

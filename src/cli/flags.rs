@@ -1,0 +1,75 @@
+//! Flags that several commands have, each defined once.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH};
+use crate::vision::{ManifestError, Models};
+use crate::watchlist::locked::Locked;
+use crate::watchlist::read_list;
+use crate::watchlist::seal::{self, DeviceKey};
+
+use super::Failure;
+
+// No doc comments on these structs: clap would take one for the description of the command that
+// the flags are flattened into.
+
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// Configuration file.
+    #[arg(long = "config", value_name = "FILE", default_value = DEFAULT_PATH)]
+    pub path: PathBuf,
+}
+
+impl ConfigFile {
+    /// Reads it.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.path)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Networks {
+    /// Manifest of the networks, of the devices' where a list is for devices; the built-in ones
+    /// where absent.
+    #[arg(long = "models", value_name = "FILE")]
+    manifest: Option<PathBuf>,
+}
+
+impl Networks {
+    /// The networks of the manifest, or the built-in ones.
+    pub fn open(&self) -> Result<Models, ManifestError> {
+        self.manifest.as_deref().map_or_else(Models::builtin, Models::open)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Opening {
+    /// Device key that opens a sealed list.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+}
+
+impl Opening {
+    /// The bytes of a file, opened with the device key where they are sealed.
+    pub fn read(&self, path: &Path) -> Result<Locked<u8>, Failure> {
+        let bytes = read_list(path)?;
+        if !seal::is_sealed(&bytes) {
+            return Ok(Locked::copy_of(&bytes)?);
+        }
+        let Some(identity) = &self.identity else {
+            return Err(format!(
+                "{} is sealed; name the device key that opens it with --identity FILE",
+                path.display()
+            )
+            .into());
+        };
+        Ok(seal::open(&bytes, &DeviceKey::open_file(identity)?)?)
+    }
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Format {
+    /// JSON instead of text, one line for each result.
+    #[arg(long)]
+    pub json: bool,
+}
