@@ -14,10 +14,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub use self::meter::Allocator;
-use self::meter::{Meter, Samples, peak_memory_kb};
-use super::flags::{Format, Networks};
+use self::meter::{Meter, RunCosts, peak_memory_kb};
+use super::flags::{Networks, OutputFormat};
 use super::photographs::FaceReader;
-use super::{Failure, demo, output};
+use super::{CliError, demo, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo::ENROLMENT_PHOTOGRAPH;
@@ -35,7 +35,7 @@ use crate::watchlist::{Gallery, TopK};
 pub struct Args {
     /// What to measure.
     #[arg(value_enum)]
-    what: What,
+    what: Workload,
     /// Measured runs, after a tenth as many that do not count.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: u32,
@@ -52,12 +52,12 @@ pub struct Args {
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum What {
+enum Workload {
     /// The whole chain on a moving scene, a frame at a time.
     Pipeline,
     /// The detector on a 640x480 frame.
@@ -71,12 +71,12 @@ enum What {
 }
 
 #[derive(Serialize)]
-struct Report {
-    what: What,
+struct Measurement {
+    what: Workload,
     runs: u32,
     /// What ran: engines and kernels.
     engines: Vec<String>,
-    stages: Vec<Stage>,
+    stages: Vec<Timing>,
     /// Of the whole chain, from the mean time a frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_per_second: Option<f64>,
@@ -91,7 +91,7 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct Stage {
+struct Timing {
     name: &'static str,
     median_ms: f64,
     p99_ms: f64,
@@ -104,8 +104,8 @@ struct Stage {
 }
 
 /// A row of the table.
-fn stage(name: &'static str, mut samples: Samples) -> Stage {
-    Stage {
+fn stage(name: &'static str, mut samples: RunCosts) -> Timing {
+    Timing {
         name,
         median_ms: samples.quantile_ms(0.5),
         p99_ms: samples.quantile_ms(0.99),
@@ -114,19 +114,19 @@ fn stage(name: &'static str, mut samples: Samples) -> Stage {
     }
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    if args.what != What::Pipeline && !args.photographs.is_empty() {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
+    if args.what != Workload::Pipeline && !args.photographs.is_empty() {
         return Err("--photographs goes with `bench pipeline`".into());
     }
     let models = args.networks.open()?;
     let meter = Meter::new();
     let mut report = match args.what {
-        What::Detect => detect(&args, &models, &meter)?,
-        What::Embed => embed(&args, &models, &meter)?,
-        What::Search => search(&args, &models, &meter)?,
-        What::Formats => formats::run(&args, &models, &meter)?,
-        What::Pipeline if args.photographs.is_empty() => pipeline(&args, &models, &meter)?,
-        What::Pipeline => photographs::run(&args, &models, &meter)?,
+        Workload::Detect => detect(&args, &models, &meter)?,
+        Workload::Embed => embed(&args, &models, &meter)?,
+        Workload::Search => search(&args, &models, &meter)?,
+        Workload::Formats => formats::run(&args, &models, &meter)?,
+        Workload::Pipeline if args.photographs.is_empty() => pipeline(&args, &models, &meter)?,
+        Workload::Pipeline => photographs::run(&args, &models, &meter)?,
     };
     report.not_counted = meter.refusal();
     report.peak_memory_kb = peak_memory_kb();
@@ -163,8 +163,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &Args, engines: Vec<String>, stages: Vec<Stage>) -> Report {
-    Report {
+fn report(args: &Args, engines: Vec<String>, stages: Vec<Timing>) -> Measurement {
+    Measurement {
         what: args.what,
         runs: args.runs,
         engines,
@@ -176,7 +176,7 @@ fn report(args: &Args, engines: Vec<String>, stages: Vec<Stage>) -> Report {
     }
 }
 
-fn detect(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
+fn detect(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
     let mut pixels = Vec::new();
     // In the middle of the scene several people are in the picture.
     Scene::new(1).frame(120, &mut pixels);
@@ -185,12 +185,12 @@ fn detect(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure
     let mut faces = Faces::new();
     let samples = meter.measure(args.runs, || {
         detector.detect(&frame, 0.6, &mut faces)?;
-        Ok::<_, Failure>(())
+        Ok::<_, CliError>(())
     })?;
     Ok(report(args, vec![detector.engine().to_owned()], vec![stage("detect", samples)]))
 }
 
-fn embed(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
+fn embed(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
     let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH)?;
     let frame = photograph.frame();
     let (faces, _) = FaceReader::new(models)?.faces(&frame)?;
@@ -203,39 +203,39 @@ fn embed(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure>
         aligned
             .warp(&frame, &face.face.landmarks, &alignment)
             .map(drop)
-            .ok_or_else(|| Failure::from("no landmarks"))
+            .ok_or_else(|| CliError::from("no landmarks"))
     })?;
     let embed = meter.measure(args.runs, || {
         embedder.embed(&aligned)?;
-        Ok::<_, Failure>(())
+        Ok::<_, CliError>(())
     })?;
     let engine = embedder.engine().to_owned();
     Ok(report(args, vec![engine], vec![stage("align", align), stage("embed", embed)]))
 }
 
-fn search(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
+fn search(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
     let dimensions = models.manifest.embedder.dimensions;
     let gallery = Gallery::synthetic(args.templates as usize, dimensions, 1);
     let probe = |n: i32| {
         let values =
             (0..dimensions as i32).map(|i| ((i * 37 + n * 101) % 255 - 127) as i8).collect();
-        Template::new(values).map_err(Failure::from)
+        Template::new(values).map_err(CliError::from)
     };
     let probes: Vec<Template> = (0..10).map(probe).collect::<Result<_, _>>()?;
     let mut tops = vec![TopK::new(4); 10];
     let one = meter.measure(args.runs, || {
         tops[0].clear();
         gallery.search(&probes[0], &mut tops[0]);
-        Ok::<_, Failure>(())
+        Ok::<_, CliError>(())
     })?;
     let ten = meter.measure(args.runs, || {
         tops.iter_mut().for_each(TopK::clear);
         gallery.search_all(&probes, &mut tops);
-        Ok::<_, Failure>(())
+        Ok::<_, CliError>(())
     })?;
     let read = meter.measure(args.runs, || {
         std::hint::black_box(gallery.read_once());
-        Ok::<_, Failure>(())
+        Ok::<_, CliError>(())
     })?;
     let engine = format!("{} templates x {dimensions}, {}", args.templates, gallery.kernel());
     let stages = vec![
@@ -246,7 +246,7 @@ fn search(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure
     Ok(report(args, vec![engine], stages))
 }
 
-fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
+fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
     let work = tempfile::Builder::new().prefix("watchpost-bench-").tempdir()?;
     let mut config: Config = demo::configuration(work.path())?;
     config.vision.long_side = args.long_side;
@@ -262,8 +262,8 @@ fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failu
     pipeline.enforce(force);
     let mut source = SceneSource::new(Scene::new(1).with_frames(u64::MAX), clock);
     let mut captured = Captured::default();
-    let mut times: [Samples; 4] = Default::default();
-    let mut whole = Samples::with_capacity(args.runs as usize);
+    let mut times: [RunCosts; 4] = Default::default();
+    let mut whole = RunCosts::with_capacity(args.runs as usize);
     for n in 0..args.runs + args.runs / 10 {
         // Drawing the scene is no part of the chain.
         source.next(&mut captured)?;
@@ -291,5 +291,5 @@ fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failu
         stage("embed", embed),
         stage("frame", whole),
     ];
-    Ok(Report { frames_per_second: Some(rate), ..report(args, engines, stages) })
+    Ok(Measurement { frames_per_second: Some(rate), ..report(args, engines, stages) })
 }

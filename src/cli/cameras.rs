@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::flags::Format;
-use super::{Failure, output};
+use super::flags::OutputFormat;
+use super::{CliError, output};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::source::V4l2Config;
 use crate::source::cameras::{Node, NodeVerdict, Size, survey};
@@ -16,10 +16,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let wanted = match &args.config {
         Some(path) => Config::load(path)?.source.v4l2,
         // Listing cameras comes before configuring them.

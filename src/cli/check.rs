@@ -1,12 +1,11 @@
 //! `watchpost check`: whether the daemon could do its work as configured.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::flags::{ConfigFile, Format};
-use super::{Failure, output};
+use super::flags::{ConfigFile, OutputFormat};
+use super::{CliError, output};
 use crate::clock::Clock;
 use crate::delivery::tls;
 use crate::device::keeper::Keeper;
@@ -17,26 +16,29 @@ pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 #[derive(Serialize)]
-struct Check {
+struct Requirement {
     name: &'static str,
     ok: bool,
     detail: String,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     // A configuration that cannot be used ends here, with exit code 78.
     let config = args.config.load()?;
-    let mut checks =
-        vec![Check { name: "config", ok: true, detail: args.config.path.display().to_string() }];
+    let mut checks = vec![Requirement {
+        name: "config",
+        ok: true,
+        detail: args.config.path.display().to_string(),
+    }];
     let models = config.vision.open_models();
     checks.push(match &models {
-        Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
+        Err(error) => Requirement { name: "models", ok: false, detail: error.to_string() },
         Ok(models) => match engines(models, config.vision.long_side) {
-            Ok([detector, embedder]) => Check {
+            Ok([detector, embedder]) => Requirement {
                 name: "models",
                 ok: true,
                 detail: format!(
@@ -44,25 +46,27 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
                     models.manifest.detector.name, models.manifest.embedder.name
                 ),
             },
-            Err(error) => Check { name: "models", ok: false, detail: error.to_string() },
+            Err(error) => Requirement { name: "models", ok: false, detail: error.to_string() },
         },
     });
     if let Ok(models) = &models {
         let mut keeper = Keeper::new(&config.watchlist);
         let key = keeper.vault().key_for_people();
-        checks.push(Check {
+        checks.push(Requirement {
             name: "device key",
             ok: key.is_ok(),
             detail: key.unwrap_or_else(|blindness| blindness.to_string()),
         });
         checks.push(match keeper.examine(&config, models, Clock::default().now()) {
-            Ok(force) => Check { name: "watchlist", ok: true, detail: force.summary() },
-            Err(blindness) => Check { name: "watchlist", ok: false, detail: blindness.to_string() },
+            Ok(force) => Requirement { name: "watchlist", ok: true, detail: force.summary() },
+            Err(blindness) => {
+                Requirement { name: "watchlist", ok: false, detail: blindness.to_string() }
+            }
         });
     }
     let mut problems = Vec::new();
     tls::file_problems(&config.broker, &mut problems);
-    checks.push(Check {
+    checks.push(Requirement {
         name: "broker files",
         ok: problems.is_empty(),
         detail: if problems.is_empty() {

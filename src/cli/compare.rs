@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::flags::{Format, Networks};
+use super::flags::{Networks, OutputFormat};
 use super::photographs::{self, FaceReader, Seen, face_json};
-use super::{Failure, output};
+use super::{CliError, output};
 use crate::device::keeper;
 use crate::template::Embedding;
 
@@ -21,10 +21,10 @@ pub struct Args {
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let models = args.networks.open()?;
     let mut reader = FaceReader::new(&models)?;
     let (a, seen_a) = subject(&mut reader, &args.a)?;
@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// The face that the photograph is taken to show; its quality is reported, not enforced.
-fn subject(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, Seen), Failure> {
+fn subject(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, Seen), CliError> {
     let photograph = photographs::open(path)?;
     let frame = photograph.frame();
     let seen =

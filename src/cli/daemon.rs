@@ -1,9 +1,8 @@
 //! `watchpost run`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Failure;
+use super::CliError;
 use super::flags::ConfigFile;
 use crate::clock::Clock;
 use crate::daemon::{self, Input};
@@ -15,7 +14,7 @@ pub struct Args {
     config: ConfigFile,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let config = args.config.load()?;
     super::start_logging("info");
     let clock = Clock::default();

@@ -12,18 +12,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::flags::Format;
+use super::flags::OutputFormat;
 use super::key::author::trust_file;
 use super::photographs::FaceReader;
-use super::{Failure, output};
+use super::{CliError, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::{self, Input};
 use crate::demo::ENROLMENT_PHOTOGRAPH;
 use crate::demo::scene::{FPS, PERIOD, Scene};
 use crate::demo::source::SceneSource;
-use crate::demo::subscriber::{Endpoint, Message, Subscriber};
-use crate::files::replace;
+use crate::demo::subscriber::{Endpoint, Received, Subscriber};
 use crate::source::{Photograph, Source};
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry, NewList};
@@ -47,10 +46,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = PERIOD / u64::from(FPS))]
     seconds: u64,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     super::start_logging("warn");
     let say = |text: &str| if args.format.json { Ok(()) } else { output::line(text) };
     let endpoint = endpoint(&args)?;
@@ -98,7 +97,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 #[cfg(feature = "demo-broker")]
-fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
+fn endpoint(args: &Args) -> Result<Endpoint, CliError> {
     match &args.broker {
         Some(endpoint) => Ok(endpoint.clone()),
         None => Ok(crate::demo::broker::Broker::start()?.url().parse()?),
@@ -106,14 +105,14 @@ fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
 }
 
 #[cfg(not(feature = "demo-broker"))]
-fn endpoint(args: &Args) -> Result<Endpoint, Failure> {
+fn endpoint(args: &Args) -> Result<Endpoint, CliError> {
     args.broker
         .clone()
         .ok_or_else(|| "this build has no broker inside; name one with --broker mqtt://HOST".into())
 }
 
 /// The defaults, but for where things lie.
-pub fn configuration(work: &Path) -> Result<Config, Failure> {
+pub fn configuration(work: &Path) -> Result<Config, CliError> {
     let mut config = Config::default();
     config.device.id = DEVICE.into();
     config.device.camera = "hall".into();
@@ -129,7 +128,7 @@ pub fn configuration(work: &Path) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), Failure> {
+fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), CliError> {
     let host = if endpoint.host.contains(':') {
         format!("[{}]", endpoint.host)
     } else {
@@ -148,7 +147,7 @@ fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), 
 
 /// Makes the device's key, and what two people do at a workstation with `watchpost key` and
 /// `watchpost watchlist`.
-pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
+pub fn author_list(config: &Config, models: &Models) -> Result<(), CliError> {
     let keys = [SecretKey::generate()?, SecretKey::generate()?];
     let now = OffsetDateTime::now_utc();
     let trust = trust_file(&keys.each_ref().map(SecretKey::public), 2, now, 1)?;
@@ -202,7 +201,7 @@ pub fn author_list(config: &Config, models: &Models) -> Result<(), Failure> {
 }
 
 #[derive(Default)]
-struct Tally {
+struct ReceivedCounts {
     enrolled: u32,
     others: u32,
     faces: u64,
@@ -214,8 +213,8 @@ fn listen(
     subscriber: &Subscriber,
     args: &Args,
     ended: impl Fn() -> bool,
-) -> Result<Tally, Failure> {
-    let mut tally = Tally::default();
+) -> Result<ReceivedCounts, CliError> {
+    let mut tally = ReceivedCounts::default();
     loop {
         let Some(message) = subscriber.receive(Duration::from_millis(200))? else {
             if ended() {
@@ -252,7 +251,7 @@ fn listen(
     }
 }
 
-fn in_words(message: &Message, data: &Value) -> String {
+fn in_words(message: &Received, data: &Value) -> String {
     let topic = &message.topic;
     match topic.rsplit('/').next() {
         Some("candidate") => {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::flags::{Format, Networks};
+use super::flags::{Networks, OutputFormat};
 use super::photographs::{self, FaceReader, face_json};
-use super::{Failure, output};
+use super::{CliError, output};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,10 +17,10 @@ pub struct Args {
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let mut reader = FaceReader::new(&args.networks.open()?)?;
     let mut all_read = true;
     for path in &args.images {

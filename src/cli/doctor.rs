@@ -3,11 +3,10 @@
 //! Exit codes: 0 where nothing failed (warnings and skipped checks included), 1 where a check
 //! failed, 78 where the configuration itself is wrong.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::flags::{ConfigFile, Format};
-use super::{EX_CONFIG, Failure, output};
+use super::flags::{ConfigFile, OutputFormat};
+use super::{CliError, EX_CONFIG, output};
 use crate::clock::Clock;
 use crate::doctor::{self, Finding, Outcome};
 
@@ -25,10 +24,10 @@ pub struct Args {
     #[arg(long)]
     list: bool,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     if args.list {
         for check in doctor::checks() {
             output::line(check)?;

@@ -13,8 +13,8 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::Failure;
-use super::flags::{Format, Networks};
+use super::CliError;
+use super::flags::{Networks, OutputFormat};
 use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
@@ -22,8 +22,8 @@ use crate::evaluate::records::Records;
 use crate::evaluate::report::pages::{Describe, document};
 use crate::evaluate::report::{html, text};
 use crate::evaluate::{
-    EvaluateError, Evaluation, Network, Run, curve, detection, groups, identification, networks,
-    read_list, verification,
+    Context, EvaluateError, Evaluation, TestedNetwork, curve, detection, groups, identification,
+    networks, read_list, verification,
 };
 use crate::vision::{Models, VisionConfig};
 
@@ -37,11 +37,11 @@ pub const NOTHING_EVALUATED: u8 = 65;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Evaluator,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Evaluator {
     /// One to one: accuracy, TAR at FAR 1e-2, 1e-3 and 1e-4, DET curve, over an LFW pairs file.
     Verification(VerificationArgs),
     /// One to many, open set: FNIR at FPIR .01 and .001 and rank 1, over several draws of a
@@ -56,7 +56,7 @@ enum What {
 }
 
 #[derive(Debug, clap::Args)]
-struct Common {
+struct CommonArgs {
     /// Folder of the photographs.
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
@@ -73,7 +73,7 @@ struct Common {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
     /// Also write every comparison (for `detection`, every face) as a JSON line: file names,
     /// similarities and boxes, no templates. With these, other software can compute the figures
     /// again.
@@ -85,7 +85,7 @@ struct Common {
 }
 
 #[derive(Debug, clap::Args)]
-struct Faces {
+struct FaceArgs {
     /// Put a black border on each side before detection, as a share of the long side: for chips
     /// cropped to the face.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = border)]
@@ -98,9 +98,9 @@ struct Faces {
 #[derive(Debug, clap::Args)]
 struct VerificationArgs {
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
     #[command(flatten)]
-    faces: Faces,
+    faces: FaceArgs,
     /// Pairs file of LFW, with folds (`pairs.txt`) or without (`pairsDevTest.txt`). Photographs are
     /// name/name_0001.jpg.
     #[arg(long, value_name = "FILE")]
@@ -113,9 +113,9 @@ struct VerificationArgs {
 #[derive(Debug, clap::Args)]
 struct IdentificationArgs {
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
     #[command(flatten)]
-    faces: Faces,
+    faces: FaceArgs,
     /// People to enrol, one photograph each.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     gallery: u32,
@@ -133,7 +133,7 @@ struct IdentificationArgs {
 #[derive(Debug, clap::Args)]
 struct DetectionArgs {
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
     /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0],
     /// "medium": [0], "hard": [0]}.
     #[arg(long, value_name = "FILE.jsonl")]
@@ -147,9 +147,9 @@ struct DetectionArgs {
 #[derive(Debug, clap::Args)]
 struct GroupsArgs {
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
     #[command(flatten)]
-    faces: Faces,
+    faces: FaceArgs,
     /// CSV with the columns file, person, group: your own labels; this program infers none.
     #[arg(long, value_name = "FILE.csv", visible_alias = "csv")]
     groups: PathBuf,
@@ -165,9 +165,9 @@ struct GroupsArgs {
 #[derive(Debug, clap::Args)]
 struct CurveArgs {
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
     #[command(flatten)]
-    faces: Faces,
+    faces: FaceArgs,
     /// Write the table for the manifest here.
     #[arg(long, value_name = "FILE.toml")]
     table: Option<PathBuf>,
@@ -226,25 +226,25 @@ fn long_side(text: &str) -> Result<usize, String> {
 /// # Errors
 /// Models or lists that cannot be used, files that cannot be written; data that are merely poor are
 /// no error.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let evaluated = execute(&args, &mut std::io::stdout().lock())?;
     Ok(if evaluated { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_EVALUATED) })
 }
 
 /// Whether anything could be evaluated. The result goes to `out`.
-fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, Failure> {
+fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, CliError> {
     match &args.what {
-        What::Verification(a) => verify(a, out),
-        What::Identification(a) => identify(a, out),
-        What::Detection(a) => detect(a, out),
-        What::Groups(a) => compare_groups(a, out),
-        What::Curve(a) => measure_curve(a, out),
+        Evaluator::Verification(a) => verify(a, out),
+        Evaluator::Identification(a) => identify(a, out),
+        Evaluator::Detection(a) => detect(a, out),
+        Evaluator::Groups(a) => compare_groups(a, out),
+        Evaluator::Curve(a) => measure_curve(a, out),
     }
 }
 
 /// What every evaluation needs.
-struct Bench<'a> {
-    common: &'a Common,
+struct Session<'a> {
+    common: &'a CommonArgs,
     models: Models,
     settings: Settings,
     progress: ProgressBar,
@@ -252,8 +252,8 @@ struct Bench<'a> {
     records: Records,
 }
 
-impl<'a> Bench<'a> {
-    fn new(common: &'a Common, faces: Option<&Faces>) -> Result<Self, Failure> {
+impl<'a> Session<'a> {
+    fn new(common: &'a CommonArgs, faces: Option<&FaceArgs>) -> Result<Self, CliError> {
         // Found out now rather than after minutes of work.
         if let Some(path) = &common.report {
             writable(path)?;
@@ -289,9 +289,9 @@ impl<'a> Bench<'a> {
     fn chain<R>(
         &mut self,
         settings: Settings,
-        work: impl FnOnce(&Chain<'_>, &mut Run<'_>) -> Result<R, EvaluateError>,
+        work: impl FnOnce(&Chain<'_>, &mut Context<'_>) -> Result<R, EvaluateError>,
     ) -> Result<R, EvaluateError> {
-        let mut run = Run {
+        let mut run = Context {
             settings: &settings,
             progress: &self.progress,
             left_out: &mut self.left_out,
@@ -309,7 +309,7 @@ impl<'a> Bench<'a> {
         acquisition: Option<Acquisition>,
         result: R,
         out: &mut dyn Write,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, CliError> {
         self.progress.finish_and_clear();
         if let Some(path) = &self.common.scores {
             self.records.finish().map_err(|e| format!("cannot write {}: {e}", path.display()))?;
@@ -351,7 +351,7 @@ fn progress() -> ProgressBar {
     bar
 }
 
-fn writable(path: &Path) -> Result<(), Failure> {
+fn writable(path: &Path) -> Result<(), CliError> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let problem = if path.is_dir() {
         "it is a folder"
@@ -363,35 +363,35 @@ fn writable(path: &Path) -> Result<(), Failure> {
     Err(format!("cannot write {}: {problem}", path.display()).into())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
     std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()).into())
 }
 
-fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let list = read_list(&a.pairs)?;
-    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+    let mut bench = Session::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench.chain(bench.settings, |c, run| {
         verification::run(c, &a.common.root, &list, a.threshold, run)
     })?;
     bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result, out)
 }
 
-fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, Failure> {
-    let plan = identification::Plan {
+fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, CliError> {
+    let plan = identification::DrawPlan {
         gallery: a.gallery as usize,
         probes_a_person: a.probes as usize,
         draws: a.draws,
         seed: a.seed,
     };
-    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+    let mut bench = Session::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) =
         bench.chain(bench.settings, |c, run| identification::run(c, &a.common.root, plan, run))?;
     bench.finish("identification", None, result.evaluated(), Some(acquisition), result, out)
 }
 
-fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let list = read_list(&a.ground_truth)?;
-    let mut bench = Bench::new(&a.common, None)?;
+    let mut bench = Session::new(&a.common, None)?;
     let result = bench.chain(bench.settings, |c, run| {
         let finder = || DetectorFinder::new(c.models, c.settings.long_side, a.overlap);
         detection::run(finder, &a.common.root, &list, run)
@@ -399,38 +399,38 @@ fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, Failure> {
     bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result, out)
 }
 
-fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let list = read_list(&a.groups)?;
     let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
     let question =
-        groups::Question { thresholds: &thresholds, duplicates_above: a.duplicates_above };
-    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+        groups::GroupsQuestion { thresholds: &thresholds, duplicates_above: a.duplicates_above };
+    let mut bench = Session::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench
         .chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
     bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
 }
 
-fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, Failure> {
+fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     if let Some(path) = &a.table {
         writable(path)?;
     }
     let labels = a.groups.as_deref().map(read_list).transpose()?;
-    let mut bench = Bench::new(&a.common, Some(&a.faces))?;
+    let mut bench = Session::new(&a.common, Some(&a.faces))?;
     let question =
-        curve::Question { least_pairs: a.least_pairs, duplicates_above: a.duplicates_above };
+        curve::CurveQuestion { least_pairs: a.least_pairs, duplicates_above: a.duplicates_above };
     let (mut result, acquisition) =
         bench.chain(bench.settings, |c, run| curve::run(c, &a.common.root, question, run))?;
     if let (Some(labels), Some(root)) = (&labels, &a.groups_root) {
         let settings = Settings { pad: a.groups_pad, ..bench.settings };
         let question =
-            groups::Question { thresholds: &[], duplicates_above: a.groups_duplicates_above };
+            groups::GroupsQuestion { thresholds: &[], duplicates_above: a.groups_duplicates_above };
         bench.progress.reset();
         let (by_group, _) =
             bench.chain(settings, |c, run| groups::run(c, root, labels, question, run))?;
         result.safety_factor = by_group.safety_factor;
     }
     if let Some(path) = a.table.as_ref().filter(|_| result.evaluated()) {
-        let (_, embedder): (Network, Network) = networks(&bench.models);
+        let (_, embedder): (TestedNetwork, TestedNetwork) = networks(&bench.models);
         write(path, &curve::manifest_table(&result, &embedder, &a.common.root))?;
     }
     bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result, out)

@@ -8,7 +8,7 @@ use crate::watchlist::locked::Locked;
 use crate::watchlist::read_list;
 use crate::watchlist::seal::{self, DeviceKey};
 
-use super::Failure;
+use super::CliError;
 
 // No doc comments on these structs: clap would take one for the description of the command that
 // the flags are flattened into.
@@ -51,7 +51,7 @@ pub struct Opening {
 
 impl Opening {
     /// The bytes of a file, opened with the device key where they are sealed.
-    pub fn read(&self, path: &Path) -> Result<Locked<u8>, Failure> {
+    pub fn read(&self, path: &Path) -> Result<Locked<u8>, CliError> {
         let bytes = read_list(path)?;
         if !seal::is_sealed(&bytes) {
             return Ok(Locked::copy_of(&bytes)?);
@@ -68,7 +68,7 @@ impl Opening {
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub struct Format {
+pub struct OutputFormat {
     /// JSON instead of text, one line for each result.
     #[arg(long)]
     pub json: bool,

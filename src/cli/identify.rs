@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::flags::{Format, Networks, Opening};
+use super::flags::{Networks, Opening, OutputFormat};
 use super::photographs::{self, FaceReader, face_json};
-use super::{Failure, output};
+use super::{CliError, output};
 use crate::decision::DecisionConfig;
 use crate::decision::policy::Force;
 use crate::device::keeper;
@@ -41,7 +41,7 @@ pub struct Args {
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 fn position(text: &str) -> Result<Position, String> {
@@ -54,7 +54,7 @@ fn position(text: &str) -> Result<Position, String> {
         .ok_or_else(|| "write degrees such as 52.52,13.40".into())
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let models = args.networks.open()?;
     let trust = Trust::open(&args.trust)?;
     let now = OffsetDateTime::now_utc();

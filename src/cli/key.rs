@@ -11,8 +11,8 @@ use clap::Subcommand;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 
-use super::flags::Format;
-use super::{Failure, output};
+use super::flags::OutputFormat;
+use super::{CliError, output};
 use crate::watchlist::keys::{KeyId, SecretKey};
 use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::trust::Role;
@@ -21,28 +21,28 @@ use crate::watchlist::{Trust, rotation};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: KeyCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum KeyCommand {
     #[cfg(feature = "author")]
     #[command(flatten)]
-    Author(author::Command),
+    Author(author::SigningKeyCommand),
     /// Make the key of a device (mode 0600, age format) and print the public key that lists are
     /// sealed to.
     Device {
         /// File to create; an existing one is never overwritten.
         file: PathBuf,
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Print the public key of a person's or a device's key file.
     Show {
         /// Key file.
         file: PathBuf,
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Judge a signed trust file as a device would; exit 0 only where the device would take it
     /// over.
@@ -53,35 +53,37 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         trust: PathBuf,
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         #[cfg(feature = "author")]
-        Command::Author(command) => author::run(command)?,
-        Command::Device { file, format: Format { json } } => {
+        KeyCommand::Author(command) => author::run(command)?,
+        KeyCommand::Device { file, format: OutputFormat { json } } => {
             let key = DeviceKey::generate()?;
             key.create_file(&file)?;
             show_device(&key, json)?;
         }
         // A device's key is tried second: what is neither is told in the words of a person's.
-        Command::Show { file, format: Format { json } } => match SecretKey::open_file(&file) {
-            Ok(key) => show(&key, json)?,
-            Err(error) => match DeviceKey::open_file(&file) {
-                Ok(key) => show_device(&key, json)?,
-                Err(_) => return Err(error.into()),
-            },
-        },
-        Command::VerifyTrust { file, trust, format: Format { json } } => {
+        KeyCommand::Show { file, format: OutputFormat { json } } => {
+            match SecretKey::open_file(&file) {
+                Ok(key) => show(&key, json)?,
+                Err(error) => match DeviceKey::open_file(&file) {
+                    Ok(key) => show_device(&key, json)?,
+                    Err(_) => return Err(error.into()),
+                },
+            }
+        }
+        KeyCommand::VerifyTrust { file, trust, format: OutputFormat { json } } => {
             return verify_trust(&file, &trust, json);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(key: &SecretKey, json: bool) -> Result<(), Failure> {
+fn show(key: &SecretKey, json: bool) -> Result<(), CliError> {
     let public = key.public();
     if json {
         output::json_line(&json!({ "id": public.id(), "public": public.to_string() }))?;
@@ -91,7 +93,7 @@ fn show(key: &SecretKey, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show_device(key: &DeviceKey, json: bool) -> Result<(), Failure> {
+fn show_device(key: &DeviceKey, json: bool) -> Result<(), CliError> {
     let public = key.recipient().to_string();
     if json {
         output::json_line(&json!({ "recipient": public }))?;
@@ -102,7 +104,7 @@ fn show_device(key: &DeviceKey, json: bool) -> Result<(), Failure> {
 }
 
 /// The bytes of a trust file or a signed one.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path)
@@ -111,7 +113,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn verify_trust(file: &Path, before: &Path, json: bool) -> Result<ExitCode, Failure> {
+fn verify_trust(file: &Path, before: &Path, json: bool) -> Result<ExitCode, CliError> {
     let verdict = rotation::rotate(&Trust::open(before)?, &read(file)?);
     if json {
         output::json_line(&match &verdict {

@@ -44,7 +44,7 @@ use crate::kernels::choice;
 use crate::watchlist::locked;
 
 /// What a failed command says.
-type Failure = Box<dyn Error + Send + Sync>;
+type CliError = Box<dyn Error + Send + Sync>;
 
 /// Exit code for a configuration that cannot be used, from `sysexits.h`.
 const EX_CONFIG: u8 = 78;

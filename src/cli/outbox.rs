@@ -7,19 +7,19 @@ use std::process::ExitCode;
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 
-use super::flags::{ConfigFile, Format};
-use super::{Failure, output};
+use super::flags::{ConfigFile, OutputFormat};
+use super::{CliError, output};
 use crate::delivery::event::EventId;
 use crate::delivery::outbox::disk;
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: OutboxCommand,
 }
 
 #[derive(clap::Subcommand)]
-enum Command {
+enum OutboxCommand {
     /// One line for each record in the folder, oldest first; delivered ones stay until their file
     /// goes.
     Show {
@@ -28,12 +28,12 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
 }
 
 #[derive(Serialize)]
-struct Line {
+struct RecordLine {
     position: u64,
     id: EventId,
     /// `waiting` or `retired`.
@@ -42,8 +42,8 @@ struct Line {
     bytes: usize,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let Command::Show { folder, config, format: Format { json } } = args.command;
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
+    let OutboxCommand::Show { folder, config, format: OutputFormat { json } } = args.command;
     let folder = match folder {
         Some(folder) => folder,
         None => config
@@ -59,9 +59,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             folder.display()
         )
     })?;
-    let lines: Vec<Line> = kept
+    let lines: Vec<RecordLine> = kept
         .into_iter()
-        .map(|k| Line {
+        .map(|k| RecordLine {
             position: k.position,
             id: k.id,
             state: if k.retired { "retired" } else { "waiting" },

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::Failure;
+use super::CliError;
 pub use crate::vision::photographs::{FaceReader, Seen};
 
 /// Opens a photograph, its path in the error.
-pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, Failure> {
+pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliError> {
     crate::source::Photograph::open(path).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 

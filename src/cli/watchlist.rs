@@ -11,22 +11,22 @@ use clap::Subcommand;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::flags::{Format, Networks, Opening};
-use super::{Failure, output};
+use super::flags::{Networks, Opening, OutputFormat};
+use super::{CliError, output};
 use crate::watchlist::seal::SealError;
 use crate::watchlist::{Trust, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: WatchlistCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum WatchlistCommand {
     #[cfg(feature = "author")]
     #[command(flatten)]
-    Author(author::Command),
+    Author(author::AuthorCommand),
     /// Judge a list as a device would; exit 0 only where the device would use it now.
     Verify {
         /// Signed list.
@@ -42,15 +42,22 @@ enum Command {
         #[command(flatten)]
         opening: Opening,
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         #[cfg(feature = "author")]
-        Command::Author(command) => author::run(command),
-        Command::Verify { list, trust, device, networks, opening, format: Format { json } } => {
+        WatchlistCommand::Author(command) => author::run(command),
+        WatchlistCommand::Verify {
+            list,
+            trust,
+            device,
+            networks,
+            opening,
+            format: OutputFormat { json },
+        } => {
             let bytes = match opening.read(&list) {
                 Err(error) if json && error.is::<SealError>() => {
                     let code = error.downcast_ref::<SealError>().map(SealError::cause);
@@ -73,7 +80,7 @@ fn judge(
     device: &str,
     networks: &Networks,
     json: bool,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CliError> {
     let models = networks.open()?;
     let trust = Trust::open(trust)?;
     let now = OffsetDateTime::now_utc();

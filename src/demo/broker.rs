@@ -146,7 +146,7 @@ fn settings(listen: SocketAddr, credentials: Option<(&str, &str)>) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::subscriber::{Endpoint, Message, Subscriber, SubscriberError};
+    use crate::demo::subscriber::{Endpoint, Received, Subscriber, SubscriberError};
     use rumqttc::v5::mqttbytes::QoS;
     use rumqttc::v5::mqttbytes::v5::{LastWill, LastWillProperties, Packet, PublishProperties};
     use rumqttc::v5::{Client, Connection, Event, MqttOptions};
@@ -193,7 +193,7 @@ mod tests {
         until(&mut connection, |packet| matches!(packet, Packet::PubAck(_)));
     }
 
-    fn received(subscriber: &Subscriber) -> Message {
+    fn received(subscriber: &Subscriber) -> Received {
         subscriber.receive(PATIENCE).expect("connected").expect("a message in time")
     }
 

@@ -66,7 +66,7 @@ const CAST: [Portrait; 4] = [
 ];
 
 /// One person's way through the picture, at even speed on a straight line in space.
-struct Walk {
+struct Crossing {
     /// Index into [`CAST`].
     who: usize,
     /// First frame of the period.
@@ -81,12 +81,47 @@ struct Walk {
     row: f32,
 }
 
-const WALKS: [Walk; 5] = [
-    Walk { who: 0, enters: 0, leaves: 170, from: (-182.0, 84.0), to: (828.0, 88.0), row: 188.0 },
-    Walk { who: 1, enters: 25, leaves: 195, from: (790.0, 67.0), to: (-170.0, 84.0), row: 176.0 },
-    Walk { who: 2, enters: 85, leaves: 265, from: (-170.0, 94.0), to: (850.0, 108.0), row: 200.0 },
-    Walk { who: 3, enters: 185, leaves: 355, from: (-160.0, 68.0), to: (960.0, 136.0), row: 164.0 },
-    Walk { who: 0, enters: 235, leaves: 359, from: (828.0, 84.0), to: (-195.0, 86.0), row: 188.0 },
+const WALKS: [Crossing; 5] = [
+    Crossing {
+        who: 0,
+        enters: 0,
+        leaves: 170,
+        from: (-182.0, 84.0),
+        to: (828.0, 88.0),
+        row: 188.0,
+    },
+    Crossing {
+        who: 1,
+        enters: 25,
+        leaves: 195,
+        from: (790.0, 67.0),
+        to: (-170.0, 84.0),
+        row: 176.0,
+    },
+    Crossing {
+        who: 2,
+        enters: 85,
+        leaves: 265,
+        from: (-170.0, 94.0),
+        to: (850.0, 108.0),
+        row: 200.0,
+    },
+    Crossing {
+        who: 3,
+        enters: 185,
+        leaves: 355,
+        from: (-160.0, 68.0),
+        to: (960.0, 136.0),
+        row: 164.0,
+    },
+    Crossing {
+        who: 0,
+        enters: 235,
+        leaves: 359,
+        from: (828.0, 84.0),
+        to: (-195.0, 86.0),
+        row: 188.0,
+    },
 ];
 
 /// The moving scene.
@@ -207,7 +242,7 @@ struct Pose {
 /// A person without surroundings, in a pyramid of halved sizes so that a far, small one is not
 /// drawn from skipped pixels.
 struct Cutout {
-    levels: Vec<Level>,
+    levels: Vec<PyramidLevel>,
     face: Rect,
 }
 
@@ -228,7 +263,7 @@ impl Cutout {
             [y, cb, cr, f32::from(m.0[0])]
         });
         let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let whole = Level { width, height, pixels: pixels.collect() };
+        let whole = PyramidLevel { width, height, pixels: pixels.collect() };
         let half = whole.halved();
         let quarter = half.halved();
         Self { levels: vec![whole, half, quarter], face: portrait.face }
@@ -287,13 +322,13 @@ impl Cutout {
 }
 
 /// Y, Cb, Cr and opacity, each 0 to 255, row by row.
-struct Level {
+struct PyramidLevel {
     width: usize,
     height: usize,
     pixels: Vec<[f32; 4]>,
 }
 
-impl Level {
+impl PyramidLevel {
     /// Means of blocks of two by two; an odd last row or column is left out.
     fn halved(&self) -> Self {
         let (width, height) = (self.width / 2, self.height / 2);
@@ -435,7 +470,7 @@ mod tests {
     }
 
     /// Every pose of the period with the walk it belongs to.
-    fn poses(scene: &Scene) -> impl Iterator<Item = (&'static Walk, u64, Pose)> + '_ {
+    fn poses(scene: &Scene) -> impl Iterator<Item = (&'static Crossing, u64, Pose)> + '_ {
         WALKS.iter().enumerate().flat_map(move |(i, walk)| {
             (walk.enters..walk.leaves).map(move |t| (walk, t, scene.pose(i, t)))
         })

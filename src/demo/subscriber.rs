@@ -153,7 +153,7 @@ pub enum SubscriberError {
 
 /// One message as it came from the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct Received {
     /// Topic.
     pub topic: String,
     /// Payload.
@@ -168,7 +168,7 @@ pub struct Message {
     pub expires_in: Option<Duration>,
 }
 
-impl From<Publish> for Message {
+impl From<Publish> for Received {
     fn from(publish: Publish) -> Self {
         let properties = publish.properties.unwrap_or_default();
         Self {
@@ -186,7 +186,7 @@ impl From<Publish> for Message {
 pub struct Subscriber {
     client: Client,
     /// `None` only while it is dropped.
-    messages: Option<Receiver<Result<Message, String>>>,
+    messages: Option<Receiver<Result<Received, String>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -250,7 +250,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`SubscriberError::Lost`], after everything received before the loss was handed out.
-    pub fn receive(&self, patience: Duration) -> Result<Option<Message>, SubscriberError> {
+    pub fn receive(&self, patience: Duration) -> Result<Option<Received>, SubscriberError> {
         let messages = self.messages.as_ref().expect("present until it is dropped");
         match messages.recv_timeout(patience) {
             Ok(Ok(message)) => Ok(Some(message)),
@@ -277,7 +277,7 @@ impl Drop for Subscriber {
 }
 
 /// Runs until the connection or the receiver is gone.
-fn forward(mut connection: Connection, sender: &SyncSender<Result<Message, String>>) {
+fn forward(mut connection: Connection, sender: &SyncSender<Result<Received, String>>) {
     for event in connection.iter() {
         let sent = match event {
             Ok(Event::Incoming(Incoming::Publish(publish))) => sender.send(Ok(publish.into())),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use zeroize::Zeroize;
 
 use super::records::Records;
-use super::statistics::tally::{Clustered, Counted, Hit, Tally};
+use super::statistics::tally::{Clustered, Counted, FalseMatchPair, Tally};
 use super::work::spread;
 use crate::template::Template;
 
@@ -27,19 +27,19 @@ const SAMPLE: usize = 600;
 const BEGIN: f64 = 0.1;
 
 /// Templates of one embedder, one a row.
-pub struct Rows {
+pub struct TemplateMatrix {
     width: usize,
     values: Vec<i16>,
     inverse_norms: Vec<f32>,
 }
 
-impl Drop for Rows {
+impl Drop for TemplateMatrix {
     fn drop(&mut self) {
         self.values.zeroize();
     }
 }
 
-impl Rows {
+impl TemplateMatrix {
     /// Takes over `templates`, all of one length.
     pub fn new<'a>(templates: impl IntoIterator<Item = &'a Template>) -> Self {
         let mut templates = templates.into_iter().peekable();
@@ -84,7 +84,7 @@ impl Rows {
 
     /// Cosine similarities of the one row of `probe` with each row here; `out` is as long as there
     /// are rows.
-    pub fn against(&self, probe: &Rows, out: &mut [f32]) {
+    pub fn against(&self, probe: &TemplateMatrix, out: &mut [f32]) {
         debug_assert!(
             probe.len() == 1
                 && out.len() == self.len()
@@ -193,7 +193,7 @@ pub struct Comparison<'a> {
 /// Compares every row with every other once. `people` numbers the person of each row, from 0,
 /// rising by at most one from row to row: rows of one person are neighbours.
 pub fn all_pairs(
-    rows: &Rows,
+    rows: &TemplateMatrix,
     people: &[u32],
     how: Comparison<'_>,
     progress: &ProgressBar,
@@ -217,7 +217,7 @@ pub fn all_pairs(
     let piece = |(): &mut (), piece: &&[(usize, usize)]| {
         let mut part = empty();
         let mut clustered = Clustered::new(photographs.clone(), how.thresholds.len());
-        let mut hits: Vec<Vec<Hit>> = Vec::new();
+        let mut hits: Vec<Vec<FalseMatchPair>> = Vec::new();
         let mut left_out: Vec<Vec<u32>> = Vec::new();
         let mut similarities = [0f32; COLUMNS];
         let mut least = f32::NEG_INFINITY;
@@ -254,7 +254,7 @@ pub fn all_pairs(
                             if how.thresholds.first().is_some_and(|t| similarity >= *t) {
                                 let step = how.thresholds.partition_point(|t| *t <= similarity) - 1;
                                 hits[(people[a] - first) as usize]
-                                    .push(Hit { other: people[b], step: step as u16 });
+                                    .push(FalseMatchPair { other: people[b], step: step as u16 });
                             }
                         }
                     }
@@ -293,7 +293,7 @@ pub struct Ends<'a> {
 }
 
 #[derive(Serialize)]
-struct Record<'a> {
+struct ComparisonLine<'a> {
     a: &'a str,
     b: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -306,7 +306,7 @@ struct Record<'a> {
 
 /// Records every pair of rows, where anybody wants that. `ends` names a row.
 pub fn record_pairs<'a>(
-    rows: &Rows,
+    rows: &TemplateMatrix,
     people: &[u32],
     records: &mut Records,
     ends: impl Fn(usize) -> Ends<'a>,
@@ -320,7 +320,7 @@ pub fn record_pairs<'a>(
         let out = &mut similarities[a + 1..];
         rows.similarities(a, a + 1, out);
         for (b, (other, similarity)) in (a + 1..).zip(names[a + 1..].iter().zip(out.iter())) {
-            records.add(&Record {
+            records.add(&ComparisonLine {
                 a: &first.file,
                 b: &other.file,
                 group_a: first.group,
@@ -348,7 +348,7 @@ fn tiles(people: &[u32]) -> Vec<(usize, usize)> {
 
 /// Multiples of .01 up to 1, from the highest at which about a tenth of a sample of pairs of two
 /// people match. The sample: every pair among up to 600 rows, evenly spaced.
-pub fn thresholds(rows: &Rows, people: &[u32]) -> Vec<f32> {
+pub fn thresholds(rows: &TemplateMatrix, people: &[u32]) -> Vec<f32> {
     let step = rows.len().div_ceil(SAMPLE).max(1);
     let sample: Vec<usize> = (0..rows.len()).step_by(step).collect();
     let mut similarities: Vec<f32> = Vec::new();
@@ -384,13 +384,13 @@ mod tests {
         #[test]
         fn every_kernel_gives_the_cosine_that_the_templates_give(dimensions in 64usize..300, seed: u64) {
             let t = templates(5, dimensions, seed);
-            let rows = Rows::new(&t);
+            let rows = TemplateMatrix::new(&t);
             let mut out = [0f32; 4];
             rows.similarities(0, 1, &mut out);
             for (at, value) in out.iter().enumerate() {
                 let cosine = t[0].cosine(&t[at + 1]);
                 let mut all = [0f32; 5];
-                rows.against(&Rows::new([&t[0]]), &mut all);
+                rows.against(&TemplateMatrix::new([&t[0]]), &mut all);
                 prop_assert_eq!(all[at + 1], *value);
                 prop_assert!((value - cosine).abs() < 1e-6 && (rows.similarity(0, at + 1) - cosine).abs() < 1e-6);
             }
@@ -402,7 +402,7 @@ mod tests {
         ) {
             let people: Vec<u32> = sizes.iter().enumerate().flat_map(|(p, n)| vec![p as u32; *n]).collect();
             let t = templates(people.len(), 64, 3);
-            let rows = Rows::new(&t);
+            let rows = TemplateMatrix::new(&t);
             let thresholds = [0.0, 0.1, 0.2];
             let how = Comparison { thresholds: &thresholds, duplicates_above: limit, threads };
             let got = all_pairs(&rows, &people, how, &ProgressBar::hidden());
@@ -439,7 +439,7 @@ mod tests {
     fn nothing_to_compare_is_no_fault() {
         let none: [Template; 0] = [];
         let how = Comparison { thresholds: &[0.1], duplicates_above: None, threads: 2 };
-        let got = all_pairs(&Rows::new(&none), &[], how, &ProgressBar::hidden());
+        let got = all_pairs(&TemplateMatrix::new(&none), &[], how, &ProgressBar::hidden());
         assert_eq!((got.impostor.total(), got.at[0].matches, got.at[0].upper), (0, 0, 1.0));
     }
 }

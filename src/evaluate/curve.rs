@@ -18,13 +18,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::compare::{AllPairs, Comparison, Ends, Rows, all_pairs, record_pairs, thresholds};
-use super::extract::{Acquisition, Laboratory, photographs, subjects};
+use super::compare::{
+    AllPairs, Comparison, Ends, TemplateMatrix, all_pairs, record_pairs, thresholds,
+};
+use super::extract::{AcquirerFactory, Acquisition, photographs, subjects};
 use super::groups::{SafetyFactor, SuspectPair};
 use super::protocol::folder::{self, shown};
 use super::statistics::interval::Rate;
 use super::verification::Histogram;
-use super::{EvaluateError, Network, Run};
+use super::{Context, EvaluateError, TestedNetwork};
 
 /// Fewest different pairs of people matched falsely at the last threshold, unless told otherwise.
 pub const LEAST_PAIRS: u64 = 10;
@@ -77,7 +79,7 @@ pub struct Curve {
 
 /// What is asked of [`run`].
 #[derive(Debug, Clone, Copy)]
-pub struct Question {
+pub struct CurveQuestion {
     /// Fewest different pairs of people at the last threshold.
     pub least_pairs: u64,
     /// Leave out pairs of different people above this similarity.
@@ -88,16 +90,16 @@ pub struct Question {
 ///
 /// # Errors
 /// A root that cannot be listed, models that do not load.
-pub fn run<L: Laboratory>(
-    laboratory: &L,
+pub fn run<L: AcquirerFactory>(
+    factory: &L,
     root: &Path,
-    question: Question,
-    run: &mut Run<'_>,
+    question: CurveQuestion,
+    run: &mut Context<'_>,
 ) -> Result<(Curve, Acquisition), EvaluateError> {
     let listed = folder::read(root, run.left_out)
         .map_err(|source| EvaluateError::Root { path: root.into(), source })?;
     let files: Vec<PathBuf> = listed.iter().flat_map(|p| p.photographs.iter().cloned()).collect();
-    let looked = photographs(laboratory, root, &files, run)?;
+    let looked = photographs(factory, root, &files, run)?;
     let (mut templates, mut people, mut places) = (Vec::new(), Vec::new(), Vec::new());
     let mut next = 0;
     for subject in subjects(root, &files, &listed, &looked, run.left_out) {
@@ -111,7 +113,7 @@ pub fn run<L: Laboratory>(
         }
         next += u32::from(templates.len() > before);
     }
-    let rows = Rows::new(templates);
+    let rows = TemplateMatrix::new(templates);
     let grid = thresholds(&rows, &people);
     run.progress.reset();
     let how = Comparison {
@@ -190,7 +192,7 @@ fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, St
 }
 
 /// The table as the manifest carries it.
-pub fn manifest_table(curve: &Curve, embedder: &Network, root: &Path) -> String {
+pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> String {
     let mut text = String::new();
     let mut line = |l: std::fmt::Arguments<'_>| {
         writeln!(text, "{l}").expect("writing to a string does not fail")
@@ -259,23 +261,23 @@ impl Curve {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, SETTINGS, lfw, with_run};
+    use super::super::extract::fake::{FakeFactory, SETTINGS, lfw, with_run};
     use super::super::left_out::LeftOut;
     use super::*;
     use crate::decision::budget::{CurvePoint, FalseMatchCurve};
     use proptest::prelude::*;
 
-    const QUESTION: Question = Question { least_pairs: 10, duplicates_above: None };
+    const QUESTION: CurveQuestion = CurveQuestion { least_pairs: 10, duplicates_above: None };
 
-    fn evaluate(root: &Path, question: Question) -> (Curve, LeftOut) {
+    fn evaluate(root: &Path, question: CurveQuestion) -> (Curve, LeftOut) {
         let ((c, _), left_out, lines) =
-            with_run(&SETTINGS, |r| run(&Fake, root, question, r).unwrap());
+            with_run(&SETTINGS, |r| run(&FakeFactory, root, question, r).unwrap());
         assert_eq!(lines.len(), c.templates * c.templates.saturating_sub(1) / 2);
         (c, left_out)
     }
 
-    fn embedder() -> Network {
-        Network { name: "fake".into(), sha256: "0".repeat(64) }
+    fn embedder() -> TestedNetwork {
+        TestedNetwork { name: "fake".into(), sha256: "0".repeat(64) }
     }
 
     #[test]
@@ -294,7 +296,7 @@ mod tests {
                     && p.design_effect >= 1.0
             );
         }
-        let (strict, _) = evaluate(dir.path(), Question { least_pairs: 100, ..QUESTION });
+        let (strict, _) = evaluate(dir.path(), CurveQuestion { least_pairs: 100, ..QUESTION });
         assert!(strict.points.len() < c.points.len());
         assert!(c.closest[0].similarity >= c.points.last().unwrap().threshold as f32);
     }
@@ -305,21 +307,21 @@ mod tests {
         lfw(dir.path(), 60, |_| 2, 60);
         let (c, _) = evaluate(dir.path(), QUESTION);
         #[derive(serde::Deserialize)]
-        struct Row {
+        struct TableRow {
             threshold: f32,
             fmr_upper: f64,
             impostor_pairs: u64,
         }
         #[derive(serde::Deserialize)]
-        struct Embedder {
-            false_match: Vec<Row>,
+        struct EmbedderTable {
+            false_match: Vec<TableRow>,
         }
         #[derive(serde::Deserialize)]
-        struct Manifest {
-            embedder: Embedder,
+        struct ManifestTable {
+            embedder: EmbedderTable,
         }
         let table = manifest_table(&c, &embedder(), Path::new("a\nb"));
-        let m: Manifest = toml::from_str(&table).unwrap();
+        let m: ManifestTable = toml::from_str(&table).unwrap();
         assert_eq!(m.embedder.false_match.len(), c.points.len());
         for (row, point) in m.embedder.false_match.iter().zip(&c.points) {
             assert!(row.fmr_upper >= point.fmr_upper && row.fmr_upper <= point.fmr_upper * 1.011);

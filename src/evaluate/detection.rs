@@ -23,7 +23,7 @@ use super::protocol::boxes::{self, Annotated, GroundTruth};
 use super::protocol::draw::Draw;
 use super::statistics::interval::Rate;
 use super::work::spread;
-use super::{EvaluateError, Run};
+use super::{Context, EvaluateError};
 use crate::geometry::Rect;
 use crate::source::Photograph;
 use crate::vision::{Detection as Face, Detector, Faces, MAX_FACES, Models, VisionError};
@@ -46,7 +46,7 @@ const HEIGHTS: [f64; 6] = [0.0, 10.0, 20.0, 40.0, 80.0, 160.0];
 
 /// What the detector found in one image.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Found {
+pub struct DetectorOutput {
     /// Boxes in pixels of the image, with their scores, best first, down to the least score.
     pub faces: Vec<(Rect, f32)>,
     /// Those that a device reports: merged its way, at its threshold, as many as it keeps.
@@ -64,7 +64,7 @@ pub trait Find {
     ///
     /// # Errors
     /// In words, where the file is no image or the detector fails.
-    fn find(&mut self, bytes: &[u8], least: f32, threshold: f32) -> Result<Found, String>;
+    fn find(&mut self, bytes: &[u8], least: f32, threshold: f32) -> Result<DetectorOutput, String>;
 }
 
 /// The detector under test.
@@ -88,7 +88,7 @@ impl DetectorFinder {
 }
 
 impl Find for DetectorFinder {
-    fn find(&mut self, bytes: &[u8], least: f32, threshold: f32) -> Result<Found, String> {
+    fn find(&mut self, bytes: &[u8], least: f32, threshold: f32) -> Result<DetectorOutput, String> {
         let photograph = Photograph::decode(bytes).map_err(|e| e.to_string())?;
         let frame = photograph.frame();
         let failed = |e: VisionError| e.to_string();
@@ -97,7 +97,7 @@ impl Find for DetectorFinder {
             .map_err(failed)?;
         let report = self.detector.detect(&frame, threshold, &mut self.reported).map_err(failed)?;
         let long = frame.width().max(frame.height()) as f64;
-        Ok(Found {
+        Ok(DetectorOutput {
             faces: self.all.iter().map(|f| (f.rect, f.score)).collect(),
             reported: self.reported.iter().map(|f| f.rect).collect(),
             beyond_capacity: report.beyond_capacity,
@@ -107,7 +107,7 @@ impl Find for DetectorFinder {
 }
 
 #[derive(Serialize)]
-struct Record<'a> {
+struct ImageLine<'a> {
     image: &'a str,
     scale: f64,
     faces: Vec<[f32; 5]>,
@@ -148,7 +148,7 @@ pub struct ByHeight {
 
 /// The result.
 #[derive(Debug, Clone, Serialize)]
-pub struct Detection {
+pub struct DetectionResult {
     /// Images that were looked at.
     pub images: u64,
     /// Faces marked in them.
@@ -181,8 +181,8 @@ pub fn run<F: Find>(
     make: impl Fn() -> Result<F, VisionError> + Sync,
     root: &Path,
     list: &str,
-    run: &mut Run<'_>,
-) -> Result<Detection, EvaluateError> {
+    run: &mut Context<'_>,
+) -> Result<DetectionResult, EvaluateError> {
     let GroundTruth { sets, images } = boxes::parse(list, run.left_out);
     let paths: Vec<PathBuf> = images.iter().map(|i| root.join(&i.image)).collect();
     let threshold = run.settings.min_score;
@@ -196,7 +196,7 @@ pub fn run<F: Find>(
         Err(("internal error", "it made the program panic; please report it".to_owned()))
     };
     let looked = spread(&paths, run.settings.threads, run.progress, make, look, broken)?;
-    let mut pairs: Vec<(Annotated, Found)> = Vec::new();
+    let mut pairs: Vec<(Annotated, DetectorOutput)> = Vec::new();
     for (annotated, looked) in images.into_iter().zip(looked) {
         match looked {
             Ok(found) => {
@@ -204,7 +204,7 @@ pub fn run<F: Find>(
                 let faces = found.faces.iter().map(face).collect();
                 let reported =
                     found.reported.iter().map(|r| [r.x, r.y, r.width, r.height]).collect();
-                run.records.add(&Record {
+                run.records.add(&ImageLine {
                     image: &annotated.image,
                     scale: found.scale,
                     faces,
@@ -218,7 +218,11 @@ pub fn run<F: Find>(
     Ok(figures(&sets, &pairs, threshold))
 }
 
-fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32) -> Detection {
+fn figures(
+    sets: &[&'static str],
+    images: &[(Annotated, DetectorOutput)],
+    threshold: f32,
+) -> DetectionResult {
     let scores = images.iter().flat_map(|(_, f)| f.faces.iter().map(|(_, s)| f64::from(*s)));
     let (low, high) =
         scores.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
@@ -246,7 +250,7 @@ fn figures(sets: &[&'static str], images: &[(Annotated, Found)], threshold: f32)
             }
         }
     }
-    Detection {
+    DetectionResult {
         images: images.len() as u64,
         faces: images.iter().map(|(a, _)| a.boxes.len() as u64).sum(),
         threshold,
@@ -296,7 +300,7 @@ struct Matched {
 }
 
 impl Matched {
-    fn new(annotated: &Annotated, found: &Found, set: usize, low: f64, high: f64) -> Self {
+    fn new(annotated: &Annotated, found: &DetectorOutput, set: usize, low: f64, high: f64) -> Self {
         let counted = &annotated.counted[set];
         let mut image = Self {
             faces: counted.len() as u64,
@@ -428,7 +432,7 @@ fn thinned(curve: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points
 }
 
-impl Detection {
+impl DetectionResult {
     /// Whether a face was marked in any image that could be looked at.
     pub fn evaluated(&self) -> bool {
         self.images > 0 && self.sets.iter().any(|s| s.average_precision.is_some())
@@ -445,7 +449,7 @@ mod tests {
         boxes: &[[f32; 4]],
         counted: &[usize],
         found: &[([f32; 4], f32)],
-    ) -> (Annotated, Found) {
+    ) -> (Annotated, DetectorOutput) {
         let rect = |b: &[f32; 4]| Rect::new(b[0], b[1], b[2], b[3]);
         (
             Annotated {
@@ -453,7 +457,7 @@ mod tests {
                 boxes: boxes.iter().map(rect).collect(),
                 counted: vec![counted.to_vec()],
             },
-            Found {
+            DetectorOutput {
                 faces: found.iter().map(|(b, s)| (rect(b), *s)).collect(),
                 reported: found.iter().filter(|(_, s)| *s >= 0.5).map(|(b, _)| rect(b)).collect(),
                 scale: 1.0,
@@ -462,7 +466,7 @@ mod tests {
         )
     }
 
-    fn ap(images: &[(Annotated, Found)]) -> f64 {
+    fn ap(images: &[(Annotated, DetectorOutput)]) -> f64 {
         figures(&["all"], images, 0.5).sets[0].average_precision.unwrap()
     }
 
@@ -543,14 +547,14 @@ mod tests {
         assert!(found.beyond_capacity > 0);
     }
 
-    struct Fixed;
-    impl Find for Fixed {
-        fn find(&mut self, bytes: &[u8], _: f32, _: f32) -> Result<Found, String> {
+    struct FixedFinder;
+    impl Find for FixedFinder {
+        fn find(&mut self, bytes: &[u8], _: f32, _: f32) -> Result<DetectorOutput, String> {
             match bytes {
-                b"good" => Ok(Found {
+                b"good" => Ok(DetectorOutput {
                     faces: vec![(Rect::new(0.0, 0.0, 50.0, 50.0), 0.9)],
                     scale: 1.0,
-                    ..Found::default()
+                    ..DetectorOutput::default()
                 }),
                 b"bomb" => std::panic::panic_any("hostile"),
                 _ => Err("no image".into()),
@@ -568,7 +572,7 @@ mod tests {
             .map(|i| format!("{{\"image\":\"{i}\",\"boxes_xywh\":[[0,0,50,50]]}}\n"))
             .concat();
         let run = |list: &str| {
-            with_run(&SETTINGS, |r| super::run(|| Ok(Fixed), dir.path(), list, r).unwrap())
+            with_run(&SETTINGS, |r| super::run(|| Ok(FixedFinder), dir.path(), list, r).unwrap())
         };
         let (d, left_out, lines) = run(&list);
         let faces = [[0.0, 0.0, 50.0, 50.0, 0.9]];
@@ -594,7 +598,7 @@ mod tests {
             let before = figures(&["all"], &[image(&[A, B], &[0, 1], &list)], 0.5);
             list.insert(0, (A, 0.95));
             let after = figures(&["all"], &[image(&[A, B], &[0, 1], &list)], 0.5);
-            let ap = |d: &Detection| d.sets[0].average_precision.unwrap();
+            let ap = |d: &DetectionResult| d.sets[0].average_precision.unwrap();
             prop_assert!((0.0..=1.0 + 1e-9).contains(&ap(&before)) && (0.0..=1.0 + 1e-9).contains(&ap(&after)));
             prop_assert!(after.sets[0].recall.count >= before.sets[0].recall.count);
             prop_assert_eq!(overlap(&Rect::new(1.0, 2.0, 3.0, 4.0), &Rect::new(1.0, 2.0, 3.0, 4.0)), 1.0);

@@ -19,7 +19,7 @@ use super::left_out::{LeftOut, Omission};
 use super::protocol::folder::{Person, shown};
 use super::statistics::interval::Rate;
 use super::work::spread;
-use super::{EvaluateError, Run};
+use super::{Context, EvaluateError};
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
 use crate::source::Photograph;
 use crate::template::Template;
@@ -45,7 +45,7 @@ pub struct Settings {
 
 /// Why a photograph gave no template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum NotAcquired {
     /// Not a picture: the data's fault.
     Unreadable(String),
     /// Nothing there that can be compared: a failure to acquire, under its reason.
@@ -68,19 +68,19 @@ pub trait Acquire {
     /// The template of the person that the file's `bytes` show.
     ///
     /// # Errors
-    /// [`Failure`].
-    fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, Failure>;
+    /// [`NotAcquired`].
+    fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, NotAcquired>;
 }
 
 /// Makes [`Acquire`]s, one a thread.
-pub trait Laboratory: Sync {
+pub trait AcquirerFactory: Sync {
     /// One thread's.
-    type Worker: Acquire;
+    type Acquirer: Acquire;
     /// Makes one.
     ///
     /// # Errors
     /// Where a network does not load.
-    fn worker(&self) -> Result<Self::Worker, VisionError>;
+    fn acquirer(&self) -> Result<Self::Acquirer, VisionError>;
 }
 
 /// The models under test, as the device runs them.
@@ -92,30 +92,30 @@ pub struct Chain<'a> {
 }
 
 /// One thread's chain.
-pub struct ChainWorker {
+pub struct ChainAcquirer {
     reader: FaceReader,
     pad: f32,
 }
 
-impl Laboratory for Chain<'_> {
-    type Worker = ChainWorker;
+impl AcquirerFactory for Chain<'_> {
+    type Acquirer = ChainAcquirer;
 
-    fn worker(&self) -> Result<ChainWorker, VisionError> {
+    fn acquirer(&self) -> Result<ChainAcquirer, VisionError> {
         let Settings { long_side, min_score, pad, .. } = self.settings;
         let config = VisionConfig { long_side, min_score, ..VisionConfig::default() };
-        Ok(ChainWorker { reader: FaceReader::with(self.models, &config)?, pad })
+        Ok(ChainAcquirer { reader: FaceReader::with(self.models, &config)?, pad })
     }
 }
 
-impl Acquire for ChainWorker {
-    fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, Failure> {
+impl Acquire for ChainAcquirer {
+    fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, NotAcquired> {
         let photograph =
-            Photograph::decode(bytes).map_err(|e| Failure::Unreadable(e.to_string()))?;
+            Photograph::decode(bytes).map_err(|e| NotAcquired::Unreadable(e.to_string()))?;
         if self.pad > 0.0 {
             let (layout, pixels) = padded(&photograph.frame(), self.pad)
-                .map_err(|e| Failure::Unreadable(e.to_string()))?;
+                .map_err(|e| NotAcquired::Unreadable(e.to_string()))?;
             let frame =
-                Frame::new(layout, &pixels).map_err(|e| Failure::Internal(e.to_string()))?;
+                Frame::new(layout, &pixels).map_err(|e| NotAcquired::Internal(e.to_string()))?;
             self.look_at(&frame)
         } else {
             self.look_at(&photograph.frame())
@@ -123,16 +123,16 @@ impl Acquire for ChainWorker {
     }
 }
 
-impl ChainWorker {
-    fn look_at(&mut self, frame: &Frame<'_>) -> Result<Acquired, Failure> {
-        let internal = |e: VisionError| Failure::Internal(e.to_string());
+impl ChainAcquirer {
+    fn look_at(&mut self, frame: &Frame<'_>) -> Result<Acquired, NotAcquired> {
+        let internal = |e: VisionError| NotAcquired::Internal(e.to_string());
         let seen = self
             .reader
             .subject(frame)
             .map_err(internal)?
-            .ok_or(Failure::Acquire("no face found"))?;
+            .ok_or(NotAcquired::Acquire("no face found"))?;
         if seen.verdict == Err(TooPoor::Landmarks) {
-            return Err(Failure::Acquire("landmarks that cannot be aligned"));
+            return Err(NotAcquired::Acquire("landmarks that cannot be aligned"));
         }
         match self.reader.embed(frame, &seen) {
             Ok(embedding) => Ok(Acquired {
@@ -140,7 +140,7 @@ impl ChainWorker {
                 refused: seen.verdict.err().map(TooPoor::name),
             }),
             // A direction that is none is a finding about the embedder on this face.
-            Err(VisionError::Embedding(_)) => Err(Failure::Acquire("embedding that is none")),
+            Err(VisionError::Embedding(_)) => Err(NotAcquired::Acquire("embedding that is none")),
             Err(e) => Err(internal(e)),
         }
     }
@@ -215,24 +215,24 @@ pub struct Photographs {
 ///
 /// # Errors
 /// Where a network does not load.
-pub fn photographs<L: Laboratory>(
-    laboratory: &L,
+pub fn photographs<L: AcquirerFactory>(
+    factory: &L,
     root: &Path,
     files: &[PathBuf],
-    run: &mut Run<'_>,
+    run: &mut Context<'_>,
 ) -> Result<Photographs, EvaluateError> {
-    type Looked = (Option<[u8; 32]>, Result<Acquired, Failure>);
-    let look = |worker: &mut L::Worker, file: &PathBuf| -> Looked {
+    type Looked = (Option<[u8; 32]>, Result<Acquired, NotAcquired>);
+    let look = |worker: &mut L::Acquirer, file: &PathBuf| -> Looked {
         match std::fs::read(file).map(Zeroizing::new) {
             Ok(bytes) => (Some(Sha256::digest(&*bytes).into()), worker.acquire(&bytes)),
-            Err(e) => (None, Err(Failure::Unreadable(e.to_string()))),
+            Err(e) => (None, Err(NotAcquired::Unreadable(e.to_string()))),
         }
     };
     let broken = |_: &PathBuf| {
-        (None, Err(Failure::Internal("it made the program panic; please report it".into())))
+        (None, Err(NotAcquired::Internal("it made the program panic; please report it".into())))
     };
     let looked =
-        spread(files, run.settings.threads, run.progress, || laboratory.worker(), look, broken)?;
+        spread(files, run.settings.threads, run.progress, || factory.acquirer(), look, broken)?;
 
     let mut first_with: HashMap<[u8; 32], usize> = HashMap::new();
     let mut all = Photographs {
@@ -269,13 +269,13 @@ pub fn photographs<L: Laboratory>(
                     None => Ok(template),
                 }
             }
-            Err(Failure::Acquire(reason)) => Err((reason, String::new())),
-            Err(Failure::Internal(e)) => {
+            Err(NotAcquired::Acquire(reason)) => Err((reason, String::new())),
+            Err(NotAcquired::Internal(e)) => {
                 readable = false;
                 run.left_out.add(&what, "internal error", e);
                 Err(("", String::new()))
             }
-            Err(Failure::Unreadable(e)) => {
+            Err(NotAcquired::Unreadable(e)) => {
                 readable = false;
                 run.left_out.add(&what, "unreadable photograph", e);
                 Err(("", String::new()))
@@ -350,13 +350,13 @@ pub(super) mod fake {
     use crate::evaluate::protocol::draw::Draw;
     use crate::template::Embedding;
 
-    pub struct Fake;
-    pub struct FakeWorker;
+    pub struct FakeFactory;
+    pub struct FakeAcquirer;
 
-    impl Laboratory for Fake {
-        type Worker = FakeWorker;
-        fn worker(&self) -> Result<FakeWorker, VisionError> {
-            Ok(FakeWorker)
+    impl AcquirerFactory for FakeFactory {
+        type Acquirer = FakeAcquirer;
+        fn acquirer(&self) -> Result<FakeAcquirer, VisionError> {
+            Ok(FakeAcquirer)
         }
     }
 
@@ -367,8 +367,8 @@ pub(super) mod fake {
             .collect()
     }
 
-    impl Acquire for FakeWorker {
-        fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, Failure> {
+    impl Acquire for FakeAcquirer {
+        fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, NotAcquired> {
             let text = String::from_utf8_lossy(bytes);
             let fields: Vec<&str> = text.split_whitespace().collect();
             match fields[..] {
@@ -382,9 +382,9 @@ pub(super) mod fake {
                     let template = Embedding::normalised(&mixed).unwrap().quantize();
                     Ok(Acquired { template, refused: (spread > 150).then_some("blurred") })
                 }
-                ["empty"] => Err(Failure::Acquire("no face found")),
+                ["empty"] => Err(NotAcquired::Acquire("no face found")),
                 ["bomb"] => std::panic::panic_any("hostile"),
-                _ => Err(Failure::Unreadable("neither JPEG nor PNG".into())),
+                _ => Err(NotAcquired::Unreadable("neither JPEG nor PNG".into())),
             }
         }
     }
@@ -395,11 +395,11 @@ pub(super) mod fake {
     /// What `work` gives, with what it left out and the lines that it recorded.
     pub fn with_run<R>(
         settings: &Settings,
-        work: impl FnOnce(&mut Run<'_>) -> R,
+        work: impl FnOnce(&mut Context<'_>) -> R,
     ) -> (R, LeftOut, Vec<serde_json::Value>) {
         #[derive(Clone, Default)]
-        struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
-        impl std::io::Write for Shared {
+        struct Lines(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        impl std::io::Write for Lines {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.0.borrow_mut().extend_from_slice(bytes);
                 Ok(bytes.len())
@@ -408,11 +408,11 @@ pub(super) mod fake {
                 Ok(())
             }
         }
-        let lines = Shared::default();
+        let lines = Lines::default();
         let mut left_out = LeftOut::default();
         let mut records = crate::evaluate::records::Records::to(lines.clone());
         let progress = indicatif::ProgressBar::hidden();
-        let result = work(&mut Run {
+        let result = work(&mut Context {
             settings,
             progress: &progress,
             left_out: &mut left_out,
@@ -469,7 +469,7 @@ mod tests {
         for gate in [false, true] {
             let settings = Settings { gate, ..fake::SETTINGS };
             let (looked, mut left_out, _) = fake::with_run(&settings, |run| {
-                photographs(&fake::Fake, root, &files, run).unwrap()
+                photographs(&fake::FakeFactory, root, &files, run).unwrap()
             });
             let subjects = subjects(root, &files, &people, &looked, &mut left_out);
             let a = &looked.acquisition;

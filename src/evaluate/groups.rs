@@ -20,9 +20,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::compare::{
-    AllPairs, Comparison, Ends, Rows, Suspect, all_pairs, record_pairs, thresholds,
+    AllPairs, Comparison, Ends, Suspect, TemplateMatrix, all_pairs, record_pairs, thresholds,
 };
-use super::extract::{Acquisition, Laboratory, Photographs, photographs};
+use super::extract::{AcquirerFactory, Acquisition, Photographs, photographs};
 use super::left_out::LeftOut;
 use super::protocol::folder::shown;
 use super::protocol::labels;
@@ -30,7 +30,7 @@ use super::records::Records;
 use super::statistics::differentials::{Differential, GroupRate, summarise};
 use super::statistics::interval::Rate;
 use super::statistics::tally::Tally;
-use super::{EvaluateError, Run};
+use super::{Context, EvaluateError};
 use crate::template::Template;
 
 /// False match rates over all pairs whose thresholds are looked at.
@@ -42,7 +42,7 @@ pub const LEAST_PAIRS: u64 = 30;
 
 /// Who is in a group.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Group {
+pub struct GroupCounts {
     /// The deployer's word.
     pub group: String,
     /// People with a template.
@@ -72,7 +72,7 @@ pub struct GroupRates {
 
 /// All groups at a threshold.
 #[derive(Debug, Clone, Serialize)]
-pub struct AtThreshold {
+pub struct RatesAt {
     /// The false match rate over all pairs that was asked for; `None` where the threshold was
     /// given.
     pub target_fmr: Option<f64>,
@@ -122,9 +122,9 @@ pub struct SuspectPair {
 #[derive(Debug, Clone, Serialize)]
 pub struct Groups {
     /// The groups, by name.
-    pub groups: Vec<Group>,
+    pub groups: Vec<GroupCounts>,
     /// At each threshold.
-    pub thresholds: Vec<AtThreshold>,
+    pub thresholds: Vec<RatesAt>,
     /// The safety factor; `None` with a single group or where none can be measured.
     pub safety_factor: Option<SafetyFactor>,
     /// Similarity above which pairs of different people were left out as unlabelled duplicates.
@@ -138,7 +138,7 @@ pub struct Groups {
 
 /// What is asked of [`run`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Question<'a> {
+pub struct GroupsQuestion<'a> {
     /// Thresholds to look at beside those of [`TARGETS`].
     pub thresholds: &'a [f64],
     /// Leave out pairs of different people above this similarity.
@@ -149,27 +149,27 @@ pub struct Question<'a> {
 ///
 /// # Errors
 /// A text that is no list of groups, models that do not load.
-pub fn run<L: Laboratory>(
-    laboratory: &L,
+pub fn run<L: AcquirerFactory>(
+    factory: &L,
     root: &Path,
     list: &str,
-    question: Question<'_>,
-    run: &mut Run<'_>,
+    question: GroupsQuestion<'_>,
+    run: &mut Context<'_>,
 ) -> Result<(Groups, Acquisition), EvaluateError> {
     let labelled = labels::parse(list, run.left_out)?;
     // Group, then person: rows of one group and of one person become neighbours.
-    let mut order: Vec<&labels::Labelled> = labelled.iter().collect();
+    let mut order: Vec<&labels::LabelLine> = labelled.iter().collect();
     order.sort_by(|a, b| (&a.group, &a.person, &a.file).cmp(&(&b.group, &b.person, &b.file)));
     let files: Vec<PathBuf> = order.iter().map(|l| root.join(&l.file)).collect();
-    let looked = photographs(laboratory, root, &files, run)?;
-    let sample = Sample::new(root, &order, &files, &looked, run.left_out);
+    let looked = photographs(factory, root, &files, run)?;
+    let sample = GroupSample::new(root, &order, &files, &looked, run.left_out);
     sample.record(run.records);
     Ok((sample.measure(question, run.settings.threads, run.progress), looked.acquisition))
 }
 
 /// The templates of all groups, in order.
-struct Sample<'a> {
-    groups: Vec<Group>,
+struct GroupSample<'a> {
+    groups: Vec<GroupCounts>,
     /// Rows of each group.
     spans: Vec<std::ops::Range<usize>>,
     templates: Vec<&'a Template>,
@@ -178,10 +178,10 @@ struct Sample<'a> {
     people: Vec<u32>,
 }
 
-impl<'a> Sample<'a> {
+impl<'a> GroupSample<'a> {
     fn new(
         root: &Path,
-        order: &[&labels::Labelled],
+        order: &[&labels::LabelLine],
         files: &[PathBuf],
         looked: &'a Photographs,
         left_out: &mut LeftOut,
@@ -209,7 +209,7 @@ impl<'a> Sample<'a> {
             };
             let row = sample.templates.len();
             if sample.groups.last().is_none_or(|g| g.group != label.group) {
-                sample.groups.push(Group {
+                sample.groups.push(GroupCounts {
                     group: label.group.clone(),
                     people: 0,
                     photographs: 0,
@@ -246,7 +246,7 @@ impl<'a> Sample<'a> {
     }
 
     fn record(&self, records: &mut Records) {
-        let rows = Rows::new(self.templates.iter().copied());
+        let rows = TemplateMatrix::new(self.templates.iter().copied());
         let group = |row: usize| {
             self.spans.iter().position(|s| s.contains(&row)).map(|g| self.groups[g].group.as_str())
         };
@@ -260,7 +260,7 @@ impl<'a> Sample<'a> {
         &self,
         rows: std::ops::Range<usize>,
         thresholds: &[f32],
-        question: &Question<'_>,
+        question: &GroupsQuestion<'_>,
         threads: usize,
         progress: &ProgressBar,
     ) -> AllPairs {
@@ -268,12 +268,22 @@ impl<'a> Sample<'a> {
         let people: Vec<u32> = self.people[rows.clone()].iter().map(|p| p - first).collect();
         let how = Comparison { thresholds, duplicates_above: question.duplicates_above, threads };
         progress.reset();
-        all_pairs(&Rows::new(self.templates[rows].iter().copied()), &people, how, progress)
+        all_pairs(
+            &TemplateMatrix::new(self.templates[rows].iter().copied()),
+            &people,
+            how,
+            progress,
+        )
     }
 
-    fn measure(mut self, question: Question<'_>, threads: usize, progress: &ProgressBar) -> Groups {
+    fn measure(
+        mut self,
+        question: GroupsQuestion<'_>,
+        threads: usize,
+        progress: &ProgressBar,
+    ) -> Groups {
         let everything = 0..self.templates.len();
-        let grid = thresholds(&Rows::new(self.templates.iter().copied()), &self.people);
+        let grid = thresholds(&TemplateMatrix::new(self.templates.iter().copied()), &self.people);
         let all = self.compare(everything, &grid, &question, threads, progress);
         // Three decimals, as the tallies have them.
         let given = question.thresholds.iter().map(|t| (None, Ok((t * 1000.0).round() / 1000.0)));
@@ -302,7 +312,7 @@ impl<'a> Sample<'a> {
             .into_iter()
             .map(|(target, threshold)| match threshold {
                 Ok(t) => at_threshold(target, t, &all.impostor, &steps, &by_group, &self.groups),
-                Err(reason) => AtThreshold {
+                Err(reason) => RatesAt {
                     target_fmr: target,
                     threshold: None,
                     all: None,
@@ -333,8 +343,8 @@ fn at_threshold(
     all: &Tally,
     steps: &[f32],
     by_group: &[AllPairs],
-    names: &[Group],
-) -> AtThreshold {
+    names: &[GroupCounts],
+) -> RatesAt {
     let step = steps
         .iter()
         .position(|s| *s == threshold as f32)
@@ -363,7 +373,7 @@ fn at_threshold(
             .collect();
         summarise(&rates)
     };
-    AtThreshold {
+    RatesAt {
         target_fmr,
         threshold: Some(threshold),
         all: Some(Rate::new(all.at_or_above(threshold), all.total())),
@@ -379,7 +389,7 @@ fn safety_factor(
     all: &AllPairs,
     steps: &[f32],
     by_group: &[AllPairs],
-    names: &[Group],
+    names: &[GroupCounts],
 ) -> Option<SafetyFactor> {
     const MOST_COMMON: f64 = 1e-2;
     if names.len() < 2 {
@@ -429,7 +439,7 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, SETTINGS, with_run};
+    use super::super::extract::fake::{FakeFactory, SETTINGS, with_run};
     use super::*;
 
     /// Two groups of 100 people with two photographs each.
@@ -451,9 +461,13 @@ mod tests {
         list
     }
 
-    fn evaluate(root: &Path, list: &str, question: Question<'_>) -> (Groups, Acquisition, LeftOut) {
+    fn evaluate(
+        root: &Path,
+        list: &str,
+        question: GroupsQuestion<'_>,
+    ) -> (Groups, Acquisition, LeftOut) {
         let ((g, a), left_out, lines) =
-            with_run(&SETTINGS, |r| run(&Fake, root, list, question, r).unwrap());
+            with_run(&SETTINGS, |r| run(&FakeFactory, root, list, question, r).unwrap());
         let templates: usize = g.groups.iter().map(|g| g.photographs).sum();
         assert_eq!(lines.len(), templates * templates.saturating_sub(1) / 2);
         (g, a, left_out)
@@ -463,8 +477,11 @@ mod tests {
     fn each_groups_pairs_are_counted_within_the_group() {
         let dir = tempfile::tempdir().unwrap();
         let list = sample(dir.path(), 60);
-        let (g, a, left_out) =
-            evaluate(dir.path(), &list, Question { thresholds: &[0.3], duplicates_above: None });
+        let (g, a, left_out) = evaluate(
+            dir.path(),
+            &list,
+            GroupsQuestion { thresholds: &[0.3], duplicates_above: None },
+        );
         assert_eq!(
             g.groups.iter().map(|g| g.group.as_str()).collect::<Vec<_>>(),
             ["north", "south"]
@@ -492,12 +509,12 @@ mod tests {
         let mut list = sample(dir.path(), 60);
         std::fs::write(dir.path().join("twin.jpg"), "face 3 1 61").unwrap();
         list += "twin.jpg,somebody,north\n";
-        let (g, _, _) = evaluate(dir.path(), &list, Question::default());
+        let (g, _, _) = evaluate(dir.path(), &list, GroupsQuestion::default());
         assert!(g.suspects.is_empty());
         let (g, _, _) = evaluate(
             dir.path(),
             &list,
-            Question { duplicates_above: Some(0.95), ..Question::default() },
+            GroupsQuestion { duplicates_above: Some(0.95), ..GroupsQuestion::default() },
         );
         assert_eq!(g.suspects.len(), 1);
         assert_eq!(
@@ -513,7 +530,7 @@ mod tests {
         std::fs::write(dir.path().join("e.jpg"), "empty").unwrap();
         std::fs::copy(dir.path().join("north-1-1.jpg"), dir.path().join("north-z.jpg")).unwrap();
         list += "e.jpg,nobody,west\nnorth-z.jpg,other,north\nmissing.jpg,p1,north\n";
-        let (g, a, left_out) = evaluate(dir.path(), &list, Question::default());
+        let (g, a, left_out) = evaluate(dir.path(), &list, GroupsQuestion::default());
         assert_eq!((g.groups.len(), a.failure_to_acquire.count), (2, 1));
         assert_eq!(
             left_out.by_reason().into_iter().collect::<Vec<_>>(),
@@ -523,7 +540,7 @@ mod tests {
                 ("unreadable photograph", 1)
             ]
         );
-        let (g, _, _) = evaluate(dir.path(), "file,person,group\n", Question::default());
+        let (g, _, _) = evaluate(dir.path(), "file,person,group\n", GroupsQuestion::default());
         assert!(!g.evaluated() && g.safety_factor.is_none());
     }
 }

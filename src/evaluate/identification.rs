@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::compare::Rows;
-use super::extract::{Acquisition, Laboratory, Photographs, Subject, photographs, subjects};
+use super::compare::TemplateMatrix;
+use super::extract::{AcquirerFactory, Acquisition, Photographs, Subject, photographs, subjects};
 use super::protocol::draw::Draw;
 use super::protocol::folder::{self, shown};
 use super::statistics::interval::{Rate, clopper_pearson};
@@ -28,14 +28,14 @@ use super::statistics::scores::{at_or_above, mean_and_deviation, threshold_for};
 use super::statistics::tally::Tally;
 use super::verification::Histogram;
 use super::work::spread;
-use super::{EvaluateError, Run};
+use super::{Context, EvaluateError};
 
 /// False-positive identification rates at which the misses are reported.
 pub const TARGETS: [f64; 2] = [1e-2, 1e-3];
 
 /// What is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub struct DrawPlan {
     /// People to enrol.
     pub gallery: usize,
     /// Mated probes a person at most.
@@ -48,7 +48,7 @@ pub struct Plan {
 
 /// Misses at a false-positive rate in one draw.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Point {
+pub struct DrawPoint {
     /// The rate asked for.
     pub target_fpir: f64,
     /// Similarity from which an entry is a candidate.
@@ -77,7 +77,7 @@ pub struct DrawResult {
     /// Mated probes whose best entry is theirs, whatever its similarity.
     pub rank_1: Rate,
     /// At [`TARGETS`].
-    pub points: Vec<Point>,
+    pub points: Vec<DrawPoint>,
     /// Who was enrolled with which photograph.
     #[serde(skip)]
     enrolled: Vec<(usize, usize)>,
@@ -104,7 +104,7 @@ struct Searched {
 }
 
 #[derive(Serialize)]
-struct Enrolled<'a> {
+struct EnrolledLine<'a> {
     draw: u32,
     person: &'a str,
     enrolled: String,
@@ -112,7 +112,7 @@ struct Enrolled<'a> {
 }
 
 #[derive(Serialize)]
-struct Probe<'a> {
+struct ProbeLine<'a> {
     draw: u32,
     person: &'a str,
     probe: String,
@@ -123,7 +123,7 @@ struct Probe<'a> {
 
 /// A rate over all draws.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Summary {
+pub struct OverDraws {
     /// The false-positive rate asked for; `None` for rank 1.
     pub target_fpir: Option<f64>,
     /// Draws that could support it.
@@ -150,7 +150,7 @@ pub struct Summary {
 
 /// One point of the mean curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct CurvePoint {
+pub struct TradeOff {
     /// False-positive identification rate.
     pub fpir: f64,
     /// Mean FNIR over the draws.
@@ -165,7 +165,7 @@ pub struct CurvePoint {
 #[derive(Debug, Clone, Serialize)]
 pub struct Identification {
     /// What was asked for.
-    pub plan: Plan,
+    pub plan: DrawPlan,
     /// People with a usable photograph.
     pub people: usize,
     /// Those with two or more, from whom galleries are drawn.
@@ -174,11 +174,11 @@ pub struct Identification {
     /// fewer.
     pub gallery: usize,
     /// Share of mated probes whose best entry is theirs.
-    pub rank_1: Summary,
+    pub rank_1: OverDraws,
     /// Share of mated probes that miss at [`TARGETS`].
-    pub fnir_at_fpir: Vec<Summary>,
+    pub fnir_at_fpir: Vec<OverDraws>,
     /// FNIR over FPIR.
-    pub curve: Vec<CurvePoint>,
+    pub curve: Vec<TradeOff>,
     /// Best similarity of mated and non-mated probes in the gallery, all draws.
     pub histogram: Histogram,
     /// Each draw.
@@ -189,16 +189,16 @@ pub struct Identification {
 ///
 /// # Errors
 /// A root that cannot be listed, models that do not load.
-pub fn run<L: Laboratory>(
-    laboratory: &L,
+pub fn run<L: AcquirerFactory>(
+    factory: &L,
     root: &Path,
-    plan: Plan,
-    run: &mut Run<'_>,
+    plan: DrawPlan,
+    run: &mut Context<'_>,
 ) -> Result<(Identification, Acquisition), EvaluateError> {
     let people = folder::read(root, run.left_out)
         .map_err(|source| EvaluateError::Root { path: root.into(), source })?;
     let files: Vec<PathBuf> = people.iter().flat_map(|p| p.photographs.iter().cloned()).collect();
-    let looked = photographs(laboratory, root, &files, run)?;
+    let looked = photographs(factory, root, &files, run)?;
     let subjects = subjects(root, &files, &people, &looked, run.left_out);
     let with_two: Vec<usize> =
         (0..subjects.len()).filter(|s| subjects[*s].photographs.len() >= 2).collect();
@@ -238,7 +238,7 @@ pub fn run<L: Laboratory>(
             for (subject, place) in &d.enrolled {
                 let template = looked.templates[*place].is_some();
                 let enrolled = file(*place);
-                run.records.add(&Enrolled {
+                run.records.add(&EnrolledLine {
                     draw: d.draw,
                     person: person(*subject),
                     enrolled,
@@ -246,7 +246,7 @@ pub fn run<L: Laboratory>(
                 });
             }
             for probe in &d.searched {
-                run.records.add(&Probe {
+                run.records.add(&ProbeLine {
                     draw: d.draw,
                     person: person(probe.subject),
                     probe: file(probe.place),
@@ -281,7 +281,7 @@ pub fn run<L: Laboratory>(
 
 fn one_draw(
     number: u32,
-    plan: &Plan,
+    plan: &DrawPlan,
     gallery: usize,
     subjects: &[Subject],
     with_two: &[usize],
@@ -316,10 +316,10 @@ fn one_draw(
         .collect();
 
     let width = enrolled.len();
-    let rows = Rows::new(enrolled);
+    let rows = TemplateMatrix::new(enrolled);
     let mut similarities = vec![0f32; width];
     let mut best = |place: usize| -> Option<(f32, Option<usize>)> {
-        let probe = Rows::new([looked.templates[place].as_ref()?]);
+        let probe = TemplateMatrix::new([looked.templates[place].as_ref()?]);
         rows.against(&probe, &mut similarities);
         let top =
             similarities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
@@ -357,14 +357,14 @@ fn one_draw(
         Rate::new(mated.len() as u64 - at_or_above(&hits, threshold), mated.len() as u64)
     };
     let points = TARGETS.map(|target| match threshold_for(&alarms, target) {
-        Ok(t) => Point {
+        Ok(t) => DrawPoint {
             target_fpir: target,
             threshold: Some(t),
             fpir: Some(Rate::new(at_or_above(&alarms, t), alarms.len() as u64)),
             fnir: Some(misses(t)),
             unsupported: None,
         },
-        Err(reason) => Point {
+        Err(reason) => DrawPoint {
             target_fpir: target,
             threshold: None,
             fpir: None,
@@ -392,7 +392,7 @@ fn one_draw(
 fn summary(
     target_fpir: Option<f64>,
     draws: Vec<(Option<Rate>, Option<f32>, Option<String>)>,
-) -> Summary {
+) -> OverDraws {
     let supported: Vec<&Rate> = draws.iter().filter_map(|(rate, _, _)| rate.as_ref()).collect();
     let values: Vec<f64> = supported.iter().filter_map(|r| r.rate).collect();
     if values.is_empty() {
@@ -400,7 +400,7 @@ fn summary(
             .into_iter()
             .find_map(|d| d.2)
             .unwrap_or_else(|| "there are no mated probes".into());
-        return Summary {
+        return OverDraws {
             target_fpir,
             draws: 0,
             mean: None,
@@ -420,7 +420,7 @@ fn summary(
         supported.iter().map(|r| f(r) as f64).sum::<f64>() / supported.len() as f64
     };
     let (lower, upper) = clopper_pearson(average(|r| r.count), average(|r| r.of));
-    Summary {
+    OverDraws {
         target_fpir,
         draws: values.len(),
         mean: Some(mean),
@@ -436,14 +436,14 @@ fn summary(
 }
 
 /// FNIR at forty false-positive rates from one alarm of the draw with the fewest probes up to all.
-fn mean_curve(draws: &[DrawResult]) -> Vec<CurvePoint> {
+fn mean_curve(draws: &[DrawResult]) -> Vec<TradeOff> {
     const POINTS: i32 = 40;
     let fewest = draws.iter().map(|d| d.alarms.len()).min().unwrap_or(0);
     if fewest < 2 || draws.iter().any(|d| d.mated == 0) {
         return Vec::new();
     }
     let step = (fewest as f64).ln() / f64::from(POINTS);
-    let mut points: Vec<CurvePoint> = (0..=POINTS)
+    let mut points: Vec<TradeOff> = (0..=POINTS)
         .filter_map(|k| {
             let fpir = (f64::from(k) * step).exp() / fewest as f64;
             let fnir: Vec<f64> = draws
@@ -453,7 +453,7 @@ fn mean_curve(draws: &[DrawResult]) -> Vec<CurvePoint> {
                     Some(1.0 - at_or_above(&d.hits, threshold) as f64 / d.mated as f64)
                 })
                 .collect();
-            (!fnir.is_empty()).then(|| CurvePoint {
+            (!fnir.is_empty()).then(|| TradeOff {
                 fpir,
                 fnir: mean_and_deviation(&fnir).0,
                 lowest: fnir.iter().copied().fold(1.0, f64::min),
@@ -486,14 +486,15 @@ impl Identification {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, SETTINGS, lfw, with_run};
+    use super::super::extract::fake::{FakeFactory, SETTINGS, lfw, with_run};
     use super::super::left_out::LeftOut;
     use super::*;
 
-    const PLAN: Plan = Plan { gallery: 20, probes_a_person: 10, draws: 4, seed: 1 };
+    const PLAN: DrawPlan = DrawPlan { gallery: 20, probes_a_person: 10, draws: 4, seed: 1 };
 
-    fn evaluate(root: &Path, plan: Plan) -> (Identification, Acquisition, LeftOut) {
-        let ((i, a), left_out, lines) = with_run(&SETTINGS, |r| run(&Fake, root, plan, r).unwrap());
+    fn evaluate(root: &Path, plan: DrawPlan) -> (Identification, Acquisition, LeftOut) {
+        let ((i, a), left_out, lines) =
+            with_run(&SETTINGS, |r| run(&FakeFactory, root, plan, r).unwrap());
         let enrolled = lines.iter().filter(|l| !l["enrolled"].is_null()).count();
         assert_eq!(enrolled, i.gallery * i.draws.len());
         let probes: u64 = i.draws.iter().map(|d| d.mated + d.non_mated + d.non_mated_failed).sum();
@@ -523,7 +524,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         lfw(dir.path(), 60, |_| 3, 120);
         let figures = |seed| {
-            let (i, _, _) = evaluate(dir.path(), Plan { seed, ..PLAN });
+            let (i, _, _) = evaluate(dir.path(), DrawPlan { seed, ..PLAN });
             i.draws
                 .iter()
                 .map(|d| (d.rank_1.count, d.hits.clone(), d.alarms.clone()))
@@ -545,7 +546,7 @@ mod tests {
             )
             .unwrap();
         }
-        let (i, a, _) = evaluate(dir.path(), Plan { gallery: 10, ..PLAN });
+        let (i, a, _) = evaluate(dir.path(), DrawPlan { gallery: 10, ..PLAN });
         assert_eq!(a.failure_to_acquire.count, 10);
         for d in &i.draws {
             assert_eq!((d.mated, d.rank_1.count), (10, 0));

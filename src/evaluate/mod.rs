@@ -49,7 +49,7 @@ use left_out::LeftOut;
 use records::Records;
 
 /// What every evaluation works with.
-pub struct Run<'a> {
+pub struct Context<'a> {
     /// How photographs are looked at.
     pub settings: &'a Settings,
     /// Shows how far it is.
@@ -110,7 +110,7 @@ pub fn read_list(path: &std::path::Path) -> Result<String, EvaluateError> {
 
 /// One network as a result names it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Network {
+pub struct TestedNetwork {
     /// Name in the manifest.
     pub name: String,
     /// SHA-256 of its file, hexadecimal.
@@ -125,9 +125,9 @@ pub struct Evaluation<R> {
     /// Version of this program.
     pub program: &'static str,
     /// The detector under test.
-    pub detector: Network,
+    pub detector: TestedNetwork,
     /// The embedder under test.
-    pub embedder: Network,
+    pub embedder: TestedNetwork,
     /// How photographs were looked at.
     pub settings: Settings,
     /// Folder of the photographs.
@@ -146,10 +146,10 @@ pub struct Evaluation<R> {
 }
 
 /// Names the networks of `models`.
-pub fn networks(models: &Models) -> (Network, Network) {
+pub fn networks(models: &Models) -> (TestedNetwork, TestedNetwork) {
     let (d, e) = (&models.manifest.detector, &models.manifest.embedder);
     (
-        Network { name: d.name.clone(), sha256: d.sha256.to_string() },
-        Network { name: e.name.clone(), sha256: e.sha256.to_string() },
+        TestedNetwork { name: d.name.clone(), sha256: d.sha256.to_string() },
+        TestedNetwork { name: e.name.clone(), sha256: e.sha256.to_string() },
     )
 }

@@ -13,17 +13,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::extract::{Acquisition, Laboratory, Photographs, photographs};
+use super::extract::{AcquirerFactory, Acquisition, Photographs, photographs};
 use super::left_out::LeftOut;
 use super::protocol::folder::shown;
-use super::protocol::pairs::{self, Named, Pair};
+use super::protocol::pairs::{self, NamedPhotograph, Pair};
 use super::statistics::interval::Rate;
 use super::statistics::scores::{
-    CrossValidated, DetPoint, Labelled, OperatingPoint, Scores, at_or_above, best_threshold,
+    CrossValidated, DetPoint, KnownComparison, OperatingPoint, Scores, at_or_above, best_threshold,
     cross_validate, right_at,
 };
 use super::statistics::tally::Tally;
-use super::{EvaluateError, Run};
+use super::{Context, EvaluateError};
 
 /// False accept rates at which the true accept rate is reported.
 pub const TARGETS: [f64; 3] = [1e-2, 1e-3, 1e-4];
@@ -47,7 +47,7 @@ pub struct PairCounts {
 
 /// Accuracy at one threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct AtThreshold {
+pub struct AccuracyAt {
     /// Similarity from which a pair counts as one person.
     pub threshold: f32,
     /// Right answers.
@@ -94,7 +94,7 @@ pub struct RocPoint {
 }
 
 #[derive(Serialize)]
-struct Record {
+struct PairLine {
     line: usize,
     fold: usize,
     a: String,
@@ -113,9 +113,9 @@ pub struct Verification {
     /// Accuracy with the threshold from other folds; `None` where fewer than two folds hold pairs.
     pub accuracy: Option<CrossValidated>,
     /// Accuracy at the best threshold of these very pairs: optimistic.
-    pub best_accuracy: Option<AtThreshold>,
+    pub best_accuracy: Option<AccuracyAt>,
     /// Accuracy at the threshold that was given, if one was.
-    pub accuracy_at_threshold: Option<AtThreshold>,
+    pub accuracy_at_threshold: Option<AccuracyAt>,
     /// True accept rates at [`TARGETS`], and at the threshold that was given.
     pub tar_at_far: Vec<TrueAcceptRate>,
     /// Equal error rate; `None` where one kind of pairs is missing.
@@ -132,16 +132,16 @@ pub struct Verification {
 ///
 /// # Errors
 /// A text that is no pairs file, models that do not load.
-pub fn run<L: Laboratory>(
-    laboratory: &L,
+pub fn run<L: AcquirerFactory>(
+    factory: &L,
     root: &Path,
     list: &str,
     threshold: Option<f32>,
-    run: &mut Run<'_>,
+    run: &mut Context<'_>,
 ) -> Result<(Verification, Acquisition), EvaluateError> {
     let listed = pairs::parse(list, run.left_out)?;
     let mut files: Vec<PathBuf> = Vec::new();
-    let mut place_of: HashMap<&Named, Option<usize>> = HashMap::new();
+    let mut place_of: HashMap<&NamedPhotograph, Option<usize>> = HashMap::new();
     for named in listed.pairs.iter().flat_map(|p| [&p.a, &p.b]) {
         place_of.entry(named).or_insert_with(|| {
             let file = named.find(root)?;
@@ -149,10 +149,10 @@ pub fn run<L: Laboratory>(
             Some(files.len() - 1)
         });
     }
-    let looked = photographs(laboratory, root, &files, run)?;
+    let looked = photographs(factory, root, &files, run)?;
 
     let fold_count = listed.folds.unwrap_or(CUT);
-    let mut folds: Vec<Vec<Labelled>> = vec![Vec::new(); fold_count];
+    let mut folds: Vec<Vec<KnownComparison>> = vec![Vec::new(); fold_count];
     let mut counts = PairCounts::default();
     let mut of_kind = [0usize; 2];
     for pair in &listed.pairs {
@@ -170,11 +170,13 @@ pub fn run<L: Laboratory>(
             _ => None,
         };
         match similarity {
-            Some(similarity) => folds[fold].push(Labelled { similarity, genuine: pair.genuine }),
+            Some(similarity) => {
+                folds[fold].push(KnownComparison { similarity, genuine: pair.genuine })
+            }
             None if pair.genuine => counts.genuine_failed += 1,
             None => counts.impostor_failed += 1,
         }
-        run.records.add(&Record {
+        run.records.add(&PairLine {
             line: pair.line,
             fold,
             a: name(places[0]),
@@ -222,11 +224,11 @@ fn usable(
 
 fn figures(
     folds_of_list: Option<usize>,
-    folds: &[Vec<Labelled>],
+    folds: &[Vec<KnownComparison>],
     mut counts: PairCounts,
     threshold: Option<f32>,
 ) -> Verification {
-    let all: Vec<Labelled> = folds.iter().flatten().copied().collect();
+    let all: Vec<KnownComparison> = folds.iter().flatten().copied().collect();
     let similarities =
         |genuine: bool| all.iter().filter(move |c| c.genuine == genuine).map(|c| c.similarity);
     let scores = Scores::new(similarities(true).collect(), similarities(false).collect());
@@ -246,11 +248,11 @@ fn figures(
         folds: folds_of_list,
         pairs: counts,
         accuracy: cross_validate(folds),
-        best_accuracy: best_threshold(&all).map(|(threshold, right)| AtThreshold {
+        best_accuracy: best_threshold(&all).map(|(threshold, right)| AccuracyAt {
             threshold,
             accuracy: Rate::new(right, all.len() as u64),
         }),
-        accuracy_at_threshold: threshold.filter(|_| !all.is_empty()).map(|threshold| AtThreshold {
+        accuracy_at_threshold: threshold.filter(|_| !all.is_empty()).map(|threshold| AccuracyAt {
             threshold,
             accuracy: Rate::new(right_at(&all, threshold), all.len() as u64),
         }),
@@ -277,7 +279,7 @@ impl Verification {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::fake::{Fake, SETTINGS, lfw, with_run};
+    use super::super::extract::fake::{FakeFactory, SETTINGS, lfw, with_run};
     use super::*;
 
     fn pairs_file(folds: usize, per_kind: usize) -> String {
@@ -300,7 +302,7 @@ mod tests {
 
     fn evaluate(root: &Path, list: &str) -> (Verification, Acquisition, LeftOut) {
         let ((v, a), left_out, lines) =
-            with_run(&SETTINGS, |r| run(&Fake, root, list, Some(0.5), r).unwrap());
+            with_run(&SETTINGS, |r| run(&FakeFactory, root, list, Some(0.5), r).unwrap());
         // A line a pair, those without two templates included.
         let p = v.pairs;
         assert_eq!(

@@ -6,8 +6,8 @@
 use image::ImageEncoder;
 
 use super::meter::Meter;
-use super::{Args, Report, report, stage};
-use crate::cli::Failure;
+use super::{Args, Measurement, report, stage};
+use crate::cli::CliError;
 use crate::demo::scene::Scene;
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
 use crate::kernels::pixels;
@@ -35,7 +35,7 @@ impl Visitor for Resized {
 fn frames(
     rgb: &[[u8; 3]],
     (width, height): (u32, u32),
-) -> Result<Vec<(&'static str, Captured)>, Failure> {
+) -> Result<Vec<(&'static str, Captured)>, CliError> {
     let luma = |p: &[u8; 3]| {
         ((77 * u32::from(p[0]) + 150 * u32::from(p[1]) + 29 * u32::from(p[2])) >> 8) as u8
     };
@@ -48,7 +48,7 @@ fn frames(
     let quarters =
         || rgb.chunks_exact(2 * row).flat_map(|rows| rows[..row].iter().step_by(2).map(chroma));
     let plane = |which: usize| quarters().map(move |c| c[which]);
-    let raw = |format, bytes: Vec<u8>| -> Result<Captured, Failure> {
+    let raw = |format, bytes: Vec<u8>| -> Result<Captured, CliError> {
         let payload = Payload::Raw(Layout::packed(format, Range::Full, width, height)?);
         Ok(Captured { payload, bytes, ..Captured::default() })
     };
@@ -80,7 +80,7 @@ fn frames(
     ])
 }
 
-pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
+pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
     let mut pixels = Vec::new();
     Scene::new(1).frame(120, &mut pixels);
     let scene = Frame::new(Scene::layout(), &pixels)?;
@@ -92,7 +92,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
             let samples = meter.measure(args.runs, || {
                 let frame = decoder.decode(&captured)?;
                 std::hint::black_box(detector.fill(&frame));
-                Ok::<_, Failure>(())
+                Ok::<_, CliError>(())
             })?;
             stages.push(stage(name, samples));
         }

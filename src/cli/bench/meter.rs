@@ -117,13 +117,13 @@ impl Instructions {
 
 /// What was measured of one piece of work, run after run.
 #[derive(Default)]
-pub struct Samples {
+pub struct RunCosts {
     pub times: Vec<Duration>,
     instructions: Vec<u64>,
     allocations: Vec<u64>,
 }
 
-impl Samples {
+impl RunCosts {
     pub fn with_capacity(runs: usize) -> Self {
         Self {
             times: Vec::with_capacity(runs),
@@ -211,7 +211,7 @@ impl Meter {
     /// that warms up.
     pub fn time<T, E>(
         &self,
-        into: Option<&mut Samples>,
+        into: Option<&mut RunCosts>,
         work: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         let count = || self.instructions.as_ref().ok().and_then(|counter| counter.read().ok());
@@ -237,8 +237,8 @@ impl Meter {
         &self,
         runs: u32,
         mut work: impl FnMut() -> Result<(), E>,
-    ) -> Result<Samples, E> {
-        let mut samples = Samples::with_capacity(runs as usize);
+    ) -> Result<RunCosts, E> {
+        let mut samples = RunCosts::with_capacity(runs as usize);
         for n in 0..runs + runs / 10 {
             self.time((n >= runs / 10).then_some(&mut samples), &mut work)?;
         }

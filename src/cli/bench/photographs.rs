@@ -5,9 +5,9 @@
 //! Every face is embedded, without tracking, quality gate or the second look at tilted heads: a
 //! daemon embeds far fewer.
 
-use super::meter::{Meter, Samples};
-use super::{Args, Report, report, stage};
-use crate::cli::Failure;
+use super::meter::{Meter, RunCosts};
+use super::{Args, Measurement, report, stage};
+use crate::cli::CliError;
 use crate::source::{Captured, Decoder, Payload};
 use crate::template::Template;
 use crate::vision::{AlignedFace, Detector, Embedder, Faces, Models};
@@ -16,7 +16,7 @@ use crate::watchlist::{Gallery, TopK};
 const MIN_SCORE: f32 = 0.6;
 const STAGES: [&str; 5] = ["decode", "detect", "align", "embed", "search"];
 
-pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failure> {
+pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
     let pictures = args
         .photographs
         .iter()
@@ -28,7 +28,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
                 ..Captured::default()
             })
         })
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect::<Result<Vec<_>, CliError>>()?;
     let (mut decoder, mut faces) = (Decoder::default(), Faces::new());
     let (mut detector, mut embedder) =
         (Detector::new(models, args.long_side)?, Embedder::new(models)?);
@@ -39,11 +39,11 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
     let mut tops = vec![TopK::new(4); crate::vision::MAX_FACES];
     let mut probes: Vec<Template> = Vec::with_capacity(tops.len());
 
-    let mut samples: [Samples; 5] =
-        std::array::from_fn(|_| Samples::with_capacity(args.runs as usize));
-    let mut whole = Samples::with_capacity(args.runs as usize);
+    let mut samples: [RunCosts; 5] =
+        std::array::from_fn(|_| RunCosts::with_capacity(args.runs as usize));
+    let mut whole = RunCosts::with_capacity(args.runs as usize);
     let (mut aligning, mut embedding) =
-        (Samples::with_capacity(tops.len()), Samples::with_capacity(tops.len()));
+        (RunCosts::with_capacity(tops.len()), RunCosts::with_capacity(tops.len()));
     let mut found = 0;
     for n in 0..args.runs + args.runs / 10 {
         let counts = n >= args.runs / 10;
@@ -58,7 +58,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
             embedding.clear();
             for face in &faces {
                 let placed = meter.time(Some(&mut aligning), || {
-                    Ok::<_, Failure>(aligned.warp(&frame, &face.landmarks, &alignment).is_some())
+                    Ok::<_, CliError>(aligned.warp(&frame, &face.landmarks, &alignment).is_some())
                 })?;
                 if placed {
                     let probe = meter.time(Some(&mut embedding), || embedder.embed(&aligned))?;
@@ -68,7 +68,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
             meter.time(search, || {
                 tops.iter_mut().for_each(TopK::clear);
                 gallery.search_all(&probes, &mut tops);
-                Ok::<_, Failure>(())
+                Ok::<_, CliError>(())
             })?;
             if let Some(align) = align {
                 align.add_sum(&aligning);
@@ -76,7 +76,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
             if let Some(embed) = embed {
                 embed.add_sum(&embedding);
             }
-            Ok::<_, Failure>(())
+            Ok::<_, CliError>(())
         });
         total?;
         if counts {
@@ -94,5 +94,9 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Report, Failur
         STAGES.into_iter().zip(samples).map(|(name, s)| stage(name, s)).collect();
     stages.push(stage("frame", whole));
     let faces_a_frame = Some(found as f64 / f64::from(args.runs));
-    Ok(Report { frames_per_second: Some(rate), faces_a_frame, ..report(args, engines, stages) })
+    Ok(Measurement {
+        frames_per_second: Some(rate),
+        faces_a_frame,
+        ..report(args, engines, stages)
+    })
 }

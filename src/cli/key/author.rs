@@ -7,20 +7,20 @@ use clap::Subcommand;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{Failure, output, read, show};
-use crate::cli::flags::Format;
+use super::{CliError, output, read, show};
+use crate::cli::flags::OutputFormat;
 use crate::watchlist::keys::{PublicKey, SecretKey};
 use crate::watchlist::trust::{Role, render};
 use crate::watchlist::{Trust, rotation};
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum SigningKeyCommand {
     /// Make a person's secret key file (mode 0600) and print its public key.
     New {
         /// File to create; an existing one is never overwritten.
         file: PathBuf,
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Write a trust file that pins public keys.
     Trust(Pin),
@@ -37,7 +37,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
 }
 
@@ -69,17 +69,17 @@ pub struct Pin {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
-pub fn run(command: Command) -> Result<(), Failure> {
+pub fn run(command: SigningKeyCommand) -> Result<(), CliError> {
     match command {
-        Command::New { file, format: Format { json } } => {
+        SigningKeyCommand::New { file, format: OutputFormat { json } } => {
             let key = SecretKey::generate()?;
             key.create_file(&file)?;
             show(&key, json)?;
         }
-        Command::Trust(pin) => {
+        SigningKeyCommand::Trust(pin) => {
             let text = pinned(&pin)?;
             replace(&pin.out, text.as_bytes())?;
             if pin.format.json {
@@ -91,7 +91,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
                 output::line(format!("wrote {}", pin.out.display()))?;
             }
         }
-        Command::SignTrust { file, key, out, format: Format { json } } => {
+        SigningKeyCommand::SignTrust { file, key, out, format: OutputFormat { json } } => {
             sign_trust(&file, &SecretKey::open_file(&key)?, &out, json)?
         }
     }
@@ -101,7 +101,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
 /// Roles of those who sign.
 const SIGNER: &[Role] = &[Role::Signer, Role::Revoker, Role::Suspender];
 
-fn pinned(pin: &Pin) -> Result<String, Failure> {
+fn pinned(pin: &Pin) -> Result<String, CliError> {
     let groups: [(&str, &[PublicKey], &[Role]); 4] = [
         ("signer", &pin.public, SIGNER),
         ("revoker", &pin.revoker, &[Role::Revoker, Role::Suspender]),
@@ -118,7 +118,7 @@ pub fn trust_file(
     needed: usize,
     now: OffsetDateTime,
     days: u16,
-) -> Result<String, Failure> {
+) -> Result<String, CliError> {
     text(0, needed, now, days, &[("signer", keys, SIGNER)])
 }
 
@@ -128,7 +128,7 @@ fn text(
     now: OffsetDateTime,
     days: u16,
     groups: &[(&str, &[PublicKey], &[Role])],
-) -> Result<String, Failure> {
+) -> Result<String, CliError> {
     let now = now.replace_nanosecond(0)?;
     // A device's clock that is a little behind must not find a new file invalid.
     let (from, until) = (now - time::Duration::hours(1), now + time::Duration::days(days.into()));
@@ -145,7 +145,7 @@ fn text(
     Ok(text)
 }
 
-fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<(), Failure> {
+fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<(), CliError> {
     let bytes = read(file)?;
     // A trust file is text; a signed one never is.
     let signed = match std::str::from_utf8(&bytes) {

@@ -35,7 +35,7 @@ pub struct GroundTruth {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct BoxesLine {
     image: String,
     boxes_xywh: Vec<[f64; 4]>,
     easy: Option<Vec<usize>>,
@@ -48,7 +48,7 @@ const WIDER_SETS: [&str; 3] = ["easy", "medium", "hard"];
 /// Understands a ground-truth file. Lines that are none, with boxes that are none, or that name an
 /// image again are left out.
 pub fn parse(text: &str, left_out: &mut LeftOut) -> GroundTruth {
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<BoxesLine> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for (number, text) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         match checked(text.trim_start_matches('\u{feff}')) {
@@ -86,8 +86,8 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> GroundTruth {
     GroundTruth { sets: if with_sets { WIDER_SETS.to_vec() } else { vec!["all"] }, images }
 }
 
-fn checked(text: &str) -> Result<Line, String> {
-    let line: Line = serde_json::from_str(text).map_err(|e| e.to_string())?;
+fn checked(text: &str) -> Result<BoxesLine, String> {
+    let line: BoxesLine = serde_json::from_str(text).map_err(|e| e.to_string())?;
     // Within this, pixels are exact in f32.
     let usable = |b: &[f64; 4]| b.iter().all(|v| v.abs() <= 1e6) && b[2] >= 0.0 && b[3] >= 0.0;
     if let Some(at) = line.boxes_xywh.iter().position(|b| !usable(b)) {

@@ -7,7 +7,7 @@ use crate::evaluate::left_out::LeftOut;
 
 /// One line of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labelled {
+pub struct LabelLine {
     /// Path below the root.
     pub file: String,
     /// Who it is: the same word for the same person.
@@ -37,7 +37,7 @@ pub enum LabelsError {
 ///
 /// # Errors
 /// [`LabelsError`], where the first line does not name the columns.
-pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Vec<Labelled>, LabelsError> {
+pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Vec<LabelLine>, LabelsError> {
     let mut lines = text
         .trim_start_matches('\u{feff}')
         .lines()
@@ -52,7 +52,7 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Vec<Labelled>, Labels
             .ok_or(LabelsError::Column(name))
     };
     let columns = [column("file")?, column("person")?, column("group")?];
-    let mut labelled: Vec<Labelled> = Vec::new();
+    let mut labelled: Vec<LabelLine> = Vec::new();
     let mut files = std::collections::HashSet::new();
     let mut group_of = std::collections::HashMap::new();
     for (number, line) in lines {
@@ -60,7 +60,7 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Vec<Labelled>, Labels
         let found = fields(line).and_then(|f| {
             let [file, person, group] =
                 columns.map(|c| f.get(c).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()));
-            Some(Labelled { file: file?, person: person?, group: group? })
+            Some(LabelLine { file: file?, person: person?, group: group? })
         });
         let Some(found) = found else {
             left_out.add(what, "line without file, person and group", "");
@@ -120,7 +120,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             list[0],
-            Labelled { file: "a,\"b\".jpg".into(), person: "Ann".into(), group: "north".into() }
+            LabelLine { file: "a,\"b\".jpg".into(), person: "Ann".into(), group: "north".into() }
         );
         assert_eq!((list.len(), left_out.is_empty()), (2, true));
     }

@@ -15,14 +15,14 @@ use super::folder::EXTENSIONS;
 
 /// One photograph as a pairs file names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Named {
+pub struct NamedPhotograph {
     /// The person's folder.
     pub name: String,
     /// From 1.
     pub number: u32,
 }
 
-impl Named {
+impl NamedPhotograph {
     /// The path below the root without extension.
     fn stem(&self) -> String {
         format!("{0}/{0}_{1:04}", self.name, self.number)
@@ -35,7 +35,7 @@ impl Named {
     }
 }
 
-impl std::fmt::Display for Named {
+impl std::fmt::Display for NamedPhotograph {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.stem())
     }
@@ -49,9 +49,9 @@ pub struct Pair {
     /// Fold, from 0.
     pub fold: usize,
     /// One.
-    pub a: Named,
+    pub a: NamedPhotograph,
     /// The other.
-    pub b: Named,
+    pub b: NamedPhotograph,
     /// Both are of one person.
     pub genuine: bool,
 }
@@ -134,7 +134,7 @@ pub fn parse(text: &str, left_out: &mut LeftOut) -> Result<Pairs, PairsError> {
     Ok(Pairs { folds, pairs })
 }
 
-fn pair(text: &str) -> Option<(Named, Named, bool)> {
+fn pair(text: &str) -> Option<(NamedPhotograph, NamedPhotograph, bool)> {
     let fields: Vec<&str> = if text.contains('\t') {
         text.split('\t').map(str::trim).collect()
     } else {
@@ -144,7 +144,10 @@ fn pair(text: &str) -> Option<(Named, Named, bool)> {
         // A name is one folder below the root and nothing else.
         let inside =
             !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']);
-        Some(Named { name: inside.then(|| name.to_owned())?, number: number.parse().ok()? })
+        Some(NamedPhotograph {
+            name: inside.then(|| name.to_owned())?,
+            number: number.parse().ok()?,
+        })
     };
     match fields[..] {
         [name, i, j] => Some((named(name, i)?, named(name, j)?, true)),
@@ -197,7 +200,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("A")).unwrap();
         std::fs::write(dir.path().join("A/A_0002.png"), b"").unwrap();
-        let named = |number| Named { name: "A".into(), number };
+        let named = |number| NamedPhotograph { name: "A".into(), number };
         assert_eq!(named(2).find(dir.path()), Some(dir.path().join("A/A_0002.png")));
         std::fs::write(dir.path().join("A/A_0003.JPEG"), b"").unwrap();
         assert_eq!(named(3).find(dir.path()), Some(dir.path().join("A/A_0003.JPEG")));

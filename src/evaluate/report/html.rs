@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Block, Document, Table};
+use super::{Block, Document, ReportTable};
 
 /// Text made safe inside elements and attributes.
 pub fn escape(text: &str) -> String {
@@ -92,7 +92,7 @@ pub fn render(document: &Document) -> String {
     out
 }
 
-fn table_element(table: &Table) -> String {
+fn table_element(table: &ReportTable) -> String {
     let cells = |tag: &str, cells: &[String]| -> String {
         cells
             .iter()
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn nothing_from_outside_is_taken_for_markup_and_nothing_is_fetched() {
         let evil = "<img src=x onerror=alert(1)>\"'&\u{1}";
-        let mut table = Table::new(evil, &[evil]);
+        let mut table = ReportTable::new(evil, &[evil]);
         table.row([evil.to_owned()]);
         let document = Document {
             title: evil.into(),

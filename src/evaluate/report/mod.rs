@@ -50,7 +50,7 @@ pub enum Block {
     /// A paragraph.
     Text(String),
     /// A table.
-    Table(Table),
+    Table(ReportTable),
     /// A drawing; terminals show nothing of it.
     Figure(Figure),
     /// A long list that is folded away.
@@ -59,7 +59,7 @@ pub enum Block {
 
 /// A table. The first column is a label, the others hold figures.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Table {
+pub struct ReportTable {
     /// What it shows.
     pub caption: String,
     /// Names of the columns.
@@ -68,7 +68,7 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl ReportTable {
     /// A table without rows.
     pub fn new(caption: impl Into<String>, head: &[&str]) -> Self {
         Self {

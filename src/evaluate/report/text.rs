@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Block, Document, Table};
+use super::{Block, Document, ReportTable};
 
 /// Items of a list that are shown.
 const SHOWN: usize = 20;
@@ -63,7 +63,7 @@ pub fn render(document: &Document) -> String {
     out
 }
 
-fn table_lines(table: &Table) -> Vec<String> {
+fn table_lines(table: &ReportTable) -> Vec<String> {
     let width = |column: usize| {
         let cells = table.rows.iter().filter_map(|r| r.get(column));
         cells.chain([&table.head[column]]).map(|c| c.chars().count()).max().unwrap_or(0)
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_long_lists_say_what_they_hide() {
-        let mut table = Table::new("Rates", &["at", "rate"]);
+        let mut table = ReportTable::new("Rates", &["at", "rate"]);
         table.row(["a".into(), "1.00 %".into()]);
         table.row(["long label".into(), "12.00 %".into()]);
         let items = (0..25).map(|i| format!("item {i}")).collect();

@@ -183,7 +183,7 @@ pub fn threshold_for(list: &[f32], target: f64) -> Result<f32, String> {
 
 /// A comparison whose truth is known, for accuracy.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Labelled {
+pub struct KnownComparison {
     /// Similarity.
     pub similarity: f32,
     /// Two photographs of one person.
@@ -193,7 +193,7 @@ pub struct Labelled {
 /// The threshold with the most right answers, and how many there are. Candidates lie halfway
 /// between neighbouring similarities; of several equally good ones the middle of the first (lowest)
 /// plateau is taken. `None` without comparisons.
-pub fn best_threshold(comparisons: &[Labelled]) -> Option<(f32, u64)> {
+pub fn best_threshold(comparisons: &[KnownComparison]) -> Option<(f32, u64)> {
     let mut sorted = comparisons.to_vec();
     sorted.sort_unstable_by(|a, b| a.similarity.total_cmp(&b.similarity));
     let (first, last) = (sorted.first()?.similarity, sorted.last()?.similarity);
@@ -227,7 +227,7 @@ pub fn best_threshold(comparisons: &[Labelled]) -> Option<(f32, u64)> {
 }
 
 /// How many of `comparisons` are right at `threshold`.
-pub fn right_at(comparisons: &[Labelled], threshold: f32) -> u64 {
+pub fn right_at(comparisons: &[KnownComparison], threshold: f32) -> u64 {
     comparisons.iter().filter(|c| (c.similarity >= threshold) == c.genuine).count() as u64
 }
 
@@ -258,14 +258,14 @@ pub struct Fold {
 
 /// Cross-validated accuracy over `folds`; empty ones are passed over. `None` with fewer than two
 /// that hold comparisons.
-pub fn cross_validate(folds: &[Vec<Labelled>]) -> Option<CrossValidated> {
-    let folds: Vec<&Vec<Labelled>> = folds.iter().filter(|f| !f.is_empty()).collect();
+pub fn cross_validate(folds: &[Vec<KnownComparison>]) -> Option<CrossValidated> {
+    let folds: Vec<&Vec<KnownComparison>> = folds.iter().filter(|f| !f.is_empty()).collect();
     if folds.len() < 2 {
         return None;
     }
     let results: Vec<Fold> = (0..folds.len())
         .map(|held_back| {
-            let others: Vec<Labelled> = folds
+            let others: Vec<KnownComparison> = folds
                 .iter()
                 .enumerate()
                 .filter(|(k, _)| *k != held_back)
@@ -304,8 +304,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn labelled(similarity: f32, genuine: bool) -> Labelled {
-        Labelled { similarity, genuine }
+    fn labelled(similarity: f32, genuine: bool) -> KnownComparison {
+        KnownComparison { similarity, genuine }
     }
 
     #[test]
@@ -376,7 +376,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_other_threshold_is_better(c in prop::collection::vec((0u8..40, any::<bool>()), 1..60)) {
-            let c: Vec<Labelled> = c.into_iter().map(|(s, g)| labelled(f32::from(s) / 40.0, g)).collect();
+            let c: Vec<KnownComparison> = c.into_iter().map(|(s, g)| labelled(f32::from(s) / 40.0, g)).collect();
             let (threshold, right) = best_threshold(&c).unwrap();
             prop_assert_eq!(right_at(&c, threshold), right);
             for step in -1..=42 {

@@ -118,7 +118,7 @@ impl FromIterator<f32> for Tally {
 /// One false match: between which person (by number) and the one it is reported for, in which step
 /// of the thresholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hit {
+pub struct FalseMatchPair {
     /// The other person.
     pub other: u32,
     /// Highest step whose threshold the similarity reaches.
@@ -185,7 +185,7 @@ impl Clustered {
     /// Counts all false matches between `person` and people of higher number, in any order.
     /// `left_out` names the other person of each comparison that was not made after all, in any
     /// order too. Call once a person.
-    pub fn add(&mut self, person: u32, hits: &mut [Hit], left_out: &mut [u32]) {
+    pub fn add(&mut self, person: u32, hits: &mut [FalseMatchPair], left_out: &mut [u32]) {
         left_out.sort_unstable();
         let all = |other: u32| {
             u64::from(self.photographs[person as usize])
@@ -378,12 +378,12 @@ mod tests {
         let people = 200u32;
         let mut spread = Clustered::new(vec![1; people as usize], 1);
         for person in (0..people).step_by(2) {
-            spread.add(person, &mut [Hit { other: person + 1, step: 0 }], &mut []);
+            spread.add(person, &mut [FalseMatchPair { other: person + 1, step: 0 }], &mut []);
         }
         let mut lamb = Clustered::new(vec![1; people as usize], 1);
         lamb.add(
             0,
-            &mut (1..=100).map(|other| Hit { other, step: 0 }).collect::<Vec<_>>(),
+            &mut (1..=100).map(|other| FalseMatchPair { other, step: 0 }).collect::<Vec<_>>(),
             &mut [],
         );
         let (spread, lamb) = (spread.finish()[0], lamb.finish()[0]);
@@ -418,7 +418,7 @@ mod tests {
                 if i == j || made >= f64::from(possible) {
                     continue;
                 }
-                hits[i].push(Hit { other: j as u32, step });
+                hits[i].push(FalseMatchPair { other: j as u32, step });
                 match counts.iter_mut().find(|x| x.0 == (i, j)) {
                     Some(x) => x.1 += 1.0,
                     None => counts.push(((i, j), 1.0)),

@@ -21,9 +21,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::people::{self, Person};
-use super::{Failure, date, look_alikes, output, read_draft};
-use crate::cli::flags::{Format, Networks};
+use super::people::{self, NewPerson};
+use super::{CliError, date, look_alikes, output, read_draft};
+use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::FaceReader;
 use crate::files::replace;
 use crate::source::Photograph;
@@ -71,12 +71,12 @@ pub struct Args {
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// A photograph that was left out.
 #[derive(Debug, serde::Serialize)]
-struct LeftOut {
+struct SkippedPhotograph {
     reference: Reference,
     photograph: PathBuf,
     reason: String,
@@ -98,12 +98,12 @@ struct Doubt {
 }
 
 #[derive(Debug, Default, serde::Serialize)]
-struct Report {
+struct EnrolmentReport {
     /// Entries that are new or have new photographs, each with the qualities of those.
     added: Vec<Added>,
     /// Photographs that were in the draft before.
     known: usize,
-    left_out: Vec<LeftOut>,
+    left_out: Vec<SkippedPhotograph>,
     not_added: Vec<NotAdded>,
     /// Photographs that show others in the background.
     doubts: Vec<Doubt>,
@@ -115,7 +115,7 @@ struct Added {
     qualities: Vec<f32>,
 }
 
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let mut draft = read_draft(&args.draft)?;
     let models = args.networks.open()?;
     if draft.content().embedder != models.manifest.embedder.sha256.0 {
@@ -156,7 +156,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(if report.not_added.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(report: &Report, many: bool) -> Result<(), Failure> {
+fn print(report: &EnrolmentReport, many: bool) -> Result<(), CliError> {
     for l in &report.left_out {
         output::line(format!(
             "left out: {} {}: {}",
@@ -199,7 +199,7 @@ fn print(report: &Report, many: bool) -> Result<(), Failure> {
 }
 
 /// What one photograph gave.
-enum Outcome {
+enum Examined {
     /// And how many faces in the background were left alone.
     Stored(StoredTemplate, usize),
     /// In the draft already, in this entry.
@@ -214,9 +214,9 @@ fn enrol(
     draft: &mut Draft,
     path: &Path,
     models: &Models,
-    people: &[Person],
+    people: &[NewPerson],
     lenient: bool,
-) -> Result<Report, Failure> {
+) -> Result<EnrolmentReport, CliError> {
     let jobs: Vec<(usize, &PathBuf)> = people
         .iter()
         .enumerate()
@@ -230,8 +230,8 @@ fn enrol(
         bar.set_style(style);
     }
     let next = AtomicUsize::new(0);
-    let (sender, results) = mpsc::sync_channel::<(usize, Result<Outcome, Failure>)>(4 * cores);
-    let mut report = Report::default();
+    let (sender, results) = mpsc::sync_channel::<(usize, Result<Examined, CliError>)>(4 * cores);
+    let mut report = EnrolmentReport::default();
     std::thread::scope(|scope| {
         for _ in 0..cores {
             let (sender, jobs, next, known) = (sender.clone(), &jobs, &next, &known);
@@ -257,7 +257,7 @@ fn enrol(
         drop(sender);
         // People are added in their order, whoever is done first, so that the draft is the same to
         // the byte however many cores there are and however often the work was interrupted.
-        let mut waiting: HashMap<usize, Vec<(usize, Outcome)>> = HashMap::new();
+        let mut waiting: HashMap<usize, Vec<(usize, Examined)>> = HashMap::new();
         let mut turn = 0;
         let mut taken = known.clone();
         let mut saved = Instant::now();
@@ -280,14 +280,14 @@ fn enrol(
                 saved = Instant::now();
             }
         }
-        Ok::<(), Failure>(())
+        Ok::<(), CliError>(())
     })?;
     bar.finish_and_clear();
     Ok(report)
 }
 
-fn look(reader: &mut FaceReader, file: &Path, known: &HashMap<[u8; 32], Reference>) -> Outcome {
-    let mut attempt = || -> Result<Outcome, Failure> {
+fn look(reader: &mut FaceReader, file: &Path, known: &HashMap<[u8; 32], Reference>) -> Examined {
+    let mut attempt = || -> Result<Examined, CliError> {
         let mut bytes = Vec::new();
         std::fs::File::open(file)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE {
@@ -295,23 +295,23 @@ fn look(reader: &mut FaceReader, file: &Path, known: &HashMap<[u8; 32], Referenc
         }
         let photo: [u8; 32] = Sha256::digest(&bytes).into();
         if let Some(entry) = known.get(&photo) {
-            return Ok(Outcome::Known(entry.clone()));
+            return Ok(Examined::Known(entry.clone()));
         }
         let photograph = Photograph::decode(&bytes)?;
         let enrolled = reader.single(&photograph.frame())?;
         let quality = enrolled.stored_quality();
         let stored = StoredTemplate { template: enrolled.embedding.quantize(), quality, photo };
-        Ok(Outcome::Stored(stored, enrolled.background))
+        Ok(Examined::Stored(stored, enrolled.background))
     };
-    attempt().unwrap_or_else(|e| Outcome::Refused(e.to_string()))
+    attempt().unwrap_or_else(|e| Examined::Refused(e.to_string()))
 }
 
 /// A photograph that somebody before took since the work began is known, as it would be had the
 /// work begun again.
-fn earlier(outcome: Outcome, taken: &HashMap<[u8; 32], Reference>) -> Outcome {
+fn earlier(outcome: Examined, taken: &HashMap<[u8; 32], Reference>) -> Examined {
     match &outcome {
-        Outcome::Stored(stored, _) => {
-            taken.get(&stored.photo).cloned().map_or(outcome, Outcome::Known)
+        Examined::Stored(stored, _) => {
+            taken.get(&stored.photo).cloned().map_or(outcome, Examined::Known)
         }
         _ => outcome,
     }
@@ -320,12 +320,12 @@ fn earlier(outcome: Outcome, taken: &HashMap<[u8; 32], Reference>) -> Outcome {
 /// Adds one person from what their photographs gave.
 fn finish(
     draft: &mut Draft,
-    person: &Person,
-    outcomes: Vec<(&PathBuf, Outcome)>,
+    person: &NewPerson,
+    outcomes: Vec<(&PathBuf, Examined)>,
     lenient: bool,
     taken: &mut HashMap<[u8; 32], Reference>,
-    report: &mut Report,
-) -> Result<(), Failure> {
+    report: &mut EnrolmentReport,
+) -> Result<(), CliError> {
     let reference = &person.reference;
     let mut left_out: Vec<(PathBuf, String)> = Vec::new();
     let mut fresh: Vec<(&PathBuf, StoredTemplate)> = Vec::new();
@@ -333,17 +333,17 @@ fn finish(
     let mut background: HashMap<[u8; 32], usize> = HashMap::new();
     for (file, outcome) in outcomes {
         match earlier(outcome, taken) {
-            Outcome::Known(entry) if entry == *reference => known += 1,
-            Outcome::Known(entry) => {
+            Examined::Known(entry) if entry == *reference => known += 1,
+            Examined::Known(entry) => {
                 left_out.push((file.clone(), format!("it is in entry {entry} already")))
             }
-            Outcome::Refused(reason) => left_out.push((file.clone(), reason)),
-            Outcome::Stored(stored, _)
+            Examined::Refused(reason) => left_out.push((file.clone(), reason)),
+            Examined::Stored(stored, _)
                 if fresh.iter().any(|(_, other)| other.photo == stored.photo) =>
             {
                 left_out.push((file.clone(), "the same file twice".into()));
             }
-            Outcome::Stored(stored, others) => {
+            Examined::Stored(stored, others) => {
                 background.insert(stored.photo, others);
                 fresh.push((file, stored));
             }
@@ -401,7 +401,7 @@ fn finish(
                 .entry(draft.content().expires)
                 .and_then(|new: NewEntry| Ok(draft.add(new, templates)?))
         } else {
-            draft.add_templates(reference, templates).map_err(Failure::from)
+            draft.add_templates(reference, templates).map_err(CliError::from)
         };
         done.map(|()| true).map_err(|e| e.to_string())
     });
@@ -417,7 +417,11 @@ fn finish(
         }
         Err(reason) => return Err(reason.into()),
     }
-    let of = |(photograph, reason)| LeftOut { reference: reference.clone(), photograph, reason };
+    let of = |(photograph, reason)| SkippedPhotograph {
+        reference: reference.clone(),
+        photograph,
+        reason,
+    };
     report.left_out.extend(left_out.into_iter().map(of));
     Ok(())
 }

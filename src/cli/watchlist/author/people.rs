@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use super::{Failure, date};
+use super::{CliError, date};
 use crate::watchlist::Reference;
 use crate::watchlist::author::NewEntry;
 
@@ -15,7 +15,7 @@ const COLUMNS: [&str; 5] = ["reference", "legal_basis", "purpose", "expires", "p
 
 /// Somebody who is to be added.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Person {
+pub struct NewPerson {
     pub reference: Reference,
     pub legal_basis: Option<String>,
     pub purpose: Option<String>,
@@ -23,9 +23,9 @@ pub struct Person {
     pub photographs: Vec<PathBuf>,
 }
 
-impl Person {
+impl NewPerson {
     /// The entry; `end` is that of the list.
-    pub fn entry(&self, end: OffsetDateTime) -> Result<NewEntry, Failure> {
+    pub fn entry(&self, end: OffsetDateTime) -> Result<NewEntry, CliError> {
         let missing = |what: &str| format!("{} is new, so it needs {what}", self.reference);
         Ok(NewEntry {
             reference: self.reference.clone(),
@@ -46,15 +46,15 @@ pub struct Defaults {
 
 impl Defaults {
     /// Somebody with these photographs.
-    pub fn person(&self, reference: Reference, photographs: Vec<PathBuf>) -> Person {
+    pub fn person(&self, reference: Reference, photographs: Vec<PathBuf>) -> NewPerson {
         let Self { legal_basis, purpose, expires } = self.clone();
-        Person { reference, legal_basis, purpose, expires, photographs }
+        NewPerson { reference, legal_basis, purpose, expires, photographs }
     }
 }
 
 /// Reads the people in the CSV file or folder `from`.
-pub fn read(from: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
-    let named = |e: Failure| -> Failure { format!("{}: {e}", from.display()).into() };
+pub fn read(from: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
+    let named = |e: CliError| -> CliError { format!("{}: {e}", from.display()).into() };
     let people = if from.is_dir() { folders(from, defaults) } else { csv_file(from, defaults) }
         .map_err(named)?;
     let mut seen = HashSet::new();
@@ -70,7 +70,7 @@ pub fn read(from: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
     }
 }
 
-fn folders(folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
+fn folders(folder: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
     let mut people = Vec::new();
     for entry in sorted(folder)? {
         if !entry.is_dir() {
@@ -85,14 +85,14 @@ fn folders(folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
     Ok(people)
 }
 
-fn sorted(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn sorted(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     let mut entries =
         std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>()?;
     entries.sort();
     Ok(entries)
 }
 
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn pictures(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     let is_picture = |p: &PathBuf| {
         let extension = p.extension().unwrap_or_default().to_ascii_lowercase();
         ["jpg", "jpeg", "png"].iter().any(|e| extension == *e)
@@ -105,7 +105,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
 }
 
-fn csv_file(file: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
+fn csv_file(file: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
     if std::fs::metadata(file)?.len() > MAX_CSV {
         return Err(format!("more than {MAX_CSV} bytes; split it").into());
     }
@@ -114,7 +114,7 @@ fn csv_file(file: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
     parse(&text, folder, defaults)
 }
 
-fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, Failure> {
+fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
     let mut rows = rows(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
     let (_, header) = rows.next().ok_or("it is empty; begin with the columns' names")?;
     if let Some(unknown) = header.iter().find(|h| !COLUMNS.contains(&h.trim())) {
@@ -165,7 +165,7 @@ fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<Person>, 
 
 /// The records of a CSV text (RFC 4180) with the number of the line on which each begins; empty
 /// lines are left out.
-fn rows(text: &str) -> Result<Vec<(usize, Vec<String>)>, Failure> {
+fn rows(text: &str) -> Result<Vec<(usize, Vec<String>)>, CliError> {
     let mut rows = Vec::new();
     let (mut row, mut field) = (Vec::new(), String::new());
     let (mut quoted, mut was_quoted) = (false, false);
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn people(text: &str) -> Result<Vec<Person>, String> {
+    fn people(text: &str) -> Result<Vec<NewPerson>, String> {
         let defaults = Defaults { purpose: Some("as ordered".into()), ..Defaults::default() };
         parse(text, Path::new("/photos"), &defaults).map_err(|e| e.to_string())
     }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Failure, draft_of, output};
-use crate::cli::flags::{Format, Networks, Opening};
+use super::{CliError, draft_of, output};
+use crate::cli::flags::{Networks, Opening, OutputFormat};
 use crate::decision::budget::{Budget, FalseMatchCurve};
 use crate::device::keeper;
 use crate::vision::Models;
@@ -39,12 +39,12 @@ pub struct Args {
     #[command(flatten)]
     opening: Opening,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 /// The arithmetic for one list, and the table around it.
 #[derive(Debug, Serialize)]
-struct Report {
+struct BudgetReport {
     faces_per_day: u32,
     false_alerts_per_day_allowed: f64,
     templates: usize,
@@ -60,19 +60,19 @@ struct Report {
     safety_factor: f64,
     /// Most templates that fit the budget.
     largest: usize,
-    table: Vec<Row>,
+    table: Vec<BudgetRow>,
 }
 
 /// What one size of list takes.
 #[derive(Debug, Serialize)]
-struct Row {
+struct BudgetRow {
     templates: usize,
     /// For each of the table's faces a day.
-    cells: Vec<Cell>,
+    cells: Vec<BudgetCell>,
 }
 
 #[derive(Debug, Serialize)]
-struct Cell {
+struct BudgetCell {
     faces_per_day: u32,
     /// Threshold within the list's own false-alert budget; absent where none is.
     threshold: Option<f32>,
@@ -80,7 +80,7 @@ struct Cell {
     least_false_alerts_per_day: f64,
 }
 
-fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -> Report {
+fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -> BudgetReport {
     let budget = |faces: u32| Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
     let strictest = curve.strictest();
     let plan = curve.plan(budget(faces), templates).ok();
@@ -90,18 +90,18 @@ fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -
         f64::from(faces) * (rate * templates as f64).min(1.0)
     };
     let best = curve.rate_at(strictest.threshold).unwrap_or(1.0);
-    let row = |templates: usize| Row {
+    let row = |templates: usize| BudgetRow {
         templates,
         cells: FACES
             .iter()
-            .map(|&faces| Cell {
+            .map(|&faces| BudgetCell {
                 faces_per_day: faces,
                 threshold: curve.plan(budget(faces), templates).ok().map(|p| p.threshold),
                 least_false_alerts_per_day: expected(faces, templates, best),
             })
             .collect(),
     };
-    Report {
+    BudgetReport {
         faces_per_day: faces,
         false_alerts_per_day_allowed: allowed,
         templates,
@@ -115,7 +115,7 @@ fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -
     }
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: Args) -> Result<(), CliError> {
     let models = args.networks.open()?;
     let curve = curve(&models)?;
     let bytes = args.opening.read(&args.file)?;
@@ -137,7 +137,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(r: &Report) -> Result<(), Failure> {
+fn print(r: &BudgetReport) -> Result<(), CliError> {
     output::line(format!(
         "{} faces a day x {} templates x {:.2e} false-match rate x {} for the worst-served group \
          = {:.4} false alerts a day",
@@ -167,7 +167,7 @@ fn print(r: &Report) -> Result<(), Failure> {
         .chain(FACES.iter().map(|f| format!("{f} faces/day")))
         .collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let cell = |c: &Cell| {
+    let cell = |c: &BudgetCell| {
         c.threshold
             .map_or_else(|| format!("({:.3})", c.least_false_alerts_per_day), |t| format!("{t:.2}"))
     };
@@ -182,7 +182,7 @@ fn print(r: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn curve(models: &Models) -> Result<FalseMatchCurve, Failure> {
+fn curve(models: &Models) -> Result<FalseMatchCurve, CliError> {
     keeper::curve(models).map_err(|blindness| blindness.to_string().into())
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, draft_of, output};
-use crate::cli::flags::Format;
+use super::{CliError, draft_of, output};
+use crate::cli::flags::OutputFormat;
 use crate::watchlist::author;
 use crate::watchlist::read_list;
 use crate::watchlist::seal::{self, Recipient};
@@ -20,10 +20,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), CliError> {
     let bytes = read_list(&args.list)?;
     if seal::is_sealed(&bytes) {
         let path = args.list.display();

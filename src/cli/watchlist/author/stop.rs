@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Failure, create, date, output};
-use crate::cli::flags::Format;
+use super::{CliError, create, date, output};
+use crate::cli::flags::OutputFormat;
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::model::{Area, Position};
 use crate::watchlist::model::{Area, Position};
 use crate::watchlist::model::{Area, Position};
 use crate::watchlist::order::{self, Action, EVERY_VERSION, Order, OrderId};
@@ -58,7 +59,7 @@ struct Signing {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    format: Format,
+    format: OutputFormat,
 }
 
 fn area(text: &str) -> Result<Area, String> {
@@ -74,7 +75,7 @@ fn area(text: &str) -> Result<Area, String> {
     })
 }
 
-pub fn revoke(args: Revoke) -> Result<(), Failure> {
+pub fn revoke(args: Revoke) -> Result<(), CliError> {
     let action = Action::Revoke {
         list: args.list,
         through: args.through_version.unwrap_or(EVERY_VERSION),
@@ -83,14 +84,19 @@ pub fn revoke(args: Revoke) -> Result<(), Failure> {
     write(&action, &args.signing, "revoke")
 }
 
-pub fn suspend(args: Suspend) -> Result<(), Failure> {
+pub fn suspend(args: Suspend) -> Result<(), CliError> {
     let from = args.from.unwrap_or_else(OffsetDateTime::now_utc);
     let action = Action::Suspend { from, to: args.to, devices: args.device, areas: args.area };
     write(&action, &args.signing, "suspend")
 }
 
 /// Prints what an order says and whether a device with `trust` would follow it now.
-pub fn show(order: &Order, trust: Option<&Trust>, bytes: &[u8], json: bool) -> Result<(), Failure> {
+pub fn show(
+    order: &Order,
+    trust: Option<&Trust>,
+    bytes: &[u8],
+    json: bool,
+) -> Result<(), CliError> {
     let verdict = match trust.map(|t| order::verify(bytes, t, OffsetDateTime::now_utc())) {
         None => "not checked; name a trust file with --trust FILE".into(),
         Some(Ok(_)) => "a device follows it".into(),
@@ -141,7 +147,7 @@ pub fn show(order: &Order, trust: Option<&Trust>, bytes: &[u8], json: bool) -> R
     Ok(())
 }
 
-fn write(action: &Action, signing: &Signing, topic: &str) -> Result<(), Failure> {
+fn write(action: &Action, signing: &Signing, topic: &str) -> Result<(), CliError> {
     let key = SecretKey::open_file(&signing.key)?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| keys::KeyError::Random(e.to_string()))?;

@@ -7,7 +7,7 @@ use super::parts::{
 use crate::evaluate::curve::{Curve, CurveRow};
 use crate::evaluate::report::format::{interval, rate, share, thousands};
 use crate::evaluate::report::svg::{Axis, Plot};
-use crate::evaluate::report::{Block, Headline, Section, Table};
+use crate::evaluate::report::{Block, Headline, ReportTable, Section};
 
 impl Describe for Curve {
     fn title(&self) -> &'static str {
@@ -47,31 +47,6 @@ impl Describe for Curve {
     }
 
     fn sections(&self) -> Vec<Section> {
-        let mut table = Table::new(
-            "Rates by threshold",
-            &[
-                "threshold",
-                "FMR",
-                "upper bound",
-                "false matches",
-                "pairs of people",
-                "design effect",
-                "FNMR",
-                "interval",
-            ],
-        );
-        for p in &self.points {
-            table.row([
-                format!("{:.2}", p.threshold),
-                rate(&p.fmr),
-                share(p.fmr_upper),
-                thousands(p.fmr.count),
-                thousands(p.pairs_of_people),
-                format!("{:.2}", p.design_effect),
-                rate(&p.fnmr),
-                if p.fnmr.of > 0 { interval(&p.fnmr) } else { String::new() },
-            ]);
-        }
         let mut blocks = vec![Block::Text(format!(
             "Upper bounds: one-sided, 95 %, Clopper-Pearson on counts divided by the design \
              effect, the factor by which bunching of false matches by person widens the \
@@ -81,32 +56,7 @@ impl Describe for Curve {
         blocks.extend(self.safety_factor.as_ref().map(|s| {
             Block::Text(format!("Safety factor for the worst-served group {}", safety_text(s)))
         }));
-        if self.points.len() > 1 {
-            let of = |f: fn(&CurveRow) -> f64| {
-                self.points.iter().map(|p| (p.threshold, f(p))).collect::<Vec<_>>()
-            };
-            let (measured, upper) = (of(|p| p.fmr.rate.unwrap_or(0.0)), of(|p| p.fmr_upper));
-            let (first, last) =
-                (self.points[0].threshold, self.points[self.points.len() - 1].threshold);
-            let plot = Plot::new(
-                "False match rate over threshold",
-                &format!(
-                    "Falls from {} at {first:.2} to {} at {last:.2}.",
-                    share(measured[0].1),
-                    share(measured[measured.len() - 1].1)
-                ),
-                Axis::linear("threshold", first, last),
-                Axis::logarithmic("false match rate", measured[measured.len() - 1].1, upper[0].1)
-                    .percent(),
-            )
-            .line(0, "measured", &measured)
-            .line(1, "upper bound", &upper);
-            blocks.push(figure(
-                plot.finish(),
-                "The false match rate as the threshold rises, and the bound that the device works \
-                 with.",
-            ));
-        }
+        blocks.extend(rate_over_threshold(&self.points));
         let points: Vec<(f64, f64)> =
             self.points.iter().filter_map(|p| Some((p.fmr.rate?, p.fnmr.rate?))).collect();
         blocks.extend(det(
@@ -118,7 +68,7 @@ impl Describe for Curve {
             0.5 / self.genuine_comparisons.max(1) as f64,
         ));
         blocks.extend(histogram(&self.histogram, ["one person", "two people"], &[]));
-        blocks.push(Block::Table(table));
+        blocks.push(Block::Table(rates(&self.points)));
         let mut suspicious = duplicates(self.duplicates_above, &self.suspects);
         suspicious.push(Block::Text(LOOK_ALIKES.into()));
         suspicious.push(suspect_list("Most similar pairs of different people", &self.closest));
@@ -127,4 +77,58 @@ impl Describe for Curve {
             Section { heading: "Look-alikes".into(), blocks: suspicious },
         ]
     }
+}
+
+fn rates(points: &[CurveRow]) -> ReportTable {
+    let mut table = ReportTable::new(
+        "Rates by threshold",
+        &[
+            "threshold",
+            "FMR",
+            "upper bound",
+            "false matches",
+            "pairs of people",
+            "design effect",
+            "FNMR",
+            "interval",
+        ],
+    );
+    for p in points {
+        table.row([
+            format!("{:.2}", p.threshold),
+            rate(&p.fmr),
+            share(p.fmr_upper),
+            thousands(p.fmr.count),
+            thousands(p.pairs_of_people),
+            format!("{:.2}", p.design_effect),
+            rate(&p.fnmr),
+            if p.fnmr.of > 0 { interval(&p.fnmr) } else { String::new() },
+        ]);
+    }
+    table
+}
+
+fn rate_over_threshold(points: &[CurveRow]) -> Option<Block> {
+    let [first, .., last] = points else { return None };
+    let of =
+        |f: fn(&CurveRow) -> f64| points.iter().map(|p| (p.threshold, f(p))).collect::<Vec<_>>();
+    let (measured, upper) = (of(|p| p.fmr.rate.unwrap_or(0.0)), of(|p| p.fmr_upper));
+    let (first, last) = (first.threshold, last.threshold);
+    let plot = Plot::new(
+        "False match rate over threshold",
+        &format!(
+            "Falls from {} at {first:.2} to {} at {last:.2}.",
+            share(measured[0].1),
+            share(measured[measured.len() - 1].1)
+        ),
+        Axis::linear("threshold", first, last),
+        Axis::logarithmic("false match rate", measured[measured.len() - 1].1, upper[0].1).percent(),
+    )
+    .line(0, "measured", &measured)
+    .line(1, "upper bound", &upper);
+    Some(figure(
+        plot.finish(),
+        "The false match rate as the threshold rises, and the bound that the device works \
+         with.",
+    ))
 }

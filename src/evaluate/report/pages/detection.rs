@@ -2,12 +2,12 @@
 
 use super::Describe;
 use super::parts::{figure, headline};
-use crate::evaluate::detection::Detection;
+use crate::evaluate::detection::{DetectionResult, Precision};
 use crate::evaluate::report::format::{count, full, interval, rate, thousands};
 use crate::evaluate::report::svg::{Axis, Category, Plot, forest};
-use crate::evaluate::report::{Block, Headline, Section, Table};
+use crate::evaluate::report::{Block, Headline, ReportTable, Section};
 
-impl Describe for Detection {
+impl Describe for DetectionResult {
     fn title(&self) -> &'static str {
         "Detection: where are the faces?"
     }
@@ -53,7 +53,7 @@ impl Describe for Detection {
                 self.capacity
             );
         }
-        let mut recall = Table::new(
+        let mut recall = ReportTable::new(
             format!("Recall at score {}", self.threshold),
             &["set", "recall", "interval", "faces"],
         );
@@ -61,76 +61,77 @@ impl Describe for Detection {
             recall.row([s.set.into(), rate(&s.recall), interval(&s.recall), count(&s.recall)]);
         }
         let mut blocks = vec![Block::Text(text), Block::Table(recall)];
-        let drawn: Vec<_> =
-            self.sets.iter().enumerate().filter(|(_, s)| s.curve.len() > 1).collect();
-        if !drawn.is_empty() {
-            let mut plot = Plot::new(
-                "Precision over recall",
-                &drawn
-                    .iter()
-                    .map(|(_, s)| {
-                        format!(
-                            "{}: average precision {:.3}.",
-                            s.set,
-                            s.average_precision.unwrap_or(0.0)
-                        )
-                    })
-                    .collect::<Vec<_>>()
-                    .join(" "),
-                Axis::linear("recall", 0.0, 1.0).percent(),
-                Axis::linear("precision", 0.0, 1.0).percent(),
-            );
-            for (i, s) in drawn {
-                plot = plot.line(i, s.set, &s.curve);
-            }
-            blocks.push(figure(
-                plot.finish(),
-                "Precision over recall as the score falls: further up and right is better.",
-            ));
-        }
-        let label = |from: f64, to: Option<f64>| {
-            to.map_or(format!("{from} px and more"), |to| format!("{from} to {to} px"))
-        };
-        let mut heights = Table::new(
-            format!(
-                "Recall at score {} by height on the detector's canvas, {} set",
-                self.threshold, self.heights_of
-            ),
-            &["height", "recall", "interval", "faces"],
-        );
-        let mut rows = Vec::new();
-        for h in &self.by_height {
-            let name = label(h.from, h.to);
-            heights.row([name.clone(), rate(&h.recall), interval(&h.recall), count(&h.recall)]);
-            rows.push(Category {
-                name,
-                rate: h.recall.rate,
-                lower: h.recall.lower,
-                upper: h.recall.upper,
-                note: count(&h.recall),
-            });
-        }
-        let drawing = forest(
-            "Recall by face height",
-            "Recall with its 95 % interval for each range of heights; the same numbers are in the \
-             table.",
-            Axis::linear("recall", 0.0, 1.0).percent(),
-            &rows,
-            None,
-        );
+        blocks.extend(precision_over_recall(&self.sets));
         vec![
             Section { heading: "Precision and recall".into(), blocks },
-            Section {
-                heading: "By face height".into(),
-                blocks: vec![
-                    figure(
-                        drawing,
-                        "Dots: recall. Whiskers: 95 % interval. What decides is the height after \
-                         the image was shrunk.",
-                    ),
-                    Block::Table(heights),
-                ],
-            },
+            Section { heading: "By face height".into(), blocks: heights(self) },
         ]
     }
+}
+
+fn precision_over_recall(sets: &[Precision]) -> Option<Block> {
+    let drawn: Vec<_> = sets.iter().enumerate().filter(|(_, s)| s.curve.len() > 1).collect();
+    if drawn.is_empty() {
+        return None;
+    }
+    let mut plot = Plot::new(
+        "Precision over recall",
+        &drawn
+            .iter()
+            .map(|(_, s)| {
+                format!("{}: average precision {:.3}.", s.set, s.average_precision.unwrap_or(0.0))
+            })
+            .collect::<Vec<_>>()
+            .join(" "),
+        Axis::linear("recall", 0.0, 1.0).percent(),
+        Axis::linear("precision", 0.0, 1.0).percent(),
+    );
+    for (i, s) in drawn {
+        plot = plot.line(i, s.set, &s.curve);
+    }
+    Some(figure(
+        plot.finish(),
+        "Precision over recall as the score falls: further up and right is better.",
+    ))
+}
+
+fn heights(d: &DetectionResult) -> Vec<Block> {
+    let label = |from: f64, to: Option<f64>| {
+        to.map_or(format!("{from} px and more"), |to| format!("{from} to {to} px"))
+    };
+    let mut heights = ReportTable::new(
+        format!(
+            "Recall at score {} by height on the detector's canvas, {} set",
+            d.threshold, d.heights_of
+        ),
+        &["height", "recall", "interval", "faces"],
+    );
+    let mut rows = Vec::new();
+    for h in &d.by_height {
+        let name = label(h.from, h.to);
+        heights.row([name.clone(), rate(&h.recall), interval(&h.recall), count(&h.recall)]);
+        rows.push(Category {
+            name,
+            rate: h.recall.rate,
+            lower: h.recall.lower,
+            upper: h.recall.upper,
+            note: count(&h.recall),
+        });
+    }
+    let drawing = forest(
+        "Recall by face height",
+        "Recall with its 95 % interval for each range of heights; the same numbers are in the \
+         table.",
+        Axis::linear("recall", 0.0, 1.0).percent(),
+        &rows,
+        None,
+    );
+    vec![
+        figure(
+            drawing,
+            "Dots: recall. Whiskers: 95 % interval. What decides is the height after the image was \
+             shrunk.",
+        ),
+        Block::Table(heights),
+    ]
 }

@@ -2,11 +2,12 @@
 
 use super::Describe;
 use super::parts::{LOOK_ALIKES, duplicates, figure, headline, safety_text, suspect_list};
-use crate::evaluate::groups::{AtThreshold, Groups};
+use crate::evaluate::groups::{Groups, RatesAt};
 use crate::evaluate::report::format::{count, full, interval, rate, target, thousands};
 use crate::evaluate::report::svg::{Axis, Category, forest};
-use crate::evaluate::report::{Block, Headline, Section, Table};
+use crate::evaluate::report::{Block, Headline, ReportTable, Section};
 use crate::evaluate::statistics::differentials::{Differential, Interval};
+use crate::evaluate::statistics::interval::Rate;
 
 impl Describe for Groups {
     fn title(&self) -> &'static str {
@@ -52,7 +53,7 @@ impl Describe for Groups {
     }
 
     fn sections(&self) -> Vec<Section> {
-        let mut who = Table::new(
+        let mut who = ReportTable::new(
             "Groups as labelled by whoever made the list",
             &[
                 "group",
@@ -109,7 +110,7 @@ fn differential(name: &str, d: &Differential) -> Vec<String> {
     ]
 }
 
-fn at_threshold(at: &AtThreshold) -> Section {
+fn at_threshold(at: &RatesAt) -> Section {
     let heading = match (at.target_fmr, at.threshold) {
         (Some(asked), Some(t)) => {
             format!("At a false match rate of {} over all pairs (threshold {t:.3})", target(asked))
@@ -124,7 +125,7 @@ fn at_threshold(at: &AtThreshold) -> Section {
             blocks: vec![Block::Text(format!("Not supported by these data: {reason}."))],
         };
     };
-    let mut rates = Table::new(
+    let mut rates = ReportTable::new(
         format!("Rates by group; false matches over all pairs: {}", full(all)),
         &["group", "FMR", "interval", "false matches", "design effect", "FNMR", "interval"],
     );
@@ -147,7 +148,7 @@ fn at_threshold(at: &AtThreshold) -> Section {
             note: count(&g.fmr),
         });
     }
-    let mut summaries = Table::new(
+    let mut summaries = ReportTable::new(
         "Differentials (ISO/IEC 19795-10), with 95 % intervals",
         &["rate", "worst", "best", "worst / best", "max / geometric mean", "Gini"],
     );
@@ -163,6 +164,13 @@ fn at_threshold(at: &AtThreshold) -> Section {
             d.unsupported.as_ref().map(|r| Block::Text(format!("Summaries of the {name}: {r}."))),
         );
     }
+    blocks.push(false_matches_by_group(all, &rows));
+    blocks.push(Block::Table(summaries));
+    blocks.extend(reasons);
+    Section { heading, blocks }
+}
+
+fn false_matches_by_group(all: &Rate, rows: &[Category]) -> Block {
     let positive = |f: fn(&Category) -> f64| rows.iter().map(f).filter(|v| *v > 0.0);
     let low = positive(|r| r.rate.unwrap_or(0.0))
         .chain(all.rate)
@@ -170,19 +178,16 @@ fn at_threshold(at: &AtThreshold) -> Section {
         .fold(1.0, f64::min)
         / 2.0;
     let high = positive(|r| r.upper).fold(low, f64::max);
-    blocks.push(figure(
+    figure(
         forest(
             "False match rate by group",
             "False match rate among the people of each group with its 95 % interval; the same \
              numbers are in the table.",
             Axis::logarithmic("false match rate", low, high).percent(),
-            &rows,
+            rows,
             all.rate.map(|r| (r, "all pairs")),
         ),
         "Dots: false match rate between two people of the group. Whiskers: 95 % interval with \
          design effect. A rate of zero lies at the left end.",
-    ));
-    blocks.push(Block::Table(summaries));
-    blocks.extend(reasons);
-    Section { heading, blocks }
+    )
 }

@@ -2,9 +2,9 @@
 
 use super::Describe;
 use super::parts::{det, headline, histogram};
-use crate::evaluate::identification::{Identification, Summary};
+use crate::evaluate::identification::{DrawResult, Identification, OverDraws};
 use crate::evaluate::report::format::{interval, rate, share, span, target, thousands};
-use crate::evaluate::report::{Block, Headline, Section, Table};
+use crate::evaluate::report::{Block, Headline, ReportTable, Section};
 
 impl Describe for Identification {
     fn title(&self) -> &'static str {
@@ -12,8 +12,8 @@ impl Describe for Identification {
     }
 
     fn headlines(&self) -> Vec<Headline> {
-        let value = |s: &Summary| s.mean.map_or("not supported".into(), share);
-        let detail = |s: &Summary| match s.mean {
+        let value = |s: &OverDraws| s.mean.map_or("not supported".into(), share);
+        let detail = |s: &OverDraws| match s.mean {
             Some(_) => format!(
                 "± {} between {} draws; {} with one draw's {:.0} probes",
                 share(s.standard_deviation),
@@ -46,29 +46,7 @@ impl Describe for Identification {
              whose best similarity is at or above it.",
             self.gallery, self.plan.gallery, self.people_with_two, self.people, self.plan.seed
         );
-        let mut summary = Table::new(
-            "Mean of the draws",
-            &[
-                "rate",
-                "mean",
-                "deviation",
-                "lowest to highest",
-                "interval of a draw",
-                "mean threshold",
-            ],
-        );
-        for s in self.fnir_at_fpir.iter().chain([&self.rank_1]) {
-            let Some(mean) = s.mean else { continue };
-            summary.row([
-                s.target_fpir.map_or("rank 1".into(), |f| format!("FNIR at FPIR {}", target(f))),
-                share(mean),
-                share(s.standard_deviation),
-                span(s.lowest, s.highest),
-                span(s.lower, s.upper),
-                s.threshold.map_or(String::new(), |t| format!("{t:.4}")),
-            ]);
-        }
-        let mut blocks = vec![Block::Text(text), Block::Table(summary)];
+        let mut blocks = vec![Block::Text(text), Block::Table(means(self))];
         for s in self.fnir_at_fpir.iter().filter(|s| s.mean.is_none()) {
             blocks.push(Block::Text(format!(
                 "FPIR {} is not supported by these data: {}.",
@@ -95,41 +73,64 @@ impl Describe for Identification {
             .collect();
         blocks.extend(histogram(&self.histogram, ["people on the list", "strangers"], &marks));
 
-        let mut draws = Table::new(
-            "Each draw",
-            &[
-                "draw",
-                "mated probes",
-                "not enrolled",
-                "strangers",
-                "rank 1",
-                "FNIR at FPIR 1 %",
-                "threshold",
-                "FNIR at FPIR 0.1 %",
-                "threshold",
-            ],
-        );
-        for d in &self.draws {
-            let mut row = vec![
-                (d.draw + 1).to_string(),
-                thousands(d.mated),
-                thousands(d.failure_to_enrol.count),
-                thousands(d.non_mated),
-                format!("{} ({})", rate(&d.rank_1), interval(&d.rank_1)),
-            ];
-            for p in &d.points {
-                row.push(
-                    p.fnir.as_ref().map_or("not supported".into(), |f| {
-                        format!("{} ({})", rate(f), interval(f))
-                    }),
-                );
-                row.push(p.threshold.map_or(String::new(), |t| format!("{t:.4}")));
-            }
-            draws.row(row);
-        }
         vec![
             Section { heading: "Open-set search".into(), blocks },
-            Section { heading: "Draws".into(), blocks: vec![Block::Table(draws)] },
+            Section { heading: "Draws".into(), blocks: vec![Block::Table(draws(&self.draws))] },
         ]
     }
+}
+
+fn means(i: &Identification) -> ReportTable {
+    let mut summary = ReportTable::new(
+        "Mean of the draws",
+        &["rate", "mean", "deviation", "lowest to highest", "interval of a draw", "mean threshold"],
+    );
+    for s in i.fnir_at_fpir.iter().chain([&i.rank_1]) {
+        let Some(mean) = s.mean else { continue };
+        summary.row([
+            s.target_fpir.map_or("rank 1".into(), |f| format!("FNIR at FPIR {}", target(f))),
+            share(mean),
+            share(s.standard_deviation),
+            span(s.lowest, s.highest),
+            span(s.lower, s.upper),
+            s.threshold.map_or(String::new(), |t| format!("{t:.4}")),
+        ]);
+    }
+    summary
+}
+
+fn draws(all: &[DrawResult]) -> ReportTable {
+    let mut draws = ReportTable::new(
+        "Each draw",
+        &[
+            "draw",
+            "mated probes",
+            "not enrolled",
+            "strangers",
+            "rank 1",
+            "FNIR at FPIR 1 %",
+            "threshold",
+            "FNIR at FPIR 0.1 %",
+            "threshold",
+        ],
+    );
+    for d in all {
+        let mut row = vec![
+            (d.draw + 1).to_string(),
+            thousands(d.mated),
+            thousands(d.failure_to_enrol.count),
+            thousands(d.non_mated),
+            format!("{} ({})", rate(&d.rank_1), interval(&d.rank_1)),
+        ];
+        for p in &d.points {
+            row.push(
+                p.fnir
+                    .as_ref()
+                    .map_or("not supported".into(), |f| format!("{} ({})", rate(f), interval(f))),
+            );
+            row.push(p.threshold.map_or(String::new(), |t| format!("{t:.4}")));
+        }
+        draws.row(row);
+    }
+    draws
 }

@@ -8,10 +8,10 @@ mod parts;
 mod verification;
 
 use super::format::{full, thousands};
-use super::{Block, Document, Headline, List, Section, Table};
+use super::{Block, Document, Headline, List, ReportTable, Section};
 use crate::evaluate::extract::Acquisition;
 use crate::evaluate::left_out::{LeftOut, Omission};
-use crate::evaluate::{Evaluation, Network};
+use crate::evaluate::{Evaluation, TestedNetwork};
 
 /// A result that can be shown.
 pub trait Describe {
@@ -63,7 +63,7 @@ pub fn document<R: Describe>(evaluation: &Evaluation<R>) -> Document {
 }
 
 /// Enough of the digest to tell files apart; all of it is in the JSON.
-fn network(n: &Network) -> String {
+fn network(n: &TestedNetwork) -> String {
     format!("{} (SHA-256 {}…)", n.name, n.sha256.get(..16).unwrap_or(&n.sha256))
 }
 
@@ -81,7 +81,7 @@ fn acquired(a: &Acquisition) -> Section {
         ("Faces that the quality gate refuses", &a.refused_by_gate),
     ] {
         if !reasons.is_empty() {
-            let mut table = Table::new(caption, &["reason", "photographs"]);
+            let mut table = ReportTable::new(caption, &["reason", "photographs"]);
             reasons.iter().for_each(|(reason, n)| table.row([(*reason).to_owned(), n.to_string()]));
             blocks.push(Block::Table(table));
         }
@@ -98,7 +98,7 @@ fn left_out(l: &LeftOut) -> Section {
     if l.is_empty() {
         blocks.push(Block::Text("Nothing was left out.".into()));
     } else {
-        let mut table = Table::new("What was not used", &["reason", "count"]);
+        let mut table = ReportTable::new("What was not used", &["reason", "count"]);
         l.by_reason()
             .iter()
             .for_each(|(reason, n)| table.row([(*reason).to_owned(), n.to_string()]));

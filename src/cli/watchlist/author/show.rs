@@ -1,0 +1,104 @@
+//! `watchpost watchlist show`: what a draft, a list or an order says, never its templates.
+
+use std::path::PathBuf;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{CliError, draft_of, look_alikes, output, stop};
+use crate::cli::flags::{Opening, OutputFormat};
+use crate::vision::Models;
+use crate::watchlist::author::{self, Draft, ListSummary};
+use crate::watchlist::{Reference, Trust, order};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Draft, signed list or order.
+    file: PathBuf,
+    /// Say how each signature counts by this trust file.
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+    #[command(flatten)]
+    opening: Opening,
+    #[command(flatten)]
+    format: OutputFormat,
+}
+
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let trust = args.trust.as_deref().map(Trust::open).transpose()?;
+    let bytes = args.opening.read(&args.file)?;
+    if let Ok(order) = order::inspect(&bytes) {
+        return stop::show(&order, trust.as_ref(), &bytes, args.format.json);
+    }
+    let (summary, draft) = match draft_of(&bytes) {
+        Some(draft) => {
+            let draft = draft?;
+            (draft.summary(), draft)
+        }
+        // The next version's draft has this version's entries.
+        None => (
+            author::show(&bytes, trust.as_ref())?,
+            Draft::revise(&bytes, OffsetDateTime::now_utc())?,
+        ),
+    };
+    let found = look_alikes::find(&Models::builtin()?, draft.content());
+    if args.format.json {
+        let mut value = serde_json::to_value(&summary)?;
+        value["look_alikes"] = serde_json::to_value(found.map(|(_, pairs)| pairs))?;
+        output::json_line(&value)?;
+    } else {
+        print(&summary)?;
+        for sentence in
+            found.iter().flat_map(|(limit, pairs)| look_alikes::sentences(*limit, pairs))
+        {
+            output::line(sentence)?;
+        }
+    }
+    Ok(())
+}
+
+fn print(s: &ListSummary) -> Result<(), CliError> {
+    let a = &s.authorisation;
+    let devices: Vec<&str> = a.devices.iter().map(Reference::as_str).collect();
+    let facts = [
+        ("list", format!("{} version {}", s.id, s.version)),
+        ("valid", format!("{} to {}", s.not_before.format(&Rfc3339)?, s.expires.format(&Rfc3339)?)),
+        ("authority", format!("{}, {}", a.authority, a.decision)),
+        ("aim", serde_json::to_value(a.aim)?.as_str().unwrap_or_default().to_string()),
+        ("devices", devices.join(", ")),
+        (
+            "budget",
+            format!(
+                "{} false alerts in {} faces a day",
+                a.false_alerts_per_day, a.expected_faces_per_day
+            ),
+        ),
+        ("embedder", s.embedder.clone()),
+        ("digest", s.digest.clone().unwrap_or_else(|| "none: a draft".into())),
+    ];
+    for (name, value) in facts {
+        output::line(format!("{name:<10} {value}"))?;
+    }
+    for signature in &s.signatures {
+        output::line(format!("{:<10} {} ({})", "signature", signature.key, signature.state))?;
+    }
+    if s.removed > 0 {
+        output::line(format!("{:<10} {} entries, after they were revoked", "removed", s.removed))?;
+    }
+    output::line("")?;
+    let rows: Vec<Vec<String>> = s
+        .entries
+        .iter()
+        .map(|e| {
+            Ok(vec![
+                e.reference.to_string(),
+                e.qualities.len().to_string(),
+                e.expires.format(&Rfc3339)?,
+                e.legal_basis.clone(),
+                e.purpose.clone(),
+            ])
+        })
+        .collect::<Result<_, time::error::Format>>()?;
+    output::table(&["reference", "templates", "expires", "legal basis", "purpose"], &rows)?;
+    Ok(())
+}
