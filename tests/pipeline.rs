@@ -17,7 +17,8 @@ use watchpost::demo::source::SceneSource;
 use watchpost::device::keeper::Keeper;
 use watchpost::device::pipeline::Pipeline;
 use watchpost::source::{Captured, Photograph, Source};
-use watchpost::vision::{AlignedFace, Detector, Embedder, Faces, Models, Quality};
+use watchpost::vision::Models;
+use watchpost::vision::photographs::FaceReader;
 use watchpost::watchlist::StoredTemplate;
 use watchpost::watchlist::model::Content;
 
@@ -42,20 +43,13 @@ fn desk(
 
     let photograph = Photograph::decode(ENROLMENT_PHOTOGRAPH).unwrap();
     let frame = photograph.frame();
-    let (mut detector, mut embedder) =
-        (Detector::new(models, 640).unwrap(), Embedder::new(models).unwrap());
-    let mut faces = Faces::new();
-    detector.detect(&frame, 0.6, &mut faces).unwrap();
-    let mut face = AlignedFace::new(embedder.alignment().side);
-    let placement = face.warp(&frame, &faces[0].landmarks, embedder.alignment()).unwrap();
-    let quality = Quality::of_detection(&faces[0]).complete(&face, &placement);
-    let template = embedder.embed(&face).unwrap().quantize();
+    let enrolled = FaceReader::new(models).unwrap().single(&frame).unwrap();
+    let (template, quality) = (enrolled.embedding.quantize(), enrolled.stored_quality());
 
     let made_by = &models.manifest.embedder;
     let mut list = fixture::list_for(&config.device.id, made_by.sha256.0, made_by.dimensions, now);
     list.authorisation.expected_faces_per_day = 1000;
     list.authorisation.false_alerts_per_day = 0.2;
-    let quality = (quality.overall * 1000.0).round() / 1000.0;
     let photo = Sha256::digest(ENROLMENT_PHOTOGRAPH).into();
     let stored = StoredTemplate { template, quality, photo };
     list.entries.push(fixture::person(&list, "case-1", stored));

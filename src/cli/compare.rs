@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::flags::{Networks, OutputFormat};
-use super::photographs::{self, FaceReader, Seen, face_json};
+use super::photographs::{self, FaceReader, JudgedFace, face_json};
 use super::{CliError, output};
 use crate::device::keeper;
 use crate::template::Embedding;
@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 }
 
 /// The face that the photograph is taken to show; its quality is reported, not enforced.
-fn subject(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, Seen), CliError> {
+fn subject(reader: &mut FaceReader, path: &Path) -> Result<(Embedding, JudgedFace), CliError> {
     let photograph = photographs::open(path)?;
     let frame = photograph.frame();
     let seen =

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::flags::{ConfigFile, OutputFormat};
 use super::{CliError, EX_CONFIG, output};
 use crate::clock::Clock;
-use crate::doctor::{self, Finding, Outcome};
+use crate::doctor::{self, CheckOutput, CheckResult};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,22 +50,23 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             args.only.iter().any(|o| o == name)
         }
     };
-    let mut findings = Vec::new();
-    let mut told = Ok(());
-    doctor::examine(&args.config.path, Clock::default(), &wanted, &mut |finding| {
-        // After the reader has gone the rest is examined for the exit code alone.
-        if told.is_ok() {
-            told = if args.format.json { output::json_line(&finding) } else { tell(&finding) };
+    let mut outputs = Vec::new();
+    let mut written = Ok(());
+    doctor::run(&args.config.path, Clock::default(), &wanted, &mut |output| {
+        // After the reader has gone the rest is run for the exit code alone.
+        if written.is_ok() {
+            written = if args.format.json { output::json_line(&output) } else { write(&output) };
         }
         outputs.push(output);
     });
-    told?;
-    let failed = |f: &&Finding| f.outcome == Outcome::Failed;
-    let wrong_config = findings.iter().filter(failed).any(|f| f.check == "config");
-    let failures = findings.iter().filter(failed).count();
+    written?;
+    let failed = |o: &&CheckOutput| matches!(o.result, CheckResult::Failed { .. });
+    let warned = |o: &&CheckOutput| matches!(o.result, CheckResult::Warning { .. });
+    let wrong_config = outputs.iter().filter(failed).any(|o| o.check == "config");
+    let failures = outputs.iter().filter(failed).count();
     if !args.format.json {
-        let warnings = findings.iter().filter(|f| f.outcome == Outcome::Warning).count();
-        output::line(format!("{} checks, {failures} failed, {warnings} warnings", findings.len()))?;
+        let warnings = outputs.iter().filter(warned).count();
+        output::line(format!("{} checks, {failures} failed, {warnings} warnings", outputs.len()))?;
     }
     Ok(match (wrong_config, failures) {
         (true, _) => ExitCode::from(EX_CONFIG),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::CliError;
-pub use crate::vision::photographs::{FaceReader, Seen};
+pub use crate::vision::photographs::{FaceReader, JudgedFace};
 
 /// Opens a photograph, its path in the error.
 pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliError> {
@@ -12,7 +12,7 @@ pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliErro
 
 /// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score
 /// and quality 0 to 1.
-pub fn face_json(seen: &Seen) -> serde_json::Value {
+pub fn face_json(seen: &JudgedFace) -> serde_json::Value {
     let r = &seen.face.rect;
     json!({
         "box": [r.x, r.y, r.width, r.height],

@@ -14,9 +14,9 @@ use super::align::AlignedFace;
 use super::detect::Detector;
 use super::embed::Embedder;
 use super::faces::{Faces, MAX_FACES};
+use super::judge::{Judge, JudgedFace};
 use super::manifest::Models;
-use super::quality::{Quality, QualityGate, TooPoor};
-use super::second_look::SecondLook;
+use super::quality::{Quality, TooPoor};
 use super::track::{Assigned, TrackId, Tracker};
 use super::views::Views;
 use super::{VisionConfig, VisionError};
@@ -131,18 +131,14 @@ const LOOKS_AN_EMBEDDING: usize = 3;
 
 /// The stage of one camera.
 pub struct Analyzer {
-    detector: Detector,
-    second_look: SecondLook,
-    embedder: Embedder,
+    judge: Judge,
     tracker: Tracker,
     views: Views,
-    gate: QualityGate,
     min_score: f32,
     budget: usize,
     faces: Faces,
     assigned: Assigned,
     due: heapless::Vec<Due, MAX_FACES>,
-    scratch: AlignedFace,
 }
 
 impl Analyzer {
@@ -151,15 +147,10 @@ impl Analyzer {
     /// # Errors
     /// Where one of them does not load or is not what the manifest says.
     pub fn new(models: &Models, config: &VisionConfig) -> Result<Self, VisionError> {
-        let embedder = Embedder::new(models)?;
         Ok(Self {
-            detector: Detector::new(models, config.long_side)?,
-            second_look: SecondLook::default(),
-            scratch: AlignedFace::new(embedder.alignment().side),
-            embedder,
+            judge: Judge::new(models, config)?,
             tracker: Tracker::new(Duration::from_millis(config.track_survives_ms)),
             views: Views::new(config.views),
-            gate: config.quality,
             min_score: config.min_score,
             budget: config.views.max_a_frame as usize,
             faces: Faces::new(),
@@ -170,12 +161,12 @@ impl Analyzer {
 
     /// The detector, as for `doctor` and `bench`.
     pub fn detector(&mut self) -> &mut Detector {
-        &mut self.detector
+        self.judge.detector()
     }
 
     /// The embedder, as for `doctor` and `bench`.
     pub fn embedder(&mut self) -> &mut Embedder {
-        &mut self.embedder
+        self.judge.embedder()
     }
 
     /// Looks at the frame captured at `now`; `out` receives the tracks that ended, then the views.
@@ -189,7 +180,7 @@ impl Analyzer {
         out: &mut impl FnMut(Sighting),
     ) -> Result<FrameCounts, VisionError> {
         let start = Instant::now();
-        let report = self.detector.detect(frame, self.min_score, &mut self.faces)?;
+        let report = self.judge.detector().detect(frame, self.min_score, &mut self.faces)?;
         let mut counts = FrameCounts {
             beyond_capacity: report.beyond_capacity as u32,
             ..FrameCounts::default()
@@ -244,7 +235,7 @@ impl Analyzer {
         for (i, (face, track)) in self.faces.iter().zip(&self.assigned).enumerate() {
             let Some(track) = *track else { continue };
             let quality = Quality::of_detection(face);
-            if let Err(reason) = self.gate.check_geometry(&quality) {
+            if let Err(reason) = self.judge.gate().check_geometry(&quality) {
                 too_poor.add(reason);
                 continue;
             }
@@ -278,33 +269,24 @@ impl Analyzer {
                 continue;
             }
             looks += 1;
-            let detection = &self.faces[due.face];
             let start = Instant::now();
-            let detection = self.second_look.refine(&mut self.detector, frame, detection)?;
-            let placement =
-                self.scratch.warp(frame, &detection.landmarks, self.embedder.alignment());
-            let checked = placement.ok_or(TooPoor::Landmarks).and_then(|placement| {
-                let quality = Quality::of_detection(&detection).complete(&self.scratch, &placement);
-                self.gate.check(&quality).map(|()| quality)
-            });
+            let JudgedFace { face, quality, verdict } =
+                self.judge.judge(frame, &self.faces[due.face])?;
             let aligned = Instant::now();
             counts.times.align += aligned - start;
-            let quality = match checked {
-                Ok(quality) => quality,
-                Err(reason) => {
-                    counts.too_poor.add(reason);
-                    continue;
-                }
-            };
+            if let Err(reason) = verdict {
+                counts.too_poor.add(reason);
+                continue;
+            }
             if !self.views.wants(due.track, quality.overall, now.monotonic) {
                 continue;
             }
-            let embedded = self.embedder.embed(&self.scratch);
+            let embedded = self.judge.embed();
             counts.times.embed += aligned.elapsed();
             let probe = match embedded {
                 Ok(probe) => probe,
                 Err(e) => {
-                    self.scratch.wipe();
+                    self.judge.wipe();
                     return Err(e);
                 }
             };
@@ -313,14 +295,14 @@ impl Analyzer {
             let view = View {
                 quality,
                 probe,
-                face: self.scratch.clone(),
-                rect: detection.rect,
-                landmarks: detection.landmarks,
+                face: self.judge.aligned().clone(),
+                rect: face.rect,
+                landmarks: face.landmarks,
                 at: now,
             };
             out(Sighting::Viewed { track: due.track, view });
         }
-        self.scratch.wipe();
+        self.judge.wipe();
         Ok(())
     }
 }
@@ -430,7 +412,9 @@ mod tests {
             assert_eq!(counts.too_poor.of(reason), 1, "{}", reason.name());
         }
         assert_eq!((counts.too_poor.total(), counts.embedded, counts.deferred), (4, 0, 0));
-        assert!(stage.views.is_empty() && stage.analyzer.scratch.rgb().iter().all(|v| *v == 0));
+        assert!(
+            stage.views.is_empty() && stage.analyzer.judge.aligned().rgb().iter().all(|v| *v == 0)
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod detect;
 mod embed;
 pub mod engine;
 mod faces;
+mod judge;
 mod letterbox;
 pub mod manifest;
 pub mod photographs;

@@ -1,19 +1,16 @@
-//! Faces in photographs: the daemon's own detector, gate and embedder, without tracking. Enrolment,
-//! the one-shot commands and evaluations go through this one chain, so that what is measured is
-//! what is used.
+//! Faces in photographs, for enrolment, the one-shot commands and evaluations: the daemon's chain
+//! without tracking.
 //!
 //! ```text
-//! Frame -> detect -> second look -> align -> quality -> embed
+//! Frame -> detect -> Judge: second look -> align -> quality -> embed
 //! ```
 //!
-//! Promise: nothing of a face stays in memory after its embedding was made.
+//! * Faces are judged as the daemon judges them, so that what is measured is what is used.
+//! * Nothing of a face stays after its embedding was made.
 
-use zeroize::Zeroize;
-
-use super::{
-    AlignedFace, Detection, Detector, Embedder, Faces, Models, Quality, QualityGate, SecondLook,
-    TooPoor, VisionConfig, VisionError,
-};
+use super::judge::Judge;
+pub use super::judge::JudgedFace;
+use super::{Detection, Faces, Models, Quality, TooPoor, VisionConfig, VisionError};
 use crate::frame::Frame;
 use crate::geometry::Point;
 use crate::template::Embedding;
@@ -56,17 +53,6 @@ pub enum NotEnrollable {
     Vision(#[from] VisionError),
 }
 
-/// A face of a photograph, judged.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    /// Where it is, in pixels of the photograph.
-    pub face: Detection,
-    /// What was measured of it.
-    pub quality: Quality,
-    /// Whether the quality gate lets it pass.
-    pub verdict: Result<(), TooPoor>,
-}
-
 /// A face that may be compared.
 #[derive(Debug)]
 pub struct Enrolled {
@@ -85,15 +71,11 @@ impl Enrolled {
     }
 }
 
-/// Detector, quality gate and embedder.
+/// Reads faces from one photograph after another.
 pub struct FaceReader {
-    detector: Detector,
-    second_look: SecondLook,
-    embedder: Embedder,
-    gate: QualityGate,
+    judge: Judge,
     min_score: f32,
     faces: Faces,
-    aligned: AlignedFace,
 }
 
 impl FaceReader {
@@ -110,24 +92,16 @@ impl FaceReader {
     /// # Errors
     /// As [`FaceReader::new`].
     pub fn with(models: &Models, config: &VisionConfig) -> Result<Self, VisionError> {
-        let embedder = Embedder::new(models)?;
-        Ok(Self {
-            detector: Detector::new(models, config.long_side)?,
-            second_look: SecondLook::default(),
-            aligned: AlignedFace::new(embedder.alignment().side),
-            embedder,
-            gate: config.quality,
-            min_score: config.min_score,
-            faces: Faces::new(),
-        })
+        let judge = Judge::new(models, config)?;
+        Ok(Self { judge, min_score: config.min_score, faces: Faces::new() })
     }
 
     /// All faces, best detector score first, and how many more than fit were left out.
     ///
     /// # Errors
     /// Where a network fails.
-    pub fn faces(&mut self, frame: &Frame<'_>) -> Result<(Vec<Seen>, usize), VisionError> {
-        let report = self.detector.detect(frame, self.min_score, &mut self.faces)?;
+    pub fn faces(&mut self, frame: &Frame<'_>) -> Result<(Vec<JudgedFace>, usize), VisionError> {
+        let report = self.judge.detector().detect(frame, self.min_score, &mut self.faces)?;
         let faces = std::mem::take(&mut self.faces);
         let seen = faces.iter().map(|face| self.judge(frame, face)).collect::<Result<_, _>>()?;
         Ok((seen, report.beyond_capacity))
@@ -138,25 +112,17 @@ impl FaceReader {
     ///
     /// # Errors
     /// Where a network fails.
-    pub fn subject(&mut self, frame: &Frame<'_>) -> Result<Option<Seen>, VisionError> {
-        self.detector.detect(frame, self.min_score, &mut self.faces)?;
+    pub fn subject(&mut self, frame: &Frame<'_>) -> Result<Option<JudgedFace>, VisionError> {
+        self.judge.detector().detect(frame, self.min_score, &mut self.faces)?;
         let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
         let Some(face) = chosen(&self.faces, centre).copied() else { return Ok(None) };
         self.judge(frame, &face).map(Some)
     }
 
-    fn judge(&mut self, frame: &Frame<'_>, face: &Detection) -> Result<Seen, VisionError> {
-        let face = self.second_look.refine(&mut self.detector, frame, face)?;
-        let mut quality = Quality::of_detection(&face);
-        let verdict = match self.aligned.warp(frame, &face.landmarks, self.embedder.alignment()) {
-            Some(placement) => {
-                quality = quality.complete(&self.aligned, &placement);
-                self.gate.check(&quality)
-            }
-            None => Err(TooPoor::Landmarks),
-        };
-        self.aligned.zeroize();
-        Ok(Seen { face, quality, verdict })
+    fn judge(&mut self, frame: &Frame<'_>, face: &Detection) -> Result<JudgedFace, VisionError> {
+        let judged = self.judge.judge(frame, face);
+        self.judge.wipe();
+        judged
     }
 
     /// The embedding of a face that [`FaceReader::faces`] or [`FaceReader::subject`] found in the
@@ -165,11 +131,13 @@ impl FaceReader {
     /// # Errors
     /// Where the network fails; [`VisionError::Embedding`] where its output is none, as for a face
     /// whose landmarks coincide.
-    pub fn embed(&mut self, frame: &Frame<'_>, seen: &Seen) -> Result<Embedding, VisionError> {
-        // Where the landmarks coincide the aligned face is black; its verdict has said so.
-        let _ = self.aligned.warp(frame, &seen.face.landmarks, self.embedder.alignment());
-        let embedding = self.embedder.embed(&self.aligned);
-        self.aligned.zeroize();
+    pub fn embed(
+        &mut self,
+        frame: &Frame<'_>,
+        seen: &JudgedFace,
+    ) -> Result<Embedding, VisionError> {
+        let embedding = self.judge.embed_again(frame, seen);
+        self.judge.wipe();
         embedding
     }
 
@@ -179,7 +147,8 @@ impl FaceReader {
     /// # Errors
     /// [`NotEnrollable`].
     pub fn single(&mut self, frame: &Frame<'_>) -> Result<Enrolled, NotEnrollable> {
-        self.detector
+        self.judge
+            .detector()
             .detect(frame, self.min_score, &mut self.faces)
             .map_err(NotEnrollable::Vision)?;
         let centre = Point::new(frame.width() as f32 / 2.0, frame.height() as f32 / 2.0);
@@ -196,7 +165,7 @@ impl FaceReader {
     }
 
     fn measured(&self, reason: TooPoor, q: &Quality) -> String {
-        let g = &self.gate;
+        let g = self.judge.gate();
         match reason {
             TooPoor::Landmarks => "its landmarks coincide".into(),
             TooPoor::TooSmall => {
