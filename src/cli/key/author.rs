@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::{CliError, output, read, show};
 use crate::cli::flags::OutputFormat;
+use crate::files::replace;
 use crate::watchlist::keys::{PublicKey, SecretKey};
 use crate::watchlist::trust::{Role, render};
 use crate::watchlist::{Trust, rotation};

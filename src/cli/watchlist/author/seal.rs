@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{CliError, draft_of, output};
 use crate::cli::flags::OutputFormat;
+use crate::files::replace;
 use crate::watchlist::author;
 use crate::watchlist::read_list;
 use crate::watchlist::seal::{self, Recipient};

@@ -9,8 +9,6 @@ use super::{CliError, create, date, output};
 use crate::cli::flags::OutputFormat;
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::model::{Area, Position};
-use crate::watchlist::model::{Area, Position};
-use crate::watchlist::model::{Area, Position};
 use crate::watchlist::order::{self, Action, EVERY_VERSION, Order, OrderId};
 use crate::watchlist::{Reference, Trust, keys};
 
