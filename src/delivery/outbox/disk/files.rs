@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::files;
+
 /// A folder of numbered files.
 pub trait Files: Send {
     /// Numbers of the files that are there, in any order.
@@ -181,21 +183,7 @@ impl Files for Folder {
     fn replace(&mut self, file: u64, whole: &[u8]) -> io::Result<()> {
         self.writer.take_if(|(n, _)| *n == file);
         self.reader.take_if(|(n, _)| *n == file);
-        let new = unfinished(&self.path, file);
-        let written = (|| {
-            let mut out = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?;
-            out.write_all(whole)?;
-            out.sync_data()?;
-            fs::rename(&new, self.name(file))
-        })();
-        written.inspect_err(|_| {
-            let _ = fs::remove_file(&new);
-        })
+        files::put_in_place(&unfinished(&self.path, file), &self.name(file), &[whole])
     }
 
     fn delete(&mut self, file: u64) -> io::Result<()> {
