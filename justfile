@@ -17,6 +17,7 @@ check:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
     python3 .ci/licences.py
+    .ci/guards
 
 # Every test, or those whose name contains FILTER
 test FILTER="":

@@ -223,7 +223,10 @@ def initramfs(path, parts, package, files, scenes, sysroot):
     archive.file("init", (Path(__file__).parent / "guest/init").read_bytes(), 0o755)
     archive.file(
         "etc/passwd",
-        f"root:x:0:0::/:/bin/sh\nwatchpost:x:{USER}:{USER}::/:/bin/sh\nstranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n".encode(),
+        (
+            f"root:x:0:0::/:/bin/sh\nwatchpost:x:{USER}:{USER}::/:/bin/sh\n"
+            f"stranger:x:{STRANGER}:{STRANGER}::/:/bin/sh\n"
+        ).encode(),
     )
     archive.file(
         "etc/group",
