@@ -7,13 +7,13 @@
 //!  camera, pipe, files                    watch list (signed by two, expiring)
 //!         |                                        |
 //!      source                              watchlist: verify -> Gallery
-//!         | Captured                               |
-//!         v                                        v
-//!      decode -> Frame -> detect -> track -> quality -> align -> embed -> search -> decision -> Candidate
-//!                 \____________________ vision ___________________/                    |            |
-//!                                                                        nothing is kept of a      v
-//!                                                                        face that is not on    delivery: outbox -> MQTT
-//!                                                                        the list
+//!         | Captured                                                 |
+//!         v                                                          v
+//!      decode -> Frame -> detect -> track -> quality -> align -> embed -> search -> decision
+//!                 \____________________ vision ___________________/                    |
+//!                                                       of a face that is not on     |
+//!                                                       the list nothing is kept     v
+//!                                           delivery: MQTT <- outbox <------------ Candidate
 //! ```
 //!
 //! Frames live in three buffers that are swapped, probes until they have been searched, views of

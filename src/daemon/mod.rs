@@ -11,12 +11,12 @@
 //!
 //! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and
 //! counted; recorded pictures wait); vision never waits for the network, and follows signed orders
-//! between two frames ([`crate::device::orders`]); whatever keeps the device from matching is in its published
-//! status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped` published; SIGHUP
-//! reads the list and the trust file again (certificates and passwords are read at each connection
-//! anyway; other settings need a restart); a service manager is told of start, stop and health
-//! ([`health`]); a thread that panics ends the daemon with an error, for the service manager to
-//! start it again.
+//! between two frames ([`crate::device::orders`]); whatever keeps the device from matching is in
+//! its published status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped`
+//! published; SIGHUP reads the list and the trust file again (certificates and passwords are read
+//! at each connection anyway; other settings need a restart); a service manager is told of start,
+//! stop and health ([`health`]); a thread that panics ends the daemon with an error, for the
+//! service manager to start it again.
 
 pub mod board;
 mod capture;
