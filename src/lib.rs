@@ -32,12 +32,13 @@
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary, `kernels` |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
-//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision` and `delivery` types |
+//! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `decision`, `delivery` |
+//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `delivery` and `config` types |
 //! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
 //! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
-//! | [`config`], [`cli`] | the file and the command line | everything |
+//! | [`cli`] | the command line | everything |
 //!
 //! Names in the last column are all that a module may import, with the vocabulary;
 //! `tests/imports.rs` reads the table and the code.
