@@ -19,9 +19,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use support::desk::PORTRAITS;
-use support::{Mosquitto, Subscriber, say, wait_for};
+use support::{Mosquitto, Subscriber, say};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The walk-through's device.
@@ -204,13 +205,21 @@ impl Session {
             );
         }
         if let Some((topic, text)) = then {
-            let (_, listener) = self.broker.as_ref().expect("a session with a broker");
-            wait_for(&format!("{topic} to say {text} after {}", block.place), || {
-                listener.so_far().into_iter().find(|message| {
-                    message.topic == format!("{TOPICS}/{topic}")
-                        && String::from_utf8_lossy(&message.payload).contains(text)
-                })
-            });
+            self.wait(&block.place, topic, text);
+        }
+    }
+
+    /// Waits until the device publishes `text` on `topic`. A build without optimisation on a busy
+    /// machine takes seconds for a picture.
+    fn wait(&self, place: &str, topic: &str, text: &str) {
+        let (_, listener) = self.broker.as_ref().expect("a session with a broker");
+        let topic = format!("{TOPICS}/{topic}");
+        let deadline = Instant::now() + Duration::from_secs(300);
+        while !listener.so_far().iter().any(|message| {
+            message.topic == topic && String::from_utf8_lossy(&message.payload).contains(text)
+        }) {
+            assert!(Instant::now() < deadline, "{topic} does not say {text} after {place}");
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     }
 
