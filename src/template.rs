@@ -1,7 +1,7 @@
 //! Embeddings and the int8 templates made from them: the only form in which a face is compared.
 //!
-//! Promises: both wipe themselves when dropped and print nothing but their length, so that neither a
-//! log nor freed memory holds one.
+//! Promises: both wipe themselves when dropped and print nothing but their length, so that neither
+//! a log nor freed memory holds one.
 //!
 //! Not promised: that two templates are comparable. They are only if one embedder made both; the
 //! caller that holds both checks the digest.

@@ -1,5 +1,5 @@
-//! `watchpost key`: the key of a device, and what a device judges new trust files by. Keys of people
-//! and the files that pin them are made by `author`.
+//! `watchpost key`: the key of a device, and what a device judges new trust files by. Keys of
+//! people and the files that pin them are made by `author`.
 
 #[cfg(feature = "author")]
 pub mod author;

@@ -1,5 +1,5 @@
-//! `watchpost watchlist verify`: judges a list as a device would. Everything that makes a list is in
-//! `author`.
+//! `watchpost watchlist verify`: judges a list as a device would. Everything that makes a list is
+//! in `author`.
 
 #[cfg(feature = "author")]
 mod author;

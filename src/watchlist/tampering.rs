@@ -1,5 +1,5 @@
-//! Lists that authoring cannot make: by any signers, in any number and order, of encodings that a test
-//! has changed; and one that other software made.
+//! Lists that authoring cannot make: by any signers, in any number and order, of encodings that a
+//! test has changed; and one that other software made.
 
 use super::codec::{self, Encoded, SALT};
 use super::fixture::key;

@@ -1,5 +1,5 @@
-//! `watchpost key new`, `trust` and `sign-trust`: the keys of the people who sign, the file that pins
-//! them, and its rotation.
+//! `watchpost key new`, `trust` and `sign-trust`: the keys of the people who sign, the file that
+//! pins them, and its rotation.
 
 use std::path::{Path, PathBuf};
 
