@@ -138,6 +138,11 @@ causes! {
         "a list this large makes more false alerts than its authorisation allows",
         "remove entries, or have more false alerts a day authorised; `watchpost watchlist plan` \
          shows which lists keep the budget";
+    PromiseDiffers, "promise-differs", List,
+        "the device cannot keep the promise that the list was signed for: networks, false-match \
+         curve, quality gate or decision rule differ",
+        "set what is named back to what was signed or stricter, or have the list signed for what \
+         this device runs: `watchpost watchlist revise`, two signatures, seal";
     TooManyLists, "too-many-lists", List,
         "the device remembers the versions of as many unexpired lists as it can",
         "go on with a list that the device has had (`watchpost watchlist revise` keeps its id), or \

@@ -24,7 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`problem`], [`cause`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, what is wrong with a setting, why nobody is matched | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`problem`], [`cause`], [`promise`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -70,6 +70,7 @@ pub mod geometry;
 pub mod hardware;
 pub mod kernels;
 pub mod problem;
+pub mod promise;
 pub mod source;
 pub mod template;
 pub mod vision;

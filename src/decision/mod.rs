@@ -13,6 +13,7 @@
 pub mod budget;
 pub mod candidate;
 pub mod policy;
+pub mod promise;
 
 use serde::{Deserialize, Serialize};
 
