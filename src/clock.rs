@@ -1,5 +1,5 @@
-//! Where the rest of the crate gets the time from. State machines take a [`Now`] and never ask the
-//! system.
+//! The time that is passed to the rest of the crate. State machines take a [`Now`], and where they
+//! measure work a [`Stopwatch`]; they never ask the system.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,25 @@ impl Clock {
     /// Both clocks as they are now.
     pub fn now(&self) -> Now {
         Now { monotonic: self.start.elapsed(), wall: OffsetDateTime::now_utc() }
+    }
+}
+
+/// Measures what work costs. How often a camera's frames are looked at follows from that, so it is
+/// passed in as the time is: the same readings give the same choice again.
+pub trait Stopwatch: Send {
+    /// Time since a fixed moment; never goes back.
+    fn elapsed(&mut self) -> Duration;
+}
+
+impl Stopwatch for Clock {
+    fn elapsed(&mut self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+impl<F: FnMut() -> Duration + Send> Stopwatch for F {
+    fn elapsed(&mut self) -> Duration {
+        self()
     }
 }
 

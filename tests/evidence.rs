@@ -26,7 +26,7 @@ use uuid::Uuid;
 use watchpost::clock::Now;
 use watchpost::decision::DecisionConfig;
 use watchpost::decision::candidate::{Compared, Decider, EVIDENCE_MARGIN, Finding, MAX_HITS};
-use watchpost::decision::policy::Force;
+use watchpost::decision::policy::ActiveList;
 use watchpost::device::keeper;
 use watchpost::evaluate::statistics::interval::clopper_pearson;
 use watchpost::source::Photograph;
@@ -280,7 +280,7 @@ fn the_evidence_of_a_track_matches_strangers_no_more_often_than_one_comparison_d
 }
 
 /// A list of `people`, signed by two and in force, with the budget of `alerts` in `faces` a day.
-fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Force, String> {
+fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<ActiveList, String> {
     let now = OffsetDateTime::now_utc();
     let (embedder, dimensions) =
         (models.manifest.embedder.sha256.0, models.manifest.embedder.dimensions);
@@ -297,7 +297,7 @@ fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Fo
     let (trust, signed) = (trust.expect("a trust file"), fixture::signed_by_two(&list, now));
     let list = verify(&signed, &trust, now, "gate-1", &embedder).expect("valid");
     let curve = keeper::curve(models).map_err(|b| b.to_string())?;
-    Force::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())
+    ActiveList::enact(list, &curve, &DecisionConfig::default(), None).map_err(|b| b.to_string())
 }
 
 #[test]
@@ -341,9 +341,9 @@ fn false_alerts_on_strangers_stay_within_what_was_announced() {
                 (0.0, 0usize, 0usize, 0.0, 0.0);
             for part in listed.chunks_exact(templates).take(10) {
                 let people: Vec<&View> = part.iter().map(|views| &views[0]).collect();
-                let force =
+                let active =
                     list(&models, &people, 1000, alerts).expect("a budget that can be kept");
-                (threshold, rate) = (force.plan().threshold, force.plan().false_positive_rate);
+                (threshold, rate) = (active.plan().threshold, active.plan().false_positive_rate);
                 for views in &passers {
                     // Each photograph is held for two frames, as a camera that sees a face twice
                     // within a moment.
@@ -352,7 +352,7 @@ fn false_alerts_on_strangers_stay_within_what_was_announced() {
                     let views: Vec<_> = seen
                         .map(|v| {
                             top.clear();
-                            force.gallery().search(&v.template, &mut top);
+                            active.gallery().search(&v.template, &mut top);
                             (v.quality.overall, top.hits().to_vec())
                         })
                         .collect();

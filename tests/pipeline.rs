@@ -7,7 +7,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use watchpost::cause::Cause;
-use watchpost::clock::{Clock, Now};
+use watchpost::clock::{Clock, Now, Stopwatch};
 use watchpost::config::Config;
 use watchpost::decision::policy::Blindness;
 use watchpost::delivery::Candidate;
@@ -67,10 +67,20 @@ struct Run {
 
 impl Run {
     fn new(config: &Config, models: &Models, now: Now) -> Self {
-        let mut pipeline = Pipeline::new(config, models).unwrap();
-        let force = Keeper::new(&config.watchlist).load(config, models, now);
-        assert!(force.is_ok(), "{:?}", force.err());
-        pipeline.enforce(force);
+        Self::timed_by(Clock::default(), config, models, now)
+    }
+
+    /// One whose work costs what `stopwatch` says.
+    fn timed_by(
+        stopwatch: impl Stopwatch + 'static,
+        config: &Config,
+        models: &Models,
+        now: Now,
+    ) -> Self {
+        let mut pipeline = Pipeline::new(config, models, stopwatch).unwrap();
+        let active = Keeper::new(config, models).load(now);
+        assert!(active.is_ok(), "{:?}", active.err());
+        pipeline.set_list(active);
         let source = SceneSource::new(Scene::new(1), Clock::default());
         Self { pipeline, source, captured: Captured::default(), candidates: Vec::new() }
     }
@@ -85,6 +95,19 @@ impl Run {
                 .expect("a good frame");
         }
     }
+}
+
+/// For each of `frames` frames of the scene, 100 ms apart, whether the pipeline looked at it.
+fn choice(run: &mut Run, frames: u64, wall: OffsetDateTime) -> Vec<bool> {
+    (0..frames)
+        .map(|n| {
+            run.source.next(&mut run.captured).expect("the scene is long enough");
+            run.captured.at = Now { monotonic: Duration::from_millis(100 * n), wall };
+            let before = run.pipeline.counters().skipped;
+            run.pipeline.process(&run.captured, run.captured.at, &mut |_| {}).expect("good");
+            run.pipeline.counters().skipped == before
+        })
+        .collect()
 }
 
 fn at(wall: OffsetDateTime) -> Now {
@@ -164,7 +187,31 @@ fn a_budget_that_cannot_be_kept_leaves_the_device_blind_with_the_arithmetic() {
         list.authorisation.expected_faces_per_day = 1_000_000;
         list.authorisation.false_alerts_per_day = 0.001;
     });
-    let blindness = Keeper::new(&config.watchlist).load(&config, &models, at(now)).unwrap_err();
+    let blindness = Keeper::new(&config, &models).load(at(now)).unwrap_err();
     assert_eq!(blindness.cause.code(), "over-budget");
     assert!(blindness.reason.contains("1000000 faces a day x 1 templates"), "{blindness}");
+}
+
+#[test]
+fn with_recorded_costs_the_same_frames_are_looked_at_again_on_any_machine() {
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let config = desk(folder.path(), &models, now, |_| {});
+    // Each reading of the stopwatch is 30 ms later, and 90 ms on every seventh: a slow board with
+    // other work to do.
+    let mut readings = Vec::new();
+    for n in 0..10_000u64 {
+        let step = if n % 7 == 0 { 90 } else { 30 };
+        readings.push(readings.last().copied().unwrap_or_default() + Duration::from_millis(step));
+    }
+    let replay = |readings: Vec<Duration>| {
+        let mut readings = readings.into_iter();
+        let stopwatch = move || readings.next().expect("enough readings");
+        choice(&mut Run::timed_by(stopwatch, &config, &models, at(now)), 60, now)
+    };
+    let first = replay(readings.clone());
+    assert!(first.contains(&false), "so dear that frames are left out");
+    assert_eq!(replay(readings.clone()), first);
+    // The costs decide: at no cost, other frames are looked at.
+    assert_ne!(replay(vec![Duration::ZERO; 10_000]), first);
 }

@@ -254,12 +254,12 @@ fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, 
     config.vision.schedule.adaptive = false;
     demo::author_list(&config, models)?;
     let clock = Clock::default();
-    let mut pipeline = Pipeline::new(&config, models)?;
-    let force = Keeper::new(&config.watchlist).load(&config, models, clock.now());
-    if let Err(blindness) = &force {
+    let mut pipeline = Pipeline::new(&config, models, clock)?;
+    let active = Keeper::new(&config, models).load(clock.now());
+    if let Err(blindness) = &active {
         return Err(blindness.to_string().into());
     }
-    pipeline.enforce(force);
+    pipeline.set_list(active);
     let mut source = SceneSource::new(Scene::new(1).with_frames(u64::MAX), clock);
     let mut captured = Captured::default();
     let mut times: [RunCosts; 4] = Default::default();

@@ -50,15 +50,15 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         },
     });
     if let Ok(models) = &models {
-        let mut keeper = Keeper::new(&config.watchlist);
+        let mut keeper = Keeper::new(&config, models);
         let key = keeper.vault().key_for_people();
         checks.push(Requirement {
             name: "device key",
             ok: key.is_ok(),
             detail: key.unwrap_or_else(|blindness| blindness.to_string()),
         });
-        checks.push(match keeper.examine(&config, models, Clock::default().now()) {
-            Ok(force) => Requirement { name: "watchlist", ok: true, detail: force.summary() },
+        checks.push(match keeper.examine(Clock::default().now()) {
+            Ok(active) => Requirement { name: "watchlist", ok: true, detail: active.summary() },
             Err(blindness) => {
                 Requirement { name: "watchlist", ok: false, detail: blindness.to_string() }
             }

@@ -12,7 +12,7 @@ use super::flags::{Networks, Opening, OutputFormat};
 use super::photographs::{self, FaceReader, face_json};
 use super::{CliError, output};
 use crate::decision::DecisionConfig;
-use crate::decision::policy::Force;
+use crate::decision::policy::ActiveList;
 use crate::device::keeper;
 use crate::watchlist::{Position, TopK, Trust, verify};
 
@@ -61,9 +61,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let embedder = &models.manifest.embedder.sha256.0;
     let list = verify(&args.opening.read(&args.watchlist)?, &trust, now, &args.device, embedder)?;
     let curve = keeper::curve(&models).map_err(|b| b.to_string())?;
-    let force = Force::enact(list, &curve, &DecisionConfig::default(), args.position)
+    let active = ActiveList::enact(list, &curve, &DecisionConfig::default(), args.position)
         .map_err(|b| b.to_string())?;
-    force.permits(now).map_err(|b| b.to_string())?;
+    active.permits(now).map_err(|b| b.to_string())?;
     let mut reader = FaceReader::new(&models)?;
     let mut top = TopK::new(args.top.into());
     for path in &args.images {
@@ -76,12 +76,12 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let mut candidates = Vec::new();
             if seen.verdict.is_ok() {
                 top.clear();
-                force.gallery().search(&reader.embed(&frame, seen)?.quantize(), &mut top);
-                for hit in top.hits().iter().filter(|h| h.score >= force.plan().threshold) {
+                active.gallery().search(&reader.embed(&frame, seen)?.quantize(), &mut top);
+                for hit in top.hits().iter().filter(|h| h.score >= active.plan().threshold) {
                     candidates.push(json!({
-                        "entry": force.list().entries()[hit.entry].reference,
+                        "entry": active.list().entries()[hit.entry].reference,
                         "score": hit.score,
-                        "expected_false_positive_rate": force.expected_rate(hit.score),
+                        "expected_false_positive_rate": active.expected_rate(hit.score),
                     }));
                 }
             }
@@ -91,8 +91,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         }
         if args.format.json {
             output::json_line(&json!({
-                "image": path, "list": { "id": force.list().id(), "version": force.list().version() },
-                "threshold": force.plan().threshold, "templates": force.gallery().templates(), "faces": lines,
+                "image": path, "list": { "id": active.list().id(), "version": active.list().version() },
+                "threshold": active.plan().threshold, "templates": active.gallery().templates(), "faces": lines,
             }))?;
             continue;
         }
@@ -100,8 +100,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             "{}: {} faces, against {} templates at threshold {:.2}",
             path.display(),
             lines.len(),
-            force.gallery().templates(),
-            force.plan().threshold
+            active.gallery().templates(),
+            active.plan().threshold
         ))?;
         for line in &lines {
             let candidates = line["candidates"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -1,21 +1,24 @@
-//! Whether the stages are alive, judged by what they do, and told to the service manager.
+//! Whether the threads are alive, judged by what they do, and reported to the service manager.
 //!
-//! The watchdog is fed by frames that were processed. Where none come because the camera is away, a
-//! restart would not bring it back: the watchdog is fed all the same, the service's status line and
-//! the published status say why nobody is matched. What a restart can mend is a thread that hangs:
-//! in a driver's call, in a network's arithmetic, in a resolver. Then nothing is fed, and the log
-//! names the stage.
+//! * Frames that were processed feed the watchdog.
+//! * Where no frame comes because the camera is away, a restart would not bring it back: the
+//!   watchdog is fed all the same. The service's status line and the published status say why
+//!   nobody is matched.
+//! * A restart helps where a thread hangs: in a driver's call, in a network's arithmetic, in a
+//!   resolver. Then nothing is fed, and the log names the thread.
+//! * A thread counts as hung only after a time that its slowest regular step does not need
+//!   ([`WatchedThread::time_limit`]).
+//! * Whether the broker answers is not judged here: delivery does that, and candidates wait in the
+//!   outbox.
 //!
-//! Promises: sans-IO, the clock is passed in; a stage counts as hung only after a time that its
-//! slowest lawful step does not need ([`Stage::patience`]). Does not judge whether the broker
-//! answers: delivery does that itself, and candidates wait in the outbox.
+//! Sans-IO: the clock is passed in.
 
 use std::fmt;
 use std::time::Duration;
 
 /// A thread that can hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum WatchedThread {
     /// Waits for frames.
     Capture,
     /// Looks at them.
@@ -24,126 +27,127 @@ pub enum Stage {
     Delivery,
 }
 
-impl Stage {
-    /// All stages, in the order of the data.
-    pub const ALL: [Stage; 3] = [Stage::Capture, Stage::Vision, Stage::Delivery];
+impl WatchedThread {
+    /// All of them, in the order of the data.
+    pub const ALL: [WatchedThread; 3] =
+        [WatchedThread::Capture, WatchedThread::Vision, WatchedThread::Delivery];
 
-    /// How long the stage may give no sign of life.
-    pub fn patience(self) -> Duration {
+    /// How long the thread may give no sign of life.
+    pub fn time_limit(self) -> Duration {
         Duration::from_secs(match self {
             // A source answers within about a second; opening one takes a few where a bus is slow.
-            Stage::Capture => 20,
-            // Half a second between two looks at the list, and one frame: a crowd in a large
+            WatchedThread::Capture => 20,
+            // Half a second between two checks of the list, and one frame: a crowd in a large
             // picture on a small board.
-            Stage::Vision => 20,
-            // Between two looks for expired candidates.
-            Stage::Delivery => 90,
+            WatchedThread::Vision => 20,
+            // The time between two searches for expired candidates.
+            WatchedThread::Delivery => 90,
         })
     }
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for WatchedThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Stage::Capture => "capture",
-            Stage::Vision => "vision",
-            Stage::Delivery => "delivery",
+            WatchedThread::Capture => "capture",
+            WatchedThread::Vision => "vision",
+            WatchedThread::Delivery => "delivery",
         })
     }
 }
 
-/// What can be seen of the stages from outside: numbers that grow while they work.
+/// What can be seen of the threads from outside: numbers that grow while they work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Signs {
-    /// Signs of life, in the order of [`Stage::ALL`].
+pub struct Activity {
+    /// Signs of life, in the order of [`WatchedThread::ALL`].
     pub beats: [u64; 3],
     /// Frames that the source gave.
     pub captured: u64,
     /// Frames that were looked at.
     pub processed: u64,
     /// Why no frame comes, where the source says so.
-    pub away: Option<String>,
+    pub no_frames: Option<String>,
 }
 
 /// The judgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// Frames are processed.
-    Well,
+    Working,
     /// None come, and why; a restart would not help.
-    Away(String),
+    NoFrames(String),
     /// A thread hangs.
-    Hung(Stage),
+    Hung(WatchedThread),
     /// Frames come and none is processed.
-    Stuck,
+    Stalled,
 }
 
 impl Health {
     /// Whether the watchdog is fed.
     pub fn is_alive(&self) -> bool {
-        matches!(self, Self::Well | Self::Away(_))
+        matches!(self, Self::Working | Self::NoFrames(_))
     }
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Well => f.write_str("frames are processed"),
-            Self::Away(reason) => write!(f, "no frame comes: {reason}"),
-            Self::Hung(stage) => {
+            Self::Working => f.write_str("frames are processed"),
+            Self::NoFrames(reason) => write!(f, "no frame comes: {reason}"),
+            Self::Hung(thread) => {
                 write!(
                     f,
-                    "the {stage} thread has given no sign of life for {} s",
-                    stage.patience().as_secs()
+                    "the {thread} thread has given no sign of life for {} s",
+                    thread.time_limit().as_secs()
                 )
             }
-            Self::Stuck => f.write_str("frames come, and none is processed"),
+            Self::Stalled => f.write_str("frames come, and none is processed"),
         }
     }
 }
 
-/// Watches the stages.
+/// Watches the threads.
 #[derive(Debug)]
-pub struct Pulse {
-    seen: Signs,
-    /// When each stage last gave a sign.
+pub struct HealthMonitor {
+    seen: Activity,
+    /// When each thread last gave a sign of life.
     alive: [Duration; 3],
     /// Since when frames come without one being processed.
     unprocessed: Option<Duration>,
 }
 
-impl Pulse {
+impl HealthMonitor {
     /// Nothing has happened at `now` (monotonic).
     pub fn new(now: Duration) -> Self {
-        Self { seen: Signs::default(), alive: [now; 3], unprocessed: None }
+        Self { seen: Activity::default(), alive: [now; 3], unprocessed: None }
     }
 
     /// Judges what is to be seen at `now` (monotonic).
-    pub fn judge(&mut self, signs: Signs, now: Duration) -> Health {
+    pub fn judge(&mut self, activity: Activity, now: Duration) -> Health {
         for (i, alive) in self.alive.iter_mut().enumerate() {
-            if signs.beats[i] != self.seen.beats[i] {
+            if activity.beats[i] != self.seen.beats[i] {
                 *alive = now;
             }
         }
-        if signs.processed != self.seen.processed {
+        if activity.processed != self.seen.processed {
             self.unprocessed = None;
-        } else if signs.captured != self.seen.captured {
+        } else if activity.captured != self.seen.captured {
             self.unprocessed.get_or_insert(now);
         }
-        self.seen = signs;
-        let hung = Stage::ALL
+        self.seen = activity;
+        let hung = WatchedThread::ALL
             .into_iter()
             .enumerate()
-            .find(|(i, s)| now.saturating_sub(self.alive[*i]) >= s.patience());
+            .find(|(i, s)| now.saturating_sub(self.alive[*i]) >= s.time_limit());
         match hung {
-            Some((_, stage)) => Health::Hung(stage),
-            None if self
-                .unprocessed
-                .is_some_and(|since| now.saturating_sub(since) >= Stage::Vision.patience()) =>
+            Some((_, thread)) => Health::Hung(thread),
+            None if self.unprocessed.is_some_and(|since| {
+                now.saturating_sub(since) >= WatchedThread::Vision.time_limit()
+            }) =>
             {
-                Health::Stuck
+                Health::Stalled
             }
-            None => self.seen.away.clone().map_or(Health::Well, Health::Away),
+            None => self.seen.no_frames.clone().map_or(Health::Working, Health::NoFrames),
         }
     }
 }
@@ -151,10 +155,11 @@ impl Pulse {
 /// The service manager, where there is one.
 #[derive(Debug)]
 pub struct ServiceManager {
-    /// How often its watchdog wants to hear of us.
+    /// How often its watchdog must be fed.
     feed_every: Option<Duration>,
     fed: Option<Duration>,
-    told: String,
+    /// The status line that was sent last.
+    sent: String,
 }
 
 impl ServiceManager {
@@ -164,7 +169,7 @@ impl ServiceManager {
         Self {
             feed_every: sd_notify::watchdog_enabled().map(|limit| limit / 2),
             fed: None,
-            told: String::new(),
+            sent: String::new(),
         }
     }
 
@@ -178,12 +183,12 @@ impl ServiceManager {
         send(&[sd_notify::NotifyState::Stopping]);
     }
 
-    /// Tells the status line where it changed, and feeds the watchdog where it is due and
+    /// Sends the status line where it changed, and feeds the watchdog where it is due and
     /// everything is alive.
-    pub fn tell(&mut self, health: &Health, status: &str, now: Duration) {
-        if status != self.told {
+    pub fn report(&mut self, health: &Health, status: &str, now: Duration) {
+        if status != self.sent {
             send(&[sd_notify::NotifyState::Status(status)]);
-            status.clone_into(&mut self.told);
+            status.clone_into(&mut self.sent);
         }
         let due = self
             .feed_every
@@ -198,7 +203,7 @@ impl ServiceManager {
 /// Without a manager this does nothing.
 fn send(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        log::debug!("The service manager cannot be told: error={error}.");
+        log::debug!("The service manager cannot be notified: error={error}.");
     }
 }
 
@@ -208,71 +213,74 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Lets `seconds` pass in which the stages in `living` beat and frames are captured and
+    /// Lets `seconds` pass in which the threads in `living` beat and frames are captured and
     /// processed as said.
     fn pass(
-        pulse: &mut Pulse,
+        monitor: &mut HealthMonitor,
         seconds: u32,
         living: [bool; 3],
         captured: bool,
         processed: bool,
         from: u32,
     ) -> Health {
-        let mut signs = pulse.seen.clone();
-        let mut health = Health::Well;
+        let mut activity = monitor.seen.clone();
+        let mut health = Health::Working;
         for second in 1..=seconds {
-            for (beat, lives) in signs.beats.iter_mut().zip(living) {
+            for (beat, lives) in activity.beats.iter_mut().zip(living) {
                 *beat += u64::from(lives);
             }
-            signs.captured += u64::from(captured);
-            signs.processed += u64::from(processed);
-            health = pulse.judge(signs.clone(), SECOND * (from + second));
+            activity.captured += u64::from(captured);
+            activity.processed += u64::from(processed);
+            health = monitor.judge(activity.clone(), SECOND * (from + second));
         }
         health
     }
 
     #[test]
     fn while_frames_are_processed_all_is_well() {
-        let mut pulse = Pulse::new(Duration::ZERO);
-        assert_eq!(pass(&mut pulse, 300, [true; 3], true, true, 0), Health::Well);
+        let mut monitor = HealthMonitor::new(Duration::ZERO);
+        assert_eq!(pass(&mut monitor, 300, [true; 3], true, true, 0), Health::Working);
     }
 
     #[test]
-    fn a_hung_camera_a_hung_network_and_a_hung_link_are_told_apart() {
-        for (stage, living) in Stage::ALL.into_iter().zip([
+    fn a_hung_camera_a_hung_network_and_a_hung_link_are_distinguished() {
+        for (thread, living) in WatchedThread::ALL.into_iter().zip([
             [false, true, true],
             [true, false, true],
             [true, true, false],
         ]) {
-            let mut pulse = Pulse::new(Duration::ZERO);
-            pass(&mut pulse, 10, [true; 3], true, true, 0);
-            let patience = stage.patience().as_secs() as u32;
-            let before = pass(&mut pulse, patience - 1, living, false, false, 10);
-            assert!(before.is_alive(), "{stage} too early: {before}");
+            let mut monitor = HealthMonitor::new(Duration::ZERO);
+            pass(&mut monitor, 10, [true; 3], true, true, 0);
+            let limit = thread.time_limit().as_secs() as u32;
+            let before = pass(&mut monitor, limit - 1, living, false, false, 10);
+            assert!(before.is_alive(), "{thread} too early: {before}");
             assert_eq!(
-                pass(&mut pulse, 1, living, false, false, 10 + patience - 1),
-                Health::Hung(stage)
+                pass(&mut monitor, 1, living, false, false, 10 + limit - 1),
+                Health::Hung(thread)
             );
         }
     }
 
     #[test]
     fn frames_that_come_and_are_not_processed_stop_the_feeding() {
-        let mut pulse = Pulse::new(Duration::ZERO);
-        pass(&mut pulse, 10, [true; 3], true, true, 0);
-        assert_eq!(pass(&mut pulse, 30, [true; 3], true, false, 10), Health::Stuck);
-        assert_eq!(pass(&mut pulse, 1, [true; 3], true, true, 40), Health::Well);
+        let mut monitor = HealthMonitor::new(Duration::ZERO);
+        pass(&mut monitor, 10, [true; 3], true, true, 0);
+        assert_eq!(pass(&mut monitor, 30, [true; 3], true, false, 10), Health::Stalled);
+        assert_eq!(pass(&mut monitor, 1, [true; 3], true, true, 40), Health::Working);
     }
 
     #[test]
     fn a_camera_that_is_away_is_no_reason_to_restart() {
-        let mut pulse = Pulse::new(Duration::ZERO);
-        let signs = Signs { away: Some("unplugged".into()), ..Signs::default() };
+        let mut monitor = HealthMonitor::new(Duration::ZERO);
+        let activity = Activity { no_frames: Some("unplugged".into()), ..Activity::default() };
         let mut beats = 0;
         for second in 1..600 {
             beats += 1;
-            let signs = Signs { beats: [beats; 3], ..signs.clone() };
-            assert_eq!(pulse.judge(signs, SECOND * second), Health::Away("unplugged".into()));
+            let activity = Activity { beats: [beats; 3], ..activity.clone() };
+            assert_eq!(
+                monitor.judge(activity, SECOND * second),
+                Health::NoFrames("unplugged".into())
+            );
         }
     }
 }

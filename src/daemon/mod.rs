@@ -1,31 +1,33 @@
 //! The daemon: three threads, bounded hand-overs, a supervisor, a clean start and stop.
 //!
 //! ```text
-//!  capture thread            vision thread                       delivery thread
-//!  Source --frame--> [1 place, latest wins] --> Pipeline --candidate--> [bounded queue] --> outbox --> MQTT
-//!       \                        |                                          /
-//!        `------ counts, why it does not work ------> Board <--------------'
-//!                                                       |
-//!                                        supervisor (main thread): status, stats, signals
+//!  capture thread          vision thread                     delivery thread
+//!  Source --frame--> [1 place, latest wins] --> Device --candidate--> [bounded queue] --> outbox
+//!       \                      |                                        /                    |
+//!        `-- counts, why it does not work --> StatusBoard <-------------'                   MQTT
+//!                                             |
+//!                              supervisor (main thread): status, stats, signals
 //! ```
 //!
-//! Promises: capture never waits for vision (a camera's frame that nobody takes is overwritten and
-//! counted; recorded pictures wait); vision never waits for the network, and follows signed orders
-//! between two frames ([`crate::device::orders`]); whatever keeps the device from matching is in
-//! its published status with the reason; SIGTERM and SIGINT end it cleanly, with `stopped`
-//! published; SIGHUP reads the list and the trust file again (certificates and passwords are read
-//! at each connection anyway; other settings need a restart); a service manager is told of start,
-//! stop and health ([`health`]); a thread that panics ends the daemon with an error, for the
-//! service manager to start it again.
+//! * Capture never waits for vision: a camera's frame that nobody takes is overwritten and counted.
+//!   Recorded pictures wait.
+//! * Vision never waits for the network, and follows signed orders between two frames
+//!   ([`crate::device::orders`]).
+//! * Whatever keeps the device from matching is in its published status with the reason.
+//! * SIGTERM and SIGINT end the daemon cleanly, with `stopped` published.
+//! * SIGHUP reads the list and the trust file again. Certificates and passwords are read at each
+//!   connection anyway; other settings need a restart.
+//! * A service manager is notified of start, stop and health ([`health`]).
+//! * A thread that panics ends the daemon with an error, for the service manager to start it again.
 
-pub mod board;
-mod capture;
+mod capture_thread;
 pub mod handover;
 mod health;
-mod look;
 pub mod metrics;
 mod report;
+pub mod status_board;
 pub mod stop;
+mod vision_thread;
 
 use std::sync::Arc;
 use std::thread;
@@ -34,25 +36,26 @@ use std::time::Duration;
 use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use self::board::{Board, Condition, InForce};
 use self::handover::{Handover, WhenFull};
 use self::report::Reporter;
+use self::status_board::{Condition, StatusBoard};
 use self::stop::{Reason, Stop};
+use self::vision_thread::VisionThread;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::topics::TopicError;
 use crate::delivery::{self, Delivery, DeviceId, StartError};
+use crate::device::Device;
 use crate::device::keeper::Keeper;
-use crate::device::orders::Orders;
 use crate::device::pipeline::Pipeline;
 use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
 use crate::watchlist::locked;
 
 /// How long a stop by a signal waits for candidates that are still under way.
-const PATIENCE_AT_SIGNAL: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT_AT_SIGNAL: Duration = Duration::from_secs(5);
 /// The same after the source has ended: nothing else is to be done.
-const PATIENCE_AT_END: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT_AT_END: Duration = Duration::from_secs(30);
 
 /// Why the daemon cannot start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +87,8 @@ pub enum DaemonError {
     Undelivered(usize),
 }
 
-/// Turns SIGTERM and SIGINT into a wish to stop and SIGHUP into one to read the list again, for as
-/// long as it lives.
+/// Turns SIGTERM and SIGINT into a request to stop and SIGHUP into one to read the list again, for
+/// as long as it lives.
 struct Signals {
     handle: signal_hook::iterator::Handle,
 }
@@ -115,7 +118,7 @@ impl Drop for Signals {
     }
 }
 
-/// Tells the others when its thread dies of a panic.
+/// Ends the other threads when its own dies of a panic.
 struct Alarm<'a> {
     stop: &'a Stop,
     frames: &'a Handover<Captured>,
@@ -128,6 +131,15 @@ impl Drop for Alarm<'_> {
             self.frames.close();
         }
     }
+}
+
+/// What the threads share.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    frames: &'a Handover<Captured>,
+    board: &'a StatusBoard,
+    delivery: &'a Delivery,
+    stop: &'a Stop,
 }
 
 /// Where frames come from.
@@ -147,86 +159,34 @@ pub struct Input<'a> {
 pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), DaemonError> {
     let stop = Arc::new(Stop::default());
     let _signals = Signals::listen(Arc::clone(&stop)).map_err(DaemonError::Signals)?;
-    let device = DeviceId::new(&config.device.id)?;
-    let models = config.vision.open_models().map_err(VisionError::from)?;
-    let mut pipeline = Pipeline::new(config, &models)?;
-    let [detector, embedder] = pipeline.engines();
-    info!("Networks loaded: detector={detector} embedder={embedder}.");
-    if let Err(error) = locked::forbid_dumps() {
-        warn!("Core files and the reading of this process by others cannot be forbidden: {error}.");
-    }
-    let mut keeper = Keeper::new(&config.watchlist);
-    keeper.vault().warn();
-    let force = keeper.load(config, &models, clock.now());
-    match &force {
-        Ok(force) => info!(
-            "Watch list in force: list={} version={} entries={} templates={} threshold={} \
-             expected_false_alerts_a_day={:.4}.",
-            force.list().id(),
-            force.list().version(),
-            force.list().entries().len(),
-            force.gallery().templates(),
-            force.plan().threshold,
-            force.plan().false_alerts_a_day,
-        ),
-        Err(blindness) => {
-            error!("Nobody is matched: reason={} {}.", blindness.cause, blindness.reason)
-        }
-    }
-    let reporter = Reporter::new(config, clock);
-    let board = Board::default();
-    board.list_is(force.as_ref().ok().map(InForce::of));
-    pipeline.enforce(force);
+    let id = DeviceId::new(&config.device.id)?;
+    let device = start_device(config, clock)?;
 
+    let reporter = Reporter::new(config, clock);
+    let board = StatusBoard::default();
     let store = delivery::store(&config.broker)?;
-    let first =
-        reporter.status(&Condition::Starting, board.list().as_ref(), store.health().problem);
-    let delivery = Delivery::start_with(&config.broker, &device, first, clock, store)?;
+    let list = device.list_status();
+    let first = reporter.status(&Condition::Starting, list.as_ref(), store.health().problem);
+    let delivery = Delivery::start_with(&config.broker, &id, first, clock, store)?;
     let metrics = metrics::Server::bind(&config.metrics)?;
-    let orders = Orders::new(config, &models);
-    delivery.set_list_state(orders.state(&pipeline));
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
-    thread::scope(|scope| {
-        let (frames, board, delivery, stop, reporter) =
-            (&frames, &board, &delivery, &*stop, &reporter);
-        let capture =
-            thread::Builder::new().name("capture".into()).spawn_scoped(scope, move || {
-                let _alarm = Alarm { stop, frames };
-                capture::run(input.open, frames, board, stop);
-            });
-        let vision = thread::Builder::new().name("vision".into()).spawn_scoped(scope, move || {
-            let _alarm = Alarm { stop, frames };
-            look::run(pipeline, keeper, orders, clock, frames, board, delivery, stop);
-        });
-        if let Some(server) = &metrics {
-            let serve = || server.serve(stop, || reporter.stats(board, delivery));
-            if let Err(e) = thread::Builder::new().name("metrics".into()).spawn_scoped(scope, serve)
-            {
-                error!("The thread of the metrics cannot be started: error={e}.");
-            }
-        }
-        match (capture, vision) {
-            (Ok(capture), Ok(vision)) => {
-                reporter.supervise(board, delivery, stop);
-                // Capture leaves by the wish to stop; vision after the frame that was handed over
-                // last.
-                if capture.join().is_err() | vision.join().is_err() {
-                    stop.request(Reason::ThreadLost);
-                }
-            }
-            _ => {
-                error!("The threads of capture and vision cannot be started.");
-                stop.request(Reason::ThreadLost);
-                frames.close();
-            }
-        }
-    });
+    let shared = Shared { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
+    run_threads(
+        input,
+        VisionThread::new(device, clock, shared),
+        shared,
+        &reporter,
+        metrics.as_ref(),
+    );
+
     delivery.publish_stats(reporter.stats(&board, &delivery));
-    let reason = stop.reason();
-    let patience =
-        if reason == Some(Reason::SourceEnded) { PATIENCE_AT_END } else { PATIENCE_AT_SIGNAL };
-    let outcome = delivery.stop(patience);
+    let timeout = if stop.reason() == Some(Reason::SourceEnded) {
+        STOP_TIMEOUT_AT_END
+    } else {
+        STOP_TIMEOUT_AT_SIGNAL
+    };
+    let outcome = delivery.stop(timeout);
     info!(
         "Stopped: candidates={} kept_for_next_start={} lost={} stopped_published={}.",
         board.counts()["pipeline.decision.candidates"],
@@ -241,4 +201,65 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
         return Err(DaemonError::Undelivered(outcome.lost));
     }
     Ok(())
+}
+
+/// Loads networks, memory, keys and list, in this order.
+fn start_device(config: &Config, clock: Clock) -> Result<Device, DaemonError> {
+    let models = config.vision.open_models().map_err(VisionError::from)?;
+    let mut pipeline = Pipeline::new(config, &models, clock)?;
+    let [detector, embedder] = pipeline.engines();
+    info!("Networks loaded: detector={detector} embedder={embedder}.");
+    // Before a key or a template is in memory.
+    if let Err(error) = locked::forbid_dumps() {
+        warn!("Core files and the reading of this process by others cannot be forbidden: {error}.");
+    }
+    let keeper = Keeper::new(config, &models);
+    keeper.vault().warn();
+    let mut device = Device::new(pipeline, keeper);
+    device.start(clock.now());
+    Ok(device)
+}
+
+/// Runs capture, vision and metrics in threads and the supervisor in this one, until all have
+/// ended.
+fn run_threads(
+    input: Input<'_>,
+    vision: VisionThread<'_>,
+    shared: Shared<'_>,
+    reporter: &Reporter,
+    metrics: Option<&metrics::Server>,
+) {
+    let Shared { frames, board, delivery, stop } = shared;
+    thread::scope(|scope| {
+        let spawn = |name: &str| thread::Builder::new().name(name.into());
+        let capture = spawn("capture").spawn_scoped(scope, move || {
+            let _alarm = Alarm { stop, frames };
+            capture_thread::run(input.open, frames, board, stop);
+        });
+        let vision = spawn("vision").spawn_scoped(scope, move || {
+            let _alarm = Alarm { stop, frames };
+            vision.run();
+        });
+        if let Some(server) = metrics {
+            let serve = || server.serve(stop, || reporter.stats(board, delivery));
+            if let Err(e) = spawn("metrics").spawn_scoped(scope, serve) {
+                error!("The thread of the metrics cannot be started: error={e}.");
+            }
+        }
+        match (capture, vision) {
+            (Ok(capture), Ok(vision)) => {
+                reporter.supervise(board, delivery, stop);
+                // Capture leaves by the request to stop; vision after the last frame that was
+                // handed over.
+                if capture.join().is_err() | vision.join().is_err() {
+                    stop.request(Reason::ThreadLost);
+                }
+            }
+            _ => {
+                error!("The threads of capture and vision cannot be started.");
+                stop.request(Reason::ThreadLost);
+                frames.close();
+            }
+        }
+    });
 }

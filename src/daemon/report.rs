@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 use time::OffsetDateTime;
 
-use super::board::{Board, Condition, InForce, tally};
-use super::health::{Health, Pulse, ServiceManager};
+use super::health::{Health, HealthMonitor, ServiceManager};
 use super::metrics::TEMPERATURE;
+use super::status_board::{Condition, StatusBoard, tally};
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::delivery::event::{ClockQuality, State, Stats, Status};
+use crate::device::ListStatus;
 use crate::hardware;
 use crate::watchlist::clock;
 
-/// How often the supervisor looks at the board.
+/// How often the supervisor reads the status board.
 const ROUND: Duration = Duration::from_millis(250);
 
 /// Names, or beginnings of names that end in a dot, of counts that say that something was lost or
@@ -89,7 +90,7 @@ fn sorted(since: OffsetDateTime, all: BTreeMap<String, u64>) -> Stats {
     stats
 }
 
-/// Turns what the board says into status and statistics.
+/// Turns what the threads report into status and statistics.
 pub struct Reporter {
     clock: Clock,
     started: OffsetDateTime,
@@ -112,7 +113,7 @@ impl Reporter {
     pub fn status(
         &self,
         condition: &Condition,
-        list: Option<&InForce>,
+        list: Option<&ListStatus>,
         problem: Option<String>,
     ) -> Status {
         let (state, reason) = match condition {
@@ -140,7 +141,7 @@ impl Reporter {
     }
 
     /// All counts so far.
-    pub fn stats(&self, board: &Board, delivery: &Delivery) -> Stats {
+    pub fn stats(&self, board: &StatusBoard, delivery: &Delivery) -> Stats {
         let mut counts = board.counts();
         let snapshot = delivery.snapshot();
         tally("delivery", &snapshot, &mut counts);
@@ -153,32 +154,32 @@ impl Reporter {
             gauge("list.age_seconds", (now - list.issued).whole_seconds() as f64);
             gauge("list.expires_in_seconds", (list.list.expires - now).whole_seconds() as f64);
         }
-        let heat = hardware::read(Path::new("/sys"));
-        if let Some(celsius) = heat.warmest() {
+        let thermal = hardware::read(Path::new("/sys"));
+        if let Some(celsius) = thermal.warmest() {
             gauge("board.temperature_celsius", celsius);
         }
-        for (zone, celsius) in &heat.zones {
+        for (zone, celsius) in &thermal.zones {
             gauge(&format!("{TEMPERATURE}{zone}"), *celsius);
         }
-        if let Some(throttled) = heat.throttled {
+        if let Some(throttled) = thermal.throttled {
             gauge("board.throttled", throttled.into());
         }
         stats
     }
 
-    /// Publishes changes of the condition and, now and then, counts, until somebody asks to stop.
-    pub fn supervise(&self, board: &Board, delivery: &Delivery, stop: &Stop) {
-        let mut told = (Condition::Starting, board.list(), None);
+    /// Publishes changes of the condition and, now and then, counts, until the daemon stops.
+    pub fn supervise(&self, board: &StatusBoard, delivery: &Delivery, stop: &Stop) {
+        let mut published = (Condition::Starting, board.list(), None);
         let mut counted = Instant::now();
         let mut manager = ServiceManager::find();
-        let mut pulse = Pulse::new(self.clock.now().monotonic);
+        let mut monitor = HealthMonitor::new(self.clock.now().monotonic);
         let mut alive = true;
         manager.ready();
         while stop.wait(ROUND).is_none() {
             let link = delivery.snapshot();
             let at = self.clock.now().monotonic;
-            let health = pulse.judge(board.signs(link.beats), at);
-            manager.tell(&health, &summary(&health, &board.condition(), link.connected), at);
+            let health = monitor.judge(board.activity(link.beats), at);
+            manager.report(&health, &summary(&health, &board.condition(), link.connected), at);
             if health.is_alive() != alive {
                 alive = !alive;
                 if alive {
@@ -191,7 +192,7 @@ impl Reporter {
                 }
             }
             let now = (board.condition(), board.list(), link.store.problem);
-            if now.0 != told.0 {
+            if now.0 != published.0 {
                 match &now.0 {
                     Condition::Blind(b) => {
                         warn!("Nobody is matched: reason={} {}.", b.cause, b.reason)
@@ -200,9 +201,9 @@ impl Reporter {
                     Condition::Starting => {}
                 }
             }
-            if now != told {
+            if now != published {
                 delivery.set_status(self.status(&now.0, now.1.as_ref(), now.2.clone()));
-                told = now;
+                published = now;
             }
             if self.stats_every.is_some_and(|every| counted.elapsed() >= every) {
                 delivery.publish_stats(self.stats(board, delivery));
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_drop_is_published_as_one_under_its_name_and_every_named_drop_exists() {
-        let mut all = Board::default().counts();
+        let mut all = StatusBoard::default().counts();
         tally("delivery", &crate::delivery::Snapshot::default(), &mut all);
         for drop in DROPS {
             assert!(

@@ -1,9 +1,11 @@
 //! Whether matching is allowed at this moment, with which list and at what threshold.
 //!
-//! A verified list comes into force only if its own false-alert budget can be kept
-//! ([`Force::enact`]); while in force it is asked again for each frame ([`Force::permits`]),
-//! because hours, expiry and clock move on. Everything that is not a clear yes is a [`Blindness`]
-//! with its reason: the device then runs and matches nobody.
+//! * A verified list comes into force only if its own false-alert budget can be kept
+//!   ([`ActiveList::enact`]).
+//! * While in force it is asked again for each frame ([`ActiveList::permits`]), because hours,
+//!   expiry and clock move on.
+//! * Everything that is not a clear yes is a [`Blindness`] with its reason: the device then runs
+//!   and matches nobody.
 
 use std::fmt;
 
@@ -63,7 +65,7 @@ impl From<RotationError> for Blindness {
 }
 
 /// A list in force: verified, within its budget, ready for search.
-pub struct Force {
+pub struct ActiveList {
     list: Watchlist,
     gallery: Gallery,
     plan: Plan,
@@ -71,13 +73,13 @@ pub struct Force {
     position: Option<Position>,
 }
 
-impl fmt::Debug for Force {
+impl fmt::Debug for ActiveList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Force({:?}, threshold {})", self.list, self.plan.threshold)
+        write!(f, "ActiveList({:?}, threshold {})", self.list, self.plan.threshold)
     }
 }
 
-impl Force {
+impl ActiveList {
     /// Derives the threshold from the list's authorised budget and `curve`, raises it to the
     /// configured stricter one if there is any, and makes the list searchable. `position` is where
     /// the camera stands.

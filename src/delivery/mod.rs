@@ -1,10 +1,10 @@
 //! The published contract, the outbox and MQTT.
 //!
 //! ```text
-//! Delivery (any thread)                       delivery thread
-//!   publish_candidate --bounded, try_send-->  Session { Outbox<Store> } <-> connection <-> broker
-//!   set_status ---------latest wins-------->    sans-IO: what to send,      sockets, TLS,
-//!   publish_stats ------latest wins-------->    what was acknowledged       clock, back-off
+//! Delivery (handle, any thread)                      delivery thread
+//!   publish_candidate --bounded, try_send-->  Session { Outbox<Store> } <--> connection <--> broker
+//!   set_status ---------latest wins-------->     sans-IO: what to send,      sockets, TLS,
+//!   publish_stats ------latest wins-------->     what was acknowledged       clock, back-off
 //! ```
 //!
 //! Promises:

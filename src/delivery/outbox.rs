@@ -5,8 +5,7 @@
 //!             next_to_send            sent(packet id)          settle(success)
 //!  Waiting ----------------> Handed ------------------> Flying ----------------> retired
 //!     ^                        |                          |  |
-//!     |<------ disconnected ---+                          |  +-- link down, session kept:
-//!     |                                                   |      sent again, same packet id
+//!     |<------ disconnected ---+                          |  +-- link down, session kept: sent again, same packet id
 //!     |<------ session_lost / settle(refused) ------------+
 //! ```
 //!

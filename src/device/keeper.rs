@@ -1,36 +1,32 @@
-//! From files to a list in force, and the watch over the clock while it is.
+//! Which list may come into force, which orders are followed, and which keys are believed.
 //!
-//! Everything that is not a clear yes is a [`Blindness`]: a missing, unsigned, altered, expired or
-//! older list, one for another device or another embedder, one whose budget cannot be met, a clock
-//! that went back or that nothing keeps right.
-
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
-use std::time::Duration;
+//! * Everything that is not a clear yes is a [`Blindness`]: a missing, unsigned, altered, expired
+//!   or older list, one for another device or another embedder, one whose budget cannot be met, a
+//!   clock that went back or that nothing keeps right.
+//! * What it admits, follows or rotates is remembered before it takes effect, so that a restart
+//!   leads to the same answer.
+//! * Takes its settings once, when it is made.
 
 use log::{error, info, warn};
 
+use super::keys::TrustedKeys;
+use super::state_file::StateFile;
 use super::vault::{Opened, Vault};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
+use crate::decision::DecisionConfig;
 use crate::decision::budget::{CurvePoint, FalseMatchCurve};
-use crate::decision::policy::{Blindness, Force};
-use crate::files::replace;
+use crate::decision::policy::{ActiveList, Blindness};
 use crate::vision::Models;
-use crate::watchlist::clock::{ClockTrust, clock_trust, kernel_synchronised};
 use crate::watchlist::memory::{DeviceMemory, Obeyed};
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::rotation;
-use crate::watchlist::text::stamp;
 use crate::watchlist::trust::TrustError;
-use crate::watchlist::{Reference, Refusal, Trust, WatchlistConfig, verify};
+use crate::watchlist::{Position, Reference, Refusal, Trust, verify};
 
 /// What to do where templates cannot be locked.
 const LOCK: &str = Cause::MemoryNotLocked.remedy();
-/// How often the clock is judged while running.
-const JUDGE_EVERY: Duration = Duration::from_secs(5);
 
 /// The curve that the embedder was measured with, in the decision's terms.
 ///
@@ -58,28 +54,45 @@ pub enum NotObeyed {
     Order(#[from] OrderError),
 }
 
-/// The device's memory over restarts, and what follows from it: which list may come into force,
-/// whether the clock may be believed. The only one who writes the state file.
+/// What a list must fit on this device; fixed at the start.
+struct Requirements {
+    device: String,
+    /// Where the camera stands.
+    position: Option<Position>,
+    /// Digest of the embedder.
+    embedder: [u8; 32],
+    /// What the embedder was measured with.
+    curve: Result<FalseMatchCurve, Blindness>,
+    decision: DecisionConfig,
+    locked_memory: bool,
+}
+
+/// The only one who writes the list, the kept rotations and the state file.
 pub struct Keeper {
-    state: Result<DeviceMemory, Blindness>,
-    path: PathBuf,
+    state: StateFile,
     vault: Vault,
-    require_synchronised: bool,
-    judged: Option<(Duration, Result<(), Blindness>)>,
+    keys: TrustedKeys,
+    requirements: Requirements,
     /// The configured list was not read because the clock could not be believed.
     unread: bool,
 }
 
 impl Keeper {
-    /// Reads what the device remembers.
-    pub fn new(config: &WatchlistConfig) -> Self {
+    /// Reads what the device remembers and the key that opens lists.
+    pub fn new(config: &Config, models: &Models) -> Self {
+        let w = &config.watchlist;
         Self {
-            state: DeviceMemory::load(&config.state)
-                .map_err(|error| Blindness::new(Cause::DamagedState, error)),
-            path: config.state.clone(),
-            vault: Vault::new(config),
-            require_synchronised: config.require_synchronised_clock,
-            judged: None,
+            state: StateFile::open(w),
+            vault: Vault::new(w),
+            keys: TrustedKeys::new(w),
+            requirements: Requirements {
+                device: config.device.id.clone(),
+                position: w.position,
+                embedder: models.manifest.embedder.sha256.0,
+                curve: curve(models),
+                decision: config.decision.clone(),
+                locked_memory: w.require_locked_memory,
+            },
             unread: false,
         }
     }
@@ -89,75 +102,12 @@ impl Keeper {
         &self.vault
     }
 
-    /// Whether the clock may be believed, as judged within the last five seconds.
-    ///
-    /// # Errors
-    /// Why not, and what to do.
-    pub fn judge(&mut self, now: Now) -> Result<(), Blindness> {
-        if let Some((at, verdict)) = &self.judged
-            && now.monotonic.saturating_sub(*at) < JUDGE_EVERY
-        {
-            return verdict.clone();
-        }
-        let verdict = self.judge_anew(now);
-        self.judged = Some((now.monotonic, verdict.clone()));
-        verdict
-    }
-
-    fn judge_anew(&mut self, now: Now) -> Result<(), Blindness> {
-        self.clock_verdict(now)?;
-        let state = self.state.as_mut().map_err(|blindness| blindness.clone())?;
-        if state.observe(now.wall)
-            && let Err(error) = state.save(&self.path)
-        {
-            // Matching may go on: what is lost is the memory of the last minutes over a restart.
-            warn!("The last time seen cannot be stored: {error}.");
-        }
-        Ok(())
-    }
-
-    /// As [`Keeper::judge`], but at once and without remembering anything: for commands that only
-    /// look.
-    ///
-    /// # Errors
-    /// Why not, and what to do.
-    pub fn clock_verdict(&self, now: Now) -> Result<(), Blindness> {
-        let state = self.state.as_ref().map_err(|blindness| blindness.clone())?;
-        let synchronised = !self.require_synchronised || kernel_synchronised();
-        match clock_trust(now.wall, state.last_seen(), synchronised) {
-            ClockTrust::Trusted => {}
-            ClockTrust::Unsynchronised => {
-                return Err(Blindness::new(
-                    Cause::Unsynchronised,
-                    "the kernel says that nothing keeps its clock right; start a time service, or \
-                     set watchlist.require_synchronised_clock = false where somebody else answers \
-                     for the clock",
-                ));
-            }
-            ClockTrust::WentBack { by } => {
-                return Err(Blindness::new(
-                    Cause::WentBack,
-                    format_args!("the clock is {} earlier than it has been; correct it", by),
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Whether matching is allowed by the clock and by those who may suspend it.
     ///
     /// # Errors
     /// Why not.
     pub fn permits(&mut self, now: Now) -> Result<(), Blindness> {
-        self.judge(now)?;
-        let state = self.state.as_ref().map_err(Clone::clone)?;
-        match state.suspended_until(now.wall) {
-            None => Ok(()),
-            Some(until) => Err(Blindness::new(
-                Cause::Suspended,
-                format_args!("matching is suspended until {}; it goes on by itself", stamp(&until)),
-            )),
-        }
+        self.state.permits(now)
     }
 
     /// Verifies an order and remembers what it stops. Where the memory cannot be written it is
@@ -165,21 +115,16 @@ impl Keeper {
     ///
     /// # Errors
     /// Why it is not followed.
-    pub fn obey(
-        &mut self,
-        bytes: &[u8],
-        config: &Config,
-        now: Now,
-    ) -> Result<(VerifiedOrder, Obeyed), NotObeyed> {
-        let w = &config.watchlist;
+    pub fn obey(&mut self, bytes: &[u8], now: Now) -> Result<(VerifiedOrder, Obeyed), NotObeyed> {
         // Where rotations cannot be followed the pinned keys may still stop.
-        let trust = self.trust(w).or_else(|_| Trust::open(&w.trust))?;
+        let trust = self.trust().or_else(|_| self.keys.pinned())?;
         let order = order::verify(bytes, &trust, now.wall)?;
         // Without a memory nothing is matched anyway, and the order can still wipe.
-        let Ok(state) = &mut self.state else { return Ok((order, Obeyed::Now)) };
-        let obeyed = state.obey(&order, now.wall, &config.device.id, w.position)?;
+        let Ok(memory) = self.state.memory_mut() else { return Ok((order, Obeyed::Now)) };
+        let Requirements { device, position, .. } = &self.requirements;
+        let obeyed = memory.obey(&order, now.wall, device, *position)?;
         if obeyed == Obeyed::Now
-            && let Err(error) = state.save(&self.path)
+            && let Err(error) = self.state.save()
         {
             error!(
                 "An order is followed but cannot be remembered over a restart: order={} \
@@ -195,22 +140,15 @@ impl Keeper {
     ///
     /// # Errors
     /// Why not; the list before stays in force and on the disk.
-    pub fn install(
-        &mut self,
-        offered: &[u8],
-        config: &Config,
-        models: &Models,
-        now: Now,
-    ) -> Result<Force, Blindness> {
-        self.judge(now)?;
-        let (force, state) = self.try_out(self.vault.open(offered)?, config, models, now)?;
+    pub fn install(&mut self, offered: &[u8], now: Now) -> Result<ActiveList, Blindness> {
+        self.state.judge_clock(now)?;
+        let (active, memory) = self.try_out(self.vault.open(offered)?, now)?;
         let failed = |error| Blindness::new(Cause::StateNotStored, error);
         // In this order a power cut leaves the new list with the old memory, which is consistent.
-        replace(&config.watchlist.list, offered).map_err(failed)?;
-        state.save(&self.path).map_err(failed)?;
-        self.state = Ok(state);
+        self.vault.store(offered).map_err(failed)?;
+        self.state.store(memory).map_err(failed)?;
         self.remove_revoked();
-        Ok(force)
+        Ok(active)
     }
 
     /// Opens, verifies and enacts the configured list, unless the clock forbids it, and remembers
@@ -218,13 +156,13 @@ impl Keeper {
     ///
     /// # Errors
     /// Why nobody can be matched.
-    pub fn load(&mut self, config: &Config, models: &Models, now: Now) -> Result<Force, Blindness> {
-        let judged = self.judge(now);
+    pub fn load(&mut self, now: Now) -> Result<ActiveList, Blindness> {
+        let judged = self.state.judge_clock(now);
         self.unread = judged.is_err();
         judged?;
-        let before = self.state.clone();
-        let force = match self.examine(config, models, now) {
-            Ok(force) => force,
+        let before = self.state.memory().cloned();
+        let active = match self.examine(now) {
+            Ok(active) => active,
             Err(blindness) => {
                 if blindness.cause == Cause::Revoked
                     && let Err(error) = self.vault.destroy()
@@ -237,20 +175,18 @@ impl Keeper {
                 return Err(blindness);
             }
         };
-        if self.state != before
-            && let Ok(state) = &self.state
-        {
+        if self.state.memory().cloned() != before {
             // A list whose version cannot be remembered could be rolled back later.
-            state.save(&self.path).map_err(|error| Blindness::new(Cause::StateNotStored, error))?;
+            self.state.save().map_err(|error| Blindness::new(Cause::StateNotStored, error))?;
         }
         self.remove_revoked();
-        Ok(force)
+        Ok(active)
     }
 
     /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a
     /// board without a battery for its clock starts with a wrong one and hears the time later.
     pub fn may_load_now(&mut self, now: Now) -> bool {
-        self.unread && self.judge(now).is_ok()
+        self.unread && self.state.judge_clock(now).is_ok()
     }
 
     /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another
@@ -258,27 +194,22 @@ impl Keeper {
     ///
     /// # Errors
     /// Why nobody could be matched.
-    pub fn examine(
-        &mut self,
-        config: &Config,
-        models: &Models,
-        now: Now,
-    ) -> Result<Force, Blindness> {
-        self.clock_verdict(now)?;
-        let (force, state) = self.try_out(self.vault.stored()?, config, models, now)?;
-        self.state = Ok(state);
-        Ok(force)
+    pub fn examine(&mut self, now: Now) -> Result<ActiveList, Blindness> {
+        self.state.clock_verdict(now)?;
+        let (active, memory) = self.try_out(self.vault.stored()?, now)?;
+        self.state.adopt(memory);
+        Ok(active)
     }
 
     /// Removes from the stored list what was revoked of it one by one, whether it is in force or
     /// not.
     pub fn remove_revoked(&self) {
-        let Ok(state) = &self.state else { return };
-        if !state.revokes_entries() {
+        let Ok(memory) = self.state.memory() else { return };
+        if !memory.revokes_entries() {
             return;
         }
         let gone = |list: &Reference, version, entry: &Reference| {
-            state.revoked_entries(list, version).any(|revoked| revoked == entry)
+            memory.revoked_entries(list, version).any(|revoked| revoked == entry)
         };
         match self.vault.remove(gone) {
             Ok(0) => {}
@@ -297,13 +228,11 @@ impl Keeper {
     ///
     /// # Errors
     /// Where a file cannot be used, or newer keys were in use before.
-    fn trust(&self, w: &WatchlistConfig) -> Result<Trust, Blindness> {
-        let pinned =
-            Trust::open(&w.trust).map_err(|error| Blindness::new(Cause::NoTrust, error))?;
-        let (trust, _) = rotation::follow(pinned, &kept_rotations(w)?)?;
+    fn trust(&self) -> Result<Trust, Blindness> {
+        let trust = self.keys.current()?;
         // Where the memory is damaged nothing is matched for that reason.
-        if let Ok(state) = &self.state {
-            state.clone().trust(trust.serial())?;
+        if let Ok(memory) = self.state.memory() {
+            memory.clone().trust(trust.serial())?;
         }
         Ok(trust)
     }
@@ -312,49 +241,36 @@ impl Keeper {
     ///
     /// # Errors
     /// Why not; the keys before are still in use.
-    pub fn rotate(&mut self, bytes: &[u8], config: &Config, now: Now) -> Result<u64, Blindness> {
-        self.judge(now)?;
-        let w = &config.watchlist;
-        let new = rotation::rotate(&self.trust(w)?, bytes)?;
+    pub fn rotate(&mut self, bytes: &[u8], now: Now) -> Result<u64, Blindness> {
+        self.state.judge_clock(now)?;
+        let new = rotation::rotate(&self.trust()?, bytes)?;
         if now.wall < new.valid_from() || now.wall >= new.valid_until() {
             let (from, until, now) = (new.valid_from(), new.valid_until(), now.wall);
             return Err(Refusal::TrustNotValid { from, until, now }.into());
         }
-        let mut chain = kept_rotations(w)?;
-        chain.extend_from_slice(bytes);
-        let pinned =
-            Trust::open(&w.trust).map_err(|error| Blindness::new(Cause::NoTrust, error))?;
-        rotation::follow(pinned, &chain)?;
-        let mut state = self.state.clone()?;
-        state.trust(new.serial())?;
+        let chain = self.keys.chain_with(bytes)?;
+        let mut memory = self.state.memory()?.clone();
+        memory.trust(new.serial())?;
         let failed = |error| Blindness::new(Cause::StateNotStored, error);
         // In this order a power cut leaves the new keys with the old memory, which is consistent.
-        replace(&w.rotations(), &chain).map_err(failed)?;
-        state.save(&self.path).map_err(failed)?;
-        self.state = Ok(state);
+        self.keys.keep(&chain).map_err(failed)?;
+        self.state.store(memory).map_err(failed)?;
         Ok(new.serial())
     }
 
     /// The opened list as it would be in force, and the memory with it; changes nothing.
-    fn try_out(
-        &self,
-        opened: Opened,
-        config: &Config,
-        models: &Models,
-        now: Now,
-    ) -> Result<(Force, DeviceMemory), Blindness> {
-        let curve = curve(models)?;
-        let w = &config.watchlist;
-        let trust = self.trust(w)?;
-        let embedder = &models.manifest.embedder.sha256.0;
-        let list = verify(&opened.bytes, &trust, now.wall, &config.device.id, embedder)?;
-        let mut state = self.state.clone()?;
-        state.trust(trust.serial())?;
-        state.admit(&list, now.wall)?;
-        let mut force = Force::enact(list, &curve, &config.decision, w.position)?;
-        if !(opened.bytes.is_locked() && force.gallery().is_locked()) {
+    fn try_out(&self, opened: Opened, now: Now) -> Result<(ActiveList, DeviceMemory), Blindness> {
+        let required = &self.requirements;
+        let curve = required.curve.as_ref().map_err(Clone::clone)?;
+        let trust = self.trust()?;
+        let list = verify(&opened.bytes, &trust, now.wall, &required.device, &required.embedder)?;
+        let mut memory = self.state.memory()?.clone();
+        memory.trust(trust.serial())?;
+        memory.admit(&list, now.wall)?;
+        let mut active = ActiveList::enact(list, curve, &required.decision, required.position)?;
+        if !(opened.bytes.is_locked() && active.gallery().is_locked()) {
             let size = opened.bytes.len().div_ceil(1024);
-            if w.require_locked_memory {
+            if required.locked_memory {
                 return Err(Blindness::new(
                     Cause::MemoryNotLocked,
                     format_args!(
@@ -369,29 +285,11 @@ impl Keeper {
                  kilobytes={size}."
             );
         }
-        let (id, version) = (force.list().id().clone(), force.list().version());
-        for entry in state.revoked_entries(&id, version) {
-            force.revoke(entry);
+        let (id, version) = (active.list().id().clone(), active.list().version());
+        for entry in memory.revoked_entries(&id, version) {
+            active.revoke(entry);
         }
-        Ok((force, state))
-    }
-}
-
-/// The rotations that the device keeps; none where there is no such file.
-fn kept_rotations(w: &WatchlistConfig) -> Result<Vec<u8>, Blindness> {
-    let path = w.rotations();
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(&path)?.take(rotation::MAX_CHAIN as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
-        Ok(bytes) => Ok(bytes),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(Blindness::new(
-            Cause::NoTrust,
-            format_args!("cannot read the rotations of the pinned keys {}: {e}", path.display()),
-        )),
+        Ok((active, memory))
     }
 }
 

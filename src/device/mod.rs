@@ -2,13 +2,257 @@
 //! the tests alike.
 //!
 //! * [`pipeline`]: a captured picture in, candidates out.
-//! * [`keeper`]: which list may come into force, which keys and which clock are believed.
+//! * [`keeper`]: which list may come into force and which orders are followed.
+//! * [`state_file`]: what is remembered over restarts, and whether the clock may be believed.
+//! * [`keys`]: the pinned keys and their rotations.
 //! * [`vault`]: where the list lies and how it is opened.
 //! * [`orders`]: revocations, suspensions and offers that came over the network.
 //!
-//! Owns no thread. The threads are in [`crate::daemon`].
+//! [`Device`] joins them. It owns no thread, no socket and no clock: messages and times are passed
+//! in, and what is to be published is taken out. The threads are in [`crate::daemon`].
 
 pub mod keeper;
+pub mod keys;
 pub mod orders;
 pub mod pipeline;
+pub mod state_file;
 pub mod vault;
+
+use log::{error, info, warn};
+use time::OffsetDateTime;
+
+use self::keeper::Keeper;
+use self::orders::OrderCounters;
+use self::pipeline::{Pipeline, PipelineCounters, PipelineError};
+use crate::clock::Now;
+use crate::decision::policy::{ActiveList, Blindness};
+use crate::delivery::Candidate;
+use crate::delivery::event::{Change, ListChange, ListInForce, ListState};
+use crate::source::Captured;
+use crate::watchlist::text::hex;
+
+/// What the status says about a list in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListStatus {
+    /// Which.
+    pub list: ListInForce,
+    /// When it was issued.
+    pub issued: OffsetDateTime,
+    /// The least score that makes a candidate.
+    pub threshold: f32,
+}
+
+impl ListStatus {
+    /// Of the list `active`.
+    pub fn of(active: &ActiveList) -> Self {
+        let list = active.list();
+        Self {
+            list: ListInForce {
+                id: list.id().to_string(),
+                version: list.version(),
+                expires: list.expires(),
+            },
+            issued: list.issued(),
+            threshold: active.plan().threshold,
+        }
+    }
+}
+
+/// What there is to publish after a change of the list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListReport {
+    /// For the device's status; absent where no list is in force.
+    pub status: Option<ListStatus>,
+    /// For the topic of the list.
+    pub state: ListState,
+}
+
+/// What made the list in force change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trigger {
+    /// The start of the process.
+    Start,
+    /// The clock is right, after it kept the list from being read.
+    ClockSet,
+    /// Somebody asked for the files to be read again.
+    Reload,
+    /// A list was offered.
+    Offer,
+    /// The keys changed.
+    Rotation,
+    /// The list was revoked as a whole.
+    Revocation,
+}
+
+impl Trigger {
+    fn log(self, outcome: Result<&ActiveList, &Blindness>) {
+        match outcome {
+            Ok(active) => self.log_active(active),
+            Err(blindness) => {
+                let Blindness { cause, reason } = blindness;
+                match self {
+                    Self::Start => error!("Nobody is matched: reason={cause} {reason}."),
+                    Self::ClockSet => warn!("Nobody is matched: reason={cause} {reason}."),
+                    Self::Reload => error!(
+                        "The watch list was read again and nobody is matched: reason={cause} \
+                         {reason}."
+                    ),
+                    // Logged as what they are; the status gives the reason.
+                    Self::Offer | Self::Rotation | Self::Revocation => {}
+                }
+            }
+        }
+    }
+
+    fn log_active(self, active: &ActiveList) {
+        let (id, version) = (active.list().id(), active.list().version());
+        let threshold = active.plan().threshold;
+        match self {
+            Self::Start => info!(
+                "Watch list in force: list={id} version={version} entries={} templates={} \
+                 threshold={threshold} expected_false_alerts_a_day={:.4}.",
+                active.list().entries().len(),
+                active.gallery().templates(),
+                active.plan().false_alerts_a_day,
+            ),
+            Self::ClockSet => info!(
+                "The clock is right now, and the watch list came into force: list={id} \
+                 version={version} threshold={threshold}."
+            ),
+            Self::Reload => info!(
+                "The watch list was read again: list={id} version={version} threshold={threshold}."
+            ),
+            Self::Offer => {
+                info!("A watch list came into force: {id} version {version} threshold={threshold}.")
+            }
+            Self::Rotation | Self::Revocation => {}
+        }
+    }
+}
+
+/// One device: what it matches with, and what messages to it have done.
+pub struct Device {
+    pipeline: Pipeline,
+    keeper: Keeper,
+    counters: OrderCounters,
+    last_change: Option<ListChange>,
+    /// The list changed, or a message about it came, and nobody has taken the report yet.
+    unreported: bool,
+}
+
+impl Device {
+    /// A device on which no list is in force yet.
+    pub fn new(pipeline: Pipeline, keeper: Keeper) -> Self {
+        Self {
+            pipeline,
+            keeper,
+            counters: OrderCounters::default(),
+            last_change: None,
+            unreported: false,
+        }
+    }
+
+    /// Reads the list for the first time.
+    pub fn start(&mut self, now: Now) {
+        let list = self.keeper.load(now);
+        self.change_list(Trigger::Start, list);
+    }
+
+    /// Reads a list that the clock kept from being read, if the clock is right at `now`.
+    pub fn retry(&mut self, now: Now) {
+        if self.pipeline.active_list().is_err() && self.keeper.may_load_now(now) {
+            let list = self.keeper.load(now);
+            self.change_list(Trigger::ClockSet, list);
+        }
+    }
+
+    /// Puts in force what the files hold now, or nothing where they hold no valid list: what a
+    /// restart would do.
+    pub fn reload(&mut self, now: Now) {
+        let list = self.keeper.load(now);
+        match &list {
+            Ok(active) => {
+                let (id, version) = (active.list().id(), active.list().version());
+                self.record(Change::Reloaded, format_args!("{id} version {version}"), now);
+            }
+            Err(blindness) => self.record(Change::ReloadRefused, blindness.cause, now),
+        }
+        self.change_list(Trigger::Reload, list);
+    }
+
+    /// Asks clock and suspensions whether matching is allowed at `now`. To be called before each
+    /// frame.
+    pub fn check_permission(&mut self, now: Now) {
+        self.pipeline.hold(self.keeper.permits(now).err());
+    }
+
+    /// The one place where the list in force changes.
+    fn change_list(&mut self, trigger: Trigger, list: Result<ActiveList, Blindness>) {
+        trigger.log(list.as_ref());
+        self.pipeline.set_list(list);
+        self.unreported = true;
+    }
+
+    /// Notes what a message about the list did, to be published with the list.
+    fn record(&mut self, what: Change, detail: impl ToString, now: Now) {
+        self.last_change = Some(ListChange { what, detail: detail.to_string(), at: now.wall });
+        self.unreported = true;
+    }
+
+    /// What there is to publish about the list, if it has changed since the last call.
+    pub fn take_list_report(&mut self) -> Option<ListReport> {
+        std::mem::take(&mut self.unreported)
+            .then(|| ListReport { status: self.list_status(), state: self.list_state() })
+    }
+
+    /// What the status says about the list in force.
+    pub fn list_status(&self) -> Option<ListStatus> {
+        self.pipeline.active_list().ok().map(ListStatus::of)
+    }
+
+    fn list_state(&self) -> ListState {
+        let mut state = ListState { last_change: self.last_change.clone(), ..ListState::default() };
+        match self.pipeline.active_list() {
+            Ok(active) => {
+                state.list = Some(ListStatus::of(active).list);
+                state.digest = Some(hex(active.list().digest()));
+                state.entries = active.gallery().live_entries() as u64;
+            }
+            Err(blindness) => state.reason = Some(blindness.to_string()),
+        }
+        state
+    }
+
+    /// What became of the messages to the device.
+    pub fn order_counters(&self) -> OrderCounters {
+        self.counters
+    }
+
+    /// As [`Pipeline::process`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn process(
+        &mut self,
+        captured: &Captured,
+        now: Now,
+        out: &mut dyn FnMut(Candidate),
+    ) -> Result<(), PipelineError> {
+        self.pipeline.process(captured, now, out)
+    }
+
+    /// As [`Pipeline::finish`].
+    pub fn finish(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
+        self.pipeline.finish(now, out);
+    }
+
+    /// As [`Pipeline::set_temperature`].
+    pub fn set_temperature(&mut self, now: Now, celsius: Option<f32>, throttled: bool) -> u32 {
+        self.pipeline.set_temperature(now, celsius, throttled)
+    }
+
+    /// The pipeline's counts, and whether faces are compared at `now`.
+    pub fn progress(&self, now: Now) -> (PipelineCounters, Result<(), Blindness>) {
+        (self.pipeline.counters(), self.pipeline.standing(now))
+    }
+}

@@ -1,153 +1,71 @@
-//! What the device was told over the network, followed between two frames: revocations,
-//! suspensions, offered lists.
+//! What a message over the network makes the device do: revocations, suspensions, offered lists.
 //!
-//! Promises: nothing that does not verify changes the list, the keys or the memory; what is no
-//! order and no list at all costs a counter and nothing else. A revocation wipes the searched
-//! templates, the evidence, the stored list (or the entry in it) and the candidates that were not
-//! delivered, in that order, before the next frame is looked at.
+//! * Nothing that does not verify changes the list, the keys or the memory. What is no order and no
+//!   list at all costs a counter and nothing else.
+//! * A revocation wipes the searched templates, the evidence, the stored list (or the entry in it)
+//!   and the candidates that were not delivered, in that order, before the next frame is looked at.
+//!   The candidates are the caller's to wipe: [`Device::follow`] says which.
 //!
-//! An offer is a list, sealed or as the device takes it; or `{"sha256": ..., "size": ...}`, the
-//! digest of one that lies in the device's inbox; or a rotation of the pinned keys. A device
-//! fetches nothing by itself: it has no client for it, and whoever offers could otherwise make it
-//! call anywhere (`decisions/001-offers-by-digest.md`).
+//! An offer is one of three:
+//!
+//! * a list, sealed or as the device takes it;
+//! * `{"sha256": ..., "size": ...}`, the digest of a list that lies in the device's inbox;
+//! * a rotation of the pinned keys.
+//!
+//! A device fetches nothing by itself: it has no client for it, and an offer could otherwise make
+//! it call anywhere (`decisions/001-offers-by-digest.md`).
 
-use log::{error, info, warn};
+use log::{error, warn};
+use serde::Serialize;
 
-use super::keeper::{Keeper, NotObeyed};
-use super::pipeline::Pipeline;
+use super::keeper::NotObeyed;
+use super::{Device, Trigger};
 use crate::cause::{Cause, Group};
 use crate::clock::Now;
-use crate::config::Config;
-use crate::daemon::board::{Board, InForce, OrderCounters};
 use crate::decision::policy::Blindness;
-use crate::delivery::event::{Change, ListChange, ListState};
-use crate::delivery::{Delivery, Inbound, InboundKind, RevokedCandidates};
-use crate::vision::Models;
+use crate::delivery::event::Change;
+use crate::delivery::{Inbound, InboundKind, RevokedCandidates};
 use crate::watchlist::memory::Obeyed;
 use crate::watchlist::order::{Action, OrderErrorKind, VerifiedOrder};
 use crate::watchlist::rotation;
-use crate::watchlist::text::hex;
 
-/// Messages a round at most: frames are not to be kept waiting by a flood.
-const A_ROUND: usize = 16;
-
-/// Follows orders.
-pub struct Orders<'a> {
-    config: &'a Config,
-    models: &'a Models,
-    counters: OrderCounters,
-    last_change: Option<ListChange>,
+/// What became of the messages to the device, by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct OrderCounters {
+    /// Orders that were followed.
+    pub followed: u64,
+    /// Orders that changed nothing: in force before, or for other devices.
+    pub without_effect: u64,
+    /// Lists that came into force.
+    pub installed: u64,
+    /// Rotations of the pinned keys that were followed.
+    pub rotated: u64,
+    /// Not an order at all.
+    pub malformed: u64,
+    /// Signed by nobody who may, or altered.
+    pub not_authentic: u64,
+    /// Authentic orders that came too late or found no room.
+    pub refused: u64,
+    /// Offered lists that were refused.
+    pub offers_refused: u64,
 }
 
-impl<'a> Orders<'a> {
-    /// Nothing has come yet.
-    pub fn new(config: &'a Config, models: &'a Models) -> Self {
-        Self { config, models, counters: OrderCounters::default(), last_change: None }
-    }
-
-    /// Follows what waits: a list that the clock kept from being read at the start, then messages.
-    pub fn follow(
-        &mut self,
-        delivery: &Delivery,
-        keeper: &mut Keeper,
-        pipeline: &mut Pipeline,
-        board: &Board,
-        now: Now,
-    ) {
-        if pipeline.force().is_err() && keeper.may_load_now(now) {
-            let force = keeper.load(self.config, self.models, now);
-            match &force {
-                Ok(force) => info!(
-                    "The clock is right now, and the watch list came into force: list={} \
-                     version={} threshold={}.",
-                    force.list().id(),
-                    force.list().version(),
-                    force.plan().threshold
-                ),
-                Err(blindness) => {
-                    warn!("Nobody is matched: reason={} {}.", blindness.cause, blindness.reason)
-                }
-            }
-            pipeline.enforce(force);
-            board.list_is(in_force(pipeline));
-            delivery.set_list_state(self.state(pipeline));
-        }
-        for message in std::iter::from_fn(|| delivery.inbound()).take(A_ROUND) {
-            let changed = match message.kind {
-                InboundKind::Revoke | InboundKind::Suspend => {
-                    self.order(&message, delivery, keeper, pipeline, now)
-                }
-                InboundKind::Offer => self.offer(&message, keeper, pipeline, now),
-            };
-            if changed {
-                board.list_is(in_force(pipeline));
-                delivery.set_list_state(self.state(pipeline));
-            }
-            board.ordered(self.counters);
-        }
-    }
-
-    /// Puts in force what the files hold now, or nothing where they hold no valid list: what a
-    /// restart would do.
-    pub fn reload(
-        &mut self,
-        delivery: &Delivery,
-        keeper: &mut Keeper,
-        pipeline: &mut Pipeline,
-        board: &Board,
-        now: Now,
-    ) {
-        let force = keeper.load(self.config, self.models, now);
-        match &force {
-            Ok(force) => {
-                let (id, version) = (force.list().id(), force.list().version());
-                info!(
-                    "The watch list was read again: list={id} version={version} threshold={}.",
-                    force.plan().threshold
-                );
-                self.changed(Change::Reloaded, format!("{id} version {version}"), now);
-            }
-            Err(blindness) => {
-                error!(
-                    "The watch list was read again and nobody is matched: reason={} {}.",
-                    blindness.cause, blindness.reason
-                );
-                self.changed(Change::ReloadRefused, blindness.cause, now);
+impl Device {
+    /// Follows one message, of which nothing is believed yet. Returns the undelivered candidates
+    /// that must be wiped before the next frame, if any.
+    #[must_use = "undelivered candidates of a revoked list must be wiped"]
+    pub fn follow(&mut self, message: &Inbound, now: Now) -> Option<RevokedCandidates> {
+        match message.kind {
+            InboundKind::Revoke | InboundKind::Suspend => self.order(&message.payload, now),
+            InboundKind::Offer => {
+                self.offer(&message.payload, now);
+                None
             }
         }
-        pipeline.enforce(force);
-        board.list_is(in_force(pipeline));
-        delivery.set_list_state(self.state(pipeline));
     }
 
-    /// What is published about the list.
-    pub fn state(&self, pipeline: &Pipeline) -> ListState {
-        let mut state = ListState { last_change: self.last_change.clone(), ..ListState::default() };
-        match pipeline.force() {
-            Ok(force) => {
-                state.list = in_force(pipeline).map(|i| i.list);
-                state.digest = Some(hex(force.list().digest()));
-                state.entries = force.gallery().live_entries() as u64;
-            }
-            Err(blindness) => state.reason = Some(blindness.to_string()),
-        }
-        state
-    }
-
-    fn changed(&mut self, what: Change, detail: impl ToString, now: Now) -> bool {
-        self.last_change = Some(ListChange { what, detail: detail.to_string(), at: now.wall });
-        true
-    }
-
-    fn order(
-        &mut self,
-        message: &Inbound,
-        delivery: &Delivery,
-        keeper: &mut Keeper,
-        pipeline: &mut Pipeline,
-        now: Now,
-    ) -> bool {
-        let (order, obeyed) = match keeper.obey(&message.payload, self.config, now) {
+    fn order(&mut self, message: &[u8], now: Now) -> Option<RevokedCandidates> {
+        let (order, obeyed) = match self.keeper.obey(message, now) {
             Ok(obeyed) => obeyed,
             Err(error) => {
                 let counter = match &error {
@@ -162,66 +80,64 @@ impl<'a> Orders<'a> {
                 };
                 *counter += 1;
                 warn!("An order is not followed: {error}.");
-                return false;
+                return None;
             }
         };
         if obeyed == Obeyed::NotForUs {
             self.counters.without_effect += 1;
-            return false;
+            return None;
         }
         // One that was in force before is gone through again: a file may have been put back by
         // hand.
         let repeated = obeyed == Obeyed::Before;
-        *(if repeated {
-            &mut self.counters.without_effect
-        } else {
-            &mut self.counters.followed
-        }) += 1;
-        match order.action() {
-            Action::Revoke { .. } => self.revoke(&order, delivery, keeper, pipeline),
-            Action::Suspend { .. } => pipeline.hold(keeper.permits(now).err()),
-        }
+        let withdrawn = match order.action() {
+            Action::Revoke { .. } => self.revoke(&order),
+            Action::Suspend { .. } => {
+                self.check_permission(now);
+                None
+            }
+        };
         if repeated {
-            return false;
+            self.counters.without_effect += 1;
+            return withdrawn;
         }
+        self.counters.followed += 1;
         let what = match order.action() {
             Action::Revoke { entry: None, .. } => Change::ListRevoked,
             Action::Revoke { entry: Some(_), .. } => Change::EntryRevoked,
             Action::Suspend { .. } => Change::Suspended,
         };
         warn!("An order is followed: what={what} order={} signer={}.", order.id(), order.signer());
-        self.changed(what, order.id(), now)
+        self.record(what, order.id(), now);
+        withdrawn
     }
 
-    fn revoke(
-        &self,
-        order: &VerifiedOrder,
-        delivery: &Delivery,
-        keeper: &Keeper,
-        pipeline: &mut Pipeline,
-    ) {
-        let Action::Revoke { list, through, entry } = order.action() else { return };
-        let concerned =
-            pipeline.force().is_ok_and(|f| f.list().id() == list && f.list().version() <= *through);
+    fn revoke(&mut self, order: &VerifiedOrder) -> Option<RevokedCandidates> {
+        let Action::Revoke { list, through, entry } = order.action() else { return None };
+        let concerned = self
+            .pipeline
+            .active_list()
+            .is_ok_and(|f| f.list().id() == list && f.list().version() <= *through);
         match entry {
             Some(entry) if concerned => {
-                pipeline.revoke(entry);
+                self.pipeline.revoke(entry);
             }
             None if concerned => {
-                pipeline.enforce(Err(Blindness::new(
+                let blindness = Blindness::new(
                     Cause::Revoked,
                     format_args!(
                         "the watch list {list} was revoked (order {}); nobody may be matched with \
                          it",
                         order.id()
                     ),
-                )));
+                );
+                self.change_list(Trigger::Revocation, Err(blindness));
             }
             _ => {}
         }
-        let vault = keeper.vault();
+        let vault = self.keeper.vault();
         if entry.is_some() {
-            keeper.remove_revoked();
+            self.keeper.remove_revoked();
         }
         if entry.is_none()
             && vault
@@ -234,89 +150,55 @@ impl<'a> Orders<'a> {
                  it: {error}."
             );
         }
-        let revoked = RevokedCandidates {
+        Some(RevokedCandidates {
             list: list.to_string(),
             through: *through,
             entry: entry.as_ref().map(ToString::to_string),
-        };
-        if !delivery.revoke(revoked) {
-            error!(
-                "Undelivered candidates of the revoked list {list} may still be delivered: too \
-                 many revocations at once."
-            );
-        }
+        })
     }
 
-    fn offer(
-        &mut self,
-        message: &Inbound,
-        keeper: &mut Keeper,
-        pipeline: &mut Pipeline,
-        now: Now,
-    ) -> bool {
-        let outcome = match &message.payload[..] {
-            rotated if rotation::is_rotation(rotated) => {
-                self.rotate(rotated, keeper, pipeline, now)
-            }
-            offered => self.install(offered, keeper, pipeline, now),
+    fn offer(&mut self, offer: &[u8], now: Now) {
+        let outcome = if rotation::is_rotation(offer) {
+            self.rotate(offer, now)
+        } else {
+            self.install(offer, now)
         };
-        match outcome {
-            Ok(changed) => changed,
-            Err(blindness) => {
-                self.counters.offers_refused += 1;
-                warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
-                // What anybody may send is counted; what is published stays.
-                blindness.cause.group() != Group::Bytes
-                    && self.changed(Change::Refused, blindness.cause, now)
+        if let Err(blindness) = outcome {
+            self.counters.offers_refused += 1;
+            warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
+            // What anybody may send is counted; what is published stays.
+            if blindness.cause.group() != Group::Bytes {
+                self.record(Change::Refused, blindness.cause, now);
             }
         }
     }
 
-    fn install(
-        &mut self,
-        offered: &[u8],
-        keeper: &mut Keeper,
-        pipeline: &mut Pipeline,
-        now: Now,
-    ) -> Result<bool, Blindness> {
-        let named = match offered {
-            [b'{', ..] => Some(keeper.vault().named(offered)?),
+    fn install(&mut self, offer: &[u8], now: Now) -> Result<(), Blindness> {
+        let named = match offer {
+            [b'{', ..] => Some(self.keeper.vault().named(offer)?),
             _ => None,
         };
-        let force = keeper.install(
-            named.as_deref().map_or(offered, |list| list),
-            self.config,
-            self.models,
-            now,
-        )?;
+        let active = self.keeper.install(named.as_deref().map_or(offer, |list| list), now)?;
         self.counters.installed += 1;
-        let detail = format!("{} version {}", force.list().id(), force.list().version());
+        let detail = format!("{} version {}", active.list().id(), active.list().version());
         // What is in force already goes on; the evidence gathered so far is kept.
-        if !pipeline.force().is_ok_and(|f| f.list().digest() == force.list().digest()) {
-            info!("A watch list came into force: {detail} threshold={}.", force.plan().threshold);
-            pipeline.enforce(Ok(force));
+        let digest = active.list().digest();
+        if !self.pipeline.active_list().is_ok_and(|f| f.list().digest() == digest) {
+            self.change_list(Trigger::Offer, Ok(active));
         }
-        Ok(self.changed(Change::Installed, detail, now))
+        self.record(Change::Installed, detail, now);
+        Ok(())
     }
 
     /// Takes new keys into use, and looks with them at the list in force: one that they have not
     /// signed ends.
-    fn rotate(
-        &mut self,
-        rotation: &[u8],
-        keeper: &mut Keeper,
-        pipeline: &mut Pipeline,
-        now: Now,
-    ) -> Result<bool, Blindness> {
-        let serial = keeper.rotate(rotation, self.config, now)?;
+    fn rotate(&mut self, rotation: &[u8], now: Now) -> Result<(), Blindness> {
+        let serial = self.keeper.rotate(rotation, now)?;
         self.counters.rotated += 1;
         warn!("The keys that are believed have changed: serial={serial}.");
-        pipeline.enforce(keeper.load(self.config, self.models, now));
-        Ok(self.changed(Change::KeysRotated, format_args!("serial {serial}"), now))
+        let list = self.keeper.load(now);
+        self.change_list(Trigger::Rotation, list);
+        self.record(Change::KeysRotated, format_args!("serial {serial}"), now);
+        Ok(())
     }
-}
-
-/// What the status says about the list in force.
-pub fn in_force(pipeline: &Pipeline) -> Option<InForce> {
-    pipeline.force().ok().map(InForce::of)
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::cause::Cause;
 use crate::decision::policy::Blindness;
-use crate::files::{FileError, destroy, replace_and_wipe};
+use crate::files::{FileError, destroy, replace, replace_and_wipe};
 use crate::watchlist::codec::MAX_BYTES;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey, SealError};
@@ -122,6 +122,14 @@ impl Vault {
     /// Where it cannot be read or opened.
     pub fn stored(&self) -> Result<Opened, Blindness> {
         self.open(&read_list(&self.list).map_err(|error| Blindness::new(Cause::NoList, error))?)
+    }
+
+    /// Keeps `list`, sealed or plain as it came, in place of the one on the disk.
+    ///
+    /// # Errors
+    /// Where it cannot be written; then the one before is still there.
+    pub fn store(&self, list: &[u8]) -> Result<(), FileError> {
+        replace(&self.list, list)
     }
 
     /// Id and version of the list on the disk, whoever signed it.

@@ -3,6 +3,7 @@
 use super::{CheckResult, Context};
 use crate::cause::Cause;
 use crate::device::keeper::Keeper;
+use crate::device::state_file::StateFile;
 use crate::vision::engines;
 use crate::watchlist::Trust;
 use crate::watchlist::text::stamp;
@@ -62,7 +63,7 @@ pub(super) fn trust(context: &Context<'_>) -> CheckResult {
 
 pub(super) fn clock(context: &Context<'_>) -> CheckResult {
     let now = context.clock.now();
-    match Keeper::new(&context.config.watchlist).clock_verdict(now) {
+    match StateFile::open(&context.config.watchlist).clock_verdict(now) {
         Ok(()) => CheckResult::ok(stamp(&now.wall)),
         Err(blindness) => {
             let remedy = blindness.cause.remedy();
@@ -77,19 +78,18 @@ pub(super) fn watchlist(context: &Context<'_>) -> CheckResult {
         return CheckResult::skipped("needs models that can be used");
     };
     let now = context.clock.now();
-    let mut keeper = Keeper::new(&config.watchlist);
-    if keeper.clock_verdict(now).is_err() {
+    if StateFile::open(&config.watchlist).clock_verdict(now).is_err() {
         return CheckResult::skipped("needs a clock that can be believed");
     }
-    let force = match keeper.examine(config, &models, now) {
-        Ok(force) => force,
+    let active = match Keeper::new(config, &models).examine(now) {
+        Ok(active) => active,
         Err(blindness) => {
             let remedy = blindness.cause.remedy();
             return CheckResult::failed(blindness, remedy);
         }
     };
-    let detail = force.summary();
-    match force.permits(now.wall) {
+    let detail = active.summary();
+    match active.permits(now.wall) {
         Ok(()) => CheckResult::ok(detail),
         Err(blindness) => CheckResult::warning(
             format!("{detail}; not now: {blindness}"),

@@ -8,7 +8,7 @@
 //! A face that is not embedded leaves nothing but a count. A view that is emitted belongs to the
 //! caller and wipes itself when dropped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::align::AlignedFace;
 use super::detect::Detector;
@@ -20,7 +20,7 @@ use super::quality::{Quality, TooPoor};
 use super::track::{Assigned, TrackId, Tracker};
 use super::views::Views;
 use super::{VisionConfig, VisionError};
-use crate::clock::Now;
+use crate::clock::{Now, Stopwatch};
 use crate::frame::Frame;
 use crate::geometry::{Point, Rect};
 use crate::template::Embedding;
@@ -170,6 +170,7 @@ impl Analyzer {
     }
 
     /// Looks at the frame captured at `now`; `out` receives the tracks that ended, then the views.
+    /// `stopwatch` measures where the time went.
     ///
     /// # Errors
     /// Where a network fails to run. The tracks live on; the next frame may succeed.
@@ -177,16 +178,17 @@ impl Analyzer {
         &mut self,
         frame: &Frame<'_>,
         now: Now,
+        stopwatch: &mut dyn Stopwatch,
         out: &mut impl FnMut(Sighting),
     ) -> Result<FrameCounts, VisionError> {
-        let start = Instant::now();
+        let start = stopwatch.elapsed();
         let report = self.judge.detector().detect(frame, self.min_score, &mut self.faces)?;
         let mut counts = FrameCounts {
             beyond_capacity: report.beyond_capacity as u32,
             ..FrameCounts::default()
         };
-        counts.times.detect = start.elapsed();
-        let result = self.follow(frame, now, out, &mut counts);
+        counts.times.detect = stopwatch.elapsed().saturating_sub(start);
+        let result = self.follow(frame, now, stopwatch, out, &mut counts);
         self.faces.clear();
         self.due.clear();
         result.map(|()| counts)
@@ -197,10 +199,11 @@ impl Analyzer {
         &mut self,
         frame: &Frame<'_>,
         now: Now,
+        stopwatch: &mut dyn Stopwatch,
         out: &mut impl FnMut(Sighting),
         counts: &mut FrameCounts,
     ) -> Result<(), VisionError> {
-        let start = Instant::now();
+        let start = stopwatch.elapsed();
         let views = &mut self.views;
         let untracked =
             self.tracker.update(now.monotonic, &self.faces, &mut self.assigned, |track| {
@@ -211,8 +214,8 @@ impl Analyzer {
         counts.untracked = untracked as u32;
         counts.tracks = self.tracker.len() as u32;
         self.choose(now.monotonic, &mut counts.too_poor);
-        counts.times.track = start.elapsed();
-        self.embed_due(frame, now, out, counts)
+        counts.times.track = stopwatch.elapsed().saturating_sub(start);
+        self.embed_due(frame, now, stopwatch, out, counts)
     }
 
     /// Live tracks.
@@ -258,6 +261,7 @@ impl Analyzer {
         &mut self,
         frame: &Frame<'_>,
         now: Now,
+        stopwatch: &mut dyn Stopwatch,
         out: &mut impl FnMut(Sighting),
         counts: &mut FrameCounts,
     ) -> Result<(), VisionError> {
@@ -269,11 +273,11 @@ impl Analyzer {
                 continue;
             }
             looks += 1;
-            let start = Instant::now();
+            let start = stopwatch.elapsed();
             let JudgedFace { face, quality, verdict } =
                 self.judge.judge(frame, &self.faces[due.face])?;
-            let aligned = Instant::now();
-            counts.times.align += aligned - start;
+            let aligned = stopwatch.elapsed();
+            counts.times.align += aligned.saturating_sub(start);
             if let Err(reason) = verdict {
                 counts.too_poor.add(reason);
                 continue;
@@ -282,7 +286,7 @@ impl Analyzer {
                 continue;
             }
             let embedded = self.judge.embed();
-            counts.times.embed += aligned.elapsed();
+            counts.times.embed += stopwatch.elapsed().saturating_sub(aligned);
             let probe = match embedded {
                 Ok(probe) => probe,
                 Err(e) => {
@@ -312,6 +316,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::frame::{Layout, PixelFormat, Range};
     use crate::vision::Detection;
     use time::OffsetDateTime;
@@ -361,7 +366,7 @@ mod tests {
                 }
                 Sighting::Ended { track } => ended.push(track),
             };
-            self.analyzer.follow(&frame, now, out, &mut counts).unwrap();
+            self.analyzer.follow(&frame, now, &mut Clock::default(), out, &mut counts).unwrap();
             counts
         }
     }
@@ -422,7 +427,10 @@ mod tests {
         let mut stage = Stage::new(8, 90);
         let frame = Frame::new(stage.layout, &stage.data).unwrap();
         let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
-        let counts = stage.analyzer.analyze(&frame, now, &mut |s| panic!("{s:?}")).unwrap();
+        let counts = stage
+            .analyzer
+            .analyze(&frame, now, &mut Clock::default(), &mut |s| panic!("{s:?}"))
+            .unwrap();
         assert_eq!((counts.faces, counts.embedded, counts.too_poor.total()), (0, 0, 0));
     }
 

@@ -257,8 +257,9 @@ impl Schedule {
         }
     }
 
-    /// The board's temperature at `at`, where it is known, and whether it slows itself down.
-    pub fn warmth(&mut self, at: Duration, celsius: Option<f32>, throttled: bool) {
+    /// Sets the hardware's temperature at `at`, degrees Celsius, where it is known, and whether the
+    /// hardware slows itself down.
+    pub fn set_temperature(&mut self, at: Duration, celsius: Option<f32>, throttled: bool) {
         let hot = self.config.hot_celsius;
         if hot == 0.0 || self.heat_since.is_some_and(|since| at.saturating_sub(since) < HEAT_STEP) {
             return;
@@ -277,7 +278,7 @@ impl Schedule {
     }
 
     /// How often the rate is halved at the moment because of heat, 0 to 3.
-    pub fn heat(&self) -> u32 {
+    pub fn halvings(&self) -> u32 {
         self.heat
     }
 
@@ -401,8 +402,8 @@ mod tests {
     fn heat_halves_the_rate_step_by_step_and_gives_it_back_only_when_it_is_clearly_cooler() {
         let mut schedule = Schedule::new(ScheduleConfig::default());
         let mut heat = |at: u64, celsius: f32| {
-            schedule.warmth(ms(at * 1000), Some(celsius), false);
-            schedule.heat()
+            schedule.set_temperature(ms(at * 1000), Some(celsius), false);
+            schedule.halvings()
         };
         assert_eq!([heat(0, 77.0), heat(1, 78.0), heat(2, 90.0), heat(17, 80.0)], [0, 1, 1, 2]);
         assert_eq!([heat(40, 76.0), heat(60, 74.0)], [2, 2], "neither hot nor clearly cooler");
@@ -422,12 +423,12 @@ mod tests {
     #[test]
     fn a_throttled_board_counts_as_hot_and_one_without_sensors_never_does() {
         let mut schedule = Schedule::new(ScheduleConfig::default());
-        schedule.warmth(ms(0), None, false);
-        assert_eq!(schedule.heat(), 0);
-        schedule.warmth(ms(1), None, true);
-        assert_eq!(schedule.heat(), 1);
-        schedule.warmth(ms(60_000), None, false);
-        assert_eq!(schedule.heat(), 0);
+        schedule.set_temperature(ms(0), None, false);
+        assert_eq!(schedule.halvings(), 0);
+        schedule.set_temperature(ms(1), None, true);
+        assert_eq!(schedule.halvings(), 1);
+        schedule.set_temperature(ms(60_000), None, false);
+        assert_eq!(schedule.halvings(), 0);
     }
 
     #[test]
@@ -458,7 +459,7 @@ mod tests {
             let (mut at, mut last) = (0, None);
             for (gap, value, cut, tracked, cost, celsius) in frames {
                 at += gap;
-                schedule.warmth(ms(at), Some(celsius), false);
+                schedule.set_temperature(ms(at), Some(celsius), false);
                 let look = match schedule.plan(ms(at), cut == 0, tracked) {
                     FramePlan::Look => true,
                     FramePlan::IfMoved => schedule.moved(&grey(value)),
@@ -481,7 +482,7 @@ mod tests {
             let config = ScheduleConfig::default();
             let mut schedule = Schedule::new(config);
             for i in 0..4 {
-                schedule.warmth(ms(i * 20_000), Some(celsius), false);
+                schedule.set_temperature(ms(i * 20_000), Some(celsius), false);
             }
             let bound = if tracked { config.tracked_ms } else { config.still_ms };
             let at = looks(&mut schedule, 80_000, gap, 300, cost, tracked, moving);

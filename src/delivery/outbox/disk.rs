@@ -1,8 +1,8 @@
 //! Keeps events on disk until they are delivered, in segments that are only appended to.
 //!
 //! ```text
-//!  00..07.events   00..08.events            00..09.events     event E: append + fdatasync
-//!  [E0 R- E1 E2]   [E3 R0 E4 R1 R2 E5 ]     [E6 R3 ...        retirement R: append, no sync
+//!  00..07.events   00..08.events            00..09.events          append + fdatasync: an event counts as stored
+//!  [E0 R- E1 E2]   [E3 R0 E4 R1 R2 E5 ]     [E6 R3 ...    <------- append, no sync: an event is retired
 //!   ^ all retired, and nothing older is left: deleted as a whole
 //! ```
 //!

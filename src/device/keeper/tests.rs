@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use super::*;
-use crate::clock::Now;
+use crate::files::replace;
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::trust::{Role, render};
 
@@ -51,40 +53,45 @@ impl Device {
     }
 
     fn started(&self) -> Keeper {
-        Keeper::new(&self.config.watchlist)
+        Keeper::new(&self.config, &Models::builtin().expect("built-in"))
     }
 
     fn serial(&self) -> Result<u64, &'static str> {
-        self.started().trust(&self.config.watchlist).map(|t| t.serial()).map_err(|b| b.cause.code())
+        self.started().trust().map(|t| t.serial()).map_err(|b| b.cause.code())
     }
 }
 
 #[test]
 fn a_clock_set_back_is_noticed_after_a_restart() {
     let device = Device::new();
-    assert_eq!(device.started().judge(at(0)), Ok(()));
-    let refused = device.started().judge(at(-3600)).expect_err("an hour earlier");
+    assert_eq!(device.started().state.judge_clock(at(0)), Ok(()));
+    let refused = device.started().state.judge_clock(at(-3600)).expect_err("an hour earlier");
     assert_eq!(refused.cause.code(), "went-back");
-    assert_eq!(device.started().judge(at(1)), Ok(()));
+    assert_eq!(device.started().state.judge_clock(at(1)), Ok(()));
     // Decades ahead are believed, where the configuration asks nobody; and then nothing earlier is.
-    assert_eq!(device.started().judge(at(1_000_000_000)), Ok(()));
-    assert_eq!(device.started().judge(at(2)).expect_err("back again").cause.code(), "went-back");
+    assert_eq!(device.started().state.judge_clock(at(1_000_000_000)), Ok(()));
+    assert_eq!(
+        device.started().state.judge_clock(at(2)).expect_err("back again").cause.code(),
+        "went-back"
+    );
 }
 
 #[test]
 fn a_damaged_memory_is_no_fresh_start() {
     let device = Device::new();
-    assert_eq!(device.started().judge(at(0)), Ok(()));
+    assert_eq!(device.started().state.judge_clock(at(0)), Ok(()));
     std::fs::write(&device.config.watchlist.state, b"{").expect("writes");
-    assert_eq!(device.started().judge(at(1)).expect_err("damaged").cause.code(), "damaged-state");
+    assert_eq!(
+        device.started().state.judge_clock(at(1)).expect_err("damaged").cause.code(),
+        "damaged-state"
+    );
 }
 
 #[test]
 fn rotations_are_kept_followed_after_a_restart_and_not_forgotten() {
     let device = Device::new();
     let mut keeper = device.started();
-    let mut offer =
-        |bytes: &[u8]| keeper.rotate(bytes, &device.config, at(0)).map_err(|b| b.cause.code());
+    let mut offer = |bytes: &[u8]| keeper.rotate(bytes, at(0)).map_err(|b| b.cause.code());
     assert_eq!(offer(&rotation(2, &[3, 4], [1, 2])), Ok(2));
     assert_eq!(
         offer(&rotation(3, &[5, 6], [1, 2])),
@@ -114,7 +121,7 @@ fn rotations_are_kept_followed_after_a_restart_and_not_forgotten() {
 #[test]
 fn a_power_cut_between_the_kept_rotation_and_the_memory_leaves_the_new_keys() {
     let device = Device::new();
-    device.started().judge(at(0)).expect("a first start");
+    device.started().state.judge_clock(at(0)).expect("a first start");
     std::fs::write(device.folder.path().join("trust.cose"), rotation(2, &[3, 4], [1, 2]))
         .expect("writes");
     assert_eq!(device.serial(), Ok(2));
@@ -123,8 +130,7 @@ fn a_power_cut_between_the_kept_rotation_and_the_memory_leaves_the_new_keys() {
 #[test]
 fn keys_that_are_not_valid_now_are_not_taken_over() {
     let device = Device::new();
-    let refused =
-        device.started().rotate(&rotation(2, &[3, 4], [1, 2]), &device.config, at(200_000));
+    let refused = device.started().rotate(&rotation(2, &[3, 4], [1, 2]), at(200_000));
     assert_eq!(refused.map_err(|b| b.cause.code()), Err("trust-not-valid"));
     assert_eq!(device.serial(), Ok(1));
 }
@@ -132,19 +138,18 @@ fn keys_that_are_not_valid_now_are_not_taken_over() {
 #[test]
 fn a_list_left_unread_by_a_wrong_clock_is_read_once_when_the_clock_is_right() {
     let device = Device::new();
-    let models = device.config.vision.open_models().expect("built-in");
-    device.started().judge(at(0)).expect("a first start");
+    device.started().state.judge_clock(at(0)).expect("a first start");
 
     // A board without a battery starts with the time of its last shutdown, or with 1970.
     let mut keeper = device.started();
-    let code = |outcome: Result<Force, Blindness>| {
+    let code = |outcome: Result<ActiveList, Blindness>| {
         outcome.map(|_| "in force").unwrap_or_else(|b| b.cause.code())
     };
     assert!(!keeper.may_load_now(at(1)), "nothing was tried yet");
-    assert_eq!(code(keeper.load(&device.config, &models, at(-3600))), "went-back");
+    assert_eq!(code(keeper.load(at(-3600))), "went-back");
     assert!(!keeper.may_load_now(at(-3599)), "still wrong");
     assert!(keeper.may_load_now(at(2)), "set right meanwhile");
     // There is none, which only reading it can tell; reading it again and again would not help.
-    assert_eq!(code(keeper.load(&device.config, &models, at(3))), "no-list");
+    assert_eq!(code(keeper.load(at(3))), "no-list");
     assert!(!keeper.may_load_now(at(4)));
 }

@@ -6,8 +6,6 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::files;
-
 /// A folder of numbered files.
 pub trait Files: Send {
     /// Numbers of the files that are there, in any order.
@@ -74,8 +72,7 @@ pub fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// A real folder, locked by this process for as long as the value lives. Readable by its owner
-/// only.
+/// A real folder, locked by this process for as long as the value lives. Readable by its owner only.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -184,7 +181,21 @@ impl Files for Folder {
     fn replace(&mut self, file: u64, whole: &[u8]) -> io::Result<()> {
         self.writer.take_if(|(n, _)| *n == file);
         self.reader.take_if(|(n, _)| *n == file);
-        files::put_in_place(&unfinished(&self.path, file), &self.name(file), &[whole])
+        let new = unfinished(&self.path, file);
+        let written = (|| {
+            let mut out = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
+            out.write_all(whole)?;
+            out.sync_data()?;
+            fs::rename(&new, self.name(file))
+        })();
+        written.inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
     }
 
     fn delete(&mut self, file: u64) -> io::Result<()> {

@@ -2,16 +2,15 @@
 //!
 //! ```text
 //! segment  = header, { event | mark }
-//! header   = "WPOUTBX" 0xFF, version u32 = 1, segment u64, next position u64, crc u32    32 bytes
-//! event    = FF "EV" FE, length u32, position u64, id [16],
-//!            seconds i64, nanoseconds u32, crc u32,                                      48 bytes
+//! header   = "WPOUTBX" 0xFF, version u32 = 1, segment u64, next position u64, crc u32              32 bytes
+//! event    = FF "EV" FE, length u32, position u64, id [16], seconds i64, nanoseconds u32, crc u32  48 bytes
 //!            payload [length], crc u32
-//! mark     = FF "RT" FE, position u64, crc u32                                           16 bytes
+//! mark     = FF "RT" FE, position u64, crc u32                                                     16 bytes
 //! ```
 //!
 //! Every crc is CRC-32C (Castagnoli, as in RFC 3720) over the segment's number as u64 and then the
-//! bytes of its record before it, after the last crc, so that a reused block of another segment is
-//! not taken for this one's. The next position is the first that was not used when the header was
+//! bytes of the same line before it, so that a reused block of another segment is not taken for
+//! this one's. The next position is the first that was not used when the header was
 //! written. `seconds` and `nanoseconds` are when the event expires, since 1970 in UTC. A mark
 //! retires every event of its position in its own and any earlier segment. The marks' bytes FF and
 //! FE occur in no UTF-8 text, hence in no JSON payload.
@@ -204,8 +203,8 @@ pub enum ScannedItem {
     Torn,
 }
 
-/// Calls `found` with everything in the file that is called `segment`, in its order. Takes time
-/// linear in `bytes`.
+/// Calls `found` with everything in the file that is called `segment`, in its order. Takes time linear
+/// in `bytes`.
 pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(ScannedItem)) {
     let mut at = HEADER.min(bytes.len());
     while at < bytes.len() {

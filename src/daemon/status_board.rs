@@ -1,43 +1,23 @@
-//! What the threads tell the supervisor: counts, and whether anything keeps them from working.
+//! What the threads report to the supervisor: counts, and whether anything keeps them from working.
 //!
-//! One lock, held for a copy at a time; written once a frame, read once a second.
+//! * One lock, held for a copy at a time.
+//! * Written once a frame, read once a second.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use serde::Serialize;
-use time::OffsetDateTime;
 
-use super::health::Signs;
+use super::health::Activity;
 use crate::cause::Cause;
-use crate::decision::policy::{Blindness, Force};
-use crate::delivery::event::ListInForce;
+use crate::decision::policy::Blindness;
+use crate::device::ListStatus;
+use crate::device::orders::OrderCounters;
 use crate::device::pipeline::PipelineCounters;
 use crate::source::SourceCounters;
 
-/// What became of the messages to the device, by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct OrderCounters {
-    /// Orders that were followed.
-    pub followed: u64,
-    /// Orders that changed nothing: in force before, or for other devices.
-    pub without_effect: u64,
-    /// Lists that came into force.
-    pub installed: u64,
-    /// Rotations of the pinned keys that were followed.
-    pub rotated: u64,
-    /// Not an order at all.
-    pub malformed: u64,
-    /// Signed by nobody who may, or altered.
-    pub not_authentic: u64,
-    /// Authentic orders that came too late or found no room.
-    pub refused: u64,
-    /// Offered lists that were refused.
-    pub offers_refused: u64,
-}
-
 #[derive(Default)]
-struct Notes {
+struct Contents {
     source: SourceCounters,
     overwritten: u64,
     /// Sums of the sources that were closed before the present one.
@@ -49,41 +29,14 @@ struct Notes {
     beats: [u64; 2],
     pipeline: PipelineCounters,
     standing: Option<Result<(), Blindness>>,
-    list: Option<InForce>,
+    list: Option<ListStatus>,
     orders: OrderCounters,
-}
-
-/// What the status says about a list in force.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InForce {
-    /// Which.
-    pub list: ListInForce,
-    /// When it was issued.
-    pub issued: OffsetDateTime,
-    /// The least score that makes a candidate.
-    pub threshold: f32,
-}
-
-impl InForce {
-    /// Of the list in `force`.
-    pub fn of(force: &Force) -> Self {
-        let list = force.list();
-        Self {
-            list: ListInForce {
-                id: list.id().to_string(),
-                version: list.version(),
-                expires: list.expires(),
-            },
-            issued: list.issued(),
-            threshold: force.plan().threshold,
-        }
-    }
 }
 
 /// Shared by capture, vision and supervisor.
 #[derive(Default)]
-pub struct Board {
-    notes: Mutex<Notes>,
+pub struct StatusBoard {
+    contents: Mutex<Contents>,
 }
 
 /// What keeps the daemon from matching, if anything.
@@ -97,17 +50,17 @@ pub enum Condition {
     Blind(Blindness),
 }
 
-impl Board {
-    fn lock(&self) -> MutexGuard<'_, Notes> {
+impl StatusBoard {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         // Every critical section is a plain assignment.
-        self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.contents.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A frame came from the source.
     pub fn frame_captured(&self) {
-        let mut notes = self.lock();
-        notes.source_failure = None;
-        notes.captured += 1;
+        let mut contents = self.lock();
+        contents.source_failure = None;
+        contents.captured += 1;
     }
 
     /// The capture thread is alive, whatever it got.
@@ -120,16 +73,16 @@ impl Board {
         self.lock().beats[1] += 1;
     }
 
-    /// What the board knows of the threads' health; `delivery` is that thread's own count of signs
+    /// What is known of the threads' health; `delivery` is that thread's own count of signs
     /// of life.
-    pub fn signs(&self, delivery: u64) -> Signs {
-        let notes = self.lock();
-        let [capture, vision] = notes.beats;
-        Signs {
+    pub fn activity(&self, delivery: u64) -> Activity {
+        let contents = self.lock();
+        let [capture, vision] = contents.beats;
+        Activity {
             beats: [capture, vision, delivery],
-            captured: notes.captured,
-            processed: notes.pipeline.frames,
-            away: notes.source_failure.clone(),
+            captured: contents.captured,
+            processed: contents.pipeline.frames,
+            no_frames: contents.source_failure.clone(),
         }
     }
 
@@ -140,51 +93,51 @@ impl Board {
 
     /// The open source's counts so far, and how many of its frames nobody took in time.
     pub fn source_counted(&self, counters: SourceCounters, overwritten: u64) {
-        let mut notes = self.lock();
-        notes.source = counters;
-        notes.overwritten = overwritten;
+        let mut contents = self.lock();
+        contents.source = counters;
+        contents.overwritten = overwritten;
     }
 
     /// The open source's last counts; the next source starts at zero.
     pub fn source_closed(&self, counters: SourceCounters, overwritten: u64) {
-        let mut notes = self.lock();
-        tally("source", &counters, &mut notes.closed);
-        *notes.closed.entry("source.overwritten".into()).or_default() += overwritten;
-        notes.source = SourceCounters::default();
-        notes.overwritten = 0;
+        let mut contents = self.lock();
+        tally("source", &counters, &mut contents.closed);
+        *contents.closed.entry("source.overwritten".into()).or_default() += overwritten;
+        contents.source = SourceCounters::default();
+        contents.overwritten = 0;
     }
 
     /// The pipeline's counts so far and whether it compares faces.
     pub fn processed(&self, counters: PipelineCounters, standing: Result<(), Blindness>) {
-        let mut notes = self.lock();
-        notes.pipeline = counters;
-        notes.standing = Some(standing);
+        let mut contents = self.lock();
+        contents.pipeline = counters;
+        contents.standing = Some(standing);
     }
 
     /// The list in force from now on, if any.
-    pub fn list_is(&self, list: Option<InForce>) {
+    pub fn set_list(&self, list: Option<ListStatus>) {
         self.lock().list = list;
     }
 
     /// The list in force, if any.
-    pub fn list(&self) -> Option<InForce> {
+    pub fn list(&self) -> Option<ListStatus> {
         self.lock().list.clone()
     }
 
     /// What became of the messages to the device so far.
-    pub fn ordered(&self, counters: OrderCounters) {
+    pub fn set_order_counters(&self, counters: OrderCounters) {
         self.lock().orders = counters;
     }
 
     /// Whether faces are compared, and if not, the first reason on their way.
     pub fn condition(&self) -> Condition {
-        let notes = self.lock();
-        if let Some(reason) = &notes.source_failure {
+        let contents = self.lock();
+        if let Some(reason) = &contents.source_failure {
             return Condition::Blind(Blindness::new(Cause::NoFrames, reason));
         }
-        match &notes.standing {
+        match &contents.standing {
             None => Condition::Starting,
-            Some(Ok(())) if notes.pipeline.frames == 0 => Condition::Starting,
+            Some(Ok(())) if contents.pipeline.frames == 0 => Condition::Starting,
             Some(Ok(())) => Condition::Matching,
             Some(Err(blindness)) => Condition::Blind(blindness.clone()),
         }
@@ -192,12 +145,12 @@ impl Board {
 
     /// All counts by name.
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        let notes = self.lock();
-        let mut counts = notes.closed.clone();
-        tally("source", &notes.source, &mut counts);
-        *counts.entry("source.overwritten".into()).or_default() += notes.overwritten;
-        tally("pipeline", &notes.pipeline, &mut counts);
-        tally("orders", &notes.orders, &mut counts);
+        let contents = self.lock();
+        let mut counts = contents.closed.clone();
+        tally("source", &contents.source, &mut counts);
+        *counts.entry("source.overwritten".into()).or_default() += contents.overwritten;
+        tally("pipeline", &contents.pipeline, &mut counts);
+        tally("orders", &contents.orders, &mut counts);
         counts
     }
 }
@@ -228,7 +181,7 @@ mod tests {
 
     #[test]
     fn counts_of_closed_sources_and_of_the_open_one_add_up() {
-        let board = Board::default();
+        let board = StatusBoard::default();
         board.source_closed(SourceCounters { frames: 3, ..SourceCounters::default() }, 1);
         board
             .source_counted(SourceCounters { frames: 4, short: 2, ..SourceCounters::default() }, 5);
@@ -240,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_obstacle_on_the_way_is_the_one_that_is_told() {
-        let board = Board::default();
+    fn the_first_obstacle_on_the_way_is_the_one_that_is_reported() {
+        let board = StatusBoard::default();
         assert_eq!(board.condition(), Condition::Starting);
         board.frame_captured();
         board.processed(

@@ -1,14 +1,14 @@
 //! The capture thread: keeps the source open and hands its frames over.
 //!
 //! A source that cannot be opened is tried again, slower and slower: a camera may be plugged in
-//! later. The reason is told once for as long as it stays the same.
+//! later. The reason is logged once for as long as it stays the same.
 
 use std::time::Duration;
 
 use log::{info, warn};
 
-use super::board::Board;
 use super::handover::{Handover, Put};
+use super::status_board::StatusBoard;
 use super::stop::{Reason, Stop};
 use crate::source::{Captured, Source, SourceError};
 
@@ -19,11 +19,11 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 pub fn run(
     open: &dyn Fn() -> Result<Box<dyn Source>, SourceError>,
     frames: &Handover<Captured>,
-    board: &Board,
+    board: &StatusBoard,
     stop: &Stop,
 ) {
     let mut retry = FIRST_RETRY;
-    let mut told = String::new();
+    let mut logged = String::new();
     while stop.reason().is_none() {
         board.capture_lives();
         let failure = match open() {
@@ -38,9 +38,9 @@ pub fn run(
             Err(failure) => failure,
         };
         let reason = failure.to_string();
-        if reason != told {
+        if reason != logged {
             warn!("The source cannot be read; trying again: {reason}.");
-            told.clone_from(&reason);
+            logged.clone_from(&reason);
         }
         board.source_failed(reason);
         pause(retry, board, stop);
@@ -49,8 +49,8 @@ pub fn run(
     frames.close();
 }
 
-/// Waits for the next try, and says meanwhile that it is alive.
-fn pause(time: Duration, board: &Board, stop: &Stop) {
+/// Waits for the next attempt and reports meanwhile that the thread is alive.
+fn pause(time: Duration, board: &StatusBoard, stop: &Stop) {
     let mut left = time;
     while !left.is_zero() && stop.reason().is_none() {
         let step = left.min(FIRST_RETRY);
@@ -64,7 +64,7 @@ fn pause(time: Duration, board: &Board, stop: &Stop) {
 fn deliver(
     source: &mut dyn Source,
     frames: &Handover<Captured>,
-    board: &Board,
+    board: &StatusBoard,
     stop: &Stop,
 ) -> Option<SourceError> {
     let mut frame = Captured::default();

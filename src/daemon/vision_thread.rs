@@ -1,0 +1,174 @@
+//! The vision thread: takes frames, runs the device's pipeline, hands candidates to delivery, and
+//! follows orders between two frames. It waits for nothing but frames.
+
+use std::path::Path;
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use super::Shared;
+use super::handover::Taken;
+use crate::clock::Clock;
+use crate::delivery::Delivery;
+use crate::delivery::RevokedCandidates;
+use crate::delivery::event::Candidate;
+use crate::device::Device;
+use crate::device::pipeline::PipelineError;
+use crate::hardware;
+use crate::source::Captured;
+
+/// How long to wait for a frame before the list's standing is checked again.
+const FRAME_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often the hardware's temperature is read.
+const TEMPERATURE_EVERY: Duration = Duration::from_secs(5);
+/// Failures of one kind are logged at most so often; their number is in the statistics.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Messages followed between two frames at most: a flood must not keep frames waiting.
+const MAX_MESSAGES: usize = 16;
+
+/// What the thread owns, and what it shares with the others.
+pub struct VisionThread<'a> {
+    device: Device,
+    clock: Clock,
+    shared: Shared<'a>,
+    /// When the temperature was last read, on the monotonic clock.
+    temperature_read: Option<Duration>,
+    /// How often the rate of detections is halved because of heat.
+    halvings: u32,
+    /// When a frame's failure was last logged, on the monotonic clock.
+    complained: Option<Duration>,
+    first_frame_logged: bool,
+}
+
+impl<'a> VisionThread<'a> {
+    /// Publishes the list in force; nothing else happens before [`VisionThread::run`].
+    pub fn new(device: Device, clock: Clock, shared: Shared<'a>) -> Self {
+        let mut thread = Self {
+            device,
+            clock,
+            shared,
+            temperature_read: None,
+            halvings: 0,
+            complained: None,
+            first_frame_logged: false,
+        };
+        thread.publish_list();
+        thread
+    }
+
+    /// Runs until the hand-over is closed and empty.
+    pub fn run(mut self) {
+        let mut frame = Captured::default();
+        loop {
+            self.follow_messages();
+            self.device.check_permission(self.clock.now());
+            self.shared.board.vision_lives();
+            self.read_temperature();
+            match self.shared.frames.take(&mut frame, FRAME_TIMEOUT) {
+                Taken::Closed => break,
+                Taken::Nothing => {}
+                Taken::Frame => self.process(&frame),
+            }
+            self.report_progress();
+        }
+        let Self { device, clock, shared, .. } = &mut self;
+        device.finish(clock.now(), &mut |candidate| publish(shared.delivery, clock, candidate));
+        self.report_progress();
+    }
+
+    /// Follows what waits: a list that the clock kept from being read, messages, a wish to read the
+    /// list again.
+    fn follow_messages(&mut self) {
+        self.device.retry(self.clock.now());
+        self.publish_list();
+        let delivery = self.shared.delivery;
+        for message in std::iter::from_fn(|| delivery.inbound()).take(MAX_MESSAGES) {
+            if let Some(revoked) = self.device.follow(&message, self.clock.now()) {
+                self.wipe_undelivered(revoked);
+            }
+            self.publish_list();
+            self.shared.board.set_order_counters(self.device.order_counters());
+        }
+        if self.shared.stop.take_reload() {
+            self.device.reload(self.clock.now());
+            self.publish_list();
+        }
+    }
+
+    /// The one place where a change of the list is published: in the status, and on its own topic.
+    fn publish_list(&mut self) {
+        if let Some(report) = self.device.take_list_report() {
+            self.shared.board.set_list(report.status);
+            self.shared.delivery.set_list_state(report.state);
+        }
+    }
+
+    fn wipe_undelivered(&self, revoked: RevokedCandidates) {
+        let list = revoked.list.clone();
+        if !self.shared.delivery.revoke(revoked) {
+            error!(
+                "Undelivered candidates of the revoked list {list} may still be delivered: too \
+                 many revocations at once."
+            );
+        }
+    }
+
+    fn read_temperature(&mut self) {
+        let now = self.clock.now();
+        let due = |at: Duration| now.monotonic.saturating_sub(at) >= TEMPERATURE_EVERY;
+        if !self.temperature_read.is_none_or(due) {
+            return;
+        }
+        self.temperature_read = Some(now.monotonic);
+        let thermal = hardware::read(Path::new("/sys"));
+        let throttled = thermal.throttled == Some(true);
+        let celsius = thermal.processor().map(|c| c as f32);
+        let halvings = self.device.set_temperature(now, celsius, throttled);
+        if halvings != self.halvings {
+            info!(
+                "The rate of detections follows the board's heat: halved={halvings} \
+                 celsius={celsius:?} throttled={throttled}."
+            );
+            self.halvings = halvings;
+        }
+    }
+
+    fn process(&mut self, frame: &Captured) {
+        let Self { device, clock, shared, .. } = self;
+        let publish = &mut |candidate| publish(shared.delivery, clock, candidate);
+        let result = device.process(frame, clock.now(), publish);
+        if let Err(error) = result {
+            self.complain(frame.sequence, &error);
+        }
+        if !self.first_frame_logged {
+            self.first_frame_logged = true;
+            let after = self.clock.now().monotonic.as_millis();
+            info!("The first frame was looked at: after_ms={after}.");
+        }
+    }
+
+    fn complain(&mut self, sequence: u64, error: &PipelineError) {
+        let now = self.clock.now().monotonic;
+        if self.complained.is_none_or(|at| now.saturating_sub(at) >= COMPLAIN_EVERY) {
+            warn!("A frame could not be analysed: sequence={sequence} error={error}.");
+            self.complained = Some(now);
+        }
+    }
+
+    fn report_progress(&self) {
+        let (counters, standing) = self.device.progress(self.clock.now());
+        self.shared.board.processed(counters, standing);
+    }
+}
+
+fn publish(delivery: &Delivery, clock: &Clock, candidate: Candidate) {
+    let (id, sequence) = (candidate.candidate, candidate.sequence);
+    match delivery.publish_candidate(candidate, clock.now()) {
+        Ok(event) => {
+            info!("Candidate decided: candidate={id} sequence={sequence} event={event}.")
+        }
+        Err(error) => {
+            warn!("A candidate could not be queued and is lost: candidate={id} error={error}.")
+        }
+    }
+}

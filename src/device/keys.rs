@@ -1,0 +1,92 @@
+//! The keys that the device believes: the pinned file, and the signed rotations that followed it.
+//!
+//! Whether older keys have come back is for the device's memory to say, which knows the highest
+//! serial that was in use: [`super::keeper::Keeper`] asks it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use crate::cause::Cause;
+use crate::decision::policy::Blindness;
+use crate::files::{FileError, replace};
+use crate::watchlist::rotation;
+use crate::watchlist::trust::TrustError;
+use crate::watchlist::{Trust, WatchlistConfig};
+
+/// The pinned file and the rotations that the device keeps.
+pub struct TrustedKeys {
+    pinned: PathBuf,
+    rotations: PathBuf,
+}
+
+impl TrustedKeys {
+    /// Where `config` says that they are. Reads nothing yet.
+    pub fn new(config: &WatchlistConfig) -> Self {
+        Self { pinned: config.trust.clone(), rotations: config.rotations() }
+    }
+
+    /// The pinned keys alone.
+    ///
+    /// # Errors
+    /// Where the file cannot be used.
+    pub fn pinned(&self) -> Result<Trust, TrustError> {
+        Trust::open(&self.pinned)
+    }
+
+    /// The keys that are believed now: the pinned ones, or those that followed them.
+    ///
+    /// # Errors
+    /// Where a file cannot be used.
+    pub fn current(&self) -> Result<Trust, Blindness> {
+        let pinned = self.pinned().map_err(no_trust)?;
+        let (trust, _) = rotation::follow(pinned, &self.kept_rotations()?)?;
+        Ok(trust)
+    }
+
+    /// The kept rotations with `rotation` after them, as a chain that leads from the pinned keys.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn chain_with(&self, rotation: &[u8]) -> Result<Vec<u8>, Blindness> {
+        let mut chain = self.kept_rotations()?;
+        chain.extend_from_slice(rotation);
+        let pinned = self.pinned().map_err(no_trust)?;
+        rotation::follow(pinned, &chain)?;
+        Ok(chain)
+    }
+
+    /// Keeps `chain` in place of the rotations before.
+    ///
+    /// # Errors
+    /// Where the file cannot be replaced.
+    pub fn keep(&self, chain: &[u8]) -> Result<(), FileError> {
+        replace(&self.rotations, chain)
+    }
+
+    /// The rotations that the device keeps; none where there is no such file.
+    fn kept_rotations(&self) -> Result<Vec<u8>, Blindness> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            File::open(&self.rotations)?
+                .take(rotation::MAX_CHAIN as u64 + 1)
+                .read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) => Ok(bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(Blindness::new(
+                Cause::NoTrust,
+                format_args!(
+                    "cannot read the rotations of the pinned keys {}: {e}",
+                    self.rotations.display()
+                ),
+            )),
+        }
+    }
+}
+
+fn no_trust(error: TrustError) -> Blindness {
+    Blindness::new(Cause::NoTrust, error)
+}

@@ -1,0 +1,152 @@
+//! What the device remembers over restarts, and whether its clock may be believed.
+//!
+//! * A clock that went back, or that nothing keeps right, is not believed.
+//! * A damaged memory is no fresh start: nobody is matched until it is repaired.
+//! * One writer: the daemon. Commands that only look change nothing here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::warn;
+
+use crate::cause::Cause;
+use crate::clock::Now;
+use crate::decision::policy::Blindness;
+use crate::files::FileError;
+use crate::watchlist::WatchlistConfig;
+use crate::watchlist::clock::{ClockTrust, clock_trust, kernel_synchronised};
+use crate::watchlist::memory::DeviceMemory;
+use crate::watchlist::text::stamp;
+
+/// How often the clock is judged while running.
+const JUDGE_EVERY: Duration = Duration::from_secs(5);
+
+/// The state file, as it was read at the start and has changed since.
+pub struct StateFile {
+    memory: Result<DeviceMemory, Blindness>,
+    path: PathBuf,
+    require_synchronised: bool,
+    judged: Option<(Duration, Result<(), Blindness>)>,
+}
+
+impl StateFile {
+    /// Reads what the device remembers.
+    pub fn open(config: &WatchlistConfig) -> Self {
+        Self {
+            memory: DeviceMemory::load(&config.state)
+                .map_err(|error| Blindness::new(Cause::DamagedState, error)),
+            path: config.state.clone(),
+            require_synchronised: config.require_synchronised_clock,
+            judged: None,
+        }
+    }
+
+    /// What is remembered.
+    ///
+    /// # Errors
+    /// Where the file was damaged.
+    pub fn memory(&self) -> Result<&DeviceMemory, Blindness> {
+        self.memory.as_ref().map_err(Clone::clone)
+    }
+
+    /// The same, to be changed; [`StateFile::save`] makes the change last.
+    ///
+    /// # Errors
+    /// Where the file was damaged.
+    pub fn memory_mut(&mut self) -> Result<&mut DeviceMemory, Blindness> {
+        self.memory.as_mut().map_err(|blindness| blindness.clone())
+    }
+
+    /// Remembers `memory` until the process ends.
+    pub fn adopt(&mut self, memory: DeviceMemory) {
+        self.memory = Ok(memory);
+    }
+
+    /// Writes what is remembered to the disk.
+    ///
+    /// # Errors
+    /// Where it cannot be written. A damaged memory is left as it is.
+    pub fn save(&self) -> Result<(), FileError> {
+        self.memory.as_ref().map_or(Ok(()), |memory| memory.save(&self.path))
+    }
+
+    /// Writes `memory` to the disk and remembers it.
+    ///
+    /// # Errors
+    /// Where it cannot be written: then what was remembered before stays.
+    pub fn store(&mut self, memory: DeviceMemory) -> Result<(), FileError> {
+        memory.save(&self.path)?;
+        self.adopt(memory);
+        Ok(())
+    }
+
+    /// Whether the clock may be believed, as judged within the last five seconds. The time is
+    /// remembered.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub fn judge_clock(&mut self, now: Now) -> Result<(), Blindness> {
+        if let Some((at, verdict)) = &self.judged
+            && now.monotonic.saturating_sub(*at) < JUDGE_EVERY
+        {
+            return verdict.clone();
+        }
+        let verdict = self.judge_clock_anew(now);
+        self.judged = Some((now.monotonic, verdict.clone()));
+        verdict
+    }
+
+    fn judge_clock_anew(&mut self, now: Now) -> Result<(), Blindness> {
+        self.clock_verdict(now)?;
+        if self.memory_mut()?.observe(now.wall)
+            && let Err(error) = self.save()
+        {
+            // Matching may go on: what is lost is the memory of the last minutes over a restart.
+            warn!("The last time seen cannot be stored: {error}.");
+        }
+        Ok(())
+    }
+
+    /// As [`StateFile::judge_clock`], but at once and without remembering anything: for commands
+    /// that only look.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub fn clock_verdict(&self, now: Now) -> Result<(), Blindness> {
+        let memory = self.memory()?;
+        let synchronised = !self.require_synchronised || kernel_synchronised();
+        match clock_trust(now.wall, memory.last_seen(), synchronised) {
+            ClockTrust::Trusted => {}
+            ClockTrust::Unsynchronised => {
+                return Err(Blindness::new(
+                    Cause::Unsynchronised,
+                    "the kernel says that nothing keeps its clock right; start a time service, or \
+                     set watchlist.require_synchronised_clock = false where somebody else answers \
+                     for the clock",
+                ));
+            }
+            ClockTrust::WentBack { by } => {
+                return Err(Blindness::new(
+                    Cause::WentBack,
+                    format_args!("the clock is {} earlier than it has been; correct it", by),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether matching is allowed by the clock and by those who may suspend it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn permits(&mut self, now: Now) -> Result<(), Blindness> {
+        self.judge_clock(now)?;
+        match self.memory()?.suspended_until(now.wall) {
+            None => Ok(()),
+            Some(until) => Err(Blindness::new(
+                Cause::Suspended,
+                format_args!("matching is suspended until {}; it goes on by itself", stamp(&until)),
+            )),
+        }
+    }
+}
