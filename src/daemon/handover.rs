@@ -1,8 +1,9 @@
 //! The hand-over of frames from capture to vision: one place, the latest frame wins.
 //!
-//! Buffers are swapped, never copied or allocated: the giver's buffer goes in, an old one comes
-//! back. From a live source a frame that nobody took in time is overwritten and counted; from
-//! recorded pictures the giver waits instead.
+//! * Buffers are swapped, never copied or allocated: the producer's buffer goes in, an old one
+//!   comes back.
+//! * From a live source a frame that was not taken in time is overwritten and counted.
+//! * From recorded pictures the producer waits instead.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub enum WhenFull {
 pub enum Put {
     /// It lies there.
     Stored,
-    /// It lies there, in place of one that nobody took.
+    /// It lies there, in place of one that was not taken.
     Overwrote,
     /// The other side has gone.
     Closed,
@@ -52,7 +53,7 @@ pub struct Handover<T> {
 }
 
 impl<T> Handover<T> {
-    /// An empty place. `spare` is the buffer that the first giver gets back.
+    /// An empty place. `spare` is the buffer that the producer gets back first.
     pub fn new(spare: T, when_full: WhenFull) -> Self {
         Self {
             state: Mutex::new(State { slot: spare, full: false, closed: false }),
@@ -67,7 +68,7 @@ impl<T> Handover<T> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Gives `frame` away and leaves an old buffer in its stead. Does not wait unless made with
+    /// Gives `frame` away and leaves an old buffer in its place. Does not wait unless made with
     /// [`WhenFull::Wait`].
     pub fn put(&self, frame: &mut T) -> Put {
         let mut state = self.lock();
@@ -83,13 +84,13 @@ impl<T> Handover<T> {
         if overwrote { Put::Overwrote } else { Put::Stored }
     }
 
-    /// Waits for a frame at most `patience` and swaps it into `frame`. What was put before the
+    /// Waits for a frame at most `timeout` and swaps it into `frame`. What was put before the
     /// close is still given.
-    pub fn take(&self, frame: &mut T, patience: Duration) -> Taken {
+    pub fn take(&self, frame: &mut T, timeout: Duration) -> Taken {
         let state = self.lock();
         let (mut state, _) = self
             .changed
-            .wait_timeout_while(state, patience, |s| !s.full && !s.closed)
+            .wait_timeout_while(state, timeout, |s| !s.full && !s.closed)
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         if state.full {
             std::mem::swap(&mut state.slot, frame);
@@ -103,7 +104,8 @@ impl<T> Handover<T> {
         }
     }
 
-    /// Ends the hand-over from either side: givers stop at once, the taker after the last frame.
+    /// Ends the hand-over from either side: the producer stops at once, the consumer after the last
+    /// frame.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -117,7 +119,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     #[test]
-    fn the_latest_frame_wins_and_the_overwritten_one_is_told() {
+    fn the_latest_frame_wins_and_the_overwritten_one_is_reported() {
         let h = Handover::new(0, WhenFull::Overwrite);
         let mut frame = 1;
         assert_eq!(h.put(&mut frame), Put::Stored);
@@ -149,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_close_frees_a_waiting_giver() {
+    fn a_close_frees_a_waiting_producer() {
         let h = Handover::new(0, WhenFull::Wait);
         let mut frame = 1;
         h.put(&mut frame);
         std::thread::scope(|s| {
-            let giver = s.spawn(|| h.put(&mut 2));
+            let producer = s.spawn(|| h.put(&mut 2));
             h.close();
-            assert_eq!(giver.join().expect("giver"), Put::Closed);
+            assert_eq!(producer.join().expect("producer"), Put::Closed);
         });
     }
 }

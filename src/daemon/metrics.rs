@@ -1,10 +1,11 @@
 //! The daemon's figures as OpenMetrics text, for Prometheus and its like. Off by default.
 //!
-//! Promises: the same names and numbers as the `stats` message; nothing about a person, a list's
-//! entry or a track, and no label that an outsider can make grow. Listens on loopback or a UNIX
-//! socket unless the configuration says otherwise in so many words; one connection at a time, each
-//! for at most [`PATIENCE`], at most [`MOST_REQUEST`] bytes of it read. Knows `GET /metrics` only.
-//! It can neither slow down vision nor end the daemon.
+//! * The same names and numbers as the `stats` message.
+//! * Nothing about a person, a list's entry or a track, and no label that an outsider can multiply.
+//! * Listens on loopback or a UNIX socket unless the configuration says otherwise in so many words.
+//! * One connection at a time, each for at most [`TIMEOUT`], at most [`MAX_REQUEST`] bytes of it
+//!   read. Answers `GET /metrics` only.
+//! * It can neither slow down vision nor end the daemon.
 //!
 //! Metrics: `watchpost_<stage>_total{what}`, `watchpost_dropped_total{reason}`, and gauges of the
 //! names in `stats.gauges` with `_` for each dot; temperatures are
@@ -32,10 +33,10 @@ use crate::delivery::event::Stats;
 use crate::problem::Problem;
 
 /// For one connection from its first byte to its last.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// Most bytes of a request.
-pub const MOST_REQUEST: usize = 4096;
-/// How often it looks for a connection and for the wish to stop.
+pub const MAX_REQUEST: usize = 4096;
+/// How often it looks for a connection and for the request to stop.
 const ROUND: Duration = Duration::from_millis(50);
 /// Before the zone's name, in the gauges of `stats`.
 pub const TEMPERATURE: &str = "board.temperature_celsius.";
@@ -59,10 +60,12 @@ impl MetricsConfig {
             let (key, value) = ("metrics.listen".to_owned(), self.listen.clone());
             out.push(Problem { key, value, remedy: remedy.to_owned() });
         };
-        match self.listen.parse::<Place>() {
+        match self.listen.parse::<ListenAddress>() {
             _ if self.listen.is_empty() => {}
             Err(()) => add("write ADDRESS:PORT, as in 127.0.0.1:9464, or unix:/PATH"),
-            Ok(Place::Tcp(address)) if !address.ip().is_loopback() && !self.beyond_loopback => {
+            Ok(ListenAddress::Tcp(address))
+                if !address.ip().is_loopback() && !self.beyond_loopback =>
+            {
                 add("other machines could read it; write 127.0.0.1, or set \
                      metrics.beyond_loopback = true");
             }
@@ -72,12 +75,12 @@ impl MetricsConfig {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum ListenAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl FromStr for Place {
+impl FromStr for ListenAddress {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -107,18 +110,18 @@ enum Listener {
 pub struct Server(Listener);
 
 trait Stream: Read + Write {
-    fn patience(&self, time: Duration) -> io::Result<()>;
+    fn set_timeouts(&self, time: Duration) -> io::Result<()>;
 }
 
 impl Stream for TcpStream {
-    fn patience(&self, time: Duration) -> io::Result<()> {
+    fn set_timeouts(&self, time: Duration) -> io::Result<()> {
         self.set_nonblocking(false)?;
         self.set_read_timeout(Some(time)).and_then(|()| self.set_write_timeout(Some(time)))
     }
 }
 
 impl Stream for UnixStream {
-    fn patience(&self, time: Duration) -> io::Result<()> {
+    fn set_timeouts(&self, time: Duration) -> io::Result<()> {
         self.set_nonblocking(false)?;
         self.set_read_timeout(Some(time)).and_then(|()| self.set_write_timeout(Some(time)))
     }
@@ -135,10 +138,10 @@ impl Server {
         }
         let place = config.listen.parse().map_err(|()| ErrorKind::InvalidInput.into());
         let listener = place.and_then(|place| match place {
-            Place::Tcp(address) => TcpListener::bind(address)
+            ListenAddress::Tcp(address) => TcpListener::bind(address)
                 .and_then(|l| l.set_nonblocking(true).map(|()| l))
                 .map(Listener::Tcp),
-            Place::Unix(path) => bind_unix(&path).map(|l| Listener::Unix(l, path)),
+            ListenAddress::Unix(path) => bind_unix(&path).map(|l| Listener::Unix(l, path)),
         });
         let listener =
             listener.map_err(|source| MetricsError { place: config.listen.clone(), source })?;
@@ -154,7 +157,7 @@ impl Server {
         }
     }
 
-    /// Answers until somebody asks to stop.
+    /// Answers until the daemon stops.
     pub fn serve(&self, stop: &Stop, stats: impl Fn() -> Stats) {
         while stop.reason().is_none() {
             let stream: io::Result<Box<dyn Stream>> = match &self.0 {
@@ -195,8 +198,8 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 fn answer(stream: &mut dyn Stream, stats: &dyn Fn() -> Stats) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut request = [0; MOST_REQUEST];
+    let deadline = Instant::now() + TIMEOUT;
+    let mut request = [0; MAX_REQUEST];
     let mut length = 0;
     let ended = |bytes: &[u8]| bytes.windows(4).any(|w| w == b"\r\n\r\n");
     while !ended(&request[..length]) {
@@ -210,13 +213,13 @@ fn answer(stream: &mut dyn Stream, stats: &dyn Fn() -> Stats) -> io::Result<()> 
             };
             return respond(stream, status, "text/plain", "");
         }
-        stream.patience(left)?;
+        stream.set_timeouts(left)?;
         match stream.read(&mut request[length..])? {
             0 => return Ok(()),
             n => length += n,
         }
     }
-    stream.patience(PATIENCE)?;
+    stream.set_timeouts(TIMEOUT)?;
     let line = request[..length].split(|b| *b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|b| *b == b' ');
     let (method, path, version) = (words.next(), words.next(), words.next());

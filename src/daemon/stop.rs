@@ -1,5 +1,5 @@
-//! The one wish to stop, from a signal or from the end of the source, on which every thread can
-//! wait; and the wish to read the files again.
+//! The requests that all threads share: to stop, on which every thread can wait, and to read the
+//! files again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -26,11 +26,11 @@ pub struct Stop {
 
 impl Stop {
     fn lock(&self) -> MutexGuard<'_, Option<Reason>> {
-        // An option of a plain value is consistent whatever its holder did.
+        // An option of a plain value is consistent even after a panic.
         self.reason.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Asks everybody to stop. The first reason counts.
+    /// Asks all threads to stop. The first reason counts.
     pub fn request(&self, reason: Reason) {
         self.lock().get_or_insert(reason);
         self.changed.notify_all();
@@ -41,8 +41,8 @@ impl Stop {
         *self.lock()
     }
 
-    /// Asks for the list and the trust file to be read again. Several wishes before it is done are
-    /// one.
+    /// Asks for the list and the trust file to be read again. Several requests before it is done
+    /// are one.
     pub fn request_reload(&self) {
         self.reload.store(true, Ordering::Relaxed);
     }
@@ -52,12 +52,12 @@ impl Stop {
         self.reload.swap(false, Ordering::Relaxed)
     }
 
-    /// Waits at most `patience` for the wish to stop.
-    pub fn wait(&self, patience: Duration) -> Option<Reason> {
+    /// Waits at most `timeout` for the request to stop.
+    pub fn wait(&self, timeout: Duration) -> Option<Reason> {
         let reason = self.lock();
         let (reason, _) = self
             .changed
-            .wait_timeout_while(reason, patience, |r| r.is_none())
+            .wait_timeout_while(reason, timeout, |r| r.is_none())
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         *reason
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_counts_and_frees_whoever_waits() {
+    fn the_first_reason_counts_and_frees_the_waiting_threads() {
         let stop = Stop::default();
         assert_eq!(stop.wait(Duration::ZERO), None);
         std::thread::scope(|s| {

@@ -86,7 +86,8 @@ pub struct Plan {
 #[error(
     "the budget cannot be met: {faces_a_day} faces a day x {templates} templates x false-match \
      rate {fmr:.2e} x safety factor {safety_factor} gives {expected:.3} false alerts a day at the \
-     strictest threshold measured ({threshold:.2}), but the list allows {allowed}. {}", remedy(*.largest)
+     strictest threshold measured ({threshold:.2}), but the list allows {allowed}. {}",
+    remedy(*.largest)
 )]
 pub struct OverBudget {
     faces_a_day: f64,

@@ -1,6 +1,6 @@
 //! The evidence of a track, and when it is enough.
 //!
-//! Each compared view of a track is told to [`Decider::observe`] with the entries that its probe
+//! Each compared view of a track goes to [`Decider::observe`] with the entries that its probe
 //! came near to. The rule:
 //!
 //! * a view *supports* the entries whose similarity reaches the threshold;
@@ -13,9 +13,9 @@
 //!   threshold by [`EVIDENCE_MARGIN`] or more. Where several entries qualify, the one with the
 //!   highest combined similarity is named. Those within the ambiguity margin of it are its
 //!   alternatives, whether or not they reach the threshold themselves;
-//! * a track gives **one candidate**, whoever else its later views resemble, and at most **one
-//!   update** with a better view: when the track ends or some seconds have passed, whichever is
-//!   first. Hysteresis: it takes the margin to become a candidate, but an update only needs a
+//! * a track gives **one candidate**, whatever other entries its later views resemble, and at most
+//!   **one update** with a better view: when the track ends or some seconds have passed, whichever
+//!   is first. Hysteresis: it takes the margin to become a candidate, but an update only needs a
 //!   combined similarity that still reaches the threshold. Where the later views have taken the
 //!   evidence below it, there is none;
 //! * an entry that was announced is not announced again by this camera during the cool-down,
@@ -57,7 +57,7 @@ pub const MAX_LEADERS: usize = 4;
 /// Entries of which a track keeps the combined similarity. The least similar gives way: it starts
 /// from 0 when it comes back.
 const MAX_RIVALS: usize = 16;
-/// Least weight of a view, so that one whose quality is nought or not a number still counts.
+/// Least weight of a view, so that one whose quality is zero or not a number still counts.
 const LEAST_WEIGHT: f32 = 0.01;
 /// Tracks that live at once; as many as the tracker follows.
 const MAX_TRACKS: usize = 128;
@@ -103,7 +103,7 @@ pub struct Finding<V> {
     pub considered: usize,
     /// Views of this track compared so far.
     pub compared: u32,
-    /// Entries that cannot be told apart from the named one, most similar first.
+    /// Entries that cannot be distinguished from the named one, most similar first.
     pub alternatives: Vec<EntryIndex, MAX_HITS>,
     /// The best view.
     pub view: V,
@@ -326,7 +326,7 @@ impl<V> Decider<V> {
         let at =
             t.leaders.iter().position(|l| l.hit.entry == entry).expect("decided among the leaders");
         let leader = t.leaders.swap_remove(at);
-        // Of whom else the track resembled nothing is kept any longer.
+        // Nothing is kept any longer about the other entries that the track resembled.
         t.leaders.clear();
         let cool = Duration::from_secs(self.config.cool_down_s);
         let cooling = self
@@ -437,7 +437,7 @@ fn update<V>(
         counters.faded += 1;
         return;
     }
-    // Who has come close since; whoever was named stays named.
+    // Entries that have come close since are added; those named before stay named.
     for near in t.inseparable(entry, config.ambiguity_margin) {
         if !alternatives.contains(&near) && alternatives.push(near).is_err() {
             break;
