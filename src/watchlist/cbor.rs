@@ -276,6 +276,7 @@ impl CborWriter {
     }
 
     /// A byte string of two's complements.
+    #[cfg(any(feature = "author", test))]
     pub fn signed_bytes(&mut self, value: &[i8]) -> &mut Self {
         self.head(BYTES, value.len() as u64);
         self.out.extend(value.iter().map(|v| v.cast_unsigned()));

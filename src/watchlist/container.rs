@@ -103,6 +103,7 @@ impl<'a> Container<'a> {
     }
 
     /// `payload` and `count` items beside it, encoded one after another as byte strings.
+    #[cfg(any(feature = "author", test))]
     pub fn with_items(
         kind: &'static SignedKind,
         payload: &'a [u8],

@@ -46,7 +46,7 @@
 //! | 1 | [`model`]: what a list says; `container`: COSE; `config` |
 //! | 0 | `cbor`, `place`, `hours`, `row`, `text`, [`keys`], [`clock`], [`locked`] |
 
-#[cfg(feature = "author")]
+#[cfg(any(feature = "author", test))]
 pub mod author;
 mod cbor;
 pub mod clock;

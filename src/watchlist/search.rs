@@ -16,7 +16,6 @@ use time::OffsetDateTime;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::locked::{Locked, Plain, wipe};
-use super::model::Entry;
 use super::row::Row;
 use crate::kernels::choice;
 use crate::kernels::search::{ComponentLine, SearchKernel};
@@ -232,7 +231,8 @@ impl Gallery {
     ///
     /// # Panics
     /// Where there is no memory.
-    pub(super) fn of(dimensions: usize, entries: &[Entry]) -> Self {
+    #[cfg(any(feature = "author", test))]
+    pub(super) fn of(dimensions: usize, entries: &[super::model::Entry]) -> Self {
         let total = entries.iter().map(|e| e.templates.len()).sum::<usize>();
         let mut builder =
             Builder::new(total, dimensions).expect("memory for a second copy of the templates");
@@ -461,6 +461,7 @@ impl fmt::Debug for Gallery {
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
+    use super::super::model::Entry;
     use super::*;
     use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The one encoding of a list. The schema in CDDL (RFC 8610) is `config/schemas/watchlist.cddl`.
 //!
-//! * [`encode`] and [`decode`] are inverse: one content with its salts has one encoding, and
+//! * `encode` and `decode` are inverse: one content with its salts has one encoding, and
 //!   nothing else is read.
 //! * A payload of another [`FORMAT_VERSION`] is refused by its first field, with what to do
 //!   ([`FormatError::Version`]). A new format changes [`write`](mod@write), [`read`](mod@read), the
@@ -38,16 +38,18 @@
 //! sign well.
 
 mod read;
+#[cfg(any(feature = "author", test))]
 mod write;
 
-use zeroize::Zeroizing;
-
+#[cfg(any(feature = "author", test))]
+pub(super) use read::decode;
 pub use read::inspect;
-pub(super) use read::{ListHead, announced, decode, read_entry, vouched_for};
-pub use write::encode;
+pub(super) use read::{ListHead, announced, read_entry, vouched_for};
+#[cfg(any(feature = "author", test))]
+pub use write::{Encoded, encode};
 
 use super::cbor::CborError;
-use super::container::{Container, ItemLimits, SignedKind};
+use super::container::{ItemLimits, SignedKind};
 use super::model::{ContentError, MAX_ENTRIES};
 
 /// Version of the payload's schema.
@@ -102,21 +104,4 @@ pub enum FormatError {
          revoked; use the copy that its authors have"
     )]
     Removed(usize),
-}
-
-/// A content's two halves: what is signed, and the entries that it vouches for.
-pub struct Encoded {
-    /// To be signed.
-    pub payload: Vec<u8>,
-    /// The entries, byte strings one after another.
-    pub items: Zeroizing<Vec<u8>>,
-    /// How many.
-    pub count: usize,
-}
-
-impl Encoded {
-    /// The container, signed by nobody yet.
-    pub(super) fn container(&self) -> Container<'_> {
-        Container::with_items(&LIST, &self.payload, &self.items, self.count)
-    }
 }

@@ -1,4 +1,4 @@
-//! From bytes to a list's content: the strict inverse of [`encode`](super::encode).
+//! From bytes to a list's content: the strict inverse of `write`.
 //!
 //! * Nothing that an input announces allocates memory; what is really there does.
 //! * Entries go through a callback, so that a device can put their templates where they belong at
@@ -8,22 +8,24 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::{FORMAT_VERSION, FormatError, SALT};
-use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError};
+use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, TemplateError};
 use crate::watchlist::cbor::CborReader;
-use crate::watchlist::container::{Container, Items};
+use crate::watchlist::container::Items;
 use crate::watchlist::model::{
     Aim, Area, Authorisation, Content, ContentError, Entry, EntryFault, Hours, LATEST, MAX_AREAS,
     MAX_CORNERS, MAX_DEVICES, MAX_ENTRIES, MAX_FACES, MAX_TEMPLATES, MAX_TEXT, MAX_WINDOWS,
-    Position, Reference, StoredTemplate, Window,
+    Position, Reference, Window,
 };
 
-/// Reads what [`encode`](super::encode) writes, and nothing else. Entries that were removed are
-/// left out and counted.
+/// Reads what `encode` writes, and nothing else. Entries that were removed are left out and counted.
 ///
 /// # Errors
 /// Where the bytes do not follow the schema, break a rule of [`Content::check`], or an entry is
 /// not vouched for.
-pub fn decode(container: &Container<'_>) -> Result<(Content, usize), FormatError> {
+#[cfg(any(feature = "author", test))]
+pub fn decode(
+    container: &crate::watchlist::container::Container<'_>,
+) -> Result<(Content, usize), FormatError> {
     let ListHead { mut content, templates, digests } = ListHead::decode(container.payload())?;
     let mut removed = 0;
     for item in vouched_for(digests, container.items())? {
@@ -34,8 +36,8 @@ pub fn decode(container: &Container<'_>) -> Result<(Content, usize), FormatError
         let mut stored = Vec::new();
         let mut entry = read_entry(item, content.dimensions, |part| {
             let values = part.values.iter().map(|b| b.cast_signed()).collect();
-            stored.push(StoredTemplate {
-                template: Template::new(values)?,
+            stored.push(crate::watchlist::model::StoredTemplate {
+                template: crate::template::Template::new(values)?,
                 quality: part.quality,
                 photo: part.photo,
             });
@@ -145,6 +147,8 @@ pub fn announced(templates: u64, there: usize, removed: usize) -> Result<(), For
 }
 
 /// A template as it lies in an entry.
+// A device checks quality and digest and keeps neither.
+#[cfg_attr(not(any(feature = "author", test)), expect(dead_code))]
 pub struct TemplateParts<'a> {
     /// Two's complements.
     pub values: &'a [u8],

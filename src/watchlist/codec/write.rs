@@ -4,9 +4,27 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::{Encoded, FORMAT_VERSION, MAX_ENTRY_BYTES, SALT};
+use super::{FORMAT_VERSION, LIST, MAX_ENTRY_BYTES, SALT};
 use crate::watchlist::cbor::CborWriter;
+use crate::watchlist::container::Container;
 use crate::watchlist::model::{Aim, Authorisation, Content, ContentError, Entry, MAX_TEXT};
+
+/// A content's two halves: what is signed, and the entries that it vouches for.
+pub struct Encoded {
+    /// To be signed.
+    pub payload: Vec<u8>,
+    /// The entries, byte strings one after another.
+    pub items: Zeroizing<Vec<u8>>,
+    /// How many.
+    pub count: usize,
+}
+
+impl Encoded {
+    /// The container, signed by nobody yet.
+    pub(in crate::watchlist) fn container(&self) -> Container<'_> {
+        Container::with_items(&LIST, &self.payload, &self.items, self.count)
+    }
+}
 
 /// The encoding of `content` with a salt for each entry.
 ///
