@@ -315,7 +315,8 @@ fn a_list_of_groups_is_read_as_csv_is_written_and_what_is_wrong_in_it_is_listed(
     ]);
     assert_eq!(code, 0);
     let at = g["thresholds"].as_array().expect("thresholds").last().expect("the one given");
-    assert_eq!(at["groups"][0]["fnmr"]["of"], 6);
+    assert_eq!(at["groups"][0]["fnmr"]["comparisons"], 6);
+    assert_eq!(at["groups"][0]["fnmr"]["people"], 2);
     assert!(
         at["fmr_differential"]["unsupported"]
             .as_str()

@@ -10,6 +10,7 @@ use serde::Serialize;
 use zeroize::Zeroize;
 
 use super::records::Records;
+use super::statistics::misses::GenuineScores;
 use super::statistics::tally::{Clustered, Counted, FalseMatchPair, Tally};
 use super::work::spread;
 use crate::template::Template;
@@ -158,6 +159,8 @@ pub struct Suspect {
 pub struct AllPairs {
     /// Similarities of two photographs of one person.
     pub genuine: Tally,
+    /// The former, person by person.
+    pub of_one: GenuineScores,
     /// Similarities of two people, those left out as suspects excepted.
     pub impostor: Tally,
     /// False matches at each of the thresholds asked for.
@@ -202,6 +205,7 @@ pub fn all_pairs(
     people.iter().for_each(|p| photographs[*p as usize] += 1);
     let empty = || AllPairs {
         genuine: Tally::default(),
+        of_one: GenuineScores::default(),
         impostor: Tally::default(),
         at: Vec::new(),
         suspects: Vec::new(),
@@ -279,6 +283,7 @@ pub fn all_pairs(
     let Ok(_) = done;
     let (mut all, clustered) = total.into_inner().expect("merging does not panic");
     all.suspects.sort_by_key(|s| (s.a, s.b));
+    all.of_one = genuine_scores(rows, people);
     all.at = clustered.finish();
     all
 }
@@ -330,6 +335,16 @@ pub fn record_pairs<'a>(
             });
         }
     }
+}
+
+/// Similarities between the photographs of each person; `people` as in [`all_pairs`].
+fn genuine_scores(rows: &TemplateMatrix, people: &[u32]) -> GenuineScores {
+    let mut first = 0;
+    GenuineScores::new(people.chunk_by(|a, b| a == b).map(|of_one| {
+        let from = first;
+        first += of_one.len();
+        (from..first).flat_map(|a| (a + 1..first).map(move |b| (a, b))).map(|(a, b)| rows.similarity(a, b)).collect()
+    }))
 }
 
 /// Cuts the rows into tiles of about [`TILE`] rows that never split a person.

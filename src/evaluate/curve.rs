@@ -3,15 +3,15 @@
 //! threshold from it.
 //!
 //! * Thresholds are multiples of .01, from the highest at which a sample's rate is about a tenth.
-//! * Each bound is the one-sided 95 % Clopper-Pearson bound of counts divided by their design
-//!   effect, since pairs that share a person are not independent (see
+//! * Each bound is the one-sided 95 % Poisson bound of counts divided by their design effect, since
+//!   pairs that share a person are not independent (see [`super::statistics::poisson`] and
 //!   [`super::statistics::tally`]). A bound that a stricter threshold exceeds is raised to it, so
 //!   that the table never rises.
 //! * The table ends at the strictest threshold at which at least a number of *different pairs of
 //!   people* (ten unless told otherwise) matched falsely: beyond, a few look-alikes or mislabelled
 //!   photographs decide. Nothing is extrapolated.
 //!
-//! Beside it: false non-matches over all pairs of photographs of one person.
+//! Beside it: false non-matches, people counted alike (see [`super::statistics::misses`]).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ use super::extract::{AcquirerFactory, Acquisition, photographs, subjects};
 use super::groups::{SafetyFactor, SuspectPair};
 use super::protocol::folder::{self, shown};
 use super::statistics::interval::Rate;
+use super::statistics::misses::PeopleRate;
 use super::verification::Histogram;
 use super::{Context, EvaluateError, TestedNetwork};
 
@@ -44,8 +45,8 @@ pub struct CurveRow {
     pub pairs_of_people: u64,
     /// Variance over that of independent comparisons.
     pub design_effect: f64,
-    /// Genuine comparisons below it.
-    pub fnmr: Rate,
+    /// Genuine comparisons below it, people counted alike.
+    pub fnmr: PeopleRate,
 }
 
 /// The result.
@@ -149,7 +150,6 @@ pub fn run<L: AcquirerFactory>(
 
 fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, String) {
     let supported = pairs.at.iter().take_while(|c| c.pairs_of_people >= least_pairs.max(1)).count();
-    let genuine = pairs.genuine.total();
     let mut points: Vec<CurveRow> = grid
         .iter()
         .zip(&pairs.at)
@@ -163,7 +163,7 @@ fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, St
                 fmr_upper: c.upper,
                 pairs_of_people: c.pairs_of_people,
                 design_effect: c.design_effect,
-                fnmr: Rate::new(genuine - pairs.genuine.at_or_above(threshold), genuine),
+                fnmr: pairs.of_one.missed(threshold),
             }
         })
         .collect();

@@ -1,11 +1,11 @@
 //! How error rates differ between groups of people, by labels of the deployer's own. The program
 //! infers none.
 //!
-//! False matches of a group are counted over all pairs of two of its people, false non-matches over
-//! all pairs of two photographs of one person. Thresholds are those at which all pairs of two
+//! False matches of a group are counted over all pairs of two of its people; false non-matches are
+//! the mean over its people of the share of their pairs that is missed. Thresholds are those at which all pairs of two
 //! people, whatever their groups, give a false match rate of [`TARGETS`], or the ones that are
 //! given. Intervals of the false-match rates come from counts divided by their design effect (see
-//! [`super::statistics::tally`]); those of other rates take the comparisons as independent.
+//! [`super::statistics::tally`]); those of misses count people.
 //!
 //! The *safety factor* answers: if a threshold gives rate r over all pairs, by how much must r be
 //! multiplied to bound the worst-served group? It is the highest quotient of a group's upper bound
@@ -29,6 +29,7 @@ use super::protocol::labels;
 use super::records::Records;
 use super::statistics::differentials::{Differential, GroupRate, summarise};
 use super::statistics::interval::Rate;
+use super::statistics::misses::PeopleRate;
 use super::statistics::tally::Tally;
 use super::{Context, EvaluateError};
 use crate::template::Template;
@@ -66,8 +67,8 @@ pub struct GroupRates {
     pub fmr: Rate,
     /// By how much bunching of false matches by person widens the interval.
     pub design_effect: f64,
-    /// False non-match rate.
-    pub fnmr: Rate,
+    /// False non-match rate, people counted alike.
+    pub fnmr: PeopleRate,
 }
 
 /// All groups at a threshold.
@@ -354,31 +355,24 @@ fn at_threshold(
         .zip(by_group)
         .map(|(group, pairs)| {
             let counted = &pairs.at[step];
-            let matches = pairs.genuine.at_or_above(threshold);
             GroupRates {
                 group: group.group.clone(),
                 fmr: Rate::clustered(counted.matches, counted.comparisons, counted.design_effect),
                 design_effect: counted.design_effect,
-                fnmr: Rate::new(pairs.genuine.total() - matches, pairs.genuine.total()),
+                fnmr: pairs.of_one.missed(threshold),
             }
         })
         .collect();
-    let differential = |of: fn(&GroupRates) -> (Rate, f64)| {
-        let rates: Vec<GroupRate<'_>> = groups
-            .iter()
-            .map(|g| {
-                let (rate, design_effect) = of(g);
-                GroupRate { group: &g.group, rate, design_effect }
-            })
-            .collect();
-        summarise(&rates)
-    };
+    let false_matches: Vec<GroupRate<'_>> =
+        groups.iter().map(|g| GroupRate::of_comparisons(&g.group, g.fmr, g.design_effect)).collect();
+    let misses: Vec<GroupRate<'_>> =
+        groups.iter().map(|g| GroupRate::of_people(&g.group, g.fnmr)).collect();
     RatesAt {
         target_fmr,
         threshold: Some(threshold),
         all: Some(Rate::new(all.at_or_above(threshold), all.total())),
-        fmr_differential: Some(differential(|g| (g.fmr, g.design_effect))),
-        fnmr_differential: Some(differential(|g| (g.fnmr, 1.0))),
+        fmr_differential: Some(summarise(&false_matches)),
+        fnmr_differential: Some(summarise(&misses)),
         groups,
         unsupported: None,
     }
@@ -497,7 +491,7 @@ mod tests {
         assert_eq!(all.of, 400 * 399 / 2 - 200);
         assert!(all.rate.unwrap() <= 1e-2);
         assert_eq!(g.thresholds[3].threshold, Some(0.3));
-        assert_eq!(g.thresholds[3].groups[0].fnmr.of, 100);
+        assert_eq!(g.thresholds[3].groups[0].fnmr.people, 100);
         let factor = g.safety_factor.as_ref().unwrap();
         assert!(factor.factor >= 1.0 && factor.group_upper >= factor.all, "{factor:?}");
         assert!(a.photographs == 400 && left_out.is_empty() && g.evaluated());

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import beta
+from scipy.stats import beta, chi2
 from sklearn.metrics import roc_curve
 
 
@@ -48,6 +48,21 @@ class Ledger:
         self.same(f"{what}: upper", got["upper"], high, 1e-6)
 
 
+    def misses(self, what, got, records, persons, threshold):
+        """The mean over people of the share of their pairs below the threshold."""
+        of_one = defaultdict(list)
+        for r in records:
+            of_one[persons[r["a"]]].append(np.float32(r["similarity"]) < np.float32(threshold))
+        shares = [float(np.mean(below)) for below in of_one.values()]
+        self.same(f"{what}: people", got["people"], len(shares))
+        self.same(f"{what}: comparisons", got["comparisons"], len(records))
+        self.same(f"{what}: missed", got["missed"], int(sum(sum(b) for b in of_one.values())))
+        self.same(f"{what}: rate", got["rate"], float(np.mean(shares)) if shares else None)
+        low, high = interval(sum(shares), len(shares))
+        self.same(f"{what}: lower", got["lower"], low, 1e-6)
+        self.same(f"{what}: upper", got["upper"], high, 1e-6)
+
+
 def interval(x, n):
     if n == 0:
         return 0.0, 1.0
@@ -57,8 +72,9 @@ def interval(x, n):
     )
 
 
-def upper_bound(x, n):
-    return 1.0 if n == 0 or x >= n else float(beta.ppf(0.95, x + 1, n - x))
+def upper_bound(x, n, effect):
+    """Poisson, one-sided, 95 %, with a design effect."""
+    return 1.0 if n == 0 else min(1.0, float(chi2.ppf(0.95, 2 * (x / effect + 1)) / 2 * effect / n))
 
 
 def lines(path):
@@ -525,14 +541,8 @@ def groups(result, records, persons, led):
             led.rate(
                 "groups FMR", told["fmr"], int(matches.sum()), len(values), told["design_effect"]
             )
-            same = f32(
-                [
-                    r["similarity"]
-                    for r in records
-                    if r["same_person"] and r["group_a"] == told["group"]
-                ]
-            )
-            led.rate("groups FNMR", told["fnmr"], len(same) - at_or_above(same, t), len(same))
+            same = [r for r in records if r["same_person"] and r["group_a"] == told["group"]]
+            led.misses("groups FNMR", told["fnmr"], same, persons, t)
             if len(values):
                 rates[told["group"]] = matches.mean()
         d, r = at["fmr_differential"], np.array(list(rates.values()))
@@ -557,12 +567,12 @@ def groups(result, records, persons, led):
 
 def curve(result, records, persons, led):
     impostor = [r for r in records if not r["same_person"]]
-    genuine = f32([r["similarity"] for r in records if r["same_person"]])
+    genuine = [r for r in records if r["same_person"]]
     values = f32([r["similarity"] for r in impostor])
     pairs = [(persons[r["a"]], persons[r["b"]]) for r in impostor]
     led.same("curve impostor comparisons", result["impostor_comparisons"], len(values))
     led.same("curve genuine comparisons", result["genuine_comparisons"], len(genuine))
-    bounds = []
+    bounds, measurable = [], 1.0
     for p in result["points"]:
         t = np.float32(p["threshold"])
         matches = values >= t
@@ -570,12 +580,15 @@ def curve(result, records, persons, led):
         people = len({tuple(sorted(pair)) for pair, m in zip(pairs, matches, strict=True) if m})
         led.same("curve design effect", p["design_effect"], effect, 1e-6)
         led.rate("curve FMR", p["fmr"], int(matches.sum()), len(values), effect)
-        led.rate("curve FNMR", p["fnmr"], int((genuine < t).sum()), len(genuine))
+        led.misses("curve FNMR", p["fnmr"], genuine, persons, t)
         led.same("curve pairs of people", p["pairs_of_people"], people)
         led.true(
             "curve enough pairs of people", people >= result["least_pairs"], f"{people} at {t}"
         )
-        bounds.append(upper_bound(matches.sum() / effect, len(values) / effect))
+        # Fewer than ten pairs of people do not tell how they bunch: at least the last effect that
+        # ten told.
+        measurable = effect if people >= 10 else measurable
+        bounds.append(upper_bound(matches.sum(), len(values), max(effect, measurable)))
     for p, bound in zip(result["points"], np.maximum.accumulate(bounds[::-1])[::-1], strict=True):
         led.same("curve upper bound", p["fmr_upper"], float(bound), 1e-6)
     if result["points"]:

@@ -2,6 +2,7 @@
 //! count.
 
 use crate::evaluate::statistics::interval::Rate;
+use crate::evaluate::statistics::misses::PeopleRate;
 
 /// `98.60 %`, `0.120 %`, `0.00034 %`. Number and sign stay on one line.
 pub fn share(rate: f64) -> String {
@@ -24,6 +25,11 @@ pub fn target(rate: f64) -> String {
 
 /// The rate, or that it is not known.
 pub fn rate(r: &Rate) -> String {
+    r.rate.map_or_else(|| "not known".into(), share)
+}
+
+/// The rate over people, or that it is not known.
+pub fn of_people(r: &PeopleRate) -> String {
     r.rate.map_or_else(|| "not known".into(), share)
 }
 

@@ -14,6 +14,7 @@
 use serde::Serialize;
 
 use super::interval::Rate;
+use super::misses::PeopleRate;
 use crate::evaluate::protocol::draw::Draw;
 
 /// Draws of an interval.
@@ -24,10 +25,30 @@ const DRAWS: usize = 4000;
 pub struct GroupRate<'a> {
     /// The group.
     pub group: &'a str,
-    /// Its rate.
-    pub rate: Rate,
-    /// Variance over that of independent comparisons, at least 1.
-    pub design_effect: f64,
+    /// Its rate; `None` without trials.
+    pub rate: Option<f64>,
+    /// Effective errors: need not be whole.
+    pub errors: f64,
+    /// Effective trials.
+    pub trials: f64,
+}
+
+impl<'a> GroupRate<'a> {
+    /// Of comparisons that bunch by `design_effect`, at least 1.
+    pub fn of_comparisons(group: &'a str, rate: Rate, design_effect: f64) -> Self {
+        Self {
+            group,
+            rate: rate.rate,
+            errors: rate.count as f64 / design_effect,
+            trials: rate.of as f64 / design_effect,
+        }
+    }
+
+    /// Of people counted alike.
+    pub fn of_people(group: &'a str, rate: PeopleRate) -> Self {
+        let trials = rate.people as f64;
+        Self { group, rate: rate.rate, errors: rate.rate.unwrap_or(0.0) * trials, trials }
+    }
 }
 
 /// 95 % interval of a summary.
@@ -67,7 +88,7 @@ pub struct Differential {
 /// Summarises the rates of `groups`.
 pub fn summarise(groups: &[GroupRate<'_>]) -> Differential {
     let known: Vec<(&str, f64)> =
-        groups.iter().filter_map(|g| Some((g.group, g.rate.rate?))).collect();
+        groups.iter().filter_map(|g| Some((g.group, g.rate?))).collect();
     let mut summary = Differential {
         worst: None,
         best: None,
@@ -117,14 +138,13 @@ pub fn summarise(groups: &[GroupRate<'_>]) -> Differential {
 fn drawn_rates(groups: &[GroupRate<'_>]) -> Vec<Vec<f64>> {
     // One seed for ever: the same counts have the same interval.
     let mut draw = Draw::new(0, 0);
-    let known: Vec<&GroupRate<'_>> = groups.iter().filter(|g| g.rate.of > 0).collect();
+    let known: Vec<&GroupRate<'_>> = groups.iter().filter(|g| g.trials > 0.0).collect();
     (0..DRAWS)
         .map(|_| {
             known
                 .iter()
                 .map(|g| {
-                    let (x, n) =
-                        (g.rate.count as f64 / g.design_effect, g.rate.of as f64 / g.design_effect);
+                    let (x, n) = (g.errors, g.trials);
                     let (errors, others) = (draw.gamma(x + 0.5), draw.gamma(n - x + 0.5));
                     errors / (errors + others)
                 })
@@ -178,7 +198,7 @@ mod tests {
     fn of(groups: &[(&str, u64, u64)]) -> Differential {
         let rates: Vec<GroupRate<'_>> = groups
             .iter()
-            .map(|(group, x, n)| GroupRate { group, rate: Rate::new(*x, *n), design_effect: 1.0 })
+            .map(|(group, x, n)| GroupRate::of_comparisons(group, Rate::new(*x, *n), 1.0))
             .collect();
         summarise(&rates)
     }
@@ -226,8 +246,8 @@ mod tests {
         // deviations are a factor of 1.07.
         assert!((width(&many).sqrt() - (1.96f64 * (1.25e-3f64 - 2e-5).sqrt()).exp()).abs() < 0.005);
         let bunched = summarise(&[
-            GroupRate { group: "a", rate: Rate::new(4000, 100_000), design_effect: 100.0 },
-            GroupRate { group: "b", rate: Rate::new(1000, 100_000), design_effect: 100.0 },
+            GroupRate::of_comparisons("a", Rate::new(4000, 100_000), 100.0),
+            GroupRate::of_comparisons("b", Rate::new(1000, 100_000), 100.0),
         ]);
         assert!((width(&bunched) / width(&few) - 1.0).abs() < 0.1, "{bunched:?}");
         for s in [&few, &many] {

@@ -5,11 +5,15 @@
 //! * [`scores`]: genuine and impostor similarities as lists: DET curve, operating points, accuracy
 //!   over folds.
 //! * [`tally`]: the same from counts by similarity, for sets of many millions of comparisons.
+//! * [`poisson`]: the upper bound of a rare rate, zero events included.
+//! * [`misses`]: false non-matches with every person counted alike.
 //! * [`differentials`]: how unequal a rate is between groups (ISO/IEC 19795-10).
 //!
 //! A comparison matches where its similarity is *at or above* the threshold, throughout.
 
 pub mod differentials;
 pub mod interval;
+pub mod misses;
+pub mod poisson;
 pub mod scores;
 pub mod tally;

@@ -7,11 +7,12 @@
 //! cluster-robust variance of Fafchamps and Gubert (2007; Aronow, Samii and Assenova 2015): pairs
 //! of people are taken as correlated where they share a person. The ratio to the binomial variance
 //! is the design effect; dividing the counts by it gives effective counts for the exact bound, as
-//! survey statistics does.
+//! survey statistics does. Of fewer than ten pairs of people the bunching cannot be measured: there
+//! the bound takes at least the design effect of the strictest threshold that has ten.
 
 use serde::Serialize;
 
-use super::interval::{CONFIDENCE, upper_bound};
+use super::poisson::upper_bound;
 
 /// Bins of a unit of similarity in a [`Tally`]: thresholds of three decimals are exact.
 const BINS_PER_UNIT: usize = 1000;
@@ -161,7 +162,7 @@ pub struct Counted {
     pub comparisons: u64,
     /// Variance over that of independent comparisons, at least 1.
     pub design_effect: f64,
-    /// One-sided 95 % upper bound of the rate, from counts divided by the design effect.
+    /// One-sided 95 % upper bound of the rate ([`upper_bound`]).
     pub upper: f64,
 }
 
@@ -293,15 +294,29 @@ impl Clustered {
                 pairs_of_people: pairs,
                 comparisons,
                 design_effect,
-                upper: upper_bound(
-                    matches as f64 / design_effect,
-                    n / design_effect,
-                    1.0 - CONFIDENCE,
-                ),
+                upper: 1.0,
             });
         }
         all.reverse();
+        bound(&mut all);
         all
+    }
+}
+
+/// Fewest pairs of people from which their bunching can be measured.
+const MEASURABLE: u64 = 10;
+
+/// Sets the upper bounds of `all`, thresholds rising.
+fn bound(all: &mut [Counted]) {
+    let largest = all.iter().map(|c| c.design_effect).fold(1.0, f64::max);
+    let mut strictest = largest;
+    for c in all {
+        let measurable = c.pairs_of_people >= MEASURABLE;
+        if measurable {
+            strictest = c.design_effect;
+        }
+        let d = if measurable { c.design_effect } else { c.design_effect.max(strictest) };
+        c.upper = upper_bound(c.matches as f64, c.comparisons as f64, d);
     }
 }
 

@@ -5,7 +5,7 @@ use super::parts::{
     LOOK_ALIKES, det, duplicates, figure, headline, histogram, safety_text, suspect_list,
 };
 use crate::evaluate::curve::{Curve, CurveRow};
-use crate::evaluate::report::format::{interval, rate, share, thousands};
+use crate::evaluate::report::format::{of_people, rate, share, span, thousands};
 use crate::evaluate::report::svg::{Axis, Plot};
 use crate::evaluate::report::{Block, Headline, ReportTable, Section};
 
@@ -48,9 +48,9 @@ impl Describe for Curve {
 
     fn sections(&self) -> Vec<Section> {
         let mut blocks = vec![Block::Text(format!(
-            "Upper bounds: one-sided, 95 %, Clopper-Pearson on counts divided by the design \
-             effect, the factor by which bunching of false matches by person widens the \
-             uncertainty. The curve ends {}.",
+            "Upper bounds: one-sided, 95 %, Poisson on counts divided by the design effect, \
+             the factor by which bunching of false matches by person widens the uncertainty. \
+             FNMR: the mean over people of the share of their pairs that is missed. The curve ends {}.",
             self.ends
         ))];
         blocks.extend(self.safety_factor.as_ref().map(|s| {
@@ -101,8 +101,8 @@ fn rates(points: &[CurveRow]) -> ReportTable {
             thousands(p.fmr.count),
             thousands(p.pairs_of_people),
             format!("{:.2}", p.design_effect),
-            rate(&p.fnmr),
-            if p.fnmr.of > 0 { interval(&p.fnmr) } else { String::new() },
+            of_people(&p.fnmr),
+            if p.fnmr.people > 0 { span(p.fnmr.lower, p.fnmr.upper) } else { String::new() },
         ]);
     }
     table

@@ -3,7 +3,9 @@
 use super::Describe;
 use super::parts::{LOOK_ALIKES, duplicates, figure, headline, safety_text, suspect_list};
 use crate::evaluate::groups::{Groups, RatesAt};
-use crate::evaluate::report::format::{count, full, interval, rate, target, thousands};
+use crate::evaluate::report::format::{
+    count, full, interval, of_people, rate, span, target, thousands,
+};
 use crate::evaluate::report::svg::{Axis, Category, forest};
 use crate::evaluate::report::{Block, Headline, ReportTable, Section};
 use crate::evaluate::statistics::differentials::{Differential, Interval};
@@ -137,8 +139,8 @@ fn at_threshold(at: &RatesAt) -> Section {
             interval(&g.fmr),
             count(&g.fmr),
             format!("{:.2}", g.design_effect),
-            rate(&g.fnmr),
-            if g.fnmr.of > 0 { interval(&g.fnmr) } else { String::new() },
+            of_people(&g.fnmr),
+            if g.fnmr.people > 0 { span(g.fnmr.lower, g.fnmr.upper) } else { String::new() },
         ]);
         rows.push(Category {
             name: g.group.clone(),
