@@ -18,12 +18,13 @@ use super::flags::{Networks, OutputFormat};
 use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
+use crate::evaluate::protocol::duplicates::{JudgedCluster, parse as parse_judged};
 use crate::evaluate::records::Records;
 use crate::evaluate::report::pages::{Describe, document};
 use crate::evaluate::report::{html, text};
 use crate::evaluate::{
-    Context, EvaluateError, Evaluation, TestedNetwork, curve, detection, groups, identification,
-    networks, read_list, verification,
+    Context, EvaluateError, Evaluation, TestedNetwork, curve, detection, duplicates, groups,
+    identification, networks, read_list, verification,
 };
 use crate::vision::{Models, VisionConfig};
 
@@ -145,6 +146,21 @@ struct DetectionArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct JudgedArgs {
+    /// What somebody judged of duplicates and twins: JSON with clusters of file names, the verdict
+    /// (same_person, twins, different), who judged it and why.
+    #[arg(long, value_name = "FILE.json")]
+    duplicates: Option<PathBuf>,
+}
+
+impl JudgedArgs {
+    fn read(&self) -> Result<Vec<JudgedCluster>, CliError> {
+        let Some(path) = &self.duplicates else { return Ok(Vec::new()) };
+        Ok(parse_judged(&read_list(path)?).map_err(EvaluateError::from)?)
+    }
+}
+
+#[derive(Debug, clap::Args)]
 struct GroupsArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -153,6 +169,10 @@ struct GroupsArgs {
     /// CSV with the columns file, person, group: your own labels; this program infers none.
     #[arg(long, value_name = "FILE.csv", visible_alias = "csv")]
     groups: PathBuf,
+    /// List different people as likely duplicates from this similarity on, for somebody to judge.
+    /// Until then they count as false matches.
+    #[arg(long, value_name = "SIMILARITY", default_value_t = duplicates::LIKELY_FROM, value_parser = likely)]
+    duplicates_from: f32,
     /// Also report the rates at this similarity (three decimals); may be given several times.
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity, allow_negative_numbers = true)]
     threshold: Vec<f32>,
@@ -160,6 +180,8 @@ struct GroupsArgs {
     /// and list it.
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
     duplicates_above: Option<f32>,
+    #[command(flatten)]
+    judged: JudgedArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -179,6 +201,8 @@ struct CurveArgs {
     /// and list it.
     #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
     duplicates_above: Option<f32>,
+    #[command(flatten)]
+    judged: JudgedArgs,
     /// CSV with the columns file, person, group, from which the safety factor for the worst-served
     /// group is measured.
     #[arg(long, value_name = "FILE.csv", requires = "groups_root")]
@@ -209,6 +233,11 @@ fn border(text: &str) -> Result<f32, String> {
 
 fn similarity(text: &str) -> Result<f32, String> {
     bounded(text, -1.0, 1.0)
+}
+
+/// Below it, half of all pairs would be listed.
+fn likely(text: &str) -> Result<f32, String> {
+    bounded(text, 0.3, 1.0)
 }
 
 fn long_side(text: &str) -> Result<usize, String> {
@@ -402,8 +431,13 @@ fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, CliError> {
 fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let list = read_list(&a.groups)?;
     let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
-    let question =
-        groups::GroupsQuestion { thresholds: &thresholds, duplicates_above: a.duplicates_above };
+    let judged = a.judged.read()?;
+    let question = groups::GroupsQuestion {
+        thresholds: &thresholds,
+        duplicates_above: a.duplicates_above,
+        likely_from: Some(a.duplicates_from),
+        judged: &judged,
+    };
     let mut bench = Session::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench
         .chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
@@ -414,16 +448,22 @@ fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     if let Some(path) = &a.table {
         writable(path)?;
     }
+    let judged = a.judged.read()?;
     let labels = a.groups.as_deref().map(read_list).transpose()?;
     let mut bench = Session::new(&a.common, Some(&a.faces))?;
-    let question =
-        curve::CurveQuestion { least_pairs: a.least_pairs, duplicates_above: a.duplicates_above };
+    let question = curve::CurveQuestion {
+        least_pairs: a.least_pairs,
+        duplicates_above: a.duplicates_above,
+        judged: &judged,
+    };
     let (mut result, acquisition) =
         bench.chain(bench.settings, |c, run| curve::run(c, &a.common.root, question, run))?;
     if let (Some(labels), Some(root)) = (&labels, &a.groups_root) {
         let settings = Settings { pad: a.groups_pad, ..bench.settings };
-        let question =
-            groups::GroupsQuestion { thresholds: &[], duplicates_above: a.groups_duplicates_above };
+        let question = groups::GroupsQuestion {
+            duplicates_above: a.groups_duplicates_above,
+            ..groups::GroupsQuestion::default()
+        };
         bench.progress.reset();
         let (by_group, _) =
             bench.chain(settings, |c, run| groups::run(c, root, labels, question, run))?;
@@ -472,6 +512,22 @@ mod tests {
         ] {
             let e = run_with(&["identification", "--root", "/", flag, value]).unwrap_err();
             assert!(e.contains(flag), "{e}");
+        }
+    }
+
+    #[test]
+    fn judgements_that_nobody_stands_for_are_refused_before_any_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("judged.json");
+        let text =
+            r#"{"clusters":[{"files":["a","b"],"verdict":"twins","judged_by":"","why":"x"}]}"#;
+        std::fs::write(&path, text).unwrap();
+        let path = path.display().to_string();
+        let e = run_with(&["curve", "--root", "/no/such", "--duplicates", &path]).unwrap_err();
+        assert!(e.contains("cluster 1") && e.contains("who judged"), "{e}");
+        for bad in ["NaN", "0.1", "2"] {
+            let e = run_with(&["groups", "--root", "/", "--groups", "/", "--duplicates-from", bad]);
+            assert!(e.unwrap_err().contains("--duplicates-from"));
         }
     }
 

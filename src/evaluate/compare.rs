@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use zeroize::Zeroize;
 
+use super::duplicates::JudgedPeople;
 use super::records::Records;
 use super::statistics::misses::GenuineScores;
 use super::statistics::tally::{Clustered, Counted, FalseMatchPair, Tally};
@@ -167,6 +168,10 @@ pub struct AllPairs {
     pub at: Vec<Counted>,
     /// Pairs of different people above the limit, left out of everything else.
     pub suspects: Vec<Suspect>,
+    /// Pairs of different people at or above `likely_from`, counted like all others.
+    pub likely: Vec<Suspect>,
+    /// Comparisons that were left out because somebody judged the two people.
+    pub judged: u64,
     /// The most similar pairs of different people that were not left out, most similar first.
     pub closest: Vec<Suspect>,
 }
@@ -189,8 +194,22 @@ pub struct Comparison<'a> {
     pub thresholds: &'a [f32],
     /// Pairs of different people above this similarity are left out: unlabelled duplicates.
     pub duplicates_above: Option<f32>,
+    /// Pairs of different people at or above this similarity are kept, for somebody to look at.
+    pub likely_from: Option<f32>,
+    /// What somebody judged of people, numbered so that the first here is `first_person`.
+    pub judged: Option<&'a JudgedPeople>,
+    /// Number that `judged` gives the person whom `people` numbers 0.
+    pub first_person: u32,
     /// Threads.
     pub threads: usize,
+}
+
+impl Comparison<'_> {
+    /// Whether somebody judged two people to be one, or twins.
+    fn joined(&self, a: u32, b: u32) -> bool {
+        let first = self.first_person;
+        self.judged.is_some_and(|j| j.joins(a + first, b + first))
+    }
 }
 
 /// Compares every row with every other once. `people` numbers the person of each row, from 0,
@@ -209,6 +228,8 @@ pub fn all_pairs(
         impostor: Tally::default(),
         at: Vec::new(),
         suspects: Vec::new(),
+        likely: Vec::new(),
+        judged: 0,
         closest: Vec::new(),
     };
     let tiles = tiles(people);
@@ -241,11 +262,17 @@ pub fn all_pairs(
                     for (b, similarity) in (start..until).zip(out.iter().copied()) {
                         if people[a] == people[b] {
                             part.genuine.add(similarity);
+                        } else if how.joined(people[a], people[b]) {
+                            part.judged += 1;
+                            left_out[(people[a] - first) as usize].push(people[b]);
                         } else if how.duplicates_above.is_some_and(|limit| similarity > limit) {
                             part.suspects.push(Suspect { a, b, similarity });
                             left_out[(people[a] - first) as usize].push(people[b]);
                         } else {
                             part.impostor.add(similarity);
+                            if how.likely_from.is_some_and(|from| similarity >= from) {
+                                part.likely.push(Suspect { a, b, similarity });
+                            }
                             // Pruned now and then, and always against the least similar one that
                             // was kept.
                             if similarity >= least {
@@ -274,6 +301,8 @@ pub fn all_pairs(
         total.0.genuine.merge(&part.genuine);
         total.0.impostor.merge(&part.impostor);
         total.0.suspects.append(&mut part.suspects);
+        total.0.likely.append(&mut part.likely);
+        total.0.judged += part.judged;
         total.0.closest.append(&mut part.closest);
         keep_closest(&mut total.0.closest);
         total.1.merge(&clustered);
@@ -283,6 +312,7 @@ pub fn all_pairs(
     let Ok(_) = done;
     let (mut all, clustered) = total.into_inner().expect("merging does not panic");
     all.suspects.sort_by_key(|s| (s.a, s.b));
+    all.likely.sort_by_key(|s| (s.a, s.b));
     all.of_one = genuine_scores(rows, people);
     all.at = clustered.finish();
     all
@@ -343,7 +373,10 @@ fn genuine_scores(rows: &TemplateMatrix, people: &[u32]) -> GenuineScores {
     GenuineScores::new(people.chunk_by(|a, b| a == b).map(|of_one| {
         let from = first;
         first += of_one.len();
-        (from..first).flat_map(|a| (a + 1..first).map(move |b| (a, b))).map(|(a, b)| rows.similarity(a, b)).collect()
+        (from..first)
+            .flat_map(|a| (a + 1..first).map(move |b| (a, b)))
+            .map(|(a, b)| rows.similarity(a, b))
+            .collect()
     }))
 }
 
@@ -419,7 +452,9 @@ mod tests {
             let t = templates(people.len(), 64, 3);
             let rows = TemplateMatrix::new(&t);
             let thresholds = [0.0, 0.1, 0.2];
-            let how = Comparison { thresholds: &thresholds, duplicates_above: limit, threads };
+            let how = Comparison {
+                thresholds: &thresholds, duplicates_above: limit, likely_from: Some(0.1), judged: None, first_person: 0, threads,
+            };
             let got = all_pairs(&rows, &people, how, &ProgressBar::hidden());
             let (mut genuine, mut impostor, mut suspects, mut pairs) = (0, 0, 0, std::collections::HashSet::new());
             let mut matches = [0u64; 3];
@@ -446,6 +481,7 @@ mod tests {
             for (counted, expected) in got.at.iter().zip(matches) {
                 prop_assert_eq!((counted.matches, counted.comparisons), (expected, impostor));
             }
+            prop_assert_eq!(got.likely.len() as u64, got.at[1].matches);
             prop_assert_eq!(got.at[1].pairs_of_people, pairs.len() as u64);
         }
     }
@@ -453,7 +489,14 @@ mod tests {
     #[test]
     fn nothing_to_compare_is_no_fault() {
         let none: [Template; 0] = [];
-        let how = Comparison { thresholds: &[0.1], duplicates_above: None, threads: 2 };
+        let how = Comparison {
+            thresholds: &[0.1],
+            duplicates_above: None,
+            likely_from: None,
+            judged: None,
+            first_person: 0,
+            threads: 2,
+        };
         let got = all_pairs(&TemplateMatrix::new(&none), &[], how, &ProgressBar::hidden());
         assert_eq!((got.impostor.total(), got.at[0].matches, got.at[0].upper), (0, 0, 1.0));
     }

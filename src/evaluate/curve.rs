@@ -21,8 +21,10 @@ use serde::Serialize;
 use super::compare::{
     AllPairs, Comparison, Ends, TemplateMatrix, all_pairs, record_pairs, thresholds,
 };
+use super::duplicates::JudgedPeople;
 use super::extract::{AcquirerFactory, Acquisition, photographs, subjects};
 use super::groups::{SafetyFactor, SuspectPair};
+use super::protocol::duplicates::JudgedCluster;
 use super::protocol::folder::{self, shown};
 use super::statistics::interval::Rate;
 use super::statistics::misses::PeopleRate;
@@ -68,6 +70,8 @@ pub struct Curve {
     pub ends: String,
     /// Factor for the worst-served group, where groups were given.
     pub safety_factor: Option<SafetyFactor>,
+    /// Comparisons left out because somebody judged the two people to be one person or twins.
+    pub judged: u64,
     /// Similarity above which pairs of different people were left out as unlabelled duplicates.
     pub duplicates_above: Option<f32>,
     /// Those pairs.
@@ -80,11 +84,13 @@ pub struct Curve {
 
 /// What is asked of [`run`].
 #[derive(Debug, Clone, Copy)]
-pub struct CurveQuestion {
+pub struct CurveQuestion<'a> {
     /// Fewest different pairs of people at the last threshold.
     pub least_pairs: u64,
     /// Leave out pairs of different people above this similarity.
     pub duplicates_above: Option<f32>,
+    /// What somebody judged of duplicates and twins.
+    pub judged: &'a [JudgedCluster],
 }
 
 /// Compares all photographs of the folder of people `root`.
@@ -94,7 +100,7 @@ pub struct CurveQuestion {
 pub fn run<L: AcquirerFactory>(
     factory: &L,
     root: &Path,
-    question: CurveQuestion,
+    question: CurveQuestion<'_>,
     run: &mut Context<'_>,
 ) -> Result<(Curve, Acquisition), EvaluateError> {
     let listed = folder::read(root, run.left_out)
@@ -117,13 +123,18 @@ pub fn run<L: AcquirerFactory>(
     let rows = TemplateMatrix::new(templates);
     let grid = thresholds(&rows, &people);
     run.progress.reset();
+    let name = |row: usize| shown(root, &files[places[row]]);
+    let names: Vec<String> = (0..rows.len()).map(name).collect();
+    let judged = JudgedPeople::new(question.judged, &names, &people, run.left_out);
     let how = Comparison {
         thresholds: &grid,
         duplicates_above: question.duplicates_above,
+        likely_from: None,
+        judged: Some(&judged),
+        first_person: 0,
         threads: run.settings.threads,
     };
     let pairs = all_pairs(&rows, &people, how, run.progress);
-    let name = |row: usize| shown(root, &files[places[row]]);
     record_pairs(&rows, &people, run.records, |row| Ends { file: name(row), group: None });
     let named = |s: &super::compare::Suspect| SuspectPair {
         a: name(s.a),
@@ -140,6 +151,7 @@ pub fn run<L: AcquirerFactory>(
         points,
         ends,
         safety_factor: None,
+        judged: pairs.judged,
         duplicates_above: question.duplicates_above,
         suspects: pairs.suspects.iter().map(named).collect(),
         closest: pairs.closest.iter().map(named).collect(),
@@ -214,6 +226,12 @@ pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> S
             curve.suspects.len()
         ));
     }
+    if curve.judged > 0 {
+        line(format_args!(
+            "# {} comparisons of people judged to be one person or twins were left out.",
+            curve.judged
+        ));
+    }
     if let Some(s) = &curve.safety_factor {
         line(format_args!(
             "# The worst-served group was {} at {:.2}; measured up to {:.2} only: an assumption \
@@ -267,9 +285,10 @@ mod tests {
     use crate::decision::budget::{CurvePoint, FalseMatchCurve};
     use proptest::prelude::*;
 
-    const QUESTION: CurveQuestion = CurveQuestion { least_pairs: 10, duplicates_above: None };
+    const QUESTION: CurveQuestion<'static> =
+        CurveQuestion { least_pairs: 10, duplicates_above: None, judged: &[] };
 
-    fn evaluate(root: &Path, question: CurveQuestion) -> (Curve, LeftOut) {
+    fn evaluate(root: &Path, question: CurveQuestion<'_>) -> (Curve, LeftOut) {
         let ((c, _), left_out, lines) =
             with_run(&SETTINGS, |r| run(&FakeFactory, root, question, r).unwrap());
         assert_eq!(lines.len(), c.templates * c.templates.saturating_sub(1) / 2);
@@ -344,6 +363,34 @@ mod tests {
             let (c, _) = evaluate(dir.path(), QUESTION);
             assert!(!c.evaluated() && c.ends.contains("no curve"), "{}", c.ends);
         }
+    }
+
+    #[test]
+    fn a_judged_duplicate_is_no_false_match_and_the_report_says_how_many_were_left_out() {
+        use super::super::protocol::duplicates::Verdict;
+        let dir = tempfile::tempdir().unwrap();
+        lfw(dir.path(), 60, |_| 2, 60);
+        // P001 under another name.
+        std::fs::create_dir(dir.path().join("Q")).unwrap();
+        for i in 1..=2 {
+            let text = format!("face 1 {} 60", i + 7);
+            std::fs::write(dir.path().join(format!("Q/Q_000{i}.jpg")), text).unwrap();
+        }
+        let (unjudged, _) = evaluate(dir.path(), QUESTION);
+        let cluster = JudgedCluster {
+            files: ["P001/P001_0001.jpg", "Q/Q_0002.jpg", "R/R.jpg"].map(str::to_owned).to_vec(),
+            verdict: Verdict::SamePerson,
+            judged_by: "Ann".into(),
+            why: "one passport".into(),
+        };
+        let judged = [cluster];
+        let (c, left_out) = evaluate(dir.path(), CurveQuestion { judged: &judged, ..QUESTION });
+        assert_eq!((unjudged.judged, c.judged), (0, 4));
+        assert_eq!(c.impostor_comparisons + 4, unjudged.impostor_comparisons);
+        assert!(unjudged.closest[0].similarity > 0.6 && c.closest[0].similarity < 0.6);
+        assert_eq!(left_out.omissions()[0].what, "R/R.jpg");
+        let table = manifest_table(&c, &embedder(), dir.path());
+        assert!(table.contains("# 4 comparisons of people judged"), "{table}");
     }
 
     proptest! {

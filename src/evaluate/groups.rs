@@ -2,10 +2,10 @@
 //! infers none.
 //!
 //! False matches of a group are counted over all pairs of two of its people; false non-matches are
-//! the mean over its people of the share of their pairs that is missed. Thresholds are those at which all pairs of two
-//! people, whatever their groups, give a false match rate of [`TARGETS`], or the ones that are
-//! given. Intervals of the false-match rates come from counts divided by their design effect (see
-//! [`super::statistics::tally`]); those of misses count people.
+//! the mean over its people of the share of their pairs that is missed. Thresholds are those at
+//! which all pairs of two people, whatever their groups, give a false match rate of [`TARGETS`], or
+//! the ones that are given. Intervals of the false-match rates come from counts divided by their
+//! design effect (see [`super::statistics::tally`]); those of misses count people.
 //!
 //! The *safety factor* answers: if a threshold gives rate r over all pairs, by how much must r be
 //! multiplied to bound the worst-served group? It is the highest quotient of a group's upper bound
@@ -22,8 +22,10 @@ use serde::Serialize;
 use super::compare::{
     AllPairs, Comparison, Ends, Suspect, TemplateMatrix, all_pairs, record_pairs, thresholds,
 };
+use super::duplicates::{JudgedPeople, LikelyDuplicates};
 use super::extract::{AcquirerFactory, Acquisition, Photographs, photographs};
 use super::left_out::LeftOut;
+use super::protocol::duplicates::JudgedCluster;
 use super::protocol::folder::shown;
 use super::protocol::labels;
 use super::records::Records;
@@ -128,6 +130,8 @@ pub struct Groups {
     pub thresholds: Vec<RatesAt>,
     /// The safety factor; `None` with a single group or where none can be measured.
     pub safety_factor: Option<SafetyFactor>,
+    /// Photographs of different people that may show one person; where they were looked for.
+    pub likely_duplicates: Option<LikelyDuplicates>,
     /// Similarity above which pairs of different people were left out as unlabelled duplicates.
     pub duplicates_above: Option<f32>,
     /// Those pairs.
@@ -144,6 +148,10 @@ pub struct GroupsQuestion<'a> {
     pub thresholds: &'a [f64],
     /// Leave out pairs of different people above this similarity.
     pub duplicates_above: Option<f32>,
+    /// List different people as likely duplicates from this similarity on.
+    pub likely_from: Option<f32>,
+    /// What somebody judged of duplicates and twins.
+    pub judged: &'a [JudgedCluster],
 }
 
 /// Compares the photographs of `list` (the text of a list of groups) under `root`.
@@ -165,7 +173,9 @@ pub fn run<L: AcquirerFactory>(
     let looked = photographs(factory, root, &files, run)?;
     let sample = GroupSample::new(root, &order, &files, &looked, run.left_out);
     sample.record(run.records);
-    Ok((sample.measure(question, run.settings.threads, run.progress), looked.acquisition))
+    let judged = JudgedPeople::new(question.judged, &sample.files, &sample.people, run.left_out);
+    let groups = sample.measure(question, &judged, run.settings.threads, run.progress);
+    Ok((groups, looked.acquisition))
 }
 
 /// The templates of all groups, in order.
@@ -262,12 +272,20 @@ impl<'a> GroupSample<'a> {
         rows: std::ops::Range<usize>,
         thresholds: &[f32],
         question: &GroupsQuestion<'_>,
+        judged: &JudgedPeople,
         threads: usize,
         progress: &ProgressBar,
     ) -> AllPairs {
         let first = self.people.get(rows.start).copied().unwrap_or(0);
         let people: Vec<u32> = self.people[rows.clone()].iter().map(|p| p - first).collect();
-        let how = Comparison { thresholds, duplicates_above: question.duplicates_above, threads };
+        let how = Comparison {
+            thresholds,
+            duplicates_above: question.duplicates_above,
+            likely_from: question.likely_from,
+            judged: Some(judged),
+            first_person: first,
+            threads,
+        };
         progress.reset();
         all_pairs(
             &TemplateMatrix::new(self.templates[rows].iter().copied()),
@@ -280,12 +298,13 @@ impl<'a> GroupSample<'a> {
     fn measure(
         mut self,
         question: GroupsQuestion<'_>,
+        judged: &JudgedPeople,
         threads: usize,
         progress: &ProgressBar,
     ) -> Groups {
         let everything = 0..self.templates.len();
         let grid = thresholds(&TemplateMatrix::new(self.templates.iter().copied()), &self.people);
-        let all = self.compare(everything, &grid, &question, threads, progress);
+        let all = self.compare(everything, &grid, &question, judged, threads, progress);
         // Three decimals, as the tallies have them.
         let given = question.thresholds.iter().map(|t| (None, Ok((t * 1000.0).round() / 1000.0)));
         let wanted: Vec<(Option<f64>, Result<f64, String>)> = TARGETS
@@ -302,7 +321,7 @@ impl<'a> GroupSample<'a> {
             .spans
             .clone()
             .into_iter()
-            .map(|span| self.compare(span, &steps, &question, threads, progress))
+            .map(|span| self.compare(span, &steps, &question, judged, threads, progress))
             .collect();
         for (group, pairs) in self.groups.iter_mut().zip(&by_group) {
             group.impostor_comparisons = pairs.impostor.total();
@@ -330,6 +349,9 @@ impl<'a> GroupSample<'a> {
         Groups {
             thresholds,
             safety_factor,
+            likely_duplicates: question.likely_from.map(|from| {
+                LikelyDuplicates::new(from, &all.likely, all.judged, judged, &self.people, name)
+            }),
             duplicates_above: question.duplicates_above,
             suspects: all.suspects.iter().map(named).collect(),
             closest: all.closest.iter().map(named).collect(),
@@ -363,8 +385,10 @@ fn at_threshold(
             }
         })
         .collect();
-    let false_matches: Vec<GroupRate<'_>> =
-        groups.iter().map(|g| GroupRate::of_comparisons(&g.group, g.fmr, g.design_effect)).collect();
+    let false_matches: Vec<GroupRate<'_>> = groups
+        .iter()
+        .map(|g| GroupRate::of_comparisons(&g.group, g.fmr, g.design_effect))
+        .collect();
     let misses: Vec<GroupRate<'_>> =
         groups.iter().map(|g| GroupRate::of_people(&g.group, g.fnmr)).collect();
     RatesAt {
@@ -474,7 +498,7 @@ mod tests {
         let (g, a, left_out) = evaluate(
             dir.path(),
             &list,
-            GroupsQuestion { thresholds: &[0.3], duplicates_above: None },
+            GroupsQuestion { thresholds: &[0.3], ..GroupsQuestion::default() },
         );
         assert_eq!(
             g.groups.iter().map(|g| g.group.as_str()).collect::<Vec<_>>(),
@@ -504,7 +528,30 @@ mod tests {
         std::fs::write(dir.path().join("twin.jpg"), "face 3 1 61").unwrap();
         list += "twin.jpg,somebody,north\n";
         let (g, _, _) = evaluate(dir.path(), &list, GroupsQuestion::default());
-        assert!(g.suspects.is_empty());
+        assert!(g.suspects.is_empty() && g.likely_duplicates.is_none());
+        let (unjudged, _, _) = evaluate(
+            dir.path(),
+            &list,
+            GroupsQuestion { likely_from: Some(0.9), ..GroupsQuestion::default() },
+        );
+        let likely = unjudged.likely_duplicates.unwrap();
+        assert_eq!((likely.unjudged, likely.left_out), (1, 0));
+        assert_eq!(likely.clusters[0].files, ["north-3-1.jpg", "twin.jpg"]);
+        let judged = [JudgedCluster {
+            files: likely.clusters[0].files.clone(),
+            verdict: super::super::protocol::duplicates::Verdict::Twins,
+            judged_by: "Ann".into(),
+            why: "register".into(),
+        }];
+        let (g, _, _) = evaluate(
+            dir.path(),
+            &list,
+            GroupsQuestion { likely_from: Some(0.9), judged: &judged, ..GroupsQuestion::default() },
+        );
+        let likely = g.likely_duplicates.unwrap();
+        // Both photographs of the one with the only one of the other.
+        assert_eq!((likely.unjudged, likely.left_out), (0, 2));
+        assert_eq!(g.groups[0].impostor_comparisons + 2, unjudged.groups[0].impostor_comparisons);
         let (g, _, _) = evaluate(
             dir.path(),
             &list,

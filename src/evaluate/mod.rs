@@ -12,6 +12,7 @@
 //! | [`identification`] | one to many, open set: FNIR at FPIR, rank 1 |
 //! | [`detection`] | WIDER protocol, recall by face height |
 //! | [`groups`] | how rates differ between the deployer's own groups |
+//! | [`duplicates`] | who may be one person under two names |
 //! | [`curve`] | the false-match curve that a manifest carries |
 //! | [`records`] | every comparison as a line, for checking the figures with other software |
 //! | [`report`] | any of these as text or as one HTML file |
@@ -27,6 +28,7 @@
 pub mod compare;
 pub mod curve;
 pub mod detection;
+pub mod duplicates;
 pub mod extract;
 pub mod groups;
 pub mod identification;
@@ -93,6 +95,9 @@ pub enum EvaluateError {
     /// Not a list of groups.
     #[error(transparent)]
     Labels(#[from] protocol::labels::LabelsError),
+    /// Not a file of judgements.
+    #[error(transparent)]
+    Duplicates(#[from] protocol::duplicates::DuplicatesError),
     /// The models do not load.
     #[error(transparent)]
     Vision(#[from] VisionError),

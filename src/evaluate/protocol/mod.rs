@@ -1,11 +1,12 @@
 //! How test data are laid out and drawn from: photographs of people in folders, pairs of them,
-//! boxes of faces, groups of people, and repeatable draws.
+//! boxes of faces, groups of people, judgements of duplicates, and repeatable draws.
 //!
 //! Readers take text or folders that others made: whatever they cannot use is left out under a
-//! reason, never an abort.
+//! reason, never an abort. A file of judgements alone is refused as a whole.
 
 pub mod boxes;
 pub mod draw;
+pub mod duplicates;
 pub mod folder;
 pub mod labels;
 pub mod pairs;

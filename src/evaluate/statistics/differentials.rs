@@ -87,8 +87,7 @@ pub struct Differential {
 
 /// Summarises the rates of `groups`.
 pub fn summarise(groups: &[GroupRate<'_>]) -> Differential {
-    let known: Vec<(&str, f64)> =
-        groups.iter().filter_map(|g| Some((g.group, g.rate?))).collect();
+    let known: Vec<(&str, f64)> = groups.iter().filter_map(|g| Some((g.group, g.rate?))).collect();
     let mut summary = Differential {
         worst: None,
         best: None,

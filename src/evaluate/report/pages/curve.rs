@@ -2,7 +2,7 @@
 
 use super::Describe;
 use super::parts::{
-    LOOK_ALIKES, det, duplicates, figure, headline, histogram, safety_text, suspect_list,
+    LOOK_ALIKES, det, duplicates, figure, headline, histogram, judged, safety_text, suspect_list,
 };
 use crate::evaluate::curve::{Curve, CurveRow};
 use crate::evaluate::report::format::{of_people, rate, share, span, thousands};
@@ -70,6 +70,9 @@ impl Describe for Curve {
         blocks.extend(histogram(&self.histogram, ["one person", "two people"], &[]));
         blocks.push(Block::Table(rates(&self.points)));
         let mut suspicious = duplicates(self.duplicates_above, &self.suspects);
+        if self.judged > 0 {
+            suspicious.push(Block::Text(judged(self.judged)));
+        }
         suspicious.push(Block::Text(LOOK_ALIKES.into()));
         suspicious.push(suspect_list("Most similar pairs of different people", &self.closest));
         vec![

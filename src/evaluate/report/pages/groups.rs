@@ -1,7 +1,9 @@
 //! Rates by group, and by how much they differ.
 
 use super::Describe;
-use super::parts::{LOOK_ALIKES, duplicates, figure, headline, safety_text, suspect_list};
+use super::parts::{
+    LOOK_ALIKES, duplicates, figure, headline, likely_duplicates, safety_text, suspect_list,
+};
 use crate::evaluate::groups::{Groups, RatesAt};
 use crate::evaluate::report::format::{
     count, full, interval, of_people, rate, span, target, thousands,
@@ -78,6 +80,7 @@ impl Describe for Groups {
         }
         let mut blocks = vec![Block::Table(who)];
         blocks.extend(duplicates(self.duplicates_above, &self.suspects));
+        blocks.extend(self.likely_duplicates.iter().flat_map(likely_duplicates));
         blocks.extend(
             self.safety_factor
                 .as_ref()

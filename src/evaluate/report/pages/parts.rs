@@ -1,7 +1,8 @@
 //! Headlines, drawings and lists that several results have.
 
+use crate::evaluate::duplicates::LikelyDuplicates;
 use crate::evaluate::groups::{SafetyFactor, SuspectPair};
-use crate::evaluate::report::format::share;
+use crate::evaluate::report::format::{share, thousands};
 use crate::evaluate::report::svg::{Axis, Plot};
 use crate::evaluate::report::{Block, Figure, Headline, List};
 use crate::evaluate::verification::Histogram;
@@ -128,4 +129,36 @@ pub fn duplicates(limit: Option<f32>, suspects: &[SuspectPair]) -> Vec<Block> {
         )),
         suspect_list("Taken for duplicates", suspects),
     ]
+}
+
+pub fn judged(comparisons: u64) -> String {
+    format!(
+        "{} comparisons were left out: somebody judged the two people to be one person or twins \
+         (--duplicates).",
+        thousands(comparisons)
+    )
+}
+
+pub fn likely_duplicates(found: &LikelyDuplicates) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    if found.left_out > 0 {
+        blocks.push(Block::Text(judged(found.left_out)));
+    }
+    blocks.push(Block::Text(format!(
+        "{} comparisons of different people at or above {}, in {} clusters, may be one person \
+         under two names. Nobody has judged them, so each counts as a false match. {} more were \
+         judged to be different people. Look at the photographs and write what you find into a \
+         file for --duplicates.",
+        thousands(found.unjudged as u64),
+        found.from,
+        thousands(found.clusters.len() as u64),
+        thousands(found.judged_different as u64),
+    )));
+    let items = found
+        .clusters
+        .iter()
+        .map(|c| format!("{:.3} to {:.3}: {}", c.loosest, c.closest, c.files.join(", ")))
+        .collect();
+    blocks.push(Block::List(List { heading: "Likely duplicates, unjudged".into(), items }));
+    blocks
 }
