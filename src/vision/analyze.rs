@@ -14,6 +14,7 @@ use super::align::AlignedFace;
 use super::detect::Detector;
 use super::embed::Embedder;
 use super::faces::{Faces, MAX_FACES};
+use super::fitness::{Fitness, HardlyAble};
 use super::judge::{Judge, JudgedFace};
 use super::manifest::Models;
 use super::quality::{Quality, TooPoor};
@@ -80,6 +81,22 @@ impl TooPoorCounts {
     }
 }
 
+/// Views that were embedded though they are hardly able to match, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HardlyAbleCounts([u32; HardlyAble::ALL.len()]);
+
+impl HardlyAbleCounts {
+    /// One more.
+    pub fn add(&mut self, reason: HardlyAble) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// How many for `reason`.
+    pub fn of(&self, reason: HardlyAble) -> u32 {
+        self.0[reason as usize]
+    }
+}
+
 /// Where the time of a frame went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageTimes {
@@ -108,6 +125,8 @@ pub struct FrameCounts {
     pub too_poor: TooPoorCounts,
     /// Views embedded.
     pub embedded: u32,
+    /// Those of them that are hardly able to match.
+    pub hardly_able: HardlyAbleCounts,
     /// Views that were due but beyond the frame's budget.
     pub deferred: u32,
     /// Tracks alive after the frame.
@@ -295,6 +314,10 @@ impl Analyzer {
                 }
             };
             counts.embedded += 1;
+            let fitness = Fitness::of(self.judge.aligned());
+            if let Some(reason) = fitness.and_then(|f| f.hardly_able()) {
+                counts.hardly_able.add(reason);
+            }
             self.views.embedded(due.track, quality.overall, now.monotonic);
             let view = View {
                 quality,
@@ -479,12 +502,13 @@ mod tests {
             untracked,
             too_poor,
             embedded,
+            hardly_able,
             deferred,
             tracks,
             times,
         } = FrameCounts::default();
         let _: [u32; 6] = [faces, beyond_capacity, untracked, embedded, deferred, tracks];
-        let TooPoorCounts(_) = too_poor;
+        let (TooPoorCounts(_), HardlyAbleCounts(_)) = (too_poor, hardly_able);
         let StageTimes { decode: _, detect: _, track: _, align: _, embed: _ } = times;
         let Detection { rect: _, landmarks: _, score: _ } = face(0.0, 0.0, 40.0);
     }

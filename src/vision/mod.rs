@@ -24,6 +24,7 @@ mod detect;
 mod embed;
 pub mod engine;
 mod faces;
+mod fitness;
 mod judge;
 mod letterbox;
 pub mod manifest;
@@ -35,10 +36,13 @@ mod track;
 mod views;
 
 pub use align::{AlignedFace, Alignment, Placement};
-pub use analyze::{Analyzer, FrameCounts, Sighting, StageTimes, TooPoorCounts, View};
+pub use analyze::{
+    Analyzer, FrameCounts, HardlyAbleCounts, Sighting, StageTimes, TooPoorCounts, View,
+};
 pub use detect::{DetectReport, Detector, LONG_SIDE};
 pub use embed::Embedder;
 pub use faces::{Detection, Faces, MAX_FACES};
+pub use fitness::{Fitness, HardlyAble};
 pub use manifest::{Digest, FalseMatch, Manifest, ManifestError, Models};
 pub use quality::{Quality, QualityGate, TooPoor};
 pub use schedule::{FramePlan, Schedule, ScheduleConfig, Skip, SkipCounters, Thumbnail};

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::decision::candidate::DecisionCounters;
-use crate::vision::{FrameCounts, SkipCounters, TooPoor};
+use crate::vision::{FrameCounts, HardlyAble, SkipCounters, TooPoor};
 
 /// Counts since the start, by name.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -41,6 +41,8 @@ pub struct VisionTotals {
     pub too_poor: TooPoorTotals,
     /// Views embedded.
     pub embedded: u64,
+    /// Those of them that are hardly able to match, by reason.
+    pub hardly_able: HardlyAbleTotals,
     /// Good views beyond a frame's budget of embeddings.
     pub deferred: u64,
 }
@@ -55,6 +57,16 @@ impl Serialize for TooPoorTotals {
     }
 }
 
+/// Views embedded that are hardly able to match, by [`HardlyAble`] reason.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HardlyAbleTotals([u64; HardlyAble::ALL.len()]);
+
+impl Serialize for HardlyAbleTotals {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(HardlyAble::ALL.iter().map(|r| (r.name(), self.0[*r as usize])))
+    }
+}
+
 impl VisionTotals {
     /// Adds what one frame held.
     pub(super) fn add(&mut self, frame: &FrameCounts) {
@@ -65,6 +77,9 @@ impl VisionTotals {
             self.too_poor.0[reason as usize] += u64::from(frame.too_poor.of(reason));
         }
         self.embedded += u64::from(frame.embedded);
+        for reason in HardlyAble::ALL {
+            self.hardly_able.0[reason as usize] += u64::from(frame.hardly_able.of(reason));
+        }
         self.deferred += u64::from(frame.deferred);
     }
 }
