@@ -1,8 +1,8 @@
 //! Whether an aligned face can match at all: a sign of blur, of noise and of darkness, from its
 //! pixels alone.
 //!
-//! * Counts, and refuses nothing: of degraded views that are marked, some 40 % still match. A camera
-//!   most of whose views are marked finds nobody, and says "compared" all the same.
+//! * For counting, not for refusing: of degraded views that do match, some 40 % are marked too. A
+//!   camera most of whose views are marked finds nobody, and says "compared" all the same.
 //! * [`Fitness::score`] is a logistic score fitted on half of 385 people in 16 degradations of press
 //!   photographs and checked on the other half: of views that do not reach similarity .60 with three
 //!   other photographs of their person, 91 % lie above [`HARDLY`], of undegraded ones 2.6 %.
