@@ -18,8 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 /// No threshold is lower than this cosine similarity, whatever budget and curve say. Single
 /// comparisons of strangers of the worst-served group reach it about once in a hundred times
-/// (`models/manifest.toml`), so that no list of any size is of use below it, and a curve that allows
-/// it was not measured on people.
+/// (`models/manifest.toml`), so that no list of any size is of use below it, and a curve that
+/// allows it was not measured on people.
 pub const FLOOR: f32 = 0.40;
 
 /// Which way a setting becomes stricter.

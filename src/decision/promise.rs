@@ -1,7 +1,7 @@
 //! The promise that a device keeps, from the networks and the configuration that it runs.
 //!
-//! * Signers sign what [`of`] makes of their networks and configuration; a device compares with what
-//!   it makes of its own.
+//! * Signers sign what [`of`] makes of their networks and configuration; a device compares with
+//!   what it makes of its own.
 //! * Whatever loosens the promise and is not in it is a hole: a new key that lets more strangers
 //!   through belongs into [`Setting`].
 

@@ -169,8 +169,8 @@ impl DeliveryWorker {
     }
 
     /// Subscribes to what is sent to the device: after the status, and not before what an earlier
-    /// link left unsettled. Packet ids start over on each link, and one may not name two exchanges at
-    /// a time.
+    /// link left unsettled. Packet ids start over on each link, and one may not name two exchanges
+    /// at a time.
     fn subscribe_once(&mut self, client: &AsyncClient) -> Result<(), End> {
         if self.subscribed || !self.session.is_up() || self.session.outbox().has_unsettled() {
             return Ok(());

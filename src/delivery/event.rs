@@ -207,7 +207,8 @@ pub struct Candidate {
     pub crop: Option<Crop>,
 }
 
-/// What one track showed. The track's number means nothing outside the process and is not published.
+/// What one track showed. The track's number means nothing outside the process and is not
+/// published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evidence {

@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //! * No topic built here holds a wildcard, a separator inside a part or a control character.
-//! * A topic names the configured root and the device's id only: never a list, an entry or a person.
+//! * A topic names the configured root and the device's id only: never a list, an entry or a
+//!   person.
 
 use std::fmt;
 

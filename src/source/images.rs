@@ -119,8 +119,8 @@ impl Playlist {
         if self.file == self.files && self.any {
             self.file = 0;
             self.any = false;
-            // Counting stops at the top rather than wrapping to a new beginning; an endless run does not
-            // look at it.
+            // Counting stops at the top rather than wrapping to a new beginning; an endless run
+            // does not look at it.
             self.round = self.round.saturating_add(1);
         }
     }

@@ -37,9 +37,9 @@ pub const DEFAULT_MAX_PIXELS: u32 = 50_000_000;
 const MAX_PROGRESSIVE_PASSES: usize = 64;
 
 /// Replaces the end marker of a picture with a single scan. At an end marker the library fills up
-/// with zeroes, so a picture whose data ended early (a lost USB packet) would pass with a grey rest.
-/// All ones are no Huffman code (T.81 C.2), so a decoder that reads on into these bytes fails at
-/// once. A whole picture ends before them, and they are longer than the library's 64 bits of
+/// with zeroes, so a picture whose data ended early (a lost USB packet) would pass with a grey
+/// rest. All ones are no Huffman code (T.81 C.2), so a decoder that reads on into these bytes fails
+/// at once. A whole picture ends before them, and they are longer than the library's 64 bits of
 /// look-ahead.
 const TRIPWIRE: [u8; 32] = {
     let mut bytes = [0xFF; 32];

@@ -8,7 +8,8 @@
 //! * A writer that pauses in the middle of a frame costs nothing.
 //! * A FIFO whose writer goes away is opened again and waits for the next one.
 //! * A frame that is cut off is counted.
-//! * MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they cannot.
+//! * MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they
+//!   cannot.
 //!
 //! Not promised: pacing. A file is read as fast as its frames are taken.
 

@@ -20,6 +20,8 @@ use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS};
 const MAX_FILE: u64 = 256 << 20;
 /// Longest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
+/// The manifest of the built-in networks.
+const BUILTIN: &str = include_str!("../../models/manifest.toml");
 /// Most output grids of a detector.
 pub(super) const MAX_LEVELS: usize = 5;
 
@@ -59,6 +61,18 @@ pub enum ManifestError {
         key: &'static str,
         /// What it must be.
         reason: String,
+    },
+    /// The built-in embedder, used in another way than the one that was measured.
+    #[error(
+        "{path} names the built-in embedder with another `{key}`: its false-match curve was \
+         measured with its own settings and holds with these only. Take the section `[embedder]` \
+         from the manifest that this program was built with, or leave vision.models out"
+    )]
+    NotAsBuiltIn {
+        /// The manifest.
+        path: PathBuf,
+        /// Dotted path of the key.
+        key: &'static str,
     },
     /// Not the file that the manifest speaks of.
     #[error(
@@ -267,6 +281,30 @@ impl EmbedderSpec {
         Normalization { mean: self.mean, scale: self.scale }
     }
 
+    /// The first key in which this differs from `measured`, of those on which a false-match curve
+    /// rests; `None` for another network.
+    fn differs_where_it_counts(&self, measured: &Self) -> Option<&'static str> {
+        if self.sha256 != measured.sha256 {
+            return None;
+        }
+        [
+            ("embedder.channels", self.channels == measured.channels),
+            ("embedder.mean", self.mean == measured.mean),
+            ("embedder.scale", self.scale == measured.scale),
+            ("embedder.side", self.side == measured.side),
+            ("embedder.template", self.template == measured.template),
+            ("embedder.output", self.output == measured.output),
+            ("embedder.dimensions", self.dimensions == measured.dimensions),
+            (
+                "embedder.worst_group_factor",
+                self.worst_group_factor.to_bits() == measured.worst_group_factor.to_bits(),
+            ),
+            ("embedder.false_match", self.false_match == measured.false_match),
+        ]
+        .into_iter()
+        .find_map(|(key, equal)| (!equal).then_some(key))
+    }
+
     /// Where the five landmarks are placed in the aligned face.
     pub fn template(&self) -> [Point; 5] {
         self.template.map(|[x, y]| Point::new(x, y))
@@ -382,20 +420,24 @@ impl Models {
     /// # Errors
     /// None, unless the binary was built from files that do not fit their manifest.
     pub fn builtin() -> Result<Self, ManifestError> {
-        const MANIFEST: &str = include_str!("../../models/manifest.toml");
         const DETECTOR: &[u8] = include_bytes!("../../models/yunet_s_int8.onnx");
         const EMBEDDER: &[u8] = include_bytes!("../../models/fr_feature_int8.onnx");
         let path = Path::new("(built in) manifest.toml");
-        Self::checked(path, Manifest::parse(MANIFEST, path)?, DETECTOR.into(), EMBEDDER.into())
+        Self::checked(path, Manifest::parse(BUILTIN, path)?, DETECTOR.into(), EMBEDDER.into())
     }
 
     /// The networks beside the manifest at `path`.
     ///
     /// # Errors
-    /// Any [`ManifestError`].
+    /// Any [`ManifestError`]; [`ManifestError::NotAsBuiltIn`] where the built-in embedder is given
+    /// another curve, or other pixels than it was measured with.
     pub fn open(path: &Path) -> Result<Self, ManifestError> {
         let text = String::from_utf8_lossy(&read(path, MAX_MANIFEST)?).into_owned();
         let manifest = Manifest::parse(&text, path)?;
+        let built_in = Manifest::parse(BUILTIN, Path::new("(built in) manifest.toml"))?.embedder;
+        if let Some(key) = manifest.embedder.differs_where_it_counts(&built_in) {
+            return Err(ManifestError::NotAsBuiltIn { path: path.into(), key });
+        }
         let detector = read(&path.with_file_name(&manifest.detector.file), MAX_FILE)?;
         let embedder = read(&path.with_file_name(&manifest.embedder.file), MAX_FILE)?;
         Self::checked(path, manifest, detector.into(), embedder.into())
@@ -524,5 +566,50 @@ mod tests {
         assert!(with(row(0.3, 1e-3), row(0.4, 1e-2)).is_err());
         assert!(with(row(0.4, 1e-2), row(0.3, 1e-3)).is_err());
         assert!(with(row(0.4, 1e-2), row(0.5, 0.0)).is_err());
+    }
+
+    #[test]
+    fn the_built_in_embedder_has_no_curve_and_no_settings_but_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifest.toml");
+        let builtin = Models::builtin().unwrap();
+        std::fs::write(dir.path().join("yunet_s_int8.onnx"), builtin.detector()).unwrap();
+        std::fs::write(dir.path().join("fr_feature_int8.onnx"), builtin.embedder()).unwrap();
+        let open = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Models::open(&path)
+        };
+        assert!(open(SHIPPED).is_ok());
+        let rows = SHIPPED.find("[[embedder.false_match]]").expect("there are rows");
+        let one_row = "[[embedder.false_match]]\nthreshold = 0.05\nfmr_upper = 1e-9\n\
+                       impostor_pairs = 1000\n";
+        let embedder = SHIPPED.find("[embedder]").expect("there is an embedder");
+        let in_embedder = |from: &str, to: &str| {
+            let (before, after) = SHIPPED.split_at(embedder);
+            assert!(after.contains(from), "{from}");
+            format!("{before}{}", after.replacen(from, to, 1))
+        };
+        let edits = [
+            // One row at which strangers would be published.
+            (format!("{}{one_row}", &SHIPPED[..rows]), "embedder.false_match"),
+            (SHIPPED[..rows].to_owned(), "embedder.false_match"),
+            (in_embedder("fmr_upper = 1.03e-2", "fmr_upper = 1.02e-2"), "embedder.false_match"),
+            (in_embedder("threshold = 0.25", "threshold = 0.2"), "embedder.false_match"),
+            (in_embedder("worst_group_factor = 31.1", ""), "embedder.worst_group_factor"),
+            (
+                in_embedder("worst_group_factor = 31.1", "worst_group_factor = 1.0"),
+                "embedder.worst_group_factor",
+            ),
+            (in_embedder("\"bgr\"", "\"rgb\""), "embedder.channels"),
+            (in_embedder("mean = [128.0", "mean = [127.0"), "embedder.mean"),
+            (in_embedder("scale = [1.0", "scale = [0.001"), "embedder.scale"),
+            (in_embedder("38.2946", "60.0"), "embedder.template"),
+        ];
+        for (text, named) in edits {
+            match open(&text) {
+                Err(ManifestError::NotAsBuiltIn { key, .. }) => assert_eq!(key, named),
+                other => panic!("{named}: {other:?}"),
+            }
+        }
     }
 }

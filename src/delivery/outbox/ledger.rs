@@ -1,5 +1,5 @@
-//! A file that records when each event was taken and what became of it, for checks from outside that
-//! nothing is lost. One JSON object a line:
+//! A file that records when each event was taken and what became of it, for checks from outside
+//! that nothing is lost. One JSON object a line:
 //! `{"at":"2026-11-24T05:20:04.2Z","fate":"taken","position":7,"id":"0193..."}`. Event ids only,
 //! nothing of what an event is about.
 //!

@@ -204,11 +204,12 @@ impl<D: Driver> CameraStream<D> {
                     if ready { self.driver.dequeue().map(Some) } else { Ok(None) }
                 }) {
                     Ok(Some(filled)) => filled,
-                    // No buffer changed hands, so none may be queued: just wait again, or report that
-                    // the time is up.
+                    // No buffer changed hands, so none may be queued: just wait again, or report
+                    // that the time is up.
                     Ok(None) => continue,
                     Err(e) if action(&e) == StreamAction::Again => {
-                        // A driver that reports a buffer too early must not keep the processor busy.
+                        // A driver that reports a buffer too early must not keep the processor
+                        // busy.
                         self.driver.sleep(Duration::from_millis(1));
                         continue;
                     }

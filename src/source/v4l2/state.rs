@@ -1,5 +1,5 @@
-//! What a running V4L2 stream decides, without a single call into the kernel: what a filled buffer is
-//! worth, who owns which buffer, what an error means.
+//! What a running V4L2 stream decides, without a single call into the kernel: what a filled buffer
+//! is worth, who owns which buffer, what an error means.
 
 use v4l::v4l_sys as sys;
 

@@ -17,7 +17,8 @@ use crate::watchlist::model::{
     Position, Reference, Window,
 };
 
-/// Reads what `encode` writes, and nothing else. Entries that were removed are left out and counted.
+/// Reads what `encode` writes, and nothing else. Entries that were removed are left out and
+/// counted.
 ///
 /// # Errors
 /// Where the bytes do not follow the schema, break a rule of [`Content::check`], or an entry is

@@ -72,7 +72,8 @@ pub fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// A real folder, locked by this process for as long as the value lives. Readable by its owner only.
+/// A real folder, locked by this process for as long as the value lives. Readable by its owner
+/// only.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,

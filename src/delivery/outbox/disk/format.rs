@@ -203,8 +203,8 @@ pub enum ScannedItem {
     Torn,
 }
 
-/// Calls `found` with everything in the file that is called `segment`, in its order. Takes time linear
-/// in `bytes`.
+/// Calls `found` with everything in the file that is called `segment`, in its order. Takes time
+/// linear in `bytes`.
 pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(ScannedItem)) {
     let mut at = HEADER.min(bytes.len());
     while at < bytes.len() {

@@ -6,8 +6,8 @@ use crate::delivery::outbox::{QueuePosition, Stored, nanoseconds};
 
 /// Most segments of which the index is kept: a window of the largest events is in five.
 const MOST: usize = 8;
-/// Most events in them together, apart from the one that was asked for last. Those of one segment are
-/// at most 20,000.
+/// Most events in them together, apart from the one that was asked for last. Those of one segment
+/// are at most 20,000.
 const MOST_ENTRIES: usize = 32 * 1024;
 
 /// Where an event is.

@@ -72,8 +72,8 @@ impl<F: Files> DiskStore<F> {
     }
 
     fn delete_oldest(&mut self) -> io::Result<()> {
-        // If the younger one's deletion lasted and the older one's did not, its retirements would be
-        // gone too early.
+        // If the younger one's deletion lasted and the older one's did not, its retirements would
+        // be gone too early.
         self.settle_folder()?;
         if !self.segments.is_empty() {
             self.delete(0)?;
@@ -114,7 +114,8 @@ impl<F: Files> DiskStore<F> {
         if fits(self) { Ok(()) } else { Err(ErrorKind::QuotaExceeded.into()) }
     }
 
-    /// Rewrites the segment at `at` with its waiting events and the retirements that are needed; deletes it where there are none. The bytes of the others are gone when this returns.
+    /// Rewrites the segment at `at` with its waiting events and the retirements that are needed;
+    /// deletes it where there are none. The bytes of the others are gone when this returns.
     pub(super) fn rewrite(&mut self, at: usize) -> io::Result<()> {
         self.settle_folder()?;
         if self.active && at + 1 == self.segments.len() {
