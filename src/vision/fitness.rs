@@ -3,9 +3,10 @@
 //!
 //! * For counting, not for refusing: of degraded views that do match, some 40 % are marked too. A
 //!   camera most of whose views are marked finds nobody, and says "compared" all the same.
-//! * [`Fitness::score`] is a logistic score fitted on half of 385 people in 16 degradations of press
-//!   photographs and checked on the other half: of views that do not reach similarity .60 with three
-//!   other photographs of their person, 91 % lie above [`HARDLY`], of undegraded ones 2.6 %.
+//! * [`Fitness::score`] is a logistic score fitted on half of 385 people in 16 degradations of
+//!   press photographs and checked on the other half: of views that do not reach similarity .60
+//!   with three other photographs of their person, 91 % lie above [`HARDLY`], of undegraded ones
+//!   2.6 %.
 //! * Sharpness alone takes noise for sharpness and does not see motion: here blur is the *least*
 //!   second difference of four directions, and noise is measured for itself.
 //! * One pass over the face, no memory.

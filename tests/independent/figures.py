@@ -47,7 +47,6 @@ class Ledger:
         self.same(f"{what}: lower", got["lower"], low, 1e-6)
         self.same(f"{what}: upper", got["upper"], high, 1e-6)
 
-
     def misses(self, what, got, records, persons, threshold):
         """The mean over people of the share of their pairs below the threshold."""
         of_one = defaultdict(list)
