@@ -5,17 +5,20 @@
 //! one cannot pass for a setting. `config/watchpost.toml` is the commented template; a test holds
 //! it equal to the defaults.
 
+mod metrics;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::metrics::MetricsConfig;
 use crate::decision::DecisionConfig;
 use crate::delivery::{BrokerConfig, DeviceId};
 use crate::problem::Problem;
 use crate::source::SourceConfig;
 use crate::vision::VisionConfig;
 use crate::watchlist::WatchlistConfig;
+
+pub use self::metrics::{ListenAddress, MetricsConfig};
 
 /// Where the daemon looks when no file is named.
 pub const DEFAULT_PATH: &str = "/etc/watchpost/watchpost.toml";

@@ -18,7 +18,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
@@ -26,11 +25,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use serde::{Deserialize, Serialize};
 
 use super::stop::Stop;
+use crate::config::{ListenAddress, MetricsConfig};
 use crate::delivery::event::Stats;
-use crate::problem::Problem;
 
 /// For one connection from its first byte to its last.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,55 +40,6 @@ const ROUND: Duration = Duration::from_millis(50);
 pub const TEMPERATURE: &str = "board.temperature_celsius.";
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// `[metrics]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MetricsConfig {
-    /// `ADDRESS:PORT` or `unix:/PATH` where OpenMetrics text is given; nowhere where empty.
-    pub listen: String,
-    /// Allow an address that other machines reach. There is no encryption and no password.
-    pub beyond_loopback: bool,
-}
-
-impl MetricsConfig {
-    /// Adds what is wrong with the values.
-    pub fn problems(&self, out: &mut Vec<Problem>) {
-        let mut add = |remedy: &str| {
-            let (key, value) = ("metrics.listen".to_owned(), self.listen.clone());
-            out.push(Problem { key, value, remedy: remedy.to_owned() });
-        };
-        match self.listen.parse::<ListenAddress>() {
-            _ if self.listen.is_empty() => {}
-            Err(()) => add("write ADDRESS:PORT, as in 127.0.0.1:9464, or unix:/PATH"),
-            Ok(ListenAddress::Tcp(address))
-                if !address.ip().is_loopback() && !self.beyond_loopback =>
-            {
-                add("other machines could read it; write 127.0.0.1, or set \
-                     metrics.beyond_loopback = true");
-            }
-            Ok(_) => {}
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum ListenAddress {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl FromStr for ListenAddress {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text.strip_prefix("unix:") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(()),
-            None => text.parse().map(Self::Tcp).map_err(|_| ()),
-        }
-    }
-}
 
 /// Nowhere to listen.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use zeroize::Zeroize;
 
-use super::duplicates::JudgedPeople;
+use super::duplicates::{JudgedPeople, Suspect};
 use super::records::Records;
 use super::statistics::misses::GenuineScores;
 use super::statistics::tally::{Clustered, Counted, FalseMatchPair, Tally};
@@ -142,17 +142,6 @@ fn dots(row: &[i16], others: &[i16], width: usize, out: &mut [f32]) {
         return unsafe { dots_avx2(row, others, width, out) };
     }
     dots_portable(row, others, width, out);
-}
-
-/// Two different people who are so similar that they were taken for one, by row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Suspect {
-    /// Row of one photograph.
-    pub a: usize,
-    /// Row of the other.
-    pub b: usize,
-    /// Their similarity.
-    pub similarity: f32,
 }
 
 /// What came of comparing all rows with all others.

@@ -136,7 +136,7 @@ pub fn run<L: AcquirerFactory>(
     };
     let pairs = all_pairs(&rows, &people, how, run.progress);
     record_pairs(&rows, &people, run.records, |row| Ends { file: name(row), group: None });
-    let named = |s: &super::compare::Suspect| SuspectPair {
+    let named = |s: &super::duplicates::Suspect| SuspectPair {
         a: name(s.a),
         b: name(s.b),
         similarity: s.similarity,

@@ -12,13 +12,23 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::compare::Suspect;
 use super::left_out::LeftOut;
 use super::protocol::duplicates::{JudgedCluster, Verdict};
 
 /// Similarity from which different people are listed as likely duplicates, unless told otherwise.
 /// By eye, some 40 of 48 pairs from .55 to .60 of cleaned web photographs showed one person.
 pub const LIKELY_FROM: f32 = 0.55;
+
+/// Two different people who are so similar that they were taken for one, by row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Suspect {
+    /// Row of one photograph.
+    pub a: usize,
+    /// Row of the other.
+    pub b: usize,
+    /// Their similarity.
+    pub similarity: f32,
+}
 
 /// What somebody's judgements say of the people that are compared.
 #[derive(Debug, Clone, Default)]

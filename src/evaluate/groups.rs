@@ -20,9 +20,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::compare::{
-    AllPairs, Comparison, Ends, Suspect, TemplateMatrix, all_pairs, record_pairs, thresholds,
+    AllPairs, Comparison, Ends, TemplateMatrix, all_pairs, record_pairs, thresholds,
 };
-use super::duplicates::{JudgedPeople, LikelyDuplicates};
+use super::duplicates::{JudgedPeople, LikelyDuplicates, Suspect};
 use super::extract::{AcquirerFactory, Acquisition, Photographs, photographs};
 use super::left_out::LeftOut;
 use super::protocol::duplicates::JudgedCluster;
