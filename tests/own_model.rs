@@ -221,16 +221,14 @@ fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
         String::from_utf8_lossy(&output.stdout).lines().map(json).collect()
     };
     let of = |checks: &[Value], name: &str| {
-        checks.iter().find(|c| c["name"] == name).expect("such a check").clone()
+        checks.iter().find(|c| c["check"] == name).expect("such a check").clone()
     };
     let own = checks(&format!("{config}\n[vision]\nmodels = \"{models}\"\n"));
-    assert_eq!(
-        (&of(&own, "models")["ok"], &of(&own, "watchlist")["ok"]),
-        (&true.into(), &true.into()),
-        "{own:?}"
-    );
+    // A network that our own engine cannot lower is a warning.
+    assert!(of(&own, "models")["outcome"] != "failed", "{own:?}");
+    assert_eq!(of(&own, "watchlist")["outcome"], "ok", "{own:?}");
     let builtin = of(&checks(&config), "watchlist");
-    assert!(builtin["ok"] == false && named(&builtin["detail"].to_string()), "{builtin}");
+    assert!(builtin["outcome"] == "failed" && named(&builtin["detail"].to_string()), "{builtin}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     doctor::run(&args.config.path, Clock::default(), &wanted, &mut |output| {
         // After the reader has gone the rest is run for the exit code alone.
         if written.is_ok() {
-            written = if args.format.json { output::json_line(&output) } else { write(&output) };
+            written = write(&output, &args.format);
         }
         outputs.push(output);
     });
@@ -75,7 +75,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     })
 }
 
-fn write(output: &CheckOutput) -> std::io::Result<()> {
+/// Prints one check: a JSON object, or a line and its remedy.
+pub(super) fn write(output: &CheckOutput, format: &OutputFormat) -> std::io::Result<()> {
+    if format.json {
+        return output::json_line(output);
+    }
     let word = match output.result {
         CheckResult::Ok { .. } => "ok",
         CheckResult::Skipped { .. } => "skip",

@@ -272,7 +272,7 @@ fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, CliError> {
 }
 
 /// What every evaluation needs.
-struct Session<'a> {
+struct EvaluationRun<'a> {
     common: &'a CommonArgs,
     models: Models,
     settings: Settings,
@@ -281,7 +281,7 @@ struct Session<'a> {
     records: Records,
 }
 
-impl<'a> Session<'a> {
+impl<'a> EvaluationRun<'a> {
     fn new(common: &'a CommonArgs, faces: Option<&FaceArgs>) -> Result<Self, CliError> {
         // Found out now rather than after minutes of work.
         if let Some(path) = &common.report {
@@ -398,7 +398,7 @@ fn write(path: &Path, text: &str) -> Result<(), CliError> {
 
 fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let list = read_list(&a.pairs)?;
-    let mut bench = Session::new(&a.common, Some(&a.faces))?;
+    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench.chain(bench.settings, |c, run| {
         verification::run(c, &a.common.root, &list, a.threshold, run)
     })?;
@@ -412,7 +412,7 @@ fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, CliErro
         draws: a.draws,
         seed: a.seed,
     };
-    let mut bench = Session::new(&a.common, Some(&a.faces))?;
+    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) =
         bench.chain(bench.settings, |c, run| identification::run(c, &a.common.root, plan, run))?;
     bench.finish("identification", None, result.evaluated(), Some(acquisition), result, out)
@@ -420,7 +420,7 @@ fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, CliErro
 
 fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let list = read_list(&a.ground_truth)?;
-    let mut bench = Session::new(&a.common, None)?;
+    let mut bench = EvaluationRun::new(&a.common, None)?;
     let result = bench.chain(bench.settings, |c, run| {
         let finder = || DetectorFinder::new(c.models, c.settings.long_side, a.overlap);
         detection::run(finder, &a.common.root, &list, run)
@@ -438,7 +438,7 @@ fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, CliError>
         likely_from: Some(a.duplicates_from),
         judged: &judged,
     };
-    let mut bench = Session::new(&a.common, Some(&a.faces))?;
+    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench
         .chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
     bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
@@ -450,7 +450,7 @@ fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     }
     let judged = a.judged.read()?;
     let labels = a.groups.as_deref().map(read_list).transpose()?;
-    let mut bench = Session::new(&a.common, Some(&a.faces))?;
+    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
     let question = curve::CurveQuestion {
         least_pairs: a.least_pairs,
         duplicates_above: a.duplicates_above,

@@ -135,7 +135,7 @@ impl Drop for Alarm<'_> {
 
 /// What the threads share.
 #[derive(Clone, Copy)]
-struct Shared<'a> {
+struct Links<'a> {
     frames: &'a Handover<Captured>,
     board: &'a StatusBoard,
     delivery: &'a Delivery,
@@ -171,11 +171,11 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let metrics = metrics::Server::bind(&config.metrics)?;
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
-    let shared = Shared { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
+    let links = Links { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
     run_threads(
         input,
-        VisionThread::new(device, clock, shared),
-        shared,
+        VisionThread::new(device, clock, links),
+        links,
         &reporter,
         metrics.as_ref(),
     );
@@ -225,11 +225,11 @@ fn start_device(config: &Config, clock: Clock) -> Result<Device, DaemonError> {
 fn run_threads(
     input: Input<'_>,
     vision: VisionThread<'_>,
-    shared: Shared<'_>,
+    links: Links<'_>,
     reporter: &Reporter,
     metrics: Option<&metrics::Server>,
 ) {
-    let Shared { frames, board, delivery, stop } = shared;
+    let Links { frames, board, delivery, stop } = links;
     thread::scope(|scope| {
         let spawn = |name: &str| thread::Builder::new().name(name.into());
         let capture = spawn("capture").spawn_scoped(scope, move || {

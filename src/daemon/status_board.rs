@@ -17,7 +17,7 @@ use crate::device::pipeline::PipelineCounters;
 use crate::source::SourceCounters;
 
 #[derive(Default)]
-struct Contents {
+struct Reported {
     source: SourceCounters,
     overwritten: u64,
     /// Sums of the sources that were closed before the present one.
@@ -36,7 +36,7 @@ struct Contents {
 /// Shared by capture, vision and supervisor.
 #[derive(Default)]
 pub struct StatusBoard {
-    contents: Mutex<Contents>,
+    reported: Mutex<Reported>,
 }
 
 /// What keeps the daemon from matching, if anything.
@@ -51,16 +51,16 @@ pub enum Condition {
 }
 
 impl StatusBoard {
-    fn lock(&self) -> MutexGuard<'_, Contents> {
+    fn lock(&self) -> MutexGuard<'_, Reported> {
         // Every critical section is a plain assignment.
-        self.contents.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.reported.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A frame came from the source.
     pub fn frame_captured(&self) {
-        let mut contents = self.lock();
-        contents.source_failure = None;
-        contents.captured += 1;
+        let mut reported = self.lock();
+        reported.source_failure = None;
+        reported.captured += 1;
     }
 
     /// The capture thread is alive, whatever it got.
@@ -76,13 +76,13 @@ impl StatusBoard {
     /// What is known of the threads' health; `delivery` is that thread's own count of signs
     /// of life.
     pub fn activity(&self, delivery: u64) -> Activity {
-        let contents = self.lock();
-        let [capture, vision] = contents.beats;
+        let reported = self.lock();
+        let [capture, vision] = reported.beats;
         Activity {
             beats: [capture, vision, delivery],
-            captured: contents.captured,
-            processed: contents.pipeline.frames,
-            no_frames: contents.source_failure.clone(),
+            captured: reported.captured,
+            processed: reported.pipeline.frames,
+            no_frames: reported.source_failure.clone(),
         }
     }
 
@@ -93,25 +93,25 @@ impl StatusBoard {
 
     /// The open source's counts so far, and how many of its frames nobody took in time.
     pub fn source_counted(&self, counters: SourceCounters, overwritten: u64) {
-        let mut contents = self.lock();
-        contents.source = counters;
-        contents.overwritten = overwritten;
+        let mut reported = self.lock();
+        reported.source = counters;
+        reported.overwritten = overwritten;
     }
 
     /// The open source's last counts; the next source starts at zero.
     pub fn source_closed(&self, counters: SourceCounters, overwritten: u64) {
-        let mut contents = self.lock();
-        tally("source", &counters, &mut contents.closed);
-        *contents.closed.entry("source.overwritten".into()).or_default() += overwritten;
-        contents.source = SourceCounters::default();
-        contents.overwritten = 0;
+        let mut reported = self.lock();
+        tally("source", &counters, &mut reported.closed);
+        *reported.closed.entry("source.overwritten".into()).or_default() += overwritten;
+        reported.source = SourceCounters::default();
+        reported.overwritten = 0;
     }
 
     /// The pipeline's counts so far and whether it compares faces.
     pub fn processed(&self, counters: PipelineCounters, standing: Result<(), Blindness>) {
-        let mut contents = self.lock();
-        contents.pipeline = counters;
-        contents.standing = Some(standing);
+        let mut reported = self.lock();
+        reported.pipeline = counters;
+        reported.standing = Some(standing);
     }
 
     /// The list in force from now on, if any.
@@ -131,13 +131,13 @@ impl StatusBoard {
 
     /// Whether faces are compared, and if not, the first reason on their way.
     pub fn condition(&self) -> Condition {
-        let contents = self.lock();
-        if let Some(reason) = &contents.source_failure {
+        let reported = self.lock();
+        if let Some(reason) = &reported.source_failure {
             return Condition::Blind(Blindness::new(Cause::NoFrames, reason));
         }
-        match &contents.standing {
+        match &reported.standing {
             None => Condition::Starting,
-            Some(Ok(())) if contents.pipeline.frames == 0 => Condition::Starting,
+            Some(Ok(())) if reported.pipeline.frames == 0 => Condition::Starting,
             Some(Ok(())) => Condition::Matching,
             Some(Err(blindness)) => Condition::Blind(blindness.clone()),
         }
@@ -145,12 +145,12 @@ impl StatusBoard {
 
     /// All counts by name.
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        let contents = self.lock();
-        let mut counts = contents.closed.clone();
-        tally("source", &contents.source, &mut counts);
-        *counts.entry("source.overwritten".into()).or_default() += contents.overwritten;
-        tally("pipeline", &contents.pipeline, &mut counts);
-        tally("orders", &contents.orders, &mut counts);
+        let reported = self.lock();
+        let mut counts = reported.closed.clone();
+        tally("source", &reported.source, &mut counts);
+        *counts.entry("source.overwritten".into()).or_default() += reported.overwritten;
+        tally("pipeline", &reported.pipeline, &mut counts);
+        tally("orders", &reported.orders, &mut counts);
         counts
     }
 }

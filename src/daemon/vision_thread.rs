@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use super::Shared;
+use super::Links;
 use super::handover::Taken;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
@@ -30,7 +30,7 @@ const MAX_MESSAGES: usize = 16;
 pub struct VisionThread<'a> {
     device: Device,
     clock: Clock,
-    shared: Shared<'a>,
+    links: Links<'a>,
     /// When the temperature was last read, on the monotonic clock.
     temperature_read: Option<Duration>,
     /// How often the rate of detections is halved because of heat.
@@ -42,11 +42,11 @@ pub struct VisionThread<'a> {
 
 impl<'a> VisionThread<'a> {
     /// Publishes the list in force; nothing else happens before [`VisionThread::run`].
-    pub fn new(device: Device, clock: Clock, shared: Shared<'a>) -> Self {
+    pub fn new(device: Device, clock: Clock, links: Links<'a>) -> Self {
         let mut thread = Self {
             device,
             clock,
-            shared,
+            links,
             temperature_read: None,
             halvings: 0,
             complained: None,
@@ -62,17 +62,17 @@ impl<'a> VisionThread<'a> {
         loop {
             self.follow_messages();
             self.device.check_permission(self.clock.now());
-            self.shared.board.vision_lives();
+            self.links.board.vision_lives();
             self.read_temperature();
-            match self.shared.frames.take(&mut frame, FRAME_TIMEOUT) {
+            match self.links.frames.take(&mut frame, FRAME_TIMEOUT) {
                 Taken::Closed => break,
                 Taken::Nothing => {}
                 Taken::Frame => self.process(&frame),
             }
             self.report_progress();
         }
-        let Self { device, clock, shared, .. } = &mut self;
-        device.finish(clock.now(), &mut |candidate| publish(shared.delivery, clock, candidate));
+        let Self { device, clock, links, .. } = &mut self;
+        device.finish(clock.now(), &mut |candidate| publish(links.delivery, clock, candidate));
         self.report_progress();
     }
 
@@ -81,15 +81,15 @@ impl<'a> VisionThread<'a> {
     fn follow_messages(&mut self) {
         self.device.retry(self.clock.now());
         self.publish_list();
-        let delivery = self.shared.delivery;
+        let delivery = self.links.delivery;
         for message in std::iter::from_fn(|| delivery.inbound()).take(MAX_MESSAGES) {
             if let Some(revoked) = self.device.follow(&message, self.clock.now()) {
                 self.wipe_undelivered(revoked);
             }
             self.publish_list();
-            self.shared.board.set_order_counters(self.device.order_counters());
+            self.links.board.set_order_counters(self.device.order_counters());
         }
-        if self.shared.stop.take_reload() {
+        if self.links.stop.take_reload() {
             self.device.reload(self.clock.now());
             self.publish_list();
         }
@@ -98,14 +98,14 @@ impl<'a> VisionThread<'a> {
     /// The one place where a change of the list is published: in the status, and on its own topic.
     fn publish_list(&mut self) {
         if let Some(report) = self.device.take_list_report() {
-            self.shared.board.set_list(report.status);
-            self.shared.delivery.set_list_state(report.state);
+            self.links.board.set_list(report.status);
+            self.links.delivery.set_list_state(report.state);
         }
     }
 
     fn wipe_undelivered(&self, revoked: RevokedCandidates) {
         let list = revoked.list.clone();
-        if !self.shared.delivery.revoke(revoked) {
+        if !self.links.delivery.revoke(revoked) {
             error!(
                 "Undelivered candidates of the revoked list {list} may still be delivered: too \
                  many revocations at once."
@@ -134,8 +134,8 @@ impl<'a> VisionThread<'a> {
     }
 
     fn process(&mut self, frame: &Captured) {
-        let Self { device, clock, shared, .. } = self;
-        let publish = &mut |candidate| publish(shared.delivery, clock, candidate);
+        let Self { device, clock, links, .. } = self;
+        let publish = &mut |candidate| publish(links.delivery, clock, candidate);
         let result = device.process(frame, clock.now(), publish);
         if let Err(error) = result {
             self.complain(frame.sequence, &error);
@@ -157,7 +157,7 @@ impl<'a> VisionThread<'a> {
 
     fn report_progress(&self) {
         let (counters, standing) = self.device.progress(self.clock.now());
-        self.shared.board.processed(counters, standing);
+        self.links.board.processed(counters, standing);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CheckResult, Context};
+use super::{CheckResult, Configured};
 use crate::source::cameras::{NodeVerdict, survey};
 use crate::source::{self, Captured, Decoder, SourceError, SourceKind, V4l2Config};
 
@@ -39,8 +39,8 @@ pub(super) fn nodes() -> CheckResult {
 }
 
 /// One frame from the configured source.
-pub(super) fn source(context: &Context<'_>) -> CheckResult {
-    let config = &context.config.source;
+pub(super) fn source(configured: &Configured<'_>) -> CheckResult {
+    let config = &configured.config.source;
     if config.kind == SourceKind::Pipe && config.pipe.path.as_os_str() == "-" {
         return CheckResult::skipped("frames come from standard input of `watchpost run`");
     }
@@ -61,7 +61,7 @@ pub(super) fn source(context: &Context<'_>) -> CheckResult {
             )
         };
     }
-    let mut source = match source::open(config, context.clock) {
+    let mut source = match source::open(config, configured.clock) {
         Ok(source) => source,
         Err(error) => return refusal(error),
     };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CheckResult, Context};
+use super::{CheckResult, Configured};
 use crate::hardware;
 use crate::kernels::choice::{self, InstructionSet, VARIABLE};
 use crate::kernels::{networks, pixels, search};
@@ -88,8 +88,8 @@ pub(super) fn swap() -> CheckResult {
 }
 
 /// The folder that holds the list and the device's memory.
-pub(super) fn state(context: &Context<'_>) -> CheckResult {
-    let folder = context.config.watchlist.state.parent().filter(|p| !p.as_os_str().is_empty());
+pub(super) fn state(configured: &Configured<'_>) -> CheckResult {
+    let folder = configured.config.watchlist.state.parent().filter(|p| !p.as_os_str().is_empty());
     folder.map_or_else(
         || CheckResult::ok("the current folder"),
         |folder| {
@@ -103,15 +103,15 @@ pub(super) fn state(context: &Context<'_>) -> CheckResult {
 }
 
 /// The folder in which candidates wait.
-pub(super) fn outbox(context: &Context<'_>) -> CheckResult {
-    match context.config.broker.outbox_folder() {
+pub(super) fn outbox(configured: &Configured<'_>) -> CheckResult {
+    match configured.config.broker.outbox_folder() {
         None => CheckResult::warning(
             "broker.outbox is empty: candidates wait in memory only",
             "name a folder, so that they survive a power cut",
         ),
         Some(folder) => writable(
             folder,
-            context.config.broker.outbox_bytes as u64 + SPARE,
+            configured.config.broker.outbox_bytes as u64 + SPARE,
             "make room on this disk, lower broker.outbox_bytes, or name another folder by \
              broker.outbox",
         ),

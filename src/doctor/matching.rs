@@ -1,9 +1,10 @@
 //! Networks, keys, clock, list: whether faces would be compared.
 
-use super::{CheckResult, Context};
+use super::{CheckResult, Configured};
 use crate::cause::Cause;
 use crate::device::keeper::Keeper;
 use crate::device::state_file::StateFile;
+use crate::device::vault::Vault;
 use crate::vision::engines;
 use crate::watchlist::Trust;
 use crate::watchlist::text::stamp;
@@ -12,8 +13,8 @@ use crate::watchlist::trust::Role;
 const REMEDY_MODELS: &str =
     "name a manifest and its files by vision.models, or leave it out for the built-in networks";
 
-pub(super) fn models(context: &Context<'_>) -> CheckResult {
-    let vision = &context.config.vision;
+pub(super) fn models(configured: &Configured<'_>) -> CheckResult {
+    let vision = &configured.config.vision;
     let models = match vision.open_models() {
         Ok(models) => models,
         Err(error) => return CheckResult::failed(error, REMEDY_MODELS),
@@ -32,8 +33,8 @@ pub(super) fn models(context: &Context<'_>) -> CheckResult {
     }
 }
 
-pub(super) fn trust(context: &Context<'_>) -> CheckResult {
-    match Trust::open(&context.config.watchlist.trust) {
+pub(super) fn trust(configured: &Configured<'_>) -> CheckResult {
+    match Trust::open(&configured.config.watchlist.trust) {
         Err(error) => CheckResult::failed(error, Cause::NoTrust.remedy()),
         Ok(trust) => {
             let holders = |role| trust.keys().iter().filter(|k| k.roles().contains(&role)).count();
@@ -46,7 +47,7 @@ pub(super) fn trust(context: &Context<'_>) -> CheckResult {
                 holders(Role::Reviewer),
                 stamp(&trust.valid_until()),
             );
-            let now = context.clock.now().wall;
+            let now = configured.clock.now().wall;
             if now < trust.valid_from() || now > trust.valid_until() {
                 CheckResult::failed(detail, Cause::TrustNotValid.remedy())
             } else if holders(Role::Revoker) == 0 {
@@ -61,9 +62,9 @@ pub(super) fn trust(context: &Context<'_>) -> CheckResult {
     }
 }
 
-pub(super) fn clock(context: &Context<'_>) -> CheckResult {
-    let now = context.clock.now();
-    match StateFile::open(&context.config.watchlist).clock_verdict(now) {
+pub(super) fn clock(configured: &Configured<'_>) -> CheckResult {
+    let now = configured.clock.now();
+    match StateFile::open(&configured.config.watchlist).clock_verdict(now) {
         Ok(()) => CheckResult::ok(stamp(&now.wall)),
         Err(blindness) => {
             let remedy = blindness.cause.remedy();
@@ -72,12 +73,22 @@ pub(super) fn clock(context: &Context<'_>) -> CheckResult {
     }
 }
 
-pub(super) fn watchlist(context: &Context<'_>) -> CheckResult {
-    let config = context.config;
+pub(super) fn device_key(configured: &Configured<'_>) -> CheckResult {
+    match Vault::new(&configured.config.watchlist).key_for_people() {
+        Ok(detail) => CheckResult::ok(detail),
+        Err(blindness) => {
+            let remedy = blindness.cause.remedy();
+            CheckResult::failed(blindness, remedy)
+        }
+    }
+}
+
+pub(super) fn watchlist(configured: &Configured<'_>) -> CheckResult {
+    let config = configured.config;
     let Ok(models) = config.vision.open_models() else {
         return CheckResult::skipped("needs models that can be used");
     };
-    let now = context.clock.now();
+    let now = configured.clock.now();
     if StateFile::open(&config.watchlist).clock_verdict(now).is_err() {
         return CheckResult::skipped("needs a clock that can be believed");
     }

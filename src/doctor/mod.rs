@@ -99,7 +99,7 @@ pub struct CheckOutput {
 }
 
 /// What the checks of the configuration look at.
-struct Context<'a> {
+struct Configured<'a> {
     config: &'a Config,
     clock: Clock,
 }
@@ -108,7 +108,7 @@ struct Context<'a> {
 type MachineCheck = fn() -> CheckResult;
 
 /// A check that needs the configuration.
-type Check = fn(&Context<'_>) -> CheckResult;
+type Check = fn(&Configured<'_>) -> CheckResult;
 
 /// Checks that need no configuration.
 const OF_THE_MACHINE: [(&str, MachineCheck); 4] = [
@@ -119,10 +119,11 @@ const OF_THE_MACHINE: [(&str, MachineCheck); 4] = [
 ];
 
 /// Checks in the order of the data: what comes later needs what comes before.
-const OF_THE_CONFIGURATION: [(&str, Check); 9] = [
+const OF_THE_CONFIGURATION: [(&str, Check); 10] = [
     ("models", matching::models),
     ("trust", matching::trust),
     ("clock", matching::clock),
+    ("device-key", matching::device_key),
     ("watchlist", matching::watchlist),
     ("source", cameras::source),
     ("state", machine::state),
@@ -130,6 +131,10 @@ const OF_THE_CONFIGURATION: [(&str, Check); 9] = [
     ("broker-files", link::files),
     ("broker", link::broker),
 ];
+
+/// The checks that need neither camera nor broker: `watchpost check`.
+pub const REQUIREMENTS: [&str; 7] =
+    ["config", "models", "trust", "clock", "device-key", "watchlist", "broker-files"];
 
 /// The names of all checks, in the order in which they run.
 pub fn checks() -> impl Iterator<Item = &'static str> {
@@ -160,7 +165,7 @@ pub fn run(
     for (check, run) in OF_THE_CONFIGURATION {
         if wanted(check) {
             let result = match &loaded {
-                Ok(config) => run(&Context { config, clock }),
+                Ok(config) => run(&Configured { config, clock }),
                 Err(_) => CheckResult::skipped("needs a configuration that can be used"),
             };
             report(CheckOutput { check, result });
