@@ -50,26 +50,26 @@
 #[cfg(test)]
 extern crate self as watchpost;
 
-pub mod backoff;
+pub(crate) mod backoff;
 pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod daemon;
+pub(crate) mod daemon;
 pub mod decision;
 pub mod delivery;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod device;
-pub mod doctor;
+pub(crate) mod doctor;
 #[cfg(feature = "evaluate")]
 pub mod evaluate;
-pub mod files;
+pub(crate) mod files;
 pub mod frame;
 pub mod geometry;
-pub mod hardware;
+pub(crate) mod hardware;
 pub mod kernels;
-pub mod problem;
+pub(crate) mod problem;
 pub mod promise;
 pub mod source;
 pub mod template;

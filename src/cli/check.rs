@@ -1,7 +1,7 @@
 //! `watchpost check`: whether the daemon could do its work as configured.
 //!
-//! * Runs those checks of `watchpost doctor` that need neither camera nor broker, and prints them in
-//!   the same shape.
+//! * Runs those checks of `watchpost doctor` that need neither camera nor broker, and prints them
+//!   in the same shape.
 //! * Exit codes: 0 where nothing failed, 1 where a check failed, 78 where the configuration itself
 //!   is wrong.
 

@@ -135,8 +135,8 @@ struct IdentificationArgs {
 struct DetectionArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// JSON Lines, an image a line: {"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0],
-    /// "medium": [0], "hard": [0]}.
+    /// JSON Lines, an image a line: `{"image": "a.jpg", "boxes_xywh": [[x,y,w,h]], "easy": [0],
+    /// "medium": [0], "hard": [0]}`.
     #[arg(long, value_name = "FILE.jsonl")]
     ground_truth: PathBuf,
     /// For the average precision, merge boxes whose intersection over union is above this; a device

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -98,8 +98,9 @@ impl Server {
         Ok(Some(Self(listener)))
     }
 
+    #[cfg(test)]
     /// Where it listens, for tests with port 0.
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
         match &self.0 {
             Listener::Tcp(l) => l.local_addr().ok(),
             Listener::Unix(..) => None,

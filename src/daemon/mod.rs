@@ -21,12 +21,12 @@
 //! * A thread that panics ends the daemon with an error, for the service manager to start it again.
 
 mod capture_thread;
-pub mod handover;
+pub(crate) mod handover;
 mod health;
-pub mod metrics;
+pub(crate) mod metrics;
 mod report;
-pub mod status_board;
-pub mod stop;
+pub(crate) mod status_board;
+pub(crate) mod stop;
 mod vision_thread;
 
 use std::sync::Arc;
@@ -172,13 +172,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
     let links = Links { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
-    run_threads(
-        input,
-        VisionThread::new(device, clock, links),
-        links,
-        &reporter,
-        metrics.as_ref(),
-    );
+    run_threads(input, VisionThread::new(device, clock, links), links, &reporter, metrics.as_ref());
 
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let timeout = if stop.reason() == Some(Reason::SourceEnded) {

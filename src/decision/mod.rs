@@ -10,7 +10,7 @@
 //! All three are pure: the clock, the list and the views are passed in; nothing is stored beyond a
 //! track's life but the times at which listed entries were last announced.
 
-pub mod budget;
+pub(crate) mod budget;
 pub mod candidate;
 pub mod policy;
 pub mod promise;

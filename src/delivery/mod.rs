@@ -50,12 +50,12 @@ mod handle;
 pub mod home_assistant;
 mod inbound;
 pub mod outbox;
-pub mod probe;
+pub(crate) mod probe;
 mod revoked;
 mod session;
 mod snapshot;
-pub mod tls;
-pub mod topics;
+pub(crate) mod tls;
+pub(crate) mod topics;
 mod wire;
 mod worker;
 

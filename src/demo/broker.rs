@@ -66,6 +66,7 @@ impl Broker {
         Self::start_with(None)
     }
 
+    #[cfg(test)]
     /// Starts a broker that lets in only who knows `user` and `password`.
     ///
     /// # Errors
@@ -74,6 +75,7 @@ impl Broker {
         Self::start_with(Some((user, password)))
     }
 
+    #[cfg(test)]
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -11,10 +11,10 @@
 
 mod backdrop;
 #[cfg(feature = "demo-broker")]
-pub mod broker;
+pub(crate) mod broker;
 pub mod scene;
 pub mod source;
-pub mod subscriber;
+pub(crate) mod subscriber;
 
 /// The photograph that the demonstration enrols (JPEG, 524x655 px). [`scene::Scene`] shows the same
 /// man in another photograph, taken two years earlier.

@@ -12,10 +12,10 @@
 //! in, and what is to be published is taken out. The threads are in [`crate::daemon`].
 
 pub mod keeper;
-pub mod keys;
-pub mod orders;
+pub(crate) mod keys;
+pub(crate) mod orders;
 pub mod pipeline;
-pub mod state_file;
+pub(crate) mod state_file;
 pub mod vault;
 
 use log::{error, info, warn};

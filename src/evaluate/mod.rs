@@ -25,19 +25,19 @@
 //! Not promised: that figures of one set of photographs hold for another camera, place or
 //! population.
 
-pub mod compare;
-pub mod curve;
-pub mod detection;
-pub mod duplicates;
-pub mod extract;
-pub mod groups;
-pub mod identification;
-pub mod left_out;
-pub mod protocol;
-pub mod records;
-pub mod report;
+pub(crate) mod compare;
+pub(crate) mod curve;
+pub(crate) mod detection;
+pub(crate) mod duplicates;
+pub(crate) mod extract;
+pub(crate) mod groups;
+pub(crate) mod identification;
+pub(crate) mod left_out;
+pub(crate) mod protocol;
+pub(crate) mod records;
+pub(crate) mod report;
 pub mod statistics;
-pub mod verification;
+pub(crate) mod verification;
 mod work;
 
 use std::path::PathBuf;

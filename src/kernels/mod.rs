@@ -11,7 +11,7 @@
 //!
 //! How to write one: [`HOWTO.md`](howto).
 
-pub mod choice;
+pub(crate) mod choice;
 pub mod networks;
 pub mod pixels;
 pub mod search;

@@ -6,7 +6,7 @@
 //! embedders were trained on.
 //!
 //! The part of the frame in which the face lies is converted to pixels once, tile by tile where it
-//! is large, and sampled from there ([`pixels`](crate::kernels::pixels)); it is wiped afterwards.
+//! is large, and sampled from there ([`pixels`]); it is wiped afterwards.
 //! Nothing is allocated but the face itself.
 
 use std::ops::Range;

@@ -27,7 +27,7 @@ mod faces;
 mod fitness;
 mod judge;
 mod letterbox;
-pub mod manifest;
+pub(crate) mod manifest;
 pub mod photographs;
 mod quality;
 mod schedule;

@@ -189,6 +189,7 @@ impl DeviceMemory {
             .flatten()
     }
 
+    #[cfg(test)]
     /// The serial of the newest trust file that was in use.
     pub fn trust_serial(&self) -> u64 {
         self.trust_serial
@@ -206,6 +207,7 @@ impl DeviceMemory {
         Ok(())
     }
 
+    #[cfg(test)]
     /// The highest version of the list `id` that was accepted.
     pub fn highest(&self, id: &str) -> Option<u64> {
         self.lists.iter().find(|s| s.id.as_str() == id).map(|s| s.version)

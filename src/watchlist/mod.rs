@@ -49,15 +49,15 @@
 #[cfg(any(feature = "author", test))]
 pub mod author;
 mod cbor;
-pub mod clock;
+pub(crate) mod clock;
 pub mod codec;
 mod config;
 mod container;
 mod hours;
 pub mod keys;
 mod list_file;
-pub mod locked;
-pub mod memory;
+pub(crate) mod locked;
+pub(crate) mod memory;
 pub mod model;
 pub mod order;
 mod place;
@@ -66,11 +66,11 @@ pub mod removal;
 pub mod rotation;
 mod row;
 pub mod seal;
-pub mod search;
+pub(crate) mod search;
 mod signatures;
 pub(crate) mod text;
 pub mod trust;
-pub mod verify;
+pub(crate) mod verify;
 
 pub use cbor::CborError;
 pub use config::WatchlistConfig;

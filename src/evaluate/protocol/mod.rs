@@ -4,9 +4,9 @@
 //! Readers take text or folders that others made: whatever they cannot use is left out under a
 //! reason, never an abort. A file of judgements alone is refused as a whole.
 
-pub mod boxes;
-pub mod draw;
-pub mod duplicates;
-pub mod folder;
-pub mod labels;
-pub mod pairs;
+pub(crate) mod boxes;
+pub(crate) mod draw;
+pub(crate) mod duplicates;
+pub(crate) mod folder;
+pub(crate) mod labels;
+pub(crate) mod pairs;

@@ -5,11 +5,11 @@
 //! own policy forbids both), drawings as inline SVG with titles and descriptions, readable in the
 //! dark, on paper and by a screen reader.
 
-pub mod format;
-pub mod html;
-pub mod pages;
-pub mod svg;
-pub mod text;
+pub(crate) mod format;
+pub(crate) mod html;
+pub(crate) mod pages;
+pub(crate) mod svg;
+pub(crate) mod text;
 
 /// Everything that a reader is shown.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -11,9 +11,9 @@
 //!
 //! A comparison matches where its similarity is *at or above* the threshold, throughout.
 
-pub mod differentials;
+pub(crate) mod differentials;
 pub mod interval;
-pub mod misses;
-pub mod poisson;
-pub mod scores;
-pub mod tally;
+pub(crate) mod misses;
+pub(crate) mod poisson;
+pub(crate) mod scores;
+pub(crate) mod tally;

@@ -17,7 +17,7 @@
 //! out, when that buffer is the driver's: the kernel answers EINVAL from then on. It ignores the
 //! error flag, hands out the whole mapping whatever `bytesused` says, and panics when stopping
 //! fails. So the crate's ioctl numbers, structs and names serve here, and the stream is our own:
-//! [`format`] and [`state`] decide, [`driver`] calls, this file joins them.
+//! [`mod@format`] and [`state`] decide, [`driver`] calls, this file joins them.
 
 mod controls;
 mod driver;

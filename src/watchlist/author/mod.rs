@@ -10,7 +10,7 @@
 //!   by themselves.
 //! * What can be judged from templates alone is judged here: whether the photographs of one entry
 //!   agree with each other ([`disagreements`]), and which entries will be confused with one another
-//!   ([`look_alikes`]).
+//!   ([`look_alikes()`]).
 //! * Photographs are not opened here. The caller has detected, judged and embedded the face and
 //!   brings the template, its quality and the file's digest.
 //! * No device needs any of this: builds for boards leave it out.
