@@ -87,7 +87,8 @@ fn main() -> Result<(), Failure> {
     for engine in &mut engines {
         let line = serde_json::json!({
             "engine": engine.network.name(), "runs": engine.micros.len(),
-            "median_us": quantile(&mut engine.micros, 0.5), "p99_us": quantile(&mut engine.micros, 0.99),
+            "median_us": quantile(&mut engine.micros, 0.5),
+            "p99_us": quantile(&mut engine.micros, 0.99),
             "wall_us": quantile(&mut engine.wall, 0.5),
         });
         println!("{line}");

@@ -419,11 +419,18 @@ mod tests {
     proptest! {
         #[test]
         fn a_line_holds_the_pixels_that_are_read_one_by_one(
-            format in 0usize..6, full: bool, w in 1u32..40, h in 1u32..6, pad in 0usize..9, from in 0usize..20, seed: u8,
+            format in 0usize..6,
+            full: bool,
+            w in 1u32..40,
+            h in 1u32..6,
+            pad in 0usize..9,
+            from in 0usize..20,
+            seed: u8,
         ) {
             let format = PixelFormat::ALL[format];
             let range = if full { Range::Full } else { Range::Limited };
-            let l = Layout::with_stride(format, range, w, h, format.row_bytes(w as usize) + pad).unwrap();
+            let l = Layout::with_stride(format, range, w, h, format.row_bytes(w as usize) + pad)
+                .unwrap();
             let data: Vec<u8> = (0..l.min_len()).map(|i| (i * 73) as u8 ^ seed).collect();
             let frame = Frame::new(l, &data).unwrap();
             let from = (from * 2).min(w as usize & !1);

@@ -169,10 +169,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn estimate_recovers_a_known_similarity(scale in 0.1f32..8.0, angle in -3.1f32..3.1, tx in -500f32..500.0, ty in -500f32..500.0) {
+        fn estimate_recovers_a_known_similarity(
+            scale in 0.1f32..8.0,
+            angle in -3.1f32..3.1,
+            tx in -500f32..500.0,
+            ty in -500f32..500.0,
+        ) {
             let truth = Similarity { a: scale * angle.cos(), b: scale * angle.sin(), tx, ty };
             let from = [
-                Point::new(38.0, 51.0), Point::new(73.0, 51.0), Point::new(56.0, 71.0), Point::new(41.0, 92.0), Point::new(70.0, 92.0),
+                Point::new(38.0, 51.0),
+                Point::new(73.0, 51.0),
+                Point::new(56.0, 71.0),
+                Point::new(41.0, 92.0),
+                Point::new(70.0, 92.0),
             ];
             let to = from.map(|p| truth.apply(p));
             let got = Similarity::estimate(&from, &to).expect("distinct points");

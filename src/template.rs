@@ -164,7 +164,8 @@ mod tests {
     proptest! {
         #[test]
         fn quantizing_moves_the_cosine_by_less_than_a_hundredth(
-            a in proptest::collection::vec(-1.0f32..1.0, 512), b in proptest::collection::vec(-1.0f32..1.0, 512),
+            a in proptest::collection::vec(-1.0f32..1.0, 512),
+            b in proptest::collection::vec(-1.0f32..1.0, 512),
         ) {
             prop_assume!(a.iter().any(|v| v.abs() > 0.1) && b.iter().any(|v| v.abs() > 0.1));
             let (a, b) = (Embedding::normalised(&a).unwrap(), Embedding::normalised(&b).unwrap());

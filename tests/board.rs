@@ -166,9 +166,18 @@ fn a_board_runs_checks_and_explains_and_cannot_make_a_list() {
 
 #[test]
 fn commands_are_found_in_blocks_and_spans_of_the_sections_about_boards_alone() {
-    let page = "# A\n`watchpost demo`\n## On a camera\n    sudo -u watchpost watchpost doctor  # why\n\
-                then `watchpost check`.\n### Deeper\n    chown watchpost: f && watchpost key \\\n    \
-                device f\n    systemctl restart watchpost\n## B\n    watchpost bench detect\n";
+    let page = "# A
+`watchpost demo`
+## On a camera
+    sudo -u watchpost watchpost doctor  # why
+then `watchpost check`.
+### Deeper
+    chown watchpost: f && watchpost key \\
+    device f
+    systemctl restart watchpost
+## B
+    watchpost bench detect
+";
     let found: Vec<String> =
         commands(&about_boards(page)).into_iter().map(|c| c.join(" ")).collect();
     assert_eq!(found, ["check", "doctor", "key device f"]);

@@ -97,7 +97,12 @@ fn signatures_validity_area_and_budget_are_obeyed() {
     refused(&[], "2098");
 
     signed(&desk, |_| {
-        let corner = |latitude: f64, longitude: f64| serde_json::json!({ "latitude": latitude, "longitude": longitude });
+        let corner = |latitude: f64, longitude: f64| {
+            serde_json::json!({
+                "latitude": latitude,
+                "longitude": longitude,
+            })
+        };
         let area = serde_json::json!([[
             corner(52.0, 13.0),
             corner(53.0, 13.0),

@@ -37,13 +37,23 @@ pub struct Args {
     #[arg(value_enum)]
     what: Workload,
     /// Measured runs, after a tenth as many that do not count.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
     runs: u32,
     /// Long side of the detector's picture in pixels.
     #[arg(long, value_name = "PX", default_value_t = 640)]
     long_side: usize,
     /// Templates to search among.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=4_000_000)
+    )]
     templates: u32,
     /// For `pipeline`: JPEG files, every face of which is embedded and searched for, instead of the
     /// scene.

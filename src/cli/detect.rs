@@ -42,7 +42,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         if args.format.json {
             output::json_line(&json!({
                 "image": path, "width": frame.width(), "height": frame.height(),
-                "faces": faces.iter().map(face_json).collect::<Vec<_>>(), "beyond_capacity": beyond_capacity,
+                "faces": faces.iter().map(face_json).collect::<Vec<_>>(),
+                "beyond_capacity": beyond_capacity,
             }))?;
             continue;
         }

@@ -65,10 +65,20 @@ struct CommonArgs {
     networks: Networks,
     /// Long side of the picture that the detector sees, in pixels; larger photographs are shrunk to
     /// it.
-    #[arg(long, value_name = "PIXELS", default_value_t = VisionConfig::default().long_side, value_parser = long_side)]
+    #[arg(
+        long,
+        value_name = "PIXELS",
+        default_value_t = VisionConfig::default().long_side,
+        value_parser = long_side
+    )]
     long_side: usize,
     /// Least detector score of a face, 0 to 1.
-    #[arg(long, value_name = "SCORE", default_value_t = VisionConfig::default().min_score, value_parser = share)]
+    #[arg(
+        long,
+        value_name = "SCORE",
+        default_value_t = VisionConfig::default().min_score,
+        value_parser = share
+    )]
     min_score: f32,
     /// Threads; all cores unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -107,7 +117,12 @@ struct VerificationArgs {
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
     /// Also report the rates at this similarity.
-    #[arg(long, value_name = "SIMILARITY", value_parser = similarity, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "SIMILARITY",
+        value_parser = similarity,
+        allow_negative_numbers = true
+    )]
     threshold: Option<f32>,
 }
 
@@ -118,16 +133,31 @@ struct IdentificationArgs {
     #[command(flatten)]
     faces: FaceArgs,
     /// People to enrol, one photograph each.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     gallery: u32,
     /// Seed of the draws: the same seed gives the same draws, for ever.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Draws of a gallery.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
     draws: u32,
     /// Mated probes a person at most.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     probes: u32,
 }
 
@@ -141,7 +171,12 @@ struct DetectionArgs {
     ground_truth: PathBuf,
     /// For the average precision, merge boxes whose intersection over union is above this; a device
     /// merges at 0.3.
-    #[arg(long, value_name = "SHARE", default_value_t = detection::OVERLAP_OF_AP, value_parser = share)]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = detection::OVERLAP_OF_AP,
+        value_parser = share
+    )]
     overlap: f32,
 }
 
@@ -171,10 +206,20 @@ struct GroupsArgs {
     groups: PathBuf,
     /// List different people as likely duplicates from this similarity on, for somebody to judge.
     /// Until then they count as false matches.
-    #[arg(long, value_name = "SIMILARITY", default_value_t = duplicates::LIKELY_FROM, value_parser = likely)]
+    #[arg(
+        long,
+        value_name = "SIMILARITY",
+        default_value_t = duplicates::LIKELY_FROM,
+        value_parser = likely
+    )]
     duplicates_from: f32,
     /// Also report the rates at this similarity (three decimals); may be given several times.
-    #[arg(long, value_name = "SIMILARITY", value_parser = similarity, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "SIMILARITY",
+        value_parser = similarity,
+        allow_negative_numbers = true
+    )]
     threshold: Vec<f32>,
     /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out
     /// and list it.
@@ -195,7 +240,12 @@ struct CurveArgs {
     table: Option<PathBuf>,
     /// End the curve at the strictest threshold at which this many different pairs of people
     /// matched falsely.
-    #[arg(long, value_name = "N", default_value_t = curve::LEAST_PAIRS, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = curve::LEAST_PAIRS,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     least_pairs: u64,
     /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out
     /// and list it.

@@ -33,7 +33,12 @@ pub struct Args {
     #[arg(long, value_name = "ID", default_value = "watchpost-1")]
     device: String,
     /// Where the photographs were taken, in degrees; needed where the list is bound to an area.
-    #[arg(long, value_name = "LATITUDE,LONGITUDE", value_parser = position, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "LATITUDE,LONGITUDE",
+        value_parser = position,
+        allow_hyphen_values = true
+    )]
     position: Option<Position>,
     /// Most entries a face.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -91,8 +96,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         }
         if args.format.json {
             output::json_line(&json!({
-                "image": path, "list": { "id": active.list().id(), "version": active.list().version() },
-                "threshold": active.plan().threshold, "templates": active.gallery().templates(), "faces": lines,
+                "image": path,
+                "list": { "id": active.list().id(), "version": active.list().version() },
+                "threshold": active.plan().threshold,
+                "templates": active.gallery().templates(),
+                "faces": lines,
             }))?;
             continue;
         }

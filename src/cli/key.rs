@@ -119,8 +119,12 @@ fn verify_trust(file: &Path, before: &Path, json: bool) -> Result<ExitCode, CliE
         output::json_line(&match &verdict {
             Ok(trust) => json!({
                 "valid": true, "serial": trust.serial(), "signers_needed": trust.signers_needed(),
-                "keys": trust.keys().iter().map(|k| json!({ "id": k.id, "roles": roles(k.roles()) })).collect::<Vec<_>>(),
-                "valid_from": trust.valid_from().format(&Rfc3339)?, "valid_until": trust.valid_until().format(&Rfc3339)?,
+                "keys": trust.keys().iter().map(|k| json!({
+                    "id": k.id,
+                    "roles": roles(k.roles()),
+                })).collect::<Vec<_>>(),
+                "valid_from": trust.valid_from().format(&Rfc3339)?,
+                "valid_until": trust.valid_until().format(&Rfc3339)?,
             }),
             Err(error) => {
                 json!({ "valid": false, "code": error.cause(), "reason": error.to_string() })

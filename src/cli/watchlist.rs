@@ -88,12 +88,21 @@ fn judge(
     if json {
         output::json_line(&match &verdict {
             Ok(list) => serde_json::json!({
-                "valid": true, "id": list.id(), "version": list.version(), "entries": list.entries().len(),
-                "expired_entries": list.expired_entries(), "removed_entries": list.removed_entries(), "signers": list.signers(),
+                "valid": true,
+                "id": list.id(),
+                "version": list.version(),
+                "entries": list.entries().len(),
+                "expired_entries": list.expired_entries(),
+                "removed_entries": list.removed_entries(),
+                "signers": list.signers(),
                 "expires": list.expires().format(&Rfc3339)?,
             }),
             Err(refusal) => {
-                serde_json::json!({ "valid": false, "code": refusal.cause(), "reason": refusal.to_string() })
+                serde_json::json!({
+                    "valid": false,
+                    "code": refusal.cause(),
+                    "reason": refusal.to_string(),
+                })
             }
         })?;
         return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -401,7 +401,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic_and_what_it_takes_reads_back(text in "(mqtts?://)?\\PC{0,40}") {
+        fn no_text_makes_the_parser_panic_and_what_it_takes_reads_back(
+            text in "(mqtts?://)?\\PC{0,40}",
+        ) {
             if let Ok(url) = text.parse::<BrokerUrl>() {
                 prop_assert_eq!(url.to_string().parse::<BrokerUrl>(), Ok(url));
             }

@@ -94,7 +94,10 @@ impl HomeAssistantConfig {
                     "model": "watchpost",
                     "sw_version": env!("CARGO_PKG_VERSION"),
                 });
-                entity["origin"] = json!({ "name": "watchpost", "sw_version": env!("CARGO_PKG_VERSION") });
+                entity["origin"] = json!({
+                    "name": "watchpost",
+                    "sw_version": env!("CARGO_PKG_VERSION"),
+                });
                 (topic, entity.to_string().into_bytes())
             })
             .collect()

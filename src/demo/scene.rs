@@ -540,16 +540,30 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn no_pose_panics(x in -2000f32..2000.0, y in -2000f32..2000.0, width in 1f32..900.0, tilt in -0.5f32..0.5) {
+        fn no_pose_panics(
+            x in -2000f32..2000.0,
+            y in -2000f32..2000.0,
+            width in 1f32..900.0,
+            tilt in -0.5f32..0.5,
+        ) {
             let mut out = drawn(&SCENE, 0);
             for cutout in &SCENE.cast {
-                cutout.draw(&Pose { face: Point::new(x, y), face_width: width, tilt, gain: 1.0 }, &mut out);
+                cutout.draw(
+                    &Pose { face: Point::new(x, y), face_width: width, tilt, gain: 1.0 },
+                    &mut out,
+                );
             }
         }
 
         #[test]
         fn no_seed_and_no_number_panics(seed in any::<u64>(), n in any::<u64>()) {
-            let scene = Scene { seed, frames: u64::MAX, hall: SCENE.hall.clone(), cast: Vec::new(), noise: SCENE.noise.clone() };
+            let scene = Scene {
+                seed,
+                frames: u64::MAX,
+                hall: SCENE.hall.clone(),
+                cast: Vec::new(),
+                noise: SCENE.noise.clone(),
+            };
             for (i, walk) in WALKS.iter().enumerate() {
                 let pose = scene.pose(i, walk.enters + n % (walk.leaves - walk.enters));
                 prop_assert!(pose.face.x.is_finite() && pose.face_width > 1.0);

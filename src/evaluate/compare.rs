@@ -419,7 +419,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_kernel_gives_the_cosine_that_the_templates_give(dimensions in 64usize..300, seed: u64) {
+        fn every_kernel_gives_the_cosine_that_the_templates_give(
+            dimensions in 64usize..300,
+            seed: u64,
+        ) {
             let t = templates(5, dimensions, seed);
             let rows = TemplateMatrix::new(&t);
             let mut out = [0f32; 4];
@@ -429,23 +432,35 @@ mod tests {
                 let mut all = [0f32; 5];
                 rows.against(&TemplateMatrix::new([&t[0]]), &mut all);
                 prop_assert_eq!(all[at + 1], *value);
-                prop_assert!((value - cosine).abs() < 1e-6 && (rows.similarity(0, at + 1) - cosine).abs() < 1e-6);
+                prop_assert!(
+                    (value - cosine).abs() < 1e-6
+                        && (rows.similarity(0, at + 1) - cosine).abs() < 1e-6
+                );
             }
         }
 
         #[test]
         fn every_pair_is_compared_once_whatever_the_threads_and_tiles(
-            sizes in prop::collection::vec(1usize..40, 1..12), threads in 1usize..5, limit in prop::option::of(0.0f32..0.2),
+            sizes in prop::collection::vec(1usize..40, 1..12),
+            threads in 1usize..5,
+            limit in prop::option::of(0.0f32..0.2),
         ) {
-            let people: Vec<u32> = sizes.iter().enumerate().flat_map(|(p, n)| vec![p as u32; *n]).collect();
+            let people: Vec<u32> =
+                sizes.iter().enumerate().flat_map(|(p, n)| vec![p as u32; *n]).collect();
             let t = templates(people.len(), 64, 3);
             let rows = TemplateMatrix::new(&t);
             let thresholds = [0.0, 0.1, 0.2];
             let how = Comparison {
-                thresholds: &thresholds, duplicates_above: limit, likely_from: Some(0.1), judged: None, first_person: 0, threads,
+                thresholds: &thresholds,
+                duplicates_above: limit,
+                likely_from: Some(0.1),
+                judged: None,
+                first_person: 0,
+                threads,
             };
             let got = all_pairs(&rows, &people, how, &ProgressBar::hidden());
-            let (mut genuine, mut impostor, mut suspects, mut pairs) = (0, 0, 0, std::collections::HashSet::new());
+            let (mut genuine, mut impostor, mut suspects, mut pairs) =
+                (0, 0, 0, std::collections::HashSet::new());
             let mut matches = [0u64; 3];
             for a in 0..people.len() {
                 for b in a + 1..people.len() {

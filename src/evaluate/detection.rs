@@ -591,17 +591,25 @@ mod tests {
     proptest! {
         #[test]
         fn average_precision_lies_within_its_range_and_adding_a_sure_hit_never_lowers_recall(
-            found in prop::collection::vec((0f32..300.0, 0f32..300.0, 10f32..80.0, 0.02f32..0.9), 0..20),
+            found in
+                prop::collection::vec((0f32..300.0, 0f32..300.0, 10f32..80.0, 0.02f32..0.9), 0..20),
         ) {
-            let mut list: Vec<([f32; 4], f32)> = found.iter().map(|(x, y, s, score)| ([*x, *y, *s, *s], *score)).collect();
+            let mut list: Vec<([f32; 4], f32)> =
+                found.iter().map(|(x, y, s, score)| ([*x, *y, *s, *s], *score)).collect();
             list.sort_by(|a, b| b.1.total_cmp(&a.1));
             let before = figures(&["all"], &[image(&[A, B], &[0, 1], &list)], 0.5);
             list.insert(0, (A, 0.95));
             let after = figures(&["all"], &[image(&[A, B], &[0, 1], &list)], 0.5);
             let ap = |d: &DetectionResult| d.sets[0].average_precision.unwrap();
-            prop_assert!((0.0..=1.0 + 1e-9).contains(&ap(&before)) && (0.0..=1.0 + 1e-9).contains(&ap(&after)));
+            prop_assert!(
+                (0.0..=1.0 + 1e-9).contains(&ap(&before))
+                    && (0.0..=1.0 + 1e-9).contains(&ap(&after))
+            );
             prop_assert!(after.sets[0].recall.count >= before.sets[0].recall.count);
-            prop_assert_eq!(overlap(&Rect::new(1.0, 2.0, 3.0, 4.0), &Rect::new(1.0, 2.0, 3.0, 4.0)), 1.0);
+            prop_assert_eq!(
+                overlap(&Rect::new(1.0, 2.0, 3.0, 4.0), &Rect::new(1.0, 2.0, 3.0, 4.0)),
+                1.0
+            );
         }
     }
 }

@@ -371,12 +371,14 @@ mod tests {
         )
         .unwrap();
         let got = play(&mut Images::open(&config(folder.path()), Clock::default()).unwrap());
-        assert!(
-            matches!(got[0], Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Rgb8 && l.width() == 6)
-        );
-        assert!(
-            matches!(got[1], Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Ycc444 && l.width() == 4)
-        );
+        assert!(matches!(
+            got[0],
+            Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Rgb8 && l.width() == 6
+        ));
+        assert!(matches!(
+            got[1],
+            Ok((72, Payload::Raw(l))) if l.format() == PixelFormat::Ycc444 && l.width() == 4
+        ));
     }
 
     #[test]

@@ -237,7 +237,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pictures_come_out_as_they_went_in_whatever_the_pieces(piece in 1usize..400, w in 1u32..40, gap in 0usize..5) {
+        fn pictures_come_out_as_they_went_in_whatever_the_pieces(
+            piece in 1usize..400,
+            w in 1u32..40,
+            gap in 0usize..5,
+        ) {
             let a = samples::colour(w, 9);
             let b = samples::grey(w, 5);
             let stream = [&a[..], &vec![0; gap], &b, &a].concat();
@@ -246,7 +250,12 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_the_walk_panic(bytes in prop::collection::vec(prop_oneof![Just(0xFFu8), Just(0xD8), Just(0xDA), Just(0xD9), any::<u8>()], 0..200)) {
+        fn nothing_makes_the_walk_panic(
+            bytes in prop::collection::vec(
+                prop_oneof![Just(0xFFu8), Just(0xD8), Just(0xDA), Just(0xD9), any::<u8>()],
+                0..200,
+            ),
+        ) {
             let mut jpeg = vec![0xFF, 0xD8];
             jpeg.extend(&bytes);
             if let Ok(s) = inspect(&jpeg) {

@@ -354,9 +354,10 @@ mod tests {
         let jpeg = samples::colour(16, 16);
         let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
         let twice = [&jpeg[..jpeg.len() - 2], &jpeg[scan_at..]].concat();
-        assert!(
-            matches!(Decoder::default().decode_jpeg(&twice), Err(DecodeError::Unsupported(what)) if what.contains("scan"))
-        );
+        assert!(matches!(
+            Decoder::default().decode_jpeg(&twice),
+            Err(DecodeError::Unsupported(what)) if what.contains("scan")
+        ));
     }
 
     #[test]

@@ -276,9 +276,10 @@ mod tests {
         for i in 0..2 {
             pipe.next(&mut captured).unwrap();
             assert_eq!((captured.sequence, captured.bytes[0]), (i, i as u8 * 12));
-            assert!(
-                matches!(captured.payload, Payload::Raw(l) if l.format() == PixelFormat::I420 && l.width() == 4)
-            );
+            assert!(matches!(
+                captured.payload,
+                Payload::Raw(l) if l.format() == PixelFormat::I420 && l.width() == 4
+            ));
         }
         assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::Truncated))));
         assert!(matches!(pipe.next(&mut captured), Err(SourceError::Ended)));
@@ -348,9 +349,10 @@ mod tests {
         let file = written(b"YUV4MPEG2 W4 H4 C444\nFRAME\n0123456789");
         let mut pipe = Pipe::open(&config(file.path(), PipeFormat::Y4m), Clock::default()).unwrap();
         let mut captured = Captured::default();
-        assert!(
-            matches!(pipe.next(&mut captured), Err(SourceError::Configuration { what, .. }) if what.contains("C444"))
-        );
+        assert!(matches!(
+            pipe.next(&mut captured),
+            Err(SourceError::Configuration { what, .. }) if what.contains("C444")
+        ));
         assert!(matches!(pipe.next(&mut captured), Err(SourceError::Ended)));
     }
 

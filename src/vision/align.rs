@@ -414,17 +414,22 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
         fn a_face_is_sampled_as_its_definition_says_wherever_it_lies(
-            (w, h, pad, format, full) in (1u32..400, 1u32..300, 0usize..20, 0usize..6, any::<bool>()),
-            scale in prop_oneof![3 => 0.05f32..2.5, 1 => 2.5f32..40.0], angle in -3.2f32..3.2,
-            (cx, cy) in (-0.3f32..1.3, -0.3f32..1.3), side in prop_oneof![1usize..40, Just(112), Just(160), Just(200)],
+            (w, h, pad, format, full) in
+                (1u32..400, 1u32..300, 0usize..20, 0usize..6, any::<bool>()),
+            scale in prop_oneof![3 => 0.05f32..2.5, 1 => 2.5f32..40.0],
+            angle in -3.2f32..3.2,
+            (cx, cy) in (-0.3f32..1.3, -0.3f32..1.3),
+            side in prop_oneof![1usize..40, Just(112), Just(160), Just(200)],
             (seed, extreme) in (any::<u32>(), any::<bool>()),
         ) {
             let (layout, data) = noisy((w, h, pad), (format, full), (seed, extreme));
             let frame = Frame::new(layout, &data).unwrap();
             let (a, b, half) = (scale * angle.cos(), scale * angle.sin(), side as f32 / 2.0);
             let (x, y) = (cx * w as f32, cy * h as f32);
-            let map = Similarity { a, b, tx: x - (a * half - b * half), ty: y - (b * half + a * half) };
-            let samples = if map.scale() > 2.0 { (map.scale().ceil() as usize).min(MAX_SAMPLES) } else { 1 };
+            let map =
+                Similarity { a, b, tx: x - (a * half - b * half), ty: y - (b * half + a * half) };
+            let samples =
+                if map.scale() > 2.0 { (map.scale().ceil() as usize).min(MAX_SAMPLES) } else { 1 };
             let walk = SampleWalk { a, b, tx: map.tx, ty: map.ty, samples };
             let mut want = AlignedFace::new(side);
             frame.read(OneByOne { face: &mut want, frame: (w as usize, h as usize), walk });
@@ -433,7 +438,8 @@ mod tests {
                 got.pixels.fill(1);
                 let placement = got.sample_with(kernels, &frame, &map);
                 prop_assert!(got.pixels == want.pixels, "{}", kernels.set());
-                let centres = (0..side * side).map(|i| walk.at((i % side) as f32, (i / side) as f32));
+                let centres =
+                    (0..side * side).map(|i| walk.at((i % side) as f32, (i / side) as f32));
                 let beyond = |(x, y): &(f32, f32)| {
                     *x < -0.5 || *y < -0.5 || *x > w as f32 - 0.5 || *y > h as f32 - 0.5
                 };
@@ -443,17 +449,37 @@ mod tests {
         }
 
         #[test]
-        fn any_similarity_of_a_ramp_is_that_ramp(scale in 0.3f32..3.0, angle in -3.1f32..3.1, dx in -300.0f32..600.0, dy in -300.0f32..600.0) {
+        fn any_similarity_of_a_ramp_is_that_ramp(
+            scale in 0.3f32..3.0,
+            angle in -3.1f32..3.1,
+            dx in -300.0f32..600.0,
+            dy in -300.0f32..600.0,
+        ) {
             let (layout, data) = ramp(500, 500, 2);
             let map = Similarity { a: scale * angle.cos(), b: scale * angle.sin(), tx: dx, ty: dy };
             let mut face = AlignedFace::new(112);
-            face.warp(&Frame::new(layout, &data).unwrap(), &alignment().template.map(|p| map.apply(p)), &alignment()).unwrap();
+            face.warp(
+                &Frame::new(layout, &data).unwrap(),
+                &alignment().template.map(|p| map.apply(p)),
+                &alignment(),
+            )
+            .unwrap();
             for (i, p) in face.rgb().chunks_exact(3).enumerate() {
                 let at = map.apply(Point::new((i % 112) as f32, (i / 112) as f32));
                 if (3.0..496.0).contains(&at.x) && (3.0..496.0).contains(&at.y) {
                     // Half a code for the steps of two pixels, one for rounding.
-                    prop_assert!((f32::from(p[0]) - (at.x - 0.5) / 2.0).abs() < 1.5, "{} at {}", p[0], at.x);
-                    prop_assert!((f32::from(p[1]) - (at.y - 0.5) / 2.0).abs() < 1.5, "{} at {}", p[1], at.y);
+                    prop_assert!(
+                        (f32::from(p[0]) - (at.x - 0.5) / 2.0).abs() < 1.5,
+                        "{} at {}",
+                        p[0],
+                        at.x
+                    );
+                    prop_assert!(
+                        (f32::from(p[1]) - (at.y - 0.5) / 2.0).abs() < 1.5,
+                        "{} at {}",
+                        p[1],
+                        at.y
+                    );
                 } else if !(-4.0..503.0).contains(&at.x) || !(-4.0..503.0).contains(&at.y) {
                     prop_assert_eq!(p, [0, 0, 0]);
                 }
@@ -461,10 +487,16 @@ mod tests {
         }
 
         #[test]
-        fn any_landmarks_at_all_are_survived(xs in proptest::array::uniform10(proptest::num::f32::ANY)) {
+        fn any_landmarks_at_all_are_survived(
+            xs in proptest::array::uniform10(proptest::num::f32::ANY),
+        ) {
             let (layout, data) = ramp(40, 30, 1);
             let landmarks = std::array::from_fn(|i| Point::new(xs[2 * i], xs[2 * i + 1]));
-            AlignedFace::new(112).warp(&Frame::new(layout, &data).unwrap(), &landmarks, &alignment());
+            AlignedFace::new(112).warp(
+                &Frame::new(layout, &data).unwrap(),
+                &landmarks,
+                &alignment(),
+            );
         }
     }
 }

@@ -287,8 +287,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn the_canvas_is_what_its_definition_says(
-            (w, h, pad) in (1u32..200, 1u32..120, 0usize..40), long_side in 1usize..200, stretch in 1.0f32..3.0,
-            format in 0usize..6, full: bool, bgr: bool, seed: u32, extreme: bool,
+            (w, h, pad) in (1u32..200, 1u32..120, 0usize..40),
+            long_side in 1usize..200,
+            stretch in 1.0f32..3.0,
+            format in 0usize..6,
+            full: bool,
+            bgr: bool,
+            seed: u32,
+            extreme: bool,
         ) {
             let (layout, data) = noisy((w, h, pad), (format, full), (seed, extreme));
             let frame = Frame::new(layout, &data).unwrap();
@@ -306,7 +312,12 @@ mod tests {
 
         #[test]
         fn any_size_and_format_keeps_a_flat_colour_flat(
-            w in 1u32..300, h in 1u32..300, long_side in 1usize..200, stretch in 1.0f32..3.0, format in 0usize..6, code in 20u8..230,
+            w in 1u32..300,
+            h in 1u32..300,
+            long_side in 1usize..200,
+            stretch in 1.0f32..3.0,
+            format in 0usize..6,
+            code in 20u8..230,
         ) {
             let format = PixelFormat::ALL[format];
             let layout = Layout::packed(format, Range::Full, w, h).unwrap();

@@ -396,7 +396,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pose_is_read_back_from_a_turned_mean_face(yaw in -60.0f64..60.0, pitch in -30.0f64..30.0, roll in -45.0f64..45.0, half in 5.0f64..100.0) {
+        fn pose_is_read_back_from_a_turned_mean_face(
+            yaw in -60.0f64..60.0,
+            pitch in -30.0f64..30.0,
+            roll in -45.0f64..45.0,
+            half in 5.0f64..100.0,
+        ) {
             let (y, p, r) = pose(&seen(yaw, pitch, roll, half));
             let off = |got: f32, true_one: f64| (f64::from(got) - true_one).abs();
             prop_assert!(off(y, yaw) < 0.5 && off(p, pitch) < 0.5 && off(r, roll) < 0.5, "{} {} \

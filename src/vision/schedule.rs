@@ -451,7 +451,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_frame_waits_longer_than_promised_and_none_after_a_discontinuity_is_left_out(
-            frames in proptest::collection::vec((0u64..600, 0u8..=255, 0u32..30, any::<bool>(), 0u64..5000, 0f32..120.0), 1..200),
+            frames in proptest::collection::vec(
+                (0u64..600, 0u8..=255, 0u32..30, any::<bool>(), 0u64..5000, 0f32..120.0),
+                1..200,
+            ),
             load in 0.05f32..1.0,
         ) {
             let config = ScheduleConfig { load, ..ScheduleConfig::default() };
@@ -477,7 +480,11 @@ mod tests {
 
         #[test]
         fn of_even_frames_no_two_looks_are_further_apart_than_promised(
-            gap in 1u64..200, cost in 0u64..2000, celsius in 20f32..120.0, tracked: bool, moving: bool,
+            gap in 1u64..200,
+            cost in 0u64..2000,
+            celsius in 20f32..120.0,
+            tracked: bool,
+            moving: bool,
         ) {
             let config = ScheduleConfig::default();
             let mut schedule = Schedule::new(config);

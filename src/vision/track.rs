@@ -380,7 +380,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_passing_person_with_jitter_and_misses_is_one_track(
-            fps in 8u64..31, speed in -500.0f32..500.0, size in 24.0f32..160.0, growth in 0.8f32..1.3,
+            fps in 8u64..31,
+            speed in -500.0f32..500.0,
+            size in 24.0f32..160.0,
+            growth in 0.8f32..1.3,
             noise in proptest::collection::vec((-0.06f32..0.06, -0.06f32..0.06, 0.0f32..1.0), 60),
         ) {
             // Up to four face widths a second: a brisk walk close by.
@@ -399,7 +402,10 @@ mod tests {
                     continue;
                 }
                 missed = Duration::ZERO;
-                ids.extend(run.frame(now, &[face(500.0 + speed * t + jx * here, 300.0 + jy * here, here)])[0]);
+                ids.extend(
+                    run.frame(now, &[face(500.0 + speed * t + jx * here, 300.0 + jy * here, here)])
+                        [0],
+                );
             }
             prop_assert_eq!(ids.len(), 1);
         }
@@ -417,7 +423,14 @@ mod tests {
         #[test]
         fn there_are_never_more_tracks_than_allowed_and_never_two_with_one_number(
             frames in proptest::collection::vec(
-                (0u64..1000, proptest::collection::vec((0.0f32..2000.0, 0.0f32..2000.0, 1.0f32..200.0), 0..=128)), 1..12,
+                (
+                    0u64..1000,
+                    proptest::collection::vec(
+                        (0.0f32..2000.0, 0.0f32..2000.0, 1.0f32..200.0),
+                        0..=128,
+                    ),
+                ),
+                1..12,
             ),
         ) {
             let mut run = Run::new();

@@ -85,9 +85,12 @@ pub fn run(command: SigningKeyCommand) -> Result<(), CliError> {
             replace(&pin.out, text.as_bytes())?;
             if pin.format.json {
                 let keys = Trust::parse(&text)?.keys().len();
-                output::json_line(
-                    &json!({ "out": pin.out, "serial": pin.serial, "signers_needed": pin.signers_needed, "keys": keys }),
-                )?;
+                output::json_line(&json!({
+                    "out": pin.out,
+                    "serial": pin.serial,
+                    "signers_needed": pin.signers_needed,
+                    "keys": keys,
+                }))?;
             } else {
                 output::line(format!("wrote {}", pin.out.display()))?;
             }
@@ -156,9 +159,11 @@ fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<()
     replace(out, &signed)?;
     let (trust, signers) = rotation::inspect(&signed)?;
     if json {
-        output::json_line(
-            &json!({ "signer": key.public().id(), "signatures": signers.len(), "serial": trust.serial() }),
-        )?;
+        output::json_line(&json!({
+            "signer": key.public().id(),
+            "signatures": signers.len(),
+            "serial": trust.serial(),
+        }))?;
     } else {
         output::line(format!(
             "signed by {} ({} in all): trust file with serial {} and {} keys",

@@ -233,7 +233,11 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
                 "name": m.kind,
                 "contentType": CONTENT_TYPE,
                 "payload": { "$ref": format!("./{}.v1.schema.json", m.name) },
-                "bindings": { "mqtt": { "payloadFormatIndicator": 1, "contentType": CONTENT_TYPE, "bindingVersion": "0.2.0" } },
+                "bindings": { "mqtt": {
+                    "payloadFormatIndicator": 1,
+                    "contentType": CONTENT_TYPE,
+                    "bindingVersion": "0.2.0",
+                } },
             }),
         );
     }
@@ -260,7 +264,10 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
             json!({
                 "address": format!("{{root}}/v1/{{device}}/{address}"),
                 "description": about,
-                "messages": { &name: { "contentType": format, "payload": { "type": "string", "format": "binary" } } },
+                "messages": { &name: {
+                    "contentType": format,
+                    "payload": { "type": "string", "format": "binary" },
+                } },
                 "parameters": parameters,
             }),
         );

@@ -198,10 +198,17 @@ fn a_date_that_rfc_3339_cannot_write_is_an_error_and_no_panic() {
 proptest! {
     #[test]
     fn what_is_written_reads_back_the_same(
-        entry in "\\PC{0,64}", score in -1.0f32..1.0, views in 0u32..1000, seconds in 0i64..4_000_000_000, nanos in 0u32..1_000_000_000,
+        entry in "\\PC{0,64}",
+        score in -1.0f32..1.0,
+        views in 0u32..1000,
+        seconds in 0i64..4_000_000_000,
+        nanos in 0u32..1_000_000_000,
         crop: Option<Vec<u8>>,
     ) {
-        let when = OffsetDateTime::from_unix_timestamp(seconds).unwrap().replace_nanosecond(nanos).unwrap();
+        let when = OffsetDateTime::from_unix_timestamp(seconds)
+            .unwrap()
+            .replace_nanosecond(nanos)
+            .unwrap();
         let mut c = candidate();
         c.entry = entry;
         c.score = score;
@@ -209,7 +216,8 @@ proptest! {
         c.expires = when;
         c.crop = crop.map(|bytes| Crop::jpeg(&bytes));
         let event = CloudEvent::new(EventId::from_u128(ID), &device(), now(), c);
-        let back: CloudEvent<Candidate> = serde_json::from_slice(&event.to_json().unwrap()).unwrap();
+        let back: CloudEvent<Candidate> =
+            serde_json::from_slice(&event.to_json().unwrap()).unwrap();
         prop_assert_eq!(back, event);
     }
 

@@ -124,7 +124,10 @@ impl<S: Store> Outbox<S> {
 
     /// An acknowledgement came. `random` spreads the back-off after a refusal.
     pub fn settle(&mut self, packet: u16, verdict: AckOutcome, now: Now, random: u32) -> Settled {
-        let flying = |b: &Begun| matches!(b.stage, EventStage::Flying(p) | EventStage::Unsettled(p) if p == packet);
+        let flying = |b: &Begun| match b.stage {
+            EventStage::Flying(p) | EventStage::Unsettled(p) => p == packet,
+            _ => false,
+        };
         let Some(at) = self.begun.iter().position(flying) else { return Settled::Unknown };
         let Begun { stored, id, .. } = self.begun[at];
         if verdict == AckOutcome::Delivered {

@@ -303,7 +303,10 @@ struct OutboxModel {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
     #[test]
-    fn the_outbox_behaves_like_its_model(steps in proptest::collection::vec(step(), 1..200), capacity in 1usize..12) {
+    fn the_outbox_behaves_like_its_model(
+        steps in proptest::collection::vec(step(), 1..200),
+        capacity in 1usize..12,
+    ) {
         let mut o = outbox(capacity);
         let mut m = OutboxModel::default();
         let (mut seconds, mut next_id, mut next_packet) = (0u64, 1u128, 1u16);
@@ -314,13 +317,18 @@ proptest! {
                 OutboxStep::Append { lifetime } => {
                     let (id, expires) = (next_id, seconds + lifetime);
                     next_id += 1;
-                    let waiting = |m: &OutboxModel, id: u128| m.flying.iter().all(|(_, f)| *f != id);
+                    let waiting =
+                        |m: &OutboxModel, id: u128| m.flying.iter().all(|(_, f)| *f != id);
                     if m.queue.len() >= capacity {
                         let flying = std::mem::take(&mut m.flying);
-                        m.queue.retain(|(id, e, _)| *e > seconds || flying.iter().any(|(_, f)| f == id));
+                        m.queue.retain(|(id, e, _)| {
+                            *e > seconds || flying.iter().any(|(_, f)| f == id)
+                        });
                         m.flying = flying;
                     }
-                    if m.queue.len() >= capacity && let Some(i) = m.queue.iter().position(|(id, ..)| waiting(&m, *id)) {
+                    if m.queue.len() >= capacity
+                        && let Some(i) = m.queue.iter().position(|(id, ..)| waiting(&m, *id))
+                    {
                         m.queue.remove(i);
                     }
                     let taken = m.queue.len() < capacity;
@@ -331,23 +339,39 @@ proptest! {
                 }
                 OutboxStep::Send => {
                     let window = if o.probing { 1 } else { MAX_WINDOW };
-                    let may_send = now.monotonic >= o.paused_until && o.unsettled() == 0 && o.in_flight() < window;
+                    let may_send = now.monotonic >= o.paused_until
+                        && o.unsettled() == 0
+                        && o.in_flight() < window;
                     let sent = send(&mut o, next_packet, now);
                     prop_assert!(sent.is_none() || may_send);
                     if let Some(id) = sent {
-                        m.queue.retain(|(q, e, _)| *q >= id || *e > seconds || m.flying.iter().any(|(_, f)| f == q));
-                        let first = m.queue.iter().find(|(q, ..)| m.flying.iter().all(|(_, f)| f != q)).copied();
-                        prop_assert_eq!(first.map(|f| f.0), Some(id), "the oldest waiting one \
-                            goes");
+                        m.queue.retain(|(q, e, _)| {
+                            *q >= id || *e > seconds || m.flying.iter().any(|(_, f)| f == q)
+                        });
+                        let first = m
+                            .queue
+                            .iter()
+                            .find(|(q, ..)| m.flying.iter().all(|(_, f)| f != q))
+                            .copied();
+                        prop_assert_eq!(
+                            first.map(|f| f.0),
+                            Some(id),
+                            "the oldest waiting one goes"
+                        );
                         prop_assert!(first.is_some_and(|f| f.1 > seconds), "nothing expired goes");
                         m.flying.push((next_packet, id));
                         next_packet += 1;
                     } else if may_send {
                         let flying = std::mem::take(&mut m.flying);
-                        m.queue.retain(|(id, e, _)| *e > seconds || flying.iter().any(|(_, f)| f == id));
+                        m.queue.retain(|(id, e, _)| {
+                            *e > seconds || flying.iter().any(|(_, f)| f == id)
+                        });
                         m.flying = flying;
-                        prop_assert_eq!(m.queue.len(), m.flying.len(), "nothing that may go is \
-                            held back");
+                        prop_assert_eq!(
+                            m.queue.len(),
+                            m.flying.len(),
+                            "nothing that may go is held back"
+                        );
                     }
                 }
                 OutboxStep::Ack { which, verdict } => {
@@ -356,8 +380,9 @@ proptest! {
                         continue;
                     }
                     let (packet, id) = m.flying.remove(which % m.flying.len());
-                    let i = m.queue.iter().position(|(q, ..)| *q == id).expect("what flies is \
-                        queued");
+                    let i = m.queue.iter().position(|(q, ..)| *q == id).expect(
+                        "what flies is queued",
+                    );
                     let settled = o.settle(packet, verdict, now, 7);
                     match verdict {
                         AckOutcome::Delivered => {
@@ -375,13 +400,22 @@ proptest! {
                             }
                         }
                     }
-                    prop_assert_eq!(o.settle(packet, verdict, now, 7), Settled::Unknown, "one \
-                        acknowledgement, one effect");
+                    prop_assert_eq!(
+                        o.settle(packet, verdict, now, 7),
+                        Settled::Unknown,
+                        "one acknowledgement, one effect"
+                    );
                 }
                 OutboxStep::Disconnect { kept } => {
                     o.disconnected();
-                    let again: Vec<_> = o.unsettled_events(now).iter().map(|(p, r, _)| (*p, r.id.as_u128())).collect();
-                    let (fresh, stale): (Vec<_>, Vec<_>) = m.flying.drain(..)
+                    let again: Vec<_> = o
+                        .unsettled_events(now)
+                        .iter()
+                        .map(|(p, r, _)| (*p, r.id.as_u128()))
+                        .collect();
+                    let (fresh, stale): (Vec<_>, Vec<_>) = m
+                        .flying
+                        .drain(..)
                         .partition(|(_, f)| m.queue.iter().any(|(q, e, _)| q == f && *e > seconds));
                     m.queue.retain(|(q, ..)| stale.iter().all(|(_, f)| f != q));
                     let mut fresh: Vec<_> = fresh;
@@ -399,7 +433,13 @@ proptest! {
             let c = o.counters();
             prop_assert_eq!(
                 c.appended,
-                c.delivered + c.expired + c.dropped + c.given_up + c.revoked + c.unreadable + o.len() as u64,
+                c.delivered
+                    + c.expired
+                    + c.dropped
+                    + c.given_up
+                    + c.revoked
+                    + c.unreadable
+                    + o.len() as u64,
                 "nothing leaves without a name"
             );
             prop_assert!(o.len() <= capacity && o.in_flight() <= MAX_WINDOW);

@@ -316,7 +316,11 @@ proptest! {
             match step {
                 SessionStep::Enqueue if taken < 90 => {
                     taken += 1;
-                    s.enqueue(&record(EventId::from_u128(taken.into()), at(1_000_000).wall, vec![taken]), now).expect("room");
+                    s.enqueue(
+                        &record(EventId::from_u128(taken.into()), at(1_000_000).wall, vec![taken]),
+                        now,
+                    )
+                    .expect("room");
                 }
                 SessionStep::Enqueue => {}
                 SessionStep::Pump { most } => world.pump(&mut s, most, now),
@@ -324,7 +328,11 @@ proptest! {
                 SessionStep::Broker { refuses } => {
                     let candidate = world.to_broker.front().is_some_and(|(_, p)| !p.retain);
                     let refused = refuses && may_refuse && candidate;
-                    world.broker_takes_one(if refused { AckOutcome::RefusedForNow } else { AckOutcome::Delivered });
+                    world.broker_takes_one(if refused {
+                        AckOutcome::RefusedForNow
+                    } else {
+                        AckOutcome::Delivered
+                    });
                 }
                 SessionStep::Device => world.device_hears_one(&mut s, now),
                 SessionStep::Cut { kept } => world.cut(&mut s, kept, now),
@@ -339,7 +347,11 @@ proptest! {
         }
         prop_assert!(s.is_drained());
         let mut first = Vec::new();
-        world.heard.iter().for_each(|id| if !first.contains(id) { first.push(*id) });
+        world.heard.iter().for_each(|id| {
+            if !first.contains(id) {
+                first.push(*id)
+            }
+        });
         if may_refuse {
             first.sort_unstable();
         }

@@ -430,15 +430,26 @@ mod tests {
     proptest! {
         #[test]
         fn any_data_give_finite_coordinates(
-            points in prop::collection::vec((prop::num::f64::ANY, prop::num::f64::ANY), 0..20), low: f64, high: f64,
+            points in prop::collection::vec((prop::num::f64::ANY, prop::num::f64::ANY), 0..20),
+            low: f64,
+            high: f64,
         ) {
             for log in [false, true] {
                 let finite = |v: f64| if v.is_finite() { v.clamp(-1e6, 1e6) } else { 0.0 };
                 let axis = |n| {
-                    if log { Axis::logarithmic(n, finite(low).abs(), finite(high).abs()) } else { Axis::linear(n, finite(low), finite(high)) }
+                    if log {
+                        Axis::logarithmic(n, finite(low).abs(), finite(high).abs())
+                    } else {
+                        Axis::linear(n, finite(low), finite(high))
+                    }
                 };
-                let points: Vec<(f64, f64)> = points.iter().map(|p| (finite(p.0), finite(p.1))).collect();
-                let svg = Plot::new("t", "d", axis("x"), axis("y")).line(0, "a", &points).steps(1, "b", 0.1, &points).mark(finite(low), "m").finish();
+                let points: Vec<(f64, f64)> =
+                    points.iter().map(|p| (finite(p.0), finite(p.1))).collect();
+                let svg = Plot::new("t", "d", axis("x"), axis("y"))
+                    .line(0, "a", &points)
+                    .steps(1, "b", 0.1, &points)
+                    .mark(finite(low), "m")
+                    .finish();
                 prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
             }
         }

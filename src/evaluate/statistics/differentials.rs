@@ -261,7 +261,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equality_is_the_least_and_scale_does_not_matter(rates in prop::collection::vec(1e-6f64..1.0, 2..12), k in 0.1f64..10.0) {
+        fn equality_is_the_least_and_scale_does_not_matter(
+            rates in prop::collection::vec(1e-6f64..1.0, 2..12),
+            k in 0.1f64..10.0,
+        ) {
             let (m, g) = (max_over_geometric_mean(&rates).unwrap(), gini(&rates).unwrap());
             prop_assert!(m >= 1.0 - 1e-12 && (-1e-12..=1.0 + 1e-12).contains(&g));
             let scaled: Vec<f64> = rates.iter().map(|r| r * k).collect();

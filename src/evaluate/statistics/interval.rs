@@ -189,18 +189,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_interval_holds_its_rate_and_its_ends_have_the_promised_tails(n in 1u32..400, share in 0.0f64..=1.0) {
+        fn an_interval_holds_its_rate_and_its_ends_have_the_promised_tails(
+            n in 1u32..400,
+            share in 0.0f64..=1.0,
+        ) {
             let count = (share * f64::from(n)).floor();
             let n = f64::from(n);
             let (low, high) = clopper_pearson(count, n);
-            prop_assert!(low <= count / n && count / n <= high && (0.0..=1.0).contains(&low) && high <= 1.0);
+            prop_assert!(
+                low <= count / n && count / n <= high && (0.0..=1.0).contains(&low) && high <= 1.0
+            );
             // Sum of the binomial terms, without the incomplete beta function.
             let tail = |p: f64, range: std::ops::RangeInclusive<u32>| -> f64 {
-                range.map(|k| {
-                    let k = f64::from(k);
-                    (libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0)
-                        + k * p.ln() + (n - k) * (1.0 - p).ln()).exp()
-                }).sum()
+                range
+                    .map(|k| {
+                        let k = f64::from(k);
+                        (libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0)
+                            + k * p.ln()
+                            + (n - k) * (1.0 - p).ln())
+                        .exp()
+                    })
+                    .sum()
             };
             if count > 0.0 {
                 prop_assert!((tail(low, count as u32..=n as u32) - 0.025).abs() < 1e-6);

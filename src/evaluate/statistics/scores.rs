@@ -375,8 +375,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_other_threshold_is_better(c in prop::collection::vec((0u8..40, any::<bool>()), 1..60)) {
-            let c: Vec<KnownComparison> = c.into_iter().map(|(s, g)| labelled(f32::from(s) / 40.0, g)).collect();
+        fn no_other_threshold_is_better(
+            c in prop::collection::vec((0u8..40, any::<bool>()), 1..60),
+        ) {
+            let c: Vec<KnownComparison> =
+                c.into_iter().map(|(s, g)| labelled(f32::from(s) / 40.0, g)).collect();
             let (threshold, right) = best_threshold(&c).unwrap();
             prop_assert_eq!(right_at(&c, threshold), right);
             for step in -1..=42 {
@@ -404,12 +407,17 @@ mod tests {
 
         #[test]
         fn along_a_det_curve_misses_rise_as_false_matches_fall(
-            g in prop::collection::vec(0f32..1.0, 1..200), i in prop::collection::vec(0f32..1.0, 1..2000),
+            g in prop::collection::vec(0f32..1.0, 1..200),
+            i in prop::collection::vec(0f32..1.0, 1..2000),
         ) {
             let det = Scores::new(g, i).det(50);
             prop_assert!(!det.is_empty() && det.len() <= 120);
             for w in det.windows(2) {
-                prop_assert!(w[0].threshold < w[1].threshold && w[0].fmr >= w[1].fmr && w[0].fnmr <= w[1].fnmr);
+                prop_assert!(
+                    w[0].threshold < w[1].threshold
+                        && w[0].fmr >= w[1].fmr
+                        && w[0].fnmr <= w[1].fnmr
+                );
             }
             prop_assert_eq!(det.last().unwrap().fmr, 0.0);
         }

@@ -412,7 +412,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_design_effect_is_the_dyadic_variance_by_its_definition(
-            photographs in prop::collection::vec(1u32..4, 4..9), seed in prop::collection::vec((0usize..9, 0usize..9, 0u16..2), 1..14),
+            photographs in prop::collection::vec(1u32..4, 4..9),
+            seed in prop::collection::vec((0usize..9, 0usize..9, 0u16..2), 1..14),
             dropped in prop::option::of((0usize..9, 0usize..9)),
         ) {
             let people = photographs.len();
@@ -429,7 +430,8 @@ mod tests {
             for (a, b, step) in seed {
                 let (i, j) = ((a % people).min(b % people), (a % people).max(b % people));
                 let made = counts.iter().find(|x| x.0 == (i, j)).map_or(0.0, |x| x.1);
-                let possible = photographs[i] * photographs[j] - left.iter().filter(|l| l.0 == (i, j)).map(|l| l.1).sum::<u32>();
+                let possible = photographs[i] * photographs[j]
+                    - left.iter().filter(|l| l.0 == (i, j)).map(|l| l.1).sum::<u32>();
                 if i == j || made >= f64::from(possible) {
                     continue;
                 }
@@ -452,7 +454,12 @@ mod tests {
             prop_assert_eq!((low.matches, low.pairs_of_people), (total, counts.len() as u64));
             if total > 0 && total < low.comparisons {
                 let expected = variance_by_definition(&photographs, &counts, &left).max(1.0);
-                prop_assert!((low.design_effect - expected).abs() < 1e-6 * expected, "{} {}", low.design_effect, expected);
+                prop_assert!(
+                    (low.design_effect - expected).abs() < 1e-6 * expected,
+                    "{} {}",
+                    low.design_effect,
+                    expected
+                );
             }
             prop_assert!(c.finish()[1].matches <= low.matches);
         }

@@ -29,8 +29,19 @@ type Parts = ([i32; LANES], [f32; LANES], f32, [f32; LANES]);
 /// What follows the sums of a block. Scales range from one at which everything is zero to one at
 /// which everything is clamped; powers of two make ties.
 fn parts() -> impl Strategy<Value = Parts> {
-    let scale = prop_oneof![4 => 1e-6f32..1e-2, 2 => (-12i32..2).prop_map(|e| 2f32.powi(e)), 1 => Just(0.0), 1 => Just(8.0)];
-    let factor = prop_oneof![4 => -2f32..2.0, 1 => Just(0.5), 1 => Just(1.0), 1 => Just(0.0), 1 => Just(-200.0)];
+    let scale = prop_oneof![
+        4 => 1e-6f32..1e-2,
+        2 => (-12i32..2).prop_map(|e| 2f32.powi(e)),
+        1 => Just(0.0),
+        1 => Just(8.0),
+    ];
+    let factor = prop_oneof![
+        4 => -2f32..2.0,
+        1 => Just(0.5),
+        1 => Just(1.0),
+        1 => Just(0.0),
+        1 => Just(-200.0),
+    ];
     let lanes =
         |s: BoxedStrategy<f32>| vec(s, LANES).prop_map(|v| <[f32; LANES]>::try_from(v).unwrap());
     let bias = vec(-40_000i32..40_000, LANES).prop_map(|v| <[i32; LANES]>::try_from(v).unwrap());
@@ -100,13 +111,15 @@ prop_compose! {
         activation in activation(),
         inputs in Just(inputs),
     ) -> PointwiseParts {
-        let post = parts.iter().zip(weights.chunks(Pointwise::groups(inputs))).map(|(p, w)| post(p, w)).collect();
+        let groups = weights.chunks(Pointwise::groups(inputs));
+        let post = parts.iter().zip(groups).map(|(p, w)| post(p, w)).collect();
         (inputs, weights, post, activation)
     }
 }
 
 prop_compose! {
-    fn a_depthwise()(weights in groups(3), parts in parts(), activation in activation(), stride in 1usize..3,
+    fn a_depthwise()(
+        weights in groups(3), parts in parts(), activation in activation(), stride in 1usize..3,
         left in 0usize..2) -> Depthwise {
         let mut weights = <[WeightGroup; 3]>::try_from(weights).unwrap();
         // The fourth place of a row holds no weight.
@@ -131,18 +144,25 @@ proptest! {
 
     #[test]
     fn pointwise_convolutions_agree(
-        (parts, pixels, gap, bytes) in (a_pointwise(), 1usize..40, 0usize..3).prop_flat_map(|(parts, pixels, gap)| {
-            let stride = (pixels + gap) * LANES;
-            let bytes = vec(byte(), span(parts.0.div_ceil(LANES), stride, pixels));
-            (Just(parts), Just(pixels), Just(gap), bytes)
-        }),
+        (parts, pixels, gap, bytes) in
+            (a_pointwise(), 1usize..40, 0usize..3).prop_flat_map(|(parts, pixels, gap)| {
+                let stride = (pixels + gap) * LANES;
+                let bytes = vec(byte(), span(parts.0.div_ceil(LANES), stride, pixels));
+                (Just(parts), Just(pixels), Just(gap), bytes)
+            }),
     ) {
         let stride = (pixels + gap) * LANES;
         let (inputs, weights, post, activation) = parts;
         same(|k| {
             let op = Pointwise::new(inputs, weights.clone(), post.clone(), activation, k.packing());
-            let (bytes, mut out) = (own(k, &bytes), own(k, &vec![7; span(op.post.len(), stride, pixels)]));
-            k.pointwise(&op, Blocks { bytes: &bytes, stride }, BlocksMut { bytes: &mut out, stride }, pixels);
+            let (bytes, mut out) =
+                (own(k, &bytes), own(k, &vec![7; span(op.post.len(), stride, pixels)]));
+            k.pointwise(
+                &op,
+                Blocks { bytes: &bytes, stride },
+                BlocksMut { bytes: &mut out, stride },
+                pixels,
+            );
             own(k, &out)
         })?;
     }
@@ -199,8 +219,10 @@ proptest! {
         let thirds = all.iter_mut().flat_map(|(groups, _)| groups.iter_mut().skip(2).step_by(3));
         thirds.flat_map(|group| &mut group.0).for_each(|weights| weights[1..].fill(0));
         let post: Vec<Post> = all.iter().map(|(groups, parts)| post(parts, groups)).collect();
-        let weights: Vec<[WeightGroup; 9]> = all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect();
-        let packed = |packing| Stem::new(weights.clone(), post.clone(), activation, stride, packing);
+        let weights: Vec<[WeightGroup; 9]> =
+            all.into_iter().map(|(g, _)| g.try_into().unwrap()).collect();
+        let packed =
+            |packing| Stem::new(weights.clone(), post.clone(), activation, stride, packing);
         let row = packed(Packing::Groups).row_bytes(pixels);
         let rows = [0, 1, 2].map(|r| bytes[r * row..][..row].to_vec());
         same(|k| {
@@ -214,12 +236,18 @@ proptest! {
 
     #[test]
     fn quarters_hold_every_weight_once_and_say_which_runs_fit_16_bits(
-        (weights, blocks, per_block) in (1usize..4, 1usize..12)
-            .prop_flat_map(|(blocks, pairs)| (groups(blocks * 2 * pairs), Just(blocks), Just(2 * pairs))),
+        (weights, blocks, per_block) in
+            (1usize..4, 1usize..12).prop_flat_map(|(blocks, pairs)| {
+                (groups(blocks * 2 * pairs), Just(blocks), Just(2 * pairs))
+            }),
     ) {
         let quarters = Quarters::new(weights.clone(), per_block);
-        prop_assert_eq!(quarters.narrow, weights.iter().all(|g| g.0.as_flattened().iter().all(|w| *w > -128)));
-        let bytes: Vec<i8> = quarters.weights.iter().flat_map(|g| g.0.as_flattened()).copied().collect();
+        prop_assert_eq!(
+            quarters.narrow,
+            weights.iter().all(|g| g.0.as_flattened().iter().all(|w| *w > -128))
+        );
+        let bytes: Vec<i8> =
+            quarters.weights.iter().flat_map(|g| g.0.as_flattened()).copied().collect();
         let mut fours = quarters.fours.iter();
         for block in 0..blocks {
             let mut first = 0;
@@ -248,7 +276,8 @@ proptest! {
 
     #[test]
     fn global_convolutions_agree(
-        (mut weights, bytes) in (1usize..60).prop_flat_map(|p| (groups(p.div_ceil(4)), vec(byte(), p * LANES))),
+        (mut weights, bytes) in
+            (1usize..60).prop_flat_map(|p| (groups(p.div_ceil(4)), vec(byte(), p * LANES))),
         parts in parts(),
         activation in activation(),
     ) {
@@ -265,7 +294,10 @@ proptest! {
     }
 
     #[test]
-    fn maxima_agree((upper, lower) in (2usize..60).prop_flat_map(|p| (vec(byte(), p * LANES), vec(byte(), p * LANES)))) {
+    fn maxima_agree(
+        (upper, lower) in
+            (2usize..60).prop_flat_map(|p| (vec(byte(), p * LANES), vec(byte(), p * LANES))),
+    ) {
         let pixels = upper.len() / LANES / 2;
         same(|k| {
             let mut out = vec![7; pixels * LANES];
@@ -276,8 +308,12 @@ proptest! {
 
     #[test]
     fn sums_of_images_agree(
-        (first, second) in (1usize..40).prop_flat_map(|p| (vec(byte(), p * LANES), vec(byte(), p * LANES))),
-        factors in (prop_oneof![0f32..4.0, Just(0.5), Just(1.0)], prop_oneof![0f32..4.0, Just(0.5), Just(1000.0)]),
+        (first, second) in
+            (1usize..40).prop_flat_map(|p| (vec(byte(), p * LANES), vec(byte(), p * LANES))),
+        factors in (
+            prop_oneof![0f32..4.0, Just(0.5), Just(1.0)],
+            prop_oneof![0f32..4.0, Just(0.5), Just(1000.0)],
+        ),
         doubled in any::<bool>(),
     ) {
         let op = Add { first: factors.0, second: factors.1, doubled };
@@ -297,7 +333,8 @@ proptest! {
         bias in vec(prop_oneof![-10f32..10.0, Just(-0.0)], LANES),
     ) {
         let lanes = |v: &Vec<f32>| <[f32; LANES]>::try_from(&v[..]).unwrap();
-        let op = FloatHead { weights: std::array::from_fn(|t| lanes(&weights[t])), bias: lanes(&bias) };
+        let op =
+            FloatHead { weights: std::array::from_fn(|t| lanes(&weights[t])), bias: lanes(&bias) };
         same(|k| {
             let mut out = vec![7.0; rows[0].len()];
             k.head(&op, borrowed(&rows.each_ref().map(|r| own(k, r))), &mut out);
@@ -306,7 +343,9 @@ proptest! {
     }
 
     #[test]
-    fn sigmoids_agree_to_the_last_bit_and_are_right(values in vec(prop_oneof![-20f32..20.0, any::<f32>()], 1..70)) {
+    fn sigmoids_agree_to_the_last_bit_and_are_right(
+        values in vec(prop_oneof![-20f32..20.0, any::<f32>()], 1..70),
+    ) {
         same(|k| {
             let mut out = values.clone();
             k.sigmoid(&mut out);
@@ -316,7 +355,13 @@ proptest! {
         scalar::sigmoid(&mut out);
         for (value, result) in values.iter().zip(&out).filter(|(v, _)| v.is_finite()) {
             let exact = 1.0 / (1.0 + (-f64::from(value.clamp(-87.0, 87.0))).exp());
-            prop_assert!((f64::from(*result) / exact - 1.0).abs() < 4e-7, "{} gives {} for {}", value, result, exact);
+            prop_assert!(
+                (f64::from(*result) / exact - 1.0).abs() < 4e-7,
+                "{} gives {} for {}",
+                value,
+                result,
+                exact
+            );
         }
     }
 
@@ -326,7 +371,8 @@ proptest! {
         uniform in any::<bool>(),
         image in (1usize..100).prop_flat_map(|p| vec(any::<u8>(), 3 * p)),
     ) {
-        let channel = |c: usize| <[u8; 256]>::try_from(&tables[if uniform { 0 } else { c }][..]).unwrap();
+        let channel =
+            |c: usize| <[u8; 256]>::try_from(&tables[if uniform { 0 } else { c }][..]).unwrap();
         let table = ByteTable { channels: [channel(0), channel(1), channel(2)], uniform };
         same(|k| {
             let mut out = vec![7; image.len()];

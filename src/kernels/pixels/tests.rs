@@ -168,8 +168,12 @@ proptest! {
 
     #[test]
     fn rows_are_resized_down_alike(
-        (width, (source, target), pattern, at) in
-            (1usize..70, (1usize..200, 1usize..40), vec((0u16..=255 << KEEP, 0u16..=255 << KEEP, Just(255 << KEEP)), 97), any::<prop::sample::Index>()),
+        (width, (source, target), pattern, at) in (
+            1usize..70,
+            (1usize..200, 1usize..40),
+            vec((0u16..=255 << KEEP, 0u16..=255 << KEEP, Just(255 << KEEP)), 97),
+            any::<prop::sample::Index>(),
+        ),
     ) {
         let mut taps = Taps::default();
         taps.set(source, target);
@@ -208,7 +212,8 @@ proptest! {
 
     #[test]
     fn a_turned_picture_is_sampled_alike_wherever_it_lies(
-        (width, pixels) in (2usize..40, 2usize..40).prop_flat_map(|(w, h)| (Just(w), pixels(w * h))),
+        (width, pixels) in
+            (2usize..40, 2usize..40).prop_flat_map(|(w, h)| (Just(w), pixels(w * h))),
         (left, top) in (-40i32..3000, -40i32..3000),
         (angle, scale, dx, dy) in (-3.2f32..3.2, 0.05f32..20.0, -60f32..60.0, -60f32..60.0),
         (x, y, count) in (0usize..160, 0usize..160, 1usize..40),
@@ -235,7 +240,10 @@ proptest! {
     }
 
     #[test]
-    fn points_that_are_no_numbers_stay_within_the_patch(values in proptest::array::uniform4(proptest::num::f32::ANY), samples in 1usize..4) {
+    fn points_that_are_no_numbers_stay_within_the_patch(
+        values in proptest::array::uniform4(proptest::num::f32::ANY),
+        samples in 1usize..4,
+    ) {
         let pixels = [[200, 100, 50, 0]; 6];
         let patch = Patch { pixels: &pixels, width: 3, left: -1, top: 5 };
         let [a, b, tx, ty] = values;

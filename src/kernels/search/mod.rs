@@ -494,13 +494,19 @@ mod tests {
     proptest! {
         #[test]
         fn every_kernel_gives_the_plain_sums(
-            (probes, rows) in (64usize..=1024, 0usize..8, 0usize..23).prop_flat_map(|(n, probes, rows)| {
-                let templates = |count| proptest::collection::vec(proptest::collection::vec(any::<i8>(), n), count);
-                (templates(probes), templates(rows))
-            })
+            (probes, rows) in
+                (64usize..=1024, 0usize..8, 0usize..23).prop_flat_map(|(n, probes, rows)| {
+                    let templates = |count| {
+                        proptest::collection::vec(proptest::collection::vec(any::<i8>(), n), count)
+                    };
+                    (templates(probes), templates(rows))
+                }),
         ) {
-            let dot = |a: &[i8], b: &[i8]| a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>();
-            let plain: Vec<i32> = probes.iter().flat_map(|p| rows.iter().map(|r| dot(p, r))).collect();
+            let dot = |a: &[i8], b: &[i8]| {
+                a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>()
+            };
+            let plain: Vec<i32> =
+                probes.iter().flat_map(|p| rows.iter().map(|r| dot(p, r))).collect();
             let stride = probes.iter().chain(&rows).next().map_or(1, |t| t.len().div_ceil(64));
             for kernel in SearchKernel::available() {
                 let mut out = vec![0; plain.len()];

@@ -375,7 +375,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter_for_raw_frames(bytes in 1usize..40, stream in prop::collection::vec(any::<u8>(), 0..300), piece in 1usize..64) {
+        fn pieces_do_not_matter_for_raw_frames(
+            bytes in 1usize..40,
+            stream in prop::collection::vec(any::<u8>(), 0..300),
+            piece in 1usize..64,
+        ) {
             let layout = Layout::packed(PixelFormat::Grey, Range::Full, bytes as u32, 1).unwrap();
             let (frames, _) = run(&mut Framer::raw(layout, bytes), &stream, piece);
             let expected: Vec<_> = stream.chunks_exact(bytes).map(<[u8]>::to_vec).collect();
@@ -384,8 +388,19 @@ mod tests {
 
         #[test]
         fn nothing_makes_the_framer_panic_or_stand_still(
-            bytes in prop::collection::vec(prop_oneof![Just(b'F'), Just(b'\n'), Just(0xFFu8), Just(0xD8), Just(b' '), any::<u8>()], 0..300),
-            piece in 1usize..32, head: bool,
+            bytes in prop::collection::vec(
+                prop_oneof![
+                    Just(b'F'),
+                    Just(b'\n'),
+                    Just(0xFFu8),
+                    Just(0xD8),
+                    Just(b' '),
+                    any::<u8>()
+                ],
+                0..300,
+            ),
+            piece in 1usize..32,
+            head: bool,
         ) {
             let mut stream = if head { b"YUV4MPEG2 W2 H2\n".to_vec() } else { Vec::new() };
             stream.extend(&bytes);

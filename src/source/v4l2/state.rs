@@ -185,7 +185,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_buffer_is_ever_queued_twice_or_read_while_it_is_the_drivers(
-            count in 1usize..=MAX_BUFFERS, ops in prop::collection::vec((any::<bool>(), 0u32..40), 0..200),
+            count in 1usize..=MAX_BUFFERS,
+            ops in prop::collection::vec((any::<bool>(), 0u32..40), 0..200),
         ) {
             let mut ring = Ring::new(count).unwrap();
             let mut model = std::collections::BTreeSet::new();

@@ -222,9 +222,10 @@ mod tests {
     fn a_metadata_node_is_no_trouble() {
         let mut fake = FakeCamera::new();
         fake.capabilities = sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING;
-        assert!(
-            matches!(seen(&mut fake, Ok(())).verdict, NodeVerdict::Other { what } if what.contains("metadata"))
-        );
+        assert!(matches!(
+            seen(&mut fake, Ok(())).verdict,
+            NodeVerdict::Other { what } if what.contains("metadata")
+        ));
     }
 
     #[test]
@@ -238,7 +239,11 @@ mod tests {
             (fake.driver, fake.formats) = (driver, vec![*b"pBAA", *b"BG10"]);
             let verdict = seen(&mut fake, Ok(())).verdict;
             assert!(
-                matches!(&verdict, NodeVerdict::Trouble { what, remedy } if what.contains("mosaic") && remedy.contains(command)),
+                matches!(
+                    &verdict,
+                    NodeVerdict::Trouble { what, remedy }
+                        if what.contains("mosaic") && remedy.contains(command)
+                ),
                 "{verdict:?}"
             );
         }

@@ -285,9 +285,10 @@ fn an_unplugged_camera_is_opened_again_and_its_new_format_is_taken() {
     assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })));
     s.driver.events = [CameraEvent::Frame(vec![2; 64], 64, 0, 0)].into();
     s.next(&mut captured).unwrap();
-    assert!(
-        matches!(captured.payload, Payload::Raw(l) if (l.width(), l.format()) == (16, PixelFormat::Grey))
-    );
+    assert!(matches!(
+        captured.payload,
+        Payload::Raw(l) if (l.width(), l.format()) == (16, PixelFormat::Grey)
+    ));
     assert_eq!((captured.bytes.len(), captured.sequence, s.counters.missed), (64, 1, 0));
     assert_eq!(s.counters.reopened, 1);
 }

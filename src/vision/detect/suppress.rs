@@ -71,11 +71,17 @@ mod tests {
     proptest! {
         #[test]
         fn faces_are_sorted_apart_and_no_more_than_the_candidates(
-            boxes in proptest::collection::vec((0.0f32..300.0, 0.0f32..300.0, 1.0f32..80.0, 0.0f32..1.0), 0..300),
+            boxes in proptest::collection::vec(
+                (0.0f32..300.0, 0.0f32..300.0, 1.0f32..80.0, 0.0f32..1.0),
+                0..300,
+            ),
         ) {
-            let mut candidates: Vec<_> = boxes.iter().map(|(x, y, s, score)| found(*x, *y, *s, *score)).collect();
+            let mut candidates: Vec<_> =
+                boxes.iter().map(|(x, y, s, score)| found(*x, *y, *s, *score)).collect();
             let mut faces = Faces::new();
-            let beyond = suppress(&mut candidates, &mut Vec::new(), MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
+            let beyond = suppress(&mut candidates, &mut Vec::new(), MAX_CANDIDATES, OVERLAP, |c| {
+                faces.push(*c).is_ok()
+            });
             prop_assert!(faces.len() + beyond <= boxes.len());
             prop_assert!(faces.windows(2).all(|w| w[0].score >= w[1].score));
             for (i, a) in faces.iter().enumerate() {

@@ -143,7 +143,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         let one = report.added.first().map(|a| (a.reference.clone(), a.qualities.clone()));
         let (reference, qualities) = one.unzip();
         output::json_line(&serde_json::json!({
-            "reference": reference, "qualities": qualities, "known": report.known, "doubts": report.doubts,
+            "reference": reference,
+            "qualities": qualities,
+            "known": report.known,
+            "doubts": report.doubts,
         }))?;
     } else if args.format.json {
         output::json_line(&report)?;

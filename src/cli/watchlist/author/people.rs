@@ -261,9 +261,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic_and_what_is_quoted_comes_back(text in "[ab\",;\r\n]{0,60}", fields in proptest::collection::vec("[a\",;\r\n]{0,8}", 1..5)) {
+        fn no_text_makes_the_reader_panic_and_what_is_quoted_comes_back(
+            text in "[ab\",;\r\n]{0,60}",
+            fields in proptest::collection::vec("[a\",;\r\n]{0,8}", 1..5),
+        ) {
             let _ = people(&text);
-            let line: Vec<String> = fields.iter().map(|f| format!("\"{}\"", f.replace('"', "\"\""))).collect();
+            let line: Vec<String> =
+                fields.iter().map(|f| format!("\"{}\"", f.replace('"', "\"\""))).collect();
             prop_assert_eq!(&rows(&line.join(",")).unwrap()[0].1, &fields);
         }
     }

@@ -42,7 +42,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let to: Vec<String> = args.to.iter().map(ToString::to_string).collect();
     if args.format.json {
         output::json_line(&serde_json::json!({
-            "id": summary.id, "version": summary.version, "digest": summary.digest, "signatures": summary.signatures.len(),
+            "id": summary.id,
+            "version": summary.version,
+            "digest": summary.digest,
+            "signatures": summary.signatures.len(),
             "to": to, "bytes": sealed.len(),
         }))?;
     } else {

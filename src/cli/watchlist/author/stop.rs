@@ -129,7 +129,13 @@ pub fn show(
     let (id, signer) = (order.id().to_string(), order.signer().to_string());
     let issued = order.issued().format(&Rfc3339)?;
     if json {
-        let value = serde_json::json!({ "order": id, "what": what, "signer": signer, "issued": issued, "verdict": verdict });
+        let value = serde_json::json!({
+            "order": id,
+            "what": what,
+            "signer": signer,
+            "issued": issued,
+            "verdict": verdict,
+        });
         output::json_line(&value)?;
     } else {
         for (name, value) in [

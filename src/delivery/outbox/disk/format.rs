@@ -353,7 +353,8 @@ mod tests {
             let bytes = segment();
             let cut = cut.min(bytes.len());
             let (events, ..) = read(&bytes[..cut]);
-            let whole = [HEADER + 57, HEADER + 114, HEADER + 187].iter().filter(|end| **end <= cut).count();
+            let whole =
+                [HEADER + 57, HEADER + 114, HEADER + 187].iter().filter(|end| **end <= cut).count();
             prop_assert_eq!(events, (0..whole as u64).collect::<Vec<_>>());
         }
 

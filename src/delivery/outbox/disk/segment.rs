@@ -136,7 +136,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stretches_are_a_set_of_positions(inserted in proptest::collection::vec((0u64..60, 0u64..8), 0..40)) {
+        fn stretches_are_a_set_of_positions(
+            inserted in proptest::collection::vec((0u64..60, 0u64..8), 0..40),
+        ) {
             let (mut stretches, mut set) = (Stretches::default(), BTreeSet::new());
             for (first, more) in inserted {
                 stretches.insert(first, first + more);
@@ -147,15 +149,23 @@ mod tests {
                     prop_assert_eq!(stretches.end_of(p), end);
                 }
                 let begins = set.iter().filter(|p| **p == 0 || !set.contains(&(**p - 1))).count();
-                prop_assert_eq!((stretches.len(), stretches.is_empty()), (begins, begins == 0), "none that touch stay apart");
+                prop_assert_eq!(
+                    (stretches.len(), stretches.is_empty()),
+                    (begins, begins == 0),
+                    "none that touch stay apart"
+                );
             }
         }
 
         #[test]
-        fn the_ends_of_the_numbers_are_positions_too(p in prop_oneof![Just(0), Just(u64::MAX), any::<u64>()]) {
+        fn the_ends_of_the_numbers_are_positions_too(
+            p in prop_oneof![Just(0), Just(u64::MAX), any::<u64>()],
+        ) {
             let mut stretches = Stretches::default();
             [0, u64::MAX, p].into_iter().for_each(|p| stretches.insert(p, p));
-            prop_assert!(stretches.contains(0) && stretches.contains(u64::MAX) && stretches.contains(p));
+            prop_assert!(
+                stretches.contains(0) && stretches.contains(u64::MAX) && stretches.contains(p)
+            );
         }
     }
 }

@@ -242,8 +242,10 @@ fn step() -> impl Strategy<Value = StoreStep> {
         12 => prop_oneof![0usize..300, Just(120_000)].prop_map(|bytes| StoreStep::Append { bytes }),
         10 => prop_oneof![Just(0u8), any::<u8>()].prop_map(|which| StoreStep::Remove { which }),
         2 => any::<u8>().prop_map(|which| StoreStep::Wipe { which }),
-        2 => (1u64..12, any::<u8>(), any::<bool>()).prop_map(|(after, share, power)| StoreStep::Crash { after, share, power }),
-        1 => (1u64..12, any::<u8>(), kind).prop_map(|(after, share, kind)| StoreStep::Error { after, share, kind }),
+        2 => (1u64..12, any::<u8>(), any::<bool>())
+            .prop_map(|(after, share, power)| StoreStep::Crash { after, share, power }),
+        1 => (1u64..12, any::<u8>(), kind)
+            .prop_map(|(after, share, kind)| StoreStep::Error { after, share, kind }),
         1 => Just(StoreStep::Restart),
     ]
 }
@@ -297,7 +299,14 @@ proptest! {
                         model.perhaps.insert(position, bytes);
                     } else if store.health().in_memory == 0 {
                         model.stored.insert(position, bytes);
-                        model.stored.append(&mut model.perhaps.split_off(&0).into_iter().filter(|(p, _)| waiting.contains(p)).collect());
+                        model.stored.append(
+                            &mut model
+                                .perhaps
+                                .split_off(&0)
+                                .into_iter()
+                                .filter(|(p, _)| waiting.contains(p))
+                                .collect(),
+                        );
                         if store.health().failures == failures && !disk.lock().sync_failed {
                             model.gone.extend(std::mem::take(&mut model.removed).into_keys());
                         }
@@ -306,10 +315,16 @@ proptest! {
                     }
                 }
                 StoreStep::Remove { which } => {
-                    if waiting.is_empty() { continue }
+                    if waiting.is_empty() {
+                        continue;
+                    }
                     let position = waiting.remove(usize::from(which) * waiting.len() / 256);
                     let removed = store.remove(position);
-                    let bytes = model.stored.remove(&position).or_else(|| model.perhaps.remove(&position)).expect("known");
+                    let bytes = model
+                        .stored
+                        .remove(&position)
+                        .or_else(|| model.perhaps.remove(&position))
+                        .expect("known");
                     if removed.is_err() || disk.lock().dead {
                         model.perhaps.insert(position, bytes);
                     } else {
@@ -317,16 +332,24 @@ proptest! {
                     }
                 }
                 StoreStep::Wipe { which } => {
-                    if waiting.is_empty() { continue }
+                    if waiting.is_empty() {
+                        continue;
+                    }
                     let position = waiting.remove(usize::from(which) * waiting.len() / 256);
                     let failures = store.health().failures;
                     let removed = store.wipe(position).and_then(|_| store.scrub());
-                    let bytes = model.stored.remove(&position).or_else(|| model.perhaps.remove(&position)).expect("known");
+                    let bytes = model
+                        .stored
+                        .remove(&position)
+                        .or_else(|| model.perhaps.remove(&position))
+                        .expect("known");
                     if removed.is_err() || disk.lock().dead || store.health().failures > failures {
                         model.perhaps.insert(position, bytes);
                     } else {
-                        prop_assert!(!disk.holds(position), "the bytes of {position} are still \
-                            there");
+                        prop_assert!(
+                            !disk.holds(position),
+                            "the bytes of {position} are still there"
+                        );
                         model.gone.insert(position);
                     }
                 }
@@ -344,11 +367,14 @@ proptest! {
                     }
                 }
                 StoreStep::Restart => {
-                    let in_memory: Vec<QueuePosition> = waiting.iter().filter(|p| store.locate(**p).is_none()).copied().collect();
+                    let in_memory: Vec<QueuePosition> =
+                        waiting.iter().filter(|p| store.locate(**p).is_none()).copied().collect();
                     for position in in_memory {
                         if let Some(bytes) = model.stored.remove(&position) {
-                            prop_assert!(false, "{position} of {bytes} bytes was stored and is in \
-                                memory only");
+                            prop_assert!(
+                                false,
+                                "{position} of {bytes} bytes was stored and is in memory only"
+                            );
                         }
                     }
                     crash = Some(false);
@@ -373,25 +399,38 @@ proptest! {
             prop_assert_eq!(found.len(), recovered.events);
             prop_assert!(found.is_sorted(), "order is kept");
             for position in &found {
-                let bytes = model.stored.get(position).or_else(|| model.perhaps.get(position))
-                    .or_else(|| model.removed.get(position).filter(|_| power || disk.lock().sync_failed));
+                let bytes =
+                    model.stored.get(position).or_else(|| model.perhaps.get(position)).or_else(
+                        || model.removed.get(position).filter(|_| power || disk.lock().sync_failed),
+                    );
                 let Some(bytes) = bytes else {
-                    return Err(TestCaseError::fail(format!("{position} came back (power cut: \
-                        {power})")));
+                    return Err(TestCaseError::fail(format!(
+                        "{position} came back (power cut: {power})"
+                    )));
                 };
-                prop_assert_eq!(store.read(*position).expect("reading works"), Some(record(*position, *bytes)));
-                prop_assert!(!model.gone.contains(position), "{position} is found and was gone \
-                    (power cut: {power}), next {next}");
+                prop_assert_eq!(
+                    store.read(*position).expect("reading works"),
+                    Some(record(*position, *bytes))
+                );
+                prop_assert!(
+                    !model.gone.contains(position),
+                    "{position} is found and was gone (power cut: {power}), next {next}"
+                );
             }
             for position in model.stored.keys() {
                 prop_assert!(found.contains(position), "{position} is lost (power cut: {power})");
             }
             prop_assert!(recovered.next >= found.last().map_or(0, |p| p + 1));
-            let all: BTreeMap<QueuePosition, usize> = [&model.stored, &model.perhaps, &model.removed]
-                .into_iter().flatten().map(|(p, b)| (*p, *b)).collect();
+            let all: BTreeMap<QueuePosition, usize> =
+                [&model.stored, &model.perhaps, &model.removed]
+                    .into_iter()
+                    .flatten()
+                    .map(|(p, b)| (*p, *b))
+                    .collect();
             let still = |p: &QueuePosition| found.contains(p);
             model.gone.extend(all.keys().filter(|p| !still(p) && !power).copied());
-            let (stored, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = all.into_iter().partition(|(p, _)| still(p));
+            let (stored, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                all.into_iter().partition(|(p, _)| still(p));
             // What an earlier power cut left out may not be forgotten by the disk forever.
             model.removed = rest.into_iter().filter(|(p, _)| !model.gone.contains(p)).collect();
             model.stored = stored;

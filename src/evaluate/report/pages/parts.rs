@@ -109,7 +109,8 @@ pub fn safety_text(s: &SafetyFactor) -> String {
     )
 }
 
-pub const LOOK_ALIKES: &str = "The most similar pairs of different people decide where rates can no \
+pub const LOOK_ALIKES: &str = "\
+    The most similar pairs of different people decide where rates can no \
     longer be measured. Look at them: one person under two names is an error of the labels, not \
     of the embedder.";
 

@@ -51,13 +51,17 @@ fn step() -> impl Strategy<Value = QueueStep> {
     let bytes = prop_oneof![3 => Just(100_000usize), 1 => 17usize..2000];
     let append = (1u8..12, bytes, prop_oneof![Just(20u64), Just(1000)], 0u8..4);
     prop_oneof![
-        8 => append.prop_map(|(events, bytes, lifetime, subject)| QueueStep::Append { events, bytes, lifetime, subject }),
+        8 => append.prop_map(|(events, bytes, lifetime, subject)| QueueStep::Append {
+            events, bytes, lifetime, subject,
+        }),
         8 => Just(QueueStep::Send),
-        7 => (any::<u8>(), any::<bool>()).prop_map(|(which, d)| QueueStep::Ack { which, delivered: d || which < 200 }),
+        7 => (any::<u8>(), any::<bool>())
+            .prop_map(|(which, d)| QueueStep::Ack { which, delivered: d || which < 200 }),
         1 => any::<bool>().prop_map(|kept| QueueStep::Disconnect { kept }),
         3 => (0u64..30).prop_map(|seconds| QueueStep::Wait { seconds }),
         2 => (0u8..4).prop_map(|subject| QueueStep::Revoke { subject }),
-        2 => (1u64..30, any::<u8>(), any::<bool>()).prop_map(|(after, share, power)| QueueStep::Crash { after, share, power }),
+        2 => (1u64..30, any::<u8>(), any::<bool>())
+            .prop_map(|(after, share, power)| QueueStep::Crash { after, share, power }),
         1 => Just(QueueStep::Restart),
     ]
 }
@@ -142,9 +146,13 @@ proptest! {
                         let event = QueueEvent { subject, expires: seconds + lifetime, bytes };
                         let id = next_id;
                         next_id += 1;
-                        let position = outbox.append(&record(id, subject, bytes, event.expires), now).expect("room");
-                        prop_assert!(at_position.insert(position, id).is_none(), "no position is \
-                            used twice");
+                        let position = outbox
+                            .append(&record(id, subject, bytes, event.expires), now)
+                            .expect("room");
+                        prop_assert!(
+                            at_position.insert(position, id).is_none(),
+                            "no position is used twice"
+                        );
                         if disk.lock().dead || outbox.store_health().in_memory > 0 {
                             m.perhaps.insert(id, event);
                         } else {
@@ -157,10 +165,16 @@ proptest! {
                     if let Some((position, sent)) = outbox.next_to_send(now) {
                         let id = sent.id.as_u128() as u64;
                         let event = m.owed.get(&id).or_else(|| m.perhaps.get(&id)).expect("known");
-                        prop_assert_eq!(&sent, &record(id, event.subject, event.bytes, event.expires), "as it was decided");
+                        prop_assert_eq!(
+                            &sent,
+                            &record(id, event.subject, event.bytes, event.expires),
+                            "as it was decided"
+                        );
                         prop_assert!(event.expires > seconds);
                         let earlier = m.owed.iter().find(|(e, event)| {
-                            **e < id && event.expires > seconds && m.flying.iter().all(|(_, f)| f != *e)
+                            **e < id
+                                && event.expires > seconds
+                                && m.flying.iter().all(|(_, f)| f != *e)
                         });
                         prop_assert!(earlier.is_none(), "{earlier:?} goes before {id}");
                         m.flying.push((next_packet, id));
@@ -169,39 +183,63 @@ proptest! {
                     }
                 }
                 QueueStep::Ack { which, delivered } => {
-                    if m.flying.is_empty() { continue }
+                    if m.flying.is_empty() {
+                        continue;
+                    }
                     let (packet, id) = m.flying.remove(usize::from(which) % m.flying.len());
-                    let verdict = if delivered { AckOutcome::Delivered } else { AckOutcome::RefusedForNow };
+                    let verdict =
+                        if delivered { AckOutcome::Delivered } else { AckOutcome::RefusedForNow };
                     let settled = outbox.settle(packet, verdict, now, 0);
                     if delivered {
                         prop_assert_eq!(settled, Settled::Delivered(EventId::from_u128(id.into())));
-                        let event = m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("known");
-                        if disk.lock().dead { m.perhaps.insert(id, event); } else { m.left.insert(id, event); }
+                        let event =
+                            m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("known");
+                        if disk.lock().dead {
+                            m.perhaps.insert(id, event);
+                        } else {
+                            m.left.insert(id, event);
+                        }
                     }
                 }
                 QueueStep::Disconnect { kept } => {
                     outbox.disconnected();
-                    let again: Vec<_> = outbox.unsettled_events(now).iter().map(|(p, r, _)| (*p, r.id.as_u128() as u64)).collect();
-                    if kept { outbox.session_kept() } else { outbox.session_lost() }
+                    let again: Vec<_> = outbox
+                        .unsettled_events(now)
+                        .iter()
+                        .map(|(p, r, _)| (*p, r.id.as_u128() as u64))
+                        .collect();
+                    if kept {
+                        outbox.session_kept()
+                    } else {
+                        outbox.session_lost()
+                    }
                     m.flying = if kept { again } else { Vec::new() };
                 }
                 QueueStep::Wait { seconds: more } => seconds += more,
                 QueueStep::Revoke { subject } => {
                     let (failures, dead) = (outbox.store_health().failures, disk.lock().dead);
                     let revoked = outbox.revoke(|payload| payload[0] == subject, now);
-                    let clean = !dead && !disk.lock().dead && outbox.store_health().failures == failures;
+                    let clean =
+                        !dead && !disk.lock().dead && outbox.store_health().failures == failures;
                     let of = |events: &BTreeMap<u64, QueueEvent>| -> Vec<u64> {
-                        events.iter().filter(|(_, e)| e.subject == subject).map(|(id, _)| *id).collect()
+                        events
+                            .iter()
+                            .filter(|(_, e)| e.subject == subject)
+                            .map(|(id, _)| *id)
+                            .collect()
                     };
                     let (owed, perhaps) = (of(&m.owed), of(&m.perhaps));
                     prop_assert!(revoked as usize >= owed.len(), "all that waited are revoked");
                     let lie = if clean { disk.ids() } else { BTreeSet::new() };
                     for id in owed.into_iter().chain(perhaps) {
-                        let event = m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("known");
+                        let event =
+                            m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("known");
                         m.flying.retain(|(_, f)| *f != id);
                         if clean {
-                            prop_assert!(!lie.contains(&u128::from(id)), "{id} is gone from the \
-                                disk at once");
+                            prop_assert!(
+                                !lie.contains(&u128::from(id)),
+                                "{id} is gone from the disk at once"
+                            );
                             m.gone.insert(id);
                         } else {
                             m.perhaps.insert(id, event);
@@ -220,28 +258,42 @@ proptest! {
             outbox.expire(at(seconds));
             // On its way, what has expired stays until it is settled.
             let flying = &m.flying;
-            let expired = [&m.owed, &m.perhaps].into_iter().flatten().filter(|(id, e)| {
-                e.expires <= seconds && flying.iter().all(|(_, f)| f != *id)
-            });
+            let expired = [&m.owed, &m.perhaps]
+                .into_iter()
+                .flatten()
+                .filter(|(id, e)| e.expires <= seconds && flying.iter().all(|(_, f)| f != *id));
             for id in expired.map(|(id, _)| *id).collect::<Vec<_>>() {
-                let event = m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect("it was \
-                    just found");
-                if disk.lock().dead { m.perhaps.insert(id, event); } else { m.left.insert(id, event); }
+                let event = m.owed.remove(&id).or_else(|| m.perhaps.remove(&id)).expect(
+                    "it was just found",
+                );
+                if disk.lock().dead {
+                    m.perhaps.insert(id, event);
+                } else {
+                    m.left.insert(id, event);
+                }
             }
             let c = outbox.counters();
             prop_assert_eq!(
                 c.appended + c.recovered,
-                c.delivered + c.expired + c.dropped + c.given_up + c.revoked + c.unreadable + outbox.len() as u64,
+                c.delivered
+                    + c.expired
+                    + c.dropped
+                    + c.given_up
+                    + c.revoked
+                    + c.unreadable
+                    + outbox.len() as u64,
                 "nothing leaves without a name"
             );
             prop_assert_eq!(c.unreadable, 0);
             if disk.lock().dead {
                 restart = Some(power_at_crash);
             }
-            let found: Vec<u64> = super::positions(&mut outbox.store).iter().map(|p| at_position[p]).collect();
+            let found: Vec<u64> =
+                super::positions(&mut outbox.store).iter().map(|p| at_position[p]).collect();
             prop_assert_eq!(found.len(), outbox.len(), "as many as are counted");
             let Some(power) = restart else {
-                let known: Vec<u64> = found.iter().filter(|id| !m.perhaps.contains_key(id)).copied().collect();
+                let known: Vec<u64> =
+                    found.iter().filter(|id| !m.perhaps.contains_key(id)).copied().collect();
                 prop_assert_eq!(known, m.owed.keys().copied().collect::<Vec<_>>());
                 continue;
             };
@@ -257,13 +309,21 @@ proptest! {
                 prop_assert!(found.contains(id), "{id} is lost (power cut: {power})");
             }
             for id in &found {
-                let may = m.owed.contains_key(id) || m.perhaps.contains_key(id) || power && m.left.contains_key(id);
+                let may = m.owed.contains_key(id)
+                    || m.perhaps.contains_key(id)
+                    || power && m.left.contains_key(id);
                 prop_assert!(may && !m.gone.contains(id), "{id} came back (power cut: {power})");
             }
             let all = [&m.owed, &m.perhaps, &m.left].into_iter().flatten().map(|(id, e)| (*id, *e));
-            let (owed, left): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(id, _)| found.contains(id));
+            let (owed, left): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                all.partition(|(id, _)| found.contains(id));
             // What one power cut left out may not be forgotten by the disk forever.
-            let left_in_doubt = if power { left } else { m.gone.extend(left.into_keys()); BTreeMap::new() };
+            let left_in_doubt = if power {
+                left
+            } else {
+                m.gone.extend(left.into_keys());
+                BTreeMap::new()
+            };
             m = QueueModel { owed, left: left_in_doubt, gone: m.gone, ..QueueModel::default() };
         }
     }
