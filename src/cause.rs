@@ -34,7 +34,7 @@ pub enum Group {
 }
 
 macro_rules! causes {
-    ($($name:ident, $code:literal, $group:ident, $meaning:literal, $remedy:literal;)*) => {
+    ($($name:ident, $code:literal, $group:ident, $meaning:literal, $remedy:expr;)*) => {
         /// Why nobody is matched, or something that came is refused.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Cause {
@@ -80,19 +80,35 @@ causes! {
 
     NoInbox, "no-inbox", Offer,
         "a list is offered by digest, and this device has no folder to take it from",
-        "set watchlist.inbox to a folder and copy the list there, or offer the list itself";
+        concat!(
+            "set ",
+            setting!(watchlist.inbox),
+            " to a folder and copy the list there, or offer the list itself",
+        );
     NotInInbox, "not-in-inbox", Offer,
         "the list that is offered by digest cannot be read in the inbox",
-        "copy the list into the folder watchlist.inbox, named by its digest (`sha256sum`) and \
-         readable for the user that runs watchpost, then offer it again";
+        concat!(
+            "copy the list into the folder ",
+            setting!(watchlist.inbox),
+            ", named by its digest (`sha256sum`) and readable for the user that runs watchpost, \
+             then offer it again",
+        );
     NotAsOffered, "not-as-offered", Offer,
         "the file in the inbox is not the list that is offered by digest",
-        "copy the file into watchlist.inbox again, and offer it by the digest and the size that \
-         `sha256sum` and `stat` print for it";
+        concat!(
+            "copy the file into ",
+            setting!(watchlist.inbox),
+            " again, and offer it by the digest and the size that `sha256sum` and `stat` print for \
+             it",
+        );
 
     NoList, "no-list", List,
         "there is no list on the device, or it cannot be read",
-        "copy the sealed list to watchlist.list, readable for the user that runs watchpost";
+        concat!(
+            "copy the sealed list to ",
+            setting!(watchlist.list),
+            ", readable for the user that runs watchpost",
+        );
     TooFewSigners, "too-few-signers", List,
         "fewer people signed the list than the trust file asks for",
         "have those sign whom the trust file names (`watchpost watchlist sign`), or install the \
@@ -115,10 +131,17 @@ causes! {
          again (`watchpost watchlist add`) and sign a higher version";
     WrongDevice, "wrong-device", List,
         "the list was signed for other devices",
-        "correct device.id, or have the list made and signed for this device";
+        concat!(
+            "correct ",
+            setting!(device.id),
+            ", or have the list made and signed for this device",
+        );
     WrongModel, "wrong-model", List,
         "the list was enrolled with another embedder than this device runs",
-        "enrol again with this device's networks, or name the list's networks by vision.models";
+        concat!(
+            "enrol again with this device's networks, or name the list's networks by ",
+            setting!(vision.models),
+        );
     RolledBack, "rolled-back", List,
         "the device has had a later version of the list",
         "install the newest version, or have this content signed again with a higher one: \
@@ -150,9 +173,12 @@ causes! {
 
     NotSealed, "not-sealed", Seal,
         "the list is not sealed, and the device has a key that lists are sealed to",
-        "have the list sealed to this device: `watchpost watchlist seal LIST --to age1...` with \
-         what `watchpost key show KEYFILE` prints; or set watchlist.accept_plain = true where disk \
-         and network are safe";
+        concat!(
+            "have the list sealed to this device: `watchpost watchlist seal LIST --to age1...` \
+             with what `watchpost key show KEYFILE` prints; or set ",
+            setting!(watchlist.accept_plain),
+            " = true where disk and network are safe",
+        );
     SealedToAnother, "sealed-to-another", Seal,
         "the list is sealed to the key of another device",
         "have the list sealed to this device: `watchpost watchlist seal LIST --to age1...` with \
@@ -166,40 +192,65 @@ causes! {
         "copy the sealed list again, or have it sealed again (`watchpost watchlist seal`)";
     NoDeviceKey, "no-device-key", Seal,
         "the list is sealed, and the device has no key",
-        "name the key that the list was sealed to by watchlist.device_key; a key in \
-         /etc/credstore is for the service only: examine as it does, with `systemd-run --pipe \
-         --wait -p User=watchpost -p SupplementaryGroups=video -p LimitMEMLOCK=infinity -p \
-         LoadCredential=watchpost-device-key:/etc/credstore/watchpost-device-key watchpost \
-         doctor`";
+        concat!(
+            "name the key that the list was sealed to by ",
+            setting!(watchlist.device_key),
+            "; a key in /etc/credstore is for the service only: examine as it does, with \
+             `systemd-run --pipe --wait -p User=watchpost -p SupplementaryGroups=video -p \
+             LimitMEMLOCK=infinity -p \
+             LoadCredential=watchpost-device-key:/etc/credstore/watchpost-device-key watchpost \
+             doctor`",
+        );
     DeviceKey, "device-key", Seal,
         "the device's key cannot be used",
-        "let the user that runs watchpost, and nobody else, read the key (`chown`, `chmod 600`); \
-         where it is lost, make another one (`watchpost key device FILE`), name it by \
-         watchlist.device_key and have the list sealed to it";
+        concat!(
+            "let the user that runs watchpost, and nobody else, read the key (`chown`, `chmod \
+             600`); where it is lost, make another one (`watchpost key device FILE`), name it by ",
+            setting!(watchlist.device_key),
+            " and have the list sealed to it",
+        );
     Recipients, "recipients", Seal,
         "a list is sealed to no device, to too many, or to what is no device's public key",
         "name each device by what `watchpost key show KEYFILE` prints for it";
 
     NoTrust, "no-trust", Trust,
         "the trust file, or the file of its rotations, cannot be used",
-        "install the trust file of those who sign for this device (`watchpost key trust` makes \
-         one) as watchlist.trust, readable for the user that runs watchpost, as \
-         watchlist.rotations has to be";
+        concat!(
+            "install the trust file of those who sign for this device (`watchpost key trust` makes \
+             one) as ",
+            setting!(watchlist.trust),
+            ", readable for the user that runs watchpost, as ",
+            setting!(watchlist.rotations),
+            " has to be",
+        );
     TrustNotValid, "trust-not-valid", Trust,
         "the trust file is not valid at this time",
         "install a trust file that is valid today (`watchpost key trust --days`), or correct the \
          clock";
     TrustRolledBack, "trust-rolled-back", Trust,
         "the device has had a trust file with a higher serial",
-        "install the trust file with the highest serial as watchlist.trust, or put its rotations \
-         back as watchlist.rotations";
+        concat!(
+            "install the trust file with the highest serial as ",
+            setting!(watchlist.trust),
+            ", or put its rotations back as ",
+            setting!(watchlist.rotations),
+        );
     TrustTooLarge, "trust-too-large", Trust,
         "there are more rotations of the keys than a device keeps",
-        "install the newest trust file itself as watchlist.trust, and remove watchlist.rotations";
+        concat!(
+            "install the newest trust file itself as ",
+            setting!(watchlist.trust),
+            ", and remove ",
+            setting!(watchlist.rotations),
+        );
     TrustUnreadable, "trust-unreadable", Trust,
         "what came is no complete signed trust file",
-        "send it as `watchpost key sign-trust` writes it; a damaged watchlist.rotations is \
-         replaced by installing the newest trust file itself as watchlist.trust";
+        concat!(
+            "send it as `watchpost key sign-trust` writes it; a damaged ",
+            setting!(watchlist.rotations),
+            " is replaced by installing the newest trust file itself as ",
+            setting!(watchlist.trust),
+        );
     TrustRefused, "trust-refused", Trust,
         "the new trust file breaks a rule for trust files",
         "correct what is named (`watchpost key trust` makes a good one), and have it signed again \
@@ -241,18 +292,25 @@ causes! {
         "wait for the list's hours, or have other hours authorised and signed";
     OutsideArea, "outside-area", TimeAndPlace,
         "the camera stands outside the areas that the list is authorised for",
-        "correct watchlist.position, or have a list authorised for this place";
+        concat!(
+            "correct ",
+            setting!(watchlist.position),
+            ", or have a list authorised for this place",
+        );
     PositionUnknown, "position-unknown", TimeAndPlace,
         "the list is authorised for some areas, and it is not known where the camera stands",
-        "set watchlist.position to where the camera stands";
+        concat!("set ", setting!(watchlist.position), " to where the camera stands");
     Suspended, "suspended", TimeAndPlace,
         "somebody who may has suspended matching for a time",
         "wait; matching goes on by itself when the suspension ends";
 
     NoFrames, "no-frames", Device,
         "no frame comes from the camera",
-        "look at what `watchpost doctor` says of `cameras` and `source`, and correct source.kind \
-         and the section of that kind";
+        concat!(
+            "look at what `watchpost doctor` says of `cameras` and `source`, and correct ",
+            setting!(source.kind),
+            " and the section of that kind",
+        );
     MemoryNotLocked, "memory-not-locked", Device,
         "the list's templates cannot be kept out of swap",
         "give the service LimitMEMLOCK=infinity (or `ulimit -l unlimited` before it starts)";
@@ -261,20 +319,37 @@ causes! {
         "end what else uses the device's memory (`free -m`), or install a smaller list";
     DamagedState, "damaged-state", Device,
         "what the device remembers of lists, orders and time cannot be read",
-        "find out why (`ls -l` as the user that runs watchpost; the disk's health), move \
-         watchlist.state away, and install a list whose version is higher than any before";
+        concat!(
+            "find out why (`ls -l` as the user that runs watchpost; the disk's health), move ",
+            setting!(watchlist.state),
+            " away, and install a list whose version is higher than any before",
+        );
     StateNotStored, "state-not-stored", Device,
         "what the device has to remember cannot be written",
-        "look at what `watchpost doctor` says of `state`: the folders of watchlist.state, \
-         watchlist.list and watchlist.rotations need room, and the user that runs watchpost writes \
-         there";
+        concat!(
+            "look at what `watchpost doctor` says of `state`: the folders of ",
+            setting!(watchlist.state),
+            ", ",
+            setting!(watchlist.list),
+            " and ",
+            setting!(watchlist.rotations),
+            " need room, and the user that runs watchpost writes there",
+        );
     ListNotStored, "list-not-stored", Device,
         "the list on the disk cannot be replaced",
-        "let the user that runs watchpost write the folder of watchlist.list, and make room there";
+        concat!(
+            "let the user that runs watchpost write the folder of ",
+            setting!(watchlist.list),
+            ", and make room there",
+        );
     NoFalseMatchCurve, "no-false-match-curve", Device,
         "nothing was measured of how often the embedder confuses people",
-        "leave vision.models out for the built-in networks, or name a manifest with a measured \
-         curve (`[[embedder.false_match]]`; `watchpost evaluate verification` measures one)";
+        concat!(
+            "leave ",
+            setting!(vision.models),
+            " out for the built-in networks, or name a manifest with a measured curve \
+             (`[[embedder.false_match]]`; `watchpost evaluate verification` measures one)",
+        );
 }
 
 impl fmt::Display for Cause {

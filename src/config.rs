@@ -153,7 +153,8 @@ impl Config {
     /// Everything that is wrong with the values, in the file's order.
     pub fn problems(&self) -> Vec<Problem> {
         let mut out = Vec::new();
-        for (key, value) in [("device.id", &self.device.id), ("device.camera", &self.device.camera)]
+        for (key, value) in
+            [(setting!(device.id), &self.device.id), (setting!(device.camera), &self.device.camera)]
         {
             if let Err(error) = DeviceId::new(value) {
                 out.push(Problem {
@@ -169,7 +170,7 @@ impl Config {
         self.decision.problems(&mut out);
         if !(30..=95).contains(&self.event.crop_quality) {
             out.push(Problem {
-                key: "event.crop_quality".into(),
+                key: setting!(event.crop_quality).into(),
                 value: self.event.crop_quality.to_string(),
                 remedy: "write a whole number from 30 to 95".into(),
             });

@@ -24,7 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`problem`], [`cause`], [`promise`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`setting`], [`problem`], [`cause`], [`promise`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -49,6 +49,10 @@
 // The watch list's fixture is written for tests inside and outside of the crate.
 #[cfg(test)]
 extern crate self as watchpost;
+
+// First, because its macro is known to those that come after it.
+#[macro_use]
+mod setting;
 
 pub(crate) mod backoff;
 pub mod cause;

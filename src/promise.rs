@@ -32,7 +32,7 @@ pub enum Stricter {
 }
 
 macro_rules! settings {
-    ($($name:ident, $key:literal, $stricter:ident, $meaning:literal;)*) => {
+    ($($name:ident, $key:expr, $stricter:ident, $meaning:literal;)*) => {
         /// A number that the promise rests on and that a device may only make stricter.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Setting {
@@ -57,21 +57,21 @@ macro_rules! settings {
 }
 
 settings! {
-    EyeDistance, "vision.quality.min_eye_distance_px", Higher,
+    EyeDistance, setting!(vision.quality.min_eye_distance_px), Higher,
         "Fewest pixels between the eyes of a view that is compared.";
-    Sharpness, "vision.quality.min_sharpness", Higher,
+    Sharpness, setting!(vision.quality.min_sharpness), Higher,
         "Least sharpness of a view that is compared.";
-    Yaw, "vision.quality.max_yaw", Lower,
+    Yaw, setting!(vision.quality.max_yaw), Lower,
         "Most degrees that a face is turned to a side.";
-    Pitch, "vision.quality.max_pitch", Lower,
+    Pitch, setting!(vision.quality.max_pitch), Lower,
         "Most degrees that a face is turned up or down.";
-    Score, "vision.quality.min_score", Higher,
+    Score, setting!(vision.quality.min_score), Higher,
         "Least confidence of the detector, 0 to 1.";
-    Outside, "vision.quality.max_outside", Lower,
+    Outside, setting!(vision.quality.max_outside), Lower,
         "Largest share of a face outside the picture, 0 to 1.";
-    ViewsATrack, "vision.views.max_a_track", Lower,
+    ViewsATrack, setting!(vision.views.max_a_track), Lower,
         "Most views of a track that are compared: each is one more chance for a stranger.";
-    CoolDown, "decision.cool_down_s", Higher,
+    CoolDown, setting!(decision.cool_down_s), Higher,
         "Seconds for which an announced entry is not announced again.";
 }
 
@@ -251,14 +251,28 @@ impl fmt::Display for Difference {
                  matching version, or enrol again"
             ),
             Self::Detector { signed, device } => {
-                write!(f, "signed for detector {}, vision.models has {}", Hex(signed), Hex(device))
+                write!(
+                    f,
+                    concat!("signed for detector {}, ", setting!(vision.models), " has {}"),
+                    Hex(signed),
+                    Hex(device)
+                )
             }
             Self::Embedder { signed, device } => {
-                write!(f, "signed for embedder {}, vision.models has {}", Hex(signed), Hex(device))
+                write!(
+                    f,
+                    concat!("signed for embedder {}, ", setting!(vision.models), " has {}"),
+                    Hex(signed),
+                    Hex(device)
+                )
             }
             Self::Curve { signed, device } => write!(
                 f,
-                "signed for the false-match curve {}, the manifest of vision.models has {}",
+                concat!(
+                    "signed for the false-match curve {}, the manifest of ",
+                    setting!(vision.models),
+                    " has {}"
+                ),
                 Hex(signed),
                 Hex(device)
             ),

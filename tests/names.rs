@@ -418,3 +418,25 @@ fn names_that_do_not_exist_are_found_in_strings_and_comments() {
         0
     );
 }
+
+#[test]
+fn a_message_names_a_key_by_its_constant_which_compiles_only_where_the_key_is_listed() {
+    let schema = Schema::read();
+    let mut sources = Vec::new();
+    let rust = |path: &Path| path.extension().is_some_and(|e| e == "rs") && !of_tests(path);
+    files(&root().join("src"), &rust, &mut sources);
+    let listed = root().join("src/setting.rs");
+    let mut bare = Vec::new();
+    for path in sources.iter().filter(|path| **path != listed) {
+        let code = read(path);
+        let comment = |line: &str| line.trim_start().starts_with("//");
+        let code: Vec<&str> =
+            code.lines().map(|line| if comment(line) { "" } else { line }).collect();
+        for (line, text) in texts_of_rust(&code.join("\n")) {
+            for name in dotted(&text).into_iter().filter(|name| schema.keys.contains(*name)) {
+                bare.push(format!("{}:{line}: {name}", shown(path)));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "write setting!(...) for each of these:\n{}", bare.join("\n"));
+}

@@ -50,7 +50,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             .load()?
             .broker
             .outbox_folder()
-            .ok_or("broker.outbox is empty: candidates wait in memory, where nobody can look")?
+            .ok_or(concat!(
+                setting!(broker.outbox),
+                " is empty: candidates wait in memory, where nobody can look"
+            ))?
             .to_owned(),
     };
     let (kept, bad) = disk::look(&folder).map_err(|e| {

@@ -22,7 +22,7 @@ impl MetricsConfig {
     /// Adds what is wrong with the values.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         let mut add = |remedy: &str| {
-            let (key, value) = ("metrics.listen".to_owned(), self.listen.clone());
+            let (key, value) = (setting!(metrics.listen).to_owned(), self.listen.clone());
             out.push(Problem { key, value, remedy: remedy.to_owned() });
         };
         match self.listen.parse::<ListenAddress>() {
@@ -31,8 +31,11 @@ impl MetricsConfig {
             Ok(ListenAddress::Tcp(address))
                 if !address.ip().is_loopback() && !self.beyond_loopback =>
             {
-                add("other machines could read it; write 127.0.0.1, or set \
-                     metrics.beyond_loopback = true");
+                add(concat!(
+                    "other machines could read it; write 127.0.0.1, or set ",
+                    setting!(metrics.beyond_loopback),
+                    " = true"
+                ));
             }
             Ok(_) => {}
         }

@@ -43,7 +43,10 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Nowhere to listen.
 #[derive(Debug, thiserror::Error)]
-#[error("metrics.listen = {place:?}: {source}; is another program there, or the folder missing?")]
+#[error(
+    "{metrics_listen} = {place:?}: {source}; is another program there, or the folder missing?",
+    metrics_listen = setting!(metrics.listen)
+)]
 pub struct MetricsError {
     place: String,
     #[source]

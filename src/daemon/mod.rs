@@ -70,7 +70,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Metrics(#[from] metrics::MetricsError),
     /// The device's name cannot be part of a topic.
-    #[error("device.id: {0}")]
+    #[error("{device_id}: {0}", device_id = setting!(device.id))]
     Device(#[from] TopicError),
     /// The system refused.
     #[error("cannot listen for signals: {0}")]
@@ -82,7 +82,8 @@ pub enum DaemonError {
     /// on disk are delivered by the next start and are no failure.
     #[error(
         "{0} candidates were not delivered before the stop and are lost; is the broker reachable, \
-         broker.outbox set?"
+         {broker_outbox} set?",
+        broker_outbox = setting!(broker.outbox)
     )]
     Undelivered(usize),
 }

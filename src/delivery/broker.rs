@@ -131,7 +131,8 @@ impl BrokerConfig {
             add(
                 "username",
                 String::new(),
-                "set the user name that goes with broker.password_file".to_owned(),
+                concat!("set the user name that goes with ", setting!(broker.password_file))
+                    .to_owned(),
             );
         }
         let plain = url.is_ok_and(|u| !u.tls);
@@ -144,7 +145,8 @@ impl BrokerConfig {
                 add(
                     key,
                     path.display().to_string(),
-                    "use mqtts:// in broker.url, or remove this key".to_owned(),
+                    concat!("use mqtts:// in ", setting!(broker.url), ", or remove this key")
+                        .to_owned(),
                 );
             }
         }
@@ -153,14 +155,14 @@ impl BrokerConfig {
                 add(
                     "client_cert",
                     cert.display().to_string(),
-                    "set broker.client_key as well".to_owned(),
+                    concat!("set ", setting!(broker.client_key), " as well").to_owned(),
                 );
             }
             (None, Some(key)) => {
                 add(
                     "client_key",
                     key.display().to_string(),
-                    "set broker.client_cert as well".to_owned(),
+                    concat!("set ", setting!(broker.client_cert), " as well").to_owned(),
                 );
             }
             _ => {}
@@ -215,10 +217,17 @@ pub enum UrlError {
     #[error("write mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
     Scheme,
     /// A user or a password in it.
-    #[error("take user and password out of the URL; set broker.username and broker.password_file")]
+    #[error(
+        "take user and password out of the URL; set {broker_username} and {broker_password_file}",
+        broker_username = setting!(broker.username),
+        broker_password_file = setting!(broker.password_file)
+    )]
     Credentials,
     /// A path, query or fragment.
-    #[error("nothing may follow the port; the topic goes into broker.root")]
+    #[error(
+        "nothing may follow the port; the topic goes into {broker_root}",
+        broker_root = setting!(broker.root)
+    )]
     Path,
     /// No or no possible host.
     #[error(

@@ -77,12 +77,14 @@ impl LinkFailure {
             ConnectionError::Io(e) => io_failure(e),
             ConnectionError::Tls(TlsError::Io(e)) => io_failure(e),
             ConnectionError::Tls(TlsError::TLS(e)) => tls_failure(e),
-            ConnectionError::Tls(e) => {
-                Self::slow(format!("TLS failed ({e}); check broker.url and the certificates"))
-            }
-            ConnectionError::NotConnAck(_) => {
-                Self::slow("the host does not speak MQTT; check the port in broker.url")
-            }
+            ConnectionError::Tls(e) => Self::slow(format!(
+                "TLS failed ({e}); check {broker_url} and the certificates",
+                broker_url = setting!(broker.url)
+            )),
+            ConnectionError::NotConnAck(_) => Self::slow(concat!(
+                "the host does not speak MQTT; check the port in ",
+                setting!(broker.url)
+            )),
             ConnectionError::MqttState(e) => state_failure(e),
             ConnectionError::RequestsDone => CLIENT.into(),
         }
@@ -93,13 +95,17 @@ fn refused(code: ConnectReturnCode) -> LinkFailure {
     match code {
         ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
             LinkFailure::slow(format!(
-                "the broker refused the credentials ({code:?}); check broker.username, \
-                 broker.password_file and the client certificate"
+                "the broker refused the credentials ({code:?}); check {broker_username}, \
+                 {broker_password_file} and the client certificate",
+                broker_username = setting!(broker.username),
+                broker_password_file = setting!(broker.password_file)
             ))
         }
         ConnectReturnCode::ClientIdentifierNotValid | ConnectReturnCode::BadClientId => {
             LinkFailure::slow(format!(
-                "the broker refused the client id ({code:?}); set broker.client_id to one it allows"
+                "the broker refused the client id ({code:?}); set {broker_client_id} to one it \
+                 allows",
+                broker_client_id = setting!(broker.client_id)
             ))
         }
         ConnectReturnCode::UnsupportedProtocolVersion
@@ -123,10 +129,11 @@ fn state_failure(e: &StateError) -> LinkFailure {
         StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             ..
-        } => LinkFailure::slow(
+        } => LinkFailure::slow(concat!(
             "another client of the same id took the connection over; give each device its own id \
-             or broker.client_id",
-        ),
+             or ",
+            setting!(broker.client_id)
+        )),
         StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::NotAuthorized, ..
         } => LinkFailure::slow(
@@ -138,10 +145,12 @@ fn state_failure(e: &StateError) -> LinkFailure {
         }
         StateError::AwaitPingResp => SILENT.into(),
         // Some brokers (mosquitto 2.0) say nothing when a second client takes the id over.
-        StateError::ConnectionAborted => LinkFailure::fast(
+        StateError::ConnectionAborted => LinkFailure::fast(concat!(
             "the broker closed the connection without a reason; where this repeats, look for a \
-             second client of the same id (see broker.client_id) and into the broker's log",
-        ),
+             second client of the same id (see ",
+            setting!(broker.client_id),
+            ") and into the broker's log"
+        )),
         StateError::Io(e) => io_failure(e),
         StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
         other => LinkFailure::fast(format!("the connection broke ({other})")),
@@ -153,9 +162,10 @@ fn io_failure(e: &io::Error) -> LinkFailure {
         return tls_failure(tls);
     }
     match e.kind() {
-        io::ErrorKind::ConnectionRefused => LinkFailure::fast(
-            "no broker listens there; start it, or check host and port in broker.url",
-        ),
+        io::ErrorKind::ConnectionRefused => LinkFailure::fast(concat!(
+            "no broker listens there; start it, or check host and port in ",
+            setting!(broker.url)
+        )),
         _ => {
             let source = e.source().map(|s| format!(": {s}")).unwrap_or_default();
             LinkFailure::fast(format!("the network failed ({e}{source})"))
@@ -173,15 +183,23 @@ fn tls_failure(e: &rustls::Error) -> LinkFailure {
                 "the broker's certificate is not valid yet; check this device's clock"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the broker's certificate is for another host; write the name in it into broker.url"
+                concat!(
+                    "the broker's certificate is for another host; write the name in it into ",
+                    setting!(broker.url)
+                )
             }
             CertificateError::UnknownIssuer => {
-                "the broker's certificate is from an authority that is not trusted; set \
-                 broker.ca_file"
+                concat!(
+                    "the broker's certificate is from an authority that is not trusted; set ",
+                    setting!(broker.ca_file)
+                )
             }
             _ => {
-                "the broker's certificate is not accepted; give the broker one for servers, \
-                 signed by the authority in broker.ca_file"
+                concat!(
+                    "the broker's certificate is not accepted; give the broker one for servers, \
+                     signed by the authority in ",
+                    setting!(broker.ca_file)
+                )
             }
         },
         rustls::Error::AlertReceived(
@@ -193,18 +211,27 @@ fn tls_failure(e: &rustls::Error) -> LinkFailure {
             | AlertDescription::CertificateRevoked
             | AlertDescription::AccessDenied,
         ) => {
-            "the broker does not accept this device's certificate; check broker.client_cert and \
-             broker.client_key"
+            concat!(
+                "the broker does not accept this device's certificate; check ",
+                setting!(broker.client_cert),
+                " and ",
+                setting!(broker.client_key)
+            )
         }
         // TLS 1.2 has no other alert for a missing certificate.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            "the broker broke the handshake off; where it asks for a certificate, set \
-             broker.client_cert and broker.client_key, else see that it speaks TLS 1.2 or 1.3"
+            concat!(
+                "the broker broke the handshake off; where it asks for a certificate, set ",
+                setting!(broker.client_cert),
+                " and ",
+                setting!(broker.client_key),
+                ", else see that it speaks TLS 1.2 or 1.3"
+            )
         }
         rustls::Error::InvalidMessage(_) => {
             "the port does not speak TLS; use mqtt:// or the broker's TLS port"
         }
-        _ => "TLS failed; check broker.url and the certificates",
+        _ => concat!("TLS failed; check ", setting!(broker.url), " and the certificates"),
     };
     LinkFailure::slow(format!("{text} ({e})"))
 }

@@ -32,20 +32,28 @@ use crate::clock::{Clock, Now};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The URL.
-    #[error("broker.url: {0}")]
+    #[error("{broker_url}: {0}", broker_url = setting!(broker.url))]
     Url(#[from] UrlError),
     /// The root or the client id.
-    #[error("broker.root or broker.client_id: {0}")]
+    #[error(
+        "{broker_root} or {broker_client_id}: {0}",
+        broker_root = setting!(broker.root),
+        broker_client_id = setting!(broker.client_id)
+    )]
     Topic(#[from] TopicError),
     /// The store.
     #[error(transparent)]
     Store(#[from] outbox::OutboxStoreError),
     /// Another process delivers from the same folder.
-    #[error("another watchpost uses {0}; end it, or give each its own broker.outbox")]
+    #[error(
+        "another watchpost uses {0}; end it, or give each its own {broker_outbox}",
+        broker_outbox = setting!(broker.outbox)
+    )]
     OutboxInUse(PathBuf),
     /// The ledger.
     #[error(
-        "broker.ledger = {path}: {source}; name a file in a folder that watchpost may write to"
+        "{broker_ledger} = {path}: {source}; name a file in a folder that watchpost may write to",
+        broker_ledger = setting!(broker.ledger)
     )]
     Ledger {
         /// The file.
@@ -70,8 +78,10 @@ pub enum NotTaken {
     Busy,
     /// Its crop or the whole event is too large.
     #[error(
-        "the event has {0} bytes, more than fit; lower event.crop_quality, or set event.crop = \
-         false"
+        "the event has {0} bytes, more than fit; lower {event_crop_quality}, or set {event_crop} = \
+         false",
+        event_crop_quality = setting!(event.crop_quality),
+        event_crop = setting!(event.crop)
     )]
     TooLarge(usize),
     /// It cannot be written.
@@ -129,7 +139,8 @@ impl Delivery {
         if !url.tls && !url.is_loopback() && config.password_file.is_some() {
             log::warn!(
                 "The broker's password crosses the network in the clear; use mqtts:// in \
-                 broker.url: url={url}."
+                 {broker_url}: url={url}.",
+                broker_url = setting!(broker.url)
             );
         }
         let mut session = Session::new(Outbox::new(store, config.limits())?, topics.clone());

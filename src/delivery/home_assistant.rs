@@ -52,7 +52,7 @@ impl HomeAssistantConfig {
     /// Adds what is wrong with the values.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         if let Err(e) = topics::check_root(&self.prefix) {
-            let key = "broker.home_assistant.prefix".to_owned();
+            let key = setting!(broker.home_assistant.prefix).to_owned();
             out.push(Problem { key, value: self.prefix.clone(), remedy: e.to_string() });
         }
     }

@@ -78,10 +78,11 @@ use self::outbox::{MemoryStore, Store, disk};
 /// Where another process has the folder: two would deliver the same events.
 pub fn store(config: &BrokerConfig) -> Result<Box<dyn Store>, StartError> {
     let Some(folder) = config.outbox_folder() else {
-        log::info!(
-            "Candidates wait for the broker in memory and are lost with the process: \
-             broker.outbox is empty."
-        );
+        log::info!(concat!(
+            "Candidates wait for the broker in memory and are lost with the process: ",
+            setting!(broker.outbox),
+            " is empty."
+        ));
         return Ok(Box::new(MemoryStore::default()));
     };
     match disk::open(folder, config.limits()) {
@@ -91,8 +92,11 @@ pub fn store(config: &BrokerConfig) -> Result<Box<dyn Store>, StartError> {
         }
         Err(e) => {
             let problem = format!(
-                "candidates wait in memory only, as {} cannot be used ({}); let the user that \
-                 runs watchpost write there, or set broker.outbox",
+                concat!(
+                    "candidates wait in memory only, as {} cannot be used ({}); let the user that \
+                     runs watchpost write there, or set ",
+                    setting!(broker.outbox)
+                ),
                 folder.display(),
                 e.source
             );

@@ -78,15 +78,23 @@ pub struct Limits {
 pub enum AppendError {
     /// Larger than [`MAX_EVENT`].
     #[error(
-        "the event has {0} bytes and {MAX_EVENT} are allowed; lower event.crop_quality, or set \
-         event.crop = false"
+        "the event has {0} bytes and {MAX_EVENT} are allowed; lower {event_crop_quality}, or set \
+         {event_crop} = false",
+        event_crop_quality = setting!(event.crop_quality),
+        event_crop = setting!(event.crop)
     )]
     TooLarge(usize),
     /// It had expired before it came.
-    #[error("the event has expired already; check the clock and broker.event_expiry_s")]
+    #[error(
+        "the event has expired already; check the clock and {broker_event_expiry_s}",
+        broker_event_expiry_s = setting!(broker.event_expiry_s)
+    )]
     Expired,
     /// Everything in the outbox is on its way, so that nothing may be dropped for it.
-    #[error("the outbox is full of events on their way; raise broker.outbox_events")]
+    #[error(
+        "the outbox is full of events on their way; raise {broker_outbox_events}",
+        broker_outbox_events = setting!(broker.outbox_events)
+    )]
     Full,
     /// The store refused it.
     #[error(transparent)]

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// The URL.
-    #[error("broker.url: {0}")]
+    #[error("{broker_url}: {0}", broker_url = setting!(broker.url))]
     Url(#[from] UrlError),
     /// A file of certificates or secrets.
     #[error(transparent)]
@@ -46,8 +46,12 @@ impl ProbeError {
             }
             Self::System(_) => "close other programs",
             _ => {
-                "check broker.url, the broker's log and the network; until it answers candidates \
-                 wait in the outbox"
+                concat!(
+                    "check ",
+                    setting!(broker.url),
+                    ", the broker's log and the network; until it answers candidates wait in the \
+                     outbox"
+                )
             }
         }
     }

@@ -333,9 +333,13 @@ impl<S: Store> Session<S> {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
             if record.payload.len() + OVERHEAD + self.topics.candidate().len() > self.max_packet {
                 log::error!(
-                    "A candidate is larger than the broker allows and is given up; lower \
-                     event.crop_quality, set event.crop = false, or raise the broker's packet \
-                     size: id={} bytes={} limit={}.",
+                    concat!(
+                        "A candidate is larger than the broker allows and is given up; lower ",
+                        setting!(event.crop_quality),
+                        ", set ",
+                        setting!(event.crop),
+                        " = false, or raise the broker's packet size: id={} bytes={} limit={}."
+                    ),
                     record.id,
                     record.payload.len(),
                     self.max_packet

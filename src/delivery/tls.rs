@@ -53,12 +53,17 @@ pub enum CredentialError {
     NoKey(PathBuf),
     /// The system has no authorities.
     #[error(
-        "the system has no certificate authorities; install ca-certificates or set broker.ca_file"
+        "the system has no certificate authorities; install ca-certificates or set \
+         {broker_ca_file}",
+        broker_ca_file = setting!(broker.ca_file)
     )]
     NoAuthorities,
     /// Certificate and key do not belong together, or another refusal by the TLS library.
     #[error(
-        "broker.client_cert and broker.client_key cannot be used ({0}); they must belong together"
+        "{broker_client_cert} and {broker_client_key} cannot be used ({0}); they must belong \
+         together",
+        broker_client_cert = setting!(broker.client_cert),
+        broker_client_key = setting!(broker.client_key)
     )]
     ClientCertificate(rustls::Error),
     /// The TLS library refused its settings.

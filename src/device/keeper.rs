@@ -276,7 +276,8 @@ impl Keeper {
                     format_args!(
                         "the list's templates ({size} kB and as much again while it is read) \
                          cannot be locked in memory; {LOCK}, or set \
-                         watchlist.require_locked_memory = false where swap is encrypted or absent"
+                         {key} = false where swap is encrypted or absent",
+                        key = setting!(watchlist.require_locked_memory)
                     ),
                 ));
             }

@@ -120,9 +120,12 @@ impl StateFile {
             ClockTrust::Unsynchronised => {
                 return Err(Blindness::new(
                     Cause::Unsynchronised,
-                    "the kernel says that nothing keeps its clock right; start a time service, or \
-                     set watchlist.require_synchronised_clock = false where somebody else answers \
-                     for the clock",
+                    concat!(
+                        "the kernel says that nothing keeps its clock right; start a time service, \
+                         or set ",
+                        setting!(watchlist.require_synchronised_clock),
+                        " = false where somebody else answers for the clock"
+                    ),
                 ));
             }
             ClockTrust::WentBack { by } => {

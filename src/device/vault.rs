@@ -103,9 +103,12 @@ impl Vault {
             (false, Some(key)) if !self.accept_plain => Err(Blindness::new(
                 Cause::NotSealed,
                 format_args!(
-                    "the list is not sealed and this device has a key; seal it (`watchpost \
-                     watchlist seal --to {}`), or set watchlist.accept_plain = true where its \
-                     disk and its network are safe",
+                    concat!(
+                        "the list is not sealed and this device has a key; seal it (`watchpost \
+                         watchlist seal --to {}`), or set ",
+                        setting!(watchlist.accept_plain),
+                        " = true where its disk and its network are safe"
+                    ),
                     key.recipient()
                 ),
             )),
@@ -198,7 +201,11 @@ impl Vault {
         let Some(inbox) = &self.inbox else {
             return Err(Blindness::new(
                 Cause::NoInbox,
-                "a list is offered by digest and watchlist.inbox is not set",
+                concat!(
+                    "a list is offered by digest and ",
+                    setting!(watchlist.inbox),
+                    " is not set"
+                ),
             ));
         };
         let read = || -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
@@ -241,7 +248,11 @@ impl Vault {
                  templates; make one with `watchpost key device`."
             ),
             Ok(Some(_)) if self.accept_plain => {
-                warn!("Lists that are not sealed are taken: watchlist.accept_plain is true.")
+                warn!(concat!(
+                    "Lists that are not sealed are taken: ",
+                    setting!(watchlist.accept_plain),
+                    " is true."
+                ))
             }
             _ => {}
         }

@@ -32,8 +32,12 @@ pub(super) fn nodes() -> CheckResult {
         (true, Some((what, remedy))) => CheckResult::warning(what.clone(), remedy.clone()),
         (true, None) => CheckResult::warning(
             "there is no camera with a kernel driver",
-            "plug one in; a CSI camera whose driver is missing needs its overlay (Raspberry Pi: \
-             camera_auto_detect=1 in config.txt); source.kind = \"pipe\" and \"images\" need none",
+            concat!(
+                "plug one in; a CSI camera whose driver is missing needs its overlay (Raspberry \
+                 Pi: camera_auto_detect=1 in config.txt); ",
+                setting!(source.kind),
+                " = \"pipe\" and \"images\" need none"
+            ),
         ),
     }
 }
@@ -90,7 +94,7 @@ pub(super) fn source(configured: &Configured<'_>) -> CheckResult {
     match Decoder::new(config.max_pixels).decode(&captured) {
         Err(error) => CheckResult::failed(
             format!("{}: {error}", source.describe()),
-            "try another source.v4l2.format",
+            concat!("try another ", setting!(source.v4l2.format)),
         ),
         Ok(frame) => CheckResult::ok(format!(
             "{}: a frame of {}x{} after {} ms",

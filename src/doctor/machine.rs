@@ -96,7 +96,12 @@ pub(super) fn state(configured: &Configured<'_>) -> CheckResult {
             writable(
                 folder,
                 SPARE,
-                "make room on this disk, or name another one by watchlist.state and watchlist.list",
+                concat!(
+                    "make room on this disk, or name another one by ",
+                    setting!(watchlist.state),
+                    " and ",
+                    setting!(watchlist.list)
+                ),
             )
         },
     )
@@ -106,14 +111,18 @@ pub(super) fn state(configured: &Configured<'_>) -> CheckResult {
 pub(super) fn outbox(configured: &Configured<'_>) -> CheckResult {
     match configured.config.broker.outbox_folder() {
         None => CheckResult::warning(
-            "broker.outbox is empty: candidates wait in memory only",
+            concat!(setting!(broker.outbox), " is empty: candidates wait in memory only"),
             "name a folder, so that they survive a power cut",
         ),
         Some(folder) => writable(
             folder,
             configured.config.broker.outbox_bytes as u64 + SPARE,
-            "make room on this disk, lower broker.outbox_bytes, or name another folder by \
-             broker.outbox",
+            concat!(
+                "make room on this disk, lower ",
+                setting!(broker.outbox_bytes),
+                ", or name another folder by ",
+                setting!(broker.outbox)
+            ),
         ),
     }
 }

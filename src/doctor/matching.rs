@@ -10,8 +10,11 @@ use crate::watchlist::Trust;
 use crate::watchlist::text::stamp;
 use crate::watchlist::trust::Role;
 
-const REMEDY_MODELS: &str =
-    "name a manifest and its files by vision.models, or leave it out for the built-in networks";
+const REMEDY_MODELS: &str = concat!(
+    "name a manifest and its files by ",
+    setting!(vision.models),
+    ", or leave it out for the built-in networks"
+);
 
 pub(super) fn models(configured: &Configured<'_>) -> CheckResult {
     let vision = &configured.config.vision;

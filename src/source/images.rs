@@ -59,20 +59,20 @@ impl ImagesConfig {
     pub(super) fn problems(&self, out: &mut Vec<Problem>) {
         if self.path.as_os_str().is_empty() && self.files.is_empty() {
             out.push(problem(
-                "source.images.path",
+                setting!(source.images.path),
                 "",
                 "Write the folder that holds the JPEG and PNG files.",
             ));
         }
         if !(self.fps.is_finite() && (0.0..=1000.0).contains(&self.fps)) {
             out.push(problem(
-                "source.images.fps",
+                setting!(source.images.fps),
                 self.fps,
                 "Write 0 (as fast as possible) to 1000.",
             ));
         }
         if self.hold == 0 {
-            out.push(problem("source.images.hold", 0, "Write 1 or more frames a picture."));
+            out.push(problem(setting!(source.images.hold), 0, "Write 1 or more frames a picture."));
         }
     }
 
@@ -160,7 +160,7 @@ impl Images {
         if files.is_empty() {
             return Err(SourceError::configuration(
                 format!("no .jpg, .jpeg or .png file in {label}"),
-                "correct source.images.path or put photographs there",
+                concat!("correct ", setting!(source.images.path), " or put photographs there"),
             ));
         }
         let playlist = Playlist {
@@ -267,7 +267,7 @@ fn collect(root: &Path, out: &mut Vec<PathBuf>) -> Result<(), SourceError> {
     let refuse = |path: &Path, e: std::io::Error| {
         SourceError::configuration(
             format!("cannot read {}: {e}", path.display()),
-            "correct source.images.path or the permissions",
+            concat!("correct ", setting!(source.images.path), " or the permissions"),
         )
     };
     if !std::fs::metadata(root).map_err(|e| refuse(root, e))?.is_dir() {

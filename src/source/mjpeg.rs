@@ -70,7 +70,8 @@ pub enum DecodeError {
     /// Beyond the limit.
     #[error(
         "a picture of {width}x{height} px has more than {max_pixels} pixels; raise \
-         source.max_pixels or scale it"
+         {source_max_pixels} or scale it",
+        source_max_pixels = setting!(source.max_pixels)
     )]
     TooLarge {
         /// Pixels.

@@ -263,7 +263,7 @@ impl SourceConfig {
     pub fn problems(&self, out: &mut Vec<Problem>) {
         if self.max_pixels == 0 {
             out.push(problem(
-                "source.max_pixels",
+                setting!(source.max_pixels),
                 self.max_pixels,
                 "Write the largest picture, as in 50000000.",
             ));

@@ -213,18 +213,21 @@ fn open_path(config: &PipeConfig) -> Result<(PipeKind, File), SourceError> {
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|e| {
             let remedy = match e.kind() {
                 ErrorKind::NotFound => {
-                    format!("make it with `mkfifo {}` or correct source.pipe.path", path.display())
+                    format!(
+                        concat!("make it with `mkfifo {}` or correct ", setting!(source.pipe.path)),
+                        path.display()
+                    )
                 }
                 ErrorKind::PermissionDenied => {
                     format!("give the daemon's user read access to {}", path.display())
                 }
-                _ => "correct source.pipe.path".into(),
+                _ => concat!("correct ", setting!(source.pipe.path)).into(),
             };
             SourceError::configuration(format!("cannot open {}: {e}", path.display()), remedy)
         })?;
-    let kind = file
-        .metadata()
-        .map_err(|e| refuse(format!("{}: {e}", path.display()), "correct source.pipe.path"))?;
+    let kind = file.metadata().map_err(|e| {
+        refuse(format!("{}: {e}", path.display()), concat!("correct ", setting!(source.pipe.path)))
+    })?;
     let kind = match kind.file_type() {
         t if t.is_fifo() => PipeKind::Fifo,
         t if t.is_dir() => {

@@ -66,7 +66,8 @@ pub enum ManifestError {
     #[error(
         "{path} names the built-in embedder with another `{key}`: its false-match curve was \
          measured with its own settings and holds with these only. Take the section `[embedder]` \
-         from the manifest that this program was built with, or leave vision.models out"
+         from the manifest that this program was built with, or leave {vision_models} out",
+        vision_models = setting!(vision.models)
     )]
     NotAsBuiltIn {
         /// The manifest.

@@ -110,7 +110,10 @@ impl QualityGate {
         let mut check = |key: &str, value: f32, low: f32, high: f32| {
             if !(low..=high).contains(&value) {
                 out.push(Problem {
-                    key: format!("vision.quality.{key}"),
+                    key: format!(
+                        "{vision_quality}.{key}",
+                        vision_quality = setting!(vision.quality)
+                    ),
                     value: value.to_string(),
                     remedy: format!("write a number from {low} to {high}"),
                 });

@@ -58,7 +58,14 @@ impl ScheduleConfig {
     pub fn problems(&self, survives_ms: u64, out: &mut Vec<Problem>) {
         let mut check = |key: &str, value: String, good: bool, remedy: String| {
             if !good {
-                out.push(Problem { key: format!("vision.schedule.{key}"), value, remedy });
+                out.push(Problem {
+                    key: format!(
+                        "{vision_schedule}.{key}",
+                        vision_schedule = setting!(vision.schedule)
+                    ),
+                    value,
+                    remedy,
+                });
             }
         };
         let still = (50..=2000).contains(&self.still_ms);

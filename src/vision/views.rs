@@ -50,7 +50,7 @@ impl ViewConfig {
         let mut check = |key: &str, value: f64, low: f64, high: f64| {
             if !(low..=high).contains(&value) {
                 out.push(Problem {
-                    key: format!("vision.views.{key}"),
+                    key: format!("{vision_views}.{key}", vision_views = setting!(vision.views)),
                     value: value.to_string(),
                     remedy: format!("write a number from {low} to {high}"),
                 });

@@ -106,7 +106,7 @@ impl WatchlistConfig {
             && !position.is_on_earth()
         {
             out.push(Problem {
-                key: "watchlist.position".into(),
+                key: setting!(watchlist.position).into(),
                 value: format!(
                     "{{ latitude = {}, longitude = {} }}",
                     position.latitude, position.longitude

@@ -62,8 +62,12 @@ pub enum Refusal {
     #[error(transparent)]
     Content(#[from] FormatError),
     /// Made for other devices.
-    #[error("the list may be used by {} and this device is {device:?}; correct device.id, \
-        or have the list signed for this device", some(.allowed))]
+    #[error(
+        "the list may be used by {} and this device is {device:?}; correct {device_id}, or have \
+         the list signed for this device",
+        some(.allowed),
+        device_id = setting!(device.id)
+    )]
     WrongDevice {
         /// This device.
         device: String,

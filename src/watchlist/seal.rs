@@ -121,8 +121,9 @@ pub enum SealError {
     NotForUs(String),
     /// Sealed, and there is no key.
     #[error(
-        "the list is sealed and this device has no key to open it; set watchlist.device_key to \
-         the file that the list was sealed to, or hand it over as the credential {CREDENTIAL}"
+        "the list is sealed and this device has no key to open it; set {watchlist_device_key} to \
+         the file that the list was sealed to, or hand it over as the credential {CREDENTIAL}",
+        watchlist_device_key = setting!(watchlist.device_key)
     )]
     NoKey,
     /// Altered or cut.

@@ -74,8 +74,11 @@ impl fmt::Display for Standing {
             Standing::PositionUnknown => {
                 write!(
                     f,
-                    "restricted to areas, and this camera's position is not configured \
-                     (watchlist.position)"
+                    concat!(
+                        "restricted to areas, and this camera's position is not configured (",
+                        setting!(watchlist.position),
+                        ")"
+                    )
                 )
             }
         }

@@ -198,8 +198,8 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
     let device = DeviceId::new("cam-7").expect("plain");
     let topics = Topics::new("site", &device).expect("plain");
     let parameters = json!({
-        "root": { "default": "watchpost", "description": "broker.root" },
-        "device": { "description": "device.id" },
+        "root": { "default": "watchpost", "description": setting!(broker.root) },
+        "device": { "description": setting!(device.id) },
     });
     let (mut channels, mut operations, mut components) = (Map::new(), Map::new(), Map::new());
     for m in messages {

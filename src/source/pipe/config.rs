@@ -107,20 +107,20 @@ impl PipeConfig {
     pub(in crate::source) fn problems(&self, out: &mut Vec<Problem>) {
         if self.path.as_os_str().is_empty() {
             out.push(problem(
-                "source.pipe.path",
+                setting!(source.pipe.path),
                 "",
                 "Write \"-\" for standard input or the path of a FIFO.",
             ));
         }
         if self.format.raw().is_some() {
             let before = out.len();
-            side_problem("source.pipe.width", self.width, out);
-            side_problem("source.pipe.height", self.height, out);
+            side_problem(setting!(source.pipe.width), self.width, out);
+            side_problem(setting!(source.pipe.height), self.height, out);
             if before == out.len()
                 && let Err(what) = self.layout(self.format.raw().unwrap_or(PixelFormat::Grey))
             {
                 out.push(problem(
-                    "source.pipe.stride",
+                    setting!(source.pipe.stride),
                     self.stride,
                     &format!("{what}; write 0 for packed rows."),
                 ));
@@ -143,7 +143,7 @@ impl PipeConfig {
         let layout = self.layout(format).map_err(|e| {
             SourceError::configuration(
                 e.to_string(),
-                "correct [source.pipe] width, height and stride",
+                concat!("correct [", setting!(source.pipe), "] width, height and stride"),
             )
         })?;
         let (rows, stride) = (self.height as usize, self.stride as usize);

@@ -104,7 +104,7 @@ impl Controls {
             && !(100..=1_000_000).contains(&us)
         {
             out.push(problem(
-                "source.v4l2.controls.exposure",
+                setting!(source.v4l2.controls.exposure),
                 us,
                 "Write 100 to 1000000 microseconds.",
             ));
@@ -124,8 +124,8 @@ impl Controls {
             }
             if let Err(error) = outcome {
                 warn!(
-                    "The camera does not take a setting; it stays as it is: \
-                     setting=source.v4l2.controls.{name} error={error}."
+                    "The camera does not take a setting; it stays as it is: setting={source_v4l2_controls}.{name} error={error}.",
+                    source_v4l2_controls = setting!(source.v4l2.controls)
                 );
             }
         };

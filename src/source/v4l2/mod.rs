@@ -94,19 +94,19 @@ impl V4l2Config {
     pub(super) fn problems(&self, out: &mut Vec<Problem>) {
         if self.device.as_os_str().is_empty() {
             out.push(problem(
-                "source.v4l2.device",
+                setting!(source.v4l2.device),
                 "",
                 "Write the camera's path, as in \"/dev/video0\".",
             ));
         }
-        side_problem("source.v4l2.width", self.width, out);
-        side_problem("source.v4l2.height", self.height, out);
+        side_problem(setting!(source.v4l2.width), self.width, out);
+        side_problem(setting!(source.v4l2.height), self.height, out);
         if self.fps > 1000 {
-            out.push(problem("source.v4l2.fps", self.fps, "Write 0 (as it is) to 1000."));
+            out.push(problem(setting!(source.v4l2.fps), self.fps, "Write 0 (as it is) to 1000."));
         }
         if !(2..=MAX_BUFFERS as u32).contains(&self.buffers) {
             out.push(problem(
-                "source.v4l2.buffers",
+                setting!(source.v4l2.buffers),
                 self.buffers,
                 &format!("Write 2 to {MAX_BUFFERS}."),
             ));
@@ -337,7 +337,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Agreed, Sourc
     let mut ring = Ring::new(count).filter(|_| count > 0).ok_or_else(|| {
         SourceError::configuration(
             format!("{} gives {count} buffers", path.display()),
-            "lower source.v4l2.buffers",
+            concat!("lower ", setting!(source.v4l2.buffers)),
         )
     })?;
     while let Some(index) = ring.ours() {

@@ -50,7 +50,8 @@ pub(super) fn failed(path: &Path, step: OpenStep, e: &io::Error) -> SourceError 
         ),
         (OpenStep::Open | OpenStep::Identity, _) => (
             format!("{device} is not a V4L2 camera ({e})"),
-            "set source.v4l2.device to a camera, such as /dev/video0".to_owned(),
+            concat!("set ", setting!(source.v4l2.device), " to a camera, such as /dev/video0")
+                .to_owned(),
         ),
         (OpenStep::Start, Some(libc::EINVAL | libc::EPIPE)) => (
             format!("{device} refuses to start streaming ({e})"),
@@ -58,9 +59,12 @@ pub(super) fn failed(path: &Path, step: OpenStep, e: &io::Error) -> SourceError 
         ),
         (step, _) => (
             format!("{device} refuses {}: {e}", name(step)),
-            "try another source.v4l2.format or size; `v4l2-ctl --list-formats-ext` shows what the \
-             camera offers"
-                .to_owned(),
+            concat!(
+                "try another ",
+                setting!(source.v4l2.format),
+                " or size; `v4l2-ctl --list-formats-ext` shows what the camera offers"
+            )
+            .to_owned(),
         ),
     };
     SourceError::configuration(what, remedy)
@@ -127,9 +131,7 @@ pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceE
                 "{device} ({card}, driver {}) does not capture video (an output or a codec)",
                 identity.driver
             ),
-            "set source.v4l2.device to a camera; `watchpost doctor` lists them. A v4l2loopback \
-             device needs exclusive_caps=1 and a running writer; where it refuses the writer's \
-             format, load the module anew"
+            concat!("set ", setting!(source.v4l2.device), " to a camera; `watchpost doctor` lists them. A v4l2loopback device needs exclusive_caps=1 and a running writer; where it refuses the writer's format, load the module anew")
                 .to_owned(),
         )
     };
@@ -162,13 +164,17 @@ pub(super) fn no_format(
     if !readable.is_empty() {
         return SourceError::configuration(
             format!("{device} does not offer {}; it offers {}", wanted.name(), readable.join(", ")),
-            "set source.v4l2.format = \"auto\" or one that is offered",
+            concat!("set ", setting!(source.v4l2.format), " = \"auto\" or one that is offered"),
         );
     }
     SourceError::configuration(
         format!("{device} offers no format that is read here ({list})"),
-        "watchpost reads YUYV, NV12, YU12, GREY and MJPG; convert with `ffmpeg -f v4l2 -i DEVICE \
-         -pix_fmt yuv420p -f yuv4mpegpipe -` and source.kind = \"pipe\", format = \"y4m\"",
+        concat!(
+            "watchpost reads YUYV, NV12, YU12, GREY and MJPG; convert with `ffmpeg -f v4l2 -i \
+             DEVICE -pix_fmt yuv420p -f yuv4mpegpipe -` and ",
+            setting!(source.kind),
+            " = \"pipe\", format = \"y4m\""
+        ),
     )
 }
 
@@ -180,7 +186,10 @@ pub(super) fn unreadable(path: &Path, why: Unreadable) -> SourceError {
         Unreadable::Frame(e) => format!("{device} announces {e}"),
         Unreadable::TooLarge(bytes) => format!("{device} announces frames of {bytes} bytes"),
     };
-    SourceError::configuration(what, "set another source.v4l2.format or a smaller size")
+    SourceError::configuration(
+        what,
+        concat!("set another ", setting!(source.v4l2.format), " or a smaller size"),
+    )
 }
 
 /// How a CSI camera is read, by the board that its driver belongs to.
@@ -190,8 +199,13 @@ fn csi(driver: &str) -> String {
     let jetson = "gst-launch-1.0 -q nvarguscamerasrc ! \
         'video/x-raw(memory:NVMM),width=1280,height=720,framerate=15/1' ! nvvidconv ! \
         'video/x-raw,format=I420' ! fdsink fd=1 | watchpost run";
-    let settings = "with source.kind = \"pipe\" and [source.pipe] path = \"-\", format \
-        = \"i420\", width = 1280, height = 720";
+    let settings = concat!(
+        "with ",
+        setting!(source.kind),
+        " = \"pipe\" and [",
+        setting!(source.pipe),
+        "] path = \"-\", format = \"i420\", width = 1280, height = 720"
+    );
     match driver {
         "unicam" | "rp1-cfe" => format!("`{pi}` {settings}"),
         "tegra-video" => format!("`{jetson}` {settings}"),
