@@ -24,7 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`setting`], [`problem`], [`cause`], [`promise`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`setting`], [`problem`], [`cause`], [`promise`], [`poisson`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on, bounds of rare rates | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -73,6 +73,7 @@ pub mod frame;
 pub mod geometry;
 pub(crate) mod hardware;
 pub mod kernels;
+pub(crate) mod poisson;
 pub(crate) mod problem;
 pub mod promise;
 pub mod source;

@@ -4,7 +4,7 @@
 //!
 //! * Thresholds are multiples of .01, from the highest at which a sample's rate is about a tenth.
 //! * Each bound is the one-sided 95 % Poisson bound of counts divided by their design effect, since
-//!   pairs that share a person are not independent (see [`super::statistics::poisson`] and
+//!   pairs that share a person are not independent (see [`crate::poisson`] and
 //!   [`super::statistics::tally`]). A bound that a stricter threshold exceeds is raised to it, so
 //!   that the table never rises.
 //! * The table ends at the strictest threshold at which at least a number of *different pairs of

@@ -48,11 +48,11 @@
 
 #[cfg(any(feature = "author", test))]
 pub mod author;
-mod cbor;
+pub(crate) mod cbor;
 pub(crate) mod clock;
 pub mod codec;
 mod config;
-mod container;
+pub(crate) mod container;
 mod hours;
 pub mod keys;
 mod list_file;
@@ -67,7 +67,7 @@ pub mod rotation;
 mod row;
 pub mod seal;
 pub(crate) mod search;
-mod signatures;
+pub(crate) mod signatures;
 pub(crate) mod text;
 pub mod trust;
 pub(crate) mod verify;

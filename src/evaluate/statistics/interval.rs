@@ -6,8 +6,7 @@
 
 use serde::Serialize;
 
-/// Confidence of every interval and bound in this program.
-pub const CONFIDENCE: f64 = 0.95;
+use crate::poisson::CONFIDENCE;
 
 /// A count out of a number of trials with its two-sided 95 % Clopper-Pearson interval. Without
 /// trials the rate is not known (`rate` is `None`) and the interval is everything, 0 to 1.
@@ -188,6 +187,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_poisson_bound_is_never_below_the_binomial_one(
+            x in 0u32..2000, more in 1u32..1_000_000, d in 1.0f64..50.0,
+        ) {
+            let (x, n) = (f64::from(x), f64::from(x) + f64::from(more));
+            let bound = crate::poisson::upper_bound(x, n, d);
+            let binomial = upper_bound(x / d, n / d, 1.0 - CONFIDENCE);
+            prop_assert!(bound >= binomial * (1.0 - 1e-9), "{bound} {binomial}");
+        }
+
         #[test]
         fn an_interval_holds_its_rate_and_its_ends_have_the_promised_tails(
             n in 1u32..400,

@@ -5,7 +5,7 @@
 //! * [`scores`]: genuine and impostor similarities as lists: DET curve, operating points, accuracy
 //!   over folds.
 //! * [`tally`]: the same from counts by similarity, for sets of many millions of comparisons.
-//! * [`poisson`]: the upper bound of a rare rate, zero events included.
+//! * The upper bound of a rare rate, zero events included, is in [`crate::poisson`].
 //! * [`misses`]: false non-matches with every person counted alike.
 //! * [`differentials`]: how unequal a rate is between groups (ISO/IEC 19795-10).
 //!
@@ -14,6 +14,5 @@
 pub(crate) mod differentials;
 pub mod interval;
 pub(crate) mod misses;
-pub(crate) mod poisson;
 pub(crate) mod scores;
 pub(crate) mod tally;

@@ -12,7 +12,7 @@
 
 use serde::Serialize;
 
-use super::poisson::upper_bound;
+use crate::poisson::upper_bound;
 
 /// Bins of a unit of similarity in a [`Tally`]: thresholds of three decimals are exact.
 const BINS_PER_UNIT: usize = 1000;
