@@ -31,13 +31,14 @@
 //! | [`vision`] | from a frame to the best views of the faces in it; the networks | the vocabulary, `kernels` |
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary, `kernels` |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
+//! | [`calibrate`] | what strangers at this place do: counts against decoys, and the bound that follows | `watchlist` |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `decision`, `delivery` |
 //! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `delivery` and `config` types |
 //! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
-//! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision` |
+//! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision`, `calibrate` |
 //! | [`cli`] | the command line | everything |
 //!
 //! Names in the last column are all that a module may import, with the vocabulary;
@@ -55,6 +56,7 @@ extern crate self as watchpost;
 mod setting;
 
 pub(crate) mod backoff;
+pub mod calibrate;
 pub mod cause;
 pub mod cli;
 pub mod clock;

@@ -83,8 +83,8 @@ pub use trust::Trust;
 pub use verify::{Standing, Watchlist, verify};
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
-mod tampering;
+pub(crate) mod tampering;

@@ -1,0 +1,31 @@
+//! Calibration on site with decoys: how often strangers at this place, in this light, would be
+//! taken for somebody on the list.
+//!
+//! A set of decoys, people who cannot pass, runs beside the list through the same decision rule.
+//! Whoever passes is not among them, so each match with a decoy is a false one, without a label, a
+//! picture or a stored embedding.
+//!
+//! ```text
+//!  workstation                         device                                 workstation
+//!  decoys: two signatures, sealed ->   counts: numbers of tracks, by decoy -> record: two sign
+//!                                      strata, bound: the list's rate         it into a list
+//! ```
+//!
+//! * An entry is judged by the decoys that behave as it does on this street, never by the average
+//!   decoy ([`strata`]). What cannot be judged so is named, and keeps the bound of the worst group.
+//! * Kept are counts: nothing of a stranger, nothing of a track once it has ended ([`counts`]).
+//!   Counts of single decoys stay on the device; what leaves are strata of at least
+//!   [`strata::LEAST_DECOYS`] decoys ([`record`]).
+//! * A set of decoys is no list, and no list is a set of decoys ([`decoys`]).
+//! * Sans-IO: the clock and random numbers are arguments.
+//!
+//! Why, and what it means for those who pass, is in `decisions/001-decoys.md`.
+
+pub mod bound;
+pub mod counts;
+pub mod decoys;
+pub mod record;
+pub mod strata;
+
+#[cfg(test)]
+mod schema_tests;
