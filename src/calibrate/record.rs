@@ -103,7 +103,7 @@ pub enum RecordError {
     #[error("the site record is of the camera {} of {}, and counts for no other", .0[1], .0[0])]
     OtherCamera(Box<[Reference; 2]>),
     /// The camera has been moved, or its position was written anew.
-    #[error("the site record is of another place than watchlist.position")]
+    #[error("the site record is of another place than this camera stands at by its configuration")]
     OtherPlace,
     /// Made with other networks, another gate or another rule.
     #[error(
