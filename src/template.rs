@@ -131,6 +131,28 @@ impl Template {
     }
 }
 
+/// The one template of several of one person: the unit mean of their directions, each
+/// photograph or view counting alike, requantized. The order does not matter.
+///
+/// # Errors
+/// Where there is none, they are of different dimensions, or they cancel each other.
+pub fn fuse<'a>(views: impl IntoIterator<Item = &'a Template>) -> Result<Template, TemplateError> {
+    let mut sum = zeroize::Zeroizing::new(Vec::<f32>::new());
+    for view in views {
+        let dimensions = view.values.len();
+        if sum.is_empty() {
+            sum.resize(dimensions, 0.0);
+        }
+        if sum.len() != dimensions {
+            return Err(TemplateError::Dimensions(dimensions));
+        }
+        for (sum, value) in sum.iter_mut().zip(view.values.iter()) {
+            *sum += f32::from(*value) * view.inverse_norm;
+        }
+    }
+    Ok(Embedding::normalised(&sum)?.quantize())
+}
+
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Template(<{} x i8>)", self.values.len())
@@ -149,6 +171,23 @@ mod tests {
             format!("{e:?} {:?}", e.quantize()),
             "Embedding(<64 x f32>) Template(<64 x i8>)"
         );
+    }
+
+    #[test]
+    fn a_fused_template_lies_between_its_photographs_whatever_their_scale() {
+        let at = |degrees: f32, length: f32| {
+            let mut values = vec![0i8; 64];
+            values[0] = (length * degrees.to_radians().cos()).round() as i8;
+            values[1] = (length * degrees.to_radians().sin()).round() as i8;
+            Template::new(values.into()).unwrap()
+        };
+        let fused = fuse([&at(0.0, 120.0), &at(60.0, 60.0)]).unwrap();
+        assert!(fused.cosine(&at(30.0, 127.0)) > 0.999, "{:?}", &fused.values()[..2]);
+        assert_eq!(fuse([]).unwrap_err(), TemplateError::Dimensions(0));
+        let opposite = fuse([&at(0.0, 100.0), &at(180.0, 100.0)]).unwrap_err();
+        assert_eq!(opposite, TemplateError::Zero);
+        let longer = Template::new(vec![1; 128].into()).unwrap();
+        assert_eq!(fuse([&at(0.0, 9.0), &longer]).unwrap_err(), TemplateError::Dimensions(128));
     }
 
     #[test]

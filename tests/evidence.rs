@@ -290,7 +290,7 @@ fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Ac
     for (i, view) in people.iter().enumerate() {
         let photo = Sha256::digest(i.to_be_bytes()).into();
         let quality = (view.quality.overall * 1000.0).round() / 1000.0;
-        let stored = StoredTemplate { template: view.probe.quantize(), quality, photo };
+        let stored = StoredTemplate::of_one(view.probe.quantize(), quality, photo);
         list.entries.push(fixture::person(&list, &format!("case-{i}"), stored));
     }
     let trust = Trust::parse(&fixture::trust_text(2, &[("signer", 1), ("signer", 2)]));

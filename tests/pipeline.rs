@@ -51,7 +51,7 @@ fn desk(
     list.authorisation.expected_faces_per_day = 1000;
     list.authorisation.false_alerts_per_day = 0.2;
     let photo = Sha256::digest(ENROLMENT_PHOTOGRAPH).into();
-    let stored = StoredTemplate { template, quality, photo };
+    let stored = StoredTemplate::of_one(template, quality, photo);
     list.entries.push(fixture::person(&list, "case-1", stored));
     change(&mut list);
     std::fs::write(&config.watchlist.list, fixture::signed_by_two(&list, now)).unwrap();

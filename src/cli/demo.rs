@@ -30,7 +30,7 @@ use crate::watchlist::author::{self, Draft, NewEntry, NewList};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::model::{Authorisation, Hours};
 use crate::watchlist::seal::{self, DeviceKey};
-use crate::watchlist::{Aim, StoredTemplate};
+use crate::watchlist::{Aim, Stage, StoredTemplate};
 
 const DEVICE: &str = "demo-gate";
 const ROOT: &str = "watchpost-demo";
@@ -165,6 +165,7 @@ pub fn author_list(config: &Config, models: &Models) -> Result<(), CliError> {
             expires,
             embedder: embedder.sha256.0,
             dimensions: embedder.dimensions,
+            stage: Stage::InForce,
             authorisation: Authorisation {
                 authority: "watchpost demo".into(),
                 decision: "bundled scene".into(),
@@ -186,13 +187,14 @@ pub fn author_list(config: &Config, models: &Models) -> Result<(), CliError> {
             purpose: "to show what a subscriber receives".into(),
             expires,
         },
-        vec![StoredTemplate {
-            template: enrolled.embedding.quantize(),
-            quality: enrolled.stored_quality(),
-            photo: Sha256::digest(ENROLMENT_PHOTOGRAPH).into(),
-        }],
+        vec![StoredTemplate::of_one(
+            enrolled.embedding.quantize(),
+            enrolled.stored_quality(),
+            Sha256::digest(ENROLMENT_PHOTOGRAPH).into(),
+        )],
     )?;
-    let signed = author::cosign(&author::sign(&draft, &keys[0], now)?, &keys[1])?;
+    let promise = promise::of(models, &config.vision, &config.decision);
+    let signed = author::cosign(&author::sign(&draft, &promise.bytes(), &keys[0], now)?, &keys[1])?;
     let device = DeviceKey::generate()?;
     if let Some(file) = &config.watchlist.device_key {
         device.create_file(file)?;

@@ -48,6 +48,7 @@ const DROPS: &[&str] = &[
     "pipeline.decision.cooling",
     "pipeline.decision.faded",
     "pipeline.failed",
+    "pipeline.silent",
     "pipeline.undecodable",
     "pipeline.vision.beyond_capacity",
     "pipeline.vision.deferred",

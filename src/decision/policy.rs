@@ -16,7 +16,7 @@ use super::budget::{Budget, FalseMatchCurve, OverBudget, Plan};
 use crate::cause::Cause;
 use crate::watchlist::rotation::RotationError;
 use crate::watchlist::seal::SealError;
-use crate::watchlist::{Gallery, Position, Refusal, Watchlist};
+use crate::watchlist::{Gallery, Position, Refusal, Stage, Watchlist};
 
 /// Why nothing is matched.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,10 +167,14 @@ impl ActiveList {
     /// The list and what its budget came to, in one line for people.
     pub fn summary(&self) -> String {
         format!(
-            "{} version {}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false \
+            "{} version {}{}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false \
              alerts a day",
             self.list().id(),
             self.list().version(),
+            match self.list().stage() {
+                Stage::InForce => "",
+                Stage::Silent => " (silent: compared and counted, no candidate is published)",
+            },
             self.list().entries().len(),
             self.list().expires(),
             self.plan().threshold,

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::topics::DeviceId;
 use crate::clock::Now;
+use crate::watchlist::Stage;
 
 /// Media type of every payload, also the MQTT content type.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -362,6 +363,14 @@ pub struct ListInForce {
     #[serde(with = "time::serde::rfc3339")]
     #[cfg_attr(test, schemars(with = "contract::Date"))]
     pub expires: OffsetDateTime,
+    /// `silent` where faces are compared and counted and no candidate is published; absent where
+    /// candidates are.
+    #[serde(default, skip_serializing_if = "is_in_force")]
+    pub stage: Stage,
+}
+
+fn is_in_force(stage: &Stage) -> bool {
+    *stage == Stage::InForce
 }
 
 /// Which list is in force and what was last ordered about it. Never an entry's reference.

@@ -51,6 +51,7 @@ impl ListStatus {
                 id: list.id().to_string(),
                 version: list.version(),
                 expires: list.expires(),
+                stage: list.stage(),
             },
             issued: list.issued(),
             threshold: active.plan().threshold,
@@ -109,10 +110,10 @@ impl Trigger {
         let threshold = active.plan().threshold;
         match self {
             Self::Start => info!(
-                "Watch list in force: list={id} version={version} entries={} templates={} \
+                "Watch list in force: list={id} version={version} stage={} entries={} \
                  threshold={threshold} expected_false_alerts_a_day={:.4}.",
+                active.list().stage(),
                 active.list().entries().len(),
-                active.gallery().templates(),
                 active.plan().false_alerts_a_day,
             ),
             Self::ClockSet => info!(

@@ -10,7 +10,8 @@
 //!   or compared.
 //! * A probe is dropped, and thereby wiped, as soon as it has been searched; of a view that
 //!   supports no entry nothing is kept.
-//! * What leaves is a [`Candidate`] about an entry of the list, or a count.
+//! * What leaves is a [`Candidate`] about an entry of the list, or a count; of a silent list a count
+//!   only.
 //! * Of a live source the [`Schedule`] says which pictures are looked at.
 
 mod candidate;
@@ -32,7 +33,7 @@ use crate::vision::{
     Analyzer, FrameCounts, FramePlan, Models, Schedule, Sighting, Skip, StageTimes, Thumbnail,
     VisionError,
 };
-use crate::watchlist::TopK;
+use crate::watchlist::{Stage, TopK};
 
 /// Why a picture was not analysed.
 #[derive(Debug, thiserror::Error)]
@@ -294,6 +295,10 @@ struct Outlet<'a> {
 
 impl Outlet<'_> {
     fn publish(&mut self, finding: Finding<KeptView>) {
+        if self.active.list().stage() == Stage::Silent {
+            self.counters.silent += 1;
+            return;
+        }
         let (candidate, has_its_crop) = self.maker.make(self.active, self.now, finding);
         self.counters.crops_failed += u64::from(!has_its_crop);
         (self.out)(candidate);

@@ -7,11 +7,16 @@ use time::{Duration, OffsetDateTime};
 use watchpost::template::Template;
 use watchpost::watchlist::author::{self, Draft};
 use watchpost::watchlist::keys::SecretKey;
-use watchpost::watchlist::model::{Aim, Authorisation, Content, Entry, Hours, StoredTemplate};
+use watchpost::vision::PIPELINE;
+use watchpost::watchlist::model::{
+    Aim, Authorisation, Content, Entry, Hours, Stage, StoredTemplate,
+};
 use watchpost::watchlist::trust::Trust;
 
 pub const DEVICE: &str = "gate-3";
 pub const EMBEDDER: [u8; 32] = [0xe5; 32];
+/// In the place of a promise, for tests that do not look into it.
+pub const PROMISE: &[u8] = b"a promise";
 
 /// A Monday, noon.
 pub fn now() -> OffsetDateTime {
@@ -57,7 +62,7 @@ pub fn template(seed: u64) -> Template {
 pub fn stored(seed: u64) -> StoredTemplate {
     let mut photo = [0; 32];
     photo[..8].copy_from_slice(&seed.to_be_bytes());
-    StoredTemplate { template: template(seed), quality: 0.75, photo }
+    StoredTemplate::of_one(template(seed), 0.75, photo)
 }
 
 pub fn entry(n: u64) -> Entry {
@@ -79,6 +84,9 @@ pub fn content(entries: u64) -> Content {
         expires: now() + Duration::days(30),
         embedder: EMBEDDER,
         dimensions: 64,
+        pipeline: PIPELINE,
+        stage: Stage::InForce,
+        promise: PROMISE.to_vec(),
         authorisation: Authorisation {
             authority: "District Court".into(),
             decision: "12 Gs 345/26".into(),
@@ -115,7 +123,7 @@ pub fn list_for(
     list
 }
 
-/// A person with one template, for as long as `list` lasts.
+/// A person with one photograph, for as long as `list` lasts.
 pub fn person(list: &Content, reference: &str, stored: StoredTemplate) -> Entry {
     Entry {
         reference: reference.parse().unwrap(),
@@ -128,6 +136,6 @@ pub fn person(list: &Content, reference: &str, stored: StoredTemplate) -> Entry 
 /// `content` as a workstation makes a list of it: signed at `now` with the keys 1 and 2.
 pub fn signed_by_two(content: &Content, now: OffsetDateTime) -> Vec<u8> {
     let draft = Draft::from_json(&serde_json::to_vec(content).unwrap()).unwrap();
-    let once = author::sign(&draft, &key(1), now).unwrap();
+    let once = author::sign(&draft, &content.promise, &key(1), now).unwrap();
     author::cosign(&once, &key(2)).unwrap().to_vec()
 }

@@ -18,12 +18,14 @@ use time::OffsetDateTime;
 
 pub use super::hours::{Hours, NotAWindow, Window};
 pub use super::place::{Area, Position};
-use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError};
+use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, fuse};
 
 /// Most entries.
 pub const MAX_ENTRIES: usize = 1_000_000;
-/// Most templates of one entry.
-pub const MAX_TEMPLATES: usize = 10;
+/// Most photographs of one entry.
+pub const MAX_PHOTOGRAPHS: usize = 10;
+/// Most bytes of a promise.
+pub const MAX_PROMISE: usize = 8192;
 /// Most devices.
 pub const MAX_DEVICES: usize = 4096;
 /// Most areas.
@@ -92,11 +94,11 @@ pub enum ContentError {
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum EntryFault {
     /// Two entries with one reference.
-    #[error("appears twice; put all of a person's templates in one entry")]
+    #[error("appears twice; put all of a person's photographs in one entry")]
     Repeated,
-    /// None or more than [`MAX_TEMPLATES`].
-    #[error("has {0} templates; an entry has 1 to {MAX_TEMPLATES}")]
-    Templates(usize),
+    /// None or more than [`MAX_PHOTOGRAPHS`].
+    #[error("has {0} photographs; an entry has 1 to {MAX_PHOTOGRAPHS}")]
+    Photographs(usize),
     /// Templates of another length than the list's.
     #[error("has a template of {found} components in a list of {wanted}")]
     Dimensions {
@@ -249,23 +251,74 @@ pub struct Authorisation {
     pub false_alerts_per_day: f64,
 }
 
-/// A template as it is stored.
+/// What is kept of a photograph: never the photograph.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhotographDigest {
+    /// SHA-256 of its file.
+    #[serde(with = "super::text::as_hex")]
+    pub sha256: [u8; 32],
+    /// Quality of its face, 0 to 1, in steps of a thousandth.
+    pub quality: f32,
+}
+
+/// A template as it is stored, and which photographs it was made of: one in a draft, all of an
+/// entry's in a list.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredTemplate {
     /// What is compared.
     #[serde(with = "super::text::as_base64")]
     pub template: Template,
-    /// Quality of the photograph's face, 0 to 1, in steps of a thousandth.
-    pub quality: f32,
-    /// SHA-256 of the photograph's file.
-    #[serde(with = "super::text::as_hex")]
-    pub photo: [u8; 32],
+    /// At least one.
+    pub photographs: Vec<PhotographDigest>,
+}
+
+impl StoredTemplate {
+    /// The template of one photograph.
+    pub fn of_one(template: Template, quality: f32, sha256: [u8; 32]) -> Self {
+        Self { template, photographs: vec![PhotographDigest { sha256, quality }] }
+    }
+
+    /// Whether the two have a photograph in common.
+    pub fn shares_a_photograph(&self, other: &Self) -> bool {
+        let of_other = |p: &PhotographDigest| other.photographs.iter().any(|o| o.sha256 == p.sha256);
+        self.photographs.iter().any(of_other)
+    }
 }
 
 impl fmt::Debug for StoredTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StoredTemplate({:?}, quality {})", self.template, self.quality)
+        write!(f, "StoredTemplate({:?}, {} photographs)", self.template, self.photographs.len())
+    }
+}
+
+/// What a list in force does.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Its candidates are published.
+    #[default]
+    InForce,
+    /// It is compared and counted, and no candidate is ever published: how a list is tried on a
+    /// street before anybody acts on it.
+    Silent,
+}
+
+impl Stage {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::InForce => "in-force",
+            Stage::Silent => "silent",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -282,7 +335,8 @@ pub struct Entry {
     /// From then on the entry is not matched, even where the list itself lasts longer.
     #[serde(with = "time::serde::rfc3339")]
     pub expires: OffsetDateTime,
-    /// One to ten.
+    /// In a draft one a photograph, so that photographs can be held against each other; in a list
+    /// a single one, of all photographs ([`Entry::fused`]). One to ten photographs in all.
     pub templates: Vec<StoredTemplate>,
 }
 
@@ -308,6 +362,16 @@ pub struct Content {
     pub embedder: [u8; 32],
     /// Components of every template.
     pub dimensions: usize,
+    /// The [`PIPELINE`](crate::vision::PIPELINE) that made the templates.
+    pub pipeline: u32,
+    /// What the list is to do.
+    #[serde(default)]
+    pub stage: Stage,
+    /// What the false-alert promise rests on, in the canonical form that the devices compare with
+    /// their own; 1 to [`MAX_PROMISE`] bytes in a list. A draft has none: it is set when the list
+    /// is signed, from the networks and the rule of the signer's program.
+    #[serde(skip)]
+    pub promise: Vec<u8>,
     /// The permission.
     pub authorisation: Authorisation,
     /// The people who may be looked for.
@@ -343,6 +407,12 @@ impl Content {
         }
         if self.expires <= self.not_before || self.expires <= self.issued {
             return range("expires", "write a time after `not_before` and after now");
+        }
+        if self.pipeline == 0 {
+            return range("pipeline", "pipelines are numbered from 1");
+        }
+        if self.promise.len() > MAX_PROMISE {
+            return range("promise", "a promise has at most 8192 bytes");
         }
         if !(MIN_DIMENSIONS..=MAX_DIMENSIONS).contains(&self.dimensions) {
             return range("dimensions", "an embedder has 64 to 1024");
@@ -418,22 +488,50 @@ impl Entry {
     /// The first rule that is broken.
     pub fn check(&self, dimensions: usize) -> Result<(), ContentError> {
         self.check_texts()?;
-        if !(1..=MAX_TEMPLATES).contains(&self.templates.len()) {
-            return Err(self.fault(EntryFault::Templates(self.templates.len())));
+        let photographs = self.photographs().count();
+        if !(1..=MAX_PHOTOGRAPHS).contains(&photographs) {
+            return Err(self.fault(EntryFault::Photographs(photographs)));
         }
-        for (i, stored) in self.templates.iter().enumerate() {
+        for stored in &self.templates {
+            if stored.photographs.is_empty() {
+                return Err(self.fault(EntryFault::Photographs(0)));
+            }
             let found = stored.template.values().len();
             if found != dimensions {
                 return Err(self.fault(EntryFault::Dimensions { found, wanted: dimensions }));
             }
-            if !(0.0..=1.0).contains(&stored.quality) {
+        }
+        for (i, photograph) in self.photographs().enumerate() {
+            if !(0.0..=1.0).contains(&photograph.quality) {
                 return Err(ContentError::Range { what: "quality", rule: "a quality is 0 to 1" });
             }
-            if self.templates[..i].iter().any(|other| other.photo == stored.photo) {
+            if self.photographs().take(i).any(|other| other.sha256 == photograph.sha256) {
                 return Err(self.fault(EntryFault::SamePhotograph));
             }
         }
-        Ok(())
+        self.fused().map(|_| ())
+    }
+
+    /// All photographs, in their order.
+    pub fn photographs(&self) -> impl Iterator<Item = &PhotographDigest> {
+        self.templates.iter().flat_map(|t| &t.photographs)
+    }
+
+    /// The one template that a list has for this person: the unit mean of the photographs'. A
+    /// template that was made of several photographs counts as often. A single one stays as it is.
+    ///
+    /// # Errors
+    /// Where there is none, or they cancel each other.
+    pub fn fused(&self) -> Result<StoredTemplate, ContentError> {
+        if let [one] = &self.templates[..] {
+            return Ok(one.clone());
+        }
+        let views = self
+            .templates
+            .iter()
+            .flat_map(|t| std::iter::repeat_n(&t.template, t.photographs.len()));
+        let template = fuse(views).map_err(|e| self.fault(e.into()))?;
+        Ok(StoredTemplate { template, photographs: self.photographs().copied().collect() })
     }
 }
 

@@ -42,9 +42,9 @@ pub enum Refusal {
     },
     /// Not enough different pinned signers.
     #[error(
-        "the list has {have} of the {need} signatures that it needs by different keys pinned as \
-         signers (unknown keys and second signatures by one key do not count); have another \
-         signer run `watchpost watchlist sign`"
+        "the list has {have} of the {need} signatures that it needs by different people pinned as \
+         signers (unknown keys, second signatures by one key and further keys of one person do not \
+         count); have another signer run `watchpost watchlist sign`"
     )]
     TooFewSigners {
         /// Different pinned signers whose signatures hold.
@@ -85,6 +85,22 @@ pub enum Refusal {
         list: [u8; 32],
         /// SHA-256 of this device's embedder.
         device: [u8; 32],
+    },
+    /// Templates of another pipeline.
+    #[error(
+        "the list's templates were made by the pipeline {list} and this program has {device}: they \
+         cannot be compared or converted; {}",
+        if .list < .device {
+            "enrol the photographs again with this version of watchpost"
+        } else {
+            "install the version of watchpost that the list's authors use"
+        }
+    )]
+    WrongPipeline {
+        /// The list's.
+        list: u32,
+        /// This program's.
+        device: u32,
     },
     /// Its time has not come.
     #[error(
@@ -187,7 +203,9 @@ impl Refusal {
             Refusal::TrustNotValid { .. } => Cause::TrustNotValid,
             Refusal::TooFewSigners { .. } => Cause::TooFewSigners,
             Refusal::Altered(_) => Cause::Altered,
-            Refusal::Content(FormatError::Version(_)) => Cause::UnknownFormat,
+            Refusal::Content(
+                FormatError::Older(_) | FormatError::Newer(_) | FormatError::SiteRecord,
+            ) => Cause::UnknownFormat,
             Refusal::Content(FormatError::Content(ContentError::Entry { .. })) => Cause::BadEntry,
             Refusal::Content(FormatError::NotVouchedFor(_)) => Cause::Altered,
             Refusal::Content(
@@ -201,7 +219,7 @@ impl Refusal {
                 ),
             ) => Cause::BadContent,
             Refusal::WrongDevice { .. } => Cause::WrongDevice,
-            Refusal::WrongModel { .. } => Cause::WrongModel,
+            Refusal::WrongModel { .. } | Refusal::WrongPipeline { .. } => Cause::WrongModel,
             Refusal::NotYetValid { .. } => Cause::NotYetValid,
             Refusal::Expired { .. } => Cause::Expired,
             Refusal::RolledBack { .. } => Cause::RolledBack,

@@ -34,7 +34,7 @@ pub fn without(
     let mut positions = Vec::new();
     for (position, item) in vouched_for(head.digests, container.items())?.enumerate() {
         let Some(item) = item? else { continue };
-        if gone(&read_entry(item, head.content.dimensions, |_| Ok(()))?.reference) {
+        if gone(&read_entry(item, head.content.dimensions)?.entry.reference) {
             positions.push(position);
         }
     }

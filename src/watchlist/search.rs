@@ -1,4 +1,4 @@
-//! Exact search: the best score of each entry for a probe, over all of its templates.
+//! Exact search: the score of each entry's template for a probe.
 //!
 //! A [`Gallery`] holds every template of a list once, one row after another, so that a search is
 //! one pass over contiguous memory; several probes share the pass. No approximate index: at the
@@ -225,21 +225,20 @@ impl Builder {
 }
 
 impl Gallery {
-    /// A gallery of `entries` whose templates all have `dimensions` components; those of another
-    /// length are left out, which a checked list cannot have. Only lists that are verified reach a
+    /// A gallery of `entries`, one template each; those of another length than `dimensions`, which a
+    /// checked list cannot have, are left out. Only lists that are verified reach a
     /// device's search; authors use this for look-alikes.
     ///
     /// # Panics
     /// Where there is no memory.
     #[cfg(any(feature = "author", test))]
     pub(super) fn of(dimensions: usize, entries: &[super::model::Entry]) -> Self {
-        let total = entries.iter().map(|e| e.templates.len()).sum::<usize>();
-        let mut builder =
-            Builder::new(total, dimensions).expect("memory for a second copy of the templates");
+        let mut builder = Builder::new(entries.len(), dimensions)
+            .expect("memory for a second copy of the templates");
         for entry in entries {
-            for stored in entry.templates.iter().filter(|s| s.template.values().len() == dimensions)
-            {
-                let pushed = builder.push(stored.template.values().iter().copied());
+            let fused = entry.fused().ok();
+            if let Some(one) = fused.filter(|s| s.template.values().len() == dimensions) {
+                let pushed = builder.push(one.template.values().iter().copied());
                 pushed.expect("a template has a length, and those of another one are left out");
             }
             builder.end(entry.expires);
@@ -468,11 +467,8 @@ mod tests {
     fn naive(entries: &[Entry], probe: &Template, k: usize) -> Vec<Hit> {
         let mut all: Vec<Hit> = Vec::new();
         for (entry, e) in entries.iter().enumerate() {
-            let scores = e.templates.iter().map(|s| probe.cosine(&s.template));
-            let best = scores
-                .enumerate()
-                .fold((0, f32::NEG_INFINITY), |b, n| if n.1 > b.1 { n } else { b });
-            all.push(Hit { entry, template: best.0, score: best.1 });
+            let score = probe.cosine(&e.fused().unwrap().template);
+            all.push(Hit { entry, template: 0, score });
         }
         all.sort_by(|a, b| b.score.total_cmp(&a.score));
         all.truncate(k);
@@ -490,8 +486,7 @@ mod tests {
         ) {
             let seed = u64::from(seed) << 20;
             let entries: Vec<Entry> = sizes.iter().enumerate().map(|(n, size)| Entry {
-                // Twins have equal scores, whose order must be that of the list; of an entry's
-                // equal templates the first counts.
+                // Twins have equal scores, whose order must be that of the list.
                 templates: (0..*size)
                     .map(|t| if twins { t / 2 } else { n as u64 * 16 + t / 2 })
                     .map(|t| fixture::stored(seed + t))
@@ -512,7 +507,7 @@ mod tests {
     fn a_wiped_entry_is_not_found_and_its_rows_are_zero() {
         let entries: Vec<Entry> = (0..5).map(fixture::entry).collect();
         let mut gallery = Gallery::of(64, &entries);
-        let probe = &entries[2].templates[0].template;
+        let probe = &entries[2].fused().unwrap().template;
         let mut top = TopK::new(1);
         gallery.search(probe, &mut top);
         assert_eq!((top.hits()[0].entry, top.hits()[0].score > 0.999), (2, true));

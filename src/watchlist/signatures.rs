@@ -1,7 +1,7 @@
 //! Whether enough of the pinned signers have signed a container.
 //!
 //! * A signature by a key that is not pinned as a signer is ignored: keys rotate.
-//! * A second signature by one key does not count.
+//! * A second signature by one key does not count, nor one by another key of the same person.
 //! * A signature by a pinned signer that does not hold refuses the whole container, however many
 //!   others hold.
 //!
@@ -21,7 +21,7 @@ pub enum SignatureError {
     /// Not enough different pinned signers.
     #[error("it has {have} of the {need} signatures that it needs")]
     TooFewSigners {
-        /// Different pinned signers whose signatures hold.
+        /// Different people among the pinned signers whose signatures hold.
         have: usize,
         /// As the trust file asks.
         need: usize,
@@ -47,6 +47,6 @@ pub fn check_signatures(
             good.push(*id);
         }
     }
-    let (have, need) = (good.len(), trust.signers_needed());
+    let (have, need) = (trust.count_people(good.iter().copied()), trust.signers_needed());
     if have < need { Err(SignatureError::TooFewSigners { have, need }) } else { Ok(good) }
 }

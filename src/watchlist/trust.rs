@@ -14,9 +14,20 @@
 //! public = "watchpost-ed25519:..."      # as `watchpost key show` prints it
 //! label = "authorising office"          # for people who read this file; never leaves the device
 //! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer
+//! person = "p-17"                       # optional, opaque: two keys of one person count once
+//!
+//! [audit]                               # optional; reserved, see below
+//! witnesses_needed = 0
 //! ```
 //!
 //! * Starting takes `signers_needed` people; stopping takes one, any revoker or suspender.
+//! * Keys with the same `person` are one person's: together they count as one signer. A key without
+//!   one counts for itself, so that whoever has two keys should be named.
+//! * **Reserved**, read and checked, and without effect in this version: the roles `receiver` (a
+//!   desk that opens what a device publishes) and `witness` (countersigns a device's log), and
+//!   `[audit]` with `witnesses_needed` (how many witnesses must have seen a log; at most as many as
+//!   are pinned) and `origin_reset` (the origin, 1 to 64 of `A-Z a-z 0-9 . _ -`, from which a log
+//!   that was lost begins again).
 //! * Unknown fields are refused, because a misspelt restriction would otherwise be none. So is a
 //!   key that is pinned twice, which could count as two people.
 //! * The file on the device is where trust begins: anybody who can write it decides. Its keys
@@ -32,6 +43,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::keys::{KeyId, PublicKey};
+use super::model::{ContentError, Reference};
 use super::text::stamp;
 
 /// Most bytes of a trust file.
@@ -76,13 +88,13 @@ pub enum TrustError {
     OneIsNotEnough(usize),
     /// More signers asked for than are pinned.
     #[error(
-        "signers_needed = {needed}, but only {pinned} keys have the role \"signer\"; no list \
-         could ever be accepted"
+        "signers_needed = {needed}, but the keys with the role \"signer\" belong to {pinned} \
+         people; no list could ever be accepted"
     )]
     CannotBeMet {
         /// As asked for.
         needed: usize,
-        /// Signer keys in the file.
+        /// People with signer keys in the file.
         pinned: usize,
     },
     /// A key that appears twice.
@@ -101,13 +113,35 @@ pub enum TrustError {
     },
     /// Without a role a key can do nothing.
     #[error(
-        "the key {0} has no role; write some \
-         of \"signer\", \"revoker\", \"suspender\", \"reviewer\" or remove it"
+        "the key {0} has no role; write some of \"signer\", \"revoker\", \"suspender\", \
+         \"reviewer\", \"receiver\", \"witness\" or remove it"
     )]
     NoRole(KeyId),
     /// More than [`MAX_KEYS`].
     #[error("{0} keys; at most {MAX_KEYS} can be pinned")]
     TooManyKeys(usize),
+    /// A person who is named by more than an opaque reference.
+    #[error("the key {key}: person: {source}")]
+    Person {
+        /// Whose.
+        key: KeyId,
+        /// What is wrong.
+        source: ContentError,
+    },
+    /// More witnesses asked for than are pinned.
+    #[error(
+        "audit.witnesses_needed = {needed}, but the keys with the role \"witness\" belong to \
+         {pinned} people"
+    )]
+    TooFewWitnesses {
+        /// As asked for.
+        needed: usize,
+        /// People with witness keys in the file.
+        pinned: usize,
+    },
+    /// Not an origin.
+    #[error("audit.origin_reset: {0}")]
+    OriginReset(ContentError),
     /// An interval that is empty.
     #[error("valid_until is not after valid_from")]
     EmptyValidity,
@@ -125,6 +159,10 @@ pub enum Role {
     Suspender,
     /// Gives one of the two verdicts on a candidate.
     Reviewer,
+    /// Reserved: a desk that opens what a device publishes.
+    Receiver,
+    /// Reserved: countersigns a device's log.
+    Witness,
 }
 
 /// A pinned key.
@@ -137,6 +175,7 @@ pub struct TrustedKey {
     /// For people; not to be published.
     pub label: String,
     roles: Vec<Role>,
+    person: Option<Reference>,
 }
 
 /// A checked trust file. That `signers_needed` is at least two holds for every value of this type.
@@ -147,6 +186,16 @@ pub struct Trust {
     valid_from: OffsetDateTime,
     valid_until: OffsetDateTime,
     keys: Vec<TrustedKey>,
+    audit: AuditTrust,
+}
+
+/// What a log would need; reserved, without effect in this version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditTrust {
+    /// How many different witnesses.
+    pub witnesses_needed: usize,
+    /// The origin from which a log that was lost begins again.
+    pub origin_reset: Option<Reference>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +211,16 @@ struct TrustFile {
     valid_until: OffsetDateTime,
     #[serde(default)]
     keys: Vec<KeyFile>,
+    #[serde(default)]
+    audit: AuditFile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditFile {
+    #[serde(default)]
+    witnesses_needed: usize,
+    origin_reset: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -171,6 +230,16 @@ struct KeyFile {
     #[serde(default)]
     label: String,
     roles: Vec<Role>,
+    person: Option<String>,
+}
+
+impl AuditFile {
+    fn check(self) -> Result<AuditTrust, TrustError> {
+        let origin = |text: String| Reference::parse("origin", &text);
+        let origin_reset =
+            self.origin_reset.map(origin).transpose().map_err(TrustError::OriginReset)?;
+        Ok(AuditTrust { witnesses_needed: self.witnesses_needed, origin_reset })
+    }
 }
 
 impl Trust {
@@ -222,7 +291,9 @@ impl Trust {
             if key.roles.is_empty() {
                 return Err(TrustError::NoRole(id));
             }
-            keys.push(TrustedKey { id, public, label: key.label, roles: key.roles });
+            let person = key.person.map(|text| Reference::parse("person", &text)).transpose();
+            let person = person.map_err(|source| TrustError::Person { key: id, source })?;
+            keys.push(TrustedKey { id, public, label: key.label, roles: key.roles, person });
         }
         let trust = Self {
             serial: file.serial,
@@ -230,10 +301,15 @@ impl Trust {
             valid_from: file.valid_from,
             valid_until: file.valid_until,
             keys,
+            audit: file.audit.check()?,
         };
-        let pinned = trust.keys.iter().filter(|k| k.roles.contains(&Role::Signer)).count();
+        let pinned = trust.people(Role::Signer);
         if pinned < trust.signers_needed {
             return Err(TrustError::CannotBeMet { needed: trust.signers_needed, pinned });
+        }
+        let (needed, pinned) = (trust.audit.witnesses_needed, trust.people(Role::Witness));
+        if pinned < needed {
+            return Err(TrustError::TooFewWitnesses { needed, pinned });
         }
         Ok(trust)
     }
@@ -261,6 +337,34 @@ impl Trust {
     /// The key named `id`, if it is pinned with `role`.
     pub fn key(&self, id: KeyId, role: Role) -> Option<&PublicKey> {
         self.keys.iter().find(|k| k.id == id && k.roles.contains(&role)).map(|k| &k.public)
+    }
+
+    /// Whether two pinned keys are one person's: one key, or keys with the same `person`.
+    pub fn same_person(&self, a: KeyId, b: KeyId) -> bool {
+        let person = |id| self.keys.iter().find(|k| k.id == id).and_then(|k| k.person.as_ref());
+        a == b || person(a).is_some_and(|p| person(b) == Some(p))
+    }
+
+    /// How many different people hold keys with `role`.
+    fn people(&self, role: Role) -> usize {
+        let ids = self.keys.iter().filter(|k| k.roles.contains(&role)).map(|k| k.id);
+        self.count_people(ids)
+    }
+
+    /// How many different people the pinned keys `ids` belong to.
+    pub fn count_people(&self, ids: impl IntoIterator<Item = KeyId>) -> usize {
+        let mut people: Vec<KeyId> = Vec::new();
+        for id in ids {
+            if !people.iter().any(|p| self.same_person(*p, id)) {
+                people.push(id);
+            }
+        }
+        people.len()
+    }
+
+    /// What a log would need; reserved.
+    pub fn audit(&self) -> &AuditTrust {
+        &self.audit
     }
 
     /// All pinned keys, in the order of the file.
@@ -305,6 +409,8 @@ impl Role {
             Role::Revoker => "revoker",
             Role::Suspender => "suspender",
             Role::Reviewer => "reviewer",
+            Role::Receiver => "receiver",
+            Role::Witness => "witness",
         }
     }
 }
@@ -313,6 +419,11 @@ impl TrustedKey {
     /// What the key may do.
     pub fn roles(&self) -> &[Role] {
         &self.roles
+    }
+
+    /// Whose it is, where the file says so. Opaque.
+    pub fn person(&self) -> Option<&Reference> {
+        self.person.as_ref()
     }
 }
 
@@ -379,6 +490,49 @@ mod tests {
         let revoker = fixture::key(3).public().id();
         assert!(trust.key(revoker, Role::Signer).is_none());
         assert!(trust.key(revoker, Role::Revoker).is_some());
+    }
+
+    /// A trust file of the signers 1, 2 and 3, where 1 and 2 are one person's keys.
+    fn two_keys_of_one(needed: usize) -> String {
+        let text =
+            fixture::trust_text(needed, &[("signer", 1), ("signer", 2), ("signer", 3)]);
+        ["person 1", "person 2"].iter().fold(text, |text, label| {
+            text.replace(
+                &format!("label = \"{label}\"\n"),
+                &format!("label = \"{label}\"\nperson = \"p-17\"\n"),
+            )
+        })
+    }
+
+    #[test]
+    fn two_keys_of_one_person_are_one_signer() {
+        let id = |n| fixture::key(n).public().id();
+        let trust = parse(&two_keys_of_one(2)).unwrap();
+        assert!(trust.same_person(id(1), id(2)) && !trust.same_person(id(1), id(3)));
+        assert!(!trust.same_person(id(1), id(9)) && trust.same_person(id(3), id(3)));
+        assert_eq!(trust.count_people([id(1), id(2), id(3), id(3)]), 2);
+        let refused = parse(&two_keys_of_one(3));
+        assert!(matches!(refused, Err(TrustError::CannotBeMet { needed: 3, pinned: 2 })));
+        let named = parse(&two_keys_of_one(2).replace("p-17", "Jane Doe")).unwrap_err();
+        assert!(matches!(named, TrustError::Person { .. }), "{named}");
+    }
+
+    #[test]
+    fn what_is_reserved_is_read_and_checked() {
+        let keys = [("signer", 1), ("signer", 2), ("receiver", 3), ("witness", 4)];
+        let good = fixture::trust_text(2, &keys);
+        assert_eq!(parse(&good).unwrap().audit(), &AuditTrust::default());
+        let with = |audit: &str| parse(&format!("{good}\n[audit]\n{audit}\n"));
+        let trust = with("witnesses_needed = 1\norigin_reset = \"gate-3.2\"").unwrap();
+        let audit = trust.audit();
+        assert_eq!(audit.witnesses_needed, 1);
+        assert_eq!(audit.origin_reset.as_deref(), Some("gate-3.2"));
+        assert!(matches!(
+            with("witnesses_needed = 2"),
+            Err(TrustError::TooFewWitnesses { needed: 2, pinned: 1 })
+        ));
+        assert!(matches!(with("origin_reset = \"a b\""), Err(TrustError::OriginReset(_))));
+        assert!(matches!(with("witness_needed = 1"), Err(TrustError::Syntax(_))));
     }
 
     #[test]

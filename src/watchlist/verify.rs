@@ -1,7 +1,7 @@
 //! From untrusted bytes to a [`Watchlist`]: the only way there is.
 //!
 //! * The order of the checks is part of the promise: size and shape of the container, validity of
-//!   the trust file, signatures, and only then the content, its device, its model and its time, and
+//!   the trust file, the number of the format, which can only refuse, signatures, and only then the content, its device, its model and its time, and
 //!   at last each entry against its signed digest. So the content's parser sees nothing that the
 //!   pinned people have not signed, and a refusal names the first thing that is wrong.
 //! * Templates go from the bytes that are verified straight into the [`Gallery`] that is searched,
@@ -15,16 +15,19 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::codec::{LIST, ListHead, MAX_BYTES, announced, read_entry, vouched_for};
+use super::codec::{
+    EntryParts, FormatError, LIST, ListHead, MAX_BYTES, check_version, read_entry, vouched_for,
+};
 use super::container::Container;
 use super::keys::KeyId;
-use super::model::{Authorisation, Content, Entry, EntryFault, Position, Reference};
+use super::model::{Authorisation, Content, Entry, EntryFault, Position, Reference, Stage};
 use super::refusal::Refusal;
 use super::search::{Builder, Gallery};
 use super::signatures::check_signatures;
 use super::text::stamp;
 use super::trust::Trust;
 use crate::cause::Cause;
+use crate::vision::PIPELINE;
 
 /// Whether a verified list may be used at this time and place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,6 +144,16 @@ impl Watchlist {
         self.content.dimensions
     }
 
+    /// Whether its candidates are published.
+    pub fn stage(&self) -> Stage {
+        self.content.stage
+    }
+
+    /// What its false-alert promise rests on, in canonical form.
+    pub fn promise(&self) -> &[u8] {
+        &self.content.promise
+    }
+
     /// Who allowed what.
     pub fn authorisation(&self) -> &Authorisation {
         &self.content.authorisation
@@ -244,8 +257,14 @@ pub fn verify(
     if now < from || now >= until {
         return Err(Refusal::TrustNotValid { from, until, now });
     }
+    // Signatures of another format are over another context and cannot hold: its number says why.
+    if let Err(e @ (FormatError::Older(_) | FormatError::Newer(_))) =
+        check_version(container.payload())
+    {
+        return Err(e.into());
+    }
     let signers = check_signatures(&container, trust)?;
-    let ListHead { mut content, templates, digests } = ListHead::decode(container.payload())?;
+    let ListHead { mut content, digests } = ListHead::decode(container.payload())?;
     if !content.authorisation.devices.iter().any(|d| d.as_str() == device) {
         // What is no reference is not repeated: it comes from a configuration file.
         let device = device.chars().take(64).collect();
@@ -254,31 +273,30 @@ pub fn verify(
     if content.embedder != *embedder {
         return Err(Refusal::WrongModel { list: content.embedder, device: *embedder });
     }
+    if content.pipeline != PIPELINE {
+        return Err(Refusal::WrongPipeline { list: content.pipeline, device: PIPELINE });
+    }
     if now < content.not_before {
         return Err(Refusal::NotYetValid { from: content.not_before, now });
     }
     if now >= content.expires {
         return Err(Refusal::Expired { at: content.expires, now });
     }
-    // No more room than the bytes that are there can fill: the announced number is not believed.
-    let room = templates.min((bytes.len() / content.dimensions) as u64) as usize;
+    // No more room than the bytes that are there can fill: the number of digests is not believed.
+    let room = (digests.len() / 32).min(bytes.len() / content.dimensions);
     let mut gallery =
         Builder::new(room, content.dimensions).map_err(|e| Refusal::Memory(e.to_string()))?;
     let mut seen = HashSet::new();
-    let (mut there, mut expired_entries, mut removed_entries) = (0, 0, 0);
+    let (mut expired_entries, mut removed_entries) = (0, 0);
     for item in vouched_for(digests, container.items())? {
         let Some(item) = item? else {
             removed_entries += 1;
             continue;
         };
-        let entry = read_entry(item, content.dimensions, |part| {
-            there += 1;
-            if there > room {
-                // More than announced: refused below.
-                return Ok(());
-            }
-            gallery.push(part.values.iter().map(|b| b.cast_signed()))
-        })?;
+        let EntryParts { entry, values, .. } = read_entry(item, content.dimensions)?;
+        gallery
+            .push(values.iter().map(|b| b.cast_signed()))
+            .map_err(|e| entry.fault(e.into()))?;
         if !seen.insert(entry.reference.clone()) {
             return Err(entry.fault(EntryFault::Repeated).into());
         }
@@ -290,7 +308,6 @@ pub fn verify(
             expired_entries += 1;
         }
     }
-    announced(templates, there, removed_entries)?;
     let digest = Sha256::digest(container.payload()).into();
     let gallery = Some(gallery.finish());
     Ok(Watchlist {

@@ -17,10 +17,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{CliError, output};
-use crate::cli::flags::{Opening, OutputFormat};
+use crate::cli::flags::{Networks, Opening, OutputFormat};
+use crate::decision::{DecisionConfig, promise};
 use crate::files::replace;
-use crate::vision::Models;
-use crate::watchlist::Reference;
+use crate::vision::{Models, VisionConfig};
+use crate::watchlist::{Reference, Stage};
 use crate::watchlist::author::{self, Draft};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::read_list;
@@ -48,6 +49,9 @@ pub enum AuthorCommand {
         /// Draft file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// End a silent stage: the next version's candidates are published.
+        #[arg(long)]
+        in_force: bool,
         #[command(flatten)]
         opening: Opening,
         #[command(flatten)]
@@ -63,6 +67,8 @@ pub enum AuthorCommand {
         /// Signed list to write; may be the same file as a signed input.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        #[command(flatten)]
+        networks: Networks,
         #[command(flatten)]
         format: OutputFormat,
     },
@@ -89,11 +95,13 @@ pub fn run(command: AuthorCommand) -> Result<ExitCode, CliError> {
         AuthorCommand::New(args) => new::run(args)?,
         AuthorCommand::Add(args) => return enrol::run(args),
         AuthorCommand::Remove { draft, reference, format } => remove(&draft, &reference, format)?,
-        AuthorCommand::Revise { list, out, opening, format } => {
-            revise(&opening.read(&list)?, &out, format)?
+        AuthorCommand::Revise { list, out, in_force, opening, format } => {
+            revise(&opening.read(&list)?, &out, in_force, format)?
         }
         AuthorCommand::Seal(args) => seal::run(&args)?,
-        AuthorCommand::Sign { file, key, out, format } => sign(&file, &key, &out, format)?,
+        AuthorCommand::Sign { file, key, out, networks, format } => {
+            sign(&file, &key, &out, &networks.open()?, format)?
+        }
         AuthorCommand::Show(args) => show::run(&args)?,
         AuthorCommand::Revoke(args) => stop::revoke(args)?,
         AuthorCommand::Suspend(args) => stop::suspend(args)?,
@@ -115,8 +123,16 @@ fn remove(path: &Path, reference: &Reference, format: OutputFormat) -> Result<()
     Ok(())
 }
 
-fn revise(list: &[u8], out: &Path, format: OutputFormat) -> Result<(), CliError> {
-    let draft = Draft::revise(list, OffsetDateTime::now_utc())?;
+fn revise(
+    list: &[u8],
+    out: &Path,
+    in_force: bool,
+    format: OutputFormat,
+) -> Result<(), CliError> {
+    let mut draft = Draft::revise(list, OffsetDateTime::now_utc())?;
+    if in_force {
+        draft.content_mut().stage = Stage::InForce;
+    }
     create(out, &draft.to_json())?;
     let (id, version) = (&draft.content().id, draft.content().version);
     if format.json {
@@ -130,20 +146,34 @@ fn revise(list: &[u8], out: &Path, format: OutputFormat) -> Result<(), CliError>
     Ok(())
 }
 
-fn sign(file: &Path, key: &Path, out: &Path, format: OutputFormat) -> Result<(), CliError> {
+fn sign(
+    file: &Path,
+    key: &Path,
+    out: &Path,
+    models: &Models,
+    format: OutputFormat,
+) -> Result<(), CliError> {
     let key = SecretKey::open_file(key)?;
     let bytes = read_list(file)?;
     let signed = match draft_of(&bytes) {
-        Some(draft) => author::sign(&draft?, &key, OffsetDateTime::now_utc())?,
+        Some(draft) => {
+            let draft = draft?;
+            if draft.content().embedder != models.manifest.embedder.sha256.0 {
+                return Err("the draft was begun for another embedder; name that one's manifest \
+                    with --models FILE, because its promise is signed with the list"
+                    .into());
+            }
+            // With the settings that every device has unless its configuration is stricter.
+            let promise =
+                promise::of(models, &VisionConfig::default(), &DecisionConfig::default());
+            author::sign(&draft, &promise.bytes(), &key, OffsetDateTime::now_utc())?
+        }
         None => author::cosign(&bytes, &key)?,
     };
     replace(out, &signed)?;
     let summary = author::show(&signed, None)?;
-    // The curve that counts is the devices'; the built-in one says nothing about another
-    // embedder.
-    let models = Models::builtin()?;
     if summary.embedder == models.manifest.embedder.sha256.to_string() {
-        plan::warn_of_budget(&models, &summary.authorisation, summary.templates);
+        plan::warn_of_budget(models, &summary.authorisation, summary.entries.len());
     }
     if format.json {
         output::json_line(&serde_json::json!({

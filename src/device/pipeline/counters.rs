@@ -20,6 +20,8 @@ pub struct PipelineCounters {
     pub failed: u64,
     /// Crops that could not be encoded; their candidates went out without.
     pub crops_failed: u64,
+    /// Candidates that were not published, because the list in force is silent.
+    pub silent: u64,
     /// Sums over all analysed pictures.
     pub vision: VisionTotals,
     /// The decider's own.

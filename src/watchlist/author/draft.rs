@@ -6,9 +6,10 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::{AuthorError, ListSummary, whole_seconds};
+use crate::vision::PIPELINE;
 use crate::watchlist::codec;
 use crate::watchlist::model::{
-    Authorisation, Content, ContentError, Entry, EntryFault, MAX_TEMPLATES, Reference,
+    Authorisation, Content, ContentError, Entry, EntryFault, MAX_PHOTOGRAPHS, Reference, Stage,
     StoredTemplate,
 };
 use crate::watchlist::verify::read_container;
@@ -29,6 +30,8 @@ pub struct NewList {
     pub embedder: [u8; 32],
     /// Components of its templates.
     pub dimensions: usize,
+    /// What it is to do.
+    pub stage: Stage,
     /// The permission.
     pub authorisation: Authorisation,
 }
@@ -58,7 +61,7 @@ impl Draft {
     /// # Errors
     /// Where a rule of the format is broken.
     pub fn new(list: NewList, now: OffsetDateTime) -> Result<Self, AuthorError> {
-        let NewList { id, not_before, expires, embedder, dimensions, authorisation } = list;
+        let NewList { id, not_before, expires, embedder, dimensions, stage, authorisation } = list;
         let content = Content {
             id,
             version: 1,
@@ -67,6 +70,9 @@ impl Draft {
             expires: whole_seconds(expires),
             embedder,
             dimensions,
+            pipeline: PIPELINE,
+            stage,
+            promise: Vec::new(),
             authorisation,
             entries: Vec::new(),
         };
@@ -77,11 +83,16 @@ impl Draft {
     /// The next version of a signed list, to be edited. Its signatures are not looked at: the draft
     /// has none and needs new ones. Entries that were removed from this copy are not in it.
     ///
+    /// A list has one template an entry, so that photographs that are added to such an entry are
+    /// held against that one. It counts as often as the photographs that it was made of.
+    ///
     /// # Errors
     /// Where `bytes` are no signed list.
     pub fn revise(bytes: &[u8], now: OffsetDateTime) -> Result<Self, AuthorError> {
         let (mut content, _) = codec::decode(&read_container(bytes)?)?;
+        pipeline_ok(content.pipeline)?;
         content.version += 1;
+        content.promise.clear();
         content.issued = whole_seconds(now);
         Ok(Self { content })
     }
@@ -94,8 +105,15 @@ impl Draft {
         if bytes.len() > MAX_DRAFT_BYTES {
             return Err(AuthorError::NotADraft(format!("more than {MAX_DRAFT_BYTES} bytes")));
         }
-        let content =
-            serde_json::from_slice(bytes).map_err(|e| AuthorError::NotADraft(e.to_string()))?;
+        let read = serde_json::from_slice::<Content>(bytes);
+        // What an older draft lacks is not worth a message; that it is older is.
+        if read.is_err()
+            && let Ok(head) = serde_json::from_slice::<DraftHead>(bytes)
+        {
+            pipeline_ok(head.pipeline)?;
+        }
+        let content = read.map_err(|e| AuthorError::NotADraft(e.to_string()))?;
+        pipeline_ok(content.pipeline)?;
         Ok(Self { content })
     }
 
@@ -121,21 +139,21 @@ impl Draft {
     /// out.
     pub fn photographs(&self) -> HashMap<[u8; 32], Reference> {
         let of = |e: &Entry| {
-            e.templates.iter().map(|t| (t.photo, e.reference.clone())).collect::<Vec<_>>()
+            e.photographs().map(|p| (p.sha256, e.reference.clone())).collect::<Vec<_>>()
         };
         self.content.entries.iter().flat_map(of).collect()
     }
 
     fn check_new(&self, templates: &[StoredTemplate]) -> Result<(), AuthorError> {
         for entry in &self.content.entries {
-            if entry.templates.iter().any(|t| templates.iter().any(|new| new.photo == t.photo)) {
+            if entry.templates.iter().any(|t| templates.iter().any(|new| new.shares_a_photograph(t))) {
                 return Err(AuthorError::SamePhotograph(entry.reference.clone()));
             }
         }
         Ok(())
     }
 
-    /// Adds a person with one to ten templates.
+    /// Adds a person with one to ten photographs, each with its template.
     ///
     /// # Errors
     /// Where the reference or a photograph is in the list already, a rule of the format is broken
@@ -162,11 +180,11 @@ impl Draft {
         Ok(())
     }
 
-    /// Adds templates to a person who is in the list.
+    /// Adds photographs to a person who is in the list.
     ///
     /// # Errors
     /// Where there is no such entry, a photograph is in the list already or the entry would have
-    /// more than [`MAX_TEMPLATES`].
+    /// more than [`MAX_PHOTOGRAPHS`].
     pub fn add_templates(
         &mut self,
         to: &Reference,
@@ -176,9 +194,10 @@ impl Draft {
         let dimensions = self.content.dimensions;
         let entry = self.content.entries.iter_mut().find(|e| e.reference == *to);
         let entry = entry.ok_or_else(|| AuthorError::NoSuchEntry(to.clone()))?;
-        let total = entry.templates.len() + templates.len();
-        if total > MAX_TEMPLATES {
-            let what = EntryFault::Templates(total);
+        let new = templates.iter().map(|t| t.photographs.len()).sum::<usize>();
+        let total = entry.photographs().count() + new;
+        if total > MAX_PHOTOGRAPHS {
+            let what = EntryFault::Photographs(total);
             return Err(ContentError::Entry { reference: to.to_string(), what }.into());
         }
         let before = entry.templates.len();
@@ -203,11 +222,24 @@ impl Draft {
     }
 }
 
+/// What is looked at of a draft that cannot be read.
+#[derive(serde::Deserialize)]
+struct DraftHead {
+    /// A draft of before the first numbered one has none.
+    #[serde(default)]
+    pipeline: u32,
+}
+
+fn pipeline_ok(pipeline: u32) -> Result<(), AuthorError> {
+    if pipeline == PIPELINE { Ok(()) } else { Err(AuthorError::OtherPipeline(pipeline)) }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::sign;
     use super::super::tests::{draft, person};
     use super::*;
-    use crate::watchlist::fixture::{content, now, stored};
+    use crate::watchlist::fixture::{PROMISE, content, key, now, stored};
     use crate::watchlist::tampering::signed;
 
     #[test]
@@ -235,9 +267,39 @@ mod tests {
         assert!(d.add_templates(&reference, (10..20).map(stored).collect()).is_err(), "eleven");
         assert!(d.add_templates(&reference, vec![stored(5), stored(5)]).is_err());
         assert_eq!(d.content().entries[0].templates.len(), 1, "a refused addition leaves nothing");
-        assert_eq!(d.photographs()[&stored(1).photo], reference);
+        assert_eq!(d.photographs()[&stored(1).photographs[0].sha256], reference);
         d.remove(&reference).unwrap();
         assert!(matches!(d.remove(&reference), Err(AuthorError::NoSuchEntry(_))));
+    }
+
+    #[test]
+    fn a_draft_of_another_pipeline_is_refused_with_what_to_do() {
+        let text = String::from_utf8(draft().to_json().to_vec()).unwrap();
+        let now = format!("\"pipeline\": {PIPELINE},");
+        assert!(text.contains(&now));
+        for (other, found) in [("", 0), ("\"pipeline\": 1,", 1)] {
+            let refused = Draft::from_json(text.replace(&now, other).as_bytes()).unwrap_err();
+            assert!(matches!(refused, AuthorError::OtherPipeline(n) if n == found), "{refused}");
+            assert!(refused.to_string().contains("add the photographs again"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_revised_entry_keeps_one_template_that_counts_as_often_as_its_photographs() {
+        let mut d = draft();
+        let three: Vec<_> = (1..4).map(stored).collect();
+        d.add(person(1), three.clone()).unwrap();
+        let once = sign(&d, PROMISE, &key(1), now()).unwrap();
+        let mut revised = Draft::revise(&once, now()).unwrap();
+        let fused = &revised.content().entries[0].templates;
+        assert_eq!((fused.len(), fused[0].photographs.len()), (1, 3));
+        let unit = fused[0].template.clone();
+        revised.add_templates(&person(1).reference, vec![stored(4)]).unwrap();
+        let again = revised.content().entries[0].fused().unwrap();
+        assert_eq!(again.photographs.len(), 4);
+        assert!(again.template.cosine(&unit) > again.template.cosine(&stored(4).template));
+        let same = revised.add_templates(&person(1).reference, vec![three[1].clone()]);
+        assert!(matches!(same, Err(AuthorError::SamePhotograph(_))));
     }
 
     #[test]

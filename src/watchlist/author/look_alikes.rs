@@ -43,7 +43,7 @@ pub struct LookAlike {
     pub first: Reference,
     /// The other.
     pub second: Reference,
-    /// The best cosine similarity between their templates.
+    /// The cosine similarity between their templates.
     pub score: f32,
 }
 
@@ -63,7 +63,7 @@ pub fn look_alikes(content: &Content, limit: f32, mut progress: impl FnMut(usize
     let mut found: Vec<(f32, usize, usize)> = Vec::new();
     let mut total = 0;
     for (first, entry) in content.entries.iter().enumerate() {
-        let probes: Vec<Template> = entry.templates.iter().map(|t| t.template.clone()).collect();
+        let probes: Vec<Template> = entry.fused().map(|t| t.template).into_iter().collect();
         let mut close: HashMap<usize, f32> = HashMap::new();
         gallery.scan(&probes, first + 1, |_, hit| {
             if hit.score > limit {
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn look_alikes_are_found_once_a_pair_and_strangers_not() {
         let mut c = content(30);
-        let twin = c.entries[3].templates[0].template.clone();
-        c.entries[17].templates[0].template = twin.clone();
-        c.entries[29].templates[0].template = twin;
+        let twin = c.entries[3].templates.clone();
+        c.entries[17].templates.clone_from(&twin);
+        c.entries[29].templates = twin;
         let found = look_alikes(&c, 0.9, |_| ());
         let pairs: Vec<_> =
             found.pairs.iter().map(|p| (p.first.as_str(), p.second.as_str())).collect();

@@ -3,7 +3,8 @@
 //! * A **draft** is a JSON file, unsigned, that one person builds and others can read and compare:
 //!   the fields of [`Content`](super::model::Content), times in RFC 3339, digests in hexadecimal,
 //!   templates in base64 ([`Draft`]).
-//! * The first signer's [`sign`] freezes it into the signed container. Further signers add to the
+//! * The first signer's [`sign`] makes one template of each entry's photographs, adds what the
+//!   false-alert promise rests on, and freezes all into the signed container. Further signers add to the
 //!   same bytes with [`cosign`], one after another, each with a key of their own, each able to see
 //!   with [`show`] what it is that they sign.
 //! * A later version starts from the signed list again ([`Draft::revise`]), so that versions rise
@@ -24,6 +25,8 @@
 //!   "expires": "2026-10-05T00:00:00Z",
 //!   "embedder": "e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5",
 //!   "dimensions": 512,
+//!   "pipeline": 2,
+//!   "stage": "in-force",
 //!   "authorisation": {
 //!     "authority": "District Court",
 //!     "decision": "12 Gs 345/26",
@@ -60,6 +63,7 @@ use super::container::MAX_SIGNATURES;
 use super::keys::{KeyError, KeyId};
 use super::model::{ContentError, Reference};
 use super::refusal::Refusal;
+use crate::vision::PIPELINE;
 
 /// Why a draft or a list cannot be edited or signed.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,13 @@ pub enum AuthorError {
     /// Not a draft.
     #[error("this is no draft of a watch list ({0}); make one with `watchpost watchlist new`")]
     NotADraft(String),
+    /// Templates of another pipeline.
+    #[error(
+        "the templates are of the pipeline {0} and this version of watchpost makes those of the \
+         pipeline {PIPELINE}, which cannot be compared with them; make a draft anew with `watchpost \
+         watchlist new` and add the photographs again"
+    )]
+    OtherPipeline(u32),
     /// A rule of the format is broken.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -117,9 +128,9 @@ mod tests {
 
     pub fn draft() -> Draft {
         let c = content(0);
-        let Content { id, not_before, expires, embedder, dimensions, authorisation, .. } = c;
-        Draft::new(NewList { id, not_before, expires, embedder, dimensions, authorisation }, now())
-            .unwrap()
+        let Content { id, not_before, expires, embedder, dimensions, stage, authorisation, .. } = c;
+        let list = NewList { id, not_before, expires, embedder, dimensions, stage, authorisation };
+        Draft::new(list, now()).unwrap()
     }
 
     pub fn person(n: u64) -> NewEntry {

@@ -10,17 +10,20 @@ use crate::watchlist::container::MAX_SIGNATURES;
 use crate::watchlist::keys::{KeyError, SecretKey};
 use crate::watchlist::verify::read_container;
 
-/// Freezes a draft, issued `now`, with its first signature.
+/// Freezes a draft, issued `now`, with its first signature: one template an entry, and `promise`,
+/// the canonical form of what the signer's networks and rule promise.
 ///
 /// # Errors
 /// Where a rule of the format is broken or the list has expired.
 pub fn sign(
     draft: &Draft,
+    promise: &[u8],
     key: &SecretKey,
     now: OffsetDateTime,
 ) -> Result<Zeroizing<Vec<u8>>, AuthorError> {
     let mut content = draft.content.clone();
     content.issued = whole_seconds(now);
+    content.promise = promise.to_vec();
     if content.expires <= now {
         return Err(AuthorError::AlreadyExpired);
     }
@@ -67,7 +70,7 @@ mod tests {
     use super::super::show;
     use super::super::tests::{draft, person};
     use super::*;
-    use crate::watchlist::fixture::{DEVICE, EMBEDDER, key, now, stored, trust};
+    use crate::watchlist::fixture::{DEVICE, EMBEDDER, PROMISE, key, now, stored, trust};
     use crate::watchlist::model::ContentError;
     use crate::watchlist::refusal::Refusal;
     use crate::watchlist::verify::verify;
@@ -79,7 +82,7 @@ mod tests {
         d.add(person(1), vec![stored(1)]).unwrap();
         d.add_templates(&person(1).reference, vec![stored(2)]).unwrap();
         let d = Draft::from_json(&d.to_json()).unwrap();
-        let once = sign(&d, &key(1), now()).unwrap();
+        let once = sign(&d, PROMISE, &key(1), now()).unwrap();
         let refused = verify(&once, &trust(), now(), DEVICE, &EMBEDDER).unwrap_err();
         assert_eq!(refused, Refusal::TooFewSigners { have: 1, need: 2 });
         assert!(matches!(cosign(&once, &key(1)), Err(AuthorError::AlreadySigned(_))));
@@ -87,7 +90,8 @@ mod tests {
         let list = verify(&twice, &trust(), now(), DEVICE, &EMBEDDER).unwrap();
         assert_eq!((list.version(), list.entries().len()), (1, 1));
         let mut list = list;
-        assert_eq!(list.take_gallery().unwrap().templates(), 2);
+        assert_eq!(list.promise(), PROMISE);
+        assert_eq!(list.take_gallery().unwrap().templates(), 1, "of two photographs");
         assert_eq!(list.signers(), [key(1).public().id(), key(3).public().id()]);
         assert_eq!(show(&once, None).unwrap().digest, show(&twice, None).unwrap().digest);
     }
@@ -102,19 +106,19 @@ mod tests {
             .map(|l| &l[4..])
             .collect();
         let d = Draft::from_json(text.as_bytes()).unwrap();
-        assert!(sign(&d, &key(1), now()).is_ok());
+        assert!(sign(&d, PROMISE, &key(1), now()).is_ok());
     }
 
     #[test]
     fn an_expired_or_broken_draft_is_not_signed() {
         let mut d = draft();
         assert!(matches!(
-            sign(&d, &key(1), now() + Duration::days(31)),
+            sign(&d, PROMISE, &key(1), now() + Duration::days(31)),
             Err(AuthorError::AlreadyExpired)
         ));
         d.content_mut().authorisation.devices.clear();
         assert!(matches!(
-            sign(&d, &key(1), now()),
+            sign(&d, PROMISE, &key(1), now()),
             Err(AuthorError::Content(ContentError::Range { what: "devices", .. }))
         ));
         assert!(matches!(

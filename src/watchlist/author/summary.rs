@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 use super::AuthorError;
 use crate::watchlist::codec;
 use crate::watchlist::keys::KeyId;
-use crate::watchlist::model::{Authorisation, Content, Entry, Reference};
+use crate::watchlist::model::{
+    Authorisation, Content, Entry, PhotographDigest, Reference, Stage,
+};
 use crate::watchlist::text::hex;
 use crate::watchlist::trust::{Role, Trust};
 use crate::watchlist::verify::read_container;
@@ -24,6 +26,8 @@ pub enum SignatureState {
     Counts,
     /// By a pinned signer who has signed before.
     Repeated,
+    /// By another key of somebody who has signed before.
+    SamePerson,
     /// By a key that is not pinned as a signer.
     Unknown,
     /// By a pinned signer, and it does not hold.
@@ -45,6 +49,7 @@ impl fmt::Display for SignatureState {
             Self::Unchecked => "not checked",
             Self::Counts => "counts",
             Self::Repeated => "does not count: the same key again",
+            Self::SamePerson => "does not count: another key of the same person",
             Self::Unknown => "does not count: not pinned as a signer",
             Self::Altered => "does not hold",
         })
@@ -63,8 +68,8 @@ pub struct EntrySummary {
     /// When it ends.
     #[serde(with = "time::serde::rfc3339")]
     pub expires: OffsetDateTime,
-    /// Quality of each photograph, 0 to 1; as many as templates.
-    pub qualities: Vec<f32>,
+    /// Digest and quality of each photograph that its template is made of.
+    pub photographs: Vec<PhotographDigest>,
 }
 
 /// What a list or a draft says, for a table or as JSON. Holds no template.
@@ -87,6 +92,13 @@ pub struct ListSummary {
     pub embedder: String,
     /// Components of each template.
     pub dimensions: usize,
+    /// Which way from pixels to a template made its templates.
+    pub pipeline: u32,
+    /// Whether its candidates are published.
+    pub stage: Stage,
+    /// SHA-256 of what the false-alert promise rests on, hexadecimal; absent in a draft, which gets
+    /// it when it is signed.
+    pub promise: Option<String>,
     /// SHA-256 of the signed payload, hexadecimal; absent in a draft. Two signers who see the same
     /// digest sign the same.
     pub digest: Option<String>,
@@ -94,8 +106,6 @@ pub struct ListSummary {
     pub authorisation: Authorisation,
     /// In the order in which they were added; empty in a draft.
     pub signatures: Vec<SignatureSummary>,
-    /// Templates of all entries.
-    pub templates: usize,
     /// Entries that were removed from this copy after it was signed.
     pub removed: usize,
     /// The people who may be looked for.
@@ -113,7 +123,7 @@ impl ListSummary {
             legal_basis: e.legal_basis.clone(),
             purpose: e.purpose.clone(),
             expires: e.expires,
-            qualities: e.templates.iter().map(|t| t.quality).collect(),
+            photographs: e.photographs().copied().collect(),
         };
         Self {
             id: content.id.clone(),
@@ -123,10 +133,12 @@ impl ListSummary {
             expires: content.expires,
             embedder: hex(&content.embedder),
             dimensions: content.dimensions,
+            pipeline: content.pipeline,
+            stage: content.stage,
+            promise: payload.map(|_| hex(&Sha256::digest(&content.promise))),
             digest: payload.map(|p| hex(&Sha256::digest(p))),
             authorisation: content.authorisation.clone(),
             signatures,
-            templates: content.entries.iter().map(|e| e.templates.len()).sum(),
             removed: 0,
             entries: content.entries.iter().map(entry).collect(),
         }
@@ -142,6 +154,10 @@ pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<ListSummary, AuthorEr
     let container = read_container(bytes)?;
     let (content, removed) = codec::decode(&container)?;
     let mut signatures: Vec<SignatureSummary> = Vec::new();
+    let same_person = |key: KeyId, before: &[SignatureSummary]| {
+        let counts = |s: &&SignatureSummary| s.state == SignatureState::Counts;
+        trust.is_some_and(|t| before.iter().filter(counts).any(|s| t.same_person(s.key, key)))
+    };
     for (key, signature) in container.signatures() {
         let state = match trust.map(|t| t.key(*key, Role::Signer)) {
             None => SignatureState::Unchecked,
@@ -150,6 +166,7 @@ pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<ListSummary, AuthorEr
                 SignatureState::Altered
             }
             Some(Some(_)) if signatures.iter().any(|s| s.key == *key) => SignatureState::Repeated,
+            Some(Some(_)) if same_person(*key, &signatures) => SignatureState::SamePerson,
             Some(Some(_)) => SignatureState::Counts,
         };
         signatures.push(SignatureSummary { key: *key, state });

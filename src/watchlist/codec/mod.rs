@@ -3,9 +3,13 @@
 //! * `encode` and `decode` are inverse: one content with its salts has one encoding, and
 //!   nothing else is read.
 //! * A payload of another [`FORMAT_VERSION`] is refused by its first field, with what to do
-//!   ([`FormatError::Version`]). A new format changes [`write`](mod@write), [`read`](mod@read), the
+//!   ([`FormatError::Older`], [`FormatError::Newer`]), before its signatures are looked at: they
+//!   are over another context, and the answer can only refuse. A new format changes [`write`](mod@write), [`read`](mod@read), the
 //!   schema, [`FORMAT_VERSION`] and the [`CONTEXT`], together.
+//! * An entry is encoded with one template, whatever a draft has ([`Entry::fused`]).
 //! * Signatures are not looked at here.
+//!
+//! [`Entry::fused`]: super::model::Entry::fused
 //!
 //! # Container
 //! A tagged `COSE_Sign` (RFC 9052, section 4.1). Body header: protected content type
@@ -44,7 +48,7 @@ mod write;
 #[cfg(any(feature = "author", test))]
 pub(super) use read::decode;
 pub use read::inspect;
-pub(super) use read::{ListHead, announced, read_entry, vouched_for};
+pub(super) use read::{EntryParts, ListHead, check_version, read_entry, vouched_for};
 #[cfg(any(feature = "author", test))]
 pub use write::{Encoded, encode};
 
@@ -53,16 +57,19 @@ use super::container::{ItemLimits, SignedKind};
 use super::model::{ContentError, MAX_ENTRIES};
 
 /// Version of the payload's schema.
-pub const FORMAT_VERSION: u64 = 2;
+pub const FORMAT_VERSION: u64 = 3;
 /// Content type in the protected header of the container.
 pub const CONTENT_TYPE: &str = "application/vnd.watchpost.watchlist+cbor";
 /// What every signature is bound to besides the payload (`external_aad`).
-pub const CONTEXT: &[u8] = b"watchpost watch list v2";
-/// Most bytes of a list: 300,000 templates of 512 components fit, and a small board's memory still
+pub const CONTEXT: &[u8] = b"watchpost watch list v3";
+/// Most bytes of a list: 300,000 entries of 512 components fit, and a small board's memory still
 /// holds it.
 pub const MAX_BYTES: usize = 256 << 20;
-/// Most bytes of one entry: ten templates of 1024 components and its texts are below it.
+/// Most bytes of one entry: a template of 1024 components, ten photographs and the texts are far
+/// below it, and so are the entries of format 2, whose refusal says what to do.
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
+/// Most bytes of a site record.
+pub const MAX_SITE_RECORD: usize = 64 * 1024;
 /// Bytes of an entry's salt.
 pub const SALT: usize = 16;
 
@@ -86,12 +93,26 @@ pub enum FormatError {
          `watchpost watchlist sign`"
     )]
     Encoding(#[from] CborError),
-    /// Another [`FORMAT_VERSION`].
+    /// An older format than [`FORMAT_VERSION`].
     #[error(
-        "the list has format {0} and this program reads format {FORMAT_VERSION}; sign it again \
-         with a matching version of watchpost"
+        "the list has the older format {0}, which has another template for each photograph and no \
+         signed promise, and this program reads format {FORMAT_VERSION}; make it anew: `watchpost \
+         watchlist new`, then add the photographs again with `watchpost watchlist add` (templates \
+         of an older pipeline cannot be converted), and have it signed"
     )]
-    Version(u64),
+    Older(u64),
+    /// A newer format than [`FORMAT_VERSION`].
+    #[error(
+        "the list has the newer format {0} and this program reads format {FORMAT_VERSION}; install \
+         the version of watchpost that its authors use, or have them sign it with this one"
+    )]
+    Newer(u64),
+    /// A site calibration, which this version cannot honour.
+    #[error(
+        "the list has a site record, and this version of watchpost keeps no site calibration yet; \
+         have it signed without one"
+    )]
+    SiteRecord,
     /// An entry that the signed payload does not vouch for.
     #[error(
         "entry number {0} is not what was signed: it was altered, added or exchanged; fetch the \

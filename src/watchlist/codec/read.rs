@@ -1,20 +1,20 @@
 //! From bytes to a list's content: the strict inverse of `write`.
 //!
 //! * Nothing that an input announces allocates memory; what is really there does.
-//! * Entries go through a callback, so that a device can put their templates where they belong at
-//!   once.
+//! * An entry's template is handed out where it lies in the input, so that a device can put it where
+//!   it belongs without a copy in between.
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::{FORMAT_VERSION, FormatError, SALT};
-use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, TemplateError};
+use super::{FORMAT_VERSION, FormatError, MAX_SITE_RECORD, SALT};
+use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS};
 use crate::watchlist::cbor::CborReader;
 use crate::watchlist::container::Items;
 use crate::watchlist::model::{
     Aim, Area, Authorisation, Content, ContentError, Entry, EntryFault, Hours, LATEST, MAX_AREAS,
-    MAX_CORNERS, MAX_DEVICES, MAX_ENTRIES, MAX_FACES, MAX_TEMPLATES, MAX_TEXT, MAX_WINDOWS,
-    Position, Reference, Window,
+    MAX_CORNERS, MAX_DEVICES, MAX_ENTRIES, MAX_FACES, MAX_PHOTOGRAPHS, MAX_PROMISE, MAX_TEXT,
+    MAX_WINDOWS, PhotographDigest, Position, Reference, Stage, Window,
 };
 
 /// Reads what `encode` writes, and nothing else. Entries that were removed are left out and
@@ -27,29 +27,22 @@ use crate::watchlist::model::{
 pub fn decode(
     container: &crate::watchlist::container::Container<'_>,
 ) -> Result<(Content, usize), FormatError> {
-    let ListHead { mut content, templates, digests } = ListHead::decode(container.payload())?;
+    let ListHead { mut content, digests } = ListHead::decode(container.payload())?;
     let mut removed = 0;
     for item in vouched_for(digests, container.items())? {
         let Some(item) = item? else {
             removed += 1;
             continue;
         };
-        let mut stored = Vec::new();
-        let mut entry = read_entry(item, content.dimensions, |part| {
-            let values = part.values.iter().map(|b| b.cast_signed()).collect();
-            stored.push(crate::watchlist::model::StoredTemplate {
-                template: crate::template::Template::new(values)?,
-                quality: part.quality,
-                photo: part.photo,
-            });
-            Ok(())
-        })?;
-        entry.templates = stored;
+        let EntryParts { mut entry, values, photographs } = read_entry(item, content.dimensions)?;
+        let values = values.iter().map(|b| b.cast_signed()).collect();
+        let template =
+            crate::template::Template::new(values).map_err(|e| entry.fault(e.into()))?;
+        entry.templates.push(crate::watchlist::model::StoredTemplate { template, photographs });
         // Grows with what is really there: an announced number allocates nothing.
         content.entries.push(entry);
     }
     content.check_entries()?;
-    announced(templates, content.entries.iter().map(|e| e.templates.len()).sum(), removed)?;
     Ok((content, removed))
 }
 
@@ -57,21 +50,23 @@ pub fn decode(
 pub struct ListHead<'a> {
     /// Without entries.
     pub content: Content,
-    /// Templates of all entries together, as announced.
-    pub templates: u64,
     /// SHA-256 of each entry, one after another.
     pub digests: &'a [u8],
 }
 
 /// Whether a payload is of the format that is read here, by its first field alone: the fields of
 /// another format are not looked at, however many there are.
-fn check_version(payload: &[u8]) -> Result<(), FormatError> {
+///
+/// # Errors
+/// [`FormatError::Older`] or [`FormatError::Newer`], or where there is no such field.
+pub fn check_version(payload: &[u8]) -> Result<(), FormatError> {
     let mut r = CborReader::new(payload);
     r.any_map()?;
     r.key(0)?;
     match r.uint(u64::MAX)? {
         FORMAT_VERSION => Ok(()),
-        other => Err(FormatError::Version(other)),
+        older if older < FORMAT_VERSION => Err(FormatError::Older(older)),
+        newer => Err(FormatError::Newer(newer)),
     }
 }
 
@@ -80,7 +75,7 @@ impl<'a> ListHead<'a> {
     pub fn decode(payload: &'a [u8]) -> Result<Self, FormatError> {
         let mut r = CborReader::new(payload);
         check_version(payload)?;
-        r.map(9)?;
+        r.map(12)?;
         r.key(0)?;
         r.uint(FORMAT_VERSION)?;
         r.key(1)?;
@@ -97,12 +92,26 @@ impl<'a> ListHead<'a> {
         r.key(6)?;
         let authorisation = read_authorisation(&mut r)?;
         r.key(7)?;
-        let templates = r.uint((MAX_ENTRIES * MAX_TEMPLATES) as u64)?;
+        let pipeline = r.uint(u32::MAX.into())? as u32;
         r.key(8)?;
         let digests = r.bytes(MAX_ENTRIES * 32)?;
+        r.key(9)?;
+        let promise = r.bytes(MAX_PROMISE)?.to_vec();
+        r.key(10)?;
+        let stage = match r.uint(1)? {
+            0 => Stage::InForce,
+            _ => Stage::Silent,
+        };
+        r.key(11)?;
+        if r.bytes_or_null(MAX_SITE_RECORD)?.is_some() {
+            return Err(FormatError::SiteRecord);
+        }
         r.end()?;
         if !digests.len().is_multiple_of(32) {
             return Err(broken("entries", "a SHA-256 has 32 bytes"));
+        }
+        if promise.is_empty() {
+            return Err(broken("promise", "a list has one"));
         }
         let entries = Vec::new();
         let content = Content {
@@ -113,11 +122,14 @@ impl<'a> ListHead<'a> {
             expires,
             embedder,
             dimensions,
+            pipeline,
+            stage,
+            promise,
             authorisation,
             entries,
         };
         content.check_head(digests.len() / 32)?;
-        Ok(Self { content, templates, digests })
+        Ok(Self { content, digests })
     }
 }
 
@@ -136,38 +148,22 @@ pub fn vouched_for<'a>(
     }))
 }
 
-/// Holds the announced number of templates against those that are there.
-pub fn announced(templates: u64, there: usize, removed: usize) -> Result<(), FormatError> {
-    let there = there as u64;
-    // A removed entry had at least one and at most ten.
-    let (least, most) = (there + removed as u64, there + (removed * MAX_TEMPLATES) as u64);
-    if (least..=most).contains(&templates) {
-        return Ok(());
-    }
-    Err(broken("templates", "the announced number is not that of the entries"))
-}
-
-/// A template as it lies in an entry.
-// A device checks quality and digest and keeps neither.
-#[cfg_attr(not(any(feature = "author", test)), expect(dead_code))]
-pub struct TemplateParts<'a> {
-    /// Two's complements.
+/// An entry as it lies in a list.
+pub struct EntryParts<'a> {
+    /// Without its template.
+    pub entry: Entry,
+    /// The template's components, two's complements; as many as the list's dimensions.
     pub values: &'a [u8],
-    pub quality: f32,
-    pub photo: [u8; 32],
+    /// What it was made of.
+    pub photographs: Vec<PhotographDigest>,
 }
 
-/// Reads one entry, its templates through `each` and not into the entry, so that a device can put
-/// them where they belong at once.
-pub fn read_entry(
-    item: &[u8],
-    dimensions: usize,
-    mut each: impl FnMut(TemplateParts<'_>) -> Result<(), TemplateError>,
-) -> Result<Entry, FormatError> {
+/// Reads one entry of a list of `dimensions` components.
+pub fn read_entry(item: &[u8], dimensions: usize) -> Result<EntryParts<'_>, FormatError> {
     let mut r = CborReader::new(item);
     exactly(r.array(2)?, 2, "entry")?;
     exactly(r.bytes(SALT)?.len(), SALT, "salt")?;
-    r.map(5)?;
+    r.map(6)?;
     r.key(0)?;
     let reference = Reference::parse("entry", r.text(64)?)?;
     r.key(1)?;
@@ -179,28 +175,28 @@ pub fn read_entry(
     let entry = Entry { reference, legal_basis, purpose, expires, templates: Vec::new() };
     entry.check_texts()?;
     r.key(4)?;
-    let count = r.array(MAX_TEMPLATES)?;
-    if count == 0 {
-        return Err(entry.fault(EntryFault::Templates(0)).into());
+    let values = r.bytes(MAX_DIMENSIONS)?;
+    if values.len() != dimensions {
+        let fault = EntryFault::Dimensions { found: values.len(), wanted: dimensions };
+        return Err(entry.fault(fault).into());
     }
-    let mut photos = heapless::Vec::<[u8; 32], MAX_TEMPLATES>::new();
+    r.key(5)?;
+    let count = r.array(MAX_PHOTOGRAPHS)?;
+    if count == 0 {
+        return Err(entry.fault(EntryFault::Photographs(0)).into());
+    }
+    let mut photographs = Vec::<PhotographDigest>::new();
     for _ in 0..count {
-        exactly(r.array(3)?, 3, "template")?;
-        let values = r.bytes(MAX_DIMENSIONS)?;
-        if values.len() != dimensions {
-            let fault = EntryFault::Dimensions { found: values.len(), wanted: dimensions };
-            return Err(entry.fault(fault).into());
-        }
+        exactly(r.array(2)?, 2, "photograph")?;
+        let sha256 = digest(&mut r)?;
         let quality = r.uint(1000)? as f32 / 1000.0;
-        let photo = digest(&mut r)?;
-        if photos.contains(&photo) {
+        if photographs.iter().any(|p| p.sha256 == sha256) {
             return Err(entry.fault(EntryFault::SamePhotograph).into());
         }
-        photos.push(photo).expect("no more than an entry may have");
-        each(TemplateParts { values, quality, photo }).map_err(|e| entry.fault(e.into()))?;
+        photographs.push(PhotographDigest { sha256, quality });
     }
     r.end()?;
-    Ok(entry)
+    Ok(EntryParts { entry, values, photographs })
 }
 
 fn read_authorisation(r: &mut CborReader<'_>) -> Result<Authorisation, FormatError> {
@@ -270,7 +266,7 @@ pub fn inspect(
 ) -> (Result<Content, FormatError>, Result<Entry, FormatError>) {
     let content = ListHead::decode(payload).map(|head| head.content);
     let dimensions = content.as_ref().map_or(MIN_DIMENSIONS, |c| c.dimensions);
-    (content, read_entry(entry, dimensions, |_| Ok(())))
+    (content, read_entry(entry, dimensions).map(|parts| parts.entry))
 }
 
 fn broken(what: &'static str, rule: &'static str) -> FormatError {

@@ -5,9 +5,11 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::{FORMAT_VERSION, LIST, MAX_ENTRY_BYTES, SALT};
-use crate::watchlist::cbor::CborWriter;
+use crate::watchlist::cbor::{CborWriter, NULL};
 use crate::watchlist::container::Container;
-use crate::watchlist::model::{Aim, Authorisation, Content, ContentError, Entry, MAX_TEXT};
+use crate::watchlist::model::{
+    Aim, Authorisation, Content, ContentError, Entry, MAX_PHOTOGRAPHS, MAX_TEXT, Stage,
+};
 
 /// A content's two halves: what is signed, and the entries that it vouches for.
 pub struct Encoded {
@@ -29,28 +31,29 @@ impl Encoded {
 /// The encoding of `content` with a salt for each entry.
 ///
 /// # Errors
-/// As for [`Content::check`].
+/// As for [`Content::check`], and where there is no promise.
 pub fn encode(
     content: &Content,
     mut salt: impl FnMut() -> [u8; SALT],
 ) -> Result<Encoded, ContentError> {
     content.check()?;
-    let templates: usize = content.entries.iter().map(|e| e.templates.len()).sum();
+    if content.promise.is_empty() {
+        return Err(ContentError::Range { what: "promise", rule: "a list has one" });
+    }
     // Reserved generously, because a buffer that grows leaves copies of templates
     // unwiped.
     let mut items = CborWriter::with_capacity(
-        templates * (content.dimensions + 64)
-            + content.entries.len() * (2 * MAX_TEXT + 160)
+        content.entries.len() * (content.dimensions + 40 * MAX_PHOTOGRAPHS + 2 * MAX_TEXT + 160)
             + MAX_ENTRY_BYTES,
     );
     let mut digests = Vec::with_capacity(content.entries.len() * 32);
     for entry in &content.entries {
-        let item = encode_entry(entry, salt());
+        let item = encode_entry(entry, salt())?;
         digests.extend_from_slice(&Sha256::digest(&item));
         items.bytes(&item);
     }
     let mut w = CborWriter::default();
-    w.map(9);
+    w.map(12);
     w.key(0).uint(FORMAT_VERSION);
     w.key(1).text(&content.id);
     w.key(2).uint(content.version);
@@ -62,8 +65,12 @@ pub fn encode(
     w.key(5).uint(content.dimensions as u64);
     w.key(6);
     write_authorisation(&mut w, &content.authorisation);
-    w.key(7).uint(templates as u64);
+    w.key(7).uint(content.pipeline.into());
     w.key(8).bytes(&digests);
+    w.key(9).bytes(&content.promise);
+    w.key(10).uint(stage_code(content.stage));
+    // No site record.
+    w.key(11).raw(&[NULL]);
     Ok(Encoded {
         payload: w.finish(),
         items: Zeroizing::new(items.finish()),
@@ -99,21 +106,30 @@ fn write_authorisation(w: &mut CborWriter, a: &Authorisation) {
     w.key(8).uint((a.false_alerts_per_day * 1000.0).round() as u64);
 }
 
-fn encode_entry(entry: &Entry, salt: [u8; SALT]) -> Zeroizing<Vec<u8>> {
+fn encode_entry(entry: &Entry, salt: [u8; SALT]) -> Result<Zeroizing<Vec<u8>>, ContentError> {
+    let fused = entry.fused()?;
     let mut w = CborWriter::with_capacity(MAX_ENTRY_BYTES);
     w.array(2).bytes(&salt);
-    w.map(5);
+    w.map(6);
     w.key(0).text(&entry.reference);
     w.key(1).text(&entry.legal_basis);
     w.key(2).text(&entry.purpose);
     w.key(3).uint(seconds(entry.expires));
-    w.key(4).array(entry.templates.len());
-    for stored in &entry.templates {
-        w.array(3).signed_bytes(stored.template.values());
-        w.uint((f64::from(stored.quality) * 1000.0).round() as u64);
-        w.bytes(&stored.photo);
+    w.key(4).signed_bytes(fused.template.values());
+    w.key(5).array(fused.photographs.len());
+    for photograph in &fused.photographs {
+        w.array(2).bytes(&photograph.sha256);
+        w.uint((f64::from(photograph.quality) * 1000.0).round() as u64);
     }
-    Zeroizing::new(w.finish())
+    Ok(Zeroizing::new(w.finish()))
+}
+
+/// The number that stands for a stage.
+fn stage_code(stage: Stage) -> u64 {
+    match stage {
+        Stage::InForce => 0,
+        Stage::Silent => 1,
+    }
 }
 
 /// The number that stands for an aim: its place in [`Aim::ALL`], from 1.

@@ -1,9 +1,14 @@
 use super::super::cbor::CborError;
 use super::super::codec::{self, FormatError, SALT};
-use super::super::fixture::{DEVICE, EMBEDDER, content, key, now, trust, trust_text};
-use super::super::model::{Aim, Area, ContentError, Hours, MAX_ENTRIES, Window};
-use super::super::tampering::{encode_and_sign, encoded, made_elsewhere, signed};
+use super::super::fixture::{DEVICE, EMBEDDER, PROMISE, content, key, now, trust, trust_text};
+use super::super::model::{
+    Aim, Area, ContentError, Hours, MAX_ENTRIES, Stage, StoredTemplate, Window,
+};
+use super::super::tampering::{
+    encode_and_sign, encoded, made_elsewhere, made_elsewhere_in_format_two, signed,
+};
 use super::*;
+use crate::template::Template;
 use proptest::prelude::*;
 use time::Duration;
 
@@ -36,7 +41,10 @@ fn a_list_made_by_other_software_from_the_schema_passes() {
         ("made-elsewhere", 3, 1)
     );
     let stored = &read(&bytes).unwrap().entries[0].templates[0];
-    assert_eq!((stored.quality, stored.template.values()[20]), (0.875, (7 * 20 + 1) as u8 as i8));
+    let qualities: Vec<f32> = stored.photographs.iter().map(|p| p.quality).collect();
+    assert_eq!(qualities, [0.875, 0.5, 1.0]);
+    assert_eq!(stored.template.values()[20], (7 * 20 + 1) as u8 as i8);
+    assert_eq!((list.stage(), list.promise()), (Stage::Silent, &b"a promise made elsewhere"[..]));
     assert_eq!(
         list.standing(now(), Some(Position { latitude: 52.525, longitude: 13.405 })),
         Standing::Valid
@@ -45,6 +53,7 @@ fn a_list_made_by_other_software_from_the_schema_passes() {
     let container = Container::read(&LIST, &bytes).unwrap();
     let again = codec::encode(&read(&bytes).unwrap(), || [0xa0; SALT]).unwrap();
     assert_eq!(again.payload, container.payload());
+    assert!(container.items().iter().all(|(item, _)| again.items.ends_with(item.unwrap())));
 }
 
 #[test]
@@ -62,6 +71,20 @@ fn too_few_are_one_twice_one_unknown_a_revoker_or_nobody() {
         assert_eq!(refused, Refusal::TooFewSigners { have, need: 2 }, "{signers:?}");
     }
     assert!(check(&signed(&content(1), &[9, 1, 1, 2])).is_ok(), "others do no harm");
+}
+
+#[test]
+fn one_person_with_two_keys_is_one_signer() {
+    let text = trust_text(2, &[("signer", 1), ("signer", 2), ("signer", 3)])
+        .replace("label = \"person 1\"\n", "person = \"p-1\"\n")
+        .replace("label = \"person 2\"\n", "person = \"p-1\"\n");
+    let trust = Trust::parse(&text).unwrap();
+    let check = |signers: &[u8]| {
+        verify(&signed(&content(1), signers), &trust, now(), DEVICE, &EMBEDDER).map(|_| ())
+    };
+    assert_eq!(check(&[1, 2]), Err(Refusal::TooFewSigners { have: 1, need: 2 }));
+    assert_eq!(check(&[1, 2, 3]), Ok(()));
+    assert_eq!(check(&[2, 3]), Ok(()));
 }
 
 #[test]
@@ -167,16 +190,87 @@ fn an_expired_entry_is_left_out_and_counted_while_the_list_lives() {
 }
 
 #[test]
-fn a_format_of_another_version_says_so() {
-    // The version is the second byte after the map's head: {0: 2, ...}.
-    let mut encoded = encoded(&content(1));
-    assert_eq!(encoded.payload[..3], [0xa9, 0x00, 0x02]);
-    encoded.payload[2] = 1;
-    let refused = check(&encode_and_sign(&encoded, &[1, 2])).unwrap_err();
-    assert_eq!(
-        (refused.cause(), &refused),
-        (Cause::UnknownFormat, &Refusal::Content(FormatError::Version(1)))
-    );
+fn a_format_of_another_version_says_what_to_do_before_its_signatures_are_looked_at() {
+    // The version is the second byte after the map's head: {0: 3, ...}.
+    let refused = |version: u8, signers: &[u8]| {
+        let mut encoded = encoded(&content(1));
+        assert_eq!(encoded.payload[..3], [0xac, 0x00, 0x03]);
+        encoded.payload[2] = version;
+        check(&encode_and_sign(&encoded, signers)).unwrap_err()
+    };
+    for (version, says, wanted) in [
+        (2, "add the photographs again", FormatError::Older(2)),
+        (1, "older format", FormatError::Older(1)),
+        (4, "install the version of watchpost", FormatError::Newer(4)),
+    ] {
+        for signers in [&[1u8, 2][..], &[]] {
+            let refused = refused(version, signers);
+            assert!(refused.to_string().contains(says), "{refused}");
+            assert_eq!(refused.cause(), Cause::UnknownFormat);
+            assert!(matches!(&refused, Refusal::Content(found) if *found == wanted));
+        }
+    }
+}
+
+/// The first list of format 2 that other software made, signed as that format was.
+#[test]
+fn a_list_of_format_two_is_refused_with_the_way_to_a_new_one() {
+    let refused = check(&made_elsewhere_in_format_two()).unwrap_err();
+    assert_eq!(refused, FormatError::Older(2).into());
+    let said = refused.to_string();
+    assert!(said.contains("watchlist new") && said.contains("cannot be converted"), "{said}");
+}
+
+#[test]
+fn templates_of_another_pipeline_are_refused_by_their_number() {
+    for (pipeline, says) in [(PIPELINE - 1, "enrol the photographs again"), (99, "install")] {
+        let mut c = content(1);
+        c.pipeline = pipeline;
+        let refused = check(&signed(&c, &[1, 2])).unwrap_err();
+        assert_eq!(refused, Refusal::WrongPipeline { list: pipeline, device: PIPELINE });
+        assert_eq!(refused.cause(), Cause::WrongModel);
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
+}
+
+#[test]
+fn a_site_record_is_refused_until_there_is_a_calibration_to_honour() {
+    let mut e = encoded(&content(1));
+    assert_eq!(e.payload.last_chunk(), Some(&[11, 0xf6]));
+    e.payload.pop();
+    e.payload.extend([0x41, 7]);
+    let refused = check(&encode_and_sign(&e, &[1, 2])).unwrap_err();
+    assert_eq!(refused, FormatError::SiteRecord.into());
+    assert_eq!(refused.cause(), Cause::UnknownFormat);
+}
+
+#[test]
+fn a_stage_that_is_not_known_and_a_missing_promise_are_refused() {
+    let mut e = encoded(&content(1));
+    // `10: 0, 11: null` at the end.
+    let at = e.payload.len() - 3;
+    assert_eq!(e.payload[at - 1..], [10, 0, 11, 0xf6]);
+    e.payload[at] = 2;
+    assert_eq!(check(&encode_and_sign(&e, &[1, 2])).unwrap_err().cause(), Cause::BadContent);
+    let mut silent = content(1);
+    silent.stage = Stage::Silent;
+    assert_eq!(check(&signed(&silent, &[1, 2])).unwrap().stage(), Stage::Silent);
+    silent.promise.clear();
+    let refused = codec::encode(&silent, || [0; SALT]).err().unwrap();
+    assert!(matches!(refused, ContentError::Range { what: "promise", .. }));
+}
+
+#[test]
+fn a_list_has_one_template_an_entry_and_the_digests_of_all_photographs() {
+    let c = content(3);
+    assert_eq!(c.entries[2].templates.len(), 3);
+    let read = read(&signed(&c, &[1])).unwrap();
+    for (entry, authored) in read.entries.iter().zip(&c.entries) {
+        let [one] = &entry.templates[..] else { panic!("{} templates", entry.templates.len()) };
+        assert_eq!(one, &authored.fused().unwrap());
+        let photographs = authored.templates.iter().flat_map(|t| &t.photographs);
+        assert!(one.photographs.iter().eq(photographs));
+    }
 }
 
 #[test]
@@ -206,20 +300,18 @@ fn every_broken_entry_is_refused_although_its_digest_is_signed() {
         for flip in [0x01, 0x80, 0xff] {
             let mut broken = entry.to_vec();
             broken[at] ^= flip;
-            if let Ok(read) = read_entry(&broken, 64, |_| Ok(())) {
+            if let Ok(EntryParts { entry: mut read, values, photographs }) =
+                read_entry(&broken, 64)
+            {
                 // A salt, a text, a time, a quality, a template, a digest: as good as any.
-                assert!(
-                    read.check(64).is_err_and(|e| e == read_without_templates(&read)),
-                    "byte {at}"
-                );
+                let values = values.iter().map(|b| b.cast_signed()).collect();
+                let template = Template::new(values).unwrap();
+                read.templates.push(StoredTemplate { template, photographs });
+                assert_eq!(read.check(64), Ok(()), "byte {at}");
             }
         }
-        assert!(read_entry(&entry[..at], 64, |_| Ok(())).is_err(), "cut at {at}");
+        assert!(read_entry(&entry[..at], 64).is_err(), "cut at {at}");
     }
-}
-
-fn read_without_templates(entry: &Entry) -> ContentError {
-    ContentError::Entry { reference: entry.reference.to_string(), what: EntryFault::Templates(0) }
 }
 
 #[test]
@@ -232,10 +324,10 @@ fn an_entry_is_removed_for_good_and_the_rest_verifies_as_before() {
     let left: Vec<_> = list.entries().iter().map(|e| e.reference.as_str()).collect();
     assert_eq!((left, list.removed_entries()), (vec!["case-0", "case-2"], 1));
     assert_eq!((list.digest(), list.signers()), (whole.digest(), whole.signers()));
-    assert_eq!(list.take_gallery().unwrap().templates(), 1 + 3);
+    assert_eq!(list.take_gallery().unwrap().templates(), 2);
     // Neither its templates nor its salt are anywhere in it.
     let row: Vec<u8> =
-        content(3).entries[1].templates[0].template.values().iter().map(|v| *v as u8).collect();
+        content(3).entries[1].fused().unwrap().template.values().iter().map(|v| *v as u8).collect();
     let has = |bytes: &[u8]| bytes.windows(row.len()).any(|w| w == row);
     assert!(has(&bytes) && !has(&reduced));
     // It cannot come back altered, nor another in its place.
@@ -249,20 +341,6 @@ fn an_entry_is_removed_for_good_and_the_rest_verifies_as_before() {
     exchanged.sign(&key(2));
     let refused = check(&exchanged.to_bytes()).unwrap_err();
     assert_eq!((refused.cause(), refused), (Cause::Altered, FormatError::NotVouchedFor(1).into()));
-}
-
-#[test]
-fn another_number_of_templates_than_announced_is_refused() {
-    for announced in [0u8, 1, 5, 7, 23] {
-        let mut e = encoded(&content(3));
-        // `7: 6, 8: bytes`, the last but one field of the payload.
-        let at = e.payload.len() - (3 * 32 + 2) - 3;
-        assert_eq!(e.payload[at..at + 3], [7, 6, 8]);
-        e.payload[at + 1] = announced;
-        let refused = check(&encode_and_sign(&e, &[1, 2])).unwrap_err();
-        assert_eq!(refused.cause(), Cause::BadContent, "{announced}");
-        assert!(read(&encode_and_sign(&e, &[1, 2])).is_err());
-    }
 }
 
 #[test]
@@ -415,7 +493,7 @@ fn any_content() -> impl Strategy<Value = Content> {
                 (areas, hours, aim, version);
             for entry in &mut c.entries {
                 entry.purpose = text.clone();
-                entry.templates[0].quality = f32::from(quality) / 1000.0;
+                entry.templates[0].photographs[0].quality = f32::from(quality) / 1000.0;
             }
             c
         })
@@ -424,16 +502,24 @@ fn any_content() -> impl Strategy<Value = Content> {
 proptest! {
     #[test]
     fn every_content_survives_its_encoding_and_its_draft(c in any_content()) {
-        prop_assert_eq!(&read(&signed(&c, &[1])).unwrap(), &c);
+        let mut fused = c.clone();
+        for entry in &mut fused.entries {
+            entry.templates = vec![entry.fused().unwrap()];
+        }
+        prop_assert_eq!(&read(&signed(&c, &[1])).unwrap(), &fused);
         let draft = serde_json::to_vec(&c).unwrap();
-        prop_assert_eq!(&serde_json::from_slice::<Content>(&draft).unwrap(), &c);
+        let mut draft = serde_json::from_slice::<Content>(&draft).unwrap();
+        // It is set when the draft is signed.
+        prop_assert!(draft.promise.is_empty());
+        draft.promise = c.promise.clone();
+        prop_assert_eq!(&draft, &c);
     }
 
     #[test]
     fn no_bytes_make_a_parser_panic(bytes: Vec<u8>) {
         prop_assert!(check(&bytes).is_err());
         let _ = ListHead::decode(&bytes);
-        let _ = read_entry(&bytes, 64, |_| Ok(()));
+        let _ = read_entry(&bytes, 64);
     }
 
     #[test]
@@ -450,15 +536,13 @@ proptest! {
     }
 
     #[test]
-    fn an_announced_number_of_entries_or_templates_allocates_nothing(count: u32) {
+    fn an_announced_number_of_entries_allocates_nothing(count: u32) {
         let mut payload = encoded(&content(0)).payload;
-        // `7: 0, 8: h''`.
-        let end = payload.len() - 3;
-        prop_assert_eq!(&payload[end..], [0, 8, 0x40]);
-        payload.truncate(end);
-        payload.push(0x1a);
-        payload.extend((count | 0x1_0000).to_be_bytes());
-        payload.extend([8, 0x5a]);
+        // `8: h'', 9: promise, 10: 0, 11: null`.
+        let end = payload.len() - (PROMISE.len() + 6);
+        prop_assert_eq!(&payload[end - 2..=end], [8, 0x40, 9]);
+        payload.truncate(end - 1);
+        payload.push(0x5a);
         payload.extend((count | 0x1_0000).to_be_bytes());
         prop_assert!(matches!(ListHead::decode(&payload), Err(FormatError::Encoding(_))));
     }

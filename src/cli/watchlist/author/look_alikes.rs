@@ -22,8 +22,8 @@ pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
         faces_a_day: f64::from(a.expected_faces_per_day),
         false_alerts_a_day: a.false_alerts_per_day,
     };
-    let templates: usize = content.entries.iter().map(|e| e.templates.len()).sum();
-    let limit = curve.plan(budget, templates).map_or(curve.strictest().threshold, |p| p.threshold);
+    let entries = content.entries.len();
+    let limit = curve.plan(budget, entries).map_or(curve.strictest().threshold, |p| p.threshold);
     Some((limit, author::look_alikes(content, limit, |_| {})))
 }
 

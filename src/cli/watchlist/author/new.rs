@@ -9,7 +9,7 @@ use super::{CliError, create, date, output, plan};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::watchlist::author::{Draft, NewList};
 use crate::watchlist::model::{Authorisation, Hours};
-use crate::watchlist::{Aim, Reference};
+use crate::watchlist::{Aim, Reference, Stage};
 
 /// The closed set of aims, as on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -63,6 +63,10 @@ pub struct Args {
     /// False alerts that a device may give a day; the threshold follows from it.
     #[arg(long, value_name = "X")]
     false_alerts_per_day: f64,
+    /// Compare and count, but publish no candidate: to see what the list would do on a street.
+    /// `watchlist revise --in-force` ends it.
+    #[arg(long)]
+    silent: bool,
     /// Start of validity; now where absent.
     #[arg(long, value_name = "TIME", value_parser = date)]
     not_before: Option<OffsetDateTime>,
@@ -87,6 +91,7 @@ pub fn run(new: Args) -> Result<(), CliError> {
         expires: new.expires,
         embedder: embedder.sha256.0,
         dimensions: embedder.dimensions,
+        stage: if new.silent { Stage::Silent } else { Stage::InForce },
         authorisation: Authorisation {
             authority: new.authority,
             decision: new.decision,

@@ -129,7 +129,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     if faces == 0 || !(allowed > 0.0 && allowed.is_finite()) {
         return Err("plan with at least one face a day and a false-alert budget above 0".into());
     }
-    let report = report(&curve, faces, allowed, args.templates.unwrap_or(summary.templates));
+    let report = report(&curve, faces, allowed, args.templates.unwrap_or(summary.entries.len()));
     if args.format.json {
         return Ok(output::json_line(&report)?);
     }

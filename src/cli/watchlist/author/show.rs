@@ -9,6 +9,7 @@ use super::{CliError, draft_of, look_alikes, output, stop};
 use crate::cli::flags::{Opening, OutputFormat};
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, ListSummary};
+use crate::watchlist::text::hex;
 use crate::watchlist::{Reference, Trust, order};
 
 #[derive(clap::Args)]
@@ -73,7 +74,9 @@ fn print(s: &ListSummary) -> Result<(), CliError> {
                 a.false_alerts_per_day, a.expected_faces_per_day
             ),
         ),
-        ("embedder", s.embedder.clone()),
+        ("stage", s.stage.to_string()),
+        ("embedder", format!("{}, pipeline {}", s.embedder, s.pipeline)),
+        ("promise", s.promise.clone().unwrap_or_else(|| "none before it is signed".into())),
         ("digest", s.digest.clone().unwrap_or_else(|| "none: a draft".into())),
     ];
     for (name, value) in facts {
@@ -92,13 +95,24 @@ fn print(s: &ListSummary) -> Result<(), CliError> {
         .map(|e| {
             Ok(vec![
                 e.reference.to_string(),
-                e.qualities.len().to_string(),
+                e.photographs.len().to_string(),
                 e.expires.format(&Rfc3339)?,
                 e.legal_basis.clone(),
                 e.purpose.clone(),
             ])
         })
         .collect::<Result<_, time::error::Format>>()?;
-    output::table(&["reference", "templates", "expires", "legal basis", "purpose"], &rows)?;
+    output::table(&["reference", "photographs", "expires", "legal basis", "purpose"], &rows)?;
+    output::line("")?;
+    let rows: Vec<Vec<String>> = s
+        .entries
+        .iter()
+        .flat_map(|e| {
+            e.photographs.iter().map(|p| {
+                vec![e.reference.to_string(), format!("{:.2}", p.quality), hex(&p.sha256)]
+            })
+        })
+        .collect();
+    output::table(&["reference", "quality", "SHA-256 of the photograph"], &rows)?;
     Ok(())
 }
