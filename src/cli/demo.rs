@@ -23,6 +23,7 @@ use crate::demo::ENROLMENT_PHOTOGRAPH;
 use crate::demo::scene::{FPS, PERIOD, Scene};
 use crate::demo::source::SceneSource;
 use crate::demo::subscriber::{Endpoint, Received, Subscriber};
+use crate::decision::promise;
 use crate::files::replace;
 use crate::source::{Photograph, Source};
 use crate::vision::Models;
