@@ -10,8 +10,8 @@
 //!   or compared.
 //! * A probe is dropped, and thereby wiped, as soon as it has been searched; of a view that
 //!   supports no entry nothing is kept.
-//! * What leaves is a [`Candidate`] about an entry of the list, or a count; of a silent list a count
-//!   only.
+//! * What leaves is a [`Candidate`] about an entry of the list, or a count; of a silent list a
+//!   count only.
 //! * Of a live source the [`Schedule`] says which pictures are looked at.
 
 mod candidate;

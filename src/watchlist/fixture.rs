@@ -5,9 +5,9 @@
 
 use time::{Duration, OffsetDateTime};
 use watchpost::template::Template;
+use watchpost::vision::PIPELINE;
 use watchpost::watchlist::author::{self, Draft};
 use watchpost::watchlist::keys::SecretKey;
-use watchpost::vision::PIPELINE;
 use watchpost::watchlist::model::{
     Aim, Authorisation, Content, Entry, Hours, Stage, StoredTemplate,
 };

@@ -282,7 +282,8 @@ impl StoredTemplate {
 
     /// Whether the two have a photograph in common.
     pub fn shares_a_photograph(&self, other: &Self) -> bool {
-        let of_other = |p: &PhotographDigest| other.photographs.iter().any(|o| o.sha256 == p.sha256);
+        let of_other =
+            |p: &PhotographDigest| other.photographs.iter().any(|o| o.sha256 == p.sha256);
         self.photographs.iter().any(of_other)
     }
 }

@@ -225,9 +225,9 @@ impl Builder {
 }
 
 impl Gallery {
-    /// A gallery of `entries`, one template each; those of another length than `dimensions`, which a
-    /// checked list cannot have, are left out. Only lists that are verified reach a
-    /// device's search; authors use this for look-alikes.
+    /// A gallery of `entries`, one template each; those of another length than `dimensions`, which
+    /// a checked list cannot have, are left out. Only lists that are verified reach a device's
+    /// search; authors use this for look-alikes.
     ///
     /// # Panics
     /// Where there is no memory.

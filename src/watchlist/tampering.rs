@@ -28,8 +28,9 @@ pub fn encode_and_sign(encoded: &Encoded, signers: &[u8]) -> Vec<u8> {
     container.to_bytes().to_vec()
 }
 
-/// A list made and signed with the keys 1 and 2 by other software (`tests/independent/watchlist.py`)
-/// from the schema alone. These bytes are format 3: whatever reads it reads them.
+/// A list made and signed with the keys 1 and 2 by other software
+/// (`tests/independent/watchlist.py`) from the schema alone. These bytes are format 3: whatever
+/// reads it reads them.
 pub const MADE_ELSEWHERE: &str = "\
     d86284582ca10378286170706c69636174696f6e2f766e642e7761746368706f73742e77617463686c6973742b63\
     626f72a13a000100008158ff8250a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a60066636173652d310170506f6c6963\

@@ -494,8 +494,7 @@ mod tests {
 
     /// A trust file of the signers 1, 2 and 3, where 1 and 2 are one person's keys.
     fn two_keys_of_one(needed: usize) -> String {
-        let text =
-            fixture::trust_text(needed, &[("signer", 1), ("signer", 2), ("signer", 3)]);
+        let text = fixture::trust_text(needed, &[("signer", 1), ("signer", 2), ("signer", 3)]);
         ["person 1", "person 2"].iter().fold(text, |text, label| {
             text.replace(
                 &format!("label = \"{label}\"\n"),

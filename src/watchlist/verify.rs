@@ -1,9 +1,10 @@
 //! From untrusted bytes to a [`Watchlist`]: the only way there is.
 //!
 //! * The order of the checks is part of the promise: size and shape of the container, validity of
-//!   the trust file, the number of the format, which can only refuse, signatures, and only then the content, its device, its model and its time, and
-//!   at last each entry against its signed digest. So the content's parser sees nothing that the
-//!   pinned people have not signed, and a refusal names the first thing that is wrong.
+//!   the trust file, the number of the format, which can only refuse, signatures, and only then the
+//!   content, its device, its model and its time, and at last each entry against its signed digest.
+//!   So the content's parser sees nothing that the pinned people have not signed, and a refusal
+//!   names the first thing that is wrong.
 //! * Templates go from the bytes that are verified straight into the [`Gallery`] that is searched,
 //!   and nowhere else.
 //! * Whether this device has had a newer version is not checked here but by
@@ -294,9 +295,7 @@ pub fn verify(
             continue;
         };
         let EntryParts { entry, values, .. } = read_entry(item, content.dimensions)?;
-        gallery
-            .push(values.iter().map(|b| b.cast_signed()))
-            .map_err(|e| entry.fault(e.into()))?;
+        gallery.push(values.iter().map(|b| b.cast_signed())).map_err(|e| entry.fault(e.into()))?;
         if !seen.insert(entry.reference.clone()) {
             return Err(entry.fault(EntryFault::Repeated).into());
         }

@@ -21,10 +21,10 @@ use crate::cli::flags::{Networks, Opening, OutputFormat};
 use crate::decision::{DecisionConfig, promise};
 use crate::files::replace;
 use crate::vision::{Models, VisionConfig};
-use crate::watchlist::{Reference, Stage};
 use crate::watchlist::author::{self, Draft};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::read_list;
+use crate::watchlist::{Reference, Stage};
 
 #[derive(Subcommand)]
 pub enum AuthorCommand {
@@ -123,12 +123,7 @@ fn remove(path: &Path, reference: &Reference, format: OutputFormat) -> Result<()
     Ok(())
 }
 
-fn revise(
-    list: &[u8],
-    out: &Path,
-    in_force: bool,
-    format: OutputFormat,
-) -> Result<(), CliError> {
+fn revise(list: &[u8], out: &Path, in_force: bool, format: OutputFormat) -> Result<(), CliError> {
     let mut draft = Draft::revise(list, OffsetDateTime::now_utc())?;
     if in_force {
         draft.content_mut().stage = Stage::InForce;
@@ -164,8 +159,7 @@ fn sign(
                     .into());
             }
             // With the settings that every device has unless its configuration is stricter.
-            let promise =
-                promise::of(models, &VisionConfig::default(), &DecisionConfig::default());
+            let promise = promise::of(models, &VisionConfig::default(), &DecisionConfig::default());
             author::sign(&draft, &promise.bytes(), &key, OffsetDateTime::now_utc())?
         }
         None => author::cosign(&bytes, &key)?,

@@ -146,7 +146,11 @@ impl Draft {
 
     fn check_new(&self, templates: &[StoredTemplate]) -> Result<(), AuthorError> {
         for entry in &self.content.entries {
-            if entry.templates.iter().any(|t| templates.iter().any(|new| new.shares_a_photograph(t))) {
+            if entry
+                .templates
+                .iter()
+                .any(|t| templates.iter().any(|new| new.shares_a_photograph(t)))
+            {
                 return Err(AuthorError::SamePhotograph(entry.reference.clone()));
             }
         }

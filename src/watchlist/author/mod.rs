@@ -4,9 +4,9 @@
 //!   the fields of [`Content`](super::model::Content), times in RFC 3339, digests in hexadecimal,
 //!   templates in base64 ([`Draft`]).
 //! * The first signer's [`sign`] makes one template of each entry's photographs, adds what the
-//!   false-alert promise rests on, and freezes all into the signed container. Further signers add to the
-//!   same bytes with [`cosign`], one after another, each with a key of their own, each able to see
-//!   with [`show`] what it is that they sign.
+//!   false-alert promise rests on, and freezes all into the signed container. Further signers add
+//!   to the same bytes with [`cosign`], one after another, each with a key of their own, each able
+//!   to see with [`show`] what it is that they sign.
 //! * A later version starts from the signed list again ([`Draft::revise`]), so that versions rise
 //!   by themselves.
 //! * What can be judged from templates alone is judged here: whether the photographs of one entry
@@ -74,8 +74,8 @@ pub enum AuthorError {
     /// Templates of another pipeline.
     #[error(
         "the templates are of the pipeline {0} and this version of watchpost makes those of the \
-         pipeline {PIPELINE}, which cannot be compared with them; make a draft anew with `watchpost \
-         watchlist new` and add the photographs again"
+         pipeline {PIPELINE}, which cannot be compared with them; make a draft anew with \
+         `watchpost watchlist new` and add the photographs again"
     )]
     OtherPipeline(u32),
     /// A rule of the format is broken.

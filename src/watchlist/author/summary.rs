@@ -9,9 +9,7 @@ use time::OffsetDateTime;
 use super::AuthorError;
 use crate::watchlist::codec;
 use crate::watchlist::keys::KeyId;
-use crate::watchlist::model::{
-    Authorisation, Content, Entry, PhotographDigest, Reference, Stage,
-};
+use crate::watchlist::model::{Authorisation, Content, Entry, PhotographDigest, Reference, Stage};
 use crate::watchlist::text::hex;
 use crate::watchlist::trust::{Role, Trust};
 use crate::watchlist::verify::read_container;

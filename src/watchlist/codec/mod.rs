@@ -4,8 +4,9 @@
 //!   nothing else is read.
 //! * A payload of another [`FORMAT_VERSION`] is refused by its first field, with what to do
 //!   ([`FormatError::Older`], [`FormatError::Newer`]), before its signatures are looked at: they
-//!   are over another context, and the answer can only refuse. A new format changes [`write`](mod@write), [`read`](mod@read), the
-//!   schema, [`FORMAT_VERSION`] and the [`CONTEXT`], together.
+//!   are over another context, and the answer can only refuse. A new format changes
+//!   [`write`](mod@write), [`read`](mod@read), the schema, [`FORMAT_VERSION`] and the [`CONTEXT`],
+//!   together.
 //! * An entry is encoded with one template, whatever a draft has ([`Entry::fused`]).
 //! * Signatures are not looked at here.
 //!

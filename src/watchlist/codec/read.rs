@@ -1,8 +1,8 @@
 //! From bytes to a list's content: the strict inverse of `write`.
 //!
 //! * Nothing that an input announces allocates memory; what is really there does.
-//! * An entry's template is handed out where it lies in the input, so that a device can put it where
-//!   it belongs without a copy in between.
+//! * An entry's template is handed out where it lies in the input, so that a device can put it
+//!   where it belongs without a copy in between.
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -36,8 +36,7 @@ pub fn decode(
         };
         let EntryParts { mut entry, values, photographs } = read_entry(item, content.dimensions)?;
         let values = values.iter().map(|b| b.cast_signed()).collect();
-        let template =
-            crate::template::Template::new(values).map_err(|e| entry.fault(e.into()))?;
+        let template = crate::template::Template::new(values).map_err(|e| entry.fault(e.into()))?;
         entry.templates.push(crate::watchlist::model::StoredTemplate { template, photographs });
         // Grows with what is really there: an announced number allocates nothing.
         content.entries.push(entry);

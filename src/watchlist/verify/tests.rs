@@ -300,8 +300,7 @@ fn every_broken_entry_is_refused_although_its_digest_is_signed() {
         for flip in [0x01, 0x80, 0xff] {
             let mut broken = entry.to_vec();
             broken[at] ^= flip;
-            if let Ok(EntryParts { entry: mut read, values, photographs }) =
-                read_entry(&broken, 64)
+            if let Ok(EntryParts { entry: mut read, values, photographs }) = read_entry(&broken, 64)
             {
                 // A salt, a text, a time, a quality, a template, a digest: as good as any.
                 let values = values.iter().map(|b| b.cast_signed()).collect();

@@ -208,9 +208,9 @@ fn print(report: &EnrolmentReport, many: bool) -> Result<(), CliError> {
 
 /// What is asked for: from here on more photographs gain little.
 const PHOTOGRAPHS_WANTED: usize = 3;
-/// Of 100 passes of a listed person, how many are missed at the similarity .75 with one and with two
-/// photographs, and with three: press photographs of different days, looked at from the 4th to the
-/// 8th view of a pass (`models/MODEL_CARD.md`). At stricter thresholds the differences grow.
+/// Of 100 passes of a listed person, how many are missed at the similarity .75 with one and with
+/// two photographs, and with three: press photographs of different days, looked at from the 4th to
+/// the 8th view of a pass (`models/MODEL_CARD.md`). At stricter thresholds the differences grow.
 const MISSED_OF_100: [u32; PHOTOGRAPHS_WANTED] = [30, 4, 2];
 
 /// What entries of fewer than three photographs cost: one sentence for each number that there is.
@@ -399,8 +399,10 @@ fn finish(
     if lenient && fresh.len() > room {
         // The best ones stay.
         fresh.sort_by(|a, b| photograph(&b.1).quality.total_cmp(&photograph(&a.1).quality));
-        let reason =
-            format!("an entry has at most {MAX_PHOTOGRAPHS} photographs, and the others are better");
+        let reason = format!(
+            "an entry has at most {MAX_PHOTOGRAPHS} photographs, and the others are \
+                better"
+        );
         left_out.extend(fresh.drain(room..).map(|(file, _)| (file.clone(), reason.clone())));
     }
     if !lenient {
@@ -416,7 +418,8 @@ fn finish(
     let doubts: Vec<Doubt> = fresh
         .iter()
         .filter_map(|(file, t)| {
-            let background_faces = *background.get(&photograph(t).sha256).filter(|others| **others > 0)?;
+            let background_faces =
+                *background.get(&photograph(t).sha256).filter(|others| **others > 0)?;
             Some(Doubt {
                 reference: reference.clone(),
                 photograph: file.to_path_buf(),
@@ -529,7 +532,10 @@ mod tests {
         let people = [added("a", 1), added("b", 3), added("c", 2), added("d", 1), added("e", 10)];
         let said = too_few(&people);
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].starts_with("a and 1 others: with 1 photograph about 30 of 100"), "{said:?}");
+        assert!(
+            said[0].starts_with("a and 1 others: with 1 photograph about 30 of 100"),
+            "{said:?}"
+        );
         assert!(said[1].starts_with("c: with 2 photographs about 4 of 100"), "{said:?}");
         assert_eq!(too_few(&people[1..2]), Vec::<String>::new());
     }

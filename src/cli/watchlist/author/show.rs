@@ -108,9 +108,9 @@ fn print(s: &ListSummary) -> Result<(), CliError> {
         .entries
         .iter()
         .flat_map(|e| {
-            e.photographs.iter().map(|p| {
-                vec![e.reference.to_string(), format!("{:.2}", p.quality), hex(&p.sha256)]
-            })
+            e.photographs
+                .iter()
+                .map(|p| vec![e.reference.to_string(), format!("{:.2}", p.quality), hex(&p.sha256)])
         })
         .collect();
     output::table(&["reference", "quality", "SHA-256 of the photograph"], &rows)?;
