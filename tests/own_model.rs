@@ -180,7 +180,11 @@ fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
     let photograph = portrait("obama-2012");
     ok(&[&["watchlist", "add", &draft, &photograph, "--models", &models][..], &entry].concat());
     let list = desk.arg("list.cose");
-    ok(&["watchlist", "sign", &draft, "--key", &desk.arg("alice.key"), "--out", &list]);
+    let sign = ["watchlist", "sign", &draft, "--key", &desk.arg("alice.key"), "--out", &list];
+    // The promise that is signed is this embedder's: without its manifest there is none.
+    let (_, errors) = fails(&sign);
+    assert!(errors.contains("another embedder") && errors.contains("--models"), "{errors}");
+    ok(&[&sign[..], &["--models", &models]].concat());
     ok(&["watchlist", "sign", &list, "--key", &desk.arg("bob.key"), "--out", &list]);
     let search = [
         "identify",
