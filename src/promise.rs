@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// No threshold is lower than this cosine similarity, whatever budget and curve say. Single
@@ -21,6 +22,35 @@ use sha2::{Digest as _, Sha256};
 /// (`models/manifest.toml`), so that no list of any size is of use below it, and a curve that
 /// allows it was not measured on people.
 pub const FLOOR: f32 = 0.40;
+
+/// What a list in force does.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Its candidates are published.
+    #[default]
+    InForce,
+    /// It is compared and counted, and no candidate is ever published: how a list is tried on a
+    /// street before anybody acts on it.
+    Silent,
+}
+
+impl Stage {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::InForce => "in-force",
+            Stage::Silent => "silent",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// Which way a setting becomes stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

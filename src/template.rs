@@ -10,6 +10,11 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+/// The steps from a picture to an embedding, by number. It rises whenever the same networks make
+/// other embeddings of the same picture, or templates are made of them in another way: templates of
+/// two pipelines are not comparable. 2: one template an entry, the mean of its photographs.
+pub const PIPELINE: u32 = 2;
+
 /// Most dimensions an embedder may have.
 pub const MAX_DIMENSIONS: usize = 1024;
 /// Fewest dimensions an embedder may have.

@@ -19,8 +19,16 @@ const FILES: [&str; 13] = [
     "toml",
 ];
 /// Tables of other files that documents name: units, manifests, trust files, Cargo.
-const FOREIGN: [&str; 7] =
-    ["detector", "embedder", "features", "keys", "package.metadata.deb", "patch", "profile"];
+const FOREIGN: [&str; 8] = [
+    "audit",
+    "detector",
+    "embedder",
+    "features",
+    "keys",
+    "package.metadata.deb",
+    "patch",
+    "profile",
+];
 
 /// Keys and tables of the configuration, dotted.
 struct Schema {

@@ -25,13 +25,14 @@ use crate::demo::scene::{FPS, PERIOD, Scene};
 use crate::demo::source::SceneSource;
 use crate::demo::subscriber::{Endpoint, Received, Subscriber};
 use crate::files::replace;
+use crate::promise::Stage;
 use crate::source::{Photograph, Source};
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, NewEntry, NewList};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::model::{Authorisation, Hours};
 use crate::watchlist::seal::{self, DeviceKey};
-use crate::watchlist::{Aim, Stage, StoredTemplate};
+use crate::watchlist::{Aim, StoredTemplate};
 
 const DEVICE: &str = "demo-gate";
 const ROOT: &str = "watchpost-demo";

@@ -14,9 +14,10 @@ use time::OffsetDateTime;
 use super::DecisionConfig;
 use super::budget::{Budget, FalseMatchCurve, OverBudget, Plan};
 use crate::cause::Cause;
+use crate::promise::Stage;
 use crate::watchlist::rotation::RotationError;
 use crate::watchlist::seal::SealError;
-use crate::watchlist::{Gallery, Position, Refusal, Stage, Watchlist};
+use crate::watchlist::{Gallery, Position, Refusal, Watchlist};
 
 /// Why nothing is matched.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::DecisionConfig;
 use crate::promise::{FLOOR, Promise, Setting};
-use crate::vision::{Models, PIPELINE, VisionConfig};
+use crate::template::PIPELINE;
+use crate::vision::{Models, VisionConfig};
 
 /// What `models` under this configuration promise.
 pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> Promise {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::topics::DeviceId;
 use crate::clock::Now;
-use crate::watchlist::Stage;
+use crate::promise::Stage;
 
 /// Media type of every payload, also the MQTT content type.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";

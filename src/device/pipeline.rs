@@ -28,12 +28,13 @@ use crate::decision::candidate::{Compared, Decider, Finding, MAX_HITS};
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::delivery::event::{Candidate, EventId};
 use crate::frame::Frame;
+use crate::promise::Stage;
 use crate::source::{Captured, DecodeError, Decoder};
 use crate::vision::{
     Analyzer, FrameCounts, FramePlan, Models, Schedule, Sighting, Skip, StageTimes, Thumbnail,
     VisionError,
 };
-use crate::watchlist::{Stage, TopK};
+use crate::watchlist::TopK;
 
 /// Why a picture was not analysed.
 #[derive(Debug, thiserror::Error)]

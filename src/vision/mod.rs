@@ -58,11 +58,6 @@ use crate::problem::Problem;
 use crate::template::TemplateError;
 use engine::EngineError;
 
-/// The steps from a picture to an embedding, by number. It rises whenever the same networks make
-/// other embeddings of the same picture, or templates are made of them in another way: templates of
-/// two pipelines are not comparable. 2: one template an entry, the mean of its photographs.
-pub const PIPELINE: u32 = 2;
-
 /// `[vision]`: how faces are found and which of their views are compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -4,13 +4,11 @@
 #![allow(dead_code)]
 
 use time::{Duration, OffsetDateTime};
-use watchpost::template::Template;
-use watchpost::vision::PIPELINE;
+use watchpost::promise::Stage;
+use watchpost::template::{PIPELINE, Template};
 use watchpost::watchlist::author::{self, Draft};
 use watchpost::watchlist::keys::SecretKey;
-use watchpost::watchlist::model::{
-    Aim, Authorisation, Content, Entry, Hours, Stage, StoredTemplate,
-};
+use watchpost::watchlist::model::{Aim, Authorisation, Content, Entry, Hours, StoredTemplate};
 use watchpost::watchlist::trust::Trust;
 
 pub const DEVICE: &str = "gate-3";

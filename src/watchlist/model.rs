@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 
 pub use super::hours::{Hours, NotAWindow, Window};
 pub use super::place::{Area, Position};
+use crate::promise::Stage;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, fuse};
 
 /// Most entries.
@@ -294,35 +295,6 @@ impl fmt::Debug for StoredTemplate {
     }
 }
 
-/// What a list in force does.
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Its candidates are published.
-    #[default]
-    InForce,
-    /// It is compared and counted, and no candidate is ever published: how a list is tried on a
-    /// street before anybody acts on it.
-    Silent,
-}
-
-impl Stage {
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::InForce => "in-force",
-            Stage::Silent => "silent",
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// One person who may be looked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -363,7 +335,7 @@ pub struct Content {
     pub embedder: [u8; 32],
     /// Components of every template.
     pub dimensions: usize,
-    /// The [`PIPELINE`](crate::vision::PIPELINE) that made the templates.
+    /// The [`PIPELINE`](crate::template::PIPELINE) that made the templates.
     pub pipeline: u32,
     /// What the list is to do.
     #[serde(default)]

@@ -21,14 +21,15 @@ use super::codec::{
 };
 use super::container::Container;
 use super::keys::KeyId;
-use super::model::{Authorisation, Content, Entry, EntryFault, Position, Reference, Stage};
+use super::model::{Authorisation, Content, Entry, EntryFault, Position, Reference};
 use super::refusal::Refusal;
 use super::search::{Builder, Gallery};
 use super::signatures::check_signatures;
 use super::text::stamp;
 use super::trust::Trust;
 use crate::cause::Cause;
-use crate::vision::PIPELINE;
+use crate::promise::Stage;
+use crate::template::PIPELINE;
 
 /// Whether a verified list may be used at this time and place.
 #[derive(Debug, Clone, Copy, PartialEq)]

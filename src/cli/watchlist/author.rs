@@ -20,11 +20,12 @@ use super::{CliError, output};
 use crate::cli::flags::{Networks, Opening, OutputFormat};
 use crate::decision::{DecisionConfig, promise};
 use crate::files::replace;
+use crate::promise::Stage;
 use crate::vision::{Models, VisionConfig};
+use crate::watchlist::Reference;
 use crate::watchlist::author::{self, Draft};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::read_list;
-use crate::watchlist::{Reference, Stage};
 
 #[derive(Subcommand)]
 pub enum AuthorCommand {

@@ -6,10 +6,11 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::{AuthorError, ListSummary, whole_seconds};
-use crate::vision::PIPELINE;
+use crate::promise::Stage;
+use crate::template::PIPELINE;
 use crate::watchlist::codec;
 use crate::watchlist::model::{
-    Authorisation, Content, ContentError, Entry, EntryFault, MAX_PHOTOGRAPHS, Reference, Stage,
+    Authorisation, Content, ContentError, Entry, EntryFault, MAX_PHOTOGRAPHS, Reference,
     StoredTemplate,
 };
 use crate::watchlist::verify::read_container;

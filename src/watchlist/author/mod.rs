@@ -63,7 +63,7 @@ use super::container::MAX_SIGNATURES;
 use super::keys::{KeyError, KeyId};
 use super::model::{ContentError, Reference};
 use super::refusal::Refusal;
-use crate::vision::PIPELINE;
+use crate::template::PIPELINE;
 
 /// Why a draft or a list cannot be edited or signed.
 #[derive(Debug, thiserror::Error)]

@@ -7,9 +7,10 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::AuthorError;
+use crate::promise::Stage;
 use crate::watchlist::codec;
 use crate::watchlist::keys::KeyId;
-use crate::watchlist::model::{Authorisation, Content, Entry, PhotographDigest, Reference, Stage};
+use crate::watchlist::model::{Authorisation, Content, Entry, PhotographDigest, Reference};
 use crate::watchlist::text::hex;
 use crate::watchlist::trust::{Role, Trust};
 use crate::watchlist::verify::read_container;

@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::{FORMAT_VERSION, FormatError, MAX_SITE_RECORD, SALT};
+use crate::promise::Stage;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS};
 use crate::watchlist::cbor::CborReader;
 use crate::watchlist::container::Items;
 use crate::watchlist::model::{
     Aim, Area, Authorisation, Content, ContentError, Entry, EntryFault, Hours, LATEST, MAX_AREAS,
     MAX_CORNERS, MAX_DEVICES, MAX_ENTRIES, MAX_FACES, MAX_PHOTOGRAPHS, MAX_PROMISE, MAX_TEXT,
-    MAX_WINDOWS, PhotographDigest, Position, Reference, Stage, Window,
+    MAX_WINDOWS, PhotographDigest, Position, Reference, Window,
 };
 
 /// Reads what `encode` writes, and nothing else. Entries that were removed are left out and

@@ -5,10 +5,11 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::{FORMAT_VERSION, LIST, MAX_ENTRY_BYTES, SALT};
+use crate::promise::Stage;
 use crate::watchlist::cbor::{CborWriter, NULL};
 use crate::watchlist::container::Container;
 use crate::watchlist::model::{
-    Aim, Authorisation, Content, ContentError, Entry, MAX_PHOTOGRAPHS, MAX_TEXT, Stage,
+    Aim, Authorisation, Content, ContentError, Entry, MAX_PHOTOGRAPHS, MAX_TEXT,
 };
 
 /// A content's two halves: what is signed, and the entries that it vouches for.

@@ -1,13 +1,12 @@
 use super::super::cbor::CborError;
 use super::super::codec::{self, FormatError, SALT};
 use super::super::fixture::{DEVICE, EMBEDDER, PROMISE, content, key, now, trust, trust_text};
-use super::super::model::{
-    Aim, Area, ContentError, Hours, MAX_ENTRIES, Stage, StoredTemplate, Window,
-};
+use super::super::model::{Aim, Area, ContentError, Hours, MAX_ENTRIES, StoredTemplate, Window};
 use super::super::tampering::{
     encode_and_sign, encoded, made_elsewhere, made_elsewhere_in_format_two, signed,
 };
 use super::*;
+use crate::promise::Stage;
 use crate::template::Template;
 use proptest::prelude::*;
 use time::Duration;

@@ -7,9 +7,10 @@ use time::OffsetDateTime;
 
 use super::{CliError, create, date, output, plan};
 use crate::cli::flags::{Networks, OutputFormat};
+use crate::promise::Stage;
 use crate::watchlist::author::{Draft, NewList};
 use crate::watchlist::model::{Authorisation, Hours};
-use crate::watchlist::{Aim, Reference, Stage};
+use crate::watchlist::{Aim, Reference};
 
 /// The closed set of aims, as on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
