@@ -68,6 +68,36 @@ impl Backoff {
     }
 }
 
+/// Something that happens again and again and is to be said: the first time, then at growing
+/// intervals, each time with how often it happened since.
+#[derive(Debug, Clone)]
+pub struct Recurring {
+    backoff: Backoff,
+    unsaid: u64,
+}
+
+impl Recurring {
+    /// Said again after `first`, then after twice as long, at most after `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self { backoff: Backoff::new(first, longest), unsaid: 0 }
+    }
+
+    /// It happened, at `now`. Where it is to be said now: how often it happened since it was said.
+    pub fn happened(&mut self, now: Duration) -> Option<u64> {
+        self.unsaid += 1;
+        if self.backoff.left(now) > Duration::ZERO {
+            return None;
+        }
+        self.backoff.failed(now, NO_JITTER);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+
+    /// It is over: the next time is the first.
+    pub fn over(&mut self) {
+        *self = Self::new(self.backoff.first, self.backoff.longest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +130,19 @@ mod tests {
         b.reset();
         b.failed(start, NO_JITTER);
         assert_eq!(b.left(start).as_millis(), 100);
+    }
+
+    #[test]
+    fn what_recurs_is_said_at_once_then_ever_more_seldom_with_its_count() {
+        let mut recurring = Recurring::new(Duration::from_secs(1), Duration::from_secs(60));
+        let said: Vec<(u64, u64)> = (0..3600)
+            .filter_map(|s| Some((s, recurring.happened(Duration::from_secs(s))?)))
+            .collect();
+        assert_eq!(&said[..5], [(0, 1), (1, 1), (3, 2), (7, 4), (15, 8)]);
+        assert_eq!(said.iter().map(|(_, n)| n).sum::<u64>(), said.last().expect("some").0 + 1);
+        assert!(said.len() < 70, "an hour of it is {} lines", said.len());
+        recurring.over();
+        assert_eq!(recurring.happened(Duration::from_secs(3600)), Some(1));
     }
 
     #[test]

@@ -335,6 +335,24 @@ causes! {
             setting!(watchlist.rotations),
             " need room, and the user that runs watchpost writes there",
         );
+    OrderNotStored, "order-not-stored", Device,
+        "an order that stops is followed and cannot be written to the disk, where a restart would \
+         forget it",
+        concat!(
+            "let the user that runs watchpost write the folder of ",
+            setting!(watchlist.state),
+            ", and make room there; the order is stored and matching goes on by itself",
+        );
+    TooManyOrders, "too-many-orders", Device,
+        "more orders came than the device can remember or take at once",
+        concat!(
+            "find out who signs or sends so many; then publish the orders that are to hold again, \
+             move ",
+            setting!(watchlist.state),
+            " away with ",
+            setting!(watchlist.list),
+            ", and install a list whose version is higher than any before",
+        );
     ListNotStored, "list-not-stored", Device,
         "the list on the disk cannot be replaced",
         concat!(

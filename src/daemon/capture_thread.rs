@@ -1,7 +1,8 @@
 //! The capture thread: keeps the source open and hands its frames over.
 //!
 //! A source that cannot be opened is tried again, slower and slower: a camera may be plugged in
-//! later. The reason is logged once for as long as it stays the same.
+//! later. Why no frame comes is logged at once, and at growing intervals for as long as it lasts,
+//! with how often it was tried.
 
 use std::time::Duration;
 
@@ -10,10 +11,14 @@ use log::{info, warn};
 use super::handover::{Handover, Put};
 use super::status_board::StatusBoard;
 use super::stop::{Reason, Stop};
+use crate::backoff::Recurring;
+use crate::clock::Clock;
 use crate::source::{Captured, Source, SourceError};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A source that is away is logged again after the first, then ever more seldom.
+const SAY_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
 
 /// Runs until the source ends or somebody asks to stop.
 pub fn run(
@@ -23,6 +28,8 @@ pub fn run(
     stop: &Stop,
 ) {
     let mut retry = FIRST_RETRY;
+    let clock = Clock::default();
+    let mut away = Recurring::new(SAY_AGAIN.0, SAY_AGAIN.1);
     let mut logged = String::new();
     while stop.reason().is_none() {
         board.capture_lives();
@@ -30,7 +37,7 @@ pub fn run(
             Ok(mut source) => {
                 info!("Source opened: {}.", source.describe());
                 retry = FIRST_RETRY;
-                match deliver(&mut *source, frames, board, stop) {
+                match deliver(&mut *source, (clock, &mut away), frames, board, stop) {
                     Some(failure) => failure,
                     None => break,
                 }
@@ -38,8 +45,10 @@ pub fn run(
             Err(failure) => failure,
         };
         let reason = failure.to_string();
-        if reason != logged {
-            warn!("The source cannot be read; trying again: {reason}.");
+        let again = away.happened(clock.now().monotonic);
+        if reason != logged || again.is_some() {
+            let times = again.unwrap_or(1);
+            warn!("The source cannot be read; trying again: times={times} {reason}.");
             logged.clone_from(&reason);
         }
         board.source_failed(reason);
@@ -63,6 +72,7 @@ fn pause(time: Duration, board: &StatusBoard, stop: &Stop) {
 /// Hands frames over until the end (`None`) or until the source cannot go on as it is.
 fn deliver(
     source: &mut dyn Source,
+    (clock, away): (Clock, &mut Recurring),
     frames: &Handover<Captured>,
     board: &StatusBoard,
     stop: &Stop,
@@ -76,20 +86,23 @@ fn deliver(
         let result = source.next(&mut frame);
         board.capture_lives();
         match &result {
-            Ok(()) => match frames.put(&mut frame) {
-                Put::Stored => board.frame_captured(),
-                Put::Overwrote => {
-                    overwritten += 1;
-                    board.frame_captured();
+            Ok(()) => {
+                away.over();
+                match frames.put(&mut frame) {
+                    Put::Stored => {}
+                    Put::Overwrote => overwritten += 1,
+                    Put::Closed => break None,
                 }
-                Put::Closed => break None,
-            },
+                board.frame_captured();
+            }
             // The source counts bad frames and time-outs itself.
             Err(SourceError::Frame(_)) => {}
             Err(SourceError::Timeout) => board.source_failed("no frame is arriving".into()),
             Err(SourceError::Lost { .. }) => {
                 let reason = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
-                warn!("The source was lost and is opened again: {reason}.");
+                if let Some(times) = away.happened(clock.now().monotonic) {
+                    warn!("The source was lost and is opened again: times={times} {reason}.");
+                }
                 board.source_failed(reason);
             }
             Err(SourceError::Ended) => {

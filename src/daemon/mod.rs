@@ -168,7 +168,8 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let store = delivery::store(&config.broker)?;
     let list = device.list_status();
     let first = reporter.status(&Condition::Starting, list.as_ref(), store.health().problem);
-    let delivery = Delivery::start_with(&config.broker, &id, first, clock, store)?;
+    let screen = Box::new(device.screen(clock));
+    let delivery = Delivery::start_screened(&config.broker, &id, first, clock, store, screen)?;
     let metrics = metrics::Server::bind(&config.metrics)?;
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);

@@ -10,8 +10,8 @@ use super::Links;
 use super::handover::Taken;
 use crate::clock::Clock;
 use crate::delivery::Delivery;
-use crate::delivery::RevokedCandidates;
 use crate::delivery::event::Candidate;
+use crate::delivery::{Receipt, RevokedCandidates};
 use crate::device::Device;
 use crate::device::pipeline::PipelineError;
 use crate::hardware;
@@ -23,7 +23,7 @@ const FRAME_TIMEOUT: Duration = Duration::from_millis(500);
 const TEMPERATURE_EVERY: Duration = Duration::from_secs(5);
 /// Failures of one kind are logged at most so often; their number is in the statistics.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-/// Messages followed between two frames at most: a flood must not keep frames waiting.
+/// Messages followed between two frames at most: many orders must not keep frames waiting.
 const MAX_MESSAGES: usize = 16;
 
 /// What the thread owns, and what it shares with the others.
@@ -38,6 +38,10 @@ pub struct VisionThread<'a> {
     /// When a frame's failure was last logged, on the monotonic clock.
     complained: Option<Duration>,
     first_frame_logged: bool,
+    /// Revocations whose undelivered candidates are still to be wiped.
+    unwiped: Vec<RevokedCandidates>,
+    /// Of messages that were followed or refused, to be acknowledged.
+    followed: Vec<Receipt>,
 }
 
 impl<'a> VisionThread<'a> {
@@ -51,6 +55,8 @@ impl<'a> VisionThread<'a> {
             halvings: 0,
             complained: None,
             first_frame_logged: false,
+            unwiped: Vec::new(),
+            followed: Vec::new(),
         };
         thread.publish_list();
         thread
@@ -83,12 +89,20 @@ impl<'a> VisionThread<'a> {
         self.publish_list();
         let delivery = self.links.delivery;
         for message in std::iter::from_fn(|| delivery.inbound()).take(MAX_MESSAGES) {
-            if let Some(revoked) = self.device.follow(&message, self.clock.now()) {
-                self.wipe_undelivered(revoked);
-            }
+            let revoked = self.device.follow(&message, self.clock.now());
+            self.unwiped.extend(revoked);
             self.publish_list();
-            self.links.board.set_order_counters(self.device.order_counters());
+            self.followed.extend(message.receipts);
         }
+        if delivery.lost_an_order() {
+            error!("Genuine orders came faster than they can be followed; nobody is matched.");
+            self.device.lose_an_order(self.clock.now());
+        }
+        self.wipe_undelivered();
+        if self.unwiped.is_empty() && self.device.is_stored() {
+            delivery.acknowledge(std::mem::take(&mut self.followed));
+        }
+        self.links.board.set_order_counters(self.device.order_counters());
         if self.links.stop.take_reload() {
             self.device.reload(self.clock.now());
             self.publish_list();
@@ -103,14 +117,11 @@ impl<'a> VisionThread<'a> {
         }
     }
 
-    fn wipe_undelivered(&self, revoked: RevokedCandidates) {
-        let list = revoked.list.clone();
-        if !self.links.delivery.revoke(revoked) {
-            error!(
-                "Undelivered candidates of the revoked list {list} may still be delivered: too \
-                 many revocations at once."
-            );
-        }
+    /// Asks for undelivered candidates of what was revoked to be wiped. Where too many revocations
+    /// wait already, the rest is asked for again.
+    fn wipe_undelivered(&mut self) {
+        let delivery = self.links.delivery;
+        self.unwiped.retain(|revoked| !delivery.revoke(revoked.clone()));
     }
 
     fn read_temperature(&mut self) {

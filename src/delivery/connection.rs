@@ -6,8 +6,9 @@
 //! * Certificates and passwords are read again for each connection.
 //! * A broker that accepts and says nothing, stops saying anything, or acknowledges nothing, is
 //!   left.
-//! * Orders and offers are subscribed to at QoS 1 on each connection and wait, unverified, in a
-//!   bounded mailbox.
+//! * Orders and offers are subscribed to at QoS 1 on each connection. Each is screened before it
+//!   takes a place in the mailbox, and acknowledged when the daemon has dealt with it; what does
+//!   not pass the screen, at once.
 
 use std::time::Duration;
 
@@ -20,11 +21,16 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop, Request};
 
 use super::event::{State, Status};
 use super::failure::{self, LinkFailure};
+use super::inbound::{Given, RECEIVE_MAX, Screened};
 use super::outbox::{AckOutcome, Settled};
 use super::session::{Acknowledged, MAX_HANDED};
 use super::wire;
 use super::worker::{DeliveryWorker, EXPIRY_SWEEP, End, encode, random};
 use crate::clock::Now;
+
+/// Most acknowledgements that wait in the client: a broker sends no more than the receive maximum
+/// before one of them; one that keeps no contract ends the link.
+const MAX_ACKS: usize = 32 * RECEIVE_MAX as usize;
 
 impl DeliveryWorker {
     /// One connection from the first packet to its end.
@@ -42,8 +48,9 @@ impl DeliveryWorker {
         // A new event loop for each connection: what one keeps across connections (queued requests,
         // a collision of packet ids) it keeps by rules that lose or block publishes. What is
         // unsettled is known to the session.
-        let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 3);
+        let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 3 + MAX_ACKS);
         self.subscribed = false;
+        self.acks.connected();
         for publish in self.session.connecting(self.clock.now()) {
             events.pending.push_back(Request::Publish(wire::packet(publish)));
         }
@@ -119,6 +126,10 @@ impl DeliveryWorker {
     /// asked for.
     fn feed(&mut self, client: &AsyncClient) -> Result<(), End> {
         let now = self.clock.now();
+        while let Some(packet) = self.acks.next() {
+            let handed = client.try_ack(&wire::acknowledgement(packet));
+            handed.map_err(|_| End::Failed(failure::CLIENT.into()))?;
+        }
         if self.close_if_asked(client, now)? {
             return Ok(());
         }
@@ -191,7 +202,7 @@ impl DeliveryWorker {
             // A broker that acknowledges out of order. A new connection sorts it out.
             Event::Outgoing(Outgoing::AwaitAck(_)) => return Err(failure::OUT_OF_ORDER.into()),
             Event::Incoming(Packet::PubAck(ack)) => self.acknowledged(ack.pkid, ack.reason, now),
-            Event::Incoming(Packet::Publish(publish)) => self.received(&publish),
+            Event::Incoming(Packet::Publish(publish)) => return self.received(&publish),
             Event::Incoming(Packet::SubAck(ack)) => log_refused(&ack),
             _ => {}
         }
@@ -231,13 +242,34 @@ impl DeliveryWorker {
         }
     }
 
-    fn received(&mut self, publish: &Publish) {
-        let inbound = self.names.topics.inbound();
-        let kind = inbound.into_iter().find(|(topic, _)| topic.as_bytes() == &publish.topic[..]);
-        if let Some((_, kind)) = kind {
-            self.inputs.exchange.mailbox.give(kind, &publish.payload);
-            return;
+    /// A message to the device came.
+    fn received(&mut self, publish: &Publish) -> Result<(), LinkFailure> {
+        let receipt = match publish.qos {
+            QoS::AtMostOnce => None,
+            _ => Some(self.acks.received(publish.pkid).ok_or(failure::FLOODED)?),
+        };
+        let waits = match self.names.topics.inbound_kind(&publish.topic) {
+            Some(kind) => {
+                let mailbox = &self.inputs.exchange.mailbox;
+                let genuine = mailbox.admits(kind, publish.payload.len())
+                    && self.screen.screen(kind, &publish.payload) == Screened::Genuine;
+                match genuine.then(|| mailbox.give(kind, &publish.payload, receipt)) {
+                    Some(Given::Full) if receipt.is_some() => return Err(failure::FLOODED.into()),
+                    given => given == Some(Given::Waits),
+                }
+            }
+            None => {
+                self.heard_elsewhere(publish);
+                false
+            }
+        };
+        if let Some(receipt) = receipt.filter(|_| !waits) {
+            self.acks.done(receipt);
         }
+        Ok(())
+    }
+
+    fn heard_elsewhere(&mut self, publish: &Publish) {
         let birth = self.config.home_assistant.birth();
         if birth.is_some_and(|topic| topic.as_bytes() == &publish.topic[..])
             && &publish.payload[..] == b"online"

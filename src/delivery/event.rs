@@ -404,6 +404,10 @@ pub enum Change {
     EntryRevoked,
     /// Matching is suspended for a time.
     Suspended,
+    /// A genuine order came too late: the time that it suspends was over.
+    OrderRefused,
+    /// A genuine order is for other devices or another area.
+    NotConcerned,
     /// An offered list came into force.
     Installed,
     /// A rotation of the pinned keys was followed.
@@ -426,8 +430,8 @@ impl fmt::Display for Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListChange {
-    /// `list-revoked`, `entry-revoked`, `suspended`, `installed`, `keys-rotated`, `reloaded`,
-    /// `reload-refused` or `refused`.
+    /// `list-revoked`, `entry-revoked`, `suspended`, `order-refused`, `not-concerned`, `installed`,
+    /// `keys-rotated`, `reloaded`, `reload-refused` or `refused`.
     // The schema promises any word: more kinds of change may come within `v1`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub what: Change,

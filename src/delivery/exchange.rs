@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //! * Nothing here blocks for longer than a copy takes.
-//! * Candidates queue in a bounded channel; of everything else only the newest waits.
+//! * Candidates queue in a bounded channel; of status and counts only the newest waits. Of states
+//!   of the list, which answer orders, [`MAX_ANSWERS`] wait and then the newest.
 //! * A wait for the next input may be dropped at any time without losing one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::event::{ListState, Stats, Status};
-use super::inbound::Mailbox;
+use super::inbound::{Mailbox, Receipt};
 use super::outbox::EventRecord;
 use super::revoked::RevokedCandidates;
 use super::snapshot::Snapshot;
@@ -23,13 +24,18 @@ pub(super) const CHANNEL: usize = 64;
 /// Most revocations that wait for the thread; it takes them at once.
 const MAX_REVOKING: usize = 64;
 
-/// What the handle asks for beside candidates. Only the newest of each matters, but for
-/// revocations.
+/// Most states of the list that wait for the thread. Each answers an order or an offer.
+pub(super) const MAX_ANSWERS: usize = 64;
+
+/// What the handle asks for beside candidates.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     pub(super) status: Option<Status>,
     pub(super) stats: Option<Stats>,
-    pub(super) list_state: Option<ListState>,
+    /// Oldest first, at most [`MAX_ANSWERS`].
+    pub(super) list_states: Vec<ListState>,
+    /// Messages to the device that were dealt with.
+    pub(super) done: Vec<Receipt>,
     /// At most [`MAX_REVOKING`].
     pub(super) revoke: Vec<RevokedCandidates>,
     /// How long the end may take.
@@ -64,6 +70,15 @@ impl Exchange {
             }
             taken
         })
+    }
+
+    /// Adds a state of the list. Where too many wait it takes the newest one's place: the state is
+    /// right, and an answer between is missing.
+    pub(super) fn add_list_state(&self, state: ListState) {
+        self.request(|requested| {
+            requested.list_states.truncate(MAX_ANSWERS - 1);
+            requested.list_states.push(state);
+        });
     }
 
     /// Counts a candidate that the handle did not take.

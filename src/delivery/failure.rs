@@ -45,6 +45,11 @@ pub const OUT_OF_ORDER: FixedFailure = FixedFailure("the broker acknowledges out
 /// The client library panicked over something that the broker sent.
 pub const PANIC: FixedFailure =
     FixedFailure("the MQTT client broke down over what the broker sent; please report it");
+/// More is sent to the device than it can hold.
+pub const FLOODED: FixedFailure = FixedFailure(
+    "more messages were sent to this device than it can hold; it takes them when the broker sends \
+     them again",
+);
 /// The client's channel is closed or full.
 pub const CLIENT: FixedFailure = FixedFailure("the MQTT client takes nothing");
 

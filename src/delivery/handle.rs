@@ -18,7 +18,7 @@ use super::event::{
     Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, Stats, Status,
 };
 use super::exchange::{CHANNEL, Exchange, Inputs};
-use super::inbound::Inbound;
+use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
 use super::outbox::ledger::Ledger;
 use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store};
 use super::revoked::RevokedCandidates;
@@ -130,6 +130,22 @@ impl Delivery {
         clock: Clock,
         store: Box<dyn Store>,
     ) -> Result<Self, StartError> {
+        Self::start_screened(config, device, status, clock, store, Box::new(TakesNothing))
+    }
+
+    /// The same with a screen, which tells genuine messages to the device from others. Without one
+    /// the device hears none.
+    ///
+    /// # Errors
+    /// As [`Delivery::start_with`].
+    pub fn start_screened(
+        config: &BrokerConfig,
+        device: &DeviceId,
+        status: Status,
+        clock: Clock,
+        store: Box<dyn Store>,
+        screen: Box<dyn Screen>,
+    ) -> Result<Self, StartError> {
         let url: BrokerUrl = config.url.parse()?;
         let topics = Topics::new(&config.root, device)?;
         let client_id = match config.client_id.as_str() {
@@ -163,6 +179,7 @@ impl Delivery {
             session,
             status,
             Inputs { records: inbox, exchange: exchange.clone() },
+            screen,
         );
         Ok(Self {
             records,
@@ -215,9 +232,10 @@ impl Delivery {
         self.exchange.request(|requested| requested.stats = Some(stats));
     }
 
-    /// Which list is in force, retained by the broker. Never blocks.
+    /// Which list is in force and what became of the last order or offer, retained by the broker.
+    /// Each is published, so that each answer is heard. Never blocks.
     pub fn set_list_state(&self, state: ListState) {
-        self.exchange.request(|requested| requested.list_state = Some(state));
+        self.exchange.add_list_state(state);
     }
 
     /// Wipes candidates that were not delivered yet; how many is in the snapshot's outbox. Never
@@ -226,9 +244,22 @@ impl Delivery {
         self.exchange.revoke(revoked)
     }
 
-    /// The next message to the device, nothing about it verified. Never blocks.
+    /// The next message to the device that passed the screen. Never blocks.
     pub fn inbound(&self) -> Option<Inbound> {
         self.exchange.mailbox.take()
+    }
+
+    /// Whether a genuine order found no room since the last call and is lost, as it came at QoS 0.
+    pub fn lost_an_order(&self) -> bool {
+        self.exchange.mailbox.take_overflow()
+    }
+
+    /// Acknowledges messages to the broker: what they say was followed and stored, or refused.
+    /// Never blocks.
+    pub fn acknowledge(&self, receipts: Vec<Receipt>) {
+        if !receipts.is_empty() {
+            self.exchange.request(|requested| requested.done.extend(receipts));
+        }
     }
 
     /// How delivery is.

@@ -1,15 +1,19 @@
-//! What is sent to the device: signed orders and lists, handed on as they came.
+//! What is sent to the device: looked at before it is queued, acknowledged after it was dealt with.
 //!
 //! Promises:
-//! * Bounded in number and in bytes. What is too large or finds no room is counted under its name.
+//! * What nobody who may order has signed takes no place: a [`Screen`] looks at each message before
+//!   it is queued.
+//! * A genuine order is never dropped. Where there is no room for one, [`Given::Full`] says so: at
+//!   QoS 1 the link ends unacknowledged and the broker sends it again, at QoS 0 the device is told
+//!   ([`Mailbox::take_overflow`]) and stops matching.
+//! * The same message twice takes one place, so that replays of old orders crowd nothing out.
+//! * Orders come out before lists.
 //! * Neither putting in nor taking out blocks.
-//!
-//! Not promised: anything about a message. Nothing is parsed here; the receiver verifies.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use super::topics::InboundKind;
@@ -19,18 +23,78 @@ pub const MAX_ORDER: usize = 32 * 1024;
 /// Most bytes of a list that comes over the network; about 13,000 templates. A larger one is
 /// installed as a file.
 pub const MAX_OFFER: usize = 8 * 1024 * 1024;
-/// Orders that wait to be taken.
-const ORDERS: usize = 64;
-/// Lists that wait to be taken.
-const OFFERS: usize = 1;
+/// Messages that a broker may send before one of them is acknowledged: the receive maximum. Bounds
+/// the memory that offers take ([`MAX_OFFER`] each).
+pub const RECEIVE_MAX: u16 = 8;
+/// Genuine orders that wait to be followed, each another one.
+const ORDERS: usize = 1024;
+/// Offers that wait to be taken, each another one. What comes at QoS 1 always finds room, as no
+/// more than [`RECEIVE_MAX`] are unacknowledged; a flood at QoS 0 does not.
+const OFFERS: usize = RECEIVE_MAX as usize;
 
-/// One message, not verified yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a look at a message says, before it is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screened {
+    /// An order that somebody who may give it has signed, or what has the shape of an offer.
+    Genuine,
+    /// No order and no offer at all.
+    Malformed,
+    /// An order that nobody who may give it has signed.
+    NotAuthentic,
+}
+
+/// Tells genuine messages from others, before they are queued. Counts what it turns away.
+pub trait Screen: Send {
+    /// Looks at one message. Called once for each that comes, however many: must be cheap for what
+    /// is not genuine.
+    fn screen(&mut self, kind: InboundKind, payload: &[u8]) -> Screened;
+}
+
+/// Takes nothing: for a device that follows no orders, such as a test of delivery.
+#[derive(Debug, Clone, Copy)]
+pub struct TakesNothing;
+
+impl Screen for TakesNothing {
+    fn screen(&mut self, _: InboundKind, _: &[u8]) -> Screened {
+        Screened::Malformed
+    }
+}
+
+/// Which message of which connection is to be acknowledged once it was dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The connection's number.
+    pub(super) connection: u64,
+    /// The broker's packet id.
+    pub(super) packet: u16,
+}
+
+/// One message that passed the screen. Its receiver verifies it again, with what it remembers.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Inbound {
     /// By its topic.
     pub kind: InboundKind,
     /// As it came; wiped when dropped, because a list holds templates.
     pub payload: Zeroizing<Vec<u8>>,
+    /// To be given back by [`super::Delivery::acknowledge`] when what it says has been followed and
+    /// stored, or refused. More than one where the message came again meanwhile.
+    pub receipts: Vec<Receipt>,
+}
+
+impl Inbound {
+    /// A message that waits for no acknowledgement.
+    pub fn new(kind: InboundKind, payload: Vec<u8>) -> Self {
+        Self { kind, payload: Zeroizing::new(payload), receipts: Vec::new() }
+    }
+}
+
+/// What became of a message that was put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// It waits, or one like it did already.
+    Waits,
+    /// There is no room.
+    Full,
 }
 
 /// Counts of what came.
@@ -38,71 +102,99 @@ pub struct Inbound {
 pub struct InboundCounters {
     /// Handed on.
     pub taken: u64,
+    /// The same as one that waited already.
+    pub repeated: u64,
     /// Larger than its kind may be.
     pub oversized: u64,
     /// More than can wait.
     pub dropped: u64,
 }
 
-/// Where messages wait between the connection and the daemon.
-#[derive(Debug)]
-pub struct Mailbox {
-    orders: (SyncSender<Inbound>, Mutex<Receiver<Inbound>>),
-    offers: (SyncSender<Inbound>, Mutex<Receiver<Inbound>>),
-    taken: AtomicU64,
-    oversized: AtomicU64,
-    dropped: AtomicU64,
+struct Waiting {
+    digest: [u8; 32],
+    message: Inbound,
 }
 
-impl Default for Mailbox {
-    fn default() -> Self {
-        let channel = |bound| {
-            let (sender, receiver) = sync_channel(bound);
-            (sender, Mutex::new(receiver))
-        };
-        Self {
-            orders: channel(ORDERS),
-            offers: channel(OFFERS),
-            taken: AtomicU64::default(),
-            oversized: AtomicU64::default(),
-            dropped: AtomicU64::default(),
-        }
+#[derive(Default)]
+struct Boxes {
+    orders: VecDeque<Waiting>,
+    offers: VecDeque<Waiting>,
+    counters: InboundCounters,
+    /// A genuine order was dropped and nobody was told yet.
+    overflow: bool,
+}
+
+/// Where messages wait between the connection and the daemon.
+#[derive(Default)]
+pub struct Mailbox {
+    boxes: Mutex<Boxes>,
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").field("counters", &self.counters()).finish_non_exhaustive()
     }
 }
 
 impl Mailbox {
-    /// Puts a message in, or counts why not.
-    pub fn give(&self, kind: InboundKind, payload: &[u8]) {
-        let (most, box_) = match kind {
-            InboundKind::Revoke | InboundKind::Suspend => (MAX_ORDER, &self.orders),
-            InboundKind::Offer => (MAX_OFFER, &self.offers),
+    fn lock(&self) -> MutexGuard<'_, Boxes> {
+        // Each section leaves the boxes whole.
+        self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a message of `kind` may have `bytes` bytes; counts it where not.
+    pub fn admits(&self, kind: InboundKind, bytes: usize) -> bool {
+        let most = match kind {
+            InboundKind::Revoke | InboundKind::Suspend => MAX_ORDER,
+            InboundKind::Offer => MAX_OFFER,
         };
-        let counter = if payload.len() > most {
-            &self.oversized
-        } else {
-            match box_.0.try_send(Inbound { kind, payload: Zeroizing::new(payload.to_vec()) }) {
-                Ok(()) => &self.taken,
-                Err(_) => &self.dropped,
-            }
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if bytes > most {
+            self.lock().counters.oversized += 1;
+        }
+        bytes <= most
+    }
+
+    /// Puts a genuine message in. `receipt` is absent where no acknowledgement is waited for.
+    pub fn give(&self, kind: InboundKind, payload: &[u8], receipt: Option<Receipt>) -> Given {
+        let digest = Sha256::digest(payload).into();
+        let mut boxes = self.lock();
+        let Boxes { orders, offers, counters, overflow } = &mut *boxes;
+        let is_order = kind != InboundKind::Offer;
+        let (queue, most) = if is_order { (orders, ORDERS) } else { (offers, OFFERS) };
+        let same = |w: &&mut Waiting| w.digest == digest && w.message.kind == kind;
+        if let Some(waiting) = queue.iter_mut().find(same) {
+            counters.repeated += 1;
+            waiting.message.receipts.extend(receipt);
+            return Given::Waits;
+        }
+        if queue.len() >= most {
+            counters.dropped += 1;
+            // With a receipt nothing is lost: it is not acknowledged and comes again.
+            *overflow |= is_order && receipt.is_none();
+            return Given::Full;
+        }
+        counters.taken += 1;
+        let mut message = Inbound::new(kind, payload.to_vec());
+        message.receipts.extend(receipt);
+        queue.push_back(Waiting { digest, message });
+        Given::Waits
     }
 
     /// The next message, orders before lists.
     pub fn take(&self) -> Option<Inbound> {
-        let next = |receiver: &Mutex<Receiver<Inbound>>| {
-            receiver.lock().unwrap_or_else(std::sync::PoisonError::into_inner).try_recv().ok()
-        };
-        next(&self.orders.1).or_else(|| next(&self.offers.1))
+        let mut boxes = self.lock();
+        let next = boxes.orders.pop_front();
+        next.or_else(|| boxes.offers.pop_front()).map(|waiting| waiting.message)
+    }
+
+    /// Whether a genuine order was dropped since the last call.
+    pub fn take_overflow(&self) -> bool {
+        std::mem::take(&mut self.lock().overflow)
     }
 
     /// What was counted.
     pub fn counters(&self) -> InboundCounters {
-        InboundCounters {
-            taken: self.taken.load(Ordering::Relaxed),
-            oversized: self.oversized.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
-        }
+        self.lock().counters
     }
 }
 
@@ -110,19 +202,55 @@ impl Mailbox {
 mod tests {
     use super::*;
 
+    fn receipt(packet: u16) -> Option<Receipt> {
+        Some(Receipt { connection: 1, packet })
+    }
+
     #[test]
-    fn what_is_too_large_or_too_much_is_counted_and_an_order_comes_before_a_list() {
+    fn an_order_comes_before_a_list_and_what_is_too_large_is_counted() {
         let mailbox = Mailbox::default();
-        mailbox.give(InboundKind::Revoke, &vec![0; MAX_ORDER + 1]);
-        mailbox.give(InboundKind::Offer, b"list");
-        mailbox.give(InboundKind::Offer, b"another");
-        for _ in 0..=ORDERS {
-            mailbox.give(InboundKind::Suspend, b"order");
-        }
-        assert_eq!(mailbox.counters(), InboundCounters { taken: 65, oversized: 1, dropped: 2 });
+        assert!(!mailbox.admits(InboundKind::Revoke, MAX_ORDER + 1));
+        assert!(mailbox.admits(InboundKind::Offer, MAX_OFFER));
+        assert_eq!(mailbox.give(InboundKind::Offer, b"list", receipt(1)), Given::Waits);
+        assert_eq!(mailbox.give(InboundKind::Suspend, b"order", None), Given::Waits);
         assert_eq!(mailbox.take().map(|m| m.kind), Some(InboundKind::Suspend));
-        let rest: Vec<_> = std::iter::from_fn(|| mailbox.take()).collect();
-        assert_eq!(rest.len(), ORDERS);
-        assert_eq!(rest.last().map(|m| &m.payload[..]), Some(&b"list"[..]));
+        assert_eq!(mailbox.take().map(|m| m.receipts), Some(vec![receipt(1).expect("one")]));
+        assert_eq!(mailbox.take(), None);
+        let counted = InboundCounters { taken: 2, oversized: 1, ..InboundCounters::default() };
+        assert_eq!(mailbox.counters(), counted);
+    }
+
+    #[test]
+    fn two_offers_back_to_back_both_wait_and_come_in_their_order() {
+        let mailbox = Mailbox::default();
+        assert_eq!(mailbox.give(InboundKind::Offer, b"keys", receipt(1)), Given::Waits);
+        assert_eq!(mailbox.give(InboundKind::Offer, b"list", receipt(2)), Given::Waits);
+        let payloads = [mailbox.take(), mailbox.take()].map(|m| m.expect("waits").payload.to_vec());
+        assert_eq!(payloads, [b"keys", b"list"]);
+    }
+
+    #[test]
+    fn a_replay_takes_no_place_and_its_acknowledgement_waits_for_the_first() {
+        let mailbox = Mailbox::default();
+        for packet in 0..5000 {
+            assert_eq!(mailbox.give(InboundKind::Revoke, b"old", receipt(packet)), Given::Waits);
+        }
+        assert_eq!(mailbox.give(InboundKind::Revoke, b"new", None), Given::Waits);
+        assert_eq!(mailbox.take().map(|m| m.receipts.len()), Some(5000));
+        assert_eq!(mailbox.take().map(|m| m.payload.to_vec()), Some(b"new".to_vec()));
+        assert!(!mailbox.take_overflow());
+    }
+
+    #[test]
+    fn a_genuine_order_without_room_is_never_dropped_silently() {
+        let mailbox = Mailbox::default();
+        for n in 0..ORDERS {
+            mailbox.give(InboundKind::Suspend, &n.to_be_bytes(), None);
+        }
+        assert_eq!(mailbox.give(InboundKind::Revoke, b"one more", receipt(7)), Given::Full);
+        assert!(!mailbox.take_overflow(), "unacknowledged: it comes again");
+        assert_eq!(mailbox.give(InboundKind::Revoke, b"one more", None), Given::Full);
+        assert!(mailbox.take_overflow() && !mailbox.take_overflow(), "said once");
+        assert_eq!(mailbox.counters().dropped, 2);
     }
 }

@@ -33,7 +33,8 @@
 //! | `connection` | one connection: moves what the session decides |
 //! | `snapshot` | counts and health, and how delivery ended |
 //! | `revoked` | which candidates are wiped before they are delivered |
-//! | `inbound` | what is sent to the device, bounded and unverified |
+//! | `inbound` | what is sent to the device: screened, bounded, never lost |
+//! | `acks` | which of it is acknowledged, and when |
 //! | [`broker`] | the configuration section and the broker's URL |
 //! | [`tls`] | certificates, keys and passwords from files |
 //! | [`probe`] | whether the broker would accept this device |
@@ -41,6 +42,7 @@
 //! | `failure` | what is wrong with a connection, and what to do |
 //! | `wire` | our terms in those of the client library |
 
+mod acks;
 pub mod broker;
 mod connection;
 pub mod event;
@@ -64,7 +66,7 @@ use std::io::ErrorKind;
 pub use broker::BrokerConfig;
 pub use event::{Candidate, ListState, Stats, Status};
 pub use handle::{Delivery, NotTaken, StartError};
-pub use inbound::{Inbound, InboundCounters, InboundKind};
+pub use inbound::{Inbound, InboundCounters, InboundKind, Receipt, Screen, Screened};
 pub use revoked::RevokedCandidates;
 pub use snapshot::{Snapshot, StopReport};
 pub use topics::{DeviceId, Topics};

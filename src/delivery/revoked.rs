@@ -4,9 +4,7 @@
 //! * All candidates of a list's versions up to one are covered, or those that name one entry.
 //! * A payload that cannot be read is covered: nothing of what was revoked may leave.
 
-use serde::Deserialize;
-
-use super::event::ListVersion;
+use super::event::{Candidate, CloudEvent};
 
 /// The undelivered candidates of a list's versions up to one, and of one entry where it is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,25 +17,13 @@ pub struct RevokedCandidates {
     pub entry: Option<String>,
 }
 
-/// The parts of a candidate event that decide.
-#[derive(Deserialize)]
-struct CandidateParts {
-    data: EntryParts,
-}
-
-/// The parts of a [`super::event::Candidate`] that decide. No more is read, so that an event of a
-/// later version of this contract is still recognised.
-#[derive(Deserialize)]
-struct EntryParts {
-    entry: String,
-    alternatives: Vec<String>,
-    list: ListVersion,
-}
-
 impl RevokedCandidates {
     /// Whether the candidate event in `payload` is one of them; true where it cannot be read.
     pub(super) fn covers(&self, payload: &[u8]) -> bool {
-        let Ok(CandidateParts { data }) = serde_json::from_slice(payload) else { return true };
+        // The contract itself: fields are only added to it, and what is added is skipped.
+        let Ok(CloudEvent::<Candidate> { data, .. }) = serde_json::from_slice(payload) else {
+            return true;
+        };
         data.list.id == self.list
             && data.list.version <= self.through
             && self.entry.as_ref().is_none_or(|e| data.entry == *e || data.alternatives.contains(e))
@@ -50,10 +36,15 @@ mod tests {
 
     #[test]
     fn a_revocation_covers_the_candidates_of_its_list_versions_and_entry_and_what_cannot_be_read() {
+        let golden = include_str!("event/golden/candidate.v1.json");
+        let golden: serde_json::Value = serde_json::from_str(golden).expect("JSON");
         let payload = |list: &str, version: u64, entry: &str, other: &str| {
-            let list = serde_json::json!({ "id": list, "version": version });
-            let data = serde_json::json!({ "entry": entry, "alternatives": [other], "list": list });
-            serde_json::json!({ "id": "x", "data": data }).to_string().into_bytes()
+            let mut event = golden.clone();
+            event["data"]["list"] = serde_json::json!({ "id": list, "version": version });
+            event["data"]["entry"] = entry.into();
+            event["data"]["alternatives"] = serde_json::json!([other]);
+            event["data"]["of_a_later_version"] = 7.into();
+            event.to_string().into_bytes()
         };
         let whole = RevokedCandidates { list: "north".into(), through: 7, entry: None };
         assert!(

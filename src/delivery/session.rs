@@ -12,12 +12,14 @@
 //!   connection.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::event::{CONTENT_TYPE, EventId};
+use super::exchange::MAX_ANSWERS;
 use super::outbox::{
     AckOutcome, AppendError, EventRecord, MAX_WINDOW, Outbox, QueuePosition, Settled, Store,
     Witness,
@@ -97,7 +99,8 @@ pub struct Session<S> {
     status_stage: StatusStage,
     stats: Option<Vec<u8>>,
     list_state: Vec<u8>,
-    list_state_due: bool,
+    /// States of the list to publish, oldest first: each answers an order or an offer.
+    list_states_due: VecDeque<Vec<u8>>,
     /// Topics and retained payloads for other systems (Home Assistant), and how many of them are
     /// out on this connection.
     announcements: Vec<(String, Vec<u8>)>,
@@ -127,7 +130,7 @@ impl<S: Store> Session<S> {
             status_stage: StatusStage::Settled,
             stats: None,
             list_state: Vec::new(),
-            list_state_due: false,
+            list_states_due: VecDeque::new(),
             announcements: Vec::new(),
             announced: 0,
             handed: heapless::Deque::new(),
@@ -209,10 +212,14 @@ impl<S: Store> Session<S> {
         self.outbox.revoke(revoked, now)
     }
 
-    /// Which list is in force; published at once and on every connection.
+    /// Which list is in force; each is published once, and the newest on every connection. Of more
+    /// than [`MAX_ANSWERS`] that wait for a broker the oldest go.
     pub fn set_list_state(&mut self, payload: Vec<u8>) {
-        self.list_state = payload;
-        self.list_state_due = true;
+        self.list_state.clone_from(&payload);
+        if self.list_states_due.len() >= MAX_ANSWERS {
+            self.list_states_due.pop_front();
+        }
+        self.list_states_due.push_back(payload);
     }
 
     /// What is published, retained, on every connection after status and list.
@@ -275,7 +282,9 @@ impl<S: Store> Session<S> {
         if !self.status.is_empty() {
             self.status_stage = StatusStage::Waiting;
         }
-        self.list_state_due = !self.list_state.is_empty();
+        if self.list_states_due.is_empty() && !self.list_state.is_empty() {
+            self.list_states_due.push_back(self.list_state.clone());
+        }
         self.announced = 0;
     }
 
@@ -312,15 +321,9 @@ impl<S: Store> Session<S> {
                 now,
             ));
         }
-        if self.list_state_due && !again {
-            self.list_state_due = false;
+        if !again && let Some(payload) = self.list_states_due.pop_front() {
             self.hand(Handed::Stats, now);
-            return Some(self.message(
-                self.topics.watchlist_state(),
-                self.list_state.clone(),
-                (false, true),
-                now,
-            ));
+            return Some(self.message(self.topics.watchlist_state(), payload, (false, true), now));
         }
         if self.announced < self.announcements.len() && !again && !self.closing {
             let (topic, payload) = self.announcements[self.announced].clone();

@@ -129,13 +129,32 @@ impl Topics {
         format!("{}/watchlist/state", self.prefix)
     }
 
-    /// What the device listens to, each with the kind of message that comes there.
-    pub fn inbound(&self) -> [(String, InboundKind); 3] {
+    /// What the device subscribes to, each with the kind of message that comes there. An order has
+    /// a topic of its own, named by its id, so that no later message replaces it where the broker
+    /// retains it; the topics without an id are heard as well.
+    pub fn inbound(&self) -> [(String, InboundKind); 5] {
         [
-            (format!("{}/revoke", self.prefix), InboundKind::Revoke),
-            (format!("{}/suspend", self.prefix), InboundKind::Suspend),
-            (format!("{}/watchlist/offer", self.prefix), InboundKind::Offer),
+            ("revoke", InboundKind::Revoke),
+            ("revoke/+", InboundKind::Revoke),
+            ("suspend", InboundKind::Suspend),
+            ("suspend/+", InboundKind::Suspend),
+            ("watchlist/offer", InboundKind::Offer),
         ]
+        .map(|(below, kind)| (format!("{}/{below}", self.prefix), kind))
+    }
+
+    /// The kind of message that comes on `topic`; `None` where the device does not listen there.
+    pub fn inbound_kind(&self, topic: &[u8]) -> Option<InboundKind> {
+        let below = topic.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b"/")?;
+        let (first, rest) =
+            below.split_at(below.iter().position(|b| *b == b'/').unwrap_or(below.len()));
+        let one_level = rest.is_empty() || (rest.len() > 1 && !rest[1..].contains(&b'/'));
+        match first {
+            b"revoke" if one_level => Some(InboundKind::Revoke),
+            b"suspend" if one_level => Some(InboundKind::Suspend),
+            _ if below == b"watchlist/offer" => Some(InboundKind::Offer),
+            _ => None,
+        }
     }
 }
 
@@ -152,9 +171,18 @@ mod tests {
         assert_eq!(t.stats(), "site/north/v1/cam-7.b/stats");
         assert_eq!(t.watchlist_state(), "site/north/v1/cam-7.b/watchlist/state");
         let inbound = t.inbound().map(|(topic, _)| topic);
-        let wanted =
-            ["revoke", "suspend", "watchlist/offer"].map(|t| format!("site/north/v1/cam-7.b/{t}"));
+        let wanted = ["revoke", "revoke/+", "suspend", "suspend/+", "watchlist/offer"]
+            .map(|t| format!("site/north/v1/cam-7.b/{t}"));
         assert_eq!(inbound, wanted);
+        let kind =
+            |below: &str| t.inbound_kind(format!("site/north/v1/cam-7.b/{below}").as_bytes());
+        assert_eq!([kind("revoke"), kind("revoke/00ff")], [Some(InboundKind::Revoke); 2]);
+        assert_eq!(kind("suspend/00ff"), Some(InboundKind::Suspend));
+        assert_eq!(kind("watchlist/offer"), Some(InboundKind::Offer));
+        for other in ["revoke/", "revoke/a/b", "revoked", "watchlist/offer/x", "status", ""] {
+            assert_eq!(kind(other), None, "{other}");
+        }
+        assert_eq!(t.inbound_kind(b"site/north/v1/cam-7/revoke"), None, "another device");
     }
 
     #[test]

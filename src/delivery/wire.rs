@@ -11,7 +11,7 @@ use rumqttc::{TlsConfiguration, Transport};
 use super::broker::{BrokerConfig, BrokerUrl};
 use super::event::{CONTENT_TYPE, CloudEvent, EventId, State, Status};
 use super::failure::LinkFailure;
-use super::inbound::MAX_OFFER;
+use super::inbound::{MAX_OFFER, RECEIVE_MAX};
 use super::outbox::{AckOutcome, MAX_WINDOW};
 use super::session::Publish;
 use super::tls::{self, CredentialError};
@@ -39,6 +39,8 @@ pub fn options(
         .set_clean_start(false)
         .set_session_expiry_interval(Some(config.session_expiry_s))
         .set_max_packet_size(Some(MAX_INCOMING))
+        .set_receive_maximum(Some(RECEIVE_MAX))
+        .set_manual_acks(true)
         .set_connection_timeout(CONNECT_TIMEOUT_S)
         .set_outgoing_inflight_upper_limit(MAX_WINDOW as u16 + 2)
         // The client library panics below 5.
@@ -133,6 +135,14 @@ pub fn packet(publish: Publish) -> rumqttc::v5::mqttbytes::v5::Publish {
     packet.dup = publish.again.is_some();
     packet.pkid = publish.again.unwrap_or(0);
     packet
+}
+
+/// A message to the device, as the client library wants it to acknowledge it under `packet`.
+pub fn acknowledgement(packet: u16) -> rumqttc::v5::mqttbytes::v5::Publish {
+    let mut publish =
+        rumqttc::v5::mqttbytes::v5::Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
+    publish.pkid = packet;
+    publish
 }
 
 /// What an acknowledgement means.

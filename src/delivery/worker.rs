@@ -13,10 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::acks::Acks;
 use super::broker::{BrokerConfig, BrokerUrl};
 use super::event::{CloudEvent, EncodeError, EventId, Status};
 use super::exchange::{Inputs, Requested, WorkerInput};
 use super::failure::{self, LinkFailure};
+use super::inbound::Screen;
 use super::outbox::{AppendError, EventRecord, Store};
 use super::session::Session;
 use super::snapshot::{Snapshot, StopReport};
@@ -73,6 +75,10 @@ pub(super) struct DeliveryWorker {
     /// The newest, from which the last will and `stopped` are made.
     pub(super) status: Status,
     pub(super) inputs: Inputs,
+    /// Looks at what is sent to the device before it is queued.
+    pub(super) screen: Box<dyn Screen>,
+    /// What of it is not acknowledged on this connection.
+    pub(super) acks: Acks,
     /// Set once, when the handle asks for the end.
     pub(super) stop: Option<StopTimes>,
     /// The client was asked to disconnect.
@@ -96,6 +102,7 @@ impl DeliveryWorker {
         session: Session<Box<dyn Store>>,
         status: Status,
         inputs: Inputs,
+        screen: Box<dyn Screen>,
     ) -> Self {
         Self {
             config: config.clone(),
@@ -104,6 +111,8 @@ impl DeliveryWorker {
             session,
             status,
             inputs,
+            screen,
+            acks: Acks::default(),
             stop: None,
             disconnecting: false,
             subscribed: false,
@@ -261,12 +270,14 @@ impl DeliveryWorker {
                 revoked.list
             );
         }
-        if let Some(state) = requested.list_state {
+        for state in requested.list_states {
             match CloudEvent::new(EventId::new(now), &self.names.device, now, state).to_json() {
                 Ok(payload) => self.session.set_list_state(payload),
                 Err(e) => log::error!("The state of the list is not published: error={e}."),
             }
         }
+        // After the state of the list, which answers them.
+        requested.done.into_iter().for_each(|receipt| self.acks.done(receipt));
         if let Some(stats) = requested.stats {
             match CloudEvent::new(EventId::new(now), &self.names.device, now, stats).to_json() {
                 Ok(payload) => self.session.set_stats(payload),

@@ -72,6 +72,8 @@ pub struct Keeper {
     state: StateFile,
     vault: Vault,
     keys: TrustedKeys,
+    /// Those that were read last.
+    believed: Option<Trust>,
     requirements: Requirements,
     /// The configured list was not read because the clock could not be believed.
     unread: bool,
@@ -85,6 +87,7 @@ impl Keeper {
             state: StateFile::open(w),
             vault: Vault::new(w),
             keys: TrustedKeys::new(w),
+            believed: None,
             requirements: Requirements {
                 device: config.device.id.clone(),
                 position: w.position,
@@ -110,27 +113,43 @@ impl Keeper {
         self.state.permits(now)
     }
 
+    /// The keys, for those who look at messages before they are verified.
+    pub fn keys(&self) -> &TrustedKeys {
+        &self.keys
+    }
+
+    /// Whether every order that is followed would survive a restart.
+    pub fn is_stored(&self) -> bool {
+        self.state.is_stored()
+    }
+
     /// Verifies an order and remembers what it stops. Where the memory cannot be written it is
-    /// followed all the same, until the next restart.
+    /// followed all the same, and nobody is matched until it is written.
     ///
     /// # Errors
     /// Why it is not followed.
     pub fn obey(&mut self, bytes: &[u8], now: Now) -> Result<(VerifiedOrder, Obeyed), NotObeyed> {
-        // Where rotations cannot be followed the pinned keys may still stop.
-        let trust = self.trust().or_else(|_| self.keys.pinned())?;
-        let order = order::verify(bytes, &trust, now.wall)?;
+        // Where rotations cannot be followed the pinned keys may still stop, and where no file can
+        // be read those that were believed before.
+        let read = self.trust().map_err(drop).or_else(|()| self.keys.pinned());
+        let trust = match (read, &self.believed) {
+            (Ok(trust), _) => trust,
+            (Err(_), Some(before)) => before.clone(),
+            (Err(error), None) => return Err(error.into()),
+        };
+        self.believed = Some(trust.clone());
+        // A clock that is not believed ends no suspension.
+        let order = if self.state.clock_verdict(now).is_ok() {
+            order::verify(bytes, &trust, now.wall)?
+        } else {
+            order::authenticate(bytes, &trust)?
+        };
         // Without a memory nothing is matched anyway, and the order can still wipe.
         let Ok(memory) = self.state.memory_mut() else { return Ok((order, Obeyed::Now)) };
         let Requirements { device, position, .. } = &self.requirements;
-        let obeyed = memory.obey(&order, now.wall, device, *position)?;
-        if obeyed == Obeyed::Now
-            && let Err(error) = self.state.save()
-        {
-            error!(
-                "An order is followed but cannot be remembered over a restart: order={} \
-                 error={error}.",
-                order.id()
-            );
+        let obeyed = memory.obey(&order, device, *position);
+        if obeyed == Obeyed::Now || !self.state.is_stored() {
+            self.state.save_order();
         }
         Ok((order, obeyed))
     }

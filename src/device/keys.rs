@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cause::Cause;
 use crate::decision::policy::Blindness;
@@ -15,6 +15,7 @@ use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Trust, WatchlistConfig};
 
 /// The pinned file and the rotations that the device keeps.
+#[derive(Debug, Clone)]
 pub struct TrustedKeys {
     pinned: PathBuf,
     rotations: PathBuf,
@@ -24,6 +25,11 @@ impl TrustedKeys {
     /// Where `config` says that they are. Reads nothing yet.
     pub fn new(config: &WatchlistConfig) -> Self {
         Self { pinned: config.trust.clone(), rotations: config.rotations() }
+    }
+
+    /// The files: the pinned keys, and their rotations.
+    pub fn files(&self) -> [&Path; 2] {
+        [&self.pinned, &self.rotations]
     }
 
     /// The pinned keys alone.

@@ -6,6 +6,7 @@
 //! * [`state_file`]: what is remembered over restarts, and whether the clock may be believed.
 //! * [`keys`]: the pinned keys and their rotations.
 //! * [`vault`]: where the list lies and how it is opened.
+//! * [`screen`]: which messages are looked at at all.
 //! * [`orders`]: revocations, suspensions and offers that came over the network.
 //!
 //! [`Device`] joins them. It owns no thread, no socket and no clock: messages and times are passed
@@ -15,8 +16,12 @@ pub mod keeper;
 pub(crate) mod keys;
 pub(crate) mod orders;
 pub mod pipeline;
+pub(crate) mod screen;
 pub(crate) mod state_file;
 pub mod vault;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use log::{error, info, warn};
 use time::OffsetDateTime;
@@ -24,7 +29,9 @@ use time::OffsetDateTime;
 use self::keeper::Keeper;
 use self::orders::OrderCounters;
 use self::pipeline::{Pipeline, PipelineCounters, PipelineError};
-use crate::clock::Now;
+use self::screen::{OrderScreen, TurnedAway};
+use crate::cause::Cause;
+use crate::clock::{Clock, Now};
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::delivery::Candidate;
 use crate::delivery::event::{Change, ListChange, ListInForce, ListState};
@@ -136,6 +143,9 @@ pub struct Device {
     pipeline: Pipeline,
     keeper: Keeper,
     counters: OrderCounters,
+    turned_away: Arc<TurnedAway>,
+    /// Genuine orders were lost; see [`Device::lose_an_order`].
+    lost_order: bool,
     last_change: Option<ListChange>,
     /// The list changed, or a message about it came, and nobody has taken the report yet.
     unreported: bool,
@@ -148,6 +158,8 @@ impl Device {
             pipeline,
             keeper,
             counters: OrderCounters::default(),
+            turned_away: Arc::default(),
+            lost_order: false,
             last_change: None,
             unreported: false,
         }
@@ -184,7 +196,31 @@ impl Device {
     /// Asks clock and suspensions whether matching is allowed at `now`. To be called before each
     /// frame.
     pub fn check_permission(&mut self, now: Now) {
-        self.pipeline.hold(self.keeper.permits(now).err());
+        let lost = || {
+            Blindness::new(
+                Cause::TooManyOrders,
+                "genuine orders came faster than they can be followed, and some are lost",
+            )
+        };
+        let held = if self.lost_order { Some(lost()) } else { self.keeper.permits(now).err() };
+        self.pipeline.hold(held);
+    }
+
+    /// A genuine order was lost before it could be followed: nobody is matched until a restart, at
+    /// which the broker's retained orders come again.
+    pub fn lose_an_order(&mut self, now: Now) {
+        self.lost_order = true;
+        self.check_permission(now);
+    }
+
+    /// Whether every order that is followed would survive a restart: only then it is acknowledged.
+    pub fn is_stored(&self) -> bool {
+        self.keeper.is_stored()
+    }
+
+    /// The screen for messages to this device.
+    pub fn screen(&self, clock: Clock) -> OrderScreen {
+        OrderScreen::new(self.keeper.keys().clone(), self.turned_away.clone(), clock)
     }
 
     /// The one place where the list in force changes.
@@ -226,7 +262,12 @@ impl Device {
 
     /// What became of the messages to the device.
     pub fn order_counters(&self) -> OrderCounters {
-        self.counters
+        let TurnedAway { malformed, not_authentic, offers } = &*self.turned_away;
+        let mut counters = self.counters;
+        counters.malformed += malformed.load(Ordering::Relaxed);
+        counters.not_authentic += not_authentic.load(Ordering::Relaxed);
+        counters.offers_refused += offers.load(Ordering::Relaxed);
+        counters
     }
 
     /// As [`Pipeline::process`].

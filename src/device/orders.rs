@@ -1,5 +1,7 @@
 //! What a message over the network makes the device do: revocations, suspensions, offered lists.
 //!
+//! * Each genuine order is answered in the published state of the list: followed, refused, or not
+//!   for this device.
 //! * Nothing that does not verify changes the list, the keys or the memory. What is no order and no
 //!   list at all costs a counter and nothing else.
 //! * A revocation wipes the searched templates, the evidence, the stored list (or the entry in it)
@@ -26,7 +28,7 @@ use crate::decision::policy::Blindness;
 use crate::delivery::event::Change;
 use crate::delivery::{Inbound, InboundKind, RevokedCandidates};
 use crate::watchlist::memory::Obeyed;
-use crate::watchlist::order::{Action, OrderErrorKind, VerifiedOrder};
+use crate::watchlist::order::{self, Action, OrderError, OrderErrorKind, VerifiedOrder};
 use crate::watchlist::rotation;
 
 /// What became of the messages to the device, by name.
@@ -73,18 +75,22 @@ impl Device {
                     NotObeyed::Order(error) => match error.kind() {
                         OrderErrorKind::Malformed => &mut self.counters.malformed,
                         OrderErrorKind::NotAuthentic => &mut self.counters.not_authentic,
-                        OrderErrorKind::Over | OrderErrorKind::TooMany => {
-                            &mut self.counters.refused
-                        }
+                        OrderErrorKind::Over => &mut self.counters.refused,
                     },
                 };
                 *counter += 1;
                 warn!("An order is not followed: {error}.");
+                if let (NotObeyed::Order(OrderError::Over { .. }), Ok(order)) =
+                    (&error, order::inspect(message))
+                {
+                    self.record(Change::OrderRefused, order.id(), now);
+                }
                 return None;
             }
         };
         if obeyed == Obeyed::NotForUs {
             self.counters.without_effect += 1;
+            self.record(Change::NotConcerned, order.id(), now);
             return None;
         }
         // One that was in force before is gone through again: a file may have been put back by
@@ -97,17 +103,19 @@ impl Device {
                 None
             }
         };
-        if repeated {
-            self.counters.without_effect += 1;
-            return withdrawn;
-        }
-        self.counters.followed += 1;
         let what = match order.action() {
             Action::Revoke { entry: None, .. } => Change::ListRevoked,
             Action::Revoke { entry: Some(_), .. } => Change::EntryRevoked,
             Action::Suspend { .. } => Change::Suspended,
         };
-        warn!("An order is followed: what={what} order={} signer={}.", order.id(), order.signer());
+        if repeated {
+            self.counters.without_effect += 1;
+        } else {
+            self.counters.followed += 1;
+            let (id, signer) = (order.id(), order.signer());
+            warn!("An order is followed: what={what} order={id} signer={signer}.");
+        }
+        // Also of a repetition: its sender waits for the answer.
         self.record(what, order.id(), now);
         withdrawn
     }

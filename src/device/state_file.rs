@@ -2,12 +2,14 @@
 //!
 //! * A clock that went back, or that nothing keeps right, is not believed.
 //! * A damaged memory is no fresh start: nobody is matched until it is repaired.
+//! * While an order is not on the disk that a restart would forget, nobody is matched, and writing
+//!   it is tried again and again.
 //! * One writer: the daemon. Commands that only look change nothing here.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use log::warn;
+use log::{error, info, warn};
 
 use crate::cause::Cause;
 use crate::clock::Now;
@@ -27,6 +29,8 @@ pub struct StateFile {
     path: PathBuf,
     require_synchronised: bool,
     judged: Option<(Duration, Result<(), Blindness>)>,
+    /// Why an order that is followed is not on the disk.
+    unsaved: Option<String>,
 }
 
 impl StateFile {
@@ -38,6 +42,7 @@ impl StateFile {
             path: config.state.clone(),
             require_synchronised: config.require_synchronised_clock,
             judged: None,
+            unsaved: None,
         }
     }
 
@@ -80,6 +85,26 @@ impl StateFile {
         Ok(())
     }
 
+    /// As [`StateFile::save`], of an order that may not be forgotten: where that fails nobody is
+    /// matched until it has been written.
+    pub fn save_order(&mut self) {
+        let failed = self.save().err().map(|e| e.to_string());
+        match (&self.unsaved, &failed) {
+            (None, Some(why)) => error!(
+                "An order is followed and cannot be stored; nobody is matched until it is: \
+                 error={why}."
+            ),
+            (Some(_), None) => info!("Every order that is followed is stored again."),
+            _ => {}
+        }
+        self.unsaved = failed;
+    }
+
+    /// Whether every order that is followed would survive a restart.
+    pub fn is_stored(&self) -> bool {
+        self.unsaved.is_none()
+    }
+
     /// Whether the clock may be believed, as judged within the last five seconds. The time is
     /// remembered.
     ///
@@ -93,6 +118,9 @@ impl StateFile {
         }
         let verdict = self.judge_clock_anew(now);
         self.judged = Some((now.monotonic, verdict.clone()));
+        if self.unsaved.is_some() {
+            self.save_order();
+        }
         verdict
     }
 
@@ -144,6 +172,18 @@ impl StateFile {
     /// Why not.
     pub fn permits(&mut self, now: Now) -> Result<(), Blindness> {
         self.judge_clock(now)?;
+        if let Some(why) = &self.unsaved {
+            return Err(Blindness::new(
+                Cause::OrderNotStored,
+                format_args!("an order that is followed cannot be stored: {why}"),
+            ));
+        }
+        if self.memory()?.is_full() {
+            return Err(Blindness::new(
+                Cause::TooManyOrders,
+                "more lists were revoked on this device than it can remember",
+            ));
+        }
         match self.memory()?.suspended_until(now.wall) {
             None => Ok(()),
             Some(until) => Err(Blindness::new(

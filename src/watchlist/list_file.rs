@@ -39,6 +39,13 @@ pub fn read_list(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     read().map_err(FileError::at("read the list", path))
 }
 
+/// Whether `bytes` begin as a signed list or trust file does (a tagged `COSE_Sign`, of whatever
+/// format version).
+pub fn is_signed_container(bytes: &[u8]) -> bool {
+    // CBOR's tag 98, RFC 9052 section 2.
+    bytes.starts_with(&[0xD8, 98])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! * The highest version of each list is remembered: an older one is refused for ever, and so is an
 //!   older trust file.
 //! * What one person stopped stays stopped: revocations for ever, suspensions until they are over.
+//!   A memory that is full stops everything.
 //! * A memory that is damaged is an error, never a fresh start: forgetting is what a roll-back
 //!   needs. A file that does not exist is a device's first start.
 //! * The file is replaced as a whole ([`crate::files`]). The caller stores a new list before its
@@ -19,23 +20,24 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::model::{Position, Reference};
-use super::order::{Action, OrderError, VerifiedOrder};
+use super::order::VerifiedOrder;
 use super::refusal::Refusal;
 use super::text::hex;
 use super::verify::Watchlist;
 use crate::files::{FileError, replace};
 
+mod stopped;
+
+#[cfg(test)]
+pub(super) use self::stopped::MAX_REVOKED;
+use self::stopped::{Revocation, Stopped, Suspension};
+
 /// Most lists whose versions are remembered at a time; expired ones make room.
 pub const MAX_LISTS: usize = 64;
-/// Most revocations that are remembered. Those of single entries make room by becoming one of their
-/// whole list.
-pub const MAX_REVOKED: usize = 256;
-/// Most suspensions that are remembered at a time; those that are over make room.
-pub const MAX_SUSPENDED: usize = 32;
 /// How often the last time seen is worth a write to the card.
 const OBSERVE_EVERY: Duration = Duration::minutes(10);
 
-const MAX_STATE_BYTES: u64 = 128 * 1024;
+const MAX_STATE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Why the memory cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -69,36 +71,6 @@ struct AcceptedList {
     expires: i64,
 }
 
-/// What may never be matched again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Revocation {
-    list: Reference,
-    /// The last version that is revoked.
-    through: u64,
-    /// The whole list where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    entry: Option<Reference>,
-}
-
-impl Revocation {
-    /// Whether `self` says all that `other` says.
-    fn covers(&self, other: &Revocation) -> bool {
-        self.list == other.list
-            && self.through >= other.through
-            && (self.entry.is_none() || self.entry == other.entry)
-    }
-}
-
-/// A time in which nobody is matched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Suspension {
-    order: String,
-    from: i64,
-    to: i64,
-}
-
 /// What an order changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obeyed {
@@ -112,11 +84,21 @@ pub enum Obeyed {
 
 /// A device's memory: what it must not forget over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written", into = "Written")]
 pub struct DeviceMemory {
     /// Unix seconds; 0 before the first observation.
     last_seen: i64,
     /// Of the newest trust file that was in use.
+    trust_serial: u64,
+    lists: Vec<AcceptedList>,
+    stopped: Stopped,
+}
+
+/// The state file's fields.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    last_seen: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
     trust_serial: u64,
     lists: Vec<AcceptedList>,
@@ -124,10 +106,27 @@ pub struct DeviceMemory {
     revoked: Vec<Revocation>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     suspended: Vec<Suspension>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    full: bool,
 }
 
 fn is_zero(serial: &u64) -> bool {
     *serial == 0
+}
+
+impl From<Written> for DeviceMemory {
+    fn from(written: Written) -> Self {
+        let Written { last_seen, trust_serial, lists, revoked, suspended, full } = written;
+        Self { last_seen, trust_serial, lists, stopped: Stopped { revoked, suspended, full } }
+    }
+}
+
+impl From<DeviceMemory> for Written {
+    fn from(memory: DeviceMemory) -> Self {
+        let DeviceMemory { last_seen, trust_serial, lists, stopped } = memory;
+        let Stopped { revoked, suspended, full } = stopped;
+        Self { last_seen, trust_serial, lists, revoked, suspended, full }
+    }
 }
 
 impl DeviceMemory {
@@ -153,13 +152,11 @@ impl DeviceMemory {
         if bytes.len() as u64 > MAX_STATE_BYTES {
             return Err(format!("more than {MAX_STATE_BYTES} bytes"));
         }
-        let state: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let mut state: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if state.lists.len() > MAX_LISTS {
             return Err(format!("more than {MAX_LISTS} lists"));
         }
-        if state.revoked.len() > MAX_REVOKED || state.suspended.len() > MAX_SUSPENDED {
-            return Err("more orders than are remembered".into());
-        }
+        state.stopped.check()?;
         if OffsetDateTime::from_unix_timestamp(state.last_seen).is_err() {
             return Err("a time that does not exist".into());
         }
@@ -276,79 +273,42 @@ impl DeviceMemory {
 
     /// The last version of the list `id` that was revoked as a whole.
     pub fn revoked_through(&self, id: &str) -> Option<u64> {
-        let whole = self.revoked.iter().filter(|r| r.entry.is_none() && r.list.as_str() == id);
-        whole.map(|r| r.through).max()
+        self.stopped.revoked_through(id)
     }
 
     /// Whether entries were revoked one by one.
     pub fn revokes_entries(&self) -> bool {
-        self.revoked.iter().any(|r| r.entry.is_some())
+        self.stopped.revokes_entries()
     }
 
     /// The entries of version `version` of the list `id` that were revoked one by one.
     pub fn revoked_entries(&self, id: &str, version: u64) -> impl Iterator<Item = &Reference> {
-        let of = move |r: &&Revocation| r.list.as_str() == id && version <= r.through;
-        self.revoked.iter().filter(of).filter_map(|r| r.entry.as_ref())
+        self.stopped.revoked_entries(id, version)
+    }
+
+    /// Whether more lists were revoked than can be remembered: nothing may be matched.
+    pub fn is_full(&self) -> bool {
+        self.stopped.is_full()
     }
 
     /// Until when nobody may be matched, where that is so at `now`.
     pub fn suspended_until(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
-        let now = now.unix_timestamp();
-        let until =
-            self.suspended.iter().filter(|s| (s.from..s.to).contains(&now)).map(|s| s.to).max()?;
+        let until = self.stopped.suspended_until(now.unix_timestamp())?;
         OffsetDateTime::from_unix_timestamp(until).ok()
     }
 
-    /// Remembers what `order` stops on `device` at `position`.
-    ///
-    /// Where there is no room for one more revoked entry, the whole list is revoked instead: what
-    /// was ordered to stop stops.
-    ///
-    /// # Errors
-    /// [`OrderError::TooMany`]; the state is then as before.
+    /// Remembers what `order` stops on `device` at `position`. What finds no room stops more, never
+    /// less; see [`DeviceMemory::is_full`].
     pub fn obey(
         &mut self,
         order: &VerifiedOrder,
-        now: OffsetDateTime,
         device: &str,
         position: Option<Position>,
-    ) -> Result<Obeyed, OrderError> {
+    ) -> Obeyed {
         if !order.action().concerns(device, position) {
-            return Ok(Obeyed::NotForUs);
+            return Obeyed::NotForUs;
         }
-        match order.action() {
-            Action::Revoke { list, through, entry } => {
-                let mut new =
-                    Revocation { list: list.clone(), through: *through, entry: entry.clone() };
-                if self.revoked.iter().any(|r| r.covers(&new)) {
-                    return Ok(Obeyed::Before);
-                }
-                let others =
-                    |new: &Revocation| self.revoked.iter().filter(|r| !new.covers(r)).count();
-                if others(&new) >= MAX_REVOKED {
-                    new.entry = None;
-                }
-                if others(&new) >= MAX_REVOKED {
-                    return Err(OrderError::TooMany(self.revoked.len()));
-                }
-                self.revoked.retain(|r| !new.covers(r));
-                self.revoked.push(new);
-            }
-            Action::Suspend { from, to, .. } => {
-                let order = order.id().to_string();
-                if self.suspended.iter().any(|s| s.order == order) {
-                    return Ok(Obeyed::Before);
-                }
-                let over = |s: &Suspension| s.to <= now.unix_timestamp();
-                if self.suspended.iter().filter(|s| !over(s)).count() >= MAX_SUSPENDED {
-                    return Err(OrderError::TooMany(MAX_SUSPENDED));
-                }
-                self.suspended.retain(|s| !over(s));
-                let (from, to) = (from.unix_timestamp(), to.unix_timestamp());
-                self.suspended.push(Suspension { order, from, to });
-            }
-        }
-        Ok(Obeyed::Now)
+        if self.stopped.stop(order.action(), self.last_seen) { Obeyed::Now } else { Obeyed::Before }
     }
 }
 
@@ -432,6 +392,22 @@ mod tests {
             fs::write(&path, &whole[..cut]).unwrap();
             assert!(matches!(DeviceMemory::load(&path), Err(MemoryError::Damaged { .. })), "{cut}");
         }
+    }
+
+    #[test]
+    fn a_state_file_of_an_earlier_version_is_read_and_one_with_an_unknown_field_is_damaged() {
+        let of = |fields: &str| {
+            DeviceMemory::parse(format!(r#"{{"last_seen":1,"lists":[]{fields}}}"#).as_bytes())
+        };
+        let suspended =
+            r#","suspended":[{"order":"ab","from":5,"to":9},{"order":"cd","from":1,"to":6}]"#;
+        let read = of(suspended).unwrap();
+        let at = |s| OffsetDateTime::from_unix_timestamp(s).unwrap();
+        assert_eq!(read.suspended_until(at(1)), Some(at(9)));
+        assert!(of(r#","full":true"#).unwrap().is_full());
+        assert!(
+            of(r#","fulll":true"#).is_err() && of(r#","suspended":[{"from":5,"to":5}]"#).is_err()
+        );
     }
 
     #[test]

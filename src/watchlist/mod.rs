@@ -74,7 +74,7 @@ pub(crate) mod verify;
 
 pub use cbor::CborError;
 pub use config::WatchlistConfig;
-pub use list_file::read_list;
+pub use list_file::{is_signed_container, read_list};
 pub use model::{Aim, Entry, PhotographDigest, Position, Reference, StoredTemplate};
 pub use refusal::Refusal;
 pub use search::{Gallery, Hit, TopK};

@@ -94,12 +94,6 @@ pub enum OrderError {
         /// By this device's clock.
         now: OffsetDateTime,
     },
-    /// No room to remember it over a restart.
-    #[error(
-        "this device remembers {0} orders of this kind and can remember no more; stop it by other \
-         means, and find out why there are so many"
-    )]
-    TooMany(usize),
 }
 
 /// What kind of refusal an [`OrderError`] is.
@@ -111,8 +105,6 @@ pub enum OrderErrorKind {
     NotAuthentic,
     /// Authentic, and its time is over.
     Over,
-    /// Authentic, and there is no room to remember it.
-    TooMany,
 }
 
 impl OrderError {
@@ -124,7 +116,6 @@ impl OrderError {
             }
             Self::NotPinned { .. } | Self::Altered(_) => OrderErrorKind::NotAuthentic,
             Self::Over { .. } => OrderErrorKind::Over,
-            Self::TooMany(_) => OrderErrorKind::TooMany,
         }
     }
 }
@@ -325,6 +316,14 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// Whether `bytes` are a container of an order; nothing in it is believed.
+///
+/// # Errors
+/// Where they are none.
+pub fn check_shape(bytes: &[u8]) -> Result<(), OrderError> {
+    Envelope::read(bytes).map(drop)
+}
+
 /// What an order says, to look at it, not to follow it: its signature is not checked.
 ///
 /// # Errors
@@ -359,6 +358,20 @@ pub fn verify(
     trust: &Trust,
     now: OffsetDateTime,
 ) -> Result<VerifiedOrder, OrderError> {
+    let order = authenticate(bytes, trust)?;
+    if let Action::Suspend { to, .. } = order.action()
+        && *to <= now
+    {
+        return Err(OrderError::Over { at: *to, now });
+    }
+    Ok(order)
+}
+
+/// The same at any time: an order whose time is over is one, too.
+///
+/// # Errors
+/// Where nobody who may order it has signed it as it is.
+pub fn authenticate(bytes: &[u8], trust: &Trust) -> Result<VerifiedOrder, OrderError> {
     let Envelope { signer, payload, signature } = Envelope::read(bytes)?;
     // The role depends on the payload, but the payload is not parsed before a key that may order
     // anything has signed it.
@@ -374,11 +387,6 @@ pub fn verify(
     let role = action.role();
     if trust.key(signer, role).is_none() {
         return Err(OrderError::NotPinned { key: signer, role });
-    }
-    if let Action::Suspend { to, .. } = action
-        && to <= now
-    {
-        return Err(OrderError::Over { at: to, now });
     }
     Ok(VerifiedOrder(Order { id, issued, action, signer }))
 }

@@ -99,3 +99,9 @@ impl Drop for SmallDisk {
         }
     }
 }
+
+/// Whether files may be made, replaced and removed in `folder`, also by root.
+pub fn immutable(folder: &Path, yes: bool) {
+    let folder = folder.display().to_string();
+    assert!(run("chattr", &[if yes { "+i" } else { "-i" }, &folder]), "an ext4 folder");
+}

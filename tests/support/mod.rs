@@ -287,6 +287,44 @@ impl Drop for Subscriber {
     }
 }
 
+/// Some thousand messages a second at QoS 0, until it is dropped.
+pub struct Flood(Arc<AtomicBool>);
+
+impl Flood {
+    /// `message` gives the payload of each by its number.
+    pub fn start(
+        port: u16,
+        topic: String,
+        message: impl Fn(usize) -> Vec<u8> + Send + 'static,
+    ) -> Self {
+        let (client, mut connection) =
+            Client::new(MqttOptions::new("flood", "127.0.0.1", port), 100);
+        std::thread::spawn(move || while connection.iter().all(|event| event.is_ok()) {});
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            for n in 0.. {
+                if stopped.load(Ordering::SeqCst)
+                    || client.publish(&topic, QoS::AtMostOnce, false, message(n)).is_err()
+                {
+                    let _ = client.try_disconnect();
+                    return;
+                }
+                if n % 50 == 0 {
+                    std::thread::park_timeout(Duration::from_millis(10));
+                }
+            }
+        });
+        Self(stop)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// A link between a device and a broker that can be closed, cut, and deafened.
 pub struct Link {
     pub port: u16,

@@ -1,5 +1,5 @@
 use super::super::fixture::{self, DEVICE, key, now, trust_text};
-use super::super::memory::{DeviceMemory, MAX_REVOKED, MAX_SUSPENDED, Obeyed};
+use super::super::memory::{DeviceMemory, MAX_REVOKED, Obeyed};
 use super::super::refusal::Refusal;
 use super::super::tampering;
 use super::super::verify::verify as verify_list;
@@ -115,10 +115,10 @@ fn a_suspension_is_for_its_devices_and_its_area_and_a_device_without_position_is
     assert!(!action.concerns(DEVICE, at(10.0, 10.0)) && !action.concerns("gate-9", at(52.2, 13.2)));
 }
 
-fn obey(state: &mut DeviceMemory, order: OrderId, action: &Action) -> Result<Obeyed, OrderError> {
+fn obey(state: &mut DeviceMemory, order: OrderId, action: &Action) -> Obeyed {
     let by = if action.role() == Role::Revoker { 4 } else { 5 };
     let order = verify(&sign(order, action, &key(by), now()).unwrap(), &trust(), now()).unwrap();
-    state.obey(&order, now(), DEVICE, None)
+    state.obey(&order, DEVICE, None)
 }
 
 #[test]
@@ -136,15 +136,15 @@ fn a_revoked_list_is_refused_for_ever_but_a_later_version_is_not() {
         .unwrap()
     };
     state.admit(&list(7), now()).unwrap();
-    assert_eq!(obey(&mut state, id(1), &revoke(7, None)), Ok(Obeyed::Now));
+    assert_eq!(obey(&mut state, id(1), &revoke(7, None)), Obeyed::Now);
     assert!(matches!(state.admit(&list(7), now()), Err(Refusal::Revoked { version: 7, .. })));
     assert_eq!(
         obey(&mut state, id(1), &revoke(7, None)),
-        Ok(Obeyed::Before),
+        Obeyed::Before,
         "a replay changes nothing"
     );
     assert!(state.admit(&list(8), now()).is_ok());
-    assert_eq!(obey(&mut state, id(2), &revoke(EVERY_VERSION, None)), Ok(Obeyed::Now));
+    assert_eq!(obey(&mut state, id(2), &revoke(EVERY_VERSION, None)), Obeyed::Now);
     assert!(matches!(state.admit(&list(9), now()), Err(Refusal::Revoked { .. })));
 }
 
@@ -153,8 +153,8 @@ fn orders_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.json");
     let mut state = DeviceMemory::default();
-    obey(&mut state, id(1), &revoke(7, Some("case-1"))).unwrap();
-    obey(&mut state, id(2), &suspend(2)).unwrap();
+    obey(&mut state, id(1), &revoke(7, Some("case-1")));
+    obey(&mut state, id(2), &suspend(2));
     state.save(&path).unwrap();
     let state = DeviceMemory::load(&path).unwrap();
     let entries = |version| {
@@ -170,21 +170,23 @@ fn orders_survive_a_restart() {
 fn a_full_memory_still_stops_what_an_order_stops() {
     let mut state = DeviceMemory::default();
     for n in 0..=MAX_REVOKED {
-        assert_eq!(
-            obey(&mut state, id(1), &revoke(7, Some(&format!("case-{n}")))),
-            Ok(Obeyed::Now)
-        );
+        assert_eq!(obey(&mut state, id(1), &revoke(7, Some(&format!("case-{n}")))), Obeyed::Now);
     }
     assert_eq!(
         state.revoked_through("north-gate"),
         Some(7),
-        "the whole list instead of its 257th entry"
+        "the whole list instead of one entry more"
     );
-    for n in 0..MAX_SUSPENDED as u8 {
-        assert_eq!(obey(&mut state, id(n), &suspend(1)), Ok(Obeyed::Now));
-    }
-    assert_eq!(obey(&mut state, id(200), &suspend(1)), Err(OrderError::TooMany(MAX_SUSPENDED)));
-    assert_eq!(obey(&mut state, id(3), &suspend(1)), Ok(Obeyed::Before));
+    assert!(!state.is_full());
+}
+
+#[test]
+fn a_suspension_replayed_under_any_id_changes_nothing() {
+    let mut state = DeviceMemory::default();
+    assert_eq!(obey(&mut state, id(1), &suspend(2)), Obeyed::Now);
+    assert_eq!(obey(&mut state, id(1), &suspend(2)), Obeyed::Before);
+    assert_eq!(obey(&mut state, id(2), &suspend(1)), Obeyed::Before, "a part of it");
+    assert_eq!(obey(&mut state, id(3), &suspend(3)), Obeyed::Now, "longer");
 }
 
 proptest! {

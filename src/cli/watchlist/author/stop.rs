@@ -166,7 +166,9 @@ fn write(action: &Action, signing: &Signing, topic: &str) -> Result<(), CliError
         )?;
     } else {
         output::line(format!("wrote {out}: order {id} signed by {signer}"))?;
-        output::line(format!("publish: mosquitto_pub -q 1 -r -f {out} -t ROOT/v1/DEVICE/{topic}"))?;
+        output::line(format!(
+            "publish: mosquitto_pub -q 1 -r -f {out} -t ROOT/v1/DEVICE/{topic}/{id}"
+        ))?;
     }
     Ok(())
 }

@@ -1,0 +1,188 @@
+//! Tells genuine messages from others before they are queued: the delivery thread asks for each
+//! message that comes.
+//!
+//! * An order is genuine where a key that the device believes has signed it. Whether it is followed
+//!   is for [`super::keeper`], which also knows what the device remembers.
+//! * An offer is genuine where it has the shape of one: whether a sealed list is signed cannot be
+//!   told before it is opened.
+//! * Cheap for what is not genuine: no signature is checked of a key that is not pinned, and no
+//!   file is read again that has not changed.
+//! * Where the pinned keys cannot be read, those that could be read last still stop.
+//! * What is turned away is counted, and logged at growing intervals.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use log::warn;
+
+use super::keys::TrustedKeys;
+use crate::backoff::Recurring;
+use crate::clock::Clock;
+use crate::delivery::{InboundKind, Screen, Screened};
+use crate::watchlist::order::{self, OrderError, OrderErrorKind};
+use crate::watchlist::{Trust, is_signed_container, seal};
+
+/// What was turned away, shared with the device's counts.
+#[derive(Debug, Default)]
+pub struct TurnedAway {
+    /// No order and no offer at all.
+    pub malformed: AtomicU64,
+    /// By nobody who may give it, or altered.
+    pub not_authentic: AtomicU64,
+    /// Offers without the shape of one.
+    pub offers: AtomicU64,
+}
+
+/// When a file was written last, as far as its directory says: inode, length, change time.
+type Written = Option<(u64, u64, i64, i64)>;
+
+fn written(path: &Path) -> Written {
+    let about = fs::metadata(path).ok()?;
+    Some((about.ino(), about.len(), about.ctime(), about.ctime_nsec()))
+}
+
+/// The screen of one device.
+pub struct OrderScreen {
+    keys: TrustedKeys,
+    /// The keys that could be read last, and the files as they were then.
+    known: Option<(Trust, [Written; 2])>,
+    turned_away: Arc<TurnedAway>,
+    clock: Clock,
+    said: Recurring,
+}
+
+impl OrderScreen {
+    /// A screen that believes `keys`, and counts in `turned_away`.
+    pub fn new(keys: TrustedKeys, turned_away: Arc<TurnedAway>, clock: Clock) -> Self {
+        let said = Recurring::new(Duration::from_secs(10), Duration::from_secs(3600));
+        Self { keys, known: None, turned_away, clock, said }
+    }
+
+    fn trust(&mut self) -> Option<&Trust> {
+        let now = self.keys.files().map(written);
+        if self.known.as_ref().is_none_or(|(_, then)| *then != now) {
+            // Where rotations cannot be followed the pinned keys may still stop.
+            let read = self.keys.current().ok().or_else(|| self.keys.pinned().ok());
+            match read {
+                Some(trust) => self.known = Some((trust, now)),
+                None => {
+                    if let Some((_, then)) = &mut self.known {
+                        *then = now;
+                    }
+                }
+            }
+        }
+        self.known.as_ref().map(|(trust, _)| trust)
+    }
+
+    fn order(&mut self, message: &[u8]) -> Result<(), (Screened, String)> {
+        let refusal = |error: &OrderError| match error.kind() {
+            OrderErrorKind::Malformed => Screened::Malformed,
+            OrderErrorKind::NotAuthentic | OrderErrorKind::Over => Screened::NotAuthentic,
+        };
+        // Its shape first: it costs nothing.
+        order::check_shape(message).map_err(|e| (refusal(&e), e.to_string()))?;
+        let Some(trust) = self.trust() else {
+            return Err((Screened::NotAuthentic, "no pinned key can be read".to_owned()));
+        };
+        match order::authenticate(message, trust) {
+            Ok(_) => Ok(()),
+            Err(error) => Err((refusal(&error), error.to_string())),
+        }
+    }
+
+    fn offer(message: &[u8]) -> bool {
+        message.starts_with(b"{") || seal::is_sealed(message) || is_signed_container(message)
+    }
+}
+
+impl Screen for OrderScreen {
+    fn screen(&mut self, kind: InboundKind, payload: &[u8]) -> Screened {
+        let looked_at = match kind {
+            InboundKind::Revoke | InboundKind::Suspend => self.order(payload),
+            InboundKind::Offer if Self::offer(payload) => Ok(()),
+            InboundKind::Offer => Err((Screened::Malformed, "this is no list and no key".into())),
+        };
+        let Err((screened, why)) = looked_at else { return Screened::Genuine };
+        let counter = match (kind, screened) {
+            (InboundKind::Offer, _) => &self.turned_away.offers,
+            (_, Screened::NotAuthentic) => &self.turned_away.not_authentic,
+            (_, Screened::Malformed | Screened::Genuine) => &self.turned_away.malformed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(messages) = self.said.happened(self.clock.now().monotonic) {
+            warn!("What was sent to the device is not followed: messages={messages} last={why}.");
+        }
+        screened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::files::replace;
+    use crate::watchlist::WatchlistConfig;
+    use crate::watchlist::keys::SecretKey;
+    use crate::watchlist::order::{Action, EVERY_VERSION, OrderId, sign};
+    use crate::watchlist::trust::{Role, render};
+
+    fn key(n: u8) -> SecretKey {
+        SecretKey::from_seed(&[n; 32])
+    }
+
+    fn pin(path: &Path, revoker: u8) {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let keys = [
+            (key(1).public(), "somebody", &[Role::Signer][..]),
+            (key(2).public(), "somebody", &[Role::Signer][..]),
+            (key(revoker).public(), "somebody", &[Role::Revoker, Role::Suspender][..]),
+        ];
+        let text = render(1, 2, now, now + time::Duration::DAY, &keys);
+        replace(path, text.as_bytes()).expect("writes");
+    }
+
+    fn order(by: u8) -> Vec<u8> {
+        let list = "north".parse().expect("a reference");
+        let action = Action::Revoke { list, through: EVERY_VERSION, entry: None };
+        sign(OrderId([7; 16]), &action, &key(by), OffsetDateTime::UNIX_EPOCH).expect("an order")
+    }
+
+    #[test]
+    fn only_what_a_pinned_key_has_signed_is_genuine_by_the_keys_of_the_moment() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = WatchlistConfig {
+            trust: folder.path().join("trust.toml"),
+            rotations: Some(folder.path().join("rotations")),
+            ..WatchlistConfig::default()
+        };
+        pin(&config.trust, 3);
+        let turned_away = Arc::<TurnedAway>::default();
+        let mut screen =
+            OrderScreen::new(TrustedKeys::new(&config), turned_away.clone(), Clock::default());
+        let mut revoke = |message: &[u8]| screen.screen(InboundKind::Revoke, message);
+        assert_eq!(revoke(&order(3)), Screened::Genuine);
+        assert_eq!(revoke(&order(1)), Screened::NotAuthentic, "a signer may not revoke");
+        assert_eq!(revoke(b"junk"), Screened::Malformed);
+        let mut altered = order(3);
+        *altered.last_mut().expect("bytes") ^= 1;
+        assert_eq!(revoke(&altered), Screened::NotAuthentic);
+
+        pin(&config.trust, 4);
+        assert_eq!(
+            [revoke(&order(3)), revoke(&order(4))],
+            [Screened::NotAuthentic, Screened::Genuine]
+        );
+        std::fs::remove_file(&config.trust).expect("removes");
+        assert_eq!(revoke(&order(4)), Screened::Genuine, "those that were read last still stop");
+        assert_eq!(screen.screen(InboundKind::Offer, b"x"), Screened::Malformed);
+        assert_eq!(screen.screen(InboundKind::Offer, b"{\"sha256\":1}"), Screened::Genuine);
+        let counts = [&turned_away.malformed, &turned_away.not_authentic, &turned_away.offers];
+        assert_eq!(counts.map(|c| c.load(Ordering::Relaxed)), [1, 3, 1]);
+    }
+}

@@ -1,0 +1,165 @@
+//! What a running device promises under attack: orders that people gave reach it whatever else is
+//! sent, and nothing is taken from it without a key.
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::Value;
+use support::desk::{Daemon, Desk, ok};
+use support::disk::SmallDisk;
+use support::field::{Field, TOPIC};
+use support::wait_for;
+use time::OffsetDateTime;
+use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::order::{Action, EVERY_VERSION, OrderId, sign};
+
+fn order_id(n: u128) -> OrderId {
+    OrderId(n.to_be_bytes())
+}
+
+/// A signed order as it is published.
+fn order(desk: &Desk, key: &str, id: u128, action: &Action) -> Vec<u8> {
+    let key = SecretKey::open_file(&desk.path(key)).expect("a key of the desk");
+    sign(order_id(id), action, &key, OffsetDateTime::now_utc()).expect("an order")
+}
+
+fn revocation(list: &str) -> Action {
+    let list = list.parse().expect("a reference");
+    Action::Revoke { list, through: EVERY_VERSION, entry: None }
+}
+
+/// A suspension of every device from now on, for so many hours.
+fn suspension(hours: i64) -> Action {
+    let from = OffsetDateTime::now_utc() - time::Duration::minutes(1);
+    let to = from + time::Duration::hours(hours);
+    Action::Suspend { from, to, devices: Vec::new(), areas: Vec::new() }
+}
+
+fn revoked(state: &Value) -> bool {
+    state["list"].is_null() && state["last_change"]["what"] == "list-revoked"
+}
+
+#[test]
+fn junk_that_waits_for_the_device_drowns_no_genuine_order_behind_it() {
+    let Some(field) = Field::new() else { return };
+    let daemon = Daemon::start(&field.desk);
+    field.await_online();
+    daemon.kill();
+    field.await_("status", "the last will", |s| s["state"] == "offline");
+    let genuine = order(&field.desk, "alice.key", 1, &revocation("promises"));
+    for n in 0..400 {
+        let junk = [b"junk".to_vec(), genuine[..n % genuine.len()].to_vec()].concat();
+        field.listener.publish(&format!("{TOPIC}/revoke"), false, junk);
+    }
+    field.listener.publish(&format!("{TOPIC}/revoke"), false, genuine);
+    let daemon = Daemon::start(&field.desk);
+    field.await_("watchlist/state", "the revocation", revoked);
+    assert!(!field.desk.path("list.cose").exists(), "the stored list is destroyed");
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn a_flood_of_junk_and_of_replayed_orders_drowns_no_genuine_order() {
+    let Some(field) = Field::new() else { return };
+    let daemon = Daemon::start(&field.desk);
+    field.await_online();
+    let desk = &field.desk;
+    let replayed: Vec<_> =
+        (0..100).map(|n| order(desk, "bob.key", n, &revocation(&format!("other-{n}")))).collect();
+    let by_a_stranger = order(desk, "mallory.key", 900, &revocation("promises"));
+    let topic = format!("{TOPIC}/revoke");
+    // Not the flood itself, in which a broker drops what one listener cannot take.
+    let [stats, answers] = ["stats", "watchlist/state"]
+        .map(|t| support::Subscriber::new(field.broker.port, &format!("{TOPIC}/{t}")));
+    let flood = support::Flood::start(field.broker.port, topic.clone(), move |n| match n % 3 {
+        0 => vec![0x5A; 200],
+        1 => by_a_stranger.clone(),
+        _ => replayed[n % replayed.len()].clone(),
+    });
+    let data = |message: rumqttc::v5::mqttbytes::v5::Publish| {
+        serde_json::from_slice::<Value>(&message.payload).expect("an event")["data"].clone()
+    };
+    while data(stats.next())["drops"]["orders.malformed"].as_u64() < Some(500) {}
+    let genuine = order(desk, "alice.key", 1000, &revocation("promises"));
+    let sender = support::Subscriber::new(field.broker.port, &format!("{TOPIC}/nothing"));
+    sender.publish(&format!("{topic}/{}", order_id(1000)), false, genuine);
+    while data(answers.next())["last_change"]["detail"] != order_id(1000).to_string() {}
+    drop(flood);
+    wait_for("the list to go", || (!desk.path("list.cose").exists()).then_some(()));
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn each_of_many_orders_and_offers_back_to_back_is_answered_by_its_id() {
+    let Some(field) = Field::new() else { return };
+    let desk = &field.desk;
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    let mut signed = desk.arg("list.cose");
+    for version in ["second", "third"] {
+        let [draft, once, both] =
+            ["json", "once", "cose"].map(|e| desk.arg(&format!("{version}.{e}")));
+        ok(&["watchlist", "revise", &signed, "--out", &draft]);
+        ok(&["watchlist", "sign", &draft, "--key", &desk.arg("alice.key"), "--out", &once]);
+        ok(&["watchlist", "sign", &once, "--key", &desk.arg("bob.key"), "--out", &both]);
+        signed = both;
+    }
+    field.offer("second.cose");
+    field.offer("third.cose");
+    for version in [2, 3] {
+        field.await_("watchlist/state", "an installed version", |s| {
+            s["last_change"]["what"] == "installed" && s["list"]["version"] == version
+        });
+    }
+    // More than are taken in a round, and more than a broker may send unacknowledged.
+    for n in 0..40 {
+        let revoke = order(desk, "alice.key", n, &revocation(&format!("old-{n}")));
+        field.listener.publish(&format!("{TOPIC}/revoke/{}", order_id(n)), false, revoke);
+    }
+    for n in [0, 20, 39] {
+        field.await_("watchlist/state", "an answer", |s| {
+            s["last_change"]["detail"] == order_id(n).to_string()
+        });
+    }
+    let last = order(desk, "bob.key", 999, &revocation("promises"));
+    field.listener.publish(&format!("{TOPIC}/revoke"), false, last);
+    field.await_("watchlist/state", "the revocation", revoked);
+    assert!(daemon.terminate().success());
+}
+
+/// Puts the state file on a disk of its own.
+fn state_on(desk: &Desk, disk: &Path) {
+    let file = desk.path("watchpost.toml");
+    let text = std::fs::read_to_string(&file).expect("text");
+    let (before, after) = (desk.arg("state.json"), disk.join("state/state.json"));
+    std::fs::write(&file, text.replace(&before, &after.display().to_string())).expect("writes");
+}
+
+#[test]
+fn a_suspension_that_cannot_be_stored_stops_and_comes_again_after_a_kill() {
+    let Some(field) = Field::new() else { return };
+    let Some(disk) = SmallDisk::mounted(8) else { return };
+    state_on(&field.desk, &disk.path());
+    let daemon = Daemon::start(&field.desk);
+    field.await_online();
+    let state = disk.path().join("state");
+    // Nobody can make a file there, which is what a failing disk does.
+    support::disk::immutable(&state, true);
+    let suspend = order(&field.desk, "bob.key", 7, &suspension(24));
+    field.listener.publish(&format!("{TOPIC}/suspend"), false, suspend);
+    field.await_blind("order-not-stored");
+    daemon.kill();
+    field.forget();
+    let daemon = Daemon::start(&field.desk);
+    field.await_blind("order-not-stored");
+    support::disk::immutable(&state, false);
+    field.await_blind("suspended");
+    daemon.kill();
+    field.forget();
+    // Followed and stored, hence acknowledged: the broker does not send it again.
+    let daemon = Daemon::start(&field.desk);
+    field.await_blind("suspended");
+    assert!(daemon.terminate().success());
+    wait_for("the state", || std::fs::metadata(state.join("state.json")).ok());
+}
