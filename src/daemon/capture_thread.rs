@@ -96,7 +96,7 @@ fn deliver(
                 board.frame_captured();
             }
             // The source counts bad frames and time-outs itself.
-            Err(SourceError::Frame(_)) => {}
+            Err(SourceError::Frame(_)) => board.frame_damaged(),
             Err(SourceError::Timeout) => board.source_failed("no frame is arriving".into()),
             Err(SourceError::Lost { .. }) => {
                 let reason = result.as_ref().err().map(ToString::to_string).unwrap_or_default();

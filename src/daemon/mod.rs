@@ -24,6 +24,7 @@ mod capture_thread;
 pub(crate) mod handover;
 mod health;
 pub(crate) mod metrics;
+mod progress;
 mod report;
 pub(crate) mod status_board;
 pub(crate) mod stop;

@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::health::Activity;
+use super::progress::{Pictures, Progress, Unusable};
 use crate::cause::Cause;
 use crate::decision::policy::Blindness;
 use crate::device::ListStatus;
@@ -28,6 +30,7 @@ struct Reported {
     /// Signs of life of capture and of vision.
     beats: [u64; 2],
     pipeline: PipelineCounters,
+    progress: Progress,
     standing: Option<Result<(), Blindness>>,
     list: Option<ListStatus>,
     orders: OrderCounters,
@@ -50,6 +53,14 @@ pub enum Condition {
     Blind(Blindness),
 }
 
+impl Reported {
+    /// Why no picture is looked at, if none is.
+    fn no_frames(&self) -> Option<String> {
+        let unusable = || self.progress.obstacle().map(|obstacle| obstacle.to_string());
+        self.source_failure.clone().or_else(unusable)
+    }
+}
+
 impl StatusBoard {
     fn lock(&self) -> MutexGuard<'_, Reported> {
         // Every critical section is a plain assignment.
@@ -61,6 +72,14 @@ impl StatusBoard {
         let mut reported = self.lock();
         reported.source_failure = None;
         reported.captured += 1;
+    }
+
+    /// A frame came that the source gave up. Where nothing came before, that is the reason now.
+    pub fn frame_damaged(&self) {
+        let mut reported = self.lock();
+        if reported.source_failure.is_some() {
+            reported.source_failure = Some(Unusable::Damaged.to_string());
+        }
     }
 
     /// The capture thread is alive, whatever it got.
@@ -82,7 +101,7 @@ impl StatusBoard {
             beats: [capture, vision, delivery],
             captured: reported.captured,
             processed: reported.pipeline.frames,
-            no_frames: reported.source_failure.clone(),
+            no_frames: reported.no_frames(),
         }
     }
 
@@ -107,9 +126,22 @@ impl StatusBoard {
         reported.overwritten = 0;
     }
 
-    /// The pipeline's counts so far and whether it compares faces.
-    pub fn processed(&self, counters: PipelineCounters, standing: Result<(), Blindness>) {
+    /// The pipeline's counts so far and whether it compares faces, at `now` (monotonic).
+    pub fn processed(
+        &self,
+        counters: PipelineCounters,
+        standing: Result<(), Blindness>,
+        now: Duration,
+    ) {
         let mut reported = self.lock();
+        let pictures = Pictures {
+            captured: reported.captured,
+            damaged: reported.source.damaged(),
+            usable: counters.frames - counters.undecodable - counters.failed,
+            undecodable: counters.undecodable,
+            failed: counters.failed,
+        };
+        reported.progress.observe(pictures, now);
         reported.pipeline = counters;
         reported.standing = Some(standing);
     }
@@ -129,17 +161,19 @@ impl StatusBoard {
         self.lock().orders = counters;
     }
 
-    /// Whether faces are compared, and if not, the first reason on their way.
+    /// Whether faces are compared, and if not, why. What the list forbids goes before a missing
+    /// picture: a device that was stopped says so while its camera is away, too.
     pub fn condition(&self) -> Condition {
         let reported = self.lock();
-        if let Some(reason) = &reported.source_failure {
+        if let Some(Err(blindness)) = &reported.standing {
+            return Condition::Blind(blindness.clone());
+        }
+        if let Some(reason) = reported.no_frames() {
             return Condition::Blind(Blindness::new(Cause::NoFrames, reason));
         }
         match &reported.standing {
-            None => Condition::Starting,
-            Some(Ok(())) if reported.pipeline.frames == 0 => Condition::Starting,
-            Some(Ok(())) => Condition::Matching,
-            Some(Err(blindness)) => Condition::Blind(blindness.clone()),
+            Some(Ok(())) if reported.pipeline.frames > 0 => Condition::Matching,
+            _ => Condition::Starting,
         }
     }
 
@@ -193,21 +227,40 @@ mod tests {
     }
 
     #[test]
-    fn the_first_obstacle_on_the_way_is_the_one_that_is_reported() {
+    fn what_forbids_matching_is_reported_before_a_missing_picture() {
         let board = StatusBoard::default();
+        let at = Duration::from_secs;
         assert_eq!(board.condition(), Condition::Starting);
-        board.frame_captured();
-        board.processed(
-            PipelineCounters::default(),
-            Err(Blindness::new(Cause::Expired, "the watch list has expired")),
-        );
-        assert!(matches!(board.condition(), Condition::Blind(b) if b.cause == Cause::Expired));
         board.source_failed("unplugged".into());
         assert!(matches!(board.condition(), Condition::Blind(b) if b.cause == Cause::NoFrames));
+        let stopped = Blindness::new(Cause::Suspended, "suspended until noon");
+        board.processed(PipelineCounters::default(), Err(stopped), at(1));
+        assert!(matches!(board.condition(), Condition::Blind(b) if b.cause == Cause::Suspended));
+        board.processed(PipelineCounters::default(), Ok(()), at(2));
+        assert!(matches!(board.condition(), Condition::Blind(b) if b.cause == Cause::NoFrames));
         board.frame_captured();
-        board.processed(PipelineCounters::default(), Ok(()));
         assert_eq!(board.condition(), Condition::Starting, "captured, and not looked at yet");
-        board.processed(PipelineCounters { frames: 1, ..PipelineCounters::default() }, Ok(()));
+        let one = PipelineCounters { frames: 1, ..PipelineCounters::default() };
+        board.processed(one, Ok(()), at(3));
         assert_eq!(board.condition(), Condition::Matching);
+    }
+
+    #[test]
+    fn a_minute_of_pictures_that_cannot_be_decoded_is_not_matching() {
+        let board = StatusBoard::default();
+        let mut counters = PipelineCounters { frames: 1, ..PipelineCounters::default() };
+        board.frame_captured();
+        board.processed(counters.clone(), Ok(()), Duration::ZERO);
+        assert_eq!(board.condition(), Condition::Matching);
+        for second in 1..60 {
+            board.frame_captured();
+            counters.frames += 1;
+            counters.undecodable += 1;
+            board.processed(counters.clone(), Ok(()), Duration::from_secs(second));
+        }
+        let Condition::Blind(blindness) = board.condition() else { panic!("it is not blind") };
+        assert_eq!(blindness.cause, Cause::NoFrames);
+        assert!(blindness.reason.contains("decoded"), "{blindness}");
+        assert!(board.activity(0).no_frames.is_some_and(|why| why.contains("decoded")));
     }
 }

@@ -167,8 +167,9 @@ impl<'a> VisionThread<'a> {
     }
 
     fn report_progress(&self) {
-        let (counters, standing) = self.device.progress(self.clock.now());
-        self.links.board.processed(counters, standing);
+        let now = self.clock.now();
+        let (counters, standing) = self.device.progress(now);
+        self.links.board.processed(counters, standing, now.monotonic);
     }
 }
 

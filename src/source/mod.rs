@@ -178,6 +178,12 @@ pub struct SourceCounters {
 }
 
 impl SourceCounters {
+    /// Frames that came and were given up, for whatever reason.
+    pub fn damaged(&self) -> u64 {
+        let Self { error_flagged, short, oversized, truncated, out_of_step, unreadable, .. } = self;
+        error_flagged + short + oversized + truncated + out_of_step + unreadable
+    }
+
     fn count(&mut self, bad: BadFrame) {
         let counter = match bad {
             BadFrame::Flagged => &mut self.error_flagged,

@@ -6,7 +6,8 @@
 //! * Damaged, empty and short buffers and gaps in the driver's numbering are counted.
 //! * After any error the stream is torn down and built again, first after 0.1 s, then more slowly
 //!   up to 5 s; [`Source::next`] keeps returning within about a second meanwhile.
-//! * A device that delivers nothing for [`STALL`] is built again too.
+//! * A device that delivers nothing that can be used for [`STALL`] is built again too, less and
+//!   less often.
 //! * A control that the camera does not have is logged once and costs nothing else.
 //!
 //! Not promised: multi-planar devices, hot-plug under another path.
@@ -164,7 +165,7 @@ struct CameraStream<D: Driver> {
     running: Option<Agreed>,
     backoff: Backoff,
     sequence: Sequence,
-    /// Last sign of life: a buffer or the stream's start.
+    /// Last sign of life: a buffer that could be used, or the stream's start.
     alive: Duration,
     counters: SourceCounters,
 }
@@ -192,7 +193,9 @@ impl<D: Driver> CameraStream<D> {
         loop {
             let now = self.driver.now().monotonic;
             if now.saturating_sub(self.alive) >= STALL {
-                return Err(self.lose(format!("nothing delivered for {} s", STALL.as_secs())));
+                return Err(
+                    self.lose(format!("nothing that can be used came for {} s", STALL.as_secs()))
+                );
             }
             let left = deadline.saturating_sub(now);
             if left.is_zero() {
@@ -216,7 +219,6 @@ impl<D: Driver> CameraStream<D> {
                     Err(e) => return Err(self.lose(e.to_string())),
                 };
             let at = self.driver.now();
-            self.alive = at.monotonic;
             let Some(running) = self.running.as_mut() else { return Err(SourceError::Timeout) };
             if let Err(NotTheDrivers(index)) = running.ring.dequeued(filled.index) {
                 return Err(
@@ -241,6 +243,7 @@ impl<D: Driver> CameraStream<D> {
             }
             return match verdict {
                 Ok(_) => {
+                    self.alive = at.monotonic;
                     self.counters.frames += 1;
                     self.backoff.reset();
                     Ok(())

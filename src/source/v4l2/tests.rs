@@ -261,6 +261,30 @@ fn damaged_empty_and_short_frames_are_counted_and_their_buffers_returned() {
 }
 
 #[test]
+fn a_camera_that_gives_only_damaged_frames_is_built_again_and_more_and_more_rarely() {
+    let mut s = stream(FakeCamera::new());
+    let flagged = |n| CameraEvent::Frame(vec![9; 32], 32, sys::V4L2_BUF_FLAG_ERROR, n);
+    s.driver.events = (0..100_000).map(flagged).collect();
+    let (mut captured, start) = (Captured::default(), s.driver.now);
+    let mut lost = Vec::new();
+    while s.driver.now < start + Duration::from_secs(300) {
+        match s.next(&mut captured) {
+            Err(SourceError::Lost { .. }) => lost.push(s.driver.now - start),
+            Err(SourceError::Frame(BadFrame::Flagged) | SourceError::Timeout) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lost[0] >= STALL && lost[0] < STALL * 2, "{lost:?}");
+    assert!((7..=40).contains(&lost.len()), "{lost:?}");
+    let gap = |i: usize| lost[i + 1] - lost[i];
+    assert!(gap(lost.len() - 2) > gap(0), "{lost:?}");
+    // One good frame, and all is well.
+    s.driver.events = [grey(4, 0)].into();
+    while s.next(&mut captured).is_err() {}
+    assert_eq!(captured.bytes, [4; 32]);
+}
+
+#[test]
 fn bytes_used_and_not_the_mapping_is_the_length_of_a_jpeg() {
     let config = V4l2Config { format: CameraFormat::Mjpg, ..V4l2Config::default() };
     let mut s = CameraStream::open(config, FakeCamera::new()).unwrap();
