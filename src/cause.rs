@@ -75,8 +75,8 @@ causes! {
          budget either";
     Unreadable, "unreadable", Bytes,
         "what came is no complete list and no offer of one",
-        "copy the list again from those who made it; `watchpost watchlist show FILE` says what is \
-         in a file";
+        "copy the list again from those who made it; on their workstation `watchpost watchlist \
+         show FILE` says what is in a file";
 
     NoInbox, "no-inbox", Offer,
         "a list is offered by digest, and this device has no folder to take it from",
@@ -112,8 +112,8 @@ causes! {
     TooFewSigners, "too-few-signers", List,
         "fewer people signed the list than the trust file asks for",
         "have those sign whom the trust file names (`watchpost watchlist sign`), or install the \
-         trust file of those who signed; `watchpost watchlist show --trust` says how each \
-         signature counts";
+         trust file of those who signed; on a workstation `watchpost watchlist show --trust` says \
+         how each signature counts";
     Altered, "altered", List,
         "the list is not what its signers signed",
         "copy the list again from those who made it, and tell them if it happens twice";
@@ -281,8 +281,8 @@ causes! {
          latest time that it has seen, so that nothing expired comes back";
     NotYetValid, "not-yet-valid", TimeAndPlace,
         "the list is not valid yet",
-        "wait until the list begins (`watchpost watchlist show FILE` says when), or correct the \
-         clock";
+        "wait until the list begins (its authors see when with `watchpost watchlist show FILE`), \
+         or correct the clock";
     Expired, "expired", TimeAndPlace,
         "the list, or the trust file that it rests on, has expired",
         "install a newer version under a renewed authorisation: `watchpost watchlist revise`, two \
