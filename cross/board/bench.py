@@ -141,7 +141,7 @@ class Bench:
         files = {
             "etc/watchpost/watchpost.toml": configuration(packaged.read_text()).encode(),
             "etc/watchpost/trust.toml": (self.folder / "trust.toml").read_bytes(),
-            # For whoever wants to put the older list back on the disk.
+            # For an attempt to put the older list back on the disk.
             "old/watchlist.cose": (self.folder / "version-1.cose").read_bytes(),
         }
         packaged.unlink()

@@ -45,7 +45,7 @@ class Broker:
                 time.sleep(0.05)
 
     def stop(self):
-        """Ends it; whoever is connected loses the connection."""
+        """Ends it; all connections are lost."""
         if self._process:
             self._process.terminate()
             self._process.wait()

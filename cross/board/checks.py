@@ -232,7 +232,7 @@ def silent(bench):
     back = bench.scene("nobody.mjpg")
     again, _ = bench.count_reaches("source.frames", frames + 2, PATIENCE)
     promise(bench.runs() == process, "the daemon was restarted meanwhile")
-    return f"told after {blind - at:.1f} s; read again within {again - back:.1f} s of delivering"
+    return f"seen after {blind - at:.1f} s; read again within {again - back:.1f} s of delivering"
 
 
 def format_change(bench):
@@ -323,7 +323,7 @@ def gaps(bench):
 
 
 def replug(bench):
-    """A camera that is unplugged in mid-stream is told, and read again when it is plugged in"""
+    """A camera that is unplugged in mid-stream is reported, and read again when it is plugged in"""
     process = bench.runs()
     at = time.monotonic()
     bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind")
@@ -336,7 +336,7 @@ def replug(bench):
     bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind")
     online = bench.status("online", back, PATIENCE)
     promise(bench.runs() == process, "the daemon was restarted meanwhile")
-    return f"told after {blind - at:.1f} s; recovered {online - back:.1f} s after it was plugged in"
+    return f"seen after {blind - at:.1f} s; recovered {online - back:.1f} s after that"
 
 
 def broker_away(bench):

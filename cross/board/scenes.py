@@ -49,7 +49,7 @@ def choose(folder, person=None, most_others=4):
     if not others:
         raise SystemExit(
             f"{folder} has photographs of one person only; others are needed of whom nothing may "
-            "be told."
+            "be reported."
         )
     *_, shown, enrolled = people[name]
     return People([enrolled], shown, others, name)
