@@ -17,6 +17,7 @@ use crate::delivery::Delivery;
 use crate::delivery::event::{ClockQuality, State, Stats, Status};
 use crate::device::ListStatus;
 use crate::hardware;
+use crate::vision::{Outlook, PoorSight};
 use crate::watchlist::clock;
 
 /// How often the supervisor reads the status board.
@@ -109,8 +110,8 @@ impl Reporter {
         }
     }
 
-    /// The status to publish in `condition` with `list` in force, where the outbox's store has this
-    /// `problem`.
+    /// The status to publish in `condition` with `list` in force, where this `problem` does not keep
+    /// the device from going on.
     pub fn status(
         &self,
         condition: &Condition,
@@ -175,6 +176,8 @@ impl Reporter {
         let mut manager = ServiceManager::find();
         let mut monitor = HealthMonitor::new(self.clock.now().monotonic);
         let mut alive = true;
+        let mut outlook = Outlook::default();
+        let mut sight = None;
         manager.ready();
         while stop.wait(ROUND).is_none() {
             let link = delivery.snapshot();
@@ -192,7 +195,15 @@ impl Reporter {
                     );
                 }
             }
-            let now = (board.condition(), board.list(), link.store.problem);
+            let seen = outlook.judge(board.views(), at);
+            if seen != sight {
+                match seen {
+                    Some(poor) => warn!("Hardly anybody can be matched: {poor}."),
+                    None => info!("Most views are able to match again, or too few come to tell."),
+                }
+                sight = seen;
+            }
+            let now = (board.condition(), board.list(), degraded(link.store.problem, sight));
             if now.0 != published.0 {
                 match &now.0 {
                     Condition::Blind(b) => {
@@ -215,6 +226,12 @@ impl Reporter {
     }
 }
 
+/// All that does not work as it should while the device goes on.
+fn degraded(store: Option<String>, sight: Option<PoorSight>) -> Option<String> {
+    let all: Vec<String> = store.into_iter().chain(sight.map(|s| s.to_string())).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
 /// The line that `systemctl status` shows.
 fn summary(health: &Health, condition: &Condition, connected: bool) -> String {
     let link = if connected { "broker connected" } else { "broker away, candidates wait" };
@@ -229,6 +246,16 @@ fn summary(health: &Health, condition: &Condition, connected: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_says_what_is_wrong_with_the_disk_and_with_the_sight() {
+        use crate::vision::HardlyAble;
+        assert_eq!(degraded(None, None), None);
+        let dark = Some(PoorSight(HardlyAble::Dark));
+        let both = degraded(Some("the disk is full".into()), dark).unwrap();
+        assert!(both.starts_with("the disk is full; most views"), "{both}");
+        assert!(degraded(None, dark).unwrap().contains("add light"));
+    }
 
     #[test]
     fn a_drop_is_published_as_one_under_its_name_and_every_named_drop_exists() {

@@ -17,6 +17,7 @@ use crate::device::ListStatus;
 use crate::device::orders::OrderCounters;
 use crate::device::pipeline::PipelineCounters;
 use crate::source::SourceCounters;
+use crate::vision::ViewCounts;
 
 #[derive(Default)]
 struct Reported {
@@ -175,6 +176,11 @@ impl StatusBoard {
             Some(Ok(())) if reported.pipeline.frames > 0 => Condition::Matching,
             _ => Condition::Starting,
         }
+    }
+
+    /// Views that were compared so far, and how able they were to match.
+    pub fn views(&self) -> ViewCounts {
+        self.lock().pipeline.vision.views()
     }
 
     /// All counts by name.

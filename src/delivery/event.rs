@@ -330,8 +330,9 @@ pub struct Status {
     pub threshold: Option<f32>,
     /// How far the device trusts its clock.
     pub clock: ClockQuality,
-    /// What does not work as the configuration asks for while the device goes on, for people: a
-    /// disk that takes no candidates, so that those that wait are lost with the power.
+    /// What does not work as it should while the device goes on, for people: a disk that takes no
+    /// candidates, so that those that wait are lost with the power; a camera most of whose views
+    /// are hardly able to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded: Option<String>,
 }

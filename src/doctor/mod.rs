@@ -13,6 +13,7 @@ mod cameras;
 mod link;
 mod machine;
 mod matching;
+mod views;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -119,13 +120,14 @@ const OF_THE_MACHINE: [(&str, MachineCheck); 4] = [
 ];
 
 /// Checks in the order of the data: what comes later needs what comes before.
-const OF_THE_CONFIGURATION: [(&str, Check); 10] = [
+const OF_THE_CONFIGURATION: [(&str, Check); 11] = [
     ("models", matching::models),
     ("trust", matching::trust),
     ("clock", matching::clock),
     ("device-key", matching::device_key),
     ("watchlist", matching::watchlist),
     ("source", cameras::source),
+    ("views", views::views),
     ("state", machine::state),
     ("outbox", machine::outbox),
     ("broker-files", link::files),

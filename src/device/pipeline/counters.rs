@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::decision::candidate::DecisionCounters;
-use crate::vision::{FrameCounts, HardlyAble, SkipCounters, TooPoor};
+use crate::vision::{FrameCounts, HardlyAble, SkipCounters, TooPoor, ViewCounts};
 
 /// Counts since the start, by name.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -70,6 +70,11 @@ impl Serialize for HardlyAbleTotals {
 }
 
 impl VisionTotals {
+    /// Views embedded, and those hardly able to match.
+    pub fn views(&self) -> ViewCounts {
+        ViewCounts { embedded: self.embedded, hardly_able: self.hardly_able.0 }
+    }
+
     /// Adds what one frame held.
     pub(super) fn add(&mut self, frame: &FrameCounts) {
         self.faces += u64::from(frame.faces);

@@ -1,0 +1,227 @@
+//! Whether a camera sees faces well enough to find anybody, from counts of views.
+//!
+//! * Most views of the last quarter of an hour are hardly able to match ([`HardlyAble`]): said, with
+//!   the reason and what to do. Where fewer than [`LEAST_VIEWS`] were embedded in it, the last hour
+//!   is looked at; where fewer in that too, nothing is said.
+//! * It begins at [`BEGINS`] of the views and ends at [`ENDS`], so that it does not flicker.
+//! * Counts only, nothing about a person. Sans-IO: the clock is passed in.
+//!
+//! Not promised: that a camera of which nothing is said finds everybody. Views that are turned away
+//! before they are embedded are counted elsewhere (`pipeline.vision.too_poor`).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use super::HardlyAble;
+
+/// Views embedded since the start, and those of them that are hardly able to match.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ViewCounts {
+    /// All.
+    pub embedded: u64,
+    /// In the order of [`HardlyAble::ALL`].
+    pub hardly_able: [u64; HardlyAble::ALL.len()],
+}
+
+/// Fewest views that say anything. Of 30 good ones, 2.6 % of which are marked, half are never.
+pub const LEAST_VIEWS: u64 = 30;
+/// Share of views hardly able to match at which it is said.
+pub const BEGINS: f64 = 0.5;
+/// Share at which it is no longer said.
+pub const ENDS: f64 = 0.4;
+/// Length of a step of time, and how many are looked at: a quarter of an hour, or an hour.
+const STEP: Duration = Duration::from_secs(60);
+const SHORT: usize = 15;
+const LONG: usize = 60;
+
+/// Most views are hardly able to match, for this reason more than for any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoorSight(pub HardlyAble);
+
+impl PoorSight {
+    /// What to do.
+    pub fn remedy(self) -> &'static str {
+        match self.0 {
+            HardlyAble::Blurred => {
+                "focus the lens on where people pass, and clean it; shorten the exposure time and \
+                 add light where people smear"
+            }
+            HardlyAble::Noisy => {
+                "add light or open the aperture, so that the camera needs less gain; let it \
+                 compress less"
+            }
+            HardlyAble::Dark => {
+                "add light where people pass, from the camera's side; do not let the camera look \
+                 against a window or a lamp"
+            }
+        }
+    }
+}
+
+impl fmt::Display for PoorSight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "most views are hardly able to match: {}; {}",
+            match self.0 {
+                HardlyAble::Blurred => "blurred",
+                HardlyAble::Noisy => "noisy",
+                HardlyAble::Dark => "dark or flat",
+            },
+            self.remedy()
+        )
+    }
+}
+
+impl ViewCounts {
+    fn since(&self, before: &Self) -> Self {
+        let mut since = Self {
+            embedded: self.embedded.saturating_sub(before.embedded),
+            hardly_able: self.hardly_able,
+        };
+        for (now, before) in since.hardly_able.iter_mut().zip(before.hardly_able) {
+            *now = now.saturating_sub(before);
+        }
+        since
+    }
+
+    /// The share that is hardly able to match; `None` of fewer than [`LEAST_VIEWS`].
+    fn poor(&self) -> Option<f64> {
+        let poor: u64 = self.hardly_able.iter().sum();
+        (self.embedded >= LEAST_VIEWS).then(|| poor as f64 / self.embedded as f64)
+    }
+
+    fn most_frequent(&self) -> HardlyAble {
+        let count = |r: &HardlyAble| self.hardly_able[*r as usize];
+        HardlyAble::ALL.into_iter().rev().max_by_key(count).expect("there are reasons")
+    }
+
+    /// What these views say, taken together.
+    pub fn judge(&self) -> Option<PoorSight> {
+        (self.poor()? >= BEGINS).then(|| PoorSight(self.most_frequent()))
+    }
+}
+
+/// Watches the counts of a camera.
+#[derive(Debug, Default)]
+pub struct Outlook {
+    /// Counts at the ends of past steps, the newest last, and when the newest was taken.
+    past: VecDeque<ViewCounts>,
+    newest: Duration,
+    said: Option<PoorSight>,
+}
+
+impl Outlook {
+    /// What is to be said at `now` (monotonic), the counts being `counts`.
+    pub fn judge(&mut self, counts: ViewCounts, now: Duration) -> Option<PoorSight> {
+        if self.past.is_empty() {
+            self.past.push_back(counts);
+            self.newest = now;
+        } else if now.saturating_sub(self.newest) >= STEP {
+            self.past.push_back(counts);
+            self.newest = now;
+            if self.past.len() > LONG {
+                self.past.pop_front();
+            }
+        }
+        let ago = |steps: usize| {
+            let at = self.past.len().saturating_sub(steps);
+            self.past.get(at).map_or(counts, |then| counts.since(then))
+        };
+        let lately = [SHORT, LONG].map(ago).into_iter().find(|views| views.embedded >= LEAST_VIEWS);
+        self.said = match (lately, self.said) {
+            (None, _) => None,
+            (Some(views), None) => views.judge(),
+            (Some(views), Some(said)) if views.poor() >= Some(ENDS) => {
+                // Another reason must be clearly the more frequent one.
+                let other = views.most_frequent();
+                let count = |r: HardlyAble| views.hardly_able[r as usize];
+                if 2 * count(said.0) >= count(other) { Some(said) } else { Some(PoorSight(other)) }
+            }
+            (Some(_), Some(_)) => None,
+        };
+        self.said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(embedded: u64, blurred: u64, noisy: u64, dark: u64) -> ViewCounts {
+        ViewCounts { embedded, hardly_able: [blurred, noisy, dark] }
+    }
+
+    fn minutes(n: u64) -> Duration {
+        Duration::from_secs(60 * n)
+    }
+
+    #[test]
+    fn most_views_hardly_able_to_match_are_said_with_the_most_frequent_reason() {
+        assert_eq!(counts(29, 29, 0, 0).judge(), None, "too few views");
+        assert_eq!(counts(30, 14, 0, 0).judge(), None, "fewer than half");
+        assert_eq!(counts(30, 7, 0, 8).judge(), Some(PoorSight(HardlyAble::Dark)));
+        assert_eq!(counts(100, 30, 40, 20).judge(), Some(PoorSight(HardlyAble::Noisy)));
+        for reason in HardlyAble::ALL {
+            assert!(PoorSight(reason).to_string().contains(PoorSight(reason).remedy()));
+        }
+    }
+
+    #[test]
+    fn the_night_is_said_and_the_morning_takes_it_back_within_a_quarter_of_an_hour() {
+        let mut outlook = Outlook::default();
+        let (mut c, mut at) = (counts(1000, 0, 0, 0), 0);
+        assert_eq!(outlook.judge(c, minutes(at)), None);
+        // Four views a minute, all dark.
+        let mut said_after = None;
+        for minute in 1..=60 {
+            at += 1;
+            c.embedded += 4;
+            c.hardly_able[2] += 4;
+            if outlook.judge(c, minutes(at)).is_some() {
+                said_after.get_or_insert(minute);
+            }
+        }
+        assert_eq!(said_after, Some(8), "thirty views are enough, a thousand good ones forgotten");
+        for minute in 1..=15 {
+            at += 1;
+            c.embedded += 4;
+            if outlook.judge(c, minutes(at)).is_none() {
+                assert!(minute > 5);
+                return;
+            }
+        }
+        panic!("still said");
+    }
+
+    #[test]
+    fn a_quiet_place_is_judged_by_its_last_hour_and_an_empty_one_not_at_all() {
+        let mut outlook = Outlook::default();
+        let mut c = ViewCounts::default();
+        let mut said = None;
+        for minute in 0..60 {
+            said = outlook.judge(c, minutes(minute));
+            c.embedded += 1;
+            c.hardly_able[0] += 1;
+        }
+        assert_eq!(said, Some(PoorSight(HardlyAble::Blurred)));
+        for minute in 60..200 {
+            said = outlook.judge(c, minutes(minute));
+        }
+        assert_eq!(said, None);
+    }
+
+    #[test]
+    fn it_does_not_flicker_at_the_limit_nor_between_reasons() {
+        let mut outlook = Outlook::default();
+        outlook.judge(ViewCounts::default(), minutes(0));
+        assert!(outlook.judge(counts(100, 50, 0, 0), minutes(1)).is_some());
+        let blurred = Some(PoorSight(HardlyAble::Blurred));
+        assert_eq!(outlook.judge(counts(110, 50, 0, 0), minutes(1)), blurred);
+        assert_eq!(outlook.judge(counts(160, 50, 0, 60), minutes(1)), blurred);
+        let dark = Some(PoorSight(HardlyAble::Dark));
+        assert_eq!(outlook.judge(counts(210, 50, 0, 110), minutes(1)), dark);
+        assert_eq!(outlook.judge(counts(500, 50, 0, 110), minutes(1)), None);
+    }
+}
