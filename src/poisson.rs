@@ -22,6 +22,18 @@ pub fn upper_bound(count: f64, of: f64, design_effect: f64) -> f64 {
     (gamma_quantile(CONFIDENCE, count / d + 1.0) * d / of).min(1.0)
 }
 
+/// One-sided 95 % lower bound of the rate after `count` of `of` comparisons:
+/// `chi2inv(.05, 2 count / d) / 2 * d / of`, with `d` the design effect (at least 1). Without
+/// matches or comparisons: 0.
+pub fn lower_bound(count: f64, of: f64, design_effect: f64) -> f64 {
+    // Written so that a NaN gives the widest bound.
+    if !(of > 0.0 && count > 0.0 && design_effect.is_finite()) {
+        return 0.0;
+    }
+    let d = design_effect.max(1.0);
+    (gamma_quantile(1.0 - CONFIDENCE, count / d) * d / of).min(1.0)
+}
+
 /// `x` at which [`incomplete_gamma`] of `shape` is `probability`; half the chi-square quantile of
 /// twice as many degrees of freedom. By bisection: the function is monotone.
 pub fn gamma_quantile(probability: f64, shape: f64) -> f64 {
@@ -87,6 +99,18 @@ mod tests {
             let got = upper_bound(x, 1e6, 1.0) * 1e6;
             assert!((got - bound).abs() < 2e-4, "{x}: {got}");
         }
+    }
+
+    #[test]
+    fn tabulated_lower_quantiles_come_out() {
+        // chi2inv(.05, 2 x) / 2 for x = 1, 10, 100 (Garwood 1936).
+        for (x, bound) in [(1.0, 0.05129), (10.0, 5.4254), (100.0, 84.1393)] {
+            let got = lower_bound(x, 1e6, 1.0) * 1e6;
+            assert!((got - bound).abs() < 2e-4, "{x}: {got}");
+        }
+        assert_eq!(lower_bound(0.0, 1e6, 1.0), 0.0);
+        assert_eq!(lower_bound(3.0, 0.0, f64::NAN), 0.0);
+        assert!(lower_bound(40.0, 1e5, 4.0) < lower_bound(40.0, 1e5, 1.0));
     }
 
     #[test]

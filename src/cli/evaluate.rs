@@ -5,6 +5,8 @@
 //! codes: 0 evaluated; 65 nothing could be evaluated, whatever could be said is in the output; 1
 //! (from the caller) an error; 2 a wrong command line.
 
+mod ranges;
+
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,11 +24,13 @@ use crate::evaluate::protocol::duplicates::{JudgedCluster, parse as parse_judged
 use crate::evaluate::records::Records;
 use crate::evaluate::report::pages::{Describe, document};
 use crate::evaluate::report::{html, text};
+use crate::evaluate::unit::Unit;
 use crate::evaluate::{
-    Context, EvaluateError, Evaluation, TestedNetwork, curve, detection, duplicates, groups,
-    identification, networks, read_list, verification,
+    Context, EvaluateError, Evaluation, TestedNetwork, contact, curve, detection, duplicates,
+    groups, identification, networks, read_list, verification,
 };
 use crate::vision::{Models, VisionConfig};
+use ranges::{border, likely, long_side, share, similarity};
 
 /// Exit code where nothing could be evaluated (`EX_DATAERR`).
 pub const NOTHING_EVALUATED: u8 = 65;
@@ -116,6 +120,13 @@ struct VerificationArgs {
     /// name/name_0001.jpg.
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
+    /// Put the likely duplicates' photographs into the HTML report, side by side, for a person to
+    /// judge. The report then holds pictures of people.
+    #[arg(long, requires = "report")]
+    contact_sheet: bool,
+    /// Write each group's bounds here, ready to paste into a manifest.
+    #[arg(long, value_name = "FILE.toml")]
+    table: Option<PathBuf>,
     /// Also report the rates at this similarity.
     #[arg(
         long,
@@ -213,6 +224,13 @@ struct GroupsArgs {
         value_parser = likely
     )]
     duplicates_from: f32,
+    /// Put the likely duplicates' photographs into the HTML report, side by side, for a person to
+    /// judge. The report then holds pictures of people.
+    #[arg(long, requires = "report")]
+    contact_sheet: bool,
+    /// Write each group's bounds here, ready to paste into a manifest.
+    #[arg(long, value_name = "FILE.toml")]
+    table: Option<PathBuf>,
     /// Also report the rates at this similarity (three decimals); may be given several times.
     #[arg(
         long,
@@ -221,10 +239,6 @@ struct GroupsArgs {
         allow_negative_numbers = true
     )]
     threshold: Vec<f32>,
-    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out
-    /// and list it.
-    #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
-    duplicates_above: Option<f32>,
     #[command(flatten)]
     judged: JudgedArgs,
 }
@@ -247,12 +261,24 @@ struct CurveArgs {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     least_pairs: u64,
-    /// Take two people with a similarity above this for unlabelled duplicates: leave the pair out
-    /// and list it.
-    #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
-    duplicates_above: Option<f32>,
     #[command(flatten)]
     judged: JudgedArgs,
+    /// Take different people for likely duplicates from this similarity on: of such people one
+    /// stays in the unit's bounds, and nothing near it is counted there.
+    #[arg(long, value_name = "SIMILARITY", default_value_t = duplicates::LIKELY_FROM, value_parser = likely)]
+    duplicates_from: f32,
+    /// Photographs of which a template is the mean, as a list's entry is.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
+    template_of: u8,
+    /// Views of which a probe is the mean, as a track's is.
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    track_of: u8,
+    /// Look at the probe after each view, as a device does, and count the highest similarity.
+    #[arg(long)]
+    ever: bool,
+    /// With --ever: the view after which the probe is first looked at; at most --track-of.
+    #[arg(long, value_name = "VIEW", default_value_t = 4, requires = "ever", value_parser = clap::value_parser!(u8).range(1..=64))]
+    first_look: u8,
     /// CSV with the columns file, person, group, from which the safety factor for the worst-served
     /// group is measured.
     #[arg(long, value_name = "FILE.csv", requires = "groups_root")]
@@ -263,41 +289,6 @@ struct CurveArgs {
     /// As --pad, for the photographs of --groups.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = border)]
     groups_pad: f32,
-    /// As --duplicates-above, for the photographs of --groups.
-    #[arg(long, value_name = "SIMILARITY", value_parser = similarity)]
-    groups_duplicates_above: Option<f32>,
-}
-
-fn bounded(text: &str, low: f32, high: f32) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (low..=high).contains(&value) { Ok(value) } else { Err(format!("must be {low} to {high}")) }
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    bounded(text, 0.0, 1.0)
-}
-
-fn border(text: &str) -> Result<f32, String> {
-    bounded(text, 0.0, 4.0)
-}
-
-fn similarity(text: &str) -> Result<f32, String> {
-    bounded(text, -1.0, 1.0)
-}
-
-/// Below it, half of all pairs would be listed.
-fn likely(text: &str) -> Result<f32, String> {
-    bounded(text, 0.3, 1.0)
-}
-
-fn long_side(text: &str) -> Result<usize, String> {
-    let range = crate::vision::LONG_SIDE;
-    let value: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
-    if range.contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("must be {} to {}", range.start(), range.end()))
-    }
 }
 
 /// Runs the command.
@@ -479,18 +470,28 @@ fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, CliError> {
 }
 
 fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, CliError> {
+    if let Some(path) = &a.table {
+        writable(path)?;
+    }
     let list = read_list(&a.groups)?;
     let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
     let judged = a.judged.read()?;
     let question = groups::GroupsQuestion {
         thresholds: &thresholds,
-        duplicates_above: a.duplicates_above,
         likely_from: Some(a.duplicates_from),
         judged: &judged,
     };
     let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
-    let (result, acquisition) = bench
+    let (mut result, acquisition) = bench
         .chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
+    if let Some(likely) = result.likely_duplicates.as_ref().filter(|_| a.contact_sheet) {
+        result.sheet = contact::sheet(&a.common.root, &likely.clusters);
+    }
+    if let Some(path) = &a.table {
+        let source = format!("watchpost evaluate groups on {}", a.common.root.display());
+        let tables: Vec<String> = result.bounds.iter().map(|b| b.manifest_table(&source)).collect();
+        write(path, &tables.join("\n"))?;
+    }
     bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
 }
 
@@ -503,17 +504,20 @@ fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
     let question = curve::CurveQuestion {
         least_pairs: a.least_pairs,
-        duplicates_above: a.duplicates_above,
         judged: &judged,
+        likely_from: a.duplicates_from,
+        unit: Unit {
+            template_of: a.template_of.into(),
+            track_of: a.track_of.into(),
+            ever: a.ever,
+            first_look: a.first_look.into(),
+        },
     };
     let (mut result, acquisition) =
         bench.chain(bench.settings, |c, run| curve::run(c, &a.common.root, question, run))?;
     if let (Some(labels), Some(root)) = (&labels, &a.groups_root) {
         let settings = Settings { pad: a.groups_pad, ..bench.settings };
-        let question = groups::GroupsQuestion {
-            duplicates_above: a.groups_duplicates_above,
-            ..groups::GroupsQuestion::default()
-        };
+        let question = groups::GroupsQuestion::default();
         bench.progress.reset();
         let (by_group, _) =
             bench.chain(settings, |c, run| groups::run(c, root, labels, question, run))?;

@@ -110,8 +110,8 @@ impl Reporter {
         }
     }
 
-    /// The status to publish in `condition` with `list` in force, where this `problem` does not keep
-    /// the device from going on.
+    /// The status to publish in `condition` with `list` in force, where this `problem` does not
+    /// keep the device from going on.
     pub fn status(
         &self,
         condition: &Condition,

@@ -18,15 +18,17 @@ const MAX_ANSWER: u64 = 1 << 20;
 pub(super) fn views(configured: &Configured<'_>) -> CheckResult {
     let listen = &configured.config.metrics.listen;
     if listen.is_empty() {
-        return CheckResult::skipped(
-            "the daemon's figures are not given here (metrics.listen); `status` says `degraded` \
-             where most views are hardly able to match",
-        );
+        return CheckResult::skipped(format!(
+            "the daemon's figures are not given here ({}); `status` says `degraded` where most \
+             views are hardly able to match",
+            setting!(metrics.listen)
+        ));
     }
     match ask(listen) {
         Ok(text) => judge(&counts(&text)),
         Err(error) => CheckResult::skipped(format!(
-            "no daemon gives its figures at metrics.listen = {listen:?}: {error}"
+            "no daemon gives its figures at {} = {listen:?}: {error}",
+            setting!(metrics.listen)
         )),
     }
 }
@@ -90,9 +92,10 @@ mod tests {
 
     fn text(embedded: u64, dark: u64) -> String {
         format!(
-            "HTTP/1.1 200 OK\r\n\r\n# TYPE watchpost_pipeline counter\nwatchpost_pipeline_total{{what=\"vision.embedded\"}} \
-             {embedded}\nwatchpost_pipeline_total{{what=\"vision.hardly_able.blurred\"}} \
-             2\nwatchpost_pipeline_total{{what=\"vision.hardly_able.dark\"}} {dark}\n# EOF\n"
+            "HTTP/1.1 200 OK\r\n\r\n# TYPE watchpost_pipeline counter\n\
+             watchpost_pipeline_total{{what=\"vision.embedded\"}} {embedded}\n\
+             watchpost_pipeline_total{{what=\"vision.hardly_able.blurred\"}} 2\n\
+             watchpost_pipeline_total{{what=\"vision.hardly_able.dark\"}} {dark}\n# EOF\n"
         )
     }
 

@@ -151,12 +151,10 @@ pub struct AllPairs {
     pub genuine: Tally,
     /// The former, person by person.
     pub of_one: GenuineScores,
-    /// Similarities of two people, those left out as suspects excepted.
+    /// Similarities of two people.
     pub impostor: Tally,
     /// False matches at each of the thresholds asked for.
     pub at: Vec<Counted>,
-    /// Pairs of different people above the limit, left out of everything else.
-    pub suspects: Vec<Suspect>,
     /// Pairs of different people at or above `likely_from`, counted like all others.
     pub likely: Vec<Suspect>,
     /// Comparisons that were left out because somebody judged the two people.
@@ -181,8 +179,6 @@ fn keep_closest(pairs: &mut Vec<Suspect>) {
 pub struct Comparison<'a> {
     /// Thresholds at which false matches are counted with their bunching, rising.
     pub thresholds: &'a [f32],
-    /// Pairs of different people above this similarity are left out: unlabelled duplicates.
-    pub duplicates_above: Option<f32>,
     /// Pairs of different people at or above this similarity are kept, for somebody to look at.
     pub likely_from: Option<f32>,
     /// What somebody judged of people, numbered so that the first here is `first_person`.
@@ -216,7 +212,6 @@ pub fn all_pairs(
         of_one: GenuineScores::default(),
         impostor: Tally::default(),
         at: Vec::new(),
-        suspects: Vec::new(),
         likely: Vec::new(),
         judged: 0,
         closest: Vec::new(),
@@ -254,9 +249,6 @@ pub fn all_pairs(
                         } else if how.joined(people[a], people[b]) {
                             part.judged += 1;
                             left_out[(people[a] - first) as usize].push(people[b]);
-                        } else if how.duplicates_above.is_some_and(|limit| similarity > limit) {
-                            part.suspects.push(Suspect { a, b, similarity });
-                            left_out[(people[a] - first) as usize].push(people[b]);
                         } else {
                             part.impostor.add(similarity);
                             if how.likely_from.is_some_and(|from| similarity >= from) {
@@ -289,7 +281,6 @@ pub fn all_pairs(
         let mut total = total.lock().expect("merging does not panic");
         total.0.genuine.merge(&part.genuine);
         total.0.impostor.merge(&part.impostor);
-        total.0.suspects.append(&mut part.suspects);
         total.0.likely.append(&mut part.likely);
         total.0.judged += part.judged;
         total.0.closest.append(&mut part.closest);
@@ -300,7 +291,6 @@ pub fn all_pairs(
         spread(&pieces, how.threads, progress, || Ok(()), piece, |_| ());
     let Ok(_) = done;
     let (mut all, clustered) = total.into_inner().expect("merging does not panic");
-    all.suspects.sort_by_key(|s| (s.a, s.b));
     all.likely.sort_by_key(|s| (s.a, s.b));
     all.of_one = genuine_scores(rows, people);
     all.at = clustered.finish();
@@ -443,7 +433,6 @@ mod tests {
         fn every_pair_is_compared_once_whatever_the_threads_and_tiles(
             sizes in prop::collection::vec(1usize..40, 1..12),
             threads in 1usize..5,
-            limit in prop::option::of(0.0f32..0.2),
         ) {
             let people: Vec<u32> =
                 sizes.iter().enumerate().flat_map(|(p, n)| vec![p as u32; *n]).collect();
@@ -452,23 +441,19 @@ mod tests {
             let thresholds = [0.0, 0.1, 0.2];
             let how = Comparison {
                 thresholds: &thresholds,
-                duplicates_above: limit,
                 likely_from: Some(0.1),
                 judged: None,
                 first_person: 0,
                 threads,
             };
             let got = all_pairs(&rows, &people, how, &ProgressBar::hidden());
-            let (mut genuine, mut impostor, mut suspects, mut pairs) =
-                (0, 0, 0, std::collections::HashSet::new());
+            let (mut genuine, mut impostor, mut pairs) = (0, 0, std::collections::HashSet::new());
             let mut matches = [0u64; 3];
             for a in 0..people.len() {
                 for b in a + 1..people.len() {
                     let s = rows.similarity(a, b);
                     if people[a] == people[b] {
                         genuine += 1;
-                    } else if limit.is_some_and(|l| s > l) {
-                        suspects += 1;
                     } else {
                         impostor += 1;
                         for (m, t) in matches.iter_mut().zip(thresholds) {
@@ -481,7 +466,6 @@ mod tests {
                 }
             }
             prop_assert_eq!((got.genuine.total(), got.impostor.total()), (genuine, impostor));
-            prop_assert_eq!(got.suspects.len(), suspects);
             for (counted, expected) in got.at.iter().zip(matches) {
                 prop_assert_eq!((counted.matches, counted.comparisons), (expected, impostor));
             }
@@ -495,7 +479,6 @@ mod tests {
         let none: [Template; 0] = [];
         let how = Comparison {
             thresholds: &[0.1],
-            duplicates_above: None,
             likely_from: None,
             judged: None,
             first_person: 0,

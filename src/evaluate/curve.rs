@@ -9,27 +9,32 @@
 //!   that the table never rises.
 //! * The table ends at the strictest threshold at which at least a number of *different pairs of
 //!   people* (ten unless told otherwise) matched falsely: beyond, a few look-alikes or mislabelled
-//!   photographs decide. Nothing is extrapolated.
+//!   photographs decide. Nothing in it is extrapolated.
+//! * Beside it stand the bounds of the unit that is asked for, one template and one track a person
+//!   ([`super::unit`]), counted and then extrapolated ([`super::bounds`]).
 //!
-//! Beside it: false non-matches, people counted alike (see [`super::statistics::misses`]).
+//! Also told: false non-matches, people counted alike (see [`super::statistics::misses`]).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::bounds::rounded_up;
 use super::compare::{
     AllPairs, Comparison, Ends, TemplateMatrix, all_pairs, record_pairs, thresholds,
 };
-use super::duplicates::JudgedPeople;
+use super::duplicates::{JudgedPeople, LikelyDuplicates};
 use super::extract::{AcquirerFactory, Acquisition, photographs, subjects};
 use super::groups::{SafetyFactor, SuspectPair};
 use super::protocol::duplicates::JudgedCluster;
 use super::protocol::folder::{self, shown};
 use super::statistics::interval::Rate;
 use super::statistics::misses::PeopleRate;
+use super::unit::{Unit, UnitCurve};
 use super::verification::Histogram;
 use super::{Context, EvaluateError, TestedNetwork};
+use crate::template::Template;
 
 /// Fewest different pairs of people matched falsely at the last threshold, unless told otherwise.
 pub const LEAST_PAIRS: u64 = 10;
@@ -68,14 +73,15 @@ pub struct Curve {
     pub points: Vec<CurveRow>,
     /// Why it ends where it does, or why there is none.
     pub ends: String,
+    /// Templates of several photographs with tracks of several views, or one with one: one of each
+    /// a person.
+    pub fused: UnitCurve,
+    /// Photographs of different people that may show one person.
+    pub likely_duplicates: LikelyDuplicates,
     /// Factor for the worst-served group, where groups were given.
     pub safety_factor: Option<SafetyFactor>,
     /// Comparisons left out because somebody judged the two people to be one person or twins.
     pub judged: u64,
-    /// Similarity above which pairs of different people were left out as unlabelled duplicates.
-    pub duplicates_above: Option<f32>,
-    /// Those pairs.
-    pub suspects: Vec<SuspectPair>,
     /// The most similar pairs of different people: look there for labels that are wrong.
     pub closest: Vec<SuspectPair>,
     /// All similarities.
@@ -87,10 +93,12 @@ pub struct Curve {
 pub struct CurveQuestion<'a> {
     /// Fewest different pairs of people at the last threshold.
     pub least_pairs: u64,
-    /// Leave out pairs of different people above this similarity.
-    pub duplicates_above: Option<f32>,
     /// What somebody judged of duplicates and twins.
     pub judged: &'a [JudgedCluster],
+    /// Different people are likely duplicates from this similarity on.
+    pub likely_from: f32,
+    /// What is compared.
+    pub unit: Unit,
 }
 
 /// Compares all photographs of the folder of people `root`.
@@ -128,8 +136,7 @@ pub fn run<L: AcquirerFactory>(
     let judged = JudgedPeople::new(question.judged, &names, &people, run.left_out);
     let how = Comparison {
         thresholds: &grid,
-        duplicates_above: question.duplicates_above,
-        likely_from: None,
+        likely_from: Some(question.likely_from),
         judged: Some(&judged),
         first_person: 0,
         threads: run.settings.threads,
@@ -141,6 +148,15 @@ pub fn run<L: AcquirerFactory>(
         b: name(s.b),
         similarity: s.similarity,
     };
+    let likely_duplicates = LikelyDuplicates::new(
+        question.likely_from,
+        &pairs.likely,
+        pairs.judged,
+        &judged,
+        &people,
+        name,
+    );
+    let fused = fused(question, &looked.templates, &places, &people, &judged, &pairs.likely);
     let (points, ends) = table(&grid, &pairs, question.least_pairs);
     let curve = Curve {
         people: next as usize,
@@ -150,14 +166,39 @@ pub fn run<L: AcquirerFactory>(
         least_pairs: question.least_pairs,
         points,
         ends,
+        fused,
+        likely_duplicates,
         safety_factor: None,
         judged: pairs.judged,
-        duplicates_above: question.duplicates_above,
-        suspects: pairs.suspects.iter().map(named).collect(),
         closest: pairs.closest.iter().map(named).collect(),
         histogram: Histogram { genuine: pairs.genuine.coarse(), impostor: pairs.impostor.coarse() },
     };
     Ok((curve, looked.acquisition))
+}
+
+/// The curve of the unit asked for: row `i` is the photograph `places[i]` of `people[i]`. Of people
+/// who are likely one, or were judged to be, one stays.
+fn fused(
+    question: CurveQuestion<'_>,
+    templates: &[Option<Template>],
+    places: &[usize],
+    people: &[u32],
+    judged: &JudgedPeople,
+    likely: &[super::duplicates::Suspect],
+) -> UnitCurve {
+    let stays = judged.one_of_each(people, likely, people);
+    let mut photographs: Vec<Vec<&Template>> = Vec::new();
+    let mut all = 0;
+    for rows in (0..people.len()).collect::<Vec<_>>().chunk_by(|a, b| people[*a] == people[*b]) {
+        all += 1;
+        if stays.contains(&people[rows[0]]) {
+            let of = |row: &usize| templates[places[*row]].as_ref();
+            photographs.push(rows.iter().filter_map(of).collect());
+        }
+    }
+    // Three decimals, as they are given.
+    let from = (f64::from(question.likely_from) * 1000.0).round() / 1000.0;
+    UnitCurve::of(question.unit, &photographs, all - photographs.len(), Some(from))
 }
 
 fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, String) {
@@ -220,12 +261,6 @@ pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> S
         curve.impostor_comparisons
     ));
     line(format_args!("# It ends {}.", curve.ends));
-    if let Some(limit) = curve.duplicates_above {
-        line(format_args!(
-            "# {} pairs above {limit} were left out as unlabelled duplicates.",
-            curve.suspects.len()
-        ));
-    }
     if curve.judged > 0 {
         line(format_args!(
             "# {} comparisons of people judged to be one person or twins were left out.",
@@ -250,26 +285,6 @@ pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> S
     text
 }
 
-/// Three significant digits, never less than `rate`: a bound must stay one.
-fn rounded_up(rate: f64) -> String {
-    if !(rate > 0.0 && rate < 1.0) {
-        return "1.0".into();
-    }
-    let mut exponent = rate.log10().floor() as i32;
-    let mut digits = (rate / 10f64.powi(exponent - 2)).ceil() as u32;
-    // 9.991 becomes 1000 hundredths.
-    if digits >= 1000 {
-        digits = 100;
-        exponent += 1;
-    }
-    let text = format!("{}.{:02}e{exponent}", digits / 100, digits % 100);
-    // The decimal may lie an ulp below the binary number it came from.
-    if text.parse::<f64>().is_ok_and(|v| v < rate) {
-        return format!("{}.{:02}e{exponent}", (digits + 1) / 100, (digits + 1) % 100);
-    }
-    text
-}
-
 impl Curve {
     /// Whether there is a curve.
     pub fn evaluated(&self) -> bool {
@@ -283,10 +298,13 @@ mod tests {
     use super::super::left_out::LeftOut;
     use super::*;
     use crate::decision::budget::{CurvePoint, FalseMatchCurve};
-    use proptest::prelude::*;
 
-    const QUESTION: CurveQuestion<'static> =
-        CurveQuestion { least_pairs: 10, duplicates_above: None, judged: &[] };
+    const QUESTION: CurveQuestion<'static> = CurveQuestion {
+        least_pairs: 10,
+        judged: &[],
+        likely_from: 0.9,
+        unit: Unit { template_of: 1, track_of: 2, ever: true, first_look: 1 },
+    };
 
     fn evaluate(root: &Path, question: CurveQuestion<'_>) -> (Curve, LeftOut) {
         let ((c, _), left_out, lines) =
@@ -318,6 +336,9 @@ mod tests {
         let (strict, _) = evaluate(dir.path(), CurveQuestion { least_pairs: 100, ..QUESTION });
         assert!(strict.points.len() < c.points.len());
         assert!(c.closest[0].similarity >= c.points.last().unwrap().threshold as f32);
+        // Every person gives a template, every other one of two photographs a track.
+        let fused = &c.fused;
+        assert_eq!((fused.templates, fused.tracks, fused.bounds.pairs), (120, 60, 60 * 119));
     }
 
     #[test]
@@ -386,18 +407,11 @@ mod tests {
         let judged = [cluster];
         let (c, left_out) = evaluate(dir.path(), CurveQuestion { judged: &judged, ..QUESTION });
         assert_eq!((unjudged.judged, c.judged), (0, 4));
+        assert_eq!((c.fused.templates, c.fused.bounds.joined), (60, 1), "of the two, one stays");
         assert_eq!(c.impostor_comparisons + 4, unjudged.impostor_comparisons);
         assert!(unjudged.closest[0].similarity > 0.6 && c.closest[0].similarity < 0.6);
         assert_eq!(left_out.omissions()[0].what, "R/R.jpg");
         let table = manifest_table(&c, &embedder(), dir.path());
         assert!(table.contains("# 4 comparisons of people judged"), "{table}");
-    }
-
-    proptest! {
-        #[test]
-        fn a_bound_is_never_rounded_down(rate in 1e-12f64..1.0) {
-            let text: f64 = rounded_up(rate).parse().unwrap();
-            prop_assert!(text >= rate && text <= rate * 1.0201, "{} {}", rate, text);
-        }
     }
 }

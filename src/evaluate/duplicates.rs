@@ -6,9 +6,11 @@
 //! * Likely duplicates are the closure of pairs at or above a similarity: photographs that hang
 //!   together by such pairs form a cluster.
 //! * A likely duplicate that nobody has judged counts as a false match. So a rate can be too high
-//!   here, never too low.
+//!   here, never too low. In the bounds of a group one of each cluster stays, and no bound rests on
+//!   a count near the limit ([`super::bounds`]): an unjudged tail is taken for true in neither
+//!   place.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -37,7 +39,7 @@ pub struct JudgedPeople {
     /// cluster that is no [`Verdict::Different`] are not compared as different people.
     joined: Vec<Option<u32>>,
     /// Pairs of persons that were judged to be different, lower number first.
-    different: std::collections::HashSet<(u32, u32)>,
+    different: HashSet<(u32, u32)>,
 }
 
 impl JudgedPeople {
@@ -54,7 +56,7 @@ impl JudgedPeople {
         let count = people.iter().max().map_or(0, |p| *p as usize + 1);
         let mut sets = Sets::new(count);
         let mut judged = vec![false; count];
-        let mut different = std::collections::HashSet::new();
+        let mut different = HashSet::new();
         for cluster in clusters {
             let mut of: Vec<u32> = Vec::new();
             for file in &cluster.files {
@@ -86,6 +88,28 @@ impl JudgedPeople {
     pub fn joins(&self, a: u32, b: u32) -> bool {
         let of = |p: u32| self.joined.get(p as usize).copied().flatten();
         of(a).is_some_and(|cluster| of(b) == Some(cluster))
+    }
+
+    /// Of `all` people, who stay when everybody is left out who hangs together with one of lower
+    /// number: by a judgement, or by `pairs` of rows, unless they were judged to be different.
+    /// `people` numbers the person of each row.
+    pub fn one_of_each(&self, all: &[u32], pairs: &[Suspect], people: &[u32]) -> HashSet<u32> {
+        let count = all.iter().max().map_or(0, |p| *p as usize + 1);
+        let mut sets = Sets::new(count);
+        for pair in pairs {
+            let (a, b) = (people[pair.a], people[pair.b]);
+            if !self.parts(a, b) {
+                sets.join(a as usize, b as usize);
+            }
+        }
+        let mut first: HashMap<u32, u32> = HashMap::new();
+        for person in all {
+            if let Some(cluster) = self.joined.get(*person as usize).copied().flatten() {
+                let first = *first.entry(cluster).or_insert(*person);
+                sets.join(first as usize, *person as usize);
+            }
+        }
+        all.iter().copied().filter(|p| sets.of(*p as usize) == *p as usize).collect()
     }
 
     /// Whether they were judged to be different people.
@@ -223,6 +247,25 @@ mod tests {
         assert!(left_out.is_empty());
         judged(Verdict::Twins, ["ann/9", "bob/1"], &mut left_out);
         assert_eq!(left_out.omissions()[0].what, "ann/9");
+    }
+
+    #[test]
+    fn of_people_who_hang_together_one_stays_however_they_were_joined() {
+        let pair = |a, b| Suspect { a, b, similarity: 0.7 };
+        let stay = |j: &JudgedPeople, pairs: &[Suspect]| {
+            let mut stay: Vec<u32> =
+                j.one_of_each(&[0, 1, 2, 3], pairs, &PEOPLE).into_iter().collect();
+            stay.sort_unstable();
+            stay
+        };
+        let nobody = JudgedPeople::default();
+        assert_eq!(stay(&nobody, &[pair(0, 2), pair(3, 2)]), [0, 3]);
+        let mut left_out = LeftOut::default();
+        let twins = judged(Verdict::Twins, ["bob/1", "dan/1"], &mut left_out);
+        assert_eq!(stay(&twins, &[]), [0, 1, 2]);
+        assert_eq!(stay(&twins, &[pair(4, 3)]), [0, 1]);
+        let different = judged(Verdict::Different, ["ann/2", "bob/1"], &mut left_out);
+        assert_eq!(stay(&different, &[pair(1, 2)]), [0, 1, 2, 3]);
     }
 
     #[test]

@@ -168,8 +168,8 @@ impl Visitor for IntoRgb {
     }
 }
 
-/// The picture with a black border.
-fn padded(
+/// The picture as RGB with a black border.
+pub(super) fn padded(
     frame: &Frame<'_>,
     share: f32,
 ) -> Result<(Layout, Zeroizing<Vec<u8>>), crate::frame::FrameError> {

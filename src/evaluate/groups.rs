@@ -19,9 +19,11 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::bounds::Bounds;
 use super::compare::{
     AllPairs, Comparison, Ends, TemplateMatrix, all_pairs, record_pairs, thresholds,
 };
+use super::contact::Strip;
 use super::duplicates::{JudgedPeople, LikelyDuplicates, Suspect};
 use super::extract::{AcquirerFactory, Acquisition, Photographs, photographs};
 use super::left_out::LeftOut;
@@ -132,10 +134,12 @@ pub struct Groups {
     pub safety_factor: Option<SafetyFactor>,
     /// Photographs of different people that may show one person; where they were looked for.
     pub likely_duplicates: Option<LikelyDuplicates>,
-    /// Similarity above which pairs of different people were left out as unlabelled duplicates.
-    pub duplicates_above: Option<f32>,
-    /// Those pairs.
-    pub suspects: Vec<SuspectPair>,
+    /// Upper bounds of each group by similarity, as a manifest carries them; where likely
+    /// duplicates were looked for.
+    pub bounds: Vec<Bounds>,
+    /// The likely duplicates' photographs, where a contact sheet was asked for.
+    #[serde(skip)]
+    pub sheet: Vec<Strip>,
     /// The most similar pairs of different people that were kept: look there for labels that are
     /// wrong.
     pub closest: Vec<SuspectPair>,
@@ -146,8 +150,6 @@ pub struct Groups {
 pub struct GroupsQuestion<'a> {
     /// Thresholds to look at beside those of [`TARGETS`].
     pub thresholds: &'a [f64],
-    /// Leave out pairs of different people above this similarity.
-    pub duplicates_above: Option<f32>,
     /// List different people as likely duplicates from this similarity on.
     pub likely_from: Option<f32>,
     /// What somebody judged of duplicates and twins.
@@ -280,7 +282,6 @@ impl<'a> GroupSample<'a> {
         let people: Vec<u32> = self.people[rows.clone()].iter().map(|p| p - first).collect();
         let how = Comparison {
             thresholds,
-            duplicates_above: question.duplicates_above,
             likely_from: question.likely_from,
             judged: Some(judged),
             first_person: first,
@@ -293,6 +294,36 @@ impl<'a> GroupSample<'a> {
             how,
             progress,
         )
+    }
+
+    /// The bounds of each group, one photograph a person, likely duplicates from `from` on joined.
+    fn bounds(
+        &self,
+        from: f32,
+        likely: &[Suspect],
+        judged: &JudgedPeople,
+        progress: &ProgressBar,
+    ) -> Vec<Bounds> {
+        // Three decimals, as they are given.
+        let from = (f64::from(from) * 1000.0).round() / 1000.0;
+        progress.reset();
+        progress.set_length(self.groups.len() as u64);
+        self.groups
+            .iter()
+            .zip(&self.spans)
+            .map(|(group, span)| {
+                let inside: Vec<Suspect> = likely
+                    .iter()
+                    .filter(|s| span.contains(&s.a) && span.contains(&s.b))
+                    .copied()
+                    .collect();
+                let stays = judged.one_of_each(&self.people[span.clone()], &inside, &self.people);
+                progress.inc(1);
+                let people = &self.people[span.clone()];
+                let templates = &self.templates[span.clone()];
+                Bounds::of_people(&group.group, templates, people, &stays, from)
+            })
+            .collect()
     }
 
     fn measure(
@@ -343,6 +374,10 @@ impl<'a> GroupSample<'a> {
                 },
             })
             .collect();
+        let bounds = match question.likely_from {
+            Some(from) => self.bounds(from, &all.likely, judged, progress),
+            None => Vec::new(),
+        };
         let name = |row: usize| self.files[row].clone();
         let named =
             |s: &Suspect| SuspectPair { a: name(s.a), b: name(s.b), similarity: s.similarity };
@@ -352,8 +387,8 @@ impl<'a> GroupSample<'a> {
             likely_duplicates: question.likely_from.map(|from| {
                 LikelyDuplicates::new(from, &all.likely, all.judged, judged, &self.people, name)
             }),
-            duplicates_above: question.duplicates_above,
-            suspects: all.suspects.iter().map(named).collect(),
+            bounds,
+            sheet: Vec::new(),
             closest: all.closest.iter().map(named).collect(),
             groups: self.groups,
         }
@@ -522,13 +557,14 @@ mod tests {
     }
 
     #[test]
-    fn people_who_are_too_similar_are_left_out_by_name_only_when_asked() {
+    fn likely_duplicates_are_listed_until_somebody_judges_them_and_one_of_them_stays_in_the_bounds()
+    {
         let dir = tempfile::tempdir().unwrap();
         let mut list = sample(dir.path(), 60);
         std::fs::write(dir.path().join("twin.jpg"), "face 3 1 61").unwrap();
         list += "twin.jpg,somebody,north\n";
         let (g, _, _) = evaluate(dir.path(), &list, GroupsQuestion::default());
-        assert!(g.suspects.is_empty() && g.likely_duplicates.is_none());
+        assert!(g.bounds.is_empty() && g.likely_duplicates.is_none());
         let (unjudged, _, _) = evaluate(
             dir.path(),
             &list,
@@ -552,16 +588,25 @@ mod tests {
         // Both photographs of the one with the only one of the other.
         assert_eq!((likely.unjudged, likely.left_out), (0, 2));
         assert_eq!(g.groups[0].impostor_comparisons + 2, unjudged.groups[0].impostor_comparisons);
+        // Whether likely or judged: of the two, one stays in the group's bounds.
+        for bounds in [&unjudged.bounds[0], &g.bounds[0]] {
+            assert_eq!((bounds.name.as_str(), bounds.people, bounds.joined), ("north", 100, 1));
+        }
+        let different = [JudgedCluster {
+            verdict: super::super::protocol::duplicates::Verdict::Different,
+            ..judged[0].clone()
+        }];
         let (g, _, _) = evaluate(
             dir.path(),
             &list,
-            GroupsQuestion { duplicates_above: Some(0.95), ..GroupsQuestion::default() },
+            GroupsQuestion {
+                likely_from: Some(0.9),
+                judged: &different,
+                ..GroupsQuestion::default()
+            },
         );
-        assert_eq!(g.suspects.len(), 1);
-        assert_eq!(
-            (g.suspects[0].a.as_str(), g.suspects[0].b.as_str()),
-            ("north-3-1.jpg", "twin.jpg")
-        );
+        assert_eq!((g.bounds[0].people, g.bounds[0].joined), (101, 0));
+        assert_eq!(g.bounds[0].pairs, 101 * 100 / 2, "one photograph a person");
     }
 
     #[test]

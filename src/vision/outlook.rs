@@ -1,8 +1,8 @@
 //! Whether a camera sees faces well enough to find anybody, from counts of views.
 //!
-//! * Most views of the last quarter of an hour are hardly able to match ([`HardlyAble`]): said, with
-//!   the reason and what to do. Where fewer than [`LEAST_VIEWS`] were embedded in it, the last hour
-//!   is looked at; where fewer in that too, nothing is said.
+//! * Most views of the last quarter of an hour are hardly able to match ([`HardlyAble`]): said,
+//!   with the reason and what to do. Where fewer than [`LEAST_VIEWS`] were embedded in it, the last
+//!   hour is looked at; where fewer in that too, nothing is said.
 //! * It begins at [`BEGINS`] of the views and ends at [`ENDS`], so that it does not flicker.
 //! * Counts only, nothing about a person. Sans-IO: the clock is passed in.
 //!

@@ -493,15 +493,7 @@ def at_or_above(values, threshold):
 
 def groups(result, records, persons, led):
     """`persons`: photograph -> person."""
-    limit = result["duplicates_above"]
-    impostor = [r for r in records if not r["same_person"]]
-    suspects = [
-        r for r in impostor if limit is not None and np.float32(r["similarity"]) > np.float32(limit)
-    ]
-    kept = [
-        r for r in impostor if limit is None or np.float32(r["similarity"]) <= np.float32(limit)
-    ]
-    led.same("groups suspects", len(result["suspects"]), len(suspects))
+    kept = [r for r in records if not r["same_person"]]
     everyone = f32([r["similarity"] for r in kept])
     for at in result["thresholds"]:
         target = at["target_fmr"]
@@ -529,14 +521,7 @@ def groups(result, records, persons, led):
             effect = design_effect(
                 [(persons[r["a"]], persons[r["b"]]) for r in inside], None, matches
             )
-            if not suspects:
-                # Pairs that are left out enter the program's variance as pairs without a match:
-                # bounded, not equal.
-                led.same("groups design effect", told["design_effect"], effect, 1e-6)
-            else:
-                led.same(
-                    "groups design effect, pairs left out", told["design_effect"], effect, 0.02
-                )
+            led.same("groups design effect", told["design_effect"], effect, 1e-6)
             led.rate(
                 "groups FMR", told["fmr"], int(matches.sum()), len(values), told["design_effect"]
             )

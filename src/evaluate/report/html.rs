@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Block, Document, ReportTable};
+use super::{Block, Document, PictureStrip, ReportTable};
 
 /// Text made safe inside elements and attributes.
 pub fn escape(text: &str) -> String {
@@ -35,7 +35,8 @@ pub fn render(document: &Document) -> String {
     add(format_args!("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">"));
     add(format_args!(
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
-         'unsafe-inline'\">"
+         'unsafe-inline'{}\">",
+        if has_pictures(document) { "; img-src data:" } else { "" }
     ));
     add(format_args!("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"));
     add(format_args!("<meta name=\"color-scheme\" content=\"light dark\">"));
@@ -73,6 +74,8 @@ pub fn render(document: &Document) -> String {
                         escape(&f.caption)
                     ));
                 }
+                Block::Code(text) => add(format_args!("<pre>{}</pre>", escape(text))),
+                Block::Pictures(strip) => add(format_args!("{}", strip_element(strip))),
                 Block::List(list) => {
                     add(format_args!(
                         "<details><summary>{} ({})</summary>\n<ul>",
@@ -90,6 +93,30 @@ pub fn render(document: &Document) -> String {
     }
     add(format_args!("</main>\n</body>\n</html>"));
     out
+}
+
+fn has_pictures(document: &Document) -> bool {
+    let blocks = document.sections.iter().flat_map(|s| &s.blocks);
+    blocks.into_iter().any(|b| matches!(b, Block::Pictures(_)))
+}
+
+fn strip_element(strip: &PictureStrip) -> String {
+    let pictures: String = strip
+        .pictures
+        .iter()
+        .map(|p| {
+            let file = escape(&p.file);
+            // Base64 needs no escaping.
+            format!(
+                "<li><img alt=\"{file}\" src=\"data:image/jpeg;base64,{}\"><span>{file}</span></li>\n",
+                p.jpeg
+            )
+        })
+        .collect();
+    format!(
+        "<figure class=\"strip\">\n<ul>\n{pictures}</ul>\n<figcaption>{}</figcaption>\n</figure>",
+        escape(&strip.caption)
+    )
 }
 
 fn table_element(table: &ReportTable) -> String {
@@ -139,6 +166,7 @@ mod tests {
                     Block::Table(table),
                     Block::Figure(Figure { caption: evil.into(), svg: "<svg></svg>".into() }),
                     Block::List(List { heading: evil.into(), items: vec![evil.into()] }),
+                    Block::Code(evil.into()),
                 ],
             }],
         };

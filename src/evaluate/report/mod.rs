@@ -2,14 +2,16 @@
 //!
 //! A result describes itself once, as a [`Document`] of headline figures, tables and drawings;
 //! [`text`] and [`html`] render that. The HTML stands alone: no scripts, no outside resources (its
-//! own policy forbids both), drawings as inline SVG with titles and descriptions, readable in the
-//! dark, on paper and by a screen reader.
+//! own policy forbids both), photographs of a contact sheet inside the file, drawings as inline SVG
+//! with titles and descriptions, readable in the dark, on paper and by a screen reader.
 
 pub(crate) mod format;
 pub(crate) mod html;
 pub(crate) mod pages;
 pub(crate) mod svg;
 pub(crate) mod text;
+
+use super::contact::Picture;
 
 /// Everything that a reader is shown.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,6 +57,10 @@ pub enum Block {
     Figure(Figure),
     /// A long list that is folded away.
     List(List),
+    /// Lines to copy, as they are.
+    Code(String),
+    /// Small photographs side by side; terminals show their names.
+    Pictures(PictureStrip),
 }
 
 /// A table. The first column is a label, the others hold figures.
@@ -91,6 +97,15 @@ pub struct Figure {
     pub caption: String,
     /// An `<svg>` element.
     pub svg: String,
+}
+
+/// Small photographs side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PictureStrip {
+    /// What is asked about them.
+    pub caption: String,
+    /// The photographs.
+    pub pictures: Vec<Picture>,
 }
 
 /// A long list.

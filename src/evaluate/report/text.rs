@@ -47,6 +47,11 @@ pub fn render(document: &Document) -> String {
                     line("");
                 }
                 Block::Figure(_) => {}
+                Block::Code(text) => line(text),
+                Block::Pictures(strip) => {
+                    let names: Vec<&str> = strip.pictures.iter().map(|p| p.file.as_str()).collect();
+                    line(&format!("  {}: {}", strip.caption, names.join(", ")));
+                }
                 Block::List(list) => {
                     line(&format!("{}:", list.heading));
                     list.items.iter().take(SHOWN).for_each(|item| line(&format!("  {item}")));

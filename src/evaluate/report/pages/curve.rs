@@ -2,12 +2,14 @@
 
 use super::Describe;
 use super::parts::{
-    LOOK_ALIKES, det, duplicates, figure, headline, histogram, judged, safety_text, suspect_list,
+    LOOK_ALIKES, bounds_blocks, det, figure, headline, histogram, likely_duplicates, safety_text,
+    suspect_list,
 };
 use crate::evaluate::curve::{Curve, CurveRow};
 use crate::evaluate::report::format::{of_people, rate, share, span, thousands};
 use crate::evaluate::report::svg::{Axis, Plot};
 use crate::evaluate::report::{Block, Headline, ReportTable, Section};
+use crate::evaluate::unit::{Unit, UnitCurve};
 
 impl Describe for Curve {
     fn title(&self) -> &'static str {
@@ -69,17 +71,61 @@ impl Describe for Curve {
         ));
         blocks.extend(histogram(&self.histogram, ["one person", "two people"], &[]));
         blocks.push(Block::Table(rates(&self.points)));
-        let mut suspicious = duplicates(self.duplicates_above, &self.suspects);
-        if self.judged > 0 {
-            suspicious.push(Block::Text(judged(self.judged)));
-        }
+        let mut suspicious = likely_duplicates(&self.likely_duplicates);
         suspicious.push(Block::Text(LOOK_ALIKES.into()));
         suspicious.push(suspect_list("Most similar pairs of different people", &self.closest));
         vec![
             Section { heading: "The curve".into(), blocks },
+            unit_section(&self.fused),
             Section { heading: "Look-alikes".into(), blocks: suspicious },
         ]
     }
+}
+
+fn unit_text(unit: &Unit) -> String {
+    if unit.is_single() {
+        return "One photograph of each person against one of every other.".into();
+    }
+    let looked = if unit.ever {
+        let first = unit.first_look.min(unit.track_of);
+        format!("looked at after each view from the {first}. to the {}. on", unit.track_of)
+    } else {
+        format!("looked at after the {}. view", unit.track_of)
+    };
+    format!(
+        "Templates of {} photographs against the running mean of {} views, {looked}; one template \
+         and one track a person.",
+        unit.template_of, unit.track_of
+    )
+}
+
+fn unit_section(fused: &UnitCurve) -> Section {
+    let mut blocks = vec![Block::Text(format!(
+        "{} {} people give a template, {} a track.",
+        unit_text(&fused.unit),
+        thousands(fused.templates as u64),
+        thousands(fused.tracks as u64)
+    ))];
+    blocks.extend(bounds_blocks(&fused.bounds));
+    let mut table = ReportTable::new(
+        "Misses of listed people, people counted alike",
+        &["threshold", "missed", "interval", "people"],
+    );
+    let fifth = |t: f64| ((t * 100.0).round() as u32).is_multiple_of(5);
+    for miss in fused.misses.iter().filter(|m| fifth(m.threshold) && m.fnmr.people > 0) {
+        table.row([
+            format!("{:.2}", miss.threshold),
+            of_people(&miss.fnmr),
+            span(miss.fnmr.lower, miss.fnmr.upper),
+            thousands(miss.fnmr.people),
+        ]);
+    }
+    blocks.push(if table.rows.is_empty() {
+        Block::Text("Nobody has photographs enough for both a template and a track.".into())
+    } else {
+        Block::Table(table)
+    });
+    Section { heading: "Bounds of the unit that is decided".into(), blocks }
 }
 
 fn rates(points: &[CurveRow]) -> ReportTable {

@@ -2,7 +2,8 @@
 
 use super::Describe;
 use super::parts::{
-    LOOK_ALIKES, duplicates, figure, headline, likely_duplicates, safety_text, suspect_list,
+    LOOK_ALIKES, bounds_section, contact_sheet, figure, headline, likely_duplicates, safety_text,
+    suspect_list,
 };
 use crate::evaluate::groups::{Groups, RatesAt};
 use crate::evaluate::report::format::{
@@ -79,8 +80,8 @@ impl Describe for Groups {
             ]);
         }
         let mut blocks = vec![Block::Table(who)];
-        blocks.extend(duplicates(self.duplicates_above, &self.suspects));
         blocks.extend(self.likely_duplicates.iter().flat_map(likely_duplicates));
+        blocks.extend(contact_sheet(&self.sheet));
         blocks.extend(
             self.safety_factor
                 .as_ref()
@@ -88,6 +89,7 @@ impl Describe for Groups {
         );
         let mut sections = vec![Section { heading: "Who was compared".into(), blocks }];
         sections.extend(self.thresholds.iter().map(at_threshold));
+        sections.extend(bounds_section(&self.bounds));
         sections.push(Section {
             heading: "Look-alikes".into(),
             blocks: vec![

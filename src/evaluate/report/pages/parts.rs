@@ -1,10 +1,12 @@
 //! Headlines, drawings and lists that several results have.
 
+use crate::evaluate::bounds::{Basis, Bounds, Extrapolation, rounded_up};
+use crate::evaluate::contact::{MOST_CLUSTERS, Strip};
 use crate::evaluate::duplicates::LikelyDuplicates;
 use crate::evaluate::groups::{SafetyFactor, SuspectPair};
 use crate::evaluate::report::format::{share, thousands};
 use crate::evaluate::report::svg::{Axis, Plot};
-use crate::evaluate::report::{Block, Figure, Headline, List};
+use crate::evaluate::report::{Block, Figure, Headline, List, PictureStrip, ReportTable, Section};
 use crate::evaluate::verification::Histogram;
 
 pub fn headline(
@@ -119,19 +121,6 @@ pub fn suspect_list(heading: &str, pairs: &[SuspectPair]) -> Block {
     Block::List(List { heading: heading.into(), items })
 }
 
-pub fn duplicates(limit: Option<f32>, suspects: &[SuspectPair]) -> Vec<Block> {
-    let Some(limit) = limit else { return Vec::new() };
-    vec![
-        Block::Text(format!(
-            "{} pairs of different people with a similarity above {limit} were taken for \
-             unlabelled duplicates and left out of every rate. Where some of them are different \
-             people, the false-match rates are too low.",
-            suspects.len()
-        )),
-        suspect_list("Taken for duplicates", suspects),
-    ]
-}
-
 pub fn judged(comparisons: u64) -> String {
     format!(
         "{} comparisons were left out: somebody judged the two people to be one person or twins \
@@ -162,4 +151,113 @@ pub fn likely_duplicates(found: &LikelyDuplicates) -> Vec<Block> {
         .collect();
     blocks.push(Block::List(List { heading: "Likely duplicates, unjudged".into(), items }));
     blocks
+}
+
+/// The likely duplicates' photographs; nothing where no sheet was asked for.
+pub fn contact_sheet(strips: &[Strip]) -> Vec<Block> {
+    if strips.is_empty() {
+        return Vec::new();
+    }
+    let mut blocks = vec![Block::Text(format!(
+        "One person, twins, or different people? At most {MOST_CLUSTERS} clusters are shown, the \
+         most alike first. This page now holds pictures of people: keep it as you keep the \
+         photographs."
+    ))];
+    blocks.extend(strips.iter().map(|strip| {
+        let more = if strip.more > 0 {
+            format!("; {} more are not shown", strip.more)
+        } else {
+            String::new()
+        };
+        Block::Pictures(PictureStrip {
+            caption: format!("similarity {:.3} to {:.3}{more}", strip.loosest, strip.closest),
+            pictures: strip.pictures.clone(),
+        })
+    }));
+    blocks
+}
+
+/// The upper bounds of each population with what they rest on, and the tables of a manifest.
+pub fn bounds_section(all: &[Bounds]) -> Option<Section> {
+    if all.is_empty() {
+        return None;
+    }
+    let mut blocks = vec![Block::Text(
+        "One photograph a person; of likely duplicates one stays. Bounds: one-sided, 95 %. \
+         Counted: Poisson with the design effect. Extrapolated: an exponential tail fitted to \
+         counted pairs, 95th percentile over draws of people; nobody has seen so rare a false \
+         match here."
+            .into(),
+    )];
+    blocks.extend(all.iter().flat_map(bounds_blocks));
+    let tables: String = all.iter().map(|b| b.manifest_table("NAME OF THE SET")).collect();
+    blocks.push(Block::Text(
+        "For the manifest. Write the name of the set of photographs in `source`, or take the file \
+         that --table writes:"
+            .into(),
+    ));
+    blocks.push(Block::Code(tables));
+    Some(Section { heading: "Upper bounds by similarity".into(), blocks })
+}
+
+/// One population's table, and what stands behind its extrapolated rows.
+pub fn bounds_blocks(bounds: &Bounds) -> [Block; 2] {
+    [
+        Block::Table(bounds_table(bounds)),
+        Block::Text(format!("{}: {}", bounds.name, extrapolated_text(bounds))),
+    ]
+}
+
+fn extrapolated_text(bounds: &Bounds) -> String {
+    match &bounds.extrapolation {
+        Extrapolation::Refused(why) => format!("not extrapolated: {why}."),
+        Extrapolation::Fitted(tail) => format!(
+            "EXTRAPOLATED beyond the counts from {} comparisons between {:.2} and {:.2} of {} \
+             people: scale {:.4}; shape {:+.2} if it were generalised Pareto. Held-out check: {} \
+             of {} halvings failed. Seed {}.",
+            thousands(tail.exceedances as u64),
+            tail.from,
+            tail.until,
+            thousands(tail.people as u64),
+            tail.scale,
+            tail.shape,
+            tail.halvings_failed,
+            tail.halvings,
+            tail.seed,
+        ),
+    }
+}
+
+fn bounds_table(bounds: &Bounds) -> ReportTable {
+    let joined = match bounds.joined_from {
+        Some(from) => format!("; {} more joined from {from:.2} on", bounds.joined),
+        None => String::new(),
+    };
+    let caption = format!(
+        "{}: {} people, {} comparisons{joined}",
+        bounds.name,
+        thousands(bounds.people as u64),
+        thousands(bounds.pairs)
+    );
+    let head = ["threshold", "upper bound", "rests on", "rate", "false matches", "design effect"];
+    let mut table = ReportTable::new(caption, &head);
+    let last = bounds.rows.len().saturating_sub(1);
+    let first_extrapolated =
+        bounds.rows.iter().position(|r| r.basis == Basis::Extrapolated).unwrap_or(last);
+    for (at, row) in bounds.rows.iter().enumerate() {
+        // Every fifth, and both sides of where counting ends.
+        let fifth = ((row.threshold * 100.0).round() as u32).is_multiple_of(5);
+        if !(fifth || at == last || at == first_extrapolated || at + 1 == first_extrapolated) {
+            continue;
+        }
+        table.row([
+            format!("{:.2}", row.threshold),
+            rounded_up(row.upper),
+            row.basis.name().into(),
+            format!("{:.2e}", row.rate),
+            row.matches.map_or_else(String::new, thousands),
+            row.design_effect.map_or_else(String::new, |d| format!("{d:.2}")),
+        ]);
+    }
+    table
 }
