@@ -25,7 +25,7 @@ use super::inbound::{Given, RECEIVE_MAX, Screened};
 use super::outbox::{AckOutcome, Settled};
 use super::session::{Acknowledged, MAX_HANDED};
 use super::wire;
-use super::worker::{DeliveryWorker, EXPIRY_SWEEP, End, encode, random};
+use super::worker::{DeliveryWorker, End, SWEEP, encode, random};
 use crate::clock::Now;
 
 /// Most acknowledgements that wait in the client: a broker sends no more than the receive maximum
@@ -94,6 +94,7 @@ impl DeliveryWorker {
         let poll = events.poll();
         tokio::pin!(poll);
         loop {
+            self.sweep();
             self.feed(client)?;
             self.report();
             let now = self.clock.now();
@@ -115,9 +116,7 @@ impl DeliveryWorker {
                         return Err(End::Orphaned);
                     }
                 }
-                () = tokio::time::sleep(wake.saturating_sub(now.monotonic).min(EXPIRY_SWEEP)) => {
-                    self.session.expire(self.clock.now());
-                }
+                () = tokio::time::sleep(wake.saturating_sub(now.monotonic).min(SWEEP)) => {}
             }
         }
     }

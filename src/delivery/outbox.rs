@@ -56,7 +56,7 @@ pub use self::store::{
     EventRecord, Lost, MemoryStore, OutboxStoreError, QueuePosition, Recovered, Store, StoreHealth,
     Stored, nanoseconds,
 };
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, NO_JITTER};
 use crate::clock::Now;
 
 /// Most events on their way at a time, whatever a broker allows.
@@ -121,6 +121,12 @@ pub struct Outbox<S> {
     /// After a refusal and until a success: one at a time.
     probing: bool,
     backoff: Backoff,
+    /// Something that the store could not read was met.
+    stalled: bool,
+    /// When the store is read again after that.
+    reading: Backoff,
+    /// Events are lost where the process ends.
+    in_memory: bool,
     counters: Counters,
     witness: Option<Box<dyn Witness>>,
 }
@@ -157,6 +163,9 @@ impl<S: Store> Outbox<S> {
             paused_until: Duration::ZERO,
             probing: false,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+            stalled: false,
+            reading: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+            in_memory: false,
             witness: None,
         })
     }
@@ -241,6 +250,14 @@ impl<S: Store> Outbox<S> {
         if let Some(witness) = &mut self.witness {
             witness.note(Fate::Taken, position, Some(record.id), Some(now.wall));
         }
+        if self.store.health().in_memory > 0 {
+            self.in_memory = true;
+            if let Some(witness) = &mut self.witness {
+                witness.note(Fate::InMemory, position, Some(record.id), Some(now.wall));
+            }
+        } else {
+            self.note_flushed();
+        }
         Ok(position)
     }
 
@@ -248,11 +265,39 @@ impl<S: Store> Outbox<S> {
         self.events < self.limits.events && self.bytes + bytes <= self.limits.bytes
     }
 
-    /// The event at `from` or the first one after it, whether it waits or is on its way.
+    /// The event at `from` or the first one after it, whether it waits or is on its way; `None`,
+    /// too, where the store cannot be read for now.
     fn seek(&mut self, from: QueuePosition) -> Option<Stored> {
         let found = self.store.next(from);
+        self.stalled |= self.store.take_stalled();
         self.count_lost();
         found
+    }
+
+    /// Waits, longer and longer, where something could not be read.
+    fn wait_if_stalled(&mut self, now: Now) {
+        if std::mem::take(&mut self.stalled) {
+            self.counters.store_errors += 1;
+            self.reading.failed(now.monotonic, NO_JITTER);
+        }
+    }
+
+    /// Tries to write to the disk what is only in memory.
+    pub fn flush(&mut self) {
+        if self.in_memory {
+            self.store.flush();
+            self.note_flushed();
+        }
+    }
+
+    fn note_flushed(&mut self) {
+        if self.in_memory && self.store.health().in_memory == 0 {
+            self.in_memory = false;
+            let last = self.next_position.saturating_sub(1);
+            if let Some(witness) = &mut self.witness {
+                witness.note(Fate::Stored, last, None, None);
+            }
+        }
     }
 
     /// Counts what the store no longer found.

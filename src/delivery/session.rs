@@ -115,6 +115,8 @@ pub struct Session<S> {
     waiting_since: Option<Duration>,
     /// Whether candidates go out; not while the last status is on its way.
     closing: bool,
+    /// Candidates do not go out: some may be revoked.
+    held: bool,
     /// What the last acknowledgement of a status said.
     status_taken: bool,
     status_refusals: u64,
@@ -138,6 +140,7 @@ impl<S: Store> Session<S> {
             max_packet: usize::MAX,
             waiting_since: None,
             closing: false,
+            held: false,
             status_taken: false,
             status_refusals: 0,
         }
@@ -180,9 +183,15 @@ impl<S: Store> Session<S> {
         self.outbox.append(record, now)
     }
 
-    /// Drops candidates that have expired.
-    pub fn expire(&mut self, now: Now) {
+    /// Whether candidates are held back, as some of them may be revoked.
+    pub fn hold(&mut self, hold: bool) {
+        self.held = hold;
+    }
+
+    /// Drops candidates that have expired, and tries to write to the disk what is only in memory.
+    pub fn sweep(&mut self, now: Now) {
         self.outbox.expire(now);
+        self.outbox.flush();
     }
 
     /// The status from now on; it is published at once and on every connection.
@@ -208,7 +217,9 @@ impl<S: Store> Session<S> {
     }
 
     /// Wipes the waiting candidates that were revoked; how many there were.
-    pub fn revoke(&mut self, revoked: impl FnMut(&[u8]) -> bool, now: Now) -> u64 {
+    ///
+    /// Second: whether all that wait were looked at. Until then no candidate goes out.
+    pub fn revoke(&mut self, revoked: impl FnMut(&[u8]) -> bool, now: Now) -> (u64, bool) {
         self.outbox.revoke(revoked, now)
     }
 
@@ -332,7 +343,7 @@ impl<S: Store> Session<S> {
             let message = self.message(topic, payload, (false, true), now);
             return Some(Publish { content_type: "application/json", ..message });
         }
-        while !self.closing {
+        while !self.closing && !self.held {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
             if record.payload.len() + OVERHEAD + self.topics.candidate().len() > self.max_packet {
                 log::error!(

@@ -20,6 +20,7 @@ use super::exchange::{Inputs, Requested, WorkerInput};
 use super::failure::{self, LinkFailure};
 use super::inbound::Screen;
 use super::outbox::{AppendError, EventRecord, Store};
+use super::revoked::RevokedCandidates;
 use super::session::Session;
 use super::snapshot::{Snapshot, StopReport};
 use super::topics::{DeviceId, Topics};
@@ -31,8 +32,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// A connection that lasted this long resets the back-off; one that a second client of the same id
 /// ends sooner does not.
 const STABLE: Duration = Duration::from_secs(10);
-/// How often expired candidates are looked for.
-pub(super) const EXPIRY_SWEEP: Duration = Duration::from_secs(30);
+/// How often expired candidates are looked for, and what is only in memory is written.
+pub(super) const SWEEP: Duration = Duration::from_secs(5);
 
 /// The bytes of a status event.
 pub(super) fn encode(device: &DeviceId, now: Now, status: Status) -> Result<Vec<u8>, EncodeError> {
@@ -90,6 +91,10 @@ pub(super) struct DeliveryWorker {
     pub(super) attempts: u64,
     pub(super) connections: u64,
     pub(super) last_failure: Option<String>,
+    /// Revocations whose candidates could not all be looked at.
+    revoking: Vec<RevokedCandidates>,
+    /// When [`DeliveryWorker::sweep`] last did something.
+    swept: Duration,
     backoff: Backoff,
     panics: u64,
 }
@@ -120,6 +125,8 @@ impl DeliveryWorker {
             attempts: 0,
             connections: 0,
             last_failure: None,
+            revoking: Vec::new(),
+            swept: Duration::ZERO,
             backoff: Backoff::new(RETRY.0, RETRY.1),
             panics: 0,
         }
@@ -202,6 +209,7 @@ impl DeliveryWorker {
     async fn pause(&mut self, wait: Duration) -> Option<End> {
         let until = self.clock.now().monotonic + wait;
         loop {
+            self.sweep();
             self.report();
             let now = self.clock.now();
             if let Some(stop) = self.stop
@@ -219,9 +227,7 @@ impl DeliveryWorker {
                         return Some(End::Orphaned);
                     }
                 }
-                () = tokio::time::sleep((end - now.monotonic).min(EXPIRY_SWEEP)) => {
-                    self.session.expire(self.clock.now());
-                }
+                () = tokio::time::sleep((end - now.monotonic).min(SWEEP)) => {}
             }
         }
     }
@@ -263,13 +269,8 @@ impl DeliveryWorker {
                 self.enqueue(&record);
             }
         }
-        for revoked in &requested.revoke {
-            let wiped = self.session.revoke(|payload| revoked.covers(payload), now);
-            log::info!(
-                "Undelivered candidates of what was revoked are wiped: list={} wiped={wiped}.",
-                revoked.list
-            );
-        }
+        self.revoking.extend(requested.revoke);
+        self.revoke(now);
         for state in requested.list_states {
             match CloudEvent::new(EventId::new(now), &self.names.device, now, state).to_json() {
                 Ok(payload) => self.session.set_list_state(payload),
@@ -293,6 +294,37 @@ impl DeliveryWorker {
             while let Ok(record) = self.inputs.records.try_recv() {
                 self.enqueue(&record);
             }
+        }
+    }
+
+    /// Wipes what was revoked. Where the store cannot be read for now, no candidate goes out until
+    /// all that wait were looked at.
+    fn revoke(&mut self, now: Now) {
+        let Self { revoking, session, .. } = self;
+        revoking.retain(|revoked| {
+            let (wiped, complete) = session.revoke(|payload| revoked.covers(payload), now);
+            log::info!(
+                "Undelivered candidates of what was revoked are wiped: list={} wiped={wiped} \
+                 complete={complete}.",
+                revoked.list
+            );
+            !complete
+        });
+        let hold = !revoking.is_empty();
+        session.hold(hold);
+    }
+
+    /// Now and then, however busy the thread is: expired candidates, what is only in memory, what
+    /// could not be wiped.
+    pub(super) fn sweep(&mut self) {
+        let now = self.clock.now();
+        if now.monotonic.saturating_sub(self.swept) < SWEEP {
+            return;
+        }
+        self.swept = now.monotonic;
+        self.session.sweep(now);
+        if !self.revoking.is_empty() {
+            self.revoke(now);
         }
     }
 

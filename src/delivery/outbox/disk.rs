@@ -15,6 +15,9 @@
 //!   Likewise where the disk refused to write it, and where a segment cannot be read for a while.
 //! * A torn or damaged record costs only itself and is counted; what is before and after it is
 //!   kept. A segment of another version, or one that cannot be read, is left alone and logged.
+//! * An event that cannot be read for a while is not retired: it is tried again, later and later,
+//!   and a segment that cannot be read at all is left alone until the next start, so that it does
+//!   not hold up those after it.
 //! * On a disk that is full, read-only or failing, events are kept in memory, which is logged once,
 //!   and each append tries the disk again, first with those in memory. What is on the disk is still
 //!   delivered.
@@ -59,7 +62,7 @@ mod tidy;
 mod write;
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 pub use self::files::{Files, Folder};
@@ -117,6 +120,10 @@ pub struct DiskStore<F: Files = Folder> {
     /// Whether rewriting it failed.
     wipe_again: bool,
     lost: Lost,
+    /// Something could not be read since the outbox asked.
+    stalled: bool,
+    /// The segment that could not be read last, and in how many rounds.
+    failing_reads: Option<(u64, u32)>,
     /// All but the number of events in memory.
     health: StoreHealth,
 }
@@ -124,12 +131,30 @@ pub struct DiskStore<F: Files = Folder> {
 /// Opens the store in a folder, which is made where it is missing.
 ///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`] where another process has it; otherwise why the folder cannot be
+/// [`ErrorKind::ResourceBusy`] where another process has it; otherwise why the folder cannot be
 /// used.
 pub fn open(path: &Path, limits: Limits) -> Result<DiskStore, OutboxStoreError> {
     let folder = Folder::open(path)
         .map_err(|source| OutboxStoreError { action: "open its folder", source })?;
     Ok(DiskStore::new(folder, limits))
+}
+
+/// So often a read is tried before it counts as failed: one error of a bus says little.
+const READS: usize = 3;
+
+/// In so many rounds, ever further apart, a segment may fail to be read before it is left alone
+/// until the next start: about a minute.
+const READ_ROUNDS: u32 = 6;
+
+fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut result = read();
+    for _ in 1..READS {
+        if result.is_ok() {
+            break;
+        }
+        result = read();
+    }
+    result
 }
 
 impl<F: Files> DiskStore<F> {
@@ -153,6 +178,8 @@ impl<F: Files> DiskStore<F> {
             wiped: None,
             wipe_again: false,
             lost: Lost::default(),
+            stalled: false,
+            failing_reads: None,
             health: StoreHealth::default(),
         }
     }
@@ -163,23 +190,26 @@ impl<F: Files> DiskStore<F> {
     }
 
     /// Events of the segment at `at`, retired ones too, ascending in position. Where the file holds
-    /// fewer than it did, the others are lost and counted; where it cannot be read, all are, for
-    /// this run.
+    /// fewer than it did, the others are lost and counted. Where it cannot be read there are none
+    /// for now, and the store is stalled.
     fn index(&mut self, at: usize) -> &[IndexEntry] {
         let Segment { number, bytes, events, .. } = self.segments[at];
         if events == 0 {
             return &[];
         }
         if self.indices.get(number).is_none() {
-            let entries = match self.files.read(number) {
+            let entries = match again(|| self.files.read(number)) {
                 Ok(file) => {
                     let file = zeroize::Zeroizing::new(file);
                     index::contents(number, &file[..file.len().min(bytes as usize)]).entries
                 }
+                Err(e) if e.kind() != ErrorKind::NotFound && self.reading_failed(at, &e) => {
+                    return &[];
+                }
                 Err(e) => {
                     log::error!(
-                        "A segment of the outbox cannot be read any more and is left alone: \
-                         number={number} error={e}."
+                        "A segment of the outbox cannot be read any more and is left alone until \
+                         the next start: number={number} error={e}."
                     );
                     self.segments[at].left = true;
                     Vec::new()
@@ -247,9 +277,32 @@ impl<F: Files> DiskStore<F> {
     fn load(&mut self, at: usize, entry: IndexEntry) -> io::Result<Option<EventRecord>> {
         let number = self.segments[at].number;
         let length = EVENT_OVERHEAD + entry.bytes as usize;
-        let bytes =
-            zeroize::Zeroizing::new(self.files.read_at(number, entry.offset.into(), length)?);
+        let bytes = again(|| self.files.read_at(number, entry.offset.into(), length));
+        let bytes = match bytes {
+            // Gone, or cut short.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
+                return Ok(None);
+            }
+            read => zeroize::Zeroizing::new(read?),
+        };
+        if self.failing_reads.take().is_some() && self.memory.is_empty() {
+            self.works_again();
+        }
         Ok(format::read_event(number, &bytes).filter(|(p, _)| *p == entry.position).map(|(_, r)| r))
+    }
+
+    /// The segment at `at` cannot be read: true where it is to be tried again, and until then
+    /// nobody is told that all was found. After [`READ_ROUNDS`] it no longer holds up those after it.
+    fn reading_failed(&mut self, at: usize, e: &io::Error) -> bool {
+        let number = self.segments[at].number;
+        let rounds = match self.failing_reads {
+            Some((segment, rounds)) if segment == number => rounds + 1,
+            _ => 1,
+        };
+        self.failing_reads = Some((number, rounds));
+        self.failed("read an event", e);
+        self.stalled = rounds < READ_ROUNDS;
+        self.stalled
     }
 
     /// Rewrites wiped events' segments where that failed before.
@@ -288,6 +341,7 @@ impl<F: Files> Store for DiskStore<F> {
     }
 
     fn next(&mut self, from: QueuePosition) -> Option<Stored> {
+        self.stalled = false;
         let mut best = self.memory.next(from);
         for at in 0..self.segments.len() {
             let segment = &self.segments[at];
@@ -298,10 +352,12 @@ impl<F: Files> Store for DiskStore<F> {
                 best = best.filter(|b| b.position < entry.position).or(Some(entry.stored()));
             }
         }
-        best
+        // What cannot be read may come before it.
+        best.filter(|_| !self.stalled)
     }
 
     fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored> {
+        self.stalled = false;
         let mut best = self.memory.next_expired(from, deadline);
         for at in 0..self.segments.len() {
             let segment = &self.segments[at];
@@ -331,12 +387,21 @@ impl<F: Files> Store for DiskStore<F> {
     }
 
     fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
-        match self.locate(position) {
-            Some((at, entry)) => self
-                .load(at, entry)
-                .map_err(|source| OutboxStoreError { action: "read an event", source }),
-            None => self.memory.read(position),
-        }
+        self.stalled = false;
+        let found = match self.locate(position) {
+            Some((at, entry)) => match self.load(at, entry) {
+                Err(e) if !self.reading_failed(at, &e) => {
+                    self.segments[at].left = true;
+                    self.indices.put(self.segments[at].number, Vec::new());
+                    self.count_missing(at, 0);
+                    Ok(None)
+                }
+                read => read,
+            },
+            None if self.stalled => Err(io::Error::other("a segment cannot be read")),
+            None => return self.memory.read(position),
+        };
+        found.map_err(|source| OutboxStoreError { action: "read an event", source })
     }
 
     fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
@@ -394,6 +459,23 @@ impl<F: Files> Store for DiskStore<F> {
             self.failed("wipe events", &source);
             OutboxStoreError { action: "wipe events", source }
         })
+    }
+
+    fn flush(&mut self) {
+        if self.memory.is_empty() {
+            return;
+        }
+        match self.save_memory() {
+            Ok(()) => {
+                self.works_again();
+                self.wipe_again();
+            }
+            Err(e) => self.failed("store an event", &e),
+        }
+    }
+
+    fn take_stalled(&mut self) -> bool {
+        std::mem::take(&mut self.stalled)
     }
 
     fn take_lost(&mut self) -> Lost {

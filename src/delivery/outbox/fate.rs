@@ -12,6 +12,11 @@ use crate::delivery::event::EventId;
 pub enum Fate {
     /// The outbox took it: from here on it is owed.
     Taken,
+    /// It is in memory only, as the disk does not take it: lost where the process ends, until
+    /// `stored`.
+    InMemory,
+    /// It and all before it that wait are on the disk.
+    Stored,
     /// An earlier run had taken it, and it waits.
     Recovered,
     /// The broker acknowledged it with success.
@@ -84,7 +89,9 @@ impl Counters {
             Fate::Dropped => &mut self.dropped,
             Fate::GivenUp => &mut self.given_up,
             Fate::Revoked => &mut self.revoked,
-            Fate::Unreadable | Fate::Taken | Fate::Recovered => &mut self.unreadable,
+            Fate::Unreadable | Fate::Taken | Fate::InMemory | Fate::Stored | Fate::Recovered => {
+                &mut self.unreadable
+            }
         };
         *counter += 1;
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::leave::ReadBack;
 use super::{EventRecord, Fate, MAX_WINDOW, Outbox, QueuePosition, Store, Stored, nanoseconds};
 use crate::clock::Now;
 use crate::delivery::event::EventId;
@@ -83,15 +84,25 @@ impl<S: Store> Outbox<S> {
         if self.in_flight() >= window || now.monotonic < self.paused_until || self.has_unsettled() {
             return None;
         }
+        if !self.reading.left(now.monotonic).is_zero() {
+            return None;
+        }
         loop {
-            let stored = self.first_waiting()?;
+            let Some(stored) = self.first_waiting() else {
+                self.wait_if_stalled(now);
+                return None;
+            };
             let position = stored.position;
             // A panic below has changed nothing yet: the event is tried again.
             let record = if stored.expires <= nanoseconds(now.wall) {
                 self.leave(stored, Fate::Expired, now);
                 None
             } else {
-                self.read(stored, now)
+                match self.read(stored, now) {
+                    ReadBack::Record(record) => Some(record),
+                    ReadBack::Gone => None,
+                    ReadBack::Later => return None,
+                }
             };
             self.frontier = self.frontier.max(position.saturating_add(1));
             let Some(record) = record else { continue };
@@ -186,8 +197,20 @@ impl<S: Store> Outbox<S> {
             let EventStage::Unsettled(packet) = begun.stage else { continue };
             if begun.stored.expires <= nanoseconds(now.wall) {
                 self.leave(begun.stored, Fate::Expired, now);
-            } else if let Some(record) = self.read(begun.stored, now) {
-                out.push((packet, record, begun.sent_at)).expect("no more are away than fit");
+                continue;
+            }
+            match self.read(begun.stored, now) {
+                ReadBack::Record(record) => {
+                    let sent = (packet, record, begun.sent_at);
+                    out.push(sent).expect("no more are away than fit");
+                }
+                ReadBack::Gone => {}
+                // It is sent anew when it can be read.
+                ReadBack::Later => {
+                    let position = begun.stored.position;
+                    let begun = self.begun.iter_mut().find(|b| b.stored.position == position);
+                    begun.expect("it has not left").stage = EventStage::Waiting;
+                }
             }
         }
         out
@@ -215,7 +238,8 @@ impl<S: Store> Outbox<S> {
     /// The monotonic time at which [`Outbox::next_to_send`] may have something again, where a
     /// refusal made it wait.
     pub fn wake_at(&self, now: Now) -> Option<Duration> {
-        (self.paused_until > now.monotonic && self.events > 0).then_some(self.paused_until)
+        let until = self.paused_until.max(now.monotonic + self.reading.left(now.monotonic));
+        (until > now.monotonic && self.events > 0).then_some(until)
     }
 
     /// Whether events of an earlier link wait for their acknowledgement.

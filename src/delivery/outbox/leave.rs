@@ -4,21 +4,36 @@ use super::{EventRecord, Fate, Outbox, Store, Stored, nanoseconds};
 use crate::clock::Now;
 use crate::delivery::event::EventId;
 
+/// What became of reading an event back.
+pub(super) enum ReadBack {
+    /// As it was taken.
+    Record(EventRecord),
+    /// It is not there, or not whole.
+    Gone,
+    /// The store cannot be read for now.
+    Later,
+}
+
 impl<S: Store> Outbox<S> {
     /// Wipes the events whose payload is `revoked`, those on their way included: they are not sent
-    /// again, and the store wipes their bytes. Returns how many there were.
-    pub fn revoke(&mut self, mut revoked: impl FnMut(&[u8]) -> bool, now: Now) -> u64 {
+    /// again, and the store wipes their bytes. Returns how many there were, and whether all that
+    /// wait were looked at: where not, it has to be called again.
+    pub fn revoke(&mut self, mut revoked: impl FnMut(&[u8]) -> bool, now: Now) -> (u64, bool) {
         let before = self.counters.revoked;
-        let mut from = 0;
+        let (mut from, mut complete) = (0, true);
         while let Some(stored) = self.seek(from) {
-            if let Some(record) = self.read(stored, now)
-                && revoked(&record.payload)
-            {
-                self.leave_as(stored, Fate::Revoked, Some(record.id), now);
+            match self.read(stored, now) {
+                ReadBack::Record(record) if revoked(&record.payload) => {
+                    self.leave_as(stored, Fate::Revoked, Some(record.id), now);
+                }
+                ReadBack::Record(_) | ReadBack::Gone => {}
+                ReadBack::Later => complete = false,
             }
             let Some(next) = stored.position.checked_add(1) else { break };
             from = next;
         }
+        complete &= !self.stalled;
+        self.wait_if_stalled(now);
         if let Err(e) = self.store.scrub() {
             self.counters.store_errors += 1;
             log::error!(
@@ -26,7 +41,7 @@ impl<S: Store> Outbox<S> {
                  error={e}."
             );
         }
-        self.counters.revoked - before
+        (self.counters.revoked - before, complete)
     }
 
     /// Drops every waiting event that has expired.
@@ -35,6 +50,7 @@ impl<S: Store> Outbox<S> {
         let mut from = 0;
         loop {
             let found = self.store.next_expired(from, deadline);
+            self.stalled |= self.store.take_stalled();
             self.count_lost();
             let Some(stored) = found else { break };
             if self.is_waiting(stored.position) {
@@ -43,26 +59,34 @@ impl<S: Store> Outbox<S> {
             let Some(next) = stored.position.checked_add(1) else { break };
             from = next;
         }
+        self.wait_if_stalled(now);
     }
 
-    /// The record; drops the event where the store has it no longer. A store that fails is counted
-    /// and the event is dropped as unreadable as well: it must not hold up those after it.
-    pub(super) fn read(&mut self, stored: Stored, now: Now) -> Option<EventRecord> {
-        let found = match self.store.read(stored.position) {
-            Ok(found) => found,
-            Err(e) => {
-                self.counters.store_errors += 1;
-                log::error!(
-                    "An event cannot be read back: position={} error={e}.",
-                    stored.position
-                );
-                None
+    /// The record. Where the store has it no longer, or it is not whole, the event is dropped.
+    /// Where the store cannot be read for now, the event stays.
+    pub(super) fn read(&mut self, stored: Stored, now: Now) -> ReadBack {
+        match self.store.read(stored.position) {
+            Ok(Some(record)) => {
+                self.reading.reset();
+                ReadBack::Record(record)
             }
-        };
-        if found.is_none() {
-            self.leave_as(stored, Fate::Unreadable, None, now);
+            Ok(None) => {
+                self.leave_as(stored, Fate::Unreadable, None, now);
+                ReadBack::Gone
+            }
+            Err(e) => {
+                let _ = self.store.take_stalled();
+                if self.reading.left(now.monotonic).is_zero() {
+                    log::error!(
+                        "An event cannot be read back and is tried again: position={} error={e}.",
+                        stored.position
+                    );
+                }
+                self.stalled = true;
+                self.wait_if_stalled(now);
+                ReadBack::Later
+            }
         }
-        found
     }
 
     /// Takes an event out, under a name.

@@ -5,8 +5,8 @@
 //!
 //! Promises:
 //! * A line is written, with one call, after what it says has happened: an event that is `taken` is
-//!   in the store (on the disk, where the store's health names nothing in memory), one that is
-//!   `delivered` was acknowledged.
+//!   in the store (on the disk, unless a line `in_memory` follows for it), one that is `delivered`
+//!   was acknowledged. `stored` says that all that wait are on the disk.
 //! * What waits at a start is named again as `recovered`, so that no event is missing whose line a
 //!   kill prevented.
 //! * Lines survive a kill; a power cut may lose the last half minute, as they are not synced.

@@ -143,6 +143,15 @@ pub trait Store: Send {
         Ok(())
     }
 
+    /// Tries to make durable what is only in memory.
+    fn flush(&mut self) {}
+
+    /// Whether something could not be read since the last call, so that what was found is not all
+    /// that waits. It is not lost: asking again later may find it.
+    fn take_stalled(&mut self) -> bool {
+        false
+    }
+
     /// What was lost since the last call: recovered or appended, neither removed nor read, and no
     /// longer found.
     fn take_lost(&mut self) -> Lost {
@@ -273,6 +282,14 @@ impl Store for Box<dyn Store> {
 
     fn scrub(&mut self) -> Result<(), OutboxStoreError> {
         (**self).scrub()
+    }
+
+    fn flush(&mut self) {
+        (**self).flush();
+    }
+
+    fn take_stalled(&mut self) -> bool {
+        (**self).take_stalled()
     }
 
     fn take_lost(&mut self) -> Lost {

@@ -85,7 +85,11 @@ fn what_nobody_listened_to_is_kept_and_tried_again_every_few_seconds_in_its_orde
 fn what_was_revoked_is_neither_sent_nor_sent_again() {
     let mut o = filled(4);
     assert_eq!((send(&mut o, 1, at(0)), send(&mut o, 2, at(0))), (Some(1), Some(2)));
-    assert_eq!(o.revoke(|payload| payload[0] % 2 == 1, at(0)), 2, "one on its way and one waiting");
+    assert_eq!(
+        o.revoke(|payload| payload[0] % 2 == 1, at(0)),
+        (2, true),
+        "one on its way and one waiting"
+    );
     assert_eq!(
         o.settle(1, AckOutcome::Delivered, at(0), 0),
         Settled::Unknown,
@@ -264,6 +268,59 @@ fn a_failing_store_is_counted_and_stops_nothing() {
     assert_eq!(sent.id, EventId::from_u128(2));
     assert_eq!((o.counters().unreadable, o.counters().recovered), (1, 1));
     assert_eq!(o.counters().store_errors, 2);
+}
+
+/// Cannot be read for some calls; otherwise memory.
+struct Unreadable {
+    inner: MemoryStore,
+    errors: u32,
+}
+
+impl Store for Unreadable {
+    fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
+        self.inner.recover()
+    }
+    fn append(&mut self, p: QueuePosition, record: &EventRecord) -> Result<(), OutboxStoreError> {
+        self.inner.append(p, record)
+    }
+    fn next(&mut self, from: QueuePosition) -> Option<Stored> {
+        self.inner.next(from)
+    }
+    fn next_expired(&mut self, from: QueuePosition, deadline: i64) -> Option<Stored> {
+        self.inner.next_expired(from, deadline)
+    }
+    fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
+        if self.errors > 0 {
+            self.errors -= 1;
+            return Err(broken("read"));
+        }
+        self.inner.read(position)
+    }
+    fn remove(&mut self, position: QueuePosition) -> Result<bool, OutboxStoreError> {
+        self.inner.remove(position)
+    }
+    fn health(&self) -> StoreHealth {
+        self.inner.health()
+    }
+}
+
+#[test]
+fn an_event_that_cannot_be_read_for_a_while_is_tried_again_in_its_order_and_never_retired() {
+    let store = Unreadable { inner: MemoryStore::default(), errors: 0 };
+    let mut o = Outbox::new(store, Limits { events: 9, bytes: MAX_EVENT }).expect("recovers");
+    for id in 1..3 {
+        o.append(&record(id, 10_000), at(0)).expect("taken");
+    }
+    o.store.errors = 3;
+    assert!(o.next_to_send(at(0)).is_none());
+    assert!(o.next_to_send(at(0)).is_none(), "not before its time");
+    assert_eq!(o.wake_at(at(0)), Some(at(1).monotonic));
+    let (wiped, complete) = o.revoke(|payload| payload[0] == 9, at(0));
+    assert_eq!((wiped, complete), (0, false), "what cannot be read may be revoked");
+    let sent = (0..200).find_map(|s| o.next_to_send(at(s)));
+    assert_eq!(sent.expect("read at last").1.id, EventId::from_u128(1));
+    assert_eq!((o.len(), o.counters().unreadable), (2, 0));
+    assert_eq!(o.revoke(|_| true, at(300)), (2, true));
 }
 
 #[derive(Debug, Clone)]

@@ -71,7 +71,7 @@ impl<F: Files> DiskStore<F> {
 
     /// Adds the segment to the others; what it retires. `None` where it is left alone.
     fn find(&mut self, number: u64) -> Option<Vec<QueuePosition>> {
-        let bytes = match self.files.read(number) {
+        let bytes = match super::again(|| self.files.read(number)) {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(e) => {
                 log::error!(
@@ -129,6 +129,10 @@ impl<F: Files> DiskStore<F> {
             return (0, 0);
         }
         let entries = self.index(at).to_vec();
+        if self.stalled {
+            let Segment { live, live_bytes, .. } = self.segments[at];
+            return (live, live_bytes);
+        }
         let mut counted = (0, 0);
         for entry in entries {
             if !self.segments[at].retired.contains(entry.position)

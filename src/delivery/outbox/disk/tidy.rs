@@ -126,6 +126,10 @@ impl<F: Files> DiskStore<F> {
             self.active = false;
         }
         let entries = self.index(at).to_vec();
+        if self.stalled {
+            // What it holds is not known now, and must not be thrown away.
+            return Err(io::Error::other("a segment cannot be read"));
+        }
         let Segment { number, bytes, left, .. } = self.segments[at];
         if left {
             return Ok(());
@@ -150,7 +154,7 @@ impl<F: Files> DiskStore<F> {
             }
         }
         for position in index::contents(number, &file).marks {
-            if self.is_needed(position, at) {
+            if self.is_needed(position, at) || self.stalled {
                 out.extend(format::mark(number, position));
             }
         }

@@ -88,13 +88,33 @@ fn what_is_kept_in_memory_is_that_of_a_few_segments_however_many_wait() {
 }
 
 #[test]
-fn a_segment_that_can_no_longer_be_read_is_counted_as_lost_is_left_alone_and_stops_nothing() {
+fn a_segment_that_cannot_be_read_is_tried_again_and_then_left_alone_and_stops_nothing() {
     let disk = MemDisk::default();
     let (mut store, _) = opened(&disk);
     (0..120).for_each(|p| store.append(p, &record(p, 100_000)).expect("works"));
     let (first, count) = (store.segments[0].number, store.segments[0].events as usize);
     disk.lock().unreadable = Some(first);
     store.indices.remove(first);
+    for _ in 1..READ_ROUNDS {
+        assert_eq!(
+            (store.next(0), store.take_stalled()),
+            (None, true),
+            "what comes first is not known"
+        );
+        assert_eq!(store.take_lost(), Lost::default());
+    }
+    disk.lock().unreadable = None;
+    assert_eq!(
+        store.next(0).map(|s| s.position),
+        Some(0),
+        "nothing is lost by an error that passes"
+    );
+    assert!(store.read(0).is_ok_and(|r| r.is_some()) && store.health().problem.is_none());
+    disk.lock().unreadable = Some(first);
+    for _ in 1..READ_ROUNDS {
+        assert!(store.read(0).is_err());
+    }
+    assert_eq!(store.read(0).expect("given up for this run"), None);
     assert_eq!(store.next(0).map(|s| s.position), Some(count as u64));
     assert_eq!(store.take_lost(), Lost { events: count, bytes: count * 100_000 });
     assert_eq!(store.take_lost(), Lost::default());

@@ -218,7 +218,7 @@ proptest! {
                 QueueStep::Wait { seconds: more } => seconds += more,
                 QueueStep::Revoke { subject } => {
                     let (failures, dead) = (outbox.store_health().failures, disk.lock().dead);
-                    let revoked = outbox.revoke(|payload| payload[0] == subject, now);
+                    let (revoked, _) = outbox.revoke(|payload| payload[0] == subject, now);
                     let clean =
                         !dead && !disk.lock().dead && outbox.store_health().failures == failures;
                     let of = |events: &BTreeMap<u64, QueueEvent>| -> Vec<u64> {
