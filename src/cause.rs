@@ -150,6 +150,10 @@ causes! {
         "the device has had another list of this version",
         "have one of the two lists signed again with a higher version: `watchpost watchlist \
          revise`, two signatures, seal";
+    EntriesMissing, "entries-missing", List,
+        "entries were taken from the list without an order that revokes them",
+        "copy the list again from those who made it, and tell them; an entry is withdrawn by \
+         `watchpost watchlist revoke --entry`";
     Revoked, "revoked", List,
         "the list was revoked",
         "install another list; this one was withdrawn for good";
@@ -278,7 +282,9 @@ causes! {
     WentBack, "went-back", TimeAndPlace,
         "the clock shows an earlier time than it has shown before",
         "set the clock right (`timedatectl set-ntp true`, or chrony); the device remembers the \
-         latest time that it has seen, so that nothing expired comes back";
+         latest time that it has seen, so that nothing expired comes back. Where that time was \
+         wrong, restart; where that does not help, have a trust file signed that resets it \
+         (`watchpost key trust --resets-clock`)";
     NotYetValid, "not-yet-valid", TimeAndPlace,
         "the list is not valid yet",
         "wait until the list begins (its authors see when with `watchpost watchlist show FILE`), \

@@ -47,11 +47,24 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// As for [`replace`].
 pub fn replace_by_parts(path: &Path, parts: &[&[u8]]) -> Result<(), FileError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    put_in_place(&PathBuf::from(beside), path, parts)
+    put_in_place(&beside(path), path, parts)
         .and_then(|()| sync_directory_of(path))
         .map_err(FileError::at("replace", path))
+}
+
+/// Where a file that replaces `path` is written first.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    beside.into()
+}
+
+/// Overwrites and removes what an interrupted [`replace`] of `path` has left beside it.
+///
+/// # Errors
+/// Where it cannot be written or removed.
+pub fn destroy_rest(path: &Path) -> Result<(), FileError> {
+    destroy(&beside(path))
 }
 
 /// The first half of [`replace`]: writes `parts` to `beside`, in the directory of `path`, and
@@ -62,11 +75,9 @@ pub fn replace_by_parts(path: &Path, parts: &[&[u8]]) -> Result<(), FileError> {
 /// What the system says. The old file is then untouched, and `beside` is removed where that can be
 /// done.
 pub fn put_in_place(beside: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    // One left by a power cut is of no use and may be anything, even a link.
-    match fs::remove_file(beside) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    // One left by a power cut is of no use and may be anything, even a link. What it holds may be
+    // templates.
+    wipe(beside)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
     let mut write = || {
         parts.iter().try_for_each(|part| file.write_all(part))?;
@@ -74,7 +85,7 @@ pub fn put_in_place(beside: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<(
         fs::rename(beside, path)
     };
     write().inspect_err(|_| {
-        let _ = fs::remove_file(beside);
+        let _ = wipe(beside);
     })
 }
 
@@ -104,16 +115,20 @@ pub fn replace_and_wipe(path: &Path, parts: &[&[u8]]) -> Result<(), FileError> {
 /// # Errors
 /// Where it cannot be written or removed.
 pub fn destroy(path: &Path) -> Result<(), FileError> {
-    let wipe = || -> io::Result<()> {
-        let file = match OpenOptions::new().write(true).open(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        zero(file)?;
-        fs::remove_file(path)?;
-        sync_directory_of(path)
-    };
-    wipe().map_err(FileError::at("destroy", path))
+    wipe(path).map_err(FileError::at("destroy", path))
+}
+
+fn wipe(path: &Path) -> io::Result<()> {
+    // A link is removed, not followed; a pipe without a reader is not waited for.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        Ok(file) if file.metadata()?.is_file() => zero(file)?,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) if !fs::symlink_metadata(path)?.is_symlink() => return Err(e),
+        _ => {}
+    }
+    fs::remove_file(path)?;
+    sync_directory_of(path)
 }
 
 fn zero(mut file: File) -> io::Result<()> {
@@ -138,12 +153,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list.cose");
         replace(&path, b"old").unwrap();
-        // Cut at every byte of the new file.
+        // Cut at every byte of the new file, and seen by one who still holds it.
         for cut in 0..=3 {
             fs::write(dir.path().join("list.cose.new"), &b"new"[..cut]).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"old");
         }
+        let mut rest = File::open(dir.path().join("list.cose.new")).unwrap();
         replace(&path, b"new").unwrap();
+        let mut held = Vec::new();
+        rest.read_to_end(&mut held).unwrap();
+        assert_eq!(held, [0; 3], "wiped");
+        fs::write(dir.path().join("list.cose.new"), b"templates").unwrap();
+        destroy_rest(&path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -163,3 +163,66 @@ fn a_suspension_that_cannot_be_stored_stops_and_comes_again_after_a_kill() {
     assert!(daemon.terminate().success());
     wait_for("the state", || std::fs::metadata(state.join("state.json")).ok());
 }
+
+fn two_people(desk: &Desk) {
+    desk.draft();
+    let draft = desk.arg("draft.json");
+    let text = std::fs::read_to_string(&draft).expect("a draft");
+    let (strict, two) = ("\"false_alerts_per_day\": 0.2", "\"false_alerts_per_day\": 0.9");
+    std::fs::write(&draft, text.replace(strict, two)).expect("writes");
+    let photograph = format!("{}/biden-2010.jpg", support::desk::PORTRAITS);
+    let entry = ["--reference", "case-2", "--legal-basis", "order 2/26", "--purpose", "a promise"];
+    ok(&[&["watchlist", "add", &draft, &photograph][..], &entry[..]].concat());
+    desk.sign("draft.json", "alice.key");
+    desk.sign("list.cose", "bob.key");
+}
+
+/// `list` with its first entry taken out, which needs no key: a null in its place.
+fn without_the_first_entry(list: &[u8]) -> Vec<u8> {
+    // The unprotected header -65537 holds the entries, each a byte string.
+    let label = [0x3A, 0x00, 0x01, 0x00, 0x00];
+    let at = list.windows(5).position(|w| w == label).expect("the header with the entries") + 5;
+    let (entry, length) = (at + 1, usize::from(u16::from_be_bytes([list[at + 2], list[at + 3]])));
+    assert_eq!((list[at] & 0xE0, list[entry]), (0x80, 0x59), "an array of long byte strings");
+    [&list[..entry], &[0xF6], &list[entry + 3 + length..]].concat()
+}
+
+#[test]
+fn nobody_takes_an_entry_from_a_list_without_a_key_and_what_was_revoked_is_nowhere_on_the_disk() {
+    let inbox = "inbox = \"DESK/inbox\"\n";
+    let Some(field) = Field::with(inbox, two_people) else { return };
+    let desk = &field.desk;
+    let whole = std::fs::read(desk.path("list.cose")).expect("a list");
+    std::fs::create_dir(desk.path("inbox")).expect("a folder");
+    std::fs::write(desk.path("inbox/offered"), &whole).expect("writes");
+    // As a kill during an installation leaves it.
+    std::fs::write(desk.path("list.cose.new"), &whole).expect("writes");
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    assert!(!desk.path("list.cose.new").exists(), "wiped at the start");
+
+    let offer = format!("{TOPIC}/watchlist/offer");
+    field.listener.publish(&offer, false, without_the_first_entry(&whole));
+    let state =
+        field.await_("watchlist/state", "the refusal", |s| s["last_change"]["what"] == "refused");
+    assert_eq!(
+        (&state["last_change"]["detail"], &state["entries"]),
+        (&"entries-missing".into(), &2.into())
+    );
+    assert_eq!(std::fs::read(desk.path("list.cose")).expect("stored"), whole);
+
+    std::fs::write(desk.path("list.cose.new"), &whole).expect("writes");
+    let revoke = order(desk, "alice.key", 5, &revocation("promises"));
+    field.listener.publish(&format!("{TOPIC}/revoke"), false, revoke);
+    field.await_("watchlist/state", "the revocation", revoked);
+    let left: Vec<_> = desk
+        .files()
+        .into_iter()
+        .filter(|f| {
+            let bytes = std::fs::read(f).unwrap_or_default();
+            bytes.windows(64).any(|w| w == &whole[whole.len() / 2..whole.len() / 2 + 64])
+        })
+        .collect();
+    assert_eq!(left, Vec::<std::path::PathBuf>::new(), "templates of what was revoked");
+    assert!(daemon.terminate().success());
+}

@@ -162,10 +162,21 @@ impl Keeper {
     pub fn install(&mut self, offered: &[u8], now: Now) -> Result<ActiveList, Blindness> {
         self.state.judge_clock(now)?;
         let (active, memory) = self.try_out(self.vault.open(offered)?, now)?;
+        // The same content once more never replaces what is on the disk.
+        if self.state.memory()?.has_had(active.list())
+            && let Ok(stored) = self.vault.stored()
+            && let Ok((stored, memory)) = self.try_out(stored, now)
+            && stored.list().digest() == active.list().digest()
+        {
+            let failed = |error| Blindness::new(Cause::StateNotStored, error);
+            self.state.store(memory).map_err(failed)?;
+            return Ok(stored);
+        }
         let failed = |error| Blindness::new(Cause::StateNotStored, error);
         // In this order a power cut leaves the new list with the old memory, which is consistent.
         self.vault.store(offered).map_err(failed)?;
         self.state.store(memory).map_err(failed)?;
+        self.bound_time();
         self.remove_revoked();
         Ok(active)
     }
@@ -176,6 +187,10 @@ impl Keeper {
     /// # Errors
     /// Why nobody can be matched.
     pub fn load(&mut self, now: Now) -> Result<ActiveList, Blindness> {
+        if let Err(error) = self.vault.destroy_rest() {
+            error!("What is left of a list that was being written cannot be removed: {error}.");
+        }
+        self.follow_keys(now);
         let judged = self.state.judge_clock(now);
         self.unread = judged.is_err();
         judged?;
@@ -199,7 +214,37 @@ impl Keeper {
             self.state.save().map_err(|error| Blindness::new(Cause::StateNotStored, error))?;
         }
         self.remove_revoked();
+        self.bound_time();
         Ok(active)
+    }
+
+    /// Reads until when anything is valid, and resets the clock where a newer pinned file says so.
+    fn follow_keys(&mut self, now: Now) {
+        if let (Ok(trust), Ok(memory)) = (self.keys.current(), self.state.memory())
+            && trust.resets_clock()
+            && trust.serial() > memory.trust_serial()
+            && (trust.valid_from()..trust.valid_until()).contains(&now.wall)
+        {
+            let mut memory = memory.clone();
+            memory.reset_clock(trust.valid_from());
+            if memory.trust(trust.serial()).is_ok() && self.state.store(memory).is_ok() {
+                warn!("The latest time seen is forgotten, as the new keys say.");
+                self.state.forget_times();
+            }
+        }
+        self.bound_time();
+    }
+
+    fn bound_time(&mut self) {
+        if let (Ok(trust), Ok(memory)) = (self.keys.current(), self.state.memory()) {
+            let until = memory.plausible_until(trust.valid_until());
+            self.state.set_plausible_until(until);
+        }
+    }
+
+    /// Remembers the time at the end of the process.
+    pub fn remember_time(&mut self, now: Now) {
+        self.state.remember_time(now);
     }
 
     /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a
@@ -221,9 +266,16 @@ impl Keeper {
     }
 
     /// Removes from the stored list what was revoked of it one by one, whether it is in force or
-    /// not.
+    /// not, and from the inbox every list of which something was revoked.
     pub fn remove_revoked(&self) {
         let Ok(memory) = self.state.memory() else { return };
+        let offered = self.vault.destroy_offered(|list, version| {
+            memory.revoked_through(list).is_some_and(|through| version <= through)
+                || memory.revoked_entries(list, version).next().is_some()
+        });
+        for error in offered {
+            error!("A list in the inbox holds what was revoked; remove it: {error}.");
+        }
         if !memory.revokes_entries() {
             return;
         }
@@ -261,8 +313,11 @@ impl Keeper {
     /// # Errors
     /// Why not; the keys before are still in use.
     pub fn rotate(&mut self, bytes: &[u8], now: Now) -> Result<u64, Blindness> {
-        self.state.judge_clock(now)?;
         let new = rotation::rotate(&self.trust()?, bytes)?;
+        // A wrong clock of before does not keep out what sets it right.
+        if !new.resets_clock() {
+            self.state.judge_clock(now)?;
+        }
         if now.wall < new.valid_from() || now.wall >= new.valid_until() {
             let (from, until, now) = (new.valid_from(), new.valid_until(), now.wall);
             return Err(Refusal::TrustNotValid { from, until, now }.into());
@@ -270,10 +325,18 @@ impl Keeper {
         let chain = self.keys.chain_with(bytes)?;
         let mut memory = self.state.memory()?.clone();
         memory.trust(new.serial())?;
+        if new.resets_clock() {
+            memory.reset_clock(new.valid_from());
+        }
         let failed = |error| Blindness::new(Cause::StateNotStored, error);
         // In this order a power cut leaves the new keys with the old memory, which is consistent.
         self.keys.keep(&chain).map_err(failed)?;
         self.state.store(memory).map_err(failed)?;
+        if new.resets_clock() {
+            warn!("The latest time seen is forgotten, as the new keys say.");
+            self.state.forget_times();
+        }
+        self.bound_time();
         Ok(new.serial())
     }
 

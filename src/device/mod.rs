@@ -283,9 +283,10 @@ impl Device {
         self.pipeline.process(captured, now, out)
     }
 
-    /// As [`Pipeline::finish`].
+    /// As [`Pipeline::finish`]; the time is remembered for the next start.
     pub fn finish(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
         self.pipeline.finish(now, out);
+        self.keeper.remember_time(now);
     }
 
     /// As [`Pipeline::set_temperature`].

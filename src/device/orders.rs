@@ -144,8 +144,9 @@ impl Device {
             _ => {}
         }
         let vault = self.keeper.vault();
-        if entry.is_some() {
-            self.keeper.remove_revoked();
+        self.keeper.remove_revoked();
+        if let Err(error) = vault.destroy_rest() {
+            error!("What is left of a list that was being written cannot be removed: {error}.");
         }
         if entry.is_none()
             && vault

@@ -10,16 +10,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::{error, info, warn};
+use time::OffsetDateTime;
 
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::decision::policy::Blindness;
 use crate::files::FileError;
 use crate::watchlist::WatchlistConfig;
-use crate::watchlist::clock::{ClockTrust, clock_trust, kernel_synchronised};
+use crate::watchlist::clock::{ClockTrust, HighWater, clock_trust, kernel_synchronised};
 use crate::watchlist::memory::DeviceMemory;
 use crate::watchlist::text::stamp;
 
+/// How long the last time seen may fail to be written before nobody is matched.
+const UNSAVED_TIME: Duration = Duration::from_secs(600);
 /// How often the clock is judged while running.
 const JUDGE_EVERY: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,11 @@ pub struct StateFile {
     judged: Option<(Duration, Result<(), Blindness>)>,
     /// Why an order that is followed is not on the disk.
     unsaved: Option<String>,
+    /// Since when the last time seen is not on the disk.
+    time_unsaved: Option<Duration>,
+    high_water: HighWater,
+    /// A later time is not remembered.
+    plausible_until: Option<OffsetDateTime>,
 }
 
 impl StateFile {
@@ -43,6 +51,9 @@ impl StateFile {
             require_synchronised: config.require_synchronised_clock,
             judged: None,
             unsaved: None,
+            time_unsaved: None,
+            high_water: HighWater::default(),
+            plausible_until: None,
         }
     }
 
@@ -126,13 +137,57 @@ impl StateFile {
 
     fn judge_clock_anew(&mut self, now: Now) -> Result<(), Blindness> {
         self.clock_verdict(now)?;
-        if self.memory_mut()?.observe(now.wall)
-            && let Err(error) = self.save()
-        {
-            // Matching may go on: what is lost is the memory of the last minutes over a restart.
-            warn!("The last time seen cannot be stored: {error}.");
+        if !self.is_plausible(now) {
+            return Ok(());
+        }
+        self.high_water.raise(now);
+        let due = self.memory_mut()?.observe(now.wall);
+        if !due && self.time_unsaved.is_none() {
+            return Ok(());
+        }
+        match self.save() {
+            Ok(()) => self.time_unsaved = None,
+            Err(error) => {
+                if self.time_unsaved.is_none() {
+                    warn!("The last time seen cannot be stored: {error}.");
+                }
+                let since = *self.time_unsaved.get_or_insert(now.monotonic);
+                // What a restart would forget is bounded as it is on a disk that works.
+                if now.monotonic.saturating_sub(since) >= UNSAVED_TIME {
+                    return Err(Blindness::new(Cause::StateNotStored, error));
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether anything that the device has had is valid at `now`, or may be.
+    fn is_plausible(&self, now: Now) -> bool {
+        self.plausible_until.is_none_or(|until| now.wall < until)
+    }
+
+    /// Nothing that the device has had is valid after this time: a later one is not remembered.
+    pub fn set_plausible_until(&mut self, until: OffsetDateTime) {
+        self.plausible_until = Some(until);
+    }
+
+    /// Remembers the time at the end of the process, where the clock is believed.
+    pub fn remember_time(&mut self, now: Now) {
+        if self.clock_verdict(now).is_err() || !self.is_plausible(now) {
+            return;
+        }
+        if let Ok(memory) = self.memory_mut() {
+            memory.observe_at_stop(now.wall);
+        }
+        if let Err(error) = self.save() {
+            warn!("The last time seen cannot be stored: {error}.");
+        }
+    }
+
+    /// Judges the clock as if no time had been seen in this process.
+    pub fn forget_times(&mut self) {
+        self.high_water = HighWater::default();
+        self.judged = None;
     }
 
     /// As [`StateFile::judge_clock`], but at once and without remembering anything: for commands
@@ -143,7 +198,11 @@ impl StateFile {
     pub fn clock_verdict(&self, now: Now) -> Result<(), Blindness> {
         let memory = self.memory()?;
         let synchronised = !self.require_synchronised || kernel_synchronised();
-        match clock_trust(now.wall, memory.last_seen(), synchronised) {
+        let trust = match self.high_water.went_back(now) {
+            Some(by) => ClockTrust::WentBack { by },
+            None => clock_trust(now.wall, memory.last_seen(), synchronised),
+        };
+        match trust {
             ClockTrust::Trusted => {}
             ClockTrust::Unsynchronised => {
                 return Err(Blindness::new(

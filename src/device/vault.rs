@@ -4,7 +4,7 @@
 //! without a key takes lists that are not sealed, and says so: whoever gets its disk has the
 //! templates.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::cause::Cause;
 use crate::decision::policy::Blindness;
-use crate::files::{FileError, destroy, replace, replace_and_wipe};
+use crate::files::{FileError, destroy, destroy_rest, replace, replace_and_wipe};
 use crate::watchlist::codec::MAX_BYTES;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey, SealError};
@@ -25,6 +25,9 @@ use crate::watchlist::{Reference, WatchlistConfig, read_list, removal};
 
 /// The service manager's folder of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Most files of the inbox that are looked into.
+const MAX_OFFERED: usize = 1024;
 
 /// An opened list.
 pub struct Opened {
@@ -132,7 +135,34 @@ impl Vault {
     /// # Errors
     /// Where it cannot be written; then the one before is still there.
     pub fn store(&self, list: &[u8]) -> Result<(), FileError> {
-        replace(&self.list, list)
+        if self.list.exists() {
+            replace_and_wipe(&self.list, &[list])
+        } else {
+            replace(&self.list, list)
+        }
+    }
+
+    /// Overwrites and removes what a kill has left of a list that was being written.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn destroy_rest(&self) -> Result<(), FileError> {
+        destroy_rest(&self.list)
+    }
+
+    /// Overwrites and removes each list in the inbox of which `gone` says so by id and version.
+    /// Returns the files that are left although they should be gone, each with the reason.
+    pub fn destroy_offered(&self, gone: impl Fn(&Reference, u64) -> bool) -> Vec<FileError> {
+        let files = self.inbox.iter().flat_map(|inbox| fs::read_dir(inbox).into_iter().flatten());
+        let mut left = Vec::new();
+        for path in files.flatten().map(|file| file.path()).take(MAX_OFFERED) {
+            let opened = read_list(&path).ok().and_then(|bytes| self.open(&bytes).ok());
+            let identity = opened.and_then(|list| removal::identity(&list.bytes).ok());
+            if identity.is_some_and(|(id, version)| gone(&id, version)) {
+                left.extend(destroy(&path).err());
+            }
+        }
+        left
     }
 
     /// Id and version of the list on the disk, whoever signed it.

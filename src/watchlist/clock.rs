@@ -4,9 +4,14 @@
 //!   kernel says that it is kept right.
 //! * A clock that nothing keeps right is not believed, unless the configuration says that somebody
 //!   else answers for it.
-//! * It does not judge a clock that is fast: only a time service can.
+//! * A clock that is held back step by step falls behind the time since the machine's start, which
+//!   nobody can set ([`HighWater`]).
+//! * It does not judge a clock that is fast: only a time service can. What a time after everything
+//!   that this device could have authorised does is for [`super::memory`]: it is not remembered.
 
 use time::{Duration, OffsetDateTime};
+
+use crate::clock::Now;
 
 /// How far a clock may go back without being distrusted: time services correct by less than this
 /// once they have settled.
@@ -40,6 +45,39 @@ pub fn clock_trust(
     }
 }
 
+/// How far a clock may fall behind the time since the machine's start, all steps together: the most
+/// by which an authorisation can be extended. Time services slew both clocks alike and step one by
+/// less than this.
+const MAX_LAG: Duration = Duration::seconds(30);
+
+/// The latest times that a believed clock has shown in this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HighWater {
+    latest: Option<OffsetDateTime>,
+    /// The wall clock's lead over the monotonic one, at its highest.
+    lead: Option<Duration>,
+}
+
+impl HighWater {
+    /// By how much the clock went back, all steps together, where it is too much.
+    pub fn went_back(&self, now: Now) -> Option<Duration> {
+        let back = self.latest.map(|latest| latest - now.wall).filter(|back| *back > CLOCK_SLACK);
+        let lag = self.lead.map(|lead| lead - lead_of(now)).filter(|lag| *lag > MAX_LAG);
+        back.max(lag)
+    }
+
+    /// The clock is believed at `now`.
+    pub fn raise(&mut self, now: Now) {
+        self.latest = self.latest.max(Some(now.wall));
+        self.lead = self.lead.max(Some(lead_of(now)));
+    }
+}
+
+fn lead_of(now: Now) -> Duration {
+    let monotonic = Duration::try_from(now.monotonic).unwrap_or(Duration::MAX);
+    (now.wall - OffsetDateTime::UNIX_EPOCH).saturating_sub(monotonic)
+}
+
 /// Whether the kernel says that a time service keeps its clock right (`adjtimex`, which any user
 /// may ask).
 pub fn kernel_synchronised() -> bool {
@@ -68,6 +106,42 @@ mod tests {
         assert_eq!(clock_trust(now(), None, false), ClockTrust::Unsynchronised);
         assert_eq!(clock_trust(now(), None, true), ClockTrust::Trusted);
         assert_eq!(clock_trust(now() - Duration::SECOND, Some(now()), true), ClockTrust::Trusted);
+    }
+
+    #[test]
+    fn a_clock_that_is_held_back_step_by_step_is_noticed_whatever_the_steps() {
+        for step in [1.0f64, 20.0, 31.0, 300.0] {
+            let mut seen = HighWater::default();
+            let (mut extended, mut blind) = (0.0, false);
+            // True time goes on by a second at a time; the clock is set back by `step` as often.
+            for second in 0..2000u32 {
+                let held = (f64::from(second) / step).floor() * step;
+                let now = Now {
+                    monotonic: std::time::Duration::from_secs(second.into()),
+                    wall: now() + Duration::seconds_f64(f64::from(second) - held),
+                };
+                match seen.went_back(now) {
+                    Some(_) => blind = true,
+                    None => {
+                        seen.raise(now);
+                        extended = held.max(extended);
+                    }
+                }
+            }
+            assert!(blind && extended <= 30.0, "{step}: {extended}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_right_and_one_that_is_set_right_by_a_second_are_believed() {
+        let mut seen = HighWater::default();
+        for second in 0..100_000u32 {
+            let leap = Duration::seconds(i64::from(second > 50_000));
+            let monotonic = std::time::Duration::from_secs(second.into());
+            let now = Now { monotonic, wall: now() + Duration::seconds(second.into()) - leap };
+            assert_eq!(seen.went_back(now), None);
+            seen.raise(now);
+        }
     }
 
     #[test]

@@ -186,7 +186,6 @@ impl DeviceMemory {
             .flatten()
     }
 
-    #[cfg(test)]
     /// The serial of the newest trust file that was in use.
     pub fn trust_serial(&self) -> u64 {
         self.trust_serial
@@ -221,6 +220,26 @@ impl DeviceMemory {
         due
     }
 
+    /// Until when something that the device has had could be valid, given that the keys are valid
+    /// until `keys`. Nothing is gained by remembering a later time, and a clock that once showed
+    /// one would otherwise blind the device until then.
+    pub fn plausible_until(&self, keys: OffsetDateTime) -> OffsetDateTime {
+        let lists = self.lists.iter().map(|l| l.expires).max();
+        let lists = lists.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+        lists.map_or(keys, |lists| lists.min(keys))
+    }
+
+    /// Notes `now`, however little time has passed; at the end of a process.
+    pub fn observe_at_stop(&mut self, now: OffsetDateTime) {
+        self.last_seen = self.last_seen.max(now.unix_timestamp());
+    }
+
+    /// Forgets the last time seen, as those who sign vouch that it is `from` at least. Versions,
+    /// revocations and suspensions stay.
+    pub fn reset_clock(&mut self, from: OffsetDateTime) {
+        self.last_seen = from.unix_timestamp().max(0);
+    }
+
     fn is_due(&self, now: OffsetDateTime) -> bool {
         now.unix_timestamp() >= self.last_seen.saturating_add(OBSERVE_EVERY.whole_seconds())
     }
@@ -228,7 +247,8 @@ impl DeviceMemory {
     /// Remembers `list`, unless the device has had a newer one.
     ///
     /// # Errors
-    /// [`Refusal::Revoked`] for a revoked one, [`Refusal::RolledBack`] for an older version,
+    /// [`Refusal::Revoked`] for a revoked one, [`Refusal::EntriesMissing`] where entries are gone
+    /// that nobody revoked here, [`Refusal::RolledBack`] for an older version,
     /// [`Refusal::SameVersion`] for another content under the same version and
     /// [`Refusal::TooManyLists`] where there is no room; the state is then as before.
     pub fn admit(&mut self, list: &Watchlist, now: OffsetDateTime) -> Result<(), Refusal> {
@@ -236,6 +256,11 @@ impl DeviceMemory {
             && list.version() <= through
         {
             return Err(Refusal::Revoked { id: list.id().clone(), version: list.version() });
+        }
+        let missing = self.unexplained(list);
+        if missing > 0 {
+            let (id, version) = (list.id().clone(), list.version());
+            return Err(Refusal::EntriesMissing { id, version, missing });
         }
         let digest = hex(list.digest());
         let new = AcceptedList {
@@ -269,6 +294,21 @@ impl DeviceMemory {
         }
         self.lists.push(new);
         Ok(())
+    }
+
+    /// How many entries are gone from `list` that no revocation explains. A signature vouches for
+    /// each entry that is there, and anybody can take one out.
+    fn unexplained(&self, list: &Watchlist) -> usize {
+        let revoked = self.revoked_entries(list.id(), list.version());
+        let gone = revoked.filter(|entry| list.position(entry).is_none()).count();
+        list.removed_entries().saturating_sub(gone)
+    }
+
+    /// Whether the device has had this very content under this version.
+    pub fn has_had(&self, list: &Watchlist) -> bool {
+        let digest = hex(list.digest());
+        let same = |s: &AcceptedList| s.id == *list.id() && s.version == list.version();
+        self.lists.iter().any(|s| same(s) && s.digest == digest)
     }
 
     /// The last version of the list `id` that was revoked as a whole.
@@ -315,6 +355,8 @@ impl DeviceMemory {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{DEVICE, EMBEDDER, content, now, trust};
+    use super::super::order::Action;
+    use super::super::removal;
     use super::super::tampering::signed;
     use super::super::verify::verify;
     use super::*;
@@ -360,6 +402,23 @@ mod tests {
         let other =
             verify(&signed(&content(3), &[1, 2]), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
         assert!(matches!(state.admit(&other, now()), Err(Refusal::SameVersion { version: 7, .. })));
+    }
+
+    #[test]
+    fn an_entry_that_is_gone_without_a_revocation_refuses_the_list() {
+        let bytes = signed(&content(4), &[1, 2]);
+        let without = |gone: &str| {
+            let parts = removal::without(&bytes, |r| r.as_str() == gone).unwrap().unwrap();
+            verify(&parts.concat(), &trust(), now(), DEVICE, &EMBEDDER).unwrap()
+        };
+        let mut state = DeviceMemory::default();
+        let refused = state.admit(&without("case-2"), now()).unwrap_err();
+        assert!(matches!(refused, Refusal::EntriesMissing { missing: 1, .. }), "{refused}");
+        let (list, entry) = ("north-gate".parse().unwrap(), Some("case-2".parse().unwrap()));
+        state.stopped.stop(&Action::Revoke { list, through: 7, entry }, 0);
+        assert_eq!(state.admit(&without("case-2"), now()), Ok(()));
+        let refused = state.admit(&without("case-1"), now()).unwrap_err();
+        assert!(matches!(refused, Refusal::EntriesMissing { missing: 1, .. }), "another one");
     }
 
     #[test]

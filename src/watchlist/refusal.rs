@@ -157,6 +157,19 @@ pub enum Refusal {
         /// The version of both.
         version: u64,
     },
+    /// Entries were taken out by nobody who may.
+    #[error(
+        "{missing} entries were taken from version {version} of the list {id}, and no order to \
+         this device revoked them; copy the list again from those who made it"
+    )]
+    EntriesMissing {
+        /// The list.
+        id: Reference,
+        /// Its version.
+        version: u64,
+        /// How many that no revocation explains.
+        missing: usize,
+    },
     /// An older trust file than one that this device has had.
     #[error(
         "the trust file has serial {serial} and this device has had {highest}: old keys cannot \
@@ -225,6 +238,7 @@ impl Refusal {
             Refusal::RolledBack { .. } => Cause::RolledBack,
             Refusal::Revoked { .. } => Cause::Revoked,
             Refusal::SameVersion { .. } => Cause::SameVersion,
+            Refusal::EntriesMissing { .. } => Cause::EntriesMissing,
             Refusal::TrustRolledBack { .. } => Cause::TrustRolledBack,
             Refusal::Memory(_) => Cause::NoMemory,
             Refusal::TooManyLists(_) => Cause::TooManyLists,

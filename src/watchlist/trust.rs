@@ -9,6 +9,9 @@
 //! signers_needed = 2
 //! valid_from = "2026-01-01T00:00:00Z"
 //! valid_until = "2027-01-01T00:00:00Z"
+//! # Where the clock was wrong once: the latest time that the device has seen is forgotten, and is
+//! # `valid_from` again, when a file with a higher serial than before says so. False where absent.
+//! resets_clock = false
 //!
 //! [[keys]]
 //! public = "watchpost-ed25519:..."      # as `watchpost key show` prints it
@@ -185,6 +188,7 @@ pub struct Trust {
     signers_needed: usize,
     valid_from: OffsetDateTime,
     valid_until: OffsetDateTime,
+    resets_clock: bool,
     keys: Vec<TrustedKey>,
     audit: AuditTrust,
 }
@@ -209,6 +213,8 @@ struct TrustFile {
     valid_from: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     valid_until: OffsetDateTime,
+    #[serde(default)]
+    resets_clock: bool,
     #[serde(default)]
     keys: Vec<KeyFile>,
     #[serde(default)]
@@ -300,6 +306,7 @@ impl Trust {
             signers_needed: file.signers_needed,
             valid_from: file.valid_from,
             valid_until: file.valid_until,
+            resets_clock: file.resets_clock,
             keys,
             audit: file.audit.check()?,
         };
@@ -332,6 +339,11 @@ impl Trust {
     /// Until when the file is valid.
     pub fn valid_until(&self) -> OffsetDateTime {
         self.valid_until
+    }
+
+    /// Whether it makes a device forget the latest time that it has seen.
+    pub fn resets_clock(&self) -> bool {
+        self.resets_clock
     }
 
     /// The key named `id`, if it is pinned with `role`.
@@ -399,6 +411,11 @@ pub fn render(
         );
     }
     text
+}
+
+/// The text of a trust file, as [`render`] makes it, that also resets the clock of devices.
+pub fn resetting_clock(text: &str) -> String {
+    text.replacen("\nversion = 1\n", "\nversion = 1\nresets_clock = true\n", 1)
 }
 
 impl Role {

@@ -11,7 +11,7 @@ use super::{CliError, output, read, show};
 use crate::cli::flags::OutputFormat;
 use crate::files::replace;
 use crate::watchlist::keys::{PublicKey, SecretKey};
-use crate::watchlist::trust::{Role, render};
+use crate::watchlist::trust::{Role, render, resetting_clock};
 use crate::watchlist::{Trust, rotation};
 
 #[derive(Subcommand)]
@@ -66,6 +66,10 @@ pub struct Pin {
     /// Rises with each change: a device that has had a file does not take a lower one.
     #[arg(long, default_value_t = 0)]
     serial: u64,
+    /// Make devices forget the latest time that they have seen, which a clock that was wrong once
+    /// has set into the future. Needs a higher serial. Versions, revocations and suspensions stay.
+    #[arg(long)]
+    resets_clock: bool,
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -112,7 +116,8 @@ fn pinned(pin: &Pin) -> Result<String, CliError> {
         ("suspender", &pin.suspender, &[Role::Suspender]),
         ("reviewer", &pin.reviewer, &[Role::Reviewer]),
     ];
-    text(pin.serial, pin.signers_needed, OffsetDateTime::now_utc(), pin.days, &groups)
+    let text = text(pin.serial, pin.signers_needed, OffsetDateTime::now_utc(), pin.days, &groups)?;
+    Ok(if pin.resets_clock { resetting_clock(&text) } else { text })
 }
 
 /// The text of a trust file in which each key may sign, revoke and suspend, valid for `days` from

@@ -291,8 +291,8 @@ impl<F: Files> DiskStore<F> {
         Ok(format::read_event(number, &bytes).filter(|(p, _)| *p == entry.position).map(|(_, r)| r))
     }
 
-    /// The segment at `at` cannot be read: true where it is to be tried again, and until then
-    /// nobody is told that all was found. After [`READ_ROUNDS`] it no longer holds up those after it.
+    /// The segment at `at` cannot be read: true where it is to be tried again. Until then nobody is
+    /// told that all was found. After [`READ_ROUNDS`] it no longer holds up those after it.
     fn reading_failed(&mut self, at: usize, e: &io::Error) -> bool {
         let number = self.segments[at].number;
         let rounds = match self.failing_reads {

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::*;
 use crate::files::replace;
 use crate::watchlist::keys::SecretKey;
-use crate::watchlist::trust::{Role, render};
+use crate::watchlist::trust::{Role, render, resetting_clock};
 
 const NOON: i64 = 1_790_596_800;
 
@@ -74,6 +74,63 @@ fn a_clock_set_back_is_noticed_after_a_restart() {
         device.started().state.judge_clock(at(2)).expect_err("back again").cause.code(),
         "went-back"
     );
+}
+
+/// The wall clock shows `shown` when so many seconds have passed.
+fn showing(shown: i64, passed: i64) -> Now {
+    Now { monotonic: Duration::from_secs(2_000_000u64.wrapping_add_signed(passed)), ..at(shown) }
+}
+
+fn load(keeper: &mut Keeper, now: Now) -> &'static str {
+    keeper.load(now).map_or_else(|b| b.cause.code(), |_| "in force")
+}
+
+#[test]
+fn the_time_is_kept_at_the_end_of_a_process_and_a_step_back_within_it_is_noticed() {
+    let device = Device::new();
+    let mut keeper = device.started();
+    assert_eq!(load(&mut keeper, showing(0, 0)), "no-list");
+    assert_eq!(load(&mut keeper, showing(300, 300)), "no-list", "too soon to be written");
+    assert_eq!(load(&mut keeper, showing(270, 310)), "went-back");
+    keeper.remember_time(showing(320, 320));
+    drop(keeper);
+    assert_eq!(load(&mut device.started(), at(290)), "went-back");
+    assert_eq!(load(&mut device.started(), at(330)), "no-list");
+}
+
+#[test]
+fn a_time_after_everything_that_could_be_valid_is_not_remembered() {
+    let device = Device::new();
+    let mut keeper = device.started();
+    assert_eq!(load(&mut keeper, showing(0, 0)), "no-list");
+    // A receiver or a time server that once says 2126.
+    assert_eq!(load(&mut keeper, showing(3_153_600_000, 10)), "no-list");
+    keeper.remember_time(showing(3_153_600_010, 20));
+    assert_eq!(load(&mut device.started(), at(10)), "no-list");
+}
+
+#[test]
+fn two_signers_reset_a_clock_that_was_wrong_once_and_nothing_else_is_forgotten() {
+    let device = Device::new();
+    let mut keeper = device.started();
+    assert_eq!(load(&mut keeper, showing(80_000, 0)), "no-list");
+    assert_eq!(load(&mut keeper, showing(10, 10)), "went-back");
+    let reset = |serial, by: [u8; 2]| {
+        let text = resetting_clock(&trust_file(serial, &[1, 2]));
+        let once = rotation::sign(&text, &key(by[0])).expect("a good file");
+        rotation::cosign(&once, &key(by[1])).expect("another signer")
+    };
+    let mut rotate = |bytes: &[u8], now| keeper.rotate(bytes, now).map_err(|b| b.cause.code());
+    assert_eq!(
+        rotate(&rotation(2, &[3, 4], [1, 2]), showing(20, 20)),
+        Err("went-back"),
+        "without a reset"
+    );
+    assert_eq!(rotate(&reset(2, [1, 7]), showing(30, 30)), Err("trust-too-few-signers"));
+    assert_eq!(rotate(&reset(2, [1, 2]), showing(40, 40)), Ok(2));
+    assert_eq!(rotate(&reset(2, [1, 2]), showing(50, 50)), Err("trust-not-newer"), "a replay");
+    assert_eq!(load(&mut keeper, showing(60, 60)), "no-list");
+    assert_eq!(load(&mut device.started(), at(70)), "no-list");
 }
 
 #[test]
