@@ -34,7 +34,7 @@
 //! | [`calibrate`] | what strangers at this place do: counts against decoys, and the bound that follows | `watchlist` |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `decision`, `delivery` |
-//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `delivery` and `config` types |
+//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `calibrate`, `delivery` and `config` types |
 //! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |

@@ -60,7 +60,10 @@ pub(super) static DECOYS: SignedKind = SignedKind {
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum DecoysError {
     /// Another container, such as a list, or cut short.
-    #[error("this is no set of decoys ({0}). A watch list cannot be used as one")]
+    #[error(
+        "this is no set of decoys ({0}); make one with `watchpost calibrate new`. A watch list \
+         cannot be used as one"
+    )]
     Unreadable(#[from] CborError),
     /// Another [`FORMAT_VERSION`].
     #[error(

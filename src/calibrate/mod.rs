@@ -24,6 +24,8 @@
 pub mod bound;
 pub mod counts;
 pub mod decoys;
+#[cfg(feature = "author")]
+pub mod draft;
 pub mod record;
 pub mod strata;
 

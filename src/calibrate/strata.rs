@@ -293,6 +293,11 @@ pub fn drift_of_days(days: &[Day], effect: f64) -> Option<Drift> {
 }
 
 impl Counts {
+    /// Which of the counted entries `curve` covers, in the order of the list.
+    pub fn covered_entries(&self, curve: &SiteCurve) -> Vec<bool> {
+        self.entries.iter().map(|e| curve.covered.binary_search(&e.mark).is_ok()).collect()
+    }
+
     /// Design effect of a track in the mild comparisons: days differ by chance as if each track
     /// were one event of this size.
     pub fn mild_effect(&self) -> f64 {

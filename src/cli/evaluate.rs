@@ -6,6 +6,7 @@
 //! (from the caller) an error; 2 a wrong command line.
 
 mod ranges;
+mod sites;
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,9 @@ enum Evaluator {
     Groups(GroupsArgs),
     /// The false-match curve over all pairs of a folder, as the manifest carries it.
     Curve(CurveArgs),
+    /// Whether a calibration on site keeps its bound, at places that are drawn from people of known
+    /// groups.
+    Sites(sites::SitesArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -309,6 +313,7 @@ fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, CliError> {
         Evaluator::Detection(a) => detect(a, out),
         Evaluator::Groups(a) => compare_groups(a, out),
         Evaluator::Curve(a) => measure_curve(a, out),
+        Evaluator::Sites(a) => sites::run(a, out),
     }
 }
 

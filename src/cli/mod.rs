@@ -13,6 +13,7 @@
 
 #[cfg(feature = "demo")]
 mod bench;
+mod calibrate;
 mod cameras;
 mod check;
 #[cfg(feature = "evaluate")]
@@ -81,6 +82,8 @@ enum Command {
     Key(key::Args),
     /// Author, sign and verify watch lists.
     Watchlist(watchlist::Args),
+    /// Count strangers at this place against decoys, to know how often a list would be wrong here.
+    Calibrate(calibrate::Args),
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
     /// Measure detector and embedder on photographs of your own.
@@ -99,7 +102,10 @@ pub fn command() -> clap::Command {
 /// Parses, dispatches, reports. The whole program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if matches!(cli.command, Command::Identify(_) | Command::Key(_) | Command::Watchlist(_)) {
+    if matches!(
+        cli.command,
+        Command::Identify(_) | Command::Calibrate(_) | Command::Key(_) | Command::Watchlist(_)
+    ) {
         // Keys and templates are in memory. Where it is refused (as in some sandboxes) the work can
         // go on; the daemon says so.
         let _ = locked::forbid_dumps();
@@ -125,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Identify(args) => identify::run(args),
         Command::Key(args) => key::run(args),
         Command::Watchlist(args) => watchlist::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args),

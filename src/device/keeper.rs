@@ -23,7 +23,7 @@ use crate::watchlist::memory::{DeviceMemory, Obeyed};
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::rotation;
 use crate::watchlist::trust::TrustError;
-use crate::watchlist::{Position, Reference, Refusal, Trust, verify};
+use crate::watchlist::{Gallery, Position, Reference, Refusal, Trust, Watchlist, verify};
 
 /// What to do where templates cannot be locked.
 const LOCK: &str = Cause::MemoryNotLocked.remedy();
@@ -299,7 +299,7 @@ impl Keeper {
     ///
     /// # Errors
     /// Where a file cannot be used, or newer keys were in use before.
-    fn trust(&self) -> Result<Trust, Blindness> {
+    pub fn trust(&self) -> Result<Trust, Blindness> {
         let trust = self.keys.current()?;
         // Where the memory is damaged nothing is matched for that reason.
         if let Ok(memory) = self.state.memory() {
@@ -338,6 +338,28 @@ impl Keeper {
         }
         self.bound_time();
         Ok(new.serial())
+    }
+
+    /// The configured list for counting without matching, during a calibration: verified, and what
+    /// was revoked of it wiped, but not held against its budget. Changes nothing.
+    ///
+    /// # Errors
+    /// Why it may not be used.
+    pub fn for_counting(&self, now: Now) -> Result<(Watchlist, Gallery), Blindness> {
+        let opened = self.vault.stored()?;
+        let Requirements { device, embedder, .. } = &self.requirements;
+        let mut list = verify(&opened.bytes, &self.trust()?, now.wall, device, embedder)?;
+        let mut memory = self.state.memory()?.clone();
+        memory.admit(&list, now.wall)?;
+        let Some(mut gallery) = list.take_gallery().filter(|g| g.templates() > 0) else {
+            return Err(Blindness::new(Cause::EmptyList, "the watch list has no entry"));
+        };
+        for entry in memory.revoked_entries(list.id(), list.version()) {
+            if let Some(position) = list.position(entry) {
+                gallery.wipe(position);
+            }
+        }
+        Ok((list, gallery))
     }
 
     /// The opened list as it would be in force, and the memory with it; changes nothing.

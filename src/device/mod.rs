@@ -12,6 +12,7 @@
 //! [`Device`] joins them. It owns no thread, no socket and no clock: messages and times are passed
 //! in, and what is to be published is taken out. The threads are in [`crate::daemon`].
 
+pub(crate) mod calibrator;
 pub mod keeper;
 pub(crate) mod keys;
 pub(crate) mod orders;

@@ -17,14 +17,15 @@
 //! | [`bounds`] | upper bounds of a population: counted, then extrapolated |
 //! | [`unit`] | templates of several photographs with tracks of several views |
 //! | [`curve`] | the false-match curve that a manifest carries |
+//! | [`sites`] | whether a calibration on site keeps its bound, at drawn places |
 //! | [`records`] | every comparison as a line, for checking the figures with other software |
 //! | [`report`] | any of these as text or as one HTML file |
 //!
 //! Promises: a comparison here is the one that the device makes (int8 templates, cosine); no
-//! template is written to disk (similarities and boxes only where asked for); everything that was
-//! not used is counted and listed; a rate that the data cannot support is refused with the reason;
-//! what is extrapolated is called so. Pictures go into a report only where a contact sheet is asked
-//! for.
+//! template is written to disk (similarities, boxes and, for `sites`, templates only where asked
+//! for); everything that was not used is counted and listed; a rate that the data cannot support is
+//! refused with the reason; what is extrapolated is called so. Pictures go into a report only where
+//! a contact sheet is asked for.
 //! Intervals take trials as independent unless a design effect is named.
 //!
 //! Not promised: that figures of one set of photographs hold for another camera, place or
@@ -43,6 +44,7 @@ pub(crate) mod left_out;
 pub(crate) mod protocol;
 pub(crate) mod records;
 pub(crate) mod report;
+pub(crate) mod sites;
 pub mod statistics;
 pub(crate) mod unit;
 pub(crate) mod verification;

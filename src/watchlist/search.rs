@@ -246,6 +246,39 @@ impl Gallery {
         builder.finish()
     }
 
+    /// A gallery of `templates`, one an entry, which do not expire by themselves. Those of another
+    /// length than the first are left out.
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub(crate) fn of_templates(templates: &[Template]) -> io::Result<Self> {
+        let dimensions = templates.first().map_or(MIN_DIMENSIONS, |t| t.values().len());
+        let never = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT);
+        let mut builder = Builder::new(templates.len(), dimensions)?;
+        for template in templates.iter().filter(|t| t.values().len() == dimensions) {
+            let pushed = builder.push(template.values().iter().copied());
+            pushed.expect("a template has a length, and those of another one are left out");
+            builder.end(never);
+        }
+        Ok(builder.finish())
+    }
+
+    /// The first template of each entry, in their order; of an entry that was wiped, or has none,
+    /// that of nobody.
+    pub(crate) fn first_templates(&self) -> Vec<Template> {
+        let nobody = || {
+            let values = (0..self.dimensions).map(|i| i8::from(i == 0)).collect();
+            Template::new(values).expect("one component is not zero")
+        };
+        let row = |row: usize| {
+            let lines = &self.rows[row * self.stride..][..self.stride];
+            let values = lines.iter().flat_map(|line| line.0).take(self.dimensions).collect();
+            Template::new(values).unwrap_or_else(|_| nobody())
+        };
+        let first = |span: &Span| if span.rows > 0 { row(span.first as usize) } else { nobody() };
+        self.spans.iter().map(first).collect()
+    }
+
     /// Whether the kernel keeps its templates from swap and dumps.
     pub fn is_locked(&self) -> bool {
         self.rows.is_locked() && self.inverse_norms.is_locked()
@@ -338,7 +371,7 @@ impl Gallery {
     /// Calls `found` with the best hit of live entries from `from` on, for each probe by its index;
     /// those of one probe come in the order of the entries. `found` answers which similarity a
     /// later hit of that probe must exceed: hits that do not may be left out. Allocates nothing.
-    pub(super) fn scan(
+    pub(crate) fn scan(
         &self,
         probes: &[Template],
         from: usize,
@@ -463,6 +496,21 @@ mod tests {
     use super::super::model::Entry;
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_gallery_of_templates_gives_each_back_and_finds_it() {
+        let templates: Vec<Template> = (1..5).map(fixture::template).collect();
+        let mut gallery = Gallery::of_templates(&templates).unwrap();
+        assert!(gallery.first_templates() == templates);
+        let mut found = Vec::new();
+        gallery.scan(&templates[2..3], 0, |_, hit| {
+            found.push((hit.entry, hit.score == templates[2].cosine(&templates[hit.entry])));
+            f32::NEG_INFINITY
+        });
+        assert_eq!(found, [(0, true), (1, true), (2, true), (3, true)]);
+        gallery.wipe(1);
+        assert!(gallery.first_templates()[1] != templates[1], "of a wiped one nothing is left");
+    }
 
     fn naive(entries: &[Entry], probe: &Template, k: usize) -> Vec<Hit> {
         let mut all: Vec<Hit> = Vec::new();

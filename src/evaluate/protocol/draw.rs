@@ -50,7 +50,7 @@ impl Draw {
     }
 
     /// A number between 0 and 1, both excluded.
-    fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
