@@ -236,12 +236,14 @@ fn score(counts: &Counts, chosen: usize, covered: &[bool]) -> Scored {
 fn effects(counts: &Counts) -> Result<[u32; BINS], TooLittle> {
     let between = between_days(counts);
     let days = counts.days.len().max(1) as f64;
-    let decoys = || counts.folds.iter().flat_map(|f| &f.decoys);
+    let [a, b] = &counts.folds;
+    // Over both folds together: somebody who returns is in both.
+    let decoys = || a.decoys.iter().zip(&b.decoys);
     let mut effects = [0; BINS];
     let mut strictest = None;
     for (from, effect) in effects.iter_mut().enumerate() {
         let (mut events, mut squares) = (0u64, 0.0);
-        for n in decoys().map(|decoy| decoy.at_least(from)) {
+        for n in decoys().map(|(a, b)| a.at_least(from) + b.at_least(from)) {
             events += n;
             squares += n as f64 * n as f64;
         }
