@@ -17,7 +17,7 @@ use crate::cli::{CliError, output};
 use crate::files::replace;
 use crate::source;
 use crate::template::Embedding;
-use crate::vision::PIPELINE;
+use crate::template::PIPELINE;
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::seal::{self, Recipient};
 use crate::watchlist::{Reference, read_list};

@@ -27,7 +27,8 @@ use crate::device::calibrator::Calibrator;
 use crate::device::keeper::Keeper;
 use crate::files::replace;
 use crate::source::{self, Captured, SourceError};
-use crate::vision::{Models, PIPELINE};
+use crate::template::PIPELINE;
+use crate::vision::Models;
 use crate::watchlist::clock::kernel_synchronised;
 use crate::watchlist::read_list;
 
