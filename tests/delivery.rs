@@ -18,7 +18,7 @@ use watchpost::delivery::outbox::{
     EventRecord, MemoryStore, OutboxStoreError, QueuePosition, Recovered, Store, StoreHealth,
     Stored,
 };
-use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, StopReport};
+use watchpost::delivery::{BrokerConfig, Delivery, DeviceId, Snapshot, StopReport};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -706,4 +706,82 @@ fn after_an_outage_the_oldest_that_is_still_of_use_goes_first_and_what_expired_i
     assert_eq!(of("taken").len(), 6);
     assert_eq!(of("expired"), gone.iter().map(ToString::to_string).collect::<Vec<_>>());
     assert_eq!(of("delivered"), good.iter().map(ToString::to_string).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_broker_with_a_small_limit_gets_candidates_without_crops_and_keeps_the_connection() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start("allow_anonymous true\nmax_packet_size 4096\n");
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    let delivery = start(&config(broker.port));
+    let ids: Vec<_> = (0..3).map(|n| publish(&delivery, n)).collect();
+    let counts = (0..400).map(|n| (format!("a-count-with-a-long-name-{n}"), n)).collect();
+    let since = OffsetDateTime::now_utc();
+    delivery.publish_stats(Stats { since, counts, drops: [].into(), gauges: [].into() });
+    for id in ids {
+        let event = read(&subscriber.next());
+        assert_eq!((event.id, event.data.crop), (id, None));
+    }
+    wait_for("the counts to be left out", || (delivery.snapshot().too_large == 1).then_some(()));
+    let last = publish(&delivery, 4);
+    assert_eq!(read(&subscriber.next()).id, last);
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    let Snapshot { connections, stripped, .. } = outcome.snapshot;
+    assert_eq!((connections, stripped), (1, 4));
+}
+
+/// Ends each connection over the candidate that came first; what else came is sent on.
+fn poisoned() -> (u16, std::sync::mpsc::Receiver<EventId>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let (other, others) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut poison = None;
+        for mut stream in listener.incoming().flatten() {
+            while let Ok((first, body)) = packet(&mut stream) {
+                let answer = match first >> 4 {
+                    1 => vec![0x20, 0x03, 0x01, 0x00, 0x00],
+                    3 if first & 0b110 != 0 => {
+                        let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                        if body[2..topic].ends_with(b"/candidate") {
+                            let at = body.windows(2).position(|w| w == b"{\"").expect("JSON");
+                            let event: CloudEvent<Candidate> =
+                                serde_json::from_slice(&body[at..]).expect("a candidate");
+                            if *poison.get_or_insert(event.id) == event.id {
+                                break;
+                            }
+                            let _ = other.send(event.id);
+                        }
+                        vec![0x40, 2, body[topic], body[topic + 1]]
+                    }
+                    8 => vec![0x90, 4, body[0], body[1], 0, 1],
+                    12 => vec![0xD0, 0],
+                    _ => continue,
+                };
+                if stream.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, others)
+}
+
+#[test]
+fn a_candidate_over_which_the_broker_ends_each_connection_holds_up_none_behind_it() {
+    let (port, others) = poisoned();
+    let delivery = start(&config(port));
+    let ids: Vec<_> = (0..5).map(|n| publish(&delivery, n)).collect();
+    let arrived: Vec<_> =
+        (1..5).map(|_| others.recv_timeout(2 * support::PATIENCE).expect("it goes on")).collect();
+    assert_eq!(arrived, ids[1..]);
+    wait_for("the others' acknowledgements", || {
+        (delivery.snapshot().outbox.delivered == 4).then_some(())
+    });
+    let problem = wait_for("what is degraded", || delivery.snapshot().store.problem);
+    assert!(problem.starts_with("1 candidates are set aside"), "{problem}");
+    let outbox = delivery.snapshot().outbox;
+    assert_eq!((outbox.given_up, outbox.set_aside), (0, 1));
+    assert_eq!(delivery.stop(Duration::ZERO).undelivered, 1, "kept, and named");
 }

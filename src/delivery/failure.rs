@@ -17,6 +17,8 @@ pub struct LinkFailure {
     text: String,
     /// Somebody has to change something first; trying again soon only makes noise.
     pub slow: bool,
+    /// The broker ended an open connection, maybe over what was sent.
+    pub by_broker: bool,
 }
 
 /// Failures that are always the same.
@@ -25,7 +27,7 @@ pub struct FixedFailure(&'static str);
 
 impl From<FixedFailure> for LinkFailure {
     fn from(fixed: FixedFailure) -> Self {
-        Self { text: fixed.0.to_owned(), slow: false }
+        Self { text: fixed.0.to_owned(), slow: false, by_broker: false }
     }
 }
 
@@ -55,11 +57,15 @@ pub const CLIENT: FixedFailure = FixedFailure("the MQTT client takes nothing");
 
 impl LinkFailure {
     fn slow(text: impl Into<String>) -> Self {
-        Self { text: text.into(), slow: true }
+        Self { text: text.into(), slow: true, by_broker: false }
     }
 
     fn fast(text: impl Into<String>) -> Self {
-        Self { text: text.into(), slow: false }
+        Self { text: text.into(), slow: false, by_broker: false }
+    }
+
+    fn closed(self) -> Self {
+        Self { by_broker: true, ..self }
     }
 
     /// A file of secrets or certificates cannot be used.
@@ -146,7 +152,7 @@ fn state_failure(e: &StateError) -> LinkFailure {
              client",
         ),
         StateError::ServerDisconnect { reason_code, .. } => {
-            LinkFailure::fast(format!("the broker ended the connection ({reason_code:?})"))
+            LinkFailure::fast(format!("the broker ended the connection ({reason_code:?})")).closed()
         }
         StateError::AwaitPingResp => SILENT.into(),
         // Some brokers (mosquitto 2.0) say nothing when a second client takes the id over.
@@ -155,7 +161,8 @@ fn state_failure(e: &StateError) -> LinkFailure {
              second client of the same id (see ",
             setting!(broker.client_id),
             ") and into the broker's log"
-        )),
+        ))
+        .closed(),
         StateError::Io(e) => io_failure(e),
         StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
         other => LinkFailure::fast(format!("the connection broke ({other})")),
@@ -167,6 +174,11 @@ fn io_failure(e: &io::Error) -> LinkFailure {
         return tls_failure(tls);
     }
     match e.kind() {
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => {
+            LinkFailure::fast(format!("the connection was closed ({e})")).closed()
+        }
         io::ErrorKind::ConnectionRefused => LinkFailure::fast(concat!(
             "no broker listens there; start it, or check host and port in ",
             setting!(broker.url)

@@ -20,6 +20,9 @@
 //!   only one is on its way at a time until one succeeds, so that the order is kept.
 //! * What is refused for the broker's reasons (not authorized, quota), or was sent while nobody
 //!   subscribed, is tried again with back-off until it succeeds or expires.
+//! * An event over which the broker ends the link again and again goes out without its crop, and
+//!   then is set aside, so that it holds up none after it; so is one that is larger than the broker
+//!   allows. It expires like any other.
 //! * Events and bytes are bounded. Expiry follows the wall clock, as the event says it.
 //! * Each event that is taken, found, or leaves is reported to a [`Witness`], by its id.
 //! * Memory does not grow with the queue. The store knows where events are; known here are their
@@ -51,7 +54,9 @@ use time::OffsetDateTime;
 
 pub use self::fate::{Counters, Fate, Witness};
 use self::flight::Begun;
-pub use self::flight::{AckOutcome, MAX_REFUSALS, MAX_UNHEARD_WAIT, Settled};
+pub use self::flight::{
+    AckOutcome, AsideReason, MAX_ASIDE, MAX_REFUSALS, MAX_UNHEARD_WAIT, Settled,
+};
 pub use self::store::{
     EventRecord, Lost, MemoryStore, OutboxStoreError, QueuePosition, Recovered, Store, StoreHealth,
     Stored, nanoseconds,
@@ -61,6 +66,8 @@ use crate::clock::Now;
 
 /// Most events on their way at a time, whatever a broker allows.
 pub const MAX_WINDOW: usize = 32;
+/// Events that were handed out and have not left.
+const MAX_BEGUN: usize = MAX_WINDOW + MAX_ASIDE + 1;
 /// Largest event in bytes; a crop of [`super::event::MAX_CROP`] in base64 fits.
 pub const MAX_EVENT: usize = 128 * 1024;
 
@@ -114,8 +121,8 @@ pub struct Outbox<S> {
     frontier: QueuePosition,
     window: usize,
     /// Ascending in position. Never more than fit: an event is handed out only when all before it
-    /// were, and no more than a window of them is out.
-    begun: heapless::Vec<Begun, MAX_WINDOW>,
+    /// were, no more than a window of them is out, and few are set aside.
+    begun: heapless::Vec<Begun, MAX_BEGUN>,
     /// After a refusal: nothing is handed out before this monotonic time.
     paused_until: Duration,
     /// After a refusal and until a success: one at a time.

@@ -8,8 +8,8 @@
 //! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
 //! * Each packet id that the client reports belongs to the publish that was handed over first and
 //!   has none yet: the client numbers publishes in the order in which it takes them.
-//! * A candidate larger than the broker's limit is given up at once instead of ending every
-//!   connection.
+//! * Nothing larger than the broker's limit is sent, which would end the connection. A candidate
+//!   goes out without its crop then, or is set aside; anything else is dropped and counted.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
 use std::collections::VecDeque;
@@ -21,8 +21,8 @@ use time::format_description::well_known::Rfc3339;
 use super::event::{CONTENT_TYPE, EventId};
 use super::exchange::MAX_ANSWERS;
 use super::outbox::{
-    AckOutcome, AppendError, EventRecord, MAX_WINDOW, Outbox, QueuePosition, Settled, Store,
-    Witness,
+    AckOutcome, AppendError, AsideReason, EventRecord, MAX_ASIDE, MAX_WINDOW, Outbox,
+    QueuePosition, Settled, Store, Witness,
 };
 use super::topics::Topics;
 use crate::clock::Now;
@@ -117,9 +117,15 @@ pub struct Session<S> {
     closing: bool,
     /// Candidates do not go out: some may be revoked.
     held: bool,
+    /// On this link: they are all larger than the broker allows.
+    nothing_fits: bool,
     /// What the last acknowledgement of a status said.
     status_taken: bool,
     status_refusals: u64,
+    /// Candidates that went out without their crop.
+    stripped: u64,
+    /// Status, states of the list and counts that the broker's limit has kept back.
+    too_large: u64,
 }
 
 impl<S: Store> Session<S> {
@@ -141,8 +147,11 @@ impl<S: Store> Session<S> {
             waiting_since: None,
             closing: false,
             held: false,
+            nothing_fits: false,
             status_taken: false,
             status_refusals: 0,
+            stripped: 0,
+            too_large: 0,
         }
     }
 
@@ -164,6 +173,17 @@ impl<S: Store> Session<S> {
     /// Whether the broker accepted this connection.
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// The broker ended the link. True where a candidate is set aside for it.
+    pub fn ended_by_broker(&mut self, now: Now) -> bool {
+        self.outbox.link_ended_by_broker(now)
+    }
+
+    /// Candidates that went out without their crop, and publications that were dropped as larger
+    /// than the broker allows.
+    pub fn diminished(&self) -> (u64, u64) {
+        (self.stripped, self.too_large)
     }
 
     /// How often the broker refused the status.
@@ -277,7 +297,7 @@ impl<S: Store> Session<S> {
         max_packet: Option<u32>,
         now: Now,
     ) {
-        self.up = true;
+        (self.up, self.nothing_fits) = (true, false);
         self.waiting_since = Some(now.monotonic);
         self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
         // One place of the broker's receive maximum is kept for the status.
@@ -312,6 +332,7 @@ impl<S: Store> Session<S> {
 
     /// The next message for the client; `None` where there is none or the client has enough.
     pub fn next(&mut self, now: Now) -> Option<Publish> {
+        self.drop_what_never_fits();
         if !self.up || self.handed.len() >= MAX_HANDED {
             return None;
         }
@@ -343,28 +364,81 @@ impl<S: Store> Session<S> {
             let message = self.message(topic, payload, (false, true), now);
             return Some(Publish { content_type: "application/json", ..message });
         }
-        while !self.closing && !self.held {
+        while !self.closing && !self.held && !self.nothing_fits {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
-            if record.payload.len() + OVERHEAD + self.topics.candidate().len() > self.max_packet {
+            let suspect = self.outbox.is_suspect(position);
+            let record = if suspect || !self.fits(&self.topics.candidate(), &record.payload) {
+                let bytes = record.payload.len();
+                let record = record.without_crop();
+                self.stripped += u64::from(record.payload.len() != bytes);
+                record
+            } else {
+                record
+            };
+            if !self.fits(&self.topics.candidate(), &record.payload) {
                 log::error!(
-                    concat!(
-                        "A candidate is larger than the broker allows and is given up; lower ",
-                        setting!(event.crop_quality),
-                        ", set ",
-                        setting!(event.crop),
-                        " = false, or raise the broker's packet size: id={} bytes={} limit={}."
-                    ),
+                    "A candidate is larger than the broker allows; raise the broker's packet size: \
+                     id={} bytes={} limit={}.",
                     record.id,
                     record.payload.len(),
                     self.max_packet
                 );
-                self.outbox.reject(position, now);
-                continue;
+                if self.outbox.aside() < MAX_ASIDE {
+                    self.outbox.set_aside(position, AsideReason::TooLarge, now);
+                    continue;
+                }
+                // No candidate fits: all wait for another limit.
+                self.outbox.take_back(position);
+                self.nothing_fits = true;
+                break;
             }
             self.hand(Handed::Candidate(position), now);
             return Some(self.candidate(&record, now.wall, now, None));
         }
         if again { None } else { self.next_stats(now) }
+    }
+
+    /// Whether a publish of `payload` on `topic` is one that the broker takes: the one place that
+    /// compares sizes with its limit.
+    fn fits(&self, topic: &str, payload: &[u8]) -> bool {
+        payload.len() + OVERHEAD + topic.len() <= self.max_packet
+    }
+
+    /// Drops and counts what the broker would end the link over, but for candidates, which wait.
+    fn drop_what_never_fits(&mut self) {
+        if !self.up || self.max_packet == usize::MAX {
+            return;
+        }
+        let before = self.too_large;
+        if self.status_stage == StatusStage::Waiting
+            && !self.fits(&self.topics.status(), &self.status)
+        {
+            (self.status_stage, self.status_taken) = (StatusStage::Settled, false);
+            self.too_large += 1;
+        }
+        while let Some(payload) = self.list_states_due.front()
+            && !self.fits(&self.topics.watchlist_state(), payload)
+        {
+            self.list_states_due.pop_front();
+            self.too_large += 1;
+        }
+        while let Some((topic, payload)) = self.announcements.get(self.announced)
+            && !self.fits(topic, payload)
+        {
+            self.announced += 1;
+            self.too_large += 1;
+        }
+        if self.stats.as_ref().is_some_and(|stats| !self.fits(&self.topics.stats(), stats)) {
+            self.stats = None;
+            self.too_large += 1;
+        }
+        if before == 0 && self.too_large > 0 {
+            log::error!(
+                "The broker takes no packet as large as the status or the counts; raise its packet \
+                 size: limit={}.",
+                self.max_packet
+            );
+        }
     }
 
     fn next_stats(&mut self, now: Now) -> Option<Publish> {

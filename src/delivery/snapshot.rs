@@ -32,6 +32,10 @@ pub struct Snapshot {
     pub not_taken: u64,
     /// How often the broker refused the status.
     pub status_refusals: u64,
+    /// Candidates that went out without their crop, as the broker did not take it.
+    pub stripped: u64,
+    /// Status, states of the list and counts that are larger than the broker allows.
+    pub too_large: u64,
     /// Connections that ended by a panic in the client library.
     pub panics: u64,
     /// What was sent to the device.

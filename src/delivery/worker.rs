@@ -163,6 +163,11 @@ impl DeliveryWorker {
                 self.attempts += 1;
                 self.connection().await
             };
+            if let End::Failed(failure) = &end
+                && failure.by_broker
+            {
+                self.session.ended_by_broker(self.clock.now());
+            }
             self.session.disconnected();
             let failure = match end {
                 End::Stopped { published } => return self.stop_report(published),
@@ -339,6 +344,15 @@ impl DeliveryWorker {
     pub(super) fn report(&mut self) {
         let outbox_oldest_seconds = self.oldest_seconds();
         let outbox = self.session.outbox();
+        let (stripped, too_large) = self.session.diminished();
+        let mut store = outbox.store_health();
+        if store.problem.is_none() && outbox.aside() > 0 {
+            store.problem = Some(format!(
+                "{} candidates are set aside, as the broker ends the connection over them or takes \
+                 no packet as large; look into its log and raise its packet size",
+                outbox.aside()
+            ));
+        }
         self.inputs.exchange.show(Snapshot {
             connected: self.session.is_up(),
             attempts: self.attempts,
@@ -348,7 +362,9 @@ impl DeliveryWorker {
             outbox_bytes: outbox.bytes(),
             outbox_oldest_seconds,
             outbox: outbox.counters(),
-            store: outbox.store_health(),
+            store,
+            stripped,
+            too_large,
             status_refusals: self.session.status_refusals(),
             panics: self.panics,
             ..Snapshot::default()

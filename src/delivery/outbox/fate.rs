@@ -25,7 +25,7 @@ pub enum Fate {
     Expired,
     /// It was the oldest in a full outbox.
     Dropped,
-    /// The broker called it invalid, or it is larger than the broker allows.
+    /// The broker called it invalid, or too many were set aside.
     GivenUp,
     /// What it is about was revoked.
     Revoked,
@@ -72,6 +72,8 @@ pub struct Counters {
     pub full: u64,
     /// Not taken, not read or not removed: the store failed.
     pub store_errors: u64,
+    /// Set aside, as the broker ended the link over them or takes no packet as large.
+    pub set_aside: u64,
     /// Acknowledgements that said no.
     pub refusals: u64,
     /// Acknowledgements that said that nobody listens.

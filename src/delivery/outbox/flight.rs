@@ -14,6 +14,22 @@ pub const MAX_UNHEARD_WAIT: Duration = Duration::from_secs(5);
 /// How often one message may be called invalid before it is given up.
 pub const MAX_REFUSALS: u8 = 5;
 
+/// After so many links that the broker ended over an event it goes out without its crop.
+pub const STRIP_AFTER: u8 = 3;
+/// After so many it is set aside, and those after it go on.
+pub const ASIDE_AFTER: u8 = 5;
+/// Most events that are set aside at a time; of more the oldest is given up.
+pub const MAX_ASIDE: usize = 32;
+
+/// Why an event is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsideReason {
+    /// The broker ended the link over it again and again. It is tried again after a restart.
+    EndsLinks,
+    /// It is larger than the broker allows. It is tried again on the next link.
+    TooLarge,
+}
+
 /// What a broker's acknowledgement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckOutcome {
@@ -51,6 +67,8 @@ pub(super) enum EventStage {
     Flying(u16),
     /// Sent on an earlier link of a session that the broker may have kept.
     Unsettled(u16),
+    /// Does not go out for now, and expires like any other.
+    Aside(AsideReason),
 }
 
 /// An event that was handed out at least once and has not left.
@@ -61,6 +79,8 @@ pub(super) struct Begun {
     pub(super) stage: EventStage,
     /// How often the broker called it invalid.
     invalid: u8,
+    /// How many links the broker ended while this was the oldest on its way.
+    ended_links: u8,
     /// When it was handed out first.
     sent_at: OffsetDateTime,
 }
@@ -68,7 +88,60 @@ pub(super) struct Begun {
 impl<S: Store> Outbox<S> {
     /// Events handed out and not settled.
     pub fn in_flight(&self) -> usize {
-        self.begun.iter().filter(|b| b.stage != EventStage::Waiting).count()
+        let away = |b: &&Begun| !matches!(b.stage, EventStage::Waiting | EventStage::Aside(_));
+        self.begun.iter().filter(away).count()
+    }
+
+    /// Events that are set aside.
+    pub fn aside(&self) -> usize {
+        self.begun.iter().filter(|b| matches!(b.stage, EventStage::Aside(_))).count()
+    }
+
+    /// The broker ended the link: the oldest event on its way may be why. True where one was set
+    /// aside for it.
+    pub fn link_ended_by_broker(&mut self, now: Now) -> bool {
+        let away =
+            |b: &&mut Begun| matches!(b.stage, EventStage::Flying(_) | EventStage::Unsettled(_));
+        let Some(begun) = self.begun.iter_mut().find(away) else { return false };
+        begun.ended_links = begun.ended_links.saturating_add(1);
+        let (position, count) = (begun.stored.position, begun.ended_links);
+        if count >= ASIDE_AFTER {
+            self.set_aside(position, AsideReason::EndsLinks, now);
+        }
+        count >= ASIDE_AFTER
+    }
+
+    /// Whether the event is to go out without its crop.
+    pub fn is_suspect(&self, position: QueuePosition) -> bool {
+        let found = self.begun.iter().find(|b| b.stored.position == position);
+        found.is_some_and(|b| b.ended_links >= STRIP_AFTER)
+    }
+
+    /// The event was handed out and is not sent after all.
+    pub fn take_back(&mut self, position: QueuePosition) {
+        if let Some(begun) = self.begun.iter_mut().find(|b| b.stored.position == position) {
+            begun.stage = EventStage::Waiting;
+        }
+    }
+
+    /// Holds the event back, and lets those after it go on.
+    pub fn set_aside(&mut self, position: QueuePosition, reason: AsideReason, now: Now) {
+        let Some(begun) = self.begun.iter_mut().find(|b| b.stored.position == position) else {
+            return;
+        };
+        begun.stage = EventStage::Aside(reason);
+        log::error!(
+            "A candidate is set aside, and those after it go on: id={} reason={reason:?}.",
+            begun.id
+        );
+        self.counters.set_aside += 1;
+        if self.aside() > MAX_ASIDE
+            && let Some(oldest) =
+                self.begun.iter().find(|b| matches!(b.stage, EventStage::Aside(_)))
+        {
+            let stored = oldest.stored;
+            self.leave(stored, Fate::GivenUp, now);
+        }
     }
 
     /// Most events on their way, from what the broker allows; 1 to [`MAX_WINDOW`].
@@ -114,6 +187,7 @@ impl<S: Store> Outbox<S> {
                         id: record.id,
                         stage: EventStage::Handed,
                         invalid: 0,
+                        ended_links: 0,
                         sent_at: now.wall,
                     };
                     // Cannot fail, see the field.
@@ -166,13 +240,6 @@ impl<S: Store> Outbox<S> {
         Settled::Again(id, self.paused_until - now.monotonic)
     }
 
-    /// An event handed out cannot be sent at all on this link, as larger than the broker allows.
-    pub fn reject(&mut self, position: QueuePosition, now: Now) {
-        if let Some(stored) = self.begun.iter().map(|b| b.stored).find(|s| s.position == position) {
-            self.leave(stored, Fate::GivenUp, now);
-        }
-    }
-
     /// The link ended. What was handed over waits again; what was sent stays with its packet id
     /// until the broker says whether it kept the session.
     pub fn disconnected(&mut self) {
@@ -180,7 +247,7 @@ impl<S: Store> Outbox<S> {
             begun.stage = match begun.stage {
                 EventStage::Flying(packet) => EventStage::Unsettled(packet),
                 EventStage::Handed => EventStage::Waiting,
-                EventStage::Waiting | EventStage::Unsettled(_) => continue,
+                EventStage::Waiting | EventStage::Unsettled(_) | EventStage::Aside(_) => continue,
             };
         }
     }
@@ -193,6 +260,10 @@ impl<S: Store> Outbox<S> {
         now: Now,
     ) -> heapless::Vec<(u16, EventRecord, OffsetDateTime), MAX_WINDOW> {
         let mut out = heapless::Vec::new();
+        if self.begun.iter().any(|b| b.ended_links >= STRIP_AFTER) {
+            // One at a time, the suspect first: those after it must not go down with it.
+            self.session_lost();
+        }
         for begun in self.begun.clone() {
             let EventStage::Unsettled(packet) = begun.stage else { continue };
             if begun.stored.expires <= nanoseconds(now.wall) {
@@ -221,6 +292,11 @@ impl<S: Store> Outbox<S> {
     /// wait instead of overtaking it.
     pub fn connected(&mut self) {
         self.probing = true;
+        for begun in &mut self.begun {
+            if begun.stage == EventStage::Aside(AsideReason::TooLarge) {
+                begun.stage = EventStage::Waiting;
+            }
+        }
     }
 
     /// The broker kept the session: what was not settled is being sent again.
@@ -232,7 +308,8 @@ impl<S: Store> Outbox<S> {
     /// place.
     pub fn session_lost(&mut self) {
         self.counters.repeated += self.unsettled() as u64;
-        self.begun.iter_mut().for_each(|b| b.stage = EventStage::Waiting);
+        let unsettled = |b: &&mut Begun| matches!(b.stage, EventStage::Unsettled(_));
+        self.begun.iter_mut().filter(unsettled).for_each(|b| b.stage = EventStage::Waiting);
     }
 
     /// The monotonic time at which [`Outbox::next_to_send`] may have something again, where a
@@ -252,9 +329,9 @@ impl<S: Store> Outbox<S> {
     }
 
     pub(super) fn is_waiting(&self, position: QueuePosition) -> bool {
-        self.begun
-            .binary_search_by_key(&position, |b| b.stored.position)
-            .map_or(true, |at| self.begun[at].stage == EventStage::Waiting)
+        self.begun.binary_search_by_key(&position, |b| b.stored.position).map_or(true, |at| {
+            matches!(self.begun[at].stage, EventStage::Waiting | EventStage::Aside(_))
+        })
     }
 
     /// The oldest that waits: one that was refused, as those were handed out first, or the first

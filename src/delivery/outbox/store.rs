@@ -24,6 +24,21 @@ pub struct EventRecord {
     pub payload: Zeroizing<Vec<u8>>,
 }
 
+impl EventRecord {
+    /// The same without the crop of the face, for a broker that does not take it; the same where it
+    /// has none.
+    pub fn without_crop(self) -> Self {
+        let Ok(mut event) = serde_json::from_slice::<serde_json::Value>(&self.payload) else {
+            return self;
+        };
+        let crop = event["data"].as_object_mut().and_then(|data| data.remove("crop"));
+        match (crop, serde_json::to_vec(&event)) {
+            (Some(_), Ok(payload)) => Self { payload: payload.into(), ..self },
+            _ => self,
+        }
+    }
+}
+
 /// What the outbox knows about an event in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {

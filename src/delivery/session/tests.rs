@@ -162,15 +162,92 @@ fn a_lost_session_sends_the_earlier_events_anew() {
     assert!(sent.iter().all(|p| p.again.is_none()));
 }
 
+/// A candidate with a crop of so many characters.
+fn with_crop(id: u8, characters: usize) -> Vec<u8> {
+    let crop = serde_json::json!({ "media_type": "image/jpeg", "base64": "A".repeat(characters) });
+    let data = serde_json::json!({ "candidate": id, "crop": crop });
+    serde_json::json!({ "id": id, "data": data }).to_string().into_bytes()
+}
+
+fn enqueue_payload(s: &mut Session<MemoryStore>, id: u8, payload: Vec<u8>) {
+    s.enqueue(&record(EventId::from_u128(id.into()), at(1000).wall, payload), at(0)).expect("room");
+}
+
 #[test]
-fn a_candidate_too_large_for_the_broker_does_not_stop_the_next() {
+fn nothing_larger_than_the_broker_allows_is_sent_and_no_candidate_is_lost_by_it() {
     let mut s = session();
-    let large = record(EventId::from_u128(1), at(1000).wall, vec![1; 5000]);
-    s.enqueue(&large, at(0)).expect("room");
-    enqueue(&mut s, 2..=2);
-    s.connected(false, None, Some(4096), at(0));
-    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec(), vec![2]]);
-    assert_eq!(s.outbox().counters().given_up, 1);
+    enqueue_payload(&mut s, 1, with_crop(1, 5000));
+    enqueue_payload(&mut s, 2, vec![b'x'; 5000]);
+    enqueue(&mut s, 3..=3);
+    s.set_stats(vec![b'x'; 5000]);
+    s.set_list_state(vec![b'x'; 5000]);
+    s.connected(false, None, Some(2048), at(0));
+    let mut sent = Vec::new();
+    for packet in 1..9 {
+        let Some(publish) = s.next(at(0)) else { break };
+        sent.push(publish.payload);
+        s.sent(packet);
+        s.acknowledged(packet, AckOutcome::Delivered, at(0), 0);
+    }
+    assert_eq!(sent, [b"online".to_vec(), br#"{"data":{"candidate":1},"id":1}"#.to_vec(), vec![3]]);
+    assert_eq!((s.diminished(), s.outbox().aside(), s.outbox().len()), ((1, 2), 1, 1));
+    // The broker allows more now.
+    s.disconnected();
+    s.connecting(at(1));
+    s.connected(false, None, None, at(1));
+    assert!(payloads(&mut s, at(1)).contains(&vec![b'x'; 5000]));
+}
+
+#[test]
+fn a_broker_that_allows_no_candidate_at_all_loses_none() {
+    let mut s = session();
+    (1..=60).for_each(|id| enqueue_payload(&mut s, id, vec![b'x'; 1000]));
+    for link in 0..3 {
+        s.connecting(at(link));
+        s.connected(false, None, Some(600), at(link));
+        assert_eq!(payloads(&mut s, at(link)), [b"online".to_vec()]);
+        s.disconnected();
+    }
+    assert_eq!((s.outbox().len(), s.outbox().counters().given_up), (60, 0));
+}
+
+#[test]
+fn a_candidate_over_which_the_broker_ends_each_link_holds_up_none_behind_it() {
+    let mut s = session();
+    enqueue_payload(&mut s, 1, with_crop(1, 5000));
+    enqueue(&mut s, 2..=5);
+    let (mut delivered, mut lengths) = (Vec::new(), Vec::new());
+    for link in 0..10 {
+        // The broker keeps the session each time.
+        let again: Vec<_> = s.connecting(at(link)).into_iter().map(|p| p.payload).collect();
+        s.connected(true, None, None, at(link));
+        let mut packet = 100;
+        again.iter().for_each(|_| s.sent(0));
+        let mut poisoned = again.iter().any(|payload| payload.starts_with(b"{"));
+        while !poisoned && let Some(publish) = s.next(at(link)) {
+            packet += 1;
+            s.sent(packet);
+            poisoned = publish.payload.starts_with(b"{");
+            if poisoned {
+                lengths.push(publish.payload.len());
+                continue;
+            }
+            s.acknowledged(packet, AckOutcome::Delivered, at(link), 0);
+            delivered.extend(publish.payload.first().filter(|first| **first < 9).copied());
+        }
+        if poisoned {
+            s.ended_by_broker(at(link));
+        }
+        s.disconnected();
+    }
+    assert_eq!(delivered, [2, 3, 4, 5]);
+    assert!(
+        lengths.last().is_some_and(|last| *last < 100),
+        "without the crop at last: {lengths:?}"
+    );
+    assert_eq!((s.outbox().len(), s.outbox().aside(), s.outbox().counters().given_up), (1, 1, 0));
+    s.sweep(at(2000));
+    assert_eq!((s.outbox().len(), s.outbox().counters().expired), (0, 1), "it expires by its name");
 }
 
 #[test]
