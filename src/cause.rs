@@ -326,9 +326,14 @@ causes! {
     DamagedState, "damaged-state", Device,
         "what the device remembers of lists, orders and time cannot be read",
         concat!(
-            "find out why (`ls -l` as the user that runs watchpost; the disk's health), move ",
+            "find out why (`ls -l` as the user that runs watchpost; the disk's health), and put the \
+             file ",
             setting!(watchlist.state),
-            " away, and install a list whose version is higher than any before",
+            " back; where it is lost for good, remove the file that is called as ",
+            setting!(watchlist.list),
+            " with `.seen` behind it, write `{\"last_seen\":0,\"lists\":[]}` into the state file, \
+             publish the orders that are to hold again, and install a list whose version is higher \
+             than any before",
         );
     StateNotStored, "state-not-stored", Device,
         "what the device has to remember cannot be written",

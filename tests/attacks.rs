@@ -226,3 +226,41 @@ fn nobody_takes_an_entry_from_a_list_without_a_key_and_what_was_revoked_is_nowhe
     assert_eq!(left, Vec::<std::path::PathBuf>::new(), "templates of what was revoked");
     assert!(daemon.terminate().success());
 }
+
+#[test]
+fn a_suspension_on_a_full_disk_is_remembered_over_a_kill() {
+    let Some(field) = Field::new() else { return };
+    let Some(disk) = SmallDisk::mounted(8) else { return };
+    state_on(&field.desk, &disk.path());
+    let daemon = Daemon::start(&field.desk);
+    field.await_online();
+    disk.fill();
+    let suspend = order(&field.desk, "bob.key", 7, &suspension(24));
+    field.listener.publish(&format!("{TOPIC}/suspend"), false, suspend);
+    field.await_blind("suspended");
+    daemon.kill();
+    field.forget();
+    let daemon = Daemon::start(&field.desk);
+    field.await_blind("suspended");
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn a_state_that_was_deleted_after_a_revocation_brings_nothing_back() {
+    let Some(field) = Field::new() else { return };
+    let desk = &field.desk;
+    let list = std::fs::read(desk.path("list.cose")).expect("a list");
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    let revoke = order(desk, "alice.key", 5, &revocation("promises"));
+    field.listener.publish(&format!("{TOPIC}/revoke"), false, revoke);
+    let state = field.await_("watchlist/state", "the revocation", revoked);
+    assert_eq!(state["memory"]["changes"], 3, "the start, the list, the revocation: {state}");
+    assert!(daemon.terminate().success());
+    std::fs::remove_file(desk.path("state.json")).expect("removes");
+    std::fs::write(desk.path("list.cose"), list).expect("writes");
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_blind("damaged-state");
+    assert!(daemon.terminate().success());
+}

@@ -390,9 +390,25 @@ pub struct ListState {
     /// Why there is none, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The device's memory of lists, orders and keys; absent before it has seen the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryAge>,
     /// What the last message about lists did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<ListChange>,
+}
+
+/// How old a device's memory is. One that begins anew, or has fewer changes than before, was lost
+/// or put back from a copy: what was revoked may match again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct MemoryAge {
+    /// When it began, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(test, schemars(with = "contract::Date"))]
+    pub since: OffsetDateTime,
+    /// How often lists, orders and keys in it have changed; only grows.
+    pub changes: u64,
 }
 
 /// What became of an order, an offer or a reload.

@@ -8,6 +8,7 @@
 //! * Takes its settings once, when it is made.
 
 use log::{error, info, warn};
+use time::OffsetDateTime;
 
 use super::keys::TrustedKeys;
 use super::state_file::StateFile;
@@ -84,7 +85,7 @@ impl Keeper {
     pub fn new(config: &Config, models: &Models) -> Self {
         let w = &config.watchlist;
         Self {
-            state: StateFile::open(w),
+            state: StateFile::open(config),
             vault: Vault::new(w),
             keys: TrustedKeys::new(w),
             believed: None,
@@ -190,6 +191,7 @@ impl Keeper {
         if let Err(error) = self.vault.destroy_rest() {
             error!("What is left of a list that was being written cannot be removed: {error}.");
         }
+        self.state.begin();
         self.follow_keys(now);
         let judged = self.state.judge_clock(now);
         self.unread = judged.is_err();
@@ -240,6 +242,11 @@ impl Keeper {
             let until = memory.plausible_until(trust.valid_until());
             self.state.set_plausible_until(until);
         }
+    }
+
+    /// When the memory began, and how often what must not be forgotten has changed.
+    pub fn memory_age(&self) -> Option<(OffsetDateTime, u64)> {
+        self.state.age()
     }
 
     /// Remembers the time at the end of the process.

@@ -35,7 +35,7 @@ use crate::cause::Cause;
 use crate::clock::{Clock, Now};
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::delivery::Candidate;
-use crate::delivery::event::{Change, ListChange, ListInForce, ListState};
+use crate::delivery::event::{Change, ListChange, ListInForce, ListState, MemoryAge};
 use crate::source::Captured;
 use crate::watchlist::text::hex;
 
@@ -249,7 +249,12 @@ impl Device {
     }
 
     fn list_state(&self) -> ListState {
-        let mut state = ListState { last_change: self.last_change.clone(), ..ListState::default() };
+        let age = self.keeper.memory_age();
+        let mut state = ListState {
+            last_change: self.last_change.clone(),
+            memory: age.map(|(since, changes)| MemoryAge { since, changes }),
+            ..ListState::default()
+        };
         match self.pipeline.active_list() {
             Ok(active) => {
                 state.list = Some(ListStatus::of(active).list);

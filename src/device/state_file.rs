@@ -2,11 +2,16 @@
 //!
 //! * A clock that went back, or that nothing keeps right, is not believed.
 //! * A damaged memory is no fresh start: nobody is matched until it is repaired.
+//! * A state that is missing on a device that has run before, or is older than it has been, is a
+//!   damaged one. When it began, and how often it has changed, is published.
+//! * Blocks are reserved for it, so that a disk that others fill does not keep orders from it.
 //! * While an order is not on the disk that a restart would forget, nobody is matched, and writing
 //!   it is tried again and again.
 //! * One writer: the daemon. Commands that only look change nothing here.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -14,12 +19,32 @@ use time::OffsetDateTime;
 
 use crate::cause::Cause;
 use crate::clock::Now;
+use crate::config::Config;
 use crate::decision::policy::Blindness;
-use crate::files::FileError;
-use crate::watchlist::WatchlistConfig;
+use crate::files::{FileError, replace};
 use crate::watchlist::clock::{ClockTrust, HighWater, clock_trust, kernel_synchronised};
 use crate::watchlist::memory::DeviceMemory;
 use crate::watchlist::text::stamp;
+
+/// Bytes that are held for the state on a disk that is full: the new file and the one before.
+const RESERVE: usize = 128 * 1024;
+
+/// How many changes the state has had, as it says beside the list.
+fn changes_seen(path: &Path) -> Option<u64> {
+    // One that cannot be read says nothing; the state itself says enough.
+    Some(fs::read_to_string(path).ok()?.trim().parse().unwrap_or(0))
+}
+
+/// Whether there is what only a device that has run before has.
+fn ran_before(config: &Config) -> bool {
+    let segments = config.broker.outbox_folder().map(fs::read_dir);
+    let outbox = segments.is_some_and(|dir| {
+        dir.is_ok_and(|mut files| {
+            files.any(|f| f.is_ok_and(|f| f.path().extension().is_some_and(|e| e == "events")))
+        })
+    });
+    outbox || config.watchlist.rotations().exists()
+}
 
 /// How long the last time seen may fail to be written before nobody is matched.
 const UNSAVED_TIME: Duration = Duration::from_secs(600);
@@ -29,11 +54,15 @@ const JUDGE_EVERY: Duration = Duration::from_secs(5);
 /// The state file, as it was read at the start and has changed since.
 pub struct StateFile {
     memory: Result<DeviceMemory, Blindness>,
+    /// As it is on the disk; `None` where nothing is.
+    stored: Option<DeviceMemory>,
+    /// Beside the list: how many changes the state has had, so that an older one is noticed.
+    seen: PathBuf,
     path: PathBuf,
     require_synchronised: bool,
     judged: Option<(Duration, Result<(), Blindness>)>,
-    /// Why an order that is followed is not on the disk.
-    unsaved: Option<String>,
+    /// Why what may not be forgotten is not on the disk.
+    unsaved: Option<(Cause, String)>,
     /// Since when the last time seen is not on the disk.
     time_unsaved: Option<Duration>,
     high_water: HighWater,
@@ -43,12 +72,38 @@ pub struct StateFile {
 
 impl StateFile {
     /// Reads what the device remembers.
-    pub fn open(config: &WatchlistConfig) -> Self {
+    pub fn open(config: &Config) -> Self {
+        let w = &config.watchlist;
+        let seen = w.list_seen();
+        let memory = DeviceMemory::load(&w.state)
+            .map_err(|error| Blindness::new(Cause::DamagedState, error))
+            .and_then(|memory| match (memory, changes_seen(&seen)) {
+                (Some(memory), Some(changes)) if memory.changes() < changes => Err(Blindness::new(
+                    Cause::DamagedState,
+                    format_args!(
+                        "the state file {} is older than it has been: {} changes where there \
+                             were {changes}",
+                        w.state.display(),
+                        memory.changes()
+                    ),
+                )),
+                (Some(memory), _) => Ok(Some(memory)),
+                (None, None) if !ran_before(config) => Ok(None),
+                (None, _) => Err(Blindness::new(
+                    Cause::DamagedState,
+                    format_args!(
+                        "the state file {} is missing, and this device has run before",
+                        w.state.display()
+                    ),
+                )),
+            });
+        let stored = memory.as_ref().ok().cloned().flatten();
         Self {
-            memory: DeviceMemory::load(&config.state)
-                .map_err(|error| Blindness::new(Cause::DamagedState, error)),
-            path: config.state.clone(),
-            require_synchronised: config.require_synchronised_clock,
+            memory: memory.map(Option::unwrap_or_default),
+            stored,
+            seen,
+            path: w.state.clone(),
+            require_synchronised: w.require_synchronised_clock,
             judged: None,
             unsaved: None,
             time_unsaved: None,
@@ -82,8 +137,50 @@ impl StateFile {
     ///
     /// # Errors
     /// Where it cannot be written. A damaged memory is left as it is.
-    pub fn save(&self) -> Result<(), FileError> {
-        self.memory.as_ref().map_or(Ok(()), |memory| memory.save(&self.path))
+    pub fn save(&mut self) -> Result<(), FileError> {
+        let Ok(memory) = &self.memory else { return Ok(()) };
+        let mut memory = memory.clone();
+        let changed = memory.count_change(self.stored.as_ref());
+        if let Err(error) = memory.save(&self.path) {
+            let full =
+                matches!(error.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+            // What was set aside for this.
+            if !full || fs::remove_file(self.reserve()).is_err() {
+                return Err(error);
+            }
+            memory.save(&self.path)?;
+        }
+        self.keep_reserve();
+        if changed && let Err(error) = replace(&self.seen, memory.changes().to_string().as_bytes())
+        {
+            warn!("An older state that is put back would not be noticed: {error}.");
+        }
+        self.stored = Some(memory.clone());
+        self.memory = Ok(memory);
+        Ok(())
+    }
+
+    /// When the memory began, and how often what must not be forgotten has changed.
+    pub fn age(&self) -> Option<(OffsetDateTime, u64)> {
+        let memory = self.memory.as_ref().ok()?;
+        Some((memory.since()?, memory.changes()))
+    }
+
+    fn reserve(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".reserve");
+        path.into()
+    }
+
+    /// Holds blocks for the state on a disk that others fill. Where there is no room for that now
+    /// it is tried again with the next write.
+    fn keep_reserve(&self) {
+        let path = self.reserve();
+        if !path.exists()
+            && let Err(error) = replace(&path, &[0x55; RESERVE])
+        {
+            warn!("No room can be reserved for the state: {error}.");
+        }
     }
 
     /// Writes `memory` to the disk and remembers it.
@@ -91,24 +188,35 @@ impl StateFile {
     /// # Errors
     /// Where it cannot be written: then what was remembered before stays.
     pub fn store(&mut self, memory: DeviceMemory) -> Result<(), FileError> {
-        memory.save(&self.path)?;
-        self.adopt(memory);
-        Ok(())
+        let before = std::mem::replace(&mut self.memory, Ok(memory));
+        self.save().inspect_err(|_| self.memory = before)
     }
 
     /// As [`StateFile::save`], of an order that may not be forgotten: where that fails nobody is
     /// matched until it has been written.
     pub fn save_order(&mut self) {
+        self.save_or_hold(Cause::OrderNotStored);
+    }
+
+    /// Writes the state at the start, so that one that is missing later is noticed, and nobody is
+    /// matched by a device that could not remember an order.
+    pub fn begin(&mut self) {
+        if self.memory.is_ok() {
+            self.save_or_hold(Cause::StateNotStored);
+        }
+    }
+
+    fn save_or_hold(&mut self, cause: Cause) {
         let failed = self.save().err().map(|e| e.to_string());
         match (&self.unsaved, &failed) {
             (None, Some(why)) => error!(
-                "An order is followed and cannot be stored; nobody is matched until it is: \
-                 error={why}."
+                "What may not be forgotten cannot be stored; nobody is matched until it is: \
+                 cause={cause} error={why}."
             ),
-            (Some(_), None) => info!("Every order that is followed is stored again."),
+            (Some(_), None) => info!("All that may not be forgotten is stored again."),
             _ => {}
         }
-        self.unsaved = failed;
+        self.unsaved = failed.map(|why| (cause, why));
     }
 
     /// Whether every order that is followed would survive a restart.
@@ -129,8 +237,8 @@ impl StateFile {
         }
         let verdict = self.judge_clock_anew(now);
         self.judged = Some((now.monotonic, verdict.clone()));
-        if self.unsaved.is_some() {
-            self.save_order();
+        if let Some((cause, _)) = self.unsaved {
+            self.save_or_hold(cause);
         }
         verdict
     }
@@ -231,11 +339,8 @@ impl StateFile {
     /// Why not.
     pub fn permits(&mut self, now: Now) -> Result<(), Blindness> {
         self.judge_clock(now)?;
-        if let Some(why) = &self.unsaved {
-            return Err(Blindness::new(
-                Cause::OrderNotStored,
-                format_args!("an order that is followed cannot be stored: {why}"),
-            ));
+        if let Some((cause, why)) = &self.unsaved {
+            return Err(Blindness::new(*cause, format_args!("it cannot be stored: {why}")));
         }
         if self.memory()?.is_full() {
             return Err(Blindness::new(

@@ -67,7 +67,7 @@ pub(super) fn trust(configured: &Configured<'_>) -> CheckResult {
 
 pub(super) fn clock(configured: &Configured<'_>) -> CheckResult {
     let now = configured.clock.now();
-    match StateFile::open(&configured.config.watchlist).clock_verdict(now) {
+    match StateFile::open(configured.config).clock_verdict(now) {
         Ok(()) => CheckResult::ok(stamp(&now.wall)),
         Err(blindness) => {
             let remedy = blindness.cause.remedy();
@@ -92,7 +92,7 @@ pub(super) fn watchlist(configured: &Configured<'_>) -> CheckResult {
         return CheckResult::skipped("needs models that can be used");
     };
     let now = configured.clock.now();
-    if StateFile::open(&config.watchlist).clock_verdict(now).is_err() {
+    if StateFile::open(config).clock_verdict(now).is_err() {
         return CheckResult::skipped("needs a clock that can be believed");
     }
     let active = match Keeper::new(config, &models).examine(now) {

@@ -72,6 +72,13 @@ impl WatchlistConfig {
         self.rotations.clone().unwrap_or_else(|| self.state.with_file_name("trust.cose"))
     }
 
+    /// How many changes the state has had, kept apart from it.
+    pub fn list_seen(&self) -> PathBuf {
+        let mut path = self.list.clone().into_os_string();
+        path.push(".seen");
+        path.into()
+    }
+
     /// Adds what is wrong with the section. Whether the files exist is not a matter of
     /// configuration.
     pub fn problems(&self, out: &mut Vec<Problem>) {

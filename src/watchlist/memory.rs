@@ -6,7 +6,8 @@
 //! * What one person stopped stays stopped: revocations for ever, suspensions until they are over.
 //!   A memory that is full stops everything.
 //! * A memory that is damaged is an error, never a fresh start: forgetting is what a roll-back
-//!   needs. A file that does not exist is a device's first start.
+//!   needs. Whether a file that does not exist is a device's first start is for the caller to say,
+//!   who sees what else there is.
 //! * The file is replaced as a whole ([`crate::files`]). The caller stores a new list before its
 //!   version is remembered: a power cut in between leaves the new list with the old memory, which
 //!   is consistent; the other order would leave the old list, refused.
@@ -86,6 +87,10 @@ pub enum Obeyed {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct DeviceMemory {
+    /// When it began: Unix seconds; 0 before the first observation.
+    since: i64,
+    /// How often what must not be forgotten has changed.
+    changes: u64,
     /// Unix seconds; 0 before the first observation.
     last_seen: i64,
     /// Of the newest trust file that was in use.
@@ -98,6 +103,10 @@ pub struct DeviceMemory {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    #[serde(default)]
+    since: i64,
+    #[serde(default)]
+    changes: u64,
     last_seen: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
     trust_serial: u64,
@@ -116,35 +125,38 @@ fn is_zero(serial: &u64) -> bool {
 
 impl From<Written> for DeviceMemory {
     fn from(written: Written) -> Self {
-        let Written { last_seen, trust_serial, lists, revoked, suspended, full } = written;
-        Self { last_seen, trust_serial, lists, stopped: Stopped { revoked, suspended, full } }
+        let Written { since, changes, last_seen, trust_serial, lists, revoked, suspended, full } =
+            written;
+        let stopped = Stopped { revoked, suspended, full };
+        Self { since, changes, last_seen, trust_serial, lists, stopped }
     }
 }
 
 impl From<DeviceMemory> for Written {
     fn from(memory: DeviceMemory) -> Self {
-        let DeviceMemory { last_seen, trust_serial, lists, stopped } = memory;
+        let DeviceMemory { since, changes, last_seen, trust_serial, lists, stopped } = memory;
         let Stopped { revoked, suspended, full } = stopped;
-        Self { last_seen, trust_serial, lists, revoked, suspended, full }
+        Self { since, changes, last_seen, trust_serial, lists, revoked, suspended, full }
     }
 }
 
 impl DeviceMemory {
-    /// Reads the state; a missing file is a first start.
+    /// Reads the state; `None` where there is no file.
     ///
     /// # Errors
     /// Where the file cannot be read or is damaged.
-    pub fn load(path: &Path) -> Result<Self, MemoryError> {
+    pub fn load(path: &Path) -> Result<Option<Self>, MemoryError> {
         let read = || -> io::Result<_> {
             let mut bytes = Vec::new();
             File::open(path)?.take(MAX_STATE_BYTES + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         let bytes = match read() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(FileError::at("read the state", path))?,
         };
         Self::parse(&bytes)
+            .map(Some)
             .map_err(|what| MemoryError::Damaged { path: path.display().to_string(), what })
     }
 
@@ -177,6 +189,28 @@ impl DeviceMemory {
             made.map_err(FileError::at("make the directory of", path))?;
         }
         replace(path, &text)
+    }
+
+    /// When this memory began; `None` before the first observation.
+    pub fn since(&self) -> Option<OffsetDateTime> {
+        (self.since > 0).then(|| OffsetDateTime::from_unix_timestamp(self.since).ok()).flatten()
+    }
+
+    /// How often what must not be forgotten has changed: a lower number than before is an older
+    /// memory that was put back.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Counts a change of what must not be forgotten, compared with `before`; whether there is one.
+    pub fn count_change(&mut self, before: Option<&Self>) -> bool {
+        let same = |b: &Self| {
+            (&b.lists, &b.stopped, b.trust_serial)
+                == (&self.lists, &self.stopped, self.trust_serial)
+        };
+        let changed = !before.is_some_and(same);
+        self.changes += u64::from(changed);
+        changed
     }
 
     /// The last time seen; `None` before the first observation.
@@ -216,6 +250,9 @@ impl DeviceMemory {
         let due = self.is_due(now);
         if due {
             self.last_seen = now.unix_timestamp();
+        }
+        if self.since == 0 {
+            self.since = self.last_seen;
         }
         due
     }
@@ -376,7 +413,7 @@ mod tests {
         state.admit(&list(6), now()).unwrap();
         state.admit(&list(7), now()).unwrap();
         state.save(&path).unwrap();
-        let mut state = DeviceMemory::load(&path).unwrap();
+        let mut state = DeviceMemory::load(&path).unwrap().unwrap();
         let refused = state.admit(&list(6), now()).unwrap_err();
         assert!(matches!(refused, Refusal::RolledBack { offered: 6, highest: 7, .. }), "{refused}");
         assert_eq!((state.admit(&list(7), now()), state.highest("north-gate")), (Ok(()), Some(7)));
@@ -441,11 +478,11 @@ mod tests {
     fn a_missing_state_is_a_first_start_and_a_damaged_one_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        assert_eq!(DeviceMemory::load(&path).unwrap(), DeviceMemory::default());
+        assert_eq!(DeviceMemory::load(&path).unwrap(), None);
         let mut state = DeviceMemory::default();
         state.admit(&list(7), now()).unwrap();
         state.save(&path).unwrap();
-        assert_eq!(DeviceMemory::load(&path).unwrap(), state);
+        assert_eq!(DeviceMemory::load(&path).unwrap(), Some(state));
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() - 2 {
             fs::write(&path, &whole[..cut]).unwrap();
@@ -475,7 +512,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lib/watchpost/state.json");
         DeviceMemory::default().save(&path).unwrap();
-        assert_eq!(DeviceMemory::load(&path).unwrap(), DeviceMemory::default());
+        assert_eq!(DeviceMemory::load(&path).unwrap(), Some(DeviceMemory::default()));
         assert_eq!(
             fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
             0o700

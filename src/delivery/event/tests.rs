@@ -109,6 +109,7 @@ fn list_state() -> ListState {
         digest: Some("ef".repeat(32)),
         entries: 12,
         reason: None,
+        memory: None,
         last_change: Some(ListChange {
             what: Change::Installed,
             detail: "L-42 version 3".to_owned(),

@@ -49,6 +49,7 @@ impl Device {
         );
         w.require_synchronised_clock = false;
         replace(&w.trust, trust_file(1, &[1, 2]).as_bytes()).expect("writes");
+        config.broker.outbox = None;
         Self { folder, config }
     }
 
@@ -131,6 +132,45 @@ fn two_signers_reset_a_clock_that_was_wrong_once_and_nothing_else_is_forgotten()
     assert_eq!(rotate(&reset(2, [1, 2]), showing(50, 50)), Err("trust-not-newer"), "a replay");
     assert_eq!(load(&mut keeper, showing(60, 60)), "no-list");
     assert_eq!(load(&mut device.started(), at(70)), "no-list");
+}
+
+#[test]
+fn a_state_that_is_gone_or_put_back_from_a_copy_is_damage_and_its_age_is_known() {
+    let device = Device::new();
+    let state = &device.config.watchlist.state;
+    let mut keeper = device.started();
+    assert_eq!(load(&mut keeper, showing(0, 0)), "no-list", "a first start");
+    let (since, changes) = keeper.memory_age().expect("it has begun");
+    assert_eq!((since, changes), (at(0).wall, 1));
+    let old = std::fs::read(state).expect("a state");
+    keeper.rotate(&rotation(2, &[3, 4], [1, 2]), showing(10, 10)).expect("followed");
+    assert_eq!(load(&mut device.started(), at(20)), "no-list");
+    assert_eq!(device.started().memory_age().expect("it goes on").1, changes + 1);
+
+    let new = std::fs::read(state).expect("a state");
+    std::fs::write(state, old).expect("writes");
+    assert_eq!(load(&mut device.started(), at(30)), "damaged-state", "an older one");
+    std::fs::remove_file(state).expect("removes");
+    assert_eq!(load(&mut device.started(), at(40)), "damaged-state", "gone");
+    std::fs::remove_file(device.config.watchlist.list_seen()).expect("removes");
+    assert_eq!(load(&mut device.started(), at(50)), "damaged-state", "rotations are there");
+    std::fs::write(state, new).expect("writes");
+    assert_eq!(load(&mut device.started(), at(60)), "no-list");
+}
+
+#[test]
+fn nobody_is_matched_by_a_device_that_cannot_write_its_state() {
+    let device = Device::new();
+    let mut keeper = device.started();
+    // What a write makes first cannot be made.
+    let beside = device.folder.path().join("state.json.new");
+    std::fs::create_dir(&beside).expect("makes");
+    std::fs::write(beside.join("x"), b"").expect("writes");
+    assert_eq!(load(&mut keeper, showing(0, 0)), "no-list");
+    let held = keeper.permits(showing(10, 10)).map_err(|b| b.cause.code());
+    assert_eq!(held, Err("state-not-stored"));
+    std::fs::remove_dir_all(&beside).expect("removes");
+    assert_eq!(keeper.permits(showing(20, 20)), Ok(()));
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn orders_survive_a_restart() {
     obey(&mut state, id(1), &revoke(7, Some("case-1")));
     obey(&mut state, id(2), &suspend(2));
     state.save(&path).unwrap();
-    let state = DeviceMemory::load(&path).unwrap();
+    let state = DeviceMemory::load(&path).unwrap().unwrap();
     let entries = |version| {
         state.revoked_entries("north-gate", version).map(|r| r.to_string()).collect::<Vec<_>>()
     };
