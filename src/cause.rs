@@ -376,8 +376,8 @@ causes! {
         concat!(
             "leave ",
             setting!(vision.models),
-            " out for the built-in networks, or name a manifest with a measured curve \
-             (`[[embedder.false_match]]`; `watchpost evaluate verification` measures one)",
+            " out for the built-in networks, or name a manifest with a measured curve of 300 \
+             people or more (`[[embedder.groups]]`; `watchpost evaluate curve` measures one)",
         );
 }
 

@@ -218,11 +218,8 @@ mod tests {
 
     #[test]
     fn a_value_out_of_range_is_refused_with_key_value_and_remedy() {
-        let error = parse("[device]\nid = \"a/b\"\n[decision]\nagreeing_views = 0\n").unwrap_err();
+        let error = parse("[device]\nid = \"a/b\"\n[decision]\nviews = 0\n").unwrap_err();
         assert!(error.contains("device.id = \"a/b\": '/' is not allowed; use a-z"), "{error}");
-        assert!(
-            error.contains("decision.agreeing_views = 0: write a whole number from 1 to 8"),
-            "{error}"
-        );
+        assert!(error.contains("decision.views = 0: write a whole number from 4 to 8"), "{error}");
     }
 }

@@ -101,6 +101,12 @@ settings! {
         "Largest share of a face outside the picture, 0 to 1.";
     ViewsATrack, setting!(vision.views.max_a_track), Lower,
         "Most views of a track that are compared: each is one more chance for a stranger.";
+    Views, setting!(decision.views), Higher,
+        "Views of a track from which it is decided.";
+    LeastViews, setting!(decision.least_views), Higher,
+        "Views of a track that ends early from which it is decided.";
+    Patience, setting!(decision.patience_ms), Higher,
+        "Milliseconds after which a track of fewer views is decided.";
     CoolDown, setting!(decision.cool_down_s), Higher,
         "Seconds for which an announced entry is not announced again.";
 }
@@ -206,6 +212,35 @@ impl Promise {
             bytes.extend_from_slice(&value.to_be_bytes());
         }
         bytes
+    }
+
+    /// The promise that [`Promise::bytes`] wrote; `None` for anything else, or what a program with
+    /// other settings wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let number = |rest: &mut &[u8]| -> Option<u32> {
+            let (first, after) = rest.split_first_chunk::<4>()?;
+            *rest = after;
+            Some(u32::from_be_bytes(*first))
+        };
+        let digest = |rest: &mut &[u8]| -> Option<[u8; 32]> {
+            let (first, after) = rest.split_first_chunk::<32>()?;
+            *rest = after;
+            Some(*first)
+        };
+        let pipeline = number(&mut rest)?;
+        let [detector, embedder, curve] =
+            [digest(&mut rest)?, digest(&mut rest)?, digest(&mut rest)?];
+        let mut settings = [0; Setting::ALL.len()];
+        if number(&mut rest)? as usize != settings.len() {
+            return None;
+        }
+        for value in &mut settings {
+            *value = number(&mut rest)?;
+        }
+        let floor = number(&mut rest)?;
+        let promise = Self { pipeline, detector, embedder, curve, settings, floor };
+        rest.is_empty().then_some(promise)
     }
 
     /// SHA-256 of [`Promise::bytes`], after words that no other digest begins with.
@@ -376,6 +411,19 @@ mod tests {
         for (words, named) in words.iter().zip(["pipeline 3", "detector", "embedder", "curve"]) {
             assert!(words.contains(named), "{words}");
         }
+    }
+
+    #[test]
+    fn its_bytes_say_all_of_it_and_nothing_else_is_read() {
+        let bytes = promise().bytes();
+        assert_eq!(Promise::from_bytes(&bytes), Some(promise()));
+        for cut in 0..bytes.len() {
+            assert_eq!(Promise::from_bytes(&bytes[..cut]), None);
+        }
+        assert_eq!(Promise::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        let mut more = bytes;
+        more[100 + 3] += 1;
+        assert_eq!(Promise::from_bytes(&more), None, "another number of settings");
     }
 
     #[test]

@@ -22,6 +22,9 @@ macro_rules! setting {
     (broker.url) => { "broker.url" };
     (broker.username) => { "broker.username" };
     (decision.cool_down_s) => { "decision.cool_down_s" };
+    (decision.least_views) => { "decision.least_views" };
+    (decision.patience_ms) => { "decision.patience_ms" };
+    (decision.views) => { "decision.views" };
     (device.camera) => { "device.camera" };
     (device.id) => { "device.id" };
     (event.crop) => { "event.crop" };

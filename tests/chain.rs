@@ -272,10 +272,7 @@ fn a_wrong_configuration_ends_with_78_and_names_file_key_value_and_remedy() {
     let desk = Desk::new();
     let file = desk.arg("bad.toml");
     for (text, wanted) in [
-        (
-            "[decision]\nagreeing_views = 0\n",
-            "decision.agreeing_views = 0: write a whole number from 1 to 8",
-        ),
+        ("[decision]\nviews = 0\n", "decision.views = 0: write a whole number from 4 to 8"),
         ("[source]\nkind = \"v4l3\"\n", "line 2, at `kind = \"v4l3\"`"),
         ("[brokr]\n", "unknown field `brokr`"),
     ] {

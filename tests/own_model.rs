@@ -140,14 +140,8 @@ fn close(got: f32, want: f32, within: f32, what: &str) {
 fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
     let desk = Desk::new();
     // A curve of the test's own: what matters is that the list's threshold follows from it.
-    let curve: String = [(0.3, "1e-3"), (0.45, "1e-7")]
-        .map(|(t, f)| {
-            format!(
-                "\n[[embedder.false_match]]\nthreshold = {t}\nfmr_upper = {f}\nimpostor_pairs \
-                = 10000000\n"
-            )
-        })
-        .concat();
+    let curve = "\n[[embedder.groups]]\nname = \"all\"\nsource = \"a test\"\npeople = 5000\npairs \
+        = 12497500\nexact_to = 0.45\ncurve = [[0.3, 1e-3], [0.38, 1e-7]]\n";
     let models = lay_out(&desk, &format!("{}{}{curve}", shipped("detector"), mobilefacenet()));
     let portrait = |name: &str| format!("{PORTRAITS}/{name}.jpg");
 
@@ -286,10 +280,10 @@ fn a_second_real_embedder_is_measured_and_its_table_goes_into_its_manifest() {
         points > 0 && text.contains(&sha256(&desk.path("mobilefacenet_192_int8.onnx"))),
         "{text}"
     );
-    assert_eq!(text.matches("[[embedder.false_match]]").count(), points);
+    assert_eq!(text.matches("[[embedder.groups]]").count(), 1);
     std::fs::write(desk.path("manifest.toml"), format!("{manifest}{text}")).expect("writes");
     let with_curve = Models::open(Path::new(&models)).expect("a manifest with the table");
-    assert_eq!(with_curve.manifest.embedder.false_match.len(), points);
+    assert_eq!(with_curve.manifest.embedder.groups[0].curve.len(), points);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use watchpost::cause::Cause;
 use watchpost::clock::{Clock, Now, Stopwatch};
 use watchpost::config::Config;
 use watchpost::decision::policy::Blindness;
+use watchpost::decision::promise;
 use watchpost::delivery::Candidate;
 use watchpost::demo::ENROLMENT_PHOTOGRAPH;
 use watchpost::demo::scene::{PERIOD, Scene};
@@ -53,6 +54,7 @@ fn desk(
     let photo = Sha256::digest(ENROLMENT_PHOTOGRAPH).into();
     let stored = StoredTemplate::of_one(template, quality, photo);
     list.entries.push(fixture::person(&list, "case-1", stored));
+    list.promise = promise::of(models, &config.vision, &config.decision).bytes();
     change(&mut list);
     std::fs::write(&config.watchlist.list, fixture::signed_by_two(&list, now)).unwrap();
     config
@@ -189,7 +191,7 @@ fn a_budget_that_cannot_be_kept_leaves_the_device_blind_with_the_arithmetic() {
     });
     let blindness = Keeper::new(&config, &models).load(at(now)).unwrap_err();
     assert_eq!(blindness.cause.code(), "over-budget");
-    assert!(blindness.reason.contains("1000000 faces a day x 1 templates"), "{blindness}");
+    assert!(blindness.reason.contains("1000000 faces a day x 1 entries"), "{blindness}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::flags::{Networks, OutputFormat};
 use super::photographs::{self, FaceReader, JudgedFace, face_json};
 use super::{CliError, output};
-use crate::device::keeper;
+use crate::device::judge;
 use crate::template::Embedding;
 
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let (a, seen_a) = subject(&mut reader, &args.a)?;
     let (b, seen_b) = subject(&mut reader, &args.b)?;
     let similarity = a.quantize().cosine(&b.quantize());
-    let rate = keeper::curve(&models).ok().and_then(|curve| curve.rate_at(similarity));
+    let rate = judge::curve(&models).ok().and_then(|curve| curve.single_rate_at(similarity));
     if args.format.json {
         output::json_line(&json!({
             "similarity": similarity,

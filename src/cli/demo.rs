@@ -267,13 +267,12 @@ fn in_words(message: &Received, data: &Value) -> String {
             };
             let kind = if data["sequence"] == 1 { "candidate" } else { "its one update" };
             format!(
-                "{topic}  {kind}: entry {}, similarity {} (threshold {}), {} of {} views agree, \
+                "{topic}  {kind}: entry {}, mean of {} views has similarity {} (threshold {}), \
                  quality {}, crop {} kB, false-positive rate {}",
                 data["entry"].as_str().unwrap_or("?"),
-                number("/score", 2),
-                number("/threshold", 2),
-                data["evidence"]["agreeing"],
                 data["evidence"]["views"],
+                number("/evidence/combined", 2),
+                number("/threshold", 2),
                 number("/evidence/quality/overall", 2),
                 data["crop"]["base64"].as_str().map_or(0, |b| b.len() * 3 / 4 / 1024),
                 data["expected_false_positive_rate"]

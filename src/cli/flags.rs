@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
 use crate::vision::{ManifestError, Models};
 use crate::watchlist::locked::Locked;
-use crate::watchlist::read_list;
 use crate::watchlist::seal::{self, DeviceKey};
+use crate::watchlist::{Position, read_list};
 
 use super::CliError;
 
@@ -40,6 +40,28 @@ impl Networks {
     pub fn open(&self) -> Result<Models, ManifestError> {
         self.manifest.as_deref().map_or_else(Models::builtin, Models::open)
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// Where the camera stands, in degrees; needed where the list is bound to an area.
+    #[arg(
+        long,
+        value_name = "LATITUDE,LONGITUDE",
+        value_parser = position,
+        allow_hyphen_values = true
+    )]
+    pub position: Option<Position>,
+}
+
+fn position(text: &str) -> Result<Position, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    text.split_once(',')
+        .and_then(|(latitude, longitude)| {
+            Some(Position { latitude: number(latitude)?, longitude: number(longitude)? })
+        })
+        .filter(Position::is_on_earth)
+        .ok_or_else(|| "write degrees such as 52.52,13.40".into())
 }
 
 #[derive(Debug, clap::Args)]

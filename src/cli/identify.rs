@@ -8,13 +8,11 @@ use std::process::ExitCode;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::flags::{Networks, Opening, OutputFormat};
+use super::flags::{Networks, Opening, OutputFormat, Place};
 use super::photographs::{self, FaceReader, face_json};
 use super::{CliError, output};
-use crate::decision::DecisionConfig;
-use crate::decision::policy::ActiveList;
-use crate::device::keeper;
-use crate::watchlist::{Position, TopK, Trust, verify};
+use crate::device::judge::Judge;
+use crate::watchlist::{TopK, Trust};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -32,14 +30,8 @@ pub struct Args {
     /// Name of this device, as the list's authorisation has it.
     #[arg(long, value_name = "ID", default_value = "watchpost-1")]
     device: String,
-    /// Where the photographs were taken, in degrees; needed where the list is bound to an area.
-    #[arg(
-        long,
-        value_name = "LATITUDE,LONGITUDE",
-        value_parser = position,
-        allow_hyphen_values = true
-    )]
-    position: Option<Position>,
+    #[command(flatten)]
+    place: Place,
     /// Most entries a face.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
     top: u8,
@@ -49,26 +41,13 @@ pub struct Args {
     format: OutputFormat,
 }
 
-fn position(text: &str) -> Result<Position, String> {
-    let number = |text: &str| text.trim().parse::<f64>().ok();
-    text.split_once(',')
-        .and_then(|(latitude, longitude)| {
-            Some(Position { latitude: number(latitude)?, longitude: number(longitude)? })
-        })
-        .filter(Position::is_on_earth)
-        .ok_or_else(|| "write degrees such as 52.52,13.40".into())
-}
-
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let models = args.networks.open()?;
     let trust = Trust::open(&args.trust)?;
     let now = OffsetDateTime::now_utc();
-    let embedder = &models.manifest.embedder.sha256.0;
-    let list = verify(&args.opening.read(&args.watchlist)?, &trust, now, &args.device, embedder)?;
-    let curve = keeper::curve(&models).map_err(|b| b.to_string())?;
-    let active = ActiveList::enact(list, &curve, &DecisionConfig::default(), args.position)
-        .map_err(|b| b.to_string())?;
-    active.permits(now).map_err(|b| b.to_string())?;
+    let judge = Judge::as_shipped(args.device, args.place.position, &models);
+    let bytes = args.opening.read(&args.watchlist)?;
+    let active = judge.usable_now(&bytes, &trust, now).map_err(|b| b.to_string())?;
     let mut reader = FaceReader::new(&models)?;
     let mut top = TopK::new(args.top.into());
     for path in &args.images {

@@ -11,10 +11,11 @@ use clap::Subcommand;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::flags::{Networks, Opening, OutputFormat};
+use super::flags::{Networks, Opening, OutputFormat, Place};
 use super::{CliError, output};
+use crate::device::judge::Judge;
+use crate::watchlist::Trust;
 use crate::watchlist::seal::SealError;
-use crate::watchlist::{Trust, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,6 +39,8 @@ enum WatchlistCommand {
         #[arg(long, value_name = "ID")]
         device: String,
         #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
         networks: Networks,
         #[command(flatten)]
         opening: Opening,
@@ -54,6 +57,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             list,
             trust,
             device,
+            place,
             networks,
             opening,
             format: OutputFormat { json },
@@ -69,24 +73,19 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                 }
                 read => read?,
             };
-            judge(&bytes, &trust, &device, &networks, json)
+            let models = networks.open()?;
+            verify(&bytes, &trust, &Judge::as_shipped(device, place.position, &models), json)
         }
     }
 }
 
-fn judge(
-    bytes: &[u8],
-    trust: &Path,
-    device: &str,
-    networks: &Networks,
-    json: bool,
-) -> Result<ExitCode, CliError> {
-    let models = networks.open()?;
+fn verify(bytes: &[u8], trust: &Path, judge: &Judge, json: bool) -> Result<ExitCode, CliError> {
     let trust = Trust::open(trust)?;
     let now = OffsetDateTime::now_utc();
-    let verdict = verify(bytes, &trust, now, device, &models.manifest.embedder.sha256.0);
+    let verdict = judge.usable_now(bytes, &trust, now);
+    let list = verdict.as_ref().map(|active| active.list());
     if json {
-        output::json_line(&match &verdict {
+        output::json_line(&match list {
             Ok(list) => serde_json::json!({
                 "valid": true,
                 "id": list.id(),
@@ -96,18 +95,19 @@ fn judge(
                 "removed_entries": list.removed_entries(),
                 "signers": list.signers(),
                 "expires": list.expires().format(&Rfc3339)?,
+                "stage": list.stage(),
             }),
-            Err(refusal) => {
+            Err(blindness) => {
                 serde_json::json!({
                     "valid": false,
-                    "code": refusal.cause(),
-                    "reason": refusal.to_string(),
+                    "code": blindness.cause,
+                    "reason": blindness.reason,
                 })
             }
         })?;
-        return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if list.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let list = verdict?;
+    let list = list.map_err(|blindness| blindness.to_string())?;
     output::line(format!(
         "valid: {} version {}, {} entries ({} expired ones left out), {} signers, until {}",
         list.id(),

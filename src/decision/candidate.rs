@@ -1,64 +1,52 @@
 //! The evidence of a track, and when it is enough.
 //!
-//! Each compared view of a track goes to [`Decider::observe`] with the entries that its probe
-//! came near to. The rule:
+//! One entry is one template, the mean of its photographs; one track is one probe, the mean of its
+//! views ([`FusedProbe`]). The rule:
 //!
-//! * a view *supports* the entries whose similarity reaches the threshold;
-//! * the *combined* similarity of a track and an entry is the mean over **all** compared views of
-//!   the track, each weighted by its quality: the best views count most, and none is chosen for its
-//!   similarity. A view in which [`MAX_HITS`] other entries were nearer counts as 0, which can only
-//!   lower it. It does not depend on the order of the views;
-//! * a track becomes a **candidate** for an entry when N of its latest M views support the entry,
-//!   the entry was the nearest in at least one of them, and the combined similarity exceeds the
-//!   threshold by [`EVIDENCE_MARGIN`] or more. Where several entries qualify, the one with the
-//!   highest combined similarity is named. Those within the ambiguity margin of it are its
-//!   alternatives, whether or not they reach the threshold themselves;
-//! * a track gives **one candidate**, whatever other entries its later views resemble, and at most
-//!   **one update** with a better view: when the track ends or some seconds have passed, whichever
-//!   is first. Hysteresis: it takes the margin to become a candidate, but an update only needs a
-//!   combined similarity that still reaches the threshold. Where the later views have taken the
-//!   evidence below it, there is none;
+//! * each view of a track is added to the track's probe ([`Decider::observe`]). From the second one
+//!   on the probe is to be searched for, and what was found is told ([`Decider::searched`]);
+//! * a track becomes a **candidate** for the entry that its probe is nearest to, when that
+//!   similarity reaches the threshold and the probe is of `views` views (four), or of `least_views`
+//!   (two) where the track has ended or `patience_ms` have passed since its first view. Entries
+//!   within the ambiguity margin are its alternatives, whether or not they reach the threshold;
+//! * a view that has nothing in common with those before it ([`SPLIT_BELOW`]) is of somebody who
+//!   has taken their place: what was known of the track ends, and the evidence starts anew with it;
+//! * a track gives **one candidate**, whoever else its later views resemble, and at most **one
+//!   update** with a better view: when the track ends or some seconds have passed, whichever is
+//!   first. Where the later views have taken the probe below the threshold, there is none;
 //! * an entry that was announced is not announced again by this camera during the cool-down,
 //!   whatever the track.
 //!
-//! What these conditions do to the rate of false alerts is in
-//! `decisions/002-evidence-over-a-track.md`.
+//! The false-match curve is of exactly this: a running mean that is looked at from the fourth view
+//! to the eighth (`decisions/003-one-fused-probe-a-track.md`).
 //!
-//! Views that support no entry are dropped (and thereby wiped) before `observe` returns; of them
-//! stay the similarities to the nearest entries, while the track lives. A supporting view is kept
-//! only while its track lives, at most [`MAX_LEADERS`] a track. When a track ends everything about
-//! it is forgotten.
+//! Of a view nothing is kept but its share in the probe, unless the probe with it reaches the
+//! threshold for an entry; then the view is kept until its track is decided or ends. When a track
+//! ends everything about it is wiped.
 //!
 //! State in, findings out: no clock, no list, no input or output of its own.
 
 use std::time::Duration;
 
-use heapless::{Deque, LinearMap, Vec};
+use heapless::{LinearMap, Vec};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::DecisionConfig;
+use super::probe::FusedProbe;
 use crate::clock::Now;
+use crate::template::{Embedding, Template};
 use crate::vision::TrackId;
 use crate::watchlist::Hit;
 
-/// By how much the combined similarity must exceed the threshold. A track is looked at again with
-/// each view, which gives a stranger several chances; this takes them away again. From measured
-/// sequences, see the decision record.
-pub const EVIDENCE_MARGIN: f32 = 0.02;
-/// Most views that can be asked to agree (N).
-pub const MAX_AGREEING: usize = 8;
-/// Most views among which they are counted (M).
-pub const MAX_CONSIDERED: usize = 16;
-/// Entries that a view is compared to: the nearest ones.
+/// Entries that a probe is compared to: the nearest ones.
 pub const MAX_HITS: usize = 4;
-/// Entries for which a track keeps its best view.
-pub const MAX_LEADERS: usize = 4;
-/// Entries of which a track keeps the combined similarity. The least similar gives way: it starts
-/// from 0 when it comes back.
-const MAX_RIVALS: usize = 16;
-/// Least weight of a view, so that one whose quality is zero or not a number still counts.
-const LEAST_WEIGHT: f32 = 0.01;
+/// A view less similar than this to the mean of two or more views before it shows somebody else.
+/// Chosen, not measured on video: two views of one person that are less alike would find nobody
+/// together, and of two people who are more alike the mean is of neither.
+pub const SPLIT_BELOW: f32 = 0.15;
+/// Views after which one can be told to be of somebody else.
+const SPLIT_AFTER: u32 = 2;
 /// Tracks that live at once; as many as the tracker follows.
 const MAX_TRACKS: usize = 128;
 /// Entries in cool-down at once; beyond, the one announced longest ago is forgotten first.
@@ -67,18 +55,27 @@ const MAX_COOLING: usize = 128;
 /// An entry's place in the list that is being searched.
 pub type EntryIndex = usize;
 
-/// A view that has been searched with.
+/// A view on its way into the probe of its track.
 #[derive(Debug)]
-pub struct Compared<'a, V> {
+pub struct Seen<'a> {
     /// Whose view it is.
     pub track: TrackId,
-    /// What is to be kept of it, should it support an entry.
-    pub view: V,
-    /// How much it counts in the combined similarity, 0 to 1: its overall quality.
+    /// Of the view.
+    pub embedding: &'a Embedding,
+    /// How much it counts, 0 to 1: its overall quality.
     pub quality: f32,
-    /// The entries that are nearest to it, nearest first, at any similarity.
+}
+
+/// What the search found for a track's probe.
+#[derive(Debug)]
+pub struct Searched<'a, V> {
+    /// Whose probe it was.
+    pub track: TrackId,
+    /// What is to be kept of the latest view, should the probe support an entry.
+    pub view: V,
+    /// The entries that are nearest to the probe, nearest first, at any similarity.
     pub hits: &'a [Hit],
-    /// Similarity from which it supports an entry.
+    /// Similarity from which the probe supports an entry.
     pub threshold: f32,
 }
 
@@ -93,19 +90,17 @@ pub struct Finding<V> {
     pub track: TrackId,
     /// The entry that is named.
     pub entry: EntryIndex,
-    /// Similarity of `view`.
+    /// Similarity of `view` alone.
     pub score: f32,
-    /// Quality-weighted mean similarity over all compared views of the track.
+    /// Similarity of the probe: what was held against the threshold.
     pub combined: f32,
-    /// Views among the considered ones that supported the entry.
-    pub agreeing: usize,
-    /// Views that were considered, at most M.
-    pub considered: usize,
-    /// Views of this track compared so far.
+    /// Views with which the probe reached the threshold for the entry.
+    pub agreeing: u32,
+    /// Views in the probe.
     pub compared: u32,
-    /// Entries that cannot be distinguished from the named one, most similar first.
+    /// Entries that cannot be told apart from the named one, most similar first.
     pub alternatives: Vec<EntryIndex, MAX_HITS>,
-    /// The best view.
+    /// The view of those kept that is nearest to the entry.
     pub view: V,
 }
 
@@ -114,7 +109,7 @@ pub struct Finding<V> {
 pub struct DecisionCounters {
     /// Views compared.
     pub compared: u64,
-    /// Views that supported at least one entry.
+    /// Views with which the probe of their track supported an entry.
     pub supporting: u64,
     /// Candidates announced.
     pub candidates: u64,
@@ -128,8 +123,12 @@ pub struct DecisionCounters {
     pub beyond_capacity: u64,
 }
 
-struct Leader<V> {
-    hit: Hit,
+/// The best view so far of the entry that the probe supports.
+struct Held<V> {
+    id: Uuid,
+    entry: EntryIndex,
+    score: f32,
+    agreeing: u32,
     view: V,
 }
 
@@ -140,194 +139,232 @@ struct Announced<V> {
     alternatives: Vec<EntryIndex, MAX_HITS>,
     /// Similarity that was announced; `None` where there is nothing to update.
     score: Option<f32>,
+    agreeing: u32,
     at: Duration,
-    better: Option<Leader<V>>,
-}
-
-/// Weighted similarities of one entry to the views of a track.
-#[derive(Debug, Clone, Copy)]
-struct Rival {
-    entry: EntryIndex,
-    sum: f32,
+    better: Option<(f32, V)>,
 }
 
 struct Track<V> {
-    compared: u32,
-    /// Sum of the weights of all compared views.
-    weight: f32,
-    rivals: Vec<Rival, MAX_RIVALS>,
-    /// What the latest views supported, oldest first; nearest entry first in each.
-    recent: Deque<Vec<EntryIndex, MAX_HITS>, MAX_CONSIDERED>,
-    leaders: Vec<Leader<V>, MAX_LEADERS>,
+    probe: FusedProbe,
+    /// When its first view came.
+    since: Duration,
+    /// What the probe was nearest to at the last search.
+    hits: Vec<Hit, MAX_HITS>,
+    held: Option<Held<V>>,
     announced: Option<Announced<V>>,
 }
 
-impl<V> Default for Track<V> {
-    fn default() -> Self {
-        Self {
-            compared: 0,
-            weight: 0.0,
-            rivals: Vec::new(),
-            recent: Deque::new(),
-            leaders: Vec::new(),
-            announced: None,
-        }
+impl<V> Track<V> {
+    fn new(since: Duration) -> Self {
+        Self { probe: FusedProbe::default(), since, hits: Vec::new(), held: None, announced: None }
+    }
+
+    /// Similarity of the probe to `entry` at the last search; 0 where others were nearer.
+    fn combined(&self, entry: EntryIndex) -> f32 {
+        self.hits.iter().find(|h| h.entry == entry).map_or(0.0, |h| h.score)
+    }
+
+    /// Entries that are nearly as near to the probe as `named`, nearest first.
+    fn inseparable(&self, named: EntryIndex, margin: f32) -> Vec<EntryIndex, MAX_HITS> {
+        let least = self.combined(named) - margin;
+        let near = self.hits.iter().filter(|h| h.entry != named && h.score >= least);
+        near.map(|h| h.entry).collect()
     }
 }
 
-impl<V> Track<V> {
-    /// Adds a view to the combined similarities.
-    fn weigh(&mut self, quality: f32, hits: &[Hit]) {
-        // `max` of a NaN is the other operand.
-        let weight = quality.clamp(0.0, 1.0).max(LEAST_WEIGHT);
-        self.compared = self.compared.saturating_add(1);
-        self.weight += weight;
-        for hit in hits.iter().take(MAX_HITS).filter(|h| h.score.is_finite()) {
-            let share = weight * hit.score;
-            if let Some(rival) = self.rivals.iter_mut().find(|r| r.entry == hit.entry) {
-                rival.sum += share;
-                continue;
-            }
-            if self.rivals.is_full() {
-                let least = (0..self.rivals.len())
-                    .min_by(|a, b| self.rivals[*a].sum.total_cmp(&self.rivals[*b].sum));
-                let least = least.expect("a full list is not empty");
-                if self.rivals[least].sum >= share {
-                    continue;
-                }
-                self.rivals.swap_remove(least);
-            }
-            self.rivals.push(Rival { entry: hit.entry, sum: share }).expect("a place was made");
-        }
-    }
-
-    /// Quality-weighted mean similarity of `entry` over all compared views.
-    fn combined(&self, entry: EntryIndex) -> f32 {
-        let sum = self.rivals.iter().find(|r| r.entry == entry).map_or(0.0, |r| r.sum);
-        if self.weight > 0.0 { sum / self.weight } else { 0.0 }
-    }
-
-    /// Considered views that support `entry`.
-    fn agreeing(&self, entry: EntryIndex) -> usize {
-        self.recent.iter().filter(|supported| supported.contains(&entry)).count()
-    }
-
-    /// Entries whose combined similarity is within `margin` of that of `named`, or above it; most
-    /// similar first.
-    fn inseparable(&self, named: EntryIndex, margin: f32) -> Vec<EntryIndex, MAX_HITS> {
-        let least = (self.combined(named) - margin) * self.weight;
-        let mut near: Vec<Rival, MAX_RIVALS> =
-            self.rivals.iter().filter(|r| r.entry != named && r.sum >= least).copied().collect();
-        near.sort_unstable_by(|a, b| b.sum.total_cmp(&a.sum).then(a.entry.cmp(&b.entry)));
-        near.iter().map(|r| r.entry).take(MAX_HITS).collect()
-    }
-
-    /// Keeps `view` where it is the best so far of its nearest entry; drops it otherwise.
-    fn keep(&mut self, hit: Hit, view: V, update_margin: f32) {
-        if let Some(a) = &mut self.announced {
-            let Some(announced) = a.score.filter(|_| a.entry == hit.entry) else { return };
-            let beats = a.better.as_ref().map_or(announced + update_margin, |b| b.hit.score);
-            if hit.score > beats {
-                a.better = Some(Leader { hit, view });
-            }
-            return;
-        }
-        if let Some(l) = self.leaders.iter_mut().find(|l| l.hit.entry == hit.entry) {
-            if hit.score > l.hit.score {
-                *l = Leader { hit, view };
-            }
-            return;
-        }
-        if self.leaders.is_full() {
-            let weakest = (0..self.leaders.len())
-                .min_by(|a, b| self.leaders[*a].hit.score.total_cmp(&self.leaders[*b].hit.score))
-                .expect("a full list is not empty");
-            if self.leaders[weakest].hit.score >= hit.score {
-                return;
-            }
-            self.leaders.swap_remove(weakest);
-        }
-        self.leaders.push(Leader { hit, view }).ok().expect("a place was made");
-    }
-
-    /// The entry for which the evidence is enough, if there is one.
-    fn decided(&self, agreeing: usize, least: f32) -> Option<EntryIndex> {
-        let enough = |entry: &EntryIndex| {
-            self.agreeing(*entry) >= agreeing && self.combined(*entry) >= least
-        };
-        let named = self.leaders.iter().map(|l| l.hit.entry).filter(enough);
-        // Of equal ones the first in the list, whatever came first.
-        named.max_by(|a, b| self.combined(*a).total_cmp(&self.combined(*b)).then(b.cmp(a)))
-    }
+/// What is decided by, and what was: everything but the tracks.
+struct Rule {
+    config: DecisionConfig,
+    cooling: LinearMap<EntryIndex, Duration, MAX_COOLING>,
+    /// Threshold of the latest search: that of the list in force.
+    threshold: f32,
+    counters: DecisionCounters,
 }
 
 /// Collects the evidence of all living tracks. `V` is what is kept of a view: in the daemon the
 /// face's crop and quality.
 pub struct Decider<V> {
-    config: DecisionConfig,
+    rule: Rule,
     tracks: LinearMap<u32, Track<V>, MAX_TRACKS>,
-    cooling: LinearMap<EntryIndex, Duration, MAX_COOLING>,
-    /// Threshold of the latest view: that of the list in force.
-    threshold: f32,
-    counters: DecisionCounters,
 }
 
 impl<V> Decider<V> {
     /// A decider without evidence. `config` has no problems.
     pub fn new(config: DecisionConfig) -> Self {
         Self {
-            config,
+            rule: Rule {
+                config,
+                cooling: LinearMap::new(),
+                // Nothing is decided before the first search says what it takes.
+                threshold: f32::INFINITY,
+                counters: DecisionCounters::default(),
+            },
             tracks: LinearMap::new(),
-            cooling: LinearMap::new(),
-            // Nothing is decided before the first view says what it takes.
-            threshold: f32::INFINITY,
-            counters: DecisionCounters::default(),
         }
     }
 
-    /// Takes one compared view. `id` names the candidate, should this view make one. A finding, if
-    /// any, goes to `out`.
+    /// Adds a view to the probe of its track. Returns the probe where it is to be searched for:
+    /// tell what was found with [`Decider::searched`]. What is left to say of somebody whose place
+    /// was taken goes to `out`.
     pub fn observe(
         &mut self,
         now: Now,
+        seen: Seen<'_>,
+        out: &mut impl FnMut(Finding<V>),
+    ) -> Option<Template> {
+        let Seen { track, embedding, quality } = seen;
+        self.rule.counters.compared += 1;
+        let taken = self.tracks.get(&track.0).is_some_and(|t| {
+            t.probe.views() >= SPLIT_AFTER
+                && t.probe.similarity(embedding).is_some_and(|s| s < SPLIT_BELOW)
+        });
+        if taken {
+            self.end(now, track, out);
+        }
+        if !self.tracks.contains_key(&track.0)
+            && self.tracks.insert(track.0, Track::new(now.monotonic)).is_err()
+        {
+            self.rule.counters.beyond_capacity += 1;
+            return None;
+        }
+        let t = self.tracks.get_mut(&track.0)?;
+        t.probe.add(embedding, quality);
+        if t.probe.views() < self.rule.config.least_views {
+            return None;
+        }
+        let probe = t.probe.template();
+        if probe.is_none() {
+            t.held = None;
+        }
+        probe
+    }
+
+    /// Takes what the search found for the probe of a track. `id` names the candidate, should this
+    /// view make one; `own` is the similarity of the latest view alone to an entry. A finding, if
+    /// any, goes to `out`.
+    pub fn searched(
+        &mut self,
+        now: Now,
         id: Uuid,
-        compared: Compared<'_, V>,
+        searched: Searched<'_, V>,
+        own: impl Fn(EntryIndex) -> f32,
         out: &mut impl FnMut(Finding<V>),
     ) {
-        let Compared { track, view, quality, hits, threshold } = compared;
-        self.counters.compared += 1;
-        self.threshold = threshold;
-        if !self.tracks.contains_key(&track.0)
-            && self.tracks.insert(track.0, Track::default()).is_err()
-        {
-            self.counters.beyond_capacity += 1;
+        let Searched { track, view, hits, threshold } = searched;
+        let rule = &mut self.rule;
+        rule.threshold = threshold;
+        let Some(t) = self.tracks.get_mut(&track.0) else { return };
+        t.hits = hits.iter().filter(|h| h.score.is_finite()).take(MAX_HITS).copied().collect();
+        if let Some(a) = &mut t.announced {
+            let combined = t.hits.iter().find(|h| h.entry == a.entry).map_or(0.0, |h| h.score);
+            if combined >= threshold {
+                rule.counters.supporting += 1;
+                a.agreeing += 1;
+                rule.keep_better(a, own(a.entry), view);
+            }
             return;
         }
-        let t = self.tracks.get_mut(&track.0).expect("inserted above");
-        t.weigh(quality, hits);
-        while t.recent.len() >= self.config.considered_views {
-            t.recent.pop_front();
-        }
-        // Written so that a NaN supports nothing.
-        let mut supported = hits.iter().take(MAX_HITS).filter(|h| h.score >= threshold);
-        let nearest = supported.clone().next().copied();
-        let entries = supported.by_ref().map(|h| h.entry).collect();
-        t.recent.push_back(entries).expect("considered_views is at most MAX_CONSIDERED");
-        let Some(nearest) = nearest else { return };
-        self.counters.supporting += 1;
-        t.keep(nearest, view, self.config.update_margin);
-        if t.announced.is_some() {
-            return;
-        }
-        let Some(entry) = t.decided(self.config.agreeing_views, threshold + EVIDENCE_MARGIN) else {
+        let Some(nearest) = t.hits.first().filter(|h| h.score >= threshold) else {
+            t.held = None;
             return;
         };
+        rule.counters.supporting += 1;
+        let (entry, score) = (nearest.entry, own(nearest.entry));
+        match &mut t.held {
+            Some(held) if held.entry == entry => {
+                held.agreeing += 1;
+                if score > held.score {
+                    (held.score, held.view) = (score, view);
+                }
+            }
+            held => *held = Some(Held { id, entry, score, agreeing: 1, view }),
+        }
+        if t.probe.views() >= rule.config.views || rule.is_late(t, now) {
+            rule.announce(track, t, now, out);
+        }
+    }
+
+    /// Decides tracks that have waited long enough, and sends the updates that are due by time.
+    /// Call it once a frame.
+    pub fn tick(&mut self, now: Now, out: &mut impl FnMut(Finding<V>)) {
+        let after = Duration::from_secs(self.rule.config.update_after_s);
+        for (id, t) in self.tracks.iter_mut() {
+            match &t.announced {
+                Some(a) if now.monotonic.saturating_sub(a.at) >= after => {
+                    self.rule.update(TrackId(*id), t, out);
+                }
+                None if self.rule.is_late(t, now) => {
+                    self.rule.announce(TrackId(*id), t, now, out);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Forgets `track`, after its candidate or its update if one is still due.
+    pub fn end(&mut self, now: Now, track: TrackId, out: &mut impl FnMut(Finding<V>)) {
+        let Some(mut t) = self.tracks.remove(&track.0) else { return };
+        if t.announced.is_none() {
+            self.rule.announce(track, &mut t, now, out);
+        } else {
+            self.rule.update(track, &mut t, out);
+        }
+    }
+
+    /// Forgets all evidence for one entry: it may not be announced any more. That for others stays.
+    pub fn forget(&mut self, entry: EntryIndex) {
+        for t in self.tracks.values_mut() {
+            t.hits.retain(|h| h.entry != entry);
+            t.held = t.held.take().filter(|h| h.entry != entry);
+            t.announced = t.announced.take().filter(|a| a.entry != entry);
+            if let Some(a) = &mut t.announced {
+                a.alternatives.retain(|e| *e != entry);
+            }
+        }
+        self.rule.cooling.remove(&entry);
+    }
+
+    /// Forgets all evidence and cool-downs: entry numbers of another list mean other people.
+    pub fn reset(&mut self) {
+        self.tracks.clear();
+        self.rule.cooling.clear();
+    }
+
+    /// Counts since the start.
+    pub fn counters(&self) -> DecisionCounters {
+        self.rule.counters
+    }
+}
+
+impl Rule {
+    /// Whether `t` has waited for more views as long as it may.
+    fn is_late<V>(&self, t: &Track<V>, now: Now) -> bool {
+        let patience = Duration::from_millis(self.config.patience_ms);
+        now.monotonic.saturating_sub(t.since) >= patience
+    }
+
+    /// Keeps `view` for the update, where it is better than what was announced and what is kept.
+    fn keep_better<V>(&self, a: &mut Announced<V>, score: f32, view: V) {
+        let Some(announced) = a.score else { return };
+        let beats = a.better.as_ref().map_or(announced + self.config.update_margin, |b| b.0);
+        if score > beats {
+            a.better = Some((score, view));
+        }
+    }
+
+    /// Makes the candidate of the entry that `t` supports, if there is one.
+    fn announce<V>(
+        &mut self,
+        track: TrackId,
+        t: &mut Track<V>,
+        now: Now,
+        out: &mut impl FnMut(Finding<V>),
+    ) {
+        if t.probe.views() < self.config.least_views {
+            return;
+        }
+        let Some(Held { id, entry, score, agreeing, view }) = t.held.take() else { return };
         let alternatives = t.inseparable(entry, self.config.ambiguity_margin);
-        let at =
-            t.leaders.iter().position(|l| l.hit.entry == entry).expect("decided among the leaders");
-        let leader = t.leaders.swap_remove(at);
-        // Nothing is kept any longer about the other entries that the track resembled.
-        t.leaders.clear();
         let cool = Duration::from_secs(self.config.cool_down_s);
         let cooling = self
             .cooling
@@ -337,7 +374,8 @@ impl<V> Decider<V> {
             id,
             entry,
             alternatives: alternatives.clone(),
-            score: (!cooling).then_some(leader.hit.score),
+            score: (!cooling).then_some(score),
+            agreeing,
             at: now.monotonic,
             better: None,
         });
@@ -346,66 +384,56 @@ impl<V> Decider<V> {
             return;
         }
         self.counters.candidates += 1;
-        let finding = Finding {
+        self.start_cool_down(entry, now.monotonic);
+        let (combined, compared) = (t.combined(entry), t.probe.views());
+        let sequence = 1;
+        out(Finding {
             id,
-            sequence: 1,
+            sequence,
             track,
             entry,
-            score: leader.hit.score,
-            combined: t.combined(entry),
-            agreeing: t.agreeing(entry),
-            considered: t.recent.len(),
-            compared: t.compared,
+            score,
+            combined,
+            agreeing,
+            compared,
             alternatives,
-            view: leader.view,
-        };
-        self.start_cool_down(entry, now.monotonic);
-        out(finding);
+            view,
+        });
     }
 
-    /// Sends the updates that are due by time. Call it once a frame.
-    pub fn tick(&mut self, now: Now, out: &mut impl FnMut(Finding<V>)) {
-        let after = Duration::from_secs(self.config.update_after_s);
-        let Self { config, tracks, threshold, counters, .. } = self;
-        for (id, t) in tracks.iter_mut() {
-            if t.announced.as_ref().is_some_and(|a| now.monotonic.saturating_sub(a.at) >= after) {
-                update(TrackId(*id), t, *threshold, config, counters, out);
+    /// Sends the better view of what `t` was announced as, where there is one and the evidence
+    /// still holds; there is no other update.
+    fn update<V>(&mut self, track: TrackId, t: &mut Track<V>, out: &mut impl FnMut(Finding<V>)) {
+        let Some(a) = &mut t.announced else { return };
+        let Some((score, view)) = a.better.take() else { return };
+        let (id, entry, agreeing) = (a.id, a.entry, a.agreeing);
+        let mut alternatives = a.alternatives.clone();
+        a.score = None;
+        let combined = t.combined(entry);
+        if combined.is_nan() || combined < self.threshold {
+            self.counters.faded += 1;
+            return;
+        }
+        // Who has come close since; whoever was named stays named.
+        for near in t.inseparable(entry, self.config.ambiguity_margin) {
+            if !alternatives.contains(&near) && alternatives.push(near).is_err() {
+                break;
             }
         }
-    }
-
-    /// Forgets `track`, after its update if one is still due.
-    pub fn end(&mut self, track: TrackId, out: &mut impl FnMut(Finding<V>)) {
-        if let Some(mut t) = self.tracks.remove(&track.0) {
-            update(track, &mut t, self.threshold, &self.config, &mut self.counters, out);
-        }
-    }
-
-    /// Forgets all evidence for one entry: it may not be announced any more. That for others stays.
-    pub fn forget(&mut self, entry: EntryIndex) {
-        for t in self.tracks.values_mut() {
-            for supported in t.recent.iter_mut() {
-                supported.retain(|e| *e != entry);
-            }
-            t.rivals.retain(|r| r.entry != entry);
-            t.leaders.retain(|l| l.hit.entry != entry);
-            t.announced = t.announced.take().filter(|a| a.entry != entry);
-            if let Some(a) = &mut t.announced {
-                a.alternatives.retain(|e| *e != entry);
-            }
-        }
-        self.cooling.remove(&entry);
-    }
-
-    /// Forgets all evidence and cool-downs: entry numbers of another list mean other people.
-    pub fn reset(&mut self) {
-        self.tracks.clear();
-        self.cooling.clear();
-    }
-
-    /// Counts since the start.
-    pub fn counters(&self) -> DecisionCounters {
-        self.counters
+        self.counters.updates += 1;
+        let (sequence, compared) = (2, t.probe.views());
+        out(Finding {
+            id,
+            sequence,
+            track,
+            entry,
+            score,
+            combined,
+            agreeing,
+            compared,
+            alternatives,
+            view,
+        });
     }
 
     fn start_cool_down(&mut self, entry: EntryIndex, at: Duration) {
@@ -415,48 +443,6 @@ impl<V> Decider<V> {
             self.cooling.insert(entry, at).expect("a place was made");
         }
     }
-}
-
-/// Sends the better view of what `t` was announced as, where there is one and the evidence still
-/// holds; there is no other update.
-fn update<V>(
-    track: TrackId,
-    t: &mut Track<V>,
-    threshold: f32,
-    config: &DecisionConfig,
-    counters: &mut DecisionCounters,
-    out: &mut impl FnMut(Finding<V>),
-) {
-    let Some(a) = &mut t.announced else { return };
-    let Some(better) = a.better.take() else { return };
-    let (id, entry) = (a.id, a.entry);
-    let mut alternatives = a.alternatives.clone();
-    a.score = None;
-    let combined = t.combined(entry);
-    if combined < threshold {
-        counters.faded += 1;
-        return;
-    }
-    // Entries that have come close since are added; those named before stay named.
-    for near in t.inseparable(entry, config.ambiguity_margin) {
-        if !alternatives.contains(&near) && alternatives.push(near).is_err() {
-            break;
-        }
-    }
-    counters.updates += 1;
-    out(Finding {
-        id,
-        sequence: 2,
-        track,
-        entry,
-        score: better.hit.score,
-        combined,
-        agreeing: t.agreeing(entry),
-        considered: t.recent.len(),
-        compared: t.compared,
-        alternatives,
-        view: better.view,
-    });
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! From similarities to a candidate: whether matching is allowed now, at what threshold, and on
 //! what evidence.
 //!
-//! * [`budget`] derives the threshold from the list's authorised false-alert budget and the
-//!   embedder's measured false-match curve. There is no way to set a lower one by hand.
+//! * [`curve`] is how often a stranger's track reaches a similarity, for the worst of all groups.
+//! * [`budget`] is what a list's signers authorised; with the curve it gives the threshold. There
+//!   is no way to set a lower one by hand.
+//! * [`promise`] is all that these rest on, to be held against what was signed.
 //! * [`policy`] says whether the list may be used at this moment, and if not, why.
-//! * [`candidate`] collects the evidence of one track and turns N of M agreeing views into one
-//!   candidate.
+//! * [`probe`] is the running mean of a track's views; [`candidate`] turns it into one candidate.
 //!
-//! All three are pure: the clock, the list and the views are passed in; nothing is stored beyond a
+//! All are pure: the clock, the list and the views are passed in; nothing is stored beyond a
 //! track's life but the times at which listed entries were last announced.
 
-pub(crate) mod budget;
+pub mod budget;
 pub mod candidate;
+pub mod curve;
 pub mod policy;
+pub(crate) mod probe;
 pub mod promise;
 
 use serde::{Deserialize, Serialize};
@@ -24,11 +27,15 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecisionConfig {
-    /// Views of one track that must agree on an entry (N of N of M). 1 to 8.
-    pub agreeing_views: usize,
-    /// Latest compared views of the track among which they are counted (M of N of M).
-    /// `agreeing_views` to 16.
-    pub considered_views: usize,
+    /// Views of one track from which it is decided. 4 to 8: the false-match curve is of four or
+    /// more.
+    pub views: u32,
+    /// Views of one track from which it is decided where it ends early or `patience_ms` have
+    /// passed. 2 to `views`.
+    pub least_views: u32,
+    /// Milliseconds after its first view from which a track of fewer views is decided. 1500 to
+    /// 60000.
+    pub patience_ms: u64,
     /// Accept only similarities of at least this, where it is stricter than the derived threshold.
     /// 0 to 1; 0 leaves the derived threshold as it is. A value below the derived threshold has no
     /// effect.
@@ -50,8 +57,9 @@ pub struct DecisionConfig {
 impl Default for DecisionConfig {
     fn default() -> Self {
         Self {
-            agreeing_views: 2,
-            considered_views: 5,
+            views: 4,
+            least_views: 2,
+            patience_ms: 1500,
             stricter_threshold: 0.0,
             ambiguity_margin: 0.03,
             update_margin: 0.05,
@@ -70,16 +78,22 @@ impl DecisionConfig {
             }
         };
         check(
-            (1..=candidate::MAX_AGREEING).contains(&self.agreeing_views),
-            "agreeing_views",
-            self.agreeing_views.to_string(),
-            "write a whole number from 1 to 8",
+            (4..=8).contains(&self.views),
+            "views",
+            self.views.to_string(),
+            "write a whole number from 4 to 8",
         );
         check(
-            (self.agreeing_views..=candidate::MAX_CONSIDERED).contains(&self.considered_views),
-            "considered_views",
-            self.considered_views.to_string(),
-            "write a whole number from agreeing_views to 16",
+            (2..=self.views.max(2)).contains(&self.least_views),
+            "least_views",
+            self.least_views.to_string(),
+            concat!("write a whole number from 2 to ", setting!(decision.views)),
+        );
+        check(
+            (1500..=60_000).contains(&self.patience_ms),
+            "patience_ms",
+            self.patience_ms.to_string(),
+            "write a whole number of milliseconds from 1500 to 60000",
         );
         for (key, value, most) in [
             ("stricter_threshold", self.stricter_threshold, 1.0),

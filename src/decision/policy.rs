@@ -12,9 +12,10 @@ use std::fmt;
 use time::OffsetDateTime;
 
 use super::DecisionConfig;
-use super::budget::{Budget, FalseMatchCurve, OverBudget, Plan};
+use super::budget::{Budget, OverBudget, Plan};
+use super::curve::{Entries, PromiseCurve};
 use crate::cause::Cause;
-use crate::promise::Stage;
+use crate::promise::{Promise, Stage};
 use crate::watchlist::rotation::RotationError;
 use crate::watchlist::seal::SealError;
 use crate::watchlist::{Gallery, Position, Refusal, Watchlist};
@@ -65,12 +66,37 @@ impl From<RotationError> for Blindness {
     }
 }
 
+/// Whether a device that promises `device` may use a list that was signed for `signed`.
+fn keeps(signed: &[u8], device: &Promise) -> Result<(), Blindness> {
+    let Some(signed) = Promise::from_bytes(signed) else {
+        return Err(Blindness::new(
+            Cause::PromiseDiffers,
+            "what the list was signed for is written in another form than this program reads; \
+             sign a new version with this version of watchpost",
+        ));
+    };
+    let differences = signed.differences(device);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    Err(Blindness::new(
+        Cause::PromiseDiffers,
+        format_args!(
+            "the device cannot keep the promise that the list was signed for: {}",
+            named.join("; ")
+        ),
+    ))
+}
+
 /// A list in force: verified, within its budget, ready for search.
 pub struct ActiveList {
     list: Watchlist,
     gallery: Gallery,
     plan: Plan,
-    curve: FalseMatchCurve,
+    curve: PromiseCurve,
+    /// At the time of enactment; what is wiped later only lowers the rate.
+    entries: Entries,
     position: Option<Position>,
 }
 
@@ -86,14 +112,16 @@ impl ActiveList {
     /// the camera stands.
     ///
     /// # Errors
-    /// [`Blindness`] where the budget cannot be met with what was measured, or nobody is on the
-    /// list.
+    /// [`Blindness`] where `promise`, the device's, differs from the one that the list was signed
+    /// for, the budget cannot be met with what was measured, or nobody is on the list.
     pub fn enact(
         mut list: Watchlist,
-        curve: &FalseMatchCurve,
+        curve: &PromiseCurve,
+        promise: &Promise,
         config: &DecisionConfig,
         position: Option<Position>,
     ) -> Result<Self, Blindness> {
+        keeps(list.promise(), promise)?;
         // In memory once: the gallery is what is searched.
         let gallery = list.take_gallery().filter(|g| g.templates() > 0);
         let Some(gallery) = gallery else {
@@ -107,16 +135,10 @@ impl ActiveList {
             faces_a_day: f64::from(a.expected_faces_per_day),
             false_alerts_a_day: a.false_alerts_per_day,
         };
-        let mut plan = curve.plan(budget, gallery.templates())?;
-        if config.stricter_threshold > plan.threshold {
-            let rate = curve.false_positive_rate(config.stricter_threshold, gallery.templates());
-            plan = Plan {
-                threshold: config.stricter_threshold,
-                false_positive_rate: rate.expect("above a measured threshold"),
-                false_alerts_a_day: budget.faces_a_day * rate.expect("above a measured threshold"),
-            };
-        }
-        Ok(Self { list, gallery, plan, curve: curve.clone(), position })
+        let entries: Entries = list.photographs().collect();
+        let plan = curve.plan(budget, &entries)?;
+        let plan = curve.at_least(plan, config.stricter_threshold, budget, &entries);
+        Ok(Self { list, gallery, plan, curve: curve.clone(), entries, position })
     }
 
     /// Whether matching is allowed at `now`.
@@ -159,17 +181,17 @@ impl ActiveList {
         self.list.position(reference).filter(|entry| self.gallery.wipe(*entry))
     }
 
-    /// The rate at which a stranger's face is expected to reach `score` on this list, upper bound;
-    /// `None` where nothing was measured.
+    /// The rate at which a stranger's track is expected to reach `score` on this list, upper bound;
+    /// `None` below what was measured.
     pub fn expected_rate(&self, score: f32) -> Option<f64> {
-        self.curve.false_positive_rate(score, self.gallery.templates())
+        self.curve.false_positive_rate(score, &self.entries)
     }
 
     /// The list and what its budget came to, in one line for people.
     pub fn summary(&self) -> String {
         format!(
             "{} version {}{}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false \
-             alerts a day",
+             alerts a day{}",
             self.list().id(),
             self.list().version(),
             match self.list().stage() {
@@ -180,11 +202,51 @@ impl ActiveList {
             self.list().expires(),
             self.plan().threshold,
             self.plan().false_alerts_a_day,
+            if self.plan().extrapolated { " (extrapolated)" } else { "" },
         )
     }
 
     /// The threshold and what it is expected to cost.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::promise;
+    use crate::vision::{Models, VisionConfig};
+    use crate::watchlist::{fixture, verify};
+
+    #[test]
+    fn a_list_comes_into_force_only_under_the_promise_that_was_signed() {
+        let models = Models::builtin().expect("as committed");
+        let curve = PromiseCurve::of(&models.manifest.embedder.groups).expect("measured");
+        let strict = DecisionConfig::default();
+        let signed = promise::of(&models, &VisionConfig::default(), &strict);
+        let enact = |bytes: &[u8], device: &Promise| {
+            let mut content = fixture::content(1);
+            content.promise = bytes.to_vec();
+            content.authorisation.expected_faces_per_day = 1000;
+            let list = fixture::signed_by_two(&content, fixture::now());
+            let (now, trust) = (fixture::now(), fixture::trust());
+            let list = verify(&list, &trust, now, fixture::DEVICE, &fixture::EMBEDDER);
+            ActiveList::enact(list.expect("valid"), &curve, device, &strict, None)
+        };
+        let in_force = enact(&signed.bytes(), &signed).expect("the same promise");
+        assert!(in_force.plan().threshold >= crate::promise::FLOOR);
+
+        let mut looser = VisionConfig::default();
+        (looser.quality.min_sharpness, looser.views.max_a_track) = (0.0, 100);
+        let looser = promise::of(&models, &looser, &strict);
+        let refused = enact(&signed.bytes(), &looser).expect_err("looser in two ways");
+        assert_eq!(refused.cause, Cause::PromiseDiffers);
+        for key in ["vision.quality.min_sharpness", "vision.views.max_a_track"] {
+            assert!(refused.reason.contains(key), "{refused}");
+        }
+        assert!(enact(&looser.bytes(), &signed).is_ok(), "stricter than signed");
+        let refused = enact(b"a promise", &signed).expect_err("not a promise");
+        assert_eq!(refused.cause, Cause::PromiseDiffers);
     }
 }

@@ -23,6 +23,9 @@ pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> 
         Setting::Score => f64::from(gate.min_score),
         Setting::Outside => f64::from(gate.max_outside),
         Setting::ViewsATrack => f64::from(vision.views.max_a_track),
+        Setting::Views => f64::from(decision.views),
+        Setting::LeastViews => f64::from(decision.least_views),
+        Setting::Patience => decision.patience_ms as f64,
         Setting::CoolDown => decision.cool_down_s as f64,
     };
     let manifest = &models.manifest;
@@ -36,15 +39,108 @@ pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> 
     }
 }
 
-/// Of every number of the measured curve.
+/// Of every number of the measured curve, and of how the embedder was used when it was measured.
 fn curve_digest(models: &Models) -> [u8; 32] {
     let embedder = &models.manifest.embedder;
     let mut digest = Sha256::new_with_prefix(b"watchpost false-match curve v1\n");
-    digest.update(embedder.worst_group_factor.to_be_bytes());
-    for row in &embedder.false_match {
-        digest.update(row.threshold.to_be_bytes());
-        digest.update(row.fmr_upper.to_be_bytes());
-        digest.update(row.impostor_pairs.to_be_bytes());
+    digest.update([embedder.channels as u8]);
+    digest.update((embedder.side as u64).to_be_bytes());
+    let used = [&embedder.mean[..], &embedder.scale[..], embedder.template.as_flattened()];
+    for number in used.into_iter().flatten() {
+        digest.update(number.to_be_bytes());
+    }
+    for group in &embedder.groups {
+        for text in [&group.name, &group.source] {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+        digest.update(group.people.to_be_bytes());
+        digest.update(group.pairs.to_be_bytes());
+        digest.update(group.exact_to.to_be_bytes());
+        digest.update((group.curve.len() as u64).to_be_bytes());
+        for (similarity, upper) in &group.curve {
+            digest.update(similarity.to_be_bytes());
+            digest.update(upper.to_be_bytes());
+        }
     }
     digest.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each edit of the configuration that lets more strangers through, or through earlier.
+    const LOOSER: [(&str, &str); 20] = [
+        ("vision.quality.min_eye_distance_px", "15.9"),
+        ("vision.quality.min_eye_distance_px", "4.0"),
+        ("vision.quality.min_sharpness", "0.0"),
+        ("vision.quality.min_sharpness", "0.089"),
+        ("vision.quality.max_yaw", "50.1"),
+        ("vision.quality.max_yaw", "90.0"),
+        ("vision.quality.max_pitch", "35.5"),
+        ("vision.quality.max_pitch", "90.0"),
+        ("vision.quality.min_score", "0.699"),
+        ("vision.quality.min_score", "0.1"),
+        ("vision.quality.max_outside", "0.151"),
+        ("vision.quality.max_outside", "1.0"),
+        ("vision.views.max_a_track", "9"),
+        ("vision.views.max_a_track", "1000"),
+        ("decision.views", "3"),
+        ("decision.views", "1"),
+        ("decision.least_views", "1"),
+        ("decision.patience_ms", "0"),
+        ("decision.patience_ms", "1499"),
+        ("decision.cool_down_s", "0"),
+    ];
+
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Sections {
+        vision: VisionConfig,
+        decision: DecisionConfig,
+    }
+
+    fn promise(key: &str, value: &str) -> Promise {
+        let sections: Sections = toml::from_str(&format!("{key} = {value}\n")).expect("a key");
+        of(&Models::builtin().expect("as committed"), &sections.vision, &sections.decision)
+    }
+
+    #[test]
+    fn no_looser_configuration_keeps_what_was_signed_and_each_is_named_by_its_key() {
+        let signed = promise("decision.cool_down_s", "60");
+        for (key, value) in LOOSER {
+            let found = signed.differences(&promise(key, value));
+            assert_eq!(found.len(), 1, "{key} = {value}: {found:?}");
+            assert!(found[0].to_string().contains(key), "{}", found[0]);
+        }
+        for (key, value) in [("decision.views", "8"), ("vision.quality.max_yaw", "30.0")] {
+            assert_eq!(signed.differences(&promise(key, value)), []);
+        }
+    }
+
+    #[test]
+    fn another_curve_or_another_use_of_the_embedder_is_another_promise() {
+        let models = Models::builtin().expect("as committed");
+        let (vision, decision) = (VisionConfig::default(), DecisionConfig::default());
+        let signed = of(&models, &vision, &decision);
+        let edits: [fn(&mut Models); 7] = [
+            |m| m.manifest.embedder.groups[0].curve[0].1 = 1e-9,
+            |m| m.manifest.embedder.groups[0].curve[0].0 = 0.05,
+            |m| m.manifest.embedder.groups[0].people = 299,
+            |m| m.manifest.embedder.groups.truncate(7),
+            |m| m.manifest.embedder.groups[7].exact_to = 0.8,
+            |m| m.manifest.embedder.scale[1] = 0.001,
+            |m| m.manifest.embedder.template[4][1] += 1.0,
+        ];
+        for (i, edit) in edits.iter().enumerate() {
+            let mut other = models.clone();
+            edit(&mut other);
+            let found = signed.differences(&of(&other, &vision, &decision));
+            assert!(
+                matches!(found[..], [crate::promise::Difference::Curve { .. }]),
+                "edit {i}: {found:?}"
+            );
+        }
+    }
 }

@@ -215,10 +215,10 @@ pub struct Candidate {
 pub struct Evidence {
     /// Views of the track that were compared.
     pub views: u32,
-    /// Those above the threshold for this entry.
+    /// Those with which their mean reached the threshold for this entry.
     pub agreeing: u32,
-    /// Quality-weighted mean similarity of all compared views; `expected_false_positive_rate` is
-    /// the rate at which it is reached.
+    /// Similarity of the quality-weighted mean of all compared views, which is held against the
+    /// threshold; `expected_false_positive_rate` is the rate at which it is reached.
     #[serde(default)]
     pub combined: f32,
     /// Quality of the best agreeing view.

@@ -10,39 +10,23 @@
 use log::{error, info, warn};
 use time::OffsetDateTime;
 
+use super::judge::Judge;
 use super::keys::TrustedKeys;
 use super::state_file::StateFile;
 use super::vault::{Opened, Vault};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
-use crate::decision::DecisionConfig;
-use crate::decision::budget::{CurvePoint, FalseMatchCurve};
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::vision::Models;
 use crate::watchlist::memory::{DeviceMemory, Obeyed};
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::rotation;
 use crate::watchlist::trust::TrustError;
-use crate::watchlist::{Gallery, Position, Reference, Refusal, Trust, Watchlist, verify};
+use crate::watchlist::{Gallery, Reference, Refusal, Trust, Watchlist};
 
 /// What to do where templates cannot be locked.
 const LOCK: &str = Cause::MemoryNotLocked.remedy();
-
-/// The curve that the embedder was measured with, in the decision's terms.
-///
-/// # Errors
-/// Where the manifest carries none or a broken one: without a measured curve no budget can be kept.
-pub fn curve(models: &Models) -> Result<FalseMatchCurve, Blindness> {
-    let embedder = &models.manifest.embedder;
-    let points = embedder
-        .false_match
-        .iter()
-        .map(|p| CurvePoint { threshold: p.threshold, fmr_upper: p.fmr_upper })
-        .collect();
-    FalseMatchCurve::new(points, embedder.worst_group_factor)
-        .map_err(|error| Blindness::new(Cause::NoFalseMatchCurve, error))
-}
 
 /// Why an order is not followed.
 #[derive(Debug, thiserror::Error)]
@@ -55,19 +39,6 @@ pub enum NotObeyed {
     Order(#[from] OrderError),
 }
 
-/// What a list must fit on this device; fixed at the start.
-struct Requirements {
-    device: String,
-    /// Where the camera stands.
-    position: Option<Position>,
-    /// Digest of the embedder.
-    embedder: [u8; 32],
-    /// What the embedder was measured with.
-    curve: Result<FalseMatchCurve, Blindness>,
-    decision: DecisionConfig,
-    locked_memory: bool,
-}
-
 /// The only one who writes the list, the kept rotations and the state file.
 pub struct Keeper {
     state: StateFile,
@@ -75,7 +46,8 @@ pub struct Keeper {
     keys: TrustedKeys,
     /// Those that were read last.
     believed: Option<Trust>,
-    requirements: Requirements,
+    judge: Judge,
+    locked_memory: bool,
     /// The configured list was not read because the clock could not be believed.
     unread: bool,
 }
@@ -89,14 +61,8 @@ impl Keeper {
             vault: Vault::new(w),
             keys: TrustedKeys::new(w),
             believed: None,
-            requirements: Requirements {
-                device: config.device.id.clone(),
-                position: w.position,
-                embedder: models.manifest.embedder.sha256.0,
-                curve: curve(models),
-                decision: config.decision.clone(),
-                locked_memory: w.require_locked_memory,
-            },
+            judge: Judge::of(config, models),
+            locked_memory: w.require_locked_memory,
             unread: false,
         }
     }
@@ -147,8 +113,8 @@ impl Keeper {
         };
         // Without a memory nothing is matched anyway, and the order can still wipe.
         let Ok(memory) = self.state.memory_mut() else { return Ok((order, Obeyed::Now)) };
-        let Requirements { device, position, .. } = &self.requirements;
-        let obeyed = memory.obey(&order, device, *position);
+        let (device, position) = (self.judge.device(), self.judge.position());
+        let obeyed = memory.obey(&order, device, position);
         if obeyed == Obeyed::Now || !self.state.is_stored() {
             self.state.save_order();
         }
@@ -354,8 +320,7 @@ impl Keeper {
     /// Why it may not be used.
     pub fn for_counting(&self, now: Now) -> Result<(Watchlist, Gallery), Blindness> {
         let opened = self.vault.stored()?;
-        let Requirements { device, embedder, .. } = &self.requirements;
-        let mut list = verify(&opened.bytes, &self.trust()?, now.wall, device, embedder)?;
+        let mut list = self.judge.verified(&opened.bytes, &self.trust()?, now.wall)?;
         let mut memory = self.state.memory()?.clone();
         memory.admit(&list, now.wall)?;
         let Some(mut gallery) = list.take_gallery().filter(|g| g.templates() > 0) else {
@@ -371,17 +336,15 @@ impl Keeper {
 
     /// The opened list as it would be in force, and the memory with it; changes nothing.
     fn try_out(&self, opened: Opened, now: Now) -> Result<(ActiveList, DeviceMemory), Blindness> {
-        let required = &self.requirements;
-        let curve = required.curve.as_ref().map_err(Clone::clone)?;
         let trust = self.trust()?;
-        let list = verify(&opened.bytes, &trust, now.wall, &required.device, &required.embedder)?;
         let mut memory = self.state.memory()?.clone();
         memory.trust(trust.serial())?;
-        memory.admit(&list, now.wall)?;
-        let mut active = ActiveList::enact(list, curve, &required.decision, required.position)?;
+        let mut active = self
+            .judge
+            .judge(&opened.bytes, &trust, now.wall, |list| Ok(memory.admit(list, now.wall)?))?;
         if !(opened.bytes.is_locked() && active.gallery().is_locked()) {
             let size = opened.bytes.len().div_ceil(1024);
-            if required.locked_memory {
+            if self.locked_memory {
                 return Err(Blindness::new(
                     Cause::MemoryNotLocked,
                     format_args!(

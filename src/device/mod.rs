@@ -2,6 +2,7 @@
 //! the tests alike.
 //!
 //! * [`pipeline`]: a captured picture in, candidates out.
+//! * [`judge`]: whether a device would use a list; every command asks it, too.
 //! * [`keeper`]: which list may come into force and which orders are followed.
 //! * [`state_file`]: what is remembered over restarts, and whether the clock may be believed.
 //! * [`keys`]: the pinned keys and their rotations.
@@ -13,6 +14,7 @@
 //! in, and what is to be published is taken out. The threads are in [`crate::daemon`].
 
 pub(crate) mod calibrator;
+pub mod judge;
 pub mod keeper;
 pub(crate) mod keys;
 pub(crate) mod orders;

@@ -8,8 +8,8 @@
 //!   frames again.
 //! * While no list is in force, or the list is outside its validity, nothing is detected, embedded
 //!   or compared.
-//! * A probe is dropped, and thereby wiped, as soon as it has been searched; of a view that
-//!   supports no entry nothing is kept.
+//! * Of a view there stays its share in the mean of its track, until the track ends; of a track
+//!   whose mean supports no entry nothing else is kept.
 //! * What leaves is a [`Candidate`] about an entry of the list, or a count; of a silent list a
 //!   count only.
 //! * Of a live source the [`Schedule`] says which pictures are looked at.
@@ -24,7 +24,7 @@ pub use self::counters::{PipelineCounters, TooPoorTotals, VisionTotals};
 use crate::cause::Cause;
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
-use crate::decision::candidate::{Compared, Decider, Finding, MAX_HITS};
+use crate::decision::candidate::{Decider, Finding, MAX_HITS, Searched, Seen};
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::delivery::event::{Candidate, EventId};
 use crate::frame::Frame;
@@ -248,11 +248,18 @@ impl Matcher {
             analyzer.analyze(frame, captured.at, stopwatch, &mut |sighting| match sighting {
                 Sighting::Ended { track } => {
                     outlet.counters.vision.tracks += 1;
-                    decider.end(track, &mut |finding| outlet.publish(finding));
+                    decider.end(captured.at, track, &mut |finding| outlet.publish(finding));
                 }
                 Sighting::Viewed { track, view } => {
+                    let quality = view.quality.overall;
+                    let seen = Seen { track, embedding: &view.probe, quality };
+                    let probe = decider.observe(captured.at, seen, &mut |f| outlet.publish(f));
+                    let Some(probe) = probe else { return };
                     top.clear();
-                    outlet.active.gallery().search(&view.probe.quantize(), top);
+                    let gallery = outlet.active.gallery();
+                    gallery.search(&probe, top);
+                    let alone = view.probe.quantize();
+                    let own = |entry| gallery.similarity(entry, &alone).unwrap_or(-1.0);
                     let kept = KeptView {
                         face: outlet.maker.wants_crop().then_some(view.face),
                         quality: view.quality,
@@ -260,10 +267,8 @@ impl Matcher {
                         frame: size,
                     };
                     let id = Uuid::from_u128(EventId::new(outlet.now).as_u128());
-                    let quality = kept.quality.overall;
-                    let compared =
-                        Compared { track, view: kept, quality, hits: top.hits(), threshold };
-                    decider.observe(captured.at, id, compared, &mut |f| outlet.publish(f));
+                    let searched = Searched { track, view: kept, hits: top.hits(), threshold };
+                    decider.searched(captured.at, id, searched, own, &mut |f| outlet.publish(f));
                 }
             });
         decider.tick(captured.at, &mut |finding| outlet.publish(finding));
@@ -280,7 +285,7 @@ impl Matcher {
         analyzer.end_all(&mut |sighting| {
             let Sighting::Ended { track } = sighting else { return };
             outlet.counters.vision.tracks += 1;
-            decider.end(track, &mut |finding| outlet.publish(finding));
+            decider.end(outlet.now, track, &mut |finding| outlet.publish(finding));
         });
     }
 }

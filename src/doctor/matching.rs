@@ -105,9 +105,14 @@ pub(super) fn watchlist(configured: &Configured<'_>) -> CheckResult {
     let detail = active.summary();
     match active.permits(now.wall) {
         Ok(()) => CheckResult::ok(detail),
-        Err(blindness) => CheckResult::warning(
-            format!("{detail}; not now: {blindness}"),
-            blindness.cause.remedy(),
-        ),
+        Err(blindness) => {
+            let (text, remedy) =
+                (format!("{detail}; not now: {blindness}"), blindness.cause.remedy());
+            // Hours pass by themselves; a place does not.
+            match blindness.cause {
+                Cause::OutsideHours => CheckResult::warning(text, remedy),
+                _ => CheckResult::failed(text, remedy),
+            }
+        }
     }
 }

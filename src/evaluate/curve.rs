@@ -269,19 +269,26 @@ pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> S
     }
     if let Some(s) = &curve.safety_factor {
         line(format_args!(
-            "# The worst-served group was {} at {:.2}; measured up to {:.2} only: an assumption \
-             beyond.",
-            s.group, s.threshold, s.measured_to
+            "# The worst-served group was {} at {:.2}, {:.1} times the rate of all: a group that \
+             is confused more often needs rows of its own.",
+            s.group, s.threshold, s.factor
         ));
-        // Rounded up, as a bound must be.
-        line(format_args!("worst_group_factor = {:.1}", (s.factor * 10.0).ceil() / 10.0));
     }
+    let (Some(last), Some(all)) = (curve.points.last(), curve.points.first()) else {
+        return text;
+    };
+    line(format_args!("\n[[embedder.groups]]"));
+    line(format_args!("name = \"all\""));
+    let source = toml::Value::String(format!("watchpost evaluate curve on {folder}"));
+    line(format_args!("source = {source}"));
+    line(format_args!("people = {}", curve.people));
+    line(format_args!("pairs = {}", all.fmr.of));
+    line(format_args!("exact_to = {:.2}", last.threshold));
+    line(format_args!("curve = ["));
     for p in &curve.points {
-        line(format_args!("\n[[embedder.false_match]]"));
-        line(format_args!("threshold = {:.2}", p.threshold));
-        line(format_args!("fmr_upper = {}", rounded_up(p.fmr_upper)));
-        line(format_args!("impostor_pairs = {}", p.fmr.of));
+        line(format_args!("    [{:.2}, {}],", p.threshold, rounded_up(p.fmr_upper)));
     }
+    line(format_args!("]"));
     text
 }
 
@@ -297,7 +304,8 @@ mod tests {
     use super::super::extract::fake::{FakeFactory, SETTINGS, lfw, with_run};
     use super::super::left_out::LeftOut;
     use super::*;
-    use crate::decision::budget::{CurvePoint, FalseMatchCurve};
+    use crate::decision::curve::{CurveError, PromiseCurve};
+    use crate::vision::GroupCurve;
 
     const QUESTION: CurveQuestion<'static> = CurveQuestion {
         least_pairs: 10,
@@ -347,33 +355,25 @@ mod tests {
         lfw(dir.path(), 60, |_| 2, 60);
         let (c, _) = evaluate(dir.path(), QUESTION);
         #[derive(serde::Deserialize)]
-        struct TableRow {
-            threshold: f32,
-            fmr_upper: f64,
-            impostor_pairs: u64,
-        }
-        #[derive(serde::Deserialize)]
         struct EmbedderTable {
-            false_match: Vec<TableRow>,
+            groups: Vec<GroupCurve>,
         }
         #[derive(serde::Deserialize)]
         struct ManifestTable {
             embedder: EmbedderTable,
         }
-        let table = manifest_table(&c, &embedder(), Path::new("a\nb"));
+        let table = manifest_table(&c, &embedder(), Path::new("a\nb\"c"));
         let m: ManifestTable = toml::from_str(&table).unwrap();
-        assert_eq!(m.embedder.false_match.len(), c.points.len());
-        for (row, point) in m.embedder.false_match.iter().zip(&c.points) {
-            assert!(row.fmr_upper >= point.fmr_upper && row.fmr_upper <= point.fmr_upper * 1.011);
-            assert_eq!((row.threshold, row.impostor_pairs), (point.threshold as f32, point.fmr.of));
+        let [group] = &m.embedder.groups[..] else { panic!("one group: {table}") };
+        assert_eq!((group.people as usize, group.curve.len()), (c.people, c.points.len()));
+        for (row, point) in group.curve.iter().zip(&c.points) {
+            assert!(row.1 >= point.fmr_upper && row.1 <= point.fmr_upper * 1.011);
+            assert_eq!((row.0, group.pairs), (point.threshold as f32, point.fmr.of));
         }
-        let points = m
-            .embedder
-            .false_match
-            .iter()
-            .map(|r| CurvePoint { threshold: r.threshold, fmr_upper: r.fmr_upper })
-            .collect();
-        assert!(FalseMatchCurve::new(points, 1.0).is_ok());
+        // Of sixty people nothing is promised; of three hundred it would be.
+        assert_eq!(PromiseCurve::of(&m.embedder.groups), Err(CurveError::TooFewPeople(60)));
+        let more = GroupCurve { people: 300, ..group.clone() };
+        assert!(PromiseCurve::of(&[more]).is_ok());
     }
 
     #[test]

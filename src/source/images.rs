@@ -3,8 +3,8 @@
 //!
 //! Promises:
 //! * Files come in the order of their paths; folders are searched through.
-//! * Each picture is shown for `hold` frames, so that a decision that needs several agreeing views
-//!   can be reached.
+//! * Each picture is shown for `hold` frames, so that a decision that needs several views can be
+//!   reached.
 //! * A file that cannot be read is counted, logged once a round, and never stops the run.
 //! * A JPEG goes out as it is, unless Exif says that it is rotated; everything else as RGB.
 //!

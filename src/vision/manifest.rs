@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 use super::engine::Normalization;
@@ -66,7 +67,8 @@ pub enum ManifestError {
     #[error(
         "{path} names the built-in embedder with another `{key}`: its false-match curve was \
          measured with its own settings and holds with these only. Take the section `[embedder]` \
-         from the manifest that this program was built with, or leave {vision_models} out",
+         and its groups from the manifest that this program was built with, or leave \
+         {vision_models} out",
         vision_models = setting!(vision.models)
     )]
     NotAsBuiltIn {
@@ -243,30 +245,33 @@ pub struct EmbedderSpec {
     pub origin: String,
     /// Under which terms.
     pub licence: String,
-    /// By how much more often strangers of the worst-served group are confused than strangers at
-    /// large, as measured; 1 or more. Where it was not measured, 20: the most that was seen of
-    /// embedders of this kind.
-    #[serde(default = "unmeasured_group_factor")]
-    pub worst_group_factor: f64,
-    /// The measured false-match curve, thresholds rising. Empty where it was not measured.
+    /// The measured false-match curve of each group of people. Empty where none was measured.
     #[serde(default)]
-    pub false_match: Vec<FalseMatch>,
+    pub groups: Vec<GroupCurve>,
+    /// What manifests had before there were groups; told apart from a misspelt key.
+    #[serde(default, rename = "false_match")]
+    former_curve: Option<IgnoredAny>,
+    #[serde(default, rename = "worst_group_factor")]
+    former_factor: Option<IgnoredAny>,
 }
 
-fn unmeasured_group_factor() -> f64 {
-    20.0
-}
-
-/// One point of the false-match curve.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+/// How often two strangers of one group reach a similarity: one photograph against one.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FalseMatch {
-    /// Cosine similarity.
-    pub threshold: f32,
-    /// Upper confidence bound of the share of impostor pairs at or above it.
-    pub fmr_upper: f64,
-    /// Pairs it was measured on.
-    pub impostor_pairs: u64,
+pub struct GroupCurve {
+    /// Who they are, in the words of the set's labels.
+    pub name: String,
+    /// The set of photographs.
+    pub source: String,
+    /// Different people.
+    pub people: u32,
+    /// Pairs of two people that were compared.
+    pub pairs: u64,
+    /// Up to this similarity the bounds come from counts; beyond it they are extrapolated.
+    pub exact_to: f32,
+    /// Cosine similarity, rising, and the upper 95 % bound of the share of pairs at or above it,
+    /// falling.
+    pub curve: Vec<(f32, f64)>,
 }
 
 impl DetectorSpec {
@@ -296,11 +301,7 @@ impl EmbedderSpec {
             ("embedder.template", self.template == measured.template),
             ("embedder.output", self.output == measured.output),
             ("embedder.dimensions", self.dimensions == measured.dimensions),
-            (
-                "embedder.worst_group_factor",
-                self.worst_group_factor.to_bits() == measured.worst_group_factor.to_bits(),
-            ),
-            ("embedder.false_match", self.false_match == measured.false_match),
+            ("embedder.groups", self.groups == measured.groups),
         ]
         .into_iter()
         .find_map(|(key, equal)| (!equal).then_some(key))
@@ -381,21 +382,46 @@ impl Manifest {
         )?;
         let dimensions = (MIN_DIMENSIONS..=MAX_DIMENSIONS).contains(&e.dimensions);
         require(dimensions, "embedder.dimensions", "must be 64 to 1024")?;
-        let sound = |f: &FalseMatch| {
-            (-1.0..=1.0).contains(&f.threshold)
-                && f.fmr_upper > 0.0
-                && f.fmr_upper <= 1.0
-                && f.impostor_pairs > 0
-        };
-        let falling = e
-            .false_match
-            .windows(2)
-            .all(|w| w[0].threshold < w[1].threshold && w[0].fmr_upper >= w[1].fmr_upper);
         require(
-            falling && e.false_match.iter().all(sound),
+            e.former_curve.is_none() && e.former_factor.is_none(),
             "embedder.false_match",
-            "must rise in `threshold`, not rise in `fmr_upper` (above 0, at most 1), and count \
-             its `impostor_pairs`",
+            "and `embedder.worst_group_factor` are no longer read: a curve and a factor of two \
+             different sets promised too much. Write a curve a group, `[[embedder.groups]]` with \
+             name, source, people, pairs, exact_to and curve = [[similarity, upper bound], ...]; \
+             `watchpost evaluate curve` measures one",
+        )?;
+        for (i, group) in e.groups.iter().enumerate() {
+            require(
+                e.groups[..i].iter().all(|other| other.name != group.name),
+                "embedder.groups.name",
+                "must name each group once",
+            )?;
+            group.check()?;
+        }
+        Ok(())
+    }
+}
+
+impl GroupCurve {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let require = |good: bool, key, reason: &str| {
+            if good { Ok(()) } else { Err((key, format!("of {:?} {reason}", self.name))) }
+        };
+        require(!self.name.trim().is_empty(), "embedder.groups.name", "must not be empty")?;
+        require(!self.source.trim().is_empty(), "embedder.groups.source", "must not be empty")?;
+        require(self.people >= 2, "embedder.groups.people", "must be 2 or more")?;
+        require(self.pairs >= 1, "embedder.groups.pairs", "must be 1 or more")?;
+        let similarity = |t: f32| (-1.0..=1.0).contains(&t);
+        require(similarity(self.exact_to), "embedder.groups.exact_to", "must be a similarity")?;
+        require(!self.curve.is_empty(), "embedder.groups.curve", "has no rows")?;
+        // Written so that what is not a number is refused.
+        let sound = |(t, upper): &(f32, f64)| similarity(*t) && *upper > 0.0 && *upper <= 1.0;
+        let ordered = self.curve.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 >= w[1].1);
+        require(
+            ordered && self.curve.iter().all(sound),
+            "embedder.groups.curve",
+            "must have rows [similarity, upper bound]: similarities of -1 to 1, each once and \
+             rising; bounds above 0, at most 1, that never rise",
         )
     }
 }
@@ -552,21 +578,44 @@ mod tests {
         assert!(matches!(parse(&unknown), Err(ManifestError::Syntax { .. })));
     }
 
+    /// The shipped manifest without its groups, and these rows in one group.
+    fn with_rows(rows: &str) -> Result<Manifest, ManifestError> {
+        let before = SHIPPED.split("[[embedder.groups]]").next().expect("the part before the rows");
+        parse(&format!(
+            "{before}\n[[embedder.groups]]\nname = \"a\"\nsource = \"b\"\npeople = 300\npairs = \
+             1000\nexact_to = 0.4\ncurve = [{rows}]\n"
+        ))
+    }
+
     #[test]
-    fn a_false_match_curve_that_rises_is_refused() {
-        let row = |t: f32, f: f64| {
-            format!(
-                "[[embedder.false_match]]\nthreshold = {t}\nfmr_upper = {f}\nimpostor_pairs = \
-                 1000\n"
-            )
-        };
-        let without_rows =
-            SHIPPED.split("[[embedder.false_match]]").next().expect("the part before the rows");
-        let with = |a: String, b: String| parse(&format!("{without_rows}\n{a}{b}"));
-        assert_eq!(with(row(0.3, 1e-2), row(0.4, 1e-3)).unwrap().embedder.false_match.len(), 2);
-        assert!(with(row(0.3, 1e-3), row(0.4, 1e-2)).is_err());
-        assert!(with(row(0.4, 1e-2), row(0.3, 1e-3)).is_err());
-        assert!(with(row(0.4, 1e-2), row(0.5, 0.0)).is_err());
+    fn a_curve_that_rises_repeats_itself_or_is_no_number_is_refused() {
+        assert_eq!(with_rows("[0.3, 1e-2], [0.4, 1e-3]").unwrap().embedder.groups.len(), 1);
+        for rows in [
+            "",
+            "[0.3, 1e-3], [0.4, 1e-2]",
+            "[0.4, 1e-2], [0.3, 1e-3]",
+            "[0.4, 1e-2], [0.4, 1e-3]",
+            "[0.4, 1e-2], [0.5, 0.0]",
+            "[0.4, 1e-2], [0.5, -1e-3]",
+            "[0.4, 1e-2], [0.5, nan]",
+            "[nan, 1e-2], [0.5, 1e-3]",
+            "[0.4, 1.5], [0.5, 1e-3]",
+            "[0.4, 1e-2], [inf, 1e-3]",
+        ] {
+            match with_rows(rows) {
+                Err(ManifestError::Value { key, .. }) => assert_eq!(key, "embedder.groups.curve"),
+                other => panic!("{rows}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_manifest_of_before_is_told_what_to_write_now() {
+        for former in ["worst_group_factor = 31.1", "false_match = [{ threshold = 0.3 }]"] {
+            let text = SHIPPED.replacen("[embedder]", &format!("[embedder]\n{former}"), 1);
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains("no longer read") && error.contains("groups"), "{error}");
+        }
     }
 
     #[test]
@@ -581,9 +630,9 @@ mod tests {
             Models::open(&path)
         };
         assert!(open(SHIPPED).is_ok());
-        let rows = SHIPPED.find("[[embedder.false_match]]").expect("there are rows");
-        let one_row = "[[embedder.false_match]]\nthreshold = 0.05\nfmr_upper = 1e-9\n\
-                       impostor_pairs = 1000\n";
+        let groups = SHIPPED.find("[[embedder.groups]]").expect("there are groups");
+        let one_row = "[[embedder.groups]]\nname = \"all\"\nsource = \"none\"\npeople = \
+            1000\npairs = 1000\nexact_to = 0.9\ncurve = [[0.05, 1e-9]]\n";
         let embedder = SHIPPED.find("[embedder]").expect("there is an embedder");
         let in_embedder = |from: &str, to: &str| {
             let (before, after) = SHIPPED.split_at(embedder);
@@ -592,15 +641,12 @@ mod tests {
         };
         let edits = [
             // One row at which strangers would be published.
-            (format!("{}{one_row}", &SHIPPED[..rows]), "embedder.false_match"),
-            (SHIPPED[..rows].to_owned(), "embedder.false_match"),
-            (in_embedder("fmr_upper = 1.03e-2", "fmr_upper = 1.02e-2"), "embedder.false_match"),
-            (in_embedder("threshold = 0.25", "threshold = 0.2"), "embedder.false_match"),
-            (in_embedder("worst_group_factor = 31.1", ""), "embedder.worst_group_factor"),
-            (
-                in_embedder("worst_group_factor = 31.1", "worst_group_factor = 1.0"),
-                "embedder.worst_group_factor",
-            ),
+            (format!("{}{one_row}", &SHIPPED[..groups]), "embedder.groups"),
+            (SHIPPED[..groups].to_owned(), "embedder.groups"),
+            (format!("{SHIPPED}\n{one_row}"), "embedder.groups"),
+            (in_embedder("1.14e-1", "1.00e-1"), "embedder.groups"),
+            (in_embedder("people = 479", "people = 299"), "embedder.groups"),
+            (in_embedder("exact_to = 0.45", "exact_to = 0.80"), "embedder.groups"),
             (in_embedder("\"bgr\"", "\"rgb\""), "embedder.channels"),
             (in_embedder("mean = [128.0", "mean = [127.0"), "embedder.mean"),
             (in_embedder("scale = [1.0", "scale = [0.001"), "embedder.scale"),

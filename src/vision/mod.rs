@@ -44,7 +44,7 @@ pub use detect::{DetectReport, Detector, LONG_SIDE};
 pub use embed::Embedder;
 pub use faces::{Detection, Faces, MAX_FACES};
 pub use fitness::{Fitness, HardlyAble};
-pub use manifest::{Digest, FalseMatch, Manifest, ManifestError, Models};
+pub use manifest::{Digest, GroupCurve, Manifest, ManifestError, Models};
 pub use outlook::{Outlook, PoorSight, ViewCounts};
 pub use quality::{Quality, QualityGate, TooPoor};
 pub use schedule::{FramePlan, Schedule, ScheduleConfig, Skip, SkipCounters, Thumbnail};

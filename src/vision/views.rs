@@ -15,7 +15,8 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ViewConfig {
-    /// Most views of one track that are embedded.
+    /// Most views of one track that are embedded. A list is signed for at most so many: with each
+    /// one a stranger has one more chance, and the false-match curve is of eight.
     pub max_a_track: u32,
     /// So many are embedded as they come, `min_interval_ms` apart; later ones must be better.
     pub first: u32,
@@ -34,7 +35,7 @@ pub struct ViewConfig {
 impl Default for ViewConfig {
     fn default() -> Self {
         Self {
-            max_a_track: 12,
+            max_a_track: 8,
             first: 5,
             min_interval_ms: 150,
             margin: 0.05,
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn no_track_is_embedded_more_often_than_allowed_and_an_ended_one_is_forgotten() {
-        assert_eq!(embedded(|t| t as f32 / 1e5, 100_000).len(), 12);
+        assert_eq!(embedded(|t| t as f32 / 1e5, 100_000).len(), 8);
         let mut views = Views::new(ViewConfig { max_a_track: 1, ..ViewConfig::default() });
         views.embedded(T, 0.5, ms(0));
         assert!(!views.due(T, ms(100_000)));

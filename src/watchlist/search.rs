@@ -358,6 +358,23 @@ impl Gallery {
         self.search_all(std::slice::from_ref(probe), std::slice::from_mut(top));
     }
 
+    /// Similarity of `probe` to the nearest template of one entry, as a search would find it;
+    /// `None` where the entry was wiped, or the probe is of another embedder.
+    pub fn similarity(&self, entry: usize, probe: &Template) -> Option<f32> {
+        let span = self.spans.get(entry).filter(|s| s.live && s.rows > 0)?;
+        if probe.values().len() != self.dimensions {
+            return None;
+        }
+        let cosine = |row: usize| {
+            let lines = &self.rows[row * self.stride..(row + 1) * self.stride];
+            let values = lines.iter().flat_map(|line| &line.0);
+            let dot: i32 =
+                values.zip(probe.values()).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            dot as f32 * probe.inverse_norm() * self.inverse_norms[row]
+        };
+        span.rows().map(cosine).max_by(f32::total_cmp)
+    }
+
     /// Searches several probes in one pass over the gallery. `tops[i]` receives what `probes[i]`
     /// finds; what has no counterpart is left alone.
     pub fn search_all(&self, probes: &[Template], tops: &mut [TopK]) {

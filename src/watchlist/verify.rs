@@ -101,6 +101,8 @@ pub struct Watchlist {
     expired_entries: usize,
     removed_entries: usize,
     trust_ends: OffsetDateTime,
+    /// How many photographs each entry was made of.
+    photographs: Vec<u8>,
     /// `None` once somebody has taken it.
     gallery: Option<Gallery>,
 }
@@ -165,6 +167,11 @@ impl Watchlist {
     /// templates. The [`Gallery`] names them by their position here.
     pub fn entries(&self) -> &[Entry] {
         &self.content.entries
+    }
+
+    /// Of how many photographs each of [`Watchlist::entries`] was made.
+    pub fn photographs(&self) -> impl Iterator<Item = usize> {
+        self.photographs.iter().copied().map(usize::from)
     }
 
     /// Position of an entry, as the gallery names it.
@@ -288,14 +295,14 @@ pub fn verify(
     let room = (digests.len() / 32).min(bytes.len() / content.dimensions);
     let mut gallery =
         Builder::new(room, content.dimensions).map_err(|e| Refusal::Memory(e.to_string()))?;
-    let mut seen = HashSet::new();
+    let (mut seen, mut photographs) = (HashSet::new(), Vec::new());
     let (mut expired_entries, mut removed_entries) = (0, 0);
     for item in vouched_for(digests, container.items())? {
         let Some(item) = item? else {
             removed_entries += 1;
             continue;
         };
-        let EntryParts { entry, values, .. } = read_entry(item, content.dimensions)?;
+        let EntryParts { entry, values, photographs: of } = read_entry(item, content.dimensions)?;
         gallery.push(values.iter().map(|b| b.cast_signed())).map_err(|e| entry.fault(e.into()))?;
         if !seen.insert(entry.reference.clone()) {
             return Err(entry.fault(EntryFault::Repeated).into());
@@ -303,6 +310,7 @@ pub fn verify(
         if entry.expires > now {
             gallery.end(entry.expires);
             content.entries.push(entry);
+            photographs.push(u8::try_from(of.len()).expect("an entry has at most ten"));
         } else {
             gallery.take_back();
             expired_entries += 1;
@@ -317,6 +325,7 @@ pub fn verify(
         expired_entries,
         removed_entries,
         trust_ends: until,
+        photographs,
         gallery,
     })
 }

@@ -20,7 +20,7 @@ use super::{CliError, output};
 use crate::cli::flags::{Networks, Opening, OutputFormat};
 use crate::decision::{DecisionConfig, promise};
 use crate::files::replace;
-use crate::promise::Stage;
+use crate::promise::{Promise, Stage};
 use crate::vision::{Models, VisionConfig};
 use crate::watchlist::Reference;
 use crate::watchlist::author::{self, Draft};
@@ -68,6 +68,10 @@ pub enum AuthorCommand {
         /// Signed list to write; may be the same file as a signed input.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Seconds for which devices have to wait before they announce an entry again; a device
+        /// whose configuration has fewer refuses the list. Only for a draft.
+        #[arg(long, value_name = "S", default_value_t = DecisionConfig::default().cool_down_s)]
+        cool_down_s: u64,
         #[command(flatten)]
         networks: Networks,
         #[command(flatten)]
@@ -100,8 +104,12 @@ pub fn run(command: AuthorCommand) -> Result<ExitCode, CliError> {
             revise(&opening.read(&list)?, &out, in_force, format)?
         }
         AuthorCommand::Seal(args) => seal::run(&args)?,
-        AuthorCommand::Sign { file, key, out, networks, format } => {
-            sign(&file, &key, &out, &networks.open()?, format)?
+        AuthorCommand::Sign { file, key, out, cool_down_s, networks, format } => {
+            // With the settings that every device has unless its configuration is stricter.
+            let decision = DecisionConfig { cool_down_s, ..DecisionConfig::default() };
+            let models = networks.open()?;
+            let promise = promise::of(&models, &VisionConfig::default(), &decision);
+            sign(&file, &key, &out, &models, &promise, format)?
         }
         AuthorCommand::Show(args) => show::run(&args)?,
         AuthorCommand::Revoke(args) => stop::revoke(args)?,
@@ -147,6 +155,7 @@ fn sign(
     key: &Path,
     out: &Path,
     models: &Models,
+    promise: &Promise,
     format: OutputFormat,
 ) -> Result<(), CliError> {
     let key = SecretKey::open_file(key)?;
@@ -159,8 +168,6 @@ fn sign(
                     with --models FILE, because its promise is signed with the list"
                     .into());
             }
-            // With the settings that every device has unless its configuration is stricter.
-            let promise = promise::of(models, &VisionConfig::default(), &DecisionConfig::default());
             author::sign(&draft, &promise.bytes(), &key, OffsetDateTime::now_utc())?
         }
         None => author::cosign(&bytes, &key)?,
@@ -168,7 +175,8 @@ fn sign(
     replace(out, &signed)?;
     let summary = author::show(&signed, None)?;
     if summary.embedder == models.manifest.embedder.sha256.to_string() {
-        plan::warn_of_budget(models, &summary.authorisation, summary.entries.len());
+        let entries = summary.entries.iter().map(|e| e.photographs.len()).collect();
+        plan::warn_of_budget(models, &summary.authorisation, &entries);
     }
     if format.json {
         output::json_line(&serde_json::json!({

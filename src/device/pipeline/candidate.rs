@@ -14,7 +14,7 @@ use crate::delivery::event::{
 use crate::geometry::Rect;
 use crate::vision::{AlignedFace, Models, Quality};
 
-/// What is kept of a view that supports an entry, until its track ends.
+/// What is kept of a view with which its track's probe supports an entry, until the track ends.
 pub(super) struct KeptView {
     /// Absent where the configuration forbids crops: then none is kept in memory either.
     pub face: Option<AlignedFace>,
@@ -66,8 +66,7 @@ impl CandidateMaker {
         let kept = finding.view;
         let crop = kept.face.as_ref().zip(self.crop_quality).map(|(face, q)| jpeg(face, q));
         let cropped = !matches!(crop, Some(None));
-        // Of the combined similarity: the best of several views is higher than what the curve was
-        // measured with.
+        // Of the probe: the curve is of that, not of a single view.
         let rate = active.expected_rate(finding.combined);
         let candidate = Candidate {
             candidate: EventId::from_u128(finding.id.as_u128()),
@@ -83,7 +82,7 @@ impl CandidateMaker {
             expected_false_positive_rate: rate,
             evidence: Evidence {
                 views: finding.compared,
-                agreeing: finding.agreeing as u32,
+                agreeing: finding.agreeing,
                 combined: finding.combined,
                 quality: QualityParts {
                     overall: kept.quality.overall,

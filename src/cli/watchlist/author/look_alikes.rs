@@ -1,7 +1,8 @@
 //! Entries that will be confused with one another, told while something can still be done about it.
 
 use crate::decision::budget::Budget;
-use crate::device::keeper;
+use crate::decision::curve::Entries;
+use crate::device::judge;
 use crate::vision::Models;
 use crate::watchlist::author::{self, LookAlikes};
 use crate::watchlist::model::Content;
@@ -14,7 +15,7 @@ const SHOWN: usize = 20;
 /// threshold that was measured; `None` for templates of another embedder than that of `models`, of
 /// which no measured curve is at hand.
 pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
-    let curve = keeper::curve(models)
+    let curve = judge::curve(models)
         .ok()
         .filter(|_| content.embedder == models.manifest.embedder.sha256.0)?;
     let a = &content.authorisation;
@@ -22,8 +23,9 @@ pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
         faces_a_day: f64::from(a.expected_faces_per_day),
         false_alerts_a_day: a.false_alerts_per_day,
     };
-    let entries = content.entries.len();
-    let limit = curve.plan(budget, entries).map_or(curve.strictest().threshold, |p| p.threshold);
+    let entries: Entries = content.entries.iter().map(|e| e.photographs().count()).collect();
+    let plan = curve.plan(budget, &entries);
+    let limit = plan.map_or(curve.strictest(&entries).threshold, |p| p.threshold);
     Some((limit, author::look_alikes(content, limit, |_| {})))
 }
 

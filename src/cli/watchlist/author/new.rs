@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::{CliError, create, date, output, plan};
 use crate::cli::flags::{Networks, OutputFormat};
+use crate::decision::curve::Entries;
 use crate::promise::Stage;
 use crate::watchlist::author::{Draft, NewList};
 use crate::watchlist::model::{Authorisation, Hours};
@@ -107,7 +108,7 @@ pub fn run(new: Args) -> Result<(), CliError> {
     };
     let draft = Draft::new(list, now)?;
     create(&new.draft, &draft.to_json())?;
-    plan::warn_of_budget(&models, &draft.content().authorisation, 0);
+    plan::warn_of_budget(&models, &draft.content().authorisation, &Entries::default());
     let c = draft.content();
     if new.format.json {
         output::json_line(

@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use super::{CliError, draft_of, output};
 use crate::cli::flags::{Networks, Opening, OutputFormat};
-use crate::decision::budget::{Budget, FalseMatchCurve};
-use crate::device::keeper;
+use crate::decision::budget::Budget;
+use crate::decision::curve::{Entries, PromiseCurve};
+use crate::device::judge;
 use crate::vision::Models;
 use crate::watchlist::author;
 use crate::watchlist::model::Authorisation;
 
-/// List sizes of the table, in templates.
+/// List sizes of the table, in entries of three photographs.
 const SIZES: [usize; 7] = [1, 3, 10, 30, 100, 300, 1000];
 /// Faces a day of the table.
 const FACES: [u32; 5] = [100, 1_000, 5_000, 20_000, 100_000];
@@ -31,9 +32,9 @@ pub struct Args {
     /// Plan for this many false alerts a day instead of the list's.
     #[arg(long, value_name = "X")]
     false_alerts_per_day: Option<f64>,
-    /// Plan for this many templates instead of those in the list.
+    /// Plan for this many entries of three photographs instead of those in the list.
     #[arg(long, value_name = "N")]
-    templates: Option<usize>,
+    entries: Option<usize>,
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
@@ -47,18 +48,19 @@ pub struct Args {
 struct BudgetReport {
     faces_per_day: u32,
     false_alerts_per_day_allowed: f64,
-    templates: usize,
+    entries: usize,
     /// Whether a device with this embedder would use the list.
     fits: bool,
-    /// Similarity from which a view counts; absent where the budget cannot be met.
+    /// Similarity from which a track is a candidate; absent where the budget cannot be met.
     threshold: Option<f32>,
     /// Upper bound at that threshold, or at the strictest measured one.
     expected_false_alerts_per_day: f64,
-    /// The measured false-match rate behind it, upper 95 % bound.
-    false_match_rate: f64,
-    /// What it is multiplied by for the worst-served group.
-    safety_factor: f64,
-    /// Most templates that fit the budget.
+    /// Rate behind it at which a stranger's track ever reaches any of the entries, of the
+    /// worst-served group, upper 95 % bound.
+    false_positive_rate: f64,
+    /// Whether that rate lies beyond what was counted, on an extrapolated tail.
+    extrapolated: bool,
+    /// Most entries that fit the budget.
     largest: usize,
     table: Vec<BudgetRow>,
 }
@@ -66,7 +68,7 @@ struct BudgetReport {
 /// What one size of list takes.
 #[derive(Debug, Serialize)]
 struct BudgetRow {
-    templates: usize,
+    entries: usize,
     /// For each of the table's faces a day.
     cells: Vec<BudgetCell>,
 }
@@ -80,36 +82,31 @@ struct BudgetCell {
     least_false_alerts_per_day: f64,
 }
 
-fn report(curve: &FalseMatchCurve, faces: u32, allowed: f64, templates: usize) -> BudgetReport {
+fn report(curve: &PromiseCurve, faces: u32, allowed: f64, entries: &Entries) -> BudgetReport {
     let budget = |faces: u32| Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
-    let strictest = curve.strictest();
-    let plan = curve.plan(budget(faces), templates).ok();
-    let at = plan.as_ref().map_or(strictest.threshold, |p| p.threshold);
-    let rate = curve.rate_at(at).unwrap_or(1.0);
-    let expected = |faces: u32, templates: usize, rate: f64| {
-        f64::from(faces) * (rate * templates as f64).min(1.0)
-    };
-    let best = curve.rate_at(strictest.threshold).unwrap_or(1.0);
-    let row = |templates: usize| BudgetRow {
-        templates,
-        cells: FACES
-            .iter()
-            .map(|&faces| BudgetCell {
-                faces_per_day: faces,
-                threshold: curve.plan(budget(faces), templates).ok().map(|p| p.threshold),
-                least_false_alerts_per_day: expected(faces, templates, best),
-            })
-            .collect(),
+    let plan = curve.plan(budget(faces), entries).ok();
+    let at = plan.map_or(curve.strictest(entries).threshold, |p| p.threshold);
+    let rate = curve.false_positive_rate(at, entries).unwrap_or(1.0);
+    let row = |number: usize| {
+        let entries = Entries::of_three(number);
+        let strictest = curve.strictest(&entries).threshold;
+        let best = curve.false_positive_rate(strictest, &entries).unwrap_or(1.0);
+        let cell = |&faces: &u32| BudgetCell {
+            faces_per_day: faces,
+            threshold: curve.plan(budget(faces), &entries).ok().map(|p| p.threshold),
+            least_false_alerts_per_day: f64::from(faces) * best,
+        };
+        BudgetRow { entries: number, cells: FACES.iter().map(cell).collect() }
     };
     BudgetReport {
         faces_per_day: faces,
         false_alerts_per_day_allowed: allowed,
-        templates,
+        entries: entries.total(),
         fits: plan.is_some(),
         threshold: plan.map(|p| p.threshold),
-        expected_false_alerts_per_day: expected(faces, templates, rate),
-        false_match_rate: rate / curve.safety_factor(),
-        safety_factor: curve.safety_factor(),
+        expected_false_alerts_per_day: f64::from(faces) * rate,
+        false_positive_rate: rate,
+        extrapolated: curve.extrapolated(at, entries),
         largest: curve.largest(budget(faces)),
         table: SIZES.into_iter().map(row).collect(),
     }
@@ -129,7 +126,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
     if faces == 0 || !(allowed > 0.0 && allowed.is_finite()) {
         return Err("plan with at least one face a day and a false-alert budget above 0".into());
     }
-    let report = report(&curve, faces, allowed, args.templates.unwrap_or(summary.entries.len()));
+    let photographs = summary.entries.iter().map(|e| e.photographs.len());
+    let entries = args.entries.map_or_else(|| photographs.collect(), Entries::of_three);
+    let report = report(&curve, faces, allowed, &entries);
     if args.format.json {
         return Ok(output::json_line(&report)?);
     }
@@ -139,22 +138,22 @@ pub fn run(args: Args) -> Result<(), CliError> {
 
 fn print(r: &BudgetReport) -> Result<(), CliError> {
     output::line(format!(
-        "{} faces a day x {} templates x {:.2e} false-match rate x {} for the worst-served group \
-         = {:.4} false alerts a day",
+        "{} faces a day x {:.2e}, the rate of the worst-served group against {} entries{}, = {:.4} \
+         false alerts a day",
         r.faces_per_day,
-        r.templates,
-        r.false_match_rate,
-        r.safety_factor,
+        r.false_positive_rate,
+        r.entries,
+        if r.extrapolated { " (extrapolated)" } else { "" },
         r.expected_false_alerts_per_day
     ))?;
     match r.threshold {
         Some(threshold) => output::line(format!(
-            "fits: allowed are {}; threshold {threshold:.2}; at most {} templates would fit",
+            "fits: allowed are {}; threshold {threshold:.2}; at most {} entries would fit",
             r.false_alerts_per_day_allowed, r.largest
         ))?,
         None => output::line(format!(
             "does not fit: allowed are {}, and no stricter threshold was measured; at most {} \
-             templates fit, or have {:.4} false alerts a day authorised",
+             entries fit, or have {:.4} false alerts a day authorised",
             r.false_alerts_per_day_allowed, r.largest, r.expected_false_alerts_per_day
         ))?,
     }
@@ -163,7 +162,7 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
         "threshold for {} false alerts a day, or in brackets the fewest that can be promised:",
         r.false_alerts_per_day_allowed
     ))?;
-    let header: Vec<String> = std::iter::once("templates".into())
+    let header: Vec<String> = std::iter::once("entries".into())
         .chain(FACES.iter().map(|f| format!("{f} faces/day")))
         .collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
@@ -175,26 +174,28 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
         .table
         .iter()
         .map(|row| {
-            std::iter::once(row.templates.to_string()).chain(row.cells.iter().map(cell)).collect()
+            std::iter::once(row.entries.to_string()).chain(row.cells.iter().map(cell)).collect()
         })
         .collect();
     output::table(&header, &rows)?;
     Ok(())
 }
 
-fn curve(models: &Models) -> Result<FalseMatchCurve, CliError> {
-    keeper::curve(models).map_err(|blindness| blindness.to_string().into())
+fn curve(models: &Models) -> Result<PromiseCurve, CliError> {
+    judge::curve(models).map_err(|blindness| blindness.to_string().into())
 }
 
-/// A sentence for standard error where the authorised budget cannot be met with `templates`
-/// templates (at least one is assumed); silent where it can.
-pub fn warn_of_budget(models: &Models, a: &Authorisation, templates: usize) {
+/// A sentence for standard error where the authorised budget cannot be met with `entries` (at least
+/// one is assumed); silent where it can.
+pub fn warn_of_budget(models: &Models, a: &Authorisation, entries: &Entries) {
     let Ok(curve) = curve(models) else { return };
     let budget = Budget {
         faces_a_day: f64::from(a.expected_faces_per_day),
         false_alerts_a_day: a.false_alerts_per_day,
     };
-    if let Err(over) = curve.plan(budget, templates.max(1)) {
+    let one = Entries::of_three(1);
+    let entries = if entries.total() == 0 { &one } else { entries };
+    if let Err(over) = curve.plan(budget, entries) {
         eprintln!(
             "watchpost: warning: devices will refuse this list. {over}; see `watchpost watchlist \
              plan`"
@@ -205,23 +206,27 @@ pub fn warn_of_budget(models: &Models, a: &Authorisation, templates: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::budget::CurvePoint;
+    use crate::vision::GroupCurve;
 
-    fn curve() -> FalseMatchCurve {
-        let points = [(0.3, 1e-3), (0.5, 1e-5)];
-        FalseMatchCurve::new(
-            points.map(|(threshold, fmr_upper)| CurvePoint { threshold, fmr_upper }).to_vec(),
-            4.0,
-        )
-        .expect("rising thresholds")
+    /// Thresholds .37 and .57: those of single comparisons, moved by what fusing adds.
+    fn curve() -> PromiseCurve {
+        let group = GroupCurve {
+            name: "all".into(),
+            source: "a test".into(),
+            people: 1000,
+            pairs: 499_500,
+            exact_to: 0.4,
+            curve: vec![(0.3, 4e-3), (0.5, 4e-5)],
+        };
+        PromiseCurve::of(&[group]).expect("rising thresholds")
     }
 
     #[test]
     fn the_report_says_what_the_daemon_would_do_and_what_would_fit() {
-        let good = report(&curve(), 1000, 0.5, 10);
-        assert_eq!((good.fits, good.threshold, good.largest), (true, Some(0.5), 12));
+        let good = report(&curve(), 1000, 0.5, &Entries::of_three(10));
+        assert_eq!((good.fits, good.threshold, good.largest), (true, Some(0.57), 12));
         assert!((good.expected_false_alerts_per_day - 0.4).abs() < 1e-9);
-        let bad = report(&curve(), 1000, 0.5, 13);
+        let bad = report(&curve(), 1000, 0.5, &Entries::of_three(13));
         assert_eq!((bad.fits, bad.threshold), (false, None));
         assert!((bad.expected_false_alerts_per_day - 0.52).abs() < 1e-9);
         for row in &bad.table {
