@@ -35,9 +35,10 @@ pub struct WatchlistConfig {
     /// `state` where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotations: Option<PathBuf>,
-    /// What must survive a restart: the highest version of each list and the last time seen.
-    /// Deleting it allows an old list to come back, so it belongs in a directory that only the
-    /// daemon can write.
+    /// What must survive a restart: the highest version of each list, orders that stop, and the
+    /// last time seen. Beside it is `.reserve`, which holds room on a full disk, and beside `list`
+    /// is `.seen`, by which a state that is gone or put back is noticed. All belong in a directory
+    /// that only the daemon can write: who deletes every trace lets an old list come back.
     pub state: PathBuf,
     /// Refuses to match while the kernel says that its clock is not synchronised. Off only where no
     /// time service is reachable and somebody else answers for the clock; a clock that went back is
