@@ -429,6 +429,13 @@ impl Content {
                 "write 0.001 to 1,000,000; zero cannot be promised by any model",
             );
         }
+        if a.false_alerts_per_day > f64::from(a.expected_faces_per_day) {
+            return range(
+                "false_alerts_per_day",
+                "write at most as many as faces pass a day; if more pass than expected_faces_per_day \
+                 says, state the true number",
+            );
+        }
         Ok(())
     }
 

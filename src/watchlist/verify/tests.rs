@@ -291,6 +291,17 @@ fn every_broken_rule_of_the_content_is_refused_although_it_is_signed() {
 }
 
 #[test]
+fn more_false_alerts_than_faces_are_no_plausible_budget() {
+    let mut c = content(1);
+    (c.authorisation.expected_faces_per_day, c.authorisation.false_alerts_per_day) = (1, 1000.0);
+    let refused = c.check().unwrap_err();
+    assert!(matches!(refused, ContentError::Range { what: "false_alerts_per_day", .. }));
+    assert!(refused.to_string().contains("faces pass a day"), "{refused}");
+    c.authorisation.false_alerts_per_day = 1.0;
+    assert_eq!(c.check(), Ok(()));
+}
+
+#[test]
 fn every_broken_entry_is_refused_although_its_digest_is_signed() {
     let good = encoded(&content(1));
     // After the head of the byte string: the entry itself.
@@ -477,7 +488,7 @@ fn any_content() -> impl Strategy<Value = Content> {
         areas,
         hours,
         text,
-        1..=1_000_000_000u64,
+        1..=50_000_000u64,
         0..=1000u16,
         1..=1u64 << 53,
         0..20u64,
