@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 use super::engine::Normalization;
+use super::misses::MissCurve;
 use crate::geometry::Point;
 use crate::kernels::pixels;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS};
@@ -248,6 +249,9 @@ pub struct EmbedderSpec {
     /// The measured false-match curve of each group of people. Empty where none was measured.
     #[serde(default)]
     pub groups: Vec<GroupCurve>,
+    /// How often listed people are missed. Empty where that was not measured.
+    #[serde(default)]
+    pub misses: Vec<MissCurve>,
     /// What manifests had before there were groups; told apart from a misspelt key.
     #[serde(default, rename = "false_match")]
     former_curve: Option<IgnoredAny>,
@@ -398,7 +402,7 @@ impl Manifest {
             )?;
             group.check()?;
         }
-        Ok(())
+        e.misses.iter().try_for_each(MissCurve::check)
     }
 }
 

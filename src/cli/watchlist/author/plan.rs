@@ -4,16 +4,23 @@
 //! The same arithmetic that the daemon refuses by, so that nobody learns at the gate that a list is
 //! too large.
 
+mod choices;
+
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use self::choices::{Choice, HEADER, choices};
 use super::{CliError, draft_of, output};
 use crate::cli::flags::{Networks, Opening, OutputFormat};
 use crate::decision::budget::Budget;
 use crate::decision::curve::{Entries, PromiseCurve};
 use crate::device::judge;
-use crate::vision::Models;
+#[cfg(feature = "evaluate")]
+use crate::evaluate::report::html;
+#[cfg(feature = "evaluate")]
+use crate::files::replace;
+use crate::vision::{MissCurve, Models};
 use crate::watchlist::author;
 use crate::watchlist::model::Authorisation;
 
@@ -35,6 +42,10 @@ pub struct Args {
     /// Plan for this many entries of three photographs instead of those in the list.
     #[arg(long, value_name = "N")]
     entries: Option<usize>,
+    /// Write the table and a plot as one HTML page.
+    #[cfg(feature = "evaluate")]
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
@@ -63,6 +74,8 @@ struct BudgetReport {
     /// Most entries that fit the budget.
     largest: usize,
     table: Vec<BudgetRow>,
+    /// Budgets and photographs to choose between, and the misses of each; the list's own first.
+    choices: Vec<Choice>,
 }
 
 /// What one size of list takes.
@@ -82,7 +95,13 @@ struct BudgetCell {
     least_false_alerts_per_day: f64,
 }
 
-fn report(curve: &PromiseCurve, faces: u32, allowed: f64, entries: &Entries) -> BudgetReport {
+fn report(
+    curve: &PromiseCurve,
+    misses: &[MissCurve],
+    faces: u32,
+    allowed: f64,
+    entries: &Entries,
+) -> BudgetReport {
     let budget = |faces: u32| Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
     let plan = curve.plan(budget(faces), entries).ok();
     let at = plan.map_or(curve.strictest(entries).threshold, |p| p.threshold);
@@ -109,6 +128,7 @@ fn report(curve: &PromiseCurve, faces: u32, allowed: f64, entries: &Entries) -> 
         extrapolated: curve.extrapolated(at, entries),
         largest: curve.largest(budget(faces)),
         table: SIZES.into_iter().map(row).collect(),
+        choices: choices(curve, misses, entries.total(), (faces, allowed)),
     }
 }
 
@@ -128,7 +148,14 @@ pub fn run(args: Args) -> Result<(), CliError> {
     }
     let photographs = summary.entries.iter().map(|e| e.photographs.len());
     let entries = args.entries.map_or_else(|| photographs.collect(), Entries::of_three);
-    let report = report(&curve, faces, allowed, &entries);
+    let misses = &models.manifest.embedder.misses;
+    let report = report(&curve, misses, faces, allowed, &entries);
+    #[cfg(feature = "evaluate")]
+    if let Some(path) = &args.report {
+        let total = entries.total();
+        let page = choices::page::document(&curve, misses, total, faces, &report.choices);
+        replace(path, html::render(&page).as_bytes())?;
+    }
     if args.format.json {
         return Ok(output::json_line(&report)?);
     }
@@ -178,6 +205,20 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
         })
         .collect();
     output::table(&header, &rows)?;
+    output::line("")?;
+    output::line(format!(
+        "what {} entries cost, by budget and photographs an entry: threshold, and the share of \
+         listed people missed there with two and with four views:",
+        r.entries
+    ))?;
+    let rows: Vec<Vec<String>> = r.choices.iter().map(Choice::row).collect();
+    output::table(&HEADER, &rows)?;
+    output::line("")?;
+    output::line(
+        "Misses are of press photographs of different days; views of one walk are more alike, and \
+         more are missed. A near relative can match. A candidate needs four views, or two where \
+         the passer-by is gone sooner.",
+    )?;
     Ok(())
 }
 
@@ -223,10 +264,10 @@ mod tests {
 
     #[test]
     fn the_report_says_what_the_daemon_would_do_and_what_would_fit() {
-        let good = report(&curve(), 1000, 0.5, &Entries::of_three(10));
+        let good = report(&curve(), &[], 1000, 0.5, &Entries::of_three(10));
         assert_eq!((good.fits, good.threshold, good.largest), (true, Some(0.57), 12));
         assert!((good.expected_false_alerts_per_day - 0.4).abs() < 1e-9);
-        let bad = report(&curve(), 1000, 0.5, &Entries::of_three(13));
+        let bad = report(&curve(), &[], 1000, 0.5, &Entries::of_three(13));
         assert_eq!((bad.fits, bad.threshold), (false, None));
         assert!((bad.expected_false_alerts_per_day - 0.52).abs() < 1e-9);
         for row in &bad.table {
