@@ -1,21 +1,25 @@
 //! Counting instead of matching: pictures in, counts against decoys out.
 //!
 //! * The same decoder, choice of frames, tracks, quality gate and views as the pipeline's, so that
-//!   what is measured is what will be used. A track counts by the best of its compared views, at
-//!   least as often as the decision rule, which wants several, makes a candidate of it.
+//!   what is measured is what will be used. A track counts by the highest similarity that its fused
+//!   probe reaches from the least number of views on: at least as often as the decision rule, which
+//!   waits for more views where it can, makes a candidate of it.
 //! * Nobody is matched and nothing is published. Entries of the configured list, where there is a
 //!   valid one, are counted at the mild similarity only; its budget need not hold yet, because the
 //!   calibration is the way there.
 //! * Where the list may not be used (hours, area, end) nothing is counted.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::pipeline::PipelineError;
 use crate::calibrate::counts::{Counter, Counts, day_of};
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
+use crate::decision::candidate::SPLIT_BELOW;
+use crate::decision::probe::FusedProbe;
 use crate::source::{Captured, Decoder};
-use crate::template::Template;
+use crate::template::{Embedding, Template};
 use crate::vision::{Analyzer, FramePlan, Models, Schedule, Sighting, Thumbnail, VisionError};
 use crate::watchlist::{Gallery, Position, Watchlist};
 
@@ -46,6 +50,26 @@ pub struct Calibrator {
     decoys: Gallery,
     counted: Option<Counted>,
     counter: Counter,
+    /// Of the tracks that live.
+    probes: BTreeMap<u32, FusedProbe>,
+    /// Views from which on a track is compared.
+    least_views: u32,
+}
+
+/// Adds a view to its track's probe, as the decision does: the probe to compare, once it has
+/// `least_views`. A view that has nothing in common with those before begins a new one.
+fn fuse(
+    probe: &mut FusedProbe,
+    view: &Embedding,
+    quality: f32,
+    least_views: u32,
+) -> Option<Template> {
+    let other = probe.similarity(view).is_some_and(|s| s < SPLIT_BELOW);
+    if other && probe.views() >= 2 {
+        *probe = FusedProbe::default();
+    }
+    probe.add(view, quality);
+    if probe.views() >= least_views { probe.template() } else { None }
 }
 
 impl Calibrator {
@@ -69,6 +93,8 @@ impl Calibrator {
             decoys: Gallery::of_templates(decoys)?,
             counted: None,
             counter: Counter::new(counts),
+            probes: BTreeMap::new(),
+            least_views: config.decision.least_views,
         })
     }
 
@@ -95,6 +121,7 @@ impl Calibrator {
         if rests || self.counter.counts().is_complete(today) {
             self.analyzer.end_all(&mut |_| {});
             self.counter.forget();
+            self.probes.clear();
             return Ok(());
         }
         let at = captured.at.monotonic;
@@ -102,7 +129,8 @@ impl Calibrator {
             self.finish(now);
         }
         let tracked = self.analyzer.tracks() > 0;
-        let Self { decoder, schedule, stopwatch, analyzer, decoys, counted, counter } = self;
+        let Self { decoder, schedule, stopwatch, analyzer, decoys, counted, counter, .. } = self;
+        let (probes, least_views) = (&mut self.probes, self.least_views);
         let plan = schedule
             .as_mut()
             .map_or(FramePlan::Look, |s| s.plan(at, captured.discontinuity, tracked));
@@ -122,10 +150,17 @@ impl Calibrator {
             captured.at,
             &mut **stopwatch,
             &mut |sighting| match sighting {
-                Sighting::Ended { track } => counter.end(track.0, today),
+                Sighting::Ended { track } => {
+                    probes.remove(&track.0);
+                    counter.end(track.0, today);
+                }
                 Sighting::Viewed { track, view } => {
+                    let probe = probes.entry(track.0).or_default();
+                    let quality = view.quality.overall;
+                    let Some(probe) = fuse(probe, &view.probe, quality, least_views) else {
+                        return;
+                    };
                     let Some(mut counted_view) = counter.view(track.0, today) else { return };
-                    let probe = view.probe.quantize();
                     let probe = std::slice::from_ref(&probe);
                     decoys.scan(probe, 0, |_, hit| {
                         counted_view.decoy(hit.entry, hit.score);
@@ -148,11 +183,42 @@ impl Calibrator {
 
     /// Ends all tracks.
     pub fn finish(&mut self, now: Now) {
+        self.probes.clear();
         let (counter, today) = (&mut self.counter, day_of(now.wall));
         self.analyzer.end_all(&mut |sighting| {
             if let Sighting::Ended { track } = sighting {
                 counter.end(track.0, today);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(direction: usize, more: f32) -> Embedding {
+        let mut values = [more; 64];
+        values[direction] = 1.0;
+        Embedding::normalised(&values).expect("a direction")
+    }
+
+    #[test]
+    fn a_track_is_compared_by_the_mean_of_its_views_once_there_are_enough() {
+        let mut probe = FusedProbe::default();
+        assert!(fuse(&mut probe, &view(0, 0.1), 0.5, 2).is_none());
+        let fused = fuse(&mut probe, &view(1, 0.1), 0.5, 2).expect("two views");
+        let (a, b) = (view(0, 0.1).quantize(), view(1, 0.1).quantize());
+        assert!(fused.cosine(&a) > a.cosine(&b));
+        assert!((fused.cosine(&a) - fused.cosine(&b)).abs() < 0.02);
+    }
+
+    #[test]
+    fn somebody_elses_view_begins_a_probe_of_its_own() {
+        let mut probe = FusedProbe::default();
+        fuse(&mut probe, &view(0, 0.0), 0.5, 2);
+        fuse(&mut probe, &view(0, 0.0), 0.5, 2);
+        assert!(fuse(&mut probe, &view(1, 0.0), 0.5, 2).is_none());
+        assert_eq!(probe.views(), 1);
     }
 }
