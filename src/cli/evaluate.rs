@@ -5,6 +5,7 @@
 //! codes: 0 evaluated; 65 nothing could be evaluated, whatever could be said is in the output; 1
 //! (from the caller) an error; 2 a wrong command line.
 
+mod each;
 mod ranges;
 mod sites;
 
@@ -18,17 +19,14 @@ use serde::Serialize;
 
 use super::CliError;
 use super::flags::{Networks, OutputFormat};
-use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
 use crate::evaluate::protocol::duplicates::{JudgedCluster, parse as parse_judged};
 use crate::evaluate::records::Records;
 use crate::evaluate::report::pages::{Describe, document};
 use crate::evaluate::report::{html, text};
-use crate::evaluate::unit::Unit;
 use crate::evaluate::{
-    Context, EvaluateError, Evaluation, TestedNetwork, contact, curve, detection, duplicates,
-    groups, identification, networks, read_list, verification,
+    Context, EvaluateError, Evaluation, curve, detection, duplicates, networks, read_list,
 };
 use crate::vision::{Models, VisionConfig};
 use ranges::{border, likely, long_side, share, similarity};
@@ -308,11 +306,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 /// Whether anything could be evaluated. The result goes to `out`.
 fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, CliError> {
     match &args.what {
-        Evaluator::Verification(a) => verify(a, out),
-        Evaluator::Identification(a) => identify(a, out),
-        Evaluator::Detection(a) => detect(a, out),
-        Evaluator::Groups(a) => compare_groups(a, out),
-        Evaluator::Curve(a) => measure_curve(a, out),
+        Evaluator::Verification(a) => each::verify(a, out),
+        Evaluator::Identification(a) => each::identify(a, out),
+        Evaluator::Detection(a) => each::detect(a, out),
+        Evaluator::Groups(a) => each::compare_groups(a, out),
+        Evaluator::Curve(a) => each::measure_curve(a, out),
         Evaluator::Sites(a) => sites::run(a, out),
     }
 }
@@ -440,99 +438,6 @@ fn writable(path: &Path) -> Result<(), CliError> {
 
 fn write(path: &Path, text: &str) -> Result<(), CliError> {
     std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()).into())
-}
-
-fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, CliError> {
-    let list = read_list(&a.pairs)?;
-    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
-    let (result, acquisition) = bench.chain(bench.settings, |c, run| {
-        verification::run(c, &a.common.root, &list, a.threshold, run)
-    })?;
-    bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result, out)
-}
-
-fn identify(a: &IdentificationArgs, out: &mut dyn Write) -> Result<bool, CliError> {
-    let plan = identification::DrawPlan {
-        gallery: a.gallery as usize,
-        probes_a_person: a.probes as usize,
-        draws: a.draws,
-        seed: a.seed,
-    };
-    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
-    let (result, acquisition) =
-        bench.chain(bench.settings, |c, run| identification::run(c, &a.common.root, plan, run))?;
-    bench.finish("identification", None, result.evaluated(), Some(acquisition), result, out)
-}
-
-fn detect(a: &DetectionArgs, out: &mut dyn Write) -> Result<bool, CliError> {
-    let list = read_list(&a.ground_truth)?;
-    let mut bench = EvaluationRun::new(&a.common, None)?;
-    let result = bench.chain(bench.settings, |c, run| {
-        let finder = || DetectorFinder::new(c.models, c.settings.long_side, a.overlap);
-        detection::run(finder, &a.common.root, &list, run)
-    })?;
-    bench.finish("detection", Some(&a.ground_truth), result.evaluated(), None, result, out)
-}
-
-fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool, CliError> {
-    if let Some(path) = &a.table {
-        writable(path)?;
-    }
-    let list = read_list(&a.groups)?;
-    let thresholds: Vec<f64> = a.threshold.iter().map(|t| f64::from(*t)).collect();
-    let judged = a.judged.read()?;
-    let question = groups::GroupsQuestion {
-        thresholds: &thresholds,
-        likely_from: Some(a.duplicates_from),
-        judged: &judged,
-    };
-    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
-    let (mut result, acquisition) = bench
-        .chain(bench.settings, |c, run| groups::run(c, &a.common.root, &list, question, run))?;
-    if let Some(likely) = result.likely_duplicates.as_ref().filter(|_| a.contact_sheet) {
-        result.sheet = contact::sheet(&a.common.root, &likely.clusters);
-    }
-    if let Some(path) = &a.table {
-        let source = format!("watchpost evaluate groups on {}", a.common.root.display());
-        let tables: Vec<String> = result.bounds.iter().map(|b| b.manifest_table(&source)).collect();
-        write(path, &tables.join("\n"))?;
-    }
-    bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
-}
-
-fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, CliError> {
-    if let Some(path) = &a.table {
-        writable(path)?;
-    }
-    let judged = a.judged.read()?;
-    let labels = a.groups.as_deref().map(read_list).transpose()?;
-    let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
-    let question = curve::CurveQuestion {
-        least_pairs: a.least_pairs,
-        judged: &judged,
-        likely_from: a.duplicates_from,
-        unit: Unit {
-            template_of: a.template_of.into(),
-            track_of: a.track_of.into(),
-            ever: a.ever,
-            first_look: a.first_look.into(),
-        },
-    };
-    let (mut result, acquisition) =
-        bench.chain(bench.settings, |c, run| curve::run(c, &a.common.root, question, run))?;
-    if let (Some(labels), Some(root)) = (&labels, &a.groups_root) {
-        let settings = Settings { pad: a.groups_pad, ..bench.settings };
-        let question = groups::GroupsQuestion::default();
-        bench.progress.reset();
-        let (by_group, _) =
-            bench.chain(settings, |c, run| groups::run(c, root, labels, question, run))?;
-        result.safety_factor = by_group.safety_factor;
-    }
-    if let Some(path) = a.table.as_ref().filter(|_| result.evaluated()) {
-        let (_, embedder): (TestedNetwork, TestedNetwork) = networks(&bench.models);
-        write(path, &curve::manifest_table(&result, &embedder, &a.common.root))?;
-    }
-    bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result, out)
 }
 
 #[cfg(test)]

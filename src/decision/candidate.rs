@@ -144,7 +144,7 @@ struct Announced<V> {
     better: Option<(f32, V)>,
 }
 
-struct Track<V> {
+struct Followed<V> {
     probe: FusedProbe,
     /// When its first view came.
     since: Duration,
@@ -154,7 +154,7 @@ struct Track<V> {
     announced: Option<Announced<V>>,
 }
 
-impl<V> Track<V> {
+impl<V> Followed<V> {
     fn new(since: Duration) -> Self {
         Self { probe: FusedProbe::default(), since, hits: Vec::new(), held: None, announced: None }
     }
@@ -185,7 +185,7 @@ struct Rule {
 /// face's crop and quality.
 pub struct Decider<V> {
     rule: Rule,
-    tracks: LinearMap<u32, Track<V>, MAX_TRACKS>,
+    tracks: LinearMap<u32, Followed<V>, MAX_TRACKS>,
 }
 
 impl<V> Decider<V> {
@@ -222,7 +222,7 @@ impl<V> Decider<V> {
             self.end(now, track, out);
         }
         if !self.tracks.contains_key(&track.0)
-            && self.tracks.insert(track.0, Track::new(now.monotonic)).is_err()
+            && self.tracks.insert(track.0, Followed::new(now.monotonic)).is_err()
         {
             self.rule.counters.beyond_capacity += 1;
             return None;
@@ -338,7 +338,7 @@ impl<V> Decider<V> {
 
 impl Rule {
     /// Whether `t` has waited for more views as long as it may.
-    fn is_late<V>(&self, t: &Track<V>, now: Now) -> bool {
+    fn is_late<V>(&self, t: &Followed<V>, now: Now) -> bool {
         let patience = Duration::from_millis(self.config.patience_ms);
         now.monotonic.saturating_sub(t.since) >= patience
     }
@@ -356,7 +356,7 @@ impl Rule {
     fn announce<V>(
         &mut self,
         track: TrackId,
-        t: &mut Track<V>,
+        t: &mut Followed<V>,
         now: Now,
         out: &mut impl FnMut(Finding<V>),
     ) {
@@ -403,7 +403,7 @@ impl Rule {
 
     /// Sends the better view of what `t` was announced as, where there is one and the evidence
     /// still holds; there is no other update.
-    fn update<V>(&mut self, track: TrackId, t: &mut Track<V>, out: &mut impl FnMut(Finding<V>)) {
+    fn update<V>(&mut self, track: TrackId, t: &mut Followed<V>, out: &mut impl FnMut(Finding<V>)) {
         let Some(a) = &mut t.announced else { return };
         let Some((score, view)) = a.better.take() else { return };
         let (id, entry, agreeing) = (a.id, a.entry, a.agreeing);

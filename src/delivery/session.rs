@@ -12,13 +12,14 @@
 //!   goes out without its crop then, or is set aside; anything else is dropped and counted.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
+mod packets;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::event::{CONTENT_TYPE, EventId};
+use super::event::EventId;
 use super::exchange::MAX_ANSWERS;
 use super::outbox::{
     AckOutcome, AppendError, AsideReason, EventRecord, MAX_ASIDE, MAX_WINDOW, Outbox,
@@ -398,49 +399,6 @@ impl<S: Store> Session<S> {
         if again { None } else { self.next_stats(now) }
     }
 
-    /// Whether a publish of `payload` on `topic` is one that the broker takes: the one place that
-    /// compares sizes with its limit.
-    fn fits(&self, topic: &str, payload: &[u8]) -> bool {
-        payload.len() + OVERHEAD + topic.len() <= self.max_packet
-    }
-
-    /// Drops and counts what the broker would end the link over, but for candidates, which wait.
-    fn drop_what_never_fits(&mut self) {
-        if !self.up || self.max_packet == usize::MAX {
-            return;
-        }
-        let before = self.too_large;
-        if self.status_stage == StatusStage::Waiting
-            && !self.fits(&self.topics.status(), &self.status)
-        {
-            (self.status_stage, self.status_taken) = (StatusStage::Settled, false);
-            self.too_large += 1;
-        }
-        while let Some(payload) = self.list_states_due.front()
-            && !self.fits(&self.topics.watchlist_state(), payload)
-        {
-            self.list_states_due.pop_front();
-            self.too_large += 1;
-        }
-        while let Some((topic, payload)) = self.announcements.get(self.announced)
-            && !self.fits(topic, payload)
-        {
-            self.announced += 1;
-            self.too_large += 1;
-        }
-        if self.stats.as_ref().is_some_and(|stats| !self.fits(&self.topics.stats(), stats)) {
-            self.stats = None;
-            self.too_large += 1;
-        }
-        if before == 0 && self.too_large > 0 {
-            log::error!(
-                "The broker takes no packet as large as the status or the counts; raise its packet \
-                 size: limit={}.",
-                self.max_packet
-            );
-        }
-    }
-
     fn next_stats(&mut self, now: Now) -> Option<Publish> {
         let stats = self.stats.take()?;
         self.hand(Handed::Stats, now);
@@ -512,52 +470,6 @@ impl<S: Store> Session<S> {
         }
         self.handed.push_back(what).expect("next() hands nothing over beyond MAX_HANDED");
     }
-
-    fn candidate(
-        &self,
-        record: &EventRecord,
-        sent_at: OffsetDateTime,
-        now: Now,
-        again: Option<u16>,
-    ) -> Publish {
-        let left = (record.expires - now.wall).whole_seconds().max(1);
-        Publish {
-            topic: self.topics.candidate(),
-            payload: record.payload.to_vec(),
-            acknowledged: true,
-            retain: false,
-            expiry_s: Some(u32::try_from(left).unwrap_or(u32::MAX)),
-            sent_at: rfc3339(sent_at),
-            content_type: CONTENT_TYPE,
-            again,
-        }
-    }
-
-    fn message(
-        &self,
-        topic: String,
-        payload: Vec<u8>,
-        (acknowledged, retain): (bool, bool),
-        now: Now,
-    ) -> Publish {
-        let (content_type, sent_at) = (CONTENT_TYPE, rfc3339(now.wall));
-        Publish {
-            topic,
-            payload,
-            acknowledged,
-            retain,
-            expiry_s: None,
-            sent_at,
-            content_type,
-            again: None,
-        }
-    }
-}
-
-/// Empty where the date cannot be written: the property is optional and must not hold a message
-/// back.
-fn rfc3339(when: OffsetDateTime) -> String {
-    when.format(&Rfc3339).unwrap_or_default()
 }
 
 /// A record of an event as it will be queued.

@@ -61,6 +61,7 @@ pub(crate) mod memory;
 pub mod model;
 pub mod order;
 mod place;
+mod reference;
 mod refusal;
 pub mod removal;
 pub mod rotation;

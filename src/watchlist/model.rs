@@ -10,7 +10,6 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use time::OffsetDateTime;
 
 pub use super::hours::{Hours, NotAWindow, Window};
 pub use super::place::{Area, Position};
+pub use super::reference::{NotOpaque, Reference};
 use crate::promise::Stage;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, fuse};
 
@@ -46,16 +46,8 @@ pub(super) const MAX_FACES: u64 = 100_000_000;
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ContentError {
     /// Not an opaque reference.
-    #[error(
-        "{what} {found:?}: write 1 to 64 of the characters A-Z a-z 0-9 . _ - (an opaque reference \
-         such as a case number; never a person's name, because it is published)"
-    )]
-    Reference {
-        /// Which field.
-        what: &'static str,
-        /// What was written.
-        found: String,
-    },
+    #[error(transparent)]
+    Reference(#[from] NotOpaque),
     /// A free text that is empty, too long or has control characters.
     #[error("{what}: write 1 to {MAX_TEXT} bytes of text in one line")]
     Text {
@@ -114,67 +106,6 @@ pub enum EntryFault {
     /// The same photograph twice.
     #[error("has the same photograph twice")]
     SamePhotograph,
-}
-
-/// An opaque name: 1 to 64 of `A-Z a-z 0-9 . _ -`. Names entries, lists and devices.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Reference(heapless::String<64>);
-
-impl Reference {
-    pub(super) fn parse(what: &'static str, text: &str) -> Result<Self, ContentError> {
-        let opaque = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        // At most 80 characters of what was written are shown: it may be anything.
-        let refuse = || ContentError::Reference { what, found: text.chars().take(80).collect() };
-        if text.is_empty() || !text.bytes().all(opaque) {
-            return Err(refuse());
-        }
-        heapless::String::try_from(text).map(Self).map_err(|_| refuse())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Reference {
-    type Err = ContentError;
-    fn from_str(text: &str) -> Result<Self, ContentError> {
-        Self::parse("reference", text)
-    }
-}
-
-impl TryFrom<String> for Reference {
-    type Error = ContentError;
-    fn try_from(text: String) -> Result<Self, ContentError> {
-        text.parse()
-    }
-}
-
-impl From<Reference> for String {
-    fn from(reference: Reference) -> Self {
-        reference.as_str().into()
-    }
-}
-
-impl Deref for Reference {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
 }
 
 /// What a list may be for: a closed set, after Article 5(1)(h) of Regulation (EU) 2024/1689, and

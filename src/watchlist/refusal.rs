@@ -225,7 +225,7 @@ impl Refusal {
                 FormatError::Encoding(_)
                 | FormatError::Removed(_)
                 | FormatError::Content(
-                    ContentError::Reference { .. }
+                    ContentError::Reference(_)
                     | ContentError::Text { .. }
                     | ContentError::Range { .. }
                     | ContentError::TooManyEntries { .. },

@@ -8,6 +8,8 @@
 //! Scores are cosines, and equal to [`Template::cosine`] of probe and template to the last bit, on
 //! every processor.
 
+mod top_k;
+
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -15,6 +17,7 @@ use std::ops::Range;
 use time::OffsetDateTime;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use self::top_k::{Hit, TopK};
 use super::locked::{Locked, Plain, wipe};
 use super::row::Row;
 use crate::kernels::choice;
@@ -24,69 +27,12 @@ use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, i
 // SAFETY: 64 numbers without padding, aligned to far less than a page.
 unsafe impl Plain for ComponentLine {}
 
-/// Most hits that a search returns.
-pub const MAX_TOP: usize = 64;
 /// Dot products that are computed before they are looked at: they stay in the first-level cache.
 const DOTS: usize = 4096;
 /// Most rows of which they are: the more, the longer the streams that the kernel reads.
 const BLOCK: usize = 1024;
 /// Probes that share one pass over the gallery; more take another pass.
 const PROBES: usize = 16;
-
-/// An entry and its best score.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hit {
-    /// Position in [`super::Watchlist::entries`].
-    pub entry: usize,
-    /// Which of the entry's templates scored best.
-    pub template: usize,
-    /// Cosine similarity, -1 to 1.
-    pub score: f32,
-}
-
-/// The best hits so far, best first; of equal scores the entry that is earlier in the list.
-#[derive(Debug, Clone)]
-pub struct TopK {
-    k: usize,
-    hits: heapless::Vec<Hit, MAX_TOP>,
-}
-
-impl TopK {
-    /// Room for `k` hits, at least 1 and at most [`MAX_TOP`].
-    pub fn new(k: usize) -> Self {
-        Self { k: k.clamp(1, MAX_TOP), hits: heapless::Vec::new() }
-    }
-
-    /// Best first.
-    pub fn hits(&self) -> &[Hit] {
-        &self.hits
-    }
-
-    /// Forgets all hits.
-    pub fn clear(&mut self) {
-        self.hits.clear();
-    }
-
-    /// The similarity that a hit must exceed to find a place.
-    fn floor(&self) -> f32 {
-        match self.hits.last() {
-            Some(worst) if self.hits.len() == self.k => worst.score,
-            _ => f32::NEG_INFINITY,
-        }
-    }
-
-    fn offer(&mut self, hit: Hit) {
-        // Entries arrive in ascending order, so that an equal score never displaces an earlier one.
-        if self.hits.len() == self.k {
-            match self.hits.last() {
-                Some(worst) if hit.score > worst.score => self.hits.truncate(self.k - 1),
-                _ => return,
-            }
-        }
-        let at = self.hits.partition_point(|h| h.score >= hit.score);
-        self.hits.insert(at, hit).expect("k is at most the capacity, and a place was just made");
-    }
-}
 
 /// The probes of one pass, one row after another. Wiped when dropped.
 #[derive(Default)]
@@ -563,7 +509,7 @@ mod tests {
             let mut tops = vec![TopK::new(k); probes.len()];
             gallery.search_all(&probes, &mut tops);
             for (probe, top) in probes.iter().zip(&tops) {
-                prop_assert_eq!(top.hits(), naive(&entries, probe, k.min(MAX_TOP)));
+                prop_assert_eq!(top.hits(), naive(&entries, probe, k.min(top_k::MAX_TOP)));
             }
         }
     }
@@ -582,7 +528,7 @@ mod tests {
         let rows = gallery.spans[2].rows();
         assert!(gallery.inverse_norms[rows.clone()].iter().all(|norm| *norm == 0.0));
         assert!(gallery.rows[rows].iter().all(|line| line.0 == [0; 64]));
-        let mut top = TopK::new(MAX_TOP);
+        let mut top = TopK::new(top_k::MAX_TOP);
         gallery.search(probe, &mut top);
         assert_eq!(top.hits().len(), 4);
         assert!(top.hits().iter().all(|h| h.entry != 2));

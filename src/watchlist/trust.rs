@@ -46,7 +46,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::keys::{KeyId, PublicKey};
-use super::model::{ContentError, Reference};
+use super::reference::{NotOpaque, Reference};
 use super::text::stamp;
 
 /// Most bytes of a trust file.
@@ -129,7 +129,7 @@ pub enum TrustError {
         /// Whose.
         key: KeyId,
         /// What is wrong.
-        source: ContentError,
+        source: NotOpaque,
     },
     /// More witnesses asked for than are pinned.
     #[error(
@@ -144,7 +144,7 @@ pub enum TrustError {
     },
     /// Not an origin.
     #[error("audit.origin_reset: {0}")]
-    OriginReset(ContentError),
+    OriginReset(NotOpaque),
     /// An interval that is empty.
     #[error("valid_until is not after valid_from")]
     EmptyValidity,

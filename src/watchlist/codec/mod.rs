@@ -55,7 +55,7 @@ pub use write::{Encoded, encode};
 
 use super::cbor::CborError;
 use super::container::{ItemLimits, SignedKind};
-use super::model::{ContentError, MAX_ENTRIES};
+use super::model::{ContentError, MAX_ENTRIES, NotOpaque};
 
 /// Version of the payload's schema.
 pub const FORMAT_VERSION: u64 = 3;
@@ -126,4 +126,10 @@ pub enum FormatError {
          revoked; use the copy that its authors have"
     )]
     Removed(usize),
+}
+
+impl From<NotOpaque> for FormatError {
+    fn from(error: NotOpaque) -> Self {
+        Self::Content(error.into())
+    }
 }

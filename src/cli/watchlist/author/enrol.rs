@@ -9,6 +9,8 @@
 //! All cores work; the draft is written every few seconds, and a photograph whose digest is in the
 //! draft already is not looked at again, so that the same command goes on where it was interrupted.
 
+mod agreement;
+
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+use self::agreement::agree;
 use super::people::{self, NewPerson};
 use super::{CliError, date, look_alikes, output, read_draft};
 use crate::cli::flags::{Networks, OutputFormat};
@@ -29,14 +32,10 @@ use crate::files::replace;
 use crate::source::Photograph;
 use crate::template::Template;
 use crate::vision::Models;
-use crate::watchlist::author::{self, Draft, NewEntry};
+use crate::watchlist::author::{Draft, NewEntry};
 use crate::watchlist::model::MAX_PHOTOGRAPHS;
 use crate::watchlist::{PhotographDigest, Reference, StoredTemplate};
 
-/// Photographs of one entry that are less alike than this are of two people, or one of them is too
-/// poor. Genuine pairs of press photographs lie above it in all but about one of fifty cases, pairs
-/// of different people never reach it in as many thousands (see `models/MODEL_CARD.md`).
-const LEAST_AGREEMENT: f32 = 0.30;
 /// Most bytes of a photograph's file.
 const MAX_FILE: u64 = 256 << 20;
 /// How often the draft is written: at most so much work is lost by an interruption.
@@ -467,55 +466,6 @@ fn finish(
     };
     report.left_out.extend(left_out.into_iter().map(of));
     Ok(())
-}
-
-/// Whether the photographs are of one person, with those that the entry has already. Leniently, the
-/// one that disagrees with most of the others is left out until all agree; where none stands out
-/// nobody can tell which is right.
-fn agree(
-    before: &[Template],
-    fresh: &mut Vec<(&PathBuf, StoredTemplate)>,
-    left_out: &mut Vec<(PathBuf, String)>,
-    lenient: bool,
-) -> Result<(), String> {
-    loop {
-        let all: Vec<Template> = before
-            .iter()
-            .chain(fresh.iter().map(|(_, t)| &t.template))
-            .map(Template::clone)
-            .collect();
-        let mut against = vec![0usize; all.len()];
-        let pairs = author::disagreements(&all, LEAST_AGREEMENT);
-        // What is in the draft already was accepted before and is not judged again.
-        let pairs: Vec<_> = pairs.iter().filter(|d| d.photographs.1 >= before.len()).collect();
-        let Some(first) = pairs.first() else { return Ok(()) };
-        for d in &pairs {
-            against[d.photographs.0] += 1;
-            against[d.photographs.1] += 1;
-        }
-        let name = |i: usize| match i.checked_sub(before.len()) {
-            Some(new) => fresh[new].0.display().to_string(),
-            None => "a photograph in the draft".into(),
-        };
-        let worst = (before.len()..all.len()).max_by_key(|i| against[*i]).unwrap_or_default();
-        let alone =
-            (before.len()..all.len()).filter(|i| against[*i] == against[worst]).count() == 1;
-        let refusal = format!(
-            "{} and {} do not look like one person (similarity {:.2}, at least {LEAST_AGREEMENT} \
-             is expected); leave one of them out",
-            name(first.photographs.0),
-            name(first.photographs.1),
-            first.score
-        );
-        if !lenient || (!alone && before.is_empty()) {
-            return Err(refusal);
-        }
-        let (file, _) = fresh.remove(worst - before.len());
-        left_out.push((
-            file.clone(),
-            format!("it does not look like the person's other photographs: {refusal}"),
-        ));
-    }
 }
 
 #[cfg(test)]
