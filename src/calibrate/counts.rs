@@ -16,6 +16,7 @@
 //! * One content has one encoding, with a checksum; anything else is refused as damaged.
 
 mod counter;
+mod fields;
 
 use std::fmt;
 
@@ -23,6 +24,11 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 pub use self::counter::{Counter, View};
+pub(super) use self::fields::{
+    exactly, fixed, read_bins, read_days, read_reference, read_setup, write_bins, write_days,
+    write_setup,
+};
+use self::fields::{read_fold, read_pair};
 use crate::template::Template;
 use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
@@ -394,127 +400,6 @@ impl Counts {
         }
         Ok(())
     }
-}
-
-pub(super) fn write_setup(w: &mut CborWriter, setup: &Setup) {
-    w.array(7).text(&setup.device).text(&setup.camera);
-    match setup.position {
-        None => w.array(0),
-        Some([latitude, longitude]) => w.array(2).int(latitude).int(longitude),
-    };
-    w.bytes(&setup.decoys).bytes(&setup.promise);
-    w.uint(setup.days.into()).uint(setup.least_faces.into());
-}
-
-pub(super) fn read_setup(r: &mut CborReader<'_>) -> Result<Setup, CborError> {
-    exactly(r.array(7)?, 7)?;
-    let (device, camera) = (read_reference(r)?, read_reference(r)?);
-    let position = match r.array(2)? {
-        0 => None,
-        2 => Some([r.int()?, r.int()?]),
-        n => return Err(exactly(n, 2).expect_err("one is not two")),
-    };
-    Ok(Setup {
-        device,
-        camera,
-        position,
-        decoys: fixed(r)?,
-        promise: fixed(r)?,
-        days: r.uint(u16::MAX.into())? as u16,
-        least_faces: r.uint(u32::MAX.into())? as u32,
-    })
-}
-
-pub(super) fn read_reference(r: &mut CborReader<'_>) -> Result<Reference, CborError> {
-    let at = r.at();
-    let text = r.text(64)?;
-    text.parse().map_err(|_| CborError::Unexpected { wanted: "opaque reference", at })
-}
-
-pub(super) fn write_days(w: &mut CborWriter, days: &[Day]) {
-    w.array(days.len());
-    for day in days {
-        w.array(3).uint(day.day.into()).uint(day.faces).uint(day.mild);
-    }
-}
-
-pub(super) fn read_days(r: &mut CborReader<'_>) -> Result<Vec<Day>, CborError> {
-    let mut days = Vec::<Day>::new();
-    for _ in 0..r.array(MAX_DAYS)? {
-        let at = r.at();
-        exactly(r.array(3)?, 3)?;
-        let day = Day {
-            day: r.uint(u32::MAX.into())? as u32,
-            faces: r.uint(u64::MAX)?,
-            mild: r.uint(u64::MAX)?,
-        };
-        if days.last().is_some_and(|last| last.day >= day.day) {
-            return Err(CborError::Unexpected { wanted: "later day", at });
-        }
-        days.push(day);
-    }
-    Ok(days)
-}
-
-/// Bins up to the last that is not zero.
-pub(super) fn write_bins(w: &mut CborWriter, bins: &[u64; BINS]) {
-    let used = bins.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1);
-    w.array(used);
-    for n in &bins[..used] {
-        w.uint(*n);
-    }
-}
-
-pub(super) fn read_bins(r: &mut CborReader<'_>) -> Result<[u64; BINS], CborError> {
-    let at = r.at();
-    let mut bins = [0; BINS];
-    let used = r.array(BINS)?;
-    for n in &mut bins[..used] {
-        *n = r.uint(u64::MAX)?;
-    }
-    if used > 0 && bins[used - 1] == 0 {
-        return Err(CborError::Unexpected { wanted: "bins without zeros at the end", at });
-    }
-    Ok(bins)
-}
-
-fn read_fold(r: &mut CborReader<'_>) -> Result<Fold, CborError> {
-    exactly(r.array(2)?, 2)?;
-    let tracks = r.uint(u64::MAX)?;
-    let mut decoys = Vec::new();
-    for _ in 0..r.array(MAX_DECOYS)? {
-        exactly(r.array(2)?, 2)?;
-        let mild = r.uint(u32::MAX.into())? as u32;
-        let at = r.at();
-        let wide = read_bins(r)?;
-        let mut reached = [0; BINS];
-        for (narrow, wide) in reached.iter_mut().zip(wide) {
-            *narrow = u32::try_from(wide)
-                .map_err(|_| CborError::Unexpected { wanted: "32-bit number", at })?;
-        }
-        decoys.push(DecoyCounts { mild, reached });
-    }
-    Ok(Fold { tracks, decoys })
-}
-
-fn read_pair(r: &mut CborReader<'_>) -> Result<[u64; 2], CborError> {
-    exactly(r.array(2)?, 2)?;
-    Ok([r.uint(u64::MAX)?, r.uint(u64::MAX)?])
-}
-
-pub(super) fn fixed<const N: usize>(r: &mut CborReader<'_>) -> Result<[u8; N], CborError> {
-    let at = r.at();
-    r.bytes(N)?
-        .try_into()
-        .map_err(|_| CborError::Unexpected { wanted: "byte string of full length", at })
-}
-
-pub(super) fn exactly(found: usize, wanted: usize) -> Result<(), CborError> {
-    if found == wanted {
-        return Ok(());
-    }
-    let (found, allowed) = (found as u64, wanted as u64);
-    Err(CborError::Count { what: "parts", found, allowed, at: 0 })
 }
 
 #[cfg(test)]
