@@ -206,7 +206,11 @@ impl Reporter {
                 }
                 sight = seen;
             }
-            let now = (board.condition(), board.list(), degraded(link.store.problem, sight));
+            let now = (
+                board.condition(),
+                board.list(),
+                degraded(link.store.problem, sight, board.list()),
+            );
             if now.0 != published.0 {
                 match &now.0 {
                     Condition::Blind(b) => {
@@ -230,8 +234,20 @@ impl Reporter {
 }
 
 /// All that does not work as it should while the device goes on.
-fn degraded(store: Option<String>, sight: Option<PoorSight>) -> Option<String> {
-    let all: Vec<String> = store.into_iter().chain(sight.map(|s| s.to_string())).collect();
+fn degraded(
+    store: Option<String>,
+    sight: Option<PoorSight>,
+    list: Option<ListStatus>,
+) -> Option<String> {
+    let busy = list.filter(|list| list.faces[1] > list.faces[0]).map(|list| {
+        let [declared, planned] = list.faces;
+        format!(
+            "more faces pass than the list declares ({declared} a day): the threshold is that for \
+             {planned}, and more listed people are missed; have a list signed for the real number"
+        )
+    });
+    let all: Vec<String> =
+        store.into_iter().chain(sight.map(|s| s.to_string())).chain(busy).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
@@ -253,11 +269,11 @@ mod tests {
     #[test]
     fn the_status_says_what_is_wrong_with_the_disk_and_with_the_sight() {
         use crate::vision::HardlyAble;
-        assert_eq!(degraded(None, None), None);
+        assert_eq!(degraded(None, None, None), None);
         let dark = Some(PoorSight(HardlyAble::Dark));
-        let both = degraded(Some("the disk is full".into()), dark).unwrap();
+        let both = degraded(Some("the disk is full".into()), dark, None).unwrap();
         assert!(both.starts_with("the disk is full; most views"), "{both}");
-        assert!(degraded(None, dark).unwrap().contains("add light"));
+        assert!(degraded(None, dark, None).unwrap().contains("add light"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod curve;
 pub mod policy;
 pub(crate) mod probe;
 pub mod promise;
+pub(crate) mod traffic;
 
 use serde::{Deserialize, Serialize};
 

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::DecisionConfig;
 use super::budget::{Budget, OverBudget, Plan};
 use super::curve::{Entries, PromiseCurve};
+use super::traffic::Traffic;
 use crate::cause::Cause;
 use crate::promise::{Promise, Stage};
 use crate::watchlist::rotation::RotationError;
@@ -97,6 +98,13 @@ pub struct ActiveList {
     curve: PromiseCurve,
     /// At the time of enactment; what is wiped later only lowers the rate.
     entries: Entries,
+    /// False alerts a day that were authorised.
+    false_alerts_a_day: f64,
+    /// Faces a day that `plan` is for; those of the authorisation until more pass.
+    planned_faces: u32,
+    stricter_threshold: f32,
+    /// More faces pass than any threshold can bear.
+    too_busy: Option<Blindness>,
     position: Option<Position>,
 }
 
@@ -138,14 +146,70 @@ impl ActiveList {
         let entries: Entries = list.photographs().collect();
         let plan = curve.plan(budget, &entries)?;
         let plan = curve.at_least(plan, config.stricter_threshold, budget, &entries);
-        Ok(Self { list, gallery, plan, curve: curve.clone(), entries, position })
+        Ok(Self {
+            false_alerts_a_day: a.false_alerts_per_day,
+            planned_faces: a.expected_faces_per_day,
+            list,
+            gallery,
+            plan,
+            curve: curve.clone(),
+            entries,
+            stricter_threshold: config.stricter_threshold,
+            too_busy: None,
+            position,
+        })
+    }
+
+    /// Plans for as many faces a day as pass, never for fewer than were authorised: the threshold
+    /// rises so that the budget is kept. Where no threshold keeps it, matching stops
+    /// ([`ActiveList::permits`]). True where something has changed.
+    pub fn follow(&mut self, traffic: &Traffic) -> bool {
+        let faces = traffic.planned(self.declared_faces());
+        if faces == self.planned_faces {
+            return false;
+        }
+        self.planned_faces = faces;
+        let budget =
+            Budget { faces_a_day: f64::from(faces), false_alerts_a_day: self.false_alerts_a_day };
+        match self.curve.plan(budget, &self.entries) {
+            Ok(plan) => {
+                self.too_busy = None;
+                self.plan =
+                    self.curve.at_least(plan, self.stricter_threshold, budget, &self.entries);
+            }
+            Err(over) => {
+                self.too_busy = Some(Blindness::new(
+                    Cause::OverBudget,
+                    format_args!(
+                        "{faces} faces a day pass or passed within the last week, and the list \
+                         declares {}: {over}",
+                        self.declared_faces()
+                    ),
+                ));
+            }
+        }
+        true
+    }
+
+    /// Faces a day that the authorisation declares.
+    pub fn declared_faces(&self) -> u32 {
+        self.list.authorisation().expected_faces_per_day
+    }
+
+    /// Faces a day that the threshold is planned for.
+    pub fn planned_faces(&self) -> u32 {
+        self.planned_faces
     }
 
     /// Whether matching is allowed at `now`.
     ///
     /// # Errors
-    /// [`Blindness`], when the list has ended, has not begun, or is outside its hours or area.
+    /// [`Blindness`], when the list has ended, has not begun, or is outside its hours or area, or
+    /// when more faces pass than its budget can bear.
     pub fn permits(&self, now: OffsetDateTime) -> Result<(), Blindness> {
+        if let Some(busy) = &self.too_busy {
+            return Err(busy.clone());
+        }
         if self.gallery.live_entries() == 0 {
             return Err(Blindness::new(
                 Cause::EmptyList,
@@ -248,5 +312,40 @@ mod tests {
         assert!(enact(&looser.bytes(), &signed).is_ok(), "stricter than signed");
         let refused = enact(b"a promise", &signed).expect_err("not a promise");
         assert_eq!(refused.cause, Cause::PromiseDiffers);
+    }
+
+    #[test]
+    fn the_threshold_rises_with_the_faces_that_pass_and_falls_again_a_week_later() {
+        let models = Models::builtin().expect("as committed");
+        let curve = PromiseCurve::of(&models.manifest.embedder.groups).expect("measured");
+        let config = DecisionConfig::default();
+        let signed = promise::of(&models, &VisionConfig::default(), &config);
+        let mut content = fixture::content(1);
+        content.promise = signed.bytes();
+        content.authorisation.expected_faces_per_day = 1000;
+        content.authorisation.false_alerts_per_day = 0.5;
+        let list = fixture::signed_by_two(&content, fixture::now());
+        let (now, trust) = (fixture::now(), fixture::trust());
+        let list = verify(&list, &trust, now, fixture::DEVICE, &fixture::EMBEDDER);
+        let list = list.expect("valid");
+        let mut active =
+            ActiveList::enact(list, &curve, &signed, &config, None).expect("within its budget");
+        let declared = active.plan().threshold;
+        let mut traffic = Traffic::default();
+        traffic.observe(0, now);
+        assert!(!active.follow(&traffic), "nobody has passed");
+        traffic.observe(1001, now);
+        assert!(active.follow(&traffic) && !active.follow(&traffic));
+        assert!(active.plan().threshold > declared && active.planned_faces() == 2000);
+        assert!(active.plan().false_alerts_a_day <= 0.5);
+        // No threshold keeps the budget: nobody is matched, which says so.
+        traffic.observe(50_000_000, now);
+        assert!(active.follow(&traffic));
+        assert_eq!(active.permits(now).map_err(|b| b.cause), Err(Cause::OverBudget));
+        for days in [1, 9] {
+            traffic.observe(50_000_000, now + time::Duration::days(days));
+        }
+        assert!(active.follow(&traffic));
+        assert_eq!((active.plan().threshold, active.permits(now)), (declared, Ok(())));
     }
 }

@@ -50,6 +50,8 @@ pub struct ListStatus {
     pub issued: OffsetDateTime,
     /// The least score that makes a candidate.
     pub threshold: f32,
+    /// Faces a day that the authorisation declares, and that the threshold is planned for.
+    pub faces: [u32; 2],
 }
 
 impl ListStatus {
@@ -65,6 +67,7 @@ impl ListStatus {
             },
             issued: list.issued(),
             threshold: active.plan().threshold,
+            faces: [active.declared_faces(), active.planned_faces()],
         }
     }
 }
@@ -288,7 +291,20 @@ impl Device {
         now: Now,
         out: &mut dyn FnMut(Candidate),
     ) -> Result<(), PipelineError> {
-        self.pipeline.process(captured, now, out)
+        let result = self.pipeline.process(captured, now, out);
+        if self.pipeline.take_replanned() {
+            if let Ok(active) = self.pipeline.active_list() {
+                warn!(
+                    "The threshold follows the faces that pass: declared={} planned={} \
+                     threshold={:.2}.",
+                    active.declared_faces(),
+                    active.planned_faces(),
+                    active.plan().threshold
+                );
+            }
+            self.unreported = true;
+        }
+        result
     }
 
     /// As [`Pipeline::finish`]; the time is remembered for the next start.

@@ -26,6 +26,7 @@ use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
 use crate::decision::candidate::{Decider, Finding, MAX_HITS, Searched, Seen};
 use crate::decision::policy::{ActiveList, Blindness};
+use crate::decision::traffic::Traffic;
 use crate::delivery::event::{Candidate, EventId};
 use crate::frame::Frame;
 use crate::promise::Stage;
@@ -54,6 +55,9 @@ pub struct Pipeline {
     schedule: Option<Schedule>,
     stopwatch: Box<dyn Stopwatch>,
     active: Result<ActiveList, Blindness>,
+    traffic: Traffic,
+    /// The threshold follows the traffic and has changed since [`Pipeline::take_replanned`].
+    replanned: bool,
     /// Why the list in force may not be used just now, for reasons outside of it.
     held: Option<Blindness>,
     matcher: Matcher,
@@ -79,6 +83,8 @@ impl Pipeline {
                 .then(|| Schedule::new(config.vision.schedule)),
             stopwatch: Box::new(stopwatch),
             active: Err(Blindness::new(Cause::NoList, "no watch list was loaded")),
+            traffic: Traffic::default(),
+            replanned: false,
             held: None,
             matcher: Matcher {
                 analyzer: Analyzer::new(models, &config.vision)?,
@@ -112,6 +118,11 @@ impl Pipeline {
     /// The list in force, or why there is none; validity at this moment is [`Pipeline::standing`].
     pub fn active_list(&self) -> Result<&ActiveList, &Blindness> {
         self.active.as_ref()
+    }
+
+    /// Whether the threshold has followed the number of faces that pass since the last call.
+    pub fn take_replanned(&mut self) -> bool {
+        std::mem::take(&mut self.replanned)
     }
 
     /// Stops matching for a reason that lies outside the list, such as the clock, or lifts that
@@ -152,6 +163,10 @@ impl Pipeline {
         out: &mut dyn FnMut(Candidate),
     ) -> Result<(), PipelineError> {
         self.counters.frames += 1;
+        self.traffic.observe(self.counters.vision.tracks, now.wall);
+        if let Ok(active) = &mut self.active {
+            self.replanned |= active.follow(&self.traffic);
+        }
         if self.standing(now).is_err() {
             self.counters.blind += 1;
             self.forget_sightings();

@@ -165,18 +165,19 @@ pub fn run(args: Args) -> Result<(), CliError> {
 
 fn print(r: &BudgetReport) -> Result<(), CliError> {
     output::line(format!(
-        "{} faces a day x {:.2e}, the rate of the worst-served group against {} entries{}, = {:.4} \
+        "{} faces a day x {:.2e}, the rate of the worst-served group against {}{}, = {:.4} \
          false alerts a day",
         r.faces_per_day,
         r.false_positive_rate,
-        r.entries,
+        entries(r.entries),
         if r.extrapolated { " (extrapolated)" } else { "" },
         r.expected_false_alerts_per_day
     ))?;
     match r.threshold {
         Some(threshold) => output::line(format!(
-            "fits: allowed are {}; threshold {threshold:.2}; at most {} entries would fit",
-            r.false_alerts_per_day_allowed, r.largest
+            "fits: allowed are {}; threshold {threshold:.2}; at most {} would fit",
+            r.false_alerts_per_day_allowed,
+            entries(r.largest)
         ))?,
         None => output::line(format!(
             "does not fit: allowed are {}, and no stricter threshold was measured; at most {} \
@@ -207,9 +208,9 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
     output::table(&header, &rows)?;
     output::line("")?;
     output::line(format!(
-        "what {} entries cost, by budget and photographs an entry: threshold, and the share of \
+        "the cost of {}, by budget and photographs an entry: threshold, and the share of \
          listed people missed there with two and with four views:",
-        r.entries
+        entries(r.entries)
     ))?;
     let rows: Vec<Vec<String>> = r.choices.iter().map(Choice::row).collect();
     output::table(&HEADER, &rows)?;
@@ -220,6 +221,10 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
          the passer-by is gone sooner.",
     )?;
     Ok(())
+}
+
+fn entries(number: usize) -> String {
+    if number == 1 { "1 entry".into() } else { format!("{number} entries") }
 }
 
 fn curve(models: &Models) -> Result<PromiseCurve, CliError> {
