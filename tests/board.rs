@@ -117,7 +117,7 @@ fn every_command_that_is_typed_on_a_board_is_understood_there() {
 }
 
 #[test]
-fn the_devices_key_is_made_on_the_board_and_shown_again() {
+fn the_devices_keys_are_made_on_the_board_and_shown_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let key = folder.path().join("device.key");
     let printed = |what: &str| {
@@ -132,6 +132,9 @@ fn the_devices_key_is_made_on_the_board_and_shown_again() {
     let recipient = printed("device");
     assert!(recipient.starts_with("age1"), "{recipient}");
     assert_eq!(printed("show"), recipient);
+    std::fs::remove_file(&key).expect("it is there");
+    let public = printed("identity");
+    assert_eq!(printed("show"), public);
 }
 
 /// `watchlist verify` and the like, of the commands and those below them.
@@ -156,9 +159,12 @@ fn a_board_runs_checks_and_explains_and_cannot_make_a_list() {
             "cameras",
             "identify",
             "key device",
+            "key identity",
             "key show",
             "key verify-trust",
             "watchlist verify",
+            "calibrate run",
+            "calibrate show",
             "outbox show"
         ]
     );

@@ -37,6 +37,14 @@ enum KeyCommand {
         #[command(flatten)]
         format: OutputFormat,
     },
+    /// Make the key by which a device proves who it is (Ed25519, mode 0600), and print its public
+    /// key for those who pin it before they believe what comes from the device.
+    Identity {
+        /// File to create; an existing one is never overwritten.
+        file: PathBuf,
+        #[command(flatten)]
+        format: OutputFormat,
+    },
     /// Print the public key of a person's or a device's key file.
     Show {
         /// Key file.
@@ -65,6 +73,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let key = DeviceKey::generate()?;
             key.create_file(&file)?;
             show_device(&key, json)?;
+        }
+        KeyCommand::Identity { file, format: OutputFormat { json } } => {
+            let key = SecretKey::generate()?;
+            key.create_file(&file)?;
+            show(&key, json)?;
         }
         // A device's key is tried second: what is neither is told in the words of a person's.
         KeyCommand::Show { file, format: OutputFormat { json } } => {
