@@ -136,13 +136,19 @@ fn state_on(desk: &Desk, disk: &Path) {
     std::fs::write(&file, text.replace(&before, &after.display().to_string())).expect("writes");
 }
 
-#[test]
-fn a_suspension_that_cannot_be_stored_stops_and_comes_again_after_a_kill() {
-    let Some(field) = Field::new() else { return };
-    let Some(disk) = SmallDisk::mounted(8) else { return };
+/// A running daemon whose state file is on a disk of its own; `None` where nothing may be mounted.
+fn with_its_state_on_a_small_disk() -> Option<(Field, SmallDisk, Daemon)> {
+    let field = Field::new()?;
+    let disk = SmallDisk::mounted(8)?;
     state_on(&field.desk, &disk.path());
     let daemon = Daemon::start(&field.desk);
     field.await_online();
+    Some((field, disk, daemon))
+}
+
+#[test]
+fn a_suspension_that_cannot_be_stored_stops_and_comes_again_after_a_kill() {
+    let Some((field, disk, daemon)) = with_its_state_on_a_small_disk() else { return };
     let state = disk.path().join("state");
     // Nobody can make a file there, which is what a failing disk does.
     support::disk::immutable(&state, true);
@@ -229,11 +235,7 @@ fn nobody_takes_an_entry_from_a_list_without_a_key_and_what_was_revoked_is_nowhe
 
 #[test]
 fn a_suspension_on_a_full_disk_is_remembered_over_a_kill() {
-    let Some(field) = Field::new() else { return };
-    let Some(disk) = SmallDisk::mounted(8) else { return };
-    state_on(&field.desk, &disk.path());
-    let daemon = Daemon::start(&field.desk);
-    field.await_online();
+    let Some((field, disk, daemon)) = with_its_state_on_a_small_disk() else { return };
     disk.fill();
     let suspend = order(&field.desk, "bob.key", 7, &suspension(24));
     field.listener.publish(&format!("{TOPIC}/suspend"), false, suspend);

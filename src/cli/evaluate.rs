@@ -122,13 +122,6 @@ struct VerificationArgs {
     /// name/name_0001.jpg.
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
-    /// Put the likely duplicates' photographs into the HTML report, side by side, for a person to
-    /// judge. The report then holds pictures of people.
-    #[arg(long, requires = "report")]
-    contact_sheet: bool,
-    /// Write each group's bounds here, ready to paste into a manifest.
-    #[arg(long, value_name = "FILE.toml")]
-    table: Option<PathBuf>,
     /// Also report the rates at this similarity.
     #[arg(
         long,

@@ -9,8 +9,9 @@
 //!   similarity reaches the threshold and the probe is of `views` views (four), or of `least_views`
 //!   (two) where the track has ended or `patience_ms` have passed since its first view. Entries
 //!   within the ambiguity margin are its alternatives, whether or not they reach the threshold;
-//! * a view that has nothing in common with those before it ([`SPLIT_BELOW`]) is of somebody who
-//!   has taken their place: what was known of the track ends, and the evidence starts anew with it;
+//! * a view that has nothing in common with those before it ([`FusedProbe::is_of_another`]) is of
+//!   somebody who has taken their place: what was known of the track ends, and the evidence starts
+//!   anew with it;
 //! * a track gives **one candidate**, whoever else its later views resemble, and at most **one
 //!   update** with a better view: when the track ends or some seconds have passed, whichever is
 //!   first. Where the later views have taken the probe below the threshold, there is none;
@@ -41,12 +42,6 @@ use crate::watchlist::Hit;
 
 /// Entries that a probe is compared to: the nearest ones.
 pub const MAX_HITS: usize = 4;
-/// A view less similar than this to the mean of two or more views before it shows somebody else.
-/// Chosen, not measured on video: two views of one person that are less alike would find nobody
-/// together, and of two people who are more alike the mean is of neither.
-pub const SPLIT_BELOW: f32 = 0.15;
-/// Views after which one can be told to be of somebody else.
-const SPLIT_AFTER: u32 = 2;
 /// Tracks that live at once; as many as the tracker follows.
 const MAX_TRACKS: usize = 128;
 /// Entries in cool-down at once; beyond, the one announced longest ago is forgotten first.
@@ -214,10 +209,7 @@ impl<V> Decider<V> {
     ) -> Option<Template> {
         let Seen { track, embedding, quality } = seen;
         self.rule.counters.compared += 1;
-        let taken = self.tracks.get(&track.0).is_some_and(|t| {
-            t.probe.views() >= SPLIT_AFTER
-                && t.probe.similarity(embedding).is_some_and(|s| s < SPLIT_BELOW)
-        });
+        let taken = self.tracks.get(&track.0).is_some_and(|t| t.probe.is_of_another(embedding));
         if taken {
             self.end(now, track, out);
         }

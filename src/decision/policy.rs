@@ -90,6 +90,22 @@ fn keeps(signed: &[u8], device: &Promise) -> Result<(), Blindness> {
     ))
 }
 
+/// The plan of `list` for so many `faces` a day: from its authorised false alerts, and no less
+/// strict than `stricter`.
+fn plan(
+    curve: &PromiseCurve,
+    list: &Watchlist,
+    entries: &Entries,
+    faces: u32,
+    stricter: f32,
+) -> Result<Plan, OverBudget> {
+    let budget = Budget {
+        faces_a_day: f64::from(faces),
+        false_alerts_a_day: list.authorisation().false_alerts_per_day,
+    };
+    Ok(curve.at_least(curve.plan(budget, entries)?, stricter, budget, entries))
+}
+
 /// A list in force: verified, within its budget, ready for search.
 pub struct ActiveList {
     list: Watchlist,
@@ -98,8 +114,6 @@ pub struct ActiveList {
     curve: PromiseCurve,
     /// At the time of enactment; what is wiped later only lowers the rate.
     entries: Entries,
-    /// False alerts a day that were authorised.
-    false_alerts_a_day: f64,
     /// Faces a day that `plan` is for; those of the authorisation until more pass.
     planned_faces: u32,
     stricter_threshold: f32,
@@ -138,17 +152,11 @@ impl ActiveList {
                 "the watch list has no entry that is still valid; sign a new version",
             ));
         };
-        let a = list.authorisation();
-        let budget = Budget {
-            faces_a_day: f64::from(a.expected_faces_per_day),
-            false_alerts_a_day: a.false_alerts_per_day,
-        };
         let entries: Entries = list.photographs().collect();
-        let plan = curve.plan(budget, &entries)?;
-        let plan = curve.at_least(plan, config.stricter_threshold, budget, &entries);
+        let faces = list.authorisation().expected_faces_per_day;
+        let plan = plan(curve, &list, &entries, faces, config.stricter_threshold)?;
         Ok(Self {
-            false_alerts_a_day: a.false_alerts_per_day,
-            planned_faces: a.expected_faces_per_day,
+            planned_faces: faces,
             list,
             gallery,
             plan,
@@ -169,13 +177,10 @@ impl ActiveList {
             return false;
         }
         self.planned_faces = faces;
-        let budget =
-            Budget { faces_a_day: f64::from(faces), false_alerts_a_day: self.false_alerts_a_day };
-        match self.curve.plan(budget, &self.entries) {
+        match plan(&self.curve, &self.list, &self.entries, faces, self.stricter_threshold) {
             Ok(plan) => {
                 self.too_busy = None;
-                self.plan =
-                    self.curve.at_least(plan, self.stricter_threshold, budget, &self.entries);
+                self.plan = plan;
             }
             Err(over) => {
                 self.too_busy = Some(Blindness::new(

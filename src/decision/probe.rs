@@ -11,6 +11,13 @@ use crate::template::{Embedding, Template};
 /// Least weight of a view, so that one whose quality is zero or not a number still counts.
 const LEAST_WEIGHT: f32 = 0.01;
 
+/// A view less similar than this to the mean of two or more views before it shows somebody else.
+/// Chosen, not measured on video: two views of one person that are less alike would find nobody
+/// together, and of two people who are more alike the mean is of neither.
+const SPLIT_BELOW: f32 = 0.15;
+/// Views after which one can be told to be of somebody else.
+const SPLIT_AFTER: u32 = 2;
+
 /// Quality-weighted sum of the embeddings of a track.
 #[derive(Debug, Default, Zeroize, ZeroizeOnDrop)]
 pub struct FusedProbe {
@@ -56,6 +63,12 @@ impl FusedProbe {
             return None;
         }
         Some(self.sum.0.iter().zip(view.values()).map(|(a, b)| a * b).sum::<f32>() / norm)
+    }
+
+    /// Whether a view has nothing in common with those before it (`SPLIT_BELOW`): it is of
+    /// somebody who has taken their place.
+    pub fn is_of_another(&self, view: &Embedding) -> bool {
+        self.views >= SPLIT_AFTER && self.similarity(view).is_some_and(|s| s < SPLIT_BELOW)
     }
 
     /// The mean, to search with. `None` before the first view and where it has no direction.

@@ -16,7 +16,6 @@ use super::pipeline::PipelineError;
 use crate::calibrate::counts::{Counter, Counts, day_of};
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
-use crate::decision::candidate::SPLIT_BELOW;
 use crate::decision::probe::FusedProbe;
 use crate::source::{Captured, Decoder};
 use crate::template::{Embedding, Template};
@@ -64,8 +63,7 @@ fn fuse(
     quality: f32,
     least_views: u32,
 ) -> Option<Template> {
-    let other = probe.similarity(view).is_some_and(|s| s < SPLIT_BELOW);
-    if other && probe.views() >= 2 {
+    if probe.is_of_another(view) {
         *probe = FusedProbe::default();
     }
     probe.add(view, quality);

@@ -15,7 +15,7 @@
 //! | [`duplicates`] | who may be one person under two names |
 //! | [`contact`] | their photographs side by side, for a person to judge |
 //! | [`bounds`] | upper bounds of a population: counted, then extrapolated |
-//! | [`unit`] | templates of several photographs with tracks of several views |
+//! | [`mod@unit`] | templates of several photographs with tracks of several views |
 //! | [`curve`] | the false-match curve that a manifest carries |
 //! | [`sites`] | whether a calibration on site keeps its bound, at drawn places |
 //! | [`records`] | every comparison as a line, for checking the figures with other software |
