@@ -4,7 +4,7 @@
 //! * It holds for one camera at one place under one promise (networks, curve, quality gate,
 //!   decision rule), and ends after [`VALID_FOR`]. Anywhere else it is refused, and so is one of
 //!   too few days or faces.
-//! * What is in it: strata of at least [`LEAST_DECOYS`](super::strata::LEAST_DECOYS) decoys with
+//! * What is in it: strata of at least [`LEAST_DECOYS`] decoys with
 //!   their counts, the days' totals, which entries the bound is for. What is not: counts of single
 //!   decoys, anything of a track, a time finer than a day.
 //! * The bound is not written but computed from the counts, so that a record cannot say one thing

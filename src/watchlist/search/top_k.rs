@@ -6,7 +6,7 @@ pub const MAX_TOP: usize = 64;
 /// An entry and its best score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
-    /// Position in [`super::Watchlist::entries`].
+    /// Position in [`entries`](crate::watchlist::Watchlist::entries).
     pub entry: usize,
     /// Which of the entry's templates scored best.
     pub template: usize,
