@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 
 /// What a cause is about; the sections of the published table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
+pub enum CauseGroup {
     /// The bytes are no list and no offer at all: anybody could have sent them, so that they are
     /// counted and change nothing that is published.
     Bytes,
@@ -51,8 +51,8 @@ macro_rules! causes {
             }
 
             /// What it is about.
-            pub const fn group(self) -> Group {
-                match self { $(Cause::$name => Group::$group,)* }
+            pub const fn group(self) -> CauseGroup {
+                match self { $(Cause::$name => CauseGroup::$group,)* }
             }
 
             /// What it means, for people.

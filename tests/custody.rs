@@ -363,8 +363,9 @@ fn only_a_list_that_is_sealed_to_the_device_is_taken_and_one_that_is_named_only_
     field.await_("watchlist/state", "not there yet", |s| {
         s["last_change"]["detail"] == "not-in-inbox"
     });
-    std::fs::write(desk.path("inbox").join(&digest), [&sealed[..sealed.len() - 1], b"x"].concat())
-        .expect("writes");
+    let mut altered = sealed.clone();
+    *altered.last_mut().expect("a list") ^= 1;
+    std::fs::write(desk.path("inbox").join(&digest), altered).expect("writes");
     offer(named.clone());
     field.await_("watchlist/state", "another file", |s| {
         s["last_change"]["detail"] == "not-as-offered"

@@ -23,7 +23,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-pub use self::counter::{Counter, View};
+pub use self::counter::{Counter, ViewCounts};
 pub(super) use self::fields::{
     exactly, fixed, read_bins, read_days, read_reference, read_setup, write_bins, write_days,
     write_setup,
@@ -134,7 +134,7 @@ impl DecoyCounts {
 
 /// One half of the tracks.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Fold {
+pub struct CountedHalf {
     /// How many.
     pub tracks: u64,
     /// In the order of the set.
@@ -174,7 +174,7 @@ pub struct Counts {
     pub(super) setup: Setup,
     pub(super) salt: [u8; 16],
     pub(super) begun: u64,
-    pub(super) folds: [Fold; 2],
+    pub(super) folds: [CountedHalf; 2],
     pub(super) entries: Vec<EntryCounts>,
     pub(super) days: Vec<Day>,
     /// Sum over tracks of the squared number of decoys that they came near, mildly and at each bin
@@ -206,7 +206,8 @@ pub enum CountsError {
 impl Counts {
     /// Nothing counted yet. `salt` is random.
     pub fn new(setup: Setup, decoys: usize, salt: [u8; 16]) -> Self {
-        let fold = Fold { tracks: 0, decoys: vec![DecoyCounts::NOTHING; decoys.min(MAX_DECOYS)] };
+        let fold =
+            CountedHalf { tracks: 0, decoys: vec![DecoyCounts::NOTHING; decoys.min(MAX_DECOYS)] };
         Self {
             setup,
             salt,
@@ -246,7 +247,7 @@ impl Counts {
     }
 
     fn end_track(&mut self, fold: usize, decoys: &[u8], entries: &[u8], today: u32) {
-        let Fold { tracks, decoys: counted } = &mut self.folds[fold];
+        let CountedHalf { tracks, decoys: counted } = &mut self.folds[fold];
         *tracks += 1;
         let mut mild = 0;
         let mut near = [0u64; BINS];

@@ -25,19 +25,19 @@ pub struct DraftDecoy {
     #[serde(with = "as_base64")]
     pub template: Template,
     /// SHA-256 of each photograph's file, so that none is looked at twice.
-    pub photographs: Vec<Photograph>,
+    pub photographs: Vec<PhotographDigest>,
 }
 
 /// A photograph's file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Photograph(#[serde(with = "as_hex")] pub [u8; 32]);
+pub struct PhotographDigest(#[serde(with = "as_hex")] pub [u8; 32]);
 
 /// What becomes a set once it is signed. The fields are those of [`Head`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each is documented in `Head`")]
-pub struct Draft {
+pub struct DecoyDraft {
     pub id: Reference,
     #[serde(with = "time::serde::rfc3339")]
     pub not_before: OffsetDateTime,
@@ -62,7 +62,7 @@ fn least_faces() -> u32 {
     LEAST_FACES
 }
 
-impl Draft {
+impl DecoyDraft {
     /// Reads a draft.
     ///
     /// # Errors
@@ -131,8 +131,8 @@ mod tests {
     use crate::watchlist::fixture::{key, now, template, trust};
     use time::Duration;
 
-    fn draft() -> Draft {
-        Draft {
+    fn draft() -> DecoyDraft {
+        DecoyDraft {
             id: "portraits-1".parse().unwrap(),
             not_before: now(),
             expires: now() + Duration::days(30),
@@ -159,13 +159,13 @@ mod tests {
             }
             let template = template(seed);
             if draft.same_person(&template).is_none() {
-                let photographs = vec![Photograph([seed as u8; 32])];
+                let photographs = vec![PhotographDigest([seed as u8; 32])];
                 draft.decoys.push(DraftDecoy { template, photographs });
             }
         }
         let again = draft.decoys[3].template.clone();
         assert_eq!(draft.same_person(&again).map(|(at, _)| at), Some(3));
-        let read = Draft::from_json(&draft.to_json()).unwrap();
+        let read = DecoyDraft::from_json(&draft.to_json()).unwrap();
         let signed = cosign(&read.sign(&key(1), now()).unwrap(), &key(2)).unwrap();
         let here = Here { device: "gate-3", camera: "main", embedder: &[0xe5; 32], pipeline: 2 };
         assert_eq!(verify(&signed, &trust(), now(), here).unwrap().templates().len(), LEAST);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_draft_with_a_key_that_there_is_not_is_refused() {
         let text = String::from_utf8(draft().to_json()).unwrap();
-        assert!(Draft::from_json(text.replace("\"days\"", "\"dayz\"").as_bytes()).is_err());
-        assert!(Draft::from_json(b"{}").is_err());
+        assert!(DecoyDraft::from_json(text.replace("\"days\"", "\"dayz\"").as_bytes()).is_err());
+        assert!(DecoyDraft::from_json(b"{}").is_err());
     }
 }

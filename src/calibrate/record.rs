@@ -23,7 +23,9 @@ use super::counts::{
     read_days, read_reference, read_setup, write_bins, write_days, write_setup,
 };
 use super::decoys::{DAYS, LEAST as LEAST_SET, LEAST_FACES};
-use super::strata::{Drift, LEAST_DECOYS, Scored, SiteCurve, Stratum, TooLittle, drift_of_days};
+use super::strata::{
+    Drift, LEAST_DECOYS, ScoredStrata, SiteCurve, Stratum, TooLittle, drift_of_days,
+};
 use crate::template::Template;
 use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
@@ -123,7 +125,7 @@ pub enum RecordError {
 
 /// Where a record is to count.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct CountingPlace<'a> {
     /// Name of the device.
     pub device: &'a str,
     /// Name of the camera.
@@ -183,7 +185,11 @@ impl SiteRecord {
     ///
     /// # Errors
     /// The first reason why not.
-    pub fn counts_at(&self, place: Place<'_>, now: OffsetDateTime) -> Result<(), RecordError> {
+    pub fn counts_at(
+        &self,
+        place: CountingPlace<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(), RecordError> {
         let Setup { device, camera, position, promise, .. } = &self.setup;
         if (&**device, &**camera) != (place.device, place.camera) {
             return Err(RecordError::OtherCamera(Box::new([device.clone(), camera.clone()])));
@@ -408,7 +414,7 @@ impl SiteRecord {
     }
 }
 
-fn read_scored(r: &mut CborReader<'_>) -> Result<Scored, CborError> {
+fn read_scored(r: &mut CborReader<'_>) -> Result<ScoredStrata, CborError> {
     exactly(r.array(2)?, 2)?;
     let tracks = r.uint(u64::MAX)?;
     let mut strata = Vec::new();
@@ -421,7 +427,7 @@ fn read_scored(r: &mut CborReader<'_>) -> Result<Scored, CborError> {
             reached: read_bins(r)?,
         });
     }
-    Ok(Scored { tracks, strata })
+    Ok(ScoredStrata { tracks, strata })
 }
 
 fn read_time(r: &mut CborReader<'_>) -> Result<OffsetDateTime, CborError> {

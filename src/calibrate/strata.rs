@@ -17,7 +17,7 @@
 //!   has relatives here; a rate for an entry that was not counted.
 
 use super::bound::{Weighted, design_effect, estimate, upper_bound};
-use super::counts::{BINS, Counts, Day, EntryCounts, FIRST_BIN, Fold, Mark, bin};
+use super::counts::{BINS, CountedHalf, Counts, Day, EntryCounts, FIRST_BIN, Mark, bin};
 
 /// Fewest decoys of a stratum.
 pub const LEAST_DECOYS: usize = 20;
@@ -51,7 +51,7 @@ pub struct Stratum {
 
 /// The strata that one fold chose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scored {
+pub struct ScoredStrata {
     /// Tracks of the other fold.
     pub tracks: u64,
     /// Highest mild rate first.
@@ -62,7 +62,7 @@ pub struct Scored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteCurve {
     /// Strata scored on the second fold, and on the first.
-    pub scored: [Scored; 2],
+    pub scored: [ScoredStrata; 2],
     /// Design effect at each bin's edge, in thousandths.
     pub effects: [u32; BINS],
     /// The entries whose rate this bounds, ascending.
@@ -186,7 +186,7 @@ fn mild_of(entry: &EntryCounts, f: usize, tracks: u64) -> (f64, f64) {
 
 /// Whether enough decoys are like `entry` on fold `f`. One that no stranger came near in fewer
 /// tracks than the fold has is not covered: its rate may be anything.
-fn is_covered(entry: &EntryCounts, f: usize, fold: &Fold) -> bool {
+fn is_covered(entry: &EntryCounts, f: usize, fold: &CountedHalf) -> bool {
     if entry.tracks[f] == 0 || fold.tracks == 0 {
         return false;
     }
@@ -196,7 +196,7 @@ fn is_covered(entry: &EntryCounts, f: usize, fold: &Fold) -> bool {
 }
 
 /// The strata that fold `chosen` makes, scored on the other one.
-fn score(counts: &Counts, chosen: usize, covered: &[bool]) -> Scored {
+fn score(counts: &Counts, chosen: usize, covered: &[bool]) -> ScoredStrata {
     let (choosing, scoring) = (&counts.folds[chosen], &counts.folds[1 - chosen]);
     let mut order: Vec<usize> = (0..choosing.decoys.len()).collect();
     // By position where counts are equal.
@@ -228,7 +228,7 @@ fn score(counts: &Counts, chosen: usize, covered: &[bool]) -> Scored {
         let own = lowest.iter().position(|lowest| *lowest <= upper);
         strata[own.unwrap_or(lowest.len() - 1)].entries += 1;
     }
-    Scored { tracks: scoring.tracks, strata }
+    ScoredStrata { tracks: scoring.tracks, strata }
 }
 
 /// Design effect at each bin's edge, in thousandths, rounded up. Where there are too few events to

@@ -7,14 +7,14 @@ use super::*;
 const PUBLISHED: &str = "config/schemas/causes.md";
 
 /// The sections of the published table.
-const SECTIONS: [(Group, &str); 7] = [
-    (Group::Bytes, "What came is no list at all (counted, and nothing is published)"),
-    (Group::Offer, "The way of an offered list"),
-    (Group::List, "The list"),
-    (Group::Seal, "The seal and the device's key"),
-    (Group::Trust, "The keys of those who sign"),
-    (Group::TimeAndPlace, "Time and place"),
-    (Group::Device, "The device"),
+const SECTIONS: [(CauseGroup, &str); 7] = [
+    (CauseGroup::Bytes, "What came is no list at all (counted, and nothing is published)"),
+    (CauseGroup::Offer, "The way of an offered list"),
+    (CauseGroup::List, "The list"),
+    (CauseGroup::Seal, "The seal and the device's key"),
+    (CauseGroup::Trust, "The keys of those who sign"),
+    (CauseGroup::TimeAndPlace, "Time and place"),
+    (CauseGroup::Device, "The device"),
 ];
 
 const HEAD: &str = "\
@@ -75,7 +75,7 @@ fn each_cause_has_a_meaning_and_a_remedy_of_its_own() {
 
 #[test]
 fn what_anybody_may_send_is_counted_and_not_published() {
-    let bytes: Vec<_> = Cause::ALL.iter().filter(|c| c.group() == Group::Bytes).collect();
+    let bytes: Vec<_> = Cause::ALL.iter().filter(|c| c.group() == CauseGroup::Bytes).collect();
     assert_eq!(bytes, [&Cause::TooLarge, &Cause::Unreadable]);
 }
 

@@ -33,7 +33,7 @@ pub struct Args {
 enum CalibrateCommand {
     #[cfg(feature = "author")]
     #[command(flatten)]
-    Author(author::AuthorCommand),
+    Author(author::DecoyCommand),
     /// Count passers-by against the decoys instead of matching, until the signed days are over;
     /// then write the site record. Nobody is matched meanwhile.
     Run(run::Args),

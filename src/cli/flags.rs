@@ -43,7 +43,7 @@ impl Networks {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Place {
+pub struct PlaceFlags {
     /// Where the camera stands, in degrees; needed where the list is bound to an area.
     #[arg(
         long,

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::flags::{Networks, Opening, OutputFormat, Place};
+use super::flags::{Networks, Opening, OutputFormat, PlaceFlags};
 use super::photographs::{self, FaceReader, face_json};
 use super::{CliError, output};
-use crate::device::judge::Judge;
+use crate::device::judge::ListJudge;
 use crate::watchlist::{TopK, Trust};
 
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "ID", default_value = "watchpost-1")]
     device: String,
     #[command(flatten)]
-    place: Place,
+    place: PlaceFlags,
     /// Most entries a face.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
     top: u8,
@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let models = args.networks.open()?;
     let trust = Trust::open(&args.trust)?;
     let now = OffsetDateTime::now_utc();
-    let judge = Judge::as_shipped(args.device, args.place.position, &models);
+    let judge = ListJudge::as_shipped(args.device, args.place.position, &models);
     let bytes = args.opening.read(&args.watchlist)?;
     let active = judge.usable_now(&bytes, &trust, now).map_err(|b| b.to_string())?;
     let mut reader = FaceReader::new(&models)?;

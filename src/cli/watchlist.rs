@@ -11,9 +11,9 @@ use clap::Subcommand;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::flags::{Networks, Opening, OutputFormat, Place};
+use super::flags::{Networks, Opening, OutputFormat, PlaceFlags};
 use super::{CliError, output};
-use crate::device::judge::Judge;
+use crate::device::judge::ListJudge;
 use crate::watchlist::Trust;
 use crate::watchlist::seal::SealError;
 
@@ -39,7 +39,7 @@ enum WatchlistCommand {
         #[arg(long, value_name = "ID")]
         device: String,
         #[command(flatten)]
-        place: Place,
+        place: PlaceFlags,
         #[command(flatten)]
         networks: Networks,
         #[command(flatten)]
@@ -74,12 +74,12 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                 read => read?,
             };
             let models = networks.open()?;
-            verify(&bytes, &trust, &Judge::as_shipped(device, place.position, &models), json)
+            verify(&bytes, &trust, &ListJudge::as_shipped(device, place.position, &models), json)
         }
     }
 }
 
-fn verify(bytes: &[u8], trust: &Path, judge: &Judge, json: bool) -> Result<ExitCode, CliError> {
+fn verify(bytes: &[u8], trust: &Path, judge: &ListJudge, json: bool) -> Result<ExitCode, CliError> {
     let trust = Trust::open(trust)?;
     let now = OffsetDateTime::now_utc();
     let verdict = judge.usable_now(bytes, &trust, now);

@@ -39,7 +39,7 @@ pub enum Taken {
     Closed,
 }
 
-struct Place<T> {
+struct Slot<T> {
     slot: T,
     full: bool,
     closed: bool,
@@ -47,7 +47,7 @@ struct Place<T> {
 
 /// One place for a `T` between two threads.
 pub struct Handover<T> {
-    state: Mutex<Place<T>>,
+    state: Mutex<Slot<T>>,
     changed: Condvar,
     when_full: WhenFull,
 }
@@ -56,13 +56,13 @@ impl<T> Handover<T> {
     /// An empty place. `spare` is the buffer that the producer gets back first.
     pub fn new(spare: T, when_full: WhenFull) -> Self {
         Self {
-            state: Mutex::new(Place { slot: spare, full: false, closed: false }),
+            state: Mutex::new(Slot { slot: spare, full: false, closed: false }),
             changed: Condvar::new(),
             when_full,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Place<T>> {
+    fn lock(&self) -> MutexGuard<'_, Slot<T>> {
         // A thread that panicked while it held the lock leaves the place consistent: each critical
         // section is a swap and a flag.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -110,15 +110,15 @@ pub struct InboundCounters {
     pub dropped: u64,
 }
 
-struct Waiting {
+struct WaitingMessage {
     digest: [u8; 32],
     message: Inbound,
 }
 
 #[derive(Default)]
 struct Boxes {
-    orders: VecDeque<Waiting>,
-    offers: VecDeque<Waiting>,
+    orders: VecDeque<WaitingMessage>,
+    offers: VecDeque<WaitingMessage>,
     counters: InboundCounters,
     /// A genuine order was dropped and nobody was told yet.
     overflow: bool,
@@ -161,7 +161,7 @@ impl Mailbox {
         let Boxes { orders, offers, counters, overflow } = &mut *boxes;
         let is_order = kind != InboundKind::Offer;
         let (queue, most) = if is_order { (orders, ORDERS) } else { (offers, OFFERS) };
-        let same = |w: &&mut Waiting| w.digest == digest && w.message.kind == kind;
+        let same = |w: &&mut WaitingMessage| w.digest == digest && w.message.kind == kind;
         if let Some(waiting) = queue.iter_mut().find(same) {
             counters.repeated += 1;
             waiting.message.receipts.extend(receipt);
@@ -176,7 +176,7 @@ impl Mailbox {
         counters.taken += 1;
         let mut message = Inbound::new(kind, payload.to_vec());
         message.receipts.extend(receipt);
-        queue.push_back(Waiting { digest, message });
+        queue.push_back(WaitingMessage { digest, message });
         Given::Waits
     }
 

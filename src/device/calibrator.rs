@@ -34,7 +34,7 @@ pub enum CalibratorError {
 }
 
 /// A list whose entries are counted, and its templates.
-struct Counted {
+struct CountedList {
     list: Watchlist,
     gallery: Gallery,
     position: Option<Position>,
@@ -47,7 +47,7 @@ pub struct Calibrator {
     stopwatch: Box<dyn Stopwatch>,
     analyzer: Analyzer,
     decoys: Gallery,
-    counted: Option<Counted>,
+    counted: Option<CountedList>,
     counter: Counter,
     /// Of the tracks that live.
     probes: BTreeMap<u32, FusedProbe>,
@@ -99,7 +99,7 @@ impl Calibrator {
     /// Counts the entries of `list` as well, mildly; `position` is where the camera stands.
     pub fn set_list(&mut self, list: Watchlist, gallery: Gallery, position: Option<Position>) {
         self.counter.set_entries(&gallery.first_templates());
-        self.counted = Some(Counted { list, gallery, position });
+        self.counted = Some(CountedList { list, gallery, position });
     }
 
     /// What was counted of tracks that have ended.

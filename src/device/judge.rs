@@ -27,7 +27,7 @@ pub fn curve(models: &Models) -> Result<PromiseCurve, Blindness> {
 }
 
 /// What a list must fit; fixed when it is made.
-pub struct Judge {
+pub struct ListJudge {
     device: String,
     position: Option<Position>,
     /// Digest of the embedder.
@@ -38,7 +38,7 @@ pub struct Judge {
     decision: DecisionConfig,
 }
 
-impl Judge {
+impl ListJudge {
     /// That of a device of this configuration.
     pub fn of(config: &Config, models: &Models) -> Self {
         let (vision, decision) = (&config.vision, &config.decision);
@@ -111,7 +111,7 @@ impl Judge {
         ActiveList::enact(list, curve, &self.promise, &self.decision, self.position)
     }
 
-    /// As [`Judge::judge`] by a device that remembers nothing, for use at `now`.
+    /// As [`ListJudge::judge`] by a device that remembers nothing, for use at `now`.
     ///
     /// # Errors
     /// Why it cannot be used now.
@@ -146,7 +146,7 @@ mod tests {
         fixture::signed_by_two(&list, now())
     }
 
-    fn cause(judge: &Judge, list: &[u8]) -> Option<Cause> {
+    fn cause(judge: &ListJudge, list: &[u8]) -> Option<Cause> {
         judge.usable_now(list, &trust(), now()).err().map(|b| b.cause)
     }
 
@@ -164,7 +164,7 @@ mod tests {
     fn no_edit_of_the_configuration_loosens_what_was_signed() {
         let models = Models::builtin().expect("as committed");
         let list = list(&models, |_| ());
-        let shipped = Judge::as_shipped(DEVICE.into(), None, &models);
+        let shipped = ListJudge::as_shipped(DEVICE.into(), None, &models);
         assert_eq!(cause(&shipped, &list), None);
         let signed = promise::of(&models, &VisionConfig::default(), &DecisionConfig::default());
         for setting in Setting::ALL {
@@ -177,7 +177,7 @@ mod tests {
                     Stricter::Lower if whole => (value * (1.0 + share)).ceil(),
                     Stricter::Lower => value * (1.0 + share),
                 };
-                let judge = Judge::of(&edited(setting.key(), looser), &models);
+                let judge = ListJudge::of(&edited(setting.key(), looser), &models);
                 let refused = judge.usable_now(&list, &trust(), now()).expect_err("looser");
                 assert_eq!(refused.cause, Cause::PromiseDiffers, "{} = {looser}", setting.key());
                 assert!(refused.reason.contains(setting.key()), "{refused}");
@@ -186,7 +186,7 @@ mod tests {
                 Stricter::Higher => (value * 1.2).ceil(),
                 Stricter::Lower => (value * 0.8).floor(),
             };
-            let judge = Judge::of(&edited(setting.key(), stricter), &models);
+            let judge = ListJudge::of(&edited(setting.key(), stricter), &models);
             assert_eq!(cause(&judge, &list), None, "{} = {stricter}", setting.key());
         }
     }
@@ -198,7 +198,7 @@ mod tests {
         forged.manifest.embedder.groups.truncate(1);
         for curve in [vec![(0.05, 1e-9)], vec![(0.05, 1e-9), (0.9, 1e-9)]] {
             forged.manifest.embedder.groups[0].curve = curve;
-            let judge = Judge::as_shipped(DEVICE.into(), None, &forged);
+            let judge = ListJudge::as_shipped(DEVICE.into(), None, &forged);
             let refused = judge
                 .usable_now(&list(&models, |_| ()), &trust(), now())
                 .expect_err("signed for another curve");
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_list_over_budget_outside_its_hours_or_of_an_unknown_place_is_not_usable() {
         let models = Models::builtin().expect("as committed");
-        let judge = Judge::as_shipped(DEVICE.into(), None, &models);
+        let judge = ListJudge::as_shipped(DEVICE.into(), None, &models);
         let over = list(&models, |l| l.authorisation.expected_faces_per_day = 10_000_000);
         assert_eq!(cause(&judge, &over), Some(Cause::OverBudget));
         // It is noon.
@@ -225,9 +225,9 @@ mod tests {
         let area = Area(vec![corner(52.5, 13.4), corner(52.6, 13.4), corner(52.5, 13.5)]);
         let bound = list(&models, |l| l.authorisation.areas = vec![area.clone()]);
         assert_eq!(cause(&judge, &bound), Some(Cause::PositionUnknown));
-        let inside = Judge::as_shipped(DEVICE.into(), Some(corner(52.51, 13.41)), &models);
+        let inside = ListJudge::as_shipped(DEVICE.into(), Some(corner(52.51, 13.41)), &models);
         assert_eq!(cause(&inside, &bound), None);
-        let outside = Judge::as_shipped(DEVICE.into(), Some(corner(50.0, 13.0)), &models);
+        let outside = ListJudge::as_shipped(DEVICE.into(), Some(corner(50.0, 13.0)), &models);
         assert_eq!(cause(&outside, &bound), Some(Cause::OutsideArea));
     }
 }

@@ -10,7 +10,7 @@
 use log::{error, info, warn};
 use time::OffsetDateTime;
 
-use super::judge::Judge;
+use super::judge::ListJudge;
 use super::keys::TrustedKeys;
 use super::state_file::StateFile;
 use super::vault::{Opened, Vault};
@@ -46,7 +46,7 @@ pub struct Keeper {
     keys: TrustedKeys,
     /// Those that were read last.
     believed: Option<Trust>,
-    judge: Judge,
+    judge: ListJudge,
     locked_memory: bool,
     /// The configured list was not read because the clock could not be believed.
     unread: bool,
@@ -61,7 +61,7 @@ impl Keeper {
             vault: Vault::new(w),
             keys: TrustedKeys::new(w),
             believed: None,
-            judge: Judge::of(config, models),
+            judge: ListJudge::of(config, models),
             locked_memory: w.require_locked_memory,
             unread: false,
         }

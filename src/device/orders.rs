@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::keeper::NotObeyed;
 use super::{Device, Trigger};
-use crate::cause::{Cause, Group};
+use crate::cause::{Cause, CauseGroup};
 use crate::clock::Now;
 use crate::decision::policy::Blindness;
 use crate::delivery::event::Change;
@@ -176,7 +176,7 @@ impl Device {
             self.counters.offers_refused += 1;
             warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
             // What anybody may send is counted; what is published stays.
-            if blindness.cause.group() != Group::Bytes {
+            if blindness.cause.group() != CauseGroup::Bytes {
                 self.record(Change::Refused, blindness.cause, now);
             }
         }

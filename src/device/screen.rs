@@ -38,9 +38,9 @@ pub struct TurnedAway {
 }
 
 /// When a file was written last, as far as its directory says: inode, length, change time.
-type Written = Option<(u64, u64, i64, i64)>;
+type FileStamp = Option<(u64, u64, i64, i64)>;
 
-fn written(path: &Path) -> Written {
+fn written(path: &Path) -> FileStamp {
     let about = fs::metadata(path).ok()?;
     Some((about.ino(), about.len(), about.ctime(), about.ctime_nsec()))
 }
@@ -49,7 +49,7 @@ fn written(path: &Path) -> Written {
 pub struct OrderScreen {
     keys: TrustedKeys,
     /// The keys that could be read last, and the files as they were then.
-    known: Option<(Trust, [Written; 2])>,
+    known: Option<(Trust, [FileStamp; 2])>,
     turned_away: Arc<TurnedAway>,
     clock: Clock,
     said: Recurring,

@@ -80,12 +80,12 @@ pub enum Extrapolation {
 impl Serialize for Extrapolation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Reason {
+        struct ReasonShown {
             refused: String,
         }
         match self {
             Self::Fitted(tail) => tail.serialize(serializer),
-            Self::Refused(why) => Reason { refused: why.to_string() }.serialize(serializer),
+            Self::Refused(why) => ReasonShown { refused: why.to_string() }.serialize(serializer),
         }
     }
 }
@@ -301,7 +301,7 @@ mod tests {
 
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Group {
+    struct ManifestGroup {
         name: String,
         source: String,
         people: u32,
@@ -310,12 +310,12 @@ mod tests {
         curve: Vec<(f64, f64)>,
     }
     #[derive(serde::Deserialize)]
-    struct Embedder {
-        groups: Vec<Group>,
+    struct EmbedderPart {
+        groups: Vec<ManifestGroup>,
     }
     #[derive(serde::Deserialize)]
-    struct Manifest {
-        embedder: Embedder,
+    struct ManifestPart {
+        embedder: EmbedderPart,
     }
 
     #[test]
@@ -323,7 +323,7 @@ mod tests {
         let (design, scored) = population(360);
         let b = Bounds::of("north \"a\"\n", &design, &scored, 7, Some(0.55));
         let table = b.manifest_table("set\none");
-        let mut manifest: Manifest = toml::from_str(&table).unwrap();
+        let mut manifest: ManifestPart = toml::from_str(&table).unwrap();
         let group = manifest.embedder.groups.pop().unwrap();
         assert_eq!((group.name.as_str(), group.source.as_str()), ("north \"a\" ", "set one"));
         assert_eq!((group.people, group.pairs), (360, 360 * 359 / 2));

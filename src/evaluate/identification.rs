@@ -82,7 +82,7 @@ pub struct DrawResult {
     #[serde(skip)]
     enrolled: Vec<(usize, usize)>,
     #[serde(skip)]
-    searched: Vec<Searched>,
+    searched: Vec<SearchedProbe>,
     #[serde(skip)]
     hits: Vec<f32>,
     #[serde(skip)]
@@ -96,7 +96,7 @@ pub struct DrawResult {
 /// A probe that was searched: whose it is, which photograph, and the best entry with its owner;
 /// `None` without a template.
 #[derive(Debug, Clone)]
-struct Searched {
+struct SearchedProbe {
     subject: usize,
     place: usize,
     mated: bool,
@@ -326,11 +326,11 @@ fn one_draw(
         // An empty gallery alarms nobody.
         Some(top.map_or((-1.0, None), |(row, s)| (*s, Some(owners[row]))))
     };
-    let searched: Vec<Searched> = mated
+    let searched: Vec<SearchedProbe> = mated
         .iter()
         .map(|p| (p, true))
         .chain(non_mated.iter().map(|p| (p, false)))
-        .map(|((subject, place), mated)| Searched {
+        .map(|((subject, place), mated)| SearchedProbe {
             subject: *subject,
             place: *place,
             mated,

@@ -233,8 +233,8 @@ mod tests {
     use crate::frame::{Pixels, Visitor};
 
     /// Mean absolute difference to the picture that was encoded.
-    struct Difference<'a>(&'a [u8], usize, usize);
-    impl Visitor for Difference<'_> {
+    struct MeanDifference<'a>(&'a [u8], usize, usize);
+    impl Visitor for MeanDifference<'_> {
         type Output = f64;
         fn visit<P: Pixels>(self, p: &P) -> f64 {
             let mut sum = 0u64;
@@ -259,7 +259,8 @@ mod tests {
                 (frame.layout().format(), frame.layout().range()),
                 (PixelFormat::Ycc444, Range::Full)
             );
-            let difference = frame.read(Difference(&samples::rgb(w, h), w as usize, h as usize));
+            let difference =
+                frame.read(MeanDifference(&samples::rgb(w, h), w as usize, h as usize));
             assert!(difference < 4.0, "{w}x{h}: {difference}");
         }
         assert_eq!(

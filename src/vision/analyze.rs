@@ -15,7 +15,7 @@ use super::detect::Detector;
 use super::embed::Embedder;
 use super::faces::{Faces, MAX_FACES};
 use super::fitness::{Fitness, HardlyAble};
-use super::judge::{Judge, JudgedFace};
+use super::judge::{FaceJudge, JudgedFace};
 use super::manifest::Models;
 use super::quality::{Quality, TooPoor};
 use super::track::{Assigned, TrackId, Tracker};
@@ -150,7 +150,7 @@ const LOOKS_AN_EMBEDDING: usize = 3;
 
 /// The stage of one camera.
 pub struct Analyzer {
-    judge: Judge,
+    judge: FaceJudge,
     tracker: Tracker,
     views: Views,
     min_score: f32,
@@ -167,7 +167,7 @@ impl Analyzer {
     /// Where one of them does not load or is not what the manifest says.
     pub fn new(models: &Models, config: &VisionConfig) -> Result<Self, VisionError> {
         Ok(Self {
-            judge: Judge::new(models, config)?,
+            judge: FaceJudge::new(models, config)?,
             tracker: Tracker::new(Duration::from_millis(config.track_survives_ms)),
             views: Views::new(config.views),
             min_score: config.min_score,
@@ -345,7 +345,7 @@ mod tests {
     use time::OffsetDateTime;
 
     /// A stage whose detector is replaced by the faces that a test says.
-    struct Stage {
+    struct StageWithFaces {
         analyzer: Analyzer,
         layout: Layout,
         data: Vec<u8>,
@@ -355,7 +355,7 @@ mod tests {
 
     const WIDTH: u32 = 1200;
 
-    impl Stage {
+    impl StageWithFaces {
         fn new(max_a_frame: u32, contrast: u8) -> Self {
             let mut config = VisionConfig::default();
             config.views.max_a_frame = max_a_frame;
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_crowd_is_embedded_within_the_budget_of_each_frame_and_everybody_has_a_turn() {
-        let mut stage = Stage::new(3, 255);
+        let mut stage = StageWithFaces::new(3, 255);
         let first = stage.frame(0, &crowd(8));
         assert_eq!((first.faces, first.tracks, first.embedded, first.deferred), (8, 8, 3, 5));
         // By then the first three would be due again, but those without a view come before them.
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_still_face_is_embedded_five_times_within_a_second_and_its_track_ends_when_it_is_gone() {
-        let mut stage = Stage::new(8, 255);
+        let mut stage = StageWithFaces::new(8, 255);
         let embedded: u32 = (0..30).map(|i| stage.frame(i * 33, &crowd(1)).embedded).sum();
         assert_eq!(embedded, 5);
         assert_eq!(stage.frame(990, &[]).tracks, 1);
@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_poor_view_is_counted_under_its_reason_and_never_embedded() {
-        let mut stage = Stage::new(8, 0);
+        let mut stage = StageWithFaces::new(8, 0);
         let tiny = face(500.0, 500.0, 8.0);
         let cut = face(-60.0, 200.0, 40.0);
         let blurred = face(200.0, 200.0, 40.0);
@@ -447,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_face_goes_through_the_networks_and_gives_nothing() {
-        let mut stage = Stage::new(8, 90);
+        let mut stage = StageWithFaces::new(8, 90);
         let frame = Frame::new(stage.layout, &stage.data).unwrap();
         let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
         let counts = stage

@@ -156,9 +156,9 @@ mod tests {
     use proptest::prelude::*;
 
     /// A linear congruential generator (Knuth's MMIX).
-    struct Draw(u64);
+    struct Mmix(u64);
 
-    impl Draw {
+    impl Mmix {
         fn below(&mut self, n: u64) -> u64 {
             self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (self.0 >> 33) % n
@@ -214,7 +214,7 @@ mod tests {
 
     /// Light times `gain`, and noise of about `sigma`.
     fn sensor(rgb: &[u8], gain: f32, sigma: f32) -> Vec<u8> {
-        let mut draw = Draw(7);
+        let mut draw = Mmix(7);
         rgb.iter()
             .map(|v| {
                 // Twelve of them have a variance of 1.
@@ -265,8 +265,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn every_crop_has_finite_measures(seed: u64, low in 0u8..=255, span in 0u64..256) {
-            let mut draw = Draw(seed);
-            let value = |draw: &mut Draw| low.saturating_add(draw.below(span + 1) as u8);
+            let mut draw = Mmix(seed);
+            let value = |draw: &mut Mmix| low.saturating_add(draw.below(span + 1) as u8);
             let rgb: Vec<u8> = (0..SIDE * SIDE * 3).map(|_| value(&mut draw)).collect();
             let f = Fitness::of_pixels(&rgb);
             prop_assert!(f.detail.is_finite() && f.noise.is_finite() && f.contrast.is_finite());

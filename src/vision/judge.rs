@@ -4,7 +4,7 @@
 //! * Enrolment, the one-shot commands, evaluations and the daemon all judge by this, so that a
 //!   probe is treated as the template was with which it is compared.
 //! * The gate sees the landmarks of the second look, not those of the detector's first pass.
-//! * The pixels of a face stay until the next one is judged or [`Judge::wipe`] is called.
+//! * The pixels of a face stay until the next one is judged or [`FaceJudge::wipe`] is called.
 
 use super::align::AlignedFace;
 use super::detect::Detector;
@@ -29,7 +29,7 @@ pub struct JudgedFace {
 }
 
 /// Detector, quality gate and embedder of one chain.
-pub(super) struct Judge {
+pub(super) struct FaceJudge {
     detector: Detector,
     second_look: SecondLook,
     embedder: Embedder,
@@ -37,7 +37,7 @@ pub(super) struct Judge {
     aligned: AlignedFace,
 }
 
-impl Judge {
+impl FaceJudge {
     /// With `long_side` and `quality` of `config`.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Judge {
     /// The embedding of a face of `frame` that was judged before others were.
     ///
     /// # Errors
-    /// As [`Judge::embed`].
+    /// As [`FaceJudge::embed`].
     pub fn embed_again(
         &mut self,
         frame: &Frame<'_>,

@@ -2,13 +2,13 @@
 //! without tracking.
 //!
 //! ```text
-//! Frame -> detect -> Judge: second look -> align -> quality -> embed
+//! Frame -> detect -> FaceJudge: second look -> align -> quality -> embed
 //! ```
 //!
 //! * Faces are judged as the daemon judges them, so that what is measured is what is used.
 //! * Nothing of a face stays after its embedding was made.
 
-use super::judge::Judge;
+use super::judge::FaceJudge;
 pub use super::judge::JudgedFace;
 use super::{Detection, Faces, Models, Quality, TooPoor, VisionConfig, VisionError};
 use crate::frame::Frame;
@@ -73,7 +73,7 @@ impl Enrolled {
 
 /// Reads faces from one photograph after another.
 pub struct FaceReader {
-    judge: Judge,
+    judge: FaceJudge,
     min_score: f32,
     faces: Faces,
 }
@@ -92,7 +92,7 @@ impl FaceReader {
     /// # Errors
     /// As [`FaceReader::new`].
     pub fn with(models: &Models, config: &VisionConfig) -> Result<Self, VisionError> {
-        let judge = Judge::new(models, config)?;
+        let judge = FaceJudge::new(models, config)?;
         Ok(Self { judge, min_score: config.min_score, faces: Faces::new() })
     }
 

@@ -146,8 +146,8 @@ pub struct Thumbnail([u8; COLUMNS * ROWS]);
 impl Thumbnail {
     /// Reads some three thousand pixels of `frame`.
     pub fn of(frame: &Frame<'_>) -> Self {
-        struct Sample(usize, usize);
-        impl Visitor for Sample {
+        struct Grid(usize, usize);
+        impl Visitor for Grid {
             type Output = Thumbnail;
             fn visit<P: Pixels>(self, pixels: &P) -> Thumbnail {
                 let Self(width, height) = self;
@@ -168,7 +168,7 @@ impl Thumbnail {
                 Thumbnail(sums.map(|sum| (sum / (SAMPLES * SAMPLES) as u16) as u8))
             }
         }
-        frame.read(Sample(frame.width(), frame.height()))
+        frame.read(Grid(frame.width(), frame.height()))
     }
 
     /// The largest change of a cell, 0 to 255: one person far away changes few of them.

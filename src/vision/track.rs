@@ -271,13 +271,13 @@ mod tests {
         Duration::from_millis(frame * 1000 / fps)
     }
 
-    struct Run {
+    struct TrackRun {
         tracker: Tracker,
         assigned: Assigned,
         ended: Vec<TrackId>,
     }
 
-    impl Run {
+    impl TrackRun {
         fn new() -> Self {
             let tracker = Tracker::new(Duration::from_millis(700));
             Self { tracker, assigned: Assigned::new(), ended: Vec::new() }
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_track_ends_after_its_time_without_a_face_and_its_number_is_not_used_again() {
-        let mut run = Run::new();
+        let mut run = TrackRun::new();
         let first = run.frame(at(0, 10), &[face(100.0, 100.0, 50.0)])[0];
         assert_eq!(
             run.frame(at(7, 10), &[face(100.0, 100.0, 50.0)])[0],
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_small_face_that_moves_further_than_its_own_width_each_frame_is_one_track() {
-        let mut run = Run::new();
+        let mut run = TrackRun::new();
         let ids: Vec<_> = (0..12)
             .map(|i| run.frame(at(i, 5), &[face(20.0 + 30.0 * i as f32, 50.0, 20.0)])[0])
             .collect();
@@ -314,14 +314,14 @@ mod tests {
 
     #[test]
     fn a_face_of_another_size_at_the_same_place_is_another_track() {
-        let mut run = Run::new();
+        let mut run = TrackRun::new();
         let near = run.frame(at(0, 30), &[face(100.0, 100.0, 120.0)])[0];
         assert_ne!(run.frame(at(1, 30), &[face(100.0, 100.0, 30.0)])[0], near);
     }
 
     #[test]
     fn when_all_tracks_are_in_use_the_longest_idle_one_makes_room_and_none_that_has_a_face() {
-        let mut run = Run::new();
+        let mut run = TrackRun::new();
         let grid: Vec<_> = (0..128)
             .map(|i| face((i % 16) as f32 * 100.0, (i / 16) as f32 * 100.0, 40.0))
             .collect();
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn faces_that_are_no_numbers_and_time_that_goes_back_are_survived() {
-        let mut run = Run::new();
+        let mut run = TrackRun::new();
         run.frame(
             at(9, 10),
             &[face(f32::NAN, 1.0, 5.0), face(1.0, 1.0, f32::INFINITY), face(1.0, 1.0, 0.0)],
@@ -355,7 +355,7 @@ mod tests {
     fn crossing(fps: u64, size: f32, speed: f32, jitter: &[(f32, f32)]) -> bool {
         // Two persons walk towards each other on nearly the same line; while one hides the other,
         // only the nearer is seen.
-        let mut run = Run::new();
+        let mut run = TrackRun::new();
         let mut ids = [None; 2];
         let frames = (2.0 * 400.0 / speed * fps as f32) as u64;
         for i in 0..frames {
@@ -388,7 +388,7 @@ mod tests {
         ) {
             // Up to four face widths a second: a brisk walk close by.
             let speed = speed.clamp(-4.0 * size, 4.0 * size);
-            let mut run = Run::new();
+            let mut run = TrackRun::new();
             let mut ids = std::collections::BTreeSet::new();
             let mut missed = Duration::ZERO;
             for (i, (jx, jy, miss)) in noise.iter().enumerate() {
@@ -433,7 +433,7 @@ mod tests {
                 1..12,
             ),
         ) {
-            let mut run = Run::new();
+            let mut run = TrackRun::new();
             let mut live = std::collections::BTreeSet::new();
             let mut now = Duration::ZERO;
             for (step, faces) in frames {

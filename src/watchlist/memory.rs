@@ -85,7 +85,7 @@ pub enum Obeyed {
 
 /// A device's memory: what it must not forget over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(from = "MemoryFields", into = "MemoryFields")]
 pub struct DeviceMemory {
     /// When it began: Unix seconds; 0 before the first observation.
     since: i64,
@@ -102,7 +102,7 @@ pub struct DeviceMemory {
 /// The state file's fields.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct MemoryFields {
     #[serde(default)]
     since: i64,
     #[serde(default)]
@@ -123,16 +123,24 @@ fn is_zero(serial: &u64) -> bool {
     *serial == 0
 }
 
-impl From<Written> for DeviceMemory {
-    fn from(written: Written) -> Self {
-        let Written { since, changes, last_seen, trust_serial, lists, revoked, suspended, full } =
-            written;
+impl From<MemoryFields> for DeviceMemory {
+    fn from(written: MemoryFields) -> Self {
+        let MemoryFields {
+            since,
+            changes,
+            last_seen,
+            trust_serial,
+            lists,
+            revoked,
+            suspended,
+            full,
+        } = written;
         let stopped = Stopped { revoked, suspended, full };
         Self { since, changes, last_seen, trust_serial, lists, stopped }
     }
 }
 
-impl From<DeviceMemory> for Written {
+impl From<DeviceMemory> for MemoryFields {
     fn from(memory: DeviceMemory) -> Self {
         let DeviceMemory { since, changes, last_seen, trust_serial, lists, stopped } = memory;
         let Stopped { revoked, suspended, full } = stopped;

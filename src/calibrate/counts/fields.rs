@@ -2,7 +2,7 @@
 //!
 //! * One content has one encoding; anything else is refused.
 
-use super::{BINS, Day, DecoyCounts, Fold, MAX_DAYS, MAX_DECOYS, Setup};
+use super::{BINS, CountedHalf, Day, DecoyCounts, MAX_DAYS, MAX_DECOYS, Setup};
 use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
 
@@ -88,7 +88,7 @@ pub(in crate::calibrate) fn read_bins(r: &mut CborReader<'_>) -> Result<[u64; BI
     Ok(bins)
 }
 
-pub(super) fn read_fold(r: &mut CborReader<'_>) -> Result<Fold, CborError> {
+pub(super) fn read_fold(r: &mut CborReader<'_>) -> Result<CountedHalf, CborError> {
     exactly(r.array(2)?, 2)?;
     let tracks = r.uint(u64::MAX)?;
     let mut decoys = Vec::new();
@@ -104,7 +104,7 @@ pub(super) fn read_fold(r: &mut CborReader<'_>) -> Result<Fold, CborError> {
         }
         decoys.push(DecoyCounts { mild, reached });
     }
-    Ok(Fold { tracks, decoys })
+    Ok(CountedHalf { tracks, decoys })
 }
 
 pub(super) fn read_pair(r: &mut CborReader<'_>) -> Result<[u64; 2], CborError> {

@@ -1,5 +1,5 @@
 use super::super::counts::tests::setup;
-use super::super::counts::{Counter, DecoyCounts, EntryCounts, Fold};
+use super::super::counts::{CountedHalf, Counter, DecoyCounts, EntryCounts};
 use super::super::strata::tests::entries;
 use super::*;
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn counts() -> Counts {
     let mild = |d: u32| 900 - d;
     let mut all = 0;
     for fold in &mut counts.folds {
-        *fold = Fold { tracks: 3500, decoys: Vec::new() };
+        *fold = CountedHalf { tracks: 3500, decoys: Vec::new() };
         for d in 0..500 {
             let mut decoy = DecoyCounts { mild: mild(d), reached: [0; BINS] };
             decoy.reached[0] = mild(d) / 2;
@@ -48,8 +48,8 @@ fn record() -> SiteRecord {
     SiteRecord::of(&counts(), list, now()).unwrap()
 }
 
-fn place(record: &SiteRecord) -> Place<'_> {
-    Place {
+fn place(record: &SiteRecord) -> CountingPlace<'_> {
+    CountingPlace {
         device: "gate-3",
         camera: "main",
         position: record.setup.position,
@@ -93,16 +93,19 @@ fn elsewhere_later_or_under_another_promise_it_does_not_count() {
     let refused = |place, at| record.counts_at(place, at).unwrap_err();
     let moved = Some([525_000_001, 134_000_000]);
     assert!(matches!(
-        refused(Place { camera: "side", ..here }, now()),
+        refused(CountingPlace { camera: "side", ..here }, now()),
         RecordError::OtherCamera(_)
     ));
     assert!(matches!(
-        refused(Place { device: "gate-4", ..here }, now()),
+        refused(CountingPlace { device: "gate-4", ..here }, now()),
         RecordError::OtherCamera(_)
     ));
-    assert_eq!(refused(Place { position: moved, ..here }, now()), RecordError::OtherPlace);
-    assert_eq!(refused(Place { position: None, ..here }, now()), RecordError::OtherPlace);
-    assert_eq!(refused(Place { promise: &[0; 32], ..here }, now()), RecordError::OtherPromise);
+    assert_eq!(refused(CountingPlace { position: moved, ..here }, now()), RecordError::OtherPlace);
+    assert_eq!(refused(CountingPlace { position: None, ..here }, now()), RecordError::OtherPlace);
+    assert_eq!(
+        refused(CountingPlace { promise: &[0; 32], ..here }, now()),
+        RecordError::OtherPromise
+    );
     for at in [now() + VALID_FOR, now() - Duration::days(1)] {
         assert!(matches!(refused(here, at), RecordError::NotNow { .. }));
     }

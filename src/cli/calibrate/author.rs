@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::calibrate::decoys::{self, LEAST, LEAST_FACES};
-use crate::calibrate::draft::{Draft, DraftDecoy, MAX_BYTES, Photograph};
+use crate::calibrate::draft::{DecoyDraft, DraftDecoy, MAX_BYTES, PhotographDigest};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::FaceReader;
 use crate::cli::{CliError, output};
@@ -26,7 +26,7 @@ use crate::watchlist::{Reference, read_list};
 const MAX_FILE: u64 = 256 << 20;
 
 #[derive(Subcommand)]
-pub enum AuthorCommand {
+pub enum DecoyCommand {
     /// Start a draft of a set of decoys: people who cannot pass at this place.
     New(Box<New>),
     /// Add decoys from photographs: each file is a person, and each folder with its photographs.
@@ -106,14 +106,14 @@ fn date(text: &str) -> Result<OffsetDateTime, String> {
         .map_err(|_| "write a time such as 2027-03-31T18:00:00Z".into())
 }
 
-pub fn run(command: AuthorCommand) -> Result<(), CliError> {
+pub fn run(command: DecoyCommand) -> Result<(), CliError> {
     match command {
-        AuthorCommand::New(new) => begin(*new),
-        AuthorCommand::Add { draft, from, networks, format } => {
+        DecoyCommand::New(new) => begin(*new),
+        DecoyCommand::Add { draft, from, networks, format } => {
             add(&draft, &from, &networks, format.json)
         }
-        AuthorCommand::Sign { file, key, out, format } => sign(&file, &key, &out, format.json),
-        AuthorCommand::Seal { file, to, out } => {
+        DecoyCommand::Sign { file, key, out, format } => sign(&file, &key, &out, format.json),
+        DecoyCommand::Seal { file, to, out } => {
             let bytes = read_list(&file)?;
             decoys::inspect(&bytes)?;
             Ok(replace(&out, &seal::seal(&[&bytes], &to)?)?)
@@ -125,7 +125,7 @@ fn begin(new: New) -> Result<(), CliError> {
     let models = new.networks.open()?;
     let embedder = &models.manifest.embedder;
     let now = OffsetDateTime::now_utc();
-    let draft = Draft {
+    let draft = DecoyDraft {
         id: new.id,
         // Whole seconds would put it up to one second into the future.
         not_before: now - time::Duration::minutes(1),
@@ -158,13 +158,13 @@ fn begin(new: New) -> Result<(), CliError> {
     Ok(())
 }
 
-fn read_draft(path: &Path) -> Result<Draft, CliError> {
+fn read_draft(path: &Path) -> Result<DecoyDraft, CliError> {
     let mut bytes = zeroize::Zeroizing::new(Vec::new());
     std::fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_BYTES {
         return Err(format!("{} is larger than any draft", path.display()).into());
     }
-    Ok(Draft::from_json(&bytes)?)
+    Ok(DecoyDraft::from_json(&bytes)?)
 }
 
 /// The people below a folder: each file, and each folder's files.
@@ -223,14 +223,14 @@ fn add(path: &Path, from: &Path, networks: &Networks, json: bool) -> Result<(), 
 fn decoy(
     reader: &mut FaceReader,
     photographs: &[PathBuf],
-    draft: &Draft,
+    draft: &DecoyDraft,
 ) -> Result<Option<DraftDecoy>, CliError> {
     let mut sum = zeroize::Zeroizing::new(vec![0f32; draft.dimensions]);
     let mut digests = Vec::new();
     for path in photographs {
         let mut bytes = Vec::new();
         std::fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
-        let digest = Photograph(Sha256::digest(&bytes).into());
+        let digest = PhotographDigest(Sha256::digest(&bytes).into());
         if draft.decoys.iter().any(|d| d.photographs.contains(&digest)) {
             return Ok(None);
         }
@@ -257,7 +257,7 @@ fn sign(file: &Path, key: &Path, out: &Path, json: bool) -> Result<(), CliError>
     let bytes = read_list(file)?;
     // Drafts are JSON objects; signed sets never begin like one.
     let signed = if bytes.trim_ascii_start().starts_with(b"{") {
-        Draft::from_json(&bytes)?.sign(&key, OffsetDateTime::now_utc())?
+        DecoyDraft::from_json(&bytes)?.sign(&key, OffsetDateTime::now_utc())?
     } else {
         decoys::cosign(&bytes, &key)?
     };

@@ -49,7 +49,7 @@ pub struct SitesArgs {
 }
 
 /// A person's group by name, and the template.
-type Row = (String, Template);
+type NamedTemplate = (String, Template);
 
 /// Whether anything could be evaluated.
 pub fn run(args: &SitesArgs, out: &mut dyn Write) -> Result<bool, CliError> {
@@ -140,7 +140,7 @@ fn print(result: &SitesResult, out: &mut dyn Write) -> Result<(), CliError> {
 
 /// Group and template of each photograph below the groups' folders. One that shows nobody, or
 /// several people, is left out.
-fn look(root: &Path, networks: &Networks) -> Result<Vec<Row>, CliError> {
+fn look(root: &Path, networks: &Networks) -> Result<Vec<NamedTemplate>, CliError> {
     let mut reader = FaceReader::new(&networks.open()?)?;
     let inside = |folder: &Path| -> Result<Vec<PathBuf>, CliError> {
         let mut paths = std::fs::read_dir(folder)?
@@ -163,15 +163,15 @@ fn look(root: &Path, networks: &Networks) -> Result<Vec<Row>, CliError> {
 }
 
 /// A line a person: group, tab, components in base64.
-fn write(rows: &[Row]) -> String {
-    let line = |(group, template): &Row| {
+fn write(rows: &[NamedTemplate]) -> String {
+    let line = |(group, template): &NamedTemplate| {
         let bytes: Vec<u8> = template.values().iter().map(|v| v.cast_unsigned()).collect();
         format!("{group}\t{}\n", STANDARD.encode(bytes))
     };
     rows.iter().map(line).collect()
 }
 
-fn read(file: &Path) -> Result<Vec<Row>, CliError> {
+fn read(file: &Path) -> Result<Vec<NamedTemplate>, CliError> {
     let text = std::fs::read_to_string(file)?;
     text.lines()
         .enumerate()

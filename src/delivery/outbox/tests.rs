@@ -271,12 +271,12 @@ fn a_failing_store_is_counted_and_stops_nothing() {
 }
 
 /// Cannot be read for some calls; otherwise memory.
-struct Unreadable {
+struct UnreadableStore {
     inner: MemoryStore,
     errors: u32,
 }
 
-impl Store for Unreadable {
+impl Store for UnreadableStore {
     fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         self.inner.recover()
     }
@@ -306,7 +306,7 @@ impl Store for Unreadable {
 
 #[test]
 fn an_event_that_cannot_be_read_for_a_while_is_tried_again_in_its_order_and_never_retired() {
-    let store = Unreadable { inner: MemoryStore::default(), errors: 0 };
+    let store = UnreadableStore { inner: MemoryStore::default(), errors: 0 };
     let mut o = Outbox::new(store, Limits { events: 9, bytes: MAX_EVENT }).expect("recovers");
     for id in 1..3 {
         o.append(&record(id, 10_000), at(0)).expect("taken");

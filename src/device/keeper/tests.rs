@@ -16,7 +16,7 @@ fn at(seconds: i64) -> Now {
 }
 
 /// A device's folder, whose pinned file has the signers `signers`.
-struct Device {
+struct DeviceFolder {
     folder: tempfile::TempDir,
     config: Config,
 }
@@ -37,7 +37,7 @@ fn rotation(serial: u64, signers: &[u8], by: [u8; 2]) -> Vec<u8> {
     rotation::cosign(&once, &key(by[1])).expect("another signer")
 }
 
-impl Device {
+impl DeviceFolder {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config::default();
@@ -64,7 +64,7 @@ impl Device {
 
 #[test]
 fn a_clock_set_back_is_noticed_after_a_restart() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     assert_eq!(device.started().state.judge_clock(at(0)), Ok(()));
     let refused = device.started().state.judge_clock(at(-3600)).expect_err("an hour earlier");
     assert_eq!(refused.cause.code(), "went-back");
@@ -88,7 +88,7 @@ fn load(keeper: &mut Keeper, now: Now) -> &'static str {
 
 #[test]
 fn the_time_is_kept_at_the_end_of_a_process_and_a_step_back_within_it_is_noticed() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     let mut keeper = device.started();
     assert_eq!(load(&mut keeper, showing(0, 0)), "no-list");
     assert_eq!(load(&mut keeper, showing(300, 300)), "no-list", "too soon to be written");
@@ -101,7 +101,7 @@ fn the_time_is_kept_at_the_end_of_a_process_and_a_step_back_within_it_is_noticed
 
 #[test]
 fn a_time_after_everything_that_could_be_valid_is_not_remembered() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     let mut keeper = device.started();
     assert_eq!(load(&mut keeper, showing(0, 0)), "no-list");
     // A receiver or a time server that once says 2126.
@@ -112,7 +112,7 @@ fn a_time_after_everything_that_could_be_valid_is_not_remembered() {
 
 #[test]
 fn two_signers_reset_a_clock_that_was_wrong_once_and_nothing_else_is_forgotten() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     let mut keeper = device.started();
     assert_eq!(load(&mut keeper, showing(80_000, 0)), "no-list");
     assert_eq!(load(&mut keeper, showing(10, 10)), "went-back");
@@ -136,7 +136,7 @@ fn two_signers_reset_a_clock_that_was_wrong_once_and_nothing_else_is_forgotten()
 
 #[test]
 fn a_state_that_is_gone_or_put_back_from_a_copy_is_damage_and_its_age_is_known() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     let state = &device.config.watchlist.state;
     let mut keeper = device.started();
     assert_eq!(load(&mut keeper, showing(0, 0)), "no-list", "a first start");
@@ -160,7 +160,7 @@ fn a_state_that_is_gone_or_put_back_from_a_copy_is_damage_and_its_age_is_known()
 
 #[test]
 fn nobody_is_matched_by_a_device_that_cannot_write_its_state() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     let mut keeper = device.started();
     // What a write makes first cannot be made.
     let beside = device.folder.path().join("state.json.new");
@@ -175,7 +175,7 @@ fn nobody_is_matched_by_a_device_that_cannot_write_its_state() {
 
 #[test]
 fn a_damaged_memory_is_no_fresh_start() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     assert_eq!(device.started().state.judge_clock(at(0)), Ok(()));
     std::fs::write(&device.config.watchlist.state, b"{").expect("writes");
     assert_eq!(
@@ -186,7 +186,7 @@ fn a_damaged_memory_is_no_fresh_start() {
 
 #[test]
 fn rotations_are_kept_followed_after_a_restart_and_not_forgotten() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     let mut keeper = device.started();
     let mut offer = |bytes: &[u8]| keeper.rotate(bytes, at(0)).map_err(|b| b.cause.code());
     assert_eq!(offer(&rotation(2, &[3, 4], [1, 2])), Ok(2));
@@ -217,7 +217,7 @@ fn rotations_are_kept_followed_after_a_restart_and_not_forgotten() {
 
 #[test]
 fn a_power_cut_between_the_kept_rotation_and_the_memory_leaves_the_new_keys() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     device.started().state.judge_clock(at(0)).expect("a first start");
     std::fs::write(device.folder.path().join("trust.cose"), rotation(2, &[3, 4], [1, 2]))
         .expect("writes");
@@ -226,7 +226,7 @@ fn a_power_cut_between_the_kept_rotation_and_the_memory_leaves_the_new_keys() {
 
 #[test]
 fn keys_that_are_not_valid_now_are_not_taken_over() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     let refused = device.started().rotate(&rotation(2, &[3, 4], [1, 2]), at(200_000));
     assert_eq!(refused.map_err(|b| b.cause.code()), Err("trust-not-valid"));
     assert_eq!(device.serial(), Ok(1));
@@ -234,7 +234,7 @@ fn keys_that_are_not_valid_now_are_not_taken_over() {
 
 #[test]
 fn a_list_left_unread_by_a_wrong_clock_is_read_once_when_the_clock_is_right() {
-    let device = Device::new();
+    let device = DeviceFolder::new();
     device.started().state.judge_clock(at(0)).expect("a first start");
 
     // A board without a battery starts with the time of its last shutdown, or with 1970.

@@ -176,7 +176,7 @@ pub fn extrapolate(
         return Err(Refused::People(people));
     }
     let from = start(sample, grid)?;
-    let window = Window { from, until: sample.until };
+    let window = FitWindow { from, until: sample.until };
     let excess = window.excess(sample.scored);
     let plain = window.fit(&excess, &vec![1.0; sample.design.numbers()], sample.design)?;
     let (shape, gain) = shape(&excess, window.length());
@@ -223,7 +223,7 @@ pub fn extrapolate(
 fn start(sample: Sample<'_>, grid: &[f64]) -> Result<f64, Refused> {
     let least = (LEAST_RATE * sample.design.comparisons()).max(LEAST_EXCEEDANCES as f64);
     let between = |u: f64| {
-        let inside = Window { from: u, until: sample.until };
+        let inside = FitWindow { from: u, until: sample.until };
         sample.scored.iter().filter(|s| inside.holds(s)).count() as f64
     };
     grid.iter()
@@ -252,7 +252,7 @@ fn beyond_end(sample: Sample<'_>, bound: f64) -> Result<(), Refused> {
 
 /// From start to end.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+struct FitWindow {
     from: f64,
     until: f64,
 }
@@ -267,21 +267,21 @@ struct Excess {
 
 /// A fitted tail.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Fit {
+struct FittedTail {
     /// Share of comparisons between start and end.
     share: f64,
     scale: f64,
 }
 
-impl Fit {
+impl FittedTail {
     /// The rate at `t`.
-    fn rate(&self, window: Window, t: f64) -> f64 {
+    fn rate(&self, window: FitWindow, t: f64) -> f64 {
         let inside = 1.0 - (-window.length() / self.scale).exp();
         (self.share / inside * (-(t - window.from) / self.scale).exp()).min(1.0)
     }
 }
 
-impl Window {
+impl FitWindow {
     fn length(&self) -> f64 {
         self.until - self.from
     }
@@ -300,7 +300,12 @@ impl Window {
     }
 
     /// Fits `excess`, each comparison counting by the product of its people's `weights`.
-    fn fit(&self, excess: &[Excess], weights: &[f64], design: &Design) -> Result<Fit, Refused> {
+    fn fit(
+        &self,
+        excess: &[Excess],
+        weights: &[f64],
+        design: &Design,
+    ) -> Result<FittedTail, Refused> {
         let (mut sum, mut total) = (0.0, 0.0);
         for e in excess {
             let w = weights[e.a as usize] * weights[e.b as usize];
@@ -309,12 +314,12 @@ impl Window {
         }
         let refused = Refused::NotFalling { from: self.from, until: self.until };
         let scale = scale(sum / total, self.length()).ok_or(refused)?;
-        Ok(Fit { share: total / design.weighted(weights).comparisons(), scale })
+        Ok(FittedTail { share: total / design.weighted(weights).comparisons(), scale })
     }
 
     /// A fit for each bootstrap draw of people; `None` where a draw has none. `stream` keeps the
     /// draws of different halvings apart.
-    fn draws(&self, excess: &[Excess], design: &Design, stream: u64) -> Vec<Option<Fit>> {
+    fn draws(&self, excess: &[Excess], design: &Design, stream: u64) -> Vec<Option<FittedTail>> {
         let people: Vec<usize> = present(design);
         (0..DRAWS)
             .map(|number| {
@@ -410,11 +415,11 @@ fn percentile(values: impl Iterator<Item = f64>) -> f64 {
 
 /// In how many random halvings of the people the bound fitted on one half lies below what the other
 /// half shows with confidence.
-fn failed_halvings(sample: Sample<'_>, window: Window, grid: &[f64]) -> u32 {
+fn failed_halvings(sample: Sample<'_>, window: FitWindow, grid: &[f64]) -> u32 {
     (0..HALVINGS).filter(|number| !holds(sample, window, grid, *number)).count() as u32
 }
 
-fn holds(sample: Sample<'_>, window: Window, grid: &[f64], number: u32) -> bool {
+fn holds(sample: Sample<'_>, window: FitWindow, grid: &[f64], number: u32) -> bool {
     let mut people = present(sample.design);
     Draw::new(SEED ^ 0x5eed, number).shuffle(&mut people);
     let (fitted, checking) = people.split_at(people.len() / 2);

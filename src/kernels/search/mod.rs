@@ -31,14 +31,15 @@ impl Default for ComponentLine {
 
 /// `probes` one after another, then `rows` one after another, both in rows of `stride` lines; `out`
 /// receives the dot products of the first probe with all rows, then those of the second, and so on.
-type Run = fn(stride: usize, probes: &[ComponentLine], rows: &[ComponentLine], out: &mut [i32]);
+type SearchFn =
+    fn(stride: usize, probes: &[ComponentLine], rows: &[ComponentLine], out: &mut [i32]);
 
 /// A way to compute dot products.
 #[derive(Clone, Copy)]
 pub struct SearchKernel {
     /// The instructions that it is written for.
     pub set: InstructionSet,
-    run: Run,
+    run: SearchFn,
 }
 
 impl SearchKernel {

@@ -76,7 +76,7 @@ fn without_the_truncation_joined_duplicates_would_make_the_tail_too_short() {
     let (design, scored) = sample(400, 0.05, 2, exponential(0.06));
     let kept: Vec<Scored> = scored.iter().filter(|s| s.similarity < 0.50).copied().collect();
     let right = fitted(&design, &kept, 0.50).unwrap();
-    let wrong = Window { from: right.from, until: 1.0 };
+    let wrong = FitWindow { from: right.from, until: 1.0 };
     let wrong = wrong.fit(&wrong.excess(&kept), &[1.0; 400], &design).unwrap();
     assert!((right.scale - 0.06).abs() < 0.012 && wrong.scale < 0.05, "{right:?} {wrong:?}");
 }
@@ -116,7 +116,7 @@ fn a_fit_that_the_other_half_of_the_people_contradicts_is_refused() {
     let (design, scored) = sample(500, 0.03, 7, |draw| {
         if draw.below(8) == 0 { 0.17 + 0.05 * unit(draw) } else { exponential(0.015)(draw) }
     });
-    let window = Window { from: 0.30, until: 0.55 };
+    let window = FitWindow { from: 0.30, until: 0.55 };
     let sample = Sample { design: &design, scored: &scored, until: 0.55 };
     assert!(failed_halvings(sample, window, &grid()) > MOST_FAILED);
     assert!(fitted(&design, &scored, 0.55).is_err());
@@ -150,7 +150,7 @@ fn people_who_resemble_many_widen_the_bound() {
         .collect();
     let until = 0.55;
     let of = |scored: &[Scored]| {
-        let window = Window { from: 0.30, until };
+        let window = FitWindow { from: 0.30, until };
         let fits = window.draws(&window.excess(scored), &design, 0);
         percentile(fits.iter().map(|f| f.unwrap().rate(window, 0.32)))
     };

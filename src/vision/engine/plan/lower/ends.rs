@@ -7,7 +7,7 @@ use super::super::network::{
 };
 use super::super::onnx::{Values, int, ints};
 use super::operators::geometry;
-use super::{GraphValue, HeadProgress, Lowered, Lowering, Waiting};
+use super::{GraphValue, HeadProgress, Lowered, Lowering, Unplaced};
 
 impl<'a> Lowering<'a> {
     pub(super) fn head(
@@ -56,8 +56,8 @@ impl<'a> Lowering<'a> {
     }
 
     /// A depth-wise convolution whose sums are not quantized: a head.
-    fn quantized_head(&mut self, node: &NodeProto, waiting: &Waiting) -> Lowered<GraphValue> {
-        let Waiting::Conv { conv, input, size, scale } = waiting else {
+    fn quantized_head(&mut self, node: &NodeProto, waiting: &Unplaced) -> Lowered<GraphValue> {
+        let Unplaced::Conv { conv, input, size, scale } = waiting else {
             return Err("only after a head's last convolution".into());
         };
         let from =
@@ -120,7 +120,7 @@ impl<'a> Lowering<'a> {
             _ if node.op_type == "Flatten" && int(node, "axis", 1) == 1 => &[1, -1],
             _ => return Err("its shape is no constant".into()),
         };
-        if let GraphValue::Waiting(Waiting::Conv { conv, input, size: [channels, 1, 1], scale }) =
+        if let GraphValue::Waiting(Unplaced::Conv { conv, input, size: [channels, 1, 1], scale }) =
             self.input(node, 0)?.clone()
             && conv.shape == Shape::Pointwise
             && conv.activation == LayerActivation::Identity
@@ -153,7 +153,7 @@ impl<'a> Lowering<'a> {
                 let flat = |n: i64| n == -1 || usize::try_from(n) == Ok(from.channels);
                 match shape {
                     [1, n] if flat(*n) && from.height * from.width == 1 => {
-                        Ok(GraphValue::Waiting(Waiting::Same { tensor }))
+                        Ok(GraphValue::Waiting(Unplaced::Same { tensor }))
                     }
                     _ => Err("only from one pixel to its channels".into()),
                 }
@@ -196,7 +196,7 @@ impl<'a> Lowering<'a> {
                     self.network.outputs[index].1 = linear.bias.len();
                 }
                 Some(&GraphValue::Real(tensor))
-                | Some(&GraphValue::Waiting(Waiting::Same { tensor })) => {
+                | Some(&GraphValue::Waiting(Unplaced::Same { tensor })) => {
                     let from = &self.network.tensors[tensor];
                     if from.height * from.width != 1 {
                         return Err(format!("output `{name}` has more than one pixel"));

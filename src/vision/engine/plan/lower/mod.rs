@@ -54,7 +54,7 @@ enum GraphValue {
         scale: Vec<f32>,
     },
     /// Computed, but not yet quantized.
-    Waiting(Waiting),
+    Waiting(Unplaced),
     /// A last fully connected layer (by index) in floating point.
     Sums(usize),
     /// On its way from a floating-point last layer (by index) to an output.
@@ -73,7 +73,7 @@ enum HeadProgress {
 }
 
 #[derive(Debug, Clone)]
-enum Waiting {
+enum Unplaced {
     /// `scale`: of its sums, an output channel.
     Conv {
         conv: Conv,

@@ -4,7 +4,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::super::network::{Conv, IMAGE, LayerActivation, Shape};
 use super::super::onnx::{int, ints, text};
-use super::{GraphValue, Lowered, Lowering, Waiting};
+use super::{GraphValue, Lowered, Lowering, Unplaced};
 
 impl<'a> Lowering<'a> {
     pub(super) fn activation(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
@@ -34,11 +34,11 @@ impl<'a> Lowering<'a> {
                     }
                     other => other,
                 };
-                Ok(GraphValue::Waiting(Waiting::Activation { tensor: *tensor, slopes }))
+                Ok(GraphValue::Waiting(Unplaced::Activation { tensor: *tensor, slopes }))
             }
             // Rounding and cutting off below zero may change places, so one quantization after
             // both is the same.
-            (GraphValue::Waiting(Waiting::Conv { conv, .. }), None)
+            (GraphValue::Waiting(Unplaced::Conv { conv, .. }), None)
                 if self.graph.uses(&node.input[0]) == 1 =>
             {
                 conv.activation = LayerActivation::Relu;
@@ -60,7 +60,7 @@ impl<'a> Lowering<'a> {
         if (a.channels, a.height * factor, a.width * factor) != (b.channels, b.height, b.width) {
             return Err("its operands differ in shape".into());
         }
-        Ok(GraphValue::Waiting(Waiting::Add { first, second, doubled }))
+        Ok(GraphValue::Waiting(Unplaced::Add { first, second, doubled }))
     }
 
     pub(super) fn max_pool(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
@@ -77,7 +77,7 @@ impl<'a> Lowering<'a> {
         if !plain || from.height < 2 || from.width < 2 {
             return Err("only 2 x 2 with step 2 and without padding".into());
         }
-        Ok(GraphValue::Waiting(Waiting::MaxPool { tensor }))
+        Ok(GraphValue::Waiting(Unplaced::MaxPool { tensor }))
     }
 
     pub(super) fn resize(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
@@ -94,7 +94,7 @@ impl<'a> Lowering<'a> {
         if !plain {
             return Err("only nearest-neighbour enlargement by two, asymmetric, floor".into());
         }
-        Ok(GraphValue::Waiting(Waiting::Doubled { tensor }))
+        Ok(GraphValue::Waiting(Unplaced::Doubled { tensor }))
     }
 
     pub(super) fn conv(&mut self, node: &'a NodeProto) -> Lowered<GraphValue> {
@@ -172,7 +172,7 @@ impl<'a> Lowering<'a> {
             scale: Vec::new(),
             activation: LayerActivation::Identity,
         };
-        Ok(GraphValue::Waiting(Waiting::Conv {
+        Ok(GraphValue::Waiting(Unplaced::Conv {
             conv,
             input,
             size: [out_channels, size[0], size[1]],

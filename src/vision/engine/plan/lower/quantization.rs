@@ -4,7 +4,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::super::network::{Layer, LayerActivation, LayerKind, Tensor};
 use super::super::onnx::{Values, int};
-use super::{GraphValue, Lowered, Lowering, Waiting};
+use super::{GraphValue, Lowered, Lowering, Unplaced};
 
 impl<'a> Lowering<'a> {
     /// Scale(s) of a quantization, whose zero point must be zero.
@@ -82,7 +82,7 @@ impl<'a> Lowering<'a> {
         };
         let name = node.name.clone();
         match waiting {
-            Waiting::Conv { mut conv, input, size: [channels, height, width], scale: sums } => {
+            Unplaced::Conv { mut conv, input, size: [channels, height, width], scale: sums } => {
                 conv.scale = sums.iter().map(|s| s / scale).collect();
                 Ok(self.push(
                     name,
@@ -91,22 +91,22 @@ impl<'a> Lowering<'a> {
                     Tensor { channels, height, width, scale },
                 ))
             }
-            Waiting::Activation { tensor, slopes } => self.fuse(tensor, slopes, scale),
-            Waiting::Add { first, second, doubled } => {
+            Unplaced::Activation { tensor, slopes } => self.fuse(tensor, slopes, scale),
+            Unplaced::Add { first, second, doubled } => {
                 let tensor = Tensor { scale, ..self.network.tensors[second].clone() };
                 Ok(self.push(name, LayerKind::Add { doubled }, vec![first, second], tensor))
             }
-            Waiting::MaxPool { tensor } => {
+            Unplaced::MaxPool { tensor } => {
                 let from = self.network.tensors[tensor].clone();
                 kept(from.scale)?;
                 let to = Tensor { height: from.height / 2, width: from.width / 2, ..from };
                 Ok(self.push(name, LayerKind::MaxPool, vec![tensor], to))
             }
-            Waiting::Doubled { tensor } => {
+            Unplaced::Doubled { tensor } => {
                 kept(self.network.tensors[tensor].scale)?;
                 Ok(GraphValue::DoubledSteps(tensor))
             }
-            Waiting::Same { tensor } => {
+            Unplaced::Same { tensor } => {
                 kept(self.network.tensors[tensor].scale)?;
                 Ok(GraphValue::Steps(tensor))
             }
