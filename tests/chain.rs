@@ -164,7 +164,7 @@ fn the_enrolled_person_is_published_once_and_nothing_of_anybody_else_through_mos
 #[cfg(feature = "demo-broker")]
 #[test]
 fn the_enrolled_person_is_published_once_and_nothing_of_anybody_else_through_the_embedded_broker() {
-    publishes_the_enrolled_person_once_and_nothing_of_anybody_else(support::rumqttd());
+    publishes_the_enrolled_person_once_and_nothing_of_anybody_else(support::embedded_broker());
 }
 
 #[cfg(feature = "demo-broker")]
@@ -174,7 +174,7 @@ fn a_list_that_one_person_signed_leaves_the_device_blind_and_the_status_says_why
     desk.draft();
     desk.sign("draft.json", "alice.key");
     desk.pictures(&["obama-2010.jpg"]);
-    let port = support::rumqttd();
+    let port = support::embedded_broker();
     desk.configure(port, "repeat = 0\n");
     let subscriber = Subscriber::new(port, "site/#");
     let daemon = Daemon::start(&desk);
@@ -206,7 +206,7 @@ fn sigterm_ends_the_daemon_cleanly_with_stopped_published() {
     let desk = Desk::new();
     desk.list();
     desk.pictures(&["collins.jpg"]);
-    let port = support::rumqttd();
+    let port = support::embedded_broker();
     desk.configure(port, "repeat = 0\n");
     let subscriber = Subscriber::new(port, "site/#");
     let daemon = Daemon::start(&desk);
@@ -222,7 +222,7 @@ fn without_its_camera_the_daemon_runs_blind_and_says_what_to_do() {
     let desk = Desk::new();
     desk.list();
     desk.pictures(&[]);
-    let port = support::rumqttd();
+    let port = support::embedded_broker();
     desk.configure(port, "");
     let text = std::fs::read_to_string(desk.path("watchpost.toml")).expect("text");
     let camera = text.replace(
@@ -248,7 +248,7 @@ fn a_picture_cut_short_is_counted_under_its_name_and_the_next_one_is_looked_at()
     let whole = std::fs::read(desk.path("pictures/obama-2010.jpg")).expect("a file");
     std::fs::write(desk.path("pictures/a-half.jpg"), &whole[..whole.len() / 2]).expect("writes");
     std::fs::write(desk.path("pictures/b-none.jpg"), b"no picture at all").expect("writes");
-    let port = support::rumqttd();
+    let port = support::embedded_broker();
     desk.configure(port, "");
     let subscriber = Subscriber::new(port, "site/#");
     assert!(desk.run().status.success());

@@ -1,5 +1,5 @@
 //! What delivery promises, against real brokers: mosquitto where it is installed (with `CI=true` it
-//! must be) and the embedded rumqttd.
+//! must be) and the embedded broker.
 
 mod support;
 
@@ -212,16 +212,16 @@ against_mosquitto!(
 );
 
 #[cfg(feature = "demo-broker")]
-macro_rules! against_rumqttd {
+macro_rules! against_the_embedded_broker {
     ($($name:ident),+ $(,)?) => {
-        mod rumqttd {
-            $(#[test] fn $name() { super::$name(super::support::rumqttd()); })+
+        mod embedded {
+            $(#[test] fn $name() { super::$name(super::support::embedded_broker()); })+
         }
     };
 }
 
 #[cfg(feature = "demo-broker")]
-against_rumqttd!(
+against_the_embedded_broker!(
     a_candidate_arrives_as_decided_and_is_not_retained,
     status_tells_online_lost_and_stopped_apart,
     counts_arrive_and_are_not_retained,

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let embedded = if cfg!(feature = "demo-broker") {
-        "the embedded rumqttd"
+        "the embedded broker"
     } else {
         "no embedded broker in this build"
     };

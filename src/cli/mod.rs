@@ -185,9 +185,6 @@ fn start_logging(default: &str) {
     let dated = std::env::var_os("JOURNAL_STREAM").is_none();
     let env = env_logger::Env::new().filter_or("WATCHPOST_LOG", default);
     let mut builder = env_logger::Builder::from_env(env);
-    // The demonstration's broker reports each packet as an error.
-    #[cfg(feature = "demo-broker")]
-    builder.filter_module(crate::demo::broker::LOG_TARGET, log::LevelFilter::Off);
     if !dated {
         builder.format_timestamp(None);
     }

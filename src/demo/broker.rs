@@ -1,35 +1,42 @@
 //! An MQTT 5 broker inside this process, for a machine that has none.
 //!
-//! Promises a broker on a free port of the loopback interface that accepts connections when
-//! [`Broker::start`] returns, takes messages of at least 256 KiB and keeps retained ones. Nothing
-//! is written to disk. What rumqttd logs arrives under [`LOG_TARGET`]; it calls every lost
-//! connection an error, so whoever sets up the logger switches it off.
+//! Promises:
+//! * A broker on a free port of the loopback interface that accepts connections when
+//!   [`Broker::start`] returns.
+//! * It answers as `router` says, takes packets of up to 1 MiB, and writes nothing to disk.
+//! * A client that is silent for one and a half times its keep-alive, that sends what is not MQTT 5
+//!   or that does not read what it is sent loses its connection.
 //!
-//! Does not promise what a real broker does. Known of rumqttd 0.20, so that nobody tests a promise
-//! against it that it cannot show: wrong credentials end the connection without a CONNACK that says
-//! why; a shared or persistent session is lost with the process; and it cannot be stopped: its
-//! threads live as long as the process.
+//! Does not promise what a broker for a site does: no TLS, no access rules, no session that outlives
+//! its connection. It cannot be stopped: its threads live as long as the process.
+
+mod router;
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rumqttd::{Config, ConnectionSettings, RouterConfig, ServerSettings};
+use bytes::{Buf, BytesMut};
+use rumqttc::v5::mqttbytes::Error as PacketError;
+use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet};
 
-/// Log target of everything that rumqttd says; `LOG_TARGET=off` silences it.
-pub const LOG_TARGET: &str = "rumqttd";
+use router::{Admission, ConnectionId, Reply, Router};
 
-/// Largest message taken, bytes: a candidate with its crop stays far below.
-const MAX_PAYLOAD: usize = 1 << 20;
-/// A port can be lost to another process between the question and the answer; so often it is asked
-/// again.
-const PORT_TRIES: usize = 5;
-/// Connections tried on one port before it is given up; each waits up to [`CONNECT_TIMEOUT`] or is
-/// refused at once.
-const CONNECT_TRIES: usize = 200_000;
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Largest packet taken, bytes: a candidate with its crop stays far below.
+const MAX_PACKET: u32 = 1 << 20;
+/// Clients at once; more are not let in.
+const MOST_CLIENTS: usize = 64;
+/// Packets that may wait for a client's socket.
+const MOST_UNWRITTEN: usize = 1024;
+/// DISCONNECT without a reason (MQTT 5, 3.14.2.1), as the client library writes it and does not
+/// read it.
+const PLAIN_DISCONNECT: [u8; 2] = [0xE0, 0];
+/// Time until a client has said CONNECT.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why no broker runs.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +50,6 @@ pub enum BrokerError {
     /// The thread could not be started.
     #[error("the embedded broker's thread does not start: {0}")]
     Thread(io::Error),
-    /// Every port that was free a moment ago refuses connections.
-    #[error(
-        "the embedded broker accepts no connections; use `--broker mqtt://HOST` with a broker \
-         that runs already"
-    )]
-    NotReady,
 }
 
 /// A running broker.
@@ -63,7 +64,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`].
     pub fn start() -> Result<Self, BrokerError> {
-        Self::start_with(None)
+        Self::start_with(Admission::Anybody)
     }
 
     #[cfg(test)]
@@ -72,10 +73,9 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`].
     pub fn start_guarded(user: &str, password: &str) -> Result<Self, BrokerError> {
-        Self::start_with(Some((user, password)))
+        Self::start_with(Admission::Only { user: user.to_owned(), password: password.to_owned() })
     }
 
-    #[cfg(test)]
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -86,62 +86,154 @@ impl Broker {
         format!("mqtt://{}", self.address)
     }
 
-    fn start_with(credentials: Option<(&str, &str)>) -> Result<Self, BrokerError> {
-        for _ in 0..PORT_TRIES {
-            // The listener is dropped here; rumqttd binds by address and cannot take it over.
-            let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-                .and_then(|listener| listener.local_addr())
-                .map_err(BrokerError::Port)?;
-            let mut broker = rumqttd::Broker::new(settings(address, credentials));
-            let server = thread::Builder::new()
-                .name("demo-broker".to_owned())
-                .spawn(move || {
-                    // Returns only where it cannot listen; that shows below as a thread that has
-                    // ended.
-                    let _ = broker.start();
-                })
-                .map_err(BrokerError::Thread)?;
-            for _ in 0..CONNECT_TRIES {
-                if server.is_finished() {
-                    break;
-                }
-                if TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok() {
-                    return Ok(Self { address });
-                }
-                thread::yield_now();
-            }
-        }
-        Err(BrokerError::NotReady)
+    fn start_with(admission: Admission) -> Result<Self, BrokerError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(BrokerError::Port)?;
+        let address = listener.local_addr().map_err(BrokerError::Port)?;
+        let switchboard = Arc::new(Mutex::new(Switchboard {
+            router: Router::new(admission, MAX_PACKET),
+            sockets: HashMap::new(),
+        }));
+        thread::Builder::new()
+            .name("demo-broker".to_owned())
+            .spawn(move || accept(&listener, &switchboard))
+            .map_err(BrokerError::Thread)?;
+        Ok(Self { address })
     }
 }
 
-fn settings(listen: SocketAddr, credentials: Option<(&str, &str)>) -> Config {
-    let connections = ConnectionSettings {
-        connection_timeout_ms: 5_000,
-        max_payload_size: MAX_PAYLOAD,
-        max_inflight_count: 100,
-        auth: credentials
-            .map(|(user, password)| HashMap::from([(user.to_owned(), password.to_owned())])),
-        external_auth: None,
-        dynamic_filters: false,
-    };
-    let server = ServerSettings {
-        name: "demo-mqtt5".to_owned(),
-        listen,
-        tls: None,
-        next_connection_delay_ms: 1,
-        connections,
-    };
-    Config {
-        router: RouterConfig {
-            max_connections: 64,
-            max_outgoing_packet_count: 200,
-            max_segment_size: 4 * MAX_PAYLOAD,
-            max_segment_count: 4,
-            ..RouterConfig::default()
-        },
-        v5: Some(HashMap::from([("demo".to_owned(), server)])),
-        ..Config::default()
+/// A connection as the router's replies reach it.
+struct OpenSocket {
+    packets: SyncSender<Packet>,
+    stream: TcpStream,
+}
+
+/// The router, and where its replies go.
+struct Switchboard {
+    router: Router,
+    sockets: HashMap<ConnectionId, OpenSocket>,
+}
+
+impl Switchboard {
+    fn received(&mut self, from: ConnectionId, packet: Packet) {
+        let replies = self.router.received(from, packet, Instant::now());
+        self.follow(replies);
+    }
+
+    fn lost(&mut self, connection: ConnectionId) {
+        self.sockets.remove(&connection);
+        let replies = self.router.lost(connection, Instant::now());
+        self.follow(replies);
+    }
+
+    fn follow(&mut self, replies: Vec<Reply>) {
+        let mut stuck = Vec::new();
+        for reply in replies {
+            match reply {
+                Reply::Send(to, packet) => {
+                    if let Some(socket) = self.sockets.get(&to)
+                        && socket.packets.try_send(*packet).is_err()
+                    {
+                        // Its reader sees the end and comes back through `lost`.
+                        let _ = socket.stream.shutdown(Shutdown::Both);
+                        stuck.push(to);
+                    }
+                }
+                // Its writer ends after what waits, and shuts the socket down.
+                Reply::Close(to) => drop(self.sockets.remove(&to)),
+            }
+        }
+        for connection in stuck {
+            self.lost(connection);
+        }
+    }
+}
+
+fn lock(switchboard: &Mutex<Switchboard>) -> MutexGuard<'_, Switchboard> {
+    // Each call leaves it whole or panics in a test.
+    switchboard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn accept(listener: &TcpListener, switchboard: &Arc<Mutex<Switchboard>>) {
+    let mut next: ConnectionId = 0;
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else { continue };
+        next += 1;
+        // What cannot be set up is a client that cannot be served; it sees its connection end.
+        let _ = serve(next, stream, switchboard);
+    }
+}
+
+/// Starts a connection's two threads.
+fn serve(
+    id: ConnectionId,
+    stream: TcpStream,
+    switchboard: &Arc<Mutex<Switchboard>>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    let (packets, unwritten) = mpsc::sync_channel(MOST_UNWRITTEN);
+    {
+        let mut switchboard = lock(switchboard);
+        if switchboard.sockets.len() >= MOST_CLIENTS {
+            return Ok(());
+        }
+        let stream = stream.try_clone()?;
+        switchboard.sockets.insert(id, OpenSocket { packets, stream });
+    }
+    let writer = stream.try_clone()?;
+    thread::Builder::new()
+        .name("demo-broker-out".to_owned())
+        .spawn(move || write(writer, &unwritten))?;
+    let switchboard = Arc::clone(switchboard);
+    thread::Builder::new().name("demo-broker-in".to_owned()).spawn(move || {
+        // The reason is the client's: it went, was silent, or does not speak MQTT 5.
+        let _ = read(id, stream, &switchboard);
+        lock(&switchboard).lost(id);
+    })?;
+    Ok(())
+}
+
+/// Until the connection is closed from either side.
+fn write(mut stream: TcpStream, unwritten: &Receiver<Packet>) {
+    let mut buffer = BytesMut::new();
+    for packet in unwritten {
+        buffer.clear();
+        if packet.write(&mut buffer, None).is_err() || stream.write_all(&buffer).is_err() {
+            break;
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn read(
+    id: ConnectionId,
+    mut stream: TcpStream,
+    switchboard: &Mutex<Switchboard>,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    let mut chunk = [0; 16 << 10];
+    loop {
+        let next = if buffer.starts_with(&PLAIN_DISCONNECT) {
+            buffer.advance(PLAIN_DISCONNECT.len());
+            Ok(Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)))
+        } else {
+            Packet::read(&mut buffer, Some(MAX_PACKET))
+        };
+        match next {
+            Ok(packet) => {
+                if let Packet::Connect(connect, ..) = &packet {
+                    let seconds = u64::from(connect.keep_alive);
+                    let silence = Duration::from_millis(1500 * seconds);
+                    stream.set_read_timeout((seconds > 0).then_some(silence))?;
+                }
+                lock(switchboard).received(id, packet);
+            }
+            Err(PacketError::InsufficientBytes(_)) => match stream.read(&mut chunk)? {
+                0 => return Ok(()),
+                n => buffer.extend_from_slice(&chunk[..n]),
+            },
+            Err(_) => return Err(ErrorKind::InvalidData.into()),
+        }
     }
 }
 
@@ -242,25 +334,27 @@ mod tests {
     fn the_last_will_is_published_after_a_loss_and_not_after_a_clean_end() {
         let broker = Broker::start().unwrap();
         let subscriber = subscribe(&broker, "reader");
-        let will = |options: &mut MqttOptions| {
-            let properties = LastWillProperties {
-                content_type: Some("application/json".to_owned()),
-                delay_interval: None,
-                payload_format_indicator: None,
-                message_expiry_interval: None,
-                response_topic: None,
-                correlation_data: None,
-                user_properties: Vec::new(),
-            };
-            options.set_last_will(LastWill::new(
-                "test/v1/cam/status",
-                "offline",
-                QoS::AtLeastOnce,
-                true,
-                Some(properties),
-            ));
+        let will = |payload: &'static str| {
+            move |options: &mut MqttOptions| {
+                let properties = LastWillProperties {
+                    content_type: Some("application/json".to_owned()),
+                    delay_interval: None,
+                    payload_format_indicator: None,
+                    message_expiry_interval: None,
+                    response_topic: None,
+                    correlation_data: None,
+                    user_properties: Vec::new(),
+                };
+                options.set_last_will(LastWill::new(
+                    "test/v1/cam/status",
+                    payload,
+                    QoS::AtLeastOnce,
+                    true,
+                    Some(properties),
+                ));
+            }
         };
-        let (client, mut connection) = publisher(&broker, will);
+        let (client, mut connection) = publisher(&broker, will("of a clean end"));
         client
             .publish(TOPIC, QoS::AtLeastOnce, false, "before the clean end")
             .expect("room for one");
@@ -273,7 +367,7 @@ mod tests {
         }
         assert_eq!(received(&subscriber).payload, b"before the clean end");
 
-        let (client, connection) = publisher(&broker, will);
+        let (client, connection) = publisher(&broker, will("offline"));
         // Dropping both closes the socket without DISCONNECT.
         drop((client, connection));
         let message = received(&subscriber);

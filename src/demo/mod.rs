@@ -11,7 +11,7 @@
 
 mod backdrop;
 #[cfg(feature = "demo-broker")]
-pub(crate) mod broker;
+pub mod broker;
 pub mod scene;
 pub mod source;
 pub(crate) mod subscriber;

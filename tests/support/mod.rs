@@ -186,23 +186,14 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.starts_with(b"0\n"))
 }
 
-/// The broker of `watchpost demo`, in this process. It cannot be ended; each test has its own.
+/// The broker of `watchpost demo`, in this process; returns its port. It cannot be ended; each test
+/// has its own.
 #[cfg(feature = "demo-broker")]
-pub fn rumqttd() -> u16 {
+pub fn embedded_broker() -> u16 {
     static SAID: Once = Once::new();
-    let port = free_port();
-    let text = format!(
-        "id = 0\n[router]\nid = 0\nmax_connections = 64\nmax_outgoing_packet_count = \
-         200\nmax_segment_size = 1048576\nmax_segment_count = 10\n[v5.1]\nname = 'v5'\nlisten = \
-         '127.0.0.1:{port}'\nnext_connection_delay_ms = \
-         1\n[v5.1.connections]\nconnection_timeout_ms = 5000\nmax_payload_size = \
-         1048576\nmax_inflight_count = 100\ndynamic_filters = true\n"
-    );
-    let config: rumqttd::Config = toml::from_str(&text).expect("a complete configuration");
-    std::thread::spawn(move || drop(rumqttd::Broker::new(config).start()));
-    wait_for_port(port);
-    SAID.call_once(|| say("delivery: checked against the embedded rumqttd."));
-    port
+    let broker = watchpost::demo::broker::Broker::start().expect("a port on loopback");
+    SAID.call_once(|| say("delivery: checked against the embedded broker."));
+    broker.address().port()
 }
 
 /// What a subscriber saw.
