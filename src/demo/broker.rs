@@ -7,8 +7,8 @@
 //! * A client that is silent for one and a half times its keep-alive, that sends what is not MQTT 5
 //!   or that does not read what it is sent loses its connection.
 //!
-//! Does not promise what a broker for a site does: no TLS, no access rules, no session that outlives
-//! its connection. It cannot be stopped: its threads live as long as the process.
+//! Does not promise what a broker for a site does: no TLS, no access rules, no session that
+//! outlives its connection. It cannot be stopped: its threads live as long as the process.
 
 mod router;
 
