@@ -23,7 +23,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-pub use self::counter::{Counter, ViewCounts};
+pub use self::counter::{CountedView, Counter};
 pub(super) use self::fields::{
     exactly, fixed, read_bins, read_days, read_reference, read_setup, write_bins, write_days,
     write_setup,

@@ -25,13 +25,13 @@ pub struct DraftDecoy {
     #[serde(with = "as_base64")]
     pub template: Template,
     /// SHA-256 of each photograph's file, so that none is looked at twice.
-    pub photographs: Vec<PhotographDigest>,
+    pub photographs: Vec<DecoyPhotograph>,
 }
 
 /// A photograph's file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PhotographDigest(#[serde(with = "as_hex")] pub [u8; 32]);
+pub struct DecoyPhotograph(#[serde(with = "as_hex")] pub [u8; 32]);
 
 /// What becomes a set once it is signed. The fields are those of [`Head`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -159,7 +159,7 @@ mod tests {
             }
             let template = template(seed);
             if draft.same_person(&template).is_none() {
-                let photographs = vec![PhotographDigest([seed as u8; 32])];
+                let photographs = vec![DecoyPhotograph([seed as u8; 32])];
                 draft.decoys.push(DraftDecoy { template, photographs });
             }
         }

@@ -43,9 +43,9 @@ pub struct Counter {
 }
 
 /// One view's comparisons, on their way into a track.
-pub struct ViewCounts<'a>(&'a mut Live);
+pub struct CountedView<'a>(&'a mut Live);
 
-impl ViewCounts<'_> {
+impl CountedView<'_> {
     /// The probe's similarity to the decoy at `position`; one that there is not is left out.
     pub fn decoy(&mut self, position: usize, similarity: f32) {
         if let Some(highest) = self.0.decoys.get_mut(position) {
@@ -97,12 +97,12 @@ impl Counter {
 
     /// A view of `track` whose probe is compared now. `None` where the signed time is over on
     /// `today` (days since 1970), or too many tracks live.
-    pub fn view(&mut self, track: u32, today: u32) -> Option<ViewCounts<'_>> {
+    pub fn view(&mut self, track: u32, today: u32) -> Option<CountedView<'_>> {
         if self.counts.is_complete(today) {
             return None;
         }
         if let Some(at) = self.live.iter().position(|live| live.track == track) {
-            return Some(ViewCounts(&mut self.live[at]));
+            return Some(CountedView(&mut self.live[at]));
         }
         if self.live.len() >= MAX_LIVE {
             self.unfollowed += 1;
@@ -119,7 +119,7 @@ impl Counter {
         live.fold = (self.counts.begun % 2) as usize;
         self.counts.begun += 1;
         self.live.push(live);
-        self.live.last_mut().map(ViewCounts)
+        self.live.last_mut().map(CountedView)
     }
 
     /// A track has ended, `today` in days since 1970. One that was never compared is none.

@@ -35,7 +35,7 @@ impl Street {
     /// Walks past; `more` may add to each view.
     pub fn walk(
         &self,
-        mut more: impl FnMut(&mut super::super::counts::ViewCounts<'_>, u32),
+        mut more: impl FnMut(&mut super::super::counts::CountedView<'_>, u32),
     ) -> Counts {
         let mut counter = self.counter();
         let mut state = 0x2545_f491_4f6c_dd1du64;

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::calibrate::decoys::{self, LEAST, LEAST_FACES};
-use crate::calibrate::draft::{DecoyDraft, DraftDecoy, MAX_BYTES, PhotographDigest};
+use crate::calibrate::draft::{DecoyDraft, DecoyPhotograph, DraftDecoy, MAX_BYTES};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::FaceReader;
 use crate::cli::{CliError, output};
@@ -230,7 +230,7 @@ fn decoy(
     for path in photographs {
         let mut bytes = Vec::new();
         std::fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
-        let digest = PhotographDigest(Sha256::digest(&bytes).into());
+        let digest = DecoyPhotograph(Sha256::digest(&bytes).into());
         if draft.decoys.iter().any(|d| d.photographs.contains(&digest)) {
             return Ok(None);
         }
