@@ -5,6 +5,11 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::note::{NoteKey, SignedNote};
+use watchpost::audit::proof::{Submission, TlogProof};
+use watchpost::audit::record::AuditRecord;
+use watchpost::audit::store;
 use watchpost::config::Config;
 use watchpost::device::vault::Vault;
 use watchpost::watchlist::author::{self, Draft};
@@ -68,5 +73,30 @@ pub fn offer(bytes: &[u8]) {
 pub fn config(bytes: &[u8]) {
     if let Ok(config) = Config::parse(&String::from_utf8_lossy(bytes), Path::new("fuzz.toml")) {
         assert!(config.problems().is_empty());
+    }
+}
+
+/// Records, logs, notes, checkpoints, proofs and submissions: one clear error, or what is written
+/// the same again.
+pub fn audit(bytes: &[u8]) {
+    if let Ok(record) = AuditRecord::from_bytes(bytes) {
+        assert_eq!(record.to_bytes().as_deref(), Ok(bytes));
+    }
+    let mut records = 0;
+    let found = store::scan(std::io::Cursor::new(bytes), |_, _, _| records += 1);
+    assert!(found.is_err() || found.is_ok_and(|found| found.records == records));
+    let text = String::from_utf8_lossy(bytes);
+    let _ = SignedNote::parse(&text);
+    if let Ok(key) = text.parse::<NoteKey>() {
+        assert_eq!(key.to_string(), text);
+    }
+    if let Ok(checkpoint) = Checkpoint::parse(&text) {
+        assert_eq!(checkpoint.to_string(), text);
+    }
+    if let Ok(proof) = TlogProof::parse(&text) {
+        assert_eq!(proof.to_string(), text);
+    }
+    if let Ok(submission) = Submission::parse(&text) {
+        assert_eq!(submission.to_string(), text);
     }
 }

@@ -32,6 +32,7 @@
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary, `kernels` |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`calibrate`] | what strangers at this place do: counts against decoys, and the bound that follows | `watchlist` |
+//! | [`audit`] | a log of what the device did that cannot be rewritten unnoticed | the vocabulary, `watchlist` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `decision`, `delivery` |
 //! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `calibrate`, `delivery` and `config` types |
@@ -55,6 +56,7 @@ extern crate self as watchpost;
 #[macro_use]
 mod setting;
 
+pub mod audit;
 pub(crate) mod backoff;
 pub mod calibrate;
 pub mod cause;

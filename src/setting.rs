@@ -13,6 +13,7 @@ macro_rules! setting {
     (broker.client_key) => { "broker.client_key" };
     (broker.event_expiry_s) => { "broker.event_expiry_s" };
     (broker.home_assistant.prefix) => { "broker.home_assistant.prefix" };
+    (broker.keep_unheard) => { "broker.keep_unheard" };
     (broker.ledger) => { "broker.ledger" };
     (broker.outbox) => { "broker.outbox" };
     (broker.outbox_bytes) => { "broker.outbox_bytes" };

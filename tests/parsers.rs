@@ -11,6 +11,15 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::desk::{Desk, ok};
+use time::OffsetDateTime;
+use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::note::{NoteKey, SignatureKind};
+use watchpost::audit::proof::{Submission, TlogProof};
+use watchpost::audit::record::{AuditEvent, AuditRecord, EndOfUse};
+use watchpost::audit::store::AuditStore;
+use watchpost::audit::tree::{consistency, inclusion};
+use watchpost::cause::Cause;
+use watchpost::watchlist::keys::SecretKey;
 
 /// Xorshift.
 struct Random(u64);
@@ -74,6 +83,32 @@ fn drive(name: &str, seeds: &[Vec<u8>], body: fn(&[u8])) {
     assert!(slowest < Duration::from_secs(10), "{name}: {slowest:?}");
 }
 
+/// A log, a record, and each text that is made of it.
+fn audit_seeds() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = SecretKey::from_seed(&[1; 32]);
+    let mut log = AuditStore::open(folder.path(), "watchpost/gate-1").expect("a new log");
+    let mut record = Vec::new();
+    for at_ms in 0..9 {
+        let why = EndOfUse::Blind(Cause::Suspended);
+        record =
+            AuditRecord { at_ms, event: AuditEvent::UseEnded { why } }.to_bytes().expect("small");
+        log.append(&record).expect("room");
+    }
+    let checkpoint = Checkpoint::new("watchpost/gate-1", log.size(), log.root());
+    let line = checkpoint.cosign("w1", &key, OffsetDateTime::UNIX_EPOCH).expect("a name");
+    let note = checkpoint.sign(&key).expect("a name") + &line;
+    let (path, extra) = (inclusion(&log, 8, 9).expect("read"), Some(record.clone()));
+    let proof = TlogProof { extra, index: 8, path, note: note.clone() };
+    let path = consistency(&log, 5, 9).expect("read");
+    let submission = Submission { old: 5, path, note: note.clone() };
+    let vkey = NoteKey::new("w1", SignatureKind::Cosignature, key.public()).expect("a name");
+    let texts =
+        [note, checkpoint.to_string(), proof.to_string(), submission.to_string(), vkey.to_string()];
+    let file = std::fs::read(folder.path().join("log")).expect("a file");
+    texts.into_iter().map(String::into_bytes).chain([record, file]).collect()
+}
+
 #[test]
 fn no_broken_input_makes_a_parser_panic_or_hang() {
     let desk = Desk::new();
@@ -131,5 +166,6 @@ fn no_broken_input_makes_a_parser_panic_or_hang() {
     drive("order", &[read("revoke.cose"), read("suspend.cose")], bodies::order);
     let named = format!("{{\"sha256\":\"{}\",\"size\":1234}}", "5a".repeat(32)).into_bytes();
     drive("offer", &[named, read("sealed.age")], bodies::offer);
+    drive("audit", &audit_seeds(), bodies::audit);
     drive("config", &[include_bytes!("../config/watchpost.toml").to_vec()], bodies::config);
 }
