@@ -309,6 +309,15 @@ causes! {
     Suspended, "suspended", TimeAndPlace,
         "somebody who may has suspended matching for a time",
         "wait; matching goes on by itself when the suspension ends";
+    OrdersAwaited, "orders-awaited", TimeAndPlace,
+        "the device has just started, and the orders that the broker keeps for it have not all been \
+         heard",
+        concat!(
+            "see that the broker answers (",
+            setting!(broker.url),
+            ") and lets this device read its orders; without it matching begins after ",
+            setting!(watchlist.await_orders_s),
+        );
 
     NoFrames, "no-frames", Device,
         "no frame comes from the camera",

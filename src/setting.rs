@@ -62,6 +62,7 @@ macro_rules! setting {
     (vision.views) => { "vision.views" };
     (vision.views.max_a_track) => { "vision.views.max_a_track" };
     (watchlist.accept_plain) => { "watchlist.accept_plain" };
+    (watchlist.await_orders_s) => { "watchlist.await_orders_s" };
     (watchlist.device_key) => { "watchlist.device_key" };
     (watchlist.inbox) => { "watchlist.inbox" };
     (watchlist.list) => { "watchlist.list" };

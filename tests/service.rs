@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::Mosquitto;
-use support::desk::{Daemon, Desk, ok, watchpost};
-use support::field::Field;
+use support::{Mosquitto, Subscriber, wait_for};
+use support::desk::{Daemon, Desk, PORTRAITS, ok, watchpost};
+use support::field::{Field, TOPIC};
 
 /// A service manager's end of the notification socket.
 struct Manager {
@@ -248,4 +248,68 @@ fn the_packaged_unit_keeps_its_exposure_low() {
         return;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Signs a revocation of the whole list and returns its bytes and its id.
+fn revocation(field: &Field) -> (Vec<u8>, String) {
+    let out = field.desk.arg("revoke.cose");
+    let key = field.desk.arg("alice.key");
+    let said = ok(&[
+        "watchlist", "revoke", "--list", "promises", "--key", &key, "--out", &out, "--json",
+    ]);
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    let id = said["order"].as_str().expect("an id").to_owned();
+    (std::fs::read(out).expect("an order"), id)
+}
+
+fn log_of(field: &Field) -> String {
+    std::fs::read_to_string(field.desk.path("log")).expect("a log")
+}
+
+#[test]
+fn nobody_is_matched_before_the_orders_that_the_broker_keeps_are_heard() {
+    let Some(mut field) = Field::new() else { return };
+    field.broker.kill();
+    field.broker.start_persistent("allow_anonymous true\n");
+    field.listener.ready();
+    let (order, id) = revocation(&field);
+    field.listener.publish(&format!("{TOPIC}/revoke/{id}"), true, order);
+    Subscriber::new(field.broker.port, &format!("{TOPIC}/revoke/{id}")).next();
+    field.broker.stop();
+
+    // The broker is away; the pictures show somebody who is on the list.
+    std::fs::copy(
+        format!("{PORTRAITS}/obama-2010.jpg"),
+        field.desk.path("pictures/obama-2010.jpg"),
+    )
+    .expect("a portrait");
+    let _daemon = Daemon::start(&field.desk);
+    wait_for("a second try to connect", || {
+        (log_of(&field).matches("No connection to the broker").count() >= 3).then_some(())
+    });
+    let log = log_of(&field);
+    assert!(log.contains("reason=orders-awaited"), "{log}");
+    field.broker.start_persistent("allow_anonymous true\n");
+    field.listener.ready();
+    field.await_("watchlist/state", "the answer", |s| s["last_change"]["detail"] == id);
+    field.await_blind("(revoked)");
+    let log = log_of(&field);
+    assert!(!log.contains("Candidate decided"), "{log}");
+}
+
+#[test]
+fn a_broker_that_stays_away_is_waited_for_no_longer_than_is_configured() {
+    let Some(mut field) = Field::with("await_orders_s = 2", Desk::list) else { return };
+    field.broker.kill();
+    let _daemon = Daemon::start(&field.desk);
+    wait_for("it to compare", || {
+        log_of(&field).contains("Faces are compared with the watch list").then_some(())
+    });
+    assert!(log_of(&field).contains("reason=orders-awaited"));
+    field.broker.start("allow_anonymous true\n");
+    field.listener.ready();
+    field.await_("status", "a word about it", |s| {
+        s["degraded"].as_str().is_some_and(|d| d.contains("not heard since the start"))
+    });
+    field.await_("status", "all heard", |s| s["matching"] == true && s["degraded"].is_null());
 }

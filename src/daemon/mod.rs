@@ -13,6 +13,8 @@
 //!   Recorded pictures wait.
 //! * Vision never waits for the network, and follows signed orders between two frames
 //!   ([`crate::device::orders`]).
+//! * After a start nobody is matched before the orders that the broker keeps are heard, for a
+//!   bounded time (`watchlist.await_orders_s`).
 //! * Whatever keeps the device from matching is in its published status with the reason.
 //! * SIGTERM and SIGINT end the daemon cleanly, with `stopped` published.
 //! * SIGHUP reads the list and the trust file again. Certificates and passwords are read at each
@@ -175,7 +177,8 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
     let links = Links { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
-    run_threads(input, VisionThread::new(device, clock, links), links, &reporter, metrics.as_ref());
+    let vision = VisionThread::new(device, clock, links, input.live);
+    run_threads(input, vision, links, &reporter, metrics.as_ref());
 
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let timeout = if stop.reason() == Some(Reason::SourceEnded) {
@@ -214,6 +217,10 @@ fn start_device(config: &Config, clock: Clock) -> Result<Device, DaemonError> {
     keeper.vault().warn();
     let mut device = Device::new(pipeline, keeper);
     device.start(clock.now());
+    let patience = Duration::from_secs(config.watchlist.await_orders_s.into());
+    if !patience.is_zero() {
+        device.await_orders(clock.now().monotonic + patience);
+    }
     Ok(device)
 }
 

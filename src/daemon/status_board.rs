@@ -35,6 +35,10 @@ struct Reported {
     standing: Option<Result<(), Blindness>>,
     list: Option<ListStatus>,
     orders: OrderCounters,
+    /// Recorded pictures wait until orders are heard.
+    pictures_wait: bool,
+    /// Orders were waited for in vain.
+    orders_unheard: bool,
 }
 
 /// Shared by capture, vision and supervisor.
@@ -100,7 +104,8 @@ impl StatusBoard {
         let [capture, vision] = reported.beats;
         Activity {
             beats: [capture, vision, delivery],
-            captured: reported.captured,
+            // That a picture waits is no stall.
+            captured: if reported.pictures_wait { 0 } else { reported.captured },
             processed: reported.pipeline.frames,
             no_frames: reported.no_frames(),
         }
@@ -155,6 +160,17 @@ impl StatusBoard {
     /// The list in force, if any.
     pub fn list(&self) -> Option<ListStatus> {
         self.lock().list.clone()
+    }
+
+    /// Whether recorded pictures wait until orders are heard, and whether that was in vain.
+    pub fn set_orders(&self, pictures_wait: bool, unheard: bool) {
+        let mut reported = self.lock();
+        (reported.pictures_wait, reported.orders_unheard) = (pictures_wait, unheard);
+    }
+
+    /// Whether nobody knows what the broker keeps for this device.
+    pub fn orders_unheard(&self) -> bool {
+        self.lock().orders_unheard
     }
 
     /// What became of the messages to the device so far.

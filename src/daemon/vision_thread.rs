@@ -1,5 +1,6 @@
 //! The vision thread: takes frames, runs the device's pipeline, hands candidates to delivery, and
-//! follows orders between two frames. It waits for nothing but frames.
+//! follows orders between two frames. It waits for nothing but frames; after the start recorded
+//! pictures wait until the orders that the broker keeps are heard.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +26,8 @@ const TEMPERATURE_EVERY: Duration = Duration::from_secs(5);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Messages followed between two frames at most: many orders must not keep frames waiting.
 const MAX_MESSAGES: usize = 16;
+/// While orders are waited for and no frame is taken: time between two looks at what came.
+const ORDERS_ROUND: Duration = Duration::from_millis(20);
 
 /// What the thread owns, and what it shares with the others.
 pub struct VisionThread<'a> {
@@ -33,6 +36,8 @@ pub struct VisionThread<'a> {
     links: Links<'a>,
     /// When the temperature was last read, on the monotonic clock.
     temperature_read: Option<Duration>,
+    /// Whether frames pass, whether they are taken or not.
+    live: bool,
     /// How often the rate of detections is halved because of heat.
     halvings: u32,
     /// When a frame's failure was last logged, on the monotonic clock.
@@ -46,12 +51,13 @@ pub struct VisionThread<'a> {
 
 impl<'a> VisionThread<'a> {
     /// Publishes the list in force; nothing else happens before [`VisionThread::run`].
-    pub fn new(device: Device, clock: Clock, links: Links<'a>) -> Self {
+    pub fn new(device: Device, clock: Clock, links: Links<'a>, live: bool) -> Self {
         let mut thread = Self {
             device,
             clock,
             links,
             temperature_read: None,
+            live,
             halvings: 0,
             complained: None,
             first_frame_logged: false,
@@ -70,6 +76,10 @@ impl<'a> VisionThread<'a> {
             self.device.check_permission(self.clock.now());
             self.links.board.vision_lives();
             self.read_temperature();
+            if self.lets_pictures_wait() {
+                self.report_progress();
+                continue;
+            }
             match self.links.frames.take(&mut frame, FRAME_TIMEOUT) {
                 Taken::Closed => break,
                 Taken::Nothing => {}
@@ -82,13 +92,24 @@ impl<'a> VisionThread<'a> {
         self.report_progress();
     }
 
+    /// Waits a moment where recorded pictures would be looked at before anybody may be matched.
+    fn lets_pictures_wait(&self) -> bool {
+        !self.live
+            && self.device.awaits_orders(self.clock.now())
+            && self.links.stop.wait(ORDERS_ROUND).is_none()
+    }
+
     /// Follows what waits: a list that the clock kept from being read, messages, a wish to read the
     /// list again.
     fn follow_messages(&mut self) {
         self.device.retry(self.clock.now());
         self.publish_list();
         let delivery = self.links.delivery;
+        // Asked before the messages are taken, so that it is about no more than these.
+        let all_heard = delivery.has_heard_orders();
+        let mut taken = 0;
         for message in std::iter::from_fn(|| delivery.inbound()).take(MAX_MESSAGES) {
+            taken += 1;
             let revoked = self.device.follow(&message, self.clock.now());
             self.unwiped.extend(revoked);
             self.publish_list();
@@ -97,6 +118,9 @@ impl<'a> VisionThread<'a> {
         if delivery.lost_an_order() {
             error!("Genuine orders came faster than they can be followed; nobody is matched.");
             self.device.lose_an_order(self.clock.now());
+        }
+        if all_heard && taken < MAX_MESSAGES {
+            self.device.orders_heard();
         }
         self.wipe_undelivered();
         if self.unwiped.is_empty() && self.device.is_stored() {
@@ -169,6 +193,8 @@ impl<'a> VisionThread<'a> {
     fn report_progress(&self) {
         let now = self.clock.now();
         let (counters, standing) = self.device.progress(now);
+        let waits = !self.live && self.device.awaits_orders(now);
+        self.links.board.set_orders(waits, self.device.orders_unheard(now));
         self.links.board.processed(counters, standing, now.monotonic);
     }
 }

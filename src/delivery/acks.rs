@@ -45,6 +45,11 @@ impl Acks {
         }
     }
 
+    /// Whether no message of this connection waits for its acknowledgement.
+    pub fn is_settled(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The next packet id to acknowledge.
     pub fn next(&mut self) -> Option<u16> {
         let (packet, _) = self.open.front().copied().filter(|(_, done)| *done)?;

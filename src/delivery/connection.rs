@@ -8,20 +8,21 @@
 //!   left.
 //! * Orders and offers are subscribed to at QoS 1 on each connection. Each is screened before it
 //!   takes a place in the mailbox, and acknowledged when the daemon has dealt with it; what does
-//!   not pass the screen, at once.
+//!   not pass the screen, at once. When all that the broker kept was heard is told to the handle.
 
 use std::time::Duration;
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, Packet, PubAckReason, Publish, SubAck, SubscribeReasonCode,
+    ConnAck, Filter, Packet, PubAckReason, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, Event, EventLoop, Request};
 
 use super::event::{State, Status};
 use super::failure::{self, LinkFailure};
-use super::inbound::{Given, RECEIVE_MAX, Screened};
+use super::hearing::Hearing;
+use super::inbound::{Given, InboundKind, RECEIVE_MAX, Screened};
 use super::outbox::{AckOutcome, Settled};
 use super::session::{Acknowledged, MAX_HANDED};
 use super::wire;
@@ -49,7 +50,7 @@ impl DeliveryWorker {
         // a collision of packet ids) it keeps by rules that lose or block publishes. What is
         // unsettled is known to the session.
         let (client, mut events) = AsyncClient::new(options, MAX_HANDED + 3 + MAX_ACKS);
-        self.subscribed = false;
+        self.hearing = Hearing::default();
         self.acks.connected();
         for publish in self.session.connecting(self.clock.now()) {
             events.pending.push_back(Request::Publish(wire::packet(publish)));
@@ -182,14 +183,32 @@ impl DeliveryWorker {
     /// link left unsettled. Packet ids start over on each link, and one may not name two exchanges
     /// at a time.
     fn subscribe_once(&mut self, client: &AsyncClient) -> Result<(), End> {
-        if self.subscribed || !self.session.is_up() || self.session.outbox().has_unsettled() {
+        if !self.session.is_up() || self.session.outbox().has_unsettled() {
             return Ok(());
         }
-        self.subscribed = true;
+        if self.hearing.asks(self.acks.is_settled()) {
+            return self.ask(client);
+        }
+        if !self.hearing.subscribes() {
+            return Ok(());
+        }
         let inbound = self.names.topics.inbound().map(|(topic, _)| topic);
         let topics = inbound.into_iter().chain(self.config.home_assistant.birth());
         let filters: Vec<Filter> =
             topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
+        client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))
+    }
+
+    /// Asks for an answer that comes after everything that the broker kept: see `hearing`.
+    fn ask(&self, client: &AsyncClient) -> Result<(), End> {
+        let mut filters = Vec::new();
+        for (topic, kind) in self.names.topics.inbound() {
+            if kind == InboundKind::Offer {
+                let mut filter = Filter::new(topic, QoS::AtLeastOnce);
+                filter.retain_forward_rule = RetainForwardRule::Never;
+                filters.push(filter);
+            }
+        }
         client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))
     }
 
@@ -202,7 +221,7 @@ impl DeliveryWorker {
             Event::Outgoing(Outgoing::AwaitAck(_)) => return Err(failure::OUT_OF_ORDER.into()),
             Event::Incoming(Packet::PubAck(ack)) => self.acknowledged(ack.pkid, ack.reason, now),
             Event::Incoming(Packet::Publish(publish)) => return self.received(&publish),
-            Event::Incoming(Packet::SubAck(ack)) => log_refused(&ack),
+            Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack),
             _ => {}
         }
         Ok(())
@@ -236,13 +255,19 @@ impl DeliveryWorker {
                  reason={reason:?}.",
                 self.names.topics.status()
             ),
+            Acknowledged::ListState(false) => log::warn!(
+                "The broker refused the state of the list, which answers orders; allow this client \
+                 to write it: topic={} reason={reason:?}.",
+                self.names.topics.watchlist_state()
+            ),
             Acknowledged::Candidate(_) => self.unheard = false,
-            Acknowledged::Status(true) | Acknowledged::Unknown => {}
+            Acknowledged::Status(true) | Acknowledged::ListState(true) | Acknowledged::Unknown => {}
         }
     }
 
     /// A message to the device came.
     fn received(&mut self, publish: &Publish) -> Result<(), LinkFailure> {
+        self.hearing.message();
         let receipt = match publish.qos {
             QoS::AtMostOnce => None,
             _ => Some(self.acks.received(publish.pkid).ok_or(failure::FLOODED)?),
@@ -268,6 +293,27 @@ impl DeliveryWorker {
         Ok(())
     }
 
+    /// The broker answered a subscription.
+    fn subscribed(&mut self, ack: &SubAck) {
+        let refused = |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
+        if ack.return_codes.iter().any(refused) {
+            log::warn!(
+                "The broker does not let this client hear revocations, suspensions and offers; \
+                 allow it to read them: reasons={:?}.",
+                ack.return_codes
+            );
+        }
+        let mut kinds = self.names.topics.inbound().into_iter().map(|(_, kind)| kind);
+        let order_refused = ack
+            .return_codes
+            .iter()
+            .any(|r| kinds.next().is_some_and(|k| k != InboundKind::Offer) && refused(r));
+        self.hearing.answered(!order_refused);
+        if self.hearing.is_complete() {
+            self.inputs.exchange.all_heard();
+        }
+    }
+
     fn heard_elsewhere(&mut self, publish: &Publish) {
         let birth = self.config.home_assistant.birth();
         if birth.is_some_and(|topic| topic.as_bytes() == &publish.topic[..])
@@ -290,17 +336,6 @@ impl DeliveryWorker {
             self.names.client_id,
             ack.session_present,
             self.session.outbox().len()
-        );
-    }
-}
-
-fn log_refused(ack: &SubAck) {
-    let refused = |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
-    if ack.return_codes.iter().any(refused) {
-        log::warn!(
-            "The broker does not let this client hear revocations, suspensions and offers; allow \
-             it to read them: reasons={:?}.",
-            ack.return_codes
         );
     }
 }

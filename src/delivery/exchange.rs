@@ -6,7 +6,7 @@
 //!   of the list, which answer orders, [`MAX_ANSWERS`] wait and then the newest.
 //! * A wait for the next input may be dropped at any time without losing one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(super) struct Exchange {
     bell: Notify,
     snapshot: Mutex<Snapshot>,
     not_taken: AtomicU64,
+    /// What the broker kept for this device has all come once, and was dealt with.
+    heard: AtomicBool,
     pub(super) mailbox: Mailbox,
 }
 
@@ -84,6 +86,18 @@ impl Exchange {
     /// Counts a candidate that the handle did not take.
     pub(super) fn count_not_taken(&self) {
         self.not_taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the broker kept for this device has all come, and was dealt with.
+    pub(super) fn all_heard(&self) {
+        if !self.heard.swap(true, Ordering::Relaxed) {
+            log::info!("All orders that the broker kept for this device were heard.");
+        }
+    }
+
+    /// Whether that was so once.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// Shows how the thread is. It fills in all but `beats` and the handle's own counts.

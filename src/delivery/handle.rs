@@ -254,6 +254,12 @@ impl Delivery {
         self.exchange.mailbox.take_overflow()
     }
 
+    /// Whether all messages that the broker kept for this device have come since the start, and
+    /// those of QoS 1 were acknowledged. True from then on.
+    pub fn has_heard_orders(&self) -> bool {
+        self.exchange.has_heard()
+    }
+
     /// Acknowledges messages to the broker: what they say was followed and stored, or refused.
     /// Never blocks.
     pub fn acknowledge(&self, receipts: Vec<Receipt>) {

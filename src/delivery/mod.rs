@@ -35,6 +35,7 @@
 //! | `revoked` | which candidates are wiped before they are delivered |
 //! | `inbound` | what is sent to the device: screened, bounded, never lost |
 //! | `acks` | which of it is acknowledged, and when |
+//! | `hearing` | whether all that the broker kept for the device has come |
 //! | [`broker`] | the configuration section and the broker's URL |
 //! | [`tls`] | certificates, keys and passwords from files |
 //! | [`probe`] | whether the broker would accept this device |
@@ -49,6 +50,7 @@ pub mod event;
 mod exchange;
 mod failure;
 mod handle;
+mod hearing;
 pub mod home_assistant;
 mod inbound;
 pub mod outbox;

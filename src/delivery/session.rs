@@ -6,6 +6,9 @@
 //!   session; then the status, the state of the list and announcements, then waiting candidates in
 //!   their order, then counts.
 //! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
+//! * Each state of the list, which answers an order or an offer, is repeated until it is
+//!   acknowledged, over cuts of the link, in their order.
+//! * Of status and states of the list at most one is on its way.
 //! * Each packet id that the client reports belongs to the publish that was handed over first and
 //!   has none yet: the client numbers publishes in the order in which it takes them.
 //! * Nothing larger than the broker's limit is sent, which would end the connection. A candidate
@@ -19,6 +22,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+pub use self::packets::Publish;
 use super::event::EventId;
 use super::exchange::MAX_ANSWERS;
 use super::outbox::{
@@ -38,31 +42,9 @@ pub const MAX_HANDED: usize = MAX_WINDOW + 3;
 /// Bytes that MQTT adds to a payload at most: headers, properties and the topic.
 const OVERHEAD: usize = 256;
 
-/// One message for the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
-    /// Where to.
-    pub topic: String,
-    /// The payload, byte for byte.
-    pub payload: Vec<u8>,
-    /// QoS 1 where true, otherwise 0.
-    pub acknowledged: bool,
-    /// Whether the broker keeps it for later subscribers.
-    pub retain: bool,
-    /// MQTT message expiry interval in seconds.
-    pub expiry_s: Option<u32>,
-    /// When it was sent first, RFC 3339: the user property `sentat`. The payload stays as it was
-    /// decided.
-    pub sent_at: String,
-    /// MQTT content type.
-    pub content_type: &'static str,
-    /// The packet id under which it was sent before; then the DUP flag is set.
-    pub again: Option<u16>,
-}
-
-/// How far the newest status has come.
+/// How far the newest status, or the oldest state of the list that is due, has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StatusStage {
+enum ReportStage {
     /// Nothing to publish, or published.
     Settled,
     Waiting,
@@ -70,11 +52,19 @@ enum StatusStage {
     Flying(u16),
 }
 
+impl ReportStage {
+    /// Whether it is on its way.
+    fn is_out(self) -> bool {
+        matches!(self, Self::Handed | Self::Flying(_))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handed {
     Candidate(QueuePosition),
     Status,
-    /// Counts, the state of the list or an announcement: no acknowledgement is waited for.
+    ListState,
+    /// Counts or an announcement: no acknowledgement is waited for.
     Stats,
     /// Already has its packet id: unsettled on an earlier connection.
     Again,
@@ -87,6 +77,8 @@ pub enum Acknowledged {
     Candidate(Settled),
     /// The status; whether the broker took it.
     Status(bool),
+    /// A state of the list; whether the broker took it.
+    ListState(bool),
     /// Nothing that is on its way.
     Unknown,
 }
@@ -97,11 +89,14 @@ pub struct Session<S> {
     outbox: Outbox<S>,
     topics: Topics,
     status: Vec<u8>,
-    status_stage: StatusStage,
+    status_stage: ReportStage,
     stats: Option<Vec<u8>>,
     list_state: Vec<u8>,
-    /// States of the list to publish, oldest first: each answers an order or an offer.
+    /// States of the list that the broker has not acknowledged, oldest first: each answers an order
+    /// or an offer.
     list_states_due: VecDeque<Vec<u8>>,
+    /// Of the oldest of them.
+    list_state_stage: ReportStage,
     /// Topics and retained payloads for other systems (Home Assistant), and how many of them are
     /// out on this connection.
     announcements: Vec<(String, Vec<u8>)>,
@@ -136,10 +131,11 @@ impl<S: Store> Session<S> {
             outbox,
             topics,
             status: Vec::new(),
-            status_stage: StatusStage::Settled,
+            status_stage: ReportStage::Settled,
             stats: None,
             list_state: Vec::new(),
             list_states_due: VecDeque::new(),
+            list_state_stage: ReportStage::Settled,
             announcements: Vec::new(),
             announced: 0,
             handed: heapless::Deque::new(),
@@ -218,7 +214,7 @@ impl<S: Store> Session<S> {
     /// The status from now on; it is published at once and on every connection.
     pub fn set_status(&mut self, payload: Vec<u8>) {
         self.status = payload;
-        self.status_stage = StatusStage::Waiting;
+        self.status_stage = ReportStage::Waiting;
     }
 
     /// The last status: no candidate goes out after it.
@@ -234,7 +230,7 @@ impl<S: Store> Session<S> {
 
     /// Once the last status has been acknowledged: whether the broker took it.
     pub fn closed(&self) -> Option<bool> {
-        (self.closing && self.status_stage == StatusStage::Settled).then_some(self.status_taken)
+        (self.closing && self.status_stage == ReportStage::Settled).then_some(self.status_taken)
     }
 
     /// Wipes the waiting candidates that were revoked; how many there were.
@@ -244,12 +240,14 @@ impl<S: Store> Session<S> {
         self.outbox.revoke(revoked, now)
     }
 
-    /// Which list is in force; each is published once, and the newest on every connection. Of more
-    /// than [`MAX_ANSWERS`] that wait for a broker the oldest go.
+    /// Which list is in force; each is published until it is acknowledged, and the newest on every
+    /// connection. Of more than [`MAX_ANSWERS`] that wait for a broker the oldest go.
     pub fn set_list_state(&mut self, payload: Vec<u8>) {
         self.list_state.clone_from(&payload);
         if self.list_states_due.len() >= MAX_ANSWERS {
-            self.list_states_due.pop_front();
+            // The oldest may be on its way.
+            let oldest = usize::from(self.list_state_stage.is_out());
+            self.list_states_due.remove(oldest);
         }
         self.list_states_due.push_back(payload);
     }
@@ -312,7 +310,7 @@ impl<S: Store> Session<S> {
             self.outbox.session_lost();
         }
         if !self.status.is_empty() {
-            self.status_stage = StatusStage::Waiting;
+            self.status_stage = ReportStage::Waiting;
         }
         if self.list_states_due.is_empty() && !self.list_state.is_empty() {
             self.list_states_due.push_back(self.list_state.clone());
@@ -326,9 +324,10 @@ impl<S: Store> Session<S> {
         self.handed.clear();
         self.waiting_since = None;
         self.outbox.disconnected();
-        if matches!(self.status_stage, StatusStage::Handed | StatusStage::Flying(_)) {
-            self.status_stage = StatusStage::Waiting;
+        if self.status_stage.is_out() {
+            self.status_stage = ReportStage::Waiting;
         }
+        self.list_state_stage = ReportStage::Settled;
     }
 
     /// The next message for the client; `None` where there is none or the client has enough.
@@ -344,8 +343,11 @@ impl<S: Store> Session<S> {
         if self.closing && !again && self.stats.is_some() {
             return self.next_stats(now);
         }
-        if self.status_stage == StatusStage::Waiting && !again {
-            self.status_stage = StatusStage::Handed;
+        // Answers go before `stopped`, too.
+        let last = self.closing && !self.list_states_due.is_empty();
+        let due = self.status_stage == ReportStage::Waiting && !last;
+        if due && !again && !self.list_state_stage.is_out() {
+            self.status_stage = ReportStage::Handed;
             self.hand(Handed::Status, now);
             return Some(self.message(
                 self.topics.status(),
@@ -354,9 +356,14 @@ impl<S: Store> Session<S> {
                 now,
             ));
         }
-        if !again && let Some(payload) = self.list_states_due.pop_front() {
-            self.hand(Handed::Stats, now);
-            return Some(self.message(self.topics.watchlist_state(), payload, (false, true), now));
+        if !again
+            && !self.status_stage.is_out()
+            && !self.list_state_stage.is_out()
+            && let Some(payload) = self.list_states_due.front().cloned()
+        {
+            self.list_state_stage = ReportStage::Handed;
+            self.hand(Handed::ListState, now);
+            return Some(self.message(self.topics.watchlist_state(), payload, (true, true), now));
         }
         if self.announced < self.announcements.len() && !again && !self.closing {
             let (topic, payload) = self.announcements[self.announced].clone();
@@ -409,10 +416,13 @@ impl<S: Store> Session<S> {
     pub fn sent(&mut self, packet: u16) {
         match self.handed.pop_front() {
             Some(Handed::Candidate(position)) => self.outbox.sent(position, packet),
-            Some(Handed::Status) if self.status_stage == StatusStage::Handed => {
-                self.status_stage = StatusStage::Flying(packet);
+            Some(Handed::Status) if self.status_stage == ReportStage::Handed => {
+                self.status_stage = ReportStage::Flying(packet);
             }
-            Some(Handed::Status | Handed::Stats | Handed::Again) | None => {}
+            Some(Handed::ListState) if self.list_state_stage == ReportStage::Handed => {
+                self.list_state_stage = ReportStage::Flying(packet);
+            }
+            Some(Handed::Status | Handed::ListState | Handed::Stats | Handed::Again) | None => {}
         }
     }
 
@@ -425,11 +435,17 @@ impl<S: Store> Session<S> {
         random: u32,
     ) -> Acknowledged {
         self.waiting_since = Some(now.monotonic);
-        if self.status_stage == StatusStage::Flying(packet) {
+        let taken = matches!(verdict, AckOutcome::Delivered | AckOutcome::Unheard);
+        if self.list_state_stage == ReportStage::Flying(packet) {
+            self.list_state_stage = ReportStage::Settled;
+            // A refused one is not repeated either: the reason will be the same.
+            self.list_states_due.pop_front();
+            return Acknowledged::ListState(taken);
+        }
+        if self.status_stage == ReportStage::Flying(packet) {
             // A refused status is not repeated on this connection: the reason will be the same, and
             // the next connection publishes it again.
-            self.status_stage = StatusStage::Settled;
-            let taken = matches!(verdict, AckOutcome::Delivered | AckOutcome::Unheard);
+            self.status_stage = ReportStage::Settled;
             self.status_taken = taken;
             self.status_refusals += u64::from(!taken);
             return Acknowledged::Status(taken);
@@ -458,8 +474,10 @@ impl<S: Store> Session<S> {
     }
 
     fn ack_deadline(&self) -> Option<Duration> {
-        let waits =
-            self.outbox.in_flight() > 0 || matches!(self.status_stage, StatusStage::Flying(_));
+        let flies = |stage| matches!(stage, ReportStage::Flying(_));
+        let waits = self.outbox.in_flight() > 0
+            || flies(self.status_stage)
+            || flies(self.list_state_stage);
         (self.up && waits).then(|| self.waiting_since.unwrap_or_default() + ACK_TIMEOUT)
     }
 

@@ -124,7 +124,7 @@ impl Topics {
         format!("{}/stats", self.prefix)
     }
 
-    /// The list in force, or why there is none: QoS 0, retained, published on each connection.
+    /// The list in force, or why there is none: QoS 1, retained, published on each connection.
     pub fn watchlist_state(&self) -> String {
         format!("{}/watchlist/state", self.prefix)
     }

@@ -18,6 +18,7 @@ use super::broker::{BrokerConfig, BrokerUrl};
 use super::event::{CloudEvent, EncodeError, EventId, Status};
 use super::exchange::{Inputs, Requested, WorkerInput};
 use super::failure::{self, LinkFailure};
+use super::hearing::Hearing;
 use super::inbound::Screen;
 use super::outbox::{AppendError, EventRecord, Store};
 use super::revoked::RevokedCandidates;
@@ -84,8 +85,8 @@ pub(super) struct DeliveryWorker {
     pub(super) stop: Option<StopTimes>,
     /// The client was asked to disconnect.
     pub(super) disconnecting: bool,
-    /// On this connection.
-    pub(super) subscribed: bool,
+    /// Whether all that the broker kept has come on this connection.
+    pub(super) hearing: Hearing,
     /// It was logged that nobody listens.
     pub(super) unheard: bool,
     pub(super) attempts: u64,
@@ -120,7 +121,7 @@ impl DeliveryWorker {
             acks: Acks::default(),
             stop: None,
             disconnecting: false,
-            subscribed: false,
+            hearing: Hearing::default(),
             unheard: false,
             attempts: 0,
             connections: 0,

@@ -25,6 +25,7 @@ pub mod vault;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use log::{error, info, warn};
 use time::OffsetDateTime;
@@ -152,6 +153,9 @@ pub struct Device {
     turned_away: Arc<TurnedAway>,
     /// Genuine orders were lost; see [`Device::lose_an_order`].
     lost_order: bool,
+    /// Until when, on the monotonic clock, orders that a broker keeps are waited for; `None` where
+    /// they were heard, or are not waited for.
+    orders_awaited: Option<Duration>,
     last_change: Option<ListChange>,
     /// The list changed, or a message about it came, and nobody has taken the report yet.
     unreported: bool,
@@ -166,6 +170,7 @@ impl Device {
             counters: OrderCounters::default(),
             turned_away: Arc::default(),
             lost_order: false,
+            orders_awaited: None,
             last_change: None,
             unreported: false,
         }
@@ -209,7 +214,40 @@ impl Device {
             )
         };
         let held = if self.lost_order { Some(lost()) } else { self.keeper.permits(now).err() };
+        // Where there is no list anyway, the reason for that is the better one.
+        let awaited = || {
+            (self.awaits_orders(now) && self.pipeline.active_list().is_ok()).then(|| {
+                Blindness::new(
+                    Cause::OrdersAwaited,
+                    "the orders that the broker keeps for this device have not been heard since \
+                     the start",
+                )
+            })
+        };
+        let held = held.or_else(awaited);
         self.pipeline.hold(held);
+    }
+
+    /// Matches nobody until [`Device::orders_heard`], at most until `until` on the monotonic clock:
+    /// what was revoked or suspended while the device was off lies at the broker. Later the orders
+    /// hold that the device itself remembers.
+    pub fn await_orders(&mut self, until: Duration) {
+        self.orders_awaited = Some(until);
+    }
+
+    /// The orders that the broker kept for this device were all followed.
+    pub fn orders_heard(&mut self) {
+        self.orders_awaited = None;
+    }
+
+    /// Whether nobody is matched at `now` because orders are waited for.
+    pub fn awaits_orders(&self, now: Now) -> bool {
+        self.orders_awaited.is_some_and(|until| now.monotonic < until)
+    }
+
+    /// Whether the orders that the broker keeps were waited for in vain.
+    pub fn orders_unheard(&self, now: Now) -> bool {
+        self.orders_awaited.is_some_and(|until| now.monotonic >= until)
     }
 
     /// A genuine order was lost before it could be followed: nobody is matched until a restart, at

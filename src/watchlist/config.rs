@@ -44,6 +44,10 @@ pub struct WatchlistConfig {
     /// time service is reachable and somebody else answers for the clock; a clock that went back is
     /// refused in any case.
     pub require_synchronised_clock: bool,
+    /// Seconds after a start in which nobody is matched unless the orders that the broker keeps for
+    /// this device have been heard. Later it is matched with what the device itself remembers, and
+    /// the status says so in `degraded` until they are heard. 0: without waiting.
+    pub await_orders_s: u32,
     /// Where the camera stands, in degrees (WGS 84). Needed by lists that are restricted to an
     /// area: without it such a list matches nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +66,7 @@ impl Default for WatchlistConfig {
             trust: "/etc/watchpost/trust.toml".into(),
             state: "/var/lib/watchpost/watchlist-state.json".into(),
             require_synchronised_clock: true,
+            await_orders_s: 60,
             position: None,
         }
     }

@@ -98,8 +98,10 @@ impl Desk {
         let [list, trust, state, outbox, pictures] =
             ["list.cose", "trust.toml", "state.json", "outbox", "pictures"]
                 .map(|name| self.arg(name));
+        // Nobody listens on port 1.
+        let wait = if port == 1 { "await_orders_s = 0\n" } else { "" };
         let text = format!(
-            "[device]\nid = \"gate-1\"\n[watchlist]\nlist = \"{list}\"\ntrust \
+            "[device]\nid = \"gate-1\"\n[watchlist]\n{wait}list = \"{list}\"\ntrust \
              = \"{trust}\"\nstate = \"{state}\"\nrequire_synchronised_clock = \
              false\n[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\noutbox \
              = \"{outbox}\"\n[source]\nkind = \"images\"\n[source.images]\npath \

@@ -181,10 +181,11 @@ fn messages() -> [ContractMessage; 4] {
             channel: "watchlist/state",
             kind: ListState::TYPE,
             schema: schema_of::<ListState>(),
-            qos: 0,
+            qos: 1,
             retain: true,
             expires: false,
-            about: "Which list is in force and what was last ordered about it; again on each \
+            about: "Which list is in force and what was last ordered about it: the answer to each \
+                order and offer, until the broker has acknowledged it; the newest again on each \
                 connection.",
         },
     ]

@@ -6,9 +6,31 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{EventRecord, OVERHEAD, Publish, Session, StatusStage, Store};
+use super::{EventRecord, OVERHEAD, ReportStage, Session, Store};
 use crate::clock::Now;
 use crate::delivery::event::CONTENT_TYPE;
+
+/// One message for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Where to.
+    pub topic: String,
+    /// The payload, byte for byte.
+    pub payload: Vec<u8>,
+    /// QoS 1 where true, otherwise 0.
+    pub acknowledged: bool,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+    /// MQTT message expiry interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// When it was sent first, RFC 3339: the user property `sentat`. The payload stays as it was
+    /// decided.
+    pub sent_at: String,
+    /// MQTT content type.
+    pub content_type: &'static str,
+    /// The packet id under which it was sent before; then the DUP flag is set.
+    pub again: Option<u16>,
+}
 
 impl<S: Store> Session<S> {
     /// Whether a publish of `payload` on `topic` is one that the broker takes: the one place that
@@ -23,13 +45,14 @@ impl<S: Store> Session<S> {
             return;
         }
         let before = self.too_large;
-        if self.status_stage == StatusStage::Waiting
+        if self.status_stage == ReportStage::Waiting
             && !self.fits(&self.topics.status(), &self.status)
         {
-            (self.status_stage, self.status_taken) = (StatusStage::Settled, false);
+            (self.status_stage, self.status_taken) = (ReportStage::Settled, false);
             self.too_large += 1;
         }
-        while let Some(payload) = self.list_states_due.front()
+        while !self.list_state_stage.is_out()
+            && let Some(payload) = self.list_states_due.front()
             && !self.fits(&self.topics.watchlist_state(), payload)
         {
             self.list_states_due.pop_front();

@@ -435,3 +435,49 @@ proptest! {
         prop_assert_eq!(first, (1..=taken).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn answers_survive_cuts_and_come_in_their_order() {
+    let mut s = session();
+    s.connected(false, None, None, at(0));
+    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec()]);
+    s.sent(1);
+    s.acknowledged(1, AckOutcome::Delivered, at(0), 0);
+    s.set_list_state(b"one".to_vec());
+    s.set_list_state(b"two".to_vec());
+    let one = s.next(at(0)).expect("due");
+    assert!(one.acknowledged && one.retain && one.payload == b"one");
+    assert_eq!(s.next(at(0)), None, "one at a time");
+    s.sent(2);
+    s.disconnected();
+    s.connecting(at(1));
+    s.connected(false, None, None, at(1));
+    let mut seen = Vec::new();
+    for packet in 1..=3 {
+        let publish = s.next(at(1)).expect("due");
+        assert_eq!(s.next(at(1)), None, "status and answers take turns");
+        s.sent(packet);
+        s.acknowledged(packet, AckOutcome::Delivered, at(1), 0);
+        seen.push(publish.payload);
+    }
+    assert_eq!(seen, [b"online".to_vec(), b"one".to_vec(), b"two".to_vec()]);
+    assert_eq!(s.next(at(1)), None);
+    s.set_list_state(b"three".to_vec());
+    s.close(b"stopped".to_vec());
+    assert_eq!(s.next(at(1)).map(|p| p.payload), Some(b"three".to_vec()), "before the end");
+}
+
+#[test]
+fn of_more_answers_than_can_wait_the_oldest_go_and_not_the_one_on_its_way() {
+    let mut s = session();
+    s.connected(false, None, None, at(0));
+    assert_eq!(payloads(&mut s, at(0)), [b"online".to_vec()]);
+    s.sent(1);
+    s.acknowledged(1, AckOutcome::Delivered, at(0), 0);
+    (0..=MAX_ANSWERS).for_each(|n| s.set_list_state(n.to_string().into_bytes()));
+    assert_eq!(s.next(at(0)).map(|p| p.payload), Some(b"1".to_vec()));
+    s.sent(2);
+    s.set_list_state(b"newest".to_vec());
+    assert_eq!(s.acknowledged(2, AckOutcome::Delivered, at(0), 0), Acknowledged::ListState(true));
+    assert_eq!(s.next(at(0)).map(|p| p.payload), Some(b"3".to_vec()));
+}
