@@ -5,7 +5,8 @@ mod support;
 
 use std::time::Instant;
 
-use support::desk::{Daemon, ok};
+use serde_json::Value;
+use support::desk::{Daemon, fails, ok, watchpost};
 use support::field::{Field, TOPIC};
 
 #[test]
@@ -122,4 +123,131 @@ fn an_entry_is_revoked_alone_a_suspension_stops_and_a_newer_list_is_installed_wh
     field.await_blind("suspended");
     assert!(daemon.terminate().success());
     assert!(field.broker.port > 0);
+}
+
+/// What an operator's workstation has.
+fn operator(field: &Field, root: &str) -> String {
+    let text =
+        format!("[broker]\nurl = \"mqtt://127.0.0.1:{}\"\nroot = \"{root}\"\n", field.broker.port);
+    std::fs::write(field.desk.path("operator.toml"), text).expect("writes");
+    field.desk.arg("operator.toml")
+}
+
+/// `watchpost orders ... --json`: a line for each device, and the exit code.
+fn orders(args: &[&str]) -> (Vec<Value>, Option<i32>) {
+    let output = watchpost(&[&["orders"][..], args, &["--json"]].concat());
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.is_empty(), "{said}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    (lines, output.status.code())
+}
+
+#[test]
+fn an_order_is_sent_until_the_device_answers_and_who_has_not_is_an_exit_code() {
+    let Some(field) = Field::new() else { return };
+    let desk = &field.desk;
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    let (order, key) = (desk.arg("stop.cose"), desk.arg("alice.key"));
+    ok(&["watchlist", "revoke", "--list", "promises", "--key", &key, "--out", &order]);
+
+    // To a root that nobody listens to: the broker takes it, and nobody answers.
+    let elsewhere = operator(&field, "watchpost");
+    let send = ["send", &order, "--device", "gate-1", "--config", &elsewhere, "--wait", "2"];
+    let (lines, code) = orders(&send);
+    assert_eq!((&lines[0]["answer"], code), (&"no-answer".into(), Some(1)));
+
+    let config = operator(&field, "site");
+    let both = ["send", &order, "--device", "gate-2", "--device", "gate-1", "--config", &config];
+    let (lines, code) = orders(&[&both[..], &["--wait", "8"]].concat());
+    let answers: Vec<_> =
+        lines.iter().map(|l| [&l["device"], &l["answer"]].map(|v| v.as_str())).collect();
+    let wanted = [["gate-1", "followed"], ["gate-2", "no-answer"]].map(|a| a.map(Some));
+    assert_eq!((answers, code), (wanted.to_vec(), Some(1)));
+    assert!(lines[1]["sent"].as_u64() >= Some(2), "{}", lines[1]);
+
+    // Once more, by somebody who does not know: it has been followed.
+    let (lines, code) = orders(&["send", &order, "--device", "gate-1", "--config", &config]);
+    assert_eq!((&lines[0]["answer"], code), (&"followed".into(), Some(0)));
+    assert_eq!(lines[0]["detail"], "list-revoked");
+    let (lines, code) = orders(&["fleet", "--config", &config]);
+    assert_eq!((lines.len(), &lines[0]["watchlist"]["list"], code), (1, &Value::Null, Some(0)));
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn a_list_is_sealed_to_each_devices_own_key_and_a_refusal_says_why() {
+    let Some(field) = Field::with("device_key = \"DESK/device.key\"\naccept_plain = true", |desk| {
+        desk.list();
+        ok(&["key", "device", &desk.arg("device.key")]);
+    }) else {
+        return;
+    };
+    let desk = &field.desk;
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    std::fs::copy(desk.path("list.cose"), desk.path("authors.cose")).expect("copies");
+    ok(&["watchlist", "revise", &desk.arg("authors.cose"), "--out", &desk.arg("draft2.json")]);
+    let [one, two] = ["one.cose", "two.cose"].map(|n| desk.arg(n));
+    let [alice, bob] = ["alice.key", "bob.key"].map(|n| desk.arg(n));
+    ok(&["watchlist", "sign", &desk.arg("draft2.json"), "--key", &alice, "--out", &one]);
+    ok(&["watchlist", "sign", &one, "--key", &bob, "--out", &two]);
+    let config = operator(&field, "site");
+    let fleet = desk.arg("fleet.txt");
+    std::fs::write(&fleet, "gate-1 # no key\n").expect("writes");
+    let send = |list: &str| orders(&["send", list, "--devices", &fleet, "--config", &config]);
+    let (code, said) =
+        fails(&["orders", "send", &two, "--devices", &fleet, "--config", &config]);
+    assert!(code == 1 && said.contains("no key for gate-1"), "{said}");
+
+    let key = ok(&["key", "show", &desk.arg("device.key")]);
+    std::fs::write(&fleet, format!("gate-1 {key}")).expect("writes");
+    let (lines, code) = send(&one);
+    assert_eq!(
+        [&lines[0]["answer"], &lines[0]["detail"]].map(|v| v.as_str()),
+        [Some("refused"), Some("too-few-signers")]
+    );
+    assert_eq!(code, Some(1));
+    let (lines, code) = send(&two);
+    assert_eq!((&lines[0]["answer"], code), (&"followed".into(), Some(0)), "{lines:?}");
+    let stored = std::fs::read(desk.path("list.cose")).expect("stored");
+    assert!(stored.starts_with(b"age-encryption.org/v1"), "it came sealed");
+    let has = |list: &str| {
+        let (lines, code) = orders(&["fleet", "--devices", &fleet, "--list", list, "--config", &config]);
+        (lines[0]["has_list"].as_bool(), code)
+    };
+    assert_eq!([has(&two), has(&desk.arg("authors.cose"))], [
+        (Some(true), Some(0)),
+        (Some(false), Some(1))
+    ]);
+
+    // The keys of those who sign.
+    for key in ["carol.key", "dave.key"] {
+        ok(&["key", "new", &desk.arg(key)]);
+    }
+    let new = ["carol.key", "dave.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
+    let [plain, signed] = ["trust-2.toml", "trust-2.cose"].map(|n| desk.arg(n));
+    ok(&["key", "trust", &new[0], &new[1], "--serial", "2", "--out", &plain]);
+    ok(&["key", "sign-trust", &plain, "--key", &alice, "--out", &signed]);
+    ok(&["key", "sign-trust", &signed, "--key", &bob, "--out", &signed]);
+    let (lines, code) = send(&signed);
+    assert_eq!((&lines[0]["detail"], code), (&"keys-rotated".into(), Some(0)), "{lines:?}");
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn what_the_broker_would_drop_without_a_word_is_an_error() {
+    let Some(mut field) = Field::new() else { return };
+    field.broker.kill();
+    field.broker.start("allow_anonymous true\nmax_packet_size 600\n");
+    let desk = &field.desk;
+    let config = operator(&field, "site");
+    let send = |list: &str| {
+        fails(&["orders", "send", &desk.arg(list), "--plain", "--device", "gate-1", "--config", &config])
+    };
+    let (code, said) = send("list.cose");
+    assert!(code == 1 && said.contains("max_packet_size") && said.contains("600"), "{said}");
+    let (_, said) = send("draft.json");
+    assert!(said.contains("draft"), "{said}");
 }

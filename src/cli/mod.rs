@@ -27,8 +27,12 @@ mod doctor;
 #[cfg(feature = "evaluate")]
 mod evaluate;
 mod flags;
+#[cfg(feature = "author")]
+mod fleet;
 mod identify;
 mod key;
+#[cfg(feature = "author")]
+mod orders;
 mod outbox;
 mod output;
 mod photographs;
@@ -82,6 +86,9 @@ enum Command {
     Key(key::Args),
     /// Author, sign and verify watch lists.
     Watchlist(watchlist::Args),
+    /// Send orders, lists and keys to devices, and say who has what.
+    #[cfg(feature = "author")]
+    Orders(orders::Args),
     /// Count strangers at this place against decoys, to know how often a list would be wrong here.
     Calibrate(calibrate::Args),
     /// Look at the candidates that wait on the disk for a broker.
@@ -131,6 +138,8 @@ pub fn main() -> ExitCode {
         Command::Identify(args) => identify::run(args),
         Command::Key(args) => key::run(args),
         Command::Watchlist(args) => watchlist::run(args),
+        #[cfg(feature = "author")]
+        Command::Orders(args) => orders::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]

@@ -42,10 +42,16 @@
 //! | [`home_assistant`] | what Home Assistant reads, where that is switched on |
 //! | `failure` | what is wrong with a connection, and what to do |
 //! | `wire` | our terms in those of the client library |
+//! | `dispatch` | which devices have followed what a workstation sends; sans-IO |
+//! | `courier` | the workstation's connection |
 
 mod acks;
 pub mod broker;
 mod connection;
+#[cfg(feature = "author")]
+pub(crate) mod courier;
+#[cfg(feature = "author")]
+pub(crate) mod dispatch;
 pub mod event;
 mod exchange;
 mod failure;

@@ -129,6 +129,17 @@ impl Topics {
         format!("{}/watchlist/state", self.prefix)
     }
 
+    /// Where an order of `kind` with the id `order` goes, or an offer, for which the id counts for
+    /// nothing.
+    #[cfg(feature = "author")]
+    pub fn order(&self, kind: InboundKind, order: &str) -> String {
+        match kind {
+            InboundKind::Revoke => format!("{}/revoke/{order}", self.prefix),
+            InboundKind::Suspend => format!("{}/suspend/{order}", self.prefix),
+            InboundKind::Offer => format!("{}/watchlist/offer", self.prefix),
+        }
+    }
+
     /// What the device subscribes to, each with the kind of message that comes there. An order has
     /// a topic of its own, named by its id, so that no later message replaces it where the broker
     /// retains it; the topics without an id are heard as well.

@@ -99,7 +99,10 @@ pub enum SealError {
     )]
     NotARecipient,
     /// None or too many.
-    #[error("{0} recipients; name 1 to {MAX_RECIPIENTS} devices")]
+    #[error(
+        "{0} recipients; name 1 to {MAX_RECIPIENTS} devices, or any number in a file of devices, \
+         each of which gets a sealed list of its own"
+    )]
     Recipients(usize),
     /// Not the format.
     #[error(

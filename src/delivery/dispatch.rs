@@ -1,0 +1,376 @@
+//! Which devices of a fleet have followed what was sent to them, and to whom it is sent again.
+//! Sans-IO: `courier` moves what this decides.
+//!
+//! Promises:
+//! * Nothing counts as followed but the device's own word in `watchlist/state`.
+//! * A refusal that was published before anything was sent is not taken for an answer.
+//! * What is not answered is sent again, at growing intervals.
+//! * A device's messages are read loosely: words that a newer version says are kept as they are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// First and longest wait before something is sent again.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
+
+/// What is sent, and how an answer to it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Errand {
+    /// A revocation or a suspension, by its id.
+    Order(String),
+    /// A list, by the digest of its signed content where that is known.
+    List(Option<String>),
+    /// A rotation of the keys, by its serial.
+    Keys(u64),
+}
+
+/// What became of it at one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The device says that it has done it.
+    Followed,
+    /// The device says why not, in `detail`.
+    Refused,
+    /// The device says that the order is for others.
+    NotConcerned,
+    /// Nothing was heard about it.
+    NoAnswer,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Followed => "followed",
+            Self::Refused => "refused",
+            Self::NotConcerned => "not concerned",
+            Self::NoAnswer => "no answer",
+        })
+    }
+}
+
+/// A list, as a device names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListHeard {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: u64,
+    /// Its end.
+    pub expires: String,
+}
+
+/// What the last message about lists did, as a device says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeHeard {
+    /// In one word.
+    pub what: String,
+    /// The order's id, or why not.
+    pub detail: String,
+    /// When.
+    pub at: String,
+}
+
+/// `watchlist/state`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateHeard {
+    /// The list in force.
+    #[serde(default)]
+    pub list: Option<ListHeard>,
+    /// Digest of its signed content.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// Entries that can still be matched.
+    #[serde(default)]
+    pub entries: u64,
+    /// What the last message about lists did.
+    #[serde(default)]
+    pub last_change: Option<ChangeHeard>,
+}
+
+/// `status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusHeard {
+    /// In one word.
+    pub state: String,
+    /// Whether anybody is matched.
+    #[serde(default)]
+    pub matching: bool,
+    /// Why not.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Something that a device published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// `status`.
+    Status(StatusHeard),
+    /// `watchlist/state`.
+    State(StateHeard),
+}
+
+impl Heard {
+    /// What came on `below`, the part of the topic after the device; `None` where it is nothing
+    /// that is looked at, or cannot be read.
+    pub fn read(below: &str, payload: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Envelope<T> {
+            data: T,
+        }
+        fn data<T: for<'a> Deserialize<'a>>(payload: &[u8]) -> Option<T> {
+            Some(serde_json::from_slice::<Envelope<T>>(payload).ok()?.data)
+        }
+        match below {
+            "status" => data(payload).map(Self::Status),
+            "watchlist/state" => data(payload).map(Self::State),
+            _ => None,
+        }
+    }
+}
+
+/// One device.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceProgress {
+    /// What it says of itself.
+    pub status: Option<StatusHeard>,
+    /// What it says of its list.
+    pub state: Option<StateHeard>,
+    /// How often something was sent to it.
+    pub sent: u32,
+    /// Why the broker did not take what was sent to it.
+    pub turned_away: Option<String>,
+    /// What it said before anything was sent.
+    before: Option<ChangeHeard>,
+    /// When it is sent again.
+    due: Duration,
+    /// On its way to the broker.
+    out: bool,
+}
+
+/// A fleet, and what is sent to it.
+#[derive(Debug)]
+pub struct Dispatch {
+    errand: Option<Errand>,
+    /// Devices that nobody named are listed, too.
+    open: bool,
+    devices: BTreeMap<String, DeviceProgress>,
+    /// What the broker keeps has all come.
+    ready: bool,
+}
+
+impl Dispatch {
+    /// Sends `errand` to `devices`.
+    pub fn new(errand: Errand, devices: impl IntoIterator<Item = String>) -> Self {
+        Self { errand: Some(errand), open: false, devices: named(devices), ready: false }
+    }
+
+    /// Sends nothing: asks what `devices` say, or all that have said anything where none is named.
+    pub fn survey(devices: impl IntoIterator<Item = String>) -> Self {
+        let devices = named(devices);
+        Self { errand: None, open: devices.is_empty(), devices, ready: false }
+    }
+
+    /// The devices by name.
+    pub fn devices(&self) -> impl Iterator<Item = (&str, &DeviceProgress)> {
+        self.devices.iter().map(|(id, progress)| (id.as_str(), progress))
+    }
+
+    /// A device said something.
+    pub fn heard(&mut self, device: &str, heard: Heard) {
+        if self.open && !self.devices.contains_key(device) {
+            self.devices.insert(device.to_owned(), DeviceProgress::default());
+        }
+        let Some(progress) = self.devices.get_mut(device) else { return };
+        match heard {
+            Heard::Status(status) => progress.status = Some(status),
+            Heard::State(state) => {
+                if progress.sent == 0 {
+                    progress.before.clone_from(&state.last_change);
+                }
+                progress.state = Some(state);
+            }
+        }
+    }
+
+    /// What the broker keeps has all come.
+    pub fn ready(&mut self) {
+        self.ready = true;
+    }
+
+    /// The link was lost: what was on its way is sent again.
+    pub fn link_lost(&mut self) {
+        self.devices.values_mut().for_each(|progress| progress.out = false);
+    }
+
+    /// The device to send to now, if any; it counts as sent.
+    pub fn next(&mut self, now: Duration) -> Option<String> {
+        let errand = self.errand.as_ref().filter(|_| self.ready)?;
+        let due = |p: &DeviceProgress| !p.out && p.due <= now && waits(errand, p);
+        let (id, progress) = self.devices.iter_mut().find(|(_, progress)| due(progress))?;
+        let wait = AGAIN.0.saturating_mul(1 << progress.sent.min(8)).min(AGAIN.1);
+        (progress.out, progress.due) = (true, now + wait);
+        progress.sent += 1;
+        Some(id.clone())
+    }
+
+    /// The broker answered what was sent to `device`: not taken, for `turned_away`.
+    pub fn settled(&mut self, device: &str, turned_away: Option<String>) {
+        if let Some(progress) = self.devices.get_mut(device) {
+            (progress.out, progress.turned_away) = (false, turned_away);
+        }
+    }
+
+    /// Whether nothing is left to wait for.
+    pub fn is_done(&self) -> bool {
+        // What is only asked for, the broker keeps.
+        let waits = |p| self.errand.as_ref().is_some_and(|errand| waits(errand, p));
+        self.ready && !self.devices.values().any(waits)
+    }
+
+    /// What became of it at a device, and in the device's words why.
+    pub fn outcome(&self, progress: &DeviceProgress) -> (Outcome, Option<String>) {
+        match &self.errand {
+            Some(errand) => judge(errand, progress),
+            None => (Outcome::NoAnswer, None),
+        }
+    }
+}
+
+fn named(devices: impl IntoIterator<Item = String>) -> BTreeMap<String, DeviceProgress> {
+    devices.into_iter().map(|id| (id, DeviceProgress::default())).collect()
+}
+
+/// Whether an answer is still to come. A list or keys that are refused are not offered again.
+fn waits(errand: &Errand, progress: &DeviceProgress) -> bool {
+    judge(errand, progress).0 == Outcome::NoAnswer
+}
+
+fn judge(errand: &Errand, progress: &DeviceProgress) -> (Outcome, Option<String>) {
+    let none = (Outcome::NoAnswer, progress.turned_away.clone());
+    let Some(state) = &progress.state else { return none };
+    let change = state.last_change.as_ref();
+    let new = change.filter(|c| progress.sent > 0 && progress.before.as_ref() != Some(*c));
+    let refused = || match new {
+        Some(change) if change.what == "refused" => {
+            (Outcome::Refused, Some(change.detail.clone()))
+        }
+        _ => none.clone(),
+    };
+    match errand {
+        Errand::Order(id) => match change.filter(|c| c.detail == *id) {
+            None => none,
+            Some(change) => match change.what.as_str() {
+                "order-refused" => (Outcome::Refused, Some("its time is over".to_owned())),
+                "not-concerned" => (Outcome::NotConcerned, None),
+                what => (Outcome::Followed, Some(what.to_owned())),
+            },
+        },
+        Errand::List(Some(digest)) if state.digest.as_ref() == Some(digest) => {
+            (Outcome::Followed, Some("installed".to_owned()))
+        }
+        Errand::List(None) if new.is_some_and(|c| c.what == "installed") => {
+            (Outcome::Followed, Some("installed".to_owned()))
+        }
+        Errand::Keys(serial)
+            if change.is_some_and(|c| {
+                c.what == "keys-rotated" && c.detail == format!("serial {serial}")
+            }) =>
+        {
+            (Outcome::Followed, Some("keys-rotated".to_owned()))
+        }
+        Errand::List(_) | Errand::Keys(_) => refused(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Duration = Duration::from_secs(1);
+
+    fn state(what: &str, detail: &str, at: &str) -> Heard {
+        let change = ChangeHeard { what: what.into(), detail: detail.into(), at: at.into() };
+        Heard::State(StateHeard { last_change: Some(change), ..StateHeard::default() })
+    }
+
+    fn to_two(errand: Errand) -> Dispatch {
+        Dispatch::new(errand, ["a", "b"].map(str::to_owned))
+    }
+
+    fn outcomes(dispatch: &Dispatch) -> Vec<Outcome> {
+        dispatch.devices().map(|(_, p)| dispatch.outcome(p).0).collect()
+    }
+
+    #[test]
+    fn an_order_is_sent_until_each_device_names_it() {
+        let mut dispatch = to_two(Errand::Order("07".into()));
+        assert_eq!(dispatch.next(AT), None, "what the broker keeps is heard first");
+        dispatch.heard("b", state("suspended", "06", "t"));
+        dispatch.ready();
+        let sent: Vec<_> = std::iter::from_fn(|| dispatch.next(AT)).collect();
+        assert_eq!(sent, ["a", "b"]);
+        dispatch.settled("a", None);
+        dispatch.settled("b", None);
+        dispatch.heard("a", state("list-revoked", "07", "t"));
+        assert_eq!(outcomes(&dispatch), [Outcome::Followed, Outcome::NoAnswer]);
+        assert!(!dispatch.is_done());
+        assert_eq!(dispatch.next(AT), None, "not at once");
+        assert_eq!(dispatch.next(AT + AGAIN.1), Some("b".into()));
+        dispatch.heard("b", state("not-concerned", "07", "t"));
+        assert!(dispatch.is_done());
+        assert_eq!(outcomes(&dispatch), [Outcome::Followed, Outcome::NotConcerned]);
+    }
+
+    #[test]
+    fn who_has_it_already_gets_nothing() {
+        let mut dispatch = to_two(Errand::List(Some("d1".into())));
+        let has = StateHeard { digest: Some("d1".into()), ..StateHeard::default() };
+        dispatch.heard("a", Heard::State(has));
+        dispatch.ready();
+        assert_eq!([dispatch.next(AT), dispatch.next(AT)], [Some("b".into()), None]);
+    }
+
+    #[test]
+    fn a_refusal_of_before_is_no_answer_and_a_new_one_is() {
+        for errand in [Errand::List(None), Errand::List(Some("d".into())), Errand::Keys(2)] {
+            let mut dispatch = Dispatch::new(errand, ["a".to_owned()]);
+            dispatch.heard("a", state("refused", "over-budget", "noon"));
+            dispatch.ready();
+            assert_eq!(dispatch.next(AT), Some("a".into()));
+            assert_eq!(outcomes(&dispatch), [Outcome::NoAnswer]);
+            dispatch.heard("a", state("refused", "over-budget", "later"));
+            let (_, progress) = dispatch.devices().next().expect("one");
+            let refused = (Outcome::Refused, Some("over-budget".to_owned()));
+            assert_eq!(dispatch.outcome(progress), refused);
+            assert!(dispatch.is_done());
+        }
+    }
+
+    #[test]
+    fn what_the_link_lost_is_sent_again() {
+        let mut dispatch = to_two(Errand::Keys(3));
+        dispatch.ready();
+        assert!(dispatch.next(AT).is_some() && dispatch.next(AT).is_some());
+        assert_eq!(dispatch.next(AT + AGAIN.1), None, "on its way");
+        dispatch.link_lost();
+        assert_eq!(dispatch.next(AT + AGAIN.1), Some("a".into()));
+        dispatch.heard("a", state("keys-rotated", "serial 3", "t"));
+        assert_eq!(outcomes(&dispatch), [Outcome::Followed, Outcome::NoAnswer]);
+    }
+
+    #[test]
+    fn a_survey_lists_whoever_has_said_something() {
+        let mut dispatch = Dispatch::survey([]);
+        let status = br#"{"data":{"state":"glowing","matching":true,"new":1}}"#;
+        dispatch.heard("cam", Heard::read("status", status).expect("read loosely"));
+        assert_eq!(Heard::read("stats", status), None);
+        assert_eq!(Heard::read("status", b"junk"), None);
+        dispatch.ready();
+        assert_eq!(dispatch.next(AT), None);
+        let names: Vec<&str> = dispatch.devices().map(|(id, _)| id).collect();
+        assert_eq!(names, ["cam"]);
+    }
+}
