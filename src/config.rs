@@ -6,6 +6,7 @@
 //! it equal to the defaults.
 
 mod metrics;
+pub mod promises;
 
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use watchpost::config::Config;
+use watchpost::config::{Config, promises};
 use watchpost::source::SourceCounters;
 
 /// Where documents are; Rust sources are read below `src`.
@@ -363,6 +363,26 @@ fn every_configuration_key_that_is_named_exists() {
     let unknown = |(at, text): &(String, String)| unknown_keys(&schema, &counters, at, text);
     none(all.iter().flat_map(unknown).collect(), "keys");
     none(all.iter().flat_map(|(at, text)| vague_keys(&schema, at, text)).collect(), "keys");
+}
+
+#[test]
+fn every_configuration_key_weakens_a_promise_or_is_said_to_weaken_none() {
+    let schema = Schema::read();
+    let weakening: BTreeSet<&str> = promises::weakening_keys().collect();
+    let neutral = |key: &str| {
+        promises::NEUTRAL.iter().any(|n| if n.ends_with('.') { key.starts_with(n) } else { key == *n })
+    };
+    let leaves = schema.keys.iter().filter(|key| !schema.tables.contains(*key));
+    for key in leaves.filter(|key| !key.starts_with("watchlist.position.")) {
+        assert!(
+            weakening.contains(key.as_str()) != neutral(key),
+            "{key}: name it in src/config/promises.rs, beside the promise that it can weaken or \
+             among those that weaken none"
+        );
+    }
+    for key in weakening.iter().chain(promises::NEUTRAL).filter(|key| !key.ends_with('.')) {
+        assert!(schema.keys.contains(*key), "there is no key {key}");
+    }
 }
 
 #[test]

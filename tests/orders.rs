@@ -178,10 +178,12 @@ fn an_order_is_sent_until_the_device_answers_and_who_has_not_is_an_exit_code() {
 
 #[test]
 fn a_list_is_sealed_to_each_devices_own_key_and_a_refusal_says_why() {
-    let Some(field) = Field::with("device_key = \"DESK/device.key\"\naccept_plain = true", |desk| {
-        desk.list();
-        ok(&["key", "device", &desk.arg("device.key")]);
-    }) else {
+    let Some(field) =
+        Field::with("device_key = \"DESK/device.key\"\naccept_plain = true", |desk| {
+            desk.list();
+            ok(&["key", "device", &desk.arg("device.key")]);
+        })
+    else {
         return;
     };
     let desk = &field.desk;
@@ -197,8 +199,7 @@ fn a_list_is_sealed_to_each_devices_own_key_and_a_refusal_says_why() {
     let fleet = desk.arg("fleet.txt");
     std::fs::write(&fleet, "gate-1 # no key\n").expect("writes");
     let send = |list: &str| orders(&["send", list, "--devices", &fleet, "--config", &config]);
-    let (code, said) =
-        fails(&["orders", "send", &two, "--devices", &fleet, "--config", &config]);
+    let (code, said) = fails(&["orders", "send", &two, "--devices", &fleet, "--config", &config]);
     assert!(code == 1 && said.contains("no key for gate-1"), "{said}");
 
     let key = ok(&["key", "show", &desk.arg("device.key")]);
@@ -214,19 +215,21 @@ fn a_list_is_sealed_to_each_devices_own_key_and_a_refusal_says_why() {
     let stored = std::fs::read(desk.path("list.cose")).expect("stored");
     assert!(stored.starts_with(b"age-encryption.org/v1"), "it came sealed");
     let has = |list: &str| {
-        let (lines, code) = orders(&["fleet", "--devices", &fleet, "--list", list, "--config", &config]);
+        let (lines, code) =
+            orders(&["fleet", "--devices", &fleet, "--list", list, "--config", &config]);
         (lines[0]["has_list"].as_bool(), code)
     };
-    assert_eq!([has(&two), has(&desk.arg("authors.cose"))], [
-        (Some(true), Some(0)),
-        (Some(false), Some(1))
-    ]);
+    assert_eq!(
+        [has(&two), has(&desk.arg("authors.cose"))],
+        [(Some(true), Some(0)), (Some(false), Some(1))]
+    );
 
     // The keys of those who sign.
     for key in ["carol.key", "dave.key"] {
         ok(&["key", "new", &desk.arg(key)]);
     }
-    let new = ["carol.key", "dave.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
+    let new =
+        ["carol.key", "dave.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
     let [plain, signed] = ["trust-2.toml", "trust-2.cose"].map(|n| desk.arg(n));
     ok(&["key", "trust", &new[0], &new[1], "--serial", "2", "--out", &plain]);
     ok(&["key", "sign-trust", &plain, "--key", &alice, "--out", &signed]);
@@ -244,7 +247,16 @@ fn what_the_broker_would_drop_without_a_word_is_an_error() {
     let desk = &field.desk;
     let config = operator(&field, "site");
     let send = |list: &str| {
-        fails(&["orders", "send", &desk.arg(list), "--plain", "--device", "gate-1", "--config", &config])
+        fails(&[
+            "orders",
+            "send",
+            &desk.arg(list),
+            "--plain",
+            "--device",
+            "gate-1",
+            "--config",
+            &config,
+        ])
     };
     let (code, said) = send("list.cose");
     assert!(code == 1 && said.contains("max_packet_size") && said.contains("600"), "{said}");

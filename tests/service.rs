@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Mosquitto, Subscriber, wait_for};
 use support::desk::{Daemon, Desk, PORTRAITS, ok, watchpost};
 use support::field::{Field, TOPIC};
+use support::{Mosquitto, Subscriber, wait_for};
 
 /// A service manager's end of the notification socket.
 struct Manager {
@@ -254,9 +254,8 @@ fn the_packaged_unit_keeps_its_exposure_low() {
 fn revocation(field: &Field) -> (Vec<u8>, String) {
     let out = field.desk.arg("revoke.cose");
     let key = field.desk.arg("alice.key");
-    let said = ok(&[
-        "watchlist", "revoke", "--list", "promises", "--key", &key, "--out", &out, "--json",
-    ]);
+    let said =
+        ok(&["watchlist", "revoke", "--list", "promises", "--key", &key, "--out", &out, "--json"]);
     let said: Value = serde_json::from_str(&said).expect("JSON");
     let id = said["order"].as_str().expect("an id").to_owned();
     (std::fs::read(out).expect("an order"), id)
@@ -312,4 +311,33 @@ fn a_broker_that_stays_away_is_waited_for_no_longer_than_is_configured() {
         s["degraded"].as_str().is_some_and(|d| d.contains("not heard since the start"))
     });
     field.await_("status", "all heard", |s| s["matching"] == true && s["degraded"].is_null());
+}
+
+#[test]
+fn what_the_configuration_weakens_is_published_and_check_prints_the_same() {
+    let Some(field) = Field::with("require_locked_memory = false", Desk::list) else { return };
+    let _daemon = Daemon::start(&field.desk);
+    let status = field.await_("status", "promises", |s| s["promises"].is_object());
+    let promises = status["promises"].as_object().expect("an object");
+    let weak: Vec<(&str, &Value)> = promises
+        .iter()
+        .filter(|(_, p)| p["kept"] == false)
+        .map(|(name, p)| (name.as_str(), &p["weakened_by"]))
+        .collect();
+    let by = |key: &str| serde_json::json!([key]);
+    assert_eq!(
+        weak,
+        [
+            ("locked-memory", &by("watchlist.require_locked_memory")),
+            ("sealed-list", &by("watchlist.device_key")),
+            ("trusted-clock", &by("watchlist.require_synchronised_clock")),
+        ]
+    );
+    let output = field.desk.command("check").output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = said.lines().find(|line| line.contains("promises")).expect("the check");
+    for (name, by) in weak {
+        let by = by[0].as_str().expect("a key");
+        assert!(line.contains(&format!("{name} (by {by})")), "{line}");
+    }
 }

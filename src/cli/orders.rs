@@ -157,7 +157,7 @@ fn send(args: &Send) -> Result<ExitCode, CliError> {
     for device in &fleet.devices {
         let topics = Topics::new(&config.root, &DeviceId::new(&device.id)?)?;
         let payload = match &device.key {
-            Some(key) if message.plain => seal::seal(&[&bytes], &[key.clone()])?.into(),
+            Some(key) if message.plain => seal::seal(&[&bytes], std::slice::from_ref(key))?.into(),
             _ => Arc::clone(&shared),
         };
         let order = match &message.errand {
@@ -236,12 +236,7 @@ fn survey(args: &Survey) -> Result<ExitCode, CliError> {
         }
     };
     let mut dispatch = Dispatch::survey(devices.into_iter().map(|d| d.id));
-    courier::carry(
-        &config,
-        &BTreeMap::new(),
-        &mut dispatch,
-        Duration::from_secs(args.post.wait),
-    )?;
+    courier::carry(&config, &BTreeMap::new(), &mut dispatch, Duration::from_secs(args.post.wait))?;
     let mut rows = Vec::new();
     let mut all = true;
     for (device, progress) in dispatch.devices() {

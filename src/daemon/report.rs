@@ -12,9 +12,9 @@ use super::metrics::TEMPERATURE;
 use super::status_board::{Condition, StatusBoard, tally};
 use super::stop::Stop;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, promises};
 use crate::delivery::Delivery;
-use crate::delivery::event::{ClockQuality, State, Stats, Status};
+use crate::delivery::event::{ClockQuality, Promises, State, Stats, Status};
 use crate::device::ListStatus;
 use crate::hardware;
 use crate::vision::{Outlook, PoorSight};
@@ -100,6 +100,8 @@ pub struct Reporter {
     clock: Clock,
     started: OffsetDateTime,
     stats_every: Option<Duration>,
+    /// Which promises the configuration keeps.
+    promises: Promises,
 }
 
 impl Reporter {
@@ -110,6 +112,7 @@ impl Reporter {
             clock,
             started: clock.now().wall,
             stats_every: (every > 0).then(|| Duration::from_secs(every)),
+            promises: promises::promises(config),
         }
     }
 
@@ -142,6 +145,7 @@ impl Reporter {
                 ClockQuality::Unsynchronized
             },
             degraded: problem,
+            promises: self.promises.clone(),
         }
     }
 

@@ -12,8 +12,11 @@ use crate::promise::{FLOOR, Promise, Setting};
 use crate::template::PIPELINE;
 use crate::vision::{Models, VisionConfig};
 
-/// What `models` under this configuration promise.
-pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> Promise {
+/// Each of [`Setting::ALL`] at its place as this configuration has it, in thousandths.
+pub fn settings(
+    vision: &VisionConfig,
+    decision: &DecisionConfig,
+) -> [u32; Setting::ALL.len()] {
     let gate = &vision.quality;
     let value = |setting| match setting {
         Setting::EyeDistance => f64::from(gate.min_eye_distance_px),
@@ -28,13 +31,18 @@ pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> 
         Setting::Patience => decision.patience_ms as f64,
         Setting::CoolDown => decision.cool_down_s as f64,
     };
+    Setting::ALL.map(|setting| setting.thousandths(value(setting)))
+}
+
+/// What `models` under this configuration promise.
+pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> Promise {
     let manifest = &models.manifest;
     Promise {
         pipeline: PIPELINE,
         detector: manifest.detector.sha256.0,
         embedder: manifest.embedder.sha256.0,
         curve: curve_digest(models),
-        settings: Setting::ALL.map(|setting| setting.thousandths(value(setting))),
+        settings: settings(vision, decision),
         floor: (FLOOR * 1000.0).round() as u32,
     }
 }

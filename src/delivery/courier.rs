@@ -194,7 +194,8 @@ impl Trip<'_> {
         }
         loop {
             let Some(event) = self.event(&client, &mut events).await? else {
-                return Ok(self.leave(&client, &mut events).await);
+                self.leave(&client, &mut events).await;
+                return Ok(());
             };
             self.handle(&event)?;
         }
@@ -276,7 +277,8 @@ impl Trip<'_> {
                 }
             }
             Event::Incoming(Packet::SubAck(ack)) => {
-                let refused = |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
+                let refused =
+                    |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
                 if let Some(at) = ack.return_codes.iter().position(refused) {
                     let filter = filters(self.root).into_iter().nth(at).unwrap_or_default();
                     return Err(TripEnd::Error(CourierError::Forbidden(filter)));

@@ -254,9 +254,7 @@ fn judge(errand: &Errand, progress: &DeviceProgress) -> (Outcome, Option<String>
     let change = state.last_change.as_ref();
     let new = change.filter(|c| progress.sent > 0 && progress.before.as_ref() != Some(*c));
     let refused = || match new {
-        Some(change) if change.what == "refused" => {
-            (Outcome::Refused, Some(change.detail.clone()))
-        }
+        Some(change) if change.what == "refused" => (Outcome::Refused, Some(change.detail.clone())),
         _ => none.clone(),
     };
     match errand {

@@ -335,6 +335,9 @@ pub struct Status {
     /// are hardly able to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded: Option<String>,
+    /// The device's promises by name, and which keys of its configuration weaken them.
+    #[serde(default, skip_serializing_if = "Promises::is_empty")]
+    pub promises: Promises,
 }
 
 /// One word for how the device is.
@@ -492,6 +495,10 @@ pub struct Stats {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gauges: BTreeMap<String, f64>,
 }
+
+mod promises;
+
+pub use promises::{PromiseState, Promises};
 
 #[cfg(test)]
 mod contract;

@@ -19,7 +19,9 @@ enum HearingStage {
     /// To ask, once everything that came was dealt with.
     Listening,
     /// Asked, no answer yet; nothing has come since where `quiet`.
-    Asked { quiet: bool },
+    Asked {
+        quiet: bool,
+    },
     /// All was heard.
     Heard,
     /// The broker refuses.

@@ -475,9 +475,8 @@ impl<S: Store> Session<S> {
 
     fn ack_deadline(&self) -> Option<Duration> {
         let flies = |stage| matches!(stage, ReportStage::Flying(_));
-        let waits = self.outbox.in_flight() > 0
-            || flies(self.status_stage)
-            || flies(self.list_state_stage);
+        let waits =
+            self.outbox.in_flight() > 0 || flies(self.status_stage) || flies(self.list_state_stage);
         (self.up && waits).then(|| self.waiting_since.unwrap_or_default() + ACK_TIMEOUT)
     }
 

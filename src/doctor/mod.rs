@@ -21,7 +21,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, promises};
 
 /// How a check ended, as one JSON object's `outcome`, `detail` and `remedy`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -120,7 +120,8 @@ const OF_THE_MACHINE: [(&str, MachineCheck); 4] = [
 ];
 
 /// Checks in the order of the data: what comes later needs what comes before.
-const OF_THE_CONFIGURATION: [(&str, Check); 11] = [
+const OF_THE_CONFIGURATION: [(&str, Check); 12] = [
+    ("promises", promises),
     ("models", matching::models),
     ("trust", matching::trust),
     ("clock", matching::clock),
@@ -135,8 +136,8 @@ const OF_THE_CONFIGURATION: [(&str, Check); 11] = [
 ];
 
 /// The checks that need neither camera nor broker: `watchpost check`.
-pub const REQUIREMENTS: [&str; 7] =
-    ["config", "models", "trust", "clock", "device-key", "watchlist", "broker-files"];
+pub const REQUIREMENTS: [&str; 8] =
+    ["config", "promises", "models", "trust", "clock", "device-key", "watchlist", "broker-files"];
 
 /// The names of all checks, in the order in which they run.
 pub fn checks() -> impl Iterator<Item = &'static str> {
@@ -173,6 +174,27 @@ pub fn run(
             report(CheckOutput { check, result });
         }
     }
+}
+
+/// The promises that the configuration keeps, and which keys weaken others; the status says the
+/// same.
+fn promises(configured: &Configured<'_>) -> CheckResult {
+    let (kept, weak): (Vec<_>, Vec<_>) =
+        promises::promises(configured.config).into_iter().partition(|(_, state)| state.kept);
+    let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+    let kept = format!("kept: {}", names.join(", "));
+    if weak.is_empty() {
+        return CheckResult::ok(kept);
+    }
+    let weak: Vec<String> = weak
+        .iter()
+        .map(|(name, state)| format!("{name} (by {})", state.weakened_by.join(", ")))
+        .collect();
+    CheckResult::warning(
+        format!("weakened: {}; {kept}", weak.join(", ")),
+        "set these keys back to their defaults, or to what is stricter; whoever reads the status \
+         sees them",
+    )
 }
 
 /// What to do about a configuration that cannot be used.

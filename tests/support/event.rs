@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use watchpost::delivery::event::{
     Candidate, ClockQuality, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts,
-    State, Status,
+    Promises, State, Status,
 };
 
 /// A device that works.
@@ -20,6 +20,7 @@ pub fn status() -> Status {
         threshold: Some(0.45),
         clock: ClockQuality::Unknown,
         degraded: None,
+        promises: Promises::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::calibrate::record::SiteRecord;
 use crate::cli::CliError;
 use crate::cli::flags::ConfigFile;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, promises};
 use crate::decision::promise;
 use crate::delivery::event::{ClockQuality, State, Status};
 use crate::delivery::{self, Delivery, DeviceId};
@@ -158,6 +158,7 @@ fn announce(config: &Config, clock: Clock, decoys: &Decoys) -> Result<Delivery, 
             ClockQuality::Unsynchronized
         },
         degraded: None,
+        promises: promises::promises(config),
     };
     let id = DeviceId::new(&config.device.id)?;
     let store = delivery::store(&config.broker)?;

@@ -67,6 +67,7 @@ fn status() -> Status {
         threshold: Some(0.45),
         clock: ClockQuality::Synchronized,
         degraded: None,
+        promises: Promises::new(),
     }
 }
 
@@ -127,6 +128,16 @@ fn blind() -> Status {
         reason: Some("The watch list expired; sign and install a new one.".to_owned()),
         clock: ClockQuality::Unsynchronized,
         degraded: None,
+        promises: [
+            ("locked-memory", PromiseState::kept()),
+            ("sealed-list", {
+                let mut state = PromiseState::kept();
+                state.weaken("watchlist.accept_plain");
+                state
+            }),
+        ]
+        .map(|(name, state)| (name.to_owned(), state))
+        .into(),
         ..status()
     }
 }

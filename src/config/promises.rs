@@ -1,0 +1,202 @@
+//! Which promises this configuration keeps, and which it weakens, by which key.
+//!
+//! * Published in each `status` and printed by `watchpost check`: nobody weakens a promise unseen.
+//! * Weaker means weaker than the default. What is stricter is kept.
+//! * Each key of the configuration is here: beside a promise that it can weaken, or in [`NEUTRAL`].
+//!   `tests/names.rs` holds that against the template, so that a new key has to say which it is.
+
+use super::Config;
+use crate::decision::promise;
+use crate::delivery::broker::BrokerUrl;
+use crate::delivery::event::{PromiseState, Promises};
+use crate::promise::{Setting, Stricter};
+use crate::watchlist::WatchlistConfig;
+
+/// Whether a key's value is weaker than its default.
+type Weaker = fn(&Config) -> bool;
+
+/// Promises, each with the keys that can weaken it.
+const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
+    ("built-in-networks", &[(setting!(vision.models), |c| c.vision.models.is_some())]),
+    (
+        "sealed-list",
+        &[
+            (setting!(watchlist.accept_plain), |c| c.watchlist.accept_plain),
+            (setting!(watchlist.device_key), |c| {
+                c.watchlist.device_key.is_none() && !has_credential()
+            }),
+        ],
+    ),
+    (
+        "locked-memory",
+        &[(setting!(watchlist.require_locked_memory), |c| !c.watchlist.require_locked_memory)],
+    ),
+    (
+        "trusted-clock",
+        &[(setting!(watchlist.require_synchronised_clock), |c| {
+            !c.watchlist.require_synchronised_clock
+        })],
+    ),
+    (
+        "orders-heard-first",
+        &[(setting!(watchlist.await_orders_s), |c| {
+            c.watchlist.await_orders_s < WatchlistConfig::default().await_orders_s
+        })],
+    ),
+    ("encrypted-link", &[(setting!(broker.url), |c| {
+        c.broker.url.parse::<BrokerUrl>().is_ok_and(|url| !url.tls && !url.is_loopback())
+    })]),
+    (
+        "candidates-survive",
+        &[
+            (setting!(broker.outbox), |c| c.broker.outbox_folder().is_none()),
+            (setting!(broker.keep_unheard), |c| !c.broker.keep_unheard),
+        ],
+    ),
+    (
+        "candidates-expire",
+        &[(setting!(broker.event_expiry_s), |c| {
+            c.broker.event_expiry_s > Config::default().broker.event_expiry_s
+        })],
+    ),
+    ("local-metrics", &[(setting!(metrics.beyond_loopback), |c| c.metrics.beyond_loopback)]),
+];
+
+/// Keys that weaken no promise: names, places, sizes and speeds, and what can only be stricter.
+pub const NEUTRAL: &[&str] = &[
+    "broker.ca_file",
+    "broker.client_cert",
+    "broker.client_id",
+    "broker.client_key",
+    "broker.home_assistant.discovery",
+    "broker.home_assistant.prefix",
+    "broker.keep_alive_s",
+    "broker.ledger",
+    "broker.outbox_bytes",
+    "broker.outbox_events",
+    "broker.password_file",
+    "broker.root",
+    "broker.session_expiry_s",
+    "broker.stats_interval_s",
+    "broker.username",
+    "decision.ambiguity_margin",
+    "decision.stricter_threshold",
+    "decision.update_after_s",
+    "decision.update_margin",
+    "device.camera",
+    "device.id",
+    "event.crop",
+    "event.crop_quality",
+    "metrics.listen",
+    "source.",
+    "vision.long_side",
+    "vision.min_score",
+    "vision.schedule.",
+    "vision.track_survives_ms",
+    "vision.views.first",
+    "vision.views.margin",
+    "vision.views.max_a_frame",
+    "vision.views.min_interval_ms",
+    "vision.views.refresh_ms",
+    "watchlist.inbox",
+    "watchlist.list",
+    "watchlist.position",
+    "watchlist.rotations",
+    "watchlist.state",
+    "watchlist.trust",
+];
+
+/// The service manager's credential stands in for the key file.
+fn has_credential() -> bool {
+    use crate::watchlist::seal::CREDENTIAL;
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+        .is_some_and(|folder| std::path::Path::new(&folder).join(CREDENTIAL).exists())
+}
+
+/// The promise that a setting of the decision belongs to.
+fn of_setting(setting: Setting) -> &'static str {
+    match setting {
+        Setting::EyeDistance
+        | Setting::Sharpness
+        | Setting::Yaw
+        | Setting::Pitch
+        | Setting::Score
+        | Setting::Outside => "quality-gate",
+        Setting::ViewsATrack
+        | Setting::Views
+        | Setting::LeastViews
+        | Setting::Patience
+        | Setting::CoolDown => "decision-rule",
+    }
+}
+
+/// Keys that can weaken a promise.
+pub fn weakening_keys() -> impl Iterator<Item = &'static str> {
+    let listed = WEAKENED_BY.iter().flat_map(|(_, keys)| keys.iter().map(|(key, _)| *key));
+    listed.chain(Setting::ALL.map(Setting::key))
+}
+
+/// Every promise by its name, and how this configuration keeps it.
+pub fn promises(config: &Config) -> Promises {
+    let mut all = Promises::new();
+    for (name, keys) in WEAKENED_BY {
+        let state = all.entry((*name).to_owned()).or_insert_with(PromiseState::kept);
+        for (key, _) in keys.iter().filter(|(_, weaker)| weaker(config)) {
+            state.weaken(key);
+        }
+    }
+    let [ours, shipped] = [config, &Config::default()]
+        .map(|config| promise::settings(&config.vision, &config.decision));
+    for (setting, (ours, shipped)) in Setting::ALL.into_iter().zip(ours.into_iter().zip(shipped)) {
+        let state =
+            all.entry(of_setting(setting).to_owned()).or_insert_with(PromiseState::kept);
+        let looser = match setting.stricter() {
+            Stricter::Higher => ours < shipped,
+            Stricter::Lower => ours > shipped,
+        };
+        if looser {
+            state.weaken(setting.key());
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weakened(text: &str) -> Vec<(String, Vec<String>)> {
+        let config: Config = toml::from_str(text).expect("a configuration");
+        let all = promises(&config).into_iter().filter(|(_, state)| !state.kept);
+        all.map(|(name, state)| (name, state.weakened_by)).collect()
+    }
+
+    #[test]
+    fn as_shipped_with_a_device_key_every_promise_is_kept() {
+        assert_eq!(weakened("watchlist.device_key = \"/k\"\n"), []);
+        let all = promises(&Config::default());
+        assert!(all.len() >= 11, "{all:?}");
+        assert_eq!(all["sealed-list"].weakened_by, ["watchlist.device_key"]);
+    }
+
+    #[test]
+    fn each_key_that_weakens_is_named_and_a_stricter_one_is_not() {
+        for (edit, name, key) in [
+            ("watchlist.accept_plain = true", "sealed-list", "watchlist.accept_plain"),
+            ("watchlist.require_locked_memory = false", "locked-memory", "watchlist.require_locked_memory"),
+            ("watchlist.await_orders_s = 0", "orders-heard-first", "watchlist.await_orders_s"),
+            ("broker.url = \"mqtt://far\"", "encrypted-link", "broker.url"),
+            ("broker.outbox = \"\"", "candidates-survive", "broker.outbox"),
+            ("broker.event_expiry_s = 86400", "candidates-expire", "broker.event_expiry_s"),
+            ("vision.quality.max_yaw = 60.0", "quality-gate", "vision.quality.max_yaw"),
+            ("decision.cool_down_s = 1", "decision-rule", "decision.cool_down_s"),
+        ] {
+            let found = weakened(&format!("watchlist.device_key = \"/k\"\n{edit}\n"));
+            assert_eq!(found, [(name.to_owned(), vec![key.to_owned()])], "{edit}");
+        }
+        let stricter = "watchlist.device_key = \"/k\"\nvision.quality.max_yaw = 30.0\n\
+            broker.url = \"mqtts://far\"\nbroker.event_expiry_s = 60\ndecision.cool_down_s = 600\n\
+            watchlist.await_orders_s = 600\n";
+        assert_eq!(weakened(stricter), []);
+    }
+}
