@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use support::desk::{Daemon, Desk, ok};
@@ -84,14 +82,6 @@ fn by_default_nothing_outside_of_the_root_is_published() {
     assert!(topics.iter().all(|t| t.starts_with(b"site/v1/cam-7/")), "{topics:?}");
 }
 
-fn get(port: u16) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
-}
-
 fn value(text: &str, sample: &str) -> Option<f64> {
     text.lines().find_map(|l| l.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
@@ -112,7 +102,7 @@ fn a_daemon_gives_its_figures_to_a_monitoring_system_and_none_of_them_names_anyb
     let subscriber = Subscriber::new(broker.port, "site/v1/+/candidate");
     let daemon = Daemon::start(&desk);
     let text = wait_for("a delivered candidate in the metrics", || {
-        get(port).filter(|t| {
+        support::metrics(port).filter(|t| {
             value(t, "watchpost_delivery_total{what=\"outbox.delivered\"}").is_some_and(|n| n > 0.0)
         })
     });

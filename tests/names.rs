@@ -370,7 +370,9 @@ fn every_configuration_key_weakens_a_promise_or_is_said_to_weaken_none() {
     let schema = Schema::read();
     let weakening: BTreeSet<&str> = promises::weakening_keys().collect();
     let neutral = |key: &str| {
-        promises::NEUTRAL.iter().any(|n| if n.ends_with('.') { key.starts_with(n) } else { key == *n })
+        promises::NEUTRAL
+            .iter()
+            .any(|n| if n.ends_with('.') { key.starts_with(n) } else { key == *n })
     };
     let leaves = schema.keys.iter().filter(|key| !schema.tables.contains(*key));
     for key in leaves.filter(|key| !key.starts_with("watchlist.position.")) {

@@ -40,11 +40,22 @@ fn a_revocation_reaches_a_running_daemon_and_one_by_a_stranger_is_nothing_but_a_
     assert!(!field.desk.path("list.cose").exists(), "the stored list is destroyed");
     assert!(daemon.terminate().success());
 
-    // Neither the file put back by hand nor a restart brings it back, with the broker's retained
-    // order or without it.
-    std::fs::write(field.desk.path("list.cose"), before).expect("writes");
+    // After a restart the reason is still the revocation, and no remedy undoes it; the broker's
+    // retained order is gone.
     field.listener.publish(&format!("{TOPIC}/revoke"), true, Vec::new());
     field.await_("status", "the end", |s| s["state"] == "stopped");
+    let config = field.desk.arg("watchpost.toml");
+    let said = watchpost(&["doctor", "--only", "watchlist", "--config", &config]).stdout;
+    let said = String::from_utf8(said).expect("text");
+    assert!(said.contains("was revoked (order ") && said.contains("install another"), "{said}");
+    assert!(!said.contains("copy the sealed list"), "{said}");
+    let daemon = Daemon::start(&field.desk);
+    field.await_blind("was revoked (order ");
+    assert!(daemon.terminate().success());
+    field.await_("status", "the end", |s| s["state"] == "stopped");
+
+    // Neither the file put back by hand nor a restart brings it back.
+    std::fs::write(field.desk.path("list.cose"), before).expect("writes");
     let daemon = Daemon::start(&field.desk);
     field.await_blind("revoked");
     assert!(daemon.terminate().success());

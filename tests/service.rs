@@ -341,3 +341,41 @@ fn what_the_configuration_weakens_is_published_and_check_prints_the_same() {
         assert!(line.contains(&format!("{name} (by {by})")), "{line}");
     }
 }
+
+#[test]
+fn what_ends_within_thirty_days_is_told_everywhere() {
+    let metrics = support::free_port();
+    let Some(field) = Field::with("", |desk| {
+        desk.list();
+        let [one, two] = ["alice.key", "bob.key"]
+            .map(|key| ok(&["key", "show", &desk.arg(key)]).trim().to_owned());
+        std::fs::remove_file(desk.path("trust.toml")).expect("it is there");
+        ok(&["key", "trust", &one, &two, "--days", "20", "--out", &desk.arg("trust.toml")]);
+    }) else {
+        return;
+    };
+    let file = field.desk.path("watchpost.toml");
+    let text = std::fs::read_to_string(&file).expect("text");
+    let text = format!("{text}\n[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n");
+    std::fs::write(&file, text).expect("writes");
+    let (findings, code) = doctor(&field.desk, &["--only", "trust"]);
+    assert_eq!((findings[0]["outcome"].as_str(), code), (Some("warning"), 0));
+    assert!(
+        findings[0]["detail"].as_str().is_some_and(|d| d.contains("in 19 days")),
+        "{findings:?}"
+    );
+
+    let _daemon = Daemon::start(&field.desk);
+    let status = field.await_("status", "ends", |s| s["ends_soon"].is_array());
+    let what: Vec<_> =
+        status["ends_soon"].as_array().expect("some").iter().map(|e| &e["what"]).collect();
+    // A list ends with the keys that it rests on.
+    assert_eq!(what, ["list", "trust-file"]);
+    let stats = field
+        .await_("stats", "when", |s| s["gauges"]["trust.expires_timestamp_seconds"].is_number());
+    let ends = stats["gauges"]["trust.expires_timestamp_seconds"].as_f64().expect("a time");
+    let days = (ends - time::OffsetDateTime::now_utc().unix_timestamp() as f64) / 86_400.0;
+    assert!((19.0..=20.0).contains(&days), "{days}");
+    let text = support::metrics(metrics).expect("the metrics");
+    assert!(text.contains("\nwatchpost_trust_expires_timestamp_seconds "), "{text}");
+}

@@ -43,9 +43,12 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
             c.watchlist.await_orders_s < WatchlistConfig::default().await_orders_s
         })],
     ),
-    ("encrypted-link", &[(setting!(broker.url), |c| {
-        c.broker.url.parse::<BrokerUrl>().is_ok_and(|url| !url.tls && !url.is_loopback())
-    })]),
+    (
+        "encrypted-link",
+        &[(setting!(broker.url), |c| {
+            c.broker.url.parse::<BrokerUrl>().is_ok_and(|url| !url.tls && !url.is_loopback())
+        })],
+    ),
     (
         "candidates-survive",
         &[
@@ -148,8 +151,7 @@ pub fn promises(config: &Config) -> Promises {
     let [ours, shipped] = [config, &Config::default()]
         .map(|config| promise::settings(&config.vision, &config.decision));
     for (setting, (ours, shipped)) in Setting::ALL.into_iter().zip(ours.into_iter().zip(shipped)) {
-        let state =
-            all.entry(of_setting(setting).to_owned()).or_insert_with(PromiseState::kept);
+        let state = all.entry(of_setting(setting).to_owned()).or_insert_with(PromiseState::kept);
         let looser = match setting.stricter() {
             Stricter::Higher => ours < shipped,
             Stricter::Lower => ours > shipped,
@@ -183,7 +185,11 @@ mod tests {
     fn each_key_that_weakens_is_named_and_a_stricter_one_is_not() {
         for (edit, name, key) in [
             ("watchlist.accept_plain = true", "sealed-list", "watchlist.accept_plain"),
-            ("watchlist.require_locked_memory = false", "locked-memory", "watchlist.require_locked_memory"),
+            (
+                "watchlist.require_locked_memory = false",
+                "locked-memory",
+                "watchlist.require_locked_memory",
+            ),
             ("watchlist.await_orders_s = 0", "orders-heard-first", "watchlist.await_orders_s"),
             ("broker.url = \"mqtt://far\"", "encrypted-link", "broker.url"),
             ("broker.outbox = \"\"", "candidates-survive", "broker.outbox"),

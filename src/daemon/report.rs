@@ -13,12 +13,13 @@ use super::status_board::{Condition, StatusBoard, tally};
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::config::{Config, promises};
-use crate::delivery::Delivery;
-use crate::delivery::event::{ClockQuality, Promises, State, Stats, Status};
+use crate::delivery::event::{ClockQuality, Ending, EndingSoon, Promises, State, Stats, Status};
+use crate::delivery::{Delivery, Snapshot};
 use crate::device::ListStatus;
 use crate::hardware;
 use crate::vision::{Outlook, PoorSight};
 use crate::watchlist::clock;
+use crate::watchlist::text::stamp;
 
 /// How often the supervisor reads the status board.
 const ROUND: Duration = Duration::from_millis(250);
@@ -146,6 +147,7 @@ impl Reporter {
             },
             degraded: problem,
             promises: self.promises.clone(),
+            ends_soon: Vec::new(),
         }
     }
 
@@ -163,6 +165,15 @@ impl Reporter {
             gauge("list.age_seconds", (now - list.issued).whole_seconds() as f64);
             gauge("list.expires_in_seconds", (list.list.expires - now).whole_seconds() as f64);
         }
+        for (what, ends) in endings(board, &snapshot) {
+            let name = match what {
+                Ending::List => "list.expires_timestamp_seconds",
+                Ending::TrustFile => "trust.expires_timestamp_seconds",
+                Ending::DeviceCertificate => "certificate.expires_timestamp_seconds",
+                Ending::BrokerCertificate => "broker_certificate.expires_timestamp_seconds",
+            };
+            gauge(name, ends.unix_timestamp() as f64);
+        }
         let thermal = hardware::read(Path::new("/sys"));
         if let Some(celsius) = thermal.warmest() {
             gauge("board.temperature_celsius", celsius);
@@ -178,7 +189,7 @@ impl Reporter {
 
     /// Publishes changes of the condition and, now and then, counts, until the daemon stops.
     pub fn supervise(&self, board: &StatusBoard, delivery: &Delivery, stop: &Stop) {
-        let mut published = (Condition::Starting, board.list(), None);
+        let mut published = (Condition::Starting, board.list(), None, Vec::new());
         let mut counted = Instant::now();
         let mut manager = ServiceManager::find();
         let mut monitor = HealthMonitor::new(self.clock.now().monotonic);
@@ -213,8 +224,17 @@ impl Reporter {
             let now = (
                 board.condition(),
                 board.list(),
-                degraded(link.store.problem, sight, board.list(), board.orders_unheard()),
+                degraded(link.store.problem.clone(), sight, board.list(), board.orders_unheard()),
+                ending_soon(board, &link, self.clock.now().wall),
             );
+            for ending in now.3.iter().filter(|e| !published.3.contains(e)) {
+                warn!(
+                    "Something ends soon: what={:?} ends={} remedy={}.",
+                    ending.what,
+                    stamp(&ending.ends),
+                    ending.what.remedy()
+                );
+            }
             if now.0 != published.0 {
                 match &now.0 {
                     Condition::Blind(b) => {
@@ -225,7 +245,8 @@ impl Reporter {
                 }
             }
             if now != published {
-                delivery.set_status(self.status(&now.0, now.1.as_ref(), now.2.clone()));
+                let status = self.status(&now.0, now.1.as_ref(), now.2.clone());
+                delivery.set_status(Status { ends_soon: now.3.clone(), ..status });
                 published = now;
             }
             if self.stats_every.is_some_and(|every| counted.elapsed() >= every) {
@@ -235,6 +256,23 @@ impl Reporter {
         }
         manager.stopping();
     }
+}
+
+/// What ends, and when.
+fn endings(board: &StatusBoard, link: &Snapshot) -> Vec<(Ending, OffsetDateTime)> {
+    let all = [
+        (Ending::List, board.list().map(|list| list.list.expires)),
+        (Ending::TrustFile, board.trust_ends()),
+        (Ending::DeviceCertificate, link.certificate_ends),
+        (Ending::BrokerCertificate, link.broker_certificate_ends),
+    ];
+    all.into_iter().filter_map(|(what, ends)| Some((what, ends?))).collect()
+}
+
+fn ending_soon(board: &StatusBoard, link: &Snapshot, now: OffsetDateTime) -> Vec<EndingSoon> {
+    let soon = |(_, ends): &(Ending, OffsetDateTime)| EndingSoon::is_soon(*ends, now);
+    let all = endings(board, link).into_iter().filter(soon);
+    all.map(|(what, ends)| EndingSoon { what, ends }).collect()
 }
 
 /// All that does not work as it should while the device goes on.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::health::Activity;
 use super::progress::{Pictures, Progress, Unusable};
@@ -34,6 +35,7 @@ struct Reported {
     progress: Progress,
     standing: Option<Result<(), Blindness>>,
     list: Option<ListStatus>,
+    trust_ends: Option<OffsetDateTime>,
     orders: OrderCounters,
     /// Recorded pictures wait until orders are heard.
     pictures_wait: bool,
@@ -152,9 +154,15 @@ impl StatusBoard {
         reported.standing = Some(standing);
     }
 
-    /// The list in force from now on, if any.
-    pub fn set_list(&self, list: Option<ListStatus>) {
-        self.lock().list = list;
+    /// The list in force from now on, if any, and when the keys end that are believed.
+    pub fn set_list(&self, list: Option<ListStatus>, trust_ends: Option<OffsetDateTime>) {
+        let mut reported = self.lock();
+        (reported.list, reported.trust_ends) = (list, trust_ends);
+    }
+
+    /// When the keys end that are believed.
+    pub fn trust_ends(&self) -> Option<OffsetDateTime> {
+        self.lock().trust_ends
     }
 
     /// The list in force, if any.

@@ -136,7 +136,7 @@ impl<'a> VisionThread<'a> {
     /// The one place where a change of the list is published: in the status, and on its own topic.
     fn publish_list(&mut self) {
         if let Some(report) = self.device.take_list_report() {
-            self.links.board.set_list(report.status);
+            self.links.board.set_list(report.status, report.trust_ends);
             self.links.delivery.set_list_state(report.state);
         }
     }

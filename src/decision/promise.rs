@@ -13,10 +13,7 @@ use crate::template::PIPELINE;
 use crate::vision::{Models, VisionConfig};
 
 /// Each of [`Setting::ALL`] at its place as this configuration has it, in thousandths.
-pub fn settings(
-    vision: &VisionConfig,
-    decision: &DecisionConfig,
-) -> [u32; Setting::ALL.len()] {
+pub fn settings(vision: &VisionConfig, decision: &DecisionConfig) -> [u32; Setting::ALL.len()] {
     let gate = &vision.quality;
     let value = |setting| match setting {
         Setting::EyeDistance => f64::from(gate.min_eye_distance_px),

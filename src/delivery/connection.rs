@@ -26,7 +26,7 @@ use super::inbound::{Given, InboundKind, RECEIVE_MAX, Screened};
 use super::outbox::{AckOutcome, Settled};
 use super::session::{Acknowledged, MAX_HANDED};
 use super::wire;
-use super::worker::{DeliveryWorker, End, SWEEP, encode, random};
+use super::worker::{DeliveryWorker, End, Names, SWEEP, encode, random};
 use crate::clock::Now;
 
 /// Most acknowledgements that wait in the client: a broker sends no more than the receive maximum
@@ -40,7 +40,8 @@ impl DeliveryWorker {
         let will =
             wire::will(&self.names.device, &self.names.topics, &self.status, self.clock.now());
         let options = will.and_then(|will| {
-            wire::options(&self.config, &self.names.url, &self.names.client_id, will)
+            let Names { url, client_id, .. } = &self.names;
+            wire::options(&self.config, url, client_id, will, &self.ends)
         });
         let options = match options {
             Ok(options) => options,

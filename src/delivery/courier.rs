@@ -10,6 +10,7 @@
 //! The connection has a client id of its own, so that nobody else's ends.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rumqttc::Outgoing;
@@ -83,7 +84,7 @@ pub struct Parcel {
     /// Where to.
     pub topic: String,
     /// Byte for byte.
-    pub payload: std::sync::Arc<[u8]>,
+    pub payload: Arc<[u8]>,
     /// Whether the broker keeps it for the device's next start.
     pub retain: bool,
 }
@@ -129,7 +130,7 @@ pub fn carry(
                 .set_max_packet_size(Some(MAX_INCOMING))
                 .set_connection_timeout(wire::CONNECT_TIMEOUT_S)
                 .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s.max(5))));
-            wire::identify(&mut options, config, &url)?;
+            wire::identify(&mut options, config, &url, &Arc::default())?;
             match trip.connection(options).await {
                 Ok(()) => return Ok(()),
                 Err(TripEnd::Error(error)) => return Err(error),

@@ -338,6 +338,9 @@ pub struct Status {
     /// The device's promises by name, and which keys of its configuration weaken them.
     #[serde(default, skip_serializing_if = "Promises::is_empty")]
     pub promises: Promises,
+    /// What ends within 30 days, or has ended: the list, the keys, certificates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends_soon: Vec<EndingSoon>,
 }
 
 /// One word for how the device is.
@@ -496,8 +499,10 @@ pub struct Stats {
     pub gauges: BTreeMap<String, f64>,
 }
 
+mod ending;
 mod promises;
 
+pub use ending::{Ending, EndingSoon};
 pub use promises::{PromiseState, Promises};
 
 #[cfg(test)]

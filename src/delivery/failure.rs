@@ -10,6 +10,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::event::EncodeError;
 use super::tls::CredentialError;
+use super::tls::peer::Misfit;
 
 /// One failure of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +193,11 @@ fn io_failure(e: &io::Error) -> LinkFailure {
 
 fn tls_failure(e: &rustls::Error) -> LinkFailure {
     let text = match e {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other))
+            if other.0.is::<Misfit>() =>
+        {
+            return LinkFailure::slow(other.0.to_string());
+        }
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the broker's certificate has expired; renew it, and check this device's clock"

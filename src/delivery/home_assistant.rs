@@ -160,7 +160,33 @@ fn entities(topics: &Topics, stats_interval_s: u32) -> Vec<(&'static str, &'stat
             })),
         ),
     ];
+    all.push((
+        "binary_sensor",
+        "ends_soon",
+        of_status(json!({
+            "name": "List, keys or certificate end soon",
+            "device_class": "problem",
+            "value_template": "{{ 'ON' if value_json.data.ends_soon is defined else 'OFF' }}",
+        })),
+    ));
     if stats_interval_s > 0 {
+        for (object, name, figure) in [
+            ("keys_expire", "Signers' keys expire", "trust"),
+            ("certificate_expires", "Device's certificate expires", "certificate"),
+            ("broker_certificate_expires", "Broker's certificate expires", "broker_certificate"),
+        ] {
+            let value = format!("value_json.data.gauges['{figure}.expires_timestamp_seconds']");
+            all.push((
+                "sensor",
+                object,
+                of_stats(json!({
+                    "name": name,
+                    "device_class": "timestamp",
+                    "value_template":
+                        format!("{{{{ ({value} | as_datetime) if {value} is defined else None }}}}"),
+                })),
+            ));
+        }
         let gauge =
             |name: &str| format!("{{{{ value_json.data.gauges['{name}'] | default(none) }}}}");
         all.push((

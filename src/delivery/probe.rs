@@ -3,14 +3,17 @@
 //!
 //! The connection has a client id of its own, so that a daemon that is connected stays so.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use time::OffsetDateTime;
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError};
 use super::failure::LinkFailure;
 use super::tls::CredentialError;
+use super::tls::peer::CertificateEnds;
 use super::wire;
 
 /// For name look-up, TCP, TLS and the broker's answer together.
@@ -57,16 +60,26 @@ impl ProbeError {
     }
 }
 
-/// Connects, waits for the broker's answer, disconnects. Returns how long it took.
+/// The broker accepts this device.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached {
+    /// How long it took.
+    pub took: Duration,
+    /// When the broker's certificate ends, where it has one.
+    pub certificate_ends: Option<OffsetDateTime>,
+}
+
+/// Connects, waits for the broker's answer, disconnects.
 ///
 /// # Errors
 /// [`ProbeError`].
-pub fn probe(config: &BrokerConfig, device: &str) -> Result<Duration, ProbeError> {
+pub fn probe(config: &BrokerConfig, device: &str) -> Result<Reached, ProbeError> {
     let url: BrokerUrl = config.url.parse()?;
     let own = if config.client_id.is_empty() { device } else { &config.client_id };
     let mut options = MqttOptions::new(format!("{own}-doctor"), url.host.clone(), url.port);
     options.set_clean_start(true);
-    wire::identify(&mut options, config, &url)?;
+    let ends = Arc::<CertificateEnds>::default();
+    wire::identify(&mut options, config, &url, &ends)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let began = Instant::now();
     let outcome = runtime.block_on(async {
@@ -91,5 +104,5 @@ pub fn probe(config: &BrokerConfig, device: &str) -> Result<Duration, ProbeError
         outcome
     });
     runtime.shutdown_background();
-    outcome.map(|()| began.elapsed())
+    outcome.map(|()| Reached { took: began.elapsed(), certificate_ends: ends.broker() })
 }

@@ -2,6 +2,7 @@
 //! an event is about.
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::inbound::InboundCounters;
 use super::outbox;
@@ -40,6 +41,12 @@ pub struct Snapshot {
     pub panics: u64,
     /// What was sent to the device.
     pub inbound: InboundCounters,
+    /// When the device's own certificate ends, as it was used last.
+    #[serde(skip)]
+    pub certificate_ends: Option<OffsetDateTime>,
+    /// When the broker's certificate ends, as it was accepted last.
+    #[serde(skip)]
+    pub broker_certificate_ends: Option<OffsetDateTime>,
     /// Grows while the thread is alive, at least every half minute.
     #[serde(skip)]
     pub beats: u64,

@@ -5,17 +5,24 @@
 //! name, date and authority; nothing switches that off. No secret is in an error, a log or a
 //! `Debug` output.
 
+mod certificate;
+pub mod peer;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use self::certificate::Certificate;
+use self::peer::{CertificateEnds, ExplainingVerifier};
 use super::broker::{BrokerConfig, BrokerUrl};
 use crate::problem::Problem;
 
@@ -127,23 +134,35 @@ fn authorities(config: &BrokerConfig) -> Result<RootCertStore, CredentialError> 
     if added == 0 { Err(CredentialError::NoAuthorities) } else { Ok(roots) }
 }
 
-/// The TLS settings as the files say now.
+/// The TLS settings as the files say now. When certificates end is noted in `ends`.
 ///
 /// # Errors
 /// Where a file is missing, holds nothing usable, or certificate and key do not belong together.
-pub fn client_config(config: &BrokerConfig) -> Result<Arc<ClientConfig>, CredentialError> {
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(CredentialError::Setup)?
-            .with_root_certificates(authorities(config)?);
+pub fn client_config(
+    config: &BrokerConfig,
+    ends: &Arc<CertificateEnds>,
+) -> Result<Arc<ClientConfig>, CredentialError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = Arc::new(authorities(config)?);
+    let judge = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+        .build()
+        .map_err(|_| CredentialError::NoAuthorities)?;
+    let verifier = ExplainingVerifier { judge, ends: ends.clone() };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(CredentialError::Setup)?
+        // It judges as rustls does; see `peer`.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let client = match (&config.client_cert, &config.client_key) {
         (Some(cert), Some(key_path)) => {
             let key = PrivateKeyDer::from_pem_slice(&read(key_path)?)
                 .map_err(|_| CredentialError::NoKey(key_path.clone()))?;
-            builder
-                .with_client_auth_cert(certificates(cert)?, key)
-                .map_err(CredentialError::ClientCertificate)?
+            let chain = certificates(cert)?;
+            if let Some(own) = chain.first() {
+                ends.device_has(own);
+            }
+            builder.with_client_auth_cert(chain, key).map_err(CredentialError::ClientCertificate)?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -178,10 +197,23 @@ pub fn file_problems(config: &BrokerConfig, out: &mut Vec<Problem>) {
         add("password_file", path.display().to_string(), e);
     }
     if config.url.parse::<BrokerUrl>().is_ok_and(|url| url.tls)
-        && let Err(e) = client_config(config)
+        && let Err(e) = client_config(config, &Arc::default())
     {
         add("url", config.url.clone(), e);
     }
+}
+
+/// When the certificates in the files that the configuration names end: the device's own, and that
+/// of the authority where there is only one. Those that cannot be read are left out.
+pub fn file_ends(config: &BrokerConfig) -> Vec<(PathBuf, OffsetDateTime)> {
+    let own = config.client_cert.iter().filter_map(|path| Some((path, certificates(path).ok()?)));
+    // A bundle has many, of which some may have ended without harm.
+    let single = |path| certificates(path).ok().filter(|all| all.len() == 1);
+    let authority = config.ca_file.iter().filter_map(|path| Some((path, single(path)?)));
+    let ends = |(path, all): (&PathBuf, Vec<CertificateDer<'_>>)| {
+        Some((path.clone(), Certificate::read(all.first()?)?.not_after))
+    };
+    own.chain(authority).filter_map(ends).collect()
 }
 
 #[cfg(test)]

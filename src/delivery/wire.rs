@@ -1,6 +1,7 @@
 //! Translates between our terms and the client library's: connection options, messages,
 //! acknowledgements.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::v5::MqttOptions;
@@ -14,6 +15,7 @@ use super::failure::LinkFailure;
 use super::inbound::{MAX_OFFER, RECEIVE_MAX};
 use super::outbox::{AckOutcome, MAX_WINDOW};
 use super::session::Publish;
+use super::tls::peer::CertificateEnds;
 use super::tls::{self, CredentialError};
 use super::topics::{DeviceId, Topics};
 use crate::clock::Now;
@@ -33,6 +35,7 @@ pub fn options(
     url: &BrokerUrl,
     client_id: &DeviceId,
     will: LastWill,
+    ends: &Arc<CertificateEnds>,
 ) -> Result<MqttOptions, LinkFailure> {
     let mut options = MqttOptions::new(client_id.as_str(), &url.host, url.port);
     options
@@ -49,7 +52,7 @@ pub fn options(
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
-    identify(&mut options, config, url).map_err(|e| LinkFailure::credentials(&e))?;
+    identify(&mut options, config, url, ends).map_err(|e| LinkFailure::credentials(&e))?;
     Ok(options)
 }
 
@@ -62,6 +65,7 @@ pub fn identify(
     options: &mut MqttOptions,
     config: &BrokerConfig,
     url: &BrokerUrl,
+    ends: &Arc<CertificateEnds>,
 ) -> Result<(), CredentialError> {
     if !config.username.is_empty() {
         let password = tls::password(config)?;
@@ -69,7 +73,7 @@ pub fn identify(
             .set_credentials(&config.username, password.map(|p| p.to_string()).unwrap_or_default());
     }
     if url.tls {
-        let config = tls::client_config(config)?;
+        let config = tls::client_config(config, ends)?;
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
     }
     Ok(())

@@ -10,6 +10,7 @@
 //! What is published next, and what an acknowledgement means, is decided in [`super::session`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::outbox::{AppendError, EventRecord, Store};
 use super::revoked::RevokedCandidates;
 use super::session::Session;
 use super::snapshot::{Snapshot, StopReport};
+use super::tls::peer::CertificateEnds;
 use super::topics::{DeviceId, Topics};
 use crate::backoff::Backoff;
 use crate::clock::{Clock, Now};
@@ -73,6 +75,8 @@ pub(super) struct DeliveryWorker {
     pub(super) config: BrokerConfig,
     pub(super) names: Names,
     pub(super) clock: Clock,
+    /// When the certificates of the last connection end.
+    pub(super) ends: Arc<CertificateEnds>,
     pub(super) session: Session<Box<dyn Store>>,
     /// The newest, from which the last will and `stopped` are made.
     pub(super) status: Status,
@@ -114,6 +118,7 @@ impl DeliveryWorker {
             config: config.clone(),
             names,
             clock,
+            ends: Arc::default(),
             session,
             status,
             inputs,
@@ -368,6 +373,8 @@ impl DeliveryWorker {
             too_large,
             status_refusals: self.session.status_refusals(),
             panics: self.panics,
+            certificate_ends: self.ends.device(),
+            broker_certificate_ends: self.ends.broker(),
             ..Snapshot::default()
         });
     }

@@ -28,6 +28,13 @@ use crate::watchlist::{Gallery, Reference, Refusal, Trust, Watchlist};
 /// What to do where templates cannot be locked.
 const LOCK: &str = Cause::MemoryNotLocked.remedy();
 
+/// Nobody is matched because `list` was revoked, by `order` where its id is known.
+pub(super) fn revoked(list: &Reference, order: Option<&str>) -> Blindness {
+    let order = order.map(|id| format!(" (order {id})")).unwrap_or_default();
+    let text = format!("the watch list {list} was revoked{order}; nobody may be matched with it");
+    Blindness::new(Cause::Revoked, text)
+}
+
 /// Why an order is not followed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotObeyed {
@@ -233,9 +240,17 @@ impl Keeper {
     /// Why nobody could be matched.
     pub fn examine(&mut self, now: Now) -> Result<ActiveList, Blindness> {
         self.state.clock_verdict(now)?;
-        let (active, memory) = self.try_out(self.vault.stored()?, now)?;
+        let stored = self.vault.stored().map_err(|missing| self.withdrawn().unwrap_or(missing))?;
+        let (active, memory) = self.try_out(stored, now)?;
         self.state.adopt(memory);
         Ok(active)
+    }
+
+    /// Why there is no list on the disk, where that is because it was revoked.
+    fn withdrawn(&self) -> Option<Blindness> {
+        let memory = self.state.memory().ok()?;
+        let (list, order) = memory.withdrawn().filter(|_| self.vault.is_empty())?;
+        Some(revoked(list, order))
     }
 
     /// Removes from the stored list what was revoked of it one by one, whether it is in force or

@@ -80,6 +80,8 @@ pub struct ListReport {
     pub status: Option<ListStatus>,
     /// For the topic of the list.
     pub state: ListState,
+    /// When the keys end that are believed.
+    pub trust_ends: Option<OffsetDateTime>,
 }
 
 /// What made the list in force change.
@@ -282,8 +284,11 @@ impl Device {
 
     /// What there is to publish about the list, if it has changed since the last call.
     pub fn take_list_report(&mut self) -> Option<ListReport> {
-        std::mem::take(&mut self.unreported)
-            .then(|| ListReport { status: self.list_status(), state: self.list_state() })
+        std::mem::take(&mut self.unreported).then(|| ListReport {
+            status: self.list_status(),
+            state: self.list_state(),
+            trust_ends: self.keeper.trust().ok().map(|trust| trust.valid_until()),
+        })
     }
 
     /// What the status says about the list in force.

@@ -20,9 +20,9 @@
 use log::{error, warn};
 use serde::Serialize;
 
-use super::keeper::NotObeyed;
+use super::keeper::{self, NotObeyed};
 use super::{Device, Trigger};
-use crate::cause::{Cause, CauseGroup};
+use crate::cause::CauseGroup;
 use crate::clock::Now;
 use crate::decision::policy::Blindness;
 use crate::delivery::event::Change;
@@ -131,14 +131,7 @@ impl Device {
                 self.pipeline.revoke(entry);
             }
             None if concerned => {
-                let blindness = Blindness::new(
-                    Cause::Revoked,
-                    format_args!(
-                        "the watch list {list} was revoked (order {}); nobody may be matched with \
-                         it",
-                        order.id()
-                    ),
-                );
+                let blindness = keeper::revoked(list, Some(&order.id().to_string()));
                 self.change_list(Trigger::Revocation, Err(blindness));
             }
             _ => {}

@@ -130,6 +130,11 @@ impl Vault {
         self.open(&read_list(&self.list).map_err(|error| Blindness::new(Cause::NoList, error))?)
     }
 
+    /// Whether there is no list on the disk.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.list.try_exists(), Ok(false))
+    }
+
     /// Keeps `list`, sealed or plain as it came, in place of the one on the disk.
     ///
     /// # Errors

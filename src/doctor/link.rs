@@ -1,13 +1,25 @@
 //! The way to the broker.
 
 use super::{CheckResult, Configured};
+use crate::delivery::event::Ending;
 use crate::delivery::{probe, tls};
 
 pub(super) fn files(configured: &Configured<'_>) -> CheckResult {
     let mut problems = Vec::new();
     tls::file_problems(&configured.config.broker, &mut problems);
     match problems.as_slice() {
-        [] => CheckResult::ok("certificates, keys and password can be read"),
+        [] => {
+            let detail = "certificates, keys and password can be read";
+            let first = tls::file_ends(&configured.config.broker).into_iter().min_by_key(|e| e.1);
+            match first {
+                None => CheckResult::ok(detail),
+                Some((path, ends)) => {
+                    let detail = format!("{detail}; {} is the first to end", path.display());
+                    let now = configured.clock.now().wall;
+                    CheckResult::ok_until(detail, Ending::DeviceCertificate, ends, now)
+                }
+            }
+        }
         problems => CheckResult::failed(
             problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             "correct the paths, and let the user that runs watchpost read the files",
@@ -17,11 +29,18 @@ pub(super) fn files(configured: &Configured<'_>) -> CheckResult {
 
 pub(super) fn broker(configured: &Configured<'_>) -> CheckResult {
     match probe::probe(&configured.config.broker, &configured.config.device.id) {
-        Ok(took) => CheckResult::ok(format!(
-            "{} accepts this device after {} ms",
-            configured.config.broker.url,
-            took.as_millis()
-        )),
+        Ok(reached) => {
+            let detail = format!(
+                "{} accepts this device after {} ms",
+                configured.config.broker.url,
+                reached.took.as_millis()
+            );
+            let now = configured.clock.now().wall;
+            match reached.certificate_ends {
+                Some(ends) => CheckResult::ok_until(detail, Ending::BrokerCertificate, ends, now),
+                None => CheckResult::ok(detail),
+            }
+        }
         Err(error) => {
             // Most say what is wrong and, after a semicolon, what to do.
             let text = error.to_string();

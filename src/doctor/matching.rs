@@ -2,6 +2,7 @@
 
 use super::{CheckResult, Configured};
 use crate::cause::Cause;
+use crate::delivery::event::Ending;
 use crate::device::keeper::Keeper;
 use crate::device::state_file::StateFile;
 use crate::device::vault::Vault;
@@ -59,7 +60,7 @@ pub(super) fn trust(configured: &Configured<'_>) -> CheckResult {
                     "nobody can revoke a list; give at least one key the role `revoker`",
                 )
             } else {
-                CheckResult::ok(detail)
+                CheckResult::ok_until(detail, Ending::TrustFile, trust.valid_until(), now)
             }
         }
     }
@@ -104,7 +105,7 @@ pub(super) fn watchlist(configured: &Configured<'_>) -> CheckResult {
     };
     let detail = active.summary();
     match active.permits(now.wall) {
-        Ok(()) => CheckResult::ok(detail),
+        Ok(()) => CheckResult::ok_until(detail, Ending::List, active.list().expires(), now.wall),
         Err(blindness) => {
             let (text, remedy) =
                 (format!("{detail}; not now: {blindness}"), blindness.cause.remedy());

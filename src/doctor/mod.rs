@@ -19,9 +19,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, promises};
+use crate::delivery::event::{Ending, EndingSoon};
+use crate::watchlist::text::stamp;
 
 /// How a check ended, as one JSON object's `outcome`, `detail` and `remedy`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,6 +71,21 @@ impl CheckResult {
 
     fn failed(detail: impl std::fmt::Display, remedy: impl Into<String>) -> Self {
         Self::Failed { detail: detail.to_string(), remedy: remedy.into() }
+    }
+
+    /// As [`CheckResult::Ok`], or a warning where what the check looked at ends soon.
+    fn ok_until(
+        detail: impl Into<String>,
+        what: Ending,
+        ends: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Self {
+        let detail = detail.into();
+        if !EndingSoon::is_soon(ends, now) {
+            return Self::ok(detail);
+        }
+        let days = (ends - now).whole_days();
+        Self::warning(format!("{detail}; ends on {}, in {days} days", stamp(&ends)), what.remedy())
     }
 
     /// What is there, in one line; for a skipped check why it was skipped.

@@ -361,6 +361,16 @@ impl DeviceMemory {
         self.stopped.revoked_through(id)
     }
 
+    /// The list that was revoked last of those that the device has had, with the order's id where
+    /// that is known, where each of them was revoked: why there is no list.
+    pub fn withdrawn(&self) -> Option<(&Reference, Option<&str>)> {
+        let revoked = |list: &AcceptedList| {
+            self.revoked_through(&list.id).is_some_and(|through| list.version <= through)
+        };
+        let last = self.lists.last().filter(|_| self.lists.iter().all(revoked))?;
+        Some((&last.id, self.stopped.revoked_by(&last.id, last.version)))
+    }
+
     /// Whether entries were revoked one by one.
     pub fn revokes_entries(&self) -> bool {
         self.stopped.revokes_entries()
@@ -393,7 +403,9 @@ impl DeviceMemory {
         if !order.action().concerns(device, position) {
             return Obeyed::NotForUs;
         }
-        if self.stopped.stop(order.action(), self.last_seen) { Obeyed::Now } else { Obeyed::Before }
+        let id = order.id().to_string();
+        let new = self.stopped.stop(order.action(), self.last_seen, &id);
+        if new { Obeyed::Now } else { Obeyed::Before }
     }
 }
 
@@ -460,7 +472,7 @@ mod tests {
         let refused = state.admit(&without("case-2"), now()).unwrap_err();
         assert!(matches!(refused, Refusal::EntriesMissing { missing: 1, .. }), "{refused}");
         let (list, entry) = ("north-gate".parse().unwrap(), Some("case-2".parse().unwrap()));
-        state.stopped.stop(&Action::Revoke { list, through: 7, entry }, 0);
+        state.stopped.stop(&Action::Revoke { list, through: 7, entry }, 0, "07");
         assert_eq!(state.admit(&without("case-2"), now()), Ok(()));
         let refused = state.admit(&without("case-1"), now()).unwrap_err();
         assert!(matches!(refused, Refusal::EntriesMissing { missing: 1, .. }), "another one");

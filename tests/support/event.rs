@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use watchpost::delivery::event::{
-    Candidate, ClockQuality, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts,
-    Promises, State, Status,
+    Candidate, ClockQuality, Crop, EventId, Evidence, ListVersion, ModelDigests, Promises,
+    QualityParts, State, Status,
 };
 
 /// A device that works.
@@ -21,6 +21,7 @@ pub fn status() -> Status {
         clock: ClockQuality::Unknown,
         degraded: None,
         promises: Promises::new(),
+        ends_soon: Vec::new(),
     }
 }
 

@@ -53,6 +53,15 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
+/// The daemon's figures as a monitoring system reads them.
+pub fn metrics(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
 fn wait_for_port(port: u16) {
     wait_for("the broker to listen", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
 }

@@ -159,6 +159,7 @@ fn announce(config: &Config, clock: Clock, decoys: &Decoys) -> Result<Delivery, 
         },
         degraded: None,
         promises: promises::promises(config),
+        ends_soon: Vec::new(),
     };
     let id = DeviceId::new(&config.device.id)?;
     let store = delivery::store(&config.broker)?;

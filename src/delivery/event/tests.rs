@@ -68,6 +68,7 @@ fn status() -> Status {
         clock: ClockQuality::Synchronized,
         degraded: None,
         promises: Promises::new(),
+        ends_soon: Vec::new(),
     }
 }
 
@@ -138,6 +139,7 @@ fn blind() -> Status {
         ]
         .map(|(name, state)| (name.to_owned(), state))
         .into(),
+        ends_soon: vec![EndingSoon { what: Ending::TrustFile, ends: at("2026-12-20T00:00:00Z") }],
         ..status()
     }
 }

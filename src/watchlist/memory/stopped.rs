@@ -27,6 +27,9 @@ pub(super) struct Revocation {
     /// The whole list where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entry: Option<Reference>,
+    /// The order's id, for people; earlier versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<String>,
 }
 
 impl Revocation {
@@ -84,6 +87,14 @@ impl Stopped {
         whole.map(|r| r.through).max()
     }
 
+    /// The id of the order by which versions up to `version` of the list `id` were revoked as a
+    /// whole, where it is known.
+    pub(super) fn revoked_by(&self, id: &str, version: u64) -> Option<&str> {
+        let whole =
+            |r: &&Revocation| r.entry.is_none() && r.list.as_str() == id && version <= r.through;
+        self.revoked.iter().rev().find(whole)?.order.as_deref()
+    }
+
     /// Whether entries were revoked one by one.
     pub(super) fn revokes_entries(&self) -> bool {
         self.revoked.iter().any(|r| r.entry.is_some())
@@ -105,13 +116,14 @@ impl Stopped {
     }
 
     /// Remembers what `action` stops; false where that was stopped before. `last_seen` is the
-    /// latest time that a believed clock has shown.
-    pub(super) fn stop(&mut self, action: &Action, last_seen: i64) -> bool {
+    /// latest time that a believed clock has shown, `order` the order's id.
+    pub(super) fn stop(&mut self, action: &Action, last_seen: i64, order: &str) -> bool {
         match action {
             Action::Revoke { list, through, entry } => self.revoke(Revocation {
                 list: list.clone(),
                 through: *through,
                 entry: entry.clone(),
+                order: Some(order.to_owned()),
             }),
             Action::Suspend { from, to, .. } => {
                 self.suspend(from.unix_timestamp(), to.unix_timestamp(), last_seen)
@@ -171,7 +183,7 @@ mod tests {
 
     fn list(n: usize) -> Revocation {
         let list = format!("list-{n}").parse().expect("a reference");
-        Revocation { list, through: 7, entry: None }
+        Revocation { list, through: 7, entry: None, order: None }
     }
 
     #[test]
