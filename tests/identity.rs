@@ -11,10 +11,31 @@ use support::event::{candidate, status};
 use support::{Mosquitto, Subscriber, wait_for};
 use watchpost::clock::Clock;
 use watchpost::delivery::{
-    self, BrokerConfig, Delivery, DeviceId, Inbound, InboundKind, Screen, Screened,
+    self, BrokerConfig, Delivery, DeviceId, Inbound, InboundKind, ListState, Screen, Screened,
+    Topics,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
+
+const ACL: &str = include_str!("../config/mosquitto/acl");
+const SAMPLE_2_0: &str = include_str!("../config/mosquitto/mosquitto.conf");
+const SAMPLE_2_1: &str = include_str!("../config/mosquitto/mosquitto-2.1.conf");
+
+/// What mosquitto 2.1 reads access lists with, where that is installed.
+fn acl_plugin() -> Option<String> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+    let found = [PathBuf::from("/usr/lib")]
+        .into_iter()
+        .chain(folders)
+        .map(|folder| folder.join("mosquitto_acl_file.so"))
+        .find(|file| file.is_file())?;
+    Some(found.display().to_string())
+}
+
+/// The settings of a sample, without comments.
+fn settings_of(sample: &str) -> Vec<&str> {
+    sample.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
 
 /// A broker with certificates in its directory.
 struct Site {
@@ -43,11 +64,16 @@ impl Site {
         )
     }
 
-    /// As the sample files say, but for the places of certificates, the port, and persistence.
+    /// As the sample files for the installed version say, but for the places of certificates and
+    /// plugins, the port, and persistence.
     fn sample(&mut self) {
-        self.broker.write("acl", include_str!("../config/mosquitto/acl"));
+        self.broker.write("acl", ACL);
         let directory = self.broker.directory.path().display().to_string();
-        let settings: String = include_str!("../config/mosquitto/mosquitto.conf")
+        let sample = match acl_plugin() {
+            None => SAMPLE_2_0.to_owned(),
+            Some(plugin) => SAMPLE_2_1.replace("/usr/lib/mosquitto_acl_file.so", &plugin),
+        };
+        let settings: String = sample
             .replace("/etc/mosquitto/certs", &directory)
             .replace("/etc/mosquitto", &directory)
             .lines()
@@ -292,6 +318,7 @@ fn with_the_sample_configuration_a_device_hears_its_own_orders_and_no_others() {
     {
         site.authority.issue(name, user, 2);
     }
+    site.authority.issue("third", "cam-9", 2);
     site.sample();
     let own = listen(&BrokerConfig { client_id: "own".to_owned(), ..site.showing("own") });
     // It listens to what is for cam-7, and its certificate says cam-8.
@@ -299,7 +326,7 @@ fn with_the_sample_configuration_a_device_hears_its_own_orders_and_no_others() {
     wait_for("both connections", || {
         (own.snapshot().connected && intruder.snapshot().connected).then_some(())
     });
-    let operator = site.subscriber("operator", "nothing");
+    let operator = site.subscriber("operator", "watchpost/v1/+/watchlist/state");
     // Each connection's subscription comes behind its status; an order that came before it would be
     // missed, as it is not retained here.
     let order = wait_for("the order", || {
@@ -310,16 +337,85 @@ fn with_the_sample_configuration_a_device_hears_its_own_orders_and_no_others() {
     assert_eq!(intruder.inbound(), None);
 
     // A device is not believed about orders, not even about its own; a reviewer writes nothing.
-    let reviewer = site.subscriber("reviewer", "watchpost/v1/+/suspend");
-    let device = site.subscriber("own", "nothing");
-    for stranger in [&device, &reviewer] {
-        stranger.publish("watchpost/v1/cam-7/suspend", false, b"forged".to_vec());
+    let reviewer = site.subscriber("reviewer", "watchpost/v1/#");
+    let device = site.subscriber("third", "watchpost/v1/+/suspend");
+    for stranger in [&reviewer, &device] {
+        for device in ["cam-7", "cam-9"] {
+            let topic = format!("watchpost/v1/{device}/suspend");
+            stranger.publish(&topic, false, b"forged".to_vec());
+        }
     }
+    // Larger than what the sample of before took, and dropped without a word.
+    let large = vec![b'x'; 300 << 10];
+    operator.publish("watchpost/v1/cam-7/watchlist/offer", false, large.clone());
+    let offer = wait_for("the offer", || heard(&own).filter(|i| i.kind == InboundKind::Offer));
+    assert_eq!(offer.payload.len(), large.len());
     operator.publish("watchpost/v1/cam-7/suspend", false, b"true".to_vec());
-    assert_eq!(&reviewer.next().payload[..], b"true");
     let suspended =
         wait_for("the other order", || heard(&own).filter(|i| i.kind == InboundKind::Suspend));
     assert_eq!(&suspended.payload[..], b"true");
+
+    // The reviewer reads what devices publish and no order and no list; the operator the answers.
+    own.set_list_state(ListState { entries: 7, ..ListState::default() });
+    assert!(String::from_utf8_lossy(&operator.next().payload).contains("\"entries\":7"));
+    let read = std::iter::repeat_with(|| reviewer.next().topic)
+        .map(|topic| String::from_utf8_lossy(&topic).into_owned())
+        .take_while(|topic| !topic.ends_with("cam-7/watchlist/state"));
+    let allowed = ["candidate", "status", "stats", "watchlist/state"];
+    for topic in read {
+        assert!(allowed.iter().any(|a| topic.ends_with(&format!("/{a}"))), "{topic}");
+    }
+    assert_eq!(device.so_far().len(), 0, "not even about itself");
     own.stop(DEADLINE);
     intruder.stop(DEADLINE);
+}
+
+#[test]
+fn with_the_sample_configuration_nobody_takes_another_devices_session() {
+    let Some(mut site) = Site::new() else { return };
+    for (name, user) in [("own", "cam-7"), ("other", "cam-8"), ("operator", "operator")] {
+        site.authority.issue(name, user, 2);
+    }
+    site.sample();
+    let own = listen(&site.showing("own"));
+    wait_for("the connection", || own.snapshot().connected.then_some(()));
+    // With the client id of cam-7 and a certificate of its own.
+    let thief = listen(&site.showing("other"));
+    wait_for("the other connection", || thief.snapshot().connected.then_some(()));
+    let operator = site.subscriber("operator", "nothing");
+    let order = wait_for("the order", || {
+        operator.publish("watchpost/v1/cam-7/revoke", false, b"an order".to_vec());
+        heard(&own)
+    });
+    assert_eq!(&order.payload[..], b"an order");
+    assert_eq!(thief.inbound(), None);
+    assert_eq!((own.snapshot().connections, thief.snapshot().connections), (1, 1));
+    own.stop(DEADLINE);
+    thief.stop(DEADLINE);
+}
+
+#[test]
+fn the_two_samples_say_the_same_and_the_access_list_names_only_topics_that_are_used() {
+    let by_plugin = settings_of(SAMPLE_2_1);
+    for line in settings_of(SAMPLE_2_0) {
+        let there = match line.split_once(' ') {
+            Some(("acl_file", path)) => format!("plugin_opt_acl_file {path}"),
+            Some(("allow_anonymous", value)) => format!("listener_allow_anonymous {value}"),
+            _ => line.to_owned(),
+        };
+        assert!(by_plugin.contains(&there.as_str()), "{line}");
+    }
+    assert_eq!(by_plugin.len(), settings_of(SAMPLE_2_0).len() + 1, "the plugin itself");
+
+    let topics = Topics::new("watchpost", &DeviceId::new("X").expect("an id")).expect("a root");
+    let mut used: Vec<String> =
+        vec![topics.candidate(), topics.status(), topics.stats(), topics.watchlist_state()];
+    used.extend(topics.inbound().map(|(topic, _)| topic));
+    for line in ACL.lines().filter(|line| line.starts_with("topic") || line.starts_with("pattern"))
+    {
+        let topic = line.split(' ').nth(2).expect("what, how, where");
+        // The level of the device.
+        let named = topic.replacen("%u", "X", 1).replacen("v1/+/", "v1/X/", 1);
+        assert!(used.contains(&named) || topic.starts_with("homeassistant/"), "{line}");
+    }
 }

@@ -189,7 +189,7 @@ impl Reporter {
 
     /// Publishes changes of the condition and, now and then, counts, until the daemon stops.
     pub fn supervise(&self, board: &StatusBoard, delivery: &Delivery, stop: &Stop) {
-        let mut published = (Condition::Starting, board.list(), None, Vec::new());
+        let mut published = (Condition::Starting, board.list(), None, Vec::<EndingSoon>::new());
         let mut counted = Instant::now();
         let mut manager = ServiceManager::find();
         let mut monitor = HealthMonitor::new(self.clock.now().monotonic);

@@ -1,7 +1,9 @@
 //! Whether the broker would accept this device: one connection, nothing published, nothing
 //! subscribed.
 //!
-//! The connection has a client id of its own, so that a daemon that is connected stays so.
+//! The connection has a client id of its own, so that a daemon that is connected stays so. A broker
+//! may replace that by the name in the certificate: then the daemon's session is taken for a
+//! moment, and nothing that waits in it is acknowledged or ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +79,10 @@ pub fn probe(config: &BrokerConfig, device: &str) -> Result<Reached, ProbeError>
     let url: BrokerUrl = config.url.parse()?;
     let own = if config.client_id.is_empty() { device } else { &config.client_id };
     let mut options = MqttOptions::new(format!("{own}-doctor"), url.host.clone(), url.port);
-    options.set_clean_start(true);
+    options
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(config.session_expiry_s))
+        .set_manual_acks(true);
     let ends = Arc::<CertificateEnds>::default();
     wire::identify(&mut options, config, &url, &ends)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

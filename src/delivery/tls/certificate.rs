@@ -43,7 +43,7 @@ fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (tag, after) = rest.split_first()?;
     let (first, mut after) = after.split_first()?;
     let length = match *first {
-        short @ 0..0x80 => usize::from(short),
+        short @ 0..=0x7f => usize::from(short),
         // No certificate has more than 16 MiB.
         long @ 0x81..=0x83 => {
             let (bytes, more) = after.split_at_checked(usize::from(long - 0x80))?;
