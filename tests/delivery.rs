@@ -785,3 +785,30 @@ fn a_candidate_over_which_the_broker_ends_each_connection_holds_up_none_behind_i
     assert_eq!((outbox.given_up, outbox.set_aside), (0, 1));
     assert_eq!(delivery.stop(Duration::ZERO).undelivered, 1, "kept, and named");
 }
+
+#[test]
+fn a_broker_that_keeps_no_messages_gets_them_all_the_same() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start("allow_anonymous true\nretain_available false\n");
+    let subscriber = Subscriber::new(broker.port, "site/#");
+    // Some brokers have ids with slashes.
+    let config = BrokerConfig { client_id: "site/gate 7".to_owned(), ..config(broker.port) };
+    let delivery = start(&config);
+    assert_eq!(state_in(&subscriber.next()), State::Online);
+    delivery.publish_candidate(candidate(1), Clock::default().now()).expect("room");
+    wait_for("the acknowledgement", || (delivery.snapshot().outbox.delivered == 1).then_some(()));
+    assert_eq!(delivery.snapshot().connections, 1, "one refusal, and then it holds");
+    stopped(&delivery.stop(DEADLINE));
+}
+
+#[test]
+fn a_socket_of_this_machine_is_delivered_over() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    let socket = broker.path("mosquitto.sock").display().to_string();
+    broker.start(&format!("allow_anonymous true\nlistener 0 {socket}\nallow_anonymous true\n"));
+    let subscriber = Subscriber::new(broker.port, "site/#");
+    let config = BrokerConfig { url: format!("mqtt+unix://{socket}"), ..config(broker.port) };
+    let delivery = start(&config);
+    assert_eq!(state_in(&subscriber.next()), State::Online);
+    stopped(&delivery.stop(DEADLINE));
+}

@@ -419,3 +419,58 @@ fn the_two_samples_say_the_same_and_the_access_list_names_only_topics_that_are_u
         assert!(used.contains(&named) || topic.starts_with("homeassistant/"), "{line}");
     }
 }
+
+/// Runs `command` in the site's folder, as it stands in a remedy.
+fn openssl(site: &Site, command: &str) {
+    let output = std::process::Command::new("sh")
+        .args(["-ec", command])
+        .current_dir(site.broker.directory.path())
+        .output()
+        .expect("sh runs");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn for_a_certificate_that_was_made_wrongly_the_failure_has_the_command_that_makes_a_right_one() {
+    let Some(mut site) = Site::new() else { return };
+    if std::process::Command::new("openssl").arg("version").output().is_err() {
+        support::say("identity: no openssl installed; its commands were NOT run.");
+        return;
+    }
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost";
+    openssl(
+        &site,
+        &format!(
+            "openssl req -x509 {key} -keyout ca.key -out ca.pem -days 9 -subj /CN=an-authority; \
+         openssl req {key} -keyout v1.key -out v1.csr; \
+         openssl x509 -req -in v1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out v1.pem; \
+         openssl req -x509 -CA ca.pem -CAkey ca.key {key} -keyout cn.key -out cn.pem -days 9 \
+         -addext basicConstraints=CA:FALSE; \
+         openssl req -x509 {key} -keyout own.key -out own.pem -days 9 \
+         -addext subjectAltName=DNS:localhost"
+        ),
+    );
+    for (certificate, authority, what) in [
+        ("v1", "ca", "X.509 version 1"),
+        ("cn", "ca", "common name only"),
+        ("own", "own", "an authority (CA:TRUE)"),
+    ] {
+        let listener = site.listener(certificate);
+        site.broker.start(&listener);
+        let config =
+            BrokerConfig { ca_file: Some(site.at(&format!("{authority}.pem"))), ..site.config() };
+        let refused = start(&config);
+        let failure = wait_for("the refusal", || refused.snapshot().last_failure);
+        assert!(failure.contains(what), "{certificate}: {failure}");
+        refused.stop(DEADLINE);
+        site.broker.kill();
+
+        openssl(&site, failure.split('`').nth(1).expect("a command"));
+        let listener = site.listener("server");
+        site.broker.start(&listener);
+        let named = failure.contains("name server.pem by broker.ca_file");
+        let ca_file = if named { site.at("server.pem") } else { site.at("ca.pem") };
+        delivers(start(&BrokerConfig { ca_file: Some(ca_file), ..config }));
+        site.broker.kill();
+    }
+}

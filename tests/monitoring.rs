@@ -14,7 +14,7 @@ use watchpost::delivery::{BrokerConfig, Delivery, DeviceId};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Entities that are announced.
-const ENTITIES: usize = 8;
+const ENTITIES: usize = 12;
 
 fn start(port: u16, discovery: Discovery) -> Delivery {
     let config = BrokerConfig {

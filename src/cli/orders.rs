@@ -32,8 +32,8 @@ enum OrdersCommand {
     /// has answered; exit 0 only where all have followed it.
     #[command(after_help = SEND_EXAMPLES)]
     Send(Send),
-    /// Say which list each device has and how it is; exit 1 where one that is named says nothing, or
-    /// has not the list that is named.
+    /// Say which list each device has and how it is; exit 1 where one that is named says nothing,
+    /// or has not the list that is named.
     #[command(after_help = FLEET_EXAMPLES)]
     Fleet(Survey),
 }

@@ -2,8 +2,8 @@
 //!
 //! * Published in each `status` and printed by `watchpost check`: nobody weakens a promise unseen.
 //! * Weaker means weaker than the default. What is stricter is kept.
-//! * Each key of the configuration is here: beside a promise that it can weaken, or in [`NEUTRAL`].
-//!   `tests/names.rs` holds that against the template, so that a new key has to say which it is.
+//! * Each key of the configuration is beside a promise that it can weaken, or is called neutral in
+//!   `tests/names.rs`, which holds that against the template: a new key has to say which it is.
 
 use super::Config;
 use crate::decision::promise;
@@ -63,50 +63,6 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
         })],
     ),
     ("local-metrics", &[(setting!(metrics.beyond_loopback), |c| c.metrics.beyond_loopback)]),
-];
-
-/// Keys that weaken no promise: names, places, sizes and speeds, and what can only be stricter.
-pub const NEUTRAL: &[&str] = &[
-    "broker.ca_file",
-    "broker.client_cert",
-    "broker.client_id",
-    "broker.client_key",
-    "broker.home_assistant.discovery",
-    "broker.home_assistant.prefix",
-    "broker.keep_alive_s",
-    "broker.ledger",
-    "broker.outbox_bytes",
-    "broker.outbox_events",
-    "broker.password_file",
-    "broker.root",
-    "broker.session_expiry_s",
-    "broker.stats_interval_s",
-    "broker.username",
-    "decision.ambiguity_margin",
-    "decision.stricter_threshold",
-    "decision.update_after_s",
-    "decision.update_margin",
-    "device.camera",
-    "device.id",
-    "event.crop",
-    "event.crop_quality",
-    "metrics.listen",
-    "source.",
-    "vision.long_side",
-    "vision.min_score",
-    "vision.schedule.",
-    "vision.track_survives_ms",
-    "vision.views.first",
-    "vision.views.margin",
-    "vision.views.max_a_frame",
-    "vision.views.min_interval_ms",
-    "vision.views.refresh_ms",
-    "watchlist.inbox",
-    "watchlist.list",
-    "watchlist.position",
-    "watchlist.rotations",
-    "watchlist.state",
-    "watchlist.trust",
 ];
 
 /// The service manager's credential stands in for the key file.

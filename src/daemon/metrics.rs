@@ -3,18 +3,21 @@
 //! * The same names and numbers as the `stats` message.
 //! * Nothing about a person, a list's entry or a track, and no label that an outsider can multiply.
 //! * Listens on loopback or a UNIX socket unless the configuration says otherwise in so many words.
-//! * One connection at a time, each for at most [`TIMEOUT`], at most [`MAX_REQUEST`] bytes of it
-//!   read. Answers `GET /metrics` only.
-//! * It can neither slow down vision nor end the daemon.
+//! * Several readers at a time, none of which waits for another ([`readers`]). Answers `GET
+//!   /metrics` only.
+//! * It can neither slow down vision nor end the daemon: a place that cannot be had is logged, is
+//!   in the status, and is tried again.
 //!
 //! Metrics: `watchpost_<stage>_total{what}`, `watchpost_dropped_total{reason}`, and gauges of the
 //! names in `stats.gauges` with `_` for each dot; temperatures are
 //! `watchpost_board_temperature_celsius{zone}`.
 
+mod readers;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -26,7 +29,9 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::readers::{Readers, Stream};
 use super::stop::Stop;
+use crate::backoff::Recurring;
 use crate::config::{ListenAddress, MetricsConfig};
 use crate::delivery::event::Stats;
 
@@ -35,7 +40,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// Most bytes of a request.
 pub const MAX_REQUEST: usize = 4096;
 /// How often it looks for a connection and for the request to stop.
-const ROUND: Duration = Duration::from_millis(50);
+const ROUND: Duration = Duration::from_millis(20);
+/// Before a place that could not be had is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 /// Before the zone's name, in the gauges of `stats`.
 pub const TEMPERATURE: &str = "board.temperature_celsius.";
 
@@ -60,24 +67,6 @@ enum Listener {
 
 /// Where the text is given. A UNIX socket is removed with it.
 pub struct Server(Listener);
-
-trait Stream: Read + Write {
-    fn set_timeouts(&self, time: Duration) -> io::Result<()>;
-}
-
-impl Stream for TcpStream {
-    fn set_timeouts(&self, time: Duration) -> io::Result<()> {
-        self.set_nonblocking(false)?;
-        self.set_read_timeout(Some(time)).and_then(|()| self.set_write_timeout(Some(time)))
-    }
-}
-
-impl Stream for UnixStream {
-    fn set_timeouts(&self, time: Duration) -> io::Result<()> {
-        self.set_nonblocking(false)?;
-        self.set_read_timeout(Some(time)).and_then(|()| self.set_write_timeout(Some(time)))
-    }
-}
 
 impl Server {
     /// Listens; `None` where the configuration says nowhere.
@@ -112,19 +101,60 @@ impl Server {
 
     /// Answers until the daemon stops.
     pub fn serve(&self, stop: &Stop, stats: impl Fn() -> Stats) {
+        let mut readers = Readers::default();
+        let answer = |request: &[u8]| answer(request, &stats);
         while stop.reason().is_none() {
-            let stream: io::Result<Box<dyn Stream>> = match &self.0 {
-                Listener::Tcp(l) => l.accept().map(|(s, _)| Box::new(s) as _),
-                Listener::Unix(l, _) => l.accept().map(|(s, _)| Box::new(s) as _),
-            };
-            match stream {
-                Ok(mut stream) => {
-                    if let Err(e) = answer(&mut *stream, &stats) {
-                        log::debug!("A reader of the metrics was left: error={e}.");
-                    }
+            let mut moved = false;
+            // Whatever is wrong, such as no descriptor left, is not mended by trying at once.
+            while let Ok(stream) = self.accept() {
+                readers.add(stream, Instant::now());
+                moved = true;
+            }
+            if !(readers.look(Instant::now(), &answer) | moved) {
+                stop.wait(ROUND);
+            }
+        }
+    }
+
+    fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match &self.0 {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Box::new(stream)
+            }
+            Listener::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Box::new(stream)
+            }
+        })
+    }
+}
+
+/// Gives the figures where the configuration says, until the daemon stops. A place that cannot be
+/// had is tried again; `problem` is told why, and when it is over.
+pub fn give(
+    config: &MetricsConfig,
+    stop: &Stop,
+    stats: impl Fn() -> Stats,
+    problem: impl Fn(Option<String>),
+) {
+    let began = Instant::now();
+    let mut said = Recurring::new(Duration::from_secs(60), Duration::from_secs(3600));
+    while stop.reason().is_none() {
+        match Server::bind(config) {
+            Ok(None) => return,
+            Ok(Some(server)) => {
+                problem(None);
+                return server.serve(stop, stats);
+            }
+            Err(error) => {
+                if let Some(times) = said.happened(began.elapsed()) {
+                    log::error!("The metrics are not given: times={times} error={error}.");
                 }
-                // Whatever is wrong, such as no descriptor left, is not mended by trying at once.
-                Err(_) => drop(stop.wait(ROUND)),
+                problem(Some(format!("the metrics are not given: {error}")));
+                stop.wait(RETRY);
             }
         }
     }
@@ -150,55 +180,32 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn answer(stream: &mut dyn Stream, stats: &dyn Fn() -> Stats) -> io::Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut request = [0; MAX_REQUEST];
-    let mut length = 0;
-    let ended = |bytes: &[u8]| bytes.windows(4).any(|w| w == b"\r\n\r\n");
-    while !ended(&request[..length]) {
-        // A reader that sends a byte now and then does not get more time for it.
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || length == request.len() {
-            let status = if left.is_zero() {
-                "408 Request Timeout"
-            } else {
-                "431 Request Header Fields Too Large"
-            };
-            return respond(stream, status, "text/plain", "");
-        }
-        stream.set_timeouts(left)?;
-        match stream.read(&mut request[length..])? {
-            0 => return Ok(()),
-            n => length += n,
-        }
+/// The answer to a request, whole or too long.
+fn answer(request: &[u8], stats: &dyn Fn() -> Stats) -> Vec<u8> {
+    if !request.windows(4).any(|w| w == b"\r\n\r\n") {
+        return respond("431 Request Header Fields Too Large", "text/plain", "");
     }
-    stream.set_timeouts(TIMEOUT)?;
-    let line = request[..length].split(|b| *b == b'\r').next().unwrap_or_default();
+    let line = request.split(|b| *b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|b| *b == b' ');
     let (method, path, version) = (words.next(), words.next(), words.next());
     let path = path.map(|p| p.split(|b| *b == b'?').next().unwrap_or_default());
     if !version.is_some_and(|v| v.starts_with(b"HTTP/1.")) {
-        return respond(stream, "400 Bad Request", "text/plain", "This is an HTTP/1.1 server.\n");
+        return respond("400 Bad Request", "text/plain", "This is an HTTP/1.1 server.\n");
     }
     match (method, path) {
-        (Some(b"GET"), Some(b"/metrics")) => {
-            respond(stream, "200 OK", OPEN_METRICS, &render(&stats()))
-        }
-        (Some(b"GET"), _) => {
-            respond(stream, "404 Not Found", "text/plain", "Only /metrics is here.\n")
-        }
-        _ => respond(stream, "405 Method Not Allowed", "text/plain", "Only GET is answered.\n"),
+        (Some(b"GET"), Some(b"/metrics")) => respond("200 OK", OPEN_METRICS, &render(&stats())),
+        (Some(b"GET"), _) => respond("404 Not Found", "text/plain", "Only /metrics is here.\n"),
+        _ => respond("405 Method Not Allowed", "text/plain", "Only GET is answered.\n"),
     }
 }
 
-fn respond(stream: &mut dyn Stream, status: &str, kind: &str, body: &str) -> io::Result<()> {
+fn respond(status: &str, kind: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: \
          no-store\r\nConnection: close\r\n\r\n"
     );
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())
+    [head.as_bytes(), body.as_bytes()].concat()
 }
 
 /// The text. Two runs over the same figures give the same bytes.

@@ -45,7 +45,7 @@ use self::status_board::{Condition, StatusBoard};
 use self::stop::{Reason, Stop};
 use self::vision_thread::VisionThread;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, MetricsConfig};
 use crate::delivery::topics::TopicError;
 use crate::delivery::{self, Delivery, DeviceId, StartError};
 use crate::device::Device;
@@ -69,9 +69,6 @@ pub enum DaemonError {
     /// The connection cannot even be tried.
     #[error(transparent)]
     Delivery(#[from] StartError),
-    /// Nowhere to give the metrics.
-    #[error(transparent)]
-    Metrics(#[from] metrics::MetricsError),
     /// The device's name cannot be part of a topic.
     #[error("{device_id}: {0}", device_id = setting!(device.id))]
     Device(#[from] TopicError),
@@ -173,12 +170,11 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let first = reporter.status(&Condition::Starting, list.as_ref(), store.health().problem);
     let screen = Box::new(device.screen(clock));
     let delivery = Delivery::start_screened(&config.broker, &id, first, clock, store, screen)?;
-    let metrics = metrics::Server::bind(&config.metrics)?;
     let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
     let frames = Handover::new(Captured::default(), when_full);
     let links = Links { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
     let vision = VisionThread::new(device, clock, links, input.live);
-    run_threads(input, vision, links, &reporter, metrics.as_ref());
+    run_threads(input, vision, links, &reporter, &config.metrics);
 
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let timeout = if stop.reason() == Some(Reason::SourceEnded) {
@@ -231,7 +227,7 @@ fn run_threads(
     vision: VisionThread<'_>,
     links: Links<'_>,
     reporter: &Reporter,
-    metrics: Option<&metrics::Server>,
+    metrics: &MetricsConfig,
 ) {
     let Links { frames, board, delivery, stop } = links;
     thread::scope(|scope| {
@@ -244,9 +240,10 @@ fn run_threads(
             let _alarm = Alarm { stop, frames };
             vision.run();
         });
-        if let Some(server) = metrics {
-            let serve = || server.serve(stop, || reporter.stats(board, delivery));
-            if let Err(e) = spawn("metrics").spawn_scoped(scope, serve) {
+        if !metrics.listen.is_empty() {
+            let stats = move || reporter.stats(board, delivery);
+            let give = move || metrics::give(metrics, stop, stats, |why| board.set_metrics(why));
+            if let Err(e) = spawn("metrics").spawn_scoped(scope, give) {
                 error!("The thread of the metrics cannot be started: error={e}.");
             }
         }

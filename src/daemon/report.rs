@@ -224,7 +224,7 @@ impl Reporter {
             let now = (
                 board.condition(),
                 board.list(),
-                degraded(link.store.problem.clone(), sight, board.list(), board.orders_unheard()),
+                degraded(link.store.problem.clone(), sight, board.list(), board.link_problems()),
                 ending_soon(board, &link, self.clock.now().wall),
             );
             for ending in now.3.iter().filter(|e| !published.3.contains(e)) {
@@ -280,7 +280,7 @@ fn degraded(
     store: Option<String>,
     sight: Option<PoorSight>,
     list: Option<ListStatus>,
-    orders_unheard: bool,
+    link: Vec<String>,
 ) -> Option<String> {
     let busy = list.filter(|list| list.faces[1] > list.faces[0]).map(|list| {
         let [declared, planned] = list.faces;
@@ -289,14 +289,8 @@ fn degraded(
              {planned}, and more listed people are missed; have a list signed for the real number"
         )
     });
-    let unheard = orders_unheard.then(|| {
-        "the orders that the broker keeps were not heard since the start: what was revoked or \
-         suspended meanwhile is not known; see that the broker answers and lets this device read \
-         its orders"
-            .to_owned()
-    });
     let sight = sight.map(|s| s.to_string());
-    let all: Vec<String> = store.into_iter().chain(sight).chain(busy).chain(unheard).collect();
+    let all: Vec<String> = store.into_iter().chain(sight).chain(busy).chain(link).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
@@ -318,11 +312,11 @@ mod tests {
     #[test]
     fn the_status_says_what_is_wrong_with_the_disk_and_with_the_sight() {
         use crate::vision::HardlyAble;
-        assert_eq!(degraded(None, None, None, false), None);
+        assert_eq!(degraded(None, None, None, Vec::new()), None);
         let dark = Some(PoorSight(HardlyAble::Dark));
-        let both = degraded(Some("the disk is full".into()), dark, None, false).unwrap();
+        let both = degraded(Some("the disk is full".into()), dark, None, Vec::new()).unwrap();
         assert!(both.starts_with("the disk is full; most views"), "{both}");
-        assert!(degraded(None, dark, None, false).unwrap().contains("add light"));
+        assert!(degraded(None, dark, None, Vec::new()).unwrap().contains("add light"));
     }
 
     #[test]

@@ -41,6 +41,8 @@ struct Reported {
     pictures_wait: bool,
     /// Orders were waited for in vain.
     orders_unheard: bool,
+    /// Why the metrics are not given.
+    metrics: Option<String>,
 }
 
 /// Shared by capture, vision and supervisor.
@@ -176,9 +178,22 @@ impl StatusBoard {
         (reported.pictures_wait, reported.orders_unheard) = (pictures_wait, unheard);
     }
 
-    /// Whether nobody knows what the broker keeps for this device.
-    pub fn orders_unheard(&self) -> bool {
-        self.lock().orders_unheard
+    /// Why the metrics are not given, if they are not.
+    pub fn set_metrics(&self, problem: Option<String>) {
+        self.lock().metrics = problem;
+    }
+
+    /// What is wrong with the way to others: orders that nobody has heard, metrics that nobody can
+    /// read.
+    pub fn link_problems(&self) -> Vec<String> {
+        let reported = self.lock();
+        let unheard = reported.orders_unheard.then(|| {
+            "the orders that the broker keeps were not heard since the start: what was revoked or \
+             suspended meanwhile is not known; see that the broker answers and lets this device \
+             read its orders"
+                .to_owned()
+        });
+        unheard.into_iter().chain(reported.metrics.clone()).collect()
     }
 
     /// What became of the messages to the device so far.

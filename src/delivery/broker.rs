@@ -1,7 +1,8 @@
 //! The `[broker]` section of the configuration, and the broker's URL.
 //!
-//! The URL is small and strict: `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`. No user, no
-//! password, no path: secrets come from files, so that neither a command line nor a log shows them.
+//! The URL is small and strict: `mqtt://HOST[:PORT]`, `mqtts://HOST[:PORT]` or `mqtt+unix:///PATH`.
+//! No user, no password: secrets come from files, so that neither a command line nor a log shows
+//! them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::home_assistant::HomeAssistantConfig;
 use super::outbox::{Limits, MAX_EVENT};
-use super::topics::{self, DeviceId};
+use super::topics;
 use crate::problem::Problem;
 
 /// Where candidates wait by default.
@@ -23,8 +24,8 @@ pub const DEFAULT_OUTBOX: &str = "/var/lib/watchpost/outbox";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerConfig {
-    /// `mqtt://HOST[:1883]` in the clear or `mqtts://HOST[:8883]` over TLS. An IPv6 address is
-    /// in brackets.
+    /// `mqtt://HOST[:1883]` in the clear, `mqtts://HOST[:8883]` over TLS, or `mqtt+unix:///PATH` for
+    /// a socket on this machine. An IPv6 address is in brackets, with its zone where it has one.
     pub url: String,
     /// First levels of every topic: `<root>/v1/<device>/...`.
     pub root: String,
@@ -32,9 +33,10 @@ pub struct BrokerConfig {
     pub client_id: String,
     /// User name; none where empty.
     pub username: String,
-    /// File whose first line is the password. Read again at every connection. Needs `username`. In
-    /// this and the three files below a path that begins with `$CREDENTIALS_DIRECTORY/` is one that
-    /// the service manager passes (`LoadCredential=`).
+    /// File whose first line is the password. Read again at every connection. It may go without a
+    /// user name, as for brokers that take a token. In this and the three files below a path that
+    /// begins with `$CREDENTIALS_DIRECTORY/` is one that the service manager passes
+    /// (`LoadCredential=`).
     pub password_file: Option<PathBuf>,
     /// PEM file of the authorities that may sign the broker's certificate; the system's where
     /// absent. Only with `mqtts`.
@@ -115,24 +117,14 @@ impl BrokerConfig {
         if let Err(e) = topics::check_root(&self.root) {
             add("root", self.root.clone(), e.to_string());
         }
-        if !self.client_id.is_empty()
-            && let Err(e) = DeviceId::new(&self.client_id)
-        {
-            add("client_id", self.client_id.clone(), e.to_string());
+        if let Err(e) = check_client_id(&self.client_id) {
+            add("client_id", self.client_id.clone(), e.to_owned());
         }
-        if self.username.len() > 256 || self.username.chars().any(char::is_control) {
+        if self.username.len() > MAX_STRING || self.username.chars().any(char::is_control) {
             add(
                 "username",
                 "(hidden)".to_owned(),
-                "write at most 256 characters, no control characters".to_owned(),
-            );
-        }
-        if self.password_file.is_some() && self.username.is_empty() {
-            add(
-                "username",
-                String::new(),
-                concat!("set the user name that goes with ", setting!(broker.password_file))
-                    .to_owned(),
+                "write at most 65535 bytes, no control characters".to_owned(),
             );
         }
         let plain = url.is_ok_and(|u| !u.tls);
@@ -210,12 +202,39 @@ impl BrokerConfig {
     }
 }
 
+/// Longest text that MQTT carries, in bytes.
+const MAX_STRING: usize = 65_535;
+
+/// Whether a broker can take `id` for a client's id; empty stands for the device's own.
+///
+/// # Errors
+/// What to write.
+pub fn check_client_id(id: &str) -> Result<(), &'static str> {
+    if id.len() > MAX_STRING {
+        return Err("write at most 65535 bytes");
+    }
+    // The last two are wildcards: access lists put ids into topics.
+    if id.chars().any(|c| c.is_control() || matches!(c, '+' | '#')) {
+        return Err("write no control character, no + and no #");
+    }
+    Ok(())
+}
+
 /// Why a URL cannot be a broker's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 pub enum UrlError {
     /// Not `mqtt` and not `mqtts`.
-    #[error("write mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
+    #[error("write mqtt://HOST[:PORT], mqtts://HOST[:PORT] or mqtt+unix:///PATH")]
     Scheme,
+    /// `ws` and `wss`.
+    #[error(
+        "MQTT over WebSockets is not spoken here; give the broker a listener for MQTT over TLS \
+         and write mqtts://HOST[:PORT]"
+    )]
+    WebSocket,
+    /// Not an absolute path.
+    #[error("write the absolute path of the broker's socket: mqtt+unix:///run/mosquitto.sock")]
+    Socket,
     /// A user or a password in it.
     #[error(
         "take user and password out of the URL; set {broker_username} and {broker_password_file}",
@@ -237,6 +256,9 @@ pub enum UrlError {
     /// Not 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
+    /// The zone of an IPv6 address.
+    #[error("the zone of the IPv6 address is not the name or the number of a network interface")]
+    Zone,
     /// What the client library cannot do.
     #[error("TLS to an IPv6 address is not supported; write the broker's host name")]
     Ipv6Tls,
@@ -247,9 +269,9 @@ pub enum UrlError {
 pub struct BrokerUrl {
     /// Over TLS.
     pub tls: bool,
-    /// Name or address; an IPv6 address in brackets.
+    /// Name or address, an IPv6 address in brackets; the path of a socket.
     pub host: String,
-    /// TCP port.
+    /// TCP port; 0 for a socket.
     pub port: u16,
 }
 
@@ -257,8 +279,32 @@ impl BrokerUrl {
     /// Whether the host is this machine, so that nobody listens in between.
     pub fn is_loopback(&self) -> bool {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        self.host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        self.is_socket()
+            || self.host == "localhost"
+            || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+
+    /// Whether it is a socket on this machine.
+    pub fn is_socket(&self) -> bool {
+        self.host.starts_with('/')
+    }
+
+    /// The host as the system takes it: the zone of an address by the interface's number, as it is
+    /// now.
+    pub fn address(&self) -> String {
+        let Some((address, zone)) = self.host.split_once('%') else { return self.host.clone() };
+        let zone = zone.trim_end_matches(']');
+        let path = Path::new("/sys/class/net").join(zone).join("ifindex");
+        let index = std::fs::read_to_string(path).ok();
+        let index = index.as_deref().map_or(zone, str::trim);
+        format!("{address}%{index}]")
+    }
+}
+
+/// Whether `zone` can be that of an IPv6 address: an interface's name or number.
+fn is_zone(zone: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (1..=15).contains(&zone.len()) && !zone.starts_with('.') && zone.chars().all(allowed)
 }
 
 impl FromStr for BrokerUrl {
@@ -269,6 +315,16 @@ impl FromStr for BrokerUrl {
         let tls = match scheme {
             "mqtt" => false,
             "mqtts" => true,
+            "mqtt+unix" => {
+                let host = rest.to_owned();
+                let good = host.starts_with('/') && !host.chars().any(char::is_control);
+                return if good {
+                    Ok(Self { tls: false, host, port: 0 })
+                } else {
+                    Err(UrlError::Socket)
+                };
+            }
+            "ws" | "wss" => return Err(UrlError::WebSocket),
             _ => return Err(UrlError::Scheme),
         };
         if rest.contains('@') {
@@ -280,7 +336,12 @@ impl FromStr for BrokerUrl {
         }
         let (host, port) = if let Some(after) = rest.strip_prefix('[') {
             let (address, port) = after.split_once(']').ok_or(UrlError::Host)?;
-            address.parse::<Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            let (bare, zone) =
+                address.split_once('%').map_or((address, None), |(a, z)| (a, Some(z)));
+            bare.parse::<Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            if zone.is_some_and(|zone| !is_zone(zone)) {
+                return Err(UrlError::Zone);
+            }
             if tls {
                 return Err(UrlError::Ipv6Tls);
             }
@@ -317,6 +378,9 @@ impl FromStr for BrokerUrl {
 
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_socket() {
+            return write!(f, "mqtt+unix://{}", self.host);
+        }
         write!(f, "{}://{}:{}", if self.tls { "mqtts" } else { "mqtt" }, self.host, self.port)
     }
 }
@@ -348,6 +412,17 @@ mod tests {
         assert_eq!(url("mqtt://x:65536"), Err(UrlError::Port));
         assert_eq!(url("mqtt://x:+80"), Err(UrlError::Port));
         assert_eq!(url("mqtts://[::1]"), Err(UrlError::Ipv6Tls));
+        assert_eq!(url("mqtt://[fe80::1%eth0]").unwrap(), "mqtt://[fe80::1%eth0]:1883");
+        assert_eq!(url("mqtt://[fe80::1%a b]"), Err(UrlError::Zone));
+        assert_eq!(
+            url("mqtt+unix:///run/mosquitto.sock").unwrap(),
+            "mqtt+unix:///run/mosquitto.sock"
+        );
+        assert_eq!(url("mqtt+unix://run/mosquitto.sock"), Err(UrlError::Socket));
+        assert_eq!(url("wss://broker/mqtt"), Err(UrlError::WebSocket));
+        let zone: BrokerUrl = "mqtt://[fe80::1%lo]".parse().unwrap();
+        let address = format!("{}:1883", zone.address());
+        assert!(address.parse::<std::net::SocketAddr>().is_ok(), "{address}");
     }
 
     #[test]
@@ -362,7 +437,8 @@ mod tests {
         let config = BrokerConfig {
             url: "mqtt://me:secret@x".to_owned(),
             root: "a/+".to_owned(),
-            client_id: "a b".to_owned(),
+            client_id: "a+b".to_owned(),
+            username: "a\nb".to_owned(),
             password_file: Some("/run/password".into()),
             client_cert: Some("/etc/cert.pem".into()),
             keep_alive_s: 4,
@@ -411,7 +487,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic_and_what_it_takes_reads_back(
-            text in "(mqtts?://)?\\PC{0,40}",
+            text in "((mqtts?|mqtt\\+unix|wss?)://)?\\PC{0,40}",
         ) {
             if let Ok(url) = text.parse::<BrokerUrl>() {
                 prop_assert_eq!(url.to_string().parse::<BrokerUrl>(), Ok(url));

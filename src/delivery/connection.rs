@@ -37,8 +37,8 @@ impl DeliveryWorker {
     /// One connection from the first packet to its end.
     pub(super) async fn connection(&mut self) -> End {
         self.report();
-        let will =
-            wire::will(&self.names.device, &self.names.topics, &self.status, self.clock.now());
+        let (device, topics) = (&self.names.device, &self.names.topics);
+        let will = wire::will(device, topics, &self.status, self.clock.now(), self.retains);
         let options = will.and_then(|will| {
             let Names { url, client_id, .. } = &self.names;
             wire::options(&self.config, url, client_id, will, &self.ends)
@@ -78,9 +78,19 @@ impl DeliveryWorker {
                         return End::Failed(failure);
                     }
                 }
-                Err(end) => return end,
+                Err(end) => return self.without_retain(end),
             }
         }
+    }
+
+    /// A broker that refuses the connection because it keeps no messages is tried without at once.
+    fn without_retain(&mut self, end: End) -> End {
+        if let End::Failed(failure) = &end
+            && failure.no_retain
+        {
+            self.retains = false;
+        }
+        end
     }
 
     /// The client's next event; takes inputs and hands publishes over while it waits.
@@ -140,7 +150,7 @@ impl DeliveryWorker {
             let handed = client.try_publish_with_properties(
                 publish.topic,
                 qos,
-                publish.retain,
+                publish.retain && self.retains,
                 publish.payload,
                 properties,
             );
@@ -331,6 +341,15 @@ impl DeliveryWorker {
         let (receive_max, max_packet) =
             (properties.and_then(|p| p.receive_max), properties.and_then(|p| p.max_packet_size));
         self.session.connected(ack.session_present, receive_max, max_packet, now);
+        let retains = properties.and_then(|p| p.retain_available) != Some(0);
+        if !retains {
+            log::warn!(
+                "The broker keeps no messages: who subscribes later learns nothing of this device \
+                 before its next word, and orders that are sent while it is off are lost unless \
+                 they are repeated; switch retained messages on (mosquitto: retain_available true)."
+            );
+        }
+        self.retains = retains;
         log::info!(
             "Connected to the broker: url={} client_id={} session_kept={} waiting={}.",
             self.names.url,

@@ -124,7 +124,7 @@ pub fn carry(
     };
     let outcome = runtime.block_on(async {
         loop {
-            let mut options = MqttOptions::new(&id, &url.host, url.port);
+            let mut options = MqttOptions::new(&id, url.address(), url.port);
             options
                 .set_clean_start(true)
                 .set_max_packet_size(Some(MAX_INCOMING))

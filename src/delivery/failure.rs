@@ -20,6 +20,8 @@ pub struct LinkFailure {
     pub slow: bool,
     /// The broker ended an open connection, maybe over what was sent.
     pub by_broker: bool,
+    /// The broker keeps no messages.
+    pub no_retain: bool,
 }
 
 /// Failures that are always the same.
@@ -28,7 +30,7 @@ pub struct FixedFailure(&'static str);
 
 impl From<FixedFailure> for LinkFailure {
     fn from(fixed: FixedFailure) -> Self {
-        Self { text: fixed.0.to_owned(), slow: false, by_broker: false }
+        Self { text: fixed.0.to_owned(), slow: false, by_broker: false, no_retain: false }
     }
 }
 
@@ -58,11 +60,11 @@ pub const CLIENT: FixedFailure = FixedFailure("the MQTT client takes nothing");
 
 impl LinkFailure {
     fn slow(text: impl Into<String>) -> Self {
-        Self { text: text.into(), slow: true, by_broker: false }
+        Self { text: text.into(), slow: true, by_broker: false, no_retain: false }
     }
 
     fn fast(text: impl Into<String>) -> Self {
-        Self { text: text.into(), slow: false, by_broker: false }
+        Self { text: text.into(), slow: false, by_broker: false, no_retain: false }
     }
 
     fn closed(self) -> Self {
@@ -129,6 +131,10 @@ fn refused(code: ConnectReturnCode) -> LinkFailure {
         | ConnectReturnCode::ServerBusy
         | ConnectReturnCode::ConnectionRateExceeded => {
             LinkFailure::fast(format!("the broker is busy ({code:?})"))
+        }
+        ConnectReturnCode::RetainNotSupported => {
+            let text = "the broker keeps no messages (RetainNotSupported); it is tried without";
+            LinkFailure { no_retain: true, ..LinkFailure::fast(text) }
         }
         other => LinkFailure::slow(format!(
             "the broker refused the connection ({other:?}); see the broker's log"

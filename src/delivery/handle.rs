@@ -13,7 +13,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::broker::{BrokerConfig, BrokerUrl, UrlError};
+use super::broker::{BrokerConfig, BrokerUrl, UrlError, check_client_id};
 use super::event::{
     Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, Stats, Status,
 };
@@ -34,13 +34,12 @@ pub enum StartError {
     /// The URL.
     #[error("{broker_url}: {0}", broker_url = setting!(broker.url))]
     Url(#[from] UrlError),
-    /// The root or the client id.
-    #[error(
-        "{broker_root} or {broker_client_id}: {0}",
-        broker_root = setting!(broker.root),
-        broker_client_id = setting!(broker.client_id)
-    )]
+    /// The root.
+    #[error("{broker_root}: {0}", broker_root = setting!(broker.root))]
     Topic(#[from] TopicError),
+    /// The client id.
+    #[error("{broker_client_id}: {0}", broker_client_id = setting!(broker.client_id))]
+    ClientId(&'static str),
     /// The store.
     #[error(transparent)]
     Store(#[from] outbox::OutboxStoreError),
@@ -149,8 +148,11 @@ impl Delivery {
         let url: BrokerUrl = config.url.parse()?;
         let topics = Topics::new(&config.root, device)?;
         let client_id = match config.client_id.as_str() {
-            "" => device.clone(),
-            id => DeviceId::new(id)?,
+            "" => device.to_string(),
+            id => {
+                check_client_id(id).map_err(StartError::ClientId)?;
+                id.to_owned()
+            }
         };
         if !url.tls && !url.is_loopback() && config.password_file.is_some() {
             log::warn!(

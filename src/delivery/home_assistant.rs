@@ -266,10 +266,10 @@ mod tests {
                 assert!(!text.contains(never), "{topic} names {never}");
             }
         }
-        assert_eq!(ids.len(), 8);
+        assert_eq!(ids.len(), 12);
         assert_eq!(
             announced(Discovery::On, 0).len(),
-            5,
+            6,
             "without counts there are no entities that follow them"
         );
     }

@@ -78,7 +78,7 @@ pub struct Reached {
 pub fn probe(config: &BrokerConfig, device: &str) -> Result<Reached, ProbeError> {
     let url: BrokerUrl = config.url.parse()?;
     let own = if config.client_id.is_empty() { device } else { &config.client_id };
-    let mut options = MqttOptions::new(format!("{own}-doctor"), url.host.clone(), url.port);
+    let mut options = MqttOptions::new(format!("{own}-doctor"), url.address(), url.port);
     options
         .set_clean_start(false)
         .set_session_expiry_interval(Some(config.session_expiry_s))

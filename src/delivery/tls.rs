@@ -176,7 +176,9 @@ pub fn client_config(
 pub fn password(config: &BrokerConfig) -> Result<Option<Zeroizing<String>>, CredentialError> {
     let Some(path) = &config.password_file else { return Ok(None) };
     let bytes = read(path)?;
-    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    // As some editors begin a text.
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
         Ok(text) if !text.is_empty() && text.len() <= MAX_PASSWORD => {
@@ -249,6 +251,7 @@ mod tests {
         assert_eq!(with_password(b"se cret\n"), Ok(Some("se cret".to_owned())));
         assert_eq!(with_password(b"secret\r\nnot this\n"), Ok(Some("secret".to_owned())));
         assert_eq!(with_password(b"secret"), Ok(Some("secret".to_owned())));
+        assert_eq!(with_password(b"\xef\xbb\xbfsecret\r\n"), Ok(Some("secret".to_owned())));
         assert!(password(&BrokerConfig::default()).expect("none is configured").is_none());
     }
 

@@ -33,11 +33,11 @@ pub const CONNECT_TIMEOUT_S: u64 = 10;
 pub fn options(
     config: &BrokerConfig,
     url: &BrokerUrl,
-    client_id: &DeviceId,
+    client_id: &str,
     will: LastWill,
     ends: &Arc<CertificateEnds>,
 ) -> Result<MqttOptions, LinkFailure> {
-    let mut options = MqttOptions::new(client_id.as_str(), &url.host, url.port);
+    let mut options = MqttOptions::new(client_id, url.address(), url.port);
     options
         .set_clean_start(false)
         .set_session_expiry_interval(Some(config.session_expiry_s))
@@ -67,10 +67,13 @@ pub fn identify(
     url: &BrokerUrl,
     ends: &Arc<CertificateEnds>,
 ) -> Result<(), CredentialError> {
-    if !config.username.is_empty() {
-        let password = tls::password(config)?;
+    let password = tls::password(config)?;
+    if !config.username.is_empty() || password.is_some() {
         options
             .set_credentials(&config.username, password.map(|p| p.to_string()).unwrap_or_default());
+    }
+    if url.is_socket() {
+        options.set_transport(Transport::unix());
     }
     if url.tls {
         let config = tls::client_config(config, ends)?;
@@ -79,7 +82,8 @@ pub fn identify(
     Ok(())
 }
 
-/// The last will: what the broker publishes for the device when the connection is lost.
+/// The last will: what the broker publishes for the device when the connection is lost. `retain`
+/// where the broker keeps messages.
 ///
 /// # Errors
 /// Where it cannot be dated.
@@ -88,6 +92,7 @@ pub fn will(
     topics: &Topics,
     status: &Status,
     now: Now,
+    retain: bool,
 ) -> Result<LastWill, LinkFailure> {
     let status = Status {
         state: State::Offline,
@@ -111,7 +116,7 @@ pub fn will(
         correlation_data: None,
         user_properties: Vec::new(),
     };
-    Ok(LastWill::new(topics.status(), payload, QoS::AtLeastOnce, true, Some(properties)))
+    Ok(LastWill::new(topics.status(), payload, QoS::AtLeastOnce, retain, Some(properties)))
 }
 
 /// MQTT properties of a message.

@@ -65,7 +65,7 @@ pub(super) enum End {
 /// Where the broker is, and who this device is to it.
 pub(super) struct Names {
     pub(super) url: BrokerUrl,
-    pub(super) client_id: DeviceId,
+    pub(super) client_id: String,
     pub(super) device: DeviceId,
     pub(super) topics: Topics,
 }
@@ -87,6 +87,8 @@ pub(super) struct DeliveryWorker {
     pub(super) acks: Acks,
     /// Set once, when the handle asks for the end.
     pub(super) stop: Option<StopTimes>,
+    /// The broker keeps messages for those who subscribe later, as far as it is known.
+    pub(super) retains: bool,
     /// The client was asked to disconnect.
     pub(super) disconnecting: bool,
     /// Whether all that the broker kept has come on this connection.
@@ -125,6 +127,7 @@ impl DeliveryWorker {
             screen,
             acks: Acks::default(),
             stop: None,
+            retains: true,
             disconnecting: false,
             hearing: Hearing::default(),
             unheard: false,

@@ -1,4 +1,5 @@
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use time::OffsetDateTime;
@@ -129,13 +130,38 @@ fn a_get_of_the_metrics_is_answered_and_nothing_else() {
 }
 
 #[test]
-fn a_reader_that_says_nothing_does_not_keep_the_next_one_out_for_ever() {
+fn readers_that_say_nothing_keep_nobody_waiting() {
     let server = Running::on("127.0.0.1:0");
-    let silent = TcpStream::connect(server.address.expect("TCP")).expect("it listens");
+    let address = server.address.expect("TCP");
+    let silent: Vec<_> =
+        (0..readers::MOST).map(|_| TcpStream::connect(address).expect("it listens")).collect();
     let began = Instant::now();
-    assert!(server.ask(b"GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
-    assert!(began.elapsed() < TIMEOUT + Duration::from_secs(20));
+    for _ in 0..3 {
+        assert!(server.ask(b"GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    }
+    // One after the other they would have had their time each.
+    assert!(began.elapsed() < TIMEOUT * readers::MOST as u32 / 2, "{:?}", began.elapsed());
     drop(silent);
+}
+
+#[test]
+fn a_place_that_cannot_be_had_ends_nothing_and_is_had_as_soon_as_it_is_free() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("missing/metrics");
+    let config =
+        MetricsConfig { listen: format!("unix:{}", path.display()), ..MetricsConfig::default() };
+    let stop = Stop::default();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let given = scope.spawn(|| give(&config, &stop, stats, |problem| drop(tell.send(problem))));
+        let problem = told.recv().expect("told").expect("a problem");
+        assert!(problem.contains("metrics.listen"), "{problem}");
+        std::fs::create_dir(path.parent().expect("a folder")).expect("writable");
+        while told.recv().expect("told").is_some() {}
+        assert!(UnixStream::connect(&path).is_ok());
+        stop.request(Reason::Signal);
+        given.join().expect("it does not panic");
+    });
 }
 
 #[test]

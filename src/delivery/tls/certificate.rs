@@ -27,7 +27,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
-/// `[0]` and `[3]` of a certificate: version and extensions.
+/// The context tags 0 and 3 of a certificate: version and extensions.
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 /// `dNSName` and `iPAddress`.
