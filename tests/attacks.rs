@@ -101,8 +101,8 @@ fn each_of_many_orders_and_offers_back_to_back_is_answered_by_its_id() {
         let [draft, once, both] =
             ["json", "once", "cose"].map(|e| desk.arg(&format!("{version}.{e}")));
         ok(&["watchlist", "revise", &signed, "--out", &draft]);
-        ok(&["watchlist", "sign", &draft, "--key", &desk.arg("alice.key"), "--out", &once]);
-        ok(&["watchlist", "sign", &once, "--key", &desk.arg("bob.key"), "--out", &both]);
+        desk.sign_into(&draft, "alice.key", &once);
+        desk.sign_into(&once, "bob.key", &both);
         signed = both;
     }
     field.offer("second.cose");

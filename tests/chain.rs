@@ -194,6 +194,7 @@ fn a_list_that_one_person_signed_leaves_the_device_blind_and_the_status_says_why
         &desk.arg("alice.key"),
         "--out",
         &desk.arg("list.cose"),
+        "--yes",
     ];
     assert!(fails(&again).1.contains("has signed this list already"));
     assert!(daemon.terminate().success());

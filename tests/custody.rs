@@ -457,6 +457,7 @@ fn keys_rotate_by_two_of_the_old_signers_and_lists_of_the_old_ones_end() {
             &desk.arg(key),
             "--out",
             &desk.arg("theirs.cose"),
+            "--yes",
         ])
     };
     signed("draft2.json", "carol.key");
@@ -506,6 +507,7 @@ fn a_daemon_that_is_killed_while_lists_come_in_has_the_old_or_the_new_one() {
                 &desk.arg(key),
                 "--out",
                 &desk.arg(&signed),
+                "--yes",
             ]);
         }
         seal(desk, &signed, &next);

@@ -129,7 +129,7 @@ fn a_folder_a_person_is_read_and_look_alikes_are_told() {
     assert_ne!(text, busier);
     std::fs::write(desk.path("draft.json"), busier).expect("writes");
     let [draft, key, out] = ["draft.json", "alice.key", "list.cose"].map(|n| desk.arg(n));
-    let signed = watchpost(&["watchlist", "sign", &draft, "--key", &key, "--out", &out]);
+    let signed = watchpost(&["watchlist", "sign", &draft, "--key", &key, "--out", &out, "--yes"]);
     let warning = String::from_utf8_lossy(&signed.stderr).into_owned();
     assert!(
         signed.status.success() && warning.contains("devices will refuse this list"),

@@ -93,8 +93,9 @@ fn an_entry_is_revoked_alone_a_suspension_stops_and_a_newer_list_is_installed_wh
         &desk.arg("alice.key"),
         "--out",
         &next,
+        "--yes",
     ]);
-    ok(&["watchlist", "sign", &next, "--key", &desk.arg("bob.key"), "--out", &both]);
+    ok(&["watchlist", "sign", &next, "--key", &desk.arg("bob.key"), "--out", &both, "--yes"]);
     let offer = |path: &str| {
         field.listener.publish(
             &format!("{TOPIC}/watchlist/offer"),

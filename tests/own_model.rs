@@ -7,115 +7,16 @@
 
 mod support;
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use support::desk::{Desk, PORTRAITS, fails, ok};
+use support::manifests::{
+    FIXTURES, MODELS, lay_out, mobilefacenet, narrow, scrfd, sha256, shipped, wide,
+};
 use support::people::people;
 use watchpost::frame::{Frame, Layout, PixelFormat, Range};
 use watchpost::vision::{AlignedFace, Alignment, Detector, Digest, Embedder, Faces, Models};
-
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
-const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
-/// Where ArcFace places the landmarks in a face of 112 pixels.
-const TEMPLATE: [[f64; 2]; 5] = [
-    [38.2946, 51.6963],
-    [73.5318, 51.5014],
-    [56.0252, 71.7366],
-    [41.5493, 92.3655],
-    [70.7299, 92.2041],
-];
-
-/// The shipped manifest's detector or embedder.
-fn shipped(part: &str) -> String {
-    let text =
-        std::fs::read_to_string(format!("{MODELS}/manifest.toml")).expect("the shipped manifest");
-    let at = text.find("\n[embedder]").expect("a manifest");
-    if part == "detector" { text[..at].to_owned() } else { text[at..].to_owned() }
-}
-
-fn sha256(path: &Path) -> String {
-    Digest::of(&std::fs::read(path).expect("a network")).to_string()
-}
-
-/// A detector of the SCRFD family.
-fn scrfd(file: &str, multiple: usize) -> String {
-    let path = PathBuf::from(format!("{FIXTURES}/own_models/{file}"));
-    let mut text = format!(
-        "[detector]\nname = \"small SCRFD\"\nfile = \"{file}\"\nsha256 = \"{}\"\nfamily \
-         = \"scrfd\"\nchannels = \"rgb\"\nmean = [127.5, 127.5, 127.5]\nscale = [0.0078125, \
-         0.0078125, 0.0078125]\nmultiple = {multiple}\norigin = \"a test\"\nlicence = \"none\"\n",
-        sha256(&path)
-    );
-    for (stride, [scores, boxes, points]) in
-        [(8, ["448", "451", "454"]), (16, ["471", "474", "477"]), (32, ["494", "497", "500"])]
-    {
-        let _ = write!(
-            text,
-            "[[detector.levels]]\nstride = {stride}\nscores = [\"{scores}\"]\nboxes \
-             = \"{boxes}\"\npoints = \"{points}\"\n"
-        );
-    }
-    text
-}
-
-/// An embedder whose aligned face is ArcFace's, scaled.
-fn embedder(
-    path: &str,
-    channels: &str,
-    mean: &str,
-    scale: &str,
-    side: usize,
-    output: &str,
-    dimensions: usize,
-) -> String {
-    let path = PathBuf::from(path);
-    let template = TEMPLATE.map(|p| p.map(|v| v * side as f64 / 112.0));
-    format!(
-        "\n[embedder]\nname = \"of another origin\"\nfile = \"{}\"\nsha256 = \"{}\"\nchannels \
-         = \"{channels}\"\nmean = {mean}\nscale = {scale}\nside = {side}\ntemplate = \
-         {template:?}\noutput = \"{output}\"\ndimensions = {dimensions}\norigin = \"a \
-         test\"\nlicence = \"none\"\n",
-        path.file_name().expect("a file").display(),
-        sha256(&path)
-    )
-}
-
-fn mobilefacenet() -> String {
-    let file = format!("{FIXTURES}/mobilefacenet_192/mobilefacenet_192_int8.onnx");
-    embedder(&file, "rgb", "[128.0, 128.0, 128.0]", "[1.0, 1.0, 1.0]", 112, "embedding", 192)
-}
-
-fn wide() -> String {
-    let file = format!("{FIXTURES}/own_models/embedder_160.onnx");
-    embedder(&file, "rgb", "[123.0, 117.0, 104.0]", "[0.017, 0.018, 0.019]", 160, "fc1", 64)
-}
-
-fn narrow() -> String {
-    let file = format!("{FIXTURES}/own_models/embedder_96.onnx");
-    // Mean and scale are in the network's own order of channels.
-    let scale = "[0.017543859649122806, 0.017543859649122806, 0.017543859649122806]";
-    embedder(&file, "bgr", "[104.0, 117.0, 123.0]", scale, 96, "fc1", 1024)
-}
-
-/// Writes a manifest and lays every network that this repository has beside it.
-fn lay_out(desk: &Desk, manifest: &str) -> String {
-    for folder in [
-        MODELS.to_owned(),
-        format!("{FIXTURES}/own_models"),
-        format!("{FIXTURES}/mobilefacenet_192"),
-    ] {
-        for file in std::fs::read_dir(folder).expect("a folder").flatten() {
-            if file.path().extension().is_some_and(|e| e == "onnx") {
-                std::fs::copy(file.path(), desk.path(&file.file_name().to_string_lossy()))
-                    .expect("copies");
-            }
-        }
-    }
-    std::fs::write(desk.path("manifest.toml"), manifest).expect("writes");
-    desk.arg("manifest.toml")
-}
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
@@ -174,12 +75,13 @@ fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
     let photograph = portrait("obama-2012");
     ok(&[&["watchlist", "add", &draft, &photograph, "--models", &models][..], &entry].concat());
     let list = desk.arg("list.cose");
-    let sign = ["watchlist", "sign", &draft, "--key", &desk.arg("alice.key"), "--out", &list];
+    let sign =
+        ["watchlist", "sign", &draft, "--key", &desk.arg("alice.key"), "--out", &list, "--yes"];
     // The promise that is signed is this embedder's: without its manifest there is none.
     let (_, errors) = fails(&sign);
     assert!(errors.contains("another embedder") && errors.contains("--models"), "{errors}");
     ok(&[&sign[..], &["--models", &models]].concat());
-    ok(&["watchlist", "sign", &list, "--key", &desk.arg("bob.key"), "--out", &list]);
+    ok(&["watchlist", "sign", &list, "--key", &desk.arg("bob.key"), "--out", &list, "--yes"]);
     let search = [
         "identify",
         &portrait("obama-2010"),

@@ -119,9 +119,9 @@ class Desk:
         self._sign("draft-2.json", "version-2.cose")
 
     def _sign(self, draft, out):
-        sign = ["--key", "alice.key", "--out", out, "--cool-down-s", "1"]
+        sign = ["--key", "alice.key", "--out", out, "--yes", "--cool-down-s", "1"]
         self.watchpost("watchlist", "sign", draft, *sign)
-        self.watchpost("watchlist", "sign", out, "--key", "bob.key", "--out", out)
+        self.watchpost("watchlist", "sign", out, "--key", "bob.key", "--out", out, "--yes")
 
 
 class Bench:

@@ -72,6 +72,11 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// Whether a device key was named.
+    pub fn names_a_key(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// The bytes of a file, opened with the device key where they are sealed.
     pub fn read(&self, path: &Path) -> Result<Locked<u8>, CliError> {
         let bytes = read_list(path)?;

@@ -4,7 +4,7 @@
 #[cfg(feature = "author")]
 mod author;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -13,9 +13,14 @@ use time::format_description::well_known::Rfc3339;
 
 use super::flags::{Networks, Opening, OutputFormat, PlaceFlags};
 use super::{CliError, output};
+use crate::config::Config;
+use crate::decision::policy::{ActiveList, Blindness};
 use crate::device::judge::ListJudge;
-use crate::watchlist::Trust;
+use crate::device::keys::TrustedKeys;
+use crate::device::vault::Vault;
+use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::SealError;
+use crate::watchlist::{Trust, read_list};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -29,60 +34,93 @@ enum WatchlistCommand {
     #[command(flatten)]
     Author(author::AuthorCommand),
     /// Judge a list as a device would; exit 0 only where the device would use it now.
-    Verify {
-        /// Signed list.
-        list: PathBuf,
-        /// Trust file.
-        #[arg(long, value_name = "FILE")]
-        trust: PathBuf,
-        /// Name of the device.
-        #[arg(long, value_name = "ID")]
-        device: String,
-        #[command(flatten)]
-        place: PlaceFlags,
-        #[command(flatten)]
-        networks: Networks,
-        #[command(flatten)]
-        opening: Opening,
-        #[command(flatten)]
-        format: OutputFormat,
-    },
+    Verify(Verify),
+}
+
+#[derive(clap::Args)]
+struct Verify {
+    /// Signed list.
+    list: PathBuf,
+    /// Judge for the device of this configuration: its name, place, keys, networks and settings.
+    /// What the device remembers is not asked; `watchpost check` there does.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["trust", "device", "position", "manifest"]
+    )]
+    config: Option<PathBuf>,
+    /// Trust file.
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    trust: Option<PathBuf>,
+    /// Name of the device, whose settings are as shipped.
+    #[arg(long, value_name = "ID", required_unless_present = "config")]
+    device: Option<String>,
+    #[command(flatten)]
+    place: PlaceFlags,
+    #[command(flatten)]
+    networks: Networks,
+    #[command(flatten)]
+    opening: Opening,
+    #[command(flatten)]
+    format: OutputFormat,
 }
 
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         #[cfg(feature = "author")]
         WatchlistCommand::Author(command) => author::run(command),
-        WatchlistCommand::Verify {
-            list,
-            trust,
-            device,
-            place,
-            networks,
-            opening,
-            format: OutputFormat { json },
-        } => {
-            let bytes = match opening.read(&list) {
-                Err(error) if json && error.is::<SealError>() => {
-                    let code = error.downcast_ref::<SealError>().map(SealError::cause);
-                    let reason = error.to_string();
-                    output::json_line(
-                        &serde_json::json!({ "valid": false, "code": code, "reason": reason }),
-                    )?;
-                    return Ok(ExitCode::FAILURE);
-                }
-                read => read?,
+        WatchlistCommand::Verify(args) => {
+            let verdict = match &args.config {
+                Some(config) => args.for_configured(&Config::load(config)?)?,
+                None => args.for_shipped()?,
             };
-            let models = networks.open()?;
-            verify(&bytes, &trust, &ListJudge::as_shipped(device, place.position, &models), json)
+            tell(&verdict, args.format.json)
         }
     }
 }
 
-fn verify(bytes: &[u8], trust: &Path, judge: &ListJudge, json: bool) -> Result<ExitCode, CliError> {
-    let trust = Trust::open(trust)?;
-    let now = OffsetDateTime::now_utc();
-    let verdict = judge.usable_now(bytes, &trust, now);
+/// What the one judge of lists says.
+type Verdict = Result<ActiveList, Blindness>;
+
+impl Verify {
+    /// For the device of a configuration.
+    fn for_configured(&self, config: &Config) -> Result<Verdict, CliError> {
+        let judge = ListJudge::of(config, &config.vision.open_models()?);
+        let w = &config.watchlist;
+        let list = if self.opening.names_a_key() {
+            self.open()?
+        } else {
+            Vault::new(w).open(&read_list(&self.list)?).map(|opened| opened.bytes)
+        };
+        let judged = list.and_then(|list| {
+            let trust = TrustedKeys::new(w).current()?;
+            judge.usable_now(&list, &trust, OffsetDateTime::now_utc())
+        });
+        Ok(judged)
+    }
+
+    /// For a device whose configuration is as shipped.
+    fn for_shipped(&self) -> Result<Verdict, CliError> {
+        let (Some(trust), Some(device)) = (&self.trust, &self.device) else {
+            return Err("name --trust and --device, or --config".into());
+        };
+        let list = self.open()?;
+        let models = self.networks.open()?;
+        let judge = ListJudge::as_shipped(device.clone(), self.place.position, &models);
+        let trust = Trust::open(trust)?;
+        Ok(list.and_then(|list| judge.usable_now(&list, &trust, OffsetDateTime::now_utc())))
+    }
+
+    /// The list; that it cannot be opened is a verdict, that there is none an error.
+    fn open(&self) -> Result<Result<Locked<u8>, Blindness>, CliError> {
+        self.opening.read(&self.list).map(Ok).or_else(|error| {
+            let sealed = error.downcast::<SealError>()?;
+            Ok(Err((*sealed).into()))
+        })
+    }
+}
+
+fn tell(verdict: &Verdict, json: bool) -> Result<ExitCode, CliError> {
     let list = verdict.as_ref().map(|active| active.list());
     if json {
         output::json_line(&match list {

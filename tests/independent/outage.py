@@ -243,9 +243,9 @@ class Daemon:
         for n, name in enumerate(["obama-2012.jpg", "biden-2010.jpg", "collins.jpg", "hopper.jpg"]):
             entry = ["--reference", f"case-{n}", "--legal-basis", "order", "--purpose", "judging"]
             self.ok("watchlist", "add", "draft.json", str(PORTRAITS / name), *entry)
-        sign = ["--key", "alice.key", "--out", "list.cose", "--cool-down-s", "0"]
+        sign = ["--key", "alice.key", "--out", "list.cose", "--yes", "--cool-down-s", "0"]
         self.ok("watchlist", "sign", "draft.json", *sign)
-        self.ok("watchlist", "sign", "list.cose", "--key", "bob.key", "--out", "list.cose")
+        self.ok("watchlist", "sign", "list.cose", "--key", "bob.key", "--out", "list.cose", "--yes")
 
     def configure(self, pictures, slow):
         folder = self.folder / "pictures"

@@ -29,6 +29,11 @@ impl Desk {
     /// A draft with one person on it, enrolled from the photograph of 2012, and two keys that the
     /// trust file pins.
     pub fn draft(&self) {
+        self.draft_for(&[]);
+    }
+
+    /// [`Desk::draft`] for other networks: `networks` says which.
+    pub fn draft_for(&self, networks: &[&str]) {
         for key in ["alice.key", "bob.key"] {
             ok(&["key", "new", &self.arg(key)]);
         }
@@ -36,7 +41,7 @@ impl Desk {
             ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &self.arg(k)]).trim().to_owned());
         ok(&["key", "trust", &public[0], &public[1], "--out", &self.arg("trust.toml")]);
         let draft = self.arg("draft.json");
-        ok(&[
+        let new = [
             "watchlist",
             "new",
             &draft,
@@ -58,23 +63,28 @@ impl Desk {
             "0.2",
             "--expires",
             "2099-01-01T00:00:00Z",
-        ]);
+        ];
+        ok(&[&new[..], networks].concat());
         let photograph = format!("{PORTRAITS}/obama-2012.jpg");
         let entry =
             ["--reference", "case-1", "--legal-basis", "order 1/26", "--purpose", "a promise kept"];
-        ok(&[&["watchlist", "add", &draft, &photograph][..], &entry[..]].concat());
+        ok(&[&["watchlist", "add", &draft, &photograph][..], &entry[..], networks].concat());
     }
 
     pub fn sign(&self, from: &str, key: &str) {
-        ok(&[
-            "watchlist",
-            "sign",
-            &self.arg(from),
-            "--key",
-            &self.arg(key),
-            "--out",
-            &self.arg("list.cose"),
-        ]);
+        self.sign_for(from, key, &[]);
+    }
+
+    /// [`Desk::sign`] for other networks: `networks` says which.
+    pub fn sign_for(&self, from: &str, key: &str, networks: &[&str]) {
+        let [from, key, out] = [from, key, "list.cose"].map(|name| self.arg(name));
+        let sign = ["watchlist", "sign", &from, "--key", &key, "--out", &out, "--yes"];
+        ok(&[&sign[..], networks].concat());
+    }
+
+    /// Signs the file `from` into the file `out`.
+    pub fn sign_into(&self, from: &str, key: &str, out: &str) {
+        ok(&["watchlist", "sign", from, "--key", &self.arg(key), "--out", out, "--yes"]);
     }
 
     /// [`Desk::draft`], signed by both.

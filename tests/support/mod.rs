@@ -10,6 +10,7 @@ pub mod desk;
 pub mod disk;
 pub mod event;
 pub mod field;
+pub mod manifests;
 pub mod people;
 pub mod trials;
 pub mod wire;

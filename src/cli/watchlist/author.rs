@@ -1,5 +1,7 @@
 //! `watchpost watchlist` on a workstation: authoring, and signing by several people.
 
+mod bounds;
+mod check;
 mod enrol;
 mod look_alikes;
 mod new;
@@ -7,6 +9,7 @@ mod people;
 mod plan;
 mod seal;
 mod show;
+mod sign;
 mod stop;
 
 use std::path::{Path, PathBuf};
@@ -17,14 +20,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{CliError, output};
-use crate::cli::flags::{Networks, Opening, OutputFormat};
-use crate::decision::{DecisionConfig, promise};
+use crate::cli::flags::{Opening, OutputFormat};
 use crate::files::replace;
-use crate::promise::{Promise, Stage};
-use crate::vision::{Models, VisionConfig};
+use crate::promise::Stage;
 use crate::watchlist::Reference;
 use crate::watchlist::author::{self, Draft};
-use crate::watchlist::keys::SecretKey;
 use crate::watchlist::read_list;
 
 #[derive(Subcommand)]
@@ -54,29 +54,16 @@ pub enum AuthorCommand {
         #[arg(long)]
         in_force: bool,
         #[command(flatten)]
+        bounds: bounds::Bounds,
+        #[command(flatten)]
         opening: Opening,
         #[command(flatten)]
         format: OutputFormat,
     },
-    /// Sign a draft, or add a signature to a list that somebody else has signed.
-    Sign {
-        /// Draft, or signed list.
-        file: PathBuf,
-        /// The signer's secret key file.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        /// Signed list to write; may be the same file as a signed input.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// Seconds for which devices have to wait before they announce an entry again; a device
-        /// whose configuration has fewer refuses the list. Only for a draft.
-        #[arg(long, value_name = "S", default_value_t = DecisionConfig::default().cool_down_s)]
-        cool_down_s: u64,
-        #[command(flatten)]
-        networks: Networks,
-        #[command(flatten)]
-        format: OutputFormat,
-    },
+    /// Show what a draft or a list says, ask, and sign it: the first signature or a further one.
+    Sign(sign::Args),
+    /// Enrol a list's photographs again and compare: whether its templates come from them.
+    Check(check::Args),
     /// Encrypt a signed list to the devices that may use it (age format).
     Seal(seal::Args),
     /// Print what a draft, a list or an order says, never its templates.
@@ -100,17 +87,12 @@ pub fn run(command: AuthorCommand) -> Result<ExitCode, CliError> {
         AuthorCommand::New(args) => new::run(args)?,
         AuthorCommand::Add(args) => return enrol::run(args),
         AuthorCommand::Remove { draft, reference, format } => remove(&draft, &reference, format)?,
-        AuthorCommand::Revise { list, out, in_force, opening, format } => {
-            revise(&opening.read(&list)?, &out, in_force, format)?
+        AuthorCommand::Revise { list, out, in_force, bounds, opening, format } => {
+            revise(&opening.read(&list)?, &out, in_force, bounds, format)?
         }
         AuthorCommand::Seal(args) => seal::run(&args)?,
-        AuthorCommand::Sign { file, key, out, cool_down_s, networks, format } => {
-            // With the settings that every device has unless its configuration is stricter.
-            let decision = DecisionConfig { cool_down_s, ..DecisionConfig::default() };
-            let models = networks.open()?;
-            let promise = promise::of(&models, &VisionConfig::default(), &decision);
-            sign(&file, &key, &out, &models, &promise, format)?
-        }
+        AuthorCommand::Sign(args) => sign::run(&args)?,
+        AuthorCommand::Check(args) => return check::run(&args),
         AuthorCommand::Show(args) => show::run(&args)?,
         AuthorCommand::Revoke(args) => stop::revoke(args)?,
         AuthorCommand::Suspend(args) => stop::suspend(args)?,
@@ -132,8 +114,15 @@ fn remove(path: &Path, reference: &Reference, format: OutputFormat) -> Result<()
     Ok(())
 }
 
-fn revise(list: &[u8], out: &Path, in_force: bool, format: OutputFormat) -> Result<(), CliError> {
+fn revise(
+    list: &[u8],
+    out: &Path,
+    in_force: bool,
+    bounds: bounds::Bounds,
+    format: OutputFormat,
+) -> Result<(), CliError> {
     let mut draft = Draft::revise(list, OffsetDateTime::now_utc())?;
+    bounds.apply(&mut draft.content_mut().authorisation);
     if in_force {
         draft.content_mut().stage = Stage::InForce;
     }
@@ -145,52 +134,6 @@ fn revise(list: &[u8], out: &Path, in_force: bool, format: OutputFormat) -> Resu
         output::line(format!(
             "wrote {}: {id} version {version}, to be signed anew",
             out.display()
-        ))?;
-    }
-    Ok(())
-}
-
-fn sign(
-    file: &Path,
-    key: &Path,
-    out: &Path,
-    models: &Models,
-    promise: &Promise,
-    format: OutputFormat,
-) -> Result<(), CliError> {
-    let key = SecretKey::open_file(key)?;
-    let bytes = read_list(file)?;
-    let signed = match draft_of(&bytes) {
-        Some(draft) => {
-            let draft = draft?;
-            if draft.content().embedder != models.manifest.embedder.sha256.0 {
-                return Err("the draft was begun for another embedder; name that one's manifest \
-                    with --models FILE, because its promise is signed with the list"
-                    .into());
-            }
-            author::sign(&draft, &promise.bytes(), &key, OffsetDateTime::now_utc())?
-        }
-        None => author::cosign(&bytes, &key)?,
-    };
-    replace(out, &signed)?;
-    let summary = author::show(&signed, None)?;
-    if summary.embedder == models.manifest.embedder.sha256.to_string() {
-        let entries = summary.entries.iter().map(|e| e.photographs.len()).collect();
-        plan::warn_of_budget(models, &summary.authorisation, &entries);
-    }
-    if format.json {
-        output::json_line(&serde_json::json!({
-            "signer": key.public().id(), "signatures": summary.signatures.len(), "id": summary.id,
-            "version": summary.version, "digest": summary.digest,
-        }))?;
-    } else {
-        output::line(format!(
-            "signed by {} ({} in all): {} version {}, digest {}",
-            key.public().id(),
-            summary.signatures.len(),
-            summary.id,
-            summary.version,
-            summary.digest.unwrap_or_default()
         ))?;
     }
     Ok(())

@@ -56,7 +56,9 @@ use time::OffsetDateTime;
 pub use draft::{Draft, MAX_DRAFT_BYTES, NewEntry, NewList};
 pub use look_alikes::{Disagreement, LookAlike, LookAlikes, MAX_PAIRS, disagreements, look_alikes};
 pub use signing::{cosign, sign};
-pub use summary::{EntrySummary, ListSummary, SignatureState, SignatureSummary, show};
+pub use summary::{
+    EntrySummary, ListSummary, PromiseSummary, SignatureState, SignatureSummary, show,
+};
 
 use super::codec::FormatError;
 use super::container::MAX_SIGNATURES;

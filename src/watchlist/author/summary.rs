@@ -1,5 +1,6 @@
 //! What a list or a draft says, for people to read before they sign: never a template.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::AuthorError;
-use crate::promise::Stage;
+use crate::promise::{Promise, Setting, Stage};
 use crate::watchlist::codec;
 use crate::watchlist::keys::KeyId;
 use crate::watchlist::model::{Authorisation, Content, Entry, PhotographDigest, Reference};
@@ -71,6 +72,38 @@ pub struct EntrySummary {
     pub photographs: Vec<PhotographDigest>,
 }
 
+/// What a false-alert promise rests on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PromiseSummary {
+    /// Which way from pixels to a template.
+    pub pipeline: u32,
+    /// SHA-256 of the detector, hexadecimal.
+    pub detector: String,
+    /// SHA-256 of the embedder, hexadecimal.
+    pub embedder: String,
+    /// Digest of the false-match curve, hexadecimal.
+    pub curve: String,
+    /// No threshold is lower.
+    pub floor: f64,
+    /// The loosest that a device may be, by the key of its configuration.
+    pub settings: BTreeMap<&'static str, f64>,
+}
+
+impl PromiseSummary {
+    fn of(promise: &Promise) -> Self {
+        let number = |thousandths: u32| f64::from(thousandths) / 1000.0;
+        let setting = |setting: &Setting| (setting.key(), number(promise.setting(*setting)));
+        Self {
+            pipeline: promise.pipeline,
+            detector: hex(&promise.detector),
+            embedder: hex(&promise.embedder),
+            curve: hex(&promise.curve),
+            floor: number(promise.floor),
+            settings: Setting::ALL.iter().map(setting).collect(),
+        }
+    }
+}
+
 /// What a list or a draft says, for a table or as JSON. Holds no template.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ListSummary {
@@ -98,6 +131,9 @@ pub struct ListSummary {
     /// SHA-256 of what the false-alert promise rests on, hexadecimal; absent in a draft, which gets
     /// it when it is signed.
     pub promise: Option<String>,
+    /// The same in numbers; absent in a draft, and where another program wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promised: Option<PromiseSummary>,
     /// SHA-256 of the signed payload, hexadecimal; absent in a draft. Two signers who see the same
     /// digest sign the same.
     pub digest: Option<String>,
@@ -135,6 +171,7 @@ impl ListSummary {
             pipeline: content.pipeline,
             stage: content.stage,
             promise: payload.map(|_| hex(&Sha256::digest(&content.promise))),
+            promised: Promise::from_bytes(&content.promise).map(|p| PromiseSummary::of(&p)),
             digest: payload.map(|p| hex(&Sha256::digest(p))),
             authorisation: content.authorisation.clone(),
             signatures,

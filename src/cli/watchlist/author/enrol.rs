@@ -37,7 +37,7 @@ use crate::watchlist::model::MAX_PHOTOGRAPHS;
 use crate::watchlist::{PhotographDigest, Reference, StoredTemplate};
 
 /// Most bytes of a photograph's file.
-const MAX_FILE: u64 = 256 << 20;
+pub(super) const MAX_FILE: u64 = 256 << 20;
 /// How often the draft is written: at most so much work is lost by an interruption.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 
@@ -234,8 +234,8 @@ fn too_few(added: &[Added]) -> Vec<String> {
 }
 
 /// What one photograph gave.
-enum Examined {
-    /// And how many faces in the background were left alone.
+pub(super) enum Examined {
+    /// Its template, and how many faces in the background were left alone.
     Stored(StoredTemplate, usize),
     /// In the draft already, in this entry.
     Known(Reference),
@@ -321,7 +321,12 @@ fn enrol(
     Ok(report)
 }
 
-fn look(reader: &mut FaceReader, file: &Path, known: &HashMap<[u8; 32], Reference>) -> Examined {
+/// What the photograph in `file` gives, unless it is one of those `known`.
+pub(super) fn look(
+    reader: &mut FaceReader,
+    file: &Path,
+    known: &HashMap<[u8; 32], Reference>,
+) -> Examined {
     let mut attempt = || -> Result<Examined, CliError> {
         let mut bytes = Vec::new();
         std::fs::File::open(file)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;

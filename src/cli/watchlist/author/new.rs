@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use time::OffsetDateTime;
 
+use super::bounds::Bounds;
 use super::{CliError, create, date, output, plan};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::decision::curve::Entries;
@@ -76,6 +77,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = date)]
     expires: OffsetDateTime,
     #[command(flatten)]
+    bounds: Bounds,
+    #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
     format: OutputFormat,
@@ -85,7 +88,7 @@ pub fn run(new: Args) -> Result<(), CliError> {
     let models = new.networks.open()?;
     let embedder = &models.manifest.embedder;
     let now = OffsetDateTime::now_utc();
-    let list = NewList {
+    let mut list = NewList {
         id: new.id,
         // Whole seconds would put it up to one second into the future of a list that is verified at
         // once.
@@ -106,6 +109,7 @@ pub fn run(new: Args) -> Result<(), CliError> {
             false_alerts_per_day: new.false_alerts_per_day,
         },
     };
+    new.bounds.apply(&mut list.authorisation);
     let draft = Draft::new(list, now)?;
     create(&new.draft, &draft.to_json())?;
     plan::warn_of_budget(&models, &draft.content().authorisation, &Entries::default());

@@ -7,8 +7,10 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{CliError, draft_of, look_alikes, output, stop};
 use crate::cli::flags::{Opening, OutputFormat};
+use crate::promise::{Setting, Stricter};
 use crate::vision::Models;
-use crate::watchlist::author::{self, Draft, ListSummary};
+use crate::watchlist::author::{self, Draft, ListSummary, PromiseSummary};
+use crate::watchlist::model::{Area, Hours, Position};
 use crate::watchlist::text::hex;
 use crate::watchlist::{Reference, Trust, order};
 
@@ -58,7 +60,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     Ok(())
 }
 
-fn print(s: &ListSummary) -> Result<(), CliError> {
+/// Prints it for people.
+pub fn print(s: &ListSummary) -> Result<(), CliError> {
     let a = &s.authorisation;
     let devices: Vec<&str> = a.devices.iter().map(Reference::as_str).collect();
     let facts = [
@@ -74,6 +77,9 @@ fn print(s: &ListSummary) -> Result<(), CliError> {
                 a.false_alerts_per_day, a.expected_faces_per_day
             ),
         ),
+        ("hours", hours(&a.hours)),
+        ("areas", areas(&a.areas)),
+        ("entries", format!("{} of at most {}", s.entries.len(), a.most_entries)),
         ("stage", s.stage.to_string()),
         ("embedder", format!("{}, pipeline {}", s.embedder, s.pipeline)),
         ("promise", s.promise.clone().unwrap_or_else(|| "none before it is signed".into())),
@@ -81,6 +87,9 @@ fn print(s: &ListSummary) -> Result<(), CliError> {
     ];
     for (name, value) in facts {
         output::line(format!("{name:<10} {value}"))?;
+    }
+    for line in s.promised.iter().flat_map(promise) {
+        output::line(format!("{:<10} {line}", ""))?;
     }
     for signature in &s.signatures {
         output::line(format!("{:<10} {} ({})", "signature", signature.key, signature.state))?;
@@ -115,4 +124,40 @@ fn print(s: &ListSummary) -> Result<(), CliError> {
         .collect();
     output::table(&["reference", "quality", "SHA-256 of the photograph"], &rows)?;
     Ok(())
+}
+
+fn hours(hours: &Hours) -> String {
+    if *hours == Hours::always() {
+        return "the whole week".into();
+    }
+    let minutes = hours.utc_offset_minutes;
+    let (sign, offset) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+    let windows: Vec<String> = hours.windows.iter().map(ToString::to_string).collect();
+    format!("{}; UTC{sign}{:02}:{:02}", windows.join("; "), offset / 60, offset % 60)
+}
+
+fn areas(areas: &[Area]) -> String {
+    if areas.is_empty() {
+        return "wherever the devices are".into();
+    }
+    let corner = |p: &Position| format!("{},{}", p.latitude, p.longitude);
+    let area = |a: &Area| a.0.iter().map(corner).collect::<Vec<_>>().join(" ");
+    areas.iter().map(area).collect::<Vec<_>>().join("; ")
+}
+
+/// What a promise rests on, a line each.
+fn promise(p: &PromiseSummary) -> Vec<String> {
+    let mut lines = vec![
+        format!("detector {}", p.detector),
+        format!("curve {}", p.curve),
+        format!("no threshold below {}", p.floor),
+    ];
+    lines.extend(Setting::ALL.iter().filter_map(|setting| {
+        let bound = match setting.stricter() {
+            Stricter::Higher => "at least",
+            Stricter::Lower => "at most",
+        };
+        Some(format!("{} {bound} {}", setting.key(), p.settings.get(setting.key())?))
+    }));
+    lines
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::bounds::area;
 use super::{CliError, create, date, output};
 use crate::cli::flags::OutputFormat;
 use crate::watchlist::keys::SecretKey;
-use crate::watchlist::model::{Area, Position};
+use crate::watchlist::model::Area;
 use crate::watchlist::order::{self, Action, EVERY_VERSION, Order, OrderId};
 use crate::watchlist::{Reference, Trust, keys};
 
@@ -58,19 +59,6 @@ struct Signing {
     out: PathBuf,
     #[command(flatten)]
     format: OutputFormat,
-}
-
-fn area(text: &str) -> Result<Area, String> {
-    let corner = |pair: &str| -> Option<Position> {
-        let (latitude, longitude) = pair.split_once(',')?;
-        let position =
-            Position { latitude: latitude.parse().ok()?, longitude: longitude.parse().ok()? };
-        position.is_on_earth().then_some(position)
-    };
-    let corners: Option<Vec<Position>> = text.split_whitespace().map(corner).collect();
-    corners.filter(|c| c.len() >= 3).map(Area).ok_or_else(|| {
-        "write three or more corners as latitude,longitude with spaces between".into()
-    })
 }
 
 pub fn revoke(args: Revoke) -> Result<(), CliError> {
