@@ -136,7 +136,7 @@ pub struct Promise {
     pub detector: [u8; 32],
     /// SHA-256 of the embedder's file.
     pub embedder: [u8; 32],
-    /// Digest of the false-match curve, every group of it.
+    /// Digest of the false-match curve, every group of it, and of how the networks are used.
     pub curve: [u8; 32],
     /// Each of [`Setting::ALL`] at its place, in thousandths ([`Setting::thousandths`]).
     pub settings: [u32; Setting::ALL.len()],
@@ -336,7 +336,7 @@ impl fmt::Display for Difference {
                 concat!(
                     "signed for the false-match curve {}, the manifest of ",
                     setting!(vision.models),
-                    " has {}"
+                    " has {} (its groups and rows, and how the networks read pixels)"
                 ),
                 Hex(signed),
                 Hex(device)

@@ -44,14 +44,20 @@ pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> 
     }
 }
 
-/// Of every number of the measured curve, and of how the embedder was used when it was measured.
+/// Of every number of the measured curve, and of how the networks were used when it was measured.
 fn curve_digest(models: &Models) -> [u8; 32] {
-    let embedder = &models.manifest.embedder;
+    let (detector, embedder) = (&models.manifest.detector, &models.manifest.embedder);
     let mut digest = Sha256::new_with_prefix(b"watchpost false-match curve v1\n");
     digest.update([embedder.channels as u8]);
     digest.update((embedder.side as u64).to_be_bytes());
     let used = [&embedder.mean[..], &embedder.scale[..], embedder.template.as_flattened()];
     for number in used.into_iter().flatten() {
+        digest.update(number.to_be_bytes());
+    }
+    digest.update((embedder.output.len() as u64).to_be_bytes());
+    digest.update(&embedder.output);
+    digest.update([detector.channels as u8]);
+    for number in [detector.mean, detector.scale].as_flattened() {
         digest.update(number.to_be_bytes());
     }
     for group in &embedder.groups {
@@ -129,7 +135,7 @@ mod tests {
         let models = Models::builtin().expect("as committed");
         let (vision, decision) = (VisionConfig::default(), DecisionConfig::default());
         let signed = of(&models, &vision, &decision);
-        let edits: [fn(&mut Models); 7] = [
+        let edits: [fn(&mut Models); 9] = [
             |m| m.manifest.embedder.groups[0].curve[0].1 = 1e-9,
             |m| m.manifest.embedder.groups[0].curve[0].0 = 0.05,
             |m| m.manifest.embedder.groups[0].people = 299,
@@ -137,6 +143,8 @@ mod tests {
             |m| m.manifest.embedder.groups[7].exact_to = 0.8,
             |m| m.manifest.embedder.scale[1] = 0.001,
             |m| m.manifest.embedder.template[4][1] += 1.0,
+            |m| m.manifest.embedder.output.push('2'),
+            |m| m.manifest.detector.mean[0] = 0.0,
         ];
         for (i, edit) in edits.iter().enumerate() {
             let mut other = models.clone();
