@@ -305,3 +305,33 @@ fn a_list_of_another_pipeline_is_not_even_signed() {
     assert!(error.contains("pipeline"), "{error}");
     ok(&["key", "show", &desk.arg("alice.key")]);
 }
+
+#[test]
+fn a_restart_does_not_give_a_list_its_days_budget_again() {
+    let desk = Desk::new();
+    desk.draft();
+    let text = fs::read_to_string(desk.path("draft.json")).expect("a draft");
+    let (is, ten) = ("\"expected_faces_per_day\": 1000", "\"expected_faces_per_day\": 10");
+    assert!(text.contains(is));
+    fs::write(desk.path("draft.json"), text.replace(is, ten)).expect("writes");
+    desk.sign("draft.json", "alice.key");
+    desk.sign("list.cose", "bob.key");
+    desk.pictures(&["hopper.jpg", "collins.jpg"]);
+    let Some(broker) = Mosquitto::running() else { return };
+    let log = |repeat: u32| {
+        desk.configure(broker.port, &format!("repeat = {repeat}\n"));
+        String::from_utf8_lossy(&desk.run().stderr).into_owned()
+    };
+    let first = log(6);
+    assert!(first.contains("Watch list in force"), "{first}");
+    let state = fs::read_to_string(desk.path("state.json")).expect("a state");
+    let state: Value = serde_json::from_str(&state).expect("JSON");
+    assert_eq!(state["faces"]["today"], 12, "two faces, six times: {state}");
+    let second = log(1);
+    assert!(second.contains("declared=10 planned=20 "), "{second}");
+    // Nobody gets the day back by spoiling the number.
+    let spoiled = state.to_string().replace("\"today\":12", "\"today\":-1");
+    fs::write(desk.path("state.json"), spoiled).expect("writes");
+    let third = log(1);
+    assert!(third.contains("damaged-state") && !third.contains("Watch list in force"), "{third}");
+}

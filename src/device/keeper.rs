@@ -19,7 +19,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::vision::Models;
-use crate::watchlist::memory::{DeviceMemory, Obeyed};
+use crate::watchlist::memory::{DayCounts, DeviceMemory, Obeyed};
 use crate::watchlist::order::{self, OrderError, VerifiedOrder};
 use crate::watchlist::rotation;
 use crate::watchlist::trust::TrustError;
@@ -220,6 +220,17 @@ impl Keeper {
     /// When the memory began, and how often what must not be forgotten has changed.
     pub fn memory_age(&self) -> Option<(OffsetDateTime, u64)> {
         self.state.age()
+    }
+
+    /// Faces that passed before this process, as far as is remembered.
+    pub fn faces(&self) -> Option<DayCounts> {
+        self.state.memory().ok()?.faces().cloned()
+    }
+
+    /// Remembers how many faces have passed. Where that cannot be stored nobody is matched until it
+    /// is.
+    pub fn keep_faces(&mut self, counts: DayCounts) {
+        self.state.keep_faces(counts);
     }
 
     /// Remembers the time at the end of the process.

@@ -165,7 +165,8 @@ pub struct Device {
 
 impl Device {
     /// A device on which no list is in force yet.
-    pub fn new(pipeline: Pipeline, keeper: Keeper) -> Self {
+    pub fn new(mut pipeline: Pipeline, keeper: Keeper) -> Self {
+        pipeline.resume_traffic(keeper.faces());
         Self {
             pipeline,
             keeper,
@@ -335,6 +336,9 @@ impl Device {
         out: &mut dyn FnMut(Candidate),
     ) -> Result<(), PipelineError> {
         let result = self.pipeline.process(captured, now, out);
+        if let Some(counts) = self.pipeline.traffic_to_keep() {
+            self.keeper.keep_faces(counts);
+        }
         if self.pipeline.take_replanned() {
             if let Ok(active) = self.pipeline.active_list() {
                 warn!(
@@ -353,6 +357,9 @@ impl Device {
     /// As [`Pipeline::finish`]; the time is remembered for the next start.
     pub fn finish(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
         self.pipeline.finish(now, out);
+        if let Some(counts) = self.pipeline.traffic_at_the_end(now) {
+            self.keeper.keep_faces(counts);
+        }
         self.keeper.remember_time(now);
     }
 

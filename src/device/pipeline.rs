@@ -36,6 +36,7 @@ use crate::vision::{
     VisionError,
 };
 use crate::watchlist::TopK;
+use crate::watchlist::memory::DayCounts;
 
 /// Why a picture was not analysed.
 #[derive(Debug, thiserror::Error)]
@@ -163,10 +164,7 @@ impl Pipeline {
         out: &mut dyn FnMut(Candidate),
     ) -> Result<(), PipelineError> {
         self.counters.frames += 1;
-        self.traffic.observe(self.counters.vision.tracks, now.wall);
-        if let Ok(active) = &mut self.active {
-            self.replanned |= active.follow(&self.traffic);
-        }
+        self.observe_traffic(now);
         if self.standing(now).is_err() {
             self.counters.blind += 1;
             self.forget_sightings();
@@ -202,6 +200,35 @@ impl Pipeline {
             schedule.looked(at, shown, stopwatch.elapsed().saturating_sub(start));
         }
         Ok(())
+    }
+
+    /// Counts who has passed, and plans for as many. Not by a clock that is not believed, nor by one
+    /// beyond the end of the list: a day in the far future would be the last for long.
+    fn observe_traffic(&mut self, now: Now) {
+        if let Ok(active) = &mut self.active
+            && self.held.is_none()
+            && now.wall < active.list().expires()
+        {
+            self.traffic.observe(self.counters.vision.tracks, now.wall);
+            self.replanned |= active.follow(&self.traffic);
+        }
+    }
+
+    /// Goes on counting from what passed before this process.
+    pub fn resume_traffic(&mut self, kept: Option<DayCounts>) {
+        self.traffic = Traffic::resumed(kept);
+    }
+
+    /// What has to be kept over a restart of how many faces have passed, if more have than was kept.
+    pub fn traffic_to_keep(&mut self) -> Option<DayCounts> {
+        let declared = self.active.as_ref().ok()?.declared_faces();
+        self.traffic.to_keep(declared)
+    }
+
+    /// How many faces have passed, at the end of the process.
+    pub fn traffic_at_the_end(&mut self, now: Now) -> Option<DayCounts> {
+        self.observe_traffic(now);
+        self.traffic.counts().cloned()
     }
 
     /// What was seen before matching stopped must not count as evidence when it goes on.

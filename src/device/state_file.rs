@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::decision::policy::Blindness;
 use crate::files::{FileError, replace};
 use crate::watchlist::clock::{ClockTrust, HighWater, clock_trust, kernel_synchronised};
-use crate::watchlist::memory::DeviceMemory;
+use crate::watchlist::memory::{DayCounts, DeviceMemory};
 use crate::watchlist::text::stamp;
 
 /// Bytes that are held for the state on a disk that is full: the new file and the one before.
@@ -202,6 +202,14 @@ impl StateFile {
     /// matched by a device that could not remember an order.
     pub fn begin(&mut self) {
         if self.memory.is_ok() {
+            self.save_or_hold(Cause::StateNotStored);
+        }
+    }
+
+    /// Keeps how many faces have passed; where that cannot be written nobody is matched until it is.
+    pub fn keep_faces(&mut self, counts: DayCounts) {
+        if let Ok(memory) = &mut self.memory {
+            memory.keep_faces(counts);
             self.save_or_hold(Cause::StateNotStored);
         }
     }

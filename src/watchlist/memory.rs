@@ -8,6 +8,8 @@
 //! * A memory that is damaged is an error, never a fresh start: forgetting is what a roll-back
 //!   needs. Whether a file that does not exist is a device's first start is for the caller to say,
 //!   who sees what else there is.
+//! * How many faces passed on this day and within the week before is remembered, so that a restart
+//!   does not give a list its day's budget again.
 //! * The file is replaced as a whole ([`crate::files`]). The caller stores a new list before its
 //!   version is remembered: a power cut in between leaves the new list with the old memory, which
 //!   is consistent; the other order would leave the old list, refused.
@@ -27,8 +29,10 @@ use super::text::hex;
 use super::verify::Watchlist;
 use crate::files::{FileError, replace};
 
+mod faces;
 mod stopped;
 
+pub use self::faces::{DAYS, DayCounts};
 #[cfg(test)]
 pub(super) use self::stopped::MAX_REVOKED;
 use self::stopped::{Revocation, Stopped, Suspension};
@@ -97,6 +101,8 @@ pub struct DeviceMemory {
     trust_serial: u64,
     lists: Vec<AcceptedList>,
     stopped: Stopped,
+    /// Faces that passed; `None` where none did.
+    faces: Option<DayCounts>,
 }
 
 /// The state file's fields.
@@ -117,6 +123,8 @@ struct MemoryFields {
     suspended: Vec<Suspension>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     full: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    faces: Option<DayCounts>,
 }
 
 fn is_zero(serial: &u64) -> bool {
@@ -134,17 +142,19 @@ impl From<MemoryFields> for DeviceMemory {
             revoked,
             suspended,
             full,
+            faces,
         } = written;
         let stopped = Stopped { revoked, suspended, full };
-        Self { since, changes, last_seen, trust_serial, lists, stopped }
+        Self { since, changes, last_seen, trust_serial, lists, stopped, faces }
     }
 }
 
 impl From<DeviceMemory> for MemoryFields {
     fn from(memory: DeviceMemory) -> Self {
-        let DeviceMemory { since, changes, last_seen, trust_serial, lists, stopped } = memory;
+        let DeviceMemory { since, changes, last_seen, trust_serial, lists, stopped, faces } =
+            memory;
         let Stopped { revoked, suspended, full } = stopped;
-        Self { since, changes, last_seen, trust_serial, lists, revoked, suspended, full }
+        Self { since, changes, last_seen, trust_serial, lists, revoked, suspended, full, faces }
     }
 }
 
@@ -277,6 +287,16 @@ impl DeviceMemory {
     /// Notes `now`, however little time has passed; at the end of a process.
     pub fn observe_at_stop(&mut self, now: OffsetDateTime) {
         self.last_seen = self.last_seen.max(now.unix_timestamp());
+    }
+
+    /// Faces that passed, as kept last; `None` where none did.
+    pub fn faces(&self) -> Option<&DayCounts> {
+        self.faces.as_ref()
+    }
+
+    /// Keeps how many faces have passed.
+    pub fn keep_faces(&mut self, counts: DayCounts) {
+        self.faces = Some(counts);
     }
 
     /// Forgets the last time seen, as those who sign vouch that it is `from` at least. Versions,

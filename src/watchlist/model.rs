@@ -39,6 +39,9 @@ pub const MAX_WINDOWS: usize = 64;
 pub const MAX_TEXT: usize = 200;
 /// The latest time that a list may name, in Unix seconds: 9999-12-31T23:59:59Z.
 pub(super) const LATEST: i64 = 253_402_300_799;
+/// Fewest faces that one device may be expected to compare a day: with fewer the threshold would be
+/// planned for a place at which nobody needs a camera.
+const MIN_FACES: u64 = 10;
 /// Most faces that one device may be expected to compare a day.
 pub(super) const MAX_FACES: u64 = 100_000_000;
 
@@ -351,8 +354,11 @@ impl Content {
         if entries > a.most_entries as usize {
             return Err(ContentError::TooManyEntries { entries, allowed: a.most_entries });
         }
-        if !(1..=MAX_FACES).contains(&u64::from(a.expected_faces_per_day)) {
-            return range("expected_faces_per_day", "write 1 to 100,000,000");
+        if !(MIN_FACES..=MAX_FACES).contains(&u64::from(a.expected_faces_per_day)) {
+            return range(
+                "expected_faces_per_day",
+                "write 10 to 100,000,000: the number that passes, counted or estimated on the spot",
+            );
         }
         if !(0.001..=1_000_000.0).contains(&a.false_alerts_per_day) {
             return range(

@@ -291,14 +291,21 @@ fn every_broken_rule_of_the_content_is_refused_although_it_is_signed() {
 }
 
 #[test]
-fn more_false_alerts_than_faces_are_no_plausible_budget() {
+fn more_false_alerts_than_faces_or_hardly_any_faces_are_no_plausible_budget() {
     let mut c = content(1);
-    (c.authorisation.expected_faces_per_day, c.authorisation.false_alerts_per_day) = (1, 1000.0);
+    (c.authorisation.expected_faces_per_day, c.authorisation.false_alerts_per_day) = (10, 1000.0);
     let refused = c.check().unwrap_err();
     assert!(matches!(refused, ContentError::Range { what: "false_alerts_per_day", .. }));
     assert!(refused.to_string().contains("faces pass a day"), "{refused}");
-    c.authorisation.false_alerts_per_day = 1.0;
+    c.authorisation.false_alerts_per_day = 10.0;
     assert_eq!(c.check(), Ok(()));
+    (c.authorisation.expected_faces_per_day, c.authorisation.false_alerts_per_day) = (9, 1.0);
+    let refused = c.check().unwrap_err();
+    assert!(matches!(refused, ContentError::Range { what: "expected_faces_per_day", .. }));
+    // A device refuses it as well, whoever signed it.
+    let signed = signed(&c, &[1, 2]);
+    let refused = verify(&signed, &trust(), now(), DEVICE, &EMBEDDER).unwrap_err();
+    assert!(refused.to_string().contains("expected_faces_per_day"), "{refused}");
 }
 
 #[test]
