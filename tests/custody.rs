@@ -389,7 +389,7 @@ fn keys_rotate_by_two_of_the_old_signers_and_lists_of_the_old_ones_end() {
     let desk = &field.desk;
     seal(desk, "plain.cose", "list.cose");
     for key in ["carol.key", "dave.key"] {
-        ok(&["key", "new", &desk.arg(key)]);
+        ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
     }
     let public = |key: &str| ok(&["key", "show", &desk.arg(key)]).trim().to_owned();
     let [carol, dave] = ["carol.key", "dave.key"].map(public);

@@ -58,7 +58,7 @@ fn a_second_real_embedder_is_carried_through_by_its_manifest_alone() {
 
     // A list made with it.
     for key in ["alice.key", "bob.key"] {
-        ok(&["key", "new", &desk.arg(key)]);
+        ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
     }
     let public =
         ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());

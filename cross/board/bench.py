@@ -69,7 +69,7 @@ class Desk:
         subprocess.run(build, cwd=ROOT, check=True)
         self._program = [str(Path(target) / "debug" / "watchpost")]
         for key in ("alice.key", "bob.key"):
-            self.watchpost("key", "new", key)
+            self.watchpost("key", "new", key, "--no-passphrase")
         public = [self.watchpost("key", "show", key).strip() for key in ("alice.key", "bob.key")]
         self.watchpost("key", "trust", *public, "--out", "trust.toml")
 

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::flags::OutputFormat;
 use super::{CliError, output};
-use crate::watchlist::keys::{KeyId, SecretKey};
+use crate::watchlist::keys::{KeyId, PublicKey, SecretKey, encrypted};
 use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::trust::Role;
 use crate::watchlist::{Trust, rotation};
@@ -77,12 +77,16 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         KeyCommand::Identity { file, format: OutputFormat { json } } => {
             let key = SecretKey::generate()?;
             key.create_file(&file)?;
-            show(&key, json)?;
+            show(&key.public(), json)?;
         }
         // A device's key is tried second: what is neither is told in the words of a person's.
         KeyCommand::Show { file, format: OutputFormat { json } } => {
-            match SecretKey::open_file(&file) {
-                Ok(key) => show(&key, json)?,
+            let person = match encrypted::public_of_file(&file) {
+                Ok(Some(public)) => Ok(public),
+                _ => SecretKey::open_file(&file).map(|key| key.public()),
+            };
+            match person {
+                Ok(public) => show(&public, json)?,
                 Err(error) => match DeviceKey::open_file(&file) {
                     Ok(key) => show_device(&key, json)?,
                     Err(_) => return Err(error.into()),
@@ -96,8 +100,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(key: &SecretKey, json: bool) -> Result<(), CliError> {
-    let public = key.public();
+fn show(public: &PublicKey, json: bool) -> Result<(), CliError> {
     if json {
         output::json_line(&json!({ "id": public.id(), "public": public.to_string() }))?;
     } else {

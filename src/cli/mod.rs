@@ -36,6 +36,8 @@ mod orders;
 mod outbox;
 mod output;
 mod photographs;
+#[cfg(feature = "author")]
+mod signer;
 mod watchlist;
 
 #[cfg(feature = "demo")]

@@ -7,7 +7,7 @@
 //! * The promise for a day is then the budget, and at most half of it more for each doubling within
 //!   that day. It is not kept to the letter on the first busy day, because a threshold cannot be
 //!   raised for those who have passed.
-//! * What is kept over a restart runs ahead of what was counted ([`Traffic::to_keep`]): after a
+//! * What is kept over a restart runs ahead of what was counted ([`Traffic::reserve`]): after a
 //!   kill or a power cut the day goes on with a number that is too high by a sixteenth, never with
 //!   one that is too low.
 //! * Days are those of UTC. Counts only. A face is a track that has ended.
@@ -68,7 +68,7 @@ impl Traffic {
     /// What has to be kept over a restart before more faces are compared, if a restart would know
     /// of fewer than have passed. It is ahead of the count, so that it is not written for each
     /// face.
-    pub fn to_keep(&mut self, declared: u32) -> Option<DayCounts> {
+    pub fn reserve(&mut self, declared: u32) -> Option<DayCounts> {
         let mut counts = self.counts.clone().filter(|counts| counts.today > self.kept)?;
         counts.today = counts.today.saturating_add(counts.today.max(declared.into()) / AHEAD);
         self.kept = counts.today;
@@ -138,7 +138,7 @@ mod tests {
         let mut writes = 0;
         for faces in 0..=4000 {
             traffic.observe(faces, MIDNIGHT);
-            if let Some(counts) = traffic.to_keep(1000) {
+            if let Some(counts) = traffic.reserve(1000) {
                 (kept, writes) = (Some(counts), writes + 1);
             }
             let after_a_kill = Traffic::resumed(kept.clone());
@@ -148,11 +148,11 @@ mod tests {
         assert!(writes < 50, "{writes}");
         let mut stopped = Traffic::resumed(traffic.counts().cloned());
         assert_eq!((stopped.today(), stopped.planned(1000)), (4000, 4000));
-        assert_eq!(stopped.to_keep(1000), None, "nothing has passed since");
+        assert_eq!(stopped.reserve(1000), None, "nothing has passed since");
         stopped.observe(0, MIDNIGHT + Duration::days(1));
         stopped.observe(1, MIDNIGHT + Duration::days(1));
         assert_eq!((stopped.today(), stopped.planned(1000)), (1, 4000));
-        assert!(stopped.to_keep(1000).is_some());
+        assert!(stopped.reserve(1000).is_some());
     }
 
     proptest! {

@@ -222,7 +222,7 @@ impl Pipeline {
     /// What has to be kept over a restart of how many faces have passed, if more have than was kept.
     pub fn traffic_to_keep(&mut self) -> Option<DayCounts> {
         let declared = self.active.as_ref().ok()?.declared_faces();
-        self.traffic.to_keep(declared)
+        self.traffic.reserve(declared)
     }
 
     /// How many faces have passed, at the end of the process.

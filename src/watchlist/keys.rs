@@ -11,6 +11,9 @@
 //! watchpost-ed25519:<base64 of the 32 bytes of the public key>
 //! ```
 //!
+//! The key of a person is encrypted with a passphrase unless they say otherwise; [`encrypted`] has
+//! that form.
+//!
 //! A secret key file that others than its owner can read is refused when loaded: a signature must
 //! mean one person. Secrets are wiped from memory when dropped and never printed. A [`KeyId`] names
 //! a public key in lists and logs.
@@ -28,10 +31,12 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+pub mod encrypted;
+
 const SECRET_HEADER: &str = "watchpost secret key v1";
 const PUBLIC_PREFIX: &str = "watchpost-ed25519:";
-/// A secret key file has 86 bytes; more than this is another file.
-const MOST_FILE_BYTES: u64 = 512;
+/// A secret key file has 86 bytes, an encrypted one some 500; more than this is another file.
+const MOST_FILE_BYTES: u64 = 4096;
 
 /// What is wrong with a key or its file.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +67,31 @@ pub enum KeyError {
         path: String,
         /// The first thing that is wrong.
         what: &'static str,
+    },
+    /// A passphrase is needed.
+    #[error(
+        "the key file {path} is encrypted with a passphrase, and nobody can be asked for it here; \
+         name a file that has it with --passphrase-file FILE"
+    )]
+    Encrypted {
+        /// Its path.
+        path: String,
+    },
+    /// Another passphrase.
+    #[error("the key file {path} cannot be opened: the passphrase is another one")]
+    WrongPassphrase {
+        /// Its path.
+        path: String,
+    },
+    /// Too easily guessed.
+    #[error(
+        "a passphrase has at least {least} characters, this one has {found}; take four or more \
+         words that do not belong together",
+        least = encrypted::LEAST_CHARACTERS
+    )]
+    ShortPassphrase {
+        /// Its characters.
+        found: usize,
     },
     /// Not a public key line.
     #[error(
@@ -192,44 +222,32 @@ impl SecretKey {
         self.0.sign(message).to_bytes()
     }
 
-    /// Writes a new key file, mode 0600. An existing file is never overwritten.
+    /// Writes a new key file, mode 0600, that is not encrypted. An existing file is never
+    /// overwritten.
     ///
     /// # Errors
     /// Where the file exists or cannot be written.
     pub fn create_file(&self, path: &Path) -> Result<(), KeyError> {
-        let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            let mut seed = self.0.to_bytes();
-            let secret = Zeroizing::new(STANDARD.encode(seed));
-            seed.zeroize();
-            let text = Zeroizing::new(format!(
-                "{SECRET_HEADER} {}\n{}\n",
-                self.public().id(),
-                secret.as_str()
-            ));
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|source| KeyError::File { path: path.display().to_string(), source })
+        let mut seed = self.0.to_bytes();
+        let secret = Zeroizing::new(STANDARD.encode(seed));
+        seed.zeroize();
+        let id = self.public().id();
+        let text = Zeroizing::new(format!("{SECRET_HEADER} {id}\n{}\n", secret.as_str()));
+        create(path, &text)
     }
 
-    /// Reads a key file.
+    /// Reads a key file that is not encrypted.
     ///
     /// # Errors
-    /// Where it cannot be read, others than its owner can read it, or it is no key file.
+    /// Where it cannot be read, others than its owner can read it, it is no key file, or it is
+    /// encrypted.
     pub fn open_file(path: &Path) -> Result<Self, KeyError> {
-        let shown = || path.display().to_string();
-        let io = |source| KeyError::File { path: shown(), source };
-        let file = File::open(path).map_err(io)?;
-        // The mode of the open file, not of the path: nothing can be exchanged in between.
-        let mode = file.metadata().map_err(io)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::TooOpen { path: shown(), mode });
+        let text = read(path)?;
+        let path = || path.display().to_string();
+        if encrypted::is_encrypted(&text) {
+            return Err(KeyError::Encrypted { path: path() });
         }
-        let mut text = Zeroizing::new(String::with_capacity(MOST_FILE_BYTES as usize + 1));
-        file.take(MOST_FILE_BYTES).read_to_string(&mut text).map_err(io)?;
-        Self::parse(&text).map_err(|what| KeyError::NotASecretKey { path: shown(), what })
+        Self::parse(&text).map_err(|what| KeyError::NotASecretKey { path: path(), what })
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
@@ -254,6 +272,31 @@ impl SecretKey {
         }
         Ok(key)
     }
+}
+
+/// Writes `text` into a new file, mode 0600.
+fn create(path: &Path, text: &str) -> Result<(), KeyError> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|source| KeyError::File { path: path.display().to_string(), source })
+}
+
+/// The text of a file that only its owner can read.
+fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let shown = || path.display().to_string();
+    let io = |source| KeyError::File { path: shown(), source };
+    let file = File::open(path).map_err(io)?;
+    // The mode of the open file, not of the path: nothing can be exchanged in between.
+    let mode = file.metadata().map_err(io)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::TooOpen { path: shown(), mode });
+    }
+    let mut text = Zeroizing::new(String::with_capacity(MOST_FILE_BYTES as usize + 1));
+    file.take(MOST_FILE_BYTES).read_to_string(&mut text).map_err(io)?;
+    Ok(text)
 }
 
 impl fmt::Debug for SecretKey {

@@ -231,7 +231,7 @@ class Daemon:
         """Two keys, and a list with everybody in the bundled portraits that both have signed."""
         keys = []
         for key in ["alice.key", "bob.key"]:
-            self.ok("key", "new", key)
+            self.ok("key", "new", key, "--no-passphrase")
             keys.append(self.ok("key", "show", key).strip())
         self.ok("key", "trust", *keys, "--out", "trust.toml")
         new = (

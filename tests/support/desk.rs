@@ -35,7 +35,7 @@ impl Desk {
     /// [`Desk::draft`] for other networks: `networks` says which.
     pub fn draft_for(&self, networks: &[&str]) {
         for key in ["alice.key", "bob.key"] {
-            ok(&["key", "new", &self.arg(key)]);
+            ok(&["key", "new", &self.arg(key), "--no-passphrase"]);
         }
         let public =
             ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &self.arg(k)]).trim().to_owned());

@@ -26,7 +26,7 @@ impl Field {
         let broker = Mosquitto::running()?;
         let desk = Desk::new();
         prepare(&desk);
-        ok(&["key", "new", &desk.arg("mallory.key")]);
+        ok(&["key", "new", &desk.arg("mallory.key"), "--no-passphrase"]);
         desk.pictures(&["collins.jpg", "hopper.jpg"]);
         desk.configure(broker.port, "repeat = 0\n");
         let file = desk.path("watchpost.toml");

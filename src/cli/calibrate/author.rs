@@ -13,12 +13,12 @@ use crate::calibrate::decoys::{self, LEAST, LEAST_FACES};
 use crate::calibrate::draft::{DecoyDraft, DecoyPhotograph, DraftDecoy, MAX_BYTES};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::FaceReader;
+use crate::cli::signer::SignerKey;
 use crate::cli::{CliError, output};
 use crate::files::replace;
 use crate::source;
 use crate::template::Embedding;
 use crate::template::PIPELINE;
-use crate::watchlist::keys::SecretKey;
 use crate::watchlist::seal::{self, Recipient};
 use crate::watchlist::{Reference, read_list};
 
@@ -45,9 +45,8 @@ pub enum DecoyCommand {
     Sign {
         /// Draft or signed set.
         file: PathBuf,
-        /// The signer's secret key file.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        #[command(flatten)]
+        key: SignerKey,
         /// Signed set to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -252,8 +251,8 @@ fn decoy(
     Ok(Some(DraftDecoy { template, photographs: digests }))
 }
 
-fn sign(file: &Path, key: &Path, out: &Path, json: bool) -> Result<(), CliError> {
-    let key = SecretKey::open_file(key)?;
+fn sign(file: &Path, key: &SignerKey, out: &Path, json: bool) -> Result<(), CliError> {
+    let key = key.open()?;
     let bytes = read_list(file)?;
     // Drafts are JSON objects; signed sets never begin like one.
     let signed = if bytes.trim_ascii_start().starts_with(b"{") {

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::{CliError, output, read, show};
 use crate::cli::flags::OutputFormat;
+use crate::cli::signer::{NewPassphrase, SignerKey};
 use crate::files::replace;
 use crate::watchlist::keys::{PublicKey, SecretKey};
 use crate::watchlist::trust::{Role, render, resetting_clock};
@@ -16,10 +17,13 @@ use crate::watchlist::{Trust, rotation};
 
 #[derive(Subcommand)]
 pub enum SigningKeyCommand {
-    /// Make a person's secret key file (mode 0600) and print its public key.
+    /// Make a person's secret key file (mode 0600), encrypted with a passphrase, and print its
+    /// public key.
     New {
         /// File to create; an existing one is never overwritten.
         file: PathBuf,
+        #[command(flatten)]
+        passphrase: NewPassphrase,
         #[command(flatten)]
         format: OutputFormat,
     },
@@ -30,9 +34,8 @@ pub enum SigningKeyCommand {
     SignTrust {
         /// Trust file, or signed trust file.
         file: PathBuf,
-        /// The signer's secret key file.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        #[command(flatten)]
+        key: SignerKey,
         /// Signed trust file to write; may be the same file as a signed input. Offer it to devices
         /// as a list is offered.
         #[arg(long, value_name = "FILE")]
@@ -79,10 +82,14 @@ pub struct Pin {
 
 pub fn run(command: SigningKeyCommand) -> Result<(), CliError> {
     match command {
-        SigningKeyCommand::New { file, format: OutputFormat { json } } => {
+        SigningKeyCommand::New { file, passphrase, format: OutputFormat { json } } => {
+            let passphrase = passphrase.get()?;
             let key = SecretKey::generate()?;
-            key.create_file(&file)?;
-            show(&key, json)?;
+            match &passphrase {
+                Some(passphrase) => key.create_encrypted_file(&file, passphrase)?,
+                None => key.create_file(&file)?,
+            }
+            show(&key.public(), json)?;
         }
         SigningKeyCommand::Trust(pin) => {
             let text = pinned(&pin)?;
@@ -100,7 +107,7 @@ pub fn run(command: SigningKeyCommand) -> Result<(), CliError> {
             }
         }
         SigningKeyCommand::SignTrust { file, key, out, format: OutputFormat { json } } => {
-            sign_trust(&file, &SecretKey::open_file(&key)?, &out, json)?
+            sign_trust(&file, &key.open()?, &out, json)?
         }
     }
     Ok(())

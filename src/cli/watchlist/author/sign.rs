@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::{CliError, draft_of, output, plan, show};
 use crate::cli::flags::{Networks, OutputFormat};
+use crate::cli::signer::SignerKey;
 use crate::decision::{DecisionConfig, promise};
 use crate::files::replace;
 use crate::promise::Promise;
@@ -24,9 +25,8 @@ use zeroize::Zeroizing;
 pub struct Args {
     /// Draft, or signed list.
     file: PathBuf,
-    /// The signer's secret key file.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    key: SignerKey,
     /// Signed list to write; may be the same file as a signed input.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let decision = DecisionConfig { cool_down_s: args.cool_down_s, ..DecisionConfig::default() };
     let models = args.networks.open()?;
     let promise = promise::of(&models, &VisionConfig::default(), &decision);
-    let key = SecretKey::open_file(&args.key)?;
+    let key = args.key.open()?;
     let signed = signed(&args.file, &key, &models, &promise)?;
     let summary = author::show(&signed, None)?;
     if summary.embedder == models.manifest.embedder.sha256.to_string() {

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use super::bounds::area;
 use super::{CliError, create, date, output};
 use crate::cli::flags::OutputFormat;
-use crate::watchlist::keys::SecretKey;
+use crate::cli::signer::SignerKey;
 use crate::watchlist::model::Area;
 use crate::watchlist::order::{self, Action, EVERY_VERSION, Order, OrderId};
 use crate::watchlist::{Reference, Trust, keys};
@@ -51,9 +51,8 @@ pub struct Suspend {
 
 #[derive(clap::Args)]
 struct Signing {
-    /// Secret key file of a person whom the devices' trust files pin for it.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    key: SignerKey,
     /// File to write; publish it as it is, retained, on the device's topic.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -140,7 +139,7 @@ pub fn show(
 }
 
 fn write(action: &Action, signing: &Signing, topic: &str) -> Result<(), CliError> {
-    let key = SecretKey::open_file(&signing.key)?;
+    let key = signing.key.open()?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|e| keys::KeyError::Random(e.to_string()))?;
     let now = OffsetDateTime::now_utc();
