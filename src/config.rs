@@ -18,11 +18,15 @@ use crate::problem::Problem;
 use crate::source::SourceConfig;
 use crate::vision::VisionConfig;
 use crate::watchlist::WatchlistConfig;
+use crate::watchlist::text::is_read_as_written;
 
 pub use self::metrics::{ListenAddress, MetricsConfig};
 
 /// Where the daemon looks when no file is named.
 pub const DEFAULT_PATH: &str = "/etc/watchpost/watchpost.toml";
+
+/// Most characters of a place's name.
+const MAX_PLACE: usize = 100;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -55,11 +59,14 @@ pub struct DeviceConfig {
     pub id: String,
     /// Name of the camera in events, for devices with several: same alphabet.
     pub camera: String,
+    /// What people call the place where the camera stands, for those who look at its candidates: up
+    /// to 100 characters on one line. Empty for none.
+    pub place: String,
 }
 
 impl Default for DeviceConfig {
     fn default() -> Self {
-        Self { id: "watchpost-1".into(), camera: "main".into() }
+        Self { id: "watchpost-1".into(), camera: "main".into(), place: String::new() }
     }
 }
 
@@ -164,6 +171,14 @@ impl Config {
                     remedy: error.to_string(),
                 });
             }
+        }
+        let place = &self.device.place;
+        if place.chars().count() > MAX_PLACE || !is_read_as_written(place) {
+            out.push(Problem {
+                key: setting!(device.place).into(),
+                value: format!("{place:?}"),
+                remedy: "write up to 100 characters on one line, without control characters".into(),
+            });
         }
         self.source.problems(&mut out);
         self.vision.problems(&mut out);

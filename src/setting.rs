@@ -28,6 +28,7 @@ macro_rules! setting {
     (decision.patience_ms) => { "decision.patience_ms" };
     (decision.views) => { "decision.views" };
     (device.camera) => { "device.camera" };
+    (device.place) => { "device.place" };
     (device.id) => { "device.id" };
     (event.crop) => { "event.crop" };
     (event.crop_quality) => { "event.crop_quality" };

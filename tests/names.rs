@@ -353,7 +353,10 @@ fn unknown_commands(root: &clap::Command, at: &str, text: &str) -> Vec<Unknown> 
     let mut out = Vec::new();
     for quoted in text.split('`').skip(1).step_by(2) {
         // The first line of a key file, in the words of its format.
-        let quoted = quoted.replace("watchpost secret key v1", "").replace("\\\n", " ");
+        let quoted = quoted
+            .replace("watchpost secret key v1", "")
+            .replace("watchpost secret key v2", "")
+            .replace("\\\n", " ");
         for line in quoted.split(['\n', '|', ';', '(', ')', '&']).filter_map(words_of_command) {
             let unknown = || Unknown { at: at.to_owned(), name: line.join(" ") };
             let mut command = root;

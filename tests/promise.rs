@@ -215,7 +215,7 @@ fn the_built_in_embedder_takes_no_curve_and_no_settings_from_a_file() {
     site.refuses("another detector", "promise-differs", "detector");
     let other = format!("{}{}{GROUPS}", shipped("detector"), wide());
     fs::write(&path, other).expect("writes");
-    site.refuses("another embedder", "other-embedder", "embedder");
+    site.refuses("another embedder", "wrong-model", "embedder");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn no_edit_of_the_manifest_of_ones_own_networks_changes_what_was_signed() {
     let (embedder, group) = ("[embedder]", "\"second\"");
     let second = manifest.find("[[embedder.groups]]\nname = \"second\"").expect("two groups");
     let edits = [
-        with(&manifest, group, "2e-2", "1e-9"),
+        with(&manifest, group, "2e-2", "1.9e-2"),
         with(&manifest, group, "[0.50, 2e-6]", "[0.45, 2e-6]"),
         with(&manifest, group, ", [0.50, 2e-6]", ""),
         with(&manifest, group, "people = 300", "people = 301"),

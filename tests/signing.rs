@@ -146,8 +146,9 @@ fn hours_and_area_are_set_by_flags_shown_and_judged_with_the_devices_configurati
     let config = desk.path("watchpost.toml");
     let text = fs::read_to_string(&config).expect("text");
     let verify = |position: &str| {
-        let more = format!("watchlist.position = {position}\n");
-        fs::write(&config, format!("{more}{}", text)).expect("writes");
+        let placed =
+            text.replace("[watchlist]\n", &format!("[watchlist]\nposition = {position}\n"));
+        fs::write(&config, placed).expect("writes");
         let args = ["watchlist", "verify", &list, "--config", &desk.arg("watchpost.toml")];
         let output = watchpost(&[&args[..], &["--json"]].concat());
         (output.status.code(), json(&String::from_utf8_lossy(&output.stdout)))

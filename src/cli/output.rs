@@ -3,12 +3,28 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
 
 /// Prints one JSON line.
 pub fn json_line(value: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, ShortNumbers))?;
     out.write_all(b"\n")
+}
+
+/// Compact JSON in which a number that was of single precision, and became one of double precision
+/// on its way, is written as short as it was: .62, not .6200000047683716.
+struct ShortNumbers;
+
+impl Formatter for ShortNumbers {
+    fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
+        let single = value as f32;
+        if f64::from(single) == value {
+            CompactFormatter.write_f32(out, single)
+        } else {
+            CompactFormatter.write_f64(out, value)
+        }
+    }
 }
 
 /// Prints one line of text.
@@ -43,4 +59,23 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
         print(&mut row.iter().map(String::as_str))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_single_precision_is_written_as_short_as_it_is() {
+        let written = |value: serde_json::Value| {
+            let mut out = Vec::new();
+            let mut serializer = serde_json::Serializer::with_formatter(&mut out, ShortNumbers);
+            value.serialize(&mut serializer).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let value = serde_json::json!({
+            "a": 0.62f32, "b": [0.1f32, 1e-9f64, 0.1f64, 1.0, 3], "c": 1.0f32 / 3.0
+        });
+        assert_eq!(written(value), r#"{"a":0.62,"b":[0.1,1e-9,0.1,1.0,3],"c":0.33333334}"#);
+    }
 }

@@ -2,6 +2,8 @@
 //! status and statistics.
 //!
 //! # Rules of the contract
+//! * `type` has the version of the contract, which readers go by. `dataschema` names the schema of
+//!   `data` alone, which has a version of its own: 2 has what was added to 1, and nothing less.
 //! * A field is never removed, renamed, or given another meaning within `v1`; optional ones may be
 //!   added. Readers ignore what they do not know: that is why none of these types denies unknown
 //!   fields.
@@ -81,28 +83,28 @@ impl<'de> Deserialize<'de> for EventId {
 pub trait EventData: Serialize {
     /// CloudEvents `type`, with the contract's version.
     const TYPE: &'static str;
-    /// CloudEvents `dataschema`, with the contract's version.
+    /// CloudEvents `dataschema`: the schema of `data`, with its version.
     const SCHEMA: &'static str;
 }
 
 impl EventData for Candidate {
     const TYPE: &'static str = "org.watchpost.candidate.v1";
-    const SCHEMA: &'static str = "urn:watchpost:schema:candidate:v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:candidate:v2";
 }
 
 impl EventData for Status {
     const TYPE: &'static str = "org.watchpost.status.v1";
-    const SCHEMA: &'static str = "urn:watchpost:schema:status:v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:status:v2";
 }
 
 impl EventData for Stats {
     const TYPE: &'static str = "org.watchpost.stats.v1";
-    const SCHEMA: &'static str = "urn:watchpost:schema:stats:v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:stats:v2";
 }
 
 impl EventData for ListState {
     const TYPE: &'static str = "org.watchpost.watchlist-state.v1";
-    const SCHEMA: &'static str = "urn:watchpost:schema:watchlist-state:v1";
+    const SCHEMA: &'static str = "urn:watchpost:schema:watchlist-state:v2";
 }
 
 /// The CloudEvents 1.0 envelope. It has no `subject`: that would be a person.
@@ -115,7 +117,7 @@ pub struct CloudEvent<T> {
     pub id: EventId,
     /// The device's id.
     pub source: String,
-    /// [`EventData::TYPE`].
+    /// What `data` is, with the version of the contract.
     #[serde(rename = "type")]
     pub kind: String,
     /// When the event was made, UTC.
@@ -124,7 +126,7 @@ pub struct CloudEvent<T> {
     pub time: OffsetDateTime,
     /// Always `application/json`.
     pub datacontenttype: String,
-    /// [`EventData::SCHEMA`].
+    /// Names the schema of `data`, with its version.
     pub dataschema: String,
     /// The payload.
     pub data: T,
@@ -183,6 +185,21 @@ pub struct Candidate {
     pub expires: OffsetDateTime,
     /// Opaque reference of the list's entry.
     pub entry: String,
+    /// What the list may be used for: `missing-or-victim`, `threat-to-life`, `serious-crime` or
+    /// `consent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aim: Option<String>,
+    /// The law or order under which the entry is looked for, as its authors wrote it. Show it to
+    /// reviewers after they have judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal_basis: Option<String>,
+    /// Why the entry is looked for, as its authors wrote it. Show it to reviewers after they have
+    /// judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// What people call the place where the camera stands; absent where nobody has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// References of other entries whose scores are too close to tell apart; may be empty.
     pub alternatives: Vec<String>,
     /// Cosine similarity of the best view.

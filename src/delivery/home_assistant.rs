@@ -82,7 +82,10 @@ impl HomeAssistantConfig {
                     return (topic, Vec::new());
                 }
                 entity["unique_id"] = format!("watchpost_{node}_{object}").into();
+                // The second is what the first is called since Home Assistant 2025.10.
                 entity["object_id"] = format!("watchpost_{node}_{object}").into();
+                entity["default_entity_id"] =
+                    format!("{component}.watchpost_{node}_{object}").into();
                 entity["entity_category"] = "diagnostic".into();
                 entity["availability_topic"] = topics.status().into();
                 entity["availability_template"] =

@@ -202,8 +202,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Counts who has passed, and plans for as many. Not by a clock that is not believed, nor by one
-    /// beyond the end of the list: a day in the far future would be the last for long.
+    /// Counts who has passed, and plans for as many. Not by a clock that is not believed, nor by
+    /// one beyond the end of the list: a day in the far future would be the last for long.
     fn observe_traffic(&mut self, now: Now) {
         if let Ok(active) = &mut self.active
             && self.held.is_none()
@@ -219,7 +219,8 @@ impl Pipeline {
         self.traffic = Traffic::resumed(kept);
     }
 
-    /// What has to be kept over a restart of how many faces have passed, if more have than was kept.
+    /// What has to be kept over a restart of how many faces have passed, if more have than was
+    /// kept.
     pub fn traffic_to_keep(&mut self) -> Option<DayCounts> {
         let declared = self.active.as_ref().ok()?.declared_faces();
         self.traffic.reserve(declared)

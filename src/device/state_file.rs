@@ -206,7 +206,8 @@ impl StateFile {
         }
     }
 
-    /// Keeps how many faces have passed; where that cannot be written nobody is matched until it is.
+    /// Keeps how many faces have passed; where that cannot be written nobody is matched until it
+    /// is.
     pub fn keep_faces(&mut self, counts: DayCounts) {
         if let Ok(memory) = &mut self.memory {
             memory.keep_faces(counts);

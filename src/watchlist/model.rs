@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 pub use super::hours::{Hours, NotAWindow, Window};
 pub use super::place::{Area, Position};
 pub use super::reference::{NotOpaque, Reference};
+use super::text::is_read_as_written;
 use crate::promise::Stage;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, fuse};
 
@@ -51,8 +52,11 @@ pub enum ContentError {
     /// Not an opaque reference.
     #[error(transparent)]
     Reference(#[from] NotOpaque),
-    /// A free text that is empty, too long or has control characters.
-    #[error("{what}: write 1 to {MAX_TEXT} bytes of text in one line")]
+    /// A free text that is empty, too long, or has characters that control how it is shown.
+    #[error(
+        "{what}: write 1 to {MAX_TEXT} bytes of text in one line, without characters that control \
+         how it is shown"
+    )]
     Text {
         /// Which field.
         what: &'static str,
@@ -453,8 +457,7 @@ impl Entry {
 }
 
 fn text_ok(what: &'static str, text: &str) -> Result<(), ContentError> {
-    let good =
-        !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+    let good = !text.trim().is_empty() && text.len() <= MAX_TEXT && is_read_as_written(text);
     if good { Ok(()) } else { Err(ContentError::Text { what }) }
 }
 

@@ -13,6 +13,17 @@ pub fn stamp(at: &OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
+/// Whether a text is read as it is written: no control characters, and none that make parts of it
+/// run the other way or break its line, with which a signer would read something else than is
+/// signed.
+pub fn is_read_as_written(text: &str) -> bool {
+    !text.chars().any(|c| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || c == '\u{feff}'
+    })
+}
+
 /// Templates in the draft's JSON.
 pub mod as_base64 {
     use base64::Engine as _;

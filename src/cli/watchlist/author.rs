@@ -4,6 +4,7 @@ mod bounds;
 mod check;
 mod enrol;
 mod look_alikes;
+mod names;
 mod new;
 mod people;
 mod plan;

@@ -112,21 +112,31 @@ fn schema_of<T: EventData + JsonSchema>() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
     let settings = settings.with_transform(AsSent);
-    let mut schema = settings.into_generator().into_root_schema_for::<CloudEvent<T>>().to_value();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     schema["$id"] = T::SCHEMA.into();
-    schema["title"] = T::TYPE.into();
-    schema["description"] =
-        "A CloudEvents 1.0 envelope. Ignore what you do not know: optional properties may be \
-         added within v1."
-            .into();
-    for (name, value) in [
-        ("specversion", "1.0"),
-        ("type", T::TYPE),
-        ("datacontenttype", "application/json"),
-        ("dataschema", T::SCHEMA),
-    ] {
+    let about = schema["description"].as_str().unwrap_or_default();
+    schema["description"] = format!(
+        "{about} The `data` of events of the type {}. Ignore what you do not know: optional \
+         properties may be added.",
+        T::TYPE
+    )
+    .into();
+    schema
+}
+
+/// The envelope around `data` of any kind.
+fn envelope() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    let settings = settings.with_transform(AsSent);
+    let mut schema =
+        settings.into_generator().into_root_schema_for::<CloudEvent<Value>>().to_value();
+    schema["$id"] = "urn:watchpost:schema:cloudevent:v1".into();
+    schema["title"] = "CloudEvent".into();
+    for (name, value) in [("specversion", "1.0"), ("datacontenttype", "application/json")] {
         schema["properties"][name] = json!({ "const": value });
     }
+    schema["properties"]["data"] = json!({ "type": "object" });
     schema
 }
 
@@ -135,6 +145,8 @@ struct ContractMessage {
     name: &'static str,
     channel: &'static str,
     kind: &'static str,
+    /// Its `dataschema`.
+    named: &'static str,
     schema: Value,
     qos: u8,
     retain: bool,
@@ -148,6 +160,7 @@ fn messages() -> [ContractMessage; 4] {
             name: "candidate",
             channel: "candidate",
             kind: Candidate::TYPE,
+            named: Candidate::SCHEMA,
             schema: schema_of::<Candidate>(),
             qos: 1,
             retain: false,
@@ -160,6 +173,7 @@ fn messages() -> [ContractMessage; 4] {
             name: "status",
             channel: "status",
             kind: Status::TYPE,
+            named: Status::SCHEMA,
             schema: schema_of::<Status>(),
             qos: 1,
             retain: true,
@@ -170,6 +184,7 @@ fn messages() -> [ContractMessage; 4] {
             name: "stats",
             channel: "stats",
             kind: Stats::TYPE,
+            named: Stats::SCHEMA,
             schema: schema_of::<Stats>(),
             qos: 0,
             retain: false,
@@ -180,6 +195,7 @@ fn messages() -> [ContractMessage; 4] {
             name: "watchlist-state",
             channel: "watchlist/state",
             kind: ListState::TYPE,
+            named: ListState::SCHEMA,
             schema: schema_of::<ListState>(),
             qos: 1,
             retain: true,
@@ -233,7 +249,15 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
             json!({
                 "name": m.kind,
                 "contentType": CONTENT_TYPE,
-                "payload": { "$ref": format!("./{}.v1.schema.json", m.name) },
+                "payload": { "allOf": [
+                    { "$ref": "./cloudevent.v1.schema.json" },
+                    { "properties": {
+                        "type": { "const": m.kind },
+                        "dataschema": { "const": m.named },
+                        "data": { "$ref": format!("./{}.v2.schema.json", m.name) },
+                    } },
+                ] },
+                "examples": [{ "name": m.name, "payload": golden(&format!("{}.v2.json", m.name)) }],
                 "bindings": { "mqtt": {
                     "payloadFormatIndicator": 1,
                     "contentType": CONTENT_TYPE,
@@ -244,31 +268,21 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
     }
     for (topic, kind) in topics.inbound() {
         let address = topic.trim_start_matches("site/v1/cam-7/");
-        let (about, format) = match kind {
-            InboundKind::Revoke => (
-                "A signed revocation, see order.cddl.",
-                "application/cose; cose-type=\"cose-sign1\"",
-            ),
-            InboundKind::Suspend => (
-                "A signed suspension, see order.cddl.",
-                "application/cose; cose-type=\"cose-sign1\"",
-            ),
-            InboundKind::Offer => {
-                ("A signed list, see watchlist.cddl.", "application/cose; cose-type=\"cose-sign\"")
-            }
-            #[allow(unreachable_patterns, reason = "kinds may be added")]
-            _ => ("A signed message.", "application/cose"),
-        };
         let name = address.replace('/', "-");
+        let (about, inbound) = inbound_messages(kind);
+        let of_channel: Map<String, Value> = inbound
+            .iter()
+            .map(|(id, _)| {
+                ((*id).to_owned(), json!({ "$ref": format!("#/components/messages/{id}") }))
+            })
+            .collect();
+        components.extend(inbound.into_iter().map(|(id, message)| (id.to_owned(), message)));
         channels.insert(
             name.clone(),
             json!({
                 "address": format!("{{root}}/v1/{{device}}/{address}"),
                 "description": about,
-                "messages": { &name: {
-                    "contentType": format,
-                    "payload": { "type": "string", "format": "binary" },
-                } },
+                "messages": of_channel,
                 "parameters": parameters,
             }),
         );
@@ -294,6 +308,12 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
             "host": "broker.example:8883",
             "protocol": "secure-mqtt",
             "protocolVersion": "5.0",
+            "description": "A device shows a certificate, or a user name and a password, or both. \
+                Brokers without either (`mqtt` on port 1883) are for a try on one machine.",
+            "security": [
+                { "$ref": "#/components/securitySchemes/certificate" },
+                { "$ref": "#/components/securitySchemes/password" },
+            ],
             "bindings": { "mqtt": {
                 "clientId": "the device's id",
                 "cleanSession": false,
@@ -310,8 +330,102 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
         } },
         "channels": channels,
         "operations": operations,
-        "components": { "messages": components },
+        "components": {
+            "messages": components,
+            "securitySchemes": {
+                "certificate": {
+                    "type": "X509",
+                    "description": concat!(
+                        "The device's certificate and key: ",
+                        setting!(broker.client_cert), ", ", setting!(broker.client_key), "."
+                    ),
+                },
+                "password": {
+                    "type": "userPassword",
+                    "description": concat!(
+                        setting!(broker.username), " and ", setting!(broker.password_file), "."
+                    ),
+                },
+            },
+        },
     })
+}
+
+/// What comes on an inbound topic: what it is for, and its messages by their ids.
+fn inbound_messages(kind: InboundKind) -> (&'static str, Vec<(&'static str, Value)>) {
+    let binary = |content: &str, about: &str| {
+        json!({
+            "contentType": content,
+            "description": about,
+            "payload": { "type": "string", "format": "binary" },
+        })
+    };
+    let order = "application/cose; cose-type=\"cose-sign1\"";
+    match kind {
+        InboundKind::Revoke => (
+            "Orders that a list, or one entry of it, may not be matched any more.",
+            vec![("revocation", binary(order, "A signed revocation, see order.cddl."))],
+        ),
+        InboundKind::Suspend => (
+            "Orders that nobody is matched for a time.",
+            vec![("suspension", binary(order, "A signed suspension, see order.cddl."))],
+        ),
+        InboundKind::Offer => (
+            "Lists to take over, and new keys. A device that has a key of its own takes sealed \
+             lists only.",
+            vec![
+                (
+                    "sealed-list",
+                    binary(
+                        "application/octet-stream",
+                        "A signed list, sealed to the device's key: an age file \
+                         (https://age-encryption.org/v1).",
+                    ),
+                ),
+                (
+                    "signed-list",
+                    binary(
+                        "application/cose; cose-type=\"cose-sign\"",
+                        "A signed list as it is, see watchlist.cddl.",
+                    ),
+                ),
+                (
+                    "list-by-digest",
+                    json!({
+                        "contentType": "application/json",
+                        "description": concat!(
+                            "A list that lies in the folder ",
+                            setting!(watchlist.inbox),
+                            " of the device under its digest: for what is too large for a message."
+                        ),
+                        "payload": {
+                            "type": "object",
+                            "properties": {
+                                "sha256": { "type": "string", "pattern": "^[0-9a-f]{64}$" },
+                                "size": { "type": "integer", "minimum": 1, "description": "Bytes." },
+                            },
+                            "required": ["sha256", "size"],
+                            "additionalProperties": false,
+                        },
+                        "examples": [{
+                            "name": "list-by-digest",
+                            "payload": { "sha256": "ab".repeat(32), "size": 123_456_789 },
+                        }],
+                    }),
+                ),
+                (
+                    "rotation",
+                    binary(
+                        "application/cose; cose-type=\"cose-sign\"",
+                        "A new trust file, signed by as many of the old signers as a list needs, \
+                         see trust.cddl.",
+                    ),
+                ),
+            ],
+        ),
+        #[allow(unreachable_patterns, reason = "kinds may be added")]
+        _ => ("A signed message.", vec![("message", binary("application/cose", "Signed."))]),
+    }
 }
 
 fn file(name: &str) -> PathBuf {
@@ -327,7 +441,8 @@ fn committed(name: &str) -> Value {
 fn the_published_schemas_and_the_asyncapi_document_are_those_of_the_types() {
     let messages = messages();
     let mut files: Vec<(String, Value)> =
-        messages.iter().map(|m| (format!("{}.v1.schema.json", m.name), m.schema.clone())).collect();
+        messages.iter().map(|m| (format!("{}.v2.schema.json", m.name), m.schema.clone())).collect();
+    files.push(("cloudevent.v1.schema.json".to_owned(), envelope()));
     files.push(("asyncapi.json".to_owned(), asyncapi(&messages)));
     for (name, generated) in files {
         if std::env::var_os("WATCHPOST_WRITE_SCHEMAS").is_some() {
@@ -397,21 +512,25 @@ fn golden(file: &str) -> Value {
 
 #[test]
 fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
-    for (schema, payload) in [
-        ("candidate", "candidate.v1.json"),
-        ("status", "status.v1.json"),
-        ("status", "status-blind.v1.json"),
-        ("stats", "stats.v1.json"),
-        ("watchlist-state", "watchlist-state.v1.json"),
+    for (schema, name) in [
+        ("candidate", "candidate"),
+        ("status", "status"),
+        ("status", "status-blind"),
+        ("stats", "stats"),
+        ("watchlist-state", "watchlist-state"),
     ] {
-        let mut found = Vec::new();
-        drift(
-            &committed(&format!("{schema}.v1.schema.json")),
-            &golden(payload),
-            payload,
-            &mut found,
-        );
-        assert_eq!(found, Vec::<String>::new());
+        let schema = committed(&format!("{schema}.v2.schema.json"));
+        for payload in [format!("{name}.v1.json"), format!("{name}.v2.json")] {
+            let (mut found, event) = (Vec::new(), golden(&payload));
+            drift(&schema, &event["data"], &payload, &mut found);
+            drift(&committed("cloudevent.v1.schema.json"), &event, &payload, &mut found);
+            // What the envelope says of `data` is that it is an object.
+            found.retain(|line| !line.ends_with(" is unknown"));
+            assert_eq!(found, Vec::<String>::new());
+            if payload.ends_with(".v2.json") {
+                assert_eq!(event["dataschema"], schema["$id"], "it names the schema of `data`");
+            }
+        }
     }
     let mut wrong = golden("candidate.v1.json");
     wrong["data"]["evidence"]["added"] = 1.into();
@@ -419,16 +538,11 @@ fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
     wrong["data"]["entry"] = 7.into();
     wrong["data"].as_object_mut().expect("data").remove("list");
     let mut found = Vec::new();
-    drift(&committed("candidate.v1.schema.json"), &wrong, "", &mut found);
+    drift(&committed("candidate.v2.schema.json"), &wrong["data"], "", &mut found);
     found.sort_unstable();
     assert_eq!(
         found,
-        [
-            ".data.entry is integer",
-            ".data.evidence.added is unknown",
-            ".data.list is missing",
-            ".data.score is 1.5"
-        ]
+        [".entry is integer", ".evidence.added is unknown", ".list is missing", ".score is 1.5"]
     );
 }
 
@@ -436,9 +550,8 @@ fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
 #[test]
 fn version_1_keeps_its_required_fields_for_ever() {
     let required = |name: &str| -> Vec<String> {
-        let schema = committed(&format!("{name}.v1.schema.json"));
-        let fields =
-            schema["properties"]["data"]["required"].as_array().cloned().unwrap_or_default();
+        let schema = committed(&format!("{name}.v2.schema.json"));
+        let fields = schema["required"].as_array().cloned().unwrap_or_default();
         let mut fields: Vec<String> =
             fields.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect();
         fields.sort_unstable();
@@ -459,6 +572,13 @@ fn version_1_keeps_its_required_fields_for_ever() {
         "sequence",
         "threshold",
     ];
+    let envelope = committed("cloudevent.v1.schema.json");
+    let of_the_envelope: Vec<_> =
+        envelope["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert_eq!(
+        of_the_envelope,
+        ["specversion", "id", "source", "type", "time", "datacontenttype", "dataschema", "data"]
+    );
     assert_eq!(required("candidate"), candidate);
     assert_eq!(required("status"), ["clock", "matching", "since", "state", "version"]);
     assert_eq!(required("stats"), ["counts", "drops", "since"]);
@@ -479,4 +599,18 @@ fn the_asyncapi_document_names_the_topics_that_are_published() {
         assert_eq!(address.replace("{root}", "site").replace("{device}", "cam-7"), topic);
     }
     assert_eq!(document["operations"]["publishCandidate"]["bindings"]["mqtt"]["retain"], false);
+    // Every reference within the document leads somewhere, and every scheme is one of its own.
+    let text = document.to_string();
+    for part in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = part.split('"').next().expect("a reference ends");
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+    for part in text.split("\"$ref\":\"./").skip(1) {
+        let name = part.split('"').next().expect("a reference ends");
+        assert!(file(name).is_file(), "{name}");
+    }
+    let messages = &document["channels"]["watchlist-offer"]["messages"];
+    for kind in ["sealed-list", "signed-list", "list-by-digest", "rotation"] {
+        assert!(messages[kind].is_object(), "{kind}: {messages}");
+    }
 }

@@ -25,6 +25,10 @@ fn candidate() -> Candidate {
         decided_at: at("2026-11-24T05:20:04.2Z"),
         expires: at("2026-11-24T05:50:04.2Z"),
         entry: "E-0001".to_owned(),
+        aim: Some("missing-or-victim".to_owned()),
+        legal_basis: Some("order 3 Gs 114/27".to_owned()),
+        purpose: Some("missing since 2 March".to_owned()),
+        place: Some("north gate".to_owned()),
         alternatives: vec!["E-0007".to_owned()],
         score: 0.62,
         threshold: 0.45,
@@ -78,13 +82,24 @@ fn json<T: EventData>(id: u128, data: T) -> serde_json::Value {
         .expect("what was written is JSON")
 }
 
-fn golden(name: &str) -> serde_json::Value {
-    let text = match name {
-        "candidate" => include_str!("golden/candidate.v1.json"),
-        "status" => include_str!("golden/status.v1.json"),
-        "blind" => include_str!("golden/status-blind.v1.json"),
-        "watchlist-state" => include_str!("golden/watchlist-state.v1.json"),
-        _ => include_str!("golden/stats.v1.json"),
+/// As it was sent when the contract was new.
+fn candidate_of_1() -> Candidate {
+    Candidate { aim: None, legal_basis: None, purpose: None, place: None, ..candidate() }
+}
+
+/// What devices send with `data` of this version of its schema.
+fn golden(version: u32, name: &str) -> serde_json::Value {
+    let text = match (version, name) {
+        (1, "candidate") => include_str!("golden/candidate.v1.json"),
+        (1, "status") => include_str!("golden/status.v1.json"),
+        (1, "blind") => include_str!("golden/status-blind.v1.json"),
+        (1, "watchlist-state") => include_str!("golden/watchlist-state.v1.json"),
+        (1, _) => include_str!("golden/stats.v1.json"),
+        (_, "candidate") => include_str!("golden/candidate.v2.json"),
+        (_, "status") => include_str!("golden/status.v2.json"),
+        (_, "blind") => include_str!("golden/status-blind.v2.json"),
+        (_, "watchlist-state") => include_str!("golden/watchlist-state.v2.json"),
+        _ => include_str!("golden/stats.v2.json"),
     };
     serde_json::from_str(text).expect("golden files are JSON")
 }
@@ -146,36 +161,51 @@ fn blind() -> Status {
 
 #[test]
 fn payloads_are_the_golden_ones() {
-    assert_eq!(json(ID, candidate()), golden("candidate"));
-    assert_eq!(json(ID, status()), golden("status"));
-    assert_eq!(json(ID, blind()), golden("blind"));
-    assert_eq!(json(ID, stats()), golden("stats"));
-    assert_eq!(json(ID, list_state()), golden("watchlist-state"));
+    assert_eq!(json(ID, candidate()), golden(2, "candidate"));
+    assert_eq!(json(ID, status()), golden(2, "status"));
+    assert_eq!(json(ID, blind()), golden(2, "blind"));
+    assert_eq!(json(ID, stats()), golden(2, "stats"));
+    assert_eq!(json(ID, list_state()), golden(2, "watchlist-state"));
 }
 
 /// Golden files are never changed: they are what devices in the field have sent. A field that was
 /// removed or renamed, or that reads differently, fails here.
 #[test]
-fn the_golden_payloads_of_version_1_are_read_by_today_s_types_without_loss() {
-    fn again<T: EventData + serde::de::DeserializeOwned>(name: &str) -> T {
+fn the_golden_payloads_of_every_version_are_read_by_today_s_types_without_loss() {
+    fn again<T: EventData + serde::de::DeserializeOwned>(version: u32, name: &str) -> T {
+        let golden = golden(version, name);
         let event: CloudEvent<T> =
-            serde_json::from_value(golden(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            serde_json::from_value(golden.clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
         let written: serde_json::Value =
             serde_json::from_slice(&event.to_json().expect("dates")).expect("JSON");
-        assert_eq!(written, golden(name), "every field of {name} is still known");
+        assert_eq!(written, golden, "every field of {name} is still known");
         assert_eq!(event.id, EventId::from_u128(ID));
         event.data
     }
-    assert_eq!(again::<Candidate>("candidate"), candidate());
-    assert_eq!(again::<Status>("status"), status());
-    assert_eq!(again::<Status>("blind"), blind());
-    assert_eq!(again::<Stats>("stats"), stats());
-    assert_eq!(again::<ListState>("watchlist-state"), list_state());
+    assert_eq!(again::<Candidate>(1, "candidate"), candidate_of_1());
+    assert_eq!(again::<Candidate>(2, "candidate"), candidate());
+    for version in [1, 2] {
+        assert_eq!(again::<Status>(version, "status"), status());
+        assert_eq!(again::<Status>(version, "blind"), blind());
+        assert_eq!(again::<Stats>(version, "stats"), stats());
+        assert_eq!(again::<ListState>(version, "watchlist-state"), list_state());
+    }
+}
+
+#[test]
+fn version_2_of_the_data_has_everything_of_version_1_with_the_same_meaning() {
+    for name in ["candidate", "status", "blind", "stats", "watchlist-state"] {
+        let (before, now) = (golden(1, name), golden(2, name));
+        assert_eq!(before["type"], now["type"], "readers go by the type");
+        for (field, value) in before["data"].as_object().expect("data") {
+            assert_eq!(now["data"].get(field), Some(value), "{name}.{field}");
+        }
+    }
 }
 
 #[test]
 fn a_reader_of_version_1_ignores_what_was_added_later() {
-    let mut value = golden("candidate");
+    let mut value = golden(1, "candidate");
     value["data"]["added_later"] = serde_json::json!({"a": 1});
     value["extension"] = serde_json::json!("x");
     serde_json::from_value::<CloudEvent<Candidate>>(value).expect("unknown fields are ignored");
@@ -245,7 +275,7 @@ proptest! {
 
 #[test]
 fn each_change_of_a_list_is_a_published_word_that_the_schema_names() {
-    let schema = include_str!("../../../config/schemas/watchlist-state.v1.schema.json");
+    let schema = include_str!("../../../config/schemas/watchlist-state.v2.schema.json");
     for (change, word) in [
         (Change::ListRevoked, "list-revoked"),
         (Change::EntryRevoked, "entry-revoked"),

@@ -28,6 +28,8 @@ pub(super) struct KeptView {
 pub(super) struct CandidateMaker {
     device: String,
     camera: String,
+    /// What people call where it stands.
+    place: Option<String>,
     models: ModelDigests,
     expiry: Duration,
     /// Quality of the crop's JPEG; no crop where absent.
@@ -39,6 +41,7 @@ impl CandidateMaker {
         Self {
             device: config.device.id.clone(),
             camera: config.device.camera.clone(),
+            place: Some(config.device.place.clone()).filter(|place| !place.is_empty()),
             models: ModelDigests {
                 detector: models.manifest.detector.sha256.to_string(),
                 embedder: models.manifest.embedder.sha256.to_string(),
@@ -63,6 +66,7 @@ impl CandidateMaker {
         let entries = active.list().entries();
         let name =
             |entry: usize| entries.get(entry).map_or_else(String::new, |e| e.reference.to_string());
+        let about = entries.get(finding.entry);
         let kept = finding.view;
         let crop = kept.face.as_ref().zip(self.crop_quality).map(|(face, q)| jpeg(face, q));
         let cropped = !matches!(crop, Some(None));
@@ -76,6 +80,10 @@ impl CandidateMaker {
             decided_at: now.wall,
             expires: now.wall + self.expiry,
             entry: name(finding.entry),
+            aim: Some(active.list().authorisation().aim.to_string()),
+            legal_basis: about.map(|e| e.legal_basis.clone()),
+            purpose: about.map(|e| e.purpose.clone()),
+            place: self.place.clone(),
             alternatives: finding.alternatives.iter().map(|e| name(*e)).collect(),
             score: finding.score,
             threshold: active.plan().threshold,

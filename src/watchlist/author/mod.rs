@@ -12,6 +12,8 @@
 //! * What can be judged from templates alone is judged here: whether the photographs of one entry
 //!   agree with each other ([`disagreements`]), and which entries will be confused with one another
 //!   ([`look_alikes()`]).
+//! * Free texts are published with candidates; what may be a name in them is pointed out
+//!   ([`suspected_name`]).
 //! * Photographs are not opened here. The caller has detected, judged and embedded the face and
 //!   brings the template, its quality and the file's digest.
 //! * No device needs any of this: builds for boards leave it out.
@@ -48,6 +50,7 @@
 
 mod draft;
 mod look_alikes;
+mod names;
 mod signing;
 mod summary;
 
@@ -55,6 +58,7 @@ use time::OffsetDateTime;
 
 pub use draft::{Draft, MAX_DRAFT_BYTES, NewEntry, NewList};
 pub use look_alikes::{Disagreement, LookAlike, LookAlikes, MAX_PAIRS, disagreements, look_alikes};
+pub use names::suspected_name;
 pub use signing::{cosign, sign};
 pub use summary::{
     EntrySummary, ListSummary, PromiseSummary, SignatureState, SignatureSummary, show,

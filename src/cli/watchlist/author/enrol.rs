@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 
 use self::agreement::agree;
 use super::people::{self, NewPerson};
-use super::{CliError, date, look_alikes, output, read_draft};
+use super::{CliError, date, look_alikes, names, output, read_draft};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::FaceReader;
 use crate::files::replace;
@@ -159,6 +159,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     if !report.added.is_empty() {
         look_alikes::warn(&models, draft.content());
+        names::warn(&draft.summary());
     }
     Ok(if report.not_added.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

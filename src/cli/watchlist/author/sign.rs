@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use super::{CliError, draft_of, output, plan, show};
+use super::{CliError, draft_of, names, output, plan, show};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::signer::SignerKey;
 use crate::decision::{DecisionConfig, promise};
@@ -65,6 +65,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         let entries = summary.entries.iter().map(|e| e.photographs.len()).collect();
         plan::warn_of_budget(&models, &summary.authorisation, &entries);
     }
+    names::warn(&summary);
     if ask {
         show::print(&summary)?;
         output::line("")?;
