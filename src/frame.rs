@@ -4,69 +4,24 @@
 //! * A [`Frame`] is a layout with a buffer that is long enough for it, checked once.
 //! * Pixels are read straight from the native format, one by one through [`Pixels`] or as a
 //!   [`SampleLine`] of neighbours. There is no full-frame conversion to RGB.
+//! * Of an interlaced picture one field is read ([`Scan`]).
 //!
 //! Not promised: scaling, rotation, or any format in which a pixel is not there yet (JPEG, raw
 //! Bayer).
 
+mod format;
+mod layout;
 mod pixels;
 
 use std::fmt;
 use std::ops;
 
-use self::pixels::{Grey, Planar, Rgb8, Ycc444, Yuyv};
+pub use self::format::PixelFormat;
+pub use self::layout::{Layout, PlaneRows, Scan};
+use self::pixels::{AnyLine, Grey, Planar, Rgb8, Ycc444, Yuyv};
 pub use self::pixels::{Pixels, Visitor};
+use crate::kernels::pixels::{OtherLine, PackedOrder};
 pub use crate::kernels::pixels::{Range, SampleLine, ycc_to_rgb};
-
-/// How a buffer holds a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PixelFormat {
-    /// 8-bit luma only.
-    Grey,
-    /// Packed 4:2:2: Y0 Cb Y1 Cr.
-    Yuyv,
-    /// Luma plane, then one plane of interleaved Cb, Cr at half width and height.
-    Nv12,
-    /// Luma, Cb, Cr planes, chroma at half width and height.
-    I420,
-    /// Interleaved Y, Cb, Cr at full resolution: what a JPEG decoder gives before colour
-    /// conversion.
-    Ycc444,
-    /// Interleaved R, G, B: photographs only.
-    Rgb8,
-}
-
-impl PixelFormat {
-    /// Every format.
-    pub const ALL: [PixelFormat; 6] =
-        [Self::Grey, Self::Yuyv, Self::Nv12, Self::I420, Self::Ycc444, Self::Rgb8];
-
-    /// The name used in configuration, logs and errors.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Grey => "grey",
-            Self::Yuyv => "yuyv",
-            Self::Nv12 => "nv12",
-            Self::I420 => "i420",
-            Self::Ycc444 => "ycc444",
-            Self::Rgb8 => "rgb8",
-        }
-    }
-
-    /// Bytes of one row of the first plane without padding.
-    fn row_bytes(self, width: usize) -> usize {
-        match self {
-            Self::Grey | Self::Nv12 | Self::I420 => width,
-            Self::Yuyv => width.div_ceil(2) * 4,
-            Self::Ycc444 | Self::Rgb8 => width * 3,
-        }
-    }
-}
-
-impl fmt::Display for PixelFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Longest side that a frame may have, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
@@ -108,114 +63,6 @@ pub enum FrameError {
         /// Bytes there.
         got: usize,
     },
-}
-
-/// Where the samples of a picture are in its buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Layout {
-    format: PixelFormat,
-    range: Range,
-    width: u32,
-    height: u32,
-    /// Bytes from one row of the first plane to the next.
-    stride: usize,
-    /// Bytes from one row of a chroma plane to the next; 0 where there is none.
-    chroma_stride: usize,
-    /// Where the chroma planes begin; 0 where there are none.
-    chroma: [usize; 2],
-    len: usize,
-}
-
-impl Layout {
-    /// A picture whose rows follow each other without padding.
-    ///
-    /// # Errors
-    /// [`FrameError::Size`].
-    pub fn packed(
-        format: PixelFormat,
-        range: Range,
-        width: u32,
-        height: u32,
-    ) -> Result<Self, FrameError> {
-        let stride = format.row_bytes(width.min(MAX_SIDE) as usize);
-        Self::with_stride(format, range, width, height, stride)
-    }
-
-    /// A picture whose first plane's rows lie `stride` bytes apart. Chroma rows of NV12 lie as far
-    /// apart, those of I420 half as far (rounded up), the convention of V4L2's single-planar
-    /// formats; planes follow each other directly.
-    ///
-    /// # Errors
-    /// [`FrameError::Size`], [`FrameError::Stride`].
-    pub fn with_stride(
-        format: PixelFormat,
-        range: Range,
-        width: u32,
-        height: u32,
-        stride: usize,
-    ) -> Result<Self, FrameError> {
-        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-            return Err(FrameError::Size { width, height });
-        }
-        let need = format.row_bytes(width as usize);
-        // The upper bound keeps all later products within 32 bits.
-        if stride < need || stride > 8 * MAX_SIDE as usize {
-            return Err(FrameError::Stride { format, width, stride, need });
-        }
-        let rows = height as usize;
-        let chroma_rows = rows.div_ceil(2);
-        let chroma_width = (width as usize).div_ceil(2);
-        let luma = stride * rows;
-        let (chroma_stride, chroma, len) = match format {
-            PixelFormat::Nv12 => {
-                // An odd width still has a whole Cb, Cr pair in its last column.
-                let chroma_stride = stride.max(chroma_width * 2);
-                (
-                    chroma_stride,
-                    [luma, luma + 1],
-                    luma + chroma_stride * (chroma_rows - 1) + chroma_width * 2,
-                )
-            }
-            PixelFormat::I420 => {
-                let chroma_stride = stride.div_ceil(2);
-                let plane = chroma_stride * chroma_rows;
-                let len = luma + plane + chroma_stride * (chroma_rows - 1) + chroma_width;
-                (chroma_stride, [luma, luma + plane], len)
-            }
-            _ => (0, [0, 0], stride * (rows - 1) + need),
-        };
-        Ok(Self { format, range, width, height, stride, chroma_stride, chroma, len })
-    }
-
-    /// Format.
-    pub fn format(&self) -> PixelFormat {
-        self.format
-    }
-
-    /// Span of the codes.
-    pub fn range(&self) -> Range {
-        self.range
-    }
-
-    /// Width in pixels, at least 1.
-    pub fn width(&self) -> u32 {
-        self.width
-    }
-
-    /// Height in pixels, at least 1.
-    pub fn height(&self) -> u32 {
-        self.height
-    }
-
-    /// Bytes of a row of the first plane without padding.
-    pub fn row_bytes(&self) -> usize {
-        self.format.row_bytes(self.width as usize)
-    }
-
-    /// Fewest bytes that hold the picture (the last row's padding may be missing).
-    pub fn min_len(&self) -> usize {
-        self.len
-    }
 }
 
 /// A layout over a buffer that is long enough for it.
@@ -274,39 +121,84 @@ impl<'a> Frame<'a> {
         let (from, pixels) = (columns.start, columns.len());
         assert!(from.is_multiple_of(2) && columns.end <= self.width() && row < self.height());
         let samples = |at: usize, len: usize| &data[at..at + len];
-        let first = row * l.stride;
-        let shared = (row / 2) * l.chroma_stride;
+        let (luma_row, chroma_row) = l.rows(row);
+        let (first, shared) = (luma_row * l.stride, chroma_row * l.chroma_stride);
         let pairs = pixels.div_ceil(2);
+        let luma = || samples(first + from, pixels);
+        let four = || samples(first + from * 2, pairs * 4);
+        // Cb and Cr in turn begin with whichever comes first.
+        let interleaved = |from, len| samples(l.chroma[0].min(l.chroma[1]) + shared + from, len);
+        if let Some(deep) = l.format.deep() {
+            let row = samples(first, deep.bytes(self.width()));
+            return SampleLine::Other(OtherLine::Deep { luma: deep, row, from });
+        }
+        let packed = |order| SampleLine::Other(OtherLine::Packed { order, all: four() });
         match l.format {
-            PixelFormat::Grey => SampleLine::Grey(samples(first + from, pixels)),
-            PixelFormat::Yuyv => SampleLine::Yuyv(samples(first + from * 2, pairs * 4)),
-            PixelFormat::Nv12 => SampleLine::Nv12 {
-                luma: samples(first + from, pixels),
-                chroma: samples(l.chroma[0] + shared + from, pairs * 2),
-            },
-            PixelFormat::I420 => SampleLine::I420 {
-                luma: samples(first + from, pixels),
-                cb: samples(l.chroma[0] + shared + from / 2, pairs),
-                cr: samples(l.chroma[1] + shared + from / 2, pairs),
-            },
+            PixelFormat::Yuyv => SampleLine::Yuyv(four()),
+            PixelFormat::Uyvy => packed(PackedOrder::Uyvy),
+            PixelFormat::Yvyu => packed(PackedOrder::Yvyu),
+            PixelFormat::Vyuy => packed(PackedOrder::Vyuy),
+            PixelFormat::Nv12 | PixelFormat::Nv16 => {
+                SampleLine::Nv12 { luma: luma(), chroma: interleaved(from, pairs * 2) }
+            }
+            PixelFormat::Nv21 | PixelFormat::Nv61 => SampleLine::Other(OtherLine::Nv21 {
+                luma: luma(),
+                chroma: interleaved(from, pairs * 2),
+            }),
+            PixelFormat::Nv24 | PixelFormat::Nv42 => SampleLine::Other(OtherLine::Nv24 {
+                luma: luma(),
+                chroma: interleaved(from * 2, pixels * 2),
+                cr_first: l.format == PixelFormat::Nv42,
+            }),
+            PixelFormat::I420 | PixelFormat::Yv12 | PixelFormat::I422 | PixelFormat::Yv16 => {
+                SampleLine::I420 {
+                    luma: luma(),
+                    cb: samples(l.chroma[0] + shared + from / 2, pairs),
+                    cr: samples(l.chroma[1] + shared + from / 2, pairs),
+                }
+            }
             PixelFormat::Ycc444 => SampleLine::Ycc444(samples(first + from * 3, pixels * 3)),
             PixelFormat::Rgb8 => SampleLine::Rgb8(samples(first + from * 3, pixels * 3)),
+            PixelFormat::Rgb565 => {
+                SampleLine::Other(OtherLine::Rgb565(samples(first + from * 2, pixels * 2)))
+            }
+            PixelFormat::Bgr8
+            | PixelFormat::Rgbx
+            | PixelFormat::Bgrx
+            | PixelFormat::Xrgb
+            | PixelFormat::Xbgr => {
+                let (step, places) = l.format.rgb_places().expect("bytes for red, green and blue");
+                let all = samples(first + from * step, pixels * step);
+                SampleLine::Other(OtherLine::Rgb { step, places, all })
+            }
+            // Deep luma was answered above.
+            PixelFormat::Grey
+            | PixelFormat::Y10
+            | PixelFormat::Y12
+            | PixelFormat::Y14
+            | PixelFormat::Y16
+            | PixelFormat::Y10p
+            | PixelFormat::Y12p => SampleLine::Grey(luma()),
         }
     }
 
     /// Runs `visitor` with a reader made for this frame's format, so that inner loops hold no
-    /// format switch.
+    /// format switch; the rarer formats, and fields, share one that does.
     pub fn read<V: Visitor>(&self, visitor: V) -> V::Output {
         let (data, l) = (self.data, &self.layout);
         match l.format {
+            _ if l.scan != Scan::Progressive => visitor.visit(&AnyLine(*self)),
             PixelFormat::Grey => visitor.visit(&Grey { data, stride: l.stride, range: l.range }),
             PixelFormat::Yuyv => visitor.visit(&Yuyv { data, stride: l.stride, range: l.range }),
             PixelFormat::Nv12 => visitor.visit(&Planar::<2> { data, layout: l }),
-            PixelFormat::I420 => visitor.visit(&Planar::<1> { data, layout: l }),
+            PixelFormat::I420 | PixelFormat::Yv12 => {
+                visitor.visit(&Planar::<1> { data, layout: l })
+            }
             PixelFormat::Ycc444 => {
                 visitor.visit(&Ycc444 { data, stride: l.stride, range: l.range })
             }
             PixelFormat::Rgb8 => visitor.visit(&Rgb8 { data, stride: l.stride }),
+            _ => visitor.visit(&AnyLine(*self)),
         }
     }
 }
@@ -347,6 +239,7 @@ pub mod fixture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::pixels::full_luma;
     use proptest::prelude::*;
 
     struct At(usize, usize);
@@ -416,11 +309,121 @@ mod tests {
         assert!(Layout::packed(PixelFormat::Grey, Range::Full, MAX_SIDE + 1, 5).is_err());
     }
 
+    /// Four pixels in a row: white, red, blue, and a grey of code 100, in each format.
+    #[test]
+    fn known_colours_come_out_of_every_format() {
+        let rgb = [[255, 255, 255], [255, 0, 0], [0, 0, 255], [100, 100, 100]];
+        for (range, codes) in [
+            (Range::Full, [[255, 128, 128], [76, 85, 255], [29, 255, 107], [100, 128, 128]]),
+            (Range::Limited, [[235, 128, 128], [81, 90, 240], [41, 240, 110], [102, 128, 128]]),
+            // BT.709: red is 0.2126, blue 0.0722.
+            (Range::FullHd, [[255, 128, 128], [54, 99, 255], [18, 255, 116], [100, 128, 128]]),
+            (Range::LimitedHd, [[235, 128, 128], [63, 102, 240], [32, 240, 118], [102, 128, 128]]),
+        ] {
+            for format in PixelFormat::ALL {
+                for (want, code) in rgb.iter().zip(codes) {
+                    // The same colour everywhere, so that shared chroma is whole.
+                    let (layout, data) = of_one_colour(format, range, *want, code);
+                    let got = Frame::new(layout, &data).unwrap().read(At(1, 1)).0;
+                    let luma_only = format.deep().is_some() || format == PixelFormat::Grey;
+                    let want = if luma_only { [full_luma(range, code[0]); 3] } else { *want };
+                    let near = got.iter().zip(want).all(|(g, w)| g.abs_diff(w) <= 4);
+                    assert!(near, "{format} {range:?}: {got:?}, not {want:?}");
+                }
+            }
+        }
+    }
+
+    /// A picture of 4x4 pixels of one colour.
+    fn of_one_colour(
+        format: PixelFormat,
+        range: Range,
+        [r, g, b]: [u8; 3],
+        [y, cb, cr]: [u8; 3],
+    ) -> (Layout, Vec<u8>) {
+        let layout = Layout::packed(format, range, 4, 4).unwrap();
+        let planes = |first: u8, second: u8, each: usize| {
+            [vec![y; 16], vec![first; each], vec![second; each]].concat()
+        };
+        let turns = |first: u8, second: u8, pairs: usize| {
+            [vec![y; 16], [first, second].repeat(pairs)].concat()
+        };
+        let word = |bits: u32| (u16::from(y) << (bits - 8)).to_le_bytes().repeat(16);
+        let code565 = (u16::from(r) >> 3 << 11) | (u16::from(g) >> 2 << 5) | (u16::from(b) >> 3);
+        let data = match format {
+            PixelFormat::Grey => vec![y; 16],
+            PixelFormat::Yuyv => [y, cb, y, cr].repeat(8),
+            PixelFormat::Uyvy => [cb, y, cr, y].repeat(8),
+            PixelFormat::Yvyu => [y, cr, y, cb].repeat(8),
+            PixelFormat::Vyuy => [cr, y, cb, y].repeat(8),
+            PixelFormat::Nv12 => turns(cb, cr, 4),
+            PixelFormat::Nv21 => turns(cr, cb, 4),
+            PixelFormat::Nv16 => turns(cb, cr, 8),
+            PixelFormat::Nv61 => turns(cr, cb, 8),
+            PixelFormat::Nv24 => turns(cb, cr, 16),
+            PixelFormat::Nv42 => turns(cr, cb, 16),
+            PixelFormat::I420 => planes(cb, cr, 4),
+            PixelFormat::Yv12 => planes(cr, cb, 4),
+            PixelFormat::I422 => planes(cb, cr, 8),
+            PixelFormat::Yv16 => planes(cr, cb, 8),
+            PixelFormat::Y10 => word(10),
+            PixelFormat::Y12 => word(12),
+            PixelFormat::Y14 => word(14),
+            PixelFormat::Y16 => word(16),
+            PixelFormat::Y10p => [y, y, y, y, 0x1b].repeat(4),
+            PixelFormat::Y12p => [y, y, 0x21].repeat(8),
+            PixelFormat::Ycc444 => [y, cb, cr].repeat(16),
+            PixelFormat::Rgb8 => [r, g, b].repeat(16),
+            PixelFormat::Bgr8 => [b, g, r].repeat(16),
+            PixelFormat::Rgbx => [r, g, b, 9].repeat(16),
+            PixelFormat::Bgrx => [b, g, r, 9].repeat(16),
+            PixelFormat::Xrgb => [9, r, g, b].repeat(16),
+            PixelFormat::Xbgr => [9, b, g, r].repeat(16),
+            PixelFormat::Rgb565 => code565.to_le_bytes().repeat(16),
+        };
+        assert_eq!(data.len(), layout.min_len(), "{format}");
+        (layout, data)
+    }
+
+    #[test]
+    fn of_two_fields_one_is_read() {
+        // Rows 10, 20, 30, 40: the first field is 10 and 30.
+        let data = [[10u8; 4], [20; 4], [30; 4], [40; 4]].concat();
+        let column = |layout: Layout| -> Vec<u8> {
+            let frame = Frame::new(layout, &data).unwrap();
+            (0..frame.height()).map(|y| frame.read(At(0, y)).1).collect()
+        };
+        let all = Layout::packed(PixelFormat::Grey, Range::Full, 4, 4).unwrap();
+        assert_eq!(column(all), [10, 20, 30, 40]);
+        assert_eq!(column(all.of_field(Scan::Interlaced).unwrap()), [10, 10, 30, 30]);
+        assert_eq!(column(all.of_field(Scan::Sequential).unwrap()), [10, 10, 20, 20]);
+        let half = Layout::packed(PixelFormat::Grey, Range::Full, 4, 2).unwrap();
+        assert_eq!(column(half.of_field(Scan::OneField).unwrap()), [10, 10, 20, 20]);
+    }
+
+    #[test]
+    fn planes_of_chroma_may_lie_anywhere_and_have_one_stride() {
+        let rows = |offset, stride| PlaneRows { offset, stride };
+        let planes = [rows(0, 8), rows(100, 4), rows(50, 4)];
+        let l = Layout::with_planes(PixelFormat::I420, Range::Full, 4, 4, &planes).unwrap();
+        assert_eq!(l.min_len(), 100 + 4 + 2);
+        let mut data = vec![0; l.min_len()];
+        (data[0], data[100], data[50]) = (76, 85, 255);
+        let got = Frame::new(l, &data).unwrap().read(At(0, 0)).0;
+        assert_eq!(got, ycc_to_rgb(Range::Full, 76, 85, 255));
+        let planes = [rows(0, 4), rows(16, 2), rows(32, 3)];
+        assert!(matches!(
+            Layout::with_planes(PixelFormat::I420, Range::Full, 4, 4, &planes),
+            Err(FrameError::Stride { stride: 3, .. })
+        ));
+    }
+
     proptest! {
         #[test]
         fn a_line_holds_the_pixels_that_are_read_one_by_one(
-            format in 0usize..6,
-            full: bool,
+            format in 0..PixelFormat::ALL.len(),
+            range in 0..Range::ALL.len(),
+            scan in 0usize..4,
             w in 1u32..40,
             h in 1u32..6,
             pad in 0usize..9,
@@ -428,18 +431,21 @@ mod tests {
             seed: u8,
         ) {
             let format = PixelFormat::ALL[format];
-            let range = if full { Range::Full } else { Range::Limited };
+            let range = Range::ALL[range];
+            let scan = [Scan::Progressive, Scan::Interlaced, Scan::OneField, Scan::Sequential][scan];
             let l = Layout::with_stride(format, range, w, h, format.row_bytes(w as usize) + pad)
+                .and_then(|l| l.of_field(scan))
                 .unwrap();
             let data: Vec<u8> = (0..l.min_len()).map(|i| (i * 73) as u8 ^ seed).collect();
             let frame = Frame::new(l, &data).unwrap();
             let from = (from * 2).min(w as usize & !1);
-            for y in 0..h as usize {
+            for y in 0..frame.height() {
                 let line = frame.line(y, from..w as usize);
                 prop_assert!(line.holds(w as usize - from));
                 for x in from..w as usize {
-                    let (want, _) = frame.read(At(x, y));
+                    let (want, luma) = frame.read(At(x, y));
                     prop_assert_eq!(line.rgb(x - from, range), want);
+                    prop_assert_eq!(line.luma(x - from, range), luma);
                     prop_assert_eq!(line.skip((x - from) & !1).rgb((x - from) & 1, range), want);
                 }
             }
@@ -447,7 +453,7 @@ mod tests {
 
         #[test]
         fn every_pixel_of_every_layout_is_in_a_buffer_of_its_least_length(
-            format in 0usize..6, w in 1u32..70, h in 1u32..40, pad in 0usize..9,
+            format in 0..PixelFormat::ALL.len(), w in 1u32..70, h in 1u32..40, pad in 0usize..9,
         ) {
             let format = PixelFormat::ALL[format];
             let stride = format.row_bytes(w as usize) + pad;

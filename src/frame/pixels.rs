@@ -1,7 +1,7 @@
 //! Single pixels of any format: brightness, and red, green, blue.
 
-use super::Layout;
-use crate::kernels::pixels::{Range, full_luma, ycc_to_rgb};
+use super::{Frame, Layout};
+use crate::kernels::pixels::{Range, full_luma, rgb_luma, ycc_to_rgb};
 
 /// Reads single pixels. `x` and `y` lie inside the frame; a reader panics (never reads wild) where
 /// they do not.
@@ -111,14 +111,26 @@ pub(super) struct Rgb8<'a> {
 impl Pixels for Rgb8<'_> {
     #[inline(always)]
     fn luma(&self, x: usize, y: usize) -> u8 {
-        let [r, g, b] = self.rgb(x, y).map(u32::from);
-        // BT.601 weights in 1/256.
-        ((77 * r + 150 * g + 29 * b + 128) >> 8) as u8
+        rgb_luma(self.rgb(x, y))
     }
     #[inline(always)]
     fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
         let at = y * self.stride + x * 3;
         let p = &self.data[at..at + 3];
         [p[0], p[1], p[2]]
+    }
+}
+
+/// Any format and any field, through the line that holds the pixel.
+pub(super) struct AnyLine<'a>(pub(super) Frame<'a>);
+
+impl Pixels for AnyLine<'_> {
+    #[inline(always)]
+    fn luma(&self, x: usize, y: usize) -> u8 {
+        self.0.line(y, x & !1..x + 1).luma(x & 1, self.0.layout.range)
+    }
+    #[inline(always)]
+    fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
+        self.0.line(y, x & !1..x + 1).rgb(x & 1, self.0.layout.range)
     }
 }

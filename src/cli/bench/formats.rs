@@ -56,6 +56,7 @@ fn frames(
         let [cb, cr] = chroma(&p[0]);
         [luma(&p[0]), cb, luma(&p[1]), cr]
     });
+    let yuyv: Vec<u8> = yuyv.collect();
     let mut jpeg = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, QUALITY).write_image(
         rgb.as_flattened(),
@@ -74,8 +75,40 @@ fn frames(
         (name("i420 640x480", "i420 1280x720"), {
             raw(PixelFormat::I420, y.iter().copied().chain(plane(0)).chain(plane(1)).collect())?
         }),
-        (name("yuyv 640x480", "yuyv 1280x720"), raw(PixelFormat::Yuyv, yuyv.collect())?),
+        (name("yuyv 640x480", "yuyv 1280x720"), raw(PixelFormat::Yuyv, yuyv.clone())?),
+        (name("uyvy 640x480", "uyvy 1280x720"), {
+            let swapped = yuyv.as_chunks().0.iter().flat_map(|[y, c]| [*c, *y]);
+            raw(PixelFormat::Uyvy, swapped.collect())?
+        }),
+        (name("nv21 640x480", "nv21 1280x720"), {
+            let swapped = quarters().flat_map(|[cb, cr]| [cr, cb]);
+            raw(PixelFormat::Nv21, y.iter().copied().chain(swapped).collect())?
+        }),
+        (name("nv24 640x480", "nv24 1280x720"), {
+            raw(PixelFormat::Nv24, y.iter().copied().chain(rgb.iter().flat_map(chroma)).collect())?
+        }),
+        (name("rgb8 640x480", "rgb8 1280x720"), {
+            raw(PixelFormat::Rgb8, rgb.as_flattened().to_vec())?
+        }),
+        (name("bgrx 640x480", "bgrx 1280x720"), {
+            raw(PixelFormat::Bgrx, rgb.iter().flat_map(|[r, g, b]| [*b, *g, *r, 0]).collect())?
+        }),
+        (name("rgb565 640x480", "rgb565 1280x720"), {
+            let code = |[r, g, b]: &[u8; 3]| {
+                let [r, g, b] = [*r, *g, *b].map(u16::from);
+                ((r >> 3 << 11) | (g >> 2 << 5) | (b >> 3)).to_le_bytes()
+            };
+            raw(PixelFormat::Rgb565, rgb.iter().flat_map(code).collect())?
+        }),
         (name("grey 640x480", "grey 1280x720"), raw(PixelFormat::Grey, y.clone())?),
+        (name("grey-10 640x480", "grey-10 1280x720"), {
+            let words = y.iter().flat_map(|y| (u16::from(*y) << 2).to_le_bytes());
+            raw(PixelFormat::Y10, words.collect())?
+        }),
+        (name("grey-10-packed 640x480", "grey-10-packed 1280x720"), {
+            let fives = y.as_chunks().0.iter().flat_map(|[a, b, c, d]| [*a, *b, *c, *d, 0]);
+            raw(PixelFormat::Y10p, fives.collect())?
+        }),
         (name("mjpg 640x480", "mjpg 1280x720"), jpeg),
     ])
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::matrix::Matrix;
+use super::reorder;
 use super::{
     BILINEAR, InstructionSet, KEEP, Patch, PixelKernels, Range, Rgbx, RingRows, SampleLine,
     SampleWalk, Taps, WEIGHT, Wide, scalar,
@@ -25,6 +26,9 @@ impl PixelKernels for Avx2Pixels {
 
     fn convert(&self, line: &SampleLine<'_>, range: Range, dst: &mut [Rgbx]) {
         assert!(line.holds(dst.len()));
+        if let SampleLine::Other(other) = line {
+            return reorder::convert(self, other, range, dst);
+        }
         // SAFETY: `detect` found the feature; the line holds as many pixels as `dst`.
         let done = unsafe { convert(line, Matrix::of(range), dst) };
         if done < dst.len() {
@@ -131,6 +135,8 @@ unsafe fn convert(line: &SampleLine<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> u
                 let two = |low, high| _mm256_set_m128i(high, low);
                 [two(four(0, 0), four(12, 0)), two(four(24, 0), four(32, 4))]
             }
+            // Brought into order before; left to the reference where it was not.
+            SampleLine::Other(_) => return 0,
         };
         let out: *mut __m256i = out.as_mut_ptr().cast();
         // SAFETY: sixteen pixels are two registers.
@@ -198,7 +204,8 @@ fn pixels(matrix: &Matrix, luma: __m256i, cb: __m256i, cr: __m256i) -> [__m256i;
     });
     let whole_cr = _mm256_mullo_epi16(cr, _mm256_set1_epi16(matrix.red_whole));
     let red = _mm256_add_epi16(_mm256_add_epi16(rounded(red), luma), whole_cr);
-    let green = _mm256_sub_epi16(_mm256_add_epi16(rounded(green), luma), cr);
+    let green_cr = _mm256_mullo_epi16(cr, _mm256_set1_epi16(matrix.green_whole));
+    let green = _mm256_add_epi16(_mm256_add_epi16(rounded(green), luma), green_cr);
     let blue = _mm256_add_epi16(_mm256_add_epi16(rounded(blue), luma), _mm256_slli_epi16::<1>(cb));
     // Eight pixels' bytes in each half of a register, then by twos and fours.
     let red_blue = _mm256_packus_epi16(red, blue);

@@ -26,6 +26,8 @@ mod avx2;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod reorder;
 mod samples;
 mod scalar;
 mod taps;
@@ -36,7 +38,9 @@ use std::sync::OnceLock;
 
 use super::choice::{self, InstructionSet};
 
-pub use samples::{Range, SampleLine, full_luma, ycc_to_rgb};
+pub use samples::{
+    DeepLuma, OtherLine, PackedOrder, Range, SampleLine, full_luma, rgb_luma, ycc_to_rgb,
+};
 pub use scalar::ScalarPixels;
 pub use taps::Taps;
 

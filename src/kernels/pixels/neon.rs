@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::matrix::Matrix;
+use super::reorder;
 use super::{
     BILINEAR, InstructionSet, KEEP, Patch, PixelKernels, Range, Rgbx, RingRows, SampleLine,
     SampleWalk, Taps, WEIGHT, Wide, scalar,
@@ -17,6 +18,9 @@ impl PixelKernels for NeonPixels {
 
     fn convert(&self, line: &SampleLine<'_>, range: Range, dst: &mut [Rgbx]) {
         assert!(line.holds(dst.len()));
+        if let SampleLine::Other(other) = line {
+            return reorder::convert(self, other, range, dst);
+        }
         // SAFETY: the line holds as many pixels as `dst`.
         let done = unsafe { convert(line, Matrix::of(range), dst) };
         if done < dst.len() {
@@ -108,6 +112,8 @@ unsafe fn convert(line: &SampleLine<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> u
                     vst4q_u8(out.as_mut_ptr().cast(), uint8x16x4_t(r, g, b, vdupq_n_u8(0)));
                     continue;
                 }
+                // Brought into order before; left to the reference where it was not.
+                SampleLine::Other(_) => return 0,
             };
             for half in 0..2 {
                 let [r, g, b] = pixels(matrix, luma[half], cb[half], cr[half]);
@@ -136,7 +142,8 @@ fn pixels(matrix: &Matrix, luma: uint8x8_t, cb: uint8x8_t, cr: uint8x8_t) -> [ui
         vaddq_s16(luma, vcombine_s16(vrshrn_n_s32::<16>(low), vrshrn_n_s32::<16>(high)))
     };
     let red = vmlaq_n_s16(rounded(add(lumas, cr, matrix.red)), cr, matrix.red_whole);
-    let green = vsubq_s16(rounded(add(add(lumas, cb, matrix.green_cb), cr, matrix.green_cr)), cr);
+    let green = add(add(lumas, cb, matrix.green_cb), cr, matrix.green_cr);
+    let green = vmlaq_n_s16(rounded(green), cr, matrix.green_whole);
     let blue = vaddq_s16(rounded(add(lumas, cb, matrix.blue)), vshlq_n_s16::<1>(cb));
     [vqmovun_s16(red), vqmovun_s16(green), vqmovun_s16(blue)]
 }

@@ -19,7 +19,7 @@ fn pixels(count: usize) -> impl Strategy<Value = Vec<Rgbx>> {
 }
 
 fn range() -> impl Strategy<Value = Range> {
-    select(vec![Range::Full, Range::Limited])
+    select(Range::ALL.to_vec())
 }
 
 /// Source and target of an axis: mostly short, some the longest there are.
@@ -42,8 +42,21 @@ fn others() -> Vec<&'static dyn PixelKernels> {
 /// The bytes that a line of `pixels` pixels of the format number `format` has.
 fn bytes_of(format: usize, pixels: usize) -> usize {
     let pairs = pixels.div_ceil(2);
-    [pixels, pairs * 4, pixels + pairs * 2, pixels + pairs * 2, pixels * 3, pixels * 3][format]
+    match format {
+        0 => pixels,
+        1 | 6..=8 => pairs * 4,
+        2 | 3 | 9 => pixels + pairs * 2,
+        4 | 5 | 10 | 11 | 16 => pixels * 3,
+        12 | 13 | 18 => pixels * 2,
+        // Two pixels more, at which the line does not begin.
+        14 => DeepLuma::Packed10.bytes(pixels + 2),
+        15 => DeepLuma::Packed12.bytes(pixels + 2),
+        _ => pixels * 4,
+    }
 }
+
+/// Formats of [`Samples`].
+const FORMATS: usize = 19;
 
 /// A line of the format number `format`, each plane an allocation of its own.
 struct Samples {
@@ -55,7 +68,7 @@ impl Samples {
     fn new(format: usize, pixels: usize, bytes: &[u8]) -> Self {
         let pairs = pixels.div_ceil(2);
         let planes = match format {
-            2 => [&bytes[..pixels], &bytes[pixels..], &[]],
+            2 | 9..=11 => [&bytes[..pixels], &bytes[pixels..], &[]],
             3 => [&bytes[..pixels], &bytes[pixels..pixels + pairs], &bytes[pixels + pairs..]],
             _ => [bytes, &[], &[]],
         };
@@ -70,7 +83,22 @@ impl Samples {
             2 => SampleLine::Nv12 { luma: a, chroma: b },
             3 => SampleLine::I420 { luma: a, cb: b, cr: c },
             4 => SampleLine::Ycc444(a),
-            _ => SampleLine::Rgb8(a),
+            5 => SampleLine::Rgb8(a),
+            other => SampleLine::Other(match other {
+                6 => OtherLine::Packed { order: PackedOrder::Uyvy, all: a },
+                7 => OtherLine::Packed { order: PackedOrder::Yvyu, all: a },
+                8 => OtherLine::Packed { order: PackedOrder::Vyuy, all: a },
+                9 => OtherLine::Nv21 { luma: a, chroma: b },
+                10 => OtherLine::Nv24 { luma: a, chroma: b, cr_first: false },
+                11 => OtherLine::Nv24 { luma: a, chroma: b, cr_first: true },
+                12 => OtherLine::Deep { luma: DeepLuma::Words { bits: 10 }, row: a, from: 0 },
+                13 => OtherLine::Deep { luma: DeepLuma::Words { bits: 16 }, row: a, from: 0 },
+                14 => OtherLine::Deep { luma: DeepLuma::Packed10, row: a, from: 2 },
+                15 => OtherLine::Deep { luma: DeepLuma::Packed12, row: a, from: 2 },
+                16 => OtherLine::Rgb { step: 3, places: [2, 1, 0], all: a },
+                17 => OtherLine::Rgb { step: 4, places: [1, 2, 3], all: a },
+                _ => OtherLine::Rgb565(a),
+            }),
         }
     }
 }
@@ -80,7 +108,7 @@ fn every_code_of_luma_and_chroma_is_converted_alike() {
     let codes: Vec<u8> =
         (0..=255u8).flat_map(|cb| (0..=255u8).flat_map(move |cr| [0, cb, cr])).collect();
     for kernels in others() {
-        for range in [Range::Full, Range::Limited] {
+        for range in Range::ALL {
             for y in 0..=255 {
                 let line: Vec<u8> = codes.chunks_exact(3).flat_map(|c| [y, c[1], c[2]]).collect();
                 let (mut got, mut want) = (vec![[1; 4]; 1 << 16], vec![[2; 4]; 1 << 16]);
@@ -134,7 +162,7 @@ proptest! {
 
     #[test]
     fn a_line_of_any_format_and_length_is_converted_alike(
-        (format, range, length, bytes) in (0usize..6, range(), 1usize..150)
+        (format, range, length, bytes) in (0..FORMATS, range(), 1usize..600)
             .prop_flat_map(|(f, r, n)| (Just(f), Just(r), Just(n), vec(byte(), bytes_of(f, n)))),
     ) {
         let samples = Samples::new(format, length, &bytes);
