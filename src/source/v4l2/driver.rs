@@ -19,11 +19,12 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
-use super::format::{Formats, Granted, Size, Sizes};
-use super::state::{Filled, MAX_BUFFERS};
+use super::format::{Formats, Granted, GrantedPlane, MAX_PLANES, Size, Sizes};
+use super::state::{Filled, MAX_BUFFERS, Piece, UsedPlane};
 use crate::clock::{Clock, Now};
 
-const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+const SINGLE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+const MULTI: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
 const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP;
 
 /// Most rates that are looked at for one size; drivers list a handful.
@@ -64,11 +65,11 @@ pub(super) trait Driver: Send {
     /// Waits for a filled buffer; `false` where none came in time.
     fn wait(&mut self, patience: Duration) -> io::Result<bool>;
     fn dequeue(&mut self) -> io::Result<Filled>;
-    /// Bytes of a buffer's mapping; 0 where there is no such buffer.
-    fn mapped(&self, index: u32) -> usize;
-    /// Copies the first `len` bytes of a buffer that is ours, at most its mapping, over the
-    /// contents of `into`.
-    fn copy(&self, index: u32, len: usize, into: &mut Vec<u8>);
+    /// Bytes of the mapping of one of a frame's buffers; 0 where there is no such buffer.
+    fn mapped(&self, index: u32, plane: usize) -> usize;
+    /// Copies pieces of a frame that is ours, each at most its mapping, one after the other over
+    /// the contents of `into`.
+    fn copy(&self, index: u32, pieces: &[Piece], into: &mut Vec<u8>);
     /// Stops, unmaps, closes. Errors have no consequence: what is left is the kernel's to clean up.
     fn close(&mut self);
     fn now(&self) -> Now;
@@ -92,17 +93,33 @@ impl Drop for Mapping {
     }
 }
 
+/// What the kernel says of each buffer of a frame. As many as the interface may ever write.
+struct Planes([sys::v4l2_plane; sys::VIDEO_MAX_PLANES as usize]);
+
+impl Default for Planes {
+    fn default() -> Self {
+        // SAFETY: C structs of integers, for which all zeroes is the value that the interface asks
+        // for.
+        Self(unsafe { zeroed() })
+    }
+}
+
 /// The real kernel.
 pub(super) struct KernelDriver {
     clock: Clock,
-    // Dropped before the device is closed, as the order of fields says.
-    mappings: heapless::Vec<Mapping, MAX_BUFFERS>,
+    // Dropped before the device is closed, as the order of fields says. Those of one frame follow
+    // each other.
+    mappings: heapless::Vec<Mapping, { MAX_BUFFERS * MAX_PLANES }>,
     device: Option<File>,
+    /// `SINGLE` or `MULTI`: which of the two interfaces the node has.
+    kind: u32,
+    /// Buffers of a frame, 1 to [`MAX_PLANES`].
+    planes: usize,
 }
 
 impl KernelDriver {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, mappings: heapless::Vec::new(), device: None }
+        Self { clock, mappings: heapless::Vec::new(), device: None, kind: SINGLE, planes: 1 }
     }
 
     /// Runs an ioctl whose argument is a `T`.
@@ -118,18 +135,47 @@ impl KernelDriver {
         unsafe { v4l2::ioctl(device.as_raw_fd(), request, std::ptr::from_mut(argument).cast()) }
     }
 
-    fn buffer(index: u32) -> sys::v4l2_buffer {
-        // SAFETY: a C struct of integers, for which all zeroes is the value that the interface asks
-        // for.
+    /// The argument of calls about one frame. Under the multi-planar interface it points to
+    /// `planes`, which have to outlive it.
+    fn buffer(&self, index: u32, planes: &mut Planes) -> sys::v4l2_buffer {
+        // SAFETY: a C struct of integers and pointers, for which all zeroes is the value that the
+        // interface asks for.
         let mut buffer: sys::v4l2_buffer = unsafe { zeroed() };
-        (buffer.index, buffer.type_, buffer.memory) = (index, CAPTURE, MMAP);
+        (buffer.index, buffer.type_, buffer.memory) = (index, self.kind, MMAP);
+        if self.kind == MULTI {
+            buffer.m.planes = planes.0.as_mut_ptr();
+            buffer.length = self.planes as u32;
+        }
         buffer
+    }
+
+    /// A new mapping of `length` bytes of the device.
+    fn mapping(&self, length: usize, offset: u32) -> io::Result<Mapping> {
+        let device =
+            self.device.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        // SAFETY: a new mapping touches no memory that is in use.
+        let start = unsafe {
+            v4l2::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                device.as_raw_fd(),
+                offset as libc::off_t,
+            )?
+        };
+        Ok(Mapping { start, length })
+    }
+
+    fn mapping_of(&self, index: u32, plane: usize) -> Option<&Mapping> {
+        let at = (index as usize).checked_mul(self.planes)?.checked_add(plane)?;
+        self.mappings.get(at).filter(|_| plane < self.planes)
     }
 
     fn request_buffers(&self, count: u32) -> io::Result<u32> {
         // SAFETY: as for `buffer`.
         let mut request: sys::v4l2_requestbuffers = unsafe { zeroed() };
-        (request.count, request.type_, request.memory) = (count, CAPTURE, MMAP);
+        (request.count, request.type_, request.memory) = (count, self.kind, MMAP);
         // SAFETY: the argument is of the request's type.
         unsafe { self.ioctl(vidioc::VIDIOC_REQBUFS, &mut request)? };
         Ok(request.count)
@@ -152,11 +198,15 @@ impl Driver for KernelDriver {
         unsafe { self.ioctl(vidioc::VIDIOC_QUERYCAP, &mut caps)? };
         // Drivers older than `device_caps` speak of the whole device only.
         let own = caps.capabilities & sys::V4L2_CAP_DEVICE_CAPS != 0;
+        let capabilities = if own { caps.device_caps } else { caps.capabilities };
+        let single = capabilities & sys::V4L2_CAP_VIDEO_CAPTURE != 0;
+        let multi = capabilities & sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE != 0;
+        self.kind = if multi && !single { MULTI } else { SINGLE };
         Ok(Identity {
             driver: text(&caps.driver),
             card: text(&caps.card),
             bus: text(&caps.bus_info),
-            capabilities: if own { caps.device_caps } else { caps.capabilities },
+            capabilities,
         })
     }
 
@@ -165,7 +215,7 @@ impl Driver for KernelDriver {
         while !formats.is_full() {
             // SAFETY: as for `buffer`.
             let mut description: sys::v4l2_fmtdesc = unsafe { zeroed() };
-            (description.index, description.type_) = (formats.len() as u32, CAPTURE);
+            (description.index, description.type_) = (formats.len() as u32, self.kind);
             // SAFETY: the argument is of the request's type.
             match unsafe { self.ioctl(vidioc::VIDIOC_ENUM_FMT, &mut description) } {
                 Ok(()) => formats.push(FourCC::from(description.pixelformat)).expect("is not full"),
@@ -247,30 +297,63 @@ impl Driver for KernelDriver {
     fn set_format(&mut self, fourcc: FourCC, width: u32, height: u32) -> io::Result<Granted> {
         // SAFETY: as for `buffer`.
         let mut format: sys::v4l2_format = unsafe { zeroed() };
-        format.type_ = CAPTURE;
-        // SAFETY: all zeroes is a valid `pix`, and it is the member that this buffer type uses.
-        let pix = unsafe { &mut format.fmt.pix };
-        (pix.width, pix.height, pix.pixelformat) = (width, height, fourcc.into());
-        pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
-        pix.priv_ = sys::V4L2_PIX_FMT_PRIV_MAGIC;
-        // SAFETY: the argument is of the request's type.
-        unsafe { self.ioctl(vidioc::VIDIOC_S_FMT, &mut format)? };
-        // SAFETY: the kernel answers in the member of the buffer type.
-        let pix = unsafe { &format.fmt.pix };
-        Ok(Granted {
-            fourcc: FourCC::from(pix.pixelformat),
-            width: pix.width,
-            height: pix.height,
-            stride: pix.bytesperline,
-            colorspace: pix.colorspace,
-            quantization: pix.quantization,
-        })
+        format.type_ = self.kind;
+        let granted = if self.kind == MULTI {
+            // SAFETY: all zeroes is a valid `pix_mp`, and it is the member that this type uses.
+            let pix = unsafe { &mut format.fmt.pix_mp };
+            (pix.width, pix.height, pix.pixelformat) = (width, height, fourcc.into());
+            pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
+            // SAFETY: the argument is of the request's type.
+            unsafe { self.ioctl(vidioc::VIDIOC_S_FMT, &mut format)? };
+            // SAFETY: the kernel answers in the member of the buffer type; a copy, because the C
+            // struct is packed.
+            let pix = unsafe { format.fmt.pix_mp };
+            let planes = pix.plane_fmt.iter().take(usize::from(pix.num_planes));
+            Granted {
+                fourcc: FourCC::from(pix.pixelformat),
+                width: pix.width,
+                height: pix.height,
+                // More than can be are none: refused where the answer is read.
+                planes: match usize::from(pix.num_planes) <= MAX_PLANES {
+                    true => planes.map(|p| GrantedPlane { stride: p.bytesperline }).collect(),
+                    false => heapless::Vec::new(),
+                },
+                field: pix.field,
+                colorspace: pix.colorspace,
+                // SAFETY: a byte under either name.
+                encoding: u32::from(unsafe { pix.__bindgen_anon_1.ycbcr_enc }),
+                quantization: u32::from(pix.quantization),
+            }
+        } else {
+            // SAFETY: all zeroes is a valid `pix`, and it is the member that this type uses.
+            let pix = unsafe { &mut format.fmt.pix };
+            (pix.width, pix.height, pix.pixelformat) = (width, height, fourcc.into());
+            pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
+            pix.priv_ = sys::V4L2_PIX_FMT_PRIV_MAGIC;
+            // SAFETY: the argument is of the request's type.
+            unsafe { self.ioctl(vidioc::VIDIOC_S_FMT, &mut format)? };
+            // SAFETY: the kernel answers in the member of the buffer type.
+            let pix = unsafe { &format.fmt.pix };
+            Granted {
+                fourcc: FourCC::from(pix.pixelformat),
+                width: pix.width,
+                height: pix.height,
+                planes: heapless::Vec::from_iter([GrantedPlane { stride: pix.bytesperline }]),
+                field: pix.field,
+                colorspace: pix.colorspace,
+                // SAFETY: an integer under either name.
+                encoding: unsafe { pix.__bindgen_anon_1.ycbcr_enc },
+                quantization: pix.quantization,
+            }
+        };
+        self.planes = granted.planes.len().max(1);
+        Ok(granted)
     }
 
     fn set_rate(&mut self, fps: u32) -> io::Result<Option<f32>> {
         // SAFETY: as for `buffer`.
         let mut parameters: sys::v4l2_streamparm = unsafe { zeroed() };
-        parameters.type_ = CAPTURE;
+        parameters.type_ = self.kind;
         parameters.parm.capture.timeperframe = sys::v4l2_fract { numerator: 1, denominator: fps };
         // SAFETY: the argument is of the request's type.
         unsafe { self.ioctl(vidioc::VIDIOC_S_PARM, &mut parameters)? };
@@ -281,42 +364,38 @@ impl Driver for KernelDriver {
 
     fn map(&mut self, count: u32) -> io::Result<usize> {
         self.mappings.clear();
-        let count = self.request_buffers(count)?;
-        let device = self
-            .device
-            .as_ref()
-            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?
-            .as_raw_fd();
-        for index in 0..count.min(MAX_BUFFERS as u32) {
-            let mut buffer = Self::buffer(index);
+        let count = self.request_buffers(count)?.min(MAX_BUFFERS as u32);
+        for index in 0..count {
+            let mut planes = Planes::default();
+            let mut buffer = self.buffer(index, &mut planes);
             // SAFETY: the argument is of the request's type.
             unsafe { self.ioctl(vidioc::VIDIOC_QUERYBUF, &mut buffer)? };
-            let length = buffer.length as usize;
-            // SAFETY: `offset` is the member that MMAP buffers use; a new mapping touches no memory
-            // that is in use.
-            let start = unsafe {
-                v4l2::mmap(
-                    std::ptr::null_mut(),
-                    length,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_SHARED,
-                    device,
-                    buffer.m.offset as libc::off_t,
-                )?
-            };
-            let _ = self.mappings.push(Mapping { start, length });
+            if self.kind == MULTI {
+                for plane in planes.0.iter().take(self.planes) {
+                    // SAFETY: `mem_offset` is the member that MMAP buffers use.
+                    let offset = unsafe { plane.m.mem_offset };
+                    let mapping = self.mapping(plane.length as usize, offset)?;
+                    let _ = self.mappings.push(mapping);
+                }
+            } else {
+                // SAFETY: `offset` is the member that MMAP buffers use.
+                let mapping = self.mapping(buffer.length as usize, unsafe { buffer.m.offset })?;
+                let _ = self.mappings.push(mapping);
+            }
         }
-        Ok(self.mappings.len())
+        Ok(count as usize)
     }
 
     fn queue(&mut self, index: u32) -> io::Result<()> {
+        let mut planes = Planes::default();
+        let mut buffer = self.buffer(index, &mut planes);
         // SAFETY: the argument is of the request's type.
-        unsafe { self.ioctl(vidioc::VIDIOC_QBUF, &mut Self::buffer(index)) }
+        unsafe { self.ioctl(vidioc::VIDIOC_QBUF, &mut buffer) }
     }
 
     fn start(&mut self) -> io::Result<()> {
         // SAFETY: the argument is of the request's type.
-        unsafe { self.ioctl(vidioc::VIDIOC_STREAMON, &mut (CAPTURE as libc::c_int)) }
+        unsafe { self.ioctl(vidioc::VIDIOC_STREAMON, &mut (self.kind as libc::c_int)) }
     }
 
     fn wait(&mut self, patience: Duration) -> io::Result<bool> {
@@ -340,39 +419,54 @@ impl Driver for KernelDriver {
     }
 
     fn dequeue(&mut self) -> io::Result<Filled> {
-        let mut buffer = Self::buffer(0);
+        let mut planes = Planes::default();
+        let mut buffer = self.buffer(0, &mut planes);
         // SAFETY: the argument is of the request's type.
         unsafe { self.ioctl(vidioc::VIDIOC_DQBUF, &mut buffer)? };
+        let used =
+            |p: &sys::v4l2_plane| UsedPlane { bytes_used: p.bytesused, data_offset: p.data_offset };
         Ok(Filled {
             index: buffer.index,
-            bytes_used: buffer.bytesused,
+            planes: match self.kind {
+                MULTI => planes.0.iter().take(self.planes).map(used).collect(),
+                _ => heapless::Vec::from_iter([UsedPlane {
+                    bytes_used: buffer.bytesused,
+                    data_offset: 0,
+                }]),
+            },
             flags: buffer.flags,
             sequence: buffer.sequence,
         })
     }
 
-    fn mapped(&self, index: u32) -> usize {
-        self.mappings.get(index as usize).map_or(0, |m| m.length)
+    fn mapped(&self, index: u32, plane: usize) -> usize {
+        self.mapping_of(index, plane).map_or(0, |m| m.length)
     }
 
-    fn copy(&self, index: u32, len: usize, into: &mut Vec<u8>) {
+    fn copy(&self, index: u32, pieces: &[Piece], into: &mut Vec<u8>) {
         into.clear();
-        let Some(mapping) = self.mappings.get(index as usize) else { return };
-        let len = len.min(mapping.length);
-        into.reserve(len);
-        // SAFETY: `len` is within the mapping and within the capacity just reserved; the two do not
-        // overlap. No reference to the mapping is made, so that it would not matter if a faulty
-        // driver still wrote to it.
-        unsafe {
-            std::ptr::copy_nonoverlapping(mapping.start.cast::<u8>(), into.as_mut_ptr(), len);
-            into.set_len(len);
+        for piece in pieces {
+            let Some(mapping) = self.mapping_of(index, piece.plane) else { continue };
+            let from = piece.from.min(mapping.length);
+            let len = piece.len.min(mapping.length - from);
+            into.reserve(len);
+            // SAFETY: `from + len` is within the mapping, and `len` within the capacity just
+            // reserved behind what is there; the two do not overlap. No reference to the mapping
+            // is made, so that it would not matter if a faulty driver still wrote to it.
+            unsafe {
+                let source = mapping.start.cast::<u8>().add(from);
+                let end = into.len();
+                std::ptr::copy_nonoverlapping(source, into.as_mut_ptr().add(end), len);
+                into.set_len(end + len);
+            }
         }
     }
 
     fn close(&mut self) {
         if self.device.is_some() {
             // SAFETY: the argument is of the request's type.
-            let _ = unsafe { self.ioctl(vidioc::VIDIOC_STREAMOFF, &mut (CAPTURE as libc::c_int)) };
+            let _ =
+                unsafe { self.ioctl(vidioc::VIDIOC_STREAMOFF, &mut (self.kind as libc::c_int)) };
         }
         self.mappings.clear();
         self.device = None;
@@ -435,7 +529,7 @@ mod tests {
         assert!(kernel.set_control(sys::V4L2_CID_POWER_LINE_FREQUENCY, 1).is_err());
         assert!(kernel.map(4).is_err() && kernel.queue(0).is_err() && kernel.start().is_err());
         let mut bytes = vec![1];
-        kernel.copy(0, 10, &mut bytes);
+        kernel.copy(0, &[Piece { plane: 0, from: 0, len: 10 }], &mut bytes);
         assert!(bytes.is_empty());
         kernel.close();
     }

@@ -1,7 +1,9 @@
 //! A camera with a kernel driver.
 //!
 //! Promises:
-//! * Takes what the driver answers (size, stride, format, range), not what was asked.
+//! * Takes what the driver answers (size, strides, format, field, colours), not what was asked.
+//! * Reads single- and multi-planar nodes, with a frame's planes in one buffer or in several.
+//! * Of interlaced pictures one field is used, and the log says so.
 //! * A buffer is read only while it is ours, and queued again as soon as its bytes were copied.
 //! * Damaged, empty and short buffers and gaps in the driver's numbering are counted.
 //! * After any error the stream is torn down and built again, first after 0.1 s, then more slowly
@@ -10,7 +12,7 @@
 //!   less often.
 //! * A control that the camera does not have is logged once and costs nothing else.
 //!
-//! Not promised: multi-planar devices, hot-plug under another path.
+//! Not promised: hot-plug under another path.
 //!
 //! # Why not the stream of the `v4l` crate
 //!
@@ -37,7 +39,7 @@ use v4l::FourCC;
 pub use self::controls::{Controls, Exposure, PowerLine};
 use self::driver::{Driver, Identity, KernelDriver};
 pub use self::format::{CameraFormat, Size};
-use self::format::{Formats, Offer, Offers, Wanted, choose};
+use self::format::{Formats, FramePlan, Offer, Offers, Wanted, choose};
 use self::refusal::OpenStep;
 use self::state::{MAX_BUFFERS, NotTheDrivers, Ring, Sequence, StreamAction, action, judge};
 pub use self::survey::{Format, Node, NodeVerdict, survey};
@@ -46,6 +48,7 @@ use super::{
 };
 use crate::backoff::{Backoff, NO_JITTER};
 use crate::clock::Clock;
+use crate::frame::Scan;
 use crate::problem::Problem;
 
 /// How long a camera may deliver nothing before its stream is built again.
@@ -65,7 +68,7 @@ pub struct V4l2Config {
     pub height: u32,
     /// Wanted frames a second; 0 leaves the rate as it is.
     pub fps: u32,
-    /// `auto`, `yuyv`, `nv12`, `i420`, `grey` or `mjpg`.
+    /// `auto`, `mjpg`, or an uncompressed format by its name, as in `nv12` or `uyvy`.
     pub format: CameraFormat,
     /// Of a camera that lists no rates, `auto` takes uncompressed formats up to this many pixels
     /// and MJPG above.
@@ -150,7 +153,7 @@ impl Source for Camera {
 
 /// What was agreed with the driver when the stream was built.
 struct Agreed {
-    payload: Payload,
+    plan: FramePlan,
     fourcc: FourCC,
     size: (u32, u32),
     fps: Option<f32>,
@@ -227,10 +230,11 @@ impl<D: Driver> CameraStream<D> {
             }
             let (number, missed) = self.sequence.observe(filled.sequence);
             self.counters.missed += missed;
-            let verdict = judge(&filled, self.driver.mapped(filled.index), &running.payload);
-            if let Ok(len) = verdict {
-                self.driver.copy(filled.index, len, &mut into.bytes);
-                (into.payload, into.sequence, into.at) = (running.payload, number, at);
+            let mapped = |plane| self.driver.mapped(filled.index, plane);
+            let verdict = judge(&filled, mapped, &running.plan);
+            if let Ok(pieces) = &verdict {
+                self.driver.copy(filled.index, pieces, &mut into.bytes);
+                (into.payload, into.sequence, into.at) = (running.plan.payload, number, at);
                 into.discontinuity = false;
             }
             match self.driver.queue(filled.index) {
@@ -326,7 +330,12 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Agreed, Sourc
         .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
     let granted =
         driver.set_format(fourcc, config.width, config.height).map_err(at(OpenStep::Format))?;
-    let payload = granted.payload().map_err(|why| refusal::unreadable(path, why))?;
+    let plan = granted.plan().map_err(|why| refusal::unreadable(path, why))?;
+    if let Payload::Raw(layout) = plan.payload
+        && layout.scan() != Scan::Progressive
+    {
+        info!("The camera's picture is interlaced; one of its two fields is used.");
+    }
     if (granted.width, granted.height) != (config.width, config.height) {
         info!(
             "The camera has another size than configured: wanted={}x{} got={}x{}.",
@@ -348,7 +357,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Agreed, Sourc
         ring.queued(index);
     }
     driver.start().map_err(at(OpenStep::Start))?;
-    Ok(Agreed { payload, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
+    Ok(Agreed { plan, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
 }
 
 /// What the driver says of each format for the wanted size.

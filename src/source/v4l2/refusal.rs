@@ -103,7 +103,8 @@ pub(super) fn no_camera(identity: &Identity) -> Option<&'static str> {
 pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceError> {
     let (device, card, caps) = (path.display(), &identity.card, identity.capabilities);
     let has = |flag| caps & flag != 0;
-    if has(sys::V4L2_CAP_VIDEO_CAPTURE) && has(sys::V4L2_CAP_STREAMING) {
+    let captures = has(sys::V4L2_CAP_VIDEO_CAPTURE) || has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE);
+    if captures && has(sys::V4L2_CAP_STREAMING) {
         return Ok(());
     }
     let (what, remedy) = if has(sys::V4L2_CAP_META_CAPTURE) {
@@ -112,15 +113,7 @@ pub(super) fn check_node(path: &Path, identity: &Identity) -> Result<(), SourceE
             "use the other node of the same camera, usually the one with the next lower number"
                 .to_owned(),
         )
-    } else if has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
-        (
-            format!(
-                "{device} ({card}, driver {}) offers multi-planar capture only",
-                identity.driver
-            ),
-            format!("read it through a pipe: {}", csi(&identity.driver)),
-        )
-    } else if has(sys::V4L2_CAP_VIDEO_CAPTURE) {
+    } else if captures {
         (
             format!("{device} ({card}) cannot stream into mapped buffers"),
             "use another camera, or feed a v4l2loopback device from it".to_owned(),
@@ -170,7 +163,7 @@ pub(super) fn no_format(
     SourceError::configuration(
         format!("{device} offers no format that is read here ({list})"),
         concat!(
-            "watchpost reads YUYV, NV12, YU12, GREY and MJPG; convert with `ffmpeg -f v4l2 -i \
+            "`watchpost cameras` lists what is read; convert with `ffmpeg -f v4l2 -i \
              DEVICE -pix_fmt yuv420p -f yuv4mpegpipe -` and ",
             setting!(source.kind),
             " = \"pipe\", format = \"y4m\""
@@ -185,6 +178,12 @@ pub(super) fn unreadable(path: &Path, why: Unreadable) -> SourceError {
         Unreadable::Format(fourcc) => format!("{device} insists on the format {fourcc}"),
         Unreadable::Frame(e) => format!("{device} announces {e}"),
         Unreadable::TooLarge(bytes) => format!("{device} announces frames of {bytes} bytes"),
+        Unreadable::Planes(fourcc, planes) => {
+            format!("{device} announces frames of {fourcc} in {planes} buffers")
+        }
+        Unreadable::Field(field) => {
+            format!("{device} announces the field order {field}, which no kernel documents")
+        }
     };
     SourceError::configuration(
         what,

@@ -4,40 +4,65 @@
 use v4l::v4l_sys as sys;
 
 use super::super::{BadFrame, MAX_FRAME_BYTES, Payload};
+use super::format::{FramePlan, MAX_PLANES};
 
 /// Most buffers that a driver may hand out.
 pub(super) const MAX_BUFFERS: usize = 32;
 
-/// A buffer that the driver gave back.
+/// What a driver filled of one of a frame's buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UsedPlane {
+    /// Bytes from the buffer's beginning, `data_offset` included.
+    pub(super) bytes_used: u32,
+    /// Where the picture begins; 0 but for some multi-planar drivers.
+    pub(super) data_offset: u32,
+}
+
+/// A frame that the driver gave back.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Filled {
     pub(super) index: u32,
-    pub(super) bytes_used: u32,
+    pub(super) planes: heapless::Vec<UsedPlane, MAX_PLANES>,
     pub(super) flags: u32,
     pub(super) sequence: u32,
 }
 
-/// What a filled buffer is worth: the bytes to copy.
-pub(super) fn judge(filled: &Filled, mapped: usize, payload: &Payload) -> Result<usize, BadFrame> {
+/// Bytes of one of a frame's buffers that belong to the picture, within its mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) plane: usize,
+    pub(super) from: usize,
+    pub(super) len: usize,
+}
+
+/// What a filled frame is worth: the pieces to copy, one after the other. `mapped` gives the bytes
+/// of each buffer's mapping.
+pub(super) fn judge(
+    filled: &Filled,
+    mapped: impl Fn(usize) -> usize,
+    plan: &FramePlan,
+) -> Result<heapless::Vec<Piece, MAX_PLANES>, BadFrame> {
     if filled.flags & sys::V4L2_BUF_FLAG_ERROR != 0 {
         return Err(BadFrame::Flagged);
     }
-    // More used than there is would be a driver's mistake: never read past the mapping.
-    let got = (filled.bytes_used as usize).min(mapped);
-    let need = match payload {
-        Payload::Raw(layout) => layout.min_len(),
-        // SOI and EOI; whether the picture is whole is the decoder's business.
-        Payload::Jpeg { .. } => 4,
-    };
-    if got < need {
-        return Err(BadFrame::Short { need, got });
+    let mut pieces = heapless::Vec::new();
+    for (plane, need) in plan.needs.iter().copied().enumerate() {
+        let used = filled.planes.get(plane).map_or((0, 0), |p| (p.bytes_used, p.data_offset));
+        // More used than there is would be a driver's mistake: never read past the mapping.
+        let (end, from) = ((used.0 as usize).min(mapped(plane)), used.1 as usize);
+        let got = end.saturating_sub(from);
+        if got < need {
+            return Err(BadFrame::Short { need, got });
+        }
+        let len = match plan.payload {
+            // Padding after the picture is not worth copying.
+            Payload::Raw(_) => need,
+            Payload::Jpeg { .. } if got > MAX_FRAME_BYTES => return Err(BadFrame::Oversized),
+            Payload::Jpeg { .. } => got,
+        };
+        pieces.push(Piece { plane, from, len }).expect("as many as the plan has");
     }
-    match payload {
-        // Padding after the picture is not worth copying.
-        Payload::Raw(_) => Ok(need),
-        Payload::Jpeg { .. } if got > MAX_FRAME_BYTES => Err(BadFrame::Oversized),
-        Payload::Jpeg { .. } => Ok(got),
-    }
+    Ok(pieces)
 }
 
 /// Who owns each buffer. A buffer may be read and queued only while it is ours, and dequeued only
@@ -134,41 +159,62 @@ mod tests {
     use proptest::prelude::*;
     use v4l::FourCC;
 
-    use super::super::format::Granted;
+    use super::super::format::{Granted, GrantedPlane};
     use super::*;
 
-    /// What frames are in the packed format with this name.
-    fn payload(fourcc: &[u8; 4], width: u32, height: u32, stride: u32) -> Payload {
+    /// What frames are in the format with this name.
+    fn plan(fourcc: &[u8; 4], width: u32, height: u32, strides: &[u32]) -> FramePlan {
         Granted {
             fourcc: FourCC::new(fourcc),
             width,
             height,
-            stride,
+            planes: strides.iter().map(|stride| GrantedPlane { stride: *stride }).collect(),
+            field: sys::v4l2_field_V4L2_FIELD_NONE,
             colorspace: 0,
+            encoding: 0,
             quantization: 0,
         }
-        .payload()
+        .plan()
         .unwrap()
+    }
+
+    fn filled(planes: &[(u32, u32)], flags: u32) -> Filled {
+        let used = |(bytes_used, data_offset)| UsedPlane { bytes_used, data_offset };
+        Filled { index: 0, planes: planes.iter().copied().map(used).collect(), flags, sequence: 0 }
+    }
+
+    /// Bytes to copy of a frame in one buffer of 4096 or fewer bytes.
+    fn judged(used: u32, flags: u32, mapped: usize, plan: &FramePlan) -> Result<usize, BadFrame> {
+        judge(&filled(&[(used, 0)], flags), |_| mapped, plan).map(|pieces| pieces[0].len)
     }
 
     #[test]
     fn a_damaged_an_empty_and_a_short_buffer_are_told_apart() {
-        let raw = payload(b"GREY", 4, 4, 4);
-        let jpeg = payload(b"MJPG", 4, 4, 0);
-        let filled = |bytes_used, flags| Filled { index: 0, bytes_used, flags, sequence: 0 };
-        assert_eq!(judge(&filled(16, 0), 4096, &raw), Ok(16));
-        assert_eq!(judge(&filled(4096, 0), 4096, &raw), Ok(16));
-        assert_eq!(judge(&filled(4096, 0), 4096, &jpeg), Ok(4096));
-        assert_eq!(
-            judge(&filled(16, sys::V4L2_BUF_FLAG_ERROR), 4096, &raw),
-            Err(BadFrame::Flagged)
-        );
-        assert_eq!(judge(&filled(0, 0), 4096, &jpeg), Err(BadFrame::Short { need: 4, got: 0 }));
-        assert_eq!(judge(&filled(15, 0), 4096, &raw), Err(BadFrame::Short { need: 16, got: 15 }));
-        assert_eq!(
-            judge(&filled(u32::MAX, 0), 15, &raw),
-            Err(BadFrame::Short { need: 16, got: 15 })
-        );
+        let raw = plan(b"GREY", 4, 4, &[4]);
+        let jpeg = plan(b"MJPG", 4, 4, &[0]);
+        assert_eq!(judged(16, 0, 4096, &raw), Ok(16));
+        assert_eq!(judged(4096, 0, 4096, &raw), Ok(16));
+        assert_eq!(judged(4096, 0, 4096, &jpeg), Ok(4096));
+        assert_eq!(judged(16, sys::V4L2_BUF_FLAG_ERROR, 4096, &raw), Err(BadFrame::Flagged));
+        assert_eq!(judged(0, 0, 4096, &jpeg), Err(BadFrame::Short { need: 4, got: 0 }));
+        assert_eq!(judged(15, 0, 4096, &raw), Err(BadFrame::Short { need: 16, got: 15 }));
+        assert_eq!(judged(u32::MAX, 0, 15, &raw), Err(BadFrame::Short { need: 16, got: 15 }));
+    }
+
+    #[test]
+    fn each_plane_of_a_frame_is_whole_or_the_frame_is_short() {
+        let plan = plan(b"NM12", 4, 4, &[4, 4]);
+        let pieces = judge(&filled(&[(20, 4), (8, 0)], 0), |_| 4096, &plan).unwrap();
+        let piece = |plane, from, len| Piece { plane, from, len };
+        assert_eq!(pieces.as_slice(), [piece(0, 4, 16), piece(1, 0, 8)]);
+        for (planes, short) in [
+            // A plane that is short, that is missing, and one that begins beyond its end.
+            (&[(16, 0), (7, 0)][..], BadFrame::Short { need: 8, got: 7 }),
+            (&[(16, 0)][..], BadFrame::Short { need: 8, got: 0 }),
+            (&[(16, u32::MAX), (8, 0)][..], BadFrame::Short { need: 16, got: 0 }),
+        ] {
+            assert_eq!(judge(&filled(planes, 0), |_| 4096, &plan), Err(short));
+        }
     }
 
     #[test]
@@ -183,6 +229,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_piece_reaches_beyond_its_mapping(
+            planes in prop::collection::vec((any::<u32>(), any::<u32>()), 0..=3),
+            near in prop::collection::vec((0u32..600, 0u32..40), 0..=3),
+            mapped in 0usize..600,
+        ) {
+            let plan = plan(b"YM12", 16, 16, &[16, 8, 8]);
+            for planes in [planes, near] {
+                if let Ok(pieces) = judge(&filled(&planes, 0), |_| mapped, &plan) {
+                    prop_assert_eq!(pieces.len(), 3);
+                    prop_assert!(pieces.iter().all(|p| p.from + p.len <= mapped));
+                }
+            }
+        }
+
         #[test]
         fn no_buffer_is_ever_queued_twice_or_read_while_it_is_the_drivers(
             count in 1usize..=MAX_BUFFERS,

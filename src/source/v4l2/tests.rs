@@ -9,8 +9,8 @@ use v4l::v4l_sys as sys;
 
 use super::super::BadFrame;
 use super::driver::Identity;
-use super::format::{Granted, Sizes};
-use super::state::Filled;
+use super::format::{Granted, GrantedPlane, Sizes};
+use super::state::{Filled, Piece, UsedPlane};
 use super::*;
 use crate::clock::Now;
 use crate::frame::PixelFormat;
@@ -39,9 +39,13 @@ pub(super) struct FakeCamera {
     pub(super) capabilities: u32,
     pub(super) driver: &'static str,
     pub(super) formats: Vec<[u8; 4]>,
-    /// Buffers that the driver has, in order.
+    /// Buffers of a frame.
+    planes: usize,
+    data_offset: u32,
+    /// Frames that the driver has, in order.
     queued: VecDeque<u32>,
-    memory: Vec<Vec<u8>>,
+    /// Of each frame its buffers.
+    memory: Vec<Vec<Vec<u8>>>,
     streaming: bool,
     queue_fails: Option<i32>,
     start_fails: Option<i32>,
@@ -62,6 +66,8 @@ impl FakeCamera {
             capabilities: sys::V4L2_CAP_VIDEO_CAPTURE | sys::V4L2_CAP_STREAMING,
             driver: "uvcvideo",
             formats: vec![*b"GREY", *b"MJPG"],
+            planes: 1,
+            data_offset: 0,
             queued: VecDeque::new(),
             memory: Vec::new(),
             streaming: false,
@@ -112,14 +118,24 @@ impl Driver for FakeCamera {
     }
     fn set_format(&mut self, fourcc: FourCC, _: u32, _: u32) -> io::Result<Granted> {
         let (width, height) = self.granted.ok_or_else(|| Self::os(libc::ENODEV))?;
-        Ok(Granted { fourcc, width, height, stride: width, colorspace: 0, quantization: 0 })
+        let strides = vec![width; self.planes];
+        Ok(Granted {
+            fourcc,
+            width,
+            height,
+            planes: strides.into_iter().map(|stride| GrantedPlane { stride }).collect(),
+            field: sys::v4l2_field_V4L2_FIELD_NONE,
+            colorspace: 0,
+            encoding: 0,
+            quantization: 0,
+        })
     }
     fn set_rate(&mut self, _: u32) -> io::Result<Option<f32>> {
         Err(Self::os(libc::ENOTTY))
     }
     fn map(&mut self, count: u32) -> io::Result<usize> {
         self.map_fails.map_or(Ok(()), |code| Err(Self::os(code)))?;
-        self.memory = vec![vec![0; 4096]; count as usize];
+        self.memory = vec![vec![vec![0; 4096]; self.planes]; count as usize];
         Ok(count as usize)
     }
     fn queue(&mut self, index: u32) -> io::Result<()> {
@@ -170,23 +186,32 @@ impl Driver for FakeCamera {
         match self.events.pop_front() {
             Some(CameraEvent::Frame(bytes, used, flags, sequence)) => {
                 let index = self.queued.pop_front().ok_or_else(|| Self::os(libc::EINVAL))?;
-                self.memory[index as usize][..bytes.len()].copy_from_slice(&bytes);
-                Ok(Filled { index, bytes_used: used as u32, flags, sequence })
+                for memory in &mut self.memory[index as usize] {
+                    memory[..bytes.len()].copy_from_slice(&bytes);
+                }
+                let plane = UsedPlane { bytes_used: used as u32, data_offset: self.data_offset };
+                let planes = vec![plane; self.planes].into_iter().collect();
+                Ok(Filled { index, planes, flags, sequence })
             }
             Some(CameraEvent::DequeueFails(code)) => Err(Self::os(code)),
             Some(CameraEvent::Stray) => {
-                Ok(Filled { index: 77, bytes_used: 32, flags: 0, sequence: 0 })
+                let plane = UsedPlane { bytes_used: 32, data_offset: 0 };
+                let planes = heapless::Vec::from_iter([plane]);
+                Ok(Filled { index: 77, planes, flags: 0, sequence: 0 })
             }
             _ => Err(Self::os(libc::EAGAIN)),
         }
     }
-    fn mapped(&self, index: u32) -> usize {
-        self.memory.get(index as usize).map_or(0, Vec::len)
+    fn mapped(&self, index: u32, plane: usize) -> usize {
+        self.memory.get(index as usize).and_then(|m| m.get(plane)).map_or(0, Vec::len)
     }
-    fn copy(&self, index: u32, len: usize, into: &mut Vec<u8>) {
+    fn copy(&self, index: u32, pieces: &[Piece], into: &mut Vec<u8>) {
         assert!(!self.queued.contains(&index), "read a buffer that the driver has");
         into.clear();
-        into.extend_from_slice(&self.memory[index as usize][..len]);
+        for piece in pieces {
+            let memory = &self.memory[index as usize][piece.plane];
+            into.extend_from_slice(&memory[piece.from..piece.from + piece.len]);
+        }
     }
     fn close(&mut self) {
         self.queued.clear();
@@ -202,7 +227,7 @@ impl Driver for FakeCamera {
 }
 
 fn config() -> V4l2Config {
-    V4l2Config { format: CameraFormat::Grey, ..V4l2Config::default() }
+    V4l2Config { format: CameraFormat::Raw(PixelFormat::Grey), ..V4l2Config::default() }
 }
 
 fn stream(fake: FakeCamera) -> CameraStream<FakeCamera> {
@@ -282,6 +307,32 @@ fn a_camera_that_gives_only_damaged_frames_is_built_again_and_more_and_more_rare
     s.driver.events = [grey(4, 0)].into();
     while s.next(&mut captured).is_err() {}
     assert_eq!(captured.bytes, [4; 32]);
+}
+
+#[test]
+fn a_multi_planar_camera_is_read_plane_after_plane_from_where_each_begins() {
+    let mut fake = FakeCamera::new();
+    fake.capabilities = sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING;
+    (fake.formats, fake.planes, fake.data_offset) = (vec![*b"NM12"], 2, 8);
+    let format = CameraFormat::Raw(PixelFormat::Nv12);
+    let config = V4l2Config { format, ..V4l2Config::default() };
+    let mut s = CameraStream::open(config, fake).unwrap();
+    // 8x4: luma of 32 bytes, chroma of 16, each after 8 bytes that belong to the driver.
+    let bytes: Vec<u8> = (0..64).collect();
+    s.driver.events =
+        [CameraEvent::Frame(bytes.clone(), 40, 0, 0), CameraEvent::Frame(bytes.clone(), 39, 0, 1)]
+            .into();
+    let mut captured = Captured::default();
+    s.next(&mut captured).unwrap();
+    assert_eq!(captured.bytes, [&bytes[8..40], &bytes[8..24]].concat());
+    assert!(matches!(
+        captured.payload,
+        Payload::Raw(l) if (l.format(), l.min_len()) == (PixelFormat::Nv12, 48)
+    ));
+    assert!(matches!(
+        s.next(&mut captured),
+        Err(SourceError::Frame(BadFrame::Short { need: 32, got: 31 }))
+    ));
 }
 
 #[test]
@@ -416,10 +467,7 @@ fn each_wrong_device_is_refused_with_its_remedy() {
     let capabilities = |caps| with(&|f| f.capabilities = caps);
     says(capabilities(sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING), &["metadata node"]);
     says(capabilities(sys::V4L2_CAP_STREAMING), &["does not capture", "exclusive_caps=1"]);
-    says(
-        capabilities(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING),
-        &["multi-planar", "pipe"],
-    );
+    says(capabilities(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE), &["cannot stream into mapped buffers"]);
     let mosaic = |driver| {
         with(&|f| {
             f.driver = driver;
