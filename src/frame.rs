@@ -242,6 +242,9 @@ mod tests {
     use crate::kernels::pixels::full_luma;
     use proptest::prelude::*;
 
+    const SCANS: [Scan; 4] =
+        [Scan::Progressive, Scan::Interlaced, Scan::OneField, Scan::Sequential];
+
     struct At(usize, usize);
     impl Visitor for At {
         type Output = ([u8; 3], u8);
@@ -423,7 +426,7 @@ mod tests {
         fn a_line_holds_the_pixels_that_are_read_one_by_one(
             format in 0..PixelFormat::ALL.len(),
             range in 0..Range::ALL.len(),
-            scan in 0usize..4,
+            scan in 0..SCANS.len(),
             w in 1u32..40,
             h in 1u32..6,
             pad in 0usize..9,
@@ -432,7 +435,7 @@ mod tests {
         ) {
             let format = PixelFormat::ALL[format];
             let range = Range::ALL[range];
-            let scan = [Scan::Progressive, Scan::Interlaced, Scan::OneField, Scan::Sequential][scan];
+            let scan = SCANS[scan];
             let l = Layout::with_stride(format, range, w, h, format.row_bytes(w as usize) + pad)
                 .and_then(|l| l.of_field(scan))
                 .unwrap();

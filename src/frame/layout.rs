@@ -96,8 +96,8 @@ impl Layout {
     /// [`FrameError::Size`], [`FrameError::Stride`].
     ///
     /// # Panics
-    /// Where there are fewer planes than the format has, or the first does not begin the buffer: the
-    /// caller's mistake.
+    /// Where there are fewer planes than the format has, or the first does not begin the buffer:
+    /// the caller's mistake.
     pub fn with_planes(
         format: PixelFormat,
         range: Range,
