@@ -170,6 +170,40 @@ causes! {
          curve, quality gate or decision rule differ",
         "set what is named back to what was signed or stricter, or have the list signed for what \
          this device runs: `watchpost watchlist revise`, two signatures, seal";
+    BadSiteRecord, "bad-site-record", List,
+        "the site record in the list is damaged, contradicts itself, or is of too few days or \
+         faces",
+        "copy the record from the device again (`watchpost calibrate show` reads it) and sign it \
+         into a new version: `watchpost watchlist revise --site`, two signatures, seal";
+    SiteNotOurs, "site-not-ours", List,
+        "the device did not make the site record in the list as it is, or has no key to know it \
+         by",
+        concat!(
+            "sign the record that this device wrote, unaltered: `watchpost watchlist revise \
+             --site`, two signatures, seal; where ",
+            setting!(watchlist.device_key),
+            " was replaced, calibrate again (`watchpost calibrate run`)",
+        );
+    SiteElsewhere, "site-elsewhere", List,
+        "the site record in the list is of another device, camera or place, or of a camera that \
+         moves",
+        concat!(
+            "set ",
+            setting!(device.camera),
+            " and ",
+            setting!(watchlist.position),
+            " back where the camera was not moved; where it was, calibrate again, and until then \
+             have a list signed without the record: `watchpost watchlist revise --no-site`",
+        );
+    SiteEnded, "site-ended", List,
+        "the site record in the list has ended, or has not begun",
+        "calibrate again (`watchpost calibrate run`) and sign the new record: `watchpost watchlist \
+         revise --site`, two signatures, seal; or correct the clock";
+    SitePromiseDiffers, "site-promise-differs", List,
+        "the site record in the list was measured with other networks, another quality gate or \
+         another decision rule",
+        "calibrate again with what the device runs now, or set it back; `watchpost watchlist revise \
+         --no-site` makes a list without the record";
     TooManyLists, "too-many-lists", List,
         "the device remembers the versions of as many unexpired lists as it can",
         "go on with a list that the device has had (`watchpost watchlist revise` keeps its id), or \

@@ -30,9 +30,9 @@
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
 //! | [`vision`] | from a frame to the best views of the faces in it; the networks | the vocabulary, `kernels` |
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary, `kernels` |
-//! | [`decision`] | at what threshold, whether now, on what evidence | `vision` and `watchlist` types |
 //! | [`calibrate`] | what strangers at this place do: counts against decoys, and the bound that follows | `watchlist` |
 //! | [`audit`] | a log of what the device did that cannot be rewritten unnoticed | the vocabulary, `watchlist` types |
+//! | [`decision`] | at what threshold, whether now, on what evidence | `vision`, `watchlist` and `calibrate` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
 //! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `decision`, `delivery` |
 //! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `calibrate`, `delivery` and `config` types |

@@ -261,7 +261,7 @@ fn list(models: &Models, people: &[&View], faces: u32, alerts: f64) -> Result<Ac
     let (trust, signed) = (trust.expect("a trust file"), fixture::signed_by_two(&list, now));
     let list = verify(&signed, &trust, now, "gate-1", &embedder).expect("valid");
     let curve = judge::curve(models).map_err(|b| b.to_string())?;
-    ActiveList::enact(list, &curve, &kept, &DecisionConfig::default(), None)
+    ActiveList::enact(list, &curve, &kept, &DecisionConfig::default(), None, None)
         .map_err(|b| b.to_string())
 }
 

@@ -30,8 +30,8 @@ pub(super) use self::fields::{
 };
 use self::fields::{read_fold, read_pair};
 use crate::template::Template;
-use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
+use crate::watchlist::{Position, Reference};
 
 /// Similarity from which on a decoy's or an entry's comparison counts as mild. Strangers of every
 /// group reach it often enough to measure each decoy within days; .25 to .30 serve alike.
@@ -95,6 +95,12 @@ pub struct Setup {
     pub days: u16,
     /// Fewest faces of a day that counts as one.
     pub least_faces: u32,
+}
+
+/// A place as counts and records have it.
+pub fn place_of(position: Position) -> [i32; 2] {
+    // At most 1.8e9 for a place on earth; the cast would saturate.
+    [position.latitude, position.longitude].map(|degrees| (degrees * 1e7).round() as i32)
 }
 
 /// Names an entry's template without naming the entry: 16 bytes of a salted SHA-256.
@@ -405,4 +411,4 @@ impl Counts {
 
 #[cfg(test)]
 #[path = "counts/tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

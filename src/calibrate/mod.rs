@@ -15,7 +15,7 @@
 //!   decoy ([`strata`]). What cannot be judged so is named, and keeps the bound of the worst group.
 //! * Kept are counts: nothing of a stranger, nothing of a track once it has ended ([`counts`]).
 //!   Counts of single decoys stay on the device; what leaves are strata of at least
-//!   [`strata::LEAST_DECOYS`] decoys ([`record`]).
+//!   [`strata::LEAST_DECOYS`] decoys ([`record`]), which the device vouches for ([`origin`]).
 //! * A set of decoys is no list, and no list is a set of decoys ([`decoys`]).
 //! * Sans-IO: the clock and random numbers are arguments.
 //!
@@ -26,6 +26,7 @@ pub mod counts;
 pub mod decoys;
 #[cfg(feature = "author")]
 pub mod draft;
+pub mod origin;
 pub mod record;
 pub mod strata;
 

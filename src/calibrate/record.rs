@@ -11,21 +11,25 @@
 //!   and mean another.
 //! * One content has one encoding, with a checksum. The checksum is against damage; against
 //!   editing stands the device, which takes no record into force that it did not make
-//!   ([`SiteRecord::digest`]).
+//!   ([`SiteRecord::is_made_by`]).
 //!
 //! The schema in CDDL is `config/schemas/site-record.cddl`.
+
+use std::collections::HashSet;
 
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
 use super::counts::{
-    BINS, Counts, Day, MAX_COUNTED_ENTRIES, Mark, Setup, edge, exactly, fixed, read_bins,
-    read_days, read_reference, read_setup, write_bins, write_days, write_setup,
+    BINS, Counts, Day, MAX_COUNTED_ENTRIES, Mark, Setup, exactly, fixed, read_bins, read_days,
+    read_reference, read_setup, write_bins, write_days, write_setup,
 };
 use super::decoys::{DAYS, LEAST as LEAST_SET, LEAST_FACES};
+use super::origin::SiteKey;
 use super::strata::{
     Drift, LEAST_DECOYS, ScoredStrata, SiteCurve, Stratum, TooLittle, drift_of_days,
 };
+use crate::cause::Cause;
 use crate::template::Template;
 use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
@@ -62,6 +66,8 @@ pub struct SiteRecord {
     pub salt: [u8; 16],
     /// The measurement.
     pub curve: SiteCurve,
+    /// By which the device knows its own record ([`super::origin`]).
+    pub proof: [u8; 32],
 }
 
 /// Why there is no record, or it does not count here.
@@ -107,6 +113,26 @@ pub enum RecordError {
     /// The camera has been moved, or its position was written anew.
     #[error("the site record is of another place than this camera stands at by its configuration")]
     OtherPlace,
+    /// Counted without a place: there is nothing to hold it against.
+    #[error(
+        "the site record names no place: a camera that moves, such as a body camera, has no site \
+         curve"
+    )]
+    NoPlace,
+    /// Altered, or of another device, or the device has another key by now.
+    #[error(
+        "this device did not make this site record, or not with the key that it has now: the \
+         record was altered, is of another device, or the device's key was replaced; copy it \
+         again, or calibrate again"
+    )]
+    NotOurs,
+    /// Nothing to vouch by.
+    #[error(
+        "a device without a key cannot vouch for a site record; make one with `watchpost key \
+         device` and name it by {key}",
+        key = setting!(watchlist.device_key)
+    )]
+    NoKey,
     /// Made with other networks, another gate or another rule.
     #[error(
         "the site record was measured with other networks, another quality gate or another \
@@ -123,6 +149,25 @@ pub enum RecordError {
     },
 }
 
+impl RecordError {
+    /// The published cause for which a list with such a record is refused.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Checksum
+            | Self::Encoding(_)
+            | Self::Version(_)
+            | Self::Contradiction(_)
+            | Self::TooLittle(_)
+            | Self::TooFewDays { .. }
+            | Self::KnownDecoy(_) => Cause::BadSiteRecord,
+            Self::NotOurs | Self::NoKey => Cause::SiteNotOurs,
+            Self::OtherCamera(_) | Self::OtherPlace | Self::NoPlace => Cause::SiteElsewhere,
+            Self::OtherPromise => Cause::SitePromiseDiffers,
+            Self::NotNow { .. } => Cause::SiteEnded,
+        }
+    }
+}
+
 /// Where a record is to count.
 #[derive(Debug, Clone, Copy)]
 pub struct CountingPlace<'a> {
@@ -132,29 +177,20 @@ pub struct CountingPlace<'a> {
     pub camera: &'a str,
     /// Where the camera stands, in 10^-7 degrees.
     pub position: Option<[i32; 2]>,
-    /// Digest of the device's promise.
-    pub promise: &'a [u8; 32],
-}
-
-/// The rate of a list by a record.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ListRate {
-    /// Entries whose rate was measured here.
-    pub covered: usize,
-    /// Entries that keep the worst group's bound.
-    pub others: usize,
-    /// Upper bound of the false matches a track, all entries together.
-    pub upper_bound: f64,
+    /// Digests of the device's promise, and of the one that the list was signed for, which the
+    /// device keeps or is stricter than. A record under either counts.
+    pub promises: [[u8; 32]; 2],
 }
 
 impl SiteRecord {
-    /// The record of `counts`, made `now`, of the entries of `list`.
+    /// The record of `counts`, made `now` by the device that has `key`, of the entries of `list`.
     ///
     /// # Errors
     /// Where the signed days are not over, a decoy is known here, or the counts are too few.
     pub fn of(
         counts: &Counts,
         list: Option<(Reference, u64)>,
+        key: &SiteKey,
         now: OffsetDateTime,
     ) -> Result<Self, RecordError> {
         let today = super::counts::day_of(now);
@@ -169,7 +205,7 @@ impl SiteRecord {
             }
         }
         let issued = now.replace_nanosecond(0).expect("zero is a nanosecond");
-        Ok(Self {
+        let mut record = Self {
             setup: counts.setup().clone(),
             list,
             issued,
@@ -178,7 +214,19 @@ impl SiteRecord {
             mild_effect: (counts.mild_effect() * 1000.0).ceil() as u32,
             salt: counts.salt,
             curve: SiteCurve::of(counts)?,
-        })
+            proof: [0; 32],
+        };
+        record.proof = key.prove(&record.proven());
+        Ok(record)
+    }
+
+    /// Whether the device that has `key` made it, as it is.
+    ///
+    /// # Errors
+    /// Where it did not, or the device has no key.
+    pub fn is_made_by(&self, key: Option<&SiteKey>) -> Result<(), RecordError> {
+        let key = key.ok_or(RecordError::NoKey)?;
+        if key.prove(&self.proven()) == self.proof { Ok(()) } else { Err(RecordError::NotOurs) }
     }
 
     /// Whether it counts at `place` and `now`.
@@ -194,10 +242,13 @@ impl SiteRecord {
         if (&**device, &**camera) != (place.device, place.camera) {
             return Err(RecordError::OtherCamera(Box::new([device.clone(), camera.clone()])));
         }
+        if position.is_none() {
+            return Err(RecordError::NoPlace);
+        }
         if *position != place.position {
             return Err(RecordError::OtherPlace);
         }
-        if promise != place.promise {
+        if !place.promises.contains(promise) {
             return Err(RecordError::OtherPromise);
         }
         if now < self.issued || now >= self.expires {
@@ -211,43 +262,12 @@ impl SiteRecord {
         drift_of_days(&self.days, f64::from(self.mild_effect) / 1000.0)
     }
 
-    /// How often a stranger's track reaches `threshold` with any of `entries`, at most: what was
-    /// measured for those that were counted here, `worst` (the worst group's bound at the
-    /// threshold, an entry) for each of the others.
-    pub fn list_rate<'t>(
-        &self,
-        entries: impl IntoIterator<Item = &'t Template>,
-        threshold: f32,
-        worst: f64,
-    ) -> ListRate {
-        let (mut covered, mut others) = (0, 0);
-        for template in entries {
-            match self.curve.covered.binary_search(&Mark::of(template, &self.salt)) {
-                Ok(_) => covered += 1,
-                Err(_) => others += 1,
-            }
-        }
-        // Of a list that lost entries the bound holds as well: it is of more.
-        let measured = if covered > 0 { self.curve.upper_bound(threshold) } else { 0.0 };
-        ListRate { covered, others, upper_bound: measured + others as f64 * worst }
-    }
-
-    /// The lowest threshold at a bin's edge from `floor` on at which a list of `entries` stays
-    /// within `allowed` false matches a track, and its rate there. `worst` is the worst group's
-    /// bound at a threshold, an entry; `None` where its table has ended.
-    pub fn threshold(
-        &self,
-        entries: &[Template],
-        allowed: f64,
-        floor: f32,
-        worst: impl Fn(f32) -> Option<f64>,
-    ) -> Option<(f32, ListRate)> {
-        (0..BINS).map(edge).filter(|t| *t >= floor).find_map(|t| {
-            let others = worst(t);
-            let rate = self.list_rate(entries, t, others.unwrap_or(f64::INFINITY));
-            let known = rate.others == 0 || others.is_some();
-            (known && rate.upper_bound <= allowed).then_some((t, rate))
-        })
+    /// Which of `entries` were measured. Of two with one template, one.
+    pub fn covers<'t>(&self, entries: impl IntoIterator<Item = &'t Template>) -> Vec<bool> {
+        let mut seen = HashSet::new();
+        let covered = |mark: &Mark| self.curve.covered.binary_search(mark).is_ok();
+        let marks = entries.into_iter().map(|template| Mark::of(template, &self.salt));
+        marks.map(|mark| covered(&mark) && seen.insert(mark)).collect()
     }
 
     /// SHA-256 of the encoding.
@@ -255,11 +275,26 @@ impl SiteRecord {
         Sha256::digest(self.to_bytes()).into()
     }
 
+    /// The digest that the proof is over: of everything but the proof.
+    fn proven(&self) -> [u8; 32] {
+        Sha256::digest(self.fields(9).finish()).into()
+    }
+
     /// The one encoding, checksum at the end.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let mut w = self.fields(10);
+        w.key(9).bytes(&self.proof);
+        let mut bytes = w.finish();
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
+
+    /// The fields but the proof, in a map of `announced`.
+    fn fields(&self, announced: u64) -> CborWriter {
         let seconds = |at: OffsetDateTime| u64::try_from(at.unix_timestamp()).unwrap_or(0);
         let mut w = CborWriter::default();
-        w.map(9);
+        w.map(announced);
         w.key(0).uint(FORMAT_VERSION);
         w.key(1);
         write_setup(&mut w, &self.setup);
@@ -291,10 +326,7 @@ impl SiteRecord {
             w.bytes(&mark.0);
         }
         w.uint(self.curve.uncovered.into());
-        let mut bytes = w.finish();
-        let checksum = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&checksum);
-        bytes
+        w
     }
 
     /// Reads what [`SiteRecord::to_bytes`] writes, and nothing else.
@@ -316,7 +348,7 @@ impl SiteRecord {
             other => return Err(RecordError::Version(other)),
         }
         let mut r = CborReader::new(content);
-        r.map(9)?;
+        r.map(10)?;
         r.key(0)?;
         r.uint(FORMAT_VERSION)?;
         r.key(1)?;
@@ -352,9 +384,11 @@ impl SiteRecord {
             .map(|_| Ok(Mark(fixed(&mut r)?)))
             .collect::<Result<Vec<_>, CborError>>()?;
         let uncovered = r.uint(u32::MAX.into())? as u32;
+        r.key(9)?;
+        let proof = fixed(&mut r)?;
         r.end()?;
         let curve = SiteCurve { scored, effects, covered, uncovered };
-        let record = Self { setup, list, issued, expires, days, mild_effect, salt, curve };
+        let record = Self { setup, list, issued, expires, days, mild_effect, salt, curve, proof };
         record.check()?;
         Ok(record)
     }
@@ -437,4 +471,4 @@ fn read_time(r: &mut CborReader<'_>) -> Result<OffsetDateTime, CborError> {
 
 #[cfg(test)]
 #[path = "record/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -17,7 +17,7 @@
 //!   has relatives here; a rate for an entry that was not counted.
 
 use super::bound::{Weighted, design_effect, estimate, upper_bound};
-use super::counts::{BINS, CountedHalf, Counts, Day, EntryCounts, FIRST_BIN, Mark, bin};
+use super::counts::{BINS, CountedHalf, Counts, Day, EntryCounts, FIRST_BIN, Mark, bin, edge};
 
 /// Fewest decoys of a stratum.
 pub const LEAST_DECOYS: usize = 20;
@@ -136,6 +136,17 @@ impl SiteCurve {
             }
             _ => entries,
         }
+    }
+
+    /// [`SiteCurve::upper_bound`] at each bin's edge, none below one further on. The true rate
+    /// falls with the threshold, so that the lowest threshold whose bound is within a budget is
+    /// right as often as a single bound: picking it is no second chance.
+    pub fn upper_bounds(&self) -> [f64; BINS] {
+        let mut bounds: [f64; BINS] = std::array::from_fn(|b| self.upper_bound(edge(b)));
+        for b in (1..BINS).rev() {
+            bounds[b - 1] = bounds[b - 1].max(bounds[b]);
+        }
+        bounds
     }
 
     /// The estimate that [`SiteCurve::upper_bound`] bounds.
@@ -329,4 +340,4 @@ impl Counts {
 
 #[cfg(test)]
 #[path = "strata/tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::flags::{Networks, Opening, OutputFormat, PlaceFlags};
 use super::{CliError, output};
+use crate::calibrate::origin::SiteKey;
 use crate::config::Config;
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::device::judge::ListJudge;
@@ -20,6 +21,7 @@ use crate::device::keys::TrustedKeys;
 use crate::device::vault::Vault;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::SealError;
+use crate::watchlist::text::stamp;
 use crate::watchlist::{Trust, read_list};
 
 #[derive(clap::Args)]
@@ -55,6 +57,10 @@ struct Verify {
     /// Name of the device, whose settings are as shipped.
     #[arg(long, value_name = "ID", required_unless_present = "config")]
     device: Option<String>,
+    /// Name of its camera, which a site record in the list is held against. Whether the device
+    /// made that record only its key can tell: `--config` on the device.
+    #[arg(long, value_name = "ID", default_value = "main", conflicts_with = "config")]
+    camera: String,
     #[command(flatten)]
     place: PlaceFlags,
     #[command(flatten)]
@@ -74,7 +80,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                 Some(config) => args.for_configured(&Config::load(config)?)?,
                 None => args.for_shipped()?,
             };
-            tell(&verdict, args.format.json)
+            tell(&verdict, args.config.is_some(), args.format.json)
         }
     }
 }
@@ -85,12 +91,14 @@ type Verdict = Result<ActiveList, Blindness>;
 impl Verify {
     /// For the device of a configuration.
     fn for_configured(&self, config: &Config) -> Result<Verdict, CliError> {
-        let judge = ListJudge::of(config, &config.vision.open_models()?);
         let w = &config.watchlist;
+        let vault = Vault::new(w);
+        let key = vault.key().map(SiteKey::of);
+        let judge = ListJudge::of(config, &config.vision.open_models()?, key);
         let list = if self.opening.names_a_key() {
             self.open()?
         } else {
-            Vault::new(w).open(&read_list(&self.list)?).map(|opened| opened.bytes)
+            vault.open(&read_list(&self.list)?).map(|opened| opened.bytes)
         };
         let judged = list.and_then(|list| {
             let trust = TrustedKeys::new(w).current()?;
@@ -106,7 +114,8 @@ impl Verify {
         };
         let list = self.open()?;
         let models = self.networks.open()?;
-        let judge = ListJudge::as_shipped(device.clone(), self.place.position, &models);
+        let judge = ListJudge::as_shipped(device.clone(), self.place.position, &models)
+            .with_camera(self.camera.clone());
         let trust = Trust::open(trust)?;
         Ok(list.and_then(|list| judge.usable_now(&list, &trust, OffsetDateTime::now_utc())))
     }
@@ -120,11 +129,12 @@ impl Verify {
     }
 }
 
-fn tell(verdict: &Verdict, json: bool) -> Result<ExitCode, CliError> {
-    let list = verdict.as_ref().map(|active| active.list());
+/// `by_device`: whether the device's own key was asked.
+fn tell(verdict: &Verdict, by_device: bool, json: bool) -> Result<ExitCode, CliError> {
+    let list = verdict.as_ref().map(|active| (active, active.list()));
     if json {
         output::json_line(&match list {
-            Ok(list) => serde_json::json!({
+            Ok((active, list)) => serde_json::json!({
                 "valid": true,
                 "id": list.id(),
                 "version": list.version(),
@@ -134,6 +144,9 @@ fn tell(verdict: &Verdict, json: bool) -> Result<ExitCode, CliError> {
                 "signers": list.signers(),
                 "expires": list.expires().format(&Rfc3339)?,
                 "stage": list.stage(),
+                "threshold": active.plan().threshold,
+                "covered": active.covered(),
+                "site_until": active.site_until().as_ref().map(stamp),
             }),
             Err(blindness) => {
                 serde_json::json!({
@@ -145,7 +158,7 @@ fn tell(verdict: &Verdict, json: bool) -> Result<ExitCode, CliError> {
         })?;
         return Ok(if list.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let list = list.map_err(|blindness| blindness.to_string())?;
+    let (active, list) = list.map_err(|blindness| blindness.to_string())?;
     output::line(format!(
         "valid: {} version {}, {} entries ({} expired ones left out), {} signers, until {}",
         list.id(),
@@ -155,5 +168,14 @@ fn tell(verdict: &Verdict, json: bool) -> Result<ExitCode, CliError> {
         list.signers().len(),
         list.expires().format(&Rfc3339)?
     ))?;
+    if let Some(until) = active.site_until() {
+        output::line(format!(
+            "threshold {:.2}: {} of its entries were measured at its place, until {}{}",
+            active.plan().threshold,
+            active.covered(),
+            stamp(&until),
+            if by_device { "" } else { "; whether the device made that record only it can tell" }
+        ))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -40,29 +40,61 @@ pub struct Plan {
 /// The budget cannot be met with what was measured.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error(
-    "the budget cannot be met: {faces_a_day} faces a day x {entries} entries x false-match rate \
-     {rate:.2e} of the worst-served group gives {expected:.3} false alerts a day at the strictest \
-     threshold of the curve ({threshold:.2}), but the list allows {allowed}. {}", remedy(*.largest)
+    "the budget cannot be met: {faces_a_day} faces a day x {} gives {expected:.3} false alerts a \
+     day at the strictest threshold of the curve ({threshold:.2}), but the list allows {allowed}. \
+     {}",
+    self.rate_for_people(), self.remedy()
 )]
 pub struct OverBudget {
     pub(super) faces_a_day: f64,
     pub(super) entries: usize,
+    /// Of one entry; of the whole list where some of it are covered.
     pub(super) rate: f64,
     pub(super) expected: f64,
     pub(super) threshold: f32,
     pub(super) allowed: f64,
-    /// Most entries a list may have for this budget.
+    /// Most entries a list may have for this budget. Not known where some are covered.
     pub largest: usize,
+    /// Entries that were measured at the place.
+    pub(super) covered: usize,
 }
 
-fn remedy(largest: usize) -> String {
-    match largest {
-        0 => "Not even one entry fits: have a larger budget authorised, or watch a place where \
-            fewer faces pass"
-            .into(),
-        n => format!(
-            "The largest list that fits has {n} entries: remove entries, or have a larger budget \
-             authorised"
-        ),
+impl OverBudget {
+    /// The least rate of the whole list that any threshold reaches.
+    pub fn least_rate(&self) -> f64 {
+        self.expected / self.faces_a_day
+    }
+
+    /// What the faces are multiplied with.
+    fn rate_for_people(&self) -> String {
+        let Self { entries, rate, covered, .. } = self;
+        if *covered == 0 {
+            return format!(
+                "{entries} entries x false-match rate {rate:.2e} of the worst-served group"
+            );
+        }
+        format!(
+            "rate {rate:.2e} of {entries} entries ({covered} measured at this place, the others by \
+             the worst-served group)"
+        )
+    }
+
+    fn remedy(&self) -> String {
+        if self.covered > 0 {
+            return "Remove entries that the site record does not cover, calibrate on more days or \
+                    with more decoys, or have a larger budget authorised"
+                .into();
+        }
+        match self.largest {
+            0 => {
+                "Not even one entry fits: have a larger budget authorised, or watch a place where \
+                  fewer faces pass"
+                    .into()
+            }
+            n => format!(
+                "The largest list that fits has {n} entries: remove entries, or have a larger \
+                 budget authorised"
+            ),
+        }
     }
 }

@@ -184,18 +184,20 @@ impl PromiseCurve {
         entries.kinds().any(|(shift, _)| score > shifted(self.exact_to, shift))
     }
 
+    /// Where the rate of a list changes. Of every kind of entry, so that adding one never lowers
+    /// the threshold.
+    pub fn thresholds(&self) -> impl Iterator<Item = f32> {
+        let of = |shift| self.single.iter().map(move |p| shifted(p.threshold, shift));
+        FUSION_SHIFT.into_iter().flat_map(of)
+    }
+
     /// The lowest threshold of the curve, at least [`FLOOR`], at which a list of `entries` stays
     /// within `budget`.
     ///
     /// # Errors
     /// [`OverBudget`], where no threshold does.
     pub fn plan(&self, budget: Budget, entries: &Entries) -> Result<Plan, OverBudget> {
-        // Of every kind, so that adding an entry never lowers the threshold.
-        let mut thresholds: Vec<f32> = FUSION_SHIFT
-            .into_iter()
-            .flat_map(|shift| self.single.iter().map(move |p| shifted(p.threshold, shift)))
-            .filter(|t| *t >= FLOOR)
-            .collect();
+        let mut thresholds: Vec<f32> = self.thresholds().filter(|t| *t >= FLOOR).collect();
         thresholds.sort_by(f32::total_cmp);
         let within = |t: f32| {
             let rate = self.false_positive_rate(t, entries)?;
@@ -214,6 +216,7 @@ impl PromiseCurve {
             threshold: last.threshold,
             allowed: budget.false_alerts_a_day,
             largest: if last.threshold >= FLOOR { self.largest(budget) } else { 0 },
+            covered: 0,
         })
     }
 

@@ -2,6 +2,7 @@
 //! what evidence.
 //!
 //! * [`curve`] is how often a stranger's track reaches a similarity, for the worst of all groups.
+//! * [`rates`] are those of one list, with what was measured at its place.
 //! * [`budget`] is what a list's signers authorised; with the curve it gives the threshold. There
 //!   is no way to set a lower one by hand.
 //! * [`promise`] is all that these rest on, to be held against what was signed.
@@ -17,6 +18,7 @@ pub mod curve;
 pub mod policy;
 pub(crate) mod probe;
 pub mod promise;
+pub mod rates;
 pub(crate) mod traffic;
 
 use serde::{Deserialize, Serialize};

@@ -14,11 +14,14 @@ use time::OffsetDateTime;
 use super::DecisionConfig;
 use super::budget::{Budget, OverBudget, Plan};
 use super::curve::{Entries, PromiseCurve};
+use super::rates::ListRates;
 use super::traffic::Traffic;
+use crate::calibrate::record::{RecordError, SiteRecord};
 use crate::cause::Cause;
 use crate::promise::{Promise, Stage};
 use crate::watchlist::rotation::RotationError;
 use crate::watchlist::seal::SealError;
+use crate::watchlist::text::stamp;
 use crate::watchlist::{Gallery, Position, Refusal, Watchlist};
 
 /// Why nothing is matched.
@@ -46,6 +49,12 @@ impl fmt::Display for Blindness {
 impl From<OverBudget> for Blindness {
     fn from(error: OverBudget) -> Self {
         Self::new(Cause::OverBudget, error)
+    }
+}
+
+impl From<RecordError> for Blindness {
+    fn from(error: RecordError) -> Self {
+        Self::new(error.cause(), error)
     }
 }
 
@@ -91,11 +100,12 @@ fn keeps(signed: &[u8], device: &Promise) -> Result<(), Blindness> {
 }
 
 /// The plan of `list` for so many `faces` a day: from its authorised false alerts, and no less
-/// strict than `stricter`.
+/// strict than `stricter`. A silent list gives no alerts: where no threshold keeps its budget it is
+/// counted at the strictest, so that a long list can find its rates on a street before anybody acts
+/// on it.
 fn plan(
-    curve: &PromiseCurve,
+    rates: &ListRates,
     list: &Watchlist,
-    entries: &Entries,
     faces: u32,
     stricter: f32,
 ) -> Result<Plan, OverBudget> {
@@ -103,7 +113,11 @@ fn plan(
         faces_a_day: f64::from(faces),
         false_alerts_a_day: list.authorisation().false_alerts_per_day,
     };
-    Ok(curve.at_least(curve.plan(budget, entries)?, stricter, budget, entries))
+    let plan = match rates.plan(budget) {
+        Err(_) if list.stage() == Stage::Silent => rates.strictest(budget),
+        plan => plan?,
+    };
+    Ok(rates.at_least(plan, stricter, budget))
 }
 
 /// A list in force: verified, within its budget, ready for search.
@@ -111,9 +125,10 @@ pub struct ActiveList {
     list: Watchlist,
     gallery: Gallery,
     plan: Plan,
-    curve: PromiseCurve,
-    /// At the time of enactment; what is wiped later only lowers the rate.
-    entries: Entries,
+    /// At the time of enactment; what is wiped later only lowers them.
+    rates: ListRates,
+    /// When the site record ends, where there is one.
+    site_until: Option<OffsetDateTime>,
     /// Faces a day that `plan` is for; those of the authorisation until more pass.
     planned_faces: u32,
     stricter_threshold: f32,
@@ -131,7 +146,7 @@ impl fmt::Debug for ActiveList {
 impl ActiveList {
     /// Derives the threshold from the list's authorised budget and `curve`, raises it to the
     /// configured stricter one if there is any, and makes the list searchable. `position` is where
-    /// the camera stands.
+    /// the camera stands; `site` is the list's site record, once somebody has judged it.
     ///
     /// # Errors
     /// [`Blindness`] where `promise`, the device's, differs from the one that the list was signed
@@ -142,6 +157,7 @@ impl ActiveList {
         promise: &Promise,
         config: &DecisionConfig,
         position: Option<Position>,
+        site: Option<&SiteRecord>,
     ) -> Result<Self, Blindness> {
         keeps(list.promise(), promise)?;
         // In memory once: the gallery is what is searched.
@@ -152,16 +168,23 @@ impl ActiveList {
                 "the watch list has no entry that is still valid; sign a new version",
             ));
         };
-        let entries: Entries = list.photographs().collect();
+        let rates = match site {
+            None => ListRates::by_groups(curve, list.photographs().collect::<Entries>()),
+            Some(record) => {
+                let templates = gallery.first_templates();
+                let entries = templates.iter().zip(list.photographs());
+                ListRates::at_site(curve, entries, record)
+            }
+        };
         let faces = list.authorisation().expected_faces_per_day;
-        let plan = plan(curve, &list, &entries, faces, config.stricter_threshold)?;
+        let plan = plan(&rates, &list, faces, config.stricter_threshold)?;
         Ok(Self {
             planned_faces: faces,
             list,
             gallery,
             plan,
-            curve: curve.clone(),
-            entries,
+            rates,
+            site_until: site.map(|record| record.expires),
             stricter_threshold: config.stricter_threshold,
             too_busy: None,
             position,
@@ -177,7 +200,7 @@ impl ActiveList {
             return false;
         }
         self.planned_faces = faces;
-        match plan(&self.curve, &self.list, &self.entries, faces, self.stricter_threshold) {
+        match plan(&self.rates, &self.list, faces, self.stricter_threshold) {
             Ok(plan) => {
                 self.too_busy = None;
                 self.plan = plan;
@@ -209,8 +232,8 @@ impl ActiveList {
     /// Whether matching is allowed at `now`.
     ///
     /// # Errors
-    /// [`Blindness`], when the list has ended, has not begun, or is outside its hours or area, or
-    /// when more faces pass than its budget can bear.
+    /// [`Blindness`], when the list or its site record has ended, the list has not begun or is
+    /// outside its hours or area, or when more faces pass than its budget can bear.
     pub fn permits(&self, now: OffsetDateTime) -> Result<(), Blindness> {
         if let Some(busy) = &self.too_busy {
             return Err(busy.clone());
@@ -219,6 +242,15 @@ impl ActiveList {
             return Err(Blindness::new(
                 Cause::EmptyList,
                 "every entry of the watch list has expired or was revoked",
+            ));
+        }
+        if let Some(until) = self.site_until.filter(|until| now >= *until) {
+            return Err(Blindness::new(
+                Cause::SiteEnded,
+                format_args!(
+                    "the site record of the list has ended at {}; calibrate again",
+                    stamp(&until)
+                ),
             ));
         }
         let standing = self.list.standing(now, self.position);
@@ -253,14 +285,34 @@ impl ActiveList {
     /// The rate at which a stranger's track is expected to reach `score` on this list, upper bound;
     /// `None` below what was measured.
     pub fn expected_rate(&self, score: f32) -> Option<f64> {
-        self.curve.false_positive_rate(score, &self.entries)
+        self.rates.at(score)
+    }
+
+    /// Digest of the promise that the list was signed for.
+    pub fn promise(&self) -> Option<[u8; 32]> {
+        Promise::from_bytes(self.list.promise()).map(|promise| promise.digest())
+    }
+
+    /// Entries whose rate was measured at this place; the others are held to the worst group's
+    /// bound.
+    pub fn covered(&self) -> usize {
+        self.rates.covered()
+    }
+
+    /// When the site record ends, where the threshold rests on one.
+    pub fn site_until(&self) -> Option<OffsetDateTime> {
+        self.site_until
     }
 
     /// The list and what its budget came to, in one line for people.
     pub fn summary(&self) -> String {
+        let site = self.site_until.map_or_else(String::new, |until| {
+            let (covered, until) = (self.covered(), stamp(&until));
+            format!(", {covered} of them measured by this place's site record until {until}")
+        });
         format!(
-            "{} version {}{}, {} entries, valid until {}, threshold {:.2} for at most {:.4} false \
-             alerts a day{}",
+            "{} version {}{}, {} entries{site}, valid until {}, threshold {:.2} for at most {:.4} \
+             false alerts a day{}",
             self.list().id(),
             self.list().version(),
             match self.list().stage() {
@@ -301,7 +353,7 @@ mod tests {
             let list = fixture::signed_by_two(&content, fixture::now());
             let (now, trust) = (fixture::now(), fixture::trust());
             let list = verify(&list, &trust, now, fixture::DEVICE, &fixture::EMBEDDER);
-            ActiveList::enact(list.expect("valid"), &curve, device, &strict, None)
+            ActiveList::enact(list.expect("valid"), &curve, device, &strict, None, None)
         };
         let in_force = enact(&signed.bytes(), &signed).expect("the same promise");
         assert!(in_force.plan().threshold >= crate::promise::FLOOR);
@@ -320,6 +372,28 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_list_may_be_over_its_budget_and_one_in_force_may_not() {
+        let models = Models::builtin().expect("as committed");
+        let curve = PromiseCurve::of(&models.manifest.embedder.groups).expect("measured");
+        let config = DecisionConfig::default();
+        let signed = promise::of(&models, &VisionConfig::default(), &config);
+        let enact = |stage| {
+            let mut content = fixture::content(5);
+            (content.promise, content.stage) = (signed.bytes(), stage);
+            content.authorisation.expected_faces_per_day = 10_000_000;
+            let list = fixture::signed_by_two(&content, fixture::now());
+            let (now, trust) = (fixture::now(), fixture::trust());
+            let list = verify(&list, &trust, now, fixture::DEVICE, &fixture::EMBEDDER);
+            ActiveList::enact(list.expect("valid"), &curve, &signed, &config, None, None)
+        };
+        let refused = enact(Stage::InForce).expect_err("over its budget");
+        assert_eq!(refused.cause, Cause::OverBudget);
+        let silent = enact(Stage::Silent).expect("nothing of it is published");
+        assert!(silent.plan().threshold >= curve.strictest(&Entries::of_three(1)).threshold);
+        assert!(silent.plan().false_alerts_a_day > 0.5, "told as it is");
+    }
+
+    #[test]
     fn the_threshold_rises_with_the_faces_that_pass_and_falls_again_a_week_later() {
         let models = Models::builtin().expect("as committed");
         let curve = PromiseCurve::of(&models.manifest.embedder.groups).expect("measured");
@@ -333,8 +407,8 @@ mod tests {
         let (now, trust) = (fixture::now(), fixture::trust());
         let list = verify(&list, &trust, now, fixture::DEVICE, &fixture::EMBEDDER);
         let list = list.expect("valid");
-        let mut active =
-            ActiveList::enact(list, &curve, &signed, &config, None).expect("within its budget");
+        let mut active = ActiveList::enact(list, &curve, &signed, &config, None, None)
+            .expect("within its budget");
         let declared = active.plan().threshold;
         let mut traffic = Traffic::default();
         traffic.observe(0, now);

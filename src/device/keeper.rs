@@ -14,6 +14,7 @@ use super::judge::ListJudge;
 use super::keys::TrustedKeys;
 use super::state_file::StateFile;
 use super::vault::{Opened, Vault};
+use crate::calibrate::origin::SiteKey;
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
@@ -63,12 +64,13 @@ impl Keeper {
     /// Reads what the device remembers and the key that opens lists.
     pub fn new(config: &Config, models: &Models) -> Self {
         let w = &config.watchlist;
+        let vault = Vault::new(w);
         Self {
             state: StateFile::open(config),
-            vault: Vault::new(w),
+            judge: ListJudge::of(config, models, vault.key().map(SiteKey::of)),
+            vault,
             keys: TrustedKeys::new(w),
             believed: None,
-            judge: ListJudge::of(config, models),
             locked_memory: w.require_locked_memory,
             unread: false,
         }

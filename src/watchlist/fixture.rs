@@ -85,6 +85,7 @@ pub fn content(entries: u64) -> Content {
         pipeline: PIPELINE,
         stage: Stage::InForce,
         promise: PROMISE.to_vec(),
+        site: None,
         authorisation: Authorisation {
             authority: "District Court".into(),
             decision: "12 Gs 345/26".into(),

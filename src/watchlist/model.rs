@@ -28,6 +28,8 @@ pub const MAX_ENTRIES: usize = 1_000_000;
 pub const MAX_PHOTOGRAPHS: usize = 10;
 /// Most bytes of a promise.
 pub const MAX_PROMISE: usize = 8192;
+/// Most bytes of a site record: one of some 3,000 covered entries.
+pub const MAX_SITE_RECORD: usize = 64 * 1024;
 /// Most devices.
 pub const MAX_DEVICES: usize = 4096;
 /// Most areas.
@@ -283,6 +285,11 @@ pub struct Content {
     /// is signed, from the networks and the rule of the signer's program.
     #[serde(skip)]
     pub promise: Vec<u8>,
+    /// What was measured with decoys at the one place where the list is used, as the device wrote
+    /// it; at most [`MAX_SITE_RECORD`] bytes. Opaque here: what uses lists reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::text::as_base64_bytes")]
+    pub site: Option<Vec<u8>>,
     /// The permission.
     pub authorisation: Authorisation,
     /// The people who may be looked for.
@@ -324,6 +331,13 @@ impl Content {
         }
         if self.promise.len() > MAX_PROMISE {
             return range("promise", "a promise has at most 8192 bytes");
+        }
+        if self.site.as_ref().is_some_and(|site| site.len() > MAX_SITE_RECORD) {
+            return range(
+                "site record",
+                "it has at most 64 KiB, those of some 3,000 covered entries; calibrate with a \
+                 shorter list",
+            );
         }
         if !(MIN_DIMENSIONS..=MAX_DIMENSIONS).contains(&self.dimensions) {
             return range("dimensions", "an embedder has 64 to 1024");

@@ -216,9 +216,7 @@ impl Refusal {
             Refusal::TrustNotValid { .. } => Cause::TrustNotValid,
             Refusal::TooFewSigners { .. } => Cause::TooFewSigners,
             Refusal::Altered(_) => Cause::Altered,
-            Refusal::Content(
-                FormatError::Older(_) | FormatError::Newer(_) | FormatError::SiteRecord,
-            ) => Cause::UnknownFormat,
+            Refusal::Content(FormatError::Older(_) | FormatError::Newer(_)) => Cause::UnknownFormat,
             Refusal::Content(FormatError::Content(ContentError::Entry { .. })) => Cause::BadEntry,
             Refusal::Content(FormatError::NotVouchedFor(_)) => Cause::Altered,
             Refusal::Content(

@@ -73,7 +73,7 @@ fn the_schemas_bounds_are_the_codes() {
         format!("salt: bstr .size {}", codec::SALT),
         format!("[1*{} photograph]", model::MAX_PHOTOGRAPHS),
         format!("9: bstr .size (1..{})", model::MAX_PROMISE),
-        format!("11: null / bstr .size (0..{})", codec::MAX_SITE_RECORD),
+        format!("11: null / bstr .size (0..{})", model::MAX_SITE_RECORD),
         format!("[1*{} reference]", model::MAX_DEVICES),
         format!("[0*{} area]", model::MAX_AREAS),
         format!("[3*{} corner]", model::MAX_CORNERS),

@@ -218,6 +218,12 @@ impl DeviceKey {
         &self.public
     }
 
+    /// A key for another purpose, which follows from this one and does not tell it. Each purpose
+    /// has a `label` of its own.
+    pub fn derive(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(hkdf(b"watchpost device key", label, &self.secret))
+    }
+
     fn identity(&self) -> x25519::Identity {
         let text = std::str::from_utf8(&self.secret).expect("an age identity is ASCII");
         text.parse().expect("it was an identity when this value was made")

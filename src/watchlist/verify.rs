@@ -158,6 +158,11 @@ impl Watchlist {
         &self.content.promise
     }
 
+    /// What was measured at the list's place, as signed; `None` where nothing was.
+    pub fn site(&self) -> Option<&[u8]> {
+        self.content.site.as_deref()
+    }
+
     /// Who allowed what.
     pub fn authorisation(&self) -> &Authorisation {
         &self.content.authorisation

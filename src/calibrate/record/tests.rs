@@ -43,9 +43,26 @@ fn counts() -> Counts {
     counts
 }
 
-fn record() -> SiteRecord {
+fn key() -> SiteKey {
+    SiteKey::for_tests(1)
+}
+
+pub(crate) fn record() -> SiteRecord {
+    made(Setup { least_faces: 1000, ..setup() }, now())
+}
+
+/// Of another setup and time than [`record`], proven by the key 1.
+pub(crate) fn made(setup: Setup, issued: OffsetDateTime) -> SiteRecord {
     let list = Some(("north-gate".parse().unwrap(), 3));
-    SiteRecord::of(&counts(), list, now()).unwrap()
+    let mut record = SiteRecord::of(&counts(), list, &key(), now()).unwrap();
+    (record.setup, record.issued, record.expires) = (setup, issued, issued + VALID_FOR);
+    proven(record)
+}
+
+/// As a device with the key 1 would have made it.
+pub(crate) fn proven(mut record: SiteRecord) -> SiteRecord {
+    record.proof = key().prove(&record.proven());
+    record
 }
 
 fn place(record: &SiteRecord) -> CountingPlace<'_> {
@@ -53,7 +70,7 @@ fn place(record: &SiteRecord) -> CountingPlace<'_> {
         device: "gate-3",
         camera: "main",
         position: record.setup.position,
-        promise: &record.setup.promise,
+        promises: [record.setup.promise; 2],
     }
 }
 
@@ -64,26 +81,15 @@ fn a_record_says_what_was_counted_and_counts_where_it_was_made() {
     assert_eq!(SiteRecord::from_bytes(&record.to_bytes()).as_ref(), Ok(&record));
     assert_eq!(record.counts_at(place(&record), now()), Ok(()));
     assert_eq!(record.drift(), None);
-    // Covered entries are measured, the others keep the worst group's bound.
-    let all = entries(5);
-    let rate = record.list_rate(&all, 0.40, 0.01);
-    assert_eq!((rate.covered, rate.others), (3, 2));
-    let measured = record.curve.upper_bound(0.40);
-    assert!((rate.upper_bound - measured - 0.02).abs() < 1e-12);
-    assert_eq!(record.list_rate(&all[4..], 0.40, 0.01).upper_bound, 0.01);
-}
-
-#[test]
-fn a_threshold_keeps_the_budget_and_none_is_named_where_nothing_keeps_it() {
-    let record = record();
-    let all = entries(5);
-    let worst = |t: f32| (t < 0.80).then(|| f64::from(0.1 * (-20.0 * (t - 0.3)).exp()));
-    let (threshold, rate) = record.threshold(&all, 0.1, 0.40, worst).unwrap();
-    assert!(threshold >= 0.40 && rate.upper_bound <= 0.1, "{threshold} {rate:?}");
-    let below = record.list_rate(&all, threshold - 0.01, worst(threshold - 0.01).unwrap());
-    assert!(threshold == 0.40 || below.upper_bound > 0.1);
-    assert_eq!(record.threshold(&all, 1e-12, 0.40, worst), None);
-    assert_eq!(record.threshold(&all, 1.0, 0.62, worst).unwrap().0, 0.62, "the floor stands");
+    assert_eq!(record.covers(&entries(5)), [true, true, true, false, false]);
+    let twice = [&entries(1)[..], &entries(1)].concat();
+    assert_eq!(record.covers(&twice), [true, false], "one template is one entry");
+    // What was counted for the promise that the list was signed for counts, too.
+    let [signed, device] = [record.setup.promise, [9; 32]];
+    for promises in [[signed, device], [device, signed]] {
+        let place = CountingPlace { promises, ..place(&record) };
+        assert_eq!(record.counts_at(place, now()), Ok(()));
+    }
 }
 
 #[test]
@@ -103,9 +109,12 @@ fn elsewhere_later_or_under_another_promise_it_does_not_count() {
     assert_eq!(refused(CountingPlace { position: moved, ..here }, now()), RecordError::OtherPlace);
     assert_eq!(refused(CountingPlace { position: None, ..here }, now()), RecordError::OtherPlace);
     assert_eq!(
-        refused(CountingPlace { promise: &[0; 32], ..here }, now()),
+        refused(CountingPlace { promises: [[0; 32]; 2], ..here }, now()),
         RecordError::OtherPromise
     );
+    let body_camera = made(Setup { position: None, ..record.setup.clone() }, now());
+    let there = CountingPlace { position: None, ..place(&body_camera) };
+    assert_eq!(body_camera.counts_at(there, now()), Err(RecordError::NoPlace));
     for at in [now() + VALID_FOR, now() - Duration::days(1)] {
         assert!(matches!(refused(here, at), RecordError::NotNow { .. }));
     }
@@ -116,11 +125,11 @@ fn no_record_is_made_before_the_signed_days_are_over() {
     let mut early = counts();
     early.days[6].faces -= 1;
     early.days[5].faces += 1;
-    let refused = SiteRecord::of(&early, None, now()).unwrap_err();
+    let refused = SiteRecord::of(&early, None, &key(), now()).unwrap_err();
     assert_eq!(refused, RecordError::TooFewDays { done: 6, wanted: 7, least_faces: 1000 });
     let before = now() - Duration::days(1);
     assert!(matches!(
-        SiteRecord::of(&counts(), None, before),
+        SiteRecord::of(&counts(), None, &key(), before),
         Err(RecordError::TooFewDays { done: 6, .. })
     ));
 }
@@ -130,7 +139,7 @@ fn a_decoy_that_passes_here_stops_the_record_and_is_named() {
     let mut known = counts();
     known.folds[0].decoys[499].reached = [0; BINS];
     known.folds[0].decoys[499].reached[45] = 300;
-    assert_eq!(SiteRecord::of(&known, None, now()), Err(RecordError::KnownDecoy(499)));
+    assert_eq!(SiteRecord::of(&known, None, &key(), now()), Err(RecordError::KnownDecoy(499)));
 }
 
 #[test]
@@ -143,11 +152,37 @@ fn an_edited_or_cut_record_is_refused() {
         assert!(SiteRecord::from_bytes(&altered).is_err(), "byte {at}");
         assert!(SiteRecord::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
     }
-    // With a checksum made anew it is another record, which the device did not make.
-    let mut edited = record.clone();
-    edited.expires -= Duration::days(1);
-    assert!(SiteRecord::from_bytes(&edited.to_bytes()).is_ok());
-    assert_ne!(edited.digest(), record.digest());
+}
+
+#[test]
+fn the_device_knows_its_own_record_and_no_edit_of_it() {
+    let record = record();
+    assert_eq!(record.is_made_by(Some(&key())), Ok(()));
+    assert_eq!(record.is_made_by(None), Err(RecordError::NoKey));
+    assert_eq!(record.is_made_by(Some(&SiteKey::for_tests(2))), Err(RecordError::NotOurs));
+    // Each can be, and has a good checksum.
+    let edits: [fn(&mut SiteRecord); 14] = [
+        |r| r.setup.device = "gate-4".parse().unwrap(),
+        |r| r.setup.camera = "side".parse().unwrap(),
+        |r| r.setup.position = Some([525_000_001, 134_000_000]),
+        |r| r.setup.decoys = [1; 32],
+        |r| r.setup.promise = [9; 32],
+        |r| r.list = None,
+        |r| r.list = Some(("north-gate".parse().unwrap(), 4)),
+        |r| r.issued += Duration::days(1),
+        |r| r.expires -= Duration::days(1),
+        |r| r.mild_effect += 1,
+        |r| r.salt[0] ^= 1,
+        |r| r.curve.scored[0].strata[0].reached[10] -= 1,
+        |r| r.curve.effects[20] -= 1,
+        |r| r.curve.uncovered = 0,
+    ];
+    for (n, edit) in edits.into_iter().enumerate() {
+        let mut edited = record.clone();
+        edit(&mut edited);
+        let edited = SiteRecord::from_bytes(&edited.to_bytes()).expect("it can be");
+        assert_eq!(edited.is_made_by(Some(&key())), Err(RecordError::NotOurs), "edit {n}");
+    }
 }
 
 #[test]
@@ -176,7 +211,7 @@ fn edits_that_cannot_be_are_refused_even_with_a_good_checksum() {
 #[test]
 fn a_record_has_the_same_bytes_in_every_version_of_this_program() {
     let hex: String = record().digest().iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(hex, "930f40263776ffa07bfd4ee61ca577b12cad916a9145e2eda663b86d6c7c69d1");
+    assert_eq!(hex, "56614b6a7939fd4532d08bffa40bf4f58a2831e6b42c48cc79d92f8679c37c1e");
 }
 
 proptest! {

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::calibrate::counts::{Counts, MAX_BYTES, Setup, day_of};
+use crate::calibrate::counts::{Counts, MAX_BYTES, Setup, day_of, place_of};
 use crate::calibrate::decoys::{self, Decoys, Here};
-use crate::calibrate::record::SiteRecord;
+use crate::calibrate::origin::SiteKey;
+use crate::calibrate::record::{RecordError, SiteRecord};
 use crate::cli::CliError;
 use crate::cli::flags::ConfigFile;
 use crate::clock::Clock;
@@ -58,6 +59,8 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let clock = Clock::default();
     let models = config.vision.open_models()?;
     let mut keeper = Keeper::new(&config, &models);
+    // Before two weeks of counting, not after them.
+    let key = keeper.vault().key().map(SiteKey::of).ok_or(RecordError::NoKey)?;
     let now = clock.now();
     keeper.permits(now).map_err(|b| b.to_string())?;
     let trust = keeper.trust().map_err(|b| b.to_string())?;
@@ -93,18 +96,25 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
         info!("Stopped before the signed days are over; the same command goes on.");
         return Ok(ExitCode::SUCCESS);
     }
-    let record = SiteRecord::of(calibrator.counts(), list, now)?;
+    let record = SiteRecord::of(calibrator.counts(), list, &key, now)?;
     replace(&args.record, &record.to_bytes())?;
     info!("The signed days are over, and the site record was written.");
     Ok(ExitCode::SUCCESS)
 }
 
 fn setup(config: &Config, models: &Models, decoys: &Decoys) -> Result<Setup, CliError> {
-    let e7 = |degrees: f64| (degrees * 1e7).round() as i32;
+    if config.watchlist.position.is_none() {
+        return Err(concat!(
+            "a site curve is of one place; set ",
+            setting!(watchlist.position),
+            " to where the camera stands. A camera that moves, such as a body camera, has none"
+        )
+        .into());
+    }
     Ok(Setup {
         device: config.device.id.parse()?,
         camera: config.device.camera.parse()?,
-        position: config.watchlist.position.map(|p| [e7(p.latitude), e7(p.longitude)]),
+        position: config.watchlist.position.map(place_of),
         decoys: *decoys.digest(),
         promise: promise::of(models, &config.vision, &config.decision).digest(),
         days: decoys.head().days,

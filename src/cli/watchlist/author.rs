@@ -11,6 +11,7 @@ mod plan;
 mod seal;
 mod show;
 mod sign;
+mod site;
 mod stop;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,13 @@ pub enum AuthorCommand {
         /// End a silent stage: the next version's candidates are published.
         #[arg(long)]
         in_force: bool,
+        /// Site record (`watchpost calibrate run`) that the thresholds are to rest on, in the place
+        /// of the one before.
+        #[arg(long, value_name = "FILE", conflicts_with = "no_site")]
+        site: Option<PathBuf>,
+        /// Leave the site record of the version before out.
+        #[arg(long)]
+        no_site: bool,
         #[command(flatten)]
         bounds: bounds::Bounds,
         #[command(flatten)]
@@ -88,8 +96,18 @@ pub fn run(command: AuthorCommand) -> Result<ExitCode, CliError> {
         AuthorCommand::New(args) => new::run(args)?,
         AuthorCommand::Add(args) => return enrol::run(args),
         AuthorCommand::Remove { draft, reference, format } => remove(&draft, &reference, format)?,
-        AuthorCommand::Revise { list, out, in_force, bounds, opening, format } => {
-            revise(&opening.read(&list)?, &out, in_force, bounds, format)?
+        AuthorCommand::Revise { list, out, in_force, site, no_site, bounds, opening, format } => {
+            let mut draft = Draft::revise(&opening.read(&list)?, OffsetDateTime::now_utc())?;
+            bounds.apply(&mut draft.content_mut().authorisation);
+            if in_force {
+                draft.content_mut().stage = Stage::InForce;
+            }
+            match site {
+                Some(record) => site::put(&mut draft, &record)?,
+                None if no_site => draft.content_mut().site = None,
+                None => {}
+            }
+            revise(&draft, &out, format)?
         }
         AuthorCommand::Seal(args) => seal::run(&args)?,
         AuthorCommand::Sign(args) => sign::run(&args)?,
@@ -115,27 +133,24 @@ fn remove(path: &Path, reference: &Reference, format: OutputFormat) -> Result<()
     Ok(())
 }
 
-fn revise(
-    list: &[u8],
-    out: &Path,
-    in_force: bool,
-    bounds: bounds::Bounds,
-    format: OutputFormat,
-) -> Result<(), CliError> {
-    let mut draft = Draft::revise(list, OffsetDateTime::now_utc())?;
-    bounds.apply(&mut draft.content_mut().authorisation);
-    if in_force {
-        draft.content_mut().stage = Stage::InForce;
-    }
+fn revise(draft: &Draft, out: &Path, format: OutputFormat) -> Result<(), CliError> {
+    let content = draft.content();
+    // One that has ended meanwhile is told when the draft is signed.
+    let site = site::of(content).ok().flatten().map(|record| site::describe(content, &record));
     create(out, &draft.to_json())?;
-    let (id, version) = (&draft.content().id, draft.content().version);
+    let (id, version) = (&content.id, content.version);
     if format.json {
-        output::json_line(&serde_json::json!({ "id": id, "version": version, "draft": out }))?;
+        output::json_line(
+            &serde_json::json!({ "id": id, "version": version, "draft": out, "site": site }),
+        )?;
     } else {
         output::line(format!(
             "wrote {}: {id} version {version}, to be signed anew",
             out.display()
         ))?;
+        if let Some(site) = site {
+            output::line(format!("with a site record: {site}"))?;
+        }
     }
     Ok(())
 }

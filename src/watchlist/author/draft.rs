@@ -74,6 +74,7 @@ impl Draft {
             pipeline: PIPELINE,
             stage,
             promise: Vec::new(),
+            site: None,
             authorisation,
             entries: Vec::new(),
         };
@@ -81,8 +82,9 @@ impl Draft {
         Ok(Self { content })
     }
 
-    /// The next version of a signed list, to be edited. Its signatures are not looked at: the draft
-    /// has none and needs new ones. Entries that were removed from this copy are not in it.
+    /// The next version of a signed list, to be edited; its site record stays. Its signatures are
+    /// not looked at: the draft has none and needs new ones. Entries that were removed from this
+    /// copy are not in it.
     ///
     /// A list has one template an entry, so that photographs that are added to such an entry are
     /// held against that one. It counts as often as the photographs that it was made of.

@@ -134,6 +134,9 @@ pub struct ListSummary {
     /// The same in numbers; absent in a draft, and where another program wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promised: Option<PromiseSummary>,
+    /// SHA-256 of the site record, hexadecimal; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_record: Option<String>,
     /// SHA-256 of the signed payload, hexadecimal; absent in a draft. Two signers who see the same
     /// digest sign the same.
     pub digest: Option<String>,
@@ -172,6 +175,7 @@ impl ListSummary {
             stage: content.stage,
             promise: payload.map(|_| hex(&Sha256::digest(&content.promise))),
             promised: Promise::from_bytes(&content.promise).map(|p| PromiseSummary::of(&p)),
+            site_record: content.site.as_ref().map(|site| hex(&Sha256::digest(site))),
             digest: payload.map(|p| hex(&Sha256::digest(p))),
             authorisation: content.authorisation.clone(),
             signatures,

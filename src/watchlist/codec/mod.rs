@@ -8,7 +8,7 @@
 //!   [`write`](mod@write), [`read`](mod@read), the schema, [`FORMAT_VERSION`] and the [`CONTEXT`],
 //!   together.
 //! * An entry is encoded with one template, whatever a draft has ([`Entry::fused`]).
-//! * Signatures are not looked at here.
+//! * Signatures are not looked at here, and neither is what a site record says.
 //!
 //! [`Entry::fused`]: super::model::Entry::fused
 //!
@@ -69,8 +69,6 @@ pub const MAX_BYTES: usize = 256 << 20;
 /// Most bytes of one entry: a template of 1024 components, ten photographs and the texts are far
 /// below it, and so are the entries of format 2, whose refusal says what to do.
 pub const MAX_ENTRY_BYTES: usize = 16 * 1024;
-/// Most bytes of a site record.
-pub const MAX_SITE_RECORD: usize = 64 * 1024;
 /// Bytes of an entry's salt.
 pub const SALT: usize = 16;
 
@@ -108,12 +106,6 @@ pub enum FormatError {
          the version of watchpost that its authors use, or have them sign it with this one"
     )]
     Newer(u64),
-    /// A site calibration, which this version cannot honour.
-    #[error(
-        "the list has a site record, and this version of watchpost keeps no site calibration yet; \
-         have it signed without one"
-    )]
-    SiteRecord,
     /// An entry that the signed payload does not vouch for.
     #[error(
         "entry number {0} is not what was signed: it was altered, added or exchanged; fetch the \

@@ -7,15 +7,15 @@
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::{FORMAT_VERSION, FormatError, MAX_SITE_RECORD, SALT};
+use super::{FORMAT_VERSION, FormatError, SALT};
 use crate::promise::Stage;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS};
 use crate::watchlist::cbor::CborReader;
 use crate::watchlist::container::Items;
 use crate::watchlist::model::{
     Aim, Area, Authorisation, Content, ContentError, Entry, EntryFault, Hours, LATEST, MAX_AREAS,
-    MAX_CORNERS, MAX_DEVICES, MAX_ENTRIES, MAX_FACES, MAX_PHOTOGRAPHS, MAX_PROMISE, MAX_TEXT,
-    MAX_WINDOWS, PhotographDigest, Position, Reference, Window,
+    MAX_CORNERS, MAX_DEVICES, MAX_ENTRIES, MAX_FACES, MAX_PHOTOGRAPHS, MAX_PROMISE,
+    MAX_SITE_RECORD, MAX_TEXT, MAX_WINDOWS, PhotographDigest, Position, Reference, Window,
 };
 
 /// Reads what `encode` writes, and nothing else. Entries that were removed are left out and
@@ -103,9 +103,7 @@ impl<'a> ListHead<'a> {
             _ => Stage::Silent,
         };
         r.key(11)?;
-        if r.bytes_or_null(MAX_SITE_RECORD)?.is_some() {
-            return Err(FormatError::SiteRecord);
-        }
+        let site = r.bytes_or_null(MAX_SITE_RECORD)?.map(<[u8]>::to_vec);
         r.end()?;
         if !digests.len().is_multiple_of(32) {
             return Err(broken("entries", "a SHA-256 has 32 bytes"));
@@ -125,6 +123,7 @@ impl<'a> ListHead<'a> {
             pipeline,
             stage,
             promise,
+            site,
             authorisation,
             entries,
         };

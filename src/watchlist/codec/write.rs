@@ -70,8 +70,11 @@ pub fn encode(
     w.key(8).bytes(&digests);
     w.key(9).bytes(&content.promise);
     w.key(10).uint(stage_code(content.stage));
-    // No site record.
-    w.key(11).raw(&[NULL]);
+    w.key(11);
+    match &content.site {
+        None => w.raw(&[NULL]),
+        Some(site) => w.bytes(site),
+    };
     Ok(Encoded {
         payload: w.finish(),
         items: Zeroizing::new(items.finish()),

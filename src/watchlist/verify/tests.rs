@@ -1,7 +1,9 @@
 use super::super::cbor::CborError;
 use super::super::codec::{self, FormatError, SALT};
 use super::super::fixture::{DEVICE, EMBEDDER, PROMISE, content, key, now, trust, trust_text};
-use super::super::model::{Aim, Area, ContentError, Hours, MAX_ENTRIES, StoredTemplate, Window};
+use super::super::model::{
+    Aim, Area, ContentError, Hours, MAX_ENTRIES, MAX_SITE_RECORD, StoredTemplate, Window,
+};
 use super::super::tampering::{
     encode_and_sign, encoded, made_elsewhere, made_elsewhere_in_format_two, signed,
 };
@@ -233,14 +235,21 @@ fn templates_of_another_pipeline_are_refused_by_their_number() {
 }
 
 #[test]
-fn a_site_record_is_refused_until_there_is_a_calibration_to_honour() {
+fn a_site_record_is_carried_as_it_was_signed_and_one_that_is_too_long_is_refused() {
+    let mut c = content(1);
+    for site in [None, Some(vec![]), Some(b"measured".to_vec()), Some(vec![7; MAX_SITE_RECORD])] {
+        c.site = site.clone();
+        assert_eq!(check(&signed(&c, &[1, 2])).unwrap().site(), site.as_deref());
+    }
     let mut e = encoded(&content(1));
-    assert_eq!(e.payload.last_chunk(), Some(&[11, 0xf6]));
-    e.payload.pop();
-    e.payload.extend([0x41, 7]);
+    assert_eq!(e.payload.pop(), Some(0xf6));
+    e.payload.extend([0x5a, 0, 1, 0, 1]);
+    e.payload.extend(vec![7; MAX_SITE_RECORD + 1]);
     let refused = check(&encode_and_sign(&e, &[1, 2])).unwrap_err();
-    assert_eq!(refused, FormatError::SiteRecord.into());
-    assert_eq!(refused.cause(), Cause::UnknownFormat);
+    assert_eq!(refused.cause(), Cause::BadContent);
+    c.site = Some(vec![7; MAX_SITE_RECORD + 1]);
+    let refused = codec::encode(&c, || [0; SALT]).err().unwrap();
+    assert!(matches!(refused, ContentError::Range { what: "site record", .. }));
 }
 
 #[test]

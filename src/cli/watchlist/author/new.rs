@@ -6,9 +6,8 @@ use clap::ValueEnum;
 use time::OffsetDateTime;
 
 use super::bounds::Bounds;
-use super::{CliError, create, date, output, plan};
+use super::{CliError, create, date, output, plan, site};
 use crate::cli::flags::{Networks, OutputFormat};
-use crate::decision::curve::Entries;
 use crate::promise::Stage;
 use crate::watchlist::author::{Draft, NewList};
 use crate::watchlist::model::{Authorisation, Hours};
@@ -70,6 +69,10 @@ pub struct Args {
     /// `watchlist revise --in-force` ends it.
     #[arg(long)]
     silent: bool,
+    /// Site record (`watchpost calibrate run`) that the thresholds are to rest on: for those
+    /// entries whose very photographs were on the list that was counted.
+    #[arg(long, value_name = "FILE")]
+    site: Option<PathBuf>,
     /// Start of validity; now where absent.
     #[arg(long, value_name = "TIME", value_parser = date)]
     not_before: Option<OffsetDateTime>,
@@ -110,9 +113,12 @@ pub fn run(new: Args) -> Result<(), CliError> {
         },
     };
     new.bounds.apply(&mut list.authorisation);
-    let draft = Draft::new(list, now)?;
+    let mut draft = Draft::new(list, now)?;
+    if let Some(record) = &new.site {
+        site::put(&mut draft, record)?;
+    }
     create(&new.draft, &draft.to_json())?;
-    plan::warn_of_budget(&models, &draft.content().authorisation, &Entries::default());
+    plan::warn_of_budget(&models, draft.content());
     let c = draft.content();
     if new.format.json {
         output::json_line(

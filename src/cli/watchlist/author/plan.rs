@@ -5,24 +5,28 @@
 //! too large.
 
 mod choices;
+mod site;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use self::choices::{Choice, HEADER, choices};
-use super::{CliError, draft_of, output};
+use self::site::SideBySide;
+use super::{CliError, draft_of, output, site as of_place};
 use crate::cli::flags::{Networks, Opening, OutputFormat};
 use crate::decision::budget::Budget;
 use crate::decision::curve::{Entries, PromiseCurve};
+use crate::decision::rates::ListRates;
 use crate::device::judge;
 #[cfg(feature = "evaluate")]
 use crate::evaluate::report::html;
 #[cfg(feature = "evaluate")]
 use crate::files::replace;
 use crate::vision::{MissCurve, Models};
-use crate::watchlist::author;
-use crate::watchlist::model::Authorisation;
+use crate::watchlist::author::Draft;
+use crate::watchlist::model::Content;
 
 /// List sizes of the table, in entries of three photographs.
 const SIZES: [usize; 7] = [1, 3, 10, 30, 100, 300, 1000];
@@ -42,6 +46,10 @@ pub struct Args {
     /// Plan for this many entries of three photographs instead of those in the list.
     #[arg(long, value_name = "N")]
     entries: Option<usize>,
+    /// Show what this site record buys beside what the list costs without it. A list that has one
+    /// is shown with its own.
+    #[arg(long, value_name = "FILE", conflicts_with = "entries")]
+    site: Option<PathBuf>,
     /// Write the table and a plot as one HTML page.
     #[cfg(feature = "evaluate")]
     #[arg(long, value_name = "FILE.html")]
@@ -76,6 +84,9 @@ struct BudgetReport {
     table: Vec<BudgetRow>,
     /// Budgets and photographs to choose between, and the misses of each; the list's own first.
     choices: Vec<Choice>,
+    /// Without and with the list's site record, where it has one; all else here is without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<SideBySide>,
 }
 
 /// What one size of list takes.
@@ -129,6 +140,7 @@ fn report(
         largest: curve.largest(budget(faces)),
         table: SIZES.into_iter().map(row).collect(),
         choices: choices(curve, misses, entries.total(), (faces, allowed)),
+        site: None,
     }
 }
 
@@ -136,20 +148,28 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let models = args.networks.open()?;
     let curve = curve(&models)?;
     let bytes = args.opening.read(&args.file)?;
-    let summary = match draft_of(&bytes) {
-        Some(draft) => draft?.summary(),
-        None => author::show(&bytes, None)?,
+    let mut draft = match draft_of(&bytes) {
+        Some(draft) => draft?,
+        None => Draft::revise(&bytes, OffsetDateTime::now_utc())?,
     };
-    let a = &summary.authorisation;
+    if let Some(record) = &args.site {
+        of_place::put(&mut draft, record)?;
+    }
+    let content = draft.content();
+    let a = &content.authorisation;
     let faces = args.faces_per_day.unwrap_or(a.expected_faces_per_day);
     let allowed = args.false_alerts_per_day.unwrap_or(a.false_alerts_per_day);
     if faces == 0 || !(allowed > 0.0 && allowed.is_finite()) {
         return Err("plan with at least one face a day and a false-alert budget above 0".into());
     }
-    let photographs = summary.entries.iter().map(|e| e.photographs.len());
+    let photographs = content.entries.iter().map(|e| e.photographs().count());
     let entries = args.entries.map_or_else(|| photographs.collect(), Entries::of_three);
     let misses = &models.manifest.embedder.misses;
-    let report = report(&curve, misses, faces, allowed, &entries);
+    let mut report = report(&curve, misses, faces, allowed, &entries);
+    if let Some(record) = of_place::of(content)?.filter(|_| args.entries.is_none()) {
+        let budget = Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
+        report.site = Some(site::side_by_side(&curve, misses, content, &record, budget));
+    }
     #[cfg(feature = "evaluate")]
     if let Some(path) = &args.report {
         let total = entries.total();
@@ -164,6 +184,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn print(r: &BudgetReport) -> Result<(), CliError> {
+    if let Some(site) = &r.site {
+        site.print()?;
+        output::line("")?;
+        output::line("without the site record:")?;
+    }
     output::line(format!(
         "{} faces a day x {:.2e}, the rate of the worst-served group against {}{}, = {:.4} \
          false alerts a day",
@@ -231,17 +256,22 @@ fn curve(models: &Models) -> Result<PromiseCurve, CliError> {
     judge::curve(models).map_err(|blindness| blindness.to_string().into())
 }
 
-/// A sentence for standard error where the authorised budget cannot be met with `entries` (at least
-/// one is assumed); silent where it can.
-pub fn warn_of_budget(models: &Models, a: &Authorisation, entries: &Entries) {
+/// A sentence for standard error where the authorised budget of `content` cannot be met (at least
+/// one entry is assumed); silent where it can.
+pub fn warn_of_budget(models: &Models, content: &Content) {
     let Ok(curve) = curve(models) else { return };
+    let a = &content.authorisation;
     let budget = Budget {
         faces_a_day: f64::from(a.expected_faces_per_day),
         false_alerts_a_day: a.false_alerts_per_day,
     };
-    let one = Entries::of_three(1);
-    let entries = if entries.total() == 0 { &one } else { entries };
-    if let Err(over) = curve.plan(budget, entries) {
+    let record = of_place::of(content).ok().flatten();
+    let rates = if content.entries.is_empty() {
+        ListRates::by_groups(&curve, Entries::of_three(1))
+    } else {
+        of_place::rates(&curve, content, record.as_ref())
+    };
+    if let Err(over) = rates.plan(budget) {
         eprintln!(
             "watchpost: warning: devices will refuse this list. {over}; see `watchpost watchlist \
              plan`"

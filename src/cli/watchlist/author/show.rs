@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{CliError, draft_of, look_alikes, output, stop};
+use super::{CliError, draft_of, look_alikes, output, site, stop};
 use crate::cli::flags::{Opening, OutputFormat};
 use crate::promise::{Setting, Stricter};
 use crate::vision::Models;
@@ -51,6 +51,13 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         output::json_line(&value)?;
     } else {
         print(&summary)?;
+        let says = match site::of(draft.content()) {
+            Ok(record) => record.map(|record| site::describe(draft.content(), &record)),
+            Err(error) => Some(format!("every device will refuse it: {error}")),
+        };
+        if let Some(says) = says {
+            output::line(format!("site record: {says}"))?;
+        }
         for sentence in
             found.iter().flat_map(|(limit, pairs)| look_alikes::sentences(*limit, pairs))
         {

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use super::{CliError, draft_of, names, output, plan, show};
+use super::{CliError, draft_of, names, output, plan, show, site};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::signer::SignerKey;
 use crate::decision::{DecisionConfig, promise};
 use crate::files::replace;
 use crate::promise::Promise;
 use crate::vision::{Models, VisionConfig};
-use crate::watchlist::author;
+use crate::watchlist::author::{self, Draft};
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::read_list;
 use zeroize::Zeroizing;
@@ -61,13 +61,17 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let key = args.key.open()?;
     let signed = signed(&args.file, &key, &models, &promise)?;
     let summary = author::show(&signed, None)?;
+    let next = Draft::revise(&signed, OffsetDateTime::now_utc())?;
+    let record = site::of(next.content())?;
     if summary.embedder == models.manifest.embedder.sha256.to_string() {
-        let entries = summary.entries.iter().map(|e| e.photographs.len()).collect();
-        plan::warn_of_budget(&models, &summary.authorisation, &entries);
+        plan::warn_of_budget(&models, next.content());
     }
     names::warn(&summary);
     if ask {
         show::print(&summary)?;
+        if let Some(record) = &record {
+            output::line(format!("site record: {}", site::describe(next.content(), record)))?;
+        }
         output::line("")?;
         agreed()?;
     }

@@ -47,10 +47,10 @@ pub struct Variant {
 #[derive(Debug, Serialize)]
 pub struct MissedViews {
     /// Fewest and most views of the passer-by.
-    views: [u32; 2],
+    pub views: [u32; 2],
     people: u32,
     #[serde(flatten)]
-    missed: Missed,
+    pub missed: Missed,
 }
 
 /// The table for a list of `entries`: its own budget first.
@@ -89,7 +89,8 @@ pub fn choices(
         .collect()
 }
 
-fn missed(misses: &[MissCurve], photographs: usize, threshold: f32) -> Vec<MissedViews> {
+/// What was measured at `threshold` of entries of so many photographs.
+pub fn missed(misses: &[MissCurve], photographs: usize, threshold: f32) -> Vec<MissedViews> {
     misses
         .iter()
         .filter(|curve| curve.photographs as usize == photographs)
@@ -134,7 +135,7 @@ impl Variant {
 }
 
 /// Two significant digits, as far as people were counted.
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent >= 9.95 { format!("{percent:.0}") } else { format!("{percent:.1}") }
 }

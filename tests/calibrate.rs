@@ -1,0 +1,325 @@
+//! What a calibration promises from the decoys to the threshold, with the built binary, real
+//! signatures and real files. Only the passers-by of a week are made up: their counts are written
+//! as the device writes them.
+
+mod support;
+
+use serde_json::Value;
+use support::desk::{Desk, PORTRAITS, fails, ok};
+use support::free_port;
+use time::{Duration, OffsetDateTime};
+use watchpost::calibrate::counts::{Counter, Counts, Setup, day_of, place_of};
+use watchpost::calibrate::decoys::{self, Here};
+use watchpost::calibrate::draft::{DecoyDraft, DecoyPhotograph, DraftDecoy};
+use watchpost::calibrate::record::SiteRecord;
+use watchpost::decision::{DecisionConfig, promise};
+use watchpost::template::{PIPELINE, Template};
+use watchpost::vision::{Models, VisionConfig};
+use watchpost::watchlist::author::Draft;
+use watchpost::watchlist::{Position, Trust};
+
+const PLACE: Position = Position { latitude: 52.5, longitude: 13.4 };
+const DECOYS: usize = 500;
+const DAYS: u16 = 7;
+const FACES: u32 = 1000;
+
+/// Xorshift.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// A device with a key, a place and a list of one person, and 500 decoys that two have signed.
+struct Site {
+    desk: Desk,
+    models: Models,
+}
+
+impl Site {
+    fn new() -> Self {
+        let site = Self { desk: Desk::new(), models: Models::builtin().expect("built in") };
+        site.desk.list();
+        site.desk.pictures(&["obama-2010.jpg"]);
+        ok(&["key", "device", &site.arg("device.key")]);
+        site.configure("device.key", PLACE);
+        site.decoys();
+        site
+    }
+
+    fn arg(&self, name: &str) -> String {
+        self.desk.arg(name)
+    }
+
+    fn configure(&self, key: &str, place: Position) {
+        self.desk.configure(free_port(), "");
+        let text = std::fs::read_to_string(self.desk.path("watchpost.toml")).expect("written");
+        let Position { latitude, longitude } = place;
+        let more = format!(
+            "[watchlist]\naccept_plain = true\nrequire_locked_memory = false\ndevice_key = \
+             \"{}\"\nposition = {{ latitude = {latitude}, longitude = {longitude} }}\n",
+            self.arg(key)
+        );
+        let text = text.replace("[watchlist]\n", &more);
+        std::fs::write(self.desk.path("watchpost.toml"), text).expect("writes");
+    }
+
+    fn decoys(&self) {
+        let embedder = &self.models.manifest.embedder;
+        let mut random = Random(7);
+        let mut decoy = |n: usize| DraftDecoy {
+            template: Template::new(
+                (0..embedder.dimensions).map(|_| random.next() as i8).collect(),
+            )
+            .expect("not zero"),
+            photographs: vec![DecoyPhotograph([n as u8; 32])],
+        };
+        let now = OffsetDateTime::now_utc();
+        let draft = DecoyDraft {
+            id: "made-up-1".parse().expect("a reference"),
+            not_before: now - Duration::HOUR,
+            expires: now + Duration::days(30),
+            embedder: embedder.sha256.0,
+            pipeline: PIPELINE,
+            dimensions: embedder.dimensions,
+            authority: "a test".into(),
+            decision: "2/26".into(),
+            device: "gate-1".parse().expect("a reference"),
+            camera: "main".parse().expect("a reference"),
+            days: DAYS,
+            least_faces: FACES,
+            source: "random numbers".into(),
+            decoys: (0..DECOYS).map(&mut decoy).collect(),
+        };
+        std::fs::write(self.desk.path("decoys.json"), draft.to_json()).expect("writes");
+        for (from, key) in [("decoys.json", "alice.key"), ("decoys.cose", "bob.key")] {
+            let [from, key, out] = [from, key, "decoys.cose"].map(|name| self.arg(name));
+            ok(&["calibrate", "sign", &from, "--key", &key, "--out", &out]);
+        }
+        let recipient = ok(&["key", "show", &self.arg("device.key")]);
+        let [signed, sealed] = ["decoys.cose", "decoys.age"].map(|name| self.arg(name));
+        ok(&["calibrate", "seal", &signed, "--to", recipient.trim(), "--out", &sealed]);
+    }
+
+    /// What a device has counted in a week: decoy `d` is near a stranger the more seldom the higher
+    /// `d`, the entry as decoy 40 is; nobody comes near anybody at .50.
+    fn count(&self) {
+        let (bytes, trust) =
+            (std::fs::read(self.desk.path("decoys.cose")).expect("signed"), trust(self));
+        let embedder = &self.models.manifest.embedder;
+        let here = Here {
+            device: "gate-1",
+            camera: "main",
+            embedder: &embedder.sha256.0,
+            pipeline: PIPELINE,
+        };
+        let now = OffsetDateTime::now_utc();
+        let set = decoys::verify(&bytes, &trust, now, here).expect("two have signed it");
+        let (vision, decision) = (VisionConfig::default(), DecisionConfig::default());
+        let setup = Setup {
+            device: "gate-1".parse().expect("a reference"),
+            camera: "main".parse().expect("a reference"),
+            position: Some(place_of(PLACE)),
+            decoys: *set.digest(),
+            promise: promise::of(&self.models, &vision, &decision).digest(),
+            days: DAYS,
+            least_faces: FACES,
+        };
+        let mut counter = Counter::new(Counts::new(setup, DECOYS, [5; 16]));
+        let list = std::fs::read(self.desk.path("list.cose")).expect("signed");
+        let list = Draft::revise(&list, now).expect("a list");
+        let fused: Vec<Template> = list
+            .content()
+            .entries
+            .iter()
+            .map(|e| e.fused().expect("photographs").template)
+            .collect();
+        counter.set_entries(&fused);
+        let mut random = Random(11);
+        let first = day_of(now) - u32::from(DAYS);
+        for track in 0..u32::from(DAYS) * FACES {
+            let day = first + track / FACES;
+            let mut view = counter.view(track, day).expect("one at a time");
+            for decoy in 0..DECOYS {
+                view.decoy(decoy, similarity(&mut random, decoy));
+            }
+            for entry in 0..fused.len() {
+                view.entry(entry, similarity(&mut random, 40));
+            }
+            counter.end(track, day);
+        }
+        std::fs::write(self.desk.path("counts.cbor"), counter.counts().to_bytes()).expect("writes");
+    }
+
+    /// The record that `calibrate run` writes once the week is over.
+    fn record(&self) {
+        self.count();
+        let files = ["decoys.age", "counts.cbor", "site.cbor"].map(|name| self.arg(name));
+        let [decoys, counts, record] = files;
+        let config = self.arg("watchpost.toml");
+        let flags = ["--config", &config, "--decoys", &decoys, "--counts", &counts];
+        ok(&[&["calibrate", "run"], &flags[..], &["--record", &record]].concat());
+    }
+
+    /// A next version of the list with the record in `file`, signed by both, as `out`.
+    fn next(&self, file: &str, out: &str) {
+        let [list, site, draft, signed] =
+            ["list.cose", file, &format!("{out}.json"), out].map(|name| self.arg(name));
+        ok(&["watchlist", "revise", &list, "--site", &site, "--out", &draft]);
+        self.sign_both(&draft, &signed);
+    }
+
+    fn sign_both(&self, draft: &str, signed: &str) {
+        for (from, key) in [(draft, "alice.key"), (signed, "bob.key")] {
+            ok(&["watchlist", "sign", from, "--key", &self.arg(key), "--out", signed, "--yes"]);
+        }
+    }
+
+    /// The judgement of a workstation.
+    fn verify(&self, list: &str, more: &[&str]) -> Value {
+        let [list, trust] = [list, "trust.toml"].map(|name| self.arg(name));
+        let flags = ["--trust", &trust, "--device", "gate-1", "--json"];
+        let output =
+            support::desk::watchpost(&[&["watchlist", "verify", &list], &flags[..], more].concat());
+        serde_json::from_slice(&output.stdout).expect("one JSON line")
+    }
+
+    /// What the device says of `list`: how its check of the list came out.
+    fn check(&self, list: &str) -> String {
+        std::fs::copy(self.desk.path(list), self.desk.path("in-force.cose")).expect("a list");
+        let config = self.desk.path("watchpost.toml");
+        let text = std::fs::read_to_string(&config).expect("written");
+        let text = text.replace("/list.cose", "/in-force.cose");
+        std::fs::write(&config, text).expect("writes");
+        let output = self.desk.command("check").arg("--json").output().expect("the binary runs");
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+fn trust(site: &Site) -> Trust {
+    Trust::open(&site.desk.path("trust.toml")).expect("a trust file")
+}
+
+fn similarity(random: &mut Random, decoy: usize) -> f32 {
+    let near = 0.1 * (1.0 - decoy as f64 / (2.0 * DECOYS as f64));
+    match random.unit() / near {
+        x if x < 0.001 => 0.45,
+        x if x < 0.5 => 0.33,
+        x if x < 1.0 => 0.29,
+        _ => 0.1,
+    }
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&ok(args)).expect("one JSON line")
+}
+
+fn here() -> [&'static str; 2] {
+    ["--position", "52.5,13.4"]
+}
+
+#[test]
+fn a_week_of_counts_lowers_the_threshold_of_the_entries_that_were_counted_at_this_camera_only() {
+    let site = Site::new();
+    // Neither is the other.
+    let [list, set, trust] = ["list.cose", "decoys.cose", "trust.toml"].map(|name| site.arg(name));
+    fails(&["calibrate", "show", &list]);
+    fails(&["watchlist", "verify", &set, "--trust", &trust, "--device", "gate-1"]);
+
+    site.record();
+    let record = site.arg("site.cbor");
+    let shown = json(&["calibrate", "show", &record, "--json"]);
+    assert_eq!((&shown["covered"], &shown["uncovered"]), (&1.into(), &0.into()), "{shown}");
+
+    // What it buys, before anybody signs.
+    let plan = json(&["watchlist", "plan", &list, "--site", &record, "--json"]);
+    let threshold = |column: &str| plan["site"][column]["threshold"].as_f64().expect("a plan");
+    assert!(threshold("with") + 0.05 < threshold("without"), "{plan}");
+    let text = ok(&["watchlist", "plan", &list, "--site", &record]);
+    assert!(text.contains("without it") && text.contains("with it"), "{text}");
+
+    site.next("site.cbor", "next.cose");
+    let verdict = site.verify("next.cose", &here());
+    assert_eq!((&verdict["valid"], &verdict["covered"]), (&true.into(), &1.into()), "{verdict}");
+    let signed = verdict["threshold"].as_f64().expect("a threshold");
+    assert!((signed - threshold("with")).abs() < 1e-6, "{verdict}");
+    assert!(ok(&["watchlist", "show", &site.arg("next.cose")]).contains("1 of 1 entries"));
+    assert_eq!(site.verify("next.cose", &["--position", "52.6,13.4"])["code"], "site-elsewhere");
+    assert_eq!(site.verify("next.cose", &[])["code"], "site-elsewhere");
+    let side = [&here()[..], &["--camera", "side"]].concat();
+    assert_eq!(site.verify("next.cose", &side)["code"], "site-elsewhere");
+
+    // The device's own judgement, and that of one that was moved or has another key.
+    let own = site.check("next.cose");
+    assert!(own.contains("1 of them measured by this place's site record"), "{own}");
+    site.configure("device.key", Position { latitude: 52.6, ..PLACE });
+    assert!(site.check("next.cose").contains("site-elsewhere"));
+    ok(&["key", "device", &site.arg("other.key")]);
+    site.configure("other.key", PLACE);
+    assert!(site.check("next.cose").contains("site-not-ours"));
+
+    // A new entry has no rate here: it keeps the worst group's bound, and the threshold rises.
+    let [draft, photograph] = [site.arg("longer.json"), format!("{PORTRAITS}/hopper.jpg")];
+    ok(&["watchlist", "revise", &site.arg("next.cose"), "--out", &draft]);
+    let entry = ["--reference", "case-2", "--legal-basis", "order 2", "--purpose", "a promise"];
+    ok(&[&["watchlist", "add", &draft, &photograph], &entry[..]].concat());
+    let longer = json(&["watchlist", "plan", &draft, "--json"]);
+    assert_eq!((&longer["site"]["covered"], &longer["site"]["others"]), (&1.into(), &1.into()));
+    let raised = longer["site"]["with"]["threshold"].as_f64().expect("a plan");
+    assert!(raised > threshold("with"), "{longer}");
+}
+
+#[test]
+fn an_edited_record_is_refused_by_the_device_even_where_two_have_signed_it() {
+    let site = Site::new();
+    site.record();
+    let bytes = std::fs::read(site.desk.path("site.cbor")).expect("a record");
+    // Damaged, it is not signed.
+    let [list, edited, draft] = ["list.cose", "edited.cbor", "edited.json"].map(|n| site.arg(n));
+    for at in [0, bytes.len() / 2, bytes.len() - 1] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&edited, damaged).expect("writes");
+        let (_, error) = fails(&["watchlist", "revise", &list, "--site", &edited, "--out", &draft]);
+        assert!(error.contains("checksum"), "{error}");
+    }
+    // With sums that add up and a checksum of its own it is signed, and the device refuses it.
+    let edits: [fn(&mut SiteRecord); 3] = [
+        |r| r.expires -= Duration::days(1),
+        |r| r.curve.effects.iter_mut().for_each(|d| *d = 1000),
+        |r| r.list = None,
+    ];
+    for (n, edit) in edits.into_iter().enumerate() {
+        let mut record = SiteRecord::from_bytes(&bytes).expect("a record");
+        edit(&mut record);
+        std::fs::write(&edited, record.to_bytes()).expect("writes");
+        let out = format!("edited-{n}.cose");
+        site.next("edited.cbor", &out);
+        assert_eq!(site.verify(&out, &here())["valid"], true, "a workstation cannot tell");
+        assert!(site.check(&out).contains("site-not-ours"), "edit {n}");
+    }
+    // A list for two devices has no site record, and a device without a place makes none.
+    let text = String::from_utf8(std::fs::read(site.arg("draft.json")).expect("a draft"));
+    let two = text.expect("JSON").replace("\"gate-1\"", "\"gate-1\", \"gate-2\"");
+    std::fs::write(site.arg("two.json"), two).expect("writes");
+    let [two, record] = ["two.json", "site.cbor"].map(|name| site.arg(name));
+    let (_, error) = fails(&["watchlist", "plan", &two, "--site", &record]);
+    assert!(error.contains("for its one device"), "{error}");
+    let text = std::fs::read_to_string(site.arg("watchpost.toml")).expect("written");
+    let moving: Vec<&str> = text.lines().filter(|line| !line.starts_with("position")).collect();
+    std::fs::write(site.arg("watchpost.toml"), moving.join("\n")).expect("writes");
+    let [config, decoys, counts] =
+        ["watchpost.toml", "decoys.age", "counts.cbor"].map(|n| site.arg(n));
+    let flags = ["--config", &config, "--decoys", &decoys, "--counts", &counts];
+    let (_, error) = fails(&[&["calibrate", "run"], &flags[..], &["--record", &record]].concat());
+    assert!(error.contains("body camera"), "{error}");
+}
