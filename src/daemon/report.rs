@@ -168,6 +168,7 @@ impl Reporter {
         for (what, ends) in endings(board, &snapshot) {
             let name = match what {
                 Ending::List => "list.expires_timestamp_seconds",
+                Ending::SiteRecord => "list.site_expires_timestamp_seconds",
                 Ending::TrustFile => "trust.expires_timestamp_seconds",
                 Ending::DeviceCertificate => "certificate.expires_timestamp_seconds",
                 Ending::BrokerCertificate => "broker_certificate.expires_timestamp_seconds",
@@ -262,6 +263,7 @@ impl Reporter {
 fn endings(board: &StatusBoard, link: &Snapshot) -> Vec<(Ending, OffsetDateTime)> {
     let all = [
         (Ending::List, board.list().map(|list| list.list.expires)),
+        (Ending::SiteRecord, board.list().and_then(|list| list.list.site_until)),
         (Ending::TrustFile, board.trust_ends()),
         (Ending::DeviceCertificate, link.certificate_ends),
         (Ending::BrokerCertificate, link.broker_certificate_ends),

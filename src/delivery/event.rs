@@ -391,6 +391,20 @@ pub struct ListInForce {
     /// candidates are.
     #[serde(default, skip_serializing_if = "is_in_force")]
     pub stage: Stage,
+    /// SHA-256 of what its false-alert promise rests on (networks, curve, quality gate, decision
+    /// rule), lower-case hexadecimal: two devices with one promise have one threshold for one list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
+    pub promise: Option<String>,
+    /// When the site record ends that its threshold rests on, UTC; absent where there is none.
+    /// Nobody is matched from then on.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option"
+    )]
+    #[cfg_attr(test, schemars(with = "Option<contract::Date>"))]
+    pub site_until: Option<OffsetDateTime>,
 }
 
 fn is_in_force(stage: &Stage) -> bool {

@@ -65,6 +65,8 @@ impl ListStatus {
                 version: list.version(),
                 expires: list.expires(),
                 stage: list.stage(),
+                promise: active.promise().map(|digest| hex(&digest)),
+                site_until: active.site_until(),
             },
             issued: list.issued(),
             threshold: active.plan().threshold,

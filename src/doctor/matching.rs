@@ -105,7 +105,14 @@ pub(super) fn watchlist(configured: &Configured<'_>) -> CheckResult {
     };
     let detail = active.summary();
     match active.permits(now.wall) {
-        Ok(()) => CheckResult::ok_until(detail, Ending::List, active.list().expires(), now.wall),
+        Ok(()) => {
+            let list = active.list().expires();
+            let (what, ends) = match active.site_until() {
+                Some(site) if site < list => (Ending::SiteRecord, site),
+                _ => (Ending::List, list),
+            };
+            CheckResult::ok_until(detail, what, ends, now.wall)
+        }
         Err(blindness) => {
             let (text, remedy) =
                 (format!("{detail}; not now: {blindness}"), blindness.cause.remedy());

@@ -16,6 +16,8 @@ const SOON: Duration = Duration::days(30);
 pub enum Ending {
     /// The list in force.
     List,
+    /// The list's site record: the list is not matched from then on.
+    SiteRecord,
     /// The pinned keys of those who sign.
     TrustFile,
     /// The device's certificate, by which the broker knows it.
@@ -31,6 +33,10 @@ impl Ending {
             Self::List => {
                 "have a new version signed under a renewed authorisation: `watchpost watchlist \
                  revise`, two signatures, seal"
+            }
+            Self::SiteRecord => {
+                "calibrate again (`watchpost calibrate run`), and have a list with the new site \
+                 record signed: `watchpost watchlist revise --site`, two signatures, seal"
             }
             Self::TrustFile => {
                 "have a trust file with a higher serial signed and offered: `watchpost key trust`, \
@@ -50,7 +56,7 @@ impl Ending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EndingSoon {
-    /// `list`, `trust-file`, `device-certificate` or `broker-certificate`.
+    /// `list`, `site-record`, `trust-file`, `device-certificate` or `broker-certificate`.
     // The schema promises any word: more may come within `v1`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub what: Ending,
