@@ -3,8 +3,10 @@
 //!
 //! A file may leave out whatever it does not change. Unknown keys are refused, so that a misspelt
 //! one cannot pass for a setting. `config/watchpost.toml` is the commented template; a test holds
-//! it equal to the defaults.
+//! it equal to the defaults. Fragments beside the file and the environment may change single keys
+//! (`layers`).
 
+mod layers;
 mod metrics;
 pub mod promises;
 
@@ -124,38 +126,53 @@ fn list(problems: &[Problem]) -> String {
     problems.iter().map(|p| format!("\n  {p}")).collect()
 }
 
+/// A text's settings, unchecked.
+fn read(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    toml::from_str(text).map_err(|e| syntax(&e, text, path))
+}
+
+fn table(text: &str, path: &Path) -> Result<toml::Table, ConfigError> {
+    toml::from_str(text).map_err(|e| syntax(&e, text, path))
+}
+
+fn syntax(e: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
+    let at = e.span().map_or(0, |s| s.start.min(text.len()));
+    let line = text[..at].matches('\n').count();
+    ConfigError::Syntax {
+        path: path.to_path_buf(),
+        line: line + 1,
+        text: text.lines().nth(line).unwrap_or_default().trim().to_string(),
+        message: e.message().to_string(),
+    }
+}
+
+fn checked(config: Config, path: &Path) -> Result<Config, ConfigError> {
+    let problems = config.problems();
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::Problems { path: path.to_path_buf(), problems })
+    }
+}
+
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file, with its fragments and the environment.
     ///
     /// # Errors
     /// [`ConfigError`] names file, key, value and remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
-        Self::parse(&text, path)
+        let variables = layers::variables(std::env::vars_os());
+        checked(layers::assemble(path, &text, &layers::fragments(path)?, &variables)?, path)
     }
 
-    /// Reads and checks a file's text; `path` is for messages.
+    /// Reads and checks a file's text alone; `path` is for messages.
     ///
     /// # Errors
     /// [`ConfigError`] names file, key, value and remedy.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Config = toml::from_str(text).map_err(|e| {
-            let at = e.span().map_or(0, |s| s.start.min(text.len()));
-            let line = text[..at].matches('\n').count();
-            ConfigError::Syntax {
-                path: path.to_path_buf(),
-                line: line + 1,
-                text: text.lines().nth(line).unwrap_or_default().trim().to_string(),
-                message: e.message().to_string(),
-            }
-        })?;
-        let problems = config.problems();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::Problems { path: path.to_path_buf(), problems })
-        }
+        checked(read(text, path)?, path)
     }
 
     /// Everything that is wrong with the values, in the file's order.

@@ -16,6 +16,10 @@ pub struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Texts of the system's files begin with the name themselves.
+        if !self.value.is_empty() && self.remedy.starts_with(&self.value) {
+            return write!(f, "{} = {}", self.key, self.remedy);
+        }
         write!(f, "{} = {}: {}", self.key, self.value, self.remedy)
     }
 }

@@ -379,3 +379,37 @@ fn what_ends_within_thirty_days_is_told_everywhere() {
     let text = support::metrics(metrics).expect("the metrics");
     assert!(text.contains("\nwatchpost_trust_expires_timestamp_seconds "), "{text}");
 }
+
+#[test]
+fn the_unit_for_several_cameras_is_that_for_one_with_places_of_its_own() {
+    let unit = |name: &str| {
+        let path = format!("{}/config/{name}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect("a unit");
+        let settings = text.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
+        settings.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let one = unit("watchpost.service");
+    let mut several = unit("watchpost@.service");
+    several.retain(|line| !line.starts_with("Environment=WATCHPOST__"));
+    let plain = several.iter().map(|line| {
+        let line = line.replace("from the camera %i", "from a camera");
+        line.replace("/etc/watchpost/%i.toml", "/etc/watchpost/watchpost.toml").replace("/%i", "")
+    });
+    assert_eq!(plain.collect::<Vec<_>>(), one);
+    assert_ne!(several, one);
+}
+
+#[test]
+fn a_stop_with_a_broker_that_says_nothing_is_over_in_time_for_a_container() {
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["obama-2010.jpg"]);
+    // It takes connections and never answers.
+    let hole = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    desk.configure(hole.local_addr().expect("bound").port(), "repeat = 0\n");
+    let daemon = Daemon::start(&desk);
+    wait_for("a connection", || hole.accept().ok());
+    let began = std::time::Instant::now();
+    assert!(daemon.terminate().success());
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+}

@@ -18,6 +18,8 @@ mod cameras;
 mod check;
 #[cfg(feature = "evaluate")]
 mod compare;
+#[cfg(feature = "author")]
+mod completions;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
@@ -63,13 +65,42 @@ struct Cli {
     command: Command,
 }
 
+const RUN_EXAMPLES: &str = "Examples:
+  watchpost run
+  WATCHPOST_LOG=debug watchpost run --config /etc/watchpost/watchpost.toml
+  WATCHPOST__BROKER__URL=mqtts://broker.example watchpost run
+
+WATCHPOST_LOG says how much is logged: error, warn, info, debug, or by module as in
+`info,watchpost::delivery=debug`. Keys of the configuration can be set by variables as above, and by
+fragments conf.d/*.toml beside the file.";
+const CHECK_EXAMPLES: &str = "Examples:
+  watchpost check
+  watchpost check --config watchpost.toml --json";
+const DOCTOR_EXAMPLES: &str = "Examples:
+  sudo -u watchpost watchpost doctor
+  watchpost doctor --only cameras --only broker --json";
+const IDENTIFY_EXAMPLES: &str = "Examples:
+  watchpost identify street.jpg --watchlist list.cose --trust trust.toml --device gate-1";
+const KEY_EXAMPLES: &str = "Examples:
+  watchpost key device /etc/watchpost/device-list.key
+  watchpost key show /etc/watchpost/device-list.key";
+const WATCHLIST_EXAMPLES: &str = "Examples:
+  watchpost watchlist verify list.cose --trust trust.toml --device gate-1";
+#[cfg(feature = "author")]
+const COMPLETIONS_EXAMPLES: &str = "Examples:
+  watchpost completions bash >/usr/share/bash-completion/completions/watchpost
+  watchpost completions zsh >_watchpost";
+
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon: camera in, candidates out.
+    #[command(after_help = RUN_EXAMPLES)]
     Run(daemon::Args),
     /// Check configuration, models, watch list and trust; exit 78 where the configuration is wrong.
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(check::Args),
     /// Find what keeps the daemon from its work on this machine, and say what to do.
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(doctor::Args),
     /// List the machine's cameras: formats, sizes, rates, and whether they can be read.
     Cameras(cameras::Args),
@@ -83,10 +114,13 @@ enum Command {
     #[cfg(feature = "evaluate")]
     Compare(compare::Args),
     /// Search a watch list for the faces in photographs.
+    #[command(after_help = IDENTIFY_EXAMPLES)]
     Identify(identify::Args),
     /// Make and show signing keys.
+    #[command(after_help = KEY_EXAMPLES)]
     Key(key::Args),
     /// Author, sign and verify watch lists.
+    #[command(after_help = WATCHLIST_EXAMPLES)]
     Watchlist(watchlist::Args),
     /// Send orders, lists and keys to devices, and say who has what.
     #[cfg(feature = "author")]
@@ -95,6 +129,10 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
+    /// Print what a shell completes: `watchpost completions bash`.
+    #[cfg(feature = "author")]
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(completions::Args),
     /// Measure detector and embedder on photographs of your own.
     #[cfg(feature = "evaluate")]
     Evaluate(evaluate::Args),
@@ -142,6 +180,8 @@ pub fn main() -> ExitCode {
         Command::Watchlist(args) => watchlist::run(args),
         #[cfg(feature = "author")]
         Command::Orders(args) => orders::run(args),
+        #[cfg(feature = "author")]
+        Command::Completions(args) => completions::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]

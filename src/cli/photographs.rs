@@ -7,7 +7,11 @@ pub use crate::vision::photographs::{FaceReader, JudgedFace};
 
 /// Opens a photograph, its path in the error.
 pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliError> {
-    crate::source::Photograph::open(path).map_err(|e| format!("{}: {e}", path.display()).into())
+    crate::source::Photograph::open(path).map_err(|error| {
+        let (error, name) = (error.to_string(), path.display().to_string());
+        // Some errors name the file themselves.
+        if error.contains(&name) { error.into() } else { format!("{name}: {error}").into() }
+    })
 }
 
 /// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score

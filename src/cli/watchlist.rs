@@ -21,7 +21,7 @@ use crate::device::keys::TrustedKeys;
 use crate::device::vault::Vault;
 use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::SealError;
-use crate::watchlist::text::stamp;
+use crate::watchlist::text::{counted, stamp};
 use crate::watchlist::{Trust, read_list};
 
 #[derive(clap::Args)]
@@ -160,10 +160,10 @@ fn tell(verdict: &Verdict, by_device: bool, json: bool) -> Result<ExitCode, CliE
     }
     let (active, list) = list.map_err(|blindness| blindness.to_string())?;
     output::line(format!(
-        "valid: {} version {}, {} entries ({} expired ones left out), {} signers, until {}",
+        "valid: {} version {}, {} ({} expired ones left out), {} signers, until {}",
         list.id(),
         list.version(),
-        list.entries().len(),
+        counted(list.entries().len(), "entry", "entries"),
         list.expired_entries(),
         list.signers().len(),
         list.expires().format(&Rfc3339)?

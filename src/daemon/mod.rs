@@ -55,8 +55,11 @@ use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
 use crate::watchlist::locked;
 
-/// How long a stop by a signal waits for candidates that are still under way.
+/// How long a stop by a signal waits for candidates that are still under way and on no disk.
 const STOP_TIMEOUT_AT_SIGNAL: Duration = Duration::from_secs(5);
+/// The same where the next start delivers what is left: containers are killed after ten seconds,
+/// and camera and networks need some of them.
+const STOP_TIMEOUT_ON_DISK: Duration = Duration::from_secs(3);
 /// The same after the source has ended: nothing else is to be done.
 const STOP_TIMEOUT_AT_END: Duration = Duration::from_secs(30);
 
@@ -179,6 +182,8 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let timeout = if stop.reason() == Some(Reason::SourceEnded) {
         STOP_TIMEOUT_AT_END
+    } else if delivery.snapshot().store.in_memory == 0 {
+        STOP_TIMEOUT_ON_DISK
     } else {
         STOP_TIMEOUT_AT_SIGNAL
     };

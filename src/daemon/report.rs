@@ -230,7 +230,7 @@ impl Reporter {
             );
             for ending in now.3.iter().filter(|e| !published.3.contains(e)) {
                 warn!(
-                    "Something ends soon: what={:?} ends={} remedy={}.",
+                    "Something ends soon: what={} ends={} remedy={}.",
                     ending.what,
                     stamp(&ending.ends),
                     ending.what.remedy()

@@ -102,6 +102,10 @@ impl<'a> VisionThread<'a> {
     /// Follows what waits: a list that the clock kept from being read, messages, a wish to read the
     /// list again.
     fn follow_messages(&mut self) {
+        // What comes now is not acknowledged, and comes again; an orderly stop is not to wait.
+        if self.links.stop.reason().is_some() {
+            return;
+        }
         self.device.retry(self.clock.now());
         self.publish_list();
         let delivery = self.links.delivery;

@@ -21,7 +21,7 @@ use crate::cause::Cause;
 use crate::promise::{Promise, Stage};
 use crate::watchlist::rotation::RotationError;
 use crate::watchlist::seal::SealError;
-use crate::watchlist::text::stamp;
+use crate::watchlist::text::{counted, stamp};
 use crate::watchlist::{Gallery, Position, Refusal, Watchlist};
 
 /// Why nothing is matched.
@@ -311,7 +311,7 @@ impl ActiveList {
             format!(", {covered} of them measured by this place's site record until {until}")
         });
         format!(
-            "{} version {}{}, {} entries{site}, valid until {}, threshold {:.2} for at most {:.4} \
+            "{} version {}{}, {}{site}, valid until {}, threshold {:.2} for at most {:.4} \
              false alerts a day{}",
             self.list().id(),
             self.list().version(),
@@ -319,7 +319,7 @@ impl ActiveList {
                 Stage::InForce => "",
                 Stage::Silent => " (silent: compared and counted, no candidate is published)",
             },
-            self.list().entries().len(),
+            counted(self.list().entries().len(), "entry", "entries"),
             self.list().expires(),
             self.plan().threshold,
             self.plan().false_alerts_a_day,

@@ -28,6 +28,7 @@ use crate::promise::Stage;
 use crate::watchlist::Reference;
 use crate::watchlist::author::{self, Draft};
 use crate::watchlist::read_list;
+use crate::watchlist::text::counted;
 
 #[derive(Subcommand)]
 pub enum AuthorCommand {
@@ -128,7 +129,8 @@ fn remove(path: &Path, reference: &Reference, format: OutputFormat) -> Result<()
     if format.json {
         output::json_line(&serde_json::json!({ "removed": reference, "entries": entries }))?;
     } else {
-        output::line(format!("removed {reference}; {entries} entries are left"))?;
+        let left = counted(entries, "entry is left", "entries are left");
+        output::line(format!("removed {reference}; {left}"))?;
     }
     Ok(())
 }

@@ -26,6 +26,12 @@ pub enum Ending {
     BrokerCertificate,
 }
 
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
+}
+
 impl Ending {
     /// What to do about it, for people.
     pub const fn remedy(self) -> &'static str {

@@ -27,6 +27,7 @@ use crate::files::replace;
 use crate::vision::{MissCurve, Models};
 use crate::watchlist::author::Draft;
 use crate::watchlist::model::Content;
+use crate::watchlist::text::counted;
 
 /// List sizes of the table, in entries of three photographs.
 const SIZES: [usize; 7] = [1, 3, 10, 30, 100, 300, 1000];
@@ -249,7 +250,7 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
 }
 
 fn entries(number: usize) -> String {
-    if number == 1 { "1 entry".into() } else { format!("{number} entries") }
+    counted(number, "entry", "entries")
 }
 
 fn curve(models: &Models) -> Result<PromiseCurve, CliError> {

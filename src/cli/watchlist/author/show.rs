@@ -11,7 +11,7 @@ use crate::promise::{Setting, Stricter};
 use crate::vision::Models;
 use crate::watchlist::author::{self, Draft, ListSummary, PromiseSummary};
 use crate::watchlist::model::{Area, Hours, Position};
-use crate::watchlist::text::hex;
+use crate::watchlist::text::{counted, hex};
 use crate::watchlist::{Reference, Trust, order};
 
 #[derive(clap::Args)]
@@ -102,7 +102,8 @@ pub fn print(s: &ListSummary) -> Result<(), CliError> {
         output::line(format!("{:<10} {} ({})", "signature", signature.key, signature.state))?;
     }
     if s.removed > 0 {
-        output::line(format!("{:<10} {} entries, after they were revoked", "removed", s.removed))?;
+        let removed = counted(s.removed, "entry, after it was", "entries, after they were");
+        output::line(format!("{:<10} {removed} revoked", "removed"))?;
     }
     output::line("")?;
     let rows: Vec<Vec<String>> = s
