@@ -3,6 +3,7 @@
 //! Coordinates follow the image convention: x to the right, y down, pixel centres at integers.
 //! Nothing here knows what a face is.
 
+use crate::locked::Plain;
 use serde::{Deserialize, Serialize};
 
 /// A position in pixels.
@@ -13,6 +14,9 @@ pub struct Point {
     /// Down.
     pub y: f32,
 }
+
+// SAFETY: two numbers.
+unsafe impl Plain for Point {}
 
 impl Point {
     /// A point at (`x`, `y`).
@@ -39,6 +43,9 @@ pub struct Rect {
     /// Height, never negative.
     pub height: f32,
 }
+
+// SAFETY: four numbers.
+unsafe impl Plain for Rect {}
 
 impl Rect {
     /// A rectangle from its left top corner and its size.

@@ -16,7 +16,8 @@
 //!                                           delivery: MQTT <- outbox <------------ Candidate
 //! ```
 //!
-//! Frames live in three buffers that are swapped, probes until they have been searched, views of
+//! Frames live in a few locked buffers that are swapped, and are wiped once they were looked at;
+//! probes live until they have been searched, views of
 //! listed people until their track ends. What leaves the process is a candidate about an entry of
 //! the list, a status, or a count.
 //!
@@ -24,7 +25,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`setting`], [`problem`], [`cause`], [`promise`], [`poisson`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on, bounds of rare rates | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`locked`], [`setting`], [`problem`], [`cause`], [`promise`], [`poisson`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, memory that is locked and wiped, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on, bounds of rare rates | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -77,6 +78,7 @@ pub mod frame;
 pub mod geometry;
 pub(crate) mod hardware;
 pub mod kernels;
+pub mod locked;
 pub(crate) mod poisson;
 pub(crate) mod problem;
 pub mod promise;

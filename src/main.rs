@@ -2,10 +2,15 @@
 
 use std::process::ExitCode;
 
-/// Counts allocations for `watchpost bench`, and nothing otherwise.
+/// Wipes what is freed; counts allocations for `watchpost bench`.
 #[cfg(feature = "demo")]
 #[global_allocator]
 static ALLOCATOR: watchpost::cli::Allocator = watchpost::cli::Allocator;
+
+/// Wipes what is freed.
+#[cfg(not(feature = "demo"))]
+#[global_allocator]
+static ALLOCATOR: watchpost::locked::WipingAllocator = watchpost::locked::WipingAllocator;
 
 fn main() -> ExitCode {
     watchpost::cli::main()

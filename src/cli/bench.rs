@@ -26,6 +26,7 @@ use crate::demo::source::SceneSource;
 use crate::device::keeper::Keeper;
 use crate::device::pipeline::Pipeline;
 use crate::frame::Frame;
+use crate::locked::LockedBuffer;
 use crate::source::{Captured, Photograph, Source};
 use crate::template::Template;
 use crate::vision::{AlignedFace, Detector, Embedder, Faces, Models, StageTimes};
@@ -187,7 +188,7 @@ fn report(args: &Args, engines: Vec<String>, stages: Vec<Timing>) -> Measurement
 }
 
 fn detect(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
-    let mut pixels = Vec::new();
+    let mut pixels = LockedBuffer::new();
     // In the middle of the scene several people are in the picture.
     Scene::new(1).frame(120, &mut pixels);
     let frame = Frame::new(Scene::layout(), &pixels)?;

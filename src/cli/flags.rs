@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
+use crate::locked::Locked;
 use crate::vision::{ManifestError, Models};
-use crate::watchlist::locked::Locked;
 use crate::watchlist::seal::{self, DeviceKey};
 use crate::watchlist::{Position, read_list};
 

@@ -50,7 +50,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::kernels::choice;
-use crate::watchlist::locked;
+use crate::locked;
 
 /// What a failed command says.
 type CliError = Box<dyn Error + Send + Sync>;

@@ -19,7 +19,7 @@ use crate::decision::policy::{ActiveList, Blindness};
 use crate::device::judge::ListJudge;
 use crate::device::keys::TrustedKeys;
 use crate::device::vault::Vault;
-use crate::watchlist::locked::Locked;
+use crate::locked::Locked;
 use crate::watchlist::seal::SealError;
 use crate::watchlist::text::{counted, stamp};
 use crate::watchlist::{Trust, read_list};

@@ -93,6 +93,8 @@ fn deliver(
                     Put::Overwrote => overwritten += 1,
                     Put::Closed => break None,
                 }
+                // One that was overwritten, or nothing.
+                frame.bytes.clear();
                 board.frame_captured();
             }
             // The source counts bad frames and time-outs itself.

@@ -51,9 +51,9 @@ use crate::delivery::{self, Delivery, DeviceId, StartError};
 use crate::device::Device;
 use crate::device::keeper::Keeper;
 use crate::device::pipeline::Pipeline;
+use crate::locked;
 use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
-use crate::watchlist::locked;
 
 /// How long a stop by a signal waits for candidates that are still under way and on no disk.
 const STOP_TIMEOUT_AT_SIGNAL: Duration = Duration::from_secs(5);

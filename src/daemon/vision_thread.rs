@@ -82,8 +82,11 @@ impl<'a> VisionThread<'a> {
             }
             match self.links.frames.take(&mut frame, FRAME_TIMEOUT) {
                 Taken::Closed => break,
-                Taken::Nothing => {}
-                Taken::Frame => self.process(&frame),
+                Taken::Nothing => self.rest(),
+                Taken::Frame => {
+                    self.process(&frame);
+                    frame.bytes.clear();
+                }
             }
             self.report_progress();
         }
@@ -184,6 +187,12 @@ impl<'a> VisionThread<'a> {
             let after = self.clock.now().monotonic.as_millis();
             info!("The first frame was looked at: after_ms={after}.");
         }
+    }
+
+    /// No frame comes; what was seen is not kept for the next.
+    fn rest(&mut self) {
+        let Self { device, clock, links, .. } = self;
+        device.rest(clock.now(), &mut |candidate| publish(links.delivery, clock, candidate));
     }
 
     fn complain(&mut self, sequence: u64, error: &PipelineError) {

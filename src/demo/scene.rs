@@ -13,6 +13,7 @@
 use super::backdrop;
 use crate::frame::{Layout, PixelFormat, Range};
 use crate::geometry::{Point, Rect};
+use crate::locked::LockedBuffer;
 
 /// Width in pixels.
 pub const WIDTH: u32 = 640;
@@ -168,7 +169,7 @@ impl Scene {
 
     /// Draws frame `n`, counted from 0, into `i420`, which is resized to 460,800 bytes. False, and
     /// nothing is drawn, once the scene is over.
-    pub fn frame(&self, n: u64, i420: &mut Vec<u8>) -> bool {
+    pub fn frame(&self, n: u64, i420: &mut LockedBuffer) -> bool {
         if n >= self.frames {
             return false;
         }
@@ -426,9 +427,9 @@ mod tests {
     static SCENE: LazyLock<Scene> = LazyLock::new(|| Scene::new(1));
 
     fn drawn(scene: &Scene, n: u64) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = LockedBuffer::new();
         assert!(scene.frame(n, &mut out), "frame {n} is part of the scene");
-        out
+        out.to_vec()
     }
 
     #[test]
@@ -451,7 +452,7 @@ mod tests {
 
     #[test]
     fn the_scene_ends_when_it_was_asked_to_and_draws_nothing_afterwards() {
-        let mut out = vec![7; 3];
+        let mut out = LockedBuffer::from(vec![7; 3]);
         assert!(!SCENE.frame(PERIOD, &mut out));
         assert_eq!(out, [7; 3]);
         let long = Scene::new(1).with_frames(PERIOD + 1);
@@ -462,10 +463,12 @@ mod tests {
 
     #[test]
     fn a_warm_buffer_is_kept() {
-        let mut out = Vec::with_capacity(1_000_003);
+        let mut out = LockedBuffer::new();
+        out.reserve(1_000_003);
+        let warm = out.as_ptr();
         for n in [0, 150, 300] {
             assert!(SCENE.frame(n, &mut out));
-            assert_eq!(out.capacity(), 1_000_003);
+            assert_eq!(out.as_ptr(), warm);
         }
     }
 
@@ -568,7 +571,7 @@ mod tests {
                 let pose = scene.pose(i, walk.enters + n % (walk.leaves - walk.enters));
                 prop_assert!(pose.face.x.is_finite() && pose.face_width > 1.0);
             }
-            let mut out = scene.hall.clone();
+            let mut out = LockedBuffer::from(&*scene.hall);
             scene.expose(n, &mut out);
             prop_assert!(SCENE.frame(n % PERIOD, &mut out));
         }

@@ -356,6 +356,11 @@ impl Device {
         result
     }
 
+    /// As [`Pipeline::rest`].
+    pub fn rest(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
+        self.pipeline.rest(now, out);
+    }
+
     /// As [`Pipeline::finish`]; the time is remembered for the next start.
     pub fn finish(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
         self.pipeline.finish(now, out);

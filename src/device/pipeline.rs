@@ -8,6 +8,7 @@
 //!   frames again.
 //! * While no list is in force, or the list is outside its validity, nothing is detected, embedded
 //!   or compared.
+//! * What was decoded of a picture is wiped once it was looked at.
 //! * Of a view there stays its share in the mean of its track, until the track ends; of a track
 //!   whose mean supports no entry nothing else is kept.
 //! * What leaves is a [`Candidate`] about an entry of the list, or a count; of a silent list a
@@ -16,6 +17,8 @@
 
 mod candidate;
 mod counters;
+
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -65,6 +68,10 @@ pub struct Pipeline {
     maker: CandidateMaker,
     counters: PipelineCounters,
     times: StageTimes,
+    /// When the last picture was processed.
+    processed: Now,
+    /// How long a track lives without a face.
+    survives: Duration,
 }
 
 impl Pipeline {
@@ -95,6 +102,8 @@ impl Pipeline {
             maker: CandidateMaker::new(config, models),
             counters: PipelineCounters::default(),
             times: StageTimes::default(),
+            processed: Captured::default().at,
+            survives: Duration::from_millis(config.vision.track_survives_ms),
         })
     }
 
@@ -152,12 +161,25 @@ impl Pipeline {
         self.active.as_ref().map_err(Clone::clone)?.permits(now.wall)
     }
 
-    /// Looks at one picture; `now` is the time of the decision. Candidates go to `out`.
+    /// Looks at one picture; `now` is the time of the decision. Candidates go to `out`. What was
+    /// decoded is wiped; `captured` is the caller's.
     ///
     /// # Errors
     /// Where the picture cannot be decoded or the networks fail on it; it is counted, and the next
     /// one can be processed.
     pub fn process(
+        &mut self,
+        captured: &Captured,
+        now: Now,
+        out: &mut dyn FnMut(Candidate),
+    ) -> Result<(), PipelineError> {
+        self.processed = now;
+        let result = self.look(captured, now, out);
+        self.decoder.wipe();
+        result
+    }
+
+    fn look(
         &mut self,
         captured: &Captured,
         now: Now,
@@ -238,6 +260,14 @@ impl Pipeline {
         self.matcher.decider.reset();
         if let Some(schedule) = &mut self.schedule {
             schedule.reset();
+        }
+    }
+
+    /// Says that no picture has come by `now`. Tracks that would not survive it end, though no
+    /// picture comes that shows so.
+    pub fn rest(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
+        if now.monotonic.saturating_sub(self.processed.monotonic) > self.survives {
+            self.finish(now, out);
         }
     }
 

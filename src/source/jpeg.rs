@@ -182,7 +182,7 @@ mod tests {
 
     /// All pictures in `stream`, fed in pieces of `piece` bytes, and how often it was broken.
     fn split(stream: &[u8], piece: usize) -> (Vec<Vec<u8>>, usize) {
-        let (mut splitter, mut picture) = (Splitter::Seek, Vec::new());
+        let (mut splitter, mut picture) = (Splitter::Seek, crate::locked::LockedBuffer::new());
         let (mut pictures, mut broken) = (Vec::new(), 0);
         for mut chunk in stream.chunks(piece) {
             loop {
@@ -190,7 +190,7 @@ mod tests {
                 chunk = &chunk[used..];
                 match step {
                     SplitStep::More => break,
-                    SplitStep::Whole => pictures.push(picture.clone()),
+                    SplitStep::Whole => pictures.push(picture.to_vec()),
                     SplitStep::Broken => broken += 1,
                 }
             }

@@ -17,7 +17,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use zeroize::Zeroize;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -27,6 +26,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::jpeg::{self, Broken, Coding};
 use super::{Captured, Payload};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
+use crate::locked::LockedBuffer;
 
 /// Most pixels that a [`Decoder`] takes unless configured otherwise: a photograph of 8000x6000 px
 /// fits.
@@ -100,11 +100,10 @@ impl From<Broken> for DecodeError {
 #[derive(Debug)]
 pub struct Decoder {
     max_pixels: u32,
-    /// Decoded samples; keeps its allocation.
-    pixels: Vec<u8>,
-    /// The picture as the library gets it: tables put in, end marker replaced; keeps its
-    /// allocation.
-    completed: Vec<u8>,
+    /// Decoded samples; keeps its memory.
+    pixels: LockedBuffer,
+    /// The picture as the library gets it: tables put in, end marker replaced; keeps its memory.
+    completed: LockedBuffer,
 }
 
 impl Default for Decoder {
@@ -113,17 +112,10 @@ impl Default for Decoder {
     }
 }
 
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        self.pixels.zeroize();
-        self.completed.zeroize();
-    }
-}
-
 impl Decoder {
     /// A decoder that refuses pictures of more than `max_pixels`.
     pub fn new(max_pixels: u32) -> Self {
-        Self { max_pixels, pixels: Vec::new(), completed: Vec::new() }
+        Self { max_pixels, pixels: LockedBuffer::new(), completed: LockedBuffer::new() }
     }
 
     /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for
@@ -177,17 +169,30 @@ impl Decoder {
         let pixels = &mut self.pixels;
         // A fault in the library's handling of hostile bytes must cost one frame, not the daemon.
         let layout = catch_unwind(AssertUnwindSafe(|| run(bytes, width, height, pixels)))
-            .unwrap_or_else(|_| Err(DecodeError::Corrupt("the decoder gave up".into())))?;
+            .unwrap_or_else(|_| Err(DecodeError::Corrupt("the decoder gave up".into())));
+        self.completed.clear();
+        let layout = layout?;
         Ok(Frame::new(layout, &self.pixels)?)
     }
 
     /// Gives the decoded samples away; the decoder starts with an empty buffer.
-    pub(super) fn take_pixels(&mut self) -> Vec<u8> {
+    pub(super) fn take_pixels(&mut self) -> LockedBuffer {
         std::mem::take(&mut self.pixels)
+    }
+
+    /// Wipes the samples of the last picture.
+    pub fn wipe(&mut self) {
+        self.pixels.clear();
+        self.completed.clear();
     }
 }
 
-fn run(bytes: &[u8], width: u32, height: u32, pixels: &mut Vec<u8>) -> Result<Layout, DecodeError> {
+fn run(
+    bytes: &[u8],
+    width: u32,
+    height: u32,
+    pixels: &mut LockedBuffer,
+) -> Result<Layout, DecodeError> {
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(MAX_SIDE as usize)
@@ -211,7 +216,7 @@ fn run(bytes: &[u8], width: u32, height: u32, pixels: &mut Vec<u8>) -> Result<La
     if decoder.output_buffer_size() != Some(layout.min_len()) {
         return Err(DecodeError::Corrupt("its header changes within the picture".into()));
     }
-    pixels.resize(layout.min_len(), 0);
+    pixels.resize(layout.min_len());
     decoder.decode_into(pixels).map_err(refusal)?;
     Ok(layout)
 }
@@ -277,7 +282,7 @@ mod tests {
         assert!(stripped.len() + 400 < whole.len());
         let mut decoder = Decoder::default();
         decoder.decode_jpeg(&whole).unwrap();
-        let expected = decoder.take_pixels();
+        let expected = decoder.take_pixels().to_vec();
         decoder.decode_jpeg(&stripped).unwrap();
         assert_eq!(decoder.take_pixels(), expected);
     }
@@ -328,7 +333,7 @@ mod tests {
             decoder.decode_jpeg(&jpeg),
             Err(DecodeError::TooLarge { width: 16_383, .. })
         ));
-        assert_eq!(decoder.pixels.capacity(), 0);
+        assert!(decoder.pixels.is_empty());
         jpeg[sof + 5..sof + 9].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF]);
         assert!(matches!(
             decoder.decode_jpeg(&jpeg),
@@ -365,8 +370,11 @@ mod tests {
     #[test]
     fn a_raw_frame_is_passed_through_and_a_short_one_is_an_error() {
         let layout = Layout::packed(PixelFormat::Yuyv, Range::Limited, 8, 4).unwrap();
-        let mut captured =
-            Captured { payload: Payload::Raw(layout), bytes: vec![7; 64], ..Captured::default() };
+        let mut captured = Captured {
+            payload: Payload::Raw(layout),
+            bytes: vec![7; 64].into(),
+            ..Captured::default()
+        };
         let mut decoder = Decoder::default();
         assert_eq!(decoder.decode(&captured).unwrap().layout(), &layout);
         captured.bytes.truncate(63);

@@ -35,6 +35,7 @@ pub use self::pipe::{Pipe, PipeConfig, PipeFormat, PipeRange};
 pub use self::v4l2::{CameraFormat, Controls, Exposure, PowerLine, V4l2Config};
 use crate::clock::{Clock, Now};
 use crate::frame::{FrameError, Layout, MAX_SIDE};
+use crate::locked::LockedBuffer;
 use crate::problem::Problem;
 
 /// Most bytes that one frame may have, compressed or raw: an 8000x6000 picture in YUYV is larger,
@@ -63,8 +64,8 @@ pub enum Payload {
 pub struct Captured {
     /// What `bytes` are.
     pub payload: Payload,
-    /// The frame; the allocation is reused from frame to frame.
-    pub bytes: Vec<u8>,
+    /// The frame; the memory is reused from frame to frame, and wiped beyond the present one.
+    pub bytes: LockedBuffer,
     /// Position in the stream, frames that were lost on the way included. Never goes back within
     /// one source.
     pub sequence: u64,
@@ -80,7 +81,7 @@ impl Default for Captured {
         let at = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
         Self {
             payload: Payload::Jpeg { width: 0, height: 0 },
-            bytes: Vec::new(),
+            bytes: LockedBuffer::new(),
             sequence: 0,
             at,
             discontinuity: false,

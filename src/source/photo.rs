@@ -17,14 +17,18 @@ use std::path::Path;
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
 use super::{MAX_FRAME_BYTES, jpeg};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
+use crate::locked::LockedBuffer;
 
 /// Most bytes that one pixel takes while a PNG is read: 16-bit RGBA.
 const MAX_PNG_PIXEL_BYTES: u64 = 8;
+
+/// Bytes that are read at once.
+const READ_PIECE: usize = 64 << 10;
 
 const PNG_MAGIC: &[u8] = &[0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A];
 
@@ -62,7 +66,7 @@ impl From<FrameError> for PhotographError {
 /// One photograph, upright.
 pub struct Photograph {
     layout: Layout,
-    pixels: Zeroizing<Vec<u8>>,
+    pixels: LockedBuffer,
 }
 
 impl std::fmt::Debug for Photograph {
@@ -83,7 +87,7 @@ impl Photograph {
     /// # Errors
     /// [`PhotographError`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotographError> {
-        let mut bytes = Zeroizing::new(Vec::new());
+        let mut bytes = LockedBuffer::new();
         read_file(path.as_ref(), &mut bytes)?;
         Self::decode(&bytes)
     }
@@ -104,7 +108,7 @@ impl Photograph {
         }
         let mut decoder = Decoder::new(DEFAULT_MAX_PIXELS);
         let layout = *decoder.decode_jpeg(bytes)?.layout();
-        let pixels = Zeroizing::new(decoder.take_pixels());
+        let pixels = decoder.take_pixels();
         Ok(upright(layout, pixels, jpeg_orientation(bytes))?)
     }
 
@@ -125,9 +129,9 @@ impl Photograph {
         let picture = DynamicImage::from_decoder(decoder).map_err(refuse)?;
         let pixels = if picture.color().has_alpha() {
             let rgba = Zeroizing::new(picture.into_rgba8().into_raw());
-            Zeroizing::new(rgba.chunks_exact(4).flat_map(over_white).collect())
+            LockedBuffer::from(rgba.chunks_exact(4).flat_map(over_white).collect::<Vec<u8>>())
         } else {
-            Zeroizing::new(picture.into_rgb8().into_raw())
+            LockedBuffer::from(picture.into_rgb8().into_raw())
         };
         let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height)?;
         Ok(upright(layout, pixels, orientation)?)
@@ -139,8 +143,8 @@ impl Photograph {
     }
 
     /// Gives layout and pixels away; the receiver wipes them.
-    pub(super) fn into_parts(mut self) -> (Layout, Vec<u8>) {
-        (self.layout, std::mem::take(&mut *self.pixels))
+    pub(super) fn into_parts(self) -> (Layout, LockedBuffer) {
+        (self.layout, self.pixels)
     }
 }
 
@@ -159,7 +163,7 @@ pub(super) fn jpeg_orientation(bytes: &[u8]) -> Orientation {
 }
 
 /// Replaces the contents of `into` by those of a file of at most [`MAX_FRAME_BYTES`].
-pub(super) fn read_file(path: &Path, into: &mut Vec<u8>) -> Result<(), PhotographError> {
+pub(super) fn read_file(path: &Path, into: &mut LockedBuffer) -> Result<(), PhotographError> {
     let failed = |cause| PhotographError::Read { path: path.display().to_string(), cause };
     into.clear();
     let file = File::open(path).map_err(failed)?;
@@ -170,7 +174,16 @@ pub(super) fn read_file(path: &Path, into: &mut Vec<u8>) -> Result<(), Photograp
             "not a regular file",
         )));
     }
-    file.take(MAX_FRAME_BYTES as u64 + 1).read_to_end(into).map_err(failed)?;
+    let mut file = file.take(MAX_FRAME_BYTES as u64 + 1);
+    let mut piece = Zeroizing::new(vec![0; READ_PIECE]);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => into.extend_from_slice(&piece[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
     if into.len() > MAX_FRAME_BYTES {
         return Err(PhotographError::TooManyBytes);
     }
@@ -185,7 +198,7 @@ fn over_white(rgba: &[u8]) -> [u8; 3] {
 /// Applies an orientation to packed pixels of one or three bytes.
 fn upright(
     layout: Layout,
-    mut pixels: Zeroizing<Vec<u8>>,
+    pixels: LockedBuffer,
     how: Orientation,
 ) -> Result<Photograph, FrameError> {
     if how == Orientation::NoTransforms {
@@ -201,7 +214,8 @@ fn upright(
             | Orientation::Rotate270FlipH
     );
     let (out_w, out_h) = if swaps { (h, w) } else { (w, h) };
-    let mut turned = Zeroizing::new(vec![0; pixels.len()]);
+    let mut turned = LockedBuffer::new();
+    turned.resize(pixels.len());
     for (y, row) in turned.chunks_exact_mut(out_w * step).enumerate() {
         for (x, to) in row.chunks_exact_mut(step).enumerate() {
             // Where the pixel that belongs at (x, y) is in the file.
@@ -218,7 +232,6 @@ fn upright(
             to.copy_from_slice(&pixels[(fy * w + fx) * step..][..step]);
         }
     }
-    pixels.zeroize();
     let layout = Layout::packed(layout.format(), layout.range(), out_w as u32, out_h as u32)?;
     Ok(Photograph { layout, pixels: turned })
 }

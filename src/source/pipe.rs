@@ -28,6 +28,7 @@ pub use self::config::{PipeConfig, PipeFormat, PipeRange};
 use self::framer::{Framed, Framer};
 use super::{BadFrame, Captured, PATIENCE, Source, SourceCounters, SourceError};
 use crate::clock::Clock;
+use crate::locked::{LockedBuffer, wipe};
 
 /// Bytes asked for in one read: a pipe's usual capacity.
 const CHUNK: usize = 64 << 10;
@@ -49,7 +50,7 @@ pub struct Pipe {
     file: Option<File>,
     framer: Framer,
     /// Bytes read, of which `start..end` still wait.
-    chunk: Box<[u8]>,
+    chunk: LockedBuffer,
     start: usize,
     end: usize,
     clock: Clock,
@@ -67,12 +68,14 @@ impl Pipe {
     pub fn open(config: &PipeConfig, clock: Clock) -> Result<Self, SourceError> {
         let framer = config.framer()?;
         let (kind, file) = open_path(config)?;
+        let mut chunk = LockedBuffer::new();
+        chunk.resize(CHUNK);
         Ok(Self {
             config: config.clone(),
             kind,
             file: Some(file),
             framer,
-            chunk: vec![0; CHUNK].into_boxed_slice(),
+            chunk,
             start: 0,
             end: 0,
             clock,
@@ -133,6 +136,8 @@ impl Source for Pipe {
             while self.start < self.end {
                 let (used, outcome) =
                     self.framer.feed(&self.chunk[self.start..self.end], &mut into.bytes);
+                // Its bytes are in a frame now, or in none.
+                wipe(&mut self.chunk[self.start..self.start + used]);
                 self.start += used;
                 match outcome {
                     Framed::More => {}
@@ -151,6 +156,7 @@ impl Source for Pipe {
                     }
                     Framed::Refused(what) => {
                         // The rest of such a stream is of no use; another writer may do better.
+                        wipe(&mut self.chunk[self.start..self.end]);
                         self.start = self.end;
                         self.ended = self.kind != PipeKind::Fifo;
                         return Err(SourceError::configuration(

@@ -17,6 +17,7 @@ use super::manifest::EmbedderSpec;
 use crate::frame::{Frame, Pixels, Visitor};
 use crate::geometry::{Point, Similarity};
 use crate::kernels::pixels::{self, BILINEAR, Patch, PixelKernels, Rgbx, SampleWalk};
+use crate::locked::wipe;
 
 /// Where an embedder wants the landmarks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,7 +79,7 @@ impl AlignedFace {
 
     /// Overwrites the pixels with black.
     pub fn wipe(&mut self) {
-        self.pixels.as_mut_slice().zeroize();
+        wipe(&mut self.pixels);
     }
 
     /// Replaces the pixels by the face of `frame` whose landmarks are given. `None`, and black,
@@ -93,7 +94,7 @@ impl AlignedFace {
             *self = Self::new(alignment.side);
         }
         let Some(to_face) = Similarity::estimate(landmarks, &alignment.template) else {
-            self.pixels.fill(0);
+            wipe(&mut self.pixels);
             return None;
         };
         Some(self.sample(frame, &to_face.inverse()))
@@ -162,7 +163,8 @@ impl AlignedFace {
                 );
             }
         }
-        held.as_flattened_mut().zeroize();
+        wipe(held.as_flattened_mut());
+        wipe(row.as_flattened_mut());
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::align::AlignedFace;
 use super::detect::Detector;
 use super::embed::Embedder;
-use super::faces::{Faces, MAX_FACES};
+use super::faces::{Faces, MAX_FACES, forget};
 use super::fitness::{Fitness, HardlyAble};
 use super::judge::{FaceJudge, JudgedFace};
 use super::manifest::Models;
@@ -208,7 +208,7 @@ impl Analyzer {
         };
         counts.times.detect = stopwatch.elapsed().saturating_sub(start);
         let result = self.follow(frame, now, stopwatch, out, &mut counts);
-        self.faces.clear();
+        forget(&mut self.faces);
         self.due.clear();
         result.map(|()| counts)
     }

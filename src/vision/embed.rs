@@ -1,11 +1,10 @@
 //! Makes the embedding of an aligned face.
 
-use zeroize::Zeroize;
-
 use super::VisionError;
 use super::align::{AlignedFace, Alignment};
 use super::engine::{self, Network, NetworkInput};
 use super::manifest::{Channels, Models};
+use crate::locked::wipe;
 use crate::template::Embedding;
 
 /// Runs the embedder of a manifest.
@@ -88,7 +87,7 @@ impl Embedder {
             Embedding::normalised(self.network.output(self.output)).map_err(VisionError::Embedding)
         });
         self.network.wipe();
-        self.input.as_mut_slice().zeroize();
+        wipe(&mut self.input);
         embedding
     }
 }

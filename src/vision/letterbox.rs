@@ -11,6 +11,7 @@ use super::manifest::Channels;
 use crate::frame::Frame;
 use crate::geometry::Point;
 use crate::kernels::pixels::{PixelKernels, Rgbx, RingRows, Taps, Wide};
+use crate::locked::wipe;
 
 /// Where a frame lies in a canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,6 +126,14 @@ impl Letterbox {
             kernels.pack(bgr, row, &mut out[..width * 3]);
         }
         &self.canvas
+    }
+
+    /// Wipes the frame that the canvas was filled from; what it does not cover stays black.
+    pub fn wipe(&mut self) {
+        wipe(&mut self.line);
+        wipe(&mut self.row);
+        wipe(self.rows.as_flattened_mut());
+        wipe(&mut self.canvas);
     }
 
     fn prepare(&mut self, fit: Fit) {

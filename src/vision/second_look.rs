@@ -19,7 +19,7 @@
 use super::VisionError;
 use super::align::AlignedFace;
 use super::detect::Detector;
-use super::faces::{Detection, Faces};
+use super::faces::{Detection, Faces, forget};
 use crate::frame::Frame;
 use crate::geometry::{Point, Similarity};
 
@@ -72,7 +72,7 @@ impl SecondLook {
         // Here, so that no way out of the looks leaves the face in memory.
         self.turned.wipe();
         self.upright.wipe();
-        self.found.clear();
+        forget(&mut self.found);
         result
     }
 

@@ -56,7 +56,6 @@ pub(crate) mod container;
 mod hours;
 pub mod keys;
 mod list_file;
-pub(crate) mod locked;
 pub(crate) mod memory;
 pub mod model;
 pub mod order;

@@ -42,8 +42,8 @@ use chacha20poly1305::{ChaCha20Poly1305, Tag};
 use zeroize::Zeroizing;
 
 use super::codec::MAX_BYTES;
-use super::locked::Locked;
 use crate::cause::Cause;
+use crate::locked::Locked;
 
 /// Name of the credential under which a service manager hands over the device's key.
 pub const CREDENTIAL: &str = "watchpost-device-key";

@@ -18,10 +18,10 @@ use time::OffsetDateTime;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use self::top_k::{Hit, TopK};
-use super::locked::{Locked, Plain, wipe};
 use super::row::Row;
 use crate::kernels::choice;
 use crate::kernels::search::{ComponentLine, SearchKernel};
+use crate::locked::{Locked, Plain, wipe};
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS, Template, TemplateError, inverse_norm};
 
 // SAFETY: 64 numbers without padding, aligned to far less than a page.

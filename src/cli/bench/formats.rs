@@ -11,6 +11,7 @@ use crate::cli::CliError;
 use crate::demo::scene::Scene;
 use crate::frame::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
 use crate::kernels::pixels;
+use crate::locked::LockedBuffer;
 use crate::source::{Captured, Decoder, Payload};
 use crate::vision::{Detector, Models};
 
@@ -50,7 +51,7 @@ fn frames(
     let plane = |which: usize| quarters().map(move |c| c[which]);
     let raw = |format, bytes: Vec<u8>| -> Result<Captured, CliError> {
         let payload = Payload::Raw(Layout::packed(format, Range::Full, width, height)?);
-        Ok(Captured { payload, bytes, ..Captured::default() })
+        Ok(Captured { payload, bytes: bytes.into(), ..Captured::default() })
     };
     let yuyv = rgb.chunks_exact(2).flat_map(|p| {
         let [cb, cr] = chroma(&p[0]);
@@ -64,8 +65,8 @@ fn frames(
         height,
         image::ExtendedColorType::Rgb8,
     )?;
-    let jpeg =
-        Captured { payload: Payload::Jpeg { width, height }, bytes: jpeg, ..Captured::default() };
+    let payload = Payload::Jpeg { width, height };
+    let jpeg = Captured { payload, bytes: jpeg.into(), ..Captured::default() };
     let large = width > SIZES[0].0;
     let name = |small, big| if large { big } else { small };
     Ok(vec![
@@ -114,7 +115,7 @@ fn frames(
 }
 
 pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
-    let mut pixels = Vec::new();
+    let mut pixels = LockedBuffer::new();
     Scene::new(1).frame(120, &mut pixels);
     let scene = Frame::new(Scene::layout(), &pixels)?;
     let mut detector = Detector::new(models, args.long_side)?;

@@ -4,7 +4,7 @@
 //! Processor time, because it is not lengthened by what else the machine does while the thread
 //! waits for its turn. Caches and clock rate it still shares.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::FromRawFd;
@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::clock::processor_time;
+use crate::locked::WipingAllocator;
 
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// The system's allocator; counts while a benchmark runs. Otherwise it costs one load that every
+/// The program's allocator; counts while a benchmark runs. Otherwise it costs one load that every
 /// thread shares.
 pub struct Allocator;
 
@@ -28,29 +29,29 @@ impl Allocator {
     }
 }
 
-// SAFETY: every call is handed on to the system's allocator as it came.
+// SAFETY: every call is handed on to the program's allocator as it came.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count();
         // SAFETY: the caller's promise is the callee's condition.
-        unsafe { System.alloc(layout) }
+        unsafe { WipingAllocator.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::count();
         // SAFETY: the caller's promise is the callee's condition.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { WipingAllocator.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::count();
         // SAFETY: the caller's promise is the callee's condition.
-        unsafe { System.realloc(at, layout, size) }
+        unsafe { WipingAllocator.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise is the callee's condition.
-        unsafe { System.dealloc(at, layout) }
+        unsafe { WipingAllocator.dealloc(at, layout) }
     }
 }
 

@@ -24,7 +24,7 @@ pub fn run(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, C
             let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
             Ok(Captured {
                 payload: Payload::Jpeg { width: 0, height: 0 },
-                bytes,
+                bytes: bytes.into(),
                 ..Captured::default()
             })
         })

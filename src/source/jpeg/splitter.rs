@@ -1,6 +1,7 @@
 //! Cuts a stream of JPEG pictures apart, byte by byte.
 
 use super::{EOI, SOI, SOS, is_standalone};
+use crate::locked::LockedBuffer;
 
 /// What a [`Splitter`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Splitter {
     pub(in crate::source) fn feed(
         &mut self,
         input: &[u8],
-        picture: &mut Vec<u8>,
+        picture: &mut LockedBuffer,
     ) -> (usize, SplitStep) {
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
@@ -143,7 +144,7 @@ impl Splitter {
         (at, SplitStep::More)
     }
 
-    fn begin(&mut self, picture: &mut Vec<u8>) {
+    fn begin(&mut self, picture: &mut LockedBuffer) {
         picture.clear();
         picture.extend_from_slice(&[0xFF, SOI]);
         *self = Self::Marker;

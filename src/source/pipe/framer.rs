@@ -9,6 +9,7 @@
 use super::super::jpeg::{SplitStep, Splitter};
 use super::super::{BadFrame, MAX_FRAME_BYTES, Payload};
 use crate::frame::{Layout, PixelFormat, Range};
+use crate::locked::LockedBuffer;
 
 /// Longest header line of YUV4MPEG2 that is read; real ones have about a hundred bytes.
 const MAX_LINE: usize = 1024;
@@ -34,7 +35,7 @@ pub(super) struct Framer {
     mode: Mode,
     /// The frame under way; swapped with the caller's buffer when it is whole, so that neither is
     /// allocated again.
-    partial: Vec<u8>,
+    partial: LockedBuffer,
 }
 
 #[derive(Debug)]
@@ -71,17 +72,17 @@ enum Y4m {
 
 impl Framer {
     pub(super) fn raw(layout: Layout, bytes: usize) -> Self {
-        Self { mode: Mode::Raw { layout, bytes }, partial: Vec::new() }
+        Self { mode: Mode::Raw { layout, bytes }, partial: LockedBuffer::new() }
     }
 
     pub(super) fn mjpeg() -> Self {
-        Self { mode: Mode::Mjpeg { splitter: Splitter::Seek }, partial: Vec::new() }
+        Self { mode: Mode::Mjpeg { splitter: Splitter::Seek }, partial: LockedBuffer::new() }
     }
 
     /// `default_range` applies where the header says nothing.
     pub(super) fn y4m(default_range: Range) -> Self {
         let reader = Y4mReader { default_range, state: Y4m::Header, frame: None, line: Vec::new() };
-        Self { mode: Mode::Y4m(reader), partial: Vec::new() }
+        Self { mode: Mode::Y4m(reader), partial: LockedBuffer::new() }
     }
 
     /// Width and height where they are known.
@@ -111,7 +112,7 @@ impl Framer {
     }
 
     /// Takes some of `input` and says how much. A whole frame is swapped into `into`.
-    pub(super) fn feed(&mut self, input: &[u8], into: &mut Vec<u8>) -> (usize, Framed) {
+    pub(super) fn feed(&mut self, input: &[u8], into: &mut LockedBuffer) -> (usize, Framed) {
         match &mut self.mode {
             Mode::Raw { layout, bytes } => {
                 let (used, whole) = fill(&mut self.partial, input, *bytes);
@@ -128,29 +129,29 @@ impl Framer {
 }
 
 /// Appends to `partial` up to `want` bytes in all.
-fn fill(partial: &mut Vec<u8>, input: &[u8], want: usize) -> (usize, bool) {
+fn fill(partial: &mut LockedBuffer, input: &[u8], want: usize) -> (usize, bool) {
     let used = input.len().min(want.saturating_sub(partial.len()));
     partial.extend_from_slice(&input[..used]);
     (used, partial.len() >= want)
 }
 
-fn deliver(partial: &mut Vec<u8>, into: &mut Vec<u8>) {
+fn deliver(partial: &mut LockedBuffer, into: &mut LockedBuffer) {
     std::mem::swap(partial, into);
     partial.clear();
 }
 
 fn feed_mjpeg(
     splitter: &mut Splitter,
-    partial: &mut Vec<u8>,
+    partial: &mut LockedBuffer,
     input: &[u8],
-    into: &mut Vec<u8>,
+    into: &mut LockedBuffer,
 ) -> (usize, Framed) {
     let (used, step) = splitter.feed(input, partial);
     // One piece of input is small against the limit, so looking after each is soon enough.
     if partial.len() > MAX_FRAME_BYTES {
         *splitter = Splitter::Seek;
         // So much memory is not for keeping.
-        *partial = Vec::new();
+        partial.release();
         return (used, Framed::Bad(BadFrame::Oversized));
     }
     match step {
@@ -164,7 +165,12 @@ fn feed_mjpeg(
 }
 
 impl Y4mReader {
-    fn feed(&mut self, partial: &mut Vec<u8>, input: &[u8], into: &mut Vec<u8>) -> (usize, Framed) {
+    fn feed(
+        &mut self,
+        partial: &mut LockedBuffer,
+        input: &[u8],
+        into: &mut LockedBuffer,
+    ) -> (usize, Framed) {
         match (self.state, self.frame) {
             (Y4m::Samples, Some((layout, bytes))) => {
                 let (used, whole) = fill(partial, input, bytes);
@@ -280,14 +286,14 @@ mod tests {
 
     /// Every frame and every other outcome of `stream`, fed in pieces.
     fn run(framer: &mut Framer, stream: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<Framed>) {
-        let (mut frames, mut others, mut into) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut frames, mut others, mut into) = (Vec::new(), Vec::new(), LockedBuffer::new());
         for mut chunk in stream.chunks(piece) {
             while !chunk.is_empty() {
                 let (used, outcome) = framer.feed(chunk, &mut into);
                 chunk = &chunk[used..];
                 match outcome {
                     Framed::More => assert!(used > 0 || chunk.is_empty()),
-                    Framed::Frame(_) => frames.push(into.clone()),
+                    Framed::Frame(_) => frames.push(into.to_vec()),
                     other => others.push(other),
                 }
             }
@@ -347,7 +353,7 @@ mod tests {
         let jpeg = samples::colour(16, 16);
         let scan = super::super::super::jpeg::inspect(&jpeg).unwrap().scan_at + 20;
         let mut framer = Framer::mjpeg();
-        let mut into = Vec::new();
+        let mut into = LockedBuffer::new();
         assert_eq!(framer.feed(&jpeg[..scan], &mut into).1, Framed::More);
         let flood = vec![1; 1 << 20];
         let mut outcomes = Vec::new();

@@ -22,6 +22,7 @@ use v4l::v4l2::{self, vidioc};
 use super::format::{Formats, Granted, GrantedPlane, MAX_PLANES, Size, Sizes};
 use super::state::{Filled, MAX_BUFFERS, Piece, UsedPlane};
 use crate::clock::{Clock, Now};
+use crate::locked::LockedBuffer;
 
 const SINGLE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
 const MULTI: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
@@ -69,7 +70,7 @@ pub(super) trait Driver: Send {
     fn mapped(&self, index: u32, plane: usize) -> usize;
     /// Copies pieces of a frame that is ours, each at most its mapping, one after the other over
     /// the contents of `into`.
-    fn copy(&self, index: u32, pieces: &[Piece], into: &mut Vec<u8>);
+    fn copy(&self, index: u32, pieces: &[Piece], into: &mut LockedBuffer);
     /// Stops, unmaps, closes. Errors have no consequence: what is left is the kernel's to clean up.
     fn close(&mut self);
     fn now(&self) -> Now;
@@ -443,21 +444,20 @@ impl Driver for KernelDriver {
         self.mapping_of(index, plane).map_or(0, |m| m.length)
     }
 
-    fn copy(&self, index: u32, pieces: &[Piece], into: &mut Vec<u8>) {
+    fn copy(&self, index: u32, pieces: &[Piece], into: &mut LockedBuffer) {
         into.clear();
         for piece in pieces {
             let Some(mapping) = self.mapping_of(index, piece.plane) else { continue };
             let from = piece.from.min(mapping.length);
             let len = piece.len.min(mapping.length - from);
-            into.reserve(len);
-            // SAFETY: `from + len` is within the mapping, and `len` within the capacity just
-            // reserved behind what is there; the two do not overlap. No reference to the mapping
-            // is made, so that it would not matter if a faulty driver still wrote to it.
+            let end = into.len();
+            into.resize(end + len);
+            // SAFETY: `from + len` is within the mapping, and `len` bytes were just added behind
+            // `end`; the two do not overlap. No reference to the mapping is made, so that it would
+            // not matter if a faulty driver still wrote to it.
             unsafe {
                 let source = mapping.start.cast::<u8>().add(from);
-                let end = into.len();
                 std::ptr::copy_nonoverlapping(source, into.as_mut_ptr().add(end), len);
-                into.set_len(end + len);
             }
         }
     }
@@ -528,7 +528,7 @@ mod tests {
         );
         assert!(kernel.set_control(sys::V4L2_CID_POWER_LINE_FREQUENCY, 1).is_err());
         assert!(kernel.map(4).is_err() && kernel.queue(0).is_err() && kernel.start().is_err());
-        let mut bytes = vec![1];
+        let mut bytes = LockedBuffer::from(vec![1]);
         kernel.copy(0, &[Piece { plane: 0, from: 0, len: 10 }], &mut bytes);
         assert!(bytes.is_empty());
         kernel.close();

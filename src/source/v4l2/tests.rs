@@ -14,6 +14,7 @@ use super::state::{Filled, Piece, UsedPlane};
 use super::*;
 use crate::clock::Now;
 use crate::frame::PixelFormat;
+use crate::locked::LockedBuffer;
 
 /// What the camera does at the next wait.
 #[derive(Debug, Clone)]
@@ -205,7 +206,7 @@ impl Driver for FakeCamera {
     fn mapped(&self, index: u32, plane: usize) -> usize {
         self.memory.get(index as usize).and_then(|m| m.get(plane)).map_or(0, Vec::len)
     }
-    fn copy(&self, index: u32, pieces: &[Piece], into: &mut Vec<u8>) {
+    fn copy(&self, index: u32, pieces: &[Piece], into: &mut LockedBuffer) {
         assert!(!self.queued.contains(&index), "read a buffer that the driver has");
         into.clear();
         for piece in pieces {

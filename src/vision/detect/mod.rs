@@ -2,6 +2,7 @@
 //!
 //! * Networks are made for one canvas size. The last few sizes are kept, so that a camera pays once
 //!   and a folder of photographs of a few shapes hardly more.
+//! * Of a picture nothing stays after a run, in the network's memory neither.
 //! * At most [`MAX_FACES`](super::MAX_FACES) faces are given, the best by score; the others are
 //!   counted.
 
@@ -9,8 +10,6 @@ mod outputs;
 mod suppress;
 
 use std::time::{Duration, Instant};
-
-use zeroize::Zeroize;
 
 use self::outputs::{LevelOutputs, SizedNetwork, decode};
 use self::suppress::{MAX_CANDIDATES, suppress};
@@ -23,6 +22,7 @@ use super::manifest::{DetectorSpec, Models};
 use crate::frame::Frame;
 use crate::geometry::{Point, Rect};
 use crate::kernels::pixels;
+use crate::locked::wipe;
 
 /// What a run of the detector cost, and what it left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,6 +65,15 @@ struct Scratch {
     candidates: Vec<Detection>,
     kept: Vec<Rect>,
     square: Vec<u8>,
+}
+
+impl Scratch {
+    fn wipe(&mut self) {
+        wipe(&mut self.candidates);
+        self.candidates.clear();
+        wipe(&mut self.kept);
+        self.kept.clear();
+    }
 }
 
 impl Detector {
@@ -116,6 +125,7 @@ impl Detector {
         let Scratch { candidates, kept, .. } = &mut self.scratch;
         report.beyond_capacity =
             suppress(candidates, kept, MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
+        self.scratch.wipe();
         for face in faces.iter_mut() {
             to_frame(face, &fit);
         }
@@ -162,13 +172,16 @@ impl Detector {
         let start = Instant::now();
         let canvas = self.letterbox.fill(frame, fit, self.spec.channels);
         let resized = Instant::now();
-        network.run(&NetworkInput::Interleaved(canvas)).map_err(VisionError::Detector)?;
+        let outcome = network.run(&NetworkInput::Interleaved(canvas));
+        self.letterbox.wipe();
         let ran = Instant::now();
         let candidates = &mut self.scratch.candidates;
         candidates.clear();
         for level in levels.iter() {
             decode(&**network, level, self.spec.family, min_score, candidates);
         }
+        network.wipe();
+        outcome.map_err(VisionError::Detector)?;
         let report = DetectReport {
             beyond_capacity: 0,
             resize: resized - start,
@@ -199,14 +212,15 @@ impl Detector {
             self.spec.channels.copy_rgb(from, &mut to[..side * 3]);
         }
         let ran = network.run(&NetworkInput::Interleaved(square)).map_err(VisionError::Detector);
-        square.as_mut_slice().zeroize();
-        ran?;
+        wipe(square);
         candidates.clear();
         for level in levels.iter() {
             decode(&**network, level, self.spec.family, min_score, candidates);
         }
+        network.wipe();
         suppress(candidates, kept, MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
-        Ok(())
+        self.scratch.wipe();
+        ran
     }
 
     fn fit(&self, frame: &Frame<'_>) -> Fit {

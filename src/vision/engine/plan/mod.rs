@@ -35,13 +35,13 @@ mod schedule;
 mod tests;
 
 use tract_onnx::tract_core::framework::Framework;
-use zeroize::Zeroize;
 
 use self::arena::Arena;
 use self::compile::{Buffer, LEFT, Op, PlanStage};
 use self::schedule::RowStep;
 use super::{EngineError, Network, NetworkInput, Normalization, Outputs};
 use crate::kernels::networks::{Blocks, BlocksMut, ByteTable, LANES, NetworkKernels};
+use crate::locked::wipe;
 
 /// Why there is no plan for a file: the reference engine should run it.
 #[derive(Debug, thiserror::Error)]
@@ -366,10 +366,10 @@ impl Network for NetworkPlan {
     fn wipe(&mut self) {
         let zero_row = self.zero_row;
         let bytes = self.arena.bytes_mut();
-        bytes.zeroize();
+        wipe(bytes);
         bytes[..zero_row].fill(self.kernels.zero_byte());
-        self.row.as_mut_slice().zeroize();
-        self.outputs.values.iter_mut().for_each(|v| v.as_mut_slice().zeroize());
+        wipe(&mut self.row);
+        self.outputs.values.iter_mut().for_each(|v| wipe(v));
     }
 }
 

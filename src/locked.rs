@@ -1,19 +1,26 @@
-//! Memory for templates, opened lists and keys: locked, left out of dumps, empty in a forked child,
-//! wiped when dropped.
+//! Memory for templates, opened lists, keys and frames: locked, left out of dumps, empty in a
+//! forked child, wiped when dropped.
 //!
 //! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`),
 //! so that no allocator ever hands a part of it on, and nothing of it reaches swap or a core file.
-//! Its size is fixed: what grows would leave copies.
+//! Its size is fixed: what grows would leave copies. A [`LockedBuffer`] grows all the same, and
+//! wipes what it leaves behind. A [`WipingAllocator`] does the last for everything else.
 //!
 //! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many
 //! systems). The memory is usable then, and [`Locked::is_locked`] is false: a caller that promises
 //! more has to ask. The remedy is
 //! [`Cause::MemoryNotLocked`](crate::cause::Cause)'s.
 
+mod allocator;
+mod buffer;
+
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, compiler_fence};
+
+pub use self::allocator::WipingAllocator;
+pub use self::buffer::LockedBuffer;
 
 /// Bytes from which on a mapping asks for huge pages: no list of a few thousand templates, whose
 /// memory should not be rounded up.
@@ -29,6 +36,10 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for u8 {}
 // SAFETY: numbers.
 unsafe impl Plain for f32 {}
+// SAFETY: numbers.
+unsafe impl Plain for u16 {}
+// SAFETY: as its elements.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// A slice in locked memory.
 pub struct Locked<T: Plain> {
@@ -45,14 +56,26 @@ unsafe impl<T: Plain + Send> Send for Locked<T> {}
 unsafe impl<T: Plain + Sync> Sync for Locked<T> {}
 
 impl<T: Plain> Locked<T> {
+    /// Nothing.
+    pub const fn empty() -> Self {
+        Self { at: NonNull::dangling(), len: 0, mapped: 0, held: true }
+    }
+
     /// `len` zero elements.
     ///
     /// # Errors
     /// Where the system has no memory. That it could not be locked is no error; see
     /// [`Locked::is_locked`].
     pub fn zeroed(len: usize) -> io::Result<Self> {
+        let mut memory = Self::hidden(len)?;
+        memory.hold();
+        Ok(memory)
+    }
+
+    /// As [`Locked::zeroed`], but not locked yet.
+    fn hidden(len: usize) -> io::Result<Self> {
         if len == 0 {
-            return Ok(Self { at: NonNull::dangling(), len: 0, mapped: 0, held: true });
+            return Ok(Self::empty());
         }
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing
@@ -70,8 +93,8 @@ impl<T: Plain> Locked<T> {
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the range is the mapping just made. Advice and lock change no contents.
-        let held = unsafe {
+        // SAFETY: the range is the mapping just made. Advice changes no contents.
+        let hidden = unsafe {
             let hidden = libc::madvise(at, bytes, libc::MADV_DONTDUMP) == 0;
             // Kernels before 4.14 do not know it, and this program does not fork.
             libc::madvise(at, bytes, libc::MADV_WIPEONFORK);
@@ -80,11 +103,18 @@ impl<T: Plain> Locked<T> {
                 // page. Where it is refused, it is slower and no worse.
                 libc::madvise(at, bytes, libc::MADV_HUGEPAGE);
             }
-            libc::mlock(at, bytes) == 0 && hidden
+            hidden
         };
         let at =
             NonNull::new(at.cast()).expect("mmap never answers with null unless it was asked to");
-        Ok(Self { at, len, mapped: bytes, held })
+        Ok(Self { at, len, mapped: bytes, held: hidden })
+    }
+
+    /// Keeps it from swap, where the process may.
+    fn hold(&mut self) {
+        // SAFETY: the range is this value's mapping. A lock changes no contents.
+        self.held &=
+            self.mapped == 0 || unsafe { libc::mlock(self.at.as_ptr().cast(), self.mapped) } == 0;
     }
 
     /// A copy of `from`.
@@ -111,13 +141,21 @@ impl<T: Plain> Locked<T> {
     }
 }
 
-/// Overwrites with zeros that the compiler may not leave out.
+/// Overwrites with zeros that the compiler may not leave out, as fast as memory is written.
 pub fn wipe<T: Plain>(values: &mut [T]) {
-    let bytes = size_of_val(values);
     // SAFETY: the range is the slice's, and all zero bytes are values of a `Plain` type.
-    unsafe { std::ptr::write_bytes(values.as_mut_ptr().cast::<u8>(), 0, bytes) };
+    unsafe { wipe_at(values.as_mut_ptr().cast(), size_of_val(values)) };
+}
+
+/// As [`wipe`], of memory that may hold no values.
+///
+/// # Safety
+/// `bytes` bytes at `at` may be written, and nobody refers to values in them.
+unsafe fn wipe_at(at: *mut u8, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::write_bytes(at, 0, bytes) };
     // Somebody could look: the pointer leaves through here.
-    std::hint::black_box(values.as_mut_ptr());
+    std::hint::black_box(at);
     compiler_fence(Ordering::SeqCst);
 }
 
