@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionConfig;
 use crate::delivery::{BrokerConfig, DeviceId};
+use crate::files;
 use crate::problem::Problem;
 use crate::source::SourceConfig;
 use crate::vision::VisionConfig;
@@ -126,6 +127,9 @@ fn list(problems: &[Problem]) -> String {
     problems.iter().map(|p| format!("\n  {p}")).collect()
 }
 
+/// Most bytes of a configuration; the documented one has some thirty thousand.
+const MAX_FILE: u64 = 1 << 20;
+
 /// A text's settings, unchecked.
 fn read(text: &str, path: &Path) -> Result<Config, ConfigError> {
     toml::from_str(text).map_err(|e| syntax(&e, text, path))
@@ -161,7 +165,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names file, key, value and remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path, MAX_FILE)
             .map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
         let variables = layers::variables(std::env::vars_os());
         checked(layers::assemble(path, &text, &layers::fragments(path)?, &variables)?, path)

@@ -6,13 +6,18 @@
 //!   memory the old blocks may stay until the controller erases them; only encryption helps
 //!   against that.
 //! * Files that are made here have mode 0600.
+//! * Text is read by one reader: [`read_text`].
 //! * It does not make directories, and it does not lock: two writers of one file replace each
 //!   other's work, and each replaces it as a whole.
+
+mod text;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+pub use self::text::{NotText, read_bytes, read_text, read_text_of, text, text_or_windows_1252};
 
 /// What could not be done with a file.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, MAX_FILE};
+use crate::files;
 
 /// How the names of variables begin; levels are parted as the prefix is.
 const PREFIX: &str = "WATCHPOST__";
@@ -34,8 +35,8 @@ pub fn fragments(path: &Path) -> Result<Vec<(PathBuf, String)>, ConfigError> {
         .take(MOST)
         .collect();
     files.sort();
-    let read = |file: PathBuf| match std::fs::read_to_string(&file) {
-        Ok(text) => Ok((file, text)),
+    let read = |file: PathBuf| match files::read_text(&file, MAX_FILE) {
+        Ok(text) => Ok((file, text.as_str().to_owned())),
         Err(error) => Err(ConfigError::Read { path: file, error }),
     };
     files.into_iter().map(read).collect()

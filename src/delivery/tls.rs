@@ -9,8 +9,7 @@ mod certificate;
 pub mod peer;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +23,7 @@ use zeroize::Zeroizing;
 use self::certificate::Certificate;
 use self::peer::{CertificateEnds, ExplainingVerifier};
 use super::broker::{BrokerConfig, BrokerUrl};
+use crate::files;
 use crate::problem::Problem;
 
 /// Largest file that is read; a bundle of all public authorities is a fifth of it.
@@ -96,16 +96,9 @@ fn place(path: &Path, directory: Option<OsString>) -> Result<PathBuf, Credential
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
-    let mut bytes = Zeroizing::new(Vec::new());
+    let place = place(path, std::env::var_os("CREDENTIALS_DIRECTORY"))?;
     let failed = |source| CredentialError::File { path: path.to_owned(), source };
-    let mut file = File::open(place(path, std::env::var_os("CREDENTIALS_DIRECTORY"))?)
-        .map_err(failed)?
-        .take(MAX_FILE + 1);
-    file.read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB")));
-    }
-    Ok(bytes)
+    files::read_bytes(&place, MAX_FILE).map_err(failed)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
@@ -175,17 +168,12 @@ pub fn client_config(
 /// Where the file cannot be read or its first line is no password.
 pub fn password(config: &BrokerConfig) -> Result<Option<Zeroizing<String>>, CredentialError> {
     let Some(path) = &config.password_file else { return Ok(None) };
-    let bytes = read(path)?;
-    // As some editors begin a text.
-    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match std::str::from_utf8(line) {
-        Ok(text) if !text.is_empty() && text.len() <= MAX_PASSWORD => {
-            Ok(Some(Zeroizing::new(text.to_owned())))
-        }
-        _ => Err(CredentialError::NoPassword(path.clone())),
+    let text = files::text(&read(path)?).ok();
+    let line = text.as_ref().and_then(|text| text.lines().next()).unwrap_or_default();
+    if line.is_empty() || line.len() > MAX_PASSWORD {
+        return Err(CredentialError::NoPassword(path.clone()));
     }
+    Ok(Some(Zeroizing::new(line.to_owned())))
 }
 
 /// Adds what is wrong with the files that the configuration names. Reads them; for `watchpost

@@ -20,7 +20,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
@@ -30,6 +30,8 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::files::read_text_of;
 
 pub mod encrypted;
 
@@ -294,9 +296,7 @@ fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     if mode & 0o077 != 0 {
         return Err(KeyError::TooOpen { path: shown(), mode });
     }
-    let mut text = Zeroizing::new(String::with_capacity(MOST_FILE_BYTES as usize + 1));
-    file.take(MOST_FILE_BYTES).read_to_string(&mut text).map_err(io)?;
-    Ok(text)
+    read_text_of(file, MOST_FILE_BYTES).map_err(io)
 }
 
 impl fmt::Debug for SecretKey {

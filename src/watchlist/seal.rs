@@ -28,7 +28,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -43,6 +43,7 @@ use zeroize::Zeroizing;
 
 use super::codec::MAX_BYTES;
 use crate::cause::Cause;
+use crate::files::read_text_of;
 use crate::locked::Locked;
 
 /// Name of the credential under which a service manager hands over the device's key.
@@ -277,9 +278,8 @@ impl DeviceKey {
         if private && mode & 0o077 != 0 {
             return Err(SealError::TooOpen { path: path.into(), mode });
         }
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE as usize + 1));
-        file.take(MAX_KEY_FILE).read_to_end(&mut text).map_err(io)?;
-        let secret = std::str::from_utf8(&text).ok().and_then(secret_line);
+        let text = read_text_of(file, MAX_KEY_FILE).map_err(io)?;
+        let secret = secret_line(&text);
         let identity = secret.and_then(|line| line.parse::<x25519::Identity>().ok());
         Self::of(&identity.ok_or_else(|| SealError::NotADeviceKey { path: path.into() })?)
     }

@@ -38,7 +38,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -48,6 +48,7 @@ use time::OffsetDateTime;
 use super::keys::{KeyId, PublicKey};
 use super::reference::{NotOpaque, Reference};
 use super::text::stamp;
+use crate::files;
 
 /// Most bytes of a trust file.
 pub const MAX_TRUST_BYTES: u64 = 256 * 1024;
@@ -259,8 +260,7 @@ impl Trust {
         if file.metadata().map_err(io)?.mode() & 0o002 != 0 {
             return Err(TrustError::Writable(path.display().to_string()));
         }
-        let mut text = String::new();
-        file.take(MAX_TRUST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
+        let text = files::read_text_of(file, MAX_TRUST_BYTES).map_err(io)?;
         Self::parse(&text)
     }
 
