@@ -15,12 +15,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use image::metadata::Orientation;
 use log::warn;
 use serde::{Deserialize, Serialize};
 
 use super::photo::{self, Photograph, PhotographError};
-use super::{BadFrame, Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem};
+use super::{
+    BadFrame, Captured, PATIENCE, Pace, Payload, Source, SourceCounters, SourceError, problem,
+};
 use crate::clock::{Clock, Now};
 use crate::problem::Problem;
 
@@ -192,7 +193,7 @@ impl Images {
     fn load(&mut self, index: usize) -> Result<(), PhotographError> {
         let bytes = &mut self.held.bytes;
         photo::read_file(&self.files[index], bytes)?;
-        if photo::is_jpeg(bytes) && photo::jpeg_orientation(bytes) == Orientation::NoTransforms {
+        if photo::is_upright_jpeg(bytes) {
             self.held.payload = Payload::Jpeg { width: 0, height: 0 };
         } else {
             let (layout, pixels) = Photograph::decode(bytes)?.into_parts();
@@ -238,6 +239,7 @@ impl Source for Images {
         into.bytes.extend_from_slice(&self.held.bytes);
         into.sequence = self.sequence;
         into.discontinuity = self.playlist.shown == 0;
+        into.pace = Pace::Recorded;
         let elapsed = self.spacing.saturating_mul(u32::try_from(self.sequence).unwrap_or(u32::MAX));
         into.at =
             Now { monotonic: self.start.monotonic + elapsed, wall: self.start.wall + elapsed };

@@ -5,9 +5,11 @@
 //! * A JPEG becomes Y, Cb, Cr at full resolution (or grey) in a buffer that is reused, never RGB.
 //! * Missing Huffman tables are supplied.
 //! * A picture that is cut off, damaged or beyond the pixel limit is an error, never a panic and
-//!   never half a picture.
-//! * Progressive pictures are decoded, CMYK becomes RGB. Arithmetic and lossless coding, and
-//!   sequential coding in several scans, are refused by name.
+//!   never half a picture. One without its end marker is read where its data are all there, which
+//!   sequential coding shows and progressive coding does not.
+//! * Progressive pictures and one sequential scan for each colour are decoded, CMYK becomes RGB.
+//!   Arithmetic and lossless coding, and other sequential coding in several scans, are refused by
+//!   name.
 //!
 //! Not promised:
 //! * That damage which still decodes (a flipped bit within a block) is noticed: JPEG has no
@@ -15,15 +17,18 @@
 //! * No allocation: the JPEG library allocates a few rows a frame (whole planes for progressive
 //!   pictures).
 
+mod scans;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use image::metadata::Orientation;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::jpeg::{self, Broken, Coding};
+use super::jpeg::{self, Broken, Coding, Structure};
 use super::{Captured, Payload};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
 use crate::locked::LockedBuffer;
@@ -102,6 +107,8 @@ pub struct Decoder {
     max_pixels: u32,
     /// Decoded samples; keeps its memory.
     pixels: LockedBuffer,
+    /// The picture without what does not belong to it; keeps its memory.
+    clean: LockedBuffer,
     /// The picture as the library gets it: tables put in, end marker replaced; keeps its memory.
     completed: LockedBuffer,
 }
@@ -115,7 +122,12 @@ impl Default for Decoder {
 impl Decoder {
     /// A decoder that refuses pictures of more than `max_pixels`.
     pub fn new(max_pixels: u32) -> Self {
-        Self { max_pixels, pixels: LockedBuffer::new(), completed: LockedBuffer::new() }
+        Self {
+            max_pixels,
+            pixels: LockedBuffer::new(),
+            clean: LockedBuffer::new(),
+            completed: LockedBuffer::new(),
+        }
     }
 
     /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for
@@ -135,7 +147,23 @@ impl Decoder {
     /// # Errors
     /// [`DecodeError`]; the decoder stays usable.
     pub fn decode_jpeg(&mut self, bytes: &[u8]) -> Result<Frame<'_>, DecodeError> {
-        let structure = jpeg::inspect(bytes)?;
+        let outcome = self.read_jpeg(bytes);
+        self.forget_input();
+        Ok(Frame::new(outcome?.0, &self.pixels)?)
+    }
+
+    /// As [`Decoder::decode_jpeg`], with how the picture must be turned to stand upright.
+    pub(super) fn decode_photograph(
+        &mut self,
+        bytes: &[u8],
+    ) -> Result<(Layout, Orientation), DecodeError> {
+        let outcome = self.read_jpeg(bytes);
+        self.forget_input();
+        outcome
+    }
+
+    fn read_jpeg(&mut self, bytes: &[u8]) -> Result<(Layout, Orientation), DecodeError> {
+        let structure = jpeg::read(bytes, &mut self.clean)?;
         let (width, height) = (structure.width, structure.height);
         if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
             return Err(FrameError::Size { width, height }.into());
@@ -143,36 +171,38 @@ impl Decoder {
         if u64::from(width) * u64::from(height) > u64::from(self.max_pixels) {
             return Err(DecodeError::TooLarge { width, height, max_pixels: self.max_pixels });
         }
-        if let Coding::Other(code) = structure.coding {
-            let what =
-                if code < 0xC8 { "lossless or hierarchical coding" } else { "arithmetic coding" };
-            return Err(DecodeError::Unsupported(what.into()));
-        }
-        let progressive = structure.coding == Coding::Progressive;
-        if !progressive && structure.scans > 1 {
+        let Self { clean, completed, pixels, .. } = self;
+        let layout = match structure.coding {
+            Coding::Other(code) => {
+                let what = if code < 0xC8 {
+                    "lossless or hierarchical coding"
+                } else {
+                    "arithmetic coding"
+                };
+                return Err(DecodeError::Unsupported(what.into()));
+            }
+            // Without it nobody can tell how many scans are missing.
+            Coding::Progressive if !structure.has_end_marker => return Err(DecodeError::Truncated),
+            Coding::Progressive => {
+                complete(clean, &structure, clean.len(), completed);
+                decode(completed, (width, height), pixels)?
+            }
+            Coding::Sequential if structure.scans.len() == 1 => {
+                complete(clean, &structure, structure.scans[0].end, completed);
+                completed.extend_from_slice(&TRIPWIRE);
+                decode(completed, (width, height), pixels)?
+            }
+            Coding::Sequential if structure.has_one_scan_a_component() => {
+                scans::decode_planes(clean, &structure, completed, pixels)?
+            }
             // Legal and very rare; the library mixes up the planes where chroma is subsampled,
             // without an error.
-            return Err(DecodeError::Unsupported("one sequential scan for each colour".into()));
-        }
-        self.completed.clear();
-        self.completed.extend_from_slice(&bytes[..structure.scan_at]);
-        if !structure.has_huffman_tables {
-            self.completed.extend_from_slice(jpeg::STANDARD_TABLES);
-        }
-        if progressive {
-            self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end]);
-        } else {
-            self.completed.extend_from_slice(&bytes[structure.scan_at..structure.end_marker_at]);
-            self.completed.extend_from_slice(&TRIPWIRE);
-        }
-        let bytes = &self.completed;
-        let pixels = &mut self.pixels;
-        // A fault in the library's handling of hostile bytes must cost one frame, not the daemon.
-        let layout = catch_unwind(AssertUnwindSafe(|| run(bytes, width, height, pixels)))
-            .unwrap_or_else(|_| Err(DecodeError::Corrupt("the decoder gave up".into())));
-        self.completed.clear();
-        let layout = layout?;
-        Ok(Frame::new(layout, &self.pixels)?)
+            Coding::Sequential => {
+                let what = "several sequential scans of several colours";
+                return Err(DecodeError::Unsupported(what.into()));
+            }
+        };
+        Ok((layout, orientation(&structure, clean)))
     }
 
     /// Gives the decoded samples away; the decoder starts with an empty buffer.
@@ -183,35 +213,84 @@ impl Decoder {
     /// Wipes the samples of the last picture.
     pub fn wipe(&mut self) {
         self.pixels.clear();
+        self.forget_input();
+    }
+
+    fn forget_input(&mut self) {
+        self.clean.clear();
         self.completed.clear();
     }
 }
 
-fn run(
+/// How a picture must be turned to stand upright.
+pub(super) fn orientation(structure: &Structure, picture: &[u8]) -> Orientation {
+    structure
+        .exif
+        .and_then(|(from, to)| Orientation::from_exif_chunk(&picture[from..to]))
+        .unwrap_or(Orientation::NoTransforms)
+}
+
+/// Puts into `completed` what the library needs of `picture` up to `end`: with tables and height.
+fn complete(picture: &[u8], structure: &Structure, end: usize, completed: &mut LockedBuffer) {
+    completed.clear();
+    let scan_at = structure.scans.first().map_or(end, |scan| scan.at);
+    completed.extend_from_slice(&picture[..scan_at]);
+    if !structure.has_huffman_tables {
+        completed.extend_from_slice(jpeg::STANDARD_TABLES);
+    }
+    completed.extend_from_slice(&picture[scan_at..end]);
+    if let Some(frame_at) = structure.frame_at {
+        // Marker, length, precision; then the height, which may have come later.
+        let height = (structure.height as u16).to_be_bytes();
+        completed[frame_at + 5..frame_at + 7].copy_from_slice(&height);
+    }
+}
+
+/// Decodes a completed picture, and survives a fault in the library: hostile bytes must cost one
+/// frame, not the daemon.
+fn decode(
     bytes: &[u8],
-    width: u32,
-    height: u32,
+    size: (u32, u32),
     pixels: &mut LockedBuffer,
 ) -> Result<Layout, DecodeError> {
-    let options = DecoderOptions::default()
+    catch_unwind(AssertUnwindSafe(|| run(bytes, size, pixels)))
+        .unwrap_or_else(|_| Err(DecodeError::Corrupt("the decoder gave up".into())))
+}
+
+/// What the library makes of the colours of a picture, and what is wanted of it.
+fn colours(
+    decoder: &JpegDecoder<ZCursor<&[u8]>>,
+) -> Result<(PixelFormat, ColorSpace), DecodeError> {
+    match decoder.input_colorspace() {
+        Some(ColorSpace::YCbCr) => Ok((PixelFormat::Ycc444, ColorSpace::YCbCr)),
+        Some(ColorSpace::Luma) => Ok((PixelFormat::Grey, ColorSpace::Luma)),
+        Some(ColorSpace::RGB | ColorSpace::CMYK | ColorSpace::YCCK) => {
+            Ok((PixelFormat::Rgb8, ColorSpace::RGB))
+        }
+        other => Err(DecodeError::Unsupported(format!("the colour space {other:?}"))),
+    }
+}
+
+fn options() -> DecoderOptions {
+    DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(MAX_SIDE as usize)
         .set_max_height(MAX_SIDE as usize)
         .jpeg_set_max_scans(MAX_PROGRESSIVE_PASSES)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
+}
+
+fn run(
+    bytes: &[u8],
+    (width, height): (u32, u32),
+    pixels: &mut LockedBuffer,
+) -> Result<Layout, DecodeError> {
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options());
     decoder.decode_headers().map_err(refusal)?;
-    let (format, range, out) = match decoder.input_colorspace() {
-        Some(ColorSpace::YCbCr) => (PixelFormat::Ycc444, Range::Full, ColorSpace::YCbCr),
-        Some(ColorSpace::Luma) => (PixelFormat::Grey, Range::Full, ColorSpace::Luma),
-        Some(ColorSpace::RGB | ColorSpace::CMYK | ColorSpace::YCCK) => {
-            (PixelFormat::Rgb8, Range::Full, ColorSpace::RGB)
-        }
-        other => return Err(DecodeError::Unsupported(format!("the colour space {other:?}"))),
-    };
-    decoder.set_options(options.jpeg_set_out_colorspace(out));
-    let layout = Layout::packed(format, range, width, height)?;
-    // The limits were checked on the header that `inspect` saw: insist that the library saw the
+    let (format, out) = colours(&decoder)?;
+    decoder.set_options(options().jpeg_set_out_colorspace(out));
+    let layout = Layout::packed(format, Range::Full, width, height)?;
+    // The limits were checked on the header that our reader saw: insist that the library saw the
     // same.
     if decoder.output_buffer_size() != Some(layout.min_len()) {
         return Err(DecodeError::Corrupt("its header changes within the picture".into()));
@@ -298,7 +377,8 @@ mod tests {
     fn a_cut_picture_never_passes_and_the_next_is_decoded() {
         let jpeg = samples::colour(64, 64);
         let mut decoder = Decoder::default();
-        for len in (0..jpeg.len()).step_by(13) {
+        // The last bytes are padding and the end marker, without which it is whole.
+        for len in (0..jpeg.len() - 8).step_by(13) {
             assert!(decoder.decode_jpeg(&jpeg[..len]).is_err(), "{len} of {}", jpeg.len());
         }
         assert!(decoder.decode_jpeg(&jpeg).is_ok());
@@ -312,13 +392,52 @@ mod tests {
             samples::grey(8, 8),
             samples::without_tables(&samples::colour(40, 24)),
         ] {
-            let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
+            let scan_at = samples::scan_at(&jpeg);
             let body = jpeg.len() - 2;
             // Three bytes hold more than the code that the cut may leave unfinished.
             for kept in (scan_at + 20..body - 3).step_by(7).chain([body - 4]) {
                 let cut = [&jpeg[..kept], &[0xFF, 0xD9]].concat();
                 let got = decoder.decode_jpeg(&cut).map(|_| ());
                 assert!(got.is_err(), "{kept} of {body} bytes passed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_whose_markers_are_odd_is_the_same_picture() {
+        let jpeg = samples::colour(64, 48);
+        let mut decoder = Decoder::default();
+        decoder.decode_jpeg(&jpeg).unwrap();
+        let expected = decoder.take_pixels();
+        let twice_begun = [&[0xFF, 0xD8], &jpeg[..]].concat();
+        let stray = [&jpeg[..2], &[0; 3], &jpeg[2..]].concat();
+        for odd in [
+            jpeg[..jpeg.len() - 2].to_vec(),
+            twice_begun,
+            stray,
+            samples::with_height_after_the_scan(&jpeg),
+        ] {
+            decoder.decode_jpeg(&odd).unwrap();
+            assert!(*decoder.take_pixels() == *expected);
+        }
+    }
+
+    #[test]
+    fn one_scan_for_each_colour_is_put_together_and_a_missing_one_is_no_picture() {
+        let mut decoder = Decoder::default();
+        for (w, h) in [(64, 48), (33, 17), (1, 1)] {
+            let jpeg = samples::one_scan_a_colour(w, h);
+            let frame = decoder.decode_jpeg(&jpeg).unwrap();
+            assert_eq!(frame.layout().format(), PixelFormat::Ycc444);
+            let difference =
+                frame.read(MeanDifference(&samples::rgb(w, h), w as usize, h as usize));
+            assert!(difference < 6.0, "{w}x{h}: {difference}");
+            let s = samples::structure(&jpeg);
+            for scan in &s.scans {
+                let without = [&jpeg[..scan.at], &jpeg[scan.end..]].concat();
+                assert!(decoder.decode_jpeg(&without).is_err());
+                let short = [&jpeg[..scan.end - 5], &jpeg[scan.end..]].concat();
+                assert!(w == 1 || decoder.decode_jpeg(&short).is_err());
             }
         }
     }
@@ -359,7 +478,7 @@ mod tests {
     #[test]
     fn sequential_coding_in_several_scans_is_refused_rather_than_decoded_wrongly() {
         let jpeg = samples::colour(16, 16);
-        let scan_at = jpeg::inspect(&jpeg).unwrap().scan_at;
+        let scan_at = samples::scan_at(&jpeg);
         let twice = [&jpeg[..jpeg.len() - 2], &jpeg[scan_at..]].concat();
         assert!(matches!(
             Decoder::default().decode_jpeg(&twice),

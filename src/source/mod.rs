@@ -74,6 +74,18 @@ pub struct Captured {
     pub at: Now,
     /// Whether it does not continue the frame before: another photograph. Tracks end there.
     pub discontinuity: bool,
+    /// Whether more come whether or not this one is taken.
+    pub pace: Pace,
+}
+
+/// Whether frames wait for whoever looks at them. The source knows: it is no setting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// A camera: what is not looked at in time is skipped or overwritten.
+    Live,
+    /// Files: every frame is looked at, however long it takes.
+    #[default]
+    Recorded,
 }
 
 impl Default for Captured {
@@ -85,6 +97,7 @@ impl Default for Captured {
             sequence: 0,
             at,
             discontinuity: false,
+            pace: Pace::default(),
         }
     }
 }
@@ -257,15 +270,6 @@ impl Default for SourceConfig {
 }
 
 impl SourceConfig {
-    /// Whether frames come whether or not somebody takes them. Recorded pictures wait.
-    pub fn is_live(&self) -> bool {
-        match self.kind {
-            SourceKind::V4l2 => true,
-            SourceKind::Pipe => !self.pipe.path.is_file(),
-            SourceKind::Images => false,
-        }
-    }
-
     /// Adds to `out` what is wrong with the section that `kind` selects. Opens nothing.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         if self.max_pixels == 0 {

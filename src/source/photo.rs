@@ -20,7 +20,7 @@ use image::{DynamicImage, ImageDecoder, Limits};
 use zeroize::Zeroizing;
 
 use super::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
-use super::{MAX_FRAME_BYTES, jpeg};
+use super::{MAX_FRAME_BYTES, jpeg, mjpeg};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
 use crate::locked::LockedBuffer;
 
@@ -103,13 +103,12 @@ impl Photograph {
         if bytes.starts_with(PNG_MAGIC) {
             return Self::decode_png(bytes);
         }
-        if !is_jpeg(bytes) {
+        if !jpeg::begins(bytes) {
             return Err(PhotographError::Unknown);
         }
         let mut decoder = Decoder::new(DEFAULT_MAX_PIXELS);
-        let layout = *decoder.decode_jpeg(bytes)?.layout();
-        let pixels = decoder.take_pixels();
-        Ok(upright(layout, pixels, jpeg_orientation(bytes))?)
+        let (layout, orientation) = decoder.decode_photograph(bytes)?;
+        Ok(upright(layout, decoder.take_pixels(), orientation)?)
     }
 
     fn decode_png(bytes: &[u8]) -> Result<Self, PhotographError> {
@@ -148,18 +147,13 @@ impl Photograph {
     }
 }
 
-/// Whether these bytes begin like a JPEG picture.
-pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0xFF, 0xD8, 0xFF])
-}
-
-/// How a JPEG must be turned to stand upright.
-pub(super) fn jpeg_orientation(bytes: &[u8]) -> Orientation {
-    jpeg::inspect(bytes)
-        .ok()
-        .and_then(|structure| structure.exif)
-        .and_then(|(from, to)| Orientation::from_exif_chunk(&bytes[from..to]))
-        .unwrap_or(Orientation::NoTransforms)
+/// Whether these bytes are a JPEG that must not be turned to stand upright.
+pub(super) fn is_upright_jpeg(bytes: &[u8]) -> bool {
+    let mut picture = LockedBuffer::new();
+    jpeg::begins(bytes)
+        && jpeg::read(bytes, &mut picture).map_or(true, |structure| {
+            mjpeg::orientation(&structure, &picture) == Orientation::NoTransforms
+        })
 }
 
 /// Replaces the contents of `into` by those of a file of at most [`MAX_FRAME_BYTES`].
@@ -336,8 +330,8 @@ mod tests {
         assert!(matches!(Photograph::decode(b"GIF89a"), Err(PhotographError::Unknown)));
         let jpeg = samples::colour(16, 16);
         assert!(matches!(
-            Photograph::decode(&jpeg[..jpeg.len() - 2]),
-            Err(PhotographError::Jpeg(DecodeError::Truncated))
+            Photograph::decode(&jpeg[..jpeg.len() - 12]),
+            Err(PhotographError::Jpeg(_))
         ));
         let png = png(&[0; 4096], 64, 64, ExtendedColorType::L8);
         assert!(matches!(Photograph::decode(&png[..png.len() / 2]), Err(PhotographError::Png(_))));

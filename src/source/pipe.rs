@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use log::info;
 
 pub use self::config::{PipeConfig, PipeFormat, PipeRange};
-use self::framer::{Framed, Framer};
-use super::{BadFrame, Captured, PATIENCE, Source, SourceCounters, SourceError};
+use self::framer::{Framed, Framer, Last};
+use super::{BadFrame, Captured, PATIENCE, Pace, Payload, Source, SourceCounters, SourceError};
 use crate::clock::Clock;
 use crate::locked::{LockedBuffer, wipe};
 
@@ -36,9 +36,20 @@ const CHUNK: usize = 64 << 10;
 /// What the path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PipeKind {
-    Stdin,
+    /// A pipe, a terminal, or a file that was redirected.
+    Stdin(Pace),
     Fifo,
     File,
+}
+
+impl PipeKind {
+    fn pace(self) -> Pace {
+        match self {
+            Self::Stdin(pace) => pace,
+            Self::Fifo => Pace::Live,
+            Self::File => Pace::Recorded,
+        }
+    }
 }
 
 /// Frames from a file descriptor.
@@ -90,9 +101,9 @@ impl Pipe {
         bad.into()
     }
 
-    /// The writer closed its end.
-    fn at_end(&mut self) -> Result<(), SourceError> {
-        let cut = self.framer.reset();
+    /// The writer closed its end: what was under way may be a frame.
+    fn at_end(&mut self, into: &mut LockedBuffer) -> Last {
+        let last = self.framer.finish(into);
         match self.kind {
             PipeKind::Fifo => {
                 info!(
@@ -104,9 +115,19 @@ impl Pipe {
                 self.file = open_path(&self.config).map(|(_, file)| file).ok();
                 self.counters.reopened += u64::from(self.file.is_some());
             }
-            PipeKind::Stdin | PipeKind::File => self.ended = true,
+            PipeKind::Stdin(_) | PipeKind::File => self.ended = true,
         }
-        if cut { Err(self.bad(BadFrame::Truncated)) } else { Ok(()) }
+        last
+    }
+
+    fn deliver(&mut self, payload: Payload, into: &mut Captured) {
+        into.payload = payload;
+        into.sequence = self.sequence;
+        into.at = self.clock.now();
+        into.discontinuity = false;
+        into.pace = self.kind.pace();
+        self.sequence += 1;
+        self.counters.frames += 1;
     }
 
     /// Opens a FIFO that was away; where it still is, this takes the time that a call may take.
@@ -142,12 +163,7 @@ impl Source for Pipe {
                 match outcome {
                     Framed::More => {}
                     Framed::Frame(payload) => {
-                        into.payload = payload;
-                        into.sequence = self.sequence;
-                        into.at = self.clock.now();
-                        into.discontinuity = false;
-                        self.sequence += 1;
-                        self.counters.frames += 1;
+                        self.deliver(payload, into);
                         return Ok(());
                     }
                     Framed::Bad(bad) => {
@@ -178,14 +194,21 @@ impl Source for Pipe {
                 return Err(SourceError::Timeout);
             };
             match file.read(&mut self.chunk) {
-                Ok(0) => self.at_end()?,
+                Ok(0) => match self.at_end(&mut into.bytes) {
+                    Last::Nothing => {}
+                    Last::Frame(payload) => {
+                        self.deliver(payload, into);
+                        return Ok(());
+                    }
+                    Last::Cut => return Err(self.bad(BadFrame::Truncated)),
+                },
                 Ok(n) => (self.start, self.end) = (0, n),
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(e) => {
                     let source_name = self.describe();
                     // What cannot be read now will not be read later: a FIFO is opened again,
                     // the others are over.
-                    let _ = self.at_end();
+                    let _ = self.at_end(&mut into.bytes);
                     return Err(SourceError::Lost { source_name, reason: e.to_string() });
                 }
             }
@@ -212,7 +235,10 @@ fn open_path(config: &PipeConfig) -> Result<(PipeKind, File), SourceError> {
         let fd = std::io::stdin().as_fd().try_clone_to_owned();
         let fd =
             fd.map_err(|e| refuse(format!("standard input: {e}"), "pipe a writer into watchpost"))?;
-        return Ok((PipeKind::Stdin, File::from(fd)));
+        let file = File::from(fd);
+        let redirected = file.metadata().is_ok_and(|m| m.is_file());
+        let pace = if redirected { Pace::Recorded } else { Pace::Live };
+        return Ok((PipeKind::Stdin(pace), file));
     }
     // Non-blocking, so that opening a FIFO does not wait for its writer.
     let file =
@@ -261,7 +287,7 @@ mod tests {
     use std::path::PathBuf;
     use std::process::Command;
 
-    use super::super::{Payload, jpeg::samples};
+    use super::super::jpeg::samples;
     use super::*;
     use crate::frame::PixelFormat;
 

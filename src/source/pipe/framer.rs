@@ -6,7 +6,7 @@
 //! * Damage costs the frames that it is in. Raw frames carry no marks: a lost byte shifts all that
 //!   follow.
 
-use super::super::jpeg::{SplitStep, Splitter};
+use super::super::jpeg::{Broken, SplitStep, Splitter};
 use super::super::{BadFrame, MAX_FRAME_BYTES, Payload};
 use crate::frame::{Layout, PixelFormat, Range};
 use crate::locked::LockedBuffer;
@@ -29,6 +29,20 @@ pub(super) enum Framed {
     Refused(String),
 }
 
+/// What was under way when the stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    /// Nothing.
+    Nothing,
+    /// A frame, put where the caller said.
+    Frame(Payload),
+    /// Part of a frame.
+    Cut,
+}
+
+/// Its own header says how large it is.
+const JPEG: Payload = Payload::Jpeg { width: 0, height: 0 };
+
 /// The state between two pieces of input.
 #[derive(Debug)]
 pub(super) struct Framer {
@@ -41,7 +55,8 @@ pub(super) struct Framer {
 #[derive(Debug)]
 enum Mode {
     Raw { layout: Layout, bytes: usize },
-    Mjpeg { splitter: Splitter },
+    // Knows where many tables are.
+    Mjpeg { splitter: Box<Splitter> },
     Y4m(Y4mReader),
 }
 
@@ -76,7 +91,7 @@ impl Framer {
     }
 
     pub(super) fn mjpeg() -> Self {
-        Self { mode: Mode::Mjpeg { splitter: Splitter::Seek }, partial: LockedBuffer::new() }
+        Self { mode: Mode::Mjpeg { splitter: Box::default() }, partial: LockedBuffer::new() }
     }
 
     /// `default_range` applies where the header says nothing.
@@ -95,20 +110,28 @@ impl Framer {
         }
     }
 
-    /// The stream ended: forgets what is under way, and says whether that was part of a frame.
-    pub(super) fn reset(&mut self) -> bool {
-        let cut = match &mut self.mode {
-            Mode::Raw { .. } => !self.partial.is_empty(),
-            Mode::Mjpeg { splitter } => std::mem::replace(splitter, Splitter::Seek).inside(),
+    /// The stream ended: says what becomes of what is under way, and forgets it. A JPEG picture
+    /// without its end marker is a frame, swapped into `into`.
+    pub(super) fn finish(&mut self, into: &mut LockedBuffer) -> Last {
+        let cut = |inside| if inside { Last::Cut } else { Last::Nothing };
+        let last = match &mut self.mode {
+            Mode::Raw { .. } => cut(!self.partial.is_empty()),
+            Mode::Mjpeg { splitter } => match splitter.finish() {
+                Ok(()) => {
+                    std::mem::swap(&mut self.partial, into);
+                    Last::Frame(JPEG)
+                }
+                Err(broken) => cut(broken != Broken::NotJpeg),
+            },
             Mode::Y4m(reader) => {
                 let inside = reader.state == Y4m::Samples || !reader.line.is_empty();
                 (reader.state, reader.frame) = (Y4m::Header, None);
                 reader.line.clear();
-                inside
+                cut(inside)
             }
         };
         self.partial.clear();
-        cut
+        last
     }
 
     /// Takes some of `input` and says how much. A whole frame is swapped into `into`.
@@ -149,7 +172,7 @@ fn feed_mjpeg(
     let (used, step) = splitter.feed(input, partial);
     // One piece of input is small against the limit, so looking after each is soon enough.
     if partial.len() > MAX_FRAME_BYTES {
-        *splitter = Splitter::Seek;
+        *splitter = Splitter::default();
         // So much memory is not for keeping.
         partial.release();
         return (used, Framed::Bad(BadFrame::Oversized));
@@ -158,7 +181,7 @@ fn feed_mjpeg(
         SplitStep::More => (used, Framed::More),
         SplitStep::Whole => {
             deliver(partial, into);
-            (used, Framed::Frame(Payload::Jpeg { width: 0, height: 0 }))
+            (used, Framed::Frame(JPEG))
         }
         SplitStep::Broken => (used, Framed::Bad(BadFrame::Truncated)),
     }
@@ -351,7 +374,7 @@ mod tests {
     #[test]
     fn an_endless_jpeg_is_given_up_at_the_limit_and_the_next_one_is_read() {
         let jpeg = samples::colour(16, 16);
-        let scan = super::super::super::jpeg::inspect(&jpeg).unwrap().scan_at + 20;
+        let scan = samples::scan_at(&jpeg) + 20;
         let mut framer = Framer::mjpeg();
         let mut into = LockedBuffer::new();
         assert_eq!(framer.feed(&jpeg[..scan], &mut into).1, Framed::More);
@@ -367,16 +390,18 @@ mod tests {
 
     #[test]
     fn the_end_of_the_stream_tells_a_cut_frame_from_a_clean_end() {
+        let mut into = LockedBuffer::new();
         let mut framer = Framer::y4m(Range::Limited);
         run(&mut framer, b"YUV4MPEG2 W2 H2\nFRAME\n123456", 4);
-        assert!(!framer.reset());
+        assert_eq!(framer.finish(&mut into), Last::Nothing);
         // A new writer begins with a header again.
         let (frames, _) = run(&mut framer, b"YUV4MPEG2 W4 H1 Cmono\nFRAME\nabcdFRAME\nab", 4);
         assert_eq!(frames, [b"abcd"]);
-        assert!(framer.reset());
+        assert_eq!(framer.finish(&mut into), Last::Cut);
         let mut framer = Framer::mjpeg();
         run(&mut framer, &samples::colour(8, 8)[..50], 50);
-        assert!(framer.reset() && !framer.reset());
+        assert_eq!(framer.finish(&mut into), Last::Cut);
+        assert_eq!(framer.finish(&mut into), Last::Nothing);
     }
 
     proptest! {

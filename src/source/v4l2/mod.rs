@@ -44,7 +44,7 @@ use self::refusal::OpenStep;
 use self::state::{MAX_BUFFERS, NotTheDrivers, Ring, Sequence, StreamAction, action, judge};
 pub use self::survey::{Format, Node, NodeVerdict, survey};
 use super::{
-    Captured, PATIENCE, Payload, Source, SourceCounters, SourceError, problem, side_problem,
+    Captured, PATIENCE, Pace, Payload, Source, SourceCounters, SourceError, problem, side_problem,
 };
 use crate::backoff::{Backoff, NO_JITTER};
 use crate::clock::Clock;
@@ -235,7 +235,7 @@ impl<D: Driver> CameraStream<D> {
             if let Ok(pieces) = &verdict {
                 self.driver.copy(filled.index, pieces, &mut into.bytes);
                 (into.payload, into.sequence, into.at) = (running.plan.payload, number, at);
-                into.discontinuity = false;
+                (into.discontinuity, into.pace) = (false, Pace::Live);
             }
             match self.driver.queue(filled.index) {
                 Ok(()) => running.ring.queued(filled.index),
