@@ -17,9 +17,9 @@ use watchpost::demo::scene::{PERIOD, Scene};
 use watchpost::demo::source::SceneSource;
 use watchpost::device::keeper::Keeper;
 use watchpost::device::pipeline::Pipeline;
-use watchpost::source::{Captured, Photograph, Source};
-use watchpost::vision::Models;
+use watchpost::source::{Captured, Pace, Photograph, Source};
 use watchpost::vision::photographs::FaceReader;
+use watchpost::vision::{Models, SkipCounters};
 use watchpost::watchlist::StoredTemplate;
 use watchpost::watchlist::model::Content;
 
@@ -105,6 +105,7 @@ fn choice(run: &mut Run, frames: u64, wall: OffsetDateTime) -> Vec<bool> {
         .map(|n| {
             run.source.next(&mut run.captured).expect("the scene is long enough");
             run.captured.at = Now { monotonic: Duration::from_millis(100 * n), wall };
+            run.captured.pace = Pace::Live;
             let before = run.pipeline.counters().skipped;
             run.pipeline.process(&run.captured, run.captured.at, &mut |_| {}).expect("good");
             run.pipeline.counters().skipped == before
@@ -216,4 +217,20 @@ fn with_recorded_costs_the_same_frames_are_looked_at_again_on_any_machine() {
     assert_eq!(replay(readings.clone()), first);
     // The costs decide: at no cost, other frames are looked at.
     assert_ne!(replay(vec![Duration::ZERO; 10_000]), first);
+}
+
+#[test]
+fn of_recorded_pictures_none_is_skipped_however_dear_they_are_and_whatever_is_configured() {
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    // The configuration names a camera, as that of the demonstration does.
+    let config = desk(folder.path(), &models, now, |_| {});
+    let mut seconds = 0;
+    let stopwatch = move || {
+        seconds += 1;
+        Duration::from_secs(seconds)
+    };
+    let mut run = Run::timed_by(stopwatch, &config, &models, at(now));
+    run.show(20, now);
+    assert_eq!(run.pipeline.counters().skipped, SkipCounters::default());
 }

@@ -19,6 +19,6 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     super::start_logging("info");
     let clock = Clock::default();
     let open = || source::open(&config.source, clock);
-    daemon::run(&config, clock, Input { open: &open, live: config.source.is_live() })?;
+    daemon::run(&config, clock, Input { open: &open })?;
     Ok(ExitCode::SUCCESS)
 }

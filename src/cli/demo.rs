@@ -75,8 +75,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Ok(Box::new(SceneSource::new(Scene::new(1).with_frames(frames), clock)) as Box<dyn Source>)
     };
     let (outcome, tally) = std::thread::scope(|scope| {
-        let daemon =
-            scope.spawn(|| daemon::run(&config, clock, Input { open: &open, live: false }));
+        let daemon = scope.spawn(|| daemon::run(&config, clock, Input { open: &open }));
         let tally = listen(&subscriber, &args, || daemon.is_finished());
         (daemon.join(), tally)
     });

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use super::handover::{Handover, Put};
+use super::handover::{Handover, Put, WhenFull};
 use super::status_board::StatusBoard;
 use super::stop::{Reason, Stop};
 use crate::backoff::Recurring;
 use crate::clock::Clock;
-use crate::source::{Captured, Source, SourceError};
+use crate::source::{Captured, Pace, Source, SourceError};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -88,7 +88,11 @@ fn deliver(
         match &result {
             Ok(()) => {
                 away.over();
-                match frames.put(&mut frame) {
+                let when_full = match frame.pace {
+                    Pace::Live => WhenFull::Overwrite,
+                    Pace::Recorded => WhenFull::Wait,
+                };
+                match frames.put(&mut frame, when_full) {
                     Put::Stored => {}
                     Put::Overwrote => overwritten += 1,
                     Put::Closed => break None,

@@ -49,16 +49,14 @@ struct Slot<T> {
 pub struct Handover<T> {
     state: Mutex<Slot<T>>,
     changed: Condvar,
-    when_full: WhenFull,
 }
 
 impl<T> Handover<T> {
     /// An empty place. `spare` is the buffer that the producer gets back first.
-    pub fn new(spare: T, when_full: WhenFull) -> Self {
+    pub fn new(spare: T) -> Self {
         Self {
             state: Mutex::new(Slot { slot: spare, full: false, closed: false }),
             changed: Condvar::new(),
-            when_full,
         }
     }
 
@@ -68,11 +66,11 @@ impl<T> Handover<T> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Gives `frame` away and leaves an old buffer in its place. Does not wait unless made with
+    /// Gives `frame` away and leaves an old buffer in its place. Does not wait unless told to by
     /// [`WhenFull::Wait`].
-    pub fn put(&self, frame: &mut T) -> Put {
+    pub fn put(&self, frame: &mut T, when_full: WhenFull) -> Put {
         let mut state = self.lock();
-        while self.when_full == WhenFull::Wait && state.full && !state.closed {
+        while when_full == WhenFull::Wait && state.full && !state.closed {
             state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         if state.closed {
@@ -120,11 +118,11 @@ mod tests {
 
     #[test]
     fn the_latest_frame_wins_and_the_overwritten_one_is_reported() {
-        let h = Handover::new(0, WhenFull::Overwrite);
+        let h = Handover::new(0);
         let mut frame = 1;
-        assert_eq!(h.put(&mut frame), Put::Stored);
+        assert_eq!(h.put(&mut frame, WhenFull::Overwrite), Put::Stored);
         frame = 2;
-        assert_eq!(h.put(&mut frame), Put::Overwrote);
+        assert_eq!(h.put(&mut frame, WhenFull::Overwrite), Put::Overwrote);
         let mut got = 9;
         assert_eq!((h.take(&mut got, SOON), got), (Taken::Frame, 2));
         assert_eq!(h.take(&mut got, Duration::ZERO), Taken::Nothing);
@@ -132,11 +130,11 @@ mod tests {
 
     #[test]
     fn recorded_frames_wait_and_none_is_lost() {
-        let h = Handover::new(0, WhenFull::Wait);
+        let h = Handover::new(0);
         let got: Vec<u32> = std::thread::scope(|s| {
             s.spawn(|| {
                 for mut n in 1..=100 {
-                    assert_eq!(h.put(&mut n), Put::Stored);
+                    assert_eq!(h.put(&mut n, WhenFull::Wait), Put::Stored);
                 }
                 h.close();
             });
@@ -152,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_close_frees_a_waiting_producer() {
-        let h = Handover::new(0, WhenFull::Wait);
+        let h = Handover::new(0);
         let mut frame = 1;
-        h.put(&mut frame);
+        h.put(&mut frame, WhenFull::Wait);
         std::thread::scope(|s| {
-            let producer = s.spawn(|| h.put(&mut 2));
+            let producer = s.spawn(|| h.put(&mut 2, WhenFull::Wait));
             h.close();
             assert_eq!(producer.join().expect("producer"), Put::Closed);
         });

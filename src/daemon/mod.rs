@@ -39,7 +39,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use self::handover::{Handover, WhenFull};
+use self::handover::Handover;
 use self::report::Reporter;
 use self::status_board::{Condition, StatusBoard};
 use self::stop::{Reason, Stop};
@@ -151,9 +151,6 @@ struct Links<'a> {
 pub struct Input<'a> {
     /// Opens the source; called again after it could not go on.
     pub open: &'a (dyn Fn() -> Result<Box<dyn Source>, SourceError> + Sync),
-    /// Whether frames that are not taken in time are overwritten (a camera) or wait (recorded
-    /// pictures).
-    pub live: bool,
 }
 
 /// Runs until a signal or the end of the source.
@@ -173,10 +170,9 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let first = reporter.status(&Condition::Starting, list.as_ref(), store.health().problem);
     let screen = Box::new(device.screen(clock));
     let delivery = Delivery::start_screened(&config.broker, &id, first, clock, store, screen)?;
-    let when_full = if input.live { WhenFull::Overwrite } else { WhenFull::Wait };
-    let frames = Handover::new(Captured::default(), when_full);
+    let frames = Handover::new(Captured::default());
     let links = Links { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
-    let vision = VisionThread::new(device, clock, links, input.live);
+    let vision = VisionThread::new(device, clock, links);
     run_threads(input, vision, links, &reporter, &config.metrics);
 
     delivery.publish_stats(reporter.stats(&board, &delivery));

@@ -16,7 +16,7 @@ use crate::delivery::{Receipt, RevokedCandidates};
 use crate::device::Device;
 use crate::device::pipeline::PipelineError;
 use crate::hardware;
-use crate::source::Captured;
+use crate::source::{Captured, Pace};
 
 /// How long to wait for a frame before the list's standing is checked again.
 const FRAME_TIMEOUT: Duration = Duration::from_millis(500);
@@ -36,8 +36,6 @@ pub struct VisionThread<'a> {
     links: Links<'a>,
     /// When the temperature was last read, on the monotonic clock.
     temperature_read: Option<Duration>,
-    /// Whether frames pass, whether they are taken or not.
-    live: bool,
     /// How often the rate of detections is halved because of heat.
     halvings: u32,
     /// When a frame's failure was last logged, on the monotonic clock.
@@ -51,13 +49,12 @@ pub struct VisionThread<'a> {
 
 impl<'a> VisionThread<'a> {
     /// Publishes the list in force; nothing else happens before [`VisionThread::run`].
-    pub fn new(device: Device, clock: Clock, links: Links<'a>, live: bool) -> Self {
+    pub fn new(device: Device, clock: Clock, links: Links<'a>) -> Self {
         let mut thread = Self {
             device,
             clock,
             links,
             temperature_read: None,
-            live,
             halvings: 0,
             complained: None,
             first_frame_logged: false,
@@ -71,33 +68,35 @@ impl<'a> VisionThread<'a> {
     /// Runs until the hand-over is closed and empty.
     pub fn run(mut self) {
         let mut frame = Captured::default();
+        let mut taken = false;
         loop {
             self.follow_messages();
             self.device.check_permission(self.clock.now());
             self.links.board.vision_lives();
             self.read_temperature();
-            if self.lets_pictures_wait() {
-                self.report_progress();
-                continue;
-            }
-            match self.links.frames.take(&mut frame, FRAME_TIMEOUT) {
-                Taken::Closed => break,
-                Taken::Nothing => self.rest(),
-                Taken::Frame => {
-                    self.process(&frame);
-                    frame.bytes.clear();
+            if !taken {
+                match self.links.frames.take(&mut frame, FRAME_TIMEOUT) {
+                    Taken::Closed => break,
+                    Taken::Nothing => self.rest(),
+                    Taken::Frame => taken = true,
                 }
             }
-            self.report_progress();
+            let waits = taken && self.lets_wait(&frame);
+            if taken && !waits {
+                self.process(&frame);
+                frame.bytes.clear();
+                taken = false;
+            }
+            self.report_progress(waits);
         }
         let Self { device, clock, links, .. } = &mut self;
         device.finish(clock.now(), &mut |candidate| publish(links.delivery, clock, candidate));
-        self.report_progress();
+        self.report_progress(false);
     }
 
-    /// Waits a moment where recorded pictures would be looked at before anybody may be matched.
-    fn lets_pictures_wait(&self) -> bool {
-        !self.live
+    /// Waits a moment where a recorded picture would be looked at before anybody may be matched.
+    fn lets_wait(&self, frame: &Captured) -> bool {
+        frame.pace == Pace::Recorded
             && self.device.awaits_orders(self.clock.now())
             && self.links.stop.wait(ORDERS_ROUND).is_none()
     }
@@ -203,10 +202,10 @@ impl<'a> VisionThread<'a> {
         }
     }
 
-    fn report_progress(&self) {
+    /// Reports what was done; `waits` where a recorded picture waits for orders.
+    fn report_progress(&self, waits: bool) {
         let now = self.clock.now();
         let (counters, standing) = self.device.progress(now);
-        let waits = !self.live && self.device.awaits_orders(now);
         self.links.board.set_orders(waits, self.device.orders_unheard(now));
         self.links.board.processed(counters, standing, now.monotonic);
     }

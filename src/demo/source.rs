@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::scene::{FPS, Scene};
 use crate::clock::{Clock, Now};
-use crate::source::{Captured, Payload, Source, SourceCounters, SourceError};
+use crate::source::{Captured, Pace, Payload, Source, SourceCounters, SourceError};
 
 /// Plays a [`Scene`]. Frames are dated as if they came at [`super::scene::FPS`], however fast they
 /// are taken: a slow machine sees the same walk as a fast one.
@@ -30,6 +30,7 @@ impl Source for SceneSource {
         into.payload = Payload::Raw(Scene::layout());
         into.sequence = self.next;
         into.discontinuity = false;
+        into.pace = Pace::Recorded;
         into.at =
             Now { monotonic: self.start.monotonic + elapsed, wall: self.start.wall + elapsed };
         self.next += 1;

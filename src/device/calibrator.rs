@@ -17,7 +17,7 @@ use crate::calibrate::counts::{Counter, Counts, day_of};
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
 use crate::decision::probe::FusedProbe;
-use crate::source::{Captured, Decoder};
+use crate::source::{Captured, Decoder, Pace};
 use crate::template::{Embedding, Template};
 use crate::vision::{Analyzer, FramePlan, Models, Schedule, Sighting, Thumbnail, VisionError};
 use crate::watchlist::{Gallery, Position, Watchlist};
@@ -84,7 +84,10 @@ impl Calibrator {
     ) -> Result<Self, CalibratorError> {
         Ok(Self {
             decoder: Decoder::new(config.source.max_pixels),
-            schedule: (config.vision.schedule.adaptive && config.source.is_live())
+            schedule: config
+                .vision
+                .schedule
+                .adaptive
                 .then(|| Schedule::new(config.vision.schedule)),
             stopwatch: Box::new(stopwatch),
             analyzer: Analyzer::new(models, &config.vision)?,
@@ -112,6 +115,12 @@ impl Calibrator {
     /// # Errors
     /// Where it cannot be decoded or the networks fail on it; the next one can be processed.
     pub fn process(&mut self, captured: &Captured, now: Now) -> Result<(), PipelineError> {
+        let result = self.look(captured, now);
+        self.decoder.wipe();
+        result
+    }
+
+    fn look(&mut self, captured: &Captured, now: Now) -> Result<(), PipelineError> {
         let today = day_of(now.wall);
         let rests = self.counted.as_ref().is_some_and(|counted| {
             counted.list.standing(now.wall, counted.position).cause().is_some()
@@ -129,6 +138,7 @@ impl Calibrator {
         let tracked = self.analyzer.tracks() > 0;
         let Self { decoder, schedule, stopwatch, analyzer, decoys, counted, counter, .. } = self;
         let (probes, least_views) = (&mut self.probes, self.least_views);
+        let mut schedule = schedule.as_mut().filter(|_| captured.pace == Pace::Live);
         let plan = schedule
             .as_mut()
             .map_or(FramePlan::Look, |s| s.plan(at, captured.discontinuity, tracked));

@@ -33,7 +33,7 @@ use crate::decision::traffic::Traffic;
 use crate::delivery::event::{Candidate, EventId};
 use crate::frame::Frame;
 use crate::promise::Stage;
-use crate::source::{Captured, DecodeError, Decoder};
+use crate::source::{Captured, DecodeError, Decoder, Pace};
 use crate::vision::{
     Analyzer, FrameCounts, FramePlan, Models, Schedule, Sighting, Skip, StageTimes, Thumbnail,
     VisionError,
@@ -55,7 +55,7 @@ pub enum PipelineError {
 /// From captured pictures to candidates.
 pub struct Pipeline {
     decoder: Decoder,
-    /// `None`: every picture is looked at.
+    /// For live sources. `None`: every picture is looked at.
     schedule: Option<Schedule>,
     stopwatch: Box<dyn Stopwatch>,
     active: Result<ActiveList, Blindness>,
@@ -87,7 +87,10 @@ impl Pipeline {
     ) -> Result<Self, VisionError> {
         Ok(Self {
             decoder: Decoder::new(config.source.max_pixels),
-            schedule: (config.vision.schedule.adaptive && config.source.is_live())
+            schedule: config
+                .vision
+                .schedule
+                .adaptive
                 .then(|| Schedule::new(config.vision.schedule)),
             stopwatch: Box::new(stopwatch),
             active: Err(Blindness::new(Cause::NoList, "no watch list was loaded")),
@@ -194,6 +197,7 @@ impl Pipeline {
         }
         let Self { decoder, schedule, stopwatch, active, matcher, maker, counters, times, .. } =
             self;
+        let mut schedule = schedule.as_mut().filter(|_| captured.pace == Pace::Live);
         let active = active.as_mut().expect("standing, so there is a list in force");
         active.wipe_expired(now.wall);
         let at = captured.at.monotonic;

@@ -217,6 +217,8 @@ fn count(
             Err(error @ SourceError::Configuration { .. }) => return Err(error.into()),
             Err(SourceError::Timeout | SourceError::Frame(_) | SourceError::Lost { .. }) => {}
         }
+        // Nothing of a passer-by waits for the next frame.
+        frame.bytes.clear();
     }
     calibrator.finish(clock.now());
     Ok(())
