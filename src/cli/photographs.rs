@@ -3,7 +3,14 @@
 use serde_json::json;
 
 use super::CliError;
+use crate::source::Photograph;
+use crate::vision::photographs::Enrolled;
 pub use crate::vision::photographs::{FaceReader, JudgedFace};
+
+/// Score of the detector from which a face stands upright.
+const SURE: f32 = 0.93;
+/// By how much surer the detector must be of a turned or inverted photograph.
+const MUCH_SURER: f32 = 0.05;
 
 /// Opens a photograph, its path in the error.
 pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliError> {
@@ -12,6 +19,41 @@ pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliErro
         // Some errors name the file themselves.
         if error.contains(&name) { error.into() } else { format!("{name}: {error}").into() }
     })
+}
+
+/// The one person of a photograph, good enough to enrol, and by how many degrees clockwise the
+/// photograph had to be turned for it.
+///
+/// A face that lies on its side, as in phones' pictures whose orientation was lost, is found all
+/// the same, with a lower score and wrong landmarks: its template would match nobody. So where the
+/// detector is not sure, it is asked about the other three ways up, and about the negative.
+pub fn single(
+    reader: &mut FaceReader,
+    photograph: &Photograph,
+) -> Result<(Enrolled, u32), CliError> {
+    let mut score = |photograph: &Photograph| {
+        let subject = reader.subject(&photograph.frame())?;
+        Ok::<f32, CliError>(subject.map_or(0.0, |seen| seen.face.score))
+    };
+    let as_it_is = score(photograph)?;
+    if as_it_is < SURE {
+        let mut turned = photograph.turned();
+        let mut best = (as_it_is + MUCH_SURER, None);
+        for degrees in [90, 180, 270] {
+            let score = score(&turned)?;
+            if score > best.0 {
+                best = (score, Some((turned.clone(), degrees)));
+            }
+            turned = turned.turned();
+        }
+        if score(&photograph.inverted())? > best.0 {
+            return Err("it is a negative; invert its colours, and it can be compared".into());
+        }
+        if let Some((turned, degrees)) = best.1 {
+            return Ok((reader.single(&turned.frame())?, degrees));
+        }
+    }
+    Ok((reader.single(&photograph.frame())?, 0))
 }
 
 /// A face on the command line's JSON: box `[x, y, width, height]` and five points in pixels, score

@@ -7,11 +7,15 @@
 //!   PNG of any depth becomes 8-bit RGB, transparent parts over white.
 //! * Bounded memory, wiped when dropped.
 //! * A photograph that is cut off is refused.
+//! * Pictures of other formats are refused by their names.
 //!
-//! Not promised: colour profiles, animations, other formats.
+//! Not promised: colour profiles, animations.
 
-use std::fs::File;
+mod formats;
+
+use std::fs::OpenOptions;
 use std::io::{Cursor, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use image::codecs::png::PngDecoder;
@@ -19,10 +23,13 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits};
 use zeroize::Zeroizing;
 
-use super::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
+use super::mjpeg::{DecodeError, Decoder};
 use super::{MAX_FRAME_BYTES, jpeg, mjpeg};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
 use crate::locked::LockedBuffer;
+
+/// Most pixels of a photograph: of phones with 108 megapixels. Takes three times as many bytes.
+pub const MAX_PIXELS: u32 = 112_000_000;
 
 /// Most bytes that one pixel takes while a PNG is read: 16-bit RGBA.
 const MAX_PNG_PIXEL_BYTES: u64 = 8;
@@ -47,8 +54,16 @@ pub enum PhotographError {
     #[error("the file has more than {MAX_FRAME_BYTES} bytes; scale the photograph down")]
     TooManyBytes,
     /// Neither format.
-    #[error("neither JPEG nor PNG; convert the picture to one of them")]
-    Unknown,
+    #[error("it is {0}; only JPEG and PNG are read: export the picture as one of them")]
+    Unknown(&'static str),
+    /// More than any camera's.
+    #[error("a picture of {width}x{height} px has more than {MAX_PIXELS} pixels; scale it down")]
+    TooManyPixels {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+    },
     /// A damaged, cut off or too large JPEG.
     #[error(transparent)]
     Jpeg(#[from] DecodeError),
@@ -64,6 +79,7 @@ impl From<FrameError> for PhotographError {
 }
 
 /// One photograph, upright.
+#[derive(Clone)]
 pub struct Photograph {
     layout: Layout,
     pixels: LockedBuffer,
@@ -87,9 +103,7 @@ impl Photograph {
     /// # Errors
     /// [`PhotographError`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotographError> {
-        let mut bytes = LockedBuffer::new();
-        read_file(path.as_ref(), &mut bytes)?;
-        Self::decode(&bytes)
+        Self::decode(&Self::read(path)?)
     }
 
     /// Decodes a file's bytes.
@@ -104,10 +118,15 @@ impl Photograph {
             return Self::decode_png(bytes);
         }
         if !jpeg::begins(bytes) {
-            return Err(PhotographError::Unknown);
+            return Err(PhotographError::Unknown(formats::name(bytes)));
         }
-        let mut decoder = Decoder::new(DEFAULT_MAX_PIXELS);
-        let (layout, orientation) = decoder.decode_photograph(bytes)?;
+        let mut decoder = Decoder::new(MAX_PIXELS);
+        let (layout, orientation) = decoder.decode_photograph(bytes).map_err(|e| match e {
+            DecodeError::TooLarge { width, height, .. } => {
+                PhotographError::TooManyPixels { width, height }
+            }
+            other => other.into(),
+        })?;
         Ok(upright(layout, decoder.take_pixels(), orientation)?)
     }
 
@@ -116,13 +135,11 @@ impl Photograph {
         let mut limits = Limits::default();
         limits.max_image_width = Some(MAX_SIDE);
         limits.max_image_height = Some(MAX_SIDE);
-        limits.max_alloc = Some(u64::from(DEFAULT_MAX_PIXELS) * MAX_PNG_PIXEL_BYTES);
+        limits.max_alloc = Some(u64::from(MAX_PIXELS) * MAX_PNG_PIXEL_BYTES);
         let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(refuse)?;
         let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > u64::from(DEFAULT_MAX_PIXELS) {
-            return Err(
-                DecodeError::TooLarge { width, height, max_pixels: DEFAULT_MAX_PIXELS }.into()
-            );
+        if u64::from(width) * u64::from(height) > u64::from(MAX_PIXELS) {
+            return Err(PhotographError::TooManyPixels { width, height });
         }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let picture = DynamicImage::from_decoder(decoder).map_err(refuse)?;
@@ -134,6 +151,32 @@ impl Photograph {
         };
         let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height)?;
         Ok(upright(layout, pixels, orientation)?)
+    }
+
+    /// The bytes of a photograph's file of at most [`MAX_FRAME_BYTES`], as for
+    /// [`Photograph::decode`]. Never waits: what is no regular file is refused.
+    ///
+    /// # Errors
+    /// [`PhotographError::Read`], [`PhotographError::TooManyBytes`].
+    pub fn read(path: impl AsRef<Path>) -> Result<LockedBuffer, PhotographError> {
+        let mut bytes = LockedBuffer::new();
+        read_file(path.as_ref(), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same picture, a quarter turn clockwise.
+    pub fn turned(&self) -> Self {
+        let (layout, pixels) = (self.layout, self.pixels.clone());
+        upright(layout, pixels, Orientation::Rotate90)
+            .expect("the sides of a picture that is there are allowed, in either order")
+    }
+
+    /// The picture whose negative this is.
+    pub fn inverted(&self) -> Self {
+        let mut pixels = self.pixels.clone();
+        // Of full-range luma, chroma around 128, and red, green and blue alike.
+        pixels.iter_mut().for_each(|v| *v = !*v);
+        Self { layout: self.layout, pixels }
     }
 
     /// The pixels.
@@ -160,8 +203,9 @@ pub(super) fn is_upright_jpeg(bytes: &[u8]) -> bool {
 pub(super) fn read_file(path: &Path, into: &mut LockedBuffer) -> Result<(), PhotographError> {
     let failed = |cause| PhotographError::Read { path: path.display().to_string(), cause };
     into.clear();
-    let file = File::open(path).map_err(failed)?;
-    // A FIFO or a device among the files would block forever.
+    // A FIFO or a device among the files would block forever, one without a writer here already.
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(std::io::Error::new(
             std::io::ErrorKind::InvalidInput,
@@ -232,6 +276,8 @@ fn upright(
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use image::codecs::png::PngEncoder;
     use image::{ExtendedColorType, ImageEncoder};
     use proptest::prelude::*;
@@ -287,6 +333,19 @@ mod tests {
     }
 
     #[test]
+    fn four_quarter_turns_are_none_and_a_negative_of_a_negative_is_the_picture() {
+        let photograph = Photograph::decode(&samples::colour(9, 5)).unwrap();
+        let turned = photograph.turned();
+        assert_eq!((turned.frame().width(), turned.frame().height()), (5, 9));
+        // The left lower corner comes to the left top.
+        assert_eq!(turned.frame().read(PixelAt(0, 0)), photograph.frame().read(PixelAt(0, 4)));
+        assert!(*turned.turned().turned().turned().pixels == *photograph.pixels);
+        let negative = photograph.inverted();
+        assert_ne!(negative.frame().read(PixelAt(3, 3)), photograph.frame().read(PixelAt(3, 3)));
+        assert!(*negative.inverted().pixels == *photograph.pixels);
+    }
+
+    #[test]
     fn png_of_every_depth_is_read_and_transparency_lies_over_white() {
         let sixteen: Vec<u8> =
             [0xFFFFu16, 0, 0x8000].iter().flat_map(|v| v.to_ne_bytes()).collect();
@@ -310,10 +369,7 @@ mod tests {
         // reason.
         let crc = crc32(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
-        assert!(matches!(
-            Photograph::decode(&bytes),
-            Err(PhotographError::Jpeg(DecodeError::TooLarge { .. }))
-        ));
+        assert!(matches!(Photograph::decode(&bytes), Err(PhotographError::TooManyPixels { .. })));
     }
 
     fn crc32(bytes: &[u8]) -> u32 {
@@ -326,8 +382,8 @@ mod tests {
 
     #[test]
     fn what_is_no_photograph_is_named() {
-        assert!(matches!(Photograph::decode(b""), Err(PhotographError::Unknown)));
-        assert!(matches!(Photograph::decode(b"GIF89a"), Err(PhotographError::Unknown)));
+        assert!(matches!(Photograph::decode(b""), Err(PhotographError::Unknown(_))));
+        assert!(matches!(Photograph::decode(b"GIF89a"), Err(PhotographError::Unknown("a GIF"))));
         let jpeg = samples::colour(16, 16);
         assert!(matches!(
             Photograph::decode(&jpeg[..jpeg.len() - 12]),
@@ -337,6 +393,10 @@ mod tests {
         assert!(matches!(Photograph::decode(&png[..png.len() / 2]), Err(PhotographError::Png(_))));
         assert!(matches!(Photograph::open("/nonexistent.jpg"), Err(PhotographError::Read { .. })));
         assert!(matches!(Photograph::open("/dev/zero"), Err(PhotographError::Read { .. })));
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo.jpg");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert!(matches!(Photograph::open(fifo), Err(PhotographError::Read { .. })));
     }
 
     proptest! {

@@ -9,7 +9,6 @@
 //! * Not told: whether the photographs show whom the file says. That is for people to look at.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +17,11 @@ use std::sync::mpsc;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::enrol::{Examined, MAX_FILE, look};
+use super::enrol::{Examined, look};
 use super::{CliError, draft_of, output};
 use crate::cli::flags::{Networks, Opening, OutputFormat};
 use crate::cli::photographs::FaceReader;
+use crate::source::Photograph;
 use crate::template::{Template, fuse};
 use crate::vision::Models;
 use crate::watchlist::author::Draft;
@@ -131,9 +131,7 @@ fn find(
 
 /// Of a file that may be a photograph; `None` for one that is too long or cannot be read.
 fn digest(path: &Path) -> Option<[u8; 32]> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(MAX_FILE + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= MAX_FILE).then(|| Sha256::digest(&bytes).into())
+    Some(Sha256::digest(&*Photograph::read(path).ok()?).into())
 }
 
 /// Enrols each file on all cores: the template, or why there is none.

@@ -10,9 +10,9 @@
 //! draft already is not looked at again, so that the same command goes on where it was interrupted.
 
 mod agreement;
+mod report;
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,10 +24,11 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use self::agreement::agree;
-use super::people::{self, NewPerson};
+use self::report::{Added, Doubt, EnrolmentReport, Noticed, SkippedPhotograph, print, too_few};
+use super::people::{self, NewPerson, NotAdded, People, References};
 use super::{CliError, date, look_alikes, names, output, read_draft};
 use crate::cli::flags::{Networks, OutputFormat};
-use crate::cli::photographs::FaceReader;
+use crate::cli::photographs::{FaceReader, single};
 use crate::files::replace;
 use crate::source::Photograph;
 use crate::template::Template;
@@ -36,8 +37,6 @@ use crate::watchlist::author::{Draft, NewEntry};
 use crate::watchlist::model::MAX_PHOTOGRAPHS;
 use crate::watchlist::{PhotographDigest, Reference, StoredTemplate};
 
-/// Most bytes of a photograph's file.
-pub(super) const MAX_FILE: u64 = 256 << 20;
 /// How often the draft is written: at most so much work is lost by an interruption.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 
@@ -73,49 +72,6 @@ pub struct Args {
     format: OutputFormat,
 }
 
-/// A photograph that was left out.
-#[derive(Debug, serde::Serialize)]
-struct SkippedPhotograph {
-    reference: Reference,
-    photograph: PathBuf,
-    reason: String,
-}
-
-/// A person who was not added.
-#[derive(Debug, serde::Serialize)]
-struct NotAdded {
-    reference: Reference,
-    reason: String,
-}
-
-/// A photograph that was taken, but not without a doubt.
-#[derive(Debug, serde::Serialize)]
-struct Doubt {
-    reference: Reference,
-    photograph: PathBuf,
-    background_faces: usize,
-}
-
-#[derive(Debug, Default, serde::Serialize)]
-struct EnrolmentReport {
-    /// Entries that are new or have new photographs, each with the qualities of those.
-    added: Vec<Added>,
-    /// Photographs that were in the draft before.
-    known: usize,
-    left_out: Vec<SkippedPhotograph>,
-    not_added: Vec<NotAdded>,
-    /// Photographs that show others in the background.
-    doubts: Vec<Doubt>,
-}
-
-#[derive(Debug, serde::Serialize)]
-struct Added {
-    reference: Reference,
-    qualities: Vec<f32>,
-    /// How many photographs the entry has now.
-    photographs: usize,
-}
-
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let mut draft = read_draft(&args.draft)?;
     let models = args.networks.open()?;
@@ -131,12 +87,24 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         purpose: args.purpose,
         expires: args.expires,
     };
-    let people = match (&args.from, args.reference) {
-        (Some(from), _) => people::read(from, &defaults)?,
-        (None, Some(reference)) => vec![defaults.person(reference, args.photographs)],
+    let mut references = References::of_draft(&args.draft)?;
+    let People { people, mut not_added, notes } = match (&args.from, args.reference) {
+        (Some(from), _) => people::read(from, &defaults, &mut references)?,
+        (None, Some(reference)) => People {
+            people: vec![defaults.person(reference, args.photographs)],
+            ..People::default()
+        },
         (None, None) => return Err("name the person with --reference".into()),
     };
-    let report = enrol(&mut draft, &args.draft, &models, &people, many)?;
+    for note in notes {
+        eprintln!("watchpost: warning: {note}");
+    }
+    // Before the draft, which must not hold a reference of which nobody knows whose it is.
+    let drawn = references.save()?.map(Path::to_owned);
+    let mut report = enrol(&mut draft, &args.draft, &models, &people, many)?;
+    report.references = drawn;
+    not_added.append(&mut report.not_added);
+    report.not_added = not_added;
     if !report.added.is_empty() {
         replace(&args.draft, &draft.to_json())?;
     }
@@ -161,83 +129,14 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         look_alikes::warn(&models, draft.content());
         names::warn(&draft.summary());
     }
-    Ok(if report.not_added.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn print(report: &EnrolmentReport, many: bool) -> Result<(), CliError> {
-    for l in &report.left_out {
-        output::line(format!(
-            "left out: {} {}: {}",
-            l.reference,
-            l.photograph.display(),
-            l.reason
-        ))?;
-    }
-    for n in &report.not_added {
-        output::line(format!("not added: {}: {}", n.reference, n.reason))?;
-    }
-    for d in &report.doubts {
-        output::line(format!(
-            "warning: {} {}: small faces in the background ({}) were left alone; make sure that \
-             the large one is meant",
-            d.reference,
-            d.photograph.display(),
-            d.background_faces
-        ))?;
-    }
-    let photographs: usize = report.added.iter().map(|a| a.qualities.len()).sum();
-    if many {
-        output::line(format!(
-            "added {photographs} photographs of {} people; {} were in the draft already, {} were \
-             left out, {} people were not added",
-            report.added.len(),
-            report.known,
-            report.left_out.len(),
-            report.not_added.len()
-        ))?;
-    } else {
-        for a in &report.added {
-            output::line(format!("added {} with {} photographs", a.reference, a.qualities.len()))?;
-        }
-        if report.added.is_empty() {
-            output::line("nothing to add: the photographs are in the draft already")?;
-        }
-    }
-    Ok(())
-}
-
-/// What is asked for: from here on more photographs gain little.
-const PHOTOGRAPHS_WANTED: usize = 3;
-/// Of 100 passes of a listed person, how many are missed at the similarity .75 with one and with
-/// two photographs, and with three: press photographs of different days, looked at from the 4th to
-/// the 8th view of a pass (`models/MODEL_CARD.md`). At stricter thresholds the differences grow.
-const MISSED_OF_100: [u32; PHOTOGRAPHS_WANTED] = [30, 4, 2];
-
-/// What entries of fewer than three photographs cost: one sentence for each number that there is.
-fn too_few(added: &[Added]) -> Vec<String> {
-    let [.., wanted] = MISSED_OF_100;
-    let mut sentences = Vec::new();
-    for (photographs, missed) in (1..PHOTOGRAPHS_WANTED).zip(MISSED_OF_100) {
-        let mut of = added.iter().filter(|a| a.photographs == photographs).map(|a| &a.reference);
-        let Some(first) = of.next() else { continue };
-        let others = match of.count() {
-            0 => String::new(),
-            more => format!(" and {more} others"),
-        };
-        let noun = if photographs == 1 { "photograph" } else { "photographs" };
-        sentences.push(format!(
-            "{first}{others}: with {photographs} {noun} about {missed} of 100 passes are missed, \
-             with {PHOTOGRAPHS_WANTED} about {wanted} (at the similarity 0.75); add photographs of \
-             other days until there are {PHOTOGRAPHS_WANTED}"
-        ));
-    }
-    sentences
+    let complete = report.not_added.iter().all(|n| n.is_nobody);
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What one photograph gave.
 pub(super) enum Examined {
-    /// Its template, and how many faces in the background were left alone.
-    Stored(StoredTemplate, usize),
+    /// Its template, and what was odd about the photograph.
+    Stored(StoredTemplate, Noticed),
     /// In the draft already, in this entry.
     Known(Reference),
     Refused(String),
@@ -329,20 +228,16 @@ pub(super) fn look(
     known: &HashMap<[u8; 32], Reference>,
 ) -> Examined {
     let mut attempt = || -> Result<Examined, CliError> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(file)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(format!("more than {MAX_FILE} bytes; scale the photograph down").into());
-        }
-        let photo: [u8; 32] = Sha256::digest(&bytes).into();
+        let bytes = Photograph::read(file)?;
+        let photo: [u8; 32] = Sha256::digest(&*bytes).into();
         if let Some(entry) = known.get(&photo) {
             return Ok(Examined::Known(entry.clone()));
         }
         let photograph = Photograph::decode(&bytes)?;
-        let enrolled = reader.single(&photograph.frame())?;
+        let (enrolled, turned) = single(reader, &photograph)?;
         let quality = enrolled.stored_quality();
         let stored = StoredTemplate::of_one(enrolled.embedding.quantize(), quality, photo);
-        Ok(Examined::Stored(stored, enrolled.background))
+        Ok(Examined::Stored(stored, Noticed { background_faces: enrolled.background, turned }))
     };
     attempt().unwrap_or_else(|e| Examined::Refused(e.to_string()))
 }
@@ -376,7 +271,7 @@ fn finish(
     let mut left_out: Vec<(PathBuf, String)> = Vec::new();
     let mut fresh: Vec<(&PathBuf, StoredTemplate)> = Vec::new();
     let mut known = 0;
-    let mut background: HashMap<[u8; 32], usize> = HashMap::new();
+    let mut noticed: HashMap<[u8; 32], Noticed> = HashMap::new();
     for (file, outcome) in outcomes {
         match earlier(outcome, taken) {
             Examined::Known(entry) if entry == *reference => known += 1,
@@ -389,8 +284,8 @@ fn finish(
             {
                 left_out.push((file.clone(), "the same file twice".into()));
             }
-            Examined::Stored(stored, others) => {
-                background.insert(photograph(&stored).sha256, others);
+            Examined::Stored(stored, odd) => {
+                noticed.insert(photograph(&stored).sha256, odd);
                 fresh.push((file, stored));
             }
         }
@@ -423,12 +318,11 @@ fn finish(
     let doubts: Vec<Doubt> = fresh
         .iter()
         .filter_map(|(file, t)| {
-            let background_faces =
-                *background.get(&photograph(t).sha256).filter(|others| **others > 0)?;
-            Some(Doubt {
+            let what = *noticed.get(&photograph(t).sha256)?;
+            (what != Noticed::default()).then(|| Doubt {
                 reference: reference.clone(),
                 photograph: file.to_path_buf(),
-                background_faces,
+                what,
             })
         })
         .collect();
@@ -460,9 +354,7 @@ fn finish(
             report.doubts.extend(doubts);
         }
         Ok(false) => {}
-        Err(reason) if lenient => {
-            report.not_added.push(NotAdded { reference: reference.clone(), reason })
-        }
+        Err(reason) if lenient => report.not_added.push(NotAdded::new(reference, reason)),
         Err(reason) => return Err(reason.into()),
     }
     let of = |(photograph, reason)| SkippedPhotograph {
@@ -472,27 +364,4 @@ fn finish(
     };
     report.left_out.extend(left_out.into_iter().map(of));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fewer_than_three_photographs_are_said_with_what_they_cost() {
-        let added = |reference: &str, photographs| Added {
-            reference: reference.parse().unwrap(),
-            qualities: vec![0.5; photographs],
-            photographs,
-        };
-        let people = [added("a", 1), added("b", 3), added("c", 2), added("d", 1), added("e", 10)];
-        let said = too_few(&people);
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert!(
-            said[0].starts_with("a and 1 others: with 1 photograph about 30 of 100"),
-            "{said:?}"
-        );
-        assert!(said[1].starts_with("c: with 2 photographs about 4 of 100"), "{said:?}");
-        assert_eq!(too_few(&people[1..2]), Vec::<String>::new());
-    }
 }

@@ -1,17 +1,34 @@
 //! Many people for one list: a CSV file, or a folder with one folder a person.
+//!
+//! * Whoever cannot be used is left out with the reason and the remedy; everybody else is added.
+//!   Only a table whose columns or quotation marks make no sense is refused as a whole.
+//! * Folders that NAS and desktop systems keep for themselves are nobody.
+//! * A folder that looks like a name gets an opaque reference; see [`References`].
+
+mod references;
+mod table;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
+pub use self::references::References;
+use self::table::rows;
 use super::{CliError, date};
+use crate::files;
 use crate::watchlist::Reference;
 use crate::watchlist::author::NewEntry;
 
 /// Most bytes of a CSV file.
 const MAX_CSV: u64 = 64 << 20;
 const COLUMNS: [&str; 5] = ["reference", "legal_basis", "purpose", "expires", "photographs"];
+
+/// Extensions of pictures. Those that are not read are named as what they are.
+const PICTURES: [&str; 18] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "heic", "heif", "webp", "avif", "gif", "tif", "tiff",
+    "bmp", "jp2", "jxl", "dng", "cr2", "nef",
+];
 
 /// Somebody who is to be added.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +38,33 @@ pub struct NewPerson {
     pub purpose: Option<String>,
     pub expires: Option<OffsetDateTime>,
     pub photographs: Vec<PathBuf>,
+}
+
+/// Somebody who was not added, or something that is nobody.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct NotAdded {
+    /// As it was named: a reference, a folder, a line.
+    pub reference: String,
+    /// With the remedy.
+    pub reason: String,
+    /// A folder of some system's own: nobody is missing.
+    #[serde(skip)]
+    pub is_nobody: bool,
+}
+
+impl NotAdded {
+    pub fn new(reference: impl ToString, reason: impl ToString) -> Self {
+        Self { reference: reference.to_string(), reason: reason.to_string(), is_nobody: false }
+    }
+}
+
+/// Who is in a file or folder.
+#[derive(Debug, Default)]
+pub struct People {
+    pub people: Vec<NewPerson>,
+    pub not_added: Vec<NotAdded>,
+    /// What a user should know about how the file was read.
+    pub notes: Vec<String>,
 }
 
 impl NewPerson {
@@ -53,41 +97,73 @@ impl Defaults {
 }
 
 /// Reads the people in the CSV file or folder `from`.
-pub fn read(from: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
+pub fn read(
+    from: &Path,
+    defaults: &Defaults,
+    references: &mut References,
+) -> Result<People, CliError> {
     let named = |e: CliError| -> CliError { format!("{}: {e}", from.display()).into() };
-    let people = if from.is_dir() { folders(from, defaults) } else { csv_file(from, defaults) }
-        .map_err(named)?;
+    let mut found =
+        if from.is_dir() { folders(from, defaults, references) } else { csv_file(from, defaults) }
+            .map_err(named)?;
     let mut seen = HashSet::new();
-    match people.iter().find(|p| !seen.insert(&p.reference)) {
-        Some(twice) => Err(named(
-            format!(
-                "{} appears twice; put all of a person's photographs together",
-                twice.reference
-            )
-            .into(),
-        )),
-        None => Ok(people),
-    }
+    let not_added = &mut found.not_added;
+    found.people.retain(|person| {
+        let first = seen.insert(person.reference.clone());
+        if !first {
+            let reason = "it appears twice; put all photographs of a person together";
+            not_added.push(NotAdded::new(&person.reference, reason));
+        }
+        first
+    });
+    Ok(found)
 }
 
-fn folders(folder: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
-    let mut people = Vec::new();
+fn folders(
+    folder: &Path,
+    defaults: &Defaults,
+    references: &mut References,
+) -> Result<People, CliError> {
+    let mut found = People::default();
     for entry in sorted(folder)? {
         if !entry.is_dir() {
             continue;
         }
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        people.push(defaults.person(name.parse()?, pictures(&entry)?));
+        if is_a_systems_own(&name) {
+            let reason = "a folder that a system keeps for itself, and nobody";
+            let mut nobody = NotAdded::new(&name, reason);
+            nobody.is_nobody = true;
+            found.not_added.push(nobody);
+            continue;
+        }
+        let person = references
+            .of_folder(&name)
+            .and_then(|reference| Ok(defaults.person(reference, pictures(&entry)?)));
+        match person {
+            Ok(person) => found.people.push(person),
+            Err(reason) => found.not_added.push(NotAdded::new(&name, reason)),
+        }
     }
-    if people.is_empty() {
+    if found.people.is_empty() && found.not_added.iter().all(|n| n.is_nobody) {
         return Err("there is no folder in it; make one a person, named by the reference".into());
     }
-    Ok(people)
+    Ok(found)
+}
+
+/// Folders of NAS and desktop systems: thumbnails, resource forks, waste.
+fn is_a_systems_own(name: &str) -> bool {
+    name.starts_with(['.', '@', '#', '$'])
+        || ["__MACOSX", "System Volume Information", "lost+found"].contains(&name)
 }
 
 fn sorted(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let unreadable = |e: std::io::Error| {
+        format!("{} cannot be read: {e}; give yourself read access to it", folder.display())
+    };
+    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
     let mut entries =
-        std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        entries.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>().map_err(unreadable)?;
     entries.sort();
     Ok(entries)
 }
@@ -95,180 +171,91 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     let is_picture = |p: &PathBuf| {
         let extension = p.extension().unwrap_or_default().to_ascii_lowercase();
-        ["jpg", "jpeg", "png"].iter().any(|e| extension == *e)
+        // A Mac's `._photo.jpg` is no picture.
+        let hidden = p.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        !hidden && PICTURES.iter().any(|e| extension == *e)
     };
     let found: Vec<PathBuf> = sorted(folder)?.into_iter().filter(is_picture).collect();
     if found.is_empty() {
-        Err(format!("{} has no JPEG or PNG", folder.display()).into())
+        Err(format!("{} has no JPEG or PNG; put photographs there", folder.display()).into())
     } else {
         Ok(found)
     }
 }
 
-fn csv_file(file: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
-    if std::fs::metadata(file)?.len() > MAX_CSV {
-        return Err(format!("more than {MAX_CSV} bytes; split it").into());
-    }
-    let text = std::fs::read_to_string(file)?;
+fn csv_file(file: &Path, defaults: &Defaults) -> Result<People, CliError> {
+    let bytes = files::read_bytes(file, MAX_CSV)?;
+    let (text, guessed) = files::text_or_windows_1252(&bytes)?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    parse(&text, folder, defaults)
+    let mut found = parse(&text, folder, defaults)?;
+    if guessed {
+        found.notes.push(format!(
+            "{} is not UTF-8 and was read as Windows-1252 (Western European): check the legal \
+             bases and purposes with `watchpost watchlist show`",
+            file.display()
+        ));
+    }
+    Ok(found)
 }
 
-fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<Vec<NewPerson>, CliError> {
-    let mut rows = rows(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
+fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<People, CliError> {
+    let mut rows = rows(text)?.into_iter();
     let (_, header) = rows.next().ok_or("it is empty; begin with the columns' names")?;
-    if let Some(unknown) = header.iter().find(|h| !COLUMNS.contains(&h.trim())) {
-        return Err(
-            format!("unknown column {unknown:?}; the columns are {}", COLUMNS.join(", ")).into()
-        );
+    let header: Vec<&str> = header.iter().map(|h| h.trim()).collect();
+    for (i, name) in header.iter().enumerate() {
+        if !COLUMNS.contains(name) {
+            let columns = COLUMNS.join(", ");
+            return Err(format!("unknown column {name:?}; the columns are {columns}").into());
+        }
+        if header[..i].contains(name) {
+            return Err(format!("the column {name} is there twice; remove one of them").into());
+        }
     }
-    let at = |name: &str| header.iter().position(|h| h.trim() == name);
+    let at = |name: &str| header.iter().position(|h| *h == name);
     let (Some(_), Some(_)) = (at("reference"), at("photographs")) else {
         return Err("the columns reference and photographs are needed".into());
     };
-    let mut people = Vec::new();
+    let mut found = People::default();
     for (line, row) in rows {
-        if row.len() != header.len() {
-            return Err(format!(
-                "line {line}: {} fields under {} columns",
-                row.len(),
-                header.len()
-            )
-            .into());
-        }
-        let field = |name: &str| at(name).map(|i| row[i].trim()).filter(|f| !f.is_empty());
-        let in_line = |e: String| format!("line {line}: {e}");
-        let reference: Reference =
-            field("reference").unwrap_or_default().parse().map_err(|e| in_line(format!("{e}")))?;
-        let names = field("photographs").ok_or_else(|| in_line("no photographs".into()))?;
-        let mut photographs = Vec::new();
-        for name in names.split(';').map(str::trim).filter(|n| !n.is_empty()) {
-            let path = folder.join(name);
-            if path.is_dir() {
-                photographs.extend(pictures(&path)?)
-            } else {
-                photographs.push(path)
+        let reference = at("reference").and_then(|i| row.get(i)).map(|r| r.trim()).unwrap_or("");
+        let person = if row.len() == header.len() {
+            let field = |name: &str| at(name).map(|i| row[i].trim()).filter(|f| !f.is_empty());
+            person(field, folder, defaults)
+        } else {
+            Err(format!("{} fields under {} columns", row.len(), header.len()).into())
+        };
+        match person {
+            Ok(person) => found.people.push(person),
+            Err(e) => {
+                found.not_added.push(NotAdded::new(reference, format!("line {line}: {e}")));
             }
         }
-        if photographs.is_empty() {
-            return Err(in_line("no photographs".into()).into());
-        }
-        let expires = field("expires").map(date).transpose().map_err(in_line)?;
-        let mut person = defaults.person(reference, photographs);
-        person.legal_basis = field("legal_basis").map(Into::into).or(person.legal_basis);
-        person.purpose = field("purpose").map(Into::into).or(person.purpose);
-        person.expires = expires.or(person.expires);
-        people.push(person);
     }
-    Ok(people)
+    Ok(found)
 }
 
-/// The records of a CSV text (RFC 4180) with the number of the line on which each begins; empty
-/// lines are left out.
-fn rows(text: &str) -> Result<Vec<(usize, Vec<String>)>, CliError> {
-    let mut rows = Vec::new();
-    let (mut row, mut field) = (Vec::new(), String::new());
-    let (mut quoted, mut was_quoted) = (false, false);
-    let (mut line, mut begun) = (1, 1);
-    let mut chars = text.chars().peekable();
-    loop {
-        let c = chars.next();
-        match c {
-            Some('"') if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                field.push('"');
-            }
-            Some('"') if quoted => quoted = false,
-            Some(other) if quoted => {
-                line += usize::from(other == '\n');
-                field.push(other);
-            }
-            None if quoted => {
-                return Err(format!("line {begun}: a quotation mark is not closed").into());
-            }
-            Some('"') if field.is_empty() && !was_quoted => (quoted, was_quoted) = (true, true),
-            Some('"') => {
-                return Err(format!(
-                    "line {line}: a quotation mark inside a field; double it and quote the field"
-                )
-                .into());
-            }
-            Some(',') => {
-                row.push(std::mem::take(&mut field));
-                was_quoted = false;
-            }
-            Some('\r') if chars.peek() == Some(&'\n') => {}
-            Some('\n') | None => {
-                if !(row.is_empty() && field.is_empty() && !was_quoted) {
-                    row.push(std::mem::take(&mut field));
-                    rows.push((begun, std::mem::take(&mut row)));
-                }
-                was_quoted = false;
-                if c.is_none() {
-                    return Ok(rows);
-                }
-                line += 1;
-                begun = line;
-            }
-            Some(other) => field.push(other),
-        }
+/// The person of one row.
+fn person<'a>(
+    field: impl Fn(&str) -> Option<&'a str>,
+    folder: &Path,
+    defaults: &Defaults,
+) -> Result<NewPerson, CliError> {
+    let reference: Reference = field("reference").unwrap_or_default().parse()?;
+    let names = field("photographs").unwrap_or_default();
+    let mut photographs = Vec::new();
+    for name in names.split(';').map(str::trim).filter(|n| !n.is_empty()) {
+        let path = folder.join(name);
+        if path.is_dir() { photographs.extend(pictures(&path)?) } else { photographs.push(path) }
     }
+    if photographs.is_empty() {
+        return Err("no photographs".into());
+    }
+    let mut person = defaults.person(reference, photographs);
+    person.legal_basis = field("legal_basis").map(Into::into).or(person.legal_basis);
+    person.purpose = field("purpose").map(Into::into).or(person.purpose);
+    person.expires = field("expires").map(date).transpose()?.or(person.expires);
+    Ok(person)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn people(text: &str) -> Result<Vec<NewPerson>, String> {
-        let defaults = Defaults { purpose: Some("as ordered".into()), ..Defaults::default() };
-        parse(text, Path::new("/photos"), &defaults).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn quoted_fields_defaults_and_several_photographs_are_understood() {
-        let text = "reference,legal_basis,purpose,expires,photographs\r\ncase-1,\"order \
-            1, \"\"urgent\"\"\",missing,2099-01-01T00:00:00Z,a.jpg; b.png\r\n\r\ncase-2,order \
-            2,,,c.jpg";
-        let all = people(text).unwrap();
-        assert_eq!(all[0].legal_basis.as_deref(), Some("order 1, \"urgent\""));
-        assert_eq!(
-            all[0].photographs,
-            [PathBuf::from("/photos/a.jpg"), PathBuf::from("/photos/b.png")]
-        );
-        assert_eq!((all[0].expires.is_some(), all[1].expires), (true, None));
-        assert_eq!(
-            (all[0].purpose.as_deref(), all[1].purpose.as_deref()),
-            (Some("missing"), Some("as ordered"))
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_with_its_line() {
-        let wrong = |text: &str, what: &str| {
-            let refusal = people(text).unwrap_err();
-            assert!(refusal.contains(what), "{refusal}");
-        };
-        wrong("", "it is empty");
-        wrong("reference,name,photographs\n", "unknown column \"name\"");
-        wrong("reference,purpose\n", "are needed");
-        wrong("reference,photographs\ncase-1,a.jpg\ncase 2,b.jpg\n", "line 3");
-        wrong("reference,photographs\ncase-1,a.jpg,b.jpg\n", "line 2: 3 fields");
-        wrong("reference,photographs\ncase-1,\"a.jpg\n", "line 2: a quotation mark is not closed");
-        wrong("reference,photographs\ncase-1,\n", "line 2: no photographs");
-        wrong("reference,photographs\ncase-1,;\n", "line 2: no photographs");
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_the_reader_panic_and_what_is_quoted_comes_back(
-            text in "[ab\",;\r\n]{0,60}",
-            fields in proptest::collection::vec("[a\",;\r\n]{0,8}", 1..5),
-        ) {
-            let _ = people(&text);
-            let line: Vec<String> =
-                fields.iter().map(|f| format!("\"{}\"", f.replace('"', "\"\""))).collect();
-            prop_assert_eq!(&rows(&line.join(",")).unwrap()[0].1, &fields);
-        }
-    }
-}
+mod tests;

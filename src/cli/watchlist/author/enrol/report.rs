@@ -1,0 +1,164 @@
+//! What an enrolment did, for people and for programs.
+
+use std::path::PathBuf;
+
+use super::super::people::NotAdded;
+use super::super::{CliError, output};
+use crate::watchlist::Reference;
+
+/// A photograph that was left out.
+#[derive(Debug, serde::Serialize)]
+pub struct SkippedPhotograph {
+    pub reference: Reference,
+    pub photograph: PathBuf,
+    pub reason: String,
+}
+
+/// A photograph that was taken, but not without a doubt.
+#[derive(Debug, serde::Serialize)]
+pub struct Doubt {
+    pub reference: Reference,
+    pub photograph: PathBuf,
+    #[serde(flatten)]
+    pub what: Noticed,
+}
+
+/// What was odd about a photograph that was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Noticed {
+    /// Small faces beside the person's.
+    pub background_faces: usize,
+    /// Degrees by which it was turned clockwise, because the face lay on its side.
+    pub turned: u32,
+}
+
+#[derive(Debug, Default, serde::Serialize)]
+pub struct EnrolmentReport {
+    /// Entries that are new or have new photographs, each with the qualities of those.
+    pub added: Vec<Added>,
+    /// Photographs that were in the draft before.
+    pub known: usize,
+    pub left_out: Vec<SkippedPhotograph>,
+    /// People, and folders that are nobody.
+    pub not_added: Vec<NotAdded>,
+    /// Where the references are that were drawn for folders that look like names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub references: Option<PathBuf>,
+    /// Photographs that show others in the background, or were turned.
+    pub doubts: Vec<Doubt>,
+}
+
+#[derive(Debug, serde::Serialize)]
+pub struct Added {
+    pub reference: Reference,
+    pub qualities: Vec<f32>,
+    /// How many photographs the entry has now.
+    pub photographs: usize,
+}
+
+pub fn print(report: &EnrolmentReport, many: bool) -> Result<(), CliError> {
+    for l in &report.left_out {
+        output::line(format!(
+            "left out: {} {}: {}",
+            l.reference,
+            l.photograph.display(),
+            l.reason
+        ))?;
+    }
+    for n in &report.not_added {
+        output::line(format!("not added: {}: {}", n.reference, n.reason))?;
+    }
+    for d in &report.doubts {
+        let of = format!("warning: {} {}", d.reference, d.photograph.display());
+        let Noticed { background_faces, turned } = d.what;
+        if background_faces > 0 {
+            output::line(format!(
+                "{of}: small faces in the background ({background_faces}) were left alone; make \
+                 sure that the large one is meant"
+            ))?;
+        }
+        if turned > 0 {
+            output::line(format!(
+                "{of}: the face lies on its side; the photograph was turned by {turned}° \
+                 clockwise"
+            ))?;
+        }
+    }
+    if let Some(file) = &report.references {
+        output::line(format!(
+            "some folders look like names, and a name must not be published: their entries have \
+             drawn references, which {} holds; keep it to yourselves",
+            file.display()
+        ))?;
+    }
+    let photographs: usize = report.added.iter().map(|a| a.qualities.len()).sum();
+    if many {
+        output::line(format!(
+            "added {photographs} photographs of {} people; {} were in the draft already, {} were \
+             left out, {} people were not added",
+            report.added.len(),
+            report.known,
+            report.left_out.len(),
+            report.not_added.len()
+        ))?;
+    } else {
+        for a in &report.added {
+            output::line(format!("added {} with {} photographs", a.reference, a.qualities.len()))?;
+        }
+        if report.added.is_empty() {
+            output::line("nothing to add: the photographs are in the draft already")?;
+        }
+    }
+    Ok(())
+}
+
+/// What is asked for: from here on more photographs gain little.
+const PHOTOGRAPHS_WANTED: usize = 3;
+/// Of 100 passes of a listed person, how many are missed at the similarity .75 with one and with
+/// two photographs, and with three: press photographs of different days, looked at from the 4th to
+/// the 8th view of a pass (`models/MODEL_CARD.md`). At stricter thresholds the differences grow.
+const MISSED_OF_100: [u32; PHOTOGRAPHS_WANTED] = [30, 4, 2];
+
+/// What entries of fewer than three photographs cost: one sentence for each number that there is.
+pub fn too_few(added: &[Added]) -> Vec<String> {
+    let [.., wanted] = MISSED_OF_100;
+    let mut sentences = Vec::new();
+    for (photographs, missed) in (1..PHOTOGRAPHS_WANTED).zip(MISSED_OF_100) {
+        let mut of = added.iter().filter(|a| a.photographs == photographs).map(|a| &a.reference);
+        let Some(first) = of.next() else { continue };
+        let others = match of.count() {
+            0 => String::new(),
+            more => format!(" and {more} others"),
+        };
+        let noun = if photographs == 1 { "photograph" } else { "photographs" };
+        sentences.push(format!(
+            "{first}{others}: with {photographs} {noun} about {missed} of 100 passes are missed, \
+             with {PHOTOGRAPHS_WANTED} about {wanted} (at the similarity 0.75); add photographs of \
+             other days until there are {PHOTOGRAPHS_WANTED}"
+        ));
+    }
+    sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_than_three_photographs_are_said_with_what_they_cost() {
+        let added = |reference: &str, photographs| Added {
+            reference: reference.parse().unwrap(),
+            qualities: vec![0.5; photographs],
+            photographs,
+        };
+        let people = [added("a", 1), added("b", 3), added("c", 2), added("d", 1), added("e", 10)];
+        let said = too_few(&people);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].starts_with("a and 1 others: with 1 photograph about 30 of 100"),
+            "{said:?}"
+        );
+        assert!(said[1].starts_with("c: with 2 photographs about 4 of 100"), "{said:?}");
+        assert_eq!(too_few(&people[1..2]), Vec::<String>::new());
+    }
+}
