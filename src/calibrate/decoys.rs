@@ -26,7 +26,7 @@ use crate::watchlist::container::{Container, SignedKind};
 use crate::watchlist::keys::KeyId;
 use crate::watchlist::model::MAX_TEXT;
 use crate::watchlist::signatures::{SignatureError, check_signatures};
-use crate::watchlist::text::stamp;
+use crate::watchlist::text::{is_read_as_written, stamp};
 use crate::watchlist::{Reference, Trust};
 
 /// Fewest decoys of a set.
@@ -185,7 +185,7 @@ impl Head {
             ("source", &self.source),
         ];
         for (what, text) in texts {
-            if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+            if text.is_empty() || text.len() > MAX_TEXT || !is_read_as_written(text) {
                 return broken(what, "write 1 to 200 bytes of text in one line");
             }
         }

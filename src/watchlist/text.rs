@@ -18,15 +18,24 @@ pub fn stamp(at: &OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
-/// Whether a text is read as it is written: no control characters, and none that make parts of it
-/// run the other way or break its line, with which a signer would read something else than is
-/// signed.
+/// Whether a text reads as it is written: in one line, without characters that nobody sees or that
+/// turn what follows around. Somebody signs what they read.
 pub fn is_read_as_written(text: &str) -> bool {
-    !text.chars().any(|c| {
+    let hidden = |c: char| {
         c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-            || c == '\u{feff}'
-    })
+            || matches!(
+                c,
+                // Marks, embeddings, overrides and isolates of direction.
+                '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}'
+                | '\u{2066}'..='\u{2069}'
+                // Ends of lines and paragraphs.
+                | '\u{2028}' | '\u{2029}'
+                // Without width; joiners are letters' business in many scripts and stay.
+                | '\u{00AD}' | '\u{180E}' | '\u{200B}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}'
+                | '\u{206A}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
+            )
+    };
+    !text.chars().any(hidden)
 }
 
 /// Templates in the draft's JSON.
@@ -90,5 +99,30 @@ pub mod as_hex {
             *byte = u8::from_str_radix(pair, 16).expect("two hexadecimal digits");
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_read_as_written;
+
+    #[test]
+    fn what_turns_a_text_around_or_cannot_be_seen_is_found_and_other_scripts_are_left_alone() {
+        for hidden in [
+            "order 1\u{202E}62/1\u{202C}",
+            "a\u{2066}b",
+            "case\u{200B}-1",
+            "a\nb",
+            "a\u{2028}b",
+            "\u{FEFF}order",
+            "x\u{E0041}",
+        ] {
+            assert!(!is_read_as_written(hidden), "{hidden:?}");
+        }
+        for plain in
+            ["Beschluß 1/26 §\u{a0}5", "قرار المحكمة", "می\u{200C}خواهم", "क्\u{200D}ष", "令 1"]
+        {
+            assert!(is_read_as_written(plain), "{plain:?}");
+        }
     }
 }

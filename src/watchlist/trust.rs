@@ -74,6 +74,18 @@ pub enum TrustError {
          their own; run `chmod o-w {0}` and compare its keys with the people they belong to"
     )]
     Writable(String),
+    /// Everybody on the device could put another file in its place.
+    #[error(
+        "every user of this device could replace the trust file {path}, because {folder} can be \
+         written by all; run `chmod o-w {folder}`, or move the file, and compare its keys with the \
+         people they belong to"
+    )]
+    Replaceable {
+        /// Its path.
+        path: String,
+        /// The folder it, or what it links to, lies in.
+        folder: String,
+    },
     /// Larger than [`MAX_TRUST_BYTES`].
     #[error("the trust file has more than {MAX_TRUST_BYTES} bytes")]
     TooLarge,
@@ -259,6 +271,16 @@ impl Trust {
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.mode() & 0o002 != 0 {
             return Err(TrustError::Writable(path.display().to_string()));
+        }
+        for place in [path.to_owned(), path.canonicalize().map_err(io)?] {
+            let folder = place.parent().filter(|p| !p.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            let mode = folder.metadata().map_err(io)?.mode();
+            // In a sticky folder only the owner of a file may replace it.
+            if mode & 0o1002 == 0o002 {
+                let [path, folder] = [path, folder].map(|p| p.display().to_string());
+                return Err(TrustError::Replaceable { path, folder });
+            }
         }
         let text = files::read_text_of(file, MAX_TRUST_BYTES).map_err(io)?;
         Self::parse(&text)
@@ -584,6 +606,30 @@ mod tests {
         assert!(Trust::open(&path).is_ok());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert!(matches!(Trust::open(&path), Err(TrustError::Writable(_))));
+    }
+
+    #[test]
+    fn a_file_that_everybody_can_replace_is_refused_through_a_link_too() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (open, closed) = (dir.path().join("open"), dir.path().join("closed"));
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for folder in [&open, &closed] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let (path, link) = (open.join("trust.toml"), closed.join("trust.toml"));
+        std::fs::write(&path, fixture::trust_text(2, &[("signer", 1), ("signer", 2)])).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for (folder_mode, good) in [(0o755, true), (0o777, false), (0o1777, true)] {
+            mode(&open, folder_mode);
+            assert_eq!(Trust::open(&path).is_ok(), good, "{folder_mode:o}");
+            assert_eq!(Trust::open(&link).is_ok(), good, "{folder_mode:o}");
+        }
+        mode(&open, 0o777);
+        let refusal = Trust::open(&link).unwrap_err().to_string();
+        assert!(refusal.contains("chmod o-w") && refusal.contains("open"), "{refusal}");
     }
 
     proptest! {
