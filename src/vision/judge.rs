@@ -12,7 +12,7 @@ use super::embed::Embedder;
 use super::faces::Detection;
 use super::manifest::Models;
 use super::quality::{Quality, QualityGate, TooPoor};
-use super::second_look::SecondLook;
+use super::second_look::{Refined, SecondLook};
 use super::{VisionConfig, VisionError};
 use crate::frame::Frame;
 use crate::template::Embedding;
@@ -77,12 +77,12 @@ impl FaceJudge {
         frame: &Frame<'_>,
         face: &Detection,
     ) -> Result<JudgedFace, VisionError> {
-        let face = self.second_look.refine(&mut self.detector, frame, face)?;
+        let Refined { face, upright } = self.second_look.refine(&mut self.detector, frame, face)?;
         let mut quality = Quality::of_detection(&face);
         let verdict = match self.aligned.warp(frame, &face.landmarks, self.embedder.alignment()) {
             Some(placement) => {
                 quality = quality.complete(&self.aligned, &placement);
-                self.gate.check(&quality)
+                self.gate.check(&quality).and(if upright { Ok(()) } else { Err(TooPoor::Lying) })
             }
             None => Err(TooPoor::Landmarks),
         };

@@ -52,7 +52,7 @@ pub use misses::{MissCurve, Missed};
 pub use outlook::{Outlook, PoorSight, ViewCounts};
 pub use quality::{Quality, QualityGate, TooPoor};
 pub use schedule::{FramePlan, Schedule, ScheduleConfig, Skip, SkipCounters, Thumbnail};
-pub use second_look::SecondLook;
+pub use second_look::{Refined, SecondLook};
 pub use track::{Assigned, MAX_TRACKS, TrackId, Tracker};
 pub use views::ViewConfig;
 

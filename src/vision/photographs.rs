@@ -195,6 +195,7 @@ impl FaceReader {
                     g.max_outside * 100.0
                 )
             }
+            TooPoor::Lying => "it is surer when turned by a quarter or a half".into(),
             TooPoor::Blurred => {
                 format!("sharpness {:.2}, at least {:.2} is needed", q.sharpness, g.min_sharpness)
             }

@@ -50,12 +50,21 @@ pub enum TooPoor {
     CutOff,
     /// Out of focus, smeared by motion, or stretched from too few pixels.
     Blurred,
+    /// It lies on its side or stands on its head, so that its landmarks are wrong.
+    Lying,
 }
 
 impl TooPoor {
     /// Every reason, in the order in which they are checked.
-    pub const ALL: [TooPoor; 6] =
-        [Self::Landmarks, Self::TooSmall, Self::LowScore, Self::Pose, Self::CutOff, Self::Blurred];
+    pub const ALL: [TooPoor; 7] = [
+        Self::Landmarks,
+        Self::TooSmall,
+        Self::LowScore,
+        Self::Pose,
+        Self::CutOff,
+        Self::Blurred,
+        Self::Lying,
+    ];
 
     /// The name under which it is counted.
     pub fn name(self) -> &'static str {
@@ -66,6 +75,7 @@ impl TooPoor {
             Self::Pose => "pose",
             Self::CutOff => "cut_off",
             Self::Blurred => "blurred",
+            Self::Lying => "lying",
         }
     }
 }
