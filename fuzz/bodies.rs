@@ -10,8 +10,12 @@ use watchpost::audit::note::{NoteKey, SignedNote};
 use watchpost::audit::proof::{Submission, TlogProof};
 use watchpost::audit::record::AuditRecord;
 use watchpost::audit::store;
+use watchpost::clock::Clock;
 use watchpost::config::Config;
 use watchpost::device::vault::Vault;
+use watchpost::source::{
+    Captured, Decoder, Photograph, Pipe, PipeConfig, PipeFormat, Source, SourceError,
+};
 use watchpost::watchlist::author::{self, Draft};
 use watchpost::watchlist::seal::{self, DeviceKey, MAGIC};
 use watchpost::watchlist::{Trust, WatchlistConfig, codec, order, removal, rotation};
@@ -99,4 +103,38 @@ pub fn audit(bytes: &[u8]) {
     if let Ok(submission) = Submission::parse(&text) {
         assert_eq!(submission.to_string(), text);
     }
+}
+
+/// JPEG pictures and photographs: one clear error, or a picture within its limits.
+pub fn jpeg(bytes: &[u8]) {
+    const MOST: u32 = 1 << 18;
+    let mut decoder = Decoder::new(MOST);
+    if let Ok(frame) = decoder.decode_jpeg(bytes) {
+        assert!(frame.width() * frame.height() <= MOST as usize);
+    }
+    if !bytes.starts_with(&[0xFF, 0xD8]) {
+        let _ = Photograph::decode(bytes);
+    }
+}
+
+/// Streams of MJPEG and YUV4MPEG2: every frame or a counted loss, and an end. What comes out is
+/// what the decoder takes apart.
+pub fn pipe(bytes: &[u8]) {
+    let Some((format, stream)) = bytes.split_first() else { return };
+    let file = std::env::temp_dir().join(format!("watchpost-fuzz-{}", std::process::id()));
+    std::fs::write(&file, stream).expect("the temporary folder is writable");
+    let format = if format % 2 == 0 { PipeFormat::Mjpeg } else { PipeFormat::Y4m };
+    let config = PipeConfig { path: file, format, ..PipeConfig::default() };
+    let mut pipe = Pipe::open(&config, Clock::default()).expect("a file");
+    let mut captured = Captured::default();
+    // Each call but the last takes a byte at least.
+    for _ in 0..=stream.len() + 1 {
+        match pipe.next(&mut captured) {
+            Ok(()) => drop(Decoder::new(1 << 16).decode(&captured).map(|_| ())),
+            Err(SourceError::Ended) => return,
+            Err(SourceError::Frame(_) | SourceError::Configuration { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("the stream does not end");
 }

@@ -10,6 +10,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use image::ImageEncoder as _;
 use support::desk::{Desk, ok};
 use time::OffsetDateTime;
 use watchpost::audit::checkpoint::Checkpoint;
@@ -65,7 +66,28 @@ fn broken(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// A small picture in colour.
+fn picture() -> Vec<u8> {
+    let pixels: Vec<u8> = (0..24 * 16 * 3u32).map(|i| (i * 7 % 251) as u8).collect();
+    let mut jpeg = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 50)
+        .write_image(&pixels, 24, 16, image::ExtendedColorType::Rgb8)
+        .expect("a picture");
+    jpeg
+}
+
+/// Writes the seeds where `fuzz/all` wants them.
+fn keep(name: &str, seeds: &[Vec<u8>]) {
+    let Some(folder) = std::env::var_os("WATCHPOST_FUZZ_SEEDS") else { return };
+    let folder = std::path::Path::new(&folder).join(name);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (i, seed) in seeds.iter().enumerate() {
+        std::fs::write(folder.join(format!("good-{i}")), seed).expect("writes");
+    }
+}
+
 fn drive(name: &str, seeds: &[Vec<u8>], body: fn(&[u8])) {
+    keep(name, seeds);
     let seconds =
         std::env::var("WATCHPOST_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.5);
     let (began, patience) = (Instant::now(), Duration::from_secs_f64(seconds));
@@ -168,4 +190,9 @@ fn no_broken_input_makes_a_parser_panic_or_hang() {
     drive("offer", &[named, read("sealed.age")], bodies::offer);
     drive("audit", &audit_seeds(), bodies::audit);
     drive("config", &[include_bytes!("../config/watchpost.toml").to_vec()], bodies::config);
+    let picture = picture();
+    drive("jpeg", std::slice::from_ref(&picture), bodies::jpeg);
+    let frames = [&[0][..], &picture, &picture[..picture.len() - 2], &picture].concat();
+    let samples = [b"\x01YUV4MPEG2 W4 H4 Cmono\n", &b"FRAME\n0123456789abcdef".repeat(3)[..]];
+    drive("pipe", &[frames, samples.concat()], bodies::pipe);
 }
