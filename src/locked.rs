@@ -1,5 +1,5 @@
-//! Memory for templates, opened lists, keys and frames: locked, left out of dumps, empty in a forked
-//! child, wiped when dropped.
+//! Memory for templates, opened lists, keys and frames: locked, left out of dumps, empty in a
+//! forked child, wiped when dropped.
 //!
 //! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`),
 //! so that no allocator ever hands a part of it on, and nothing of it reaches swap or a core file.

@@ -1,5 +1,5 @@
-//! JPEG files (ITU-T T.81 annex B), as far as a camera daemon needs them: where a picture begins and
-//! ends, how large it says it is, whether it has its Huffman tables, which scans it has.
+//! JPEG files (ITU-T T.81 annex B), as far as a camera daemon needs them: where a picture begins
+//! and ends, how large it says it is, whether it has its Huffman tables, which scans it has.
 //!
 //! Promises:
 //! * One reader, [`Splitter`], for a stream, a camera's buffer and a file.
@@ -291,7 +291,8 @@ mod tests {
                 let mut again = LockedBuffer::new();
                 let s = read(&picture, &mut again).unwrap();
                 prop_assert!(*again == *picture);
-                prop_assert!(s.scans.iter().all(|scan| scan.at < scan.end && scan.end <= picture.len()));
+                let inside = |scan: &Scan| scan.at < scan.end && scan.end <= picture.len();
+                prop_assert!(s.scans.iter().all(inside));
             }
         }
     }
