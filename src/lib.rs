@@ -17,9 +17,8 @@
 //! ```
 //!
 //! Frames live in a few locked buffers that are swapped, and are wiped once they were looked at;
-//! probes live until they have been searched, views of
-//! listed people until their track ends. What leaves the process is a candidate about an entry of
-//! the list, a status, or a count.
+//! probes live until they have been searched, views of listed people until their track ends. What
+//! leaves the process is a candidate about an entry of the list, a status, or a count.
 //!
 //! # Map
 //!

@@ -234,3 +234,40 @@ fn of_recorded_pictures_none_is_skipped_however_dear_they_are_and_whatever_is_co
     run.show(20, now);
     assert_eq!(run.pipeline.counters().skipped, SkipCounters::default());
 }
+
+/// Shows a bundled portrait `times` times, 200 ms apart from `from_ms` on.
+fn show_portrait(run: &mut Run, name: &str, times: u64, from_ms: u64, wall: OffsetDateTime) {
+    let file = format!("{}/src/demo/portraits/{name}", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(file).unwrap();
+    for n in 0..times {
+        let at = Now { monotonic: Duration::from_millis(from_ms + 200 * n), wall };
+        let captured = Captured { bytes: bytes.as_slice().into(), at, ..Captured::default() };
+        let Run { pipeline, candidates, .. } = run;
+        pipeline.process(&captured, at, &mut |c| candidates.push(c)).expect("a good frame");
+    }
+}
+
+#[test]
+fn somebody_who_takes_the_place_of_another_within_a_track_is_a_track_of_their_own() {
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let config = desk(folder.path(), &models, now, |_| {});
+    // Both faces are of one size and at one place, so that the tracker cannot tell them apart. The
+    // listed man goes, a stranger stands where he stood.
+    let mut run = Run::new(&config, &models, at(now));
+    show_portrait(&mut run, "obama-2010.jpg", 3, 0, now);
+    show_portrait(&mut run, "biden-2010.jpg", 8, 600, now);
+    run.pipeline.finish(at(now), &mut |_| {});
+    assert_eq!(run.pipeline.counters().vision.tracks, 2);
+    assert!(run.candidates.iter().all(|c| c.evidence.views <= 3), "none of the stranger's");
+    // The stranger comes first and stays until no more views of a track are compared; then the
+    // listed man stands there.
+    let mut run = Run::new(&config, &models, at(now));
+    show_portrait(&mut run, "biden-2010.jpg", 60, 0, now);
+    assert!(run.candidates.is_empty());
+    show_portrait(&mut run, "obama-2010.jpg", 20, 12_000, now);
+    run.pipeline.finish(at(now), &mut |_| {});
+    assert_eq!(run.pipeline.counters().vision.tracks, 2);
+    let found = &run.candidates[0];
+    assert!(found.entry == "case-1" && found.evidence.views < 8, "{found:?}");
+}

@@ -181,6 +181,8 @@ struct Rule {
 pub struct Decider<V> {
     rule: Rule,
     tracks: LinearMap<u32, Followed<V>, MAX_TRACKS>,
+    /// The view observed last is of somebody who took the place of whoever was followed.
+    replaced: bool,
 }
 
 impl<V> Decider<V> {
@@ -195,6 +197,7 @@ impl<V> Decider<V> {
                 counters: DecisionCounters::default(),
             },
             tracks: LinearMap::new(),
+            replaced: false,
         }
     }
 
@@ -209,8 +212,8 @@ impl<V> Decider<V> {
     ) -> Option<Template> {
         let Seen { track, embedding, quality } = seen;
         self.rule.counters.compared += 1;
-        let taken = self.tracks.get(&track.0).is_some_and(|t| t.probe.is_of_another(embedding));
-        if taken {
+        self.replaced = self.is_of_another(track, embedding);
+        if self.replaced {
             self.end(now, track, out);
         }
         if !self.tracks.contains_key(&track.0)
@@ -229,6 +232,25 @@ impl<V> Decider<V> {
             t.held = None;
         }
         probe
+    }
+
+    /// Whether a view of `track` would be of somebody who took the place of whoever is followed.
+    pub fn is_of_another(&self, track: TrackId, view: &Embedding) -> bool {
+        self.tracks.get(&track.0).is_some_and(|t| t.probe.is_of_another(view))
+    }
+
+    /// Whether the view observed last is of somebody who took the place of whoever was followed: a
+    /// track of its own begins with it. See [`Decider::renumber`].
+    pub fn has_replaced(&self) -> bool {
+        self.replaced
+    }
+
+    /// Goes on with `track` under the number `new`.
+    pub fn renumber(&mut self, track: TrackId, new: TrackId) {
+        if let Some(followed) = self.tracks.remove(&track.0) {
+            let put = self.tracks.insert(new.0, followed);
+            debug_assert!(put.is_ok(), "a place was made");
+        }
     }
 
     /// Takes what the search found for the probe of a track. `id` names the candidate, should this

@@ -19,7 +19,9 @@ use crate::config::Config;
 use crate::decision::probe::FusedProbe;
 use crate::source::{Captured, Decoder, Pace};
 use crate::template::{Embedding, Template};
-use crate::vision::{Analyzer, FramePlan, Models, Schedule, Sighting, Thumbnail, VisionError};
+use crate::vision::{
+    Analyzer, FramePlan, MAX_TRACKS, Models, Schedule, Sighting, Thumbnail, TrackId, VisionError,
+};
 use crate::watchlist::{Gallery, Position, Watchlist};
 
 /// Why counting cannot begin.
@@ -56,18 +58,21 @@ pub struct Calibrator {
 }
 
 /// Adds a view to its track's probe, as the decision does: the probe to compare, once it has
-/// `least_views`. A view that has nothing in common with those before begins a new one.
+/// `least_views`. A view that has nothing in common with those before begins a new one, and that it
+/// did is said.
 fn fuse(
     probe: &mut FusedProbe,
     view: &Embedding,
     quality: f32,
     least_views: u32,
-) -> Option<Template> {
-    if probe.is_of_another(view) {
+) -> (Option<Template>, bool) {
+    let replaced = probe.is_of_another(view);
+    if replaced {
         *probe = FusedProbe::default();
     }
     probe.add(view, quality);
-    if probe.views() >= least_views { probe.template() } else { None }
+    let template = if probe.views() >= least_views { probe.template() } else { None };
+    (template, replaced)
 }
 
 impl Calibrator {
@@ -153,6 +158,7 @@ impl Calibrator {
         {
             return Ok(());
         }
+        let mut replaced: heapless::Vec<TrackId, MAX_TRACKS> = heapless::Vec::new();
         analyzer.analyze(
             &frame,
             captured.at,
@@ -164,10 +170,17 @@ impl Calibrator {
                 }
                 Sighting::Viewed { track, view } => {
                     let probe = probes.entry(track.0).or_default();
-                    let quality = view.quality.overall;
-                    let Some(probe) = fuse(probe, &view.probe, quality, least_views) else {
+                    if view.beyond && !probe.is_of_another(&view.probe) {
                         return;
-                    };
+                    }
+                    let quality = view.quality.overall;
+                    let (probe, is_another) = fuse(probe, &view.probe, quality, least_views);
+                    if is_another {
+                        counter.end(track.0, today);
+                        // At most one view a track and frame.
+                        let _ = replaced.push(track);
+                    }
+                    let Some(probe) = probe else { return };
                     let Some(mut counted_view) = counter.view(track.0, today) else { return };
                     let probe = std::slice::from_ref(&probe);
                     decoys.scan(probe, 0, |_, hit| {
@@ -183,6 +196,11 @@ impl Calibrator {
                 }
             },
         )?;
+        for track in replaced {
+            if let (Some(new), Some(probe)) = (analyzer.replaced(track), probes.remove(&track.0)) {
+                probes.insert(new.0, probe);
+            }
+        }
         if let (Some(schedule), Some(shown)) = (schedule, shown) {
             schedule.looked(at, shown, stopwatch.elapsed().saturating_sub(start));
         }
@@ -214,8 +232,8 @@ mod tests {
     #[test]
     fn a_track_is_compared_by_the_mean_of_its_views_once_there_are_enough() {
         let mut probe = FusedProbe::default();
-        assert!(fuse(&mut probe, &view(0, 0.1), 0.5, 2).is_none());
-        let fused = fuse(&mut probe, &view(1, 0.1), 0.5, 2).expect("two views");
+        assert!(fuse(&mut probe, &view(0, 0.1), 0.5, 2).0.is_none());
+        let fused = fuse(&mut probe, &view(1, 0.1), 0.5, 2).0.expect("two views");
         let (a, b) = (view(0, 0.1).quantize(), view(1, 0.1).quantize());
         assert!(fused.cosine(&a) > a.cosine(&b));
         assert!((fused.cosine(&a) - fused.cosine(&b)).abs() < 0.02);
@@ -226,7 +244,7 @@ mod tests {
         let mut probe = FusedProbe::default();
         fuse(&mut probe, &view(0, 0.0), 0.5, 2);
         fuse(&mut probe, &view(0, 0.0), 0.5, 2);
-        assert!(fuse(&mut probe, &view(1, 0.0), 0.5, 2).is_none());
+        assert!(matches!(fuse(&mut probe, &view(1, 0.0), 0.5, 2), (None, true)));
         assert_eq!(probe.views(), 1);
     }
 }

@@ -35,8 +35,8 @@ use crate::frame::Frame;
 use crate::promise::Stage;
 use crate::source::{Captured, DecodeError, Decoder, Pace};
 use crate::vision::{
-    Analyzer, FrameCounts, FramePlan, Models, Schedule, Sighting, Skip, StageTimes, Thumbnail,
-    VisionError,
+    Analyzer, FrameCounts, FramePlan, MAX_TRACKS, Models, Schedule, Sighting, Skip, StageTimes,
+    Thumbnail, TrackId, VisionError,
 };
 use crate::watchlist::TopK;
 use crate::watchlist::memory::DayCounts;
@@ -321,6 +321,7 @@ impl Matcher {
         let Self { analyzer, decider, top } = self;
         let size = [frame.layout().width(), frame.layout().height()];
         let threshold = outlet.active.plan().threshold;
+        let mut replaced: heapless::Vec<TrackId, MAX_TRACKS> = heapless::Vec::new();
         let seen =
             analyzer.analyze(frame, captured.at, stopwatch, &mut |sighting| match sighting {
                 Sighting::Ended { track } => {
@@ -328,9 +329,16 @@ impl Matcher {
                     decider.end(captured.at, track, &mut |finding| outlet.publish(finding));
                 }
                 Sighting::Viewed { track, view } => {
+                    if view.beyond && !decider.is_of_another(track, &view.probe) {
+                        return;
+                    }
                     let quality = view.quality.overall;
                     let seen = Seen { track, embedding: &view.probe, quality };
                     let probe = decider.observe(captured.at, seen, &mut |f| outlet.publish(f));
+                    if decider.has_replaced() {
+                        // At most one view a track and frame.
+                        let _ = replaced.push(track);
+                    }
                     let Some(probe) = probe else { return };
                     top.clear();
                     let gallery = outlet.active.gallery();
@@ -348,6 +356,12 @@ impl Matcher {
                     decider.searched(captured.at, id, searched, own, &mut |f| outlet.publish(f));
                 }
             });
+        for track in replaced {
+            outlet.counters.vision.tracks += 1;
+            if let Some(new) = analyzer.replaced(track) {
+                decider.renumber(track, new);
+            }
+        }
         decider.tick(captured.at, &mut |finding| outlet.publish(finding));
         match &seen {
             Ok(counts) => outlet.counters.vision.add(counts),

@@ -55,6 +55,7 @@ use std::path::PathBuf;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::files;
 use crate::vision::{Models, VisionError};
 use extract::{Acquisition, Settings};
 use left_out::LeftOut;
@@ -120,7 +121,8 @@ pub enum EvaluateError {
 pub fn read_list(path: &std::path::Path) -> Result<String, EvaluateError> {
     let bytes =
         std::fs::read(path).map_err(|source| EvaluateError::List { path: path.into(), source })?;
-    String::from_utf8(bytes).map_err(|_| EvaluateError::NotText { path: path.into() })
+    let text = files::text(&bytes).map_err(|_| EvaluateError::NotText { path: path.into() })?;
+    Ok(text.as_str().to_owned())
 }
 
 /// One network as a result names it.

@@ -408,6 +408,22 @@ mod tests {
     }
 
     #[test]
+    fn pictures_without_end_markers_come_out_to_the_last_one_and_a_file_is_recorded() {
+        let jpeg = samples::colour(32, 24);
+        let bare = &jpeg[..jpeg.len() - 2];
+        let file = written(&[bare, bare, bare].concat());
+        let config = config(file.path(), PipeFormat::Mjpeg);
+        let mut pipe = Pipe::open(&config, Clock::default()).unwrap();
+        let mut captured = Captured::default();
+        for _ in 0..3 {
+            pipe.next(&mut captured).unwrap();
+            assert_eq!((&*captured.bytes, captured.pace), (bare, Pace::Recorded));
+        }
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Ended)));
+        assert_eq!(pipe.counters().damaged(), 0);
+    }
+
+    #[test]
     fn a_path_that_cannot_be_read_comes_with_its_remedy() {
         for (path, part) in [("/nonexistent/fifo", "mkfifo"), ("/tmp", "images")] {
             match Pipe::open(&config(path, PipeFormat::Grey), Clock::default()) {

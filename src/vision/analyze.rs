@@ -41,6 +41,9 @@ pub struct View {
     pub landmarks: [Point; 5],
     /// When the frame was captured.
     pub at: Now,
+    /// Its track has had all its views: it is there to tell whether the face is still the same, and
+    /// for nothing else.
+    pub beyond: bool,
 }
 
 /// What the stage tells.
@@ -242,6 +245,14 @@ impl Analyzer {
         self.tracker.len()
     }
 
+    /// Begins a track of its own with the latest view of `track`, which is of somebody else than
+    /// those before. Returns its number; the old one will not come again.
+    pub fn replaced(&mut self, track: TrackId) -> Option<TrackId> {
+        let new = self.tracker.renumber(track)?;
+        self.views.replaced(track, new);
+        Some(new)
+    }
+
     /// Ends all tracks, as when the camera is gone or matching is suspended.
     pub fn end_all(&mut self, out: &mut impl FnMut(Sighting)) {
         let views = &mut self.views;
@@ -318,7 +329,7 @@ impl Analyzer {
             if let Some(reason) = fitness.and_then(|f| f.hardly_able()) {
                 counts.hardly_able.add(reason);
             }
-            self.views.embedded(due.track, quality.overall, now.monotonic);
+            let beyond = self.views.embedded(due.track, quality.overall, now.monotonic);
             let view = View {
                 quality,
                 probe,
@@ -326,6 +337,7 @@ impl Analyzer {
                 rect: face.rect,
                 landmarks: face.landmarks,
                 at: now,
+                beyond,
             };
             out(Sighting::Viewed { track: due.track, view });
         }
@@ -466,7 +478,7 @@ mod tests {
                 Sighting::Ended { track } => track,
                 Sighting::Viewed {
                     track,
-                    view: View { quality, probe, face, rect, landmarks, at },
+                    view: View { quality, probe, face, rect, landmarks, at, .. },
                 } => {
                     let (_, _, _, _): (Embedding, AlignedFace, Rect, [Point; 5]) =
                         (probe, face, rect, landmarks);

@@ -3,7 +3,8 @@
 //! Each track predicts where its face is now, from a smoothed velocity; predictions and faces are
 //! paired greedily, the best pair first, by overlap and by distance in face widths. A track
 //! survives a few frames without a face and then ends for good: no person is found again after
-//! that, in this camera or another, and numbers mean nothing outside the process.
+//! that, in this camera or another, and numbers mean nothing outside the process. Who is seen at a
+//! track's place is not known here; where somebody else took it, [`Tracker::renumber`] is told.
 //!
 //! Bounded: at most [`MAX_TRACKS`]. When they are all in use, the track that has gone longest
 //! without a face ends for a new one; if each has a face in this frame, the new face gets none and
@@ -187,6 +188,14 @@ impl Tracker {
             assigned[i] = Some(id);
         }
         untracked
+    }
+
+    /// Gives a live track another number: its face is of somebody else than before.
+    pub fn renumber(&mut self, track: TrackId) -> Option<TrackId> {
+        let at = self.tracks.iter().position(|t| t.id == track)?;
+        let new = self.number();
+        self.tracks[at].id = new;
+        Some(new)
     }
 
     /// Ends every track, as when the camera is gone.

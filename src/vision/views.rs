@@ -2,7 +2,8 @@
 //!
 //! The first few good views come quickly, so that a decision that needs several agreeing ones is
 //! reached within a second; after that only a view that is clearly better than the best so far, or
-//! that comes long after the last. A track has a fixed number of attempts.
+//! that comes long after the last. A track has a fixed number of attempts. Once they are used up, a
+//! view now and then only tells whether it is still the same face.
 
 use std::time::Duration;
 
@@ -95,8 +96,12 @@ impl Views {
     /// pixels.
     pub(super) fn due(&self, track: TrackId, now: Duration) -> bool {
         self.of(track).is_none_or(|a| {
-            a.count < self.config.max_a_track
-                && now.saturating_sub(a.last) >= Duration::from_millis(self.config.min_interval_ms)
+            let wait = if a.count < self.config.max_a_track {
+                self.config.min_interval_ms
+            } else {
+                self.config.refresh_ms
+            };
+            now.saturating_sub(a.last) >= Duration::from_millis(wait)
         })
     }
 
@@ -110,16 +115,26 @@ impl Views {
             })
     }
 
-    /// A view of `track` was embedded.
-    pub(super) fn embedded(&mut self, track: TrackId, overall: f32, now: Duration) {
+    /// A view of `track` was embedded. Says whether that was beyond its attempts.
+    pub(super) fn embedded(&mut self, track: TrackId, overall: f32, now: Duration) -> bool {
         if let Some(a) = self.attempts.iter_mut().find(|a| a.track == track) {
-            a.count += 1;
+            let beyond = a.count >= self.config.max_a_track;
+            a.count += u32::from(!beyond);
             a.last = now;
             a.best = a.best.max(overall);
+            beyond
         } else {
             // There is a place for each live track, and ended ones are forgotten.
             let new = Attempts { track, count: 1, last: now, best: overall };
             self.attempts.push(new).expect("no more tracks than places");
+            false
+        }
+    }
+
+    /// The latest view of `track` is the first of somebody else, who is followed as `new`.
+    pub(super) fn replaced(&mut self, track: TrackId, new: TrackId) {
+        if let Some(a) = self.attempts.iter_mut().find(|a| a.track == track) {
+            (a.track, a.count, a.best) = (new, 1, 0.0);
         }
     }
 
@@ -147,12 +162,16 @@ mod tests {
 
     /// Times in milliseconds at which views of the given quality, one every 33 ms, are embedded.
     fn embedded(quality: impl Fn(u64) -> f32, until: u64) -> Vec<u64> {
+        embedded_or_beyond(quality, until).into_iter().filter(|v| !v.1).map(|v| v.0).collect()
+    }
+
+    /// The same with those beyond the track's attempts, which are said to be.
+    fn embedded_or_beyond(quality: impl Fn(u64) -> f32, until: u64) -> Vec<(u64, bool)> {
         let mut views = Views::new(ViewConfig::default());
         let mut out = Vec::new();
         for t in (0..until).step_by(33) {
             if views.wants(T, quality(t), ms(t)) {
-                views.embedded(T, quality(t), ms(t));
-                out.push(t);
+                out.push((t, views.embedded(T, quality(t), ms(t))));
             }
         }
         out
@@ -175,10 +194,15 @@ mod tests {
     #[test]
     fn no_track_is_embedded_more_often_than_allowed_and_an_ended_one_is_forgotten() {
         assert_eq!(embedded(|t| t as f32 / 1e5, 100_000).len(), 8);
+        let beyond = embedded_or_beyond(|_| 0.5, 20_000);
+        let beyond: Vec<u64> = beyond.into_iter().filter(|v| v.1).map(|v| v.0).collect();
+        assert!(beyond.len() > 10 && beyond.windows(2).all(|w| w[1] - w[0] >= 1000));
         let mut views = Views::new(ViewConfig { max_a_track: 1, ..ViewConfig::default() });
         views.embedded(T, 0.5, ms(0));
-        assert!(!views.due(T, ms(100_000)));
-        views.ended(T);
-        assert!(views.due(T, ms(0)) && views.count(T) == 0);
+        assert!(!views.due(T, ms(999)) && views.due(T, ms(1000)), "to tell who it is");
+        views.replaced(T, TrackId(8));
+        assert_eq!((views.count(T), views.count(TrackId(8))), (0, 1));
+        views.ended(TrackId(8));
+        assert!(views.due(TrackId(8), ms(0)) && views.count(TrackId(8)) == 0);
     }
 }
