@@ -53,6 +53,7 @@ const NEUTRAL: &[&str] = &[
     "decision.update_margin",
     "device.camera",
     "device.id",
+    "device.place",
     "event.crop",
     "event.crop_quality",
     "metrics.listen",
