@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditConfig;
 use crate::decision::DecisionConfig;
 use crate::delivery::{BrokerConfig, DeviceId};
 use crate::files;
@@ -49,6 +50,8 @@ pub struct Config {
     pub event: EventConfig,
     /// `[broker]`: where candidates go.
     pub broker: BrokerConfig,
+    /// `[audit]`: the log of what the device did.
+    pub audit: AuditConfig,
     /// `[metrics]`: where figures are given to a monitoring system.
     pub metrics: MetricsConfig,
 }
@@ -213,6 +216,7 @@ impl Config {
             });
         }
         self.broker.problems(&mut out);
+        self.audit.problems(&mut out);
         self.metrics.problems(&mut out);
         out
     }

@@ -7,6 +7,9 @@
 /// The text of a configuration key, as a literal: `concat!` takes it, too.
 #[rustfmt::skip]
 macro_rules! setting {
+    (audit.identity) => { "audit.identity" };
+    (audit.log) => { "audit.log" };
+    (audit.on_failure) => { "audit.on_failure" };
     (broker.ca_file) => { "broker.ca_file" };
     (broker.client_cert) => { "broker.client_cert" };
     (broker.client_id) => { "broker.client_id" };

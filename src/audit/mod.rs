@@ -38,15 +38,23 @@
 //! | [`proof`] | a record's inclusion in a signed tree, as one text |
 //! | [`record`] | what is written: a closed set of records, their bytes |
 //! | [`store`] | the log on the disk |
+//! | [`journal`] | a device's own log: records in, signed checkpoints out |
+//! | [`witness`] | cosigns what only grows, and names what does not; sans-IO |
+//! | `config` | the configuration section |
 //! | `lines` | how numbers and hashes are written in all of them |
 
 pub mod checkpoint;
+mod config;
+pub mod journal;
 mod lines;
 pub mod note;
 pub mod proof;
 pub mod record;
 pub mod store;
 pub mod tree;
+pub mod witness;
+
+pub use config::{AuditConfig, OnFailure};
 
 #[cfg(test)]
 mod naive;

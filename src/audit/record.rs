@@ -46,7 +46,7 @@ pub const MAX_KEYS: usize = 16;
 
 /// What is wrong with the bytes of a record, or with a record that is to be written.
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
-pub enum RecordError {
+pub enum AuditRecordError {
     /// Not the encoding that the schema asks for.
     #[error("the record is not written as its schema says: {0}")]
     Cbor(#[from] CborError),
@@ -219,9 +219,9 @@ macro_rules! numbered {
                 match self { $($name::$variant => $word,)* }
             }
 
-            fn of(number: u64) -> Result<Self, RecordError> {
+            fn of(number: u64) -> Result<Self, AuditRecordError> {
                 let known = Self::ALL.iter().copied().find(|v| v.number() == number);
-                known.ok_or(RecordError::Unknown($what))
+                known.ok_or(AuditRecordError::Unknown($what))
             }
         }
 
@@ -265,7 +265,7 @@ numbered! {
         AcceptPlain = 1, setting!(watchlist.accept_plain);
         UnlockedMemory = 2, setting!(watchlist.require_locked_memory);
         UnsynchronisedClock = 3, setting!(watchlist.require_synchronised_clock);
-        AuditFailure = 4, "going on without the audit log";
+        AuditFailure = 4, setting!(audit.on_failure);
         MetricsBeyondLoopback = 5, setting!(metrics.beyond_loopback);
         MemoryOutbox = 6, setting!(broker.outbox);
         Unheard = 7, setting!(broker.keep_unheard);
@@ -330,7 +330,7 @@ impl AuditRecord {
     ///
     /// # Errors
     /// Where something is larger than the schema allows.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, RecordError> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, AuditRecordError> {
         codec::write(self)
     }
 
@@ -338,7 +338,7 @@ impl AuditRecord {
     ///
     /// # Errors
     /// Where they are not.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, AuditRecordError> {
         codec::read(bytes)
     }
 }

@@ -11,6 +11,7 @@
 //! the models on photographs (`detect`, `compare`, `evaluate`), `demo` plays and times the bundled
 //! scene (`demo`, `bench`).
 
+mod audit;
 #[cfg(feature = "demo")]
 mod bench;
 mod calibrate;
@@ -127,6 +128,8 @@ enum Command {
     Orders(orders::Args),
     /// Count strangers at this place against decoys, to know how often a list would be wrong here.
     Calibrate(calibrate::Args),
+    /// Look at the log of what a device did, verify it, and prove single records.
+    Audit(audit::Args),
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
     /// Print what a shell completes: `watchpost completions bash`.
@@ -183,6 +186,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "author")]
         Command::Completions(args) => completions::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args),

@@ -1,8 +1,8 @@
 //! The bytes of a record: `config/schemas/audit.cddl`.
 
 use super::{
-    Answer, AuditEvent, AuditRecord, CandidateRecord, EndOfUse, Instruction, InstructionRecord,
-    ListRecord, MAX_COUNT_NAME, MAX_COUNTS, MAX_KEYS, MAX_PROGRAM, MAX_RECORD, RecordError,
+    Answer, AuditEvent, AuditRecord, AuditRecordError, CandidateRecord, EndOfUse, Instruction,
+    InstructionRecord, ListRecord, MAX_COUNT_NAME, MAX_COUNTS, MAX_KEYS, MAX_PROGRAM, MAX_RECORD,
     VERSION, WeakSetting, WipedThing,
 };
 use crate::cause::Cause;
@@ -35,7 +35,7 @@ mod kind {
     pub const MISSED: u64 = 12;
 }
 
-pub fn write(record: &AuditRecord) -> Result<Vec<u8>, RecordError> {
+pub fn write(record: &AuditRecord) -> Result<Vec<u8>, AuditRecordError> {
     fits(&record.event)?;
     let mut w = CborWriter::with_capacity(256);
     w.map(4).key(0).uint(VERSION).key(1).uint(record.at_ms.min(LATEST)).key(2);
@@ -104,7 +104,7 @@ pub fn write(record: &AuditRecord) -> Result<Vec<u8>, RecordError> {
     }
     let bytes = w.finish();
     if bytes.len() > MAX_RECORD {
-        return Err(RecordError::TooLarge("all of it"));
+        return Err(AuditRecordError::TooLarge("all of it"));
     }
     Ok(bytes)
 }
@@ -117,8 +117,9 @@ const NOT_CONCERNED: &str = "not-concerned";
 const TOO_LATE: &str = "too-late";
 
 /// Whether each part is within the schema's bounds.
-fn fits(event: &AuditEvent) -> Result<(), RecordError> {
-    let bound = |fits: bool, what| if fits { Ok(()) } else { Err(RecordError::TooLarge(what)) };
+fn fits(event: &AuditEvent) -> Result<(), AuditRecordError> {
+    let bound =
+        |fits: bool, what| if fits { Ok(()) } else { Err(AuditRecordError::TooLarge(what)) };
     match event {
         AuditEvent::Started { program } => bound(program.len() <= MAX_PROGRAM, "the version"),
         AuditEvent::ListInForce(list) => {
@@ -132,7 +133,7 @@ fn fits(event: &AuditEvent) -> Result<(), RecordError> {
             bound(counts.keys().all(|name| name.len() <= MAX_COUNT_NAME), "the name of a count")
         }
         AuditEvent::Candidate(c) if !(1..=2).contains(&c.sequence) => {
-            Err(RecordError::Unknown("sequence"))
+            Err(AuditRecordError::Unknown("sequence"))
         }
         _ => Ok(()),
     }
@@ -154,16 +155,16 @@ fn write_list(w: &mut CborWriter, list: &ListRecord) {
     w.bytes(&list.models[0]).bytes(&list.models[1]);
 }
 
-pub fn read(bytes: &[u8]) -> Result<AuditRecord, RecordError> {
+pub fn read(bytes: &[u8]) -> Result<AuditRecord, AuditRecordError> {
     if bytes.len() > MAX_RECORD {
-        return Err(RecordError::TooLarge("all of it"));
+        return Err(AuditRecordError::TooLarge("all of it"));
     }
     let mut r = CborReader::new(bytes);
     r.map(4)?;
     r.key(0)?;
     let version = r.uint(u64::MAX)?;
     if version != VERSION {
-        return Err(RecordError::Version(version));
+        return Err(AuditRecordError::Version(version));
     }
     r.key(1)?;
     let at_ms = r.uint(LATEST)?;
@@ -175,7 +176,7 @@ pub fn read(bytes: &[u8]) -> Result<AuditRecord, RecordError> {
     Ok(AuditRecord { at_ms, event })
 }
 
-fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, RecordError> {
+fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, AuditRecordError> {
     Ok(match kind {
         kind::STARTED => {
             items(r, 1)?;
@@ -212,7 +213,7 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, RecordErr
             AuditEvent::Candidate(CandidateRecord {
                 event: exactly(r)?,
                 sequence: match r.uint(2)? {
-                    0 => return Err(RecordError::Unknown("sequence")),
+                    0 => return Err(AuditRecordError::Unknown("sequence")),
                     n => n as u8,
                 },
                 commitment: exactly(r)?,
@@ -224,7 +225,7 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, RecordErr
                 settings.push(WeakSetting::of(r.uint(u64::MAX)?)?);
             }
             if !settings.is_sorted_by(|a, b| a < b) {
-                return Err(RecordError::Unknown("order of settings"));
+                return Err(AuditRecordError::Unknown("order of settings"));
             }
             AuditEvent::Weakened { settings }
         }
@@ -241,24 +242,24 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, RecordErr
             items(r, 1)?;
             AuditEvent::Missed { records: r.uint(u64::MAX)? }
         }
-        _ => return Err(RecordError::Unknown("kind")),
+        _ => return Err(AuditRecordError::Unknown("kind")),
     })
 }
 
-fn read_heartbeat(r: &mut CborReader<'_>) -> Result<AuditEvent, RecordError> {
+fn read_heartbeat(r: &mut CborReader<'_>) -> Result<AuditEvent, AuditRecordError> {
     let mut counts = std::collections::BTreeMap::new();
     for _ in 0..r.array(MAX_COUNTS)? {
         items(r, 2)?;
         let name = r.text(MAX_COUNT_NAME)?;
         if counts.last_key_value().is_some_and(|(last, _): (&String, _)| last.as_str() >= name) {
-            return Err(RecordError::Unknown("order of counts"));
+            return Err(AuditRecordError::Unknown("order of counts"));
         }
         counts.insert(name.to_owned(), r.uint(u64::MAX)?);
     }
     Ok(AuditEvent::Heartbeat { counts })
 }
 
-fn read_instruction(r: &mut CborReader<'_>) -> Result<InstructionRecord, RecordError> {
+fn read_instruction(r: &mut CborReader<'_>) -> Result<InstructionRecord, AuditRecordError> {
     Ok(InstructionRecord {
         what: Instruction::of(r.uint(u64::MAX)?)?,
         answer: match r.text(MAX_WORD)? {
@@ -270,15 +271,18 @@ fn read_instruction(r: &mut CborReader<'_>) -> Result<InstructionRecord, RecordE
         },
         order: match r.bytes(16)? {
             [] => None,
-            id => Some(id.try_into().map_err(|_| RecordError::Unknown("order id"))?),
+            id => Some(id.try_into().map_err(|_| AuditRecordError::Unknown("order id"))?),
         },
         keys: read_keys(r)?,
     })
 }
 
-fn read_list(r: &mut CborReader<'_>) -> Result<ListRecord, RecordError> {
+fn read_list(r: &mut CborReader<'_>) -> Result<ListRecord, AuditRecordError> {
     Ok(ListRecord {
-        id: r.text(MAX_REFERENCE)?.parse().map_err(|_| RecordError::Unknown("id of a list"))?,
+        id: r
+            .text(MAX_REFERENCE)?
+            .parse()
+            .map_err(|_| AuditRecordError::Unknown("id of a list"))?,
         version: r.uint(u64::MAX)?,
         digest: exactly(r)?,
         entries: r.uint(u64::MAX)?,
@@ -286,27 +290,27 @@ fn read_list(r: &mut CborReader<'_>) -> Result<ListRecord, RecordError> {
         false_alerts: r.uint(u64::MAX)?,
         authority: r.text(MAX_TEXT)?.to_owned(),
         decision: r.text(MAX_TEXT)?.to_owned(),
-        aim: r.text(MAX_WORD)?.parse::<Aim>().map_err(|_| RecordError::Unknown("aim"))?,
+        aim: r.text(MAX_WORD)?.parse::<Aim>().map_err(|_| AuditRecordError::Unknown("aim"))?,
         stage: match r.text(MAX_WORD)? {
             word if word == Stage::InForce.as_str() => Stage::InForce,
             word if word == Stage::Silent.as_str() => Stage::Silent,
-            _ => return Err(RecordError::Unknown("stage")),
+            _ => return Err(AuditRecordError::Unknown("stage")),
         },
         signers: read_keys(r)?,
         models: [exactly(r)?, exactly(r)?],
     })
 }
 
-fn read_keys(r: &mut CborReader<'_>) -> Result<Vec<KeyId>, RecordError> {
+fn read_keys(r: &mut CborReader<'_>) -> Result<Vec<KeyId>, AuditRecordError> {
     (0..r.array(MAX_KEYS)?).map(|_| Ok(KeyId::from_bytes(exactly(r)?))).collect()
 }
 
-fn cause(code: &str) -> Result<Cause, RecordError> {
+fn cause(code: &str) -> Result<Cause, AuditRecordError> {
     let known = Cause::ALL.iter().copied().find(|cause| cause.code() == code);
-    known.ok_or(RecordError::Unknown("cause"))
+    known.ok_or(AuditRecordError::Unknown("cause"))
 }
 
-fn items(r: &mut CborReader<'_>, wanted: usize) -> Result<(), RecordError> {
+fn items(r: &mut CborReader<'_>, wanted: usize) -> Result<(), AuditRecordError> {
     let at = r.at();
     match r.array(wanted)? {
         found if found == wanted => Ok(()),
@@ -317,6 +321,6 @@ fn items(r: &mut CborReader<'_>, wanted: usize) -> Result<(), RecordError> {
     }
 }
 
-fn exactly<const N: usize>(r: &mut CborReader<'_>) -> Result<[u8; N], RecordError> {
-    r.bytes(N)?.try_into().map_err(|_| RecordError::Unknown("length of a byte string"))
+fn exactly<const N: usize>(r: &mut CborReader<'_>) -> Result<[u8; N], AuditRecordError> {
+    r.bytes(N)?.try_into().map_err(|_| AuditRecordError::Unknown("length of a byte string"))
 }

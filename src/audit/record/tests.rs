@@ -108,7 +108,7 @@ fn what_is_larger_than_the_schema_allows_is_refused_when_it_is_written() {
         AuditEvent::Started { program: "x".repeat(MAX_PROGRAM + 1) },
         AuditEvent::ListInForce(Box::new(ListRecord { authority: "x".repeat(201), ..list() })),
     ] {
-        assert!(matches!(record(event).to_bytes(), Err(RecordError::TooLarge(_))));
+        assert!(matches!(record(event).to_bytes(), Err(AuditRecordError::TooLarge(_))));
     }
     assert!(AuditRecord::from_bytes(&vec![0; MAX_RECORD + 1]).is_err());
 }

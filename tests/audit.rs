@@ -1,0 +1,160 @@
+//! `watchpost audit` as others use it: the log of a device, its proofs, and public keys.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::journal::Journal;
+use watchpost::audit::note::{NoteKey, SignatureKind};
+use watchpost::audit::record::{AuditEvent, CandidateRecord, EndOfUse, commitment};
+use watchpost::audit::store::{AuditStore, CHECKPOINT, LOG};
+use watchpost::cause::Cause;
+use watchpost::clock::Now;
+use watchpost::watchlist::keys::SecretKey;
+
+const ORIGIN: &str = "watchpost/gate-1";
+const EVENT: [u8; 16] = [0x5a; 16];
+const PUBLISHED: &[u8] = b"{\"the\":\"payload\"}";
+
+/// A device's log with one candidate in it, and the device's key.
+struct DeviceLog {
+    directory: tempfile::TempDir,
+    key: SecretKey,
+}
+
+impl DeviceLog {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a folder");
+        let key = SecretKey::from_seed(&[1; 32]);
+        let store = AuditStore::open(&directory.path().join("log"), ORIGIN).expect("a new log");
+        let mut journal = Journal::new(store, ORIGIN, SecretKey::from_seed(&[1; 32]));
+        let candidate =
+            CandidateRecord { event: EVENT, sequence: 1, commitment: commitment(PUBLISHED) };
+        let suspended = EndOfUse::Blind(Cause::Suspended);
+        for event in [
+            AuditEvent::Started { program: "0.1.0".into() },
+            AuditEvent::UseBegan,
+            AuditEvent::Candidate(candidate),
+            AuditEvent::UseEnded { why: suspended },
+        ] {
+            let wall = OffsetDateTime::from_unix_timestamp(1_764_400_000).expect("a time");
+            let now = Now { monotonic: Duration::ZERO, wall };
+            journal.record(event, now, &mut |_| ()).expect("room");
+        }
+        journal.checkpoint().expect("room");
+        Self { directory, key }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        self.path("log").display().to_string()
+    }
+}
+
+fn audit(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+    command.arg("audit").args(arguments).output().expect("the program")
+}
+
+fn good(arguments: &[&str]) -> String {
+    let output = audit(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let output = audit(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn a_log_is_shown_verified_exported_and_its_candidate_proved_without_the_device() {
+    let device = DeviceLog::new();
+    let (log, public) = (device.log(), device.key.public().to_string());
+    let shown = good(&["show", "--log", &log]);
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    assert!(shown.contains("0  2025-11-29T07:06:40Z  started: watchpost 0.1.0"), "{shown}");
+    assert!(shown.contains("faces are not compared: somebody who may has suspended"), "{shown}");
+    let newest = good(&["show", "--log", &log, "--last", "1", "--json"]);
+    assert!(
+        newest.contains(r#""kind":"use-ended""#) && newest.contains(r#""index":3"#),
+        "{newest}"
+    );
+    let verified = good(&["verify", "--log", &log, "--key", &public, "--json"]);
+    assert!(verified.contains(r#""size":4"#) && verified.contains(r#""valid":true"#), "{verified}");
+
+    let copy = text(&device.path("copy"));
+    good(&["export", &copy, "--log", &log]);
+    let (event, proof) = ("5a5a5a5a-5a5a-5a5a-5a5a-5a5a5a5a5a5a", text(&device.path("proof")));
+    good(&["prove", event, "--log", &copy, "--out", &proof]);
+    assert!(fs::metadata(&proof).expect("written").len() <= 2048);
+    fs::remove_dir_all(device.path("log")).expect("removed");
+    fs::write(device.path("payload"), PUBLISHED).expect("written");
+    let payload = text(&device.path("payload"));
+    let key = ["--key", &public, "--origin", ORIGIN];
+    let proved = good(&[&["verify", &proof, "--candidate", &payload][..], &key].concat());
+    assert!(proved.contains("it is the record of the published candidate"), "{proved}");
+    fs::write(device.path("payload"), b"{}").expect("written");
+    let other = refused(&[&["verify", &proof, "--candidate", &payload][..], &key].concat());
+    assert!(other.contains("not one of these published bytes"), "{other}");
+    let unnamed = refused(&["verify", &proof, "--key", &public]);
+    assert!(unnamed.contains("--origin"), "{unnamed}");
+    let none = refused(&["prove", &event.replace('5', "6"), "--log", &copy, "--out", &proof]);
+    assert!(none.contains("no record of a candidate's event"), "{none}");
+}
+
+#[test]
+fn a_proof_asks_for_as_many_witnesses_as_its_reader_does() {
+    let device = DeviceLog::new();
+    let (log, proof) = (device.log(), text(&device.path("proof")));
+    let note = fs::read_to_string(device.path("log").join(CHECKPOINT)).expect("a checkpoint");
+    let witness = SecretKey::from_seed(&[2; 32]);
+    let body = &note[..=note.find("\n\n").expect("a note")];
+    let checkpoint = Checkpoint::parse(body).expect("a checkpoint");
+    let line = checkpoint.cosign("w1", &witness, OffsetDateTime::UNIX_EPOCH).expect("a name");
+    let cosigned = text(&device.path("cosigned"));
+    fs::write(&cosigned, format!("{note}{line}")).expect("written");
+    let event = "5a5a5a5a-5a5a-5a5a-5a5a-5a5a5a5a5a5a";
+    good(&["prove", event, "--log", &log, "--out", &proof, "--checkpoint", &cosigned]);
+    let log_key = NoteKey::new(ORIGIN, SignatureKind::Note, device.key.public()).expect("a name");
+    let key = NoteKey::new("w1", SignatureKind::Cosignature, witness.public()).expect("a name");
+    let (log_key, key) = (log_key.to_string(), key.to_string());
+    let asked = ["verify", &proof, "--key", &log_key, "--witnesses-needed", "1"];
+    let seen = good(&[&asked[..], &["--witness", &key]].concat());
+    assert!(seen.contains("cosigned by w1 at 1970-01-01T00:00:00Z"), "{seen}");
+    let without = refused(&asked);
+    assert!(without.contains("0 known witnesses have cosigned, and 1 are asked for"), "{without}");
+}
+
+#[test]
+fn a_log_that_was_cut_or_altered_is_refused_by_name() {
+    let device = DeviceLog::new();
+    let (log, public) = (device.log(), device.key.public().to_string());
+    let verify = ["verify", "--log", &log, "--key", &public];
+    let file = device.path("log").join(LOG);
+    let whole = fs::read(&file).expect("a log");
+    fs::write(&file, &whole[..whole.len() - 1]).expect("written");
+    assert!(refused(&verify).contains("it was rolled back"));
+    let mut altered = whole.clone();
+    altered[60] ^= 1;
+    fs::write(&file, &altered).expect("written");
+    assert!(refused(&verify).contains("the audit log is damaged after record 0"));
+    fs::write(&file, &whole).expect("written");
+    good(&verify);
+    let stranger = SecretKey::from_seed(&[9; 32]).public().to_string();
+    assert!(refused(&["verify", "--log", &log, "--key", &stranger]).contains("none of the known"));
+    let nowhere = refused(&["show", "--log", "/nowhere"]);
+    assert!(nowhere.contains("name its folder with --log FOLDER"), "{nowhere}");
+}
