@@ -414,6 +414,31 @@ causes! {
             setting!(watchlist.list),
             ", and make room there",
         );
+    AuditNotStored, "audit-not-stored", Device,
+        "a record of what the device does cannot be written to its audit log",
+        concat!(
+            "let the user that runs watchpost write the folder of ",
+            setting!(audit.log),
+            ", and make room there; matching goes on by itself",
+        );
+    AuditRolledBack, "audit-rolled-back", Device,
+        "the audit log is not what it was when the device last signed it: put back, cut or altered",
+        concat!(
+            "keep the folder of ",
+            setting!(audit.log),
+            " for those who examine it, and tell who answers for the device; to go on, move it \
+             away and restart: the log begins anew, and each witness names that",
+        );
+    AuditUnusable, "audit-unusable", Device,
+        "the audit log or the identity that signs it cannot be used",
+        concat!(
+            "correct ",
+            setting!(audit.identity),
+            " (`watchpost key identity` makes one, readable for the user that runs watchpost \
+             alone) and ",
+            setting!(audit.log),
+            ", and restart",
+        );
     NoFalseMatchCurve, "no-false-match-curve", Device,
         "nothing was measured of how often the embedder confuses people",
         concat!(

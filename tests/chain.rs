@@ -167,6 +167,100 @@ fn the_enrolled_person_is_published_once_and_nothing_of_anybody_else_through_the
     publishes_the_enrolled_person_once_and_nothing_of_anybody_else(support::embedded_broker());
 }
 
+/// Adds `[audit]` to the desk's configuration, with an identity; the public half of it.
+fn keep_an_audit_log(desk: &Desk) -> String {
+    let [identity, log] = ["identity.key", "audit"].map(|name| desk.arg(name));
+    let public = ok(&["key", "identity", &identity]).trim().to_owned();
+    let file = desk.path("watchpost.toml");
+    let text = std::fs::read_to_string(&file).expect("text");
+    let audit = format!("{text}[audit]\nidentity = \"{identity}\"\nlog = \"{log}\"\n");
+    std::fs::write(file, audit).expect("writes");
+    public
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn a_candidate_is_in_the_audit_log_as_it_was_published_and_others_can_verify_it() {
+    use base64::Engine as _;
+    use watchpost::audit::record::{AuditEvent, AuditRecord, commitment};
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["biden-2010.jpg", "collins.jpg", "hopper.jpg", "obama-2010.jpg"]);
+    let port = support::embedded_broker();
+    desk.configure(port, "repeat = 2\n");
+    let public = keep_an_audit_log(&desk);
+    let everything = Subscriber::new(port, "site/#");
+    let output = desk.run();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let messages = whole_run(&everything);
+    let on = |topic: &str| {
+        let topic = format!("site/v1/gate-1/{topic}");
+        messages.iter().filter(move |m| m.topic == topic.as_bytes())
+    };
+    let entries: Vec<(u64, AuditEvent)> = on("audit/entry")
+        .map(|m| {
+            let event: Value = serde_json::from_slice(&m.payload).expect("JSON");
+            let record = event["data"]["record"].as_str().expect("base64");
+            let bytes = base64::engine::general_purpose::STANDARD.decode(record).expect("base64");
+            let record = AuditRecord::from_bytes(&bytes).expect("a record");
+            (event["data"]["index"].as_u64().expect("an index"), record.event)
+        })
+        .collect();
+    let first_word =
+        |e: &AuditEvent| e.to_string().split([':', ' ']).next().unwrap_or_default().to_owned();
+    let kinds: Vec<String> = entries.iter().map(|(_, event)| first_word(event)).collect();
+    assert_eq!(&kinds[..3], ["started", "weaker", "list"], "{kinds:?}");
+    assert_eq!(kinds.last().map(String::as_str), Some("stopped"));
+    assert!(entries.iter().map(|(index, _)| *index).eq(0..entries.len() as u64), "none is missing");
+    let candidates: Vec<_> = on("candidate").collect();
+    assert!(!candidates.is_empty());
+    for published in &candidates {
+        let event: Value = serde_json::from_slice(&published.payload).expect("JSON");
+        let index = event["data"]["audit"]["index"].as_u64().expect("an index") as usize;
+        let AuditEvent::Candidate(record) = &entries[index].1 else {
+            panic!("{:?}", entries[index])
+        };
+        assert_eq!(record.commitment, commitment(&published.payload));
+        // Proved from the device's disk, and verified by a public key alone.
+        let (proof, payload) = (desk.arg("proof"), desk.arg("payload"));
+        let id = event["id"].as_str().expect("an id");
+        ok(&["audit", "prove", id, "--log", &desk.arg("audit"), "--out", &proof]);
+        std::fs::write(&payload, &published.payload).expect("writes");
+        let key = ["--key", &public, "--origin", "site/gate-1"];
+        ok(&[&["audit", "verify", &proof, "--candidate", &payload][..], &key].concat());
+    }
+    let checkpoint = on("audit/checkpoint").last().expect("the last checkpoint");
+    let kept = std::fs::read(desk.path("audit").join("checkpoint")).expect("a checkpoint");
+    assert_eq!(checkpoint.payload, kept, "what is published is what is on the disk");
+    ok(&["audit", "verify", "--log", &desk.arg("audit"), "--key", &public]);
+    let log = std::fs::read(desk.path("audit").join("log")).expect("a log");
+    for forbidden in ["case-1", "Obama", "obama"] {
+        let found = log.windows(forbidden.len()).any(|w| w == forbidden.as_bytes());
+        assert!(!found, "the log says {forbidden}");
+    }
+}
+
+#[cfg(feature = "demo-broker")]
+#[test]
+fn without_its_audit_log_the_device_is_blind_and_says_why() {
+    let desk = Desk::new();
+    desk.list();
+    desk.pictures(&["biden-2010.jpg", "obama-2010.jpg"]);
+    let port = support::embedded_broker();
+    desk.configure(port, "repeat = 0\n");
+    keep_an_audit_log(&desk);
+    std::fs::write(desk.path("audit"), "no folder").expect("writes");
+    let subscriber = Subscriber::new(port, "site/#");
+    let daemon = Daemon::start(&desk);
+    let status = next_status(&subscriber, |s| {
+        s["reason"].as_str().is_some_and(|r| r.contains("audit-unusable"))
+    });
+    assert_eq!((&status["state"], &status["matching"]), (&"blind".into(), &false.into()));
+    assert!(daemon.terminate().success());
+    assert_eq!(received(&subscriber, "candidate").len(), 0);
+}
+
 #[cfg(feature = "demo-broker")]
 #[test]
 fn a_list_that_one_person_signed_leaves_the_device_blind_and_the_status_says_why() {

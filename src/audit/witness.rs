@@ -237,9 +237,6 @@ impl<M: WitnessMemory> LogWitness<M> {
             let (old, new) = (submission.old, new.size);
             return Err(WitnessFinding::Malformed(TreeError::Shrinks { old, new }.into()));
         }
-        if new.size == 0 {
-            return Err(WitnessFinding::Empty(new.origin));
-        }
         let known = self.memory.recall(log.name()).map_err(WitnessFinding::NotRemembered)?;
         let before = match &known {
             None => None,
@@ -249,6 +246,9 @@ impl<M: WitnessMemory> LogWitness<M> {
                 ))
             })?),
         };
+        if new.size == 0 && before.is_none() {
+            return Err(WitnessFinding::Empty(new.origin));
+        }
         judge(&submission, &new, before.as_ref(), known.as_ref())?;
         let mut earlier = known.map_or_else(Vec::new, |known| known.earlier);
         if let Some(before) = before.filter(|before| before.size < new.size) {

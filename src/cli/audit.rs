@@ -79,7 +79,7 @@ enum AuditCommand {
     /// Copy the whole records of a log and its checkpoint to a new folder.
     Export {
         /// Folder to make.
-        folder: PathBuf,
+        copy: PathBuf,
         #[command(flatten)]
         log: LogFolder,
         #[command(flatten)]
@@ -188,8 +188,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let log = LogReader::of(log, &config)?;
             prove(&log, event, &out, checkpoint.as_deref(), format.json)
         }
-        AuditCommand::Export { folder, log, config, format } => {
-            export(&LogReader::of(log, &config)?, &folder, format.json)
+        AuditCommand::Export { copy, log, config, format } => {
+            export(&LogReader::of(log, &config)?, &copy, format.json)
         }
     }
 }

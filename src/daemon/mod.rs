@@ -22,6 +22,7 @@
 //! * A service manager is notified of start, stop and health ([`health`]).
 //! * A thread that panics ends the daemon with an error, for the service manager to start it again.
 
+mod auditor;
 mod capture_thread;
 pub(crate) mod handover;
 mod health;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use self::auditor::Auditor;
 use self::handover::Handover;
 use self::report::Reporter;
 use self::status_board::{Condition, StatusBoard};
@@ -143,6 +145,7 @@ struct Links<'a> {
     frames: &'a Handover<Captured>,
     board: &'a StatusBoard,
     delivery: &'a Delivery,
+    auditor: &'a Auditor,
     stop: &'a Stop,
 }
 
@@ -163,6 +166,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let id = DeviceId::new(&config.device.id)?;
     let device = start_device(config, clock)?;
 
+    let auditor = Auditor::open(config);
     let reporter = Reporter::new(config, clock);
     let board = StatusBoard::default();
     let store = delivery::store(&config.broker)?;
@@ -170,11 +174,19 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let first = reporter.status(&Condition::Starting, list.as_ref(), store.health().problem);
     let screen = Box::new(device.screen(clock));
     let delivery = Delivery::start_screened(&config.broker, &id, first, clock, store, screen)?;
+    auditor.started(config, &delivery, clock.now());
     let frames = Handover::new(Captured::default());
-    let links = Links { frames: &frames, board: &board, delivery: &delivery, stop: &stop };
+    let links = Links {
+        frames: &frames,
+        board: &board,
+        delivery: &delivery,
+        auditor: &auditor,
+        stop: &stop,
+    };
     let vision = VisionThread::new(device, clock, links);
     run_threads(input, vision, links, &reporter, &config.metrics);
 
+    auditor.stopped(&delivery, clock.now());
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let timeout = if stop.reason() == Some(Reason::SourceEnded) {
         STOP_TIMEOUT_AT_END
@@ -230,7 +242,7 @@ fn run_threads(
     reporter: &Reporter,
     metrics: &MetricsConfig,
 ) {
-    let Links { frames, board, delivery, stop } = links;
+    let Links { frames, board, delivery, auditor, stop } = links;
     thread::scope(|scope| {
         let spawn = |name: &str| thread::Builder::new().name(name.into());
         let capture = spawn("capture").spawn_scoped(scope, move || {
@@ -250,7 +262,7 @@ fn run_threads(
         }
         match (capture, vision) {
             (Ok(capture), Ok(vision)) => {
-                reporter.supervise(board, delivery, stop);
+                reporter.supervise(board, delivery, auditor, stop);
                 // Capture leaves by the request to stop; vision after the last frame that was
                 // handed over.
                 if capture.join().is_err() | vision.join().is_err() {

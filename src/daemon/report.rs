@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 use time::OffsetDateTime;
 
+use super::auditor::Auditor;
 use super::health::{Health, HealthMonitor, ServiceManager};
 use super::metrics::TEMPERATURE;
 use super::status_board::{Condition, StatusBoard, tally};
@@ -188,8 +189,21 @@ impl Reporter {
         stats
     }
 
+    /// What a heartbeat of the audit log says.
+    fn counts(&self, board: &StatusBoard, delivery: &Delivery) -> BTreeMap<String, u64> {
+        let Stats { mut counts, drops, .. } = self.stats(board, delivery);
+        counts.extend(drops);
+        counts
+    }
+
     /// Publishes changes of the condition and, now and then, counts, until the daemon stops.
-    pub fn supervise(&self, board: &StatusBoard, delivery: &Delivery, stop: &Stop) {
+    pub fn supervise(
+        &self,
+        board: &StatusBoard,
+        delivery: &Delivery,
+        auditor: &Auditor,
+        stop: &Stop,
+    ) {
         let mut published = (Condition::Starting, board.list(), None, Vec::<EndingSoon>::new());
         let mut counted = Instant::now();
         let mut manager = ServiceManager::find();
@@ -225,7 +239,12 @@ impl Reporter {
             let now = (
                 board.condition(),
                 board.list(),
-                degraded(link.store.problem.clone(), sight, board.list(), board.link_problems()),
+                degraded(
+                    [link.store.problem.clone(), auditor.degraded()],
+                    sight,
+                    board.list(),
+                    board.link_problems(),
+                ),
                 ending_soon(board, &link, self.clock.now().wall),
             );
             for ending in now.3.iter().filter(|e| !published.3.contains(e)) {
@@ -236,6 +255,8 @@ impl Reporter {
                     ending.what.remedy()
                 );
             }
+            auditor.condition(&now.0, delivery, self.clock.now());
+            auditor.tick(|| self.counts(board, delivery), delivery, self.clock.now());
             if now.0 != published.0 {
                 match &now.0 {
                     Condition::Blind(b) => {
@@ -279,7 +300,7 @@ fn ending_soon(board: &StatusBoard, link: &Snapshot, now: OffsetDateTime) -> Vec
 
 /// All that does not work as it should while the device goes on.
 fn degraded(
-    store: Option<String>,
+    problems: [Option<String>; 2],
     sight: Option<PoorSight>,
     list: Option<ListStatus>,
     link: Vec<String>,
@@ -292,7 +313,7 @@ fn degraded(
         )
     });
     let sight = sight.map(|s| s.to_string());
-    let all: Vec<String> = store.into_iter().chain(sight).chain(busy).chain(link).collect();
+    let all: Vec<String> = problems.into_iter().flatten().chain(sight).chain(busy).chain(link).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
@@ -314,11 +335,11 @@ mod tests {
     #[test]
     fn the_status_says_what_is_wrong_with_the_disk_and_with_the_sight() {
         use crate::vision::HardlyAble;
-        assert_eq!(degraded(None, None, None, Vec::new()), None);
+        assert_eq!(degraded([None, None], None, None, Vec::new()), None);
         let dark = Some(PoorSight(HardlyAble::Dark));
-        let both = degraded(Some("the disk is full".into()), dark, None, Vec::new()).unwrap();
+        let both = degraded([Some("the disk is full".into()), None], dark, None, Vec::new()).unwrap();
         assert!(both.starts_with("the disk is full; most views"), "{both}");
-        assert!(degraded(None, dark, None, Vec::new()).unwrap().contains("add light"));
+        assert!(degraded([None, None], dark, None, Vec::new()).unwrap().contains("add light"));
     }
 
     #[test]

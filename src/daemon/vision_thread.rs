@@ -9,8 +9,8 @@ use log::{error, info, warn};
 
 use super::Links;
 use super::handover::Taken;
+use crate::audit::record::{AuditEvent, ListRecord, WipedThing};
 use crate::clock::Clock;
-use crate::delivery::Delivery;
 use crate::delivery::event::Candidate;
 use crate::delivery::{Receipt, RevokedCandidates};
 use crate::device::Device;
@@ -45,6 +45,8 @@ pub struct VisionThread<'a> {
     unwiped: Vec<RevokedCandidates>,
     /// Of messages that were followed or refused, to be acknowledged.
     followed: Vec<Receipt>,
+    /// What the audit log said last of the list in force.
+    recorded_list: Option<ListRecord>,
 }
 
 impl<'a> VisionThread<'a> {
@@ -60,6 +62,7 @@ impl<'a> VisionThread<'a> {
             first_frame_logged: false,
             unwiped: Vec::new(),
             followed: Vec::new(),
+            recorded_list: None,
         };
         thread.publish_list();
         thread
@@ -71,6 +74,7 @@ impl<'a> VisionThread<'a> {
         let mut taken = false;
         loop {
             self.follow_messages();
+            self.device.hold_for_audit(self.links.auditor.blindness());
             self.device.check_permission(self.clock.now());
             self.links.board.vision_lives();
             self.read_temperature();
@@ -90,7 +94,7 @@ impl<'a> VisionThread<'a> {
             self.report_progress(waits);
         }
         let Self { device, clock, links, .. } = &mut self;
-        device.finish(clock.now(), &mut |candidate| publish(links.delivery, clock, candidate));
+        device.finish(clock.now(), &mut |candidate| publish(*links, clock, candidate));
         self.report_progress(false);
     }
 
@@ -117,6 +121,7 @@ impl<'a> VisionThread<'a> {
         for message in std::iter::from_fn(|| delivery.inbound()).take(MAX_MESSAGES) {
             taken += 1;
             let revoked = self.device.follow(&message, self.clock.now());
+            self.record_instructions(revoked.as_ref());
             self.unwiped.extend(revoked);
             self.publish_list();
             self.followed.extend(message.receipts);
@@ -135,6 +140,7 @@ impl<'a> VisionThread<'a> {
         self.links.board.set_order_counters(self.device.order_counters());
         if self.links.stop.take_reload() {
             self.device.reload(self.clock.now());
+            self.record_instructions(None);
             self.publish_list();
         }
     }
@@ -142,8 +148,31 @@ impl<'a> VisionThread<'a> {
     /// The one place where a change of the list is published: in the status, and on its own topic.
     fn publish_list(&mut self) {
         if let Some(report) = self.device.take_list_report() {
+            let list = self.device.list_record();
+            if list != self.recorded_list
+                && let Some(list) = list.clone()
+            {
+                let event = AuditEvent::ListInForce(Box::new(list));
+                let Links { auditor, delivery, .. } = self.links;
+                auditor.record(event, delivery, self.clock.now());
+                auditor.sign(delivery);
+            }
+            self.recorded_list = list;
             self.links.board.set_list(report.status, report.trust_ends);
             self.links.delivery.set_list_state(report.state);
+        }
+    }
+
+    /// Records what became of messages, and what an order destroyed.
+    fn record_instructions(&mut self, wiped: Option<&RevokedCandidates>) {
+        let Links { auditor, delivery, .. } = self.links;
+        let now = self.clock.now();
+        for instruction in self.device.take_instructions() {
+            auditor.record(AuditEvent::Instruction(instruction), delivery, now);
+        }
+        if let Some(revoked) = wiped {
+            let what = if revoked.entry.is_some() { WipedThing::Entry } else { WipedThing::List };
+            auditor.record(AuditEvent::Wiped { what }, delivery, now);
         }
     }
 
@@ -176,7 +205,7 @@ impl<'a> VisionThread<'a> {
 
     fn process(&mut self, frame: &Captured) {
         let Self { device, clock, links, .. } = self;
-        let publish = &mut |candidate| publish(links.delivery, clock, candidate);
+        let publish = &mut |candidate| publish(*links, clock, candidate);
         let result = device.process(frame, clock.now(), publish);
         if let Err(error) = result {
             self.complain(frame.sequence, &error);
@@ -191,7 +220,7 @@ impl<'a> VisionThread<'a> {
     /// No frame comes; what was seen is not kept for the next.
     fn rest(&mut self) {
         let Self { device, clock, links, .. } = self;
-        device.rest(clock.now(), &mut |candidate| publish(links.delivery, clock, candidate));
+        device.rest(clock.now(), &mut |candidate| publish(*links, clock, candidate));
     }
 
     fn complain(&mut self, sequence: u64, error: &PipelineError) {
@@ -211,14 +240,14 @@ impl<'a> VisionThread<'a> {
     }
 }
 
-fn publish(delivery: &Delivery, clock: &Clock, candidate: Candidate) {
+fn publish(links: Links<'_>, clock: &Clock, candidate: Candidate) {
     let (id, sequence) = (candidate.candidate, candidate.sequence);
-    match delivery.publish_candidate(candidate, clock.now()) {
+    match links.auditor.publish(candidate, links.delivery, clock.now()) {
         Ok(event) => {
             info!("Candidate decided: candidate={id} sequence={sequence} event={event}.")
         }
         Err(error) => {
-            warn!("A candidate could not be queued and is lost: candidate={id} error={error}.")
+            warn!("A candidate is not published and is lost: candidate={id} error={error}.")
         }
     }
 }

@@ -16,14 +16,18 @@
 //! Geometry is in px of the captured frame, origin top left; scores are cosine similarities, -1 to
 //! 1.
 
+mod audit;
+mod crop;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::audit::{AuditEntry, AuditReference, is_audit_entry};
+pub use self::crop::Crop;
 use super::topics::DeviceId;
 use crate::clock::Now;
 use crate::promise::Stage;
@@ -223,6 +227,9 @@ pub struct Candidate {
     /// The matched face, aligned; absent where the configuration forbids it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
+    /// Where the audit log has this event; absent where the device keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditReference>,
 }
 
 /// What one track showed. The track's number means nothing outside the process and is not
@@ -290,34 +297,6 @@ pub struct ModelDigests {
     /// Of the embedder.
     #[cfg_attr(test, schemars(regex(pattern = "^[0-9a-f]{64}$")))]
     pub embedder: String,
-}
-
-/// A picture of the matched face only.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Crop {
-    /// `image/jpeg`.
-    pub media_type: String,
-    /// The file in base64 (RFC 4648, padded).
-    #[cfg_attr(test, schemars(extend("contentEncoding" = "base64")))]
-    pub base64: String,
-}
-
-impl Crop {
-    /// Wraps a JPEG file.
-    pub fn jpeg(file: &[u8]) -> Self {
-        Self {
-            media_type: "image/jpeg".to_owned(),
-            base64: base64::engine::general_purpose::STANDARD.encode(file),
-        }
-    }
-}
-
-// By hand, so that no log ever shows a face.
-impl fmt::Debug for Crop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Crop({}, {} base64 characters)", self.media_type, self.base64.len())
-    }
 }
 
 /// How the device is.

@@ -32,6 +32,8 @@ pub(super) const MAX_ANSWERS: usize = 64;
 pub(super) struct Requested {
     pub(super) status: Option<Status>,
     pub(super) stats: Option<Stats>,
+    /// The newest signed checkpoint of the audit log.
+    pub(super) checkpoint: Option<String>,
     /// Oldest first, at most [`MAX_ANSWERS`].
     pub(super) list_states: Vec<ListState>,
     /// Messages to the device that were dealt with.

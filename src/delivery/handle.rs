@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError, check_client_id};
 use super::event::{
-    Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, Stats, Status,
+    AuditEntry, Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, Stats, Status,
 };
 use super::exchange::{CHANNEL, Exchange, Inputs};
 use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
@@ -27,6 +27,9 @@ use super::snapshot::{Snapshot, StopReport};
 use super::topics::{DeviceId, TopicError, Topics};
 use super::worker::{self, DeliveryWorker, Names};
 use crate::clock::{Clock, Now};
+
+/// For how long a record of the audit log waits for a broker; it stays in the log.
+const AUDIT_ENTRY_EXPIRY: time::Duration = time::Duration::days(30);
 
 /// Why delivery cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +209,38 @@ impl Delivery {
         self.try_publish(candidate, now).inspect_err(|_| self.exchange.count_not_taken())
     }
 
+    /// The event of a candidate, for those who must know its bytes before
+    /// [`Delivery::publish_prepared`] hands it over.
+    ///
+    /// # Errors
+    /// Where it would not be taken; it is counted.
+    pub fn prepare(&self, candidate: Candidate, now: Now) -> Result<EventRecord, NotTaken> {
+        self.event(candidate, now).inspect_err(|_| self.exchange.count_not_taken())
+    }
+
+    /// Hands a prepared event over for delivery. Never blocks.
+    ///
+    /// # Errors
+    /// Where it is not taken; it is counted.
+    pub fn publish_prepared(&self, record: EventRecord) -> Result<EventId, NotTaken> {
+        self.hand_over(record).inspect_err(|_| self.exchange.count_not_taken())
+    }
+
+    /// Hands a record of the audit log over for delivery. Never blocks.
+    ///
+    /// # Errors
+    /// Where it is not taken; it is counted, and still in the log.
+    pub fn publish_audit_entry(&self, entry: AuditEntry, now: Now) -> Result<EventId, NotTaken> {
+        let (id, expires) = (EventId::new(now), now.wall.saturating_add(AUDIT_ENTRY_EXPIRY));
+        let payload = CloudEvent::new(id, &self.device, now, entry).to_json()?;
+        self.publish_prepared(session::record(id, expires, payload))
+    }
+
     fn try_publish(&self, candidate: Candidate, now: Now) -> Result<EventId, NotTaken> {
+        self.hand_over(self.event(candidate, now)?)
+    }
+
+    fn event(&self, candidate: Candidate, now: Now) -> Result<EventRecord, NotTaken> {
         let crop = candidate.crop.as_ref().map_or(0, |c| c.base64.len());
         if crop > MAX_CROP.div_ceil(3) * 4 {
             return Err(NotTaken::TooLarge(crop));
@@ -216,7 +250,12 @@ impl Delivery {
         if payload.len() > MAX_EVENT {
             return Err(NotTaken::TooLarge(payload.len()));
         }
-        match self.records.try_send(session::record(id, expires, payload)) {
+        Ok(session::record(id, expires, payload))
+    }
+
+    fn hand_over(&self, record: EventRecord) -> Result<EventId, NotTaken> {
+        let id = record.id;
+        match self.records.try_send(record) {
             Ok(()) => Ok(id),
             Err(mpsc::error::TrySendError::Full(_)) => Err(NotTaken::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(NotTaken::Ended),
@@ -232,6 +271,11 @@ impl Delivery {
     /// Never blocks.
     pub fn publish_stats(&self, stats: Stats) {
         self.exchange.request(|requested| requested.stats = Some(stats));
+    }
+
+    /// The newest signed checkpoint of the audit log, retained by the broker. Never blocks.
+    pub fn set_checkpoint(&self, note: String) {
+        self.exchange.request(|requested| requested.checkpoint = Some(note));
     }
 
     /// Which list is in force and what became of the last order or offer, retained by the broker.

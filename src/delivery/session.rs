@@ -3,8 +3,8 @@
 //!
 //! Promises:
 //! * On each connection what an earlier one left unsettled goes first, where the broker kept the
-//!   session; then the status, the state of the list and announcements, then waiting candidates in
-//!   their order, then counts.
+//!   session; then the status, the state of the list, the audit log's checkpoint and announcements,
+//!   then waiting candidates and audit entries in their order, then counts.
 //! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
 //! * Each state of the list, which answers an order or an offer, is repeated until it is
 //!   acknowledged, over cuts of the link, in their order.
@@ -38,6 +38,9 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most publishes handed over to the client without packet id: the window, one status, one message
 /// of counts, one about the list.
 pub const MAX_HANDED: usize = MAX_WINDOW + 3;
+
+/// Entries of the audit log that are remembered as such: as many as are on their way at most.
+const MAX_ENTRIES_OUT: usize = MAX_WINDOW + MAX_ASIDE + 1;
 
 /// Bytes that MQTT adds to a payload at most: headers, properties and the topic.
 const OVERHEAD: usize = 256;
@@ -97,6 +100,11 @@ pub struct Session<S> {
     list_states_due: VecDeque<Vec<u8>>,
     /// Of the oldest of them.
     list_state_stage: ReportStage,
+    /// The newest signed checkpoint of the audit log, and whether it is to be published.
+    checkpoint: Vec<u8>,
+    checkpoint_due: bool,
+    /// Entries of the audit log that were handed out last: nobody need listen to them.
+    entries_out: heapless::Deque<QueuePosition, MAX_ENTRIES_OUT>,
     /// Topics and retained payloads for other systems (Home Assistant), and how many of them are
     /// out on this connection.
     announcements: Vec<(String, Vec<u8>)>,
@@ -136,6 +144,9 @@ impl<S: Store> Session<S> {
             list_state: Vec::new(),
             list_states_due: VecDeque::new(),
             list_state_stage: ReportStage::Settled,
+            checkpoint: Vec::new(),
+            checkpoint_due: false,
+            entries_out: heapless::Deque::new(),
             announcements: Vec::new(),
             announced: 0,
             handed: heapless::Deque::new(),
@@ -252,6 +263,11 @@ impl<S: Store> Session<S> {
         self.list_states_due.push_back(payload);
     }
 
+    /// The newest checkpoint of the audit log; it is published once, and on every connection.
+    pub fn set_checkpoint(&mut self, note: String) {
+        (self.checkpoint, self.checkpoint_due) = (note.into_bytes(), true);
+    }
+
     /// What is published, retained, on every connection after status and list.
     pub fn set_announcements(&mut self, announcements: Vec<(String, Vec<u8>)>) {
         self.announcements = announcements;
@@ -316,6 +332,7 @@ impl<S: Store> Session<S> {
             self.list_states_due.push_back(self.list_state.clone());
         }
         self.announced = 0;
+        self.checkpoint_due = !self.checkpoint.is_empty();
     }
 
     /// The connection ended or was never made.
@@ -339,9 +356,12 @@ impl<S: Store> Session<S> {
         // Packet ids start over with each connection: a new publish could take one that an
         // unsettled event still has.
         let again = self.outbox.has_unsettled();
-        // The last counts go before `stopped`: after it the link ends.
+        // The last counts and the last checkpoint go before `stopped`: after it the link ends.
         if self.closing && !again && self.stats.is_some() {
             return self.next_stats(now);
+        }
+        if self.closing && !again && self.checkpoint_due {
+            return self.next_checkpoint(now);
         }
         // Answers go before `stopped`, too.
         let last = self.closing && !self.list_states_due.is_empty();
@@ -365,6 +385,9 @@ impl<S: Store> Session<S> {
             self.hand(Handed::ListState, now);
             return Some(self.message(self.topics.watchlist_state(), payload, (true, true), now));
         }
+        if !again && self.checkpoint_due {
+            return self.next_checkpoint(now);
+        }
         if self.announced < self.announcements.len() && !again && !self.closing {
             let (topic, payload) = self.announcements[self.announced].clone();
             self.announced += 1;
@@ -375,7 +398,8 @@ impl<S: Store> Session<S> {
         while !self.closing && !self.held && !self.nothing_fits {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
             let suspect = self.outbox.is_suspect(position);
-            let record = if suspect || !self.fits(&self.topics.candidate(), &record.payload) {
+            let topic = self.topic_of(position, &record.payload);
+            let record = if suspect || !self.fits(&topic, &record.payload) {
                 let bytes = record.payload.len();
                 let record = record.without_crop();
                 self.stripped += u64::from(record.payload.len() != bytes);
@@ -383,7 +407,7 @@ impl<S: Store> Session<S> {
             } else {
                 record
             };
-            if !self.fits(&self.topics.candidate(), &record.payload) {
+            if !self.fits(&topic, &record.payload) {
                 log::error!(
                     "A candidate is larger than the broker allows; raise the broker's packet size: \
                      id={} bytes={} limit={}.",
@@ -404,12 +428,6 @@ impl<S: Store> Session<S> {
             return Some(self.candidate(&record, now.wall, now, None));
         }
         if again { None } else { self.next_stats(now) }
-    }
-
-    fn next_stats(&mut self, now: Now) -> Option<Publish> {
-        let stats = self.stats.take()?;
-        self.hand(Handed::Stats, now);
-        Some(self.message(self.topics.stats(), stats, (false, false), now))
     }
 
     /// The client wrote a publish; `packet` is its packet id, 0 at QoS 0.
@@ -450,7 +468,18 @@ impl<S: Store> Session<S> {
             self.status_refusals += u64::from(!taken);
             return Acknowledged::Status(taken);
         }
-        match self.outbox.settle(packet, verdict, now, random) {
+        // The log itself keeps what nobody listened to: no candidate waits for it.
+        let entry = self.outbox.position_of(packet).is_some_and(|p| self.is_entry_out(p));
+        let settled = match verdict {
+            AckOutcome::Unheard if entry => {
+                self.outbox.settle(packet, AckOutcome::Delivered, now, random)
+            }
+            AckOutcome::RefusedForNow | AckOutcome::Invalid if entry => {
+                self.outbox.give_up(packet, now)
+            }
+            verdict => self.outbox.settle(packet, verdict, now, random),
+        };
+        match settled {
             Settled::Unknown => Acknowledged::Unknown,
             settled => Acknowledged::Candidate(settled),
         }

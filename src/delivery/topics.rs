@@ -140,6 +140,16 @@ impl Topics {
         }
     }
 
+    /// Records of the audit log: QoS 1, not retained.
+    pub fn audit_entry(&self) -> String {
+        format!("{}/audit/entry", self.prefix)
+    }
+
+    /// The newest signed checkpoint of the audit log: QoS 0, retained, again on each connection.
+    pub fn audit_checkpoint(&self) -> String {
+        format!("{}/audit/checkpoint", self.prefix)
+    }
+
     /// What the device subscribes to, each with the kind of message that comes there. An order has
     /// a topic of its own, named by its id, so that no later message replaces it where the broker
     /// retains it; the topics without an id are heard as well.

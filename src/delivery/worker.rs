@@ -291,6 +291,9 @@ impl DeliveryWorker {
                 Err(e) => log::error!("The state of the list is not published: error={e}."),
             }
         }
+        if let Some(note) = requested.checkpoint {
+            self.session.set_checkpoint(note);
+        }
         // After the state of the list, which answers them.
         requested.done.into_iter().for_each(|receipt| self.acks.done(receipt));
         if let Some(stats) = requested.stats {

@@ -34,12 +34,15 @@ use self::keeper::Keeper;
 use self::orders::OrderCounters;
 use self::pipeline::{Pipeline, PipelineCounters, PipelineError};
 use self::screen::{OrderScreen, TurnedAway};
+use crate::audit::record::{Answer, Instruction, InstructionRecord, ListRecord, MAX_KEYS};
 use crate::cause::Cause;
 use crate::clock::{Clock, Now};
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::delivery::Candidate;
 use crate::delivery::event::{Change, ListChange, ListInForce, ListState, MemoryAge};
 use crate::source::Captured;
+use crate::watchlist::keys::KeyId;
+use crate::watchlist::order::OrderId;
 use crate::watchlist::text::hex;
 
 /// What the status says about a list in force.
@@ -161,6 +164,10 @@ pub struct Device {
     /// they were heard, or are not waited for.
     orders_awaited: Option<Duration>,
     last_change: Option<ListChange>,
+    /// What the audit log cannot keep up with; see [`Device::hold_for_audit`].
+    audit_held: Option<Blindness>,
+    /// Messages that were followed or refused, for the audit log.
+    instructions: Vec<InstructionRecord>,
     /// The list changed, or a message about it came, and nobody has taken the report yet.
     unreported: bool,
 }
@@ -177,6 +184,8 @@ impl Device {
             lost_order: false,
             orders_awaited: None,
             last_change: None,
+            audit_held: None,
+            instructions: Vec::new(),
             unreported: false,
         }
     }
@@ -202,9 +211,14 @@ impl Device {
         match &list {
             Ok(active) => {
                 let (id, version) = (active.list().id(), active.list().version());
+                let signers = active.list().signers();
+                self.note(Instruction::Reload, Answer::Followed, None, signers);
                 self.record(Change::Reloaded, format_args!("{id} version {version}"), now);
             }
-            Err(blindness) => self.record(Change::ReloadRefused, blindness.cause, now),
+            Err(blindness) => {
+                self.note(Instruction::Reload, Answer::Refused(blindness.cause), None, &[]);
+                self.record(Change::ReloadRefused, blindness.cause, now);
+            }
         }
         self.change_list(Trigger::Reload, list);
     }
@@ -230,7 +244,7 @@ impl Device {
             })
         };
         let held = held.or_else(awaited);
-        self.pipeline.hold(held);
+        self.pipeline.hold(held.or_else(|| self.audit_held.clone()));
     }
 
     /// Matches nobody until [`Device::orders_heard`], at most until `until` on the monotonic clock:
@@ -260,6 +274,44 @@ impl Device {
     pub fn lose_an_order(&mut self, now: Now) {
         self.lost_order = true;
         self.check_permission(now);
+    }
+
+    /// No record, no match: nobody is matched while the audit log says `reason`. It takes effect
+    /// with the next [`Device::check_permission`].
+    pub fn hold_for_audit(&mut self, reason: Option<Blindness>) {
+        self.audit_held = reason;
+    }
+
+    /// What the audit log has to say of messages since the last call.
+    pub fn take_instructions(&mut self) -> Vec<InstructionRecord> {
+        std::mem::take(&mut self.instructions)
+    }
+
+    /// Notes for the audit log what became of a message.
+    fn note(&mut self, what: Instruction, answer: Answer, order: Option<OrderId>, keys: &[KeyId]) {
+        let (order, keys) = (order.map(|id| id.0), keys.iter().copied().take(MAX_KEYS).collect());
+        self.instructions.push(InstructionRecord { what, answer, order, keys });
+    }
+
+    /// What the audit log says of the list in force; absent where there is none.
+    pub fn list_record(&self) -> Option<ListRecord> {
+        let active = self.pipeline.active_list().ok()?;
+        let (list, plan) = (active.list(), active.plan());
+        let authorisation = list.authorisation();
+        Some(ListRecord {
+            id: list.id().clone(),
+            version: list.version(),
+            digest: *list.digest(),
+            entries: active.gallery().live_entries() as u64,
+            threshold: (plan.threshold * 1e6).round() as i32,
+            false_alerts: (plan.false_alerts_a_day * 1e6).round() as u64,
+            authority: authorisation.authority.clone(),
+            decision: authorisation.decision.clone(),
+            aim: authorisation.aim,
+            stage: list.stage(),
+            signers: list.signers().iter().copied().take(MAX_KEYS).collect(),
+            models: self.pipeline.model_digests(),
+        })
     }
 
     /// Whether every order that is followed would survive a restart: only then it is acknowledged.

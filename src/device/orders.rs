@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::keeper::{self, NotObeyed};
 use super::{Device, Trigger};
+use crate::audit::record::{Answer, Instruction};
 use crate::cause::CauseGroup;
 use crate::clock::Now;
 use crate::decision::policy::Blindness;
@@ -50,6 +51,15 @@ pub struct OrderCounters {
     pub refused: u64,
     /// Offered lists that were refused.
     pub offers_refused: u64,
+}
+
+/// What the audit log calls it.
+fn instruction(action: &Action) -> Instruction {
+    match action {
+        Action::Revoke { entry: None, .. } => Instruction::RevokeList,
+        Action::Revoke { entry: Some(_), .. } => Instruction::RevokeEntry,
+        Action::Suspend { .. } => Instruction::Suspend,
+    }
 }
 
 impl Device {
@@ -83,6 +93,8 @@ impl Device {
                 if let (NotObeyed::Order(OrderError::Over { .. }), Ok(order)) =
                     (&error, order::inspect(message))
                 {
+                    let (id, keys) = (order.id(), [order.signer()]);
+                    self.note(instruction(order.action()), Answer::TooLate, Some(id), &keys);
                     self.record(Change::OrderRefused, order.id(), now);
                 }
                 return None;
@@ -90,6 +102,8 @@ impl Device {
         };
         if obeyed == Obeyed::NotForUs {
             self.counters.without_effect += 1;
+            let (id, keys) = (order.id(), [order.signer()]);
+            self.note(instruction(order.action()), Answer::NotConcerned, Some(id), &keys);
             self.record(Change::NotConcerned, order.id(), now);
             return None;
         }
@@ -115,6 +129,8 @@ impl Device {
             let (id, signer) = (order.id(), order.signer());
             warn!("An order is followed: what={what} order={id} signer={signer}.");
         }
+        let answer = if repeated { Answer::Repeated } else { Answer::Followed };
+        self.note(instruction(order.action()), answer, Some(order.id()), &[order.signer()]);
         // Also of a repetition: its sender waits for the answer.
         self.record(what, order.id(), now);
         withdrawn
@@ -160,16 +176,16 @@ impl Device {
     }
 
     fn offer(&mut self, offer: &[u8], now: Now) {
-        let outcome = if rotation::is_rotation(offer) {
-            self.rotate(offer, now)
-        } else {
-            self.install(offer, now)
-        };
+        let is_rotation = rotation::is_rotation(offer);
+        let outcome = if is_rotation { self.rotate(offer, now) } else { self.install(offer, now) };
         if let Err(blindness) = outcome {
             self.counters.offers_refused += 1;
             warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
             // What anybody may send is counted; what is published stays.
             if blindness.cause.group() != CauseGroup::Bytes {
+                let asked =
+                    if is_rotation { Instruction::RotateKeys } else { Instruction::Install };
+                self.note(asked, Answer::Refused(blindness.cause), None, &[]);
                 self.record(Change::Refused, blindness.cause, now);
             }
         }
@@ -183,6 +199,7 @@ impl Device {
         let active = self.keeper.install(named.as_deref().map_or(offer, |list| list), now)?;
         self.counters.installed += 1;
         let detail = format!("{} version {}", active.list().id(), active.list().version());
+        self.note(Instruction::Install, Answer::Followed, None, active.list().signers());
         // What is in force already goes on; the evidence gathered so far is kept.
         let digest = active.list().digest();
         if !self.pipeline.active_list().is_ok_and(|f| f.list().digest() == digest) {
@@ -200,6 +217,8 @@ impl Device {
         warn!("The keys that are believed have changed: serial={serial}.");
         let list = self.keeper.load(now);
         self.change_list(Trigger::Rotation, list);
+        let signers = rotation::inspect(rotation).map(|(_, keys)| keys).unwrap_or_default();
+        self.note(Instruction::RotateKeys, Answer::Followed, None, &signers);
         self.record(Change::KeysRotated, format_args!("serial {serial}"), now);
         Ok(())
     }

@@ -133,6 +133,11 @@ impl Pipeline {
         self.active.as_ref()
     }
 
+    /// SHA-256 of the detector's and the embedder's file.
+    pub fn model_digests(&self) -> [[u8; 32]; 2] {
+        self.maker.digests()
+    }
+
     /// Whether the threshold has followed the number of faces that pass since the last call.
     pub fn take_replanned(&mut self) -> bool {
         std::mem::take(&mut self.replanned)

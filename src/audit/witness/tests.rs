@@ -99,6 +99,7 @@ fn a_log_that_only_grows_is_cosigned_and_each_offence_has_its_name() {
     assert_eq!(name(send(&mut witness, &log, 9)), "cosigned");
     assert_eq!(name(send(&mut witness, &early, 5)), "rollback");
     assert_eq!(name(send(&mut witness, &Log((0..7).collect()), 5)), "truncation");
+    assert_eq!(name(send(&mut witness, &Log::default(), 5)), "truncation");
     let mut other = log.clone();
     other.0[8] = 80;
     assert_eq!(name(send(&mut witness, &other, 5)), "fork");

@@ -154,7 +154,7 @@ struct ContractMessage {
     about: &'static str,
 }
 
-fn messages() -> [ContractMessage; 4] {
+fn messages() -> [ContractMessage; 5] {
     [
         ContractMessage {
             name: "candidate",
@@ -203,6 +203,17 @@ fn messages() -> [ContractMessage; 4] {
             about: "Which list is in force and what was last ordered about it: the answer to each \
                 order and offer, until the broker has acknowledged it; the newest again on each \
                 connection.",
+        },
+        ContractMessage {
+            name: "audit-entry",
+            channel: "audit/entry",
+            kind: AuditEntry::TYPE,
+            named: AuditEntry::SCHEMA,
+            schema: schema_of::<AuditEntry>(),
+            qos: 1,
+            retain: false,
+            expires: true,
+            about: "Each record of the audit log, in its order, where the device keeps one.",
         },
     ]
 }
@@ -266,6 +277,28 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
             }),
         );
     }
+    let name = "audit-checkpoint";
+    channels.insert(
+        name.to_owned(),
+        json!({
+            "address": "{root}/v1/{device}/audit/checkpoint",
+            "description": "The newest signed checkpoint of the audit log (C2SP tlog-checkpoint), \
+                where the device keeps one; again on each connection.",
+            "messages": { name: {
+                "contentType": "text/plain; charset=utf-8",
+                "payload": { "type": "string" },
+            } },
+            "parameters": parameters,
+        }),
+    );
+    operations.insert(
+        format!("publish{}", camel(name)),
+        json!({
+            "action": "send",
+            "channel": { "$ref": format!("#/channels/{name}") },
+            "bindings": { "mqtt": { "qos": 0, "retain": true, "bindingVersion": "0.2.0" } },
+        }),
+    );
     for (topic, kind) in topics.inbound() {
         let address = topic.trim_start_matches("site/v1/cam-7/");
         let name = address.replace('/', "-");
@@ -583,6 +616,7 @@ fn version_1_keeps_its_required_fields_for_ever() {
     assert_eq!(required("status"), ["clock", "matching", "since", "state", "version"]);
     assert_eq!(required("stats"), ["counts", "drops", "since"]);
     assert_eq!(required("watchlist-state"), ["entries"]);
+    assert_eq!(required("audit-entry"), ["index", "record"]);
 }
 
 #[test]
@@ -594,6 +628,8 @@ fn the_asyncapi_document_names_the_topics_that_are_published() {
         ("status", topics.status()),
         ("stats", topics.stats()),
         ("watchlist-state", topics.watchlist_state()),
+        ("audit-entry", topics.audit_entry()),
+        ("audit-checkpoint", topics.audit_checkpoint()),
     ] {
         let address = document["channels"][name]["address"].as_str().expect("an address");
         assert_eq!(address.replace("{root}", "site").replace("{device}", "cam-7"), topic);

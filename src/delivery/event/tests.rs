@@ -52,6 +52,7 @@ fn candidate() -> Candidate {
         list: ListVersion { id: "L-42".to_owned(), version: 3 },
         models: ModelDigests { detector: "ab".repeat(32), embedder: "cd".repeat(32) },
         crop: Some(Crop::jpeg(&[0xff, 0xd8, 0xff, 0xd9])),
+        audit: None,
     }
 }
 

@@ -207,6 +207,24 @@ impl<S: Store> Outbox<S> {
         }
     }
 
+    /// Which event is on its way under a packet id.
+    pub fn position_of(&self, packet: u16) -> Option<QueuePosition> {
+        let flying = |b: &&Begun| match b.stage {
+            EventStage::Flying(p) | EventStage::Unsettled(p) => p == packet,
+            _ => false,
+        };
+        self.begun.iter().find(flying).map(|b| b.stored.position)
+    }
+
+    /// The broker did not take the event under this packet id, and it is kept elsewhere: it leaves.
+    pub fn give_up(&mut self, packet: u16, now: Now) -> Settled {
+        let found = self.position_of(packet);
+        let begun = self.begun.iter().find(|b| Some(b.stored.position) == found);
+        let Some(Begun { stored, id, .. }) = begun.copied() else { return Settled::Unknown };
+        self.leave(stored, Fate::GivenUp, now);
+        Settled::GivenUp(id)
+    }
+
     /// An acknowledgement came. `random` spreads the back-off after a refusal.
     pub fn settle(&mut self, packet: u16, verdict: AckOutcome, now: Now, random: u32) -> Settled {
         let flying = |b: &Begun| match b.stage {

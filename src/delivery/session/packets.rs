@@ -6,9 +6,9 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{EventRecord, OVERHEAD, ReportStage, Session, Store};
+use super::{EventRecord, Handed, OVERHEAD, QueuePosition, ReportStage, Session, Store};
 use crate::clock::Now;
-use crate::delivery::event::CONTENT_TYPE;
+use crate::delivery::event::{CONTENT_TYPE, is_audit_entry};
 
 /// One message for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,26 @@ impl<S: Store> Session<S> {
         payload.len() + OVERHEAD + topic.len() <= self.max_packet
     }
 
+    /// Where the event at `position` goes: its type says so. That it is an entry of the audit log
+    /// is remembered for its acknowledgement.
+    pub(super) fn topic_of(&mut self, position: QueuePosition, event: &[u8]) -> String {
+        if !is_audit_entry(event) {
+            return self.topics.candidate();
+        }
+        if !self.is_entry_out(position) {
+            if self.entries_out.is_full() {
+                self.entries_out.pop_front();
+            }
+            self.entries_out.push_back(position).expect("room was made");
+        }
+        self.topics.audit_entry()
+    }
+
+    /// Whether the event at `position` is an entry of the audit log.
+    pub(super) fn is_entry_out(&self, position: QueuePosition) -> bool {
+        self.entries_out.iter().any(|p| *p == position)
+    }
+
     /// Drops and counts what the broker would end the link over, but for candidates, which wait.
     pub(super) fn drop_what_never_fits(&mut self) {
         if !self.up || self.max_packet == usize::MAX {
@@ -56,6 +76,10 @@ impl<S: Store> Session<S> {
             && !self.fits(&self.topics.watchlist_state(), payload)
         {
             self.list_states_due.pop_front();
+            self.too_large += 1;
+        }
+        if self.checkpoint_due && !self.fits(&self.topics.audit_checkpoint(), &self.checkpoint) {
+            self.checkpoint_due = false;
             self.too_large += 1;
         }
         while let Some((topic, payload)) = self.announcements.get(self.announced)
@@ -77,6 +101,20 @@ impl<S: Store> Session<S> {
         }
     }
 
+    pub(super) fn next_checkpoint(&mut self, now: Now) -> Option<Publish> {
+        self.checkpoint_due = false;
+        self.hand(Handed::Stats, now);
+        let payload = self.checkpoint.clone();
+        let message = self.message(self.topics.audit_checkpoint(), payload, (false, true), now);
+        Some(Publish { content_type: "text/plain; charset=utf-8", ..message })
+    }
+
+    pub(super) fn next_stats(&mut self, now: Now) -> Option<Publish> {
+        let stats = self.stats.take()?;
+        self.hand(Handed::Stats, now);
+        Some(self.message(self.topics.stats(), stats, (false, false), now))
+    }
+
     pub(super) fn candidate(
         &self,
         record: &EventRecord,
@@ -86,7 +124,11 @@ impl<S: Store> Session<S> {
     ) -> Publish {
         let left = (record.expires - now.wall).whole_seconds().max(1);
         Publish {
-            topic: self.topics.candidate(),
+            topic: if is_audit_entry(&record.payload) {
+                self.topics.audit_entry()
+            } else {
+                self.topics.candidate()
+            },
             payload: record.payload.to_vec(),
             acknowledged: true,
             retain: false,

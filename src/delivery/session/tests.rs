@@ -50,6 +50,60 @@ fn status_goes_first_then_candidates_in_order_then_counts() {
     );
 }
 
+/// An event of the audit log, as far as the session looks at it.
+fn entry(number: u8) -> Vec<u8> {
+    format!("{{\"type\":\"org.watchpost.audit-entry.v1\",\"n\":{number}}}").into_bytes()
+}
+
+#[test]
+fn an_audit_entry_has_a_topic_of_its_own_and_one_that_nobody_hears_holds_up_no_candidate() {
+    let mut s = session();
+    for (id, payload) in [(1, entry(1)), (2, vec![2])] {
+        let event = record(EventId::from_u128(id), at(1000).wall, payload);
+        s.enqueue(&event, at(0)).expect("room");
+    }
+    s.connected(false, None, None, at(0));
+    let topics: Vec<String> = std::iter::from_fn(|| s.next(at(0))).map(|p| p.topic).collect();
+    assert_eq!(topics, ["w/v1/cam/status", "w/v1/cam/audit/entry"]);
+    [1, 2].iter().for_each(|packet| s.sent(*packet));
+    s.acknowledged(2, AckOutcome::Unheard, at(0), 0);
+    let next = s.next(at(0)).expect("the candidate goes on at once");
+    assert_eq!((next.topic.as_str(), next.payload), ("w/v1/cam/candidate", vec![2]));
+    s.sent(3);
+    s.acknowledged(3, AckOutcome::Unheard, at(0), 0);
+    assert_eq!(s.outbox().len(), 1, "a candidate that nobody hears waits");
+    let event = record(EventId::from_u128(3), at(1000).wall, entry(3));
+    s.enqueue(&event, at(0)).expect("room");
+    s.acknowledged(3, AckOutcome::Unheard, at(0), 0);
+    let again = s.next(at(60)).expect("the candidate is tried again");
+    assert_eq!(again.topic, "w/v1/cam/candidate");
+    s.sent(4);
+    s.acknowledged(4, AckOutcome::Delivered, at(60), 0);
+    assert_eq!(s.next(at(60)).expect("then the entry").topic, "w/v1/cam/audit/entry");
+    s.sent(5);
+    s.acknowledged(5, AckOutcome::RefusedForNow, at(60), 0);
+    assert_eq!((s.outbox().len(), s.outbox().counters().given_up), (0, 1));
+}
+
+#[test]
+fn the_newest_checkpoint_is_retained_again_on_each_connection_and_goes_before_the_end() {
+    let mut s = session();
+    s.set_checkpoint("old".into());
+    s.set_checkpoint("new".into());
+    s.connected(false, None, None, at(0));
+    let sent: Vec<_> = std::iter::from_fn(|| s.next(at(0))).collect();
+    let of = |p: &Publish| (p.topic.clone(), p.payload.clone(), p.retain, p.acknowledged);
+    assert_eq!(
+        of(&sent[1]),
+        ("w/v1/cam/audit/checkpoint".to_owned(), b"new".to_vec(), true, false)
+    );
+    assert_eq!(sent.len(), 2);
+    s.disconnected();
+    s.connected(false, None, None, at(1));
+    s.close(b"stopped".to_vec());
+    assert_eq!(payloads(&mut s, at(1)), [b"new".to_vec(), b"stopped".to_vec()]);
+}
+
 #[test]
 fn announcements_go_behind_the_status_on_each_connection_and_when_they_are_asked_for_again() {
     let mut s = session();

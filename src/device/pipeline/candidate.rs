@@ -34,6 +34,7 @@ pub(super) struct CandidateMaker {
     expiry: Duration,
     /// Quality of the crop's JPEG; no crop where absent.
     crop_quality: Option<u8>,
+    digests: [[u8; 32]; 2],
 }
 
 impl CandidateMaker {
@@ -48,7 +49,13 @@ impl CandidateMaker {
             },
             expiry: config.broker.event_expiry(),
             crop_quality: config.event.crop.then_some(config.event.crop_quality),
+            digests: [models.manifest.detector.sha256.0, models.manifest.embedder.sha256.0],
         }
+    }
+
+    /// SHA-256 of the detector's and the embedder's file.
+    pub fn digests(&self) -> [[u8; 32]; 2] {
+        self.digests
     }
 
     /// Whether a candidate carries the face.
@@ -110,6 +117,7 @@ impl CandidateMaker {
             },
             models: self.models.clone(),
             crop: crop.flatten().map(|file| Crop::jpeg(&file)),
+            audit: None,
         };
         (candidate, cropped)
     }

@@ -1,0 +1,356 @@
+//! The device's audit log as the daemon keeps it: what is recorded when, and what follows where it
+//! cannot be.
+//!
+//! * A candidate is published only once its record is on the disk, and carries where that record
+//!   is. Where the log cannot be written nobody is matched, or the device goes on and says so:
+//!   `audit.on_failure`.
+//! * A log that was put back, cut or altered leaves the device blind, whatever is configured.
+//! * A checkpoint is signed and published at the start, at each change of the list, after each
+//!   candidate, once an hour, and at the end.
+//! * Once an hour a heartbeat says that the device is alive, so that silence is visible.
+//! * Without an identity there is no log, and all of this does nothing.
+//!
+//! Shared by the vision thread and the supervisor. Whoever records waits for the disk: a frame is
+//! late by one sync where a candidate is decided or an order is followed, and at no other time.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use log::{error, info, warn};
+
+use super::status_board::Condition;
+use crate::audit::OnFailure;
+use crate::audit::journal::{Journal, JournalError, LoggedRecord};
+use crate::audit::record::{
+    AuditEvent, CandidateRecord, EndOfUse, WeakSetting, commitment, milliseconds,
+};
+use crate::audit::store::{AuditStore, AuditStoreError};
+use crate::cause::Cause;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::decision::policy::Blindness;
+use crate::delivery::event::{AuditEntry, AuditReference, EventId};
+use crate::delivery::{Candidate, Delivery, NotTaken};
+
+/// How often the device says that it is alive, and signs what it has.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(3600);
+/// How often a disk that failed is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// A clock that is off by more than this since the last look has jumped.
+const JUMP_MS: i128 = 2000;
+
+/// Why a candidate was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum NotPublished {
+    /// Delivery did not take it.
+    #[error(transparent)]
+    Delivery(#[from] NotTaken),
+    /// It has no record.
+    #[error("its record cannot be written to the audit log, and nothing is published without: {0}")]
+    Audit(Blindness),
+}
+
+/// The log, or why there is none.
+enum Book {
+    /// No identity is configured.
+    Off,
+    Open(Box<Journal>),
+    /// It is there and may not be used.
+    Unusable,
+}
+
+struct AuditorState {
+    book: Book,
+    /// Why records cannot be written.
+    problem: Option<Blindness>,
+    /// What was recorded of the use of the device last.
+    standing: Option<Standing>,
+    /// Monotonic times.
+    heartbeat_at: Duration,
+    tried_at: Duration,
+    looked_at: Option<Now>,
+}
+
+/// Whether faces are compared, as far as the log tells it apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    InUse,
+    Not(EndOfUse),
+}
+
+impl Standing {
+    fn of(condition: &Condition) -> Self {
+        match condition {
+            Condition::Matching => Self::InUse,
+            Condition::Starting => Self::Not(EndOfUse::Waiting),
+            Condition::Blind(blindness) => Self::Not(EndOfUse::Blind(blindness.cause)),
+        }
+    }
+
+    fn event(self) -> AuditEvent {
+        match self {
+            Self::InUse => AuditEvent::UseBegan,
+            Self::Not(why) => AuditEvent::UseEnded { why },
+        }
+    }
+}
+
+/// See the module's documentation.
+pub struct Auditor {
+    on_failure: OnFailure,
+    state: Mutex<AuditorState>,
+}
+
+impl Auditor {
+    /// Opens the log that `config` names, if the device has an identity. What is wrong with it is
+    /// logged, and keeps the device from matching.
+    pub fn open(config: &Config) -> Self {
+        let (book, problem) = match open(config) {
+            Ok(None) => (Book::Off, None),
+            Ok(Some(journal)) => {
+                info!("The audit log is open: records={}.", journal.size());
+                (Book::Open(Box::new(journal)), None)
+            }
+            Err(blindness) => {
+                let Blindness { cause, reason } = &blindness;
+                error!("The audit log cannot be used: reason={cause} {reason}.");
+                (Book::Unusable, Some(blindness))
+            }
+        };
+        let state = AuditorState {
+            book,
+            problem,
+            standing: None,
+            heartbeat_at: Duration::ZERO,
+            tried_at: Duration::ZERO,
+            looked_at: None,
+        };
+        Self { on_failure: config.audit.on_failure, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, AuditorState> {
+        // Each record is whole before the next begins, so that a panic leaves nothing half-made.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nobody may be matched, where that is because of the log.
+    pub fn blindness(&self) -> Option<Blindness> {
+        let problem = self.lock().problem.clone()?;
+        let tampered = problem.cause == Cause::AuditRolledBack;
+        (tampered || self.on_failure == OnFailure::Blind).then_some(problem)
+    }
+
+    /// What is wrong with the log while the device goes on without it.
+    pub fn degraded(&self) -> Option<String> {
+        if self.blindness().is_some() {
+            return None;
+        }
+        self.lock().problem.as_ref().map(|problem| format!("no audit log is written: {problem}"))
+    }
+
+    /// Records the start of the process, with what its configuration weakens.
+    pub fn started(&self, config: &Config, delivery: &Delivery, now: Now) {
+        self.lock().heartbeat_at = now.monotonic;
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        self.record(AuditEvent::Started { program }, delivery, now);
+        self.record(AuditEvent::Weakened { settings: weak_settings(config) }, delivery, now);
+        self.sign(delivery);
+    }
+
+    /// Records the end of the process.
+    pub fn stopped(&self, delivery: &Delivery, now: Now) {
+        if self.lock().standing == Some(Standing::InUse) {
+            self.record(AuditEvent::UseEnded { why: EndOfUse::Stopped }, delivery, now);
+        }
+        self.record(AuditEvent::Stopped, delivery, now);
+        self.sign(delivery);
+    }
+
+    /// Records what happens now, if there is a log.
+    pub fn record(&self, event: AuditEvent, delivery: &Delivery, now: Now) {
+        let mut state = self.lock();
+        let Book::Open(journal) = &mut state.book else { return };
+        let written = journal.record(event, now, &mut |record| publish(record, delivery, now));
+        state.note(written.map(drop));
+    }
+
+    /// Signs the log as it is, and publishes that.
+    pub fn sign(&self, delivery: &Delivery) {
+        let mut state = self.lock();
+        let Book::Open(journal) = &mut state.book else { return };
+        let signed = journal.checkpoint();
+        state.note(signed.map(|note| delivery.set_checkpoint(note)));
+    }
+
+    /// Records a candidate, and publishes it once its record is on the disk.
+    ///
+    /// # Errors
+    /// Where it is not published.
+    pub fn publish(
+        &self,
+        mut candidate: Candidate,
+        delivery: &Delivery,
+        now: Now,
+    ) -> Result<EventId, NotPublished> {
+        if let Some(blindness) = self.blindness() {
+            return Err(NotPublished::Audit(blindness));
+        }
+        let mut state = self.lock();
+        let Book::Open(journal) = &mut state.book else {
+            return Ok(delivery.publish_candidate(candidate, now)?);
+        };
+        let mut salt = [0; 32];
+        if let Err(error) = getrandom::fill(&mut salt) {
+            return Err(NotPublished::Audit(Blindness::new(Cause::AuditNotStored, error)));
+        }
+        let reference = AuditReference { index: journal.next_index(), salt: STANDARD.encode(salt) };
+        let (sequence, bare) = (candidate.sequence, candidate.clone());
+        candidate.audit = Some(reference);
+        let event = delivery.prepare(candidate, now)?;
+        let record = AuditEvent::Candidate(CandidateRecord {
+            event: event.id.as_u128().to_be_bytes(),
+            sequence,
+            commitment: commitment(&event.payload),
+        });
+        let written = journal.record(record, now, &mut |record| publish(record, delivery, now));
+        state.note(written.map(drop));
+        let problem = state.problem.clone();
+        drop(state);
+        match problem {
+            None => {
+                let id = delivery.publish_prepared(event)?;
+                self.sign(delivery);
+                Ok(id)
+            }
+            Some(_) if self.on_failure == OnFailure::Degraded => {
+                Ok(delivery.publish_candidate(bare, now)?)
+            }
+            Some(blindness) => Err(NotPublished::Audit(blindness)),
+        }
+    }
+
+    /// Records when faces begin and cease to be compared.
+    pub fn condition(&self, condition: &Condition, delivery: &Delivery, now: Now) {
+        let standing = Standing::of(condition);
+        let before = self.lock().standing.replace(standing);
+        // A start that no use came before is no end of one.
+        let begins = before.is_none() && standing == Standing::Not(EndOfUse::Waiting);
+        if before != Some(standing) && !begins {
+            self.record(standing.event(), delivery, now);
+        }
+    }
+
+    /// What is due at `now`: heartbeat and checkpoint, another try of a disk that failed, a look at
+    /// the clock.
+    pub fn tick(
+        &self,
+        counts: impl FnOnce() -> BTreeMap<String, u64>,
+        delivery: &Delivery,
+        now: Now,
+    ) {
+        let mut state = self.lock();
+        let jumped = state.looked_at.replace(now).and_then(|before| jump(before, now));
+        let Book::Open(journal) = &mut state.book else { return };
+        if let Some(expected_ms) = jumped {
+            let event = AuditEvent::ClockJumped { expected_ms };
+            let written = journal.record(event, now, &mut |record| publish(record, delivery, now));
+            state.note(written.map(drop));
+        }
+        if state.problem.is_some() && now.monotonic.saturating_sub(state.tried_at) >= RETRY_EVERY {
+            state.tried_at = now.monotonic;
+            let Book::Open(journal) = &mut state.book else { return };
+            let again = journal.make_good(now, &mut |record| publish(record, delivery, now));
+            let signed = again.and_then(|()| journal.checkpoint());
+            state.note(signed.map(|note| delivery.set_checkpoint(note)));
+        }
+        if now.monotonic.saturating_sub(state.heartbeat_at) < HEARTBEAT_EVERY {
+            return;
+        }
+        state.heartbeat_at = now.monotonic;
+        drop(state);
+        let counts = counts();
+        let mut state = self.lock();
+        let Book::Open(journal) = &mut state.book else { return };
+        let heartbeat = journal.heartbeat(&counts);
+        let written = journal.record(heartbeat, now, &mut |record| publish(record, delivery, now));
+        let signed = written.and_then(|_| journal.checkpoint());
+        state.note(signed.map(|note| delivery.set_checkpoint(note)));
+    }
+}
+
+impl AuditorState {
+    /// Remembers whether the log works.
+    fn note(&mut self, outcome: Result<(), JournalError>) {
+        match outcome {
+            Ok(()) => {
+                if self.problem.take().is_some() {
+                    info!("The audit log is written again.");
+                }
+            }
+            Err(failure) => {
+                if self.problem.is_none() {
+                    error!("The audit log cannot be written: {failure}.");
+                }
+                self.problem = Some(Blindness::new(Cause::AuditNotStored, failure));
+            }
+        }
+    }
+}
+
+/// The wall time in milliseconds that the clock should show at `now`, where it shows another.
+fn jump(before: Now, now: Now) -> Option<u64> {
+    let passed = now.monotonic.saturating_sub(before.monotonic).as_millis();
+    let expected = milliseconds(before.wall).saturating_add(u64::try_from(passed).ok()?);
+    let off = i128::from(milliseconds(now.wall)) - i128::from(expected);
+    (off.abs() > JUMP_MS).then_some(expected)
+}
+
+fn publish(record: LoggedRecord, delivery: &Delivery, now: Now) {
+    let entry = AuditEntry { index: record.index, record: STANDARD.encode(&record.bytes) };
+    if let Err(error) = delivery.publish_audit_entry(entry, now) {
+        warn!(
+            "An audit record is not published; it is in the log: index={} {error}.",
+            record.index
+        );
+    }
+}
+
+/// The settings of `config` that are weaker than their defaults.
+fn weak_settings(config: &Config) -> Vec<WeakSetting> {
+    let w = &config.watchlist;
+    let all = [
+        (WeakSetting::AcceptPlain, w.accept_plain),
+        (WeakSetting::UnlockedMemory, !w.require_locked_memory),
+        (WeakSetting::UnsynchronisedClock, !w.require_synchronised_clock),
+        (WeakSetting::AuditFailure, config.audit.on_failure == OnFailure::Degraded),
+        (WeakSetting::MetricsBeyondLoopback, config.metrics.beyond_loopback),
+        (WeakSetting::MemoryOutbox, config.broker.outbox_folder().is_none()),
+        (WeakSetting::Unheard, !config.broker.keep_unheard),
+    ];
+    all.into_iter().filter_map(|(setting, weak)| weak.then_some(setting)).collect()
+}
+
+fn open(config: &Config) -> Result<Option<Journal>, Blindness> {
+    let unusable = |error: &dyn std::fmt::Display| Blindness::new(Cause::AuditUnusable, error);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let identity = config.audit.open_identity(credentials.as_deref()).map_err(|e| unusable(&e))?;
+    let Some(identity) = identity else { return Ok(None) };
+    let origin = format!("{}/{}", config.broker.root, config.device.id);
+    let store = AuditStore::open(&config.audit.log, &origin).map_err(|error| match &error {
+        AuditStoreError::RolledBack { .. }
+        | AuditStoreError::Rewritten { .. }
+        | AuditStoreError::Damaged { .. } => Blindness::new(Cause::AuditRolledBack, &error),
+        _ => unusable(&error),
+    })?;
+    if store.torn() > 0 {
+        warn!("An audit record was never finished, and is cut off: bytes={}.", store.torn());
+    }
+    Ok(Some(Journal::new(store, &origin, identity)))
+}
+
+#[cfg(test)]
+mod tests;

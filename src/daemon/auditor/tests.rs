@@ -1,0 +1,121 @@
+use time::OffsetDateTime;
+
+use super::*;
+use crate::audit::record::AuditRecord;
+use crate::audit::store::{LOG, scan};
+use crate::clock::Clock;
+use crate::delivery::event::{ClockQuality, State, Status};
+use crate::delivery::{BrokerConfig, DeviceId};
+use crate::watchlist::keys::SecretKey;
+
+fn at(seconds: u64, wall: i64) -> Now {
+    let wall = OffsetDateTime::from_unix_timestamp(1_764_400_000 + wall).unwrap();
+    Now { monotonic: Duration::from_secs(seconds), wall }
+}
+
+/// A device without a broker, whose log is in `folder`.
+fn device(folder: &std::path::Path) -> (Config, Delivery) {
+    let identity = folder.join("identity.key");
+    SecretKey::from_seed(&[1; 32]).create_file(&identity).unwrap();
+    let mut config = Config::default();
+    config.audit.identity = Some(identity);
+    config.audit.log = folder.join("audit");
+    config.broker.url = "mqtt://127.0.0.1:1".into();
+    let status = Status {
+        state: State::Blind,
+        since: OffsetDateTime::UNIX_EPOCH,
+        version: String::new(),
+        matching: false,
+        list: None,
+        reason: None,
+        threshold: None,
+        clock: ClockQuality::Unknown,
+        degraded: None,
+    };
+    let broker = BrokerConfig { outbox: None, ..config.broker.clone() };
+    let id = DeviceId::new(&config.device.id).unwrap();
+    let delivery = Delivery::start(&broker, &id, status, Clock::default()).unwrap();
+    (config, delivery)
+}
+
+fn events(config: &Config) -> Vec<AuditEvent> {
+    let mut found = Vec::new();
+    let file = std::fs::File::open(config.audit.log.join(LOG)).unwrap();
+    scan(file, |_, _, bytes| found.push(AuditRecord::from_bytes(bytes).unwrap().event)).unwrap();
+    found
+}
+
+#[test]
+fn without_an_identity_there_is_no_log_and_nothing_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut config, delivery) = device(dir.path());
+    config.audit.identity = None;
+    let auditor = Auditor::open(&config);
+    auditor.started(&config, &delivery, at(0, 0));
+    assert_eq!((auditor.blindness(), auditor.degraded()), (None, None));
+    assert!(!config.audit.log.exists());
+}
+
+#[test]
+fn a_day_of_a_device_is_in_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut config, delivery) = device(dir.path());
+    config.watchlist.accept_plain = true;
+    let auditor = Auditor::open(&config);
+    auditor.started(&config, &delivery, at(0, 0));
+    auditor.condition(&Condition::Starting, &delivery, at(1, 1));
+    let suspended = Condition::Blind(Blindness::new(Cause::Suspended, "until noon"));
+    for condition in [&Condition::Matching, &Condition::Matching, &suspended, &Condition::Matching]
+    {
+        auditor.condition(condition, &delivery, at(2, 2));
+    }
+    let counts = || BTreeMap::from([("pipeline.frames".to_owned(), 9)]);
+    auditor.tick(counts, &delivery, at(3, 3));
+    // The wall clock jumps by a day; the machine's own does not.
+    auditor.tick(counts, &delivery, at(4, 86_400));
+    auditor.tick(counts, &delivery, at(3600, 86_400 + 3596));
+    auditor.stopped(&delivery, at(3601, 86_400 + 3597));
+    let used = |why| AuditEvent::UseEnded { why };
+    assert_eq!(
+        events(&config),
+        [
+            AuditEvent::Started { program: env!("CARGO_PKG_VERSION").into() },
+            AuditEvent::Weakened { settings: vec![WeakSetting::AcceptPlain] },
+            AuditEvent::UseBegan,
+            used(EndOfUse::Blind(Cause::Suspended)),
+            AuditEvent::UseBegan,
+            AuditEvent::ClockJumped { expected_ms: 1_764_400_004_000 },
+            AuditEvent::Heartbeat { counts: counts() },
+            used(EndOfUse::Stopped),
+            AuditEvent::Stopped,
+        ]
+    );
+}
+
+#[test]
+fn a_log_that_cannot_be_written_makes_blind_or_degraded_as_configured_and_a_rolled_back_one_blind()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let (mut config, delivery) = device(dir.path());
+    let auditor = Auditor::open(&config);
+    auditor.started(&config, &delivery, at(0, 0));
+    let full = || JournalError::Store(AuditStoreError::Size(0));
+    auditor.lock().note(Err(full()));
+    assert_eq!(auditor.blindness().map(|b| b.cause), Some(Cause::AuditNotStored));
+    assert_eq!(auditor.degraded(), None);
+    auditor.tick(BTreeMap::new, &delivery, at(10, 10));
+    assert_eq!(auditor.blindness(), None, "the disk takes records again");
+    drop(auditor);
+    let log = config.audit.log.join(LOG);
+    let whole = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &whole[..whole.len() - 1]).unwrap();
+    for policy in [OnFailure::Blind, OnFailure::Degraded] {
+        config.audit.on_failure = policy;
+        let auditor = Auditor::open(&config);
+        assert_eq!(auditor.blindness().map(|b| b.cause), Some(Cause::AuditRolledBack));
+    }
+    std::fs::write(&log, "x").unwrap();
+    let auditor = Auditor::open(&config);
+    assert!(auditor.blindness().is_none());
+    assert!(auditor.degraded().is_some_and(|why| why.contains("no audit log")));
+}
