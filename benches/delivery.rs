@@ -1,12 +1,12 @@
 //! What delivery costs and keeps: appends to the disk, memory, drain rate, the way to a subscriber,
 //! and what arrives when everything is killed.
 //!
-//! `cargo bench --bench delivery` prints all figures of this machine; `-- append`, `writes`,
-//! `memory [N]`, `drain`, `latency` or `trials [N]` one of them (1,000 trials take half an hour;
-//! `memory 1000000` some minutes and 0.9 GB of disk). Needs mosquitto. `writes` and the trials with
-//! a full disk mount a small file system, which takes root. On a machine that others use as well, a
-//! wake-up waits for their time slices (4 ms and more), and that is what is measured: `chrt -f 1
-//! cargo bench --bench delivery` goes before them.
+//! `cargo bench --bench delivery` prints all figures of this machine; `-- append`, `audit`,
+//! `writes`, `memory [N]`, `drain`, `latency` or `trials [N]` one of them (1,000 trials take half
+//! an hour; `memory 1000000` some minutes and 0.9 GB of disk). Needs mosquitto. `writes` and the
+//! trials with a full disk mount a small file system, which takes root. On a machine that others
+//! use as well, a wake-up waits for their time slices (4 ms and more), and that is what is
+//! measured: `chrt -f 1 cargo bench --bench delivery` goes before them.
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
 #[path = "../tests/support/mod.rs"]
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use support::disk::SmallDisk;
 use support::{Mosquitto, Subscriber, trials};
+use watchpost::audit::record::{AuditEvent, AuditRecord, CandidateRecord};
+use watchpost::audit::store::AuditStore;
 use watchpost::clock::Clock;
 use watchpost::delivery::event::{CloudEvent, EventId};
 use watchpost::delivery::outbox::{EventRecord, Limits, Store, disk};
@@ -32,6 +34,7 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["append"] => append(),
+        ["audit"] => audit(),
         ["writes"] => writes(),
         ["memory"] => drop(memory(EVENTS)),
         ["memory", n] => drop(memory(n.parse().expect("a number of events"))),
@@ -48,6 +51,7 @@ fn main() {
         ["empty", outbox, port] => empty(Path::new(outbox), port.parse().expect("a port")),
         _ => {
             append();
+            audit();
             writes();
             drain();
             latency();
@@ -133,6 +137,32 @@ fn append() {
             quantile(&mut times, 0.99)
         );
     }
+}
+
+/// Records of candidates in an audit log, each synced before the next.
+fn audit() {
+    let folder = folder();
+    let mut log = AuditStore::open(&folder.path().join("audit"), "site/cam-7").expect("a new log");
+    let before = log.bytes();
+    let records = 2000;
+    let mut times: Vec<Duration> = (0..records)
+        .map(|number: u64| {
+            let (event, commitment) = ([number as u8; 16], [number as u8; 32]);
+            let event = AuditEvent::Candidate(CandidateRecord { event, sequence: 1, commitment });
+            let record = AuditRecord { at_ms: number, event }.to_bytes().expect("small");
+            let began = Instant::now();
+            log.append(&record).expect("the disk takes it");
+            began.elapsed()
+        })
+        .collect();
+    println!(
+        "audit record, append and sync: p50 {:.3} ms, p90 {:.3} ms, p99 {:.3} ms; {} bytes each \
+         and 64 of the tree.",
+        quantile(&mut times, 0.5),
+        quantile(&mut times, 0.9),
+        quantile(&mut times, 0.99),
+        (log.bytes() - before) / records
+    );
 }
 
 fn writes() {

@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use time::OffsetDateTime;
 use watchpost::audit::checkpoint::Checkpoint;
 use watchpost::audit::journal::Journal;
 use watchpost::audit::note::{NoteKey, SignatureKind};
 use watchpost::audit::record::{AuditEvent, CandidateRecord, EndOfUse, commitment};
 use watchpost::audit::store::{AuditStore, CHECKPOINT, LOG};
+use watchpost::audit::tree::{
+    MemoryNodes, RightEdge, TreeHash, consistency, inclusion, verify_consistency, verify_inclusion,
+};
 use watchpost::cause::Cause;
 use watchpost::clock::Now;
 use watchpost::watchlist::keys::SecretKey;
@@ -55,6 +61,13 @@ impl DeviceLog {
     fn log(&self) -> String {
         self.path("log").display().to_string()
     }
+}
+
+/// The exit code and standard output of the program.
+fn watchpost(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+    let output = command.args(arguments).output().expect("the program");
+    (output.status.code(), String::from_utf8(output.stdout).expect("text"))
 }
 
 fn audit(arguments: &[&str]) -> Output {
@@ -139,6 +152,60 @@ fn a_proof_asks_for_as_many_witnesses_as_its_reader_does() {
 }
 
 #[test]
+fn a_witness_cosigns_a_log_that_grows_and_names_one_that_was_put_back() {
+    let device = DeviceLog::new();
+    let log = device.log();
+    let (secret, state) = (text(&device.path("witness.key")), text(&device.path("witness")));
+    SecretKey::from_seed(&[2; 32]).create_file(Path::new(&secret)).expect("written");
+    let public = device.key.public().to_string();
+    let known = watchpost(&["witness", "key", &public, "--name", ORIGIN]).1.trim().to_owned();
+    let submit = |old: &str| {
+        let submission = text(&device.path("submission"));
+        fs::write(&submission, good(&["submission", "--log", &log, "--old", old]))
+            .expect("written");
+        watchpost(&[
+            "witness",
+            "cosign",
+            &submission,
+            "--name",
+            "w1",
+            "--key",
+            &secret,
+            "--state",
+            &state,
+            "--log",
+            &known,
+            "--json",
+        ])
+    };
+    let (code, cosigned) = submit("0");
+    assert_eq!(code, Some(0), "{cosigned}");
+    assert!(cosigned.contains(r#""size":4"#), "{cosigned}");
+    let early = fs::read(device.path("log").join(LOG)).expect("a log");
+    let early_note = fs::read(device.path("log").join(CHECKPOINT)).expect("a checkpoint");
+    let record = |event| {
+        let store = AuditStore::open(&device.path("log"), ORIGIN).expect("the log");
+        let mut journal = Journal::new(store, ORIGIN, SecretKey::from_seed(&[1; 32]));
+        let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
+        journal.record(event, now, &mut |_| ()).expect("room");
+        journal.checkpoint().expect("room");
+    };
+    record(AuditEvent::UseBegan);
+    assert!(submit("0").1.contains(r#""finding":"gap""#), "it begins elsewhere");
+    assert_eq!(submit("4").0, Some(0));
+    // The whole folder is put back, and the device goes on from there.
+    fs::write(device.path("log").join(LOG), &early).expect("written");
+    fs::write(device.path("log").join(CHECKPOINT), &early_note).expect("written");
+    let (code, finding) = submit("4");
+    assert_eq!(code, Some(1));
+    assert!(finding.contains(r#""finding":"rollback""#), "{finding}");
+    record(AuditEvent::Stopped);
+    assert!(submit("4").1.contains(r#""finding":"fork""#));
+    record(AuditEvent::Stopped);
+    assert!(submit("5").1.contains(r#""finding":"rewrite""#));
+}
+
+#[test]
 fn a_log_that_was_cut_or_altered_is_refused_by_name() {
     let device = DeviceLog::new();
     let (log, public) = (device.log(), device.key.public().to_string());
@@ -157,4 +224,51 @@ fn a_log_that_was_cut_or_altered_is_refused_by_name() {
     assert!(refused(&["verify", "--log", &log, "--key", &stranger]).contains("none of the known"));
     let nowhere = refused(&["show", "--log", "/nowhere"]);
     assert!(nowhere.contains("name its folder with --log FOLDER"), "{nowhere}");
+}
+
+/// A log of random records, each checkpoint and each proof of it, as `tests/independent/audit.py`
+/// reads it; at `WATCHPOST_AUDIT_PROOFS` where that names a file.
+#[test]
+fn every_proof_of_a_random_log_is_written_for_others_and_holds_here() {
+    const RECORDS: u64 = 48;
+    let base64 = |bytes: &[u8]| STANDARD.encode(bytes);
+    let texts = |path: &[TreeHash]| path.iter().map(ToString::to_string).collect::<Vec<String>>();
+    let device = SecretKey::generate().expect("randomness");
+    let key = NoteKey::new(ORIGIN, SignatureKind::Note, device.public()).expect("a name");
+    let (mut edge, mut nodes) = (RightEdge::default(), MemoryNodes::default());
+    let (mut records, mut checkpoints, mut roots) = (Vec::new(), Vec::new(), vec![edge.root()]);
+    for n in 0..RECORDS as usize {
+        let mut record = vec![0; 1 + n * 13 % 80];
+        getrandom::fill(&mut record).expect("randomness");
+        edge.push(TreeHash::leaf(&record), |node| nodes.0.push(node)).expect("room");
+        let checkpoint = Checkpoint::new(ORIGIN, edge.size(), edge.root());
+        checkpoints.push(checkpoint.sign(&device).expect("a name"));
+        roots.push(edge.root());
+        records.push(record);
+    }
+    let (mut inclusions, mut consistencies) = (Vec::new(), Vec::new());
+    for size in 1..=RECORDS {
+        let root = roots[size as usize];
+        for index in 0..size {
+            let path = inclusion(&nodes, index, size).expect("in memory");
+            let leaf = TreeHash::leaf(&records[index as usize]);
+            assert_eq!(verify_inclusion(leaf, index, size, root, &path), Ok(()));
+            inclusions.push(json!([index, size, texts(&path)]));
+        }
+        for old in 1..=size {
+            let path = consistency(&nodes, old, size).expect("in memory");
+            assert_eq!(verify_consistency(old, roots[old as usize], size, root, &path), Ok(()));
+            consistencies.push(json!([old, size, texts(&path)]));
+        }
+    }
+    let all = json!({
+        "key": key.to_string(),
+        "records": records.iter().map(|r| base64(r)).collect::<Vec<_>>(),
+        "checkpoints": checkpoints,
+        "inclusion": inclusions,
+        "consistency": consistencies,
+    });
+    if let Some(path) = std::env::var_os("WATCHPOST_AUDIT_PROOFS") {
+        fs::write(path, all.to_string()).expect("a file that can be written");
+    }
 }

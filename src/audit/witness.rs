@@ -10,11 +10,14 @@
 //!
 //! It trusts nobody but the keys of the logs, and learns nothing but sizes and hashes.
 
+mod folder;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
+pub use self::folder::FolderMemory;
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::note::{NoteError, NoteKey, SignatureKind, SignedNote};
 use super::proof::{ProofError, Submission};

@@ -12,10 +12,10 @@ use super::flags::{ConfigFile, OutputFormat};
 use super::{CliError, output};
 use crate::audit::checkpoint::{CheckedCosignature, Checkpoint, cosignatures};
 use crate::audit::note::{NoteKey, SignatureKind, SignedNote};
-use crate::audit::proof::{MAX_TEXT, TlogProof};
+use crate::audit::proof::{MAX_TEXT, Submission, TlogProof};
 use crate::audit::record::{AuditEvent, AuditRecord, CandidateRecord, commitment, stamp_ms};
 use crate::audit::store::{self, LOG, LogScan};
-use crate::audit::tree::{MemoryNodes, RightEdge, TreeError, inclusion, root_of};
+use crate::audit::tree::{MemoryNodes, RightEdge, TreeError, consistency, inclusion, root_of};
 use crate::files::replace;
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::text::hex;
@@ -75,6 +75,17 @@ enum AuditCommand {
         config: ConfigFile,
         #[command(flatten)]
         format: OutputFormat,
+    },
+    /// Print what a witness asks for: the log's checkpoint, and the proof that it follows from the
+    /// one that was cosigned last.
+    Submission {
+        /// Records that the witness cosigned last.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        old: u64,
+        #[command(flatten)]
+        log: LogFolder,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Copy the whole records of a log and its checkpoint to a new folder.
     Export {
@@ -187,6 +198,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         AuditCommand::Prove { event, out, checkpoint, log, config, format } => {
             let log = LogReader::of(log, &config)?;
             prove(&log, event, &out, checkpoint.as_deref(), format.json)
+        }
+        AuditCommand::Submission { old, log, config } => {
+            submission(&LogReader::of(log, &config)?, old)
         }
         AuditCommand::Export { copy, log, config, format } => {
             export(&LogReader::of(log, &config)?, &copy, format.json)
@@ -382,6 +396,16 @@ fn prove(
     } else {
         output::line(format!("record {index} is proved by {}", out.display()))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn submission(log: &LogReader, old: u64) -> Result<ExitCode, CliError> {
+    let (_, nodes, _) = log.tree()?;
+    let note = log.checkpoint()?;
+    let signed = Checkpoint::parse(SignedNote::parse(&note)?.text)?;
+    let path = consistency(&nodes, old, signed.size)?;
+    let text = Submission { old, path, note }.to_string();
+    output::line(text.trim_end_matches('\n'))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -42,6 +42,7 @@ mod photographs;
 #[cfg(feature = "author")]
 mod signer;
 mod watchlist;
+mod witness;
 
 #[cfg(feature = "demo")]
 pub use self::bench::Allocator;
@@ -130,6 +131,8 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Look at the log of what a device did, verify it, and prove single records.
     Audit(audit::Args),
+    /// See that audit logs only grow, and say so by cosignatures.
+    Witness(witness::Args),
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
     /// Print what a shell completes: `watchpost completions bash`.
@@ -187,6 +190,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Witness(args) => witness::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args),

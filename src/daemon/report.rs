@@ -313,7 +313,8 @@ fn degraded(
         )
     });
     let sight = sight.map(|s| s.to_string());
-    let all: Vec<String> = problems.into_iter().flatten().chain(sight).chain(busy).chain(link).collect();
+    let all: Vec<String> =
+        problems.into_iter().flatten().chain(sight).chain(busy).chain(link).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
@@ -337,7 +338,8 @@ mod tests {
         use crate::vision::HardlyAble;
         assert_eq!(degraded([None, None], None, None, Vec::new()), None);
         let dark = Some(PoorSight(HardlyAble::Dark));
-        let both = degraded([Some("the disk is full".into()), None], dark, None, Vec::new()).unwrap();
+        let both =
+            degraded([Some("the disk is full".into()), None], dark, None, Vec::new()).unwrap();
         assert!(both.starts_with("the disk is full; most views"), "{both}");
         assert!(degraded([None, None], dark, None, Vec::new()).unwrap().contains("add light"));
     }

@@ -31,6 +31,8 @@ fn device(folder: &std::path::Path) -> (Config, Delivery) {
         threshold: None,
         clock: ClockQuality::Unknown,
         degraded: None,
+        promises: Default::default(),
+        ends_soon: Vec::new(),
     };
     let broker = BrokerConfig { outbox: None, ..config.broker.clone() };
     let id = DeviceId::new(&config.device.id).unwrap();
