@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditConfig;
+use crate::calibrate::config::CalibrateConfig;
 use crate::decision::DecisionConfig;
 use crate::delivery::{BrokerConfig, DeviceId};
 use crate::files;
@@ -46,6 +47,8 @@ pub struct Config {
     pub watchlist: WatchlistConfig,
     /// `[decision]`: how much evidence makes a candidate.
     pub decision: DecisionConfig,
+    /// `[calibrate]`: counting passers-by against decoys.
+    pub calibrate: CalibrateConfig,
     /// `[event]`: what a candidate carries.
     pub event: EventConfig,
     /// `[broker]`: where candidates go.
@@ -208,6 +211,7 @@ impl Config {
         self.vision.problems(&mut out);
         self.watchlist.problems(&mut out);
         self.decision.problems(&mut out);
+        self.calibrate.problems(&mut out);
         if !(30..=95).contains(&self.event.crop_quality) {
             out.push(Problem {
                 key: setting!(event.crop_quality).into(),

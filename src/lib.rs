@@ -34,7 +34,7 @@
 //! | [`audit`] | a log of what the device did that cannot be rewritten unnoticed | the vocabulary, `watchlist` types |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision`, `watchlist` and `calibrate` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
-//! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `decision`, `audit`, `delivery` |
+//! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `calibrate`, `decision`, `audit`, `delivery` |
 //! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `calibrate`, `audit`, `delivery` and `config` types |
 //! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |

@@ -26,6 +26,9 @@ macro_rules! setting {
     (broker.root) => { "broker.root" };
     (broker.url) => { "broker.url" };
     (broker.username) => { "broker.username" };
+    (calibrate.counts) => { "calibrate.counts" };
+    (calibrate.decoys) => { "calibrate.decoys" };
+    (calibrate.record) => { "calibrate.record" };
     (decision.cool_down_s) => { "decision.cool_down_s" };
     (decision.least_views) => { "decision.least_views" };
     (decision.patience_ms) => { "decision.patience_ms" };

@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::Value;
 use support::desk::{Desk, PORTRAITS, fails, ok};
-use support::free_port;
+use support::embedded_broker;
 use time::{Duration, OffsetDateTime};
 use watchpost::calibrate::counts::{Counter, Counts, Setup, day_of, place_of};
 use watchpost::calibrate::decoys::{self, Here};
@@ -52,7 +52,7 @@ impl Site {
         site.desk.pictures(&["obama-2010.jpg"]);
         ok(&["key", "device", &site.arg("device.key")]);
         site.configure("device.key", PLACE);
-        site.decoys();
+        site.decoys(&[]);
         site
     }
 
@@ -61,7 +61,7 @@ impl Site {
     }
 
     fn configure(&self, key: &str, place: Position) {
-        self.desk.configure(free_port(), "");
+        self.desk.configure(embedded_broker(), "");
         let text = std::fs::read_to_string(self.desk.path("watchpost.toml")).expect("written");
         let Position { latitude, longitude } = place;
         let more = format!(
@@ -73,14 +73,18 @@ impl Site {
         std::fs::write(self.desk.path("watchpost.toml"), text).expect("writes");
     }
 
-    fn decoys(&self) {
+    /// Signed by both and sealed; `known` are among them.
+    fn decoys(&self, known: &[Template]) {
         let embedder = &self.models.manifest.embedder;
         let mut random = Random(7);
+        let made_up = |random: &mut Random| {
+            Template::new((0..embedder.dimensions).map(|_| random.next() as i8).collect())
+        };
         let mut decoy = |n: usize| DraftDecoy {
-            template: Template::new(
-                (0..embedder.dimensions).map(|_| random.next() as i8).collect(),
-            )
-            .expect("not zero"),
+            template: known
+                .get(n)
+                .cloned()
+                .unwrap_or_else(|| made_up(&mut random).expect("not zero")),
             photographs: vec![DecoyPhotograph([n as u8; 32])],
         };
         let now = OffsetDateTime::now_utc();
@@ -322,4 +326,39 @@ fn an_edited_record_is_refused_by_the_device_even_where_two_have_signed_it() {
     let flags = ["--config", &config, "--decoys", &decoys, "--counts", &counts];
     let (_, error) = fails(&[&["calibrate", "run"], &flags[..], &["--record", &record]].concat());
     assert!(error.contains("body camera"), "{error}");
+}
+
+#[test]
+fn the_daemon_counts_beside_matching_and_never_announces_a_decoy() {
+    let site = Site::new();
+    // Somebody who passes is among the decoys, and another is on the list.
+    let [list, draft] = ["list.cose", "longer.json"].map(|name| site.arg(name));
+    ok(&["watchlist", "revise", &list, "--out", &draft]);
+    let entry = ["--reference", "case-2", "--legal-basis", "order 2", "--purpose", "a promise"];
+    let photograph = format!("{PORTRAITS}/hopper.jpg");
+    ok(&[&["watchlist", "add", &draft, &photograph], &entry[..]].concat());
+    let longer = Draft::from_json(&std::fs::read(&draft).expect("a draft")).expect("a draft");
+    site.decoys(&[longer.content().entries[1].templates[0].template.clone()]);
+    std::fs::copy(&photograph, site.desk.path("pictures").join("hopper.jpg")).expect("a portrait");
+    let config = site.desk.path("watchpost.toml");
+    let mut text = std::fs::read_to_string(&config).expect("written");
+    let [decoys, counts, record] =
+        ["decoys.age", "beside.cbor", "beside-site.cbor"].map(|name| site.arg(name));
+    text += &format!(
+        "[calibrate]\ndecoys = \"{decoys}\"\ncounts = \"{counts}\"\nrecord = \"{record}\"\n"
+    );
+    std::fs::write(&config, text).expect("writes");
+
+    let log = String::from_utf8(site.desk.run().stderr).expect("text");
+    assert!(log.contains("Stopped: candidates=1"), "the one who is on the list: {log}");
+    let counted = Counts::from_bytes(&std::fs::read(&counts).expect("counts")).expect("counts");
+    let days = counted.days();
+    assert_eq!((counted.tracks(), days.len()), (2, 1), "{log}");
+    assert_eq!(days[0].mild, 1, "the decoy, once");
+    assert!(!site.desk.path("beside-site.cbor").exists(), "the signed days are not over");
+    // Where decoys cannot be used nobody is counted, and matching goes on.
+    std::fs::copy(site.desk.path("decoys.json"), site.desk.path("decoys.age")).expect("copies");
+    let log = String::from_utf8(site.desk.run().stderr).expect("text");
+    assert!(log.contains("Nobody is counted against decoys"), "{log}");
+    assert!(log.contains("Stopped: candidates=1"), "{log}");
 }

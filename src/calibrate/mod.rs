@@ -22,6 +22,7 @@
 //! Why, and what it means for those who pass, is in `decisions/001-decoys.md`.
 
 pub mod bound;
+pub mod config;
 pub mod counts;
 pub mod decoys;
 #[cfg(feature = "author")]

@@ -51,6 +51,7 @@ use crate::config::{Config, MetricsConfig};
 use crate::delivery::topics::TopicError;
 use crate::delivery::{self, Delivery, DeviceId, StartError};
 use crate::device::Device;
+use crate::device::calibration::Calibration;
 use crate::device::keeper::Keeper;
 use crate::device::pipeline::Pipeline;
 use crate::locked;
@@ -224,11 +225,17 @@ fn start_device(config: &Config, clock: Clock) -> Result<Device, DaemonError> {
     }
     let keeper = Keeper::new(config, &models);
     keeper.vault().warn();
+    let calibration = Calibration::begin(config, &models, &keeper, clock.now());
     let mut device = Device::new(pipeline, keeper);
     device.start(clock.now());
     let patience = Duration::from_secs(config.watchlist.await_orders_s.into());
     if !patience.is_zero() {
         device.await_orders(clock.now().monotonic + patience);
+    }
+    match calibration {
+        Ok(None) => {}
+        Ok(Some((calibration, counter))) => device.calibrate(calibration, counter),
+        Err(why) => error!("Nobody is counted against decoys; matching goes on: {why}."),
     }
     Ok(device)
 }

@@ -412,6 +412,27 @@ pub struct ListState {
     /// What the last message about lists did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<ListChange>,
+    /// Passers-by are counted against decoys beside matching, and who allowed it; absent where they
+    /// are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrating: Option<Calibrating>,
+}
+
+/// A calibration that goes on: announced, because it is biometric processing of everybody who
+/// passes. Nothing of what was counted is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Calibrating {
+    /// How many.
+    pub decoys: u64,
+    /// Days with enough faces that are over.
+    pub days_done: u64,
+    /// After so many counting ends.
+    pub days: u64,
+    /// Who allowed it.
+    pub authority: String,
+    /// The file number of the decision.
+    pub decision: String,
 }
 
 /// How old a device's memory is. One that begins anew, or has fewer changes than before, was lost

@@ -12,8 +12,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::decoys::DecoyCounter;
 use super::pipeline::PipelineError;
-use crate::calibrate::counts::{Counter, Counts, day_of};
+use crate::calibrate::counts::{Counts, day_of};
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
 use crate::decision::probe::FusedProbe;
@@ -48,9 +49,8 @@ pub struct Calibrator {
     schedule: Option<Schedule>,
     stopwatch: Box<dyn Stopwatch>,
     analyzer: Analyzer,
-    decoys: Gallery,
     counted: Option<CountedList>,
-    counter: Counter,
+    counter: DecoyCounter,
     /// Of the tracks that live.
     probes: BTreeMap<u32, FusedProbe>,
     /// Views from which on a track is compared.
@@ -96,9 +96,8 @@ impl Calibrator {
                 .then(|| Schedule::new(config.vision.schedule)),
             stopwatch: Box::new(stopwatch),
             analyzer: Analyzer::new(models, &config.vision)?,
-            decoys: Gallery::of_templates(decoys)?,
             counted: None,
-            counter: Counter::new(counts),
+            counter: DecoyCounter::new(decoys, counts)?,
             probes: BTreeMap::new(),
             least_views: config.decision.least_views,
         })
@@ -106,7 +105,7 @@ impl Calibrator {
 
     /// Counts the entries of `list` as well, mildly; `position` is where the camera stands.
     pub fn set_list(&mut self, list: Watchlist, gallery: Gallery, position: Option<Position>) {
-        self.counter.set_entries(&gallery.first_templates());
+        self.counter.set_entries(&gallery);
         self.counted = Some(CountedList { list, gallery, position });
     }
 
@@ -141,7 +140,7 @@ impl Calibrator {
             self.finish(now);
         }
         let tracked = self.analyzer.tracks() > 0;
-        let Self { decoder, schedule, stopwatch, analyzer, decoys, counted, counter, .. } = self;
+        let Self { decoder, schedule, stopwatch, analyzer, counted, counter, .. } = self;
         let (probes, least_views) = (&mut self.probes, self.least_views);
         let mut schedule = schedule.as_mut().filter(|_| captured.pace == Pace::Live);
         let plan = schedule
@@ -181,18 +180,8 @@ impl Calibrator {
                         let _ = replaced.push(track);
                     }
                     let Some(probe) = probe else { return };
-                    let Some(mut counted_view) = counter.view(track.0, today) else { return };
-                    let probe = std::slice::from_ref(&probe);
-                    decoys.scan(probe, 0, |_, hit| {
-                        counted_view.decoy(hit.entry, hit.score);
-                        f32::NEG_INFINITY
-                    });
-                    if let Some(counted) = counted {
-                        counted.gallery.scan(probe, 0, |_, hit| {
-                            counted_view.entry(hit.entry, hit.score);
-                            f32::NEG_INFINITY
-                        });
-                    }
+                    let list = counted.as_ref().map(|counted| &counted.gallery);
+                    counter.compare(track.0, today, &probe, list);
                 }
             },
         )?;

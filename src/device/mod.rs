@@ -7,13 +7,17 @@
 //! * [`state_file`]: what is remembered over restarts, and whether the clock may be believed.
 //! * [`keys`]: the pinned keys and their rotations.
 //! * [`vault`]: where the list lies and how it is opened.
+//! * [`calibration`]: counting against decoys beside matching ([`decoys`]), or instead of it
+//!   ([`calibrator`]).
 //! * [`screen`]: which messages are looked at at all.
 //! * [`orders`]: revocations, suspensions and offers that came over the network.
 //!
 //! [`Device`] joins them. It owns no thread, no socket and no clock: messages and times are passed
 //! in, and what is to be published is taken out. The threads are in [`crate::daemon`].
 
+pub(crate) mod calibration;
 pub(crate) mod calibrator;
+pub(crate) mod decoys;
 pub mod judge;
 pub mod keeper;
 pub(crate) mod keys;
@@ -30,6 +34,8 @@ use std::time::Duration;
 use log::{error, info, warn};
 use time::OffsetDateTime;
 
+use self::calibration::Calibration;
+use self::decoys::DecoyCounter;
 use self::keeper::Keeper;
 use self::orders::OrderCounters;
 use self::pipeline::{Pipeline, PipelineCounters, PipelineError};
@@ -168,6 +174,8 @@ pub struct Device {
     audit_held: Option<Blindness>,
     /// Messages that were followed or refused, for the audit log.
     instructions: Vec<InstructionRecord>,
+    /// Beside matching, where there is one.
+    calibration: Option<Calibration>,
     /// The list changed, or a message about it came, and nobody has taken the report yet.
     unreported: bool,
 }
@@ -186,7 +194,34 @@ impl Device {
             last_change: None,
             audit_held: None,
             instructions: Vec::new(),
+            calibration: None,
             unreported: false,
+        }
+    }
+
+    /// Counts against decoys beside matching.
+    pub fn calibrate(&mut self, calibration: Calibration, counter: DecoyCounter) {
+        self.calibration = Some(calibration);
+        self.pipeline.count_decoys(Some(counter));
+        self.unreported = true;
+    }
+
+    /// Saves what was counted where it is due; the record, when the signed days are over.
+    fn tend_calibration(&mut self, now: Now) {
+        let (Some(calibration), Some(counter)) = (&mut self.calibration, self.pipeline.decoys())
+        else {
+            return;
+        };
+        let list = || {
+            let list = self.pipeline.active_list().ok()?.list();
+            Some((list.id().clone(), list.version()))
+        };
+        self.unreported |= calibration.tick(counter, list, now);
+        if !calibration.counts_at(now) {
+            calibration.save(counter);
+            self.calibration = None;
+            self.pipeline.count_decoys(None);
+            self.unreported = true;
         }
     }
 
@@ -232,6 +267,7 @@ impl Device {
                 "genuine orders came faster than they can be followed, and some are lost",
             )
         };
+        self.tend_calibration(now);
         let held = if self.lost_order { Some(lost()) } else { self.keeper.permits(now).err() };
         // Where there is no list anyway, the reason for that is the better one.
         let awaited = || {
@@ -356,6 +392,7 @@ impl Device {
         let mut state = ListState {
             last_change: self.last_change.clone(),
             memory: age.map(|(since, changes)| MemoryAge { since, changes }),
+            calibrating: self.calibration.as_ref().map(Calibration::status),
             ..ListState::default()
         };
         match self.pipeline.active_list() {
@@ -418,6 +455,9 @@ impl Device {
         self.pipeline.finish(now, out);
         if let Some(counts) = self.pipeline.traffic_at_the_end(now) {
             self.keeper.keep_faces(counts);
+        }
+        if let (Some(calibration), Some(counter)) = (&self.calibration, self.pipeline.decoys()) {
+            calibration.save(counter);
         }
         self.keeper.remember_time(now);
     }

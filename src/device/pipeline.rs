@@ -12,7 +12,7 @@
 //! * Of a view there stays its share in the mean of its track, until the track ends; of a track
 //!   whose mean supports no entry nothing else is kept.
 //! * What leaves is a [`Candidate`] about an entry of the list, or a count; of a silent list a
-//!   count only.
+//!   count only. Of decoys nothing leaves ([`DecoyCounter`]).
 //! * Of a live source the [`Schedule`] says which pictures are looked at.
 
 mod candidate;
@@ -24,6 +24,8 @@ use uuid::Uuid;
 
 use self::candidate::{CandidateMaker, KeptView};
 pub use self::counters::{PipelineCounters, TooPoorTotals, VisionTotals};
+use super::decoys::DecoyCounter;
+use crate::calibrate::counts::day_of;
 use crate::cause::Cause;
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
@@ -34,6 +36,7 @@ use crate::delivery::event::{Candidate, EventId};
 use crate::frame::Frame;
 use crate::promise::Stage;
 use crate::source::{Captured, DecodeError, Decoder, Pace};
+use crate::template::Template;
 use crate::vision::{
     Analyzer, FrameCounts, FramePlan, MAX_TRACKS, Models, Schedule, Sighting, Skip, StageTimes,
     Thumbnail, TrackId, VisionError,
@@ -65,6 +68,8 @@ pub struct Pipeline {
     /// Why the list in force may not be used just now, for reasons outside of it.
     held: Option<Blindness>,
     matcher: Matcher,
+    /// Counts tracks against decoys beside matching.
+    decoys: Option<DecoyCounter>,
     maker: CandidateMaker,
     counters: PipelineCounters,
     times: StageTimes,
@@ -102,6 +107,7 @@ impl Pipeline {
                 decider: Box::new(Decider::new(config.decision.clone())),
                 top: TopK::new(MAX_HITS),
             },
+            decoys: None,
             maker: CandidateMaker::new(config, models),
             counters: PipelineCounters::default(),
             times: StageTimes::default(),
@@ -114,7 +120,24 @@ impl Pipeline {
     /// forgotten.
     pub fn set_list(&mut self, active: Result<ActiveList, Blindness>) {
         self.matcher.decider.reset();
+        if let (Some(decoys), Ok(active)) = (&mut self.decoys, &active) {
+            decoys.set_entries(active.gallery());
+        }
         self.active = active;
+    }
+
+    /// Counts tracks against decoys from now on, or no more. A decoy is never found by the search
+    /// that candidates come from.
+    pub fn count_decoys(&mut self, mut decoys: Option<DecoyCounter>) {
+        if let (Some(decoys), Ok(active)) = (&mut decoys, &self.active) {
+            decoys.set_entries(active.gallery());
+        }
+        self.decoys = decoys;
+    }
+
+    /// What was counted against decoys, where it is.
+    pub fn decoys(&self) -> Option<&DecoyCounter> {
+        self.decoys.as_ref()
     }
 
     /// Wipes one entry of the list in force and the evidence for it; false where there is no such
@@ -203,6 +226,7 @@ impl Pipeline {
         let Self { decoder, schedule, stopwatch, active, matcher, maker, counters, times, .. } =
             self;
         let mut schedule = schedule.as_mut().filter(|_| captured.pace == Pace::Live);
+        let decoys = self.decoys.as_mut();
         let active = active.as_mut().expect("standing, so there is a list in force");
         active.wipe_expired(now.wall);
         let at = captured.at.monotonic;
@@ -224,7 +248,7 @@ impl Pipeline {
             return Ok(());
         }
         let decode = stopwatch.elapsed().saturating_sub(start);
-        let mut outlet = Outlet { active, maker, now, counters, out };
+        let mut outlet = Outlet { active, maker, now, counters, decoys, out };
         let seen = matcher.analyze(&frame, captured, &mut **stopwatch, &mut outlet)?;
         *times = StageTimes { decode, ..seen.times };
         if let (Some(schedule), Some(shown)) = (schedule, shown) {
@@ -267,6 +291,9 @@ impl Pipeline {
     fn forget_sightings(&mut self) {
         self.matcher.analyzer.end_all(&mut |_| {});
         self.matcher.decider.reset();
+        if let Some(decoys) = &mut self.decoys {
+            decoys.forget();
+        }
         if let Some(schedule) = &mut self.schedule {
             schedule.reset();
         }
@@ -282,8 +309,11 @@ impl Pipeline {
 
     /// Ends all tracks: their updates that are still due go to `out`.
     pub fn finish(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
-        let Self { active: Ok(active), matcher, maker, counters, .. } = self else { return };
-        matcher.end_tracks(&mut Outlet { active, maker, now, counters, out });
+        let Self { active: Ok(active), matcher, decoys, maker, counters, .. } = self else {
+            return;
+        };
+        let decoys = decoys.as_mut();
+        matcher.end_tracks(&mut Outlet { active, maker, now, counters, decoys, out });
     }
 
     /// Where the time of the last analysed picture went, for `watchpost bench`.
@@ -330,7 +360,7 @@ impl Matcher {
         let seen =
             analyzer.analyze(frame, captured.at, stopwatch, &mut |sighting| match sighting {
                 Sighting::Ended { track } => {
-                    outlet.counters.vision.tracks += 1;
+                    outlet.ended(track);
                     decider.end(captured.at, track, &mut |finding| outlet.publish(finding));
                 }
                 Sighting::Viewed { track, view } => {
@@ -345,6 +375,7 @@ impl Matcher {
                         let _ = replaced.push(track);
                     }
                     let Some(probe) = probe else { return };
+                    outlet.count(track, &probe);
                     top.clear();
                     let gallery = outlet.active.gallery();
                     gallery.search(&probe, top);
@@ -362,7 +393,7 @@ impl Matcher {
                 }
             });
         for track in replaced {
-            outlet.counters.vision.tracks += 1;
+            outlet.ended(track);
             if let Some(new) = analyzer.replaced(track) {
                 decider.renumber(track, new);
             }
@@ -380,7 +411,7 @@ impl Matcher {
         let Self { analyzer, decider, .. } = self;
         analyzer.end_all(&mut |sighting| {
             let Sighting::Ended { track } = sighting else { return };
-            outlet.counters.vision.tracks += 1;
+            outlet.ended(track);
             decider.end(outlet.now, track, &mut |finding| outlet.publish(finding));
         });
     }
@@ -392,10 +423,26 @@ struct Outlet<'a> {
     maker: &'a CandidateMaker,
     now: Now,
     counters: &'a mut PipelineCounters,
+    decoys: Option<&'a mut DecoyCounter>,
     out: &'a mut dyn FnMut(Candidate),
 }
 
 impl Outlet<'_> {
+    /// A track has ended.
+    fn ended(&mut self, track: TrackId) {
+        self.counters.vision.tracks += 1;
+        if let Some(decoys) = &mut self.decoys {
+            decoys.end(track.0, day_of(self.now.wall));
+        }
+    }
+
+    /// Counts a track's probe against the decoys, and mildly against the list.
+    fn count(&mut self, track: TrackId, probe: &Template) {
+        if let Some(decoys) = &mut self.decoys {
+            decoys.compare(track.0, day_of(self.now.wall), probe, Some(self.active.gallery()));
+        }
+    }
+
     fn publish(&mut self, finding: Finding<KeptView>) {
         if self.active.list().stage() == Stage::Silent {
             self.counters.silent += 1;

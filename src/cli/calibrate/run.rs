@@ -13,25 +13,21 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::calibrate::counts::{Counts, MAX_BYTES, Setup, day_of, place_of};
-use crate::calibrate::decoys::{self, Decoys, Here};
-use crate::calibrate::origin::SiteKey;
-use crate::calibrate::record::{RecordError, SiteRecord};
+use crate::calibrate::counts::day_of;
+use crate::calibrate::decoys::Decoys;
+use crate::calibrate::record::SiteRecord;
 use crate::cli::CliError;
 use crate::cli::flags::ConfigFile;
 use crate::clock::Clock;
 use crate::config::{Config, promises};
-use crate::decision::promise;
 use crate::delivery::event::{ClockQuality, State, Status};
 use crate::delivery::{self, Delivery, DeviceId};
+use crate::device::calibration::{self, Opened};
 use crate::device::calibrator::Calibrator;
 use crate::device::keeper::Keeper;
 use crate::files::replace;
 use crate::source::{self, Captured, SourceError};
-use crate::template::PIPELINE;
-use crate::vision::Models;
 use crate::watchlist::clock::kernel_synchronised;
-use crate::watchlist::read_list;
 
 /// How often counts are written: at most so much is lost with the power.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
@@ -59,20 +55,11 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let clock = Clock::default();
     let models = config.vision.open_models()?;
     let mut keeper = Keeper::new(&config, &models);
-    // Before two weeks of counting, not after them.
-    let key = keeper.vault().key().map(SiteKey::of).ok_or(RecordError::NoKey)?;
     let now = clock.now();
     keeper.permits(now).map_err(|b| b.to_string())?;
-    let trust = keeper.trust().map_err(|b| b.to_string())?;
-    let opened = keeper.vault().open(&read_list(&args.decoys)?).map_err(|b| b.to_string())?;
-    let here = Here {
-        device: &config.device.id,
-        camera: &config.device.camera,
-        embedder: &models.manifest.embedder.sha256.0,
-        pipeline: PIPELINE,
-    };
-    let decoys = decoys::verify(&opened.bytes, &trust, now.wall, here)?;
-    let counts = open_counts(args, setup(&config, &models, &decoys)?, decoys.templates().len())?;
+    let Opened { decoys, key, setup } =
+        calibration::open(&args.decoys, &config, &models, &keeper, now)?;
+    let counts = calibration::counts(&args.counts, setup, decoys.templates().len())?;
     let mut calibrator = Calibrator::new(&config, &models, clock, decoys.templates(), counts)?;
     let list = match keeper.for_counting(now) {
         Ok((list, gallery)) => {
@@ -100,48 +87,6 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     replace(&args.record, &record.to_bytes())?;
     info!("The signed days are over, and the site record was written.");
     Ok(ExitCode::SUCCESS)
-}
-
-fn setup(config: &Config, models: &Models, decoys: &Decoys) -> Result<Setup, CliError> {
-    if config.watchlist.position.is_none() {
-        return Err(concat!(
-            "a site curve is of one place; set ",
-            setting!(watchlist.position),
-            " to where the camera stands. A camera that moves, such as a body camera, has none"
-        )
-        .into());
-    }
-    Ok(Setup {
-        device: config.device.id.parse()?,
-        camera: config.device.camera.parse()?,
-        position: config.watchlist.position.map(place_of),
-        decoys: *decoys.digest(),
-        promise: promise::of(models, &config.vision, &config.decision).digest(),
-        days: decoys.head().days,
-        least_faces: decoys.head().least_faces,
-    })
-}
-
-fn open_counts(args: &Args, setup: Setup, decoys: usize) -> Result<Counts, CliError> {
-    let path = args.counts.display();
-    if !args.counts.exists() {
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|e| format!("no random numbers: {e}"))?;
-        return Ok(Counts::new(setup, decoys, salt));
-    }
-    if std::fs::metadata(&args.counts)?.len() > MAX_BYTES as u64 {
-        return Err(format!("{path} is larger than any counts").into());
-    }
-    let counts = Counts::from_bytes(&std::fs::read(&args.counts)?)
-        .map_err(|e| format!("{path}: {e}; move the file away, and the calibration begins anew"))?;
-    if *counts.setup() != setup {
-        return Err(format!(
-            "{path} is of another calibration: decoys, camera, position, networks, quality gate or \
-             decision rule differ; name another file with --counts"
-        )
-        .into());
-    }
-    Ok(counts)
 }
 
 /// Publishes that nobody is matched and faces are counted, by whose decision.

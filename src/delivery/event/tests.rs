@@ -137,6 +137,13 @@ fn list_state() -> ListState {
             detail: "L-42 version 3".to_owned(),
             at: at("2026-11-24T05:10:00Z"),
         }),
+        calibrating: Some(Calibrating {
+            decoys: 2000,
+            days_done: 3,
+            days: 14,
+            authority: "District Court".to_owned(),
+            decision: "12 Gs 346/26".to_owned(),
+        }),
     }
 }
 
