@@ -474,3 +474,46 @@ fn for_a_certificate_that_was_made_wrongly_the_failure_has_the_command_that_make
         site.broker.kill();
     }
 }
+
+#[cfg(feature = "author")]
+#[test]
+fn what_fleet_init_makes_is_what_the_sample_broker_takes_and_nothing_is_replaced() {
+    let Some(mut site) = Site::new() else { return };
+    let folder = site.at("pki");
+    let init = |device: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_watchpost"))
+            .args(["fleet", "init"])
+            .arg(&folder)
+            .args(["--broker", "localhost", "--device", device, "--json"])
+            .output()
+            .expect("the binary runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").lines().count()
+    };
+    assert_eq!(init("cam-7"), 4, "broker, device, operator, reviewer");
+    let read = |name: &str| std::fs::read(folder.join(name)).expect("made");
+    let before = ["ca.pem", "ca.key", "server.pem", "cam-7.pem"].map(read);
+    assert_eq!([init("cam-7"), init("cam-8")], [0, 1]);
+    assert_eq!(["ca.pem", "ca.key", "server.pem", "cam-7.pem"].map(read), before);
+    use std::os::unix::fs::PermissionsExt;
+    for file in std::fs::read_dir(&folder).expect("a folder").flatten() {
+        let mode = file.metadata().expect("there").permissions().mode() & 0o777;
+        let secret = file.path().extension().is_some_and(|e| e == "key");
+        assert_eq!(mode, if secret { 0o600 } else { 0o644 }, "{:?}", file.path());
+        std::fs::copy(file.path(), site.at(&file.file_name().to_string_lossy())).expect("copies");
+    }
+    site.sample();
+    for device in ["cam-7", "cam-8"] {
+        let delivery = start(&site.showing(device));
+        wait_for("the connection", || delivery.snapshot().connected.then_some(()));
+        delivery.stop(DEADLINE);
+    }
+    delivers(start(&site.showing("cam-7")));
+    // A device's certificate is none of a broker.
+    let listener = site.listener("cam-7");
+    site.broker.kill();
+    site.broker.start(&listener);
+    let refused = start(&site.config());
+    wait_for("the refusal", || refused.snapshot().last_failure);
+    assert_eq!(refused.stop(DEADLINE).snapshot.connections, 0);
+}

@@ -205,8 +205,8 @@ fn a_list_is_sealed_to_each_devices_own_key_and_a_refusal_says_why() {
     ok(&["watchlist", "revise", &desk.arg("authors.cose"), "--out", &desk.arg("draft2.json")]);
     let [one, two] = ["one.cose", "two.cose"].map(|n| desk.arg(n));
     let [alice, bob] = ["alice.key", "bob.key"].map(|n| desk.arg(n));
-    ok(&["watchlist", "sign", &desk.arg("draft2.json"), "--key", &alice, "--out", &one]);
-    ok(&["watchlist", "sign", &one, "--key", &bob, "--out", &two]);
+    ok(&["watchlist", "sign", &desk.arg("draft2.json"), "--key", &alice, "--out", &one, "--yes"]);
+    ok(&["watchlist", "sign", &one, "--key", &bob, "--out", &two, "--yes"]);
     let config = operator(&field, "site");
     let fleet = desk.arg("fleet.txt");
     std::fs::write(&fleet, "gate-1 # no key\n").expect("writes");

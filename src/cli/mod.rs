@@ -16,6 +16,8 @@ mod audit;
 mod bench;
 mod calibrate;
 mod cameras;
+#[cfg(feature = "author")]
+mod certificates;
 mod check;
 #[cfg(feature = "evaluate")]
 mod compare;
@@ -127,6 +129,9 @@ enum Command {
     /// Send orders, lists and keys to devices, and say who has what.
     #[cfg(feature = "author")]
     Orders(orders::Args),
+    /// Make the certificates by which a broker knows devices and people.
+    #[cfg(feature = "author")]
+    Fleet(certificates::Args),
     /// Count strangers at this place against decoys, to know how often a list would be wrong here.
     Calibrate(calibrate::Args),
     /// Look at the log of what a device did, verify it, and prove single records.
@@ -186,6 +191,8 @@ pub fn main() -> ExitCode {
         Command::Watchlist(args) => watchlist::run(args),
         #[cfg(feature = "author")]
         Command::Orders(args) => orders::run(args),
+        #[cfg(feature = "author")]
+        Command::Fleet(args) => certificates::run(&args),
         #[cfg(feature = "author")]
         Command::Completions(args) => completions::run(&args),
         Command::Calibrate(args) => calibrate::run(args),

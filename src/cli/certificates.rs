@@ -1,0 +1,182 @@
+//! `watchpost fleet init`: an authority of one's own, and certificates for a broker, its devices
+//! and the people who read and order, as the sample broker in `config/mosquitto` wants them.
+//!
+//! * The common name is the name that the broker's access list knows.
+//! * Called again with more names it adds what is missing, by the same authority. No file is ever
+//!   replaced; where one is to be renewed, it is moved away first.
+//! * Keys have mode 0600. The authority's key stays on the workstation: whoever has it can be any
+//!   device.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+use time::{Duration, OffsetDateTime};
+
+use super::flags::OutputFormat;
+use super::fleet::FleetFlags;
+use super::{CliError, output};
+
+/// What the authority is called.
+const AUTHORITY: &str = "watchpost fleet";
+/// How long the authority's own certificate is valid.
+const YEARS: i64 = 10;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: FleetCommand,
+}
+
+#[derive(Subcommand)]
+enum FleetCommand {
+    /// Make an authority, and certificates for a broker, devices and people; called again, those
+    /// that are missing.
+    #[command(after_help = EXAMPLES)]
+    Init(Init),
+}
+
+const EXAMPLES: &str = "Examples:
+  watchpost fleet init pki --broker broker.example --device gate-1 --device gate-2
+  watchpost fleet init pki --broker broker.example --devices fleet.txt --person anna --days 365";
+
+#[derive(clap::Args)]
+struct Init {
+    /// Folder for keys and certificates; made where it is missing.
+    folder: PathBuf,
+    /// Host name or address of the broker, as devices write it into broker.url; may be given
+    /// several times.
+    #[arg(long, value_name = "HOST", required = true)]
+    broker: Vec<String>,
+    #[command(flatten)]
+    fleet: FleetFlags,
+    /// Somebody who reads or orders, by the user's name in the access list, as in `reviewer` or
+    /// `operator`; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    person: Vec<String>,
+    /// Days for which the certificates are valid.
+    #[arg(long, value_name = "N", default_value_t = 365,
+        value_parser = clap::value_parser!(u16).range(1..=825))]
+    days: u16,
+    #[command(flatten)]
+    format: OutputFormat,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode, CliError> {
+    let FleetCommand::Init(args) = &args.command;
+    let mut people = args.person.clone();
+    if people.is_empty() {
+        people = ["operator", "reviewer"].map(str::to_owned).into();
+    }
+    let devices = args.fleet.read()?.devices.into_iter().map(|d| d.id);
+    // The names of files and of users: as strict as a device's.
+    let clients: Vec<String> = devices.chain(people).collect();
+    for name in &clients {
+        crate::delivery::DeviceId::new(name).map_err(|e| format!("{name:?}: {e}"))?;
+        if ["ca", "server"].contains(&name.as_str()) {
+            return Err(format!("{name:?} is the name of another file here; take another").into());
+        }
+    }
+    fs::create_dir_all(&args.folder)?;
+    let authority = authority(&args.folder)?;
+    let days = Duration::days(args.days.into());
+    let mut made = Vec::new();
+    let mut leaf = certificate(&args.broker[0], args.broker.clone(), days)?;
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    made.extend(issue(&args.folder, "server", leaf, &authority)?);
+    for name in &clients {
+        let mut leaf = certificate(name, Vec::new(), days)?;
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        made.extend(issue(&args.folder, name, leaf, &authority)?);
+    }
+    for name in &made {
+        if args.format.json {
+            output::json_line(&serde_json::json!({ "certificate": name }))?;
+        } else {
+            output::line(format!("made {}", args.folder.join(name).display()))?;
+        }
+    }
+    if !args.format.json {
+        output::line(
+            "ca.pem, server.pem and server.key go to the broker (config/mosquitto); ca.pem and \
+             NAME.pem with NAME.key to each device and person. ca.key stays here, and only here.",
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn certificate(
+    name: &str,
+    hosts: Vec<String>,
+    valid: Duration,
+) -> Result<CertificateParams, CliError> {
+    let mut params = CertificateParams::new(hosts)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let now = OffsetDateTime::now_utc();
+    // Clocks of devices differ.
+    params.not_before = now - Duration::DAY;
+    params.not_after = now + valid;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// The folder's authority, which is made where there is none.
+fn authority(folder: &Path) -> Result<Issuer<'static, KeyPair>, CliError> {
+    let mut params = certificate(AUTHORITY, Vec::new(), Duration::days(YEARS * 365))?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+    if certificate.exists() || key.exists() {
+        let text = zeroize::Zeroizing::new(
+            fs::read_to_string(&key).map_err(|e| format!("cannot read {}: {e}", key.display()))?,
+        );
+        let key = KeyPair::from_pem(&text)
+            .map_err(|e| format!("{} is no key of an authority: {e}", key.display()))?;
+        return Ok(Issuer::new(params, key));
+    }
+    let pair = KeyPair::generate()?;
+    let made = params.self_signed(&pair)?;
+    write(&key, &zeroize::Zeroizing::new(pair.serialize_pem()), 0o600)?;
+    write(&certificate, &made.pem(), 0o644)?;
+    Ok(Issuer::new(params, pair))
+}
+
+/// Makes `<name>.pem` and `<name>.key`, unless they are there; what was made.
+fn issue(
+    folder: &Path,
+    name: &str,
+    params: CertificateParams,
+    authority: &Issuer<'static, KeyPair>,
+) -> Result<Option<String>, CliError> {
+    let [certificate, key] = ["pem", "key"].map(|kind| folder.join(format!("{name}.{kind}")));
+    if certificate.exists() {
+        return Ok(None);
+    }
+    let pair = KeyPair::generate()?;
+    let made = params.signed_by(&pair, authority)?;
+    write(&key, &zeroize::Zeroizing::new(pair.serialize_pem()), 0o600)?;
+    write(&certificate, &made.pem(), 0o644)?;
+    Ok(Some(format!("{name}.pem")))
+}
+
+/// Writes a new file; one that is there is never replaced.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    file.write_all(text.as_bytes())?;
+    Ok(file.sync_all()?)
+}
