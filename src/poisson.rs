@@ -26,7 +26,7 @@ pub fn upper_bound(count: f64, of: f64, design_effect: f64) -> f64 {
 /// One-sided 95 % lower bound of the rate after `count` of `of` comparisons:
 /// `chi2inv(.05, 2 count / d) / 2 * d / of`, with `d` the design effect (at least 1). Without
 /// matches or comparisons: 0.
-#[cfg(any(test, feature = "evaluate"))]
+#[cfg(any(test, feature = "author", feature = "evaluate"))]
 pub fn lower_bound(count: f64, of: f64, design_effect: f64) -> f64 {
     // Written so that a NaN gives the widest bound.
     if !(of > 0.0 && count > 0.0 && design_effect.is_finite()) {

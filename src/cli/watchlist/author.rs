@@ -13,6 +13,7 @@ mod show;
 mod sign;
 mod site;
 mod stop;
+mod wolves;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -223,6 +223,24 @@ impl Draft {
         Ok(())
     }
 
+    /// The entry of that reference, if there is one.
+    pub fn entry(&self, reference: &Reference) -> Option<&Entry> {
+        self.content.entries.iter().find(|e| e.reference == *reference)
+    }
+
+    /// Makes an entry what it was `before`: without what was added to it since, or gone.
+    ///
+    /// # Errors
+    /// Where there is no such entry.
+    pub fn put_back(&mut self, reference: &Reference, before: &Self) -> Result<(), AuthorError> {
+        let of = |e: &&mut Entry| e.reference == *reference;
+        match (before.entry(reference), self.content.entries.iter_mut().find(of)) {
+            (Some(old), Some(entry)) => *entry = old.clone(),
+            _ => self.remove(reference)?,
+        }
+        Ok(())
+    }
+
     /// What the draft says, for people to read.
     pub fn summary(&self) -> ListSummary {
         ListSummary::of(&self.content, None, Vec::new())
@@ -275,6 +293,12 @@ mod tests {
         assert!(d.add_templates(&reference, vec![stored(5), stored(5)]).is_err());
         assert_eq!(d.content().entries[0].templates.len(), 1, "a refused addition leaves nothing");
         assert_eq!(d.photographs()[&stored(1).photographs[0].sha256], reference);
+        let before = d.clone();
+        d.add_templates(&reference, vec![stored(6)]).unwrap();
+        d.add(person(2), vec![stored(7)]).unwrap();
+        d.put_back(&reference, &before).unwrap();
+        d.put_back(&person(2).reference, &before).unwrap();
+        assert_eq!(d, before);
         d.remove(&reference).unwrap();
         assert!(matches!(d.remove(&reference), Err(AuthorError::NoSuchEntry(_))));
     }

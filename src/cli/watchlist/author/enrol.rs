@@ -26,6 +26,7 @@ use time::OffsetDateTime;
 use self::agreement::agree;
 use self::report::{Added, Doubt, EnrolmentReport, Noticed, SkippedPhotograph, print, too_few};
 use super::people::{self, NewPerson, NotAdded, People, References};
+use super::wolves::Cohort;
 use super::{CliError, date, look_alikes, names, output, read_draft};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::{FaceReader, single};
@@ -66,6 +67,10 @@ pub struct Args {
     /// End of the entry; the end of the list where absent.
     #[arg(long, value_name = "TIME", value_parser = date)]
     expires: Option<OffsetDateTime>,
+    /// People who are on no list, as a draft of decoys (`watchpost calibrate new` and `add`, 500 or
+    /// more). An entry whose template resembles too many of them is not added.
+    #[arg(long, value_name = "DRAFT")]
+    cohort: Option<PathBuf>,
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
@@ -81,6 +86,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                 .into(),
         );
     }
+    let cohort = args.cohort.as_deref().map(|path| Cohort::read(path, &models)).transpose()?;
     let many = args.from.is_some();
     let defaults = people::Defaults {
         legal_basis: args.legal_basis,
@@ -101,8 +107,16 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     // Before the draft, which must not hold a reference of which nobody knows whose it is.
     let drawn = references.save()?.map(Path::to_owned);
+    let before = draft.clone();
     let mut report = enrol(&mut draft, &args.draft, &models, &people, many)?;
     report.references = drawn;
+    if let Some(cohort) = &cohort {
+        take_out_wolves(&mut draft, &before, cohort, &mut report)?;
+        replace(&args.draft, &draft.to_json())?;
+        if let (false, Some(refused)) = (many, report.not_added.first()) {
+            return Err(format!("nothing was added: {}", refused.reason).into());
+        }
+    }
     not_added.append(&mut report.not_added);
     report.not_added = not_added;
     if !report.added.is_empty() {
@@ -131,6 +145,25 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     let complete = report.not_added.iter().all(|n| n.is_nobody);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Puts entries that resemble too many of `cohort` back to what they were `before`.
+fn take_out_wolves(
+    draft: &mut Draft,
+    before: &Draft,
+    cohort: &Cohort,
+    report: &mut EnrolmentReport,
+) -> Result<(), CliError> {
+    for added in std::mem::take(&mut report.added) {
+        let judged = draft.entry(&added.reference).map_or(Ok(()), |entry| cohort.judge(entry));
+        let Err(reason) = judged else {
+            report.added.push(added);
+            continue;
+        };
+        draft.put_back(&added.reference, before)?;
+        report.not_added.push(NotAdded::new(added.reference, reason));
+    }
+    Ok(())
 }
 
 /// What one photograph gave.

@@ -9,9 +9,11 @@ use crate::watchlist::model::Content;
 
 /// Pairs that are printed one by one.
 const SHOWN: usize = 20;
+/// So far below the threshold two entries are still told: faces of one walk scatter by as much.
+const NEAR: f32 = 0.10;
 
-/// The pairs of entries that are at least as similar as the list's own threshold, and that
-/// threshold: a face of one reaches the other. Where the budget cannot be met it is the strictest
+/// The pairs of entries that come near the list's own threshold, and that threshold: a face of one
+/// may reach the other. Where the budget cannot be met it is the strictest
 /// threshold that was measured; `None` for templates of another embedder than that of `models`, of
 /// which no measured curve is at hand.
 pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
@@ -26,7 +28,7 @@ pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
     let entries: Entries = content.entries.iter().map(|e| e.photographs().count()).collect();
     let plan = curve.plan(budget, &entries);
     let limit = plan.map_or(curve.strictest(&entries).threshold, |p| p.threshold);
-    Some((limit, author::look_alikes(content, limit, |_| {})))
+    Some((limit, author::look_alikes(content, limit - NEAR, |_| {})))
 }
 
 /// Sentences about [`find`]'s pairs.
@@ -37,8 +39,8 @@ pub fn sentences(limit: f32, found: &LookAlikes) -> Vec<String> {
         .take(SHOWN)
         .map(|p| {
             format!(
-                "{} and {} look alike (similarity {:.2}, the threshold is {limit:.2}): a \
-                 candidate may name either",
+                "{} and {} look alike (similarity {:.2}, the threshold is {limit:.2}): one person \
+                 twice, or relatives? A candidate may name either",
                 p.first, p.second, p.score
             )
         })

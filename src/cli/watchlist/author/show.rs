@@ -131,6 +131,11 @@ pub fn print(s: &ListSummary) -> Result<(), CliError> {
         })
         .collect();
     output::table(&["reference", "quality", "SHA-256 of the photograph"], &rows)?;
+    output::line("")?;
+    output::line(
+        "A near relative of a listed person can match, and so can a twin. The promise counts \
+         strangers only.",
+    )?;
     Ok(())
 }
 
