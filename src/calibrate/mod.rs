@@ -19,6 +19,8 @@
 //! * A set of decoys is no list, and no list is a set of decoys ([`decoys`]).
 //! * Sans-IO: the clock and random numbers are arguments.
 //!
+//! What a list finds here, with volunteers who are on a test list, is in [`rehearsal`].
+//!
 //! Why, and what it means for those who pass, is in `decisions/001-decoys.md`.
 
 pub mod bound;
@@ -29,6 +31,7 @@ pub mod decoys;
 pub mod draft;
 pub mod origin;
 pub mod record;
+pub mod rehearsal;
 pub mod strata;
 
 #[cfg(test)]

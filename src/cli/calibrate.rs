@@ -3,6 +3,7 @@
 
 #[cfg(feature = "author")]
 mod author;
+mod rehearse;
 mod run;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use super::{CliError, output};
 use crate::calibrate::counts::{Counts, day_of};
 use crate::calibrate::decoys;
 use crate::calibrate::record::SiteRecord;
+use crate::calibrate::rehearsal::RehearsalRecord;
 use crate::calibrate::strata::Drift;
 use crate::watchlist::text::{hex, stamp};
 
@@ -37,9 +39,13 @@ enum CalibrateCommand {
     /// Count passers-by against the decoys instead of matching, until the signed days are over;
     /// then write the site record. Nobody is matched meanwhile.
     Run(run::Args),
-    /// Print what a set of decoys, counts or a site record say; never what a single decoy did.
+    /// Count in how many passes volunteers on a test list are found here, and write the record.
+    /// Nobody is published meanwhile.
+    Rehearse(rehearse::Args),
+    /// Print what a set of decoys, counts, a site record or a rehearsal say; never what a single
+    /// decoy or volunteer did.
     Show {
-        /// Set of decoys, counts, or site record.
+        /// Set of decoys, counts, site record, or record of a rehearsal.
         file: PathBuf,
         #[command(flatten)]
         opening: Opening,
@@ -53,6 +59,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         #[cfg(feature = "author")]
         CalibrateCommand::Author(command) => author::run(command)?,
         CalibrateCommand::Run(args) => return run::run(&args),
+        CalibrateCommand::Rehearse(args) => return rehearse::run(&args),
         CalibrateCommand::Show { file, opening, format } => {
             show(&opening.read(&file)?, format.json)?;
         }
@@ -66,6 +73,9 @@ fn show(bytes: &[u8], json: bool) -> Result<(), CliError> {
     }
     if let Ok(counts) = Counts::from_bytes(bytes) {
         return show_counts(&counts, json);
+    }
+    if let Ok(record) = RehearsalRecord::from_json(bytes) {
+        return show_rehearsal(&record, json);
     }
     let (head, count, signers) = decoys::inspect(bytes)?;
     if json {
@@ -120,6 +130,37 @@ fn show_counts(counts: &Counts, json: bool) -> Result<(), CliError> {
     for drift in drifts {
         output::line(format!("warning: {drift}"))?;
     }
+    Ok(())
+}
+
+/// What a rehearsal found.
+fn show_rehearsal(record: &RehearsalRecord, json: bool) -> Result<(), CliError> {
+    let (about, rate) = (&record.about, record.rate());
+    if json {
+        output::json_line(&json!({
+            "kind": "rehearsal", "device": about.device, "camera": about.camera,
+            "list": about.list, "version": about.version, "threshold": about.threshold,
+            "issued": stamp(&about.issued), "expires": stamp(&about.expires),
+            "volunteers": rate.volunteers, "passes": rate.passes, "found": rate.found,
+            "rate": rate.rate, "lower": rate.lower, "upper": rate.upper,
+            "design_effect": rate.design_effect,
+        }))?;
+        return Ok(());
+    }
+    output::line(format!(
+        "rehearsal at the camera {} of {}, good until {}: {} of {} passes of {} volunteers were \
+         found at the threshold {:.2}, {:.0} % (95 %: {:.0} to {:.0} %)",
+        about.camera,
+        about.device,
+        stamp(&about.expires),
+        rate.found,
+        rate.passes,
+        rate.volunteers,
+        about.threshold,
+        100.0 * rate.rate,
+        100.0 * rate.lower,
+        100.0 * rate.upper
+    ))?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! too large.
 
 mod choices;
+mod rehearsed;
 mod site;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use self::choices::{Choice, HEADER, choices};
+use self::rehearsed::RehearsedRate;
 use self::site::SideBySide;
 use super::{CliError, draft_of, output, site as of_place};
 use crate::cli::flags::{Networks, Opening, OutputFormat};
@@ -51,6 +53,10 @@ pub struct Args {
     /// is shown with its own.
     #[arg(long, value_name = "FILE", conflicts_with = "entries")]
     site: Option<PathBuf>,
+    /// Record of a rehearsal (`watchpost calibrate rehearse`): what was found at the place, beside
+    /// the bound.
+    #[arg(long, value_name = "FILE")]
+    rehearsal: Option<PathBuf>,
     /// Write the table and a plot as one HTML page.
     #[cfg(feature = "evaluate")]
     #[arg(long, value_name = "FILE.html")]
@@ -88,6 +94,9 @@ struct BudgetReport {
     /// Without and with the list's site record, where it has one; all else here is without.
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<SideBySide>,
+    /// What volunteers' passes came to at the place, where that was rehearsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rehearsal: Option<RehearsedRate>,
 }
 
 /// What one size of list takes.
@@ -142,6 +151,7 @@ fn report(
         table: SIZES.into_iter().map(row).collect(),
         choices: choices(curve, misses, entries.total(), (faces, allowed)),
         site: None,
+        rehearsal: None,
     }
 }
 
@@ -171,6 +181,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         let budget = Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
         report.site = Some(site::side_by_side(&curve, misses, content, &record, budget));
     }
+    report.rehearsal = args.rehearsal.as_deref().map(RehearsedRate::read).transpose()?;
     #[cfg(feature = "evaluate")]
     if let Some(path) = &args.report {
         let total = entries.total();
@@ -210,6 +221,9 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
              entries fit, or have {:.4} false alerts a day authorised",
             r.false_alerts_per_day_allowed, r.largest, r.expected_false_alerts_per_day
         ))?,
+    }
+    if let Some(rehearsed) = &r.rehearsal {
+        output::line(rehearsed.sentence(r.threshold))?;
     }
     output::line("")?;
     output::line(format!(
