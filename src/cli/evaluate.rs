@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::CliError;
 use super::flags::{Networks, OutputFormat};
+use crate::evaluate::cover::Cover;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
 use crate::evaluate::protocol::duplicates::{JudgedCluster, parse as parse_judged};
@@ -122,6 +123,9 @@ struct VerificationArgs {
     /// name/name_0001.jpg.
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
+    /// Paint this over the second face of each pair, as on a passer-by: what it costs.
+    #[arg(long, value_enum)]
+    cover: Option<Cover>,
     /// Also report the rates at this similarity.
     #[arg(
         long,
@@ -338,6 +342,7 @@ impl<'a> EvaluationRun<'a> {
             long_side: common.long_side,
             min_score: common.min_score,
             pad: faces.map_or(0.0, |f| f.pad),
+            cover: None,
             gate: faces.is_some_and(|f| f.gate),
             threads: common.threads.map_or_else(cores, usize::from),
         };

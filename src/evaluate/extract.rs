@@ -15,6 +15,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::cover::Cover;
 use super::left_out::{LeftOut, Omission};
 use super::protocol::folder::{Person, shown};
 use super::statistics::interval::Rate;
@@ -36,6 +37,9 @@ pub struct Settings {
     /// Black border added on each side before detection, as a share of the long side: for chips
     /// cropped to the face.
     pub pad: f32,
+    /// Painted over each face before it is looked at, where anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cover: Option<Cover>,
     /// Refuse faces that the quality gate refuses, instead of only counting them.
     pub gate: bool,
     /// Threads.
@@ -95,15 +99,16 @@ pub struct Chain<'a> {
 pub struct ChainAcquirer {
     reader: FaceReader,
     pad: f32,
+    cover: Option<Cover>,
 }
 
 impl AcquirerFactory for Chain<'_> {
     type Acquirer = ChainAcquirer;
 
     fn acquirer(&self) -> Result<ChainAcquirer, VisionError> {
-        let Settings { long_side, min_score, pad, .. } = self.settings;
+        let Settings { long_side, min_score, pad, cover, .. } = self.settings;
         let config = VisionConfig { long_side, min_score, ..VisionConfig::default() };
-        Ok(ChainAcquirer { reader: FaceReader::with(self.models, &config)?, pad })
+        Ok(ChainAcquirer { reader: FaceReader::with(self.models, &config)?, pad, cover })
     }
 }
 
@@ -111,12 +116,15 @@ impl Acquire for ChainAcquirer {
     fn acquire(&mut self, bytes: &[u8]) -> Result<Acquired, NotAcquired> {
         let photograph =
             Photograph::decode(bytes).map_err(|e| NotAcquired::Unreadable(e.to_string()))?;
-        if self.pad > 0.0 {
-            let (layout, pixels) = padded(&photograph.frame(), self.pad)
+        if self.pad > 0.0 || self.cover.is_some() {
+            let (layout, mut pixels) = padded(&photograph.frame(), self.pad)
                 .map_err(|e| NotAcquired::Unreadable(e.to_string()))?;
-            let frame =
-                Frame::new(layout, &pixels).map_err(|e| NotAcquired::Internal(e.to_string()))?;
-            self.look_at(&frame)
+            if let Some(cover) = self.cover {
+                let seen = self.reader.subject(&framed(layout, &pixels)?).map_err(internal)?;
+                let seen = seen.ok_or(NotAcquired::Acquire("no face found to be covered"))?;
+                cover.paint(&mut pixels, layout.width() as usize, &seen.face.landmarks);
+            }
+            self.look_at(&framed(layout, &pixels)?)
         } else {
             self.look_at(&photograph.frame())
         }
@@ -125,7 +133,6 @@ impl Acquire for ChainAcquirer {
 
 impl ChainAcquirer {
     fn look_at(&mut self, frame: &Frame<'_>) -> Result<Acquired, NotAcquired> {
-        let internal = |e: VisionError| NotAcquired::Internal(e.to_string());
         let seen = self
             .reader
             .subject(frame)
@@ -144,6 +151,14 @@ impl ChainAcquirer {
             Err(e) => Err(internal(e)),
         }
     }
+}
+
+fn framed(layout: Layout, pixels: &[u8]) -> Result<Frame<'_>, NotAcquired> {
+    Frame::new(layout, pixels).map_err(|e| NotAcquired::Internal(e.to_string()))
+}
+
+fn internal(error: VisionError) -> NotAcquired {
+    NotAcquired::Internal(error.to_string())
 }
 
 struct IntoRgb {
@@ -390,7 +405,7 @@ pub(super) mod fake {
     }
 
     pub const SETTINGS: Settings =
-        Settings { long_side: 640, min_score: 0.5, pad: 0.0, gate: false, threads: 2 };
+        Settings { long_side: 640, min_score: 0.5, pad: 0.0, cover: None, gate: false, threads: 2 };
 
     /// What `work` gives, with what it left out and the lines that it recorded.
     pub fn with_run<R>(

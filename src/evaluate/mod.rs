@@ -7,6 +7,7 @@
 //! | [`statistics`] | counts to rates with intervals; pure |
 //! | [`protocol`] | how test data are laid out and drawn from |
 //! | [`extract`] | photographs to templates, on all cores |
+//! | [`cover`] | masks and glasses, drawn over faces |
 //! | [`compare`] | all templates with all others |
 //! | [`verification`] | one to one: accuracy, ROC, TAR at FAR |
 //! | [`identification`] | one to many, open set: FNIR at FPIR, rank 1 |
@@ -34,6 +35,7 @@
 pub(crate) mod bounds;
 pub(crate) mod compare;
 pub(crate) mod contact;
+pub(crate) mod cover;
 pub(crate) mod curve;
 pub(crate) mod detection;
 pub(crate) mod duplicates;

@@ -128,12 +128,14 @@ pub struct Verification {
     pub histogram: Histogram,
 }
 
-/// Compares the pairs of `list` (the text of a pairs file) under `root`.
+/// Compares the pairs of `list` (the text of a pairs file) under `root`. Where there is `covering`,
+/// the second photograph of each pair is looked at by it, and what was acquired is of those.
 ///
 /// # Errors
 /// A text that is no pairs file, models that do not load.
 pub fn run<L: AcquirerFactory>(
     factory: &L,
+    covering: Option<&L>,
     root: &Path,
     list: &str,
     threshold: Option<f32>,
@@ -150,6 +152,8 @@ pub fn run<L: AcquirerFactory>(
         });
     }
     let looked = photographs(factory, root, &files, run)?;
+    let covered = covering.map(|factory| photographs(factory, root, &files, run)).transpose()?;
+    let second = covered.as_ref().unwrap_or(&looked);
 
     let fold_count = listed.folds.unwrap_or(CUT);
     let mut folds: Vec<Vec<KnownComparison>> = vec![Vec::new(); fold_count];
@@ -165,8 +169,9 @@ pub fn run<L: AcquirerFactory>(
             continue;
         };
         let name = |place: usize| shown(root, &files[place]);
-        let similarity = match places.map(|p| looked.templates[p].as_ref()) {
-            [Some(a), Some(b)] => Some(a.cosine(b)),
+        let [first, other] = places;
+        let similarity = match (&looked.templates[first], &second.templates[other]) {
+            (Some(a), Some(b)) => Some(a.cosine(b)),
             _ => None,
         };
         match similarity {
@@ -185,7 +190,8 @@ pub fn run<L: AcquirerFactory>(
             similarity,
         });
     }
-    Ok((figures(listed.folds, &folds, counts, threshold), looked.acquisition))
+    let acquisition = covered.unwrap_or(looked).acquisition;
+    Ok((figures(listed.folds, &folds, counts, threshold), acquisition))
 }
 
 /// The places of both photographs, or why the pair is left out.
@@ -302,7 +308,7 @@ mod tests {
 
     fn evaluate(root: &Path, list: &str) -> (Verification, Acquisition, LeftOut) {
         let ((v, a), left_out, lines) =
-            with_run(&SETTINGS, |r| run(&FakeFactory, root, list, Some(0.5), r).unwrap());
+            with_run(&SETTINGS, |r| run(&FakeFactory, None, root, list, Some(0.5), r).unwrap());
         // A line a pair, those without two templates included.
         let p = v.pairs;
         assert_eq!(

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cli::CliError;
 use crate::evaluate::detection::DetectorFinder;
-use crate::evaluate::extract::Settings;
+use crate::evaluate::extract::{Chain, Settings};
 use crate::evaluate::unit::Unit;
 use crate::evaluate::{
     TestedNetwork, contact, curve, detection, groups, identification, networks, read_list,
@@ -19,8 +19,11 @@ pub(super) fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, 
     let list = read_list(&a.pairs)?;
     let mut bench = EvaluationRun::new(&a.common, Some(&a.faces))?;
     let (result, acquisition) = bench.chain(bench.settings, |c, run| {
-        verification::run(c, &a.common.root, &list, a.threshold, run)
+        let settings = Settings { cover: a.cover, ..c.settings };
+        let covering = a.cover.map(|_| Chain { models: c.models, settings });
+        verification::run(c, covering.as_ref(), &a.common.root, &list, a.threshold, run)
     })?;
+    bench.settings.cover = a.cover;
     bench.finish("verification", Some(&a.pairs), result.evaluated(), Some(acquisition), result, out)
 }
 

@@ -39,6 +39,9 @@ pub fn document<R: Describe>(evaluation: &Evaluation<R>) -> Document {
     if s.pad > 0.0 {
         how += &format!(", border of {} of the long side", s.pad);
     }
+    if let Some(cover) = s.cover {
+        how += &format!(", {} painted over the second face of each pair", cover.as_str());
+    }
     if e.acquisition.is_some() {
         how += if s.gate { ", quality gate on" } else { ", quality gate off" };
     }
