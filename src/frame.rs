@@ -455,6 +455,44 @@ mod tests {
         }
 
         #[test]
+        fn pixels_that_are_blanked_are_grey_and_those_far_from_them_as_before(
+            format in 0..PixelFormat::ALL.len(),
+            scan in 0..SCANS.len(),
+            (w, h) in (1u32..40, 1u32..20),
+            (row, from, to) in (0usize..40, 0usize..40, 0usize..40),
+            seed: u8,
+        ) {
+            let format = PixelFormat::ALL[format];
+            let scan = SCANS[scan];
+            let l = Layout::packed(format, Range::Full, w, h)
+                .and_then(|l| l.of_field(scan))
+                .unwrap();
+            let before: Vec<u8> = (0..l.min_len()).map(|i| (i * 73) as u8 ^ seed).collect();
+            let (width, height) = (w as usize, l.height() as usize);
+            let (row, to) = (row % height, to % (width + 1));
+            let columns = from.min(to)..to;
+            let mut after = before.clone();
+            l.blank(&mut after, row, columns.clone());
+            let pixel = |data: &[u8], x, y| Frame::new(l, data).unwrap().read(At(x, y));
+            let grey = pixel(&vec![128; l.min_len()], 0, 0);
+            for y in 0..height {
+                for x in 0..width {
+                    let got = pixel(&after, x, y);
+                    if y == row && columns.contains(&x) {
+                        prop_assert_eq!(got, grey, "{} at {}, {}", format, x, y);
+                    }
+                    // Four rows share chroma where it is halved and fields lie in turn, and four
+                    // pixels their bytes at most.
+                    let near = y.abs_diff(row) < 4
+                        && (columns.start.saturating_sub(3)..columns.end + 3).contains(&x);
+                    if !near || columns.is_empty() {
+                        prop_assert_eq!(got, pixel(&before, x, y), "{} at {}, {}", format, x, y);
+                    }
+                }
+            }
+        }
+
+        #[test]
         fn every_pixel_of_every_layout_is_in_a_buffer_of_its_least_length(
             format in 0..PixelFormat::ALL.len(), w in 1u32..70, h in 1u32..40, pad in 0usize..9,
         ) {

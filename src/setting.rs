@@ -58,6 +58,7 @@ macro_rules! setting {
     (source.v4l2.fps) => { "source.v4l2.fps" };
     (source.v4l2.height) => { "source.v4l2.height" };
     (source.v4l2.width) => { "source.v4l2.width" };
+    (source.zones) => { "source.zones" };
     (vision.models) => { "vision.models" };
     (vision.quality) => { "vision.quality" };
     (vision.quality.max_outside) => { "vision.quality.max_outside" };

@@ -17,9 +17,9 @@ use watchpost::demo::scene::{PERIOD, Scene};
 use watchpost::demo::source::SceneSource;
 use watchpost::device::keeper::Keeper;
 use watchpost::device::pipeline::Pipeline;
-use watchpost::source::{Captured, Pace, Photograph, Source};
+use watchpost::source::{Captured, Decoder, Pace, Payload, Photograph, Source, SourceConfig, Zone};
 use watchpost::vision::photographs::FaceReader;
-use watchpost::vision::{Models, SkipCounters};
+use watchpost::vision::{Detector, Models, SkipCounters};
 use watchpost::watchlist::StoredTemplate;
 use watchpost::watchlist::model::Content;
 
@@ -115,6 +115,45 @@ fn choice(run: &mut Run, frames: u64, wall: OffsetDateTime) -> Vec<bool> {
 
 fn at(wall: OffsetDateTime) -> Now {
     Now { monotonic: Duration::ZERO, wall }
+}
+
+#[test]
+fn no_face_in_a_zone_reaches_the_detector() {
+    let mut scene = Captured { payload: Payload::Raw(Scene::layout()), ..Captured::default() };
+    let mut detector = Detector::new(&Models::builtin().unwrap(), 640).unwrap();
+    let mut faces = |zones: &[Zone], captured: &Captured| {
+        let config = SourceConfig { zones: zones.to_vec(), ..SourceConfig::default() };
+        let mut decoder = Decoder::of(&config);
+        let mut found = Vec::new();
+        detector
+            .detect_unbounded(&decoder.decode(captured).unwrap(), 0.5, 0.3, &mut found)
+            .unwrap();
+        found.iter().map(|face| face.rect).collect::<Vec<_>>()
+    };
+    let mut tried = 0;
+    for time in (0..PERIOD).step_by(15) {
+        Scene::new(1).frame(time, &mut scene.bytes);
+        let all = faces(&[], &scene);
+        for face in &all {
+            let (w, h) = (Scene::layout().width() as f32, Scene::layout().height() as f32);
+            let [left, top, right, bottom] = [
+                (face.x / w).clamp(0.0, 1.0),
+                (face.y / h).clamp(0.0, 1.0),
+                ((face.x + face.width) / w).clamp(0.0, 1.0),
+                ((face.y + face.height) / h).clamp(0.0, 1.0),
+            ];
+            let zone = format!(
+                "[[{left:?}, {top:?}], [{right:?}, {top:?}], [{right:?}, {bottom:?}], [{left:?}, \
+                 {bottom:?}]]"
+            );
+            let zone: Zone = serde_json::from_str(&zone).unwrap();
+            for seen in faces(&[zone], &scene) {
+                assert!(seen.iou(face) < 0.3, "{seen:?} was found where {face:?} is blanked");
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 10, "{tried} faces in the scene");
 }
 
 #[test]

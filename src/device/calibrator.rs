@@ -88,7 +88,7 @@ impl Calibrator {
         counts: Counts,
     ) -> Result<Self, CalibratorError> {
         Ok(Self {
-            decoder: Decoder::new(config.source.max_pixels),
+            decoder: Decoder::of(&config.source),
             schedule: config
                 .vision
                 .schedule

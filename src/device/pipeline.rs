@@ -91,7 +91,7 @@ impl Pipeline {
         stopwatch: impl Stopwatch + 'static,
     ) -> Result<Self, VisionError> {
         Ok(Self {
-            decoder: Decoder::new(config.source.max_pixels),
+            decoder: Decoder::of(&config.source),
             schedule: config
                 .vision
                 .schedule

@@ -91,7 +91,7 @@ pub(super) fn source(configured: &Configured<'_>) -> CheckResult {
         }
     }
     let took = began.elapsed();
-    match Decoder::new(config.max_pixels).decode(&captured) {
+    match Decoder::of(config).decode(&captured) {
         Err(error) => CheckResult::failed(
             format!("{}: {error}", source.describe()),
             concat!("try another ", setting!(source.v4l2.format)),

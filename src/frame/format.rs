@@ -1,6 +1,7 @@
 //! The formats: what each is called, and which planes it has.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::kernels::pixels::DeepLuma;
 
@@ -243,6 +244,41 @@ impl PixelFormat {
             _ => (self.chroma().row_bytes(width), height),
         };
         stride.saturating_mul(rows.saturating_sub(1)).saturating_add(row)
+    }
+
+    /// Pixels of the first plane that lie together, and the bytes that they take.
+    fn group(self) -> (usize, usize) {
+        match self.deep() {
+            Some(DeepLuma::Packed10) => return (4, 5),
+            Some(DeepLuma::Packed12) => return (2, 3),
+            Some(DeepLuma::Words { .. }) => return (1, 2),
+            None => {}
+        }
+        match self {
+            Self::Yuyv | Self::Uyvy | Self::Yvyu | Self::Vyuy => (2, 4),
+            Self::Ycc444 => (1, 3),
+            Self::Rgb565 => (1, 2),
+            _ => (1, self.rgb_places().map_or(1, |(step, _)| step)),
+        }
+    }
+
+    /// Bytes of a row of the first plane that hold any of the pixels `columns`.
+    pub(super) fn first_plane_bytes(self, columns: Range<usize>) -> Range<usize> {
+        let (pixels, bytes) = self.group();
+        columns.start / pixels * bytes..columns.end.div_ceil(pixels) * bytes
+    }
+
+    /// Bytes of a row of a chroma plane that hold the colour of any of the pixels `columns`.
+    pub(super) fn chroma_bytes(self, columns: Range<usize>) -> Range<usize> {
+        let (first, end) = (columns.start, columns.end);
+        match self.chroma() {
+            ChromaPlanes::Absent => 0..0,
+            ChromaPlanes::Interleaved { half_width: true, .. } => {
+                first / 2 * 2..end.div_ceil(2) * 2
+            }
+            ChromaPlanes::Interleaved { half_width: false, .. } => first * 2..end * 2,
+            ChromaPlanes::Apart { .. } => first / 2..end.div_ceil(2),
+        }
     }
 
     /// Bytes of one row of the first plane without padding.

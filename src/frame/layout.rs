@@ -1,5 +1,7 @@
 //! Where the samples of a picture lie in a buffer, and which of its rows are used.
 
+use std::ops;
+
 use super::format::ChromaPlanes;
 use super::{FrameError, MAX_SIDE, PixelFormat, Range};
 
@@ -174,6 +176,37 @@ impl Layout {
             (Scan::Interlaced, true) => (y & !1, y / 4 * 2),
             (Scan::OneField | Scan::Sequential, false) => (y / 2, y / 2),
             (Scan::OneField | Scan::Sequential, true) => (y / 2, y / 4),
+        }
+    }
+
+    /// Makes the pixels `columns` of the row `row` grey in `data`, the layout's buffer, and with
+    /// them those that share bytes or colour with them.
+    ///
+    /// # Panics
+    /// Where the pixels lie outside the picture or the buffer is shorter than
+    /// [`Layout::min_len`]: the caller's mistake.
+    pub fn blank(&self, data: &mut [u8], row: usize, columns: ops::Range<usize>) {
+        assert!(row < self.height as usize && columns.end <= self.width as usize);
+        if columns.is_empty() {
+            return;
+        }
+        let (luma_row, chroma_row) = self.rows(row);
+        let mut fill = |from: usize, bytes: ops::Range<usize>| {
+            // The middle of every code: grey, whatever the bytes stand for.
+            data[from + bytes.start..from + bytes.end].fill(128);
+        };
+        fill(luma_row * self.stride, self.format.first_plane_bytes(columns.clone()));
+        let chroma = self.format.chroma_bytes(columns);
+        let rows = chroma_row * self.chroma_stride;
+        match self.format.chroma() {
+            ChromaPlanes::Absent => {}
+            ChromaPlanes::Interleaved { .. } => {
+                fill(self.chroma[0].min(self.chroma[1]) + rows, chroma);
+            }
+            ChromaPlanes::Apart { .. } => {
+                fill(self.chroma[0] + rows, chroma.clone());
+                fill(self.chroma[1] + rows, chroma);
+            }
         }
     }
 

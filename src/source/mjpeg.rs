@@ -29,7 +29,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::jpeg::{self, Broken, Coding, Structure};
-use super::{Captured, Payload};
+use super::{Captured, Payload, SourceConfig, Zones};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
 use crate::locked::LockedBuffer;
 
@@ -105,6 +105,8 @@ impl From<Broken> for DecodeError {
 #[derive(Debug)]
 pub struct Decoder {
     max_pixels: u32,
+    /// What nobody is to look at.
+    zones: Zones,
     /// Decoded samples; keeps its memory.
     pixels: LockedBuffer,
     /// The picture without what does not belong to it; keeps its memory.
@@ -124,22 +126,46 @@ impl Decoder {
     pub fn new(max_pixels: u32) -> Self {
         Self {
             max_pixels,
+            zones: Zones::default(),
             pixels: LockedBuffer::new(),
             clean: LockedBuffer::new(),
             completed: LockedBuffer::new(),
         }
     }
 
+    /// The decoder of a source: with its limit, and with its zones, which are grey in every frame
+    /// that [`Decoder::decode`] gives.
+    pub fn of(config: &SourceConfig) -> Self {
+        Self { zones: Zones::new(config.zones.clone()), ..Self::new(config.max_pixels) }
+    }
+
     /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for
-    /// JPEG.
+    /// JPEG and where there are zones.
     ///
     /// # Errors
     /// [`DecodeError`]; the decoder stays usable.
     pub fn decode<'a>(&'a mut self, captured: &'a Captured) -> Result<Frame<'a>, DecodeError> {
         match captured.payload {
-            Payload::Raw(layout) => Ok(Frame::new(layout, &captured.bytes)?),
-            Payload::Jpeg { .. } => self.decode_jpeg(&captured.bytes),
+            Payload::Raw(layout) if self.zones.is_empty() => {
+                Ok(Frame::new(layout, &captured.bytes)?)
+            }
+            Payload::Raw(layout) => {
+                Frame::new(layout, &captured.bytes)?;
+                self.pixels.clear();
+                self.pixels.extend_from_slice(&captured.bytes[..layout.min_len()]);
+                self.blanked(layout)
+            }
+            Payload::Jpeg { .. } => {
+                let layout = *self.decode_jpeg(&captured.bytes)?.layout();
+                self.blanked(layout)
+            }
         }
+    }
+
+    /// This decoder's buffer without what nobody is to look at.
+    fn blanked(&mut self, layout: Layout) -> Result<Frame<'_>, DecodeError> {
+        self.zones.blank(&layout, &mut self.pixels);
+        Ok(Frame::new(layout, &self.pixels)?)
     }
 
     /// The pixels of one JPEG picture; bytes after its end are ignored.

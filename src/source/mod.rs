@@ -17,6 +17,7 @@ mod mjpeg;
 mod photo;
 mod pipe;
 mod v4l2;
+mod zones;
 
 /// Which cameras the machine has, and which of them can be read.
 pub mod cameras {
@@ -33,6 +34,7 @@ pub use self::mjpeg::{DEFAULT_MAX_PIXELS, DecodeError, Decoder};
 pub use self::photo::{Photograph, PhotographError};
 pub use self::pipe::{Pipe, PipeConfig, PipeFormat, PipeRange};
 pub use self::v4l2::{CameraFormat, Controls, Exposure, PowerLine, V4l2Config};
+pub use self::zones::{Zone, Zones};
 use crate::clock::{Clock, Now};
 use crate::frame::{FrameError, Layout, MAX_SIDE};
 use crate::locked::LockedBuffer;
@@ -249,6 +251,9 @@ pub struct SourceConfig {
     pub kind: SourceKind,
     /// Most pixels of a picture; larger JPEG pictures are refused before they are decoded.
     pub max_pixels: u32,
+    /// Parts of the picture that are grey before anything looks at them; each a polygon whose
+    /// corners are shares of the picture's width and height, from its left top.
+    pub zones: Vec<Zone>,
     /// The camera.
     pub v4l2: V4l2Config,
     /// The pipe.
@@ -262,6 +267,7 @@ impl Default for SourceConfig {
         Self {
             kind: SourceKind::default(),
             max_pixels: DEFAULT_MAX_PIXELS,
+            zones: Vec::new(),
             v4l2: V4l2Config::default(),
             pipe: PipeConfig::default(),
             images: ImagesConfig::default(),
@@ -279,6 +285,7 @@ impl SourceConfig {
                 "Write the largest picture, as in 50000000.",
             ));
         }
+        zones::problems(&self.zones, out);
         match self.kind {
             SourceKind::V4l2 => self.v4l2.problems(out),
             SourceKind::Pipe => self.pipe.problems(out),
