@@ -47,6 +47,7 @@ const NEUTRAL: &[&str] = &[
     "broker.session_expiry_s",
     "broker.stats_interval_s",
     "broker.username",
+    "calibrate.",
     "decision.ambiguity_margin",
     "decision.stricter_threshold",
     "decision.update_after_s",
