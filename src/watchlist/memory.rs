@@ -382,8 +382,12 @@ impl DeviceMemory {
     }
 
     /// The list that was revoked last of those that the device has had, with the order's id where
-    /// that is known, where each of them was revoked: why there is no list.
+    /// that is known, where each of them was revoked: why there is no list. Of a device that has
+    /// had none in force, the list that was revoked last: it may have lain there unused.
     pub fn withdrawn(&self) -> Option<(&Reference, Option<&str>)> {
+        if self.lists.is_empty() {
+            return self.stopped.last_revoked();
+        }
         let revoked = |list: &AcceptedList| {
             self.revoked_through(&list.id).is_some_and(|through| list.version <= through)
         };
@@ -457,6 +461,22 @@ mod tests {
         let refused = state.admit(&list(6), now()).unwrap_err();
         assert!(matches!(refused, Refusal::RolledBack { offered: 6, highest: 7, .. }), "{refused}");
         assert_eq!((state.admit(&list(7), now()), state.highest("north-gate")), (Ok(()), Some(7)));
+    }
+
+    #[test]
+    fn why_there_is_no_list_is_known_where_each_one_was_revoked() {
+        let mut state = DeviceMemory::default();
+        assert_eq!(state.withdrawn(), None);
+        let other: Reference = "elsewhere".parse().unwrap();
+        let revoke =
+            |list: &Reference| Action::Revoke { list: list.clone(), through: 7, entry: None };
+        state.stopped.stop(&revoke(&other), 0, "01");
+        assert_eq!(state.withdrawn(), Some((&other, Some("01"))), "it may have lain there unused");
+        state.admit(&list(7), now()).unwrap();
+        assert_eq!(state.withdrawn(), None, "a list that is not revoked is only missing");
+        let ours = list(7).id().clone();
+        state.stopped.stop(&revoke(&ours), 0, "02");
+        assert_eq!(state.withdrawn(), Some((&ours, Some("02"))));
     }
 
     #[test]

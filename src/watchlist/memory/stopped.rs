@@ -87,6 +87,12 @@ impl Stopped {
         whole.map(|r| r.through).max()
     }
 
+    /// The list that was revoked last as a whole, and the order's id where it is known.
+    pub(super) fn last_revoked(&self) -> Option<(&Reference, Option<&str>)> {
+        let last = self.revoked.iter().rev().find(|r| r.entry.is_none())?;
+        Some((&last.list, last.order.as_deref()))
+    }
+
     /// The id of the order by which versions up to `version` of the list `id` were revoked as a
     /// whole, where it is known.
     pub(super) fn revoked_by(&self, id: &str, version: u64) -> Option<&str> {
