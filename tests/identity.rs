@@ -410,7 +410,14 @@ fn the_two_samples_say_the_same_and_the_access_list_names_only_topics_that_are_u
     let topics = Topics::new("watchpost", &DeviceId::new("X").expect("an id")).expect("a root");
     let mut used: Vec<String> =
         vec![topics.candidate(), topics.status(), topics.stats(), topics.watchlist_state()];
+    used.extend([topics.audit_entry(), topics.audit_checkpoint()]);
+    let written = used.clone();
     used.extend(topics.inbound().map(|(topic, _)| topic));
+    for topic in &used {
+        let how = if written.contains(topic) { "write" } else { "read" };
+        let line = format!("pattern {how} {}", topic.replace("/X/", "/%u/"));
+        assert!(ACL.lines().any(|l| l == line), "{line}");
+    }
     for line in ACL.lines().filter(|line| line.starts_with("topic") || line.starts_with("pattern"))
     {
         let topic = line.split(' ').nth(2).expect("what, how, where");
