@@ -16,6 +16,7 @@
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
 mod packets;
+mod progress;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 pub use self::packets::Publish;
+pub use self::progress::Acknowledged;
+use self::progress::{Handed, ReportStage};
 use super::event::EventId;
 use super::exchange::MAX_ANSWERS;
 use super::outbox::{
@@ -44,47 +47,6 @@ const MAX_ENTRIES_OUT: usize = MAX_WINDOW + MAX_ASIDE + 1;
 
 /// Bytes that MQTT adds to a payload at most: headers, properties and the topic.
 const OVERHEAD: usize = 256;
-
-/// How far the newest status, or the oldest state of the list that is due, has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReportStage {
-    /// Nothing to publish, or published.
-    Settled,
-    Waiting,
-    Handed,
-    Flying(u16),
-}
-
-impl ReportStage {
-    /// Whether it is on its way.
-    fn is_out(self) -> bool {
-        matches!(self, Self::Handed | Self::Flying(_))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Handed {
-    Candidate(QueuePosition),
-    Status,
-    ListState,
-    /// Counts or an announcement: no acknowledgement is waited for.
-    Stats,
-    /// Already has its packet id: unsettled on an earlier connection.
-    Again,
-}
-
-/// What an acknowledgement was for, for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acknowledged {
-    /// A candidate.
-    Candidate(Settled),
-    /// The status; whether the broker took it.
-    Status(bool),
-    /// A state of the list; whether the broker took it.
-    ListState(bool),
-    /// Nothing that is on its way.
-    Unknown,
-}
 
 /// Delivery's state on top of the outbox.
 #[derive(Debug)]

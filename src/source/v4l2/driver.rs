@@ -19,7 +19,7 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
-use super::format::{Formats, Granted, GrantedPlane, MAX_PLANES, Size, Sizes};
+use super::format::{Formats, Granted, GrantedPlane, MAX_PLANES, Size, Sizes, rate};
 use super::state::{Filled, MAX_BUFFERS, Piece, UsedPlane};
 use crate::clock::{Clock, Now};
 use crate::locked::LockedBuffer;
@@ -485,12 +485,6 @@ impl Drop for KernelDriver {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Frames a second of a time a frame; `None` where the driver says nothing.
-fn rate(period: sys::v4l2_fract) -> Option<f32> {
-    let known = period.numerator != 0 && period.denominator != 0;
-    known.then(|| period.denominator as f32 / period.numerator as f32)
 }
 
 /// A C string from the kernel, whatever bytes it holds.

@@ -395,6 +395,12 @@ impl Granted {
     }
 }
 
+/// Frames a second of a time a frame; `None` where the driver says nothing.
+pub(super) fn rate(period: sys::v4l2_fract) -> Option<f32> {
+    let known = period.numerator != 0 && period.denominator != 0;
+    known.then(|| period.denominator as f32 / period.numerator as f32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
