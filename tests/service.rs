@@ -328,6 +328,7 @@ fn what_the_configuration_weakens_is_published_and_check_prints_the_same() {
     assert_eq!(
         weak,
         [
+            ("audited", &by("audit.identity")),
             ("locked-memory", &by("watchlist.require_locked_memory")),
             ("sealed-list", &by("watchlist.device_key")),
             ("trusted-clock", &by("watchlist.require_synchronised_clock")),

@@ -44,8 +44,8 @@ enum FleetCommand {
 }
 
 const EXAMPLES: &str = "Examples:
-  watchpost fleet init pki --broker broker.example --device gate-1 --device gate-2
-  watchpost fleet init pki --broker broker.example --devices fleet.txt --person anna --days 365";
+  watchpost fleet init pki --broker mqtt.example --device gate-1 --device gate-2
+  watchpost fleet init pki --broker mqtt.example --devices fleet.txt --person anna --days 365";
 
 #[derive(clap::Args)]
 struct Init {

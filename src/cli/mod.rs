@@ -72,7 +72,7 @@ struct Cli {
 const RUN_EXAMPLES: &str = "Examples:
   watchpost run
   WATCHPOST_LOG=debug watchpost run --config /etc/watchpost/watchpost.toml
-  WATCHPOST__BROKER__URL=mqtts://broker.example watchpost run
+  WATCHPOST__BROKER__URL=mqtts://mqtt.example watchpost run
 
 WATCHPOST_LOG says how much is logged: error, warn, info, debug, or by module as in
 `info,watchpost::delivery=debug`. Keys of the configuration can be set by variables as above, and by

@@ -6,24 +6,35 @@
 //!   `tests/names.rs`, which holds that against the template: a new key has to say which it is.
 
 use super::Config;
+use crate::audit::OnFailure;
 use crate::decision::promise;
 use crate::delivery::broker::BrokerUrl;
 use crate::delivery::event::{PromiseState, Promises};
 use crate::promise::{Setting, Stricter};
 use crate::watchlist::WatchlistConfig;
+use crate::watchlist::seal::CREDENTIAL;
 
 /// Whether a key's value is weaker than its default.
 type Weaker = fn(&Config) -> bool;
 
 /// Promises, each with the keys that can weaken it.
 const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
+    (
+        "audited",
+        &[
+            (setting!(audit.identity), |c| {
+                c.audit.identity.is_none() && !has_credential("watchpost-identity")
+            }),
+            (setting!(audit.on_failure), |c| c.audit.on_failure != OnFailure::Blind),
+        ],
+    ),
     ("built-in-networks", &[(setting!(vision.models), |c| c.vision.models.is_some())]),
     (
         "sealed-list",
         &[
             (setting!(watchlist.accept_plain), |c| c.watchlist.accept_plain),
             (setting!(watchlist.device_key), |c| {
-                c.watchlist.device_key.is_none() && !has_credential()
+                c.watchlist.device_key.is_none() && !has_credential(CREDENTIAL)
             }),
         ],
     ),
@@ -65,11 +76,10 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
     ("local-metrics", &[(setting!(metrics.beyond_loopback), |c| c.metrics.beyond_loopback)]),
 ];
 
-/// The service manager's credential stands in for the key file.
-fn has_credential() -> bool {
-    use crate::watchlist::seal::CREDENTIAL;
+/// The service manager's credential stands in for a key file.
+fn has_credential(name: &str) -> bool {
     std::env::var_os("CREDENTIALS_DIRECTORY")
-        .is_some_and(|folder| std::path::Path::new(&folder).join(CREDENTIAL).exists())
+        .is_some_and(|folder| std::path::Path::new(&folder).join(name).exists())
 }
 
 /// The promise that a setting of the decision belongs to.
@@ -123,6 +133,8 @@ pub fn promises(config: &Config) -> Promises {
 mod tests {
     use super::*;
 
+    const KEYS: &str = "watchlist.device_key = \"/k\"\naudit.identity = \"/i\"\n";
+
     fn weakened(text: &str) -> Vec<(String, Vec<String>)> {
         let config: Config = toml::from_str(text).expect("a configuration");
         let all = promises(&config).into_iter().filter(|(_, state)| !state.kept);
@@ -131,7 +143,7 @@ mod tests {
 
     #[test]
     fn as_shipped_with_a_device_key_every_promise_is_kept() {
-        assert_eq!(weakened("watchlist.device_key = \"/k\"\n"), []);
+        assert_eq!(weakened(KEYS), []);
         let all = promises(&Config::default());
         assert!(all.len() >= 11, "{all:?}");
         assert_eq!(all["sealed-list"].weakened_by, ["watchlist.device_key"]);
@@ -140,6 +152,7 @@ mod tests {
     #[test]
     fn each_key_that_weakens_is_named_and_a_stricter_one_is_not() {
         for (edit, name, key) in [
+            ("audit.on_failure = \"degraded\"", "audited", "audit.on_failure"),
             ("watchlist.accept_plain = true", "sealed-list", "watchlist.accept_plain"),
             (
                 "watchlist.require_locked_memory = false",
@@ -153,12 +166,12 @@ mod tests {
             ("vision.quality.max_yaw = 60.0", "quality-gate", "vision.quality.max_yaw"),
             ("decision.cool_down_s = 1", "decision-rule", "decision.cool_down_s"),
         ] {
-            let found = weakened(&format!("watchlist.device_key = \"/k\"\n{edit}\n"));
+            let found = weakened(&format!("{KEYS}{edit}\n"));
             assert_eq!(found, [(name.to_owned(), vec![key.to_owned()])], "{edit}");
         }
-        let stricter = "watchlist.device_key = \"/k\"\nvision.quality.max_yaw = 30.0\n\
+        let stricter = "vision.quality.max_yaw = 30.0\n\
             broker.url = \"mqtts://far\"\nbroker.event_expiry_s = 60\ndecision.cool_down_s = 600\n\
             watchlist.await_orders_s = 600\n";
-        assert_eq!(weakened(stricter), []);
+        assert_eq!(weakened(&format!("{KEYS}{stricter}")), []);
     }
 }

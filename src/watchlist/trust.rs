@@ -146,7 +146,7 @@ pub enum TrustError {
     },
     /// More witnesses asked for than are pinned.
     #[error(
-        "audit.witnesses_needed = {needed}, but the keys with the role \"witness\" belong to \
+        "`witnesses_needed` of the trust file's section audit is {needed}, but the keys with the role \"witness\" belong to \
          {pinned} people"
     )]
     TooFewWitnesses {
