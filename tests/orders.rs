@@ -238,7 +238,7 @@ fn a_list_is_sealed_to_each_devices_own_key_and_a_refusal_says_why() {
 
     // The keys of those who sign.
     for key in ["carol.key", "dave.key"] {
-        ok(&["key", "new", &desk.arg(key)]);
+        ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
     }
     let new =
         ["carol.key", "dave.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
