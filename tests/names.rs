@@ -33,7 +33,6 @@ const FOREIGN: [&str; 8] = [
 /// Keys that weaken no promise: names, places, sizes and speeds, and what can only be stricter.
 const NEUTRAL: &[&str] = &[
     "audit.log",
-    "calibrate.",
     "broker.ca_file",
     "broker.client_cert",
     "broker.client_id",

@@ -46,7 +46,7 @@ impl Zone {
                 let (from, to) = (at(low.max(top)), at(high.min(bottom)));
                 out.push([from.min(to), from.max(to)]);
             }
-            if low == high && low >= top && low <= bottom {
+            if low == high && low > top && low < bottom {
                 out.push([ax.min(bx), ax.max(bx)]);
             }
             // What lies between two edges, along the row's middle.
