@@ -37,6 +37,9 @@ use crate::watchlist::{Aim, StoredTemplate};
 const DEVICE: &str = "demo-gate";
 const ROOT: &str = "watchpost-demo";
 const REFERENCE: &str = "case-0001";
+/// How long the list and the keys would be good for: beyond the 30 days in which a device says that
+/// something ends soon.
+const DAYS: u16 = 40;
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -152,13 +155,13 @@ fn connect(config: &mut Config, work: &Path, endpoint: &Endpoint) -> Result<(), 
 pub fn author_list(config: &Config, models: &Models) -> Result<(), CliError> {
     let keys = [SecretKey::generate()?, SecretKey::generate()?];
     let now = OffsetDateTime::now_utc();
-    let trust = trust_file(&keys.each_ref().map(SecretKey::public), 2, now, 1)?;
+    let trust = trust_file(&keys.each_ref().map(SecretKey::public), 2, now, DAYS)?;
     replace(&config.watchlist.trust, trust.as_bytes())?;
 
     let enrolled =
         FaceReader::new(models)?.single(&Photograph::decode(ENROLMENT_PHOTOGRAPH)?.frame())?;
     let embedder = &models.manifest.embedder;
-    let expires = now + time::Duration::hours(1);
+    let expires = now + time::Duration::days(DAYS.into());
     let mut draft = Draft::new(
         NewList {
             id: "demonstration".parse()?,
