@@ -17,7 +17,9 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-pub use self::text::{read_bytes, read_text, read_text_of, text, text_or_windows_1252};
+#[cfg(feature = "author")]
+pub use self::text::text_or_windows_1252;
+pub use self::text::{read_bytes, read_text, read_text_of, text};
 
 /// What could not be done with a file.
 #[derive(Debug, thiserror::Error)]

@@ -164,7 +164,13 @@ fn a_board_runs_checks_and_explains_and_cannot_make_a_list() {
             "key verify-trust",
             "watchlist verify",
             "calibrate run",
+            "calibrate rehearse",
             "calibrate show",
+            "audit show",
+            "audit verify",
+            "audit prove",
+            "audit submission",
+            "audit export",
             "outbox show"
         ]
     );

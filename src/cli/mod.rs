@@ -44,6 +44,7 @@ mod photographs;
 #[cfg(feature = "author")]
 mod signer;
 mod watchlist;
+#[cfg(feature = "author")]
 mod witness;
 
 #[cfg(feature = "demo")]
@@ -137,6 +138,7 @@ enum Command {
     /// Look at the log of what a device did, verify it, and prove single records.
     Audit(audit::Args),
     /// See that audit logs only grow, and say so by cosignatures.
+    #[cfg(feature = "author")]
     Witness(witness::Args),
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
@@ -197,6 +199,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Audit(args) => audit::run(args),
+        #[cfg(feature = "author")]
         Command::Witness(args) => witness::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]

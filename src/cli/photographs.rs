@@ -3,12 +3,16 @@
 use serde_json::json;
 
 use super::CliError;
+#[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
 use crate::source::Photograph;
+#[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
 use crate::vision::photographs::Enrolled;
 pub use crate::vision::photographs::{FaceReader, JudgedFace};
 
+#[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
 /// Score of the detector from which a face stands upright.
 const SURE: f32 = 0.93;
+#[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
 /// By how much surer the detector must be of a turned or inverted photograph.
 const MUCH_SURER: f32 = 0.05;
 
@@ -21,6 +25,7 @@ pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliErro
     })
 }
 
+#[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
 /// The one person of a photograph, good enough to enrol, and by how many degrees clockwise the
 /// photograph had to be turned for it.
 ///

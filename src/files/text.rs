@@ -90,6 +90,7 @@ pub fn text(bytes: &[u8]) -> Result<Zeroizing<String>, NotText> {
     }
 }
 
+#[cfg(any(test, feature = "author"))]
 /// As [`text`]; what is not UTF-8 is read as Windows-1252, which Excel and Latin-1 write, and that
 /// it was is said.
 ///
@@ -134,6 +135,7 @@ fn with_plain_lines(text: &str) -> Zeroizing<String> {
     plain
 }
 
+#[cfg(any(test, feature = "author"))]
 /// The character of a byte; the five that have none stay control characters.
 fn windows_1252(byte: u8) -> char {
     const UPPER: [char; 32] = [
