@@ -199,10 +199,10 @@ fn subtree<N: Nodes>(nodes: &N, from: u64, to: u64) -> Result<TreeHash, N::Error
 }
 
 /// Which part of a proof: records from and to.
-type Span = (u64, u64);
+type NodeSpan = (u64, u64);
 
 /// The spans of an inclusion proof, from the leaf's sibling up.
-fn inclusion_spans(index: u64, size: u64) -> heapless::Vec<Span, MAX_PROOF> {
+fn inclusion_spans(index: u64, size: u64) -> heapless::Vec<NodeSpan, MAX_PROOF> {
     let (mut from, mut to) = (0, size);
     let mut spans = heapless::Vec::new();
     while to - from > 1 {
@@ -216,7 +216,7 @@ fn inclusion_spans(index: u64, size: u64) -> heapless::Vec<Span, MAX_PROOF> {
 }
 
 /// The spans of a consistency proof in its order; `0 < old < new`.
-fn consistency_spans(old: u64, new: u64) -> heapless::Vec<Span, MAX_PROOF> {
+fn consistency_spans(old: u64, new: u64) -> heapless::Vec<NodeSpan, MAX_PROOF> {
     let (mut from, mut to) = (0, new);
     let mut spans = heapless::Vec::new();
     while to != old {
@@ -247,7 +247,7 @@ fn contains(index: u64, size: u64) -> Result<(), TreeError> {
     if index >= size { Err(TreeError::Beyond { index, size }) } else { Ok(()) }
 }
 
-fn read<N: Nodes>(nodes: &N, spans: &[Span]) -> Result<ProofPath, N::Error> {
+fn read<N: Nodes>(nodes: &N, spans: &[NodeSpan]) -> Result<ProofPath, N::Error> {
     spans.iter().map(|(from, to)| subtree(nodes, *from, *to)).collect()
 }
 

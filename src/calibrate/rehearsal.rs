@@ -70,7 +70,7 @@ impl Rehearsal {
         // Somebody who walked once more than was planned does not make up for somebody else.
         let mut found: Vec<u32> = self.found.iter().map(|(n, _)| *n.min(&passes)).collect();
         found.sort_unstable();
-        Ok(RehearsalRecord { kind: Kind::Rehearsal, about, passes, found })
+        Ok(RehearsalRecord { kind: RehearsalKind::Rehearsal, about, passes, found })
     }
 }
 
@@ -122,7 +122,7 @@ pub struct Rehearsed {
 /// Which record a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Kind {
+enum RehearsalKind {
     Rehearsal,
 }
 
@@ -130,7 +130,7 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RehearsalRecord {
-    kind: Kind,
+    kind: RehearsalKind,
     /// Of what.
     pub about: Rehearsed,
     /// How often each volunteer walked past.

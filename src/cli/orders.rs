@@ -15,7 +15,7 @@ use super::flags::{ConfigFile, OutputFormat};
 use super::fleet::{Fleet, FleetFlags};
 use super::{CliError, output};
 use crate::delivery::courier::{self, Parcel};
-use crate::delivery::dispatch::{DeviceProgress, Dispatch, Errand, Outcome};
+use crate::delivery::dispatch::{DeviceProgress, Dispatch, Errand, OrderOutcome};
 use crate::delivery::{BrokerConfig, DeviceId, InboundKind, Topics};
 use crate::watchlist::order::{self, Action};
 use crate::watchlist::{author, read_list, rotation, seal};
@@ -65,7 +65,7 @@ struct Send {
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
     #[command(flatten)]
-    post: Post,
+    post: OutgoingOrder,
 }
 
 #[derive(clap::Args)]
@@ -76,11 +76,11 @@ struct Survey {
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
     #[command(flatten)]
-    post: Post,
+    post: OutgoingOrder,
 }
 
 #[derive(clap::Args)]
-struct Post {
+struct OutgoingOrder {
     /// Seconds to wait for answers at most.
     #[arg(long, value_name = "S", default_value_t = 60)]
     wait: u64,
@@ -179,7 +179,7 @@ fn print_answers(dispatch: &Dispatch, format: OutputFormat) -> Result<ExitCode, 
     let mut all = true;
     for (device, progress) in dispatch.devices() {
         let (outcome, detail) = dispatch.outcome(progress);
-        all &= outcome == Outcome::Followed;
+        all &= outcome == OrderOutcome::Followed;
         if format.json {
             output::json_line(&serde_json::json!({
                 "device": device,

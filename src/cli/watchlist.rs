@@ -86,11 +86,11 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
 }
 
 /// What the one judge of lists says.
-type Verdict = Result<ActiveList, Blindness>;
+type ListVerdict = Result<ActiveList, Blindness>;
 
 impl Verify {
     /// For the device of a configuration.
-    fn for_configured(&self, config: &Config) -> Result<Verdict, CliError> {
+    fn for_configured(&self, config: &Config) -> Result<ListVerdict, CliError> {
         let w = &config.watchlist;
         let vault = Vault::new(w);
         let key = vault.key().map(SiteKey::of);
@@ -108,7 +108,7 @@ impl Verify {
     }
 
     /// For a device whose configuration is as shipped.
-    fn for_shipped(&self) -> Result<Verdict, CliError> {
+    fn for_shipped(&self) -> Result<ListVerdict, CliError> {
         let (Some(trust), Some(device)) = (&self.trust, &self.device) else {
             return Err("name --trust and --device, or --config".into());
         };
@@ -130,7 +130,7 @@ impl Verify {
 }
 
 /// `by_device`: whether the device's own key was asked.
-fn tell(verdict: &Verdict, by_device: bool, json: bool) -> Result<ExitCode, CliError> {
+fn tell(verdict: &ListVerdict, by_device: bool, json: bool) -> Result<ExitCode, CliError> {
     let list = verdict.as_ref().map(|active| (active, active.list()));
     if json {
         output::json_line(&match list {

@@ -68,7 +68,7 @@ struct AuditorState {
     /// Why records cannot be written.
     problem: Option<Blindness>,
     /// What was recorded of the use of the device last.
-    standing: Option<Standing>,
+    standing: Option<LogStanding>,
     /// Monotonic times.
     heartbeat_at: Duration,
     tried_at: Duration,
@@ -77,12 +77,12 @@ struct AuditorState {
 
 /// Whether faces are compared, as far as the log tells it apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum LogStanding {
     InUse,
     Not(EndOfUse),
 }
 
-impl Standing {
+impl LogStanding {
     fn of(condition: &Condition) -> Self {
         match condition {
             Condition::Matching => Self::InUse,
@@ -163,7 +163,7 @@ impl Auditor {
 
     /// Records the end of the process.
     pub fn stopped(&self, delivery: &Delivery, now: Now) {
-        if self.lock().standing == Some(Standing::InUse) {
+        if self.lock().standing == Some(LogStanding::InUse) {
             self.record(AuditEvent::UseEnded { why: EndOfUse::Stopped }, delivery, now);
         }
         self.record(AuditEvent::Stopped, delivery, now);
@@ -235,10 +235,10 @@ impl Auditor {
 
     /// Records when faces begin and cease to be compared.
     pub fn condition(&self, condition: &Condition, delivery: &Delivery, now: Now) {
-        let standing = Standing::of(condition);
+        let standing = LogStanding::of(condition);
         let before = self.lock().standing.replace(standing);
         // A start that no use came before is no end of one.
-        let begins = before.is_none() && standing == Standing::Not(EndOfUse::Waiting);
+        let begins = before.is_none() && standing == LogStanding::Not(EndOfUse::Waiting);
         if before != Some(standing) && !begins {
             self.record(standing.event(), delivery, now);
         }

@@ -29,7 +29,7 @@ pub enum Errand {
 /// What became of it at one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum OrderOutcome {
     /// The device says that it has done it.
     Followed,
     /// The device says why not, in `detail`.
@@ -40,7 +40,7 @@ pub enum Outcome {
     NoAnswer,
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for OrderOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Followed => "followed",
@@ -231,10 +231,10 @@ impl Dispatch {
     }
 
     /// What became of it at a device, and in the device's words why.
-    pub fn outcome(&self, progress: &DeviceProgress) -> (Outcome, Option<String>) {
+    pub fn outcome(&self, progress: &DeviceProgress) -> (OrderOutcome, Option<String>) {
         match &self.errand {
             Some(errand) => judge(errand, progress),
-            None => (Outcome::NoAnswer, None),
+            None => (OrderOutcome::NoAnswer, None),
         }
     }
 }
@@ -245,39 +245,41 @@ fn named(devices: impl IntoIterator<Item = String>) -> BTreeMap<String, DevicePr
 
 /// Whether an answer is still to come. A list or keys that are refused are not offered again.
 fn waits(errand: &Errand, progress: &DeviceProgress) -> bool {
-    judge(errand, progress).0 == Outcome::NoAnswer
+    judge(errand, progress).0 == OrderOutcome::NoAnswer
 }
 
-fn judge(errand: &Errand, progress: &DeviceProgress) -> (Outcome, Option<String>) {
-    let none = (Outcome::NoAnswer, progress.turned_away.clone());
+fn judge(errand: &Errand, progress: &DeviceProgress) -> (OrderOutcome, Option<String>) {
+    let none = (OrderOutcome::NoAnswer, progress.turned_away.clone());
     let Some(state) = &progress.state else { return none };
     let change = state.last_change.as_ref();
     let new = change.filter(|c| progress.sent > 0 && progress.before.as_ref() != Some(*c));
     let refused = || match new {
-        Some(change) if change.what == "refused" => (Outcome::Refused, Some(change.detail.clone())),
+        Some(change) if change.what == "refused" => {
+            (OrderOutcome::Refused, Some(change.detail.clone()))
+        }
         _ => none.clone(),
     };
     match errand {
         Errand::Order(id) => match change.filter(|c| c.detail == *id) {
             None => none,
             Some(change) => match change.what.as_str() {
-                "order-refused" => (Outcome::Refused, Some("its time is over".to_owned())),
-                "not-concerned" => (Outcome::NotConcerned, None),
-                what => (Outcome::Followed, Some(what.to_owned())),
+                "order-refused" => (OrderOutcome::Refused, Some("its time is over".to_owned())),
+                "not-concerned" => (OrderOutcome::NotConcerned, None),
+                what => (OrderOutcome::Followed, Some(what.to_owned())),
             },
         },
         Errand::List(Some(digest)) if state.digest.as_ref() == Some(digest) => {
-            (Outcome::Followed, Some("installed".to_owned()))
+            (OrderOutcome::Followed, Some("installed".to_owned()))
         }
         Errand::List(None) if new.is_some_and(|c| c.what == "installed") => {
-            (Outcome::Followed, Some("installed".to_owned()))
+            (OrderOutcome::Followed, Some("installed".to_owned()))
         }
         Errand::Keys(serial)
             if change.is_some_and(|c| {
                 c.what == "keys-rotated" && c.detail == format!("serial {serial}")
             }) =>
         {
-            (Outcome::Followed, Some("keys-rotated".to_owned()))
+            (OrderOutcome::Followed, Some("keys-rotated".to_owned()))
         }
         Errand::List(_) | Errand::Keys(_) => refused(),
     }
@@ -298,7 +300,7 @@ mod tests {
         Dispatch::new(errand, ["a", "b"].map(str::to_owned))
     }
 
-    fn outcomes(dispatch: &Dispatch) -> Vec<Outcome> {
+    fn outcomes(dispatch: &Dispatch) -> Vec<OrderOutcome> {
         dispatch.devices().map(|(_, p)| dispatch.outcome(p).0).collect()
     }
 
@@ -313,13 +315,13 @@ mod tests {
         dispatch.settled("a", None);
         dispatch.settled("b", None);
         dispatch.heard("a", state("list-revoked", "07", "t"));
-        assert_eq!(outcomes(&dispatch), [Outcome::Followed, Outcome::NoAnswer]);
+        assert_eq!(outcomes(&dispatch), [OrderOutcome::Followed, OrderOutcome::NoAnswer]);
         assert!(!dispatch.is_done());
         assert_eq!(dispatch.next(AT), None, "not at once");
         assert_eq!(dispatch.next(AT + AGAIN.1), Some("b".into()));
         dispatch.heard("b", state("not-concerned", "07", "t"));
         assert!(dispatch.is_done());
-        assert_eq!(outcomes(&dispatch), [Outcome::Followed, Outcome::NotConcerned]);
+        assert_eq!(outcomes(&dispatch), [OrderOutcome::Followed, OrderOutcome::NotConcerned]);
     }
 
     #[test]
@@ -338,10 +340,10 @@ mod tests {
             dispatch.heard("a", state("refused", "over-budget", "noon"));
             dispatch.ready();
             assert_eq!(dispatch.next(AT), Some("a".into()));
-            assert_eq!(outcomes(&dispatch), [Outcome::NoAnswer]);
+            assert_eq!(outcomes(&dispatch), [OrderOutcome::NoAnswer]);
             dispatch.heard("a", state("refused", "over-budget", "later"));
             let (_, progress) = dispatch.devices().next().expect("one");
-            let refused = (Outcome::Refused, Some("over-budget".to_owned()));
+            let refused = (OrderOutcome::Refused, Some("over-budget".to_owned()));
             assert_eq!(dispatch.outcome(progress), refused);
             assert!(dispatch.is_done());
         }
@@ -356,7 +358,7 @@ mod tests {
         dispatch.link_lost();
         assert_eq!(dispatch.next(AT + AGAIN.1), Some("a".into()));
         dispatch.heard("a", state("keys-rotated", "serial 3", "t"));
-        assert_eq!(outcomes(&dispatch), [Outcome::Followed, Outcome::NoAnswer]);
+        assert_eq!(outcomes(&dispatch), [OrderOutcome::Followed, OrderOutcome::NoAnswer]);
     }
 
     #[test]

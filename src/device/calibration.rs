@@ -41,7 +41,7 @@ fn not(why: impl std::fmt::Display) -> NotCounting {
 }
 
 /// Decoys that this device may count against now, and by what it vouches for the record.
-pub struct Opened {
+pub struct OpenedDecoys {
     /// The set.
     pub decoys: Decoys,
     /// Of the device.
@@ -60,7 +60,7 @@ pub fn open(
     models: &Models,
     keeper: &Keeper,
     now: Now,
-) -> Result<Opened, NotCounting> {
+) -> Result<OpenedDecoys, NotCounting> {
     // Before weeks of counting, not after them.
     let key = keeper.vault().key().map(SiteKey::of).ok_or_else(|| not(RecordError::NoKey))?;
     let position = config.watchlist.position.ok_or_else(|| {
@@ -88,7 +88,7 @@ pub fn open(
         days: decoys.head().days,
         least_faces: decoys.head().least_faces,
     };
-    Ok(Opened { decoys, key, setup })
+    Ok(OpenedDecoys { decoys, key, setup })
 }
 
 /// The counts in `path`, which are of `setup`; new ones where there are none.
@@ -153,7 +153,7 @@ impl Calibration {
             info!("The site record is there; nothing is counted: record={}.", record.display());
             return Ok(None);
         }
-        let Opened { decoys, key, setup } = open(file, config, models, keeper, now)?;
+        let OpenedDecoys { decoys, key, setup } = open(file, config, models, keeper, now)?;
         let counted = counts(path, setup, decoys.templates().len())?;
         let counter = DecoyCounter::new(decoys.templates(), counted).map_err(not)?;
         let head = decoys.head();

@@ -55,7 +55,7 @@ pub(super) struct TableSegment {
 
 /// Where a scan lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Scan {
+pub(super) struct JpegScan {
     /// Its SOS marker's 0xFF.
     pub(super) at: usize,
     /// First byte after its entropy-coded data.
@@ -77,7 +77,7 @@ pub(super) struct Structure {
     /// A DHT segment comes before the first scan.
     pub(super) has_huffman_tables: bool,
     /// The first scans; a camera's pictures have one.
-    pub(super) scans: heapless::Vec<Scan, MAX_SCANS>,
+    pub(super) scans: heapless::Vec<JpegScan, MAX_SCANS>,
     /// There are more scans than `scans` holds.
     pub(super) more_scans: bool,
     tables: heapless::Vec<TableSegment, MAX_TABLES>,
@@ -109,7 +109,10 @@ impl Default for Structure {
 
 impl Structure {
     /// The table segments before `scan`; `None` where not all were remembered.
-    pub(super) fn tables_before(&self, scan: &Scan) -> Option<impl Iterator<Item = &TableSegment>> {
+    pub(super) fn tables_before(
+        &self,
+        scan: &JpegScan,
+    ) -> Option<impl Iterator<Item = &TableSegment>> {
         self.complete_tables.then(|| self.tables.iter().take_while(|t| t.start < scan.at))
     }
 
@@ -291,7 +294,7 @@ mod tests {
                 let mut again = LockedBuffer::new();
                 let s = read(&picture, &mut again).unwrap();
                 prop_assert!(*again == *picture);
-                let inside = |scan: &Scan| scan.at < scan.end && scan.end <= picture.len();
+                let inside = |scan: &JpegScan| scan.at < scan.end && scan.end <= picture.len();
                 prop_assert!(s.scans.iter().all(inside));
             }
         }

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Config, promises};
 use crate::delivery::event::{ClockQuality, State, Status};
 use crate::delivery::{self, Delivery, DeviceId};
-use crate::device::calibration::{self, Opened};
+use crate::device::calibration::{self, OpenedDecoys};
 use crate::device::calibrator::Calibrator;
 use crate::device::keeper::Keeper;
 use crate::files::replace;
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let mut keeper = Keeper::new(&config, &models);
     let now = clock.now();
     keeper.permits(now).map_err(|b| b.to_string())?;
-    let Opened { decoys, key, setup } =
+    let OpenedDecoys { decoys, key, setup } =
         calibration::open(&args.decoys, &config, &models, &keeper, now)?;
     let counts = calibration::counts(&args.counts, setup, decoys.templates().len())?;
     let mut calibrator = Calibrator::new(&config, &models, clock, decoys.templates(), counts)?;

@@ -65,7 +65,7 @@ pub enum AuthorCommand {
         #[arg(long)]
         no_site: bool,
         #[command(flatten)]
-        bounds: bounds::Bounds,
+        bounds: bounds::ListBounds,
         #[command(flatten)]
         opening: Opening,
         #[command(flatten)]

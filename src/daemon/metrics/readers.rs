@@ -30,7 +30,7 @@ struct Reader {
 
 /// What came of looking at a reader.
 #[derive(PartialEq, Eq)]
-enum Looked {
+enum RequestSeen {
     /// It has its answer, or is gone.
     Done,
     /// Something was read or written.
@@ -60,8 +60,8 @@ impl Readers {
         let mut moved = false;
         self.all.retain_mut(|reader| match reader.look(now, answer) {
             Ok(looked) => {
-                moved |= looked == Looked::Moved;
-                looked != Looked::Done
+                moved |= looked == RequestSeen::Moved;
+                looked != RequestSeen::Done
             }
             Err(e) => {
                 log::debug!("A reader of the metrics was left: error={e}.");
@@ -73,7 +73,7 @@ impl Readers {
 }
 
 impl Reader {
-    fn look(&mut self, now: Instant, answer: &dyn Fn(&[u8]) -> Vec<u8>) -> io::Result<Looked> {
+    fn look(&mut self, now: Instant, answer: &dyn Fn(&[u8]) -> Vec<u8>) -> io::Result<RequestSeen> {
         if now >= self.until {
             return Err(ErrorKind::TimedOut.into());
         }
@@ -81,25 +81,25 @@ impl Reader {
             let mut piece = [0; 1024];
             let room = (MAX_REQUEST - self.request.len()).min(piece.len());
             match self.stream.read(&mut piece[..room]) {
-                Ok(0) if room > 0 => return Ok(Looked::Done),
+                Ok(0) if room > 0 => return Ok(RequestSeen::Done),
                 Ok(n) => self.request.extend_from_slice(&piece[..n]),
-                Err(e) if waits(&e) => return Ok(Looked::Waits),
+                Err(e) if waits(&e) => return Ok(RequestSeen::Waits),
                 Err(e) => return Err(e),
             }
             let whole = self.request.windows(4).any(|w| w == b"\r\n\r\n");
             if whole || self.request.len() >= MAX_REQUEST {
                 self.reply = answer(&self.request);
             }
-            return Ok(Looked::Moved);
+            return Ok(RequestSeen::Moved);
         }
         match self.stream.write(&self.reply[self.sent..]) {
-            Ok(0) => Ok(Looked::Done),
+            Ok(0) => Ok(RequestSeen::Done),
             Ok(n) => {
                 self.sent += n;
                 let all = self.sent == self.reply.len();
-                Ok(if all { Looked::Done } else { Looked::Moved })
+                Ok(if all { RequestSeen::Done } else { RequestSeen::Moved })
             }
-            Err(e) if waits(&e) => Ok(Looked::Waits),
+            Err(e) if waits(&e) => Ok(RequestSeen::Waits),
             Err(e) => Err(e),
         }
     }

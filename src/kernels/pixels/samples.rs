@@ -171,31 +171,31 @@ impl OtherLine<'_> {
     }
 
     #[inline(always)]
-    fn pixel(&self, x: usize) -> Samples {
+    fn pixel(&self, x: usize) -> PixelSamples {
         let pair = x / 2;
         match *self {
             Self::Packed { order, all } => {
                 let [first, cb, second, cr] = order.places();
                 let four = &all[pair * 4..pair * 4 + 4];
                 let luma = if x.is_multiple_of(2) { four[first] } else { four[second] };
-                Samples::Ycc([luma, four[cb], four[cr]])
+                PixelSamples::Ycc([luma, four[cb], four[cr]])
             }
             Self::Nv21 { luma, chroma } => {
-                Samples::Ycc([luma[x], chroma[pair * 2 + 1], chroma[pair * 2]])
+                PixelSamples::Ycc([luma[x], chroma[pair * 2 + 1], chroma[pair * 2]])
             }
             Self::Nv24 { luma, chroma, cr_first } => {
                 let (first, second) = (chroma[x * 2], chroma[x * 2 + 1]);
                 let [cb, cr] = if cr_first { [second, first] } else { [first, second] };
-                Samples::Ycc([luma[x], cb, cr])
+                PixelSamples::Ycc([luma[x], cb, cr])
             }
-            Self::Deep { luma, row, from } => Samples::Luma(luma.upper(row, from + x)),
+            Self::Deep { luma, row, from } => PixelSamples::Luma(luma.upper(row, from + x)),
             Self::Rgb { step, places, all } => {
                 let bytes = &all[x * step..x * step + step];
-                Samples::Rgb(places.map(|p| bytes[p]))
+                PixelSamples::Rgb(places.map(|p| bytes[p]))
             }
             Self::Rgb565(all) => {
                 let code = u16::from_le_bytes([all[x * 2], all[x * 2 + 1]]);
-                Samples::Rgb(from_565(code))
+                PixelSamples::Rgb(from_565(code))
             }
         }
     }
@@ -210,7 +210,7 @@ pub(super) fn from_565(code: u16) -> [u8; 3] {
 }
 
 /// The samples of one pixel.
-enum Samples {
+enum PixelSamples {
     Luma(u8),
     Ycc([u8; 3]),
     Rgb([u8; 3]),
@@ -284,17 +284,19 @@ impl SampleLine<'_> {
     }
 
     #[inline(always)]
-    fn pixel(&self, x: usize) -> Samples {
+    fn pixel(&self, x: usize) -> PixelSamples {
         let pair = x / 2;
         match *self {
-            Self::Grey(luma) => Samples::Luma(luma[x]),
-            Self::Yuyv(all) => Samples::Ycc([all[x * 2], all[pair * 4 + 1], all[pair * 4 + 3]]),
-            Self::Nv12 { luma, chroma } => {
-                Samples::Ycc([luma[x], chroma[pair * 2], chroma[pair * 2 + 1]])
+            Self::Grey(luma) => PixelSamples::Luma(luma[x]),
+            Self::Yuyv(all) => {
+                PixelSamples::Ycc([all[x * 2], all[pair * 4 + 1], all[pair * 4 + 3]])
             }
-            Self::I420 { luma, cb, cr } => Samples::Ycc([luma[x], cb[pair], cr[pair]]),
-            Self::Ycc444(all) => Samples::Ycc([all[x * 3], all[x * 3 + 1], all[x * 3 + 2]]),
-            Self::Rgb8(all) => Samples::Rgb([all[x * 3], all[x * 3 + 1], all[x * 3 + 2]]),
+            Self::Nv12 { luma, chroma } => {
+                PixelSamples::Ycc([luma[x], chroma[pair * 2], chroma[pair * 2 + 1]])
+            }
+            Self::I420 { luma, cb, cr } => PixelSamples::Ycc([luma[x], cb[pair], cr[pair]]),
+            Self::Ycc444(all) => PixelSamples::Ycc([all[x * 3], all[x * 3 + 1], all[x * 3 + 2]]),
+            Self::Rgb8(all) => PixelSamples::Rgb([all[x * 3], all[x * 3 + 1], all[x * 3 + 2]]),
             Self::Other(ref line) => line.pixel(x),
         }
     }
@@ -303,9 +305,9 @@ impl SampleLine<'_> {
     #[inline(always)]
     pub fn rgb(&self, x: usize, range: Range) -> [u8; 3] {
         match self.pixel(x) {
-            Samples::Luma(luma) => [full_luma(range, luma); 3],
-            Samples::Ycc([luma, cb, cr]) => ycc_to_rgb(range, luma, cb, cr),
-            Samples::Rgb(rgb) => rgb,
+            PixelSamples::Luma(luma) => [full_luma(range, luma); 3],
+            PixelSamples::Ycc([luma, cb, cr]) => ycc_to_rgb(range, luma, cb, cr),
+            PixelSamples::Rgb(rgb) => rgb,
         }
     }
 
@@ -313,8 +315,8 @@ impl SampleLine<'_> {
     #[inline(always)]
     pub fn luma(&self, x: usize, range: Range) -> u8 {
         match self.pixel(x) {
-            Samples::Luma(luma) | Samples::Ycc([luma, ..]) => full_luma(range, luma),
-            Samples::Rgb(rgb) => rgb_luma(rgb),
+            PixelSamples::Luma(luma) | PixelSamples::Ycc([luma, ..]) => full_luma(range, luma),
+            PixelSamples::Rgb(rgb) => rgb_luma(rgb),
         }
     }
 }

@@ -10,7 +10,9 @@
 //!
 //! Whether the picture is whole only its decoder can tell.
 
-use super::{Broken, Coding, Component, MAX_COMPONENTS, MAX_SCANS, Scan, Structure, TableSegment};
+use super::{
+    Broken, Coding, Component, JpegScan, MAX_COMPONENTS, MAX_SCANS, Structure, TableSegment,
+};
 use crate::locked::LockedBuffer;
 
 const SOI: u8 = 0xD8;
@@ -290,7 +292,7 @@ impl Structure {
                     return Err(Broken::Segment);
                 }
                 let count = usize::from(*body.first().ok_or(Broken::Segment)?);
-                let scan = Scan { at, end: picture.len(), components: count };
+                let scan = JpegScan { at, end: picture.len(), components: count };
                 if self.scans.is_full() {
                     self.more_scans = true;
                 } else {

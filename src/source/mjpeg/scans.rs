@@ -5,7 +5,7 @@
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 
-use super::super::jpeg::{self, Component, Scan, Structure};
+use super::super::jpeg::{self, Component, JpegScan, Structure};
 use super::{DecodeError, TRIPWIRE, colours, complete, decode, options, refusal};
 use crate::frame::{Layout, PixelFormat, Range};
 use crate::locked::LockedBuffer;
@@ -72,7 +72,7 @@ fn format(
 fn component<'a>(
     picture: &[u8],
     structure: &'a Structure,
-    scan: &Scan,
+    scan: &JpegScan,
 ) -> Result<(usize, &'a Component), DecodeError> {
     // Marker, length, count; then the component's name.
     let id = picture.get(scan.at + 5);
@@ -84,7 +84,7 @@ fn component<'a>(
 fn grey(
     picture: &[u8],
     structure: &Structure,
-    (scan, component): (&Scan, &Component),
+    (scan, component): (&JpegScan, &Component),
     (width, height): (u32, u32),
     out: &mut LockedBuffer,
 ) -> Result<(), DecodeError> {

@@ -280,14 +280,14 @@ pub(super) enum Unreadable {
 
 /// What frames are, and what is taken of each buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FramePlan {
+pub(super) struct BufferPlan {
     pub(super) payload: Payload,
     /// Bytes of each buffer that make the frame, one after the other; one entry, and the fewest
     /// that a picture can have, for compressed formats.
     pub(super) needs: heapless::Vec<usize, MAX_PLANES>,
 }
 
-impl FramePlan {
+impl BufferPlan {
     fn one(payload: Payload, need: usize) -> Self {
         Self { payload, needs: heapless::Vec::from_iter([need]) }
     }
@@ -295,13 +295,13 @@ impl FramePlan {
 
 impl Granted {
     /// What frames in this format are.
-    pub(super) fn plan(&self) -> Result<FramePlan, Unreadable> {
+    pub(super) fn plan(&self) -> Result<BufferPlan, Unreadable> {
         let (width, height) = (self.width, self.height);
         let format = match known(self.fourcc) {
             Some(CameraFormat::Raw(format)) => format,
             Some(CameraFormat::Mjpg) => {
                 // SOI and EOI; whether the picture is whole is the decoder's business.
-                return Ok(FramePlan::one(Payload::Jpeg { width, height }, 4));
+                return Ok(BufferPlan::one(Payload::Jpeg { width, height }, 4));
             }
             Some(CameraFormat::Auto) | None => return Err(Unreadable::Format(self.fourcc)),
         };
@@ -339,7 +339,7 @@ impl Granted {
         let layout = layout.of_field(self.scan()?).map_err(Unreadable::Frame)?;
         match layout.min_len() {
             bytes if bytes > MAX_FRAME_BYTES => Err(Unreadable::TooLarge(bytes)),
-            _ => Ok(FramePlan { payload: Payload::Raw(layout), needs }),
+            _ => Ok(BufferPlan { payload: Payload::Raw(layout), needs }),
         }
     }
 

@@ -38,8 +38,8 @@ use v4l::FourCC;
 
 pub use self::controls::{Controls, Exposure, PowerLine};
 use self::driver::{Driver, Identity, KernelDriver};
+use self::format::{BufferPlan, Formats, Offer, Offers, Wanted, choose};
 pub use self::format::{CameraFormat, Size};
-use self::format::{Formats, FramePlan, Offer, Offers, Wanted, choose};
 use self::refusal::OpenStep;
 use self::state::{MAX_BUFFERS, NotTheDrivers, Ring, Sequence, StreamAction, action, judge};
 pub use self::survey::{Format, Node, NodeVerdict, survey};
@@ -153,7 +153,7 @@ impl Source for Camera {
 
 /// What was agreed with the driver when the stream was built.
 struct Agreed {
-    plan: FramePlan,
+    plan: BufferPlan,
     fourcc: FourCC,
     size: (u32, u32),
     fps: Option<f32>,

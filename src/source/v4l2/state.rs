@@ -4,7 +4,7 @@
 use v4l::v4l_sys as sys;
 
 use super::super::{BadFrame, MAX_FRAME_BYTES, Payload};
-use super::format::{FramePlan, MAX_PLANES};
+use super::format::{BufferPlan, MAX_PLANES};
 
 /// Most buffers that a driver may hand out.
 pub(super) const MAX_BUFFERS: usize = 32;
@@ -40,7 +40,7 @@ pub(super) struct Piece {
 pub(super) fn judge(
     filled: &Filled,
     mapped: impl Fn(usize) -> usize,
-    plan: &FramePlan,
+    plan: &BufferPlan,
 ) -> Result<heapless::Vec<Piece, MAX_PLANES>, BadFrame> {
     if filled.flags & sys::V4L2_BUF_FLAG_ERROR != 0 {
         return Err(BadFrame::Flagged);
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     /// What frames are in the format with this name.
-    fn plan(fourcc: &[u8; 4], width: u32, height: u32, strides: &[u32]) -> FramePlan {
+    fn plan(fourcc: &[u8; 4], width: u32, height: u32, strides: &[u32]) -> BufferPlan {
         Granted {
             fourcc: FourCC::new(fourcc),
             width,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     /// Bytes to copy of a frame in one buffer of 4096 or fewer bytes.
-    fn judged(used: u32, flags: u32, mapped: usize, plan: &FramePlan) -> Result<usize, BadFrame> {
+    fn judged(used: u32, flags: u32, mapped: usize, plan: &BufferPlan) -> Result<usize, BadFrame> {
         judge(&filled(&[(used, 0)], flags), |_| mapped, plan).map(|pieces| pieces[0].len)
     }
 

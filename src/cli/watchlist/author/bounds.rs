@@ -4,7 +4,7 @@ use crate::watchlist::model::{Area, Authorisation, Hours, Position, Window};
 
 // No doc comment: clap would take it for the description of the command.
 #[derive(clap::Args)]
-pub struct Bounds {
+pub struct ListBounds {
     /// Part of the week in which the list may be used, as in "mon-fri 06:00-22:00"; may be given
     /// several times. The whole week where absent.
     #[arg(long, value_name = "WINDOW", requires = "utc_offset")]
@@ -26,7 +26,7 @@ pub struct Bounds {
     area: Vec<Area>,
 }
 
-impl Bounds {
+impl ListBounds {
     /// Sets what was given; the rest stays.
     pub fn apply(self, to: &mut Authorisation) {
         if let Some(utc_offset_minutes) = self.utc_offset {

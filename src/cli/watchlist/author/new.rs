@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use time::OffsetDateTime;
 
-use super::bounds::Bounds;
+use super::bounds::ListBounds;
 use super::{CliError, create, date, output, plan, site};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::promise::Stage;
@@ -80,7 +80,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = date)]
     expires: OffsetDateTime,
     #[command(flatten)]
-    bounds: Bounds,
+    bounds: ListBounds,
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
