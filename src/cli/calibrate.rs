@@ -3,6 +3,7 @@
 
 #[cfg(feature = "author")]
 mod author;
+mod foreground;
 mod rehearse;
 mod run;
 

@@ -141,11 +141,7 @@ impl Reporter {
             list: list.map(|l| l.list.clone()),
             reason,
             threshold: list.map(|l| l.threshold),
-            clock: if clock::kernel_synchronised() {
-                ClockQuality::Synchronized
-            } else {
-                ClockQuality::Unsynchronized
-            },
+            clock: ClockQuality::of(clock::kernel_synchronised()),
             degraded: problem,
             promises: self.promises.clone(),
             ends_soon: Vec::new(),
@@ -166,7 +162,7 @@ impl Reporter {
             gauge("list.age_seconds", (now - list.issued).whole_seconds() as f64);
             gauge("list.expires_in_seconds", (list.list.expires - now).whole_seconds() as f64);
         }
-        for (what, ends) in endings(board, &snapshot) {
+        for (what, ends) in endings(board.list().as_ref(), board.trust_ends(), &snapshot) {
             let name = match what {
                 Ending::List => "list.expires_timestamp_seconds",
                 Ending::SiteRecord => "list.site_expires_timestamp_seconds",
@@ -236,17 +232,16 @@ impl Reporter {
                 }
                 sight = seen;
             }
-            let now = (
-                board.condition(),
-                board.list(),
-                degraded(
-                    [link.store.problem.clone(), auditor.degraded()],
-                    sight,
-                    board.list(),
-                    board.link_problems(),
-                ),
-                ending_soon(board, &link, self.clock.now().wall),
+            let list = board.list();
+            let problem = degraded(
+                [link.store.problem.clone(), auditor.degraded()],
+                sight,
+                list.as_ref(),
+                board.link_problems(),
             );
+            let ends = endings(list.as_ref(), board.trust_ends(), &link);
+            let ends = ending_soon(ends, self.clock.now().wall);
+            let now = (board.condition(), list, problem, ends);
             for ending in now.3.iter().filter(|e| !published.3.contains(e)) {
                 warn!(
                     "Something ends soon: what={} ends={} remedy={}.",
@@ -281,28 +276,31 @@ impl Reporter {
 }
 
 /// What ends, and when.
-fn endings(board: &StatusBoard, link: &Snapshot) -> Vec<(Ending, OffsetDateTime)> {
+fn endings(
+    list: Option<&ListStatus>,
+    trust: Option<OffsetDateTime>,
+    link: &Snapshot,
+) -> Vec<(Ending, OffsetDateTime)> {
     let all = [
-        (Ending::List, board.list().map(|list| list.list.expires)),
-        (Ending::SiteRecord, board.list().and_then(|list| list.list.site_until)),
-        (Ending::TrustFile, board.trust_ends()),
+        (Ending::List, list.map(|list| list.list.expires)),
+        (Ending::SiteRecord, list.and_then(|list| list.list.site_until)),
+        (Ending::TrustFile, trust),
         (Ending::DeviceCertificate, link.certificate_ends),
         (Ending::BrokerCertificate, link.broker_certificate_ends),
     ];
     all.into_iter().filter_map(|(what, ends)| Some((what, ends?))).collect()
 }
 
-fn ending_soon(board: &StatusBoard, link: &Snapshot, now: OffsetDateTime) -> Vec<EndingSoon> {
-    let soon = |(_, ends): &(Ending, OffsetDateTime)| EndingSoon::is_soon(*ends, now);
-    let all = endings(board, link).into_iter().filter(soon);
-    all.map(|(what, ends)| EndingSoon { what, ends }).collect()
+fn ending_soon(all: Vec<(Ending, OffsetDateTime)>, now: OffsetDateTime) -> Vec<EndingSoon> {
+    let soon = all.into_iter().filter(|(_, ends)| EndingSoon::is_soon(*ends, now));
+    soon.map(|(what, ends)| EndingSoon { what, ends }).collect()
 }
 
 /// All that does not work as it should while the device goes on.
 fn degraded(
     problems: [Option<String>; 2],
     sight: Option<PoorSight>,
-    list: Option<ListStatus>,
+    list: Option<&ListStatus>,
     link: Vec<String>,
 ) -> Option<String> {
     let busy = list.filter(|list| list.faces[1] > list.faces[0]).map(|list| {

@@ -403,6 +403,13 @@ pub enum ClockQuality {
     Unknown,
 }
 
+impl ClockQuality {
+    /// By whether the kernel says that a time source disciplines it.
+    pub fn of(synchronised: bool) -> Self {
+        if synchronised { Self::Synchronized } else { Self::Unsynchronized }
+    }
+}
+
 /// Counts only. Keys are names of stages, results and reasons; never of a person, a list's entry or
 /// a track.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

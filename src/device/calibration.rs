@@ -129,7 +129,7 @@ pub struct Calibration {
     key: SiteKey,
     counts: PathBuf,
     record: PathBuf,
-    saved: Option<Duration>,
+    saved: Duration,
     /// The days that were done when it was last told.
     told: usize,
     done: bool,
@@ -172,7 +172,7 @@ impl Calibration {
             key,
             counts: path.clone(),
             record: record.clone(),
-            saved: Some(now.monotonic),
+            saved: now.monotonic,
             told: counter.counts().days_done(day_of(now.wall)),
             done: false,
         };
@@ -217,8 +217,8 @@ impl Calibration {
             }
             return true;
         }
-        if self.saved.is_none_or(|at| now.monotonic.saturating_sub(at) >= SAVE_EVERY) {
-            self.saved = Some(now.monotonic);
+        if now.monotonic.saturating_sub(self.saved) >= SAVE_EVERY {
+            self.saved = now.monotonic;
             self.save(counter);
         }
         told != self.told

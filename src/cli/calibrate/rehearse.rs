@@ -7,35 +7,27 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use log::{info, warn};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::foreground::{FrameTurn, Frames, STOP_TIMEOUT, announce};
 use crate::calibrate::origin::SiteKey;
 use crate::calibrate::rehearsal::{Rehearsal, RehearsalRecord, Rehearsed, VALID_FOR};
 use crate::cli::CliError;
 use crate::cli::flags::ConfigFile;
 use crate::clock::Clock;
-use crate::config::{Config, promises};
+use crate::config::Config;
 use crate::decision::policy::ActiveList;
 use crate::decision::{DecisionConfig, promise};
-use crate::delivery::event::{Candidate, ClockQuality, State, Status};
-use crate::delivery::{self, Delivery, DeviceId};
+use crate::delivery::event::Candidate;
 use crate::device::judge::ListJudge;
 use crate::device::keeper::Keeper;
 use crate::device::pipeline::Pipeline;
 use crate::files::replace;
-use crate::source::{self, Captured, SourceError};
 use crate::vision::Models;
-use crate::watchlist::clock::kernel_synchronised;
 use crate::watchlist::text::hex;
 use crate::watchlist::{Aim, read_list};
-
-/// How long the status may take to leave at the end.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -86,7 +78,16 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let looked = Config { decision, ..config.clone() };
     let mut pipeline = Pipeline::new(&looked, &models, clock)?;
     pipeline.set_list(Ok(active));
-    let delivery = announce(&config, clock, &about, references.len())?;
+    let delivery = announce(
+        &config,
+        clock,
+        format!(
+            "rehearsal: {} volunteers walk past, nobody is published; allowed by {}, {}",
+            references.len(),
+            about.authority,
+            about.decision
+        ),
+    )?;
     let outcome = watch(&config, clock, &mut keeper, &mut pipeline, |candidate, at| {
         if candidate.sequence == 1
             && let Some(entry) = references.iter().position(|r| *r == candidate.entry)
@@ -127,38 +128,6 @@ fn test_list(
     Ok(active)
 }
 
-/// Publishes what is going on, by whose decision.
-fn announce(
-    config: &Config,
-    clock: Clock,
-    about: &Rehearsed,
-    volunteers: usize,
-) -> Result<Delivery, CliError> {
-    let status = Status {
-        state: State::Blind,
-        since: clock.now().wall,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        matching: false,
-        list: None,
-        reason: Some(format!(
-            "rehearsal: {volunteers} volunteers walk past, nobody is published; allowed by {}, {}",
-            about.authority, about.decision
-        )),
-        threshold: None,
-        clock: if kernel_synchronised() {
-            ClockQuality::Synchronized
-        } else {
-            ClockQuality::Unsynchronized
-        },
-        degraded: None,
-        promises: promises::promises(config),
-        ends_soon: Vec::new(),
-    };
-    let id = DeviceId::new(&config.device.id)?;
-    let store = delivery::store(&config.broker)?;
-    Ok(Delivery::start_with(&config.broker, &id, status, clock, store)?)
-}
-
 /// Looks until a signal or the end of the source; `found` gets each candidate and its time.
 fn watch(
     config: &Config,
@@ -167,27 +136,21 @@ fn watch(
     pipeline: &mut Pipeline,
     mut found: impl FnMut(&Candidate, Duration),
 ) -> Result<(), CliError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    let mut source = source::open(&config.source, clock)?;
-    let mut frame = Captured::default();
-    while !stop.load(Ordering::Relaxed) {
+    let mut frames = Frames::open(config, clock)?;
+    loop {
+        let turn = frames.next()?;
         let now = clock.now();
         // A suspension and a clock that went back stop a rehearsal as they stop matching.
         pipeline.hold(keeper.permits(now).err());
-        match source.next(&mut frame) {
-            Ok(()) => {
-                let at = frame.at.monotonic;
-                let looked = pipeline.process(&frame, now, &mut |candidate| found(&candidate, at));
-                if let Err(error) = looked {
-                    warn!("A frame could not be looked at: sequence={} {error}.", frame.sequence);
-                }
-            }
-            Err(SourceError::Ended) => break,
-            Err(error @ SourceError::Configuration { .. }) => return Err(error.into()),
-            Err(SourceError::Timeout | SourceError::Frame(_) | SourceError::Lost { .. }) => {}
+        let frame = match turn {
+            FrameTurn::Frame(frame) => frame,
+            FrameTurn::None => continue,
+            FrameTurn::Over => break,
+        };
+        let at = frame.at.monotonic;
+        let looked = pipeline.process(frame, now, &mut |candidate| found(&candidate, at));
+        if let Err(error) = looked {
+            warn!("A frame could not be looked at: sequence={} {error}.", frame.sequence);
         }
     }
     let now = clock.now();

@@ -6,33 +6,25 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::foreground::{FrameTurn, Frames, STOP_TIMEOUT, announce};
 use crate::calibrate::counts::day_of;
 use crate::calibrate::decoys::Decoys;
 use crate::calibrate::record::SiteRecord;
 use crate::cli::CliError;
 use crate::cli::flags::ConfigFile;
 use crate::clock::Clock;
-use crate::config::{Config, promises};
-use crate::delivery::event::{ClockQuality, State, Status};
-use crate::delivery::{self, Delivery, DeviceId};
+use crate::config::Config;
 use crate::device::calibration::{self, OpenedDecoys};
 use crate::device::calibrator::Calibrator;
 use crate::device::keeper::Keeper;
 use crate::files::replace;
-use crate::source::{self, Captured, SourceError};
-use crate::watchlist::clock::kernel_synchronised;
 
 /// How often counts are written: at most so much is lost with the power.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
-/// How long the status may take to leave at the end.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -73,7 +65,19 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
             None
         }
     };
-    let delivery = announce(&config, clock, &decoys)?;
+    let head = decoys.head();
+    let delivery = announce(
+        &config,
+        clock,
+        format!(
+            "calibration: nobody is matched; faces are counted against {} decoys for {} days, \
+             allowed by {}, {}",
+            decoys.templates().len(),
+            head.days,
+            head.authority,
+            head.decision
+        ),
+    )?;
     let outcome = count(args, &config, clock, &mut keeper, &mut calibrator, &decoys);
     replace(&args.counts, &calibrator.counts().to_bytes())?;
     delivery.stop(STOP_TIMEOUT);
@@ -89,38 +93,6 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Publishes that nobody is matched and faces are counted, by whose decision.
-fn announce(config: &Config, clock: Clock, decoys: &Decoys) -> Result<Delivery, CliError> {
-    let head = decoys.head();
-    let status = Status {
-        state: State::Blind,
-        since: clock.now().wall,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        matching: false,
-        list: None,
-        reason: Some(format!(
-            "calibration: nobody is matched; faces are counted against {} decoys for {} days, \
-             allowed by {}, {}",
-            decoys.templates().len(),
-            head.days,
-            head.authority,
-            head.decision
-        )),
-        threshold: None,
-        clock: if kernel_synchronised() {
-            ClockQuality::Synchronized
-        } else {
-            ClockQuality::Unsynchronized
-        },
-        degraded: None,
-        promises: promises::promises(config),
-        ends_soon: Vec::new(),
-    };
-    let id = DeviceId::new(&config.device.id)?;
-    let store = delivery::store(&config.broker)?;
-    Ok(Delivery::start_with(&config.broker, &id, status, clock, store)?)
-}
-
 /// Counts until a signal, the end of the source, or the end of the signed days.
 fn count(
     args: &Args,
@@ -130,18 +102,12 @@ fn count(
     calibrator: &mut Calibrator,
     decoys: &Decoys,
 ) -> Result<(), CliError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    let mut source = source::open(&config.source, clock)?;
-    let mut frame = Captured::default();
+    let mut frames = Frames::open(config, clock)?;
     let mut saved = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         let now = clock.now();
         let head = decoys.head();
-        let over = now.wall >= head.expires || calibrator.counts().is_complete(day_of(now.wall));
-        if over {
+        if now.wall >= head.expires || calibrator.counts().is_complete(day_of(now.wall)) {
             break;
         }
         if saved.elapsed() >= SAVE_EVERY {
@@ -150,20 +116,17 @@ fn count(
             let done = calibrator.counts().days_done(day_of(now.wall));
             info!("Counted: tracks={} days={done}.", calibrator.counts().tracks());
         }
-        match source.next(&mut frame) {
+        match frames.next()? {
             // A suspension and a clock that went back stop counting as they stop matching.
-            Ok(()) if keeper.permits(now).is_err() => {}
-            Ok(()) => {
-                if let Err(error) = calibrator.process(&frame, now) {
+            FrameTurn::Frame(_) if keeper.permits(clock.now()).is_err() => {}
+            FrameTurn::Frame(frame) => {
+                if let Err(error) = calibrator.process(frame, clock.now()) {
                     warn!("A frame could not be counted: sequence={} {error}.", frame.sequence);
                 }
             }
-            Err(SourceError::Ended) => break,
-            Err(error @ SourceError::Configuration { .. }) => return Err(error.into()),
-            Err(SourceError::Timeout | SourceError::Frame(_) | SourceError::Lost { .. }) => {}
+            FrameTurn::None => {}
+            FrameTurn::Over => break,
         }
-        // Nothing of a passer-by waits for the next frame.
-        frame.bytes.clear();
     }
     calibrator.finish(clock.now());
     Ok(())
