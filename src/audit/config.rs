@@ -8,7 +8,7 @@ use crate::problem::Problem;
 use crate::watchlist::keys::{KeyError, SecretKey};
 
 /// The credential of the service manager that holds the identity.
-const CREDENTIAL: &str = "watchpost-identity";
+pub const CREDENTIAL: &str = "watchpost-identity";
 
 /// Where the log is, who signs it, and what happens where it cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

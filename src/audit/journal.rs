@@ -74,18 +74,22 @@ impl Journal {
         now: Now,
         out: &mut dyn FnMut(LoggedRecord),
     ) -> Result<u64, JournalError> {
+        let written = self.write(event, now, out);
+        self.missed += u64::from(written.is_err());
+        written
+    }
+
+    fn write(
+        &mut self,
+        event: AuditEvent,
+        now: Now,
+        out: &mut dyn FnMut(LoggedRecord),
+    ) -> Result<u64, JournalError> {
         let bytes = AuditRecord::new(event, now).to_bytes()?;
-        let written = self.make_good(now, out).and_then(|()| Ok(self.store.append(&bytes)?));
-        match written {
-            Ok(index) => {
-                out(LoggedRecord { index, bytes });
-                Ok(index)
-            }
-            Err(error) => {
-                self.missed += 1;
-                Err(error)
-            }
-        }
+        self.make_good(now, out)?;
+        let index = self.store.append(&bytes)?;
+        out(LoggedRecord { index, bytes });
+        Ok(index)
     }
 
     /// Writes how many records are missing, if any are.
@@ -108,15 +112,24 @@ impl Journal {
         Ok(())
     }
 
-    /// The record of a heartbeat: the counts that changed since the one before.
-    pub fn heartbeat(&mut self, counts: &BTreeMap<String, u64>) -> AuditEvent {
+    /// Writes a heartbeat: the counts that changed since the last one that is in the log.
+    ///
+    /// # Errors
+    /// As of [`Journal::record`]; the next heartbeat has these counts, too.
+    pub fn heartbeat(
+        &mut self,
+        counts: &BTreeMap<String, u64>,
+        now: Now,
+        out: &mut dyn FnMut(LoggedRecord),
+    ) -> Result<u64, JournalError> {
         let changed = |(name, count): &(&String, &u64)| {
             name.len() <= MAX_COUNT_NAME && **count != self.counts.get(*name).copied().unwrap_or(0)
         };
         let changed = counts.iter().filter(changed).take(MAX_COUNTS);
         let changed: BTreeMap<String, u64> = changed.map(|(n, c)| (n.clone(), *c)).collect();
-        self.counts.extend(changed.clone());
-        AuditEvent::Heartbeat { counts: changed }
+        let index = self.record(AuditEvent::Heartbeat { counts: changed.clone() }, now, out)?;
+        self.counts.extend(changed);
+        Ok(index)
     }
 
     /// Signs the log as it is now and keeps the checkpoint.
@@ -185,17 +198,31 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_cannot_be_written_down_is_counted_as_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        let long = AuditEvent::Started { program: "x".repeat(10_000) };
+        assert!(journal.record(long, NOW, &mut |_| panic!("nothing is given out")).is_err());
+        assert_eq!(journal.missed, 1);
+    }
+
+    #[test]
     fn a_heartbeat_has_the_counts_that_changed() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = journal(dir.path());
         let counts =
             |frames| BTreeMap::from([("frames".to_owned(), frames), ("lost".to_owned(), 0)]);
-        let of = |event| match event {
-            AuditEvent::Heartbeat { counts } => counts.into_iter().collect::<Vec<_>>(),
-            other => panic!("{other}"),
+        let heartbeat = |journal: &mut Journal, frames| {
+            let mut out = Vec::new();
+            let written = journal.heartbeat(&counts(frames), NOW, &mut |r| out.push(r));
+            written.expect("written");
+            match AuditRecord::from_bytes(&out[0].bytes).expect("a record").event {
+                AuditEvent::Heartbeat { counts } => counts.into_iter().collect::<Vec<_>>(),
+                other => panic!("{other}"),
+            }
         };
-        assert_eq!(of(journal.heartbeat(&counts(5))), [("frames".to_owned(), 5)]);
-        assert_eq!(of(journal.heartbeat(&counts(5))), []);
-        assert_eq!(of(journal.heartbeat(&counts(7))), [("frames".to_owned(), 7)]);
+        assert_eq!(heartbeat(&mut journal, 5), [("frames".to_owned(), 5)]);
+        assert_eq!(heartbeat(&mut journal, 5), []);
+        assert_eq!(heartbeat(&mut journal, 7), [("frames".to_owned(), 7)]);
     }
 }

@@ -54,7 +54,7 @@ pub mod store;
 pub mod tree;
 pub mod witness;
 
-pub use config::{AuditConfig, OnFailure};
+pub use config::{AuditConfig, CREDENTIAL, OnFailure};
 
 #[cfg(test)]
 mod naive;

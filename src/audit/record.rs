@@ -269,6 +269,22 @@ numbered! {
         MetricsBeyondLoopback = 5, setting!(metrics.beyond_loopback);
         MemoryOutbox = 6, setting!(broker.outbox);
         Unheard = 7, setting!(broker.keep_unheard);
+        LaterOrders = 8, setting!(watchlist.await_orders_s);
+        OpenLink = 9, setting!(broker.url);
+        LateCandidates = 10, setting!(broker.event_expiry_s);
+        OtherNetworks = 11, setting!(vision.models);
+        UnsealedList = 12, setting!(watchlist.device_key);
+        EyeDistance = 13, setting!(vision.quality.min_eye_distance_px);
+        Sharpness = 14, setting!(vision.quality.min_sharpness);
+        Yaw = 15, setting!(vision.quality.max_yaw);
+        Pitch = 16, setting!(vision.quality.max_pitch);
+        Score = 17, setting!(vision.quality.min_score);
+        Outside = 18, setting!(vision.quality.max_outside);
+        ViewsATrack = 19, setting!(vision.views.max_a_track);
+        Views = 20, setting!(decision.views);
+        LeastViews = 21, setting!(decision.least_views);
+        Patience = 22, setting!(decision.patience_ms);
+        CoolDown = 23, setting!(decision.cool_down_s);
     }
 }
 

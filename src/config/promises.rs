@@ -6,7 +6,7 @@
 //!   `tests/names.rs`, which holds that against the template: a new key has to say which it is.
 
 use super::Config;
-use crate::audit::OnFailure;
+use crate::audit::{self, OnFailure};
 use crate::decision::promise;
 use crate::delivery::broker::BrokerUrl;
 use crate::delivery::event::{PromiseState, Promises};
@@ -23,7 +23,7 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
         "audited",
         &[
             (setting!(audit.identity), |c| {
-                c.audit.identity.is_none() && !has_credential("watchpost-identity")
+                c.audit.identity.is_none() && !has_credential(audit::CREDENTIAL)
             }),
             (setting!(audit.on_failure), |c| c.audit.on_failure != OnFailure::Blind),
         ],

@@ -4,14 +4,16 @@
 //! * A candidate is published only once its record is on the disk, and carries where that record
 //!   is. Where the log cannot be written nobody is matched, or the device goes on and says so:
 //!   `audit.on_failure`.
-//! * A log that was put back, cut or altered leaves the device blind, whatever is configured.
+//! * A log that was put back, cut or altered, or cannot be opened, leaves the device blind, whatever
+//!   is configured.
 //! * A checkpoint is signed and published at the start, at each change of the list, after each
 //!   candidate, once an hour, and at the end.
 //! * Once an hour a heartbeat says that the device is alive, so that silence is visible.
 //! * Without an identity there is no log, and all of this does nothing.
 //!
-//! Shared by the vision thread and the supervisor. Whoever records waits for the disk: a frame is
-//! late by one sync where a candidate is decided or an order is followed, and at no other time.
+//! Shared by the vision thread and the supervisor. Whoever records waits for the disk and for the
+//! other's record: a frame is late by the syncs of a candidate, and by one that the supervisor has
+//! under way just then. Whether the log works is asked without waiting.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,6 +34,7 @@ use crate::audit::store::{AuditStore, AuditStoreError};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
+use crate::config::promises::promises;
 use crate::decision::policy::Blindness;
 use crate::delivery::event::{AuditEntry, AuditReference, EventId};
 use crate::delivery::{Candidate, Delivery, NotTaken};
@@ -65,8 +68,6 @@ enum Book {
 
 struct AuditorState {
     book: Book,
-    /// Why records cannot be written.
-    problem: Option<Blindness>,
     /// What was recorded of the use of the device last.
     standing: Option<LogStanding>,
     /// Monotonic times.
@@ -103,6 +104,9 @@ impl LogStanding {
 pub struct Auditor {
     on_failure: OnFailure,
     state: Mutex<AuditorState>,
+    /// Why records cannot be written. Apart from the log, so that whoever asks does not wait for
+    /// the disk; held for no longer than it takes to read or replace it.
+    problem: Mutex<Option<Blindness>>,
 }
 
 impl Auditor {
@@ -123,13 +127,16 @@ impl Auditor {
         };
         let state = AuditorState {
             book,
-            problem,
             standing: None,
             heartbeat_at: Duration::ZERO,
             tried_at: Duration::ZERO,
             looked_at: None,
         };
-        Self { on_failure: config.audit.on_failure, state: Mutex::new(state) }
+        Self {
+            on_failure: config.audit.on_failure,
+            state: Mutex::new(state),
+            problem: Mutex::new(problem),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, AuditorState> {
@@ -137,11 +144,34 @@ impl Auditor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn problem(&self) -> MutexGuard<'_, Option<Blindness>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers whether the log works.
+    fn note(&self, outcome: Result<(), JournalError>) {
+        let mut problem = self.problem();
+        match outcome {
+            Ok(()) => {
+                if problem.take().is_some() {
+                    info!("The audit log is written again.");
+                }
+            }
+            Err(failure) => {
+                if problem.is_none() {
+                    error!("The audit log cannot be written: {failure}.");
+                }
+                *problem = Some(Blindness::new(Cause::AuditNotStored, failure));
+            }
+        }
+    }
+
     /// Why nobody may be matched, where that is because of the log.
     pub fn blindness(&self) -> Option<Blindness> {
-        let problem = self.lock().problem.clone()?;
-        let tampered = problem.cause == Cause::AuditRolledBack;
-        (tampered || self.on_failure == OnFailure::Blind).then_some(problem)
+        let problem = self.problem().clone()?;
+        // Only a disk that fails while the log is open can be gone on without.
+        let passing = problem.cause == Cause::AuditNotStored;
+        (!passing || self.on_failure == OnFailure::Blind).then_some(problem)
     }
 
     /// What is wrong with the log while the device goes on without it.
@@ -149,7 +179,7 @@ impl Auditor {
         if self.blindness().is_some() {
             return None;
         }
-        self.lock().problem.as_ref().map(|problem| format!("no audit log is written: {problem}"))
+        self.problem().as_ref().map(|problem| format!("no audit log is written: {problem}"))
     }
 
     /// Records the start of the process, with what its configuration weakens.
@@ -175,7 +205,7 @@ impl Auditor {
         let mut state = self.lock();
         let Book::Open(journal) = &mut state.book else { return };
         let written = journal.record(event, now, &mut |record| publish(record, delivery, now));
-        state.note(written.map(drop));
+        self.note(written.map(drop));
     }
 
     /// Signs the log as it is, and publishes that.
@@ -183,7 +213,7 @@ impl Auditor {
         let mut state = self.lock();
         let Book::Open(journal) = &mut state.book else { return };
         let signed = journal.checkpoint();
-        state.note(signed.map(|note| delivery.set_checkpoint(note)));
+        self.note(signed.map(|note| delivery.set_checkpoint(note)));
     }
 
     /// Records a candidate, and publishes it once its record is on the disk.
@@ -208,7 +238,9 @@ impl Auditor {
             return Err(NotPublished::Audit(Blindness::new(Cause::AuditNotStored, error)));
         }
         let reference = AuditReference { index: journal.next_index(), salt: STANDARD.encode(salt) };
-        let (sequence, bare) = (candidate.sequence, candidate.clone());
+        let sequence = candidate.sequence;
+        // What is published where no record can be and the device goes on.
+        let bare = (self.on_failure == OnFailure::Degraded).then(|| candidate.clone());
         candidate.audit = Some(reference);
         let event = delivery.prepare(candidate, now)?;
         let record = AuditEvent::Candidate(CandidateRecord {
@@ -217,19 +249,17 @@ impl Auditor {
             commitment: commitment(&event.payload),
         });
         let written = journal.record(record, now, &mut |record| publish(record, delivery, now));
-        state.note(written.map(drop));
-        let problem = state.problem.clone();
+        self.note(written.map(drop));
         drop(state);
-        match problem {
-            None => {
+        let problem = self.problem().clone();
+        match (problem, bare) {
+            (None, _) => {
                 let id = delivery.publish_prepared(event)?;
                 self.sign(delivery);
                 Ok(id)
             }
-            Some(_) if self.on_failure == OnFailure::Degraded => {
-                Ok(delivery.publish_candidate(bare, now)?)
-            }
-            Some(blindness) => Err(NotPublished::Audit(blindness)),
+            (Some(_), Some(bare)) => Ok(delivery.publish_candidate(bare, now)?),
+            (Some(blindness), None) => Err(NotPublished::Audit(blindness)),
         }
     }
 
@@ -258,14 +288,14 @@ impl Auditor {
         if let Some(expected_ms) = jumped {
             let event = AuditEvent::ClockJumped { expected_ms };
             let written = journal.record(event, now, &mut |record| publish(record, delivery, now));
-            state.note(written.map(drop));
+            self.note(written.map(drop));
         }
-        if state.problem.is_some() && now.monotonic.saturating_sub(state.tried_at) >= RETRY_EVERY {
+        if self.problem().is_some() && now.monotonic.saturating_sub(state.tried_at) >= RETRY_EVERY {
             state.tried_at = now.monotonic;
             let Book::Open(journal) = &mut state.book else { return };
             let again = journal.make_good(now, &mut |record| publish(record, delivery, now));
             let signed = again.and_then(|()| journal.checkpoint());
-            state.note(signed.map(|note| delivery.set_checkpoint(note)));
+            self.note(signed.map(|note| delivery.set_checkpoint(note)));
         }
         if now.monotonic.saturating_sub(state.heartbeat_at) < HEARTBEAT_EVERY {
             return;
@@ -275,29 +305,9 @@ impl Auditor {
         let counts = counts();
         let mut state = self.lock();
         let Book::Open(journal) = &mut state.book else { return };
-        let heartbeat = journal.heartbeat(&counts);
-        let written = journal.record(heartbeat, now, &mut |record| publish(record, delivery, now));
+        let written = journal.heartbeat(&counts, now, &mut |record| publish(record, delivery, now));
         let signed = written.and_then(|_| journal.checkpoint());
-        state.note(signed.map(|note| delivery.set_checkpoint(note)));
-    }
-}
-
-impl AuditorState {
-    /// Remembers whether the log works.
-    fn note(&mut self, outcome: Result<(), JournalError>) {
-        match outcome {
-            Ok(()) => {
-                if self.problem.take().is_some() {
-                    info!("The audit log is written again.");
-                }
-            }
-            Err(failure) => {
-                if self.problem.is_none() {
-                    error!("The audit log cannot be written: {failure}.");
-                }
-                self.problem = Some(Blindness::new(Cause::AuditNotStored, failure));
-            }
-        }
+        self.note(signed.map(|note| delivery.set_checkpoint(note)));
     }
 }
 
@@ -319,19 +329,11 @@ fn publish(record: LoggedRecord, delivery: &Delivery, now: Now) {
     }
 }
 
-/// The settings of `config` that are weaker than their defaults.
+/// The settings of `config` that weaken a promise, in the order in which a record has them.
 fn weak_settings(config: &Config) -> Vec<WeakSetting> {
-    let w = &config.watchlist;
-    let all = [
-        (WeakSetting::AcceptPlain, w.accept_plain),
-        (WeakSetting::UnlockedMemory, !w.require_locked_memory),
-        (WeakSetting::UnsynchronisedClock, !w.require_synchronised_clock),
-        (WeakSetting::AuditFailure, config.audit.on_failure == OnFailure::Degraded),
-        (WeakSetting::MetricsBeyondLoopback, config.metrics.beyond_loopback),
-        (WeakSetting::MemoryOutbox, config.broker.outbox_folder().is_none()),
-        (WeakSetting::Unheard, !config.broker.keep_unheard),
-    ];
-    all.into_iter().filter_map(|(setting, weak)| weak.then_some(setting)).collect()
+    let promises = promises(config);
+    let weak = |key: &str| promises.values().any(|p| p.weakened_by.iter().any(|by| by == key));
+    WeakSetting::ALL.iter().copied().filter(|setting| weak(setting.words())).collect()
 }
 
 fn open(config: &Config) -> Result<Option<Journal>, Blindness> {

@@ -102,7 +102,7 @@ fn a_log_that_cannot_be_written_makes_blind_or_degraded_as_configured_and_a_roll
     let auditor = Auditor::open(&config);
     auditor.started(&config, &delivery, at(0, 0));
     let full = || JournalError::Store(AuditStoreError::Size(0));
-    auditor.lock().note(Err(full()));
+    auditor.note(Err(full()));
     assert_eq!(auditor.blindness().map(|b| b.cause), Some(Cause::AuditNotStored));
     assert_eq!(auditor.degraded(), None);
     auditor.tick(BTreeMap::new, &delivery, at(10, 10));
@@ -118,6 +118,29 @@ fn a_log_that_cannot_be_written_makes_blind_or_degraded_as_configured_and_a_roll
     }
     std::fs::write(&log, "x").unwrap();
     let auditor = Auditor::open(&config);
-    assert!(auditor.blindness().is_none());
+    assert_eq!(auditor.blindness().map(|b| b.cause), Some(Cause::AuditUnusable));
+    assert_eq!(auditor.degraded(), None);
+}
+
+#[test]
+fn a_disk_that_fails_is_gone_on_without_where_that_is_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut config, delivery) = device(dir.path());
+    config.audit.on_failure = OnFailure::Degraded;
+    let auditor = Auditor::open(&config);
+    auditor.started(&config, &delivery, at(0, 0));
+    auditor.note(Err(JournalError::Store(AuditStoreError::Size(0))));
+    assert_eq!(auditor.blindness(), None);
     assert!(auditor.degraded().is_some_and(|why| why.contains("no audit log")));
+}
+
+#[test]
+fn each_key_that_weakens_a_promise_can_be_in_a_record() {
+    let keys: std::collections::BTreeSet<_> =
+        WeakSetting::ALL.iter().map(|setting| setting.words()).collect();
+    let weakening: std::collections::BTreeSet<_> = crate::config::promises::weakening_keys()
+        // Without an identity there is no log.
+        .filter(|key| *key != "audit.identity")
+        .collect();
+    assert_eq!(keys, weakening);
 }
