@@ -555,10 +555,10 @@ fn the_golden_payloads_are_what_the_published_schemas_say_and_nothing_else() {
         let schema = committed(&format!("{schema}.v2.schema.json"));
         for payload in [format!("{name}.v1.json"), format!("{name}.v2.json")] {
             let (mut found, event) = (Vec::new(), golden(&payload));
-            drift(&schema, &event["data"], &payload, &mut found);
             drift(&committed("cloudevent.v1.schema.json"), &event, &payload, &mut found);
             // What the envelope says of `data` is that it is an object.
             found.retain(|line| !line.ends_with(" is unknown"));
+            drift(&schema, &event["data"], &payload, &mut found);
             assert_eq!(found, Vec::<String>::new());
             if payload.ends_with(".v2.json") {
                 assert_eq!(event["dataschema"], schema["$id"], "it names the schema of `data`");
