@@ -244,12 +244,16 @@ impl SecretKey {
     /// Where it cannot be read, others than its owner can read it, it is no key file, or it is
     /// encrypted.
     pub fn open_file(path: &Path) -> Result<Self, KeyError> {
-        let text = read(path)?;
+        Self::plain(path, &read(path)?)
+    }
+
+    /// The key in `text`, which was read from `path`.
+    fn plain(path: &Path, text: &str) -> Result<Self, KeyError> {
         let path = || path.display().to_string();
-        if encrypted::is_encrypted(&text) {
+        if encrypted::is_encrypted(text) {
             return Err(KeyError::Encrypted { path: path() });
         }
-        Self::parse(&text).map_err(|what| KeyError::NotASecretKey { path: path(), what })
+        Self::parse(text).map_err(|what| KeyError::NotASecretKey { path: path(), what })
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
