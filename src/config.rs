@@ -107,6 +107,27 @@ pub enum ConfigError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The folder of fragments beside the file is there and cannot be listed.
+    #[error("cannot list the fragments of the configuration in {folder}: {error}")]
+    List {
+        /// `conf.d` beside the file.
+        folder: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// More fragments than are read.
+    #[error(
+        "{folder} holds {found} fragments of the configuration, and {most} are read at most; join \
+         some of them"
+    )]
+    TooManyFragments {
+        /// `conf.d` beside the file.
+        folder: PathBuf,
+        /// Fragments in it.
+        found: usize,
+        /// Fragments that are read.
+        most: usize,
+    },
     /// Not TOML, an unknown key, or a value of the wrong kind.
     #[error("{path}, line {line}, at `{text}`: {message}")]
     Syntax {

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -24,16 +25,26 @@ const MOST: usize = 256;
 /// The fragments that belong to the file at `path`, in the order in which they count.
 ///
 /// # Errors
-/// Where one cannot be read.
+/// Where one cannot be read, the folder cannot be listed, or there are too many: a fragment that is
+/// left out unseen could be the one that makes the device stricter.
 pub fn fragments(path: &Path) -> Result<Vec<(PathBuf, String)>, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new("")).join("conf.d");
-    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(Vec::new()) };
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|file| file.extension().is_some_and(|e| e == "toml"))
-        .take(MOST)
-        .collect();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(ConfigError::List { folder, error }),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let listed = |error| ConfigError::List { folder: folder.clone(), error };
+        let file = entry.map_err(listed)?.path();
+        if file.extension().is_some_and(|e| e == "toml") {
+            files.push(file);
+        }
+    }
+    if files.len() > MOST {
+        return Err(ConfigError::TooManyFragments { folder, found: files.len(), most: MOST });
+    }
     files.sort();
     let read = |file: PathBuf| match files::read_text(&file, MAX_FILE) {
         Ok(text) => Ok((file, text.as_str().to_owned())),
@@ -163,6 +174,27 @@ mod tests {
             assembled(&[], &[]),
             super::super::read(FILE, Path::new("x")).map_err(|e| e.to_string())
         );
+    }
+
+    #[test]
+    fn fragments_come_in_the_order_of_names_and_none_is_left_out_unseen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, folder) = (dir.path().join("watchpost.toml"), dir.path().join("conf.d"));
+        assert_eq!(fragments(&file).unwrap(), [], "no folder is no fragments");
+        std::fs::write(&folder, "").unwrap();
+        assert!(matches!(fragments(&file), Err(ConfigError::List { .. })));
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        for name in ["b.toml", "a.toml", "c.toml.old"] {
+            std::fs::write(folder.join(name), name).unwrap();
+        }
+        let texts: Vec<_> = fragments(&file).unwrap().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["a.toml", "b.toml"]);
+        for number in 0..MOST - 1 {
+            std::fs::write(folder.join(format!("z{number}.toml")), "").unwrap();
+        }
+        let error = fragments(&file).unwrap_err();
+        assert!(matches!(error, ConfigError::TooManyFragments { found: 257, .. }), "{error}");
     }
 
     #[test]

@@ -226,6 +226,13 @@ fn remedy(error: &ConfigError) -> &'static str {
             "start from the template with every key, config/watchpost.toml, which the package \
              installs as /etc/watchpost/watchpost.toml"
         }
+        ConfigError::List { .. } => {
+            "let the user that runs watchpost list the folder conf.d beside the configuration, and \
+             read the files in it"
+        }
+        ConfigError::TooManyFragments { .. } => {
+            "join fragments in conf.d; they count in the order of their names, the last one wins"
+        }
         ConfigError::Syntax { .. } | ConfigError::Problems { .. } => {
             "correct what it names; the template config/watchpost.toml has every key with its \
              meaning"
