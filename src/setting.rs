@@ -15,7 +15,6 @@ macro_rules! setting {
     (broker.client_id) => { "broker.client_id" };
     (broker.client_key) => { "broker.client_key" };
     (broker.event_expiry_s) => { "broker.event_expiry_s" };
-    (broker.keep_unheard) => { "broker.keep_unheard" };
     (broker.home_assistant.prefix) => { "broker.home_assistant.prefix" };
     (broker.keep_unheard) => { "broker.keep_unheard" };
     (broker.ledger) => { "broker.ledger" };

@@ -158,8 +158,11 @@ fn accept(listener: &TcpListener, switchboard: &Arc<Mutex<Switchboard>>) {
     for stream in listener.incoming() {
         let Ok(stream) = stream else { continue };
         next += 1;
-        // What cannot be set up is a client that cannot be served; it sees its connection end.
-        let _ = serve(next, stream, switchboard);
+        // What cannot be set up is a client that cannot be served; it sees its connection end, and
+        // its place is free again.
+        if serve(next, stream, switchboard).is_err() {
+            lock(switchboard).lost(next);
+        }
     }
 }
 

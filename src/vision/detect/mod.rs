@@ -153,6 +153,7 @@ impl Detector {
             faces.push(*c);
             true
         });
+        self.scratch.wipe();
         for face in faces.iter_mut() {
             to_frame(face, &fit);
         }
@@ -177,8 +178,10 @@ impl Detector {
         let ran = Instant::now();
         let candidates = &mut self.scratch.candidates;
         candidates.clear();
-        for level in levels.iter() {
-            decode(&**network, level, self.spec.family, min_score, candidates);
+        if outcome.is_ok() {
+            for level in levels.iter() {
+                decode(&**network, level, self.spec.family, min_score, candidates);
+            }
         }
         network.wipe();
         outcome.map_err(VisionError::Detector)?;
@@ -211,16 +214,18 @@ impl Detector {
         {
             self.spec.channels.copy_rgb(from, &mut to[..side * 3]);
         }
-        let ran = network.run(&NetworkInput::Interleaved(square)).map_err(VisionError::Detector);
+        let outcome = network.run(&NetworkInput::Interleaved(square));
         wipe(square);
         candidates.clear();
-        for level in levels.iter() {
-            decode(&**network, level, self.spec.family, min_score, candidates);
+        if outcome.is_ok() {
+            for level in levels.iter() {
+                decode(&**network, level, self.spec.family, min_score, candidates);
+            }
         }
         network.wipe();
         suppress(candidates, kept, MAX_CANDIDATES, OVERLAP, |c| faces.push(*c).is_ok());
         self.scratch.wipe();
-        ran
+        outcome.map_err(VisionError::Detector)
     }
 
     fn fit(&self, frame: &Frame<'_>) -> Fit {
