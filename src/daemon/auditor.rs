@@ -4,8 +4,8 @@
 //! * A candidate is published only once its record is on the disk, and carries where that record
 //!   is. Where the log cannot be written nobody is matched, or the device goes on and says so:
 //!   `audit.on_failure`.
-//! * A log that was put back, cut or altered, or cannot be opened, leaves the device blind, whatever
-//!   is configured.
+//! * A log that was put back, cut or altered, or that cannot be opened, leaves the device blind,
+//!   whatever is configured.
 //! * A checkpoint is signed and published at the start, at each change of the list, after each
 //!   candidate, once an hour, and at the end.
 //! * Once an hour a heartbeat says that the device is alive, so that silence is visible.
