@@ -82,7 +82,9 @@ fn a_day_of_a_device_is_in_its_log() {
         events(&config),
         [
             AuditEvent::Started { program: env!("CARGO_PKG_VERSION").into() },
-            AuditEvent::Weakened { settings: vec![WeakSetting::AcceptPlain] },
+            AuditEvent::Weakened {
+                settings: vec![WeakSetting::AcceptPlain, WeakSetting::UnsealedList],
+            },
             AuditEvent::UseBegan,
             used(EndOfUse::Blind(Cause::Suspended)),
             AuditEvent::UseBegan,
