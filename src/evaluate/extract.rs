@@ -184,7 +184,7 @@ impl Visitor for IntoRgb {
 }
 
 /// The picture as RGB with a black border.
-pub(super) fn padded(
+pub fn padded(
     frame: &Frame<'_>,
     share: f32,
 ) -> Result<(Layout, Zeroizing<Vec<u8>>), crate::frame::FrameError> {

@@ -13,6 +13,7 @@
 
 use serde::Serialize;
 
+use super::duplicates::{JudgedPeople, Suspect};
 use super::protocol::draw::Draw;
 use super::statistics::interval::Rate;
 use crate::calibrate::counts::{Counter, Counts, Setup};
@@ -30,6 +31,23 @@ pub struct GroupedPerson {
     pub group: usize,
     /// Of the photograph.
     pub template: Template,
+}
+
+/// Of `people` who hang together by similarities of `from` or more, the first: research sets hold
+/// one person under several names.
+pub fn one_of_each(people: Vec<GroupedPerson>, from: f32) -> Vec<GroupedPerson> {
+    let mut pairs = Vec::new();
+    for (a, first) in people.iter().enumerate() {
+        for (b, second) in people[..a].iter().enumerate() {
+            let similarity = first.template.cosine(&second.template);
+            if similarity >= from {
+                pairs.push(Suspect { a, b, similarity });
+            }
+        }
+    }
+    let all: Vec<u32> = (0..people.len() as u32).collect();
+    let stay = JudgedPeople::default().one_of_each(&all, &pairs, &all);
+    people.into_iter().zip(all).filter(|(_, at)| stay.contains(at)).map(|(p, _)| p).collect()
 }
 
 /// Everybody, and how similar each is to each.
@@ -349,6 +367,23 @@ mod tests {
         assert_eq!(again.thresholds[0].bound_over_truth, result.thresholds[0].bound_over_truth);
         let other = evaluate(&population, SitePlan { seed: 2, ..plan() }, |_| ());
         assert_ne!(other.thresholds[0].bound_over_truth, result.thresholds[0].bound_over_truth);
+    }
+
+    #[test]
+    fn of_people_who_hang_together_the_first_stays() {
+        // Each is alike to the next one only.
+        let alike = |n: usize| {
+            let values = (0..64).map(|i| if (8 * n..8 * n + 16).contains(&i) { 100 } else { 1 });
+            Template::new(values.collect()).expect("no component is zero")
+        };
+        let people = |numbers: &[usize]| -> Vec<GroupedPerson> {
+            numbers.iter().map(|n| GroupedPerson { group: *n, template: alike(*n) }).collect()
+        };
+        let stay = |from| -> Vec<usize> {
+            one_of_each(people(&[0, 4, 1, 2]), from).iter().map(|p| p.group).collect()
+        };
+        assert_eq!(stay(0.4), [0, 4]);
+        assert_eq!(stay(0.9), [0, 4, 1, 2]);
     }
 
     #[test]

@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::ranges::{border, likely};
 use crate::cli::CliError;
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::{self, FaceReader};
-use crate::evaluate::sites::{GroupedPerson, Population, SitePlan, SitesResult, evaluate};
+use crate::evaluate::extract::padded;
+use crate::evaluate::sites::{
+    GroupedPerson, Population, SitePlan, SitesResult, evaluate, one_of_each,
+};
 use crate::files::replace;
+use crate::frame::Frame;
 use crate::template::Template;
 
 #[derive(Debug, clap::Args)]
@@ -24,6 +29,14 @@ pub struct SitesArgs {
     /// remove it when the work is done.
     #[arg(long, value_name = "FILE")]
     embeddings: Option<PathBuf>,
+    /// Where a photograph shows nobody as it is, look again with a black border on each side, as a
+    /// share of the long side: for chips cropped to the face.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = border)]
+    pad: f32,
+    /// Take photographs that hang together by similarities from here on for one person, of whom one
+    /// stays: for sets that hold people more than once.
+    #[arg(long, value_name = "SIMILARITY", value_parser = likely)]
+    duplicates_from: Option<f32>,
     #[command(flatten)]
     networks: Networks,
     /// Places to draw.
@@ -56,7 +69,7 @@ pub fn run(args: &SitesArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     let rows = match (&args.embeddings, &args.root) {
         (Some(file), _) if file.exists() => read(file)?,
         (file, Some(root)) => {
-            let rows = look(root, &args.networks)?;
+            let rows = look(root, args.pad, &args.networks)?;
             if let Some(file) = file {
                 replace(file, write(&rows).as_bytes())?;
             }
@@ -69,14 +82,23 @@ pub fn run(args: &SitesArgs, out: &mut dyn Write) -> Result<bool, CliError> {
     if let Some(unknown) = args.without.iter().find(|name| !groups.contains(name)) {
         return Err(format!("there is no group {unknown}; there are {}", groups.join(", ")).into());
     }
-    let people: Vec<GroupedPerson> = rows
+    let mut people: Vec<GroupedPerson> = rows
         .into_iter()
         .map(|(name, template)| {
             let group = groups.binary_search(&name).expect("collected from these");
             GroupedPerson { group, template }
         })
         .collect();
-    if people.len() < 3 * (args.entries + args.decoys) {
+    let photographs = people.len();
+    if let Some(from) = args.duplicates_from {
+        people = one_of_each(people, from);
+    }
+    if people.len() < 3 * args.entries.max(args.decoys) {
+        eprintln!(
+            "watchpost: {} people of {photographs} photographs are too few: of three thirds one is \
+             listed, one are decoys and one pass",
+            people.len()
+        );
         return Ok(false);
     }
     let bar = indicatif::ProgressBar::new(people.len() as u64);
@@ -140,7 +162,7 @@ fn print(result: &SitesResult, out: &mut dyn Write) -> Result<(), CliError> {
 
 /// Group and template of each photograph below the groups' folders. One that shows nobody, or
 /// several people, is left out.
-fn look(root: &Path, networks: &Networks) -> Result<Vec<NamedTemplate>, CliError> {
+fn look(root: &Path, pad: f32, networks: &Networks) -> Result<Vec<NamedTemplate>, CliError> {
     let mut reader = FaceReader::new(&networks.open()?)?;
     let inside = |folder: &Path| -> Result<Vec<PathBuf>, CliError> {
         let mut paths = std::fs::read_dir(folder)?
@@ -154,7 +176,12 @@ fn look(root: &Path, networks: &Networks) -> Result<Vec<NamedTemplate>, CliError
         let name = group.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         for path in inside(&group)? {
             let Ok(photograph) = photographs::open(&path) else { continue };
-            if let Ok(enrolled) = reader.single(&photograph.frame()) {
+            let mut enrolled = reader.single(&photograph.frame());
+            if enrolled.is_err() && pad > 0.0 {
+                let (layout, pixels) = padded(&photograph.frame(), pad)?;
+                enrolled = reader.single(&Frame::new(layout, &pixels)?);
+            }
+            if let Ok(enrolled) = enrolled {
                 rows.push((name.clone(), enrolled.embedding.quantize()));
             }
         }
