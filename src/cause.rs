@@ -204,6 +204,12 @@ causes! {
          another decision rule",
         "calibrate again with what the device runs now, or set it back; `watchpost watchlist revise \
          --no-site` makes a list without the record";
+    NotPromoted, "not-promoted", List,
+        "the list was to come into force only after what its silent version was signed with has \
+         been counted, and that has not been shown",
+        "let the silent version (`watchpost watchlist new --silent`) and its calibration go on \
+         until what is missing is there; then sign the record into the next version: `watchpost \
+         watchlist revise --in-force --site`, two signatures, seal";
     TooManyLists, "too-many-lists", List,
         "the device remembers the versions of as many unexpired lists as it can",
         "go on with a list that the device has had (`watchpost watchlist revise` keeps its id), or \

@@ -362,3 +362,81 @@ fn the_daemon_counts_beside_matching_and_never_announces_a_decoy() {
     assert!(log.contains("Nobody is counted against decoys"), "{log}");
     assert!(log.contains("Stopped: candidates=1"), "{log}");
 }
+
+/// A draft of a silent list of the person on [`Desk::list`], in the place of that list.
+fn silent(site: &Site) {
+    let draft = site.arg("silent.json");
+    let new = "--id street --authority court --decision 3/26 --aim consent --device gate-1 \
+        --most-entries 5 --faces-per-day 1000 --false-alerts-per-day 0.2 \
+        --expires 2099-01-01T00:00:00Z --silent --promote-after-days 7 --promote-after-faces 7000";
+    let new: Vec<&str> = new.split_whitespace().collect();
+    ok(&[&["watchlist", "new", &draft], &new[..]].concat());
+    let photograph = format!("{PORTRAITS}/obama-2012.jpg");
+    let entry = ["--reference", "case-1", "--legal-basis", "order 3", "--purpose", "a promise"];
+    ok(&[&["watchlist", "add", &draft, &photograph], &entry[..]].concat());
+    site.sign_both(&draft, &site.arg("silent.cose"));
+    std::fs::copy(site.arg("silent.cose"), site.arg("list.cose")).expect("copies");
+}
+
+/// The next version in force of the silent list, with `more` flags, as `out`.
+fn in_force(site: &Site, out: &str, more: &[&str]) {
+    let [list, draft, signed] = ["list.cose", &format!("{out}.json"), out].map(|n| site.arg(n));
+    ok(&[&["watchlist", "revise", &list, "--in-force", "--out", &draft], more].concat());
+    site.sign_both(&draft, &signed);
+}
+
+#[test]
+fn a_silent_list_comes_into_force_only_by_what_the_device_counted_since_it_has_the_rule() {
+    let site = Site::new();
+    silent(&site);
+    let shown = ok(&["watchlist", "show", &site.arg("list.cose")]);
+    assert!(shown.contains("7 days and 7000 faces") && shown.contains("90 %"), "{shown}");
+    // Two have signed a version in force, but the device has never had the silent one.
+    site.record();
+    let record = site.arg("site.cbor");
+    in_force(&site, "next.cose", &["--site", &record]);
+    assert!(site.check("next.cose").contains("not had it silent"));
+    // The listed person passes, and nothing is published.
+    let log = String::from_utf8(site.desk.run().stderr).expect("text");
+    assert!(log.contains("not-promoted") && log.contains("candidates=0"), "{log}");
+    site.check("list.cose");
+    let log = String::from_utf8(site.desk.run().stderr).expect("text");
+    assert!(log.contains("stage=silent") && log.contains("candidates=0"), "{log}");
+
+    // Without a record, and by days that were counted before the device had the rule.
+    in_force(&site, "bare.cose", &[]);
+    assert!(site.check("bare.cose").contains("it has no site record"));
+    let early = site.check("next.cose");
+    assert!(early.contains("0 days were counted") && early.contains("not-promoted"), "{early}");
+    // A workstation does not know since when the device has the rule.
+    let verdict = site.verify("next.cose", &here());
+    assert_eq!((&verdict["valid"], &verdict["covered"]), (&true.into(), &1.into()), "{verdict}");
+    assert_eq!(site.verify("bare.cose", &here())["code"], "not-promoted");
+
+    // As if the silent list had been there for all of the week.
+    let file = site.desk.path("state.json");
+    let mut state: Value =
+        serde_json::from_slice(&std::fs::read(&file).expect("a state")).expect("JSON");
+    let since = &mut state["lists"][0]["promotion"]["since"];
+    *since = (since.as_i64().expect("a time") - 8 * 86_400).into();
+    std::fs::write(&file, state.to_string()).expect("writes");
+    let good = site.check("next.cose");
+    assert!(good.contains("1 of them measured by this place's site record"), "{good}");
+    // Neither a looser rule nor none, two signatures or not.
+    in_force(
+        &site,
+        "looser.cose",
+        &["--site", &record, "--promote-after-days", "7", "--promote-after-faces", "7001"],
+    );
+    assert!(site.check("looser.cose").contains("under another rule"));
+    let draft = std::fs::read_to_string(site.arg("next.cose.json")).expect("a draft");
+    let mut draft: Value = serde_json::from_str(&draft).expect("JSON");
+    draft.as_object_mut().expect("an object").remove("promotion").expect("a rule");
+    std::fs::write(site.arg("free.json"), draft.to_string()).expect("writes");
+    site.sign_both(&site.arg("free.json"), &site.arg("free.cose"));
+    assert!(site.check("free.cose").contains("leaves the rule out"));
+
+    site.check("next.cose");
+    let log = String::from_utf8(site.desk.run().stderr).expect("text");
+    assert!(log.contains("Stopped: candidates=1"), "the listed person, live: {log}");
+}

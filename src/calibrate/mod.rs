@@ -30,6 +30,7 @@ pub mod decoys;
 #[cfg(feature = "author")]
 pub mod draft;
 pub mod origin;
+pub mod promotion;
 pub mod record;
 pub mod rehearsal;
 pub mod strata;

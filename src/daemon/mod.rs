@@ -197,9 +197,11 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
         STOP_TIMEOUT_AT_SIGNAL
     };
     let outcome = delivery.stop(timeout);
+    let counts = board.counts();
     info!(
         "Stopped: candidates={} kept_for_next_start={} lost={} stopped_published={}.",
-        board.counts()["pipeline.decision.candidates"],
+        // Those of a silent list are counted and go nowhere.
+        counts["pipeline.decision.candidates"].saturating_sub(counts["pipeline.silent"]),
         outcome.undelivered.saturating_sub(outcome.lost),
         outcome.lost,
         outcome.stopped_published

@@ -12,14 +12,16 @@ use time::OffsetDateTime;
 
 use crate::calibrate::counts::place_of;
 use crate::calibrate::origin::SiteKey;
+use crate::calibrate::promotion;
 use crate::calibrate::record::{CountingPlace, SiteRecord};
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::decision::curve::PromiseCurve;
 use crate::decision::policy::{ActiveList, Blindness};
 use crate::decision::{DecisionConfig, promise};
-use crate::promise::Promise;
+use crate::promise::{Promise, Stage};
 use crate::vision::{Models, VisionConfig};
+use crate::watchlist::memory::KnownRule;
 use crate::watchlist::{Position, Trust, Watchlist, verify};
 
 /// The curve that the embedder was measured with, in the decision's terms.
@@ -120,7 +122,7 @@ impl ListJudge {
     }
 
     /// The list in `bytes` as it comes into force at `now`. `remembered` says what memory has
-    /// against it, once it is verified.
+    /// against it, once it is verified, and which rule for coming into force it knows.
     ///
     /// # Errors
     /// Why it does not.
@@ -129,12 +131,13 @@ impl ListJudge {
         bytes: &[u8],
         trust: &Trust,
         now: OffsetDateTime,
-        remembered: impl FnOnce(&Watchlist) -> Result<(), Blindness>,
+        remembered: impl FnOnce(&Watchlist) -> Result<Option<KnownRule>, Blindness>,
     ) -> Result<ActiveList, Blindness> {
         let curve = self.curve.as_ref().map_err(Clone::clone)?;
         let list = self.verified(bytes, trust, now)?;
-        remembered(&list)?;
+        let known = remembered(&list)?;
         let site = self.site_of(&list, now)?;
+        self.is_promoted(&list, site.as_ref(), known)?;
         let (promise, decision) = (&self.promise, &self.decision);
         ActiveList::enact(list, curve, promise, decision, self.position, site.as_ref())
     }
@@ -166,6 +169,25 @@ impl ListJudge {
         Ok(Some(record))
     }
 
+    /// Whether `list` may be in force by the rule under which it was silent. Photographs from
+    /// anywhere have no record that could say.
+    fn is_promoted(
+        &self,
+        list: &Watchlist,
+        site: Option<&SiteRecord>,
+        known: Option<KnownRule>,
+    ) -> Result<(), Blindness> {
+        let Some(rule) = list.promotion().filter(|_| list.stage() == Stage::InForce) else {
+            return Ok(());
+        };
+        if let SiteJudge::Anywhere = self.site {
+            return Ok(());
+        }
+        let since = known.map(|known| known.since());
+        promotion::shown(rule, list, site, since)
+            .map_err(|why| Blindness::new(Cause::NotPromoted, why))
+    }
+
     /// As [`ListJudge::judge`] by a device that remembers nothing, for use at `now`.
     ///
     /// # Errors
@@ -176,7 +198,7 @@ impl ListJudge {
         trust: &Trust,
         now: OffsetDateTime,
     ) -> Result<ActiveList, Blindness> {
-        let active = self.judge(bytes, trust, now, |_| Ok(()))?;
+        let active = self.judge(bytes, trust, now, |_| Ok(None))?;
         active.permits(now)?;
         Ok(active)
     }

@@ -367,9 +367,10 @@ impl Keeper {
         let trust = self.trust()?;
         let mut memory = self.state.memory()?.clone();
         memory.trust(trust.serial())?;
-        let mut active = self
-            .judge
-            .judge(&opened.bytes, &trust, now.wall, |list| Ok(memory.admit(list, now.wall)?))?;
+        let mut active = self.judge.judge(&opened.bytes, &trust, now.wall, |list| {
+            memory.admit(list, now.wall)?;
+            Ok(memory.promotion(list.id()).copied())
+        })?;
         if !(opened.bytes.is_locked() && active.gallery().is_locked()) {
             let size = opened.bytes.len().div_ceil(1024);
             if self.locked_memory {

@@ -86,6 +86,7 @@ pub fn content(entries: u64) -> Content {
         stage: Stage::InForce,
         promise: PROMISE.to_vec(),
         site: None,
+        promotion: None,
         authorisation: Authorisation {
             authority: "District Court".into(),
             decision: "12 Gs 345/26".into(),

@@ -30,9 +30,11 @@ use super::verify::Watchlist;
 use crate::files::{FileError, replace};
 
 mod faces;
+mod promoted;
 mod stopped;
 
 pub use self::faces::{DAYS, DayCounts};
+pub use self::promoted::KnownRule;
 #[cfg(test)]
 pub(super) use self::stopped::MAX_REVOKED;
 use self::stopped::{Revocation, Stopped, Suspension};
@@ -74,6 +76,9 @@ struct AcceptedList {
     digest: String,
     /// Unix seconds. From then on the list is refused for its age, and need not be remembered.
     expires: i64,
+    /// The rule for coming into force, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    promotion: Option<KnownRule>,
 }
 
 /// What an order changed.
@@ -314,7 +319,8 @@ impl DeviceMemory {
     /// # Errors
     /// [`Refusal::Revoked`] for a revoked one, [`Refusal::EntriesMissing`] where entries are gone
     /// that nobody revoked here, [`Refusal::RolledBack`] for an older version,
-    /// [`Refusal::SameVersion`] for another content under the same version and
+    /// [`Refusal::SameVersion`] for another content under the same version,
+    /// [`Refusal::Promotion`] for one against the rule under which it was silent and
     /// [`Refusal::TooManyLists`] where there is no room; the state is then as before.
     pub fn admit(&mut self, list: &Watchlist, now: OffsetDateTime) -> Result<(), Refusal> {
         if let Some(through) = self.revoked_through(list.id())
@@ -328,12 +334,15 @@ impl DeviceMemory {
             return Err(Refusal::EntriesMissing { id, version, missing });
         }
         let digest = hex(list.digest());
+        let old = self.lists.iter().find(|s| s.id == *list.id());
+        let promotion = KnownRule::after(old.and_then(|old| old.promotion), list, now)?;
         let new = AcceptedList {
             id: list.id().clone(),
             version: list.version(),
             digest,
             // The list's own expiry: that of the trust file can be moved by the next one.
             expires: list.own_expiry().unix_timestamp(),
+            promotion,
         };
         if let Some(old) = self.lists.iter_mut().find(|s| s.id == new.id) {
             if new.version < old.version {
@@ -367,6 +376,11 @@ impl DeviceMemory {
         let revoked = self.revoked_entries(list.id(), list.version());
         let gone = revoked.filter(|entry| list.position(entry).is_none()).count();
         list.removed_entries().saturating_sub(gone)
+    }
+
+    /// The rule for coming into force of the list `id`, where it was taken under one.
+    pub fn promotion(&self, id: &str) -> Option<&KnownRule> {
+        self.lists.iter().find(|s| s.id.as_str() == id)?.promotion.as_ref()
     }
 
     /// Whether the device has had this very content under this version.

@@ -44,7 +44,7 @@
 //! | 3 | `refusal`, `signatures`: why not |
 //! | 2 | [`codec`]: a list's bytes; [`trust`]; [`search`]; [`seal`], `list_file` |
 //! | 1 | [`model`]: what a list says; `container`: COSE; `config` |
-//! | 0 | `cbor`, `place`, `hours`, `row`, `text`, [`keys`], [`clock`], [`locked`] |
+//! | 0 | `cbor`, `place`, `hours`, [`promotion`], `row`, `text`, [`keys`], [`clock`], [`locked`] |
 
 #[cfg(any(feature = "author", test))]
 pub mod author;
@@ -60,6 +60,7 @@ pub(crate) mod memory;
 pub mod model;
 pub mod order;
 mod place;
+pub mod promotion;
 mod reference;
 mod refusal;
 pub mod removal;

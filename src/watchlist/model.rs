@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 
 pub use super::hours::{Hours, NotAWindow, Window};
 pub use super::place::{Area, Position};
+use super::promotion::PromotionRule;
 pub use super::reference::{NotOpaque, Reference};
 use super::text::is_read_as_written;
 use crate::promise::Stage;
@@ -290,6 +291,10 @@ pub struct Content {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(with = "super::text::as_base64_bytes")]
     pub site: Option<Vec<u8>>,
+    /// What the device's counts must show before a version may be in force; a list that was never
+    /// silent has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<PromotionRule>,
     /// The permission.
     pub authorisation: Authorisation,
     /// The people who may be looked for.
@@ -338,6 +343,9 @@ impl Content {
                 "it has at most 64 KiB, those of some 3,000 covered entries; calibrate with a \
                  shorter list",
             );
+        }
+        if let Some([what, rule]) = self.promotion.and_then(|rule| rule.fault()) {
+            return range(what, rule);
         }
         if !(MIN_DIMENSIONS..=MAX_DIMENSIONS).contains(&self.dimensions) {
             return range("dimensions", "an embedder has 64 to 1024");

@@ -10,6 +10,7 @@ use super::cbor::CborError;
 use super::codec::{FormatError, MAX_BYTES};
 use super::keys::KeyId;
 use super::model::{ContentError, Reference};
+use super::promotion::RuleBroken;
 use super::signatures::SignatureError;
 use super::text::{hex, stamp};
 use crate::cause::Cause;
@@ -170,6 +171,9 @@ pub enum Refusal {
         /// How many that no revocation explains.
         missing: usize,
     },
+    /// Against the rule under which it was silent.
+    #[error(transparent)]
+    Promotion(#[from] RuleBroken),
     /// An older trust file than one that this device has had.
     #[error(
         "the trust file has serial {serial} and this device has had {highest}: old keys cannot \
@@ -237,6 +241,7 @@ impl Refusal {
             Refusal::Revoked { .. } => Cause::Revoked,
             Refusal::SameVersion { .. } => Cause::SameVersion,
             Refusal::EntriesMissing { .. } => Cause::EntriesMissing,
+            Refusal::Promotion(_) => Cause::NotPromoted,
             Refusal::TrustRolledBack { .. } => Cause::TrustRolledBack,
             Refusal::Memory(_) => Cause::NoMemory,
             Refusal::TooManyLists(_) => Cause::TooManyLists,

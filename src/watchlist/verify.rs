@@ -22,6 +22,7 @@ use super::codec::{
 use super::container::Container;
 use super::keys::KeyId;
 use super::model::{Authorisation, Content, Entry, EntryFault, Position, Reference};
+use super::promotion::PromotionRule;
 use super::refusal::Refusal;
 use super::search::{Builder, Gallery};
 use super::signatures::check_signatures;
@@ -161,6 +162,11 @@ impl Watchlist {
     /// What was measured at the list's place, as signed; `None` where nothing was.
     pub fn site(&self) -> Option<&[u8]> {
         self.content.site.as_deref()
+    }
+
+    /// What must have been counted before a version may be in force; `None` where that is free.
+    pub fn promotion(&self) -> Option<&PromotionRule> {
+        self.content.promotion.as_ref()
     }
 
     /// Who allowed what.

@@ -8,6 +8,7 @@ mod names;
 mod new;
 mod people;
 mod plan;
+mod promotion;
 mod seal;
 mod show;
 mod sign;
@@ -57,6 +58,8 @@ pub enum AuthorCommand {
         /// End a silent stage: the next version's candidates are published.
         #[arg(long)]
         in_force: bool,
+        #[command(flatten)]
+        promotion: promotion::PromotionFlags,
         /// Site record (`watchpost calibrate run`) that the thresholds are to rest on, in the place
         /// of the one before.
         #[arg(long, value_name = "FILE", conflicts_with = "no_site")]
@@ -98,11 +101,24 @@ pub fn run(command: AuthorCommand) -> Result<ExitCode, CliError> {
         AuthorCommand::New(args) => new::run(args)?,
         AuthorCommand::Add(args) => return enrol::run(args),
         AuthorCommand::Remove { draft, reference, format } => remove(&draft, &reference, format)?,
-        AuthorCommand::Revise { list, out, in_force, site, no_site, bounds, opening, format } => {
+        AuthorCommand::Revise {
+            list,
+            out,
+            in_force,
+            promotion,
+            site,
+            no_site,
+            bounds,
+            opening,
+            format,
+        } => {
             let mut draft = Draft::revise(&opening.read(&list)?, OffsetDateTime::now_utc())?;
             bounds.apply(&mut draft.content_mut().authorisation);
             if in_force {
                 draft.content_mut().stage = Stage::InForce;
+            }
+            if let Some(rule) = promotion.rule() {
+                draft.content_mut().promotion = Some(rule);
             }
             match site {
                 Some(record) => site::put(&mut draft, &record)?,

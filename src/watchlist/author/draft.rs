@@ -75,6 +75,7 @@ impl Draft {
             stage,
             promise: Vec::new(),
             site: None,
+            promotion: None,
             authorisation,
             entries: Vec::new(),
         };

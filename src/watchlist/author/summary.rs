@@ -12,6 +12,7 @@ use crate::promise::{Promise, Setting, Stage};
 use crate::watchlist::codec;
 use crate::watchlist::keys::KeyId;
 use crate::watchlist::model::{Authorisation, Content, Entry, PhotographDigest, Reference};
+use crate::watchlist::promotion::PromotionRule;
 use crate::watchlist::text::hex;
 use crate::watchlist::trust::{Role, Trust};
 use crate::watchlist::verify::read_container;
@@ -128,6 +129,9 @@ pub struct ListSummary {
     pub pipeline: u32,
     /// Whether its candidates are published.
     pub stage: Stage,
+    /// What must have been counted before a version may be in force; absent where nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<PromotionRule>,
     /// SHA-256 of what the false-alert promise rests on, hexadecimal; absent in a draft, which gets
     /// it when it is signed.
     pub promise: Option<String>,
@@ -173,6 +177,7 @@ impl ListSummary {
             dimensions: content.dimensions,
             pipeline: content.pipeline,
             stage: content.stage,
+            promotion: content.promotion,
             promise: payload.map(|_| hex(&Sha256::digest(&content.promise))),
             promised: Promise::from_bytes(&content.promise).map(|p| PromiseSummary::of(&p)),
             site_record: content.site.as_ref().map(|site| hex(&Sha256::digest(site))),

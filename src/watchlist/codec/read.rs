@@ -17,6 +17,7 @@ use crate::watchlist::model::{
     MAX_CORNERS, MAX_DEVICES, MAX_ENTRIES, MAX_FACES, MAX_PHOTOGRAPHS, MAX_PROMISE,
     MAX_SITE_RECORD, MAX_TEXT, MAX_WINDOWS, PhotographDigest, Position, Reference, Window,
 };
+use crate::watchlist::promotion::PromotionRule;
 
 /// Reads what `encode` writes, and nothing else. Entries that were removed are left out and
 /// counted.
@@ -75,7 +76,10 @@ impl<'a> ListHead<'a> {
     pub fn decode(payload: &'a [u8]) -> Result<Self, FormatError> {
         let mut r = CborReader::new(payload);
         check_version(payload)?;
-        r.map(12)?;
+        let fields = r.any_map()?;
+        if !(12..=13).contains(&fields) {
+            return Err(broken("list", "a list of this format has 12 or 13 fields"));
+        }
         r.key(0)?;
         r.uint(FORMAT_VERSION)?;
         r.key(1)?;
@@ -104,6 +108,12 @@ impl<'a> ListHead<'a> {
         };
         r.key(11)?;
         let site = r.bytes_or_null(MAX_SITE_RECORD)?.map(<[u8]>::to_vec);
+        let promotion = if fields == 13 {
+            r.key(12)?;
+            Some(read_promotion(&mut r)?)
+        } else {
+            None
+        };
         r.end()?;
         if !digests.len().is_multiple_of(32) {
             return Err(broken("entries", "a SHA-256 has 32 bytes"));
@@ -124,12 +134,21 @@ impl<'a> ListHead<'a> {
             stage,
             promise,
             site,
+            promotion,
             authorisation,
             entries,
         };
         content.check_head(digests.len() / 32)?;
         Ok(Self { content, digests })
     }
+}
+
+fn read_promotion(r: &mut CborReader<'_>) -> Result<PromotionRule, FormatError> {
+    exactly(r.array(3)?, 3, "promotion")?;
+    let days = r.uint(u16::MAX.into())? as u16;
+    let faces = r.uint(u32::MAX.into())? as u32;
+    let covered = r.uint(u16::MAX.into())? as u16;
+    Ok(PromotionRule { days, faces, covered })
 }
 
 /// Each of `items`, once its digest is the one that belongs there; `None` for a removed one.

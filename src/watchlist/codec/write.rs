@@ -54,7 +54,7 @@ pub fn encode(
         items.bytes(&item);
     }
     let mut w = CborWriter::default();
-    w.map(12);
+    w.map(12 + u64::from(content.promotion.is_some()));
     w.key(0).uint(FORMAT_VERSION);
     w.key(1).text(&content.id);
     w.key(2).uint(content.version);
@@ -75,6 +75,10 @@ pub fn encode(
         None => w.raw(&[NULL]),
         Some(site) => w.bytes(site),
     };
+    if let Some(rule) = &content.promotion {
+        w.key(12).array(3);
+        w.uint(rule.days.into()).uint(rule.faces.into()).uint(rule.covered.into());
+    }
     Ok(Encoded {
         payload: w.finish(),
         items: Zeroizing::new(items.finish()),

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use time::OffsetDateTime;
 
 use super::bounds::ListBounds;
+use super::promotion::PromotionFlags;
 use super::{CliError, create, date, output, plan, site};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::promise::Stage;
@@ -69,6 +70,8 @@ pub struct Args {
     /// `watchlist revise --in-force` ends it.
     #[arg(long)]
     silent: bool,
+    #[command(flatten)]
+    promotion: PromotionFlags,
     /// Site record (`watchpost calibrate run`) that the thresholds are to rest on: for those
     /// entries whose very photographs were on the list that was counted.
     #[arg(long, value_name = "FILE")]
@@ -114,6 +117,10 @@ pub fn run(new: Args) -> Result<(), CliError> {
     };
     new.bounds.apply(&mut list.authorisation);
     let mut draft = Draft::new(list, now)?;
+    draft.content_mut().promotion = new.promotion.rule();
+    if draft.content().promotion.is_some() && !new.silent {
+        return Err("a list that is to come into force by a rule begins with --silent".into());
+    }
     if let Some(record) = &new.site {
         site::put(&mut draft, record)?;
     }

@@ -87,7 +87,7 @@ pub fn print(s: &ListSummary) -> Result<(), CliError> {
         ("hours", hours(&a.hours)),
         ("areas", areas(&a.areas)),
         ("entries", format!("{} of at most {}", s.entries.len(), a.most_entries)),
-        ("stage", s.stage.to_string()),
+        ("stage", stage(s)),
         ("embedder", format!("{}, pipeline {}", s.embedder, s.pipeline)),
         ("promise", s.promise.clone().unwrap_or_else(|| "none before it is signed".into())),
         ("digest", s.digest.clone().unwrap_or_else(|| "none: a draft".into())),
@@ -137,6 +137,13 @@ pub fn print(s: &ListSummary) -> Result<(), CliError> {
          strangers only.",
     )?;
     Ok(())
+}
+
+fn stage(s: &ListSummary) -> String {
+    match &s.promotion {
+        Some(rule) => format!("{}; {rule}", s.stage),
+        None => s.stage.to_string(),
+    }
 }
 
 fn hours(hours: &Hours) -> String {
