@@ -6,6 +6,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::dialogue::{
+    Challenge, ConsistencyAnswer, FreshnessAnswer, Statement, WitnessRequest, open_cosigned,
+};
 use watchpost::audit::note::{NoteKey, SignedNote};
 use watchpost::audit::proof::{Submission, TlogProof};
 use watchpost::audit::record::AuditRecord;
@@ -17,6 +20,7 @@ use watchpost::source::{
     Captured, Decoder, Photograph, Pipe, PipeConfig, PipeFormat, Source, SourceError,
 };
 use watchpost::watchlist::author::{self, Draft};
+use watchpost::watchlist::keys::SecretKey;
 use watchpost::watchlist::seal::{self, DeviceKey, MAGIC};
 use watchpost::watchlist::{Trust, WatchlistConfig, codec, order, removal, rotation};
 
@@ -80,8 +84,15 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// Records, logs, notes, checkpoints, proofs and submissions: one clear error, or what is written
-/// the same again.
+/// A statement between device and witness: one clear error, or what is written the same again.
+fn statement<S: Statement>(note: &SignedNote<'_>) {
+    if let Ok(statement) = S::parse(note) {
+        assert_eq!(statement.to_string(), note.text);
+    }
+}
+
+/// Records, logs, notes, checkpoints, proofs, submissions, and what devices and witnesses say to
+/// each other: one clear error, or what is written the same again.
 pub fn audit(bytes: &[u8]) {
     if let Ok(record) = AuditRecord::from_bytes(bytes) {
         assert_eq!(record.to_bytes().as_deref(), Ok(bytes));
@@ -90,7 +101,17 @@ pub fn audit(bytes: &[u8]) {
     let found = store::scan(std::io::Cursor::new(bytes), |_, _, _| records += 1);
     assert!(found.is_err() || found.is_ok_and(|found| found.records == records));
     let text = String::from_utf8_lossy(bytes);
-    let _ = SignedNote::parse(&text);
+    if let Ok(note) = SignedNote::parse(&text) {
+        statement::<WitnessRequest>(&note);
+        statement::<ConsistencyAnswer>(&note);
+        statement::<Challenge>(&note);
+        statement::<FreshnessAnswer>(&note);
+    }
+    // Junk that the seeds' keys have not signed.
+    let witness = SecretKey::from_seed(&[1; 32]).public();
+    let _ = open_cosigned(bytes, &[witness]);
+    let _ = WitnessRequest::open_by(bytes, &[witness]);
+    let _ = FreshnessAnswer::open_by(bytes, &[witness]);
     if let Ok(key) = text.parse::<NoteKey>() {
         assert_eq!(key.to_string(), text);
     }

@@ -435,6 +435,22 @@ causes! {
             " for those who examine it, and tell who answers for the device; to go on, move it \
              away and restart: the log begins anew, and each witness names that",
         );
+    AuditUnproved, "audit-unproved", Device,
+        "too few witnesses have said since the start that they know of no newer audit log",
+        concat!(
+            "see that the broker answers and that the witnesses that the trust file pins run \
+             (`watchpost witness run`) and know this device's key; ",
+            setting!(audit.on_unproved),
+            " says what happens until then",
+        );
+    AuditUnwitnessed, "audit-unwitnessed", Device,
+        "too few witnesses have cosigned the audit log for too long",
+        concat!(
+            "see that the witnesses that the trust file pins run (`watchpost witness run`), know \
+             this device's key and may write to the broker; ",
+            setting!(audit.quorum_hours),
+            " says how long is too long",
+        );
     AuditUnusable, "audit-unusable", Device,
         "the audit log or the identity that signs it cannot be used",
         concat!(

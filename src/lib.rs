@@ -39,6 +39,7 @@
 //! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
+//! | `witness` | sees at a broker that the audit logs of a fleet only grow | `audit`, `delivery`, `watchlist` types |
 //! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision`, `calibrate` |
 //! | [`cli`] | the command line | everything |
 //!
@@ -86,3 +87,5 @@ pub mod source;
 pub mod template;
 pub mod vision;
 pub mod watchlist;
+#[cfg(feature = "author")]
+pub(crate) mod witness;

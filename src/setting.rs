@@ -9,7 +9,11 @@
 macro_rules! setting {
     (audit.identity) => { "audit.identity" };
     (audit.log) => { "audit.log" };
+    (audit.await_witnesses_s) => { "audit.await_witnesses_s" };
     (audit.on_failure) => { "audit.on_failure" };
+    (audit.on_unproved) => { "audit.on_unproved" };
+    (audit.on_unwitnessed) => { "audit.on_unwitnessed" };
+    (audit.quorum_hours) => { "audit.quorum_hours" };
     (broker.ca_file) => { "broker.ca_file" };
     (broker.client_cert) => { "broker.client_cert" };
     (broker.client_id) => { "broker.client_id" };

@@ -11,8 +11,8 @@ use support::event::{candidate, status};
 use support::{Mosquitto, Subscriber, wait_for};
 use watchpost::clock::Clock;
 use watchpost::delivery::{
-    self, BrokerConfig, Delivery, DeviceId, Inbound, InboundKind, ListState, Screen, Screened,
-    Topics,
+    self, AuditSaying, BrokerConfig, Delivery, DeviceId, Inbound, InboundKind, ListState, Screen,
+    Screened, Topics,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -411,6 +411,7 @@ fn the_two_samples_say_the_same_and_the_access_list_names_only_topics_that_are_u
     let mut used: Vec<String> =
         vec![topics.candidate(), topics.status(), topics.stats(), topics.watchlist_state()];
     used.extend([topics.audit_entry(), topics.audit_checkpoint()]);
+    used.extend([AuditSaying::Consistency, AuditSaying::Challenge].map(|s| topics.audit_saying(s)));
     let written = used.clone();
     used.extend(topics.inbound().map(|(topic, _)| topic));
     for topic in &used {
@@ -423,7 +424,10 @@ fn the_two_samples_say_the_same_and_the_access_list_names_only_topics_that_are_u
         let topic = line.split(' ').nth(2).expect("what, how, where");
         // The level of the device.
         let named = topic.replacen("%u", "X", 1).replacen("v1/+/", "v1/X/", 1);
-        assert!(used.contains(&named) || topic.starts_with("homeassistant/"), "{line}");
+        // What a witness finds is for people.
+        let for_others =
+            topic.starts_with("homeassistant/") || line.ends_with("/v1/+/audit/finding");
+        assert!(used.contains(&named) || for_others, "{line}");
     }
 }
 

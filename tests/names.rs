@@ -32,7 +32,9 @@ const FOREIGN: [&str; 8] = [
 
 /// Keys that weaken no promise: names, places, sizes and speeds, and what can only be stricter.
 const NEUTRAL: &[&str] = &[
+    "audit.await_witnesses_s",
     "audit.log",
+    "audit.on_unwitnessed",
     "broker.ca_file",
     "broker.client_cert",
     "broker.client_id",

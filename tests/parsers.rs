@@ -14,6 +14,9 @@ use image::ImageEncoder as _;
 use support::desk::{Desk, ok};
 use time::OffsetDateTime;
 use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::dialogue::{
+    Challenge, ConsistencyAnswer, FreshnessAnswer, Nonce, Statement as _, WitnessRequest,
+};
 use watchpost::audit::note::{NoteKey, SignatureKind};
 use watchpost::audit::proof::{Submission, TlogProof};
 use watchpost::audit::record::{AuditEvent, AuditRecord, EndOfUse};
@@ -128,7 +131,22 @@ fn audit_seeds() -> Vec<Vec<u8>> {
     let texts =
         [note, checkpoint.to_string(), proof.to_string(), submission.to_string(), vkey.to_string()];
     let file = std::fs::read(folder.path().join("log")).expect("a file");
-    texts.into_iter().map(String::into_bytes).chain([record, file]).collect()
+    let (origin, nonce) = ("watchpost/gate-1".to_owned(), Nonce([7; 32]));
+    let (size, root, signature) = (log.size(), log.root(), Some([3; 64]));
+    let request = WitnessRequest { origin: origin.clone(), nonce, old: 5 };
+    let challenge = Challenge { origin: origin.clone(), nonce, size, root };
+    let fresh = FreshnessAnswer { origin: origin.clone(), nonce, size, root, signature };
+    let answer = ConsistencyAnswer { origin, nonce, submission };
+    let statements = [
+        request.sign("w1", &key),
+        challenge.sign("w1", &key),
+        fresh.sign("w1", &key),
+        answer.sign("w1", &key),
+        Ok(format!("{checkpoint}\n{line}")),
+    ];
+    let statements = statements.map(|note| note.expect("a name"));
+    let texts = texts.into_iter().chain(statements);
+    texts.map(String::into_bytes).chain([record, file]).collect()
 }
 
 #[test]

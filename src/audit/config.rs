@@ -23,16 +23,27 @@ pub struct AuditConfig {
     pub log: PathBuf,
     /// What happens while a record cannot be written.
     pub on_failure: OnFailure,
+    /// What happens until the trust file's witnesses have said since the start that they know of no
+    /// newer log.
+    pub on_unproved: OnFailure,
+    /// For so many seconds after the start nobody is matched while their answers are awaited, even
+    /// where `on_unproved` lets the device go on.
+    pub await_witnesses_s: u32,
+    /// For so many hours the log may go without the cosignatures that the trust file asks for.
+    pub quorum_hours: u32,
+    /// What happens then.
+    pub on_unwitnessed: OnFailure,
 }
 
-/// What a device does while its log cannot be written.
+/// What a device does while its log is not what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// It matches nobody: no record, no match.
+    /// It matches nobody.
     #[default]
     Blind,
-    /// It goes on, says so in its status, and writes how many records are missing once it can.
+    /// It goes on and says so in its status. Records that are missing are counted in the log once
+    /// it can be written.
     Degraded,
 }
 
@@ -42,6 +53,13 @@ impl Default for AuditConfig {
             identity: None,
             log: "/var/lib/watchpost/audit".into(),
             on_failure: OnFailure::default(),
+            // A disk that was put back looks like this, and nothing else tells.
+            on_unproved: OnFailure::Blind,
+            await_witnesses_s: 60,
+            // Two regular checkpoints were missed, and a third is due.
+            quorum_hours: 3,
+            // An uplink that is down is no attack yet, and what is decided meanwhile is in the log.
+            on_unwitnessed: OnFailure::Degraded,
         }
     }
 }

@@ -7,6 +7,8 @@
 //! * A checkpoint is kept on the disk before it is given out: the device never signs two logs that
 //!   do not follow from each other, and finds itself out where its disk is put back.
 
+mod statements;
+
 use std::collections::BTreeMap;
 
 use super::checkpoint::Checkpoint;
@@ -49,13 +51,15 @@ pub struct Journal {
     missed: u64,
     /// As the last heartbeat had them.
     counts: BTreeMap<String, u64>,
+    /// The checkpoint that this process kept last, and its records.
+    signed: Option<(u64, String)>,
 }
 
 impl Journal {
     /// The log in `store` of the device `origin`, whose identity signs its checkpoints.
     pub fn new(store: AuditStore, origin: &str, identity: SecretKey) -> Self {
         let origin = origin.to_owned();
-        Self { store, origin, identity, missed: 0, counts: BTreeMap::new() }
+        Self { store, origin, identity, missed: 0, counts: BTreeMap::new(), signed: None }
     }
 
     /// The index that the next record will have.
@@ -140,6 +144,7 @@ impl Journal {
         let now = Checkpoint::new(&self.origin, self.store.size(), self.store.root());
         let note = now.sign(&self.identity)?;
         self.store.keep_checkpoint(&note)?;
+        self.signed = Some((now.size, note.clone()));
         Ok(note)
     }
 

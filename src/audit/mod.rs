@@ -39,12 +39,15 @@
 //! | [`record`] | what is written: a closed set of records, their bytes |
 //! | [`store`] | the log on the disk |
 //! | [`journal`] | a device's own log: records in, signed checkpoints out |
+//! | [`dialogue`] | what a device and its witnesses say to each other |
+//! | [`witnessed`] | who has seen the log, and whether it is the newest; sans-IO |
 //! | [`witness`] | cosigns what only grows, and names what does not; sans-IO |
 //! | `config` | the configuration section |
 //! | `lines` | how numbers and hashes are written in all of them |
 
 pub mod checkpoint;
 mod config;
+pub mod dialogue;
 pub mod journal;
 mod lines;
 pub mod note;
@@ -53,6 +56,7 @@ pub mod record;
 pub mod store;
 pub mod tree;
 pub mod witness;
+pub mod witnessed;
 
 pub use config::{AuditConfig, CREDENTIAL, OnFailure};
 

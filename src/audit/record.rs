@@ -285,6 +285,8 @@ numbered! {
         LeastViews = 21, setting!(decision.least_views);
         Patience = 22, setting!(decision.patience_ms);
         CoolDown = 23, setting!(decision.cool_down_s);
+        UnprovedFreshness = 24, setting!(audit.on_unproved);
+        LateWitnesses = 25, setting!(audit.quorum_hours);
     }
 }
 

@@ -4,6 +4,7 @@
 //! <folder>/log          header, { frame }                             append + fdatasync: a record counts as stored
 //! <folder>/nodes        { hash }, 32 bytes each                       follows from the log; made again where it differs
 //! <folder>/checkpoint   the newest signed checkpoint                  replaced whole, before it is published
+//! <folder>/cosigned     the newest checkpoint that witnesses cosigned replaced whole; for proofs
 //!
 //! header = "watchpost audit log v1" LF, origin, LF
 //! frame  = length u32 LE, the first 8 bytes of the leaf's hash, record
@@ -41,6 +42,8 @@ use crate::files::{FileError, replace, sync_directory_of};
 pub const LOG: &str = "log";
 /// The file of the newest signed checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
+/// The file of the newest checkpoint that witnesses have cosigned.
+pub const COSIGNED: &str = "cosigned";
 const NODES: &str = "nodes";
 
 /// What is wrong with a log on the disk.
@@ -245,8 +248,20 @@ impl AuditStore {
 /// # Errors
 /// Where there is one and it cannot be read.
 pub fn read_checkpoint(folder: &Path) -> Result<Option<String>, AuditStoreError> {
+    read_note(&folder.join(CHECKPOINT))
+}
+
+/// The newest checkpoint in `folder` that witnesses have cosigned, as it is.
+///
+/// # Errors
+/// Where there is one and it cannot be read.
+pub fn read_cosigned(folder: &Path) -> Result<Option<String>, AuditStoreError> {
+    read_note(&folder.join(COSIGNED))
+}
+
+fn read_note(path: &Path) -> Result<Option<String>, AuditStoreError> {
     let mut note = String::new();
-    match File::open(folder.join(CHECKPOINT)) {
+    match File::open(path) {
         Ok(file) => {
             let read = file.take(MAX_NOTE as u64).read_to_string(&mut note);
             read.map_err(AuditStoreError::at("read the checkpoint of"))?;
@@ -319,6 +334,14 @@ impl<F: LogFile> AuditStore<F> {
     /// Where it is not on the disk; it must not be published then.
     pub fn keep_checkpoint(&mut self, note: &str) -> Result<(), AuditStoreError> {
         Ok(replace(&self.folder.join(CHECKPOINT), note.as_bytes())?)
+    }
+
+    /// Keeps a checkpoint with cosignatures, for proofs.
+    ///
+    /// # Errors
+    /// Where it is not on the disk.
+    pub fn keep_cosigned(&mut self, note: &str) -> Result<(), AuditStoreError> {
+        Ok(replace(&self.folder.join(COSIGNED), note.as_bytes())?)
     }
 }
 

@@ -11,6 +11,7 @@
 //! It trusts nobody but the keys of the logs, and learns nothing but sizes and hashes.
 
 mod folder;
+mod statements;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 pub use self::folder::FolderMemory;
+pub use self::statements::CosignedLast;
 use super::checkpoint::{Checkpoint, CheckpointError};
+use super::dialogue::DialogueError;
 use super::note::{NoteError, NoteKey, SignatureKind, SignedNote};
 use super::proof::{ProofError, Submission};
 use super::tree::{TreeError, TreeHash, verify_consistency};
@@ -91,6 +94,19 @@ pub enum WitnessFinding {
         /// Where it begins.
         proved: u64,
     },
+    /// An older checkpoint was published again, and the log itself is whole; no offence.
+    #[error("replay: somebody published {origin} of {found} records again, and it has {had}")]
+    Replay {
+        /// Which log.
+        origin: String,
+        /// Records in the older checkpoint.
+        found: u64,
+        /// Records now.
+        had: u64,
+    },
+    /// Not what a device says to its witnesses.
+    #[error("malformed: {0}")]
+    Unreadable(DialogueError),
     /// A log has said nothing for too long.
     #[error("silence: {origin} has said nothing since {since}")]
     Silence {
@@ -111,7 +127,8 @@ impl WitnessFinding {
     /// Its word, for topics, logs and machines.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "malformed",
+            Self::Malformed(_) | Self::Unreadable(_) => "malformed",
+            Self::Replay { .. } => "replay",
             Self::UnknownOrigin(_) => "unknown-origin",
             Self::NotAuthentic(_) => "not-authentic",
             Self::Empty(_) => "empty",
@@ -140,11 +157,12 @@ impl WitnessFinding {
     /// The HTTP status that `tlog-witness` gives it.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) | Self::Empty(_) => 400,
+            Self::Malformed(_) | Self::Unreadable(_) | Self::Empty(_) => 400,
             Self::NotAuthentic(_) => 403,
             Self::UnknownOrigin(_) => 404,
             Self::Rollback { .. }
             | Self::Truncation { .. }
+            | Self::Replay { .. }
             | Self::Fork { .. }
             | Self::Gap { .. } => 409,
             Self::Rewrite { .. } => 422,

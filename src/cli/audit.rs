@@ -177,6 +177,16 @@ impl LogReader {
         Ok((edge, nodes, found))
     }
 
+    /// The newest checkpoint that covers record `index`: one with cosignatures where there is one.
+    fn for_proof_of(&self, index: u64) -> Result<String, CliError> {
+        if let Some(note) = store::read_cosigned(&self.folder)?
+            && Checkpoint::parse(SignedNote::parse(&note)?.text)?.size > index
+        {
+            return Ok(note);
+        }
+        self.checkpoint()
+    }
+
     /// The newest checkpoint of the device.
     fn checkpoint(&self) -> Result<String, CliError> {
         Ok(store::read_checkpoint(&self.folder)?
@@ -374,7 +384,7 @@ fn prove(
     })?;
     let (index, record) =
         found.ok_or_else(|| format!("the log has no record of a candidate's event {event}"))?;
-    let note = checkpoint.map_or_else(|| log.checkpoint(), read_text)?;
+    let note = checkpoint.map_or_else(|| log.for_proof_of(index), read_text)?;
     let signed = Checkpoint::parse(SignedNote::parse(&note)?.text)?;
     if index >= signed.size {
         return Err(format!(
@@ -412,6 +422,7 @@ fn submission(log: &LogReader, old: u64) -> Result<ExitCode, CliError> {
 fn export(log: &LogReader, folder: &Path, json: bool) -> Result<ExitCode, CliError> {
     // First the checkpoint: the log that is read after it has all that it covers.
     let note = store::read_checkpoint(&log.folder)?;
+    let cosigned = store::read_cosigned(&log.folder)?;
     let found = log.scan(|_, _| ())?;
     let made = fs::create_dir(folder);
     made.map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
@@ -424,6 +435,9 @@ fn export(log: &LogReader, folder: &Path, json: bool) -> Result<ExitCode, CliErr
     copy().map_err(|e| format!("cannot copy the log to {}: {e}", folder.display()))?;
     if let Some(note) = &note {
         replace(&folder.join(store::CHECKPOINT), note.as_bytes())?;
+    }
+    if let Some(note) = &cosigned {
+        replace(&folder.join(store::COSIGNED), note.as_bytes())?;
     }
     let LogScan { origin, records, .. } = found;
     if json {

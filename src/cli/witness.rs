@@ -1,6 +1,8 @@
 //! `watchpost witness`: cosigns a log's checkpoint where it only adds to what was cosigned, and
 //! names what is wrong where it does not.
 
+mod run;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +22,13 @@ pub struct Args {
     #[command(subcommand)]
     command: WitnessCommand,
 }
+
+const RUN_EXAMPLES: &str = "Examples:
+  watchpost witness run --name witness.example/w1 --key witness.key --state witness \\
+    --logs logs.txt --config operator.toml
+
+operator.toml needs only [broker]: url, root, and what the broker asks for. logs.txt has the
+verifier key of a device's log a line, as `watchpost witness key` prints it.";
 
 #[derive(clap::Subcommand)]
 enum WitnessCommand {
@@ -43,6 +52,11 @@ enum WitnessCommand {
         #[command(flatten)]
         format: OutputFormat,
     },
+    /// Watch the logs of a fleet at a broker: cosign what only grows, name what does not, and
+    /// answer devices that ask whether their log is the newest. Findings are lines of JSON; exit 1
+    /// where there was one.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(run::Args),
     /// Print the verifier key of a log or of a witness, for those who pin it.
     Key {
         /// Public key, as `watchpost key show` prints it.
@@ -67,6 +81,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let mut witness = LogWitness::new(&name, secret, logs, memory, now);
             cosign(&mut witness, &text, now, format.json)
         }
+        WitnessCommand::Run(args) => run::run(args),
         WitnessCommand::Key { public, name, cosigns } => {
             let kind = if cosigns { SignatureKind::Cosignature } else { SignatureKind::Note };
             output::line(NoteKey::new(&name, kind, public)?.to_string())?;

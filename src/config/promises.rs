@@ -6,7 +6,7 @@
 //!   `tests/names.rs`, which holds that against the template: a new key has to say which it is.
 
 use super::Config;
-use crate::audit::{self, OnFailure};
+use crate::audit::{self, AuditConfig, OnFailure};
 use crate::decision::promise;
 use crate::delivery::broker::BrokerUrl;
 use crate::delivery::event::{PromiseState, Promises};
@@ -26,6 +26,10 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
                 c.audit.identity.is_none() && !has_credential(audit::CREDENTIAL)
             }),
             (setting!(audit.on_failure), |c| c.audit.on_failure != OnFailure::Blind),
+            (setting!(audit.on_unproved), |c| c.audit.on_unproved != OnFailure::Blind),
+            (setting!(audit.quorum_hours), |c| {
+                c.audit.quorum_hours > AuditConfig::default().quorum_hours
+            }),
         ],
     ),
     ("built-in-networks", &[(setting!(vision.models), |c| c.vision.models.is_some())]),

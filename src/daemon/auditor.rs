@@ -15,6 +15,8 @@
 //! other's record: a frame is late by the syncs of a candidate, and by one that the supervisor has
 //! under way just then. Whether the log works is asked without waiting.
 
+pub(super) mod witnesses;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use log::{error, info, warn};
 
+use self::witnesses::WitnessDesk;
 use super::status_board::Condition;
 use crate::audit::OnFailure;
 use crate::audit::journal::{Journal, JournalError, LoggedRecord};
@@ -62,6 +65,8 @@ enum Book {
     /// No identity is configured.
     Off,
     Open(Box<Journal>),
+    /// It was put back: it is written no more, and still says to witnesses what it is.
+    Closed(Box<Journal>),
     /// It is there and may not be used.
     Unusable,
 }
@@ -103,6 +108,7 @@ impl LogStanding {
 /// See the module's documentation.
 pub struct Auditor {
     on_failure: OnFailure,
+    witnesses: Option<WitnessDesk>,
     state: Mutex<AuditorState>,
     /// Why records cannot be written. Apart from the log, so that whoever asks does not wait for
     /// the disk; held for no longer than it takes to read or replace it.
@@ -112,7 +118,7 @@ pub struct Auditor {
 impl Auditor {
     /// Opens the log that `config` names, if the device has an identity. What is wrong with it is
     /// logged, and keeps the device from matching.
-    pub fn open(config: &Config) -> Self {
+    pub fn open(config: &Config, now: Now) -> Self {
         let (book, problem) = match open(config) {
             Ok(None) => (Book::Off, None),
             Ok(Some(journal)) => {
@@ -132,8 +138,10 @@ impl Auditor {
             tried_at: Duration::ZERO,
             looked_at: None,
         };
+        let open = matches!(state.book, Book::Open(_));
         Self {
             on_failure: config.audit.on_failure,
+            witnesses: open.then(|| WitnessDesk::open(config, now)),
             state: Mutex::new(state),
             problem: Mutex::new(problem),
         }
@@ -168,10 +176,13 @@ impl Auditor {
 
     /// Why nobody may be matched, where that is because of the log.
     pub fn blindness(&self) -> Option<Blindness> {
-        let problem = self.problem().clone()?;
-        // Only a disk that fails while the log is open can be gone on without.
-        let passing = problem.cause == Cause::AuditNotStored;
-        (!passing || self.on_failure == OnFailure::Blind).then_some(problem)
+        let unwritten = || {
+            let problem = self.problem().clone()?;
+            // Only a disk that fails while the log is open can be gone on without.
+            let passing = problem.cause == Cause::AuditNotStored;
+            (!passing || self.on_failure == OnFailure::Blind).then_some(problem)
+        };
+        self.witnesses.as_ref().and_then(WitnessDesk::blindness).or_else(unwritten)
     }
 
     /// What is wrong with the log while the device goes on without it.
@@ -179,7 +190,30 @@ impl Auditor {
         if self.blindness().is_some() {
             return None;
         }
-        self.problem().as_ref().map(|problem| format!("no audit log is written: {problem}"))
+        let problem = self.problem().clone();
+        let unwritten = problem.map(|problem| format!("no audit log is written: {problem}"));
+        let unseen = self.witnesses.as_ref().and_then(WitnessDesk::degraded);
+        match (unwritten, unseen) {
+            (Some(unwritten), Some(unseen)) => Some(format!("{unwritten}; {unseen}")),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Talks with witnesses. A log that one of them has seen longer is written no more.
+    fn attend_witnesses(&self, delivery: &Delivery, now: Now) {
+        let Some(witnesses) = &self.witnesses else { return };
+        let mut state = self.lock();
+        state.book = match std::mem::replace(&mut state.book, Book::Unusable) {
+            Book::Open(mut journal) => {
+                let whole = witnesses.attend(&mut journal, delivery, now);
+                if whole { Book::Open(journal) } else { Book::Closed(journal) }
+            }
+            Book::Closed(mut journal) => {
+                witnesses.attend(&mut journal, delivery, now);
+                Book::Closed(journal)
+            }
+            other => other,
+        };
     }
 
     /// Records the start of the process, with what its configuration weakens.
@@ -213,6 +247,11 @@ impl Auditor {
         let mut state = self.lock();
         let Book::Open(journal) = &mut state.book else { return };
         let signed = journal.checkpoint();
+        if signed.is_ok()
+            && let Some(witnesses) = &self.witnesses
+        {
+            witnesses.announce(journal, delivery);
+        }
         self.note(signed.map(|note| delivery.set_checkpoint(note)));
     }
 
@@ -282,6 +321,7 @@ impl Auditor {
         delivery: &Delivery,
         now: Now,
     ) {
+        self.attend_witnesses(delivery, now);
         let mut state = self.lock();
         let jumped = state.looked_at.replace(now).and_then(|before| jump(before, now));
         let Book::Open(journal) = &mut state.book else { return };
@@ -341,6 +381,9 @@ fn open(config: &Config) -> Result<Option<Journal>, Blindness> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let identity = config.audit.open_identity(credentials.as_deref()).map_err(|e| unusable(&e))?;
     let Some(identity) = identity else { return Ok(None) };
+    if let Some(blindness) = witnesses::shown_rolled_back(&config.audit.log) {
+        return Err(blindness);
+    }
     let origin = format!("{}/{}", config.broker.root, config.device.id);
     let store = AuditStore::open(&config.audit.log, &origin).map_err(|error| match &error {
         AuditStoreError::RolledBack { .. }

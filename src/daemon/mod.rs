@@ -167,7 +167,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let id = DeviceId::new(&config.device.id)?;
     let device = start_device(config, clock)?;
 
-    let auditor = Auditor::open(config);
+    let auditor = Auditor::open(config, clock.now());
     let reporter = Reporter::new(config, clock);
     let board = StatusBoard::default();
     let store = delivery::store(&config.broker)?;

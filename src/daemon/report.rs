@@ -48,6 +48,7 @@ const DROPS: &[&str] = &[
     "orders.not_authentic",
     "orders.offers_refused",
     "orders.refused",
+    "orders.statements_refused",
     "pipeline.blind",
     "pipeline.crops_failed",
     "pipeline.decision.beyond_capacity",

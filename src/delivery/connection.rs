@@ -283,11 +283,15 @@ impl DeliveryWorker {
             QoS::AtMostOnce => None,
             _ => Some(self.acks.received(publish.pkid).ok_or(failure::FLOODED)?),
         };
-        let waits = match self.names.topics.inbound_kind(&publish.topic) {
+        let kind = self.names.topics.inbound_kind(&publish.topic);
+        let of_witness = kind.is_some_and(InboundKind::is_of_witness);
+        let waits = match kind {
             Some(kind) => {
                 let mailbox = &self.inputs.exchange.mailbox;
                 let genuine = mailbox.admits(kind, publish.payload.len())
                     && self.screen.screen(kind, &publish.payload) == Screened::Genuine;
+                // What a witness says is acknowledged at once.
+                let receipt = receipt.filter(|_| !kind.is_of_witness());
                 match genuine.then(|| mailbox.give(kind, &publish.payload, receipt)) {
                     Some(Given::Full) if receipt.is_some() => return Err(failure::FLOODED.into()),
                     given => given == Some(Given::Waits),
@@ -298,7 +302,7 @@ impl DeliveryWorker {
                 false
             }
         };
-        if let Some(receipt) = receipt.filter(|_| !waits) {
+        if let Some(receipt) = receipt.filter(|_| !waits || of_witness) {
             self.acks.done(receipt);
         }
         Ok(())
@@ -309,8 +313,8 @@ impl DeliveryWorker {
         let refused = |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
         if ack.return_codes.iter().any(refused) {
             log::warn!(
-                "The broker does not let this client hear revocations, suspensions and offers; \
-                 allow it to read them: reasons={:?}.",
+                "The broker does not let this client hear all revocations, suspensions, offers and \
+                 witnesses; allow it to read them: reasons={:?}.",
                 ack.return_codes
             );
         }
@@ -318,7 +322,7 @@ impl DeliveryWorker {
         let order_refused = ack
             .return_codes
             .iter()
-            .any(|r| kinds.next().is_some_and(|k| k != InboundKind::Offer) && refused(r));
+            .any(|r| kinds.next().is_some_and(InboundKind::is_order) && refused(r));
         self.hearing.answered(!order_refused);
         if self.hearing.is_complete() {
             self.inputs.exchange.all_heard();

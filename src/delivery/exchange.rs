@@ -17,12 +17,15 @@ use super::inbound::{Mailbox, Receipt};
 use super::outbox::EventRecord;
 use super::revoked::RevokedCandidates;
 use super::snapshot::Snapshot;
+use super::topics::AuditSaying;
 
 /// Candidates between the caller and the outbox. The thread empties it at once; it fills only where
 /// storage stalls.
 pub(super) const CHANNEL: usize = 64;
 /// Most revocations that wait for the thread; it takes them at once.
 const MAX_REVOKING: usize = 64;
+/// Most statements to witnesses that wait for the thread.
+pub(super) const MAX_SAID: usize = 16;
 
 /// Most states of the list that wait for the thread. Each answers an order or an offer.
 pub(super) const MAX_ANSWERS: usize = 64;
@@ -34,6 +37,8 @@ pub(super) struct Requested {
     pub(super) stats: Option<Stats>,
     /// The newest signed checkpoint of the audit log.
     pub(super) checkpoint: Option<String>,
+    /// What is said to witnesses, at most [`MAX_SAID`].
+    pub(super) said: Vec<(AuditSaying, String)>,
     /// Oldest first, at most [`MAX_ANSWERS`].
     pub(super) list_states: Vec<ListState>,
     /// Messages to the device that were dealt with.
@@ -82,6 +87,15 @@ impl Exchange {
         self.request(|requested| {
             requested.list_states.truncate(MAX_ANSWERS - 1);
             requested.list_states.push(state);
+        });
+    }
+
+    /// Adds what is said to witnesses. Where too much waits it is dropped: they ask again.
+    pub(super) fn say(&self, saying: AuditSaying, note: String) {
+        self.request(|requested| {
+            if requested.said.len() < MAX_SAID {
+                requested.said.push((saying, note));
+            }
         });
     }
 

@@ -24,7 +24,7 @@ use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store};
 use super::revoked::RevokedCandidates;
 use super::session::{self, Session};
 use super::snapshot::{Snapshot, StopReport};
-use super::topics::{DeviceId, TopicError, Topics};
+use super::topics::{AuditSaying, DeviceId, TopicError, Topics};
 use super::worker::{self, DeliveryWorker, Names};
 use crate::clock::{Clock, Now};
 
@@ -276,6 +276,17 @@ impl Delivery {
     /// The newest signed checkpoint of the audit log, retained by the broker. Never blocks.
     pub fn set_checkpoint(&self, note: String) {
         self.exchange.request(|requested| requested.checkpoint = Some(note));
+    }
+
+    /// Says something to the audit log's witnesses, once and only while a broker is connected: they
+    /// ask again. Never blocks.
+    pub fn say_to_witnesses(&self, saying: AuditSaying, note: String) {
+        self.exchange.say(saying, note);
+    }
+
+    /// What a witness says, if it passed the screen. Never blocks.
+    pub fn statement(&self) -> Option<Inbound> {
+        self.exchange.mailbox.take_statement()
     }
 
     /// Which list is in force and what became of the last order or offer, retained by the broker.

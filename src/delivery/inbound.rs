@@ -8,6 +8,8 @@
 //!   ([`Mailbox::take_overflow`]) and stops matching.
 //! * The same message twice takes one place, so that replays of old orders crowd nothing out.
 //! * Orders come out before lists.
+//! * What witnesses say has a place of its own, and what finds no room there is dropped: it is said
+//!   again.
 //! * Neither putting in nor taking out blocks.
 
 use std::collections::VecDeque;
@@ -31,6 +33,10 @@ const ORDERS: usize = 1024;
 /// Offers that wait to be taken, each another one. What comes at QoS 1 always finds room, as no
 /// more than [`RECEIVE_MAX`] are unacknowledged; a flood at QoS 0 does not.
 const OFFERS: usize = RECEIVE_MAX as usize;
+/// Most bytes of what a witness says.
+pub const MAX_STATEMENT: usize = 16 * 1024;
+/// What witnesses have said and nobody has taken yet.
+const STATEMENTS: usize = 32;
 
 /// What a look at a message says, before it is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +125,7 @@ struct WaitingMessage {
 struct Boxes {
     orders: VecDeque<WaitingMessage>,
     offers: VecDeque<WaitingMessage>,
+    statements: VecDeque<WaitingMessage>,
     counters: InboundCounters,
     /// A genuine order was dropped and nobody was told yet.
     overflow: bool,
@@ -147,6 +154,9 @@ impl Mailbox {
         let most = match kind {
             InboundKind::Revoke | InboundKind::Suspend => MAX_ORDER,
             InboundKind::Offer => MAX_OFFER,
+            InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
+                MAX_STATEMENT
+            }
         };
         if bytes > most {
             self.lock().counters.oversized += 1;
@@ -158,9 +168,13 @@ impl Mailbox {
     pub fn give(&self, kind: InboundKind, payload: &[u8], receipt: Option<Receipt>) -> Given {
         let digest = Sha256::digest(payload).into();
         let mut boxes = self.lock();
-        let Boxes { orders, offers, counters, overflow } = &mut *boxes;
-        let is_order = kind != InboundKind::Offer;
-        let (queue, most) = if is_order { (orders, ORDERS) } else { (offers, OFFERS) };
+        let Boxes { orders, offers, statements, counters, overflow } = &mut *boxes;
+        let is_order = kind.is_order();
+        let (queue, most) = match kind {
+            _ if is_order => (orders, ORDERS),
+            _ if kind.is_of_witness() => (statements, STATEMENTS),
+            _ => (offers, OFFERS),
+        };
         let same = |w: &&mut WaitingMessage| w.digest == digest && w.message.kind == kind;
         if let Some(waiting) = queue.iter_mut().find(same) {
             counters.repeated += 1;
@@ -185,6 +199,11 @@ impl Mailbox {
         let mut boxes = self.lock();
         let next = boxes.orders.pop_front();
         next.or_else(|| boxes.offers.pop_front()).map(|waiting| waiting.message)
+    }
+
+    /// The next thing that a witness says.
+    pub fn take_statement(&self) -> Option<Inbound> {
+        self.lock().statements.pop_front().map(|waiting| waiting.message)
     }
 
     /// Whether a genuine order was dropped since the last call.
@@ -239,6 +258,21 @@ mod tests {
         assert_eq!(mailbox.take().map(|m| m.receipts.len()), Some(5000));
         assert_eq!(mailbox.take().map(|m| m.payload.to_vec()), Some(b"new".to_vec()));
         assert!(!mailbox.take_overflow());
+    }
+
+    #[test]
+    fn what_witnesses_say_crowds_out_neither_orders_nor_lists() {
+        let mailbox = Mailbox::default();
+        for n in 0..STATEMENTS {
+            let said = n.to_be_bytes();
+            assert_eq!(mailbox.give(InboundKind::AuditCosign, &said, None), Given::Waits);
+        }
+        assert_eq!(mailbox.give(InboundKind::AuditRequest, b"one more", None), Given::Full);
+        assert!(!mailbox.take_overflow(), "it is said again");
+        assert_eq!(mailbox.give(InboundKind::Offer, b"list", None), Given::Waits);
+        assert_eq!(mailbox.take().map(|m| m.kind), Some(InboundKind::Offer));
+        assert_eq!(mailbox.take(), None);
+        assert_eq!(mailbox.take_statement().map(|m| m.kind), Some(InboundKind::AuditCosign));
     }
 
     #[test]

@@ -43,11 +43,14 @@
 //! | `failure` | what is wrong with a connection, and what to do |
 //! | `wire` | our terms in those of the client library |
 //! | `dispatch` | which devices have followed what a workstation sends; sans-IO |
-//! | `courier` | the workstation's connection |
+//! | `courier` | the workstation's connection for one errand |
+//! | `correspondent` | the workstation's connection that lasts |
 
 mod acks;
 pub mod broker;
 mod connection;
+#[cfg(feature = "author")]
+pub(crate) mod correspondent;
 #[cfg(feature = "author")]
 pub(crate) mod courier;
 #[cfg(feature = "author")]
@@ -77,7 +80,7 @@ pub use handle::{Delivery, NotTaken, StartError};
 pub use inbound::{Inbound, InboundCounters, InboundKind, Receipt, Screen, Screened};
 pub use revoked::RevokedCandidates;
 pub use snapshot::{Snapshot, StopReport};
-pub use topics::{DeviceId, Topics};
+pub use topics::{AuditSaying, DeviceId, Topics};
 
 use self::outbox::{MemoryStore, Store, disk};
 

@@ -27,12 +27,12 @@ pub use self::packets::Publish;
 pub use self::progress::Acknowledged;
 use self::progress::{Handed, ReportStage};
 use super::event::EventId;
-use super::exchange::MAX_ANSWERS;
+use super::exchange::{MAX_ANSWERS, MAX_SAID};
 use super::outbox::{
     AckOutcome, AppendError, AsideReason, EventRecord, MAX_ASIDE, MAX_WINDOW, Outbox,
     QueuePosition, Settled, Store, Witness,
 };
-use super::topics::Topics;
+use super::topics::{AuditSaying, Topics};
 use crate::clock::Now;
 
 /// How long the oldest publish may go without acknowledgement before the connection is given up.
@@ -65,6 +65,8 @@ pub struct Session<S> {
     /// The newest signed checkpoint of the audit log, and whether it is to be published.
     checkpoint: Vec<u8>,
     checkpoint_due: bool,
+    /// What is said to witnesses on this connection.
+    said: VecDeque<(AuditSaying, String)>,
     /// Entries of the audit log that were handed out last: nobody need listen to them.
     entries_out: heapless::Deque<QueuePosition, MAX_ENTRIES_OUT>,
     /// Topics and retained payloads for other systems (Home Assistant), and how many of them are
@@ -108,6 +110,7 @@ impl<S: Store> Session<S> {
             list_state_stage: ReportStage::Settled,
             checkpoint: Vec::new(),
             checkpoint_due: false,
+            said: VecDeque::new(),
             entries_out: heapless::Deque::new(),
             announcements: Vec::new(),
             announced: 0,
@@ -230,6 +233,14 @@ impl<S: Store> Session<S> {
         (self.checkpoint, self.checkpoint_due) = (note.into_bytes(), true);
     }
 
+    /// Says something to witnesses, if this connection is up: what was said before a new one would
+    /// be late.
+    pub fn say(&mut self, saying: AuditSaying, note: String) {
+        if self.up && self.said.len() < MAX_SAID {
+            self.said.push_back((saying, note));
+        }
+    }
+
     /// What is published, retained, on every connection after status and list.
     pub fn set_announcements(&mut self, announcements: Vec<(String, Vec<u8>)>) {
         self.announcements = announcements;
@@ -300,6 +311,7 @@ impl<S: Store> Session<S> {
     /// The connection ended or was never made.
     pub fn disconnected(&mut self) {
         self.up = false;
+        self.said.clear();
         self.handed.clear();
         self.waiting_since = None;
         self.outbox.disconnected();
@@ -325,6 +337,12 @@ impl<S: Store> Session<S> {
         if self.closing && !again && self.checkpoint_due {
             return self.next_checkpoint(now);
         }
+        if self.closing
+            && !again
+            && let Some(message) = self.next_said(now)
+        {
+            return Some(message);
+        }
         // Answers go before `stopped`, too.
         let last = self.closing && !self.list_states_due.is_empty();
         let due = self.status_stage == ReportStage::Waiting && !last;
@@ -349,6 +367,9 @@ impl<S: Store> Session<S> {
         }
         if !again && self.checkpoint_due {
             return self.next_checkpoint(now);
+        }
+        if !again && let Some(message) = self.next_said(now) {
+            return Some(message);
         }
         if self.announced < self.announcements.len() && !again && !self.closing {
             let (topic, payload) = self.announcements[self.announced].clone();

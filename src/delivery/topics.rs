@@ -91,6 +91,34 @@ pub enum InboundKind {
     Suspend,
     /// A signed list.
     Offer,
+    /// A witness asks for a proof that the audit log only grew.
+    AuditRequest,
+    /// A checkpoint of the audit log that witnesses have cosigned.
+    AuditCosign,
+    /// A witness's answer to the device's question whether its log is the newest.
+    AuditFreshness,
+}
+
+impl InboundKind {
+    /// Whether a witness says it. Whoever missed one says it again: one that finds no room is
+    /// dropped.
+    pub fn is_of_witness(self) -> bool {
+        matches!(self, Self::AuditRequest | Self::AuditCosign | Self::AuditFreshness)
+    }
+
+    /// Whether it may stop something.
+    pub fn is_order(self) -> bool {
+        matches!(self, Self::Revoke | Self::Suspend)
+    }
+}
+
+/// What a device says to its witnesses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditSaying {
+    /// The proof that was asked for.
+    Consistency,
+    /// Whether its log is the newest.
+    Challenge,
 }
 
 /// All topics of one device.
@@ -137,6 +165,9 @@ impl Topics {
             InboundKind::Revoke => format!("{}/revoke/{order}", self.prefix),
             InboundKind::Suspend => format!("{}/suspend/{order}", self.prefix),
             InboundKind::Offer => format!("{}/watchlist/offer", self.prefix),
+            InboundKind::AuditRequest => format!("{}/audit/request", self.prefix),
+            InboundKind::AuditCosign => format!("{}/audit/cosign", self.prefix),
+            InboundKind::AuditFreshness => format!("{}/audit/freshness", self.prefix),
         }
     }
 
@@ -150,16 +181,28 @@ impl Topics {
         format!("{}/audit/checkpoint", self.prefix)
     }
 
+    /// What the device says to its witnesses: QoS 0, not retained; asked for again where it is
+    /// lost.
+    pub fn audit_saying(&self, saying: AuditSaying) -> String {
+        match saying {
+            AuditSaying::Consistency => format!("{}/audit/consistency", self.prefix),
+            AuditSaying::Challenge => format!("{}/audit/challenge", self.prefix),
+        }
+    }
+
     /// What the device subscribes to, each with the kind of message that comes there. An order has
     /// a topic of its own, named by its id, so that no later message replaces it where the broker
     /// retains it; the topics without an id are heard as well.
-    pub fn inbound(&self) -> [(String, InboundKind); 5] {
+    pub fn inbound(&self) -> [(String, InboundKind); 8] {
         [
             ("revoke", InboundKind::Revoke),
             ("revoke/+", InboundKind::Revoke),
             ("suspend", InboundKind::Suspend),
             ("suspend/+", InboundKind::Suspend),
             ("watchlist/offer", InboundKind::Offer),
+            ("audit/request", InboundKind::AuditRequest),
+            ("audit/cosign", InboundKind::AuditCosign),
+            ("audit/freshness", InboundKind::AuditFreshness),
         ]
         .map(|(below, kind)| (format!("{}/{below}", self.prefix), kind))
     }
@@ -173,8 +216,13 @@ impl Topics {
         match first {
             b"revoke" if one_level => Some(InboundKind::Revoke),
             b"suspend" if one_level => Some(InboundKind::Suspend),
-            _ if below == b"watchlist/offer" => Some(InboundKind::Offer),
-            _ => None,
+            _ => match below {
+                b"watchlist/offer" => Some(InboundKind::Offer),
+                b"audit/request" => Some(InboundKind::AuditRequest),
+                b"audit/cosign" => Some(InboundKind::AuditCosign),
+                b"audit/freshness" => Some(InboundKind::AuditFreshness),
+                _ => None,
+            },
         }
     }
 }
@@ -192,14 +240,24 @@ mod tests {
         assert_eq!(t.stats(), "site/north/v1/cam-7.b/stats");
         assert_eq!(t.watchlist_state(), "site/north/v1/cam-7.b/watchlist/state");
         let inbound = t.inbound().map(|(topic, _)| topic);
-        let wanted = ["revoke", "revoke/+", "suspend", "suspend/+", "watchlist/offer"]
-            .map(|t| format!("site/north/v1/cam-7.b/{t}"));
+        let wanted = [
+            "revoke",
+            "revoke/+",
+            "suspend",
+            "suspend/+",
+            "watchlist/offer",
+            "audit/request",
+            "audit/cosign",
+            "audit/freshness",
+        ]
+        .map(|t| format!("site/north/v1/cam-7.b/{t}"));
         assert_eq!(inbound, wanted);
         let kind =
             |below: &str| t.inbound_kind(format!("site/north/v1/cam-7.b/{below}").as_bytes());
         assert_eq!([kind("revoke"), kind("revoke/00ff")], [Some(InboundKind::Revoke); 2]);
         assert_eq!(kind("suspend/00ff"), Some(InboundKind::Suspend));
         assert_eq!(kind("watchlist/offer"), Some(InboundKind::Offer));
+        assert_eq!(kind("audit/cosign"), Some(InboundKind::AuditCosign));
         for other in ["revoke/", "revoke/a/b", "revoked", "watchlist/offer/x", "status", ""] {
             assert_eq!(kind(other), None, "{other}");
         }

@@ -294,6 +294,9 @@ impl DeliveryWorker {
         if let Some(note) = requested.checkpoint {
             self.session.set_checkpoint(note);
         }
+        for (saying, note) in requested.said {
+            self.session.say(saying, note);
+        }
         // After the state of the list, which answers them.
         requested.done.into_iter().for_each(|receipt| self.acks.done(receipt));
         if let Some(stats) = requested.stats {

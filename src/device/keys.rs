@@ -3,8 +3,9 @@
 //! Whether older keys have come back is for the device's memory to say, which knows the highest
 //! serial that was in use: [`super::keeper::Keeper`] asks it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::cause::Cause;
@@ -13,6 +14,14 @@ use crate::files::{FileError, replace};
 use crate::watchlist::rotation;
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Trust, WatchlistConfig};
+
+/// When a file was written last, as far as its directory says: inode, length, change time.
+pub type FileStamp = Option<(u64, u64, i64, i64)>;
+
+fn written(path: &Path) -> FileStamp {
+    let about = fs::metadata(path).ok()?;
+    Some((about.ino(), about.len(), about.ctime(), about.ctime_nsec()))
+}
 
 /// The pinned file and the rotations that the device keeps.
 #[derive(Debug, Clone)]
@@ -27,9 +36,9 @@ impl TrustedKeys {
         Self { pinned: config.trust.clone(), rotations: config.rotations() }
     }
 
-    /// The files: the pinned keys, and their rotations.
-    pub fn files(&self) -> [&Path; 2] {
-        [&self.pinned, &self.rotations]
+    /// When the pinned keys, and their rotations, were written last.
+    pub fn stamps(&self) -> [FileStamp; 2] {
+        [&self.pinned, &self.rotations].map(|path| written(path))
     }
 
     /// The pinned keys alone.

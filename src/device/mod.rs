@@ -408,11 +408,12 @@ impl Device {
 
     /// What became of the messages to the device.
     pub fn order_counters(&self) -> OrderCounters {
-        let TurnedAway { malformed, not_authentic, offers } = &*self.turned_away;
+        let TurnedAway { malformed, not_authentic, offers, statements } = &*self.turned_away;
         let mut counters = self.counters;
         counters.malformed += malformed.load(Ordering::Relaxed);
         counters.not_authentic += not_authentic.load(Ordering::Relaxed);
         counters.offers_refused += offers.load(Ordering::Relaxed);
+        counters.statements_refused += statements.load(Ordering::Relaxed);
         counters
     }
 

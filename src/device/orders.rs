@@ -51,6 +51,8 @@ pub struct OrderCounters {
     pub refused: u64,
     /// Offered lists that were refused.
     pub offers_refused: u64,
+    /// Words to the audit log that no pinned witness has signed.
+    pub statements_refused: u64,
 }
 
 /// What the audit log calls it.
@@ -71,6 +73,10 @@ impl Device {
             InboundKind::Revoke | InboundKind::Suspend => self.order(&message.payload, now),
             InboundKind::Offer => {
                 self.offer(&message.payload, now);
+                None
+            }
+            // The audit log's own.
+            InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
                 None
             }
         }

@@ -5,21 +5,22 @@
 //!   is for [`super::keeper`], which also knows what the device remembers.
 //! * An offer is genuine where it has the shape of one: whether a sealed list is signed cannot be
 //!   told before it is opened.
+//! * What a witness says is genuine where a witness that the device pins has signed it. Which log
+//!   and which question it is about is for the audit log to look at.
 //! * Cheap for what is not genuine: no signature is checked of a key that is not pinned, and no
 //!   file is read again that has not changed.
 //! * Where the pinned keys cannot be read, those that could be read last still stop.
 //! * What is turned away is counted, and logged at growing intervals.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use log::warn;
 
-use super::keys::TrustedKeys;
+use super::keys::{FileStamp, TrustedKeys};
+use crate::audit::dialogue::{FreshnessAnswer, Statement as _, WitnessRequest, open_cosigned};
+use crate::audit::witnessed::PinnedWitnesses;
 use crate::backoff::Recurring;
 use crate::clock::Clock;
 use crate::delivery::{InboundKind, Screen, Screened};
@@ -35,14 +36,8 @@ pub struct TurnedAway {
     pub not_authentic: AtomicU64,
     /// Offers without the shape of one.
     pub offers: AtomicU64,
-}
-
-/// When a file was written last, as far as its directory says: inode, length, change time.
-type FileStamp = Option<(u64, u64, i64, i64)>;
-
-fn written(path: &Path) -> FileStamp {
-    let about = fs::metadata(path).ok()?;
-    Some((about.ino(), about.len(), about.ctime(), about.ctime_nsec()))
+    /// Words to the audit log that no pinned witness has signed.
+    pub statements: AtomicU64,
 }
 
 /// The screen of one device.
@@ -63,7 +58,7 @@ impl OrderScreen {
     }
 
     fn trust(&mut self) -> Option<&Trust> {
-        let now = self.keys.files().map(written);
+        let now = self.keys.stamps();
         if self.known.as_ref().is_none_or(|(_, then)| *then != now) {
             // Where rotations cannot be followed the pinned keys may still stop.
             let read = self.keys.current().ok().or_else(|| self.keys.pinned().ok());
@@ -95,6 +90,20 @@ impl OrderScreen {
         }
     }
 
+    fn statement(&mut self, kind: InboundKind, message: &[u8]) -> Result<(), (Screened, String)> {
+        let Some(trust) = self.trust() else {
+            return Err((Screened::NotAuthentic, "no pinned key can be read".to_owned()));
+        };
+        let witnesses = PinnedWitnesses::of(trust);
+        let keys = witnesses.keys();
+        let opened = match kind {
+            InboundKind::AuditCosign => open_cosigned(message, keys).map(drop),
+            InboundKind::AuditFreshness => FreshnessAnswer::open_by(message, keys).map(drop),
+            _ => WitnessRequest::open_by(message, keys).map(drop),
+        };
+        opened.map_err(|error| (Screened::NotAuthentic, error.to_string()))
+    }
+
     fn offer(message: &[u8]) -> bool {
         message.starts_with(b"{") || seal::is_sealed(message) || is_signed_container(message)
     }
@@ -106,10 +115,14 @@ impl Screen for OrderScreen {
             InboundKind::Revoke | InboundKind::Suspend => self.order(payload),
             InboundKind::Offer if Self::offer(payload) => Ok(()),
             InboundKind::Offer => Err((Screened::Malformed, "this is no list and no key".into())),
+            InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
+                self.statement(kind, payload)
+            }
         };
         let Err((screened, why)) = looked_at else { return Screened::Genuine };
         let counter = match (kind, screened) {
             (InboundKind::Offer, _) => &self.turned_away.offers,
+            _ if kind.is_of_witness() => &self.turned_away.statements,
             (_, Screened::NotAuthentic) => &self.turned_away.not_authentic,
             (_, Screened::Malformed | Screened::Genuine) => &self.turned_away.malformed,
         };
@@ -123,6 +136,8 @@ impl Screen for OrderScreen {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use time::OffsetDateTime;
 
     use super::*;

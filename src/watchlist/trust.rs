@@ -16,21 +16,21 @@
 //! [[keys]]
 //! public = "watchpost-ed25519:..."      # as `watchpost key show` prints it
 //! label = "authorising office"          # for people who read this file; never leaves the device
-//! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer
+//! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer, witness
 //! person = "p-17"                       # optional, opaque: two keys of one person count once
 //!
-//! [audit]                               # optional; reserved, see below
-//! witnesses_needed = 0
+//! [audit]                               # optional
+//! witnesses_needed = 0                  # people with the role witness who must have seen the log
 //! ```
 //!
 //! * Starting takes `signers_needed` people; stopping takes one, any revoker or suspender.
 //! * Keys with the same `person` are one person's: together they count as one signer. A key without
 //!   one counts for itself, so that whoever has two keys should be named.
-//! * **Reserved**, read and checked, and without effect in this version: the roles `receiver` (a
-//!   desk that opens what a device publishes) and `witness` (countersigns a device's log), and
-//!   `[audit]` with `witnesses_needed` (how many witnesses must have seen a log; at most as many as
-//!   are pinned) and `origin_reset` (the origin, 1 to 64 of `A-Z a-z 0-9 . _ -`, from which a log
-//!   that was lost begins again).
+//! * A `witness` countersigns a device's log ([`crate::audit`]); `witnesses_needed` says how many
+//!   people must have seen it, at most as many as are pinned.
+//! * **Reserved**, read and checked, and without effect in this version: the role `receiver` (a
+//!   desk that opens what a device publishes), and in `[audit]` `origin_reset` (the origin, 1 to 64
+//!   of `A-Z a-z 0-9 . _ -`, from which a log that was lost begins again).
 //! * Unknown fields are refused, because a misspelt restriction would otherwise be none. So is a
 //!   key that is pinned twice, which could count as two people.
 //! * The file on the device is where trust begins: anybody who can write it decides. Its keys
@@ -177,7 +177,7 @@ pub enum Role {
     Reviewer,
     /// Reserved: a desk that opens what a device publishes.
     Receiver,
-    /// Reserved: countersigns a device's log.
+    /// Countersigns a device's log.
     Witness,
 }
 
@@ -206,12 +206,12 @@ pub struct Trust {
     audit: AuditTrust,
 }
 
-/// What a log would need; reserved, without effect in this version.
+/// What a log needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditTrust {
     /// How many different witnesses.
     pub witnesses_needed: usize,
-    /// The origin from which a log that was lost begins again.
+    /// Reserved: the origin from which a log that was lost begins again.
     pub origin_reset: Option<Reference>,
 }
 
@@ -396,7 +396,7 @@ impl Trust {
         people.len()
     }
 
-    /// What a log would need; reserved.
+    /// What the device's log needs.
     pub fn audit(&self) -> &AuditTrust {
         &self.audit
     }

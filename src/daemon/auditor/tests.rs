@@ -52,7 +52,7 @@ fn without_an_identity_there_is_no_log_and_nothing_is_held() {
     let dir = tempfile::tempdir().unwrap();
     let (mut config, delivery) = device(dir.path());
     config.audit.identity = None;
-    let auditor = Auditor::open(&config);
+    let auditor = Auditor::open(&config, at(0, 0));
     auditor.started(&config, &delivery, at(0, 0));
     assert_eq!((auditor.blindness(), auditor.degraded()), (None, None));
     assert!(!config.audit.log.exists());
@@ -63,7 +63,7 @@ fn a_day_of_a_device_is_in_its_log() {
     let dir = tempfile::tempdir().unwrap();
     let (mut config, delivery) = device(dir.path());
     config.watchlist.accept_plain = true;
-    let auditor = Auditor::open(&config);
+    let auditor = Auditor::open(&config, at(0, 0));
     auditor.started(&config, &delivery, at(0, 0));
     auditor.condition(&Condition::Starting, &delivery, at(1, 1));
     let suspended = Condition::Blind(Blindness::new(Cause::Suspended, "until noon"));
@@ -101,7 +101,7 @@ fn a_log_that_cannot_be_written_makes_blind_or_degraded_as_configured_and_a_roll
 {
     let dir = tempfile::tempdir().unwrap();
     let (mut config, delivery) = device(dir.path());
-    let auditor = Auditor::open(&config);
+    let auditor = Auditor::open(&config, at(0, 0));
     auditor.started(&config, &delivery, at(0, 0));
     let full = || JournalError::Store(AuditStoreError::Size(0));
     auditor.note(Err(full()));
@@ -115,11 +115,11 @@ fn a_log_that_cannot_be_written_makes_blind_or_degraded_as_configured_and_a_roll
     std::fs::write(&log, &whole[..whole.len() - 1]).unwrap();
     for policy in [OnFailure::Blind, OnFailure::Degraded] {
         config.audit.on_failure = policy;
-        let auditor = Auditor::open(&config);
+        let auditor = Auditor::open(&config, at(0, 0));
         assert_eq!(auditor.blindness().map(|b| b.cause), Some(Cause::AuditRolledBack));
     }
     std::fs::write(&log, "x").unwrap();
-    let auditor = Auditor::open(&config);
+    let auditor = Auditor::open(&config, at(0, 0));
     assert_eq!(auditor.blindness().map(|b| b.cause), Some(Cause::AuditUnusable));
     assert_eq!(auditor.degraded(), None);
 }
@@ -129,7 +129,7 @@ fn a_disk_that_fails_is_gone_on_without_where_that_is_configured() {
     let dir = tempfile::tempdir().unwrap();
     let (mut config, delivery) = device(dir.path());
     config.audit.on_failure = OnFailure::Degraded;
-    let auditor = Auditor::open(&config);
+    let auditor = Auditor::open(&config, at(0, 0));
     auditor.started(&config, &delivery, at(0, 0));
     auditor.note(Err(JournalError::Store(AuditStoreError::Size(0))));
     assert_eq!(auditor.blindness(), None);

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::delivery::Topics;
-use crate::delivery::topics::InboundKind;
+use crate::delivery::topics::{AuditSaying, InboundKind};
 
 /// A date as RFC 3339 writes it.
 pub struct Date;
@@ -222,6 +222,28 @@ fn camel(name: &str) -> String {
     name.split(['-', '/']).map(|part| part[..1].to_uppercase() + &part[1..]).collect()
 }
 
+/// Signed texts of the audit log: topic, whether it is retained, what it is.
+const AUDIT_TEXTS: [(&str, bool, &str); 3] = [
+    (
+        "audit/checkpoint",
+        true,
+        "The newest signed checkpoint of the audit log (C2SP tlog-checkpoint), where the device \
+         keeps one; again on each connection.",
+    ),
+    (
+        "audit/consistency",
+        false,
+        "The answer to audit/request, signed by the device: the nonce, and what add-checkpoint of \
+         C2SP tlog-witness takes. Under a nonce of zeros it says unasked that the log has grown.",
+    ),
+    (
+        "audit/challenge",
+        false,
+        "The device asks its witnesses whether its log is the newest: a nonce, size and root, \
+         signed by the device.",
+    ),
+];
+
 fn asyncapi(messages: &[ContractMessage]) -> Value {
     let device = DeviceId::new("cam-7").expect("plain");
     let topics = Topics::new("site", &device).expect("plain");
@@ -277,28 +299,29 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
             }),
         );
     }
-    let name = "audit-checkpoint";
-    channels.insert(
-        name.to_owned(),
-        json!({
-            "address": "{root}/v1/{device}/audit/checkpoint",
-            "description": "The newest signed checkpoint of the audit log (C2SP tlog-checkpoint), \
-                where the device keeps one; again on each connection.",
-            "messages": { name: {
-                "contentType": "text/plain; charset=utf-8",
-                "payload": { "type": "string" },
-            } },
-            "parameters": parameters,
-        }),
-    );
-    operations.insert(
-        format!("publish{}", camel(name)),
-        json!({
-            "action": "send",
-            "channel": { "$ref": format!("#/channels/{name}") },
-            "bindings": { "mqtt": { "qos": 0, "retain": true, "bindingVersion": "0.2.0" } },
-        }),
-    );
+    for (below, retain, about) in AUDIT_TEXTS {
+        let name = below.replace('/', "-");
+        channels.insert(
+            name.clone(),
+            json!({
+                "address": format!("{{root}}/v1/{{device}}/{below}"),
+                "description": about,
+                "messages": { name.clone(): {
+                    "contentType": "text/plain; charset=utf-8",
+                    "payload": { "type": "string" },
+                } },
+                "parameters": parameters,
+            }),
+        );
+        operations.insert(
+            format!("publish{}", camel(&name)),
+            json!({
+                "action": "send",
+                "channel": { "$ref": format!("#/channels/{name}") },
+                "bindings": { "mqtt": { "qos": 0, "retain": retain, "bindingVersion": "0.2.0" } },
+            }),
+        );
+    }
     for (topic, kind) in topics.inbound() {
         let address = topic.trim_start_matches("site/v1/cam-7/");
         let name = address.replace('/', "-");
@@ -393,6 +416,13 @@ fn inbound_messages(kind: InboundKind) -> (&'static str, Vec<(&'static str, Valu
             "payload": { "type": "string", "format": "binary" },
         })
     };
+    let note = |about: &str| {
+        json!({
+            "contentType": "text/plain; charset=utf-8",
+            "description": format!("{about} A signed note, see audit.md."),
+            "payload": { "type": "string" },
+        })
+    };
     let order = "application/cose; cose-type=\"cose-sign1\"";
     match kind {
         InboundKind::Revoke => (
@@ -455,6 +485,27 @@ fn inbound_messages(kind: InboundKind) -> (&'static str, Vec<(&'static str, Valu
                     ),
                 ),
             ],
+        ),
+        InboundKind::AuditRequest => (
+            "A pinned witness asks for the proof that the audit log only grew.",
+            vec![("audit-request", note("Log, nonce, old size; signed by the witness."))],
+        ),
+        InboundKind::AuditCosign => (
+            "A checkpoint of the audit log that witnesses have cosigned.",
+            vec![(
+                "audit-cosign",
+                note("A checkpoint with cosignatures (C2SP tlog-cosignature) of pinned witnesses."),
+            )],
+        ),
+        InboundKind::AuditFreshness => (
+            "A pinned witness's answer to audit/challenge.",
+            vec![(
+                "audit-freshness",
+                note(
+                    "Log, nonce, size and root of the log that the witness cosigned last, and the \
+                     device's own signature under that; signed by the witness.",
+                ),
+            )],
         ),
         #[allow(unreachable_patterns, reason = "kinds may be added")]
         _ => ("A signed message.", vec![("message", binary("application/cose", "Signed."))]),
@@ -630,6 +681,8 @@ fn the_asyncapi_document_names_the_topics_that_are_published() {
         ("watchlist-state", topics.watchlist_state()),
         ("audit-entry", topics.audit_entry()),
         ("audit-checkpoint", topics.audit_checkpoint()),
+        ("audit-consistency", topics.audit_saying(AuditSaying::Consistency)),
+        ("audit-challenge", topics.audit_saying(AuditSaying::Challenge)),
     ] {
         let address = document["channels"][name]["address"].as_str().expect("an address");
         assert_eq!(address.replace("{root}", "site").replace("{device}", "cam-7"), topic);

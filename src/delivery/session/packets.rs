@@ -109,6 +109,19 @@ impl<S: Store> Session<S> {
         Some(Publish { content_type: "text/plain; charset=utf-8", ..message })
     }
 
+    /// The next thing that is said to witnesses; what the broker does not take is asked for again.
+    pub(super) fn next_said(&mut self, now: Now) -> Option<Publish> {
+        let (saying, note) = self.said.pop_front()?;
+        let topic = self.topics.audit_saying(saying);
+        if !self.fits(&topic, note.as_bytes()) {
+            self.too_large += 1;
+            return None;
+        }
+        self.hand(Handed::Stats, now);
+        let message = self.message(topic, note.into_bytes(), (false, false), now);
+        Some(Publish { content_type: "text/plain; charset=utf-8", ..message })
+    }
+
     pub(super) fn next_stats(&mut self, now: Now) -> Option<Publish> {
         let stats = self.stats.take()?;
         self.hand(Handed::Stats, now);

@@ -1,0 +1,81 @@
+//! What a device's log says to witnesses, and what of theirs it keeps.
+
+use super::{Journal, JournalError};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::dialogue::{
+    Challenge, ConsistencyAnswer, Nonce, Statement as _, WitnessLine, WitnessRequest,
+};
+use crate::audit::proof::Submission;
+use crate::audit::tree::{TreeHash, consistency, root_of};
+use crate::watchlist::keys::PublicKey;
+
+impl Journal {
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The key that its checkpoints are verified with.
+    pub fn identity(&self) -> PublicKey {
+        self.identity.public()
+    }
+
+    /// The signed answer to a witness: the log as it is now, and that it follows from the one that
+    /// the witness cosigned last. A log that is shorter than that says so.
+    ///
+    /// # Errors
+    /// Where the log cannot be read, or its checkpoint not be kept.
+    pub fn answer(&mut self, request: &WitnessRequest) -> Result<String, JournalError> {
+        let (size, origin) = (self.store.size(), self.origin.clone());
+        let old = request.old.min(size);
+        let path = consistency(&self.store, old, size)?;
+        // Who asks without end writes nothing to the disk.
+        let signed = self.signed.clone().filter(|(records, _)| *records == size);
+        let note = signed.map_or_else(|| self.checkpoint(), |(_, note)| Ok(note))?;
+        let submission = Submission { old, path, note };
+        let answer = ConsistencyAnswer { origin, nonce: request.nonce, submission };
+        Ok(answer.sign(&self.origin, &self.identity)?)
+    }
+
+    /// The same without a question, for witnesses that have cosigned `old` records: a log that only
+    /// grew needs none.
+    ///
+    /// # Errors
+    /// As [`Journal::answer`].
+    pub fn announce(&mut self, old: u64) -> Result<String, JournalError> {
+        let origin = self.origin.clone();
+        self.answer(&WitnessRequest { origin, nonce: Nonce::NONE, old })
+    }
+
+    /// The signed question to witnesses whether they have seen a newer log.
+    ///
+    /// # Errors
+    /// Where the origin cannot name a key.
+    pub fn challenge(&self, nonce: Nonce) -> Result<String, JournalError> {
+        let (origin, size, root) = (self.origin.clone(), self.store.size(), self.store.root());
+        Ok(Challenge { origin, nonce, size, root }.sign(&self.origin, &self.identity)?)
+    }
+
+    /// Whether this log has had `size` records with that root.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn has(&self, size: u64, root: TreeHash) -> Result<bool, JournalError> {
+        Ok(size <= self.store.size() && root_of(&self.store, size)? == root)
+    }
+
+    /// Keeps a checkpoint of this log with the cosignatures under it, for proofs.
+    ///
+    /// # Errors
+    /// Where it cannot be signed again or is not on the disk.
+    pub fn keep_cosigned(
+        &mut self,
+        checkpoint: &Checkpoint,
+        lines: &[WitnessLine],
+    ) -> Result<(), JournalError> {
+        // The same bytes as when it was signed first.
+        let mut note = checkpoint.sign(&self.identity)?;
+        lines.iter().for_each(|line| note.push_str(&line.line));
+        Ok(self.store.keep_cosigned(&note)?)
+    }
+}

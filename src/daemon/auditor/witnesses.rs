@@ -1,0 +1,297 @@
+//! What the daemon does with witnesses: answers them, keeps what they cosign, and asks them whether
+//! its log is the newest.
+//!
+//! * Until enough of them have said so, the log's freshness is unproved, never assumed:
+//!   `audit.on_unproved` says whether anybody is matched meanwhile.
+//! * A log that a witness has seen longer, under this device's own signature, was put back. It is
+//!   written no more, and the device is blind over restarts.
+//! * Where too few have cosigned for `audit.quorum_hours`, `audit.on_unwitnessed` says what
+//!   follows.
+//! * In the supervisor's thread. What keeps the device from matching is read without waiting.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use log::{error, info, warn};
+use time::OffsetDateTime;
+
+use crate::audit::AuditConfig;
+use crate::audit::OnFailure;
+use crate::audit::dialogue::{
+    FreshnessAnswer, Nonce, Statement as _, WitnessRequest, open_cosigned,
+};
+use crate::audit::journal::{Journal, JournalError};
+use crate::audit::store::read_cosigned;
+use crate::audit::witnessed::{FreshnessVerdict, PinnedWitnesses, WitnessShortfall, Witnessed};
+use crate::cause::Cause;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::decision::policy::Blindness;
+use crate::delivery::{AuditSaying, Delivery, Inbound, InboundKind};
+use crate::device::keys::{FileStamp, TrustedKeys};
+use crate::files::replace;
+
+/// Statements that are looked at in one round: four rounds a second.
+const MOST_A_ROUND: usize = 4;
+/// How often it is looked whether the trust file has changed.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
+/// The file beside the log that says that a witness has seen a longer one: its statement.
+pub const ROLLED_BACK: &str = "rolled-back";
+
+/// What is missing of witnesses, as the status says it.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct WitnessStanding {
+    blindness: Option<Blindness>,
+    degraded: Option<String>,
+}
+
+/// See the module's documentation.
+pub struct WitnessDesk {
+    keys: TrustedKeys,
+    settings: AuditConfig,
+    state: Mutex<DeskState>,
+    standing: Mutex<WitnessStanding>,
+}
+
+struct DeskState {
+    witnessed: Witnessed,
+    /// The trust file and its rotations, as they were read last, and when that was.
+    stamps: [FileStamp; 2],
+    looked_at: Duration,
+    began: Duration,
+    rolled_back: Option<Blindness>,
+}
+
+/// No invariant spans a panic in these sections.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl WitnessDesk {
+    /// Of the device that `config` describes.
+    pub fn open(config: &Config, now: Now) -> Self {
+        let keys = TrustedKeys::new(&config.watchlist);
+        let stamps = keys.stamps();
+        // Without a trust file there is no list either, and nothing is matched for that reason.
+        let witnesses = keys
+            .current()
+            .map_or_else(|_| PinnedWitnesses::default(), |trust| PinnedWitnesses::of(&trust));
+        let kept = kept(&config.audit.log, &witnesses);
+        let state = DeskState {
+            witnessed: Witnessed::new(witnesses, kept, now),
+            stamps,
+            looked_at: now.monotonic,
+            began: now.monotonic,
+            rolled_back: None,
+        };
+        let desk = Self {
+            keys,
+            settings: config.audit.clone(),
+            state: Mutex::new(state),
+            standing: Mutex::default(),
+        };
+        desk.judge(&lock(&desk.state), now);
+        desk
+    }
+
+    /// Why nobody may be matched, where that is because of witnesses.
+    pub fn blindness(&self) -> Option<Blindness> {
+        lock(&self.standing).blindness.clone()
+    }
+
+    /// What is missing while the device goes on without it.
+    pub fn degraded(&self) -> Option<String> {
+        lock(&self.standing).degraded.clone()
+    }
+
+    /// Tells witnesses by itself that the log has grown, so that they need not ask first: the
+    /// shorter the way, the less is there that nobody has seen.
+    pub fn announce(&self, journal: &mut Journal, delivery: &Delivery) {
+        let kept = lock(&self.state).witnessed.kept();
+        if kept == 0 {
+            return;
+        }
+        match journal.announce(kept) {
+            Ok(note) => delivery.say_to_witnesses(AuditSaying::Consistency, note),
+            Err(error) => warn!("Witnesses are not told of new records: {error}."),
+        }
+    }
+
+    /// What is due at `now`. False where `journal` may be written no more.
+    pub fn attend(&self, journal: &mut Journal, delivery: &Delivery, now: Now) -> bool {
+        let mut state = lock(&self.state);
+        self.follow_keys(&mut state, now);
+        for message in std::iter::from_fn(|| delivery.statement()).take(MOST_A_ROUND) {
+            let taken = self.take(&mut state, &message, journal, delivery, now);
+            if let Err(error) = taken {
+                warn!("A witness is not answered: {error}.");
+            }
+        }
+        if state.rolled_back.is_none()
+            && let Some(nonce) = state.witnessed.asks(now, || Nonce::random().ok())
+        {
+            match journal.challenge(nonce) {
+                Ok(note) => delivery.say_to_witnesses(AuditSaying::Challenge, note),
+                Err(error) => warn!("Witnesses are not asked: {error}."),
+            }
+        }
+        self.judge(&state, now);
+        state.rolled_back.is_none()
+    }
+
+    /// Reads the pinned witnesses again where their file has changed.
+    fn follow_keys(&self, state: &mut DeskState, now: Now) {
+        if now.monotonic.saturating_sub(state.looked_at) < KEYS_EVERY {
+            return;
+        }
+        state.looked_at = now.monotonic;
+        let stamps = self.keys.stamps();
+        if stamps == state.stamps {
+            return;
+        }
+        if let Ok(trust) = self.keys.current() {
+            state.stamps = stamps;
+            state.witnessed.set_witnesses(PinnedWitnesses::of(&trust));
+        }
+    }
+
+    fn take(
+        &self,
+        state: &mut DeskState,
+        message: &Inbound,
+        journal: &mut Journal,
+        delivery: &Delivery,
+        now: Now,
+    ) -> Result<(), JournalError> {
+        // The screen has verified them; the keys may have changed since.
+        let keys = state.witnessed.witnesses().keys().to_vec();
+        match message.kind {
+            InboundKind::AuditRequest => {
+                let Ok((request, _)) = WitnessRequest::open_by(&message.payload, &keys) else {
+                    return Ok(());
+                };
+                if request.origin == journal.origin() {
+                    let answer = journal.answer(&request)?;
+                    delivery.say_to_witnesses(AuditSaying::Consistency, answer);
+                }
+            }
+            InboundKind::AuditCosign => {
+                let Ok((checkpoint, lines)) = open_cosigned(&message.payload, &keys) else {
+                    return Ok(());
+                };
+                if checkpoint.origin == journal.origin()
+                    && checkpoint.extensions.is_empty()
+                    && journal.has(checkpoint.size, checkpoint.root)?
+                    && let Some(all) = state.witnessed.cosigned(&checkpoint, lines, now)
+                {
+                    journal.keep_cosigned(&checkpoint, all)?;
+                }
+            }
+            InboundKind::AuditFreshness => {
+                let Ok((answer, by)) = FreshnessAnswer::open_by(&message.payload, &keys) else {
+                    return Ok(());
+                };
+                if answer.origin != journal.origin() {
+                    return Ok(());
+                }
+                let mut unread = Ok(());
+                let has = |size, root| {
+                    journal.has(size, root).unwrap_or_else(|error| {
+                        unread = Err(error);
+                        // Nothing follows from a disk that cannot be read.
+                        true
+                    })
+                };
+                let before = state.witnessed.unproved().is_some();
+                let verdict = state.witnessed.answer(by, &answer, has, &journal.identity());
+                unread?;
+                match verdict {
+                    FreshnessVerdict::Proved if before => {
+                        info!("Witnesses know of no newer audit log: records={}.", journal.size());
+                    }
+                    FreshnessVerdict::RolledBack => {
+                        self.rolled_back(state, &answer, journal.size(), &message.payload);
+                    }
+                    _ => {}
+                }
+            }
+            InboundKind::Revoke | InboundKind::Suspend | InboundKind::Offer => {}
+        }
+        Ok(())
+    }
+
+    fn rolled_back(&self, state: &mut DeskState, seen: &FreshnessAnswer, has: u64, note: &[u8]) {
+        let reason = format!(
+            "the audit log has {has} records, and a witness has seen {} that this device signed \
+             and that are not its first: it was put back; keep the folder for those who examine it",
+            seen.size
+        );
+        error!("The audit log is not the newest: {reason}.");
+        if let Err(error) = replace(&self.settings.log.join(ROLLED_BACK), note) {
+            error!("That the audit log was put back cannot be kept over a restart: {error}.");
+        }
+        state.rolled_back = Some(Blindness::new(Cause::AuditRolledBack, reason));
+    }
+
+    /// What follows from what is missing.
+    fn judge(&self, state: &DeskState, now: Now) {
+        let AuditConfig { on_unproved, on_unwitnessed, .. } = self.settings;
+        let wait = Duration::from_secs(self.settings.await_witnesses_s.into());
+        let waits = now.monotonic.saturating_sub(state.began) < wait;
+        let limit = time::Duration::hours(self.settings.quorum_hours.into());
+        let mut standing = WitnessStanding::default();
+        let unproved = state.witnessed.unproved();
+        let blind = on_unproved == OnFailure::Blind || waits;
+        standing.add(unproved, Cause::AuditUnproved, blind);
+        let unwitnessed = state.witnessed.unwitnessed(limit, now);
+        let blind = on_unwitnessed == OnFailure::Blind;
+        standing.add(unwitnessed, Cause::AuditUnwitnessed, blind);
+        if state.rolled_back.is_some() {
+            standing.blindness.clone_from(&state.rolled_back);
+        }
+        *lock(&self.standing) = standing;
+    }
+}
+
+impl WitnessStanding {
+    fn add(&mut self, missing: Option<WitnessShortfall>, cause: Cause, blind: bool) {
+        let Some(missing) = missing else { return };
+        let missing = Blindness::new(cause, missing);
+        if blind {
+            self.blindness.get_or_insert(missing);
+            return;
+        }
+        let text = format!("{missing}: {}", cause.remedy());
+        match &mut self.degraded {
+            Some(all) => all.push_str(&format!("; {text}")),
+            None => self.degraded = Some(text),
+        }
+    }
+}
+
+/// The records of the cosigned checkpoint that is kept, and when it was made, as its witnesses say.
+fn kept(folder: &Path, witnesses: &PinnedWitnesses) -> Option<(u64, OffsetDateTime)> {
+    let note = read_cosigned(folder).ok().flatten()?;
+    let (checkpoint, lines) = open_cosigned(note.as_bytes(), witnesses.keys()).ok()?;
+    let at = lines.iter().map(|line| line.at).min()?;
+    let at = OffsetDateTime::from_unix_timestamp(i64::try_from(at).ok()?).ok()?;
+    Some((checkpoint.size, at))
+}
+
+/// Why the log in `folder` may be written no more, where a witness has shown that it was put back.
+pub fn shown_rolled_back(folder: &Path) -> Option<Blindness> {
+    let path: PathBuf = folder.join(ROLLED_BACK);
+    path.exists().then(|| {
+        Blindness::new(
+            Cause::AuditRolledBack,
+            format_args!(
+                "a witness has seen a longer audit log; what it signed is {}",
+                path.display()
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,427 @@
+//! Watches the logs of a fleet. Sans-IO: what a device published and the time in, what is to be
+//! sent and reported out.
+//!
+//! * A checkpoint that a broker hands over says only that it was signed once. Before a log is
+//!   cosigned for the first time, and before its device is accused of anything but a fork, the
+//!   device is asked, with a nonce, for its log as it is now: what it answers is its own word of
+//!   now, which no broker can have kept. That a log grew it may say unasked.
+//! * So an old checkpoint is no offence by itself: where the device's answer is whole, somebody
+//!   else published it again (`replay`).
+//! * Two signed logs of one size are an offence however they came (`fork`).
+//! * A question is repeated until it is answered; nobody is waited for.
+//! * One offence is reported once an hour at most, as long as it stays the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::dialogue::{
+    Challenge, ConsistencyAnswer, DialogueError, Nonce, Statement as _, WitnessRequest,
+};
+use crate::audit::note::SignedNote;
+use crate::audit::proof::{ProofError, Submission};
+use crate::audit::tree::{ProofPath, TreeHash};
+use crate::audit::witness::{Cosigned, LogWitness, WitnessFinding, WitnessMemory};
+use crate::watchlist::text::stamp;
+
+/// How long a question waits for its answer before it is repeated.
+pub const ASK_AGAIN: Duration = Duration::seconds(10);
+/// How often the same finding is reported again.
+const REPORT_AGAIN: Duration = Duration::HOUR;
+/// Most unknown logs that are told apart.
+const MOST_UNKNOWN: usize = 256;
+
+/// What a device publishes, and a witness reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceSaying {
+    /// A signed checkpoint.
+    Checkpoint,
+    /// The proof that was asked for.
+    Consistency,
+    /// Whether its log is the newest.
+    Challenge,
+}
+
+/// What is sent to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WitnessSaying {
+    /// A question for a proof.
+    Request,
+    /// A checkpoint with the witness's cosignature.
+    Cosign,
+    /// The newest log that the witness has seen.
+    Freshness,
+}
+
+/// What is known of what a log did.
+#[derive(Debug)]
+pub enum WitnessReport {
+    /// It only grew, and was cosigned.
+    Cosigned {
+        /// The device on whose topic it came, where it came over a broker.
+        device: Option<String>,
+        /// What was cosigned.
+        checkpoint: Checkpoint,
+        /// The witness's line.
+        line: String,
+    },
+    /// Something is wrong.
+    Finding {
+        /// The device on whose topic it came, where it came over a broker.
+        device: Option<String>,
+        /// What.
+        finding: WitnessFinding,
+        /// The signed texts that prove it, as they came; empty where it is nobody's signature.
+        evidence: Vec<String>,
+    },
+}
+
+impl WitnessReport {
+    /// Whether it is a finding that somebody has to look at.
+    pub fn is_finding(&self) -> bool {
+        matches!(self, Self::Finding { .. })
+    }
+
+    /// For machines: what the witness `name` reports at `now`.
+    pub fn to_json(&self, name: &str, now: OffsetDateTime) -> Value {
+        let at = stamp(&now);
+        match self {
+            Self::Cosigned { device, checkpoint, line } => json!({
+                "witness": name, "at": at, "device": device, "cosigned": true,
+                "origin": checkpoint.origin, "size": checkpoint.size,
+                "root": checkpoint.root.to_string(), "line": line,
+            }),
+            Self::Finding { device, finding, evidence } => json!({
+                "witness": name, "at": at, "device": device, "cosigned": false,
+                "finding": finding.name(), "offence": finding.is_offence(),
+                "reason": finding.to_string(), "evidence": evidence,
+            }),
+        }
+    }
+}
+
+/// What follows from what came.
+#[derive(Debug, Default)]
+pub struct WitnessOutput {
+    /// To which device, what, and its text.
+    pub said: Vec<(String, WitnessSaying, String)>,
+    /// For those who keep an eye on the fleet.
+    pub reports: Vec<WitnessReport>,
+}
+
+/// A question that is open.
+#[derive(Debug, Clone, Copy)]
+struct OpenQuestion {
+    nonce: Nonce,
+    old: u64,
+    at: OffsetDateTime,
+}
+
+/// What is known of one log beside what was cosigned.
+#[derive(Debug, Default)]
+struct WatchedLog {
+    device: String,
+    question: Option<OpenQuestion>,
+    /// The older checkpoint for which the device was asked.
+    doubt: Option<String>,
+    /// What was reported last.
+    reported: Option<(String, OffsetDateTime)>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct FleetWitness<M> {
+    witness: LogWitness<M>,
+    root: String,
+    silence: Duration,
+    logs: BTreeMap<String, WatchedLog>,
+    unknown: BTreeSet<String>,
+}
+
+impl<M: WitnessMemory> FleetWitness<M> {
+    /// `witness` for the devices below the topic `root`; a log that says nothing for `silence` is
+    /// named.
+    pub fn new(witness: LogWitness<M>, root: &str, silence: Duration) -> Self {
+        let (root, unknown) = (root.to_owned(), BTreeSet::new());
+        Self { witness, root, silence, logs: BTreeMap::new(), unknown }
+    }
+
+    /// The witness.
+    pub fn witness(&self) -> &LogWitness<M> {
+        &self.witness
+    }
+
+    /// The device `device` published `payload`.
+    pub fn heard(
+        &mut self,
+        device: &str,
+        saying: DeviceSaying,
+        payload: &[u8],
+        now: OffsetDateTime,
+    ) -> WitnessOutput {
+        let mut out = WitnessOutput::default();
+        // A retained message that was removed.
+        if payload.is_empty() {
+            return out;
+        }
+        let heard = match saying {
+            DeviceSaying::Checkpoint => self.checkpoint(device, payload, now, &mut out),
+            DeviceSaying::Challenge => self.challenge(device, payload, now, &mut out),
+            DeviceSaying::Consistency => self.consistency(device, payload, now, &mut out),
+        };
+        if let Err(finding) = heard {
+            self.report_unknown(device, finding, payload, &mut out);
+        }
+        out
+    }
+
+    /// What is due at `now`.
+    pub fn tick(&mut self, now: OffsetDateTime) -> WitnessOutput {
+        let mut out = WitnessOutput::default();
+        let due: Vec<String> = self
+            .logs
+            .iter()
+            .filter(|(_, log)| log.question.is_some_and(|question| now - question.at >= ASK_AGAIN))
+            .map(|(origin, _)| origin.clone())
+            .collect();
+        for origin in due {
+            self.ask(&origin, now, &mut out);
+        }
+        for finding in self.witness.silent(self.silence, now) {
+            let WitnessFinding::Silence { origin, .. } = &finding else { continue };
+            let device = self.logs.get(origin).map(|log| log.device.clone());
+            let device = device.or_else(|| self.device_of(origin));
+            out.reports.push(WitnessReport::Finding { device, finding, evidence: Vec::new() });
+        }
+        out
+    }
+
+    /// The device whose log `origin` is, where it is one below the root: `<root>/<device>`.
+    fn device_of(&self, origin: &str) -> Option<String> {
+        let device = origin.strip_prefix(&self.root)?.strip_prefix('/')?;
+        (!device.is_empty() && !device.contains('/')).then(|| device.to_owned())
+    }
+
+    /// That the log `origin` is one of `device`: its first, or one that it began anew.
+    fn is_of(&self, origin: &str, device: &str) -> bool {
+        self.device_of(origin).is_some_and(|named| {
+            let generation = named.strip_prefix(device);
+            generation.is_some_and(|g| {
+                let number = g.strip_prefix('.');
+                g.is_empty()
+                    || number
+                        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+            })
+        })
+    }
+
+    /// That `origin` is a log of `device` that is watched; what is known of it.
+    fn watched(&mut self, origin: &str, device: &str) -> Result<&mut WatchedLog, WitnessFinding> {
+        if self.witness.log(origin).is_none() || !self.is_of(origin, device) {
+            return Err(WitnessFinding::UnknownOrigin(origin.to_owned()));
+        }
+        let log = self.logs.entry(origin.to_owned()).or_default();
+        device.clone_into(&mut log.device);
+        Ok(log)
+    }
+
+    fn checkpoint(
+        &mut self,
+        device: &str,
+        payload: &[u8],
+        now: OffsetDateTime,
+        out: &mut WitnessOutput,
+    ) -> Result<(), WitnessFinding> {
+        let malformed = |error: ProofError| WitnessFinding::Malformed(error);
+        let note = text(payload)?;
+        let text =
+            SignedNote::parse(note).map_err(|e| malformed(ProofError::Checkpoint(e.into())))?;
+        let origin = Checkpoint::parse(text.text).map_err(|e| malformed(e.into()))?.origin;
+        self.watched(&origin, device)?;
+        let key = self.witness.log(&origin).expect("it is watched");
+        let new = Checkpoint::open(note, key).map_err(WitnessFinding::NotAuthentic)?;
+        let last = self.witness.last(&origin)?.map(|last| last.checkpoint);
+        let (had, root) = last.map_or((0, TreeHash::empty()), |last| (last.size, last.root));
+        if new.size == had && new.root != root {
+            let submission = Submission { old: had, path: ProofPath::new(), note: note.to_owned() };
+            let finding = self.witness.submit(&submission.to_string(), now);
+            if let Err(finding) = finding {
+                let evidence = vec![note.to_owned(), self.remembered(&origin)];
+                self.report(&origin, finding, evidence, now, out);
+            }
+            return Ok(());
+        }
+        let log = self.logs.get_mut(&origin).expect("it was made");
+        if new.size < had {
+            log.doubt = Some(note.to_owned());
+        }
+        if new.size != had && log.question.is_none() {
+            self.ask(&origin, now, out);
+        }
+        Ok(())
+    }
+
+    fn challenge(
+        &mut self,
+        device: &str,
+        payload: &[u8],
+        now: OffsetDateTime,
+        out: &mut WitnessOutput,
+    ) -> Result<(), WitnessFinding> {
+        let parsed = SignedNote::parse(text(payload)?).map_err(DialogueError::from);
+        let origin = parsed.and_then(|note| Challenge::parse(&note)).map_err(of_dialogue)?.origin;
+        self.watched(&origin, device)?;
+        let key = self.witness.log(&origin).expect("it is watched");
+        let challenge = Challenge::open(payload, key).map_err(of_dialogue)?;
+        let answer = self.witness.freshness(&origin, challenge.nonce)?;
+        out.said.push((device.to_owned(), WitnessSaying::Freshness, answer));
+        let last = self.witness.last(&origin)?.map(|last| last.checkpoint);
+        let (had, root) = last.map_or((0, TreeHash::empty()), |last| (last.size, last.root));
+        let log = &self.logs[&origin];
+        // A challenge of before may be played again: the device is asked itself.
+        if (challenge.size, challenge.root) != (had, root) && log.question.is_none() {
+            self.ask(&origin, now, out);
+        }
+        Ok(())
+    }
+
+    fn consistency(
+        &mut self,
+        device: &str,
+        payload: &[u8],
+        now: OffsetDateTime,
+        out: &mut WitnessOutput,
+    ) -> Result<(), WitnessFinding> {
+        let parsed = SignedNote::parse(text(payload)?).map_err(DialogueError::from);
+        let parsed = parsed.and_then(|note| ConsistencyAnswer::parse(&note));
+        let origin = parsed.map_err(of_dialogue)?.origin;
+        self.watched(&origin, device)?;
+        let key = self.witness.log(&origin).expect("it is watched");
+        let answer = ConsistencyAnswer::open(payload, key).map_err(of_dialogue)?;
+        let log = self.logs.get_mut(&origin).expect("it was made");
+        let asked = log.question.filter(|q| q.nonce == answer.nonce);
+        let had = self.witness.last(&origin)?.map_or(0, |last| last.checkpoint.size);
+        if asked.is_none() && (had == 0 || answer.submission.old != had) {
+            // An answer to another witness, or one of before.
+            return Ok(());
+        }
+        match self.witness.submit(&answer.submission.to_string(), now) {
+            Ok(cosigned) => self.cosigned(&origin, device, cosigned, now, out),
+            // Something else was cosigned meanwhile.
+            Err(WitnessFinding::Gap { had, .. }) if asked.is_some_and(|q| q.old != had) => {
+                self.ask(&origin, now, out);
+            }
+            Err(finding) if asked.is_some() => {
+                self.logs.get_mut(&origin).expect("it was made").question = None;
+                let own = String::from_utf8_lossy(payload).into_owned();
+                let evidence = vec![own, self.remembered(&origin)];
+                self.report(&origin, finding, evidence, now, out);
+            }
+            // It may be one of before: the device is asked itself.
+            Err(_) => self.ask(&origin, now, out),
+        }
+        Ok(())
+    }
+
+    /// What follows from a checkpoint that was cosigned.
+    fn cosigned(
+        &mut self,
+        origin: &str,
+        device: &str,
+        Cosigned { checkpoint, line }: Cosigned,
+        now: OffsetDateTime,
+        out: &mut WitnessOutput,
+    ) {
+        let log = self.logs.get_mut(origin).expect("it was made");
+        log.question = None;
+        let key = self.witness.log(origin).expect("it is watched");
+        if let Some(older) = log.doubt.take()
+            && let Ok(found) = Checkpoint::open(&older, key)
+        {
+            let (origin_of, found, had) = (origin.to_owned(), found.size, checkpoint.size);
+            let finding = WitnessFinding::Replay { origin: origin_of, found, had };
+            self.report(origin, finding, vec![older], now, out);
+        }
+        let note = format!("{checkpoint}\n{line}");
+        out.said.push((device.to_owned(), WitnessSaying::Cosign, note));
+        let device = Some(device.to_owned());
+        out.reports.push(WitnessReport::Cosigned { device, checkpoint, line });
+    }
+
+    /// The checkpoint that was cosigned last, signed by the log.
+    fn remembered(&self, origin: &str) -> String {
+        let known = self.witness.memory().recall(origin).ok().flatten();
+        known.map(|known| known.note).unwrap_or_default()
+    }
+
+    /// Asks a device for its log as it is now.
+    fn ask(&mut self, origin: &str, now: OffsetDateTime, out: &mut WitnessOutput) {
+        let Ok(last) = self.witness.last(origin) else { return };
+        let Ok(nonce) = Nonce::random() else { return };
+        let old = last.map_or(0, |last| last.checkpoint.size);
+        let request = WitnessRequest { origin: origin.to_owned(), nonce, old };
+        let (Ok(note), Some(log)) = (self.witness.say(&request), self.logs.get_mut(origin)) else {
+            return;
+        };
+        log.question = Some(OpenQuestion { nonce, old, at: now });
+        out.said.push((log.device.clone(), WitnessSaying::Request, note));
+    }
+
+    fn report(
+        &mut self,
+        origin: &str,
+        finding: WitnessFinding,
+        evidence: Vec<String>,
+        now: OffsetDateTime,
+        out: &mut WitnessOutput,
+    ) {
+        let log = self.logs.entry(origin.to_owned()).or_default();
+        let text = finding.to_string();
+        if log.reported.as_ref().is_some_and(|(t, at)| *t == text && now - *at < REPORT_AGAIN) {
+            return;
+        }
+        log.reported = Some((text, now));
+        let device = Some(log.device.clone());
+        out.reports.push(WitnessReport::Finding { device, finding, evidence });
+    }
+
+    /// What cannot be said of a watched log is reported once for each device and kind: anybody may
+    /// publish it.
+    fn report_unknown(
+        &mut self,
+        device: &str,
+        finding: WitnessFinding,
+        payload: &[u8],
+        out: &mut WitnessOutput,
+    ) {
+        let key = match &finding {
+            WitnessFinding::UnknownOrigin(origin) => format!("{device}\n{origin}"),
+            other => format!("{device}\n{}", other.name()),
+        };
+        if self.unknown.len() >= MOST_UNKNOWN || !self.unknown.insert(key) {
+            return;
+        }
+        let evidence = vec![String::from_utf8_lossy(payload).chars().take(4096).collect()];
+        let device = Some(device.to_owned());
+        out.reports.push(WitnessReport::Finding { device, finding, evidence });
+    }
+}
+
+fn text(payload: &[u8]) -> Result<&str, WitnessFinding> {
+    std::str::from_utf8(payload).map_err(|_| of_dialogue(DialogueError::NotText))
+}
+
+/// A statement that cannot be believed, as a finding.
+fn of_dialogue(error: DialogueError) -> WitnessFinding {
+    match error {
+        DialogueError::Note(error) => WitnessFinding::NotAuthentic(error.into()),
+        DialogueError::Checkpoint(error) => WitnessFinding::NotAuthentic(error),
+        DialogueError::Proof(error) => WitnessFinding::Malformed(error),
+        other => WitnessFinding::Unreadable(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+use std::collections::BTreeMap as Map;
+
+use super::*;
+use crate::audit::journal::Journal;
+use crate::audit::note::{NoteKey, SignatureKind};
+use crate::audit::record::AuditEvent;
+use crate::audit::store::AuditStore;
+use crate::audit::witness::Remembered;
+use crate::clock::Now;
+use crate::watchlist::keys::SecretKey;
+
+const ORIGIN: &str = "site/gate-1";
+
+#[derive(Debug, Default)]
+struct Memory(Map<String, Remembered>);
+
+impl WitnessMemory for Memory {
+    fn recall(&self, origin: &str) -> Result<Option<Remembered>, String> {
+        Ok(self.0.get(origin).cloned())
+    }
+
+    fn remember(&mut self, origin: &str, known: &Remembered) -> Result<(), String> {
+        self.0.insert(origin.to_owned(), known.clone());
+        Ok(())
+    }
+}
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+fn at(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_764_400_000 + seconds).unwrap()
+}
+
+fn fleet() -> FleetWitness<Memory> {
+    let log = NoteKey::new(ORIGIN, SignatureKind::Note, key(1).public()).unwrap();
+    let witness = LogWitness::new("w1", key(2), [log], Memory::default(), at(0));
+    FleetWitness::new(witness, "site", Duration::minutes(135))
+}
+
+/// A device's log.
+struct Device {
+    journal: Journal,
+    _folder: tempfile::TempDir,
+}
+
+impl Device {
+    fn new(records: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = AuditStore::open(folder.path(), ORIGIN).unwrap();
+        let mut device = Self { journal: Journal::new(store, ORIGIN, key(1)), _folder: folder };
+        device.grow(records, 0);
+        device
+    }
+
+    fn grow(&mut self, records: usize, seconds: i64) -> String {
+        let now = Now { monotonic: std::time::Duration::ZERO, wall: at(seconds) };
+        for _ in 0..records {
+            self.journal.record(AuditEvent::UseBegan, now, &mut |_| ()).unwrap();
+        }
+        self.journal.checkpoint().unwrap()
+    }
+
+    fn answer(&mut self, request: &str) -> String {
+        let (request, _) = WitnessRequest::open_by(request.as_bytes(), &[key(2).public()]).unwrap();
+        self.journal.answer(&request).unwrap()
+    }
+}
+
+fn publish(fleet: &mut FleetWitness<Memory>, note: &str, seconds: i64) -> WitnessOutput {
+    fleet.heard("gate-1", DeviceSaying::Checkpoint, note.as_bytes(), at(seconds))
+}
+
+/// The one thing that is said to the device.
+fn said(output: &WitnessOutput, wanted: WitnessSaying) -> &str {
+    let [(device, saying, note)] = &output.said[..] else { panic!("{output:?}") };
+    assert_eq!((device.as_str(), *saying), ("gate-1", wanted));
+    note
+}
+
+/// The witness hears of the log as it is, asks, and is answered.
+fn exchange(fleet: &mut FleetWitness<Memory>, device: &mut Device, seconds: i64) -> WitnessOutput {
+    let note = device.grow(0, seconds);
+    let output = publish(fleet, &note, seconds);
+    let answer = device.answer(said(&output, WitnessSaying::Request));
+    fleet.heard("gate-1", DeviceSaying::Consistency, answer.as_bytes(), at(seconds))
+}
+
+fn finding(output: &WitnessOutput) -> &str {
+    let [WitnessReport::Finding { device, finding, evidence }] = &output.reports[..] else {
+        panic!("{output:?}")
+    };
+    assert_eq!(device.as_deref(), Some("gate-1"));
+    assert!(!evidence.is_empty());
+    finding.name()
+}
+
+#[test]
+fn a_log_that_grows_is_asked_once_and_cosigned_and_the_device_hears_it() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    for seconds in 1..4 {
+        let output = exchange(&mut fleet, &mut device, seconds);
+        let note = said(&output, WitnessSaying::Cosign);
+        let pinned = [key(2).public()];
+        let (checkpoint, lines) =
+            crate::audit::dialogue::open_cosigned(note.as_bytes(), &pinned).unwrap();
+        assert_eq!((checkpoint.size, lines.len()), (2 + seconds as u64, 1));
+        assert!(matches!(output.reports[..], [WitnessReport::Cosigned { .. }]));
+        // The same once more changes nothing.
+        let note = device.grow(0, seconds);
+        assert!(publish(&mut fleet, &note, seconds).said.is_empty());
+        device.grow(1, seconds);
+    }
+}
+
+#[test]
+fn a_question_without_an_answer_is_repeated_and_an_answer_to_another_counts_for_nothing() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    let note = device.grow(0, 0);
+    let first = publish(&mut fleet, &note, 0);
+    let late = device.answer(said(&first, WitnessSaying::Request));
+    assert!(publish(&mut fleet, &note, 1).said.is_empty(), "it was asked");
+    assert!(fleet.tick(at(9)).said.is_empty());
+    let again = fleet.tick(at(10));
+    let request = said(&again, WitnessSaying::Request).to_owned();
+    let answered = |fleet: &mut FleetWitness<Memory>, note: &str| {
+        fleet.heard("gate-1", DeviceSaying::Consistency, note.as_bytes(), at(11))
+    };
+    assert!(answered(&mut fleet, &late).said.is_empty(), "a nonce of before");
+    let answer = device.answer(&request);
+    said(&answered(&mut fleet, &answer), WitnessSaying::Cosign);
+    assert!(answered(&mut fleet, &answer).said.is_empty(), "played again");
+    assert!(fleet.tick(at(60)).said.is_empty());
+}
+
+#[test]
+fn growth_is_cosigned_unasked_and_what_is_said_unasked_accuses_nobody() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    let unasked = |fleet: &mut FleetWitness<Memory>, note: &str, seconds| {
+        fleet.heard("gate-1", DeviceSaying::Consistency, note.as_bytes(), at(seconds))
+    };
+    let first = device.journal.announce(0).unwrap();
+    assert!(unasked(&mut fleet, &first, 0).said.is_empty(), "the first one is asked for");
+    exchange(&mut fleet, &mut device, 1);
+    device.grow(2, 2);
+    let grown = device.journal.announce(3).unwrap();
+    said(&unasked(&mut fleet, &grown, 2), WitnessSaying::Cosign);
+    assert!(unasked(&mut fleet, &grown, 3).said.is_empty(), "played again");
+    let mut other = Device::new(5);
+    other.grow(3, 9);
+    let fork = other.journal.announce(5).unwrap();
+    let output = unasked(&mut fleet, &fork, 4);
+    assert!(output.reports.is_empty());
+    let answer = other.answer(said(&output, WitnessSaying::Request));
+    assert_eq!(finding(&unasked(&mut fleet, &answer, 5)), "rewrite");
+}
+
+#[test]
+fn a_disk_that_was_put_back_is_named_by_what_the_device_itself_answers() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    exchange(&mut fleet, &mut device, 1);
+    device.grow(4, 2);
+    exchange(&mut fleet, &mut device, 2);
+    // The same three records, and then one of its own.
+    let mut back = Device::new(3);
+    assert_eq!(finding(&exchange(&mut fleet, &mut back, 3)), "rollback");
+    back.grow(1, 9);
+    assert_eq!(finding(&exchange(&mut fleet, &mut back, 4)), "truncation");
+    back.grow(3, 9);
+    let note = back.grow(0, 9);
+    assert_eq!(finding(&publish(&mut fleet, &note, 5)), "fork");
+    back.grow(1, 9);
+    assert_eq!(finding(&exchange(&mut fleet, &mut back, 6)), "rewrite");
+    assert!(exchange(&mut fleet, &mut back, 7).reports.is_empty(), "said a moment ago");
+}
+
+#[test]
+fn an_old_checkpoint_that_somebody_publishes_again_is_no_offence_of_the_device() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    let old = device.grow(0, 0);
+    exchange(&mut fleet, &mut device, 1);
+    device.grow(4, 2);
+    exchange(&mut fleet, &mut device, 2);
+    let output = publish(&mut fleet, &old, 3);
+    assert!(output.reports.is_empty());
+    let answer = device.answer(said(&output, WitnessSaying::Request));
+    let output = fleet.heard("gate-1", DeviceSaying::Consistency, answer.as_bytes(), at(4));
+    let [WitnessReport::Finding { finding, .. }, WitnessReport::Cosigned { .. }] =
+        &output.reports[..]
+    else {
+        panic!("{output:?}")
+    };
+    assert_eq!((finding.name(), finding.is_offence()), ("replay", false));
+}
+
+#[test]
+fn a_challenge_is_answered_with_what_was_cosigned_and_only_to_its_own_log() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    exchange(&mut fleet, &mut device, 1);
+    let nonce = Nonce([9; 32]);
+    let challenge = device.journal.challenge(nonce).unwrap();
+    let output = fleet.heard("gate-1", DeviceSaying::Challenge, challenge.as_bytes(), at(2));
+    let note = said(&output, WitnessSaying::Freshness);
+    let pinned = [key(2).public()];
+    let (answer, _) =
+        crate::audit::dialogue::FreshnessAnswer::open_by(note.as_bytes(), &pinned).unwrap();
+    assert_eq!((answer.nonce, answer.size), (nonce, 3));
+    assert!(answer.is_signed_by(&key(1).public()));
+    let elsewhere = fleet.heard("gate-2", DeviceSaying::Challenge, challenge.as_bytes(), at(2));
+    assert!(elsewhere.said.is_empty());
+    let again = fleet.heard("gate-1", DeviceSaying::Challenge, b"", at(2));
+    assert!(again.said.is_empty() && again.reports.is_empty());
+}
+
+#[test]
+fn unknown_logs_forgeries_and_silence_are_named_once() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    let stranger = Checkpoint::new("site/gate-9", 1, TreeHash([1; 32])).sign(&key(9)).unwrap();
+    assert_eq!(finding(&publish(&mut fleet, &stranger, 0)), "unknown-origin");
+    assert!(publish(&mut fleet, &stranger, 0).reports.is_empty());
+    let forged = Checkpoint::new(ORIGIN, 1, TreeHash([1; 32])).sign(&key(9)).unwrap();
+    assert_eq!(finding(&publish(&mut fleet, &forged, 0)), "not-authentic");
+    assert_eq!(finding(&publish(&mut fleet, "junk", 0)), "malformed");
+    let device_note = device.grow(0, 0);
+    assert_eq!(
+        finding(&publish(&mut fleet, &device_note.replace("gate-1", "gate-1/x"), 0)),
+        "unknown-origin"
+    );
+    let silent = fleet.tick(at(135 * 60));
+    let [WitnessReport::Finding { finding, .. }] = &silent.reports[..] else {
+        panic!("{silent:?}")
+    };
+    assert_eq!(finding.name(), "silence");
+    assert!(fleet.tick(at(140 * 60)).reports.is_empty());
+    exchange(&mut fleet, &mut device, 141 * 60);
+    assert_eq!(fleet.tick(at(400 * 60)).reports.len(), 1, "it was heard since");
+}
+
+#[test]
+fn a_log_belongs_to_its_device_and_to_no_other() {
+    let fleet = fleet();
+    for (origin, device, own) in [
+        ("site/gate-1", "gate-1", true),
+        ("site/gate-1.2", "gate-1", true),
+        ("site/gate-1.2", "gate-1.2", true),
+        ("site/gate-12", "gate-1", false),
+        ("site/gate-1.b", "gate-1", false),
+        ("site/gate-1.", "gate-1", false),
+        ("site/north/gate-1", "gate-1", false),
+        ("other/gate-1", "gate-1", false),
+    ] {
+        assert_eq!(fleet.is_of(origin, device), own, "{origin} {device}");
+    }
+}

@@ -1,0 +1,290 @@
+//! `watchpost witness run` beside a real daemon and a real broker: what is cosigned, what is found,
+//! and what the device makes of it.
+
+mod support;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use serde_json::Value;
+use support::desk::{Daemon, Desk, ok};
+use support::field::{Field, TOPIC};
+use support::{Mosquitto, PATIENCE, Subscriber, wait_for};
+use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::tree::TreeHash;
+use watchpost::watchlist::keys::SecretKey;
+
+const ORIGIN: &str = "site/gate-1";
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+/// Gives the device an identity and a log, and pins the witnesses `seeds`, of which `needed` are.
+fn audited(desk: &Desk, seeds: &[u8], needed: usize, settings: &str) {
+    key(1).create_file(&desk.path("identity.key")).expect("writes");
+    let file = desk.path("watchpost.toml");
+    let text = fs::read_to_string(&file).expect("text");
+    let (identity, log) = (desk.arg("identity.key"), desk.arg("audit"));
+    let audit = format!("[audit]\nidentity = \"{identity}\"\nlog = \"{log}\"\n{settings}\n");
+    fs::write(&file, format!("{text}\n{audit}")).expect("writes");
+    let trust = desk.path("trust.toml");
+    let mut text = fs::read_to_string(&trust).expect("text");
+    for seed in seeds {
+        let public = key(*seed).public();
+        text.push_str(&format!("\n[[keys]]\npublic = \"{public}\"\nroles = [\"witness\"]\n"));
+    }
+    text.push_str(&format!("\n[audit]\nwitnesses_needed = {needed}\n"));
+    fs::write(&trust, text).expect("writes");
+}
+
+/// A field whose device is audited; it looks at the listed person and at a stranger.
+fn field(seeds: &[u8], needed: usize, settings: &str) -> Option<Field> {
+    let field = Field::new()?;
+    fs::copy(
+        Path::new(support::desk::PORTRAITS).join("obama-2010.jpg"),
+        field.desk.path("pictures").join("obama-2010.jpg"),
+    )
+    .expect("a bundled portrait");
+    audited(&field.desk, seeds, needed, settings);
+    Some(field)
+}
+
+/// `watchpost witness run`, and what it prints.
+struct Witness {
+    child: Child,
+    lines: Receiver<Value>,
+    seen: RefCell<Vec<Value>>,
+}
+
+impl Witness {
+    fn start(desk: &Desk, port: u16, seed: u8, more: &[&str]) -> Self {
+        let name = format!("w{seed}");
+        let secret = desk.path(&format!("{name}.key"));
+        if !secret.exists() {
+            key(seed).create_file(&secret).expect("writes");
+        }
+        let config = desk.path("operator.toml");
+        let broker = format!("[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\n");
+        fs::write(&config, broker).expect("writes");
+        let public = key(1).public().to_string();
+        let log = ok(&["witness", "key", &public, "--name", ORIGIN]);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_watchpost"))
+            .args(["witness", "run", "--name", &name, "--log", log.trim()])
+            .args(["--key", &secret.display().to_string(), "--state", &desk.arg(&name)])
+            .args(["--config", &config.display().to_string()])
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (line, lines) = channel();
+        std::thread::spawn(move || {
+            for text in out.lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&text).expect("a line of JSON");
+                if line.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines, seen: RefCell::default() }
+    }
+
+    /// The next line that is as `wanted`.
+    fn await_(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, || {
+            let mut seen = self.seen.borrow_mut();
+            seen.extend(self.lines.try_iter());
+            let at = seen.iter().position(&wanted)?;
+            seen.drain(..=at).next_back()
+        })
+    }
+
+    fn cosigns(&self) -> u64 {
+        let line = self.await_("a cosigned checkpoint", |l| l["cosigned"] == true);
+        assert_eq!(line["origin"], ORIGIN);
+        line["size"].as_u64().expect("a number")
+    }
+
+    fn finds(&self, finding: &str) -> Value {
+        self.await_(finding, |l| l["finding"] == finding)
+    }
+
+    fn end(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        Command::new("kill").arg(id).status().expect("kill runs");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copies");
+    }
+}
+
+#[test]
+fn two_witnesses_of_three_let_a_device_match_and_its_candidate_is_proved_with_both() {
+    let Some(field) = field(&[11, 12, 13], 2, "") else { return };
+    let (desk, port) = (&field.desk, field.broker.port);
+    let daemon = Daemon::start(desk);
+    field.await_blind("audit-unproved");
+    let one = Witness::start(desk, port, 11, &[]);
+    one.cosigns();
+    field.await_("stats", "still blind", |s| s["gauges"]["matching"] == 0.0);
+    let two = Witness::start(desk, port, 12, &[]);
+    field.await_online();
+    let candidate = field.await_("candidate", "a candidate", |c| c["audit"]["index"].is_u64());
+    let index = candidate["audit"]["index"].as_u64().expect("a number");
+    while one.cosigns() <= index {}
+    while two.cosigns() <= index {}
+    assert_eq!(one.end(), Some(0));
+    assert_eq!(two.end(), Some(0));
+
+    let log = desk.arg("audit");
+    let event = wait_for("the candidate's record below both cosignatures", || {
+        let shown = ok(&["audit", "show", "--log", &log, "--json"]);
+        let record = shown.lines().map(|l| serde_json::from_str::<Value>(l).expect("JSON"));
+        let record = record.into_iter().find(|r| r["index"] == index)?;
+        let note = fs::read_to_string(desk.path("audit").join("cosigned")).ok()?;
+        let size: u64 = note.lines().nth(1)?.parse().ok()?;
+        (size > index).then(|| record["of"]["event"].as_str().expect("an id").to_owned())
+    });
+    let event = uuid::Uuid::parse_str(&event).expect("an id").to_string();
+    let proof = desk.arg("proof");
+    ok(&["audit", "prove", &event, "--log", &log, "--out", &proof]);
+    assert!(fs::metadata(&proof).expect("written").len() <= 2048);
+    let public = |seed: u8| key(seed).public().to_string();
+    let witness = |n: u8| {
+        let name = format!("w{n}");
+        ok(&["witness", "key", &public(n), "--name", &name, "--cosigns"]).trim().to_owned()
+    };
+    ok(&[
+        "audit",
+        "verify",
+        &proof,
+        "--key",
+        &public(1),
+        "--origin",
+        ORIGIN,
+        "--witness",
+        &witness(11),
+        "--witness",
+        &witness(12),
+        "--witnesses-needed",
+        "2",
+    ]);
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn a_disk_that_was_put_back_is_found_at_the_start_and_named_by_the_witness() {
+    let Some(field) = field(&[11], 1, "") else { return };
+    let (desk, port) = (&field.desk, field.broker.port);
+    let witness = Witness::start(desk, port, 11, &[]);
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    assert!(daemon.terminate().success());
+    copy(&desk.path("audit"), &desk.path("old"));
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    let stopped = |s: &Value| s["state"] == "stopped";
+    assert!(daemon.terminate().success());
+    field.await_("status", "the end", stopped);
+    let had = fs::read_to_string(desk.path("audit").join("checkpoint")).expect("signed");
+    let had: u64 = had.lines().nth(1).expect("a size").parse().expect("a number");
+    wait_for("the newest checkpoint to be cosigned", || {
+        let known = fs::read_dir(desk.path("w11")).expect("its memory").flatten();
+        let mut notes = known.filter_map(|file| fs::read_to_string(file.path()).ok());
+        notes.find(|note| note.contains(&format!("\\n{had}\\n")))
+    });
+
+    copy(&desk.path("old"), &desk.path("audit"));
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_blind("audit-rolled-back");
+    let found = witness.await_("an offence", |l| l["offence"] == true);
+    assert!(["rollback", "truncation"].contains(&found["finding"].as_str().expect("a word")));
+    assert!(daemon.terminate().success());
+    field.forget();
+    // Also where no witness answers.
+    assert_eq!(witness.end(), Some(1));
+    let daemon = Daemon::start(desk);
+    field.await_blind("audit-rolled-back");
+    drop(daemon);
+}
+
+#[test]
+fn two_logs_of_one_size_and_an_old_checkpoint_that_is_played_again_are_told_apart() {
+    let Some(field) = field(&[11], 0, "") else { return };
+    let (desk, port) = (&field.desk, field.broker.port);
+    let checkpoints = Subscriber::new(port, "site/v1/gate-1/audit/checkpoint");
+    let findings = Subscriber::new(port, "site/v1/gate-1/audit/finding");
+    let daemon = Daemon::start(desk);
+    let first = checkpoints.next().payload;
+    field.await_online();
+    let witness = Witness::start(desk, port, 11, &[]);
+    let old: u64 =
+        String::from_utf8_lossy(&first).lines().nth(1).expect("a size").parse().expect("a number");
+    while witness.cosigns() <= old {}
+    field.listener.publish(&format!("{TOPIC}/audit/checkpoint"), false, first.to_vec());
+    let replay = witness.finds("replay");
+    assert_eq!(replay["offence"], false, "{replay}");
+
+    let size = witness.cosigns();
+    let forged = Checkpoint::new(ORIGIN, size, TreeHash([9; 32])).sign(&key(1)).expect("a name");
+    field.listener.publish(&format!("{TOPIC}/audit/checkpoint"), false, forged.into_bytes());
+    let fork = witness.finds("fork");
+    assert_eq!(
+        (&fork["offence"], fork["evidence"].as_array().map(Vec::len)),
+        (&true.into(), Some(2))
+    );
+    let published = std::iter::from_fn(|| Some(findings.next()));
+    let mut published =
+        published.map(|m| serde_json::from_slice::<Value>(&m.payload).expect("JSON"));
+    assert!(published.any(|f| f["finding"] == "fork"));
+    assert_eq!(witness.end(), Some(1));
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn a_device_that_says_nothing_and_a_log_that_nobody_knows_are_named() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let desk = Desk::new();
+    let listener = Subscriber::new(broker.port, "site/#");
+    let witness = Witness::start(&desk, broker.port, 11, &["--silence", "1"]);
+    let silence = witness.finds("silence");
+    assert_eq!((&silence["device"], &silence["offence"]), (&"gate-1".into(), &false.into()));
+    let stranger = Checkpoint::new("site/gate-9", 1, TreeHash([9; 32])).sign(&key(9));
+    let stranger = stranger.expect("a name").into_bytes();
+    listener.publish("site/v1/gate-9/audit/checkpoint", false, stranger);
+    witness.finds("unknown-origin");
+    assert_eq!(witness.end(), Some(1));
+
+    let witness = Witness::start(&desk, broker.port, 11, &["--silence", "1", "--stop-at-finding"]);
+    witness.finds("silence");
+    let mut witness = witness;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = witness.child.try_wait().expect("a child") {
+            break status;
+        }
+        assert!(std::time::Instant::now() < deadline, "it does not end");
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(1));
+}
