@@ -1,176 +1,34 @@
-//! What is left of a passer-by in the memory of the real daemon: nothing, a few frames later.
+//! What is left of passers-by whom the real daemon has seen: nothing.
 //!
-//! A person who is on no list walks past a camera. Afterwards the daemon's memory is searched for
-//! pieces of the camera's picture as it came, of its decoded rows, of the aligned face, and of the
-//! embedding, whatever its scale. While the person is followed the embedding must be found, or the
-//! search would prove nothing.
+//! * A person who is on no list walks past a camera. A few frames later the daemon's memory is
+//!   searched for pieces of the camera's picture as it came, of its decoded rows, of the aligned
+//!   face, and of the embedding, whatever its scale. While the person is followed the embedding
+//!   must be found, or the search would prove nothing.
+//! * Strangers walk past alone and beside a listed person, while everything is logged that can be.
+//!   Then all that the daemon wrote, logged, sent and gives as figures is searched as well, also
+//!   for the place of a face in the picture. The listed person must be found there, and so must
+//!   whatever is planted.
 //!
 //! Not looked at: what the kernel holds of a pipe or a camera's buffers.
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use image::ImageEncoder;
 use serde_json::Value;
-use support::desk::{Daemon, Desk, PORTRAITS};
-use support::{Mosquitto, Subscriber, say, wait_for};
-use time::OffsetDateTime;
-use watchpost::clock::{Clock, Now};
-use watchpost::frame::{Frame, SampleLine};
-use watchpost::source::Decoder;
-use watchpost::vision::{Analyzer, Models, Sighting, View, VisionConfig};
+use support::desk::{Daemon, Desk, PORTRAITS, ok};
+use support::traces::{Traces, Written, files_written_by, memory};
+use support::{Mosquitto, Subscriber, free_port, metrics, say, wait_for};
 
 /// Frames after which nothing of a picture may be left: one is looked at, one waits, one is on its
 /// way.
 const FRAMES: usize = 3;
-/// Bytes of a piece that is searched for.
-const PIECE: usize = 48;
-
-/// What is searched for.
-struct Traces {
-    /// Pieces of bytes, by what they are of.
-    pieces: Vec<(&'static str, Vec<u8>)>,
-    /// Components of the embedding.
-    embedding: Vec<f32>,
-}
-
-impl Traces {
-    fn of(jpeg: &[u8]) -> Self {
-        let mut decoder = Decoder::default();
-        let frame = decoder.decode_jpeg(jpeg).expect("a portrait");
-        let view = view(&frame);
-        let mut traces = Self { pieces: Vec::new(), embedding: view.probe.values().to_vec() };
-        traces.add("jpeg", &jpeg[700..], 256, PIECE);
-        let rect = view.rect;
-        for row in (rect.y as usize..(rect.y + rect.height) as usize).step_by(5) {
-            let from = rect.x as usize & !1;
-            let SampleLine::Ycc444(samples) = frame.line(row, from..from + 64) else {
-                panic!("a colour picture");
-            };
-            let luma: Vec<u8> = samples.iter().step_by(3).copied().collect();
-            traces.add("decoded row", samples, 64, PIECE);
-            traces.add("row of luma", &luma, 16, PIECE);
-        }
-        let rgb = view.face.rgb();
-        let bgr: Vec<u8> = rgb.chunks_exact(3).flat_map(|p| [p[2], p[1], p[0]]).collect();
-        traces.add("aligned face", rgb, 700, PIECE);
-        traces.add("input of the embedder", &bgr, 700, PIECE);
-        let template: Vec<u8> =
-            view.probe.quantize().values().iter().map(|v| v.cast_unsigned()).collect();
-        traces.add("int8 embedding", &template, 16, 16);
-        traces
-    }
-
-    /// Pieces of `bytes`, but for those that anything might hold.
-    fn add(&mut self, what: &'static str, bytes: &[u8], step: usize, len: usize) {
-        for piece in bytes.windows(len).step_by(step) {
-            let mut kinds = piece.to_vec();
-            kinds.sort_unstable();
-            kinds.dedup();
-            if kinds.len() >= 8 {
-                self.pieces.push((what, piece.to_vec()));
-            }
-        }
-    }
-
-    /// How often each was found in `memory`.
-    fn found(&self, memory: &[(u64, Vec<u8>)]) -> BTreeMap<&'static str, usize> {
-        let mut by_start: Vec<Vec<usize>> = vec![Vec::new(); 1 << 16];
-        let start = |bytes: &[u8]| usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-        for (i, (_, piece)) in self.pieces.iter().enumerate() {
-            by_start[start(piece)].push(i);
-        }
-        let mut found = BTreeMap::new();
-        for (_, bytes) in memory {
-            for at in 0..bytes.len().saturating_sub(PIECE) {
-                for &i in &by_start[start(&bytes[at..])] {
-                    let (what, piece) = &self.pieces[i];
-                    if bytes[at..].starts_with(piece) {
-                        *found.entry(*what).or_default() += 1;
-                    }
-                }
-            }
-            let embeddings = self.embeddings(bytes);
-            if embeddings > 0 {
-                *found.entry("embedding").or_default() += embeddings;
-            }
-        }
-        found
-    }
-
-    /// Sixteen components in a row, of one scale with those of the embedding: normalised or not,
-    /// one view or a sum of several.
-    fn embeddings(&self, bytes: &[u8]) -> usize {
-        const RUN: usize = 16;
-        let mut found = 0;
-        let value = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-        for run in self.embedding.chunks_exact(RUN).step_by(4) {
-            let (peak_at, peak) = run
-                .iter()
-                .copied()
-                .enumerate()
-                .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
-                .expect("sixteen");
-            for at in (0..bytes.len().saturating_sub(RUN * 4)).step_by(4) {
-                let there = value(&bytes[at + 4 * peak_at..]);
-                let scale = there / peak;
-                // Most of memory is zero, or no such number.
-                if !(1e-4..1e4).contains(&scale) {
-                    continue;
-                }
-                let same = run.iter().enumerate().all(|(i, v)| {
-                    (value(&bytes[at + 4 * i..]) - v * scale).abs() <= there.abs() * 1e-3
-                });
-                found += usize::from(same);
-            }
-        }
-        found
-    }
-}
-
-/// The best view of the only face.
-fn view(frame: &Frame<'_>) -> View {
-    let config = VisionConfig::default();
-    let mut analyzer = Analyzer::new(&Models::builtin().expect("built in"), &config).expect("load");
-    let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
-    let mut found = None;
-    let out = &mut |sighting| {
-        if let Sighting::Viewed { view, .. } = sighting {
-            found = Some(view);
-        }
-    };
-    analyzer.analyze(frame, now, &mut Clock::default(), out).expect("the networks run");
-    found.expect("one face that passes the gate")
-}
-
-/// All that process `id` may write to, by its address. `None` where it may not be read.
-fn memory(id: u32) -> Option<Vec<(u64, Vec<u8>)>> {
-    let maps = std::fs::read_to_string(format!("/proc/{id}/maps")).ok()?;
-    let file = File::open(format!("/proc/{id}/mem")).ok()?;
-    let mut all = Vec::new();
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let (Some(range), Some(rights)) = (words.next(), words.next()) else { continue };
-        if !rights.starts_with("rw") || line.contains("[v") {
-            continue;
-        }
-        let (from, to) = range.split_once('-').expect("a range");
-        let [from, to] = [from, to].map(|s| u64::from_str_radix(s, 16).expect("hexadecimal"));
-        let mut bytes = vec![0; (to - from) as usize];
-        // A mapping of a device, or one that has gone since.
-        if file.read_exact_at(&mut bytes, from).is_ok() {
-            all.push((from, bytes));
-        }
-    }
-    Some(all)
-}
 
 fn blank() -> Vec<u8> {
     let mut jpeg = Vec::new();
@@ -201,25 +59,63 @@ impl Counts<'_> {
     }
 }
 
+fn portrait(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{PORTRAITS}/{name}.jpg")).expect("a bundled portrait")
+}
+
+/// Two portraits side by side, as one picture of a camera.
+fn both(left: &str, right: &str) -> Vec<u8> {
+    let [left, right] = [left, right]
+        .map(|name| image::load_from_memory(&portrait(name)).expect("a picture").to_rgb8());
+    let (width, height) = (left.width() + right.width(), left.height().max(right.height()));
+    let mut whole = image::RgbImage::from_pixel(width, height, image::Rgb([10; 3]));
+    image::imageops::replace(&mut whole, &left, 0, 0);
+    image::imageops::replace(&mut whole, &right, left.width().into(), 0);
+    let mut jpeg = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 92)
+        .encode_image(&whole)
+        .expect("a picture");
+    jpeg
+}
+
+/// Has the desk's daemon read pictures from the pipe whose path is returned. `more` are further
+/// sections.
+fn camera(desk: &Desk, port: u16, more: &str) -> std::path::PathBuf {
+    let fifo = desk.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().is_ok_and(|s| s.success()));
+    desk.configure(port, "");
+    let file = desk.path("watchpost.toml");
+    let text = std::fs::read_to_string(&file).expect("text");
+    let (rest, _) = text.split_once("[source]").expect("a source");
+    let text = format!(
+        "{}{more}[source]\nkind = \"pipe\"\n[source.pipe]\npath = \"{}\"\nformat = \"mjpeg\"\n",
+        rest.replace("[broker]\n", "[broker]\nstats_interval_s = 1\n"),
+        fifo.display()
+    );
+    std::fs::write(&file, text).expect("writes");
+    fifo
+}
+
+/// Whether the memory of other processes may be read; with `CI=true` it must be.
+fn reads_memory(daemon: &Daemon) -> bool {
+    let readable = memory(daemon.id()).is_some();
+    assert!(
+        readable || std::env::var_os("CI").is_none_or(|v| v != "true"),
+        "CI=true and the daemon's memory cannot be read: run the tests as root"
+    );
+    if !readable {
+        say("residue: the daemon's memory was NOT searched: reading it takes root.");
+    }
+    readable
+}
+
 #[test]
 fn nothing_of_a_passer_by_is_left_in_memory_a_few_frames_later() {
     let Some(broker) = Mosquitto::running() else { return };
     let desk = Desk::new();
     desk.list();
-    let fifo = desk.path("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().is_ok_and(|s| s.success()));
-    desk.configure(broker.port, "");
-    let file = desk.path("watchpost.toml");
-    let text = std::fs::read_to_string(&file).expect("text");
-    let (rest, _) = text.split_once("[source]").expect("a source");
-    let text = format!(
-        "{}[source]\nkind = \"pipe\"\n[source.pipe]\npath = \"{}\"\nformat = \"mjpeg\"\n",
-        rest.replace("[broker]\n", "[broker]\nstats_interval_s = 1\n"),
-        fifo.display()
-    );
-    std::fs::write(&file, text).expect("writes");
-
-    let stranger = std::fs::read(format!("{PORTRAITS}/collins.jpg")).expect("a portrait");
+    let fifo = camera(&desk, broker.port, "");
+    let stranger = portrait("collins");
     let traces = Traces::of(&stranger);
     let own = memory(std::process::id()).expect("a process may read itself");
     let known = traces.found(&own);
@@ -231,7 +127,10 @@ fn nothing_of_a_passer_by_is_left_in_memory_a_few_frames_later() {
     let daemon = Daemon::start(&desk);
     let mut camera = File::options().write(true).open(&fifo).expect("the daemon opens it");
     let shown = AtomicBool::new(false);
-    let readable = std::thread::scope(|s| {
+    if !reads_memory(&daemon) {
+        return;
+    }
+    let (while_followed, written) = std::thread::scope(|s| {
         let camera = &mut camera;
         let feeding = s.spawn(|| {
             let mut written = 0;
@@ -243,18 +142,10 @@ fn nothing_of_a_passer_by_is_left_in_memory_a_few_frames_later() {
             written
         });
         counts.reach("pipeline.decision.compared", 2);
-        let while_followed = memory(daemon.id()).map(|memory| traces.found(&memory));
+        let while_followed = traces.found(&memory(daemon.id()).expect("as before"));
         shown.store(true, Ordering::SeqCst);
         (while_followed, feeding.join().expect("no panic"))
     });
-    let (Some(while_followed), written) = readable else {
-        assert!(
-            std::env::var_os("CI").is_none_or(|v| v != "true"),
-            "CI=true and the daemon's memory cannot be read: run the tests as root"
-        );
-        say("residue: the daemon's memory was NOT searched: reading it takes root.");
-        return;
-    };
     assert!(while_followed.contains_key("embedding"), "found while it is used: {while_followed:?}");
 
     for _ in 0..FRAMES {
@@ -267,4 +158,156 @@ fn nothing_of_a_passer_by_is_left_in_memory_a_few_frames_later() {
         (!left.contains_key("embedding")).then_some(left)
     });
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A count of the daemon in its metrics.
+fn counted(port: u16, sample: &str) -> u64 {
+    let text = metrics(port).unwrap_or_default();
+    let value = text.lines().find_map(|l| l.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or(0)
+}
+
+/// Shows a picture until so many more faces were compared.
+fn show(camera: &mut File, picture: &[u8], port: u16, more: u64) {
+    const COMPARED: &str = "watchpost_pipeline_total{what=\"decision.compared\"}";
+    let least = counted(port, COMPARED) + more;
+    wait_for("faces to be compared", || {
+        camera.write_all(picture).expect("the daemon reads");
+        std::thread::park_timeout(Duration::from_millis(100));
+        (counted(port, COMPARED) >= least).then_some(())
+    });
+}
+
+/// Each regular file below `folder`.
+fn written_below(folder: &Path, into: &mut Vec<(String, Written)>) {
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            written_below(&path, into);
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).expect("a file of this test");
+            into.push((path.display().to_string(), Written::new(&bytes)));
+        }
+    }
+}
+
+/// Everything that a subscriber to everything got.
+fn written_on_the_wire(listener: &Subscriber, into: &mut Vec<(String, Written)>) {
+    for message in listener.so_far() {
+        let properties = format!("{:?}", message.properties);
+        let parts = [&message.topic[..], b"\n", &message.payload, b"\n", properties.as_bytes()];
+        let topic = String::from_utf8_lossy(&message.topic).into_owned();
+        into.push((topic, Written::new(&parts.concat())));
+    }
+}
+
+/// Shows nobody, until the buffers of frames were used again.
+fn show_nobody(camera: &mut File, port: u16) {
+    const LOOKED_AT: &str = "watchpost_pipeline_total{what=\"frames\"}";
+    let least = counted(port, LOOKED_AT) + FRAMES as u64;
+    wait_for("empty frames to be looked at", || {
+        camera.write_all(&blank()).expect("the daemon reads");
+        std::thread::park_timeout(Duration::from_millis(50));
+        (counted(port, LOOKED_AT) >= least).then_some(())
+    });
+}
+
+/// What is searched for in what was written, in the order of the alphabet.
+const WRITTEN_KINDS: [&str; 11] = [
+    "aligned face",
+    "box",
+    "decoded row",
+    "embedding",
+    "embedding in decimals",
+    "input of the embedder",
+    "int8 embedding",
+    "int8 embedding in decimals",
+    "jpeg",
+    "picture of the face",
+    "row of luma",
+];
+
+#[test]
+fn nothing_of_strangers_is_written_logged_sent_counted_or_kept_whatever_is_logged() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start_persistent("allow_anonymous true\n");
+    let desk = Desk::new();
+    desk.list();
+    ok(&["key", "identity", &desk.arg("identity.key")]);
+    let port = free_port();
+    let more = format!(
+        "[audit]\nidentity = \"{}\"\nlog = \"{}\"\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n",
+        desk.arg("identity.key"),
+        desk.arg("audit")
+    );
+    let fifo = camera(&desk, broker.port, &more);
+    let together = both("obama-2010", "hopper");
+    let mut of_both = Traces::of_each(&together);
+    assert_eq!(of_both.len(), 2, "two faces in one picture");
+    let beside = of_both.pop().expect("the right one");
+    let listed = of_both.pop().expect("the left one");
+    let alone = ["collins", "biden-2010"].map(portrait);
+    let strangers: Vec<Traces> =
+        alone.iter().map(|jpeg| Traces::of(jpeg)).chain([beside]).collect();
+    for (picture, traces) in alone.iter().chain([&together]).zip(&strangers) {
+        let found = traces.found_in(&Written::new(&traces.planted(picture)));
+        let kinds: Vec<_> = found.keys().copied().collect();
+        assert_eq!(kinds, WRITTEN_KINDS, "what is planted is found");
+    }
+
+    let listener = Subscriber::new(broker.port, "#");
+    let daemon = Daemon::start_with(&desk, &[("WATCHPOST_LOG", "trace")]);
+    if !reads_memory(&daemon) {
+        return;
+    }
+    let mut camera = File::options().write(true).open(&fifo).expect("the daemon opens it");
+    let mut wire = Vec::new();
+    for picture in &alone {
+        show(&mut camera, picture, port, 4);
+        show_nobody(&mut camera, port);
+    }
+    wait_for("a candidate of the listed person", || {
+        show(&mut camera, &together, port, 1);
+        written_on_the_wire(&listener, &mut wire);
+        wire.iter().any(|(topic, _)| topic == "site/v1/gate-1/candidate").then_some(())
+    });
+    show_nobody(&mut camera, port);
+
+    let left = |traces: &Traces| traces.found(&memory(daemon.id()).expect("as before"));
+    for stranger in &strangers {
+        let left = wait_for("the tracks to end, and their embeddings with them", || {
+            Some(left(stranger)).filter(|left| !left.contains_key("embedding"))
+        });
+        assert!(left.is_empty(), "in memory: {left:?}");
+    }
+    for file in files_written_by(daemon.id()) {
+        let known = [desk.path(""), broker.path("")];
+        assert!(known.iter().any(|folder| file.starts_with(folder)), "{}", file.display());
+    }
+    let mut all =
+        vec![("metrics".to_owned(), Written::new(metrics(port).expect("given").as_bytes()))];
+    written_below(&desk.path(""), &mut all);
+    assert!(daemon.terminate().success());
+    broker.stop();
+    written_on_the_wire(&listener, &mut wire);
+    written_below(&desk.path(""), &mut all);
+    written_below(&broker.path(""), &mut all);
+
+    let of_listed = |kind: &str| wire.iter().any(|(_, w)| listed.found_in(w).contains_key(kind));
+    for kind in ["box", "picture of the face"] {
+        assert!(of_listed(kind), "the candidate has the listed person's {kind}");
+    }
+    let log = all.iter().find(|(name, _)| *name == desk.arg("log")).expect("a log");
+    assert!(log.1.mentions(" DEBUG "), "all is logged that is written at any level");
+    let audited = |(_, w): &(String, Written)| w.mentions("watchpost audit log v1");
+    assert!(all.iter().any(audited), "an audit log is kept");
+    for (place, written) in all.iter().chain(&wire) {
+        for stranger in &strangers {
+            let found = stranger.found_in(written);
+            assert!(found.is_empty(), "{place}: {found:?}");
+        }
+        for picture in &written.pictures {
+            assert!(listed.shows(picture), "{place}: a picture of somebody else");
+        }
+    }
 }

@@ -151,8 +151,15 @@ pub struct Daemon(Child);
 
 impl Daemon {
     pub fn start(desk: &Desk) -> Self {
+        Self::start_with(desk, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_with(desk: &Desk, variables: &[(&str, &str)]) -> Self {
         let log = std::fs::File::create(desk.path("log")).expect("a log file");
-        Self(desk.command("run").stderr(log).spawn().expect("the binary runs"))
+        let mut command = desk.command("run");
+        command.envs(variables.iter().copied()).stderr(log);
+        Self(command.spawn().expect("the binary runs"))
     }
 
     pub fn id(&self) -> u32 {

@@ -12,6 +12,7 @@ pub mod event;
 pub mod field;
 pub mod manifests;
 pub mod people;
+pub mod traces;
 pub mod trials;
 pub mod wire;
 
