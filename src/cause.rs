@@ -367,7 +367,7 @@ causes! {
             " and the section of that kind",
         );
     MemoryNotLocked, "memory-not-locked", Device,
-        "the list's templates cannot be kept out of swap",
+        "the list's templates, or the camera's frames, cannot be kept out of swap",
         "give the service LimitMEMLOCK=infinity (or `ulimit -l unlimited` before it starts)";
     NoMemory, "no-memory", Device,
         "there is no memory for the list",

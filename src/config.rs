@@ -88,11 +88,18 @@ pub struct EventConfig {
     pub crop: bool,
     /// JPEG quality of the crop, 30 to 95.
     pub crop_quality: u8,
+    /// Put the matched face's whole head into the candidate, too. Outside of the head, and where
+    /// another face was found, it is grey; somebody who was not found can be in it.
+    pub head: bool,
+    /// Side of that picture in pixels, 112 to 320.
+    pub head_pixels: u32,
+    /// Side of that picture, in the longer side of the face: 1.2 to 2.
+    pub head_times: f32,
 }
 
 impl Default for EventConfig {
     fn default() -> Self {
-        Self { crop: true, crop_quality: 85 }
+        Self { crop: true, crop_quality: 85, head: false, head_pixels: 224, head_times: 1.6 }
     }
 }
 
@@ -239,6 +246,31 @@ impl Config {
                 value: self.event.crop_quality.to_string(),
                 remedy: "write a whole number from 30 to 95".into(),
             });
+        }
+        let EventConfig { crop, head, head_pixels, head_times, .. } = self.event;
+        for (wrong, key, value, remedy) in [
+            (
+                head && !crop,
+                setting!(event.head),
+                "true".to_owned(),
+                concat!("set ", setting!(event.crop), " = true as well, or this to false"),
+            ),
+            (
+                !(112..=320).contains(&head_pixels),
+                setting!(event.head_pixels),
+                head_pixels.to_string(),
+                "write a whole number from 112 to 320",
+            ),
+            (
+                !(1.2..=2.0).contains(&head_times),
+                setting!(event.head_times),
+                head_times.to_string(),
+                "write a number from 1.2 to 2",
+            ),
+        ] {
+            if wrong {
+                out.push(Problem { key: key.into(), value, remedy: remedy.into() });
+            }
         }
         self.broker.problems(&mut out);
         self.audit.problems(&mut out);

@@ -63,6 +63,12 @@ impl Rect {
         Point::new(self.x + self.width / 2.0, self.y + self.height / 2.0)
     }
 
+    /// Whether `point` is inside of it.
+    pub fn holds(&self, point: Point) -> bool {
+        (self.x..=self.x + self.width).contains(&point.x)
+            && (self.y..=self.y + self.height).contains(&point.y)
+    }
+
     /// Intersection over union with `other`, 0 to 1; 0 where both are empty.
     pub fn iou(&self, other: &Rect) -> f32 {
         let w = (self.x + self.width).min(other.x + other.width) - self.x.max(other.x);

@@ -41,6 +41,9 @@ macro_rules! setting {
     (device.id) => { "device.id" };
     (event.crop) => { "event.crop" };
     (event.crop_quality) => { "event.crop_quality" };
+    (event.head) => { "event.head" };
+    (event.head_pixels) => { "event.head_pixels" };
+    (event.head_times) => { "event.head_times" };
     (metrics.beyond_loopback) => { "metrics.beyond_loopback" };
     (metrics.listen) => { "metrics.listen" };
     (source.images.fps) => { "source.images.fps" };

@@ -60,6 +60,8 @@ const NEUTRAL: &[&str] = &[
     "device.place",
     "event.crop",
     "event.crop_quality",
+    "event.head_pixels",
+    "event.head_times",
     "metrics.listen",
     "source.",
     "vision.long_side",

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use watchpost::cause::Cause;
@@ -12,6 +13,7 @@ use watchpost::config::Config;
 use watchpost::decision::policy::Blindness;
 use watchpost::decision::promise;
 use watchpost::delivery::Candidate;
+use watchpost::delivery::event::Crop;
 use watchpost::demo::ENROLMENT_PHOTOGRAPH;
 use watchpost::demo::scene::{PERIOD, Scene};
 use watchpost::demo::source::SceneSource;
@@ -219,6 +221,42 @@ fn one_walk_gives_one_candidate_and_with_crops_forbidden_it_carries_none() {
     assert!(
         counters.vision.tracks >= 4 && counters.decision.compared > counters.decision.supporting
     );
+}
+
+/// A picture of a candidate.
+fn decoded(crop: Option<&Crop>) -> image::RgbImage {
+    let base64 = &crop.expect("a picture").base64;
+    let file = base64::engine::general_purpose::STANDARD.decode(base64).unwrap();
+    image::load_from_memory(&file).unwrap().into_rgb8()
+}
+
+#[test]
+fn a_candidate_carries_its_second_view_and_the_head_only_where_it_is_asked_for() {
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let mut config = desk(folder.path(), &models, now, |_| {});
+    let shown = |config: &Config| {
+        let mut run = Run::new(config, &models, at(now));
+        run.show(PERIOD, now);
+        run.candidates.swap_remove(0)
+    };
+    let c = shown(&config);
+    assert_eq!(c.head, None, "the face alone, unless somebody asks for more");
+    let second = c.second_view.expect("four views");
+    assert!(second.score <= c.score && second.rect != c.evidence.rect);
+    let (best, other) = (decoded(c.crop.as_ref()), decoded(second.crop.as_ref()));
+    assert_eq!((best.dimensions(), other.dimensions()), ((112, 112), (112, 112)));
+    assert_ne!(best, other, "another view");
+
+    config.event.head = true;
+    let head = decoded(shown(&config).head.as_ref());
+    assert_eq!(head.dimensions(), (224, 224));
+    let is_grey = |x, y| head.get_pixel(x, y).0.iter().all(|v| v.abs_diff(128) <= 4);
+    for (x, y) in [(2, 2), (221, 2), (2, 221), (221, 221)] {
+        assert!(is_grey(x, y), "{x}, {y}: outside of the head");
+    }
+    let shown = (0..224 * 224).filter(|i| !is_grey(i % 224, i / 224)).count();
+    assert!(shown > 224 * 224 / 3, "{shown} pixels of the head");
 }
 
 #[test]

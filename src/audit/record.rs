@@ -287,6 +287,7 @@ numbered! {
         CoolDown = 23, setting!(decision.cool_down_s);
         UnprovedFreshness = 24, setting!(audit.on_unproved);
         LateWitnesses = 25, setting!(audit.quorum_hours);
+        Head = 26, setting!(event.head);
     }
 }
 

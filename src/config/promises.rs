@@ -42,6 +42,7 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
             }),
         ],
     ),
+    ("face-alone", &[(setting!(event.head), |c| c.event.head)]),
     (
         "locked-memory",
         &[(setting!(watchlist.require_locked_memory), |c| !c.watchlist.require_locked_memory)],
@@ -166,6 +167,7 @@ mod tests {
             ("watchlist.await_orders_s = 0", "orders-heard-first", "watchlist.await_orders_s"),
             ("broker.url = \"mqtt://far\"", "encrypted-link", "broker.url"),
             ("broker.outbox = \"\"", "candidates-survive", "broker.outbox"),
+            ("event.head = true", "face-alone", "event.head"),
             ("broker.event_expiry_s = 86400", "candidates-expire", "broker.event_expiry_s"),
             ("vision.quality.max_yaw = 60.0", "quality-gate", "vision.quality.max_yaw"),
             ("decision.cool_down_s = 1", "decision-rule", "decision.cool_down_s"),

@@ -34,6 +34,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::DecisionConfig;
+use super::best_two::BestTwo;
 use super::probe::FusedProbe;
 use crate::clock::Now;
 use crate::template::{Embedding, Template};
@@ -97,6 +98,8 @@ pub struct Finding<V> {
     pub alternatives: Vec<EntryIndex, MAX_HITS>,
     /// The view of those kept that is nearest to the entry.
     pub view: V,
+    /// The one after it, with its similarity, where two were kept.
+    pub second: Option<(f32, V)>,
 }
 
 /// Drops and suppressions, by name.
@@ -118,13 +121,12 @@ pub struct DecisionCounters {
     pub beyond_capacity: u64,
 }
 
-/// The best view so far of the entry that the probe supports.
+/// The best views so far of the entry that the probe supports.
 struct Held<V> {
     id: Uuid,
     entry: EntryIndex,
-    score: f32,
     agreeing: u32,
-    view: V,
+    views: BestTwo<V>,
 }
 
 /// What a track was announced as, or would have been but for the cool-down.
@@ -136,7 +138,32 @@ struct Announced<V> {
     score: Option<f32>,
     agreeing: u32,
     at: Duration,
-    better: Option<(f32, V)>,
+    /// The best views since.
+    later: Option<BestTwo<V>>,
+}
+
+impl<V> Announced<V> {
+    /// Keeps `view` for the update, where there may be one and it is among the best two.
+    fn keep(&mut self, score: f32, view: V) {
+        if self.score.is_none() {
+            return;
+        }
+        match &mut self.later {
+            Some(later) => later.offer(score, view),
+            none => *none = Some(BestTwo::new(score, view)),
+        }
+    }
+
+    /// What is better than what was announced by more than `margin`, if anything is. Nothing is
+    /// kept then.
+    fn take_better(&mut self, margin: f32) -> Option<BestTwo<V>> {
+        let least = self.score? + margin;
+        let better = self.later.take_if(|later| later.score() > least);
+        if better.is_some() {
+            self.score = None;
+        }
+        better
+    }
 }
 
 struct Followed<V> {
@@ -274,7 +301,7 @@ impl<V> Decider<V> {
             if combined >= threshold {
                 rule.counters.supporting += 1;
                 a.agreeing += 1;
-                rule.keep_better(a, own(a.entry), view);
+                a.keep(own(a.entry), view);
             }
             return;
         }
@@ -287,11 +314,12 @@ impl<V> Decider<V> {
         match &mut t.held {
             Some(held) if held.entry == entry => {
                 held.agreeing += 1;
-                if score > held.score {
-                    (held.score, held.view) = (score, view);
-                }
+                held.views.offer(score, view);
             }
-            held => *held = Some(Held { id, entry, score, agreeing: 1, view }),
+            held => {
+                let views = BestTwo::new(score, view);
+                *held = Some(Held { id, entry, agreeing: 1, views });
+            }
         }
         if t.probe.views() >= rule.config.views || rule.is_late(t, now) {
             rule.announce(track, t, now, out);
@@ -357,15 +385,6 @@ impl Rule {
         now.monotonic.saturating_sub(t.since) >= patience
     }
 
-    /// Keeps `view` for the update, where it is better than what was announced and what is kept.
-    fn keep_better<V>(&self, a: &mut Announced<V>, score: f32, view: V) {
-        let Some(announced) = a.score else { return };
-        let beats = a.better.as_ref().map_or(announced + self.config.update_margin, |b| b.0);
-        if score > beats {
-            a.better = Some((score, view));
-        }
-    }
-
     /// Makes the candidate of the entry that `t` supports, if there is one.
     fn announce<V>(
         &mut self,
@@ -377,7 +396,8 @@ impl Rule {
         if t.probe.views() < self.config.least_views {
             return;
         }
-        let Some(Held { id, entry, score, agreeing, view }) = t.held.take() else { return };
+        let Some(Held { id, entry, agreeing, views }) = t.held.take() else { return };
+        let (score, view, second) = views.into_parts();
         let alternatives = t.inseparable(entry, self.config.ambiguity_margin);
         let cool = Duration::from_secs(self.config.cool_down_s);
         let cooling = self
@@ -391,7 +411,7 @@ impl Rule {
             score: (!cooling).then_some(score),
             agreeing,
             at: now.monotonic,
-            better: None,
+            later: None,
         });
         if cooling {
             self.counters.cooling += 1;
@@ -412,6 +432,7 @@ impl Rule {
             compared,
             alternatives,
             view,
+            second,
         });
     }
 
@@ -419,10 +440,10 @@ impl Rule {
     /// still holds; there is no other update.
     fn update<V>(&mut self, track: TrackId, t: &mut Followed<V>, out: &mut impl FnMut(Finding<V>)) {
         let Some(a) = &mut t.announced else { return };
-        let Some((score, view)) = a.better.take() else { return };
+        let Some(better) = a.take_better(self.config.update_margin) else { return };
+        let (score, view, second) = better.into_parts();
         let (id, entry, agreeing) = (a.id, a.entry, a.agreeing);
         let mut alternatives = a.alternatives.clone();
-        a.score = None;
         let combined = t.combined(entry);
         if combined.is_nan() || combined < self.threshold {
             self.counters.faded += 1;
@@ -447,6 +468,7 @@ impl Rule {
             compared,
             alternatives,
             view,
+            second,
         });
     }
 

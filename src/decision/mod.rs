@@ -12,6 +12,7 @@
 //! All are pure: the clock, the list and the views are passed in; nothing is stored beyond a
 //! track's life but the times at which listed entries were last announced.
 
+mod best_two;
 pub mod budget;
 pub mod candidate;
 pub mod curve;

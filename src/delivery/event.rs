@@ -35,7 +35,8 @@ use crate::promise::Stage;
 /// Media type of every payload, also the MQTT content type.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// Most bytes of JPEG that a candidate carries; larger ones are refused before they are queued.
+/// Most bytes of JPEG that a candidate carries in all its pictures; one with more is refused before
+/// it is queued.
 pub const MAX_CROP: usize = 64 * 1024;
 
 /// Id of an event or of a candidate: UUID version 7, so that ids of one device sort by time.
@@ -227,6 +228,14 @@ pub struct Candidate {
     /// The matched face, aligned; absent where the configuration forbids it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
+    /// The matched face's whole head in the same view; present only where the configuration asks
+    /// for it. Grey outside of the head, where another face was found, and in the camera's zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Crop>,
+    /// The view after the best one; absent where none other reached the threshold, as in a
+    /// candidate of two views.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_view: Option<SecondView>,
     /// Where the audit log has this event; absent where the device keeps none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditReference>,
@@ -252,6 +261,25 @@ pub struct Evidence {
     pub rect: [f32; 4],
     /// Width and height of the captured frame in px.
     pub frame: [u32; 2],
+}
+
+/// Another view of the same track, for those who look at a candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SecondView {
+    /// Its cosine similarity.
+    #[cfg_attr(test, schemars(range(min = -1, max = 1)))]
+    pub score: f32,
+    /// Its quality.
+    pub quality: QualityParts,
+    /// The face in it: x, y, width, height in px.
+    #[serde(rename = "box")]
+    pub rect: [f32; 4],
+    /// Width and height of the captured frame in px.
+    pub frame: [u32; 2],
+    /// The face, aligned; absent where the configuration forbids it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Crop>,
 }
 
 /// Parts of the quality gate's judgement.

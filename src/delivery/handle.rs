@@ -241,7 +241,9 @@ impl Delivery {
     }
 
     fn event(&self, candidate: Candidate, now: Now) -> Result<EventRecord, NotTaken> {
-        let crop = candidate.crop.as_ref().map_or(0, |c| c.base64.len());
+        let second = candidate.second_view.as_ref().and_then(|view| view.crop.as_ref());
+        let pictures = [candidate.crop.as_ref(), candidate.head.as_ref(), second];
+        let crop: usize = pictures.into_iter().flatten().map(|c| c.base64.len()).sum();
         if crop > MAX_CROP.div_ceil(3) * 4 {
             return Err(NotTaken::TooLarge(crop));
         }

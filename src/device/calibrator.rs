@@ -167,7 +167,7 @@ impl Calibrator {
                     probes.remove(&track.0);
                     counter.end(track.0, today);
                 }
-                Sighting::Viewed { track, view } => {
+                Sighting::Viewed { track, view, .. } => {
                     let probe = probes.entry(track.0).or_default();
                     if view.beyond && !probe.is_of_another(&view.probe) {
                         return;

@@ -67,6 +67,8 @@ pub struct Pipeline {
     replanned: bool,
     /// Why the list in force may not be used just now, for reasons outside of it.
     held: Option<Blindness>,
+    /// A frame could not be locked in memory. No other is looked at until a list is put in force.
+    unlocked: Option<Blindness>,
     matcher: Matcher,
     /// Counts tracks against decoys beside matching.
     decoys: Option<DecoyCounter>,
@@ -91,7 +93,8 @@ impl Pipeline {
         stopwatch: impl Stopwatch + 'static,
     ) -> Result<Self, VisionError> {
         Ok(Self {
-            decoder: Decoder::of(&config.source),
+            decoder: Decoder::of(&config.source)
+                .only_locked(config.watchlist.require_locked_memory),
             schedule: config
                 .vision
                 .schedule
@@ -102,6 +105,7 @@ impl Pipeline {
             traffic: Traffic::default(),
             replanned: false,
             held: None,
+            unlocked: None,
             matcher: Matcher {
                 analyzer: Analyzer::new(models, &config.vision)?,
                 decider: Box::new(Decider::new(config.decision.clone())),
@@ -120,6 +124,7 @@ impl Pipeline {
     /// forgotten.
     pub fn set_list(&mut self, active: Result<ActiveList, Blindness>) {
         self.matcher.decider.reset();
+        self.unlocked = None;
         if let (Some(decoys), Ok(active)) = (&mut self.decoys, &active) {
             decoys.set_entries(active.gallery());
         }
@@ -186,7 +191,7 @@ impl Pipeline {
     /// # Errors
     /// Why not.
     pub fn standing(&self, now: Now) -> Result<(), Blindness> {
-        if let Some(reason) = &self.held {
+        if let Some(reason) = self.held.as_ref().or(self.unlocked.as_ref()) {
             return Err(reason.clone());
         }
         self.active.as_ref().map_err(Clone::clone)?.permits(now.wall)
@@ -207,6 +212,16 @@ impl Pipeline {
         self.processed = now;
         let result = self.look(captured, now, out);
         self.decoder.wipe();
+        if let Err(PipelineError::Decode(error @ DecodeError::NotLocked { .. })) = &result {
+            self.unlocked = Some(Blindness::new(
+                Cause::MemoryNotLocked,
+                format_args!(
+                    "{error}; {}, or set {} = false where swap is encrypted or absent",
+                    Cause::MemoryNotLocked.remedy(),
+                    setting!(watchlist.require_locked_memory)
+                ),
+            ));
+        }
         result
     }
 
@@ -363,7 +378,7 @@ impl Matcher {
                     outlet.ended(track);
                     decider.end(captured.at, track, &mut |finding| outlet.publish(finding));
                 }
-                Sighting::Viewed { track, view } => {
+                Sighting::Viewed { track, view, company } => {
                     if view.beyond && !decider.is_of_another(track, &view.probe) {
                         return;
                     }
@@ -381,8 +396,15 @@ impl Matcher {
                     gallery.search(&probe, top);
                     let alone = view.probe.quantize();
                     let own = |entry| gallery.similarity(entry, &alone).unwrap_or(-1.0);
+                    let supports = top.hits().first().is_some_and(|hit| hit.score >= threshold);
+                    let shown = outlet.active.list().stage() != Stage::Silent && supports;
                     let kept = KeptView {
-                        face: outlet.maker.wants_crop().then_some(view.face),
+                        face: (shown && outlet.maker.wants_crop()).then_some(view.face),
+                        head: outlet
+                            .maker
+                            .head()
+                            .filter(|_| shown)
+                            .map(|head| head.take(frame, &view.rect, company)),
                         quality: view.quality,
                         rect: view.rect,
                         frame: size,

@@ -89,6 +89,12 @@ pub enum DecodeError {
     /// The bytes do not fit the layout.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// It would lie in memory that may reach swap, and must not.
+    #[error("a frame of {bytes} bytes and what is decoded from it cannot be locked in memory")]
+    NotLocked {
+        /// Bytes of the frame as captured.
+        bytes: usize,
+    },
 }
 
 impl From<Broken> for DecodeError {
@@ -105,6 +111,8 @@ impl From<Broken> for DecodeError {
 #[derive(Debug)]
 pub struct Decoder {
     max_pixels: u32,
+    /// Pictures are decoded only from and into memory that is kept from swap.
+    locked_only: bool,
     /// What nobody is to look at.
     zones: Zones,
     /// Decoded samples; keeps its memory.
@@ -126,6 +134,7 @@ impl Decoder {
     pub fn new(max_pixels: u32) -> Self {
         Self {
             max_pixels,
+            locked_only: false,
             zones: Zones::default(),
             pixels: LockedBuffer::new(),
             clean: LockedBuffer::new(),
@@ -139,12 +148,22 @@ impl Decoder {
         Self { zones: Zones::new(config.zones.clone()), ..Self::new(config.max_pixels) }
     }
 
+    /// Refuses frames that are not kept from swap, or whose pixels are not.
+    #[must_use]
+    pub fn only_locked(self, locked_only: bool) -> Self {
+        Self { locked_only, ..self }
+    }
+
     /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for
     /// JPEG and where there are zones.
     ///
     /// # Errors
     /// [`DecodeError`]; the decoder stays usable.
     pub fn decode<'a>(&'a mut self, captured: &'a Captured) -> Result<Frame<'a>, DecodeError> {
+        let not_locked = Err(DecodeError::NotLocked { bytes: captured.bytes.len() });
+        if self.locked_only && !captured.bytes.is_locked() {
+            return not_locked;
+        }
         match captured.payload {
             Payload::Raw(layout) if self.zones.is_empty() => {
                 Ok(Frame::new(layout, &captured.bytes)?)
@@ -153,13 +172,24 @@ impl Decoder {
                 Frame::new(layout, &captured.bytes)?;
                 self.pixels.clear();
                 self.pixels.extend_from_slice(&captured.bytes[..layout.min_len()]);
+                if self.locked_only && !self.is_locked() {
+                    return not_locked;
+                }
                 self.blanked(layout)
             }
             Payload::Jpeg { .. } => {
                 let layout = *self.decode_jpeg(&captured.bytes)?.layout();
+                if self.locked_only && !self.is_locked() {
+                    return not_locked;
+                }
                 self.blanked(layout)
             }
         }
+    }
+
+    /// Whether all that it holds of pictures is kept from swap.
+    fn is_locked(&self) -> bool {
+        [&self.pixels, &self.clean, &self.completed].iter().all(|buffer| buffer.is_locked())
     }
 
     /// This decoder's buffer without what nobody is to look at.
@@ -210,13 +240,13 @@ impl Decoder {
             // Without it nobody can tell how many scans are missing.
             Coding::Progressive if !structure.has_end_marker => return Err(DecodeError::Truncated),
             Coding::Progressive => {
-                complete(clean, &structure, clean.len(), completed);
-                decode(completed, (width, height), pixels)?
+                let end = clean.len();
+                decode(whole(clean, &structure, end, completed), (width, height), pixels)?
             }
             Coding::Sequential if structure.scans.len() == 1 => {
-                complete(clean, &structure, structure.scans[0].end, completed);
-                completed.extend_from_slice(&TRIPWIRE);
-                decode(completed, (width, height), pixels)?
+                let picture = whole(clean, &structure, structure.scans[0].end, completed);
+                picture.extend_from_slice(&TRIPWIRE);
+                decode(picture, (width, height), pixels)?
             }
             Coding::Sequential if structure.has_one_scan_a_component() => {
                 scans::decode_planes(clean, &structure, completed, pixels)?
@@ -256,6 +286,23 @@ pub(super) fn orientation(structure: &Structure, picture: &[u8]) -> Orientation 
         .unwrap_or(Orientation::NoTransforms)
 }
 
+/// What the library needs of `picture` up to `end`: in its place, or in `completed` where tables
+/// have to be put in.
+fn whole<'a>(
+    picture: &'a mut LockedBuffer,
+    structure: &Structure,
+    end: usize,
+    completed: &'a mut LockedBuffer,
+) -> &'a mut LockedBuffer {
+    if structure.has_huffman_tables {
+        picture.truncate(end);
+        set_height(picture, structure);
+        return picture;
+    }
+    complete(picture, structure, end, completed);
+    completed
+}
+
 /// Puts into `completed` what the library needs of `picture` up to `end`: with tables and height.
 fn complete(picture: &[u8], structure: &Structure, end: usize, completed: &mut LockedBuffer) {
     completed.clear();
@@ -265,10 +312,14 @@ fn complete(picture: &[u8], structure: &Structure, end: usize, completed: &mut L
         completed.extend_from_slice(jpeg::STANDARD_TABLES);
     }
     completed.extend_from_slice(&picture[scan_at..end]);
+    set_height(completed, structure);
+}
+
+fn set_height(picture: &mut LockedBuffer, structure: &Structure) {
     if let Some(frame_at) = structure.frame_at {
         // Marker, length, precision; then the height, which may have come later.
         let height = (structure.height as u16).to_be_bytes();
-        completed[frame_at + 5..frame_at + 7].copy_from_slice(&height);
+        picture[frame_at + 5..frame_at + 7].copy_from_slice(&height);
     }
 }
 

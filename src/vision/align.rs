@@ -82,6 +82,15 @@ impl AlignedFace {
         wipe(&mut self.pixels);
     }
 
+    /// Overwrites each pixel that `stays` does not keep, by its column and row, with `grey`.
+    pub(super) fn keep(&mut self, grey: u8, stays: impl Fn(usize, usize) -> bool) {
+        for (i, pixel) in self.pixels.chunks_exact_mut(3).enumerate() {
+            if !stays(i % self.side, i / self.side) {
+                pixel.fill(grey);
+            }
+        }
+    }
+
     /// Replaces the pixels by the face of `frame` whose landmarks are given. `None`, and black,
     /// where the landmarks coincide or are not finite.
     pub fn warp(

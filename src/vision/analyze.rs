@@ -15,6 +15,7 @@ use super::detect::Detector;
 use super::embed::Embedder;
 use super::faces::{Faces, MAX_FACES, forget};
 use super::fitness::{Fitness, HardlyAble};
+use super::head::InCompany;
 use super::judge::{FaceJudge, JudgedFace};
 use super::manifest::Models;
 use super::quality::{Quality, TooPoor};
@@ -48,13 +49,15 @@ pub struct View {
 
 /// What the stage tells.
 #[derive(Debug)]
-pub enum Sighting {
+pub enum Sighting<'a> {
     /// A view of a track was embedded.
     Viewed {
         /// Which track.
         track: TrackId,
         /// The view.
         view: View,
+        /// Who else was found in the frame.
+        company: InCompany<'a>,
     },
     /// A track is over; its number will not come again.
     Ended {
@@ -130,6 +133,10 @@ pub struct FrameCounts {
     pub embedded: u32,
     /// Those of them that are hardly able to match.
     pub hardly_able: HardlyAbleCounts,
+    /// Tracks of which the first view was embedded.
+    pub viewed_tracks: u32,
+    /// Tracks of which a face lay for the first time.
+    pub lying_tracks: u32,
     /// Views that were due but beyond the frame's budget.
     pub deferred: u32,
     /// Tracks alive after the frame.
@@ -201,7 +208,7 @@ impl Analyzer {
         frame: &Frame<'_>,
         now: Now,
         stopwatch: &mut dyn Stopwatch,
-        out: &mut impl FnMut(Sighting),
+        out: &mut impl FnMut(Sighting<'_>),
     ) -> Result<FrameCounts, VisionError> {
         let start = stopwatch.elapsed();
         let report = self.judge.detector().detect(frame, self.min_score, &mut self.faces)?;
@@ -222,7 +229,7 @@ impl Analyzer {
         frame: &Frame<'_>,
         now: Now,
         stopwatch: &mut dyn Stopwatch,
-        out: &mut impl FnMut(Sighting),
+        out: &mut impl FnMut(Sighting<'_>),
         counts: &mut FrameCounts,
     ) -> Result<(), VisionError> {
         let start = stopwatch.elapsed();
@@ -254,7 +261,7 @@ impl Analyzer {
     }
 
     /// Ends all tracks, as when the camera is gone or matching is suspended.
-    pub fn end_all(&mut self, out: &mut impl FnMut(Sighting)) {
+    pub fn end_all(&mut self, out: &mut impl FnMut(Sighting<'_>)) {
         let views = &mut self.views;
         self.tracker.end_all(|track| {
             views.ended(track);
@@ -292,7 +299,7 @@ impl Analyzer {
         frame: &Frame<'_>,
         now: Now,
         stopwatch: &mut dyn Stopwatch,
-        out: &mut impl FnMut(Sighting),
+        out: &mut impl FnMut(Sighting<'_>),
         counts: &mut FrameCounts,
     ) -> Result<(), VisionError> {
         let mut looks = 0;
@@ -310,6 +317,8 @@ impl Analyzer {
             counts.times.align += aligned.saturating_sub(start);
             if let Err(reason) = verdict {
                 counts.too_poor.add(reason);
+                let lies = reason == TooPoor::Lying && self.views.lies(due.track);
+                counts.lying_tracks += u32::from(lies);
                 continue;
             }
             if !self.views.wants(due.track, quality.overall, now.monotonic) {
@@ -329,6 +338,7 @@ impl Analyzer {
             if let Some(reason) = fitness.and_then(|f| f.hardly_able()) {
                 counts.hardly_able.add(reason);
             }
+            counts.viewed_tracks += u32::from(self.views.count(due.track) == 0);
             let beyond = self.views.embedded(due.track, quality.overall, now.monotonic);
             let view = View {
                 quality,
@@ -339,7 +349,8 @@ impl Analyzer {
                 at: now,
                 beyond,
             };
-            out(Sighting::Viewed { track: due.track, view });
+            let company = InCompany { faces: &self.faces, own: due.face };
+            out(Sighting::Viewed { track: due.track, view, company });
         }
         self.judge.wipe();
         Ok(())
@@ -391,8 +402,8 @@ mod tests {
             self.analyzer.faces = Faces::from_slice(faces).unwrap();
             let mut counts = FrameCounts::default();
             let (views, ended) = (&mut self.views, &mut self.ended);
-            let out = &mut |sighting| match sighting {
-                Sighting::Viewed { track, view } => {
+            let out = &mut |sighting: Sighting<'_>| match sighting {
+                Sighting::Viewed { track, view, .. } => {
                     assert_eq!(
                         (view.probe.values().len(), view.face.side(), view.at),
                         (512, 112, now)
@@ -473,12 +484,13 @@ mod tests {
     /// here what it is, and nothing that is guessed about a person may be among it.
     #[test]
     fn what_leaves_the_stage_is_a_box_points_quality_an_embedding_the_pixels_and_counts() {
-        fn tell(sighting: Sighting) -> TrackId {
+        fn tell(sighting: Sighting<'_>) -> TrackId {
             match sighting {
                 Sighting::Ended { track } => track,
                 Sighting::Viewed {
                     track,
                     view: View { quality, probe, face, rect, landmarks, at, .. },
+                    company: InCompany { faces: _, own: _ },
                 } => {
                     let (_, _, _, _): (Embedding, AlignedFace, Rect, [Point; 5]) =
                         (probe, face, rect, landmarks);
@@ -507,7 +519,7 @@ mod tests {
                 }
             }
         }
-        let _: fn(Sighting) -> TrackId = tell;
+        let _: fn(Sighting<'_>) -> TrackId = tell;
         let FrameCounts {
             faces,
             beyond_capacity,
@@ -515,11 +527,14 @@ mod tests {
             too_poor,
             embedded,
             hardly_able,
+            viewed_tracks,
+            lying_tracks,
             deferred,
             tracks,
             times,
         } = FrameCounts::default();
         let _: [u32; 6] = [faces, beyond_capacity, untracked, embedded, deferred, tracks];
+        let _: [u32; 2] = [viewed_tracks, lying_tracks];
         let (TooPoorCounts(_), HardlyAbleCounts(_)) = (too_poor, hardly_able);
         let StageTimes { decode: _, detect: _, track: _, align: _, embed: _ } = times;
         let Detection { rect: _, landmarks: _, score: _ } = face(0.0, 0.0, 40.0);

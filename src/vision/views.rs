@@ -80,11 +80,13 @@ struct Attempts {
 pub(super) struct Views {
     config: ViewConfig,
     attempts: heapless::Vec<Attempts, MAX_TRACKS>,
+    /// Tracks of which a face lay.
+    lying: heapless::Vec<TrackId, MAX_TRACKS>,
 }
 
 impl Views {
     pub(super) fn new(config: ViewConfig) -> Self {
-        Self { config, attempts: heapless::Vec::new() }
+        Self { config, attempts: heapless::Vec::new(), lying: heapless::Vec::new() }
     }
 
     /// How many views of `track` were embedded.
@@ -131,11 +133,21 @@ impl Views {
         }
     }
 
+    /// A face of `track` lies. Says whether that is its first that does.
+    pub(super) fn lies(&mut self, track: TrackId) -> bool {
+        let first = !self.lying.contains(&track);
+        if first {
+            self.lying.push(track).expect("no more tracks than places");
+        }
+        first
+    }
+
     /// The latest view of `track` is the first of somebody else, who is followed as `new`.
     pub(super) fn replaced(&mut self, track: TrackId, new: TrackId) {
         if let Some(a) = self.attempts.iter_mut().find(|a| a.track == track) {
             (a.track, a.count, a.best) = (new, 1, 0.0);
         }
+        self.lying.retain(|lies| *lies != track);
     }
 
     /// Forgets a track that ended.
@@ -143,6 +155,7 @@ impl Views {
         if let Some(at) = self.attempts.iter().position(|a| a.track == track) {
             self.attempts.swap_remove(at);
         }
+        self.lying.retain(|lies| *lies != track);
     }
 
     fn of(&self, track: TrackId) -> Option<&Attempts> {

@@ -63,6 +63,8 @@ pub fn candidate(number: u64, crop: usize) -> Candidate {
         list: ListVersion { id: "L-42".to_owned(), version: 3 },
         models: ModelDigests { detector: "ab".repeat(32), embedder: "cd".repeat(32) },
         crop: Some(Crop::jpeg(&vec![0x55; crop])),
+        head: None,
+        second_view: None,
         audit: None,
     }
 }

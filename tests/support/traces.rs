@@ -323,7 +323,7 @@ fn views(frame: &Frame<'_>) -> Vec<View> {
     let mut analyzer = Analyzer::new(&Models::builtin().expect("built in"), &config).expect("load");
     let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
     let mut found = Vec::new();
-    let out = &mut |sighting| {
+    let out = &mut |sighting: Sighting<'_>| {
         if let Sighting::Viewed { view, .. } = sighting {
             found.push(view);
         }

@@ -92,6 +92,7 @@ fn three_views_are_no_candidate_and_the_fourth_is_one() {
     let f = &found[0];
     assert_eq!((f.entry, f.sequence, f.agreeing, f.compared), (7, 1, 3, 4));
     assert_eq!((f.score, f.combined, f.view), (0.6, 0.45, 1), "the best view, the probe as it is");
+    assert_eq!(f.second, Some((0.5, 2)), "and the one after it; the first was not searched for");
     assert_eq!(
         d.counters(),
         DecisionCounters { compared: 4, supporting: 3, candidates: 1, ..Default::default() }

@@ -52,7 +52,25 @@ fn candidate() -> Candidate {
         list: ListVersion { id: "L-42".to_owned(), version: 3 },
         models: ModelDigests { detector: "ab".repeat(32), embedder: "cd".repeat(32) },
         crop: Some(Crop::jpeg(&[0xff, 0xd8, 0xff, 0xd9])),
+        head: None,
+        second_view: None,
         audit: None,
+    }
+}
+
+/// With all that the configuration can add.
+fn candidate_with_head() -> Candidate {
+    let quality = QualityParts { overall: 0.7, ..candidate().evidence.quality };
+    Candidate {
+        head: Some(Crop::jpeg(&[0xff, 0xd8, 0xff, 0xd9])),
+        second_view: Some(SecondView {
+            score: 0.58,
+            quality,
+            rect: [300.0, 82.0, 95.0, 119.0],
+            frame: [1280, 720],
+            crop: Some(Crop::jpeg(&[0xff, 0xd8, 0xff, 0xd9])),
+        }),
+        ..candidate()
     }
 }
 
@@ -114,6 +132,7 @@ fn golden(version: u32, name: &str) -> serde_json::Value {
         (1, "blind") => include_str!("golden/status-blind.v1.json"),
         (1, "watchlist-state") => include_str!("golden/watchlist-state.v1.json"),
         (1, _) => include_str!("golden/stats.v1.json"),
+        (_, "candidate-head") => include_str!("golden/candidate-head.v2.json"),
         (_, "candidate") => include_str!("golden/candidate.v2.json"),
         (_, "status") => include_str!("golden/status.v2.json"),
         (_, "blind") => include_str!("golden/status-blind.v2.json"),
@@ -190,6 +209,7 @@ fn blind() -> Status {
 #[test]
 fn payloads_are_the_golden_ones() {
     assert_eq!(json(ID, candidate()), golden(2, "candidate"));
+    assert_eq!(json(ID, candidate_with_head()), golden(2, "candidate-head"));
     assert_eq!(json(ID, status()), golden(2, "status"));
     assert_eq!(json(ID, blind()), golden(2, "blind"));
     assert_eq!(json(ID, stats()), golden(2, "stats"));
@@ -212,6 +232,7 @@ fn the_golden_payloads_of_every_version_are_read_by_today_s_types_without_loss()
     }
     assert_eq!(again::<Candidate>(1, "candidate"), candidate_of_1());
     assert_eq!(again::<Candidate>(2, "candidate"), candidate());
+    assert_eq!(again::<Candidate>(2, "candidate-head"), candidate_with_head());
     assert_eq!(again::<Status>(1, "status"), status_of_1());
     assert_eq!(again::<Status>(2, "status"), status());
     assert_eq!(again::<Status>(1, "blind"), blind_of_1());

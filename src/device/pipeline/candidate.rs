@@ -3,21 +3,25 @@
 use std::time::Duration;
 
 use image::ImageEncoder;
+use zeroize::Zeroizing;
 
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::candidate::Finding;
 use crate::decision::policy::ActiveList;
 use crate::delivery::event::{
-    Candidate, Crop, EventId, Evidence, ListVersion, ModelDigests, QualityParts,
+    Candidate, Crop, EventId, Evidence, ListVersion, MAX_CROP, ModelDigests, QualityParts,
+    SecondView,
 };
 use crate::geometry::Rect;
-use crate::vision::{AlignedFace, Models, Quality};
+use crate::vision::{AlignedFace, HeadView, Models, Quality};
 
 /// What is kept of a view with which its track's probe supports an entry, until the track ends.
 pub(super) struct KeptView {
     /// Absent where the configuration forbids crops: then none is kept in memory either.
     pub face: Option<AlignedFace>,
+    /// Absent unless the configuration asks for it.
+    pub head: Option<AlignedFace>,
     pub quality: Quality,
     pub rect: Rect,
     /// Width and height of the frame, pixels.
@@ -34,6 +38,7 @@ pub(super) struct CandidateMaker {
     expiry: Duration,
     /// Quality of the crop's JPEG; no crop where absent.
     crop_quality: Option<u8>,
+    head: Option<HeadView>,
     digests: [[u8; 32]; 2],
 }
 
@@ -49,6 +54,10 @@ impl CandidateMaker {
             },
             expiry: config.broker.event_expiry(),
             crop_quality: config.event.crop.then_some(config.event.crop_quality),
+            head: (config.event.crop && config.event.head).then_some(HeadView {
+                side: config.event.head_pixels as usize,
+                times: config.event.head_times,
+            }),
             digests: [models.manifest.detector.sha256.0, models.manifest.embedder.sha256.0],
         }
     }
@@ -63,7 +72,23 @@ impl CandidateMaker {
         self.crop_quality.is_some()
     }
 
-    /// The published form of a finding, and whether its crop, if one was asked for, could be made.
+    /// How the head is taken that a candidate carries, where it does.
+    pub fn head(&self) -> Option<HeadView> {
+        self.head
+    }
+
+    /// A picture that a candidate carries, if one was asked for.
+    fn picture(&self, face: Option<&AlignedFace>, left: &mut Left) -> Option<Crop> {
+        let file = jpeg(face?, self.crop_quality?);
+        let file = file.filter(|file| file.len() <= left.bytes);
+        left.failed |= file.is_none();
+        let file = Zeroizing::new(file?);
+        left.bytes -= file.len();
+        Some(Crop::jpeg(&file))
+    }
+
+    /// The published form of a finding, and whether all pictures that were asked for could be made.
+    /// What is too large together is left out from the last.
     pub fn make(
         &self,
         active: &ActiveList,
@@ -75,8 +100,16 @@ impl CandidateMaker {
             |entry: usize| entries.get(entry).map_or_else(String::new, |e| e.reference.to_string());
         let about = entries.get(finding.entry);
         let kept = finding.view;
-        let crop = kept.face.as_ref().zip(self.crop_quality).map(|(face, q)| jpeg(face, q));
-        let cropped = !matches!(crop, Some(None));
+        let mut left = Left { bytes: MAX_CROP, failed: false };
+        let crop = self.picture(kept.face.as_ref(), &mut left);
+        let second_view = finding.second.map(|(score, view)| SecondView {
+            score,
+            quality: parts(&view.quality),
+            rect: corners(&view.rect),
+            frame: view.frame,
+            crop: self.picture(view.face.as_ref(), &mut left),
+        });
+        let head = self.picture(kept.head.as_ref(), &mut left);
         // Of the probe: the curve is of that, not of a single view.
         let rate = active.expected_rate(finding.combined);
         let candidate = Candidate {
@@ -99,16 +132,8 @@ impl CandidateMaker {
                 views: finding.compared,
                 agreeing: finding.agreeing,
                 combined: finding.combined,
-                quality: QualityParts {
-                    overall: kept.quality.overall,
-                    eye_distance: kept.quality.eye_distance_px,
-                    sharpness: kept.quality.sharpness,
-                    yaw: kept.quality.yaw,
-                    pitch: kept.quality.pitch,
-                    roll: kept.quality.roll,
-                    detector_score: kept.quality.detector_score,
-                },
-                rect: [kept.rect.x, kept.rect.y, kept.rect.width, kept.rect.height],
+                quality: parts(&kept.quality),
+                rect: corners(&kept.rect),
                 frame: kept.frame,
             },
             list: ListVersion {
@@ -116,11 +141,36 @@ impl CandidateMaker {
                 version: active.list().version(),
             },
             models: self.models.clone(),
-            crop: crop.flatten().map(|file| Crop::jpeg(&file)),
+            crop,
+            head,
+            second_view,
             audit: None,
         };
-        (candidate, cropped)
+        (candidate, !left.failed)
     }
+}
+
+/// What is left for further pictures.
+struct Left {
+    bytes: usize,
+    /// One could not be made, or was too large.
+    failed: bool,
+}
+
+fn parts(quality: &Quality) -> QualityParts {
+    QualityParts {
+        overall: quality.overall,
+        eye_distance: quality.eye_distance_px,
+        sharpness: quality.sharpness,
+        yaw: quality.yaw,
+        pitch: quality.pitch,
+        roll: quality.roll,
+        detector_score: quality.detector_score,
+    }
+}
+
+fn corners(rect: &Rect) -> [f32; 4] {
+    [rect.x, rect.y, rect.width, rect.height]
 }
 
 /// The aligned face as a JPEG file.
