@@ -170,6 +170,7 @@ impl Reporter {
                 Ending::TrustFile => "trust.expires_timestamp_seconds",
                 Ending::DeviceCertificate => "certificate.expires_timestamp_seconds",
                 Ending::BrokerCertificate => "broker_certificate.expires_timestamp_seconds",
+                Ending::AuthorityCertificate => "authority_certificate.expires_timestamp_seconds",
             };
             gauge(name, ends.unix_timestamp() as f64);
         }
@@ -288,6 +289,7 @@ fn endings(
         (Ending::TrustFile, trust),
         (Ending::DeviceCertificate, link.certificate_ends),
         (Ending::BrokerCertificate, link.broker_certificate_ends),
+        (Ending::AuthorityCertificate, link.authority_certificate_ends),
     ];
     all.into_iter().filter_map(|(what, ends)| Some((what, ends?))).collect()
 }
@@ -336,7 +338,7 @@ mod tests {
     fn the_status_says_what_is_wrong_with_the_disk_and_with_the_sight() {
         use crate::vision::HardlyAble;
         assert_eq!(degraded([None, None], None, None, Vec::new()), None);
-        let dark = Some(PoorSight(HardlyAble::Dark));
+        let dark = Some(PoorSight::HardlyAble(HardlyAble::Dark));
         let both =
             degraded([Some("the disk is full".into()), None], dark, None, Vec::new()).unwrap();
         assert!(both.starts_with("the disk is full; most views"), "{both}");

@@ -38,9 +38,12 @@ fn judge(counts: &ViewCounts) -> CheckResult {
     let reasons: Vec<String> =
         HardlyAble::ALL.iter().map(|r| format!("{} {}", of(*r), r.name())).collect();
     let detail = format!(
-        "of {} views compared since the daemon's start, these are hardly able to match: {}",
+        "of {} views compared since the daemon's start, these are hardly able to match: {}; {} \
+         faces that passed were compared, {} score better turned",
         counts.embedded,
-        reasons.join(", ")
+        reasons.join(", "),
+        counts.viewed_tracks,
+        counts.lying_tracks
     );
     match counts.judge() {
         Some(poor) => CheckResult::warning(detail, poor.remedy()),
@@ -83,6 +86,8 @@ fn counts(text: &str) -> ViewCounts {
     ViewCounts {
         embedded: value("embedded"),
         hardly_able: HardlyAble::ALL.map(|r| value(&format!("hardly_able.{}", r.name()))),
+        viewed_tracks: value("viewed_tracks"),
+        lying_tracks: value("lying_tracks"),
     }
 }
 
@@ -106,6 +111,11 @@ mod tests {
         assert!(detail.contains("100 views") && detail.contains("90 dark"), "{detail}");
         assert!(remedy.contains("light"), "{remedy}");
         assert!(matches!(judge(&counts(&text(100, 3))), CheckResult::Ok { .. }));
+        let turned = "watchpost_pipeline_total{what=\"vision.viewed_tracks\"} 2\n\
+                      watchpost_pipeline_total{what=\"vision.lying_tracks\"} 12\n";
+        let CheckResult::Warning { detail, remedy } = judge(&counts(turned)) else { panic!() };
+        assert!(detail.contains("12 score better turned"), "{detail}");
+        assert!(remedy.contains("mount the camera upright"), "{remedy}");
         assert!(matches!(judge(&counts("")), CheckResult::Ok { .. }));
     }
 

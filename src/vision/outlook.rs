@@ -22,11 +22,17 @@ pub struct ViewCounts {
     pub embedded: u64,
     /// In the order of [`HardlyAble::ALL`].
     pub hardly_able: [u64; HardlyAble::ALL.len()],
+    /// Tracks of which a view was embedded.
+    pub viewed_tracks: u64,
+    /// Tracks of which a face was surer when turned by a quarter or a half.
+    pub lying_tracks: u64,
 }
 
 /// Fewest views that say anything. Of 30 good ones, 2.6 % of which are marked, half are never.
 pub const LEAST_VIEWS: u64 = 30;
-/// Share of views hardly able to match at which it is said.
+/// Fewest tracks that say how the camera is mounted: somebody may lie down before it.
+pub const LEAST_TRACKS: u64 = 10;
+/// Share of views hardly able to match, or of tracks that lie, at which it is said.
 pub const BEGINS: f64 = 0.5;
 /// Share at which it is no longer said.
 pub const ENDS: f64 = 0.4;
@@ -35,23 +41,32 @@ const STEP: Duration = Duration::from_secs(60);
 const SHORT: usize = 15;
 const LONG: usize = 60;
 
-/// Most views are hardly able to match, for this reason more than for any other.
+/// Why hardly anybody can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoorSight(pub HardlyAble);
+pub enum PoorSight {
+    /// Most views are hardly able to match, for this reason more than for any other.
+    HardlyAble(HardlyAble),
+    /// Most faces lie on their side or stand on their head: they score better turned.
+    Turned,
+}
 
 impl PoorSight {
     /// What to do.
     pub fn remedy(self) -> &'static str {
-        match self.0 {
-            HardlyAble::Blurred => {
+        match self {
+            Self::Turned => {
+                "mount the camera upright, or have the picture turned before it comes here (in the \
+                 camera's own settings, `rpicam-vid --rotation 180`, `ffmpeg -vf transpose=1`)"
+            }
+            Self::HardlyAble(HardlyAble::Blurred) => {
                 "focus the lens on where people pass, and clean it; shorten the exposure time and \
                  add light where people smear"
             }
-            HardlyAble::Noisy => {
+            Self::HardlyAble(HardlyAble::Noisy) => {
                 "add light or open the aperture, so that the camera needs less gain; let it \
                  compress less"
             }
-            HardlyAble::Dark => {
+            Self::HardlyAble(HardlyAble::Dark) => {
                 "add light where people pass, from the camera's side; do not let the camera look \
                  against a window or a lamp"
             }
@@ -61,16 +76,15 @@ impl PoorSight {
 
 impl fmt::Display for PoorSight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "most views are hardly able to match: {}; {}",
-            match self.0 {
-                HardlyAble::Blurred => "blurred",
-                HardlyAble::Noisy => "noisy",
-                HardlyAble::Dark => "dark or flat",
-            },
-            self.remedy()
-        )
+        let what = match self {
+            Self::Turned => "most faces score better turned, and cannot match as they lie",
+            Self::HardlyAble(HardlyAble::Blurred) => "most views are hardly able to match: blurred",
+            Self::HardlyAble(HardlyAble::Noisy) => "most views are hardly able to match: noisy",
+            Self::HardlyAble(HardlyAble::Dark) => {
+                "most views are hardly able to match: dark or flat"
+            }
+        };
+        write!(f, "{what}; {}", self.remedy())
     }
 }
 
@@ -79,6 +93,8 @@ impl ViewCounts {
         let mut since = Self {
             embedded: self.embedded.saturating_sub(before.embedded),
             hardly_able: self.hardly_able,
+            viewed_tracks: self.viewed_tracks.saturating_sub(before.viewed_tracks),
+            lying_tracks: self.lying_tracks.saturating_sub(before.lying_tracks),
         };
         for (now, before) in since.hardly_able.iter_mut().zip(before.hardly_able) {
             *now = now.saturating_sub(before);
@@ -92,6 +108,12 @@ impl ViewCounts {
         (self.embedded >= LEAST_VIEWS).then(|| poor as f64 / self.embedded as f64)
     }
 
+    /// The share of tracks that lie; `None` of fewer than [`LEAST_TRACKS`].
+    fn lying(&self) -> Option<f64> {
+        let all = self.viewed_tracks + self.lying_tracks;
+        (all >= LEAST_TRACKS).then(|| self.lying_tracks as f64 / all as f64)
+    }
+
     fn most_frequent(&self) -> HardlyAble {
         let count = |r: &HardlyAble| self.hardly_able[*r as usize];
         HardlyAble::ALL.into_iter().rev().max_by_key(count).expect("there are reasons")
@@ -99,7 +121,10 @@ impl ViewCounts {
 
     /// What these views say, taken together.
     pub fn judge(&self) -> Option<PoorSight> {
-        (self.poor()? >= BEGINS).then(|| PoorSight(self.most_frequent()))
+        if self.lying() >= Some(BEGINS) {
+            return Some(PoorSight::Turned);
+        }
+        (self.poor()? >= BEGINS).then(|| PoorSight::HardlyAble(self.most_frequent()))
     }
 }
 
@@ -129,18 +154,31 @@ impl Outlook {
             let at = self.past.len().saturating_sub(steps);
             self.past.get(at).map_or(counts, |then| counts.since(then))
         };
-        let lately = [SHORT, LONG].map(ago).into_iter().find(|views| views.embedded >= LEAST_VIEWS);
-        self.said = match (lately, self.said) {
+        let windows = [SHORT, LONG].map(ago);
+        let least = if self.said == Some(PoorSight::Turned) { ENDS } else { BEGINS };
+        if windows.iter().find_map(ViewCounts::lying) >= Some(least) {
+            self.said = Some(PoorSight::Turned);
+            return self.said;
+        }
+        let lately = windows.into_iter().find(|views| views.embedded >= LEAST_VIEWS);
+        let said = match self.said {
+            Some(PoorSight::HardlyAble(reason)) => Some(reason),
+            _ => None,
+        };
+        self.said = match (lately, said) {
             (None, _) => None,
-            (Some(views), None) => views.judge(),
+            (Some(views), None) => {
+                views.poor().filter(|poor| *poor >= BEGINS).map(|_| views.most_frequent())
+            }
             (Some(views), Some(said)) if views.poor() >= Some(ENDS) => {
                 // Another reason must be clearly the more frequent one.
                 let other = views.most_frequent();
                 let count = |r: HardlyAble| views.hardly_able[r as usize];
-                if 2 * count(said.0) >= count(other) { Some(said) } else { Some(PoorSight(other)) }
+                if 2 * count(said) >= count(other) { Some(said) } else { Some(other) }
             }
             (Some(_), Some(_)) => None,
-        };
+        }
+        .map(PoorSight::HardlyAble);
         self.said
     }
 }
@@ -150,7 +188,7 @@ mod tests {
     use super::*;
 
     fn counts(embedded: u64, blurred: u64, noisy: u64, dark: u64) -> ViewCounts {
-        ViewCounts { embedded, hardly_able: [blurred, noisy, dark] }
+        ViewCounts { embedded, hardly_able: [blurred, noisy, dark], ..ViewCounts::default() }
     }
 
     fn minutes(n: u64) -> Duration {
@@ -161,10 +199,14 @@ mod tests {
     fn most_views_hardly_able_to_match_are_said_with_the_most_frequent_reason() {
         assert_eq!(counts(29, 29, 0, 0).judge(), None, "too few views");
         assert_eq!(counts(30, 14, 0, 0).judge(), None, "fewer than half");
-        assert_eq!(counts(30, 7, 0, 8).judge(), Some(PoorSight(HardlyAble::Dark)));
-        assert_eq!(counts(100, 30, 40, 20).judge(), Some(PoorSight(HardlyAble::Noisy)));
+        assert_eq!(counts(30, 7, 0, 8).judge(), Some(PoorSight::HardlyAble(HardlyAble::Dark)));
+        assert_eq!(counts(100, 30, 40, 20).judge(), Some(PoorSight::HardlyAble(HardlyAble::Noisy)));
         for reason in HardlyAble::ALL {
-            assert!(PoorSight(reason).to_string().contains(PoorSight(reason).remedy()));
+            assert!(
+                PoorSight::HardlyAble(reason)
+                    .to_string()
+                    .contains(PoorSight::HardlyAble(reason).remedy())
+            );
         }
     }
 
@@ -205,7 +247,7 @@ mod tests {
             c.embedded += 1;
             c.hardly_able[0] += 1;
         }
-        assert_eq!(said, Some(PoorSight(HardlyAble::Blurred)));
+        assert_eq!(said, Some(PoorSight::HardlyAble(HardlyAble::Blurred)));
         for minute in 60..200 {
             said = outlook.judge(c, minutes(minute));
         }
@@ -213,14 +255,36 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_on_its_side_is_said_from_ten_faces_on_and_no_single_person_who_lies_down() {
+        let lying = |viewed, lying| ViewCounts {
+            viewed_tracks: viewed,
+            lying_tracks: lying,
+            ..counts(viewed * 5, 0, 0, 0)
+        };
+        assert_eq!(lying(0, 9).judge(), None);
+        assert_eq!(lying(6, 5).judge(), None);
+        assert_eq!(lying(2, 8).judge(), Some(PoorSight::Turned));
+        let dark = ViewCounts { hardly_able: [0, 0, 40], embedded: 40, ..lying(5, 5) };
+        assert_eq!(dark.judge(), Some(PoorSight::Turned), "first what makes all others useless");
+        assert!(PoorSight::Turned.to_string().contains(PoorSight::Turned.remedy()));
+
+        let mut outlook = Outlook::default();
+        assert_eq!(outlook.judge(lying(0, 0), minutes(0)), None);
+        assert_eq!(outlook.judge(lying(5, 5), minutes(1)), Some(PoorSight::Turned));
+        assert_eq!(outlook.judge(lying(6, 5), minutes(1)), Some(PoorSight::Turned), "no flicker");
+        assert_eq!(outlook.judge(lying(9, 5), minutes(1)), None, "the camera was turned");
+        assert_eq!(outlook.judge(lying(9, 8), minutes(1)), None, "from half on again");
+    }
+
+    #[test]
     fn it_does_not_flicker_at_the_limit_nor_between_reasons() {
         let mut outlook = Outlook::default();
         outlook.judge(ViewCounts::default(), minutes(0));
         assert!(outlook.judge(counts(100, 50, 0, 0), minutes(1)).is_some());
-        let blurred = Some(PoorSight(HardlyAble::Blurred));
+        let blurred = Some(PoorSight::HardlyAble(HardlyAble::Blurred));
         assert_eq!(outlook.judge(counts(110, 50, 0, 0), minutes(1)), blurred);
         assert_eq!(outlook.judge(counts(160, 50, 0, 60), minutes(1)), blurred);
-        let dark = Some(PoorSight(HardlyAble::Dark));
+        let dark = Some(PoorSight::HardlyAble(HardlyAble::Dark));
         assert_eq!(outlook.judge(counts(210, 50, 0, 110), minutes(1)), dark);
         assert_eq!(outlook.judge(counts(500, 50, 0, 110), minutes(1)), None);
     }

@@ -45,6 +45,10 @@ pub struct VisionTotals {
     pub embedded: u64,
     /// Those of them that are hardly able to match, by reason.
     pub hardly_able: HardlyAbleTotals,
+    /// Tracks of which a view was embedded.
+    pub viewed_tracks: u64,
+    /// Tracks of which a face lay on its side or stood on its head.
+    pub lying_tracks: u64,
     /// Good views beyond a frame's budget of embeddings.
     pub deferred: u64,
 }
@@ -72,7 +76,12 @@ impl Serialize for HardlyAbleTotals {
 impl VisionTotals {
     /// Views embedded, and those hardly able to match.
     pub fn views(&self) -> ViewCounts {
-        ViewCounts { embedded: self.embedded, hardly_able: self.hardly_able.0 }
+        ViewCounts {
+            embedded: self.embedded,
+            hardly_able: self.hardly_able.0,
+            viewed_tracks: self.viewed_tracks,
+            lying_tracks: self.lying_tracks,
+        }
     }
 
     /// Adds what one frame held.
@@ -87,6 +96,8 @@ impl VisionTotals {
         for reason in HardlyAble::ALL {
             self.hardly_able.0[reason as usize] += u64::from(frame.hardly_able.of(reason));
         }
+        self.viewed_tracks += u64::from(frame.viewed_tracks);
+        self.lying_tracks += u64::from(frame.lying_tracks);
         self.deferred += u64::from(frame.deferred);
     }
 }
