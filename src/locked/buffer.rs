@@ -85,17 +85,27 @@ impl LockedBuffer {
             handle_alloc_error(layout);
         };
         self.uncount();
-        let before = LOCKED.fetch_add(room, Ordering::Relaxed);
-        if before.saturating_add(room) <= may_lock() {
-            self.counted = room;
-            memory.hold();
-        } else {
-            LOCKED.fetch_sub(room, Ordering::Relaxed);
-            memory.held = false;
-        }
+        self.counted = Self::lock(&mut memory);
         memory[..self.len].copy_from_slice(self);
         // The old mapping is wiped as it goes.
         self.memory = memory;
+    }
+
+    /// Locks `memory` where buffers may still lock as much; returns the bytes that count. What the
+    /// kernel refuses counts for nothing, and takes nothing of what others may lock.
+    fn lock(memory: &mut Locked<u8>) -> usize {
+        let room = memory.len();
+        let before = LOCKED.fetch_add(room, Ordering::Relaxed);
+        if before.saturating_add(room) <= may_lock() {
+            memory.hold();
+        } else {
+            memory.held = false;
+        }
+        if memory.held {
+            return room;
+        }
+        LOCKED.fetch_sub(room, Ordering::Relaxed);
+        0
     }
 
     /// Gives the memory back.
@@ -245,6 +255,46 @@ mod tests {
                 prop_assert!(buffer.memory[buffer.len..].iter().all(|b| *b == 0));
             }
         }
+    }
+
+    #[test]
+    fn what_cannot_be_locked_says_so_and_takes_nothing_from_what_can() {
+        // In a process of its own: limits are the whole process's.
+        if std::env::var_os("WATCHPOST_TEST_LIMIT").is_none() {
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "locked::buffer::tests::what_cannot_be_locked_says_so_and_takes_nothing_from_what_can"])
+                .env("WATCHPOST_TEST_LIMIT", "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let limit = |bytes| {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: 8 << 20 };
+            // SAFETY: reads a value of this frame.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) }, 0);
+        };
+        let filled = |bytes| {
+            let mut buffer = LockedBuffer::new();
+            buffer.resize(bytes);
+            buffer
+        };
+        limit(1 << 20);
+        let large = filled(2 << 20);
+        assert!(!large.is_locked() && LOCKED.load(Ordering::Relaxed) == 0);
+        let small = filled(LEAST);
+        assert!(small.is_locked() && LOCKED.load(Ordering::Relaxed) == LEAST);
+        // SAFETY: plain system calls.
+        let is_root = unsafe { libc::geteuid() } == 0;
+        if !is_root {
+            // As many locks as others have taken: the kernel refuses though buffers may.
+            let _others = Locked::<u8>::zeroed((1 << 20) - LEAST).unwrap();
+            let refused = filled(LEAST);
+            assert!(!refused.is_locked() && LOCKED.load(Ordering::Relaxed) == LEAST);
+        }
+        drop(small);
+        assert_eq!(LOCKED.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -206,12 +206,15 @@ pub(super) fn read_file(path: &Path, into: &mut LockedBuffer) -> Result<(), Phot
     // A FIFO or a device among the files would block forever, one without a writer here already.
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() {
         return Err(failed(std::io::Error::new(
             std::io::ErrorKind::InvalidInput,
             "not a regular file",
         )));
     }
+    // Reserved at once: what grows is copied, and the copy wiped.
+    into.reserve(usize::try_from(about.len()).unwrap_or(usize::MAX).min(MAX_FRAME_BYTES + 1));
     let mut file = file.take(MAX_FRAME_BYTES as u64 + 1);
     let mut piece = Zeroizing::new(vec![0; READ_PIECE]);
     loop {

@@ -207,7 +207,7 @@ impl Detector {
         let at = self.sized(canvas, canvas)?;
         let SizedNetwork { network, levels } = &mut self.networks[at];
         let Scratch { candidates, kept, square } = &mut self.scratch;
-        square.clear();
+        // All zeros since the last one was wiped.
         square.resize(canvas * canvas * 3, 0);
         for (to, from) in
             square.chunks_exact_mut(canvas * 3).zip(picture.rgb().chunks_exact(side * 3))
