@@ -6,7 +6,8 @@
 //!   memory the old blocks may stay until the controller erases them; only encryption helps
 //!   against that.
 //! * Files that are made here have mode 0600.
-//! * Text is read by one reader: [`read_text`].
+//! * A file that must not be there is made by [`create`].
+//! * Bytes and text are read by one reader, up to a limit: [`read_bytes`], [`read_text`].
 //! * It does not make directories, and it does not lock: two writers of one file replace each
 //!   other's work, and each replaces it as a whole.
 
@@ -38,6 +39,24 @@ impl FileError {
     pub fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { what, path: path.display().to_string(), source }
     }
+}
+
+/// Writes what `parts` are one after another into a new file of mode `mode`. One that is there is
+/// never replaced.
+///
+/// # Errors
+/// [`ErrorKind::AlreadyExists`] where there is a file, and what else the system says. What could
+/// not be written whole is removed again.
+pub fn create(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut write = || {
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        file.sync_all()
+    };
+    write().inspect_err(|_| {
+        let _ = wipe(path);
+    })?;
+    sync_directory_of(path)
 }
 
 /// Replaces the file `path` by `bytes`, as a whole or not at all.
@@ -175,6 +194,18 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_is_whole_and_one_that_is_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create(&path, &[b"se", b"cret"], 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let refused = create(&path, &[b"other"], 0o600).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"secret");
     }
 
     #[test]

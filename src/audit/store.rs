@@ -26,7 +26,7 @@ mod nodes;
 mod scan;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ use super::checkpoint::Checkpoint;
 use super::note::MAX_NOTE;
 use super::record::MAX_RECORD;
 use super::tree::{Nodes, RightEdge, TreeError, TreeHash, root_of};
-use crate::files::{FileError, replace, sync_directory_of};
+use crate::files::{FileError, read_bytes, replace, sync_directory_of};
 
 /// The file of the records.
 pub const LOG: &str = "log";
@@ -260,13 +260,11 @@ pub fn read_cosigned(folder: &Path) -> Result<Option<String>, AuditStoreError> {
 }
 
 fn read_note(path: &Path) -> Result<Option<String>, AuditStoreError> {
-    let mut note = String::new();
-    match File::open(path) {
-        Ok(file) => {
-            let read = file.take(MAX_NOTE as u64).read_to_string(&mut note);
-            read.map_err(AuditStoreError::at("read the checkpoint of"))?;
-            Ok(Some(note))
-        }
+    match read_bytes(path, MAX_NOTE as u64).and_then(|bytes| {
+        // To the letter: it is signed.
+        String::from_utf8(bytes.to_vec()).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))
+    }) {
+        Ok(note) => Ok(Some(note)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(AuditStoreError::at("read the checkpoint of")(error)),
     }

@@ -16,7 +16,7 @@ use crate::audit::proof::{MAX_TEXT, Submission, TlogProof};
 use crate::audit::record::{AuditEvent, AuditRecord, CandidateRecord, commitment, stamp_ms};
 use crate::audit::store::{self, LOG, LogScan};
 use crate::audit::tree::{MemoryNodes, RightEdge, TreeError, consistency, inclusion, root_of};
-use crate::files::replace;
+use crate::files::{self, replace};
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::text::hex;
 
@@ -321,10 +321,9 @@ fn verify_log(log: &LogReader, keys: &VerifierKeys, json: bool) -> Result<ExitCo
 
 /// A text from outside, bounded.
 fn read_text(path: &Path) -> Result<String, CliError> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|f| f.take(MAX_TEXT as u64 + 1).read_to_string(&mut text));
-    read.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Ok(text)
+    let text = files::read_text(path, MAX_TEXT as u64)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok(text.to_string())
 }
 
 fn verify_proof(
@@ -337,8 +336,8 @@ fn verify_proof(
     let proved = proof.verify_own(&keys.log(None)?, &keys.witnesses, keys.witnesses_needed)?;
     let record = AuditRecord::from_bytes(proof.extra.as_deref().unwrap_or_default())?;
     if let Some(path) = candidate {
-        let published =
-            fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let published = files::read_bytes(path, MAX_TEXT as u64)
+            .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         let committed = matches!(&record.event, AuditEvent::Candidate(c)
             if c.commitment == commitment(&published));
         if !committed {

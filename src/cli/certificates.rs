@@ -2,14 +2,13 @@
 //! and the people who read and order, as the sample broker in `config/mosquitto` wants them.
 //!
 //! * The common name is the name that the broker's access list knows.
-//! * Called again with more names it adds what is missing, by the same authority. No file is ever
-//!   replaced; where one is to be renewed, it is moved away first.
+//! * Called again with more names it adds what is missing, by the same authority; the authority's
+//!   certificate, too, where only its key is there. No file is ever replaced; where one is to be
+//!   renewed, it is moved away first.
 //! * Keys have mode 0600. The authority's key stays on the workstation: whoever has it can be any
 //!   device.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,9 +22,12 @@ use time::{Duration, OffsetDateTime};
 use super::flags::OutputFormat;
 use super::fleet::FleetFlags;
 use super::{CliError, output};
+use crate::files;
 
 /// What the authority is called.
 const AUTHORITY: &str = "watchpost fleet";
+/// Most bytes of the authority's key.
+const MAX_KEY: u64 = 64 << 10;
 /// How long the authority's own certificate is valid.
 const YEARS: i64 = 10;
 
@@ -137,12 +139,15 @@ fn authority(folder: &Path) -> Result<Issuer<'static, KeyPair>, CliError> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
     if certificate.exists() || key.exists() {
-        let text = zeroize::Zeroizing::new(
-            fs::read_to_string(&key).map_err(|e| format!("cannot read {}: {e}", key.display()))?,
-        );
-        let key = KeyPair::from_pem(&text)
+        let text = files::read_text(&key, MAX_KEY)
+            .map_err(|e| format!("cannot read {}: {e}", key.display()))?;
+        let pair = KeyPair::from_pem(&text)
             .map_err(|e| format!("{} is no key of an authority: {e}", key.display()))?;
-        return Ok(Issuer::new(params, key));
+        if !certificate.exists() {
+            // Of the same key and name: what it has signed stays valid.
+            write(&certificate, &params.self_signed(&pair)?.pem(), 0o644)?;
+        }
+        return Ok(Issuer::new(params, pair));
     }
     let pair = KeyPair::generate()?;
     let made = params.self_signed(&pair)?;
@@ -171,12 +176,6 @@ fn issue(
 
 /// Writes a new file; one that is there is never replaced.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-    file.write_all(text.as_bytes())?;
-    Ok(file.sync_all()?)
+    files::create(path, &[text.as_bytes()], mode)
+        .map_err(|e| format!("cannot write {}: {e}", path.display()).into())
 }

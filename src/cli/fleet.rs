@@ -6,11 +6,12 @@
 //!   a device publishes would be anybody's who may publish there.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::delivery::DeviceId;
 use crate::delivery::topics::TopicError;
+use crate::files::read_text;
 use crate::watchlist::seal::{Recipient, SealError};
 
 /// Most bytes of a file of devices.
@@ -122,18 +123,16 @@ impl Fleet {
     /// Where it cannot be read, or a line of it is wrong.
     pub fn open(path: &Path) -> Result<Self, FleetError> {
         let failed = |source| FleetError::File { path: path.into(), source };
-        let about = fs::metadata(path).map_err(failed)?;
-        if !about.is_file() || about.len() > MAX_FILE {
-            return Err(FleetError::TooLarge(path.into()));
-        }
-        let text = fs::read_to_string(path).map_err(failed)?;
+        let text = read_text(path, MAX_FILE).map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => FleetError::TooLarge(path.into()),
+            _ => failed(error),
+        })?;
         Self::parse(&text).map_err(|(line, why)| FleetError::Line { path: path.into(), line, why })
     }
 
     fn parse(text: &str) -> Result<Self, (usize, LineError)> {
         let mut seen = BTreeSet::new();
         let mut devices = Vec::new();
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in text.lines().enumerate() {
             let wrong = |why| (number + 1, why);
             let line = line.split('#').next().unwrap_or_default();
@@ -176,7 +175,9 @@ mod tests {
     fn a_line_is_an_id_and_a_key_and_what_is_wrong_is_named_by_its_line() {
         let key = DeviceKey::generate().expect("memory").recipient().to_string();
         let text = format!("\u{feff}# the north side\r\ngate-1 {key}\r\n\n  gate-2 # no key yet\n");
-        let fleet = Fleet::parse(&text).expect("a fleet");
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("it can be written");
+        let fleet = Fleet::open(file.path()).expect("a fleet");
         let ids: Vec<_> = fleet.devices.iter().map(|d| (d.id.as_str(), d.key.is_some())).collect();
         assert_eq!(ids, [("gate-1", true), ("gate-2", false)]);
         let missing = fleet.require_keys().expect_err("gate-2 has none").to_string();

@@ -10,9 +10,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
 
 use super::flags::OutputFormat;
 use super::{CliError, output};
+use crate::files::read_bytes;
 use crate::watchlist::keys::{KeyId, PublicKey, SecretKey, encrypted};
 use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::trust::Role;
@@ -120,13 +122,9 @@ fn show_device(key: &DeviceKey, json: bool) -> Result<(), CliError> {
 }
 
 /// The bytes of a trust file or a signed one.
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path)
-        .and_then(|f| f.take(rotation::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Ok(bytes)
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    read_bytes(path, rotation::MAX_BYTES as u64)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()).into())
 }
 
 fn verify_trust(file: &Path, before: &Path, json: bool) -> Result<ExitCode, CliError> {

@@ -15,6 +15,7 @@ use super::{CliError, output};
 use crate::audit::note::{NoteKey, SignatureKind};
 use crate::audit::proof::MAX_TEXT;
 use crate::audit::witness::{FolderMemory, LogWitness};
+use crate::files::read_text;
 use crate::watchlist::keys::SecretKey;
 
 #[derive(clap::Args)]
@@ -95,9 +96,12 @@ fn read(path: Option<&Path>) -> Result<String, CliError> {
     let most = MAX_TEXT as u64 + 1;
     match path {
         None => std::io::stdin().lock().take(most).read_to_string(&mut text)?,
-        Some(path) => std::fs::File::open(path)
-            .and_then(|file| file.take(most).read_to_string(&mut text))
-            .map_err(|e| format!("cannot read {}: {e}", path.display()))?,
+        Some(path) => {
+            let read = read_text(path, MAX_TEXT as u64);
+            return read
+                .map(|text| text.to_string())
+                .map_err(|e| format!("cannot read {}: {e}", path.display()).into());
+        }
     };
     Ok(text)
 }

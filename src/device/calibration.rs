@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{error, info, warn};
-use zeroize::Zeroizing;
 
 use super::decoys::DecoyCounter;
 use super::keeper::Keeper;
@@ -23,7 +22,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::promise;
 use crate::delivery::event::Calibrating;
-use crate::files::{FileError, replace};
+use crate::files::{FileError, read_bytes, replace};
 use crate::template::PIPELINE;
 use crate::vision::Models;
 use crate::watchlist::{Reference, read_list};
@@ -102,12 +101,8 @@ pub fn counts(path: &Path, setup: Setup, decoys: usize) -> Result<Counts, NotCou
         getrandom::fill(&mut salt).map_err(|e| not(format_args!("no random numbers: {e}")))?;
         return Ok(Counts::new(setup, decoys, salt));
     }
-    let size = std::fs::metadata(path).map_err(|e| not(format_args!("{name}: {e}")))?.len();
-    if size > MAX_BYTES as u64 {
-        return Err(not(format_args!("{name} is larger than any counts")));
-    }
-    let bytes = std::fs::read(path).map_err(|e| not(format_args!("{name}: {e}")))?;
-    let counts = Counts::from_bytes(&Zeroizing::new(bytes)).map_err(|e| {
+    let bytes = read_bytes(path, MAX_BYTES as u64).map_err(|e| not(format_args!("{name}: {e}")))?;
+    let counts = Counts::from_bytes(&bytes).map_err(|e| {
         not(format_args!("{name}: {e}; move the file away, and the calibration begins anew"))
     })?;
     if *counts.setup() != setup {

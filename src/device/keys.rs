@@ -3,14 +3,14 @@
 //! Whether older keys have come back is for the device's memory to say, which knows the highest
 //! serial that was in use: [`super::keeper::Keeper`] asks it.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::cause::Cause;
 use crate::decision::policy::Blindness;
-use crate::files::{FileError, replace};
+use crate::files::{FileError, read_bytes, replace};
 use crate::watchlist::rotation;
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Trust, WatchlistConfig};
@@ -81,15 +81,8 @@ impl TrustedKeys {
 
     /// The rotations that the device keeps; none where there is no such file.
     fn kept_rotations(&self) -> Result<Vec<u8>, Blindness> {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            File::open(&self.rotations)?
-                .take(rotation::MAX_CHAIN as u64 + 1)
-                .read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Ok(bytes) => Ok(bytes),
+        match read_bytes(&self.rotations, rotation::MAX_CHAIN as u64) {
+            Ok(bytes) => Ok(bytes.to_vec()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(e) => Err(Blindness::new(
                 Cause::NoTrust,

@@ -116,13 +116,16 @@ pub enum EvaluateError {
     Vision(#[from] VisionError),
 }
 
+/// Most bytes of a list: one of a million photographs has some 40 MB.
+const MAX_LIST: u64 = 256 << 20;
+
 /// Reads a list.
 ///
 /// # Errors
 /// [`EvaluateError::List`], [`EvaluateError::NotText`].
 pub fn read_list(path: &std::path::Path) -> Result<String, EvaluateError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| EvaluateError::List { path: path.into(), source })?;
+    let bytes = files::read_bytes(path, MAX_LIST)
+        .map_err(|source| EvaluateError::List { path: path.into(), source })?;
     let text = files::text(&bytes).map_err(|_| EvaluateError::NotText { path: path.into() })?;
     Ok(text.as_str().to_owned())
 }

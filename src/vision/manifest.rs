@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::engine::Normalization;
 use super::groups::GroupCurve;
 use super::misses::MissCurve;
+use crate::files::read_bytes;
 use crate::geometry::Point;
 use crate::kernels::pixels;
 use crate::template::{MAX_DIMENSIONS, MIN_DIMENSIONS};
@@ -468,15 +469,13 @@ impl Models {
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ManifestError> {
-    use std::io::Read as _;
-    let failed = |source| ManifestError::Read { path: path.into(), source };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(ManifestError::TooLong { path: path.into(), limit });
+    match read_bytes(path, limit) {
+        Ok(mut bytes) => Ok(std::mem::take(&mut *bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => {
+            Err(ManifestError::TooLong { path: path.into(), limit })
+        }
+        Err(source) => Err(ManifestError::Read { path: path.into(), source }),
     }
-    Ok(bytes)
 }
 
 #[cfg(test)]

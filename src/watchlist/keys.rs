@@ -19,9 +19,9 @@
 //! a public key in lists and logs.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -31,7 +31,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::files::read_text_of;
+use crate::files::{self, read_text_of};
 
 pub mod encrypted;
 
@@ -282,12 +282,8 @@ impl SecretKey {
 
 /// Writes `text` into a new file, mode 0600.
 fn create(path: &Path, text: &str) -> Result<(), KeyError> {
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|source| KeyError::File { path: path.display().to_string(), source })
+    files::create(path, &[text.as_bytes()], 0o600)
+        .map_err(|source| KeyError::File { path: path.display().to_string(), source })
 }
 
 /// The text of a file that only its owner can read.

@@ -14,8 +14,8 @@
 //!   version is remembered: a power cut in between leaves the new list with the old memory, which
 //!   is consistent; the other order would leave the old list, refused.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ use super::order::VerifiedOrder;
 use super::refusal::Refusal;
 use super::text::hex;
 use super::verify::Watchlist;
-use crate::files::{FileError, replace};
+use crate::files::{FileError, read_bytes, replace};
 
 mod faces;
 mod promoted;
@@ -169,24 +169,16 @@ impl DeviceMemory {
     /// # Errors
     /// Where the file cannot be read or is damaged.
     pub fn load(path: &Path) -> Result<Option<Self>, MemoryError> {
-        let read = || -> io::Result<_> {
-            let mut bytes = Vec::new();
-            File::open(path)?.take(MAX_STATE_BYTES + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = match read() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let damaged = |what| MemoryError::Damaged { path: path.display().to_string(), what };
+        let bytes = match read_bytes(path, MAX_STATE_BYTES) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::FileTooLarge => return Err(damaged(e.to_string())),
             other => other.map_err(FileError::at("read the state", path))?,
         };
-        Self::parse(&bytes)
-            .map(Some)
-            .map_err(|what| MemoryError::Damaged { path: path.display().to_string(), what })
+        Self::parse(&bytes).map(Some).map_err(damaged)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.len() as u64 > MAX_STATE_BYTES {
-            return Err(format!("more than {MAX_STATE_BYTES} bytes"));
-        }
         let mut state: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if state.lists.len() > MAX_LISTS {
             return Err(format!("more than {MAX_LISTS} lists"));

@@ -27,9 +27,9 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -43,7 +43,7 @@ use zeroize::Zeroizing;
 
 use super::codec::MAX_BYTES;
 use crate::cause::Cause;
-use crate::files::read_text_of;
+use crate::files::{self, read_text_of};
 use crate::locked::Locked;
 
 /// Name of the credential under which a service manager hands over the device's key.
@@ -235,19 +235,12 @@ impl DeviceKey {
     /// # Errors
     /// Where the file exists or cannot be written.
     pub fn create_file(&self, path: &Path) -> Result<(), SealError> {
-        let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            writeln!(
-                file,
-                "# watchpost device key; keep it on the device\n# public key: {}",
-                self.public
-            )?;
-            file.write_all(&self.secret)?;
-            file.write_all(b"\n")?;
-            file.sync_all()
-        };
-        write().map_err(|source| SealError::File { path: path.into(), source })
+        let about = format!(
+            "# watchpost device key; keep it on the device\n# public key: {}\n",
+            self.public
+        );
+        let written = files::create(path, &[about.as_bytes(), &self.secret, b"\n"], 0o600);
+        written.map_err(|source| SealError::File { path: path.into(), source })
     }
 
     /// Reads a key file.

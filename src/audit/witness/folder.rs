@@ -1,7 +1,7 @@
 //! What a witness must not forget, in a folder: one file a log, replaced whole.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Remembered, WitnessMemory};
 use crate::audit::note::MAX_NOTE;
-use crate::files::replace;
+use crate::files::{read_bytes, replace};
 use crate::watchlist::text::hex;
 
 /// Longest file: a note in JSON, and the sizes before it.
@@ -47,13 +47,11 @@ impl WitnessMemory for FolderMemory {
     fn recall(&self, origin: &str) -> Result<Option<Remembered>, String> {
         let path = self.path(origin);
         let at = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        let text = match read_bytes(&path, MAX_FILE) {
+            Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(at(&error)),
         };
-        let mut text = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut text).map_err(|e| at(&e))?;
         serde_json::from_slice(&text).map(Some).map_err(|e| at(&e))
     }
 

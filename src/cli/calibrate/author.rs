@@ -1,6 +1,5 @@
 //! The commands that make and sign a set of decoys.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -15,7 +14,7 @@ use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::FaceReader;
 use crate::cli::signer::SignerKey;
 use crate::cli::{CliError, output};
-use crate::files::replace;
+use crate::files::{read_bytes, replace};
 use crate::source;
 use crate::template::Embedding;
 use crate::template::PIPELINE;
@@ -158,11 +157,8 @@ fn begin(new: New) -> Result<(), CliError> {
 }
 
 fn read_draft(path: &Path) -> Result<DecoyDraft, CliError> {
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    std::fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_BYTES {
-        return Err(format!("{} is larger than any draft", path.display()).into());
-    }
+    let bytes = read_bytes(path, MAX_BYTES as u64)
+        .map_err(|e| format!("cannot read the draft {}: {e}", path.display()))?;
     Ok(DecoyDraft::from_json(&bytes)?)
 }
 
@@ -227,9 +223,9 @@ fn decoy(
     let mut sum = zeroize::Zeroizing::new(vec![0f32; draft.dimensions]);
     let mut digests = Vec::new();
     for path in photographs {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
-        let digest = DecoyPhotograph(Sha256::digest(&bytes).into());
+        let bytes = read_bytes(path, MAX_FILE)
+            .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let digest = DecoyPhotograph(Sha256::digest(&*bytes).into());
         if draft.decoys.iter().any(|d| d.photographs.contains(&digest)) {
             return Ok(None);
         }

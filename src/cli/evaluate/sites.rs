@@ -15,7 +15,7 @@ use crate::evaluate::extract::padded;
 use crate::evaluate::sites::{
     GroupedPerson, Population, SitePlan, SitesResult, evaluate, one_of_each,
 };
-use crate::files::replace;
+use crate::files::{read_text, replace};
 use crate::frame::Frame;
 use crate::template::Template;
 
@@ -198,8 +198,12 @@ fn write(rows: &[NamedTemplate]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// Most bytes of a table of templates.
+const MAX_TABLE: u64 = 256 << 20;
+
 fn read(file: &Path) -> Result<Vec<NamedTemplate>, CliError> {
-    let text = std::fs::read_to_string(file)?;
+    let text =
+        read_text(file, MAX_TABLE).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
     text.lines()
         .enumerate()
         .map(|(n, line)| {

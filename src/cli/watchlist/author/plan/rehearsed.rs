@@ -1,7 +1,5 @@
 //! What a rehearsal found, beside the bound.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -9,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::calibrate::rehearsal::{HitRate, MAX_BYTES, RehearsalRecord};
 use crate::cli::CliError;
+use crate::files::read_bytes;
 use crate::watchlist::text::stamp;
 
 /// What a rehearsal found, and at what threshold.
@@ -24,9 +23,7 @@ impl RehearsedRate {
     /// Reads the record of a rehearsal that still says something.
     pub fn read(path: &Path) -> Result<Self, CliError> {
         let named = |what: String| format!("{}: {what}", path.display());
-        let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|f| f.take(MAX_BYTES).read_to_end(&mut bytes));
-        read.map_err(|e| named(e.to_string()))?;
+        let bytes = read_bytes(path, MAX_BYTES).map_err(|e| named(e.to_string()))?;
         let record = RehearsalRecord::from_json(&bytes).map_err(|e| named(e.to_string()))?;
         if !record.is_good_at(OffsetDateTime::now_utc()) {
             let ended = stamp(&record.about.expires);
