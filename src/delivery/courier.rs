@@ -15,28 +15,27 @@ use std::time::{Duration, Instant};
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Filter, Packet, PubAckReason, RetainForwardRule, SubscribeReasonCode,
-};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, RetainForwardRule, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError};
 use super::dispatch::{Dispatch, Heard};
 use super::failure::{self, LinkFailure};
 use super::hearing::Hearing;
+use super::outbox::AckOutcome;
+use super::session::OVERHEAD;
 use super::tls::CredentialError;
-use super::wire;
+use super::{topics, wire};
+use crate::backoff::{Backoff, NO_JITTER};
 
 /// Largest message taken: what devices say of themselves.
 const MAX_INCOMING: u32 = 1 << 20;
-/// Bytes that MQTT adds to a payload at most.
-const OVERHEAD: usize = 256;
 /// Most messages that the broker has not acknowledged.
 const WINDOW: usize = 16;
 /// How often the time is looked at.
 const ROUND: Duration = Duration::from_millis(100);
-/// Between two connections.
-const RETRY: Duration = Duration::from_secs(1);
+/// Between two connections: first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 /// Why nothing could be sent.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +88,6 @@ pub struct Parcel {
     pub retain: bool,
 }
 
-/// Where all devices' words come: the broker's root, and the parts of it that are looked at.
-fn filters(root: &str) -> [String; 2] {
-    ["status", "watchlist/state"].map(|below| format!("{root}/v1/+/{below}"))
-}
-
 /// Sends what `dispatch` wants sent, `parcels` by device, and hears the answers, for at most
 /// `patience`. Who has answered is in `dispatch`.
 ///
@@ -122,6 +116,7 @@ pub fn carry(
         handed: VecDeque::new(),
         flying: HashMap::new(),
     };
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     let outcome = runtime.block_on(async {
         loop {
             let mut options = MqttOptions::new(&id, url.address(), url.port);
@@ -136,12 +131,13 @@ pub fn carry(
                 Err(TripEnd::Error(error)) => return Err(error),
                 Err(TripEnd::Link(failure)) => {
                     let hopeless = failure.slow && !trip.connected;
-                    if hopeless || trip.began.elapsed() + RETRY >= patience {
+                    let wait = backoff.next(NO_JITTER);
+                    if hopeless || trip.began.elapsed() + wait >= patience {
                         let why = failure.to_string();
                         return Err(CourierError::Link { url: url.to_string(), why });
                     }
                     log::info!("The link is made again: {failure}.");
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(wait).await;
                 }
             }
         }
@@ -188,7 +184,8 @@ impl Trip<'_> {
         self.dispatch.link_lost();
         let (client, mut events) = AsyncClient::new(options, WINDOW + 4);
         if self.hearing.subscribes() {
-            let filters = filters(self.root).map(|f| Filter::new(f, QoS::AtLeastOnce));
+            let filters =
+                topics::of_all_devices(self.root).map(|f| Filter::new(f, QoS::AtLeastOnce));
             client
                 .try_subscribe_many(filters)
                 .map_err(|_| TripEnd::Link(failure::CLIENT.into()))?;
@@ -239,7 +236,7 @@ impl Trip<'_> {
     /// Hands over what is to be sent. What the client does not take now is due again.
     fn feed(&mut self, client: &AsyncClient) {
         if self.hearing.asks(true) {
-            let mut filter = Filter::new(&filters(self.root)[0], QoS::AtLeastOnce);
+            let mut filter = Filter::new(&topics::of_all_devices(self.root)[0], QoS::AtLeastOnce);
             filter.retain_forward_rule = RetainForwardRule::Never;
             let _ = client.try_subscribe_many([filter]);
         }
@@ -270,8 +267,8 @@ impl Trip<'_> {
             Event::Incoming(Packet::PubAck(ack)) => {
                 if let Some(device) = self.flying.remove(&ack.pkid) {
                     let taken = matches!(
-                        ack.reason,
-                        PubAckReason::Success | PubAckReason::NoMatchingSubscribers
+                        wire::verdict(ack.reason),
+                        AckOutcome::Delivered | AckOutcome::Unheard
                     );
                     let why = format!("the broker refused it ({:?})", ack.reason);
                     self.dispatch.settled(&device, (!taken).then_some(why));
@@ -281,7 +278,8 @@ impl Trip<'_> {
                 let refused =
                     |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
                 if let Some(at) = ack.return_codes.iter().position(refused) {
-                    let filter = filters(self.root).into_iter().nth(at).unwrap_or_default();
+                    let filter =
+                        topics::of_all_devices(self.root).into_iter().nth(at).unwrap_or_default();
                     return Err(TripEnd::Error(CourierError::Forbidden(filter)));
                 }
                 self.hearing.answered(true);
@@ -292,8 +290,7 @@ impl Trip<'_> {
             Event::Incoming(Packet::Publish(publish)) => {
                 self.hearing.message();
                 let topic = String::from_utf8_lossy(&publish.topic);
-                let below = topic.strip_prefix(self.root).and_then(|t| t.strip_prefix("/v1/"));
-                if let Some((device, below)) = below.and_then(|t| t.split_once('/'))
+                if let Some((device, below)) = topics::split(self.root, &topic)
                     && let Some(heard) = Heard::read(below, &publish.payload)
                 {
                     self.dispatch.heard(device, heard);

@@ -200,8 +200,10 @@ impl Dispatch {
         self.ready = true;
     }
 
-    /// The link was lost: what was on its way is sent again.
+    /// The link was lost: what was on its way is sent again, once what the broker keeps has come
+    /// anew.
     pub fn link_lost(&mut self) {
+        self.ready = false;
         self.devices.values_mut().for_each(|progress| progress.out = false);
     }
 
@@ -356,6 +358,9 @@ mod tests {
         assert!(dispatch.next(AT).is_some() && dispatch.next(AT).is_some());
         assert_eq!(dispatch.next(AT + AGAIN.1), None, "on its way");
         dispatch.link_lost();
+        assert_eq!(dispatch.next(AT + AGAIN.1), None, "what was said meanwhile is heard first");
+        assert!(!dispatch.is_done());
+        dispatch.ready();
         assert_eq!(dispatch.next(AT + AGAIN.1), Some("a".into()));
         dispatch.heard("a", state("keys-rotated", "serial 3", "t"));
         assert_eq!(outcomes(&dispatch), [OrderOutcome::Followed, OrderOutcome::NoAnswer]);

@@ -46,7 +46,7 @@ pub const MAX_HANDED: usize = MAX_WINDOW + 3;
 const MAX_ENTRIES_OUT: usize = MAX_WINDOW + MAX_ASIDE + 1;
 
 /// Bytes that MQTT adds to a payload at most: headers, properties and the topic.
-const OVERHEAD: usize = 256;
+pub(super) const OVERHEAD: usize = 256;
 
 /// Delivery's state on top of the outbox.
 #[derive(Debug)]

@@ -47,6 +47,9 @@ pub struct Snapshot {
     /// When the broker's certificate ends, as it was accepted last.
     #[serde(skip)]
     pub broker_certificate_ends: Option<OffsetDateTime>,
+    /// When the certificate of the only authority ends by which the broker is known, as it was read
+    /// last.
+    pub authority_certificate_ends: Option<OffsetDateTime>,
     /// Grows while the thread is alive, at least every half minute.
     #[serde(skip)]
     pub beats: u64,

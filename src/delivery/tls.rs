@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use self::certificate::Certificate;
 use self::peer::{CertificateEnds, ExplainingVerifier};
 use super::broker::{BrokerConfig, BrokerUrl};
+use super::event::Ending;
 use crate::files;
 use crate::problem::Problem;
 
@@ -109,10 +110,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialE
     }
 }
 
-fn authorities(config: &BrokerConfig) -> Result<RootCertStore, CredentialError> {
+fn authorities(
+    config: &BrokerConfig,
+    ends: &CertificateEnds,
+) -> Result<RootCertStore, CredentialError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = &config.ca_file {
-        let (added, _) = roots.add_parsable_certificates(certificates(path)?);
+        let all = certificates(path)?;
+        if let [only] = &all[..] {
+            ends.authority_has(only);
+        }
+        let (added, _) = roots.add_parsable_certificates(all);
         return if added == 0 {
             Err(CredentialError::NoCertificate(path.clone()))
         } else {
@@ -136,7 +144,7 @@ pub fn client_config(
     ends: &Arc<CertificateEnds>,
 ) -> Result<Arc<ClientConfig>, CredentialError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = Arc::new(authorities(config)?);
+    let roots = Arc::new(authorities(config, ends)?);
     let judge = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
         .build()
         .map_err(|_| CredentialError::NoAuthorities)?;
@@ -195,15 +203,18 @@ pub fn file_problems(config: &BrokerConfig, out: &mut Vec<Problem>) {
 
 /// When the certificates in the files that the configuration names end: the device's own, and that
 /// of the authority where there is only one. Those that cannot be read are left out.
-pub fn file_ends(config: &BrokerConfig) -> Vec<(PathBuf, OffsetDateTime)> {
-    let own = config.client_cert.iter().filter_map(|path| Some((path, certificates(path).ok()?)));
+pub fn file_ends(config: &BrokerConfig) -> Vec<(Ending, PathBuf, OffsetDateTime)> {
     // A bundle has many, of which some may have ended without harm.
-    let single = |path| certificates(path).ok().filter(|all| all.len() == 1);
-    let authority = config.ca_file.iter().filter_map(|path| Some((path, single(path)?)));
-    let ends = |(path, all): (&PathBuf, Vec<CertificateDer<'_>>)| {
-        Some((path.clone(), Certificate::read(all.first()?)?.not_after))
+    let files = [
+        (Ending::DeviceCertificate, &config.client_cert, usize::MAX),
+        (Ending::AuthorityCertificate, &config.ca_file, 1),
+    ];
+    let ends = |(what, path, most): (Ending, &Option<PathBuf>, usize)| {
+        let path = path.as_ref()?;
+        let all = certificates(path).ok().filter(|all| all.len() <= most)?;
+        Some((what, path.clone(), Certificate::read(all.first()?)?.not_after))
     };
-    own.chain(authority).filter_map(ends).collect()
+    files.into_iter().filter_map(ends).collect()
 }
 
 #[cfg(test)]

@@ -121,6 +121,9 @@ pub enum AuditSaying {
     Challenge,
 }
 
+const STATUS: &str = "status";
+const WATCHLIST_STATE: &str = "watchlist/state";
+
 /// All topics of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topics {
@@ -144,7 +147,7 @@ impl Topics {
 
     /// State of the device: QoS 1, retained, also the last will.
     pub fn status(&self) -> String {
-        format!("{}/status", self.prefix)
+        format!("{}/{STATUS}", self.prefix)
     }
 
     /// Counts: QoS 0, not retained.
@@ -154,7 +157,7 @@ impl Topics {
 
     /// The list in force, or why there is none: QoS 1, retained, published on each connection.
     pub fn watchlist_state(&self) -> String {
-        format!("{}/watchlist/state", self.prefix)
+        format!("{}/{WATCHLIST_STATE}", self.prefix)
     }
 
     /// Where an order of `kind` with the id `order` goes, or an offer, for which the id counts for
@@ -225,6 +228,18 @@ impl Topics {
             },
         }
     }
+}
+
+/// Where the words of all devices below `root` come that say who has which list.
+#[cfg(feature = "author")]
+pub fn of_all_devices(root: &str) -> [String; 2] {
+    [STATUS, WATCHLIST_STATE].map(|below| format!("{root}/v1/+/{below}"))
+}
+
+/// The device that a topic below `root` belongs to, and what comes after it.
+#[cfg(feature = "author")]
+pub fn split<'a>(root: &str, topic: &'a str) -> Option<(&'a str, &'a str)> {
+    topic.strip_prefix(root)?.strip_prefix("/v1/")?.split_once('/')
 }
 
 #[cfg(test)]

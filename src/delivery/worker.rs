@@ -384,6 +384,7 @@ impl DeliveryWorker {
             panics: self.panics,
             certificate_ends: self.ends.device(),
             broker_certificate_ends: self.ends.broker(),
+            authority_certificate_ends: self.ends.authority(),
             ..Snapshot::default()
         });
     }

@@ -10,13 +10,13 @@ pub(super) fn files(configured: &Configured<'_>) -> CheckResult {
     match problems.as_slice() {
         [] => {
             let detail = "certificates, keys and password can be read";
-            let first = tls::file_ends(&configured.config.broker).into_iter().min_by_key(|e| e.1);
+            let first = tls::file_ends(&configured.config.broker).into_iter().min_by_key(|e| e.2);
             match first {
                 None => CheckResult::ok(detail),
-                Some((path, ends)) => {
+                Some((what, path, ends)) => {
                     let detail = format!("{detail}; {} is the first to end", path.display());
                     let now = configured.clock.now().wall;
-                    CheckResult::ok_until(detail, Ending::DeviceCertificate, ends, now)
+                    CheckResult::ok_until(detail, what, ends, now)
                 }
             }
         }

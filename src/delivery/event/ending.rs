@@ -24,6 +24,8 @@ pub enum Ending {
     DeviceCertificate,
     /// The broker's certificate.
     BrokerCertificate,
+    /// The certificate of the authority by which the device knows the broker.
+    AuthorityCertificate,
 }
 
 impl std::fmt::Display for Ending {
@@ -54,6 +56,11 @@ impl Ending {
                 "; it is read again at the next connection"
             ),
             Self::BrokerCertificate => "renew the broker's certificate",
+            Self::AuthorityCertificate => concat!(
+                "put the authority's new certificate beside the old one into ",
+                setting!(broker.ca_file),
+                " before the broker's own is renewed by it; it is read again at the next connection"
+            ),
         }
     }
 }
@@ -62,7 +69,8 @@ impl Ending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EndingSoon {
-    /// `list`, `site-record`, `trust-file`, `device-certificate` or `broker-certificate`.
+    /// `list`, `site-record`, `trust-file`, `device-certificate`, `broker-certificate` or
+    /// `authority-certificate`.
     // The schema promises any word: more may come within `v1`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub what: Ending,

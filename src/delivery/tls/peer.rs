@@ -23,6 +23,7 @@ pub struct CertificateEnds {
     /// Unix seconds; 0 where none was used.
     device: AtomicI64,
     broker: AtomicI64,
+    authority: AtomicI64,
 }
 
 impl CertificateEnds {
@@ -34,6 +35,16 @@ impl CertificateEnds {
     /// When the device's own certificate ends.
     pub fn device(&self) -> Option<OffsetDateTime> {
         read(&self.device)
+    }
+
+    /// The certificate of the only authority in `broker.ca_file` was read.
+    pub fn authority_has(&self, der: &[u8]) {
+        store(&self.authority, Certificate::read(der));
+    }
+
+    /// When the authority's certificate ends.
+    pub fn authority(&self) -> Option<OffsetDateTime> {
+        read(&self.authority)
     }
 
     /// When the broker's certificate ends, or the first of those that it sends with it.
