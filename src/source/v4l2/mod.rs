@@ -348,8 +348,11 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Agreed, Sourc
     let count = driver.map(config.buffers).map_err(at(OpenStep::Buffers))?;
     let mut ring = Ring::new(count).filter(|_| count > 0).ok_or_else(|| {
         SourceError::configuration(
-            format!("{} gives {count} buffers", path.display()),
-            concat!("lower ", setting!(source.v4l2.buffers)),
+            match count {
+                0 => format!("{} gives no buffer for its frames", path.display()),
+                more => format!("{} gives {more} buffers, more than fit", path.display()),
+            },
+            concat!("end what else uses the camera, or lower ", setting!(source.v4l2.buffers)),
         )
     })?;
     while let Some(index) = ring.ours() {

@@ -178,6 +178,9 @@ pub(super) fn unreadable(path: &Path, why: Unreadable) -> SourceError {
         Unreadable::Format(fourcc) => format!("{device} insists on the format {fourcc}"),
         Unreadable::Frame(e) => format!("{device} announces {e}"),
         Unreadable::TooLarge(bytes) => format!("{device} announces frames of {bytes} bytes"),
+        Unreadable::Planes(fourcc, 0) => {
+            format!("{device} announces frames of {fourcc} and no buffer to put them in")
+        }
         Unreadable::Planes(fourcc, planes) => {
             format!("{device} announces frames of {fourcc} in {planes} buffers")
         }
