@@ -1,19 +1,37 @@
 #!/usr/bin/env python3
-"""Kills the real daemon and a real mosquitto at random moments while candidates are decided, and
+"""Breaks what the real daemon stands on at random moments while candidates are decided, and
 compares what was decided with what a subscriber got. Shares no code with watchpost: keys, list and
-daemon are the built program's, the broker is Debian's, the subscriber is the MQTT client below or
-mosquitto_sub, and the outbox's files are read by the documented format.
+daemon are the built program's, the broker is Debian's mosquitto, the subscriber is the MQTT client
+below or mosquitto_sub, and the outbox's files are read by the documented format.
 
-    cargo build && tests/independent/outage.py target/debug/watchpost --kills 100
+    cargo build && tests/independent/outage.py target/debug/watchpost --faults 100
+
+Kinds of faults:
+
+* daemon, broker, both: killed, and started again;
+* stop-daemon, stop-broker: held for up to three seconds;
+* cut, silent: all links end; all links stay and carry nothing;
+* full, read-only, eio-write, eio-read: what the disk says to the outbox, to the device's memory, or
+  to both, by `faults.c`, which needs `cc`. The daemon is not killed before the disk works again:
+  what it holds in memory meanwhile is lost with it, and `status` says so;
+* clock: the wall clock goes back by a minute to an hour for some seconds, by `faults.c`.
+
+Now and then the device is suspended by a signed order, which is repeated until it answers.
 
 Decided is what the ledger of the outbox (`broker.ledger`) names as taken or recovered. Of it, each
 id must arrive; first arrivals must come in the order of positions; the bytes must be those that lay
-in the outbox when the daemon was killed, and a repetition's must be the same. Ends with 1 where one
-of that does not hold. Standard library only."""
+in the outbox when the daemon was killed, and a repetition's must be the same. Each order must be
+answered, nothing may be decided while it holds, and no status may say `online` then or while the
+clock is wrong. Ends with 1 where one of that does not hold. Standard library only."""
 
 import argparse
+import collections
+import contextlib
+import datetime
+import errno
 import hashlib
 import json
+import mmap
 import os
 import pathlib
 import random
@@ -59,6 +77,104 @@ def wait_for(what, condition, patience=60):
     return found
 
 
+KINDS = ["daemon", "broker", "both", "stop-daemon", "stop-broker", "cut", "silent"]
+DISK = {
+    "full": ("write", errno.ENOSPC),
+    "read-only": ("write", errno.EROFS),
+    "eio-write": ("write", errno.EIO),
+    "eio-read": ("read", errno.EIO),
+}
+SHIMMED = [*DISK, "clock"]
+
+
+class Shim:
+    """What `faults.c` does to the daemon."""
+
+    def __init__(self, folder):
+        self.library, self.file = folder / "faults.so", folder / "faults.control"
+        source = pathlib.Path(__file__).with_name("faults.c")
+        command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(self.library), str(source)]
+        subprocess.run(command, check=True)
+        self.file.write_bytes(bytes(mmap.PAGESIZE))
+        with self.file.open("r+b") as file:
+            self.control = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        self.environment = {
+            "LD_PRELOAD": str(self.library),
+            "FAULTS_CONTROL": str(self.file),
+            "FAULTS_OUTBOX": str(folder / "outbox"),
+            "FAULTS_STATE": str(folder / "state.json"),
+        }
+
+    def set(self, write=0, read=0, outbox=False, state=False, clock=0):
+        self.control[:24] = struct.pack("=iiiiq", write, read, outbox, state, clock)
+
+
+class Proxy(threading.Thread):
+    """Between daemon and broker; ends its links, or carries nothing, when it is told to."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.to, self.listener = port, socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.flows, self.links = threading.Event(), []
+        self.flows.set()
+
+    def run(self):
+        while True:
+            near, _ = self.listener.accept()
+            try:
+                far = socket.create_connection(("127.0.0.1", self.to), 5)
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            self.links = [*self.links[-4:], near, far]
+            for one, other in [(near, far), (far, near)]:
+                threading.Thread(target=self.carry, args=(one, other), daemon=True).start()
+
+    def carry(self, one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                self.flows.wait()
+                other.sendall(data)
+        for end in [one, other]:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        for link in self.links:
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+
+
+def connect(port, name, clean):
+    link = socket.create_connection(("127.0.0.1", port), 5)
+    body = b"\x00\x04MQTT\x04" + bytes([2 * clean]) + b"\x00\x00"
+    body += struct.pack(">H", len(name)) + name
+    link.sendall(bytes([0x10, len(body)]) + body)
+    return link
+
+
+def publish(port, topic, payload):
+    """Retained, at QoS 1; whether the broker acknowledged it."""
+    try:
+        with connect(port, b"order", True) as link:
+            body = struct.pack(">H", len(topic)) + topic.encode() + b"\x00\x01" + payload
+            length, left = b"", len(body)
+            while left or not length:
+                left, digit = left >> 7, left & 0x7F
+                length += bytes([digit | 0x80 * bool(left)])
+            link.sendall(b"\x33" + length + body)
+            answer = b""
+            while len(answer) < 8:  # CONNACK and PUBACK.
+                if not (more := link.recv(8 - len(answer))):
+                    return False
+                answer += more
+            return answer[4] >> 4 == 4
+    except OSError:
+        return False
+
+
 class Broker:
     def __init__(self, folder, settings):
         self.port, self.child, self.folder = free_port(), None, folder
@@ -89,18 +205,35 @@ class Broker:
         self.child.wait()
 
 
+class Said:
+    """What the device says of itself."""
+
+    def __init__(self):
+        self.status, self.statuses, self.changes = {}, [], []
+
+    def take(self, payload, topic):
+        data = json.loads(payload)["data"]
+        if topic.endswith(b"/status"):
+            self.status = data
+            self.statuses.append(data)
+        elif change := data.get("last_change"):
+            self.changes.append(change)
+
+
 class Heard:
     """Payloads in the order of their first arrival."""
 
     def __init__(self):
         self.lock = threading.Lock()
+        self.when = {}
         self.hashes, self.order, self.repetitions, self.altered = {}, [], 0, []
 
-    def take(self, payload):
+    def take(self, payload, _topic=b""):
         event, digest = json.loads(payload)["id"], hashlib.sha256(payload).hexdigest()
         with self.lock:
             if event not in self.hashes:
                 self.hashes[event] = digest
+                self.when[event] = json.loads(payload)["data"]["decided_at"]
                 self.order.append(event)
             else:
                 self.repetitions += 1
@@ -111,9 +244,10 @@ class Heard:
 class Client(threading.Thread):
     """A subscriber by MQTT 3.1.1 with a kept session; reads each connection to its end."""
 
-    def __init__(self, port, heard, slow):
+    def __init__(self, port, heard, slow, name=b"judge", topics=(TOPIC,)):
         super().__init__(daemon=True)
         self.port, self.heard, self.slow = port, heard, slow
+        self.client, self.topics = name, topics
         self.subscribed = threading.Event()
         self.link, self.away = None, False
 
@@ -121,7 +255,7 @@ class Client(threading.Thread):
         while True:
             try:
                 if not self.away:
-                    with socket.create_connection(("127.0.0.1", self.port), 5) as self.link:
+                    with connect(self.port, self.client, False) as self.link:
                         self.connection(self.link)
             except (OSError, IndexError, struct.error):
                 pass
@@ -140,11 +274,9 @@ class Client(threading.Thread):
 
     def connection(self, link):
         link.settimeout(None)
-        name = b"judge"
-        connect = b"\x00\x04MQTT\x04\x00\x00\x00" + struct.pack(">H", len(name)) + name
-        link.sendall(bytes([0x10, len(connect)]) + connect)
-        topic = TOPIC.encode()
-        subscribe = b"\x00\x01" + struct.pack(">H", len(topic)) + topic + b"\x01"
+        subscribe = b"\x00\x01"
+        for topic in self.topics:
+            subscribe += struct.pack(">H", len(topic)) + topic.encode() + b"\x01"
         link.sendall(bytes([0x82, len(subscribe)]) + subscribe)
         reader = link.makefile("rb")
         while True:
@@ -165,11 +297,12 @@ class Client(threading.Thread):
                 self.subscribed.set()
             if first[0] >> 4 != 3:
                 continue
-            rest = body[2 + struct.unpack(">H", body[:2])[0] :]
+            at = 2 + struct.unpack(">H", body[:2])[0]
+            topic, rest = body[2:at], body[at:]
             packet = b""
             if first[0] >> 1 & 3:
                 packet, rest = rest[:2], rest[2:]
-            self.heard.take(rest)
+            self.heard.take(rest, topic)
             time.sleep(self.slow)
             if packet:
                 try:
@@ -214,8 +347,9 @@ class MosquittoSub(threading.Thread):
 
 
 class Daemon:
-    def __init__(self, program, folder, port):
+    def __init__(self, program, folder, port, environment):
         self.program, self.folder, self.child = program, folder, None
+        self.environment = {**os.environ, **environment}
         self.desk()
         self.port = port
 
@@ -275,7 +409,12 @@ class Daemon:
         log = open(self.folder / "log", "ab")
         command = [self.program, "run", "--config", "watchpost.toml"]
         self.child = subprocess.Popen(
-            command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=self.environment,
         )
 
     def kill(self):
@@ -329,12 +468,156 @@ def on_disk(folder):
     return found
 
 
+def stamp(at):
+    return datetime.datetime.fromisoformat(at)
+
+
+class Trial:
+    """The daemon, what it stands on, and what was done to it."""
+
+    def __init__(self, given, folder, chance):
+        self.given, self.folder, self.chance = given, folder, chance
+        self.kinds, self.shim = [*KINDS], None
+        if shutil.which("cc"):
+            self.shim = Shim(folder)
+            self.kinds += SHIMMED
+        else:
+            print("outage: no cc: no faults of the disk and the clock", file=sys.stderr)
+        if given.kinds:
+            self.kinds = [kind for kind in self.kinds if kind in given.kinds.split(",")]
+        self.broker = Broker(folder, BROKERS[given.broker])
+        self.broker.start()
+        self.proxy = Proxy(self.broker.port)
+        self.proxy.start()
+        environment = self.shim.environment if self.shim else {}
+        program = str(given.watchpost.resolve())
+        self.daemon = Daemon(program, folder, self.proxy.port, environment)
+        self.heard, self.said = Heard(), Said()
+        if given.subscriber == "client":
+            self.subscriber = Client(self.broker.port, self.heard, given.slow)
+        else:
+            self.subscriber = MosquittoSub(self.broker.port, self.heard)
+        topics = ("site/v1/gate-1/status", "site/v1/gate-1/watchlist/state")
+        self.watcher = Client(self.broker.port, self.said, 0, b"watcher", topics)
+        for client in [self.subscriber, self.watcher]:
+            client.start()
+            wait_for("the subscriber", client.subscribed.is_set)
+        self.done, self.lay = collections.Counter(), {}
+        self.orders, self.unanswered, self.false_online = [], [], []
+
+    def fault(self):
+        """One, at random; everything works again at its end."""
+        chance, kind = self.chance, self.chance.choice(self.kinds)
+        self.done[kind] += 1
+        if kind in ["daemon", "broker", "both"]:
+            self.kill(kind)
+        elif kind.startswith("stop-"):
+            process = (self.daemon if kind == "stop-daemon" else self.broker).child
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(chance.uniform(0, 3))
+            process.send_signal(signal.SIGCONT)
+        elif kind == "cut":
+            self.proxy.cut()
+        elif kind == "silent":
+            self.proxy.flows.clear()
+            time.sleep(chance.uniform(0, 3))
+            if chance.random() < 0.5:
+                self.proxy.cut()
+            self.proxy.flows.set()
+        elif kind == "clock":
+            self.clock()
+        else:
+            self.disk(*DISK[kind])
+
+    def kill(self, what):
+        chance, broker, daemon = self.chance, self.broker, self.daemon
+        if what != "daemon":
+            broker.kill()
+        if what == "both":
+            time.sleep(chance.choice([0, chance.uniform(0, 1)]))
+        if what != "broker":
+            daemon.kill()
+            self.lay.update(on_disk(self.folder / "outbox"))
+        first, second = ("broker", "daemon") if chance.random() < 0.5 else ("daemon", "broker")
+        for which in [first, second]:
+            if which == "broker" and what != "daemon":
+                time.sleep(chance.choice([0, chance.uniform(0, 1)]))
+                broker.start()
+            if which == "daemon" and what != "broker":
+                daemon.start()
+
+    def disk(self, what, error):
+        files = self.chance.choice([(True, False), (False, True), (True, True)])
+        self.shim.set(**{what: error}, outbox=files[0], state=files[1])
+        time.sleep(self.chance.uniform(0, 3))
+        if self.chance.random() < 0.5:
+            self.proxy.cut()
+        self.shim.set()
+        # What waits in memory is written within some seconds.
+        wait_for("the disk to be used again", self.is_well, 60)
+
+    def is_well(self):
+        return self.said.status.get("matching") and not self.said.status.get("degraded")
+
+    def clock(self):
+        wait_for("the device to match", lambda: self.said.status.get("matching"), 60)
+        self.shim.set(clock=-self.chance.randint(60, 3600))
+        until = time.monotonic() + 10
+        while self.said.status.get("matching") and time.monotonic() < until:
+            time.sleep(0.05)
+        if self.said.status.get("matching"):
+            self.false_online.append("clock")
+        seen = len(self.said.statuses)
+        time.sleep(self.chance.uniform(0, 2))
+        self.false_online += ["clock" for s in self.said.statuses[seen:] if s["state"] == "online"]
+        self.shim.set()
+
+    def order(self):
+        """Suspends the device for some seconds, while things break; waits for the answer."""
+        number = len(self.orders)
+        begin = datetime.datetime.now(datetime.UTC)
+        end = begin + datetime.timedelta(seconds=20)
+        file = self.folder / f"order-{number}"
+        shown = self.daemon.ok(
+            *["watchlist", "suspend", "--device", "gate-1", "--key", "alice.key", "--json"],
+            *["--to", end.isoformat(timespec="seconds").replace("+00:00", "Z"), "--out", str(file)],
+        )
+        name = json.loads(shown)["order"]
+        self.orders.append(name)
+        topic = f"site/v1/gate-1/suspend/{name}"
+        kinds, self.kinds = self.kinds, [k for k in self.kinds if k not in SHIMMED] or self.kinds
+        until, answer = time.monotonic() + 60, None
+        while not answer and time.monotonic() < until:
+            publish(self.broker.port, topic, file.read_bytes())
+            self.fault()
+            time.sleep(0.5)
+            answer = next((c for c in self.said.changes if c["detail"] == name), None)
+        self.kinds = kinds
+        if not answer:
+            self.unanswered.append(name)
+        elif answer["what"] == "suspended":
+            at = stamp(answer["at"])
+            wait_for("its end", lambda: datetime.datetime.now(datetime.UTC) > end, 60)
+            # The seconds of an order are whole.
+            last = end - datetime.timedelta(seconds=1)
+            decided = [e for e, when in self.heard.when.items() if at < stamp(when) < last]
+            online = [s for s in self.said.statuses if s["state"] == "online"]
+            online = [s for s in online if at < stamp(s["since"]) < last]
+            self.unanswered += [f"{name}: {e}" for e in decided]
+            self.false_online += [f"{name}: {s['since']}" for s in online]
+        publish(self.broker.port, topic, b"")
+
+
 def main():
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("watchpost", type=pathlib.Path)
-    arguments.add_argument("--kills", type=int, default=100)
+    arguments.add_argument("--faults", type=int, default=100)
+    arguments.add_argument("--kinds", help="only these, with commas between them")
+    arguments.add_argument(
+        "--order-every", type=int, default=40, help="faults between two orders; 0: none"
+    )
     arguments.add_argument(
         "--broker", choices=BROKERS, default="memory", help="the broker's settings"
     )
@@ -354,44 +637,23 @@ def main():
     seed = given.seed if given.seed is not None else random.randrange(1 << 32)
     chance = random.Random(seed)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="outage-"))
-    broker = Broker(folder, BROKERS[given.broker])
-    daemon = Daemon(str(given.watchpost.resolve()), folder, broker.port)
-    broker.start()
-    heard = Heard()
-    if given.subscriber == "client":
-        subscriber = Client(broker.port, heard, given.slow)
-    else:
-        subscriber = MosquittoSub(broker.port, heard)
-    subscriber.start()
-    wait_for("the subscriber", subscriber.subscribed.is_set)
+    trial = Trial(given, folder, chance)
+    broker, daemon, heard = trial.broker, trial.daemon, trial.heard
+    subscriber, lay = trial.subscriber, trial.lay
     # One after the other: each time a new track and a new candidate.
     daemon.configure(["obama-2012.jpg", "collins.jpg", "biden-2010.jpg", "hopper.jpg"], slow=False)
     daemon.start()
     wait_for("the first candidate", lambda: heard.order, 120)
-    kills, lay = {"daemon": 0, "broker": 0, "both": 0}, {}
     print(f"outage: seed {seed}, {folder}", file=sys.stderr)
-    for n in range(given.kills):
+    for n in range(given.faults):
         if given.away:
             subscriber.leave(chance.random() < 0.5)
         time.sleep(chance.uniform(0, 1.5))
-        what = chance.choice(["daemon", "broker", "both"])
-        kills[what] += 1
-        if what != "daemon":
-            broker.kill()
-        if what == "both":
-            time.sleep(chance.choice([0, chance.uniform(0, 1)]))
-        if what != "broker":
-            daemon.kill()
-            lay.update(on_disk(folder / "outbox"))
-        first, second = ("broker", "daemon") if chance.random() < 0.5 else ("daemon", "broker")
-        for which in [first, second]:
-            if which == "broker" and what != "daemon":
-                time.sleep(chance.choice([0, chance.uniform(0, 1)]))
-                broker.start()
-            if which == "daemon" and what != "broker":
-                daemon.start()
+        trial.fault()
+        if given.order_every and (n + 1) % given.order_every == 0:
+            trial.order()
         if (n + 1) % 25 == 0:
-            print(f"outage: {n + 1} kills, {len(heard.order)} events", file=sys.stderr)
+            print(f"outage: {n + 1} faults, {len(heard.order)} events", file=sys.stderr)
     if given.away:
         subscriber.leave(False)
     daemon.kill()
@@ -428,7 +690,10 @@ def main():
         "subscriber": given.subscriber
         + f", {given.slow} s a message" * (given.slow > 0)
         + ", half of the time away" * given.away,
-        "kills": kills,
+        "faults": dict(trial.done),
+        "orders": len(trial.orders),
+        "orders_unobeyed": len(trial.unanswered),
+        "false_online": len(trial.false_online),
         "decided": len(decided),
         "arrived": len(arrived),
         "repetitions": heard.repetitions,
@@ -444,10 +709,9 @@ def main():
         "repetitions_with_other_bytes": len(heard.altered),
     }
     print(json.dumps(result, indent=1))
-    if lost or strange or reordered or differs or heard.altered:
-        print(
-            f"outage: seed {seed}; see {folder}: {(lost + strange + differs)[:5]}", file=sys.stderr
-        )
+    wrong = lost + strange + differs + heard.altered + trial.unanswered + trial.false_online
+    if wrong or reordered:
+        print(f"outage: seed {seed}; see {folder}: {wrong[:5]}", file=sys.stderr)
         return 1
     if not given.keep:
         shutil.rmtree(folder)
