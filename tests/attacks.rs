@@ -128,6 +128,36 @@ fn each_of_many_orders_and_offers_back_to_back_is_answered_by_its_id() {
     assert!(daemon.terminate().success());
 }
 
+#[test]
+fn hundreds_of_orders_about_others_leave_room_for_the_genuine_one() {
+    let Some(field) = Field::new() else { return };
+    let desk = &field.desk;
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    let send = |n: u128, topic: &str, action: &Action| {
+        let signed = order(desk, "alice.key", n, action);
+        field.listener.publish(&format!("{TOPIC}/{topic}/{}", order_id(n)), false, signed);
+    };
+    // More than a memory of 256 revocations and 32 suspensions would hold.
+    for n in 0..260 {
+        send(n, "revoke", &revocation(&format!("old-{n}")));
+    }
+    let now = OffsetDateTime::now_utc();
+    for n in 0..34u32 {
+        let from = now + time::Duration::days(2 * i64::from(n) + 1);
+        let to = from + time::Duration::HOUR;
+        let later = Action::Suspend { from, to, devices: vec![], areas: vec![] };
+        send(1000 + u128::from(n), "suspend", &later);
+    }
+    field.await_("watchlist/state", "an answer to the last of them", |s| {
+        s["last_change"]["detail"] == order_id(1033).to_string()
+    });
+    send(2000, "revoke", &revocation("promises"));
+    field.await_("watchlist/state", "the revocation", revoked);
+    field.await_("status", "nobody is matched", |s| s["matching"] == false);
+    assert!(daemon.terminate().success());
+}
+
 /// Puts the state file on a disk of its own.
 fn state_on(desk: &Desk, disk: &Path) {
     let file = desk.path("watchpost.toml");

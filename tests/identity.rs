@@ -506,6 +506,11 @@ fn what_fleet_init_makes_is_what_the_sample_broker_takes_and_nothing_is_replaced
     let before = ["ca.pem", "ca.key", "server.pem", "cam-7.pem"].map(read);
     assert_eq!([init("cam-7"), init("cam-8")], [0, 1]);
     assert_eq!(["ca.pem", "ca.key", "server.pem", "cam-7.pem"].map(read), before);
+    // Where only the authority's certificate is missing it is made again; what it has signed
+    // stays valid, as the broker shows below.
+    std::fs::remove_file(folder.join("ca.pem")).expect("it was there");
+    assert_eq!(init("cam-7"), 0);
+    assert_eq!(["ca.key", "server.pem", "cam-7.pem"].map(read), before[1..]);
     use std::os::unix::fs::PermissionsExt;
     for file in std::fs::read_dir(&folder).expect("a folder").flatten() {
         let mode = file.metadata().expect("there").permissions().mode() & 0o777;
