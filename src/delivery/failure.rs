@@ -49,14 +49,14 @@ pub const SILENT: FixedFailure = FixedFailure("the link is dead: nothing came fr
 pub const OUT_OF_ORDER: FixedFailure = FixedFailure("the broker acknowledges out of order");
 /// The client library panicked over something that the broker sent.
 pub const PANIC: FixedFailure =
-    FixedFailure("the MQTT client broke down over what the broker sent; please report it");
+    FixedFailure("the MQTT client crashed on what the broker sent; please report it");
 /// More is sent to the device than it can hold.
 pub const FLOODED: FixedFailure = FixedFailure(
     "more messages were sent to this device than it can hold; it takes them when the broker sends \
      them again",
 );
 /// The client's channel is closed or full.
-pub const CLIENT: FixedFailure = FixedFailure("the MQTT client takes nothing");
+pub const CLIENT: FixedFailure = FixedFailure("the MQTT client's queue is full or closed");
 
 impl LinkFailure {
     fn slow(text: impl Into<String>) -> Self {
@@ -172,7 +172,7 @@ fn state_failure(e: &StateError) -> LinkFailure {
         .closed(),
         StateError::Io(e) => io_failure(e),
         StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
-        other => LinkFailure::fast(format!("the connection broke ({other})")),
+        other => LinkFailure::fast(format!("the connection failed ({other})")),
     }
 }
 
@@ -250,7 +250,7 @@ fn tls_failure(e: &rustls::Error) -> LinkFailure {
         // TLS 1.2 has no other alert for a missing certificate.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
             concat!(
-                "the broker broke the handshake off; where it asks for a certificate, set ",
+                "the broker ended the handshake; where it asks for a certificate, set ",
                 setting!(broker.client_cert),
                 " and ",
                 setting!(broker.client_key),

@@ -1,6 +1,6 @@
-//! Several readers at a time, in one thread: none waits for another.
+//! Answers several connections at a time in one thread; none waits for another.
 //!
-//! * Nothing blocks: a reader that sends or takes nothing is passed over.
+//! * Nothing blocks: a connection that is not ready is tried again in the next round.
 //! * Each has [`TIMEOUT`] from its first byte to its last, and [`MAX_REQUEST`] bytes of request.
 //! * At most [`MOST`] at a time: one more takes the place of the one that has been there longest.
 
