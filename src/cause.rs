@@ -420,6 +420,19 @@ causes! {
             setting!(watchlist.list),
             ", and make room there",
         );
+    ReviewsNotStored, "reviews-not-stored", Device,
+        "the candidates that wait for verdicts cannot be read or stored",
+        concat!(
+            "let the user that runs watchpost read and write ",
+            setting!(review.docket),
+            ", and make room there; a file that is damaged is moved away, and what waited is lost",
+        );
+    ReviewsFull, "reviews-full", Device,
+        "as many candidates wait for two people to judge them as the device remembers",
+        concat!(
+            "have reviewers judge them; what nobody judges ends after ",
+            setting!(review.deadline_s),
+        );
     AuditNotStored, "audit-not-stored", Device,
         "a record of what the device does cannot be written to its audit log",
         concat!(

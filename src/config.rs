@@ -20,6 +20,7 @@ use crate::decision::DecisionConfig;
 use crate::delivery::{BrokerConfig, DeviceId};
 use crate::files;
 use crate::problem::Problem;
+use crate::review::config::ReviewConfig;
 use crate::source::SourceConfig;
 use crate::vision::VisionConfig;
 use crate::watchlist::WatchlistConfig;
@@ -55,6 +56,8 @@ pub struct Config {
     pub broker: BrokerConfig,
     /// `[audit]`: the log of what the device did.
     pub audit: AuditConfig,
+    /// `[review]`: candidates that wait for two people.
+    pub review: ReviewConfig,
     /// `[metrics]`: where figures are given to a monitoring system.
     pub metrics: MetricsConfig,
 }
@@ -274,6 +277,7 @@ impl Config {
         }
         self.broker.problems(&mut out);
         self.audit.problems(&mut out);
+        self.review.problems(&mut out);
         self.metrics.problems(&mut out);
         out
     }

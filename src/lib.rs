@@ -24,7 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`locked`], [`setting`], [`problem`], [`cause`], [`promise`], [`poisson`], [`proportion`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, memory that is locked and wiped, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on, bounds of rare rates, bounds of shares | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`locked`], [`setting`], [`problem`], [`cause`], [`promise`], [`judgement`], [`poisson`], [`proportion`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, memory that is locked and wiped, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on, what reviewers say, bounds of rare rates, bounds of shares | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -32,10 +32,11 @@
 //! | [`watchlist`] | who may be looked for: authoring, signing, verifying, searching | the vocabulary, `kernels` |
 //! | [`calibrate`] | what strangers at this place do: counts against decoys, and the bound that follows | `watchlist` |
 //! | [`audit`] | a log of what the device did that cannot be rewritten unnoticed | the vocabulary, `watchlist` types |
+//! | [`review`] | verdicts of people on candidates: two who agree, neither of whom sees the other's | the vocabulary, `watchlist` types |
 //! | [`decision`] | at what threshold, whether now, on what evidence | `vision`, `watchlist` and `calibrate` types |
 //! | [`delivery`] | the published contract, the outbox and MQTT | the vocabulary |
-//! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `calibrate`, `decision`, `audit`, `delivery` |
-//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `calibrate`, `audit`, `delivery` and `config` types |
+//! | [`config`] | the file of settings: each room's own, gathered | `source`, `vision`, `watchlist`, `calibrate`, `decision`, `audit`, `review`, `delivery` |
+//! | [`device`] | what a device is and decides: the pipeline, the list and its keys, orders, reviews; no thread, no socket | `source`, `vision`, `watchlist`, `decision`, `calibrate`, `audit`, `review`, `delivery` and `config` types |
 //! | [`daemon`] | threads, bounded hand-overs, status, health, metrics, start and stop | everything above |
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
@@ -77,12 +78,14 @@ pub(crate) mod files;
 pub mod frame;
 pub mod geometry;
 pub(crate) mod hardware;
+pub mod judgement;
 pub mod kernels;
 pub mod locked;
 pub(crate) mod poisson;
 pub(crate) mod problem;
 pub mod promise;
 pub(crate) mod proportion;
+pub mod review;
 pub mod source;
 pub mod template;
 pub mod vision;

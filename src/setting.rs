@@ -46,6 +46,8 @@ macro_rules! setting {
     (event.head_times) => { "event.head_times" };
     (metrics.beyond_loopback) => { "metrics.beyond_loopback" };
     (metrics.listen) => { "metrics.listen" };
+    (review.deadline_s) => { "review.deadline_s" };
+    (review.docket) => { "review.docket" };
     (source.images.fps) => { "source.images.fps" };
     (source.images.hold) => { "source.images.hold" };
     (source.images.path) => { "source.images.path" };

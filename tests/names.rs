@@ -63,6 +63,8 @@ const NEUTRAL: &[&str] = &[
     "event.head_pixels",
     "event.head_times",
     "metrics.listen",
+    "review.deadline_s",
+    "review.docket",
     "source.",
     "vision.long_side",
     "vision.min_score",

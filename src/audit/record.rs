@@ -16,6 +16,7 @@
 //! a number means; a change is a new version beside this one.
 
 mod codec;
+mod review;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+pub use self::review::{MAX_VERDICTS, ReviewRecord, ToldVerdict, VerdictRecord};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::promise::Stage;
@@ -116,6 +118,10 @@ pub enum AuditEvent {
         /// By name, as in the published statistics.
         counts: BTreeMap<String, u64>,
     },
+    /// A reviewer's verdict counts. What was said stays sealed until it is decided.
+    Verdict(VerdictRecord),
+    /// The review of a candidate is over.
+    Reviewed(ReviewRecord),
     /// Records could not be written before this one, and the device went on without them.
     Missed {
         /// How many.
@@ -425,6 +431,8 @@ impl fmt::Display for AuditEvent {
                 let some: Vec<String> = counts.iter().map(|(k, v)| format!("{k}={v}")).collect();
                 write!(f, "alive: {}", some.join(" "))
             }
+            Self::Verdict(verdict) => verdict.fmt(f),
+            Self::Reviewed(review) => review.fmt(f),
             Self::Missed { records } => write!(f, "{records} records before this are missing"),
         }
     }

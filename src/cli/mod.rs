@@ -42,6 +42,8 @@ mod outbox;
 mod output;
 mod photographs;
 #[cfg(feature = "author")]
+mod review;
+#[cfg(feature = "author")]
 mod signer;
 mod watchlist;
 #[cfg(feature = "author")]
@@ -140,6 +142,9 @@ enum Command {
     /// See that audit logs only grow, and say so by cosignatures.
     #[cfg(feature = "author")]
     Witness(witness::Args),
+    /// Judge candidates as one of two reviewers.
+    #[cfg(feature = "author")]
+    Review(review::Args),
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
     /// Print what a shell completes: `watchpost completions bash`.
@@ -201,6 +206,8 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(args),
         #[cfg(feature = "author")]
         Command::Witness(args) => witness::run(args),
+        #[cfg(feature = "author")]
+        Command::Review(args) => review::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args),

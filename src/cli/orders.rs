@@ -17,6 +17,7 @@ use super::{CliError, output};
 use crate::delivery::courier::{self, Parcel};
 use crate::delivery::dispatch::{DeviceProgress, Dispatch, Errand, OrderOutcome};
 use crate::delivery::{BrokerConfig, DeviceId, InboundKind, Topics};
+use crate::review::verdict;
 use crate::watchlist::order::{self, Action};
 use crate::watchlist::{author, read_list, rotation, seal};
 
@@ -28,8 +29,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum OrdersCommand {
-    /// Send a signed order, a list or a rotation of the keys to devices, again and again until each
-    /// has answered; exit 0 only where all have followed it.
+    /// Send a signed order, a list, a rotation of the keys or a verdict to devices, again and again
+    /// until each has answered; exit 0 only where all have followed it.
     #[command(after_help = SEND_EXAMPLES)]
     Send(Send),
     /// Say which list each device has and how it is; exit 1 where one that is named says nothing,
@@ -51,8 +52,8 @@ const FLEET_EXAMPLES: &str = "Examples:
 
 #[derive(clap::Args)]
 struct Send {
-    /// What `watchlist revoke`, `suspend`, `sign`, `seal` or `key sign-trust` has written. A list
-    /// that is not sealed is sealed to each device's own key.
+    /// What `watchlist revoke`, `suspend`, `sign`, `seal`, `key sign-trust` or `review judge` has
+    /// written. A list that is not sealed is sealed to each device's own key.
     file: PathBuf,
     #[command(flatten)]
     fleet: FleetFlags,
@@ -113,6 +114,11 @@ fn errand(path: &Path, bytes: &[u8], digest: Option<String>) -> Result<Message, 
         };
         return Ok(Message { kind, errand: Errand::Order(order.id().to_string()), plain: false });
     }
+    if let Ok((candidate, reviewer)) = verdict::inspect(bytes) {
+        let (candidate, reviewer) = (candidate.to_string(), reviewer.to_string());
+        let errand = Errand::Verdict { candidate, reviewer };
+        return Ok(Message { kind: InboundKind::Verdict, errand, plain: false });
+    }
     let kind = InboundKind::Offer;
     if rotation::is_rotation(bytes) {
         let (trust, _) = rotation::inspect(bytes)?;
@@ -162,7 +168,7 @@ fn send(args: &Send) -> Result<ExitCode, CliError> {
         };
         let order = match &message.errand {
             Errand::Order(id) => id.as_str(),
-            Errand::List(_) | Errand::Keys(_) => "",
+            Errand::List(_) | Errand::Keys(_) | Errand::Verdict { .. } => "",
         };
         // An order waits at the broker for a device that is away; a list does not lie there.
         let (topic, retain) = (topics.order(message.kind, order), !order.is_empty());

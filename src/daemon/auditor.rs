@@ -25,6 +25,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use log::{error, info, warn};
+use sha2::{Digest, Sha256};
 
 use self::witnesses::WitnessDesk;
 use super::status_board::Condition;
@@ -40,7 +41,9 @@ use crate::config::Config;
 use crate::config::promises::promises;
 use crate::decision::policy::Blindness;
 use crate::delivery::event::{AuditEntry, AuditReference, EventId};
+use crate::delivery::outbox::EventRecord;
 use crate::delivery::{Candidate, Delivery, NotTaken};
+use crate::device::reviews::{CaseToAdd, Reviews};
 
 /// How often the device says that it is alive, and signs what it has.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(3600);
@@ -58,6 +61,9 @@ pub enum NotPublished {
     /// It has no record.
     #[error("its record cannot be written to the audit log, and nothing is published without: {0}")]
     Audit(Blindness),
+    /// Nobody could judge it.
+    #[error("it cannot be remembered for those who judge it: {0}")]
+    Reviews(Blindness),
 }
 
 /// The log, or why there is none.
@@ -262,15 +268,18 @@ impl Auditor {
     pub fn publish(
         &self,
         mut candidate: Candidate,
+        reviews: &mut Reviews,
         delivery: &Delivery,
         now: Now,
     ) -> Result<EventId, NotPublished> {
         if let Some(blindness) = self.blindness() {
             return Err(NotPublished::Audit(blindness));
         }
+        let case = reviews.case(&candidate, now.wall);
         let mut state = self.lock();
         let Book::Open(journal) = &mut state.book else {
-            return Ok(delivery.publish_candidate(candidate, now)?);
+            let event = delivery.prepare(candidate, now)?;
+            return hand_over(event, case.as_ref(), reviews, delivery, now);
         };
         let mut salt = [0; 32];
         if let Err(error) = getrandom::fill(&mut salt) {
@@ -293,11 +302,14 @@ impl Auditor {
         let problem = self.problem().clone();
         match (problem, bare) {
             (None, _) => {
-                let id = delivery.publish_prepared(event)?;
+                let id = hand_over(event, case.as_ref(), reviews, delivery, now)?;
                 self.sign(delivery);
                 Ok(id)
             }
-            (Some(_), Some(bare)) => Ok(delivery.publish_candidate(bare, now)?),
+            (Some(_), Some(bare)) => {
+                let event = delivery.prepare(bare, now)?;
+                hand_over(event, case.as_ref(), reviews, delivery, now)
+            }
             (Some(blindness), None) => Err(NotPublished::Audit(blindness)),
         }
     }
@@ -349,6 +361,21 @@ impl Auditor {
         let signed = written.and_then(|_| journal.checkpoint());
         self.note(signed.map(|note| delivery.set_checkpoint(note)));
     }
+}
+
+/// Remembers the event for those who will judge it, and hands it over for delivery.
+fn hand_over(
+    event: EventRecord,
+    case: Option<&CaseToAdd>,
+    reviews: &mut Reviews,
+    delivery: &Delivery,
+    now: Now,
+) -> Result<EventId, NotPublished> {
+    let Some(case) = case else { return Ok(delivery.publish_prepared(event)?) };
+    let payload = Sha256::digest(&event.payload).into();
+    reviews.add(case, payload, now).map_err(NotPublished::Reviews)?;
+    let handed = delivery.publish_prepared(event);
+    Ok(handed.inspect_err(|_| reviews.take_back(case, &payload))?)
 }
 
 /// The wall time in milliseconds that the clock should show at `now`, where it shows another.

@@ -54,6 +54,7 @@ use crate::device::Device;
 use crate::device::calibration::Calibration;
 use crate::device::keeper::Keeper;
 use crate::device::pipeline::Pipeline;
+use crate::device::reviews::Reviews;
 use crate::locked;
 use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
@@ -184,7 +185,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
         auditor: &auditor,
         stop: &stop,
     };
-    let vision = VisionThread::new(device, clock, links);
+    let vision = VisionThread::new(device, Reviews::open(config), clock, links);
     run_threads(input, vision, links, &reporter, &config.metrics);
 
     auditor.stopped(&delivery, clock.now());

@@ -61,6 +61,8 @@ const DROPS: &[&str] = &[
     "pipeline.vision.deferred",
     "pipeline.vision.too_poor.",
     "pipeline.vision.untracked",
+    "reviews.not_authentic",
+    "reviews.refused",
     "source.error_flagged",
     "source.missed",
     "source.out_of_step",

@@ -17,6 +17,7 @@ use crate::decision::policy::Blindness;
 use crate::device::ListStatus;
 use crate::device::orders::OrderCounters;
 use crate::device::pipeline::PipelineCounters;
+use crate::device::reviews::ReviewCounters;
 use crate::source::SourceCounters;
 use crate::vision::ViewCounts;
 
@@ -37,6 +38,7 @@ struct Reported {
     list: Option<ListStatus>,
     trust_ends: Option<OffsetDateTime>,
     orders: OrderCounters,
+    reviews: ReviewCounters,
     /// Recorded pictures wait until orders are heard.
     pictures_wait: bool,
     /// Orders were waited for in vain.
@@ -201,6 +203,11 @@ impl StatusBoard {
         self.lock().orders = counters;
     }
 
+    /// What became of verdicts.
+    pub fn set_review_counters(&self, counters: ReviewCounters) {
+        self.lock().reviews = counters;
+    }
+
     /// Whether faces are compared, and if not, why. What the list forbids goes before a missing
     /// picture: a device that was stopped says so while its camera is away, too.
     pub fn condition(&self) -> Condition {
@@ -230,6 +237,7 @@ impl StatusBoard {
         *counts.entry("source.overwritten".into()).or_default() += reported.overwritten;
         tally("pipeline", &reported.pipeline, &mut counts);
         tally("orders", &reported.orders, &mut counts);
+        tally("reviews", &reported.reviews, &mut counts);
         counts
     }
 }

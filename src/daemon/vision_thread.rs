@@ -12,9 +12,10 @@ use super::handover::Taken;
 use crate::audit::record::{AuditEvent, ListRecord, WipedThing};
 use crate::clock::Clock;
 use crate::delivery::event::Candidate;
-use crate::delivery::{Receipt, RevokedCandidates};
+use crate::delivery::{Inbound, InboundKind, Receipt, RevokedCandidates};
 use crate::device::Device;
 use crate::device::pipeline::PipelineError;
+use crate::device::reviews::Reviews;
 use crate::hardware;
 use crate::source::{Captured, Pace};
 
@@ -32,6 +33,7 @@ const ORDERS_ROUND: Duration = Duration::from_millis(20);
 /// What the thread owns, and what it shares with the others.
 pub struct VisionThread<'a> {
     device: Device,
+    reviews: Reviews,
     clock: Clock,
     links: Links<'a>,
     /// When the temperature was last read, on the monotonic clock.
@@ -51,9 +53,10 @@ pub struct VisionThread<'a> {
 
 impl<'a> VisionThread<'a> {
     /// Publishes the list in force; nothing else happens before [`VisionThread::run`].
-    pub fn new(device: Device, clock: Clock, links: Links<'a>) -> Self {
+    pub fn new(device: Device, reviews: Reviews, clock: Clock, links: Links<'a>) -> Self {
         let mut thread = Self {
             device,
+            reviews,
             clock,
             links,
             temperature_read: None,
@@ -74,7 +77,8 @@ impl<'a> VisionThread<'a> {
         let mut taken = false;
         loop {
             self.follow_messages();
-            self.device.hold_for_audit(self.links.auditor.blindness());
+            let held = self.links.auditor.blindness().or_else(|| self.reviews.blindness());
+            self.device.hold(held);
             self.device.check_permission(self.clock.now());
             self.links.board.vision_lives();
             self.read_temperature();
@@ -93,8 +97,8 @@ impl<'a> VisionThread<'a> {
             }
             self.report_progress(waits);
         }
-        let Self { device, clock, links, .. } = &mut self;
-        device.finish(clock.now(), &mut |candidate| publish(*links, clock, candidate));
+        let Self { device, reviews, clock, links, .. } = &mut self;
+        device.finish(clock.now(), &mut |candidate| publish(*links, clock, reviews, candidate));
         self.report_progress(false);
     }
 
@@ -120,12 +124,14 @@ impl<'a> VisionThread<'a> {
         let mut taken = 0;
         for message in std::iter::from_fn(|| delivery.inbound()).take(MAX_MESSAGES) {
             taken += 1;
-            let revoked = self.device.follow(&message, self.clock.now());
-            self.record_instructions(revoked.as_ref());
-            self.unwiped.extend(revoked);
-            self.publish_list();
+            if message.kind == InboundKind::Verdict {
+                self.judge(&message.payload);
+            } else {
+                self.obey(&message);
+            }
             self.followed.extend(message.receipts);
         }
+        self.tend_reviews();
         if delivery.lost_an_order() {
             error!("Genuine orders came faster than they can be followed; nobody is matched.");
             self.device.lose_an_order(self.clock.now());
@@ -134,14 +140,62 @@ impl<'a> VisionThread<'a> {
             self.device.orders_heard();
         }
         self.wipe_undelivered();
-        if self.unwiped.is_empty() && self.device.is_stored() {
+        if self.unwiped.is_empty() && self.device.is_stored() && self.reviews.is_stored() {
             delivery.acknowledge(std::mem::take(&mut self.followed));
         }
         self.links.board.set_order_counters(self.device.order_counters());
+        self.links.board.set_review_counters(self.reviews.counters());
         if self.links.stop.take_reload() {
             self.device.reload(self.clock.now());
             self.record_instructions(None);
             self.publish_list();
+        }
+    }
+
+    /// Follows an order or an offer.
+    fn obey(&mut self, message: &Inbound) {
+        let revoked = self.device.follow(message, self.clock.now());
+        self.record_instructions(revoked.as_ref());
+        if let Some(revoked) = &revoked {
+            self.reviews.withdraw(&revoked.list, revoked.through, revoked.entry.as_deref());
+        }
+        self.unwiped.extend(revoked);
+        self.publish_list();
+    }
+
+    /// Counts a verdict.
+    fn judge(&mut self, message: &[u8]) {
+        match self.device.trust() {
+            Ok(trust) => {
+                let now = self.clock.now().wall;
+                self.reviews.follow(message, &trust, self.device.key(), now);
+            }
+            Err(blindness) => {
+                warn!("A verdict does not count, as no keys are believed: {blindness}.");
+            }
+        }
+    }
+
+    /// Records, stores and publishes what verdicts and deadlines have led to, in this order.
+    fn tend_reviews(&mut self) {
+        let Links { auditor, delivery, .. } = self.links;
+        let now = self.clock.now();
+        self.reviews.tick(now.wall);
+        let steps = self.reviews.take_steps();
+        let decided = steps.iter().any(|step| !step.records.is_empty());
+        for step in &steps {
+            for record in &step.records {
+                auditor.record(record.clone(), delivery, now);
+            }
+        }
+        if decided {
+            auditor.sign(delivery);
+        }
+        self.reviews.store(now);
+        for step in steps {
+            if let Err(error) = delivery.publish_review_state(step.state, now) {
+                warn!("The state of a review is not published: {error}.");
+            }
         }
     }
 
@@ -158,6 +212,7 @@ impl<'a> VisionThread<'a> {
                 auditor.sign(delivery);
             }
             self.recorded_list = list;
+            self.reviews.set_trust(self.device.trust().ok().as_ref());
             self.links.board.set_list(report.status, report.trust_ends);
             self.links.delivery.set_list_state(report.state);
         }
@@ -204,8 +259,8 @@ impl<'a> VisionThread<'a> {
     }
 
     fn process(&mut self, frame: &Captured) {
-        let Self { device, clock, links, .. } = self;
-        let publish = &mut |candidate| publish(*links, clock, candidate);
+        let Self { device, reviews, clock, links, .. } = self;
+        let publish = &mut |candidate| publish(*links, clock, reviews, candidate);
         let result = device.process(frame, clock.now(), publish);
         if let Err(error) = result {
             self.complain(frame.sequence, &error);
@@ -219,8 +274,8 @@ impl<'a> VisionThread<'a> {
 
     /// No frame comes; what was seen is not kept for the next.
     fn rest(&mut self) {
-        let Self { device, clock, links, .. } = self;
-        device.rest(clock.now(), &mut |candidate| publish(*links, clock, candidate));
+        let Self { device, reviews, clock, links, .. } = self;
+        device.rest(clock.now(), &mut |candidate| publish(*links, clock, reviews, candidate));
     }
 
     fn complain(&mut self, sequence: u64, error: &PipelineError) {
@@ -240,9 +295,9 @@ impl<'a> VisionThread<'a> {
     }
 }
 
-fn publish(links: Links<'_>, clock: &Clock, candidate: Candidate) {
+fn publish(links: Links<'_>, clock: &Clock, reviews: &mut Reviews, candidate: Candidate) {
     let (id, sequence) = (candidate.candidate, candidate.sequence);
-    match links.auditor.publish(candidate, links.delivery, clock.now()) {
+    match links.auditor.publish(candidate, reviews, links.delivery, clock.now()) {
         Ok(event) => {
             info!("Candidate decided: candidate={id} sequence={sequence} event={event}.")
         }

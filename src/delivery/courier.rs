@@ -184,10 +184,9 @@ impl Trip<'_> {
         self.dispatch.link_lost();
         let (client, mut events) = AsyncClient::new(options, WINDOW + 4);
         if self.hearing.subscribes() {
-            let filters =
-                topics::of_all_devices(self.root).map(|f| Filter::new(f, QoS::AtLeastOnce));
+            let filters = topics::of_all_devices(self.root, self.dispatch.topics()).into_iter();
             client
-                .try_subscribe_many(filters)
+                .try_subscribe_many(filters.map(|f| Filter::new(f, QoS::AtLeastOnce)))
                 .map_err(|_| TripEnd::Link(failure::CLIENT.into()))?;
         }
         loop {
@@ -236,7 +235,10 @@ impl Trip<'_> {
     /// Hands over what is to be sent. What the client does not take now is due again.
     fn feed(&mut self, client: &AsyncClient) {
         if self.hearing.asks(true) {
-            let mut filter = Filter::new(&topics::of_all_devices(self.root)[0], QoS::AtLeastOnce);
+            let mut filter = Filter::new(
+                &topics::of_all_devices(self.root, self.dispatch.topics())[0],
+                QoS::AtLeastOnce,
+            );
             filter.retain_forward_rule = RetainForwardRule::Never;
             let _ = client.try_subscribe_many([filter]);
         }
@@ -278,8 +280,10 @@ impl Trip<'_> {
                 let refused =
                     |r: &SubscribeReasonCode| !matches!(r, SubscribeReasonCode::Success(_));
                 if let Some(at) = ack.return_codes.iter().position(refused) {
-                    let filter =
-                        topics::of_all_devices(self.root).into_iter().nth(at).unwrap_or_default();
+                    let filter = topics::of_all_devices(self.root, self.dispatch.topics())
+                        .into_iter()
+                        .nth(at)
+                        .unwrap_or_default();
                     return Err(TripEnd::Error(CourierError::Forbidden(filter)));
                 }
                 self.hearing.answered(true);

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::topics::{REVIEW_STATE, STATUS, WATCHLIST_STATE};
+
 /// First and longest wait before something is sent again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
 
@@ -24,6 +26,13 @@ pub enum Errand {
     List(Option<String>),
     /// A rotation of the keys, by its serial.
     Keys(u64),
+    /// A verdict, by what is judged and who judges.
+    Verdict {
+        /// Id of the candidate.
+        candidate: String,
+        /// Id of the reviewer's key.
+        reviewer: String,
+    },
 }
 
 /// What became of it at one device.
@@ -103,6 +112,21 @@ pub struct StatusHeard {
     pub reason: Option<String>,
 }
 
+/// `review/state`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewHeard {
+    /// The candidate.
+    pub candidate: String,
+    /// How far its review is, in one word.
+    pub state: String,
+    /// Whose verdict is answered.
+    #[serde(default)]
+    pub reviewer: Option<String>,
+    /// Why it does not count.
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
 /// Something that a device published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
@@ -110,6 +134,8 @@ pub enum Heard {
     Status(StatusHeard),
     /// `watchlist/state`.
     State(StateHeard),
+    /// `review/state`.
+    Review(ReviewHeard),
 }
 
 impl Heard {
@@ -124,8 +150,9 @@ impl Heard {
             Some(serde_json::from_slice::<Envelope<T>>(payload).ok()?.data)
         }
         match below {
-            "status" => data(payload).map(Self::Status),
-            "watchlist/state" => data(payload).map(Self::State),
+            STATUS => data(payload).map(Self::Status),
+            WATCHLIST_STATE => data(payload).map(Self::State),
+            REVIEW_STATE => data(payload).map(Self::Review),
             _ => None,
         }
     }
@@ -138,6 +165,8 @@ pub struct DeviceProgress {
     pub status: Option<StatusHeard>,
     /// What it says of its list.
     pub state: Option<StateHeard>,
+    /// What it says of the verdict that was sent to it.
+    pub review: Option<ReviewHeard>,
     /// How often something was sent to it.
     pub sent: u32,
     /// Why the broker did not take what was sent to it.
@@ -192,6 +221,25 @@ impl Dispatch {
                 }
                 progress.state = Some(state);
             }
+            Heard::Review(review) => {
+                let asked = match &self.errand {
+                    Some(Errand::Verdict { candidate, reviewer }) => {
+                        review.candidate == *candidate && review.reviewer.as_ref() == Some(reviewer)
+                    }
+                    _ => false,
+                };
+                if asked && progress.sent > 0 {
+                    progress.review = Some(review);
+                }
+            }
+        }
+    }
+
+    /// What devices are to be heard on, below their names.
+    pub fn topics(&self) -> &'static [&'static str] {
+        match &self.errand {
+            Some(Errand::Verdict { .. }) => &[STATUS, WATCHLIST_STATE, REVIEW_STATE],
+            _ => &[STATUS, WATCHLIST_STATE],
         }
     }
 
@@ -252,6 +300,15 @@ fn waits(errand: &Errand, progress: &DeviceProgress) -> bool {
 
 fn judge(errand: &Errand, progress: &DeviceProgress) -> (OrderOutcome, Option<String>) {
     let none = (OrderOutcome::NoAnswer, progress.turned_away.clone());
+    if let Errand::Verdict { .. } = errand {
+        return match &progress.review {
+            None => none,
+            Some(ReviewHeard { refused: Some(why), .. }) => {
+                (OrderOutcome::Refused, Some(why.clone()))
+            }
+            Some(review) => (OrderOutcome::Followed, Some(review.state.clone())),
+        };
+    }
     let Some(state) = &progress.state else { return none };
     let change = state.last_change.as_ref();
     let new = change.filter(|c| progress.sent > 0 && progress.before.as_ref() != Some(*c));
@@ -284,6 +341,7 @@ fn judge(errand: &Errand, progress: &DeviceProgress) -> (OrderOutcome, Option<St
             (OrderOutcome::Followed, Some("keys-rotated".to_owned()))
         }
         Errand::List(_) | Errand::Keys(_) => refused(),
+        Errand::Verdict { .. } => none,
     }
 }
 
@@ -347,6 +405,35 @@ mod tests {
             let (_, progress) = dispatch.devices().next().expect("one");
             let refused = (OrderOutcome::Refused, Some("over-budget".to_owned()));
             assert_eq!(dispatch.outcome(progress), refused);
+            assert!(dispatch.is_done());
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_answered_by_the_review_of_its_candidate_to_its_reviewer() {
+        let (candidate, reviewer) = ("c".to_owned(), "r".to_owned());
+        let errand = Errand::Verdict { candidate, reviewer };
+        let review = |candidate: &str, reviewer: &str, refused: Option<&str>| {
+            Heard::Review(ReviewHeard {
+                candidate: candidate.into(),
+                state: "pending".into(),
+                reviewer: Some(reviewer.into()),
+                refused: refused.map(str::to_owned),
+            })
+        };
+        for (refused, outcome) in
+            [(None, OrderOutcome::Followed), (Some("twice"), OrderOutcome::Refused)]
+        {
+            let mut dispatch = Dispatch::new(errand.clone(), ["a".to_owned()]);
+            assert!(dispatch.topics().contains(&"review/state"));
+            dispatch.ready();
+            dispatch.heard("a", review("c", "r", None));
+            assert_eq!(dispatch.next(AT), Some("a".into()), "said before it was sent");
+            dispatch.heard("a", review("d", "r", None));
+            dispatch.heard("a", review("c", "s", None));
+            assert_eq!(outcomes(&dispatch), [OrderOutcome::NoAnswer]);
+            dispatch.heard("a", review("c", "r", refused));
+            assert_eq!(outcomes(&dispatch), [outcome]);
             assert!(dispatch.is_done());
         }
     }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use self::audit::{AuditEntry, AuditReference, is_audit_entry};
+pub use self::audit::{AuditEntry, AuditReference};
 pub use self::crop::Crop;
 use super::topics::DeviceId;
 use crate::clock::Now;
@@ -459,12 +459,16 @@ pub struct Stats {
 }
 
 mod ending;
+mod kind;
 mod list_state;
 mod promises;
+mod review;
 
 pub use ending::{Ending, EndingSoon};
+pub use kind::EventKind;
 pub use list_state::{Calibrating, Change, ListChange, ListState, MemoryAge};
 pub use promises::{PromiseState, Promises};
+pub use review::{ReviewStage, ReviewState, ReviewVerdict};
 
 #[cfg(test)]
 mod contract;

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError, check_client_id};
 use super::event::{
-    AuditEntry, Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, Stats, Status,
+    AuditEntry, Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, ReviewState,
+    Stats, Status,
 };
 use super::exchange::{CHANNEL, Exchange, Inputs};
 use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
@@ -30,6 +31,8 @@ use crate::clock::{Clock, Now};
 
 /// For how long a record of the audit log waits for a broker; it stays in the log.
 const AUDIT_ENTRY_EXPIRY: time::Duration = time::Duration::days(30);
+/// How long the state of a review waits for the broker.
+const REVIEW_STATE_EXPIRY: time::Duration = time::Duration::days(30);
 
 /// Why delivery cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -233,6 +236,16 @@ impl Delivery {
     pub fn publish_audit_entry(&self, entry: AuditEntry, now: Now) -> Result<EventId, NotTaken> {
         let (id, expires) = (EventId::new(now), now.wall.saturating_add(AUDIT_ENTRY_EXPIRY));
         let payload = CloudEvent::new(id, &self.device, now, entry).to_json()?;
+        self.publish_prepared(session::record(id, expires, payload))
+    }
+
+    /// Hands over how far the review of a candidate is. Never blocks.
+    ///
+    /// # Errors
+    /// Where it is not taken; it is counted.
+    pub fn publish_review_state(&self, state: ReviewState, now: Now) -> Result<EventId, NotTaken> {
+        let (id, expires) = (EventId::new(now), now.wall.saturating_add(REVIEW_STATE_EXPIRY));
+        let payload = CloudEvent::new(id, &self.device, now, state).to_json()?;
         self.publish_prepared(session::record(id, expires, payload))
     }
 

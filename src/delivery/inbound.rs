@@ -7,7 +7,7 @@
 //!   QoS 1 the link ends unacknowledged and the broker sends it again, at QoS 0 the device is told
 //!   ([`Mailbox::take_overflow`]) and stops matching.
 //! * The same message twice takes one place, so that replays of old orders crowd nothing out.
-//! * Orders come out before lists.
+//! * Orders come out before lists, and lists before verdicts: what stops goes first.
 //! * What witnesses say has a place of its own, and what finds no room there is dropped: it is said
 //!   again.
 //! * Neither putting in nor taking out blocks.
@@ -25,11 +25,15 @@ pub const MAX_ORDER: usize = 32 * 1024;
 /// Most bytes of a list that comes over the network; about 13,000 templates. A larger one is
 /// installed as a file.
 pub const MAX_OFFER: usize = 8 * 1024 * 1024;
+/// Most bytes of a verdict.
+pub const MAX_VERDICT: usize = 4096;
 /// Messages that a broker may send before one of them is acknowledged: the receive maximum. Bounds
 /// the memory that offers take ([`MAX_OFFER`] each).
 pub const RECEIVE_MAX: u16 = 8;
 /// Genuine orders that wait to be followed, each another one.
 const ORDERS: usize = 1024;
+/// Verdicts that wait to be counted, each another one.
+const VERDICTS: usize = 256;
 /// Offers that wait to be taken, each another one. What comes at QoS 1 always finds room, as no
 /// more than [`RECEIVE_MAX`] are unacknowledged; a flood at QoS 0 does not.
 const OFFERS: usize = RECEIVE_MAX as usize;
@@ -126,6 +130,7 @@ struct Boxes {
     orders: VecDeque<WaitingMessage>,
     offers: VecDeque<WaitingMessage>,
     statements: VecDeque<WaitingMessage>,
+    verdicts: VecDeque<WaitingMessage>,
     counters: InboundCounters,
     /// A genuine order was dropped and nobody was told yet.
     overflow: bool,
@@ -153,6 +158,7 @@ impl Mailbox {
     pub fn admits(&self, kind: InboundKind, bytes: usize) -> bool {
         let most = match kind {
             InboundKind::Revoke | InboundKind::Suspend => MAX_ORDER,
+            InboundKind::Verdict => MAX_VERDICT,
             InboundKind::Offer => MAX_OFFER,
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
                 MAX_STATEMENT
@@ -168,12 +174,15 @@ impl Mailbox {
     pub fn give(&self, kind: InboundKind, payload: &[u8], receipt: Option<Receipt>) -> Given {
         let digest = Sha256::digest(payload).into();
         let mut boxes = self.lock();
-        let Boxes { orders, offers, statements, counters, overflow } = &mut *boxes;
+        let Boxes { orders, offers, statements, verdicts, counters, overflow } = &mut *boxes;
         let is_order = kind.is_order();
         let (queue, most) = match kind {
-            _ if is_order => (orders, ORDERS),
-            _ if kind.is_of_witness() => (statements, STATEMENTS),
-            _ => (offers, OFFERS),
+            InboundKind::Revoke | InboundKind::Suspend => (orders, ORDERS),
+            InboundKind::Offer => (offers, OFFERS),
+            InboundKind::Verdict => (verdicts, VERDICTS),
+            InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
+                (statements, STATEMENTS)
+            }
         };
         let same = |w: &&mut WaitingMessage| w.digest == digest && w.message.kind == kind;
         if let Some(waiting) = queue.iter_mut().find(same) {
@@ -194,11 +203,11 @@ impl Mailbox {
         Given::Waits
     }
 
-    /// The next message, orders before lists.
+    /// The next message, orders before lists and lists before verdicts.
     pub fn take(&self) -> Option<Inbound> {
         let mut boxes = self.lock();
-        let next = boxes.orders.pop_front();
-        next.or_else(|| boxes.offers.pop_front()).map(|waiting| waiting.message)
+        let next = boxes.orders.pop_front().or_else(|| boxes.offers.pop_front());
+        next.or_else(|| boxes.verdicts.pop_front()).map(|waiting| waiting.message)
     }
 
     /// The next thing that a witness says.
@@ -237,6 +246,21 @@ mod tests {
         assert_eq!(mailbox.take(), None);
         let counted = InboundCounters { taken: 2, oversized: 1, ..InboundCounters::default() };
         assert_eq!(mailbox.counters(), counted);
+    }
+
+    #[test]
+    fn verdicts_have_room_of_their_own_and_come_last() {
+        let mailbox = Mailbox::default();
+        for n in 0..VERDICTS {
+            let given = mailbox.give(InboundKind::Verdict, &n.to_be_bytes(), None);
+            assert_eq!(given, Given::Waits);
+        }
+        assert_eq!(mailbox.give(InboundKind::Verdict, b"one more", receipt(1)), Given::Full);
+        assert!(!mailbox.take_overflow(), "no order was lost");
+        assert_eq!(mailbox.give(InboundKind::Offer, b"list", receipt(2)), Given::Waits);
+        assert_eq!(mailbox.give(InboundKind::Revoke, b"order", receipt(3)), Given::Waits);
+        let kinds: Vec<_> = std::iter::from_fn(|| mailbox.take()).map(|m| m.kind).take(3).collect();
+        assert_eq!(kinds, [InboundKind::Revoke, InboundKind::Offer, InboundKind::Verdict]);
     }
 
     #[test]

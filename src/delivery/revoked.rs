@@ -3,8 +3,9 @@
 //! Promises:
 //! * All candidates of a list's versions up to one are covered, or those that name one entry.
 //! * A payload that cannot be read is covered: nothing of what was revoked may leave.
+//! * Records of the audit log and states of reviews are not: they tell nothing of an entry.
 
-use super::event::{Candidate, CloudEvent};
+use super::event::{Candidate, CloudEvent, EventKind};
 
 /// The undelivered candidates of a list's versions up to one, and of one entry where it is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,11 @@ pub struct RevokedCandidates {
 }
 
 impl RevokedCandidates {
-    /// Whether the candidate event in `payload` is one of them; true where it cannot be read.
+    /// Whether the event in `payload` is one of them; true where it cannot be read.
     pub(super) fn covers(&self, payload: &[u8]) -> bool {
+        if EventKind::of(payload) != EventKind::Candidate {
+            return false;
+        }
         // The contract itself: fields are only added to it, and what is added is skipped.
         let Ok(CloudEvent::<Candidate> { data, .. }) = serde_json::from_slice(payload) else {
             return true;
@@ -62,5 +66,8 @@ mod tests {
         );
         assert!(!entry.covers(&payload("north", 7, "a", "c")));
         assert!(entry.covers(b"no event"));
+        let logged = include_str!("event/golden/audit-entry.v2.json");
+        let reviewed = include_str!("event/golden/review-state.v2.json");
+        assert!(!entry.covers(logged.as_bytes()) && !entry.covers(reviewed.as_bytes()));
     }
 }

@@ -97,6 +97,8 @@ pub enum InboundKind {
     AuditCosign,
     /// A witness's answer to the device's question whether its log is the newest.
     AuditFreshness,
+    /// A reviewer's sealed verdict on a candidate.
+    Verdict,
 }
 
 impl InboundKind {
@@ -121,8 +123,10 @@ pub enum AuditSaying {
     Challenge,
 }
 
-const STATUS: &str = "status";
-const WATCHLIST_STATE: &str = "watchlist/state";
+/// Below a device's name.
+pub const STATUS: &str = "status";
+pub const WATCHLIST_STATE: &str = "watchlist/state";
+pub const REVIEW_STATE: &str = "review/state";
 
 /// All topics of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +147,11 @@ impl Topics {
     /// Match candidates: QoS 1, never retained.
     pub fn candidate(&self) -> String {
         format!("{}/candidate", self.prefix)
+    }
+
+    /// How far reviews of candidates are: QoS 1, never retained.
+    pub fn review_state(&self) -> String {
+        format!("{}/{REVIEW_STATE}", self.prefix)
     }
 
     /// State of the device: QoS 1, retained, also the last will.
@@ -171,6 +180,7 @@ impl Topics {
             InboundKind::AuditRequest => format!("{}/audit/request", self.prefix),
             InboundKind::AuditCosign => format!("{}/audit/cosign", self.prefix),
             InboundKind::AuditFreshness => format!("{}/audit/freshness", self.prefix),
+            InboundKind::Verdict => format!("{}/review", self.prefix),
         }
     }
 
@@ -196,7 +206,7 @@ impl Topics {
     /// What the device subscribes to, each with the kind of message that comes there. An order has
     /// a topic of its own, named by its id, so that no later message replaces it where the broker
     /// retains it; the topics without an id are heard as well.
-    pub fn inbound(&self) -> [(String, InboundKind); 8] {
+    pub fn inbound(&self) -> [(String, InboundKind); 9] {
         [
             ("revoke", InboundKind::Revoke),
             ("revoke/+", InboundKind::Revoke),
@@ -206,6 +216,7 @@ impl Topics {
             ("audit/request", InboundKind::AuditRequest),
             ("audit/cosign", InboundKind::AuditCosign),
             ("audit/freshness", InboundKind::AuditFreshness),
+            ("review", InboundKind::Verdict),
         ]
         .map(|(below, kind)| (format!("{}/{below}", self.prefix), kind))
     }
@@ -221,6 +232,7 @@ impl Topics {
             b"suspend" if one_level => Some(InboundKind::Suspend),
             _ => match below {
                 b"watchlist/offer" => Some(InboundKind::Offer),
+                b"review" => Some(InboundKind::Verdict),
                 b"audit/request" => Some(InboundKind::AuditRequest),
                 b"audit/cosign" => Some(InboundKind::AuditCosign),
                 b"audit/freshness" => Some(InboundKind::AuditFreshness),
@@ -230,10 +242,10 @@ impl Topics {
     }
 }
 
-/// Where the words of all devices below `root` come that say who has which list.
+/// Where the words of all devices below `root` come, on the topics `below` their names.
 #[cfg(feature = "author")]
-pub fn of_all_devices(root: &str) -> [String; 2] {
-    [STATUS, WATCHLIST_STATE].map(|below| format!("{root}/v1/+/{below}"))
+pub fn of_all_devices(root: &str, below: &[&str]) -> Vec<String> {
+    below.iter().map(|below| format!("{root}/v1/+/{below}")).collect()
 }
 
 /// The device that a topic below `root` belongs to, and what comes after it.
@@ -264,6 +276,7 @@ mod tests {
             "audit/request",
             "audit/cosign",
             "audit/freshness",
+            "review",
         ]
         .map(|t| format!("site/north/v1/cam-7.b/{t}"));
         assert_eq!(inbound, wanted);
@@ -273,7 +286,10 @@ mod tests {
         assert_eq!(kind("suspend/00ff"), Some(InboundKind::Suspend));
         assert_eq!(kind("watchlist/offer"), Some(InboundKind::Offer));
         assert_eq!(kind("audit/cosign"), Some(InboundKind::AuditCosign));
-        for other in ["revoke/", "revoke/a/b", "revoked", "watchlist/offer/x", "status", ""] {
+        assert_eq!(kind("review"), Some(InboundKind::Verdict));
+        for other in
+            ["revoke/", "revoke/a/b", "revoked", "watchlist/offer/x", "review/state", "status", ""]
+        {
             assert_eq!(kind(other), None, "{other}");
         }
         assert_eq!(t.inbound_kind(b"site/north/v1/cam-7/revoke"), None, "another device");

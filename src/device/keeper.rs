@@ -49,6 +49,7 @@ pub enum NotObeyed {
 
 /// The only one who writes the list, the kept rotations and the state file.
 pub struct Keeper {
+    device: String,
     state: StateFile,
     vault: Vault,
     keys: TrustedKeys,
@@ -66,6 +67,7 @@ impl Keeper {
         let w = &config.watchlist;
         let vault = Vault::new(w);
         Self {
+            device: config.device.id.clone(),
             state: StateFile::open(config),
             judge: ListJudge::of(config, models, vault.key().map(SiteKey::of)),
             vault,
@@ -74,6 +76,11 @@ impl Keeper {
             locked_memory: w.require_locked_memory,
             unread: false,
         }
+    }
+
+    /// What the device is called.
+    pub fn device(&self) -> &str {
+        &self.device
     }
 
     /// Where the list lies.

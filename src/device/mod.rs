@@ -11,6 +11,7 @@
 //!   ([`calibrator`]).
 //! * [`screen`]: which messages are looked at at all.
 //! * [`orders`]: revocations, suspensions and offers that came over the network.
+//! * [`reviews`]: candidates that wait for two people, and their verdicts.
 //!
 //! [`Device`] joins them. It owns no thread, no socket and no clock: messages and times are passed
 //! in, and what is to be published is taken out. The threads are in [`crate::daemon`].
@@ -23,6 +24,7 @@ pub mod keeper;
 pub(crate) mod keys;
 pub(crate) mod orders;
 pub mod pipeline;
+pub(crate) mod reviews;
 pub(crate) mod screen;
 pub(crate) mod state_file;
 pub mod vault;
@@ -47,8 +49,10 @@ use crate::decision::policy::{ActiveList, Blindness};
 use crate::delivery::Candidate;
 use crate::delivery::event::{Change, ListChange, ListInForce, ListState, MemoryAge};
 use crate::source::Captured;
+use crate::watchlist::Trust;
 use crate::watchlist::keys::KeyId;
 use crate::watchlist::order::OrderId;
+use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::text::hex;
 
 /// What the status says about a list in force.
@@ -170,8 +174,8 @@ pub struct Device {
     /// they were heard, or are not waited for.
     orders_awaited: Option<Duration>,
     last_change: Option<ListChange>,
-    /// What the audit log cannot keep up with; see [`Device::hold_for_audit`].
-    audit_held: Option<Blindness>,
+    /// Why nobody may be matched, as the audit log or the reviews say; see [`Device::hold`].
+    held: Option<Blindness>,
     /// Messages that were followed or refused, for the audit log.
     instructions: Vec<InstructionRecord>,
     /// Beside matching, where there is one.
@@ -192,7 +196,7 @@ impl Device {
             lost_order: false,
             orders_awaited: None,
             last_change: None,
-            audit_held: None,
+            held: None,
             instructions: Vec::new(),
             calibration: None,
             unreported: false,
@@ -280,7 +284,7 @@ impl Device {
             })
         };
         let held = held.or_else(awaited);
-        self.pipeline.hold(held.or_else(|| self.audit_held.clone()));
+        self.pipeline.hold(held.or_else(|| self.held.clone()));
     }
 
     /// Matches nobody until [`Device::orders_heard`], at most until `until` on the monotonic clock:
@@ -312,10 +316,10 @@ impl Device {
         self.check_permission(now);
     }
 
-    /// No record, no match: nobody is matched while the audit log says `reason`. It takes effect
-    /// with the next [`Device::check_permission`].
-    pub fn hold_for_audit(&mut self, reason: Option<Blindness>) {
-        self.audit_held = reason;
+    /// No record, no match, and no candidate that nobody can judge: nobody is matched while there
+    /// is a `reason`. It takes effect with the next [`Device::check_permission`].
+    pub fn hold(&mut self, reason: Option<Blindness>) {
+        self.held = reason;
     }
 
     /// What the audit log has to say of messages since the last call.
@@ -355,9 +359,23 @@ impl Device {
         self.keeper.is_stored()
     }
 
+    /// The keys that are believed.
+    ///
+    /// # Errors
+    /// Why none are believed.
+    pub fn trust(&self) -> Result<Trust, Blindness> {
+        self.keeper.trust()
+    }
+
+    /// The key to which what is for this device alone is sealed; `None` where it has none.
+    pub fn key(&self) -> Option<&DeviceKey> {
+        self.keeper.vault().key()
+    }
+
     /// The screen for messages to this device.
     pub fn screen(&self, clock: Clock) -> OrderScreen {
-        OrderScreen::new(self.keeper.keys().clone(), self.turned_away.clone(), clock)
+        let (keys, turned_away) = (self.keeper.keys().clone(), self.turned_away.clone());
+        OrderScreen::new(keys, self.keeper.device(), turned_away, clock)
     }
 
     /// The one place where the list in force changes.

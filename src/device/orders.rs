@@ -79,6 +79,8 @@ impl Device {
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
                 None
             }
+            // Counted by [`super::reviews`].
+            InboundKind::Verdict => None,
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! * An order is genuine where a key that the device believes has signed it. Whether it is followed
 //!   is for [`super::keeper`], which also knows what the device remembers.
+//! * A verdict is genuine where a pinned reviewer signed its envelope for this device. What is in
+//!   it is for [`super::reviews`].
 //! * An offer is genuine where it has the shape of one: whether a sealed list is signed cannot be
 //!   told before it is opened.
 //! * What a witness says is genuine where a witness that the device pins has signed it. Which log
@@ -24,6 +26,7 @@ use crate::audit::witnessed::PinnedWitnesses;
 use crate::backoff::Recurring;
 use crate::clock::Clock;
 use crate::delivery::{InboundKind, Screen, Screened};
+use crate::review::verdict::{self, VerdictError, VerdictErrorKind};
 use crate::watchlist::order::{self, OrderError, OrderErrorKind};
 use crate::watchlist::{Trust, is_signed_container, seal};
 
@@ -43,6 +46,8 @@ pub struct TurnedAway {
 /// The screen of one device.
 pub struct OrderScreen {
     keys: TrustedKeys,
+    /// Its id.
+    device: String,
     /// The keys that could be read last, and the files as they were then.
     known: Option<(Trust, [FileStamp; 2])>,
     turned_away: Arc<TurnedAway>,
@@ -51,10 +56,15 @@ pub struct OrderScreen {
 }
 
 impl OrderScreen {
-    /// A screen that believes `keys`, and counts in `turned_away`.
-    pub fn new(keys: TrustedKeys, turned_away: Arc<TurnedAway>, clock: Clock) -> Self {
+    /// A screen of `device` that believes `keys`, and counts in `turned_away`.
+    pub fn new(
+        keys: TrustedKeys,
+        device: &str,
+        turned_away: Arc<TurnedAway>,
+        clock: Clock,
+    ) -> Self {
         let said = Recurring::new(Duration::from_secs(10), Duration::from_secs(3600));
-        Self { keys, known: None, turned_away, clock, said }
+        Self { keys, device: device.to_owned(), known: None, turned_away, clock, said }
     }
 
     fn trust(&mut self) -> Option<&Trust> {
@@ -104,6 +114,24 @@ impl OrderScreen {
         opened.map_err(|error| (Screened::NotAuthentic, error.to_string()))
     }
 
+    fn verdict(&mut self, message: &[u8]) -> Result<(), (Screened, String)> {
+        let refusal = |error: VerdictError| {
+            let screened = match error.kind() {
+                VerdictErrorKind::Malformed => Screened::Malformed,
+                VerdictErrorKind::NotAuthentic | VerdictErrorKind::Refused => {
+                    Screened::NotAuthentic
+                }
+            };
+            (screened, error.to_string())
+        };
+        verdict::check_shape(message).map_err(refusal)?;
+        let device = self.device.clone();
+        let Some(trust) = self.trust() else {
+            return Err((Screened::NotAuthentic, "no pinned key can be read".to_owned()));
+        };
+        verdict::authenticate(message, trust, &device).map(drop).map_err(refusal)
+    }
+
     fn offer(message: &[u8]) -> bool {
         message.starts_with(b"{") || seal::is_sealed(message) || is_signed_container(message)
     }
@@ -113,6 +141,7 @@ impl Screen for OrderScreen {
     fn screen(&mut self, kind: InboundKind, payload: &[u8]) -> Screened {
         let looked_at = match kind {
             InboundKind::Revoke | InboundKind::Suspend => self.order(payload),
+            InboundKind::Verdict => self.verdict(payload),
             InboundKind::Offer if Self::offer(payload) => Ok(()),
             InboundKind::Offer => Err((Screened::Malformed, "this is no list and no key".into())),
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
@@ -178,8 +207,12 @@ mod tests {
         };
         pin(&config.trust, 3);
         let turned_away = Arc::<TurnedAway>::default();
-        let mut screen =
-            OrderScreen::new(TrustedKeys::new(&config), turned_away.clone(), Clock::default());
+        let mut screen = OrderScreen::new(
+            TrustedKeys::new(&config),
+            "gate-1",
+            turned_away.clone(),
+            Clock::default(),
+        );
         let mut revoke = |message: &[u8]| screen.screen(InboundKind::Revoke, message);
         assert_eq!(revoke(&order(3)), Screened::Genuine);
         assert_eq!(revoke(&order(1)), Screened::NotAuthentic, "a signer may not revoke");

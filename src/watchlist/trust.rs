@@ -380,7 +380,7 @@ impl Trust {
     }
 
     /// How many different people hold keys with `role`.
-    fn people(&self, role: Role) -> usize {
+    pub fn people(&self, role: Role) -> usize {
         let ids = self.keys.iter().filter(|k| k.roles.contains(&role)).map(|k| k.id);
         self.count_people(ids)
     }

@@ -3,9 +3,10 @@
 use super::{
     Answer, AuditEvent, AuditRecord, AuditRecordError, CandidateRecord, EndOfUse, Instruction,
     InstructionRecord, ListRecord, MAX_COUNT_NAME, MAX_COUNTS, MAX_KEYS, MAX_PROGRAM, MAX_RECORD,
-    VERSION, WeakSetting, WipedThing,
+    MAX_VERDICTS, ReviewRecord, ToldVerdict, VERSION, VerdictRecord, WeakSetting, WipedThing,
 };
 use crate::cause::Cause;
+use crate::judgement::{Confidence, Opinion, Outcome};
 use crate::promise::Stage;
 use crate::watchlist::cbor::{CborReader, CborWriter};
 use crate::watchlist::keys::KeyId;
@@ -33,6 +34,8 @@ mod kind {
     pub const WIPED: u64 = 10;
     pub const HEARTBEAT: u64 = 11;
     pub const MISSED: u64 = 12;
+    pub const VERDICT: u64 = 13;
+    pub const REVIEWED: u64 = 14;
 }
 
 pub fn write(record: &AuditRecord) -> Result<Vec<u8>, AuditRecordError> {
@@ -101,6 +104,18 @@ pub fn write(record: &AuditRecord) -> Result<Vec<u8>, AuditRecordError> {
             number(&mut w, kind::MISSED, 1);
             w.uint(*records);
         }
+        AuditEvent::Verdict(v) => {
+            number(&mut w, kind::VERDICT, 3);
+            w.bytes(&v.candidate).bytes(&v.reviewer.to_bytes()).bytes(&v.commitment);
+        }
+        AuditEvent::Reviewed(review) => {
+            number(&mut w, kind::REVIEWED, 3);
+            w.bytes(&review.candidate).uint(review.outcome.number()).array(review.verdicts.len());
+            for v in &review.verdicts {
+                w.array(3).bytes(&v.reviewer.to_bytes()).uint(v.opinion.number());
+                w.uint(v.confidence.number());
+            }
+        }
     }
     let bytes = w.finish();
     if bytes.len() > MAX_RECORD {
@@ -132,6 +147,7 @@ fn fits(event: &AuditEvent) -> Result<(), AuditRecordError> {
             bound(counts.len() <= MAX_COUNTS, "the counts")?;
             bound(counts.keys().all(|name| name.len() <= MAX_COUNT_NAME), "the name of a count")
         }
+        AuditEvent::Reviewed(r) => bound(r.verdicts.len() <= MAX_VERDICTS, "the verdicts"),
         AuditEvent::Candidate(c) if !(1..=2).contains(&c.sequence) => {
             Err(AuditRecordError::Unknown("sequence"))
         }
@@ -242,8 +258,39 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, AuditReco
             items(r, 1)?;
             AuditEvent::Missed { records: r.uint(u64::MAX)? }
         }
+        kind::VERDICT => {
+            items(r, 3)?;
+            AuditEvent::Verdict(VerdictRecord {
+                candidate: exactly(r)?,
+                reviewer: KeyId::from_bytes(exactly(r)?),
+                commitment: exactly(r)?,
+            })
+        }
+        kind::REVIEWED => {
+            items(r, 3)?;
+            AuditEvent::Reviewed(ReviewRecord {
+                candidate: exactly(r)?,
+                outcome: Outcome::of(r.uint(u64::MAX)?)
+                    .ok_or(AuditRecordError::Unknown("outcome"))?,
+                verdicts: read_verdicts(r)?,
+            })
+        }
         _ => return Err(AuditRecordError::Unknown("kind")),
     })
+}
+
+fn read_verdicts(r: &mut CborReader<'_>) -> Result<Vec<ToldVerdict>, AuditRecordError> {
+    let mut verdicts = Vec::new();
+    for _ in 0..r.array(MAX_VERDICTS)? {
+        items(r, 3)?;
+        verdicts.push(ToldVerdict {
+            reviewer: KeyId::from_bytes(exactly(r)?),
+            opinion: Opinion::of(r.uint(u64::MAX)?).ok_or(AuditRecordError::Unknown("opinion"))?,
+            confidence: Confidence::of(r.uint(u64::MAX)?)
+                .ok_or(AuditRecordError::Unknown("confidence"))?,
+        });
+    }
+    Ok(verdicts)
 }
 
 fn read_heartbeat(r: &mut CborReader<'_>) -> Result<AuditEvent, AuditRecordError> {

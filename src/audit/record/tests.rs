@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::judgement::{Confidence, Opinion, Outcome};
 
 const SCHEMA: &str = include_str!("../../../config/schemas/audit.cddl");
 
@@ -44,6 +45,20 @@ fn all() -> Vec<AuditEvent> {
         AuditEvent::Wiped { what: WipedThing::Entry },
         AuditEvent::Heartbeat { counts: counts.into_iter().collect() },
         AuditEvent::Missed { records: 3 },
+        AuditEvent::Verdict(VerdictRecord {
+            candidate: [10; 16],
+            reviewer: KeyId::from_bytes([11; 8]),
+            commitment: [12; 32],
+        }),
+        AuditEvent::Reviewed(ReviewRecord {
+            candidate: [10; 16],
+            outcome: Outcome::Confirmed,
+            verdicts: vec![ToldVerdict {
+                reviewer: KeyId::from_bytes([11; 8]),
+                opinion: Opinion::Same,
+                confidence: Confidence::High,
+            }],
+        }),
     ]
 }
 
@@ -69,7 +84,7 @@ fn the_bytes_of_each_kind_are_sealed() {
     assert_eq!(hex(&every.finalize()), GOLDEN);
 }
 
-const GOLDEN: &str = "585196fdb854913f62c535ea200eab58b1786c82ba6855f2528664398943183f";
+const GOLDEN: &str = "b9e3eb70b2ea5c6689124ead46ad583d7db33679ad03c48a64f598156c5d346b";
 
 #[test]
 fn each_record_is_read_as_it_was_written_and_by_another_decoder() {
@@ -154,16 +169,23 @@ fn the_schema_has_the_codes_bounds_kinds_and_words() {
         rule("setting")
             .starts_with(&numbers(WeakSetting::ALL.iter().map(|i| i.number()).collect()))
     );
-    for kind in 1..=12 {
+    for (name, all) in [
+        ("outcome", Outcome::ALL.iter().map(|o| o.number()).collect()),
+        ("opinion", Opinion::ALL.iter().map(|o| o.number()).collect()),
+        ("confidence", Confidence::ALL.iter().map(|c| c.number()).collect()),
+    ] {
+        assert!(rule(name).starts_with(&numbers(all)), "{name}");
+    }
+    for kind in 1..=14 {
         assert!(SCHEMA.contains(&format!("2: {kind}, 3: ")), "{kind}");
     }
-    assert!(!SCHEMA.contains("2: 13, "));
+    assert!(!SCHEMA.contains("2: 15, "));
 }
 
 proptest! {
     #[test]
     fn what_is_read_is_written_the_same(
-        which in 0usize..15, at in any::<prop::sample::Index>(), byte: u8,
+        which in 0usize..17, at in any::<prop::sample::Index>(), byte: u8,
     ) {
         let mut bytes = record(all()[which].clone()).to_bytes().unwrap();
         let at = at.index(bytes.len());

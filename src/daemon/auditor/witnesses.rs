@@ -216,7 +216,10 @@ impl WitnessDesk {
                     _ => {}
                 }
             }
-            InboundKind::Revoke | InboundKind::Suspend | InboundKind::Offer => {}
+            InboundKind::Revoke
+            | InboundKind::Suspend
+            | InboundKind::Offer
+            | InboundKind::Verdict => {}
         }
         Ok(())
     }

@@ -32,13 +32,3 @@ impl EventData for AuditEntry {
     const TYPE: &'static str = "org.watchpost.audit-entry.v1";
     const SCHEMA: &'static str = "urn:watchpost:schema:audit-entry:v2";
 }
-
-/// Whether the bytes of an event are one of an audit entry.
-pub fn is_audit_entry(event: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Kind {
-        #[serde(rename = "type")]
-        kind: String,
-    }
-    serde_json::from_slice::<Kind>(event).is_ok_and(|event| event.kind == AuditEntry::TYPE)
-}

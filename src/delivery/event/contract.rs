@@ -154,7 +154,7 @@ struct ContractMessage {
     about: &'static str,
 }
 
-fn messages() -> [ContractMessage; 5] {
+fn messages() -> [ContractMessage; 6] {
     [
         ContractMessage {
             name: "candidate",
@@ -214,6 +214,18 @@ fn messages() -> [ContractMessage; 5] {
             retain: false,
             expires: true,
             about: "Each record of the audit log, in its order, where the device keeps one.",
+        },
+        ContractMessage {
+            name: "review-state",
+            channel: "review/state",
+            kind: ReviewState::TYPE,
+            named: ReviewState::SCHEMA,
+            schema: schema_of::<ReviewState>(),
+            qos: 1,
+            retain: false,
+            expires: true,
+            about: "How far the review of a candidate is: the answer to each verdict that reached \
+                the device, and the outcome. Nothing before the outcome tells what anybody said.",
         },
     ]
 }
@@ -507,6 +519,17 @@ fn inbound_messages(kind: InboundKind) -> (&'static str, Vec<(&'static str, Valu
                 ),
             )],
         ),
+        InboundKind::Verdict => (
+            "Verdicts of reviewers on candidates, sealed to the device.",
+            vec![(
+                "verdict",
+                binary(
+                    order,
+                    "A signed envelope around a verdict that is sealed to the device's key, see \
+                     verdict.cddl.",
+                ),
+            )],
+        ),
         #[allow(unreachable_patterns, reason = "kinds may be added")]
         _ => ("A signed message.", vec![("message", binary("application/cose", "Signed."))]),
     }
@@ -672,6 +695,7 @@ fn version_1_keeps_its_required_fields_for_ever() {
     assert_eq!(required("stats"), ["counts", "drops", "since"]);
     assert_eq!(required("watchlist-state"), ["entries"]);
     assert_eq!(required("audit-entry"), ["index", "record"]);
+    assert_eq!(required("review-state"), ["candidate", "given", "state"]);
 }
 
 #[test]
@@ -684,6 +708,7 @@ fn the_asyncapi_document_names_the_topics_that_are_published() {
         ("stats", topics.stats()),
         ("watchlist-state", topics.watchlist_state()),
         ("audit-entry", topics.audit_entry()),
+        ("review-state", topics.review_state()),
         ("audit-checkpoint", topics.audit_checkpoint()),
         ("audit-consistency", topics.audit_saying(AuditSaying::Consistency)),
         ("audit-challenge", topics.audit_saying(AuditSaying::Challenge)),

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::judgement::{Confidence, Opinion};
 use proptest::prelude::*;
 
 fn at(text: &str) -> OffsetDateTime {
@@ -137,6 +138,7 @@ fn golden(version: u32, name: &str) -> serde_json::Value {
         (_, "status") => include_str!("golden/status.v2.json"),
         (_, "blind") => include_str!("golden/status-blind.v2.json"),
         (_, "watchlist-state") => include_str!("golden/watchlist-state.v2.json"),
+        (_, "review-state") => include_str!("golden/review-state.v2.json"),
         _ => include_str!("golden/stats.v2.json"),
     };
     serde_json::from_str(text).expect("golden files are JSON")
@@ -182,6 +184,27 @@ fn list_state() -> ListState {
     }
 }
 
+fn review_state() -> ReviewState {
+    let said = |reviewer: &str, confidence, judged_at: &str| ReviewVerdict {
+        reviewer: reviewer.to_owned(),
+        opinion: Opinion::Same,
+        confidence,
+        judged_at: at(judged_at),
+    };
+    ReviewState {
+        candidate: EventId::from_u128(ID + 1),
+        state: ReviewStage::Confirmed,
+        given: 2,
+        until: None,
+        reviewer: Some("89abcdef01234567".to_owned()),
+        refused: None,
+        verdicts: vec![
+            said("0123456789abcdef", Confidence::High, "2026-11-24T05:13:00Z"),
+            said("89abcdef01234567", Confidence::Medium, "2026-11-24T05:14:00Z"),
+        ],
+    }
+}
+
 fn blind() -> Status {
     Status {
         state: State::Blind,
@@ -214,6 +237,7 @@ fn payloads_are_the_golden_ones() {
     assert_eq!(json(ID, blind()), golden(2, "blind"));
     assert_eq!(json(ID, stats()), golden(2, "stats"));
     assert_eq!(json(ID, list_state()), golden(2, "watchlist-state"));
+    assert_eq!(json(ID, review_state()), golden(2, "review-state"));
 }
 
 /// Golden files are never changed: they are what devices in the field have sent. A field that was
@@ -239,6 +263,7 @@ fn the_golden_payloads_of_every_version_are_read_by_today_s_types_without_loss()
     assert_eq!(again::<Status>(2, "blind"), blind());
     assert_eq!(again::<ListState>(1, "watchlist-state"), list_state_of_1());
     assert_eq!(again::<ListState>(2, "watchlist-state"), list_state());
+    assert_eq!(again::<ReviewState>(2, "review-state"), review_state());
     for version in [1, 2] {
         assert_eq!(again::<Stats>(version, "stats"), stats());
     }

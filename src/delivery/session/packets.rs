@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{EventRecord, Handed, OVERHEAD, QueuePosition, ReportStage, Session, Store};
 use crate::clock::Now;
-use crate::delivery::event::{CONTENT_TYPE, is_audit_entry};
+use crate::delivery::event::{CONTENT_TYPE, EventKind};
 
 /// One message for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,16 +42,22 @@ impl<S: Store> Session<S> {
     /// Where the event at `position` goes: its type says so. That it is an entry of the audit log
     /// is remembered for its acknowledgement.
     pub(super) fn topic_of(&mut self, position: QueuePosition, event: &[u8]) -> String {
-        if !is_audit_entry(event) {
-            return self.topics.candidate();
-        }
-        if !self.is_entry_out(position) {
+        let kind = EventKind::of(event);
+        if kind == EventKind::AuditEntry && !self.is_entry_out(position) {
             if self.entries_out.is_full() {
                 self.entries_out.pop_front();
             }
             self.entries_out.push_back(position).expect("room was made");
         }
-        self.topics.audit_entry()
+        self.topic(kind)
+    }
+
+    fn topic(&self, kind: EventKind) -> String {
+        match kind {
+            EventKind::Candidate => self.topics.candidate(),
+            EventKind::AuditEntry => self.topics.audit_entry(),
+            EventKind::ReviewState => self.topics.review_state(),
+        }
     }
 
     /// Whether the event at `position` is an entry of the audit log.
@@ -137,11 +143,7 @@ impl<S: Store> Session<S> {
     ) -> Publish {
         let left = (record.expires - now.wall).whole_seconds().max(1);
         Publish {
-            topic: if is_audit_entry(&record.payload) {
-                self.topics.audit_entry()
-            } else {
-                self.topics.candidate()
-            },
+            topic: self.topic(EventKind::of(&record.payload)),
             payload: record.payload.to_vec(),
             acknowledged: true,
             retain: false,

@@ -1,0 +1,422 @@
+//! The device's part in reviews: which candidates wait for two people, and what they have said.
+//!
+//! * A candidate is remembered **before** it is published, on the disk: a verdict on it is never
+//!   one on something unknown. Where it cannot be, it is not published, and nobody is matched.
+//! * Only a device whose trust file pins reviewers of two different people remembers candidates.
+//!   Elsewhere nobody could decide, and nothing changes.
+//! * What follows from a verdict is taken out ([`Reviews::take_steps`]), recorded by the caller,
+//!   stored ([`Reviews::store`]) and then published. Only what is stored is acknowledged; a verdict
+//!   that comes again is answered again.
+//!
+//! The state machine is [`crate::review::docket`]; here are its file, its keys and its time.
+
+use std::path::PathBuf;
+
+use log::{error, info, warn};
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use crate::audit::record::{AuditEvent, ReviewRecord, ToldVerdict, VerdictRecord};
+use crate::cause::Cause;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::decision::policy::Blindness;
+use crate::delivery::event::{Candidate, EventId, ReviewStage, ReviewState, ReviewVerdict};
+use crate::files;
+use crate::judgement::Outcome;
+use crate::review::docket::{
+    Counted, Docket, DocketError, MAX_BYTES, NewCase, NotCounted, Notice, Taken,
+};
+use crate::review::verdict::{self, CandidateId, VerdictErrorKind};
+use crate::watchlist::Reference;
+use crate::watchlist::seal::DeviceKey;
+use crate::watchlist::trust::{Role, Trust};
+
+/// People who have to be pinned as reviewers before a candidate is remembered.
+const REVIEWERS: usize = 2;
+/// How often a disk that failed is tried again.
+const RETRY_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What became of verdicts, by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ReviewCounters {
+    /// Verdicts that counted.
+    pub counted: u64,
+    /// Genuine verdicts that did not count.
+    pub refused: u64,
+    /// No verdict at all, or by nobody who may judge.
+    pub not_authentic: u64,
+    /// Candidates that two people confirmed.
+    pub confirmed: u64,
+    /// Candidates that two people refuted.
+    pub refuted: u64,
+    /// Candidates on which people could not decide.
+    pub undecided: u64,
+    /// Candidates that too few people judged in time.
+    pub expired: u64,
+    /// Candidates whose list or entry was revoked.
+    pub withdrawn: u64,
+}
+
+/// What there is to record and to publish.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReviewStep {
+    /// For the audit log, in this order, before it is published.
+    pub records: Vec<AuditEvent>,
+    /// For the broker.
+    pub state: ReviewState,
+}
+
+/// Why the docket cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("{path}: {error}")]
+    Read { path: String, error: std::io::Error },
+    #[error(
+        "{path}: {error}; move the file away to begin anew, and candidates that waited are lost"
+    )]
+    Damaged { path: String, error: DocketError },
+}
+
+/// See the module's documentation.
+pub struct Reviews {
+    docket: Docket,
+    path: PathBuf,
+    device: String,
+    deadline: Duration,
+    /// Different people who may review, by the keys that are believed.
+    reviewers: usize,
+    /// Why nothing can be remembered.
+    problem: Option<Blindness>,
+    /// When a disk that failed was tried last, on the monotonic clock.
+    tried: std::time::Duration,
+    /// It could not be read when it was opened: nothing is written over it.
+    unreadable: bool,
+    unstored: bool,
+    steps: Vec<ReviewStep>,
+    counters: ReviewCounters,
+}
+
+impl Reviews {
+    /// Opens what waits, as `config` says where it is. A file that cannot be used is logged, and
+    /// keeps the device from matching where it has reviewers.
+    pub fn open(config: &Config) -> Self {
+        let path = config.review.docket.clone();
+        let (docket, problem) = match read(&path) {
+            Ok(docket) => (docket, None),
+            Err(why) => {
+                error!("The candidates that wait for verdicts cannot be read: {why}.");
+                (Docket::default(), Some(Blindness::new(Cause::ReviewsNotStored, why)))
+            }
+        };
+        Self {
+            docket,
+            path,
+            device: config.device.id.clone(),
+            deadline: config.review.deadline(),
+            reviewers: 0,
+            unreadable: problem.is_some(),
+            problem,
+            tried: std::time::Duration::ZERO,
+            unstored: false,
+            steps: Vec::new(),
+            counters: ReviewCounters::default(),
+        }
+    }
+
+    /// Takes note of who may review.
+    pub fn set_trust(&mut self, trust: Option<&Trust>) {
+        self.reviewers = trust.map_or(0, |trust| trust.people(Role::Reviewer));
+    }
+
+    fn are_asked(&self) -> bool {
+        self.reviewers >= REVIEWERS
+    }
+
+    /// Why nobody may be matched, where that is because of reviews.
+    pub fn blindness(&self) -> Option<Blindness> {
+        if !self.are_asked() {
+            return None;
+        }
+        let full = || {
+            let waiting = self.docket.pending();
+            self.docket.is_full().then(|| {
+                let waits = format_args!("{waiting} candidates wait for two people to judge them");
+                Blindness::new(Cause::ReviewsFull, waits)
+            })
+        };
+        self.problem.clone().or_else(full)
+    }
+
+    /// What has to be remembered of a candidate whose event is published as `payload`, at `now`;
+    /// `None` where nobody reviews.
+    pub fn case(&self, candidate: &Candidate, now: OffsetDateTime) -> Option<CaseToAdd> {
+        self.are_asked().then(|| CaseToAdd {
+            candidate: CandidateId(candidate.candidate.as_u128().to_be_bytes()),
+            list: candidate.list.id.clone(),
+            version: candidate.list.version,
+            entry: candidate.entry.clone(),
+            until: now.saturating_add(self.deadline),
+        })
+    }
+
+    /// Remembers a candidate, on the disk, before it is published as the bytes of which `payload`
+    /// is the SHA-256.
+    ///
+    /// # Errors
+    /// Where it cannot be: it must not be published.
+    pub fn add(&mut self, case: &CaseToAdd, payload: [u8; 32], now: Now) -> Result<(), Blindness> {
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
+        let name = |text: &str| -> Result<Reference, Blindness> {
+            text.parse().map_err(|why| Blindness::new(Cause::ReviewsNotStored, why))
+        };
+        let new = NewCase {
+            candidate: case.candidate,
+            payload,
+            list: name(&case.list)?,
+            version: case.version,
+            entry: name(&case.entry)?,
+            until: case.until,
+        };
+        self.docket.add(new).map_err(|full| Blindness::new(Cause::ReviewsFull, full))?;
+        self.unstored = true;
+        self.store(now);
+        match &self.problem {
+            None => Ok(()),
+            Some(problem) => {
+                self.docket.take_back(case.candidate, &payload);
+                Err(problem.clone())
+            }
+        }
+    }
+
+    /// Takes a candidate back that was not published after all.
+    pub fn take_back(&mut self, case: &CaseToAdd, payload: &[u8; 32]) {
+        self.docket.take_back(case.candidate, payload);
+        self.unstored = true;
+    }
+
+    /// Counts one message, of which nothing is believed yet, where it counts.
+    pub fn follow(
+        &mut self,
+        message: &[u8],
+        trust: &Trust,
+        key: Option<&DeviceKey>,
+        now: OffsetDateTime,
+    ) {
+        self.set_trust(Some(trust));
+        let Some(key) = key else {
+            self.counters.refused += 1;
+            warn!(
+                "A verdict cannot be opened, as the device has no key: set {}.",
+                setting!(watchlist.device_key)
+            );
+            return;
+        };
+        let verdict = match verdict::open(message, trust, &self.device, key) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                match error.kind() {
+                    VerdictErrorKind::Refused => self.counters.refused += 1,
+                    VerdictErrorKind::Malformed | VerdictErrorKind::NotAuthentic => {
+                        self.counters.not_authentic += 1;
+                    }
+                }
+                warn!("A verdict does not count: {error}.");
+                return;
+            }
+        };
+        let reviewer = verdict.reviewer().to_string();
+        match self.docket.judge(&verdict, trust, now) {
+            Taken::Counts(notice) => {
+                self.unstored = true;
+                self.counters.counted += 1;
+                info!("A verdict counts: candidate={} reviewer={reviewer}.", verdict.candidate);
+                let record = AuditEvent::Verdict(VerdictRecord {
+                    candidate: verdict.candidate.0,
+                    reviewer: verdict.reviewer(),
+                    commitment: verdict.commitment(),
+                });
+                self.note(vec![record], notice, Some(reviewer));
+            }
+            Taken::Not { why, standing } => {
+                self.counters.refused += 1;
+                info!("A verdict does not count: reviewer={reviewer} why={why}.");
+                self.answer(verdict.candidate, standing, &reviewer, why);
+            }
+        }
+    }
+
+    /// Ends what is over at `now`.
+    pub fn tick(&mut self, now: OffsetDateTime) {
+        for notice in self.docket.expire(now) {
+            self.unstored = true;
+            self.note(Vec::new(), notice, None);
+        }
+    }
+
+    /// Ends what is about versions of `list` through `through`, or about `entry` of them.
+    pub fn withdraw(&mut self, list: &str, through: u64, entry: Option<&str>) {
+        // Names of a list that was in force; others concern nothing that waits.
+        let (Ok(list), Ok(entry)) =
+            (list.parse::<Reference>(), entry.map(str::parse::<Reference>).transpose())
+        else {
+            return;
+        };
+        for notice in self.docket.withdraw(&list, through, entry.as_ref()) {
+            self.unstored = true;
+            self.note(Vec::new(), notice, None);
+        }
+    }
+
+    /// What there is to record and to publish since the last call.
+    pub fn take_steps(&mut self) -> Vec<ReviewStep> {
+        std::mem::take(&mut self.steps)
+    }
+
+    /// Writes what waits, where it changed. A disk that failed is tried again now and then.
+    pub fn store(&mut self, now: Now) {
+        let waits = now.monotonic.saturating_sub(self.tried) < RETRY_EVERY;
+        if !self.unstored || self.unreadable || (self.problem.is_some() && waits) {
+            return;
+        }
+        self.tried = now.monotonic;
+        let bytes = Zeroizing::new(self.docket.to_bytes());
+        match files::replace(&self.path, &bytes) {
+            Ok(()) => {
+                self.unstored = false;
+                if self.problem.take().is_some() {
+                    info!("The candidates that wait for verdicts are stored again.");
+                }
+            }
+            Err(why) => {
+                if self.problem.is_none() {
+                    error!("The candidates that wait for verdicts cannot be stored: {why}.");
+                }
+                self.problem = Some(Blindness::new(Cause::ReviewsNotStored, why));
+            }
+        }
+    }
+
+    /// Whether all that counted would survive a restart: only then it is acknowledged.
+    pub fn is_stored(&self) -> bool {
+        !self.unstored
+    }
+
+    /// What became of verdicts.
+    pub fn counters(&self) -> ReviewCounters {
+        self.counters
+    }
+
+    fn note(&mut self, mut records: Vec<AuditEvent>, notice: Notice, reviewer: Option<String>) {
+        if let Notice::Over { candidate, outcome, verdicts } = &notice {
+            let counter = match outcome {
+                Outcome::Confirmed => &mut self.counters.confirmed,
+                Outcome::Refuted => &mut self.counters.refuted,
+                Outcome::Undecided => &mut self.counters.undecided,
+                Outcome::Expired => &mut self.counters.expired,
+                Outcome::Withdrawn => &mut self.counters.withdrawn,
+            };
+            *counter += 1;
+            info!("A review is over: candidate={candidate} outcome={outcome}.");
+            records.push(AuditEvent::Reviewed(ReviewRecord {
+                candidate: candidate.0,
+                outcome: *outcome,
+                verdicts: verdicts.iter().map(told).collect(),
+            }));
+        }
+        let state = ReviewState { reviewer, ..state_of(&notice) };
+        self.steps.push(ReviewStep { records, state });
+    }
+
+    fn answer(
+        &mut self,
+        candidate: CandidateId,
+        standing: Option<Notice>,
+        reviewer: &str,
+        why: NotCounted,
+    ) {
+        let state = standing.as_ref().map_or_else(|| unknown(candidate), state_of);
+        let (reviewer, refused) = (Some(reviewer.to_owned()), Some(why.to_string()));
+        let state = ReviewState { reviewer, refused, ..state };
+        self.steps.push(ReviewStep { records: Vec::new(), state });
+    }
+}
+
+/// A candidate that is about to be published; only the digest of its event is missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseToAdd {
+    candidate: CandidateId,
+    list: String,
+    version: u64,
+    entry: String,
+    until: OffsetDateTime,
+}
+
+fn read(path: &std::path::Path) -> Result<Docket, Unusable> {
+    let name = || path.display().to_string();
+    let bytes = match files::read_bytes(path, MAX_BYTES as u64) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Docket::default()),
+        Err(error) => return Err(Unusable::Read { path: name(), error }),
+    };
+    Docket::from_bytes(&bytes).map_err(|error| Unusable::Damaged { path: name(), error })
+}
+
+fn told(counted: &Counted) -> ToldVerdict {
+    let Counted { reviewer, opinion, confidence, .. } = *counted;
+    ToldVerdict { reviewer, opinion, confidence }
+}
+
+fn id_of(candidate: CandidateId) -> EventId {
+    EventId::from_u128(u128::from_be_bytes(candidate.0))
+}
+
+fn unknown(candidate: CandidateId) -> ReviewState {
+    ReviewState {
+        candidate: id_of(candidate),
+        state: ReviewStage::Unknown,
+        given: 0,
+        until: None,
+        reviewer: None,
+        refused: None,
+        verdicts: Vec::new(),
+    }
+}
+
+fn state_of(notice: &Notice) -> ReviewState {
+    match notice {
+        Notice::Pending { candidate, verdicts, third_needed, until } => ReviewState {
+            state: if *third_needed { ReviewStage::ThirdNeeded } else { ReviewStage::Pending },
+            given: *verdicts as u64,
+            until: Some(*until),
+            ..unknown(*candidate)
+        },
+        Notice::Over { candidate, outcome, verdicts } => ReviewState {
+            state: match outcome {
+                Outcome::Confirmed => ReviewStage::Confirmed,
+                Outcome::Refuted => ReviewStage::Refuted,
+                Outcome::Undecided => ReviewStage::Undecided,
+                Outcome::Expired => ReviewStage::Expired,
+                Outcome::Withdrawn => ReviewStage::Withdrawn,
+            },
+            given: verdicts.len() as u64,
+            verdicts: verdicts
+                .iter()
+                .map(|v| ReviewVerdict {
+                    reviewer: v.reviewer.to_string(),
+                    opinion: v.opinion,
+                    confidence: v.confidence,
+                    judged_at: v.judged_at,
+                })
+                .collect(),
+            ..unknown(*candidate)
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

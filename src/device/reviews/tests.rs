@@ -1,0 +1,161 @@
+use std::time::Duration as Monotonic;
+
+use super::*;
+use crate::delivery::event::CloudEvent;
+use crate::judgement::{Confidence, Opinion};
+use crate::review::verdict::{Verdict, give};
+use crate::watchlist::fixture;
+
+const PAYLOAD: [u8; 32] = [5; 32];
+
+fn candidate() -> Candidate {
+    let golden = include_str!("../../delivery/event/golden/candidate.v2.json");
+    serde_json::from_str::<CloudEvent<Candidate>>(golden).expect("a candidate").data
+}
+
+fn at(seconds: u64) -> Now {
+    let wall = OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds as i64);
+    Now { monotonic: Monotonic::from_secs(seconds), wall }
+}
+
+fn trust(reviewers: &[u8]) -> Trust {
+    let mut keys = vec![("signer", 1), ("signer", 2)];
+    keys.extend(reviewers.iter().map(|n| ("reviewer", *n)));
+    Trust::parse(&fixture::trust_text(2, &keys)).expect("a trust file")
+}
+
+struct Site {
+    _folder: tempfile::TempDir,
+    config: Config,
+    key: DeviceKey,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.review.docket = folder.path().join("reviews.cbor");
+        Self { _folder: folder, config, key: DeviceKey::generate().expect("a key") }
+    }
+
+    fn reviews(&self) -> Reviews {
+        let mut reviews = Reviews::open(&self.config);
+        reviews.set_trust(Some(&trust(&[3, 4])));
+        reviews
+    }
+
+    fn verdict(&self, reviewer: u8, opinion: Opinion) -> Vec<u8> {
+        let candidate = candidate();
+        let verdict = Verdict {
+            candidate: CandidateId(candidate.candidate.as_u128().to_be_bytes()),
+            payload: PAYLOAD,
+            list: candidate.list.id.parse().expect("a name"),
+            version: candidate.list.version,
+            device: self.config.device.id.parse().expect("a name"),
+            opinion,
+            confidence: Confidence::High,
+            judged_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        give(&verdict, &fixture::key(reviewer), self.key.recipient()).expect("seals")
+    }
+}
+
+fn added(reviews: &mut Reviews) {
+    let case = reviews.case(&candidate(), at(0).wall).expect("reviewers are asked");
+    reviews.add(&case, PAYLOAD, at(0)).expect("it is remembered");
+}
+
+#[test]
+fn two_verdicts_over_a_restart_confirm_and_both_are_recorded_and_told() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    added(&mut reviews);
+    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(1).wall);
+    let [first] = &reviews.take_steps()[..] else { panic!("one step") };
+    assert!(matches!(first.records[..], [AuditEvent::Verdict(_)]));
+    assert_eq!((first.state.state, first.state.given), (ReviewStage::Pending, 1));
+    assert_eq!(first.state.verdicts, []);
+    assert!(!reviews.is_stored());
+    reviews.store(at(1));
+    assert!(reviews.is_stored());
+
+    let mut again = site.reviews();
+    // The broker sends the first once more, as its acknowledgement was lost.
+    again.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(2).wall);
+    let [answer] = &again.take_steps()[..] else { panic!("one step") };
+    assert_eq!((answer.state.state, answer.records.len()), (ReviewStage::Pending, 0));
+    assert!(answer.state.refused.is_some());
+    again.follow(&site.verdict(4, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(3).wall);
+    let [second] = &again.take_steps()[..] else { panic!("one step") };
+    let [AuditEvent::Verdict(_), AuditEvent::Reviewed(reviewed)] = &second.records[..] else {
+        panic!("{:?}", second.records);
+    };
+    assert_eq!((reviewed.outcome, reviewed.verdicts.len()), (Outcome::Confirmed, 2));
+    assert_eq!((second.state.state, second.state.verdicts.len()), (ReviewStage::Confirmed, 2));
+    assert_eq!(again.counters().confirmed, 1);
+}
+
+#[test]
+fn without_reviewers_of_two_people_nothing_is_remembered_and_nobody_is_held_up() {
+    let site = Site::new();
+    std::fs::write(&site.config.review.docket, "damaged").expect("writes");
+    let mut reviews = Reviews::open(&site.config);
+    reviews.set_trust(Some(&trust(&[3])));
+    assert_eq!(reviews.case(&candidate(), at(0).wall), None);
+    assert_eq!(reviews.blindness(), None);
+    reviews.set_trust(Some(&trust(&[3, 4])));
+    assert_eq!(reviews.blindness().map(|b| b.cause), Some(Cause::ReviewsNotStored));
+    reviews.store(at(60));
+    let kept = std::fs::read(&site.config.review.docket).expect("it is there");
+    assert_eq!(kept, b"damaged", "nothing is written over what cannot be read");
+}
+
+#[test]
+fn what_cannot_be_stored_is_not_published_and_nobody_is_matched_until_it_can() {
+    let mut site = Site::new();
+    let folder = site.config.review.docket.with_extension("d");
+    site.config.review.docket = folder.join("reviews.cbor");
+    let mut reviews = site.reviews();
+    let case = reviews.case(&candidate(), at(0).wall).expect("reviewers are asked");
+    let refused = reviews.add(&case, PAYLOAD, at(0)).expect_err("there is no folder");
+    assert_eq!(refused.cause, Cause::ReviewsNotStored);
+    assert_eq!(reviews.blindness().map(|b| b.cause), Some(Cause::ReviewsNotStored));
+    assert_eq!(reviews.docket.pending(), 0);
+    std::fs::create_dir(&folder).expect("a folder");
+    reviews.store(at(1));
+    assert!(reviews.blindness().is_some(), "it is not tried with each frame");
+    reviews.store(at(6));
+    assert_eq!(reviews.blindness(), None);
+}
+
+#[test]
+fn what_is_revoked_or_too_late_ends_untold() {
+    let site = Site::new();
+    let candidate = candidate();
+    let mut reviews = site.reviews();
+    added(&mut reviews);
+    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(1).wall);
+    reviews.take_steps();
+    let mut expired = site.reviews();
+    added(&mut expired);
+    reviews.withdraw(&candidate.list.id, candidate.list.version, Some(&candidate.entry));
+    let steps = reviews.take_steps();
+    assert_eq!(steps[0].state.state, ReviewStage::Withdrawn);
+    assert_eq!(steps[0].state.verdicts, []);
+    expired.tick(at(0).wall + site.config.review.deadline());
+    assert_eq!(expired.take_steps()[0].state.state, ReviewStage::Expired);
+    assert_eq!((reviews.counters().withdrawn, expired.counters().expired), (1, 1));
+}
+
+#[test]
+fn nobody_who_is_no_reviewer_gets_an_answer() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    added(&mut reviews);
+    for message in [site.verdict(1, Opinion::Same), b"no verdict".to_vec()] {
+        reviews.follow(&message, &trust(&[3, 4]), Some(&site.key), at(1).wall);
+    }
+    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), None, at(1).wall);
+    assert_eq!(reviews.take_steps(), []);
+    assert_eq!((reviews.counters().not_authentic, reviews.counters().refused), (2, 1));
+}

@@ -1,0 +1,93 @@
+//! The bytes of a docket, as the device keeps them on its disk. No other program reads them.
+
+use time::OffsetDateTime;
+
+use super::{Case, Counted, Docket, DocketError, MAX_CASES, MAX_PAYLOADS, MAX_VERDICTS};
+use crate::judgement::{Confidence, Opinion, Outcome};
+use crate::review::verdict::CandidateId;
+use crate::watchlist::Reference;
+use crate::watchlist::cbor::{CborReader, CborWriter};
+use crate::watchlist::keys::KeyId;
+
+const VERSION: u64 = 1;
+const LATEST: u64 = 253_402_300_799; // 9999-12-31T23:59:59Z
+const MAX_NAME: usize = 64;
+
+pub fn write(docket: &Docket) -> Vec<u8> {
+    let mut w = CborWriter::with_capacity(64 + docket.cases.len() * 256);
+    w.array(2).uint(VERSION).array(docket.cases.len());
+    for case in &docket.cases {
+        w.array(8).bytes(&case.candidate.0).array(case.payloads.len());
+        for payload in &case.payloads {
+            w.bytes(payload);
+        }
+        w.text(&case.list).uint(case.version).text(&case.entry).uint(seconds(case.until));
+        w.uint(case.outcome.map_or(0, Outcome::number)).array(case.verdicts.len());
+        for v in &case.verdicts {
+            w.array(5).bytes(&v.reviewer.to_bytes()).uint(v.opinion.number());
+            w.uint(v.confidence.number()).uint(seconds(v.judged_at)).bytes(&v.commitment);
+        }
+    }
+    w.finish()
+}
+
+fn seconds(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp()).unwrap_or(0).min(LATEST)
+}
+
+pub fn read(bytes: &[u8]) -> Result<Docket, DocketError> {
+    let mut r = CborReader::new(bytes);
+    items(&mut r, 2)?;
+    let version = r.uint(u64::MAX)?;
+    if version != VERSION {
+        return Err(DocketError::Version(version));
+    }
+    let mut cases = Vec::new();
+    for _ in 0..r.array(MAX_CASES)? {
+        cases.push(read_case(&mut r)?);
+    }
+    r.end()?;
+    Ok(Docket { cases })
+}
+
+fn read_case(r: &mut CborReader<'_>) -> Result<Case, DocketError> {
+    items(r, 8)?;
+    let candidate = CandidateId(fixed(r)?);
+    let payloads = (0..r.array(MAX_PAYLOADS)?).map(|_| fixed(r)).collect::<Result<_, _>>()?;
+    let (list, version, entry) = (name(r)?, r.uint(u64::MAX)?, name(r)?);
+    let until = read_time(r)?;
+    let outcome = match r.uint(u64::MAX)? {
+        0 => None,
+        number => Some(Outcome::of(number).ok_or(DocketError::Unknown("outcome"))?),
+    };
+    let mut verdicts = Vec::new();
+    for _ in 0..r.array(MAX_VERDICTS)? {
+        items(r, 5)?;
+        verdicts.push(Counted {
+            reviewer: KeyId::from_bytes(fixed(r)?),
+            opinion: Opinion::of(r.uint(u64::MAX)?).ok_or(DocketError::Unknown("opinion"))?,
+            confidence: Confidence::of(r.uint(u64::MAX)?)
+                .ok_or(DocketError::Unknown("confidence"))?,
+            judged_at: read_time(r)?,
+            commitment: fixed(r)?,
+        });
+    }
+    Ok(Case { candidate, payloads, list, version, entry, until, verdicts, outcome })
+}
+
+fn read_time(r: &mut CborReader<'_>) -> Result<OffsetDateTime, DocketError> {
+    let seconds = r.uint(LATEST)?;
+    Ok(OffsetDateTime::from_unix_timestamp(seconds as i64).expect("a time before the year 10000"))
+}
+
+fn name(r: &mut CborReader<'_>) -> Result<Reference, DocketError> {
+    r.text(MAX_NAME)?.parse().map_err(|_| DocketError::Unknown("name"))
+}
+
+fn fixed<const N: usize>(r: &mut CborReader<'_>) -> Result<[u8; N], DocketError> {
+    r.bytes(N)?.try_into().map_err(|_| DocketError::Unknown("length of a byte string"))
+}
+
+fn items(r: &mut CborReader<'_>, wanted: usize) -> Result<(), DocketError> {
+    if r.array(wanted)? == wanted { Ok(()) } else { Err(DocketError::Unknown("shape")) }
+}
