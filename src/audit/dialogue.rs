@@ -140,11 +140,10 @@ pub trait Statement: fmt::Display + Sized {
         let note = bounded(note)?;
         let note = SignedNote::parse(note)?;
         let statement = Self::parse(&note)?;
-        for key in keys_of(&note, SignatureKind::Note, witnesses)? {
-            note.verify(std::slice::from_ref(&key))?;
-            return Ok((statement, *key.public()));
-        }
-        Err(NoteError::Unknown.into())
+        let keys = keys_of(&note, SignatureKind::Note, witnesses)?;
+        let key = keys.first().ok_or(NoteError::Unknown)?;
+        note.verify(std::slice::from_ref(key))?;
+        Ok((statement, *key.public()))
     }
 
     /// Reads the text of a note of which nothing is believed.
