@@ -6,14 +6,18 @@
 
 mod support;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use support::disk::SmallDisk;
 use support::{Mosquitto, Subscriber, trials, wait_for};
+use watchpost::audit::record::{AuditEvent, AuditRecord, CandidateRecord, commitment};
+use watchpost::audit::store::{AuditStore, LOG, scan};
 use watchpost::clock::Clock;
 use watchpost::delivery::event::EventId;
+use watchpost::delivery::outbox::{EventRecord, Limits, Store, disk};
 
 /// The process that is killed: not a test by itself.
 #[test]
@@ -122,4 +126,111 @@ fn a_disk_that_is_read_only_gives_what_it_has_and_says_so() {
         (delivery.snapshot().outbox.delivered == 3).then_some(())
     });
     assert_eq!(delivery.stop(support::PATIENCE).undelivered, 0);
+}
+
+const ORIGIN: &str = "site/cam-7";
+const LIMITS: Limits = Limits { events: 100, bytes: 1 << 20 };
+
+/// What lies in a folder, by name.
+type Files = std::collections::BTreeMap<String, Vec<u8>>;
+
+fn files(folder: &Path) -> Files {
+    let entries = fs::read_dir(folder).expect("a folder of this test").flatten();
+    let name = |entry: &fs::DirEntry| entry.file_name().into_string().expect("plain");
+    entries.map(|e| (name(&e), fs::read(e.path()).expect("a file of this test"))).collect()
+}
+
+/// The one file that grew or is new, and the bytes of it that a power cut may leave: any beginning
+/// of what was added, and the same with zeros where nothing came.
+fn cuts(before: &Files, after: &Files) -> (String, Vec<Vec<u8>>) {
+    let grew = |(name, bytes): &(&String, &Vec<u8>)| before.get(*name) != Some(*bytes);
+    let (name, whole) = after.iter().find(grew).expect("something was written");
+    let old = before.get(name).map_or(0, Vec::len);
+    let zeros = |cut: usize| [&whole[..cut], &vec![0; whole.len() - cut]].concat();
+    let cuts = (old..=whole.len()).flat_map(|cut| [whole[..cut].to_vec(), zeros(cut)]);
+    (name.clone(), cuts.collect())
+}
+
+/// What is found after a cut that left these files: ids of the outbox's events, each of which must
+/// have its record, and how many records there are.
+fn recovered(log: &Files, outbox: &Files) -> (Vec<EventId>, usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [log_folder, outbox_folder] = ["log", "outbox"].map(|name| folder.path().join(name));
+    for (into, files) in [(&log_folder, log), (&outbox_folder, outbox)] {
+        fs::create_dir(into).expect("a new folder");
+        files.iter().for_each(|(name, bytes)| fs::write(into.join(name), bytes).expect("written"));
+    }
+    drop(AuditStore::open(&log_folder, ORIGIN).expect("a power cut leaves a log that goes on"));
+    let mut records = std::collections::HashMap::new();
+    let mut count = 0;
+    let file = fs::File::open(log_folder.join(LOG)).expect("a log");
+    let each = |_, _, bytes: &[u8]| {
+        count += 1;
+        match AuditRecord::from_bytes(bytes).expect("as it was written").event {
+            AuditEvent::Candidate(c) => drop(records.insert(c.event, c.commitment)),
+            other => panic!("invented: {other}"),
+        }
+    };
+    scan(file, each).expect("whole");
+    let mut store = disk::open(&outbox_folder, LIMITS).expect("nobody else has it");
+    store.recover().expect("readable");
+    let (mut ids, mut from) = (Vec::new(), 0);
+    while let Some(found) = store.next(from) {
+        let event = store.read(found.position).expect("readable").expect("it is there");
+        let record = records.get(&event.id.as_u128().to_be_bytes());
+        assert_eq!(record, Some(&commitment(&event.payload)), "a candidate without its record");
+        ids.push(event.id);
+        from = found.position + 1;
+    }
+    (ids, count)
+}
+
+#[test]
+fn a_power_cut_at_any_byte_leaves_no_candidate_without_its_record_and_no_record_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [log_folder, outbox_folder] = ["log", "outbox"].map(|name| folder.path().join(name));
+    let mut log = AuditStore::open(&log_folder, ORIGIN).expect("a new log");
+    let mut outbox = disk::open(&outbox_folder, LIMITS).expect("a new outbox");
+    outbox.recover().expect("it is empty");
+    let now = Clock::default().now();
+    let (mut decided, mut tried) = (Vec::new(), 0);
+    for n in 0u8..3 {
+        let id = EventId::from_u128(u128::from(n) + 1);
+        let payload = vec![b'a' + n; 40 + 30 * usize::from(n)];
+        let candidate = CandidateRecord {
+            event: id.as_u128().to_be_bytes(),
+            sequence: 1,
+            commitment: commitment(&payload),
+        };
+        let record = AuditRecord::new(AuditEvent::Candidate(candidate), now);
+        let [log_before, outbox_before] = [files(&log_folder), files(&outbox_folder)];
+        // The order of the daemon: the record is on the disk before the outbox hears of it.
+        log.append(&record.to_bytes().expect("small")).expect("room");
+        let mut log_after = files(&log_folder);
+        // They follow from the log, and are not synced.
+        log_after.insert("nodes".into(), log_before["nodes"].clone());
+        let (name, torn) = cuts(&log_before, &log_after);
+        for bytes in torn {
+            let log = Files::from_iter(log_before.clone().into_iter().chain([(name.clone(), bytes)]));
+            let (ids, records) = recovered(&log, &outbox_before);
+            assert_eq!(ids, decided);
+            assert!(records == decided.len() || records == decided.len() + 1);
+            tried += 1;
+        }
+        let expires = now.wall + Duration::from_secs(3600);
+        let event = EventRecord { id, expires, payload: payload.into() };
+        outbox.append(n.into(), &event).expect("room");
+        let (name, torn) = cuts(&outbox_before, &files(&outbox_folder));
+        for bytes in torn {
+            let whole = outbox_before.clone().into_iter().chain([(name.clone(), bytes)]);
+            let (ids, records) = recovered(&log_after, &Files::from_iter(whole));
+            assert_eq!(records, decided.len() + 1, "a record that came before a candidate");
+            assert!(ids.starts_with(&decided) && ids.len() <= decided.len() + 1);
+            tried += 1;
+        }
+        decided.push(id);
+        assert_eq!(recovered(&log_after, &files(&outbox_folder)).0, decided);
+    }
+    support::say(&format!("outage: {tried} power cuts between log and outbox."));
+    assert!(tried > 1000, "{tried}");
 }

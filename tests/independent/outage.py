@@ -19,12 +19,20 @@ Kinds of faults:
 Now and then the device is suspended by a signed order, which is repeated until it answers.
 
 Decided is what the ledger of the outbox (`broker.ledger`) names as taken or recovered. Of it, each
-id must arrive; first arrivals must come in the order of positions; the bytes must be those that lay
+id must arrive; first arrivals must come in the order of decisions; the bytes must be those that lay
 in the outbox when the daemon was killed, and a repetition's must be the same. Each order must be
 answered, nothing may be decided while it holds, and no status may say `online` then or while the
-clock is wrong. Ends with 1 where one of that does not hold. Standard library only."""
+clock is wrong.
+
+The audit log is on. After each kill it must go on from what it was, record by record, and hold the
+record of each candidate that has arrived by then; in the end each candidate's record must commit to
+the bytes that arrived, at the index that they name, and the log's root, computed here, must be the
+one that the device signed.
+
+Ends with 1 where one of that does not hold. Standard library only."""
 
 import argparse
+import base64
 import collections
 import contextlib
 import datetime
@@ -227,13 +235,18 @@ class Heard:
         self.lock = threading.Lock()
         self.when = {}
         self.hashes, self.order, self.repetitions, self.altered = {}, [], 0, []
+        self.committed = {}
 
     def take(self, payload, _topic=b""):
-        event, digest = json.loads(payload)["id"], hashlib.sha256(payload).hexdigest()
+        event = json.loads(payload)
+        data, event = event["data"], event["id"]
+        digest = hashlib.sha256(payload).hexdigest()
+        commitment = hashlib.sha256(b"watchpost candidate v1\n" + payload).digest()
         with self.lock:
+            self.committed[event] = (data.get("audit", {}).get("index"), commitment)
             if event not in self.hashes:
                 self.hashes[event] = digest
-                self.when[event] = json.loads(payload)["data"]["decided_at"]
+                self.when[event] = data["decided_at"]
                 self.order.append(event)
             else:
                 self.repetitions += 1
@@ -362,7 +375,9 @@ class Daemon:
         return done.stdout
 
     def desk(self):
-        """Two keys, and a list with everybody in the bundled portraits that both have signed."""
+        """The device's identity, two keys, and a list with everybody in the bundled portraits that
+        both have signed."""
+        self.public = self.ok("key", "identity", "identity.key").strip()
         keys = []
         for key in ["alice.key", "bob.key"]:
             self.ok("key", "new", key, "--no-passphrase")
@@ -399,6 +414,7 @@ class Daemon:
             f'[broker]\nurl = "mqtt://127.0.0.1:{self.port}"\nroot = "site"\noutbox = '
             f"{at('outbox')}\n"
             f"ledger = {at('ledger')}\noutbox_events = 1000000\noutbox_bytes = 1073741824\n"
+            f"[audit]\nidentity = {at('identity.key')}\nlog = {at('audit')}\n"
             "[vision]\nlong_side = 320\ntrack_survives_ms = 300\n[decision]\ncool_down_s = 0\n"
             "update_after_s = 1\n"
             f'[source]\nkind = "images"\n[source.images]\npath = {at("pictures")}\n'
@@ -432,8 +448,9 @@ class Daemon:
         return [line for line in map(json.loads, shown.splitlines()) if line["state"] == "waiting"]
 
     def ledger(self):
-        """Ids by position, and what became of each."""
-        ids, fates = {}, {}
+        """What became of each event by its id, in the order in which they were taken. Positions of
+        what only memory held are used again."""
+        fates = {}
         for name in ["ledger.1", "ledger"]:
             path = self.folder / name
             for line in path.read_text().splitlines() if path.exists() else []:
@@ -442,9 +459,8 @@ class Daemon:
                 except ValueError:
                     continue  # Cut by a kill.
                 if "id" in line:
-                    ids[line["position"]] = line["id"]
                     fates.setdefault(line["id"], set()).add(line["fate"])
-        return ids, fates
+        return fates
 
 
 def uuid(little_endian):
@@ -466,6 +482,66 @@ def on_disk(folder):
                 found[uuid(data[at + 16 : at + 32])] = hashlib.sha256(payload).hexdigest()
             at += 4
     return found
+
+
+def audit_log(folder):
+    """Bytes of the whole records of a log, their leaves, and of each candidate's record by the
+    event's id where it is and what it commits to; see the head of src/audit/store.rs and
+    config/schemas/audit.cddl."""
+    data = (folder / "log").read_bytes() if (folder / "log").exists() else b""
+    at = data.find(b"\n", data.find(b"\n") + 1) + 1
+    leaves, candidates = [], {}
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from("<I", data, at)
+        record = data[at + 12 : at + 12 + length]
+        leaf = hashlib.sha256(b"\0" + record).digest()
+        if not length or len(record) < length or leaf[:8] != data[at + 4 : at + 12]:
+            break  # Torn.
+        # {0: 1, 1: milliseconds, 2: 7, 3: [event, sequence, commitment]}
+        if record[:4] == b"\xa4\0\x01\x01" and record[13:18] == b"\x02\x07\x03\x83\x50":
+            event, commitment = record[18:34].hex(), record[37:69]
+            parts = [event[:8], event[8:12], event[12:16], event[16:20], event[20:]]
+            candidates["-".join(parts)] = (len(leaves), commitment)
+        leaves.append(leaf)
+        at += 12 + length
+    return data[:at], leaves, candidates
+
+
+def root(leaves):
+    """Of the tree of RFC 6962."""
+    if len(leaves) < 2:
+        return leaves[0] if leaves else hashlib.sha256().digest()
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return hashlib.sha256(b"\x01" + root(leaves[:half]) + root(leaves[half:])).digest()
+
+
+class LogJudge:
+    """What must hold of the log after each kill."""
+
+    def __init__(self, folder, heard):
+        self.folder, self.heard, self.before, self.wrong = folder, heard, b"", []
+
+    def look(self):
+        data, _, candidates = audit_log(self.folder)
+        if not data.startswith(self.before):
+            self.wrong.append("the log did not go on from what it was")
+        self.before = data
+        with self.heard.lock:
+            missing = [e for e in self.heard.order if e not in candidates]
+        self.wrong += [f"{e} arrived and has no record" for e in missing]
+
+    def close(self, daemon):
+        self.look()
+        _, leaves, candidates = audit_log(self.folder)
+        for event, said in self.heard.committed.items():
+            if candidates.get(event) != said:
+                self.wrong.append(f"the record of {event} is {candidates.get(event)}, not {said}")
+        note = (self.folder / "checkpoint").read_text().split("\n")
+        signed = base64.b64decode(note[2])
+        if (int(note[1]), signed) != (len(leaves), root(leaves)):
+            self.wrong.append("the signed root is not that of the log")
+        daemon.ok("audit", "verify", "--log", str(self.folder), "--key", daemon.public)
+        return len(leaves), len(candidates)
 
 
 def stamp(at):
@@ -503,6 +579,7 @@ class Trial:
             client.start()
             wait_for("the subscriber", client.subscribed.is_set)
         self.done, self.lay = collections.Counter(), {}
+        self.judge = LogJudge(folder / "audit", self.heard)
         self.orders, self.unanswered, self.false_online = [], [], []
 
     def fault(self):
@@ -538,6 +615,7 @@ class Trial:
         if what != "broker":
             daemon.kill()
             self.lay.update(on_disk(self.folder / "outbox"))
+            self.judge.look()
         first, second = ("broker", "daemon") if chance.random() < 0.5 else ("daemon", "broker")
         for which in [first, second]:
             if which == "broker" and what != "daemon":
@@ -663,8 +741,11 @@ def main():
     daemon.start()
     wait_for("the outbox to empty", lambda: not daemon.waiting(), 300)
     daemon.end()
-    ids, fates = daemon.ledger()
-    decided = [ids[p] for p in sorted(ids)]
+    fates = daemon.ledger()
+    _, _, recorded = audit_log(trial.judge.folder)
+    # The outbox has the log's entries, too; for them nobody need listen.
+    decided = [e for e in fates if e in recorded or e in heard.hashes]
+    records, of_candidates = trial.judge.close(daemon)
     # What the broker still has for a slow subscriber.
     seen, since = -1, time.monotonic()
     while time.monotonic() - since < 3 + 10 * given.slow:
@@ -707,9 +788,13 @@ def main():
         "out_of_order": reordered,
         "other_bytes_than_on_the_disk": len(differs),
         "repetitions_with_other_bytes": len(heard.altered),
+        "records": records,
+        "records_of_candidates": of_candidates,
+        "wrong_with_the_log": len(trial.judge.wrong),
     }
     print(json.dumps(result, indent=1))
     wrong = lost + strange + differs + heard.altered + trial.unanswered + trial.false_online
+    wrong += trial.judge.wrong
     if wrong or reordered:
         print(f"outage: seed {seed}; see {folder}: {wrong[:5]}", file=sys.stderr)
         return 1
