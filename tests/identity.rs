@@ -202,7 +202,7 @@ fn listen(config: &BrokerConfig) -> Delivery {
     let config = &BrokerConfig { outbox: Some(PathBuf::new()), ..config.clone() };
     let store = delivery::store(config).expect("memory");
     let screen = Box::new(TakesAll);
-    Delivery::start_screened(config, &device, status(), Clock::default(), store, screen)
+    Delivery::start_screened(config, &device, status(), Clock::default(), store, screen, None)
         .expect("a good configuration")
 }
 

@@ -211,7 +211,8 @@ fn a_power_cut_at_any_byte_leaves_no_candidate_without_its_record_and_no_record_
         log_after.insert("nodes".into(), log_before["nodes"].clone());
         let (name, torn) = cuts(&log_before, &log_after);
         for bytes in torn {
-            let log = Files::from_iter(log_before.clone().into_iter().chain([(name.clone(), bytes)]));
+            let log =
+                Files::from_iter(log_before.clone().into_iter().chain([(name.clone(), bytes)]));
             let (ids, records) = recovered(&log, &outbox_before);
             assert_eq!(ids, decided);
             assert!(records == decided.len() || records == decided.len() + 1);

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::checkpoint::Checkpoint;
 use super::note::NoteError;
 use super::record::{AuditEvent, AuditRecord, AuditRecordError, MAX_COUNT_NAME, MAX_COUNTS};
-use super::store::{AuditStore, AuditStoreError};
+use super::store::{AuditStore, AuditStoreError, LogWrites};
 use crate::clock::Now;
 use crate::watchlist::keys::SecretKey;
 
@@ -146,6 +146,11 @@ impl Journal {
         self.store.keep_checkpoint(&note)?;
         self.signed = Some((now.size, note.clone()));
         Ok(note)
+    }
+
+    /// What was written so far.
+    pub fn writes(&self) -> LogWrites {
+        self.store.writes()
     }
 
     /// Records on the disk.

@@ -29,6 +29,7 @@
 //!
 //! Those of others, so that tools of others verify them: the tree is that of RFC 6962, the rest is
 //! of C2SP (`tlog-checkpoint`, `signed-note`, `tlog-proof`, `tlog-cosignature`, `tlog-witness`).
+//! Candidates are signed with a detached JWS (RFC 7515, 7797, 9864; `decisions/003`).
 //!
 //! | module | one job |
 //! |---|---|
@@ -37,6 +38,8 @@
 //! | [`checkpoint`] | a log's size and root, signed; cosignatures |
 //! | [`proof`] | a record's inclusion in a signed tree, as one text |
 //! | [`record`] | what is written: a closed set of records, their bytes |
+//! | [`detached`] | signatures of what is published, beside it |
+//! | `report` | what a device did in a period, from its log; sans-IO, on workstations |
 //! | [`store`] | the log on the disk |
 //! | [`journal`] | a device's own log: records in, signed checkpoints out |
 //! | [`dialogue`] | what a device and its witnesses say to each other |
@@ -47,12 +50,15 @@
 
 pub mod checkpoint;
 mod config;
+pub mod detached;
 pub mod dialogue;
 pub mod journal;
 mod lines;
 pub mod note;
 pub mod proof;
 pub mod record;
+#[cfg(feature = "evaluate")]
+pub mod report;
 pub mod store;
 pub mod tree;
 pub mod witness;

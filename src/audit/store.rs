@@ -3,7 +3,7 @@
 //! ```text
 //! <folder>/log          header, { frame }                             append + fdatasync: a record counts as stored
 //! <folder>/nodes        { hash }, 32 bytes each                       follows from the log; made again where it differs
-//! <folder>/checkpoint   the newest signed checkpoint                  replaced whole, before it is published
+//! <folder>/checkpoint   the newest signed checkpoint                  replaced whole and synced, before it is published
 //! <folder>/cosigned     the newest checkpoint that witnesses cosigned replaced whole; for proofs
 //!
 //! header = "watchpost audit log v1" LF, origin, LF
@@ -30,13 +30,15 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use self::nodes::NodeFile;
 pub use self::scan::{LogScan, scan};
 use super::checkpoint::Checkpoint;
 use super::note::MAX_NOTE;
 use super::record::MAX_RECORD;
 use super::tree::{Nodes, RightEdge, TreeError, TreeHash, root_of};
-use crate::files::{FileError, read_bytes, replace, sync_directory_of};
+use crate::files::{FileError, put_in_place, read_bytes, replace, sync_directory_of};
 
 /// The file of the records.
 pub const LOG: &str = "log";
@@ -148,6 +150,17 @@ impl LogFile for File {
     }
 }
 
+/// What was written since the log was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LogWrites {
+    /// Records.
+    pub records: u64,
+    /// Bytes of records, nodes and checkpoints.
+    pub bytes: u64,
+    /// How often the disk was waited for.
+    pub syncs: u64,
+}
+
 /// A log that is open for appending, by this process alone.
 #[derive(Debug)]
 pub struct AuditStore<F: LogFile = File> {
@@ -159,6 +172,7 @@ pub struct AuditStore<F: LogFile = File> {
     nodes: NodeFile,
     /// A failed append may have left bytes behind `length`.
     unclean: bool,
+    writes: LogWrites,
     /// Bytes that a power cut had left, when it was opened.
     torn: u64,
     /// Holds the lock.
@@ -211,6 +225,7 @@ impl AuditStore {
             edge,
             nodes,
             unclean: false,
+            writes: LogWrites::default(),
             torn: found.torn,
             _lock: lock,
         };
@@ -292,6 +307,11 @@ impl<F: LogFile> AuditStore<F> {
         self.length
     }
 
+    /// What was written so far.
+    pub fn writes(&self) -> LogWrites {
+        self.writes
+    }
+
     /// Bytes that a power cut had left when the log was opened, and that were cut off.
     pub fn torn(&self) -> u64 {
         self.torn
@@ -314,6 +334,7 @@ impl<F: LogFile> AuditStore<F> {
             self.file.cut(self.length).map_err(AuditStoreError::at("mend"))?;
             self.unclean = false;
         }
+        self.writes.syncs += 1;
         let written = self.file.write_at(self.length, &frame).and_then(|()| self.file.sync());
         if let Err(source) = written {
             self.unclean = self.file.cut(self.length).is_err();
@@ -323,15 +344,24 @@ impl<F: LogFile> AuditStore<F> {
         self.length += frame.len() as u64;
         self.edge = edge;
         finished.iter().for_each(|node| self.nodes.push(*node));
+        self.writes.records += 1;
+        self.writes.bytes += (frame.len() + finished.len() * size_of::<TreeHash>()) as u64;
         Ok(index)
     }
 
-    /// Keeps a signed checkpoint, so that the log is held against it when it is opened again.
+    /// Keeps a signed checkpoint, so that the log is held against it when it is opened again. A
+    /// power cut may bring the one before it back, from which the log follows as well.
     ///
     /// # Errors
     /// Where it is not on the disk; it must not be published then.
     pub fn keep_checkpoint(&mut self, note: &str) -> Result<(), AuditStoreError> {
-        Ok(replace(&self.folder.join(CHECKPOINT), note.as_bytes())?)
+        let path = self.folder.join(CHECKPOINT);
+        // The folder is not synced: its records are, and what they are held against may be older.
+        self.writes.syncs += 1;
+        put_in_place(&path.with_extension("new"), &path, &[note.as_bytes()])
+            .map_err(AuditStoreError::at("write the checkpoint of"))?;
+        self.writes.bytes += note.len() as u64;
+        Ok(())
     }
 
     /// Keeps a checkpoint with cosignatures, for proofs.

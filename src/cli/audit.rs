@@ -1,22 +1,29 @@
 //! `watchpost audit`: reads the log of a device, holds it against its checkpoint, and proves single
 //! records to people who have neither. Changes nothing, and may be used while the daemon runs.
 
+#[cfg(feature = "author")]
+mod collect;
+mod prove;
+#[cfg(feature = "evaluate")]
+mod report;
+mod verify;
+
 use std::fs::{self, File};
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use self::prove::{export, prove, submission};
+use self::verify::{verify_log, verify_proof, verify_signature};
 use super::flags::{ConfigFile, OutputFormat};
 use super::{CliError, output};
-use crate::audit::checkpoint::{CheckedCosignature, Checkpoint, cosignatures};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::detached;
 use crate::audit::note::{NoteKey, SignatureKind, SignedNote};
-use crate::audit::proof::{MAX_TEXT, Submission, TlogProof};
-use crate::audit::record::{AuditEvent, AuditRecord, CandidateRecord, commitment, stamp_ms};
+use crate::audit::record::{AuditRecord, stamp_ms};
 use crate::audit::store::{self, LOG, LogScan};
-use crate::audit::tree::{MemoryNodes, RightEdge, TreeError, consistency, inclusion, root_of};
-use crate::files::{self, replace};
+use crate::audit::tree::{MemoryNodes, RightEdge, TreeError, TreeHash};
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::text::hex;
 
@@ -49,10 +56,8 @@ enum AuditCommand {
         log: LogFolder,
         #[command(flatten)]
         keys: VerifierKeys,
-        /// The payload of the candidate whose record is proved, as it was published: that it is
-        /// what the device committed to.
-        #[arg(long, value_name = "FILE", requires = "proof")]
-        candidate: Option<PathBuf>,
+        #[command(flatten)]
+        published: PublishedCandidate,
         #[command(flatten)]
         config: ConfigFile,
         #[command(flatten)]
@@ -87,6 +92,13 @@ enum AuditCommand {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// What the device did in a period, as a deployment record: text, HTML, JSON or CSV.
+    #[cfg(feature = "evaluate")]
+    Report(report::ReportArgs),
+    /// Collect the records that a device publishes into a copy of its log, which the other commands
+    /// read with --log; exit 1 where records are missing or others.
+    #[cfg(feature = "author")]
+    Collect(collect::CollectArgs),
     /// Copy the whole records of a log and its checkpoint to a new folder.
     Export {
         /// Folder to make.
@@ -98,6 +110,29 @@ enum AuditCommand {
         #[command(flatten)]
         format: OutputFormat,
     },
+}
+
+#[derive(clap::Args)]
+struct PublishedCandidate {
+    /// The payload of a candidate as it was published: that it is what the device committed to in
+    /// the record that is proved, or what it signed.
+    #[arg(long, value_name = "FILE")]
+    candidate: Option<PathBuf>,
+    /// The MQTT user property `signature` of the candidate's message: that the device signed it.
+    #[arg(long, value_name = "TEXT", requires = "candidate")]
+    signature: Option<String>,
+}
+
+impl PublishedCandidate {
+    /// The payload, once its signature is verified where one is given.
+    fn read(&self, keys: &VerifierKeys) -> Result<Option<Vec<u8>>, CliError> {
+        let Some(path) = &self.candidate else { return Ok(None) };
+        let payload = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        if let Some(signature) = &self.signature {
+            detached::verify(&payload, signature, &keys.public()?)?;
+        }
+        Ok(Some(payload))
+    }
 }
 
 #[derive(clap::Args)]
@@ -138,15 +173,31 @@ impl VerifierKeys {
     }
 }
 
+impl VerifierKeys {
+    /// The log's own, and no witnesses'.
+    #[cfg(feature = "evaluate")]
+    fn of_log(key: &str) -> Self {
+        Self { key: key.to_owned(), origin: None, witnesses: Vec::new(), witnesses_needed: 0 }
+    }
+
+    /// The device's key itself.
+    fn public(&self) -> Result<PublicKey, CliError> {
+        if let Ok(key) = self.key.parse::<NoteKey>() {
+            return Ok(*key.public());
+        }
+        Ok(self.key.parse()?)
+    }
+}
+
 /// A log that was read.
 struct LogReader {
     folder: PathBuf,
 }
 
 impl LogReader {
-    fn of(log: LogFolder, config: &ConfigFile) -> Result<Self, CliError> {
-        let folder = match log.folder {
-            Some(folder) => folder,
+    fn of(log: &LogFolder, config: &ConfigFile) -> Result<Self, CliError> {
+        let folder = match &log.folder {
+            Some(folder) => folder.clone(),
             None => config.load()?.audit.log,
         };
         Ok(Self { folder })
@@ -170,7 +221,7 @@ impl LogReader {
         let (mut edge, mut nodes) = (RightEdge::default(), MemoryNodes::default());
         let mut full = Ok::<(), TreeError>(());
         let found = self.scan(|_, record| {
-            let leaf = crate::audit::tree::TreeHash::leaf(record);
+            let leaf = TreeHash::leaf(record);
             full = full.and_then(|()| edge.push(leaf, |node| nodes.0.push(node)));
         })?;
         full?;
@@ -197,23 +248,30 @@ impl LogReader {
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         AuditCommand::Show { log, last, config, format } => {
-            show(&LogReader::of(log, &config)?, last, format.json)
+            show(&LogReader::of(&log, &config)?, last, format.json)
         }
-        AuditCommand::Verify { proof: Some(proof), keys, candidate, format, .. } => {
-            verify_proof(&proof, &keys, candidate.as_deref(), format.json)
+        AuditCommand::Verify { proof: Some(proof), keys, published, format, .. } => {
+            verify_proof(&proof, &keys, &published, format.json)
+        }
+        AuditCommand::Verify { keys, published, format, .. } if published.candidate.is_some() => {
+            verify_signature(&keys, &published, format.json)
         }
         AuditCommand::Verify { log, keys, config, format, .. } => {
-            verify_log(&LogReader::of(log, &config)?, &keys, format.json)
+            verify_log(&LogReader::of(&log, &config)?, &keys, format.json)
         }
         AuditCommand::Prove { event, out, checkpoint, log, config, format } => {
-            let log = LogReader::of(log, &config)?;
+            let log = LogReader::of(&log, &config)?;
             prove(&log, event, &out, checkpoint.as_deref(), format.json)
         }
         AuditCommand::Submission { old, log, config } => {
-            submission(&LogReader::of(log, &config)?, old)
+            submission(&LogReader::of(&log, &config)?, old)
         }
+        #[cfg(feature = "author")]
+        AuditCommand::Collect(args) => collect::run(args),
+        #[cfg(feature = "evaluate")]
+        AuditCommand::Report(args) => report::run(&LogReader::of(&args.log, &args.config)?, &args),
         AuditCommand::Export { copy, log, config, format } => {
-            export(&LogReader::of(log, &config)?, &copy, format.json)
+            export(&LogReader::of(&log, &config)?, &copy, format.json)
         }
     }
 }
@@ -256,194 +314,4 @@ fn of_record(index: u64, record: &AuditRecord) -> Value {
     value["index"] = index.into();
     value["at"] = stamp_ms(record.at_ms).into();
     value
-}
-
-fn of_checkpoint(checkpoint: &Checkpoint, cosigned: &[CheckedCosignature]) -> Value {
-    json!({
-        "origin": checkpoint.origin,
-        "size": checkpoint.size,
-        "root": checkpoint.root.to_string(),
-        "cosigned": cosigned.iter().map(|c| json!({
-            "witness": c.name, "at": stamp_ms(c.at.saturating_mul(1000)),
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn tell(checkpoint: &Checkpoint, cosigned: &[CheckedCosignature]) -> std::io::Result<()> {
-    let Checkpoint { origin, size, root, .. } = checkpoint;
-    output::line(format!("checkpoint of {origin}: {size} records, root {root}"))?;
-    for c in cosigned {
-        let at = stamp_ms(c.at.saturating_mul(1000));
-        output::line(format!("cosigned by {} at {at}", c.name))?;
-    }
-    Ok(())
-}
-
-fn verify_log(log: &LogReader, keys: &VerifierKeys, json: bool) -> Result<ExitCode, CliError> {
-    let (edge, nodes, found) = log.tree()?;
-    let note = log.checkpoint()?;
-    let checkpoint = Checkpoint::open(&note, &keys.log(Some(&found.origin))?)?;
-    let cosigned = cosignatures(&SignedNote::parse(&note)?, &keys.witnesses)?;
-    if checkpoint.size > edge.size() {
-        return Err(format!(
-            "the log has {} records and its checkpoint {}: it was rolled back",
-            edge.size(),
-            checkpoint.size
-        )
-        .into());
-    }
-    if root_of(&nodes, checkpoint.size)? != checkpoint.root {
-        return Err("the log is not the one that its checkpoint was signed for: it was \
-            rewritten"
-            .into());
-    }
-    if cosigned.len() < keys.witnesses_needed {
-        return Err(format!(
-            "{} known witnesses have cosigned, and {} are asked for",
-            cosigned.len(),
-            keys.witnesses_needed
-        )
-        .into());
-    }
-    let unsigned = edge.size() - checkpoint.size;
-    if json {
-        let mut value = of_checkpoint(&checkpoint, &cosigned);
-        value["valid"] = true.into();
-        value["unsigned"] = unsigned.into();
-        value["torn_bytes"] = found.torn.into();
-        output::json_line(&value)?;
-    } else {
-        tell(&checkpoint, &cosigned)?;
-        output::line(format!("valid; {unsigned} records are newer than the checkpoint"))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A text from outside, bounded.
-fn read_text(path: &Path) -> Result<String, CliError> {
-    let text = files::read_text(path, MAX_TEXT as u64)
-        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Ok(text.to_string())
-}
-
-fn verify_proof(
-    path: &Path,
-    keys: &VerifierKeys,
-    candidate: Option<&Path>,
-    json: bool,
-) -> Result<ExitCode, CliError> {
-    let proof = TlogProof::parse(&read_text(path)?)?;
-    let proved = proof.verify_own(&keys.log(None)?, &keys.witnesses, keys.witnesses_needed)?;
-    let record = AuditRecord::from_bytes(proof.extra.as_deref().unwrap_or_default())?;
-    if let Some(path) = candidate {
-        let published = files::read_bytes(path, MAX_TEXT as u64)
-            .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-        let committed = matches!(&record.event, AuditEvent::Candidate(c)
-            if c.commitment == commitment(&published));
-        if !committed {
-            return Err("the record is genuine, and not one of these published bytes".into());
-        }
-    }
-    if json {
-        output::json_line(&json!({
-            "valid": true,
-            "record": of_record(proof.index, &record),
-            "checkpoint": of_checkpoint(&proved.checkpoint, &proved.cosignatures),
-            "candidate": candidate.is_some(),
-        }))?;
-    } else {
-        output::line(format!("{}  {}  {}", proof.index, stamp_ms(record.at_ms), record.event))?;
-        tell(&proved.checkpoint, &proved.cosignatures)?;
-        output::line(if candidate.is_some() {
-            "valid, and it is the record of the published candidate"
-        } else {
-            "valid"
-        })?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn prove(
-    log: &LogReader,
-    event: uuid::Uuid,
-    out: &Path,
-    checkpoint: Option<&Path>,
-    json: bool,
-) -> Result<ExitCode, CliError> {
-    let (_, nodes, _) = log.tree()?;
-    let mut found = None;
-    log.scan(|index, bytes| {
-        let of_event = |r: &AuditRecord| {
-            matches!(&r.event, AuditEvent::Candidate(CandidateRecord { event: id, .. })
-                if id == event.as_bytes())
-        };
-        if AuditRecord::from_bytes(bytes).is_ok_and(|r| of_event(&r)) {
-            found = Some((index, bytes.to_vec()));
-        }
-    })?;
-    let (index, record) =
-        found.ok_or_else(|| format!("the log has no record of a candidate's event {event}"))?;
-    let note = checkpoint.map_or_else(|| log.for_proof_of(index), read_text)?;
-    let signed = Checkpoint::parse(SignedNote::parse(&note)?.text)?;
-    if index >= signed.size {
-        return Err(format!(
-            "record {index} is newer than the checkpoint of {} records; wait for the next one, \
-             which comes within an hour",
-            signed.size
-        )
-        .into());
-    }
-    if root_of(&nodes, signed.size)? != signed.root {
-        return Err("the checkpoint is not one of this log".into());
-    }
-    let path = inclusion(&nodes, index, signed.size)?;
-    let proof = TlogProof { extra: Some(record), index, path, note }.to_string();
-    replace(out, proof.as_bytes())?;
-    if json {
-        let (path, bytes) = (out.display().to_string(), proof.len());
-        output::json_line(&json!({ "index": index, "file": path, "bytes": bytes }))?;
-    } else {
-        output::line(format!("record {index} is proved by {}", out.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn submission(log: &LogReader, old: u64) -> Result<ExitCode, CliError> {
-    let (_, nodes, _) = log.tree()?;
-    let note = log.checkpoint()?;
-    let signed = Checkpoint::parse(SignedNote::parse(&note)?.text)?;
-    let path = consistency(&nodes, old, signed.size)?;
-    let text = Submission { old, path, note }.to_string();
-    output::line(text.trim_end_matches('\n'))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn export(log: &LogReader, folder: &Path, json: bool) -> Result<ExitCode, CliError> {
-    // First the checkpoint: the log that is read after it has all that it covers.
-    let note = store::read_checkpoint(&log.folder)?;
-    let cosigned = store::read_cosigned(&log.folder)?;
-    let found = log.scan(|_, _| ())?;
-    let made = fs::create_dir(folder);
-    made.map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
-    let copy = || -> std::io::Result<()> {
-        let mut whole = File::open(log.folder.join(LOG))?.take(found.length);
-        let mut copied = File::create_new(folder.join(LOG))?;
-        std::io::copy(&mut whole, &mut copied)?;
-        copied.sync_all()
-    };
-    copy().map_err(|e| format!("cannot copy the log to {}: {e}", folder.display()))?;
-    if let Some(note) = &note {
-        replace(&folder.join(store::CHECKPOINT), note.as_bytes())?;
-    }
-    if let Some(note) = &cosigned {
-        replace(&folder.join(store::COSIGNED), note.as_bytes())?;
-    }
-    let LogScan { origin, records, .. } = found;
-    if json {
-        let signed = note.is_some();
-        output::json_line(&json!({ "origin": origin, "records": records, "checkpoint": signed }))?;
-    } else {
-        output::line(format!("{records} records of {origin} are in {}", folder.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,8 @@
 //!   whatever is configured.
 //! * A checkpoint is signed and published at the start, at each change of the list, after each
 //!   candidate, once an hour, and at the end.
-//! * Once an hour a heartbeat says that the device is alive, so that silence is visible.
+//! * Once an hour, and at the end, a heartbeat says that the device is alive and what it counted,
+//!   so that silence is visible.
 //! * Without an identity there is no log, and all of this does nothing.
 //!
 //! Shared by the vision thread and the supervisor. Whoever records waits for the disk and for the
@@ -34,7 +35,7 @@ use crate::audit::journal::{Journal, JournalError, LoggedRecord};
 use crate::audit::record::{
     AuditEvent, CandidateRecord, EndOfUse, WeakSetting, commitment, milliseconds,
 };
-use crate::audit::store::{AuditStore, AuditStoreError};
+use crate::audit::store::{AuditStore, AuditStoreError, LogWrites};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
@@ -115,6 +116,8 @@ impl LogStanding {
 pub struct Auditor {
     on_failure: OnFailure,
     witnesses: Option<WitnessDesk>,
+    /// Settings that are weaker than their defaults: those of the start, until the next one.
+    weakened: Vec<WeakSetting>,
     state: Mutex<AuditorState>,
     /// Why records cannot be written. Apart from the log, so that whoever asks does not wait for
     /// the disk; held for no longer than it takes to read or replace it.
@@ -148,6 +151,7 @@ impl Auditor {
         Self {
             on_failure: config.audit.on_failure,
             witnesses: open.then(|| WitnessDesk::open(config, now)),
+            weakened: weak_settings(config),
             state: Mutex::new(state),
             problem: Mutex::new(problem),
         }
@@ -223,21 +227,40 @@ impl Auditor {
     }
 
     /// Records the start of the process, with what its configuration weakens.
-    pub fn started(&self, config: &Config, delivery: &Delivery, now: Now) {
+    pub fn started(&self, delivery: &Delivery, now: Now) {
         self.lock().heartbeat_at = now.monotonic;
         let program = env!("CARGO_PKG_VERSION").to_owned();
         self.record(AuditEvent::Started { program }, delivery, now);
-        self.record(AuditEvent::Weakened { settings: weak_settings(config) }, delivery, now);
+        self.record_weakened(delivery, now);
         self.sign(delivery);
     }
 
-    /// Records the end of the process.
-    pub fn stopped(&self, delivery: &Delivery, now: Now) {
+    /// Records under what settings list and trust file were read again. A reload changes none of
+    /// them.
+    pub fn record_weakened(&self, delivery: &Delivery, now: Now) {
+        let settings = self.weakened.clone();
+        self.record(AuditEvent::Weakened { settings }, delivery, now);
+    }
+
+    /// Records the end of the process, with the counts that no heartbeat has yet.
+    pub fn stopped(&self, counts: &BTreeMap<String, u64>, delivery: &Delivery, now: Now) {
+        if let Book::Open(journal) = &mut self.lock().book {
+            let publish = &mut |record| publish(record, delivery, now);
+            self.note(journal.heartbeat(counts, now, publish).map(drop));
+        }
         if self.lock().standing == Some(LogStanding::InUse) {
             self.record(AuditEvent::UseEnded { why: EndOfUse::Stopped }, delivery, now);
         }
         self.record(AuditEvent::Stopped, delivery, now);
         self.sign(delivery);
+    }
+
+    /// What was written to the log so far.
+    pub fn writes(&self) -> LogWrites {
+        match &self.lock().book {
+            Book::Open(journal) | Book::Closed(journal) => journal.writes(),
+            Book::Off | Book::Unusable => LogWrites::default(),
+        }
     }
 
     /// Records what happens now, if there is a log.

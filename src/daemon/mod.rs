@@ -26,6 +26,7 @@ mod auditor;
 mod capture_thread;
 pub(crate) mod handover;
 mod health;
+mod identity;
 pub(crate) mod metrics;
 mod progress;
 mod report;
@@ -175,8 +176,10 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let list = device.list_status();
     let first = reporter.status(&Condition::Starting, list.as_ref(), store.health().problem);
     let screen = Box::new(device.screen(clock));
-    let delivery = Delivery::start_screened(&config.broker, &id, first, clock, store, screen)?;
-    auditor.started(config, &delivery, clock.now());
+    let signer = identity::signer(config);
+    let delivery =
+        Delivery::start_screened(&config.broker, &id, first, clock, store, screen, signer)?;
+    auditor.started(&delivery, clock.now());
     let frames = Handover::new(Captured::default());
     let links = Links {
         frames: &frames,
@@ -188,7 +191,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let vision = VisionThread::new(device, Reviews::open(config), clock, links);
     run_threads(input, vision, links, &reporter, &config.metrics);
 
-    auditor.stopped(&delivery, clock.now());
+    auditor.stopped(&reporter.counts(&board, &delivery), &delivery, clock.now());
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let timeout = if stop.reason() == Some(Reason::SourceEnded) {
         STOP_TIMEOUT_AT_END

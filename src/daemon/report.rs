@@ -190,7 +190,7 @@ impl Reporter {
     }
 
     /// What a heartbeat of the audit log says.
-    fn counts(&self, board: &StatusBoard, delivery: &Delivery) -> BTreeMap<String, u64> {
+    pub fn counts(&self, board: &StatusBoard, delivery: &Delivery) -> BTreeMap<String, u64> {
         let Stats { mut counts, drops, .. } = self.stats(board, delivery);
         counts.extend(drops);
         counts
@@ -256,6 +256,7 @@ impl Reporter {
             }
             auditor.condition(&now.0, delivery, self.clock.now());
             auditor.tick(|| self.counts(board, delivery), delivery, self.clock.now());
+            board.set_audit(auditor.writes());
             if now.0 != published.0 {
                 match &now.0 {
                     Condition::Blind(b) => {

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::health::Activity;
 use super::progress::{Pictures, Progress, Unusable};
+use crate::audit::store::LogWrites;
 use crate::cause::Cause;
 use crate::decision::policy::Blindness;
 use crate::device::ListStatus;
@@ -39,6 +40,7 @@ struct Reported {
     trust_ends: Option<OffsetDateTime>,
     orders: OrderCounters,
     reviews: ReviewCounters,
+    audit: LogWrites,
     /// Recorded pictures wait until orders are heard.
     pictures_wait: bool,
     /// Orders were waited for in vain.
@@ -208,6 +210,11 @@ impl StatusBoard {
         self.lock().reviews = counters;
     }
 
+    /// What was written to the audit log so far.
+    pub fn set_audit(&self, writes: LogWrites) {
+        self.lock().audit = writes;
+    }
+
     /// Whether faces are compared, and if not, why. What the list forbids goes before a missing
     /// picture: a device that was stopped says so while its camera is away, too.
     pub fn condition(&self) -> Condition {
@@ -238,6 +245,7 @@ impl StatusBoard {
         tally("pipeline", &reported.pipeline, &mut counts);
         tally("orders", &reported.orders, &mut counts);
         tally("reviews", &reported.reviews, &mut counts);
+        tally("audit", &reported.audit, &mut counts);
         counts
     }
 }

@@ -147,6 +147,7 @@ impl<'a> VisionThread<'a> {
         self.links.board.set_review_counters(self.reviews.counters());
         if self.links.stop.take_reload() {
             self.device.reload(self.clock.now());
+            self.links.auditor.record_weakened(delivery, self.clock.now());
             self.record_instructions(None);
             self.publish_list();
         }

@@ -24,6 +24,7 @@ use super::outbox::ledger::Ledger;
 use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store};
 use super::revoked::RevokedCandidates;
 use super::session::{self, Session};
+use super::signer::Signer;
 use super::snapshot::{Snapshot, StopReport};
 use super::topics::{AuditSaying, DeviceId, TopicError, Topics};
 use super::worker::{self, DeliveryWorker, Names};
@@ -135,11 +136,12 @@ impl Delivery {
         clock: Clock,
         store: Box<dyn Store>,
     ) -> Result<Self, StartError> {
-        Self::start_screened(config, device, status, clock, store, Box::new(TakesNothing))
+        Self::start_screened(config, device, status, clock, store, Box::new(TakesNothing), None)
     }
 
-    /// The same with a screen, which tells genuine messages to the device from others. Without one
-    /// the device hears none.
+    /// The same with a screen, which tells genuine messages to the device from others, and with
+    /// whoever signs candidates. Without the former the device hears none, without the latter they
+    /// are not signed.
     ///
     /// # Errors
     /// As [`Delivery::start_with`].
@@ -150,6 +152,7 @@ impl Delivery {
         clock: Clock,
         store: Box<dyn Store>,
         screen: Box<dyn Screen>,
+        signer: Option<Box<dyn Signer>>,
     ) -> Result<Self, StartError> {
         let url: BrokerUrl = config.url.parse()?;
         let topics = Topics::new(&config.root, device)?;
@@ -168,6 +171,9 @@ impl Delivery {
             );
         }
         let mut session = Session::new(Outbox::new(store, config.limits())?, topics.clone());
+        if let Some(signer) = signer {
+            session.sign_with(signer);
+        }
         session.set_status(worker::encode(device, clock.now(), status.clone())?);
         session.set_announcements(config.home_assistant.announcements(
             &topics,

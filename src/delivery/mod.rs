@@ -42,6 +42,7 @@
 //! | [`home_assistant`] | what Home Assistant reads, where that is switched on |
 //! | `failure` | what is wrong with a connection, and what to do |
 //! | `wire` | our terms in those of the client library |
+//! | `signer` | who signs candidates, as a trait |
 //! | `dispatch` | which devices have followed what a workstation sends; sans-IO |
 //! | `courier` | the workstation's connection for one errand |
 //! | `correspondent` | the workstation's connection that lasts |
@@ -66,6 +67,7 @@ pub mod outbox;
 pub(crate) mod probe;
 mod revoked;
 mod session;
+mod signer;
 mod snapshot;
 pub(crate) mod tls;
 pub(crate) mod topics;
@@ -79,6 +81,7 @@ pub use event::{Candidate, ListState, Stats, Status};
 pub use handle::{Delivery, NotTaken, StartError};
 pub use inbound::{Inbound, InboundCounters, InboundKind, Receipt, Screen, Screened};
 pub use revoked::RevokedCandidates;
+pub use signer::Signer;
 pub use snapshot::{Snapshot, StopReport};
 pub use topics::{AuditSaying, DeviceId, Topics};
 

@@ -13,6 +13,8 @@
 //!   has none yet: the client numbers publishes in the order in which it takes them.
 //! * Nothing larger than the broker's limit is sent, which would end the connection. A candidate
 //!   goes out without its crop then, or is set aside; anything else is dropped and counted.
+//! * Each candidate is signed as it is sent, where there is somebody to sign: over the very bytes,
+//!   so that a repetition carries the same signature, and one without its crop one of its own.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
 mod packets;
@@ -32,6 +34,7 @@ use super::outbox::{
     AckOutcome, AppendError, AsideReason, EventRecord, MAX_ASIDE, MAX_WINDOW, Outbox,
     QueuePosition, Settled, Store, Witness,
 };
+use super::signer::Signer;
 use super::topics::{AuditSaying, Topics};
 use crate::clock::Now;
 
@@ -46,13 +49,15 @@ pub const MAX_HANDED: usize = MAX_WINDOW + 3;
 const MAX_ENTRIES_OUT: usize = MAX_WINDOW + MAX_ASIDE + 1;
 
 /// Bytes that MQTT adds to a payload at most: headers, properties and the topic.
-pub(super) const OVERHEAD: usize = 256;
+pub(super) const OVERHEAD: usize = 512;
 
 /// Delivery's state on top of the outbox.
 #[derive(Debug)]
 pub struct Session<S> {
     outbox: Outbox<S>,
     topics: Topics,
+    /// Signs candidates as they are sent.
+    signer: Option<Box<dyn Signer>>,
     status: Vec<u8>,
     status_stage: ReportStage,
     stats: Option<Vec<u8>>,
@@ -102,6 +107,7 @@ impl<S: Store> Session<S> {
         Self {
             outbox,
             topics,
+            signer: None,
             status: Vec::new(),
             status_stage: ReportStage::Settled,
             stats: None,
@@ -131,6 +137,11 @@ impl<S: Store> Session<S> {
     /// Reports to `witness` what becomes of each event.
     pub fn report_to(&mut self, witness: Box<dyn Witness>) {
         self.outbox.report_to(witness);
+    }
+
+    /// Has candidates signed by `signer` from now on.
+    pub fn sign_with(&mut self, signer: Box<dyn Signer>) {
+        self.signer = Some(signer);
     }
 
     /// The outbox, to read.

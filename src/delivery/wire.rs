@@ -121,11 +121,17 @@ pub fn will(
 
 /// MQTT properties of a message.
 pub fn properties(publish: &Publish) -> PublishProperties {
+    let own = |(name, value): (&str, &String)| (name.to_owned(), value.clone());
+    let signature = publish.signature.as_ref().map(|signature| ("signature", signature));
     PublishProperties {
         payload_format_indicator: Some(1),
         message_expiry_interval: publish.expiry_s,
         content_type: Some(publish.content_type.to_owned()),
-        user_properties: vec![("sentat".to_owned(), publish.sent_at.clone())],
+        user_properties: [("sentat", &publish.sent_at)]
+            .into_iter()
+            .chain(signature)
+            .map(own)
+            .collect(),
         ..PublishProperties::default()
     }
 }

@@ -185,11 +185,11 @@ impl LogFile for Failing {
 }
 
 fn failing(folder: &Path) -> (AuditStore<Failing>, Arc<Mutex<Failures>>) {
-    let AuditStore { folder, file, length, edge, nodes, unclean, torn, _lock } =
+    let AuditStore { folder, file, length, edge, nodes, unclean, writes, torn, _lock } =
         open(folder).unwrap();
     let plan = Arc::<Mutex<Failures>>::default();
     let file = Failing { file, plan: plan.clone() };
-    (AuditStore { folder, file, length, edge, nodes, unclean, torn, _lock }, plan)
+    (AuditStore { folder, file, length, edge, nodes, unclean, writes, torn, _lock }, plan)
 }
 
 proptest! {

@@ -53,7 +53,7 @@ fn without_an_identity_there_is_no_log_and_nothing_is_held() {
     let (mut config, delivery) = device(dir.path());
     config.audit.identity = None;
     let auditor = Auditor::open(&config, at(0, 0));
-    auditor.started(&config, &delivery, at(0, 0));
+    auditor.started(&delivery, at(0, 0));
     assert_eq!((auditor.blindness(), auditor.degraded()), (None, None));
     assert!(!config.audit.log.exists());
 }
@@ -64,7 +64,7 @@ fn a_day_of_a_device_is_in_its_log() {
     let (mut config, delivery) = device(dir.path());
     config.watchlist.accept_plain = true;
     let auditor = Auditor::open(&config, at(0, 0));
-    auditor.started(&config, &delivery, at(0, 0));
+    auditor.started(&delivery, at(0, 0));
     auditor.condition(&Condition::Starting, &delivery, at(1, 1));
     let suspended = Condition::Blind(Blindness::new(Cause::Suspended, "until noon"));
     for condition in [&Condition::Matching, &Condition::Matching, &suspended, &Condition::Matching]
@@ -76,7 +76,8 @@ fn a_day_of_a_device_is_in_its_log() {
     // The wall clock jumps by a day; the machine's own does not.
     auditor.tick(counts, &delivery, at(4, 86_400));
     auditor.tick(counts, &delivery, at(3600, 86_400 + 3596));
-    auditor.stopped(&delivery, at(3601, 86_400 + 3597));
+    let later = BTreeMap::from([("pipeline.frames".to_owned(), 12)]);
+    auditor.stopped(&later, &delivery, at(3601, 86_400 + 3597));
     let used = |why| AuditEvent::UseEnded { why };
     assert_eq!(
         events(&config),
@@ -90,6 +91,7 @@ fn a_day_of_a_device_is_in_its_log() {
             AuditEvent::UseBegan,
             AuditEvent::ClockJumped { expected_ms: 1_764_400_004_000 },
             AuditEvent::Heartbeat { counts: counts() },
+            AuditEvent::Heartbeat { counts: later },
             used(EndOfUse::Stopped),
             AuditEvent::Stopped,
         ]
@@ -102,7 +104,7 @@ fn a_log_that_cannot_be_written_makes_blind_or_degraded_as_configured_and_a_roll
     let dir = tempfile::tempdir().unwrap();
     let (mut config, delivery) = device(dir.path());
     let auditor = Auditor::open(&config, at(0, 0));
-    auditor.started(&config, &delivery, at(0, 0));
+    auditor.started(&delivery, at(0, 0));
     let full = || JournalError::Store(AuditStoreError::Size(0));
     auditor.note(Err(full()));
     assert_eq!(auditor.blindness().map(|b| b.cause), Some(Cause::AuditNotStored));
@@ -130,7 +132,7 @@ fn a_disk_that_fails_is_gone_on_without_where_that_is_configured() {
     let (mut config, delivery) = device(dir.path());
     config.audit.on_failure = OnFailure::Degraded;
     let auditor = Auditor::open(&config, at(0, 0));
-    auditor.started(&config, &delivery, at(0, 0));
+    auditor.started(&delivery, at(0, 0));
     auditor.note(Err(JournalError::Store(AuditStoreError::Size(0))));
     assert_eq!(auditor.blindness(), None);
     assert!(auditor.degraded().is_some_and(|why| why.contains("no audit log")));

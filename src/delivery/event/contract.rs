@@ -167,7 +167,8 @@ fn messages() -> [ContractMessage; 6] {
             expires: true,
             about: "Matches, in the order of their decision. Never retained; the message expires \
                 with the candidate. The user property `sentat` says when it was sent first, \
-                `decided_at` in the payload when it was decided.",
+                `decided_at` in the payload when it was decided; `signature` is the device's, \
+                where it has an identity.",
         },
         ContractMessage {
             name: "status",
@@ -256,6 +257,25 @@ const AUDIT_TEXTS: [(&str, bool, &str); 3] = [
     ),
 ];
 
+/// MQTT user properties of a message.
+fn user_properties(signed: bool) -> Value {
+    let mut all = json!({ "sentat": {
+        "type": "string",
+        "format": "date-time",
+        "description": "When it was sent first, UTC.",
+    } });
+    if signed {
+        all["signature"] = json!({
+            "type": "string",
+            "pattern": "^[A-Za-z0-9_-]+\\.\\.[A-Za-z0-9_-]{86}$",
+            "description": "The device's signature of the payload's bytes as they are: a detached \
+                JWS (RFC 7515, appendix F) with an unencoded payload (RFC 7797) and Ed25519 (RFC \
+                9864). Absent where the device has no identity.",
+        });
+    }
+    json!({ "type": "object", "properties": all })
+}
+
 fn asyncapi(messages: &[ContractMessage]) -> Value {
     let device = DeviceId::new("cam-7").expect("plain");
     let topics = Topics::new("site", &device).expect("plain");
@@ -293,6 +313,7 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
             m.name.to_owned(),
             json!({
                 "name": m.kind,
+                "headers": user_properties(m.name == "candidate"),
                 "contentType": CONTENT_TYPE,
                 "payload": { "allOf": [
                     { "$ref": "./cloudevent.v1.schema.json" },

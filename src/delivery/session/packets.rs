@@ -26,6 +26,8 @@ pub struct Publish {
     /// When it was sent first, RFC 3339: the user property `sentat`. The payload stays as it was
     /// decided.
     pub sent_at: String,
+    /// The signature of the payload: the user property `signature`.
+    pub signature: Option<String>,
     /// MQTT content type.
     pub content_type: &'static str,
     /// The packet id under which it was sent before; then the DUP flag is set.
@@ -142,8 +144,12 @@ impl<S: Store> Session<S> {
         again: Option<u16>,
     ) -> Publish {
         let left = (record.expires - now.wall).whole_seconds().max(1);
+        let kind = EventKind::of(&record.payload);
+        // A record of the log is proved by the log's checkpoint.
+        let signer = self.signer.as_ref().filter(|_| kind != EventKind::AuditEntry);
         Publish {
-            topic: self.topic(EventKind::of(&record.payload)),
+            topic: self.topic(kind),
+            signature: signer.map(|signer| signer.sign(&record.payload)),
             payload: record.payload.to_vec(),
             acknowledged: true,
             retain: false,
@@ -169,6 +175,7 @@ impl<S: Store> Session<S> {
             retain,
             expiry_s: None,
             sent_at,
+            signature: None,
             content_type,
             again: None,
         }

@@ -50,6 +50,48 @@ fn status_goes_first_then_candidates_in_order_then_counts() {
     );
 }
 
+#[derive(Debug)]
+struct Length;
+
+impl Signer for Length {
+    fn sign(&self, payload: &[u8]) -> String {
+        format!("{} bytes", payload.len())
+    }
+}
+
+#[test]
+fn what_goes_out_is_signed_as_it_is_and_a_repetition_has_the_same_signature() {
+    let mut s = session();
+    s.sign_with(Box::new(Length));
+    enqueue_payload(&mut s, 1, with_crop(1, 2000));
+    enqueue_payload(&mut s, 2, entry(2));
+    s.connecting(at(0));
+    s.connected(false, None, None, at(0));
+    s.sent(1);
+    let signed = |publishes: Vec<Publish>| -> Vec<(usize, Option<String>)> {
+        publishes.into_iter().map(|p| (p.payload.len(), p.signature)).collect()
+    };
+    let whole = with_crop(1, 2000).len();
+    let first = signed(std::iter::from_fn(|| s.next(at(0))).collect());
+    assert_eq!(first, [(6, None), (whole, Some(format!("{whole} bytes")))], "and no status");
+    s.sent(1);
+    s.sent(2);
+    s.disconnected();
+    assert_eq!(signed(s.connecting(at(1))), first[1..], "a repetition");
+    s.connected(true, None, None, at(1));
+    s.disconnected();
+    s.connecting(at(2));
+    s.connected(false, None, Some(1200), at(2));
+    let again = signed(std::iter::from_fn(|| s.next(at(2))).collect());
+    let (bytes, signature) = &again[1];
+    assert!(*bytes < 1200 && *signature == Some(format!("{bytes} bytes")), "without its crop");
+    s.sent(1);
+    s.sent(2);
+    s.acknowledged(2, AckOutcome::Delivered, at(2), 0);
+    let entry = signed(std::iter::from_fn(|| s.next(at(2))).collect());
+    assert_eq!(entry.last().map(|(_, signature)| signature), Some(&None), "the log proves it");
+}
+
 /// An event of the audit log, as far as the session looks at it.
 fn entry(number: u8) -> Vec<u8> {
     format!("{{\"type\":\"org.watchpost.audit-entry.v1\",\"n\":{number}}}").into_bytes()
