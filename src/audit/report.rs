@@ -12,8 +12,8 @@ mod figures;
 use std::collections::BTreeMap;
 
 pub use self::figures::{
-    DeploymentReport, Estimate, FaceCounts, InstructionCount, ListUse, MissingFigure, TimeSpan,
-    UseStanding,
+    DeploymentReport, Estimate, FaceCounts, InstructionCount, ListUse, MissingFigure, ReviewCounts,
+    TimeSpan, UseStanding,
 };
 use super::record::{Answer, AuditEvent, AuditRecord, EndOfUse};
 use crate::promise::Stage;
@@ -82,6 +82,9 @@ impl ReportMaker {
             uncounted_ms: 0,
             candidates: 0,
             updates: 0,
+            reviews: None,
+            false_alerts_an_alert: None,
+            false_alerts_a_face: None,
             alerts_a_face: None,
             alerts_a_day: None,
             announced_a_day: None,
@@ -172,6 +175,11 @@ impl ReportMaker {
             AuditEvent::ClockJumped { .. } => self.report.clock_jumps += 1,
             AuditEvent::Wiped { .. } => self.report.wiped += 1,
             AuditEvent::Missed { records } => self.report.records_missing += records,
+            AuditEvent::Reviewed(review) => {
+                self.report.reviews.get_or_insert_default().add(review.outcome);
+            }
+            // What one person has said, before anything is decided.
+            AuditEvent::Verdict(_) => {}
         }
     }
 
@@ -251,6 +259,13 @@ impl ReportMaker {
             report.counts = Some(counted);
             report.alerts_a_face = Estimate::share(counted_candidates, counted.faces);
         }
+        if let Some(reviews) = report.reviews {
+            let decided = reviews.confirmed + reviews.refuted;
+            report.false_alerts_an_alert = Estimate::share(reviews.refuted, decided);
+            if let Some(counts) = report.counts.filter(|_| decided >= report.candidates) {
+                report.false_alerts_a_face = Estimate::share(reviews.refuted, counts.faces);
+            }
+        }
         let days = report.ms_of(|s| s == UseStanding::InUse) as f64 / DAY_MS;
         report.alerts_a_day = Estimate::rate(report.candidates, days);
         let in_force: Vec<&ListUse> =
@@ -273,13 +288,18 @@ fn missing(report: &DeploymentReport) -> Vec<MissingFigure> {
     let mut add = |figure, why: &str| missing.push(MissingFigure { figure, why: why.to_owned() });
     let reviews = "the log has no records of reviews";
     add("place", "the log names the device, and not where it stood");
-    add("confirmed", reviews);
-    add("refuted", reviews);
-    add(
-        "false_alerts_a_face",
-        "without reviews no candidate is known to be false; alerts_a_face bounds it",
-    );
-    add("false_alerts_an_alert", reviews);
+    if report.reviews.is_none() {
+        add("reviews", reviews);
+    }
+    if report.false_alerts_a_face.is_none() {
+        add(
+            "false_alerts_a_face",
+            "there are candidates that two people have not decided; alerts_a_face bounds it",
+        );
+    }
+    if report.false_alerts_an_alert.is_none() {
+        add("false_alerts_an_alert", "two people have decided none");
+    }
     if report.counts.is_none() {
         let why = "no heartbeat is in the period; faces are counted in heartbeats alone";
         add("counts", why);

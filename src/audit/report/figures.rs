@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::audit::record::{ListRecord, stamp_ms};
 use crate::cause::Cause;
+use crate::judgement::Outcome;
 use crate::poisson::{CONFIDENCE, gamma_quantile};
 use crate::proportion::clopper_pearson;
 
@@ -153,6 +154,34 @@ pub struct FaceCounts {
     pub silent: u64,
 }
 
+/// Reviews that were over in the period, by their outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ReviewCounts {
+    /// Two people said that it is the same person.
+    pub confirmed: u64,
+    /// Two people said that it is not.
+    pub refuted: u64,
+    /// People could not tell.
+    pub undecided: u64,
+    /// Too few people judged in time.
+    pub expired: u64,
+    /// The list or the entry was revoked.
+    pub withdrawn: u64,
+}
+
+impl ReviewCounts {
+    /// Counts one more.
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Confirmed => &mut self.confirmed,
+            Outcome::Refuted => &mut self.refuted,
+            Outcome::Undecided => &mut self.undecided,
+            Outcome::Expired => &mut self.expired,
+            Outcome::Withdrawn => &mut self.withdrawn,
+        } += 1;
+    }
+}
+
 /// Orders and offers of one kind with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstructionCount {
@@ -202,6 +231,13 @@ pub struct DeploymentReport {
     pub candidates: u64,
     /// Updates of candidates.
     pub updates: u64,
+    /// Reviews that were over; absent where the log has none.
+    pub reviews: Option<ReviewCounts>,
+    /// Refuted candidates among those that two people confirmed or refuted.
+    pub false_alerts_an_alert: Option<Estimate>,
+    /// Refuted candidates a face, of the time that heartbeats count; absent where there are
+    /// candidates that two people have not decided.
+    pub false_alerts_a_face: Option<Estimate>,
     /// Candidates a face, of the time that heartbeats count. All candidates and not the false ones
     /// alone: an upper bound of these.
     pub alerts_a_face: Option<Estimate>,

@@ -4,11 +4,13 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::super::record::{
-    CandidateRecord, Instruction, InstructionRecord, ListRecord, WeakSetting, WipedThing,
+    CandidateRecord, Instruction, InstructionRecord, ListRecord, ReviewRecord, WeakSetting,
+    WipedThing,
 };
 use super::*;
 use crate::cause::Cause;
 use crate::clock::Now;
+use crate::judgement::Outcome;
 use crate::watchlist::{Aim, Reference};
 
 const HOUR: u64 = 3_600_000;
@@ -135,11 +137,32 @@ fn a_period_has_what_is_in_it_and_nothing_else() {
     // 250 at its end, 100 at the last heartbeat before it.
     assert_eq!(report.counts.unwrap().faces, 150);
     let named = |figure| report.missing.iter().any(|m| m.figure == figure);
-    for figure in ["place", "confirmed", "refuted", "false_alerts_a_face", "false_alerts_an_alert"]
-    {
+    for figure in ["place", "reviews", "false_alerts_a_face", "false_alerts_an_alert"] {
         assert!(named(figure), "{figure}");
     }
     assert!(!named("counts") && !named("alerts_a_day"));
+}
+
+#[test]
+fn what_two_people_decided_tells_false_alerts_once_all_candidates_are_decided() {
+    let reviewed = |outcome| {
+        AuditEvent::Reviewed(ReviewRecord { candidate: [1; 16], outcome, verdicts: Vec::new() })
+    };
+    let mut records = two_runs();
+    let last = records.last().unwrap().at_ms;
+    for outcome in [Outcome::Confirmed, Outcome::Refuted, Outcome::Expired] {
+        records.push(at(last, reviewed(outcome)));
+    }
+    let some = report(&records, 0, DAY);
+    let counts = some.reviews.unwrap();
+    assert_eq!((counts.confirmed, counts.refuted, counts.expired), (1, 1, 1));
+    let alert = some.false_alerts_an_alert.unwrap();
+    assert_eq!((alert.count, alert.value), (1, 0.5));
+    assert_eq!(some.false_alerts_a_face, None, "one of three is not decided");
+    records.push(at(last, reviewed(Outcome::Confirmed)));
+    let all = report(&records, 0, DAY);
+    let face = all.false_alerts_a_face.unwrap();
+    assert_eq!((face.count, face.of), (1, all.counts.unwrap().faces as f64));
 }
 
 #[test]

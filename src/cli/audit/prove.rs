@@ -15,7 +15,7 @@ use crate::audit::record::{AuditEvent, AuditRecord, CandidateRecord};
 use crate::audit::store::{self, LOG, LogScan};
 use crate::audit::tree::{consistency, inclusion, root_of};
 use crate::cli::{CliError, output};
-use crate::files::replace;
+use crate::files::{self, replace};
 
 /// A text from outside, bounded.
 pub fn read_text(path: &Path) -> Result<String, CliError> {

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::verify::hold;
 use super::{LogReader, VerifierKeys};
 use crate::audit::record::{AuditRecord, milliseconds, stamp_ms};
-use crate::audit::report::{DeploymentReport, Estimate, ReportMaker, UseStanding};
+use crate::audit::report::{DeploymentReport, Estimate, ReportMaker, ReviewCounts, UseStanding};
 use crate::cli::flags::{ConfigFile, OutputFormat};
 use crate::cli::{CliError, output};
 use crate::evaluate::report::format::{share, span, thousands};
@@ -165,11 +165,16 @@ fn headlines(report: &DeploymentReport) -> Vec<Headline> {
         detail: detail.into(),
     };
     let faces = report.counts.map(|c| thousands(c.faces));
+    let reviewed = |of: fn(ReviewCounts) -> u64| report.reviews.map(|r| thousands(of(r)));
+    let by = match report.reviews {
+        Some(_) => "by two people",
+        None => "the log has no records of reviews",
+    };
     vec![
         headline("Faces seen", faces, "as far as the tracker could tell"),
         headline("Candidates", Some(thousands(report.candidates)), "each is one passer-by"),
-        headline("Confirmed", None, "the log has no records of reviews"),
-        headline("Refuted", None, "the log has no records of reviews"),
+        headline("Confirmed", reviewed(|r| r.confirmed), by),
+        headline("Refuted", reviewed(|r| r.refuted), by),
         headline(
             "In use",
             Some(duration(report.ms_of(|s| s == UseStanding::InUse))),
@@ -244,11 +249,25 @@ fn alerts(report: &DeploymentReport) -> Section {
     row("Candidates a day in use, false or not", figure(report.alerts_a_day.as_ref(), number));
     let announced = report.announced_a_day.map_or_else(|| MISSING.into(), number);
     row("False alerts a day, announced", [announced, String::new()]);
-    row("False alerts a face", [MISSING.into(), String::new()]);
-    row("False alerts an alert", [MISSING.into(), String::new()]);
-    let note = "Which candidates were false nobody knows from the log, as it has no records of \
-        reviews: false alerts are at most as many as candidates.";
-    let blocks = vec![Block::Table(table), Block::Text(note.into())];
+    let of_refuted = |estimate: Option<Estimate>| {
+        estimate
+            .map_or([MISSING.into(), String::new()], |e| [share(e.value), span(e.lower, e.upper)])
+    };
+    row("False alerts a face", of_refuted(report.false_alerts_a_face));
+    row("False alerts an alert", of_refuted(report.false_alerts_an_alert));
+    let note = match report.reviews {
+        None => "Which candidates were false nobody knows from the log, as it has no records of \
+            reviews: false alerts are at most as many as candidates."
+            .to_owned(),
+        Some(r) => format!(
+            "A false alert is a candidate that two people refuted. Not decided: {} could not be \
+             told, {} were judged by too few in time, {} were withdrawn.",
+            thousands(r.undecided),
+            thousands(r.expired),
+            thousands(r.withdrawn)
+        ),
+    };
+    let blocks = vec![Block::Table(table), Block::Text(note)];
     Section { heading: "Announced and observed".into(), blocks }
 }
 
@@ -325,12 +344,26 @@ fn csv(report: &DeploymentReport) -> String {
         add("views_compared", c.compared.to_string(), none(), "");
         add("silent_candidates", c.silent.to_string(), none(), "");
     }
-    for (name, estimate) in
-        [("alerts_a_face", report.alerts_a_face), ("alerts_a_day", report.alerts_a_day)]
-    {
+    if let Some(r) = report.reviews {
+        for (name, count) in [
+            ("confirmed", r.confirmed),
+            ("refuted", r.refuted),
+            ("undecided", r.undecided),
+            ("expired", r.expired),
+            ("withdrawn", r.withdrawn),
+        ] {
+            add(name, count.to_string(), none(), "by two people");
+        }
+    }
+    for (name, estimate, note) in [
+        ("alerts_a_face", report.alerts_a_face, "95 % interval; false or not"),
+        ("alerts_a_day", report.alerts_a_day, "95 % interval; false or not"),
+        ("false_alerts_a_face", report.false_alerts_a_face, "95 % interval; refuted by two"),
+        ("false_alerts_an_alert", report.false_alerts_an_alert, "95 % interval; refuted by two"),
+    ] {
         if let Some(e) = estimate {
             let ends = [e.lower, e.upper].map(|end| end.to_string());
-            add(name, e.value.to_string(), ends, "95 % interval; false or not");
+            add(name, e.value.to_string(), ends, note);
         }
     }
     if let Some(announced) = report.announced_a_day {
