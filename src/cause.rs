@@ -445,8 +445,9 @@ causes! {
         concat!(
             "keep the folder of ",
             setting!(audit.log),
-            " for those who examine it, and tell who answers for the device; to go on, move it \
-             away and restart: the log begins anew, and each witness names that",
+            " for those who examine it, and tell who answers for the device; to go on, have a trust \
+             file signed that begins the log anew (`watchpost key trust --origin-reset`), and show \
+             it to the witnesses, too (`watchpost witness run --reset`)",
         );
     AuditUnproved, "audit-unproved", Device,
         "too few witnesses have said since the start that they know of no newer audit log",

@@ -5,7 +5,8 @@ mod support;
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -22,6 +23,12 @@ const ORIGIN: &str = "site/gate-1";
 
 fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
+}
+
+/// The verifier key of the device's log.
+fn log_key() -> String {
+    let public = key(1).public().to_string();
+    ok(&["witness", "key", &public, "--name", ORIGIN]).trim().to_owned()
 }
 
 /// Gives the device an identity and a log, and pins the witnesses `seeds`, of which `needed` are.
@@ -71,10 +78,9 @@ impl Witness {
         let config = desk.path("operator.toml");
         let broker = format!("[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nroot = \"site\"\n");
         fs::write(&config, broker).expect("writes");
-        let public = key(1).public().to_string();
-        let log = ok(&["witness", "key", &public, "--name", ORIGIN]);
+        let log = log_key();
         let mut child = Command::new(env!("CARGO_BIN_EXE_watchpost"))
-            .args(["witness", "run", "--name", &name, "--log", log.trim()])
+            .args(["witness", "run", "--name", &name, "--log", &log])
             .args(["--key", &secret.display().to_string(), "--state", &desk.arg(&name)])
             .args(["--config", &config.display().to_string()])
             .args(more)
@@ -287,4 +293,145 @@ fn a_device_that_says_nothing_and_a_log_that_nobody_knows_are_named() {
         std::thread::park_timeout(std::time::Duration::from_millis(10));
     };
     assert_eq!(status.code(), Some(1));
+}
+
+/// Waits for the address at which a witness takes submissions.
+fn address(witness: &Witness) -> String {
+    let line = witness.await_("where it listens", |l| l["listening"].is_string());
+    line["listening"].as_str().expect("an address").to_owned()
+}
+
+/// Status and body of the answer to a POST.
+fn post(address: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let length = body.len();
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: w\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("it answers");
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
+    (head.split(' ').nth(1).expect("a status").parse().expect("a number"), body.to_owned())
+}
+
+#[test]
+fn a_witness_takes_submissions_over_http_and_its_cosignature_reaches_the_device_over_mqtt() {
+    let Some(broker) = Mosquitto::running() else { return };
+    let desk = Desk::new();
+    let listener = Subscriber::new(broker.port, "site/v1/gate-1/audit/cosign");
+    let witness = Witness::start(&desk, broker.port, 11, &["--listen", "127.0.0.1:0"]);
+    let address = address(&witness);
+    let root = TreeHash::leaf(b"one");
+    let note = Checkpoint::new(ORIGIN, 1, root).sign(&key(1)).expect("a name");
+    let submission = format!("old 0\n\n{note}");
+    let (status, line) = post(&address, "/add-checkpoint", &submission);
+    assert_eq!(status, 200, "{line}");
+    assert!(String::from_utf8_lossy(&listener.next().payload).ends_with(&line));
+    assert_eq!(post(&address, "/add-checkpoint", &submission), (409, "1\n".to_owned()));
+    assert_eq!(post(&address, "/add-checkpoint", "junk").0, 400);
+    assert_eq!(post(&address, "/other", "").0, 404);
+    // One that sends nothing keeps nobody waiting.
+    let _mute = TcpStream::connect(&address).expect("it listens");
+    assert_eq!(post(&address, "/add-checkpoint", &submission).0, 409);
+    assert_eq!(witness.end(), Some(0));
+    let beyond = support::desk::fails(&[
+        "witness",
+        "run",
+        "--name",
+        "w",
+        "--log",
+        &log_key(),
+        "--key",
+        &desk.arg("w11.key"),
+        "--state",
+        &desk.arg("other"),
+        "--config",
+        &desk.arg("operator.toml"),
+        "--listen",
+        "0.0.0.0:0",
+    ]);
+    assert!(beyond.1.contains("--beyond-loopback"), "{beyond:?}");
+}
+
+#[test]
+fn a_bridge_brings_the_cosignature_of_a_witness_that_speaks_http_only() {
+    let Some(field) = field(&[11, 12], 2, "") else { return };
+    let (desk, port) = (&field.desk, field.broker.port);
+    // The other one is at another broker, where no device is.
+    let elsewhere = Mosquitto::running().expect("it was installed a moment ago");
+    let other = Desk::new();
+    let foreign = Witness::start(
+        &other,
+        elsewhere.port,
+        12,
+        &["--listen", "127.0.0.1:0", "--silence", "999999"],
+    );
+    let public = key(12).public().to_string();
+    let vkey = ok(&["witness", "key", &public, "--name", "w12", "--cosigns"]);
+    let named = format!("http://{}={}", address(&foreign), vkey.trim());
+    // It answers no question of the device: freshness by one, cosignatures by two.
+    let daemon = Daemon::start(desk);
+    let own = Witness::start(desk, port, 11, &["--foreign", &named]);
+    own.cosigns();
+    let kept = desk.path("audit").join("cosigned");
+    let note = wait_for("both cosignatures", || fs::read_to_string(&kept).ok());
+    assert!(note.contains("\u{2014} w11 ") && note.contains("\u{2014} w12 "), "{note}");
+    assert_eq!(own.end(), Some(0));
+    drop(daemon);
+}
+
+#[test]
+fn a_log_that_was_put_back_begins_anew_only_by_a_file_that_two_have_signed() {
+    let Some(field) = field(&[11], 1, "") else { return };
+    let (desk, port) = (&field.desk, field.broker.port);
+    let witness = Witness::start(desk, port, 11, &[]);
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    assert!(daemon.terminate().success());
+    copy(&desk.path("audit"), &desk.path("old"));
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    assert!(daemon.terminate().success());
+    copy(&desk.path("old"), &desk.path("audit"));
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_blind("audit-rolled-back");
+    assert_eq!(witness.end(), Some(1));
+
+    let signers =
+        ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());
+    let pinned = key(11).public().to_string();
+    let (draft, reset) = (desk.arg("next.toml"), desk.arg("reset.cose"));
+    ok(&[
+        "key",
+        "trust",
+        &signers[0],
+        &signers[1],
+        "--witness",
+        &pinned,
+        "--witnesses-needed",
+        "1",
+        "--serial",
+        "9",
+        "--origin-reset",
+        "gate-1.2",
+        "--out",
+        &draft,
+    ]);
+    ok(&["key", "sign-trust", &draft, "--key", &desk.arg("alice.key"), "--out", &reset]);
+    let trust = desk.arg("trust.toml");
+    let more = ["--trust", trust.as_str(), "--reset", reset.as_str()];
+    let mut early = Witness::start(desk, port, 11, &more);
+    assert_eq!(early.child.wait().expect("it ends").code(), Some(1), "one has signed");
+    ok(&["key", "sign-trust", &reset, "--key", &desk.arg("bob.key"), "--out", &reset]);
+    field.forget();
+    field.offer("reset.cose");
+    field.await_blind("audit-unproved");
+    let witness = Witness::start(desk, port, 11, &more);
+    field.await_online();
+    let line = witness.await_("the new log", |l| l["cosigned"] == true);
+    assert_eq!(line["origin"], "site/gate-1.2");
+    assert!(desk.path("audit").join("before-gate-1").join("log").exists());
+    assert!(daemon.terminate().success());
 }

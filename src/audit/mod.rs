@@ -42,6 +42,7 @@
 //! | `report` | what a device did in a period, from its log; sans-IO, on workstations |
 //! | [`store`] | the log on the disk |
 //! | [`journal`] | a device's own log: records in, signed checkpoints out |
+//! | [`generation`] | which log of a device it is |
 //! | [`dialogue`] | what a device and its witnesses say to each other |
 //! | [`witnessed`] | who has seen the log, and whether it is the newest; sans-IO |
 //! | [`witness`] | cosigns what only grows, and names what does not; sans-IO |
@@ -52,6 +53,7 @@ pub mod checkpoint;
 mod config;
 pub mod detached;
 pub mod dialogue;
+pub mod generation;
 pub mod journal;
 mod lines;
 pub mod note;

@@ -19,9 +19,11 @@
 //!   when it is opened. (Whoever puts back the whole folder is found by a witness.)
 //! * A full, failing or read-only disk is an error of that append. Nothing of the record is left,
 //!   and the next append tries again.
+//! * A log that a signed trust file ends is moved aside, whole ([`set_aside`]).
 //! * Nothing is ever deleted: see `decisions/` for how much that is.
 //! * Memory does not grow with the log. The nodes are not synced, as they can be made again.
 
+mod aside;
 mod nodes;
 mod scan;
 
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use self::aside::{origin_of, set_aside};
 use self::nodes::NodeFile;
 pub use self::scan::{LogScan, scan};
 use super::checkpoint::Checkpoint;

@@ -16,10 +16,10 @@
 //! other's record: a frame is late by the syncs of a candidate, and by one that the supervisor has
 //! under way just then. Whether the log works is asked without waiting.
 
+mod opening;
 pub(super) mod witnesses;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use base64::engine::general_purpose::STANDARD;
 use log::{error, info, warn};
 use sha2::{Digest, Sha256};
 
+use self::opening::open;
 use self::witnesses::WitnessDesk;
 use super::status_board::Condition;
 use crate::audit::OnFailure;
@@ -35,7 +36,7 @@ use crate::audit::journal::{Journal, JournalError, LoggedRecord};
 use crate::audit::record::{
     AuditEvent, CandidateRecord, EndOfUse, WeakSetting, commitment, milliseconds,
 };
-use crate::audit::store::{AuditStore, AuditStoreError, LogWrites};
+use crate::audit::store::LogWrites;
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
@@ -115,6 +116,8 @@ impl LogStanding {
 /// See the module's documentation.
 pub struct Auditor {
     on_failure: OnFailure,
+    /// With which the log is opened; absent where there is none to open.
+    config: Option<Box<Config>>,
     witnesses: Option<WitnessDesk>,
     /// Settings that are weaker than their defaults: those of the start, until the next one.
     weakened: Vec<WeakSetting>,
@@ -147,10 +150,11 @@ impl Auditor {
             tried_at: Duration::ZERO,
             looked_at: None,
         };
-        let open = matches!(state.book, Book::Open(_));
+        let keeps = !matches!(state.book, Book::Off);
         Self {
             on_failure: config.audit.on_failure,
-            witnesses: open.then(|| WitnessDesk::open(config, now)),
+            config: keeps.then(|| Box::new(config.clone())),
+            witnesses: keeps.then(|| WitnessDesk::open(config, now)),
             weakened: weak_settings(config),
             state: Mutex::new(state),
             problem: Mutex::new(problem),
@@ -192,7 +196,7 @@ impl Auditor {
             let passing = problem.cause == Cause::AuditNotStored;
             (!passing || self.on_failure == OnFailure::Blind).then_some(problem)
         };
-        self.witnesses.as_ref().and_then(WitnessDesk::blindness).or_else(unwritten)
+        unwritten().or_else(|| self.witnesses.as_ref().and_then(WitnessDesk::blindness))
     }
 
     /// What is wrong with the log while the device goes on without it.
@@ -212,6 +216,9 @@ impl Auditor {
     /// Talks with witnesses. A log that one of them has seen longer is written no more.
     fn attend_witnesses(&self, delivery: &Delivery, now: Now) {
         let Some(witnesses) = &self.witnesses else { return };
+        if witnesses.begins_anew(now) {
+            self.begin_anew(delivery, now);
+        }
         let mut state = self.lock();
         state.book = match std::mem::replace(&mut state.book, Book::Unusable) {
             Book::Open(mut journal) => {
@@ -224,6 +231,28 @@ impl Auditor {
             }
             other => other,
         };
+    }
+
+    /// Begins the log that the trust file names; the one before is set aside.
+    fn begin_anew(&self, delivery: &Delivery, now: Now) {
+        let Some(config) = &self.config else { return };
+        let mut state = self.lock();
+        // Whoever has the log open holds its lock.
+        state.book = Book::Unusable;
+        let opened = open(config);
+        let problem = match opened {
+            Ok(journal) => {
+                state.book = journal.map_or(Book::Off, |journal| Book::Open(Box::new(journal)));
+                None
+            }
+            Err(blindness) => {
+                error!("The new audit log cannot be used: {blindness}.");
+                Some(blindness)
+            }
+        };
+        *self.problem() = problem;
+        drop(state);
+        self.started(delivery, now);
     }
 
     /// Records the start of the process, with what its configuration weakens.
@@ -424,27 +453,6 @@ fn weak_settings(config: &Config) -> Vec<WeakSetting> {
     let promises = promises(config);
     let weak = |key: &str| promises.values().any(|p| p.weakened_by.iter().any(|by| by == key));
     WeakSetting::ALL.iter().copied().filter(|setting| weak(setting.words())).collect()
-}
-
-fn open(config: &Config) -> Result<Option<Journal>, Blindness> {
-    let unusable = |error: &dyn std::fmt::Display| Blindness::new(Cause::AuditUnusable, error);
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let identity = config.audit.open_identity(credentials.as_deref()).map_err(|e| unusable(&e))?;
-    let Some(identity) = identity else { return Ok(None) };
-    if let Some(blindness) = witnesses::shown_rolled_back(&config.audit.log) {
-        return Err(blindness);
-    }
-    let origin = format!("{}/{}", config.broker.root, config.device.id);
-    let store = AuditStore::open(&config.audit.log, &origin).map_err(|error| match &error {
-        AuditStoreError::RolledBack { .. }
-        | AuditStoreError::Rewritten { .. }
-        | AuditStoreError::Damaged { .. } => Blindness::new(Cause::AuditRolledBack, &error),
-        _ => unusable(&error),
-    })?;
-    if store.torn() > 0 {
-        warn!("An audit record was never finished, and is cut off: bytes={}.", store.torn());
-    }
-    Ok(Some(Journal::new(store, &origin, identity)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! * The same names and numbers as the `stats` message.
 //! * Nothing about a person, a list's entry or a track, and no label that an outsider can multiply.
 //! * Listens on loopback or a UNIX socket unless the configuration says otherwise in so many words.
-//! * Several readers at a time, none of which waits for another ([`readers`]). Answers `GET
+//! * Several readers at a time, none of which waits for another ([`crate::readers`]). Answers `GET
 //!   /metrics` only.
 //! * It can neither slow down vision nor end the daemon: a place that cannot be had is logged, is
 //!   in the status, and is tried again.
@@ -11,8 +11,6 @@
 //! Metrics: `watchpost_<stage>_total{what}`, `watchpost_dropped_total{reason}`, and gauges of the
 //! names in `stats.gauges` with `_` for each dot; temperatures are
 //! `watchpost_board_temperature_celsius{zone}`.
-
-mod readers;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,16 +27,20 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use self::readers::{Readers, Stream};
 use super::stop::Stop;
 use crate::backoff::Recurring;
 use crate::config::{ListenAddress, MetricsConfig};
 use crate::delivery::event::Stats;
+use crate::readers::{ReaderLimits, Readers, Stream, has_head};
 
 /// For one connection from its first byte to its last.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// Most bytes of a request.
 pub const MAX_REQUEST: usize = 4096;
+/// Readers that are answered at a time.
+pub const MOST: usize = 16;
+const LIMITS: ReaderLimits =
+    ReaderLimits { bytes: MAX_REQUEST, time: TIMEOUT, most: MOST, whole: has_head };
 /// How often it looks for a connection and for the request to stop.
 const ROUND: Duration = Duration::from_millis(20);
 /// Before a place that could not be had is tried again.
@@ -101,7 +103,7 @@ impl Server {
 
     /// Answers until the daemon stops.
     pub fn serve(&self, stop: &Stop, stats: impl Fn() -> Stats) {
-        let mut readers = Readers::default();
+        let mut readers = Readers::new(LIMITS);
         let answer = |request: &[u8]| answer(request, &stats);
         while stop.reason().is_none() {
             let mut moved = false;
@@ -182,7 +184,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 /// The answer to a request, whole or too long.
 fn answer(request: &[u8], stats: &dyn Fn() -> Stats) -> Vec<u8> {
-    if !request.windows(4).any(|w| w == b"\r\n\r\n") {
+    if !has_head(request) {
         return respond("431 Request Header Fields Too Large", "text/plain", "");
     }
     let line = request.split(|b| *b == b'\r').next().unwrap_or_default();

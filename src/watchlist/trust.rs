@@ -26,11 +26,12 @@
 //! * Starting takes `signers_needed` people; stopping takes one, any revoker or suspender.
 //! * Keys with the same `person` are one person's: together they count as one signer. A key without
 //!   one counts for itself, so that whoever has two keys should be named.
-//! * A `witness` countersigns a device's log ([`crate::audit`]); `witnesses_needed` says how many
+//! * A `witness` countersigns a device's log (the room `audit`); `witnesses_needed` says how many
 //!   people must have seen it, at most as many as are pinned.
+//! * `origin_reset` in `[audit]` names the log that a device begins anew, where the one before was
+//!   lost or put back: the device's id, a dot and a number, as `gate-3.2`.
 //! * **Reserved**, read and checked, and without effect in this version: the role `receiver` (a
-//!   desk that opens what a device publishes), and in `[audit]` `origin_reset` (the origin, 1 to 64
-//!   of `A-Z a-z 0-9 . _ -`, from which a log that was lost begins again).
+//!   desk that opens what a device publishes).
 //! * Unknown fields are refused, because a misspelt restriction would otherwise be none. So is a
 //!   key that is pinned twice, which could count as two people.
 //! * The file on the device is where trust begins: anybody who can write it decides. Its keys
@@ -211,7 +212,7 @@ pub struct Trust {
 pub struct AuditTrust {
     /// How many different witnesses.
     pub witnesses_needed: usize,
-    /// Reserved: the origin from which a log that was lost begins again.
+    /// The log that a device begins anew, where the one before was lost.
     pub origin_reset: Option<Reference>,
 }
 

@@ -16,11 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
+use super::bridge::{Bridge, BridgeOutcome, Errand, ForeignReply};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::dialogue::{
     Challenge, ConsistencyAnswer, DialogueError, Nonce, Statement as _, WitnessRequest,
 };
-use crate::audit::note::SignedNote;
+use crate::audit::generation::Generation;
+use crate::audit::note::{NoteKey, SignedNote};
 use crate::audit::proof::{ProofError, Submission};
 use crate::audit::tree::{ProofPath, TreeHash};
 use crate::audit::witness::{Cosigned, LogWitness, WitnessFinding, WitnessMemory};
@@ -67,6 +69,15 @@ pub enum WitnessReport {
         /// The witness's line.
         line: String,
     },
+    /// A witness of others has not cosigned what was submitted for a device.
+    NotBridged {
+        /// The device.
+        device: String,
+        /// Its log.
+        origin: String,
+        /// Which witness, and why not.
+        why: String,
+    },
     /// Something is wrong.
     Finding {
         /// The device on whose topic it came, where it came over a broker.
@@ -93,6 +104,10 @@ impl WitnessReport {
                 "origin": checkpoint.origin, "size": checkpoint.size,
                 "root": checkpoint.root.to_string(), "line": line,
             }),
+            Self::NotBridged { device, origin, why } => json!({
+                "witness": name, "at": at, "device": device, "cosigned": false,
+                "origin": origin, "not_bridged": why,
+            }),
             Self::Finding { device, finding, evidence } => json!({
                 "witness": name, "at": at, "device": device, "cosigned": false,
                 "finding": finding.name(), "offence": finding.is_offence(),
@@ -109,6 +124,8 @@ pub struct WitnessOutput {
     pub said: Vec<(String, WitnessSaying, String)>,
     /// For those who keep an eye on the fleet.
     pub reports: Vec<WitnessReport>,
+    /// What is to be submitted to witnesses of others.
+    pub errands: Vec<Errand>,
 }
 
 /// A question that is open.
@@ -138,14 +155,15 @@ pub struct FleetWitness<M> {
     silence: Duration,
     logs: BTreeMap<String, WatchedLog>,
     unknown: BTreeSet<String>,
+    bridge: Bridge,
 }
 
 impl<M: WitnessMemory> FleetWitness<M> {
     /// `witness` for the devices below the topic `root`; a log that says nothing for `silence` is
-    /// named.
-    pub fn new(witness: LogWitness<M>, root: &str, silence: Duration) -> Self {
+    /// named. What is cosigned goes over `bridge`, too.
+    pub fn new(witness: LogWitness<M>, root: &str, silence: Duration, bridge: Bridge) -> Self {
         let (root, unknown) = (root.to_owned(), BTreeSet::new());
-        Self { witness, root, silence, logs: BTreeMap::new(), unknown }
+        Self { witness, root, silence, logs: BTreeMap::new(), unknown, bridge }
     }
 
     /// The witness.
@@ -198,6 +216,73 @@ impl<M: WitnessMemory> FleetWitness<M> {
         out
     }
 
+    /// Judges a submission that came over another way than the broker's, from anybody. Whoever
+    /// sends it makes the proof, so that nothing but a fork says anything of the log; that is
+    /// reported.
+    ///
+    /// # Errors
+    /// The finding, for the answer.
+    pub fn submit(
+        &mut self,
+        submission: &str,
+        now: OffsetDateTime,
+        out: &mut WitnessOutput,
+    ) -> Result<Cosigned, WitnessFinding> {
+        let cosigned = match self.witness.submit(submission, now) {
+            Ok(cosigned) => cosigned,
+            Err(WitnessFinding::Fork { origin, size }) => {
+                let note = Submission::parse(submission).map(|s| s.note).unwrap_or_default();
+                let evidence = vec![note, self.remembered(&origin)];
+                let finding = || WitnessFinding::Fork { origin: origin.clone(), size };
+                self.report(&origin, finding(), evidence, now, out);
+                return Err(finding());
+            }
+            Err(finding) => return Err(finding),
+        };
+        let (checkpoint, line) = (cosigned.checkpoint.clone(), cosigned.line.clone());
+        let device = self.logs.get(&checkpoint.origin).map(|log| log.device.clone());
+        let device =
+            device.filter(|d| !d.is_empty()).or_else(|| self.device_of(&checkpoint.origin));
+        if let Some(device) = &device {
+            let note = format!("{checkpoint}\n{line}");
+            out.said.push((device.clone(), WitnessSaying::Cosign, note));
+        }
+        out.reports.push(WitnessReport::Cosigned { device, checkpoint, line });
+        Ok(cosigned)
+    }
+
+    /// What a witness of others says to what was submitted for a device.
+    pub fn replied(
+        &mut self,
+        errand: &Errand,
+        reply: &ForeignReply,
+        now: OffsetDateTime,
+    ) -> WitnessOutput {
+        let mut out = WitnessOutput::default();
+        let Some(log) = self.logs.get(&errand.origin) else { return out };
+        let device = log.device.clone();
+        match self.bridge.replied(errand, reply, now) {
+            BridgeOutcome::Cosigned(note) => {
+                out.said.push((device, WitnessSaying::Cosign, note));
+            }
+            BridgeOutcome::Ask(nonce, old) => {
+                self.ask_for_bridge(&errand.origin, nonce, old, &mut out)
+            }
+            BridgeOutcome::Refused(why) => {
+                let origin = errand.origin.clone();
+                out.reports.push(WitnessReport::NotBridged { device, origin, why });
+            }
+        }
+        out
+    }
+
+    /// Watches one more log of a device, which began anew with the signed leave of those who may
+    /// give it. Its log of before is expected to say nothing more.
+    pub fn begin_anew(&mut self, log: NoteKey, before: &str, now: OffsetDateTime) {
+        self.witness.retire(before);
+        self.witness.watch(log, now);
+    }
+
     /// The device whose log `origin` is, where it is one below the root: `<root>/<device>`.
     fn device_of(&self, origin: &str) -> Option<String> {
         let device = origin.strip_prefix(&self.root)?.strip_prefix('/')?;
@@ -206,15 +291,7 @@ impl<M: WitnessMemory> FleetWitness<M> {
 
     /// That the log `origin` is one of `device`: its first, or one that it began anew.
     fn is_of(&self, origin: &str, device: &str) -> bool {
-        self.device_of(origin).is_some_and(|named| {
-            let generation = named.strip_prefix(device);
-            generation.is_some_and(|g| {
-                let number = g.strip_prefix('.');
-                g.is_empty()
-                    || number
-                        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-            })
-        })
+        self.device_of(origin).is_some_and(|named| Generation::named(&named, device).is_some())
     }
 
     /// That `origin` is a log of `device` that is watched; what is known of it.
@@ -300,6 +377,10 @@ impl<M: WitnessMemory> FleetWitness<M> {
         self.watched(&origin, device)?;
         let key = self.witness.log(&origin).expect("it is watched");
         let answer = ConsistencyAnswer::open(payload, key).map_err(of_dialogue)?;
+        if let Some(errand) = self.bridge.answered(&origin, answer.nonce, &answer.submission) {
+            out.errands.push(errand);
+            return Ok(());
+        }
         let log = self.logs.get_mut(&origin).expect("it was made");
         let asked = log.question.filter(|q| q.nonce == answer.nonce);
         let had = self.witness.last(&origin)?.map_or(0, |last| last.checkpoint.size);
@@ -347,7 +428,18 @@ impl<M: WitnessMemory> FleetWitness<M> {
         let note = format!("{checkpoint}\n{line}");
         out.said.push((device.to_owned(), WitnessSaying::Cosign, note));
         let device = Some(device.to_owned());
+        for (nonce, old) in self.bridge.grown(origin, checkpoint.size, now) {
+            self.ask_for_bridge(origin, nonce, old, out);
+        }
         out.reports.push(WitnessReport::Cosigned { device, checkpoint, line });
+    }
+
+    /// Asks a device for the proof that a witness of others needs.
+    fn ask_for_bridge(&self, origin: &str, nonce: Nonce, old: u64, out: &mut WitnessOutput) {
+        let request = WitnessRequest { origin: origin.to_owned(), nonce, old };
+        if let (Ok(note), Some(log)) = (self.witness.say(&request), self.logs.get(origin)) {
+            out.said.push((log.device.clone(), WitnessSaying::Request, note));
+        }
     }
 
     /// The checkpoint that was cosigned last, signed by the log.

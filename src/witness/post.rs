@@ -1,10 +1,12 @@
 //! The fleet's witness as one who reads and writes at a broker: topics in and out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
+use super::bridge::{Errand, ForeignReply};
 use super::fleet::{DeviceSaying, FleetWitness, WitnessOutput, WitnessReport, WitnessSaying};
 use crate::audit::witness::WitnessMemory;
 use crate::delivery::correspondent::{Correspondent, Letter};
@@ -17,28 +19,40 @@ pub fn lock<M>(witness: &Mutex<FleetWitness<M>>) -> MutexGuard<'_, FleetWitness<
     witness.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What comes to the witness on other ways than the broker's.
+#[derive(Debug)]
+pub enum Elsewhere {
+    /// What follows from a submission over HTTP.
+    Output(WitnessOutput),
+    /// What a witness of others said.
+    Reply(Errand, ForeignReply),
+}
+
 /// See the module's documentation.
 pub struct WitnessPost<'a, M> {
     witness: SharedWitness<M>,
     root: String,
     name: String,
     over: Arc<AtomicBool>,
-    /// What came over other ways, to be sent to devices.
-    others: std::sync::mpsc::Receiver<WitnessOutput>,
+    elsewhere: Receiver<Elsewhere>,
+    /// To whoever submits to witnesses of others.
+    errands: Sender<Errand>,
     report: &'a mut dyn FnMut(&WitnessReport, OffsetDateTime),
 }
 
 impl<'a, M: WitnessMemory> WitnessPost<'a, M> {
-    /// `witness` at the broker's topics below `root`, until `over`. `report` takes each report.
+    /// `witness` at the broker's topics below `root`, until `over`. `report` takes each report,
+    /// `errands` what is to be submitted to witnesses of others.
     pub fn new(
         witness: SharedWitness<M>,
         root: &str,
         over: Arc<AtomicBool>,
-        others: std::sync::mpsc::Receiver<WitnessOutput>,
+        elsewhere: Receiver<Elsewhere>,
+        errands: Sender<Errand>,
         report: &'a mut dyn FnMut(&WitnessReport, OffsetDateTime),
     ) -> Self {
         let name = lock(&witness).witness().name().to_owned();
-        Self { witness, root: root.to_owned(), name, over, others, report }
+        Self { witness, root: root.to_owned(), name, over, elsewhere, errands, report }
     }
 
     fn send(&mut self, output: WitnessOutput, now: OffsetDateTime, out: &mut Vec<Letter>) {
@@ -50,6 +64,10 @@ impl<'a, M: WitnessMemory> WitnessPost<'a, M> {
             };
             let topic = format!("{}/v1/{device}/audit/{below}", self.root);
             out.push(Letter { topic, payload: note.into_bytes() });
+        }
+        for errand in output.errands {
+            // Where nobody takes it, the witness is ending.
+            let _ = self.errands.send(errand);
         }
         for report in output.reports {
             (self.report)(&report, now);
@@ -87,7 +105,13 @@ impl<M: WitnessMemory> Correspondent for WitnessPost<'_, M> {
         let now = OffsetDateTime::now_utc();
         let due = lock(&self.witness).tick(now);
         self.send(due, now, out);
-        while let Ok(output) = self.others.try_recv() {
+        while let Ok(elsewhere) = self.elsewhere.try_recv() {
+            let output = match elsewhere {
+                Elsewhere::Output(output) => output,
+                Elsewhere::Reply(errand, reply) => {
+                    lock(&self.witness).replied(&errand, &reply, now)
+                }
+            };
             self.send(output, now, out);
         }
     }

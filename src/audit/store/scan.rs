@@ -96,7 +96,7 @@ fn torn(rest: &[u8], found: LogScan) -> Result<LogScan, AuditStoreError> {
     Ok(LogScan { torn: rest.len() as u64, ..found })
 }
 
-fn read_header(log: &mut impl BufRead) -> Result<String, AuditStoreError> {
+pub(super) fn read_header(log: &mut impl BufRead) -> Result<String, AuditStoreError> {
     let mut magic = [0; MAGIC.len()];
     match log.read_exact(&mut magic) {
         Err(error) if error.kind() != ErrorKind::UnexpectedEof => {

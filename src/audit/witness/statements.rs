@@ -34,6 +34,11 @@ impl<M: WitnessMemory> LogWitness<M> {
         self.logs.insert(log.name().to_owned(), log);
     }
 
+    /// Expects to hear nothing more of the log `origin`: its silence is no finding.
+    pub fn retire(&mut self, origin: &str) {
+        self.heard.remove(origin);
+    }
+
     /// What was cosigned last of the log `origin`; `None` where nothing was.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::cli::signer::{NewPassphrase, SignerKey};
 use crate::files::replace;
 use crate::watchlist::keys::{PublicKey, SecretKey};
 use crate::watchlist::trust::{Role, render, resetting_clock};
-use crate::watchlist::{Trust, rotation};
+use crate::watchlist::{Reference, Trust, rotation};
 
 #[derive(Subcommand)]
 pub enum SigningKeyCommand {
@@ -60,6 +60,16 @@ pub struct Pin {
     /// Public key of one who reviews candidates; may be given several times.
     #[arg(long, value_name = "KEY")]
     reviewer: Vec<PublicKey>,
+    /// Public key of a witness of the device's audit log; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<PublicKey>,
+    /// How many different witnesses must have seen the log.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    witnesses_needed: usize,
+    /// Begin the audit log of a device anew, whose log was lost or put back: its id, a dot and the
+    /// number of the log, as `gate-3.2` for the second log of gate-3. Needs a higher serial.
+    #[arg(long, value_name = "LOG")]
+    origin_reset: Option<Reference>,
     /// How many different people must sign a list; at least 2.
     #[arg(long, default_value_t = 2)]
     signers_needed: usize,
@@ -117,13 +127,22 @@ pub fn run(command: SigningKeyCommand) -> Result<(), CliError> {
 const SIGNER: &[Role] = &[Role::Signer, Role::Revoker, Role::Suspender];
 
 fn pinned(pin: &Pin) -> Result<String, CliError> {
-    let groups: [(&str, &[PublicKey], &[Role]); 4] = [
+    let groups: [(&str, &[PublicKey], &[Role]); 5] = [
         ("signer", &pin.public, SIGNER),
         ("revoker", &pin.revoker, &[Role::Revoker, Role::Suspender]),
         ("suspender", &pin.suspender, &[Role::Suspender]),
         ("reviewer", &pin.reviewer, &[Role::Reviewer]),
+        ("witness", &pin.witness, &[Role::Witness]),
     ];
-    let text = text(pin.serial, pin.signers_needed, OffsetDateTime::now_utc(), pin.days, &groups)?;
+    let now = OffsetDateTime::now_utc();
+    let mut text = text(pin.serial, pin.signers_needed, now, pin.days, &groups)?;
+    if pin.witnesses_needed > 0 || pin.origin_reset.is_some() {
+        text.push_str(&format!("\n[audit]\nwitnesses_needed = {}\n", pin.witnesses_needed));
+        if let Some(reset) = &pin.origin_reset {
+            text.push_str(&format!("origin_reset = \"{reset}\"\n"));
+        }
+        Trust::parse(&text)?;
+    }
     Ok(if pin.resets_clock { resetting_clock(&text) } else { text })
 }
 

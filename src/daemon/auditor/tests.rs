@@ -2,7 +2,7 @@ use time::OffsetDateTime;
 
 use super::*;
 use crate::audit::record::AuditRecord;
-use crate::audit::store::{LOG, scan};
+use crate::audit::store::{AuditStoreError, LOG, scan};
 use crate::clock::Clock;
 use crate::delivery::event::{ClockQuality, State, Status};
 use crate::delivery::{BrokerConfig, DeviceId};

@@ -4,7 +4,7 @@
 //! * Until enough of them have said so, the log's freshness is unproved, never assumed:
 //!   `audit.on_unproved` says whether anybody is matched meanwhile.
 //! * A log that a witness has seen longer, under this device's own signature, was put back. It is
-//!   written no more, and the device is blind over restarts.
+//!   written no more, and the device is blind over restarts, until a trust file begins a new log.
 //! * Where too few have cosigned for `audit.quorum_hours`, `audit.on_unwitnessed` says what
 //!   follows.
 //! * In the supervisor's thread. What keeps the device from matching is read without waiting.
@@ -21,6 +21,7 @@ use crate::audit::OnFailure;
 use crate::audit::dialogue::{
     FreshnessAnswer, Nonce, Statement as _, WitnessRequest, open_cosigned,
 };
+use crate::audit::generation::Generation;
 use crate::audit::journal::{Journal, JournalError};
 use crate::audit::store::read_cosigned;
 use crate::audit::witnessed::{FreshnessVerdict, PinnedWitnesses, WitnessShortfall, Witnessed};
@@ -49,6 +50,7 @@ struct WitnessStanding {
 /// See the module's documentation.
 pub struct WitnessDesk {
     keys: TrustedKeys,
+    device: String,
     settings: AuditConfig,
     state: Mutex<DeskState>,
     standing: Mutex<WitnessStanding>,
@@ -60,6 +62,10 @@ struct DeskState {
     stamps: [FileStamp; 2],
     looked_at: Duration,
     began: Duration,
+    /// The log of this device that the trust file asks for, and the one that was asked for when
+    /// the log was opened.
+    asked: Generation,
+    opened: Generation,
     rolled_back: Option<Blindness>,
 }
 
@@ -74,19 +80,24 @@ impl WitnessDesk {
         let keys = TrustedKeys::new(&config.watchlist);
         let stamps = keys.stamps();
         // Without a trust file there is no list either, and nothing is matched for that reason.
-        let witnesses = keys
-            .current()
-            .map_or_else(|_| PinnedWitnesses::default(), |trust| PinnedWitnesses::of(&trust));
+        let device = config.device.id.clone();
+        let (witnesses, asked) = match keys.current() {
+            Ok(trust) => (PinnedWitnesses::of(&trust), Generation::asked_for(&trust, &device)),
+            Err(_) => (PinnedWitnesses::default(), Generation::FIRST),
+        };
         let kept = kept(&config.audit.log, &witnesses);
         let state = DeskState {
             witnessed: Witnessed::new(witnesses, kept, now),
             stamps,
             looked_at: now.monotonic,
             began: now.monotonic,
+            asked,
+            opened: asked,
             rolled_back: None,
         };
         let desk = Self {
             keys,
+            device,
             settings: config.audit.clone(),
             state: Mutex::new(state),
             standing: Mutex::default(),
@@ -105,6 +116,23 @@ impl WitnessDesk {
         lock(&self.standing).degraded.clone()
     }
 
+    /// Whether the trust file begins another log than the one that was opened. Said once; what
+    /// witnesses have said of the one before counts for nothing from then on.
+    pub fn begins_anew(&self, now: Now) -> bool {
+        let mut state = lock(&self.state);
+        self.follow_keys(&mut state, now);
+        if state.asked <= state.opened {
+            return false;
+        }
+        state.opened = state.asked;
+        state.rolled_back = None;
+        state.began = now.monotonic;
+        let witnesses = state.witnessed.witnesses().clone();
+        state.witnessed = Witnessed::new(witnesses, None, now);
+        self.judge(&state, now);
+        true
+    }
+
     /// Tells witnesses by itself that the log has grown, so that they need not ask first: the
     /// shorter the way, the less is there that nobody has seen.
     pub fn announce(&self, journal: &mut Journal, delivery: &Delivery) {
@@ -121,7 +149,6 @@ impl WitnessDesk {
     /// What is due at `now`. False where `journal` may be written no more.
     pub fn attend(&self, journal: &mut Journal, delivery: &Delivery, now: Now) -> bool {
         let mut state = lock(&self.state);
-        self.follow_keys(&mut state, now);
         for message in std::iter::from_fn(|| delivery.statement()).take(MOST_A_ROUND) {
             let taken = self.take(&mut state, &message, journal, delivery, now);
             if let Err(error) = taken {
@@ -153,6 +180,7 @@ impl WitnessDesk {
         if let Ok(trust) = self.keys.current() {
             state.stamps = stamps;
             state.witnessed.set_witnesses(PinnedWitnesses::of(&trust));
+            state.asked = Generation::asked_for(&trust, &self.device);
         }
     }
 

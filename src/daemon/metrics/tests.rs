@@ -134,13 +134,13 @@ fn readers_that_say_nothing_keep_nobody_waiting() {
     let server = Running::on("127.0.0.1:0");
     let address = server.address.expect("TCP");
     let silent: Vec<_> =
-        (0..readers::MOST).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+        (0..MOST).map(|_| TcpStream::connect(address).expect("it listens")).collect();
     let began = Instant::now();
     for _ in 0..3 {
         assert!(server.ask(b"GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
     }
     // One after the other they would have had their time each.
-    assert!(began.elapsed() < TIMEOUT * readers::MOST as u32 / 2, "{:?}", began.elapsed());
+    assert!(began.elapsed() < TIMEOUT * MOST as u32 / 2, "{:?}", began.elapsed());
     drop(silent);
 }
 

@@ -36,7 +36,7 @@ fn at(seconds: i64) -> OffsetDateTime {
 fn fleet() -> FleetWitness<Memory> {
     let log = NoteKey::new(ORIGIN, SignatureKind::Note, key(1).public()).unwrap();
     let witness = LogWitness::new("w1", key(2), [log], Memory::default(), at(0));
-    FleetWitness::new(witness, "site", Duration::minutes(135))
+    FleetWitness::new(witness, "site", Duration::minutes(135), Bridge::default())
 }
 
 /// A device's log.
