@@ -15,6 +15,7 @@
 //!   needs no question: a device says so by itself, under [`Nonce::NONE`].
 //! * A device takes the statement of a witness whose key its trust file pins, whatever name the
 //!   witness gives itself; a witness that of the log's own key.
+//! * Why not a checkpoint that the broker keeps: `decisions/003-witnesses-answer-a-nonce.md`.
 //! * Bounded before anything is verified: [`MAX_STATEMENT`] bytes, [`MAX_LINES`] signatures.
 //! * A witness that says that it has seen a longer log has to show the device's own signature under
 //!   that log: nobody else's word makes a device blind.

@@ -45,7 +45,7 @@
 //! | [`generation`] | which log of a device it is |
 //! | [`dialogue`] | what a device and its witnesses say to each other |
 //! | [`witnessed`] | who has seen the log, and whether it is the newest; sans-IO |
-//! | [`witness`] | cosigns what only grows, and names what does not; sans-IO |
+//! | `witness` | on a workstation: cosigns what only grows, and names what does not; sans-IO |
 //! | `config` | the configuration section |
 //! | `lines` | how numbers and hashes are written in all of them |
 
@@ -63,6 +63,7 @@ pub mod record;
 pub mod report;
 pub mod store;
 pub mod tree;
+#[cfg(feature = "author")]
 pub mod witness;
 pub mod witnessed;
 

@@ -56,7 +56,8 @@ pub fn follow(
     };
     let below = |log: &NoteKey| {
         let named = log.name().strip_prefix(root)?.strip_prefix('/')?.to_owned();
-        let after = Generation::named(reset.as_str(), &named).is_some()
+        let first = Generation::named(reset.as_str(), &named);
+        let after = first.is_some_and(|generation| generation > Generation::FIRST)
             || same_device(&named, reset.as_str());
         after.then(|| log.clone())
     };

@@ -155,7 +155,9 @@ impl WitnessDesk {
                 warn!("A witness is not answered: {error}.");
             }
         }
+        // What is asked without a broker is lost, and would be repeated late.
         if state.rolled_back.is_none()
+            && delivery.snapshot().connected
             && let Some(nonce) = state.witnessed.asks(now, || Nonce::random().ok())
         {
             match journal.challenge(nonce) {
