@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::detached;
 use watchpost::audit::dialogue::{
     Challenge, ConsistencyAnswer, FreshnessAnswer, Statement, WitnessRequest, open_cosigned,
 };
@@ -91,8 +92,8 @@ fn statement<S: Statement>(note: &SignedNote<'_>) {
     }
 }
 
-/// Records, logs, notes, checkpoints, proofs, submissions, and what devices and witnesses say to
-/// each other: one clear error, or what is written the same again.
+/// Records, logs, notes, checkpoints, proofs, submissions, detached signatures, and what devices
+/// and witnesses say to each other: one clear error, or what is written the same again.
 pub fn audit(bytes: &[u8]) {
     if let Ok(record) = AuditRecord::from_bytes(bytes) {
         assert_eq!(record.to_bytes().as_deref(), Ok(bytes));
@@ -112,6 +113,9 @@ pub fn audit(bytes: &[u8]) {
     let _ = open_cosigned(bytes, &[witness]);
     let _ = WitnessRequest::open_by(bytes, &[witness]);
     let _ = FreshnessAnswer::open_by(bytes, &[witness]);
+    if detached::verify(b"payload", &text, &witness).is_ok() {
+        assert_eq!(text, detached::sign(b"payload", &SecretKey::from_seed(&[1; 32])));
+    }
     if let Ok(key) = text.parse::<NoteKey>() {
         assert_eq!(key.to_string(), text);
     }

@@ -159,6 +159,10 @@ fn a_witness_cosigns_a_log_that_grows_and_names_one_that_was_put_back() {
     SecretKey::from_seed(&[2; 32]).create_file(Path::new(&secret)).expect("written");
     let public = device.key.public().to_string();
     let known = watchpost(&["witness", "key", &public, "--name", ORIGIN]).1.trim().to_owned();
+    let structured = good(&["submission", "--log", &log, "--json"]);
+    let structured: serde_json::Value = serde_json::from_str(&structured).expect("JSON");
+    let printed = structured["submission"].as_str().expect("a text").trim_end().to_owned();
+    assert_eq!(good(&["submission", "--log", &log]).trim_end(), printed);
     let submit = |old: &str| {
         let submission = text(&device.path("submission"));
         fs::write(&submission, good(&["submission", "--log", &log, "--old", old]))

@@ -14,6 +14,7 @@ use image::ImageEncoder as _;
 use support::desk::{Desk, ok};
 use time::OffsetDateTime;
 use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::detached;
 use watchpost::audit::dialogue::{
     Challenge, ConsistencyAnswer, FreshnessAnswer, Nonce, Statement as _, WitnessRequest,
 };
@@ -146,6 +147,7 @@ fn audit_seeds() -> Vec<Vec<u8>> {
     ];
     let statements = statements.map(|note| note.expect("a name"));
     let texts = texts.into_iter().chain(statements);
+    let texts = texts.chain([detached::sign(b"payload", &key)]);
     texts.map(String::into_bytes).chain([record, file]).collect()
 }
 

@@ -91,6 +91,8 @@ enum AuditCommand {
         log: LogFolder,
         #[command(flatten)]
         config: ConfigFile,
+        #[command(flatten)]
+        format: OutputFormat,
     },
     /// What the device did in a period, as a deployment record: text, HTML, JSON or CSV.
     #[cfg(feature = "evaluate")]
@@ -263,8 +265,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             let log = LogReader::of(&log, &config)?;
             prove(&log, event, &out, checkpoint.as_deref(), format.json)
         }
-        AuditCommand::Submission { old, log, config } => {
-            submission(&LogReader::of(&log, &config)?, old)
+        AuditCommand::Submission { old, log, config, format } => {
+            submission(&LogReader::of(&log, &config)?, old, format.json)
         }
         #[cfg(feature = "author")]
         AuditCommand::Collect(args) => collect::run(args),

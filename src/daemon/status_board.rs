@@ -245,7 +245,7 @@ impl StatusBoard {
         tally("pipeline", &reported.pipeline, &mut counts);
         tally("orders", &reported.orders, &mut counts);
         tally("reviews", &reported.reviews, &mut counts);
-        tally("audit", &reported.audit, &mut counts);
+        tally("audit_log", &reported.audit, &mut counts);
         counts
     }
 }

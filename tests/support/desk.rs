@@ -157,8 +157,9 @@ impl Daemon {
     /// With these variables in its environment.
     pub fn start_with(desk: &Desk, variables: &[(&str, &str)]) -> Self {
         let log = std::fs::File::create(desk.path("log")).expect("a log file");
+        let out = log.try_clone().expect("a descriptor");
         let mut command = desk.command("run");
-        command.envs(variables.iter().copied()).stderr(log);
+        command.envs(variables.iter().copied()).stdout(out).stderr(log);
         Self(command.spawn().expect("the binary runs"))
     }
 

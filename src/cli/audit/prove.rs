@@ -69,13 +69,17 @@ pub fn prove(
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn submission(log: &LogReader, old: u64) -> Result<ExitCode, CliError> {
+pub fn submission(log: &LogReader, old: u64, json: bool) -> Result<ExitCode, CliError> {
     let (_, nodes, _) = log.tree()?;
     let note = log.checkpoint()?;
     let signed = Checkpoint::parse(SignedNote::parse(&note)?.text)?;
     let path = consistency(&nodes, old, signed.size)?;
     let text = Submission { old, path, note }.to_string();
-    output::line(text.trim_end_matches('\n'))?;
+    if json {
+        output::json_line(&json!({ "old": old, "size": signed.size, "submission": text }))?;
+    } else {
+        output::line(text.trim_end_matches('\n'))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
