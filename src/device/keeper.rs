@@ -128,7 +128,10 @@ impl Keeper {
             order::authenticate(bytes, &trust)?
         };
         // Without a memory nothing is matched anyway, and the order can still wipe.
-        let Ok(memory) = self.state.memory_mut() else { return Ok((order, Obeyed::Now)) };
+        let Ok(memory) = self.state.memory_mut() else {
+            self.state.followed_without_memory();
+            return Ok((order, Obeyed::Now));
+        };
         let (device, position) = (self.judge.device(), self.judge.position());
         let obeyed = memory.obey(&order, device, position);
         if obeyed == Obeyed::Now || !self.state.is_stored() {
@@ -248,9 +251,10 @@ impl Keeper {
     }
 
     /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a
-    /// board without a battery for its clock starts with a wrong one and hears the time later.
+    /// board without a battery for its clock starts with a wrong one and hears the time later. Or
+    /// whether what the device remembers, which the disk did not give, can be.
     pub fn may_load_now(&mut self, now: Now) -> bool {
-        self.unread && self.state.judge_clock(now).is_ok()
+        self.state.read_again(now) || self.unread && self.state.judge_clock(now).is_ok()
     }
 
     /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::decision::policy::Blindness;
 use crate::files::{FileError, replace};
 use crate::watchlist::clock::{ClockTrust, HighWater, clock_trust, kernel_synchronised};
-use crate::watchlist::memory::{DayCounts, DeviceMemory};
+use crate::watchlist::memory::{DayCounts, DeviceMemory, MemoryError};
 use crate::watchlist::text::stamp;
 
 /// Bytes that are held for the state on a disk that is full: the new file and the one before.
@@ -68,39 +68,27 @@ pub struct StateFile {
     high_water: HighWater,
     /// A later time is not remembered.
     plausible_until: Option<OffsetDateTime>,
+    /// The file could not be read, and is tried again; since when (monotonic), where it was.
+    unread: Option<Option<Duration>>,
+    ran_before: bool,
 }
 
 impl StateFile {
     /// Reads what the device remembers.
     pub fn open(config: &Config) -> Self {
         let w = &config.watchlist;
-        let seen = w.list_seen();
-        let memory = DeviceMemory::load(&w.state)
-            .map_err(|error| Blindness::new(Cause::DamagedState, error))
-            .and_then(|memory| match (memory, changes_seen(&seen)) {
-                (Some(memory), Some(changes)) if memory.changes() < changes => Err(Blindness::new(
-                    Cause::DamagedState,
-                    format_args!(
-                        "the state file {} is older than it has been: {} changes where there \
-                             were {changes}",
-                        w.state.display(),
-                        memory.changes()
-                    ),
-                )),
-                (Some(memory), _) => Ok(Some(memory)),
-                (None, None) if !ran_before(config) => Ok(None),
-                (None, _) => Err(Blindness::new(
-                    Cause::DamagedState,
-                    format_args!(
-                        "the state file {} is missing, and this device has run before",
-                        w.state.display()
-                    ),
-                )),
-            });
+        let (seen, ran_before) = (w.list_seen(), ran_before(config));
+        let read = Self::read(&w.state, &seen, ran_before);
+        let (memory, unread) = match read {
+            Ok(memory) => (memory, None),
+            Err(error) => (Err(Blindness::new(Cause::DamagedState, error)), Some(None)),
+        };
         let stored = memory.as_ref().ok().cloned().flatten();
         Self {
             memory: memory.map(Option::unwrap_or_default),
             stored,
+            unread,
+            ran_before,
             seen,
             path: w.state.clone(),
             require_synchronised: w.require_synchronised_clock,
@@ -110,6 +98,58 @@ impl StateFile {
             high_water: HighWater::default(),
             plausible_until: None,
         }
+    }
+
+    /// What the file holds, or why that is not to be believed.
+    ///
+    /// # Errors
+    /// Where the system does not give it.
+    fn read(
+        path: &Path,
+        seen: &Path,
+        ran_before: bool,
+    ) -> Result<Result<Option<DeviceMemory>, Blindness>, FileError> {
+        let damaged = |why: &dyn std::fmt::Display| Err(Blindness::new(Cause::DamagedState, why));
+        let memory = match DeviceMemory::load(path) {
+            Ok(memory) => memory,
+            Err(MemoryError::File(error)) => return Err(error),
+            Err(error) => return Ok(damaged(&error)),
+        };
+        Ok(match (memory, changes_seen(seen)) {
+            (Some(memory), Some(changes)) if memory.changes() < changes => damaged(&format_args!(
+                "the state file {} is older than it has been: {} changes where there were \
+                 {changes}",
+                path.display(),
+                memory.changes()
+            )),
+            (Some(memory), _) => Ok(Some(memory)),
+            (None, None) if !ran_before => Ok(None),
+            (None, _) => damaged(&format_args!(
+                "the state file {} is missing, and this device has run before",
+                path.display()
+            )),
+        })
+    }
+
+    /// Reads a file again that the system did not give, as one does whose disk failed for a moment.
+    /// Returns whether it was read.
+    pub fn read_again(&mut self, now: Now) -> bool {
+        let Some(tried) = self.unread else { return false };
+        if tried.is_some_and(|at| now.monotonic.saturating_sub(at) < JUDGE_EVERY) {
+            return false;
+        }
+        self.unread = Some(Some(now.monotonic));
+        let Ok(memory) = Self::read(&self.path, &self.seen, self.ran_before) else { return false };
+        self.unread = None;
+        self.stored = memory.as_ref().ok().cloned().flatten();
+        self.memory = memory.map(Option::unwrap_or_default);
+        true
+    }
+
+    /// An order was followed that could not be remembered: only a restart, after which the broker
+    /// sends it again, makes up for that.
+    pub fn followed_without_memory(&mut self) {
+        self.unread = None;
     }
 
     /// What is remembered.
@@ -230,7 +270,7 @@ impl StateFile {
 
     /// Whether every order that is followed would survive a restart.
     pub fn is_stored(&self) -> bool {
-        self.unsaved.is_none()
+        self.unsaved.is_none() && self.memory.is_ok()
     }
 
     /// Whether the clock may be believed, as judged within the last five seconds. The time is

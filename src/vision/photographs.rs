@@ -195,7 +195,7 @@ impl FaceReader {
                     g.max_outside * 100.0
                 )
             }
-            TooPoor::Lying => "it is surer when turned by a quarter or a half".into(),
+            TooPoor::Lying => "it is surer when turned".into(),
             TooPoor::Blurred => {
                 format!("sharpness {:.2}, at least {:.2} is needed", q.sharpness, g.min_sharpness)
             }
@@ -234,7 +234,68 @@ fn alone(faces: &[Detection], centre: Point) -> Result<&Detection, NotEnrollable
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::Rect;
+    use crate::frame::{Layout, PixelFormat, Range};
+    use crate::geometry::{Rect, Similarity};
+    use crate::vision::align::AlignedFace;
+
+    /// A square picture of the middle of `picture`, turned clockwise by so many degrees.
+    fn turned(picture: &image::RgbImage, degrees: f32) -> (Layout, Vec<u8>) {
+        let (w, h) = picture.dimensions();
+        let side = w.max(h);
+        let of = |w, h| Layout::packed(PixelFormat::Rgb8, Range::Full, w, h).unwrap();
+        let frame = Frame::new(of(w, h), picture.as_raw()).unwrap();
+        let (b, a) = (-degrees).to_radians().sin_cos();
+        let (x, y, middle) = (w as f32 / 2.0, h as f32 / 2.0, side as f32 / 2.0);
+        let mut out = AlignedFace::new(side as usize);
+        out.sample(
+            &frame,
+            &Similarity { a, b, tx: x - (a - b) * middle, ty: y - (a + b) * middle },
+        );
+        (of(side, side), out.rgb().to_vec())
+    }
+
+    /// What enrolment makes of each bundled portrait at every angle.
+    #[test]
+    fn a_face_at_any_angle_is_refused_or_enrolled_as_who_it_is() {
+        let models = Models::builtin().unwrap();
+        let mut reader = FaceReader::new(&models).unwrap();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/portraits/");
+        let (mut refused, mut table) = ([0; 24], String::new());
+        let mut others = Vec::new();
+        for name in ["biden-2010", "collins", "hopper", "obama-2010", "obama-2012"] {
+            let picture = image::open(format!("{folder}{name}.jpg")).unwrap().into_rgb8();
+            let mut upright: Option<Embedding> = None;
+            table += &format!("\n{name:11}");
+            for (step, count) in refused.iter_mut().enumerate() {
+                let (layout, data) = turned(&picture, 15.0 * step as f32);
+                match reader.single(&Frame::new(layout, &data).unwrap()) {
+                    Ok(enrolled) => {
+                        let upright = upright.get_or_insert_with(|| enrolled.embedding.clone());
+                        let alike = upright.cosine(&enrolled.embedding);
+                        table += &format!(" {:4.0}", 100.0 * alike);
+                        if alike < 0.6 {
+                            others.push((name, 15 * step, alike));
+                        }
+                    }
+                    Err(error) => {
+                        *count += 1;
+                        table += match error {
+                            NotEnrollable::NoFace => "   no",
+                            NotEnrollable::TooPoor { reason: TooPoor::Lying, .. } => "  lie",
+                            NotEnrollable::TooPoor { .. } => " poor",
+                            _ => "  err",
+                        };
+                    }
+                }
+            }
+        }
+        println!("{table}");
+        assert_eq!(others, [], "enrolled as somebody else{table}");
+        assert_eq!(refused[0], 0, "upright{table}");
+        for step in 5..20 {
+            assert_eq!(refused[step], 5, "at {}°{table}", 15 * step);
+        }
+    }
 
     #[test]
     fn a_small_face_off_the_centre_is_background_and_any_other_second_face_is_somebody_else() {

@@ -250,3 +250,24 @@ fn a_list_left_unread_by_a_wrong_clock_is_read_once_when_the_clock_is_right() {
     assert_eq!(code(keeper.load(at(3))), "no-list");
     assert!(!keeper.may_load_now(at(4)));
 }
+
+#[test]
+fn a_state_that_the_disk_did_not_give_is_read_when_it_does_and_a_damaged_one_is_not() {
+    let device = DeviceFolder::new();
+    let path = device.config.watchlist.state.clone();
+    // As one that cannot be read for now.
+    std::fs::create_dir(&path).expect("a folder");
+    let mut keeper = device.started();
+    assert!(keeper.state.memory().is_err() && !keeper.is_stored(), "what it hears is not stored");
+    assert!(!keeper.may_load_now(at(0)));
+    std::fs::remove_dir(&path).expect("empty");
+    assert!(!keeper.may_load_now(at(0)), "not at once");
+    assert!(keeper.may_load_now(at(1)));
+    assert!(keeper.state.memory().is_ok() && keeper.is_stored());
+    assert!(!keeper.may_load_now(at(2)), "once");
+
+    std::fs::write(&path, "{").expect("writes");
+    let mut keeper = device.started();
+    std::fs::remove_file(&path).expect("there");
+    assert!(!keeper.may_load_now(at(10)) && keeper.state.memory().is_err());
+}
