@@ -25,7 +25,7 @@ pub enum Elsewhere {
     /// What follows from a submission over HTTP.
     Output(WitnessOutput),
     /// What a witness of others said.
-    Reply(Errand, ForeignReply),
+    Reply(Box<Errand>, ForeignReply),
 }
 
 /// See the module's documentation.

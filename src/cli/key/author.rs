@@ -28,7 +28,7 @@ pub enum SigningKeyCommand {
         format: OutputFormat,
     },
     /// Write a trust file that pins public keys.
-    Trust(Pin),
+    Trust(Box<Pin>),
     /// Sign a new trust file, so that devices take it over; or add a signature to one that somebody
     /// else has signed. It takes as many of the signers of the file before as a list needs.
     SignTrust {

@@ -151,7 +151,7 @@ fn carry(foreign: &[ForeignWitness], errands: &Receiver<Errand>, elsewhere: &Sen
         let url = &foreign[errand.foreign].url;
         let reply = foreign::submit(url, &errand.submission.to_string());
         let reply = reply.map_err(|e| e.to_string());
-        if elsewhere.send(Elsewhere::Reply(errand, reply)).is_err() {
+        if elsewhere.send(Elsewhere::Reply(Box::new(errand), reply)).is_err() {
             return;
         }
     }
