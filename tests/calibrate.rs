@@ -73,8 +73,8 @@ impl Site {
         std::fs::write(self.desk.path("watchpost.toml"), text).expect("writes");
     }
 
-    /// Signed by both and sealed; `known` are among them.
-    fn decoys(&self, known: &[Template]) {
+    /// A draft of decoys; `known` are among them.
+    fn decoy_draft(&self, known: &[Template]) {
         let embedder = &self.models.manifest.embedder;
         let mut random = Random(7);
         let made_up = |random: &mut Random| {
@@ -105,6 +105,11 @@ impl Site {
             decoys: (0..DECOYS).map(&mut decoy).collect(),
         };
         std::fs::write(self.desk.path("decoys.json"), draft.to_json()).expect("writes");
+    }
+
+    /// Signed by both and sealed; `known` are among them.
+    fn decoys(&self, known: &[Template]) {
+        self.decoy_draft(known);
         for (from, key) in [("decoys.json", "alice.key"), ("decoys.cose", "bob.key")] {
             let [from, key, out] = [from, key, "decoys.cose"].map(|name| self.arg(name));
             ok(&["calibrate", "sign", &from, "--key", &key, "--out", &out]);
@@ -261,6 +266,19 @@ fn a_week_of_counts_lowers_the_threshold_of_the_entries_that_were_counted_at_thi
     assert_eq!(site.verify("next.cose", &[])["code"], "site-elsewhere");
     let side = [&here()[..], &["--camera", "side"]].concat();
     assert_eq!(site.verify("next.cose", &side)["code"], "site-elsewhere");
+
+    // Photographs of this camera are judged as there, and others by the worst group.
+    let photograph = format!("{PORTRAITS}/obama-2010.jpg");
+    let identified = |more: &[&str]| {
+        let [list, trust] = ["next.cose", "trust.toml"].map(|name| site.arg(name));
+        let flags = ["--watchlist", &list, "--trust", &trust, "--device", "gate-1", "--json"];
+        json(&[&["identify", &photograph], &flags[..], &here(), more].concat())
+    };
+    let here_judged = identified(&["--camera", "main"]);
+    assert_eq!(here_judged["threshold"], verdict["threshold"], "{here_judged}");
+    let anywhere = identified(&[]);
+    assert_eq!(anywhere["covered"], 0);
+    assert!(anywhere["threshold"].as_f64() > here_judged["threshold"].as_f64(), "{anywhere}");
 
     // The device's own judgement, and that of one that was moved or has another key.
     let own = site.check("next.cose");
@@ -439,4 +457,27 @@ fn a_silent_list_comes_into_force_only_by_what_the_device_counted_since_it_has_t
     site.check("next.cose");
     let log = String::from_utf8(site.desk.run().stderr).expect("text");
     assert!(log.contains("Stopped: candidates=1"), "the listed person, live: {log}");
+}
+
+#[test]
+fn whoever_resembles_too_many_of_a_cohort_never_reaches_the_draft() {
+    let site = Site::new();
+    let [draft, cohort] = ["draft.json", "decoys.json"].map(|name| site.arg(name));
+    let before = std::fs::read(&draft).expect("a draft");
+    let person = Draft::from_json(&before).expect("a draft").content().entries[0].clone();
+    site.decoy_draft(&vec![person.templates[0].template.clone(); 60]);
+    let photograph = format!("{PORTRAITS}/obama-2010.jpg");
+    let flags = ["--cohort", &cohort, "--reference", "case-1"];
+    let (_, error) = fails(&[&["watchlist", "add", &draft, &photograph], &flags[..]].concat());
+    assert!(error.contains("nothing was added") && error.contains("of the 500 people"), "{error}");
+    assert_eq!(std::fs::read(&draft).expect("a draft"), before);
+    // Somebody who was added before there was a cohort is named.
+    let folder = site.desk.path("people/case-1");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::copy(format!("{PORTRAITS}/obama-2012.jpg"), folder.join("1.jpg")).expect("copies");
+    let from = site.arg("people");
+    let add = ["watchlist", "add", &draft, "--from", &from, "--cohort", &cohort, "--json"];
+    let output = support::desk::watchpost(&add);
+    let report = String::from_utf8(output.stdout).expect("text");
+    assert!(!output.status.success() && report.contains("from before: remove it"), "{report}");
 }

@@ -32,6 +32,10 @@ pub struct Args {
     device: String,
     #[command(flatten)]
     place: PlaceFlags,
+    /// The photographs are of the device's camera of this name: the list is judged as there, by its
+    /// site record where it has one. Otherwise they are from anywhere, and no record is of them.
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
     /// Most entries a face.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
     top: u8,
@@ -45,7 +49,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let models = args.networks.open()?;
     let trust = Trust::open(&args.trust)?;
     let now = OffsetDateTime::now_utc();
-    let judge = ListJudge::as_shipped(args.device, args.place.position, &models);
+    let mut judge = ListJudge::as_shipped(args.device, args.place.position, &models);
+    if let Some(camera) = args.camera {
+        judge = judge.with_camera(camera);
+    }
     let bytes = args.opening.read(&args.watchlist)?;
     let active = judge.usable_now(&bytes, &trust, now).map_err(|b| b.to_string())?;
     let mut reader = FaceReader::new(&models)?;
@@ -78,6 +85,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                 "image": path,
                 "list": { "id": active.list().id(), "version": active.list().version() },
                 "threshold": active.plan().threshold,
+                "covered": active.covered(),
                 "templates": active.gallery().templates(),
                 "faces": lines,
             }))?;

@@ -233,10 +233,14 @@ impl Draft {
     ///
     /// # Errors
     /// Where there is no such entry.
-    pub fn put_back(&mut self, reference: &Reference, before: &Self) -> Result<(), AuthorError> {
+    pub fn put_back(
+        &mut self,
+        reference: &Reference,
+        before: Option<Entry>,
+    ) -> Result<(), AuthorError> {
         let of = |e: &&mut Entry| e.reference == *reference;
-        match (before.entry(reference), self.content.entries.iter_mut().find(of)) {
-            (Some(old), Some(entry)) => *entry = old.clone(),
+        match (before, self.content.entries.iter_mut().find(of)) {
+            (Some(old), Some(entry)) => *entry = old,
             _ => self.remove(reference)?,
         }
         Ok(())
@@ -297,8 +301,8 @@ mod tests {
         let before = d.clone();
         d.add_templates(&reference, vec![stored(6)]).unwrap();
         d.add(person(2), vec![stored(7)]).unwrap();
-        d.put_back(&reference, &before).unwrap();
-        d.put_back(&person(2).reference, &before).unwrap();
+        d.put_back(&reference, before.entry(&reference).cloned()).unwrap();
+        d.put_back(&person(2).reference, None).unwrap();
         assert_eq!(d, before);
         d.remove(&reference).unwrap();
         assert!(matches!(d.remove(&reference), Err(AuthorError::NoSuchEntry(_))));

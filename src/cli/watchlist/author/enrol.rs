@@ -8,6 +8,7 @@
 //!
 //! All cores work; the draft is written every few seconds, and a photograph whose digest is in the
 //! draft already is not looked at again, so that the same command goes on where it was interrupted.
+//! With a cohort nobody reaches the draft on the disk who was not held against it.
 
 mod agreement;
 mod report;
@@ -36,7 +37,7 @@ use crate::template::Template;
 use crate::vision::Models;
 use crate::watchlist::author::{Draft, NewEntry};
 use crate::watchlist::model::MAX_PHOTOGRAPHS;
-use crate::watchlist::{PhotographDigest, Reference, StoredTemplate};
+use crate::watchlist::{Entry, PhotographDigest, Reference, StoredTemplate};
 
 /// How often the draft is written: at most so much work is lost by an interruption.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -107,16 +108,8 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     // Before the draft, which must not hold a reference of which nobody knows whose it is.
     let drawn = references.save()?.map(Path::to_owned);
-    let before = draft.clone();
-    let mut report = enrol(&mut draft, &args.draft, &models, &people, many)?;
+    let mut report = enrol(&mut draft, &args.draft, &models, &people, cohort.as_ref(), many)?;
     report.references = drawn;
-    if let Some(cohort) = &cohort {
-        take_out_wolves(&mut draft, &before, cohort, &mut report)?;
-        replace(&args.draft, &draft.to_json())?;
-        if let (false, Some(refused)) = (many, report.not_added.first()) {
-            return Err(format!("nothing was added: {}", refused.reason).into());
-        }
-    }
     not_added.append(&mut report.not_added);
     report.not_added = not_added;
     if !report.added.is_empty() {
@@ -147,25 +140,6 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Puts entries that resemble too many of `cohort` back to what they were `before`.
-fn take_out_wolves(
-    draft: &mut Draft,
-    before: &Draft,
-    cohort: &Cohort,
-    report: &mut EnrolmentReport,
-) -> Result<(), CliError> {
-    for added in std::mem::take(&mut report.added) {
-        let judged = draft.entry(&added.reference).map_or(Ok(()), |entry| cohort.judge(entry));
-        let Err(reason) = judged else {
-            report.added.push(added);
-            continue;
-        };
-        draft.put_back(&added.reference, before)?;
-        report.not_added.push(NotAdded::new(added.reference, reason));
-    }
-    Ok(())
-}
-
 /// What one photograph gave.
 pub(super) enum Examined {
     /// Its template, and what was odd about the photograph.
@@ -183,6 +157,7 @@ fn enrol(
     path: &Path,
     models: &Models,
     people: &[NewPerson],
+    cohort: Option<&Cohort>,
     lenient: bool,
 ) -> Result<EnrolmentReport, CliError> {
     let jobs: Vec<(usize, &PathBuf)> = people
@@ -240,7 +215,7 @@ fn enrol(
                 outcomes.sort_by_key(|(job, _)| *job);
                 let outcomes =
                     outcomes.into_iter().map(|(job, outcome)| (jobs[job].1, outcome)).collect();
-                finish(draft, person, outcomes, lenient, &mut taken, &mut report)?;
+                finish(draft, person, outcomes, cohort, lenient, &mut taken, &mut report)?;
                 turn += 1;
             }
             if saved.elapsed() >= SAVE_EVERY {
@@ -291,11 +266,21 @@ fn earlier(outcome: Examined, taken: &HashMap<[u8; 32], Reference>) -> Examined 
     }
 }
 
-/// Adds one person from what their photographs gave.
+/// Whether `entry` resembles no more of `cohort` than it may.
+fn held_against(cohort: Option<&Cohort>, entry: Option<&Entry>) -> Result<(), String> {
+    match (cohort, entry) {
+        (Some(cohort), Some(entry)) => cohort.judge(entry),
+        _ => Ok(()),
+    }
+}
+
+/// Adds one person from what their photographs gave, unless `cohort` has too many whom the entry
+/// resembles.
 fn finish(
     draft: &mut Draft,
     person: &NewPerson,
     outcomes: Vec<(&PathBuf, Examined)>,
+    cohort: Option<&Cohort>,
     lenient: bool,
     taken: &mut HashMap<[u8; 32], Reference>,
     report: &mut EnrolmentReport,
@@ -324,6 +309,7 @@ fn finish(
         }
     }
     let entry = draft.content().entries.iter().find(|e| e.reference == *reference);
+    let entry_before = entry.cloned();
     let before: Vec<Template> =
         entry.map_or_else(Vec::new, |e| e.templates.iter().map(|t| t.template.clone()).collect());
     let photographs_before = entry.map_or(0, |e| e.photographs().count());
@@ -365,7 +351,9 @@ fn finish(
         if templates.is_empty() {
             // Whoever is in the draft with the other photographs is not missing.
             return if known > 0 || !before.is_empty() {
-                Ok(false)
+                held_against(cohort, draft.entry(reference)).map(|()| false).map_err(|reason| {
+                    format!("{reason}. The entry is in the draft from before: remove it")
+                })
             } else {
                 Err("no photograph is left".into())
             };
@@ -377,7 +365,10 @@ fn finish(
         } else {
             draft.add_templates(reference, templates).map_err(CliError::from)
         };
-        done.map(|()| true).map_err(|e| e.to_string())
+        done.map_err(|e| e.to_string())?;
+        held_against(cohort, draft.entry(reference)).map(|()| true).inspect_err(|_| {
+            draft.put_back(reference, entry_before).expect("it was added just now");
+        })
     });
     match added {
         Ok(true) => {
@@ -388,7 +379,7 @@ fn finish(
         }
         Ok(false) => {}
         Err(reason) if lenient => report.not_added.push(NotAdded::new(reference, reason)),
-        Err(reason) => return Err(reason.into()),
+        Err(reason) => return Err(format!("nothing was added: {reason}").into()),
     }
     let of = |(photograph, reason)| SkippedPhotograph {
         reference: reference.clone(),

@@ -1,7 +1,7 @@
 //! Entries that will be confused with one another, told while something can still be done about it.
 
+use super::site;
 use crate::decision::budget::Budget;
-use crate::decision::curve::Entries;
 use crate::device::judge;
 use crate::vision::Models;
 use crate::watchlist::author::{self, LookAlikes};
@@ -12,10 +12,10 @@ const SHOWN: usize = 20;
 /// So far below the threshold two entries are still told: faces of one walk scatter by as much.
 const NEAR: f32 = 0.10;
 
-/// The pairs of entries that come near the list's own threshold, and that threshold: a face of one
-/// may reach the other. Where the budget cannot be met it is the strictest
-/// threshold that was measured; `None` for templates of another embedder than that of `models`, of
-/// which no measured curve is at hand.
+/// The pairs of entries that come near the list's own threshold, and that threshold, by its site
+/// record where it has one: a face of one may reach the other. Where the budget cannot be met it is
+/// the strictest threshold that was measured; `None` for templates of another embedder than that of
+/// `models`, of which no measured curve is at hand.
 pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
     let curve = judge::curve(models)
         .ok()
@@ -25,9 +25,10 @@ pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
         faces_a_day: f64::from(a.expected_faces_per_day),
         false_alerts_a_day: a.false_alerts_per_day,
     };
-    let entries: Entries = content.entries.iter().map(|e| e.photographs().count()).collect();
-    let plan = curve.plan(budget, &entries);
-    let limit = plan.map_or(curve.strictest(&entries).threshold, |p| p.threshold);
+    // One that cannot be used is told elsewhere.
+    let record = site::of(content).ok().flatten();
+    let rates = site::rates(&curve, content, record.as_ref());
+    let limit = rates.plan(budget).unwrap_or_else(|_| rates.strictest(budget)).threshold;
     Some((limit, author::look_alikes(content, limit - NEAR, |_| {})))
 }
 
