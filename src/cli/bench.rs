@@ -18,11 +18,13 @@ use self::meter::{Meter, RunCosts, peak_memory_kb};
 use super::flags::{Networks, OutputFormat};
 use super::photographs::FaceReader;
 use super::{CliError, demo, output};
+use crate::calibrate::counts::{Counts, MAX_DECOYS, Setup};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo::ENROLMENT_PHOTOGRAPH;
 use crate::demo::scene::Scene;
 use crate::demo::source::SceneSource;
+use crate::device::decoys::DecoyCounter;
 use crate::device::keeper::Keeper;
 use crate::device::pipeline::Pipeline;
 use crate::frame::Frame;
@@ -60,6 +62,14 @@ pub struct Args {
     /// scene.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     photographs: Vec<std::path::PathBuf>,
+    /// For `pipeline`: the same frames a second time in the same run, while passers-by are counted
+    /// against so many decoys, too.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=MAX_DECOYS as i64)
+    )]
+    decoys: Option<u32>,
     #[command(flatten)]
     networks: Networks,
     #[command(flatten)]
@@ -91,6 +101,9 @@ struct Measurement {
     /// Of the whole chain, from the mean time a frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_per_second: Option<f64>,
+    /// Mean time of a frame while decoys are counted, over that without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with_decoys: Option<f64>,
     /// Found in the photographs, on average.
     #[serde(skip_serializing_if = "Option::is_none")]
     faces_a_frame: Option<f64>,
@@ -129,6 +142,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     if args.what != Workload::Pipeline && !args.photographs.is_empty() {
         return Err("--photographs goes with `bench pipeline`".into());
     }
+    if args.decoys.is_some() && (args.what != Workload::Pipeline || !args.photographs.is_empty()) {
+        return Err("--decoys goes with `bench pipeline` on its scene".into());
+    }
     let models = args.networks.open()?;
     let meter = Meter::new();
     let mut report = match args.what {
@@ -162,6 +178,9 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     if let Some(reason) = &report.not_counted {
         output::line(reason)?;
     }
+    if let Some(ratio) = report.with_decoys {
+        output::line(format!("a frame with decoys takes {ratio:.3} times as long"))?;
+    }
     if let Some(faces) = report.faces_a_frame {
         output::line(format!("{faces:.1} faces a frame"))?;
     }
@@ -181,6 +200,7 @@ fn report(args: &Args, engines: Vec<String>, stages: Vec<Timing>) -> Measurement
         engines,
         stages,
         frames_per_second: None,
+        with_decoys: None,
         faces_a_frame: None,
         not_counted: None,
         peak_memory_kb: None,
@@ -257,6 +277,30 @@ fn search(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, Cl
     Ok(report(args, vec![engine], stages))
 }
 
+/// So many decoys of random numbers, with nothing counted yet.
+fn made_up_decoys(number: u32, models: &Models) -> Result<DecoyCounter, CliError> {
+    let dimensions = models.manifest.embedder.dimensions;
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut component = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8 as i8
+    };
+    let decoys: Vec<Template> = (0..number)
+        .map(|_| Template::new((0..dimensions).map(|_| component()).collect()))
+        .collect::<Result<_, _>>()?;
+    let setup = Setup {
+        device: "bench".parse()?,
+        camera: "main".parse()?,
+        position: None,
+        decoys: [0; 32],
+        promise: [0; 32],
+        days: u16::MAX,
+        least_faces: 1,
+    };
+    let counts = Counts::new(setup, decoys.len(), [0; 16]);
+    Ok(DecoyCounter::new(&decoys, counts)?)
+}
+
 fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, CliError> {
     let work = tempfile::Builder::new().prefix("watchpost-bench-").tempdir()?;
     let mut config: Config = demo::configuration(work.path())?;
@@ -265,16 +309,27 @@ fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, 
     config.vision.schedule.adaptive = false;
     demo::author_list(&config, models)?;
     let clock = Clock::default();
-    let mut pipeline = Pipeline::new(&config, models, clock)?;
-    let active = Keeper::new(&config, models).load(clock.now());
-    if let Err(blindness) = &active {
-        return Err(blindness.to_string().into());
+    let with_list = || -> Result<Pipeline, CliError> {
+        let mut pipeline = Pipeline::new(&config, models, clock)?;
+        let active = Keeper::new(&config, models).load(clock.now());
+        if let Err(blindness) = &active {
+            return Err(blindness.to_string().into());
+        }
+        pipeline.set_list(active);
+        Ok(pipeline)
+    };
+    let mut pipeline = with_list()?;
+    let mut counting = None;
+    if let Some(number) = args.decoys {
+        let mut pipeline = with_list()?;
+        pipeline.count_decoys(Some(made_up_decoys(number, models)?));
+        counting = Some(pipeline);
     }
-    pipeline.set_list(active);
     let mut source = SceneSource::new(Scene::new(1).with_frames(u64::MAX), clock);
     let mut captured = Captured::default();
     let mut times: [RunCosts; 4] = Default::default();
     let mut whole = RunCosts::with_capacity(args.runs as usize);
+    let mut beside = RunCosts::with_capacity(args.runs as usize);
     for n in 0..args.runs + args.runs / 10 {
         // Drawing the scene is no part of the chain.
         source.next(&mut captured)?;
@@ -282,6 +337,10 @@ fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, 
         let now = clock.now();
         meter
             .time(counts.then_some(&mut whole), || pipeline.process(&captured, now, &mut |_| {}))?;
+        if let Some(counting) = &mut counting {
+            let costs = counts.then_some(&mut beside);
+            meter.time(costs, || counting.process(&captured, now, &mut |_| {}))?;
+        }
         if counts {
             let StageTimes { detect, track, align, embed, .. } = pipeline.times();
             // A stage counts where it had something to do: most frames of a scene embed nobody.
@@ -295,12 +354,21 @@ fn pipeline(args: &Args, models: &Models, meter: &Meter) -> Result<Measurement, 
     let engines = pipeline.engines().to_vec();
     let rate = 1.0 / whole.mean().as_secs_f64();
     let [detect, track, align, embed] = times;
-    let stages = vec![
+    let mut stages = vec![
         stage("detect", detect),
         stage("track", track),
         stage("align", align),
         stage("embed", embed),
         stage("frame", whole),
     ];
+    if counting.is_some() {
+        let ratio = beside.mean().as_secs_f64() * rate;
+        stages.push(stage("frame with decoys", beside));
+        return Ok(Measurement {
+            with_decoys: Some(ratio),
+            frames_per_second: Some(rate),
+            ..report(args, engines, stages)
+        });
+    }
     Ok(Measurement { frames_per_second: Some(rate), ..report(args, engines, stages) })
 }
