@@ -21,7 +21,8 @@
 //!
 //! What a list finds here, with volunteers who are on a test list, is in [`rehearsal`].
 //!
-//! Why, and what it means for those who pass, is in `decisions/001-decoys.md`.
+//! Why, and what it means for those who pass, is in `decisions/001-decoys.md`; why the bound is
+//! wider than what was counted, in `decisions/002-an-allowance-for-slower-tails.md`.
 
 pub mod bound;
 pub mod config;

@@ -9,6 +9,8 @@
 //! * An entry is **covered** where, on both folds, at least [`LEAST_DECOYS`] decoys have
 //!   [`LIKE`] of its mild count or more. One that is not keeps the bound of the worst group:
 //!   nobody among the decoys is as this entry is, and the tool says so.
+//! * Decoys that are alike at the mild similarity may be of other groups than an entry, and their
+//!   rate then falls faster with the similarity. The bound allows for that.
 //! * The bound is Fay and Feuer's ([`super::bound`]) with a design effect
 //!   `decoys + tracks - 1 + days`: a passer-by who returns each day shows as one decoy that matches
 //!   often, a face that many resemble as one track that matches many, a day unlike the others as a
@@ -23,6 +25,10 @@ use super::counts::{BINS, CountedHalf, Counts, Day, EntryCounts, FIRST_BIN, Mark
 pub const LEAST_DECOYS: usize = 20;
 /// Each stratum has so many times the decoys of the one before.
 const GROWTH: f64 = 1.6;
+/// By how much more slowly an entry's rate may fall with the similarity than that of decoys of like
+/// mild rate: the difference of two exponential tails, in 1 / similarity. Held-out places whose
+/// decoys lack nearly all groups need 3.
+const SLOWER: f64 = 3.5;
 /// Share of an entry's mild count that a decoy must have to be like it.
 const LIKE: f64 = 0.7;
 /// Fewest events from which a design effect is estimated.
@@ -132,10 +138,19 @@ impl SiteCurve {
         let entries = self.covered.len() as f64;
         match bin(threshold) {
             Some(b) if threshold >= FIRST_BIN => {
-                upper_bound(&self.terms(b), f64::from(self.effects[b]) / 1000.0).min(entries)
+                let counted = upper_bound(&self.terms(b), f64::from(self.effects[b]) / 1000.0);
+                (counted * self.allowance(b)).min(entries)
             }
             _ => entries,
         }
+    }
+
+    /// How many times the rate of decoys of like mild rate an entry's may be from the bin `from`
+    /// on, at least 1: nothing where they were matched, more the further up. Beyond the strictest
+    /// threshold with enough events the bound is wide already, and it grows no more.
+    fn allowance(&self, from: usize) -> f64 {
+        let counted = (0..=from).rev().find(|b| self.events(edge(*b)) >= LEAST_EVENTS);
+        (SLOWER * f64::from(edge(counted.unwrap_or(0)) - FIRST_BIN)).exp()
     }
 
     /// [`SiteCurve::upper_bound`] at each bin's edge, none below one further on. The true rate

@@ -16,8 +16,9 @@ use serde::Serialize;
 use super::duplicates::{JudgedPeople, Suspect};
 use super::protocol::draw::Draw;
 use super::statistics::interval::Rate;
-use crate::calibrate::counts::{Counter, Counts, Setup};
+use crate::calibrate::counts::{BINS, Counter, Counts, Setup, edge};
 use crate::calibrate::strata::SiteCurve;
+use crate::promise::FLOOR;
 use crate::template::Template;
 
 /// Thresholds at which bounds are held against the truth.
@@ -74,6 +75,18 @@ pub struct SitePlan {
     pub without: Vec<String>,
     /// Of the draws.
     pub seed: u64,
+    /// What a list is to keep, where lists are to be planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+}
+
+/// What lists are planned for.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Goal {
+    /// False alerts a track that a list may give.
+    pub alerts_a_face: f64,
+    /// The highest threshold at which enough of the listed people are found.
+    pub highest: f32,
 }
 
 /// What came of one place at one threshold.
@@ -85,6 +98,29 @@ struct Outcome {
     average_decoy: f64,
     /// The covered entries' and the others' truth.
     uncovered_truth: f64,
+}
+
+/// What a place allows.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    /// Most entries like those drawn that the bound lets in, at the best threshold up to the
+    /// goal's.
+    largest: f64,
+    /// Threshold at which the list that was drawn keeps the goal, and its true rate there.
+    kept: Option<(f32, f64)>,
+}
+
+/// What came of planning lists.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedLists {
+    /// Entries of the largest list, in the median of places.
+    pub largest: f64,
+    /// In nineteen of twenty places it is at least as large.
+    pub largest_of_nearly_all: f64,
+    /// Places in which the list that was drawn keeps the goal by its bound.
+    pub fits: Rate,
+    /// Of these, places in which its true rate is within the goal.
+    pub held: Rate,
 }
 
 /// What came of all places at one threshold.
@@ -117,6 +153,16 @@ pub struct SitesResult {
     pub no_curve: u32,
     /// At each of [`THRESHOLDS`].
     pub thresholds: Vec<SitesAt>,
+    /// Where there is a goal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned: Option<PlannedLists>,
+}
+
+/// What came of one place.
+struct Place {
+    covered: f64,
+    outcomes: Vec<Outcome>,
+    planned: Option<Planned>,
 }
 
 impl Population {
@@ -170,7 +216,7 @@ impl Population {
     }
 
     /// Draws one place and judges it; `None` where too few matched.
-    fn place(&self, plan: &SitePlan, number: u32) -> Option<(f64, Vec<Outcome>)> {
+    fn place(&self, plan: &SitePlan, number: u32) -> Option<Place> {
         let mut draw = Draw::new(plan.seed, number);
         let mut thirds = [Vec::new(), Vec::new(), Vec::new()];
         for person in 0..self.group_of.len() {
@@ -185,19 +231,23 @@ impl Population {
         let counts = self.count(plan, &entries, &decoys, passing, &weights, &mut draw);
         let curve = SiteCurve::of(&counts).ok()?;
         let marks: Vec<bool> = counts.covered_entries(&curve);
+        let truths_at = |threshold: f32| {
+            let mut truths = [0.0; 2];
+            for (entry, covered) in entries.iter().zip(&marks) {
+                let rate: f64 = passing
+                    .iter()
+                    .zip(&weights)
+                    .filter(|(p, _)| self.similarity(**p, *entry) >= threshold - 1e-6)
+                    .map(|(_, w)| w)
+                    .sum();
+                truths[usize::from(!covered)] += rate;
+            }
+            truths
+        };
         let outcomes = THRESHOLDS
             .iter()
             .map(|threshold| {
-                let mut truths = [0.0; 2];
-                for (entry, covered) in entries.iter().zip(&marks) {
-                    let rate: f64 = passing
-                        .iter()
-                        .zip(&weights)
-                        .filter(|(p, _)| self.similarity(**p, *entry) >= *threshold - 1e-6)
-                        .map(|(_, w)| w)
-                        .sum();
-                    truths[usize::from(!covered)] += rate;
-                }
+                let truths = truths_at(*threshold);
                 Outcome {
                     truth: truths[0],
                     bound: curve.upper_bound(*threshold),
@@ -208,7 +258,19 @@ impl Population {
             })
             .collect();
         let covered = curve.covered.len() as f64 / entries.len().max(1) as f64;
-        Some((covered, outcomes))
+        let planned = plan.goal.map(|goal| {
+            let bounds = curve.upper_bounds();
+            let allowed = (0..BINS).filter(|b| (FLOOR..=goal.highest + 1e-6).contains(&edge(*b)));
+            let mut allowed = allowed.map(|b| (edge(b), bounds[b]));
+            // Never rising, so that the last one is the least. It is proportional to the entries.
+            let least = allowed.clone().next_back().map_or(f64::INFINITY, |(_, bound)| bound);
+            let kept = allowed.find(|(_, bound)| *bound <= goal.alerts_a_face);
+            Planned {
+                largest: curve.covered.len() as f64 * goal.alerts_a_face / least,
+                kept: kept.map(|(threshold, _)| (threshold, truths_at(threshold)[0])),
+            }
+        });
+        Some(Place { covered, outcomes, planned })
     }
 
     /// What a device at the place would have counted.
@@ -282,6 +344,22 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+impl PlannedLists {
+    fn of(places: &[Planned], goal: Goal) -> Self {
+        let mut largest: Vec<f64> = places.iter().map(|p| p.largest).collect();
+        largest.sort_by(f64::total_cmp);
+        let at = |share: f64| largest.get((largest.len() as f64 * share) as usize).copied();
+        let kept: Vec<f64> = places.iter().filter_map(|p| p.kept.map(|(_, truth)| truth)).collect();
+        let held = kept.iter().filter(|truth| **truth <= goal.alerts_a_face).count();
+        Self {
+            largest: at(0.5).unwrap_or(f64::NAN),
+            largest_of_nearly_all: at(0.05).unwrap_or(f64::NAN),
+            fits: Rate::new(kept.len() as u64, places.len() as u64),
+            held: Rate::new(held as u64, kept.len() as u64),
+        }
+    }
+}
+
 /// Draws and judges `plan.sites` places; `progress` gets each that is done.
 pub fn evaluate(
     population: &Population,
@@ -291,12 +369,14 @@ pub fn evaluate(
     let mut covered = Vec::new();
     let mut no_curve = 0;
     let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); THRESHOLDS.len()];
+    let mut planned: Vec<Planned> = Vec::new();
     for number in 0..plan.sites {
         match population.place(&plan, number) {
             None => no_curve += 1,
-            Some((share, of_place)) => {
-                covered.push(share);
-                outcomes.iter_mut().zip(of_place).for_each(|(all, one)| all.push(one));
+            Some(place) => {
+                covered.push(place.covered);
+                outcomes.iter_mut().zip(place.outcomes).for_each(|(all, one)| all.push(one));
+                planned.extend(place.planned);
             }
         }
         progress(number + 1);
@@ -326,6 +406,7 @@ pub fn evaluate(
         covered: covered.iter().sum::<f64>() / covered.len().max(1) as f64,
         no_curve,
         thresholds,
+        planned: plan.goal.map(|goal| PlannedLists::of(&planned, goal)),
         plan,
     }
 }
@@ -352,7 +433,15 @@ mod tests {
     }
 
     fn plan() -> SitePlan {
-        SitePlan { sites: 20, entries: 20, decoys: 120, tracks: 600, without: Vec::new(), seed: 1 }
+        SitePlan {
+            sites: 20,
+            entries: 20,
+            decoys: 120,
+            tracks: 600,
+            without: Vec::new(),
+            seed: 1,
+            goal: None,
+        }
     }
 
     #[test]
@@ -367,6 +456,20 @@ mod tests {
         assert_eq!(again.thresholds[0].bound_over_truth, result.thresholds[0].bound_over_truth);
         let other = evaluate(&population, SitePlan { seed: 2, ..plan() }, |_| ());
         assert_ne!(other.thresholds[0].bound_over_truth, result.thresholds[0].bound_over_truth);
+    }
+
+    #[test]
+    fn the_largest_list_grows_with_what_is_allowed_and_a_list_that_fits_keeps_it() {
+        let population = population();
+        let planned = |alerts_a_face| {
+            let goal = Some(Goal { alerts_a_face, highest: 0.7 });
+            evaluate(&population, SitePlan { goal, ..plan() }, |_| ()).planned.expect("a goal")
+        };
+        let (strict, loose) = (planned(1e-4), planned(1.0));
+        assert!((loose.largest / strict.largest - 1e4).abs() < 1.0, "{strict:?} {loose:?}");
+        assert!(strict.largest_of_nearly_all <= strict.largest);
+        assert_eq!((strict.fits.count, loose.fits.count), (0, 20), "{strict:?} {loose:?}");
+        assert!(loose.held.count >= 19);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::{self, FaceReader};
 use crate::evaluate::extract::padded;
 use crate::evaluate::sites::{
-    GroupedPerson, Population, SitePlan, SitesResult, evaluate, one_of_each,
+    Goal, GroupedPerson, Population, SitePlan, SitesResult, evaluate, one_of_each,
 };
 use crate::files::{read_text, replace};
 use crate::frame::Frame;
@@ -54,6 +54,12 @@ pub struct SitesArgs {
     /// A group that is missing among the decoys; may be given several times.
     #[arg(long, value_name = "GROUP")]
     without: Vec<String>,
+    /// Also plan lists that may give so many false alerts a face: how many entries fit.
+    #[arg(long, value_name = "RATE", value_parser = alerts)]
+    alerts_a_face: Option<f64>,
+    /// The highest threshold that such a list may have, in similarities of single photographs.
+    #[arg(long, value_name = "SIMILARITY", default_value_t = 0.77, value_parser = likely)]
+    highest: f32,
     /// Seed of the draws: the same seed gives the same draws, for ever.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -111,6 +117,7 @@ pub fn run(args: &SitesArgs, out: &mut dyn Write) -> Result<bool, CliError> {
         tracks: args.tracks,
         without: args.without.clone(),
         seed: args.seed,
+        goal: args.alerts_a_face.map(|alerts_a_face| Goal { alerts_a_face, highest: args.highest }),
     };
     let result = evaluate(&population, plan, |done| bar.set_position(done.into()));
     bar.finish_and_clear();
@@ -157,6 +164,23 @@ fn print(result: &SitesResult, out: &mut dyn Write) -> Result<(), CliError> {
             at.uncovered_over_covered
         )?;
     }
+    if let (Some(goal), Some(planned)) = (plan.goal, &result.planned) {
+        writeln!(
+            out,
+            "at {:.3e} false alerts a face and thresholds up to {:.2}: the largest list has {:.0} \
+             entries in the median place, {:.0} or more in 19 of 20; one of {} keeps it in {:.3} \
+             of places by its bound, and in {:.3} ({:.3}-{:.3}) of these in truth",
+            goal.alerts_a_face,
+            goal.highest,
+            planned.largest.floor(),
+            planned.largest_of_nearly_all.floor(),
+            plan.entries,
+            planned.fits.rate.unwrap_or(f64::NAN),
+            planned.held.rate.unwrap_or(f64::NAN),
+            planned.held.lower,
+            planned.held.upper
+        )?;
+    }
     Ok(())
 }
 
@@ -187,6 +211,11 @@ fn look(root: &Path, pad: f32, networks: &Networks) -> Result<Vec<NamedTemplate>
         }
     }
     Ok(rows)
+}
+
+fn alerts(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= 1.0);
+    rate.ok_or_else(|| "write a rate above 0, at most 1, such as 1.67e-5".into())
 }
 
 /// A line a person: group, tab, components in base64.
