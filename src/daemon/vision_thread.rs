@@ -213,7 +213,7 @@ impl<'a> VisionThread<'a> {
                 auditor.sign(delivery);
             }
             self.recorded_list = list;
-            self.reviews.set_trust(self.device.trust().ok().as_ref());
+            self.reviews.set_keys(self.device.trust().ok().as_ref(), self.device.key());
             self.links.board.set_list(report.status, report.trust_ends);
             self.links.delivery.set_list_state(report.state);
         }

@@ -2,8 +2,8 @@
 //!
 //! * A candidate is remembered **before** it is published, on the disk: a verdict on it is never
 //!   one on something unknown. Where it cannot be, it is not published, and nobody is matched.
-//! * Only a device whose trust file pins reviewers of two different people remembers candidates.
-//!   Elsewhere nobody could decide, and nothing changes.
+//! * Only a device that has a key of its own, and whose trust file pins reviewers of two different
+//!   people, remembers candidates. Elsewhere nobody could decide, and nothing changes.
 //! * What follows from a verdict is taken out ([`Reviews::take_steps`]), recorded by the caller,
 //!   stored ([`Reviews::store`]) and then published. Only what is stored is acknowledged; a verdict
 //!   that comes again is answered again.
@@ -85,7 +85,8 @@ pub struct Reviews {
     path: PathBuf,
     device: String,
     deadline: Duration,
-    /// Different people who may review, by the keys that are believed.
+    /// Different people who may review, by the keys that are believed; none where what they say
+    /// cannot be opened.
     reviewers: usize,
     /// Why nothing can be remembered.
     problem: Option<Blindness>,
@@ -125,9 +126,10 @@ impl Reviews {
         }
     }
 
-    /// Takes note of who may review.
-    pub fn set_trust(&mut self, trust: Option<&Trust>) {
-        self.reviewers = trust.map_or(0, |trust| trust.people(Role::Reviewer));
+    /// Takes note of who may review, and of the key that opens what they say.
+    pub fn set_keys(&mut self, trust: Option<&Trust>, key: Option<&DeviceKey>) {
+        let reviewers = trust.map_or(0, |trust| trust.people(Role::Reviewer));
+        self.reviewers = if key.is_some() { reviewers } else { 0 };
     }
 
     fn are_asked(&self) -> bool {
@@ -207,7 +209,7 @@ impl Reviews {
         key: Option<&DeviceKey>,
         now: OffsetDateTime,
     ) {
-        self.set_trust(Some(trust));
+        self.set_keys(Some(trust), key);
         let Some(key) = key else {
             self.counters.refused += 1;
             warn!(

@@ -40,7 +40,7 @@ impl Site {
 
     fn reviews(&self) -> Reviews {
         let mut reviews = Reviews::open(&self.config);
-        reviews.set_trust(Some(&trust(&[3, 4])));
+        reviews.set_keys(Some(&trust(&[3, 4])), Some(&self.key));
         reviews
     }
 
@@ -100,10 +100,12 @@ fn without_reviewers_of_two_people_nothing_is_remembered_and_nobody_is_held_up()
     let site = Site::new();
     std::fs::write(&site.config.review.docket, "damaged").expect("writes");
     let mut reviews = Reviews::open(&site.config);
-    reviews.set_trust(Some(&trust(&[3])));
+    reviews.set_keys(Some(&trust(&[3])), Some(&site.key));
     assert_eq!(reviews.case(&candidate(), at(0).wall), None);
     assert_eq!(reviews.blindness(), None);
-    reviews.set_trust(Some(&trust(&[3, 4])));
+    reviews.set_keys(Some(&trust(&[3, 4])), None);
+    assert_eq!(reviews.blindness(), None, "nobody could open what they say");
+    reviews.set_keys(Some(&trust(&[3, 4])), Some(&site.key));
     assert_eq!(reviews.blindness().map(|b| b.cause), Some(Cause::ReviewsNotStored));
     reviews.store(at(60));
     let kept = std::fs::read(&site.config.review.docket).expect("it is there");
