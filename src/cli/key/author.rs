@@ -137,7 +137,10 @@ fn pinned(pin: &Pin) -> Result<String, CliError> {
     let now = OffsetDateTime::now_utc();
     let mut text = text(pin.serial, pin.signers_needed, now, pin.days, &groups)?;
     if pin.witnesses_needed > 0 || pin.origin_reset.is_some() {
-        text.push_str(&format!("\n[audit]\nwitnesses_needed = {}\n", pin.witnesses_needed));
+        text.push_str(&format!(
+            "\n[audit] # the log\nwitnesses_needed = {}\n",
+            pin.witnesses_needed
+        ));
         if let Some(reset) = &pin.origin_reset {
             text.push_str(&format!("origin_reset = \"{reset}\"\n"));
         }
