@@ -45,7 +45,7 @@ pub enum DetachedError {
 /// What is signed before the payload.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct JwsHeader {
     alg: String,
     b64: bool,
     crit: Vec<String>,
@@ -74,7 +74,8 @@ pub fn verify(payload: &[u8], signature: &str, key: &PublicKey) -> Result<(), De
     let (header, text) = signature.split_once("..").ok_or(DetachedError::Shape)?;
     let decode = |text| URL_SAFE_NO_PAD.decode(text).map_err(|_| DetachedError::Shape);
     let bytes: [u8; 64] = decode(text)?.try_into().map_err(|_| DetachedError::Shape)?;
-    let what: Header = serde_json::from_slice(&decode(header)?).map_err(|_| DetachedError::Kind)?;
+    let what: JwsHeader =
+        serde_json::from_slice(&decode(header)?).map_err(|_| DetachedError::Kind)?;
     if what.alg != "Ed25519" || what.b64 || what.crit != ["b64"] {
         return Err(DetachedError::Kind);
     }

@@ -8,9 +8,9 @@ use crate::delivery::Signer;
 use crate::watchlist::keys::SecretKey;
 
 #[derive(Debug)]
-struct Identity(SecretKey);
+struct DeviceSigner(SecretKey);
 
-impl Signer for Identity {
+impl Signer for DeviceSigner {
     fn sign(&self, payload: &[u8]) -> String {
         detached::sign(payload, &self.0)
     }
@@ -21,5 +21,5 @@ impl Signer for Identity {
 pub fn signer(config: &Config) -> Option<Box<dyn Signer>> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let identity = config.audit.open_identity(credentials.as_deref()).ok()??;
-    Some(Box::new(Identity(identity)))
+    Some(Box::new(DeviceSigner(identity)))
 }

@@ -67,7 +67,7 @@ enum LinkEnd {
 /// A letter, by its number.
 struct Numbered(u64, Letter);
 
-struct Post<'a> {
+struct FleetPost<'a> {
     correspondent: &'a mut dyn Correspondent,
     /// Numbers of letters begin at one.
     next: u64,
@@ -92,7 +92,7 @@ pub fn correspond(
 ) -> Result<(), CourierError> {
     let url: BrokerUrl = config.url.parse()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut post = Post {
+    let mut post = FleetPost {
         correspondent,
         next: 1,
         waiting: VecDeque::new(),
@@ -138,7 +138,7 @@ pub fn correspond(
     outcome
 }
 
-impl Post<'_> {
+impl FleetPost<'_> {
     /// Waits without a connection; true where it is over.
     async fn pause(&mut self, wait: Duration) -> bool {
         let until = Instant::now() + wait;

@@ -479,30 +479,6 @@ impl<S: Store> Session<S> {
         }
     }
 
-    /// Whether everything that was taken is delivered.
-    pub fn is_drained(&self) -> bool {
-        self.outbox.is_empty()
-    }
-
-    /// Whether the broker has left a publish unacknowledged for [`ACK_TIMEOUT`].
-    pub fn is_overdue(&self, now: Now) -> bool {
-        self.ack_deadline().is_some_and(|deadline| now.monotonic >= deadline)
-    }
-
-    /// The monotonic time at which to call [`Session::next`] and [`Session::is_overdue`] again
-    /// without another event.
-    pub fn wake_at(&self, now: Now) -> Option<Duration> {
-        let refused = self.outbox.wake_at(now).filter(|_| self.up);
-        [refused, self.ack_deadline()].into_iter().flatten().min()
-    }
-
-    fn ack_deadline(&self) -> Option<Duration> {
-        let flies = |stage| matches!(stage, ReportStage::Flying(_));
-        let waits =
-            self.outbox.in_flight() > 0 || flies(self.status_stage) || flies(self.list_state_stage);
-        (self.up && waits).then(|| self.waiting_since.unwrap_or_default() + ACK_TIMEOUT)
-    }
-
     fn hand(&mut self, what: Handed, now: Now) {
         // The wait for acknowledgements begins with the first publish after none was on its way.
         if self.outbox.in_flight() <= 1 && self.handed.is_empty() {

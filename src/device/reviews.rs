@@ -26,7 +26,7 @@ use crate::delivery::event::{Candidate, EventId, ReviewStage, ReviewState, Revie
 use crate::files;
 use crate::judgement::Outcome;
 use crate::review::docket::{
-    Counted, Docket, DocketError, MAX_BYTES, NewCase, NotCounted, Notice, Taken,
+    CountedVerdict, Docket, DocketError, Judged, MAX_BYTES, NewCase, NotCounted, Notice,
 };
 use crate::review::verdict::{self, CandidateId, VerdictErrorKind};
 use crate::watchlist::Reference;
@@ -70,7 +70,7 @@ pub struct ReviewStep {
 
 /// Why the docket cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+enum DocketUnusable {
     #[error("{path}: {error}")]
     Read { path: String, error: std::io::Error },
     #[error(
@@ -233,7 +233,7 @@ impl Reviews {
         };
         let reviewer = verdict.reviewer().to_string();
         match self.docket.judge(&verdict, trust, now) {
-            Taken::Counts(notice) => {
+            Judged::Counts(notice) => {
                 self.unstored = true;
                 self.counters.counted += 1;
                 info!("A verdict counts: candidate={} reviewer={reviewer}.", verdict.candidate);
@@ -244,7 +244,7 @@ impl Reviews {
                 });
                 self.note(vec![record], notice, Some(reviewer));
             }
-            Taken::Not { why, standing } => {
+            Judged::Not { why, standing } => {
                 self.counters.refused += 1;
                 info!("A verdict does not count: reviewer={reviewer} why={why}.");
                 self.answer(verdict.candidate, standing, &reviewer, why);
@@ -358,18 +358,18 @@ pub struct CaseToAdd {
     until: OffsetDateTime,
 }
 
-fn read(path: &std::path::Path) -> Result<Docket, Unusable> {
+fn read(path: &std::path::Path) -> Result<Docket, DocketUnusable> {
     let name = || path.display().to_string();
     let bytes = match files::read_bytes(path, MAX_BYTES as u64) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Docket::default()),
-        Err(error) => return Err(Unusable::Read { path: name(), error }),
+        Err(error) => return Err(DocketUnusable::Read { path: name(), error }),
     };
-    Docket::from_bytes(&bytes).map_err(|error| Unusable::Damaged { path: name(), error })
+    Docket::from_bytes(&bytes).map_err(|error| DocketUnusable::Damaged { path: name(), error })
 }
 
-fn told(counted: &Counted) -> ToldVerdict {
-    let Counted { reviewer, opinion, confidence, .. } = *counted;
+fn told(counted: &CountedVerdict) -> ToldVerdict {
+    let CountedVerdict { reviewer, opinion, confidence, .. } = *counted;
     ToldVerdict { reviewer, opinion, confidence }
 }
 

@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_judged_duplicate_is_no_false_match_and_the_report_says_how_many_were_left_out() {
-        use super::super::protocol::duplicates::Verdict;
+        use super::super::protocol::duplicates::PairVerdict;
         let dir = tempfile::tempdir().unwrap();
         lfw(dir.path(), 60, |_| 2, 60);
         // P001 under another name.
@@ -400,7 +400,7 @@ mod tests {
         let (unjudged, _) = evaluate(dir.path(), QUESTION);
         let cluster = JudgedCluster {
             files: ["P001/P001_0001.jpg", "Q/Q_0002.jpg", "R/R.jpg"].map(str::to_owned).to_vec(),
-            verdict: Verdict::SamePerson,
+            verdict: PairVerdict::SamePerson,
             judged_by: "Ann".into(),
             why: "one passport".into(),
         };

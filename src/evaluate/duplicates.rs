@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 
 use super::left_out::LeftOut;
-use super::protocol::duplicates::{JudgedCluster, Verdict};
+use super::protocol::duplicates::{JudgedCluster, PairVerdict};
 
 /// Similarity from which different people are listed as likely duplicates, unless told otherwise.
 /// By eye, some 40 of 48 pairs from .55 to .60 of cleaned web photographs showed one person.
@@ -36,7 +36,7 @@ pub struct Suspect {
 #[derive(Debug, Clone, Default)]
 pub struct JudgedPeople {
     /// Cluster of each person, by the person's number; `None`: in no judged cluster. Persons of one
-    /// cluster that is no [`Verdict::Different`] are not compared as different people.
+    /// cluster that is no [`PairVerdict::Different`] are not compared as different people.
     joined: Vec<Option<u32>>,
     /// Pairs of persons that were judged to be different, lower number first.
     different: HashSet<(u32, u32)>,
@@ -69,7 +69,7 @@ impl JudgedPeople {
                     ),
                 }
             }
-            if cluster.verdict == Verdict::Different {
+            if cluster.verdict == PairVerdict::Different {
                 for (at, a) in of.iter().enumerate() {
                     different.extend(of[at + 1..].iter().map(|b| (*a.min(b), *a.max(b))));
                 }
@@ -227,7 +227,7 @@ mod tests {
 
     const PEOPLE: [u32; 5] = [0, 0, 1, 2, 3];
 
-    fn judged(verdict: Verdict, of: [&str; 2], left_out: &mut LeftOut) -> JudgedPeople {
+    fn judged(verdict: PairVerdict, of: [&str; 2], left_out: &mut LeftOut) -> JudgedPeople {
         let cluster = JudgedCluster {
             files: of.map(str::to_owned).to_vec(),
             verdict,
@@ -240,12 +240,12 @@ mod tests {
     #[test]
     fn a_judgement_holds_for_the_people_and_not_only_for_the_photographs() {
         let mut left_out = LeftOut::default();
-        let j = judged(Verdict::SamePerson, ["ann/2", "bob/1"], &mut left_out);
+        let j = judged(PairVerdict::SamePerson, ["ann/2", "bob/1"], &mut left_out);
         assert!(j.joins(0, 1) && j.joins(1, 0) && !j.joins(0, 2) && !j.joins(2, 3));
-        let j = judged(Verdict::Different, ["ann/2", "bob/1"], &mut left_out);
+        let j = judged(PairVerdict::Different, ["ann/2", "bob/1"], &mut left_out);
         assert!(!j.joins(0, 1) && j.parts(1, 0) && !j.parts(0, 2));
         assert!(left_out.is_empty());
-        judged(Verdict::Twins, ["ann/9", "bob/1"], &mut left_out);
+        judged(PairVerdict::Twins, ["ann/9", "bob/1"], &mut left_out);
         assert_eq!(left_out.omissions()[0].what, "ann/9");
     }
 
@@ -261,10 +261,10 @@ mod tests {
         let nobody = JudgedPeople::default();
         assert_eq!(stay(&nobody, &[pair(0, 2), pair(3, 2)]), [0, 3]);
         let mut left_out = LeftOut::default();
-        let twins = judged(Verdict::Twins, ["bob/1", "dan/1"], &mut left_out);
+        let twins = judged(PairVerdict::Twins, ["bob/1", "dan/1"], &mut left_out);
         assert_eq!(stay(&twins, &[]), [0, 1, 2]);
         assert_eq!(stay(&twins, &[pair(4, 3)]), [0, 1]);
-        let different = judged(Verdict::Different, ["ann/2", "bob/1"], &mut left_out);
+        let different = judged(PairVerdict::Different, ["ann/2", "bob/1"], &mut left_out);
         assert_eq!(stay(&different, &[pair(1, 2)]), [0, 1, 2, 3]);
     }
 
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(likely.clusters[1].files, ["ann/1", "bob/1", "cyd/1"]);
         assert_eq!((likely.clusters[1].closest, likely.clusters[1].loosest), (0.7, 0.6));
         let likely =
-            found(&judged(Verdict::Different, ["dan/1", "ann/1"], &mut LeftOut::default()));
+            found(&judged(PairVerdict::Different, ["dan/1", "ann/1"], &mut LeftOut::default()));
         assert_eq!((likely.unjudged, likely.judged_different, likely.clusters.len()), (2, 1, 1));
     }
 }

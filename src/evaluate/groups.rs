@@ -575,7 +575,7 @@ mod tests {
         assert_eq!(likely.clusters[0].files, ["north-3-1.jpg", "twin.jpg"]);
         let judged = [JudgedCluster {
             files: likely.clusters[0].files.clone(),
-            verdict: super::super::protocol::duplicates::Verdict::Twins,
+            verdict: super::super::protocol::duplicates::PairVerdict::Twins,
             judged_by: "Ann".into(),
             why: "register".into(),
         }];
@@ -593,7 +593,7 @@ mod tests {
             assert_eq!((bounds.name.as_str(), bounds.people, bounds.joined), ("north", 100, 1));
         }
         let different = [JudgedCluster {
-            verdict: super::super::protocol::duplicates::Verdict::Different,
+            verdict: super::super::protocol::duplicates::PairVerdict::Different,
             ..judged[0].clone()
         }];
         let (g, _, _) = evaluate(

@@ -88,7 +88,7 @@ pub struct NewCase {
 
 /// A verdict that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counted {
+pub struct CountedVerdict {
     /// Who gave it.
     pub reviewer: KeyId,
     /// What was said.
@@ -123,13 +123,13 @@ pub enum Notice {
         /// How.
         outcome: Outcome,
         /// In the order in which they came.
-        verdicts: Vec<Counted>,
+        verdicts: Vec<CountedVerdict>,
     },
 }
 
 /// What became of a verdict.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Taken {
+pub enum Judged {
     /// It counts, and this follows.
     Counts(Notice),
     /// It does not count, and nothing changed.
@@ -149,7 +149,7 @@ struct Case {
     version: u64,
     entry: Reference,
     until: OffsetDateTime,
-    verdicts: Vec<Counted>,
+    verdicts: Vec<CountedVerdict>,
     outcome: Option<Outcome>,
 }
 
@@ -200,13 +200,13 @@ impl Docket {
     }
 
     /// Counts a verdict, at `now`, where it counts.
-    pub fn judge(&mut self, verdict: &SignedVerdict, trust: &Trust, now: OffsetDateTime) -> Taken {
+    pub fn judge(&mut self, verdict: &SignedVerdict, trust: &Trust, now: OffsetDateTime) -> Judged {
         let Some(case) = self.cases.iter_mut().find(|c| c.candidate == verdict.candidate) else {
-            return Taken::Not { why: NotCounted::Unknown, standing: None };
+            return Judged::Not { why: NotCounted::Unknown, standing: None };
         };
         match case.judge(verdict, trust, now) {
-            Ok(()) => Taken::Counts(case.notice()),
-            Err(why) => Taken::Not { why, standing: Some(case.notice()) },
+            Ok(()) => Judged::Counts(case.notice()),
+            Err(why) => Judged::Not { why, standing: Some(case.notice()) },
         }
     }
 
@@ -301,7 +301,7 @@ impl Case {
         if self.verdicts.iter().any(|v| trust.same_person(v.reviewer, reviewer)) {
             return Err(NotCounted::SamePerson);
         }
-        self.verdicts.push(Counted {
+        self.verdicts.push(CountedVerdict {
             reviewer,
             opinion: verdict.opinion,
             confidence: verdict.confidence,

@@ -245,7 +245,7 @@ pub fn give(
 /// # Errors
 /// Where they are none.
 pub fn check_shape(bytes: &[u8]) -> Result<(), VerdictError> {
-    Envelope::read(bytes).map(drop)
+    VerdictEnvelope::read(bytes).map(drop)
 }
 
 /// About which candidate an envelope is and who says to have signed it, to look at it: its
@@ -254,7 +254,7 @@ pub fn check_shape(bytes: &[u8]) -> Result<(), VerdictError> {
 /// # Errors
 /// Where it is none.
 pub fn inspect(bytes: &[u8]) -> Result<(CandidateId, KeyId), VerdictError> {
-    Envelope::read(bytes).map(|envelope| (envelope.candidate, envelope.cose.signer))
+    VerdictEnvelope::read(bytes).map(|envelope| (envelope.candidate, envelope.cose.signer))
 }
 
 /// Checks that a key pinned as a reviewer's in `trust` signed the envelope for `device`. Nothing is
@@ -267,7 +267,8 @@ pub fn authenticate<'a>(
     trust: &Trust,
     device: &str,
 ) -> Result<VerifiedEnvelope<'a>, VerdictError> {
-    let Envelope { cose, candidate, device: addressee, sealed } = Envelope::read(bytes)?;
+    let VerdictEnvelope { cose, candidate, device: addressee, sealed } =
+        VerdictEnvelope::read(bytes)?;
     let reviewer = cose.verify(ENVELOPE, trust)?;
     if addressee != device {
         return Err(VerdictError::OtherDevice(addressee.to_owned()));
@@ -356,14 +357,14 @@ impl<'a> Cose<'a> {
     }
 }
 
-struct Envelope<'a> {
+struct VerdictEnvelope<'a> {
     cose: Cose<'a>,
     candidate: CandidateId,
     device: &'a str,
     sealed: &'a [u8],
 }
 
-impl<'a> Envelope<'a> {
+impl<'a> VerdictEnvelope<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, VerdictError> {
         let cose = Cose::read(bytes, ENVELOPE)?;
         let mut r = CborReader::new(cose.payload);

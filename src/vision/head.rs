@@ -41,7 +41,7 @@ impl HeadView {
     /// The head of the face at `rect` of `frame`, among the faces found there.
     pub fn take(&self, frame: &Frame<'_>, rect: &Rect, company: InCompany<'_>) -> AlignedFace {
         let mut picture = AlignedFace::new(self.side);
-        let (own, step) = (Head::of(rect), self.times * rect.width.max(rect.height));
+        let (own, step) = (HeadEllipse::of(rect), self.times * rect.width.max(rect.height));
         let step = step / self.side as f32;
         let middle = (self.side as f32 - 1.0) / 2.0;
         let to_frame = Similarity {
@@ -52,7 +52,8 @@ impl HeadView {
         };
         picture.sample(frame, &to_frame);
         let others = company.faces.iter().enumerate().filter(|(i, _)| *i != company.own);
-        let others: Vec<Head> = others.map(|(_, other)| Head::of(&other.rect)).collect();
+        let others: Vec<HeadEllipse> =
+            others.map(|(_, other)| HeadEllipse::of(&other.rect)).collect();
         picture.keep(GREY, |x, y| {
             let at = Point::new(x as f32 * step + to_frame.tx, y as f32 * step + to_frame.ty);
             let distance = own.distance(at);
@@ -64,13 +65,13 @@ impl HeadView {
 
 /// Where a head is, upright.
 #[derive(Debug, Clone, Copy)]
-struct Head {
+struct HeadEllipse {
     face: Rect,
     center: Point,
     half: (f32, f32),
 }
 
-impl Head {
+impl HeadEllipse {
     fn of(face: &Rect) -> Self {
         let half = (face.width * HEAD.0 / 2.0, face.height * HEAD.1 / 2.0);
         Self { face: *face, center: face.center(), half }

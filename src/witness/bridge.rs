@@ -33,7 +33,7 @@ pub struct ForeignWitness {
 
 /// A submission that is to be posted.
 #[derive(Debug, Clone)]
-pub struct Errand {
+pub struct ForeignErrand {
     /// Which witness, by its place.
     pub foreign: usize,
     /// Which log.
@@ -101,24 +101,24 @@ impl Bridge {
         origin: &str,
         nonce: Nonce,
         submission: &Submission,
-    ) -> Option<Errand> {
+    ) -> Option<ForeignErrand> {
         let of_origin = |((o, _), log): &(&(String, usize), &mut ForeignLog)| {
             o == origin && log.question.is_some_and(|(n, _)| n == nonce)
         };
         let ((_, foreign), log) = self.logs.iter_mut().find(of_origin)?;
         (log.question, log.out) = (None, true);
         let (foreign, origin) = (*foreign, origin.to_owned());
-        Some(Errand { foreign, origin, submission: submission.clone() })
+        Some(ForeignErrand { foreign, origin, submission: submission.clone() })
     }
 
     /// What the other witness says to `errand`.
     pub fn replied(
         &mut self,
-        errand: &Errand,
+        errand: &ForeignErrand,
         reply: &ForeignReply,
         now: OffsetDateTime,
     ) -> BridgeOutcome {
-        let Errand { foreign, origin, submission } = errand;
+        let ForeignErrand { foreign, origin, submission } = errand;
         let log = self.logs.entry((origin.clone(), *foreign)).or_default();
         log.out = false;
         let place = self.foreign[*foreign].url.to_string();

@@ -11,12 +11,14 @@
 //! * A question is repeated until it is answered; nobody is waited for.
 //! * One offence is reported once an hour at most, as long as it stays the same.
 
+mod sayings;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use super::bridge::{Bridge, BridgeOutcome, Errand, ForeignReply};
+pub use self::sayings::{DeviceSaying, WitnessReport, WitnessSaying};
+use super::bridge::{Bridge, BridgeOutcome, ForeignErrand, ForeignReply};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::dialogue::{
     Challenge, ConsistencyAnswer, DialogueError, Nonce, Statement as _, WitnessRequest,
@@ -26,7 +28,6 @@ use crate::audit::note::{NoteKey, SignedNote};
 use crate::audit::proof::{ProofError, Submission};
 use crate::audit::tree::{ProofPath, TreeHash};
 use crate::audit::witness::{Cosigned, LogWitness, WitnessFinding, WitnessMemory};
-use crate::watchlist::text::stamp;
 
 /// How long a question waits for its answer before it is repeated.
 pub const ASK_AGAIN: Duration = Duration::seconds(10);
@@ -34,88 +35,6 @@ pub const ASK_AGAIN: Duration = Duration::seconds(10);
 const REPORT_AGAIN: Duration = Duration::HOUR;
 /// Most unknown logs that are told apart.
 const MOST_UNKNOWN: usize = 256;
-
-/// What a device publishes, and a witness reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceSaying {
-    /// A signed checkpoint.
-    Checkpoint,
-    /// The proof that was asked for.
-    Consistency,
-    /// Whether its log is the newest.
-    Challenge,
-}
-
-/// What is sent to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WitnessSaying {
-    /// A question for a proof.
-    Request,
-    /// A checkpoint with the witness's cosignature.
-    Cosign,
-    /// The newest log that the witness has seen.
-    Freshness,
-}
-
-/// What is known of what a log did.
-#[derive(Debug)]
-pub enum WitnessReport {
-    /// It only grew, and was cosigned.
-    Cosigned {
-        /// The device on whose topic it came, where it came over a broker.
-        device: Option<String>,
-        /// What was cosigned.
-        checkpoint: Checkpoint,
-        /// The witness's line.
-        line: String,
-    },
-    /// A witness of others has not cosigned what was submitted for a device.
-    NotBridged {
-        /// The device.
-        device: String,
-        /// Its log.
-        origin: String,
-        /// Which witness, and why not.
-        why: String,
-    },
-    /// Something is wrong.
-    Finding {
-        /// The device on whose topic it came, where it came over a broker.
-        device: Option<String>,
-        /// What.
-        finding: WitnessFinding,
-        /// The signed texts that prove it, as they came; empty where it is nobody's signature.
-        evidence: Vec<String>,
-    },
-}
-
-impl WitnessReport {
-    /// Whether it is a finding that somebody has to look at.
-    pub fn is_finding(&self) -> bool {
-        matches!(self, Self::Finding { .. })
-    }
-
-    /// For machines: what the witness `name` reports at `now`.
-    pub fn to_json(&self, name: &str, now: OffsetDateTime) -> Value {
-        let at = stamp(&now);
-        match self {
-            Self::Cosigned { device, checkpoint, line } => json!({
-                "witness": name, "at": at, "device": device, "cosigned": true,
-                "origin": checkpoint.origin, "size": checkpoint.size,
-                "root": checkpoint.root.to_string(), "line": line,
-            }),
-            Self::NotBridged { device, origin, why } => json!({
-                "witness": name, "at": at, "device": device, "cosigned": false,
-                "origin": origin, "not_bridged": why,
-            }),
-            Self::Finding { device, finding, evidence } => json!({
-                "witness": name, "at": at, "device": device, "cosigned": false,
-                "finding": finding.name(), "offence": finding.is_offence(),
-                "reason": finding.to_string(), "evidence": evidence,
-            }),
-        }
-    }
-}
 
 /// What follows from what came.
 #[derive(Debug, Default)]
@@ -125,7 +44,7 @@ pub struct WitnessOutput {
     /// For those who keep an eye on the fleet.
     pub reports: Vec<WitnessReport>,
     /// What is to be submitted to witnesses of others.
-    pub errands: Vec<Errand>,
+    pub errands: Vec<ForeignErrand>,
 }
 
 /// A question that is open.
@@ -254,7 +173,7 @@ impl<M: WitnessMemory> FleetWitness<M> {
     /// What a witness of others says to what was submitted for a device.
     pub fn replied(
         &mut self,
-        errand: &Errand,
+        errand: &ForeignErrand,
         reply: &ForeignReply,
         now: OffsetDateTime,
     ) -> WitnessOutput {

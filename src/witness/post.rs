@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::bridge::{Errand, ForeignReply};
+use super::bridge::{ForeignErrand, ForeignReply};
 use super::fleet::{DeviceSaying, FleetWitness, WitnessOutput, WitnessReport, WitnessSaying};
 use crate::audit::witness::WitnessMemory;
 use crate::delivery::correspondent::{Correspondent, Letter};
@@ -25,7 +25,7 @@ pub enum Elsewhere {
     /// What follows from a submission over HTTP.
     Output(WitnessOutput),
     /// What a witness of others said.
-    Reply(Box<Errand>, ForeignReply),
+    Reply(Box<ForeignErrand>, ForeignReply),
 }
 
 /// See the module's documentation.
@@ -36,7 +36,7 @@ pub struct WitnessPost<'a, M> {
     over: Arc<AtomicBool>,
     elsewhere: Receiver<Elsewhere>,
     /// To whoever submits to witnesses of others.
-    errands: Sender<Errand>,
+    errands: Sender<ForeignErrand>,
     report: &'a mut dyn FnMut(&WitnessReport, OffsetDateTime),
 }
 
@@ -48,7 +48,7 @@ impl<'a, M: WitnessMemory> WitnessPost<'a, M> {
         root: &str,
         over: Arc<AtomicBool>,
         elsewhere: Receiver<Elsewhere>,
-        errands: Sender<Errand>,
+        errands: Sender<ForeignErrand>,
         report: &'a mut dyn FnMut(&WitnessReport, OffsetDateTime),
     ) -> Self {
         let name = lock(&witness).witness().name().to_owned();

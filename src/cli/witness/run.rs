@@ -23,7 +23,7 @@ use crate::files::read_text;
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::text::hex;
 use crate::watchlist::{Trust, read_list};
-use crate::witness::bridge::{Bridge, Errand, ForeignWitness};
+use crate::witness::bridge::{Bridge, ForeignErrand, ForeignWitness};
 use crate::witness::foreign::{self, SubmissionUrl};
 use crate::witness::post::{Elsewhere, WitnessPost, lock};
 use crate::witness::{FleetWitness, WitnessReport, http, reset};
@@ -146,7 +146,11 @@ fn listen(args: &Args) -> Result<Option<TcpListener>, CliError> {
 }
 
 /// Submits what comes to witnesses of others.
-fn carry(foreign: &[ForeignWitness], errands: &Receiver<Errand>, elsewhere: &Sender<Elsewhere>) {
+fn carry(
+    foreign: &[ForeignWitness],
+    errands: &Receiver<ForeignErrand>,
+    elsewhere: &Sender<Elsewhere>,
+) {
     while let Ok(errand) = errands.recv() {
         let url = &foreign[errand.foreign].url;
         let reply = foreign::submit(url, &errand.submission.to_string());

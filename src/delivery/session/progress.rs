@@ -1,6 +1,10 @@
 //! How far each message has come.
 
+use std::time::Duration;
+
 use super::super::outbox::{QueuePosition, Settled};
+use super::{ACK_TIMEOUT, Session, Store};
+use crate::clock::Now;
 
 /// How far the newest status, or the oldest state of the list that is due, has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,4 +46,30 @@ pub enum Acknowledged {
     ListState(bool),
     /// Nothing that is on its way.
     Unknown,
+}
+
+impl<S: Store> Session<S> {
+    /// Whether everything that was taken is delivered.
+    pub fn is_drained(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Whether the broker has left a publish unacknowledged for [`ACK_TIMEOUT`].
+    pub fn is_overdue(&self, now: Now) -> bool {
+        self.ack_deadline().is_some_and(|deadline| now.monotonic >= deadline)
+    }
+
+    /// The monotonic time at which to call [`Session::next`] and [`Session::is_overdue`] again
+    /// without another event.
+    pub fn wake_at(&self, now: Now) -> Option<Duration> {
+        let refused = self.outbox.wake_at(now).filter(|_| self.up);
+        [refused, self.ack_deadline()].into_iter().flatten().min()
+    }
+
+    fn ack_deadline(&self) -> Option<Duration> {
+        let flies = |stage| matches!(stage, ReportStage::Flying(_));
+        let waits =
+            self.outbox.in_flight() > 0 || flies(self.status_stage) || flies(self.list_state_stage);
+        (self.up && waits).then(|| self.waiting_since.unwrap_or_default() + ACK_TIMEOUT)
+    }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum PairVerdict {
     /// One person under several names: comparisons between them are no false matches.
     SamePerson,
     /// Twins: no face recognition tells them apart, so they are left out and counted.
@@ -37,7 +37,7 @@ pub struct JudgedCluster {
     /// Photographs, two or more.
     pub files: Vec<String>,
     /// What was decided.
-    pub verdict: Verdict,
+    pub verdict: PairVerdict,
     /// Who decided it.
     pub judged_by: String,
     /// From what.
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_judgement_needs_files_a_judge_and_a_reason() {
         let all = parse(&cluster("\"a\",\"b\"", "Ann")).unwrap();
-        assert_eq!((all[0].files.len(), all[0].verdict), (2, Verdict::Twins));
+        assert_eq!((all[0].files.len(), all[0].verdict), (2, PairVerdict::Twins));
         for (text, word) in [
             (cluster("\"a\"", "Ann"), "fewer than two"),
             (cluster("\"a\",\"b\"", " "), "who judged"),

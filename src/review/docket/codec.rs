@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Case, Counted, Docket, DocketError, MAX_CASES, MAX_PAYLOADS, MAX_VERDICTS};
+use super::{Case, CountedVerdict, Docket, DocketError, MAX_CASES, MAX_PAYLOADS, MAX_VERDICTS};
 use crate::judgement::{Confidence, Opinion, Outcome};
 use crate::review::verdict::CandidateId;
 use crate::watchlist::Reference;
@@ -63,7 +63,7 @@ fn read_case(r: &mut CborReader<'_>) -> Result<Case, DocketError> {
     let mut verdicts = Vec::new();
     for _ in 0..r.array(MAX_VERDICTS)? {
         items(r, 5)?;
-        verdicts.push(Counted {
+        verdicts.push(CountedVerdict {
             reviewer: KeyId::from_bytes(fixed(r)?),
             opinion: Opinion::of(r.uint(u64::MAX)?).ok_or(DocketError::Unknown("opinion"))?,
             confidence: Confidence::of(r.uint(u64::MAX)?)

@@ -65,16 +65,16 @@ fn docket() -> Docket {
     docket
 }
 
-fn refused(taken: Taken) -> Option<NotCounted> {
+fn refused(taken: Judged) -> Option<NotCounted> {
     match taken {
-        Taken::Not { why, .. } => Some(why),
-        Taken::Counts(_) => None,
+        Judged::Not { why, .. } => Some(why),
+        Judged::Counts(_) => None,
     }
 }
 
-fn outcome(taken: &Taken) -> Option<Outcome> {
+fn outcome(taken: &Judged) -> Option<Outcome> {
     match taken {
-        Taken::Counts(Notice::Over { outcome, .. }) => Some(*outcome),
+        Judged::Counts(Notice::Over { outcome, .. }) => Some(*outcome),
         _ => None,
     }
 }
@@ -89,18 +89,18 @@ fn two_people_decide_and_one_does_not_whatever_keys_they_hold() {
         third_needed: false,
         until: START + Duration::HOUR,
     };
-    assert_eq!(first, Taken::Counts(waits));
+    assert_eq!(first, Judged::Counts(waits));
     for key in [3, 4] {
         let again = docket.judge(&said(key, Opinion::Same), &trust(), START);
         assert_eq!(refused(again), Some(NotCounted::SamePerson));
     }
     let second = docket.judge(&said(5, Opinion::Same), &trust(), START);
-    let Taken::Counts(Notice::Over { outcome: Outcome::Confirmed, verdicts, .. }) = second else {
+    let Judged::Counts(Notice::Over { outcome: Outcome::Confirmed, verdicts, .. }) = second else {
         panic!("{second:?}");
     };
     assert_eq!(verdicts.iter().map(|v| v.reviewer).collect::<Vec<_>>(), [id(3), id(5)]);
     let late = docket.judge(&said(6, Opinion::NotSame), &trust(), START);
-    let Taken::Not { why: NotCounted::Decided, standing: Some(standing) } = late else {
+    let Judged::Not { why: NotCounted::Decided, standing: Some(standing) } = late else {
         panic!("{late:?}");
     };
     assert!(matches!(standing, Notice::Over { outcome: Outcome::Confirmed, .. }), "{standing:?}");
@@ -113,7 +113,7 @@ fn two_that_differ_need_a_third_and_three_that_differ_decide_nothing() {
         docket.judge(&said(3, opinions[0]), &trust(), START);
         let second = docket.judge(&said(5, opinions[1]), &trust(), START);
         match second {
-            Taken::Counts(Notice::Pending { verdicts: 2, third_needed: true, .. }) => {}
+            Judged::Counts(Notice::Pending { verdicts: 2, third_needed: true, .. }) => {}
             other => panic!("{other:?}"),
         }
         outcome(&docket.judge(&said(6, opinions[2]), &trust(), START))
@@ -155,7 +155,7 @@ fn what_a_key_said_that_is_rotated_out_before_the_decision_does_not_count() {
     let mut docket = docket();
     docket.judge(&said(5, Opinion::Same), &trust(), START);
     let second = docket.judge(&said(6, Opinion::Same), &trust_of(&[3, 4, 6]), START);
-    assert!(matches!(second, Taken::Counts(Notice::Pending { verdicts: 1, .. })), "{second:?}");
+    assert!(matches!(second, Judged::Counts(Notice::Pending { verdicts: 1, .. })), "{second:?}");
     let third = docket.judge(&said(3, Opinion::Same), &trust_of(&[3, 4, 6]), START);
     assert_eq!(outcome(&third), Some(Outcome::Confirmed));
 }
@@ -242,14 +242,14 @@ impl History {
         match step {
             Step::Says(reviewer, opinion) => {
                 match self.docket.judge(&said(reviewer, opinion), trust, START) {
-                    Taken::Counts(notice) => {
+                    Judged::Counts(notice) => {
                         assert_ne!(reviewer, 1, "a signer never counts");
                         if opinion == Opinion::Same {
                             self.same.insert(person(reviewer));
                         }
                         vec![notice]
                     }
-                    Taken::Not { .. } => Vec::new(),
+                    Judged::Not { .. } => Vec::new(),
                 }
             }
             Step::Rotates => {

@@ -50,7 +50,7 @@ fn what_is_sealed_is_of_one_length_whatever_it_says() {
         assert!(bytes.len() <= MAX_BYTES);
         let opened = open(&bytes, &trust(), verdict.device.as_str(), &device).unwrap();
         assert_eq!(*opened, *verdict);
-        seal::open(Envelope::read(&bytes).unwrap().sealed, &device).unwrap().len()
+        seal::open(VerdictEnvelope::read(&bytes).unwrap().sealed, &device).unwrap().len()
     };
     for opinion in Opinion::ALL.iter().copied() {
         for confidence in Confidence::ALL.iter().copied() {
@@ -94,7 +94,7 @@ fn a_verdict_for_another_device_or_in_another_s_envelope_does_not_count() {
         w.map(4).key(0).uint(1).key(1).bytes(&candidate).key(2).text(device).key(3).bytes(sealed);
         sign(ENVELOPE, &w.finish(), &fixture::key(by))
     };
-    let sealed = Envelope::read(&good).unwrap().sealed.to_vec();
+    let sealed = VerdictEnvelope::read(&good).unwrap().sealed.to_vec();
     let outcome = |bytes: Vec<u8>, name| open(&bytes, &trust(), name, &device).unwrap_err();
     let stolen = outcome(wrapped([7; 16], "gate-1", &sealed, 4), "gate-1");
     assert!(matches!(stolen, VerdictError::Mismatch("reviewer")), "{stolen}");
@@ -106,7 +106,7 @@ fn a_verdict_for_another_device_or_in_another_s_envelope_does_not_count() {
     // Sealed again by somebody who opened it under another key.
     let mine = DeviceKey::generate().unwrap();
     let to_me = give(&verdict(Opinion::Same), &fixture::key(3), mine.recipient()).unwrap();
-    let opened = seal::open(Envelope::read(&to_me).unwrap().sealed, &mine).unwrap();
+    let opened = seal::open(VerdictEnvelope::read(&to_me).unwrap().sealed, &mine).unwrap();
     let again = seal::seal(&[&opened], std::slice::from_ref(device.recipient())).unwrap();
     let passed_on = outcome(wrapped([7; 16], "gate-1", &again, 3), "gate-1");
     assert!(matches!(passed_on, VerdictError::Mismatch("device key")), "{passed_on}");
