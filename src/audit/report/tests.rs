@@ -150,16 +150,16 @@ fn what_two_people_decided_tells_false_alerts_once_all_candidates_are_decided() 
     };
     let mut records = two_runs();
     for outcome in [Outcome::Confirmed, Outcome::Refuted, Outcome::Expired] {
-        records.push(at(23 * HOUR, reviewed(outcome)));
+        records.push(at(25 * HOUR, reviewed(outcome)));
     }
-    let some = report(&records, 0, DAY);
+    let some = report(&records, 0, 2 * DAY);
     let counts = some.reviews.unwrap();
     assert_eq!((counts.confirmed, counts.refuted, counts.expired), (1, 1, 1));
     let alert = some.false_alerts_an_alert.unwrap();
     assert_eq!((alert.count, alert.value), (1, 0.5));
     assert_eq!(some.false_alerts_a_face, None, "one of three is not decided");
-    records.push(at(23 * HOUR, reviewed(Outcome::Confirmed)));
-    let all = report(&records, 0, DAY);
+    records.push(at(25 * HOUR, reviewed(Outcome::Confirmed)));
+    let all = report(&records, 0, 2 * DAY);
     let face = all.false_alerts_a_face.unwrap();
     assert_eq!((face.count, face.of), (1, all.counts.unwrap().faces as f64));
 }
