@@ -65,13 +65,16 @@ fn device_key(desk: &Desk) -> String {
     public(desk, "device.key")
 }
 
-/// Lets the listed person pass, and keeps the candidate as it was published.
-fn candidate(field: &Field) {
-    let heard = Subscriber::new(field.broker.port, &format!("{TOPIC}/candidate"));
+/// Starts a daemon before which the listed person passes, and keeps the candidate as it was
+/// published.
+fn with_candidate(field: &Field) -> Daemon {
     let portrait = "obama-2010.jpg";
     fs::copy(format!("{PORTRAITS}/{portrait}"), field.desk.path("pictures").join(portrait))
         .expect("a portrait");
+    let heard = Subscriber::new(field.broker.port, &format!("{TOPIC}/candidate"));
+    let daemon = Daemon::start(&field.desk);
     fs::write(field.desk.path("candidate.json"), &heard.next().payload).expect("writes");
+    daemon
 }
 
 /// Has `key` judge the candidate, and sends that. Whether the device counted it, and what it
@@ -104,9 +107,7 @@ fn judges(field: &Field, key: &str, opinion: &str) -> (bool, String) {
 #[test]
 fn two_people_confirm_a_candidate_over_a_restart_and_nothing_tells_the_first_before_the_second() {
     let Some(field) = field() else { return };
-    let daemon = Daemon::start(&field.desk);
-    field.await_online();
-    candidate(&field);
+    let daemon = with_candidate(&field);
 
     assert_eq!(judges(&field, "dora.key", "same"), (true, "pending".into()));
     let first = field.await_("review/state", "the answer", |s| s["state"] == "pending");
@@ -124,16 +125,14 @@ fn two_people_confirm_a_candidate_over_a_restart_and_nothing_tells_the_first_bef
     assert!(said.iter().all(|v| v["opinion"] == "same"), "{over}");
 
     let log = ok(&["audit", "show", "--log", &field.desk.arg("audit")]);
-    assert_eq!(log.matches(": verdict on ").count(), 2, "{log}");
+    assert_eq!(log.matches("  verdict on ").count(), 2, "{log}");
     assert!(log.contains(" confirmed; "), "{log}");
 }
 
 #[test]
 fn a_verdict_of_nobody_who_may_review_is_not_answered_and_a_revoked_candidate_is_withdrawn() {
     let Some(field) = field() else { return };
-    let _daemon = Daemon::start(&field.desk);
-    field.await_online();
-    candidate(&field);
+    let _daemon = with_candidate(&field);
     let desk = &field.desk;
     let out = desk.arg("forged.cose");
     // Who signs lists does not review.
