@@ -1,9 +1,9 @@
 //! What is left of passers-by whom the real daemon has seen: nothing.
 //!
-//! * A person who is on no list walks past a camera. A few frames later the daemon's memory is
-//!   searched for pieces of the camera's picture as it came, of its decoded rows, of the aligned
-//!   face, and of the embedding, whatever its scale. While the person is followed the embedding
-//!   must be found, or the search would prove nothing.
+//! * A person who is on no list walks past a camera, which gives JPEG, YUYV or NV12. A few frames
+//!   later the daemon's memory is searched for pieces of the camera's picture as it came, of its
+//!   decoded rows, of the aligned face, and of the embedding, whatever its scale. While the person
+//!   is followed the embedding must be found, or the search would prove nothing.
 //! * Strangers walk past alone and beside a listed person, while everything is logged that can be.
 //!   Then all that the daemon wrote, logged, sent and gives as figures is searched as well, also
 //!   for the place of a face in the picture. The listed person must be found there, and so must
@@ -23,8 +23,9 @@ use std::time::Duration;
 use image::ImageEncoder;
 use serde_json::Value;
 use support::desk::{Daemon, Desk, PORTRAITS, ok};
-use support::traces::{Traces, Written, files_written_by, memory};
+use support::traces::{Shot, Traces, Written, files_written_by, memory};
 use support::{Mosquitto, Subscriber, free_port, metrics, say, wait_for};
+use watchpost::frame::PixelFormat;
 
 /// Frames after which nothing of a picture may be left: one is looked at, one waits, one is on its
 /// way.
@@ -78,9 +79,14 @@ fn both(left: &str, right: &str) -> Vec<u8> {
     jpeg
 }
 
-/// Has the desk's daemon read pictures from the pipe whose path is returned. `more` are further
+/// Has the desk's daemon read JPEG pictures from the pipe whose path is returned. `more` are further
 /// sections.
 fn camera(desk: &Desk, port: u16, more: &str) -> std::path::PathBuf {
+    camera_of(desk, port, more, "format = \"mjpeg\"\n")
+}
+
+/// The same, of pictures as `format` says, which are settings of the pipe.
+fn camera_of(desk: &Desk, port: u16, more: &str, format: &str) -> std::path::PathBuf {
     let fifo = desk.path("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().is_ok_and(|s| s.success()));
     desk.configure(port, "");
@@ -88,7 +94,7 @@ fn camera(desk: &Desk, port: u16, more: &str) -> std::path::PathBuf {
     let text = std::fs::read_to_string(&file).expect("text");
     let (rest, _) = text.split_once("[source]").expect("a source");
     let text = format!(
-        "{}{more}[source]\nkind = \"pipe\"\n[source.pipe]\npath = \"{}\"\nformat = \"mjpeg\"\n",
+        "{}{more}[source]\nkind = \"pipe\"\n[source.pipe]\npath = \"{}\"\n{format}",
         rest.replace("[broker]\n", "[broker]\nstats_interval_s = 1\n"),
         fifo.display()
     );
@@ -111,15 +117,35 @@ fn reads_memory(daemon: &Daemon) -> bool {
 
 #[test]
 fn nothing_of_a_passer_by_is_left_in_memory_a_few_frames_later() {
+    let shot = Shot::jpeg(&portrait("collins"));
+    a_passer_by(&shot, &blank(), "format = \"mjpeg\"\n", 7);
+}
+
+#[test]
+fn nothing_of_a_passer_by_is_left_where_the_camera_gives_raw_samples() {
+    let picture = image::load_from_memory(&portrait("collins")).expect("a picture").to_rgb8();
+    let (width, height) = picture.dimensions();
+    let nobody = image::RgbImage::from_pixel(width, height, image::Rgb([10; 3]));
+    for format in [PixelFormat::Yuyv, PixelFormat::Nv12] {
+        let [shot, nobody] = [&picture, &nobody].map(|picture| Shot::raw(format, picture));
+        let name = format.name();
+        let settings =
+            format!("format = \"{name}\"\nwidth = {width}\nheight = {height}\nrange = \"full\"\n");
+        a_passer_by(&shot, &nobody.bytes, &settings, 5);
+    }
+}
+
+/// Shows `stranger` to the daemon, then `nobody`, and searches its memory for `kinds` kinds of
+/// traces.
+fn a_passer_by(stranger: &Shot, nobody: &[u8], format: &str, kinds: usize) {
     let Some(broker) = Mosquitto::running() else { return };
     let desk = Desk::new();
     desk.list();
-    let fifo = camera(&desk, broker.port, "");
-    let stranger = portrait("collins");
-    let traces = Traces::of(&stranger);
+    let fifo = camera_of(&desk, broker.port, "", format);
+    let traces = Traces::of_shot(stranger).pop().expect("one face that passes the gate");
     let own = memory(std::process::id()).expect("a process may read itself");
     let known = traces.found(&own);
-    assert_eq!(known.len(), 7, "each is found where it is: {known:?}");
+    assert_eq!(known.len(), kinds, "each is found where it is: {known:?}");
     drop(own);
 
     let listener = Subscriber::new(broker.port, "site/#");
@@ -135,7 +161,7 @@ fn nothing_of_a_passer_by_is_left_in_memory_a_few_frames_later() {
         let feeding = s.spawn(|| {
             let mut written = 0;
             while !shown.load(Ordering::SeqCst) {
-                camera.write_all(&stranger).expect("the daemon reads");
+                camera.write_all(&stranger.bytes).expect("the daemon reads");
                 written += 1;
                 std::thread::park_timeout(Duration::from_millis(100));
             }
@@ -149,7 +175,7 @@ fn nothing_of_a_passer_by_is_left_in_memory_a_few_frames_later() {
     assert!(while_followed.contains_key("embedding"), "found while it is used: {while_followed:?}");
 
     for _ in 0..FRAMES {
-        camera.write_all(&blank()).expect("the daemon reads");
+        camera.write_all(nobody).expect("the daemon reads");
     }
     counts.reach("source.frames", written + FRAMES as u64);
     // The track ends, though no frame comes any more.

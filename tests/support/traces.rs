@@ -16,7 +16,7 @@ use base64::engine::general_purpose::{
 use image::imageops::FilterType;
 use time::OffsetDateTime;
 use watchpost::clock::{Clock, Now};
-use watchpost::frame::{Frame, SampleLine};
+use watchpost::frame::{Frame, Layout, PixelFormat, Range, SampleLine};
 use watchpost::source::Decoder;
 use watchpost::vision::{Analyzer, Models, Sighting, View, VisionConfig};
 
@@ -30,6 +30,48 @@ const BOX_WINDOW: usize = 16;
 const BOX_NEAR: f64 = 1.5;
 /// Side of an aligned face in px.
 const SIDE: u32 = 112;
+
+/// A picture as a camera gives it.
+pub struct Shot {
+    pub bytes: Vec<u8>,
+    /// How raw samples lie; a JPEG has none.
+    layout: Option<Layout>,
+}
+
+impl Shot {
+    pub fn jpeg(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), layout: None }
+    }
+
+    /// The picture's samples in `format`, which is YUYV or NV12, in full range.
+    pub fn raw(format: PixelFormat, picture: &image::RgbImage) -> Self {
+        let (width, height) = picture.dimensions();
+        assert!(width % 2 == 0 && height % 2 == 0, "colours belong to pairs of pixels");
+        let ycc = |x: u32, y: u32| {
+            let [r, g, b] = picture.get_pixel(x, y).0.map(f32::from);
+            let luma = 0.299 * r + 0.587 * g + 0.114 * b;
+            [luma, 128.0 + (b - luma) * 0.564, 128.0 + (r - luma) * 0.713].map(|v| v as u8)
+        };
+        let pairs = |y: u32| (0..width / 2).map(move |pair| (2 * pair, y));
+        let bytes: Vec<u8> = match format {
+            PixelFormat::Yuyv => {
+                let pair = |(x, y)| {
+                    let [left, right] = [ycc(x, y), ycc(x + 1, y)];
+                    [left[0], left[1], right[0], left[2]]
+                };
+                (0..height).flat_map(pairs).flat_map(pair).collect()
+            }
+            PixelFormat::Nv12 => {
+                let luma = (0..height).flat_map(|y| (0..width).map(move |x| ycc(x, y)[0]));
+                let chroma = (0..height / 2).flat_map(|y| pairs(2 * y));
+                luma.chain(chroma.flat_map(|(x, y)| [ycc(x, y)[1], ycc(x, y)[2]])).collect()
+            }
+            other => panic!("no shots in {}", other.name()),
+        };
+        let layout = Layout::packed(format, Range::Full, width, height).expect("a size");
+        Self { bytes, layout: Some(layout) }
+    }
+}
 
 /// What is searched for, of one face in one picture.
 pub struct Traces {
@@ -54,16 +96,23 @@ impl Traces {
 
     /// Of each face in a picture, from left to right.
     pub fn of_each(jpeg: &[u8]) -> Vec<Self> {
-        let mut decoder = Decoder::default();
-        let frame = decoder.decode_jpeg(jpeg).expect("a portrait");
-        let mut views = views(&frame);
-        views.sort_by(|a, b| a.rect.x.total_cmp(&b.rect.x));
-        views.iter().map(|view| Self::of_view(jpeg, &frame, view)).collect()
+        Self::of_shot(&Shot::jpeg(jpeg))
     }
 
-    fn of_view(jpeg: &[u8], frame: &Frame<'_>, view: &View) -> Self {
+    /// Of each face in a picture as a camera gives it, from left to right.
+    pub fn of_shot(shot: &Shot) -> Vec<Self> {
+        let mut decoder = Decoder::default();
+        let frame = match shot.layout {
+            Some(layout) => Frame::new(layout, &shot.bytes).expect("as long as its layout says"),
+            None => decoder.decode_jpeg(&shot.bytes).expect("a portrait"),
+        };
+        let mut views = views(&frame);
+        views.sort_by(|a, b| a.rect.x.total_cmp(&b.rect.x));
+        views.iter().map(|view| Self::of_view(shot, &frame, view)).collect()
+    }
+
+    fn of_view(shot: &Shot, frame: &Frame<'_>, view: &View) -> Self {
         let rect = view.rect;
-        let whole = image::load_from_memory(jpeg).expect("a picture");
         let rgb = view.face.rgb();
         let face = image::RgbImage::from_raw(SIDE, SIDE, rgb.to_vec()).expect("three bytes a px");
         let mut traces = Self {
@@ -71,18 +120,28 @@ impl Traces {
             embedding: view.probe.values().to_vec(),
             template: view.probe.quantize().values().to_vec(),
             rect: [rect.x, rect.y, rect.width, rect.height].map(f64::from),
-            frame: [whole.width(), whole.height()].map(f64::from),
+            frame: [frame.width(), frame.height()].map(|side| side as f64),
             face: image::DynamicImage::ImageRgb8(face).to_luma8().into_raw(),
         };
-        traces.add("jpeg", &jpeg[700..], 256, PIECE);
-        for row in (rect.y as usize..(rect.y + rect.height) as usize).step_by(5) {
-            let from = rect.x as usize & !1;
-            let SampleLine::Ycc444(samples) = frame.line(row, from..from + 64) else {
-                panic!("a colour picture");
-            };
-            let luma: Vec<u8> = samples.iter().step_by(3).copied().collect();
-            traces.add("decoded row", samples, 64, PIECE);
-            traces.add("row of luma", &luma, 16, PIECE);
+        let rows = (rect.y as usize..(rect.y + rect.height) as usize).step_by(5);
+        let from = rect.x as usize & !1;
+        if let Some(layout) = shot.layout {
+            let row_bytes = layout.row_bytes();
+            for row in rows {
+                let across = row_bytes / frame.width();
+                let face = &shot.bytes[row * row_bytes + from * across..][..64 * across];
+                traces.add("row of samples", face, 16, PIECE);
+            }
+        } else {
+            traces.add("jpeg", &shot.bytes[700..], 256, PIECE);
+            for row in rows {
+                let SampleLine::Ycc444(samples) = frame.line(row, from..from + 64) else {
+                    panic!("a colour picture");
+                };
+                let luma: Vec<u8> = samples.iter().step_by(3).copied().collect();
+                traces.add("decoded row", samples, 64, PIECE);
+                traces.add("row of luma", &luma, 16, PIECE);
+            }
         }
         let bgr: Vec<u8> = rgb.chunks_exact(3).flat_map(|p| [p[2], p[1], p[0]]).collect();
         traces.add("aligned face", rgb, 700, PIECE);
