@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Every dependency's licence is one that deny.toml allows, and every dependency comes from the
-registry or from this tree.
+registry or from this tree. So for the npm packages of which the desk's script is made.
 
 A small stand-in for `cargo deny check licenses sources` where cargo-deny is not installed. Reads
 deny.toml, so that there is one list. Exits 1 and names each offender."""
@@ -26,6 +26,14 @@ def packages(targets):
         for package in json.loads(out.stdout)["packages"]:
             found[package["id"]] = package
     return found.values()
+
+
+def bundled():
+    """The npm packages of the desk's script, and those that make it, each with its name."""
+    lock = json.loads((ROOT / "src/desk/web/age/package-lock.json").read_text())
+    for path, package in lock["packages"].items():
+        if path:
+            yield f"{path.removeprefix('node_modules/')} {package['version']}", package
 
 
 def allowed(expression, allow):
@@ -115,6 +123,12 @@ def main():
                 f"{name}: comes from {source or package['manifest_path']}, neither the registry "
                 "nor this tree"
             )
+    for name, package in bundled():
+        checked += 1
+        if not allowed(package.get("license", "none stated"), allow):
+            wrong.append(f"{name}: licence {package.get('license')!r} is not allowed by deny.toml")
+        if not package.get("integrity", "").startswith("sha512-"):
+            wrong.append(f"{name}: the lock file has no SHA-512 of it")
     print(
         "\n".join(wrong)
         if wrong
