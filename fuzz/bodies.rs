@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use sha2::{Digest, Sha256};
 use watchpost::audit::checkpoint::Checkpoint;
 use watchpost::audit::detached;
 use watchpost::audit::dialogue::{
@@ -14,9 +15,15 @@ use watchpost::audit::note::{NoteKey, SignedNote};
 use watchpost::audit::proof::{Submission, TlogProof};
 use watchpost::audit::record::AuditRecord;
 use watchpost::audit::store;
+use watchpost::calibrate::counts::Counts;
+use watchpost::calibrate::decoys;
+use watchpost::calibrate::record::SiteRecord;
+use watchpost::calibrate::rehearsal::RehearsalRecord;
 use watchpost::clock::Clock;
 use watchpost::config::Config;
 use watchpost::device::vault::Vault;
+use watchpost::review::docket::Docket;
+use watchpost::review::verdict;
 use watchpost::source::{
     Captured, Decoder, Photograph, Pipe, PipeConfig, PipeFormat, Source, SourceError,
 };
@@ -69,6 +76,33 @@ pub fn order(bytes: &[u8]) {
     let _ = order::inspect(bytes);
     // The content alone, so that the container need not be guessed.
     let _ = order::inspect_content(bytes);
+}
+
+/// Sealed verdicts and the docket of candidates that wait for them: one clear error, or what is
+/// written the same again.
+pub fn review(bytes: &[u8]) {
+    assert!(verdict::inspect(bytes).is_err() || verdict::check_shape(bytes).is_ok());
+    if let Ok(docket) = Docket::from_bytes(bytes) {
+        assert_eq!(docket.to_bytes(), bytes);
+    }
+}
+
+/// Decoys, what is counted of them, and the records of a site and of a rehearsal: one clear error,
+/// or what is written the same again.
+pub fn calibration(bytes: &[u8]) {
+    let _ = decoys::inspect(bytes);
+    // So that a checksum need not be guessed.
+    let summed = [bytes, &Sha256::digest(bytes)].concat();
+    if let Ok(counts) = Counts::from_bytes(&summed) {
+        assert_eq!(counts.to_bytes(), summed);
+    }
+    if let Ok(record) = SiteRecord::from_bytes(&summed) {
+        assert_eq!(record.to_bytes(), summed);
+    }
+    if let Ok(record) = RehearsalRecord::from_json(bytes) {
+        let again = RehearsalRecord::from_json(&record.to_json());
+        assert!(again.is_ok_and(|again| again == record));
+    }
 }
 
 /// Offers by digest: one clear error, as there is no inbox.

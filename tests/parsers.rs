@@ -23,8 +23,16 @@ use watchpost::audit::proof::{Submission, TlogProof};
 use watchpost::audit::record::{AuditEvent, AuditRecord, EndOfUse};
 use watchpost::audit::store::AuditStore;
 use watchpost::audit::tree::{consistency, inclusion};
+use watchpost::calibrate::counts::{Counter, Counts, Setup};
+use watchpost::calibrate::origin::SiteKey;
+use watchpost::calibrate::record::SiteRecord;
+use watchpost::calibrate::rehearsal::{Rehearsal, Rehearsed};
 use watchpost::cause::Cause;
+use watchpost::judgement::{Confidence, Opinion};
+use watchpost::review::docket::{Docket, NewCase};
+use watchpost::review::verdict::{self, CandidateId, Verdict};
 use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::seal::DeviceKey;
 
 /// Xorshift.
 struct Random(u64);
@@ -151,6 +159,78 @@ fn audit_seeds() -> Vec<Vec<u8>> {
     texts.map(String::into_bytes).chain([record, file]).collect()
 }
 
+/// A sealed verdict, and the docket of a candidate that waits.
+fn review_seeds() -> Vec<Vec<u8>> {
+    let reference = |name: &str| name.parse().expect("a reference");
+    let (candidate, payload) = (CandidateId([5; 16]), [6; 32]);
+    let said = Verdict {
+        candidate,
+        payload,
+        list: reference("promises"),
+        version: 1,
+        device: reference("gate-1"),
+        opinion: Opinion::NotSame,
+        confidence: Confidence::High,
+        judged_at: OffsetDateTime::UNIX_EPOCH,
+    };
+    let device = DeviceKey::generate().expect("a key");
+    let envelope =
+        verdict::give(&said, &SecretKey::from_seed(&[1; 32]), device.recipient()).expect("sealed");
+    let mut docket = Docket::default();
+    let until = OffsetDateTime::UNIX_EPOCH + time::Duration::DAY;
+    let (list, entry) = (said.list.clone(), reference("e-1"));
+    docket.add(NewCase { candidate, payload, list, version: 1, entry, until }).expect("room");
+    vec![envelope, docket.to_bytes()]
+}
+
+/// What a device counts in a week, the record of it and that of a rehearsal, each without the
+/// checksum that may follow it.
+fn calibration_seeds() -> Vec<Vec<u8>> {
+    const DECOYS: usize = 500;
+    const FACES: u32 = 1000;
+    let reference = |name: &str| name.parse().expect("a reference");
+    let setup = Setup {
+        device: reference("gate-1"),
+        camera: reference("main"),
+        position: None,
+        decoys: [1; 32],
+        promise: [2; 32],
+        days: 7,
+        least_faces: FACES,
+    };
+    let mut counter = Counter::new(Counts::new(setup, DECOYS, [5; 16]));
+    for track in 0..7 * FACES {
+        let mut view = counter.view(track, track / FACES).expect("one at a time");
+        (0..DECOYS)
+            .for_each(|decoy| view.decoy(decoy, ((track as usize + decoy) % 50) as f32 / 100.0));
+        counter.end(track, track / FACES);
+    }
+    let counts = counter.counts();
+    let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(8);
+    let key = SiteKey::of(&DeviceKey::generate().expect("a key"));
+    let record = SiteRecord::of(counts, None, &key, now).expect("a week");
+    let rehearsed = Rehearsed {
+        device: "gate-1".into(),
+        camera: "main".into(),
+        list: "promises".into(),
+        version: 1,
+        threshold: 0.5,
+        promise: "5a".repeat(32),
+        authority: "an office".into(),
+        decision: "1".into(),
+        issued: now,
+        expires: now + time::Duration::DAY,
+    };
+    let mut rehearsal = Rehearsal::new(20, Duration::from_secs(60));
+    rehearsal.candidate(0, Duration::from_secs(1));
+    let rehearsal = rehearsal.finish(rehearsed, 100).expect("enough passes").to_json();
+    let content = |mut bytes: Vec<u8>| {
+        bytes.truncate(bytes.len() - 32);
+        bytes
+    };
+    vec![content(counts.to_bytes()), content(record.to_bytes()), rehearsal]
+}
+
 #[test]
 fn no_broken_input_makes_a_parser_panic_or_hang() {
     let desk = Desk::new();
@@ -209,6 +289,8 @@ fn no_broken_input_makes_a_parser_panic_or_hang() {
     let named = format!("{{\"sha256\":\"{}\",\"size\":1234}}", "5a".repeat(32)).into_bytes();
     drive("offer", &[named, read("sealed.age")], bodies::offer);
     drive("audit", &audit_seeds(), bodies::audit);
+    drive("review", &review_seeds(), bodies::review);
+    drive("calibration", &calibration_seeds(), bodies::calibration);
     drive("config", &[include_bytes!("../config/watchpost.toml").to_vec()], bodies::config);
     let picture = picture();
     drive("jpeg", std::slice::from_ref(&picture), bodies::jpeg);
