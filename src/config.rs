@@ -169,21 +169,24 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// A text's settings, unchecked.
 fn read(text: &str, path: &Path) -> Result<Config, ConfigError> {
-    toml::from_str(text).map_err(|e| syntax(&e, text, path))
+    toml::from_str(text).map_err(|e| ConfigError::syntax(&e, text, path))
 }
 
 fn table(text: &str, path: &Path) -> Result<toml::Table, ConfigError> {
-    toml::from_str(text).map_err(|e| syntax(&e, text, path))
+    toml::from_str(text).map_err(|e| ConfigError::syntax(&e, text, path))
 }
 
-fn syntax(e: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
-    let at = e.span().map_or(0, |s| s.start.min(text.len()));
-    let line = text[..at].matches('\n').count();
-    ConfigError::Syntax {
-        path: path.to_path_buf(),
-        line: line + 1,
-        text: text.lines().nth(line).unwrap_or_default().trim().to_string(),
-        message: e.message().to_string(),
+impl ConfigError {
+    /// What the parser says of the text of a file.
+    pub(crate) fn syntax(e: &toml::de::Error, text: &str, path: &Path) -> Self {
+        let at = e.span().map_or(0, |s| s.start.min(text.len()));
+        let line = text[..at].matches('\n').count();
+        Self::Syntax {
+            path: path.to_path_buf(),
+            line: line + 1,
+            text: text.lines().nth(line).unwrap_or_default().trim().to_string(),
+            message: e.message().to_string(),
+        }
     }
 }
 

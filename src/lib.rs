@@ -41,6 +41,7 @@
 //! | [`doctor`] | what on this machine keeps the daemon from its work, and the remedy | everything above |
 //! | [`demo`] | a bundled scene, a broker, a subscriber | `source`, `delivery` |
 //! | `witness` | sees at a broker that the audit logs of a fleet only grow | `audit`, `delivery`, `watchlist` types |
+//! | `desk` | the receiving end: stores events, lets two people judge each candidate | `config`, `audit`, `delivery`, `review` and `watchlist` types |
 //! | [`evaluate`] | measures the models on photographs whose truth is known | `source`, `vision`, `calibrate` |
 //! | [`cli`] | the command line | everything |
 //!
@@ -70,6 +71,8 @@ pub mod decision;
 pub mod delivery;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "desk")]
+pub mod desk;
 pub mod device;
 pub(crate) mod doctor;
 #[cfg(feature = "evaluate")]

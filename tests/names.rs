@@ -45,6 +45,7 @@ const NEUTRAL: &[&str] = &[
     "broker.ledger",
     "broker.outbox_bytes",
     "broker.outbox_events",
+    "broker.receipt",
     "broker.password_file",
     "broker.root",
     "broker.session_expiry_s",
@@ -87,6 +88,29 @@ const NEUTRAL: &[&str] = &[
 struct Schema {
     keys: BTreeSet<String>,
     tables: BTreeSet<String>,
+    /// Those of the desk's.
+    desk: BTreeSet<String>,
+}
+
+/// Keys and tables of the desk's configuration, with those that are absent by default.
+#[cfg(feature = "desk")]
+fn keys_of_desk() -> BTreeSet<String> {
+    use watchpost::desk::config::{DeskConfig, DeskDevice};
+    let mut config = DeskConfig::default();
+    config.sealing_key = Some("x".into());
+    config.http.certificate = Some("x".into());
+    config.http.key = Some("x".into());
+    let mut schema = Schema::empty();
+    schema.walk("", &toml::Table::try_from(&config).expect("TOML"));
+    let text = || Some("x".to_owned());
+    let device = DeskDevice { id: "x".to_owned(), key: text(), identity: text() };
+    schema.walk("device", &toml::Table::try_from(&device).expect("TOML"));
+    schema.keys
+}
+
+#[cfg(not(feature = "desk"))]
+fn keys_of_desk() -> BTreeSet<String> {
+    BTreeSet::new()
 }
 
 impl Schema {
@@ -102,9 +126,14 @@ impl Schema {
             })
             .collect();
         toml::from_str::<Config>(&full).expect("the template with every key is a configuration");
-        let mut schema = Self { keys: BTreeSet::new(), tables: BTreeSet::new() };
+        let mut schema = Self::empty();
         schema.walk("", &toml::from_str(&full).expect("TOML"));
+        schema.desk = keys_of_desk();
         schema
+    }
+
+    fn empty() -> Self {
+        Self { keys: BTreeSet::new(), tables: BTreeSet::new(), desk: BTreeSet::new() }
     }
 
     fn walk(&mut self, prefix: &str, table: &toml::Table) {
@@ -293,6 +322,7 @@ fn unknown_keys(
     dotted(text)
         .into_iter()
         .filter(|name| schema.claims(name) && !schema.keys.contains(*name))
+        .filter(|name| !schema.desk.contains(*name))
         .filter(|name| !file(name) && !counters.contains(*name))
         .map(|name| Unknown { at: at.to_owned(), name: name.to_owned() })
         .collect()
@@ -306,22 +336,24 @@ fn unknown_tables(schema: &Schema, at: &str, text: &str) -> Vec<Unknown> {
     for line in text.lines().map(str::trim) {
         let header = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Some(name) = header.filter(|name| name.split('.').all(is_word)) {
-            let known = schema.tables.contains(name);
+            let known = schema.tables.contains(name) || schema.desk.contains(name);
             table = known.then_some(name);
             if !known && !FOREIGN.iter().any(|f| name == *f || name.starts_with(&format!("{f}."))) {
                 out.push(unknown(line));
             }
         } else if let (Some(table), Some((key, _))) = (table, line.split_once(" = ")) {
             let key = key.trim_start_matches("# ");
-            if is_word(key) && !schema.keys.contains(&format!("{table}.{key}")) {
-                out.push(unknown(&format!("{table}.{key}")));
+            let name = format!("{table}.{key}");
+            if is_word(key) && !schema.keys.contains(&name) && !schema.desk.contains(&name) {
+                out.push(unknown(&name));
             }
         } else if !line.starts_with('#') {
             table = None;
         }
         let quoted = line.split("`[").skip(1).filter_map(|rest| rest.split_once("]`"));
         for (name, _) in quoted.filter(|(name, _)| name.split('.').all(is_word)) {
-            if !schema.tables.contains(name) && !FOREIGN.contains(&name) {
+            let known = schema.tables.contains(name) || schema.desk.contains(name);
+            if !known && !FOREIGN.contains(&name) {
                 out.push(unknown(&format!("[{name}]")));
             }
         }

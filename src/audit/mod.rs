@@ -39,6 +39,7 @@
 //! | [`proof`] | a record's inclusion in a signed tree, as one text |
 //! | [`record`] | what is written: a closed set of records, their bytes |
 //! | [`detached`] | signatures of what is published, beside it |
+//! | [`receipt`] | a desk's word that it has stored what a device published |
 //! | `report` | what a device did in a period, from its log; sans-IO, on workstations |
 //! | [`store`] | the log on the disk |
 //! | [`journal`] | a device's own log: records in, signed checkpoints out |
@@ -58,6 +59,7 @@ pub mod journal;
 mod lines;
 pub mod note;
 pub mod proof;
+pub mod receipt;
 pub mod record;
 #[cfg(feature = "evaluate")]
 pub mod report;

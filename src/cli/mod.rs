@@ -7,7 +7,8 @@
 //! evaluated (`EX_DATAERR`), 78 the configuration is wrong (`EX_CONFIG`).
 //!
 //! A build for a board has the commands that run, check and explain a device. Cargo features add
-//! the others: `author` makes and signs lists (parts of `key` and `watchlist`), `evaluate` judges
+//! the others: `author` makes and signs lists (parts of `key` and `watchlist`), `desk` is the
+//! receiving end, `evaluate` judges
 //! the models on photographs (`detect`, `compare`, `evaluate`), `demo` plays and times the bundled
 //! scene (`demo`, `bench`).
 
@@ -26,6 +27,8 @@ mod completions;
 mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "desk")]
+mod desk;
 #[cfg(feature = "evaluate")]
 mod detect;
 mod doctor;
@@ -93,6 +96,11 @@ const KEY_EXAMPLES: &str = "Examples:
   watchpost key show /etc/watchpost/device-list.key";
 const WATCHLIST_EXAMPLES: &str = "Examples:
   watchpost watchlist verify list.cose --trust trust.toml --device gate-1";
+#[cfg(feature = "desk")]
+const DESK_EXAMPLES: &str = "Examples:
+  watchpost desk --config desk.toml
+  watchpost desk invite dora --config desk.toml
+  watchpost desk backup desk-backup.sqlite --config desk.toml";
 #[cfg(feature = "author")]
 const COMPLETIONS_EXAMPLES: &str = "Examples:
   watchpost completions bash >/usr/share/bash-completion/completions/watchpost
@@ -145,6 +153,10 @@ enum Command {
     /// Judge candidates as one of two reviewers.
     #[cfg(feature = "author")]
     Review(review::Args),
+    /// Run the receiving end: store what devices publish, and let two people judge each candidate.
+    #[cfg(feature = "desk")]
+    #[command(after_help = DESK_EXAMPLES)]
+    Desk(desk::Args),
     /// Look at the candidates that wait on the disk for a broker.
     Outbox(outbox::Args),
     /// Print what a shell completes: `watchpost completions bash`.
@@ -208,6 +220,8 @@ pub fn main() -> ExitCode {
         Command::Witness(args) => witness::run(args),
         #[cfg(feature = "author")]
         Command::Review(args) => review::run(args),
+        #[cfg(feature = "desk")]
+        Command::Desk(args) => desk::run(args),
         Command::Outbox(args) => outbox::run(args),
         #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args),

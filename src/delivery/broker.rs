@@ -58,6 +58,10 @@ pub struct BrokerConfig {
     /// again every few seconds until somebody does or it expires. Where false it counts as
     /// delivered.
     pub keep_unheard: bool,
+    /// Whose word retires a candidate: `broker`, once it has acknowledged it; `required`, once a
+    /// desk that the trust file pins as a receiver has signed that it is stored. Then at most 32
+    /// are out without a receipt, and those after them wait here.
+    pub receipt: ReceiptRule,
     /// Folder in which candidates wait for a broker, made where it is missing; one process at a
     /// time. Where empty they wait in memory and are lost with the process.
     pub outbox: Option<PathBuf>,
@@ -75,6 +79,17 @@ pub struct BrokerConfig {
     pub home_assistant: HomeAssistantConfig,
 }
 
+/// Whose word retires a candidate, see [`BrokerConfig::receipt`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceiptRule {
+    /// The broker's.
+    #[default]
+    Broker,
+    /// A pinned receiver's.
+    Required,
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
@@ -90,6 +105,7 @@ impl Default for BrokerConfig {
             session_expiry_s: 86_400,
             event_expiry_s: 43_200,
             keep_unheard: true,
+            receipt: ReceiptRule::Broker,
             outbox: Some(DEFAULT_OUTBOX.into()),
             ledger: None,
             outbox_events: 4096,

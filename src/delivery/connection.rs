@@ -19,6 +19,7 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::{AsyncClient, Event, EventLoop, Request};
 
+use super::broker::ReceiptRule;
 use super::event::{State, Status};
 use super::failure::{self, LinkFailure};
 use super::hearing::Hearing;
@@ -203,8 +204,11 @@ impl DeliveryWorker {
         if !self.hearing.subscribes() {
             return Ok(());
         }
-        let inbound = self.names.topics.inbound().map(|(topic, _)| topic);
-        let topics = inbound.into_iter().chain(self.config.home_assistant.birth());
+        // Only a device that waits for receipts needs the right to read them.
+        let waits = self.config.receipt == ReceiptRule::Required;
+        let inbound = self.names.topics.inbound().into_iter();
+        let inbound = inbound.filter(|(_, kind)| *kind != InboundKind::Receipt || waits);
+        let topics = inbound.map(|(topic, _)| topic).chain(self.config.home_assistant.birth());
         let filters: Vec<Filter> =
             topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
         client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))
@@ -240,7 +244,12 @@ impl DeliveryWorker {
 
     fn acknowledged(&mut self, packet: u16, reason: PubAckReason, now: Now) {
         let verdict = match wire::verdict(reason) {
-            AckOutcome::Unheard if !self.config.keep_unheard => AckOutcome::Delivered,
+            // Nobody who listens is nobody who gives a receipt.
+            AckOutcome::Unheard
+                if !self.config.keep_unheard && self.config.receipt == ReceiptRule::Broker =>
+            {
+                AckOutcome::Delivered
+            }
             verdict => verdict,
         };
         match self.session.acknowledged(packet, verdict, now, random()) {
@@ -286,6 +295,10 @@ impl DeliveryWorker {
         let kind = self.names.topics.inbound_kind(&publish.topic);
         let of_witness = kind.is_some_and(InboundKind::is_of_witness);
         let waits = match kind {
+            Some(InboundKind::Receipt) => {
+                self.receipted(&publish.payload);
+                false
+            }
             Some(kind) => {
                 let mailbox = &self.inputs.exchange.mailbox;
                 let genuine = mailbox.admits(kind, publish.payload.len())
@@ -306,6 +319,19 @@ impl DeliveryWorker {
             self.acks.done(receipt);
         }
         Ok(())
+    }
+
+    /// A desk says what it has stored.
+    fn receipted(&mut self, payload: &[u8]) {
+        if self.config.receipt == ReceiptRule::Broker
+            || !self.inputs.exchange.mailbox.admits(InboundKind::Receipt, payload.len())
+        {
+            return;
+        }
+        let now = self.clock.now();
+        for event in self.screen.receipt(payload) {
+            self.session.receipted(event, now);
+        }
     }
 
     /// The broker answered a subscription.

@@ -171,6 +171,7 @@ impl Delivery {
             );
         }
         let mut session = Session::new(Outbox::new(store, config.limits())?, topics.clone());
+        session.retire_by(config.receipt);
         if let Some(signer) = signer {
             session.sign_with(signer);
         }

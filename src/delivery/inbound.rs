@@ -8,6 +8,7 @@
 //!   ([`Mailbox::take_overflow`]) and stops matching.
 //! * The same message twice takes one place, so that replays of old orders crowd nothing out.
 //! * Orders come out before lists, and lists before verdicts: what stops goes first.
+//! * A receipt takes no place: the delivery thread settles it.
 //! * What witnesses say has a place of its own, and what finds no room there is dropped: it is said
 //!   again.
 //! * Neither putting in nor taking out blocks.
@@ -18,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::event::EventId;
 pub use super::topics::InboundKind;
 
 /// Most bytes of an order.
@@ -27,6 +29,8 @@ pub const MAX_ORDER: usize = 32 * 1024;
 pub const MAX_OFFER: usize = 8 * 1024 * 1024;
 /// Most bytes of a verdict.
 pub const MAX_VERDICT: usize = 4096;
+/// Most bytes of a receipt.
+pub const MAX_RECEIPT: usize = 8 * 1024;
 /// Messages that a broker may send before one of them is acknowledged: the receive maximum. Bounds
 /// the memory that offers take ([`MAX_OFFER`] each).
 pub const RECEIVE_MAX: u16 = 8;
@@ -58,6 +62,22 @@ pub trait Screen: Send {
     /// Looks at one message. Called once for each that comes, however many: must be cheap for what
     /// is not genuine.
     fn screen(&mut self, kind: InboundKind, payload: &[u8]) -> Screened;
+
+    /// The events that a receipt names, where somebody whose receipts count has signed it for this
+    /// device; none otherwise. Counts what it turns away.
+    fn receipt(&mut self, payload: &[u8]) -> Vec<ReceiptedEvent> {
+        let _ = payload;
+        Vec::new()
+    }
+}
+
+/// One event that a desk has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiptedEvent {
+    /// Its id.
+    pub id: EventId,
+    /// SHA-256 of its bytes as they were published.
+    pub digest: [u8; 32],
 }
 
 /// Takes nothing: for a device that follows no orders, such as a test of delivery.
@@ -159,6 +179,7 @@ impl Mailbox {
         let most = match kind {
             InboundKind::Revoke | InboundKind::Suspend => MAX_ORDER,
             InboundKind::Verdict => MAX_VERDICT,
+            InboundKind::Receipt => MAX_RECEIPT,
             InboundKind::Offer => MAX_OFFER,
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
                 MAX_STATEMENT
@@ -180,6 +201,8 @@ impl Mailbox {
             InboundKind::Revoke | InboundKind::Suspend => (orders, ORDERS),
             InboundKind::Offer => (offers, OFFERS),
             InboundKind::Verdict => (verdicts, VERDICTS),
+            // A receipt is settled by the delivery thread, and waits for nobody.
+            InboundKind::Receipt => return Given::Waits,
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
                 (statements, STATEMENTS)
             }

@@ -10,7 +10,8 @@
 //! Promises:
 //! * A candidate that [`Delivery::publish_candidate`] took is published at QoS 1, never retained,
 //!   in the order of its decision, until a broker acknowledges it with a success code; or it is
-//!   counted under the name of why it was not.
+//!   counted under the name of why it was not. Where receipts are required the broker's word is not
+//!   enough: it is published until a desk that the trust file pins says that it has stored it.
 //! * No call blocks: vision never waits for a network.
 //! * Subscribers get the bytes that were decided. A repetition carries the same event id.
 //! * With the store that [`store`] makes, an event that was taken into the outbox survives a kill
@@ -58,7 +59,7 @@ pub(crate) mod courier;
 pub(crate) mod dispatch;
 pub mod event;
 mod exchange;
-mod failure;
+pub(crate) mod failure;
 mod handle;
 mod hearing;
 pub mod home_assistant;
@@ -71,15 +72,17 @@ mod signer;
 mod snapshot;
 pub(crate) mod tls;
 pub(crate) mod topics;
-mod wire;
+pub(crate) mod wire;
 mod worker;
 
 use std::io::ErrorKind;
 
-pub use broker::BrokerConfig;
+pub use broker::{BrokerConfig, ReceiptRule};
 pub use event::{Candidate, ListState, Stats, Status};
 pub use handle::{Delivery, NotTaken, StartError};
-pub use inbound::{Inbound, InboundCounters, InboundKind, Receipt, Screen, Screened};
+pub use inbound::{
+    Inbound, InboundCounters, InboundKind, Receipt, ReceiptedEvent, Screen, Screened,
+};
 pub use revoked::RevokedCandidates;
 pub use signer::Signer;
 pub use snapshot::{Snapshot, StopReport};

@@ -10,12 +10,14 @@
 //! ```
 //!
 //! Promises:
-//! * Only a PUBACK with a success code retires an event as delivered. Otherwise it leaves under a
+//! * Only a PUBACK with a success code retires an event as delivered, or, where receipts are
+//!   required, only a receipt of its very bytes. Otherwise it leaves under a
 //!   counted name: expired, dropped because the outbox was full (the oldest that is not on its way
 //!   goes first), given up because the broker called this very message invalid [`MAX_REFUSALS`]
 //!   times, revoked, or unreadable in the store.
 //! * `appended + recovered = delivered + expired + dropped + given_up + revoked + unreadable +
 //!   len()`, always.
+//! * An event that waits for a receipt goes out again after a while, and on each new link.
 //! * Events are handed out in the order of their positions. After a refusal, and on a new link,
 //!   only one is on its way at a time until one succeeds, so that the order is kept.
 //! * What is refused for the broker's reasons (not authorized, quota), or was sent while nobody

@@ -28,8 +28,10 @@ use time::OffsetDateTime;
 pub use self::packets::Publish;
 pub use self::progress::Acknowledged;
 use self::progress::{Handed, ReportStage};
+use super::broker::ReceiptRule;
 use super::event::EventId;
 use super::exchange::{MAX_ANSWERS, MAX_SAID};
+use super::inbound::ReceiptedEvent;
 use super::outbox::{
     AckOutcome, AppendError, AsideReason, EventRecord, MAX_ASIDE, MAX_WINDOW, Outbox,
     QueuePosition, Settled, Store, Witness,
@@ -95,6 +97,8 @@ pub struct Session<S> {
     /// What the last acknowledgement of a status said.
     status_taken: bool,
     status_refusals: u64,
+    /// Whose word retires candidates.
+    receipts: ReceiptRule,
     /// Candidates that went out without their crop.
     stripped: u64,
     /// Status, states of the list and counts that the broker's limit has kept back.
@@ -129,6 +133,7 @@ impl<S: Store> Session<S> {
             nothing_fits: false,
             status_taken: false,
             status_refusals: 0,
+            receipts: ReceiptRule::Broker,
             stripped: 0,
             too_large: 0,
         }
@@ -142,6 +147,16 @@ impl<S: Store> Session<S> {
     /// Has candidates signed by `signer` from now on.
     pub fn sign_with(&mut self, signer: Box<dyn Signer>) {
         self.signer = Some(signer);
+    }
+
+    /// Whose word retires candidates from now on.
+    pub fn retire_by(&mut self, receipts: ReceiptRule) {
+        self.receipts = receipts;
+    }
+
+    /// A receiver has stored an event; true where that retires it.
+    pub fn receipted(&mut self, event: ReceiptedEvent, now: Now) -> bool {
+        self.outbox.receipted(event.id, &event.digest, now)
     }
 
     /// The outbox, to read.
@@ -467,6 +482,9 @@ impl<S: Store> Session<S> {
         let settled = match verdict {
             AckOutcome::Unheard if entry => {
                 self.outbox.settle(packet, AckOutcome::Delivered, now, random)
+            }
+            AckOutcome::Delivered if !entry && self.receipts == ReceiptRule::Required => {
+                self.outbox.settle(packet, AckOutcome::Taken, now, random)
             }
             AckOutcome::RefusedForNow | AckOutcome::Invalid if entry => {
                 self.outbox.give_up(packet, now)

@@ -99,6 +99,8 @@ pub enum InboundKind {
     AuditFreshness,
     /// A reviewer's sealed verdict on a candidate.
     Verdict,
+    /// A desk's receipt of events that it has stored.
+    Receipt,
 }
 
 impl InboundKind {
@@ -181,6 +183,7 @@ impl Topics {
             InboundKind::AuditCosign => format!("{}/audit/cosign", self.prefix),
             InboundKind::AuditFreshness => format!("{}/audit/freshness", self.prefix),
             InboundKind::Verdict => format!("{}/review", self.prefix),
+            InboundKind::Receipt => format!("{}/receipt", self.prefix),
         }
     }
 
@@ -206,7 +209,7 @@ impl Topics {
     /// What the device subscribes to, each with the kind of message that comes there. An order has
     /// a topic of its own, named by its id, so that no later message replaces it where the broker
     /// retains it; the topics without an id are heard as well.
-    pub fn inbound(&self) -> [(String, InboundKind); 9] {
+    pub fn inbound(&self) -> [(String, InboundKind); 10] {
         [
             ("revoke", InboundKind::Revoke),
             ("revoke/+", InboundKind::Revoke),
@@ -217,6 +220,7 @@ impl Topics {
             ("audit/cosign", InboundKind::AuditCosign),
             ("audit/freshness", InboundKind::AuditFreshness),
             ("review", InboundKind::Verdict),
+            ("receipt", InboundKind::Receipt),
         ]
         .map(|(below, kind)| (format!("{}/{below}", self.prefix), kind))
     }
@@ -233,6 +237,7 @@ impl Topics {
             _ => match below {
                 b"watchlist/offer" => Some(InboundKind::Offer),
                 b"review" => Some(InboundKind::Verdict),
+                b"receipt" => Some(InboundKind::Receipt),
                 b"audit/request" => Some(InboundKind::AuditRequest),
                 b"audit/cosign" => Some(InboundKind::AuditCosign),
                 b"audit/freshness" => Some(InboundKind::AuditFreshness),
@@ -277,6 +282,7 @@ mod tests {
             "audit/cosign",
             "audit/freshness",
             "review",
+            "receipt",
         ]
         .map(|t| format!("site/north/v1/cam-7.b/{t}"));
         assert_eq!(inbound, wanted);
@@ -287,6 +293,7 @@ mod tests {
         assert_eq!(kind("watchlist/offer"), Some(InboundKind::Offer));
         assert_eq!(kind("audit/cosign"), Some(InboundKind::AuditCosign));
         assert_eq!(kind("review"), Some(InboundKind::Verdict));
+        assert_eq!(kind("receipt"), Some(InboundKind::Receipt));
         for other in
             ["revoke/", "revoke/a/b", "revoked", "watchlist/offer/x", "review/state", "status", ""]
         {

@@ -81,6 +81,8 @@ impl Device {
             }
             // Counted by [`super::reviews`].
             InboundKind::Verdict => None,
+            // Settled by the delivery thread.
+            InboundKind::Receipt => None,
         }
     }
 

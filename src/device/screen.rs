@@ -5,6 +5,8 @@
 //!   is for [`super::keeper`], which also knows what the device remembers.
 //! * A verdict is genuine where a pinned reviewer signed its envelope for this device. What is in
 //!   it is for [`super::reviews`].
+//! * A receipt is genuine where a pinned receiver has signed it for this device. What it retires is
+//!   for delivery.
 //! * An offer is genuine where it has the shape of one: whether a sealed list is signed cannot be
 //!   told before it is opened.
 //! * What a witness says is genuine where a witness that the device pins has signed it. Which log
@@ -22,10 +24,12 @@ use log::warn;
 
 use super::keys::{FileStamp, TrustedKeys};
 use crate::audit::dialogue::{FreshnessAnswer, Statement as _, WitnessRequest, open_cosigned};
+use crate::audit::receipt::{self, ReceivedEvent};
 use crate::audit::witnessed::PinnedWitnesses;
 use crate::backoff::Recurring;
 use crate::clock::Clock;
-use crate::delivery::{InboundKind, Screen, Screened};
+use crate::delivery::event::EventId;
+use crate::delivery::{InboundKind, ReceiptedEvent, Screen, Screened};
 use crate::review::verdict::{self, VerdictError, VerdictErrorKind};
 use crate::watchlist::order::{self, OrderError, OrderErrorKind};
 use crate::watchlist::{Trust, is_signed_container, seal};
@@ -132,6 +136,23 @@ impl OrderScreen {
         verdict::authenticate(message, trust, &device).map(drop).map_err(refusal)
     }
 
+    fn receipted(&mut self, message: &[u8]) -> Result<Vec<ReceiptedEvent>, (Screened, String)> {
+        let device = self.device.clone();
+        let Some(trust) = self.trust() else {
+            return Err((Screened::NotAuthentic, "no pinned key can be read".to_owned()));
+        };
+        let events = receipt::open(message, trust, &device).map_err(|error| {
+            let malformed = error.is_malformed();
+            let kind = if malformed { Screened::Malformed } else { Screened::NotAuthentic };
+            (kind, error.to_string())
+        })?;
+        let event = |event: ReceivedEvent| ReceiptedEvent {
+            id: EventId::from_u128(u128::from_be_bytes(event.id)),
+            digest: event.digest,
+        };
+        Ok(events.into_iter().map(event).collect())
+    }
+
     fn offer(message: &[u8]) -> bool {
         message.starts_with(b"{") || seal::is_sealed(message) || is_signed_container(message)
     }
@@ -142,13 +163,35 @@ impl Screen for OrderScreen {
         let looked_at = match kind {
             InboundKind::Revoke | InboundKind::Suspend => self.order(payload),
             InboundKind::Verdict => self.verdict(payload),
+            InboundKind::Receipt => self.receipted(payload).map(drop),
             InboundKind::Offer if Self::offer(payload) => Ok(()),
             InboundKind::Offer => Err((Screened::Malformed, "this is no list and no key".into())),
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
                 self.statement(kind, payload)
             }
         };
-        let Err((screened, why)) = looked_at else { return Screened::Genuine };
+        match looked_at {
+            Ok(()) => Screened::Genuine,
+            Err((screened, why)) => {
+                self.turn_away(kind, screened, &why);
+                screened
+            }
+        }
+    }
+
+    fn receipt(&mut self, payload: &[u8]) -> Vec<ReceiptedEvent> {
+        match self.receipted(payload) {
+            Ok(events) => events,
+            Err((screened, why)) => {
+                self.turn_away(InboundKind::Receipt, screened, &why);
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl OrderScreen {
+    fn turn_away(&mut self, kind: InboundKind, screened: Screened, why: &str) {
         let counter = match (kind, screened) {
             (InboundKind::Offer, _) => &self.turned_away.offers,
             _ if kind.is_of_witness() => &self.turned_away.statements,
@@ -159,7 +202,6 @@ impl Screen for OrderScreen {
         if let Some(messages) = self.said.happened(self.clock.now().monotonic) {
             warn!("What was sent to the device is not followed: messages={messages} last={why}.");
         }
-        screened
     }
 }
 

@@ -19,11 +19,16 @@
 //!   stanza of random length to its header, so that envelopes differ by chance.)
 //! * The time in a verdict is the reviewer's clock, for the record. Nothing is decided by it.
 
+#[cfg(feature = "desk")]
+mod carried;
+
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+#[cfg(feature = "desk")]
+pub use self::carried::check_envelope;
 use crate::judgement::{Confidence, Opinion};
 use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};

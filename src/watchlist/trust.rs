@@ -16,7 +16,7 @@
 //! [[keys]]
 //! public = "watchpost-ed25519:..."      # as `watchpost key show` prints it
 //! label = "authorising office"          # for people who read this file; never leaves the device
-//! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer, witness
+//! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer, receiver, witness
 //! person = "p-17"                       # optional, opaque: two keys of one person count once
 //!
 //! [audit]                               # optional
@@ -30,8 +30,8 @@
 //!   people must have seen it, at most as many as are pinned.
 //! * `origin_reset` in `[audit]` names the log that a device begins anew, where the one before was
 //!   lost or put back: the device's id, a dot and a number, as `gate-3.2`.
-//! * **Reserved**, read and checked, and without effect in this version: the role `receiver` (a
-//!   desk that opens what a device publishes).
+//! * A `receiver` is a desk: where a device waits for receipts, its word that an event is stored
+//!   retires it (the room `audit`).
 //! * Unknown fields are refused, because a misspelt restriction would otherwise be none. So is a
 //!   key that is pinned twice, which could count as two people.
 //! * The file on the device is where trust begins: anybody who can write it decides. Its keys
@@ -176,7 +176,7 @@ pub enum Role {
     Suspender,
     /// Gives one of the two verdicts on a candidate.
     Reviewer,
-    /// Reserved: a desk that opens what a device publishes.
+    /// A desk, whose receipts retire what a device has published.
     Receiver,
     /// Countersigns a device's log.
     Witness,

@@ -60,6 +60,9 @@ pub struct Pin {
     /// Public key of one who reviews candidates; may be given several times.
     #[arg(long, value_name = "KEY")]
     reviewer: Vec<PublicKey>,
+    /// Public key of a desk, whose receipts retire candidates; may be given several times.
+    #[arg(long, value_name = "KEY")]
+    receiver: Vec<PublicKey>,
     /// Public key of a witness of the device's audit log; may be given several times.
     #[arg(long, value_name = "KEY")]
     witness: Vec<PublicKey>,
@@ -127,11 +130,12 @@ pub fn run(command: SigningKeyCommand) -> Result<(), CliError> {
 const SIGNER: &[Role] = &[Role::Signer, Role::Revoker, Role::Suspender];
 
 fn pinned(pin: &Pin) -> Result<String, CliError> {
-    let groups: [(&str, &[PublicKey], &[Role]); 5] = [
+    let groups: [(&str, &[PublicKey], &[Role]); 6] = [
         ("signer", &pin.public, SIGNER),
         ("revoker", &pin.revoker, &[Role::Revoker, Role::Suspender]),
         ("suspender", &pin.suspender, &[Role::Suspender]),
         ("reviewer", &pin.reviewer, &[Role::Reviewer]),
+        ("receiver", &pin.receiver, &[Role::Receiver]),
         ("witness", &pin.witness, &[Role::Witness]),
     ];
     let now = OffsetDateTime::now_utc();

@@ -249,7 +249,8 @@ impl WitnessDesk {
             InboundKind::Revoke
             | InboundKind::Suspend
             | InboundKind::Offer
-            | InboundKind::Verdict => {}
+            | InboundKind::Verdict
+            | InboundKind::Receipt => {}
         }
         Ok(())
     }

@@ -551,6 +551,18 @@ fn inbound_messages(kind: InboundKind) -> (&'static str, Vec<(&'static str, Valu
                 ),
             )],
         ),
+        InboundKind::Receipt => (
+            "A desk's receipts of candidates and of states of reviews that it has stored. Only \
+             devices that wait for receipts read them.",
+            vec![(
+                "receipt",
+                binary(
+                    "application/vnd.watchpost.receipt+cbor",
+                    "Ids and digests of events, signed by a receiver that the trust file pins, \
+                     see receipt.cddl.",
+                ),
+            )],
+        ),
         #[allow(unreachable_patterns, reason = "kinds may be added")]
         _ => ("A signed message.", vec![("message", binary("application/cose", "Signed."))]),
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::leave::ReadBack;
@@ -18,6 +19,8 @@ pub const MAX_REFUSALS: u8 = 5;
 pub const STRIP_AFTER: u8 = 3;
 /// After so many it is set aside, and those after it go on.
 pub const ASIDE_AFTER: u8 = 5;
+/// First and last wait for a receipt before an event is sent again.
+pub const RECEIPT_WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 /// Most events that are set aside at a time; of more the oldest is given up.
 pub const MAX_ASIDE: usize = 32;
 
@@ -33,8 +36,10 @@ pub enum AsideReason {
 /// What a broker's acknowledgement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckOutcome {
-    /// Success (0x00).
+    /// Success (0x00), which retires the event.
     Delivered,
+    /// Success (0x00) of an event that only a receipt retires.
+    Taken,
     /// No matching subscribers (0x10): the broker dropped it.
     Unheard,
     /// Refused for a reason that has nothing to do with this message: not authorized, quota,
@@ -53,6 +58,8 @@ pub enum Settled {
     Again(EventId, Duration),
     /// Left the outbox undelivered.
     GivenUp(EventId),
+    /// The broker has it, and no receipt came yet.
+    Unreceipted(EventId),
     /// No event is on its way under this packet id.
     Unknown,
 }
@@ -69,6 +76,8 @@ pub(super) enum EventStage {
     Unsettled(u16),
     /// Does not go out for now, and expires like any other.
     Aside(AsideReason),
+    /// The broker has it, and no receipt came yet. It goes out again at this monotonic time.
+    Unreceipted(Duration),
 }
 
 /// An event that was handed out at least once and has not left.
@@ -81,6 +90,8 @@ pub(super) struct Begun {
     invalid: u8,
     /// How many links the broker ended while this was the oldest on its way.
     ended_links: u8,
+    /// How often it went without a receipt.
+    unreceipted: u8,
     /// When it was handed out first.
     sent_at: OffsetDateTime,
 }
@@ -88,8 +99,40 @@ pub(super) struct Begun {
 impl<S: Store> Outbox<S> {
     /// Events handed out and not settled.
     pub fn in_flight(&self) -> usize {
-        let away = |b: &&Begun| !matches!(b.stage, EventStage::Waiting | EventStage::Aside(_));
+        let away = |b: &&Begun| {
+            matches!(b.stage, EventStage::Handed | EventStage::Flying(_) | EventStage::Unsettled(_))
+        };
         self.begun.iter().filter(away).count()
+    }
+
+    /// Events that the broker has and of which no receipt came yet.
+    pub fn unreceipted(&self) -> usize {
+        self.begun.iter().filter(|b| matches!(b.stage, EventStage::Unreceipted(_))).count()
+    }
+
+    /// A receiver has stored the event `id`, whose published bytes have the SHA-256 `digest`. True
+    /// where that retires it: it went out, and those are its bytes.
+    pub fn receipted(&mut self, id: EventId, digest: &[u8; 32], now: Now) -> bool {
+        let away = |b: &&Begun| b.id == id && !matches!(b.stage, EventStage::Aside(_));
+        let Some(stored) = self.begun.iter().find(away).map(|b| b.stored) else { return false };
+        let ReadBack::Record(record) = self.read(stored, now) else { return false };
+        let is = |bytes: &[u8]| Sha256::digest(bytes)[..] == digest[..];
+        if !is(&record.payload) && !is(&record.without_crop().payload) {
+            log::warn!("A receipt is about other bytes than were published: id={id}.");
+            return false;
+        }
+        self.leave(stored, Fate::Delivered, now);
+        true
+    }
+
+    /// Has events go out again whose receipt did not come in time.
+    pub fn miss_receipts(&mut self, now: Now) {
+        for begun in &mut self.begun {
+            if matches!(begun.stage, EventStage::Unreceipted(again) if again <= now.monotonic) {
+                begun.stage = EventStage::Waiting;
+                self.counters.repeated += 1;
+            }
+        }
     }
 
     /// Events that are set aside.
@@ -154,7 +197,11 @@ impl<S: Store> Outbox<S> {
     /// those go first.
     pub fn next_to_send(&mut self, now: Now) -> Option<(QueuePosition, EventRecord)> {
         let window = if self.probing { 1 } else { self.window };
-        if self.in_flight() >= window || now.monotonic < self.paused_until || self.has_unsettled() {
+        self.miss_receipts(now);
+        // What waits for a receipt keeps its place: a desk that is away holds the rest back.
+        let out = self.in_flight() + self.unreceipted();
+        let full = self.in_flight() >= window || out >= self.window;
+        if full || now.monotonic < self.paused_until || self.has_unsettled() {
             return None;
         }
         if !self.reading.left(now.monotonic).is_zero() {
@@ -188,6 +235,7 @@ impl<S: Store> Outbox<S> {
                         stage: EventStage::Handed,
                         invalid: 0,
                         ended_links: 0,
+                        unreceipted: 0,
                         sent_at: now.wall,
                     };
                     // Cannot fail, see the field.
@@ -233,12 +281,19 @@ impl<S: Store> Outbox<S> {
         };
         let Some(at) = self.begun.iter().position(flying) else { return Settled::Unknown };
         let Begun { stored, id, .. } = self.begun[at];
-        if verdict == AckOutcome::Delivered {
-            self.leave(stored, Fate::Delivered, now);
+        if matches!(verdict, AckOutcome::Delivered | AckOutcome::Taken) {
             self.probing = false;
             self.paused_until = Duration::ZERO;
             self.backoff.reset();
-            return Settled::Delivered(id);
+            if verdict == AckOutcome::Delivered {
+                self.leave(stored, Fate::Delivered, now);
+                return Settled::Delivered(id);
+            }
+            let begun = &mut self.begun[at];
+            let wait = RECEIPT_WAIT.0 * (1 << begun.unreceipted.min(6));
+            begun.unreceipted = begun.unreceipted.saturating_add(1);
+            begun.stage = EventStage::Unreceipted(now.monotonic + wait.min(RECEIPT_WAIT.1));
+            return Settled::Unreceipted(id);
         }
         let most = if verdict == AckOutcome::Unheard { MAX_UNHEARD_WAIT } else { Duration::MAX };
         self.counters.unheard += u64::from(verdict == AckOutcome::Unheard);
@@ -265,7 +320,10 @@ impl<S: Store> Outbox<S> {
             begun.stage = match begun.stage {
                 EventStage::Flying(packet) => EventStage::Unsettled(packet),
                 EventStage::Handed => EventStage::Waiting,
-                EventStage::Waiting | EventStage::Unsettled(_) | EventStage::Aside(_) => continue,
+                EventStage::Waiting
+                | EventStage::Unsettled(_)
+                | EventStage::Aside(_)
+                | EventStage::Unreceipted(_) => continue,
             };
         }
     }
@@ -311,8 +369,14 @@ impl<S: Store> Outbox<S> {
     pub fn connected(&mut self) {
         self.probing = true;
         for begun in &mut self.begun {
-            if begun.stage == EventStage::Aside(AsideReason::TooLarge) {
-                begun.stage = EventStage::Waiting;
+            match begun.stage {
+                EventStage::Aside(AsideReason::TooLarge) => begun.stage = EventStage::Waiting,
+                // A broker that was away may have forgotten what it took.
+                EventStage::Unreceipted(_) => {
+                    begun.stage = EventStage::Waiting;
+                    self.counters.repeated += 1;
+                }
+                _ => {}
             }
         }
     }
@@ -334,7 +398,12 @@ impl<S: Store> Outbox<S> {
     /// refusal made it wait.
     pub fn wake_at(&self, now: Now) -> Option<Duration> {
         let until = self.paused_until.max(now.monotonic + self.reading.left(now.monotonic));
-        (until > now.monotonic && self.events > 0).then_some(until)
+        let refused = (until > now.monotonic && self.events > 0).then_some(until);
+        let missed = self.begun.iter().filter_map(|b| match b.stage {
+            EventStage::Unreceipted(again) => Some(again),
+            _ => None,
+        });
+        missed.chain(refused).min()
     }
 
     /// Whether events of an earlier link wait for their acknowledgement.
@@ -348,7 +417,10 @@ impl<S: Store> Outbox<S> {
 
     pub(super) fn is_waiting(&self, position: QueuePosition) -> bool {
         self.begun.binary_search_by_key(&position, |b| b.stored.position).map_or(true, |at| {
-            matches!(self.begun[at].stage, EventStage::Waiting | EventStage::Aside(_))
+            matches!(
+                self.begun[at].stage,
+                EventStage::Waiting | EventStage::Aside(_) | EventStage::Unreceipted(_)
+            )
         })
     }
 

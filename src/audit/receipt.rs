@@ -1,0 +1,216 @@
+//! A receipt: a desk's word that it has stored events of a device.
+//!
+//! A tagged `COSE_Sign1` (RFC 9052) by the desk's key over the device and, for each event, its id
+//! and the SHA-256 of its bytes as they came. Deterministic CBOR, read as strictly as orders;
+//! `config/schemas/receipt.cddl` is the schema.
+//!
+//! # Promises
+//! * [`open`] gives ids out only where a key that is pinned as a receiver's has signed, for this
+//!   device.
+//! * A receipt for other bytes under a known id retires nothing: whoever reads it compares the
+//!   digest with what was sent.
+//! * A receipt of one device is none of another. Replayed, it retires what was retired.
+
+use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
+use crate::watchlist::keys::{KeyId, SecretKey};
+use crate::watchlist::trust::{Role, Trust};
+
+/// Content type of a receipt.
+pub const RECEIPT_TYPE: &str = "application/vnd.watchpost.receipt+cbor";
+/// Most events of one receipt.
+pub const MOST_EVENTS: usize = 64;
+/// Most bytes of one.
+pub const MAX_RECEIPT: usize = 8 * 1024;
+
+const COSE_SIGN1_TAG: u64 = 18;
+const FORMAT_VERSION: u64 = 1;
+const CONTEXT: &[u8] = b"watchpost receipt v1";
+/// Longest name of a device.
+const MAX_DEVICE: usize = 64;
+
+/// Why bytes are no receipt that counts.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// More than [`MAX_RECEIPT`].
+    #[error("the receipt has {0} bytes and at most {MAX_RECEIPT} are read")]
+    TooLarge(usize),
+    /// Not the container, not the schema, or cut short.
+    #[error("this is no receipt ({0})")]
+    Unreadable(#[from] CborError),
+    /// A value that the schema has no meaning for.
+    #[error("the receipt's {what} cannot be: {rule}")]
+    Value {
+        /// Which field.
+        what: &'static str,
+        /// What is allowed.
+        rule: &'static str,
+    },
+    /// By a key that receives nothing.
+    #[error("the receipt is signed by {0}, which the trust file does not pin as a receiver")]
+    NotPinned(KeyId),
+    /// The signature does not hold.
+    #[error("the receipt is not what the key {0} signed")]
+    Altered(KeyId),
+    /// For another device.
+    #[error("the receipt is for another device")]
+    OtherDevice,
+}
+
+impl ReceiptError {
+    /// Whether it is no receipt at all, rather than one that does not count.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, Self::TooLarge(_) | Self::Unreadable(_) | Self::Value { .. })
+    }
+}
+
+/// One event that was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceivedEvent {
+    /// Its id.
+    pub id: [u8; 16],
+    /// SHA-256 of its bytes as they came.
+    pub digest: [u8; 32],
+}
+
+fn protected(id: KeyId) -> Vec<u8> {
+    let mut w = CborWriter::default();
+    w.map(3).key(1).int(-8).key(3).text(RECEIPT_TYPE).key(4).bytes(&id.to_bytes());
+    w.finish()
+}
+
+/// RFC 9052's `Sig_structure` for one signer (section 4.4).
+fn to_be_signed(id: KeyId, payload: &[u8]) -> Vec<u8> {
+    let mut w = CborWriter::default();
+    w.array(4).text("Signature1").bytes(&protected(id)).bytes(CONTEXT).bytes(payload);
+    w.finish()
+}
+
+/// Signs that `events` of `device`, [`MOST_EVENTS`] at most, are stored.
+pub fn give(device: &str, events: &[ReceivedEvent], desk: &SecretKey) -> Vec<u8> {
+    debug_assert!(events.len() <= MOST_EVENTS, "the caller splits them");
+    let mut w = CborWriter::default();
+    w.map(3).key(0).uint(FORMAT_VERSION).key(1).text(device).key(2).array(events.len());
+    for event in events {
+        w.array(2).bytes(&event.id).bytes(&event.digest);
+    }
+    let payload = w.finish();
+    let signer = desk.public().id();
+    let mut w = CborWriter::default();
+    w.tag(COSE_SIGN1_TAG).array(4).bytes(&protected(signer)).map(0).bytes(&payload);
+    w.bytes(&desk.sign(&to_be_signed(signer, &payload)));
+    w.finish()
+}
+
+/// What a receiver that `trust` pins has stored of `device`.
+///
+/// # Errors
+/// The first reason why it does not count.
+pub fn open(bytes: &[u8], trust: &Trust, device: &str) -> Result<Vec<ReceivedEvent>, ReceiptError> {
+    if bytes.len() > MAX_RECEIPT {
+        return Err(ReceiptError::TooLarge(bytes.len()));
+    }
+    let mut r = CborReader::new(bytes);
+    r.tag(COSE_SIGN1_TAG)?;
+    if r.array(4)? != 4 {
+        return Err(ReceiptError::Value { what: "container", rule: "four parts" });
+    }
+    let header = r.bytes(128)?;
+    let id = header.len().checked_sub(8).and_then(|at| header[at..].try_into().ok());
+    let Some(signer) = id.map(KeyId::from_bytes).filter(|id| protected(*id) == header) else {
+        let rule = "{alg: EdDSA, content type of a receipt, kid: 8 bytes}";
+        return Err(ReceiptError::Value { what: "header", rule });
+    };
+    r.map(0)?;
+    let payload = r.bytes(MAX_RECEIPT)?;
+    let rule = "64 bytes of Ed25519";
+    let signature = r.bytes(64)?;
+    let signature: &[u8; 64] =
+        signature.try_into().map_err(|_| ReceiptError::Value { what: "signature", rule })?;
+    r.end()?;
+    let key = trust.key(signer, Role::Receiver).ok_or(ReceiptError::NotPinned(signer))?;
+    if !key.verifies(&to_be_signed(signer, payload), signature) {
+        return Err(ReceiptError::Altered(signer));
+    }
+    let (addressee, events) = decode(payload)?;
+    if addressee == device { Ok(events) } else { Err(ReceiptError::OtherDevice) }
+}
+
+fn decode(payload: &[u8]) -> Result<(&str, Vec<ReceivedEvent>), ReceiptError> {
+    let mut r = CborReader::new(payload);
+    r.map(3)?;
+    r.key(0)?;
+    if r.uint(u64::MAX)? != FORMAT_VERSION {
+        return Err(ReceiptError::Value { what: "version", rule: "1; update watchpost" });
+    }
+    r.key(1)?;
+    let device = r.text(MAX_DEVICE)?;
+    r.key(2)?;
+    let count = r.array(MOST_EVENTS)?;
+    let mut events = Vec::with_capacity(count);
+    let rule = "an id of 16 bytes and a digest of 32";
+    let wrong = |_| ReceiptError::Value { what: "event", rule };
+    for _ in 0..count {
+        if r.array(2)? != 2 {
+            return Err(ReceiptError::Value { what: "event", rule });
+        }
+        let id = r.bytes(16)?.try_into().map_err(wrong)?;
+        let digest = r.bytes(32)?.try_into().map_err(wrong)?;
+        events.push(ReceivedEvent { id, digest });
+    }
+    r.end()?;
+    Ok((device, events))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watchlist::fixture;
+    use proptest::prelude::*;
+
+    fn trust() -> Trust {
+        let people = [("signer", 1), ("signer", 2), ("receiver", 3)];
+        Trust::parse(&fixture::trust_text(2, &people)).unwrap()
+    }
+
+    fn events(count: u8) -> Vec<ReceivedEvent> {
+        (0..count).map(|n| ReceivedEvent { id: [n; 16], digest: [n; 32] }).collect()
+    }
+
+    #[test]
+    fn what_a_pinned_receiver_signs_for_this_device_is_read_back() {
+        for count in [0, 1, 64] {
+            let bytes = give("gate-1", &events(count), &fixture::key(3));
+            assert!(bytes.len() <= MAX_RECEIPT, "{}", bytes.len());
+            assert_eq!(open(&bytes, &trust(), "gate-1").unwrap(), events(count));
+        }
+    }
+
+    #[test]
+    fn of_anybody_else_or_for_another_device_it_does_not_count() {
+        let by = |key| give("gate-1", &events(2), &fixture::key(key));
+        let refused = |bytes: &[u8], device: &str| open(bytes, &trust(), device).unwrap_err();
+        assert!(matches!(refused(&by(1), "gate-1"), ReceiptError::NotPinned(_)));
+        assert!(matches!(refused(&by(9), "gate-1"), ReceiptError::NotPinned(_)));
+        assert!(matches!(refused(&by(3), "gate-2"), ReceiptError::OtherDevice));
+        let large = vec![0; MAX_RECEIPT + 1];
+        assert!(refused(&large, "gate-1").is_malformed());
+    }
+
+    proptest! {
+        #[test]
+        fn one_bit_more_or_less_and_it_does_not_count(
+            at: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index,
+        ) {
+            let good = give("gate-1", &events(3), &fixture::key(3));
+            let mut other = good.clone();
+            other[at.index(good.len())] ^= 1 << bit;
+            prop_assert!(open(&other, &trust(), "gate-1").is_err());
+            prop_assert!(open(&good[..cut.index(good.len())], &trust(), "gate-1").is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            prop_assert!(open(&bytes, &trust(), "gate-1").is_err());
+        }
+    }
+}

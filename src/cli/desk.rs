@@ -1,0 +1,138 @@
+//! `watchpost desk`: the receiving end.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Subcommand;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::flags::OutputFormat;
+use super::{CliError, output};
+use crate::desk::config::DEFAULT_DESK;
+use crate::desk::store::DeskStore;
+use crate::desk::{DeskConfig, service};
+
+/// Hours for which an invitation can be used.
+const INVITATION_HOURS: u16 = 72;
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<DeskCommand>,
+    #[command(flatten)]
+    config: DeskFile,
+}
+
+#[derive(clap::Args)]
+struct DeskFile {
+    /// Configuration of the desk.
+    #[arg(long = "config", value_name = "FILE", default_value = DEFAULT_DESK)]
+    path: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum DeskCommand {
+    /// Make a one-time link by which a person enrols a key of their own.
+    Invite(Invite),
+    /// Copy the database into a new file, while the desk runs.
+    Backup(Backup),
+}
+
+#[derive(clap::Args)]
+struct Invite {
+    /// For whom, as people and keys show it: initials, a number; up to 100 characters.
+    label: String,
+    /// Hours for which the link can be used, 1 to 720.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = INVITATION_HOURS,
+        value_parser = clap::value_parser!(u16).range(1..=720)
+    )]
+    hours: u16,
+    #[command(flatten)]
+    config: DeskFile,
+    #[command(flatten)]
+    format: OutputFormat,
+}
+
+#[derive(clap::Args)]
+struct Backup {
+    /// The file to write; it must not be there.
+    file: PathBuf,
+    #[command(flatten)]
+    config: DeskFile,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, CliError> {
+    match args.command {
+        None => serve(&args.config.path),
+        Some(DeskCommand::Invite(args)) => invite(&args),
+        Some(DeskCommand::Backup(args)) => backup(&args),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn serve(path: &Path) -> Result<ExitCode, CliError> {
+    super::start_logging("info");
+    let config = DeskConfig::load(path)?;
+    // Before anything else: a signal is not to be missed.
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ])?;
+    let runtime = runtime()?;
+    let origin = |desk: &service::RunningDesk| {
+        let mut http = config.http.clone();
+        http.listen = desk.address;
+        http.origin()
+    };
+    let desk = runtime.block_on(service::start(config.clone()))?;
+    log::info!("The desk is at {}.", origin(&desk));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    signals.forever().next();
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    runtime.block_on(desk.stop());
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn invite(args: &Invite) -> Result<ExitCode, CliError> {
+    if args.label.is_empty() || args.label.chars().count() > 100 {
+        return Err("write a label of 1 to 100 characters".into());
+    }
+    let config = DeskConfig::load(&args.config.path)?;
+    let mut random = [0; 24];
+    getrandom::fill(&mut random)?;
+    let token = URL_SAFE_NO_PAD.encode(random);
+    let until = OffsetDateTime::now_utc() + time::Duration::hours(args.hours.into());
+    runtime()?.block_on(async {
+        let store = DeskStore::open(&config.store.path).await?;
+        store.invite(&token, &args.label, until).await
+    })?;
+    let link = format!("{}/enrol/{token}", config.http.origin());
+    if args.format.json {
+        output::json_line(&json!({ "link": link, "label": args.label, "hours": args.hours }))?;
+    } else {
+        output::line(link)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn backup(args: &Backup) -> Result<ExitCode, CliError> {
+    let config = DeskConfig::load(&args.config.path)?;
+    if args.file.exists() {
+        return Err(format!("{} is there; name a new file", args.file.display()).into());
+    }
+    runtime()?
+        .block_on(async { DeskStore::open(&config.store.path).await?.back_up(&args.file).await })?;
+    output::line(args.file.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,235 @@
+//! Routes, limits, headers. Markup is of [`super::pages`]; who is let in is decided by
+//! [`super::access`].
+//!
+//! Promises:
+//! * Each answer carries a strict content security policy; pages and pictures are not cached.
+//! * A changing request needs a session, its token in `X-Csrf`, and comes from this origin.
+//! * Before a verdict of the reader's own was counted, no answer tells a score, a threshold, an
+//!   alternative, or whether anybody has judged.
+//! * It is recorded who sees a picture before it is shown.
+//! * Bodies, heads, connections and the time for a request are bounded.
+//!
+//! | file | one job |
+//! |---|---|
+//! | this | state, routes, who asks |
+//! | `refusal` | what an error looks like |
+//! | `sign_in` | enrolment, challenge, session |
+//! | `read` | pages and pictures |
+//! | `judge` | what a verdict binds, and taking one |
+//! | `live` | server-sent events |
+//! | `serve` | sockets, TLS |
+
+mod judge;
+mod live;
+mod read;
+mod refusal;
+pub mod serve;
+mod sign_in;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, broadcast};
+
+use self::refusal::Refusal;
+use super::access::{Access, DeskUser, is_csrf};
+use super::config::DeskConfig;
+use super::directory::Directory;
+use super::pages::views::{DeskRole, SignedIn};
+use super::store::{DeskNotice, DeskStore};
+use super::web;
+use crate::review::verdict;
+
+/// Most bytes of a body: the largest is a verdict's envelope, or keys in JSON.
+const MAX_BODY: usize = verdict::MAX_BYTES + 4096;
+/// For one request, to the first byte of its answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Name of the cookie.
+const COOKIE: &str = "watchpost";
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
+                      blob:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
+                      base-uri 'none'";
+
+/// What handlers share.
+pub struct DeskState {
+    /// Where everything is kept.
+    pub store: Arc<DeskStore>,
+    /// Who is let in.
+    pub access: Mutex<Access>,
+    /// Whose key may do what.
+    pub directory: RwLock<Directory>,
+    /// As configured.
+    pub config: DeskConfig,
+    /// What happens meanwhile.
+    pub notices: broadcast::Sender<DeskNotice>,
+    /// Tells the receiver that a verdict was handed in.
+    pub verdict: Arc<Notify>,
+    /// When the process began: sessions and challenges count from then.
+    pub began: Instant,
+}
+
+type Shared = State<Arc<DeskState>>;
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+impl DeskState {
+    fn origin(&self) -> String {
+        self.config.http.origin()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn access(&self) -> std::sync::MutexGuard<'_, Access> {
+        // Each call leaves it whole.
+        self.access.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directory(&self) -> std::sync::RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who asks.
+    fn user(&self, headers: &HeaderMap) -> Result<DeskUser, Refusal> {
+        let token = cookie(headers).ok_or_else(Refusal::signed_out)?;
+        let (now, at) = (OffsetDateTime::now_utc(), self.monotonic());
+        let directory = self.directory();
+        let user = self.access().user(token, at, |key| directory.role(key, now));
+        user.ok_or_else(Refusal::signed_out)
+    }
+
+    /// Who asks, if they may as one of `roles`.
+    fn user_as(&self, headers: &HeaderMap, roles: &[DeskRole]) -> Result<DeskUser, Refusal> {
+        let user = self.user(headers)?;
+        if roles.contains(&user.role) { Ok(user) } else { Err(Refusal::not_yours()) }
+    }
+
+    /// Who wants to change something.
+    fn changer(&self, headers: &HeaderMap, roles: &[DeskRole]) -> Result<DeskUser, Refusal> {
+        self.same_origin(headers)?;
+        let user = self.user_as(headers, roles)?;
+        let carried = headers.get("x-csrf").and_then(|v| v.to_str().ok());
+        if is_csrf(&user, carried) { Ok(user) } else { Err(Refusal::no_token()) }
+    }
+
+    /// A browser says which page makes a request; one of another site is refused.
+    fn same_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match headers.get(header::ORIGIN) {
+            Some(origin) if origin.as_bytes() != self.origin().as_bytes() => {
+                Err(Refusal::elsewhere())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The address that attempts are counted for. Behind a proxy on this machine it is the one that
+    /// the proxy has added last.
+    fn address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
+        let behind = self.config.http.certificate.is_none() && peer.0.is_loopback();
+        let last = headers.get_all("x-forwarded-for").iter().next_back();
+        let last = last.and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
+        match last.and_then(|address| address.trim().parse().ok()) {
+            Some(address) if behind => address,
+            _ => peer.0,
+        }
+    }
+}
+
+fn signed_in(user: &DeskUser) -> SignedIn {
+    SignedIn { csrf: user.csrf.clone(), who: user.key.id().to_string(), role: user.role }
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+    let mut pairs = cookies.flat_map(|v| v.split(';')).filter_map(|c| c.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+/// All routes.
+pub fn router(state: Arc<DeskState>) -> Router {
+    let timed = Router::new()
+        .route("/", get(read::home))
+        .route("/enrol/{token}", get(sign_in::enrolment))
+        .route("/api/enrol", post(sign_in::enrol))
+        .route("/api/challenge", post(sign_in::challenge))
+        .route("/api/session", post(sign_in::session))
+        .route("/api/sign-out", post(sign_in::sign_out))
+        .route("/queue", get(read::queue))
+        .route("/pair/{candidate}", get(read::pair))
+        .route("/pair/{candidate}/crop", get(read::crop))
+        .route("/pair/{candidate}/photograph/{n}", get(read::photograph))
+        .route("/outcome/{candidate}", get(read::outcome))
+        .route("/fleet", get(read::fleet))
+        .route("/people", get(read::people))
+        .route("/reports", get(read::reports))
+        .route("/api/pair/{candidate}", get(judge::binds))
+        .route("/api/verdict/{candidate}", post(judge::take))
+        .fallback(asset)
+        .layer(middleware::from_fn(in_time));
+    Router::new()
+        .route("/events", get(live::events))
+        .merge(timed)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(with_headers))
+        .with_state(state)
+}
+
+/// Script and style; what is nothing is not found.
+async fn asset(request: Request) -> Response {
+    let path = request.uri().path().trim_start_matches('/');
+    let found = web::ASSETS.iter().find(|asset| asset.path == path);
+    match found {
+        Some(asset) if request.method() == axum::http::Method::GET => {
+            let kind = [(header::CONTENT_TYPE, asset.content_type)];
+            (kind, asset.bytes).into_response()
+        }
+        _ => Refusal::not_found().into_response(),
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::too_slow().into_response(),
+    }
+}
+
+async fn with_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    // A body that is too large, a wrong method or path: the framework's own answers are texts.
+    let status = response.status();
+    let text = response.headers().get(header::CONTENT_TYPE);
+    let own = text.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if (own || text.is_none()) && (status.is_client_error() || status.is_server_error()) {
+        response = Refusal::of_framework(status).into_response();
+    }
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What an error looks like: a sentence, and what to do.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::desk::access::AccessError;
+use crate::desk::store::DeskStoreError;
+
+/// An answer that says no.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    error: String,
+    remedy: &'static str,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>, remedy: &'static str) -> Self {
+        Self { status, error: error.into(), remedy }
+    }
+
+    pub fn signed_out() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Nobody is signed in.", "Sign in again.")
+    }
+
+    pub fn not_yours() -> Self {
+        let remedy = "Sign in with a key that may.";
+        Self::new(StatusCode::FORBIDDEN, "Your key may not see or do this.", remedy)
+    }
+
+    pub fn no_token() -> Self {
+        let error = "The request does not carry the token of your session.";
+        Self::new(StatusCode::FORBIDDEN, error, "Load the page again.")
+    }
+
+    pub fn elsewhere() -> Self {
+        let error = "The request comes from another site.";
+        Self::new(StatusCode::FORBIDDEN, error, "Open the desk itself.")
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "There is nothing here.", "Go back to the queue.")
+    }
+
+    pub fn erased() -> Self {
+        let error = "The candidate and its pictures were erased.";
+        Self::new(StatusCode::GONE, error, "Its outcome is kept, without pictures.")
+    }
+
+    pub fn too_slow() -> Self {
+        let error = "It took too long.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error, "Try again.")
+    }
+
+    pub fn malformed(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, "Load the page again.")
+    }
+
+    pub fn over() -> Self {
+        let error = "The candidate is over: two people have decided, or its time is.";
+        Self::new(StatusCode::CONFLICT, error, "Look at its outcome.")
+    }
+
+    pub fn judged() -> Self {
+        let error = "You have judged this candidate.";
+        Self::new(StatusCode::CONFLICT, error, "A verdict cannot be taken back.")
+    }
+
+    pub fn no_device_key() -> Self {
+        let error = "The desk does not know the device's key, so that no verdict can be sealed.";
+        let remedy = "Have the device's key written into the desk's configuration.";
+        Self::new(StatusCode::CONFLICT, error, remedy)
+    }
+
+    pub fn spent(error: impl Into<String>) -> Self {
+        let remedy = "Ask whoever runs the desk for another invitation.";
+        Self::new(StatusCode::GONE, error, remedy)
+    }
+
+    pub fn of_framework(status: StatusCode) -> Self {
+        let error = status.canonical_reason().unwrap_or("The request cannot be answered");
+        Self::new(status, format!("{error}."), "Load the page again.")
+    }
+}
+
+impl From<DeskStoreError> for Refusal {
+    fn from(error: DeskStoreError) -> Self {
+        log::error!("A request cannot be answered: {error}.");
+        let error = "The desk's store does not answer.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error, "Try again in a moment.")
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        let (status, remedy) = match error {
+            AccessError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "Wait, and try again."),
+            AccessError::Stale | AccessError::Forged => {
+                (StatusCode::UNAUTHORIZED, "Sign in again.")
+            }
+            AccessError::Nobody => (StatusCode::FORBIDDEN, "Have your key pinned, and try again."),
+        };
+        Self::new(status, sentence(&error.to_string()), remedy)
+    }
+}
+
+/// Begun with a capital and ended with a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    first.chain(letters).chain(['.']).collect()
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": self.error, "remedy": self.remedy });
+        (self.status, Json(body)).into_response()
+    }
+}

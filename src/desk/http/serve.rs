@@ -1,0 +1,144 @@
+//! Sockets and TLS: connections are bounded in number, each in time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::{Request, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::Peer;
+use crate::desk::config::HttpConfig;
+
+/// Connections at a time. Those that look at pages keep one open each.
+const MOST: usize = 1024;
+/// For a TLS handshake, and for the head of a request.
+const SLOWEST: Duration = Duration::from_secs(10);
+/// A connection ends at the latest; a browser makes another one.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Largest head.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address.
+    #[error("cannot listen on {address}: {error}; set another address in the section http")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A file of the certificate or its key.
+    #[error("cannot use {path}: {why}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Listens as configured.
+///
+/// # Errors
+/// Where the address cannot be had.
+pub async fn listen(http: &HttpConfig) -> Result<TcpListener, ServeError> {
+    let address = http.listen;
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })
+}
+
+/// TLS with the certificate that is configured; none where there is none.
+///
+/// # Errors
+/// Where a file cannot be used.
+pub fn tls(http: &HttpConfig) -> Result<Option<TlsAcceptor>, ServeError> {
+    let (Some(certificate), Some(key)) = (&http.certificate, &http.key) else { return Ok(None) };
+    let bad = |path: &std::path::Path, why: String| ServeError::Certificate {
+        path: path.display().to_string(),
+        why,
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| bad(certificate, e.to_string()))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(key, e.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+        .map_err(|e| bad(certificate, e.to_string()))?;
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+/// Serves until `stop` says so.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(MOST));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Too many open files: not so fast.
+                log::warn!("A connection cannot be taken: {error}.");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, router) = (tls.clone(), router.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let served = async {
+                match tls {
+                    None => connection(stream, router, peer).await,
+                    Some(tls) => {
+                        let shaken = tokio::time::timeout(SLOWEST, tls.accept(stream)).await;
+                        if let Ok(Ok(stream)) = shaken {
+                            connection(stream, router, peer).await;
+                        }
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(LONGEST, served).await;
+        });
+    }
+}
+
+async fn connection<S>(stream: S, router: Router, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        hyper::service::Service::call(&service, request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(SLOWEST)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        log::debug!("A connection ended: {error}.");
+    }
+}

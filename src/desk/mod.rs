@@ -1,0 +1,50 @@
+//! The receiving end: stores what devices publish, and lets two people judge each candidate.
+//!
+//! ```text
+//!  broker --> receiver --> intake --> store (SQLite) --acknowledged--> receipts --> broker
+//!                          sans-IO      |      ^
+//!                                       v      | sealed verdicts --> broker --> device
+//!  browser <-- pages <-- http <------ views    |
+//!     |                   ^ access (sans-IO)   |
+//!     +-------------------+--------------------+
+//! ```
+//!
+//! Promises:
+//! * An event is stored, once, before the broker is told that it came. What cannot be stored is not
+//!   acknowledged, and comes again.
+//! * The desk cannot read a verdict: it is signed and sealed to the device in the reviewer's
+//!   browser. Score, threshold and what others said are shown to nobody who has not judged.
+//! * Nobody is let in without a key that they hold, and who looked at which picture is recorded.
+//! * Who may review is decided by the signed trust file, never here.
+//!
+//! Not promised: whoever runs the desk serves its script, so that a hostile desk could read what
+//! its reviewers say. Blindness holds against the broker, the store, the other reviewer and those
+//! who run an honest desk.
+//!
+//! | module | one job |
+//! |---|---|
+//! | [`config`] | `desk.toml` |
+//! | [`intake`] | a message's bytes: what to store, or why not; sans-IO |
+//! | [`store`] | events, candidates, verdicts, people and accesses in one database |
+//! | [`receiver`] | the connection to the broker |
+//! | [`access`] | who is let in: challenges, sessions, rates; sans-IO |
+//! | [`directory`] | whose key may do what |
+//! | [`http`] | routes, limits, TLS |
+//! | [`pages`] | markup from plain values |
+//! | [`web`] | script and style, in the binary |
+//! | [`retention`] | what is erased when |
+//! | [`service`] | starts all of it, and ends it |
+
+pub mod access;
+pub mod config;
+pub mod directory;
+pub mod http;
+pub mod intake;
+pub mod pages;
+pub mod receiver;
+pub mod retention;
+pub mod service;
+pub mod store;
+pub mod web;
+
+pub use config::DeskConfig;

@@ -1,0 +1,249 @@
+//! What pages show, as plain values.
+
+use time::OffsetDateTime;
+
+use crate::delivery::event::{ReviewStage, ReviewVerdict};
+
+/// What a person may do at the desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeskRole {
+    /// Judges candidates: pinned as a reviewer by the trust file.
+    Reviewer,
+    /// Sees outcomes, people and reports.
+    Supervisor,
+    /// Sees the devices, and no candidate.
+    Operator,
+}
+
+/// What every signed-in page says of its reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedIn {
+    /// For `<meta name="csrf">`.
+    pub csrf: String,
+    /// Id of their key, hexadecimal.
+    pub who: String,
+    /// What they may do.
+    pub role: DeskRole,
+}
+
+/// The page to sign in on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInView {
+    /// What is signed.
+    pub origin: String,
+}
+
+/// The page to enrol on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrolView {
+    /// What is signed.
+    pub origin: String,
+    /// Spent by enrolling.
+    pub token: String,
+    /// For whom the invitation was made.
+    pub label: String,
+}
+
+/// How far the reader is with a candidate. It does not tell what others have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnStanding {
+    /// The reader has not judged it.
+    Open,
+    /// Their verdict is stored here, and the device has not answered.
+    Sent,
+    /// The device has counted their verdict.
+    Counted,
+    /// The device has refused their verdict; they may judge again.
+    Refused,
+}
+
+/// One line of the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueItem {
+    /// The candidate's id.
+    pub candidate: String,
+    /// The device that decided.
+    pub device: String,
+    /// Its camera.
+    pub camera: String,
+    /// What people call the place.
+    pub place: Option<String>,
+    /// When the device decided.
+    pub decided_at: OffsetDateTime,
+    /// How far the reader is with it.
+    pub standing: OwnStanding,
+}
+
+/// `/queue`: what waits, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueView {
+    /// The reader.
+    pub me: SignedIn,
+    /// Now.
+    pub now: OffsetDateTime,
+    /// What waits.
+    pub items: Vec<QueueItem>,
+    /// How many wait in all.
+    pub waiting: u64,
+}
+
+/// What is shown only to somebody whose verdict was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revealed {
+    /// Similarity of the best view, -1 to 1.
+    pub score: f32,
+    /// The least that makes a candidate, -1 to 1.
+    pub threshold: f32,
+    /// References of entries that are as similar.
+    pub alternatives: Vec<String>,
+    /// The law or order.
+    pub legal_basis: Option<String>,
+    /// Why the entry is looked for.
+    pub purpose: Option<String>,
+    /// What the list may be used for.
+    pub aim: Option<String>,
+}
+
+/// `/pair/{candidate}`: one candidate, beside the reference photographs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairView {
+    /// The reader.
+    pub me: SignedIn,
+    /// Now.
+    pub now: OffsetDateTime,
+    /// The candidate's id.
+    pub candidate: String,
+    /// The device that decided.
+    pub device: String,
+    /// Its camera.
+    pub camera: String,
+    /// What people call the place.
+    pub place: Option<String>,
+    /// When the device decided.
+    pub decided_at: OffsetDateTime,
+    /// Until when it can be judged, where the device has said so.
+    pub until: Option<OffsetDateTime>,
+    /// Whether `/pair/{candidate}/crop` has a picture.
+    pub crop: bool,
+    /// `/pair/{candidate}/photograph/{n}`, n from 0.
+    pub photographs: u32,
+    /// Whether the desk knows the device's key: without it no verdict can be sealed.
+    pub can_judge: bool,
+    /// How far the reader is with it.
+    pub standing: OwnStanding,
+    /// Why the device refused their verdict.
+    pub refused: Option<String>,
+    /// Present once their own verdict was accepted.
+    pub revealed: Option<Revealed>,
+}
+
+/// `/outcome/{candidate}`: what two people have decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutcomeView {
+    /// The reader.
+    pub me: SignedIn,
+    /// The candidate's id.
+    pub candidate: String,
+    /// The device that decided.
+    pub device: String,
+    /// Its camera.
+    pub camera: String,
+    /// What people call the place.
+    pub place: Option<String>,
+    /// When the device decided.
+    pub decided_at: OffsetDateTime,
+    /// How far it is.
+    pub state: ReviewStage,
+    /// When the device said so.
+    pub ended_at: Option<OffsetDateTime>,
+    /// What each said; empty before two people have decided.
+    pub verdicts: Vec<ReviewVerdict>,
+    /// Shown to a supervisor once it is over, and to a reviewer who has judged.
+    pub revealed: Option<Revealed>,
+    /// When the candidate and its pictures are erased.
+    pub erased_at: Option<OffsetDateTime>,
+    /// Whether its pictures are gone.
+    pub erased: bool,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceRow {
+    /// Its id.
+    pub id: String,
+    /// `online`, `offline`, `stopped`, `blind`; `unknown` before it has said anything.
+    pub state: String,
+    /// Since when.
+    pub since: Option<OffsetDateTime>,
+    /// Whether faces are compared.
+    pub matching: bool,
+    /// Why not, or what does not work as it should.
+    pub reason: Option<String>,
+    /// The list, its version, and when it ends.
+    pub list: Option<(String, u64, OffsetDateTime)>,
+    /// Entries that can be matched.
+    pub entries: Option<u64>,
+    /// Events that wait in its outbox.
+    pub outbox: Option<u64>,
+    /// Of the board, in degrees Celsius.
+    pub temperature: Option<f64>,
+    /// Size of its audit log, by the newest checkpoint.
+    pub audit_size: Option<u64>,
+    /// When the desk heard of it last.
+    pub heard: Option<OffsetDateTime>,
+    /// Whether its identity is pinned here, so that what it publishes is checked.
+    pub identity_pinned: bool,
+}
+
+/// `/fleet`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetView {
+    /// The reader.
+    pub me: SignedIn,
+    /// Now.
+    pub now: OffsetDateTime,
+    /// By id.
+    pub devices: Vec<DeviceRow>,
+}
+
+/// One enrolled person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PersonRow {
+    /// Id of their key, hexadecimal.
+    pub id: String,
+    /// `watchpost-ed25519:...`
+    pub key: String,
+    /// `age1...`, to which case sheets are sealed.
+    pub reading_key: Option<String>,
+    /// For whom the invitation was made.
+    pub label: String,
+    /// What they may do; none where neither trust file nor configuration names them.
+    pub role: Option<DeskRole>,
+    /// When they enrolled.
+    pub enrolled_at: OffsetDateTime,
+}
+
+/// `/people`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeopleView {
+    /// The reader.
+    pub me: SignedIn,
+    /// By the time of their enrolment.
+    pub people: Vec<PersonRow>,
+    /// Invitations that are not spent.
+    pub invitations: u64,
+}
+
+/// `/reports`: counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportsView {
+    /// The reader.
+    pub me: SignedIn,
+    /// Candidates by state.
+    pub states: Vec<(ReviewStage, u64)>,
+    /// What was not stored, by reason.
+    pub set_aside: Vec<(String, u64)>,
+    /// Who has looked at most pictures: key's id, pictures, last.
+    pub accesses: Vec<(String, u64, OffsetDateTime)>,
+}

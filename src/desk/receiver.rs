@@ -1,0 +1,300 @@
+//! The connection to the broker: takes what devices publish, stores it, then acknowledges it; sends
+//! receipts and sealed verdicts.
+//!
+//! ```text
+//!  connection --Arrival--> keeper: one transaction for all that wait --> store
+//!      ^                      |
+//!      +--- acknowledgements, receipts and verdicts that are due --------+
+//! ```
+//!
+//! Promises:
+//! * A message is acknowledged after the transaction that stored it has ended. Where the store
+//!   fails nothing is acknowledged; it is logged, and tried again at growing intervals.
+//! * The broker sends no more than [`RECEIVE_MAX`] messages before one of them is acknowledged:
+//!   memory is bounded, and a slow disk slows the broker down.
+//! * The session is kept: what is published while the desk is away waits at the broker.
+//! * A receipt goes out until the broker has taken it, a verdict until its device has answered,
+//!   over restarts of both.
+//!
+//! Not promised: that a message at QoS 0 (counts) is stored where more wait than fit.
+
+mod keeper;
+mod post;
+
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubAck, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+
+use self::keeper::{Done, Incoming, Job, Keeper};
+use self::post::Post;
+use super::config::RetentionConfig;
+use super::intake::{ArrivedMessage, Intake};
+use super::store::{Arrival, DeskNotice, DeskStore};
+use crate::backoff::Backoff;
+use crate::delivery::broker::{BrokerUrl, UrlError};
+use crate::delivery::failure::{self, LinkFailure};
+use crate::delivery::{BrokerConfig, wire};
+use crate::watchlist::keys::SecretKey;
+
+/// Messages that the broker may send before one of them is acknowledged.
+pub const RECEIVE_MAX: u16 = 256;
+/// Messages that wait to be stored: those, and as many of an earlier connection.
+const WAITING: usize = 2 * RECEIVE_MAX as usize;
+/// Largest packet taken. A broker drops what is larger.
+const MAX_INCOMING: u32 = super::intake::MAX_MESSAGE as u32 + 16 * 1024;
+/// How often it is looked for what is due.
+const ROUND: Duration = Duration::from_millis(500);
+/// First and last wait between connections.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// Whom a shared subscription may serve: what is kept by its id. What a device said last is heard
+/// by every desk, as brokers hand nothing that they retain to a shared subscription.
+const SHARED: [&str; 3] = ["/candidate", "/review/state", "/audit/entry"];
+
+/// What the receiver needs.
+pub struct Receiver {
+    /// The broker, its root and who the desk is to it.
+    pub broker: BrokerConfig,
+    /// Name of a shared subscription; none where empty.
+    pub share: String,
+    /// Where everything is kept.
+    pub store: Arc<DeskStore>,
+    /// Who is believed.
+    pub intake: Arc<RwLock<Intake>>,
+    /// Signs receipts.
+    pub key: Arc<SecretKey>,
+    /// For how long things are kept.
+    pub retention: RetentionConfig,
+    /// Tells those who look at pages.
+    pub notices: broadcast::Sender<DeskNotice>,
+    /// Somebody has handed a verdict in.
+    pub verdict: Arc<Notify>,
+    /// Whether it is connected, for those who look.
+    pub connected: watch::Sender<bool>,
+}
+
+impl Receiver {
+    /// Receives until `stop` says so.
+    ///
+    /// # Errors
+    /// Where the broker's URL cannot be one.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), UrlError> {
+        let url: BrokerUrl = self.broker.url.parse()?;
+        let (jobs, to_keep) = mpsc::channel(WAITING);
+        let (to_post, done) = mpsc::channel(WAITING);
+        let keeper = Keeper {
+            store: Arc::clone(&self.store),
+            retention: self.retention.clone(),
+            notices: self.notices.clone(),
+        };
+        let keeper = tokio::spawn(keeper.run(to_keep, to_post));
+        let post = Post::new(self.broker.root.clone(), Arc::clone(&self.key));
+        let mut link = Link { receiver: self, jobs, done, post, number: 0, acks: Vec::new() };
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        while !*stop.borrow() {
+            let began = Instant::now();
+            let failure = match link.options(&url) {
+                Ok(options) => tokio::select! {
+                    failure = link.connection(options) => failure,
+                    _ = stop.changed() => break,
+                },
+                Err(failure) => failure,
+            };
+            link.receiver.connected.send_replace(false);
+            if began.elapsed() > RETRY.1 {
+                backoff.reset();
+            }
+            let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+            let wait = backoff.next(random);
+            log::warn!(
+                "No connection to the broker: {failure} url={url} next_try_ms={}.",
+                wait.as_millis()
+            );
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = stop.changed() => break,
+            }
+        }
+        drop(link);
+        // What was taken is stored before the end; it is not acknowledged, and comes again.
+        let _ = tokio::time::timeout(Duration::from_secs(5), keeper).await;
+        Ok(())
+    }
+}
+
+struct Link {
+    receiver: Receiver,
+    jobs: mpsc::Sender<Job>,
+    done: mpsc::Receiver<Done>,
+    post: Post,
+    /// Of the connection, from 1.
+    number: u64,
+    /// Packets that were stored and that the client has not taken the acknowledgement of.
+    acks: Vec<u16>,
+}
+
+impl Link {
+    fn options(&self, url: &BrokerUrl) -> Result<MqttOptions, LinkFailure> {
+        let broker = &self.receiver.broker;
+        let mut options = MqttOptions::new(&broker.client_id, url.address(), url.port);
+        options
+            .set_clean_start(false)
+            .set_session_expiry_interval(Some(broker.session_expiry_s))
+            .set_manual_acks(true)
+            .set_receive_maximum(Some(RECEIVE_MAX))
+            .set_max_packet_size(Some(MAX_INCOMING))
+            .set_connection_timeout(wire::CONNECT_TIMEOUT_S)
+            .set_outgoing_inflight_upper_limit(post::WINDOW as u16 + 2)
+            .set_keep_alive(Duration::from_secs(u64::from(broker.keep_alive_s.max(5))));
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
+        wire::identify(&mut options, broker, url, &Arc::default())
+            .map_err(|e| LinkFailure::credentials(&e))?;
+        Ok(options)
+    }
+
+    /// One connection, to its end.
+    async fn connection(&mut self, options: MqttOptions) -> LinkFailure {
+        self.number += 1;
+        self.acks.clear();
+        self.post.disconnected();
+        let (client, mut events) = AsyncClient::new(options, 2 * WAITING + 4 * post::WINDOW);
+        loop {
+            let handled = match self.event(&client, &mut events).await {
+                Ok(event) => self.handle(&client, &event),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = handled {
+                return failure;
+            }
+        }
+    }
+
+    /// The client's next event. Its future is polled to its end: dropped half-way it may lose a
+    /// packet.
+    async fn event(
+        &mut self,
+        client: &AsyncClient,
+        events: &mut EventLoop,
+    ) -> Result<Event, LinkFailure> {
+        let poll = events.poll();
+        tokio::pin!(poll);
+        let verdict = Arc::clone(&self.receiver.verdict);
+        loop {
+            self.feed(client);
+            tokio::select! {
+                event = &mut poll => return event.map_err(|e| LinkFailure::of(&e)),
+                Some(done) = self.done.recv() => self.take(done),
+                () = verdict.notified() => self.look(),
+                () = tokio::time::sleep(ROUND) => self.look(),
+            }
+        }
+    }
+
+    /// Asks the keeper for what is due. One that is busy is asked again.
+    fn look(&self) {
+        let _ = self.jobs.try_send(Job::Look);
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Stored { connection, packets } if connection == self.number => {
+                self.acks.extend(packets);
+            }
+            // The broker sends them again.
+            Done::Stored { .. } => {}
+            Done::Due { receipts, verdicts } => self.post.due(receipts, verdicts),
+        }
+    }
+
+    /// Hands over acknowledgements, receipts and verdicts.
+    fn feed(&mut self, client: &AsyncClient) {
+        let taken = |packet: &u16| client.try_ack(&wire::acknowledgement(*packet)).is_ok();
+        let count = self.acks.iter().take_while(|packet| taken(packet)).count();
+        self.acks.drain(..count);
+        if *self.receiver.connected.borrow() {
+            self.post.feed(client);
+        }
+    }
+
+    fn handle(&mut self, client: &AsyncClient, event: &Event) -> Result<(), LinkFailure> {
+        match event {
+            Event::Outgoing(Outgoing::Publish(packet)) => self.post.sent(*packet),
+            Event::Outgoing(Outgoing::AwaitAck(_)) => return Err(failure::OUT_OF_ORDER.into()),
+            Event::Incoming(Packet::ConnAck(_)) => {
+                self.receiver.connected.send_replace(true);
+                let filters = self.filters().into_iter();
+                let filters = filters.map(|f| Filter::new(f, QoS::AtLeastOnce));
+                client
+                    .try_subscribe_many(filters)
+                    .map_err(|_| LinkFailure::from(failure::CLIENT))?;
+                self.look();
+            }
+            Event::Incoming(Packet::SubAck(ack)) => self.subscribed(ack),
+            Event::Incoming(Packet::PubAck(ack)) => {
+                let taken = self.post.acknowledged(ack.pkid, wire::verdict(ack.reason));
+                if !taken.is_empty() {
+                    // Full: they are published again.
+                    let _ = self.jobs.try_send(Job::Taken(taken));
+                }
+            }
+            Event::Incoming(Packet::Publish(publish)) => return self.received(publish),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn filters(&self) -> Vec<String> {
+        let share = &self.receiver.share;
+        let all = Intake::filters(&self.receiver.broker.root).into_iter();
+        let shared = |filter: &String| SHARED.iter().any(|end| filter.ends_with(end));
+        all.map(|filter| match share.as_str() {
+            "" => filter,
+            share if shared(&filter) => format!("$share/{share}/{filter}"),
+            _ => filter,
+        })
+        .collect()
+    }
+
+    fn subscribed(&self, ack: &SubAck) {
+        let filters = self.filters();
+        let answers = filters.iter().zip(&ack.return_codes);
+        for (filter, _) in answers.filter(|(_, r)| !matches!(r, SubscribeReasonCode::Success(_))) {
+            log::error!(
+                "The broker does not let the desk read {filter}; allow it in its access list."
+            );
+        }
+    }
+
+    fn received(&self, publish: &Publish) -> Result<(), LinkFailure> {
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        let properties = publish.properties.as_ref().map(|p| p.user_properties.as_slice());
+        let signature = properties.unwrap_or_default().iter().find(|(name, _)| name == "signature");
+        let message = ArrivedMessage {
+            topic: &topic,
+            payload: &publish.payload,
+            signature: signature.map(|(_, value)| value.as_str()),
+        };
+        let what = self
+            .receiver
+            .intake
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .look_at(message);
+        let packet = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
+        let arrival = Arrival { topic, payload: publish.payload.to_vec(), what };
+        let job = Job::Keep(Box::new(Incoming { connection: self.number, packet, arrival }));
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(()),
+            // Counts that nobody has room for.
+            Err(_) if packet.is_none() => Ok(()),
+            Err(_) => Err(failure::FLOODED.into()),
+        }
+    }
+}

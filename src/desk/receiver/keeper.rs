@@ -1,0 +1,154 @@
+//! Stores what has come, all that waits in one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::backoff::{Backoff, NO_JITTER};
+use crate::delivery::event::EventId;
+use crate::desk::config::RetentionConfig;
+use crate::desk::store::{Arrival, DeskNotice, DeskStore, DueReceipt, DueVerdict};
+
+/// Most messages of one transaction.
+const MOST: usize = 256;
+/// Most receipts and verdicts that are looked at at a time.
+const DUE: u32 = 4096;
+/// First and last wait while the store fails.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// One message, and where its acknowledgement goes.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Of which connection.
+    pub connection: u64,
+    /// Its packet; none at QoS 0.
+    pub packet: Option<u16>,
+    /// What came.
+    pub arrival: Arrival,
+}
+
+/// What the keeper is asked.
+#[derive(Debug)]
+pub enum Job {
+    /// Store it.
+    Keep(Box<Incoming>),
+    /// The broker has taken the receipts of these events.
+    Taken(Vec<EventId>),
+    /// What is due?
+    Look,
+}
+
+/// What the keeper says.
+#[derive(Debug)]
+pub enum Done {
+    /// These are stored, and may be acknowledged.
+    Stored {
+        /// On which connection.
+        connection: u64,
+        /// Their packets.
+        packets: Vec<u16>,
+    },
+    /// What is due.
+    Due {
+        /// Receipts that the broker has not taken.
+        receipts: Vec<DueReceipt>,
+        /// Verdicts that no device has answered; absent where they were not looked at.
+        verdicts: Option<Vec<DueVerdict>>,
+    },
+}
+
+pub struct Keeper {
+    pub store: Arc<DeskStore>,
+    pub retention: RetentionConfig,
+    pub notices: broadcast::Sender<DeskNotice>,
+}
+
+impl Keeper {
+    /// Until nobody asks any more.
+    pub async fn run(self, mut jobs: mpsc::Receiver<Job>, done: mpsc::Sender<Done>) {
+        while let Some(job) = jobs.recv().await {
+            let (mut incoming, mut taken, mut look) = (Vec::new(), Vec::new(), false);
+            let mut next = Some(job);
+            while let Some(job) = next.take() {
+                match job {
+                    Job::Keep(message) => incoming.push(*message),
+                    Job::Taken(events) => taken.extend(events),
+                    Job::Look => look = true,
+                }
+                if incoming.len() < MOST {
+                    next = jobs.try_recv().ok();
+                }
+            }
+            if !taken.is_empty() {
+                retry("The receipts", || self.store.receipts_taken(&taken)).await;
+            }
+            if !incoming.is_empty() {
+                self.keep(incoming, &done).await;
+                look |= !done.is_closed() && jobs.is_empty();
+                self.look(false, &done).await;
+            }
+            if look {
+                self.look(true, &done).await;
+            }
+        }
+    }
+
+    async fn keep(&self, incoming: Vec<Incoming>, done: &mpsc::Sender<Done>) {
+        let (mut packets, mut batch) = (Vec::new(), Vec::with_capacity(incoming.len()));
+        for Incoming { connection, packet, arrival } in incoming {
+            packets.extend(packet.map(|packet| (connection, packet)));
+            batch.push(arrival);
+        }
+        let store = || self.store.keep(&batch, &self.retention, OffsetDateTime::now_utc());
+        let (_, notices) = retry("What devices publish", store).await;
+        // Packets of one connection come together: a new one begins with none of the old.
+        for connection in packets.chunk_by(|a, b| a.0 == b.0) {
+            let number = connection[0].0;
+            let packets = connection.iter().map(|(_, packet)| *packet).collect();
+            let _ = done.send(Done::Stored { connection: number, packets }).await;
+        }
+        for notice in notices {
+            // Nobody looks: then nobody is told.
+            let _ = self.notices.send(notice);
+        }
+    }
+
+    async fn look(&self, verdicts: bool, done: &mpsc::Sender<Done>) {
+        let receipts = self.store.due_receipts(DUE).await;
+        let verdicts = match verdicts {
+            true => Some(self.store.due_verdicts(DUE).await),
+            false => None,
+        };
+        match (receipts, verdicts.transpose()) {
+            (Ok(receipts), Ok(verdicts)) => {
+                let _ = done.send(Done::Due { receipts, verdicts }).await;
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                log::error!("It cannot be read which receipts and verdicts are due: {error}.");
+            }
+        }
+    }
+}
+
+/// Tries again, at growing intervals, until it succeeds.
+async fn retry<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, crate::desk::store::DeskStoreError>>,
+{
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => {
+                let wait = backoff.next(NO_JITTER);
+                log::error!(
+                    "{what} cannot be stored, and nothing is acknowledged: {error} next_try_ms={}.",
+                    wait.as_millis()
+                );
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}

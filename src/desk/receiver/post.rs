@@ -1,0 +1,231 @@
+//! What the desk publishes: receipts until the broker has them, verdicts until devices answer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::QoS;
+
+use crate::audit::receipt::{self, MOST_EVENTS, ReceivedEvent};
+use crate::delivery::event::EventId;
+use crate::delivery::outbox::AckOutcome;
+use crate::desk::store::{DueReceipt, DueVerdict};
+use crate::watchlist::keys::SecretKey;
+
+/// Most messages that the broker has not acknowledged.
+pub const WINDOW: usize = 32;
+/// First and last wait before a verdict is published again that its device has not answered. A
+/// broker keeps each for a device that is away.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
+/// After a receipt that the broker has refused.
+const REFUSED: Duration = Duration::from_secs(30);
+
+type VerdictName = (EventId, [u8; 8]);
+
+/// One message, by what it settles.
+enum Letter {
+    Receipts(Vec<EventId>),
+    Verdict(VerdictName),
+}
+
+/// When a verdict is published next, and how long after that.
+struct Schedule {
+    next: Instant,
+    wait: Duration,
+}
+
+pub struct Post {
+    root: String,
+    key: Arc<SecretKey>,
+    /// Receipts to publish, those of one device together.
+    receipts: VecDeque<(String, Vec<ReceivedEvent>)>,
+    verdicts: VecDeque<DueVerdict>,
+    schedules: BTreeMap<VerdictName, Schedule>,
+    /// Events whose receipts wait or are on their way.
+    out: BTreeSet<EventId>,
+    handed: VecDeque<Letter>,
+    flying: Vec<(u16, Letter)>,
+    paused_until: Instant,
+}
+
+impl Post {
+    pub fn new(root: String, key: Arc<SecretKey>) -> Self {
+        Self {
+            root,
+            key,
+            receipts: VecDeque::new(),
+            verdicts: VecDeque::new(),
+            schedules: BTreeMap::new(),
+            out: BTreeSet::new(),
+            handed: VecDeque::new(),
+            flying: Vec::new(),
+            paused_until: Instant::now(),
+        }
+    }
+
+    /// What is on its way may be lost: it is due again.
+    pub fn disconnected(&mut self) {
+        let letters = self.flying.drain(..).map(|(_, letter)| letter).chain(self.handed.drain(..));
+        for letter in letters {
+            if let Letter::Verdict(name) = letter {
+                self.schedules.remove(&name);
+            }
+        }
+        self.receipts.clear();
+        self.verdicts.clear();
+        self.out.clear();
+    }
+
+    /// Takes note of what is due.
+    pub fn due(&mut self, receipts: Vec<DueReceipt>, verdicts: Option<Vec<DueVerdict>>) {
+        let now = Instant::now();
+        if now >= self.paused_until {
+            for due in receipts {
+                if !self.out.insert(due.event) {
+                    continue;
+                }
+                let event =
+                    ReceivedEvent { id: due.event.as_u128().to_be_bytes(), digest: due.digest };
+                match self.receipts.back_mut() {
+                    Some((device, events))
+                        if *device == due.device && events.len() < MOST_EVENTS =>
+                    {
+                        events.push(event);
+                    }
+                    _ => self.receipts.push_back((due.device, vec![event])),
+                }
+            }
+        }
+        let Some(verdicts) = verdicts else { return };
+        let names: BTreeSet<VerdictName> =
+            verdicts.iter().map(|v| (v.candidate, v.reviewer)).collect();
+        self.schedules.retain(|name, _| names.contains(name));
+        for due in verdicts {
+            let name = (due.candidate, due.reviewer);
+            let schedule = self.schedules.entry(name);
+            let schedule = schedule.or_insert(Schedule { next: now, wait: AGAIN.0 });
+            if now >= schedule.next {
+                schedule.next = now + schedule.wait;
+                schedule.wait = (schedule.wait * 2).min(AGAIN.1);
+                self.verdicts.push_back(due);
+            }
+        }
+    }
+
+    /// Hands messages over to the client.
+    pub fn feed(&mut self, client: &AsyncClient) {
+        while self.handed.len() + self.flying.len() < WINDOW {
+            let (topic, payload, letter) = if let Some(verdict) = self.verdicts.pop_front() {
+                let topic = format!("{}/v1/{}/review", self.root, verdict.device);
+                let letter = Letter::Verdict((verdict.candidate, verdict.reviewer));
+                (topic, verdict.envelope, letter)
+            } else if let Some((device, events)) = self.receipts.pop_front() {
+                let topic = format!("{}/v1/{device}/receipt", self.root);
+                let ids = events.iter().map(|e| EventId::from_u128(u128::from_be_bytes(e.id)));
+                let letter = Letter::Receipts(ids.collect());
+                (topic, receipt::give(&device, &events, &self.key), letter)
+            } else {
+                return;
+            };
+            if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
+                // Its queue is full: the letter is due again.
+                self.forget(&letter);
+                return;
+            }
+            self.handed.push_back(letter);
+        }
+    }
+
+    fn forget(&mut self, letter: &Letter) {
+        match letter {
+            Letter::Receipts(events) => self.out.retain(|e| !events.contains(e)),
+            Letter::Verdict(name) => drop(self.schedules.remove(name)),
+        }
+    }
+
+    /// The client gave what was handed over first a packet id.
+    pub fn sent(&mut self, packet: u16) {
+        if let Some(letter) = self.handed.pop_front() {
+            self.flying.push((packet, letter));
+        }
+    }
+
+    /// The broker answered: the events whose receipts are settled by it.
+    pub fn acknowledged(&mut self, packet: u16, answer: AckOutcome) -> Vec<EventId> {
+        let Some(at) = self.flying.iter().position(|(p, _)| *p == packet) else {
+            return Vec::new();
+        };
+        let (_, letter) = self.flying.swap_remove(at);
+        match (letter, answer) {
+            // A device that waits for none does not subscribe.
+            (
+                Letter::Receipts(events),
+                AckOutcome::Delivered | AckOutcome::Taken | AckOutcome::Unheard,
+            ) => {
+                self.out.retain(|e| !events.contains(e));
+                events
+            }
+            (letter @ Letter::Receipts(_), AckOutcome::RefusedForNow | AckOutcome::Invalid) => {
+                log::warn!("The broker refuses receipts; let the desk write them.");
+                self.forget(&letter);
+                self.paused_until = Instant::now() + REFUSED;
+                Vec::new()
+            }
+            // The device answers, or it is published again.
+            (Letter::Verdict(_), _) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(device: &str, event: u128) -> DueReceipt {
+        DueReceipt { event: EventId::from_u128(event), device: device.into(), digest: [0; 32] }
+    }
+
+    fn post() -> Post {
+        Post::new("site".into(), Arc::new(SecretKey::from_seed(&[1; 32])))
+    }
+
+    #[test]
+    fn receipts_of_one_device_go_together_and_each_is_on_its_way_once() {
+        let mut post = post();
+        post.due(vec![due("a", 1), due("a", 2), due("b", 3)], None);
+        post.due(vec![due("a", 1), due("b", 3), due("b", 4)], None);
+        let counts: Vec<_> = post.receipts.iter().map(|(d, e)| (d.as_str(), e.len())).collect();
+        assert_eq!(counts, [("a", 2), ("b", 2)]);
+    }
+
+    #[test]
+    fn what_a_lost_link_had_is_due_again_and_what_the_broker_took_is_settled() {
+        let mut post = post();
+        let events = vec![EventId::from_u128(1)];
+        post.handed.push_back(Letter::Receipts(events.clone()));
+        post.sent(7);
+        assert_eq!(post.acknowledged(8, AckOutcome::Delivered), []);
+        assert_eq!(post.acknowledged(7, AckOutcome::Delivered), events);
+        post.due(vec![due("a", 2)], None);
+        post.disconnected();
+        post.due(vec![due("a", 2)], None);
+        assert_eq!(post.receipts.len(), 1);
+    }
+
+    #[test]
+    fn a_verdict_is_not_published_again_at_once_and_is_forgotten_once_it_is_answered() {
+        let mut post = post();
+        let verdict = DueVerdict {
+            candidate: EventId::from_u128(1),
+            reviewer: [1; 8],
+            device: "a".into(),
+            envelope: vec![1],
+        };
+        post.due(Vec::new(), Some(vec![verdict.clone()]));
+        post.due(Vec::new(), Some(vec![verdict.clone()]));
+        assert_eq!(post.verdicts.len(), 1);
+        post.due(Vec::new(), Some(Vec::new()));
+        assert!(post.schedules.is_empty());
+    }
+}

@@ -1,0 +1,188 @@
+//! Starts all of the desk, and ends it.
+//!
+//! * A trust file that changes counts within [`TRUST_EVERY`]: whoever is no longer pinned is signed
+//!   out. One that cannot be read leaves the keys that were read last.
+//! * On the end what was taken is stored; what is not acknowledged comes again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::task::JoinSet;
+
+use super::access::Access;
+use super::config::DeskConfig;
+use super::directory::Directory;
+use super::http::{self, DeskState, serve};
+use super::intake::Intake;
+use super::receiver::Receiver;
+use super::retention;
+use super::store::{DeskStore, DeskStoreError};
+use crate::delivery::broker::{BrokerUrl, UrlError};
+use crate::files;
+use crate::watchlist::keys::{KeyError, PublicKey, SecretKey};
+use crate::watchlist::trust::{MAX_TRUST_BYTES, Trust, TrustError};
+
+/// How often it is looked whether the trust file has changed.
+pub const TRUST_EVERY: Duration = Duration::from_secs(5);
+/// What happens while nobody reads it is kept so long for each who looks.
+const NOTICES: usize = 1024;
+
+/// Why the desk does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskStartError {
+    /// The trust file.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The desk's key.
+    #[error("the desk's key: {0}")]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] DeskStoreError),
+    /// The broker's address.
+    #[error("the broker's url: {0}")]
+    Url(#[from] UrlError),
+    /// The pages.
+    #[error(transparent)]
+    Serve(#[from] serve::ServeError),
+    /// The system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// A desk that runs.
+#[derive(Debug)]
+pub struct RunningDesk {
+    /// Where its pages are.
+    pub address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    /// Whether the broker is connected.
+    connected: watch::Receiver<bool>,
+}
+
+impl RunningDesk {
+    /// Waits until the broker is connected, or `patience` is over. Whether it is.
+    pub async fn is_connected(&mut self, patience: Duration) -> bool {
+        let wait = self.connected.wait_for(|connected| *connected);
+        tokio::time::timeout(patience, wait).await.is_ok_and(|connected| connected.is_ok())
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(8), all).await;
+    }
+}
+
+/// Starts a desk on the runtime of the moment.
+///
+/// # Errors
+/// Where something that it needs is not there.
+pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
+    let trust = Trust::open(&config.trust)?;
+    let key = SecretKey::open_file(&config.key)?;
+    let _: BrokerUrl = config.broker.url.parse()?;
+    let identity = |device: &super::config::DeskDevice| {
+        Some((device.id.clone(), device.identity.as_ref()?.parse::<PublicKey>().ok()?))
+    };
+    let identities: BTreeMap<_, _> = config.device.iter().filter_map(identity).collect();
+    let unpinned = config.device.iter().filter(|d| d.identity.is_none()).count();
+    if unpinned > 0 {
+        log::warn!(
+            "The identities of some devices are not pinned, and the broker alone vouches for what \
+             they publish: devices={unpinned}."
+        );
+    }
+    let store = Arc::new(DeskStore::open(&config.store.path).await?);
+    let intake = Intake::new(&config.broker.root, identities, trust.clone());
+    let intake = Arc::new(RwLock::new(intake));
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(DeskStartError::Random)?;
+    let (notices, _) = broadcast::channel(NOTICES);
+    let (stop, stopping) = watch::channel(false);
+    let (connected, is_connected) = watch::channel(false);
+    let verdict = Arc::new(Notify::new());
+    let listener = serve::listen(&config.http).await?;
+    let address = listener.local_addr().unwrap_or(config.http.listen);
+    let mut config = config;
+    // Where the port was left to the system.
+    config.http.listen = address;
+    let tls = serve::tls(&config.http)?;
+    let state = Arc::new(DeskState {
+        store: Arc::clone(&store),
+        access: Mutex::new(Access::new(&config.http.origin(), secret)),
+        directory: RwLock::new(Directory::new(&config, trust)),
+        config: config.clone(),
+        notices: notices.clone(),
+        verdict: Arc::clone(&verdict),
+        began: Instant::now(),
+    });
+    let receiver = Receiver {
+        broker: config.broker.clone(),
+        share: config.share.clone(),
+        store: Arc::clone(&store),
+        intake: Arc::clone(&intake),
+        key: Arc::new(key),
+        retention: config.retention.clone(),
+        notices: notices.clone(),
+        verdict,
+        connected,
+    };
+    let mut tasks = JoinSet::new();
+    let stopped = stopping.clone();
+    tasks.spawn(async move {
+        if let Err(error) = receiver.run(stopped).await {
+            log::error!("Nothing is received: {error}.");
+        }
+    });
+    tasks.spawn(serve::serve(listener, tls, http::router(Arc::clone(&state)), stopping.clone()));
+    let erasing =
+        retention::keep(store, config.retention.clone(), notices.subscribe(), stopping.clone());
+    tasks.spawn(erasing);
+    tasks.spawn(follow_trust(config, state, intake, stopping));
+    Ok(RunningDesk { address, stop, tasks, connected: is_connected })
+}
+
+fn digest(path: &Path) -> Option<[u8; 32]> {
+    let bytes = files::read_bytes(path, MAX_TRUST_BYTES).ok()?;
+    Some(Sha256::digest(&bytes).into())
+}
+
+/// Reads the trust file again where it has changed.
+async fn follow_trust(
+    config: DeskConfig,
+    state: Arc<DeskState>,
+    intake: Arc<RwLock<Intake>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut known = digest(&config.trust);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TRUST_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+        let now = digest(&config.trust);
+        if now == known {
+            continue;
+        }
+        known = now;
+        match Trust::open(&config.trust) {
+            Ok(trust) => {
+                log::info!("The trust file has changed: serial={}.", trust.serial());
+                let mut directory = state.directory.write().unwrap_or_else(PoisonError::into_inner);
+                directory.set_trust(trust.clone());
+                intake.write().unwrap_or_else(PoisonError::into_inner).set_trust(trust);
+            }
+            Err(error) => {
+                log::error!("The trust file cannot be used, and the keys before it count: {error}.")
+            }
+        }
+    }
+}

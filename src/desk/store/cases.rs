@@ -1,0 +1,451 @@
+//! Candidates as reviewers see them, and their pictures.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use time::OffsetDateTime;
+
+use super::keep::{hexadecimal, stage_of};
+use super::{DeskStore, DeskStoreError, millis, time_of};
+use crate::delivery::event::{EventId, ReviewStage};
+use crate::desk::intake::Standing;
+use crate::desk::pages::views::OwnStanding;
+
+/// One line of the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueRow {
+    /// The candidate.
+    pub candidate: EventId,
+    /// Its device.
+    pub device: String,
+    /// Its camera.
+    pub camera: String,
+    /// What people call the place.
+    pub place: Option<String>,
+    /// When the device decided.
+    pub decided: OffsetDateTime,
+    /// How far the reader is with it.
+    pub own: OwnStanding,
+}
+
+/// One candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseRow {
+    /// Its id.
+    pub candidate: EventId,
+    /// Its device.
+    pub device: String,
+    /// Its camera.
+    pub camera: String,
+    /// What people call the place.
+    pub place: Option<String>,
+    /// The list.
+    pub list: String,
+    /// Its version.
+    pub version: u64,
+    /// The entry.
+    pub entry: String,
+    /// When the device decided.
+    pub decided: OffsetDateTime,
+    /// How far it is.
+    pub stage: ReviewStage,
+    /// Until when it can be judged.
+    pub until: Option<OffsetDateTime>,
+    /// When the outcome came.
+    pub ended: Option<OffsetDateTime>,
+    /// When it is erased, or was.
+    pub erase_at: OffsetDateTime,
+    /// Whether it was erased.
+    pub erased: bool,
+    /// SHA-256 of the event with the best evidence, as it was published.
+    pub digest: [u8; 32],
+    /// That event, unless it was erased.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// What a device said last of one thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceSaid {
+    /// The device.
+    pub device: String,
+    /// `status`, `stats`, `list` or `checkpoint`.
+    pub what: String,
+    /// When it came.
+    pub received: OffsetDateTime,
+    /// As it was published.
+    pub payload: Vec<u8>,
+}
+
+/// A reference photograph, sealed to those who may see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Photograph {
+    /// The list.
+    pub list: String,
+    /// Its version.
+    pub version: u64,
+    /// The entry.
+    pub entry: String,
+    /// From 0.
+    pub n: u32,
+    /// SHA-256 of the photograph before it was sealed, as the signed list has it.
+    pub digest: [u8; 32],
+    /// An age file.
+    pub sealed: Vec<u8>,
+    /// From then on it is wiped.
+    pub until: OffsetDateTime,
+}
+
+/// One event of a case, with what proves it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExportedEvent {
+    /// Its id.
+    pub id: EventId,
+    /// `candidate`, `review` or `audit-entry`.
+    pub kind: String,
+    /// When it came.
+    pub received: OffsetDateTime,
+    /// SHA-256 of its bytes.
+    pub digest: [u8; 32],
+    /// The device's signature.
+    pub signature: Option<String>,
+    /// Its bytes, unless they were erased.
+    pub payload: Option<Vec<u8>>,
+}
+
+pub(super) fn event_id(bytes: &[u8]) -> Result<EventId, sqlx::Error> {
+    let bytes: [u8; 16] =
+        bytes.try_into().map_err(|_| sqlx::Error::Decode("an id of 16 bytes".into()))?;
+    Ok(EventId::from_u128(u128::from_be_bytes(bytes)))
+}
+
+pub(super) fn id_bytes(id: EventId) -> Vec<u8> {
+    id.as_u128().to_be_bytes().to_vec()
+}
+
+fn digest(bytes: &[u8]) -> Result<[u8; 32], sqlx::Error> {
+    bytes.try_into().map_err(|_| sqlx::Error::Decode("a digest of 32 bytes".into()))
+}
+
+fn own_standing(given: bool, answer: Option<&str>) -> OwnStanding {
+    match answer {
+        None if given => OwnStanding::Sent,
+        None => OwnStanding::Open,
+        Some("refused") => OwnStanding::Refused,
+        Some(_) => OwnStanding::Counted,
+    }
+}
+
+impl DeskStore {
+    /// What waits and `reviewer` has not judged, oldest decision first, `most` at most.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn queue(
+        &self,
+        reviewer: [u8; 8],
+        most: u32,
+    ) -> Result<Vec<QueueRow>, DeskStoreError> {
+        let rows = sqlx::query(
+            "SELECT c.id, c.device, c.camera, c.place, c.decided, v.candidate IS NOT NULL, v.answer
+             FROM candidate c
+             LEFT JOIN verdict v ON v.candidate = c.id AND v.reviewer = ?
+             WHERE c.ended IS NULL AND (v.answer IS NULL OR v.answer = 'refused')
+             ORDER BY c.decided LIMIT ?",
+        )
+        .bind(&reviewer[..])
+        .bind(most)
+        .fetch_all(&self.readers)
+        .await?;
+        let row = |row: &SqliteRow| -> Result<QueueRow, sqlx::Error> {
+            let answer: Option<String> = row.try_get(6)?;
+            Ok(QueueRow {
+                candidate: event_id(row.try_get(0)?)?,
+                device: row.try_get(1)?,
+                camera: row.try_get(2)?,
+                place: row.try_get(3)?,
+                decided: time_of(row.try_get(4)?),
+                own: own_standing(row.try_get(5)?, answer.as_deref()),
+            })
+        };
+        Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
+    }
+
+    /// How many wait, counted up to `most`.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn waiting(&self, most: u32) -> Result<u64, DeskStoreError> {
+        let row = sqlx::query(
+            "SELECT count(*) FROM (SELECT 1 FROM candidate WHERE ended IS NULL LIMIT ?)",
+        )
+        .bind(most)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+    }
+
+    /// One candidate.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn case(&self, candidate: EventId) -> Result<Option<CaseRow>, DeskStoreError> {
+        let row = sqlx::query(
+            "SELECT c.device, c.camera, c.place, c.list, c.version, c.entry, c.decided, c.stage,
+                c.until, c.ended, c.erase_at, c.erased, e.digest, e.payload
+             FROM candidate c JOIN event e ON e.id = c.newest WHERE c.id = ?",
+        )
+        .bind(id_bytes(candidate))
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let stage: String = row.try_get(7)?;
+        Ok(Some(CaseRow {
+            candidate,
+            device: row.try_get(0)?,
+            camera: row.try_get(1)?,
+            place: row.try_get(2)?,
+            list: row.try_get(3)?,
+            version: u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0),
+            entry: row.try_get(5)?,
+            decided: time_of(row.try_get(6)?),
+            stage: stage_of(&stage),
+            until: row.try_get::<Option<i64>, _>(8)?.map(time_of),
+            ended: row.try_get::<Option<i64>, _>(9)?.map(time_of),
+            erase_at: time_of(row.try_get(10)?),
+            erased: row.try_get::<Option<i64>, _>(11)?.is_some(),
+            digest: digest(row.try_get(12)?)?,
+            payload: row.try_get(13)?,
+        }))
+    }
+
+    /// The last state of the candidate's review, as it was published.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn outcome(&self, candidate: EventId) -> Result<Option<Vec<u8>>, DeskStoreError> {
+        let row = sqlx::query(
+            "SELECT payload FROM event WHERE candidate = ? AND kind = 'review'
+             AND device = (SELECT device FROM candidate WHERE id = ?)
+             AND received >= (SELECT ended FROM candidate WHERE id = ?)
+             ORDER BY received LIMIT 1",
+        )
+        .bind(id_bytes(candidate))
+        .bind(id_bytes(candidate))
+        .bind(id_bytes(candidate))
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(match row {
+            Some(row) => row.try_get(0)?,
+            None => None,
+        })
+    }
+
+    /// All that came of a candidate, in the order in which it came.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn events_of(
+        &self,
+        candidate: EventId,
+    ) -> Result<Vec<ExportedEvent>, DeskStoreError> {
+        let rows = sqlx::query(
+            "SELECT id, kind, received, digest, signature, payload FROM event
+             WHERE candidate = ? AND device = (SELECT device FROM candidate WHERE id = ?)
+             ORDER BY received, id",
+        )
+        .bind(id_bytes(candidate))
+        .bind(id_bytes(candidate))
+        .fetch_all(&self.readers)
+        .await?;
+        let row = |row: &SqliteRow| -> Result<ExportedEvent, sqlx::Error> {
+            Ok(ExportedEvent {
+                id: event_id(row.try_get(0)?)?,
+                kind: row.try_get(1)?,
+                received: time_of(row.try_get(2)?),
+                digest: digest(row.try_get(3)?)?,
+                signature: row.try_get(4)?,
+                payload: row.try_get(5)?,
+            })
+        };
+        Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
+    }
+
+    /// The records of a device's audit log that came, in the order in which they came.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn audit_entries(&self, device: &str) -> Result<Vec<Vec<u8>>, DeskStoreError> {
+        let rows = sqlx::query(
+            "SELECT payload FROM event WHERE kind = 'audit-entry' AND device = ?
+             AND payload IS NOT NULL ORDER BY received, id",
+        )
+        .bind(device)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    /// What devices said last, by device.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn said(&self) -> Result<Vec<DeviceSaid>, DeskStoreError> {
+        let rows = sqlx::query("SELECT device, what, received, payload FROM said ORDER BY device")
+            .fetch_all(&self.readers)
+            .await?;
+        let row = |row: &SqliteRow| -> Result<DeviceSaid, sqlx::Error> {
+            Ok(DeviceSaid {
+                device: row.try_get(0)?,
+                what: row.try_get(1)?,
+                received: time_of(row.try_get(2)?),
+                payload: row.try_get(3)?,
+            })
+        };
+        Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
+    }
+
+    /// What one device said last of one thing.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn said_of(
+        &self,
+        device: &str,
+        what: Standing,
+    ) -> Result<Option<Vec<u8>>, DeskStoreError> {
+        let row = sqlx::query("SELECT payload FROM said WHERE device = ? AND what = ?")
+            .bind(device)
+            .bind(what.as_str())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// How many candidates are in each stage.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn stages(&self) -> Result<Vec<(ReviewStage, u64)>, DeskStoreError> {
+        let rows = sqlx::query("SELECT stage, count(*) FROM candidate GROUP BY stage")
+            .fetch_all(&self.readers)
+            .await?;
+        let row = |row: &SqliteRow| -> Result<_, sqlx::Error> {
+            let stage: String = row.try_get(0)?;
+            Ok((stage_of(&stage), u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0)))
+        };
+        Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
+    }
+
+    /// What was not stored, by reason.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn set_aside(&self) -> Result<Vec<(String, u64)>, DeskStoreError> {
+        let rows = sqlx::query("SELECT reason, count FROM set_aside ORDER BY reason")
+            .fetch_all(&self.readers)
+            .await?;
+        let row = |row: &SqliteRow| -> Result<_, sqlx::Error> {
+            Ok((row.try_get(0)?, u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0)))
+        };
+        Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
+    }
+
+    /// Keeps photographs; one that is there is replaced. Those of what was revoked are not taken.
+    /// How many were.
+    ///
+    /// # Errors
+    /// Where none was kept.
+    pub async fn put_photographs(&self, all: &[Photograph]) -> Result<u64, DeskStoreError> {
+        use sqlx::Connection as _;
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await?;
+        let mut kept = 0;
+        for photograph in all {
+            let version = i64::try_from(photograph.version).unwrap_or(i64::MAX);
+            let done = sqlx::query(
+                "INSERT INTO photograph (list, version, entry, n, digest, sealed, until)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM withdrawal
+                    WHERE list = ?1 AND entry IN ('', ?3) AND through >= ?2)
+                 ON CONFLICT (list, version, entry, n) DO UPDATE SET
+                    digest = excluded.digest, sealed = excluded.sealed, until = excluded.until",
+            )
+            .bind(&photograph.list)
+            .bind(version)
+            .bind(&photograph.entry)
+            .bind(photograph.n)
+            .bind(&photograph.digest[..])
+            .bind(&photograph.sealed)
+            .bind(millis(photograph.until))
+            .execute(&mut *transaction)
+            .await?;
+            kept += done.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(kept)
+    }
+
+    /// How many photographs there are of an entry.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn photographs(
+        &self,
+        list: &str,
+        version: u64,
+        entry: &str,
+    ) -> Result<u32, DeskStoreError> {
+        let row = sqlx::query(
+            "SELECT count(*) FROM photograph WHERE list = ? AND version = ? AND entry = ?",
+        )
+        .bind(list)
+        .bind(i64::try_from(version).unwrap_or(i64::MAX))
+        .bind(entry)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+    }
+
+    /// One of them, sealed as it came.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn photograph(
+        &self,
+        list: &str,
+        version: u64,
+        entry: &str,
+        n: u32,
+    ) -> Result<Option<Vec<u8>>, DeskStoreError> {
+        let row = sqlx::query(
+            "SELECT sealed FROM photograph WHERE list = ? AND version = ? AND entry = ?
+             ORDER BY n LIMIT 1 OFFSET ?",
+        )
+        .bind(list)
+        .bind(i64::try_from(version).unwrap_or(i64::MAX))
+        .bind(entry)
+        .bind(n)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// How far `reviewer` (hexadecimal) is with a candidate.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn own(
+        &self,
+        candidate: EventId,
+        reviewer: &str,
+    ) -> Result<(OwnStanding, Option<String>), DeskStoreError> {
+        let Some(id) = hexadecimal(reviewer) else { return Ok((OwnStanding::Open, None)) };
+        let row =
+            sqlx::query("SELECT answer, why FROM verdict WHERE candidate = ? AND reviewer = ?")
+                .bind(id_bytes(candidate))
+                .bind(&id[..])
+                .fetch_optional(&self.readers)
+                .await?;
+        let Some(row) = row else { return Ok((OwnStanding::Open, None)) };
+        let answer: Option<String> = row.try_get(0)?;
+        Ok((own_standing(true, answer.as_deref()), row.try_get(1)?))
+    }
+}

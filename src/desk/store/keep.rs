@@ -1,0 +1,400 @@
+//! What comes from devices: several messages in one transaction.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, Row as _};
+use time::OffsetDateTime;
+
+use super::{DeskStore, DeskStoreError, millis};
+use crate::delivery::event::{EventId, ReviewStage, ReviewState};
+use crate::desk::config::RetentionConfig;
+use crate::desk::intake::{AboutWhat, CandidateEvent, Intaken, KeptEvent, SetAside};
+
+/// One message, looked at.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Where it was published.
+    pub topic: String,
+    /// As it came.
+    pub payload: Vec<u8>,
+    /// What it is.
+    pub what: Intaken,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Stored.
+    New,
+    /// It was stored before.
+    Repeated,
+    /// Not stored, and counted.
+    SetAside,
+}
+
+/// What those who look at the pages are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeskNotice {
+    /// A candidate waits.
+    Candidate(EventId),
+    /// A candidate is over.
+    Outcome(EventId, ReviewStage),
+    /// A verdict does not count.
+    Refused {
+        /// Of which candidate.
+        candidate: EventId,
+        /// Whose, hexadecimal.
+        reviewer: String,
+        /// Why.
+        why: String,
+    },
+    /// A verdict counts, and the candidate is not over.
+    Counted {
+        /// Of which candidate.
+        candidate: EventId,
+        /// Whose, hexadecimal.
+        reviewer: String,
+    },
+    /// Something was revoked: pictures are to be erased now.
+    Withdrawn,
+}
+
+/// As it is stored and published.
+pub fn stage_word(stage: ReviewStage) -> &'static str {
+    match stage {
+        ReviewStage::Pending => "pending",
+        ReviewStage::ThirdNeeded => "third-needed",
+        ReviewStage::Confirmed => "confirmed",
+        ReviewStage::Refuted => "refuted",
+        ReviewStage::Undecided => "undecided",
+        ReviewStage::Expired => "expired",
+        ReviewStage::Withdrawn => "withdrawn",
+        ReviewStage::Unknown => "unknown",
+    }
+}
+
+/// The stage of a word; what nobody has written is unknown.
+pub fn stage_of(word: &str) -> ReviewStage {
+    let all = [
+        ReviewStage::Pending,
+        ReviewStage::ThirdNeeded,
+        ReviewStage::Confirmed,
+        ReviewStage::Refuted,
+        ReviewStage::Undecided,
+        ReviewStage::Expired,
+        ReviewStage::Withdrawn,
+    ];
+    all.into_iter().find(|stage| stage_word(*stage) == word).unwrap_or(ReviewStage::Unknown)
+}
+
+fn bytes(id: EventId) -> Vec<u8> {
+    id.as_u128().to_be_bytes().to_vec()
+}
+
+impl DeskStore {
+    /// Stores messages in one transaction: all of them, or none. What became of each, in their
+    /// order, and what is told.
+    ///
+    /// # Errors
+    /// Where nothing was stored: none may be acknowledged.
+    pub async fn keep(
+        &self,
+        batch: &[Arrival],
+        retention: &RetentionConfig,
+        now: OffsetDateTime,
+    ) -> Result<(Vec<Kept>, Vec<DeskNotice>), DeskStoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await?;
+        let mut batch_of = Batch { on: &mut transaction, retention, now, notices: Vec::new() };
+        let mut kept = Vec::with_capacity(batch.len());
+        for arrival in batch {
+            kept.push(batch_of.one(arrival).await?);
+        }
+        let notices = batch_of.notices;
+        transaction.commit().await?;
+        Ok((kept, notices))
+    }
+}
+
+struct Batch<'a> {
+    on: &'a mut SqliteConnection,
+    retention: &'a RetentionConfig,
+    now: OffsetDateTime,
+    notices: Vec<DeskNotice>,
+}
+
+impl Batch<'_> {
+    async fn one(&mut self, arrival: &Arrival) -> Result<Kept, DeskStoreError> {
+        match &arrival.what {
+            Intaken::Event(event) => self.event(event, arrival).await,
+            Intaken::Said { device, what, at } => {
+                // A device whose clock was put back is heard again: an older one only loses
+                // against one that is not older in receipt, either.
+                sqlx::query(
+                    "INSERT INTO said (device, what, at, received, payload) VALUES (?, ?, ?, ?, ?)
+                     ON CONFLICT (device, what) DO UPDATE SET
+                     at = excluded.at, received = excluded.received, payload = excluded.payload",
+                )
+                .bind(device)
+                .bind(what.as_str())
+                .bind(at.map_or(0, millis))
+                .bind(millis(self.now))
+                .bind(&arrival.payload)
+                .execute(&mut *self.on)
+                .await?;
+                Ok(Kept::New)
+            }
+            Intaken::Withdraw { list, through, entry } => {
+                let entry = entry.as_ref().map_or("", |entry| entry.as_str());
+                self.withdraw(list.as_str(), *through, entry).await?;
+                Ok(Kept::New)
+            }
+            Intaken::Nothing(why) => self.set_aside(*why, &arrival.topic).await,
+        }
+    }
+
+    async fn set_aside(&mut self, why: SetAside, topic: &str) -> Result<Kept, DeskStoreError> {
+        let shown: String = topic.chars().take(200).collect();
+        sqlx::query(
+            "INSERT INTO set_aside (reason, count, last, last_topic) VALUES (?, 1, ?, ?)
+             ON CONFLICT (reason) DO UPDATE SET
+             count = count + 1, last = excluded.last, last_topic = excluded.last_topic",
+        )
+        .bind(why.as_str())
+        .bind(millis(self.now))
+        .bind(shown)
+        .execute(&mut *self.on)
+        .await?;
+        Ok(Kept::SetAside)
+    }
+
+    async fn event(
+        &mut self,
+        event: &KeptEvent,
+        arrival: &Arrival,
+    ) -> Result<Kept, DeskStoreError> {
+        let (kind, candidate) = match &event.about {
+            AboutWhat::Candidate(c) => ("candidate", Some(bytes(c.candidate))),
+            AboutWhat::Review(state) => ("review", Some(bytes(state.candidate))),
+            AboutWhat::AuditEntry => ("audit-entry", None),
+        };
+        let withdrawn = match &event.about {
+            AboutWhat::Candidate(c) => self.is_withdrawn(c).await?,
+            AboutWhat::Review(_) | AboutWhat::AuditEntry => false,
+        };
+        let stored = sqlx::query(
+            "INSERT INTO event (id, device, kind, candidate, received, digest, signature, payload)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(bytes(event.id))
+        .bind(&event.device)
+        .bind(kind)
+        .bind(candidate)
+        .bind(millis(self.now))
+        .bind(&event.digest[..])
+        .bind(&event.signature)
+        .bind((!withdrawn).then_some(&arrival.payload))
+        .execute(&mut *self.on)
+        .await?;
+        let new = stored.rows_affected() == 1;
+        if !new && !self.is_same(event).await? {
+            return self.set_aside(SetAside::OtherBytes, &arrival.topic).await;
+        }
+        if let AboutWhat::Candidate(candidate) = &event.about {
+            // A repetition is answered again: the receipt was lost.
+            sqlx::query(
+                "INSERT INTO receipt_due (event, device, digest) VALUES (?, ?, ?)
+                 ON CONFLICT (event) DO NOTHING",
+            )
+            .bind(bytes(event.id))
+            .bind(&event.device)
+            .bind(&event.digest[..])
+            .execute(&mut *self.on)
+            .await?;
+            if new {
+                self.candidate(event, candidate, withdrawn).await?;
+            }
+        }
+        if let (AboutWhat::Review(state), true) = (&event.about, new) {
+            self.review(&event.device, state).await?;
+        }
+        Ok(if new { Kept::New } else { Kept::Repeated })
+    }
+
+    async fn is_same(&mut self, event: &KeptEvent) -> Result<bool, DeskStoreError> {
+        let row = sqlx::query("SELECT device, digest FROM event WHERE id = ?")
+            .bind(bytes(event.id))
+            .fetch_one(&mut *self.on)
+            .await?;
+        let (device, digest): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(device == event.device && digest == event.digest)
+    }
+
+    async fn is_withdrawn(&mut self, c: &CandidateEvent) -> Result<bool, DeskStoreError> {
+        let row = sqlx::query(
+            "SELECT 1 FROM withdrawal WHERE list = ? AND entry IN ('', ?) AND through >= ?",
+        )
+        .bind(&c.list)
+        .bind(&c.entry)
+        .bind(i64::try_from(c.version).unwrap_or(i64::MAX))
+        .fetch_optional(&mut *self.on)
+        .await?;
+        Ok(row.is_some())
+    }
+
+    async fn candidate(
+        &mut self,
+        event: &KeptEvent,
+        c: &CandidateEvent,
+        withdrawn: bool,
+    ) -> Result<(), DeskStoreError> {
+        let now = millis(self.now);
+        let erase_at = millis(self.now.saturating_add(self.retention.open()));
+        let changed = sqlx::query(
+            "INSERT INTO candidate (id, device, camera, place, list, version, entry, decided,
+                newest, sequence, stage, ended, erase_at, erased)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET newest = excluded.newest, sequence = excluded.sequence
+             WHERE device = excluded.device AND sequence < excluded.sequence AND ended IS NULL",
+        )
+        .bind(bytes(c.candidate))
+        .bind(&event.device)
+        .bind(&c.camera)
+        .bind(&c.place)
+        .bind(&c.list)
+        .bind(i64::try_from(c.version).unwrap_or(i64::MAX))
+        .bind(&c.entry)
+        .bind(millis(c.decided))
+        .bind(bytes(event.id))
+        .bind(i64::from(c.sequence))
+        .bind(stage_word(if withdrawn { ReviewStage::Withdrawn } else { ReviewStage::Pending }))
+        .bind(withdrawn.then_some(now))
+        .bind(erase_at)
+        .bind(withdrawn.then_some(now))
+        .execute(&mut *self.on)
+        .await?;
+        if changed.rows_affected() == 1 && !withdrawn {
+            self.notices.push(DeskNotice::Candidate(c.candidate));
+        }
+        Ok(())
+    }
+
+    async fn review(&mut self, device: &str, state: &ReviewState) -> Result<(), DeskStoreError> {
+        let over = !matches!(state.state, ReviewStage::Pending | ReviewStage::ThirdNeeded);
+        let keep = match state.state {
+            ReviewStage::Withdrawn => time::Duration::ZERO,
+            ReviewStage::Refuted => self.retention.refuted(),
+            _ => self.retention.decided(),
+        };
+        let now = millis(self.now);
+        let erase_at = over.then(|| millis(self.now.saturating_add(keep)));
+        let changed = sqlx::query(
+            "UPDATE candidate SET stage = ?, until = coalesce(?, until), ended = ?,
+                erase_at = coalesce(?, erase_at)
+             WHERE id = ? AND device = ? AND ended IS NULL",
+        )
+        .bind(stage_word(state.state))
+        .bind(state.until.map(millis))
+        .bind(over.then_some(now))
+        .bind(erase_at)
+        .bind(bytes(state.candidate))
+        .bind(device)
+        .execute(&mut *self.on)
+        .await?;
+        self.answer(device, state).await?;
+        if over && changed.rows_affected() == 1 {
+            // What is not answered by now has come too late.
+            sqlx::query(
+                "UPDATE verdict SET answer = 'over', answered = ?
+                 WHERE candidate = ? AND device = ? AND answer IS NULL",
+            )
+            .bind(now)
+            .bind(bytes(state.candidate))
+            .bind(device)
+            .execute(&mut *self.on)
+            .await?;
+            self.notices.push(DeskNotice::Outcome(state.candidate, state.state));
+            if state.state == ReviewStage::Withdrawn {
+                self.notices.push(DeskNotice::Withdrawn);
+            }
+        }
+        Ok(())
+    }
+
+    /// The device's answer to one reviewer. The first one stands: a repeated verdict is answered
+    /// again, as one that was given before.
+    async fn answer(&mut self, device: &str, state: &ReviewState) -> Result<(), DeskStoreError> {
+        let Some(reviewer) = &state.reviewer else { return Ok(()) };
+        let Some(id) = hexadecimal(reviewer) else { return Ok(()) };
+        let answered = sqlx::query(
+            "UPDATE verdict SET answer = ?, why = ?, answered = ?
+             WHERE candidate = ? AND reviewer = ? AND device = ? AND answer IS NULL",
+        )
+        .bind(if state.refused.is_some() { "refused" } else { "counted" })
+        .bind(&state.refused)
+        .bind(millis(self.now))
+        .bind(bytes(state.candidate))
+        .bind(&id[..])
+        .bind(device)
+        .execute(&mut *self.on)
+        .await?;
+        if answered.rows_affected() == 1 {
+            let (candidate, reviewer) = (state.candidate, reviewer.clone());
+            self.notices.push(match &state.refused {
+                Some(why) => DeskNotice::Refused { candidate, reviewer, why: why.clone() },
+                None => DeskNotice::Counted { candidate, reviewer },
+            });
+        }
+        Ok(())
+    }
+
+    async fn withdraw(
+        &mut self,
+        list: &str,
+        through: u64,
+        entry: &str,
+    ) -> Result<(), DeskStoreError> {
+        let through = i64::try_from(through).unwrap_or(i64::MAX);
+        sqlx::query(
+            "INSERT INTO withdrawal (list, entry, through) VALUES (?, ?, ?)
+             ON CONFLICT (list, entry) DO UPDATE SET through = max(through, excluded.through)",
+        )
+        .bind(list)
+        .bind(entry)
+        .bind(through)
+        .execute(&mut *self.on)
+        .await?;
+        let now = millis(self.now);
+        sqlx::query(
+            "UPDATE candidate SET erase_at = ?,
+                stage = CASE WHEN ended IS NULL THEN 'withdrawn' ELSE stage END,
+                ended = coalesce(ended, ?)
+             WHERE list = ? AND (? = '' OR entry = ?) AND version <= ? AND erased IS NULL",
+        )
+        .bind(now)
+        .bind(now)
+        .bind(list)
+        .bind(entry)
+        .bind(entry)
+        .bind(through)
+        .execute(&mut *self.on)
+        .await?;
+        sqlx::query("UPDATE photograph SET until = ? WHERE list = ? AND (? = '' OR entry = ?) AND version <= ?")
+            .bind(now)
+            .bind(list)
+            .bind(entry)
+            .bind(entry)
+            .bind(through)
+            .execute(&mut *self.on)
+            .await?;
+        self.notices.push(DeskNotice::Withdrawn);
+        Ok(())
+    }
+}
+
+/// The 8 bytes of a key's id.
+pub fn hexadecimal(text: &str) -> Option<[u8; 8]> {
+    if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
+}

@@ -1,0 +1,243 @@
+use std::path::PathBuf;
+
+use time::{Duration, OffsetDateTime};
+
+use super::*;
+use crate::delivery::event::{CloudEvent, EventId, ReviewStage, ReviewState};
+use crate::desk::config::RetentionConfig;
+use crate::desk::intake::{ArrivedMessage, Intake};
+use crate::desk::pages::views::OwnStanding;
+use crate::watchlist::fixture;
+use crate::watchlist::order::{Action, OrderId, sign};
+use crate::watchlist::trust::Trust;
+
+/// A database in a folder of its own.
+struct Bench {
+    folder: tempfile::TempDir,
+    intake: Intake,
+    runtime: tokio::runtime::Runtime,
+    retention: RetentionConfig,
+}
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_790_000_000).unwrap()
+}
+
+fn candidate_of(n: u128, sequence: u8, entry: &str) -> Vec<u8> {
+    let text = include_str!("../../delivery/event/golden/candidate.v2.json");
+    let mut event: serde_json::Value = serde_json::from_str(text).unwrap();
+    event["id"] = EventId::from_u128(n * 10 + u128::from(sequence)).to_string().into();
+    event["data"]["candidate"] = EventId::from_u128(n).to_string().into();
+    event["data"]["sequence"] = sequence.into();
+    event["data"]["entry"] = entry.into();
+    event["data"]["list"] = serde_json::json!({ "id": "north", "version": 2 });
+    serde_json::to_vec(&event).unwrap()
+}
+
+fn review(id: u128, candidate: u128, stage: ReviewStage, reviewer: Option<&str>) -> Vec<u8> {
+    let data = ReviewState {
+        candidate: EventId::from_u128(candidate),
+        state: stage,
+        given: 1,
+        until: None,
+        reviewer: reviewer.map(str::to_owned),
+        refused: None,
+        verdicts: Vec::new(),
+    };
+    let now = crate::clock::Now { wall: now(), monotonic: std::time::Duration::ZERO };
+    let device = crate::delivery::DeviceId::new("cam-7").unwrap();
+    CloudEvent::new(EventId::from_u128(id), &device, now, data).to_json().unwrap()
+}
+
+impl Bench {
+    fn new() -> Self {
+        let people = [("signer", 1), ("signer", 2), ("revoker", 3)];
+        let trust = Trust::parse(&fixture::trust_text(2, &people)).unwrap();
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            intake: Intake::new("site", Default::default(), trust),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            retention: RetentionConfig::default(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("desk.sqlite")
+    }
+
+    fn open(&self) -> DeskStore {
+        self.runtime.block_on(DeskStore::open(&self.path())).unwrap()
+    }
+
+    fn keep(&self, store: &DeskStore, topic: &str, payload: &[u8]) -> (Kept, Vec<DeskNotice>) {
+        let topic = format!("site/v1/cam-7/{topic}");
+        let message = ArrivedMessage { topic: &topic, payload, signature: None };
+        let what = self.intake.look_at(message);
+        let arrival = Arrival { topic, payload: payload.to_vec(), what };
+        let batch = [arrival];
+        let kept = store.keep(&batch, &self.retention, now());
+        let (kept, notices) = self.runtime.block_on(kept).unwrap();
+        (kept[0], notices)
+    }
+
+    fn case(&self, store: &DeskStore, n: u128) -> CaseRow {
+        self.runtime.block_on(store.case(EventId::from_u128(n))).unwrap().expect("it is there")
+    }
+}
+
+fn judges(bench: &Bench, store: &DeskStore, reviewer: u8, envelope: &[u8]) -> VerdictTaken {
+    let own = OwnVerdict {
+        candidate: EventId::from_u128(1),
+        reviewer: [reviewer; 8],
+        device: "cam-7",
+        envelope,
+    };
+    bench.runtime.block_on(store.take_verdict(own, now())).unwrap()
+}
+
+#[test]
+fn an_event_is_stored_once_and_each_time_it_comes_a_receipt_is_due() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let event = candidate_of(1, 1, "case-1");
+    let (kept, notices) = bench.keep(&store, "candidate", &event);
+    assert_eq!((kept, notices), (Kept::New, vec![DeskNotice::Candidate(EventId::from_u128(1))]));
+    let due = || bench.runtime.block_on(store.due_receipts(10)).unwrap();
+    assert_eq!(due().len(), 1);
+    bench.runtime.block_on(store.receipts_taken(&[EventId::from_u128(11)])).unwrap();
+    assert_eq!(due(), []);
+    assert_eq!(bench.keep(&store, "candidate", &event), (Kept::Repeated, vec![]));
+    assert_eq!(due().len(), 1, "the receipt may have been lost");
+    let mut other = candidate_of(1, 1, "case-2");
+    assert_eq!(bench.keep(&store, "candidate", &other).0, Kept::SetAside, "other bytes");
+    other = candidate_of(1, 2, "case-1");
+    assert_eq!(bench.keep(&store, "candidate", &other).0, Kept::New);
+    assert_eq!(bench.case(&store, 1).payload, Some(other), "the update is what is judged");
+    drop(store);
+    assert_eq!(bench.case(&bench.open(), 1).stage, ReviewStage::Pending, "over a restart");
+}
+
+#[test]
+fn a_verdict_is_stored_once_and_published_until_the_device_answers() {
+    let bench = Bench::new();
+    let store = bench.open();
+    assert_eq!(judges(&bench, &store, 1, b"sealed"), VerdictTaken::Unknown);
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    assert_eq!(judges(&bench, &store, 1, b"sealed"), VerdictTaken::Stored);
+    assert_eq!(judges(&bench, &store, 1, b"sealed"), VerdictTaken::Repeated);
+    assert_eq!(judges(&bench, &store, 1, b"another"), VerdictTaken::JudgedBefore);
+    assert_eq!(judges(&bench, &store, 2, b"of emil"), VerdictTaken::Stored);
+    let due = || bench.runtime.block_on(store.due_verdicts(10)).unwrap().len();
+    assert_eq!(due(), 2);
+    let dora = "0101010101010101";
+    let answer = review(90, 1, ReviewStage::Pending, Some(dora));
+    let (_, notices) = bench.keep(&store, "review/state", &answer);
+    assert!(matches!(&notices[..], [DeskNotice::Counted { .. }]), "{notices:?}");
+    assert_eq!(due(), 1);
+    let own = |who| bench.runtime.block_on(store.own(EventId::from_u128(1), who)).unwrap().0;
+    assert_eq!([own(dora), own("0202020202020202")], [OwnStanding::Counted, OwnStanding::Sent]);
+    let over = review(91, 1, ReviewStage::Confirmed, Some("0202020202020202"));
+    bench.keep(&store, "review/state", &over);
+    assert_eq!((due(), bench.case(&store, 1).stage), (0, ReviewStage::Confirmed));
+    let late = review(92, 1, ReviewStage::Pending, None);
+    bench.keep(&store, "review/state", &late);
+    assert_eq!(bench.case(&store, 1).stage, ReviewStage::Confirmed, "what is over stays so");
+    assert_eq!(judges(&bench, &store, 3, b"late"), VerdictTaken::Over);
+}
+
+#[test]
+fn the_queue_shows_what_waits_and_the_reader_has_not_judged() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for n in 1..=3 {
+        bench.keep(&store, "candidate", &candidate_of(n, 1, "case-1"));
+    }
+    judges(&bench, &store, 1, b"sealed");
+    bench.keep(
+        &store,
+        "review/state",
+        &review(90, 1, ReviewStage::Pending, Some("0101010101010101")),
+    );
+    bench.keep(&store, "review/state", &review(91, 2, ReviewStage::Refuted, None));
+    let queue = |reviewer: u8| -> Vec<EventId> {
+        let rows = bench.runtime.block_on(store.queue([reviewer; 8], 10)).unwrap();
+        rows.into_iter().map(|row| row.candidate).collect()
+    };
+    assert_eq!(queue(1), [3].map(EventId::from_u128));
+    assert_eq!(queue(2), [1, 3].map(EventId::from_u128));
+}
+
+/// Whether any file of the database holds the bytes.
+fn on_disk(bench: &Bench, what: &[u8]) -> bool {
+    let files = std::fs::read_dir(bench.folder.path()).unwrap().flatten();
+    files
+        .map(|file| std::fs::read(file.path()).unwrap())
+        .any(|bytes| bytes.windows(what.len()).any(|window| window == what))
+}
+
+#[test]
+fn what_is_due_is_erased_from_the_database_and_its_log_and_what_happened_stays() {
+    let bench = Bench::new();
+    let store = bench.open();
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    bench.keep(&store, "candidate", &candidate_of(2, 1, "case-2"));
+    bench.keep(&store, "review/state", &review(90, 1, ReviewStage::Refuted, None));
+    assert!(on_disk(&bench, b"legal_basis"));
+    let erase = |after| {
+        let erased = store.erase_due(now() + after, Duration::days(730));
+        let erased = bench.runtime.block_on(erased).unwrap();
+        assert!(bench.runtime.block_on(store.scrub()).unwrap());
+        erased.candidates
+    };
+    assert_eq!(erase(Duration::hours(23)), 0);
+    assert_eq!(erase(Duration::hours(25)), 1, "refuted: after a day");
+    let case = bench.case(&store, 1);
+    assert_eq!((case.erased, case.payload, case.stage), (true, None, ReviewStage::Refuted));
+    let list = "north".parse().unwrap();
+    let action = Action::Revoke { list, through: 9, entry: Some("case-2".parse().unwrap()) };
+    let order = sign(OrderId([1; 16]), &action, &fixture::key(3), now()).unwrap();
+    let (_, notices) = bench.keep(&store, "revoke/01", &order);
+    assert_eq!(notices, [DeskNotice::Withdrawn]);
+    assert_eq!(erase(Duration::ZERO), 1, "revoked: at once");
+    assert!(!on_disk(&bench, b"legal_basis"));
+    bench.keep(&store, "candidate", &candidate_of(3, 1, "case-2"));
+    assert!(!on_disk(&bench, b"legal_basis"), "what comes after the order is not kept");
+}
+
+#[test]
+fn an_invitation_is_spent_once_and_in_its_time() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let key = fixture::key(7).public();
+    let reading = crate::watchlist::seal::DeviceKey::generate().unwrap();
+    let enrol = |token: &str, after| {
+        let enrolled = store.enrol(token, &key, reading.recipient(), now() + after);
+        bench.runtime.block_on(enrolled).is_ok()
+    };
+    let until = now() + Duration::hours(1);
+    bench.runtime.block_on(store.invite("abc", "dora", until)).unwrap();
+    assert!(!enrol("other", Duration::ZERO));
+    assert!(!enrol("abc", Duration::hours(2)));
+    assert!(enrol("abc", Duration::ZERO));
+    assert!(!enrol("abc", Duration::ZERO));
+    assert_eq!(bench.runtime.block_on(store.people()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_copy_made_while_it_runs_is_a_database_of_its_own_and_a_newer_one_is_refused() {
+    let bench = Bench::new();
+    let store = bench.open();
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    let copy = bench.folder.path().join("copy.sqlite");
+    bench.runtime.block_on(store.back_up(&copy)).unwrap();
+    let restored = bench.runtime.block_on(DeskStore::open(&copy)).unwrap();
+    assert!(bench.case(&restored, 1).payload.is_some());
+    drop(restored);
+    bench.runtime.block_on(async {
+        let mut writer = store.writer.lock().await;
+        sqlx::query("PRAGMA user_version = 99").execute(&mut *writer).await.unwrap();
+    });
+    drop(store);
+    let newer = bench.runtime.block_on(DeskStore::open(&bench.path()));
+    assert!(matches!(newer, Err(DeskStoreError::Newer { found: 99 })), "{newer:?}");
+}
