@@ -9,29 +9,13 @@
 //! What exactly is wrong this time, with names and numbers, is the text of the error that has the
 //! cause: [`Blindness::reason`](crate::decision::policy::Blindness).
 
+mod group;
+
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// What a cause is about; the sections of the published table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CauseGroup {
-    /// The bytes are no list and no offer at all: anybody could have sent them, so that they are
-    /// counted and change nothing that is published.
-    Bytes,
-    /// The way of an offered list to the device.
-    Offer,
-    /// The list itself.
-    List,
-    /// The list's encryption and the device's key.
-    Seal,
-    /// The keys of the people who sign.
-    Trust,
-    /// The clock, the list's hours and places, suspensions.
-    TimeAndPlace,
-    /// The device: its camera, memory, disk and networks.
-    Device,
-}
+pub use self::group::CauseGroup;
 
 macro_rules! causes {
     ($($name:ident, $code:literal, $group:ident, $meaning:literal, $remedy:expr;)*) => {
@@ -210,6 +194,10 @@ causes! {
         "let the silent version (`watchpost watchlist new --silent`) and its calibration go on \
          until what is missing is there; then sign the record into the next version: `watchpost \
          watchlist revise --in-force --site`, two signatures, seal";
+    BudgetExceeded, "budget-exceeded", List,
+        "more of this list's alerts were refuted, or left unjudged, than its signed budget explains",
+        "have reviewers judge what waits; remove the entries that are confused (`watchpost audit \
+         report`), and sign a new version: `watchpost watchlist revise`, two signatures, seal";
     TooManyLists, "too-many-lists", List,
         "the device remembers the versions of as many unexpired lists as it can",
         "go on with a list that the device has had (`watchpost watchlist revise` keeps its id), or \

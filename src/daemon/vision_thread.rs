@@ -77,6 +77,7 @@ impl<'a> VisionThread<'a> {
         let mut taken = false;
         loop {
             self.follow_messages();
+            self.reviews.watch(self.device.watched(), self.clock.now());
             let held = self.links.auditor.blindness().or_else(|| self.reviews.blindness());
             self.device.hold(held);
             self.device.check_permission(self.clock.now());
@@ -99,6 +100,8 @@ impl<'a> VisionThread<'a> {
         }
         let Self { device, reviews, clock, links, .. } = &mut self;
         device.finish(clock.now(), &mut |candidate| publish(*links, clock, reviews, candidate));
+        self.reviews.watch(self.device.watched(), self.clock.now());
+        self.reviews.keep(self.clock.now());
         self.report_progress(false);
     }
 

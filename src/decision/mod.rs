@@ -7,6 +7,7 @@
 //!   is no way to set a lower one by hand.
 //! * [`promise`] is all that these rest on, to be held against what was signed.
 //! * [`policy`] says whether the list may be used at this moment, and if not, why.
+//! * [`watchdog`] holds what reviewers found false against what was announced.
 //! * [`probe`] is the running mean of a track's views; [`candidate`] turns it into one candidate.
 //!
 //! All are pure: the clock, the list and the views are passed in; nothing is stored beyond a
@@ -21,6 +22,7 @@ pub(crate) mod probe;
 pub mod promise;
 pub mod rates;
 pub(crate) mod traffic;
+pub(crate) mod watchdog;
 
 use serde::{Deserialize, Serialize};
 

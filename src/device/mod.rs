@@ -46,6 +46,7 @@ use crate::audit::record::{Answer, Instruction, InstructionRecord, ListRecord, M
 use crate::cause::Cause;
 use crate::clock::{Clock, Now};
 use crate::decision::policy::{ActiveList, Blindness};
+use crate::decision::watchdog::WatchedList;
 use crate::delivery::Candidate;
 use crate::delivery::event::{Change, ListChange, ListInForce, ListState, MemoryAge};
 use crate::source::Captured;
@@ -352,6 +353,15 @@ impl Device {
             signers: list.signers().iter().copied().take(MAX_KEYS).collect(),
             models: self.pipeline.model_digests(),
         })
+    }
+
+    /// The list in force, the rate of false alerts that was announced for a track, and how many
+    /// tracks have been compared since the start of the process; `None` without a list.
+    pub fn watched(&self) -> Option<(WatchedList, f64, u64)> {
+        let active = self.pipeline.active_list().ok()?;
+        let list = WatchedList { id: active.list().id().clone(), version: active.list().version() };
+        let tracks = self.pipeline.counters().vision.viewed_tracks;
+        Some((list, active.plan().false_positive_rate, tracks))
     }
 
     /// Whether every order that is followed would survive a restart: only then it is acknowledged.

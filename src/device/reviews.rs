@@ -7,8 +7,15 @@
 //! * What follows from a verdict is taken out ([`Reviews::take_steps`]), recorded by the caller,
 //!   stored ([`Reviews::store`]) and then published. Only what is stored is acknowledged; a verdict
 //!   that comes again is answered again.
+//! * What reviewers refuted, or left unjudged, is held against the announced budget
+//!   ([`crate::decision::watchdog`]); what is counted is stored before it is acknowledged. How many
+//!   tracks were compared is stored now and then: a kill forgets minutes of them, which makes the
+//!   watchdog stricter and never kinder.
 //!
-//! The state machine is [`crate::review::docket`]; here are its file, its keys and its time.
+//! The state machines are [`crate::review::docket`] and the watchdog; here are their files, their
+//! keys and their time.
+
+mod budget;
 
 use std::path::PathBuf;
 
@@ -17,16 +24,18 @@ use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+use self::budget::WatchedBudget;
 use crate::audit::record::{AuditEvent, ReviewRecord, ToldVerdict, VerdictRecord};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::policy::Blindness;
+use crate::decision::watchdog::WatchedList;
 use crate::delivery::event::{Candidate, EventId, ReviewStage, ReviewState, ReviewVerdict};
 use crate::files;
 use crate::judgement::Outcome;
 use crate::review::docket::{
-    CountedVerdict, Docket, DocketError, Judged, MAX_BYTES, NewCase, NotCounted, Notice,
+    CaseAbout, CountedVerdict, Docket, DocketError, Judged, MAX_BYTES, NewCase, NotCounted, Notice,
 };
 use crate::review::verdict::{self, CandidateId, VerdictErrorKind};
 use crate::watchlist::Reference;
@@ -77,6 +86,11 @@ enum DocketUnusable {
         "{path}: {error}; move the file away to begin anew, and candidates that waited are lost"
     )]
     Damaged { path: String, error: DocketError },
+    #[error(
+        "{path}: {error}; move the file away to begin anew, and the false alerts that were counted \
+         against the list are forgotten"
+    )]
+    Watched { path: String, error: String },
 }
 
 /// See the module's documentation.
@@ -97,6 +111,7 @@ pub struct Reviews {
     unstored: bool,
     steps: Vec<ReviewStep>,
     counters: ReviewCounters,
+    budget: WatchedBudget,
 }
 
 impl Reviews {
@@ -104,11 +119,13 @@ impl Reviews {
     /// keeps the device from matching where it has reviewers.
     pub fn open(config: &Config) -> Self {
         let path = config.review.docket.clone();
-        let (docket, problem) = match read(&path) {
-            Ok(docket) => (docket, None),
+        let read = read(&path).and_then(|docket| Ok((docket, WatchedBudget::open(&path)?)));
+        let (docket, budget, problem) = match read {
+            Ok((docket, budget)) => (docket, budget, None),
             Err(why) => {
                 error!("The candidates that wait for verdicts cannot be read: {why}.");
-                (Docket::default(), Some(Blindness::new(Cause::ReviewsNotStored, why)))
+                let problem = Blindness::new(Cause::ReviewsNotStored, why);
+                (Docket::default(), WatchedBudget::default(), Some(problem))
             }
         };
         Self {
@@ -123,7 +140,25 @@ impl Reviews {
             unstored: false,
             steps: Vec::new(),
             counters: ReviewCounters::default(),
+            budget,
         }
+    }
+
+    /// Takes note of the list in force, of the announced rate of false alerts of a track, and of
+    /// how many tracks were compared since the start of the process.
+    pub fn watch(&mut self, watched: Option<(WatchedList, f64, u64)>, now: Now) {
+        let Some(watched) = watched.filter(|_| self.are_asked()) else { return };
+        self.unstored |= self.budget.watch(watched);
+        if self.budget.is_due(now) {
+            self.keep(now);
+        }
+    }
+
+    /// Stores how many tracks were compared, where anybody reviews: at the end of the process, too.
+    pub fn keep(&mut self, now: Now) {
+        self.budget.kept(now);
+        self.unstored |= self.are_asked();
+        self.store(now);
     }
 
     /// Takes note of who may review, and of the key that opens what they say.
@@ -148,7 +183,7 @@ impl Reviews {
                 Blindness::new(Cause::ReviewsFull, waits)
             })
         };
-        self.problem.clone().or_else(full)
+        self.problem.clone().or_else(|| self.budget.blindness()).or_else(full)
     }
 
     /// What has to be remembered of a candidate whose event is published as `payload`, at `now`;
@@ -242,7 +277,8 @@ impl Reviews {
                     reviewer: verdict.reviewer(),
                     commitment: verdict.commitment(),
                 });
-                self.note(vec![record], notice, Some(reviewer));
+                let about = self.docket.about(verdict.candidate);
+                self.note(vec![record], notice, about, Some(reviewer));
             }
             Judged::Not { why, standing } => {
                 self.counters.refused += 1;
@@ -254,9 +290,13 @@ impl Reviews {
 
     /// Ends what is over at `now`.
     pub fn tick(&mut self, now: OffsetDateTime) {
+        // Forgotten with their end.
+        let about = |candidate| Some((candidate, self.docket.about(candidate)?));
+        let due: Vec<_> = self.docket.due(now).filter_map(about).collect();
         for notice in self.docket.expire(now) {
             self.unstored = true;
-            self.note(Vec::new(), notice, None);
+            let about = due.iter().find(|(candidate, _)| is_of(&notice, *candidate));
+            self.note(Vec::new(), notice, about.map(|(_, about)| about.clone()), None);
         }
     }
 
@@ -270,7 +310,7 @@ impl Reviews {
         };
         for notice in self.docket.withdraw(&list, through, entry.as_ref()) {
             self.unstored = true;
-            self.note(Vec::new(), notice, None);
+            self.note(Vec::new(), notice, None, None);
         }
     }
 
@@ -287,7 +327,10 @@ impl Reviews {
         }
         self.tried = now.monotonic;
         let bytes = Zeroizing::new(self.docket.to_bytes());
-        match files::replace(&self.path, &bytes) {
+        // First what is counted against the list: after a cut in between, the verdict comes again and
+        // is counted once, as its day is.
+        let stored = self.budget.store().and_then(|()| files::replace(&self.path, &bytes));
+        match stored {
             Ok(()) => {
                 self.unstored = false;
                 if self.problem.take().is_some() {
@@ -313,7 +356,17 @@ impl Reviews {
         self.counters
     }
 
-    fn note(&mut self, mut records: Vec<AuditEvent>, notice: Notice, reviewer: Option<String>) {
+    /// `about` is what it is about, where it may count against the budget.
+    fn note(
+        &mut self,
+        mut records: Vec<AuditEvent>,
+        notice: Notice,
+        about: Option<CaseAbout>,
+        reviewer: Option<String>,
+    ) {
+        if let (Notice::Over { outcome, .. }, Some(about)) = (&notice, about) {
+            self.budget.count(about, *outcome);
+        }
         if let Notice::Over { candidate, outcome, verdicts } = &notice {
             let counter = match outcome {
                 Outcome::Confirmed => &mut self.counters.confirmed,
@@ -366,6 +419,15 @@ fn read(path: &std::path::Path) -> Result<Docket, DocketUnusable> {
         Err(error) => return Err(DocketUnusable::Read { path: name(), error }),
     };
     Docket::from_bytes(&bytes).map_err(|error| DocketUnusable::Damaged { path: name(), error })
+}
+
+/// Whether `notice` is of `candidate`.
+fn is_of(notice: &Notice, candidate: CandidateId) -> bool {
+    match notice {
+        Notice::Pending { candidate: of, .. } | Notice::Over { candidate: of, .. } => {
+            *of == candidate
+        }
+    }
 }
 
 fn told(counted: &CountedVerdict) -> ToldVerdict {

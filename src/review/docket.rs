@@ -86,6 +86,19 @@ pub struct NewCase {
     pub until: OffsetDateTime,
 }
 
+/// What a candidate is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseAbout {
+    /// The list.
+    pub list: Reference,
+    /// Its version.
+    pub version: u64,
+    /// The entry.
+    pub entry: Reference,
+    /// From then on it cannot be judged any more.
+    pub until: OffsetDateTime,
+}
+
 /// A verdict that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedVerdict {
@@ -232,6 +245,18 @@ impl Docket {
         };
         let concerned = self.cases.iter_mut().filter(concerned);
         concerned.filter_map(|case| case.end(Outcome::Withdrawn)).collect()
+    }
+
+    /// What `candidate` is about, where it is known.
+    pub fn about(&self, candidate: CandidateId) -> Option<CaseAbout> {
+        let case = self.cases.iter().find(|case| case.candidate == candidate)?;
+        let (list, version, entry) = (case.list.clone(), case.version, case.entry.clone());
+        Some(CaseAbout { list, version, entry, until: case.until })
+    }
+
+    /// Candidates whose time is over at `now`.
+    pub fn due(&self, now: OffsetDateTime) -> impl Iterator<Item = CandidateId> {
+        self.cases.iter().filter(move |case| case.until <= now).map(|case| case.candidate)
     }
 
     /// Whether there is no room for one more.

@@ -161,3 +161,78 @@ fn nobody_who_is_no_reviewer_gets_an_answer() {
     assert_eq!(reviews.take_steps(), []);
     assert_eq!((reviews.counters().not_authentic, reviews.counters().refused), (2, 1));
 }
+
+/// A candidate of entry `n`, reviewed and refuted by both.
+fn refuted(reviews: &mut Reviews, site: &Site, n: u8) {
+    let mut candidate = candidate();
+    candidate.candidate = EventId::from_u128(u128::from(n) + 1);
+    candidate.entry = format!("E-{n}");
+    let case = reviews.case(&candidate, at(0).wall).expect("reviewers are asked");
+    reviews.add(&case, PAYLOAD, at(0)).expect("it is remembered");
+    for reviewer in [3, 4] {
+        let verdict = Verdict {
+            candidate: CandidateId(candidate.candidate.as_u128().to_be_bytes()),
+            payload: PAYLOAD,
+            list: candidate.list.id.parse().expect("a name"),
+            version: candidate.list.version,
+            device: site.config.device.id.parse().expect("a name"),
+            opinion: Opinion::NotSame,
+            confidence: Confidence::High,
+            judged_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        let sealed = give(&verdict, &fixture::key(reviewer), site.key.recipient()).expect("seals");
+        reviews.follow(&sealed, &trust(&[3, 4]), Some(&site.key), at(1).wall);
+    }
+}
+
+/// The list of the candidates, at a rate and after so many tracks.
+fn in_force(version: u64, tracks: u64) -> Option<(WatchedList, f64, u64)> {
+    let id = candidate().list.id.parse().expect("a name");
+    Some((WatchedList { id, version }, 5e-4, tracks))
+}
+
+#[test]
+fn a_list_of_look_alikes_is_stopped_over_a_restart_until_a_new_version_is_in_force() {
+    let site = Site::new();
+    let version = candidate().list.version;
+    let cause = |reviews: &Reviews| reviews.blindness().map(|b| b.cause);
+    let mut reviews = site.reviews();
+    reviews.watch(in_force(version, 1000), at(0));
+    for n in 0..6 {
+        assert_eq!(cause(&reviews), None, "after {n}");
+        refuted(&mut reviews, &site, n);
+    }
+    assert_eq!(cause(&reviews), Some(Cause::BudgetExceeded));
+    let told = reviews.blindness().expect("stopped").reason;
+    assert!(told.contains("6 alerts") && told.contains("at most 0.50"), "{told}");
+    reviews.store(at(2));
+    let mut again = site.reviews();
+    assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "over a restart");
+    again.watch(in_force(version, 10_000_000), at(3));
+    assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "more faces do not bring it back");
+    again.watch(in_force(version + 1, 10_000_000), at(4));
+    assert_eq!(cause(&again), None, "two people signed another version");
+}
+
+#[test]
+fn alerts_that_nobody_judges_count_and_what_is_unreadable_is_no_fresh_start() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    reviews.watch(in_force(candidate().list.version, 1000), at(0));
+    for n in 0..6u8 {
+        let mut candidate = candidate();
+        candidate.candidate = EventId::from_u128(u128::from(n) + 1);
+        candidate.entry = format!("E-{n}");
+        let case = reviews.case(&candidate, at(0).wall).expect("reviewers are asked");
+        reviews.add(&case, PAYLOAD, at(0)).expect("it is remembered");
+    }
+    let deadline = site.config.review.deadline().whole_seconds() as u64;
+    reviews.tick(at(deadline - 1).wall);
+    assert_eq!(reviews.blindness(), None);
+    reviews.tick(at(deadline + 1).wall);
+    assert_eq!(reviews.blindness().map(|b| b.cause), Some(Cause::BudgetExceeded));
+    reviews.keep(at(deadline + 1));
+    let kept = site.config.review.docket.with_extension("budget.json");
+    std::fs::write(&kept, "{}").expect("writes");
+    assert_eq!(site.reviews().blindness().map(|b| b.cause), Some(Cause::ReviewsNotStored));
+}
