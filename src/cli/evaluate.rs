@@ -27,7 +27,7 @@ use crate::evaluate::records::Records;
 use crate::evaluate::report::pages::{Describe, document};
 use crate::evaluate::report::{html, text};
 use crate::evaluate::{
-    Context, EvaluateError, Evaluation, curve, detection, duplicates, networks, read_list,
+    Context, EvaluateError, Evaluation, curve, detection, duplicates, gate, networks, read_list,
 };
 use crate::vision::{Models, VisionConfig};
 use ranges::{border, likely, long_side, share, similarity};
@@ -58,6 +58,8 @@ enum Evaluator {
     Groups(GroupsArgs),
     /// The false-match curve over all pairs of a folder, as the manifest carries it.
     Curve(CurveArgs),
+    /// Whether views that cannot match are counted as such: photographs degraded as on a street.
+    Gate(GateArgs),
     /// Whether a calibration on site keeps its bound, at places that are drawn from people of known
     /// groups.
     Sites(sites::SitesArgs),
@@ -191,6 +193,30 @@ struct DetectionArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct GateArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Photographs of a template; what more there is of a person are views.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
+    template_of: u8,
+    /// Most views of a person.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    views: u8,
+    /// A view whose similarity to its own person is below this cannot match.
+    #[arg(
+        long,
+        value_name = "SIMILARITY",
+        default_value_t = 0.6,
+        value_parser = similarity,
+        allow_negative_numbers = true
+    )]
+    threshold: f32,
+    /// Look at everybody, or at one half of the people, by their names.
+    #[arg(long, value_enum, default_value_t = gate::Half::All)]
+    half: gate::Half,
+}
+
+#[derive(Debug, clap::Args)]
 struct JudgedArgs {
     /// What somebody judged of duplicates and twins: JSON with clusters of file names, the verdict
     /// (same_person, twins, different), who judged it and why.
@@ -272,12 +298,19 @@ struct CurveArgs {
     /// Views of which a probe is the mean, as a track's is.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     track_of: u8,
+    /// Fewest views of a track, where somebody has fewer photographs than --track-of; as many as
+    /// --track-of unless given.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..=64))]
+    track_at_least: Option<u8>,
     /// Look at the probe after each view, as a device does, and count the highest similarity.
     #[arg(long)]
     ever: bool,
     /// With --ever: the view after which the probe is first looked at; at most --track-of.
     #[arg(long, value_name = "VIEW", default_value_t = 4, requires = "ever", value_parser = clap::value_parser!(u8).range(1..=64))]
     first_look: u8,
+    /// Write the misses of the unit here, ready to paste into a manifest.
+    #[arg(long, value_name = "FILE.toml")]
+    misses: Option<PathBuf>,
     /// CSV with the columns file, person, group, from which the safety factor for the worst-served
     /// group is measured.
     #[arg(long, value_name = "FILE.csv", requires = "groups_root")]
@@ -308,6 +341,7 @@ fn execute(args: &Args, out: &mut dyn Write) -> Result<bool, CliError> {
         Evaluator::Detection(a) => each::detect(a, out),
         Evaluator::Groups(a) => each::compare_groups(a, out),
         Evaluator::Curve(a) => each::measure_curve(a, out),
+        Evaluator::Gate(a) => each::measure_gate(a, out),
         Evaluator::Sites(a) => sites::run(a, out),
     }
 }
@@ -536,6 +570,7 @@ mod tests {
             vec!["detection", "--ground-truth", &empty],
             vec!["groups", "--groups", &groups, "--pad", "0.3"],
             vec!["curve", "--table", &table],
+            vec!["gate", "--template-of", "1"],
         ] {
             let all =
                 [args.as_slice(), &["--root", &folder, "--report", &report, "--json"]].concat();

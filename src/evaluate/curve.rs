@@ -311,7 +311,7 @@ mod tests {
         least_pairs: 10,
         judged: &[],
         likely_from: 0.9,
-        unit: Unit { template_of: 1, track_of: 2, ever: true, first_look: 1 },
+        unit: Unit { template_of: 1, track_of: 2, track_at_least: 2, ever: true, first_look: 1 },
     };
 
     fn evaluate(root: &Path, question: CurveQuestion<'_>) -> (Curve, LeftOut) {

@@ -222,6 +222,8 @@ pub struct Photographs {
     pub readable: Vec<bool>,
     /// The first file with the same bytes, if that is another.
     pub copy_of: Vec<Option<usize>>,
+    /// SHA-256 of each file; `None` where it cannot be read.
+    pub digests: Vec<Option<[u8; 32]>>,
     /// The counts.
     pub acquisition: Acquisition,
 }
@@ -254,6 +256,7 @@ pub fn photographs<L: AcquirerFactory>(
         templates: Vec::with_capacity(files.len()),
         readable: Vec::with_capacity(files.len()),
         copy_of: Vec::with_capacity(files.len()),
+        digests: Vec::with_capacity(files.len()),
         acquisition: Acquisition {
             photographs: 0,
             failure_to_acquire: Rate::new(0, 0),
@@ -304,6 +307,7 @@ pub fn photographs<L: AcquirerFactory>(
         all.templates.push(failed.ok());
         all.readable.push(readable);
         all.copy_of.push(copy_of);
+        all.digests.push(digest);
     }
     a.failure_to_acquire = Rate::new(a.failures.len() as u64, a.photographs);
     // With the gate on, what it refuses is among the failures already.

@@ -8,10 +8,12 @@
 //! | [`protocol`] | how test data are laid out and drawn from |
 //! | [`extract`] | photographs to templates, on all cores |
 //! | [`cover`] | masks and glasses, drawn over faces |
+//! | [`degrade`] | views as a street gives them, made from photographs |
 //! | [`compare`] | all templates with all others |
 //! | [`verification`] | one to one: accuracy, ROC, TAR at FAR |
 //! | [`identification`] | one to many, open set: FNIR at FPIR, rank 1 |
 //! | [`detection`] | WIDER protocol, recall by face height |
+//! | [`gate`] | whether views that cannot match are counted as such |
 //! | [`groups`] | how rates differ between the deployer's own groups |
 //! | [`duplicates`] | who may be one person under two names |
 //! | [`contact`] | their photographs side by side, for a person to judge |
@@ -37,9 +39,11 @@ pub(crate) mod compare;
 pub(crate) mod contact;
 pub(crate) mod cover;
 pub(crate) mod curve;
+pub(crate) mod degrade;
 pub(crate) mod detection;
 pub(crate) mod duplicates;
 pub(crate) mod extract;
+pub(crate) mod gate;
 pub(crate) mod groups;
 pub(crate) mod identification;
 pub(crate) mod left_out;

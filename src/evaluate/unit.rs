@@ -10,9 +10,13 @@
 //!   Strangers: the template of the first photographs, the track of the last. Misses: of people who
 //!   have enough photographs for both, template and track from neighbouring ones, at up to
 //!   [`ROTATIONS`] places, people counted alike.
+//! * Tracks differ in length, as they do on a street: with [`Unit::track_at_least`] below
+//!   [`Unit::track_of`] somebody with few photographs has a short track.
 //!
 //! Not promised: that photographs of different days stand for the views of one track. Such views
 //! are more alike: misses are higher there, and false matches lower.
+
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
@@ -20,18 +24,24 @@ use super::bounds::{Bounds, grid, scored};
 use super::compare::TemplateMatrix;
 use super::statistics::dyadic::{Design, Scored};
 use super::statistics::misses::{GenuineScores, PeopleRate};
+use crate::poisson::CONFIDENCE;
+use crate::proportion::upper_bound;
 use crate::template::{Template, fuse};
 
 /// Most places at which a person's photographs are split into template and track.
 pub const ROTATIONS: usize = 4;
+/// Similarities of the misses that a manifest carries: thresholds are derived from .40 to .87.
+const MISSES_FROM_TO: std::ops::RangeInclusive<f64> = 0.395..=0.905;
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Unit {
     /// Photographs of a template.
     pub template_of: usize,
-    /// Views of a track.
+    /// Most views of a track.
     pub track_of: usize,
+    /// Fewest views of a track: somebody with fewer photographs than `track_of` has a shorter one.
+    pub track_at_least: usize,
     /// Whether the probe is looked at after each view.
     pub ever: bool,
     /// The view after which it is first looked at, where `ever`; at most `track_of`.
@@ -41,16 +51,16 @@ pub struct Unit {
 impl Unit {
     /// One photograph against one.
     #[cfg(test)]
-    pub const SINGLE: Self = Self { template_of: 1, track_of: 1, ever: false, first_look: 1 };
+    pub const SINGLE: Self =
+        Self { template_of: 1, track_of: 1, track_at_least: 1, ever: false, first_look: 1 };
 
     /// Whether single photographs are compared.
     pub fn is_single(&self) -> bool {
         self.template_of == 1 && self.track_of == 1
     }
 
-    /// After which views the probe is looked at.
-    fn looks(&self) -> std::ops::RangeInclusive<usize> {
-        let last = self.track_of;
+    /// After which views the probe of a track of `last` views is looked at.
+    fn looks(&self, last: usize) -> std::ops::RangeInclusive<usize> {
         if self.ever { self.first_look.clamp(1, last)..=last } else { last..=last }
     }
 
@@ -59,10 +69,19 @@ impl Unit {
         fuse(photographs.get(..self.template_of)?.iter().copied()).ok()
     }
 
+    /// The fewest and the most views of a track.
+    fn views(&self) -> [usize; 2] {
+        [self.track_at_least.clamp(1, self.track_of), self.track_of]
+    }
+
     /// The probes of a track of the first of `views`, one a look.
     fn probes(&self, views: &[&Template]) -> Option<Vec<Template>> {
-        let views = views.get(..self.track_of)?;
-        self.looks().map(|seen| fuse(views[..seen].iter().copied()).ok()).collect()
+        let [fewest, most] = self.views();
+        let views = &views[..views.len().min(most)];
+        if views.len() < fewest {
+            return None;
+        }
+        self.looks(views.len()).map(|seen| fuse(views[..seen].iter().copied()).ok()).collect()
     }
 }
 
@@ -110,10 +129,37 @@ impl UnitCurve {
         Self {
             unit,
             templates: at_least(unit.template_of),
-            tracks: at_least(unit.track_of),
+            tracks: at_least(unit.views()[0]),
             bounds: Bounds::of("all", &design, &scored, joined, joined_from),
             misses,
         }
+    }
+
+    /// The misses as a manifest carries them, ready to paste; `source` names the photographs.
+    /// Empty where nobody has photographs enough.
+    pub fn misses_table(&self, source: &str) -> String {
+        let known = |m: &&UnitMiss| m.fnmr.rate.is_some() && MISSES_FROM_TO.contains(&m.threshold);
+        let rows: Vec<&UnitMiss> = self.misses.iter().filter(known).collect();
+        let Some(people) = rows.first().map(|m| m.fnmr.people) else { return String::new() };
+        let cell = |m: &&UnitMiss| {
+            let share = m.fnmr.rate.unwrap_or(1.0);
+            let bound = upper_bound(share * people as f64, people as f64, 1.0 - CONFIDENCE);
+            // Rounded up: a bound must stay one.
+            let up = |v: f64| (v * 1e4).ceil() / 1e4;
+            format!("[{:.2}, {:.4}, {:.4}]", m.threshold, up(share), up(bound).min(1.0))
+        };
+        let [fewest, most] = self.unit.views();
+        let source = toml::Value::String(source.replace(['\n', '\r'], " "));
+        let mut text = format!(
+            "[[embedder.misses]]\nphotographs = {}\nviews = [{fewest}, {most}]\nsource = {source}\n\
+             people = {people}\nrows = [\n",
+            self.unit.template_of
+        );
+        for rows in rows.chunks(4) {
+            let cells: Vec<String> = rows.iter().map(cell).collect();
+            writeln!(text, "    {},", cells.join(", ")).expect("writing to a string does not fail");
+        }
+        text + "]\n"
     }
 }
 
@@ -158,10 +204,11 @@ fn strangers(unit: Unit, photographs: &[Vec<&Template>]) -> (Design, Vec<Scored>
 
 /// How similar a person's tracks become to their own template.
 fn genuine(unit: Unit, photographs: &[&Template]) -> Vec<f32> {
-    let needed = unit.template_of + unit.track_of;
-    if photographs.len() < needed {
+    let [fewest, most] = unit.views();
+    if photographs.len() < unit.template_of + fewest {
         return Vec::new();
     }
+    let needed = photographs.len().min(unit.template_of + most);
     let places = if photographs.len() == needed { 1 } else { photographs.len().min(ROTATIONS) };
     let mut scores = Vec::new();
     for place in 0..places {
@@ -217,7 +264,8 @@ mod tests {
     fn fusing_misses_fewer_people_and_looking_often_costs_false_matches() {
         let all = people(60, 7, 1.2);
         let single = curve(Unit::SINGLE, &all);
-        let fused = Unit { template_of: 3, track_of: 4, ever: false, first_look: 4 };
+        let fused =
+            Unit { template_of: 3, track_of: 4, track_at_least: 4, ever: false, first_look: 4 };
         let last = curve(fused, &all);
         let ever = curve(Unit { ever: true, first_look: 1, ..fused }, &all);
         assert!(missed(&single, 0.5).rate > Some(0.3), "{:?}", missed(&single, 0.5));
@@ -235,15 +283,60 @@ mod tests {
         all[0].truncate(2);
         all[1].truncate(3);
         all[2].clear();
-        let unit = Unit { template_of: 3, track_of: 2, ever: true, first_look: 4 };
+        let unit =
+            Unit { template_of: 3, track_of: 2, track_at_least: 2, ever: true, first_look: 4 };
         let c = curve(unit, &all);
         // A look after the fourth view of two is one after the second.
-        assert_eq!(unit.looks(), 2..=2);
+        assert_eq!(unit.looks(2), 2..=2);
         assert_eq!((c.templates, c.tracks), (38, 39));
         // 38 templates with the tracks of others: all but their own 38.
         assert_eq!(c.bounds.pairs, 38 * 39 - 38);
         assert_eq!(missed(&c, 0.3).people, 37);
         let nobody = curve(unit, &people(3, 1, 0.6));
         assert_eq!((nobody.bounds.pairs, missed(&nobody, 0.3).rate), (0, None));
+    }
+
+    #[test]
+    fn a_track_that_goes_on_misses_no_more_and_short_ones_count_where_they_are_asked_for() {
+        let mut all = people(60, 11, 1.6);
+        all[..20].iter_mut().for_each(|p| p.truncate(7));
+        let unit = |track_of, track_at_least| Unit {
+            template_of: 3,
+            track_of,
+            track_at_least,
+            ever: true,
+            first_look: 4,
+        };
+        let (four, long, both) =
+            (curve(unit(4, 4), &all), curve(unit(8, 8), &all), curve(unit(8, 4), &all));
+        assert_eq!(missed(&four, 0.6).people, 60);
+        assert_eq!((missed(&long, 0.6).people, long.tracks), (40, 40));
+        assert_eq!((missed(&both, 0.6).people, both.tracks), (60, 60));
+        for threshold in [0.5, 0.6, 0.7] {
+            assert!(missed(&both, threshold).rate <= missed(&four, threshold).rate);
+        }
+        assert!(missed(&four, 0.7).rate > missed(&both, 0.7).rate);
+    }
+
+    #[test]
+    fn misses_are_written_as_a_manifest_reads_them_with_the_bound_of_so_many_people() {
+        #[derive(serde::Deserialize)]
+        struct EmbedderPart {
+            misses: Vec<crate::vision::MissCurve>,
+        }
+        #[derive(serde::Deserialize)]
+        struct ManifestPart {
+            embedder: EmbedderPart,
+        }
+        let unit =
+            Unit { template_of: 3, track_of: 8, track_at_least: 4, ever: true, first_look: 4 };
+        let table = curve(unit, &people(60, 8, 0.6)).misses_table("a \"set\"\n");
+        let read: ManifestPart = toml::from_str(&table).unwrap();
+        let [misses] = &read.embedder.misses[..] else { panic!("{table}") };
+        assert_eq!((misses.photographs, misses.views, misses.people), (3, [4, 8], 60));
+        assert_eq!((misses.rows[0].0, misses.rows.last().unwrap().0), (0.4, 0.9));
+        // Nobody of sixty: 1 - .05^(1/60).
+        assert_eq!((misses.rows[0].1, misses.rows[0].2), (0.0, 0.0488));
+        assert_eq!(curve(unit, &people(5, 2, 0.6)).misses_table("none"), "");
     }
 }

@@ -8,7 +8,7 @@
 //!   a template; `tar_with_failures` counts a genuine pair without as refused (the generalised rate
 //!   of ISO/IEC 19795-1).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -24,6 +24,7 @@ use super::statistics::scores::{
 };
 use super::statistics::tally::Tally;
 use super::{Context, EvaluateError};
+use crate::template::Template;
 
 /// False accept rates at which the true accept rate is reported.
 pub const TARGETS: [f64; 3] = [1e-2, 1e-3, 1e-4];
@@ -151,9 +152,18 @@ pub fn run<L: AcquirerFactory>(
             Some(files.len() - 1)
         });
     }
-    let looked = photographs(factory, root, &files, run)?;
-    let covered = covering.map(|factory| photographs(factory, root, &files, run)).transpose()?;
-    let second = covered.as_ref().unwrap_or(&looked);
+    let places = |of: fn(&Pair) -> &NamedPhotograph| -> BTreeSet<usize> {
+        listed.pairs.iter().filter_map(|p| place_of[of(p)]).collect()
+    };
+    let (first, second) = match covering {
+        None => (Looked::at(factory, root, &files, 0..files.len(), run)?, None),
+        Some(covering) => {
+            // Each photograph only as it is compared.
+            let first = Looked::at(factory, root, &files, places(|p| &p.a), run)?;
+            (first, Some(Looked::at(covering, root, &files, places(|p| &p.b), run)?))
+        }
+    };
+    let sides = [&first, second.as_ref().unwrap_or(&first)];
 
     let fold_count = listed.folds.unwrap_or(CUT);
     let mut folds: Vec<Vec<KnownComparison>> = vec![Vec::new(); fold_count];
@@ -164,13 +174,12 @@ pub fn run<L: AcquirerFactory>(
         of_kind[usize::from(pair.genuine)] += 1;
         let fold = if listed.folds.is_some() { pair.fold } else { at % CUT };
         let Some(places) =
-            usable(pair, [place_of[&pair.a], place_of[&pair.b]], &looked, run.left_out)
+            usable(pair, [place_of[&pair.a], place_of[&pair.b]], sides, run.left_out)
         else {
             continue;
         };
         let name = |place: usize| shown(root, &files[place]);
-        let [first, other] = places;
-        let similarity = match (&looked.templates[first], &second.templates[other]) {
+        let similarity = match (sides[0].template(places[0]), sides[1].template(places[1])) {
             (Some(a), Some(b)) => Some(a.cosine(b)),
             _ => None,
         };
@@ -190,15 +199,49 @@ pub fn run<L: AcquirerFactory>(
             similarity,
         });
     }
-    let acquisition = covered.unwrap_or(looked).acquisition;
+    let acquisition = second.unwrap_or(first).photographs.acquisition;
     Ok((figures(listed.folds, &folds, counts, threshold), acquisition))
+}
+
+/// Some of the files, looked at.
+struct Looked {
+    photographs: Photographs,
+    /// Where each of all files is among them.
+    place: HashMap<usize, usize>,
+}
+
+impl Looked {
+    /// Looks at those of `files` that are at `places`.
+    fn at<L: AcquirerFactory>(
+        factory: &L,
+        root: &Path,
+        files: &[PathBuf],
+        places: impl IntoIterator<Item = usize>,
+        run: &mut Context<'_>,
+    ) -> Result<Self, EvaluateError> {
+        let places: Vec<usize> = places.into_iter().collect();
+        let files: Vec<PathBuf> = places.iter().map(|at| files[*at].clone()).collect();
+        let photographs = photographs(factory, root, &files, run)?;
+        let place = places.into_iter().enumerate().map(|(own, of_all)| (of_all, own)).collect();
+        Ok(Self { photographs, place })
+    }
+
+    fn template(&self, file: usize) -> Option<&Template> {
+        self.photographs.templates[*self.place.get(&file)?].as_ref()
+    }
+
+    /// Of a file that can be read as a photograph.
+    fn digest(&self, file: usize) -> Option<[u8; 32]> {
+        let own = *self.place.get(&file)?;
+        self.photographs.digests[own].filter(|_| self.photographs.readable[own])
+    }
 }
 
 /// The places of both photographs, or why the pair is left out.
 fn usable(
     pair: &Pair,
     places: [Option<usize>; 2],
-    looked: &Photographs,
+    sides: [&Looked; 2],
     left_out: &mut LeftOut,
 ) -> Option<[usize; 2]> {
     let what = || format!("line {}: {} and {}", pair.line, pair.a, pair.b);
@@ -215,13 +258,12 @@ fn usable(
         );
         return None;
     };
-    if !looked.readable[a] || !looked.readable[b] {
+    let [Some(first), Some(second)] = [sides[0].digest(a), sides[1].digest(b)] else {
         left_out.add(what(), "pair with an unreadable photograph", "");
         return None;
-    }
+    };
     // Files with the same bytes are one photograph: their similarity says nothing.
-    let original = |p: usize| looked.copy_of[p].unwrap_or(p);
-    if original(a) == original(b) {
+    if first == second {
         left_out.add(what(), "pair of one photograph with itself or a copy", "");
         return None;
     }

@@ -11,6 +11,8 @@
 use super::judge::FaceJudge;
 pub use super::judge::JudgedFace;
 use super::{Detection, Faces, Models, Quality, TooPoor, VisionConfig, VisionError};
+#[cfg(feature = "evaluate")]
+use super::{Fitness, HardlyAble};
 use crate::frame::Frame;
 use crate::geometry::Point;
 use crate::template::Embedding;
@@ -139,6 +141,22 @@ impl FaceReader {
         let embedding = self.judge.embed_again(frame, seen);
         self.judge.wipe();
         embedding
+    }
+
+    /// As [`FaceReader::embed`], with the reason why the view is hardly able to match, if it is.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "evaluate")]
+    pub fn embed_with_fitness(
+        &mut self,
+        frame: &Frame<'_>,
+        seen: &JudgedFace,
+    ) -> Result<(Embedding, Option<HardlyAble>), VisionError> {
+        let embedding = self.judge.embed_again(frame, seen);
+        let fitness = Fitness::of(self.judge.aligned());
+        self.judge.wipe();
+        Ok((embedding?, fitness.and_then(|f| f.hardly_able())))
     }
 
     /// The one person of a photograph, good enough to enrol; small faces in the background are left

@@ -3,15 +3,15 @@
 use std::io::Write;
 
 use super::{
-    CurveArgs, DetectionArgs, EvaluationRun, GroupsArgs, IdentificationArgs, VerificationArgs,
-    writable, write,
+    CurveArgs, DetectionArgs, EvaluationRun, GateArgs, GroupsArgs, IdentificationArgs,
+    VerificationArgs, writable, write,
 };
 use crate::cli::CliError;
 use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Chain, Settings};
 use crate::evaluate::unit::Unit;
 use crate::evaluate::{
-    TestedNetwork, contact, curve, detection, groups, identification, networks, read_list,
+    TestedNetwork, contact, curve, detection, gate, groups, identification, networks, read_list,
     verification,
 };
 
@@ -76,8 +76,22 @@ pub(super) fn compare_groups(a: &GroupsArgs, out: &mut dyn Write) -> Result<bool
     bench.finish("groups", Some(&a.groups), result.evaluated(), Some(acquisition), result, out)
 }
 
+pub(super) fn measure_gate(a: &GateArgs, out: &mut dyn Write) -> Result<bool, CliError> {
+    let mut bench = EvaluationRun::new(&a.common, None)?;
+    let question = gate::GateQuestion {
+        template_of: a.template_of.into(),
+        views: a.views.into(),
+        threshold: a.threshold,
+        half: a.half,
+    };
+    let settings = bench.settings;
+    let result =
+        bench.chain(settings, |c, run| gate::run(c.models, &a.common.root, question, run))?;
+    bench.finish("gate", None, result.evaluated(), None, result, out)
+}
+
 pub(super) fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, CliError> {
-    if let Some(path) = &a.table {
+    for path in a.table.iter().chain(&a.misses) {
         writable(path)?;
     }
     let judged = a.judged.read()?;
@@ -90,6 +104,7 @@ pub(super) fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, 
         unit: Unit {
             template_of: a.template_of.into(),
             track_of: a.track_of.into(),
+            track_at_least: a.track_at_least.unwrap_or(a.track_of).into(),
             ever: a.ever,
             first_look: a.first_look.into(),
         },
@@ -107,6 +122,10 @@ pub(super) fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, 
     if let Some(path) = a.table.as_ref().filter(|_| result.evaluated()) {
         let (_, embedder): (TestedNetwork, TestedNetwork) = networks(&bench.models);
         write(path, &curve::manifest_table(&result, &embedder, &a.common.root))?;
+    }
+    if let Some(path) = a.misses.as_ref().filter(|_| result.evaluated()) {
+        let source = format!("watchpost evaluate curve on {}", a.common.root.display());
+        write(path, &result.fused.misses_table(&source))?;
     }
     bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result, out)
 }

@@ -55,7 +55,7 @@ impl Draw {
     }
 
     /// A number that is normally distributed (Box and Muller 1958).
-    fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
     }
 

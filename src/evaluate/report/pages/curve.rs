@@ -92,9 +92,14 @@ fn unit_text(unit: &Unit) -> String {
     } else {
         format!("looked at after the {}. view", unit.track_of)
     };
+    let shorter = if unit.track_at_least < unit.track_of {
+        format!(" (of at least {}, where somebody has no more)", unit.track_at_least)
+    } else {
+        String::new()
+    };
     format!(
-        "Templates of {} photographs against the running mean of {} views, {looked}; one template \
-         and one track a person.",
+        "Templates of {} photographs against the running mean of {} views{shorter}, {looked}; one \
+         template and one track a person.",
         unit.template_of, unit.track_of
     )
 }

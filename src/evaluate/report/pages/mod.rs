@@ -2,6 +2,7 @@
 
 mod curve;
 mod detection;
+mod gate;
 mod groups;
 mod identification;
 mod parts;
