@@ -19,6 +19,7 @@
 //! * A set of decoys is no list, and no list is a set of decoys ([`decoys`]).
 //! * Sans-IO: the clock and random numbers are arguments.
 //!
+//! What a calibration could prove before anybody holds it is in `projection`.
 //! What a list finds here, with volunteers who are on a test list, is in [`rehearsal`].
 //!
 //! Why, and what it means for those who pass, is in `decisions/001-decoys.md`; why the bound is
@@ -31,6 +32,8 @@ pub mod decoys;
 #[cfg(feature = "author")]
 pub mod draft;
 pub mod origin;
+#[cfg(feature = "author")]
+pub mod projection;
 pub mod promotion;
 pub mod record;
 pub mod rehearsal;

@@ -32,7 +32,7 @@ const SLOWER: f64 = 3.5;
 /// Share of an entry's mild count that a decoy must have to be like it.
 const LIKE: f64 = 0.7;
 /// Fewest events from which a design effect is estimated.
-const LEAST_EVENTS: u64 = 10;
+pub(super) const LEAST_EVENTS: u64 = 10;
 /// Pearson residual of a day's mild comparisons from which on days differ.
 pub const DRIFT_RESIDUAL: f64 = 4.0;
 /// Similarity from which on the events of single decoys are looked at.
@@ -150,7 +150,7 @@ impl SiteCurve {
     /// threshold with enough events the bound is wide already, and it grows no more.
     fn allowance(&self, from: usize) -> f64 {
         let counted = (0..=from).rev().find(|b| self.events(edge(*b)) >= LEAST_EVENTS);
-        (SLOWER * f64::from(edge(counted.unwrap_or(0)) - FIRST_BIN)).exp()
+        allowance_at(edge(counted.unwrap_or(0)))
     }
 
     /// [`SiteCurve::upper_bound`] at each bin's edge, none below one further on. The true rate
@@ -200,6 +200,12 @@ impl SiteCurve {
         }
         terms
     }
+}
+
+/// By how much more often an entry may match than decoys of like mild rate at `similarity`, where
+/// enough events were counted.
+pub(super) fn allowance_at(similarity: f32) -> f64 {
+    (SLOWER * f64::from(similarity - FIRST_BIN)).exp()
 }
 
 /// Mild count of an entry as if it had been counted on all tracks of fold `f`, and one standard

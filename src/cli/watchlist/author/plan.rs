@@ -5,6 +5,7 @@
 //! too large.
 
 mod choices;
+mod projection;
 mod rehearsed;
 mod site;
 
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use self::choices::{Choice, HEADER, choices};
+use self::choices::{Choice, HEADER, INTERVALS, choices};
+use self::projection::{AskedCalibration, Projection, project};
 use self::rehearsed::RehearsedRate;
 use self::site::SideBySide;
 use super::{CliError, draft_of, output, site as of_place};
@@ -26,7 +28,7 @@ use crate::device::judge;
 use crate::evaluate::report::html;
 #[cfg(feature = "evaluate")]
 use crate::files::replace;
-use crate::vision::{MissCurve, Models};
+use crate::vision::{GroupCurve, MissCurve, Models};
 use crate::watchlist::author::Draft;
 use crate::watchlist::model::Content;
 use crate::watchlist::text::counted;
@@ -53,6 +55,12 @@ pub struct Args {
     /// is shown with its own.
     #[arg(long, value_name = "FILE", conflicts_with = "entries")]
     site: Option<PathBuf>,
+    /// Project what a calibration of so many days could buy; 7 to 56 unless given.
+    #[arg(long, value_name = "DAYS", value_parser = projection::days)]
+    calibration_days: Option<u16>,
+    /// Project what a calibration with so many decoys could buy; 500 and 2,000 unless given.
+    #[arg(long, value_name = "N", value_parser = projection::decoys)]
+    decoys: Option<u32>,
     /// Record of a rehearsal (`watchpost calibrate rehearse`): what was found at the place, beside
     /// the bound.
     #[arg(long, value_name = "FILE")]
@@ -91,6 +99,8 @@ struct BudgetReport {
     table: Vec<BudgetRow>,
     /// Budgets and photographs to choose between, and the misses of each; the list's own first.
     choices: Vec<Choice>,
+    /// What a calibration at the place could buy: a projection.
+    projection: Projection,
     /// Without and with the list's site record, where it has one; all else here is without.
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<SideBySide>,
@@ -118,11 +128,12 @@ struct BudgetCell {
 
 fn report(
     curve: &PromiseCurve,
-    misses: &[MissCurve],
-    faces: u32,
-    allowed: f64,
+    embedder: (&[GroupCurve], &[MissCurve]),
+    (faces, allowed): (u32, f64),
     entries: &Entries,
+    asked: AskedCalibration,
 ) -> BudgetReport {
+    let (groups, misses) = embedder;
     let budget = |faces: u32| Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
     let plan = curve.plan(budget(faces), entries).ok();
     let at = plan.map_or(curve.strictest(entries).threshold, |p| p.threshold);
@@ -150,6 +161,14 @@ fn report(
         largest: curve.largest(budget(faces)),
         table: SIZES.into_iter().map(row).collect(),
         choices: choices(curve, misses, entries.total(), (faces, allowed)),
+        projection: project(
+            groups,
+            misses,
+            entries.total(),
+            budget(faces),
+            plan.map(|p| p.threshold),
+            asked,
+        ),
         site: None,
         rehearsal: None,
     }
@@ -175,8 +194,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
     }
     let photographs = content.entries.iter().map(|e| e.photographs().count());
     let entries = args.entries.map_or_else(|| photographs.collect(), Entries::of_three);
-    let misses = &models.manifest.embedder.misses;
-    let mut report = report(&curve, misses, faces, allowed, &entries);
+    let embedder = &models.manifest.embedder;
+    let misses = &embedder.misses;
+    let asked = AskedCalibration { days: args.calibration_days, decoys: args.decoys };
+    let measured = (&embedder.groups[..], &misses[..]);
+    let mut report = report(&curve, measured, (faces, allowed), &entries, asked);
     if let Some(record) = of_place::of(content)?.filter(|_| args.entries.is_none()) {
         let budget = Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
         report.site = Some(site::side_by_side(&curve, misses, content, &record, budget));
@@ -249,16 +271,27 @@ fn print(r: &BudgetReport) -> Result<(), CliError> {
     output::line("")?;
     output::line(format!(
         "the cost of {}, by budget and photographs an entry: threshold, and the share of \
-         listed people missed there with two and with four views:",
+         listed people missed there of passers-by who give two views, four, and four to eight:",
         entries(r.entries)
     ))?;
     let rows: Vec<Vec<String>> = r.choices.iter().map(Choice::row).collect();
     output::table(&HEADER, &rows)?;
     output::line("")?;
+    let own = r.choices.first().map(Choice::intervals).unwrap_or_default();
+    if !own.is_empty() {
+        output::line(
+            "missed within the list's own budget, with the upper bound (95 %) of so many people:",
+        )?;
+        output::table(&INTERVALS, &own)?;
+        output::line("")?;
+    }
+    r.projection.print(r.false_alerts_per_day_allowed / f64::from(r.faces_per_day))?;
+    output::line("")?;
     output::line(
         "Misses are of press photographs of different days; views of one walk are more alike, and \
-         more are missed. A near relative can match. A candidate needs four views, or two where \
-         the passer-by is gone sooner.",
+         more are missed. A near relative can match. A device decides after the fourth view and \
+         goes on looking, up to the eighth; whoever is gone sooner, or gives fewer views in 1.5 \
+         seconds, is decided on two or three.",
     )?;
     Ok(())
 }
@@ -297,8 +330,6 @@ pub fn warn_of_budget(models: &Models, content: &Content) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::GroupCurve;
-
     /// Thresholds .37 and .57: those of single comparisons, moved by what fusing adds.
     fn curve() -> PromiseCurve {
         let group = GroupCurve {
@@ -314,10 +345,14 @@ mod tests {
 
     #[test]
     fn the_report_says_what_the_daemon_would_do_and_what_would_fit() {
-        let good = report(&curve(), &[], 1000, 0.5, &Entries::of_three(10));
+        let report = |entries| {
+            let asked = AskedCalibration::default();
+            super::report(&curve(), (&[], &[]), (1000, 0.5), &Entries::of_three(entries), asked)
+        };
+        let good = report(10);
         assert_eq!((good.fits, good.threshold, good.largest), (true, Some(0.57), 12));
         assert!((good.expected_false_alerts_per_day - 0.4).abs() < 1e-9);
-        let bad = report(&curve(), &[], 1000, 0.5, &Entries::of_three(13));
+        let bad = report(13);
         assert_eq!((bad.fits, bad.threshold), (false, None));
         assert!((bad.expected_false_alerts_per_day - 0.52).abs() < 1e-9);
         for row in &bad.table {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::{CliError, site};
-use super::choices::{MissedViews, missed, percent};
+use super::choices::{AS_IT_RUNS, LEAVES_AT_FOUR, MissedViews, missed};
 use crate::calibrate::record::SiteRecord;
 use crate::cli::output;
 use crate::decision::budget::Budget;
@@ -13,8 +13,8 @@ use crate::vision::MissCurve;
 use crate::watchlist::model::Content;
 use crate::watchlist::text::stamp;
 
-/// Photographs and views of the misses that are shown.
-const SHOWN: (usize, [u32; 2]) = (3, [4, 4]);
+/// Photographs of the misses that are shown.
+const PHOTOGRAPHS: usize = 3;
 
 /// The list without its record and with it.
 #[derive(Debug, Serialize)]
@@ -59,23 +59,25 @@ impl Column {
             false_positive_rate: rate,
             expected_false_alerts_per_day: budget.faces_a_day * rate,
             extrapolated: plan.is_some_and(|p| p.extrapolated),
-            missed: plan.map_or_else(Vec::new, |p| missed(misses, SHOWN.0, p.threshold)),
+            missed: plan.map_or_else(Vec::new, |p| missed(misses, PHOTOGRAPHS, p.threshold)),
         }
     }
 
-    fn cells(&self) -> [String; 4] {
-        let missed = self.missed.iter().find(|m| m.views == SHOWN.1).map(|m| m.missed);
+    fn cells(&self) -> [String; 5] {
+        let missed = |views: [u32; 2]| {
+            let known = self.missed.iter().find(|m| m.views == views);
+            match (self.threshold, known) {
+                (None, _) => String::new(),
+                (Some(_), None) => "?".into(),
+                (Some(_), Some(known)) => known.with_bound(),
+            }
+        };
         [
             self.threshold.map_or_else(|| "over budget".into(), |t| format!("{t:.2}")),
             format!("{:.2e}", self.false_positive_rate),
             format!("{:.4}", self.expected_false_alerts_per_day),
-            match (self.threshold, missed) {
-                (None, _) => String::new(),
-                (Some(_), None) => "?".into(),
-                (Some(_), Some(m)) => {
-                    format!("{} % (at most {} %)", percent(m.share), percent(m.upper))
-                }
-            },
+            missed(LEAVES_AT_FOUR),
+            missed(AS_IT_RUNS),
         ]
     }
 }
@@ -116,6 +118,7 @@ impl SideBySide {
             "rate a face, at most",
             "false alerts a day, at most",
             "missed (3 photographs, 4 views)",
+            "missed (3 photographs, 4 to 8, as it runs)",
         ];
         let columns = self.without.cells().into_iter().zip(self.with.cells());
         let rows: Vec<Vec<String>> = names
