@@ -4,6 +4,7 @@
 //! instructions where the kernel counts them, allocations. Figures of a busy machine say little:
 //! run it alone, pinned to one core, and compare only what was measured in one run.
 
+mod candidate;
 mod formats;
 mod meter;
 mod photographs;
@@ -89,6 +90,8 @@ enum Workload {
     Search,
     /// From a captured frame to the detector's input, by camera format and size.
     Formats,
+    /// Seconds from entering the picture to the candidate, by the camera's frame rate.
+    Candidate,
 }
 
 #[derive(Serialize)]
@@ -154,6 +157,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Workload::Formats => formats::run(&args, &models, &meter)?,
         Workload::Pipeline if args.photographs.is_empty() => pipeline(&args, &models, &meter)?,
         Workload::Pipeline => photographs::run(&args, &models, &meter)?,
+        Workload::Candidate => return time_to_candidate(&args, &models),
     };
     report.not_counted = meter.refusal();
     report.peak_memory_kb = peak_memory_kb();
@@ -190,6 +194,18 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     if let Some(kb) = report.peak_memory_kb {
         output::line(format!("{:.1} MB peak memory", kb as f64 / 1024.0))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn time_to_candidate(args: &Args, models: &Models) -> Result<ExitCode, CliError> {
+    let arrivals = candidate::arrivals(models, args.long_side)?;
+    if args.format.json {
+        output::json_line(&arrivals)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let head = ["frames a second", "found", "views", "seconds to the candidate", "at most"];
+    let rows: Vec<Vec<String>> = arrivals.iter().map(|a| a.row().to_vec()).collect();
+    output::table(&head, &rows)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -125,6 +125,17 @@ const WALKS: [Crossing; 5] = [
     },
 ];
 
+/// Index into [`WALKS`] of the man of [`super::ENROLMENT_PHOTOGRAPH`].
+const LISTED: usize = 3;
+/// First frame in which the listed person is gone.
+pub const LISTED_LEAVES: u64 = WALKS[LISTED].leaves;
+
+/// First frame in which half of the listed person's face is in the picture.
+pub fn listed_enters(scene: &Scene) -> u64 {
+    let Crossing { enters, leaves, .. } = WALKS[LISTED];
+    (enters..leaves).find(|t| scene.pose(LISTED, *t).face.x >= 0.0).unwrap_or(enters)
+}
+
 /// The moving scene.
 pub struct Scene {
     seed: u64,
