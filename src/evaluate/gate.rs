@@ -413,7 +413,7 @@ mod tests {
 
     /// A template at this similarity to that of [`own`].
     fn at(similarity: f32) -> Template {
-        let mut values = [0.0; 32];
+        let mut values = [0.0; 64];
         (values[0], values[1]) = (similarity, (1.0 - similarity * similarity).sqrt());
         Embedding::normalised(&values).unwrap().quantize()
     }
