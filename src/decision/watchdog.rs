@@ -3,12 +3,12 @@
 //! * **Exposure** is what was announced: for each track that was compared, the false-positive rate
 //!   that was in force, an upper bound. Their sum is how many false alerts were to be expected at
 //!   most.
-//! * **Evidence** is days on which an entry gave a false alert: one entry counts at most once a day,
-//!   and the entry with the most such days counts once in all. So one look-alike who passes daily is
-//!   one cluster however long they go on, and a list of look-alikes is many.
-//! * **What nobody confirmed counts as false**: refuted, undecided and expired alike, so that alerts
-//!   that nobody looks at do not hide. What was withdrawn by an order does not count: its entry, or
-//!   its list, is gone.
+//! * **Evidence** is days on which an entry gave a false alert: one entry counts at most once a
+//!   day, and the entry with the most such days counts once in all. So one look-alike who passes
+//!   daily is one cluster however long they go on, and a list of look-alikes is many.
+//! * **What nobody confirmed counts as false**: refuted, undecided and expired alike, so that
+//!   alerts that nobody looks at do not hide. What was withdrawn by an order does not count: its
+//!   entry, or its list, is gone.
 //! * **Looked at after each alert**: the test is an e-process, a mixture of Poisson likelihood
 //!   ratios. Under any rate up to the announced one its expectation never exceeds 1, so the chance
 //!   that it *ever* reaches [`LIMIT`] is at most one in [`LIMIT`] (Ville 1939), for each version of
@@ -28,7 +28,8 @@ use crate::watchlist::Reference;
 
 /// At this value the list is stopped: by chance in one version of a thousand at most.
 pub const LIMIT: f64 = 1000.0;
-/// How many times the announced rate the true one may be: the mixture's components, alike in weight.
+/// How many times the announced rate the true one may be: the mixture's components, alike in
+/// weight.
 const TIMES: [f64; 8] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0];
 /// Most days with a false alert that are told apart, over all entries. Further ones each count.
 const MAX_DAYS: usize = 4096;

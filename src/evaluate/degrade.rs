@@ -1,8 +1,8 @@
-//! Views as a street gives them, made from good photographs: smeared by motion, out of focus, small,
-//! dark, noisy, compressed.
+//! Views as a street gives them, made from good photographs: smeared by motion, out of focus,
+//! small, dark, noisy, compressed.
 //!
-//! * The same photograph, degradation and seed give the same pixels, for ever: the noise is drawn by
-//!   [`Draw`], whose generator is part of the published protocol.
+//! * The same photograph, degradation and seed give the same pixels, for ever: the noise is drawn
+//!   by [`Draw`], whose generator is part of the published protocol.
 //! * Lengths are of a face whose eyes are [`EYES`] px apart, as in LFW, and follow the face's size.
 //! * The order is that of a camera: size, focus, motion, light, noise, compression.
 //!

@@ -1,5 +1,5 @@
-//! Whether a camera knows how blind it is: of degraded views that cannot match, how many are counted
-//! as hardly able to match, and how many good ones are counted so wrongly.
+//! Whether a camera knows how blind it is: of degraded views that cannot match, how many are
+//! counted as hardly able to match, and how many good ones are counted so wrongly.
 //!
 //! * A person's first photographs make a template, the others are views. Each view is looked at as
 //!   it is and under every degradation ([`super::degrade`]), by the chain that a device runs:

@@ -1,8 +1,8 @@
 //! `watchpost bench candidate`: how long it takes from entering the picture to the candidate.
 //!
 //! * The scene's listed person walks into the picture, at several frame rates of the camera, from
-//!   every place within a step. Frames come when their turn is; the chain decides by their times, as
-//!   it does by a camera's.
+//!   every place within a step. Frames come when their turn is; the chain decides by their times,
+//!   as it does by a camera's.
 //! * A passer-by has entered where half of the face is in the picture. What is told is the time of
 //!   the frame that the candidate was made with, and what that frame took on this machine is to be
 //!   added (`bench pipeline`).

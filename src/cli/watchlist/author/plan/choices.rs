@@ -3,9 +3,10 @@
 //!
 //! * Thresholds are those that a device derives, from the same curve by the same rule.
 //! * Misses are the manifest's, at that threshold. What was not measured is left empty.
-//! * A device goes on looking: from the fourth view on a track is a candidate as soon as its running
-//!   mean reaches the threshold, up to the eighth. [`AS_IT_RUNS`] is that rule. [`LEAVES_AT_TWO`]
-//!   and [`LEAVES_AT_FOUR`] are passers-by who are gone sooner; both are shown beside it.
+//! * A device goes on looking: from the fourth view on a track is a candidate as soon as its
+//!   running mean reaches the threshold, up to the eighth. [`AS_IT_RUNS`] is that rule.
+//!   [`LEAVES_AT_TWO`] and [`LEAVES_AT_FOUR`] are passers-by who are gone sooner; both are shown
+//!   beside it.
 //! * Decides nothing.
 
 use serde::Serialize;
@@ -198,8 +199,8 @@ pub mod page {
             rows.row(choice.row());
         }
         let text = "A cell is the derived threshold, and the share of listed people missed there \
-             of passers-by who give two views, four, and four to eight: the last is the rule that a \
-             device runs, which goes on looking after the fourth view.";
+             of passers-by who give two views, four, and four to eight: the last is the rule that \
+             a device runs, which goes on looking after the fourth view.";
         let mut blocks = vec![Block::Text(text.into()), Block::Table(rows)];
         blocks.extend(plot(curve, misses, entries, faces));
         Document {
