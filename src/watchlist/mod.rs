@@ -38,9 +38,9 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 6 | [`author`]: drafts, signing, what people see of a list |
+//! | 6 | [`author`]: drafts, signing, case sheets, what people see of a list |
 //! | 5 | [`memory`], [`removal`]: what a device remembers and destroys |
-//! | 4 | [`mod@verify`]: the only way to a list in force; [`rotation`]; [`order`] |
+//! | 4 | [`mod@verify`]: the only way to a list in force; [`roster`](mod@roster); [`rotation`]; [`order`] |
 //! | 3 | `refusal`, `signatures`: why not |
 //! | 2 | [`codec`]: a list's bytes; [`trust`]; [`search`]; [`seal`], `list_file` |
 //! | 1 | [`model`]: what a list says; `container`: COSE; `config` |
@@ -65,6 +65,8 @@ mod reference;
 mod refusal;
 pub mod removal;
 pub mod rotation;
+#[cfg(any(feature = "author", test))]
+pub mod roster;
 mod row;
 pub mod seal;
 pub(crate) mod search;

@@ -257,6 +257,37 @@ pub(super) fn read_container(bytes: &[u8]) -> Result<Container<'_>, Refusal> {
     Container::read(&LIST, bytes).map_err(Refusal::Unreadable)
 }
 
+/// What enough of the pinned signers have signed of a list, before it is asked for whom it is.
+pub(super) struct SignedHead<'a> {
+    /// All but the entries.
+    pub content: Content,
+    /// SHA-256 of each entry, one after another.
+    pub digests: &'a [u8],
+    /// Who signed.
+    pub signers: Vec<KeyId>,
+}
+
+/// The head of a list that enough of the signers whom `trust` pins at `now` have signed.
+pub(super) fn signed_head<'a>(
+    container: &Container<'a>,
+    trust: &Trust,
+    now: OffsetDateTime,
+) -> Result<SignedHead<'a>, Refusal> {
+    let (from, until) = (trust.valid_from(), trust.valid_until());
+    if now < from || now >= until {
+        return Err(Refusal::TrustNotValid { from, until, now });
+    }
+    // Signatures of another format are over another context and cannot hold: its number says why.
+    if let Err(e @ (FormatError::Older(_) | FormatError::Newer(_))) =
+        check_version(container.payload())
+    {
+        return Err(e.into());
+    }
+    let signers = check_signatures(container, trust)?;
+    let ListHead { content, digests } = ListHead::decode(container.payload())?;
+    Ok(SignedHead { content, digests, signers })
+}
+
 /// Makes a [`Watchlist`] of `bytes` if `trust`'s signers made it for the device named `device` with
 /// the embedder whose file has the SHA-256 `embedder`, and it is valid at `now` (universal time).
 ///
@@ -273,18 +304,7 @@ pub fn verify(
     embedder: &[u8; 32],
 ) -> Result<Watchlist, Refusal> {
     let container = read_container(bytes)?;
-    let (from, until) = (trust.valid_from(), trust.valid_until());
-    if now < from || now >= until {
-        return Err(Refusal::TrustNotValid { from, until, now });
-    }
-    // Signatures of another format are over another context and cannot hold: its number says why.
-    if let Err(e @ (FormatError::Older(_) | FormatError::Newer(_))) =
-        check_version(container.payload())
-    {
-        return Err(e.into());
-    }
-    let signers = check_signatures(&container, trust)?;
-    let ListHead { mut content, digests } = ListHead::decode(container.payload())?;
+    let SignedHead { mut content, digests, signers } = signed_head(&container, trust, now)?;
     if !content.authorisation.devices.iter().any(|d| d.as_str() == device) {
         // What is no reference is not repeated: it comes from a configuration file.
         let device = device.chars().take(64).collect();
@@ -335,7 +355,7 @@ pub fn verify(
         signers,
         expired_entries,
         removed_entries,
-        trust_ends: until,
+        trust_ends: trust.valid_until(),
         photographs,
         gallery,
     })

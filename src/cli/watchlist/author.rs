@@ -1,6 +1,7 @@
 //! `watchpost watchlist` on a workstation: authoring, and signing by several people.
 
 mod bounds;
+mod case_sheets;
 mod check;
 mod enrol;
 mod look_alikes;
@@ -80,6 +81,9 @@ pub enum AuthorCommand {
     Check(check::Args),
     /// Encrypt a signed list to the devices that may use it (age format).
     Seal(seal::Args),
+    /// Seal a list's photographs to the desk and the reviewers who compare with them. No device gets
+    /// one.
+    CaseSheets(case_sheets::Args),
     /// Print what a draft, a list or an order says, never its templates.
     Show(show::Args),
     /// Show the arithmetic of the false-alert budget, and which lists would keep it.
@@ -130,6 +134,7 @@ pub fn run(command: AuthorCommand) -> Result<ExitCode, CliError> {
         AuthorCommand::Seal(args) => seal::run(&args)?,
         AuthorCommand::Sign(args) => sign::run(&args)?,
         AuthorCommand::Check(args) => return check::run(&args),
+        AuthorCommand::CaseSheets(args) => case_sheets::run(args)?,
         AuthorCommand::Show(args) => show::run(&args)?,
         AuthorCommand::Revoke(args) => stop::revoke(args)?,
         AuthorCommand::Suspend(args) => stop::suspend(args)?,

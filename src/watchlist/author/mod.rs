@@ -14,6 +14,7 @@
 //!   ([`look_alikes()`]).
 //! * Free texts are published with candidates; what may be a name in them is pointed out
 //!   ([`suspected_name`]).
+//! * The photographs go to those who review, and to nobody else ([`case_sheet`]).
 //! * Photographs are not opened here. The caller has detected, judged and embedded the face and
 //!   brings the template, its quality and the file's digest.
 //! * No device needs any of this: builds for boards leave it out.
@@ -48,6 +49,7 @@
 //! }
 //! ```
 
+pub mod case_sheet;
 mod draft;
 mod look_alikes;
 mod names;

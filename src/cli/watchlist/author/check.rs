@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
 }
 
 /// Puts the files below `folder` whose digest is wanted into `found`; how many others there are.
-fn find(
+pub(super) fn find(
     folder: &Path,
     depth: usize,
     wanted: &HashSet<[u8; 32]>,
