@@ -1,5 +1,7 @@
 //! `watchpost desk`: the receiving end.
 
+mod import;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -38,6 +40,8 @@ struct DeskFile {
 enum DeskCommand {
     /// Make a one-time link by which a person enrols a key of their own.
     Invite(Invite),
+    /// Take the photographs of a case sheet, if two have signed the list that names them.
+    Import(import::Args),
     /// Copy the database into a new file, while the desk runs.
     Backup(Backup),
 }
@@ -72,6 +76,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         None => serve(&args.config.path),
         Some(DeskCommand::Invite(args)) => invite(&args),
+        Some(DeskCommand::Import(args)) => import::run(&args),
         Some(DeskCommand::Backup(args)) => backup(&args),
     }
 }

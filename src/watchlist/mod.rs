@@ -64,9 +64,9 @@ pub mod promotion;
 mod reference;
 mod refusal;
 pub mod removal;
-pub mod rotation;
 #[cfg(any(feature = "author", test))]
 pub mod roster;
+pub mod rotation;
 mod row;
 pub mod seal;
 pub(crate) mod search;

@@ -81,8 +81,8 @@ pub enum AuthorCommand {
     Check(check::Args),
     /// Encrypt a signed list to the devices that may use it (age format).
     Seal(seal::Args),
-    /// Seal a list's photographs to the desk and the reviewers who compare with them. No device gets
-    /// one.
+    /// Seal a list's photographs to the desk and the reviewers who compare with them. No device
+    /// gets one.
     CaseSheets(case_sheets::Args),
     /// Print what a draft, a list or an order says, never its templates.
     Show(show::Args),

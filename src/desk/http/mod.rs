@@ -36,6 +36,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast};
 
@@ -47,6 +48,7 @@ use super::pages::views::{DeskRole, SignedIn};
 use super::store::{DeskNotice, DeskStore};
 use super::web;
 use crate::review::verdict;
+use crate::watchlist::text::hex;
 
 /// Most bytes of a body: the largest is a verdict's envelope, or keys in JSON.
 const MAX_BODY: usize = verdict::MAX_BYTES + 4096;
@@ -192,8 +194,19 @@ async fn asset(request: Request) -> Response {
     let found = web::ASSETS.iter().find(|asset| asset.path == path);
     match found {
         Some(asset) if request.method() == axum::http::Method::GET => {
-            let kind = [(header::CONTENT_TYPE, asset.content_type)];
-            (kind, asset.bytes).into_response()
+            // A new program has new ones: the browser asks, and is told that nothing has changed.
+            let tag = format!("\"{}\"", hex(&Sha256::digest(asset.bytes)[..16]));
+            let kept = request.headers().get(header::IF_NONE_MATCH);
+            let same = kept.is_some_and(|kept| kept.as_bytes() == tag.as_bytes());
+            let headers = [
+                (header::CONTENT_TYPE, asset.content_type.to_owned()),
+                (header::CACHE_CONTROL, "no-cache".to_owned()),
+                (header::ETAG, tag),
+            ];
+            if same {
+                return (StatusCode::NOT_MODIFIED, headers).into_response();
+            }
+            (headers, asset.bytes).into_response()
         }
         _ => Refusal::not_found().into_response(),
     }
@@ -207,6 +220,9 @@ async fn in_time(request: Request, next: Next) -> Response {
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {
+    let accepts = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let follows_a_link = request.method() == axum::http::Method::GET
+        && accepts.is_some_and(|kinds| kinds.contains("text/html"));
     let mut response = next.run(request).await;
     // A body that is too large, a wrong method or path: the framework's own answers are texts.
     let status = response.status();
@@ -214,6 +230,9 @@ async fn with_headers(request: Request, next: Next) -> Response {
     let own = text.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if (own || text.is_none()) && (status.is_client_error() || status.is_server_error()) {
         response = Refusal::of_framework(status).into_response();
+    }
+    if follows_a_link {
+        response = refusal::page(response);
     }
     let headers = response.headers_mut();
     for (name, value) in [

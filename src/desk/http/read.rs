@@ -19,7 +19,7 @@ use crate::desk::access::DeskUser;
 use crate::desk::pages;
 use crate::desk::pages::views::{
     DeskRole, DeviceRow, FleetView, OutcomeView, OwnStanding, PairView, PeopleView, PersonRow,
-    QueueItem, QueueView, ReportsView, Revealed, SignInView,
+    PhotographView, QueueItem, QueueView, ReportsView, Revealed, SignInView,
 };
 use crate::desk::store::{CaseRow, DeviceSaid, Looked};
 
@@ -111,13 +111,15 @@ pub async fn pair(State(desk): Shared, Path(candidate): Path<String>, headers: H
     let now = OffsetDateTime::now_utc();
     record(&desk, &user, Looked::Pair, case.candidate, now).await?;
     let (standing, refused) = desk.store.own(case.candidate, &user.key.id().to_string()).await?;
+    let photographs = desk.store.photographs(&case.list, case.version, &case.entry).await?;
     let event = event_of(&case);
     let crop = event.as_ref().is_some_and(|e| picture_of(e).is_some());
     let view = PairView {
         me: signed_in(&user),
         now,
         candidate: case.candidate.to_string(),
-        photographs: desk.store.photographs(&case.list, case.version, &case.entry).await?,
+        payload: case.digest.iter().map(|b| format!("{b:02x}")).collect(),
+        photographs: photographs.into_iter().map(|eyes| PhotographView { eyes }).collect(),
         can_judge: desk.directory().device_key(&case.device).is_some(),
         device: case.device,
         camera: case.camera,
@@ -186,24 +188,42 @@ pub async fn outcome(
     let user = desk.user_as(&headers, &[DeskRole::Reviewer, DeskRole::Supervisor])?;
     let id = id_of(&candidate)?;
     let case = desk.store.case(id).await?.ok_or_else(Refusal::not_found)?;
-    // Before it is over there is nothing to see that would not tell what somebody did.
-    let ended_at = case.ended.ok_or_else(Refusal::not_found)?;
-    record(&desk, &user, Looked::Outcome, id, OffsetDateTime::now_utc()).await?;
-    let state = desk.store.outcome(id).await?;
+    let (own, _) = desk.store.own(id, &user.key.id().to_string()).await?;
+    // Before it is over there is nothing to see but by somebody who has judged: it would tell what
+    // others did.
+    if case.ended.is_none() {
+        match (user.role, own) {
+            (DeskRole::Reviewer, OwnStanding::Sent | OwnStanding::Counted) => {}
+            (DeskRole::Reviewer, OwnStanding::Open | OwnStanding::Refused) => {
+                return Ok(Redirect::to(&format!("/pair/{id}")).into_response());
+            }
+            _ => return Err(Refusal::not_found()),
+        }
+    }
+    let now = OffsetDateTime::now_utc();
+    record(&desk, &user, Looked::Outcome, id, now).await?;
+    let state = match case.ended {
+        Some(_) => desk.store.outcome(id).await?,
+        None => None,
+    };
     let state: Option<CloudEvent<ReviewState>> =
         state.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let event = event_of(&case);
     let view = OutcomeView {
         me: signed_in(&user),
+        now,
         candidate: id.to_string(),
         device: case.device,
         camera: case.camera,
         place: case.place,
         decided_at: case.decided,
         state: case.stage,
-        ended_at: Some(ended_at),
+        own,
+        ended_at: case.ended,
         verdicts: state.map(|event| event.data.verdicts).unwrap_or_default(),
-        revealed: event.map(revealed),
+        revealed: event
+            .filter(|_| case.ended.is_some() || own == OwnStanding::Counted)
+            .map(revealed),
         erased_at: Some(case.erase_at),
         erased: case.erased,
     };
@@ -299,7 +319,7 @@ pub async fn people(State(desk): Shared, headers: HeaderMap) -> Page {
         enrolled_at: person.enrolled,
     };
     let people = known.into_iter().map(row).collect();
-    let view = PeopleView { me: signed_in(&user), people, invitations };
+    let view = PeopleView { me: signed_in(&user), now, people, invitations };
     Ok(page(pages::people(&view)))
 }
 
@@ -312,6 +332,7 @@ pub async fn reports(State(desk): Shared, headers: HeaderMap) -> Page {
     let accesses = desk.store.accesses(PEOPLE).await?.into_iter();
     let view = ReportsView {
         me: signed_in(&user),
+        now,
         states: desk.store.stages().await?,
         set_aside: desk.store.set_aside().await?,
         accesses: accesses.map(|a| (hex(a.who), a.pictures, a.last)).collect(),

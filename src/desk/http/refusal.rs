@@ -1,14 +1,15 @@
 //! What an error looks like: a sentence, and what to do.
 
-use axum::Json;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::{Extension, Json};
 
 use crate::desk::access::AccessError;
+use crate::desk::pages::{self, views::ErrorView};
 use crate::desk::store::DeskStoreError;
 
-/// An answer that says no.
-#[derive(Debug)]
+/// An answer that says no: JSON to a script, and a page to whoever follows a link.
+#[derive(Debug, Clone)]
 pub struct Refusal {
     status: StatusCode,
     error: String,
@@ -84,6 +85,16 @@ impl Refusal {
     }
 }
 
+/// The same answer as a page, for a browser that follows a link; sign-in where nobody is signed in.
+pub fn page(response: Response) -> Response {
+    let Some(told) = response.extensions().get::<Refusal>() else { return response };
+    if told.status == StatusCode::UNAUTHORIZED {
+        return Redirect::to("/").into_response();
+    }
+    let view = ErrorView { me: None, error: told.error.clone(), remedy: told.remedy.to_owned() };
+    (told.status, Html(pages::error(&view).into_string())).into_response()
+}
+
 impl From<DeskStoreError> for Refusal {
     fn from(error: DeskStoreError) -> Self {
         log::error!("A request cannot be answered: {error}.");
@@ -115,6 +126,8 @@ fn sentence(text: &str) -> String {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = serde_json::json!({ "error": self.error, "remedy": self.remedy });
-        (self.status, Json(body)).into_response()
+        // `page` finds it there.
+        let told = self.clone();
+        (self.status, Extension(told), Json(body)).into_response()
     }
 }

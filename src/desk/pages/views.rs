@@ -105,6 +105,24 @@ pub struct Revealed {
     pub aim: Option<String>,
 }
 
+/// One reference photograph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhotographView {
+    /// Where both eyes are, in px: `x,y,x,y`. It is shown whole where nobody knows.
+    pub eyes: Option<String>,
+}
+
+/// What went wrong, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorView {
+    /// The reader, where they are signed in.
+    pub me: Option<SignedIn>,
+    /// A sentence.
+    pub error: String,
+    /// Another.
+    pub remedy: String,
+}
+
 /// `/pair/{candidate}`: one candidate, beside the reference photographs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairView {
@@ -114,6 +132,8 @@ pub struct PairView {
     pub now: OffsetDateTime,
     /// The candidate's id.
     pub candidate: String,
+    /// SHA-256 of the newest published bytes, hexadecimal: what is shown is what is signed.
+    pub payload: String,
     /// The device that decided.
     pub device: String,
     /// Its camera.
@@ -127,7 +147,7 @@ pub struct PairView {
     /// Whether `/pair/{candidate}/crop` has a picture.
     pub crop: bool,
     /// `/pair/{candidate}/photograph/{n}`, n from 0.
-    pub photographs: u32,
+    pub photographs: Vec<PhotographView>,
     /// Whether the desk knows the device's key: without it no verdict can be sealed.
     pub can_judge: bool,
     /// How far the reader is with it.
@@ -143,6 +163,8 @@ pub struct PairView {
 pub struct OutcomeView {
     /// The reader.
     pub me: SignedIn,
+    /// Now.
+    pub now: OffsetDateTime,
     /// The candidate's id.
     pub candidate: String,
     /// The device that decided.
@@ -155,6 +177,8 @@ pub struct OutcomeView {
     pub decided_at: OffsetDateTime,
     /// How far it is.
     pub state: ReviewStage,
+    /// How far the reader is with it.
+    pub own: OwnStanding,
     /// When the device said so.
     pub ended_at: Option<OffsetDateTime>,
     /// What each said; empty before two people have decided.
@@ -229,6 +253,8 @@ pub struct PersonRow {
 pub struct PeopleView {
     /// The reader.
     pub me: SignedIn,
+    /// Now.
+    pub now: OffsetDateTime,
     /// By the time of their enrolment.
     pub people: Vec<PersonRow>,
     /// Invitations that are not spent.
@@ -240,6 +266,8 @@ pub struct PeopleView {
 pub struct ReportsView {
     /// The reader.
     pub me: SignedIn,
+    /// Now.
+    pub now: OffsetDateTime,
     /// Candidates by state.
     pub states: Vec<(ReviewStage, u64)>,
     /// What was not stored, by reason.

@@ -77,7 +77,7 @@ pub struct DeviceSaid {
 
 /// A reference photograph, sealed to those who may see it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Photograph {
+pub struct KeptPhotograph {
     /// The list.
     pub list: String,
     /// Its version.
@@ -88,6 +88,8 @@ pub struct Photograph {
     pub n: u32,
     /// SHA-256 of the photograph before it was sealed, as the signed list has it.
     pub digest: [u8; 32],
+    /// Where the eyes are, in px: `x,y,x,y`.
+    pub eyes: Option<String>,
     /// An age file.
     pub sealed: Vec<u8>,
     /// From then on it is wiped.
@@ -354,7 +356,7 @@ impl DeskStore {
     ///
     /// # Errors
     /// Where none was kept.
-    pub async fn put_photographs(&self, all: &[Photograph]) -> Result<u64, DeskStoreError> {
+    pub async fn put_photographs(&self, all: &[KeptPhotograph]) -> Result<u64, DeskStoreError> {
         use sqlx::Connection as _;
         let mut writer = self.writer.lock().await;
         let mut transaction = writer.begin().await?;
@@ -362,17 +364,19 @@ impl DeskStore {
         for photograph in all {
             let version = i64::try_from(photograph.version).unwrap_or(i64::MAX);
             let done = sqlx::query(
-                "INSERT INTO photograph (list, version, entry, n, digest, sealed, until)
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS (SELECT 1 FROM withdrawal
+                "INSERT INTO photograph (list, version, entry, n, digest, eyes, sealed, until)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM withdrawal
                     WHERE list = ?1 AND entry IN ('', ?3) AND through >= ?2)
                  ON CONFLICT (list, version, entry, n) DO UPDATE SET
-                    digest = excluded.digest, sealed = excluded.sealed, until = excluded.until",
+                    digest = excluded.digest, eyes = excluded.eyes, sealed = excluded.sealed,
+                    until = excluded.until",
             )
             .bind(&photograph.list)
             .bind(version)
             .bind(&photograph.entry)
             .bind(photograph.n)
             .bind(&photograph.digest[..])
+            .bind(&photograph.eyes)
             .bind(&photograph.sealed)
             .bind(millis(photograph.until))
             .execute(&mut *transaction)
@@ -383,7 +387,7 @@ impl DeskStore {
         Ok(kept)
     }
 
-    /// How many photographs there are of an entry.
+    /// The photographs of an entry, in their order: where the eyes are in each.
     ///
     /// # Errors
     /// Where the store cannot be read.
@@ -392,16 +396,16 @@ impl DeskStore {
         list: &str,
         version: u64,
         entry: &str,
-    ) -> Result<u32, DeskStoreError> {
-        let row = sqlx::query(
-            "SELECT count(*) FROM photograph WHERE list = ? AND version = ? AND entry = ?",
+    ) -> Result<Vec<Option<String>>, DeskStoreError> {
+        let rows = sqlx::query(
+            "SELECT eyes FROM photograph WHERE list = ? AND version = ? AND entry = ? ORDER BY n",
         )
         .bind(list)
         .bind(i64::try_from(version).unwrap_or(i64::MAX))
         .bind(entry)
-        .fetch_one(&self.readers)
+        .fetch_all(&self.readers)
         .await?;
-        Ok(u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// One of them, sealed as it came.

@@ -36,7 +36,7 @@ use sqlx::{ConnectOptions as _, Row as _};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, Photograph, QueueRow};
+pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, KeptPhotograph, QueueRow};
 pub use self::erase::Erased;
 pub use self::keep::{Arrival, DeskNotice, Kept, stage_word};
 pub use self::people::{AccessSum, EnrolError, KnownPerson, Looked};

@@ -85,6 +85,8 @@ CREATE TABLE photograph (
     entry TEXT NOT NULL,
     n INTEGER NOT NULL,
     digest BLOB NOT NULL,
+    -- Where the eyes are, `x,y,x,y` in px; absent where nobody knows.
+    eyes TEXT,
     sealed BLOB NOT NULL,
     -- From then on it is wiped.
     until INTEGER NOT NULL,

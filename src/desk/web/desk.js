@@ -75,7 +75,8 @@ async function signIn() {
   const { challenge } = await (await ask("/api/challenge", JSON.stringify({ key }))).json();
   const signature = await answer(keys, challenge);
   await ask("/api/session", JSON.stringify({ key, challenge, signature }));
-  location.assign("/queue");
+  // Each role begins elsewhere.
+  location.assign("/");
 }
 
 async function enrol() {
@@ -93,6 +94,8 @@ async function enrol() {
 // ---- One pair
 
 let settled = false;
+/** What was opened: canvas, file, eyes. */
+const shown = [];
 
 async function showPhotographs() {
   const places = $$("[data-photograph]");
@@ -109,7 +112,8 @@ async function showPhotographs() {
       } catch {
         throw new Refusal("It is not sealed to your key. Ask for a case sheet that is.");
       }
-      await showAlike($("canvas", place), plain, place.dataset.eyes);
+      shown.push([$("canvas", place), plain, place.dataset.eyes]);
+      await showAlike(...shown.at(-1));
       note.textContent = "";
     } catch (error) {
       if (!(error instanceof Refusal)) console.error(error);
@@ -129,6 +133,21 @@ function chooseOne() {
       figures.forEach((figure, n) => (figure.hidden = String(n) !== button.dataset.shows));
     });
   }
+}
+
+function toggle(button, change) {
+  button?.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    change(on);
+  });
+}
+
+function prepareLooks() {
+  toggle($("#larger"), (on) => $("#pair").classList.toggle("large", on));
+  toggle($("#whole"), (on) => {
+    for (const [canvas, plain, eyes] of shown) showAlike(canvas, plain, on ? undefined : eyes);
+  });
 }
 
 function said(form) {
@@ -169,6 +188,7 @@ async function giveMine(form) {
 function preparePair() {
   const form = $("#verdict");
   chooseOne();
+  prepareLooks();
   showPhotographs();
   if (!form) return;
   form.addEventListener("change", () => nameTheButton(form));
@@ -263,7 +283,8 @@ function listen() {
     beep();
     notify();
   });
-  for (const kind of ["outcome", "refused"]) {
+  events.addEventListener("reload", quietly);
+  for (const kind of ["outcome", "refused", "counted"]) {
     events.addEventListener(kind, (event) => {
       let about = {};
       try {
@@ -271,7 +292,11 @@ function listen() {
       } catch {
         return;
       }
-      if (page === "queue" || about.candidate === document.body.dataset.candidate) quietly();
+      const here = about.candidate === document.body.dataset.candidate;
+      if (here && page === "outcome" && kind === "refused") location.assign(`/pair/${about.candidate}`);
+      else if (here && page === "pair" && kind === "outcome" && !settled) {
+        complain(new Refusal("This candidate is over: two people have decided, or its time is."));
+      } else if (here || page === "queue") quietly();
     });
   }
   if (page === "fleet") setInterval(quietly, 15_000);
@@ -296,20 +321,22 @@ function stayWhereReading() {
   addEventListener("offline", () => online(false));
 }
 
-/** How long ago, in words, for each time on the page. */
+/** How long ago, in words, for each time on the page; layout.rs has the same ones. */
 function ages() {
-  const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   for (const time of $$("time[data-age]")) {
-    const seconds = Math.round((Date.parse(time.dateTime) - Date.now()) / 1000);
+    const before = (Date.now() - Date.parse(time.dateTime)) / 1000;
+    const seconds = Math.floor(Math.abs(before));
     const [size, unit] =
-      Math.abs(seconds) < 90
+      seconds < 90
         ? [1, "second"]
-        : Math.abs(seconds) < 5400
+        : seconds < 5400
           ? [60, "minute"]
-          : Math.abs(seconds) < 129600
+          : seconds < 129600
             ? [3600, "hour"]
             : [86400, "day"];
-    const text = words.format(Math.round(seconds / size), unit);
+    const number = Math.floor((seconds + Math.floor(size / 2)) / size);
+    const words = `${number} ${unit}${number === 1 ? "" : "s"}`;
+    const text = seconds < 5 ? "now" : before > 0 ? `${words} ago` : `in ${words}`;
     if (time.textContent !== text) time.textContent = text;
   }
 }

@@ -114,8 +114,8 @@ fn short(digest: &[u8; 32]) -> String {
     hex(&digest[..8])
 }
 
-/// Where both eyes are in a photograph, in px of the upright picture: x and y of the image-left one,
-/// then of the other.
+/// Where both eyes are in a photograph, in px of the upright picture: x and y of the image-left
+/// one, then of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Eyes(pub [u16; 4]);
 
@@ -125,7 +125,8 @@ impl Eyes {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, CborError> {
-        let wrong = CborError::Count { what: "bytes", found: bytes.len() as u64, allowed: 8, at: 0 };
+        let wrong =
+            CborError::Count { what: "bytes", found: bytes.len() as u64, allowed: 8, at: 0 };
         let bytes: [u8; 8] = bytes.try_into().map_err(|_| wrong)?;
         let at = |n: usize| u16::from_be_bytes([bytes[2 * n], bytes[2 * n + 1]]);
         Ok(Self([at(0), at(1), at(2), at(3)]))
@@ -293,8 +294,8 @@ pub fn open(
     }
     let mut photographs = Vec::new();
     for entry in &roster.entries {
-        let of_entry = entry.photographs.iter().filter_map(|d| Some((*d, there.remove(d)?)));
-        for (number, (sha256, (eyes, sealed))) in (0..).zip(of_entry) {
+        for (number, sha256) in (0..).zip(entry.photographs.iter().copied()) {
+            let Some((eyes, sealed)) = there.remove(&sha256) else { continue };
             photographs.push(CheckedPhotograph {
                 entry: entry.reference.clone(),
                 number,

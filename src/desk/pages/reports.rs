@@ -1,0 +1,70 @@
+//! Counts: how candidates ended, what was not stored, who looked at pictures.
+
+use maud::{Markup, html};
+
+use super::layout::{Facts, PageKind, moment, page};
+use super::outcome::words;
+use super::views::ReportsView;
+
+/// The page of counts.
+pub fn reports(view: &ReportsView) -> Markup {
+    let content = html! {
+        h1 { "Reports" }
+        section aria-labelledby="ends" {
+            h2 id="ends" { "Candidates" }
+            @if view.states.is_empty() { p class="empty" { "None has come." } }
+            @else {
+                table {
+                    thead { tr { th scope="col" { "How it ended" } th scope="col" { "Number" } } }
+                    tbody {
+                        @for (stage, number) in &view.states {
+                            tr { th scope="row" { (words(*stage).0) } td { (number) } }
+                        }
+                    }
+                }
+            }
+        }
+        @if !view.set_aside.is_empty() {
+            section aria-labelledby="aside" {
+                h2 id="aside" { "Messages that were not taken" }
+                table {
+                    thead { tr { th scope="col" { "Why" } th scope="col" { "Number" } } }
+                    tbody {
+                        @for (why, number) in &view.set_aside {
+                            tr { th scope="row" { (why) } td { (number) } }
+                        }
+                    }
+                }
+            }
+        }
+        @if !view.accesses.is_empty() {
+            section aria-labelledby="looks" {
+                h2 id="looks" { "Who looked at pictures" }
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { "Key" }
+                            th scope="col" { "Pictures" }
+                            th scope="col" { "Last" }
+                        }
+                    }
+                    tbody {
+                        @for (who, number, last) in &view.accesses {
+                            tr {
+                                th scope="row" { code { (who) } }
+                                td { (number) }
+                                td { (moment(*last, view.now)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        section aria-labelledby="audit" {
+            h2 id="audit" { "The devices' own reports" }
+            p { "Each device's log tells what it compared and what it said, and proves it:" }
+            pre tabindex="0" { "watchpost audit report --log /var/lib/watchpost/audit" }
+        }
+    };
+    page(PageKind::Reports, "Reports", Some(&view.me), &Facts::default(), &content)
+}
