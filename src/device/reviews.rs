@@ -147,10 +147,13 @@ impl Reviews {
     /// Takes note of the list in force, of the announced rate of false alerts of a track, and of
     /// how many tracks were compared since the start of the process.
     pub fn watch(&mut self, watched: Option<(WatchedList, f64, u64)>, now: Now) {
-        let Some(watched) = watched.filter(|_| self.are_asked()) else { return };
-        self.unstored |= self.budget.watch(watched);
-        if self.budget.is_due(now) {
-            self.keep(now);
+        let Some(watched) = watched else { return };
+        let other = self.budget.watch(watched);
+        if self.are_asked() {
+            self.unstored |= other;
+            if self.budget.is_due(now) {
+                self.keep(now);
+            }
         }
     }
 
@@ -173,8 +176,10 @@ impl Reviews {
 
     /// Why nobody may be matched, where that is because of reviews.
     pub fn blindness(&self) -> Option<Blindness> {
+        // Whoever takes the reviewers away does not bring back a list that was stopped.
+        let exceeded = self.budget.blindness();
         if !self.are_asked() {
-            return None;
+            return exceeded;
         }
         let full = || {
             let waiting = self.docket.pending();
@@ -183,7 +188,7 @@ impl Reviews {
                 Blindness::new(Cause::ReviewsFull, waits)
             })
         };
-        self.problem.clone().or_else(|| self.budget.blindness()).or_else(full)
+        self.problem.clone().or(exceeded).or_else(full)
     }
 
     /// What has to be remembered of a candidate whose event is published as `payload`, at `now`;

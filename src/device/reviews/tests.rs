@@ -210,6 +210,8 @@ fn a_list_of_look_alikes_is_stopped_over_a_restart_until_a_new_version_is_in_for
     assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "over a restart");
     again.watch(in_force(version, 10_000_000), at(3));
     assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "more faces do not bring it back");
+    again.set_keys(Some(&trust(&[3])), Some(&site.key));
+    assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "nor does taking reviewers away");
     again.watch(in_force(version + 1, 10_000_000), at(4));
     assert_eq!(cause(&again), None, "two people signed another version");
 }
