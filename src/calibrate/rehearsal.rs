@@ -11,7 +11,8 @@
 //!   were found or none, each person once.
 //!
 //! Not promised: anything about people who are unlike the volunteers; that the record is genuine:
-//! nothing follows from it, and it is not signed (`decisions/003-the-rehearsals-record-is-not-signed.md`).
+//! nothing follows from it, and it is not signed
+//! (`decisions/003-the-rehearsals-record-is-not-signed.md`).
 
 use std::time::Duration;
 

@@ -332,8 +332,8 @@ impl Reviews {
         }
         self.tried = now.monotonic;
         let bytes = Zeroizing::new(self.docket.to_bytes());
-        // First what is counted against the list: after a cut in between, the verdict comes again and
-        // is counted once, as its day is.
+        // First what is counted against the list: after a cut in between, the verdict comes again
+        // and is counted once, as its day is.
         let stored = self.budget.store().and_then(|()| files::replace(&self.path, &bytes));
         match stored {
             Ok(()) => {
