@@ -156,11 +156,11 @@ pub fn run<L: AcquirerFactory>(
         listed.pairs.iter().filter_map(|p| place_of[of(p)]).collect()
     };
     let (first, second) = match covering {
-        None => (Looked::at(factory, root, &files, 0..files.len(), run)?, None),
+        None => (LookedFiles::at(factory, root, &files, 0..files.len(), run)?, None),
         Some(covering) => {
             // Each photograph only as it is compared.
-            let first = Looked::at(factory, root, &files, places(|p| &p.a), run)?;
-            (first, Some(Looked::at(covering, root, &files, places(|p| &p.b), run)?))
+            let first = LookedFiles::at(factory, root, &files, places(|p| &p.a), run)?;
+            (first, Some(LookedFiles::at(covering, root, &files, places(|p| &p.b), run)?))
         }
     };
     let sides = [&first, second.as_ref().unwrap_or(&first)];
@@ -204,13 +204,13 @@ pub fn run<L: AcquirerFactory>(
 }
 
 /// Some of the files, looked at.
-struct Looked {
+struct LookedFiles {
     photographs: Photographs,
     /// Where each of all files is among them.
     place: HashMap<usize, usize>,
 }
 
-impl Looked {
+impl LookedFiles {
     /// Looks at those of `files` that are at `places`.
     fn at<L: AcquirerFactory>(
         factory: &L,
@@ -241,7 +241,7 @@ impl Looked {
 fn usable(
     pair: &Pair,
     places: [Option<usize>; 2],
-    sides: [&Looked; 2],
+    sides: [&LookedFiles; 2],
     left_out: &mut LeftOut,
 ) -> Option<[usize; 2]> {
     let what = || format!("line {}: {} and {}", pair.line, pair.a, pair.b);

@@ -26,7 +26,7 @@ const STEPS: [u64; 7] = [1, 2, 3, 5, 8, 10, 15];
 
 /// One frame rate.
 #[derive(Debug, Serialize)]
-pub struct Arrival {
+pub struct WalkTimes {
     frames_a_second: f64,
     /// Walks: one from each place within a step.
     walks: usize,
@@ -41,7 +41,7 @@ pub struct Arrival {
 }
 
 /// All frame rates.
-pub fn arrivals(models: &Models, long_side: usize) -> Result<Vec<Arrival>, CliError> {
+pub fn arrivals(models: &Models, long_side: usize) -> Result<Vec<WalkTimes>, CliError> {
     let work = tempfile::Builder::new().prefix("watchpost-bench-").tempdir()?;
     let mut config: Config = demo::configuration(work.path())?;
     config.vision.long_side = long_side;
@@ -49,7 +49,7 @@ pub fn arrivals(models: &Models, long_side: usize) -> Result<Vec<Arrival>, CliEr
     STEPS.iter().map(|step| arrival(&config, models, *step)).collect()
 }
 
-fn arrival(config: &Config, models: &Models, step: u64) -> Result<Arrival, CliError> {
+fn arrival(config: &Config, models: &Models, step: u64) -> Result<WalkTimes, CliError> {
     let scene = Scene::new(1).with_frames(u64::MAX);
     let enters = listed_enters(&scene);
     let mut times = Vec::new();
@@ -61,7 +61,7 @@ fn arrival(config: &Config, models: &Models, step: u64) -> Result<Arrival, CliEr
             views = Some([fewest.min(of), most.max(of)]);
         }
     }
-    Ok(Arrival {
+    Ok(WalkTimes {
         frames_a_second: f64::from(FPS) / step as f64,
         walks: step as usize,
         found: times.len(),
@@ -107,7 +107,7 @@ fn walk(
     Ok(None)
 }
 
-impl Arrival {
+impl WalkTimes {
     /// Its row.
     pub fn row(&self) -> [String; 5] {
         let known = |s: Option<f64>| s.map_or_else(|| "-".to_owned(), |s| format!("{s:.2}"));
