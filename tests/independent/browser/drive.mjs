@@ -188,6 +188,8 @@ const commands = {
 
   async reload({ who }) {
     const { page } = await person(who);
+    // A verdict that is chosen and not signed makes the browser ask.
+    page.once("dialog", (dialog) => dialog.accept());
     await page.reload();
     await ready(page);
     return {};
