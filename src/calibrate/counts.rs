@@ -25,8 +25,7 @@ use time::OffsetDateTime;
 
 pub use self::counter::{CountedView, Counter};
 pub(super) use self::fields::{
-    exactly, fixed, read_bins, read_days, read_reference, read_setup, write_bins, write_days,
-    write_setup,
+    read_bins, read_days, read_reference, read_setup, write_bins, write_days, write_setup,
 };
 use self::fields::{read_fold, read_pair};
 use crate::template::Template;
@@ -352,18 +351,18 @@ impl Counts {
         r.key(1)?;
         let setup = read_setup(&mut r)?;
         r.key(2)?;
-        let salt = fixed(&mut r)?;
+        let salt = r.fixed()?;
         r.key(3)?;
         let begun = r.uint(u64::MAX)?;
         r.key(4)?;
-        exactly(r.array(2)?, 2)?;
+        r.items(2)?;
         let folds = [read_fold(&mut r)?, read_fold(&mut r)?];
         r.key(5)?;
         let mut entries = Vec::new();
         for _ in 0..r.array(MAX_COUNTED_ENTRIES)? {
-            exactly(r.array(3)?, 3)?;
+            r.items(3)?;
             entries.push(EntryCounts {
-                mark: Mark(fixed(&mut r)?),
+                mark: Mark(r.fixed()?),
                 tracks: read_pair(&mut r)?,
                 mild: read_pair(&mut r)?,
             });

@@ -19,7 +19,7 @@
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
-use super::counts::{MAX_DECOYS, exactly, fixed, read_reference};
+use super::counts::{MAX_DECOYS, read_reference};
 use crate::template::{MAX_DIMENSIONS, Template, TemplateError};
 use crate::watchlist::cbor::{CborError, CborReader};
 use crate::watchlist::container::{Container, SignedKind};
@@ -344,11 +344,11 @@ fn decode(payload: &[u8]) -> Result<(Head, Vec<Template>), DecoysError> {
     r.key(1)?;
     let id = read_reference(&mut r)?;
     r.key(2)?;
-    exactly(r.array(3)?, 3)?;
+    r.items(3)?;
     let (issued, not_before, expires) =
         (read_time(&mut r)?, read_time(&mut r)?, read_time(&mut r)?);
     r.key(3)?;
-    let embedder = fixed(&mut r)?;
+    let embedder = r.fixed()?;
     r.key(4)?;
     let pipeline = r.uint(u32::MAX.into())? as u32;
     r.key(5)?;
@@ -362,7 +362,7 @@ fn decode(payload: &[u8]) -> Result<(Head, Vec<Template>), DecoysError> {
     r.key(9)?;
     let camera = read_reference(&mut r)?;
     r.key(10)?;
-    exactly(r.array(2)?, 2)?;
+    r.items(2)?;
     let (days, least_faces) = (r.uint(u16::MAX.into())? as u16, r.uint(u32::MAX.into())? as u32);
     r.key(11)?;
     let source = r.text(MAX_TEXT)?.into();

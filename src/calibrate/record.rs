@@ -21,8 +21,8 @@ use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 
 use super::counts::{
-    BINS, Counts, Day, MAX_COUNTED_ENTRIES, Mark, Setup, exactly, fixed, read_bins, read_days,
-    read_reference, read_setup, write_bins, write_days, write_setup,
+    BINS, Counts, Day, MAX_COUNTED_ENTRIES, Mark, Setup, read_bins, read_days, read_reference,
+    read_setup, write_bins, write_days, write_setup,
 };
 use super::decoys::{DAYS, LEAST as LEAST_SET, LEAST_FACES};
 use super::origin::SiteKey;
@@ -354,38 +354,33 @@ impl SiteRecord {
         r.key(1)?;
         let setup = read_setup(&mut r)?;
         r.key(2)?;
-        let list = match r.array(2)? {
-            0 => None,
-            n => {
-                exactly(n, 2)?;
-                Some((read_reference(&mut r)?, r.uint(u64::MAX)?))
-            }
-        };
+        let named = r.items_or_none(2)?;
+        let list = if named { Some((read_reference(&mut r)?, r.uint(u64::MAX)?)) } else { None };
         r.key(3)?;
-        exactly(r.array(2)?, 2)?;
+        r.items(2)?;
         let (issued, expires) = (read_time(&mut r)?, read_time(&mut r)?);
         r.key(4)?;
         let days = read_days(&mut r)?;
         r.key(5)?;
         let mild_effect = r.uint(u32::MAX.into())? as u32;
         r.key(6)?;
-        let salt = fixed(&mut r)?;
+        let salt = r.fixed()?;
         r.key(7)?;
-        exactly(r.array(2)?, 2)?;
+        r.items(2)?;
         let scored = [read_scored(&mut r)?, read_scored(&mut r)?];
         r.key(8)?;
-        exactly(r.array(3)?, 3)?;
-        exactly(r.array(BINS)?, BINS)?;
+        r.items(3)?;
+        r.items(BINS)?;
         let mut effects = [0; BINS];
         for effect in &mut effects {
             *effect = r.uint(u32::MAX.into())? as u32;
         }
         let covered = (0..r.array(MAX_COUNTED_ENTRIES)?)
-            .map(|_| Ok(Mark(fixed(&mut r)?)))
+            .map(|_| Ok(Mark(r.fixed()?)))
             .collect::<Result<Vec<_>, CborError>>()?;
         let uncovered = r.uint(u32::MAX.into())? as u32;
         r.key(9)?;
-        let proof = fixed(&mut r)?;
+        let proof = r.fixed()?;
         r.end()?;
         let curve = SiteCurve { scored, effects, covered, uncovered };
         let record = Self { setup, list, issued, expires, days, mild_effect, salt, curve, proof };
@@ -449,11 +444,11 @@ impl SiteRecord {
 }
 
 fn read_scored(r: &mut CborReader<'_>) -> Result<ScoredStrata, CborError> {
-    exactly(r.array(2)?, 2)?;
+    r.items(2)?;
     let tracks = r.uint(u64::MAX)?;
     let mut strata = Vec::new();
     for _ in 0..r.array(MAX_STRATA)? {
-        exactly(r.array(4)?, 4)?;
+        r.items(4)?;
         strata.push(Stratum {
             decoys: r.uint(u32::MAX.into())? as u32,
             entries: r.uint(u32::MAX.into())? as u32,

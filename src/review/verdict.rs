@@ -34,6 +34,7 @@ use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
 use crate::watchlist::keys::{KeyId, SecretKey};
 use crate::watchlist::seal::{self, DeviceKey, Recipient, SealError};
+use crate::watchlist::sign1::{Sign1, SignedForm};
 use crate::watchlist::trust::{Role, Trust};
 
 /// Content type of the verdict.
@@ -47,7 +48,6 @@ const PAYLOAD_BYTES: usize = 768;
 /// Bytes of each verdict, before it is sealed.
 pub const VERDICT_BYTES: usize = PAYLOAD_BYTES + 128;
 
-const COSE_SIGN1_TAG: u64 = 18;
 const FORMAT_VERSION: u64 = 1;
 const LATEST: u64 = 253_402_300_799; // 9999-12-31T23:59:59Z
 /// Longest opaque name.
@@ -55,16 +55,10 @@ const MAX_NAME: usize = 64;
 /// `age1` and 58 characters.
 const MAX_RECIPIENT: usize = 62;
 
-/// What is signed, besides the payload, and as what.
-#[derive(Clone, Copy)]
-struct Form {
-    content_type: &'static str,
-    context: &'static [u8],
-}
-
-const VERDICT: Form = Form { content_type: VERDICT_TYPE, context: b"watchpost verdict v1" };
-const ENVELOPE: Form =
-    Form { content_type: ENVELOPE_TYPE, context: b"watchpost sealed verdict v1" };
+const VERDICT: SignedForm =
+    SignedForm { content_type: VERDICT_TYPE, context: b"watchpost verdict v1" };
+const ENVELOPE: SignedForm =
+    SignedForm { content_type: ENVELOPE_TYPE, context: b"watchpost sealed verdict v1" };
 
 /// Why bytes are no verdict that counts.
 #[derive(Debug, thiserror::Error)]
@@ -237,12 +231,12 @@ pub fn give(
 ) -> Result<Vec<u8>, VerdictError> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(VerdictError::Random)?;
-    let signed = sign(VERDICT, &encode(verdict, device_key, salt)?, reviewer);
+    let signed = VERDICT.sign(&encode(verdict, device_key, salt)?, reviewer);
     let sealed = seal::seal(&[&signed], std::slice::from_ref(device_key))?;
     let mut w = CborWriter::default();
     w.map(4).key(0).uint(FORMAT_VERSION).key(1).bytes(&verdict.candidate.0);
     w.key(2).text(&verdict.device).key(3).bytes(&sealed);
-    Ok(sign(ENVELOPE, &w.finish(), reviewer))
+    Ok(ENVELOPE.sign(&w.finish(), reviewer))
 }
 
 /// Whether `bytes` are an envelope; nothing in it is believed.
@@ -274,7 +268,7 @@ pub fn authenticate<'a>(
 ) -> Result<VerifiedEnvelope<'a>, VerdictError> {
     let VerdictEnvelope { cose, candidate, device: addressee, sealed } =
         VerdictEnvelope::read(bytes)?;
-    let reviewer = cose.verify(ENVELOPE, trust)?;
+    let reviewer = reviewer_of(&cose, trust)?;
     if addressee != device {
         return Err(VerdictError::OtherDevice(addressee.to_owned()));
     }
@@ -296,8 +290,8 @@ pub fn open(
     if signed.len() != VERDICT_BYTES {
         return Err(VerdictError::Value { what: "length", rule: "each is padded to one length" });
     }
-    let cose = Cose::read(&signed, VERDICT)?;
-    let inner = cose.verify(VERDICT, trust)?;
+    let cose = container(&signed, VERDICT)?;
+    let inner = reviewer_of(&cose, trust)?;
     let (verdict, recipient) = decode(cose.payload)?;
     if inner != reviewer {
         return Err(VerdictError::Mismatch("reviewer"));
@@ -316,54 +310,23 @@ pub fn open(
     Ok(SignedVerdict { verdict, reviewer, commitment })
 }
 
-/// The parts of a `COSE_Sign1`; nothing about them is believed.
-struct Cose<'a> {
-    signer: KeyId,
-    payload: &'a [u8],
-    signature: &'a [u8; 64],
+/// The parts of a container; nothing about them is believed.
+fn container(bytes: &[u8], form: SignedForm) -> Result<Sign1<'_>, VerdictError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(VerdictError::TooLarge(bytes.len()));
+    }
+    Ok(Sign1::read(bytes, form, MAX_BYTES)?)
 }
 
-impl<'a> Cose<'a> {
-    fn read(bytes: &'a [u8], form: Form) -> Result<Self, VerdictError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(VerdictError::TooLarge(bytes.len()));
-        }
-        let mut r = CborReader::new(bytes);
-        r.tag(COSE_SIGN1_TAG)?;
-        if r.array(4)? != 4 {
-            return Err(VerdictError::Value { what: "container", rule: "four parts" });
-        }
-        let header = r.bytes(128)?;
-        let id = header.len().checked_sub(8).and_then(|at| header[at..].try_into().ok());
-        let Some(signer) = id.map(KeyId::from_bytes).filter(|id| protected(form, *id) == header)
-        else {
-            let rule = "{alg: EdDSA, content type of a verdict, kid: 8 bytes}";
-            return Err(VerdictError::Value { what: "header", rule });
-        };
-        r.map(0)?;
-        let payload = r.bytes(MAX_BYTES)?;
-        let rule = "64 bytes of Ed25519";
-        let signature = r.bytes(64)?;
-        let signature =
-            signature.try_into().map_err(|_| VerdictError::Value { what: "signature", rule })?;
-        r.end()?;
-        Ok(Self { signer, payload, signature })
-    }
-
-    /// Who signed it, where that is a reviewer.
-    fn verify(&self, form: Form, trust: &Trust) -> Result<KeyId, VerdictError> {
-        let key = trust.key(self.signer, Role::Reviewer);
-        let key = key.ok_or(VerdictError::NotPinned(self.signer))?;
-        if key.verifies(&to_be_signed(form, self.signer, self.payload), self.signature) {
-            Ok(self.signer)
-        } else {
-            Err(VerdictError::Altered(self.signer))
-        }
-    }
+/// Who signed it, where that is a reviewer.
+fn reviewer_of(cose: &Sign1<'_>, trust: &Trust) -> Result<KeyId, VerdictError> {
+    let key = trust.key(cose.signer, Role::Reviewer);
+    let key = key.ok_or(VerdictError::NotPinned(cose.signer))?;
+    if cose.is_by(key) { Ok(cose.signer) } else { Err(VerdictError::Altered(cose.signer)) }
 }
 
 struct VerdictEnvelope<'a> {
-    cose: Cose<'a>,
+    cose: Sign1<'a>,
     candidate: CandidateId,
     device: &'a str,
     sealed: &'a [u8],
@@ -371,12 +334,12 @@ struct VerdictEnvelope<'a> {
 
 impl<'a> VerdictEnvelope<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, VerdictError> {
-        let cose = Cose::read(bytes, ENVELOPE)?;
+        let cose = container(bytes, ENVELOPE)?;
         let mut r = CborReader::new(cose.payload);
         r.map(4)?;
         version(&mut r)?;
         r.key(1)?;
-        let candidate = CandidateId(fixed(&mut r, "candidate")?);
+        let candidate = CandidateId(r.fixed()?);
         r.key(2)?;
         let device = r.text(MAX_NAME)?;
         r.key(3)?;
@@ -384,27 +347,6 @@ impl<'a> VerdictEnvelope<'a> {
         r.end()?;
         Ok(Self { cose, candidate, device, sealed })
     }
-}
-
-fn protected(form: Form, id: KeyId) -> Vec<u8> {
-    let mut w = CborWriter::default();
-    w.map(3).key(1).int(-8).key(3).text(form.content_type).key(4).bytes(&id.to_bytes());
-    w.finish()
-}
-
-/// RFC 9052's `Sig_structure` for one signer (section 4.4).
-fn to_be_signed(form: Form, id: KeyId, payload: &[u8]) -> Vec<u8> {
-    let mut w = CborWriter::default();
-    w.array(4).text("Signature1").bytes(&protected(form, id)).bytes(form.context).bytes(payload);
-    w.finish()
-}
-
-fn sign(form: Form, payload: &[u8], key: &SecretKey) -> Vec<u8> {
-    let signer = key.public().id();
-    let mut w = CborWriter::default();
-    w.tag(COSE_SIGN1_TAG).array(4).bytes(&protected(form, signer)).map(0).bytes(payload);
-    w.bytes(&key.sign(&to_be_signed(form, signer, payload)));
-    w.finish()
 }
 
 fn encode(verdict: &Verdict, to: &Recipient, salt: [u8; 16]) -> Result<Vec<u8>, VerdictError> {
@@ -433,9 +375,9 @@ fn decode(payload: &[u8]) -> Result<(Verdict, &str), VerdictError> {
     r.map(12)?;
     version(&mut r)?;
     r.key(1)?;
-    let candidate = CandidateId(fixed(&mut r, "candidate")?);
+    let candidate = CandidateId(r.fixed()?);
     r.key(2)?;
-    let digest = fixed(&mut r, "digest")?;
+    let digest = r.fixed()?;
     r.key(3)?;
     let list = name(&mut r, "list")?;
     r.key(4)?;
@@ -457,7 +399,7 @@ fn decode(payload: &[u8]) -> Result<(Verdict, &str), VerdictError> {
     let judged_at =
         OffsetDateTime::from_unix_timestamp(seconds as i64).expect("a time before the year 10000");
     r.key(10)?;
-    let _: [u8; 16] = fixed(&mut r, "salt")?;
+    let _: [u8; 16] = r.fixed()?;
     r.key(11)?;
     let padding = r.bytes(PAYLOAD_BYTES)?;
     r.end()?;
@@ -488,14 +430,6 @@ fn version(r: &mut CborReader<'_>) -> Result<(), VerdictError> {
 fn name(r: &mut CborReader<'_>, what: &'static str) -> Result<Reference, VerdictError> {
     let rule = "1 to 64 of a-z A-Z 0-9 . _ -";
     r.text(MAX_NAME)?.parse().map_err(|_| VerdictError::Value { what, rule })
-}
-
-fn fixed<const N: usize>(
-    r: &mut CborReader<'_>,
-    what: &'static str,
-) -> Result<[u8; N], VerdictError> {
-    let rule = "of the length that the schema says";
-    r.bytes(N)?.try_into().map_err(|_| VerdictError::Value { what, rule })
 }
 
 #[cfg(test)]

@@ -58,6 +58,12 @@ pub enum CborError {
     Trailing(usize),
 }
 
+impl CborError {
+    fn items(found: usize, wanted: usize, at: usize) -> Self {
+        Self::Count { what: "items", found: found as u64, allowed: wanted as u64, at }
+    }
+}
+
 const UINT: u8 = 0;
 const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;
@@ -143,6 +149,18 @@ impl<'a> CborReader<'a> {
         self.take(n)
     }
 
+    /// A byte string of exactly `N` bytes.
+    pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], CborError> {
+        let at = self.at;
+        let found = self.bytes(N)?;
+        found.try_into().map_err(|_| CborError::Count {
+            what: "bytes",
+            found: found.len() as u64,
+            allowed: N as u64,
+            at,
+        })
+    }
+
     pub fn text(&mut self, most: usize) -> Result<&'a str, CborError> {
         let at = self.at;
         let n = self.length(TEXT, "text", most)?;
@@ -152,6 +170,25 @@ impl<'a> CborReader<'a> {
     /// Number of items that follow, at most `most`.
     pub fn array(&mut self, most: usize) -> Result<usize, CborError> {
         self.length(ARRAY, "array", most)
+    }
+
+    /// An array of exactly `wanted` items.
+    pub fn items(&mut self, wanted: usize) -> Result<(), CborError> {
+        let at = self.at;
+        match self.array(wanted)? {
+            found if found == wanted => Ok(()),
+            found => Err(CborError::items(found, wanted, at)),
+        }
+    }
+
+    /// An array of exactly `wanted` items, or an empty one in its place; whether they are there.
+    pub fn items_or_none(&mut self, wanted: usize) -> Result<bool, CborError> {
+        let at = self.at;
+        match self.array(wanted)? {
+            0 => Ok(false),
+            found if found == wanted => Ok(true),
+            found => Err(CborError::items(found, wanted, at)),
+        }
     }
 
     /// A map of exactly `fields` entries; each is then read with [`CborReader::key`].
@@ -336,6 +373,22 @@ mod tests {
             Err(CborError::Count { .. })
         ));
         assert_eq!(CborReader::new(&four_gigabytes).bytes(usize::MAX), Err(CborError::CutShort(5)));
+    }
+
+    #[test]
+    fn of_items_and_bytes_of_a_fixed_number_neither_fewer_nor_more_are_taken() {
+        assert_eq!(CborReader::new(&[0x82, 1, 2]).items(2), Ok(()));
+        assert_eq!(CborReader::new(&[0x82, 1, 2]).items_or_none(2), Ok(true));
+        assert_eq!(CborReader::new(&[0x80]).items_or_none(2), Ok(false));
+        for other in [&[0x81, 1][..], &[0x83, 1, 2, 3]] {
+            let count = |e: CborError| matches!(e, CborError::Count { .. });
+            assert!(CborReader::new(other).items(2).is_err_and(count));
+            assert!(CborReader::new(other).items_or_none(2).is_err_and(count));
+        }
+        assert!(CborReader::new(&[0x80]).items(2).is_err());
+        assert_eq!(CborReader::new(&[0x42, 1, 2]).fixed(), Ok([1, 2]));
+        assert!(CborReader::new(&[0x41, 1]).fixed::<2>().is_err());
+        assert!(CborReader::new(&[0x43, 1, 2, 3]).fixed::<2>().is_err());
     }
 
     #[test]

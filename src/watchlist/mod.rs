@@ -43,7 +43,7 @@
 //! | 4 | [`mod@verify`]: the only way to a list in force; [`roster`](mod@roster); [`rotation`]; [`order`] |
 //! | 3 | `refusal`, `signatures`: why not |
 //! | 2 | [`codec`]: a list's bytes; [`trust`]; [`search`]; [`seal`], `list_file` |
-//! | 1 | [`model`]: what a list says; `container`: COSE; `config` |
+//! | 1 | [`model`]: what a list says; `container`, `sign1`: COSE; `config` |
 //! | 0 | `cbor`, `place`, `hours`, [`promotion`], `row`, `text`, [`keys`], [`clock`], [`locked`] |
 
 #[cfg(any(feature = "author", test))]
@@ -70,6 +70,7 @@ pub mod rotation;
 mod row;
 pub mod seal;
 pub(crate) mod search;
+pub(crate) mod sign1;
 pub(crate) mod signatures;
 pub(crate) mod text;
 pub mod trust;

@@ -28,6 +28,7 @@ use time::{Duration, OffsetDateTime};
 use super::cbor::{CborError, CborReader, CborWriter};
 use super::keys::{KeyId, SecretKey};
 use super::model::{Area, MAX_CORNERS, Position, Reference};
+use super::sign1::{Sign1, SignedForm};
 use super::text::stamp;
 use super::trust::{Role, Trust};
 
@@ -46,7 +47,7 @@ pub const LONGEST: Duration = Duration::days(366);
 /// The version that covers every version which a list may have.
 pub const EVERY_VERSION: u64 = 1 << 53;
 
-const COSE_SIGN1_TAG: u64 = 18;
+const FORM: SignedForm = SignedForm { content_type: CONTENT_TYPE, context: CONTEXT };
 const FORMAT_VERSION: u64 = 1;
 const REVOKE: u64 = 1;
 const SUSPEND: u64 = 2;
@@ -250,19 +251,6 @@ impl Order {
     }
 }
 
-fn protected(id: KeyId) -> Vec<u8> {
-    let mut w = CborWriter::default();
-    w.map(3).key(1).int(-8).key(3).text(CONTENT_TYPE).key(4).bytes(&id.0);
-    w.finish()
-}
-
-/// RFC 9052's `Sig_structure` for one signer (section 4.4).
-fn to_be_signed(id: KeyId, payload: &[u8]) -> Vec<u8> {
-    let mut w = CborWriter::default();
-    w.array(4).text("Signature1").bytes(&protected(id)).bytes(CONTEXT).bytes(payload);
-    w.finish()
-}
-
 /// Signs an order named `id`, at `now`.
 ///
 /// # Errors
@@ -275,45 +263,17 @@ pub fn sign(
 ) -> Result<Vec<u8>, OrderError> {
     action.check()?;
     let payload = encode(id, action, now)?;
-    let signer = key.public().id();
-    let mut w = CborWriter::default();
-    w.tag(COSE_SIGN1_TAG).array(4).bytes(&protected(signer)).map(0).bytes(&payload);
-    w.bytes(&key.sign(&to_be_signed(signer, &payload)));
-    let bytes = w.finish();
+    let bytes = FORM.sign(&payload, key);
     // With the most devices, areas and corners it is larger than any device reads.
     if bytes.len() > MAX_BYTES { Err(OrderError::TooLarge(bytes.len())) } else { Ok(bytes) }
 }
 
 /// The container's parts; nothing about them is believed.
-struct Envelope<'a> {
-    signer: KeyId,
-    payload: &'a [u8],
-    signature: &'a [u8; 64],
-}
-
-impl<'a> Envelope<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, OrderError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(OrderError::TooLarge(bytes.len()));
-        }
-        let mut r = CborReader::new(bytes);
-        r.tag(COSE_SIGN1_TAG)?;
-        exactly(r.array(4)?, 4)?;
-        let header = r.bytes(128)?;
-        let id = header.len().checked_sub(8).and_then(|at| header[at..].try_into().ok()).map(KeyId);
-        let Some(signer) = id.filter(|id| protected(*id) == header) else {
-            let rule = "{alg: EdDSA, content type of an order, kid: 8 bytes}";
-            return Err(OrderError::Value { what: "header", rule });
-        };
-        r.map(0)?;
-        let payload = r.bytes(MAX_BYTES)?;
-        let signature = r.bytes(64)?;
-        let rule = "64 bytes of Ed25519";
-        let signature =
-            signature.try_into().map_err(|_| OrderError::Value { what: "signature", rule })?;
-        r.end()?;
-        Ok(Self { signer, payload, signature })
+fn envelope(bytes: &[u8]) -> Result<Sign1<'_>, OrderError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(OrderError::TooLarge(bytes.len()));
     }
+    Ok(Sign1::read(bytes, FORM, MAX_BYTES)?)
 }
 
 /// Whether `bytes` are a container of an order; nothing in it is believed.
@@ -321,7 +281,7 @@ impl<'a> Envelope<'a> {
 /// # Errors
 /// Where they are none.
 pub fn check_shape(bytes: &[u8]) -> Result<(), OrderError> {
-    Envelope::read(bytes).map(drop)
+    envelope(bytes).map(drop)
 }
 
 /// What an order says, to look at it, not to follow it: its signature is not checked.
@@ -329,7 +289,7 @@ pub fn check_shape(bytes: &[u8]) -> Result<(), OrderError> {
 /// # Errors
 /// Where it is none.
 pub fn inspect(bytes: &[u8]) -> Result<Order, OrderError> {
-    let envelope = Envelope::read(bytes)?;
+    let envelope = envelope(bytes)?;
     let (id, issued, action) = decode(envelope.payload)?;
     action.check()?;
     Ok(Order { id, issued, action, signer: envelope.signer })
@@ -372,17 +332,18 @@ pub fn verify(
 /// # Errors
 /// Where nobody who may order it has signed it as it is.
 pub fn authenticate(bytes: &[u8], trust: &Trust) -> Result<VerifiedOrder, OrderError> {
-    let Envelope { signer, payload, signature } = Envelope::read(bytes)?;
+    let envelope = envelope(bytes)?;
+    let signer = envelope.signer;
     // The role depends on the payload, but the payload is not parsed before a key that may order
     // anything has signed it.
     let pinned = [Role::Revoker, Role::Suspender].map(|role| trust.key(signer, role));
     let Some(key) = pinned.into_iter().flatten().next() else {
         return Err(OrderError::NotPinned { key: signer, role: Role::Revoker });
     };
-    if !key.verifies(&to_be_signed(signer, payload), signature) {
+    if !envelope.is_by(key) {
         return Err(OrderError::Altered(signer));
     }
-    let (id, issued, action) = decode(payload)?;
+    let (id, issued, action) = decode(envelope.payload)?;
     action.check()?;
     let role = action.role();
     if trust.key(signer, role).is_none() {
@@ -430,8 +391,7 @@ fn decode(payload: &[u8]) -> Result<(OrderId, OffsetDateTime, Action), OrderErro
         });
     }
     r.key(1)?;
-    let id =
-        r.bytes(16)?.try_into().map_err(|_| OrderError::Value { what: "id", rule: "16 bytes" })?;
+    let id = r.fixed()?;
     r.key(2)?;
     let issued = time(&mut r)?;
     r.key(3)?;
@@ -439,14 +399,14 @@ fn decode(payload: &[u8]) -> Result<(OrderId, OffsetDateTime, Action), OrderErro
     r.key(4)?;
     let action = match kind {
         REVOKE => {
-            exactly(r.array(3)?, 3)?;
+            r.items(3)?;
             let list = reference(r.text(64)?)?;
             let through = r.uint(EVERY_VERSION)?;
             let entry = Some(r.text(64)?).filter(|e| !e.is_empty()).map(reference).transpose()?;
             Action::Revoke { list, through, entry }
         }
         SUSPEND => {
-            exactly(r.array(4)?, 4)?;
+            r.items(4)?;
             let (from, to) = (time(&mut r)?, time(&mut r)?);
             let devices = (0..r.array(MAX_DEVICES)?)
                 .map(|_| reference(r.text(64)?))
@@ -464,7 +424,7 @@ fn area(r: &mut CborReader<'_>) -> Result<Area, OrderError> {
     let corners = r.array(MAX_CORNERS)?;
     let mut area = Area(Vec::with_capacity(corners));
     for _ in 0..corners {
-        exactly(r.array(2)?, 2)?;
+        r.items(2)?;
         let (latitude, longitude) = (f64::from(r.int()?) / 1e7, f64::from(r.int()?) / 1e7);
         area.0.push(Position { latitude, longitude });
     }
@@ -474,11 +434,6 @@ fn area(r: &mut CborReader<'_>) -> Result<Area, OrderError> {
 fn reference(text: &str) -> Result<Reference, OrderError> {
     text.parse()
         .map_err(|_| OrderError::Value { what: "reference", rule: "1 to 64 of A-Z a-z 0-9 . _ -" })
-}
-
-fn exactly(found: usize, wanted: usize) -> Result<(), OrderError> {
-    let rule = "another number of parts than the schema has";
-    if found == wanted { Ok(()) } else { Err(OrderError::Value { what: "shape", rule }) }
 }
 
 fn time(r: &mut CborReader<'_>) -> Result<OffsetDateTime, OrderError> {

@@ -17,19 +17,15 @@ pub(in crate::calibrate) fn write_setup(w: &mut CborWriter, setup: &Setup) {
 }
 
 pub(in crate::calibrate) fn read_setup(r: &mut CborReader<'_>) -> Result<Setup, CborError> {
-    exactly(r.array(7)?, 7)?;
+    r.items(7)?;
     let (device, camera) = (read_reference(r)?, read_reference(r)?);
-    let position = match r.array(2)? {
-        0 => None,
-        2 => Some([r.int()?, r.int()?]),
-        n => return Err(exactly(n, 2).expect_err("one is not two")),
-    };
+    let position = if r.items_or_none(2)? { Some([r.int()?, r.int()?]) } else { None };
     Ok(Setup {
         device,
         camera,
         position,
-        decoys: fixed(r)?,
-        promise: fixed(r)?,
+        decoys: r.fixed()?,
+        promise: r.fixed()?,
         days: r.uint(u16::MAX.into())? as u16,
         least_faces: r.uint(u32::MAX.into())? as u32,
     })
@@ -52,7 +48,7 @@ pub(in crate::calibrate) fn read_days(r: &mut CborReader<'_>) -> Result<Vec<Day>
     let mut days = Vec::<Day>::new();
     for _ in 0..r.array(MAX_DAYS)? {
         let at = r.at();
-        exactly(r.array(3)?, 3)?;
+        r.items(3)?;
         let day = Day {
             day: r.uint(u32::MAX.into())? as u32,
             faces: r.uint(u64::MAX)?,
@@ -89,11 +85,11 @@ pub(in crate::calibrate) fn read_bins(r: &mut CborReader<'_>) -> Result<[u64; BI
 }
 
 pub(super) fn read_fold(r: &mut CborReader<'_>) -> Result<CountedHalf, CborError> {
-    exactly(r.array(2)?, 2)?;
+    r.items(2)?;
     let tracks = r.uint(u64::MAX)?;
     let mut decoys = Vec::new();
     for _ in 0..r.array(MAX_DECOYS)? {
-        exactly(r.array(2)?, 2)?;
+        r.items(2)?;
         let mild = r.uint(u32::MAX.into())? as u32;
         let at = r.at();
         let wide = read_bins(r)?;
@@ -108,23 +104,6 @@ pub(super) fn read_fold(r: &mut CborReader<'_>) -> Result<CountedHalf, CborError
 }
 
 pub(super) fn read_pair(r: &mut CborReader<'_>) -> Result<[u64; 2], CborError> {
-    exactly(r.array(2)?, 2)?;
+    r.items(2)?;
     Ok([r.uint(u64::MAX)?, r.uint(u64::MAX)?])
-}
-
-pub(in crate::calibrate) fn fixed<const N: usize>(
-    r: &mut CborReader<'_>,
-) -> Result<[u8; N], CborError> {
-    let at = r.at();
-    r.bytes(N)?
-        .try_into()
-        .map_err(|_| CborError::Unexpected { wanted: "byte string of full length", at })
-}
-
-pub(in crate::calibrate) fn exactly(found: usize, wanted: usize) -> Result<(), CborError> {
-    if found == wanted {
-        return Ok(());
-    }
-    let (found, allowed) = (found as u64, wanted as u64);
-    Err(CborError::Count { what: "parts", found, allowed, at: 0 })
 }

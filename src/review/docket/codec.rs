@@ -6,7 +6,7 @@ use super::{Case, CountedVerdict, Docket, DocketError, MAX_CASES, MAX_PAYLOADS, 
 use crate::judgement::{Confidence, Opinion, Outcome};
 use crate::review::verdict::CandidateId;
 use crate::watchlist::Reference;
-use crate::watchlist::cbor::{CborReader, CborWriter};
+use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
 use crate::watchlist::keys::KeyId;
 
 const VERSION: u64 = 1;
@@ -37,7 +37,7 @@ fn seconds(at: OffsetDateTime) -> u64 {
 
 pub fn read(bytes: &[u8]) -> Result<Docket, DocketError> {
     let mut r = CborReader::new(bytes);
-    items(&mut r, 2)?;
+    r.items(2)?;
     let version = r.uint(u64::MAX)?;
     if version != VERSION {
         return Err(DocketError::Version(version));
@@ -51,9 +51,10 @@ pub fn read(bytes: &[u8]) -> Result<Docket, DocketError> {
 }
 
 fn read_case(r: &mut CborReader<'_>) -> Result<Case, DocketError> {
-    items(r, 8)?;
-    let candidate = CandidateId(fixed(r)?);
-    let payloads = (0..r.array(MAX_PAYLOADS)?).map(|_| fixed(r)).collect::<Result<_, _>>()?;
+    r.items(8)?;
+    let candidate = CandidateId(r.fixed()?);
+    let payloads =
+        (0..r.array(MAX_PAYLOADS)?).map(|_| r.fixed()).collect::<Result<_, CborError>>()?;
     let (list, version, entry) = (name(r)?, r.uint(u64::MAX)?, name(r)?);
     let until = read_time(r)?;
     let outcome = match r.uint(u64::MAX)? {
@@ -62,14 +63,14 @@ fn read_case(r: &mut CborReader<'_>) -> Result<Case, DocketError> {
     };
     let mut verdicts = Vec::new();
     for _ in 0..r.array(MAX_VERDICTS)? {
-        items(r, 5)?;
+        r.items(5)?;
         verdicts.push(CountedVerdict {
-            reviewer: KeyId::from_bytes(fixed(r)?),
+            reviewer: KeyId::from_bytes(r.fixed()?),
             opinion: Opinion::of(r.uint(u64::MAX)?).ok_or(DocketError::Unknown("opinion"))?,
             confidence: Confidence::of(r.uint(u64::MAX)?)
                 .ok_or(DocketError::Unknown("confidence"))?,
             judged_at: read_time(r)?,
-            commitment: fixed(r)?,
+            commitment: r.fixed()?,
         });
     }
     Ok(Case { candidate, payloads, list, version, entry, until, verdicts, outcome })
@@ -82,12 +83,4 @@ fn read_time(r: &mut CborReader<'_>) -> Result<OffsetDateTime, DocketError> {
 
 fn name(r: &mut CborReader<'_>) -> Result<Reference, DocketError> {
     r.text(MAX_NAME)?.parse().map_err(|_| DocketError::Unknown("name"))
-}
-
-fn fixed<const N: usize>(r: &mut CborReader<'_>) -> Result<[u8; N], DocketError> {
-    r.bytes(N)?.try_into().map_err(|_| DocketError::Unknown("length of a byte string"))
-}
-
-fn items(r: &mut CborReader<'_>, wanted: usize) -> Result<(), DocketError> {
-    if r.array(wanted)? == wanted { Ok(()) } else { Err(DocketError::Unknown("shape")) }
 }

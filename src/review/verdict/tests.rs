@@ -92,7 +92,7 @@ fn a_verdict_for_another_device_or_in_another_s_envelope_does_not_count() {
     let wrapped = |candidate: [u8; 16], device: &str, sealed: &[u8], by: u8| {
         let mut w = CborWriter::default();
         w.map(4).key(0).uint(1).key(1).bytes(&candidate).key(2).text(device).key(3).bytes(sealed);
-        sign(ENVELOPE, &w.finish(), &fixture::key(by))
+        ENVELOPE.sign(&w.finish(), &fixture::key(by))
     };
     let sealed = VerdictEnvelope::read(&good).unwrap().sealed.to_vec();
     let outcome = |bytes: Vec<u8>, name| open(&bytes, &trust(), name, &device).unwrap_err();

@@ -52,7 +52,7 @@ fn an_order_says_what_was_signed_and_another_implementation_of_the_standard_agre
         assert_eq!(cose.protected.header.key_id, order.signer().0);
         assert_eq!(
             cose.tbs_data(CONTEXT),
-            to_be_signed(order.signer(), cose.payload.as_deref().unwrap())
+            FORM.to_be_signed(order.signer(), cose.payload.as_deref().unwrap())
         );
     }
 }
