@@ -43,6 +43,8 @@ pub const MAX_COUNTS: usize = 256;
 pub const MAX_COUNT_NAME: usize = 96;
 /// Longest version of the program, in bytes.
 pub const MAX_PROGRAM: usize = 64;
+/// Longest name of a place, in bytes.
+pub const MAX_PLACE: usize = 400;
 /// Most keys that an instruction names.
 pub const MAX_KEYS: usize = 16;
 
@@ -122,6 +124,11 @@ pub enum AuditEvent {
     Verdict(VerdictRecord),
     /// The review of a candidate is over.
     Reviewed(ReviewRecord),
+    /// What people call the place where the camera stands; at each start, where it has a name.
+    Placed {
+        /// As configured, cut at [`MAX_PLACE`].
+        place: String,
+    },
     /// Records could not be written before this one, and the device went on without them.
     Missed {
         /// How many.
@@ -433,6 +440,7 @@ impl fmt::Display for AuditEvent {
             }
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::Reviewed(review) => review.fmt(f),
+            Self::Placed { place } => write!(f, "the camera stands at {place:?}"),
             Self::Missed { records } => write!(f, "{records} records before this are missing"),
         }
     }

@@ -76,6 +76,7 @@ impl ReportMaker {
             records: 0,
             records_missing: 0,
             records_unreadable: 0,
+            places: Vec::new(),
             spans: Vec::new(),
             lists: Vec::new(),
             counts: None,
@@ -148,6 +149,16 @@ impl ReportMaker {
                 self.change(self.standing, Some(at_list), at);
             }
             AuditEvent::Heartbeat { counts } => self.beat(counts, at),
+            AuditEvent::Placed { place } if at < self.report.to_ms => {
+                let places = &mut self.report.places;
+                // Of those before the period only the last counts.
+                if !inside {
+                    places.clear();
+                }
+                if !places.contains(place) {
+                    places.push(place.clone());
+                }
+            }
             _ if !inside => {}
             AuditEvent::Candidate(candidate) => {
                 let first = u64::from(candidate.sequence == 1);
@@ -179,11 +190,15 @@ impl ReportMaker {
                 self.report.reviews.get_or_insert_default().add(review.outcome);
             }
             // What one person has said, before anything is decided.
-            AuditEvent::Verdict(_) => {}
+            AuditEvent::Verdict(_) | AuditEvent::Placed { .. } => {}
         }
     }
 
     fn started(&mut self, at: u64) {
+        // A name that this run has comes after this.
+        if at < self.report.from_ms {
+            self.report.places.clear();
+        }
         if !matches!(self.standing, UseStanding::Stopped | UseStanding::BeforeLog) {
             // The run before broke off at some time after its last record.
             self.change(UseStanding::Unknown, None, self.last_ms);
@@ -287,7 +302,9 @@ fn missing(report: &DeploymentReport) -> Vec<MissingFigure> {
     let mut missing = Vec::new();
     let mut add = |figure, why: &str| missing.push(MissingFigure { figure, why: why.to_owned() });
     let reviews = "the log has no records of reviews";
-    add("place", "the log names the device, and not where it stood");
+    if report.places.is_empty() {
+        add("place", "nobody had named the place where the camera stands (device.place)");
+    }
     if report.reviews.is_none() {
         add("reviews", reviews);
     }

@@ -2,16 +2,17 @@
 
 use super::{
     Answer, AuditEvent, AuditRecord, AuditRecordError, CandidateRecord, EndOfUse, Instruction,
-    InstructionRecord, ListRecord, MAX_COUNT_NAME, MAX_COUNTS, MAX_KEYS, MAX_PROGRAM, MAX_RECORD,
-    MAX_VERDICTS, ReviewRecord, ToldVerdict, VERSION, VerdictRecord, WeakSetting, WipedThing,
+    InstructionRecord, ListRecord, MAX_COUNT_NAME, MAX_COUNTS, MAX_KEYS, MAX_PLACE, MAX_PROGRAM,
+    MAX_RECORD, MAX_VERDICTS, ReviewRecord, ToldVerdict, VERSION, VerdictRecord, WeakSetting,
+    WipedThing,
 };
 use crate::cause::Cause;
 use crate::judgement::{Confidence, Opinion, Outcome};
 use crate::promise::Stage;
+use crate::watchlist::Aim;
 use crate::watchlist::cbor::{CborReader, CborWriter};
 use crate::watchlist::keys::KeyId;
 use crate::watchlist::model::MAX_TEXT;
-use crate::watchlist::{Aim, CborError};
 
 /// The latest time that a record may name: the end of the year 9999, in milliseconds.
 const LATEST: u64 = 253_402_300_799_999;
@@ -36,6 +37,7 @@ mod kind {
     pub const MISSED: u64 = 12;
     pub const VERDICT: u64 = 13;
     pub const REVIEWED: u64 = 14;
+    pub const PLACED: u64 = 15;
 }
 
 pub fn write(record: &AuditRecord) -> Result<Vec<u8>, AuditRecordError> {
@@ -116,6 +118,10 @@ pub fn write(record: &AuditRecord) -> Result<Vec<u8>, AuditRecordError> {
                 w.uint(v.confidence.number());
             }
         }
+        AuditEvent::Placed { place } => {
+            number(&mut w, kind::PLACED, 1);
+            w.text(place);
+        }
     }
     let bytes = w.finish();
     if bytes.len() > MAX_RECORD {
@@ -137,6 +143,7 @@ fn fits(event: &AuditEvent) -> Result<(), AuditRecordError> {
         |fits: bool, what| if fits { Ok(()) } else { Err(AuditRecordError::TooLarge(what)) };
     match event {
         AuditEvent::Started { program } => bound(program.len() <= MAX_PROGRAM, "the version"),
+        AuditEvent::Placed { place } => bound(place.len() <= MAX_PLACE, "the place"),
         AuditEvent::ListInForce(list) => {
             bound(list.signers.len() <= MAX_KEYS, "the signers")?;
             bound(list.authority.len() <= MAX_TEXT, "the authority")?;
@@ -195,19 +202,19 @@ pub fn read(bytes: &[u8]) -> Result<AuditRecord, AuditRecordError> {
 fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, AuditRecordError> {
     Ok(match kind {
         kind::STARTED => {
-            items(r, 1)?;
+            r.items(1)?;
             AuditEvent::Started { program: r.text(MAX_PROGRAM)?.to_owned() }
         }
         kind::STOPPED => {
-            items(r, 0)?;
+            r.items(0)?;
             AuditEvent::Stopped
         }
         kind::USE_BEGAN => {
-            items(r, 0)?;
+            r.items(0)?;
             AuditEvent::UseBegan
         }
         kind::USE_ENDED => {
-            items(r, 1)?;
+            r.items(1)?;
             AuditEvent::UseEnded {
                 why: match r.text(MAX_WORD)? {
                     STOPPED => EndOfUse::Stopped,
@@ -217,22 +224,22 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, AuditReco
             }
         }
         kind::LIST_IN_FORCE => {
-            items(r, 13)?;
+            r.items(13)?;
             AuditEvent::ListInForce(Box::new(read_list(r)?))
         }
         kind::INSTRUCTION => {
-            items(r, 4)?;
+            r.items(4)?;
             AuditEvent::Instruction(read_instruction(r)?)
         }
         kind::CANDIDATE => {
-            items(r, 3)?;
+            r.items(3)?;
             AuditEvent::Candidate(CandidateRecord {
-                event: exactly(r)?,
+                event: r.fixed()?,
                 sequence: match r.uint(2)? {
                     0 => return Err(AuditRecordError::Unknown("sequence")),
                     n => n as u8,
                 },
-                commitment: exactly(r)?,
+                commitment: r.fixed()?,
             })
         }
         kind::WEAKENED => {
@@ -246,34 +253,38 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, AuditReco
             AuditEvent::Weakened { settings }
         }
         kind::CLOCK_JUMPED => {
-            items(r, 1)?;
+            r.items(1)?;
             AuditEvent::ClockJumped { expected_ms: r.uint(LATEST)? }
         }
         kind::WIPED => {
-            items(r, 1)?;
+            r.items(1)?;
             AuditEvent::Wiped { what: WipedThing::of(r.uint(u64::MAX)?)? }
         }
         kind::HEARTBEAT => read_heartbeat(r)?,
         kind::MISSED => {
-            items(r, 1)?;
+            r.items(1)?;
             AuditEvent::Missed { records: r.uint(u64::MAX)? }
         }
         kind::VERDICT => {
-            items(r, 3)?;
+            r.items(3)?;
             AuditEvent::Verdict(VerdictRecord {
-                candidate: exactly(r)?,
-                reviewer: KeyId::from_bytes(exactly(r)?),
-                commitment: exactly(r)?,
+                candidate: r.fixed()?,
+                reviewer: KeyId::from_bytes(r.fixed()?),
+                commitment: r.fixed()?,
             })
         }
         kind::REVIEWED => {
-            items(r, 3)?;
+            r.items(3)?;
             AuditEvent::Reviewed(ReviewRecord {
-                candidate: exactly(r)?,
+                candidate: r.fixed()?,
                 outcome: Outcome::of(r.uint(u64::MAX)?)
                     .ok_or(AuditRecordError::Unknown("outcome"))?,
                 verdicts: read_verdicts(r)?,
             })
+        }
+        kind::PLACED => {
+            r.items(1)?;
+            AuditEvent::Placed { place: r.text(MAX_PLACE)?.to_owned() }
         }
         _ => return Err(AuditRecordError::Unknown("kind")),
     })
@@ -282,9 +293,9 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, AuditReco
 fn read_verdicts(r: &mut CborReader<'_>) -> Result<Vec<ToldVerdict>, AuditRecordError> {
     let mut verdicts = Vec::new();
     for _ in 0..r.array(MAX_VERDICTS)? {
-        items(r, 3)?;
+        r.items(3)?;
         verdicts.push(ToldVerdict {
-            reviewer: KeyId::from_bytes(exactly(r)?),
+            reviewer: KeyId::from_bytes(r.fixed()?),
             opinion: Opinion::of(r.uint(u64::MAX)?).ok_or(AuditRecordError::Unknown("opinion"))?,
             confidence: Confidence::of(r.uint(u64::MAX)?)
                 .ok_or(AuditRecordError::Unknown("confidence"))?,
@@ -296,7 +307,7 @@ fn read_verdicts(r: &mut CborReader<'_>) -> Result<Vec<ToldVerdict>, AuditRecord
 fn read_heartbeat(r: &mut CborReader<'_>) -> Result<AuditEvent, AuditRecordError> {
     let mut counts = std::collections::BTreeMap::new();
     for _ in 0..r.array(MAX_COUNTS)? {
-        items(r, 2)?;
+        r.items(2)?;
         let name = r.text(MAX_COUNT_NAME)?;
         if counts.last_key_value().is_some_and(|(last, _): (&String, _)| last.as_str() >= name) {
             return Err(AuditRecordError::Unknown("order of counts"));
@@ -331,7 +342,7 @@ fn read_list(r: &mut CborReader<'_>) -> Result<ListRecord, AuditRecordError> {
             .parse()
             .map_err(|_| AuditRecordError::Unknown("id of a list"))?,
         version: r.uint(u64::MAX)?,
-        digest: exactly(r)?,
+        digest: r.fixed()?,
         entries: r.uint(u64::MAX)?,
         threshold: r.int()?,
         false_alerts: r.uint(u64::MAX)?,
@@ -344,30 +355,15 @@ fn read_list(r: &mut CborReader<'_>) -> Result<ListRecord, AuditRecordError> {
             _ => return Err(AuditRecordError::Unknown("stage")),
         },
         signers: read_keys(r)?,
-        models: [exactly(r)?, exactly(r)?],
+        models: [r.fixed()?, r.fixed()?],
     })
 }
 
 fn read_keys(r: &mut CborReader<'_>) -> Result<Vec<KeyId>, AuditRecordError> {
-    (0..r.array(MAX_KEYS)?).map(|_| Ok(KeyId::from_bytes(exactly(r)?))).collect()
+    (0..r.array(MAX_KEYS)?).map(|_| Ok(KeyId::from_bytes(r.fixed()?))).collect()
 }
 
 fn cause(code: &str) -> Result<Cause, AuditRecordError> {
     let known = Cause::ALL.iter().copied().find(|cause| cause.code() == code);
     known.ok_or(AuditRecordError::Unknown("cause"))
-}
-
-fn items(r: &mut CborReader<'_>, wanted: usize) -> Result<(), AuditRecordError> {
-    let at = r.at();
-    match r.array(wanted)? {
-        found if found == wanted => Ok(()),
-        found => {
-            Err(CborError::Count { what: "items", found: found as u64, allowed: wanted as u64, at }
-                .into())
-        }
-    }
-}
-
-fn exactly<const N: usize>(r: &mut CborReader<'_>) -> Result<[u8; N], AuditRecordError> {
-    r.bytes(N)?.try_into().map_err(|_| AuditRecordError::Unknown("length of a byte string"))
 }

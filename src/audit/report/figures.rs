@@ -217,6 +217,9 @@ pub struct DeploymentReport {
     pub records: u64,
     /// Records that could not be written, as the log says.
     pub records_missing: u64,
+    /// What people called the place where the camera stood, in the order of time; more than one
+    /// where it was named anew in the period.
+    pub places: Vec<String>,
     /// Records that a newer program wrote, or that are no records.
     pub records_unreadable: u64,
     /// The period from its beginning to its end, without a gap.

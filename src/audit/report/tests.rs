@@ -237,3 +237,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_place_is_what_it_was_called_in_the_period_and_missing_where_nobody_had_named_it() {
+    let placed = |place: &str| AuditEvent::Placed { place: place.into() };
+    let records = [
+        at(0, started()),
+        at(0, placed("south gate")),
+        at(HOUR, started()),
+        at(HOUR, placed("north gate")),
+        at(HOUR, AuditEvent::UseBegan),
+        at(3 * HOUR, started()),
+        at(3 * HOUR, placed("west gate")),
+        at(5 * HOUR, started()),
+        at(5 * HOUR, AuditEvent::UseBegan),
+        at(7 * HOUR, AuditEvent::Stopped),
+    ];
+    let places = |from, to| report(&records, from, to).places;
+    assert_eq!(places(2 * HOUR, 4 * HOUR), ["north gate", "west gate"]);
+    assert_eq!(places(0, 2 * HOUR), ["south gate", "north gate"]);
+    assert_eq!(places(2 * HOUR, 3 * HOUR), ["north gate"]);
+    let unnamed = report(&records, 6 * HOUR, 7 * HOUR);
+    assert_eq!(unnamed.places, <[String; 0]>::default());
+    assert!(unnamed.missing.iter().any(|m| m.figure == "place"));
+    let named = report(&records, 2 * HOUR, 3 * HOUR);
+    assert!(named.missing.iter().all(|m| m.figure != "place"));
+}

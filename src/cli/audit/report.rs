@@ -20,6 +20,8 @@ use crate::files::replace;
 
 /// Stretches of time without use that the page lists; all are in the JSON.
 const SHOWN: usize = 200;
+/// Stretches of time that the page leaves out are shorter, in milliseconds: a start takes some.
+const SHORTEST: u64 = 1000;
 
 #[derive(clap::Args)]
 pub struct ReportArgs {
@@ -126,7 +128,7 @@ const MISSING: &str = "missing";
 fn document(report: &DeploymentReport, trusted: &Trusted) -> Document {
     let facts = vec![
         ("Device".into(), report.origin.clone()),
-        ("Place".into(), format!("{MISSING}: the log names the device alone")),
+        ("Place".into(), places(report)),
         ("Period".into(), format!("{} to {}", whole(report.from_ms), whole(report.to_ms))),
         ("In use".into(), duration(report.ms_of(|s| s == UseStanding::InUse))),
         ("Log".into(), log_line(report, trusted)),
@@ -136,6 +138,14 @@ fn document(report: &DeploymentReport, trusted: &Trusted) -> Document {
         facts,
         headlines: headlines(report),
         sections: vec![lists(report), counts(report), alerts(report), times(report), more(report)],
+    }
+}
+
+fn places(report: &DeploymentReport) -> String {
+    if report.places.is_empty() {
+        format!("{MISSING}: nobody had named it")
+    } else {
+        report.places.join(", then ")
     }
 }
 
@@ -186,7 +196,8 @@ fn headlines(report: &DeploymentReport) -> Vec<Headline> {
 fn lists(report: &DeploymentReport) -> Section {
     let head =
         ["List", "Purpose", "Authorised by", "Entries", "Threshold", "Announced a day", "In use"];
-    let mut table = ReportTable::new("Lists with which faces were compared", &head);
+    let mut table =
+        ReportTable::new("Lists with which faces were compared", &head).with_words(&[1, 2]);
     for used in &report.lists {
         let list = &used.list;
         table.row([
@@ -273,10 +284,11 @@ fn alerts(report: &DeploymentReport) -> Section {
 
 fn times(report: &DeploymentReport) -> Section {
     let mut totals = ReportTable::new("The whole period", &["What the device did", "For"]);
-    for (standing, ms) in report.totals() {
+    for (standing, ms) in report.totals().into_iter().filter(|(_, ms)| *ms >= SHORTEST) {
         totals.row([standing.words().to_owned(), duration(ms)]);
     }
     let idle = report.spans.iter().filter(|s| s.standing != UseStanding::InUse);
+    let idle = idle.filter(|s| s.to_ms.saturating_sub(s.from_ms) >= SHORTEST);
     let mut each = ReportTable::new("When nobody was compared, and why", &["Why", "From", "To"]);
     for span in idle.clone().take(SHOWN) {
         let why = format!("{} ({})", span.standing.words(), span.standing.code());
@@ -291,11 +303,12 @@ fn times(report: &DeploymentReport) -> Section {
 }
 
 fn more(report: &DeploymentReport) -> Section {
-    let mut orders = ReportTable::new("Orders and offers", &["What", "Answer", "How many"]);
+    let mut orders =
+        ReportTable::new("Orders and offers", &["What", "Answer", "How many"]).with_words(&[1]);
     for order in &report.instructions {
         orders.row([order.what.to_owned(), order.answer.clone(), thousands(order.count)]);
     }
-    let mut rest = ReportTable::new("Besides", &["What", "Value"]);
+    let mut rest = ReportTable::new("Besides", &["What", "Value"]).with_words(&[1]);
     let weakened = match report.weakened.is_empty() {
         true => "none".into(),
         false => report.weakened.join(", "),
@@ -304,7 +317,8 @@ fn more(report: &DeploymentReport) -> Section {
     rest.row(["Lists and entries destroyed on order".into(), thousands(report.wiped)]);
     rest.row(["Jumps of the clock".into(), thousands(report.clock_jumps)]);
     rest.row(["Updates of candidates".into(), thousands(report.updates)]);
-    let mut missing = ReportTable::new("What the log cannot say", &["Figure", "Why"]);
+    let mut missing =
+        ReportTable::new("What the log cannot say", &["Figure", "Why"]).with_words(&[1]);
     for figure in &report.missing {
         missing.row([figure.figure.to_owned(), figure.why.clone()]);
     }
@@ -334,6 +348,9 @@ fn csv(report: &DeploymentReport) -> String {
     add("device", report.origin.clone(), none(), "");
     add("from", stamp_ms(report.from_ms), none(), "");
     add("to", stamp_ms(report.to_ms), none(), "");
+    for place in &report.places {
+        add("place", place.clone(), none(), "as the camera's place is called");
+    }
     add("records", report.records.to_string(), none(), "");
     add("candidates", report.candidates.to_string(), none(), "each once");
     add("updates", report.updates.to_string(), none(), "");

@@ -119,15 +119,30 @@ fn strip_element(strip: &PictureStrip) -> String {
     )
 }
 
+/// Longest figure, in bytes, that stays on one line: two times, or an interval.
+const ONE_LINE: usize = 32;
+
 fn table_element(table: &ReportTable) -> String {
+    let class = |column: usize, cell: &str| {
+        if table.words.contains(&column) {
+            " class=\"words\""
+        } else if cell.len() <= ONE_LINE && cell.starts_with(|c: char| c.is_ascii_digit()) {
+            " class=\"figure\""
+        } else {
+            ""
+        }
+    };
     let cells = |tag: &str, cells: &[String]| -> String {
         cells
             .iter()
             .enumerate()
             .map(|(column, cell)| match (tag, column) {
-                ("th", _) => format!("<th scope=\"col\">{}</th>", escape(cell)),
+                ("th", _) => {
+                    let class = if table.words.contains(&column) { " class=\"words\"" } else { "" };
+                    format!("<th scope=\"col\"{class}>{}</th>", escape(cell))
+                }
                 (_, 0) => format!("<th scope=\"row\">{}</th>", escape(cell)),
-                _ => format!("<td>{}</td>", escape(cell)),
+                _ => format!("<td{}>{}</td>", class(column, cell), escape(cell)),
             })
             .collect()
     };

@@ -63,13 +63,15 @@ pub enum Block {
     Pictures(PictureStrip),
 }
 
-/// A table. The first column is a label, the others hold figures.
+/// A table. The first column is a label, the others hold figures, or words where that is said.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReportTable {
     /// What it shows.
     pub caption: String,
     /// Names of the columns.
     pub head: Vec<String>,
+    /// Columns beside the first that hold words.
+    pub words: Vec<usize>,
     /// Rows, as many cells as `head`.
     pub rows: Vec<Vec<String>>,
 }
@@ -80,8 +82,15 @@ impl ReportTable {
         Self {
             caption: caption.into(),
             head: head.iter().map(|h| (*h).to_owned()).collect(),
+            words: Vec::new(),
             rows: Vec::new(),
         }
+    }
+
+    /// Says that the `columns` hold words.
+    #[must_use]
+    pub fn with_words(self, columns: &[usize]) -> Self {
+        Self { words: columns.to_vec(), ..self }
     }
 
     /// Adds a row.
