@@ -47,6 +47,16 @@ pub enum NotObeyed {
     Order(#[from] OrderError),
 }
 
+/// Why a list that was left unread can be read after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadOccasion {
+    /// The clock is right: a board without a battery for its clock starts with a wrong one and
+    /// hears the time later.
+    ClockSet,
+    /// The disk gave what the device remembers, which it had not given before.
+    MemoryRead,
+}
+
 /// The only one who writes the list, the kept rotations and the state file.
 pub struct Keeper {
     device: String,
@@ -94,6 +104,11 @@ impl Keeper {
     /// Why not.
     pub fn permits(&mut self, now: Now) -> Result<(), Blindness> {
         self.state.permits(now)
+    }
+
+    /// Whether the clock is believed.
+    pub fn believes_clock(&mut self, now: Now) -> bool {
+        self.state.judge_clock(now).is_ok()
     }
 
     /// The keys, for those who look at messages before they are verified.
@@ -250,11 +265,12 @@ impl Keeper {
         self.state.remember_time(now);
     }
 
-    /// Whether a list that [`Keeper::load`] left unread because of the clock can be read now: a
-    /// board without a battery for its clock starts with a wrong one and hears the time later. Or
-    /// whether what the device remembers, which the disk did not give, can be.
-    pub fn may_load_now(&mut self, now: Now) -> bool {
-        self.state.read_again(now) || self.unread && self.state.judge_clock(now).is_ok()
+    /// Why a list that [`Keeper::load`] left unread can be read now, if it can.
+    pub fn may_load_now(&mut self, now: Now) -> Option<LoadOccasion> {
+        if self.state.read_again(now) {
+            return Some(LoadOccasion::MemoryRead);
+        }
+        (self.unread && self.state.judge_clock(now).is_ok()).then_some(LoadOccasion::ClockSet)
     }
 
     /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another

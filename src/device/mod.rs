@@ -27,21 +27,23 @@ pub mod pipeline;
 pub(crate) mod reviews;
 pub(crate) mod screen;
 pub(crate) mod state_file;
+mod trigger;
 pub mod vault;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use log::{error, info, warn};
+use log::warn;
 use time::OffsetDateTime;
 
 use self::calibration::Calibration;
 use self::decoys::DecoyCounter;
-use self::keeper::Keeper;
+use self::keeper::{Keeper, LoadOccasion};
 use self::orders::OrderCounters;
 use self::pipeline::{Pipeline, PipelineCounters, PipelineError};
 use self::screen::{OrderScreen, TurnedAway};
+use self::trigger::Trigger;
 use crate::audit::record::{Answer, Instruction, InstructionRecord, ListRecord, MAX_KEYS};
 use crate::cause::Cause;
 use crate::clock::{Clock, Now};
@@ -98,69 +100,6 @@ pub struct ListReport {
     pub state: ListState,
     /// When the keys end that are believed.
     pub trust_ends: Option<OffsetDateTime>,
-}
-
-/// What made the list in force change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trigger {
-    /// The start of the process.
-    Start,
-    /// The clock is right, after it kept the list from being read.
-    ClockSet,
-    /// Somebody asked for the files to be read again.
-    Reload,
-    /// A list was offered.
-    Offer,
-    /// The keys changed.
-    Rotation,
-    /// The list was revoked as a whole.
-    Revocation,
-}
-
-impl Trigger {
-    fn log(self, outcome: Result<&ActiveList, &Blindness>) {
-        match outcome {
-            Ok(active) => self.log_active(active),
-            Err(blindness) => {
-                let Blindness { cause, reason } = blindness;
-                match self {
-                    Self::Start => error!("Nobody is matched: reason={cause} {reason}."),
-                    Self::ClockSet => warn!("Nobody is matched: reason={cause} {reason}."),
-                    Self::Reload => error!(
-                        "The watch list was read again and nobody is matched: reason={cause} \
-                         {reason}."
-                    ),
-                    // Logged as what they are; the status gives the reason.
-                    Self::Offer | Self::Rotation | Self::Revocation => {}
-                }
-            }
-        }
-    }
-
-    fn log_active(self, active: &ActiveList) {
-        let (id, version) = (active.list().id(), active.list().version());
-        let threshold = active.plan().threshold;
-        match self {
-            Self::Start => info!(
-                "Watch list in force: list={id} version={version} stage={} entries={} \
-                 threshold={threshold} expected_false_alerts_a_day={:.4}.",
-                active.list().stage(),
-                active.list().entries().len(),
-                active.plan().false_alerts_a_day,
-            ),
-            Self::ClockSet => info!(
-                "The clock is right now, and the watch list came into force: list={id} \
-                 version={version} threshold={threshold}."
-            ),
-            Self::Reload => info!(
-                "The watch list was read again: list={id} version={version} threshold={threshold}."
-            ),
-            Self::Offer => {
-                info!("A watch list came into force: {id} version {version} threshold={threshold}.")
-            }
-            Self::Rotation | Self::Revocation => {}
-        }
-    }
 }
 
 /// One device: what it matches with, and what messages to it have done.
@@ -236,12 +175,23 @@ impl Device {
         self.change_list(Trigger::Start, list);
     }
 
-    /// Reads a list that the clock kept from being read, if the clock is right at `now`.
+    /// Reads a list that the clock, or a disk that failed, kept from being read, if it can be read
+    /// at `now`.
     pub fn retry(&mut self, now: Now) {
-        if self.pipeline.active_list().is_err() && self.keeper.may_load_now(now) {
-            let list = self.keeper.load(now);
-            self.change_list(Trigger::ClockSet, list);
+        if self.pipeline.active_list().is_ok() {
+            return;
         }
+        let trigger = match self.keeper.may_load_now(now) {
+            None => return,
+            Some(LoadOccasion::ClockSet) => Trigger::ClockSet,
+            Some(LoadOccasion::MemoryRead) => {
+                // Nobody was matched without a memory, so that nothing was counted meanwhile.
+                self.pipeline.resume_traffic(self.keeper.faces());
+                Trigger::MemoryRead
+            }
+        };
+        let list = self.keeper.load(now);
+        self.change_list(trigger, list);
     }
 
     /// Puts in force what the files hold now, or nothing where they hold no valid list: what a
@@ -362,6 +312,11 @@ impl Device {
         let list = WatchedList { id: active.list().id().clone(), version: active.list().version() };
         let tracks = self.pipeline.counters().vision.viewed_tracks;
         Some((list, active.plan().false_positive_rate, tracks))
+    }
+
+    /// The wall time at `now`, where the clock is believed.
+    pub fn believed_time(&mut self, now: Now) -> Option<OffsetDateTime> {
+        self.keeper.believes_clock(now).then_some(now.wall)
     }
 
     /// Whether every order that is followed would survive a restart: only then it is acknowledged.

@@ -143,6 +143,8 @@ impl StateFile {
         self.unread = None;
         self.stored = memory.as_ref().ok().cloned().flatten();
         self.memory = memory.map(Option::unwrap_or_default);
+        // What was said of the clock was said without it.
+        self.judged = None;
         true
     }
 

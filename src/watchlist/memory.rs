@@ -327,6 +327,16 @@ impl DeviceMemory {
         }
         let digest = hex(list.digest());
         let old = self.lists.iter().find(|s| s.id == *list.id());
+        // That an old version came back is what is wrong with it, whatever rule it has.
+        if let Some(old) = old {
+            let (id, offered, highest) = (list.id().clone(), list.version(), old.version);
+            if offered < highest {
+                return Err(Refusal::RolledBack { id, offered, highest });
+            }
+            if offered == highest && digest != old.digest {
+                return Err(Refusal::SameVersion { id, version: offered });
+            }
+        }
         let promotion = KnownRule::after(old.and_then(|old| old.promotion), list, now)?;
         let new = AcceptedList {
             id: list.id().clone(),
@@ -337,16 +347,6 @@ impl DeviceMemory {
             promotion,
         };
         if let Some(old) = self.lists.iter_mut().find(|s| s.id == new.id) {
-            if new.version < old.version {
-                return Err(Refusal::RolledBack {
-                    id: new.id,
-                    offered: new.version,
-                    highest: old.version,
-                });
-            }
-            if new.version == old.version && new.digest != old.digest {
-                return Err(Refusal::SameVersion { id: new.id, version: new.version });
-            }
             // An older version may live longer than the new one, so the memory lasts as long as the
             // longest.
             *old = AcceptedList { expires: old.expires.max(new.expires), ..new };

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use super::*;
 use crate::files::replace;
 use crate::watchlist::keys::SecretKey;
+use crate::watchlist::memory::DAYS;
 use crate::watchlist::trust::{Role, render, resetting_clock};
 
 const NOON: i64 = 1_790_596_800;
@@ -242,32 +243,41 @@ fn a_list_left_unread_by_a_wrong_clock_is_read_once_when_the_clock_is_right() {
     let code = |outcome: Result<ActiveList, Blindness>| {
         outcome.map(|_| "in force").unwrap_or_else(|b| b.cause.code())
     };
-    assert!(!keeper.may_load_now(at(1)), "nothing was tried yet");
+    assert_eq!(keeper.may_load_now(at(1)), None, "nothing was tried yet");
     assert_eq!(code(keeper.load(at(-3600))), "went-back");
-    assert!(!keeper.may_load_now(at(-3599)), "still wrong");
-    assert!(keeper.may_load_now(at(2)), "set right meanwhile");
+    assert_eq!(keeper.may_load_now(at(-3599)), None, "still wrong");
+    assert_eq!(keeper.may_load_now(at(2)), Some(LoadOccasion::ClockSet), "set right meanwhile");
     // There is none, which only reading it can tell; reading it again and again would not help.
     assert_eq!(code(keeper.load(at(3))), "no-list");
-    assert!(!keeper.may_load_now(at(4)));
+    assert_eq!(keeper.may_load_now(at(4)), None);
 }
 
 #[test]
 fn a_state_that_the_disk_did_not_give_is_read_when_it_does_and_a_damaged_one_is_not() {
     let device = DeviceFolder::new();
     let path = device.config.watchlist.state.clone();
+    let faces = DayCounts { day: at(0).wall.to_julian_day(), today: 700, before: [9; DAYS] };
+    device.started().keep_faces(faces.clone());
+    let kept = std::fs::read(&path).expect("kept");
+    std::fs::remove_file(&path).expect("there");
     // As one that cannot be read for now.
     std::fs::create_dir(&path).expect("a folder");
     let mut keeper = device.started();
     assert!(keeper.state.memory().is_err() && !keeper.is_stored(), "what it hears is not stored");
-    assert!(!keeper.may_load_now(at(0)));
+    assert_eq!(keeper.may_load_now(at(0)), None);
+    assert!(keeper.permits(at(0)).is_err(), "nothing is known of the clock either");
     std::fs::remove_dir(&path).expect("empty");
-    assert!(!keeper.may_load_now(at(0)), "not at once");
-    assert!(keeper.may_load_now(at(1)));
+    std::fs::write(&path, kept).expect("writes");
+    assert_eq!(keeper.may_load_now(at(0)), None, "not at once");
+    assert_eq!(keeper.may_load_now(at(1)), Some(LoadOccasion::MemoryRead));
     assert!(keeper.state.memory().is_ok() && keeper.is_stored());
-    assert!(!keeper.may_load_now(at(2)), "once");
+    assert_eq!(keeper.faces(), Some(faces), "what had passed before the start");
+    assert_eq!(keeper.permits(at(1)), Ok(()), "the clock is judged anew");
+    assert_eq!(keeper.may_load_now(at(2)), None, "once");
 
     std::fs::write(&path, "{").expect("writes");
     let mut keeper = device.started();
     std::fs::remove_file(&path).expect("there");
-    assert!(!keeper.may_load_now(at(10)) && keeper.state.memory().is_err());
+    assert_eq!(keeper.may_load_now(at(10)), None);
+    assert!(keeper.state.memory().is_err());
 }

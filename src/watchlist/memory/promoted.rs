@@ -90,6 +90,11 @@ mod tests {
             assert_eq!(changed, Err(RuleBroken::Changed(id())), "{other}");
         }
         assert_eq!(taken(&mut memory, &list(8, InForce, Some(RULE))), Ok(()));
+        // An old version is that first, whatever its rule.
+        for promotion in [None, Some(PromotionRule { days: 13, ..RULE })] {
+            let old = memory.admit(&list(6, InForce, promotion), now());
+            assert!(matches!(old, Err(Refusal::RolledBack { highest: 8, .. })), "{old:?}");
+        }
         // A list that never had one is as free as before.
         let mut memory = DeviceMemory::default();
         assert_eq!(taken(&mut memory, &list(7, Silent, None)), Ok(()));
