@@ -26,7 +26,7 @@ use uuid::Uuid;
 use watchpost::clock::Now;
 use watchpost::decision::DecisionConfig;
 use watchpost::decision::budget::Budget;
-use watchpost::decision::candidate::{Decider, Finding, MAX_HITS, Searched, Seen};
+use watchpost::decision::candidate::{Decider, Finding, KeptOfView, MAX_HITS, Searched, Seen};
 use watchpost::decision::curve::{Entries, FUSION_SHIFT};
 use watchpost::decision::policy::ActiveList;
 use watchpost::decision::promise;
@@ -77,6 +77,13 @@ fn at(ms: u64) -> Now {
     }
 }
 
+/// Of a view nothing is kept here.
+struct NothingKept;
+
+impl KeptOfView for NothingKept {
+    fn become_second(&mut self) {}
+}
+
 /// What the decider makes of one track: views in their order, and what the search finds for a
 /// template.
 fn track(
@@ -84,7 +91,7 @@ fn track(
     threshold: f32,
     views: &[&View],
     search: impl Fn(&Template) -> Vec<Hit>,
-) -> Vec<Finding<usize>> {
+) -> Vec<Finding<NothingKept>> {
     let mut decider = Box::new(Decider::new(config.clone()));
     let mut found = Vec::new();
     let (now, track) = (|i: usize| at(150 * i as u64), TrackId(1));
@@ -95,7 +102,7 @@ fn track(
         let hits = search(&probe);
         let alone = search(&view.template);
         let own = |entry| alone.iter().find(|h| h.entry == entry).map_or(-1.0, |h: &Hit| h.score);
-        let searched = Searched { track, view: i, hits: &hits, threshold };
+        let searched = Searched { track, view: NothingKept, hits: &hits, threshold };
         let id = Uuid::from_u128(i as u128);
         decider.searched(now(i), id, searched, own, &mut |f| found.push(f));
     }

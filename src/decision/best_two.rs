@@ -1,6 +1,13 @@
 //! The two views of a track that are nearest to an entry.
 //!
-//! What is not among them is dropped, and wipes itself.
+//! What is not among them is dropped, and wipes itself. So is what only the best one needs once a
+//! view is the second.
+
+/// What is kept of a view.
+pub trait KeptOfView {
+    /// It is the second best from now on: what is published of the best alone goes.
+    fn become_second(&mut self);
+}
 
 /// One view or two, each with its similarity.
 pub(super) struct BestTwo<V> {
@@ -8,7 +15,7 @@ pub(super) struct BestTwo<V> {
     second: Option<(f32, V)>,
 }
 
-impl<V> BestTwo<V> {
+impl<V: KeptOfView> BestTwo<V> {
     /// Of one view.
     pub fn new(score: f32, view: V) -> Self {
         Self { best: (score, view), second: None }
@@ -21,11 +28,14 @@ impl<V> BestTwo<V> {
 
     /// Takes `view` in where it is among the best two. Of equals the earlier one is better.
     pub fn offer(&mut self, score: f32, view: V) {
+        let mut second = (score, view);
         if score > self.best.0 {
-            self.second = Some(std::mem::replace(&mut self.best, (score, view)));
-        } else if self.second.as_ref().is_none_or(|second| score > second.0) {
-            self.second = Some((score, view));
+            std::mem::swap(&mut self.best, &mut second);
+        } else if self.second.as_ref().is_some_and(|known| second.0 <= known.0) {
+            return;
         }
+        second.1.become_second();
+        self.second = Some(second);
     }
 
     /// The best view with its similarity, and the other.
@@ -40,6 +50,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl KeptOfView for usize {
+        fn become_second(&mut self) {}
+    }
+
+    /// Whether it still has what only the best needs.
+    impl KeptOfView for bool {
+        fn become_second(&mut self) {
+            *self = false;
+        }
+    }
+
+    #[test]
+    fn only_the_best_keeps_what_is_published_of_the_best_alone() {
+        let mut two = BestTwo::new(0.5, true);
+        two.offer(0.4, true);
+        assert_eq!((two.best, two.second), ((0.5, true), Some((0.4, false))));
+        let mut two = BestTwo::new(0.5, true);
+        two.offer(0.6, true);
+        assert_eq!((two.best, two.second), ((0.6, true), Some((0.5, false))));
+    }
 
     proptest! {
         #[test]

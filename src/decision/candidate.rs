@@ -35,6 +35,7 @@ use uuid::Uuid;
 
 use super::DecisionConfig;
 use super::best_two::BestTwo;
+pub use super::best_two::KeptOfView;
 use super::probe::FusedProbe;
 use crate::clock::Now;
 use crate::template::{Embedding, Template};
@@ -142,7 +143,7 @@ struct Announced<V> {
     later: Option<BestTwo<V>>,
 }
 
-impl<V> Announced<V> {
+impl<V: KeptOfView> Announced<V> {
     /// Keeps `view` for the update, where there may be one and it is among the best two.
     fn keep(&mut self, score: f32, view: V) {
         if self.score.is_none() {
@@ -176,7 +177,7 @@ struct Followed<V> {
     announced: Option<Announced<V>>,
 }
 
-impl<V> Followed<V> {
+impl<V: KeptOfView> Followed<V> {
     fn new(since: Duration) -> Self {
         Self { probe: FusedProbe::default(), since, hits: Vec::new(), held: None, announced: None }
     }
@@ -212,7 +213,7 @@ pub struct Decider<V> {
     replaced: bool,
 }
 
-impl<V> Decider<V> {
+impl<V: KeptOfView> Decider<V> {
     /// A decider without evidence. `config` has no problems.
     pub fn new(config: DecisionConfig) -> Self {
         Self {
@@ -380,13 +381,13 @@ impl<V> Decider<V> {
 
 impl Rule {
     /// Whether `t` has waited for more views as long as it may.
-    fn is_late<V>(&self, t: &Followed<V>, now: Now) -> bool {
+    fn is_late<V: KeptOfView>(&self, t: &Followed<V>, now: Now) -> bool {
         let patience = Duration::from_millis(self.config.patience_ms);
         now.monotonic.saturating_sub(t.since) >= patience
     }
 
     /// Makes the candidate of the entry that `t` supports, if there is one.
-    fn announce<V>(
+    fn announce<V: KeptOfView>(
         &mut self,
         track: TrackId,
         t: &mut Followed<V>,
@@ -438,7 +439,12 @@ impl Rule {
 
     /// Sends the better view of what `t` was announced as, where there is one and the evidence
     /// still holds; there is no other update.
-    fn update<V>(&mut self, track: TrackId, t: &mut Followed<V>, out: &mut impl FnMut(Finding<V>)) {
+    fn update<V: KeptOfView>(
+        &mut self,
+        track: TrackId,
+        t: &mut Followed<V>,
+        out: &mut impl FnMut(Finding<V>),
+    ) {
         let Some(a) = &mut t.announced else { return };
         let Some(better) = a.take_better(self.config.update_margin) else { return };
         let (score, view, second) = better.into_parts();

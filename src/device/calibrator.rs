@@ -7,13 +7,15 @@
 //! * Nobody is matched and nothing is published. Entries of the configured list, where there is a
 //!   valid one, are counted at the mild similarity only; its budget need not hold yet, because the
 //!   calibration is the way there.
+//! * A frame that is not kept from swap is not looked at, where `watchlist.require_locked_memory`
+//!   says so.
 //! * Where the list may not be used (hours, area, end) nothing is counted.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use super::decoys::DecoyCounter;
-use super::pipeline::PipelineError;
+use super::pipeline::{PipelineError, decoder, schedule};
 use crate::calibrate::counts::{Counts, day_of};
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
@@ -88,12 +90,8 @@ impl Calibrator {
         counts: Counts,
     ) -> Result<Self, CalibratorError> {
         Ok(Self {
-            decoder: Decoder::of(&config.source),
-            schedule: config
-                .vision
-                .schedule
-                .adaptive
-                .then(|| Schedule::new(config.vision.schedule)),
+            decoder: decoder(config),
+            schedule: schedule(config),
             stopwatch: Box::new(stopwatch),
             analyzer: Analyzer::new(models, &config.vision)?,
             counted: None,

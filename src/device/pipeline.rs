@@ -81,6 +81,17 @@ pub struct Pipeline {
     survives: Duration,
 }
 
+/// What decodes frames as `config` says: where it says so, only those that are kept from swap.
+pub(super) fn decoder(config: &Config) -> Decoder {
+    Decoder::of(&config.source).only_locked(config.watchlist.require_locked_memory)
+}
+
+/// What chooses frames, where `config` says that not all are looked at.
+pub(super) fn schedule(config: &Config) -> Option<Schedule> {
+    let settings = config.vision.schedule;
+    settings.adaptive.then(|| Schedule::new(settings))
+}
+
 impl Pipeline {
     /// A pipeline without a list: blind until [`Pipeline::set_list`]. `stopwatch` measures what
     /// work costs.
@@ -93,13 +104,8 @@ impl Pipeline {
         stopwatch: impl Stopwatch + 'static,
     ) -> Result<Self, VisionError> {
         Ok(Self {
-            decoder: Decoder::of(&config.source)
-                .only_locked(config.watchlist.require_locked_memory),
-            schedule: config
-                .vision
-                .schedule
-                .adaptive
-                .then(|| Schedule::new(config.vision.schedule)),
+            decoder: decoder(config),
+            schedule: schedule(config),
             stopwatch: Box::new(stopwatch),
             active: Err(Blindness::new(Cause::NoList, "no watch list was loaded")),
             traffic: Traffic::default(),

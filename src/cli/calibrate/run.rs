@@ -2,6 +2,7 @@
 //!
 //! * The status says that nobody is matched, that faces are counted, and who allowed it.
 //! * Counts are written every few minutes and when it ends; the same command goes on with them.
+//! * It ends where frames are not kept from swap, as the daemon would be blind then.
 //! * It ends by itself when the signed days are over, and writes the site record.
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use super::foreground::{FrameTurn, Frames, STOP_TIMEOUT, announce};
 use crate::calibrate::counts::day_of;
 use crate::calibrate::decoys::Decoys;
 use crate::calibrate::record::SiteRecord;
+use crate::cause::Cause;
 use crate::cli::CliError;
 use crate::cli::flags::ConfigFile;
 use crate::clock::Clock;
@@ -21,7 +23,9 @@ use crate::config::Config;
 use crate::device::calibration::{self, OpenedDecoys};
 use crate::device::calibrator::Calibrator;
 use crate::device::keeper::Keeper;
+use crate::device::pipeline::PipelineError;
 use crate::files::replace;
+use crate::source::DecodeError;
 
 /// How often counts are written: at most so much is lost with the power.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
@@ -121,6 +125,10 @@ fn count(
             FrameTurn::Frame(_) if keeper.permits(clock.now()).is_err() => {}
             FrameTurn::Frame(frame) => {
                 if let Err(error) = calibrator.process(frame, clock.now()) {
+                    if let PipelineError::Decode(DecodeError::NotLocked { .. }) = error {
+                        let remedy = Cause::MemoryNotLocked.remedy();
+                        return Err(format!("{error}; {remedy}").into());
+                    }
                     warn!("A frame could not be counted: sequence={} {error}.", frame.sequence);
                 }
             }

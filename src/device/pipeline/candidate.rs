@@ -1,5 +1,6 @@
 //! From a finding to its published form.
 
+use std::io::Cursor;
 use std::time::Duration;
 
 use image::ImageEncoder;
@@ -7,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Now;
 use crate::config::Config;
-use crate::decision::candidate::Finding;
+use crate::decision::candidate::{Finding, KeptOfView};
 use crate::decision::policy::ActiveList;
 use crate::delivery::event::{
     Candidate, Crop, EventId, Evidence, ListVersion, MAX_CROP, ModelDigests, QualityParts,
@@ -20,12 +21,18 @@ use crate::vision::{AlignedFace, HeadView, Models, Quality};
 pub(super) struct KeptView {
     /// Absent where the configuration forbids crops: then none is kept in memory either.
     pub face: Option<AlignedFace>,
-    /// Absent unless the configuration asks for it.
+    /// Absent unless the configuration asks for it, and in the second best view.
     pub head: Option<AlignedFace>,
     pub quality: Quality,
     pub rect: Rect,
     /// Width and height of the frame, pixels.
     pub frame: [u32; 2],
+}
+
+impl KeptOfView for KeptView {
+    fn become_second(&mut self) {
+        self.head = None;
+    }
 }
 
 /// Makes candidates; holds what each of them says besides the evidence.
@@ -82,7 +89,7 @@ impl CandidateMaker {
         let file = jpeg(face?, self.crop_quality?);
         let file = file.filter(|file| file.len() <= left.bytes);
         left.failed |= file.is_none();
-        let file = Zeroizing::new(file?);
+        let file = file?;
         left.bytes -= file.len();
         Some(Crop::jpeg(&file))
     }
@@ -173,12 +180,16 @@ fn corners(rect: &Rect) -> [f32; 4] {
     [rect.x, rect.y, rect.width, rect.height]
 }
 
-/// The aligned face as a JPEG file.
-fn jpeg(face: &AlignedFace, quality: u8) -> Option<Vec<u8>> {
+/// The aligned face as a JPEG file, which wipes itself; `None` where it is larger than all pictures
+/// together may be. It never moves while it grows, which would leave pieces of it behind.
+fn jpeg(face: &AlignedFace, quality: u8) -> Option<Zeroizing<Vec<u8>>> {
     let side = face.side() as u32;
-    let mut file = Vec::new();
-    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, quality)
+    let mut file = Zeroizing::new(vec![0; MAX_CROP]);
+    let mut out = Cursor::new(&mut file[..]);
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, quality)
         .write_image(face.rgb(), side, side, image::ExtendedColorType::Rgb8)
         .ok()?;
+    let length = usize::try_from(out.position()).ok()?;
+    file.truncate(length);
     Some(file)
 }
