@@ -171,11 +171,12 @@ impl<'a> VisionThread<'a> {
     fn judge(&mut self, message: &[u8]) {
         match self.device.trust() {
             Ok(trust) => {
-                let now = self.clock.now().wall;
+                let now = self.device.believed_time(self.clock.now());
                 self.reviews.follow(message, &trust, self.device.key(), now);
             }
             Err(blindness) => {
                 warn!("A verdict does not count, as no keys are believed: {blindness}.");
+                self.reviews.turn_away(message);
             }
         }
     }
@@ -184,7 +185,7 @@ impl<'a> VisionThread<'a> {
     fn tend_reviews(&mut self) {
         let Links { auditor, delivery, .. } = self.links;
         let now = self.clock.now();
-        self.reviews.tick(now.wall);
+        self.reviews.tick(self.device.believed_time(now));
         let steps = self.reviews.take_steps();
         let decided = steps.iter().any(|step| !step.records.is_empty());
         for step in &steps {

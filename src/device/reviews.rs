@@ -11,6 +11,7 @@
 //!   ([`crate::decision::watchdog`]); what is counted is stored before it is acknowledged. How many
 //!   tracks were compared is stored now and then: a kill forgets minutes of them, which makes the
 //!   watchdog stricter and never kinder.
+//! * While the clock is not believed nothing expires.
 //!
 //! The state machines are [`crate::review::docket`] and the watchdog; here are their files, their
 //! keys and their time.
@@ -241,15 +242,18 @@ impl Reviews {
         self.unstored = true;
     }
 
-    /// Counts one message, of which nothing is believed yet, where it counts.
+    /// Counts one message, of which nothing is believed yet, where it counts. `now` is absent while
+    /// the clock is not believed.
     pub fn follow(
         &mut self,
         message: &[u8],
         trust: &Trust,
         key: Option<&DeviceKey>,
-        now: OffsetDateTime,
+        now: Option<OffsetDateTime>,
     ) {
         self.set_keys(Some(trust), key);
+        // While the clock is not believed no deadline has passed.
+        let now = now.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let Some(key) = key else {
             self.counters.refused += 1;
             warn!(
@@ -293,8 +297,18 @@ impl Reviews {
         }
     }
 
-    /// Ends what is over at `now`.
-    pub fn tick(&mut self, now: OffsetDateTime) {
+    /// Answers a verdict that cannot be looked at, as no keys are believed: whoever sent it sends
+    /// it again. It is not left unacknowledged, as it would hold up orders then.
+    pub fn turn_away(&mut self, message: &[u8]) {
+        self.counters.refused += 1;
+        let Ok((candidate, reviewer)) = verdict::inspect(message) else { return };
+        let standing = self.docket.standing(candidate);
+        self.answer(candidate, standing, &reviewer.to_string(), NotCounted::NoKeys);
+    }
+
+    /// Ends what is over at `now`; nothing while the clock is not believed.
+    pub fn tick(&mut self, now: Option<OffsetDateTime>) {
+        let Some(now) = now else { return };
         // Forgotten with their end.
         let about = |candidate| Some((candidate, self.docket.about(candidate)?));
         let due: Vec<_> = self.docket.due(now).filter_map(about).collect();

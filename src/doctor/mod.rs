@@ -138,7 +138,7 @@ const OF_THE_MACHINE: [(&str, MachineCheck); 4] = [
 ];
 
 /// Checks in the order of the data: what comes later needs what comes before.
-const OF_THE_CONFIGURATION: [(&str, Check); 12] = [
+const OF_THE_CONFIGURATION: [(&str, Check); 13] = [
     ("promises", promises),
     ("models", matching::models),
     ("trust", matching::trust),
@@ -149,6 +149,7 @@ const OF_THE_CONFIGURATION: [(&str, Check); 12] = [
     ("views", views::views),
     ("state", machine::state),
     ("outbox", machine::outbox),
+    ("reviews", machine::reviews),
     ("broker-files", link::files),
     ("broker", link::broker),
 ];
@@ -290,6 +291,19 @@ mod tests {
         }
         assert!(skipped(&outputs, "watchlist"), "{outputs:?}");
         assert!(ok(&outputs, "config"), "{outputs:?}");
+    }
+
+    #[test]
+    fn what_waits_for_reviewers_is_read_and_a_damaged_file_of_it_is_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let docket = folder.path().join("reviews.cbor");
+        let named = |key: &str| format!("[watchlist]\n{key}[review]\ndocket = {docket:?}\n");
+        assert!(skipped(&outputs(&named("")), "reviews"));
+        let with_key = named("device_key = \"HERE/device.key\"\n");
+        let found = outputs(&with_key);
+        assert!(result(&found, "reviews").detail().contains("0 candidates"), "{found:?}");
+        std::fs::write(&docket, "junk").unwrap();
+        assert!(failed(&outputs(&with_key), "reviews"));
     }
 
     #[test]

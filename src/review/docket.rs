@@ -59,6 +59,9 @@ pub enum NotCounted {
     /// The same person has judged it before.
     #[error("this person has judged the candidate before")]
     SamePerson,
+    /// The device believes no keys for now.
+    #[error("the device cannot read the keys of its people for now; send the verdict again later")]
+    NoKeys,
     /// It was decided before; what is said now changes nothing.
     #[error("the candidate was decided before")]
     Decided,
@@ -221,6 +224,11 @@ impl Docket {
             Ok(()) => Judged::Counts(case.notice()),
             Err(why) => Judged::Not { why, standing: Some(case.notice()) },
         }
+    }
+
+    /// How a candidate stands, where it is known.
+    pub fn standing(&self, candidate: CandidateId) -> Option<Notice> {
+        self.cases.iter().find(|case| case.candidate == candidate).map(Case::notice)
     }
 
     /// Ends what is over at `now`, and forgets what was decided long enough ago.

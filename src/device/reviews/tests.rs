@@ -70,7 +70,12 @@ fn two_verdicts_over_a_restart_confirm_and_both_are_recorded_and_told() {
     let site = Site::new();
     let mut reviews = site.reviews();
     added(&mut reviews);
-    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(1).wall);
+    reviews.follow(
+        &site.verdict(3, Opinion::Same),
+        &trust(&[3, 4]),
+        Some(&site.key),
+        Some(at(1).wall),
+    );
     let [first] = &reviews.take_steps()[..] else { panic!("one step") };
     assert!(matches!(first.records[..], [AuditEvent::Verdict(_)]));
     assert_eq!((first.state.state, first.state.given), (ReviewStage::Pending, 1));
@@ -81,11 +86,21 @@ fn two_verdicts_over_a_restart_confirm_and_both_are_recorded_and_told() {
 
     let mut again = site.reviews();
     // The broker sends the first once more, as its acknowledgement was lost.
-    again.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(2).wall);
+    again.follow(
+        &site.verdict(3, Opinion::Same),
+        &trust(&[3, 4]),
+        Some(&site.key),
+        Some(at(2).wall),
+    );
     let [answer] = &again.take_steps()[..] else { panic!("one step") };
     assert_eq!((answer.state.state, answer.records.len()), (ReviewStage::Pending, 0));
     assert!(answer.state.refused.is_some());
-    again.follow(&site.verdict(4, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(3).wall);
+    again.follow(
+        &site.verdict(4, Opinion::Same),
+        &trust(&[3, 4]),
+        Some(&site.key),
+        Some(at(3).wall),
+    );
     let [second] = &again.take_steps()[..] else { panic!("one step") };
     let [AuditEvent::Verdict(_), AuditEvent::Reviewed(reviewed)] = &second.records[..] else {
         panic!("{:?}", second.records);
@@ -136,7 +151,12 @@ fn what_is_revoked_or_too_late_ends_untold() {
     let candidate = candidate();
     let mut reviews = site.reviews();
     added(&mut reviews);
-    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), Some(&site.key), at(1).wall);
+    reviews.follow(
+        &site.verdict(3, Opinion::Same),
+        &trust(&[3, 4]),
+        Some(&site.key),
+        Some(at(1).wall),
+    );
     reviews.take_steps();
     let mut expired = site.reviews();
     added(&mut expired);
@@ -144,7 +164,9 @@ fn what_is_revoked_or_too_late_ends_untold() {
     let steps = reviews.take_steps();
     assert_eq!(steps[0].state.state, ReviewStage::Withdrawn);
     assert_eq!(steps[0].state.verdicts, []);
-    expired.tick(at(0).wall + site.config.review.deadline());
+    expired.tick(None);
+    assert!(expired.take_steps().is_empty(), "the clock is not believed");
+    expired.tick(Some(at(0).wall + site.config.review.deadline()));
     assert_eq!(expired.take_steps()[0].state.state, ReviewStage::Expired);
     assert_eq!((reviews.counters().withdrawn, expired.counters().expired), (1, 1));
 }
@@ -155,9 +177,9 @@ fn nobody_who_is_no_reviewer_gets_an_answer() {
     let mut reviews = site.reviews();
     added(&mut reviews);
     for message in [site.verdict(1, Opinion::Same), b"no verdict".to_vec()] {
-        reviews.follow(&message, &trust(&[3, 4]), Some(&site.key), at(1).wall);
+        reviews.follow(&message, &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
     }
-    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), None, at(1).wall);
+    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), None, Some(at(1).wall));
     assert_eq!(reviews.take_steps(), []);
     assert_eq!((reviews.counters().not_authentic, reviews.counters().refused), (2, 1));
 }
