@@ -11,6 +11,7 @@
 //! It trusts nobody but the keys of the logs, and learns nothing but sizes and hashes.
 
 mod folder;
+mod kind;
 mod statements;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 pub use self::folder::FolderMemory;
+pub use self::kind::FindingKind;
 pub use self::statements::CosignedLast;
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::dialogue::DialogueError;
@@ -124,25 +126,6 @@ pub enum WitnessFinding {
 }
 
 impl WitnessFinding {
-    /// Its word, for topics, logs and machines.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) | Self::Unreadable(_) => "malformed",
-            Self::Replay { .. } => "replay",
-            Self::UnknownOrigin(_) => "unknown-origin",
-            Self::NotAuthentic(_) => "not-authentic",
-            Self::Empty(_) => "empty",
-            Self::Rollback { .. } => "rollback",
-            Self::Truncation { .. } => "truncation",
-            Self::Fork { .. } => "fork",
-            Self::Rewrite { .. } => "rewrite",
-            Self::Gap { .. } => "gap",
-            Self::Silence { .. } => "silence",
-            Self::NotRemembered(_) => "not-remembered",
-            Self::NotCosigned(_) => "not-cosigned",
-        }
-    }
-
     /// Whether the log itself has broken its word: genuine, and not what it was.
     pub fn is_offence(&self) -> bool {
         matches!(
@@ -152,6 +135,11 @@ impl WitnessFinding {
                 | Self::Fork { .. }
                 | Self::Rewrite { .. }
         )
+    }
+
+    /// Whether it is a failure of the witness itself, and says nothing of a log.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::NotRemembered(_) | Self::NotCosigned(_))
     }
 
     /// The HTTP status that `tlog-witness` gives it.

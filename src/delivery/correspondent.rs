@@ -20,7 +20,7 @@ use super::broker::{BrokerConfig, BrokerUrl};
 use super::courier::CourierError;
 use super::failure::{self, LinkFailure};
 use super::wire;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Recurring};
 
 /// Largest message taken.
 const MAX_INCOMING: u32 = 256 * 1024;
@@ -32,6 +32,10 @@ pub const MOST_WAITING: usize = 4096;
 const ROUND: Duration = Duration::from_millis(100);
 /// First and last wait between connections.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// First wait where only somebody who changes something can help: a wrong password, a certificate.
+const RETRY_SLOWLY: Duration = Duration::from_secs(30);
+/// First and last interval at which it is logged that letters are dropped.
+const SAY_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
 
 /// What is published, at QoS 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,9 @@ struct FleetPost<'a> {
     /// Packets to acknowledge, each once the letters below that number are gone.
     unacknowledged: VecDeque<(u16, u64)>,
     connected: bool,
+    began: Instant,
+    /// Letters for which there was no room.
+    dropped: Recurring,
 }
 
 /// Connects as `config` says under `client_id` and lets `correspondent` write until it is over.
@@ -100,6 +107,8 @@ pub fn correspond(
         flying: Vec::new(),
         unacknowledged: VecDeque::new(),
         connected: false,
+        began: Instant::now(),
+        dropped: Recurring::new(SAY_AGAIN.0, SAY_AGAIN.1),
     };
     let outcome = runtime.block_on(async {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
@@ -123,6 +132,7 @@ pub fn correspond(
                     }
                     post.connected = false;
                     let wait = backoff.next(getrandom::u32().unwrap_or(u32::MAX / 2));
+                    let wait = if failure.slow { wait.max(RETRY_SLOWLY) } else { wait };
                     log::warn!(
                         "No connection to the broker: {failure} url={url} next_try_ms={}.",
                         wait.as_millis()
@@ -162,7 +172,12 @@ impl FleetPost<'_> {
         for letter in letters {
             if self.waiting.len() == MOST_WAITING {
                 self.waiting.pop_front();
-                log::error!("More waits for the broker than is kept; the oldest is dropped.");
+                if let Some(letters) = self.dropped.happened(self.began.elapsed()) {
+                    log::error!(
+                        "More waits for the broker than is kept; the oldest are dropped: \
+                         letters={letters}."
+                    );
+                }
             }
             self.waiting.push_back(Numbered(self.next, letter));
             self.next += 1;

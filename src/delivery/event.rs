@@ -471,6 +471,6 @@ pub use promises::{PromiseState, Promises};
 pub use review::{ReviewStage, ReviewState, ReviewVerdict};
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 #[cfg(test)]
 mod tests;

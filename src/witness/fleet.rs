@@ -9,7 +9,9 @@
 //!   else published it again (`replay`).
 //! * Two signed logs of one size are an offence however they came (`fork`).
 //! * A question is repeated until it is answered; nobody is waited for.
-//! * One offence is reported once an hour at most, as long as it stays the same.
+//! * One offence is reported once an hour at most, as long as it stays the same; that the witness
+//!   cannot remember or sign is reported until it can, at growing intervals.
+//! * What is kept of a log is made by its own signature alone: what strangers claim costs nothing.
 
 mod sayings;
 
@@ -28,11 +30,15 @@ use crate::audit::note::{NoteKey, SignedNote};
 use crate::audit::proof::{ProofError, Submission};
 use crate::audit::tree::{ProofPath, TreeHash};
 use crate::audit::witness::{Cosigned, LogWitness, WitnessFinding, WitnessMemory};
+use crate::backoff::Recurring;
 
 /// How long a question waits for its answer before it is repeated.
 pub const ASK_AGAIN: Duration = Duration::seconds(10);
 /// How often the same finding is reported again.
 const REPORT_AGAIN: Duration = Duration::HOUR;
+/// First and last interval at which it is reported that the witness cannot do its own work.
+const OWN_AGAIN: (std::time::Duration, std::time::Duration) =
+    (std::time::Duration::from_secs(60), std::time::Duration::from_secs(3600));
 /// Most unknown logs that are told apart.
 const MOST_UNKNOWN: usize = 256;
 
@@ -74,6 +80,8 @@ pub struct FleetWitness<M> {
     silence: Duration,
     logs: BTreeMap<String, WatchedLog>,
     unknown: BTreeSet<String>,
+    /// Failures of the witness itself.
+    own: Recurring,
     bridge: Bridge,
 }
 
@@ -82,7 +90,8 @@ impl<M: WitnessMemory> FleetWitness<M> {
     /// named. What is cosigned goes over `bridge`, too.
     pub fn new(witness: LogWitness<M>, root: &str, silence: Duration, bridge: Bridge) -> Self {
         let (root, unknown) = (root.to_owned(), BTreeSet::new());
-        Self { witness, root, silence, logs: BTreeMap::new(), unknown, bridge }
+        let own = Recurring::new(OWN_AGAIN.0, OWN_AGAIN.1);
+        Self { witness, root, silence, logs: BTreeMap::new(), unknown, own, bridge }
     }
 
     /// The witness.
@@ -108,8 +117,12 @@ impl<M: WitnessMemory> FleetWitness<M> {
             DeviceSaying::Challenge => self.challenge(device, payload, now, &mut out),
             DeviceSaying::Consistency => self.consistency(device, payload, now, &mut out),
         };
-        if let Err(finding) = heard {
-            self.report_unknown(device, finding, payload, &mut out);
+        match heard {
+            Ok(()) => {}
+            Err(finding) if finding.is_own() => {
+                self.report_own(Some(device), finding, now, &mut out);
+            }
+            Err(finding) => self.report_unknown(device, finding, payload, &mut out),
         }
         out
     }
@@ -156,8 +169,14 @@ impl<M: WitnessMemory> FleetWitness<M> {
                 self.report(&origin, finding(), evidence, now, out);
                 return Err(finding());
             }
+            Err(finding) if finding.is_own() => {
+                self.report_own(None, finding, now, out);
+                let why = "this witness cannot do its work for now, and has said why";
+                return Err(WitnessFinding::NotRemembered(why.to_owned()));
+            }
             Err(finding) => return Err(finding),
         };
+        self.own.over();
         let (checkpoint, line) = (cosigned.checkpoint.clone(), cosigned.line.clone());
         let device = self.logs.get(&checkpoint.origin).map(|log| log.device.clone());
         let device =
@@ -213,14 +232,18 @@ impl<M: WitnessMemory> FleetWitness<M> {
         self.device_of(origin).is_some_and(|named| Generation::named(&named, device).is_some())
     }
 
-    /// That `origin` is a log of `device` that is watched; what is known of it.
-    fn watched(&mut self, origin: &str, device: &str) -> Result<&mut WatchedLog, WitnessFinding> {
-        if self.witness.log(origin).is_none() || !self.is_of(origin, device) {
-            return Err(WitnessFinding::UnknownOrigin(origin.to_owned()));
-        }
+    /// The key of `origin`, where that is a log of `device` that is watched.
+    fn watched(&self, origin: &str, device: &str) -> Result<&NoteKey, WitnessFinding> {
+        let key = self.witness.log(origin).filter(|_| self.is_of(origin, device));
+        key.ok_or_else(|| WitnessFinding::UnknownOrigin(origin.to_owned()))
+    }
+
+    /// What is known of the log `origin` of `device`, which has just proved by its signature that
+    /// it speaks: what anybody may claim makes nothing here, and moves nothing.
+    fn speaks(&mut self, origin: &str, device: &str) -> &mut WatchedLog {
         let log = self.logs.entry(origin.to_owned()).or_default();
         device.clone_into(&mut log.device);
-        Ok(log)
+        log
     }
 
     fn checkpoint(
@@ -235,9 +258,9 @@ impl<M: WitnessMemory> FleetWitness<M> {
         let text =
             SignedNote::parse(note).map_err(|e| malformed(ProofError::Checkpoint(e.into())))?;
         let origin = Checkpoint::parse(text.text).map_err(|e| malformed(e.into()))?.origin;
-        self.watched(&origin, device)?;
-        let key = self.witness.log(&origin).expect("it is watched");
+        let key = self.watched(&origin, device)?;
         let new = Checkpoint::open(note, key).map_err(WitnessFinding::NotAuthentic)?;
+        self.speaks(&origin, device);
         let last = self.witness.last(&origin)?.map(|last| last.checkpoint);
         let (had, root) = last.map_or((0, TreeHash::empty()), |last| (last.size, last.root));
         if new.size == had && new.root != root {
@@ -268,16 +291,17 @@ impl<M: WitnessMemory> FleetWitness<M> {
     ) -> Result<(), WitnessFinding> {
         let parsed = SignedNote::parse(text(payload)?).map_err(DialogueError::from);
         let origin = parsed.and_then(|note| Challenge::parse(&note)).map_err(of_dialogue)?.origin;
-        self.watched(&origin, device)?;
-        let key = self.witness.log(&origin).expect("it is watched");
+        let key = self.watched(&origin, device)?;
         let challenge = Challenge::open(payload, key).map_err(of_dialogue)?;
-        let answer = self.witness.freshness(&origin, challenge.nonce)?;
+        let asked = self.speaks(&origin, device).question.is_some();
+        let last = self.witness.last(&origin)?;
+        let (had, root) = last
+            .as_ref()
+            .map_or((0, TreeHash::empty()), |last| (last.checkpoint.size, last.checkpoint.root));
+        let answer = self.witness.freshness(&origin, last, challenge.nonce)?;
         out.said.push((device.to_owned(), WitnessSaying::Freshness, answer));
-        let last = self.witness.last(&origin)?.map(|last| last.checkpoint);
-        let (had, root) = last.map_or((0, TreeHash::empty()), |last| (last.size, last.root));
-        let log = &self.logs[&origin];
         // A challenge of before may be played again: the device is asked itself.
-        if (challenge.size, challenge.root) != (had, root) && log.question.is_none() {
+        if (challenge.size, challenge.root) != (had, root) && !asked {
             self.ask(&origin, now, out);
         }
         Ok(())
@@ -293,9 +317,9 @@ impl<M: WitnessMemory> FleetWitness<M> {
         let parsed = SignedNote::parse(text(payload)?).map_err(DialogueError::from);
         let parsed = parsed.and_then(|note| ConsistencyAnswer::parse(&note));
         let origin = parsed.map_err(of_dialogue)?.origin;
-        self.watched(&origin, device)?;
-        let key = self.witness.log(&origin).expect("it is watched");
+        let key = self.watched(&origin, device)?;
         let answer = ConsistencyAnswer::open(payload, key).map_err(of_dialogue)?;
+        self.speaks(&origin, device);
         if let Some(errand) = self.bridge.answered(&origin, answer.nonce, &answer.submission) {
             out.errands.push(errand);
             return Ok(());
@@ -309,6 +333,8 @@ impl<M: WitnessMemory> FleetWitness<M> {
         }
         match self.witness.submit(&answer.submission.to_string(), now) {
             Ok(cosigned) => self.cosigned(&origin, device, cosigned, now, out),
+            // The question stays open: it is asked again.
+            Err(finding) if finding.is_own() => return Err(finding),
             // Something else was cosigned meanwhile.
             Err(WitnessFinding::Gap { had, .. }) if asked.is_some_and(|q| q.old != had) => {
                 self.ask(&origin, now, out);
@@ -334,6 +360,7 @@ impl<M: WitnessMemory> FleetWitness<M> {
         now: OffsetDateTime,
         out: &mut WitnessOutput,
     ) {
+        self.own.over();
         let log = self.logs.get_mut(origin).expect("it was made");
         log.question = None;
         let key = self.witness.log(origin).expect("it is watched");
@@ -369,7 +396,10 @@ impl<M: WitnessMemory> FleetWitness<M> {
 
     /// Asks a device for its log as it is now.
     fn ask(&mut self, origin: &str, now: OffsetDateTime, out: &mut WitnessOutput) {
-        let Ok(last) = self.witness.last(origin) else { return };
+        let last = match self.witness.last(origin) {
+            Ok(last) => last,
+            Err(finding) => return self.report_own(None, finding, now, out),
+        };
         let Ok(nonce) = Nonce::random() else { return };
         let old = last.map_or(0, |last| last.checkpoint.size);
         let request = WitnessRequest { origin: origin.to_owned(), nonce, old };
@@ -388,14 +418,34 @@ impl<M: WitnessMemory> FleetWitness<M> {
         now: OffsetDateTime,
         out: &mut WitnessOutput,
     ) {
-        let log = self.logs.entry(origin.to_owned()).or_default();
+        let named = self.device_of(origin);
+        // What came over HTTP was verified, too; its device may have said nothing here yet.
+        let log = self.logs.entry(origin.to_owned()).or_insert_with(|| WatchedLog {
+            device: named.unwrap_or_default(),
+            ..WatchedLog::default()
+        });
         let text = finding.to_string();
         if log.reported.as_ref().is_some_and(|(t, at)| *t == text && now - *at < REPORT_AGAIN) {
             return;
         }
         log.reported = Some((text, now));
-        let device = Some(log.device.clone());
+        let device = Some(log.device.clone()).filter(|device| !device.is_empty());
         out.reports.push(WitnessReport::Finding { device, finding, evidence });
+    }
+
+    /// What the witness itself cannot do is reported until it can, at growing intervals.
+    fn report_own(
+        &mut self,
+        device: Option<&str>,
+        finding: WitnessFinding,
+        now: OffsetDateTime,
+        out: &mut WitnessOutput,
+    ) {
+        let since = (now - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
+        if self.own.happened(since).is_some() {
+            let (device, evidence) = (device.map(str::to_owned), Vec::new());
+            out.reports.push(WitnessReport::Finding { device, finding, evidence });
+        }
     }
 
     /// What cannot be said of a watched log is reported once for each device and kind: anybody may

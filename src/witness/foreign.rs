@@ -7,11 +7,11 @@ use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most bytes of an answer: cosignatures and a head.
-const MAX_ANSWER: u64 = 64 * 1024;
-/// To connect, to write, and between two pieces of the answer.
+const MAX_ANSWER: usize = 64 * 1024;
+/// To connect, and then for all of the rest: whoever answers a byte at a time holds up nobody.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a witness of others takes submissions: `http://HOST[:PORT][/PREFIX]`.
@@ -62,12 +62,20 @@ impl fmt::Display for SubmissionUrl {
 /// # Errors
 /// Where there is no answer, or one that cannot be read.
 pub fn submit(url: &SubmissionUrl, submission: &str) -> std::io::Result<(u16, String)> {
+    submit_within(TIMEOUT, url, submission)
+}
+
+fn submit_within(
+    time: Duration,
+    url: &SubmissionUrl,
+    submission: &str,
+) -> std::io::Result<(u16, String)> {
     let no = |what: &str| std::io::Error::other(what.to_owned());
     let mut addresses = (url.host.as_str(), url.port).to_socket_addrs()?;
     let address = addresses.next().ok_or_else(|| no("the host has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut stream = TcpStream::connect_timeout(&address, time)?;
+    let end = Instant::now() + time;
+    stream.set_write_timeout(Some(time))?;
     let head = format!(
         "POST {}/add-checkpoint HTTP/1.1\r\nHost: {}:{}\r\nContent-Type: text/plain\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
@@ -77,9 +85,25 @@ pub fn submit(url: &SubmissionUrl, submission: &str) -> std::io::Result<(u16, St
         submission.len()
     );
     stream.write_all(&[head.as_bytes(), submission.as_bytes()].concat())?;
-    let mut reply = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut reply)?;
+    let reply = read_until(end, &mut stream)?;
     parse_reply(&reply).ok_or_else(|| no("this is no answer of an HTTP server"))
+}
+
+/// All that comes before the other side closes.
+fn read_until(end: Instant, stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let (mut reply, mut piece) = (Vec::new(), [0; 4096]);
+    while reply.len() < MAX_ANSWER {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut piece)? {
+            0 => break,
+            read => reply.extend_from_slice(&piece[..read]),
+        }
+    }
+    Ok(reply)
 }
 
 /// The status and the body of an answer.

@@ -64,12 +64,18 @@ impl<M: WitnessMemory> LogWitness<M> {
         statement.sign(&self.name, &self.secret)
     }
 
-    /// The signed answer to a device that asks by `nonce` whether its log `origin` is the newest.
+    /// The signed answer to a device that asks by `nonce` whether its log `origin`, of which `last`
+    /// was cosigned last, is the newest.
     ///
     /// # Errors
-    /// Where the log is not watched, or what is remembered cannot be read.
-    pub fn freshness(&self, origin: &str, nonce: Nonce) -> Result<String, WitnessFinding> {
-        let (size, root, signature) = match self.last(origin)? {
+    /// Where the witness's name cannot be a key's.
+    pub fn freshness(
+        &self,
+        origin: &str,
+        last: Option<CosignedLast>,
+        nonce: Nonce,
+    ) -> Result<String, WitnessFinding> {
+        let (size, root, signature) = match last {
             None => (0, TreeHash::empty(), None),
             Some(CosignedLast { checkpoint, signature }) => {
                 (checkpoint.size, checkpoint.root, Some(signature))

@@ -1,6 +1,6 @@
 //! Writes the contract down from the types, and holds the files under `config/schemas` to that.
 //!
-//! `WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib event::contract` rewrites the files after a
+//! `WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib published_schema` rewrites the files after a
 //! change of a type. The binary carries nothing of this.
 
 use std::borrow::Cow;
@@ -108,11 +108,16 @@ impl Transform for AsSent {
     }
 }
 
-fn schema_of<T: EventData + JsonSchema>() -> Value {
+/// What is sent of `T`, with its own words.
+pub fn sent_schema<T: JsonSchema>() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
     let settings = settings.with_transform(AsSent);
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+fn schema_of<T: EventData + JsonSchema>() -> Value {
+    let mut schema = sent_schema::<T>();
     schema["$id"] = T::SCHEMA.into();
     let about = schema["description"].as_str().unwrap_or_default();
     schema["description"] = format!(
@@ -126,11 +131,7 @@ fn schema_of<T: EventData + JsonSchema>() -> Value {
 
 /// The envelope around `data` of any kind.
 fn envelope() -> Value {
-    let mut settings = SchemaSettings::draft2020_12();
-    settings.inline_subschemas = true;
-    let settings = settings.with_transform(AsSent);
-    let mut schema =
-        settings.into_generator().into_root_schema_for::<CloudEvent<Value>>().to_value();
+    let mut schema = sent_schema::<CloudEvent<Value>>();
     schema["$id"] = "urn:watchpost:schema:cloudevent:v1".into();
     schema["title"] = "CloudEvent".into();
     for (name, value) in [("specversion", "1.0"), ("datacontenttype", "application/json")] {
@@ -241,7 +242,8 @@ const AUDIT_TEXTS: [(&str, bool, &str); 3] = [
         "audit/checkpoint",
         true,
         "The newest signed checkpoint of the audit log (C2SP tlog-checkpoint), where the device \
-         keeps one; again on each connection.",
+         keeps one; again on each connection. The device compares what the broker has kept of it \
+         with its log.",
     ),
     (
         "audit/consistency",
@@ -355,6 +357,21 @@ fn asyncapi(messages: &[ContractMessage]) -> Value {
             }),
         );
     }
+    // From others to others: a device neither sends nor receives it.
+    channels.insert(
+        "audit-finding".to_owned(),
+        json!({
+            "address": "{root}/v1/{device}/audit/finding",
+            "description": "What a witness of the device's audit log has found, at QoS 1, for those \
+                who keep an eye on the fleet. Published by `watchpost witness run`, not by the \
+                device, and not signed: the evidence in it is.",
+            "messages": { "audit-finding": {
+                "contentType": "application/json",
+                "payload": { "$ref": "./audit-finding.v1.schema.json" },
+            } },
+            "parameters": parameters,
+        }),
+    );
     for (topic, kind) in topics.inbound() {
         let address = topic.trim_start_matches("site/v1/cam-7/");
         let name = address.replace('/', "-");
@@ -563,6 +580,8 @@ fn inbound_messages(kind: InboundKind) -> (&'static str, Vec<(&'static str, Valu
                 ),
             )],
         ),
+        // Its own word, see AUDIT_TEXTS.
+        InboundKind::AuditKept => ("", Vec::new()),
         #[allow(unreachable_patterns, reason = "kinds may be added")]
         _ => ("A signed message.", vec![("message", binary("application/cose", "Signed."))]),
     }
@@ -572,7 +591,8 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/schemas").join(name)
 }
 
-fn committed(name: &str) -> Value {
+/// The published schema `name`.
+pub fn committed(name: &str) -> Value {
     let text = std::fs::read_to_string(file(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
@@ -584,23 +604,26 @@ fn the_published_schemas_and_the_asyncapi_document_are_those_of_the_types() {
         messages.iter().map(|m| (format!("{}.v2.schema.json", m.name), m.schema.clone())).collect();
     files.push(("cloudevent.v1.schema.json".to_owned(), envelope()));
     files.push(("asyncapi.json".to_owned(), asyncapi(&messages)));
-    for (name, generated) in files {
-        if std::env::var_os("WATCHPOST_WRITE_SCHEMAS").is_some() {
-            let text = serde_json::to_string_pretty(&generated).expect("it is JSON") + "\n";
-            std::fs::write(file(&name), text).expect("a writable source tree");
-        }
-        assert!(
-            committed(&name) == generated,
-            "config/schemas/{name} differs from the types. Where the change is wanted and adds \
-             only what is optional, run WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib \
-             event::contract; anything else is a v2"
-        );
+    files.iter().for_each(|(name, generated)| hold_file(name, generated));
+}
+
+/// Holds the published file `name` to what the types say.
+pub fn hold_file(name: &str, generated: &Value) {
+    if std::env::var_os("WATCHPOST_WRITE_SCHEMAS").is_some() {
+        let text = serde_json::to_string_pretty(generated).expect("it is JSON") + "\n";
+        std::fs::write(file(name), text).expect("a writable source tree");
     }
+    assert!(
+        committed(name) == *generated,
+        "config/schemas/{name} differs from the types. Where the change is wanted and adds only \
+         what is optional, run WATCHPOST_WRITE_SCHEMAS=1 cargo test --lib published_schema; \
+         anything else is another version"
+    );
 }
 
 /// What of `value` the schema does not say or says otherwise; knows the keywords that the schemas
 /// use.
-fn drift(schema: &Value, value: &Value, path: &str, out: &mut Vec<String>) {
+pub fn drift(schema: &Value, value: &Value, path: &str, out: &mut Vec<String>) {
     let kind = match value {
         Value::Object(_) => "object",
         Value::Array(_) => "array",
@@ -735,6 +758,10 @@ fn version_1_keeps_its_required_fields_for_ever() {
 fn the_asyncapi_document_names_the_topics_that_are_published() {
     let document = committed("asyncapi.json");
     let topics = Topics::new("site", &DeviceId::new("cam-7").expect("plain")).expect("plain");
+    assert_eq!(
+        document["channels"]["audit-finding"]["address"], "{root}/v1/{device}/audit/finding",
+        "as the witness publishes it"
+    );
     for (name, topic) in [
         ("candidate", topics.candidate()),
         ("status", topics.status()),

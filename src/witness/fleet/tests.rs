@@ -12,15 +12,22 @@ use crate::watchlist::keys::SecretKey;
 const ORIGIN: &str = "site/gate-1";
 
 #[derive(Debug, Default)]
-struct Memory(Map<String, Remembered>);
+struct Memory {
+    known: Map<String, Remembered>,
+    /// The disk takes nothing.
+    full: std::rc::Rc<std::cell::Cell<bool>>,
+}
 
 impl WitnessMemory for Memory {
     fn recall(&self, origin: &str) -> Result<Option<Remembered>, String> {
-        Ok(self.0.get(origin).cloned())
+        Ok(self.known.get(origin).cloned())
     }
 
     fn remember(&mut self, origin: &str, known: &Remembered) -> Result<(), String> {
-        self.0.insert(origin.to_owned(), known.clone());
+        if self.full.get() {
+            return Err("the disk is full".to_owned());
+        }
+        self.known.insert(origin.to_owned(), known.clone());
         Ok(())
     }
 }
@@ -34,8 +41,12 @@ fn at(seconds: i64) -> OffsetDateTime {
 }
 
 fn fleet() -> FleetWitness<Memory> {
+    fleet_with(Memory::default())
+}
+
+fn fleet_with(memory: Memory) -> FleetWitness<Memory> {
     let log = NoteKey::new(ORIGIN, SignatureKind::Note, key(1).public()).unwrap();
-    let witness = LogWitness::new("w1", key(2), [log], Memory::default(), at(0));
+    let witness = LogWitness::new("w1", key(2), [log], memory, at(0));
     FleetWitness::new(witness, "site", Duration::minutes(135), Bridge::default())
 }
 
@@ -235,6 +246,52 @@ fn unknown_logs_forgeries_and_silence_are_named_once() {
     assert!(fleet.tick(at(140 * 60)).reports.is_empty());
     exchange(&mut fleet, &mut device, 141 * 60);
     assert_eq!(fleet.tick(at(400 * 60)).reports.len(), 1, "it was heard since");
+}
+
+#[test]
+fn what_strangers_claim_is_not_kept_and_takes_no_device_its_log() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    for n in 0..1000 {
+        let (origin, by) = (format!("site/gate-{n}"), key(9));
+        let note = Checkpoint::new(&origin, 1, TreeHash([1; 32])).sign(&by).unwrap();
+        fleet.heard(&format!("gate-{n}"), DeviceSaying::Checkpoint, note.as_bytes(), at(0));
+    }
+    assert!(fleet.logs.is_empty());
+    exchange(&mut fleet, &mut device, 1);
+    let forged = Checkpoint::new(ORIGIN, 9, TreeHash([1; 32])).sign(&key(9)).unwrap();
+    fleet.heard("gate-1", DeviceSaying::Checkpoint, forged.as_bytes(), at(2));
+    assert_eq!(fleet.logs.keys().collect::<Vec<_>>(), [ORIGIN]);
+    assert!(fleet.logs[ORIGIN].question.is_none(), "nobody was asked for it");
+}
+
+#[test]
+fn that_nothing_can_be_remembered_is_said_again_until_it_can_be_and_the_log_is_cosigned_then() {
+    let memory = Memory::default();
+    let full = std::rc::Rc::clone(&memory.full);
+    let (mut fleet, mut device) = (fleet_with(memory), Device::new(3));
+    full.set(true);
+    let mut said_at = Vec::new();
+    let mut request = {
+        let note = device.grow(0, 0);
+        said(&publish(&mut fleet, &note, 0), WitnessSaying::Request).to_owned()
+    };
+    for seconds in (0..3600).step_by(10) {
+        let answer = device.answer(&request);
+        let output =
+            fleet.heard("gate-1", DeviceSaying::Consistency, answer.as_bytes(), at(seconds));
+        assert!(output.said.is_empty(), "not cosigned");
+        if let [WitnessReport::Finding { finding, .. }] = &output.reports[..] {
+            assert_eq!(finding.name(), "not-remembered");
+            said_at.push(seconds);
+        }
+        let again = fleet.tick(at(seconds + 10));
+        request = said(&again, WitnessSaying::Request).to_owned();
+    }
+    assert_eq!(said_at, [0, 60, 180, 420, 900, 1860]);
+    full.set(false);
+    let answer = device.answer(&request);
+    let output = fleet.heard("gate-1", DeviceSaying::Consistency, answer.as_bytes(), at(3700));
+    said(&output, WitnessSaying::Cosign);
 }
 
 #[test]

@@ -43,6 +43,24 @@ fn an_answer_has_a_status_and_a_body_whole_or_in_chunks() {
     }
 }
 
+#[test]
+fn an_answer_that_comes_a_byte_at_a_time_has_an_end() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let drips = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Never silent for long, and never at an end by itself.
+        while stream.write_all(b"H").is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let time = Duration::from_millis(100);
+    let refused = submit_within(time, &url, "submission").unwrap_err();
+    let kinds = [std::io::ErrorKind::TimedOut, std::io::ErrorKind::WouldBlock];
+    assert!(kinds.contains(&refused.kind()), "{refused}");
+    drips.join().unwrap();
+}
+
 proptest! {
     #[test]
     fn no_answer_makes_it_panic(bytes: Vec<u8>, text in "(HTTP/1.1 200 OK\r\n)?(transfer-encoding: chunked|content-length: |\r\n|[0-9a-f]|:){0,30}") {
