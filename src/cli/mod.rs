@@ -48,6 +48,7 @@ mod photographs;
 mod review;
 #[cfg(feature = "author")]
 mod signer;
+mod stop;
 mod watchlist;
 #[cfg(feature = "author")]
 mod witness;

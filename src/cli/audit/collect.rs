@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::audit::checkpoint::Checkpoint;
+use crate::audit::note::{NoteKey, SignatureKind};
+use crate::audit::record::MAX_RECORD;
 use crate::audit::store::{self, AuditStore, LOG, scan};
 use crate::audit::tree::root_of;
 use crate::cli::flags::{ConfigFile, OutputFormat};
+use crate::cli::stop::ended_by_signal;
 use crate::cli::{CliError, output};
 use crate::delivery::correspondent::{Correspondent, Letter, correspond};
 use crate::delivery::event::{AuditEntry, CloudEvent};
 use crate::delivery::{DeviceId, Topics};
+use crate::watchlist::keys::PublicKey;
 
 #[derive(clap::Args)]
 pub struct CollectArgs {
@@ -28,6 +31,10 @@ pub struct CollectArgs {
     /// Id of the device.
     #[arg(long)]
     device: String,
+    /// Key of the device that signs its checkpoints (`watchpost-ed25519:...`). Without it no
+    /// signature is verified, and the output says so.
+    #[arg(long)]
+    key: Option<PublicKey>,
     /// Ends after so many seconds; without it, at Ctrl-C.
     #[arg(long = "for", value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -44,12 +51,23 @@ struct Collected {
     added: u64,
     /// Records that were there already.
     again: u64,
-    /// The index of the first entry that left a gap before it.
-    gap: Option<u64>,
-    /// The first index at which the broker has another record than the copy.
-    other: Option<u64>,
+    /// Records that the entries which came are of: one more than the highest index.
+    announced: u64,
     /// What cannot be read.
     malformed: u64,
+}
+
+/// What shows that the broker has another story than the copy. It stays so, whatever comes later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum OtherStory {
+    #[error("the broker has another record {0} than this copy")]
+    Record(u64),
+    #[error("the checkpoint of {0} records is not one of these records")]
+    Checkpoint(u64),
+    #[error("the broker has a checkpoint of the log {0:?}, and this copy is of another")]
+    Log(String),
+    #[error("the broker has a checkpoint that the key did not sign: {0}")]
+    NotAuthentic(String),
 }
 
 /// Adds entries to a copy. Records of before are compared, so that a device that tells two stories
@@ -57,39 +75,61 @@ struct Collected {
 struct Collector {
     store: AuditStore,
     folder: PathBuf,
+    origin: String,
+    /// That of the device, where its signatures are verified.
+    key: Option<NoteKey>,
     collected: Collected,
     /// The newest checkpoint, until the copy has what it covers.
-    note: Option<String>,
-    /// Whether a checkpoint that covers the copy is not one of it.
-    rewritten: bool,
+    waiting: Option<(Checkpoint, String)>,
+    /// Records below the checkpoint that the copy keeps, and whether this run has verified it.
+    kept: u64,
+    verified: Option<u64>,
+    other: Option<OtherStory>,
 }
 
 impl Collector {
-    fn open(folder: PathBuf, origin: &str) -> Result<Self, CliError> {
+    fn open(folder: PathBuf, origin: &str, key: Option<PublicKey>) -> Result<Self, CliError> {
+        let key = key.map(|key| NoteKey::new(origin, SignatureKind::Note, key)).transpose()?;
         let store = AuditStore::open(&folder, origin)?;
-        let collected = Collected::default();
-        Ok(Self { store, folder, collected, note: None, rewritten: false })
+        let note = store::read_checkpoint(&folder)?;
+        let mut collector = Self {
+            store,
+            folder,
+            origin: origin.to_owned(),
+            key,
+            collected: Collected::default(),
+            waiting: None,
+            kept: 0,
+            verified: None,
+            other: None,
+        };
+        // What a run before has kept is held against the key, too.
+        if let Some(note) = note {
+            collector.checkpoint(note.as_bytes())?;
+        }
+        Ok(collector)
     }
 
     fn entry(&mut self, payload: &[u8]) -> Result<(), CliError> {
         let entry = serde_json::from_slice::<CloudEvent<AuditEntry>>(payload).ok();
         let entry = entry
             .and_then(|event| Some((event.data.index, STANDARD.decode(event.data.record).ok()?)));
+        // No log takes an empty record, and none a longer one.
+        let entry = entry.filter(|(_, record)| (1..=MAX_RECORD).contains(&record.len()));
         let Some((index, record)) = entry else {
             self.collected.malformed += 1;
             return Ok(());
         };
         let size = self.store.size();
-        if index > size {
-            self.collected.gap.get_or_insert(index);
-        } else if index == size {
+        self.collected.announced = self.collected.announced.max(index.saturating_add(1));
+        if index == size {
             self.store.append(&record)?;
             self.collected.added += 1;
-            self.checkpoint(None)?;
-        } else if self.has(index, &record)? {
+            self.look()?;
+        } else if index < size && self.has(index, &record)? {
             self.collected.again += 1;
-        } else {
-            self.collected.other.get_or_insert(index);
+        } else if index < size {
+            self.other.get_or_insert(OtherStory::Record(index));
         }
         Ok(())
     }
@@ -101,45 +141,72 @@ impl Collector {
         Ok(same)
     }
 
-    /// Keeps the newest checkpoint once the copy has all that it covers.
-    fn checkpoint(&mut self, newer: Option<String>) -> Result<(), CliError> {
-        if newer.is_some() {
-            self.note = newer;
-        }
-        let Some(note) = &self.note else { return Ok(()) };
-        let text = note.rfind("\n\n").map_or("", |end| &note[..=end]);
-        let Ok(checkpoint) = Checkpoint::parse(text) else {
+    /// A checkpoint came; it waits until the copy has all that it covers.
+    fn checkpoint(&mut self, note: &[u8]) -> Result<(), CliError> {
+        let read = String::from_utf8(note.to_vec()).ok().and_then(|note| {
+            let text = note.rfind("\n\n").map(|end| &note[..=end])?;
+            Some((Checkpoint::parse(text).ok()?, note))
+        });
+        let Some((checkpoint, note)) = read else {
             self.collected.malformed += 1;
-            self.note = None;
             return Ok(());
         };
-        if checkpoint.size > self.store.size() {
+        if checkpoint.origin != self.origin {
+            self.other.get_or_insert(OtherStory::Log(checkpoint.origin));
             return Ok(());
         }
-        self.rewritten = root_of(&self.store, checkpoint.size)? != checkpoint.root;
-        if !self.rewritten {
+        if let Some(key) = &self.key
+            && let Err(error) = Checkpoint::open(&note, key)
+        {
+            self.other.get_or_insert(OtherStory::NotAuthentic(error.to_string()));
+            return Ok(());
+        }
+        // An older one is held against the copy, and replaces no newer one that waits.
+        let newer = self.waiting.as_ref().is_none_or(|(known, _)| known.size <= checkpoint.size);
+        if checkpoint.size <= self.store.size() {
+            self.hold(&checkpoint, &note)?;
+        } else if newer {
+            self.waiting = Some((checkpoint, note));
+        }
+        Ok(())
+    }
+
+    /// Looks whether the copy has come as far as the checkpoint that waits.
+    fn look(&mut self) -> Result<(), CliError> {
+        let size = self.store.size();
+        match self.waiting.take_if(|(checkpoint, _)| checkpoint.size <= size) {
+            Some((checkpoint, note)) => self.hold(&checkpoint, &note),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds the copy against a checkpoint that it covers, and keeps the newest.
+    fn hold(&mut self, checkpoint: &Checkpoint, note: &str) -> Result<(), CliError> {
+        let size = checkpoint.size;
+        if root_of(&self.store, size)? != checkpoint.root {
+            self.other.get_or_insert(OtherStory::Checkpoint(size));
+            return Ok(());
+        }
+        if self.key.is_some() {
+            self.verified = self.verified.max(Some(size));
+        }
+        if size > self.kept || store::read_checkpoint(&self.folder)?.is_none() {
             self.store.keep_checkpoint(note)?;
         }
-        self.note = None;
+        self.kept = self.kept.max(size);
         Ok(())
     }
 
     /// What is wrong with the copy, if anything.
     fn finding(&self) -> Option<String> {
-        let Collected { gap, other, .. } = &self.collected;
-        if let Some(index) = other {
-            return Some(format!("the broker has another record {index} than this copy"));
+        if let Some(other) = &self.other {
+            return Some(other.to_string());
         }
-        if self.rewritten {
-            return Some("the checkpoint is not one of these records".into());
-        }
-        let gap = gap.filter(|_| self.note.is_some());
-        gap.map(|index| {
+        let (size, announced) = (self.store.size(), self.collected.announced);
+        (announced > size).then(|| {
             format!(
-                "records {} to {} never came; copy the device's log with `watchpost audit export` \
-                 and go on with that folder",
-                self.store.size(),
-                index - 1
+                "record {size}, and others before record {announced}, are not in this copy; copy \
+                 the device's log with `watchpost audit export` and go on with that folder"
             )
         })
     }
@@ -164,7 +231,7 @@ impl Correspondent for CollectorPost {
         let done = if topic == self.topics.audit_entry() {
             self.collector.entry(payload)
         } else {
-            self.collector.checkpoint(String::from_utf8(payload.to_vec()).ok())
+            self.collector.checkpoint(payload)
         };
         if let Err(error) = done {
             self.failure.get_or_insert(error);
@@ -184,12 +251,9 @@ pub fn run(args: CollectArgs) -> Result<ExitCode, CliError> {
     let broker = args.config.load()?.broker;
     let device = DeviceId::new(&args.device)?;
     let origin = format!("{}/{device}", broker.root);
-    let over = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&over))?;
-    }
+    let over = ended_by_signal()?;
     let mut post = CollectorPost {
-        collector: Collector::open(args.copy, &origin)?,
+        collector: Collector::open(args.copy, &origin, args.key)?,
         topics: Topics::new(&broker.root, &device)?,
         until: args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
         over,
@@ -206,13 +270,23 @@ pub fn run(args: CollectArgs) -> Result<ExitCode, CliError> {
         let Collected { added, again, malformed, .. } = collector.collected;
         output::json_line(&json!({
             "origin": origin, "records": records, "added": added, "again": again,
-            "malformed": malformed, "checkpoint": signed, "finding": finding,
+            "malformed": malformed, "checkpoint": signed, "verified": collector.verified,
+            "finding": finding,
         }))?;
     } else {
         output::line(format!(
             "{records} records of {origin} are in {}",
             collector.folder.display()
         ))?;
+        output::line(match (&collector.key, collector.verified) {
+            (None, _) => "NOT VERIFIED: no signature was looked at; name the device's key with \
+                          --key, or run `watchpost audit verify` on the copy"
+                .to_owned(),
+            (Some(_), None) => "NOT VERIFIED: no checkpoint of these records came".to_owned(),
+            (Some(_), Some(size)) => {
+                format!("the first {size} are under a checkpoint that the key has signed")
+            }
+        })?;
         finding.iter().try_for_each(|finding| output::line(format!("NOT WHOLE: {finding}")))?;
     }
     Ok(if finding.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -255,13 +329,15 @@ mod tests {
         let all = [AuditEvent::UseBegan, AuditEvent::Stopped, AuditEvent::UseBegan];
         let (entries, note) = published(&dir.path().join("device"), &all);
         let copy = dir.path().join("copy");
-        let mut collector = Collector::open(copy.clone(), ORIGIN).unwrap();
+        let mut collector = Collector::open(copy.clone(), ORIGIN, None).unwrap();
         // The retained checkpoint comes before the entries that it covers.
-        collector.checkpoint(Some(note.clone())).unwrap();
+        collector.checkpoint(note.as_bytes()).unwrap();
         assert_eq!(store::read_checkpoint(&copy).unwrap(), None);
         collector.entry(&entries[0]).unwrap();
         collector.entry(&entries[2]).unwrap();
-        assert!(collector.finding().is_some_and(|f| f.contains("records 1 to 1 never came")));
+        assert!(
+            collector.finding().is_some_and(|f| f.contains("record 1, and others before record 3"))
+        );
         collector.entry(b"junk").unwrap();
         for entry in &entries {
             collector.entry(entry).unwrap();
@@ -272,12 +348,50 @@ mod tests {
         assert_eq!((added, again, malformed), (3, 1, 1));
 
         let (others, forged) = published(&dir.path().join("other"), &all[1..]);
-        collector.checkpoint(Some(forged)).unwrap();
+        collector.checkpoint(forged.as_bytes()).unwrap();
         assert!(collector.finding().is_some_and(|f| f.contains("not one of these records")));
+        // What was found stays found.
+        collector.checkpoint(store::read_checkpoint(&copy).unwrap().unwrap().as_bytes()).unwrap();
+        assert!(collector.finding().is_some_and(|f| f.contains("not one of these records")));
+        collector.other = None;
         collector.entry(&others[0]).unwrap();
         assert!(collector.finding().is_some_and(|f| f.contains("another record 0")));
         drop(collector);
         let whole = std::fs::read(dir.path().join("device").join(LOG)).unwrap();
         assert_eq!(std::fs::read(copy.join(LOG)).unwrap(), whole, "byte for byte");
+    }
+
+    #[test]
+    fn with_a_key_only_what_it_signed_counts_and_an_older_checkpoint_replaces_no_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = [AuditEvent::UseBegan, AuditEvent::Stopped];
+        let (_, older) = published(&dir.path().join("before"), &all[..1]);
+        let (entries, newer) = published(&dir.path().join("device"), &all);
+        let copy = dir.path().join("copy");
+        let open = |by: u8| {
+            let key = SecretKey::from_seed(&[by; 32]).public();
+            Collector::open(copy.clone(), ORIGIN, Some(key)).unwrap()
+        };
+        let mut collector = open(1);
+        entries.iter().for_each(|entry| collector.entry(entry).unwrap());
+        assert_eq!(collector.verified, None);
+        collector.checkpoint(newer.as_bytes()).unwrap();
+        collector.checkpoint(older.as_bytes()).unwrap();
+        assert_eq!((collector.verified, collector.finding()), (Some(2), None));
+        assert_eq!(store::read_checkpoint(&copy).unwrap(), Some(newer.clone()));
+        drop(collector);
+        let mut collector = open(1);
+        assert_eq!(collector.verified, Some(2), "the kept one is verified again");
+        let empty = String::from_utf8(entries[0].clone()).unwrap();
+        let record = empty.split("\"record\":\"").nth(1).unwrap().split('"').next().unwrap();
+        collector.entry(empty.replace(record, "").as_bytes()).unwrap();
+        assert_eq!((collector.collected.malformed, collector.finding()), (1, None));
+        let other = newer.replace("site/gate-1\n", "site/gate-1.2\n");
+        collector.checkpoint(other.as_bytes()).unwrap();
+        assert!(collector.finding().is_some_and(|f| f.contains("gate-1.2")));
+        drop(collector);
+        let collector = open(2);
+        assert_eq!(collector.verified, None);
+        assert!(collector.finding().is_some_and(|f| f.contains("did not sign")));
     }
 }

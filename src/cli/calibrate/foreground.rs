@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-
 use crate::cli::CliError;
+use crate::cli::stop::ended_by_signal;
 use crate::clock::Clock;
 use crate::config::{Config, promises};
 use crate::delivery::event::{ClockQuality, State, Status};
@@ -57,10 +56,7 @@ pub enum FrameTurn<'a> {
 
 impl Frames {
     pub fn open(config: &Config, clock: Clock) -> Result<Self, CliError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::flag::register(signal, Arc::clone(&stop))?;
-        }
+        let stop = ended_by_signal()?;
         let source = source::open(&config.source, clock)?;
         Ok(Self { source, frame: Captured::default(), stop })
     }

@@ -5,16 +5,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use sha2::{Digest, Sha256};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use time::{Duration, OffsetDateTime};
 
 use super::super::flags::ConfigFile;
+use super::super::stop::ended_by_signal;
 use super::super::{CliError, output};
 use crate::audit::note::{NoteKey, SignatureKind};
 use crate::audit::witness::{FolderMemory, LogWitness, SILENCE};
@@ -181,10 +181,7 @@ pub fn run(mut args: Args) -> Result<ExitCode, CliError> {
     begin_anew(&args, &config.root, &mut logs, &mut fleet, now)?;
     let fleet = Arc::new(Mutex::new(fleet));
 
-    let over = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&over))?;
-    }
+    let over = ended_by_signal()?;
     let (elsewhere, came) = mpsc::channel();
     let (errands, to_carry) = mpsc::channel();
     let replies = elsewhere.clone();
