@@ -202,11 +202,9 @@ fn two_witnesses_of_three_let_a_device_match_and_its_candidate_is_proved_with_bo
     assert!(daemon.terminate().success());
 }
 
-#[test]
-fn a_disk_that_was_put_back_is_found_at_the_start_and_named_by_the_witness() {
-    let Some(field) = field(&[11], 1, "") else { return };
-    let (desk, port) = (&field.desk, field.broker.port);
-    let witness = Witness::start(desk, port, 11, &[]);
+/// The device runs twice and is witnessed; then its log is put back to what it was in between.
+fn put_back(field: &Field, witness: &Witness) {
+    let desk = &field.desk;
     let daemon = Daemon::start(desk);
     field.await_online();
     assert!(daemon.terminate().success());
@@ -216,9 +214,16 @@ fn a_disk_that_was_put_back_is_found_at_the_start_and_named_by_the_witness() {
     field.await_online();
     while witness.cosigns() <= records(&desk.path("old")) {}
     assert!(daemon.terminate().success());
-
     copy(&desk.path("old"), &desk.path("audit"));
     field.forget();
+}
+
+#[test]
+fn a_disk_that_was_put_back_is_found_at_the_start_and_named_by_the_witness() {
+    let Some(field) = field(&[11], 1, "") else { return };
+    let (desk, port) = (&field.desk, field.broker.port);
+    let witness = Witness::start(desk, port, 11, &[]);
+    put_back(&field, &witness);
     let daemon = Daemon::start(desk);
     field.await_blind("audit-rolled-back");
     let found = witness.await_("an offence", |l| l["offence"] == true);
@@ -230,6 +235,45 @@ fn a_disk_that_was_put_back_is_found_at_the_start_and_named_by_the_witness() {
     let daemon = Daemon::start(desk);
     field.await_blind("audit-rolled-back");
     drop(daemon);
+}
+
+#[test]
+fn the_checkpoint_that_the_broker_kept_finds_a_disk_that_was_put_back_without_any_witness() {
+    let Some(field) = field(&[], 0, "") else { return };
+    let desk = &field.desk;
+    let topic = format!("{TOPIC}/audit/checkpoint");
+    let run = || {
+        field.forget();
+        let daemon = Daemon::start(desk);
+        field.await_online();
+        assert!(daemon.terminate().success());
+    };
+    run();
+    copy(&desk.path("audit"), &desk.path("old"));
+    let first = fs::read(desk.path("audit").join("checkpoint")).expect("signed");
+    run();
+    // An old one that somebody has put there again, and a broker that lost its store.
+    field.listener.publish(&topic, true, first);
+    run();
+    field.listener.publish(&topic, true, "");
+    run();
+
+    copy(&desk.path("audit"), &desk.path("whole"));
+    copy(&desk.path("old"), &desk.path("audit"));
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_blind("audit-rolled-back");
+    assert!(daemon.terminate().success());
+    let shown = fs::read(desk.path("audit").join("rolled-back")).expect("what shows it");
+    assert_eq!(shown, fs::read(desk.path("whole").join("checkpoint")).expect("signed"));
+    // Over a restart, also where nobody shows it again.
+    field.listener.publish(&topic, true, "");
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_blind("audit-rolled-back");
+    drop(daemon);
+    copy(&desk.path("whole"), &desk.path("audit"));
+    run();
 }
 
 #[test]
@@ -383,17 +427,7 @@ fn a_log_that_was_put_back_begins_anew_only_by_a_file_that_two_have_signed() {
     let Some(field) = field(&[11], 1, "") else { return };
     let (desk, port) = (&field.desk, field.broker.port);
     let witness = Witness::start(desk, port, 11, &[]);
-    let daemon = Daemon::start(desk);
-    field.await_online();
-    assert!(daemon.terminate().success());
-    copy(&desk.path("audit"), &desk.path("old"));
-    field.forget();
-    let daemon = Daemon::start(desk);
-    field.await_online();
-    while witness.cosigns() <= records(&desk.path("old")) {}
-    assert!(daemon.terminate().success());
-    copy(&desk.path("old"), &desk.path("audit"));
-    field.forget();
+    put_back(&field, &witness);
     let daemon = Daemon::start(desk);
     field.await_blind("audit-rolled-back");
     assert_eq!(witness.end(), Some(1));

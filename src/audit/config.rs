@@ -71,7 +71,9 @@ impl AuditConfig {
     /// # Errors
     /// Where there is one and it cannot be used.
     pub fn open_identity(&self, credentials: Option<&Path>) -> Result<Option<SecretKey>, KeyError> {
-        let passed = || credentials.map(|folder| folder.join(CREDENTIAL)).filter(|p| p.exists());
+        // Where it cannot be told whether there is one, reading it says why.
+        let there = |path: &PathBuf| path.try_exists().unwrap_or(true);
+        let passed = || credentials.map(|folder| folder.join(CREDENTIAL)).filter(there);
         self.identity.clone().or_else(passed).map(|path| SecretKey::open_file(&path)).transpose()
     }
 

@@ -4,7 +4,7 @@
 //! <folder>/log          header, { frame }                             append + fdatasync: a record counts as stored
 //! <folder>/nodes        { hash }, 32 bytes each                       follows from the log; made again where it differs
 //! <folder>/checkpoint   the newest signed checkpoint                  replaced whole and synced, before it is published
-//! <folder>/cosigned     the newest checkpoint that witnesses cosigned replaced whole; for proofs
+//! <folder>/cosigned     the newest checkpoint that witnesses cosigned replaced whole and synced; for proofs
 //!
 //! header = "watchpost audit log v1" LF, origin, LF
 //! frame  = length u32 LE, the first 8 bytes of the leaf's hash, record
@@ -358,21 +358,26 @@ impl<F: LogFile> AuditStore<F> {
     /// # Errors
     /// Where it is not on the disk; it must not be published then.
     pub fn keep_checkpoint(&mut self, note: &str) -> Result<(), AuditStoreError> {
-        let path = self.folder.join(CHECKPOINT);
+        self.keep(CHECKPOINT, note)
+    }
+
+    /// Keeps a checkpoint with cosignatures, for proofs. A power cut may bring the one before it
+    /// back, which proves as much as it did.
+    ///
+    /// # Errors
+    /// Where it is not on the disk.
+    pub fn keep_cosigned(&mut self, note: &str) -> Result<(), AuditStoreError> {
+        self.keep(COSIGNED, note)
+    }
+
+    fn keep(&mut self, name: &str, note: &str) -> Result<(), AuditStoreError> {
+        let path = self.folder.join(name);
         // The folder is not synced: its records are, and what they are held against may be older.
         self.writes.syncs += 1;
         put_in_place(&path.with_extension("new"), &path, &[note.as_bytes()])
             .map_err(AuditStoreError::at("write the checkpoint of"))?;
         self.writes.bytes += note.len() as u64;
         Ok(())
-    }
-
-    /// Keeps a checkpoint with cosignatures, for proofs.
-    ///
-    /// # Errors
-    /// Where it is not on the disk.
-    pub fn keep_cosigned(&mut self, note: &str) -> Result<(), AuditStoreError> {
-        Ok(replace(&self.folder.join(COSIGNED), note.as_bytes())?)
     }
 }
 

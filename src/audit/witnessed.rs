@@ -68,6 +68,11 @@ impl PinnedWitnesses {
         self.keys.iter().position(|k| k == key).map(|at| self.people[at])
     }
 
+    /// Whether those to whom `keys` belong are as many as are needed, and one at least.
+    pub fn are_enough<'a>(&self, keys: impl Iterator<Item = &'a PublicKey>) -> bool {
+        self.people(keys) >= self.needed.max(1)
+    }
+
     fn people<'a>(&self, keys: impl Iterator<Item = &'a PublicKey>) -> usize {
         let mut people: Vec<usize> = keys.filter_map(|key| self.person(key)).collect();
         people.sort_unstable();
@@ -268,11 +273,14 @@ impl Witnessed {
             }
         }
         let tree = &self.gathered[at];
-        let people = self.witnesses.people(tree.lines.iter().map(|line| &line.witness));
-        if tree.lines.len() == before || people < self.witnesses.needed.max(1) {
+        let enough = self.witnesses.are_enough(tree.lines.iter().map(|line| &line.witness));
+        if tree.lines.len() == before || !enough {
             return None;
         }
-        (self.kept, self.cosigned_at) = (checkpoint.size, now.wall);
+        // What was cosigned before, said again, says nothing of now.
+        if checkpoint.size > self.kept {
+            (self.kept, self.cosigned_at) = (checkpoint.size, now.wall);
+        }
         Some(&self.gathered[at].lines)
     }
 

@@ -7,7 +7,8 @@
 //! * A log that was put back, cut or altered, or that cannot be opened, leaves the device blind,
 //!   whatever is configured.
 //! * A checkpoint is signed and published at the start, at each change of the list, after each
-//!   candidate, once an hour, and at the end.
+//!   candidate, once an hour, and at the end. An orderly stop waits two seconds at most for the
+//!   cosignatures under the last one.
 //! * Once an hour, and at the end, a heartbeat says that the device is alive and what it counted,
 //!   so that silence is visible.
 //! * Without an identity there is no log, and all of this does nothing.
@@ -16,6 +17,7 @@
 //! other's record: a frame is late by the syncs of a candidate, and by one that the supervisor has
 //! under way just then. Whether the log works is asked without waiting.
 
+mod configured;
 mod opening;
 pub(super) mod witnesses;
 
@@ -28,19 +30,20 @@ use base64::engine::general_purpose::STANDARD;
 use log::{error, info, warn};
 use sha2::{Digest, Sha256};
 
+use self::configured::{place, weak_settings};
 use self::opening::open;
-use self::witnesses::WitnessDesk;
+use self::witnesses::{ReadKeys, WitnessDesk};
 use super::status_board::Condition;
 use crate::audit::OnFailure;
+use crate::audit::generation::Generation;
 use crate::audit::journal::{Journal, JournalError, LoggedRecord};
 use crate::audit::record::{
     AuditEvent, CandidateRecord, EndOfUse, WeakSetting, commitment, milliseconds,
 };
 use crate::audit::store::LogWrites;
 use crate::cause::Cause;
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::config::Config;
-use crate::config::promises::promises;
 use crate::decision::policy::Blindness;
 use crate::delivery::event::{AuditEntry, AuditReference, EventId};
 use crate::delivery::outbox::EventRecord;
@@ -51,6 +54,9 @@ use crate::device::reviews::{CaseToAdd, Reviews};
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(3600);
 /// How often a disk that failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// How long an orderly stop waits for the last cosignatures, and how often it looks.
+const AWAIT_COSIGNED: Duration = Duration::from_secs(2);
+const AWAIT_ROUND: Duration = Duration::from_millis(20);
 /// A clock that is off by more than this since the last look has jumped.
 const JUMP_MS: i128 = 2000;
 
@@ -119,6 +125,8 @@ pub struct Auditor {
     /// With which the log is opened; absent where there is none to open.
     config: Option<Box<Config>>,
     witnesses: Option<WitnessDesk>,
+    /// What people call the place where the camera stands.
+    place: Option<String>,
     /// Settings that are weaker than their defaults: those of the start, until the next one.
     weakened: Vec<WeakSetting>,
     state: Mutex<AuditorState>,
@@ -131,7 +139,8 @@ impl Auditor {
     /// Opens the log that `config` names, if the device has an identity. What is wrong with it is
     /// logged, and keeps the device from matching.
     pub fn open(config: &Config, now: Now) -> Self {
-        let (book, problem) = match open(config) {
+        let keys = ReadKeys::of(config);
+        let (book, problem) = match open(config, keys.asked(&config.device.id)) {
             Ok(None) => (Book::Off, None),
             Ok(Some(journal)) => {
                 info!("The audit log is open: records={}.", journal.size());
@@ -154,7 +163,8 @@ impl Auditor {
         Self {
             on_failure: config.audit.on_failure,
             config: keeps.then(|| Box::new(config.clone())),
-            witnesses: keeps.then(|| WitnessDesk::open(config, now)),
+            witnesses: keeps.then(|| WitnessDesk::open(config, keys, now)),
+            place: place(config),
             weakened: weak_settings(config),
             state: Mutex::new(state),
             problem: Mutex::new(problem),
@@ -216,8 +226,8 @@ impl Auditor {
     /// Talks with witnesses. A log that one of them has seen longer is written no more.
     fn attend_witnesses(&self, delivery: &Delivery, now: Now) {
         let Some(witnesses) = &self.witnesses else { return };
-        if witnesses.begins_anew(now) {
-            self.begin_anew(delivery, now);
+        if let Some(asked) = witnesses.begins_anew(now) {
+            self.begin_anew(asked, delivery, now);
         }
         let mut state = self.lock();
         state.book = match std::mem::replace(&mut state.book, Book::Unusable) {
@@ -234,17 +244,18 @@ impl Auditor {
     }
 
     /// Begins the log that the trust file names; the one before is set aside.
-    fn begin_anew(&self, delivery: &Delivery, now: Now) {
+    fn begin_anew(&self, asked: Generation, delivery: &Delivery, now: Now) {
         let Some(config) = &self.config else { return };
         let mut state = self.lock();
         // Whoever has the log open holds its lock.
         state.book = Book::Unusable;
-        let opened = open(config);
+        let opened = open(config, asked);
         let problem = match opened {
-            Ok(journal) => {
-                state.book = journal.map_or(Book::Off, |journal| Book::Open(Box::new(journal)));
+            Ok(Some(journal)) => {
+                state.book = Book::Open(Box::new(journal));
                 None
             }
+            Ok(None) => Some(Blindness::new(Cause::AuditUnusable, "the device's identity is gone")),
             Err(blindness) => {
                 error!("The new audit log cannot be used: {blindness}.");
                 Some(blindness)
@@ -260,6 +271,9 @@ impl Auditor {
         self.lock().heartbeat_at = now.monotonic;
         let program = env!("CARGO_PKG_VERSION").to_owned();
         self.record(AuditEvent::Started { program }, delivery, now);
+        if let Some(place) = self.place.clone() {
+            self.record(AuditEvent::Placed { place }, delivery, now);
+        }
         self.record_weakened(delivery, now);
         self.sign(delivery);
     }
@@ -282,6 +296,23 @@ impl Auditor {
         }
         self.record(AuditEvent::Stopped, delivery, now);
         self.sign(delivery);
+    }
+
+    /// Waits a moment for the cosignatures under the last checkpoint, where witnesses have cosigned
+    /// before and there is a broker: what was written last is then seen by others, too.
+    pub fn await_cosigned(&self, delivery: &Delivery, clock: Clock) {
+        let begun = clock.now().monotonic;
+        while clock.now().monotonic.saturating_sub(begun) < AWAIT_COSIGNED {
+            self.attend_witnesses(delivery, clock.now());
+            let awaited = match (&self.lock().book, &self.witnesses) {
+                (Book::Open(journal), Some(witnesses)) => witnesses.awaits(journal, delivery),
+                _ => false,
+            };
+            if !awaited {
+                return;
+            }
+            std::thread::sleep(AWAIT_ROUND);
+        }
     }
 
     /// What was written to the log so far.
@@ -329,9 +360,18 @@ impl Auditor {
         }
         let case = reviews.case(&candidate, now.wall);
         let mut state = self.lock();
-        let Book::Open(journal) = &mut state.book else {
-            let event = delivery.prepare(candidate, now)?;
-            return hand_over(event, case.as_ref(), reviews, delivery, now);
+        let journal = match &mut state.book {
+            Book::Open(journal) => journal,
+            Book::Off => {
+                let event = delivery.prepare(candidate, now)?;
+                return hand_over(event, case.as_ref(), reviews, delivery, now);
+            }
+            // The log was closed since it was asked for above.
+            Book::Closed(_) | Book::Unusable => {
+                drop(state);
+                let closed = || Blindness::new(Cause::AuditUnusable, "the audit log is closed");
+                return Err(NotPublished::Audit(self.blindness().unwrap_or_else(closed)));
+            }
         };
         let mut salt = [0; 32];
         if let Err(error) = getrandom::fill(&mut salt) {
@@ -350,8 +390,9 @@ impl Auditor {
         });
         let written = journal.record(record, now, &mut |record| publish(record, delivery, now));
         self.note(written.map(drop));
-        drop(state);
+        // Before others write: what is wrong is what was wrong with this record.
         let problem = self.problem().clone();
+        drop(state);
         match (problem, bare) {
             (None, _) => {
                 let id = hand_over(event, case.as_ref(), reviews, delivery, now)?;
@@ -446,13 +487,6 @@ fn publish(record: LoggedRecord, delivery: &Delivery, now: Now) {
             record.index
         );
     }
-}
-
-/// The settings of `config` that weaken a promise, in the order in which a record has them.
-fn weak_settings(config: &Config) -> Vec<WeakSetting> {
-    let promises = promises(config);
-    let weak = |key: &str| promises.values().any(|p| p.weakened_by.iter().any(|by| by == key));
-    WeakSetting::ALL.iter().copied().filter(|setting| weak(setting.words())).collect()
 }
 
 #[cfg(test)]

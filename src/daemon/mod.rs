@@ -192,6 +192,7 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     run_threads(input, vision, links, &reporter, &config.metrics);
 
     auditor.stopped(&reporter.counts(&board, &delivery), &delivery, clock.now());
+    auditor.await_cosigned(&delivery, clock);
     delivery.publish_stats(reporter.stats(&board, &delivery));
     let timeout = if stop.reason() == Some(Reason::SourceEnded) {
         STOP_TIMEOUT_AT_END

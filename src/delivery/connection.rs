@@ -209,9 +209,15 @@ impl DeliveryWorker {
         let inbound = self.names.topics.inbound().into_iter();
         let inbound = inbound.filter(|(_, kind)| *kind != InboundKind::Receipt || waits);
         let topics = inbound.map(|(topic, _)| topic).chain(self.config.home_assistant.birth());
-        let filters: Vec<Filter> =
+        let mut filters: Vec<Filter> =
             topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
-        client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))
+        if self.session.signs() {
+            // At QoS 0, so that the broker queues none of them while the device is away.
+            filters.push(Filter::new(self.names.topics.audit_checkpoint(), QoS::AtMostOnce));
+        }
+        client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))?;
+        self.session.asked_for_kept();
+        Ok(())
     }
 
     /// Asks for an answer that comes after everything that the broker kept: see `hearing`.
@@ -287,13 +293,17 @@ impl DeliveryWorker {
 
     /// A message to the device came.
     fn received(&mut self, publish: &Publish) -> Result<(), LinkFailure> {
+        let kind = self.names.topics.inbound_kind(&publish.topic);
+        // Of its own checkpoints only what the broker had kept tells the device anything.
+        if kind == Some(InboundKind::AuditKept) && !publish.retain {
+            return Ok(());
+        }
         self.hearing.message();
         let receipt = match publish.qos {
             QoS::AtMostOnce => None,
             _ => Some(self.acks.received(publish.pkid).ok_or(failure::FLOODED)?),
         };
-        let kind = self.names.topics.inbound_kind(&publish.topic);
-        let of_witness = kind.is_some_and(InboundKind::is_of_witness);
+        let for_log = kind.is_some_and(InboundKind::is_for_log);
         let waits = match kind {
             Some(InboundKind::Receipt) => {
                 self.receipted(&publish.payload);
@@ -303,8 +313,8 @@ impl DeliveryWorker {
                 let mailbox = &self.inputs.exchange.mailbox;
                 let genuine = mailbox.admits(kind, publish.payload.len())
                     && self.screen.screen(kind, &publish.payload) == Screened::Genuine;
-                // What a witness says is acknowledged at once.
-                let receipt = receipt.filter(|_| !kind.is_of_witness());
+                // What is for the log is acknowledged at once.
+                let receipt = receipt.filter(|_| !kind.is_for_log());
                 match genuine.then(|| mailbox.give(kind, &publish.payload, receipt)) {
                     Some(Given::Full) if receipt.is_some() => return Err(failure::FLOODED.into()),
                     given => given == Some(Given::Waits),
@@ -315,7 +325,7 @@ impl DeliveryWorker {
                 false
             }
         };
-        if let Some(receipt) = receipt.filter(|_| !waits || of_witness) {
+        if let Some(receipt) = receipt.filter(|_| !waits || for_log) {
             self.acks.done(receipt);
         }
         Ok(())

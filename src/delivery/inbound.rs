@@ -181,9 +181,10 @@ impl Mailbox {
             InboundKind::Verdict => MAX_VERDICT,
             InboundKind::Receipt => MAX_RECEIPT,
             InboundKind::Offer => MAX_OFFER,
-            InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
-                MAX_STATEMENT
-            }
+            InboundKind::AuditRequest
+            | InboundKind::AuditCosign
+            | InboundKind::AuditFreshness
+            | InboundKind::AuditKept => MAX_STATEMENT,
         };
         if bytes > most {
             self.lock().counters.oversized += 1;
@@ -203,9 +204,10 @@ impl Mailbox {
             InboundKind::Verdict => (verdicts, VERDICTS),
             // A receipt is settled by the delivery thread, and waits for nobody.
             InboundKind::Receipt => return Given::Waits,
-            InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
-                (statements, STATEMENTS)
-            }
+            InboundKind::AuditRequest
+            | InboundKind::AuditCosign
+            | InboundKind::AuditFreshness
+            | InboundKind::AuditKept => (statements, STATEMENTS),
         };
         let same = |w: &&mut WaitingMessage| w.digest == digest && w.message.kind == kind;
         if let Some(waiting) = queue.iter_mut().find(same) {
@@ -233,7 +235,7 @@ impl Mailbox {
         next.or_else(|| boxes.verdicts.pop_front()).map(|waiting| waiting.message)
     }
 
-    /// The next thing that a witness says.
+    /// The next thing that is for the audit log.
     pub fn take_statement(&self) -> Option<Inbound> {
         self.lock().statements.pop_front().map(|waiting| waiting.message)
     }

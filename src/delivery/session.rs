@@ -15,6 +15,8 @@
 //!   goes out without its crop then, or is set aside; anything else is dropped and counted.
 //! * Each candidate is signed as it is sent, where there is somebody to sign: over the very bytes,
 //!   so that a repetition carries the same signature, and one without its crop one of its own.
+//! * No candidate waits for a record of the log or a state of a review that nobody listens to, or
+//!   that the broker refuses: the log on the device has both.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
 mod packets;
@@ -29,7 +31,7 @@ pub use self::packets::Publish;
 pub use self::progress::Acknowledged;
 use self::progress::{Handed, ReportStage};
 use super::broker::ReceiptRule;
-use super::event::EventId;
+use super::event::{EventId, EventKind};
 use super::exchange::{MAX_ANSWERS, MAX_SAID};
 use super::inbound::ReceiptedEvent;
 use super::outbox::{
@@ -47,8 +49,9 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// of counts, one about the list.
 pub const MAX_HANDED: usize = MAX_WINDOW + 3;
 
-/// Entries of the audit log that are remembered as such: as many as are on their way at most.
-const MAX_ENTRIES_OUT: usize = MAX_WINDOW + MAX_ASIDE + 1;
+/// Events that nobody need listen to and that are remembered as such: as many as are on their way
+/// at most.
+const MAX_SPARE_OUT: usize = MAX_WINDOW + MAX_ASIDE + 1;
 
 /// Bytes that MQTT adds to a payload at most: headers, properties and the topic.
 pub(super) const OVERHEAD: usize = 512;
@@ -72,10 +75,12 @@ pub struct Session<S> {
     /// The newest signed checkpoint of the audit log, and whether it is to be published.
     checkpoint: Vec<u8>,
     checkpoint_due: bool,
+    /// What the broker keeps was asked for on this connection: a checkpoint of now may replace it.
+    asked: bool,
     /// What is said to witnesses on this connection.
     said: VecDeque<(AuditSaying, String)>,
-    /// Entries of the audit log that were handed out last: nobody need listen to them.
-    entries_out: heapless::Deque<QueuePosition, MAX_ENTRIES_OUT>,
+    /// Events that were handed out last and that nobody need listen to.
+    spare_out: heapless::Deque<(QueuePosition, EventKind), MAX_SPARE_OUT>,
     /// Topics and retained payloads for other systems (Home Assistant), and how many of them are
     /// out on this connection.
     announcements: Vec<(String, Vec<u8>)>,
@@ -120,8 +125,9 @@ impl<S: Store> Session<S> {
             list_state_stage: ReportStage::Settled,
             checkpoint: Vec::new(),
             checkpoint_due: false,
+            asked: false,
             said: VecDeque::new(),
-            entries_out: heapless::Deque::new(),
+            spare_out: heapless::Deque::new(),
             announcements: Vec::new(),
             announced: 0,
             handed: heapless::Deque::new(),
@@ -142,11 +148,6 @@ impl<S: Store> Session<S> {
     /// Reports to `witness` what becomes of each event.
     pub fn report_to(&mut self, witness: Box<dyn Witness>) {
         self.outbox.report_to(witness);
-    }
-
-    /// Has candidates signed by `signer` from now on.
-    pub fn sign_with(&mut self, signer: Box<dyn Signer>) {
-        self.signer = Some(signer);
     }
 
     /// Whose word retires candidates from now on.
@@ -297,7 +298,8 @@ impl<S: Store> Session<S> {
                 self.handed
                     .push_back(Handed::Again)
                     .expect("no more are unsettled than fit in the window");
-                self.candidate(&record, sent_at, now, Some(packet))
+                let kind = EventKind::of(&record.payload);
+                self.event(kind, &record, sent_at, now, Some(packet))
             })
             .collect()
     }
@@ -311,7 +313,7 @@ impl<S: Store> Session<S> {
         max_packet: Option<u32>,
         now: Now,
     ) {
-        (self.up, self.nothing_fits) = (true, false);
+        (self.up, self.nothing_fits, self.asked) = (true, false, false);
         self.waiting_since = Some(now.monotonic);
         self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
         // One place of the broker's receive maximum is kept for the status.
@@ -391,7 +393,7 @@ impl<S: Store> Session<S> {
             self.hand(Handed::ListState, now);
             return Some(self.message(self.topics.watchlist_state(), payload, (true, true), now));
         }
-        if !again && self.checkpoint_due {
+        if !again && self.may_replace_checkpoint() {
             return self.next_checkpoint(now);
         }
         if !again && let Some(message) = self.next_said(now) {
@@ -407,7 +409,8 @@ impl<S: Store> Session<S> {
         while !self.closing && !self.held && !self.nothing_fits {
             let Some((position, record)) = self.outbox.next_to_send(now) else { break };
             let suspect = self.outbox.is_suspect(position);
-            let topic = self.topic_of(position, &record.payload);
+            let kind = self.kind_of(position, &record.payload);
+            let topic = self.topic(kind);
             let record = if suspect || !self.fits(&topic, &record.payload) {
                 let bytes = record.payload.len();
                 let record = record.without_crop();
@@ -434,7 +437,7 @@ impl<S: Store> Session<S> {
                 break;
             }
             self.hand(Handed::Candidate(position), now);
-            return Some(self.candidate(&record, now.wall, now, None));
+            return Some(self.event(kind, &record, now.wall, now, None));
         }
         if again { None } else { self.next_stats(now) }
     }
@@ -478,15 +481,18 @@ impl<S: Store> Session<S> {
             return Acknowledged::Status(taken);
         }
         // The log itself keeps what nobody listened to: no candidate waits for it.
-        let entry = self.outbox.position_of(packet).is_some_and(|p| self.is_entry_out(p));
+        let spare = self.outbox.position_of(packet).and_then(|p| self.spare_out(p));
         let settled = match verdict {
-            AckOutcome::Unheard if entry => {
+            AckOutcome::Unheard if spare.is_some() => {
                 self.outbox.settle(packet, AckOutcome::Delivered, now, random)
             }
-            AckOutcome::Delivered if !entry && self.receipts == ReceiptRule::Required => {
+            AckOutcome::Delivered
+                if spare != Some(EventKind::AuditEntry)
+                    && self.receipts == ReceiptRule::Required =>
+            {
                 self.outbox.settle(packet, AckOutcome::Taken, now, random)
             }
-            AckOutcome::RefusedForNow | AckOutcome::Invalid if entry => {
+            AckOutcome::RefusedForNow | AckOutcome::Invalid if spare.is_some() => {
                 self.outbox.give_up(packet, now)
             }
             verdict => self.outbox.settle(packet, verdict, now, random),

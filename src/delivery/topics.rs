@@ -97,6 +97,8 @@ pub enum InboundKind {
     AuditCosign,
     /// A witness's answer to the device's question whether its log is the newest.
     AuditFreshness,
+    /// The device's own checkpoint, as the broker kept it.
+    AuditKept,
     /// A reviewer's sealed verdict on a candidate.
     Verdict,
     /// A desk's receipt of events that it has stored.
@@ -104,10 +106,13 @@ pub enum InboundKind {
 }
 
 impl InboundKind {
-    /// Whether a witness says it. Whoever missed one says it again: one that finds no room is
-    /// dropped.
-    pub fn is_of_witness(self) -> bool {
-        matches!(self, Self::AuditRequest | Self::AuditCosign | Self::AuditFreshness)
+    /// Whether it is for the audit log: the word of a witness, who says it again where it was
+    /// missed, or what the broker keeps. One that finds no room is dropped.
+    pub fn is_for_log(self) -> bool {
+        matches!(
+            self,
+            Self::AuditRequest | Self::AuditCosign | Self::AuditFreshness | Self::AuditKept
+        )
     }
 
     /// Whether it may stop something.
@@ -182,6 +187,7 @@ impl Topics {
             InboundKind::AuditRequest => format!("{}/audit/request", self.prefix),
             InboundKind::AuditCosign => format!("{}/audit/cosign", self.prefix),
             InboundKind::AuditFreshness => format!("{}/audit/freshness", self.prefix),
+            InboundKind::AuditKept => self.audit_checkpoint(),
             InboundKind::Verdict => format!("{}/review", self.prefix),
             InboundKind::Receipt => format!("{}/receipt", self.prefix),
         }
@@ -208,7 +214,8 @@ impl Topics {
 
     /// What the device subscribes to, each with the kind of message that comes there. An order has
     /// a topic of its own, named by its id, so that no later message replaces it where the broker
-    /// retains it; the topics without an id are heard as well.
+    /// retains it; the topics without an id are heard as well. Beside them it reads back its own
+    /// [`Topics::audit_checkpoint`].
     pub fn inbound(&self) -> [(String, InboundKind); 10] {
         [
             ("revoke", InboundKind::Revoke),
@@ -241,6 +248,7 @@ impl Topics {
                 b"audit/request" => Some(InboundKind::AuditRequest),
                 b"audit/cosign" => Some(InboundKind::AuditCosign),
                 b"audit/freshness" => Some(InboundKind::AuditFreshness),
+                b"audit/checkpoint" => Some(InboundKind::AuditKept),
                 _ => None,
             },
         }
@@ -292,6 +300,7 @@ mod tests {
         assert_eq!(kind("suspend/00ff"), Some(InboundKind::Suspend));
         assert_eq!(kind("watchlist/offer"), Some(InboundKind::Offer));
         assert_eq!(kind("audit/cosign"), Some(InboundKind::AuditCosign));
+        assert_eq!(kind("audit/checkpoint"), Some(InboundKind::AuditKept));
         assert_eq!(kind("review"), Some(InboundKind::Verdict));
         assert_eq!(kind("receipt"), Some(InboundKind::Receipt));
         for other in

@@ -20,8 +20,9 @@
 use log::{error, warn};
 use serde::Serialize;
 
+use super::Device;
 use super::keeper::{self, NotObeyed};
-use super::{Device, Trigger};
+use super::trigger::Trigger;
 use crate::audit::record::{Answer, Instruction};
 use crate::cause::CauseGroup;
 use crate::clock::Now;
@@ -76,9 +77,10 @@ impl Device {
                 None
             }
             // The audit log's own.
-            InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
-                None
-            }
+            InboundKind::AuditRequest
+            | InboundKind::AuditCosign
+            | InboundKind::AuditFreshness
+            | InboundKind::AuditKept => None,
             // Counted by [`super::reviews`].
             InboundKind::Verdict => None,
             // Settled by the delivery thread.

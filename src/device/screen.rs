@@ -11,6 +11,7 @@
 //!   told before it is opened.
 //! * What a witness says is genuine where a witness that the device pins has signed it. Which log
 //!   and which question it is about is for the audit log to look at.
+//! * The device's own checkpoint, which the broker kept, goes on as it is: the log verifies it.
 //! * Cheap for what is not genuine: no signature is checked of a key that is not pinned, and no
 //!   file is read again that has not changed.
 //! * Where the pinned keys cannot be read, those that could be read last still stop.
@@ -169,6 +170,8 @@ impl Screen for OrderScreen {
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
                 self.statement(kind, payload)
             }
+            // The log knows by which key.
+            InboundKind::AuditKept => Ok(()),
         };
         match looked_at {
             Ok(()) => Screened::Genuine,
@@ -194,7 +197,7 @@ impl OrderScreen {
     fn turn_away(&mut self, kind: InboundKind, screened: Screened, why: &str) {
         let counter = match (kind, screened) {
             (InboundKind::Offer, _) => &self.turned_away.offers,
-            _ if kind.is_of_witness() => &self.turned_away.statements,
+            _ if kind.is_for_log() => &self.turned_away.statements,
             (_, Screened::NotAuthentic) => &self.turned_away.not_authentic,
             (_, Screened::Malformed | Screened::Genuine) => &self.turned_away.malformed,
         };

@@ -1,10 +1,11 @@
 //! What a device's log says to witnesses, and what of theirs it keeps.
 
 use super::{Journal, JournalError};
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::checkpoint::{Checkpoint, CheckpointError};
 use crate::audit::dialogue::{
     Challenge, ConsistencyAnswer, Nonce, Statement as _, WitnessLine, WitnessRequest,
 };
+use crate::audit::note::{NoteKey, SignatureKind};
 use crate::audit::proof::Submission;
 use crate::audit::tree::{TreeHash, consistency, root_of};
 use crate::watchlist::keys::PublicKey;
@@ -54,6 +55,16 @@ impl Journal {
     pub fn challenge(&self, nonce: Nonce) -> Result<String, JournalError> {
         let (origin, size, root) = (self.origin.clone(), self.store.size(), self.store.root());
         Ok(Challenge { origin, nonce, size, root }.sign(&self.origin, &self.identity)?)
+    }
+
+    /// What the log's own key has signed in `note`.
+    ///
+    /// # Errors
+    /// Where that is no checkpoint of this log.
+    pub fn own_checkpoint(&self, note: &[u8]) -> Result<Checkpoint, CheckpointError> {
+        let note = std::str::from_utf8(note).map_err(|_| CheckpointError::Text("it is no text"))?;
+        let key = NoteKey::new(&self.origin, SignatureKind::Note, self.identity.public())?;
+        Checkpoint::open(note, &key)
     }
 
     /// Whether this log has had `size` records with that root.

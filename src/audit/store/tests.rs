@@ -234,3 +234,19 @@ fn a_full_or_read_only_disk_is_an_error_by_name() {
     let nowhere = open(Path::new("/proc/audit")).unwrap_err();
     assert!(matches!(nowhere, AuditStoreError::Io { what: "make", .. }), "{nowhere}");
 }
+
+#[test]
+fn what_is_written_is_counted_by_bytes_and_by_how_often_the_disk_was_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    let before = store.bytes();
+    for n in 0..3u8 {
+        store.append(&[n; 40]).unwrap();
+    }
+    store.keep_checkpoint("a checkpoint").unwrap();
+    store.keep_cosigned("the same and a line").unwrap();
+    // One finished node a record, and one above the first two.
+    let bytes = store.bytes() - before + 32 * tree::finished(3) + 12 + 19;
+    assert_eq!(store.writes(), LogWrites { records: 3, bytes, syncs: 5 });
+    assert_eq!(read_cosigned(dir.path()).unwrap().as_deref(), Some("the same and a line"));
+}

@@ -4,8 +4,6 @@
 //!   gone back to an earlier one, whatever the trust file says.
 //! * What was before is kept aside, whole, also where it was put back or altered.
 
-use std::path::PathBuf;
-
 use log::warn;
 
 use super::witnesses::shown_rolled_back;
@@ -14,23 +12,21 @@ use crate::audit::journal::Journal;
 use crate::audit::store::{AuditStore, AuditStoreError, origin_of, set_aside};
 use crate::cause::Cause;
 use crate::config::Config;
+use crate::daemon::identity;
 use crate::decision::policy::Blindness;
-use crate::device::keys::TrustedKeys;
 
 fn unusable(error: &dyn std::fmt::Display) -> Blindness {
     Blindness::new(Cause::AuditUnusable, error)
 }
 
-/// The name of the log that is to be opened. A log of before is set aside.
-fn origin(config: &Config) -> Result<String, Blindness> {
+/// The name of the log that is to be opened, where the trust file asks for `asked`. A log of before
+/// is set aside.
+fn origin(config: &Config, asked: Generation) -> Result<String, Blindness> {
     let (folder, root, device) = (&config.audit.log, &config.broker.root, &config.device.id);
     let below = |origin: String| Some(origin.strip_prefix(root)?.strip_prefix('/')?.to_owned());
     // One that cannot be read, or is another device's, is found when it is opened.
     let named = origin_of(folder).ok().flatten().and_then(below);
     let had = named.as_deref().and_then(|name| Generation::named(name, device));
-    // Without a trust file there is no list either: the log on the disk goes on.
-    let trust = TrustedKeys::new(&config.watchlist).current();
-    let asked = trust.map_or(Generation::FIRST, |trust| Generation::asked_for(&trust, device));
     if let (Some(name), Some(had)) = (&named, had)
         && had < asked
     {
@@ -45,15 +41,15 @@ fn origin(config: &Config) -> Result<String, Blindness> {
     Ok(format!("{root}/{}", asked.max(had.unwrap_or(asked)).name(device)))
 }
 
-/// Opens the log that `config` and the trust file name; `None` where the device has no identity.
+/// Opens the log that `config` and `asked`, of the trust file, name; `None` where the device has no
+/// identity.
 ///
 /// # Errors
 /// Why it may not be used.
-pub fn open(config: &Config) -> Result<Option<Journal>, Blindness> {
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let identity = config.audit.open_identity(credentials.as_deref()).map_err(|e| unusable(&e))?;
+pub fn open(config: &Config, asked: Generation) -> Result<Option<Journal>, Blindness> {
+    let identity = identity::of(config).map_err(|e| unusable(&e))?;
     let Some(identity) = identity else { return Ok(None) };
-    let origin = origin(config)?;
+    let origin = origin(config, asked)?;
     if let Some(blindness) = shown_rolled_back(&config.audit.log) {
         return Err(blindness);
     }

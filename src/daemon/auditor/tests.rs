@@ -1,7 +1,7 @@
 use time::OffsetDateTime;
 
 use super::*;
-use crate::audit::record::AuditRecord;
+use crate::audit::record::{AuditRecord, MAX_PLACE};
 use crate::audit::store::{AuditStoreError, LOG, scan};
 use crate::clock::Clock;
 use crate::delivery::event::{ClockQuality, State, Status};
@@ -63,6 +63,7 @@ fn a_day_of_a_device_is_in_its_log() {
     let dir = tempfile::tempdir().unwrap();
     let (mut config, delivery) = device(dir.path());
     config.watchlist.accept_plain = true;
+    config.device.place = "é".repeat(MAX_PLACE);
     let auditor = Auditor::open(&config, at(0, 0));
     auditor.started(&delivery, at(0, 0));
     auditor.condition(&Condition::Starting, &delivery, at(1, 1));
@@ -83,6 +84,7 @@ fn a_day_of_a_device_is_in_its_log() {
         events(&config),
         [
             AuditEvent::Started { program: env!("CARGO_PKG_VERSION").into() },
+            AuditEvent::Placed { place: "é".repeat(MAX_PLACE / 2) },
             AuditEvent::Weakened {
                 settings: vec![WeakSetting::AcceptPlain, WeakSetting::UnsealedList],
             },

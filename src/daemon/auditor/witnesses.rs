@@ -5,6 +5,8 @@
 //!   `audit.on_unproved` says whether anybody is matched meanwhile.
 //! * A log that a witness has seen longer, under this device's own signature, was put back. It is
 //!   written no more, and the device is blind over restarts, until a trust file begins a new log.
+//! * So was one of which the broker has kept a checkpoint that does not follow, under the device's
+//!   own signature: a cheap extra, as a broker may keep or withhold what it likes.
 //! * Where too few have cosigned for `audit.quorum_hours`, `audit.on_unwitnessed` says what
 //!   follows.
 //! * In the supervisor's thread. What keeps the device from matching is read without waiting.
@@ -32,12 +34,13 @@ use crate::decision::policy::Blindness;
 use crate::delivery::{AuditSaying, Delivery, Inbound, InboundKind};
 use crate::device::keys::{FileStamp, TrustedKeys};
 use crate::files::replace;
+use crate::watchlist::Trust;
 
 /// Statements that are looked at in one round: four rounds a second.
 const MOST_A_ROUND: usize = 4;
 /// How often it is looked whether the trust file has changed.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
-/// The file beside the log that says that a witness has seen a longer one: its statement.
+/// The file beside the log that says that a longer one was seen: what shows it.
 pub const ROLLED_BACK: &str = "rolled-back";
 
 /// What is missing of witnesses, as the status says it.
@@ -74,17 +77,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl WitnessDesk {
+/// The trust file and its rotations, read once for all that follows from them at the start.
+pub struct ReadKeys {
+    keys: TrustedKeys,
+    /// Those of the files that were read; of none where they cannot be, so that they are read
+    /// again.
+    stamps: [FileStamp; 2],
+    trust: Option<Trust>,
+}
+
+impl ReadKeys {
     /// Of the device that `config` describes.
-    pub fn open(config: &Config, now: Now) -> Self {
+    pub fn of(config: &Config) -> Self {
         let keys = TrustedKeys::new(&config.watchlist);
         let stamps = keys.stamps();
-        // Without a trust file there is no list either, and nothing is matched for that reason.
+        let trust = keys.current().ok();
+        Self { keys, stamps: if trust.is_some() { stamps } else { Default::default() }, trust }
+    }
+
+    /// Which log of `device` they ask for.
+    pub fn asked(&self, device: &str) -> Generation {
+        let trust = self.trust.as_ref();
+        trust.map_or(Generation::FIRST, |trust| Generation::asked_for(trust, device))
+    }
+}
+
+impl WitnessDesk {
+    /// Of the device that `config` describes, whose `keys` were read just now.
+    pub fn open(config: &Config, keys: ReadKeys, now: Now) -> Self {
         let device = config.device.id.clone();
-        let (witnesses, asked) = match keys.current() {
-            Ok(trust) => (PinnedWitnesses::of(&trust), Generation::asked_for(&trust, &device)),
-            Err(_) => (PinnedWitnesses::default(), Generation::FIRST),
-        };
+        let asked = keys.asked(&device);
+        let ReadKeys { keys, stamps, trust } = keys;
+        // Without a trust file there is no list either, and nothing is matched for that reason.
+        let witnesses = trust.as_ref().map(PinnedWitnesses::of).unwrap_or_default();
         let kept = kept(&config.audit.log, &witnesses);
         let state = DeskState {
             witnessed: Witnessed::new(witnesses, kept, now),
@@ -116,13 +141,13 @@ impl WitnessDesk {
         lock(&self.standing).degraded.clone()
     }
 
-    /// Whether the trust file begins another log than the one that was opened. Said once; what
-    /// witnesses have said of the one before counts for nothing from then on.
-    pub fn begins_anew(&self, now: Now) -> bool {
+    /// The log that the trust file begins, where that is another than the one that was opened. Said
+    /// once; what witnesses have said of the one before counts for nothing from then on.
+    pub fn begins_anew(&self, now: Now) -> Option<Generation> {
         let mut state = lock(&self.state);
         self.follow_keys(&mut state, now);
         if state.asked <= state.opened {
-            return false;
+            return None;
         }
         state.opened = state.asked;
         state.rolled_back = None;
@@ -130,7 +155,7 @@ impl WitnessDesk {
         let witnesses = state.witnessed.witnesses().clone();
         state.witnessed = Witnessed::new(witnesses, None, now);
         self.judge(&state, now);
-        true
+        Some(state.asked)
     }
 
     /// Tells witnesses by itself that the log has grown, so that they need not ask first: the
@@ -146,13 +171,22 @@ impl WitnessDesk {
         }
     }
 
+    /// Whether witnesses, who have cosigned before, have yet to cosign all of `journal`, and can
+    /// hear of it.
+    pub fn awaits(&self, journal: &Journal, delivery: &Delivery) -> bool {
+        let state = lock(&self.state);
+        let kept = state.witnessed.kept();
+        let pinned = !state.witnessed.witnesses().keys().is_empty();
+        pinned && (1..journal.size()).contains(&kept) && delivery.snapshot().connected
+    }
+
     /// What is due at `now`. False where `journal` may be written no more.
     pub fn attend(&self, journal: &mut Journal, delivery: &Delivery, now: Now) -> bool {
         let mut state = lock(&self.state);
         for message in std::iter::from_fn(|| delivery.statement()).take(MOST_A_ROUND) {
             let taken = self.take(&mut state, &message, journal, delivery, now);
             if let Err(error) = taken {
-                warn!("A witness is not answered: {error}.");
+                warn!("What is said to the audit log is not answered: {error}.");
             }
         }
         // What is asked without a broker is lost, and would be repeated late.
@@ -241,10 +275,14 @@ impl WitnessDesk {
                         info!("Witnesses know of no newer audit log: records={}.", journal.size());
                     }
                     FreshnessVerdict::RolledBack => {
-                        self.rolled_back(state, &answer, journal.size(), &message.payload);
+                        let seen = format!("a witness has seen {}", answer.size);
+                        self.rolled_back(state, &seen, journal.size(), &message.payload);
                     }
                     _ => {}
                 }
+            }
+            InboundKind::AuditKept => {
+                self.compare_kept(state, &message.payload, journal)?;
             }
             InboundKind::Revoke
             | InboundKind::Suspend
@@ -255,11 +293,27 @@ impl WitnessDesk {
         Ok(())
     }
 
-    fn rolled_back(&self, state: &mut DeskState, seen: &FreshnessAnswer, has: u64, note: &[u8]) {
+    /// Holds the log against the checkpoint in `note`, which the broker has kept.
+    fn compare_kept(
+        &self,
+        state: &mut DeskState,
+        note: &[u8],
+        journal: &Journal,
+    ) -> Result<(), JournalError> {
+        // Anybody may have put one there that is of no log, of another, or of one before.
+        let Ok(kept) = journal.own_checkpoint(note) else { return Ok(()) };
+        if state.rolled_back.is_none() && !journal.has(kept.size, kept.root)? {
+            let seen = format!("the broker has kept a checkpoint of {}", kept.size);
+            self.rolled_back(state, &seen, journal.size(), note);
+        }
+        Ok(())
+    }
+
+    /// `seen` says who has seen how many records, `note` is what shows it.
+    fn rolled_back(&self, state: &mut DeskState, seen: &str, has: u64, note: &[u8]) {
         let reason = format!(
-            "the audit log has {has} records, and a witness has seen {} that this device signed \
-             and that are not its first: it was put back; keep the folder for those who examine it",
-            seen.size
+            "the audit log has {has} records, and {seen} that this device signed and that are not \
+             its first: it was put back; keep the folder for those who examine it"
         );
         error!("The audit log is not the newest: {reason}.");
         if let Err(error) = replace(&self.settings.log.join(ROLLED_BACK), note) {
@@ -304,27 +358,32 @@ impl WitnessStanding {
     }
 }
 
-/// The records of the cosigned checkpoint that is kept, and when it was made, as its witnesses say.
+/// The records of the cosigned checkpoint that is kept, and when it was made, as its witnesses say;
+/// nothing where those who have cosigned it are too few now.
 fn kept(folder: &Path, witnesses: &PinnedWitnesses) -> Option<(u64, OffsetDateTime)> {
     let note = read_cosigned(folder).ok().flatten()?;
     let (checkpoint, lines) = open_cosigned(note.as_bytes(), witnesses.keys()).ok()?;
+    if !witnesses.are_enough(lines.iter().map(|line| &line.witness)) {
+        return None;
+    }
     let at = lines.iter().map(|line| line.at).min()?;
     let at = OffsetDateTime::from_unix_timestamp(i64::try_from(at).ok()?).ok()?;
     Some((checkpoint.size, at))
 }
 
-/// Why the log in `folder` may be written no more, where a witness has shown that it was put back.
+/// Why the log in `folder` may be written no more, where it was shown to have been put back.
 pub fn shown_rolled_back(folder: &Path) -> Option<Blindness> {
     let path: PathBuf = folder.join(ROLLED_BACK);
-    path.exists().then(|| {
-        Blindness::new(
-            Cause::AuditRolledBack,
-            format_args!(
-                "a witness has seen a longer audit log; what it signed is {}",
-                path.display()
-            ),
-        )
-    })
+    let shown = format_args!("a longer audit log was seen; what shows it is {}", path.display());
+    match path.try_exists() {
+        Ok(true) => Some(Blindness::new(Cause::AuditRolledBack, shown)),
+        Ok(false) => None,
+        // What cannot be looked at may be there.
+        Err(error) => {
+            let reason = format!("cannot look for {}: {error}", path.display());
+            Some(Blindness::new(Cause::AuditUnusable, reason))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,14 @@ impl EventKind {
             _ => Self::Candidate,
         }
     }
+
+    /// Whether it waits until somebody listens. The log on the device keeps what the others say.
+    pub fn needs_listener(self) -> bool {
+        match self {
+            Self::Candidate => true,
+            Self::AuditEntry | Self::ReviewState => false,
+        }
+    }
 }
 
 #[cfg(test)]

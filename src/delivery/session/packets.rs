@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{EventRecord, Handed, OVERHEAD, QueuePosition, ReportStage, Session, Store};
 use crate::clock::Now;
 use crate::delivery::event::{CONTENT_TYPE, EventKind};
+use crate::delivery::signer::Signer;
 
 /// One message for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,26 +36,47 @@ pub struct Publish {
 }
 
 impl<S: Store> Session<S> {
+    /// Has candidates signed by `signer` from now on.
+    pub fn sign_with(&mut self, signer: Box<dyn Signer>) {
+        self.signer = Some(signer);
+    }
+
+    /// Whether there is somebody who signs: the device has an identity, and a log.
+    pub fn signs(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// What the broker keeps for the device was asked for on this connection.
+    pub fn asked_for_kept(&mut self) {
+        self.asked = true;
+    }
+
+    /// Whether the newest checkpoint is to go out: not before the one that the broker has kept was
+    /// asked for, where a log is held against that.
+    pub(super) fn may_replace_checkpoint(&self) -> bool {
+        self.checkpoint_due && (self.asked || !self.signs())
+    }
+
     /// Whether a publish of `payload` on `topic` is one that the broker takes: the one place that
     /// compares sizes with its limit.
     pub(super) fn fits(&self, topic: &str, payload: &[u8]) -> bool {
         payload.len() + OVERHEAD + topic.len() <= self.max_packet
     }
 
-    /// Where the event at `position` goes: its type says so. That it is an entry of the audit log
-    /// is remembered for its acknowledgement.
-    pub(super) fn topic_of(&mut self, position: QueuePosition, event: &[u8]) -> String {
+    /// What the event at `position` is. That nobody need listen to it is remembered for its
+    /// acknowledgement.
+    pub(super) fn kind_of(&mut self, position: QueuePosition, event: &[u8]) -> EventKind {
         let kind = EventKind::of(event);
-        if kind == EventKind::AuditEntry && !self.is_entry_out(position) {
-            if self.entries_out.is_full() {
-                self.entries_out.pop_front();
+        if !kind.needs_listener() && self.spare_out(position).is_none() {
+            if self.spare_out.is_full() {
+                self.spare_out.pop_front();
             }
-            self.entries_out.push_back(position).expect("room was made");
+            self.spare_out.push_back((position, kind)).expect("room was made");
         }
-        self.topic(kind)
+        kind
     }
 
-    fn topic(&self, kind: EventKind) -> String {
+    pub(super) fn topic(&self, kind: EventKind) -> String {
         match kind {
             EventKind::Candidate => self.topics.candidate(),
             EventKind::AuditEntry => self.topics.audit_entry(),
@@ -62,9 +84,9 @@ impl<S: Store> Session<S> {
         }
     }
 
-    /// Whether the event at `position` is an entry of the audit log.
-    pub(super) fn is_entry_out(&self, position: QueuePosition) -> bool {
-        self.entries_out.iter().any(|p| *p == position)
+    /// What the event at `position` is, where it is one that nobody need listen to.
+    pub(super) fn spare_out(&self, position: QueuePosition) -> Option<EventKind> {
+        self.spare_out.iter().find(|(p, _)| *p == position).map(|(_, kind)| *kind)
     }
 
     /// Drops and counts what the broker would end the link over, but for candidates, which wait.
@@ -136,15 +158,16 @@ impl<S: Store> Session<S> {
         Some(self.message(self.topics.stats(), stats, (false, false), now))
     }
 
-    pub(super) fn candidate(
+    /// An event of the outbox, of `kind`, as it goes out.
+    pub(super) fn event(
         &self,
+        kind: EventKind,
         record: &EventRecord,
         sent_at: OffsetDateTime,
         now: Now,
         again: Option<u16>,
     ) -> Publish {
         let left = (record.expires - now.wall).whole_seconds().max(1);
-        let kind = EventKind::of(&record.payload);
         // A record of the log is proved by the log's checkpoint.
         let signer = self.signer.as_ref().filter(|_| kind != EventKind::AuditEntry);
         Publish {

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
+use crate::delivery::event::{EventData as _, ReviewState};
 use crate::delivery::outbox::{Limits, MAX_EVENT, MemoryStore};
 use crate::delivery::topics::DeviceId;
 
@@ -128,6 +129,23 @@ fn an_audit_entry_has_a_topic_of_its_own_and_one_that_nobody_hears_holds_up_no_c
 }
 
 #[test]
+fn a_review_state_that_nobody_hears_or_may_read_holds_up_no_candidate() {
+    for outcome in [AckOutcome::Unheard, AckOutcome::RefusedForNow, AckOutcome::Invalid] {
+        let mut s = session();
+        let state = format!("{{\"type\":\"{}\"}}", ReviewState::TYPE).into_bytes();
+        enqueue_payload(&mut s, 1, state);
+        enqueue_payload(&mut s, 2, vec![2]);
+        s.connected(false, None, None, at(0));
+        let topics: Vec<String> = std::iter::from_fn(|| s.next(at(0))).map(|p| p.topic).collect();
+        assert_eq!(topics, ["w/v1/cam/status", "w/v1/cam/review/state"]);
+        [1, 2].iter().for_each(|packet| s.sent(*packet));
+        s.acknowledged(2, outcome, at(0), 0);
+        let next = s.next(at(0)).expect("the candidate goes on at once");
+        assert_eq!((next.topic.as_str(), s.outbox().len()), ("w/v1/cam/candidate", 1));
+    }
+}
+
+#[test]
 fn the_newest_checkpoint_is_retained_again_on_each_connection_and_goes_before_the_end() {
     let mut s = session();
     s.set_checkpoint("old".into());
@@ -144,6 +162,23 @@ fn the_newest_checkpoint_is_retained_again_on_each_connection_and_goes_before_th
     s.connected(false, None, None, at(1));
     s.close(b"stopped".to_vec());
     assert_eq!(payloads(&mut s, at(1)), [b"new".to_vec(), b"stopped".to_vec()]);
+}
+
+#[test]
+fn the_newest_checkpoint_replaces_the_kept_one_only_after_that_was_asked_for() {
+    let mut s = session();
+    s.sign_with(Box::new(Length));
+    s.set_checkpoint("new".into());
+    for seconds in [0, 1] {
+        s.connected(false, None, None, at(seconds));
+        assert_eq!(payloads(&mut s, at(seconds)), [b"online".to_vec()]);
+        s.asked_for_kept();
+        assert_eq!(payloads(&mut s, at(seconds)), [b"new".to_vec()]);
+        s.disconnected();
+    }
+    s.connected(false, None, None, at(2));
+    s.close(b"stopped".to_vec());
+    assert_eq!(payloads(&mut s, at(2)), [b"new".to_vec(), b"stopped".to_vec()], "an end waits not");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use time::OffsetDateTime;
 
+use super::super::witnesses::ReadKeys;
 use super::*;
 use crate::files::replace;
 use crate::watchlist::keys::SecretKey;
@@ -34,7 +35,10 @@ fn pin(config: &Config, reset: &str) {
 fn a_log_begins_anew_where_the_trust_file_says_so_and_never_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let config = device(dir.path());
-    let origin = || open(&config).map(|journal| journal.expect("an identity").origin().to_owned());
+    let origin = || {
+        open(&config, ReadKeys::of(&config).asked("gate-3"))
+            .map(|journal| journal.expect("an identity").origin().to_owned())
+    };
     assert_eq!(origin().unwrap(), "site/gate-3");
     pin(&config, "gate-4.2");
     assert_eq!(origin().unwrap(), "site/gate-3", "another device's");
