@@ -33,7 +33,6 @@ use self::progress::{Handed, ReportStage};
 use super::broker::ReceiptRule;
 use super::event::{EventId, EventKind};
 use super::exchange::{MAX_ANSWERS, MAX_SAID};
-use super::inbound::ReceiptedEvent;
 use super::outbox::{
     AckOutcome, AppendError, AsideReason, EventRecord, MAX_ASIDE, MAX_WINDOW, Outbox,
     QueuePosition, Settled, Store, Witness,
@@ -150,16 +149,6 @@ impl<S: Store> Session<S> {
         self.outbox.report_to(witness);
     }
 
-    /// Whose word retires candidates from now on.
-    pub fn retire_by(&mut self, receipts: ReceiptRule) {
-        self.receipts = receipts;
-    }
-
-    /// A receiver has stored an event; true where that retires it.
-    pub fn receipted(&mut self, event: ReceiptedEvent, now: Now) -> bool {
-        self.outbox.receipted(event.id, &event.digest, now)
-    }
-
     /// The outbox, to read.
     pub fn outbox(&self) -> &Outbox<S> {
         &self.outbox
@@ -218,22 +207,6 @@ impl<S: Store> Session<S> {
     pub fn set_status(&mut self, payload: Vec<u8>) {
         self.status = payload;
         self.status_stage = ReportStage::Waiting;
-    }
-
-    /// The last status: no candidate goes out after it.
-    pub fn close(&mut self, payload: Vec<u8>) {
-        self.set_status(payload);
-        self.closing = true;
-    }
-
-    /// Whether the last status was set.
-    pub fn is_closing(&self) -> bool {
-        self.closing
-    }
-
-    /// Once the last status has been acknowledged: whether the broker took it.
-    pub fn closed(&self) -> Option<bool> {
-        (self.closing && self.status_stage == ReportStage::Settled).then_some(self.status_taken)
     }
 
     /// Wipes the waiting candidates that were revoked; how many there were.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::broker::ReceiptRule;
+use super::super::inbound::ReceiptedEvent;
 use super::super::outbox::{QueuePosition, Settled};
 use super::{ACK_TIMEOUT, Session, Store};
 use crate::clock::Now;
@@ -49,6 +51,32 @@ pub enum Acknowledged {
 }
 
 impl<S: Store> Session<S> {
+    /// Whose word retires candidates from now on.
+    pub fn retire_by(&mut self, receipts: ReceiptRule) {
+        self.receipts = receipts;
+    }
+
+    /// A receiver has stored an event; true where that retires it.
+    pub fn receipted(&mut self, event: ReceiptedEvent, now: Now) -> bool {
+        self.outbox.receipted(event.id, &event.digest, now)
+    }
+
+    /// The last status: no candidate goes out after it.
+    pub fn close(&mut self, payload: Vec<u8>) {
+        self.set_status(payload);
+        self.closing = true;
+    }
+
+    /// Whether the last status was set.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Once the last status has been acknowledged: whether the broker took it.
+    pub fn closed(&self) -> Option<bool> {
+        (self.closing && self.status_stage == ReportStage::Settled).then_some(self.status_taken)
+    }
+
     /// Whether everything that was taken is delivered.
     pub fn is_drained(&self) -> bool {
         self.outbox.is_empty()

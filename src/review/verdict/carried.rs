@@ -1,6 +1,6 @@
 //! What whoever carries an envelope can check of it, without a key that opens it.
 
-use super::{CandidateId, ENVELOPE, VerdictEnvelope, VerdictError, to_be_signed};
+use super::{CandidateId, VerdictEnvelope, VerdictError};
 use crate::watchlist::keys::PublicKey;
 
 /// Checks that `key` signed the envelope, and for which candidate of `device`: what whoever carries
@@ -17,7 +17,7 @@ pub fn check_envelope(
     if cose.signer != key.id() {
         return Err(VerdictError::Mismatch("reviewer"));
     }
-    if !key.verifies(&to_be_signed(ENVELOPE, cose.signer, cose.payload), cose.signature) {
+    if !cose.is_by(key) {
         return Err(VerdictError::Altered(cose.signer));
     }
     if addressee != device {
