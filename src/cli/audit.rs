@@ -3,9 +3,13 @@
 
 #[cfg(feature = "author")]
 mod collect;
+#[cfg(feature = "evaluate")]
+mod papers;
 mod prove;
 #[cfg(feature = "evaluate")]
 mod report;
+#[cfg(feature = "evaluate")]
+mod told;
 mod verify;
 
 use std::fs::{self, File};

@@ -8,8 +8,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::told::{MISSING, duration, lists, places, whole};
 use super::verify::hold;
-use super::{LogReader, VerifierKeys};
+use super::{LogReader, VerifierKeys, papers};
 use crate::audit::record::{AuditRecord, milliseconds, stamp_ms};
 use crate::audit::report::{DeploymentReport, Estimate, ReportMaker, ReviewCounts, UseStanding};
 use crate::cli::flags::{ConfigFile, OutputFormat};
@@ -38,6 +39,13 @@ pub struct ReportArgs {
     /// Also write the figures, one line each.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Also write the draft of a data-protection impact assessment as an HTML page, filled from
+    /// this report and from the device's configuration.
+    #[arg(long, value_name = "FILE")]
+    assessment: Option<PathBuf>,
+    /// Also write the draft of the notice at the place, likewise.
+    #[arg(long, value_name = "FILE")]
+    notice: Option<PathBuf>,
     /// Public key of the device: that the log is the one whose checkpoint it signed. Without it the
     /// report says that nobody has verified the log.
     #[arg(long, value_name = "KEY")]
@@ -92,6 +100,17 @@ pub fn run(log: &LogReader, args: &ReportArgs) -> Result<ExitCode, CliError> {
     let page = document(&report, &trusted);
     let write = |path: &Path, text: String| replace(path, text.as_bytes());
     args.html.as_ref().map(|path| write(path, html::render(&page))).transpose()?;
+    if args.assessment.is_some() || args.notice.is_some() {
+        let config = args.config.load()?;
+        for (path, paper) in [
+            (&args.assessment, papers::assessment as fn(&_, &_) -> _),
+            (&args.notice, papers::notice),
+        ] {
+            let written =
+                path.as_ref().map(|path| write(path, html::render(&paper(&report, &config))));
+            written.transpose()?;
+        }
+    }
     args.csv.as_ref().map(|path| write(path, csv(&report))).transpose()?;
     if args.format.json {
         let mut value = serde_json::to_value(&report)?;
@@ -106,25 +125,6 @@ pub fn run(log: &LogReader, args: &ReportArgs) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `3 d 4 h 12 min`, `48 s`.
-fn duration(ms: u64) -> String {
-    let minutes = ms / 60_000;
-    let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{}\u{a0}s", ms / 1000),
-        (0, 0, _) => format!("{minutes}\u{a0}min"),
-        (0, ..) => format!("{hours}\u{a0}h {minutes}\u{a0}min"),
-        _ => format!("{days}\u{a0}d {hours}\u{a0}h {minutes}\u{a0}min"),
-    }
-}
-
-fn whole(ms: u64) -> String {
-    // To the second: what people look at.
-    stamp_ms(ms / 1000 * 1000)
-}
-
-const MISSING: &str = "missing";
-
 fn document(report: &DeploymentReport, trusted: &Trusted) -> Document {
     let facts = vec![
         ("Device".into(), report.origin.clone()),
@@ -138,14 +138,6 @@ fn document(report: &DeploymentReport, trusted: &Trusted) -> Document {
         facts,
         headlines: headlines(report),
         sections: vec![lists(report), counts(report), alerts(report), times(report), more(report)],
-    }
-}
-
-fn places(report: &DeploymentReport) -> String {
-    if report.places.is_empty() {
-        format!("{MISSING}: nobody had named it")
-    } else {
-        report.places.join(", then ")
     }
 }
 
@@ -191,26 +183,6 @@ fn headlines(report: &DeploymentReport) -> Vec<Headline> {
             &format!("of {}", duration(report.to_ms - report.from_ms)),
         ),
     ]
-}
-
-fn lists(report: &DeploymentReport) -> Section {
-    let head =
-        ["List", "Purpose", "Authorised by", "Entries", "Threshold", "Announced a day", "In use"];
-    let mut table =
-        ReportTable::new("Lists with which faces were compared", &head).with_words(&[1, 2]);
-    for used in &report.lists {
-        let list = &used.list;
-        table.row([
-            format!("{} version {} ({})", list.id, list.version, list.stage.as_str()),
-            list.aim.to_string(),
-            format!("{}, {}", list.authority, list.decision),
-            thousands(list.entries),
-            format!("{:.4}", f64::from(list.threshold) / 1e6),
-            format!("{:.4}", list.false_alerts as f64 / 1e6),
-            duration(used.in_use_ms),
-        ]);
-    }
-    Section { heading: "What was searched for".into(), blocks: vec![Block::Table(table)] }
 }
 
 fn counts(report: &DeploymentReport) -> Section {
@@ -436,14 +408,5 @@ mod tests {
         ] {
             assert_eq!(field(text), wanted);
         }
-    }
-
-    #[test]
-    fn a_time_is_written_for_people() {
-        let all = [48_000, 120_000, 3_600_000, 90_000_000_000].map(duration);
-        assert_eq!(
-            all.map(|t| t.replace('\u{a0}', " ")),
-            ["48 s", "2 min", "1 h 0 min", "1041 d 16 h 0 min"]
-        );
     }
 }
