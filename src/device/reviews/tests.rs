@@ -203,7 +203,7 @@ fn refuted(reviews: &mut Reviews, site: &Site, n: u8) {
             judged_at: OffsetDateTime::UNIX_EPOCH,
         };
         let sealed = give(&verdict, &fixture::key(reviewer), site.key.recipient()).expect("seals");
-        reviews.follow(&sealed, &trust(&[3, 4]), Some(&site.key), at(1).wall);
+        reviews.follow(&sealed, &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
     }
 }
 
@@ -251,9 +251,9 @@ fn alerts_that_nobody_judges_count_and_what_is_unreadable_is_no_fresh_start() {
         reviews.add(&case, PAYLOAD, at(0)).expect("it is remembered");
     }
     let deadline = site.config.review.deadline().whole_seconds() as u64;
-    reviews.tick(at(deadline - 1).wall);
+    reviews.tick(Some(at(deadline - 1).wall));
     assert_eq!(reviews.blindness(), None);
-    reviews.tick(at(deadline + 1).wall);
+    reviews.tick(Some(at(deadline + 1).wall));
     assert_eq!(reviews.blindness().map(|b| b.cause), Some(Cause::BudgetExceeded));
     reviews.keep(at(deadline + 1));
     let kept = site.config.review.docket.with_extension("budget.json");
