@@ -4,6 +4,9 @@
 //! by two people and verified, the scene runs through the daemon's own threads, and what is printed
 //! is what a subscriber got.
 
+#[cfg(feature = "desk")]
+mod with_desk;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,9 +51,13 @@ pub struct Args {
     /// Publish through this broker instead of the built-in one, as in mqtt://host:1883.
     #[arg(long, value_name = "URL")]
     broker: Option<Endpoint>,
-    /// Length of the scene in seconds.
-    #[arg(long, value_name = "N", default_value_t = PERIOD / u64::from(FPS))]
-    seconds: u64,
+    /// Length of the scene in seconds; 24, or with --desk until Ctrl-C.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Serve the pages on which two people judge, on loopback, and wait until two have enrolled.
+    #[cfg(feature = "desk")]
+    #[arg(long)]
+    desk: bool,
     #[command(flatten)]
     format: OutputFormat,
 }
@@ -68,12 +75,22 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
          sign; it is sealed to the device.")?;
     author_list(&config, &Models::builtin()?)?;
 
+    let whole = PERIOD / u64::from(FPS);
+    #[cfg(feature = "desk")]
+    let (_desk, seconds) = if args.desk {
+        (Some(with_a_desk(&mut config, work.path(), &say)?), args.seconds.unwrap_or(u64::MAX))
+    } else {
+        (None, args.seconds.unwrap_or(whole))
+    };
+    #[cfg(not(feature = "desk"))]
+    let seconds = args.seconds.unwrap_or(whole);
+
     say("3  Four people walk past the camera, one of them twice. A subscriber of the broker \
          receives:")?;
     say("")?;
     let subscriber = Subscriber::connect(&endpoint, "watchpost-demo-subscriber", ROOT, PATIENCE)?;
     let clock = Clock::default();
-    let frames = args.seconds.saturating_mul(FPS.into());
+    let frames = seconds.saturating_mul(FPS.into());
     let open = move || {
         Ok(Box::new(SceneSource::new(Scene::new(1).with_frames(frames), clock)) as Box<dyn Source>)
     };
@@ -92,13 +109,39 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     ))?;
     // A scene cut short may end before the enrolled person comes by.
     let as_promised =
-        tally.others == 0 && (tally.enrolled == 1 || args.seconds < PERIOD / u64::from(FPS));
+        tally.others == 0 && (tally.enrolled == 1 || seconds < whole || seconds == u64::MAX);
     if !as_promised {
         return Err(
             "the demonstration did not come out as promised: please report this as a bug".into()
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the desk, prints the links, and waits for two reviewers.
+#[cfg(feature = "desk")]
+fn with_a_desk(
+    config: &mut Config,
+    work: &Path,
+    say: &impl Fn(&str) -> std::io::Result<()>,
+) -> Result<with_desk::DemoDesk, CliError> {
+    let desk = with_desk::DemoDesk::start(config, work)?;
+    say("")?;
+    say(
+        "   Two people review. Open each link in a browser, or one in a private window: a browser \
+         keeps one person's keys.",
+    )?;
+    say(&format!("   first reviewer:  {}", desk.invite("first reviewer")?))?;
+    say(&format!("   second reviewer: {}", desk.invite("second reviewer")?))?;
+    say("")?;
+    desk.await_reviewers(config)?;
+    say(&format!(
+        "   Both are pinned as reviewers in the demonstration's trust file. Sign in at {}; Ctrl-C \
+         ends it.",
+        desk.origin
+    ))?;
+    say("")?;
+    Ok(desk)
 }
 
 #[cfg(feature = "demo-broker")]

@@ -13,9 +13,13 @@ use time::OffsetDateTime;
 
 use super::flags::OutputFormat;
 use super::{CliError, output};
+use crate::delivery::event::EventId;
+use crate::desk::case_export::{self, ExportedCase};
 use crate::desk::config::DEFAULT_DESK;
+use crate::desk::intake::SaidKind;
 use crate::desk::store::DeskStore;
 use crate::desk::{DeskConfig, service};
+use crate::files;
 
 /// Hours for which an invitation can be used.
 const INVITATION_HOURS: u16 = 72;
@@ -44,6 +48,9 @@ enum DeskCommand {
     Import(import::Args),
     /// Copy the database into a new file, while the desk runs.
     Backup(Backup),
+    /// Write one candidate, its review and what proves them into a new folder, which
+    /// `watchpost audit verify` verifies offline.
+    Export(ExportCase),
 }
 
 #[derive(clap::Args)]
@@ -72,12 +79,23 @@ struct Backup {
     config: DeskFile,
 }
 
+#[derive(clap::Args)]
+struct ExportCase {
+    /// Id of the candidate.
+    candidate: uuid::Uuid,
+    /// The folder to make.
+    folder: PathBuf,
+    #[command(flatten)]
+    config: DeskFile,
+}
+
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         None => serve(&args.config.path),
         Some(DeskCommand::Invite(args)) => invite(&args),
         Some(DeskCommand::Import(args)) => import::run(&args),
         Some(DeskCommand::Backup(args)) => backup(&args),
+        Some(DeskCommand::Export(args)) => export(&args),
     }
 }
 
@@ -139,5 +157,37 @@ fn backup(args: &Backup) -> Result<ExitCode, CliError> {
     runtime()?
         .block_on(async { DeskStore::open(&config.store.path).await?.back_up(&args.file).await })?;
     output::line(args.file.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn export(args: &ExportCase) -> Result<ExitCode, CliError> {
+    let config = DeskConfig::load(&args.config.path)?;
+    let id = EventId::from_u128(args.candidate.as_u128());
+    let written = runtime()?.block_on(async {
+        let store = DeskStore::open(&config.store.path).await?;
+        let Some(case) = store.case(id).await? else {
+            return Err(CliError::from(format!("the desk knows no candidate {}", args.candidate)));
+        };
+        let events = store.events_of(id).await?;
+        let entries = store.audit_entries(&case.device).await?;
+        let checkpoint = store.said_of(&case.device, SaidKind::Checkpoint).await?;
+        let checkpoint = checkpoint.and_then(|bytes| String::from_utf8(bytes).ok());
+        let identity = config.device(&case.device).and_then(|d| d.identity.as_deref());
+        Ok(case_export::files(ExportedCase {
+            case: &case,
+            events: &events,
+            entries: &entries,
+            checkpoint: checkpoint.as_deref(),
+            identity,
+        }))
+    })?;
+    let folder = &args.folder;
+    std::fs::create_dir(folder)
+        .map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
+    for file in &written {
+        // A candidate's picture is among them.
+        files::create(&folder.join(&file.name), &[&file.bytes], 0o600)?;
+    }
+    output::line(format!("{} files are in {}", written.len(), folder.display()))?;
     Ok(ExitCode::SUCCESS)
 }

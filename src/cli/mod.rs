@@ -101,7 +101,8 @@ const WATCHLIST_EXAMPLES: &str = "Examples:
 const DESK_EXAMPLES: &str = "Examples:
   watchpost desk --config desk.toml
   watchpost desk invite dora --config desk.toml
-  watchpost desk backup desk-backup.sqlite --config desk.toml";
+  watchpost desk backup desk-backup.sqlite --config desk.toml
+  watchpost desk export 01a20ce4-1ba7-70bf-bdd8-e853451d3023 case --config desk.toml";
 #[cfg(feature = "author")]
 const COMPLETIONS_EXAMPLES: &str = "Examples:
   watchpost completions bash >/usr/share/bash-completion/completions/watchpost

@@ -89,7 +89,7 @@ pub struct DeskUser {
     pub csrf: String,
 }
 
-struct Session {
+struct WebSession {
     key: PublicKey,
     csrf: String,
     began: Duration,
@@ -97,7 +97,7 @@ struct Session {
 }
 
 #[derive(Clone, Copy)]
-struct Failures {
+struct FailedAttempts {
     /// Attempts that are left.
     left: u32,
     /// When it was counted.
@@ -109,8 +109,8 @@ pub struct Access {
     origin: String,
     secret: [u8; 32],
     used: VecDeque<([u8; 32], Duration)>,
-    sessions: HashMap<[u8; 32], Session>,
-    failures: BTreeMap<IpAddr, Failures>,
+    sessions: HashMap<[u8; 32], WebSession>,
+    failures: BTreeMap<IpAddr, FailedAttempts>,
 }
 
 impl fmt::Debug for Access {
@@ -167,12 +167,12 @@ impl Access {
             let oldest = self.failures.iter().min_by_key(|(_, f)| f.at).map(|(a, _)| *a);
             oldest.map(|address| self.failures.remove(&address));
         }
-        let failures = self.failures.entry(from).or_insert(Failures { left: BURST, at: now });
+        let failures = self.failures.entry(from).or_insert(FailedAttempts { left: BURST, at: now });
         failures.left = failures.left.saturating_sub(1);
     }
 
-    /// Lets `key` in from `from`, where `signature` is its own of [`sign_in_text`] over `challenge`.
-    /// `role` is what the key may do; `random` gives the session its names.
+    /// Lets the key of `attempt` in where its signature is one of [`sign_in_text`]. `role` is what
+    /// the key may do; `random` gives the session its names.
     ///
     /// # Errors
     /// Why not.
@@ -192,7 +192,7 @@ impl Access {
         let [token, csrf] = [&random[..32], &random[32..]].map(|r| URL_SAFE_NO_PAD.encode(r));
         self.make_room(attempt.key);
         let session =
-            Session { key: attempt.key.clone(), csrf: csrf.clone(), began: now, used: now };
+            WebSession { key: attempt.key.clone(), csrf: csrf.clone(), began: now, used: now };
         self.sessions.insert(Sha256::digest(token.as_bytes()).into(), session);
         Ok(NewSession { token, csrf, role })
     }

@@ -116,11 +116,7 @@ impl Default for DeskConfig {
             key: "/etc/watchpost/desk.key".into(),
             sealing_key: None,
             share: String::new(),
-            broker: BrokerConfig {
-                client_id: "desk".to_owned(),
-                outbox: None,
-                ..BrokerConfig::default()
-            },
+            broker: BrokerConfig { client_id: "desk".to_owned(), ..BrokerConfig::default() },
             store: StoreConfig::default(),
             http: HttpConfig::default(),
             people: PeopleConfig::default(),

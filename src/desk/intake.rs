@@ -88,7 +88,7 @@ impl fmt::Display for SetAside {
 
 /// What replaces what the same device said before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum SaidKind {
     /// How it is.
     Status,
     /// Counts.
@@ -99,7 +99,7 @@ pub enum Standing {
     Checkpoint,
 }
 
-impl Standing {
+impl SaidKind {
     /// As it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -145,7 +145,7 @@ pub enum AboutWhat {
 
 /// An event that is kept by its id.
 #[derive(Debug, Clone, PartialEq)]
-pub struct KeptEvent {
+pub struct ArrivedEvent {
     /// Its id; a repetition carries the same.
     pub id: EventId,
     /// The device.
@@ -161,14 +161,14 @@ pub struct KeptEvent {
 /// What to do with a message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Intaken {
-    /// Store it by its id, and say so to the device where it is a candidate.
-    Event(Box<KeptEvent>),
+    /// Store it by its id, and say so to the device unless it is a record of its log.
+    Event(Box<ArrivedEvent>),
     /// Replace what the device said before, unless that is newer.
     Said {
         /// The device.
         device: String,
         /// What.
-        what: Standing,
+        what: SaidKind,
         /// When it was made, as far as it says.
         at: Option<OffsetDateTime>,
     },
@@ -256,14 +256,14 @@ impl Intake {
                 let event: CloudEvent<AuditEntry> = event_of(device, message.payload)?;
                 Ok(kept(event.id, device, message.payload, None, AboutWhat::AuditEntry))
             }
-            "status" => said::<Status>(device, message.payload, Standing::Status),
-            "stats" => said::<Stats>(device, message.payload, Standing::Stats),
-            "watchlist/state" => said::<ListState>(device, message.payload, Standing::List),
+            "status" => said::<Status>(device, message.payload, SaidKind::Status),
+            "stats" => said::<Stats>(device, message.payload, SaidKind::Stats),
+            "watchlist/state" => said::<ListState>(device, message.payload, SaidKind::List),
             "audit/checkpoint" => {
                 std::str::from_utf8(message.payload).map_err(|_| SetAside::NotAnEvent)?;
                 Ok(Intaken::Said {
                     device: device.to_owned(),
-                    what: Standing::Checkpoint,
+                    what: SaidKind::Checkpoint,
                     at: None,
                 })
             }
@@ -336,7 +336,13 @@ fn kept(
     about: AboutWhat,
 ) -> Intaken {
     let digest = Sha256::digest(payload).into();
-    Intaken::Event(Box::new(KeptEvent { id, device: device.to_owned(), digest, signature, about }))
+    Intaken::Event(Box::new(ArrivedEvent {
+        id,
+        device: device.to_owned(),
+        digest,
+        signature,
+        about,
+    }))
 }
 
 fn event_of<T>(device: &str, payload: &[u8]) -> Result<CloudEvent<T>, SetAside>
@@ -353,7 +359,7 @@ where
     Ok(event)
 }
 
-fn said<T>(device: &str, payload: &[u8], what: Standing) -> Result<Intaken, SetAside>
+fn said<T>(device: &str, payload: &[u8], what: SaidKind) -> Result<Intaken, SetAside>
 where
     T: EventData + for<'de> Deserialize<'de>,
 {

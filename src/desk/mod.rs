@@ -33,9 +33,11 @@
 //! | [`pages`] | markup from plain values |
 //! | [`web`] | script and style, in the binary |
 //! | [`retention`] | what is erased when |
+//! | [`case_export`] | one case as a folder that is verified offline |
 //! | [`service`] | starts all of it, and ends it |
 
 pub mod access;
+pub mod case_export;
 pub mod config;
 pub mod directory;
 pub mod http;

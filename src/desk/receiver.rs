@@ -30,8 +30,8 @@ use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubAck, SubscribeReaso
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
-use self::keeper::{Done, Incoming, Job, Keeper};
-use self::post::Post;
+use self::keeper::{Done, Incoming, Job, StoreKeeper};
+use self::post::DeskPost;
 use super::config::RetentionConfig;
 use super::intake::{ArrivedMessage, Intake};
 use super::store::{Arrival, DeskNotice, DeskStore};
@@ -87,13 +87,13 @@ impl Receiver {
         let url: BrokerUrl = self.broker.url.parse()?;
         let (jobs, to_keep) = mpsc::channel(WAITING);
         let (to_post, done) = mpsc::channel(WAITING);
-        let keeper = Keeper {
+        let keeper = StoreKeeper {
             store: Arc::clone(&self.store),
             retention: self.retention.clone(),
             notices: self.notices.clone(),
         };
         let keeper = tokio::spawn(keeper.run(to_keep, to_post));
-        let post = Post::new(self.broker.root.clone(), Arc::clone(&self.key));
+        let post = DeskPost::new(self.broker.root.clone(), Arc::clone(&self.key));
         let mut link = Link { receiver: self, jobs, done, post, number: 0, acks: Vec::new() };
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         while !*stop.borrow() {
@@ -131,7 +131,7 @@ struct Link {
     receiver: Receiver,
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
-    post: Post,
+    post: DeskPost,
     /// Of the connection, from 1.
     number: u64,
     /// Packets that were stored and that the client has not taken the acknowledgement of.

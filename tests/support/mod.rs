@@ -12,6 +12,8 @@ pub mod event;
 pub mod field;
 pub mod manifests;
 pub mod people;
+#[cfg(feature = "desk")]
+pub mod receiving;
 pub mod traces;
 pub mod trials;
 pub mod wire;
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use rumqttc::v5::{Client, Event, MqttOptions};
 
 /// Longer than anything here takes on a busy machine.
@@ -273,6 +275,19 @@ impl Subscriber {
     pub fn publish(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) {
         self.client
             .publish(topic, QoS::AtLeastOnce, retain, payload.into())
+            .expect("the client takes it");
+    }
+
+    /// The same with properties.
+    pub fn publish_with(
+        &self,
+        topic: &str,
+        payload: impl Into<Vec<u8>>,
+        properties: PublishProperties,
+    ) {
+        let payload = payload.into();
+        self.client
+            .publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties)
             .expect("the client takes it");
     }
 

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -58,6 +59,60 @@ fn an_event_is_retired_only_by_a_success_code() {
     );
     assert!(o.is_empty());
     assert_eq!((o.counters().delivered, o.counters().refusals), (2, 1));
+}
+
+fn digest(id: u128) -> [u8; 32] {
+    Sha256::digest(id.to_le_bytes()).into()
+}
+
+#[test]
+fn where_receipts_are_required_only_one_of_its_very_bytes_retires_an_event() {
+    let mut o = filled(2);
+    let id = EventId::from_u128;
+    assert_eq!((send(&mut o, 1, at(0)), send(&mut o, 2, at(0))), (Some(1), Some(2)));
+    assert_eq!(o.settle(1, AckOutcome::Taken, at(0), 0), Settled::Unreceipted(id(1)));
+    assert_eq!((o.len(), o.in_flight(), o.unreceipted()), (2, 1, 1), "taken is not delivered");
+    assert!(!o.receipted(id(1), &digest(2), at(0)), "other bytes");
+    assert!(!o.receipted(id(3), &digest(3), at(0)), "never sent");
+    assert!(o.receipted(id(1), &digest(1), at(0)));
+    assert!(!o.receipted(id(1), &digest(1), at(0)), "a replay retires nothing");
+    assert!(o.receipted(id(2), &digest(2), at(0)), "before the broker's word");
+    assert_eq!(o.settle(2, AckOutcome::Taken, at(0), 0), Settled::Unknown);
+    assert_eq!((o.len(), o.counters().delivered), (0, 2));
+}
+
+#[test]
+fn without_a_receipt_an_event_goes_out_again_later_and_on_each_new_link() {
+    let mut o = filled(1);
+    let mut now = 0;
+    for wait in [60, 120, 240, 480] {
+        assert_eq!(send(&mut o, 1, at(now)), Some(1));
+        o.settle(1, AckOutcome::Taken, at(now), 0);
+        assert_eq!(o.wake_at(at(now)), Some(at(now + wait).monotonic));
+        assert_eq!(send(&mut o, 1, Now { monotonic: at(now + wait - 1).monotonic, ..at(0) }), None);
+        now += wait;
+    }
+    let mut o = filled(1);
+    send(&mut o, 1, at(0));
+    o.settle(1, AckOutcome::Taken, at(0), 0);
+    o.disconnected();
+    assert_eq!(o.unreceipted(), 1);
+    o.connected();
+    assert_eq!(send(&mut o, 1, at(1)), Some(1), "the broker may have forgotten it");
+}
+
+#[test]
+fn a_desk_that_is_away_holds_back_all_but_a_window() {
+    let mut o = filled(40);
+    for packet in 1..=MAX_WINDOW as u16 {
+        assert!(send(&mut o, packet, at(0)).is_some());
+        o.settle(packet, AckOutcome::Taken, at(0), 0);
+    }
+    assert_eq!((send(&mut o, 99, at(0)), o.unreceipted()), (None, MAX_WINDOW));
+    assert!(o.receipted(EventId::from_u128(5), &digest(5), at(0)));
+    assert_eq!(send(&mut o, 99, at(0)), Some(33));
+    o.expire(at(2000));
+    assert_eq!((o.len(), o.counters().expired), (1, 38), "what waits for a receipt expires, too");
 }
 
 #[test]

@@ -59,13 +59,13 @@ pub enum Done {
     },
 }
 
-pub struct Keeper {
+pub struct StoreKeeper {
     pub store: Arc<DeskStore>,
     pub retention: RetentionConfig,
     pub notices: broadcast::Sender<DeskNotice>,
 }
 
-impl Keeper {
+impl StoreKeeper {
     /// Until nobody asks any more.
     pub async fn run(self, mut jobs: mpsc::Receiver<Job>, done: mpsc::Sender<Done>) {
         while let Some(job) = jobs.recv().await {

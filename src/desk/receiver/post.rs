@@ -24,32 +24,32 @@ const REFUSED: Duration = Duration::from_secs(30);
 type VerdictName = (EventId, [u8; 8]);
 
 /// One message, by what it settles.
-enum Letter {
+enum DeskLetter {
     Receipts(Vec<EventId>),
     Verdict(VerdictName),
 }
 
 /// When a verdict is published next, and how long after that.
-struct Schedule {
+struct NextSending {
     next: Instant,
     wait: Duration,
 }
 
-pub struct Post {
+pub struct DeskPost {
     root: String,
     key: Arc<SecretKey>,
     /// Receipts to publish, those of one device together.
     receipts: VecDeque<(String, Vec<ReceivedEvent>)>,
     verdicts: VecDeque<DueVerdict>,
-    schedules: BTreeMap<VerdictName, Schedule>,
+    schedules: BTreeMap<VerdictName, NextSending>,
     /// Events whose receipts wait or are on their way.
     out: BTreeSet<EventId>,
-    handed: VecDeque<Letter>,
-    flying: Vec<(u16, Letter)>,
+    handed: VecDeque<DeskLetter>,
+    flying: Vec<(u16, DeskLetter)>,
     paused_until: Instant,
 }
 
-impl Post {
+impl DeskPost {
     pub fn new(root: String, key: Arc<SecretKey>) -> Self {
         Self {
             root,
@@ -68,7 +68,7 @@ impl Post {
     pub fn disconnected(&mut self) {
         let letters = self.flying.drain(..).map(|(_, letter)| letter).chain(self.handed.drain(..));
         for letter in letters {
-            if let Letter::Verdict(name) = letter {
+            if let DeskLetter::Verdict(name) = letter {
                 self.schedules.remove(&name);
             }
         }
@@ -104,7 +104,7 @@ impl Post {
         for due in verdicts {
             let name = (due.candidate, due.reviewer);
             let schedule = self.schedules.entry(name);
-            let schedule = schedule.or_insert(Schedule { next: now, wait: AGAIN.0 });
+            let schedule = schedule.or_insert(NextSending { next: now, wait: AGAIN.0 });
             if now >= schedule.next {
                 schedule.next = now + schedule.wait;
                 schedule.wait = (schedule.wait * 2).min(AGAIN.1);
@@ -118,12 +118,12 @@ impl Post {
         while self.handed.len() + self.flying.len() < WINDOW {
             let (topic, payload, letter) = if let Some(verdict) = self.verdicts.pop_front() {
                 let topic = format!("{}/v1/{}/review", self.root, verdict.device);
-                let letter = Letter::Verdict((verdict.candidate, verdict.reviewer));
+                let letter = DeskLetter::Verdict((verdict.candidate, verdict.reviewer));
                 (topic, verdict.envelope, letter)
             } else if let Some((device, events)) = self.receipts.pop_front() {
                 let topic = format!("{}/v1/{device}/receipt", self.root);
                 let ids = events.iter().map(|e| EventId::from_u128(u128::from_be_bytes(e.id)));
-                let letter = Letter::Receipts(ids.collect());
+                let letter = DeskLetter::Receipts(ids.collect());
                 (topic, receipt::give(&device, &events, &self.key), letter)
             } else {
                 return;
@@ -137,10 +137,10 @@ impl Post {
         }
     }
 
-    fn forget(&mut self, letter: &Letter) {
+    fn forget(&mut self, letter: &DeskLetter) {
         match letter {
-            Letter::Receipts(events) => self.out.retain(|e| !events.contains(e)),
-            Letter::Verdict(name) => drop(self.schedules.remove(name)),
+            DeskLetter::Receipts(events) => self.out.retain(|e| !events.contains(e)),
+            DeskLetter::Verdict(name) => drop(self.schedules.remove(name)),
         }
     }
 
@@ -160,20 +160,20 @@ impl Post {
         match (letter, answer) {
             // A device that waits for none does not subscribe.
             (
-                Letter::Receipts(events),
+                DeskLetter::Receipts(events),
                 AckOutcome::Delivered | AckOutcome::Taken | AckOutcome::Unheard,
             ) => {
                 self.out.retain(|e| !events.contains(e));
                 events
             }
-            (letter @ Letter::Receipts(_), AckOutcome::RefusedForNow | AckOutcome::Invalid) => {
+            (letter @ DeskLetter::Receipts(_), AckOutcome::RefusedForNow | AckOutcome::Invalid) => {
                 log::warn!("The broker refuses receipts; let the desk write them.");
                 self.forget(&letter);
                 self.paused_until = Instant::now() + REFUSED;
                 Vec::new()
             }
             // The device answers, or it is published again.
-            (Letter::Verdict(_), _) => Vec::new(),
+            (DeskLetter::Verdict(_), _) => Vec::new(),
         }
     }
 }
@@ -186,8 +186,8 @@ mod tests {
         DueReceipt { event: EventId::from_u128(event), device: device.into(), digest: [0; 32] }
     }
 
-    fn post() -> Post {
-        Post::new("site".into(), Arc::new(SecretKey::from_seed(&[1; 32])))
+    fn post() -> DeskPost {
+        DeskPost::new("site".into(), Arc::new(SecretKey::from_seed(&[1; 32])))
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
     fn what_a_lost_link_had_is_due_again_and_what_the_broker_took_is_settled() {
         let mut post = post();
         let events = vec![EventId::from_u128(1)];
-        post.handed.push_back(Letter::Receipts(events.clone()));
+        post.handed.push_back(DeskLetter::Receipts(events.clone()));
         post.sent(7);
         assert_eq!(post.acknowledged(8, AckOutcome::Delivered), []);
         assert_eq!(post.acknowledged(7, AckOutcome::Delivered), events);

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::keep::{hexadecimal, stage_of};
 use super::{DeskStore, DeskStoreError, millis, time_of};
 use crate::delivery::event::{EventId, ReviewStage};
-use crate::desk::intake::Standing;
+use crate::desk::intake::SaidKind;
 use crate::desk::pages::views::OwnStanding;
 
 /// One line of the queue.
@@ -271,6 +271,17 @@ impl DeskStore {
         Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
     }
 
+    /// The ids of all events of candidates, in the order in which they came.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn candidate_events(&self) -> Result<Vec<EventId>, DeskStoreError> {
+        let rows = sqlx::query("SELECT id FROM event WHERE kind = 'candidate' ORDER BY received")
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.iter().map(|row| event_id(row.try_get(0)?)).collect::<Result<_, _>>()?)
+    }
+
     /// The records of a device's audit log that came, in the order in which they came.
     ///
     /// # Errors
@@ -312,7 +323,7 @@ impl DeskStore {
     pub async fn said_of(
         &self,
         device: &str,
-        what: Standing,
+        what: SaidKind,
     ) -> Result<Option<Vec<u8>>, DeskStoreError> {
         let row = sqlx::query("SELECT payload FROM said WHERE device = ? AND what = ?")
             .bind(device)

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::{DeskStore, DeskStoreError, millis};
 use crate::delivery::event::{EventId, ReviewStage, ReviewState};
 use crate::desk::config::RetentionConfig;
-use crate::desk::intake::{AboutWhat, CandidateEvent, Intaken, KeptEvent, SetAside};
+use crate::desk::intake::{AboutWhat, ArrivedEvent, CandidateEvent, Intaken, SetAside};
 
 /// One message, looked at.
 #[derive(Debug, Clone)]
@@ -169,7 +169,7 @@ impl Batch<'_> {
 
     async fn event(
         &mut self,
-        event: &KeptEvent,
+        event: &ArrivedEvent,
         arrival: &Arrival,
     ) -> Result<Kept, DeskStoreError> {
         let (kind, candidate) = match &event.about {
@@ -199,8 +199,8 @@ impl Batch<'_> {
         if !new && !self.is_same(event).await? {
             return self.set_aside(SetAside::OtherBytes, &arrival.topic).await;
         }
-        if let AboutWhat::Candidate(candidate) = &event.about {
-            // A repetition is answered again: the receipt was lost.
+        // A repetition is answered again: the receipt was lost. The log keeps its own records.
+        if !matches!(event.about, AboutWhat::AuditEntry) {
             sqlx::query(
                 "INSERT INTO receipt_due (event, device, digest) VALUES (?, ?, ?)
                  ON CONFLICT (event) DO NOTHING",
@@ -210,9 +210,9 @@ impl Batch<'_> {
             .bind(&event.digest[..])
             .execute(&mut *self.on)
             .await?;
-            if new {
-                self.candidate(event, candidate, withdrawn).await?;
-            }
+        }
+        if let (AboutWhat::Candidate(candidate), true) = (&event.about, new) {
+            self.candidate(event, candidate, withdrawn).await?;
         }
         if let (AboutWhat::Review(state), true) = (&event.about, new) {
             self.review(&event.device, state).await?;
@@ -220,7 +220,7 @@ impl Batch<'_> {
         Ok(if new { Kept::New } else { Kept::Repeated })
     }
 
-    async fn is_same(&mut self, event: &KeptEvent) -> Result<bool, DeskStoreError> {
+    async fn is_same(&mut self, event: &ArrivedEvent) -> Result<bool, DeskStoreError> {
         let row = sqlx::query("SELECT device, digest FROM event WHERE id = ?")
             .bind(bytes(event.id))
             .fetch_one(&mut *self.on)
@@ -243,7 +243,7 @@ impl Batch<'_> {
 
     async fn candidate(
         &mut self,
-        event: &KeptEvent,
+        event: &ArrivedEvent,
         c: &CandidateEvent,
         withdrawn: bool,
     ) -> Result<(), DeskStoreError> {
@@ -274,6 +274,16 @@ impl Batch<'_> {
         .await?;
         if changed.rows_affected() == 1 && !withdrawn {
             self.notices.push(DeskNotice::Candidate(c.candidate));
+        } else {
+            // An update of what was erased meanwhile.
+            sqlx::query(
+                "UPDATE event SET payload = NULL, signature = NULL WHERE id = ?
+                 AND EXISTS (SELECT 1 FROM candidate WHERE id = ? AND erased IS NOT NULL)",
+            )
+            .bind(bytes(event.id))
+            .bind(bytes(c.candidate))
+            .execute(&mut *self.on)
+            .await?;
         }
         Ok(())
     }

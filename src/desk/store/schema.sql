@@ -63,7 +63,7 @@ CREATE TABLE verdict (
 ) WITHOUT ROWID;
 CREATE INDEX verdict_due ON verdict (given) WHERE answer IS NULL;
 
--- Candidates' events whose receipt the broker has not taken.
+-- Events of candidates and of their reviews whose receipt the broker has not taken.
 CREATE TABLE receipt_due (
     event BLOB PRIMARY KEY NOT NULL,
     device TEXT NOT NULL,

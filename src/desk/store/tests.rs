@@ -113,6 +113,8 @@ fn an_event_is_stored_once_and_each_time_it_comes_a_receipt_is_due() {
     other = candidate_of(1, 2, "case-1");
     assert_eq!(bench.keep(&store, "candidate", &other).0, Kept::New);
     assert_eq!(bench.case(&store, 1).payload, Some(other), "the update is what is judged");
+    bench.keep(&store, "review/state", &review(90, 1, ReviewStage::Pending, None));
+    assert_eq!(due().len(), 3, "states of reviews are answered, too");
     drop(store);
     assert_eq!(bench.case(&bench.open(), 1).stage, ReviewStage::Pending, "over a restart");
 }
@@ -200,6 +202,7 @@ fn what_is_due_is_erased_from_the_database_and_its_log_and_what_happened_stays()
     assert_eq!(notices, [DeskNotice::Withdrawn]);
     assert_eq!(erase(Duration::ZERO), 1, "revoked: at once");
     assert!(!on_disk(&bench, b"legal_basis"));
+    bench.keep(&store, "candidate", &candidate_of(1, 2, "case-1"));
     bench.keep(&store, "candidate", &candidate_of(3, 1, "case-2"));
     assert!(!on_disk(&bench, b"legal_basis"), "what comes after the order is not kept");
 }

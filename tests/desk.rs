@@ -1,0 +1,636 @@
+//! The receiving end: with the real daemon, a real broker, and browsers without a picture.
+//!
+//! `WATCHPOST_DESK_TRIALS=500 cargo test --test desk -- --nocapture whatever` makes the trials
+//! long.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use serde_json::{Value, json};
+use support::desk::{Daemon, Desk, PORTRAITS, ok};
+use support::field::Field;
+use support::receiving::{ReceivingDesk, Visitor};
+use support::{Mosquitto, PATIENCE, event, say, trials, wait_for};
+use time::OffsetDateTime;
+use watchpost::audit::{detached, receipt};
+use watchpost::clock::{Clock, Now};
+use watchpost::delivery::event::{CloudEvent, EventId};
+use watchpost::delivery::{
+    self, BrokerConfig, Delivery, DeviceId, InboundKind, ReceiptRule, ReceiptedEvent, Screen,
+    Screened,
+};
+use watchpost::desk::store::DeskStore;
+use watchpost::judgement::{Confidence, Opinion};
+use watchpost::review::verdict::{self, CandidateId, Verdict};
+use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::seal::{DeviceKey, Recipient};
+use watchpost::watchlist::trust::{Role, Trust, render};
+
+/// Keys of people, by number.
+fn person(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+/// A trust file with two signers, these reviewers, and the desk as receiver.
+fn pin(path: &Path, serial: u64, reviewers: &[&SecretKey], receiver: &SecretKey) -> Trust {
+    let now = OffsetDateTime::now_utc();
+    let mut keys = vec![
+        (person(1).public(), "signer", &[Role::Signer, Role::Revoker][..]),
+        (person(2).public(), "signer", &[Role::Signer, Role::Revoker][..]),
+        (receiver.public(), "desk", &[Role::Receiver][..]),
+    ];
+    keys.extend(reviewers.iter().map(|key| (key.public(), "reviewer", &[Role::Reviewer][..])));
+    let day = time::Duration::DAY;
+    let text = render(serial, 2, now - day, now + 9 * day, &keys);
+    std::fs::write(path, &text).expect("writes");
+    Trust::parse(&text).expect("a trust file")
+}
+
+/// A broker, a desk, and whoever publishes as a device.
+struct Bureau {
+    broker: Mosquitto,
+    folder: tempfile::TempDir,
+    desk: ReceivingDesk,
+    device_key: DeviceKey,
+    publisher: support::Subscriber,
+}
+
+impl Bureau {
+    /// `None` where no mosquitto is installed.
+    fn open() -> Option<Self> {
+        let mut broker = Mosquitto::installed()?;
+        broker.start(trials::MOSQUITTO);
+        let folder = tempfile::tempdir().expect("a folder");
+        let device_key = DeviceKey::generate().expect("a key");
+        let identity = person(9).public();
+        let device = format!(
+            "[people]\nsupervisors = [\"{}\"]\n[[device]]\nid = \"cam-7\"\nkey \
+             = \"{}\"\n[[device]]\nid = \"signing\"\nkey = \"{}\"\nidentity = \"{identity}\"\n",
+            person(8).public(),
+            device_key.recipient(),
+            device_key.recipient()
+        );
+        let trust = folder.path().join("trust.toml");
+        let mut desk = ReceivingDesk::new(folder.path(), broker.port, &trust, &device);
+        pin(&trust, 1, &[&person(3), &person(4)], &desk.key());
+        desk.start();
+        let publisher = support::Subscriber::new(broker.port, "site/#");
+        let bureau = Self { broker, folder, desk, device_key, publisher };
+        // The desk hears once its subscription stands.
+        let at = bureau.probe();
+        wait_for("the desk to hear", || bureau.stored().contains_key(&at).then_some(()));
+        Some(bureau)
+    }
+
+    fn trust(&self) -> PathBuf {
+        self.folder.path().join("trust.toml")
+    }
+
+    /// Publishes until one arrives.
+    fn probe(&self) -> EventId {
+        let (id, bytes) = made(1, |_| {});
+        wait_for("an event to arrive", || {
+            self.publisher.publish("site/v1/cam-7/candidate", false, bytes.clone());
+            std::thread::park_timeout(Duration::from_millis(50));
+            self.stored().contains_key(&id).then_some(())
+        });
+        id
+    }
+
+    /// Ids and sequences of all candidates' events in the store.
+    fn stored(&self) -> BTreeMap<EventId, usize> {
+        stored(&self.desk.store())
+    }
+
+    fn set_aside(&self) -> BTreeMap<String, u64> {
+        read(&self.desk.store(), async |store| {
+            store.set_aside().await.expect("reads").into_iter().collect()
+        })
+    }
+}
+
+fn read<T>(store: &Path, ask: impl AsyncFnOnce(DeskStore) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .expect("a runtime")
+        .block_on(async { ask(DeskStore::open(store).await.expect("a database")).await })
+}
+
+fn stored(store: &Path) -> BTreeMap<EventId, usize> {
+    read(store, async |store| {
+        let mut found = BTreeMap::new();
+        for id in store.candidate_events().await.expect("reads") {
+            *found.entry(id).or_default() += 1;
+        }
+        found
+    })
+}
+
+/// An event of cam-7 about candidate `number`, changed by `change`.
+fn made(number: u64, change: impl FnOnce(&mut Value)) -> (EventId, Vec<u8>) {
+    let candidate = event::candidate(number, 3000);
+    let now = Now { wall: OffsetDateTime::now_utc(), monotonic: Duration::ZERO };
+    let id = EventId::new(now);
+    let device = DeviceId::new("cam-7").expect("a plain id");
+    let event = CloudEvent::new(id, &device, now, candidate);
+    let mut event = serde_json::to_value(event).expect("JSON");
+    change(&mut event);
+    (id, serde_json::to_vec(&event).expect("JSON"))
+}
+
+/// What somebody says of a candidate, as their browser signs and seals it.
+fn envelope(visitor: &Visitor<'_>, candidate: &str, key: &SecretKey, opinion: Opinion) -> Vec<u8> {
+    let binds = visitor.get(&format!("/api/pair/{candidate}"));
+    assert_eq!(binds.status, 200, "{}", binds.text());
+    let binds = binds.json();
+    let text = |name: &str| binds[name].as_str().expect("text").to_owned();
+    let digest = text("payload_sha256");
+    let byte = |at: usize| u8::from_str_radix(&digest[2 * at..2 * at + 2], 16).expect("hex");
+    let id: EventId = serde_json::from_value(binds["candidate"].clone()).expect("an id");
+    let verdict = Verdict {
+        candidate: CandidateId(id.as_u128().to_be_bytes()),
+        payload: std::array::from_fn(byte),
+        list: text("list").parse().expect("a reference"),
+        version: binds["version"].as_u64().expect("a number"),
+        device: text("device").parse().expect("a reference"),
+        opinion,
+        confidence: Confidence::High,
+        judged_at: OffsetDateTime::now_utc(),
+    };
+    let to: Recipient = text("device_key").parse().expect("a key");
+    verdict::give(&verdict, key, &to).expect("a verdict")
+}
+
+/// A device with a key, an identity and a log, that waits for receipts.
+fn field(reviewers: [&str; 2]) -> Option<Field> {
+    let field = Field::with("device_key = \"DESK/device.key\"", |desk| {
+        desk.list();
+        ok(&["key", "device", &desk.arg("device.key")]);
+        ok(&["key", "identity", &desk.arg("identity.key")]);
+        ok(&["key", "identity", &desk.arg("receiving.key")]);
+        let show = |key: &str| ok(&["key", "show", &desk.arg(key)]).trim().to_owned();
+        let (list, sealed) = (desk.arg("list.cose"), desk.arg("list.age"));
+        let to = show("device.key");
+        ok(&["watchlist", "seal", &list, "--to", &to, "--out", &sealed]);
+        std::fs::rename(&sealed, &list).expect("a sealed list");
+        for key in reviewers {
+            ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
+        }
+        let [alice, bob] = ["alice.key", "bob.key"].map(show);
+        let ([dora, emil], receiver) = (reviewers.map(show), show("receiving.key"));
+        let trust = desk.arg("trust.toml");
+        let pins = ["--reviewer", &dora, "--reviewer", &emil, "--receiver", &receiver];
+        ok(&[&["key", "trust", &alice, &bob][..], &pins, &["--out", &trust]].concat());
+    })?;
+    let file = field.desk.path("watchpost.toml");
+    let text = std::fs::read_to_string(&file).expect("a configuration");
+    let mut text = text.replace("[broker]\n", "[broker]\nreceipt = \"required\"\n");
+    let [identity, log, docket] =
+        ["identity.key", "audit", "reviews.cbor"].map(|name| field.desk.arg(name));
+    text += &format!(
+        "[audit]\nidentity = \"{identity}\"\nlog = \"{log}\"\n[review]\ndocket = \"{docket}\"\n"
+    );
+    std::fs::write(&file, text).expect("writes");
+    Some(field)
+}
+
+fn public(desk: &Desk, key: &str) -> String {
+    ok(&["key", "show", &desk.arg(key)]).trim().to_owned()
+}
+
+#[test]
+fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_outcome() {
+    let Some(field) = field(["dora.key", "emil.key"]) else { return };
+    let of = |key: &str| public(&field.desk, key);
+    let device = format!(
+        "[[device]]\nid = \"gate-1\"\nkey = \"{}\"\nidentity = \"{}\"\n",
+        of("device.key"),
+        of("identity.key")
+    );
+    let trust = field.desk.path("trust.toml");
+    let folder = field.desk.path("");
+    let mut desk = ReceivingDesk::new(&folder, field.broker.port, &trust, &device);
+    desk.start();
+
+    // Enrolment by a one-time link.
+    let invited = ok(&["desk", "invite", "dora", "--config", &desk.config(), "--json"]);
+    let link = serde_json::from_str::<Value>(&invited).expect("JSON")["link"].clone();
+    let token = link.as_str().expect("a link").rsplit('/').next().expect("a token").to_owned();
+    assert_eq!(desk.ask("GET", &format!("/enrol/{token}"), "", b"").status, 200);
+    let reading = DeviceKey::generate().expect("a key").recipient().to_string();
+    let body = json!({ "token": token, "key": of("dora.key"), "reading_key": reading });
+    assert_eq!(desk.post("/api/enrol", "", &body).status, 201);
+    assert_eq!(desk.post("/api/enrol", "", &body).status, 410, "it is spent");
+
+    let portrait = "obama-2010.jpg";
+    let pictures = field.desk.path("pictures").join(portrait);
+    std::fs::copy(format!("{PORTRAITS}/{portrait}"), pictures).expect("a portrait");
+    let _daemon = Daemon::start(&field.desk);
+    let [dora, emil] = ["dora.key", "emil.key"]
+        .map(|key| SecretKey::open_file(&field.desk.path(key)).expect("a key"));
+    let (of_dora, of_emil) = (desk.sign_in(&dora), desk.sign_in(&emil));
+    let candidate = wait_for("a candidate", || of_dora.queue().into_iter().next());
+    // The device retires it by the desk's receipt.
+    field.await_("stats", "a receipt", |s| {
+        s["counts"]["delivery.outbox.delivered"].as_u64() >= Some(1)
+            && s["gauges"]["delivery.outbox_events"] == 0.0
+    });
+
+    let pair = format!("/pair/{candidate}");
+    let hidden = |visitor: &Visitor<'_>| {
+        let page = visitor.get(&pair).text();
+        let binds = visitor.get(&format!("/api{pair}")).text();
+        for word in ["score", "threshold", "alternatives", "legal_basis", "0.6", "0.7"] {
+            assert!(!binds.contains(word), "{word}: {binds}");
+        }
+        assert!(!page.contains("order 1/26") && !page.contains("a promise kept"), "{page}");
+    };
+    hidden(&of_dora);
+    let crop = of_dora.get(&format!("{pair}/crop"));
+    assert_eq!((crop.status, crop.header("content-type")), (200, Some("image/jpeg")));
+    assert_eq!(crop.header("cache-control"), Some("no-store"));
+    assert!(
+        crop.header("content-security-policy").is_some_and(|p| p.contains("default-src 'none'"))
+    );
+
+    let said = envelope(&of_dora, &candidate, &dora, Opinion::Same);
+    let verdict = format!("/api/verdict/{candidate}");
+    assert_eq!(of_dora.post(&verdict, &said).status, 202);
+    assert_eq!(of_dora.post(&verdict, &said).status, 202, "the same again is the same");
+    field.await_("review/state", "the device's answer", |s| s["state"] == "pending");
+    wait_for("her queue to be empty", || of_dora.queue().is_empty().then_some(()));
+    hidden(&of_emil);
+    assert_eq!(of_emil.queue(), [candidate.clone()]);
+    let outcome = of_emil.get(&format!("/outcome/{candidate}")).status;
+    assert!([303, 404].contains(&outcome), "nothing to see yet: {outcome}");
+    // Killed between: nothing is lost, and he signs in anew.
+    desk.kill();
+    desk.start();
+    let of_emil = desk.sign_in(&emil);
+    let said = envelope(&of_emil, &candidate, &emil, Opinion::Same);
+    assert_eq!(of_emil.post(&verdict, &said).status, 202);
+    field.await_("review/state", "the outcome", |s| s["state"] == "confirmed");
+    let outcome = wait_for("the outcome's page", || {
+        let answer = of_emil.get(&format!("/outcome/{candidate}"));
+        (answer.status == 200).then(|| answer.text())
+    });
+    assert!(outcome.to_lowercase().contains("confirmed"), "{outcome}");
+    let log = ok(&["audit", "show", "--log", &field.desk.arg("audit")]);
+    assert_eq!(log.matches("  verdict on ").count(), 2, "counted once each: {log}");
+}
+
+#[test]
+fn hostile_messages_and_visitors_are_told_no_and_nothing_is_lost() {
+    let Some(bureau) = Bureau::open() else { return };
+    let desk = &bureau.desk;
+    let publish = |topic: &str, payload: Vec<u8>| {
+        bureau.publisher.publish(&format!("site/v1/{topic}"), false, payload);
+    };
+    // Of another device; no event; without the pinned signature; too large for anybody.
+    publish("cam-8/candidate", made(2, |_| {}).1);
+    publish("cam-7/candidate", b"{\"no\":\"event\"}".to_vec());
+    let (_, unsigned) = made(3, |event| {
+        event["source"] = "signing".into();
+        event["data"]["device"] = "signing".into();
+    });
+    publish("signing/candidate", unsigned.clone());
+    publish("cam-7/candidate", made(4, |event| event["data"]["entry"] = "../../etc".into()).1);
+    publish("cam-7/candidate", vec![b'x'; 10 << 20]);
+    let html = "<img src=x onerror=alert(1)>";
+    let (id, markup) = made(5, |event| {
+        event["data"]["camera"] = html.into();
+        event["data"]["place"] = html.into();
+    });
+    publish("cam-7/candidate", markup);
+    wait_for("the last of them", || bureau.stored().contains_key(&id).then_some(()));
+    let aside = bureau.set_aside();
+    assert_eq!(aside.get("other_device"), Some(&1), "{aside:?}");
+    assert_eq!(aside.get("not_an_event"), Some(&2), "{aside:?}");
+    assert_eq!(aside.get("unsigned"), Some(&1), "{aside:?}");
+    assert_eq!(bureau.stored().len(), 2, "the probe and the markup");
+    let signature = detached::sign(&unsigned, &person(9));
+    let properties = PublishProperties {
+        user_properties: vec![("signature".to_owned(), signature)],
+        ..PublishProperties::default()
+    };
+    bureau.publisher.publish_with("site/v1/signing/candidate", unsigned, properties);
+    wait_for("the signed one", || (bureau.stored().len() == 3).then_some(()));
+
+    // Nobody is let in without a key that is pinned, or keeps the way in.
+    assert_eq!(desk.try_to_sign_in(&person(5)).status, 403);
+    for path in ["/queue", "/people", "/pair/x", "/api/pair/x", "/events", "/fleet"] {
+        assert_eq!(desk.ask("GET", path, "", b"").status, 401, "{path}");
+    }
+    let dora = desk.sign_in(&person(3));
+    let pages: String =
+        dora.queue().iter().map(|c| dora.get(&format!("/pair/{c}")).text()).collect();
+    assert!(!dora.get("/queue").text().contains("<img src=x") && !pages.contains("<img src=x"));
+    for path in ["/pair/..%2f..%2fdesk.toml", "/pair/%00", "/../desk.toml", "/pair/x/photograph/-1"]
+    {
+        assert!([400, 404].contains(&dora.get(path).status), "{path}");
+    }
+    assert_eq!(dora.get("/people").status, 403);
+    let supervisor = desk.sign_in(&person(8));
+    assert_eq!([supervisor.get("/people").status, supervisor.get("/queue").status], [200, 403]);
+
+    // Verdicts: forged, of somebody else, for something else, too large, without the token.
+    let candidate = EventId::from_u128(5).to_string();
+    let verdict = format!("/api/verdict/{candidate}");
+    let good = envelope(&dora, &candidate, &person(3), Opinion::Same);
+    let of_emil = envelope(&dora, &candidate, &person(4), Opinion::Same);
+    let mut altered = good.clone();
+    *altered.last_mut().expect("bytes") ^= 1;
+    for bad in [&of_emil, &altered, &b"junk".to_vec()] {
+        assert_eq!(dora.post(&verdict, bad).status, 400);
+    }
+    let other = format!("/api/verdict/{}", EventId::from_u128(1));
+    assert_eq!(dora.post(&other, &good).status, 400, "about another candidate");
+    assert_eq!(dora.post(&verdict, &vec![0; 1 << 20]).status, 413);
+    let cookie = format!("Cookie: {}\r\n", dora.cookie);
+    assert_eq!(desk.ask("POST", &verdict, &cookie, &good).status, 403, "without the token");
+    let elsewhere = format!("{cookie}X-Csrf: {}\r\nOrigin: https://evil.example\r\n", dora.csrf);
+    assert_eq!(desk.ask("POST", &verdict, &elsewhere, &good).status, 403, "of another site");
+    assert_eq!(dora.post(&verdict, &good).status, 202);
+    let again = envelope(&dora, &candidate, &person(3), Opinion::NotSame);
+    assert_eq!(dora.post(&verdict, &again).status, 409, "a verdict stands");
+
+    // A thousand attempts of one address, and it can still be reached.
+    let mut told = BTreeSet::new();
+    for n in 0..1000u32 {
+        let body = json!({
+            "key": person(3).public().to_string(),
+            "challenge": "AAAA",
+            "signature": "A".repeat(86),
+        });
+        // The first twenty count; a thousand connections of one test would only be slow.
+        let from = format!("X-Forwarded-For: 10.0.0.1, 10.0.0.{}\r\n", 1 + n / 1000);
+        told.insert(desk.post("/api/session", &from, &body).status);
+    }
+    assert_eq!(told, BTreeSet::from([401, 429]));
+    let emil = desk.sign_in(&person(4));
+
+    // A reviewer who is rotated out is signed out.
+    pin(&bureau.trust(), 2, &[&person(3)], &desk.key());
+    wait_for("he is signed out", || (emil.get("/queue").status == 401).then_some(()));
+    assert_eq!(desk.try_to_sign_in(&person(4)).status, 403);
+    assert_eq!(dora.get("/queue").status, 200, "others stay");
+}
+
+#[test]
+fn what_is_revoked_is_erased_at_once_and_a_new_candidate_is_told_without_reload() {
+    let Some(bureau) = Bureau::open() else { return };
+    let dora = bureau.desk.sign_in(&person(3));
+    let told = std::thread::scope(|scope| {
+        let listening = scope.spawn(|| dora.listen("candidate"));
+        let (_, bytes) = made(7, |event| event["data"]["entry"] = "case-7".into());
+        let end = std::time::Instant::now() + PATIENCE;
+        while !listening.is_finished() && std::time::Instant::now() < end {
+            // Each one is new until somebody listens.
+            let (_, bytes) = made(7 + u64::from(getrandom::u32().expect("random")), |event| {
+                event["data"]["entry"] = "case-7".into();
+            });
+            bureau.publisher.publish("site/v1/cam-7/candidate", false, bytes);
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        bureau.publisher.publish("site/v1/cam-7/candidate", false, bytes);
+        listening.join().expect("no panic")
+    });
+    assert!(told.contains("event: candidate"), "{told}");
+    let candidate = EventId::from_u128(7).to_string();
+    let crop = format!("/pair/{candidate}/crop");
+    wait_for("the candidate", || dora.queue().contains(&candidate).then_some(()));
+    let list = ["--list", "L-42", "--entry", "case-7"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, out) = (folder.path().join("1.key"), folder.path().join("order.cose"));
+    person(1).create_file(&key).expect("writes");
+    let [key, out] = [key, out].map(|p| p.display().to_string());
+    ok(&[&["watchlist", "revoke", "--key", &key, "--out", &out][..], &list].concat());
+    let order = std::fs::read(&out).expect("an order");
+    bureau.publisher.publish("site/v1/cam-7/revoke/01", true, order);
+    wait_for("it to be erased", || (dora.get(&crop).status == 410).then_some(()));
+    assert!(!dora.queue().contains(&candidate));
+}
+
+/// Believes the receipts of the desk of the test.
+struct Believes(Trust);
+
+impl Screen for Believes {
+    fn screen(&mut self, _: InboundKind, _: &[u8]) -> Screened {
+        Screened::Malformed
+    }
+
+    fn receipt(&mut self, payload: &[u8]) -> Vec<ReceiptedEvent> {
+        let events = receipt::open(payload, &self.0, "cam-7").unwrap_or_default();
+        let event = |e: receipt::ReceivedEvent| ReceiptedEvent {
+            id: EventId::from_u128(u128::from_be_bytes(e.id)),
+            digest: e.digest,
+        };
+        events.into_iter().map(event).collect()
+    }
+}
+
+fn device(port: u16, outbox: &Path, trust: Trust) -> Delivery {
+    let config =
+        BrokerConfig { receipt: ReceiptRule::Required, ..trials::config(port, outbox, 1_000_000) };
+    let store = delivery::store(&config).expect("nobody else has the folder");
+    let device = DeviceId::new("cam-7").expect("a plain id");
+    let screen = Box::new(Believes(trust));
+    Delivery::start_screened(
+        &config,
+        &device,
+        event::status(),
+        Clock::default(),
+        store,
+        screen,
+        None,
+    )
+    .expect("a good configuration")
+}
+
+fn random(below: u64) -> u64 {
+    u64::from(getrandom::u32().expect("the system has randomness")) % below
+}
+
+#[test]
+fn whatever_is_killed_each_candidate_is_in_the_store_once_before_its_device_forgets_it() {
+    let trials: u64 =
+        std::env::var("WATCHPOST_DESK_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start(trials::MOSQUITTO);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let trust_file = folder.path().join("trust.toml");
+    let mut desk = ReceivingDesk::new(folder.path(), broker.port, &trust_file, "");
+    let trust = pin(&trust_file, 1, &[&person(3), &person(4)], &desk.key());
+    let delivery = device(broker.port, &folder.path().join("outbox"), trust);
+    desk.spawn();
+    let (mut decided, mut kills) = (Vec::new(), [0u64; 2]);
+    for trial in 0..trials {
+        for n in 0..20 {
+            let candidate = event::candidate(trial * 100 + n, 3000);
+            let now = Clock::default().now();
+            decided.push(delivery.publish_candidate(candidate, now).expect("there is room"));
+            std::thread::park_timeout(Duration::from_millis(random(4)));
+        }
+        std::thread::park_timeout(Duration::from_millis(random(120)));
+        if random(3) != 0 {
+            desk.kill();
+            kills[0] += 1;
+        }
+        if random(2) == 0 {
+            broker.kill();
+            kills[1] += 1;
+            std::thread::park_timeout(Duration::from_millis(random(100)));
+            broker.start(trials::MOSQUITTO);
+        }
+        desk.kill();
+        desk.spawn();
+    }
+    let end = std::time::Instant::now() + Duration::from_secs(180);
+    while delivery.snapshot().outbox_events > 0 {
+        let snapshot = delivery.snapshot();
+        assert!(std::time::Instant::now() < end, "{snapshot:?}\n{}", desk.log());
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let outcome = delivery.stop(PATIENCE);
+    desk.kill();
+    let kept = stored(&desk.store());
+    let lost = decided.iter().filter(|id| !kept.contains_key(id)).count();
+    let twice = kept.values().filter(|n| **n > 1).count();
+    say(&format!(
+        "desk: {trials} trials, {} kills of the desk, {} of the broker; {} decided, {} stored, \
+         {lost} lost, {twice} twice, {} sent again.",
+        trials + kills[0],
+        kills[1],
+        decided.len(),
+        kept.len(),
+        outcome.snapshot.outbox.repeated
+    ));
+    assert_eq!((lost, twice, kept.len()), (0, 0, decided.len()));
+}
+
+#[test]
+fn a_device_keeps_what_no_pinned_desk_has_stored_and_a_forged_receipt_retires_nothing() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start(trials::MOSQUITTO);
+    let folder = tempfile::tempdir().expect("a folder");
+    let desk_key = person(7);
+    let trust = pin(&folder.path().join("trust.toml"), 1, &[], &desk_key);
+    let delivery = device(broker.port, &folder.path().join("outbox"), trust);
+    let listener = support::Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    let now = Clock::default().now();
+    let id = delivery.publish_candidate(event::candidate(1, 3000), now).expect("there is room");
+    let payload = listener.next().payload.to_vec();
+    use sha2::Digest as _;
+    let digest: [u8; 32] = sha2::Sha256::digest(&payload).into();
+    let of = |digest| receipt::ReceivedEvent { id: id.as_u128().to_be_bytes(), digest };
+    let topic = "site/v1/cam-7/receipt";
+    for (device, event, key) in [
+        ("cam-7", of(digest), person(6)),
+        ("cam-8", of(digest), person(7)),
+        ("cam-7", of([0; 32]), person(7)),
+    ] {
+        listener.publish(topic, false, receipt::give(device, &[event], &key));
+    }
+    // One after those is followed, so that they were seen by then.
+    let second = delivery.publish_candidate(event::candidate(2, 3000), now).expect("room");
+    let payload = listener.next().payload.to_vec();
+    let seen = receipt::ReceivedEvent {
+        id: second.as_u128().to_be_bytes(),
+        digest: sha2::Sha256::digest(&payload).into(),
+    };
+    listener.publish(topic, false, receipt::give("cam-7", &[seen], &desk_key));
+    wait_for("the second to be retired", || {
+        (delivery.snapshot().outbox.delivered == 1).then_some(())
+    });
+    assert_eq!(delivery.snapshot().outbox_events, 1, "the first waits for its receipt");
+    listener.publish(topic, false, receipt::give("cam-7", &[of(digest)], &desk_key));
+    wait_for("both", || (delivery.snapshot().outbox_events == 0).then_some(()));
+    let _ = delivery.stop(PATIENCE);
+}
+
+/// `WATCHPOST_DESK_SECONDS=600 WATCHPOST_DESK_RATE=1000 cargo test --test desk -- --ignored \
+/// --nocapture events_of_ten_thousand_devices`
+#[test]
+#[ignore = "a measurement, which takes as long as it is told"]
+fn events_of_ten_thousand_devices_are_stored_and_answered() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+    };
+    let (seconds, rate) =
+        (number("WATCHPOST_DESK_SECONDS", 30), number("WATCHPOST_DESK_RATE", 1000));
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start(trials::MOSQUITTO);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let trust_file = folder.path().join("trust.toml");
+    let mut desk = ReceivingDesk::new(folder.path(), broker.port, &trust_file, "");
+    let trust = pin(&trust_file, 1, &[&person(3), &person(4)], &desk.key());
+    desk.start();
+    let began = std::time::Instant::now();
+    let since = move || began.elapsed().as_micros() as u64;
+    let receipts = support::Subscriber::new(broker.port, "site/v1/+/receipt");
+    let sent = std::sync::Mutex::new(BTreeMap::<u128, u64>::new());
+    let total = seconds * rate;
+    let mut waits = Vec::with_capacity(total as usize);
+    let mut most = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let template = String::from_utf8(made(1, |_| {}).1).expect("JSON");
+            let value: Value = serde_json::from_str(&template).expect("JSON");
+            let text =
+                |at: &str| value.pointer(at).and_then(Value::as_str).expect("text").to_owned();
+            let (id, candidate) = (text("/id"), text("/data/candidate"));
+            for n in 0..total {
+                let due = Duration::from_micros(n * 1_000_000 / rate);
+                std::thread::park_timeout(due.saturating_sub(began.elapsed()));
+                let event = EventId::new(Clock::default().now());
+                let device = format!("cam-{}", n % 10_000);
+                let payload = template
+                    .replace(&id, &event.to_string())
+                    .replace(&candidate, &event.to_string())
+                    .replace("cam-7", &device);
+                sent.lock().expect("no panic").insert(event.as_u128(), since());
+                receipts.publish(&format!("site/v1/{device}/candidate"), false, payload);
+            }
+        });
+        let end = Duration::from_secs(seconds + 60);
+        while (waits.len() as u64) < total && began.elapsed() < end {
+            for message in receipts.so_far() {
+                let topic = String::from_utf8_lossy(&message.topic).into_owned();
+                let device = topic.split('/').nth(2).expect("a device");
+                let events = receipt::open(&message.payload, &trust, device).expect("a receipt");
+                let mut sent = sent.lock().expect("no panic");
+                for event in events {
+                    if let Some(at) = sent.remove(&u128::from_be_bytes(event.id)) {
+                        waits.push(since() - at);
+                    }
+                }
+            }
+            most = most.max(desk.memory());
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    });
+    let took = began.elapsed();
+    waits.sort_unstable();
+    let share = |p: f64| waits[((waits.len() - 1) as f64 * p) as usize] as f64 / 1000.0;
+    let lost = total - waits.len() as u64;
+    say(&format!(
+        "desk: {total} events at {rate} a second in {:.1} s, {lost} without a receipt; from the \
+         device's publish to the desk's receipt p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms; \
+         resident memory of the desk at most {} MiB.",
+        took.as_secs_f64(),
+        share(0.5),
+        share(0.99),
+        share(1.0),
+        most / 1024
+    ));
+    // The page that a reviewer sees, with all of them waiting.
+    let dora = desk.sign_in(&person(3));
+    let asked = std::time::Instant::now();
+    assert_eq!(dora.get("/queue").status, 200);
+    say(&format!("desk: the queue's page took {:.1} ms.", asked.elapsed().as_secs_f64() * 1000.0));
+    assert_eq!(lost, 0);
+}
