@@ -265,7 +265,7 @@ impl DeskConfig {
             let id = device.id.as_str();
             let bad = DeviceId::new(id).is_err() || !ids.insert(id);
             let remedy = "name each device once, in 1 to 64 of a-z A-Z 0-9 . _ -";
-            add(bad, "device.id", format!("{id:?}"), remedy);
+            add(bad, setting!(device.id), format!("{id:?}"), remedy);
             let bad = |key: &String| key.parse::<Recipient>().is_err();
             let key = format!("{:?}", device.key);
             add(device.key.as_ref().is_some_and(bad), "device.key", key, "write age1...");

@@ -219,7 +219,8 @@ impl Intake {
             "watchlist/state",
             "audit/checkpoint",
             "audit/entry",
-            "revoke/#",
+            "revoke",
+            "revoke/+",
         ];
         below.iter().map(|topic| format!("{root}/v1/+/{topic}")).collect()
     }
@@ -268,7 +269,7 @@ impl Intake {
                 })
             }
             // An empty one clears what the broker keeps.
-            order if order.starts_with("revoke") && !message.payload.is_empty() => {
+            order if is_revocation(order) && !message.payload.is_empty() => {
                 let order = order::authenticate(message.payload, &self.trust);
                 match order.map_err(|_| SetAside::NotAuthentic)?.action() {
                     Action::Revoke { list, through, entry } => Ok(Intaken::Withdraw {
@@ -326,6 +327,11 @@ impl Intake {
             .map_err(|_| SetAside::BadSignature)?;
         Ok(Some(signature.to_owned()))
     }
+}
+
+/// Whether orders to withdraw come there: with their id, or without.
+fn is_revocation(below: &str) -> bool {
+    below == "revoke" || below.strip_prefix("revoke/").is_some_and(|id| !id.contains('/'))
 }
 
 fn kept(
