@@ -190,7 +190,14 @@ impl Visitor<'_> {
     /// The ids of candidates in the queue, by their links.
     pub fn queue(&self) -> Vec<String> {
         let page = self.get("/queue").text();
-        page.split("/pair/").skip(1).map(|rest| rest[..36].to_owned()).collect()
+        let mut found: Vec<String> = page
+            .split("/pair/")
+            .skip(1)
+            .filter_map(|rest| rest.get(..36))
+            .map(str::to_owned)
+            .collect();
+        found.dedup();
+        found
     }
 
     /// Waits for server-sent events until one is named `name`; returns all that came, as text.
