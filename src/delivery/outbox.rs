@@ -283,11 +283,15 @@ impl<S: Store> Outbox<S> {
         found
     }
 
-    /// Waits, longer and longer, where something could not be read.
+    /// Waits, longer and longer, where something could not be read. What is asked for meanwhile,
+    /// by a new connection or an acknowledgement, makes no wait longer.
     fn wait_if_stalled(&mut self, now: Now) {
         if std::mem::take(&mut self.stalled) {
             self.counters.store_errors += 1;
-            self.reading.failed(now.monotonic, NO_JITTER);
+            if self.reading.left(now.monotonic).is_zero() {
+                self.reading.failed(now.monotonic, NO_JITTER);
+                self.store.round_failed();
+            }
         }
     }
 

@@ -19,7 +19,8 @@ Kinds of faults:
 Now and then the device is suspended by a signed order, which is repeated until it answers.
 
 Decided is what the ledger of the outbox (`broker.ledger`) names as taken or recovered. Of it, each
-id must arrive; first arrivals must come in the order of decisions; the bytes must be those that lay
+id must arrive; first arrivals must come in the order of decisions, but for a segment of the outbox
+that a start could not read; the bytes must be those that lay
 in the outbox when the daemon was killed, and a repetition's must be the same. Each order must be
 answered, nothing may be decided while it holds, and no status may say `online` then or while the
 clock is wrong.
@@ -76,7 +77,12 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(what, condition, patience=60):
+# Seconds. The device itself waits for half a minute between two connections, and the machine may be
+# busy.
+PATIENCE = 180
+
+
+def wait_for(what, condition, patience=PATIENCE):
     until = time.monotonic() + patience
     while not (found := condition()):
         if time.monotonic() > until:
@@ -632,7 +638,7 @@ class Trial:
             self.proxy.cut()
         self.shim.set()
         # What waits in memory is written within some seconds.
-        wait_for("the disk to be used again", self.is_well, 60)
+        wait_for("the disk to be used again", self.is_well)
 
     def is_well(self):
         # More faces than were declared degrade a device, too.
@@ -640,9 +646,10 @@ class Trial:
         return self.said.status.get("matching") and "disk" not in degraded
 
     def clock(self):
-        wait_for("the device to match", lambda: self.said.status.get("matching"), 60)
+        wait_for("the device to match", lambda: self.said.status.get("matching"))
         self.shim.set(clock=-self.chance.randint(60, 3600))
-        until = time.monotonic() + 10
+        # Without a link it is told when there is one again.
+        until = time.monotonic() + PATIENCE
         while self.said.status.get("matching") and time.monotonic() < until:
             time.sleep(0.05)
         if self.said.status.get("matching"):
@@ -666,7 +673,7 @@ class Trial:
         self.orders.append(name)
         topic = f"site/v1/gate-1/suspend/{name}"
         kinds, self.kinds = self.kinds, [k for k in self.kinds if k not in SHIMMED] or self.kinds
-        until, answer = time.monotonic() + 60, None
+        until, answer = time.monotonic() + PATIENCE, None
         while not answer and time.monotonic() < until:
             publish(self.broker.port, topic, file.read_bytes())
             self.fault()
@@ -677,7 +684,7 @@ class Trial:
             self.unanswered.append(name)
         elif answer["what"] == "suspended":
             at = stamp(answer["at"])
-            wait_for("its end", lambda: datetime.datetime.now(datetime.UTC) > end, 60)
+            wait_for("its end", lambda: datetime.datetime.now(datetime.UTC) > end)
             # The seconds of an order are whole.
             last = end - datetime.timedelta(seconds=1)
             decided = [e for e, when in self.heard.when.items() if at < stamp(when) < last]
@@ -767,6 +774,8 @@ def main():
     strange = [e for e in heard.order if e not in place]
     places = [place[e] for e in heard.order if e in place]
     reordered = sum(a > b for a, b in zip(places, places[1:], strict=False))
+    # What a start cannot read of the outbox comes after a later one.
+    left_alone = (folder / "log").read_text().count("cannot be read and is left alone: number=")
     differs = [e for e in arrived if e in lay and lay[e] != arrived[e]]
     result = {
         "broker": given.broker,
@@ -788,6 +797,7 @@ def main():
         "left_under_another_name": len(named),
         "never_decided": len(strange),
         "out_of_order": reordered,
+        "segments_that_a_start_could_not_read": left_alone,
         "other_bytes_than_on_the_disk": len(differs),
         "repetitions_with_other_bytes": len(heard.altered),
         "records": records,
@@ -797,7 +807,7 @@ def main():
     print(json.dumps(result, indent=1))
     wrong = lost + strange + differs + heard.altered + trial.unanswered + trial.false_online
     wrong += trial.judge.wrong
-    if wrong or reordered:
+    if wrong or reordered > left_alone:
         print(f"outage: seed {seed}; see {folder}: {wrong[:5]}", file=sys.stderr)
         return 1
     if not given.keep:

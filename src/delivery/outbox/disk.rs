@@ -56,18 +56,19 @@ mod files;
 mod format;
 mod index;
 mod look;
+mod reading;
 mod recover;
 mod segment;
 mod tidy;
 mod write;
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 
 pub use self::files::{Files, Folder};
 use self::format::{EVENT_OVERHEAD, HEADER, MARK};
-use self::index::{IndexEntry, Indices};
+use self::index::Indices;
 pub use self::look::{KeptEvent, look};
 use self::segment::Segment;
 use super::{
@@ -122,8 +123,6 @@ pub struct DiskStore<F: Files = Folder> {
     lost: Lost,
     /// Something could not be read since the outbox asked.
     stalled: bool,
-    /// The segment that could not be read last, and in how many rounds.
-    failing_reads: Option<(u64, u32)>,
     /// All but the number of events in memory.
     health: StoreHealth,
 }
@@ -137,24 +136,6 @@ pub fn open(path: &Path, limits: Limits) -> Result<DiskStore, OutboxStoreError> 
     let folder = Folder::open(path)
         .map_err(|source| OutboxStoreError { action: "open its folder", source })?;
     Ok(DiskStore::new(folder, limits))
-}
-
-/// So often a read is tried before it counts as failed: one error of a bus says little.
-const READS: usize = 3;
-
-/// In so many rounds, ever further apart, a segment may fail to be read before it is left alone
-/// until the next start: about a minute.
-const READ_ROUNDS: u32 = 6;
-
-fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut result = read();
-    for _ in 1..READS {
-        if result.is_ok() {
-            break;
-        }
-        result = read();
-    }
-    result
 }
 
 impl<F: Files> DiskStore<F> {
@@ -179,7 +160,6 @@ impl<F: Files> DiskStore<F> {
             wipe_again: false,
             lost: Lost::default(),
             stalled: false,
-            failing_reads: None,
             health: StoreHealth::default(),
         }
     }
@@ -187,122 +167,6 @@ impl<F: Files> DiskStore<F> {
     /// Bytes of all segments.
     pub fn disk_bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.bytes).sum()
-    }
-
-    /// Events of the segment at `at`, retired ones too, ascending in position. Where the file holds
-    /// fewer than it did, the others are lost and counted. Where it cannot be read there are none
-    /// for now, and the store is stalled.
-    fn index(&mut self, at: usize) -> &[IndexEntry] {
-        let Segment { number, bytes, events, .. } = self.segments[at];
-        if events == 0 {
-            return &[];
-        }
-        if self.indices.get(number).is_none() {
-            let entries = match again(|| self.files.read(number)) {
-                Ok(file) => {
-                    let file = zeroize::Zeroizing::new(file);
-                    index::contents(number, &file[..file.len().min(bytes as usize)]).entries
-                }
-                Err(e) if e.kind() != ErrorKind::NotFound && self.reading_failed(at, &e) => {
-                    return &[];
-                }
-                Err(e) => {
-                    log::error!(
-                        "A segment of the outbox cannot be read any more and is left alone until \
-                         the next start: number={number} error={e}."
-                    );
-                    self.segments[at].left = true;
-                    Vec::new()
-                }
-            };
-            let found = entries.len() as u32;
-            self.indices.put(number, entries);
-            if found != events {
-                self.count_missing(at, found);
-            }
-        }
-        self.indices.get(number).unwrap_or_default()
-    }
-
-    /// The segment at `at` holds `found` events and held more.
-    fn count_missing(&mut self, at: usize, found: u32) {
-        let Segment { number, live, live_bytes, events, .. } = self.segments[at];
-        self.segments[at].events = found;
-        let (still, still_bytes) = self.count(at);
-        (self.segments[at].live, self.segments[at].live_bytes) = (still, still_bytes);
-        self.lost.events += live.saturating_sub(still) as usize;
-        self.lost.bytes += live_bytes.saturating_sub(still_bytes) as usize;
-        self.health.damaged += 1;
-        log::error!(
-            "A segment of the outbox holds less than it did: number={number} events={events} \
-             found={found}."
-        );
-    }
-
-    /// Where the event at `position` lies, if it waits on the disk.
-    fn locate(&mut self, position: QueuePosition) -> Option<(usize, IndexEntry)> {
-        for at in (0..self.segments.len()).rev() {
-            let segment = &self.segments[at];
-            if segment.spans(position) && !segment.retired.contains(position) {
-                let index = self.index(at);
-                if let Ok(i) = index.binary_search_by_key(&position, |e| e.position) {
-                    return Some((at, index[i]));
-                }
-            }
-        }
-        None
-    }
-
-    /// The first event of the segment at `at` that waits, is at `from` or after it, and is
-    /// `wanted`.
-    fn first(
-        &mut self,
-        at: usize,
-        mut from: QueuePosition,
-        wanted: impl Fn(&IndexEntry) -> bool,
-    ) -> Option<IndexEntry> {
-        self.index(at);
-        let Self { segments, indices, .. } = self;
-        let entries = indices.get(segments[at].number)?;
-        loop {
-            let i = entries.partition_point(|e| e.position < from);
-            let entry = entries[i..].iter().find(|e| wanted(e))?;
-            match segments[at].retired.end_of(entry.position) {
-                None => return Some(*entry),
-                Some(end) => from = end.checked_add(1)?,
-            }
-        }
-    }
-
-    fn load(&mut self, at: usize, entry: IndexEntry) -> io::Result<Option<EventRecord>> {
-        let number = self.segments[at].number;
-        let length = EVENT_OVERHEAD + entry.bytes as usize;
-        let bytes = again(|| self.files.read_at(number, entry.offset.into(), length));
-        let bytes = match bytes {
-            // Gone, or cut short.
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
-                return Ok(None);
-            }
-            read => zeroize::Zeroizing::new(read?),
-        };
-        if self.failing_reads.take().is_some() && self.memory.is_empty() {
-            self.works_again();
-        }
-        Ok(format::read_event(number, &bytes).filter(|(p, _)| *p == entry.position).map(|(_, r)| r))
-    }
-
-    /// The segment at `at` cannot be read: true where it is to be tried again. Until then nobody is
-    /// told that all was found. After [`READ_ROUNDS`] it no longer holds up those after it.
-    fn reading_failed(&mut self, at: usize, e: &io::Error) -> bool {
-        let number = self.segments[at].number;
-        let rounds = match self.failing_reads {
-            Some((segment, rounds)) if segment == number => rounds + 1,
-            _ => 1,
-        };
-        self.failing_reads = Some((number, rounds));
-        self.failed("read an event", e);
-        self.stalled = rounds < READ_ROUNDS;
-        self.stalled
     }
 
     /// Rewrites wiped events' segments where that failed before.
@@ -391,7 +255,7 @@ impl<F: Files> Store for DiskStore<F> {
         let found = match self.locate(position) {
             Some((at, entry)) => match self.load(at, entry) {
                 Err(e) if !self.reading_failed(at, &e) => {
-                    self.segments[at].left = true;
+                    self.leave_alone(at, &e);
                     self.indices.put(self.segments[at].number, Vec::new());
                     self.count_missing(at, 0);
                     Ok(None)
@@ -476,6 +340,12 @@ impl<F: Files> Store for DiskStore<F> {
 
     fn take_stalled(&mut self) -> bool {
         std::mem::take(&mut self.stalled)
+    }
+
+    fn round_failed(&mut self) {
+        for segment in &mut self.segments {
+            segment.failing.count_round();
+        }
     }
 
     fn take_lost(&mut self) -> Lost {

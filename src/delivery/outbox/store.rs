@@ -174,6 +174,10 @@ pub trait Store: Send {
         false
     }
 
+    /// Whoever asks waits now, and asks again later: all that could not be read since the last call
+    /// counts as one failure, however often it was asked for.
+    fn round_failed(&mut self) {}
+
     /// What was lost since the last call: recovered or appended, neither removed nor read, and no
     /// longer found.
     fn take_lost(&mut self) -> Lost {
@@ -312,6 +316,10 @@ impl Store for Box<dyn Store> {
 
     fn take_stalled(&mut self) -> bool {
         (**self).take_stalled()
+    }
+
+    fn round_failed(&mut self) {
+        (**self).round_failed();
     }
 
     fn take_lost(&mut self) -> Lost {

@@ -71,7 +71,7 @@ impl<F: Files> DiskStore<F> {
 
     /// Adds the segment to the others; what it retires. `None` where it is left alone.
     fn find(&mut self, number: u64) -> Option<Vec<QueuePosition>> {
-        let bytes = match super::again(|| self.files.read(number)) {
+        let bytes = match super::reading::again(|| self.files.read(number)) {
             Ok(bytes) => Zeroizing::new(bytes),
             Err(e) => {
                 log::error!(

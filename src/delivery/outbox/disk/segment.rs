@@ -43,6 +43,27 @@ impl Stretches {
     }
 }
 
+/// How long a segment could not be read. Many may ask for it in one round.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FailingReads {
+    /// Rounds that are over.
+    pub rounds: u32,
+    /// Whether it failed since.
+    pub now: bool,
+}
+
+impl FailingReads {
+    /// Whether it could not be read when it was tried last.
+    pub fn is_failing(self) -> bool {
+        self.now || self.rounds > 0
+    }
+
+    /// A round is over.
+    pub fn count_round(&mut self) {
+        self.rounds += u32::from(std::mem::take(&mut self.now));
+    }
+}
+
 /// A segment.
 #[derive(Debug)]
 pub struct Segment {
@@ -66,6 +87,8 @@ pub struct Segment {
     pub doubtful: bool,
     /// Whether it can no longer be read: it is left alone until the next start.
     pub left: bool,
+    /// How long it could not be read.
+    pub failing: FailingReads,
 }
 
 impl Segment {
@@ -82,6 +105,7 @@ impl Segment {
             retired: Stretches::default(),
             doubtful: false,
             left: false,
+            failing: FailingReads::default(),
         };
         entries.iter().for_each(|e| segment.add(e));
         segment
