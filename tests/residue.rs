@@ -79,8 +79,8 @@ fn both(left: &str, right: &str) -> Vec<u8> {
     jpeg
 }
 
-/// Has the desk's daemon read JPEG pictures from the pipe whose path is returned. `more` are further
-/// sections.
+/// Has the desk's daemon read JPEG pictures from the pipe whose path is returned. `more` are
+/// further sections.
 fn camera(desk: &Desk, port: u16, more: &str) -> std::path::PathBuf {
     camera_of(desk, port, more, "format = \"mjpeg\"\n")
 }

@@ -12,8 +12,8 @@ use crate::delivery::outbox::{EventRecord, QueuePosition};
 /// So often a read is tried before it counts as failed: one error of a bus says little.
 const READS: usize = 3;
 
-/// In so many rounds ([`super::Store::round_failed`]), ever further apart, a segment may fail to be read
-/// before it is left alone until the next start: about a minute.
+/// In so many rounds ([`super::Store::round_failed`]), ever further apart, a segment may fail to be
+/// read before it is left alone until the next start: about a minute.
 pub(super) const READ_ROUNDS: u32 = 6;
 
 pub(super) fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
