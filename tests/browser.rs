@@ -294,8 +294,8 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
     let secrets = [
         dora_id.to_string(),
         dora.0.clone(),
-        "\"opinion\"".to_owned(),
-        "\"given\"".to_owned(),
+        "\"opinion\":".to_owned(),
+        "\"given\":".to_owned(),
         "Similarity".to_owned(),
         "order 1/26".to_owned(),
         "a promise kept".to_owned(),

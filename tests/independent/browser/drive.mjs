@@ -112,8 +112,8 @@ const commands = {
     const { page } = await person(who);
     if (keys) for (const key of keys) await page.keyboard.press(key);
     else {
-      await page.check(`input[name=opinion][value=${opinion}]`, { force: true });
-      await page.check(`input[name=confidence][value=${confidence}]`, { force: true });
+      await page.click(`.choice:has(input[name=opinion][value=${opinion}])`);
+      await page.click(`.choice:has(input[name=confidence][value=${confidence}])`);
       await page.click("#verdict button[type=submit]");
     }
     const told = page.waitForSelector("#problem:not([hidden])").then((p) => p.textContent());
