@@ -15,12 +15,12 @@ mod text;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "author")]
 pub use self::text::text_or_windows_1252;
-pub use self::text::{read_bytes, read_text, read_text_of, text};
+pub use self::text::{Patient, open, read_bytes, read_text, read_text_of, text};
 
 /// What could not be done with a file.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,36 @@ impl FileError {
     pub fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { what, path: path.display().to_string(), source }
     }
+}
+
+/// Most links on the way to a file.
+const MAX_LINKS: usize = 40;
+
+/// The first folder on the way to the file `path`, through links too, in which everybody may put
+/// another thing in the place of what leads there; `None` where there is none.
+///
+/// # Errors
+/// What the system says.
+pub fn open_to_all(path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut ways = vec![std::path::absolute(path)?];
+    let mut links = 0;
+    while let Some(way) = ways.pop() {
+        for part in way.ancestors() {
+            // In a sticky folder only the owner of a file may replace it.
+            if part != way && part.metadata()?.mode() & 0o1002 == 0o002 {
+                return Ok(Some(part.to_owned()));
+            }
+            if part.is_symlink() {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(io::Error::from_raw_os_error(libc::ELOOP));
+                }
+                let folder = part.parent().unwrap_or(Path::new("/"));
+                ways.push(folder.join(fs::read_link(part)?));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Writes what `parts` are one after another into a new file of mode `mode`. One that is there is

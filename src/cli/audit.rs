@@ -12,7 +12,6 @@ mod report;
 mod told;
 mod verify;
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,8 +27,12 @@ use crate::audit::note::{NoteKey, SignatureKind, SignedNote};
 use crate::audit::record::{AuditRecord, stamp_ms};
 use crate::audit::store::{self, LOG, LogScan};
 use crate::audit::tree::{MemoryNodes, RightEdge, TreeError, TreeHash};
+use crate::files;
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::text::hex;
+
+/// Most bytes of a candidate's payload.
+const MAX_PAYLOAD: u64 = 1 << 20;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -133,11 +136,12 @@ impl PublishedCandidate {
     /// The payload, once its signature is verified where one is given.
     fn read(&self, keys: &VerifierKeys) -> Result<Option<Vec<u8>>, CliError> {
         let Some(path) = &self.candidate else { return Ok(None) };
-        let payload = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let payload = files::read_bytes(path, MAX_PAYLOAD)
+            .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         if let Some(signature) = &self.signature {
             detached::verify(&payload, signature, &keys.public()?)?;
         }
-        Ok(Some(payload))
+        Ok(Some(payload.to_vec()))
     }
 }
 
@@ -212,7 +216,7 @@ impl LogReader {
     /// Each record goes to `each` with its index.
     fn scan(&self, mut each: impl FnMut(u64, &[u8])) -> Result<LogScan, CliError> {
         let path = self.folder.join(LOG);
-        let file = File::open(&path).map_err(|e| {
+        let file = files::open(&path).map_err(|e| {
             format!(
                 "cannot read the audit log {} ({e}); name its folder with --log FOLDER, as its \
                  owner or root",

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::CliError;
+use crate::files;
 use crate::watchlist::keys::encrypted::Passphrase;
 use crate::watchlist::keys::{KeyError, SecretKey};
 
@@ -99,12 +100,12 @@ impl NewPassphrase {
 /// The first line of a file that only its owner can read; `None` where it is empty.
 fn first_line(path: &Path) -> Result<Option<Zeroizing<String>>, CliError> {
     let named = |e: io::Error| format!("cannot read the passphrase from {}: {e}", path.display());
-    let file = File::open(path).map_err(named)?;
+    let file = files::open(path).map_err(named)?;
     let mode = file.metadata().map_err(named)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::TooOpen { path: path.display().to_string(), mode }.into());
     }
-    Ok(line_of(file).map_err(named)?)
+    Ok(line_of(files::Patient::new(file)).map_err(named)?)
 }
 
 /// The first line, without its end and without a byte order mark.

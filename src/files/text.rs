@@ -3,16 +3,78 @@
 //! * UTF-8, with a byte order mark or without; UTF-16 with one, as Notepad and Excel save it.
 //! * Lines end in `\n`, whatever ended them: `\r\n` and a lone `\r` become that.
 //! * A file is read up to a limit and no further, so that a device without an end is an error.
+//! * A pipe is read while somebody writes, and waited for no longer than [`PATIENCE`].
 //! * What was read is wiped when it is dropped: it may be a secret.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 /// Bytes for which there is room at once.
 const ROOM: usize = 64 << 10;
+
+/// How long a pipe may say nothing.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Opens a file to be read by [`read_bytes_of`], [`read_text_of`] or [`Patient`]: a pipe that
+/// nobody writes into is not waited for.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// A file that was opened by [`open`], and may be a pipe.
+#[derive(Debug)]
+pub struct Patient {
+    file: File,
+    /// Nothing has come of it yet, and it is a pipe.
+    is_fresh_pipe: bool,
+}
+
+impl Patient {
+    /// To read `file`.
+    pub fn new(file: File) -> Self {
+        let is_fresh_pipe = file.metadata().is_ok_and(|about| about.file_type().is_fifo());
+        Self { file, is_fresh_pipe }
+    }
+
+    /// Waits until there is something to read.
+    fn wait(&self) -> io::Result<()> {
+        let mut asked =
+            libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one `pollfd`, alive for the call, of a descriptor that `self` holds open.
+        match unsafe { libc::poll(&mut asked, 1, PATIENCE.as_millis() as libc::c_int) } {
+            0 => Err(io::Error::new(
+                ErrorKind::TimedOut,
+                "it is a pipe into which nobody writes; name a file",
+            )),
+            n if n < 0 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.is_fresh_pipe) {
+            // The end of a pipe that nobody has opened for writing yet is none.
+            self.wait()?;
+        }
+        loop {
+            match self.file.read(buffer) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.wait()?,
+                read => return read,
+            }
+        }
+    }
+}
 
 /// Why bytes are no text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
@@ -23,6 +85,9 @@ pub enum NotText {
         /// Counted from 1.
         line: usize,
     },
+    /// UTF-32, or UTF-16 without the mark by which it is known.
+    #[error("it is UTF-32, or UTF-16 without its mark; save the file as UTF-8")]
+    Wide,
     /// It begins as UTF-16 does.
     #[error("it begins as UTF-16, but is not; save the file as UTF-8")]
     Utf16,
@@ -33,7 +98,7 @@ pub enum NotText {
 /// # Errors
 /// What the system says; [`ErrorKind::FileTooLarge`] beyond `most`.
 pub fn read_bytes(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    read_bytes_of(File::open(path)?, most)
+    read_bytes_of(open(path)?, most)
 }
 
 /// As [`read_bytes`], of a file that is open.
@@ -44,7 +109,7 @@ pub fn read_bytes_of(file: File, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     // What is small never grows, so no copy is left behind.
     let room = usize::try_from(most + 1).unwrap_or(usize::MAX).min(ROOM);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(most + 1).read_to_end(&mut bytes)?;
+    Patient::new(file).take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let what = match most {
             mib if mib.is_multiple_of(1 << 20) => format!("it has more than {} MiB", mib >> 20),
@@ -60,7 +125,7 @@ pub fn read_bytes_of(file: File, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
 /// # Errors
 /// As [`read_bytes`]; [`ErrorKind::InvalidData`] with a [`NotText`].
 pub fn read_text(path: &Path, most: u64) -> io::Result<Zeroizing<String>> {
-    read_text_of(File::open(path)?, most)
+    read_text_of(open(path)?, most)
 }
 
 /// As [`read_text`], of a file that is open.
@@ -76,6 +141,10 @@ pub fn read_text_of(file: File, most: u64) -> io::Result<Zeroizing<String>> {
 /// # Errors
 /// [`NotText`].
 pub fn text(bytes: &[u8]) -> Result<Zeroizing<String>, NotText> {
+    // The mark of UTF-32 begins as that of UTF-16.
+    if bytes.starts_with(&[0xFF, 0xFE, 0, 0]) || bytes.get(..4).is_some_and(is_wide) {
+        return Err(NotText::Wide);
+    }
     if let Some(units) = utf16(bytes) {
         let text = String::from_utf16(&units?).map_err(|_| NotText::Utf16)?;
         return Ok(with_plain_lines(&Zeroizing::new(text)));
@@ -105,6 +174,14 @@ pub fn text_or_windows_1252(bytes: &[u8]) -> Result<(Zeroizing<String>, bool), N
         }
         other => other.map(|text| (text, false)),
     }
+}
+
+/// Whether four bytes are the beginning of a Latin text in UTF-16 or UTF-32 without a mark.
+fn is_wide(begin: &[u8]) -> bool {
+    let [a, b, c, d] = [0, 1, 2, 3].map(|at| begin.get(at) == Some(&0));
+    let utf16 = a == c && b == d && a != b;
+    let utf32 = b && c && a != d;
+    utf16 || utf32 || begin == [0, 0, 0xFE, 0xFF]
 }
 
 /// The units of UTF-16 with a byte order mark.
@@ -184,6 +261,14 @@ mod tests {
         let (read, guessed) = text_or_windows_1252(latin).unwrap();
         assert_eq!((read.as_str(), guessed), ("a\nBeschluß 1/26 €\n", true));
         assert_eq!(text(b"\xFF\xFEa"), Err(NotText::Utf16));
+        for wide in [
+            "reference".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(),
+            "reference".encode_utf16().flat_map(u16::to_be_bytes).collect(),
+            "\u{FEFF}x".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect(),
+            "\u{FEFF}x".chars().flat_map(|c| u32::from(c).to_be_bytes()).collect(),
+        ] {
+            assert_eq!(text_or_windows_1252(&wide), Err(NotText::Wide), "{wide:?}");
+        }
         assert_eq!(text(b"\xFF\xFE\x00\xD8"), Err(NotText::Utf16));
     }
 
@@ -193,6 +278,23 @@ mod tests {
         assert_eq!(endless.kind(), ErrorKind::FileTooLarge);
         assert!(endless.to_string().contains("64 KiB"), "{endless}");
         assert!(read_text(Path::new("/nonexistent"), 1).is_err());
+    }
+
+    #[test]
+    fn a_pipe_is_read_while_somebody_writes_and_not_waited_for_where_nobody_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: a string that ends with a zero byte, alive for the call.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let nobody = read_text(&path, 1 << 10).unwrap_err();
+        assert_eq!(nobody.kind(), ErrorKind::TimedOut);
+        // Open on both sides, so that no side waits for the other.
+        let mut writer = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut writer, b"secret\r\n").unwrap();
+        let file = open(&path).unwrap();
+        drop(writer);
+        assert_eq!(read_text_of(file, 1 << 10).unwrap().as_str(), "secret\n");
     }
 
     proptest! {

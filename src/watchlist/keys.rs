@@ -19,7 +19,6 @@
 //! a public key in lists and logs.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -290,7 +289,7 @@ fn create(path: &Path, text: &str) -> Result<(), KeyError> {
 fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let shown = || path.display().to_string();
     let io = |source| KeyError::File { path: shown(), source };
-    let file = File::open(path).map_err(io)?;
+    let file = files::open(path).map_err(io)?;
     // The mode of the open file, not of the path: nothing can be exchanged in between.
     let mode = file.metadata().map_err(io)?.mode() & 0o7777;
     if mode & 0o077 != 0 {

@@ -27,7 +27,6 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -265,7 +264,7 @@ impl DeviceKey {
 
     fn read(path: &Path, private: bool) -> Result<Self, SealError> {
         let io = |source| SealError::File { path: path.into(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = files::open(path).map_err(io)?;
         // The mode of the open file, not of the path: nothing can be exchanged in between.
         let mode = file.metadata().map_err(io)?.mode() & 0o7777;
         if private && mode & 0o077 != 0 {

@@ -54,7 +54,11 @@ impl Ledger {
     /// # Errors
     /// Where it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        // Without waiting for a reader, should it be a pipe.
+        let flags = libc::O_NONBLOCK;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600).custom_flags(flags);
+        let file = options.open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, bytes, failed: false })
     }
