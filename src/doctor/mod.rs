@@ -16,6 +16,7 @@ mod matching;
 mod views;
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -24,6 +25,7 @@ use time::OffsetDateTime;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, promises};
 use crate::delivery::event::{Ending, EndingSoon};
+use crate::files::open_to_all;
 use crate::watchlist::text::stamp;
 
 /// How a check ended, as one JSON object's `outcome`, `detail` and `remedy`.
@@ -179,7 +181,7 @@ pub fn run(
     let loaded = Config::load(config);
     if wanted("config") {
         let result = match &loaded {
-            Ok(_) => CheckResult::ok(config.display().to_string()),
+            Ok(_) => safe_from_others(config),
             Err(error) => CheckResult::failed(error, remedy(error)),
         };
         report(CheckOutput { check: "config", result });
@@ -192,6 +194,24 @@ pub fn run(
             };
             report(CheckOutput { check, result });
         }
+    }
+}
+
+/// Whether others than its owner could change the configuration, and with it whom the device
+/// believes.
+fn safe_from_others(config: &Path) -> CheckResult {
+    let shown = config.display();
+    let is_open = config.metadata().is_ok_and(|about| {
+        // A device that is read once, such as a pipe, is nobody's file.
+        about.is_file() && about.mode() & 0o002 != 0
+    });
+    let open = if is_open { Some(config.to_owned()) } else { open_to_all(config).ok().flatten() };
+    match open {
+        Some(place) => CheckResult::warning(
+            format!("every user of this device can change {shown}, and with it whom it believes"),
+            format!("run `chmod o-w {}`, and look through the file", place.display()),
+        ),
+        None => CheckResult::ok(shown.to_string()),
     }
 }
 
@@ -312,6 +332,26 @@ mod tests {
         assert!(failed(&outputs, "config"), "{outputs:?}");
         assert!(skipped(&outputs, "broker"), "{outputs:?}");
         assert!(ok(&outputs, "cpu"), "{outputs:?}");
+    }
+
+    #[test]
+    fn a_configuration_that_everybody_can_change_or_replace_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let open = folder.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        let file = open.join("watchpost.toml");
+        std::fs::write(&file, "").unwrap();
+        let told = |file_mode, folder_mode| {
+            let to = |path, mode| {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            };
+            to(&file, file_mode);
+            to(&open, folder_mode);
+            matches!(safe_from_others(&file), CheckResult::Warning { .. })
+        };
+        assert_eq!([told(0o644, 0o755), told(0o644, 0o1777)], [false; 2]);
+        assert_eq!([told(0o646, 0o755), told(0o644, 0o777)], [true; 2]);
     }
 
     #[test]

@@ -38,7 +38,6 @@
 //!   rotate without touching the device, by [`super::rotation`].
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -48,7 +47,7 @@ use time::OffsetDateTime;
 
 use super::keys::{KeyId, PublicKey};
 use super::reference::{NotOpaque, Reference};
-use super::text::stamp;
+use super::text::{is_read_as_written, stamp};
 use crate::files;
 
 /// Most bytes of a trust file.
@@ -84,7 +83,7 @@ pub enum TrustError {
     Replaceable {
         /// Its path.
         path: String,
-        /// The folder it, or what it links to, lies in.
+        /// A folder on the way to it, or to what it links to.
         folder: String,
     },
     /// Larger than [`MAX_TRUST_BYTES`].
@@ -137,6 +136,11 @@ pub enum TrustError {
     /// More than [`MAX_KEYS`].
     #[error("{0} keys; at most {MAX_KEYS} can be pinned")]
     TooManyKeys(usize),
+    /// A label that does not read as it is written.
+    #[error(
+        "the key {0}: label: write it in one line, without characters that control how it is shown"
+    )]
+    Label(KeyId),
     /// A person who is named by more than an opaque reference.
     #[error("the key {key}: person: {source}")]
     Person {
@@ -269,19 +273,13 @@ impl Trust {
     /// Where it cannot be read or says something that must not be believed; see [`TrustError`].
     pub fn open(path: &Path) -> Result<Self, TrustError> {
         let io = |source| TrustError::File { path: path.display().to_string(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = files::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.mode() & 0o002 != 0 {
             return Err(TrustError::Writable(path.display().to_string()));
         }
-        for place in [path.to_owned(), path.canonicalize().map_err(io)?] {
-            let folder = place.parent().filter(|p| !p.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new("."));
-            let mode = folder.metadata().map_err(io)?.mode();
-            // In a sticky folder only the owner of a file may replace it.
-            if mode & 0o1002 == 0o002 {
-                let [path, folder] = [path, folder].map(|p| p.display().to_string());
-                return Err(TrustError::Replaceable { path, folder });
-            }
+        if let Some(folder) = files::open_to_all(path).map_err(io)? {
+            let [path, folder] = [path, &folder].map(|p| p.display().to_string());
+            return Err(TrustError::Replaceable { path, folder });
         }
         let text = files::read_text_of(file, MAX_TRUST_BYTES).map_err(io)?;
         Self::parse(&text)
@@ -319,6 +317,9 @@ impl Trust {
             }
             if key.roles.is_empty() {
                 return Err(TrustError::NoRole(id));
+            }
+            if !is_read_as_written(&key.label) {
+                return Err(TrustError::Label(id));
             }
             let person = key.person.map(|text| Reference::parse("person", &text)).transpose();
             let person = person.map_err(|source| TrustError::Person { key: id, source })?;
@@ -587,7 +588,12 @@ mod tests {
     fn a_rendered_file_says_what_it_was_given() {
         let (a, b) = (fixture::key(1).public(), fixture::key(2).public());
         let from = fixture::now();
-        let label = "the \"office\"\nroles = []";
+        let label = "the \"office\", roles = []";
+        for hidden in ["the office\nroles = []", "the \u{202E}office"] {
+            let keys = [(a, hidden, &[Role::Signer][..]), (b, "", &[Role::Signer])];
+            let refused = parse(&render(3, 2, from, from + time::Duration::DAY, &keys));
+            assert!(matches!(refused, Err(TrustError::Label(id)) if id == a.id()), "{hidden:?}");
+        }
         let keys = [(a, label, &[Role::Signer, Role::Revoker][..]), (b, "", &[Role::Signer])];
         let trust = parse(&render(3, 2, from, from + time::Duration::DAY, &keys)).unwrap();
         assert_eq!(
@@ -628,7 +634,24 @@ mod tests {
             assert_eq!(Trust::open(&path).is_ok(), good, "{folder_mode:o}");
             assert_eq!(Trust::open(&link).is_ok(), good, "{folder_mode:o}");
         }
-        mode(&open, 0o777);
+        // On the way there: a folder further up, and a link that another one leads to.
+        let (deep, hop) = (open.join("deep"), closed.join("hop"));
+        std::fs::create_dir(&deep).unwrap();
+        std::fs::rename(&path, deep.join("trust.toml")).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("../closed/trust.toml", open.join("hop")).unwrap();
+        std::fs::rename(deep.join("trust.toml"), &link).unwrap();
+        std::os::unix::fs::symlink(open.join("hop"), &hop).unwrap();
+        std::fs::copy(&link, deep.join("trust.toml")).unwrap();
+        for way in [deep.join("trust.toml"), hop] {
+            mode(&open, 0o755);
+            assert!(Trust::open(&way).is_ok(), "{way:?}");
+            mode(&open, 0o777);
+            assert!(matches!(Trust::open(&way), Err(TrustError::Replaceable { .. })), "{way:?}");
+        }
+        std::fs::copy(&link, &path).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
         let refusal = Trust::open(&link).unwrap_err().to_string();
         assert!(refusal.contains("chmod o-w") && refusal.contains("open"), "{refusal}");
     }
