@@ -731,6 +731,75 @@ fn a_broker_with_a_small_limit_gets_candidates_without_crops_and_keeps_the_conne
     assert_eq!((connections, stripped), (1, 4));
 }
 
+#[test]
+fn a_limit_that_the_broker_applies_without_saying_it_costs_a_link_and_no_candidate() {
+    let Some(mut broker) = Mosquitto::installed() else { return };
+    broker.start("allow_anonymous true\nmessage_size_limit 4096\n");
+    let subscriber = Subscriber::new(broker.port, "site/v1/cam-7/candidate");
+    let delivery = start(&config(broker.port));
+    let ids: Vec<_> = (0..3).map(|n| publish(&delivery, n)).collect();
+    for id in ids {
+        let event = read(&subscriber.next());
+        assert_eq!((event.id, event.data.crop), (id, None));
+    }
+    let last = publish(&delivery, 4);
+    assert_eq!(read(&subscriber.next()).id, last);
+    let outcome = delivery.stop(DEADLINE);
+    stopped(&outcome);
+    let Snapshot { connections, outbox, .. } = outcome.snapshot;
+    assert!(connections <= 3, "{connections} links");
+    assert_eq!((outbox.set_aside, outbox.given_up), (0, 0));
+}
+
+/// Closes the first link over a candidate and the next two at once, as a proxy does whose broker is
+/// down; then takes what comes and sends the candidates on.
+fn behind_a_proxy() -> (u16, std::sync::mpsc::Receiver<CloudEvent<Candidate>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let (sender, candidates) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (link, mut stream) in listener.incoming().flatten().enumerate() {
+            while ![1, 2].contains(&link)
+                && let Ok((first, body)) = packet(&mut stream)
+            {
+                let answer = match first >> 4 {
+                    1 => vec![0x20, 0x03, 0x01, 0x00, 0x00],
+                    3 if first & 0b110 != 0 => {
+                        let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                        if body[2..topic].ends_with(b"/candidate") {
+                            if link == 0 {
+                                break;
+                            }
+                            let at = body.windows(2).position(|w| w == b"{\"").expect("JSON");
+                            let event = serde_json::from_slice(&body[at..]).expect("a candidate");
+                            let _ = sender.send(event);
+                        }
+                        vec![0x40, 2, body[topic], body[topic + 1]]
+                    }
+                    8 => vec![0x90, 4, body[0], body[1], 0, 1],
+                    12 => vec![0xD0, 0],
+                    _ => continue,
+                };
+                if stream.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, candidates)
+}
+
+#[test]
+fn links_that_end_before_the_broker_has_answered_are_held_against_no_candidate() {
+    let (port, candidates) = behind_a_proxy();
+    let delivery = start(&config(port));
+    let id = publish(&delivery, 1);
+    let event = candidates.recv_timeout(2 * support::PATIENCE).expect("it goes on");
+    assert!(event.id == id && event.data.crop.is_some(), "whole");
+    assert_eq!(delivery.snapshot().outbox.set_aside, 0);
+    delivery.stop(Duration::ZERO);
+}
+
 /// Ends each connection over the candidate that came first; what else came is sent on.
 fn poisoned() -> (u16, std::sync::mpsc::Receiver<EventId>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");

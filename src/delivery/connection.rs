@@ -39,7 +39,8 @@ impl DeliveryWorker {
     pub(super) async fn connection(&mut self) -> End {
         self.report();
         let (device, topics) = (&self.names.device, &self.names.topics);
-        let will = wire::will(device, topics, &self.status, self.clock.now(), self.retains);
+        let status = if self.short_will { self.status.shorter() } else { self.status.clone() };
+        let will = wire::will(device, topics, &status, self.clock.now(), self.retains);
         let options = will.and_then(|will| {
             let Names { url, client_id, .. } = &self.names;
             wire::options(&self.config, url, client_id, will, &self.ends)
@@ -55,6 +56,7 @@ impl DeliveryWorker {
         self.hearing = Hearing::default();
         self.acks.connected();
         for publish in self.session.connecting(self.clock.now()) {
+            self.session.sends(&publish);
             events.pending.push_back(Request::Publish(wire::packet(publish)));
         }
         let mut silence =
@@ -146,6 +148,7 @@ impl DeliveryWorker {
             return Ok(());
         }
         while let Some(publish) = self.session.next(now) {
+            self.session.sends(&publish);
             let qos = if publish.acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             let properties = wire::properties(&publish);
             let handed = client.try_publish_with_properties(
@@ -184,9 +187,11 @@ impl DeliveryWorker {
                 degraded: None,
                 ..self.status.clone()
             };
+            let short = encode(&self.names.device, now, last.shorter()).unwrap_or_default();
             let payload = encode(&self.names.device, now, last)
                 .map_err(|_| End::Stopped { published: false })?;
             self.session.close(payload);
+            self.session.shorten_status(short);
         }
         Ok(false)
     }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use rumqttc::v5::mqttbytes;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
 use rumqttc::v5::{ConnectionError, StateError, TlsError};
 use rustls::{AlertDescription, CertificateError};
@@ -22,6 +23,8 @@ pub struct LinkFailure {
     pub by_broker: bool,
     /// The broker keeps no messages.
     pub no_retain: bool,
+    /// Something that was sent is larger than the broker takes.
+    pub too_large: bool,
 }
 
 /// Failures that are always the same.
@@ -30,7 +33,7 @@ pub struct FixedFailure(&'static str);
 
 impl From<FixedFailure> for LinkFailure {
     fn from(fixed: FixedFailure) -> Self {
-        Self { text: fixed.0.to_owned(), slow: false, by_broker: false, no_retain: false }
+        Self::fast(fixed.0)
     }
 }
 
@@ -60,15 +63,37 @@ pub const CLIENT: FixedFailure = FixedFailure("the MQTT client's queue is full o
 
 impl LinkFailure {
     fn slow(text: impl Into<String>) -> Self {
-        Self { text: text.into(), slow: true, by_broker: false, no_retain: false }
+        Self { slow: true, ..Self::fast(text) }
     }
 
     fn fast(text: impl Into<String>) -> Self {
-        Self { text: text.into(), slow: false, by_broker: false, no_retain: false }
+        Self {
+            text: text.into(),
+            slow: false,
+            by_broker: false,
+            no_retain: false,
+            too_large: false,
+        }
     }
 
     fn closed(self) -> Self {
         Self { by_broker: true, ..self }
+    }
+
+    /// The link was closed before the broker had answered.
+    pub fn before_the_answer(self) -> Self {
+        let text = format!(
+            "{self}, before the broker answered; where this repeats, see whether the broker behind \
+             a proxy is up, and whether it takes packets of 1 kB (mosquitto: max_packet_size)"
+        );
+        Self { text, ..self }
+    }
+
+    /// The broker says that a packet was too large; not which one.
+    fn too_large() -> Self {
+        let text = "the broker takes no packet as large as one that was sent (PacketTooLarge); \
+                    raise its limits (mosquitto: message_size_limit, max_packet_size)";
+        Self { too_large: true, ..Self::fast(text).closed() }
     }
 
     /// A file of secrets or certificates cannot be used.
@@ -136,6 +161,7 @@ fn refused(code: ConnectReturnCode) -> LinkFailure {
             let text = "the broker keeps no messages (RetainNotSupported); it is tried without";
             LinkFailure { no_retain: true, ..LinkFailure::fast(text) }
         }
+        ConnectReturnCode::PacketTooLarge => LinkFailure::too_large(),
         other => LinkFailure::slow(format!(
             "the broker refused the connection ({other:?}); see the broker's log"
         )),
@@ -158,6 +184,13 @@ fn state_failure(e: &StateError) -> LinkFailure {
             "the broker ended the connection (NotAuthorized); check its access list for this \
              client",
         ),
+        StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::PacketTooLarge, ..
+        }
+        // mosquitto acknowledges with it, which the client library cannot read.
+        | StateError::Deserialization(mqttbytes::Error::InvalidConnectReturnCode(0x95)) => {
+            LinkFailure::too_large()
+        }
         StateError::ServerDisconnect { reason_code, .. } => {
             LinkFailure::fast(format!("the broker ended the connection ({reason_code:?})")).closed()
         }
@@ -171,7 +204,11 @@ fn state_failure(e: &StateError) -> LinkFailure {
         ))
         .closed(),
         StateError::Io(e) => io_failure(e),
-        StateError::Deserialization(rumqttc::v5::mqttbytes::Error::Io(e)) => io_failure(e),
+        StateError::Deserialization(mqttbytes::Error::Io(e)) => io_failure(e),
+        // Maybe the answer to what was sent, in a form that cannot be read.
+        StateError::Deserialization(e) => {
+            LinkFailure::fast(format!("the broker's answer cannot be read ({e})")).closed()
+        }
         other => LinkFailure::fast(format!("the connection failed ({other})")),
     }
 }
@@ -288,6 +325,21 @@ mod tests {
         };
         let (text, slow) = of(ConnectionError::MqttState(taken));
         assert!(text.contains("broker.client_id") && slow, "{text}");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_may_be_about_what_was_sent() {
+        let of = |e| LinkFailure::of(&ConnectionError::MqttState(StateError::Deserialization(e)));
+        // mosquitto's message_size_limit: an acknowledgement with a reason that none may have.
+        let failure = of(mqttbytes::Error::InvalidConnectReturnCode(0x95));
+        assert!(failure.too_large && failure.by_broker && !failure.slow, "{failure}");
+        assert!(failure.to_string().contains("message_size_limit"), "{failure}");
+        let failure = of(mqttbytes::Error::InvalidConnectReturnCode(0x42));
+        assert!(!failure.too_large && failure.by_broker, "{failure}");
+        let refused = ConnectionError::ConnectionRefused(ConnectReturnCode::PacketTooLarge);
+        assert!(LinkFailure::of(&refused).too_large);
+        let closed = LinkFailure::of(&ConnectionError::Io(io::ErrorKind::ConnectionReset.into()));
+        assert!(closed.before_the_answer().to_string().contains("max_packet_size"));
     }
 
     #[test]

@@ -176,6 +176,7 @@ impl Delivery {
             session.sign_with(signer);
         }
         session.set_status(worker::encode(device, clock.now(), status.clone())?);
+        session.shorten_status(worker::encode(device, clock.now(), status.shorter())?);
         session.set_announcements(config.home_assistant.announcements(
             &topics,
             device,

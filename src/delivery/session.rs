@@ -12,13 +12,15 @@
 //! * Each packet id that the client reports belongs to the publish that was handed over first and
 //!   has none yet: the client numbers publishes in the order in which it takes them.
 //! * Nothing larger than the broker's limit is sent, which would end the connection. A candidate
-//!   goes out without its crop then, or is set aside; anything else is dropped and counted.
+//!   goes out without its crop then, or is set aside; the status with its weakened promises
+//!   alone; anything else is dropped and counted.
 //! * Each candidate is signed as it is sent, where there is somebody to sign: over the very bytes,
 //!   so that a repetition carries the same signature, and one without its crop one of its own.
 //! * No candidate waits for a record of the log or a state of a review that nobody listens to, or
 //!   that the broker refuses: the log on the device has both.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
+mod limit;
 mod packets;
 mod progress;
 
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use self::limit::PacketLimit;
 pub use self::packets::Publish;
 pub use self::progress::Acknowledged;
 use self::progress::{Handed, ReportStage};
@@ -63,6 +66,8 @@ pub struct Session<S> {
     /// Signs candidates as they are sent.
     signer: Option<Box<dyn Signer>>,
     status: Vec<u8>,
+    /// The same with less in it, for a broker that takes no packet as large; may be empty.
+    short_status: Vec<u8>,
     status_stage: ReportStage,
     stats: Option<Vec<u8>>,
     list_state: Vec<u8>,
@@ -89,7 +94,7 @@ pub struct Session<S> {
     /// Whether the broker accepted this connection.
     up: bool,
     /// Largest packet that the broker takes.
-    max_packet: usize,
+    limit: PacketLimit,
     /// When the broker last showed progress, while something waits for its acknowledgement.
     waiting_since: Option<Duration>,
     /// Whether candidates go out; not while the last status is on its way.
@@ -117,6 +122,7 @@ impl<S: Store> Session<S> {
             topics,
             signer: None,
             status: Vec::new(),
+            short_status: Vec::new(),
             status_stage: ReportStage::Settled,
             stats: None,
             list_state: Vec::new(),
@@ -131,7 +137,7 @@ impl<S: Store> Session<S> {
             announced: 0,
             handed: heapless::Deque::new(),
             up: false,
-            max_packet: usize::MAX,
+            limit: PacketLimit::default(),
             waiting_since: None,
             closing: false,
             held: false,
@@ -164,22 +170,6 @@ impl<S: Store> Session<S> {
         self.up
     }
 
-    /// The broker ended the link. True where a candidate is set aside for it.
-    pub fn ended_by_broker(&mut self, now: Now) -> bool {
-        self.outbox.link_ended_by_broker(now)
-    }
-
-    /// Candidates that went out without their crop, and publications that were dropped as larger
-    /// than the broker allows.
-    pub fn diminished(&self) -> (u64, u64) {
-        (self.stripped, self.too_large)
-    }
-
-    /// How often the broker refused the status.
-    pub fn status_refusals(&self) -> u64 {
-        self.status_refusals
-    }
-
     /// Takes a candidate.
     ///
     /// # Errors
@@ -206,6 +196,7 @@ impl<S: Store> Session<S> {
     /// The status from now on; it is published at once and on every connection.
     pub fn set_status(&mut self, payload: Vec<u8>) {
         self.status = payload;
+        self.short_status.clear();
         self.status_stage = ReportStage::Waiting;
     }
 
@@ -288,7 +279,7 @@ impl<S: Store> Session<S> {
     ) {
         (self.up, self.nothing_fits, self.asked) = (true, false, false);
         self.waiting_since = Some(now.monotonic);
-        self.max_packet = max_packet.map_or(usize::MAX, |m| m as usize);
+        self.limit.connected(max_packet, now.monotonic);
         // One place of the broker's receive maximum is kept for the status.
         self.outbox
             .set_window(receive_max.map_or(MAX_WINDOW, |m| usize::from(m).saturating_sub(1)));
@@ -315,6 +306,7 @@ impl<S: Store> Session<S> {
         self.said.clear();
         self.handed.clear();
         self.waiting_since = None;
+        self.limit.disconnected();
         self.outbox.disconnected();
         if self.status_stage.is_out() {
             self.status_stage = ReportStage::Waiting;
@@ -350,12 +342,8 @@ impl<S: Store> Session<S> {
         if due && !again && !self.list_state_stage.is_out() {
             self.status_stage = ReportStage::Handed;
             self.hand(Handed::Status, now);
-            return Some(self.message(
-                self.topics.status(),
-                self.status.clone(),
-                (true, true),
-                now,
-            ));
+            let status = self.fitting_status().unwrap_or_default().to_vec();
+            return Some(self.message(self.topics.status(), status, (true, true), now));
         }
         if !again
             && !self.status_stage.is_out()
@@ -398,7 +386,7 @@ impl<S: Store> Session<S> {
                      id={} bytes={} limit={}.",
                     record.id,
                     record.payload.len(),
-                    self.max_packet
+                    self.limit.bytes()
                 );
                 if self.outbox.aside() < MAX_ASIDE {
                     self.outbox.set_aside(position, AsideReason::TooLarge, now);
@@ -450,6 +438,9 @@ impl<S: Store> Session<S> {
             // the next connection publishes it again.
             self.status_stage = ReportStage::Settled;
             self.status_taken = taken;
+            if taken {
+                self.note_taken_status();
+            }
             self.status_refusals += u64::from(!taken);
             return Acknowledged::Status(taken);
         }

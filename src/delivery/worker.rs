@@ -89,6 +89,8 @@ pub(super) struct DeliveryWorker {
     pub(super) stop: Option<StopTimes>,
     /// The broker keeps messages for those who subscribe later, as far as it is known.
     pub(super) retains: bool,
+    /// The next last will has less in it: the broker closed the last link before it answered.
+    pub(super) short_will: bool,
     /// The client was asked to disconnect.
     pub(super) disconnecting: bool,
     /// Whether all that the broker kept has come on this connection.
@@ -128,6 +130,7 @@ impl DeliveryWorker {
             acks: Acks::default(),
             stop: None,
             retains: true,
+            short_will: false,
             disconnecting: false,
             hearing: Hearing::default(),
             unheard: false,
@@ -172,16 +175,15 @@ impl DeliveryWorker {
                 self.attempts += 1;
                 self.connection().await
             };
-            if let End::Failed(failure) = &end
-                && failure.by_broker
-            {
-                self.session.ended_by_broker(self.clock.now());
-            }
-            self.session.disconnected();
             let failure = match end {
-                End::Stopped { published } => return self.stop_report(published),
-                End::Orphaned => return self.stop_report(false),
-                End::Failed(failure) => failure,
+                End::Failed(failure) => Ok(self.blame(failure)),
+                End::Stopped { published } => Err(published),
+                End::Orphaned => Err(false),
+            };
+            self.session.disconnected();
+            let failure = match failure {
+                Ok(failure) => failure,
+                Err(stopped_published) => return self.stop_report(stopped_published),
             };
             if self.clock.now().monotonic - began >= STABLE {
                 self.backoff.reset();
@@ -206,6 +208,24 @@ impl DeliveryWorker {
                 None => {}
             }
         }
+    }
+
+    /// What the end of a link says about what was sent on it; the failure, with what to look at.
+    fn blame(&mut self, failure: LinkFailure) -> LinkFailure {
+        let now = self.clock.now();
+        if !self.session.is_up() {
+            if failure.by_broker {
+                // All that can be too large before the broker has answered is the last will.
+                self.short_will = !self.short_will;
+            }
+            let is_told = failure.too_large || !failure.by_broker;
+            return if is_told { failure } else { failure.before_the_answer() };
+        }
+        let found = failure.too_large && self.session.refused_as_too_large(now);
+        if failure.by_broker && !found {
+            self.session.ended_by_broker(now);
+        }
+        failure
     }
 
     fn stop_report(&mut self, stopped_published: bool) -> StopReport {
@@ -271,8 +291,10 @@ impl DeliveryWorker {
         if let Some(status) = requested.status {
             match encode(&self.names.device, now, status.clone()) {
                 Ok(payload) => {
-                    self.status = status;
                     self.session.set_status(payload);
+                    let short = encode(&self.names.device, now, status.shorter());
+                    self.session.shorten_status(short.unwrap_or_default());
+                    self.status = status;
                 }
                 Err(e) => log::error!("The status is not published: error={e}."),
             }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Status;
+
 /// One promise of the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -17,6 +19,16 @@ pub struct PromiseState {
 
 /// Promises by name.
 pub type Promises = BTreeMap<String, PromiseState>;
+
+impl Status {
+    /// The same without the promises that are kept, for a broker that takes no larger message: what
+    /// is weakened stays visible.
+    pub fn shorter(&self) -> Self {
+        let mut short = self.clone();
+        short.promises.retain(|_, promise| !promise.kept);
+        short
+    }
+}
 
 impl PromiseState {
     /// One that is kept.

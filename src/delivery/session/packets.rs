@@ -60,7 +60,43 @@ impl<S: Store> Session<S> {
     /// Whether a publish of `payload` on `topic` is one that the broker takes: the one place that
     /// compares sizes with its limit.
     pub(super) fn fits(&self, topic: &str, payload: &[u8]) -> bool {
-        payload.len() + OVERHEAD + topic.len() <= self.max_packet
+        packet_bytes(topic, payload) <= self.limit.bytes()
+    }
+
+    /// `publish` is on its way to the broker.
+    pub fn sends(&mut self, publish: &Publish) {
+        self.limit.sends(packet_bytes(&publish.topic, &publish.payload));
+    }
+
+    /// The broker ended the link over something that it calls too large: nothing as large is sent
+    /// any more, and what it has not acknowledged is sent anew. False where nothing was sent.
+    pub fn refused_as_too_large(&mut self, now: Now) -> bool {
+        let Some(limit) = self.limit.refused(now.monotonic) else { return false };
+        log::error!(
+            "The broker ends the link over a packet that it calls too large; raise its limits. \
+             Nothing larger is sent for a day: limit={limit}."
+        );
+        self.outbox.disconnected();
+        self.outbox.session_lost();
+        true
+    }
+
+    /// The newest status with less in it, for a broker that takes no packet as large as it.
+    pub fn shorten_status(&mut self, payload: Vec<u8>) {
+        self.short_status = payload;
+    }
+
+    /// The newest status, in the form that the broker takes; `None` where it takes neither.
+    pub(super) fn fitting_status(&self) -> Option<&[u8]> {
+        let forms = [&self.status, &self.short_status].into_iter().filter(|form| !form.is_empty());
+        forms.map(Vec::as_slice).find(|form| self.fits(&self.topics.status(), form))
+    }
+
+    /// The broker took the status.
+    pub(super) fn note_taken_status(&mut self) {
+        let topic = self.topics.status();
+        let bytes = self.fitting_status().map(|status| packet_bytes(&topic, status));
+        self.limit.took(bytes.unwrap_or_default());
     }
 
     /// What the event at `position` is. That nobody need listen to it is remembered for its
@@ -91,13 +127,11 @@ impl<S: Store> Session<S> {
 
     /// Drops and counts what the broker would end the link over, but for candidates, which wait.
     pub(super) fn drop_what_never_fits(&mut self) {
-        if !self.up || self.max_packet == usize::MAX {
+        if !self.up || self.limit.bytes() == usize::MAX {
             return;
         }
         let before = self.too_large;
-        if self.status_stage == ReportStage::Waiting
-            && !self.fits(&self.topics.status(), &self.status)
-        {
+        if self.status_stage == ReportStage::Waiting && self.fitting_status().is_none() {
             (self.status_stage, self.status_taken) = (ReportStage::Settled, false);
             self.too_large += 1;
         }
@@ -126,7 +160,7 @@ impl<S: Store> Session<S> {
             log::error!(
                 "The broker takes no packet as large as the status or the counts; raise its packet \
                  size: limit={}.",
-                self.max_packet
+                self.limit.bytes()
             );
         }
     }
@@ -203,6 +237,11 @@ impl<S: Store> Session<S> {
             again: None,
         }
     }
+}
+
+/// Bytes of a publish of `payload` on `topic`, at most.
+fn packet_bytes(topic: &str, payload: &[u8]) -> usize {
+    payload.len() + OVERHEAD + topic.len()
 }
 
 /// Empty where the date cannot be written: the property is optional and must not hold a message

@@ -77,6 +77,22 @@ impl<S: Store> Session<S> {
         (self.closing && self.status_stage == ReportStage::Settled).then_some(self.status_taken)
     }
 
+    /// The broker ended the link. True where a candidate is set aside for it.
+    pub fn ended_by_broker(&mut self, now: Now) -> bool {
+        self.outbox.link_ended_by_broker(now)
+    }
+
+    /// Candidates that went out without their crop, and publications that were dropped as larger
+    /// than the broker allows.
+    pub fn diminished(&self) -> (u64, u64) {
+        (self.stripped, self.too_large)
+    }
+
+    /// How often the broker refused the status.
+    pub fn status_refusals(&self) -> u64 {
+        self.status_refusals
+    }
+
     /// Whether everything that was taken is delivered.
     pub fn is_drained(&self) -> bool {
         self.outbox.is_empty()

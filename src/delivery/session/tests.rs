@@ -305,6 +305,43 @@ fn enqueue_payload(s: &mut Session<MemoryStore>, id: u8, payload: Vec<u8>) {
 }
 
 #[test]
+fn a_limit_that_the_broker_does_not_say_is_learned_and_the_candidate_goes_without_its_crop() {
+    let mut s = session();
+    enqueue_payload(&mut s, 1, with_crop(1, 5000));
+    let pumped = |s: &mut Session<MemoryStore>| {
+        s.connecting(at(0));
+        s.connected(true, None, None, at(0));
+        let all: Vec<Publish> = std::iter::from_fn(|| s.next(at(0))).collect();
+        all.iter().for_each(|publish| s.sends(publish));
+        all.into_iter().map(|publish| publish.payload).collect::<Vec<_>>()
+    };
+    assert_eq!(pumped(&mut s), [b"online".to_vec(), with_crop(1, 5000)]);
+    [1, 2].iter().for_each(|packet| s.sent(*packet));
+    assert!(s.refused_as_too_large(at(1)));
+    s.disconnected();
+    let again = pumped(&mut s);
+    assert_eq!((again.len(), &again[0][..]), (2, &b"online"[..]));
+    assert!(again[1].len() < 100, "not resent as it was, and not set aside");
+    assert_eq!(s.diminished(), (1, 0));
+}
+
+#[test]
+fn a_status_that_is_too_large_goes_out_shortened_and_the_last_one_does_too() {
+    let mut s = session();
+    s.set_status(vec![b'x'; 1000]);
+    s.shorten_status(b"short".to_vec());
+    s.connected(false, None, Some(1000), at(0));
+    assert_eq!(payloads(&mut s, at(0)), [b"short".to_vec()]);
+    s.sent(1);
+    s.acknowledged(1, AckOutcome::Delivered, at(0), 0);
+    s.close(vec![b'x'; 1000]);
+    s.shorten_status(b"stopped".to_vec());
+    assert_eq!(payloads(&mut s, at(0)), [b"stopped".to_vec()]);
+    s.set_status(vec![b'x'; 1000]);
+    assert_eq!(payloads(&mut s, at(0)), Vec::<Vec<u8>>::new(), "never an older one");
+}
+
+#[test]
 fn nothing_larger_than_the_broker_allows_is_sent_and_no_candidate_is_lost_by_it() {
     let mut s = session();
     enqueue_payload(&mut s, 1, with_crop(1, 5000));
