@@ -31,6 +31,10 @@ struct Reported {
     /// Why no frame comes; `None` while frames come.
     source_failure: Option<String>,
     captured: u64,
+    /// Frames that were decoded and looked at.
+    usable: u64,
+    /// Frames came again after none did, and none of them was looked at yet.
+    returning: bool,
     /// Signs of life of capture and of vision.
     beats: [u64; 2],
     pipeline: PipelineCounters,
@@ -58,7 +62,7 @@ pub struct StatusBoard {
 /// What keeps the daemon from matching, if anything.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
-    /// No frame has been processed yet.
+    /// No frame has been decoded and looked at yet.
     Starting,
     /// Faces are compared.
     Matching,
@@ -83,7 +87,7 @@ impl StatusBoard {
     /// A frame came from the source.
     pub fn frame_captured(&self) {
         let mut reported = self.lock();
-        reported.source_failure = None;
+        reported.returning |= reported.source_failure.take().is_some();
         reported.captured += 1;
     }
 
@@ -156,6 +160,9 @@ impl StatusBoard {
             failed: counters.failed,
         };
         reported.progress.observe(pictures, now);
+        if pictures.usable > reported.usable {
+            (reported.usable, reported.returning) = (pictures.usable, false);
+        }
         reported.pipeline = counters;
         reported.standing = Some(standing);
     }
@@ -226,7 +233,12 @@ impl StatusBoard {
             return Condition::Blind(Blindness::new(Cause::NoFrames, reason));
         }
         match &reported.standing {
-            Some(Ok(())) if reported.pipeline.frames > 0 => Condition::Matching,
+            Some(Ok(())) if reported.usable == 0 => Condition::Starting,
+            Some(Ok(())) if reported.returning => {
+                let reason = "frames arrive again, and none has been looked at yet";
+                Condition::Blind(Blindness::new(Cause::NoFrames, reason))
+            }
+            Some(Ok(())) => Condition::Matching,
             _ => Condition::Starting,
         }
     }
@@ -303,6 +315,30 @@ mod tests {
         assert_eq!(board.condition(), Condition::Starting, "captured, and not looked at yet");
         let one = PipelineCounters { frames: 1, ..PipelineCounters::default() };
         board.processed(one, Ok(()), at(3));
+        assert_eq!(board.condition(), Condition::Matching);
+    }
+
+    #[test]
+    fn pictures_that_cannot_be_decoded_are_not_matching_for_a_moment_at_the_start_and_on_return() {
+        let board = StatusBoard::default();
+        let at = Duration::from_secs;
+        let of = |frames, undecodable| PipelineCounters {
+            frames,
+            undecodable,
+            ..PipelineCounters::default()
+        };
+        board.frame_captured();
+        board.processed(of(1, 1), Ok(()), at(1));
+        assert_eq!(board.condition(), Condition::Starting);
+        board.frame_captured();
+        board.processed(of(2, 1), Ok(()), at(2));
+        assert_eq!(board.condition(), Condition::Matching);
+        board.source_failed("unplugged".into());
+        board.frame_captured();
+        board.processed(of(3, 2), Ok(()), at(20));
+        assert!(matches!(board.condition(), Condition::Blind(b) if b.cause == Cause::NoFrames));
+        board.frame_captured();
+        board.processed(of(4, 2), Ok(()), at(21));
         assert_eq!(board.condition(), Condition::Matching);
     }
 
