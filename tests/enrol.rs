@@ -67,7 +67,7 @@ fn many_people_are_added_at_once_poor_photographs_are_left_out_with_the_reason_a
         "{not_added}"
     );
     assert!(
-        not_added.contains("case-4") && not_added.contains("no photograph is left"),
+        not_added.contains("case-4") && not_added.contains("no photograph is left: "),
         "{not_added}"
     );
 

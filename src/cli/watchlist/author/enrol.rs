@@ -355,7 +355,7 @@ fn finish(
                     format!("{reason}. The entry is in the draft from before: remove it")
                 })
             } else {
-                Err("no photograph is left".into())
+                Err(nothing_left(&left_out))
             };
         }
         let done = if before.is_empty() {
@@ -388,4 +388,13 @@ fn finish(
     };
     report.left_out.extend(left_out.into_iter().map(of));
     Ok(())
+}
+
+/// Why there is no photograph of somebody, with the reason for the first that was left out.
+fn nothing_left(left_out: &[(PathBuf, String)]) -> String {
+    match left_out {
+        [] => "no photograph is left".to_owned(),
+        [(_, why)] => format!("no photograph is left: {why}"),
+        [(file, why), ..] => format!("no photograph is left: {}: {why}", file.display()),
+    }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-pub use self::references::References;
+pub use self::references::{References, looks_like_a_name};
 use self::table::rows;
 use super::{CliError, date};
 use crate::files;
@@ -201,9 +201,13 @@ fn csv_file(file: &Path, defaults: &Defaults) -> Result<People, CliError> {
 fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<People, CliError> {
     let mut rows = rows(text)?.into_iter();
     let (_, header) = rows.next().ok_or("it is empty; begin with the columns' names")?;
-    let header: Vec<&str> = header.iter().map(|h| h.trim()).collect();
+    let header: Vec<String> = header.iter().map(|h| column(h)).collect();
     for (i, name) in header.iter().enumerate() {
-        if !COLUMNS.contains(name) {
+        // What a spreadsheet leaves of a column that was emptied.
+        if name.is_empty() {
+            continue;
+        }
+        if !COLUMNS.contains(&name.as_str()) {
             let columns = COLUMNS.join(", ");
             return Err(format!("unknown column {name:?}; the columns are {columns}").into());
         }
@@ -211,14 +215,30 @@ fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<People, CliEr
             return Err(format!("the column {name} is there twice; remove one of them").into());
         }
     }
-    let at = |name: &str| header.iter().position(|h| *h == name);
+    let at = |name: &str| header.iter().position(|h| h == name);
     let (Some(_), Some(_)) = (at("reference"), at("photographs")) else {
         return Err("the columns reference and photographs are needed".into());
     };
     let mut found = People::default();
-    for (line, row) in rows {
+    for (line, mut row) in rows {
+        // Spreadsheets write rows that were emptied, leave empty fields out at the end, and add
+        // some.
+        if row.iter().all(|field| field.trim().is_empty()) {
+            continue;
+        }
+        while row.len() > header.len() && row.last().is_some_and(|field| field.trim().is_empty()) {
+            row.pop();
+        }
+        let needed = at("photographs").max(at("reference")).unwrap_or_default();
+        if row.len() > needed {
+            row.resize(row.len().max(header.len()), String::new());
+        }
         let reference = at("reference").and_then(|i| row.get(i)).map(|r| r.trim()).unwrap_or("");
-        let person = if row.len() == header.len() {
+        let unnamed =
+            |(name, field): (&String, &String)| name.is_empty() && !field.trim().is_empty();
+        let person = if header.iter().zip(&row).any(unnamed) {
+            Err("a field under a column without a name; give it one".into())
+        } else if row.len() == header.len() {
             let field = |name: &str| at(name).map(|i| row[i].trim()).filter(|f| !f.is_empty());
             person(field, folder, defaults)
         } else {
@@ -231,7 +251,18 @@ fn parse(text: &str, folder: &Path, defaults: &Defaults) -> Result<People, CliEr
             }
         }
     }
+    if found.people.is_empty() && found.not_added.is_empty() {
+        return Err("there is nobody in it but the columns' names; write one row a person".into());
+    }
     Ok(found)
+}
+
+/// The name of a column, however a spreadsheet or its user spelt it: `Legal basis`, `PURPOSE `.
+fn column(heading: &str) -> String {
+    let words: Vec<&str> =
+        heading.split(|c: char| c.is_whitespace() || c == '_' || c == '-').collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    words.join("_").to_lowercase()
 }
 
 /// The person of one row.

@@ -84,10 +84,17 @@ fn parse(text: &str) -> Result<Vec<(Reference, String)>, CliError> {
     .collect()
 }
 
-/// Whether a folder's name may be a person's: two words or more of letters alone, or anything that
-/// is not opaque. A case's number has a digit.
-pub(super) fn looks_like_a_name(name: &str) -> bool {
-    let mut words = name.split(|c: char| !c.is_alphabetic() && c != '\'').filter(|w| !w.is_empty());
+/// Whether a folder's name or a reference may be a person's: two words or more of letters alone,
+/// two that begin as names do, with a year or not, one such word alone, or anything that is not
+/// opaque. A case's number has a digit.
+pub fn looks_like_a_name(name: &str) -> bool {
+    let words = name.split(|c: char| !c.is_alphabetic() && c != '\'').filter(|w| !w.is_empty());
+    let is_proper = |word: &&str| {
+        let mut letters = word.chars();
+        letters.next().is_some_and(char::is_uppercase) && letters.any(char::is_lowercase)
+    };
+    let proper = words.clone().filter(is_proper).count();
     let has_digit = name.chars().any(|c| c.is_ascii_digit());
-    !name.is_ascii() || name.contains(' ') || (!has_digit && words.nth(1).is_some())
+    let is_of_letters = !has_digit && (words.count() > 1 || proper > 0);
+    !name.is_ascii() || name.contains(' ') || is_of_letters || proper > 1
 }

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::references::looks_like_a_name;
 use super::*;
 
 fn parsed(text: &str) -> Result<People, String> {
@@ -80,6 +79,25 @@ fn a_row_that_cannot_be_used_is_left_out_with_its_line_and_the_others_stay() {
 }
 
 #[test]
+fn however_a_spreadsheet_spells_headings_and_empty_fields_the_people_are_the_same() {
+    let plain = people("reference,legal_basis,photographs,expires\ncase-1,order 1,a.jpg,\n");
+    for text in [
+        "Reference,Legal basis,PHOTOGRAPHS,Expires\ncase-1,order 1,a.jpg,\n",
+        " reference , LEGAL-BASIS ,photographs,expires\ncase-1,order 1,a.jpg\n",
+        "reference,legal_basis,photographs,expires\n,,,\ncase-1,order 1,a.jpg,,,\n , , , \n",
+        "reference,legal_basis,photographs,expires,,\ncase-1,order 1,a.jpg,,,\n",
+    ] {
+        assert_eq!(people(text), plain, "{text}");
+    }
+    let twice = parsed("reference,photographs,Photographs\n").unwrap_err();
+    assert!(twice.contains("the column photographs is there twice"), "{twice}");
+    let nobody = parsed("reference,photographs\n,\n").unwrap_err();
+    assert!(nobody.contains("nobody"), "{nobody}");
+    let unnamed = parsed("reference,photographs,\ncase-1,a.jpg,x\n").unwrap();
+    assert!(unnamed.not_added[0].reason.contains("without a name"), "{:?}", unnamed.not_added);
+}
+
+#[test]
 fn one_folder_that_cannot_be_used_does_not_keep_the_others_out() {
     let folder = tempfile::tempdir().unwrap();
     for (name, file) in [
@@ -137,10 +155,30 @@ fn a_second_row_for_somebody_is_left_out_and_the_first_stays() {
 
 #[test]
 fn names_are_told_from_references() {
-    for name in ["Jane_Doe", "jane-doe", "Jane Doe", "Müller", "O'Brien_Pat", "case one"] {
+    for name in [
+        "Jane_Doe",
+        "jane-doe",
+        "Jane Doe",
+        "Müller",
+        "O'Brien_Pat",
+        "case one",
+        "Doe_Jane_1970",
+        "JaneDoe",
+        "Schroeder",
+    ] {
         assert!(looks_like_a_name(name), "{name}");
     }
-    for reference in ["case-1", "2026-17", "A1", "case", "order-1-26", "x7"] {
+    for reference in [
+        "case-1",
+        "Case-1",
+        "2026-17",
+        "A1",
+        "case",
+        "order-1-26",
+        "x7",
+        "ref-6ffeb683ea7b",
+        "LKA-12-AZ",
+    ] {
         assert!(!looks_like_a_name(reference), "{reference}");
     }
 }
