@@ -57,6 +57,9 @@ pub enum LoadOccasion {
     MemoryRead,
 }
 
+/// Most orders that are held until the state file can be read.
+const MAX_UNREMEMBERED: usize = 64;
+
 /// The only one who writes the list, the kept rotations and the state file.
 pub struct Keeper {
     device: String,
@@ -67,6 +70,8 @@ pub struct Keeper {
     believed: Option<Trust>,
     judge: ListJudge,
     locked_memory: bool,
+    /// Orders that were followed while the state file could not be read.
+    unremembered: Vec<Vec<u8>>,
     /// The configured list was not read because the clock could not be believed.
     unread: bool,
 }
@@ -84,6 +89,7 @@ impl Keeper {
             keys: TrustedKeys::new(w),
             believed: None,
             locked_memory: w.require_locked_memory,
+            unremembered: Vec::new(),
             unread: false,
         }
     }
@@ -144,7 +150,11 @@ impl Keeper {
         };
         // Without a memory nothing is matched anyway, and the order can still wipe.
         let Ok(memory) = self.state.memory_mut() else {
-            self.state.followed_without_memory();
+            if self.unremembered.len() >= MAX_UNREMEMBERED {
+                self.state.followed_without_memory();
+            } else if !self.unremembered.iter().any(|order| order == bytes) {
+                self.unremembered.push(bytes.to_vec());
+            }
             return Ok((order, Obeyed::Now));
         };
         let (device, position) = (self.judge.device(), self.judge.position());
@@ -267,10 +277,16 @@ impl Keeper {
 
     /// Why a list that [`Keeper::load`] left unread can be read now, if it can.
     pub fn may_load_now(&mut self, now: Now) -> Option<LoadOccasion> {
-        if self.state.read_again(now) {
-            return Some(LoadOccasion::MemoryRead);
+        if !self.state.read_again(now) {
+            let clock_set = self.unread && self.state.judge_clock(now).is_ok();
+            return clock_set.then_some(LoadOccasion::ClockSet);
         }
-        (self.unread && self.state.judge_clock(now).is_ok()).then_some(LoadOccasion::ClockSet)
+        for order in std::mem::take(&mut self.unremembered) {
+            if let Err(error) = self.obey(&order, now) {
+                warn!("An order of before the state could be read is over: {error}.");
+            }
+        }
+        Some(LoadOccasion::MemoryRead)
     }
 
     /// As [`Keeper::load`], but stores nothing: for `watchpost check`, which may run as another
@@ -287,7 +303,7 @@ impl Keeper {
     }
 
     /// Why there is no list on the disk, where that is because it was revoked.
-    fn withdrawn(&self) -> Option<Blindness> {
+    pub(super) fn withdrawn(&self) -> Option<Blindness> {
         let memory = self.state.memory().ok()?;
         let (list, order) = memory.withdrawn().filter(|_| self.vault.is_empty())?;
         Some(revoked(list, order))

@@ -24,7 +24,7 @@ use super::Device;
 use super::keeper::{self, NotObeyed};
 use super::trigger::Trigger;
 use crate::audit::record::{Answer, Instruction};
-use crate::cause::CauseGroup;
+use crate::cause::{Cause, CauseGroup};
 use crate::clock::Now;
 use crate::decision::policy::Blindness;
 use crate::delivery::event::Change;
@@ -179,6 +179,12 @@ impl Device {
                 "The revoked list is no longer used, but its file could not be destroyed; remove \
                  it: {error}."
             );
+        }
+        // What was missing before is now withdrawn.
+        if self.pipeline.active_list().is_err_and(|blindness| blindness.cause == Cause::NoList)
+            && let Some(withdrawn) = self.keeper.withdrawn()
+        {
+            self.change_list(Trigger::Revocation, Err(withdrawn));
         }
         Some(RevokedCandidates {
             list: list.to_string(),

@@ -21,7 +21,7 @@ use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::policy::Blindness;
-use crate::files::{FileError, replace};
+use crate::files::{FileError, read_text, replace};
 use crate::watchlist::clock::{ClockTrust, HighWater, clock_trust, kernel_synchronised};
 use crate::watchlist::memory::{DayCounts, DeviceMemory, MemoryError};
 use crate::watchlist::text::stamp;
@@ -29,10 +29,17 @@ use crate::watchlist::text::stamp;
 /// Bytes that are held for the state on a disk that is full: the new file and the one before.
 const RESERVE: usize = 128 * 1024;
 
+/// Most bytes of the file beside the list.
+const MAX_SEEN: u64 = 64;
+
 /// How many changes the state has had, as it says beside the list.
 fn changes_seen(path: &Path) -> Option<u64> {
-    // One that cannot be read says nothing; the state itself says enough.
-    Some(fs::read_to_string(path).ok()?.trim().parse().unwrap_or(0))
+    match read_text(path, MAX_SEEN) {
+        Ok(text) => Some(text.trim().parse().unwrap_or(0)),
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        // That it is there says enough.
+        Err(_) => Some(0),
+    }
 }
 
 /// Whether there is what only a device that has run before has.
@@ -43,7 +50,16 @@ fn ran_before(config: &Config) -> bool {
             files.any(|f| f.is_ok_and(|f| f.path().extension().is_some_and(|e| e == "events")))
         })
     });
-    outbox || config.watchlist.rotations().exists()
+    // Both are written after a state was.
+    let kept = [config.watchlist.rotations(), reserve_of(&config.watchlist.state)];
+    outbox || kept.iter().any(|path| path.exists())
+}
+
+/// Where room for the state at `path` is held.
+fn reserve_of(path: &Path) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(".reserve");
+    path.into()
 }
 
 /// How long the last time seen may fail to be written before nobody is matched.
@@ -209,9 +225,7 @@ impl StateFile {
     }
 
     fn reserve(&self) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".reserve");
-        path.into()
+        reserve_of(&self.path)
     }
 
     /// Holds blocks for the state on a disk that others fill. Where there is no room for that now
@@ -377,7 +391,10 @@ impl StateFile {
             ClockTrust::WentBack { by } => {
                 return Err(Blindness::new(
                     Cause::WentBack,
-                    format_args!("the clock is {} earlier than it has been; correct it", by),
+                    format_args!(
+                        "the clock is {} earlier than it has been; correct it",
+                        time::Duration::seconds(by.whole_seconds().max(1))
+                    ),
                 ));
             }
         }

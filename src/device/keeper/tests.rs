@@ -155,6 +155,11 @@ fn a_state_that_is_gone_or_put_back_from_a_copy_is_damage_and_its_age_is_known()
     assert_eq!(load(&mut device.started(), at(40)), "damaged-state", "gone");
     std::fs::remove_file(device.config.watchlist.list_seen()).expect("removes");
     assert_eq!(load(&mut device.started(), at(50)), "damaged-state", "rotations are there");
+    let rotations = device.config.watchlist.rotations();
+    let kept = std::fs::read(&rotations).expect("rotations");
+    std::fs::remove_file(&rotations).expect("removes");
+    assert_eq!(load(&mut device.started(), at(55)), "damaged-state", "room was held for it");
+    std::fs::write(&rotations, kept).expect("writes");
     std::fs::write(state, new).expect("writes");
     assert_eq!(load(&mut device.started(), at(60)), "no-list");
 }
@@ -280,4 +285,29 @@ fn a_state_that_the_disk_did_not_give_is_read_when_it_does_and_a_damaged_one_is_
     std::fs::remove_file(&path).expect("there");
     assert_eq!(keeper.may_load_now(at(10)), None);
     assert!(keeper.state.memory().is_err());
+}
+
+#[test]
+fn an_order_that_comes_before_the_state_can_be_read_is_remembered_once_it_can_be() {
+    let device = DeviceFolder::new();
+    let (w, day) = (&device.config.watchlist, time::Duration::DAY);
+    let roles = [Role::Signer, Role::Revoker];
+    let keys = [1, 2].map(|n| (key(n).public(), "somebody", &roles[..]));
+    let pinned = render(1, 2, at(0).wall - day, at(0).wall + day, &keys);
+    replace(&w.trust, pinned.as_bytes()).expect("writes");
+    std::fs::create_dir(&w.state).expect("a folder");
+    let mut keeper = device.started();
+    let north: Reference = "north".parse().expect("a reference");
+    let action = order::Action::Revoke { list: north, through: order::EVERY_VERSION, entry: None };
+    let revocation = order::sign(order::OrderId([7; 16]), &action, &key(1), at(0).wall);
+    let revocation = revocation.expect("an order");
+    for _ in 0..2 {
+        let (_, obeyed) = keeper.obey(&revocation, at(0)).expect("genuine");
+        assert_eq!((obeyed, keeper.is_stored()), (Obeyed::Now, false), "not acknowledged");
+    }
+    std::fs::remove_dir(&w.state).expect("empty");
+    assert_eq!(keeper.may_load_now(at(1)), Some(LoadOccasion::MemoryRead));
+    assert!(keeper.is_stored());
+    assert_eq!(load(&mut keeper, at(2)), "revoked");
+    assert_eq!(load(&mut device.started(), at(3)), "revoked", "over a restart");
 }
