@@ -155,7 +155,8 @@ impl Decoder {
     }
 
     /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for
-    /// JPEG and where there are zones.
+    /// JPEG and where there are zones. What lies in zones stays in the bytes of `captured`, which
+    /// nothing else looks at, and goes with them: a JPEG picture cannot be made grey in place.
     ///
     /// # Errors
     /// [`DecodeError`]; the decoder stays usable.
