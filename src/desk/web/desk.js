@@ -265,17 +265,12 @@ function listen() {
   if (!csrf) return;
   const events = new EventSource("/events");
   const quietly = () => refresh().catch(() => {});
-  let was = true;
   events.onopen = () => {
     online(true);
-    // What happened meanwhile.
-    if (!was) quietly();
-    was = true;
+    // What happened since the page was made, or while nobody listened.
+    quietly();
   };
-  events.onerror = () => {
-    was = false;
-    online(false);
-  };
+  events.onerror = () => online(false);
   events.addEventListener("candidate", () => {
     if (page === "queue") quietly();
     else count(1);

@@ -21,7 +21,12 @@ const people = new Map();
 
 async function person(name) {
   if (!people.has(name)) {
-    const context = await browser.newContext({ viewport: PHONE, deviceScaleFactor: 2 });
+    const context = await browser.newContext({
+      viewport: PHONE,
+      deviceScaleFactor: 2,
+      // A picture in the middle of a change of colours is of no use.
+      reducedMotion: "reduce",
+    });
     await context.addInitScript(() => {
       window.shifted = 0;
       new PerformanceObserver((seen) => {
