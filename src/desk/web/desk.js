@@ -204,6 +204,8 @@ function preparePair() {
 
 /** Takes the parts that change from the page as the desk has it now. */
 async function refresh() {
+  // Loading a pair again would be recorded as another look at it.
+  if (!$("[data-live]")) return;
   const text = await (await ask(location.pathname)).text();
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const part of $$("[data-live]")) {
