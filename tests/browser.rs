@@ -66,7 +66,7 @@ impl Browsers {
         assert!(measured["wide"].as_u64().expect("a width") <= 360, "{page}: {measured}");
         assert!(measured["shifted"].as_f64().expect("a sum") < 0.01, "{page}: {measured}");
         let bytes = measured["bytes"].as_u64().expect("a sum");
-        println!("{page}: {bytes} bytes");
+        support::say(&format!("{page}: {bytes} bytes"));
         assert!((10_000..=MOST_BYTES).contains(&bytes), "{page}: {measured}");
     }
 
@@ -257,7 +257,7 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
     let _daemon = Daemon::start(desk);
     let arrived = people.ask("arrival", "dora", json!({}));
     let after = arrived["after_ms"].as_i64().expect("milliseconds");
-    println!("on the page {after} ms after the device decided");
+    support::say(&format!("on the page {after} ms after the device decided"));
     assert!((0..=MOST_MS).contains(&after), "{after} ms");
     people.ask("arrival", "emil", json!({}));
     people.ask("reload", "dora", json!({}));

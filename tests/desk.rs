@@ -264,7 +264,7 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
     field.await_("review/state", "the device's answer", |s| s["state"] == "pending");
     wait_for("her queue to be empty", || of_dora.queue().is_empty().then_some(()));
     hidden(&of_emil);
-    assert_eq!(of_emil.queue(), [candidate.clone()]);
+    assert_eq!(of_emil.queue(), std::slice::from_ref(&candidate));
     let outcome = of_emil.get(&format!("/outcome/{candidate}")).status;
     assert!([303, 404].contains(&outcome), "nothing to see yet: {outcome}");
     // Killed between: nothing is lost, and he signs in anew.

@@ -96,8 +96,7 @@ struct Schema {
 #[cfg(feature = "desk")]
 fn keys_of_desk() -> BTreeSet<String> {
     use watchpost::desk::config::{DeskConfig, DeskDevice};
-    let mut config = DeskConfig::default();
-    config.sealing_key = Some("x".into());
+    let mut config = DeskConfig { sealing_key: Some("x".into()), ..DeskConfig::default() };
     config.http.certificate = Some("x".into());
     config.http.key = Some("x".into());
     let mut schema = Schema::empty();

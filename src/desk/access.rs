@@ -191,8 +191,7 @@ impl Access {
         let role = role.inspect_err(|_| self.failed(attempt.from, now))?;
         let [token, csrf] = [&random[..32], &random[32..]].map(|r| URL_SAFE_NO_PAD.encode(r));
         self.make_room(attempt.key);
-        let session =
-            WebSession { key: attempt.key.clone(), csrf: csrf.clone(), began: now, used: now };
+        let session = WebSession { key: *attempt.key, csrf: csrf.clone(), began: now, used: now };
         self.sessions.insert(Sha256::digest(token.as_bytes()).into(), session);
         Ok(NewSession { token, csrf, role })
     }
@@ -255,7 +254,7 @@ impl Access {
             return None;
         };
         session.used = now;
-        Some(DeskUser { key: session.key.clone(), role, csrf: session.csrf.clone() })
+        Some(DeskUser { key: session.key, role, csrf: session.csrf.clone() })
     }
 
     /// Whether `token` is a session at `now`. It does not count as a request of it.

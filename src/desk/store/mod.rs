@@ -95,7 +95,12 @@ impl DeskStore {
         if !path.exists() {
             use std::os::unix::fs::OpenOptionsExt as _;
             // SQLite gives its write-ahead log the mode of the database.
-            let made = std::fs::OpenOptions::new().write(true).create(true).mode(0o600).open(path);
+            let made = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path);
             made.map_err(|error| DeskStoreError::Folder { path: path.to_path_buf(), error })?;
         }
         let options = SqliteConnectOptions::new()
