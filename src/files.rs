@@ -19,8 +19,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "author")]
+pub use self::text::Patient;
+#[cfg(feature = "author")]
 pub use self::text::text_or_windows_1252;
-pub use self::text::{Patient, open, read_bytes, read_text, read_text_of, text};
+pub use self::text::{open, read_bytes, read_text, read_text_of, text};
 
 /// What could not be done with a file.
 #[derive(Debug, thiserror::Error)]

@@ -237,7 +237,11 @@ fn the_report_has_the_sums(desk: &Desk, log: &str, public: &str, records: &[Valu
         assert!(missing.contains(&figure.into()), "{missing:?}");
     }
     let page = std::fs::read_to_string(&html).expect("written");
-    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("suspended"), "{page}");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("suspend</th>"), "{page}");
+    let spans = report["spans"].as_array().expect("spans");
+    assert!(spans.iter().any(|span| span["standing"] == "suspended"), "{spans:?}");
+    // The moment of the stop is one.
+    assert!(page.contains("shorter than a second, which --json has"), "{page}");
     for outside in ["<script", " src=", "href=", "url("] {
         assert!(!page.contains(outside), "the page stands alone: {outside}");
     }

@@ -303,7 +303,12 @@ fn missing(report: &DeploymentReport) -> Vec<MissingFigure> {
     let mut add = |figure, why: &str| missing.push(MissingFigure { figure, why: why.to_owned() });
     let reviews = "the log has no records of reviews";
     if report.places.is_empty() {
-        add("place", "nobody had named the place where the camera stands (device.place)");
+        let why = concat!(
+            "nobody had named the place where the camera stands (",
+            setting!(device.place),
+            ")"
+        );
+        add("place", why);
     }
     if report.reviews.is_none() {
         add("reviews", reviews);

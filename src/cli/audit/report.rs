@@ -260,6 +260,7 @@ fn times(report: &DeploymentReport) -> Section {
         totals.row([standing.words().to_owned(), duration(ms)]);
     }
     let idle = report.spans.iter().filter(|s| s.standing != UseStanding::InUse);
+    let all = idle.clone().count();
     let idle = idle.filter(|s| s.to_ms.saturating_sub(s.from_ms) >= SHORTEST);
     let mut each = ReportTable::new("When nobody was compared, and why", &["Why", "From", "To"]);
     for span in idle.clone().take(SHOWN) {
@@ -267,9 +268,14 @@ fn times(report: &DeploymentReport) -> Section {
         each.row([why, whole(span.from_ms), whole(span.to_ms)]);
     }
     let mut blocks = vec![Block::Table(totals), Block::Table(each)];
-    let more = idle.count().saturating_sub(SHOWN);
+    let long = idle.count();
+    let (short, more) = (all - long, long.saturating_sub(SHOWN));
     if more > 0 {
         blocks.push(Block::Text(format!("And {more} more, which --json has.")));
+    }
+    if short > 0 {
+        let text = format!("And {short} shorter than a second, which --json has.");
+        blocks.push(Block::Text(text));
     }
     Section { heading: "Times".into(), blocks }
 }
