@@ -28,6 +28,7 @@ use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubAck, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use self::keeper::{Done, Incoming, Job, StoreKeeper};
@@ -294,7 +295,14 @@ impl Link {
             Ok(()) => Ok(()),
             // Counts that nobody has room for.
             Err(_) if packet.is_none() => Ok(()),
-            Err(_) => Err(failure::FLOODED.into()),
+            // A broker that does not keep to the receive maximum (mosquitto with
+            // `max_inflight_messages 0`) is slowed down by not being read. Ending the link would
+            // have it send everything again.
+            Err(TrySendError::Full(job)) => {
+                let sent = tokio::task::block_in_place(|| self.jobs.blocking_send(job));
+                sent.map_err(|_| failure::CLIENT.into())
+            }
+            Err(TrySendError::Closed(_)) => Err(failure::CLIENT.into()),
         }
     }
 }
