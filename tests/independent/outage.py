@@ -747,7 +747,10 @@ def main():
     lay.update(on_disk(folder / "outbox"))
     # From here on nobody on the list is seen, and everything that waits goes out.
     daemon.configure(["hopper-mask.png"], slow=True)
+    ended_at = len(audit_log(trial.judge.folder)[1])
     daemon.start()
+    # Ended before it has begun it would sign nothing.
+    wait_for("its record", lambda: len(audit_log(trial.judge.folder)[1]) > ended_at)
     wait_for("the outbox to empty", lambda: not daemon.waiting(), 300)
     daemon.end()
     fates = daemon.ledger()
