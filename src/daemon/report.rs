@@ -241,7 +241,7 @@ impl Reporter {
                 [link.store.problem.clone(), auditor.degraded()],
                 sight,
                 list.as_ref(),
-                board.link_problems(),
+                board.further_problems(),
             );
             let ends = endings(list.as_ref(), board.trust_ends(), &link);
             let ends = ending_soon(ends, self.clock.now().wall);
@@ -307,7 +307,7 @@ fn degraded(
     problems: [Option<String>; 2],
     sight: Option<PoorSight>,
     list: Option<&ListStatus>,
-    link: Vec<String>,
+    further: Vec<String>,
 ) -> Option<String> {
     let busy = list.filter(|list| list.faces[1] > list.faces[0]).map(|list| {
         let [declared, planned] = list.faces;
@@ -318,7 +318,7 @@ fn degraded(
     });
     let sight = sight.map(|s| s.to_string());
     let all: Vec<String> =
-        problems.into_iter().flatten().chain(sight).chain(busy).chain(link).collect();
+        problems.into_iter().flatten().chain(sight).chain(busy).chain(further).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 

@@ -51,6 +51,8 @@ struct Reported {
     orders_unheard: bool,
     /// Why the metrics are not given.
     metrics: Option<String>,
+    /// That what was counted against a list's budget is lost.
+    lost_counts: Option<String>,
 }
 
 /// Shared by capture, vision and supervisor.
@@ -194,9 +196,14 @@ impl StatusBoard {
         self.lock().metrics = problem;
     }
 
-    /// What is wrong with the way to others: orders that nobody has heard, metrics that nobody can
-    /// read.
-    pub fn link_problems(&self) -> Vec<String> {
+    /// That what was counted against a list's budget is lost, if it is.
+    pub fn set_lost_counts(&self, problem: Option<String>) {
+        self.lock().lost_counts = problem;
+    }
+
+    /// What else does not work as it should: orders that nobody has heard, metrics that nobody can
+    /// read, false alerts that are counted anew.
+    pub fn further_problems(&self) -> Vec<String> {
         let reported = self.lock();
         let unheard = reported.orders_unheard.then(|| {
             "the orders that the broker keeps were not heard since the start: what was revoked or \
@@ -204,7 +211,8 @@ impl StatusBoard {
              read its orders"
                 .to_owned()
         });
-        unheard.into_iter().chain(reported.metrics.clone()).collect()
+        let others = [&reported.metrics, &reported.lost_counts].into_iter().flatten().cloned();
+        unheard.into_iter().chain(others).collect()
     }
 
     /// What became of the messages to the device so far.

@@ -108,6 +108,8 @@ pub struct Finding<V> {
 pub struct DecisionCounters {
     /// Views compared.
     pub compared: u64,
+    /// Tracks whose probe was searched for, each once: those of enough views.
+    pub searched_tracks: u64,
     /// Views with which the probe of their track supported an entry.
     pub supporting: u64,
     /// Candidates announced.
@@ -171,6 +173,8 @@ struct Followed<V> {
     probe: FusedProbe,
     /// When its first view came.
     since: Duration,
+    /// The probe was searched for at least once.
+    searched: bool,
     /// What the probe was nearest to at the last search.
     hits: Vec<Hit, MAX_HITS>,
     held: Option<Held<V>>,
@@ -179,7 +183,14 @@ struct Followed<V> {
 
 impl<V: KeptOfView> Followed<V> {
     fn new(since: Duration) -> Self {
-        Self { probe: FusedProbe::default(), since, hits: Vec::new(), held: None, announced: None }
+        Self {
+            probe: FusedProbe::default(),
+            since,
+            searched: false,
+            hits: Vec::new(),
+            held: None,
+            announced: None,
+        }
     }
 
     /// Similarity of the probe to `entry` at the last search; 0 where others were nearer.
@@ -296,6 +307,7 @@ impl<V: KeptOfView> Decider<V> {
         let rule = &mut self.rule;
         rule.threshold = threshold;
         let Some(t) = self.tracks.get_mut(&track.0) else { return };
+        rule.counters.searched_tracks += u64::from(!std::mem::replace(&mut t.searched, true));
         t.hits = hits.iter().filter(|h| h.score.is_finite()).take(MAX_HITS).copied().collect();
         if let Some(a) = &mut t.announced {
             let combined = t.hits.iter().find(|h| h.entry == a.entry).map_or(0.0, |h| h.score);
@@ -421,10 +433,9 @@ impl Rule {
         self.counters.candidates += 1;
         self.start_cool_down(entry, now.monotonic);
         let (combined, compared) = (t.combined(entry), t.probe.views());
-        let sequence = 1;
         out(Finding {
             id,
-            sequence,
+            sequence: 1,
             track,
             entry,
             score,

@@ -102,6 +102,17 @@ pub struct ListReport {
     pub trust_ends: Option<OffsetDateTime>,
 }
 
+/// The list in force, and what it was announced to cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched<'a> {
+    /// Which.
+    pub list: WatchedList<'a>,
+    /// Announced rate of false alerts of a track.
+    pub rate: f64,
+    /// Tracks that were searched for since the start of the process.
+    pub tracks: u64,
+}
+
 /// One device: what it matches with, and what messages to it have done.
 pub struct Device {
     pipeline: Pipeline,
@@ -305,13 +316,14 @@ impl Device {
         })
     }
 
-    /// The list in force, the rate of false alerts that was announced for a track, and how many
-    /// tracks have been compared since the start of the process; `None` without a list.
-    pub fn watched(&self) -> Option<(WatchedList, f64, u64)> {
+    /// What false alerts are held against; `None` without a list.
+    pub fn watched(&self) -> Option<Watched<'_>> {
         let active = self.pipeline.active_list().ok()?;
-        let list = WatchedList { id: active.list().id().clone(), version: active.list().version() };
-        let tracks = self.pipeline.counters().vision.viewed_tracks;
-        Some((list, active.plan().false_positive_rate, tracks))
+        Some(Watched {
+            list: WatchedList { id: active.list().id(), version: active.list().version() },
+            rate: active.plan().false_positive_rate,
+            tracks: self.pipeline.searched_tracks(),
+        })
     }
 
     /// The wall time at `now`, where the clock is believed.

@@ -347,6 +347,11 @@ impl Pipeline {
         PipelineCounters { decision: self.matcher.decider.counters(), ..self.counters.clone() }
     }
 
+    /// Tracks since the start whose probe was searched for in a list.
+    pub fn searched_tracks(&self) -> u64 {
+        self.matcher.decider.counters().searched_tracks
+    }
+
     /// The engines and kernels that run detector and embedder, for reports.
     pub fn engines(&mut self) -> [String; 2] {
         let analyzer = &mut self.matcher.analyzer;

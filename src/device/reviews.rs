@@ -8,15 +8,17 @@
 //!   stored ([`Reviews::store`]) and then published. Only what is stored is acknowledged; a verdict
 //!   that comes again is answered again.
 //! * What reviewers refuted, or left unjudged, is held against the announced budget
-//!   ([`crate::decision::watchdog`]); what is counted is stored before it is acknowledged. How many
-//!   tracks were compared is stored now and then: a kill forgets minutes of them, which makes the
-//!   watchdog stricter and never kinder.
+//!   ([`crate::decision::watchdog`]); what is counted is stored before it is acknowledged. Tracks
+//!   that were searched for count while reviews are asked for, and are stored now and then: a kill
+//!   forgets minutes of them, which makes the watchdog stricter and never kinder.
+//! * Where what was counted is missing beside a docket, that is said ([`Reviews::lost`]).
 //! * While the clock is not believed nothing expires.
 //!
 //! The state machines are [`crate::review::docket`] and the watchdog; here are their files, their
 //! keys and their time.
 
 mod budget;
+mod files;
 
 use std::path::PathBuf;
 
@@ -26,25 +28,24 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use self::budget::WatchedBudget;
+pub(crate) use self::files::ReviewFiles;
+use super::Watched;
 use crate::audit::record::{AuditEvent, ReviewRecord, ToldVerdict, VerdictRecord};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::policy::Blindness;
-use crate::decision::watchdog::WatchedList;
 use crate::delivery::event::{Candidate, EventId, ReviewStage, ReviewState, ReviewVerdict};
-use crate::files;
+use crate::files::replace;
 use crate::judgement::Outcome;
-use crate::review::docket::{
-    CaseAbout, CountedVerdict, Docket, DocketError, Judged, MAX_BYTES, NewCase, NotCounted, Notice,
-};
+use crate::review::docket::{CountedVerdict, Docket, Judged, NewCase, NotCounted, Notice};
 use crate::review::verdict::{self, CandidateId, VerdictErrorKind};
 use crate::watchlist::Reference;
 use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::trust::{Role, Trust};
 
 /// People who have to be pinned as reviewers before a candidate is remembered.
-const REVIEWERS: usize = 2;
+pub(crate) const REVIEWERS: usize = 2;
 /// How often a disk that failed is tried again.
 const RETRY_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -78,22 +79,6 @@ pub struct ReviewStep {
     pub state: ReviewState,
 }
 
-/// Why the docket cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum DocketUnusable {
-    #[error("{path}: {error}")]
-    Read { path: String, error: std::io::Error },
-    #[error(
-        "{path}: {error}; move the file away to begin anew, and candidates that waited are lost"
-    )]
-    Damaged { path: String, error: DocketError },
-    #[error(
-        "{path}: {error}; move the file away to begin anew, and the false alerts that were counted \
-         against the list are forgotten"
-    )]
-    Watched { path: String, error: String },
-}
-
 /// See the module's documentation.
 pub struct Reviews {
     docket: Docket,
@@ -109,10 +94,13 @@ pub struct Reviews {
     tried: std::time::Duration,
     /// It could not be read when it was opened: nothing is written over it.
     unreadable: bool,
+    /// The docket on the disk lacks something.
     unstored: bool,
     steps: Vec<ReviewStep>,
     counters: ReviewCounters,
     budget: WatchedBudget,
+    /// See [`Reviews::lost`].
+    lost: Option<String>,
 }
 
 impl Reviews {
@@ -120,15 +108,18 @@ impl Reviews {
     /// keeps the device from matching where it has reviewers.
     pub fn open(config: &Config) -> Self {
         let path = config.review.docket.clone();
-        let read = read(&path).and_then(|docket| Ok((docket, WatchedBudget::open(&path)?)));
-        let (docket, budget, problem) = match read {
-            Ok((docket, budget)) => (docket, budget, None),
+        let (files, problem) = match ReviewFiles::open(&path) {
+            Ok(files) => (files, None),
             Err(why) => {
                 error!("The candidates that wait for verdicts cannot be read: {why}.");
                 let problem = Blindness::new(Cause::ReviewsNotStored, why);
-                (Docket::default(), WatchedBudget::default(), Some(problem))
+                (ReviewFiles::default(), Some(problem))
             }
         };
+        let ReviewFiles { docket, budget, lost } = files;
+        if let Some(lost) = &lost {
+            error!("What was counted is lost: {lost}.");
+        }
         Self {
             docket,
             path,
@@ -142,27 +133,28 @@ impl Reviews {
             steps: Vec::new(),
             counters: ReviewCounters::default(),
             budget,
+            lost,
         }
     }
 
-    /// Takes note of the list in force, of the announced rate of false alerts of a track, and of
-    /// how many tracks were compared since the start of the process.
-    pub fn watch(&mut self, watched: Option<(WatchedList, f64, u64)>, now: Now) {
-        let Some(watched) = watched else { return };
-        let other = self.budget.watch(watched);
-        if self.are_asked() {
-            self.unstored |= other;
-            if self.budget.is_due(now) {
-                self.keep(now);
-            }
+    /// Takes note of what false alerts are held against.
+    pub fn watch(&mut self, watched: Option<Watched<'_>>, now: Now) {
+        self.budget.watch(watched, self.are_asked());
+        if self.budget.is_due(now) {
+            self.write(now);
         }
     }
 
-    /// Stores how many tracks were compared, where anybody reviews: at the end of the process, too.
+    /// Stores how many tracks were searched for: at the end of the process.
     pub fn keep(&mut self, now: Now) {
-        self.budget.kept(now);
-        self.unstored |= self.are_asked();
-        self.store(now);
+        if self.budget.has_changed() {
+            self.write(now);
+        }
+    }
+
+    /// What was counted against the budget is missing, though it was there once; for people.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref().filter(|_| self.are_asked())
     }
 
     /// Takes note of who may review, and of the key that opens what they say.
@@ -286,8 +278,7 @@ impl Reviews {
                     reviewer: verdict.reviewer(),
                     commitment: verdict.commitment(),
                 });
-                let about = self.docket.about(verdict.candidate);
-                self.note(vec![record], notice, about, Some(reviewer));
+                self.note(vec![record], notice, Some(reviewer));
             }
             Judged::Not { why, standing } => {
                 self.counters.refused += 1;
@@ -309,13 +300,9 @@ impl Reviews {
     /// Ends what is over at `now`; nothing while the clock is not believed.
     pub fn tick(&mut self, now: Option<OffsetDateTime>) {
         let Some(now) = now else { return };
-        // Forgotten with their end.
-        let about = |candidate| Some((candidate, self.docket.about(candidate)?));
-        let due: Vec<_> = self.docket.due(now).filter_map(about).collect();
         for notice in self.docket.expire(now) {
             self.unstored = true;
-            let about = due.iter().find(|(candidate, _)| is_of(&notice, *candidate));
-            self.note(Vec::new(), notice, about.map(|(_, about)| about.clone()), None);
+            self.note(Vec::new(), notice, None);
         }
     }
 
@@ -329,7 +316,7 @@ impl Reviews {
         };
         for notice in self.docket.withdraw(&list, through, entry.as_ref()) {
             self.unstored = true;
-            self.note(Vec::new(), notice, None, None);
+            self.note(Vec::new(), notice, None);
         }
     }
 
@@ -340,15 +327,24 @@ impl Reviews {
 
     /// Writes what waits, where it changed. A disk that failed is tried again now and then.
     pub fn store(&mut self, now: Now) {
+        if !self.is_stored() {
+            self.write(now);
+        }
+    }
+
+    /// Writes what changed.
+    fn write(&mut self, now: Now) {
         let waits = now.monotonic.saturating_sub(self.tried) < RETRY_EVERY;
-        if !self.unstored || self.unreadable || (self.problem.is_some() && waits) {
+        if self.unreadable || (self.problem.is_some() && waits) {
             return;
         }
         self.tried = now.monotonic;
-        let bytes = Zeroizing::new(self.docket.to_bytes());
         // First what is counted against the list: after a cut in between, the verdict comes again
         // and is counted once, as its day is.
-        let stored = self.budget.store().and_then(|()| files::replace(&self.path, &bytes));
+        let stored = self.budget.store(now).and_then(|()| match self.unstored {
+            true => replace(&self.path, &Zeroizing::new(self.docket.to_bytes())),
+            false => Ok(()),
+        });
         match stored {
             Ok(()) => {
                 self.unstored = false;
@@ -367,7 +363,7 @@ impl Reviews {
 
     /// Whether all that counted would survive a restart: only then it is acknowledged.
     pub fn is_stored(&self) -> bool {
-        !self.unstored
+        !self.unstored && !self.budget.has_unstored_alerts()
     }
 
     /// What became of verdicts.
@@ -375,18 +371,9 @@ impl Reviews {
         self.counters
     }
 
-    /// `about` is what it is about, where it may count against the budget.
-    fn note(
-        &mut self,
-        mut records: Vec<AuditEvent>,
-        notice: Notice,
-        about: Option<CaseAbout>,
-        reviewer: Option<String>,
-    ) {
-        if let (Notice::Over { outcome, .. }, Some(about)) = (&notice, about) {
+    fn note(&mut self, mut records: Vec<AuditEvent>, notice: Notice, reviewer: Option<String>) {
+        if let Notice::Over { candidate, about, outcome, verdicts } = &notice {
             self.budget.count(about, *outcome);
-        }
-        if let Notice::Over { candidate, outcome, verdicts } = &notice {
             let counter = match outcome {
                 Outcome::Confirmed => &mut self.counters.confirmed,
                 Outcome::Refuted => &mut self.counters.refuted,
@@ -430,25 +417,6 @@ pub struct CaseToAdd {
     until: OffsetDateTime,
 }
 
-fn read(path: &std::path::Path) -> Result<Docket, DocketUnusable> {
-    let name = || path.display().to_string();
-    let bytes = match files::read_bytes(path, MAX_BYTES as u64) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Docket::default()),
-        Err(error) => return Err(DocketUnusable::Read { path: name(), error }),
-    };
-    Docket::from_bytes(&bytes).map_err(|error| DocketUnusable::Damaged { path: name(), error })
-}
-
-/// Whether `notice` is of `candidate`.
-fn is_of(notice: &Notice, candidate: CandidateId) -> bool {
-    match notice {
-        Notice::Pending { candidate: of, .. } | Notice::Over { candidate: of, .. } => {
-            *of == candidate
-        }
-    }
-}
-
 fn told(counted: &CountedVerdict) -> ToldVerdict {
     let CountedVerdict { reviewer, opinion, confidence, .. } = *counted;
     ToldVerdict { reviewer, opinion, confidence }
@@ -478,7 +446,7 @@ fn state_of(notice: &Notice) -> ReviewState {
             until: Some(*until),
             ..unknown(*candidate)
         },
-        Notice::Over { candidate, outcome, verdicts } => ReviewState {
+        Notice::Over { candidate, outcome, verdicts, .. } => ReviewState {
             state: match outcome {
                 Outcome::Confirmed => ReviewStage::Confirmed,
                 Outcome::Refuted => ReviewStage::Refuted,

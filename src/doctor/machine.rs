@@ -1,15 +1,13 @@
 //! The machine: processor, heat, memory, disk.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{CheckResult, Configured};
-use crate::files::read_bytes;
+use crate::device::reviews::ReviewFiles;
 use crate::hardware;
 use crate::kernels::choice::{self, InstructionSet, VARIABLE};
 use crate::kernels::{networks, pixels, search};
-use crate::review::docket::{self, Docket};
 
 /// From here most boards slow down, or are about to (Raspberry Pi: 80 degrees soft, 85 hard;
 /// Jetson: 97).
@@ -130,24 +128,18 @@ pub(super) fn outbox(configured: &Configured<'_>) -> CheckResult {
     }
 }
 
-/// The file of the candidates that wait for two people.
+/// The files of the candidates that wait for two people, and of what was counted.
 pub(super) fn reviews(configured: &Configured<'_>) -> CheckResult {
     let (w, path) = (&configured.config.watchlist, &configured.config.review.docket);
     if w.device_key.is_none() {
         return CheckResult::skipped("without a key of its own the device asks nobody to review");
     }
-    let docket = match read_bytes(path, docket::MAX_BYTES as u64) {
-        Ok(bytes) => Docket::from_bytes(&bytes).map_err(|e| e.to_string()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Docket::default()),
-        Err(error) => Err(error.to_string()),
-    };
-    let waiting = match docket {
-        Ok(docket) => docket.pending(),
+    let files = match ReviewFiles::open(path) {
+        Ok(files) => files,
         Err(error) => {
             return CheckResult::failed(
-                format!("{}: {error}", path.display()),
-                "let the user that runs watchpost read it; move a damaged file away to begin anew, \
-                 and the candidates that waited are lost",
+                error,
+                "read what it says about the file, and find out who wrote it",
             );
         }
     };
@@ -156,7 +148,15 @@ pub(super) fn reviews(configured: &Configured<'_>) -> CheckResult {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match writable(folder, SPARE, when_full) {
         CheckResult::Ok { detail } => {
-            CheckResult::ok(format!("{detail}; {waiting} candidates wait for two people"))
+            let detail = format!("{detail}; {} candidates wait for two people", files.waiting());
+            match files.lost {
+                None => CheckResult::ok(detail),
+                Some(lost) => CheckResult::warning(
+                    format!("{detail}; {lost}"),
+                    "put the file back if it was moved away; the device counts anew until a new \
+                     version of the list is signed",
+                ),
+            }
         }
         wrong => wrong,
     }

@@ -136,6 +136,8 @@ pub enum Notice {
     Over {
         /// Which candidate.
         candidate: CandidateId,
+        /// What it was about.
+        about: CaseAbout,
         /// How.
         outcome: Outcome,
         /// In the order in which they came.
@@ -255,18 +257,6 @@ impl Docket {
         concerned.filter_map(|case| case.end(Outcome::Withdrawn)).collect()
     }
 
-    /// What `candidate` is about, where it is known.
-    pub fn about(&self, candidate: CandidateId) -> Option<CaseAbout> {
-        let case = self.cases.iter().find(|case| case.candidate == candidate)?;
-        let (list, version, entry) = (case.list.clone(), case.version, case.entry.clone());
-        Some(CaseAbout { list, version, entry, until: case.until })
-    }
-
-    /// Candidates whose time is over at `now`.
-    pub fn due(&self, now: OffsetDateTime) -> impl Iterator<Item = CandidateId> {
-        self.cases.iter().filter(move |case| case.until <= now).map(|case| case.candidate)
-    }
-
     /// Whether there is no room for one more.
     pub fn is_full(&self) -> bool {
         self.cases.len() == MAX_CASES && self.cases.iter().all(|case| case.outcome.is_none())
@@ -365,8 +355,13 @@ impl Case {
     fn notice(&self) -> Notice {
         match self.outcome {
             Some(outcome) => {
-                let verdicts = self.verdicts.clone();
-                Notice::Over { candidate: self.candidate, outcome, verdicts }
+                let (list, entry) = (self.list.clone(), self.entry.clone());
+                Notice::Over {
+                    candidate: self.candidate,
+                    about: CaseAbout { list, version: self.version, entry, until: self.until },
+                    outcome,
+                    verdicts: self.verdicts.clone(),
+                }
             }
             None => Notice::Pending {
                 candidate: self.candidate,

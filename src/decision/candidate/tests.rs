@@ -95,7 +95,13 @@ fn three_views_are_no_candidate_and_the_fourth_is_one() {
     assert_eq!(f.second, Some((0.5, 2)), "and the one after it; the first was not searched for");
     assert_eq!(
         d.counters(),
-        DecisionCounters { compared: 4, supporting: 3, candidates: 1, ..Default::default() }
+        DecisionCounters {
+            compared: 4,
+            searched_tracks: 1,
+            supporting: 3,
+            candidates: 1,
+            ..Default::default()
+        }
     );
 }
 
@@ -110,6 +116,17 @@ fn a_track_that_ends_early_is_decided_with_two_views_and_never_with_one() {
     // What the last search said counts, not the best one.
     assert!(feed(&mut d, 3, 100_000, &[NEAR, NEAR, FAR]).is_empty());
     assert!(end(&mut d, 3, 100_300).is_empty());
+}
+
+#[test]
+fn a_track_counts_as_searched_once_and_not_before_its_second_view() {
+    let mut d = decider();
+    feed(&mut d, 1, 0, &[FAR]);
+    assert_eq!(d.counters().searched_tracks, 0, "a passer-by of one view could not alert");
+    feed(&mut d, 1, 100, &[FAR, NEAR, FAR]);
+    assert_eq!(d.counters().searched_tracks, 1);
+    feed(&mut d, 2, 100, &[FAR, FAR]);
+    assert_eq!(d.counters().searched_tracks, 2);
 }
 
 #[test]

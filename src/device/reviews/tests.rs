@@ -1,6 +1,7 @@
 use std::time::Duration as Monotonic;
 
 use super::*;
+use crate::decision::watchdog::WatchedList;
 use crate::delivery::event::CloudEvent;
 use crate::judgement::{Confidence, Opinion};
 use crate::review::verdict::{Verdict, give};
@@ -207,19 +208,36 @@ fn refuted(reviews: &mut Reviews, site: &Site, n: u8) {
     }
 }
 
-/// The list of the candidates, at a rate and after so many tracks.
-fn in_force(version: u64, tracks: u64) -> Option<(WatchedList, f64, u64)> {
-    let id = candidate().list.id.parse().expect("a name");
-    Some((WatchedList { id, version }, 5e-4, tracks))
+/// Says that the list of the candidates is in force in this version, and that so many tracks were
+/// searched for since the start.
+fn watch(reviews: &mut Reviews, version: u64, tracks: u64, now: Now) {
+    watch_list(reviews, &candidate().list.id, version, tracks, now);
+}
+
+fn watch_list(reviews: &mut Reviews, list: &str, version: u64, tracks: u64, now: Now) {
+    let id = list.parse().expect("a name");
+    let list = WatchedList { id: &id, version };
+    reviews.watch(Some(Watched { list, rate: 5e-4, tracks }), now);
+}
+
+/// A thousand tracks were compared with the list of the candidates.
+fn watching(site: &Site) -> Reviews {
+    let mut reviews = site.reviews();
+    for tracks in [0, 1000] {
+        watch(&mut reviews, candidate().list.version, tracks, at(0));
+    }
+    reviews
+}
+
+fn cause(reviews: &Reviews) -> Option<Cause> {
+    reviews.blindness().map(|b| b.cause)
 }
 
 #[test]
 fn a_list_of_look_alikes_is_stopped_over_a_restart_until_a_new_version_is_in_force() {
     let site = Site::new();
     let version = candidate().list.version;
-    let cause = |reviews: &Reviews| reviews.blindness().map(|b| b.cause);
-    let mut reviews = site.reviews();
-    reviews.watch(in_force(version, 1000), at(0));
+    let mut reviews = watching(&site);
     for n in 0..6 {
         assert_eq!(cause(&reviews), None, "after {n}");
         refuted(&mut reviews, &site, n);
@@ -227,22 +245,47 @@ fn a_list_of_look_alikes_is_stopped_over_a_restart_until_a_new_version_is_in_for
     assert_eq!(cause(&reviews), Some(Cause::BudgetExceeded));
     let told = reviews.blindness().expect("stopped").reason;
     assert!(told.contains("6 alerts") && told.contains("at most 0.50"), "{told}");
+    assert!(!reviews.is_stored());
     reviews.store(at(2));
     let mut again = site.reviews();
+    watch(&mut again, version, 0, at(3));
     assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "over a restart");
-    again.watch(in_force(version, 10_000_000), at(3));
+    watch(&mut again, version, 10_000_000, at(3));
     assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "more faces do not bring it back");
     again.set_keys(Some(&trust(&[3])), Some(&site.key));
     assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "nor does taking reviewers away");
-    again.watch(in_force(version + 1, 10_000_000), at(4));
+    watch_list(&mut again, "another", 1, 10_000_000, at(3));
+    assert_eq!(cause(&again), None);
+    watch(&mut again, version, 10_000_000, at(3));
+    assert_eq!(cause(&again), Some(Cause::BudgetExceeded), "nor does another list in between");
+    watch(&mut again, version + 1, 10_000_000, at(4));
     assert_eq!(cause(&again), None, "two people signed another version");
+}
+
+#[test]
+fn tracks_count_only_while_somebody_is_asked_and_against_the_list_they_were_compared_with() {
+    let site = Site::new();
+    let version = candidate().list.version;
+    let mut reviews = site.reviews();
+    reviews.set_keys(Some(&trust(&[3])), Some(&site.key));
+    for tracks in [0, 1000] {
+        watch(&mut reviews, version, tracks, at(0));
+    }
+    assert!(!reviews.budget.has_changed(), "nobody could refute an alert of these");
+    reviews.set_keys(Some(&trust(&[3, 4])), Some(&site.key));
+    watch(&mut reviews, version, 1000, at(0));
+    // The list was replaced after these.
+    watch_list(&mut reviews, "another", 1, 3000, at(0));
+    let exposure = |reviews: &Reviews| reviews.budget.watchdog.exposure();
+    assert_eq!(exposure(&reviews), 0.0);
+    watch(&mut reviews, version, 3000, at(0));
+    assert_eq!(exposure(&reviews), 1.0);
 }
 
 #[test]
 fn alerts_that_nobody_judges_count_and_what_is_unreadable_is_no_fresh_start() {
     let site = Site::new();
-    let mut reviews = site.reviews();
-    reviews.watch(in_force(candidate().list.version, 1000), at(0));
+    let mut reviews = watching(&site);
     for n in 0..6u8 {
         let mut candidate = candidate();
         candidate.candidate = EventId::from_u128(u128::from(n) + 1);
@@ -254,9 +297,48 @@ fn alerts_that_nobody_judges_count_and_what_is_unreadable_is_no_fresh_start() {
     reviews.tick(Some(at(deadline - 1).wall));
     assert_eq!(reviews.blindness(), None);
     reviews.tick(Some(at(deadline + 1).wall));
-    assert_eq!(reviews.blindness().map(|b| b.cause), Some(Cause::BudgetExceeded));
-    reviews.keep(at(deadline + 1));
+    assert_eq!(cause(&reviews), Some(Cause::BudgetExceeded));
+    reviews.store(at(deadline + 1));
     let kept = site.config.review.docket.with_extension("budget.json");
     std::fs::write(&kept, "{}").expect("writes");
-    assert_eq!(site.reviews().blindness().map(|b| b.cause), Some(Cause::ReviewsNotStored));
+    assert_eq!(cause(&site.reviews()), Some(Cause::ReviewsNotStored));
+}
+
+#[test]
+fn where_what_was_counted_is_missing_the_fresh_start_is_said() {
+    let site = Site::new();
+    assert_eq!(site.reviews().lost(), None, "a device's first start");
+    let mut reviews = watching(&site);
+    added(&mut reviews);
+    let kept = site.config.review.docket.with_extension("budget.json");
+    assert!(kept.exists(), "the docket is never without it");
+    assert_eq!(site.reviews().lost(), None);
+    std::fs::remove_file(&kept).expect("was there");
+    let again = site.reviews();
+    assert!(again.lost().is_some_and(|lost| lost.contains("reviews.budget.json")));
+    assert_eq!(again.blindness(), None);
+}
+
+#[test]
+fn what_has_not_changed_is_not_written_again() {
+    let site = Site::new();
+    let [docket, kept] = [
+        site.config.review.docket.clone(),
+        site.config.review.docket.with_extension("budget.json"),
+    ];
+    let mut reviews = watching(&site);
+    added(&mut reviews);
+    let remove = || [&docket, &kept].map(|file| std::fs::remove_file(file).is_ok());
+    assert_eq!(remove(), [true, true]);
+    watch(&mut reviews, candidate().list.version, 1000, at(3600));
+    reviews.store(at(3600));
+    reviews.keep(at(3600));
+    assert_eq!(remove(), [false, false], "nothing was written");
+    watch(&mut reviews, candidate().list.version, 1001, at(3601));
+    assert_eq!(remove(), [false, true], "a track more, and ten minutes are over");
+    watch(&mut reviews, candidate().list.version, 1002, at(3602));
+    assert!(reviews.is_stored(), "tracks hold no acknowledgement up");
+    assert_eq!(remove(), [false, false]);
+    reviews.keep(at(3603));
+    assert_eq!(remove(), [false, true]);
 }

@@ -162,7 +162,14 @@ fn what_a_key_said_that_is_rotated_out_before_the_decision_does_not_count() {
 
 #[test]
 fn one_verdict_stays_untold_where_its_candidate_expires_or_is_withdrawn() {
-    let over = |outcome| Notice::Over { candidate: CANDIDATE, outcome, verdicts: Vec::new() };
+    let NewCase { list, version, entry, until, .. } = case(CANDIDATE);
+    let about = CaseAbout { list, version, entry, until };
+    let over = |outcome| Notice::Over {
+        candidate: CANDIDATE,
+        about: about.clone(),
+        outcome,
+        verdicts: Vec::new(),
+    };
     let mut expired = docket();
     expired.judge(&said(3, Opinion::Same), &trust(), START);
     assert_eq!(expired.expire(START), []);
