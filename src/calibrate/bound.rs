@@ -49,6 +49,16 @@ pub fn upper_bound(terms: &[Weighted], design_effect: f64) -> f64 {
     spread * gamma_quantile(CONFIDENCE, (y + m) / spread)
 }
 
+/// Raises each of `bounds`, at rising thresholds, to the highest at its threshold or further on:
+/// the true rate falls with the threshold.
+pub(super) fn raise_to_later(bounds: &mut [f64]) {
+    let mut highest = f64::NEG_INFINITY;
+    for bound in bounds.iter_mut().rev() {
+        highest = highest.max(*bound);
+        *bound = highest;
+    }
+}
+
 /// How many times larger the variance of a sum of events is because they come in clusters, from the
 /// sum of squares and the sum of the clusters' counts: `Σ c² / Σ c`, at least 1. It is the variance
 /// of a compound Poisson sum over its mean.

@@ -14,7 +14,7 @@
 
 use serde::Serialize;
 
-use super::bound::{Weighted, upper_bound};
+use super::bound::{Weighted, raise_to_later, upper_bound};
 use super::counts::{BINS, FIRST_BIN, edge};
 use super::strata::{LEAST_EVENTS, allowance_at};
 use crate::promise::FLOOR;
@@ -88,20 +88,19 @@ impl ProjectedCalibration {
         rate: impl Fn(f32) -> Option<f64>,
     ) -> Option<f32> {
         let mut counted = FIRST_BIN;
-        let mut bounds: Vec<(f32, f64)> = Vec::new();
+        let (mut thresholds, mut bounds) = (Vec::new(), Vec::new());
         for similarity in (0..BINS).map(edge) {
             let Some(rate_there) = rate(similarity) else { continue };
             if self.is_counted(similarity, &rate) {
                 counted = similarity;
             }
             let one = self.bound(self.pairs() * rate_there, counted, passers);
-            bounds.push((similarity, one * entries as f64));
+            thresholds.push(similarity);
+            bounds.push(one * entries as f64);
         }
-        // None below one further on, as of a record.
-        for at in (1..bounds.len()).rev() {
-            bounds[at - 1].1 = bounds[at - 1].1.max(bounds[at].1);
-        }
-        let mut fits = bounds.into_iter().filter(|(t, _)| (FLOOR..=strictest).contains(t));
+        raise_to_later(&mut bounds);
+        let mut fits =
+            thresholds.into_iter().zip(bounds).filter(|(t, _)| (FLOOR..=strictest).contains(t));
         fits.find(|(_, bound)| *bound <= alerts_a_face).map(|(t, _)| t)
     }
 

@@ -18,7 +18,7 @@
 //! * Not promised: anything about strangers who are seldom here; about a person on the list who
 //!   has relatives here; a rate for an entry that was not counted.
 
-use super::bound::{Weighted, design_effect, estimate, upper_bound};
+use super::bound::{Weighted, design_effect, estimate, raise_to_later, upper_bound};
 use super::counts::{BINS, CountedHalf, Counts, Day, EntryCounts, FIRST_BIN, Mark, bin, edge};
 
 /// Fewest decoys of a stratum.
@@ -158,9 +158,7 @@ impl SiteCurve {
     /// right as often as a single bound: picking it is no second chance.
     pub fn upper_bounds(&self) -> [f64; BINS] {
         let mut bounds: [f64; BINS] = std::array::from_fn(|b| self.upper_bound(edge(b)));
-        for b in (1..BINS).rev() {
-            bounds[b - 1] = bounds[b - 1].max(bounds[b]);
-        }
+        raise_to_later(&mut bounds);
         bounds
     }
 

@@ -37,9 +37,7 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
         "sealed-list",
         &[
             (setting!(watchlist.accept_plain), |c| c.watchlist.accept_plain),
-            (setting!(watchlist.device_key), |c| {
-                c.watchlist.device_key.is_none() && !has_credential(CREDENTIAL)
-            }),
+            (setting!(watchlist.device_key), |c| !has_device_key(c)),
         ],
     ),
     ("face-alone", &[(setting!(event.head), |c| c.event.head)]),
@@ -85,6 +83,11 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
 fn has_credential(name: &str) -> bool {
     std::env::var_os("CREDENTIALS_DIRECTORY")
         .is_some_and(|folder| std::path::Path::new(&folder).join(name).exists())
+}
+
+/// Whether the device has a key of its own, as far as this process can see.
+pub fn has_device_key(config: &Config) -> bool {
+    config.watchlist.device_key.is_some() || has_credential(CREDENTIAL)
 }
 
 /// The promise that a setting of the decision belongs to.

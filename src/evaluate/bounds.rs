@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use serde::{Serialize, Serializer};
 
 use super::compare::TemplateMatrix;
+use super::curve::quoted;
 use super::statistics::dyadic::{CountedAt, Design, Scored, count};
 use super::statistics::tail::{self, END_MARGIN, Refused, Sample, Tail};
 use crate::template::Template;
@@ -194,7 +195,6 @@ impl Bounds {
         let mut line = |l: std::fmt::Arguments<'_>| {
             writeln!(text, "{l}").expect("writing to a string does not fail")
         };
-        let quoted = |text: &str| toml::Value::String(text.replace(['\n', '\r'], " ")).to_string();
         match &self.extrapolation {
             Extrapolation::Fitted(tail) => line(format_args!(
                 "# Beyond exact_to the bounds are EXTRAPOLATED: exponential tail from {:.2} to {:.2}, \

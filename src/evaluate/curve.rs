@@ -244,6 +244,16 @@ fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, St
     (points, ends)
 }
 
+/// How a manifest says where its figures are from.
+pub fn source(root: &Path) -> String {
+    format!("watchpost evaluate curve on {}", root.display())
+}
+
+/// `text` as a string of a manifest, on one line.
+pub(super) fn quoted(text: &str) -> toml::Value {
+    toml::Value::String(text.replace(['\n', '\r'], " "))
+}
+
 /// The table as the manifest carries it.
 pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> String {
     let mut text = String::new();
@@ -251,9 +261,9 @@ pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> S
         writeln!(text, "{l}").expect("writing to a string does not fail")
     };
     line(format_args!("# False-match curve of {} (SHA-256 {}),", embedder.name, embedder.sha256));
-    let folder = root.display().to_string().replace(['\n', '\r'], " ");
+    let source = quoted(&source(root));
     line(format_args!(
-        "# measured by `watchpost evaluate curve` on {folder}: {} people, {} photographs,",
+        "# measured as {source}: {} people, {} photographs,",
         curve.people, curve.templates
     ));
     line(format_args!(
@@ -279,7 +289,6 @@ pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> S
     };
     line(format_args!("\n[[embedder.groups]]"));
     line(format_args!("name = \"all\""));
-    let source = toml::Value::String(format!("watchpost evaluate curve on {folder}"));
     line(format_args!("source = {source}"));
     line(format_args!("people = {}", curve.people));
     line(format_args!("pairs = {}", all.fmr.of));

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::extract::padded;
 use super::protocol::draw::Draw;
+use crate::frame::{Frame, Layout, PixelFormat, Range};
 use crate::source::Photograph;
 
 /// Distance between the eyes that lengths are of, in pixels.
@@ -28,6 +29,27 @@ pub struct PlainPicture {
     pub height: usize,
     /// Three bytes a pixel.
     pub rgb: Zeroizing<Vec<u8>>,
+}
+
+impl PlainPicture {
+    /// The pixels of `frame`.
+    ///
+    /// # Errors
+    /// In words, where it cannot be converted.
+    pub fn of(frame: &Frame<'_>) -> Result<Self, String> {
+        let (layout, rgb) = padded(frame, 0.0).map_err(|e| e.to_string())?;
+        Ok(Self { width: layout.width() as usize, height: layout.height() as usize, rgb })
+    }
+
+    /// How the pixels lie.
+    ///
+    /// # Errors
+    /// In words, where it has more pixels than a frame may.
+    pub fn layout(&self) -> Result<Layout, String> {
+        let side = |s: usize| u32::try_from(s).map_err(|e| e.to_string());
+        let (width, height) = (side(self.width)?, side(self.height)?);
+        Layout::packed(PixelFormat::Rgb8, Range::Full, width, height).map_err(|e| e.to_string())
+    }
 }
 
 /// In which direction something moves while the shutter is open.
@@ -225,15 +247,13 @@ fn filtered(picture: &PlainPicture, taps: &[(i32, i32, f32)]) -> PlainPicture {
 }
 
 fn compressed(picture: &PlainPicture, quality: u8) -> Result<PlainPicture, String> {
-    let side = |s: usize| u32::try_from(s).map_err(|e| e.to_string());
-    let (width, height) = (side(picture.width)?, side(picture.height)?);
+    let layout = picture.layout()?;
     let mut bytes = Zeroizing::new(Vec::new());
     JpegEncoder::new_with_quality(&mut *bytes, quality)
-        .encode(&picture.rgb, width, height, ExtendedColorType::Rgb8)
+        .encode(&picture.rgb, layout.width(), layout.height(), ExtendedColorType::Rgb8)
         .map_err(|e| e.to_string())?;
     let photograph = Photograph::decode(&bytes).map_err(|e| e.to_string())?;
-    let (layout, rgb) = padded(&photograph.frame(), 0.0).map_err(|e| e.to_string())?;
-    Ok(PlainPicture { width: layout.width() as usize, height: layout.height() as usize, rgb })
+    PlainPicture::of(&photograph.frame())
 }
 
 #[cfg(test)]

@@ -47,6 +47,14 @@ pub struct Settings {
     pub threads: usize,
 }
 
+impl Settings {
+    /// How a device would look at them.
+    pub fn vision(&self) -> VisionConfig {
+        let Self { long_side, min_score, .. } = *self;
+        VisionConfig { long_side, min_score, ..VisionConfig::default() }
+    }
+}
+
 /// Why a photograph gave no template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotAcquired {
@@ -106,9 +114,9 @@ impl AcquirerFactory for Chain<'_> {
     type Acquirer = ChainAcquirer;
 
     fn acquirer(&self) -> Result<ChainAcquirer, VisionError> {
-        let Settings { long_side, min_score, pad, cover, .. } = self.settings;
-        let config = VisionConfig { long_side, min_score, ..VisionConfig::default() };
-        Ok(ChainAcquirer { reader: FaceReader::with(self.models, &config)?, pad, cover })
+        let Settings { pad, cover, .. } = self.settings;
+        let reader = FaceReader::with(self.models, &self.settings.vision())?;
+        Ok(ChainAcquirer { reader, pad, cover })
     }
 }
 

@@ -22,16 +22,15 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::degrade::{self, PlainPicture};
-use super::extract::padded;
 use super::protocol::folder::{self, Person, shown};
-use super::statistics::interval::clopper_pearson;
+use super::statistics::misses::PeopleAlike;
 use super::work::spread;
 use super::{Context, EvaluateError};
-use crate::frame::{Frame, Layout, PixelFormat, Range};
+use crate::frame::Frame;
 use crate::source::Photograph;
 use crate::template::{Template, fuse};
 use crate::vision::photographs::FaceReader;
-use crate::vision::{HardlyAble, Models, VisionConfig, VisionError};
+use crate::vision::{HardlyAble, JudgedFace, Models};
 
 /// Name of the views that nothing was done to.
 pub const CLEAN: &str = "clean";
@@ -101,14 +100,14 @@ impl PeopleTally {
     }
 
     fn share(&self) -> ShareOfViews {
-        let people = self.0.len() as f64;
-        let sum: f64 = self.0.values().map(|[counted, of]| *counted as f64 / *of as f64).sum();
-        let (lower, upper) = clopper_pearson(sum, people);
+        let of_people = self.0.values();
+        let PeopleAlike { people, share, lower, upper } =
+            PeopleAlike::of(of_people.clone().map(|[counted, of]| *counted as f64 / *of as f64));
         ShareOfViews {
-            people: self.0.len() as u64,
-            of: self.0.values().map(|n| n[1]).sum(),
-            counted: self.0.values().map(|n| n[0]).sum(),
-            share: (people > 0.0).then(|| sum / people),
+            people,
+            of: of_people.clone().map(|n| n[1]).sum(),
+            counted: of_people.map(|n| n[0]).sum(),
+            share,
             lower,
             upper,
         }
@@ -210,16 +209,11 @@ pub fn run(
         }));
     }
     let settings = run.settings;
-    let config = VisionConfig {
-        long_side: settings.long_side,
-        min_score: settings.min_score,
-        ..VisionConfig::default()
-    };
     let seen = spread(
         &looks,
         settings.threads,
         run.progress,
-        || FaceReader::with(models, &config),
+        || FaceReader::with(models, &settings.vision()),
         look_at,
         |_| Err("it made the program panic; please report it".to_owned()),
     )?;
@@ -231,35 +225,34 @@ fn look_at(reader: &mut FaceReader, look: &Look<'_>) -> Result<Vec<SeenView>, St
     let bytes = Zeroizing::new(std::fs::read(look.file).map_err(|e| e.to_string())?);
     let photograph = Photograph::decode(&bytes).map_err(|e| e.to_string())?;
     let frame = photograph.frame();
-    let mut all = vec![see(reader, &frame)?];
-    if look.template || matches!(all[0], SeenView::NoFace) {
-        return Ok(all);
-    }
     let subject = reader.subject(&frame).map_err(|e| e.to_string())?;
-    let eyes = subject.map_or(0.0, |s| s.quality.eye_distance_px);
-    let (layout, rgb) = padded(&frame, 0.0).map_err(|e| e.to_string())?;
-    let picture =
-        PlainPicture { width: layout.width() as usize, height: layout.height() as usize, rgb };
+    let eyes = subject.as_ref().map(|s| s.quality.eye_distance_px);
+    let mut all = vec![see(reader, &frame, subject)?];
+    let Some(eyes) = eyes.filter(|_| !look.template) else { return Ok(all) };
+    let picture = PlainPicture::of(&frame)?;
     let digest = Sha256::digest(&*bytes);
     let seed = u64::from_be_bytes(digest[..8].try_into().expect("eight bytes"));
     for degradation in degrade::ALL {
         let degraded = degradation.apply(&picture, eyes, seed)?;
-        let side = |s: usize| u32::try_from(s).map_err(|e| e.to_string());
-        let (width, height) = (side(degraded.width)?, side(degraded.height)?);
-        let layout = Layout::packed(PixelFormat::Rgb8, Range::Full, width, height)
-            .map_err(|e| e.to_string())?;
-        all.push(see(reader, &Frame::new(layout, &degraded.rgb).map_err(|e| e.to_string())?)?);
+        let frame = Frame::new(degraded.layout()?, &degraded.rgb).map_err(|e| e.to_string())?;
+        let subject = reader.subject(&frame).map_err(|e| e.to_string())?;
+        all.push(see(reader, &frame, subject)?);
     }
     Ok(all)
 }
 
-fn see(reader: &mut FaceReader, frame: &Frame<'_>) -> Result<SeenView, String> {
-    let words = |e: VisionError| e.to_string();
-    let Some(subject) = reader.subject(frame).map_err(words)? else { return Ok(SeenView::NoFace) };
+/// What is seen of the `subject` of a picture.
+fn see(
+    reader: &mut FaceReader,
+    frame: &Frame<'_>,
+    subject: Option<JudgedFace>,
+) -> Result<SeenView, String> {
+    let Some(subject) = subject else { return Ok(SeenView::NoFace) };
     if subject.verdict.is_err() {
         return Ok(SeenView::Refused);
     }
-    let (embedding, hardly) = reader.embed_with_fitness(frame, &subject).map_err(words)?;
+    let seen = reader.embed_with_fitness(frame, &subject);
+    let (embedding, hardly) = seen.map_err(|e| e.to_string())?;
     Ok(SeenView::Compared { template: embedding.quantize(), hardly })
 }
 

@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::bounds::{Bounds, grid, scored};
 use super::compare::TemplateMatrix;
+use super::curve::quoted;
 use super::statistics::dyadic::{Design, Scored};
 use super::statistics::misses::{GenuineScores, PeopleRate};
 use crate::poisson::CONFIDENCE;
@@ -149,7 +150,7 @@ impl UnitCurve {
             format!("[{:.2}, {:.4}, {:.4}]", m.threshold, up(share), up(bound).min(1.0))
         };
         let [fewest, most] = self.unit.views();
-        let source = toml::Value::String(source.replace(['\n', '\r'], " "));
+        let source = quoted(source);
         let mut text = format!(
             "[[embedder.misses]]\nphotographs = {}\nviews = [{fewest}, {most}]\nsource = {source}\n\
              people = {people}\nrows = [\n",

@@ -63,9 +63,11 @@ impl Patient {
 
 impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if std::mem::take(&mut self.is_fresh_pipe) {
-            // The end of a pipe that nobody has opened for writing yet is none.
+        if self.is_fresh_pipe {
+            // The end of a pipe that nobody has opened for writing yet is none. A wait that a
+            // signal interrupts has not seen a writer.
             self.wait()?;
+            self.is_fresh_pipe = false;
         }
         loop {
             match self.file.read(buffer) {
@@ -287,8 +289,11 @@ mod tests {
         let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
         // SAFETY: a string that ends with a zero byte, alive for the call.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-        let nobody = read_text(&path, 1 << 10).unwrap_err();
-        assert_eq!(nobody.kind(), ErrorKind::TimedOut);
+        let mut nobody = Patient::new(open(&path).unwrap());
+        for _ in 0..2 {
+            let error = nobody.read(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "no writer was there, and it is no end");
+        }
         // Open on both sides, so that no side waits for the other.
         let mut writer = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         std::io::Write::write_all(&mut writer, b"secret\r\n").unwrap();

@@ -49,6 +49,7 @@ pub use faces::{Detection, Faces, MAX_FACES};
 pub use fitness::{Fitness, HardlyAble};
 pub use groups::GroupCurve;
 pub use head::{HeadView, InCompany};
+pub use judge::JudgedFace;
 pub use manifest::{Digest, Manifest, ManifestError, Models};
 pub use misses::{MissCurve, Missed};
 pub use outlook::{Outlook, PoorSight, ViewCounts};

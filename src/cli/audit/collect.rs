@@ -81,8 +81,10 @@ struct Collector {
     collected: Collected,
     /// The newest checkpoint, until the copy has what it covers.
     waiting: Option<(Checkpoint, String)>,
-    /// Records below the checkpoint that the copy keeps, and whether this run has verified it.
-    kept: u64,
+    /// Records below the checkpoint that the copy keeps; 0 where it is not one of these records,
+    /// `None` where it keeps none.
+    kept: Option<u64>,
+    /// Records below the newest checkpoint that this run has verified.
     verified: Option<u64>,
     other: Option<OtherStory>,
 }
@@ -99,13 +101,18 @@ impl Collector {
             key,
             collected: Collected::default(),
             waiting: None,
-            kept: 0,
+            kept: None,
             verified: None,
             other: None,
         };
         // What a run before has kept is held against the key, too.
         if let Some(note) = note {
+            collector.kept = Some(0);
             collector.checkpoint(note.as_bytes())?;
+            // An older one must not replace it before the copy has come so far.
+            if let Some((waiting, _)) = &collector.waiting {
+                collector.kept = Some(waiting.size);
+            }
         }
         Ok(collector)
     }
@@ -190,10 +197,10 @@ impl Collector {
         if self.key.is_some() {
             self.verified = self.verified.max(Some(size));
         }
-        if size > self.kept || store::read_checkpoint(&self.folder)?.is_none() {
+        if self.kept.is_none_or(|kept| kept < size) {
             self.store.keep_checkpoint(note)?;
+            self.kept = Some(size);
         }
-        self.kept = self.kept.max(size);
         Ok(())
     }
 

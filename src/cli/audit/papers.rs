@@ -4,14 +4,14 @@
 //!
 //! * They are drafts: what neither the configuration nor the log can know is left open and says so
 //!   ([`OPEN`]). Nobody's judgement is written for them.
-//! * What they say of the program is what its documentation promises, and a promise that the
-//!   configuration weakens is named with the key that does.
+//! * What they say of the program is what its documentation promises, as far as this configuration
+//!   keeps it ([`KeptPromises`]); a promise that it weakens is named with the key that does.
 //! * What the log cannot support is missing here as it is in the report.
 
-use super::told::{MISSING, duration, lists, places, whole};
-use crate::audit::report::{DeploymentReport, Estimate, UseStanding};
+use super::told::{MISSING, duration, lists, missing, places, reviewed, shares, whole};
+use crate::audit::report::{DeploymentReport, UseStanding};
 use crate::config::{Config, promises};
-use crate::evaluate::report::format::{share, span, thousands};
+use crate::evaluate::report::format::thousands;
 use crate::evaluate::report::{Block, Document, ReportTable, Section};
 
 /// In place of what somebody has to write.
@@ -32,6 +32,79 @@ fn hours(seconds: u64) -> String {
     duration(seconds * 1000)
 }
 
+/// What the papers say as a fact, and what a configuration may have given up.
+struct KeptPromises {
+    /// Lists are taken only sealed to the device's key.
+    sealed: bool,
+    /// Templates and frames are never where swap could take them.
+    locked: bool,
+    /// Two people are asked to judge a candidate.
+    reviewed: bool,
+}
+
+impl KeptPromises {
+    fn by(config: &Config) -> Self {
+        let key = promises::has_device_key(config);
+        Self {
+            sealed: key && !config.watchlist.accept_plain,
+            locked: config.watchlist.require_locked_memory,
+            // What reviewers say is sealed to that key: without one nobody is asked.
+            reviewed: key,
+        }
+    }
+
+    /// Where the templates of listed people are.
+    fn templates(&self) -> String {
+        let file = match self.sealed {
+            true => "on the device, sealed to its key",
+            false => concat!(
+                "on the device; as a file that may be PLAIN, as ",
+                setting!(watchlist.accept_plain),
+                " or ",
+                setting!(watchlist.device_key),
+                " allows"
+            ),
+        };
+        let memory = match self.locked {
+            true => "in locked memory while they are compared",
+            false => concat!(
+                "in memory that MAY BE WRITTEN TO A DISK while they are compared, as ",
+                setting!(watchlist.require_locked_memory),
+                " is off"
+            ),
+        };
+        format!("{file}; {memory}")
+    }
+
+    /// Who judges a candidate.
+    fn judged(&self) -> &'static str {
+        match self.reviewed {
+            true => {
+                "a candidate is judged by two people whom the trust file names, neither of whom \
+                 sees the other's verdict"
+            }
+            false => concat!(
+                "NOBODY is asked to judge a candidate before it is acted on, as ",
+                setting!(watchlist.device_key),
+                " names no key"
+            ),
+        }
+    }
+
+    /// What becomes of a face that is on no list.
+    fn passers_by(&self) -> &'static str {
+        match self.locked {
+            true => "nothing of a face that did not match leaves the memory of the device",
+            false => concat!(
+                "nothing of a face that did not match is sent; the memory that it is in MAY BE \
+                 WRITTEN TO A DISK of the device, as ",
+                setting!(watchlist.require_locked_memory),
+                " is off"
+            ),
+        }
+    }
+}
+
 /// The draft of an impact assessment.
 pub fn assessment(report: &DeploymentReport, config: &Config) -> Document {
     Document {
@@ -49,7 +122,7 @@ pub fn assessment(report: &DeploymentReport, config: &Config) -> Document {
             description(config),
             lists(report),
             necessity(report),
-            risks(report),
+            risks(report, &KeptPromises::by(config)),
             measures(config),
             open_ends(report),
         ],
@@ -57,25 +130,26 @@ pub fn assessment(report: &DeploymentReport, config: &Config) -> Document {
 }
 
 fn description(config: &Config) -> Section {
+    let kept = KeptPromises::by(config);
     let mut table = ReportTable::new("What is kept, where, and for how long", &["What", "How"])
         .with_words(&[1]);
     let mut row = |what: &str, how: String| table.row([what.to_owned(), how]);
     row(
         "Faces that match nobody",
-        "compared in the device's memory and wiped; counted, never stored or sent".into(),
+        format!("compared in the device's memory and wiped; counted; {}", kept.passers_by()),
     );
-    row(
-        "Templates of people on the list",
-        "on the device, sealed to its key; in locked memory while they are compared".into(),
-    );
+    row("Templates of people on the list", kept.templates());
     let pictures = match (config.event.crop, config.event.head) {
         (false, _) => "without a picture",
         (true, false) => "with a picture of the matched face alone",
         (true, true) => "with pictures of the matched face and of the whole head",
     };
-    row("Candidates (somebody may be on the list)", format!("sent to reviewers, {pictures}"));
+    let receivers = if kept.reviewed { "reviewers" } else { "whoever subscribes to them" };
+    row("Candidates (somebody may be on the list)", format!("sent to {receivers}, {pictures}"));
     row("A candidate expires after", hours(config.broker.event_expiry_s.into()));
-    row("Two people judge it within", hours(config.review.deadline_s.into()));
+    if kept.reviewed {
+        row("Two people judge it within", hours(config.review.deadline_s.into()));
+    }
     row(
         "Candidates that nobody has received yet",
         match config.broker.outbox_folder() {
@@ -98,9 +172,12 @@ fn description(config: &Config) -> Section {
             "How many people pass, who they are, and whether children are among them",
         ],
     );
-    let about = "A camera looks at passers-by. On the device itself each face that is good enough is \
-        compared with a list of people that at least two persons have signed. Where one is similar \
-        enough, a candidate is sent, which two people judge; a candidate is no identification.";
+    let about = format!(
+        "A camera looks at passers-by. On the device itself each face that is good enough is \
+         compared with a list of people that at least two persons have signed. Where one is similar \
+         enough, a candidate is sent, which is no identification: {}.",
+        kept.judged()
+    );
     Section {
         heading: "1. The processing, and what it is for".into(),
         blocks: vec![text(about), Block::Table(table), asked],
@@ -120,20 +197,10 @@ fn necessity(report: &DeploymentReport) -> Section {
     let faces = report.counts.map_or_else(|| MISSING.into(), |c| thousands(c.faces));
     row("Faces seen", faces, none());
     row("Candidates", thousands(report.candidates), none());
-    let reviewed = |of: fn(crate::audit::report::ReviewCounts) -> u64| {
-        report.reviews.map_or_else(|| MISSING.into(), |reviews| thousands(of(reviews)))
-    };
-    row("Confirmed by two people", reviewed(|r| r.confirmed), none());
-    row("Refuted by two people", reviewed(|r| r.refuted), none());
-    let mut ratio = |what: &str, estimate: Option<Estimate>| match estimate {
-        Some(e) => row(what, share(e.value), span(e.lower, e.upper)),
-        None => row(what, MISSING.into(), none()),
-    };
-    ratio("Candidates a face", report.alerts_a_face);
-    ratio("False alerts a face", report.false_alerts_a_face);
-    ratio("False alerts an alert", report.false_alerts_an_alert);
-    let announced = report.announced_a_day.map_or_else(|| MISSING.into(), |a| format!("{a:.4}"));
-    row("False alerts a day, announced", announced, none());
+    let decided = |of| reviewed(report, of).unwrap_or_else(|| MISSING.into());
+    row("Confirmed by two people", decided(|r| r.confirmed), none());
+    row("Refuted by two people", decided(|r| r.refuted), none());
+    shares(report).into_iter().for_each(|row| table.row(row));
     let asked = questions(
         "To be judged by whoever is responsible",
         &[
@@ -149,7 +216,7 @@ fn necessity(report: &DeploymentReport) -> Section {
     }
 }
 
-fn risks(report: &DeploymentReport) -> Section {
+fn risks(report: &DeploymentReport, kept: &KeptPromises) -> Section {
     let head = ["Risk", "What the program does about it", "What is left, and what is done"];
     let mut table = ReportTable::new("Risks to the people who pass, and to those listed", &head)
         .with_words(&[1, 2]);
@@ -158,8 +225,10 @@ fn risks(report: &DeploymentReport) -> Section {
     };
     row(
         "Somebody is taken for somebody else",
-        "the threshold follows from a budget of false alerts, on the worst group measured; a \
-         candidate is judged by two people, neither of whom sees the other's verdict",
+        &format!(
+            "the threshold follows from a budget of false alerts, on the worst group measured; {}",
+            kept.judged()
+        ),
     );
     row(
         "Some groups of people are mistaken more often than others",
@@ -175,14 +244,10 @@ fn risks(report: &DeploymentReport) -> Section {
         "The list grows, or serves another purpose later",
         "each version is signed anew and is in the log, with its size and its aim",
     );
-    row(
-        "Data of passers-by leak",
-        "nothing of a face that did not match leaves the memory of the device",
-    );
+    row("Data of passers-by leak", kept.passers_by());
     row(
         "The list leaks",
-        "it is sealed to the device's key, and plain in locked memory only; whoever has root on the \
-         device can read it",
+        &format!("it is {}; whoever has root on the device can read it", kept.templates()),
     );
     row(
         "People stay away from the place, or from a gathering there",
@@ -225,11 +290,6 @@ fn measures(config: &Config) -> Section {
 }
 
 fn open_ends(report: &DeploymentReport) -> Section {
-    let mut missing =
-        ReportTable::new("What the log cannot say", &["Figure", "Why"]).with_words(&[1]);
-    for figure in &report.missing {
-        missing.row([figure.figure.to_owned(), figure.why.clone()]);
-    }
     let asked = questions(
         "Opinions and decision",
         &[
@@ -241,11 +301,12 @@ fn open_ends(report: &DeploymentReport) -> Section {
         ],
     );
     let heading = "5. What is open".into();
-    Section { heading, blocks: vec![Block::Table(missing), asked] }
+    Section { heading, blocks: vec![missing(report), asked] }
 }
 
 /// The draft of the notice at the place.
 pub fn notice(report: &DeploymentReport, config: &Config) -> Document {
+    let kept = KeptPromises::by(config);
     let mut about = ReportTable::new("", &["What", "Answer"]).with_words(&[1]);
     let mut row = |what: &str, answer: String| about.row([what.to_owned(), answer]);
     row("Who is responsible", OPEN.into());
@@ -263,16 +324,30 @@ pub fn notice(report: &DeploymentReport, config: &Config) -> Document {
     row("The law that allows it", OPEN.into());
     row(
         "What happens to your face",
-        "A computer in the camera compares it with the people searched for. If you are not similar \
-         to one of them, nothing of it is stored and nothing leaves the camera."
-            .into(),
+        format!(
+            "A computer in the camera compares it with the people searched for. If you are not \
+             similar to one of them, nothing of it leaves the camera{}.",
+            match kept.locked {
+                true => ", and nothing of it is stored",
+                false => {
+                    ". While it is compared, the computer may write it to its own disk when memory \
+                     runs short"
+                }
+            }
+        ),
     );
     row(
         "And if I am similar",
         format!(
-            "{} is sent to people who look at it. Nobody acts on the computer's word alone: two \
-             people judge, each without seeing what the other says. It expires after {}.",
+            "{} is sent to people who look at it. {} It expires after {}.",
             if config.event.crop { "A picture of your face" } else { "A report without a picture" },
+            match kept.reviewed {
+                true => {
+                    "Nobody acts on the computer's word alone: two people judge, each without \
+                     seeing what the other says."
+                }
+                false => "It is not an identification.",
+            },
             hours(config.broker.event_expiry_s.into())
         ),
     );
@@ -343,18 +418,21 @@ mod tests {
         maker.finish()
     }
 
+    fn papers(config: &Config) -> [String; 2] {
+        [assessment, notice].map(|paper| text::render(&paper(&report(), config)))
+    }
+
     #[test]
     fn both_drafts_have_what_is_known_and_leave_open_what_only_people_can_say() {
         let mut config = Config::default();
         config.watchlist.accept_plain = true;
         config.broker.event_expiry_s = 7200;
-        let assessment = text::render(&assessment(&report(), &config));
+        let [assessment, notice] = papers(&config);
         for known in ["north gate", "District Court, 2026/117", "missing-or-victim", "2\u{a0}h"] {
             assert!(assessment.contains(known), "{known}");
         }
         assert!(assessment.contains("WEAKENED by watchlist.accept_plain"));
         assert!(assessment.contains("no heartbeat is in the period"), "what the log cannot say");
-        let notice = text::render(&notice(&report(), &config));
         for known in ["north gate", "District Court", "A picture of your face", "2\u{a0}h"] {
             assert!(notice.contains(known), "{known}");
         }
@@ -362,7 +440,40 @@ mod tests {
             assert!(paper.starts_with("Draft: ") && paper.matches(OPEN).count() >= 5, "{paper}");
         }
         config.event.crop = false;
-        let notice = text::render(&super::notice(&report(), &config));
+        let [_, notice] = papers(&config);
         assert!(notice.contains("without a picture"));
+    }
+
+    #[test]
+    fn no_draft_promises_what_the_configuration_has_given_up() {
+        let mut config = Config::default();
+        config.watchlist.device_key = Some("/etc/watchpost/device.key".into());
+        let has = |text: &str, all: &[&str], none: &[&str]| {
+            // Tables are broken into lines.
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            all.iter().for_each(|words| assert!(text.contains(words), "no {words}: {text}"));
+            none.iter().for_each(|words| assert!(!text.contains(words), "{words}: {text}"));
+        };
+        let [assessment, notice] = papers(&config);
+        let kept = ["sealed to its key", "in locked memory", "judged by two people"];
+        let weak = ["PLAIN", "MAY BE WRITTEN", "NOBODY"];
+        has(&assessment, &kept, &weak);
+        has(&notice, &["two people judge", "nothing of it is stored"], &[]);
+
+        config.watchlist.accept_plain = true;
+        let [assessment, _] = papers(&config);
+        has(&assessment, &["PLAIN", kept[1], kept[2]], &[kept[0]]);
+        config.watchlist.accept_plain = false;
+
+        config.watchlist.require_locked_memory = false;
+        let [assessment, notice] = papers(&config);
+        has(&assessment, &[kept[0], "MAY BE WRITTEN TO A DISK", kept[2]], &[kept[1]]);
+        has(&notice, &["its own disk"], &["nothing of it is stored"]);
+        config.watchlist.require_locked_memory = true;
+
+        config.watchlist.device_key = None;
+        let [assessment, notice] = papers(&config);
+        has(&assessment, &["NOBODY is asked", kept[1]], &[kept[0], kept[2], "Two people judge"]);
+        has(&notice, &[], &["two people judge"]);
     }
 }

@@ -8,14 +8,14 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::told::{MISSING, duration, lists, places, whole};
+use super::told::{MISSING, duration, lists, missing, places, reviewed, shares, whole};
 use super::verify::hold;
 use super::{LogReader, VerifierKeys, papers};
 use crate::audit::record::{AuditRecord, milliseconds, stamp_ms};
-use crate::audit::report::{DeploymentReport, Estimate, ReportMaker, ReviewCounts, UseStanding};
+use crate::audit::report::{DeploymentReport, ReportMaker, UseStanding};
 use crate::cli::flags::{ConfigFile, OutputFormat};
 use crate::cli::{CliError, output};
-use crate::evaluate::report::format::{share, span, thousands};
+use crate::evaluate::report::format::thousands;
 use crate::evaluate::report::{Block, Document, Headline, ReportTable, Section, html, text};
 use crate::files::replace;
 
@@ -167,7 +167,6 @@ fn headlines(report: &DeploymentReport) -> Vec<Headline> {
         detail: detail.into(),
     };
     let faces = report.counts.map(|c| thousands(c.faces));
-    let reviewed = |of: fn(ReviewCounts) -> u64| report.reviews.map(|r| thousands(of(r)));
     let by = match report.reviews {
         Some(_) => "by two people",
         None => "the log has no records of reviews",
@@ -175,8 +174,8 @@ fn headlines(report: &DeploymentReport) -> Vec<Headline> {
     vec![
         headline("Faces seen", faces, "as far as the tracker could tell"),
         headline("Candidates", Some(thousands(report.candidates)), "each is one passer-by"),
-        headline("Confirmed", reviewed(|r| r.confirmed), by),
-        headline("Refuted", reviewed(|r| r.refuted), by),
+        headline("Confirmed", reviewed(report, |r| r.confirmed), by),
+        headline("Refuted", reviewed(report, |r| r.refuted), by),
         headline(
             "In use",
             Some(duration(report.ms_of(|s| s == UseStanding::InUse))),
@@ -209,35 +208,17 @@ fn counts(report: &DeploymentReport) -> Section {
     Section { heading: "Faces".into(), blocks }
 }
 
-fn figure(estimate: Option<&Estimate>, write: impl Fn(f64) -> String) -> [String; 2] {
-    match estimate {
-        Some(e) => [write(e.value), format!("{} to {}", write(e.lower), write(e.upper))],
-        None => [MISSING.into(), String::new()],
-    }
-}
-
 fn alerts(report: &DeploymentReport) -> Section {
     let mut table = ReportTable::new(
         "With two-sided 95 % intervals (Clopper-Pearson for shares, Garwood for rates)",
         &["Figure", "Value", "Interval"],
     );
-    let mut row = |what: &str, [value, interval]: [String; 2]| {
-        table.row([what.to_owned(), value, interval]);
+    shares(report).into_iter().for_each(|row| table.row(row));
+    let (value, interval) = match &report.alerts_a_day {
+        Some(e) => (format!("{:.4}", e.value), format!("{:.4} to {:.4}", e.lower, e.upper)),
+        None => (MISSING.into(), String::new()),
     };
-    let number = |value: f64| format!("{value:.4}");
-    let face = report.alerts_a_face;
-    let of_face =
-        face.map_or([MISSING.into(), String::new()], |e| [share(e.value), span(e.lower, e.upper)]);
-    row("Candidates a face, false or not", of_face);
-    row("Candidates a day in use, false or not", figure(report.alerts_a_day.as_ref(), number));
-    let announced = report.announced_a_day.map_or_else(|| MISSING.into(), number);
-    row("False alerts a day, announced", [announced, String::new()]);
-    let of_refuted = |estimate: Option<Estimate>| {
-        estimate
-            .map_or([MISSING.into(), String::new()], |e| [share(e.value), span(e.lower, e.upper)])
-    };
-    row("False alerts a face", of_refuted(report.false_alerts_a_face));
-    row("False alerts an alert", of_refuted(report.false_alerts_an_alert));
+    table.row(["Candidates a day in use, false or not".into(), value, interval]);
     let note = match report.reviews {
         None => "Which candidates were false nobody knows from the log, as it has no records of \
             reviews: false alerts are at most as many as candidates."
@@ -295,12 +276,7 @@ fn more(report: &DeploymentReport) -> Section {
     rest.row(["Lists and entries destroyed on order".into(), thousands(report.wiped)]);
     rest.row(["Jumps of the clock".into(), thousands(report.clock_jumps)]);
     rest.row(["Updates of candidates".into(), thousands(report.updates)]);
-    let mut missing =
-        ReportTable::new("What the log cannot say", &["Figure", "Why"]).with_words(&[1]);
-    for figure in &report.missing {
-        missing.row([figure.figure.to_owned(), figure.why.clone()]);
-    }
-    let blocks = [orders, rest, missing].map(Block::Table).into();
+    let blocks = vec![Block::Table(orders), Block::Table(rest), missing(report)];
     Section { heading: "Besides".into(), blocks }
 }
 

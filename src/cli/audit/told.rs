@@ -1,8 +1,8 @@
 //! What a report and the papers that follow from it say in the same words.
 
 use crate::audit::record::stamp_ms;
-use crate::audit::report::DeploymentReport;
-use crate::evaluate::report::format::thousands;
+use crate::audit::report::{DeploymentReport, Estimate, ReviewCounts};
+use crate::evaluate::report::format::{share, span, thousands};
 use crate::evaluate::report::{Block, ReportTable, Section};
 
 /// `3 d 4 h 12 min`, `48 s`.
@@ -50,6 +50,36 @@ pub fn lists(report: &DeploymentReport) -> Section {
         ]);
     }
     Section { heading: "What was searched for".into(), blocks: vec![Block::Table(table)] }
+}
+
+/// A number of candidates that reviewers decided so, where the log has any of reviews.
+pub fn reviewed(report: &DeploymentReport, of: fn(ReviewCounts) -> u64) -> Option<String> {
+    report.reviews.map(|reviews| thousands(of(reviews)))
+}
+
+/// Figure, value and interval of what was announced and of what was observed.
+pub fn shares(report: &DeploymentReport) -> [[String; 3]; 4] {
+    let row = |what: &str, estimate: Option<Estimate>| match estimate {
+        Some(e) => [what.into(), share(e.value), span(e.lower, e.upper)],
+        None => [what.into(), MISSING.into(), String::new()],
+    };
+    let announced = report.announced_a_day.map_or_else(|| MISSING.into(), |a| format!("{a:.4}"));
+    [
+        row("Candidates a face, false or not", report.alerts_a_face),
+        ["False alerts a day, announced".into(), announced, String::new()],
+        row("False alerts a face", report.false_alerts_a_face),
+        row("False alerts an alert", report.false_alerts_an_alert),
+    ]
+}
+
+/// What the log does not support.
+pub fn missing(report: &DeploymentReport) -> Block {
+    let mut table =
+        ReportTable::new("What the log cannot say", &["Figure", "Why"]).with_words(&[1]);
+    for figure in &report.missing {
+        table.row([figure.figure.to_owned(), figure.why.clone()]);
+    }
+    Block::Table(table)
 }
 
 #[cfg(test)]

@@ -124,8 +124,7 @@ pub(super) fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, 
         write(path, &curve::manifest_table(&result, &embedder, &a.common.root))?;
     }
     if let Some(path) = a.misses.as_ref().filter(|_| result.evaluated()) {
-        let source = format!("watchpost evaluate curve on {}", a.common.root.display());
-        write(path, &result.fused.misses_table(&source))?;
+        write(path, &result.fused.misses_table(&curve::source(&a.common.root)))?;
     }
     bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result, out)
 }

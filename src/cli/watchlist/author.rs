@@ -33,6 +33,9 @@ use crate::watchlist::author::{self, Draft};
 use crate::watchlist::read_list;
 use crate::watchlist::text::counted;
 
+/// Photographs an entry that are asked for: from here on more gain little.
+const PHOTOGRAPHS_WANTED: usize = 3;
+
 #[derive(Subcommand)]
 pub enum AuthorCommand {
     /// Start a draft: what the list may be used for, by whom, where, until when.

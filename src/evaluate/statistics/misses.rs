@@ -1,4 +1,4 @@
-//! False non-matches with every person counted alike.
+//! Shares with every person counted alike; false non-matches are one.
 //!
 //! A person with many photographs has their number squared in pairs: over all pairs, a few people
 //! of whom there are hundreds of photographs decide. Here each person has one share of missed
@@ -10,6 +10,29 @@
 use serde::Serialize;
 
 use super::interval::clopper_pearson;
+
+/// The mean of one share a person.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PeopleAlike {
+    /// How many.
+    pub people: u64,
+    /// Mean of their shares; `None` without people.
+    pub share: Option<f64>,
+    /// Lower end of its 95 % interval.
+    pub lower: f64,
+    /// Upper end.
+    pub upper: f64,
+}
+
+impl PeopleAlike {
+    /// Of `shares` from 0 to 1, one a person.
+    pub fn of(shares: impl IntoIterator<Item = f64>) -> Self {
+        let (people, sum) =
+            shares.into_iter().fold((0u64, 0.0), |(people, sum), share| (people + 1, sum + share));
+        let (lower, upper) = clopper_pearson(sum, people as f64);
+        Self { people, share: (people > 0).then(|| sum / people as f64), lower, upper }
+    }
+}
 
 /// A share of misses, people counted alike.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -47,23 +70,15 @@ impl GenuineScores {
 
     /// The share missed at `threshold`.
     pub fn missed(&self, threshold: f64) -> PeopleRate {
-        let people = self.by_person.len();
-        let (mut shares, mut missed, mut comparisons) = (0.0, 0, 0);
-        for scores in &self.by_person {
+        let (mut missed, mut comparisons) = (0, 0);
+        let shares = self.by_person.iter().map(|scores| {
             let below = scores.partition_point(|s| *s < threshold as f32);
-            shares += below as f64 / scores.len() as f64;
             missed += below as u64;
             comparisons += scores.len() as u64;
-        }
-        let (lower, upper) = clopper_pearson(shares, people as f64);
-        PeopleRate {
-            people: people as u64,
-            comparisons,
-            missed,
-            rate: (people > 0).then(|| shares / people as f64),
-            lower,
-            upper,
-        }
+            below as f64 / scores.len() as f64
+        });
+        let PeopleAlike { people, share, lower, upper } = PeopleAlike::of(shares);
+        PeopleRate { people, comparisons, missed, rate: share, lower, upper }
     }
 }
 

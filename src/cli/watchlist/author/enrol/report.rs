@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::people::NotAdded;
-use super::super::{CliError, output};
+use super::super::{CliError, PHOTOGRAPHS_WANTED, output};
 use crate::watchlist::Reference;
 
 /// A photograph that was left out.
@@ -112,8 +112,6 @@ pub fn print(report: &EnrolmentReport, many: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What is asked for: from here on more photographs gain little.
-const PHOTOGRAPHS_WANTED: usize = 3;
 /// Of 100 passes of a listed person, how many are missed at the similarity .75 with one and with
 /// two photographs, and with three: press photographs of different days, looked at from the 4th to
 /// the 8th view of a pass (`models/MODEL_CARD.md`). At stricter thresholds the differences grow.

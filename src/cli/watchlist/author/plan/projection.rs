@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::super::CliError;
+use super::super::{CliError, PHOTOGRAPHS_WANTED};
 use super::choices::{AS_IT_RUNS, MissedViews, missed};
 use crate::calibrate::decoys::{DAYS, LEAST, LEAST_FACES};
 use crate::calibrate::projection::{DESIGN_EFFECT, Passers, ProjectedCalibration};
@@ -22,8 +22,6 @@ const SOME_DAYS: [u16; 4] = [7, 14, 28, 56];
 const SOME_DECOYS: [u32; 2] = [LEAST as u32, 2000];
 /// Similarity at which groups are compared.
 const COMPARED_AT: f32 = 0.60;
-/// Photographs of the misses that are shown.
-const PHOTOGRAPHS: usize = 3;
 
 /// What calibrations could buy.
 #[derive(Debug, Serialize)]
@@ -116,7 +114,7 @@ pub fn project(
             largest_at_most: largest(Passers::Others),
             largest_at_most_of_returning: largest(Passers::TheSame),
             threshold,
-            missed: threshold.map_or_else(Vec::new, |t| missed(misses, PHOTOGRAPHS, t)),
+            missed: threshold.map_or_else(Vec::new, |t| missed(misses, PHOTOGRAPHS_WANTED, t)),
         }
     };
     projection.rows = calibrations.map(row).collect();

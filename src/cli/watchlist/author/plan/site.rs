@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::super::{CliError, site};
+use super::super::{CliError, PHOTOGRAPHS_WANTED, site};
 use super::choices::{AS_IT_RUNS, LEAVES_AT_FOUR, MissedViews, missed};
 use crate::calibrate::record::SiteRecord;
 use crate::cli::output;
@@ -12,9 +12,6 @@ use crate::decision::rates::ListRates;
 use crate::vision::MissCurve;
 use crate::watchlist::model::Content;
 use crate::watchlist::text::stamp;
-
-/// Photographs of the misses that are shown.
-const PHOTOGRAPHS: usize = 3;
 
 /// The list without its record and with it.
 #[derive(Debug, Serialize)]
@@ -59,7 +56,7 @@ impl Column {
             false_positive_rate: rate,
             expected_false_alerts_per_day: budget.faces_a_day * rate,
             extrapolated: plan.is_some_and(|p| p.extrapolated),
-            missed: plan.map_or_else(Vec::new, |p| missed(misses, PHOTOGRAPHS, p.threshold)),
+            missed: plan.map_or_else(Vec::new, |p| missed(misses, PHOTOGRAPHS_WANTED, p.threshold)),
         }
     }
 
