@@ -26,6 +26,7 @@ macro_rules! setting {
     (broker.outbox_bytes) => { "broker.outbox_bytes" };
     (broker.outbox_events) => { "broker.outbox_events" };
     (broker.password_file) => { "broker.password_file" };
+    (broker.receipt) => { "broker.receipt" };
     (broker.root) => { "broker.root" };
     (broker.url) => { "broker.url" };
     (broker.username) => { "broker.username" };

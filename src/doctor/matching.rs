@@ -2,10 +2,14 @@
 
 use super::{CheckResult, Configured};
 use crate::cause::Cause;
+use crate::config::{Config, promises};
+use crate::delivery::ReceiptRule;
 use crate::delivery::event::Ending;
 use crate::device::keeper::Keeper;
+use crate::device::reviews::REVIEWERS;
 use crate::device::state_file::StateFile;
 use crate::device::vault::Vault;
+use crate::review::config::ReviewConfig;
 use crate::vision::engines;
 use crate::watchlist::Trust;
 use crate::watchlist::text::stamp;
@@ -53,17 +57,67 @@ pub(super) fn trust(configured: &Configured<'_>) -> CheckResult {
             );
             let now = configured.clock.now().wall;
             if now < trust.valid_from() || now > trust.valid_until() {
-                CheckResult::failed(detail, Cause::TrustNotValid.remedy())
-            } else if holders(Role::Revoker) == 0 {
-                CheckResult::warning(
-                    detail,
-                    "nobody can revoke a list; give at least one key the role `revoker`",
-                )
-            } else {
-                CheckResult::ok_until(detail, Ending::TrustFile, trust.valid_until(), now)
+                return CheckResult::failed(detail, Cause::TrustNotValid.remedy());
             }
+            if configured.config.broker.receipt == ReceiptRule::Required
+                && holders(Role::Receiver) == 0
+            {
+                return CheckResult::failed(format!("{detail}; {NO_RECEIVER}"), REMEDY_NO_RECEIVER);
+            }
+            let found = CheckResult::ok_until(detail, Ending::TrustFile, trust.valid_until(), now);
+            let lacks = lacks(configured.config, &trust);
+            if lacks.is_empty() {
+                return found;
+            }
+            let (what, remedies): (Vec<_>, Vec<_>) = lacks.into_iter().unzip();
+            let remedies: Vec<_> = found.remedy().into_iter().chain(remedies).collect();
+            let detail = format!("{}; {}", found.detail(), what.join("; "));
+            CheckResult::warning(detail, remedies.join("; "))
         }
     }
+}
+
+const NO_RECEIVER: &str = concat!(
+    setting!(broker.receipt),
+    " = \"required\", and no desk is pinned: no candidate is ever retired, and after the \
+     first 32 none is sent"
+);
+const REMEDY_NO_RECEIVER: &str = concat!(
+    "pin the desk's key (`watchpost key trust ... --receiver KEY`, and sign the rotation), or set ",
+    setting!(broker.receipt),
+    " = \"broker\""
+);
+
+/// Who is missing in the trust file for what the configuration asks for, each with what to do.
+fn lacks(config: &Config, trust: &Trust) -> Vec<(String, &'static str)> {
+    let mut lacks = Vec::new();
+    if trust.people(Role::Revoker) == 0 {
+        lacks.push(("nobody can revoke a list".into(), "give at least one key the role `revoker`"));
+    }
+    let reviewers = trust.people(Role::Reviewer);
+    let has_key = promises::has_device_key(config);
+    if reviewers >= REVIEWERS && !has_key {
+        lacks.push((
+            format!("{reviewers} people may review, and the device has no key to ask them with"),
+            concat!(
+                "make one with `watchpost key device`, and name it by ",
+                setting!(watchlist.device_key)
+            ),
+        ));
+    }
+    // Who names a file or a time for reviews wants them.
+    let asked = reviewers > 0 || config.review != ReviewConfig::default();
+    if asked && reviewers < REVIEWERS {
+        lacks.push((
+            format!(
+                "{reviewers} people may review, and it takes {REVIEWERS}: nobody is asked, and no \
+                 candidate waits for a verdict"
+            ),
+            "pin the keys of two different people (`watchpost key trust ... --reviewer KEY \
+             --reviewer KEY`, and sign the rotation)",
+        ));
+    }
+    lacks
 }
 
 pub(super) fn clock(configured: &Configured<'_>) -> CheckResult {

@@ -264,6 +264,8 @@ fn remedy(error: &ConfigError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::review::docket::Docket;
+    use crate::watchlist::fixture;
 
     fn outputs(config: &str) -> Vec<CheckOutput> {
         let folder = tempfile::tempdir().unwrap();
@@ -322,8 +324,60 @@ mod tests {
         let with_key = named("device_key = \"HERE/device.key\"\n");
         let found = outputs(&with_key);
         assert!(result(&found, "reviews").detail().contains("0 candidates"), "{found:?}");
+        std::fs::write(&docket, Docket::default().to_bytes()).unwrap();
+        let lost = outputs(&with_key);
+        let lost = result(&lost, "reviews");
+        assert!(matches!(lost, CheckResult::Warning { .. }), "{lost:?}");
+        assert!(lost.detail().contains("reviews.budget.json is missing"), "{lost:?}");
+        let budget = folder.path().join("reviews.budget.json");
+        std::fs::write(&budget, r#"{"lists":[]}"#).unwrap();
+        assert!(ok(&outputs(&with_key), "reviews"));
+        std::fs::write(&budget, "{}").unwrap();
+        assert!(failed(&outputs(&with_key), "reviews"));
         std::fs::write(&docket, "junk").unwrap();
         assert!(failed(&outputs(&with_key), "reviews"));
+    }
+
+    /// The check of a trust file that pins these, in the configuration `config`.
+    fn trusted(keys: &[(&str, u8)], config: &str) -> CheckResult {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("trust.toml");
+        let all = [&[("signer", 1), ("signer", 2), ("revoker", 3)], keys].concat();
+        std::fs::write(&file, fixture::trust_text(2, &all)).unwrap();
+        let config = format!("[watchlist]\ntrust = {file:?}\n{config}");
+        result(&outputs(&config), "trust").clone()
+    }
+
+    #[test]
+    fn a_device_that_waits_for_receipts_that_nobody_can_give_is_a_failure() {
+        let required = "[broker]\nreceipt = \"required\"\n";
+        let nobody = trusted(&[], required);
+        assert!(matches!(nobody, CheckResult::Failed { .. }), "{nobody:?}");
+        assert!(nobody.remedy().is_some_and(|r| r.contains("--receiver")), "{nobody:?}");
+        for (keys, config) in [(&[("receiver", 4)][..], required), (&[], "")] {
+            let right = trusted(keys, config);
+            assert!(matches!(right, CheckResult::Ok { .. }), "{right:?}");
+        }
+    }
+
+    #[test]
+    fn reviews_that_fewer_than_two_people_or_a_device_without_a_key_cannot_give_are_a_warning() {
+        let key = "device_key = \"HERE/device.key\"\n";
+        let review = "device_key = \"HERE/device.key\"\n[review]\ndeadline_s = 3600\n";
+        let [one, two] = [&[("reviewer", 4)][..], &[("reviewer", 4), ("reviewer", 5)]];
+        for (keys, config, says) in [
+            (one, key, "--reviewer"),
+            (&[], review, "--reviewer"),
+            (two, "", "watchlist.device_key"),
+        ] {
+            let warned = trusted(keys, config);
+            assert!(matches!(warned, CheckResult::Warning { .. }), "{warned:?}");
+            assert!(warned.remedy().is_some_and(|r| r.contains(says)), "{warned:?}");
+        }
+        for (keys, config) in [(two, key), (two, review), (&[], key), (&[], "")] {
+            let right = trusted(keys, config);
+            assert!(matches!(right, CheckResult::Ok { .. }), "{right:?}");
+        }
     }
 
     #[test]
