@@ -54,8 +54,7 @@ use crate::device::reviews::{CaseToAdd, Reviews};
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(3600);
 /// How often a disk that failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
-/// How long an orderly stop waits for the last cosignatures, and how often it looks.
-const AWAIT_COSIGNED: Duration = Duration::from_secs(2);
+/// How often an orderly stop looks for the last cosignatures.
 const AWAIT_ROUND: Duration = Duration::from_millis(20);
 /// A clock that is off by more than this since the last look has jumped.
 const JUMP_MS: i128 = 2000;
@@ -299,10 +298,10 @@ impl Auditor {
     }
 
     /// Waits a moment for the cosignatures under the last checkpoint, where witnesses have cosigned
-    /// before and there is a broker: what was written last is then seen by others, too.
-    pub fn await_cosigned(&self, delivery: &Delivery, clock: Clock) {
-        let begun = clock.now().monotonic;
-        while clock.now().monotonic.saturating_sub(begun) < AWAIT_COSIGNED {
+    /// before and there is a broker: what was written last is then seen by others, too. At most
+    /// `until`, in monotonic time.
+    pub fn await_cosigned(&self, delivery: &Delivery, clock: Clock, until: Duration) {
+        while clock.now().monotonic < until {
             self.attend_witnesses(delivery, clock.now());
             let awaited = match (&self.lock().book, &self.witnesses) {
                 (Book::Open(journal), Some(witnesses)) => witnesses.awaits(journal, delivery),

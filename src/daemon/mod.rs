@@ -16,7 +16,8 @@
 //! * After a start nobody is matched before the orders that the broker keeps are heard, for a
 //!   bounded time (`watchlist.await_orders_s`).
 //! * Whatever keeps the device from matching is in its published status with the reason.
-//! * SIGTERM and SIGINT end the daemon cleanly, with `stopped` published.
+//! * SIGTERM and SIGINT end the daemon cleanly, with `stopped` published where a broker answers,
+//!   within one deadline for everything that is waited for ([`stop`]).
 //! * SIGHUP reads the list and the trust file again. Certificates and passwords are read at each
 //!   connection anyway; other settings need a restart.
 //! * A service manager is notified of start, stop and health ([`health`]).
@@ -45,7 +46,7 @@ use self::auditor::Auditor;
 use self::handover::Handover;
 use self::report::Reporter;
 use self::status_board::{Condition, StatusBoard};
-use self::stop::{Reason, Stop};
+use self::stop::{Reason, Stop, StopDeadline, StopRequest};
 use self::vision_thread::VisionThread;
 use crate::clock::Clock;
 use crate::config::{Config, MetricsConfig};
@@ -59,14 +60,6 @@ use crate::device::reviews::Reviews;
 use crate::locked;
 use crate::source::{Captured, Source, SourceError};
 use crate::vision::VisionError;
-
-/// How long a stop by a signal waits for candidates that are still under way and on no disk.
-const STOP_TIMEOUT_AT_SIGNAL: Duration = Duration::from_secs(5);
-/// The same where the next start delivers what is left: containers are killed after ten seconds,
-/// and camera and networks need some of them.
-const STOP_TIMEOUT_ON_DISK: Duration = Duration::from_secs(3);
-/// The same after the source has ended: nothing else is to be done.
-const STOP_TIMEOUT_AT_END: Duration = Duration::from_secs(30);
 
 /// Why the daemon cannot start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +157,7 @@ pub struct Input<'a> {
 /// # Errors
 /// [`DaemonError`].
 pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), DaemonError> {
-    let stop = Arc::new(Stop::default());
+    let stop = Arc::new(Stop::new(clock));
     let _signals = Signals::listen(Arc::clone(&stop)).map_err(DaemonError::Signals)?;
     let id = DeviceId::new(&config.device.id)?;
     let device = start_device(config, clock)?;
@@ -192,16 +185,21 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     run_threads(input, vision, links, &reporter, &config.metrics);
 
     auditor.stopped(&reporter.counts(&board, &delivery), &delivery, clock.now());
-    auditor.await_cosigned(&delivery, clock);
+    let now = || clock.now().monotonic;
+    // Whoever ends the threads has asked for it.
+    let requested =
+        stop.requested().unwrap_or(StopRequest { reason: Reason::ThreadLost, at: now() });
+    let deadline = StopDeadline::of(requested, delivery.snapshot().store.in_memory > 0);
+    auditor.await_cosigned(&delivery, clock, deadline.of_cosigning(now()));
     delivery.publish_stats(reporter.stats(&board, &delivery));
-    let timeout = if stop.reason() == Some(Reason::SourceEnded) {
-        STOP_TIMEOUT_AT_END
-    } else if delivery.snapshot().store.in_memory == 0 {
-        STOP_TIMEOUT_ON_DISK
-    } else {
-        STOP_TIMEOUT_AT_SIGNAL
-    };
-    let outcome = delivery.stop(timeout);
+    let begun = now();
+    let until = deadline.of_delivery(begun);
+    info!(
+        "Delivery ends: after_ms={} within_ms={}.",
+        begun.saturating_sub(requested.at).as_millis(),
+        until.saturating_sub(begun).as_millis()
+    );
+    let outcome = delivery.stop_until(until);
     let counts = board.counts();
     info!(
         "Stopped: candidates={} kept_for_next_start={} lost={} stopped_published={}.",

@@ -8,7 +8,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -18,6 +17,7 @@ use super::outbox::EventRecord;
 use super::revoked::RevokedCandidates;
 use super::snapshot::Snapshot;
 use super::topics::AuditSaying;
+use super::worker::StopTimes;
 
 /// Candidates between the caller and the outbox. The thread empties it at once; it fills only where
 /// storage stalls.
@@ -45,8 +45,9 @@ pub(super) struct Requested {
     pub(super) done: Vec<Receipt>,
     /// At most [`MAX_REVOKING`].
     pub(super) revoke: Vec<RevokedCandidates>,
-    /// How long the end may take.
-    pub(super) stop: Option<Duration>,
+    /// Until when the end may take. Counted from the request: however late the thread comes to it,
+    /// it has no more time.
+    pub(super) stop: Option<StopTimes>,
 }
 
 /// What the handle and the thread share.

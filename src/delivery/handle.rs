@@ -27,7 +27,7 @@ use super::session::{self, Session};
 use super::signer::Signer;
 use super::snapshot::{Snapshot, StopReport};
 use super::topics::{AuditSaying, DeviceId, TopicError, Topics};
-use super::worker::{self, DeliveryWorker, Names};
+use super::worker::{self, DeliveryWorker, Names, StopTimes};
 use crate::clock::{Clock, Now};
 
 /// For how long a record of the audit log waits for a broker; it stays in the log.
@@ -106,6 +106,8 @@ pub struct Delivery {
     exchange: Arc<Exchange>,
     device: DeviceId,
     expiry: Duration,
+    /// That of the thread.
+    clock: Clock,
     /// Taken by [`Delivery::stop`] only.
     thread: Option<JoinHandle<StopReport>>,
 }
@@ -202,6 +204,7 @@ impl Delivery {
             exchange,
             device: device.clone(),
             expiry: config.event_expiry(),
+            clock,
             thread: Some(worker.spawn()?),
         })
     }
@@ -356,8 +359,16 @@ impl Delivery {
     /// Delivers what waits, publishes `stopped`, disconnects, and ends the thread; all within
     /// `deadline`, of which the candidates may use half. Where no broker answers it ends as soon as
     /// nothing is left to lose.
-    pub fn stop(mut self, deadline: Duration) -> StopReport {
-        self.exchange.request(|requested| requested.stop = Some(deadline));
+    pub fn stop(self, deadline: Duration) -> StopReport {
+        let until = self.clock.now().monotonic + deadline;
+        self.stop_until(until)
+    }
+
+    /// As [`Delivery::stop`], with the deadline in monotonic time of the clock that it was started
+    /// with.
+    pub fn stop_until(mut self, until: Duration) -> StopReport {
+        let times = StopTimes::within(self.clock.now().monotonic, until);
+        self.exchange.request(|requested| requested.stop = Some(times));
         let thread =
             self.thread.take().expect("only stop takes the thread, and it consumes the handle");
         let mut report = thread.join().unwrap_or_else(|_| {

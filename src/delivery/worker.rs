@@ -44,12 +44,19 @@ pub(super) fn encode(device: &DeviceId, now: Now, status: Status) -> Result<Vec<
 }
 
 /// When to stop, in monotonic time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StopTimes {
     /// Until then waiting candidates are delivered.
     pub(super) drain: Duration,
     /// Then it ends, whatever is left.
     pub(super) end: Duration,
+}
+
+impl StopTimes {
+    /// From `now` until `end`, of which the candidates may use half.
+    pub(super) fn within(now: Duration, end: Duration) -> Self {
+        Self { drain: now + end.saturating_sub(now) / 2, end }
+    }
 }
 
 /// How a connection, or the wait for the next, ended.
@@ -327,11 +334,8 @@ impl DeliveryWorker {
                 Err(e) => log::error!("The counts are not published: error={e}."),
             }
         }
-        if let Some(deadline) = requested.stop {
-            self.stop = Some(StopTimes {
-                drain: now.monotonic + deadline / 2,
-                end: now.monotonic + deadline,
-            });
+        if requested.stop.is_some() {
+            self.stop = requested.stop;
             // The handle is consumed by then: what is in the channel is all there will be.
             while let Ok(record) = self.inputs.records.try_recv() {
                 self.enqueue(&record);
