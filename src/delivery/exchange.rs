@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -17,7 +18,6 @@ use super::outbox::EventRecord;
 use super::revoked::RevokedCandidates;
 use super::snapshot::Snapshot;
 use super::topics::AuditSaying;
-use super::worker::StopTimes;
 
 /// Candidates between the caller and the outbox. The thread empties it at once; it fills only where
 /// storage stalls.
@@ -29,6 +29,22 @@ pub(super) const MAX_SAID: usize = 16;
 
 /// Most states of the list that wait for the thread. Each answers an order or an offer.
 pub(super) const MAX_ANSWERS: usize = 64;
+
+/// When to stop, in monotonic time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StopTimes {
+    /// Until then waiting candidates are delivered.
+    pub(super) drain: Duration,
+    /// Then it ends, whatever is left.
+    pub(super) end: Duration,
+}
+
+impl StopTimes {
+    /// From `now` until `end`, of which the candidates may use half.
+    pub(super) fn within(now: Duration, end: Duration) -> Self {
+        Self { drain: now + end.saturating_sub(now) / 2, end }
+    }
+}
 
 /// What the handle asks for beside candidates.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use super::event::{
     AuditEntry, Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, ReviewState,
     Stats, Status,
 };
-use super::exchange::{CHANNEL, Exchange, Inputs};
+use super::exchange::{CHANNEL, Exchange, Inputs, StopTimes};
 use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
 use super::outbox::ledger::Ledger;
 use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store};
@@ -27,7 +27,7 @@ use super::session::{self, Session};
 use super::signer::Signer;
 use super::snapshot::{Snapshot, StopReport};
 use super::topics::{AuditSaying, DeviceId, TopicError, Topics};
-use super::worker::{self, DeliveryWorker, Names, StopTimes};
+use super::worker::{self, DeliveryWorker, Names};
 use crate::clock::{Clock, Now};
 
 /// For how long a record of the audit log waits for a broker; it stays in the log.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::acks::Acks;
 use super::broker::{BrokerConfig, BrokerUrl};
 use super::event::{CloudEvent, EncodeError, EventId, Status};
-use super::exchange::{Inputs, Requested, WorkerInput};
+use super::exchange::{Inputs, Requested, StopTimes, WorkerInput};
 use super::failure::{self, LinkFailure};
 use super::hearing::Hearing;
 use super::inbound::Screen;
@@ -41,22 +41,6 @@ pub(super) const SWEEP: Duration = Duration::from_secs(5);
 /// The bytes of a status event.
 pub(super) fn encode(device: &DeviceId, now: Now, status: Status) -> Result<Vec<u8>, EncodeError> {
     CloudEvent::new(EventId::new(now), device, now, status).to_json()
-}
-
-/// When to stop, in monotonic time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StopTimes {
-    /// Until then waiting candidates are delivered.
-    pub(super) drain: Duration,
-    /// Then it ends, whatever is left.
-    pub(super) end: Duration,
-}
-
-impl StopTimes {
-    /// From `now` until `end`, of which the candidates may use half.
-    pub(super) fn within(now: Duration, end: Duration) -> Self {
-        Self { drain: now + end.saturating_sub(now) / 2, end }
-    }
 }
 
 /// How a connection, or the wait for the next, ended.

@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use serde::{Serialize, Serializer};
 
 use super::compare::TemplateMatrix;
-use super::curve::quoted;
+use super::provenance::quoted;
 use super::statistics::dyadic::{CountedAt, Design, Scored, count};
 use super::statistics::tail::{self, END_MARGIN, Refused, Sample, Tail};
 use crate::template::Template;

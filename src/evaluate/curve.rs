@@ -29,6 +29,7 @@ use super::extract::{AcquirerFactory, Acquisition, photographs, subjects};
 use super::groups::{SafetyFactor, SuspectPair};
 use super::protocol::duplicates::JudgedCluster;
 use super::protocol::folder::{self, shown};
+use super::provenance::{curve_on, quoted};
 use super::statistics::interval::Rate;
 use super::statistics::misses::PeopleRate;
 use super::unit::{Unit, UnitCurve};
@@ -244,16 +245,6 @@ fn table(grid: &[f32], pairs: &AllPairs, least_pairs: u64) -> (Vec<CurveRow>, St
     (points, ends)
 }
 
-/// How a manifest says where its figures are from.
-pub fn source(root: &Path) -> String {
-    format!("watchpost evaluate curve on {}", root.display())
-}
-
-/// `text` as a string of a manifest, on one line.
-pub(super) fn quoted(text: &str) -> toml::Value {
-    toml::Value::String(text.replace(['\n', '\r'], " "))
-}
-
 /// The table as the manifest carries it.
 pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> String {
     let mut text = String::new();
@@ -261,7 +252,7 @@ pub fn manifest_table(curve: &Curve, embedder: &TestedNetwork, root: &Path) -> S
         writeln!(text, "{l}").expect("writing to a string does not fail")
     };
     line(format_args!("# False-match curve of {} (SHA-256 {}),", embedder.name, embedder.sha256));
-    let source = quoted(&source(root));
+    let source = quoted(&curve_on(root));
     line(format_args!(
         "# measured as {source}: {} people, {} photographs,",
         curve.people, curve.templates

@@ -21,6 +21,7 @@
 //! | [`mod@unit`] | templates of several photographs with tracks of several views |
 //! | [`curve`] | the false-match curve that a manifest carries |
 //! | [`sites`] | whether a calibration on site keeps its bound, at drawn places |
+//! | [`provenance`] | how a manifest says where its figures are from |
 //! | [`records`] | every comparison as a line, for checking the figures with other software |
 //! | [`report`] | any of these as text or as one HTML file |
 //!
@@ -48,6 +49,7 @@ pub(crate) mod groups;
 pub(crate) mod identification;
 pub(crate) mod left_out;
 pub(crate) mod protocol;
+pub(crate) mod provenance;
 pub(crate) mod records;
 pub(crate) mod report;
 pub(crate) mod sites;

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::bounds::{Bounds, grid, scored};
 use super::compare::TemplateMatrix;
-use super::curve::quoted;
+use super::provenance::quoted;
 use super::statistics::dyadic::{Design, Scored};
 use super::statistics::misses::{GenuineScores, PeopleRate};
 use crate::poisson::CONFIDENCE;

@@ -11,8 +11,8 @@ use crate::evaluate::detection::DetectorFinder;
 use crate::evaluate::extract::{Chain, Settings};
 use crate::evaluate::unit::Unit;
 use crate::evaluate::{
-    TestedNetwork, contact, curve, detection, gate, groups, identification, networks, read_list,
-    verification,
+    TestedNetwork, contact, curve, detection, gate, groups, identification, networks, provenance,
+    read_list, verification,
 };
 
 pub(super) fn verify(a: &VerificationArgs, out: &mut dyn Write) -> Result<bool, CliError> {
@@ -124,7 +124,7 @@ pub(super) fn measure_curve(a: &CurveArgs, out: &mut dyn Write) -> Result<bool, 
         write(path, &curve::manifest_table(&result, &embedder, &a.common.root))?;
     }
     if let Some(path) = a.misses.as_ref().filter(|_| result.evaluated()) {
-        write(path, &result.fused.misses_table(&curve::source(&a.common.root)))?;
+        write(path, &result.fused.misses_table(&provenance::curve_on(&a.common.root)))?;
     }
     bench.finish("curve", a.groups.as_deref(), result.evaluated(), Some(acquisition), result, out)
 }
