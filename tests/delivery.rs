@@ -466,12 +466,12 @@ impl Store for PanicsOnce {
     fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         self.inner.recover()
     }
-    fn append(
+    fn append_together(
         &mut self,
-        position: QueuePosition,
-        record: &EventRecord,
+        first: QueuePosition,
+        records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError> {
-        self.inner.append(position, record)
+        self.inner.append_together(first, records)
     }
     fn read(&mut self, position: QueuePosition) -> Result<Option<EventRecord>, OutboxStoreError> {
         assert!(std::mem::replace(&mut self.panicked, true), "this panic belongs to the test");

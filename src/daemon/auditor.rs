@@ -18,6 +18,7 @@
 //! under way just then. Whether the log works is asked without waiting.
 
 mod configured;
+mod entries;
 mod opening;
 pub(super) mod witnesses;
 
@@ -27,16 +28,16 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use log::{error, info, warn};
-use sha2::{Digest, Sha256};
+use log::{error, info};
 
 use self::configured::{place, weak_settings};
+use self::entries::{entry, hand_over, publish, publish_entries};
 use self::opening::open;
 use self::witnesses::{ReadKeys, WitnessDesk};
 use super::status_board::Condition;
 use crate::audit::OnFailure;
 use crate::audit::generation::Generation;
-use crate::audit::journal::{Journal, JournalError, LoggedRecord};
+use crate::audit::journal::{Journal, JournalError};
 use crate::audit::record::{
     AuditEvent, CandidateRecord, EndOfUse, WeakSetting, commitment, milliseconds,
 };
@@ -45,10 +46,10 @@ use crate::cause::Cause;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::decision::policy::Blindness;
-use crate::delivery::event::{AuditEntry, AuditReference, EventId};
-use crate::delivery::outbox::EventRecord;
+use crate::delivery::event::{AuditReference, EventId};
+use crate::delivery::outbox::Together;
 use crate::delivery::{Candidate, Delivery, NotTaken};
-use crate::device::reviews::{CaseToAdd, Reviews};
+use crate::device::reviews::Reviews;
 
 /// How often the device says that it is alive, and signs what it has.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(3600);
@@ -358,12 +359,13 @@ impl Auditor {
             return Err(NotPublished::Audit(blindness));
         }
         let case = reviews.case(&candidate, now.wall);
+        // Held until the record's entry is handed over, so that entries go out in their order.
         let mut state = self.lock();
         let journal = match &mut state.book {
             Book::Open(journal) => journal,
             Book::Off => {
                 let event = delivery.prepare(candidate, now)?;
-                return hand_over(event, case.as_ref(), reviews, delivery, now);
+                return hand_over(Together::new(), event, case.as_ref(), reviews, delivery, now);
             }
             // The log was closed since it was asked for above.
             Book::Closed(_) | Book::Unusable => {
@@ -387,22 +389,32 @@ impl Auditor {
             sequence,
             commitment: commitment(&event.payload),
         });
-        let written = journal.record(record, now, &mut |record| publish(record, delivery, now));
+        let mut entries = Together::new();
+        let written = journal.record(record, now, &mut |record| {
+            // No more than two: this record, and how many before it are missing.
+            if let Some(Err(entry)) = entry(record, delivery, now).map(|e| entries.push(e)) {
+                publish_entries(Together::from_iter([entry]), delivery);
+            }
+        });
         self.note(written.map(drop));
         // Before others write: what is wrong is what was wrong with this record.
         let problem = self.problem().clone();
-        drop(state);
         match (problem, bare) {
             (None, _) => {
-                let id = hand_over(event, case.as_ref(), reviews, delivery, now)?;
+                let id = hand_over(entries, event, case.as_ref(), reviews, delivery, now)?;
+                drop(state);
                 self.sign(delivery);
                 Ok(id)
             }
             (Some(_), Some(bare)) => {
+                publish_entries(entries, delivery);
                 let event = delivery.prepare(bare, now)?;
-                hand_over(event, case.as_ref(), reviews, delivery, now)
+                hand_over(Together::new(), event, case.as_ref(), reviews, delivery, now)
             }
-            (Some(blindness), None) => Err(NotPublished::Audit(blindness)),
+            (Some(blindness), None) => {
+                publish_entries(entries, delivery);
+                Err(NotPublished::Audit(blindness))
+            }
         }
     }
 
@@ -455,37 +467,12 @@ impl Auditor {
     }
 }
 
-/// Remembers the event for those who will judge it, and hands it over for delivery.
-fn hand_over(
-    event: EventRecord,
-    case: Option<&CaseToAdd>,
-    reviews: &mut Reviews,
-    delivery: &Delivery,
-    now: Now,
-) -> Result<EventId, NotPublished> {
-    let Some(case) = case else { return Ok(delivery.publish_prepared(event)?) };
-    let payload = Sha256::digest(&event.payload).into();
-    reviews.add(case, payload, now).map_err(NotPublished::Reviews)?;
-    let handed = delivery.publish_prepared(event);
-    Ok(handed.inspect_err(|_| reviews.take_back(case, &payload))?)
-}
-
 /// The wall time in milliseconds that the clock should show at `now`, where it shows another.
 fn jump(before: Now, now: Now) -> Option<u64> {
     let passed = now.monotonic.saturating_sub(before.monotonic).as_millis();
     let expected = milliseconds(before.wall).saturating_add(u64::try_from(passed).ok()?);
     let off = i128::from(milliseconds(now.wall)) - i128::from(expected);
     (off.abs() > JUMP_MS).then_some(expected)
-}
-
-fn publish(record: LoggedRecord, delivery: &Delivery, now: Now) {
-    let entry = AuditEntry { index: record.index, record: STANDARD.encode(&record.bytes) };
-    if let Err(error) = delivery.publish_audit_entry(entry, now) {
-        warn!(
-            "An audit record is not published; it is in the log: index={} {error}.",
-            record.index
-        );
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! * Nothing here blocks for longer than a copy takes.
-//! * Candidates queue in a bounded channel; of status and counts only the newest waits. Of states
+//! * Events queue in a bounded channel; of status and counts only the newest waits. Of states
 //!   of the list, which answer orders, [`MAX_ANSWERS`] wait and then the newest.
 //! * A wait for the next input may be dropped at any time without losing one.
 
@@ -14,12 +14,12 @@ use tokio::sync::{Notify, mpsc};
 
 use super::event::{ListState, Stats, Status};
 use super::inbound::{Mailbox, Receipt};
-use super::outbox::EventRecord;
+use super::outbox::Together;
 use super::revoked::RevokedCandidates;
 use super::snapshot::Snapshot;
 use super::topics::AuditSaying;
 
-/// Candidates between the caller and the outbox. The thread empties it at once; it fills only where
+/// Sets of events between the caller and the outbox. The thread empties it at once; it fills only where
 /// storage stalls.
 pub(super) const CHANNEL: usize = 64;
 /// Most revocations that wait for the thread; it takes them at once.
@@ -46,7 +46,7 @@ impl StopTimes {
     }
 }
 
-/// What the handle asks for beside candidates.
+/// What the handle asks for beside events.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     pub(super) status: Option<Status>,
@@ -156,7 +156,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One input of the thread.
 pub(super) enum WorkerInput {
-    Candidate(EventRecord),
+    Events(Together),
     Requested(Box<Requested>),
     /// The handle was dropped.
     Orphaned,
@@ -164,7 +164,7 @@ pub(super) enum WorkerInput {
 
 /// The thread's end of the exchange.
 pub(super) struct Inputs {
-    pub(super) records: mpsc::Receiver<EventRecord>,
+    pub(super) events: mpsc::Receiver<Together>,
     pub(super) exchange: Arc<Exchange>,
 }
 
@@ -172,8 +172,8 @@ impl Inputs {
     /// The next input; may be dropped and called again at any time without losing one.
     pub(super) async fn next(&mut self) -> WorkerInput {
         tokio::select! {
-            record = self.records.recv() => {
-                record.map_or(WorkerInput::Orphaned, WorkerInput::Candidate)
+            events = self.events.recv() => {
+                events.map_or(WorkerInput::Orphaned, WorkerInput::Events)
             }
             () = self.exchange.bell.notified() => {
                 let requested = std::mem::take(&mut *lock(&self.exchange.requested));

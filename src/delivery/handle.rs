@@ -21,7 +21,7 @@ use super::event::{
 use super::exchange::{CHANNEL, Exchange, Inputs, StopTimes};
 use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
 use super::outbox::ledger::Ledger;
-use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store};
+use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store, Together};
 use super::revoked::RevokedCandidates;
 use super::session::{self, Session};
 use super::signer::Signer;
@@ -102,7 +102,7 @@ pub enum NotTaken {
 /// `offline`.
 #[derive(Debug)]
 pub struct Delivery {
-    records: mpsc::Sender<EventRecord>,
+    events: mpsc::Sender<Together>,
     exchange: Arc<Exchange>,
     device: DeviceId,
     expiry: Duration,
@@ -188,7 +188,7 @@ impl Delivery {
             let failed = |source| StartError::Ledger { path: path.clone(), source };
             session.report_to(Box::new(Ledger::open(path).map_err(failed)?));
         }
-        let (records, inbox) = mpsc::channel(CHANNEL);
+        let (events, inbox) = mpsc::channel(CHANNEL);
         let exchange = Arc::new(Exchange::default());
         let worker = DeliveryWorker::new(
             config,
@@ -196,11 +196,11 @@ impl Delivery {
             clock,
             session,
             status,
-            Inputs { records: inbox, exchange: exchange.clone() },
+            Inputs { events: inbox, exchange: exchange.clone() },
             screen,
         );
         Ok(Self {
-            records,
+            events,
             exchange,
             device: device.clone(),
             expiry: config.event_expiry(),
@@ -232,22 +232,39 @@ impl Delivery {
         self.event(candidate, now).inspect_err(|_| self.exchange.count_not_taken())
     }
 
+    /// The event of a record of the audit log.
+    ///
+    /// # Errors
+    /// Where it cannot be written; it is counted, and still in the log.
+    pub fn prepare_audit_entry(
+        &self,
+        entry: AuditEntry,
+        now: Now,
+    ) -> Result<EventRecord, NotTaken> {
+        let (id, expires) = (EventId::new(now), now.wall.saturating_add(AUDIT_ENTRY_EXPIRY));
+        let event = CloudEvent::new(id, &self.device, now, entry).to_json();
+        let payload = event.inspect_err(|_| self.exchange.count_not_taken())?;
+        Ok(session::record(id, expires, payload))
+    }
+
     /// Hands a prepared event over for delivery. Never blocks.
     ///
     /// # Errors
     /// Where it is not taken; it is counted.
     pub fn publish_prepared(&self, record: EventRecord) -> Result<EventId, NotTaken> {
-        self.hand_over(record).inspect_err(|_| self.exchange.count_not_taken())
+        let id = record.id;
+        self.publish_together(Together::from_iter([record])).map(|()| id)
     }
 
-    /// Hands a record of the audit log over for delivery. Never blocks.
+    /// Hands prepared events over that are stored by one write, in their order: where the last is
+    /// on the disk, so are those before it. Never blocks.
     ///
     /// # Errors
-    /// Where it is not taken; it is counted, and still in the log.
-    pub fn publish_audit_entry(&self, entry: AuditEntry, now: Now) -> Result<EventId, NotTaken> {
-        let (id, expires) = (EventId::new(now), now.wall.saturating_add(AUDIT_ENTRY_EXPIRY));
-        let payload = CloudEvent::new(id, &self.device, now, entry).to_json()?;
-        self.publish_prepared(session::record(id, expires, payload))
+    /// Where they are not taken, none of them; each is counted.
+    pub fn publish_together(&self, events: Together) -> Result<(), NotTaken> {
+        let number = events.len();
+        self.hand_over(events)
+            .inspect_err(|_| (0..number).for_each(|_| self.exchange.count_not_taken()))
     }
 
     /// Hands over how far the review of a candidate is. Never blocks.
@@ -261,7 +278,9 @@ impl Delivery {
     }
 
     fn try_publish(&self, candidate: Candidate, now: Now) -> Result<EventId, NotTaken> {
-        self.hand_over(self.event(candidate, now)?)
+        let event = self.event(candidate, now)?;
+        let id = event.id;
+        self.hand_over(Together::from_iter([event])).map(|()| id)
     }
 
     fn event(&self, candidate: Candidate, now: Now) -> Result<EventRecord, NotTaken> {
@@ -279,10 +298,9 @@ impl Delivery {
         Ok(session::record(id, expires, payload))
     }
 
-    fn hand_over(&self, record: EventRecord) -> Result<EventId, NotTaken> {
-        let id = record.id;
-        match self.records.try_send(record) {
-            Ok(()) => Ok(id),
+    fn hand_over(&self, events: Together) -> Result<(), NotTaken> {
+        match self.events.try_send(events) {
+            Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(NotTaken::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(NotTaken::Ended),
         }

@@ -65,11 +65,17 @@ pub use self::store::{
 };
 use crate::backoff::{Backoff, NO_JITTER};
 use crate::clock::Now;
+use crate::delivery::event::EventId;
 
 /// Most events on their way at a time, whatever a broker allows.
 pub const MAX_WINDOW: usize = 32;
 /// Events that were handed out and have not left.
 const MAX_BEGUN: usize = MAX_WINDOW + MAX_ASIDE + 1;
+/// Most events that are taken together: a candidate, its entry of the audit log, and the entry that
+/// says how many before it are missing.
+pub const TOGETHER: usize = 3;
+/// Events that are stored by one write and one sync, in their order.
+pub type Together = heapless::Vec<EventRecord, TOGETHER>;
 /// Largest event in bytes; a crop of [`super::event::MAX_CROP`] in base64 fits.
 pub const MAX_EVENT: usize = 128 * 1024;
 
@@ -227,6 +233,55 @@ impl<S: Store> Outbox<S> {
     /// # Errors
     /// Where the event is not taken; it is counted.
     pub fn append(&mut self, record: &EventRecord, now: Now) -> Result<QueuePosition, AppendError> {
+        self.make_room(record, now)?;
+        self.store_one(record, now)
+    }
+
+    /// Takes events that belong together, last in order, by one write and one sync of the store.
+    /// Those that are not taken, each with why; they are counted, and the others are taken.
+    pub fn append_together(
+        &mut self,
+        records: &[EventRecord],
+        now: Now,
+    ) -> Vec<(EventId, AppendError)> {
+        let mut refused = Vec::new();
+        let mut together = heapless::Vec::<&EventRecord, TOGETHER>::new();
+        for record in records {
+            // What has to go for it may be one of these.
+            if together.is_full() || !self.fits(record.payload.len()) {
+                self.store_together(&mut together, now, &mut refused);
+            }
+            match self.make_room(record, now) {
+                Ok(()) => together.push(record).expect("it is not full, or was emptied"),
+                Err(e) => refused.push((record.id, e)),
+            }
+        }
+        self.store_together(&mut together, now, &mut refused);
+        refused
+    }
+
+    /// Stores events that have their places; one by one where the store does not take them as one.
+    fn store_together(
+        &mut self,
+        records: &mut heapless::Vec<&EventRecord, TOGETHER>,
+        now: Now,
+        refused: &mut Vec<(EventId, AppendError)>,
+    ) {
+        if records.is_empty() {
+            return;
+        }
+        let stored = self.store.append_together(self.next_position, records).is_ok();
+        for record in std::mem::take(records) {
+            if stored {
+                self.taken(record, now);
+            } else if let Err(e) = self.store_one(record, now) {
+                refused.push((record.id, e));
+            }
+        }
+    }
+
+    /// Checks an event and keeps a place for it.
+    fn make_room(&mut self, record: &EventRecord, now: Now) -> Result<(), AppendError> {
         let bytes = record.payload.len();
         if bytes > MAX_EVENT {
             self.counters.too_large += 1;
@@ -247,14 +302,28 @@ impl<S: Store> Outbox<S> {
             self.leave(oldest, Fate::Dropped, now);
             self.frontier = self.frontier.max(oldest.position.saturating_add(1));
         }
+        self.events += 1;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Stores an event that has its place.
+    fn store_one(&mut self, record: &EventRecord, now: Now) -> Result<QueuePosition, AppendError> {
         let position = self.next_position;
         if let Err(e) = self.store.append(position, record) {
             self.counters.store_errors += 1;
+            self.events = self.events.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(record.payload.len());
             return Err(e.into());
         }
+        self.taken(record, now);
+        Ok(position)
+    }
+
+    /// Counts an event that was stored at the next position.
+    fn taken(&mut self, record: &EventRecord, now: Now) {
+        let position = self.next_position;
         self.next_position += 1;
-        self.events += 1;
-        self.bytes += bytes;
         self.counters.appended += 1;
         if let Some(witness) = &mut self.witness {
             witness.note(Fate::Taken, position, Some(record.id), Some(now.wall));
@@ -267,7 +336,6 @@ impl<S: Store> Outbox<S> {
         } else {
             self.note_flushed();
         }
-        Ok(position)
     }
 
     fn fits(&self, bytes: usize) -> bool {

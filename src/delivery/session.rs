@@ -170,16 +170,9 @@ impl<S: Store> Session<S> {
         self.up
     }
 
-    /// Takes a candidate.
-    ///
-    /// # Errors
-    /// Where the outbox does not take it.
-    pub fn enqueue(
-        &mut self,
-        record: &EventRecord,
-        now: Now,
-    ) -> Result<QueuePosition, AppendError> {
-        self.outbox.append(record, now)
+    /// Takes events that belong together; those that the outbox does not take, each with why.
+    pub fn enqueue(&mut self, records: &[EventRecord], now: Now) -> Vec<(EventId, AppendError)> {
+        self.outbox.append_together(records, now)
     }
 
     /// Whether candidates are held back, as some of them may be revoked.

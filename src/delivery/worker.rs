@@ -260,20 +260,19 @@ impl DeliveryWorker {
     /// Acts on an input; true where the handle is gone.
     pub(super) fn take(&mut self, input: WorkerInput) -> bool {
         match input {
-            WorkerInput::Candidate(record) => self.enqueue(&record),
+            WorkerInput::Events(events) => self.enqueue(&events),
             WorkerInput::Requested(requested) => self.take_requested(*requested),
             WorkerInput::Orphaned => return true,
         }
         false
     }
 
-    fn enqueue(&mut self, record: &EventRecord) {
-        match self.session.enqueue(record, self.clock.now()) {
-            Ok(_) => {}
-            Err(e @ AppendError::Store(_)) => {
-                log::error!("A candidate is lost: id={} error={e}.", record.id)
+    fn enqueue(&mut self, events: &[EventRecord]) {
+        for (id, error) in self.session.enqueue(events, self.clock.now()) {
+            match error {
+                AppendError::Store(_) => log::error!("An event is lost: id={id} error={error}."),
+                _ => log::warn!("An event is not queued: id={id} error={error}."),
             }
-            Err(e) => log::warn!("A candidate is not queued: id={} error={e}.", record.id),
         }
     }
 
@@ -292,8 +291,8 @@ impl DeliveryWorker {
         }
         if !requested.revoke.is_empty() {
             // What was decided before the revocation is in the channel by now.
-            while let Ok(record) = self.inputs.records.try_recv() {
-                self.enqueue(&record);
+            while let Ok(events) = self.inputs.events.try_recv() {
+                self.enqueue(&events);
             }
         }
         self.revoking.extend(requested.revoke);
@@ -321,8 +320,8 @@ impl DeliveryWorker {
         if requested.stop.is_some() {
             self.stop = requested.stop;
             // The handle is consumed by then: what is in the channel is all there will be.
-            while let Ok(record) = self.inputs.records.try_recv() {
-                self.enqueue(&record);
+            while let Ok(events) = self.inputs.events.try_recv() {
+                self.enqueue(&events);
             }
         }
     }

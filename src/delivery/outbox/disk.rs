@@ -33,7 +33,8 @@
 //! * When no event waits, the last segment is cut to its header, which then names the next
 //!   position. That needs no sync of its own: the next append's covers it.
 //!
-//! Writes, for the wear of SD cards: one append and one fdatasync for each event, and 16 bytes for
+//! Writes, for the wear of SD cards: one append and one fdatasync for each event, or for those that
+//! belong together, as a candidate and its entry of the audit log; and 16 bytes for
 //! its retirement that go with the next sync. One file is made and one deleted for each [`SEGMENT`]
 //! bytes, and at each start. A revocation rewrites each segment that holds a wiped event: at most
 //! what waits, once.
@@ -73,7 +74,7 @@ pub use self::look::{KeptEvent, look};
 use self::segment::Segment;
 use super::{
     EventRecord, Limits, Lost, MAX_EVENT, MemoryStore, OutboxStoreError, QueuePosition, Recovered,
-    Store, StoreHealth, Stored,
+    Store, StoreHealth, Stored, TOGETHER,
 };
 
 /// A segment takes no record that would make it longer.
@@ -88,8 +89,8 @@ pub const SLACK: u64 = 4 * SEGMENT;
 const MAX_STRETCHES: usize = 256;
 
 const _: () = assert!(
-    HEADER + EVENT_OVERHEAD + MAX_EVENT <= SEGMENT as usize,
-    "every event fits into a segment"
+    HEADER + TOGETHER * (EVENT_OVERHEAD + MAX_EVENT) <= SEGMENT as usize,
+    "events that belong together fit into a segment"
 );
 
 /// The store. See the module's documentation.
@@ -185,13 +186,14 @@ impl<F: Files> Store for DiskStore<F> {
         self.find_all()
     }
 
-    fn append(
+    fn append_together(
         &mut self,
-        position: QueuePosition,
-        record: &EventRecord,
+        first: QueuePosition,
+        records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError> {
-        self.next_position = self.next_position.max(position.saturating_add(1));
-        match self.save_memory().and_then(|()| self.save(position, record)) {
+        let end = first.saturating_add(records.len() as u64);
+        self.next_position = self.next_position.max(end);
+        match self.save_memory().and_then(|()| self.save(first, records)) {
             Ok(()) => {
                 self.works_again();
                 self.wipe_again();
@@ -199,7 +201,7 @@ impl<F: Files> Store for DiskStore<F> {
             }
             Err(e) => {
                 self.failed("store an event", &e);
-                self.memory.append(position, record)
+                self.memory.append_together(first, records)
             }
         }
     }

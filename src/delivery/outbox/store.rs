@@ -128,6 +128,20 @@ pub trait Store: Send {
         &mut self,
         position: QueuePosition,
         record: &EventRecord,
+    ) -> Result<(), OutboxStoreError> {
+        self.append_together(position, &[record])
+    }
+
+    /// Keeps at most [`TOGETHER`] records at `first` and the positions after it, by one write and
+    /// one sync where the store has such: a power cut meanwhile leaves the first ones of them, all,
+    /// or none.
+    ///
+    /// # Errors
+    /// Where none is kept.
+    fn append_together(
+        &mut self,
+        first: QueuePosition,
+        records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError>;
 
     /// The event that waits at `from`, or the first one after it.
@@ -234,12 +248,12 @@ impl Store for MemoryStore {
         Ok(Recovered::default())
     }
 
-    fn append(
+    fn append_together(
         &mut self,
-        position: QueuePosition,
-        record: &EventRecord,
+        first: QueuePosition,
+        records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError> {
-        self.records.push_back((position, record.clone()));
+        self.records.extend((first..).zip(records.iter().map(|record| (*record).clone())));
         Ok(())
     }
 
@@ -278,12 +292,12 @@ impl Store for Box<dyn Store> {
         (**self).recover()
     }
 
-    fn append(
+    fn append_together(
         &mut self,
-        position: QueuePosition,
-        record: &EventRecord,
+        first: QueuePosition,
+        records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError> {
-        (**self).append(position, record)
+        (**self).append_together(first, records)
     }
 
     fn next(&mut self, from: QueuePosition) -> Option<Stored> {

@@ -281,12 +281,12 @@ impl Store for FailingStore {
     fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         Ok(Recovered { events: 1, bytes: 3, next: 20 })
     }
-    fn append(
+    fn append_together(
         &mut self,
-        position: QueuePosition,
-        record: &EventRecord,
+        first: QueuePosition,
+        records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError> {
-        if self.append { Err(broken("append")) } else { self.inner.append(position, record) }
+        if self.append { Err(broken("append")) } else { self.inner.append_together(first, records) }
     }
     fn next(&mut self, from: QueuePosition) -> Option<Stored> {
         let event = Stored { position: 7, expires: nanoseconds(at(1000).wall), bytes: 3 };
@@ -335,8 +335,12 @@ impl Store for UnreadableStore {
     fn recover(&mut self) -> Result<Recovered, OutboxStoreError> {
         self.inner.recover()
     }
-    fn append(&mut self, p: QueuePosition, record: &EventRecord) -> Result<(), OutboxStoreError> {
-        self.inner.append(p, record)
+    fn append_together(
+        &mut self,
+        first: QueuePosition,
+        records: &[&EventRecord],
+    ) -> Result<(), OutboxStoreError> {
+        self.inner.append_together(first, records)
     }
     fn next(&mut self, from: QueuePosition) -> Option<Stored> {
         self.inner.next(from)
@@ -380,11 +384,21 @@ fn an_event_that_cannot_be_read_for_a_while_is_tried_again_in_its_order_and_neve
 
 #[derive(Debug, Clone)]
 enum OutboxStep {
-    Append { lifetime: u64 },
+    /// Events that belong together, by their lifetimes.
+    Append {
+        lifetimes: Vec<u64>,
+    },
     Send,
-    Ack { which: usize, verdict: AckOutcome },
-    Disconnect { kept: bool },
-    Wait { seconds: u64 },
+    Ack {
+        which: usize,
+        verdict: AckOutcome,
+    },
+    Disconnect {
+        kept: bool,
+    },
+    Wait {
+        seconds: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = OutboxStep> {
@@ -395,7 +409,8 @@ fn step() -> impl Strategy<Value = OutboxStep> {
         2 => Just(AckOutcome::Invalid),
     ];
     prop_oneof![
-        4 => (1u64..200).prop_map(|lifetime| OutboxStep::Append { lifetime }),
+        4 => proptest::collection::vec(1u64..200, 1..=TOGETHER + 1)
+            .prop_map(|lifetimes| OutboxStep::Append { lifetimes }),
         6 => Just(OutboxStep::Send),
         5 => (0usize..8, verdict).prop_map(|(which, verdict)| OutboxStep::Ack { which, verdict }),
         1 => any::<bool>().prop_map(|kept| OutboxStep::Disconnect { kept }),
@@ -426,28 +441,37 @@ proptest! {
         for step in steps {
             let now = at(seconds);
             match step {
-                OutboxStep::Append { lifetime } => {
-                    let (id, expires) = (next_id, seconds + lifetime);
-                    next_id += 1;
-                    let waiting =
-                        |m: &OutboxModel, id: u128| m.flying.iter().all(|(_, f)| *f != id);
-                    if m.queue.len() >= capacity {
-                        let flying = std::mem::take(&mut m.flying);
-                        m.queue.retain(|(id, e, _)| {
-                            *e > seconds || flying.iter().any(|(_, f)| f == id)
-                        });
-                        m.flying = flying;
+                OutboxStep::Append { lifetimes } => {
+                    let (mut records, mut full) = (Vec::new(), Vec::new());
+                    for lifetime in lifetimes {
+                        let (id, expires) = (next_id, seconds + lifetime);
+                        next_id += 1;
+                        let waiting =
+                            |m: &OutboxModel, id: u128| m.flying.iter().all(|(_, f)| *f != id);
+                        if m.queue.len() >= capacity {
+                            let flying = std::mem::take(&mut m.flying);
+                            m.queue.retain(|(id, e, _)| {
+                                *e > seconds || flying.iter().any(|(_, f)| f == id)
+                            });
+                            m.flying = flying;
+                        }
+                        if m.queue.len() >= capacity
+                            && let Some(i) = m.queue.iter().position(|(id, ..)| waiting(&m, *id))
+                        {
+                            m.queue.remove(i);
+                        }
+                        let taken = m.queue.len() < capacity;
+                        if taken {
+                            m.queue.push((id, expires, 0));
+                        }
+                        records.push(record(id, expires));
+                        if !taken {
+                            full.push(EventId::from_u128(id));
+                        }
                     }
-                    if m.queue.len() >= capacity
-                        && let Some(i) = m.queue.iter().position(|(id, ..)| waiting(&m, *id))
-                    {
-                        m.queue.remove(i);
-                    }
-                    let taken = m.queue.len() < capacity;
-                    if taken {
-                        m.queue.push((id, expires, 0));
-                    }
-                    prop_assert_eq!(o.append(&record(id, expires), now).is_ok(), taken);
+                    let refused = o.append_together(&records, now);
+                    let refused: Vec<EventId> = refused.into_iter().map(|(id, _)| id).collect();
+                    prop_assert_eq!(refused, full);
                 }
                 OutboxStep::Send => {
                     let window = if o.probing { 1 } else { MAX_WINDOW };

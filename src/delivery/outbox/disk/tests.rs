@@ -54,6 +54,34 @@ fn what_was_appended_is_there_after_a_kill_and_what_was_retired_is_not() {
 }
 
 #[test]
+fn events_that_belong_together_cost_one_write_and_one_sync_and_a_kill_leaves_the_first_of_them() {
+    let events: Vec<EventRecord> = (0..TOGETHER as u64).map(|p| record(p, 100)).collect();
+    let together: Vec<&EventRecord> = events.iter().collect();
+    let mut left = BTreeSet::new();
+    for share in 0..=255 {
+        let disk = MemDisk::default();
+        let (mut store, _) = opened(&disk);
+        store.append(0, &events[0]).expect("works");
+        assert!(store.remove(0).expect("works"));
+        let before = disk.lock().operations;
+        disk.lock().plan = (share > 0).then_some((before + 1, Fault::Crash, share));
+        store.append_together(1, &together).expect("the disk, or memory, takes them");
+        if share == 0 {
+            assert_eq!(disk.lock().operations - before, 2);
+            assert_eq!(positions(&mut store), [1, 2, 3]);
+            assert_eq!(store.read(3).expect("works"), Some(events[2].clone()));
+            continue;
+        }
+        drop(store);
+        disk.restart(false, &mut || 0);
+        let found = positions(&mut opened(&disk).0);
+        assert!([1, 2, 3].starts_with(&found), "{found:?}");
+        left.insert(found.len());
+    }
+    assert_eq!(left, BTreeSet::from([0, 1, 2, 3]));
+}
+
+#[test]
 fn a_position_that_was_retired_is_not_given_again_when_its_event_is_long_gone() {
     let disk = MemDisk::default();
     let (mut store, _) = opened(&disk);

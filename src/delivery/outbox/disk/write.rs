@@ -8,16 +8,16 @@ use super::segment::Segment;
 use super::{DiskStore, Files, MARKS_A_SYNC, SEGMENT};
 use crate::delivery::outbox::{EventRecord, QueuePosition, Store, nanoseconds};
 
-/// A record's bytes.
+/// The bytes of records.
 enum RecordBytes {
-    Event(zeroize::Zeroizing<Vec<u8>>),
+    Events(zeroize::Zeroizing<Vec<u8>>),
     Mark([u8; MARK]),
 }
 
 impl RecordBytes {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Event(bytes) => bytes,
+            Self::Events(bytes) => bytes,
             Self::Mark(bytes) => bytes,
         }
     }
@@ -90,14 +90,24 @@ impl<F: Files> DiskStore<F> {
         Ok(offset)
     }
 
-    /// Writes an event and syncs it; once more in a new segment where the active one fails.
-    pub(super) fn save(&mut self, position: QueuePosition, record: &EventRecord) -> io::Result<()> {
-        let length = EVENT_OVERHEAD + record.payload.len();
+    /// Writes events into one segment and syncs them; once more in a new segment where the active
+    /// one fails.
+    pub(super) fn save(
+        &mut self,
+        first: QueuePosition,
+        records: &[&EventRecord],
+    ) -> io::Result<()> {
+        let length = records.iter().map(|r| EVENT_OVERHEAD + r.payload.len()).sum();
         self.make_room(length as u64)?;
+        let encode = |segment| {
+            let mut frames = zeroize::Zeroizing::new(Vec::with_capacity(length));
+            for (position, record) in (first..).zip(records) {
+                frames.extend_from_slice(&format::event(segment, position, record));
+            }
+            RecordBytes::Events(frames)
+        };
         let once = |store: &mut Self| {
-            let written = store.write(length, |segment| {
-                RecordBytes::Event(format::event(segment, position, record))
-            });
+            let written = store.write(length, encode);
             let written_but_not_synced = written.is_ok();
             written.and_then(|at| store.sync().map(|()| at)).inspect_err(|_| {
                 if written_but_not_synced && let Some(last) = store.segments.back_mut() {
@@ -106,19 +116,23 @@ impl<F: Files> DiskStore<F> {
                 store.abandon();
             })
         };
-        let offset = once(self).or_else(|_| once(self))? as u32;
-        let bytes = record.payload.len() as u32;
-        let entry = IndexEntry { position, expires: nanoseconds(record.expires), offset, bytes };
+        let mut offset = once(self).or_else(|_| once(self))? as u32;
         let last = self.segments.back_mut().expect("it was just written to");
-        last.add(&entry);
-        self.indices.push(last.number, entry);
+        for (position, record) in (first..).zip(records) {
+            let bytes = record.payload.len() as u32;
+            let entry =
+                IndexEntry { position, expires: nanoseconds(record.expires), offset, bytes };
+            last.add(&entry);
+            self.indices.push(last.number, entry);
+            offset += EVENT_OVERHEAD as u32 + bytes;
+        }
         Ok(())
     }
 
     /// What could not be saved earlier goes first.
     pub(super) fn save_memory(&mut self) -> io::Result<()> {
         while let Some((position, record)) = self.memory.front() {
-            self.save(position, &record)?;
+            self.save(position, &[&record])?;
             self.memory.remove(position).map_err(|e| e.source)?;
         }
         Ok(())

@@ -17,9 +17,10 @@ use crate::delivery::outbox::{AckOutcome, Outbox, Settled};
 
 #[derive(Debug, Clone)]
 enum QueueStep {
-    /// So many events of so many bytes, each of one of four subjects.
+    /// So many events of so many bytes, each of one of four subjects, so many at a time.
     Append {
         events: u8,
+        together: usize,
         bytes: usize,
         lifetime: u64,
         subject: u8,
@@ -49,10 +50,11 @@ enum QueueStep {
 
 fn step() -> impl Strategy<Value = QueueStep> {
     let bytes = prop_oneof![3 => Just(100_000usize), 1 => 17usize..2000];
-    let append = (1u8..12, bytes, prop_oneof![Just(20u64), Just(1000)], 0u8..4);
+    let lifetime = prop_oneof![Just(20u64), Just(1000)];
+    let append = (1u8..12, 1..=TOGETHER, bytes, lifetime, 0u8..4);
     prop_oneof![
-        8 => append.prop_map(|(events, bytes, lifetime, subject)| QueueStep::Append {
-            events, bytes, lifetime, subject,
+        8 => append.prop_map(|(events, together, bytes, lifetime, subject)| QueueStep::Append {
+            events, together, bytes, lifetime, subject,
         }),
         8 => Just(QueueStep::Send),
         7 => (any::<u8>(), any::<bool>())
@@ -140,24 +142,35 @@ proptest! {
             let mut restart = None;
             // What leaves in this step, with what the outbox's counters say.
             match step {
-                QueueStep::Append { events, bytes, lifetime, subject } => {
-                    for n in 0..events {
-                        let subject = (subject + n) % 4;
-                        let event = QueueEvent { subject, expires: seconds + lifetime, bytes };
-                        let id = next_id;
-                        next_id += 1;
-                        let position = outbox
-                            .append(&record(id, subject, bytes, event.expires), now)
-                            .expect("room");
-                        prop_assert!(
-                            at_position.insert(position, id).is_none(),
-                            "no position is used twice"
-                        );
-                        if disk.lock().dead || outbox.store_health().in_memory > 0 {
-                            m.perhaps.insert(id, event);
-                        } else {
-                            m.owed.insert(id, event);
-                            m.gone.extend(std::mem::take(&mut m.left).into_keys());
+                QueueStep::Append { events, together, bytes, lifetime, subject } => {
+                    let events: Vec<(u64, QueueEvent)> = (next_id..)
+                        .zip(0..events)
+                        .map(|(id, n)| {
+                            let subject = (subject + n) % 4;
+                            (id, QueueEvent { subject, expires: seconds + lifetime, bytes })
+                        })
+                        .collect();
+                    next_id += events.len() as u64;
+                    for set in events.chunks(together) {
+                        let first = outbox.next_position;
+                        let records: Vec<EventRecord> = set
+                            .iter()
+                            .map(|(id, e)| record(*id, e.subject, e.bytes, e.expires))
+                            .collect();
+                        let refused = outbox.append_together(&records, now);
+                        prop_assert!(refused.is_empty(), "{refused:?}: there is room");
+                        let unsure = disk.lock().dead || outbox.store_health().in_memory > 0;
+                        for (position, (id, event)) in (first..).zip(set) {
+                            prop_assert!(
+                                at_position.insert(position, *id).is_none(),
+                                "no position is used twice"
+                            );
+                            if unsure {
+                                m.perhaps.insert(*id, *event);
+                            } else {
+                                m.owed.insert(*id, *event);
+                                m.gone.extend(std::mem::take(&mut m.left).into_keys());
+                            }
                         }
                     }
                 }

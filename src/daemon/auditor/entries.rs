@@ -1,0 +1,74 @@
+//! What leaves the log: entries of its records, alone or together with the candidate that they are
+//! of.
+//!
+//! * A candidate goes to the outbox by one write and one sync with the entry of its record, and
+//!   after it: whoever has the candidate can have had the entry.
+//! * What delivery does not take is counted there, and its records are in the log all the same.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use log::warn;
+use sha2::{Digest, Sha256};
+
+use super::NotPublished;
+use crate::audit::journal::LoggedRecord;
+use crate::clock::Now;
+use crate::delivery::event::{AuditEntry, EventId};
+use crate::delivery::outbox::{EventRecord, Together};
+use crate::delivery::{Delivery, NotTaken};
+use crate::device::reviews::{CaseToAdd, Reviews};
+
+/// Remembers the event for those who will judge it, and hands it over for delivery, by one write
+/// with the entries of its record. These go out without it where it cannot be remembered.
+pub(super) fn hand_over(
+    mut entries: Together,
+    event: EventRecord,
+    case: Option<&CaseToAdd>,
+    reviews: &mut Reviews,
+    delivery: &Delivery,
+    now: Now,
+) -> Result<EventId, NotPublished> {
+    let id = event.id;
+    let payload = case.map(|_| Sha256::digest(&event.payload).into());
+    let remembered = case.zip(payload.as_ref());
+    if let Some((case, payload)) = remembered
+        && let Err(blindness) = reviews.add(case, *payload, now)
+    {
+        publish_entries(entries, delivery);
+        return Err(NotPublished::Reviews(blindness));
+    }
+    if let Err(event) = entries.push(event) {
+        publish_entries(std::mem::replace(&mut entries, Together::from_iter([event])), delivery);
+    }
+    if let Err(error) = delivery.publish_together(entries) {
+        if let Some((case, payload)) = remembered {
+            reviews.take_back(case, payload);
+        }
+        return Err(error.into());
+    }
+    Ok(id)
+}
+
+pub(super) fn publish(record: LoggedRecord, delivery: &Delivery, now: Now) {
+    publish_entries(Together::from_iter(entry(record, delivery, now)), delivery);
+}
+
+/// The event of a record; `None` where it cannot be written.
+pub(super) fn entry(record: LoggedRecord, delivery: &Delivery, now: Now) -> Option<EventRecord> {
+    let entry = AuditEntry { index: record.index, record: STANDARD.encode(&record.bytes) };
+    let prepared = delivery.prepare_audit_entry(entry, now);
+    prepared.inspect_err(|error| unpublished(1, error)).ok()
+}
+
+pub(super) fn publish_entries(entries: Together, delivery: &Delivery) {
+    let records = entries.len();
+    if records > 0
+        && let Err(error) = delivery.publish_together(entries)
+    {
+        unpublished(records, &error);
+    }
+}
+
+fn unpublished(records: usize, error: &NotTaken) {
+    warn!("Audit records are not published; they are in the log: records={records} {error}.");
+}
