@@ -214,6 +214,9 @@ struct GateArgs {
     /// Look at everybody, or at one half of the people, by their names.
     #[arg(long, value_enum, default_value_t = gate::Half::All)]
     half: gate::Half,
+    /// Fit the limits of the count anew, so that no more than this share of clean views is counted.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    fit: Option<f32>,
 }
 
 #[derive(Debug, clap::Args)]

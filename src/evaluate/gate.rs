@@ -8,8 +8,8 @@
 //!   threshold. Views without a face and refused ones are counted apart: they are never compared,
 //!   and the device says so already.
 //! * People are counted alike, with the exact interval of so many people.
-//! * [`Half`] takes every second person, by the name alone: to choose a limit on one half and to
-//!   report the other.
+//! * [`Half`] takes every second person, by the name alone: to fit the limits on one half
+//!   ([`super::gate_fit`]) and to report the other.
 //!
 //! Not promised: that these degradations come as often at a place as they do here.
 
@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::degrade::{self, PlainPicture};
+use super::gate_fit::{self, FitView, FittedLimits};
 use super::protocol::folder::{self, Person, shown};
 use super::statistics::misses::PeopleAlike;
 use super::work::spread;
@@ -30,7 +31,7 @@ use crate::frame::Frame;
 use crate::source::Photograph;
 use crate::template::{Template, fuse};
 use crate::vision::photographs::FaceReader;
-use crate::vision::{HardlyAble, JudgedFace, Models};
+use crate::vision::{Fitness, HardlyAble, JudgedFace, Models};
 
 /// Name of the views that nothing was done to.
 pub const CLEAN: &str = "clean";
@@ -69,6 +70,8 @@ pub struct GateQuestion {
     pub threshold: f32,
     /// Which people.
     pub half: Half,
+    /// Fit the limits anew: the largest share of clean views that may be counted.
+    pub fit: Option<f64>,
 }
 
 /// A share of views, people counted alike.
@@ -148,6 +151,8 @@ pub struct Gate {
     pub clean: ShareOfViews,
     /// Every degradation; first the clean views.
     pub degradations: Vec<DegradedViews>,
+    /// The limits that these people would give, where that was asked and they are enough for it.
+    pub fitted: Option<FittedLimits>,
 }
 
 impl Gate {
@@ -162,7 +167,7 @@ impl Gate {
 enum SeenView {
     NoFace,
     Refused,
-    Compared { template: Template, hardly: Option<HardlyAble> },
+    Compared { template: Template, fitness: Option<Fitness> },
 }
 
 /// What is to be looked at.
@@ -179,6 +184,8 @@ struct ViewLine<'a> {
     degradation: &'static str,
     similarity: f32,
     hardly_able: Option<HardlyAble>,
+    #[serde(flatten)]
+    fitness: Option<Fitness>,
 }
 
 /// Looks at the people of the folder `root`.
@@ -252,8 +259,8 @@ fn see(
         return Ok(SeenView::Refused);
     }
     let seen = reader.embed_with_fitness(frame, &subject);
-    let (embedding, hardly) = seen.map_err(|e| e.to_string())?;
-    Ok(SeenView::Compared { template: embedding.quantize(), hardly })
+    let (embedding, fitness) = seen.map_err(|e| e.to_string())?;
+    Ok(SeenView::Compared { template: embedding.quantize(), fitness })
 }
 
 fn tally(
@@ -276,6 +283,7 @@ fn tally(
         .collect();
     let (mut degraded, mut clean, mut people) =
         (PeopleTally::default(), PeopleTally::default(), HashSet::new());
+    let mut to_fit = Vec::new();
     for looks in readable.chunk_by(|a, b| a.0.person == b.0.person) {
         let of_template = looks.iter().filter(|(look, _)| look.template);
         let usable: Vec<&Template> = of_template
@@ -305,14 +313,22 @@ fn tally(
                     file: &shown(root, look.file),
                     degradation: row.name,
                     similarity: counted.similarity,
-                    hardly_able: counted.hardly,
+                    hardly_able: counted.hardly(),
+                    fitness: counted.fitness,
                 });
-                let marked = counted.hardly.is_some();
+                let (marked, cannot_match) =
+                    (counted.hardly().is_some(), counted.similarity < question.threshold);
                 if at == 0 {
                     clean.add(look.person, marked);
-                } else if counted.similarity < question.threshold {
+                } else if cannot_match {
                     degraded.add(look.person, marked);
                 }
+                to_fit.extend(counted.fitness.map(|fitness| FitView {
+                    person: look.person,
+                    fitness,
+                    clean: at == 0,
+                    cannot_match,
+                }));
             }
         }
     }
@@ -322,6 +338,7 @@ fn tally(
         degraded: degraded.share(),
         clean: clean.share(),
         degradations: rows.into_iter().map(TallyRow::finish).collect(),
+        fitted: question.fit.and_then(|most_clean| gate_fit::fit(&to_fit, most_clean)),
     }
 }
 
@@ -341,7 +358,13 @@ struct TallyRow {
 /// A view that was compared.
 struct ComparedView {
     similarity: f32,
-    hardly: Option<HardlyAble>,
+    fitness: Option<Fitness>,
+}
+
+impl ComparedView {
+    fn hardly(&self) -> Option<HardlyAble> {
+        self.fitness.and_then(|f| f.hardly_able())
+    }
 }
 
 impl TallyRow {
@@ -365,18 +388,19 @@ impl TallyRow {
                 self.told.add(person, true);
                 None
             }
-            SeenView::Compared { template, hardly } => {
-                let similarity = template.cosine(own);
+            SeenView::Compared { template, fitness } => {
+                let view = ComparedView { similarity: template.cosine(own), fitness: *fitness };
+                let hardly = view.hardly();
                 if let Some(reason) = hardly {
                     *self.reasons.entry(reason.name()).or_insert(0) += 1;
                 }
-                if similarity < threshold {
+                if view.similarity < threshold {
                     self.cannot_match.add(person, hardly.is_some());
                     self.told.add(person, hardly.is_some());
                 } else {
                     self.can_match.add(person, hardly.is_some());
                 }
-                Some(ComparedView { similarity, hardly: *hardly })
+                Some(view)
             }
         }
     }
@@ -402,7 +426,7 @@ mod tests {
     use crate::template::Embedding;
 
     const QUESTION: GateQuestion =
-        GateQuestion { template_of: 2, views: 2, threshold: 0.5, half: Half::All };
+        GateQuestion { template_of: 2, views: 2, threshold: 0.5, half: Half::All, fit: None };
 
     /// A template at this similarity to that of [`own`].
     fn at(similarity: f32) -> Template {
@@ -412,7 +436,15 @@ mod tests {
     }
 
     fn compared(similarity: f32, hardly: Option<HardlyAble>) -> SeenView {
-        SeenView::Compared { template: at(similarity), hardly }
+        let mut fitness = Fitness { detail: -2.25, noise: -2.93, contrast: 7.26 };
+        match hardly {
+            None => {}
+            Some(HardlyAble::Blurred) => fitness.detail = -5.0,
+            Some(HardlyAble::Noisy) => fitness.noise = 0.0,
+            Some(HardlyAble::Dark) => fitness.contrast = 1.0,
+        }
+        assert_eq!(fitness.hardly_able(), hardly);
+        SeenView::Compared { template: at(similarity), fitness: Some(fitness) }
     }
 
     fn view(degraded: impl Fn() -> SeenView) -> Vec<SeenView> {

@@ -14,6 +14,7 @@
 //! | [`identification`] | one to many, open set: FNIR at FPIR, rank 1 |
 //! | [`detection`] | WIDER protocol, recall by face height |
 //! | [`gate`] | whether views that cannot match are counted as such |
+//! | [`gate_fit`] | the limits of that count, fitted anew |
 //! | [`groups`] | how rates differ between the deployer's own groups |
 //! | [`duplicates`] | who may be one person under two names |
 //! | [`contact`] | their photographs side by side, for a person to judge |
@@ -45,6 +46,7 @@ pub(crate) mod detection;
 pub(crate) mod duplicates;
 pub(crate) mod extract;
 pub(crate) mod gate;
+pub(crate) mod gate_fit;
 pub(crate) mod groups;
 pub(crate) mod identification;
 pub(crate) mod left_out;

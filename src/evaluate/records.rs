@@ -7,7 +7,7 @@
 //! | verification | a pair: `line`, `fold`, `a`, `b`, `genuine`, `similarity` (null where a photograph gave no template) |
 //! | identification | an enrolled photograph: `draw`, `person`, `enrolled`, `template`; a probe: `draw`, `person`, `probe`, `mated`, `best` and `best_person` (null without a template) |
 //! | detection | an image: `image`, `scale`, `faces` as `[left, top, width, height, score]`, best first |
-//! | gate | a view that was compared: `file`, `degradation`, `similarity`, `hardly_able` (null where it is able) |
+//! | gate | a view that was compared: `file`, `degradation`, `similarity`, `hardly_able` (null where it is able), `detail`, `noise`, `contrast` (what was measured of it) |
 //! | groups, curve | a pair of photographs with templates: `a`, `b`, `same_person`, `similarity`; with `groups` also `group_a`, `group_b` |
 
 use std::io::{self, Write};

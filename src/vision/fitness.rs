@@ -31,7 +31,7 @@ const WEIGHTS: [f32; 4] = [0.670, -2.612, 1.068, -0.852];
 const USUAL: Fitness = Fitness { detail: -2.25, noise: -2.93, contrast: 7.26 };
 
 /// Measures of one aligned face. All are finite.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Fitness {
     /// `ln((m + .2) / (V + 4))`: the least mean squared second difference of the smoothed luma over
     /// four directions, by the luma's variance. The lower, the more blurred. Its 3rd percentile on

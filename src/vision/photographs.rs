@@ -8,11 +8,11 @@
 //! * Faces are judged as the daemon judges them, so that what is measured is what is used.
 //! * Nothing of a face stays after its embedding was made.
 
+#[cfg(feature = "evaluate")]
+use super::Fitness;
 use super::judge::FaceJudge;
 pub use super::judge::JudgedFace;
 use super::{Detection, Faces, Models, Quality, TooPoor, VisionConfig, VisionError};
-#[cfg(feature = "evaluate")]
-use super::{Fitness, HardlyAble};
 use crate::frame::Frame;
 use crate::geometry::Point;
 use crate::template::Embedding;
@@ -143,7 +143,7 @@ impl FaceReader {
         embedding
     }
 
-    /// As [`FaceReader::embed`], with the reason why the view is hardly able to match, if it is.
+    /// As [`FaceReader::embed`], with what says whether the view is able to match.
     ///
     /// # Errors
     /// As there.
@@ -152,11 +152,11 @@ impl FaceReader {
         &mut self,
         frame: &Frame<'_>,
         seen: &JudgedFace,
-    ) -> Result<(Embedding, Option<HardlyAble>), VisionError> {
+    ) -> Result<(Embedding, Option<Fitness>), VisionError> {
         let embedding = self.judge.embed_again(frame, seen);
         let fitness = Fitness::of(self.judge.aligned());
         self.judge.wipe();
-        Ok((embedding?, fitness.and_then(|f| f.hardly_able())))
+        Ok((embedding?, fitness))
     }
 
     /// The one person of a photograph, good enough to enrol; small faces in the background are left

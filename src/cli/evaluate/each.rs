@@ -83,6 +83,7 @@ pub(super) fn measure_gate(a: &GateArgs, out: &mut dyn Write) -> Result<bool, Cl
         views: a.views.into(),
         threshold: a.threshold,
         half: a.half,
+        fit: a.fit.map(f64::from),
     };
     let settings = bench.settings;
     let result =

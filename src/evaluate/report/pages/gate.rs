@@ -3,6 +3,7 @@
 use super::Describe;
 use super::parts::headline;
 use crate::evaluate::gate::{DegradedViews, Gate, Half, ShareOfViews};
+use crate::evaluate::gate_fit::FittedLimits;
 use crate::evaluate::report::format::{share, span, thousands};
 use crate::evaluate::report::{Block, Headline, ReportTable, Section};
 
@@ -55,11 +56,36 @@ impl Describe for Gate {
             ],
         );
         self.degradations.iter().for_each(|d| table.row(row(d)));
-        vec![Section {
+        let mut sections = vec![Section {
             heading: "Degradations".into(),
             blocks: vec![Block::Text(text), Block::Table(table)],
-        }]
+        }];
+        if let Some(most_clean) = q.fit {
+            let blocks = match &self.fitted {
+                Some(limits) => fitted(limits),
+                None => vec![Block::Text(
+                    "There are too few views that cannot match, that can, or that are clean; or \
+                     a line divides them without an error. No limits follow from these."
+                        .into(),
+                )],
+            };
+            let heading = format!("Limits that count at most {} of clean views", share(most_clean));
+            sections.push(Section { heading, blocks });
+        }
+        sections
     }
+}
+
+fn fitted(limits: &FittedLimits) -> Vec<Block> {
+    let text = format!(
+        "Fitted to {} views of {} people, people counted alike: intercept and weights of detail, \
+         noise and contrast, and the cut.",
+        thousands(limits.views as u64),
+        thousands(limits.people as u64)
+    );
+    let [base, detail, noise, contrast] = limits.weights;
+    let code = format!("{base:.3}, {detail:.3}, {noise:.3}, {contrast:.3}; {:.3}", limits.cut);
+    vec![Block::Text(text), Block::Code(code)]
 }
 
 fn counted(s: &ShareOfViews) -> String {
