@@ -5,64 +5,13 @@ mod support;
 
 use std::fs;
 
-use serde_json::Value;
 use support::Subscriber;
-use support::desk::{Daemon, Desk, PORTRAITS, ok, watchpost};
+use support::desk::{Daemon, Desk, PORTRAITS, ok};
 use support::field::{Field, TOPIC};
+use support::reviewed::{judge, reviewed_field};
 
-/// A device with a key of its own and a log, whose trust file pins dora and emil as reviewers.
 fn field() -> Option<Field> {
-    let field = Field::with("device_key = \"DESK/device.key\"", |desk| {
-        desk.list();
-        ok(&["key", "device", &desk.arg("device.key")]);
-        ok(&["key", "identity", &desk.arg("identity.key")]);
-        let list = desk.arg("list.cose");
-        ok(&[
-            "watchlist",
-            "seal",
-            &list,
-            "--to",
-            &device_key(desk),
-            "--out",
-            &desk.arg("list.age"),
-        ]);
-        fs::rename(desk.path("list.age"), desk.path("list.cose")).expect("a sealed list");
-        let [alice, bob] = ["alice.key", "bob.key"].map(|key| public(desk, key));
-        let [dora, emil] = ["dora.key", "emil.key"].map(|key| {
-            ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
-            public(desk, key)
-        });
-        let trust = desk.arg("trust.toml");
-        ok(&[
-            "key",
-            "trust",
-            &alice,
-            &bob,
-            "--reviewer",
-            &dora,
-            "--reviewer",
-            &emil,
-            "--out",
-            &trust,
-        ]);
-    })?;
-    let file = field.desk.path("watchpost.toml");
-    let mut text = fs::read_to_string(&file).expect("a configuration");
-    let [identity, log, docket] =
-        ["identity.key", "audit", "reviews.cbor"].map(|name| field.desk.arg(name));
-    text += &format!(
-        "[audit]\nidentity = \"{identity}\"\nlog = \"{log}\"\n[review]\ndocket = \"{docket}\"\n"
-    );
-    fs::write(&file, text).expect("writes");
-    Some(field)
-}
-
-fn public(desk: &Desk, key: &str) -> String {
-    ok(&["key", "show", &desk.arg(key)]).trim().to_owned()
-}
-
-fn device_key(desk: &Desk) -> String {
-    public(desk, "device.key")
+    reviewed_field(Desk::list)
 }
 
 /// Starts a daemon before which the listed person passes, and keeps the candidate as it was
@@ -77,31 +26,9 @@ fn with_candidate(field: &Field) -> Daemon {
     daemon
 }
 
-/// Has `key` judge the candidate, and sends that. Whether the device counted it, and what it
-/// said.
+/// See [`support::reviewed::judges`].
 fn judges(field: &Field, key: &str, opinion: &str) -> (bool, String) {
-    let desk = &field.desk;
-    let (secret, out) = (desk.arg(key), desk.arg("verdict.cose"));
-    ok(&[
-        "review",
-        "judge",
-        &desk.arg("candidate.json"),
-        "--opinion",
-        opinion,
-        "--confidence",
-        "high",
-        "--key",
-        &secret,
-        "--device-key",
-        &device_key(desk),
-        "--out",
-        &out,
-    ]);
-    let config = desk.arg("watchpost.toml");
-    let sent =
-        watchpost(&["orders", "send", &out, "--device", "gate-1", "--config", &config, "--json"]);
-    let answer: Value = serde_json::from_slice(&sent.stdout).expect("a JSON line");
-    (sent.status.success(), answer["detail"].as_str().unwrap_or_default().to_owned())
+    support::reviewed::judges(&field.desk, "candidate.json", key, opinion)
 }
 
 #[test]
@@ -134,25 +61,10 @@ fn a_verdict_of_nobody_who_may_review_is_not_answered_and_a_revoked_candidate_is
     let Some(field) = field() else { return };
     let _daemon = with_candidate(&field);
     let desk = &field.desk;
-    let out = desk.arg("forged.cose");
     // Who signs lists does not review.
     for key in ["mallory.key", "alice.key"] {
-        ok(&[
-            "review",
-            "judge",
-            &desk.arg("candidate.json"),
-            "--opinion",
-            "same",
-            "--confidence",
-            "high",
-            "--key",
-            &desk.arg(key),
-            "--device-key",
-            &device_key(desk),
-            "--out",
-            &out,
-        ]);
-        let forged = fs::read(&out).expect("a verdict");
+        judge(desk, "candidate.json", key, "same", "forged.cose");
+        let forged = fs::read(desk.path("forged.cose")).expect("a verdict");
         field.listener.publish(&format!("{TOPIC}/review"), false, forged);
     }
     field.await_("stats", "both are turned away", |s| {

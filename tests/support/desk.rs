@@ -167,6 +167,12 @@ impl Daemon {
         self.0.id()
     }
 
+    /// SIGHUP: reads the list and the trust file again.
+    pub fn hang_up(&self) {
+        let id = self.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().is_ok_and(|s| s.success()));
+    }
+
     /// SIGKILL, as a power cut does it.
     pub fn kill(mut self) {
         let _ = self.0.kill();

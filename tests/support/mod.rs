@@ -14,6 +14,7 @@ pub mod manifests;
 pub mod people;
 #[cfg(feature = "desk")]
 pub mod receiving;
+pub mod reviewed;
 pub mod traces;
 pub mod trials;
 pub mod wire;
@@ -162,6 +163,12 @@ impl Mosquitto {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// SIGSTOP: connections stay open, and nothing is read or answered.
+    pub fn freeze(&self) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-STOP", &id]).status().is_ok_and(|s| s.success()));
     }
 
     /// SIGHUP: reads passwords and access lists again.
