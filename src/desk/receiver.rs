@@ -10,13 +10,16 @@
 //! Promises:
 //! * A message is acknowledged after the transaction that stored it has ended. Where the store
 //!   fails nothing is acknowledged; it is logged, and tried again at growing intervals.
-//! * The broker sends no more than [`RECEIVE_MAX`] messages before one of them is acknowledged:
-//!   memory is bounded, and a slow disk slows the broker down.
+//! * The broker is asked to send no more than [`RECEIVE_MAX`] messages before one of them is
+//!   acknowledged, and twice as many can wait here. One that sends more is read no further until
+//!   there is room: memory is bounded, and a slow disk slows the broker down.
 //! * The session is kept: what is published while the desk is away waits at the broker.
 //! * A receipt goes out until the broker has taken it, a verdict until its device has answered,
 //!   over restarts of both.
+//! * Of desks that share a subscription each hears what becomes of every candidate.
 //!
-//! Not promised: that a message at QoS 0 (counts) is stored where more wait than fit.
+//! Not promised: that a message at QoS 0 (counts) is stored where more wait than fit; that of
+//! several desks it is the one with the candidate whose receipt retires a state of its review.
 
 mod keeper;
 mod post;
@@ -52,10 +55,13 @@ const MAX_INCOMING: u32 = super::intake::MAX_MESSAGE as u32 + 16 * 1024;
 const ROUND: Duration = Duration::from_millis(500);
 /// First and last wait between connections.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// First wait where only somebody who changes something can help: a wrong password, a certificate.
+const RETRY_SLOWLY: Duration = Duration::from_secs(30);
 
-/// Whom a shared subscription may serve: what is kept by its id. What a device said last is heard
-/// by every desk, as brokers hand nothing that they retain to a shared subscription.
-const SHARED: [&str; 3] = ["/candidate", "/review/state", "/audit/entry"];
+/// What desks share: each candidate is one desk's work. All else is heard by every desk: the answer
+/// to a verdict is for the desk that sent it, a proof needs each record of a device's log, and
+/// brokers hand nothing that they retain to a shared subscription.
+const SHARED: &str = "/candidate";
 
 /// What the receiver needs.
 pub struct Receiver {
@@ -112,6 +118,7 @@ impl Receiver {
             }
             let random = getrandom::u32().unwrap_or(u32::MAX / 2);
             let wait = backoff.next(random);
+            let wait = if failure.slow { wait.max(RETRY_SLOWLY) } else { wait };
             log::warn!(
                 "No connection to the broker: {failure} url={url} next_try_ms={}.",
                 wait.as_millis()
@@ -254,13 +261,7 @@ impl Link {
     fn filters(&self) -> Vec<String> {
         let share = &self.receiver.share;
         let all = Intake::filters(&self.receiver.broker.root).into_iter();
-        let shared = |filter: &String| SHARED.iter().any(|end| filter.ends_with(end));
-        all.map(|filter| match share.as_str() {
-            "" => filter,
-            share if shared(&filter) => format!("$share/{share}/{filter}"),
-            _ => filter,
-        })
-        .collect()
+        all.map(|filter| shared(share, filter)).collect()
     }
 
     fn subscribed(&self, ack: &SubAck) {
@@ -304,5 +305,30 @@ impl Link {
             }
             Err(TrySendError::Closed(_)) => Err(failure::CLIENT.into()),
         }
+    }
+}
+
+/// The filter as desks that have the subscription `share` in common subscribe to it; as it is where
+/// there is none.
+fn shared(share: &str, filter: String) -> String {
+    if !share.is_empty() && filter.ends_with(SHARED) {
+        format!("$share/{share}/{filter}")
+    } else {
+        filter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn desks_share_candidates_and_each_hears_what_became_of_its_own() {
+        let of = |share: &str| -> Vec<String> {
+            let all = Intake::filters("site").into_iter();
+            all.map(|f| shared(share, f)).filter(|f| f.starts_with("$share/")).collect()
+        };
+        assert_eq!(of("desk"), ["$share/desk/site/v1/+/candidate"]);
+        assert_eq!(of(""), Vec::<String>::new());
     }
 }

@@ -81,16 +81,29 @@ pub fn tls(http: &HttpConfig) -> Result<Option<TlsAcceptor>, ServeError> {
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-/// Serves until `stop` says so.
+/// Serves until `stop` says so, or whoever could say so is gone; also where no place is free.
 pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) {
+    serve_at_most(Arc::new(Semaphore::new(MOST)), listener, tls, router, stop).await;
+}
+
+async fn serve_at_most(
+    places: Arc<Semaphore>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(MOST));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stop.changed() => return,
+        };
+        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => return,
@@ -140,5 +153,20 @@ where
         .await;
     if let Err(error) = served {
         log::debug!("A connection ended: {error}.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_ends_at_stop_while_no_connection_has_a_place() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let none = Arc::new(Semaphore::new(0));
+        let served = serve_at_most(none, listener, None, Router::new(), stopping);
+        stop.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(10), served).await.expect("it ends");
     }
 }

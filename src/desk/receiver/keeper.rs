@@ -1,7 +1,13 @@
 //! Stores what has come, all that waits in one transaction.
+//!
+//! * After each transaction it is looked once which receipts are due; which verdicts are is looked
+//!   at where somebody asks.
+//! * Where nothing can be stored it is tried again at growing intervals, for as long as it takes:
+//!   what waits is acknowledged by nobody. Where nothing can be read, what is due is looked at at
+//!   growing intervals.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use tokio::sync::{broadcast, mpsc};
@@ -65,9 +71,17 @@ pub struct StoreKeeper {
     pub notices: broadcast::Sender<DeskNotice>,
 }
 
+/// When it may be looked at again what is due, after the store could not be read.
+struct LookAgain {
+    began: Instant,
+    backoff: Backoff,
+}
+
 impl StoreKeeper {
     /// Until nobody asks any more.
     pub async fn run(self, mut jobs: mpsc::Receiver<Job>, done: mpsc::Sender<Done>) {
+        let backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut again = LookAgain { began: Instant::now(), backoff };
         while let Some(job) = jobs.recv().await {
             let (mut incoming, mut taken, mut look) = (Vec::new(), Vec::new(), false);
             let mut next = Some(job);
@@ -84,13 +98,12 @@ impl StoreKeeper {
             if !taken.is_empty() {
                 retry("The receipts", || self.store.receipts_taken(&taken)).await;
             }
-            if !incoming.is_empty() {
+            let kept = !incoming.is_empty();
+            if kept {
                 self.keep(incoming, &done).await;
-                look |= !done.is_closed() && jobs.is_empty();
-                self.look(false, &done).await;
             }
-            if look {
-                self.look(true, &done).await;
+            if kept || look {
+                self.look(look, &done, &mut again).await;
             }
         }
     }
@@ -115,7 +128,11 @@ impl StoreKeeper {
         }
     }
 
-    async fn look(&self, verdicts: bool, done: &mpsc::Sender<Done>) {
+    async fn look(&self, verdicts: bool, done: &mpsc::Sender<Done>, again: &mut LookAgain) {
+        let now = again.began.elapsed();
+        if again.backoff.left(now) > Duration::ZERO {
+            return;
+        }
         let receipts = self.store.due_receipts(DUE).await;
         let verdicts = match verdicts {
             true => Some(self.store.due_verdicts(DUE).await),
@@ -123,10 +140,16 @@ impl StoreKeeper {
         };
         match (receipts, verdicts.transpose()) {
             (Ok(receipts), Ok(verdicts)) => {
+                again.backoff.reset();
                 let _ = done.send(Done::Due { receipts, verdicts }).await;
             }
             (Err(error), _) | (_, Err(error)) => {
-                log::error!("It cannot be read which receipts and verdicts are due: {error}.");
+                again.backoff.failed(now, NO_JITTER);
+                log::error!(
+                    "It cannot be read which receipts and verdicts are due: {error} \
+                     next_try_ms={}.",
+                    again.backoff.left(now).as_millis()
+                );
             }
         }
     }

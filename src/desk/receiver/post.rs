@@ -64,16 +64,18 @@ impl DeskPost {
         }
     }
 
-    /// What is on its way may be lost: it is due again.
+    /// What is on its way may be lost, and what waits is dropped: both are due again.
     pub fn disconnected(&mut self) {
         let letters = self.flying.drain(..).map(|(_, letter)| letter).chain(self.handed.drain(..));
-        for letter in letters {
-            if let DeskLetter::Verdict(name) = letter {
-                self.schedules.remove(&name);
-            }
+        let sent = letters.filter_map(|letter| match letter {
+            DeskLetter::Verdict(name) => Some(name),
+            DeskLetter::Receipts(_) => None,
+        });
+        let waiting = self.verdicts.drain(..).map(|due| (due.candidate, due.reviewer));
+        for name in sent.chain(waiting) {
+            self.schedules.remove(&name);
         }
         self.receipts.clear();
-        self.verdicts.clear();
         self.out.clear();
     }
 
@@ -213,15 +215,38 @@ mod tests {
         assert_eq!(post.receipts.len(), 1);
     }
 
-    #[test]
-    fn a_verdict_is_not_published_again_at_once_and_is_forgotten_once_it_is_answered() {
-        let mut post = post();
-        let verdict = DueVerdict {
-            candidate: EventId::from_u128(1),
+    fn verdict(candidate: u128) -> DueVerdict {
+        DueVerdict {
+            candidate: EventId::from_u128(candidate),
             reviewer: [1; 8],
             device: "a".into(),
             envelope: vec![1],
-        };
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_a_lost_link_had_is_published_at_once_and_one_that_the_broker_took_is_not() {
+        let mut post = post();
+        post.due(Vec::new(), Some((1..=4).map(verdict).collect()));
+        // The first is taken, the second on its way, the third handed over, the fourth waits.
+        for packet in 1..=3 {
+            let due = post.verdicts.pop_front().unwrap();
+            post.handed.push_back(DeskLetter::Verdict((due.candidate, due.reviewer)));
+            if packet < 3 {
+                post.sent(packet);
+            }
+        }
+        post.acknowledged(1, AckOutcome::Delivered);
+        post.disconnected();
+        post.due(Vec::new(), Some((1..=4).map(verdict).collect()));
+        let due: Vec<_> = post.verdicts.iter().map(|v| v.candidate.as_u128()).collect();
+        assert_eq!(due, [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_verdict_is_not_published_again_at_once_and_is_forgotten_once_it_is_answered() {
+        let mut post = post();
+        let verdict = verdict(1);
         post.due(Vec::new(), Some(vec![verdict.clone()]));
         post.due(Vec::new(), Some(vec![verdict.clone()]));
         assert_eq!(post.verdicts.len(), 1);
