@@ -154,8 +154,9 @@ fn backup(args: &Backup) -> Result<ExitCode, CliError> {
     if args.file.exists() {
         return Err(format!("{} is there; name a new file", args.file.display()).into());
     }
-    runtime()?
-        .block_on(async { DeskStore::open(&config.store.path).await?.back_up(&args.file).await })?;
+    runtime()?.block_on(async {
+        DeskStore::open_existing(&config.store.path).await?.back_up(&args.file).await
+    })?;
     output::line(args.file.display().to_string())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -164,7 +165,7 @@ fn export(args: &ExportCase) -> Result<ExitCode, CliError> {
     let config = DeskConfig::load(&args.config.path)?;
     let id = EventId::from_u128(args.candidate.as_u128());
     let written = runtime()?.block_on(async {
-        let store = DeskStore::open(&config.store.path).await?;
+        let store = DeskStore::open_existing(&config.store.path).await?;
         let Some(case) = store.case(id).await? else {
             return Err(CliError::from(format!("the desk knows no candidate {}", args.candidate)));
         };

@@ -96,6 +96,18 @@ struct WebSession {
     used: Duration,
 }
 
+impl WebSession {
+    /// Whether its time is over at `now`.
+    fn is_over(&self, now: Duration) -> bool {
+        now.saturating_sub(self.used) > IDLE || now.saturating_sub(self.began) > LONGEST
+    }
+}
+
+/// A session's name here: whoever reads the memory of it has no token.
+fn session_name(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
 #[derive(Clone, Copy)]
 struct FailedAttempts {
     /// Attempts that are left.
@@ -192,7 +204,7 @@ impl Access {
         let [token, csrf] = [&random[..32], &random[32..]].map(|r| URL_SAFE_NO_PAD.encode(r));
         self.make_room(attempt.key);
         let session = WebSession { key: *attempt.key, csrf: csrf.clone(), began: now, used: now };
-        self.sessions.insert(Sha256::digest(token.as_bytes()).into(), session);
+        self.sessions.insert(session_name(&token), session);
         Ok(NewSession { token, csrf, role })
     }
 
@@ -244,31 +256,30 @@ impl Access {
         now: Duration,
         role: impl Fn(&PublicKey) -> Option<DeskRole>,
     ) -> Option<DeskUser> {
-        let name: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let session = self.sessions.get_mut(&name)?;
-        let over =
-            now.saturating_sub(session.used) > IDLE || now.saturating_sub(session.began) > LONGEST;
-        let role = role(&session.key).filter(|_| !over);
-        let Some(role) = role else {
-            self.sessions.remove(&name);
+        let Some(role) = self.role_of(token, now, role) else {
+            self.sign_out(token);
             return None;
         };
+        let session = self.sessions.get_mut(&session_name(token))?;
         session.used = now;
         Some(DeskUser { key: session.key, role, csrf: session.csrf.clone() })
     }
 
-    /// Whether `token` is a session at `now`. It does not count as a request of it.
-    pub fn is_signed_in(&self, token: &str, now: Duration) -> bool {
-        let name: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        self.sessions.get(&name).is_some_and(|session| {
-            now.saturating_sub(session.used) <= IDLE && now.saturating_sub(session.began) <= LONGEST
-        })
+    /// What the holder of the session `token` may do at `now`; nothing where it is over, or its key
+    /// has no role any more. It does not count as a request.
+    pub fn role_of(
+        &self,
+        token: &str,
+        now: Duration,
+        role: impl Fn(&PublicKey) -> Option<DeskRole>,
+    ) -> Option<DeskRole> {
+        let session = self.sessions.get(&session_name(token))?;
+        role(&session.key).filter(|_| !session.is_over(now))
     }
 
     /// Ends a session.
     pub fn sign_out(&mut self, token: &str) {
-        let name: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        self.sessions.remove(&name);
+        self.sessions.remove(&session_name(token));
     }
 }
 
@@ -387,6 +398,18 @@ mod tests {
         assert!(access.user(&session.token, at(1), |_| REVIEWER).is_some());
         assert!(access.user(&session.token, at(2), |_| None).is_none(), "rotated out");
         assert!(access.user(&session.token, at(3), |_| REVIEWER).is_none(), "for good");
+    }
+
+    #[test]
+    fn whoever_only_listens_has_the_role_of_the_moment_and_does_not_keep_the_session_alive() {
+        let (mut access, dora) = (access(), Person::new(1));
+        let session = dora.signs(&mut access, ORIGIN, 1, at(0)).unwrap();
+        let role = |access: &Access, now, role| access.role_of(&session.token, now, |_| role);
+        assert_eq!(role(&access, at(1), REVIEWER), REVIEWER);
+        assert_eq!(role(&access, at(1), None), None, "rotated out");
+        assert_eq!(role(&access, at(0) + IDLE, REVIEWER), REVIEWER);
+        assert_eq!(role(&access, at(1) + IDLE, REVIEWER), None, "nobody has asked for anything");
+        assert_eq!(access.role_of("other", at(1), |_| REVIEWER), None);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! A message's bytes: what to store of it, or why not. Sans-IO.
 //!
 //! Promises:
-//! * Nothing is taken whose topic names one device and whose content another.
+//! * No event is taken whose topic names one device and whose content another.
 //! * Where a device's identity is pinned, candidates and states of reviews count only with its
 //!   signature over the very bytes.
 //! * What is refused is refused under one name of [`SetAside`]; nothing panics on it.
 //! * An order to withdraw counts only where a revoker of the trust file has signed it.
 //!
-//! Not promised: that a device whose identity is not pinned is who it says. The broker's access
-//! list vouches for it alone.
+//! Not promised: that a device whose identity is not pinned is who it says, and that what a device
+//! says of itself (status, counts, list, checkpoint, records of its log) is of that device. The
+//! broker's access list alone vouches for it; whoever uses a checkpoint verifies it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,10 +19,10 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use crate::audit::detached;
+use crate::delivery::DeviceId;
 use crate::delivery::event::{
     AuditEntry, Candidate, CloudEvent, EventData, EventId, ListState, ReviewState, Stats, Status,
 };
-use crate::delivery::{DeviceId, Topics};
 use crate::watchlist::Reference;
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::order::{self, Action};
@@ -163,14 +164,12 @@ pub struct ArrivedEvent {
 pub enum Intaken {
     /// Store it by its id, and say so to the device unless it is a record of its log.
     Event(Box<ArrivedEvent>),
-    /// Replace what the device said before, unless that is newer.
+    /// Replace what the device said before.
     Said {
         /// The device.
         device: String,
         /// What.
         what: SaidKind,
-        /// When it was made, as far as it says.
-        at: Option<OffsetDateTime>,
     },
     /// Erase what is about it.
     Withdraw {
@@ -236,10 +235,7 @@ impl Intake {
         }
         let rest = message.topic.strip_prefix(&self.root).and_then(|t| t.strip_prefix("/v1/"));
         let (device, what) = rest.and_then(|t| t.split_once('/')).ok_or(SetAside::UnknownTopic)?;
-        let id = DeviceId::new(device).map_err(|_| SetAside::UnknownTopic)?;
-        if Topics::new(&self.root, &id).is_err() {
-            return Err(SetAside::UnknownTopic);
-        }
+        DeviceId::new(device).map_err(|_| SetAside::UnknownTopic)?;
         match what {
             "candidate" => self.candidate(device, message),
             "review/state" => {
@@ -262,11 +258,7 @@ impl Intake {
             "watchlist/state" => said::<ListState>(device, message.payload, SaidKind::List),
             "audit/checkpoint" => {
                 std::str::from_utf8(message.payload).map_err(|_| SetAside::NotAnEvent)?;
-                Ok(Intaken::Said {
-                    device: device.to_owned(),
-                    what: SaidKind::Checkpoint,
-                    at: None,
-                })
+                Ok(Intaken::Said { device: device.to_owned(), what: SaidKind::Checkpoint })
             }
             // An empty one clears what the broker keeps.
             order if is_revocation(order) && !message.payload.is_empty() => {
@@ -369,8 +361,8 @@ fn said<T>(device: &str, payload: &[u8], what: SaidKind) -> Result<Intaken, SetA
 where
     T: EventData + for<'de> Deserialize<'de>,
 {
-    let event: CloudEvent<T> = event_of(device, payload)?;
-    Ok(Intaken::Said { device: device.to_owned(), what, at: Some(event.time) })
+    event_of::<T>(device, payload)?;
+    Ok(Intaken::Said { device: device.to_owned(), what })
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ use tokio::sync::watch;
 
 use super::config::RetentionConfig;
 use super::store::{DeskNotice, DeskStore};
+use crate::backoff::{Backoff, NO_JITTER};
 
 /// How often it is looked for what is due.
 const EVERY: Duration = Duration::from_secs(60);
-/// After an attempt that failed, or while a reader holds the log of the database.
+/// First wait after an attempt that failed, or while a reader holds the log of the database; the
+/// waits grow to [`EVERY`].
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Until `stop` says so.
@@ -24,17 +26,18 @@ pub async fn keep(
 ) {
     // What a run before this one has erased may stand in the log of the database.
     let mut scrubbed = false;
+    let mut backoff = Backoff::new(AGAIN, EVERY);
     loop {
         let now = OffsetDateTime::now_utc();
-        let mut wait = EVERY;
         match store.erase_due(now, retention.accesses()).await {
             Ok(erased) => {
                 if !erased.is_nothing() {
                     log::info!(
-                        "Erased: candidates={} photographs={} accesses={}.",
+                        "Erased: candidates={} photographs={} accesses={} invitations={}.",
                         erased.candidates,
                         erased.photographs,
-                        erased.accesses
+                        erased.accesses,
+                        erased.invitations
                     );
                     scrubbed = false;
                 }
@@ -50,9 +53,12 @@ pub async fn keep(
                 scrubbed = false;
             }
         }
-        if !scrubbed {
-            wait = AGAIN;
-        }
+        let wait = if scrubbed {
+            backoff.reset();
+            EVERY
+        } else {
+            backoff.next(NO_JITTER)
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = revoked(&mut notices) => {}

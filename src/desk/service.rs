@@ -1,8 +1,10 @@
 //! Starts all of the desk, and ends it.
 //!
 //! * A trust file that changes counts within [`TRUST_EVERY`]: whoever is no longer pinned is signed
-//!   out. One that cannot be read leaves the keys that were read last.
-//! * On the end what was taken is stored; what is not acknowledged comes again.
+//!   out, and what they listen to ends. One that cannot be read leaves the keys that were read
+//!   last.
+//! * On the end what was taken is stored, within some seconds; what is not acknowledged comes
+//!   again.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +23,7 @@ use super::http::{self, DeskState, serve};
 use super::intake::Intake;
 use super::receiver::Receiver;
 use super::retention;
-use super::store::{DeskStore, DeskStoreError};
+use super::store::{DeskNotice, DeskStore, DeskStoreError};
 use crate::delivery::broker::{BrokerUrl, UrlError};
 use crate::files;
 use crate::watchlist::keys::{KeyError, PublicKey, SecretKey};
@@ -86,6 +88,8 @@ impl RunningDesk {
 /// # Errors
 /// Where something that it needs is not there.
 pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
+    // Before it is read: what is written in between is noticed as a change.
+    let known = digest(&config.trust);
     let trust = Trust::open(&config.trust)?;
     let key = SecretKey::open_file(&config.key)?;
     let _: BrokerUrl = config.broker.url.parse()?;
@@ -146,7 +150,7 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
     let erasing =
         retention::keep(store, config.retention.clone(), notices.subscribe(), stopping.clone());
     tasks.spawn(erasing);
-    tasks.spawn(follow_trust(config, state, intake, stopping));
+    tasks.spawn(follow_trust(known, state, intake, stopping));
     Ok(RunningDesk { address, stop, tasks, connected: is_connected })
 }
 
@@ -155,30 +159,34 @@ fn digest(path: &Path) -> Option<[u8; 32]> {
     Some(Sha256::digest(&bytes).into())
 }
 
-/// Reads the trust file again where it has changed.
+/// Reads the trust file again where it is not the one of digest `known` any more, and tells those
+/// who look.
 async fn follow_trust(
-    config: DeskConfig,
+    mut known: Option<[u8; 32]>,
     state: Arc<DeskState>,
     intake: Arc<RwLock<Intake>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut known = digest(&config.trust);
+    let path = &state.config.trust;
     loop {
         tokio::select! {
             () = tokio::time::sleep(TRUST_EVERY) => {}
             _ = stop.changed() => return,
         }
-        let now = digest(&config.trust);
+        let now = digest(path);
         if now == known {
             continue;
         }
         known = now;
-        match Trust::open(&config.trust) {
+        match Trust::open(path) {
             Ok(trust) => {
                 log::info!("The trust file has changed: serial={}.", trust.serial());
                 let mut directory = state.directory.write().unwrap_or_else(PoisonError::into_inner);
                 directory.set_trust(trust.clone());
+                drop(directory);
                 intake.write().unwrap_or_else(PoisonError::into_inner).set_trust(trust);
+                // Nobody looks: then nobody is told.
+                let _ = state.notices.send(DeskNotice::TrustChanged);
             }
             Err(error) => {
                 log::error!("The trust file cannot be used, and the keys before it count: {error}.")

@@ -200,6 +200,24 @@ impl Visitor<'_> {
         found
     }
 
+    /// Listens to server-sent events, and reads no more than the head of the answer.
+    pub fn events(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.desk.port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let head = format!(
+            "GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: {}\r\n\r\n",
+            self.cookie
+        );
+        stream.write_all(head.as_bytes()).expect("writes");
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).expect("an answer");
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+        stream
+    }
+
     /// Waits for server-sent events until one is named `name`; returns all that came, as text.
     pub fn listen(&self, name: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.desk.port)).expect("it listens");

@@ -101,7 +101,7 @@ impl DemoDesk {
         })?;
         self.pin(config, &people)?;
         let to: Vec<Recipient> =
-            people.iter().filter_map(|person| person.reading_key.as_ref()?.parse().ok()).collect();
+            people.iter().filter_map(|person| person.reading_key.parse().ok()).collect();
         let photograph = KeptPhotograph {
             list: "demonstration".to_owned(),
             version: 1,

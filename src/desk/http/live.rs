@@ -1,7 +1,8 @@
 //! Server-sent events: what happens while somebody looks.
 //!
 //! A reviewer is told that a candidate waits, that one is over, and what became of their own
-//! verdicts; never that somebody else has judged.
+//! verdicts; never that somebody else has judged. What they listen to ends with their session, and
+//! as soon as their key has another role or none.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ impl Listening {
     async fn next(&mut self) -> Option<Event> {
         loop {
             let notice = tokio::time::timeout(ALIVE, self.notices.recv()).await;
-            if !self.desk.access().is_signed_in(&self.token, self.desk.monotonic()) {
+            if !self.desk.still_has(&self.token, &self.user) {
                 return None;
             }
             match notice {
@@ -76,7 +77,7 @@ fn event(name: &str, data: serde_json::Value) -> Event {
 /// What `user` is told of it.
 fn told(notice: &DeskNotice, user: &DeskUser) -> Option<Event> {
     let reviews = user.role == DeskRole::Reviewer;
-    let own = |reviewer: &str| reviews && reviewer == user.key.id().to_string();
+    let own = |reviewer: &[u8; 8]| reviews && *reviewer == user.key.id().to_bytes();
     match notice {
         DeskNotice::Candidate(id) if reviews => {
             Some(event("candidate", json!({ "candidate": id.to_string() })))

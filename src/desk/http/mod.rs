@@ -103,6 +103,14 @@ impl DeskState {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether `user` still has the session `token`, with the role that they came with.
+    fn still_has(&self, token: &str, user: &DeskUser) -> bool {
+        let (now, at) = (OffsetDateTime::now_utc(), self.monotonic());
+        let directory = self.directory();
+        let role = self.access().role_of(token, at, |key| directory.role(key, now));
+        role == Some(user.role)
+    }
+
     /// Who asks.
     fn user(&self, headers: &HeaderMap) -> Result<DeskUser, Refusal> {
         let token = cookie(headers).ok_or_else(Refusal::signed_out)?;

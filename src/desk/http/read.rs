@@ -12,8 +12,11 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{DeskState, Refusal, Shared, signed_in};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::note::SignedNote;
 use crate::delivery::event::{
-    Candidate, CloudEvent, EventId, ListState, ReviewState, Stats, Status,
+    Candidate, CloudEvent, EventId, ListState, ReviewStage, ReviewState, ReviewVerdict, Stats,
+    Status,
 };
 use crate::desk::access::DeskUser;
 use crate::desk::pages;
@@ -110,7 +113,7 @@ pub async fn pair(State(desk): Shared, Path(candidate): Path<String>, headers: H
     }
     let now = OffsetDateTime::now_utc();
     record(&desk, &user, Looked::Pair, case.candidate, now).await?;
-    let (standing, refused) = desk.store.own(case.candidate, &user.key.id().to_string()).await?;
+    let (standing, refused) = desk.store.own(case.candidate, user.key.id().to_bytes()).await?;
     let photographs = desk.store.photographs(&case.list, case.version, &case.entry).await?;
     let event = event_of(&case);
     let crop = event.as_ref().is_some_and(|e| picture_of(e).is_some());
@@ -188,7 +191,7 @@ pub async fn outcome(
     let user = desk.user_as(&headers, &[DeskRole::Reviewer, DeskRole::Supervisor])?;
     let id = id_of(&candidate)?;
     let case = desk.store.case(id).await?.ok_or_else(Refusal::not_found)?;
-    let (own, _) = desk.store.own(id, &user.key.id().to_string()).await?;
+    let (own, _) = desk.store.own(id, user.key.id().to_bytes()).await?;
     // Before it is over there is nothing to see but by somebody who has judged: it would tell what
     // others did.
     if case.ended.is_none() {
@@ -202,12 +205,10 @@ pub async fn outcome(
     }
     let now = OffsetDateTime::now_utc();
     record(&desk, &user, Looked::Outcome, id, now).await?;
-    let state = match case.ended {
-        Some(_) => desk.store.outcome(id).await?,
-        None => None,
+    let states = match case.ended {
+        Some(_) => desk.store.states_at_end(id).await?,
+        None => Vec::new(),
     };
-    let state: Option<CloudEvent<ReviewState>> =
-        state.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let event = event_of(&case);
     let view = OutcomeView {
         me: signed_in(&user),
@@ -217,10 +218,10 @@ pub async fn outcome(
         camera: case.camera,
         place: case.place,
         decided_at: case.decided,
-        state: case.stage,
+        state: shown_stage(case.stage, case.ended.is_some(), own),
         own,
         ended_at: case.ended,
-        verdicts: state.map(|event| event.data.verdicts).unwrap_or_default(),
+        verdicts: verdicts_of(&states, case.stage),
         revealed: event
             .filter(|_| case.ended.is_some() || own == OwnStanding::Counted)
             .map(revealed),
@@ -228,6 +229,21 @@ pub async fn outcome(
         erased: case.erased,
     };
     Ok(page(pages::outcome(&view)))
+}
+
+/// How far a candidate is, as a reader whose verdict stands like `own` may know: that two people
+/// differ tells something of what others said.
+pub(super) fn shown_stage(stage: ReviewStage, over: bool, own: OwnStanding) -> ReviewStage {
+    if over || own == OwnStanding::Counted { stage } else { ReviewStage::Pending }
+}
+
+/// What each has said, by the first of the states that is the one in which it ended.
+pub(super) fn verdicts_of(states: &[Vec<u8>], ended: ReviewStage) -> Vec<ReviewVerdict> {
+    let mut states = states.iter().filter_map(|bytes| {
+        let event: CloudEvent<ReviewState> = serde_json::from_slice(bytes).ok()?;
+        Some(event.data)
+    });
+    states.find(|state| state.state == ended).map(|state| state.verdicts).unwrap_or_default()
 }
 
 /// `GET /fleet`.
@@ -295,18 +311,23 @@ fn take_in(row: &mut DeviceRow, said: &DeviceSaid) {
             row.entries = Some(event.data.entries);
         }
         "checkpoint" => {
-            // The second line of a checkpoint is the log's size.
-            let text = std::str::from_utf8(&said.payload).unwrap_or_default();
-            row.audit_size = text.lines().nth(1).and_then(|line| line.parse().ok());
+            row.audit_size = checkpoint_size(&said.payload);
         }
         _ => {}
     }
+}
+
+/// Records of a log, by a checkpoint of it; nobody has verified its signatures here.
+fn checkpoint_size(note: &[u8]) -> Option<u64> {
+    let note = SignedNote::parse(std::str::from_utf8(note).ok()?).ok()?;
+    Some(Checkpoint::parse(note.text).ok()?.size)
 }
 
 /// `GET /people`.
 pub async fn people(State(desk): Shared, headers: HeaderMap) -> Page {
     let user = desk.user_as(&headers, &[DeskRole::Supervisor])?;
     let now = OffsetDateTime::now_utc();
+    desk.store.record(user.key.id().to_bytes(), Looked::People, None, now).await?;
     let known = desk.store.people().await?;
     let invitations = desk.store.invitations(now).await?;
     let directory = desk.directory();

@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 
 use crate::desk::access::AccessError;
 use crate::desk::pages::{self, views::ErrorView};
-use crate::desk::store::DeskStoreError;
+use crate::desk::store::{DeskStoreError, EnrolError};
 
 /// An answer that says no: JSON to a script, and a page to whoever follows a link.
 #[derive(Debug, Clone)]
@@ -77,6 +77,11 @@ impl Refusal {
     pub fn spent(error: impl Into<String>) -> Self {
         let remedy = "Ask whoever runs the desk for another invitation.";
         Self::new(StatusCode::GONE, error, remedy)
+    }
+
+    pub fn taken(error: &EnrolError) -> Self {
+        let remedy = "The invitation is not spent: open it there.";
+        Self::new(StatusCode::CONFLICT, sentence(&error.to_string()), remedy)
     }
 
     pub fn of_framework(status: StatusCode) -> Self {

@@ -85,6 +85,7 @@ pub async fn enrol(
         Err(EnrolError::NoInvitation) => {
             Err(Refusal::spent(format!("{}.", EnrolError::NoInvitation)))
         }
+        Err(taken @ EnrolError::Taken) => Err(Refusal::taken(&taken)),
         Err(EnrolError::Store(error)) => Err(error.into()),
     }
 }

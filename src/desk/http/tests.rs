@@ -1,4 +1,55 @@
+use super::read::{shown_stage, verdicts_of};
 use super::*;
+use crate::delivery::event::{CloudEvent, EventId, ReviewStage, ReviewState, ReviewVerdict};
+use crate::desk::pages::views::OwnStanding;
+use crate::judgement::{Confidence, Opinion};
+
+fn state(stage: ReviewStage, said: &[&str]) -> Vec<u8> {
+    let wall = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+    let verdict = |reviewer: &&str| ReviewVerdict {
+        reviewer: (*reviewer).to_owned(),
+        opinion: Opinion::Same,
+        confidence: Confidence::High,
+        judged_at: wall,
+    };
+    let data = ReviewState {
+        candidate: EventId::from_u128(1),
+        state: stage,
+        given: 1,
+        until: None,
+        reviewer: None,
+        refused: None,
+        verdicts: said.iter().map(verdict).collect(),
+    };
+    let now = crate::clock::Now { wall, monotonic: Duration::ZERO };
+    let device = crate::delivery::DeviceId::new("cam-7").unwrap();
+    CloudEvent::new(EventId::from_u128(2), &device, now, data).to_json().unwrap()
+}
+
+#[test]
+fn that_two_people_differ_is_told_to_nobody_whose_own_verdict_does_not_count() {
+    use OwnStanding::{Counted, Open, Refused, Sent};
+    for own in [Open, Sent, Refused] {
+        assert_eq!(shown_stage(ReviewStage::ThirdNeeded, false, own), ReviewStage::Pending);
+    }
+    assert_eq!(shown_stage(ReviewStage::ThirdNeeded, false, Counted), ReviewStage::ThirdNeeded);
+    assert_eq!(shown_stage(ReviewStage::Refuted, true, Open), ReviewStage::Refuted);
+}
+
+#[test]
+fn what_each_said_is_of_the_state_in_which_it_ended_among_those_of_one_moment() {
+    let states = [
+        state(ReviewStage::Pending, &[]),
+        b"no state".to_vec(),
+        state(ReviewStage::Confirmed, &["dora", "emil"]),
+        state(ReviewStage::Confirmed, &["mallory"]),
+    ];
+    let said = |ended| -> Vec<String> {
+        verdicts_of(&states, ended).into_iter().map(|verdict| verdict.reviewer).collect()
+    };
+    assert_eq!(said(ReviewStage::Confirmed), ["dora", "emil"]);
+    assert_eq!(said(ReviewStage::Withdrawn), Vec::<String>::new());
+}
 
 #[test]
 fn the_cookie_of_the_session_is_found_among_others() {

@@ -101,8 +101,9 @@ fn said(verdict: &ReviewVerdict, view: &OutcomeView) -> Markup {
             strong { (opinion_words(verdict.opinion)) }
             span { (confidence_words(verdict.confidence)) }
             span class="quiet-text" {
-                @if verdict.reviewer == view.me.who { "you" } @else { code { (verdict.reviewer) } }
-                ", " (moment(verdict.judged_at, view.now))
+                @if verdict.reviewer.eq_ignore_ascii_case(&view.me.who) { "you" }
+                @else { code { (verdict.reviewer) } }
+                ", by their clock " (moment(verdict.judged_at, view.now))
             }
         }
     }

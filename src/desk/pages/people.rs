@@ -48,11 +48,9 @@ fn card(person: &PersonRow, now: OffsetDateTime) -> Markup {
                 }
                 pre tabindex="0" { "watchpost key trust … --reviewer " (person.key) }
             }
-            @if let Some(key) = &person.reading_key {
-                details class="help" {
-                    summary { "For case sheets" }
-                    pre tabindex="0" { (key) }
-                }
+            details class="help" {
+                summary { "For case sheets" }
+                pre tabindex="0" { (person.reading_key) }
             }
         }
     }

@@ -147,7 +147,7 @@ fn all(word: &str) -> Vec<(&'static str, Markup)> {
                     .map(|role| PersonRow {
                         id: word.into(),
                         key: word.into(),
-                        reading_key: Some(word.into()),
+                        reading_key: word.into(),
                         label: word.into(),
                         role,
                         enrolled_at: at(),

@@ -239,7 +239,7 @@ pub struct PersonRow {
     /// `watchpost-ed25519:...`
     pub key: String,
     /// `age1...`, to which case sheets are sealed.
-    pub reading_key: Option<String>,
+    pub reading_key: String,
     /// For whom the invitation was made.
     pub label: String,
     /// What they may do; none where neither trust file nor configuration names them.

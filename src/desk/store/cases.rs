@@ -4,11 +4,14 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use super::keep::{hexadecimal, stage_of};
-use super::{DeskStore, DeskStoreError, millis, time_of};
+use super::keep::stage_of;
+use super::{DeskStore, DeskStoreError, begin, millis, time_of};
 use crate::delivery::event::{EventId, ReviewStage};
 use crate::desk::intake::SaidKind;
 use crate::desk::pages::views::OwnStanding;
+
+/// Most states of one review that are looked at.
+const STATES: i64 = 1024;
 
 /// One line of the queue.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,26 +222,24 @@ impl DeskStore {
         }))
     }
 
-    /// The last state of the candidate's review, as it was published.
+    /// The states of the candidate's review that came when it ended and after, as they were
+    /// published, in the order in which they were stored: what came in one transaction has one
+    /// time. The first one of the stage in which the candidate ended is its outcome. The first
+    /// 1024 of them.
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub async fn outcome(&self, candidate: EventId) -> Result<Option<Vec<u8>>, DeskStoreError> {
-        let row = sqlx::query(
-            "SELECT payload FROM event WHERE candidate = ? AND kind = 'review'
-             AND device = (SELECT device FROM candidate WHERE id = ?)
-             AND received >= (SELECT ended FROM candidate WHERE id = ?)
-             ORDER BY received LIMIT 1",
+    pub async fn states_at_end(&self, candidate: EventId) -> Result<Vec<Vec<u8>>, DeskStoreError> {
+        let rows = sqlx::query(
+            "SELECT e.payload FROM candidate c JOIN event e ON e.candidate = c.id
+             WHERE c.id = ? AND e.kind = 'review' AND e.device = c.device
+             AND e.received >= c.ended AND e.payload IS NOT NULL ORDER BY e.rowid LIMIT ?",
         )
         .bind(id_bytes(candidate))
-        .bind(id_bytes(candidate))
-        .bind(id_bytes(candidate))
-        .fetch_optional(&self.readers)
+        .bind(STATES)
+        .fetch_all(&self.readers)
         .await?;
-        Ok(match row {
-            Some(row) => row.try_get(0)?,
-            None => None,
-        })
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// All that came of a candidate, in the order in which it came.
@@ -252,7 +253,7 @@ impl DeskStore {
         let rows = sqlx::query(
             "SELECT id, kind, received, digest, signature, payload FROM event
              WHERE candidate = ? AND device = (SELECT device FROM candidate WHERE id = ?)
-             ORDER BY received, id",
+             ORDER BY rowid",
         )
         .bind(id_bytes(candidate))
         .bind(id_bytes(candidate))
@@ -271,17 +272,6 @@ impl DeskStore {
         Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
     }
 
-    /// The ids of all events of candidates, in the order in which they came.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub async fn candidate_events(&self) -> Result<Vec<EventId>, DeskStoreError> {
-        let rows = sqlx::query("SELECT id FROM event WHERE kind = 'candidate' ORDER BY received")
-            .fetch_all(&self.readers)
-            .await?;
-        Ok(rows.iter().map(|row| event_id(row.try_get(0)?)).collect::<Result<_, _>>()?)
-    }
-
     /// The records of a device's audit log that came, in the order in which they came.
     ///
     /// # Errors
@@ -289,7 +279,7 @@ impl DeskStore {
     pub async fn audit_entries(&self, device: &str) -> Result<Vec<Vec<u8>>, DeskStoreError> {
         let rows = sqlx::query(
             "SELECT payload FROM event WHERE kind = 'audit-entry' AND device = ?
-             AND payload IS NOT NULL ORDER BY received, id",
+             AND payload IS NOT NULL ORDER BY rowid",
         )
         .bind(device)
         .fetch_all(&self.readers)
@@ -368,9 +358,8 @@ impl DeskStore {
     /// # Errors
     /// Where none was kept.
     pub async fn put_photographs(&self, all: &[KeptPhotograph]) -> Result<u64, DeskStoreError> {
-        use sqlx::Connection as _;
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin().await?;
+        let mut transaction = begin(&mut writer).await?;
         let mut kept = 0;
         for photograph in all {
             let version = i64::try_from(photograph.version).unwrap_or(i64::MAX);
@@ -443,20 +432,19 @@ impl DeskStore {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// How far `reviewer` (hexadecimal) is with a candidate.
+    /// How far `reviewer` is with a candidate, and why the device has refused their verdict.
     ///
     /// # Errors
     /// Where the store cannot be read.
     pub async fn own(
         &self,
         candidate: EventId,
-        reviewer: &str,
+        reviewer: [u8; 8],
     ) -> Result<(OwnStanding, Option<String>), DeskStoreError> {
-        let Some(id) = hexadecimal(reviewer) else { return Ok((OwnStanding::Open, None)) };
         let row =
             sqlx::query("SELECT answer, why FROM verdict WHERE candidate = ? AND reviewer = ?")
                 .bind(id_bytes(candidate))
-                .bind(&id[..])
+                .bind(&reviewer[..])
                 .fetch_optional(&self.readers)
                 .await?;
         let Some(row) = row else { return Ok((OwnStanding::Open, None)) };

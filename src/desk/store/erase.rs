@@ -1,12 +1,21 @@
 //! What is erased when: pictures and what was said of people, not that something was.
+//!
+//! Whoever stores something waits for [`AT_A_TIME`] of it at most, however much is due.
 
-use sqlx::{Connection as _, Row as _};
+use sqlx::Row as _;
 use time::{Duration, OffsetDateTime};
 
-use super::{DeskStore, DeskStoreError, millis};
+use super::{DeskStore, DeskStoreError, begin, millis};
 
-/// Most candidates that are erased in one transaction.
-const AT_A_TIME: i64 = 256;
+/// Most rows that are erased in one transaction.
+const AT_A_TIME: u32 = 256;
+
+const OVER_PHOTOGRAPHS: &str = "DELETE FROM photograph WHERE rowid IN
+    (SELECT rowid FROM photograph WHERE until <= ? LIMIT ?)";
+const OVER_ACCESSES: &str = "DELETE FROM access WHERE rowid IN
+    (SELECT rowid FROM access WHERE at < ? LIMIT ?)";
+const OVER_INVITATIONS: &str = "DELETE FROM invitation WHERE token_digest IN
+    (SELECT token_digest FROM invitation WHERE until <= ? LIMIT ?)";
 
 /// How much was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +26,8 @@ pub struct Erased {
     pub photographs: u64,
     /// Records of accesses that were older than they are kept.
     pub accesses: u64,
+    /// Invitations whose time was over.
+    pub invitations: u64,
 }
 
 impl Erased {
@@ -38,51 +49,61 @@ impl DeskStore {
         keep_accesses: Duration,
     ) -> Result<Erased, DeskStoreError> {
         let mut erased = Erased::default();
-        let mut writer = self.writer.lock().await;
         loop {
-            let mut transaction = writer.begin().await?;
-            let rows = sqlx::query(
-                "SELECT id FROM candidate WHERE erase_at <= ? AND erased IS NULL LIMIT ?",
-            )
-            .bind(millis(now))
-            .bind(AT_A_TIME)
-            .fetch_all(&mut *transaction)
-            .await?;
-            for row in &rows {
-                let id: Vec<u8> = row.try_get(0)?;
-                for what in [
-                    "UPDATE event SET payload = NULL, signature = NULL
-                     WHERE candidate = ? AND kind = 'candidate'",
-                    "UPDATE verdict SET envelope = NULL WHERE candidate = ?",
-                ] {
-                    sqlx::query(what).bind(&id).execute(&mut *transaction).await?;
-                }
-                sqlx::query(
-                    "UPDATE candidate SET erased = ?, ended = coalesce(ended, ?) WHERE id = ?",
-                )
+            let done = self.erase_candidates(now).await?;
+            erased.candidates += u64::from(done);
+            if done < AT_A_TIME {
+                break;
+            }
+        }
+        let before = millis(now.saturating_sub(keep_accesses));
+        erased.photographs = self.delete(OVER_PHOTOGRAPHS, millis(now)).await?;
+        erased.accesses = self.delete(OVER_ACCESSES, before).await?;
+        erased.invitations = self.delete(OVER_INVITATIONS, millis(now)).await?;
+        Ok(erased)
+    }
+
+    /// Erases some of the candidates that are due; how many.
+    async fn erase_candidates(&self, now: OffsetDateTime) -> Result<u32, DeskStoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = begin(&mut writer).await?;
+        let rows =
+            sqlx::query("SELECT id FROM candidate WHERE erase_at <= ? AND erased IS NULL LIMIT ?")
+                .bind(millis(now))
+                .bind(AT_A_TIME)
+                .fetch_all(&mut *transaction)
+                .await?;
+        for row in &rows {
+            let id: Vec<u8> = row.try_get(0)?;
+            for what in [
+                "UPDATE event SET payload = NULL, signature = NULL
+                 WHERE candidate = ? AND kind = 'candidate'",
+                "UPDATE verdict SET envelope = NULL WHERE candidate = ?",
+            ] {
+                sqlx::query(what).bind(&id).execute(&mut *transaction).await?;
+            }
+            sqlx::query("UPDATE candidate SET erased = ?, ended = coalesce(ended, ?) WHERE id = ?")
                 .bind(millis(now))
                 .bind(millis(now))
                 .bind(&id)
                 .execute(&mut *transaction)
                 .await?;
-            }
-            transaction.commit().await?;
-            erased.candidates += rows.len() as u64;
-            if (rows.len() as i64) < AT_A_TIME {
-                break;
+        }
+        transaction.commit().await?;
+        Ok(u32::try_from(rows.len()).unwrap_or(AT_A_TIME))
+    }
+
+    /// Runs a deletion of what is older than `before`, some rows at a time; how many.
+    async fn delete(&self, what: &'static str, before: i64) -> Result<u64, DeskStoreError> {
+        let mut deleted = 0;
+        loop {
+            let mut writer = self.writer.lock().await;
+            let done = sqlx::query(what).bind(before).bind(AT_A_TIME).execute(&mut *writer).await?;
+            deleted += done.rows_affected();
+            if done.rows_affected() < u64::from(AT_A_TIME) {
+                return Ok(deleted);
             }
         }
-        let done = sqlx::query("DELETE FROM photograph WHERE until <= ?")
-            .bind(millis(now))
-            .execute(&mut *writer)
-            .await?;
-        erased.photographs = done.rows_affected();
-        let done = sqlx::query("DELETE FROM access WHERE at < ?")
-            .bind(millis(now.saturating_sub(keep_accesses)))
-            .execute(&mut *writer)
-            .await?;
-        erased.accesses = done.rows_affected();
-        Ok(erased)
     }
 
     /// Writes the log into the database, where what was erased is overwritten, and cuts the log.

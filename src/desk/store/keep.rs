@@ -1,10 +1,10 @@
 //! What comes from devices: several messages in one transaction.
 
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, Row as _};
 use time::OffsetDateTime;
 
-use super::{DeskStore, DeskStoreError, millis};
+use super::{DeskStore, DeskStoreError, begin, millis};
 use crate::delivery::event::{EventId, ReviewStage, ReviewState};
 use crate::desk::config::RetentionConfig;
 use crate::desk::intake::{AboutWhat, ArrivedEvent, CandidateEvent, Intaken, SetAside};
@@ -42,8 +42,8 @@ pub enum DeskNotice {
     Refused {
         /// Of which candidate.
         candidate: EventId,
-        /// Whose, hexadecimal.
-        reviewer: String,
+        /// Whose: the id of their key.
+        reviewer: [u8; 8],
         /// Why.
         why: String,
     },
@@ -51,11 +51,13 @@ pub enum DeskNotice {
     Counted {
         /// Of which candidate.
         candidate: EventId,
-        /// Whose, hexadecimal.
-        reviewer: String,
+        /// Whose: the id of their key.
+        reviewer: [u8; 8],
     },
     /// Something was revoked: pictures are to be erased now.
     Withdrawn,
+    /// Another trust file counts: somebody may not be let in any more.
+    TrustChanged,
 }
 
 /// As it is stored and published.
@@ -103,7 +105,7 @@ impl DeskStore {
         now: OffsetDateTime,
     ) -> Result<(Vec<Kept>, Vec<DeskNotice>), DeskStoreError> {
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin().await?;
+        let mut transaction = begin(&mut writer).await?;
         let mut batch_of = Batch { on: &mut transaction, retention, now, notices: Vec::new() };
         let mut kept = Vec::with_capacity(batch.len());
         for arrival in batch {
@@ -126,17 +128,16 @@ impl Batch<'_> {
     async fn one(&mut self, arrival: &Arrival) -> Result<Kept, DeskStoreError> {
         match &arrival.what {
             Intaken::Event(event) => self.event(event, arrival).await,
-            Intaken::Said { device, what, at } => {
-                // A device whose clock was put back is heard again: an older one only loses
-                // against one that is not older in receipt, either.
+            Intaken::Said { device, what } => {
+                // What came last counts, whatever time it names: a device whose clock was put back
+                // is heard on.
                 sqlx::query(
-                    "INSERT INTO said (device, what, at, received, payload) VALUES (?, ?, ?, ?, ?)
+                    "INSERT INTO said (device, what, received, payload) VALUES (?, ?, ?, ?)
                      ON CONFLICT (device, what) DO UPDATE SET
-                     at = excluded.at, received = excluded.received, payload = excluded.payload",
+                     received = excluded.received, payload = excluded.payload",
                 )
                 .bind(device)
                 .bind(what.as_str())
-                .bind(at.map_or(0, millis))
                 .bind(millis(self.now))
                 .bind(&arrival.payload)
                 .execute(&mut *self.on)
@@ -148,20 +149,16 @@ impl Batch<'_> {
                 self.withdraw(list.as_str(), *through, entry).await?;
                 Ok(Kept::New)
             }
-            Intaken::Nothing(why) => self.set_aside(*why, &arrival.topic).await,
+            Intaken::Nothing(why) => self.set_aside(*why).await,
         }
     }
 
-    async fn set_aside(&mut self, why: SetAside, topic: &str) -> Result<Kept, DeskStoreError> {
-        let shown: String = topic.chars().take(200).collect();
+    async fn set_aside(&mut self, why: SetAside) -> Result<Kept, DeskStoreError> {
         sqlx::query(
-            "INSERT INTO set_aside (reason, count, last, last_topic) VALUES (?, 1, ?, ?)
-             ON CONFLICT (reason) DO UPDATE SET
-             count = count + 1, last = excluded.last, last_topic = excluded.last_topic",
+            "INSERT INTO set_aside (reason, count) VALUES (?, 1)
+             ON CONFLICT (reason) DO UPDATE SET count = count + 1",
         )
         .bind(why.as_str())
-        .bind(millis(self.now))
-        .bind(shown)
         .execute(&mut *self.on)
         .await?;
         Ok(Kept::SetAside)
@@ -197,7 +194,7 @@ impl Batch<'_> {
         .await?;
         let new = stored.rows_affected() == 1;
         if !new && !self.is_same(event).await? {
-            return self.set_aside(SetAside::OtherBytes, &arrival.topic).await;
+            return self.set_aside(SetAside::OtherBytes).await;
         }
         // A repetition is answered again: the receipt was lost. The log keeps its own records.
         if !matches!(event.about, AboutWhat::AuditEntry) {
@@ -333,8 +330,9 @@ impl Batch<'_> {
     /// The device's answer to one reviewer. The first one stands: a repeated verdict is answered
     /// again, as one that was given before.
     async fn answer(&mut self, device: &str, state: &ReviewState) -> Result<(), DeskStoreError> {
-        let Some(reviewer) = &state.reviewer else { return Ok(()) };
-        let Some(id) = hexadecimal(reviewer) else { return Ok(()) };
+        let Some(reviewer) = state.reviewer.as_deref().and_then(hexadecimal) else {
+            return Ok(());
+        };
         let answered = sqlx::query(
             "UPDATE verdict SET answer = ?, why = ?, answered = ?
              WHERE candidate = ? AND reviewer = ? AND device = ? AND answer IS NULL",
@@ -343,12 +341,12 @@ impl Batch<'_> {
         .bind(&state.refused)
         .bind(millis(self.now))
         .bind(bytes(state.candidate))
-        .bind(&id[..])
+        .bind(&reviewer[..])
         .bind(device)
         .execute(&mut *self.on)
         .await?;
         if answered.rows_affected() == 1 {
-            let (candidate, reviewer) = (state.candidate, reviewer.clone());
+            let candidate = state.candidate;
             self.notices.push(match &state.refused {
                 Some(why) => DeskNotice::Refused { candidate, reviewer, why: why.clone() },
                 None => DeskNotice::Counted { candidate, reviewer },

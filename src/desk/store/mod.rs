@@ -3,7 +3,8 @@
 //! Promises:
 //! * A transaction that has ended survives a kill and a power cut (write-ahead log, full
 //!   synchronisation).
-//! * One writer at a time; readers never wait for it.
+//! * One writer at a time, also of other processes (an invitation, an import); readers never wait
+//!   for it.
 //! * What is erased is overwritten in the database, and its write-ahead log is cut
 //!   ([`DeskStore::scrub`]).
 //! * A database of a newer program is refused, not changed.
@@ -32,9 +33,11 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _, Sqlite, Transaction};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
+
+use crate::files;
 
 pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, KeptPhotograph, QueueRow};
 pub use self::erase::Erased;
@@ -52,10 +55,21 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DeskStoreError {
-    /// Its folder cannot be made.
-    #[error("cannot make the folder of the database {path}: {error}")]
-    Folder {
+    /// Its folder, or itself, cannot be made.
+    #[error("cannot make the database {path}: {error}")]
+    Make {
         /// The database.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// There is none, and none is to be made.
+    #[error("there is no database at {0}; write its place as store.path into the configuration")]
+    Missing(PathBuf),
+    /// The copy cannot be made.
+    #[error("cannot copy the database to {path}: {error}")]
+    Copy {
+        /// The copy.
         path: PathBuf,
         /// The system's reason.
         error: std::io::Error,
@@ -90,21 +104,28 @@ impl DeskStore {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(folder) = folder {
             let made = std::fs::create_dir_all(folder);
-            made.map_err(|error| DeskStoreError::Folder { path: path.to_path_buf(), error })?;
+            made.map_err(|error| DeskStoreError::Make { path: path.to_path_buf(), error })?;
         }
+        // SQLite gives its write-ahead log the mode of the database.
+        match files::create(path, &[], 0o600) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(DeskStoreError::Make { path: path.to_path_buf(), error });
+            }
+            _ => Self::open_existing(path).await,
+        }
+    }
+
+    /// Opens a database that is there.
+    ///
+    /// # Errors
+    /// Where there is none, it cannot be used, or a newer program made it.
+    pub async fn open_existing(path: &Path) -> Result<Self, DeskStoreError> {
         if !path.exists() {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            // SQLite gives its write-ahead log the mode of the database.
-            let made = std::fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path);
-            made.map_err(|error| DeskStoreError::Folder { path: path.to_path_buf(), error })?;
+            return Err(DeskStoreError::Missing(path.to_path_buf()));
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
@@ -114,32 +135,61 @@ impl DeskStore {
         migrate(&mut writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.read_only(true).create_if_missing(false))
+            .connect_with(options.read_only(true))
             .await?;
         Ok(Self { writer: Mutex::new(writer), readers })
     }
 
-    /// Copies the whole database into a new file, while it is in use.
+    /// Copies the whole database into a new file, readable by its owner alone, while it is in use.
+    /// What could not be copied whole is removed again.
     ///
     /// # Errors
     /// Where it cannot be written, or is there.
     pub async fn back_up(&self, to: &Path) -> Result<(), DeskStoreError> {
-        let to = to.display().to_string();
-        sqlx::query("VACUUM INTO ?").bind(to).execute(&mut *self.writer.lock().await).await?;
-        Ok(())
+        let failed = |error| DeskStoreError::Copy { path: to.to_path_buf(), error };
+        let Some(name) = to.to_str() else {
+            let error = std::io::Error::other("its name is no UTF-8");
+            return Err(failed(error));
+        };
+        // SQLite writes into an empty file that is there, and leaves it its mode.
+        files::create(to, &[], 0o600).map_err(failed)?;
+        let mut writer = self.writer.lock().await;
+        let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&mut *writer).await;
+        if let Err(error) = copied {
+            files::destroy(to).unwrap_or_else(|e| log::error!("{e}."));
+            return Err(error.into());
+        }
+        std::fs::File::open(to).and_then(|copy| copy.sync_all()).map_err(failed)
     }
 }
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), DeskStoreError> {
-    let row = sqlx::query("PRAGMA user_version").fetch_one(&mut *connection).await?;
+/// Begins a transaction that may write. It has the right to from its beginning: one that reads
+/// first and asks for it later is refused where another process has written in between.
+async fn begin(on: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
+    on.begin_with("BEGIN IMMEDIATE").await
+}
+
+/// How many changes the schema has had.
+async fn version(on: &mut SqliteConnection) -> Result<usize, DeskStoreError> {
+    let row = sqlx::query("PRAGMA user_version").fetch_one(on).await?;
     let found: i64 = row.try_get(0)?;
-    let had = usize::try_from(found).unwrap_or(usize::MAX);
-    let due = MIGRATIONS.get(had..).ok_or(DeskStoreError::Newer { found })?;
-    for (number, change) in (had + 1..).zip(due) {
-        let whole = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {number}; COMMIT;");
-        sqlx::raw_sql(&whole).execute(&mut *connection).await?;
+    let had = usize::try_from(found).ok().filter(|had| *had <= MIGRATIONS.len());
+    had.ok_or(DeskStoreError::Newer { found })
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), DeskStoreError> {
+    if version(connection).await? == MIGRATIONS.len() {
+        return Ok(());
     }
-    Ok(())
+    let mut transaction = begin(connection).await?;
+    // Another process may have changed it meanwhile.
+    let had = version(&mut transaction).await?;
+    for change in &MIGRATIONS[had..] {
+        sqlx::raw_sql(change).execute(&mut *transaction).await?;
+    }
+    let number = format!("PRAGMA user_version = {}", MIGRATIONS.len());
+    sqlx::raw_sql(&number).execute(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Milliseconds since 1970.

@@ -1,12 +1,12 @@
 //! Who is enrolled, who is invited, and what they looked at.
 
 use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection as _, Row as _};
 use time::OffsetDateTime;
 
 use super::cases::id_bytes;
-use super::{DeskStore, DeskStoreError, millis, time_of};
+use super::{DeskStore, DeskStoreError, begin, millis, time_of};
 use crate::delivery::event::EventId;
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::seal::Recipient;
@@ -19,7 +19,7 @@ pub struct KnownPerson {
     /// `watchpost-ed25519:...`
     pub key: String,
     /// `age1...`
-    pub reading_key: Option<String>,
+    pub reading_key: String,
     /// For whom the invitation was made.
     pub label: String,
     /// When.
@@ -32,6 +32,12 @@ pub enum EnrolError {
     /// No such invitation, or it was spent, or its time is over.
     #[error("this invitation is spent or over; ask for another one")]
     NoInvitation,
+    /// The key is enrolled with another reading key, which an invitation does not change: what is
+    /// sealed to its holder would be for whoever has the link.
+    #[error(
+        "this key is enrolled with another reading key; make a new key, in a browser that has none"
+    )]
+    Taken,
     /// The store.
     #[error(transparent)]
     Store(#[from] DeskStoreError),
@@ -58,8 +64,10 @@ pub enum Looked {
     Verdict,
     /// Looked at an outcome.
     Outcome,
-    /// Looked at reports or people.
+    /// Looked at reports.
     Report,
+    /// Looked at people and their keys.
+    People,
     /// Enrolled a key.
     Enrol,
 }
@@ -74,6 +82,7 @@ impl Looked {
             Self::Verdict => "verdict",
             Self::Outcome => "outcome",
             Self::Report => "report",
+            Self::People => "people",
             Self::Enrol => "enrol",
         }
     }
@@ -133,10 +142,12 @@ impl DeskStore {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Enrols a key and spends the invitation, both or neither.
+    /// Enrols a key and spends the invitation, both or neither. One that is enrolled keeps its
+    /// reading key.
     ///
     /// # Errors
-    /// Where the invitation cannot be used, or nothing is stored.
+    /// Where the invitation cannot be used, the key is enrolled with another reading key, or
+    /// nothing is stored.
     pub async fn enrol(
         &self,
         token: &str,
@@ -146,7 +157,7 @@ impl DeskStore {
     ) -> Result<(), EnrolError> {
         let digest = Sha256::digest(token.as_bytes());
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin().await?;
+        let mut transaction = begin(&mut writer).await?;
         let row = sqlx::query(
             "DELETE FROM invitation WHERE token_digest = ? AND until > ? RETURNING label",
         )
@@ -156,10 +167,10 @@ impl DeskStore {
         .await?;
         let label: String = row.ok_or(EnrolError::NoInvitation)?.try_get(0)?;
         let id = key.id().to_bytes();
-        sqlx::query(
+        let enrolled = sqlx::query(
             "INSERT INTO person (id, key, reading_key, label, enrolled) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET reading_key = excluded.reading_key,
-                label = excluded.label, enrolled = excluded.enrolled",
+             ON CONFLICT (id) DO UPDATE SET label = excluded.label, enrolled = excluded.enrolled
+             WHERE key = excluded.key AND reading_key = excluded.reading_key",
         )
         .bind(&id[..])
         .bind(key.to_string())
@@ -168,6 +179,9 @@ impl DeskStore {
         .bind(millis(now))
         .execute(&mut *transaction)
         .await?;
+        if enrolled.rows_affected() == 0 {
+            return Err(EnrolError::Taken);
+        }
         note(&mut transaction, id, Looked::Enrol, None, now).await?;
         transaction.commit().await?;
         Ok(())

@@ -17,7 +17,6 @@ CREATE INDEX event_of_candidate ON event (candidate, received) WHERE candidate I
 CREATE TABLE said (
     device TEXT NOT NULL,
     what TEXT NOT NULL,
-    at INTEGER NOT NULL,
     received INTEGER NOT NULL,
     payload BLOB NOT NULL,
     PRIMARY KEY (device, what)
@@ -96,7 +95,7 @@ CREATE TABLE photograph (
 CREATE TABLE person (
     id BLOB PRIMARY KEY NOT NULL,
     key TEXT NOT NULL,
-    reading_key TEXT,
+    reading_key TEXT NOT NULL,
     label TEXT NOT NULL,
     enrolled INTEGER NOT NULL
 );
@@ -120,7 +119,5 @@ CREATE INDEX access_at ON access (at);
 -- What was not stored, by reason.
 CREATE TABLE set_aside (
     reason TEXT PRIMARY KEY NOT NULL,
-    count INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    last_topic TEXT NOT NULL
+    count INTEGER NOT NULL
 ) WITHOUT ROWID;

@@ -6,7 +6,7 @@ use super::*;
 use crate::delivery::event::{CloudEvent, EventId, ReviewStage, ReviewState};
 use crate::desk::config::RetentionConfig;
 use crate::desk::intake::{ArrivedMessage, Intake};
-use crate::desk::pages::views::OwnStanding;
+use crate::desk::pages::views::OwnStanding::{Counted, Open, Sent};
 use crate::watchlist::fixture;
 use crate::watchlist::order::{Action, OrderId, sign};
 use crate::watchlist::trust::Trust;
@@ -136,8 +136,8 @@ fn a_verdict_is_stored_once_and_published_until_the_device_answers() {
     let (_, notices) = bench.keep(&store, "review/state", &answer);
     assert!(matches!(&notices[..], [DeskNotice::Counted { .. }]), "{notices:?}");
     assert_eq!(due(), 1);
-    let own = |who| bench.runtime.block_on(store.own(EventId::from_u128(1), who)).unwrap().0;
-    assert_eq!([own(dora), own("0202020202020202")], [OwnStanding::Counted, OwnStanding::Sent]);
+    let own = |who| bench.runtime.block_on(store.own(EventId::from_u128(1), [who; 8])).unwrap().0;
+    assert_eq!([own(1), own(2), own(3)], [Counted, Sent, Open]);
     let over = review(91, 1, ReviewStage::Confirmed, Some("0202020202020202"));
     bench.keep(&store, "review/state", &over);
     assert_eq!((due(), bench.case(&store, 1).stage), (0, ReviewStage::Confirmed));
@@ -145,6 +145,25 @@ fn a_verdict_is_stored_once_and_published_until_the_device_answers() {
     bench.keep(&store, "review/state", &late);
     assert_eq!(bench.case(&store, 1).stage, ReviewStage::Confirmed, "what is over stays so");
     assert_eq!(judges(&bench, &store, 3, b"late"), VerdictTaken::Over);
+}
+
+#[test]
+fn states_of_one_moment_are_told_in_the_order_in_which_they_came() {
+    let bench = Bench::new();
+    let store = bench.open();
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    let at_end = || bench.runtime.block_on(store.states_at_end(EventId::from_u128(1))).unwrap();
+    let first = review(93, 1, ReviewStage::Pending, None);
+    bench.keep(&store, "review/state", &first);
+    assert_eq!(at_end(), Vec::<Vec<u8>>::new(), "it is not over");
+    // The bench's clock stands: all have one time, and their ids are in another order.
+    let over = review(92, 1, ReviewStage::Refuted, None);
+    let after = review(91, 1, ReviewStage::Confirmed, None);
+    for state in [&over, &after] {
+        bench.keep(&store, "review/state", state);
+    }
+    assert_eq!(at_end(), [first, over, after]);
+    assert_eq!(bench.case(&store, 1).stage, ReviewStage::Refuted, "the first end stands");
 }
 
 #[test]
@@ -217,6 +236,7 @@ fn an_invitation_is_spent_once_and_in_its_time() {
         let enrolled = store.enrol(token, &key, reading.recipient(), now() + after);
         bench.runtime.block_on(enrolled).is_ok()
     };
+    let open = || bench.runtime.block_on(store.invitations(now())).unwrap();
     let until = now() + Duration::hours(1);
     bench.runtime.block_on(store.invite("abc", "dora", until)).unwrap();
     assert!(!enrol("other", Duration::ZERO));
@@ -224,6 +244,36 @@ fn an_invitation_is_spent_once_and_in_its_time() {
     assert!(enrol("abc", Duration::ZERO));
     assert!(!enrol("abc", Duration::ZERO));
     assert_eq!(bench.runtime.block_on(store.people()).unwrap().len(), 1);
+    bench.runtime.block_on(store.invite("old", "emil", until)).unwrap();
+    let erase = |after| bench.runtime.block_on(store.erase_due(now() + after, Duration::days(1)));
+    assert_eq!((erase(Duration::ZERO).unwrap().invitations, open()), (0, 1));
+    assert_eq!(
+        (erase(Duration::hours(1)).unwrap().invitations, open()),
+        (1, 0),
+        "its time is over"
+    );
+}
+
+#[test]
+fn an_invitation_gives_a_key_that_is_enrolled_no_other_reading_key() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let until = now() + Duration::hours(1);
+    for token in ["of dora", "of mallory", "again"] {
+        bench.runtime.block_on(store.invite(token, token, until)).unwrap();
+    }
+    let dora = fixture::key(7).public();
+    let [hers, other] = [(); 2]
+        .map(|()| crate::watchlist::seal::DeviceKey::generate().unwrap().recipient().clone());
+    let enrol = |token, reading| bench.runtime.block_on(store.enrol(token, &dora, reading, now()));
+    enrol("of dora", &hers).unwrap();
+    assert!(matches!(enrol("of mallory", &other), Err(EnrolError::Taken)));
+    let people = || bench.runtime.block_on(store.people()).unwrap();
+    assert_eq!((people()[0].reading_key.clone(), people().len()), (hers.to_string(), 1));
+    let invited = bench.runtime.block_on(store.invited("of mallory", now())).unwrap();
+    assert_eq!(invited.as_deref(), Some("of mallory"), "it is not spent");
+    enrol("again", &hers).unwrap();
+    assert_eq!((people()[0].label.as_str(), people().len()), ("again", 1), "the same keys, again");
 }
 
 #[test]
@@ -233,6 +283,11 @@ fn a_copy_made_while_it_runs_is_a_database_of_its_own_and_a_newer_one_is_refused
     bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
     let copy = bench.folder.path().join("copy.sqlite");
     bench.runtime.block_on(store.back_up(&copy)).unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode(&copy), mode(&bench.path())], [0o600; 2], "for its owner alone");
+    let again = bench.runtime.block_on(store.back_up(&copy));
+    assert!(matches!(again, Err(DeskStoreError::Copy { .. })), "what is there stays: {again:?}");
     let restored = bench.runtime.block_on(DeskStore::open(&copy)).unwrap();
     assert!(bench.case(&restored, 1).payload.is_some());
     drop(restored);
@@ -243,4 +298,34 @@ fn a_copy_made_while_it_runs_is_a_database_of_its_own_and_a_newer_one_is_refused
     drop(store);
     let newer = bench.runtime.block_on(DeskStore::open(&bench.path()));
     assert!(matches!(newer, Err(DeskStoreError::Newer { found: 99 })), "{newer:?}");
+}
+
+#[test]
+fn what_only_reads_makes_no_database() {
+    let bench = Bench::new();
+    let opened = bench.runtime.block_on(DeskStore::open_existing(&bench.path()));
+    assert!(matches!(opened, Err(DeskStoreError::Missing(_))), "{opened:?}");
+    assert!(!bench.path().exists());
+}
+
+#[test]
+fn two_processes_that_read_before_they_write_wait_for_each_other() {
+    let bench = Bench::new();
+    let [one, other] = [bench.open(), bench.open()];
+    bench.keep(&one, "candidate", &candidate_of(1, 1, "case-1"));
+    let judge = |reviewer: u8| OwnVerdict {
+        candidate: EventId::from_u128(1),
+        reviewer: [reviewer; 8],
+        device: "cam-7",
+        envelope: b"sealed",
+    };
+    bench.runtime.block_on(async {
+        for round in 0..50 {
+            let (a, b) = tokio::join!(
+                one.take_verdict(judge(2 * round), now()),
+                other.take_verdict(judge(2 * round + 1), now())
+            );
+            assert_eq!((a.unwrap(), b.unwrap()), (VerdictTaken::Stored, VerdictTaken::Stored));
+        }
+    });
 }

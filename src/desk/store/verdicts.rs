@@ -1,12 +1,12 @@
 //! Sealed verdicts, until devices have answered; receipts, until the broker has them.
 
 use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection as _, Row as _};
 use time::OffsetDateTime;
 
 use super::cases::{event_id, id_bytes};
-use super::{DeskStore, DeskStoreError, millis};
+use super::{DeskStore, DeskStoreError, begin, millis};
 use crate::delivery::event::EventId;
 
 /// What became of a verdict that a reviewer handed in.
@@ -75,7 +75,7 @@ impl DeskStore {
         let OwnVerdict { candidate, reviewer, device, envelope } = verdict;
         let digest: [u8; 32] = Sha256::digest(envelope).into();
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin().await?;
+        let mut transaction = begin(&mut writer).await?;
         let case =
             sqlx::query("SELECT ended IS NOT NULL FROM candidate WHERE id = ? AND device = ?")
                 .bind(id_bytes(candidate))
@@ -177,7 +177,7 @@ impl DeskStore {
     /// Where that is not stored: they are published again.
     pub async fn receipts_taken(&self, events: &[EventId]) -> Result<(), DeskStoreError> {
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin().await?;
+        let mut transaction = begin(&mut writer).await?;
         for event in events {
             sqlx::query("DELETE FROM receipt_due WHERE event = ?")
                 .bind(id_bytes(*event))
