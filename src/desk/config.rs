@@ -43,6 +43,8 @@ pub struct DeskConfig {
     pub http: HttpConfig,
     /// `[people]`.
     pub people: PeopleConfig,
+    /// `[review]`.
+    pub review: QueueConfig,
     /// `[retention]`.
     pub retention: RetentionConfig,
     /// `[[device]]`: one a device.
@@ -80,6 +82,15 @@ pub struct PeopleConfig {
     pub supervisors: Vec<String>,
     /// Public keys of those who see the devices, and no candidate.
     pub operators: Vec<String>,
+}
+
+/// `[review]`: what reviewers' queue shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// Candidates of one entry by one device that wait one by one within an hour, 1 to 1000. Where
+    /// more wait, they are one line with their number, behind which is each of them.
+    pub at_most_per_entry_an_hour: u32,
 }
 
 /// `[retention]`: how long what shows a person is kept.
@@ -120,6 +131,7 @@ impl Default for DeskConfig {
             store: StoreConfig::default(),
             http: HttpConfig::default(),
             people: PeopleConfig::default(),
+            review: QueueConfig::default(),
             retention: RetentionConfig::default(),
             device: Vec::new(),
         }
@@ -140,6 +152,12 @@ impl Default for HttpConfig {
             key: None,
             origin: String::new(),
         }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self { at_most_per_entry_an_hour: 6 }
     }
 }
 
@@ -241,6 +259,9 @@ impl DeskConfig {
         let wrong = !origin.is_empty() && host.is_none_or(bad);
         let remedy = "write https:// and the name, with a port where it is another than 443";
         add(wrong, "http.origin", format!("{:?}", http.origin), remedy);
+        let at_most = self.review.at_most_per_entry_an_hour;
+        let key = "review.at_most_per_entry_an_hour";
+        add(!(1..=1000).contains(&at_most), key, at_most.to_string(), "write 1 to 1000");
         let RetentionConfig { days, refuted_hours, open_days, access_days } = self.retention;
         for (wrong, key, value, remedy) in [
             (days > MAX_DAYS, "retention.days", days, "write 0 to 3650"),
@@ -325,6 +346,8 @@ mod tests {
         assert_eq!(problems(keys), ["device.key", "device.identity"]);
         assert_eq!(problems("[people]\nsupervisors = [\"x\"]"), ["people.supervisors"]);
         assert_eq!(problems("[retention]\nopen_days = 0"), ["retention.open_days"]);
+        let none = "[review]\nat_most_per_entry_an_hour = 0";
+        assert_eq!(problems(none), ["review.at_most_per_entry_an_hour"]);
         assert!(problems("[stroe]\n")[0].contains("stroe"));
     }
 }

@@ -36,9 +36,8 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use self::keeper::{Done, Incoming, Job, StoreKeeper};
 use self::post::DeskPost;
-use super::config::RetentionConfig;
 use super::intake::{ArrivedMessage, Intake};
-use super::store::{Arrival, DeskNotice, DeskStore};
+use super::store::{Arrival, DeskNotice, DeskStore, KeepingRules};
 use crate::backoff::Backoff;
 use crate::delivery::broker::{BrokerUrl, UrlError};
 use crate::delivery::failure::{self, LinkFailure};
@@ -75,8 +74,8 @@ pub struct Receiver {
     pub intake: Arc<RwLock<Intake>>,
     /// Signs receipts.
     pub key: Arc<SecretKey>,
-    /// For how long things are kept.
-    pub retention: RetentionConfig,
+    /// For how long things are kept, and what is shown as one.
+    pub rules: KeepingRules,
     /// Tells those who look at pages.
     pub notices: broadcast::Sender<DeskNotice>,
     /// Somebody has handed a verdict in.
@@ -96,7 +95,7 @@ impl Receiver {
         let (to_post, done) = mpsc::channel(WAITING);
         let keeper = StoreKeeper {
             store: Arc::clone(&self.store),
-            retention: self.retention.clone(),
+            rules: self.rules.clone(),
             notices: self.notices.clone(),
         };
         let keeper = tokio::spawn(keeper.run(to_keep, to_post));

@@ -23,7 +23,7 @@ use super::http::{self, DeskState, serve};
 use super::intake::Intake;
 use super::receiver::Receiver;
 use super::retention;
-use super::store::{DeskNotice, DeskStore, DeskStoreError};
+use super::store::{DeskNotice, DeskStore, DeskStoreError, KeepingRules};
 use crate::delivery::broker::{BrokerUrl, UrlError};
 use crate::files;
 use crate::watchlist::keys::{KeyError, PublicKey, SecretKey};
@@ -134,7 +134,10 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
         store: Arc::clone(&store),
         intake: Arc::clone(&intake),
         key: Arc::new(key),
-        retention: config.retention.clone(),
+        rules: KeepingRules {
+            retention: config.retention.clone(),
+            at_most_alike: config.review.at_most_per_entry_an_hour,
+        },
         notices: notices.clone(),
         verdict,
         connected,

@@ -177,6 +177,7 @@ pub fn router(state: Arc<DeskState>) -> Router {
         .route("/api/session", post(sign_in::session))
         .route("/api/sign-out", post(sign_in::sign_out))
         .route("/queue", get(read::queue))
+        .route("/queue/{candidate}", get(read::burst))
         .route("/pair/{candidate}", get(read::pair))
         .route("/pair/{candidate}/crop", get(read::crop))
         .route("/pair/{candidate}/photograph/{n}", get(read::photograph))

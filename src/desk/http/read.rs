@@ -24,7 +24,7 @@ use crate::desk::pages::views::{
     DeskRole, DeviceRow, FleetView, OutcomeView, OwnStanding, PairView, PeopleView, PersonRow,
     PhotographView, QueueItem, QueueView, ReportsView, Revealed, SignInView,
 };
-use crate::desk::store::{CaseRow, DeviceSaid, Looked};
+use crate::desk::store::{CaseRow, DeviceSaid, Looked, QueueRow};
 
 /// Most lines of the queue.
 const QUEUE: u32 = 100;
@@ -87,21 +87,30 @@ pub async fn home(State(desk): Shared, headers: HeaderMap) -> Response {
 pub async fn queue(State(desk): Shared, headers: HeaderMap) -> Page {
     let user = desk.user_as(&headers, &[DeskRole::Reviewer])?;
     let rows = desk.store.queue(user.key.id().to_bytes(), QUEUE).await?;
-    let item = |row: crate::desk::store::QueueRow| QueueItem {
+    let waiting = desk.store.waiting(COUNTED).await?;
+    Ok(lines(&user, rows, Some(waiting)))
+}
+
+/// `GET /queue/{candidate}`: all of the burst that the candidate is in.
+pub async fn burst(State(desk): Shared, Path(candidate): Path<String>, headers: HeaderMap) -> Page {
+    let user = desk.user_as(&headers, &[DeskRole::Reviewer])?;
+    let rows = desk.store.alike(id_of(&candidate)?, user.key.id().to_bytes(), QUEUE).await?;
+    Ok(lines(&user, rows, None))
+}
+
+fn lines(user: &DeskUser, rows: Vec<QueueRow>, waiting: Option<u64>) -> Response {
+    let item = |row: QueueRow| QueueItem {
         candidate: row.candidate.to_string(),
         device: row.device,
         camera: row.camera,
         place: row.place,
         decided_at: row.decided,
         standing: row.own,
+        alike: row.alike,
     };
-    let view = QueueView {
-        me: signed_in(&user),
-        now: OffsetDateTime::now_utc(),
-        items: rows.into_iter().map(item).collect(),
-        waiting: desk.store.waiting(COUNTED).await?,
-    };
-    Ok(page(pages::queue(&view)))
+    let items = rows.into_iter().map(item).collect();
+    let now = OffsetDateTime::now_utc();
+    page(pages::queue(&QueueView { me: signed_in(user), now, items, waiting }))
 }
 
 /// `GET /pair/{candidate}`.

@@ -1,10 +1,11 @@
-//! What waits for somebody to look at it.
+//! What waits for somebody to look at it. Many of one entry, device and hour are one line, from
+//! which each of them is reached.
 
 use maud::{Markup, html};
 use time::OffsetDateTime;
 
 use super::layout::{Facts, PageKind, moment, page, place};
-use super::views::{OwnStanding, QueueItem, QueueView};
+use super::views::{COUNTED_ALIKE, OwnStanding, QueueItem, QueueView};
 
 /// The queue, oldest first.
 pub fn queue(view: &QueueView) -> Markup {
@@ -25,9 +26,18 @@ pub fn queue(view: &QueueView) -> Markup {
             } @else {
                 ol class="queue" { @for item in &view.items { (line(item, view.now)) } }
             }
-            @if view.waiting > view.items.len() as u64 {
-                p class="quiet-text" {
-                    (view.waiting) " are undecided in all, with those that you have judged."
+            @match view.waiting {
+                Some(waiting) if waiting > view.items.len() as u64 => p class="quiet-text" {
+                    (waiting) " are undecided in all, with those that you have judged."
+                },
+                Some(_) => {},
+                None => {
+                    p class="quiet-text" {
+                        "Of one entry, by one device, within one hour; each is judged by itself. \
+                         Where the camera saw a picture, a screen or a mask, say so: "
+                        em { "Nobody there" } "."
+                    }
+                    p { a class="button" href="/queue" { "The whole queue" } }
                 }
             }
         }
@@ -54,6 +64,13 @@ fn line(item: &QueueItem, now: OffsetDateTime) -> Markup {
                 }
                 span class="when" { (moment(item.decided_at, now)) }
                 span class=(format!("pill {class}")) { (word) }
+            }
+            @if item.alike > 1 {
+                a class="alike" href=(format!("/queue/{}", item.candidate)) {
+                    @if item.alike < COUNTED_ALIKE { (item.alike) }
+                    @else { (COUNTED_ALIKE) " or more" }
+                    " of one entry within one hour: see each"
+                }
             }
         }
     }

@@ -89,6 +89,7 @@ fn all(word: &str) -> Vec<(&'static str, Markup)> {
         place: Some(word.into()),
         decided_at: at(),
         standing,
+        alike: 1,
     };
     let standings =
         [OwnStanding::Open, OwnStanding::Sent, OwnStanding::Counted, OwnStanding::Refused];
@@ -108,12 +109,21 @@ fn all(word: &str) -> Vec<(&'static str, Markup)> {
                 me: me(word),
                 now: at(),
                 items: standings.map(item).to_vec(),
-                waiting: 4,
+                waiting: Some(4),
+            }),
+        ),
+        (
+            "burst",
+            queue(&QueueView {
+                me: me(word),
+                now: at(),
+                items: standings.map(item).to_vec(),
+                waiting: None,
             }),
         ),
         (
             "queue-empty",
-            queue(&QueueView { me: me(word), now: at(), items: Vec::new(), waiting: 0 }),
+            queue(&QueueView { me: me(word), now: at(), items: Vec::new(), waiting: Some(0) }),
         ),
         (
             "fleet",

@@ -58,6 +58,9 @@ pub enum OwnStanding {
     Refused,
 }
 
+/// How far those behind one line of the queue are counted.
+pub const COUNTED_ALIKE: u32 = 100;
+
 /// One line of the queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueItem {
@@ -73,9 +76,11 @@ pub struct QueueItem {
     pub decided_at: OffsetDateTime,
     /// How far the reader is with it.
     pub standing: OwnStanding,
+    /// How many wait behind this line, with it; counted up to [`COUNTED_ALIKE`].
+    pub alike: u32,
 }
 
-/// `/queue`: what waits, oldest first.
+/// `/queue`: what waits, oldest first; `/queue/{candidate}`: what is like that candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueView {
     /// The reader.
@@ -84,8 +89,8 @@ pub struct QueueView {
     pub now: OffsetDateTime,
     /// What waits.
     pub items: Vec<QueueItem>,
-    /// How many wait in all.
-    pub waiting: u64,
+    /// How many wait in all; absent where only those that are alike are shown.
+    pub waiting: Option<u64>,
 }
 
 /// What is shown only to somebody whose verdict was accepted.

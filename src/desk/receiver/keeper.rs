@@ -14,8 +14,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::backoff::{Backoff, NO_JITTER};
 use crate::delivery::event::EventId;
-use crate::desk::config::RetentionConfig;
-use crate::desk::store::{Arrival, DeskNotice, DeskStore, DueReceipt, DueVerdict};
+use crate::desk::store::{Arrival, DeskNotice, DeskStore, DueReceipt, DueVerdict, KeepingRules};
 
 /// Most messages of one transaction.
 const MOST: usize = 256;
@@ -67,7 +66,7 @@ pub enum Done {
 
 pub struct StoreKeeper {
     pub store: Arc<DeskStore>,
-    pub retention: RetentionConfig,
+    pub rules: KeepingRules,
     pub notices: broadcast::Sender<DeskNotice>,
 }
 
@@ -114,7 +113,7 @@ impl StoreKeeper {
             packets.extend(packet.map(|packet| (connection, packet)));
             batch.push(arrival);
         }
-        let store = || self.store.keep(&batch, &self.retention, OffsetDateTime::now_utc());
+        let store = || self.store.keep(&batch, &self.rules, OffsetDateTime::now_utc());
         let (_, notices) = retry("What devices publish", store).await;
         // Packets of one connection come together: a new one begins with none of the old.
         for connection in packets.chunk_by(|a, b| a.0 == b.0) {

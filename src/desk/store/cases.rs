@@ -13,23 +13,6 @@ use crate::desk::pages::views::OwnStanding;
 /// Most states of one review that are looked at.
 const STATES: i64 = 1024;
 
-/// One line of the queue.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueueRow {
-    /// The candidate.
-    pub candidate: EventId,
-    /// Its device.
-    pub device: String,
-    /// Its camera.
-    pub camera: String,
-    /// What people call the place.
-    pub place: Option<String>,
-    /// When the device decided.
-    pub decided: OffsetDateTime,
-    /// How far the reader is with it.
-    pub own: OwnStanding,
-}
-
 /// One candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaseRow {
@@ -130,7 +113,7 @@ fn digest(bytes: &[u8]) -> Result<[u8; 32], sqlx::Error> {
     bytes.try_into().map_err(|_| sqlx::Error::Decode("a digest of 32 bytes".into()))
 }
 
-fn own_standing(given: bool, answer: Option<&str>) -> OwnStanding {
+pub(super) fn own_standing(given: bool, answer: Option<&str>) -> OwnStanding {
     match answer {
         None if given => OwnStanding::Sent,
         None => OwnStanding::Open,
@@ -140,54 +123,6 @@ fn own_standing(given: bool, answer: Option<&str>) -> OwnStanding {
 }
 
 impl DeskStore {
-    /// What waits and `reviewer` has not judged, oldest decision first, `most` at most.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub async fn queue(
-        &self,
-        reviewer: [u8; 8],
-        most: u32,
-    ) -> Result<Vec<QueueRow>, DeskStoreError> {
-        let rows = sqlx::query(
-            "SELECT c.id, c.device, c.camera, c.place, c.decided, v.candidate IS NOT NULL, v.answer
-             FROM candidate c
-             LEFT JOIN verdict v ON v.candidate = c.id AND v.reviewer = ?
-             WHERE c.ended IS NULL AND (v.answer IS NULL OR v.answer = 'refused')
-             ORDER BY c.decided LIMIT ?",
-        )
-        .bind(&reviewer[..])
-        .bind(most)
-        .fetch_all(&self.readers)
-        .await?;
-        let row = |row: &SqliteRow| -> Result<QueueRow, sqlx::Error> {
-            let answer: Option<String> = row.try_get(6)?;
-            Ok(QueueRow {
-                candidate: event_id(row.try_get(0)?)?,
-                device: row.try_get(1)?,
-                camera: row.try_get(2)?,
-                place: row.try_get(3)?,
-                decided: time_of(row.try_get(4)?),
-                own: own_standing(row.try_get(5)?, answer.as_deref()),
-            })
-        };
-        Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
-    }
-
-    /// How many wait, counted up to `most`.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub async fn waiting(&self, most: u32) -> Result<u64, DeskStoreError> {
-        let row = sqlx::query(
-            "SELECT count(*) FROM (SELECT 1 FROM candidate WHERE ended IS NULL LIMIT ?)",
-        )
-        .bind(most)
-        .fetch_one(&self.readers)
-        .await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
-    }
-
     /// One candidate.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 use sqlx::Row as _;
 use time::{Duration, OffsetDateTime};
 
+use super::queue::hour_of;
 use super::{DeskStore, DeskStoreError, begin, millis};
 
 /// Most rows that are erased in one transaction.
@@ -16,6 +17,10 @@ const OVER_ACCESSES: &str = "DELETE FROM access WHERE rowid IN
     (SELECT rowid FROM access WHERE at < ? LIMIT ?)";
 const OVER_INVITATIONS: &str = "DELETE FROM invitation WHERE token_digest IN
     (SELECT token_digest FROM invitation WHERE until <= ? LIMIT ?)";
+
+const OVER_BURSTS: &str = "DELETE FROM burst WHERE id IN (SELECT b.id FROM burst b
+    WHERE b.hour < ? AND NOT EXISTS
+        (SELECT 1 FROM candidate c WHERE c.burst = b.id AND c.ended IS NULL) LIMIT ?)";
 
 /// How much was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +65,8 @@ impl DeskStore {
         erased.photographs = self.delete(OVER_PHOTOGRAPHS, millis(now)).await?;
         erased.accesses = self.delete(OVER_ACCESSES, before).await?;
         erased.invitations = self.delete(OVER_INVITATIONS, millis(now)).await?;
+        // Nobody counts these: all of their candidates are over.
+        self.delete(OVER_BURSTS, hour_of(now)).await?;
         Ok(erased)
     }
 

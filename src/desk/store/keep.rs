@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
+use super::queue::put_together;
 use super::{DeskStore, DeskStoreError, begin, millis};
 use crate::delivery::event::{EventId, ReviewStage, ReviewState};
 use crate::desk::config::RetentionConfig;
@@ -18,6 +19,15 @@ pub struct Arrival {
     pub payload: Vec<u8>,
     /// What it is.
     pub what: Intaken,
+}
+
+/// By what is kept.
+#[derive(Debug, Clone)]
+pub struct KeepingRules {
+    /// For how long.
+    pub retention: RetentionConfig,
+    /// How many candidates of one entry by one device within an hour wait one by one.
+    pub at_most_alike: u32,
 }
 
 /// What became of a message.
@@ -101,12 +111,12 @@ impl DeskStore {
     pub async fn keep(
         &self,
         batch: &[Arrival],
-        retention: &RetentionConfig,
+        rules: &KeepingRules,
         now: OffsetDateTime,
     ) -> Result<(Vec<Kept>, Vec<DeskNotice>), DeskStoreError> {
         let mut writer = self.writer.lock().await;
         let mut transaction = begin(&mut writer).await?;
-        let mut batch_of = Batch { on: &mut transaction, retention, now, notices: Vec::new() };
+        let mut batch_of = Batch { on: &mut transaction, rules, now, notices: Vec::new() };
         let mut kept = Vec::with_capacity(batch.len());
         for arrival in batch {
             kept.push(batch_of.one(arrival).await?);
@@ -119,7 +129,7 @@ impl DeskStore {
 
 struct Batch<'a> {
     on: &'a mut SqliteConnection,
-    retention: &'a RetentionConfig,
+    rules: &'a KeepingRules,
     now: OffsetDateTime,
     notices: Vec<DeskNotice>,
 }
@@ -245,7 +255,7 @@ impl Batch<'_> {
         withdrawn: bool,
     ) -> Result<(), DeskStoreError> {
         let now = millis(self.now);
-        let erase_at = millis(self.now.saturating_add(self.retention.open()));
+        let erase_at = millis(self.now.saturating_add(self.rules.retention.open()));
         let changed = sqlx::query(
             "INSERT INTO candidate (id, device, camera, place, list, version, entry, decided,
                 newest, sequence, stage, ended, erase_at, erased)
@@ -270,7 +280,11 @@ impl Batch<'_> {
         .execute(&mut *self.on)
         .await?;
         if changed.rows_affected() == 1 && !withdrawn {
-            self.notices.push(DeskNotice::Candidate(c.candidate));
+            // One of a burst makes no sound: its line is there.
+            let at_most = self.rules.at_most_alike;
+            if !put_together(self.on, &event.device, c, at_most).await? {
+                self.notices.push(DeskNotice::Candidate(c.candidate));
+            }
         } else {
             // An update of what was erased meanwhile.
             sqlx::query(
@@ -289,8 +303,8 @@ impl Batch<'_> {
         let over = !matches!(state.state, ReviewStage::Pending | ReviewStage::ThirdNeeded);
         let keep = match state.state {
             ReviewStage::Withdrawn => time::Duration::ZERO,
-            ReviewStage::Refuted => self.retention.refuted(),
-            _ => self.retention.decided(),
+            ReviewStage::Refuted => self.rules.retention.refuted(),
+            _ => self.rules.retention.decided(),
         };
         let now = millis(self.now);
         let erase_at = over.then(|| millis(self.now.saturating_add(keep)));

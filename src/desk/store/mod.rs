@@ -15,6 +15,7 @@
 //! |---|---|
 //! | this | opening, the schema, errors |
 //! | `keep` | what comes from devices, several messages in one transaction |
+//! | `queue` | what waits for a reviewer, with what is shown as one |
 //! | `cases` | candidates as reviewers see them, and their pictures |
 //! | `verdicts` | sealed verdicts, until devices have answered; receipts, until the broker has them |
 //! | `people` | who is enrolled, invited, and what they looked at |
@@ -24,6 +25,7 @@ mod cases;
 mod erase;
 mod keep;
 mod people;
+mod queue;
 mod verdicts;
 
 use std::path::{Path, PathBuf};
@@ -39,10 +41,11 @@ use tokio::sync::Mutex;
 
 use crate::files;
 
-pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, KeptPhotograph, QueueRow};
+pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, KeptPhotograph};
 pub use self::erase::Erased;
-pub use self::keep::{Arrival, DeskNotice, Kept, stage_word};
+pub use self::keep::{Arrival, DeskNotice, KeepingRules, Kept, stage_word};
 pub use self::people::{AccessSum, EnrolError, KnownPerson, Looked};
+pub use self::queue::QueueRow;
 pub use self::verdicts::{DueReceipt, DueVerdict, OwnVerdict, VerdictTaken};
 
 /// Changes of the schema, oldest first; the database says how many it has had.

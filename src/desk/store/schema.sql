@@ -34,6 +34,8 @@ CREATE TABLE candidate (
     -- The event with the best evidence.
     newest BLOB NOT NULL,
     sequence INTEGER NOT NULL,
+    -- With which others it is one line of the queue.
+    burst INTEGER,
     stage TEXT NOT NULL,
     until INTEGER,
     ended INTEGER,
@@ -41,10 +43,26 @@ CREATE TABLE candidate (
     erase_at INTEGER NOT NULL,
     erased INTEGER
 );
-CREATE INDEX candidate_open ON candidate (decided) WHERE ended IS NULL;
+CREATE INDEX candidate_alone ON candidate (decided) WHERE ended IS NULL AND burst IS NULL;
+CREATE INDEX candidate_alike ON candidate (device, list, entry, decided)
+    WHERE ended IS NULL AND burst IS NULL;
+CREATE INDEX candidate_of_burst ON candidate (burst, decided)
+    WHERE ended IS NULL AND burst IS NOT NULL;
 CREATE INDEX candidate_to_erase ON candidate (erase_at) WHERE erased IS NULL;
 CREATE INDEX candidate_of_entry ON candidate (list, entry);
 CREATE INDEX candidate_stage ON candidate (stage);
+
+-- Candidates of one entry by one device within one hour since 1970, of which more waited at a time
+-- than are shown one by one.
+CREATE TABLE burst (
+    id INTEGER PRIMARY KEY NOT NULL,
+    device TEXT NOT NULL,
+    list TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    UNIQUE (device, list, entry, hour)
+);
+CREATE INDEX burst_hour ON burst (hour);
 
 -- Sealed verdicts: nobody here can read one.
 CREATE TABLE verdict (

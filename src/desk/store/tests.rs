@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::*;
@@ -16,7 +17,7 @@ struct Bench {
     folder: tempfile::TempDir,
     intake: Intake,
     runtime: tokio::runtime::Runtime,
-    retention: RetentionConfig,
+    rules: KeepingRules,
 }
 
 fn now() -> OffsetDateTime {
@@ -31,6 +32,15 @@ fn candidate_of(n: u128, sequence: u8, entry: &str) -> Vec<u8> {
     event["data"]["sequence"] = sequence.into();
     event["data"]["entry"] = entry.into();
     event["data"]["list"] = serde_json::json!({ "id": "north", "version": 2 });
+    serde_json::to_vec(&event).unwrap()
+}
+
+/// As [`candidate_of`], decided so many hours after.
+fn later(n: u128, entry: &str, hours: i64) -> Vec<u8> {
+    let mut event: serde_json::Value = serde_json::from_slice(&candidate_of(n, 1, entry)).unwrap();
+    let decided = event["data"]["decided_at"].as_str().unwrap();
+    let decided = OffsetDateTime::parse(decided, &Rfc3339).unwrap() + Duration::hours(hours);
+    event["data"]["decided_at"] = decided.format(&Rfc3339).unwrap().into();
     serde_json::to_vec(&event).unwrap()
 }
 
@@ -57,7 +67,7 @@ impl Bench {
             folder: tempfile::tempdir().unwrap(),
             intake: Intake::new("site", Default::default(), trust),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-            retention: RetentionConfig::default(),
+            rules: KeepingRules { retention: RetentionConfig::default(), at_most_alike: 3 },
         }
     }
 
@@ -75,7 +85,7 @@ impl Bench {
         let what = self.intake.look_at(message);
         let arrival = Arrival { topic, payload: payload.to_vec(), what };
         let batch = [arrival];
-        let kept = store.keep(&batch, &self.retention, now());
+        let kept = store.keep(&batch, &self.rules, now());
         let (kept, notices) = self.runtime.block_on(kept).unwrap();
         (kept[0], notices)
     }
@@ -186,6 +196,57 @@ fn the_queue_shows_what_waits_and_the_reader_has_not_judged() {
     };
     assert_eq!(queue(1), [3].map(EventId::from_u128));
     assert_eq!(queue(2), [1, 3].map(EventId::from_u128));
+}
+
+#[test]
+fn many_of_one_entry_in_one_hour_are_one_line_and_each_of_them_is_judged_by_itself() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let lines = |reviewer: u8| -> Vec<(u128, u32)> {
+        let rows = bench.runtime.block_on(store.queue([reviewer; 8], 10)).unwrap();
+        rows.into_iter().map(|row| (row.candidate.as_u128(), row.alike)).collect()
+    };
+    let comes = |event: &[u8]| bench.keep(&store, "candidate", event).1.len();
+    for n in 1..=3 {
+        assert_eq!(comes(&candidate_of(n, 1, "case-1")), 1);
+    }
+    assert_eq!(lines(1), [(1, 1), (2, 1), (3, 1)], "as many as are shown one by one");
+    assert_eq!(comes(&candidate_of(4, 1, "case-1")), 1);
+    assert_eq!(comes(&candidate_of(5, 1, "case-1")), 0, "it makes no sound");
+    assert_eq!(comes(&candidate_of(6, 1, "case-2")), 1, "of another entry");
+    assert_eq!(comes(&later(7, "case-1", 1)), 1, "in another hour");
+    assert_eq!(lines(1), [(1, 5), (6, 1), (7, 1)]);
+    let waiting = || bench.runtime.block_on(store.waiting(100)).unwrap();
+    assert_eq!(waiting(), 7);
+
+    // What one reviewer has judged is behind the line of the other.
+    assert_eq!(judges(&bench, &store, 1, b"sealed"), VerdictTaken::Stored);
+    let counted = review(90, 1, ReviewStage::Pending, Some("0101010101010101"));
+    bench.keep(&store, "review/state", &counted);
+    assert_eq!((lines(1)[0], lines(2)[0]), ((2, 4), (1, 5)));
+    bench.keep(&store, "review/state", &review(91, 2, ReviewStage::Refuted, None));
+    assert_eq!((lines(1)[0], lines(2)[0]), ((3, 3), (1, 4)));
+    let alike = |n| -> Vec<u128> {
+        let rows = store.alike(EventId::from_u128(n), [1; 8], 10);
+        let rows = bench.runtime.block_on(rows).unwrap();
+        rows.into_iter().map(|row| row.candidate.as_u128()).collect()
+    };
+    assert_eq!((alike(1), alike(6)), (vec![3, 4, 5], vec![]));
+
+    // Each ends by itself.
+    for n in [1, 3, 4, 5] {
+        let state = review(100 + n, n, ReviewStage::Refuted, None);
+        bench.keep(&store, "review/state", &state);
+    }
+    assert_eq!((lines(1), waiting()), (vec![(6, 1), (7, 1)], 2));
+    let later = now() + Duration::days(90);
+    bench.runtime.block_on(store.erase_due(later, Duration::days(1))).unwrap();
+    let bursts = bench.runtime.block_on(async {
+        let mut writer = store.writer.lock().await;
+        let row = sqlx::query("SELECT count(*) FROM burst").fetch_one(&mut *writer).await.unwrap();
+        row.get::<i64, _>(0)
+    });
+    assert_eq!(bursts, 0, "nothing waits behind it");
 }
 
 /// Whether any file of the database holds the bytes.

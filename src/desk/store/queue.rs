@@ -1,0 +1,222 @@
+//! What waits for a reviewer: candidates one by one, and those of a burst as one line.
+//!
+//! * A *burst* are the candidates of one entry by one device within one hour, once more of them
+//!   wait than are shown one by one: a photograph that is held to a camera makes hundreds.
+//! * Only what is shown is put together. Each candidate is stored, judged and erased by itself, and
+//!   [`DeskStore::alike`] has all of a burst.
+//! * However many wait, a page of them is read by an index.
+
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use time::OffsetDateTime;
+
+use super::cases::{event_id, id_bytes, own_standing};
+use super::{DeskStore, DeskStoreError, millis, time_of};
+use crate::delivery::event::EventId;
+use crate::desk::intake::CandidateEvent;
+use crate::desk::pages::views::{COUNTED_ALIKE, OwnStanding};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// One line of the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueRow {
+    /// The candidate.
+    pub candidate: EventId,
+    /// Its device.
+    pub device: String,
+    /// Its camera.
+    pub camera: String,
+    /// What people call the place.
+    pub place: Option<String>,
+    /// When the device decided.
+    pub decided: OffsetDateTime,
+    /// How far the reader is with it.
+    pub own: OwnStanding,
+    /// How many wait behind this line, with it: 1 where it is no burst, [`COUNTED_ALIKE`] where
+    /// they are that many or more.
+    pub alike: u32,
+}
+
+/// Those that wait alone, oldest first.
+const ALONE: &str = "SELECT c.id, c.device, c.camera, c.place, c.decided,
+        v.candidate IS NOT NULL, v.answer, 1
+    FROM candidate c LEFT JOIN verdict v ON v.candidate = c.id AND v.reviewer = ?1
+    WHERE c.ended IS NULL AND c.burst IS NULL AND (v.answer IS NULL OR v.answer = 'refused')
+    ORDER BY c.decided LIMIT ?2";
+
+/// The oldest of each burst that the reader has not judged, oldest burst first.
+const FIRST_OF_BURSTS: &str = "SELECT c.id, c.device, c.camera, c.place, c.decided,
+        v.candidate IS NOT NULL, v.answer,
+        (SELECT count(*) FROM (SELECT 1 FROM candidate m
+            LEFT JOIN verdict w ON w.candidate = m.id AND w.reviewer = ?1
+            WHERE m.burst = b.id AND m.ended IS NULL
+            AND (w.answer IS NULL OR w.answer = 'refused') LIMIT ?3))
+    FROM burst b CROSS JOIN candidate c ON c.id = (SELECT m.id FROM candidate m
+            LEFT JOIN verdict w ON w.candidate = m.id AND w.reviewer = ?1
+            WHERE m.burst = b.id AND m.ended IS NULL
+            AND (w.answer IS NULL OR w.answer = 'refused') ORDER BY m.decided LIMIT 1)
+    LEFT JOIN verdict v ON v.candidate = c.id AND v.reviewer = ?1
+    ORDER BY b.hour LIMIT ?2";
+
+/// All of one burst, oldest first.
+const OF_BURST: &str = "SELECT c.id, c.device, c.camera, c.place, c.decided,
+        v.candidate IS NOT NULL, v.answer, 1
+    FROM candidate c LEFT JOIN verdict v ON v.candidate = c.id AND v.reviewer = ?1
+    WHERE c.burst = (SELECT burst FROM candidate WHERE id = ?3) AND c.ended IS NULL
+    AND (v.answer IS NULL OR v.answer = 'refused')
+    ORDER BY c.decided LIMIT ?2";
+
+/// Those that wait, alone and in bursts, each counted up to a number.
+const WAITING: &str = "SELECT
+    (SELECT count(*) FROM
+        (SELECT 1 FROM candidate WHERE ended IS NULL AND burst IS NULL LIMIT ?1)) +
+    (SELECT count(*) FROM
+        (SELECT 1 FROM candidate WHERE ended IS NULL AND burst IS NOT NULL LIMIT ?1))";
+
+/// How many wait one by one that are of one entry, device and span, up to a number.
+const COUNT_ALIKE: &str = "SELECT count(*) FROM (SELECT 1 FROM candidate
+    WHERE device = ? AND list = ? AND entry = ? AND decided >= ? AND decided < ?
+    AND ended IS NULL AND burst IS NULL LIMIT ?)";
+
+/// They are a burst.
+const JOIN_ALIKE: &str = "UPDATE candidate SET burst = ?
+    WHERE device = ? AND list = ? AND entry = ? AND decided >= ? AND decided < ?
+    AND ended IS NULL AND burst IS NULL";
+
+fn queue_row(row: &SqliteRow) -> Result<QueueRow, sqlx::Error> {
+    let answer: Option<String> = row.try_get(6)?;
+    Ok(QueueRow {
+        candidate: event_id(row.try_get(0)?)?,
+        device: row.try_get(1)?,
+        camera: row.try_get(2)?,
+        place: row.try_get(3)?,
+        decided: time_of(row.try_get(4)?),
+        own: own_standing(row.try_get(5)?, answer.as_deref()),
+        alike: row.try_get(7)?,
+    })
+}
+
+impl DeskStore {
+    /// What waits and `reviewer` has not judged, oldest first, `most` lines at most; a burst is one
+    /// line.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn queue(
+        &self,
+        reviewer: [u8; 8],
+        most: u32,
+    ) -> Result<Vec<QueueRow>, DeskStoreError> {
+        let alone = sqlx::query(ALONE).bind(&reviewer[..]).bind(most);
+        let alone = alone.fetch_all(&self.readers).await?;
+        let bursts = sqlx::query(FIRST_OF_BURSTS).bind(&reviewer[..]).bind(most);
+        let bursts = bursts.bind(COUNTED_ALIKE).fetch_all(&self.readers).await?;
+        let rows = alone.iter().chain(&bursts).map(queue_row);
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        rows.sort_by_key(|row| (row.decided, row.candidate));
+        rows.truncate(most as usize);
+        Ok(rows)
+    }
+
+    /// What waits in the burst of `candidate` and `reviewer` has not judged, oldest first, `most`
+    /// at most. Nothing where it is in none.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn alike(
+        &self,
+        candidate: EventId,
+        reviewer: [u8; 8],
+        most: u32,
+    ) -> Result<Vec<QueueRow>, DeskStoreError> {
+        let rows = sqlx::query(OF_BURST).bind(&reviewer[..]).bind(most).bind(id_bytes(candidate));
+        let rows = rows.fetch_all(&self.readers).await?;
+        Ok(rows.iter().map(queue_row).collect::<Result<_, _>>()?)
+    }
+
+    /// How many wait, counted up to `most` alone and as many in bursts.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn waiting(&self, most: u32) -> Result<u64, DeskStoreError> {
+        let row = sqlx::query(WAITING).bind(most).fetch_one(&self.readers).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+    }
+}
+
+/// Hours since 1970.
+pub(super) fn hour_of(at: OffsetDateTime) -> i64 {
+    millis(at).div_euclid(HOUR_MS)
+}
+
+/// Puts a candidate that is stored, new, and waits with those that are like it, where more than
+/// `at_most` of them wait. Whether they were a burst before it came.
+pub(super) async fn put_together(
+    on: &mut SqliteConnection,
+    device: &str,
+    c: &CandidateEvent,
+    at_most: u32,
+) -> Result<bool, sqlx::Error> {
+    let hour = hour_of(c.decided);
+    let burst = sqlx::query(
+        "SELECT id FROM burst WHERE device = ? AND list = ? AND entry = ? AND hour = ?",
+    );
+    let burst = burst.bind(device).bind(&c.list).bind(&c.entry).bind(hour);
+    if let Some(row) = burst.fetch_optional(&mut *on).await? {
+        let burst: i64 = row.try_get(0)?;
+        let joins = sqlx::query("UPDATE candidate SET burst = ? WHERE id = ?");
+        joins.bind(burst).bind(id_bytes(c.candidate)).execute(on).await?;
+        return Ok(true);
+    }
+    let (from, to) = (hour.saturating_mul(HOUR_MS), (hour + 1).saturating_mul(HOUR_MS));
+    let alike = sqlx::query(COUNT_ALIKE).bind(device).bind(&c.list).bind(&c.entry);
+    let alike = alike.bind(from).bind(to);
+    let alike: i64 = alike.bind(i64::from(at_most) + 1).fetch_one(&mut *on).await?.try_get(0)?;
+    if alike <= i64::from(at_most) {
+        return Ok(false);
+    }
+    let burst = sqlx::query("INSERT INTO burst (device, list, entry, hour) VALUES (?, ?, ?, ?)");
+    let burst = burst.bind(device).bind(&c.list).bind(&c.entry).bind(hour);
+    let burst = burst.execute(&mut *on).await?.last_insert_rowid();
+    let join = sqlx::query(JOIN_ALIKE).bind(burst).bind(device).bind(&c.list).bind(&c.entry);
+    join.bind(from).bind(to).execute(on).await?;
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_the_queue_is_read_by_indexes_and_nothing_is_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let plan = |what: &str| -> Vec<String> {
+            runtime.block_on(async {
+                let store = DeskStore::open(&folder.path().join("desk.sqlite")).await.unwrap();
+                let explained = format!("EXPLAIN QUERY PLAN {what}");
+                let rows = sqlx::query(&explained).fetch_all(&store.readers).await.unwrap();
+                rows.iter().map(|row| row.get("detail")).collect()
+            })
+        };
+        for (what, index) in [
+            (ALONE, "candidate_alone"),
+            (FIRST_OF_BURSTS, "burst_hour"),
+            (FIRST_OF_BURSTS, "candidate_of_burst"),
+            (OF_BURST, "candidate_of_burst"),
+            (WAITING, "candidate_alone"),
+            (WAITING, "candidate_of_burst"),
+            (COUNT_ALIKE, "candidate_alike"),
+            (JOIN_ALIKE, "candidate_alike"),
+        ] {
+            let plan = plan(what);
+            assert!(plan.iter().any(|step| step.contains(index)), "{index}: {plan:#?}");
+            let whole = |step: &&String| {
+                step.contains("TEMP B-TREE") || step.starts_with("SCAN") && !step.contains("INDEX")
+            };
+            let whole: Vec<_> = plan.iter().filter(whole).collect();
+            assert!(whole.iter().all(|step| step.starts_with("SCAN (subquery")), "{plan:#?}");
+        }
+    }
+}
