@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -284,9 +286,21 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
     let token = link.as_str().expect("a link").rsplit('/').next().expect("a token").to_owned();
     assert_eq!(desk.ask("GET", &format!("/enrol/{token}"), "", b"").status, 200);
     let reading = DeviceKey::generate().expect("a key").recipient().to_string();
-    let body = json!({ "token": token, "key": of("dora.key"), "reading_key": reading });
-    assert_eq!(desk.post("/api/enrol", "", &body).status, 201);
-    assert_eq!(desk.post("/api/enrol", "", &body).status, 410, "it is spent");
+    let enrols = |holder: &str| {
+        let text = format!("watchpost desk enrolment v1\n{}\n{token}\n{reading}", desk.origin());
+        let holder = SecretKey::open_file(&field.desk.path(holder)).expect("a key");
+        let signature = URL_SAFE_NO_PAD.encode(holder.sign(text.as_bytes()));
+        let body = json!({
+            "token": token,
+            "key": of("dora.key"),
+            "reading_key": reading,
+            "signature": signature,
+        });
+        desk.post("/api/enrol", "", &body).status
+    };
+    assert_eq!(enrols("emil.key"), 403, "nobody enrols another's key");
+    assert_eq!(enrols("dora.key"), 201);
+    assert_eq!(enrols("dora.key"), 410, "it is spent");
 
     let portrait = "obama-2010.jpg";
     let pictures = field.desk.path("pictures").join(portrait);

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! * There is no password. Whoever signs in has signed this desk's challenge, once, within
-//!   [`CHALLENGE_S`] seconds, for this address.
+//!   [`CHALLENGE_S`] seconds, for this address. Whoever enrols a key has signed with it, too.
 //! * A challenge costs no memory, so that asking for many crowds nobody out.
 //! * A session ends after [`IDLE`] without a request, after [`LONGEST`] at the latest, and as soon
 //!   as its key has no role any more.
@@ -45,6 +45,12 @@ const MOST_USED: usize = 65_536;
 /// What is signed to sign in to `origin`.
 pub fn sign_in_text(origin: &str, challenge: &str) -> String {
     format!("watchpost desk sign-in v1\n{origin}\n{challenge}")
+}
+
+/// What is signed to enrol at `origin`: that the key's holder wants what is sealed to them to be
+/// sealed to `reading_key`.
+pub fn enrol_text(origin: &str, token: &str, reading_key: &str) -> String {
+    format!("watchpost desk enrolment v1\n{origin}\n{token}\n{reading_key}")
 }
 
 /// Why somebody is not let in.

@@ -79,6 +79,12 @@ impl Refusal {
         Self::new(StatusCode::GONE, error, remedy)
     }
 
+    pub fn not_its_holder() -> Self {
+        let error = "The key has not signed that it enrols here.";
+        let remedy = "Open the link in the browser that has the key.";
+        Self::new(StatusCode::FORBIDDEN, error, remedy)
+    }
+
     pub fn taken(error: &EnrolError) -> Self {
         let remedy = "The invitation is not spent: open it there.";
         Self::new(StatusCode::CONFLICT, sentence(&error.to_string()), remedy)

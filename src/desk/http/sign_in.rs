@@ -12,7 +12,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{COOKIE, Peer, Refusal, Shared, cookie};
-use crate::desk::access::{CHALLENGE_S, LONGEST, SignInAttempt};
+use crate::desk::access::{CHALLENGE_S, LONGEST, SignInAttempt, enrol_text};
 use crate::desk::pages::{self, views::EnrolView};
 use crate::desk::store::{EnrolError, Looked};
 use crate::watchlist::keys::PublicKey;
@@ -27,6 +27,7 @@ pub struct EnrolBody {
     token: String,
     key: String,
     reading_key: String,
+    signature: String,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +42,11 @@ pub struct SessionBody {
     key: String,
     challenge: String,
     signature: String,
+}
+
+fn signature(text: &str) -> Result<[u8; 64], Refusal> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|s| s.try_into().ok());
+    bytes.ok_or_else(|| Refusal::malformed("That is no signature of 64 bytes."))
 }
 
 fn key(text: &str) -> Result<PublicKey, Refusal> {
@@ -74,6 +80,12 @@ pub async fn enrol(
         .reading_key
         .parse()
         .map_err(|_| Refusal::malformed("That is no reading key: it begins with age1."))?;
+    // Otherwise whoever has a link could name another's key, and have what is for its holder sealed
+    // to a reading key of their own.
+    let text = enrol_text(&desk.origin(), &body.token, &body.reading_key);
+    if !public.verifies(text.as_bytes(), &signature(&body.signature)?) {
+        return Err(Refusal::not_its_holder());
+    }
     let enrolled = desk.store.enrol(&body.token, &public, &reading, OffsetDateTime::now_utc());
     match enrolled.await {
         Ok(()) => {
@@ -111,9 +123,7 @@ pub async fn session(
 ) -> Result<Response, Refusal> {
     desk.same_origin(&headers)?;
     let public = key(&body.key)?;
-    let signature = URL_SAFE_NO_PAD.decode(&body.signature).ok().and_then(|s| s.try_into().ok());
-    let signature: [u8; 64] =
-        signature.ok_or_else(|| Refusal::malformed("That is no signature of 64 bytes."))?;
+    let signature = signature(&body.signature)?;
     let mut random = [0; 64];
     getrandom::fill(&mut random).map_err(|_| Refusal::too_slow())?;
     let attempt = SignInAttempt {

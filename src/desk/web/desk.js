@@ -5,7 +5,7 @@
 // * Text reaches the page as text. HTML is taken from the desk's own pages only.
 // * Nothing is kept in the browser but the two keys and three switches: no picture, no verdict.
 
-import { answer, create, load, open, Refusal } from "./keys.js";
+import { answer, create, load, open, Refusal, signEnrolment } from "./keys.js";
 import { showAlike } from "./pictures.js";
 import { giveVerdict } from "./verdict.js";
 
@@ -83,7 +83,8 @@ async function enrol() {
   const token = document.body.dataset.token;
   const keys = (await load()) ?? (await create());
   const { publicKey: key, readingKey: reading_key } = keys;
-  await ask("/api/enrol", JSON.stringify({ token, key, reading_key }));
+  const signature = await signEnrolment(keys, token);
+  await ask("/api/enrol", JSON.stringify({ token, key, reading_key, signature }));
   $("#public-key").textContent = key;
   $("#reading-key").textContent = reading_key;
   $("#before").hidden = true;

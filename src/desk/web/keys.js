@@ -70,9 +70,17 @@ export async function open(keys, sealed) {
 
 /** The signature by which a reviewer signs in. */
 export async function answer(keys, challenge) {
-  const said = new TextEncoder().encode(
-    `watchpost desk sign-in v1\n${location.origin}\n${challenge}`,
-  );
+  return sign(keys, `watchpost desk sign-in v1\n${location.origin}\n${challenge}`);
+}
+
+/** The signature by which a reviewer enrols both keys. */
+export async function signEnrolment(keys, token) {
+  const { readingKey } = keys;
+  return sign(keys, `watchpost desk enrolment v1\n${location.origin}\n${token}\n${readingKey}`);
+}
+
+async function sign(keys, text) {
+  const said = new TextEncoder().encode(text);
   return base64url(new Uint8Array(await crypto.subtle.sign("Ed25519", keys.sign, said)));
 }
 
