@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use super::keep::stage_of;
+use super::columns::{digest, event_id, id_bytes, own_standing, stage_of};
 use super::{DeskStore, DeskStoreError, begin, millis, time_of};
 use crate::delivery::event::{EventId, ReviewStage};
 use crate::desk::intake::SaidKind;
@@ -97,29 +97,6 @@ pub struct ExportedEvent {
     pub signature: Option<String>,
     /// Its bytes, unless they were erased.
     pub payload: Option<Vec<u8>>,
-}
-
-pub(super) fn event_id(bytes: &[u8]) -> Result<EventId, sqlx::Error> {
-    let bytes: [u8; 16] =
-        bytes.try_into().map_err(|_| sqlx::Error::Decode("an id of 16 bytes".into()))?;
-    Ok(EventId::from_u128(u128::from_be_bytes(bytes)))
-}
-
-pub(super) fn id_bytes(id: EventId) -> Vec<u8> {
-    id.as_u128().to_be_bytes().to_vec()
-}
-
-fn digest(bytes: &[u8]) -> Result<[u8; 32], sqlx::Error> {
-    bytes.try_into().map_err(|_| sqlx::Error::Decode("a digest of 32 bytes".into()))
-}
-
-pub(super) fn own_standing(given: bool, answer: Option<&str>) -> OwnStanding {
-    match answer {
-        None if given => OwnStanding::Sent,
-        None => OwnStanding::Open,
-        Some("refused") => OwnStanding::Refused,
-        Some(_) => OwnStanding::Counted,
-    }
 }
 
 impl DeskStore {

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
+use super::columns::{hexadecimal, id_bytes, stage_word};
 use super::queue::put_together;
 use super::{DeskStore, DeskStoreError, begin, millis};
 use crate::delivery::event::{EventId, ReviewStage, ReviewState};
@@ -68,38 +69,6 @@ pub enum DeskNotice {
     Withdrawn,
     /// Another trust file counts: somebody may not be let in any more.
     TrustChanged,
-}
-
-/// As it is stored and published.
-pub fn stage_word(stage: ReviewStage) -> &'static str {
-    match stage {
-        ReviewStage::Pending => "pending",
-        ReviewStage::ThirdNeeded => "third-needed",
-        ReviewStage::Confirmed => "confirmed",
-        ReviewStage::Refuted => "refuted",
-        ReviewStage::Undecided => "undecided",
-        ReviewStage::Expired => "expired",
-        ReviewStage::Withdrawn => "withdrawn",
-        ReviewStage::Unknown => "unknown",
-    }
-}
-
-/// The stage of a word; what nobody has written is unknown.
-pub fn stage_of(word: &str) -> ReviewStage {
-    let all = [
-        ReviewStage::Pending,
-        ReviewStage::ThirdNeeded,
-        ReviewStage::Confirmed,
-        ReviewStage::Refuted,
-        ReviewStage::Undecided,
-        ReviewStage::Expired,
-        ReviewStage::Withdrawn,
-    ];
-    all.into_iter().find(|stage| stage_word(*stage) == word).unwrap_or(ReviewStage::Unknown)
-}
-
-fn bytes(id: EventId) -> Vec<u8> {
-    id.as_u128().to_be_bytes().to_vec()
 }
 
 impl DeskStore {
@@ -180,8 +149,8 @@ impl Batch<'_> {
         arrival: &Arrival,
     ) -> Result<Kept, DeskStoreError> {
         let (kind, candidate) = match &event.about {
-            AboutWhat::Candidate(c) => ("candidate", Some(bytes(c.candidate))),
-            AboutWhat::Review(state) => ("review", Some(bytes(state.candidate))),
+            AboutWhat::Candidate(c) => ("candidate", Some(id_bytes(c.candidate))),
+            AboutWhat::Review(state) => ("review", Some(id_bytes(state.candidate))),
             AboutWhat::AuditEntry => ("audit-entry", None),
         };
         let withdrawn = match &event.about {
@@ -192,7 +161,7 @@ impl Batch<'_> {
             "INSERT INTO event (id, device, kind, candidate, received, digest, signature, payload)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         )
-        .bind(bytes(event.id))
+        .bind(id_bytes(event.id))
         .bind(&event.device)
         .bind(kind)
         .bind(candidate)
@@ -212,7 +181,7 @@ impl Batch<'_> {
                 "INSERT INTO receipt_due (event, device, digest) VALUES (?, ?, ?)
                  ON CONFLICT (event) DO NOTHING",
             )
-            .bind(bytes(event.id))
+            .bind(id_bytes(event.id))
             .bind(&event.device)
             .bind(&event.digest[..])
             .execute(&mut *self.on)
@@ -229,7 +198,7 @@ impl Batch<'_> {
 
     async fn is_same(&mut self, event: &ArrivedEvent) -> Result<bool, DeskStoreError> {
         let row = sqlx::query("SELECT device, digest FROM event WHERE id = ?")
-            .bind(bytes(event.id))
+            .bind(id_bytes(event.id))
             .fetch_one(&mut *self.on)
             .await?;
         let (device, digest): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
@@ -263,7 +232,7 @@ impl Batch<'_> {
              ON CONFLICT (id) DO UPDATE SET newest = excluded.newest, sequence = excluded.sequence
              WHERE device = excluded.device AND sequence < excluded.sequence AND ended IS NULL",
         )
-        .bind(bytes(c.candidate))
+        .bind(id_bytes(c.candidate))
         .bind(&event.device)
         .bind(&c.camera)
         .bind(&c.place)
@@ -271,7 +240,7 @@ impl Batch<'_> {
         .bind(i64::try_from(c.version).unwrap_or(i64::MAX))
         .bind(&c.entry)
         .bind(millis(c.decided))
-        .bind(bytes(event.id))
+        .bind(id_bytes(event.id))
         .bind(i64::from(c.sequence))
         .bind(stage_word(if withdrawn { ReviewStage::Withdrawn } else { ReviewStage::Pending }))
         .bind(withdrawn.then_some(now))
@@ -291,8 +260,8 @@ impl Batch<'_> {
                 "UPDATE event SET payload = NULL, signature = NULL WHERE id = ?
                  AND EXISTS (SELECT 1 FROM candidate WHERE id = ? AND erased IS NOT NULL)",
             )
-            .bind(bytes(event.id))
-            .bind(bytes(c.candidate))
+            .bind(id_bytes(event.id))
+            .bind(id_bytes(c.candidate))
             .execute(&mut *self.on)
             .await?;
         }
@@ -317,7 +286,7 @@ impl Batch<'_> {
         .bind(state.until.map(millis))
         .bind(over.then_some(now))
         .bind(erase_at)
-        .bind(bytes(state.candidate))
+        .bind(id_bytes(state.candidate))
         .bind(device)
         .execute(&mut *self.on)
         .await?;
@@ -329,7 +298,7 @@ impl Batch<'_> {
                  WHERE candidate = ? AND device = ? AND answer IS NULL",
             )
             .bind(now)
-            .bind(bytes(state.candidate))
+            .bind(id_bytes(state.candidate))
             .bind(device)
             .execute(&mut *self.on)
             .await?;
@@ -354,7 +323,7 @@ impl Batch<'_> {
         .bind(if state.refused.is_some() { "refused" } else { "counted" })
         .bind(&state.refused)
         .bind(millis(self.now))
-        .bind(bytes(state.candidate))
+        .bind(id_bytes(state.candidate))
         .bind(&reviewer[..])
         .bind(device)
         .execute(&mut *self.on)
@@ -411,12 +380,4 @@ impl Batch<'_> {
         self.notices.push(DeskNotice::Withdrawn);
         Ok(())
     }
-}
-
-/// The 8 bytes of a key's id.
-pub fn hexadecimal(text: &str) -> Option<[u8; 8]> {
-    if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
 }

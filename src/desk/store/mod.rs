@@ -20,8 +20,10 @@
 //! | `verdicts` | sealed verdicts, until devices have answered; receipts, until the broker has them |
 //! | `people` | who is enrolled, invited, and what they looked at |
 //! | `erase` | what is erased when |
+//! | `columns` | how values stand in columns |
 
 mod cases;
+mod columns;
 mod erase;
 mod keep;
 mod people;
@@ -42,8 +44,9 @@ use tokio::sync::Mutex;
 use crate::files;
 
 pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, KeptPhotograph};
+pub use self::columns::stage_word;
 pub use self::erase::Erased;
-pub use self::keep::{Arrival, DeskNotice, KeepingRules, Kept, stage_word};
+pub use self::keep::{Arrival, DeskNotice, KeepingRules, Kept};
 pub use self::people::{AccessSum, EnrolError, KnownPerson, Looked};
 pub use self::queue::QueueRow;
 pub use self::verdicts::{DueReceipt, DueVerdict, OwnVerdict, VerdictTaken};

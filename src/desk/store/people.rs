@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use super::cases::id_bytes;
+use super::columns::id_bytes;
 use super::{DeskStore, DeskStoreError, begin, millis, time_of};
 use crate::delivery::event::EventId;
 use crate::watchlist::keys::PublicKey;

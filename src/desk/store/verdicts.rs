@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
-use super::cases::{event_id, id_bytes};
+use super::columns::{event_id, id_bytes};
 use super::{DeskStore, DeskStoreError, begin, millis};
 use crate::delivery::event::EventId;
 
