@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::desk::{Daemon, Desk, PORTRAITS, ok};
 use support::field::Field;
-use support::receiving::{ReceivingDesk, Visitor};
+use support::receiving::{ReceivingDesk, Visitor, stored};
 use support::{Mosquitto, PATIENCE, event, say, trials, wait_for};
 use time::OffsetDateTime;
 use watchpost::audit::{detached, receipt};
@@ -162,25 +162,6 @@ fn read<T>(store: &Path, ask: impl AsyncFnOnce(DeskStore) -> T) -> T {
     runtime
         .expect("a runtime")
         .block_on(async { ask(DeskStore::open(store).await.expect("a database")).await })
-}
-
-fn stored(store: &Path) -> BTreeMap<EventId, usize> {
-    use sqlx::{ConnectOptions as _, Row as _};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let rows = runtime.expect("a runtime").block_on(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(store);
-        let options = options.busy_timeout(PATIENCE).disable_statement_logging();
-        let mut database = options.connect().await.expect("a database");
-        let ids = sqlx::query("SELECT id FROM event WHERE kind = 'candidate'");
-        ids.fetch_all(&mut database).await.expect("reads")
-    });
-    let mut found = BTreeMap::new();
-    for row in rows {
-        let id: Vec<u8> = row.get(0);
-        let id = u128::from_be_bytes(id.try_into().expect("an id of 16 bytes"));
-        *found.entry(EventId::from_u128(id)).or_default() += 1;
-    }
-    found
 }
 
 /// An event of cam-7 about candidate `number`, changed by `change`.
@@ -698,7 +679,7 @@ async fn fill(database: &Path, candidates: u64) {
         })),
         payload,
     };
-    let device = |n: u64| if n % 10 == 0 { 0 } else { n % 10_000 };
+    let device = |n: u64| if n.is_multiple_of(10) { 0 } else { n % 10_000 };
     let candidate = |n: u64| {
         let name = EventId::from_u128(n.into());
         let device = format!("cam-{}", device(n));
@@ -711,7 +692,7 @@ async fn fill(database: &Path, candidates: u64) {
             decided: now - time::Duration::seconds((candidates - n) as i64),
             list: "L-42".to_owned(),
             version: 3,
-            entry: format!("E-{:04}", if n % 10 == 0 { 0 } else { n % 97 }),
+            entry: format!("E-{:04}", if n.is_multiple_of(10) { 0 } else { n % 97 }),
         });
         arrival(n, &device, payload, about)
     };

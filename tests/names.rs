@@ -95,7 +95,7 @@ struct Schema {
 /// Keys and tables of the desk's configuration, with those that are absent by default.
 #[cfg(feature = "desk")]
 fn keys_of_desk() -> BTreeSet<String> {
-    use watchpost::desk::config::{DeskConfig, DeskDevice};
+    use watchpost::desk::config::{DeskConfig, DeskDevice, MailConfig, WebhookConfig};
     let mut config = DeskConfig { sealing_key: Some("x".into()), ..DeskConfig::default() };
     config.http.certificate = Some("x".into());
     config.http.key = Some("x".into());
@@ -104,6 +104,23 @@ fn keys_of_desk() -> BTreeSet<String> {
     let text = || Some("x".to_owned());
     let device = DeskDevice { id: "x".to_owned(), key: text(), identity: text() };
     schema.walk("device", &toml::Table::try_from(&device).expect("TOML"));
+    let webhook = WebhookConfig {
+        name: "x".to_owned(),
+        url: "x".to_owned(),
+        secret_file: "x".into(),
+        ca_file: Some("x".into()),
+    };
+    schema.walk("notify.webhook", &toml::Table::try_from(&webhook).expect("TOML"));
+    let mail = MailConfig {
+        server: "x".to_owned(),
+        from: "x".to_owned(),
+        to: vec!["x".to_owned()],
+        username: "x".to_owned(),
+        password_file: Some("x".into()),
+        ca_file: Some("x".into()),
+    };
+    schema.walk("notify.mail", &toml::Table::try_from(&mail).expect("TOML"));
+    schema.keys.insert("notify.mail".to_owned());
     schema.keys
 }
 

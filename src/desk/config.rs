@@ -1,5 +1,7 @@
 //! `desk.toml`.
 
+mod notify;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,10 @@ use crate::files;
 use crate::problem::Problem;
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::seal::Recipient;
+
+pub use self::notify::{
+    LinkSecurity, MailConfig, NotifyConfig, NotifyEndpoint, WebhookConfig, mailbox,
+};
 
 /// Where the desk looks when no file is named.
 pub const DEFAULT_DESK: &str = "/etc/watchpost/desk.toml";
@@ -47,6 +53,8 @@ pub struct DeskConfig {
     pub review: QueueConfig,
     /// `[retention]`.
     pub retention: RetentionConfig,
+    /// `[notify]`: who is told, elsewhere, that a candidate waits.
+    pub notify: NotifyConfig,
     /// `[[device]]`: one a device.
     pub device: Vec<DeskDevice>,
 }
@@ -133,6 +141,7 @@ impl Default for DeskConfig {
             people: PeopleConfig::default(),
             review: QueueConfig::default(),
             retention: RetentionConfig::default(),
+            notify: NotifyConfig::default(),
             device: Vec::new(),
         }
     }
@@ -302,6 +311,7 @@ impl DeskConfig {
                 add(bad, name, format!("{key:?}"), "write watchpost-ed25519:...");
             }
         }
+        self.notify.problems(&self.http.origin, &mut out);
         self.broker.problems(&mut out);
         out
     }

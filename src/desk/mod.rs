@@ -27,6 +27,7 @@
 //! | [`intake`] | a message's bytes: what to store, or why not; sans-IO |
 //! | [`store`] | events, candidates, verdicts, people and accesses in one database |
 //! | [`receiver`] | the connection to the broker |
+//! | [`notify`] | tells people who are elsewhere that a candidate waits |
 //! | [`access`] | who is let in: challenges, sessions, rates; sans-IO |
 //! | [`directory`] | whose key may do what |
 //! | [`http`] | routes, limits, TLS |
@@ -42,6 +43,7 @@ pub mod config;
 pub mod directory;
 pub mod http;
 pub mod intake;
+pub mod notify;
 pub mod pages;
 pub mod receiver;
 pub mod retention;

@@ -21,11 +21,13 @@ use super::config::DeskConfig;
 use super::directory::Directory;
 use super::http::{self, DeskState, serve};
 use super::intake::Intake;
+use super::notify::{self, Notifier};
 use super::receiver::Receiver;
 use super::retention;
 use super::store::{DeskNotice, DeskStore, DeskStoreError, KeepingRules};
 use crate::delivery::broker::{BrokerUrl, UrlError};
 use crate::files;
+use crate::problem::Problem;
 use crate::watchlist::keys::{KeyError, PublicKey, SecretKey};
 use crate::watchlist::trust::{MAX_TRUST_BYTES, Trust, TrustError};
 
@@ -49,6 +51,9 @@ pub enum DeskStartError {
     /// The broker's address.
     #[error("the broker's url: {0}")]
     Url(#[from] UrlError),
+    /// Files of those who are told that a candidate waits.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Notify(Vec<Problem>),
     /// The pages.
     #[error(transparent)]
     Serve(#[from] serve::ServeError),
@@ -104,7 +109,13 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
              they publish: devices={unpinned}."
         );
     }
+    let problems = notify::file_problems(&config.notify);
+    if !problems.is_empty() {
+        return Err(DeskStartError::Notify(problems));
+    }
     let store = Arc::new(DeskStore::open(&config.store.path).await?);
+    let origin = config.http.origin();
+    let notifier = Notifier::new(Arc::clone(&store), &config.notify, &origin).await?;
     let intake = Intake::new(&config.broker.root, identities, trust.clone());
     let intake = Arc::new(RwLock::new(intake));
     let mut secret = [0; 32];
@@ -150,6 +161,7 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
         }
     });
     tasks.spawn(serve::serve(listener, tls, http::router(Arc::clone(&state)), stopping.clone()));
+    tasks.spawn(notifier.run(notices.clone(), stopping.clone()));
     let erasing =
         retention::keep(store, config.retention.clone(), notices.subscribe(), stopping.clone());
     tasks.spawn(erasing);

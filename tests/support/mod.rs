@@ -10,6 +10,8 @@ pub mod desk;
 pub mod disk;
 pub mod event;
 pub mod field;
+#[cfg(feature = "desk")]
+pub mod listener;
 pub mod manifests;
 pub mod people;
 #[cfg(feature = "desk")]

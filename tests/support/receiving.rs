@@ -1,5 +1,6 @@
 //! `watchpost desk` as a process, and a browser without a picture: HTTP/1.1 on loopback.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use watchpost::delivery::event::EventId;
 use watchpost::watchlist::keys::SecretKey;
 
 use super::{PATIENCE, free_port, wait_for};
@@ -233,4 +235,24 @@ impl Visitor<'_> {
             text.contains(&format!("event: {name}")).then(|| text.clone())
         })
     }
+}
+
+/// The events of candidates in a desk's store, and how often each is there.
+pub fn stored(store: &Path) -> BTreeMap<EventId, usize> {
+    use sqlx::{ConnectOptions as _, Row as _};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let rows = runtime.expect("a runtime").block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(store);
+        let options = options.busy_timeout(PATIENCE).disable_statement_logging();
+        let mut database = options.connect().await.expect("a database");
+        let ids = sqlx::query("SELECT id FROM event WHERE kind = 'candidate'");
+        ids.fetch_all(&mut database).await.expect("reads")
+    });
+    let mut found = BTreeMap::new();
+    for row in rows {
+        let id: Vec<u8> = row.get(0);
+        let id = u128::from_be_bytes(id.try_into().expect("an id of 16 bytes"));
+        *found.entry(EventId::from_u128(id)).or_default() += 1;
+    }
+    found
 }

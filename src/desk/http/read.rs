@@ -21,10 +21,12 @@ use crate::delivery::event::{
 use crate::desk::access::DeskUser;
 use crate::desk::pages;
 use crate::desk::pages::views::{
-    DeskRole, DeviceRow, FleetView, OutcomeView, OwnStanding, PairView, PeopleView, PersonRow,
-    PhotographView, QueueItem, QueueView, ReportsView, Revealed, SignInView,
+    DeskRole, DeviceRow, FleetView, NotifiedRow, OutcomeView, OwnStanding, PairView, PeopleView,
+    PersonRow, PhotographView, QueueItem, QueueView, ReportsView, Revealed, SignInView,
 };
-use crate::desk::store::{CaseRow, DeviceSaid, Looked, QueueRow};
+use crate::desk::store::{
+    CaseRow, DeviceSaid, KeptNotifications, Looked, NotificationCounts, QueueRow,
+};
 
 /// Most lines of the queue.
 const QUEUE: u32 = 100;
@@ -366,6 +368,19 @@ pub async fn reports(State(desk): Shared, headers: HeaderMap) -> Page {
         states: desk.store.stages().await?,
         set_aside: desk.store.set_aside().await?,
         accesses: accesses.map(|a| (hex(a.who), a.pictures, a.last)).collect(),
+        notified: desk.store.notifications().await?.into_iter().map(notified).collect(),
     };
     Ok(page(pages::reports(&view)))
+}
+
+fn notified(kept: KeptNotifications) -> NotifiedRow {
+    let NotificationCounts { delivered, given_up, overtaken, failed } = kept.counts;
+    NotifiedRow {
+        destination: kept.destination,
+        delivered,
+        given_up,
+        overtaken,
+        failed,
+        open_since: kept.open.map(|open| open.opened),
+    }
 }

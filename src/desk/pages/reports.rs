@@ -1,4 +1,4 @@
-//! Counts: how candidates ended, what was not stored, who looked at pictures.
+//! Counts: how candidates ended, what was not stored, who looked at pictures, who was told.
 
 use maud::{Markup, html};
 
@@ -60,6 +60,7 @@ pub fn reports(view: &ReportsView) -> Markup {
                 }
             }
         }
+        @if !view.notified.is_empty() { (notified(view)) }
         section aria-labelledby="audit" {
             h2 id="audit" { "The devices' own reports" }
             p { "Each device's log tells what it compared and what it said, and proves it:" }
@@ -67,4 +68,39 @@ pub fn reports(view: &ReportsView) -> Markup {
         }
     };
     page(PageKind::Reports, "Reports", Some(&view.me), &Facts::default(), &content)
+}
+
+/// Who is told that a candidate waits.
+fn notified(view: &ReportsView) -> Markup {
+    html! {
+        section aria-labelledby="told" {
+            h2 id="told" { "Notifications" }
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "To" }
+                        th scope="col" { "Taken" }
+                        th scope="col" { "Given up" }
+                        th scope="col" { "Overtaken" }
+                        th scope="col" { "Failed attempts" }
+                        th scope="col" { "On its way since" }
+                    }
+                }
+                tbody {
+                    @for row in &view.notified {
+                        tr {
+                            th scope="row" { (row.destination) }
+                            td { (row.delivered) }
+                            td { (row.given_up) }
+                            td { (row.overtaken) }
+                            td { (row.failed) }
+                            td {
+                                @if let Some(since) = row.open_since { (moment(since, view.now)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

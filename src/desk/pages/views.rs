@@ -279,4 +279,23 @@ pub struct ReportsView {
     pub set_aside: Vec<(String, u64)>,
     /// Who has looked at most pictures: key's id, pictures, last.
     pub accesses: Vec<(String, u64, OffsetDateTime)>,
+    /// Who is told that a candidate waits, and how that went.
+    pub notified: Vec<NotifiedRow>,
+}
+
+/// One destination of notifications.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotifiedRow {
+    /// Its name.
+    pub destination: String,
+    /// Notifications that were taken.
+    pub delivered: u64,
+    /// Nobody took them in time.
+    pub given_up: u64,
+    /// Nothing waited any more when they were to be sent.
+    pub overtaken: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Since when one is on its way.
+    pub open_since: Option<OffsetDateTime>,
 }

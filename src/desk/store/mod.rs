@@ -18,6 +18,7 @@
 //! | `queue` | what waits for a reviewer, with what is shown as one |
 //! | `cases` | candidates as reviewers see them, and their pictures |
 //! | `verdicts` | sealed verdicts, until devices have answered; receipts, until the broker has them |
+//! | `notifications` | who is to be told that candidates wait |
 //! | `people` | who is enrolled, invited, and what they looked at |
 //! | `erase` | what is erased when |
 //! | `columns` | how values stand in columns |
@@ -26,6 +27,7 @@ mod cases;
 mod columns;
 mod erase;
 mod keep;
+mod notifications;
 mod people;
 mod queue;
 mod verdicts;
@@ -47,12 +49,15 @@ pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, KeptPhotograph};
 pub use self::columns::stage_word;
 pub use self::erase::Erased;
 pub use self::keep::{Arrival, DeskNotice, KeepingRules, Kept};
+pub use self::notifications::{
+    KeptNotifications, NotificationCounts, NotificationEnd, OpenNotification,
+};
 pub use self::people::{AccessSum, EnrolError, KnownPerson, Looked};
 pub use self::queue::QueueRow;
 pub use self::verdicts::{DueReceipt, DueVerdict, OwnVerdict, VerdictTaken};
 
 /// Changes of the schema, oldest first; the database says how many it has had.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("notify.sql")];
 /// Connections that read.
 const READERS: u32 = 4;
 /// For how long a lock of another process (a backup) is waited for.
@@ -115,7 +120,7 @@ impl DeskStore {
         // SQLite gives its write-ahead log the mode of the database.
         match files::create(path, &[], 0o600) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(DeskStoreError::Make { path: path.to_path_buf(), error });
+                Err(DeskStoreError::Make { path: path.to_path_buf(), error })
             }
             _ => Self::open_existing(path).await,
         }
