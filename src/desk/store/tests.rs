@@ -390,3 +390,56 @@ fn two_processes_that_read_before_they_write_wait_for_each_other() {
         }
     });
 }
+
+#[test]
+fn each_new_candidate_is_owed_to_each_destination_once_and_survives_a_restart() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let names = |all: &[&str]| all.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    bench.runtime.block_on(store.notify_only(&names(&["a", "b"]))).unwrap();
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    bench.keep(&store, "candidate", &candidate_of(1, 2, "case-1"));
+    bench.keep(&store, "candidate", &candidate_of(2, 1, "case-2"));
+    drop(store);
+    let store = bench.open();
+    let all = |store: &DeskStore| bench.runtime.block_on(store.notifications()).unwrap();
+    let unsaid: Vec<u64> = all(&store).iter().map(|kept| kept.unsaid).collect();
+    assert_eq!(unsaid, [2, 2], "neither a repetition nor an update is another one");
+    let id = EventId::from_u128(77);
+    bench.runtime.block_on(async {
+        store.open_notification("a", id, now()).await.unwrap();
+        store.open_notification("a", EventId::from_u128(78), now()).await.unwrap();
+        store.notification_failed("a", now() + Duration::minutes(1)).await.unwrap();
+    });
+    let open = all(&store)[0].open.unwrap();
+    assert_eq!((open.id, open.tries), (id, 1), "the first id stays");
+    bench.keep(&store, "candidate", &candidate_of(3, 1, "case-3"));
+    let end = |end, covered| {
+        let ended = store.end_notification("a", end, covered, now());
+        bench.runtime.block_on(ended).unwrap();
+    };
+    end(NotificationEnd::Delivered, 2);
+    let kept = &all(&store)[0];
+    assert_eq!((kept.unsaid, kept.open, kept.ended), (1, None, Some(now())), "one came meanwhile");
+    end(NotificationEnd::Overtaken, 1);
+    let counts = NotificationCounts { delivered: 1, overtaken: 1, failed: 1, given_up: 0 };
+    assert_eq!((all(&store)[0].unsaid, all(&store)[0].counts), (0, counts));
+    // One that is configured no more is owed nothing, and the other keeps what it is owed.
+    bench.runtime.block_on(store.notify_only(&names(&["b", "c"]))).unwrap();
+    let left = all(&store);
+    let left: Vec<_> = left.iter().map(|kept| (kept.destination.as_str(), kept.unsaid)).collect();
+    assert_eq!(left, [("b", 3), ("c", 0)]);
+}
+
+#[test]
+fn what_comes_after_its_entry_was_revoked_is_owed_to_nobody() {
+    let bench = Bench::new();
+    let store = bench.open();
+    bench.runtime.block_on(store.notify_only(&["a".to_owned()])).unwrap();
+    let action = Action::Revoke { list: "north".parse().unwrap(), through: 9, entry: None };
+    let order = sign(OrderId([1; 16]), &action, &fixture::key(3), now()).unwrap();
+    bench.keep(&store, "revoke/01", &order);
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    assert_eq!(bench.runtime.block_on(store.notifications()).unwrap()[0].unsaid, 0);
+}
