@@ -93,23 +93,51 @@ fn sighup_puts_in_force_what_the_file_holds_and_nothing_where_it_holds_no_list()
     let Some(field) = Field::new() else { return };
     let daemon = Daemon::start(&field.desk);
     field.await_online();
-    let hang_up = || {
-        let status = Command::new("kill")
-            .args(["-HUP", &daemon.id().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(status.success());
-    };
     let list = field.desk.path("list.cose");
     let good = std::fs::read(&list).expect("a list");
     std::fs::write(&list, b"not a list").expect("writes");
-    hang_up();
+    daemon.hang_up();
     field.await_("watchlist/state", "refused", |s| s["last_change"]["what"] == "reload-refused");
     field.await_("status", "blind", |s| s["matching"] == false && s["state"] == "blind");
     std::fs::write(&list, good).expect("writes");
-    hang_up();
+    daemon.hang_up();
     field.await_("watchlist/state", "reloaded", |s| s["last_change"]["what"] == "reloaded");
     field.await_online();
+}
+
+/// A number in a log line.
+fn figure(line: &str, name: &str) -> u64 {
+    let value = line.split(&format!(" {name}=")).nth(1).expect("it is there");
+    value
+        .split(|c: char| !c.is_ascii_digit())
+        .next()
+        .and_then(|n| n.parse().ok())
+        .expect("a number")
+}
+
+#[test]
+fn with_a_frozen_broker_all_waits_of_a_stop_together_have_one_deadline() {
+    let Some(field) = Field::new() else { return };
+    let daemon = Daemon::start(&field.desk);
+    field.await_online();
+    field.broker.freeze();
+    assert!(daemon.terminate().success());
+    let log = log_of(&field);
+    let at = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what}: {log}"));
+    assert!(
+        at("Stopping: signal=15") < at("Delivery ends") && at("Delivery ends") < at("Stopped: ")
+    );
+    assert!(log.contains("stopped_published=false"), "{log}");
+    // What the threads took is taken from what delivery has: how busy this machine is changes
+    // nothing about the sum, until so little is left that only `stopped` could be said.
+    let line = &log[at("Delivery ends")..];
+    let line = line.lines().next().expect("a line");
+    let (after, within) = (figure(line, "after_ms"), figure(line, "within_ms"));
+    if after < 4500 {
+        assert!((4998..=5000).contains(&(after + within)), "{line}");
+    } else {
+        assert_eq!(within, 500, "{line}");
+    }
 }
 
 /// Doctor's findings by check, and its exit code. The draft's one person, and `others` that nobody
