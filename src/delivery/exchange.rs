@@ -19,8 +19,8 @@ use super::revoked::RevokedCandidates;
 use super::snapshot::Snapshot;
 use super::topics::AuditSaying;
 
-/// Sets of events between the caller and the outbox. The thread empties it at once; it fills only where
-/// storage stalls.
+/// Sets of events between the caller and the outbox. The thread empties it at once; it fills only
+/// where storage stalls.
 pub(super) const CHANNEL: usize = 64;
 /// Most revocations that wait for the thread; it takes them at once.
 const MAX_REVOKING: usize = 64;

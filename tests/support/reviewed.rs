@@ -1,5 +1,5 @@
-//! A device whose candidates are reviewed: it has a key of its own and a log, and its trust file pins
-//! dora and emil as reviewers.
+//! A device whose candidates are reviewed: it has a key of its own and a log, and its trust file
+//! pins dora and emil as reviewers.
 
 use std::fs;
 

@@ -174,8 +174,8 @@ fn description(config: &Config) -> Section {
     );
     let about = format!(
         "A camera looks at passers-by. On the device itself each face that is good enough is \
-         compared with a list of people that at least two persons have signed. Where one is similar \
-         enough, a candidate is sent, which is no identification: {}.",
+         compared with a list of people that at least two persons have signed. Where one is \
+         similar enough, a candidate is sent, which is no identification: {}.",
         kept.judged()
     );
     Section {
