@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""What the audit log costs the watch loop: the real daemon looks at the same frames with the log
+and without it, in turns, in one run.
+
+    cargo build --release && benches/audit_ratio.py target/release/watchpost --pairs 7
+
+Frames are the bundled portraits, each person on the list, so that there are candidates, which cost
+the log most. Candidates go to a mosquitto. Counted is the processor time of the whole process a
+frame, its start left out by a run of few frames; printed are both and the ratio, with the least and
+the largest of the pairs. Standard library only."""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/independent"))
+
+from outage import BROKERS, Broker, Daemon  # noqa: E402  (the path has to be set first)
+
+PICTURES = ["obama-2012.jpg", "hopper.jpg", "biden-2010.jpg", "collins.jpg"]
+HOLD = 10
+
+
+def seconds(daemon, logged, repeat):
+    """Processor seconds of a daemon that looks at everything `repeat` times; its candidates."""
+    config = daemon.folder / "watchpost.toml"
+    daemon.configure(PICTURES, slow=False)
+    text = config.read_text().replace("repeat = 0\nhold = 2", f"repeat = {repeat}\nhold = {HOLD}")
+    if not logged:
+        head, rest = text.split("[audit]\n")
+        text = head + rest[rest.index("[vision]") :]
+    config.write_text(text)
+    command = [daemon.program, "run", "--config", str(config)]
+    with (daemon.folder / "log").open("w+") as log:
+        child = subprocess.Popen(command, cwd=daemon.folder, stdin=subprocess.DEVNULL, stderr=log)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        said = log.read()
+    if child.returncode:
+        sys.exit(f"the daemon ended with {child.returncode}: {said[-2000:]}")
+    stopped = [line for line in said.splitlines() if "Stopped: candidates=" in line]
+    return used.ru_utime + used.ru_stime, int(stopped[-1].split("candidates=")[1].split()[0])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("program")
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=20, help="of all pictures, a run")
+    given = parser.parse_args()
+    program = str(pathlib.Path(given.program).resolve())
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        broker = Broker(folder, BROKERS["memory"])
+        broker.start()
+        daemon = Daemon(program, folder, broker.port, {})
+        frames = len(PICTURES) * HOLD * (given.repeat - 1)
+        ratios, times, candidates = [], {True: [], False: []}, {}
+        for pair in range(given.pairs):
+            found = {}
+            for logged in [True, False] if pair % 2 else [False, True]:
+                start, _ = seconds(daemon, logged, 1)
+                whole, candidates[logged] = seconds(daemon, logged, given.repeat)
+                found[logged] = (whole - start) * 1000 / frames
+                times[logged].append(found[logged])
+            ratios.append(found[True] / found[False])
+        broker.kill()
+    print(
+        json.dumps(
+            {
+                "frames": frames,
+                "pairs": given.pairs,
+                "candidates": candidates[True],
+                "ms_a_frame_with_log": round(statistics.median(times[True]), 3),
+                "ms_a_frame_without": round(statistics.median(times[False]), 3),
+                "ratio": round(statistics.median(ratios), 4),
+                "least": round(min(ratios), 4),
+                "largest": round(max(ratios), 4),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
