@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use serde_json::{Value, json};
 
-use support::desk::Daemon;
+use support::desk::{Daemon, PORTRAITS};
 use support::field::{Field, TOPIC};
 use support::{PATIENCE, wait_for};
 
@@ -99,6 +99,8 @@ fn stores_each_once(start: impl Fn(&Path) -> Command) -> Option<(Field, Value, C
     drop(consumer);
 
     // It is away when the daemon publishes.
+    let listed = field.desk.path("pictures").join("0.jpg");
+    std::fs::copy(format!("{PORTRAITS}/obama-2010.jpg"), listed).expect("a bundled portrait");
     let daemon = Daemon::start(&field.desk);
     let payload = wait_for("a candidate", || {
         let came = field.listener.so_far();
@@ -196,7 +198,7 @@ fn personal(data: &Value) -> Vec<String> {
         .filter_map(|field| data[field].as_str().map(str::to_owned))
         .collect();
     words.extend(data["list"]["id"].as_str().map(str::to_owned));
-    words.extend(data["crop"]["base64"].as_str().map(|picture| picture[..40].to_owned()));
+    words.extend(data["crop"]["base64"].as_str().map(|picture| picture.chars().take(40).collect()));
     assert!(words.len() >= 5, "{data}");
     words
 }

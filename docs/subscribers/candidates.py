@@ -1,5 +1,4 @@
-"""Stores each candidate once, before the broker may forget it. `pip install paho-mqtt`, then
-`python3 candidates.py BROKER PORT candidates.sqlite`."""
+"""Stores each candidate once: `pip install paho-mqtt`, `candidates.py BROKER PORT FILE.sqlite`."""
 
 import json
 import sqlite3
@@ -10,8 +9,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 
 store = sqlite3.connect(sys.argv[3], check_same_thread=False)
-store.execute("create table if not exists seen (event text primary key)")
-store.execute("create table if not exists newest (candidate text primary key, sequence, event)")
+store.executescript("""create table if not exists seen (event text primary key);
+    create table if not exists newest (candidate text primary key, sequence, event);""")
 UPDATE = """insert into newest values (?, ?, ?) on conflict (candidate) do update
             set sequence = excluded.sequence, event = excluded.event
             where excluded.sequence > newest.sequence"""
@@ -24,10 +23,11 @@ def heard(client, _, message):
         with store:  # One transaction, on the disk before the message is acknowledged.
             new = store.execute("insert or ignore into seen values (?)", [event["id"]]).rowcount
             row = (data["candidate"], data["sequence"], message.payload)
-            if new and expires > datetime.now(UTC) and store.execute(UPDATE, row).rowcount:
-                print("candidate", *row[:2], flush=True)
+            new = new and expires > datetime.now(UTC) and store.execute(UPDATE, row).rowcount
+        if new:
+            print("candidate", *row[:2], flush=True)
     except (ValueError, KeyError, TypeError) as why:  # It never will be one: let it go.
-        print("not a candidate:", repr(why), file=sys.stderr, flush=True)
+        print("not a candidate:", repr(why), file=sys.stderr)
     client.ack(message.mid, message.qos)
 
 
@@ -37,4 +37,4 @@ client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "store-1", protocol=5, ma
 client.on_connect = lambda *_: client.subscribe("+/v1/+/candidate", qos=1)
 client.on_subscribe, client.on_message = lambda *_: print("listening", flush=True), heard
 client.connect(sys.argv[1], int(sys.argv[2]), clean_start=False, properties=week)
-client.loop_forever(retry_first_connection=True)
+client.loop_forever()
