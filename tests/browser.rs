@@ -356,3 +356,73 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
         assert!(errors.is_empty(), "{who}: {errors:?}");
     }
 }
+
+/// A demonstration that is ended with the test, and the lines that it says.
+struct Demonstration {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Demonstration {
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+        command.args(["demo", "--desk"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, lines }
+    }
+
+    /// The next line with `word` in it; the test ends where none comes.
+    fn says(&mut self, word: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let read = self.lines.read_line(&mut line).expect("text");
+            assert!(read > 0, "it ended before it said {word}");
+            if line.contains(word) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Demonstration {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = ".ci/browser runs this"]
+fn a_newcomer_can_play_both_reviewers_of_the_demonstration() {
+    let (mut demo, mut people) = (Demonstration::start(), Browsers::start());
+    let links = ["dora", "emil"].map(|who| {
+        let line = demo.says("/enrol/");
+        let at = line.find("http://").expect("a link");
+        (who, line[at..].trim().to_owned())
+    });
+    for (who, link) in &links {
+        people.ask("open", who, json!({ "url": link }));
+        people.ask("enrol", who, json!({ "url": link }));
+    }
+    let line = demo.says("Sign in at ");
+    let (_, after) = line.split_once("Sign in at ").expect("an address");
+    let home = after.split(';').next().expect("an address").to_owned();
+    for (who, _) in &links {
+        let signed_in = people.ask("signIn", who, json!({ "url": home }));
+        assert_eq!(signed_in["problem"], Value::Null, "{who}");
+    }
+    let candidate = demo.says("/candidate ");
+    assert!(candidate.contains("entry case-0001"), "{candidate}");
+    let arrived = people.ask("arrival", "dora", json!({}));
+    let pair = format!("{home}{}", arrived["href"].as_str().expect("a link"));
+    for (who, _) in &links {
+        people.ask("open", who, json!({ "url": pair }));
+        let pictures = people.ask("pictures", who, json!({}));
+        assert!(pictures["crop_there"] == true && pictures["drawn"] == true, "{pictures}");
+        people.judge(who, &json!({ "opinion": "same", "confidence": "high" }));
+    }
+    for (who, _) in &links {
+        people.ask("awaitText", who, json!({ "selector": "#outcome h1", "text": "Confirmed" }));
+    }
+}

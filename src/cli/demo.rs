@@ -272,7 +272,7 @@ fn listen(
             }
             continue;
         };
-        let event: Value = serde_json::from_slice(&message.payload)?;
+        let event = event_of(&message.payload);
         let data = &event["data"];
         match message.topic.rsplit('/').next() {
             Some("candidate") if data["sequence"] == 1 => {
@@ -299,6 +299,12 @@ fn listen(
             return Ok(tally);
         }
     }
+}
+
+/// An event, or what is none, as the checkpoints of an audit log, as text.
+fn event_of(payload: &[u8]) -> Value {
+    let text = || String::from_utf8_lossy(payload).into_owned();
+    serde_json::from_slice(payload).unwrap_or_else(|_| Value::String(text()))
 }
 
 fn in_words(message: &Received, data: &Value) -> String {
