@@ -439,14 +439,17 @@ impl<S: Store> Session<S> {
         }
         // The log itself keeps what nobody listened to: no candidate waits for it.
         let spare = self.outbox.position_of(packet).and_then(|p| self.spare_out(p));
+        let needs_receipt =
+            spare != Some(EventKind::AuditEntry) && self.receipts == ReceiptRule::Required;
         let settled = match verdict {
+            // Without a receipt nobody is known to have it: it goes out again.
+            AckOutcome::Unheard if spare.is_some() && needs_receipt => {
+                self.outbox.settle(packet, AckOutcome::Taken, now, random)
+            }
             AckOutcome::Unheard if spare.is_some() => {
                 self.outbox.settle(packet, AckOutcome::Delivered, now, random)
             }
-            AckOutcome::Delivered
-                if spare != Some(EventKind::AuditEntry)
-                    && self.receipts == ReceiptRule::Required =>
-            {
+            AckOutcome::Delivered if needs_receipt => {
                 self.outbox.settle(packet, AckOutcome::Taken, now, random)
             }
             AckOutcome::RefusedForNow | AckOutcome::Invalid if spare.is_some() => {

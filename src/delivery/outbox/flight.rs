@@ -399,8 +399,9 @@ impl<S: Store> Outbox<S> {
     pub fn wake_at(&self, now: Now) -> Option<Duration> {
         let until = self.paused_until.max(now.monotonic + self.reading.left(now.monotonic));
         let refused = (until > now.monotonic && self.events > 0).then_some(until);
+        // What is overdue goes out as soon as it may, without a wake.
         let missed = self.begun.iter().filter_map(|b| match b.stage {
-            EventStage::Unreceipted(again) => Some(again),
+            EventStage::Unreceipted(again) if again > now.monotonic => Some(again),
             _ => None,
         });
         missed.chain(refused).min()

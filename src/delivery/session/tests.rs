@@ -145,6 +145,23 @@ fn a_review_state_that_nobody_hears_or_may_read_holds_up_no_candidate() {
 }
 
 #[test]
+fn where_receipts_are_required_a_review_state_that_nobody_hears_goes_out_again() {
+    let mut s = session();
+    s.retire_by(ReceiptRule::Required);
+    let state = format!("{{\"type\":\"{}\"}}", ReviewState::TYPE).into_bytes();
+    enqueue_payload(&mut s, 1, state);
+    s.connected(false, None, None, at(0));
+    assert_eq!(std::iter::from_fn(|| s.next(at(0))).count(), 2);
+    [1, 2].iter().for_each(|packet| s.sent(*packet));
+    s.acknowledged(2, AckOutcome::Unheard, at(0), 0);
+    assert_eq!((s.outbox().len(), s.outbox().counters().delivered), (1, 0));
+    assert!(s.outbox().wake_at(at(0)).is_some(), "it is tried again");
+    assert_eq!(s.outbox().wake_at(at(600)), None, "what is overdue goes out without a wake");
+    let again = s.next(at(600)).expect("it goes out again");
+    assert_eq!(again.topic, "w/v1/cam/review/state");
+}
+
+#[test]
 fn the_newest_checkpoint_is_retained_again_on_each_connection_and_goes_before_the_end() {
     let mut s = session();
     s.set_checkpoint("old".into());
