@@ -102,12 +102,24 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     files::read_bytes(&place, MAX_FILE).map_err(failed)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+/// The certificates of a PEM file, at least one.
+///
+/// # Errors
+/// Where it cannot be read, or there is none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
     let bytes = read(path)?;
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(CredentialError::NoCertificate(path.to_owned())),
     }
+}
+
+/// The private key of a PEM file.
+///
+/// # Errors
+/// Where it cannot be read, or there is none without a passphrase.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, CredentialError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| CredentialError::NoKey(path.to_owned()))
 }
 
 fn authorities(
@@ -157,8 +169,7 @@ pub fn client_config(
         .with_custom_certificate_verifier(Arc::new(verifier));
     let client = match (&config.client_cert, &config.client_key) {
         (Some(cert), Some(key_path)) => {
-            let key = PrivateKeyDer::from_pem_slice(&read(key_path)?)
-                .map_err(|_| CredentialError::NoKey(key_path.clone()))?;
+            let key = private_key(key_path)?;
             let chain = certificates(cert)?;
             if let Some(own) = chain.first() {
                 ends.device_has(own);

@@ -10,14 +10,13 @@ use hyper::body::Incoming;
 use hyper::{Request, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::Peer;
+use crate::delivery::tls::{self, CredentialError};
 use crate::desk::config::HttpConfig;
 
 /// Connections at a time. Those that look at pages keep one open each.
@@ -41,9 +40,12 @@ pub enum ServeError {
         error: io::Error,
     },
     /// A file of the certificate or its key.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The two do not belong together, or another refusal by the TLS library.
     #[error("cannot use {path}: {why}")]
     Certificate {
-        /// The file.
+        /// The file of the certificate.
         path: String,
         /// Why not.
         why: String,
@@ -65,19 +67,15 @@ pub async fn listen(http: &HttpConfig) -> Result<TcpListener, ServeError> {
 /// Where a file cannot be used.
 pub fn tls(http: &HttpConfig) -> Result<Option<TlsAcceptor>, ServeError> {
     let (Some(certificate), Some(key)) = (&http.certificate, &http.key) else { return Ok(None) };
-    let bad = |path: &std::path::Path, why: String| ServeError::Certificate {
-        path: path.display().to_string(),
-        why,
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| bad(certificate, e.to_string()))?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(key, e.to_string()))?;
+    let (chain, secret) = (tls::certificates(certificate)?, tls::private_key(key)?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
-        .map_err(|e| bad(certificate, e.to_string()))?;
+        .map_err(|e| {
+            let path = certificate.display().to_string();
+            ServeError::Certificate { path, why: e.to_string() }
+        })?;
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 

@@ -35,7 +35,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
@@ -50,6 +49,7 @@ use super::store::{DeskNotice, DeskStore, DeskStoreError, NotificationEnd, OpenN
 use crate::backoff::Recurring;
 use crate::clock::Now;
 use crate::delivery::event::EventId;
+use crate::delivery::tls::{self, CredentialError};
 use crate::problem::Problem;
 
 /// For one attempt, from the name's address to the answer.
@@ -68,13 +68,8 @@ pub enum NotifyFailure {
     #[error(transparent)]
     Secret(#[from] NotifySecretError),
     /// A file of certificates.
-    #[error("cannot use the certificates of {path}: {why}")]
-    Certificates {
-        /// The file.
-        path: String,
-        /// Why not.
-        why: String,
-    },
+    #[error(transparent)]
+    Certificates(#[from] CredentialError),
     /// Nobody vouches for anybody.
     #[error("there are no certificate authorities; install ca-certificates or set ca_file")]
     NoAuthorities,
@@ -114,15 +109,9 @@ impl From<lettre::transport::smtp::Error> for NotifyFailure {
 
 /// The authorities in a file, or the system's.
 fn certificates(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, NotifyFailure> {
-    let Some(path) = path else {
-        return Ok(rustls_native_certs::load_native_certs().certs);
-    };
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let bad = |why: String| NotifyFailure::Certificates { path: path.display().to_string(), why };
-    match read {
-        Ok(found) if Vec::is_empty(&found) => Err(bad("it holds none".to_owned())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(bad(error.to_string())),
+    match path {
+        Some(path) => Ok(tls::certificates(path)?),
+        None => Ok(rustls_native_certs::load_native_certs().certs),
     }
 }
 

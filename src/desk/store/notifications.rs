@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
 
 use super::columns::{event_id, id_bytes};
-use super::{DeskStore, DeskStoreError, millis, time_of};
+use super::{DeskStore, DeskStoreError, begin, millis, time_of};
 use crate::delivery::event::EventId;
 
 /// What is kept of one destination.
@@ -66,9 +66,8 @@ impl DeskStore {
     /// # Errors
     /// Where that is not stored.
     pub async fn notify_only(&self, destinations: &[String]) -> Result<(), DeskStoreError> {
-        use sqlx::Connection as _;
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin().await?;
+        let mut transaction = begin(&mut writer).await?;
         let rows = sqlx::query("SELECT destination FROM notification")
             .fetch_all(&mut *transaction)
             .await?;
