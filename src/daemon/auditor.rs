@@ -390,11 +390,9 @@ impl Auditor {
             commitment: commitment(&event.payload),
         });
         let mut entries = Together::new();
+        // No more than two, so that the candidate fits: how many are missing, and this record.
         let written = journal.record(record, now, &mut |record| {
-            // No more than two: this record, and how many before it are missing.
-            if let Some(Err(entry)) = entry(record, delivery, now).map(|e| entries.push(e)) {
-                publish_entries(Together::from_iter([entry]), delivery);
-            }
+            entries.extend(entry(record, delivery, now));
         });
         self.note(written.map(drop));
         // Before others write: what is wrong is what was wrong with this record.

@@ -227,18 +227,9 @@ impl<S: Store> Outbox<S> {
         self.store.health()
     }
 
-    /// Takes an event, last in order. Where there is no room, expired events and then the oldest
-    /// waiting ones go.
-    ///
-    /// # Errors
-    /// Where the event is not taken; it is counted.
-    pub fn append(&mut self, record: &EventRecord, now: Now) -> Result<QueuePosition, AppendError> {
-        self.make_room(record, now)?;
-        self.store_one(record, now)
-    }
-
     /// Takes events that belong together, last in order, by one write and one sync of the store.
-    /// Those that are not taken, each with why; they are counted, and the others are taken.
+    /// Where there is no room, expired events and then the oldest waiting ones go. Returns those
+    /// that are not taken, each with why; they are counted, and the others are taken.
     pub fn append_together(
         &mut self,
         records: &[EventRecord],
@@ -308,16 +299,15 @@ impl<S: Store> Outbox<S> {
     }
 
     /// Stores an event that has its place.
-    fn store_one(&mut self, record: &EventRecord, now: Now) -> Result<QueuePosition, AppendError> {
-        let position = self.next_position;
-        if let Err(e) = self.store.append(position, record) {
+    fn store_one(&mut self, record: &EventRecord, now: Now) -> Result<(), AppendError> {
+        if let Err(e) = self.store.append(self.next_position, record) {
             self.counters.store_errors += 1;
             self.events = self.events.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(record.payload.len());
             return Err(e.into());
         }
         self.taken(record, now);
-        Ok(position)
+        Ok(())
     }
 
     /// Counts an event that was stored at the next position.

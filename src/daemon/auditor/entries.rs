@@ -19,7 +19,8 @@ use crate::delivery::{Delivery, NotTaken};
 use crate::device::reviews::{CaseToAdd, Reviews};
 
 /// Remembers the event for those who will judge it, and hands it over for delivery, by one write
-/// with the entries of its record. These go out without it where it cannot be remembered.
+/// with the entries of its record, two at most. These go out without it where it cannot be
+/// remembered.
 pub(super) fn hand_over(
     mut entries: Together,
     event: EventRecord,
@@ -29,24 +30,20 @@ pub(super) fn hand_over(
     now: Now,
 ) -> Result<EventId, NotPublished> {
     let id = event.id;
-    let payload = case.map(|_| Sha256::digest(&event.payload).into());
-    let remembered = case.zip(payload.as_ref());
-    if let Some((case, payload)) = remembered
+    let case = case.map(|case| (case, Sha256::digest(&event.payload).into()));
+    if let Some((case, payload)) = &case
         && let Err(blindness) = reviews.add(case, *payload, now)
     {
         publish_entries(entries, delivery);
         return Err(NotPublished::Reviews(blindness));
     }
-    if let Err(event) = entries.push(event) {
-        publish_entries(std::mem::replace(&mut entries, Together::from_iter([event])), delivery);
-    }
-    if let Err(error) = delivery.publish_together(entries) {
-        if let Some((case, payload)) = remembered {
+    entries.extend([event]);
+    let handed = delivery.publish_together(entries).inspect_err(|_| {
+        if let Some((case, payload)) = &case {
             reviews.take_back(case, payload);
         }
-        return Err(error.into());
-    }
-    Ok(id)
+    });
+    Ok(handed.map(|()| id)?)
 }
 
 pub(super) fn publish(record: LoggedRecord, delivery: &Delivery, now: Now) {

@@ -21,6 +21,15 @@ fn record(id: u128, expires: u64) -> EventRecord {
     }
 }
 
+impl<S: Store> Outbox<S> {
+    /// Takes one event; its position.
+    fn append(&mut self, record: &EventRecord, now: Now) -> Result<QueuePosition, AppendError> {
+        let position = self.next_position;
+        let refused = self.append_together(std::slice::from_ref(record), now).pop();
+        refused.map_or(Ok(position), |(_, error)| Err(error))
+    }
+}
+
 fn outbox(events: usize) -> Outbox<MemoryStore> {
     Outbox::new(MemoryStore::default(), Limits { events, bytes: MAX_EVENT }).expect("memory")
 }
