@@ -5,9 +5,9 @@ and without it, in turns, in one run.
     cargo build --release && benches/audit_ratio.py target/release/watchpost --pairs 7
 
 Frames are the bundled portraits, each person on the list, so that there are candidates, which cost
-the log most. Candidates go to a mosquitto. Counted is the processor time of the whole process a
-frame, its start left out by a run of few frames; printed are both and the ratio, with the least and
-the largest of the pairs. Standard library only."""
+the log most. Candidates go through a mosquitto to a subscriber. Counted is the processor time of
+the whole process a frame, its start left out by a run of few frames; printed are both and the
+ratio, with the least and the largest of the pairs. Standard library only."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests/independent"))
 
-from outage import BROKERS, Broker, Daemon  # noqa: E402  (the path has to be set first)
+from outage import BROKERS, Broker, Client, Daemon, Heard, wait_for  # noqa: E402  (the path first)
 
 PICTURES = ["obama-2012.jpg", "hopper.jpg", "biden-2010.jpg", "collins.jpg"]
 HOLD = 10
@@ -59,6 +59,10 @@ def main():
         folder = pathlib.Path(folder)
         broker = Broker(folder, BROKERS["memory"])
         broker.start()
+        # What nobody hears is waited for at each end.
+        listener = Client(broker.port, Heard(), 0)
+        listener.start()
+        wait_for("the subscription", listener.subscribed.is_set)
         daemon = Daemon(program, folder, broker.port, {})
         frames = len(PICTURES) * HOLD * (given.repeat - 1)
         ratios, times, candidates = [], {True: [], False: []}, {}
