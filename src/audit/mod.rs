@@ -29,7 +29,7 @@
 //!
 //! Those of others, so that tools of others verify them: the tree is that of RFC 6962, the rest is
 //! of C2SP (`tlog-checkpoint`, `signed-note`, `tlog-proof`, `tlog-cosignature`, `tlog-witness`).
-//! Candidates are signed with a detached JWS (RFC 7515, 7797, 9864; `decisions/003`).
+//! Candidates are signed with a detached JWS (RFC 7515, 7797, 9864; `decisions/005`).
 //!
 //! | module | one job |
 //! |---|---|
