@@ -27,14 +27,17 @@ pub enum InstructionSet {
     NeonDot,
     /// x86-64 with AVX2: Haswell, Zen 1 and later.
     Avx2,
-    /// x86-64 with AVX-512 F, BW and VNNI: Cascade Lake, Ice Lake, Zen 4 and later.
+    /// The same with the dot product of bytes in 256-bit registers, as AVX-VNNI or AVX-512 VL has
+    /// it: Alder Lake, the N100 and its like, Cascade Lake.
+    AvxVnni,
+    /// x86-64 with AVX-512 F, BW, VL and VNNI: Cascade Lake, Ice Lake, Zen 4 and later.
     Avx512Vnni,
 }
 
 impl InstructionSet {
     /// Every set, those of each kind of processor in ascending order.
-    pub const ALL: [Self; 5] =
-        [Self::Scalar, Self::Neon, Self::NeonDot, Self::Avx2, Self::Avx512Vnni];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::Neon, Self::NeonDot, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
 
     /// The name in the environment variable and in reports.
     pub const fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl InstructionSet {
             Self::Neon => "neon",
             Self::NeonDot => "neon-dot",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512vnni",
         }
     }
@@ -64,9 +68,17 @@ impl InstructionSet {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2"),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => {
+                is_x86_feature_detected!("avx2")
+                    && (is_x86_feature_detected!("avxvnni")
+                        || (is_x86_feature_detected!("avx512vl")
+                            && is_x86_feature_detected!("avx512vnni")))
+            }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
             _ => false,

@@ -37,6 +37,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod layout;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -50,7 +52,9 @@ use super::choice::InstructionSet;
 
 pub use layout::{Blocks, BlocksMut, ByteTable, LANES, WeightGroup, ZERO};
 pub use operators::{Activation, Add, Depthwise, FloatHead, Global, Pointwise, Post, Stem};
-pub use packing::{Packing, PointwiseWeights, Quarters, StemWeights, is_narrow};
+pub use packing::{
+    InputRange, Packing, Pairs, PointwiseWeights, Quarters, Run, Runs, StemWeights, is_narrow,
+};
 
 /// The operators, each on a row or a run of pixels. The provided bodies are the reference.
 pub trait NetworkKernels: Send + Sync {
@@ -135,6 +139,7 @@ pub fn available() -> Vec<&'static dyn NetworkKernels> {
     #[cfg(target_arch = "x86_64")]
     {
         all.extend(avx512::detect());
+        all.extend(avxvnni::detect());
         all.extend(avx2::detect());
     }
     #[cfg(target_arch = "aarch64")]

@@ -1,7 +1,7 @@
 //! The operators with their weights, and what their slices must hold.
 
 use super::layout::{Blocks, BlocksMut, LANES, WeightGroup, ZERO, span};
-use super::packing::{Packing, PointwiseWeights, StemWeights, is_narrow};
+use super::packing::{InputRange, Packing, PointwiseWeights, StemWeights, is_narrow};
 
 /// What follows the sixteen sums of a block.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,17 +118,17 @@ pub struct Pointwise {
 }
 
 impl Pointwise {
-    /// For `inputs` channels; `weights` is `[output block][group]`, with as many groups as
-    /// [`Pointwise::groups`] says.
+    /// For `inputs` channels of steps within `range`; `weights` is `[output block][group]`, with as
+    /// many groups as [`Pointwise::groups`] says.
     pub fn new(
-        inputs: usize,
+        (inputs, range): (usize, InputRange),
         weights: Vec<WeightGroup>,
         post: Vec<Post>,
         activation: Activation,
         packing: Packing,
     ) -> Self {
         let groups = Self::groups(inputs);
-        let weights = PointwiseWeights::packed(weights, groups, packing);
+        let weights = PointwiseWeights::packed(weights, groups, range, packing);
         Self { groups, in_blocks: inputs.div_ceil(LANES), weights, post, activation }
     }
 
@@ -145,7 +145,7 @@ impl Pointwise {
                 && self.groups > 0
                 && self.groups <= 4 * self.in_blocks
         );
-        assert!(self.weights.count() == self.post.len() * self.groups && !self.post.is_empty());
+        assert!(self.weights.blocks(self.groups) == self.post.len() && !self.post.is_empty());
         assert!(src.bytes.len() >= span(self.in_blocks, src.stride, pixels));
         assert!(dst.bytes.len() >= span(self.post.len(), dst.stride, pixels));
     }

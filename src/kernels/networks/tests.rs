@@ -102,18 +102,22 @@ fn own(kernels: &dyn NetworkKernels, bytes: &[u8]) -> Vec<u8> {
 
 /// What a pointwise convolution is made of, before its weights are packed: inputs, weights, what
 /// follows.
-type PointwiseParts = (usize, Vec<WeightGroup>, Vec<Post>, Activation);
+type PointwiseParts = ((usize, InputRange), Vec<WeightGroup>, Vec<Post>, Activation);
 
 prop_compose! {
-    fn a_pointwise()(inputs in 1usize..100, blocks in 1usize..9)(
+    fn a_pointwise()(
+        // Seldom more than a kernel may keep at a time.
+        inputs in prop_oneof![15 => 1usize..100, 1 => 500usize..600], blocks in 1usize..9,
+        range in select(vec![InputRange::Signed, InputRange::NotNegative]),
+    )(
         weights in groups(blocks * Pointwise::groups(inputs)),
         parts in vec(parts(), blocks),
         activation in activation(),
-        inputs in Just(inputs),
+        (inputs, range) in Just((inputs, range)),
     ) -> PointwiseParts {
         let groups = weights.chunks(Pointwise::groups(inputs));
         let post = parts.iter().zip(groups).map(|(p, w)| post(p, w)).collect();
-        (inputs, weights, post, activation)
+        ((inputs, range), weights, post, activation)
     }
 }
 
@@ -147,7 +151,14 @@ proptest! {
         (parts, pixels, gap, bytes) in
             (a_pointwise(), 1usize..40, 0usize..3).prop_flat_map(|(parts, pixels, gap)| {
                 let stride = (pixels + gap) * LANES;
-                let bytes = vec(byte(), span(parts.0.div_ceil(LANES), stride, pixels));
+                let (inputs, range) = parts.0;
+                let bytes = vec(byte(), span(inputs.div_ceil(LANES), stride, pixels));
+                let bytes = bytes.prop_map(move |mut bytes| {
+                    if range == InputRange::NotNegative {
+                        bytes.iter_mut().for_each(|byte| *byte |= ZERO);
+                    }
+                    bytes
+                });
                 (Just(parts), Just(pixels), Just(gap), bytes)
             }),
     ) {
@@ -272,6 +283,39 @@ proptest! {
             }
         }
         prop_assert_eq!(fours.next(), None);
+    }
+
+    #[test]
+    fn runs_hold_every_group_once_and_no_run_can_leave_16_bits(
+        (weights, per_block) in (1usize..4, 1usize..12).prop_flat_map(|(blocks, per_block)| {
+            (groups(blocks * per_block), Just(per_block))
+        }),
+    ) {
+        let packed = Runs::new(weights.clone(), per_block);
+        for (block, given) in weights.chunks(per_block).enumerate() {
+            let (runs, groups) = packed.of(block);
+            prop_assert_eq!(groups, given);
+            let mut next = 0;
+            for run in runs {
+                let (first, count) = (usize::from(run.group), usize::from(run.count));
+                prop_assert_eq!(4 * usize::from(run.block) + first, next);
+                prop_assert!(count >= 1 && first + count <= 4, "within a block of inputs");
+                for lane in 0..LANES {
+                    for pair in [0..2, 2..4] {
+                        let of_run = groups[next..next + count].iter();
+                        let weights = of_run.flat_map(|g| g.0[lane][pair.clone()].iter());
+                        let (mut most, mut least) = (0, 0);
+                        for weight in weights.map(|w| i32::from(*w) * 127) {
+                            most += weight.max(0);
+                            least += weight.min(0);
+                        }
+                        prop_assert!(most <= i32::from(i16::MAX) && least >= i32::from(i16::MIN));
+                    }
+                }
+                next += count;
+            }
+            prop_assert_eq!(next, per_block);
+        }
     }
 
     #[test]
@@ -401,7 +445,13 @@ fn a_convolution_is_what_its_definition_says() {
     ] {
         for kernels in available() {
             let (weights, post) = (weights.clone(), vec![post.clone()]);
-            let op = Pointwise::new(1, weights, post, activation, kernels.packing());
+            let op = Pointwise::new(
+                (1, InputRange::Signed),
+                weights,
+                post,
+                activation,
+                kernels.packing(),
+            );
             let mut out = [7; 2 * LANES];
             let dst = BlocksMut { bytes: &mut out, stride: 2 * LANES };
             let bytes = own(kernels, &bytes);

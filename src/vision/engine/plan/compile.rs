@@ -5,7 +5,8 @@ use super::network::{
     Conv, HeadPart, IMAGE, Layer, LayerActivation, LayerKind, Linear, LoweredNetwork, Shape,
 };
 use crate::kernels::networks::{
-    self as kernels, Add, Depthwise, Global, LANES, Packing, Pointwise, Post, Stem, WeightGroup,
+    self as kernels, Add, Depthwise, Global, InputRange, LANES, Packing, Pointwise, Post, Stem,
+    WeightGroup,
 };
 
 /// Memory for an image: `[block][rows][row_bytes]`, a ring of rows where it holds fewer than the
@@ -257,7 +258,8 @@ fn operator(network: &LoweredNetwork, layer: &Layer, packing: Packing) -> Option
                     (Op::Stem { op: stem(conv, packing)?, skip: (LEFT - conv.left) * 3 }, window)
                 }
                 Shape::Pointwise => {
-                    (Op::Pointwise(pointwise(conv, tensor(0).channels, packing)?), PLAIN)
+                    let inputs = (tensor(0).channels, network.range(layer.inputs[0]));
+                    (Op::Pointwise(pointwise(conv, inputs, packing)?), PLAIN)
                 }
                 Shape::Depthwise => (Op::Depthwise(depthwise(conv)?), window),
                 Shape::Global => {
@@ -326,7 +328,11 @@ fn stem(conv: &Conv, packing: Packing) -> Option<Stem> {
     Some(Stem::new(weights, posts(conv, 27)?, activation(conv), conv.stride, packing))
 }
 
-fn pointwise(conv: &Conv, inputs: usize, packing: Packing) -> Option<Pointwise> {
+fn pointwise(
+    conv: &Conv,
+    (inputs, range): (usize, InputRange),
+    packing: Packing,
+) -> Option<Pointwise> {
     let channels = conv.bias.len();
     let groups = Pointwise::groups(inputs);
     let mut weights = vec![WeightGroup::NONE; channels.div_ceil(LANES) * groups];
@@ -335,7 +341,8 @@ fn pointwise(conv: &Conv, inputs: usize, packing: Packing) -> Option<Pointwise> 
             weights[channel / LANES * groups + input / 4].0[channel % LANES][input % 4] = *weight;
         }
     }
-    Some(Pointwise::new(inputs, weights, posts(conv, inputs)?, activation(conv), packing))
+    let posts = posts(conv, inputs)?;
+    Some(Pointwise::new((inputs, range), weights, posts, activation(conv), packing))
 }
 
 fn depthwise(conv: &Conv) -> Option<Depthwise> {

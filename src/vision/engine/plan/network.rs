@@ -1,6 +1,8 @@
 //! The quantized network between the ONNX graph and the kernels' operators: what is computed, not
 //! yet how.
 
+use crate::kernels::networks::InputRange;
+
 /// A quantized image: values are `step * scale`, `step` an `i8`. By its index in
 /// [`LoweredNetwork::tensors`].
 #[derive(Debug, Clone, PartialEq)]
@@ -141,6 +143,25 @@ impl LoweredNetwork {
                 Some(other) => self.join(at, other),
                 None => at += 1,
             }
+        }
+    }
+
+    /// What is known of the steps of a tensor from the layer that makes it.
+    pub fn range(&self, tensor: usize) -> InputRange {
+        let Some(maker) = self.layers.iter().find(|l| l.output == Some(tensor)) else {
+            return InputRange::Signed;
+        };
+        match &maker.kind {
+            LayerKind::Conv(Conv { activation: LayerActivation::Relu, .. }) => {
+                InputRange::NotNegative
+            }
+            // Neither a maximum nor a sum of what is not negative is; the factors are scales.
+            LayerKind::MaxPool | LayerKind::Add { .. }
+                if maker.inputs.iter().all(|t| self.range(*t) == InputRange::NotNegative) =>
+            {
+                InputRange::NotNegative
+            }
+            _ => InputRange::Signed,
         }
     }
 
