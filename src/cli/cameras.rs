@@ -7,7 +7,7 @@ use super::flags::OutputFormat;
 use super::{CliError, output};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::source::V4l2Config;
-use crate::source::cameras::{Node, NodeVerdict, Size, survey};
+use crate::source::cameras::{MediaGraph, Node, NodeVerdict, PadPlace, Size, survey};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -55,11 +55,17 @@ fn tell(node: &Node, wanted: &V4l2Config) -> std::io::Result<()> {
     for link in &node.stable {
         output::line(format!("    {}", link.display()))?;
     }
+    if let Some(usb) = &node.usb {
+        output::line(format!("    {usb}"))?;
+    }
     for format in &node.formats {
         let sizes: Vec<String> =
             format.sizes.iter().map(|(size, fps)| size_text(*size, *fps)).collect();
         let note = if format.readable { "" } else { " (not read)" };
         output::line(format!("    {}{note}: {}", format.fourcc, sizes.join(", ")))?;
+    }
+    if let Some(graph) = &node.media {
+        tell_graph(graph)?;
     }
     match &node.verdict {
         NodeVerdict::Usable { format } => output::line(format!(
@@ -72,6 +78,31 @@ fn tell(node: &Node, wanted: &V4l2Config) -> std::io::Result<()> {
             output::line(format!("    -> {remedy}"))
         }
     }
+}
+
+/// The way that pictures can take to the node, link by link.
+fn tell_graph(graph: &MediaGraph) -> std::io::Result<()> {
+    output::line(format!(
+        "    behind {} ({}, {}): {} blocks",
+        graph.device.display(),
+        graph.driver,
+        graph.model,
+        graph.entities.len()
+    ))?;
+    let end = |at: PadPlace| {
+        let (entity, pad) = graph.at(at);
+        let format = pad.format.map_or_else(String::new, |f| format!(" [{f}]"));
+        format!("\"{}\":{}{format}", entity.name, pad.number)
+    };
+    for link in &graph.links {
+        let state = match (link.enabled, link.immutable) {
+            (true, true) => "always",
+            (true, false) => "enabled",
+            (false, _) => "not enabled",
+        };
+        output::line(format!("      {} -> {} ({state})", end(link.from), end(link.to)))?;
+    }
+    Ok(())
 }
 
 fn size_text(size: Size, fps: Option<f32>) -> String {

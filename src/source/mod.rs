@@ -13,6 +13,7 @@
 
 mod images;
 mod jpeg;
+mod media;
 mod mjpeg;
 mod photo;
 mod pipe;
@@ -21,6 +22,9 @@ mod zones;
 
 /// Which cameras the machine has, and which of them can be read.
 pub mod cameras {
+    pub use super::media::{
+        MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad, PadFormat, PadPlace,
+    };
     pub use super::v4l2::{Format, Node, NodeVerdict, Size, survey};
 }
 

@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
+use super::super::media::{self, MediaGraph};
+use super::finding::Identity;
 use super::format::{Formats, Granted, GrantedPlane, MAX_PLANES, Size, Sizes, rate};
 use super::state::{Filled, MAX_BUFFERS, Piece, UsedPlane};
 use crate::clock::{Clock, Now};
@@ -31,22 +33,12 @@ const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP;
 /// Most rates that are looked at for one size; drivers list a handful.
 const MAX_RATES: u32 = 64;
 
-/// Who the device says it is. Read by hand: the `v4l` crate's type panics on names that are not
-/// UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) driver: String,
-    pub(super) card: String,
-    /// Where it is plugged in, as in `usb-0000:01:00.0-1.2`.
-    pub(super) bus: String,
-    /// `V4L2_CAP_*` of this node, not of the whole device.
-    pub(super) capabilities: u32,
-}
-
 /// The kernel's side of a camera.
 pub(super) trait Driver: Send {
     fn open(&mut self, path: &Path) -> io::Result<()>;
     fn identity(&mut self) -> io::Result<Identity>;
+    /// The media graph that the node belongs to, where it can be read, and the node's numbers.
+    fn graph(&self) -> Option<(MediaGraph, (u32, u32))>;
     fn formats(&mut self) -> io::Result<Formats>;
     /// The sizes in which it offers a format. Empty where the driver does not say.
     fn sizes(&mut self, fourcc: FourCC) -> io::Result<Sizes>;
@@ -209,6 +201,12 @@ impl Driver for KernelDriver {
             bus: text(&caps.bus_info),
             capabilities,
         })
+    }
+
+    fn graph(&self) -> Option<(MediaGraph, (u32, u32))> {
+        let number = self.device.as_ref()?.metadata().ok()?.rdev() as libc::dev_t;
+        let node = (libc::major(number) as u32, libc::minor(number) as u32);
+        Some((media::behind(node)?, node))
     }
 
     fn formats(&mut self) -> io::Result<Formats> {

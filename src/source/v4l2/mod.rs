@@ -10,9 +10,10 @@
 //!   up to 5 s; [`Source::next`] keeps returning within about a second meanwhile.
 //! * A device that delivers nothing that can be used for [`STALL`] is built again too, less and
 //!   less often.
+//! * After the machine has slept the stream is built again; no frame from before is delivered.
+//! * A camera that comes back under another number is found, and another camera under its number is
+//!   not read in its name ([`finding`]).
 //! * A control that the camera does not have is logged once and costs nothing else.
-//!
-//! Not promised: hot-plug under another path.
 //!
 //! # Why not the stream of the `v4l` crate
 //!
@@ -24,6 +25,7 @@
 
 mod controls;
 mod driver;
+mod finding;
 mod format;
 mod refusal;
 mod state;
@@ -37,7 +39,8 @@ use serde::{Deserialize, Serialize};
 use v4l::FourCC;
 
 pub use self::controls::{Controls, Exposure, PowerLine};
-use self::driver::{Driver, Identity, KernelDriver};
+use self::driver::{Driver, KernelDriver};
+use self::finding::{CameraName, KnownCamera, Machine};
 use self::format::{BufferPlan, Formats, Offer, Offers, Wanted, choose};
 pub use self::format::{CameraFormat, Size};
 use self::refusal::OpenStep;
@@ -60,7 +63,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct V4l2Config {
-    /// The device; a path below /dev/v4l/by-id stays the same across restarts.
+    /// A path, or `usb:VENDOR:PRODUCT[:SERIAL]`. A path below /dev/v4l/by-id stays the same across
+    /// restarts.
     pub device: PathBuf,
     /// Wanted pixels; the driver takes the nearest that it has.
     pub width: u32,
@@ -102,6 +106,9 @@ impl V4l2Config {
                 "",
                 "Write the camera's path, as in \"/dev/video0\".",
             ));
+        } else if CameraName::parse(&self.device).is_none() {
+            let device = self.device.display();
+            out.push(problem(setting!(source.v4l2.device), device, refusal::USB_NAME));
         }
         side_problem(setting!(source.v4l2.width), self.width, out);
         side_problem(setting!(source.v4l2.height), self.height, out);
@@ -129,7 +136,8 @@ impl V4l2Config {
 /// # Errors
 /// [`SourceError::Configuration`] with the remedy.
 pub(super) fn open(config: &V4l2Config, clock: Clock) -> Result<Camera, SourceError> {
-    Ok(Camera { stream: CameraStream::open(config.clone(), KernelDriver::new(clock))? })
+    let driver = KernelDriver::new(clock);
+    Ok(Camera { stream: CameraStream::open(config.clone(), driver, Machine::default())? })
 }
 
 /// A camera that delivers.
@@ -164,6 +172,9 @@ struct Agreed {
 struct CameraStream<D: Driver> {
     config: V4l2Config,
     driver: D,
+    machine: Machine,
+    /// The camera that was opened first, at the node where it was last.
+    known: KnownCamera,
     /// `None` while the device is lost.
     running: Option<Agreed>,
     backoff: Backoff,
@@ -174,12 +185,15 @@ struct CameraStream<D: Driver> {
 }
 
 impl<D: Driver> CameraStream<D> {
-    fn open(config: V4l2Config, mut driver: D) -> Result<Self, SourceError> {
-        let running = build(&config, &mut driver).inspect_err(|_| driver.close())?;
+    fn open(config: V4l2Config, mut driver: D, machine: Machine) -> Result<Self, SourceError> {
+        let known = finding::find(&config.device, &machine, None, &mut driver)?;
+        let running = build(&config, &known, &mut driver).inspect_err(|_| driver.close())?;
         let alive = driver.now().monotonic;
         let stream = Self {
             config,
             driver,
+            machine,
+            known,
             running: Some(running),
             backoff: Backoff::new(RETRY.0, RETRY.1),
             sequence: Sequence::default(),
@@ -222,6 +236,10 @@ impl<D: Driver> CameraStream<D> {
                     Err(e) => return Err(self.lose(e.to_string())),
                 };
             let at = self.driver.now();
+            if at.monotonic.saturating_sub(now) >= STALL {
+                // Waiting takes a second at most. What was filled before would be dated now.
+                return Err(self.lose("the machine slept".into()));
+            }
             let Some(running) = self.running.as_mut() else { return Err(SourceError::Timeout) };
             if let Err(NotTheDrivers(index)) = running.ring.dequeued(filled.index) {
                 return Err(
@@ -273,7 +291,7 @@ impl<D: Driver> CameraStream<D> {
             self.counters.timeouts += 1;
             return Err(SourceError::Timeout);
         }
-        match build(&self.config, &mut self.driver) {
+        match self.build_again() {
             Ok(running) => {
                 self.running = Some(running);
                 self.sequence.restart();
@@ -287,6 +305,21 @@ impl<D: Driver> CameraStream<D> {
             Err(SourceError::Configuration { what, .. }) => Err(self.lose(what)),
             Err(e) => Err(self.lose(e.to_string())),
         }
+    }
+
+    /// Finds the known camera, and builds its stream.
+    fn build_again(&mut self) -> Result<Agreed, SourceError> {
+        let (device, known) = (&self.config.device, &self.known);
+        let found = finding::find(device, &self.machine, Some(known), &mut self.driver)?;
+        if found.path() != known.path() {
+            info!(
+                "The camera has another node now: was={} is={}.",
+                known.path().display(),
+                found.path().display()
+            );
+        }
+        self.known = found;
+        build(&self.config, &self.known, &mut self.driver)
     }
 
     fn lose(&mut self, reason: String) -> SourceError {
@@ -303,7 +336,10 @@ impl<D: Driver> CameraStream<D> {
     }
 
     fn describe(&self) -> String {
-        let device = self.config.device.display();
+        let mut device = self.config.device.display().to_string();
+        if self.known.path() != self.config.device {
+            device = format!("{device} ({})", self.known.path().display());
+        }
         match &self.running {
             Some(Agreed { fourcc, size: (width, height), fps: Some(fps), .. }) => {
                 // 29.97002997 is 29.97, and 30 is 30.
@@ -318,16 +354,17 @@ impl<D: Driver> CameraStream<D> {
     }
 }
 
-/// Opens, agrees on a format, maps, queues, starts.
-fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Agreed, SourceError> {
-    let path: &Path = &config.device;
+/// Agrees on a format with the camera that is open, maps, queues, starts.
+fn build<D: Driver>(
+    config: &V4l2Config,
+    camera: &KnownCamera,
+    driver: &mut D,
+) -> Result<Agreed, SourceError> {
+    let (path, identity): (&Path, _) = (camera.path(), camera.identity());
     let at = |step| move |e: std::io::Error| refusal::failed(path, step, &e);
-    driver.open(path).map_err(at(OpenStep::Open))?;
-    let identity: Identity = driver.identity().map_err(at(OpenStep::Identity))?;
-    refusal::check_node(path, &identity)?;
     let offered: Formats = driver.formats().map_err(at(OpenStep::Formats))?;
     let fourcc = choose(&config.wanted(), &offers(config, driver, &offered))
-        .ok_or_else(|| refusal::no_format(path, &identity, config.format, &offered))?;
+        .ok_or_else(|| refusal::no_format(path, identity, config.format, &offered))?;
     let granted =
         driver.set_format(fourcc, config.width, config.height).map_err(at(OpenStep::Format))?;
     let plan = granted.plan().map_err(|why| refusal::unreadable(path, why))?;
@@ -359,7 +396,7 @@ fn build<D: Driver>(config: &V4l2Config, driver: &mut D) -> Result<Agreed, Sourc
         driver.queue(index).map_err(at(OpenStep::Buffers))?;
         ring.queued(index);
     }
-    driver.start().map_err(at(OpenStep::Start))?;
+    driver.start().map_err(|e| refusal::failed_start(path, identity, driver.graph(), &e))?;
     Ok(Agreed { plan, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
 }
 

@@ -7,7 +7,8 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 
 use super::super::SourceError;
-use super::driver::Identity;
+use super::super::media::{GraphAdvice, MediaGraph, advise};
+use super::finding::Identity;
 use super::format::{CameraFormat, Unreadable, is_bayer, known};
 
 /// The step at which the kernel refused.
@@ -55,7 +56,16 @@ pub(super) fn failed(path: &Path, step: OpenStep, e: &io::Error) -> SourceError 
         ),
         (OpenStep::Start, Some(libc::EINVAL | libc::EPIPE)) => (
             format!("{device} refuses to start streaming ({e})"),
-            format!("this is usual for the raw node of a CSI camera: {}", csi(""),),
+            format!("this is usual for the raw node of a CSI camera: {}", csi("")),
+        ),
+        (_, Some(libc::ENOLINK | libc::ENOLCK)) => (
+            format!("{device} gets no signal ({e})"),
+            format!(
+                "plug in and switch on what it is to show; an HDMI input may have to be told what \
+                 it can show and take over the signal's timing: `v4l2-ctl -d {device} --set-edid \
+                 pad=0,type=hdmi --fix-edid-checksums`, `v4l2-ctl -d {device} --set-dv-bt-timings \
+                 query`"
+            ),
         ),
         (step, _) => (
             format!("{device} refuses {}: {e}", name(step)),
@@ -68,6 +78,124 @@ pub(super) fn failed(path: &Path, step: OpenStep, e: &io::Error) -> SourceError 
         ),
     };
     SourceError::configuration(what, remedy)
+}
+
+/// The node refused to stream, and this is the graph behind it, where it has one.
+pub(super) fn failed_start(
+    path: &Path,
+    identity: &Identity,
+    graph: Option<(MediaGraph, (u32, u32))>,
+    e: &io::Error,
+) -> SourceError {
+    let of_links = [libc::EINVAL, libc::EPIPE, libc::ENOLINK];
+    if !e.raw_os_error().is_some_and(|code| of_links.contains(&code)) {
+        return failed(path, OpenStep::Start, e);
+    }
+    let unread = graph.is_none() && identity.capabilities & sys::V4L2_CAP_IO_MC != 0;
+    if let Some(error) = graph.and_then(|(graph, node)| unset(path, identity, &graph, node)) {
+        return error;
+    }
+    if unread {
+        return SourceError::configuration(
+            format!("{} ({}) refuses to start streaming ({e})", path.display(), identity.driver),
+            "the links of its media graph are probably not set; `watchpost cameras`, run as root, \
+             shows the graph and the lines to type",
+        );
+    }
+    failed(path, OpenStep::Start, e)
+}
+
+/// What keeps the graph behind a node from delivering pictures that are read here; `None` where
+/// nothing does, as far as the graph shows.
+pub(super) fn unset(
+    path: &Path,
+    identity: &Identity,
+    graph: &MediaGraph,
+    node: (u32, u32),
+) -> Option<SourceError> {
+    let (device, media, driver) = (path.display(), graph.device.display(), &identity.driver);
+    let (what, remedy) = match advise(graph, node) {
+        GraphAdvice::NoNode | GraphAdvice::Fits => return None,
+        GraphAdvice::NoSensor => (
+            format!("no sensor leads to {device} ({driver}) in {media}"),
+            "check the camera's cable and the overlay or device tree that names it; the kernel's \
+             log says which sensor did not answer: `dmesg`; another node of the same device may be \
+             the one: `watchpost cameras`"
+                .to_owned(),
+        ),
+        GraphAdvice::Mosaic { format } => (
+            format!("{device} ({driver}) gives the sensor's raw mosaic only ({format})"),
+            format!("read the camera through its image processor and a pipe: {}", csi(driver)),
+        ),
+        GraphAdvice::SetUp { missing, lines, size, processed } => {
+            let size = size.map_or_else(String::new, |(width, height)| {
+                format!(
+                    concat!(
+                        "; then {} = {} and {} = {}, because the node takes the size that it is \
+                         given"
+                    ),
+                    setting!(source.v4l2.width),
+                    width,
+                    setting!(source.v4l2.height),
+                    height
+                )
+            });
+            let processed = match processed {
+                true => {
+                    "; without the board's own camera stack nobody sets exposure and colours: \
+                     where the picture stays dark or green, use libcamera and a pipe"
+                }
+                false => "",
+            };
+            (
+                format!("{device} ({driver}) cannot stream yet: in {media} {missing}"),
+                format!(
+                    "type this, and have it done at each start: {}{size}{processed}",
+                    lines.join(" && ")
+                ),
+            )
+        }
+    };
+    Some(SourceError::configuration(what, remedy))
+}
+
+/// `source.v4l2.device` begins with `usb:` and does not go on as it has to.
+pub(super) fn no_usb_name(device: &Path) -> SourceError {
+    SourceError::configuration(format!("{} names no USB camera", device.display()), USB_NAME)
+}
+
+/// What a name by USB numbers looks like.
+pub(super) const USB_NAME: &str = "Write usb:VENDOR:PRODUCT or usb:VENDOR:PRODUCT:SERIAL with \
+     numbers of four hexadecimal digits, as in \"usb:046d:0825\"; `watchpost cameras` shows them.";
+
+/// No node belongs to a USB device with these numbers.
+pub(super) fn not_plugged_in(wanted: &str) -> SourceError {
+    SourceError::configuration(
+        format!("no camera {wanted} is plugged in"),
+        "plug it in; `watchpost cameras` shows the numbers of those that are",
+    )
+}
+
+/// More than one device could be the camera.
+pub(super) fn ambiguous(wanted: &str, found: impl Iterator<Item = String>) -> SourceError {
+    let found: Vec<String> = found.collect();
+    SourceError::configuration(
+        format!("{wanted} could be each of {} cameras: {}", found.len(), found.join("; ")),
+        concat!(
+            "let ",
+            setting!(source.v4l2.device),
+            " name one by its serial number, or by its socket: a path below /dev/v4l/by-path"
+        ),
+    )
+}
+
+/// The camera's place is another camera's now.
+pub(super) fn another(device: &Path, there: &str, known: &str) -> SourceError {
+    SourceError::configuration(
+        format!("{} is another camera now, {there}; {known} is not there", device.display()),
+        "plug the camera in again; restart the daemon where the other one is to take its place: \
+         zones and site records are of one camera",
+    )
 }
 
 fn name(step: OpenStep) -> &'static str {
@@ -201,6 +329,8 @@ fn csi(driver: &str) -> String {
     let jetson = "gst-launch-1.0 -q nvarguscamerasrc ! \
         'video/x-raw(memory:NVMM),width=1280,height=720,framerate=15/1' ! nvvidconv ! \
         'video/x-raw,format=I420' ! fdsink fd=1 | watchpost run";
+    let any = "gst-launch-1.0 -q libcamerasrc ! video/x-raw,width=1280,height=720 ! videoconvert ! \
+        video/x-raw,format=I420 ! fdsink fd=1 | watchpost run";
     let settings = concat!(
         "with ",
         setting!(source.kind),
@@ -211,6 +341,9 @@ fn csi(driver: &str) -> String {
     match driver {
         "unicam" | "rp1-cfe" => format!("`{pi}` {settings}"),
         "tegra-video" => format!("`{jetson}` {settings}"),
-        _ => format!("on a Raspberry Pi `{pi}`, on a Jetson `{jetson}`, {settings}"),
+        "" => format!("on a Raspberry Pi `{pi}`, on a Jetson `{jetson}`, {settings}"),
+        _ => format!(
+            "on a Raspberry Pi `{pi}`, on a Jetson `{jetson}`, elsewhere `{any}`, {settings}"
+        ),
     }
 }

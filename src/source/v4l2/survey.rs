@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use v4l::FourCC;
+use v4l::v4l_sys as sys;
 
 use super::super::SourceError;
-use super::driver::{Driver, Identity, KernelDriver};
+use super::super::media::MediaGraph;
+use super::driver::{Driver, KernelDriver};
+use super::finding::{Identity, Machine};
 use super::format::{Formats, Size, choose, known};
 use super::refusal::{self, OpenStep};
 use super::{V4l2Config, offers};
@@ -70,6 +73,10 @@ pub struct Node {
     pub card: String,
     /// Where it is plugged in.
     pub bus: String,
+    /// A USB camera's own name, `usb:VENDOR:PRODUCT[:SERIAL]`, which `source.v4l2.device` may be.
+    pub usb: Option<String>,
+    /// The media graph behind it, where somebody has to set its links before it streams.
+    pub media: Option<MediaGraph>,
     /// What it offers.
     pub formats: Vec<Format>,
     /// Whether it can be used.
@@ -79,6 +86,7 @@ pub struct Node {
 /// Looks at every video node. `wanted` says for which size and rate the format is chosen.
 pub fn survey(wanted: &V4l2Config) -> Vec<Node> {
     let stable = links(Path::new("/dev/v4l"));
+    let machine = Machine::default();
     let mut numbers: Vec<u32> = entries(Path::new("/dev"))
         .filter_map(|path| path.file_name()?.to_str()?.strip_prefix("video")?.parse().ok())
         .collect();
@@ -89,7 +97,8 @@ pub fn survey(wanted: &V4l2Config) -> Vec<Node> {
         let stable = stable.get(&path).cloned().unwrap_or_default();
         let mut driver = KernelDriver::new(Clock::default());
         let opened = driver.open(&path);
-        look(path, stable, opened, &mut driver, wanted)
+        let usb = machine.usb_name(&path);
+        Node { usb, ..look(path, stable, opened, &mut driver, wanted) }
     };
     numbers.into_iter().map(node).collect()
 }
@@ -128,6 +137,8 @@ fn look<D: Driver>(
         driver: String::new(),
         card: String::new(),
         bus: String::new(),
+        usb: None,
+        media: None,
         formats: Vec::new(),
         verdict: NodeVerdict::Other { what: String::new() },
     };
@@ -156,10 +167,19 @@ fn verdict<D: Driver>(
         return Ok(NodeVerdict::Other { what: what.to_owned() });
     }
     refusal::check_node(&path, &identity)?;
+    let graph = match identity.capabilities & sys::V4L2_CAP_IO_MC {
+        0 => None,
+        _ => driver.graph(),
+    };
+    node.media = graph.as_ref().map(|(graph, _)| graph.clone());
     let formats: Formats = driver.formats().map_err(at(OpenStep::Formats))?;
     node.formats = formats.iter().map(|f| format(driver, *f)).collect();
     let fourcc = choose(&wanted.wanted(), &offers(wanted, driver, &formats))
         .ok_or_else(|| refusal::no_format(&path, &identity, wanted.format, &formats))?;
+    if let Some(error) = graph.and_then(|(graph, at)| refusal::unset(&path, &identity, &graph, at))
+    {
+        return Err(error);
+    }
     // Buffers that another program holds are noticed only when the format would be changed or
     // buffers be asked for; asking for none changes nothing.
     driver.map(0).map_err(at(OpenStep::Buffers))?;
@@ -193,8 +213,6 @@ fn trouble(error: SourceError) -> NodeVerdict {
 #[cfg(test)]
 mod tests {
     use std::io;
-
-    use v4l::v4l_sys as sys;
 
     use super::super::tests::FakeCamera;
     use super::*;
@@ -247,6 +265,25 @@ mod tests {
                 "{verdict:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_node_whose_graph_is_not_set_up_shows_it_and_the_lines_to_type() {
+        let mut fake = FakeCamera::new();
+        fake.driver = "rkisp1";
+        fake.formats = vec![*b"NV12"];
+        fake.capabilities = sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE | sys::V4L2_CAP_STREAMING;
+        fake.graph = Some(super::super::tests::unset_graph());
+        // A node that sets its own links is not asked for them.
+        let node = seen(&mut fake, Ok(()));
+        assert!(matches!(node.verdict, NodeVerdict::Usable { .. }) && node.media.is_none());
+        fake.capabilities |= sys::V4L2_CAP_IO_MC;
+        let node = seen(&mut fake, Ok(()));
+        let NodeVerdict::Trouble { what, remedy } = &node.verdict else { panic!("{node:?}") };
+        assert!(what.contains("'imx219 4-0010':0 -> 'rkisp1_mainpath':0 is not enabled"), "{what}");
+        assert!(remedy.contains("media-ctl -d /dev/media0 -l"), "{remedy}");
+        assert!(remedy.contains("source.v4l2.width = 1640"), "{remedy}");
+        assert_eq!(node.media.map(|g| g.entities.len()), Some(2));
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //! EINVAL, as is dequeueing when none is filled; a closed device answers ENODEV. Time passes only
 //! when the stream waits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use v4l::v4l_sys as sys;
 
 use super::super::BadFrame;
-use super::driver::Identity;
+use super::super::media::{MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad};
+use super::super::media::{PadFormat, PadPlace};
+use super::finding::{Identity, Machine};
 use super::format::{Granted, GrantedPlane, Sizes};
 use super::state::{Filled, Piece, UsedPlane};
 use super::*;
@@ -18,9 +20,11 @@ use crate::locked::LockedBuffer;
 
 /// What the camera does at the next wait.
 #[derive(Debug, Clone)]
-enum CameraEvent {
+pub(super) enum CameraEvent {
     /// Nothing for this long.
     Silence(Duration),
+    /// The machine sleeps for this long; then `wait` says ready for what was filled before.
+    Asleep(Duration),
     /// A frame: bytes, bytes used, flags, sequence.
     Frame(Vec<u8>, usize, u32, u32),
     /// `wait` fails with this number.
@@ -55,9 +59,27 @@ pub(super) struct FakeCamera {
     /// Controls that the camera does not have, and those that were set.
     lacks: Vec<u32>,
     controls: Vec<(u32, i32)>,
+    pub(super) graph: Option<(MediaGraph, (u32, u32))>,
+    /// The nodes that there are: card, socket, and whether they give pictures; `None` where any
+    /// path is the one camera.
+    pub(super) nodes: Option<BTreeMap<PathBuf, (&'static str, String, bool)>>,
+    /// The node that is open.
+    at: PathBuf,
 }
 
 impl FakeCamera {
+    /// The stream breaks off.
+    pub(super) fn lose(&mut self) {
+        self.events = [CameraEvent::WaitFails(libc::ENODEV)].into();
+    }
+    pub(super) fn frames<const N: usize>(&mut self, events: [CameraEvent; N]) {
+        self.events = events.into();
+    }
+    /// Time passes that nobody waits for.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
     pub(super) fn new() -> Self {
         Self {
             now: Duration::from_secs(100),
@@ -78,6 +100,9 @@ impl FakeCamera {
             map_fails: None,
             lacks: Vec::new(),
             controls: Vec::new(),
+            graph: None,
+            nodes: None,
+            at: PathBuf::new(),
         }
     }
 
@@ -87,19 +112,29 @@ impl FakeCamera {
 }
 
 impl Driver for FakeCamera {
-    fn open(&mut self, _: &Path) -> io::Result<()> {
+    fn open(&mut self, path: &Path) -> io::Result<()> {
         assert!(!self.streaming && self.queued.is_empty(), "opened again without being closed");
+        if self.nodes.as_ref().is_some_and(|nodes| !nodes.contains_key(path)) {
+            return Err(Self::os(libc::ENOENT));
+        }
+        self.at = path.to_owned();
         let size = self.opens.pop_front().unwrap_or(Ok((8, 4))).map_err(Self::os)?;
         self.granted = Some(size);
         Ok(())
     }
     fn identity(&mut self) -> io::Result<Identity> {
+        let known = self.nodes.as_ref().and_then(|nodes| nodes.get(&self.at));
+        let (card, bus, pictures) = known.cloned().unwrap_or(("fake", "usb-1".into(), true));
+        let metadata = sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING;
         Ok(Identity {
             driver: self.driver.into(),
-            card: "fake".into(),
-            bus: "usb-1".into(),
-            capabilities: self.capabilities,
+            card: card.into(),
+            bus,
+            capabilities: if pictures { self.capabilities } else { metadata },
         })
+    }
+    fn graph(&self) -> Option<(MediaGraph, (u32, u32))> {
+        self.graph.clone()
     }
     fn formats(&mut self) -> io::Result<Formats> {
         Ok(self.formats.iter().map(FourCC::new).collect())
@@ -171,6 +206,11 @@ impl Driver for FakeCamera {
                     self.events.pop_front();
                 }
             }
+            Some(CameraEvent::Asleep(time)) => {
+                self.now += *time;
+                self.events.pop_front();
+                return Ok(true);
+            }
             Some(CameraEvent::WaitFails(code)) => {
                 let e = Self::os(*code);
                 self.events.pop_front();
@@ -227,16 +267,22 @@ impl Driver for FakeCamera {
     }
 }
 
-fn config() -> V4l2Config {
+pub(super) fn config() -> V4l2Config {
     V4l2Config { format: CameraFormat::Raw(PixelFormat::Grey), ..V4l2Config::default() }
 }
 
 fn stream(fake: FakeCamera) -> CameraStream<FakeCamera> {
-    CameraStream::open(config(), fake).unwrap()
+    opened(config(), fake).unwrap()
+}
+
+/// On a machine without nodes of its own, so that those of this one play no part.
+fn opened(config: V4l2Config, fake: FakeCamera) -> Result<CameraStream<FakeCamera>, SourceError> {
+    let nowhere = Machine { sys: "/nonexistent/sys".into(), dev: "/nonexistent/dev".into() };
+    CameraStream::open(config, fake, nowhere)
 }
 
 /// A whole 8x4 grey frame of one value.
-fn grey(value: u8, sequence: u32) -> CameraEvent {
+pub(super) fn grey(value: u8, sequence: u32) -> CameraEvent {
     CameraEvent::Frame(vec![value; 32], 32, 0, sequence)
 }
 
@@ -317,7 +363,7 @@ fn a_multi_planar_camera_is_read_plane_after_plane_from_where_each_begins() {
     (fake.formats, fake.planes, fake.data_offset) = (vec![*b"NM12"], 2, 8);
     let format = CameraFormat::Raw(PixelFormat::Nv12);
     let config = V4l2Config { format, ..V4l2Config::default() };
-    let mut s = CameraStream::open(config, fake).unwrap();
+    let mut s = opened(config, fake).unwrap();
     // 8x4: luma of 32 bytes, chroma of 16, each after 8 bytes that belong to the driver.
     let bytes: Vec<u8> = (0..64).collect();
     s.driver.events =
@@ -339,7 +385,7 @@ fn a_multi_planar_camera_is_read_plane_after_plane_from_where_each_begins() {
 #[test]
 fn bytes_used_and_not_the_mapping_is_the_length_of_a_jpeg() {
     let config = V4l2Config { format: CameraFormat::Mjpg, ..V4l2Config::default() };
-    let mut s = CameraStream::open(config, FakeCamera::new()).unwrap();
+    let mut s = opened(config, FakeCamera::new()).unwrap();
     s.driver.events = [CameraEvent::Frame(vec![7; 100], 60, 0, 0)].into();
     let mut captured = Captured::default();
     s.next(&mut captured).unwrap();
@@ -440,9 +486,87 @@ fn a_camera_that_hangs_is_built_again() {
     s.next(&mut captured).unwrap();
 }
 
+#[test]
+fn after_the_machine_slept_the_stream_is_built_again_without_a_frame_from_before() {
+    // The clock counts the time asleep. Whether the thread slept while it waited, or elsewhere:
+    for waiting in [true, false] {
+        let mut s = stream(FakeCamera::new());
+        s.driver.events = [grey(1, 0)].into();
+        let mut captured = Captured::default();
+        s.next(&mut captured).unwrap();
+        let night = Duration::from_secs(8 * 3600);
+        // The driver still has a frame that it filled the evening before.
+        s.driver.events = [grey(2, 1)].into();
+        if waiting {
+            s.driver.events.push_front(CameraEvent::Asleep(night));
+        } else {
+            s.driver.now += night;
+        }
+        assert!(matches!(s.next(&mut captured), Err(SourceError::Lost { .. })), "{waiting}");
+        assert_eq!(captured.bytes, [1; 32], "nothing of the evening");
+        // Stopping a stream empties its buffers.
+        s.driver.events = [grey(3, 0)].into();
+        s.next(&mut captured).unwrap();
+        assert_eq!((captured.bytes[0], s.counters.reopened), (3, 1));
+        assert_eq!(captured.at.monotonic, s.driver.now);
+        // And that was all: it is no stall for ever.
+        for value in 4..40 {
+            s.driver.events = [grey(value, u32::from(value))].into();
+            s.next(&mut captured).unwrap();
+        }
+        assert_eq!(s.counters.reopened, 1);
+    }
+}
+
+#[test]
+fn a_camera_that_refuses_to_start_after_the_night_is_tried_until_it_does() {
+    let mut s = stream(FakeCamera::new());
+    s.driver.events = [CameraEvent::DequeueFails(libc::EIO)].into();
+    s.driver.start_fails = Some(libc::EIO);
+    let mut captured = Captured::default();
+    for _ in 0..10 {
+        assert!(s.next(&mut captured).is_err());
+    }
+    s.driver.start_fails = None;
+    s.driver.events = [grey(9, 0)].into();
+    while s.next(&mut captured).is_err() {}
+    assert_eq!(captured.bytes[0], 9);
+}
+
+/// A sensor whose link to its node is not set.
+pub(super) fn unset_graph() -> (MediaGraph, (u32, u32)) {
+    let format = PadFormat { code: 0x2008, width: 1640, height: 1232 };
+    let entity = |id, name: &str, function, sink, node| MediaEntity {
+        id,
+        name: name.into(),
+        function,
+        pads: vec![MediaPad { number: 0, sink, format: Some(format).filter(|_| !sink) }],
+        node,
+    };
+    let node = MediaNode { video: true, major: 81, minor: 3 };
+    let graph = MediaGraph {
+        device: "/dev/media0".into(),
+        driver: "rkisp1".into(),
+        model: String::new(),
+        bus: String::new(),
+        entities: vec![
+            entity(1, "imx219 4-0010", MediaFunction::Sensor, false, None),
+            entity(2, "rkisp1_mainpath", MediaFunction::Node, true, Some(node)),
+        ],
+        links: vec![MediaLink {
+            from: PadPlace { entity: 0, pad: 0 },
+            to: PadPlace { entity: 1, pad: 0 },
+            enabled: false,
+            immutable: false,
+        }],
+        left_out: 0,
+    };
+    (graph, (81, 3))
+}
+
 /// What opening such a device says.
 fn refused(fake: FakeCamera) -> String {
-    match CameraStream::open(config(), fake).map(|_| ()) {
+    match opened(config(), fake).map(|_| ()) {
         Err(SourceError::Configuration { what, remedy }) => format!("{what} | {remedy}"),
         other => panic!("{other:?}"),
     }
@@ -482,6 +606,16 @@ fn each_wrong_device_is_refused_with_its_remedy() {
     says(with(&|f| f.formats = vec![*b"H264"]), &["no format that is read here", "y4m"]);
     says(with(&|f| f.formats = vec![*b"YUYV"]), &["does not offer grey; it offers yuyv", "auto"]);
     says(with(&|f| f.start_fails = Some(libc::EINVAL)), &["refuses to start", "rpicam-vid"]);
+    for code in [libc::EPIPE, libc::EINVAL, libc::ENOLINK] {
+        let text = with(&|f| (f.start_fails, f.graph) = (Some(code), Some(unset_graph())));
+        says(text, &["cannot stream yet", "is not enabled", "media-ctl -d /dev/media0 -l"]);
+        let text = with(&|f| {
+            f.start_fails = Some(code);
+            f.capabilities |= sys::V4L2_CAP_IO_MC;
+        });
+        says(text, &["refuses to start", "`watchpost cameras`, run as root"]);
+    }
+    says(with(&|f| f.start_fails = Some(libc::ENOLINK)), &["no signal", "--set-dv-bt-timings"]);
 }
 
 #[test]
@@ -509,8 +643,7 @@ fn settings_of_the_camera_are_made_in_the_order_that_drivers_need_and_a_missing_
         exposure: Exposure::Micros(8000),
         steady_rate: true,
     };
-    let stream =
-        CameraStream::open(V4l2Config { controls, ..V4l2Config::default() }, fake).unwrap();
+    let stream = opened(V4l2Config { controls, ..V4l2Config::default() }, fake).unwrap();
     let manual = sys::v4l2_exposure_auto_type_V4L2_EXPOSURE_MANUAL as i32;
     assert_eq!(
         stream.driver.controls,
