@@ -6,8 +6,9 @@
 //! Promises:
 //! * Nothing that the writer sends makes memory grow beyond [`super::MAX_FRAME_BYTES`] a frame.
 //! * A writer that pauses in the middle of a frame costs nothing.
-//! * A FIFO whose writer goes away is opened again and waits for the next one.
-//! * A frame that is cut off is counted.
+//! * A FIFO whose writer goes away is opened again and waits for the next one; that nobody writes is
+//!   told apart from a writer who is silent.
+//! * A frame that is cut off is counted, and so is a second of bytes that begin none.
 //! * MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they
 //!   cannot.
 //!
@@ -120,6 +121,28 @@ impl Pipe {
         last
     }
 
+    /// A call is over without a frame; `arrived` says whether with bytes.
+    fn fruitless(&mut self, arrived: bool) -> SourceError {
+        if arrived && self.framer.is_searching() {
+            return self.bad(BadFrame::OutOfStep);
+        }
+        self.counters.timeouts += 1;
+        let fifo = self.file.as_mut().filter(|_| self.kind == PipeKind::Fifo && !arrived);
+        match fifo.map(|file| file.read(&mut self.chunk)) {
+            // Without a writer a FIFO is at its end, whether or not it ever had one.
+            Some(Ok(0)) => SourceError::Lost {
+                source_name: self.describe(),
+                reason: "nobody writes frames into it".into(),
+            },
+            // Bytes that came at the last moment.
+            Some(Ok(n)) => {
+                (self.start, self.end) = (0, n);
+                SourceError::Timeout
+            }
+            _ => SourceError::Timeout,
+        }
+    }
+
     fn deliver(&mut self, payload: Payload, into: &mut Captured) {
         into.payload = payload;
         into.sequence = self.sequence;
@@ -153,6 +176,7 @@ impl Source for Pipe {
     fn next(&mut self, into: &mut Captured) -> Result<(), SourceError> {
         let deadline = Instant::now() + PATIENCE;
         self.revive()?;
+        let mut arrived = false;
         loop {
             while self.start < self.end {
                 let (used, outcome) =
@@ -190,10 +214,11 @@ impl Source for Pipe {
             let Some(file) =
                 self.file.as_mut().filter(|file| !left.is_zero() && readable(file, left))
             else {
-                self.counters.timeouts += 1;
-                return Err(SourceError::Timeout);
+                return Err(self.fruitless(arrived));
             };
-            match file.read(&mut self.chunk) {
+            let read = file.read(&mut self.chunk);
+            arrived |= matches!(read, Ok(1..));
+            match read {
                 Ok(0) => match self.at_end(&mut into.bytes) {
                     Last::Nothing => {}
                     Last::Frame(payload) => {
@@ -342,8 +367,17 @@ mod tests {
         let mut pipe = Pipe::open(&config(&path, PipeFormat::Grey), Clock::default()).unwrap();
         let mut captured = Captured::default();
         let before = Instant::now();
-        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Timeout)));
+        assert!(matches!(
+            pipe.next(&mut captured),
+            Err(SourceError::Lost { reason, .. }) if reason.contains("nobody writes")
+        ));
         assert!(before.elapsed() < PATIENCE * 3);
+        // A writer who is silent is one.
+        let silent = OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Timeout)));
+        assert_eq!(pipe.counters().timeouts, 2);
+        drop(silent);
+        let _ = pipe.next(&mut captured);
 
         for round in 1..=2u8 {
             // The reader is there, so opening does not block, and 11 bytes fit a pipe's buffer.
@@ -356,8 +390,29 @@ mod tests {
                 pipe.next(&mut captured),
                 Err(SourceError::Frame(BadFrame::Truncated))
             ));
-            assert_eq!(pipe.counters().reopened, u64::from(round));
+            assert_eq!(pipe.counters().reopened, u64::from(round) + 1);
         }
+    }
+
+    #[test]
+    fn endless_bytes_that_begin_no_frame_are_damage_and_half_a_frame_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut pipe = Pipe::open(&config(&path, PipeFormat::Mjpeg), Clock::default()).unwrap();
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        let mut captured = Captured::default();
+        writer.write_all(&[0x55; 4096]).unwrap();
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::OutOfStep))));
+        let jpeg = samples::colour(32, 24);
+        writer.write_all(&jpeg[..300]).unwrap();
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Timeout)));
+        // The writer dies in the middle of it.
+        drop(writer);
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Frame(BadFrame::Truncated))));
+        assert!(matches!(pipe.next(&mut captured), Err(SourceError::Lost { .. })));
+        let counters = pipe.counters();
+        assert_eq!((counters.out_of_step, counters.truncated, counters.frames), (1, 1, 0));
     }
 
     #[test]

@@ -110,6 +110,16 @@ impl Framer {
         }
     }
 
+    /// Whether what came last belongs to no frame: it looks for the beginning of one.
+    pub(super) fn is_searching(&self) -> bool {
+        match &self.mode {
+            // Any bytes are a frame.
+            Mode::Raw { .. } => false,
+            Mode::Mjpeg { .. } => self.partial.is_empty(),
+            Mode::Y4m(reader) => reader.state == Y4m::Search,
+        }
+    }
+
     /// The stream ended: says what becomes of what is under way, and forgets it. A JPEG picture
     /// without its end marker is a frame, swapped into `into`.
     pub(super) fn finish(&mut self, into: &mut LockedBuffer) -> Last {
