@@ -252,6 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_says_that_it_is_locked_and_left_out_of_dumps_to_the_end_of_its_last_page() {
+        // SAFETY: asks for a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let page = usize::try_from(page).expect("each system has pages");
+        for bytes in [1, page - 1, page, page + 1, 3 * page + 7] {
+            let memory = Locked::<u8>::zeroed(bytes).unwrap();
+            assert!(memory.is_locked(), "{bytes}");
+            let at = memory.as_ptr() as usize;
+            assert_eq!(at % page, 0, "{bytes}");
+            let flags = flags_at(at + (bytes - 1) / page * page);
+            let has = |flag| flags.split_whitespace().any(|f| f == flag);
+            assert!(has("lo") && has("dd") && has("wf"), "{bytes}: {flags}");
+        }
+    }
+
+    #[test]
     fn nothing_costs_nothing_and_what_is_cut_off_is_wiped() {
         let none = Locked::<f32>::zeroed(0).unwrap();
         assert!(none.is_locked() && none.is_empty());
