@@ -2,13 +2,17 @@
 //!
 //! * A [`Layout`] says where the samples of a picture are in a buffer.
 //! * A [`Frame`] is a layout with a buffer that is long enough for it, checked once.
-//! * Pixels are read straight from the native format, one by one through [`Pixels`] or as a
-//!   [`SampleLine`] of neighbours. There is no full-frame conversion to RGB.
+//! * Pixels are read straight from the native format, one by one through [`Pixels`], as a
+//!   [`SampleLine`] of neighbours, or block by block ([`Frame::block`]). There is no full-frame
+//!   conversion to RGB.
 //! * Of an interlaced picture one field is read ([`Scan`]).
+//! * A frame may be turned and mirrored ([`Frame::oriented`]): nothing is copied, and size, pixels
+//!   and blocks are those of the upright picture. Only [`Frame::layout`] and [`Frame::line`] are
+//!   about the buffer.
 //!
-//! Not promised: scaling, rotation, or any format in which a pixel is not there yet (JPEG, raw
-//! Bayer).
+//! Not promised: scaling, or any format in which a pixel is not there yet (JPEG, raw Bayer).
 
+mod block;
 mod format;
 mod layout;
 mod pixels;
@@ -18,8 +22,9 @@ use std::ops;
 
 pub use self::format::PixelFormat;
 pub use self::layout::{Layout, PlaneRows, Scan};
-use self::pixels::{AnyLine, Grey, Planar, Rgb8, Ycc444, Yuyv};
+use self::pixels::{AnyLine, Grey, Oriented, Planar, Rgb8, Ycc444, Yuyv};
 pub use self::pixels::{Pixels, Visitor};
+use crate::geometry::Orientation;
 use crate::kernels::pixels::{OtherLine, PackedOrder};
 pub use crate::kernels::pixels::{Range, SampleLine, ycc_to_rgb};
 
@@ -65,16 +70,17 @@ pub enum FrameError {
     },
 }
 
-/// A layout over a buffer that is long enough for it.
+/// A layout over a buffer that is long enough for it, and which way up the picture is.
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
     layout: Layout,
     data: &'a [u8],
+    orientation: Orientation,
 }
 
 impl fmt::Debug for Frame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({} {}x{})", self.layout.format, self.layout.width, self.layout.height)
+        write!(f, "Frame({} {}x{})", self.layout.format, self.width(), self.height())
     }
 }
 
@@ -93,33 +99,51 @@ impl<'a> Frame<'a> {
                 got: data.len(),
             });
         }
-        Ok(Self { layout, data })
+        Ok(Self { layout, data, orientation: Orientation::NATIVE })
     }
 
-    /// Where the samples are.
+    /// The same buffer, seen with another orientation.
+    #[must_use]
+    pub fn oriented(self, orientation: Orientation) -> Self {
+        Self { orientation, ..self }
+    }
+
+    /// How the picture in the buffer is turned and mirrored to stand upright.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// Where the samples are in the buffer. Its width and height are those of the picture before it
+    /// is turned.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Width in pixels, at least 1.
+    /// Width in pixels of the upright picture, at least 1.
     pub fn width(&self) -> usize {
-        self.layout.width as usize
+        self.orientation.size(self.native_size()).0
     }
 
-    /// Height in pixels, at least 1.
+    /// Height in pixels of the upright picture, at least 1.
     pub fn height(&self) -> usize {
-        self.layout.height as usize
+        self.orientation.size(self.native_size()).1
     }
 
-    /// The samples of the pixels `columns` of row `row`. Begins at an even column, where two
-    /// neighbours may share chroma.
+    /// Width and height in pixels of the picture in the buffer.
+    fn native_size(&self) -> (usize, usize) {
+        (self.layout.width as usize, self.layout.height as usize)
+    }
+
+    /// The samples of the pixels `columns` of row `row` of the picture in the buffer, before it is
+    /// turned. Begins at an even column, where two neighbours may share chroma.
     ///
     /// # Panics
-    /// Where `columns` begin at an odd column or a pixel lies outside the frame.
+    /// Where `columns` begin at an odd column or a pixel lies outside the picture.
     pub fn line(&self, row: usize, columns: ops::Range<usize>) -> SampleLine<'a> {
         let (data, l) = (self.data, &self.layout);
         let (from, pixels) = (columns.start, columns.len());
-        assert!(from.is_multiple_of(2) && columns.end <= self.width() && row < self.height());
+        let (width, height) = self.native_size();
+        assert!(from.is_multiple_of(2) && columns.end <= width && row < height);
         let samples = |at: usize, len: usize| &data[at..at + len];
         let (luma_row, chroma_row) = l.rows(row);
         let (first, shared) = (luma_row * l.stride, chroma_row * l.chroma_stride);
@@ -129,7 +153,7 @@ impl<'a> Frame<'a> {
         // Cb and Cr in turn begin with whichever comes first.
         let interleaved = |from, len| samples(l.chroma[0].min(l.chroma[1]) + shared + from, len);
         if let Some(deep) = l.format.deep() {
-            let row = samples(first, deep.bytes(self.width()));
+            let row = samples(first, deep.bytes(width));
             return SampleLine::Other(OtherLine::Deep { luma: deep, row, from });
         }
         let packed = |order| SampleLine::Other(OtherLine::Packed { order, all: four() });
@@ -183,10 +207,11 @@ impl<'a> Frame<'a> {
     }
 
     /// Runs `visitor` with a reader made for this frame's format, so that inner loops hold no
-    /// format switch; the rarer formats, and fields, share one that does.
+    /// format switch; the rarer formats, fields, and pictures that are turned share one that does.
     pub fn read<V: Visitor>(&self, visitor: V) -> V::Output {
         let (data, l) = (self.data, &self.layout);
         match l.format {
+            _ if self.orientation != Orientation::NATIVE => visitor.visit(&Oriented(*self)),
             _ if l.scan != Scan::Progressive => visitor.visit(&AnyLine(*self)),
             PixelFormat::Grey => visitor.visit(&Grey { data, stride: l.stride, range: l.range }),
             PixelFormat::Yuyv => visitor.visit(&Yuyv { data, stride: l.stride, range: l.range }),
@@ -203,10 +228,36 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Pictures of noise, for tests.
+/// Pictures of noise, and copies that are turned, for tests.
 #[cfg(test)]
 pub mod fixture {
-    use super::{Layout, PixelFormat, Range};
+    use super::{Frame, Layout, PixelFormat, Pixels, Range, Visitor};
+    use crate::geometry::Orientation;
+
+    /// Every pixel of a picture of this width and height, row after row.
+    pub struct AllPixels(pub usize, pub usize);
+
+    impl Visitor for AllPixels {
+        type Output = Vec<[u8; 3]>;
+        fn visit<P: Pixels>(self, pixels: &P) -> Vec<[u8; 3]> {
+            let Self(width, height) = self;
+            (0..width * height).map(|i| pixels.rgb(i % width, i / width)).collect()
+        }
+    }
+
+    /// A copy of `native` in red, green and blue, turned pixel by pixel.
+    pub fn turned_copy(native: &Frame<'_>, orientation: Orientation) -> (Layout, Vec<u8>) {
+        let size = (native.width(), native.height());
+        let pixels = native.read(AllPixels(size.0, size.1));
+        let (width, height) = orientation.size(size);
+        let layout =
+            Layout::packed(PixelFormat::Rgb8, Range::Full, width as u32, height as u32).unwrap();
+        let turned = (0..width * height).flat_map(|i| {
+            let (x, y) = orientation.native((i % width, i / width), size);
+            pixels[y * size.0 + x]
+        });
+        (layout, turned.collect())
+    }
 
     /// Bytes that follow from `seed` alone.
     pub fn noise(seed: u32) -> impl Iterator<Item = u8> {

@@ -1,8 +1,11 @@
 //! Points, rectangles and the similarity transform, in pixels of the frame they were found in.
 //!
 //! Coordinates follow the image convention: x to the right, y down, pixel centres at integers.
-//! Nothing here knows what a face is.
+//! [`Orientation`] says which way up a picture is. Nothing here knows what a face is.
 
+mod orientation;
+
+pub use self::orientation::{Axes, Orientation, Turn};
 use crate::locked::Plain;
 use serde::{Deserialize, Serialize};
 

@@ -54,11 +54,13 @@ macro_rules! setting {
     (source.images.path) => { "source.images.path" };
     (source.kind) => { "source.kind" };
     (source.max_pixels) => { "source.max_pixels" };
+    (source.mirror) => { "source.mirror" };
     (source.pipe) => { "source.pipe" };
     (source.pipe.height) => { "source.pipe.height" };
     (source.pipe.path) => { "source.pipe.path" };
     (source.pipe.stride) => { "source.pipe.stride" };
     (source.pipe.width) => { "source.pipe.width" };
+    (source.rotate) => { "source.rotate" };
     (source.v4l2.buffers) => { "source.v4l2.buffers" };
     (source.v4l2.controls) => { "source.v4l2.controls" };
     (source.v4l2.controls.exposure) => { "source.v4l2.controls.exposure" };

@@ -19,9 +19,11 @@ use watchpost::demo::scene::{PERIOD, Scene};
 use watchpost::demo::source::SceneSource;
 use watchpost::device::keeper::Keeper;
 use watchpost::device::pipeline::Pipeline;
-use watchpost::source::{Captured, Decoder, Pace, Payload, Photograph, Source, SourceConfig, Zone};
+use watchpost::source::{
+    self, Captured, Decoder, Pace, Payload, Photograph, Source, SourceConfig, SourceKind, Zone,
+};
 use watchpost::vision::photographs::FaceReader;
-use watchpost::vision::{Detector, Models, SkipCounters};
+use watchpost::vision::{Detector, Models, SkipCounters, ViewCounts};
 use watchpost::watchlist::StoredTemplate;
 use watchpost::watchlist::model::Content;
 
@@ -123,8 +125,8 @@ fn at(wall: OffsetDateTime) -> Now {
 fn no_face_in_a_zone_reaches_the_detector() {
     let mut scene = Captured { payload: Payload::Raw(Scene::layout()), ..Captured::default() };
     let mut detector = Detector::new(&Models::builtin().unwrap(), 640).unwrap();
-    let mut faces = |zones: &[Zone], captured: &Captured| {
-        let config = SourceConfig { zones: zones.to_vec(), ..SourceConfig::default() };
+    let mut faces = |zones: &[Zone], mirror: bool, captured: &Captured| {
+        let config = SourceConfig { zones: zones.to_vec(), mirror, ..SourceConfig::default() };
         let mut decoder = Decoder::of(&config);
         let mut found = Vec::new();
         detector
@@ -133,9 +135,9 @@ fn no_face_in_a_zone_reaches_the_detector() {
         found.iter().map(|face| face.rect).collect::<Vec<_>>()
     };
     let mut tried = 0;
-    for time in (0..PERIOD).step_by(15) {
+    for (time, mirror) in (0..PERIOD).step_by(15).zip([false, true].into_iter().cycle()) {
         Scene::new(1).frame(time, &mut scene.bytes);
-        let all = faces(&[], &scene);
+        let all = faces(&[], mirror, &scene);
         for face in &all {
             let (w, h) = (Scene::layout().width() as f32, Scene::layout().height() as f32);
             let [left, top, right, bottom] = [
@@ -149,7 +151,7 @@ fn no_face_in_a_zone_reaches_the_detector() {
                  {bottom:?}]]"
             );
             let zone: Zone = serde_json::from_str(&zone).unwrap();
-            for seen in faces(&[zone], &scene) {
+            for seen in faces(&[zone], mirror, &scene) {
                 assert!(seen.iou(face) < 0.3, "{seen:?} was found where {face:?} is blanked");
             }
             tried += 1;
@@ -347,4 +349,100 @@ fn somebody_who_takes_the_place_of_another_within_a_track_is_a_track_of_their_ow
     assert_eq!(run.pipeline.counters().vision.tracks, 2);
     let found = &run.candidates[0];
     assert!(found.entry == "case-1" && found.evidence.views < 8, "{found:?}");
+}
+
+/// A bundled portrait.
+fn portrait(name: &str) -> image::RgbImage {
+    let file = format!("{}/src/demo/portraits/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
+    image::open(file).unwrap().to_rgb8()
+}
+
+/// The candidates of a picture that the source of `config` shows for so many frames, and what was
+/// counted.
+fn shown_by_its_source(
+    config: &mut Config,
+    (picture, frames): (&image::RgbImage, u32),
+    now: OffsetDateTime,
+) -> (Vec<Candidate>, ViewCounts) {
+    let models = Models::builtin().unwrap();
+    let file = config.watchlist.list.with_file_name("picture.png");
+    picture.save(&file).unwrap();
+    config.source.kind = SourceKind::Images;
+    config.source.images.path = file;
+    (config.source.images.fps, config.source.images.hold) = (0.0, frames);
+    let Run { mut pipeline, mut captured, mut candidates, .. } = Run::new(config, &models, at(now));
+    let mut source = source::open(&config.source, Clock::default()).unwrap();
+    while source.next(&mut captured).is_ok() {
+        let at = Now { monotonic: captured.at.monotonic, wall: now };
+        pipeline.process(&captured, at, &mut |c| candidates.push(c)).expect("a good frame");
+    }
+    pipeline.finish(at(now), &mut |c| candidates.push(c));
+    (candidates, pipeline.counters().vision.views())
+}
+
+#[test]
+fn a_camera_that_hangs_turned_or_mirrored_finds_the_same_person_at_the_same_place() {
+    use image::imageops::{flip_horizontal, rotate90, rotate180, rotate270};
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let mut config = desk(folder.path(), &models, now, |_| {});
+    let upright = portrait("obama-2012");
+    // What the camera gives that has to be turned like this, and then mirrored, to be upright.
+    let captured = |degrees: i64, mirror: bool| {
+        let picture = if mirror { flip_horizontal(&upright) } else { upright.clone() };
+        match degrees {
+            0 => picture,
+            90 => rotate270(&picture),
+            180 => rotate180(&picture),
+            _ => rotate90(&picture),
+        }
+    };
+    // All but what tells one run from another.
+    let told = |candidates: &[Candidate]| {
+        let told = candidates.iter().map(|c| {
+            let crop = c.crop.as_ref().map(|crop| crop.base64.clone());
+            (c.entry.clone(), c.sequence, c.score, c.evidence.clone(), crop)
+        });
+        format!("{:?}", told.collect::<Vec<_>>())
+    };
+    let mut want = String::new();
+    for (degrees, mirror) in [0, 90, 180, 270].into_iter().flat_map(|d| [(d, false), (d, true)]) {
+        (config.source.rotate, config.source.mirror) = (degrees, mirror);
+        let picture = captured(degrees, mirror);
+        let (candidates, counts) = shown_by_its_source(&mut config, (&picture, 25), now);
+        assert_eq!((candidates[0].entry.as_str(), counts.lying_tracks), ("case-1", 0));
+        if want.is_empty() {
+            want = told(&candidates);
+        }
+        assert_eq!(told(&candidates), want, "{degrees} {mirror}");
+    }
+}
+
+#[test]
+fn of_a_camera_that_hangs_turned_it_is_counted_which_setting_would_help() {
+    use image::imageops::{rotate90, rotate180, rotate270};
+    let (folder, models, now) =
+        (tempfile::tempdir().unwrap(), Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let mut config = desk(folder.path(), &models, now, |_| {});
+    // Of the picture as it is captured, whatever the setting is now.
+    for rotate in [0, 180] {
+        config.source.rotate = rotate;
+        let (mut right, mut all) = (0, [0; 4]);
+        for name in ["biden-2010", "collins", "hopper", "obama-2010", "obama-2012"] {
+            let upright = portrait(name);
+            let hanging =
+                [upright.clone(), rotate270(&upright), rotate180(&upright), rotate90(&upright)];
+            for (turn, picture) in hanging.iter().enumerate() {
+                if 90 * turn as i64 == rotate {
+                    continue;
+                }
+                let (candidates, counts) = shown_by_its_source(&mut config, (picture, 2), now);
+                assert!(candidates.is_empty(), "{name} {turn}");
+                right += counts.upright_if_rotated[turn];
+                all.iter_mut().zip(counts.upright_if_rotated).for_each(|(a, b)| *a += b);
+            }
+        }
+        let all: u64 = all.iter().sum();
+        assert!(all >= 5 && right == all, "{right} of {all} at {rotate}");
+    }
 }

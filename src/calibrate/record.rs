@@ -4,6 +4,9 @@
 //! * It holds for one camera at one place under one promise (networks, curve, quality gate,
 //!   decision rule), and ends after [`VALID_FOR`]. Anywhere else it is refused, and so is one of
 //!   too few days or faces.
+//! * How the picture is cut and turned (`source.zones`, `source.rotate`, `source.mirror`) is not
+//!   part of what it is bound to, as focus and height are not: a zone only leaves faces out, and a
+//!   face that lies is not compared at all. That a camera is set up anew is for those who sign.
 //! * What is in it: strata of at least [`LEAST_DECOYS`] decoys with
 //!   their counts, the days' totals, which entries the bound is for. What is not: counts of single
 //!   decoys, anything of a track, a time finer than a day.

@@ -380,7 +380,7 @@ impl Matcher {
             self.end_tracks(outlet);
         }
         let Self { analyzer, decider, top } = self;
-        let size = [frame.layout().width(), frame.layout().height()];
+        let size = [frame.width() as u32, frame.height() as u32];
         let threshold = outlet.active.plan().threshold;
         let mut replaced: heapless::Vec<TrackId, MAX_TRACKS> = heapless::Vec::new();
         let seen =

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{CheckResult, Configured};
 use crate::config::ListenAddress;
+use crate::geometry::Turn;
 use crate::vision::{HardlyAble, ViewCounts};
 
 /// For each step of asking the daemon.
@@ -88,6 +89,8 @@ fn counts(text: &str) -> ViewCounts {
         hardly_able: HardlyAble::ALL.map(|r| value(&format!("hardly_able.{}", r.name()))),
         viewed_tracks: value("viewed_tracks"),
         lying_tracks: value("lying_tracks"),
+        upright_if_rotated: Turn::ALL
+            .map(|turn| value(&format!("upright_if_rotated.{}", turn.degrees()))),
     }
 }
 
@@ -112,10 +115,11 @@ mod tests {
         assert!(remedy.contains("light"), "{remedy}");
         assert!(matches!(judge(&counts(&text(100, 3))), CheckResult::Ok { .. }));
         let turned = "watchpost_pipeline_total{what=\"vision.viewed_tracks\"} 2\n\
-                      watchpost_pipeline_total{what=\"vision.lying_tracks\"} 12\n";
+                      watchpost_pipeline_total{what=\"vision.lying_tracks\"} 12\n\
+                      watchpost_pipeline_total{what=\"vision.upright_if_rotated.270\"} 11\n";
         let CheckResult::Warning { detail, remedy } = judge(&counts(turned)) else { panic!() };
         assert!(detail.contains("12 score better turned"), "{detail}");
-        assert!(remedy.contains("mount the camera upright"), "{remedy}");
+        assert!(remedy.contains("source.rotate = 270"), "{remedy}");
         assert!(matches!(judge(&counts("")), CheckResult::Ok { .. }));
     }
 

@@ -134,3 +134,28 @@ impl Pixels for AnyLine<'_> {
         self.0.line(y, x & !1..x + 1).rgb(x & 1, self.0.layout.range)
     }
 }
+
+/// Any format and any field of a picture that is turned or mirrored.
+pub(super) struct Oriented<'a>(pub(super) Frame<'a>);
+
+impl<'a> Oriented<'a> {
+    /// The native picture, and where in it the pixel is.
+    #[inline(always)]
+    fn native(&self, x: usize, y: usize) -> (AnyLine<'a>, (usize, usize)) {
+        let Self(frame) = *self;
+        (AnyLine(frame), frame.orientation.native((x, y), frame.native_size()))
+    }
+}
+
+impl Pixels for Oriented<'_> {
+    #[inline(always)]
+    fn luma(&self, x: usize, y: usize) -> u8 {
+        let (native, (x, y)) = self.native(x, y);
+        native.luma(x, y)
+    }
+    #[inline(always)]
+    fn rgb(&self, x: usize, y: usize) -> [u8; 3] {
+        let (native, (x, y)) = self.native(x, y);
+        native.rgb(x, y)
+    }
+}

@@ -21,7 +21,7 @@ mod scans;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::metadata::Orientation;
+use image::metadata::Orientation as Exif;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -31,6 +31,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::jpeg::{self, Broken, Coding, Structure};
 use super::{Captured, Payload, SourceConfig, Zones};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
+use crate::geometry::{Orientation, Turn};
 use crate::locked::LockedBuffer;
 
 /// Most pixels that a [`Decoder`] takes unless configured otherwise: a photograph of 8000x6000 px
@@ -115,6 +116,8 @@ pub struct Decoder {
     locked_only: bool,
     /// What nobody is to look at.
     zones: Zones,
+    /// How a captured picture is turned to stand upright.
+    orientation: Orientation,
     /// Decoded samples; keeps its memory.
     pixels: LockedBuffer,
     /// The picture without what does not belong to it; keeps its memory.
@@ -136,6 +139,7 @@ impl Decoder {
             max_pixels,
             locked_only: false,
             zones: Zones::default(),
+            orientation: Orientation::NATIVE,
             pixels: LockedBuffer::new(),
             clean: LockedBuffer::new(),
             completed: LockedBuffer::new(),
@@ -143,9 +147,11 @@ impl Decoder {
     }
 
     /// The decoder of a source: with its limit, and with its zones, which are grey in every frame
-    /// that [`Decoder::decode`] gives.
+    /// that [`Decoder::decode`] gives. These frames are turned as it says.
     pub fn of(config: &SourceConfig) -> Self {
-        Self { zones: Zones::new(config.zones.clone()), ..Self::new(config.max_pixels) }
+        let orientation = config.orientation();
+        let zones = Zones::new(&config.zones, orientation);
+        Self { zones, orientation, ..Self::new(config.max_pixels) }
     }
 
     /// Refuses frames that are not kept from swap, or whose pixels are not.
@@ -154,8 +160,8 @@ impl Decoder {
         Self { locked_only, ..self }
     }
 
-    /// The pixels of `captured`: a view of its own bytes for raw ones, of this decoder's buffer for
-    /// JPEG and where there are zones. What lies in zones stays in the bytes of `captured`, which
+    /// The upright pixels of `captured`: a view of its own bytes for raw ones, of this decoder's
+    /// buffer for JPEG and where there are zones. Nothing is copied for turning. What lies in zones stays in the bytes of `captured`, which
     /// nothing else looks at, and goes with them: a JPEG picture cannot be made grey in place.
     ///
     /// # Errors
@@ -167,7 +173,7 @@ impl Decoder {
         }
         match captured.payload {
             Payload::Raw(layout) if self.zones.is_empty() => {
-                Ok(Frame::new(layout, &captured.bytes)?)
+                Ok(Frame::new(layout, &captured.bytes)?.oriented(self.orientation))
             }
             Payload::Raw(layout) => {
                 Frame::new(layout, &captured.bytes)?;
@@ -196,7 +202,7 @@ impl Decoder {
     /// This decoder's buffer without what nobody is to look at.
     fn blanked(&mut self, layout: Layout) -> Result<Frame<'_>, DecodeError> {
         self.zones.blank(&layout, &mut self.pixels);
-        Ok(Frame::new(layout, &self.pixels)?)
+        Ok(Frame::new(layout, &self.pixels)?.oriented(self.orientation))
     }
 
     /// The pixels of one JPEG picture; bytes after its end are ignored.
@@ -283,8 +289,23 @@ impl Decoder {
 pub(super) fn orientation(structure: &Structure, picture: &[u8]) -> Orientation {
     structure
         .exif
-        .and_then(|(from, to)| Orientation::from_exif_chunk(&picture[from..to]))
-        .unwrap_or(Orientation::NoTransforms)
+        .and_then(|(from, to)| Exif::from_exif_chunk(&picture[from..to]))
+        .map_or(Orientation::NATIVE, of_exif)
+}
+
+/// What a file's Exif data say of it. They too turn first and mirror afterwards.
+pub(super) fn of_exif(exif: Exif) -> Orientation {
+    let (turn, mirrored) = match exif {
+        Exif::NoTransforms => (Turn::Zero, false),
+        Exif::FlipHorizontal => (Turn::Zero, true),
+        Exif::Rotate90 => (Turn::Quarter, false),
+        Exif::Rotate90FlipH => (Turn::Quarter, true),
+        Exif::Rotate180 => (Turn::Half, false),
+        Exif::FlipVertical => (Turn::Half, true),
+        Exif::Rotate270 => (Turn::ThreeQuarters, false),
+        Exif::Rotate270FlipH => (Turn::ThreeQuarters, true),
+    };
+    Orientation { turn, mirrored }
 }
 
 /// What the library needs of `picture` up to `end`: in its place, or in `completed` where tables

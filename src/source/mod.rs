@@ -41,6 +41,7 @@ pub use self::v4l2::{CameraFormat, Controls, Exposure, PowerLine, V4l2Config};
 pub use self::zones::{Zone, Zones};
 use crate::clock::{Clock, Now};
 use crate::frame::{FrameError, Layout, MAX_SIDE};
+use crate::geometry::{Orientation, Turn};
 use crate::locked::LockedBuffer;
 use crate::problem::Problem;
 
@@ -255,8 +256,14 @@ pub struct SourceConfig {
     pub kind: SourceKind,
     /// Most pixels of a picture; larger JPEG pictures are refused before they are decoded.
     pub max_pixels: u32,
+    /// Degrees clockwise by which the picture is turned before anything looks at it: 0, 90, 180 or
+    /// 270.
+    pub rotate: i64,
+    /// Exchange left and right after that.
+    pub mirror: bool,
     /// Parts of the picture that are grey before anything looks at them; each a polygon whose
-    /// corners are shares of the picture's width and height, from its left top.
+    /// corners are shares of width and height, from the left top, of the picture as it is turned
+    /// and mirrored.
     pub zones: Vec<Zone>,
     /// The camera.
     pub v4l2: V4l2Config,
@@ -271,6 +278,8 @@ impl Default for SourceConfig {
         Self {
             kind: SourceKind::default(),
             max_pixels: DEFAULT_MAX_PIXELS,
+            rotate: 0,
+            mirror: false,
             zones: Vec::new(),
             v4l2: V4l2Config::default(),
             pipe: PipeConfig::default(),
@@ -280,6 +289,15 @@ impl Default for SourceConfig {
 }
 
 impl SourceConfig {
+    /// How captured pictures become upright. An angle that [`SourceConfig::problems`] refuses is
+    /// none.
+    pub fn orientation(&self) -> Orientation {
+        Orientation {
+            turn: Turn::of_degrees(self.rotate).unwrap_or_default(),
+            mirrored: self.mirror,
+        }
+    }
+
     /// Adds to `out` what is wrong with the section that `kind` selects. Opens nothing.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         if self.max_pixels == 0 {
@@ -287,6 +305,14 @@ impl SourceConfig {
                 setting!(source.max_pixels),
                 self.max_pixels,
                 "Write the largest picture, as in 50000000.",
+            ));
+        }
+        if Turn::of_degrees(self.rotate).is_none() {
+            out.push(problem(
+                setting!(source.rotate),
+                self.rotate,
+                "Write 0, 90, 180 or 270: the degrees clockwise by which the picture has to be \
+                 turned for people to stand upright in it.",
             ));
         }
         zones::problems(&self.zones, out);
@@ -351,6 +377,26 @@ mod tests {
         assert_eq!((parsed.kind, parsed.pipe.format), (SourceKind::Pipe, PipeFormat::Y4m));
         let text = toml::to_string(&SourceConfig::default()).unwrap();
         assert_eq!(toml::from_str::<SourceConfig>(&text).unwrap(), SourceConfig::default());
+    }
+
+    #[test]
+    fn an_angle_that_is_no_right_one_is_refused_with_those_that_are() {
+        let problems = |text: &str| {
+            let (config, mut out) = (toml::from_str::<SourceConfig>(text).unwrap(), Vec::new());
+            config.problems(&mut out);
+            out
+        };
+        for text in ["rotate = 90", "rotate = 180\nmirror = true", "rotate = 270", "rotate = 0"] {
+            assert_eq!(problems(text), []);
+        }
+        for degrees in [-90i64, 45, 360, i64::MAX] {
+            let refused = problems(&format!("rotate = {degrees}"));
+            let [Problem { key, value, remedy }] = &refused[..] else { panic!("{refused:?}") };
+            assert_eq!((&**key, value), ("source.rotate", &degrees.to_string()));
+            assert!(remedy.contains("0, 90, 180 or 270"), "{remedy}");
+        }
+        assert!(toml::from_str::<SourceConfig>("rotate = \"right\"").is_err());
+        assert!(toml::from_str::<SourceConfig>("flip = \"vertical\"").is_err());
     }
 
     #[test]

@@ -19,13 +19,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use image::codecs::png::PngDecoder;
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits};
 use zeroize::Zeroizing;
 
 use super::mjpeg::{DecodeError, Decoder};
 use super::{MAX_FRAME_BYTES, jpeg, mjpeg};
 use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
+use crate::geometry::{Orientation, Turn};
 use crate::locked::LockedBuffer;
 
 /// Most pixels of a photograph: of phones with 108 megapixels. Takes three times as many bytes.
@@ -141,7 +141,7 @@ impl Photograph {
         if u64::from(width) * u64::from(height) > u64::from(MAX_PIXELS) {
             return Err(PhotographError::TooManyPixels { width, height });
         }
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let orientation = decoder.orientation().map_or(Orientation::NATIVE, mjpeg::of_exif);
         let picture = DynamicImage::from_decoder(decoder).map_err(refuse)?;
         let pixels = if picture.color().has_alpha() {
             let rgba = Zeroizing::new(picture.into_rgba8().into_raw());
@@ -167,7 +167,7 @@ impl Photograph {
     /// The same picture, a quarter turn clockwise.
     pub fn turned(&self) -> Self {
         let (layout, pixels) = (self.layout, self.pixels.clone());
-        upright(layout, pixels, Orientation::Rotate90)
+        upright(layout, pixels, Orientation { turn: Turn::Quarter, mirrored: false })
             .expect("the sides of a picture that is there are allowed, in either order")
     }
 
@@ -195,7 +195,7 @@ pub(super) fn is_upright_jpeg(bytes: &[u8]) -> bool {
     let mut picture = LockedBuffer::new();
     jpeg::begins(bytes)
         && jpeg::read(bytes, &mut picture).map_or(true, |structure| {
-            mjpeg::orientation(&structure, &picture) == Orientation::NoTransforms
+            mjpeg::orientation(&structure, &picture) == Orientation::NATIVE
         })
 }
 
@@ -242,34 +242,17 @@ fn upright(
     pixels: LockedBuffer,
     how: Orientation,
 ) -> Result<Photograph, FrameError> {
-    if how == Orientation::NoTransforms {
+    if how == Orientation::NATIVE {
         return Ok(Photograph { layout, pixels });
     }
     let (w, h) = (layout.width() as usize, layout.height() as usize);
     let step = pixels.len() / (w * h);
-    let swaps = matches!(
-        how,
-        Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH
-    );
-    let (out_w, out_h) = if swaps { (h, w) } else { (w, h) };
+    let (out_w, out_h) = how.size((w, h));
     let mut turned = LockedBuffer::new();
     turned.resize(pixels.len());
     for (y, row) in turned.chunks_exact_mut(out_w * step).enumerate() {
         for (x, to) in row.chunks_exact_mut(step).enumerate() {
-            // Where the pixel that belongs at (x, y) is in the file.
-            let (fx, fy) = match how {
-                Orientation::NoTransforms => (x, y),
-                Orientation::FlipHorizontal => (w - 1 - x, y),
-                Orientation::Rotate180 => (w - 1 - x, h - 1 - y),
-                Orientation::FlipVertical => (x, h - 1 - y),
-                Orientation::Rotate90FlipH => (y, x),
-                Orientation::Rotate90 => (y, h - 1 - x),
-                Orientation::Rotate270FlipH => (w - 1 - y, h - 1 - x),
-                Orientation::Rotate270 => (w - 1 - y, x),
-            };
+            let (fx, fy) = how.native((x, y), (w, h));
             to.copy_from_slice(&pixels[(fy * w + fx) * step..][..step]);
         }
     }
@@ -282,6 +265,7 @@ mod tests {
     use std::process::Command;
 
     use image::codecs::png::PngEncoder;
+    use image::metadata::Orientation as Exif;
     use image::{ExtendedColorType, ImageEncoder};
     use proptest::prelude::*;
 
@@ -318,7 +302,7 @@ mod tests {
             let jpeg = samples::with_segment(&plain, 0xE1, &exif(code));
             let photograph = Photograph::decode(&jpeg).unwrap();
             let mut expected = reference.clone();
-            expected.apply_orientation(Orientation::from_exif(code).unwrap());
+            expected.apply_orientation(Exif::from_exif(code).unwrap());
             let expected = expected.into_rgb8();
             let frame = photograph.frame();
             assert_eq!((frame.width() as u32, frame.height() as u32), expected.dimensions());

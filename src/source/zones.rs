@@ -5,6 +5,7 @@
 //! * Every pixel that a zone touches is grey before anything sees the frame: the detector, the
 //!   crop of an event, a measurement.
 //! * A zone belongs to the picture and not to its size: corners are shares of width and height.
+//! * It belongs to the upright picture, as people see it, however the camera hangs.
 //! * A zone that is no area is refused when the configuration is read; none is left out silently.
 //!
 //! Not promised:
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem;
 use crate::frame::Layout;
+use crate::geometry::Orientation;
 use crate::problem::Problem;
 
 /// Most zones, and most corners of each: more than a picture needs, few enough to go through for
@@ -22,7 +24,8 @@ use crate::problem::Problem;
 const MOST_ZONES: usize = 32;
 const MOST_CORNERS: usize = 64;
 
-/// A polygon; its corners are shares of the picture's width and height, 0 to 1, from its left top.
+/// A polygon; its corners are shares of the upright picture's width and height, 0 to 1, from its
+/// left top.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Zone {
@@ -30,6 +33,11 @@ pub struct Zone {
 }
 
 impl Zone {
+    /// The same part of the picture, in shares of the native one.
+    fn native(&self, orientation: Orientation) -> Self {
+        Self { corners: self.corners.iter().map(|c| orientation.native_share(*c)).collect() }
+    }
+
     /// The part of the pixels' row `row` of `height` that the zone touches, as stretches in pixels.
     fn stretches(&self, row: usize, (width, height): (usize, usize), out: &mut Vec<[f32; 2]>) {
         let scaled = |[x, y]: [f32; 2]| [x * width as f32, y * height as f32];
@@ -62,6 +70,7 @@ impl Zone {
 /// All zones, ready for pictures of one layout.
 #[derive(Debug, Default)]
 pub struct Zones {
+    /// Of the native picture.
     zones: Vec<Zone>,
     ready: Option<(Layout, Vec<BlankRun>)>,
 }
@@ -74,9 +83,9 @@ struct BlankRun {
 }
 
 impl Zones {
-    /// The zones of the configuration.
-    pub fn new(zones: Vec<Zone>) -> Self {
-        Self { zones, ready: None }
+    /// The zones of the configuration, of pictures that are turned like this.
+    pub fn new(zones: &[Zone], orientation: Orientation) -> Self {
+        Self { zones: zones.iter().map(|zone| zone.native(orientation)).collect(), ready: None }
     }
 
     /// Whether there are none.
@@ -166,7 +175,7 @@ mod tests {
     fn grey(zones: &[Zone], width: u32, height: u32) -> Vec<Vec<bool>> {
         let layout = Layout::packed(PixelFormat::Grey, Range::Full, width, height).unwrap();
         let mut data = vec![255; layout.min_len()];
-        Zones::new(zones.to_vec()).blank(&layout, &mut data);
+        Zones::new(zones, Orientation::NATIVE).blank(&layout, &mut data);
         data.chunks(width as usize).map(|row| row.iter().map(|p| *p == 128).collect()).collect()
     }
 
@@ -202,7 +211,8 @@ mod tests {
 
     #[test]
     fn the_next_size_has_zones_of_its_own() {
-        let mut zones = Zones::new(vec![zone(&[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])]);
+        let whole = [zone(&[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])];
+        let mut zones = Zones::new(&whole, Orientation::NATIVE);
         for (width, height) in [(8, 8), (4, 2)] {
             let layout = Layout::packed(PixelFormat::Nv12, Range::Full, width, height).unwrap();
             let mut data = vec![7; layout.min_len()];
@@ -229,19 +239,31 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_pixel_whose_middle_lies_in_a_triangle_is_grey(
+        fn every_pixel_that_people_see_in_a_triangle_is_grey_and_none_far_from_it(
             corners in prop::collection::vec(prop::array::uniform2(0f32..=1.0), 3),
             (width, height) in (1u32..40, 1u32..40),
+            orientation in prop::sample::select(Orientation::all().collect::<Vec<_>>()),
         ) {
             let layout = Layout::packed(PixelFormat::Yuyv, Range::Full, width, height).unwrap();
             let mut data = vec![255; layout.min_len()];
-            Zones::new(vec![zone(&corners)]).blank(&layout, &mut data);
-            let frame = Frame::new(layout, &data).unwrap();
+            Zones::new(&[zone(&corners)], orientation).blank(&layout, &mut data);
+            let frame = Frame::new(layout, &data).unwrap().oriented(orientation);
+            let (width, height) = (frame.width(), frame.height());
+            // Pixels share bytes with one neighbour.
+            let reach = |axis: usize, side: usize| {
+                let all = corners.iter().map(|c| c[axis] * side as f32);
+                let (least, most) = all.fold((f32::MAX, 0f32), |(a, b), v| (a.min(v), b.max(v)));
+                least - 3.0..most + 2.0
+            };
+            let (columns, rows) = (reach(0, width), reach(1, height));
             let side = |a: [f32; 2], b: [f32; 2], p: [f32; 2]| {
                 (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
             };
-            for y in 0..height as usize {
-                for x in 0..width as usize {
+            for y in 0..height {
+                for x in 0..width {
+                    if !columns.contains(&(x as f32)) || !rows.contains(&(y as f32)) {
+                        prop_assert_eq!(frame.read(Luma(x, y)), 255, "{} {}", x, y);
+                    }
                     let p =
                         [(x as f32 + 0.5) / width as f32, (y as f32 + 0.5) / height as f32];
                     let sides: Vec<f32> =

@@ -15,7 +15,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::manifest::EmbedderSpec;
 use crate::frame::{Frame, Pixels, Visitor};
-use crate::geometry::{Point, Similarity};
+use crate::geometry::{Orientation, Point, Similarity};
 use crate::kernels::pixels::{self, BILINEAR, Patch, PixelKernels, Rgbx, SampleWalk};
 use crate::locked::wipe;
 
@@ -239,23 +239,27 @@ fn part_of_frame<'a>(
     let (columns, rows) =
         (within(&part.columns, frame.width()), within(&part.rows, frame.height()));
     // A line begins at an even column, which may be one before the part's first.
-    let first = columns.start & !1;
+    let is_native = frame.orientation() == Orientation::NATIVE;
+    let first = if is_native { columns.start & !1 } else { columns.start };
     let left = part.columns.start - (columns.start - first) as i32;
     let width = (part.columns.end - left) as usize;
     let held = &mut held[..width * part.rows.len()];
-    let range = frame.layout().range();
-    for (y, line) in part.rows.clone().zip(held.chunks_exact_mut(width)) {
-        let inside = usize::try_from(y).is_ok_and(|y| rows.contains(&y)) && !columns.is_empty();
-        if !inside {
-            line.fill([0; 4]);
-            continue;
-        }
-        let (before, rest) = line.split_at_mut((first as i32 - left) as usize);
-        let (pixels, after) = rest.split_at_mut(columns.end - first);
-        before.fill([0; 4]);
-        kernels.convert(&frame.line(y as usize, first..columns.end), range, pixels);
-        after.fill([0; 4]);
+    if columns.is_empty() || rows.is_empty() {
+        held.fill([0; 4]);
+        return Patch { pixels: held, width, left, top: part.rows.start };
     }
+    let pixels = first..columns.end;
+    let before = (first as i32 - left) as usize;
+    for (y, line) in part.rows.clone().zip(held.chunks_exact_mut(width)) {
+        if usize::try_from(y).is_ok_and(|y| rows.contains(&y)) {
+            line[..before].fill([0; 4]);
+            line[before + pixels.len()..].fill([0; 4]);
+        } else {
+            line.fill([0; 4]);
+        }
+    }
+    let above = (rows.start as i32 - part.rows.start) as usize;
+    frame.block(kernels, pixels, rows, &mut held[above * width + before..], width);
     Patch { pixels: held, width, left, top: part.rows.start }
 }
 
@@ -341,7 +345,7 @@ impl Visitor for OneByOne<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::fixture::noisy;
+    use crate::frame::fixture::{noisy, turned_copy};
     use crate::frame::{Layout, PixelFormat, Range};
     use crate::kernels::pixels::available;
     use crate::vision::Models;
@@ -459,6 +463,45 @@ mod tests {
             }
         }
 
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_face_in_a_turned_frame_is_that_in_a_copy_that_was_turned(
+            (w, h, pad) in (1u32..300, 1u32..250, 0usize..20),
+            format in 0..PixelFormat::ALL.len(),
+            full: bool,
+            scale in prop_oneof![5 => 0.05f32..2.5, 1 => 2.5f32..20.0],
+            angle in -3.2f32..3.2,
+            (cx, cy) in (-0.3f32..1.3, -0.3f32..1.3),
+            side in prop_oneof![4 => 1usize..40, 1 => Just(112), 1 => Just(160)],
+            seed: u32,
+        ) {
+            let (layout, data) = noisy((w, h, pad), (format, full), (seed, false));
+            let native = Frame::new(layout, &data).unwrap();
+            let (a, b, half) = (scale * angle.cos(), scale * angle.sin(), side as f32 / 2.0);
+            for orientation in Orientation::all() {
+                let (turned, copy) = turned_copy(&native, orientation);
+                let copy = Frame::new(turned, &copy).unwrap();
+                let (x, y) = (cx * copy.width() as f32, cy * copy.height() as f32);
+                let map = Similarity {
+                    a, b, tx: x - (a * half - b * half), ty: y - (b * half + a * half)
+                };
+                for kernels in available() {
+                    let (mut want, mut got) = (AlignedFace::new(side), AlignedFace::new(side));
+                    let placement = want.sample_with(kernels, &copy, &map);
+                    got.pixels.fill(1);
+                    let frame = native.oriented(orientation);
+                    prop_assert_eq!(got.sample_with(kernels, &frame, &map), placement);
+                    prop_assert!(got.pixels == want.pixels, "{} {:?}", kernels.set(), orientation);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
         fn any_similarity_of_a_ramp_is_that_ramp(
             scale in 0.3f32..3.0,

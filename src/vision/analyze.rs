@@ -19,12 +19,13 @@ use super::head::InCompany;
 use super::judge::{FaceJudge, JudgedFace};
 use super::manifest::Models;
 use super::quality::{Quality, TooPoor};
+use super::second_look::Stance;
 use super::track::{Assigned, TrackId, Tracker};
 use super::views::Views;
 use super::{VisionConfig, VisionError};
 use crate::clock::{Now, Stopwatch};
 use crate::frame::Frame;
-use crate::geometry::{Point, Rect};
+use crate::geometry::{Point, Rect, Turn};
 use crate::template::Embedding;
 
 /// One embedded view of a face.
@@ -103,6 +104,22 @@ impl HardlyAbleCounts {
     }
 }
 
+/// Tracks that lie, by the turn of the camera's picture with which they would stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TurnCounts([u32; Turn::ALL.len()]);
+
+impl TurnCounts {
+    /// One more.
+    pub fn add(&mut self, turn: Turn) {
+        self.0[turn as usize] += 1;
+    }
+
+    /// How many with `turn`.
+    pub fn of(&self, turn: Turn) -> u32 {
+        self.0[turn as usize]
+    }
+}
+
 /// Where the time of a frame went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageTimes {
@@ -137,6 +154,9 @@ pub struct FrameCounts {
     pub viewed_tracks: u32,
     /// Tracks of which a face lay for the first time.
     pub lying_tracks: u32,
+    /// Those of them that would stand with one of the turns. The turn is that of the picture as it
+    /// is captured: a setting's value, whatever it is now.
+    pub upright_if_rotated: TurnCounts,
     /// Views that were due but beyond the frame's budget.
     pub deferred: u32,
     /// Tracks alive after the frame.
@@ -311,14 +331,19 @@ impl Analyzer {
             }
             looks += 1;
             let start = stopwatch.elapsed();
-            let JudgedFace { face, quality, verdict } =
+            let JudgedFace { face, quality, stance, verdict } =
                 self.judge.judge(frame, &self.faces[due.face])?;
             let aligned = stopwatch.elapsed();
             counts.times.align += aligned.saturating_sub(start);
             if let Err(reason) = verdict {
                 counts.too_poor.add(reason);
-                let lies = reason == TooPoor::Lying && self.views.lies(due.track);
-                counts.lying_tracks += u32::from(lies);
+                if reason == TooPoor::Lying && self.views.lies(due.track) {
+                    counts.lying_tracks += 1;
+                    if let Stance::Lying { stands_after: Some(turn) } = stance {
+                        let turn = frame.orientation().turned_further(turn);
+                        counts.upright_if_rotated.add(turn);
+                    }
+                }
                 continue;
             }
             if !self.views.wants(due.track, quality.overall, now.monotonic) {
@@ -529,6 +554,7 @@ mod tests {
             hardly_able,
             viewed_tracks,
             lying_tracks,
+            upright_if_rotated,
             deferred,
             tracks,
             times,
@@ -536,6 +562,7 @@ mod tests {
         let _: [u32; 6] = [faces, beyond_capacity, untracked, embedded, deferred, tracks];
         let _: [u32; 2] = [viewed_tracks, lying_tracks];
         let (TooPoorCounts(_), HardlyAbleCounts(_)) = (too_poor, hardly_able);
+        let TurnCounts(_) = upright_if_rotated;
         let StageTimes { decode: _, detect: _, track: _, align: _, embed: _ } = times;
         let Detection { rect: _, landmarks: _, score: _ } = face(0.0, 0.0, 40.0);
     }

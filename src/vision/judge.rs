@@ -12,7 +12,7 @@ use super::embed::Embedder;
 use super::faces::Detection;
 use super::manifest::Models;
 use super::quality::{Quality, QualityGate, TooPoor};
-use super::second_look::{Refined, SecondLook};
+use super::second_look::{Refined, SecondLook, Stance};
 use super::{VisionConfig, VisionError};
 use crate::frame::Frame;
 use crate::template::Embedding;
@@ -24,7 +24,9 @@ pub struct JudgedFace {
     pub face: Detection,
     /// What was measured of it.
     pub quality: Quality,
-    /// Whether the quality gate lets it pass.
+    /// How it is placed in the picture.
+    pub stance: Stance,
+    /// Whether the quality gate lets it pass, and it does not lie.
     pub verdict: Result<(), TooPoor>,
 }
 
@@ -77,16 +79,19 @@ impl FaceJudge {
         frame: &Frame<'_>,
         face: &Detection,
     ) -> Result<JudgedFace, VisionError> {
-        let Refined { face, upright } = self.second_look.refine(&mut self.detector, frame, face)?;
+        let Refined { face, stance } = self.second_look.refine(&mut self.detector, frame, face)?;
         let mut quality = Quality::of_detection(&face);
         let verdict = match self.aligned.warp(frame, &face.landmarks, self.embedder.alignment()) {
             Some(placement) => {
                 quality = quality.complete(&self.aligned, &placement);
-                self.gate.check(&quality).and(if upright { Ok(()) } else { Err(TooPoor::Lying) })
+                self.gate.check(&quality).and(match stance {
+                    Stance::Upright => Ok(()),
+                    Stance::Lying { .. } => Err(TooPoor::Lying),
+                })
             }
             None => Err(TooPoor::Landmarks),
         };
-        Ok(JudgedFace { face, quality, verdict })
+        Ok(JudgedFace { face, quality, stance, verdict })
     }
 
     /// The embedding of the face that was judged last.

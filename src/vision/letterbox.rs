@@ -5,11 +5,12 @@
 //! aliases), stretching is bilinear. The arithmetic is integer: the same frame gives the same
 //! canvas on every machine ([`pixels`](crate::kernels::pixels) has it, and its SIMD forms). The
 //! rest of the canvas is black, as the detectors were trained. Rows go through one after the other:
-//! there is never more of the frame in pixels than the few rows that make a row of the canvas.
+//! there is never more of the frame in pixels than the few rows that make a row of the canvas, and
+//! of a frame that is turned a band of [`BAND`] rows.
 
 use super::manifest::Channels;
 use crate::frame::Frame;
-use crate::geometry::Point;
+use crate::geometry::{Orientation, Point};
 use crate::kernels::pixels::{PixelKernels, Rgbx, RingRows, Taps, Wide};
 use crate::locked::wipe;
 
@@ -59,15 +60,63 @@ impl Fit {
     }
 }
 
+/// Rows of a turned frame that are read at once: its rows are columns in memory, and so many share
+/// a cache line there.
+const BAND: usize = 64;
+/// As [`BAND`], where the rows of the frame are rows in memory though they are mirrored.
+const MIRRORED_BAND: usize = 8;
+
+/// The rows of a frame in pixels, a band at a time.
+#[derive(Default)]
+struct Band {
+    /// Row after row, `stride` pixels apart.
+    pixels: Vec<Rgbx>,
+    stride: usize,
+    rows: usize,
+    /// Row of the frame that is the first here, and how many there are.
+    first: usize,
+    held: usize,
+}
+
+impl Band {
+    /// Makes room for rows of `stride` pixels of frames that are turned like this.
+    fn prepare(&mut self, orientation: Orientation, stride: usize) {
+        self.rows = match orientation {
+            Orientation::NATIVE => 1,
+            _ if orientation.axes().swapped => BAND,
+            _ => MIRRORED_BAND,
+        };
+        self.stride = stride;
+        self.pixels.clear();
+        self.pixels.resize(self.rows * stride, [0; 4]);
+        self.forget();
+    }
+
+    /// The rows are those of another frame from now on.
+    fn forget(&mut self) {
+        self.held = 0;
+    }
+
+    /// The row `y` of `frame`, and after it what does not count. Rows are asked for from the top.
+    fn row(&mut self, kernels: &dyn PixelKernels, frame: &Frame<'_>, y: usize) -> &[Rgbx] {
+        if !(self.first..self.first + self.held).contains(&y) {
+            (self.first, self.held) = (y, self.rows.min(frame.height() - y));
+            let rows = y..y + self.held;
+            frame.block(kernels, 0..frame.width(), rows, &mut self.pixels, self.stride);
+        }
+        &self.pixels[(y - self.first) * self.stride..][..self.stride]
+    }
+}
+
 /// The canvas and the working memory that fills it; reused from frame to frame, so that only
 /// another size allocates.
 pub struct Letterbox {
     kernels: &'static dyn PixelKernels,
-    fit: Option<(Fit, Channels)>,
+    prepared: Option<(Fit, Channels, Orientation)>,
     across: Taps,
     down: Taps,
-    /// One source row in pixels.
-    line: Vec<Rgbx>,
+    /// Source rows in pixels.
+    band: Band,
     /// The latest source rows, resized across.
     rows: Vec<Wide>,
     /// One row of the canvas.
@@ -80,10 +129,10 @@ impl Letterbox {
     pub fn new(kernels: &'static dyn PixelKernels) -> Self {
         Self {
             kernels,
-            fit: None,
+            prepared: None,
             across: Taps::default(),
             down: Taps::default(),
-            line: Vec::new(),
+            band: Band::default(),
             rows: Vec::new(),
             row: Vec::new(),
             canvas: Vec::new(),
@@ -93,21 +142,20 @@ impl Letterbox {
     /// Fills the canvas from `frame`: `canvas_height * canvas_width * 3` bytes, pixel after pixel,
     /// in the order `channels`.
     pub fn fill(&mut self, frame: &Frame<'_>, fit: Fit, channels: Channels) -> &[u8] {
-        if self.fit != Some((fit, channels)) {
-            self.prepare(fit);
-            self.fit = Some((fit, channels));
+        let now = Some((fit, channels, frame.orientation()));
+        if self.prepared != now {
+            self.prepare(fit, frame.orientation());
+            self.prepared = now;
         }
-        let Self { kernels, across, down, line, rows, row, canvas, .. } = self;
+        let Self { kernels, across, down, band, rows, row, canvas, .. } = self;
+        let kernels = *kernels;
         let (width, bgr) = (fit.width, channels == Channels::Bgr);
-        let range = frame.layout().range();
         let lines = canvas.chunks_exact_mut(fit.canvas_width * 3).take(fit.height);
-        let convert = |y: usize, to: &mut [Rgbx]| {
-            kernels.convert(&frame.line(y, 0..fit.frame_width), range, to)
-        };
+        band.forget();
         if across.identity() && down.identity() {
             for (y, out) in lines.enumerate() {
-                convert(y, row);
-                kernels.pack(bgr, row, &mut out[..width * 3]);
+                let line = band.row(kernels, frame, y);
+                kernels.pack(bgr, &line[..width], &mut out[..width * 3]);
             }
             return &self.canvas;
         }
@@ -118,7 +166,7 @@ impl Letterbox {
         for (y, out) in lines.enumerate() {
             let (first, weights) = down.at(y);
             for source in next.max(first)..first + weights.len() {
-                convert(source, &mut line[..fit.frame_width]);
+                let line = band.row(kernels, frame, source);
                 kernels.across(across, line, &mut rows[source % slots * width..][..width]);
             }
             next = first + weights.len();
@@ -130,21 +178,18 @@ impl Letterbox {
 
     /// Wipes the frame that the canvas was filled from; what it does not cover stays black.
     pub fn wipe(&mut self) {
-        wipe(&mut self.line);
+        wipe(&mut self.band.pixels);
         wipe(&mut self.row);
         wipe(self.rows.as_flattened_mut());
         wipe(&mut self.canvas);
     }
 
-    fn prepare(&mut self, fit: Fit) {
+    fn prepare(&mut self, fit: Fit, orientation: Orientation) {
         self.across.set(fit.frame_width, fit.width);
         self.down.set(fit.frame_height, fit.height);
-        let blank = |pixels: &mut Vec<Rgbx>, len: usize| {
-            pixels.clear();
-            pixels.resize(len, [0; 4]);
-        };
-        blank(&mut self.line, self.across.padded());
-        blank(&mut self.row, fit.width);
+        self.band.prepare(orientation, self.across.padded());
+        self.row.clear();
+        self.row.resize(fit.width, [0; 4]);
         self.rows.clear();
         self.rows.resize(self.down.most() * fit.width, [0; 4]);
         // What the picture does not cover is black and stays so.
@@ -156,7 +201,7 @@ impl Letterbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::fixture::noisy;
+    use crate::frame::fixture::{noisy, turned_copy};
     use crate::frame::{Layout, PixelFormat, Pixels, Range, Visitor};
     use crate::kernels::pixels::{KEEP, WEIGHT, available, in_use};
     use proptest::prelude::*;
@@ -315,6 +360,33 @@ mod tests {
                 // Twice: nothing may stay of the first.
                 for _ in 0..2 {
                     prop_assert!(boxed.fill(&frame, fit, channels) == want, "{}", kernels.set());
+                }
+            }
+        }
+
+        #[test]
+        fn the_canvas_of_a_turned_frame_is_that_of_a_copy_that_was_turned(
+            (w, h, pad) in (1u32..200, 1u32..150, 0usize..40),
+            long_side in 1usize..200,
+            stretch in 1.0f32..3.0,
+            format in 0..PixelFormat::ALL.len(),
+            full: bool,
+            seed: u32,
+        ) {
+            let (layout, data) = noisy((w, h, pad), (format, full), (seed, false));
+            let native = Frame::new(layout, &data).unwrap();
+            for kernels in available() {
+                // One letterbox for all: nothing may stay of the orientation before.
+                let mut boxed = Letterbox::new(kernels);
+                for orientation in Orientation::all() {
+                    let (turned, copy) = turned_copy(&native, orientation);
+                    let copy = Frame::new(turned, &copy).unwrap();
+                    let fit = Fit::new(&copy, long_side, stretch, 32);
+                    let frame = native.oriented(orientation);
+                    prop_assert_eq!(Fit::new(&frame, long_side, stretch, 32), fit);
+                    let want = Letterbox::new(kernels).fill(&copy, fit, Channels::Rgb).to_vec();
+                    let got = boxed.fill(&frame, fit, Channels::Rgb);
+                    prop_assert!(got == want, "{} {:?}", kernels.set(), orientation);
                 }
             }
         }

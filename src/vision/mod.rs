@@ -41,7 +41,7 @@ mod views;
 
 pub use align::{AlignedFace, Alignment, Placement};
 pub use analyze::{
-    Analyzer, FrameCounts, HardlyAbleCounts, Sighting, StageTimes, TooPoorCounts, View,
+    Analyzer, FrameCounts, HardlyAbleCounts, Sighting, StageTimes, TooPoorCounts, TurnCounts, View,
 };
 pub use detect::{DetectReport, Detector, LONG_SIDE};
 pub use embed::Embedder;
@@ -55,7 +55,7 @@ pub use misses::{MissCurve, Missed};
 pub use outlook::{Outlook, PoorSight, ViewCounts};
 pub use quality::{Quality, QualityGate, TooPoor};
 pub use schedule::{FramePlan, Schedule, ScheduleConfig, Skip, SkipCounters, Thumbnail};
-pub use second_look::{Refined, SecondLook};
+pub use second_look::{Refined, SecondLook, Stance};
 pub use track::{Assigned, MAX_TRACKS, TrackId, Tracker};
 pub use views::ViewConfig;
 

@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::HardlyAble;
+use crate::geometry::Turn;
 
 /// Views embedded since the start, and those of them that are hardly able to match.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct ViewCounts {
     pub viewed_tracks: u64,
     /// Tracks of which a face was surer when turned by a quarter or a half.
     pub lying_tracks: u64,
+    /// Those of them that would stand with one of [`Turn::ALL`], in that order.
+    pub upright_if_rotated: [u64; Turn::ALL.len()],
 }
 
 /// Fewest views that say anything. Of 30 good ones, 2.6 % of which are marked, half are never.
@@ -47,16 +50,39 @@ pub enum PoorSight {
     /// Most views are hardly able to match, for this reason more than for any other.
     HardlyAble(HardlyAble),
     /// Most faces lie on their side or stand on their head: they score better turned.
-    Turned,
+    Turned {
+        /// The turn of the captured picture with which most of them would stand, if there is one.
+        rotate: Option<Turn>,
+    },
+}
+
+/// What to do about a camera whose picture has to be turned by so many degrees.
+macro_rules! rotate {
+    ($degrees:literal) => {
+        concat!(
+            "set ",
+            setting!(source.rotate),
+            " = ",
+            $degrees,
+            " and start the daemon anew, or mount the camera upright"
+        )
+    };
 }
 
 impl PoorSight {
     /// What to do.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Turned => {
-                "mount the camera upright, or have the picture turned before it comes here (in the \
-                 camera's own settings, `rpicam-vid --rotation 180`, `ffmpeg -vf transpose=1`)"
+            Self::Turned { rotate: Some(Turn::Zero) } => rotate!("0"),
+            Self::Turned { rotate: Some(Turn::Quarter) } => rotate!("90"),
+            Self::Turned { rotate: Some(Turn::Half) } => rotate!("180"),
+            Self::Turned { rotate: Some(Turn::ThreeQuarters) } => rotate!("270"),
+            Self::Turned { rotate: None } => {
+                concat!(
+                    "mount the camera upright, or set ",
+                    setting!(source.rotate),
+                    " = 90, 180 or 270, so that people stand upright in its picture"
+                )
             }
             Self::HardlyAble(HardlyAble::Blurred) => {
                 "focus the lens on where people pass, and clean it; shorten the exposure time and \
@@ -77,7 +103,7 @@ impl PoorSight {
 impl fmt::Display for PoorSight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self {
-            Self::Turned => "most faces score better turned, and cannot match as they lie",
+            Self::Turned { .. } => "most faces score better turned, and cannot match as they lie",
             Self::HardlyAble(HardlyAble::Blurred) => "most views are hardly able to match: blurred",
             Self::HardlyAble(HardlyAble::Noisy) => "most views are hardly able to match: noisy",
             Self::HardlyAble(HardlyAble::Dark) => {
@@ -95,8 +121,12 @@ impl ViewCounts {
             hardly_able: self.hardly_able,
             viewed_tracks: self.viewed_tracks.saturating_sub(before.viewed_tracks),
             lying_tracks: self.lying_tracks.saturating_sub(before.lying_tracks),
+            upright_if_rotated: self.upright_if_rotated,
         };
-        for (now, before) in since.hardly_able.iter_mut().zip(before.hardly_able) {
+        let Self { hardly_able, upright_if_rotated, .. } = &mut since;
+        let hardly_able = hardly_able.iter_mut().zip(before.hardly_able);
+        let turned = upright_if_rotated.iter_mut().zip(before.upright_if_rotated);
+        for (now, before) in hardly_able.chain(turned) {
             *now = now.saturating_sub(before);
         }
         since
@@ -114,6 +144,13 @@ impl ViewCounts {
         (all >= LEAST_TRACKS).then(|| self.lying_tracks as f64 / all as f64)
     }
 
+    /// That the camera is turned, and by how much where most that lie agree.
+    fn turned(&self) -> PoorSight {
+        let count = |turn: &Turn| self.upright_if_rotated[*turn as usize];
+        let rotate = Turn::ALL.into_iter().find(|turn| 2 * count(turn) > self.lying_tracks);
+        PoorSight::Turned { rotate }
+    }
+
     fn most_frequent(&self) -> HardlyAble {
         let count = |r: &HardlyAble| self.hardly_able[*r as usize];
         HardlyAble::ALL.into_iter().rev().max_by_key(count).expect("there are reasons")
@@ -122,7 +159,7 @@ impl ViewCounts {
     /// What these views say, taken together.
     pub fn judge(&self) -> Option<PoorSight> {
         if self.lying() >= Some(BEGINS) {
-            return Some(PoorSight::Turned);
+            return Some(self.turned());
         }
         (self.poor()? >= BEGINS).then(|| PoorSight::HardlyAble(self.most_frequent()))
     }
@@ -155,9 +192,13 @@ impl Outlook {
             self.past.get(at).map_or(counts, |then| counts.since(then))
         };
         let windows = [SHORT, LONG].map(ago);
-        let least = if self.said == Some(PoorSight::Turned) { ENDS } else { BEGINS };
-        if windows.iter().find_map(ViewCounts::lying) >= Some(least) {
-            self.said = Some(PoorSight::Turned);
+        let is_said = matches!(self.said, Some(PoorSight::Turned { .. }));
+        let least = if is_said { ENDS } else { BEGINS };
+        let enough = windows.iter().find_map(|views| Some((views, views.lying()?)));
+        if let Some((views, lying)) = enough
+            && lying >= least
+        {
+            self.said = Some(views.turned());
             return self.said;
         }
         let lately = windows.into_iter().find(|views| views.embedded >= LEAST_VIEWS);
@@ -263,17 +304,44 @@ mod tests {
         };
         assert_eq!(lying(0, 9).judge(), None);
         assert_eq!(lying(6, 5).judge(), None);
-        assert_eq!(lying(2, 8).judge(), Some(PoorSight::Turned));
+        const TURNED: PoorSight = PoorSight::Turned { rotate: None };
+        assert_eq!(lying(2, 8).judge(), Some(TURNED));
         let dark = ViewCounts { hardly_able: [0, 0, 40], embedded: 40, ..lying(5, 5) };
-        assert_eq!(dark.judge(), Some(PoorSight::Turned), "first what makes all others useless");
-        assert!(PoorSight::Turned.to_string().contains(PoorSight::Turned.remedy()));
+        assert_eq!(dark.judge(), Some(TURNED), "first what makes all others useless");
+        assert!(TURNED.to_string().contains(TURNED.remedy()));
 
         let mut outlook = Outlook::default();
         assert_eq!(outlook.judge(lying(0, 0), minutes(0)), None);
-        assert_eq!(outlook.judge(lying(5, 5), minutes(1)), Some(PoorSight::Turned));
-        assert_eq!(outlook.judge(lying(6, 5), minutes(1)), Some(PoorSight::Turned), "no flicker");
+        assert_eq!(outlook.judge(lying(5, 5), minutes(1)), Some(TURNED));
+        assert_eq!(outlook.judge(lying(6, 5), minutes(1)), Some(TURNED), "no flicker");
         assert_eq!(outlook.judge(lying(9, 5), minutes(1)), None, "the camera was turned");
         assert_eq!(outlook.judge(lying(9, 8), minutes(1)), None, "from half on again");
+    }
+
+    #[test]
+    fn a_camera_on_its_side_is_said_with_the_setting_that_most_faces_agree_on() {
+        let counts = |upright_if_rotated: [u64; 4]| ViewCounts {
+            lying_tracks: 10,
+            upright_if_rotated,
+            ..ViewCounts::default()
+        };
+        for turn in Turn::ALL {
+            let mut turns = [1; 4];
+            turns[turn as usize] = 6;
+            let said = counts(turns).judge().unwrap();
+            assert_eq!(said, PoorSight::Turned { rotate: Some(turn) });
+            let setting = format!("source.rotate = {} ", turn.degrees());
+            assert!(said.to_string().contains(&setting), "{said}");
+        }
+        let undecided = counts([0, 5, 0, 5]).judge().unwrap();
+        assert!(undecided.to_string().contains("source.rotate = 90, 180 or 270"), "{undecided}");
+
+        // What was counted before a quarter of an hour is not counted again.
+        let mut outlook = Outlook::default();
+        outlook.judge(counts([0, 0, 10, 0]), minutes(0));
+        let later = ViewCounts { lying_tracks: 20, ..counts([0, 10, 10, 0]) };
+        let said = Some(PoorSight::Turned { rotate: Some(Turn::Quarter) });
+        assert_eq!(outlook.judge(later, minutes(1)), said);
     }
 
     #[test]

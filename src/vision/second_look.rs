@@ -14,7 +14,7 @@
 //! A face that lies on its side, or at more than some 55 degrees, is found with a low score, and
 //! its landmarks are wrong whatever they look like: a detector puts them as if it were upright. So
 //! where no look gives a high score the turns by a quarter, three eighths and a half are looked at,
-//! and a face that is surer there lies ([`Refined::upright`]).
+//! and a face that is surer there lies ([`Refined::stance`]).
 //!
 //! Where no look shows a face in the middle, the first guess stays. Enrolment, probes and
 //! evaluation must treat a face alike: all call this between detection and alignment. Costs a run
@@ -26,7 +26,7 @@ use super::align::AlignedFace;
 use super::detect::Detector;
 use super::faces::{Detection, Faces, forget};
 use crate::frame::Frame;
-use crate::geometry::{Point, Similarity};
+use crate::geometry::{Point, Similarity, Turn};
 
 /// A face with at least this score is upright. Half of upright press photographs score less, and
 /// are found to be upright; heads tilted by 20 degrees and more all do.
@@ -58,18 +58,44 @@ pub struct SecondLook {
     found: Faces,
 }
 
+/// How a face is placed in the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stance {
+    /// It stands upright, or is tilted by less than some 55 degrees.
+    Upright,
+    /// It lies on its side or stands on its head.
+    Lying {
+        /// The turn of the picture after which it would stand; absent where none is the nearest.
+        stands_after: Option<Turn>,
+    },
+}
+
+impl Stance {
+    /// A face that is surer where it is looked at turned by `degrees`.
+    fn lying(degrees: f32) -> Self {
+        // The look is turned instead of the face, so the face stands after the opposite turn.
+        let stands_after = match degrees as i32 {
+            75 | 90 => Some(Turn::ThreeQuarters),
+            180 => Some(Turn::Half),
+            -75 | 270 => Some(Turn::Quarter),
+            _ => None,
+        };
+        Self::Lying { stands_after }
+    }
+}
+
 /// What a second look at a face gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Refined {
     /// Box and score as before, landmarks as far as they can be told.
     pub face: Detection,
-    /// Whether it stands upright, or is tilted by less than some 55 degrees.
-    pub upright: bool,
+    /// How it is placed.
+    pub stance: Stance,
 }
 
 impl Refined {
     fn as_found(face: &Detection) -> Self {
-        Self { face: *face, upright: true }
+        Self { face: *face, stance: Stance::Upright }
     }
 }
 
@@ -116,9 +142,13 @@ impl SecondLook {
         let Self { turned, upright, found } = self;
         if face.score < UPRIGHT_SCORE {
             let (score, straight) = straighten(detector, turned, found, frame, face)?;
-            let beyond = matches!(straight, Some(Straight::Beyond));
-            if beyond || score < MAY_LIE && lies(detector, turned, found, (frame, face), score)? {
-                return Ok(Refined { face: *face, upright: false });
+            let lies = match straight {
+                Some(Straight::Beyond { degrees }) => Some(degrees),
+                _ if score < MAY_LIE => lies(detector, turned, found, (frame, face), score)?,
+                _ => None,
+            };
+            if let Some(degrees) = lies {
+                return Ok(Refined { face: *face, stance: Stance::lying(degrees) });
             }
             if let Some(Straight::Landmarks(landmarks)) = straight {
                 return Ok(Refined::as_found(&Detection { landmarks, ..*face }));
@@ -130,29 +160,33 @@ impl SecondLook {
     }
 }
 
-/// Whether the face is surer in one of these turns than at `score`, the most of all smaller turns.
+/// The first of these turns in which the face is surer than at `score`, the most of all smaller
+/// turns.
 fn lies(
     detector: &mut Detector,
     picture: &mut AlignedFace,
     found: &mut Faces,
     (frame, face): (&Frame<'_>, &Detection),
     score: f32,
-) -> Result<bool, VisionError> {
+) -> Result<Option<f32>, VisionError> {
     for degrees in LYING {
         let turned = look_again(detector, picture, found, frame, face, degrees)?;
         if turned.is_some_and(|(turned, _)| turned > score + LIES) {
-            return Ok(true);
+            return Ok(Some(degrees));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// A face that is not upright.
 enum Straight {
     /// Landmarks of a tilted head.
     Landmarks([Point; 5]),
-    /// Tilted further than can be told.
-    Beyond,
+    /// Tilted further than can be told, and surest where it is looked at turned by so much.
+    Beyond {
+        /// One of [`TURNS`] and [`FURTHER`].
+        degrees: f32,
+    },
 }
 
 /// The highest score of the small turns, and what is known of a tilted head; `None` for an upright
@@ -188,7 +222,7 @@ fn straighten(
     if let Some(degrees) = further
         && turned(degrees)?.is_some_and(|(score, _)| score > most)
     {
-        return Ok((seen, Some(Straight::Beyond)));
+        return Ok((seen, Some(Straight::Beyond { degrees })));
     }
     Ok((seen, best.map(Straight::Landmarks)))
 }
@@ -294,7 +328,8 @@ mod tests {
         let (layout, data, truth) = portrait(&mut detector);
         let mut second = SecondLook::default();
         let frame = Frame::new(layout, &data).unwrap();
-        assert!(second.refine(&mut detector, &frame, &truth).unwrap().upright);
+        let stance = second.refine(&mut detector, &frame, &truth).unwrap().stance;
+        assert_eq!(stance, Stance::Upright);
         let (w, h) = (layout.width() as usize, layout.height() as usize);
         let pixel = |x: usize, y: usize| &data[(y * w + x) * 3..][..3];
         let half: Vec<u8> =
@@ -303,13 +338,14 @@ mod tests {
             (0..h * w).flat_map(|i| pixel(i / h, h - 1 - i % h)).copied().collect();
         let mut found = Faces::new();
         let mut lying = 0;
-        for (data, w, h) in [(half, w, h), (quarter, h, w)] {
+        for (data, w, h, back) in [(half, w, h, Turn::Half), (quarter, h, w, Turn::ThreeQuarters)] {
             let layout =
                 Layout::packed(PixelFormat::Rgb8, Range::Full, w as u32, h as u32).unwrap();
             let frame = Frame::new(layout, &data).unwrap();
             detector.detect(&frame, 0.6, &mut found).unwrap();
             for face in &found {
-                assert!(!second.refine(&mut detector, &frame, face).unwrap().upright);
+                let stance = second.refine(&mut detector, &frame, face).unwrap().stance;
+                assert_eq!(stance, Stance::Lying { stands_after: Some(back) });
                 lying += 1;
             }
         }
@@ -324,7 +360,7 @@ mod tests {
         let sure = face(Rect::new(10.0, 10.0, 40.0, 40.0), 0.95);
         let frame = Frame::new(layout, &data).unwrap();
         let refined = SecondLook::default().refine(&mut detector, &frame, &sure).unwrap();
-        assert_eq!(refined, Refined { face: sure, upright: true });
+        assert_eq!(refined, Refined { face: sure, stance: Stance::Upright });
         assert_eq!(detector.networks.len(), 1, "one network: that of the upright picture");
     }
 

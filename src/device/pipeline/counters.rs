@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::decision::candidate::DecisionCounters;
+use crate::geometry::Turn;
 use crate::vision::{FrameCounts, HardlyAble, SkipCounters, TooPoor, ViewCounts};
 
 /// Counts since the start, by name.
@@ -49,6 +50,8 @@ pub struct VisionTotals {
     pub viewed_tracks: u64,
     /// Tracks of which a face lay on its side or stood on its head.
     pub lying_tracks: u64,
+    /// Those of them that would stand upright with another `source.rotate`, by its value.
+    pub upright_if_rotated: TurnTotals,
     /// Good views beyond a frame's budget of embeddings.
     pub deferred: u64,
 }
@@ -73,6 +76,17 @@ impl Serialize for HardlyAbleTotals {
     }
 }
 
+/// Tracks that lie, by the degrees of the [`Turn`] with which they would stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TurnTotals([u64; Turn::ALL.len()]);
+
+impl Serialize for TurnTotals {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let counts = Turn::ALL.iter().map(|t| (t.degrees().to_string(), self.0[*t as usize]));
+        serializer.collect_map(counts)
+    }
+}
+
 impl VisionTotals {
     /// Views embedded, and those hardly able to match.
     pub fn views(&self) -> ViewCounts {
@@ -81,6 +95,7 @@ impl VisionTotals {
             hardly_able: self.hardly_able.0,
             viewed_tracks: self.viewed_tracks,
             lying_tracks: self.lying_tracks,
+            upright_if_rotated: self.upright_if_rotated.0,
         }
     }
 
@@ -98,6 +113,10 @@ impl VisionTotals {
         }
         self.viewed_tracks += u64::from(frame.viewed_tracks);
         self.lying_tracks += u64::from(frame.lying_tracks);
+        for turn in Turn::ALL {
+            self.upright_if_rotated.0[turn as usize] +=
+                u64::from(frame.upright_if_rotated.of(turn));
+        }
         self.deferred += u64::from(frame.deferred);
     }
 }
