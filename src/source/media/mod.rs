@@ -25,4 +25,4 @@ pub use self::formats::PadFormat;
 pub use self::graph::{
     MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad, PadPlace,
 };
-pub use self::remedy::{GraphAdvice, advise};
+pub use self::remedy::{GraphAdvice, advise, arriving};

@@ -4,7 +4,8 @@
 //! `vimc`) and their drivers (`mxc-isi`, `sun6i-csi`, `sun4i-csi`, `rcar_vin`), but carry the names,
 //! numbers and sizes of the graph that was found:
 //! * each link of the way is enabled, and another one into the same pad is disabled before;
-//! * the sensor's present format is set at each pad down to the node;
+//! * the sensor's present format is set at each pad down to the node, or a mosaic where a debayer
+//!   waits for one;
 //! * after what makes colours, the format that the family's converter gives.
 
 use super::formats::{PadFormat, RGB888_1X24, YUV8_1X24, YUYV8_2X8};
@@ -30,8 +31,6 @@ pub enum GraphAdvice {
         missing: String,
         /// One command each.
         lines: Vec<String>,
-        /// Size of what reaches the node, which it has to be asked for.
-        size: Option<(u32, u32)>,
         /// Whether an image processor is on the way, which needs a control loop for a good picture.
         processed: bool,
     },
@@ -55,9 +54,16 @@ pub fn advise(graph: &MediaGraph, node: (u32, u32)) -> GraphAdvice {
     GraphAdvice::SetUp {
         missing,
         lines,
-        size: steps.end.map(|f| (f.width, f.height)),
         processed: way.iter().any(|l| function(graph, l.to) == MediaFunction::ImageProcessor),
     }
+}
+
+/// What reaches the video node with these numbers: the format and size that it has to be set to, too.
+/// `None` where the kernel does not say, or nothing reaches it.
+pub fn arriving(graph: &MediaGraph, node: (u32, u32)) -> Option<PadFormat> {
+    let way = graph.way_to(graph.video(node)?);
+    let last = way.last().filter(|link| link.enabled)?;
+    graph.pad(last.from).format
 }
 
 /// The first thing on the way that is not as it has to be.
@@ -114,7 +120,7 @@ fn formats(graph: &MediaGraph, way: &[MediaLink], sensor: Option<PadFormat>) -> 
             shown(graph, at, '"')
         ));
     };
-    let mut format = sensor;
+    let mut format = sensor.map(|sensor| wanted(graph, way, sensor));
     for (number, link) in way.iter().enumerate() {
         if number == 0 {
             set(link.from, format);
@@ -131,6 +137,16 @@ fn formats(graph: &MediaGraph, way: &[MediaLink], sensor: Option<PadFormat>) -> 
     }
     steps.end = format;
     steps
+}
+
+/// What the sensor has to give: what it gives, but a mosaic where a debayer is on the way.
+fn wanted(graph: &MediaGraph, way: &[MediaLink], sensor: PadFormat) -> PadFormat {
+    let debayer = way.iter().find(|l| function(graph, l.to) == MediaFunction::Converter);
+    let taken = debayer.and_then(|link| graph.pad(link.to).format).filter(|f| f.is_mosaic());
+    match taken {
+        Some(mosaic) if !sensor.is_mosaic() => sensor.with_code(mosaic.code),
+        _ => sensor,
+    }
 }
 
 fn function(graph: &MediaGraph, at: PadPlace) -> MediaFunction {
@@ -206,9 +222,9 @@ mod tests {
         }
     }
 
-    fn lines(advice: GraphAdvice) -> (String, Vec<String>, Option<(u32, u32)>) {
+    fn lines(advice: GraphAdvice) -> (String, Vec<String>) {
         match advice {
-            GraphAdvice::SetUp { missing, lines, size, .. } => (missing, lines, size),
+            GraphAdvice::SetUp { missing, lines, .. } => (missing, lines),
             other => panic!("{other:?}"),
         }
     }
@@ -245,7 +261,7 @@ mod tests {
     fn rockchips_processor_gets_the_lines_of_the_kernels_documentation() {
         let mut graph = rkisp1(0, 0);
         set(&mut graph, &[(0, 0, RAW, (1640, 1232)), (2, 0, RAW, (800, 600))]);
-        let (missing, lines, size) = lines(advise(&graph, (81, 6)));
+        let (missing, lines) = lines(advise(&graph, (81, 6)));
         assert_eq!(missing, "the link 'imx219 4-0010':0 -> 'rkisp1_csi':0 is not enabled");
         assert_eq!(
             lines,
@@ -260,7 +276,6 @@ mod tests {
                 "media-ctl -d /dev/media0 -V '\"rkisp1_resizer_selfpath\":1 [fmt:YUYV8_2X8/1640x1232 field:none]'",
             ]
         );
-        assert_eq!(size, Some((1640, 1232)));
         assert!(matches!(advise(&graph, (81, 6)), GraphAdvice::SetUp { processed: true, .. }));
     }
 
@@ -282,9 +297,12 @@ mod tests {
             ],
         );
         assert_eq!(advise(&graph, (81, 5)), GraphAdvice::Fits);
+        let reached = PadFormat { code: yuyv, width: 1280, height: 960 };
+        assert_eq!(arriving(&graph, (81, 5)), Some(reached));
+        assert_eq!(arriving(&graph, (81, 77)), None);
         // One pad that is set to something else.
         set(&mut graph, &[(3, 0, yuyv, (800, 600))]);
-        let (missing, lines, _) = lines(advise(&graph, (81, 5)));
+        let (missing, lines) = lines(advise(&graph, (81, 5)));
         assert!(
             missing.contains("YUYV8_2X8/1640x1232 at one end and YUYV8_2X8/800x600"),
             "{missing}"
@@ -318,7 +336,7 @@ mod tests {
         let format = PadFormat { code: RAW_B, width: 800, height: 600 };
         assert_eq!(advise(&graph, (81, 1)), GraphAdvice::Mosaic { format });
         set(&mut graph, &[(4, 0, UYVY, (800, 600))]);
-        let (_, lines, _) = lines(advise(&graph, (81, 1)));
+        let (_, lines) = lines(advise(&graph, (81, 1)));
         assert_eq!(
             lines[..4],
             [
@@ -351,7 +369,7 @@ mod tests {
             ],
             &[((0, 0), (2, 0), 0), ((1, 1), (2, 0), ON), ((2, 1), (3, 0), FIXED)],
         );
-        let (missing, lines, size) = lines(advise(&found, (81, 3)));
+        let (missing, lines) = lines(advise(&found, (81, 3)));
         assert!(missing.contains("'ov5640 2-003c':0 -> 'sun6i-csi-bridge':0 is not enabled"));
         assert_eq!(
             lines,
@@ -363,7 +381,6 @@ mod tests {
                 "media-ctl -d /dev/media0 -V '\"sun6i-csi-bridge\":0 [fmt:CODE/WIDTHxHEIGHT field:none]'",
             ]
         );
-        assert_eq!(size, None);
     }
 
     /// As drivers/media/platform/qcom/camss names its blocks.
@@ -390,7 +407,7 @@ mod tests {
             ],
         );
         set(&mut graph, &[(0, 0, UYVY, (1920, 1080))]);
-        let (_, lines, size) = lines(advise(&graph, (81, 6)));
+        let (_, lines) = lines(advise(&graph, (81, 6)));
         assert_eq!(
             lines[..3],
             [
@@ -399,7 +416,7 @@ mod tests {
                 "media-ctl -d /dev/media0 -l \"'msm_ispif0':1 -> 'msm_vfe0_rdi0':0 [1]\"",
             ]
         );
-        assert_eq!((lines.len(), size), (9, Some((1920, 1080))));
+        assert_eq!(lines.len(), 9);
         assert!(lines[3..].iter().all(|l| l.contains("UYVY8_2X8/1920x1080")), "{lines:?}");
     }
 
@@ -423,7 +440,7 @@ mod tests {
             ],
         );
         set(&mut graph, &[(0, 0, UYVY_SERIAL, (1280, 720)), (1, 0, UYVY_SERIAL, (640, 480))]);
-        let (missing, lines, _) = lines(advise(&graph, (81, 4)));
+        let (missing, lines) = lines(advise(&graph, (81, 4)));
         assert!(missing.contains("has UYVY8_1X16/1280x720 at one end"), "{missing}");
         assert_eq!(
             lines.last().unwrap(),
@@ -445,9 +462,10 @@ mod tests {
             ],
             &[((0, 0), (1, 0), FIXED), ((1, 1), (2, 0), ON), ((2, 1), (3, 0), FIXED)],
         );
-        set(&mut graph, &[(0, 0, RAW_8, (640, 480)), (1, 0, RGB888_1X24, (640, 480))]);
-        let (missing, lines, _) = lines(advise(&graph, (81, 3)));
-        assert!(missing.contains("SBGGR8_1X8/640x480 at one end"), "{missing}");
+        // As they are after the module was loaded.
+        set(&mut graph, &[(0, 0, RGB888_1X24, (640, 480)), (1, 0, RAW_8, (640, 480))]);
+        let (missing, lines) = lines(advise(&graph, (81, 3)));
+        assert!(missing.contains("RGB888_1X24/640x480 at one end"), "{missing}");
         assert_eq!(
             lines[..3],
             [
@@ -477,7 +495,7 @@ mod tests {
                 &[(name, SENSOR, &[false]), ("node", NODE, &[true])],
                 &[((0, 0), (1, 0), 0)],
             );
-            let (_, lines, _) = lines(advise(&found, (81, 1)));
+            let (_, lines) = lines(advise(&found, (81, 1)));
             assert_eq!(lines[0], "media-ctl -d /dev/media0 -l \"1:0 -> 'node':0 [1]\"");
             assert!(lines[1].contains("-V '1:0 [fmt:"), "{lines:?}");
         }

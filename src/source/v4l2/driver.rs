@@ -20,8 +20,8 @@ use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
 use super::super::media::{self, MediaGraph};
-use super::finding::Identity;
 use super::format::{Formats, Granted, GrantedPlane, MAX_PLANES, Size, Sizes, rate};
+use super::identity::Identity;
 use super::state::{Filled, MAX_BUFFERS, Piece, UsedPlane};
 use crate::clock::{Clock, Now};
 use crate::locked::LockedBuffer;
@@ -39,7 +39,8 @@ pub(super) trait Driver: Send {
     fn identity(&mut self) -> io::Result<Identity>;
     /// The media graph that the node belongs to, where it can be read, and the node's numbers.
     fn graph(&self) -> Option<(MediaGraph, (u32, u32))>;
-    fn formats(&mut self) -> io::Result<Formats>;
+    /// What it offers of a picture that reaches it in a media bus format; of any where that is 0.
+    fn formats(&mut self, bus_code: u32) -> io::Result<Formats>;
     /// The sizes in which it offers a format. Empty where the driver does not say.
     fn sizes(&mut self, fourcc: FourCC) -> io::Result<Sizes>;
     /// Most frames a second that it offers for a format and a size; `None` where the driver does
@@ -209,12 +210,13 @@ impl Driver for KernelDriver {
         Some((media::behind(node)?, node))
     }
 
-    fn formats(&mut self) -> io::Result<Formats> {
+    fn formats(&mut self, bus_code: u32) -> io::Result<Formats> {
         let mut formats = Formats::new();
         while !formats.is_full() {
             // SAFETY: as for `buffer`.
             let mut description: sys::v4l2_fmtdesc = unsafe { zeroed() };
             (description.index, description.type_) = (formats.len() as u32, self.kind);
+            description.mbus_code = bus_code;
             // SAFETY: the argument is of the request's type.
             match unsafe { self.ioctl(vidioc::VIDIOC_ENUM_FMT, &mut description) } {
                 Ok(()) => formats.push(FourCC::from(description.pixelformat)).expect("is not full"),
@@ -512,7 +514,7 @@ mod tests {
         );
         kernel.open(Path::new("/dev/null")).unwrap();
         assert!(
-            kernel.identity().is_err() && kernel.formats().is_err() && kernel.dequeue().is_err()
+            kernel.identity().is_err() && kernel.formats(0).is_err() && kernel.dequeue().is_err()
         );
         assert!(
             kernel.set_format(FourCC::new(b"YUYV"), 640, 480).is_err()

@@ -18,25 +18,16 @@ use std::path::{Path, PathBuf};
 
 use super::super::SourceError;
 use super::driver::Driver;
+use super::identity::Identity;
 use super::refusal::{self, OpenStep};
-use super::survey::MAX_NODES;
+
+/// Most nodes that are looked at.
+pub(super) const MAX_NODES: usize = 64;
 
 /// How many folders up from a video node its USB device is looked for.
 const MAX_ANCESTORS: usize = 12;
 /// Most bytes of one of sysfs's short texts; a USB string has at most 126 characters.
 const MAX_TEXT: u64 = 512;
-
-/// Who the device says it is. Read by hand: the `v4l` crate's type panics on names that are not
-/// UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) driver: String,
-    pub(super) card: String,
-    /// Where it is plugged in, as in `usb-0000:01:00.0-1.2`.
-    pub(super) bus: String,
-    /// `V4L2_CAP_*` of this node, not of the whole device.
-    pub(super) capabilities: u32,
-}
 
 /// A USB device's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]

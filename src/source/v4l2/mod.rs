@@ -27,6 +27,7 @@ mod controls;
 mod driver;
 mod finding;
 mod format;
+mod identity;
 mod refusal;
 mod state;
 mod survey;
@@ -37,15 +38,18 @@ use std::time::Duration;
 use log::{info, warn};
 use serde::{Deserialize, Serialize};
 use v4l::FourCC;
+use v4l::v4l_sys as sys;
 
 pub use self::controls::{Controls, Exposure, PowerLine};
 use self::driver::{Driver, KernelDriver};
 use self::finding::{CameraName, KnownCamera, Machine};
 use self::format::{BufferPlan, Formats, Offer, Offers, Wanted, choose};
 pub use self::format::{CameraFormat, Size};
+use self::identity::Identity;
 use self::refusal::OpenStep;
 use self::state::{MAX_BUFFERS, NotTheDrivers, Ring, Sequence, StreamAction, action, judge};
 pub use self::survey::{Format, Node, NodeVerdict, survey};
+use super::media::{self, MediaGraph, PadFormat};
 use super::{
     Captured, PATIENCE, Pace, Payload, Source, SourceCounters, SourceError, problem, side_problem,
 };
@@ -362,11 +366,13 @@ fn build<D: Driver>(
 ) -> Result<Agreed, SourceError> {
     let (path, identity): (&Path, _) = (camera.path(), camera.identity());
     let at = |step| move |e: std::io::Error| refusal::failed(path, step, &e);
-    let offered: Formats = driver.formats().map_err(at(OpenStep::Formats))?;
+    let arriving = arriving(identity, driver).1;
+    let offered = formats(driver, arriving).map_err(at(OpenStep::Formats))?;
     let fourcc = choose(&config.wanted(), &offers(config, driver, &offered))
         .ok_or_else(|| refusal::no_format(path, identity, config.format, &offered))?;
-    let granted =
-        driver.set_format(fourcc, config.width, config.height).map_err(at(OpenStep::Format))?;
+    // Behind a media graph the node has to be set to what reaches it.
+    let (width, height) = arriving.map_or((config.width, config.height), |f| (f.width, f.height));
+    let granted = driver.set_format(fourcc, width, height).map_err(at(OpenStep::Format))?;
     let plan = granted.plan().map_err(|why| refusal::unreadable(path, why))?;
     if let Payload::Raw(layout) = plan.payload
         && layout.scan() != Scan::Progressive
@@ -398,6 +404,27 @@ fn build<D: Driver>(
     }
     driver.start().map_err(|e| refusal::failed_start(path, identity, driver.graph(), &e))?;
     Ok(Agreed { plan, fourcc: granted.fourcc, size: (granted.width, granted.height), fps, ring })
+}
+
+/// The media graph that a person or another program sets up for this node, and what reaches the
+/// node through it; `None` where the node sets its own, or the graph cannot be read.
+fn arriving<D: Driver>(
+    identity: &Identity,
+    driver: &D,
+) -> (Option<(MediaGraph, (u32, u32))>, Option<PadFormat>) {
+    if identity.capabilities & sys::V4L2_CAP_IO_MC == 0 {
+        return (None, None);
+    }
+    let graph = driver.graph();
+    let format = graph.as_ref().and_then(|(graph, node)| media::arriving(graph, *node));
+    (graph, format)
+}
+
+/// The formats that the driver offers of what reaches the node.
+fn formats<D: Driver>(driver: &mut D, arriving: Option<PadFormat>) -> std::io::Result<Formats> {
+    let formats = driver.formats(arriving.map_or(0, |f| f.code))?;
+    // A driver that does not tell by what reaches it tells nothing then, or all.
+    if formats.is_empty() && arriving.is_some() { driver.formats(0) } else { Ok(formats) }
 }
 
 /// What the driver says of each format for the wanted size.

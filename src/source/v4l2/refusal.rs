@@ -8,8 +8,8 @@ use v4l::v4l_sys as sys;
 
 use super::super::SourceError;
 use super::super::media::{GraphAdvice, MediaGraph, advise};
-use super::finding::Identity;
 use super::format::{CameraFormat, Unreadable, is_bayer, known};
+use super::identity::Identity;
 
 /// The step at which the kernel refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +91,24 @@ pub(super) fn failed_start(
     if !e.raw_os_error().is_some_and(|code| of_links.contains(&code)) {
         return failed(path, OpenStep::Start, e);
     }
-    let unread = graph.is_none() && identity.capabilities & sys::V4L2_CAP_IO_MC != 0;
-    if let Some(error) = graph.and_then(|(graph, node)| unset(path, identity, &graph, node)) {
+    if let Some((graph, node)) = &graph
+        && let Some(error) = unset(path, identity, graph, *node)
+    {
         return error;
     }
-    if unread {
+    if identity.capabilities & sys::V4L2_CAP_IO_MC != 0 {
+        if let Some((graph, _)) = graph {
+            let media = graph.device.display();
+            return SourceError::configuration(
+                format!(
+                    "{} ({}) refuses to start streaming ({e}), although the links of {media} are \
+                     set",
+                    path.display(),
+                    identity.driver
+                ),
+                format!("see the kernel's log (`dmesg`) and each pad: `media-ctl -d {media} -p`"),
+            );
+        }
         return SourceError::configuration(
             format!("{} ({}) refuses to start streaming ({e})", path.display(), identity.driver),
             "the links of its media graph are probably not set; `watchpost cameras`, run as root, \
@@ -127,19 +140,7 @@ pub(super) fn unset(
             format!("{device} ({driver}) gives the sensor's raw mosaic only ({format})"),
             format!("read the camera through its image processor and a pipe: {}", csi(driver)),
         ),
-        GraphAdvice::SetUp { missing, lines, size, processed } => {
-            let size = size.map_or_else(String::new, |(width, height)| {
-                format!(
-                    concat!(
-                        "; then {} = {} and {} = {}, because the node takes the size that it is \
-                         given"
-                    ),
-                    setting!(source.v4l2.width),
-                    width,
-                    setting!(source.v4l2.height),
-                    height
-                )
-            });
+        GraphAdvice::SetUp { missing, lines, processed } => {
             let processed = match processed {
                 true => {
                     "; without the board's own camera stack nobody sets exposure and colours: \
@@ -150,7 +151,7 @@ pub(super) fn unset(
             (
                 format!("{device} ({driver}) cannot stream yet: in {media} {missing}"),
                 format!(
-                    "type this, and have it done at each start: {}{size}{processed}",
+                    "type this, and have it done at each start: {}{processed}",
                     lines.join(" && ")
                 ),
             )

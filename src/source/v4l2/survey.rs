@@ -11,19 +11,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use v4l::FourCC;
-use v4l::v4l_sys as sys;
 
 use super::super::SourceError;
 use super::super::media::MediaGraph;
 use super::driver::{Driver, KernelDriver};
-use super::finding::{Identity, Machine};
+use super::finding::{MAX_NODES, Machine};
 use super::format::{Formats, Size, choose, known};
+use super::identity::Identity;
 use super::refusal::{self, OpenStep};
-use super::{V4l2Config, offers};
+use super::{V4l2Config, arriving, formats, offers};
 use crate::clock::Clock;
-
-/// Most nodes that are looked at.
-pub const MAX_NODES: usize = 64;
 
 /// One format of a node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -167,12 +164,9 @@ fn verdict<D: Driver>(
         return Ok(NodeVerdict::Other { what: what.to_owned() });
     }
     refusal::check_node(&path, &identity)?;
-    let graph = match identity.capabilities & sys::V4L2_CAP_IO_MC {
-        0 => None,
-        _ => driver.graph(),
-    };
+    let (graph, arriving) = arriving(&identity, driver);
     node.media = graph.as_ref().map(|(graph, _)| graph.clone());
-    let formats: Formats = driver.formats().map_err(at(OpenStep::Formats))?;
+    let formats: Formats = formats(driver, arriving).map_err(at(OpenStep::Formats))?;
     node.formats = formats.iter().map(|f| format(driver, *f)).collect();
     let fourcc = choose(&wanted.wanted(), &offers(wanted, driver, &formats))
         .ok_or_else(|| refusal::no_format(&path, &identity, wanted.format, &formats))?;
@@ -213,6 +207,8 @@ fn trouble(error: SourceError) -> NodeVerdict {
 #[cfg(test)]
 mod tests {
     use std::io;
+
+    use v4l::v4l_sys as sys;
 
     use super::super::tests::FakeCamera;
     use super::*;
@@ -282,7 +278,6 @@ mod tests {
         let NodeVerdict::Trouble { what, remedy } = &node.verdict else { panic!("{node:?}") };
         assert!(what.contains("'imx219 4-0010':0 -> 'rkisp1_mainpath':0 is not enabled"), "{what}");
         assert!(remedy.contains("media-ctl -d /dev/media0 -l"), "{remedy}");
-        assert!(remedy.contains("source.v4l2.width = 1640"), "{remedy}");
         assert_eq!(node.media.map(|g| g.entities.len()), Some(2));
     }
 

@@ -10,7 +10,7 @@ use v4l::v4l_sys as sys;
 use super::super::BadFrame;
 use super::super::media::{MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad};
 use super::super::media::{PadFormat, PadPlace};
-use super::finding::{Identity, Machine};
+use super::finding::Machine;
 use super::format::{Granted, GrantedPlane, Sizes};
 use super::state::{Filled, Piece, UsedPlane};
 use super::*;
@@ -60,6 +60,10 @@ pub(super) struct FakeCamera {
     lacks: Vec<u32>,
     controls: Vec<(u32, i32)>,
     pub(super) graph: Option<(MediaGraph, (u32, u32))>,
+    /// What it offers of one media bus format.
+    of_code: Option<(u32, Vec<[u8; 4]>)>,
+    /// The format and size that were asked for last.
+    asked: Option<([u8; 4], u32, u32)>,
     /// The nodes that there are: card, socket, and whether they give pictures; `None` where any
     /// path is the one camera.
     pub(super) nodes: Option<BTreeMap<PathBuf, (&'static str, String, bool)>>,
@@ -101,6 +105,8 @@ impl FakeCamera {
             lacks: Vec::new(),
             controls: Vec::new(),
             graph: None,
+            of_code: None,
+            asked: None,
             nodes: None,
             at: PathBuf::new(),
         }
@@ -136,7 +142,11 @@ impl Driver for FakeCamera {
     fn graph(&self) -> Option<(MediaGraph, (u32, u32))> {
         self.graph.clone()
     }
-    fn formats(&mut self) -> io::Result<Formats> {
+    fn formats(&mut self, bus_code: u32) -> io::Result<Formats> {
+        if let Some((code, formats)) = self.of_code.as_ref().filter(|_| bus_code != 0) {
+            let known = formats.iter().filter(|_| *code == bus_code);
+            return Ok(known.map(FourCC::new).collect());
+        }
         Ok(self.formats.iter().map(FourCC::new).collect())
     }
     fn sizes(&mut self, _: FourCC) -> io::Result<Sizes> {
@@ -152,7 +162,8 @@ impl Driver for FakeCamera {
         self.controls.push((id, value));
         Ok(())
     }
-    fn set_format(&mut self, fourcc: FourCC, _: u32, _: u32) -> io::Result<Granted> {
+    fn set_format(&mut self, fourcc: FourCC, w: u32, h: u32) -> io::Result<Granted> {
+        self.asked = Some((fourcc.repr, w, h));
         let (width, height) = self.granted.ok_or_else(|| Self::os(libc::ENODEV))?;
         let strides = vec![width; self.planes];
         Ok(Granted {
@@ -562,6 +573,39 @@ pub(super) fn unset_graph() -> (MediaGraph, (u32, u32)) {
         left_out: 0,
     };
     (graph, (81, 3))
+}
+
+#[test]
+fn behind_a_media_graph_the_node_is_set_to_what_reaches_it() {
+    let set_up = || {
+        let (mut graph, node) = unset_graph();
+        graph.links[0].enabled = true;
+        let mut fake = FakeCamera::new();
+        fake.capabilities |= sys::V4L2_CAP_IO_MC;
+        fake.formats = vec![*b"GREY", *b"NV12"];
+        fake.graph = Some((graph, node));
+        fake
+    };
+    let auto = || V4l2Config { fps: 0, ..V4l2Config::default() };
+    let mut fake = set_up();
+    fake.of_code = Some((0x2008, vec![*b"NV12"]));
+    let asked = |fake| opened(auto(), fake).unwrap().driver.asked.unwrap();
+    assert_eq!(asked(fake), (*b"NV12", 1640, 1232));
+    // A driver that does not tell by what reaches it.
+    let mut fake = set_up();
+    fake.of_code = Some((1, vec![]));
+    let (_, width, height) = asked(fake);
+    assert_eq!((width, height), (1640, 1232));
+    // A node that sets its own graph is asked for what is wanted.
+    let mut fake = set_up();
+    fake.capabilities &= !sys::V4L2_CAP_IO_MC;
+    let (_, width, height) = asked(fake);
+    assert_eq!((width, height), (1280, 720));
+    // A graph that is set up and refuses all the same says where to look.
+    let mut fake = set_up();
+    fake.start_fails = Some(libc::EPIPE);
+    let text = refused(fake);
+    assert!(text.contains("although the links of /dev/media0 are set"), "{text}");
 }
 
 /// What opening such a device says.
