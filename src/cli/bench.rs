@@ -88,7 +88,7 @@ enum Workload {
     Embed,
     /// Exact search, one probe and ten at once, beside one pass over the same memory.
     Search,
-    /// From a captured frame to the detector's input, by camera format and size.
+    /// From a captured frame to the detector's picture and an aligned face, by camera format.
     Formats,
     /// Seconds from entering the picture to the candidate, by the camera's frame rate.
     Candidate,
@@ -154,7 +154,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Workload::Detect => detect(&args, &models, &meter)?,
         Workload::Embed => embed(&args, &models, &meter)?,
         Workload::Search => search(&args, &models, &meter)?,
-        Workload::Formats => formats::run(&args, &models, &meter)?,
+        Workload::Formats => {
+            formats::run(&args, &models, &meter)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Workload::Pipeline if args.photographs.is_empty() => pipeline(&args, &models, &meter)?,
         Workload::Pipeline => photographs::run(&args, &models, &meter)?,
         Workload::Candidate => return time_to_candidate(&args, &models),

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::Frame;
-use crate::geometry::{Axes, Orientation};
+use crate::geometry::Axes;
 use crate::kernels::pixels::{PixelKernels, Rgbx};
 use crate::locked::wipe;
 
-/// Native columns and rows that are turned at once: few enough for the first cache, and each row of
-/// them long enough for whole cache lines of the buffer.
-const TILE: (usize, usize) = (64, 8);
+/// Native columns and rows that are turned at once: few enough for the first cache; as many columns
+/// as are two cache lines of luma in the buffer, and as many rows as are one in what comes out.
+const TILE: (usize, usize) = (128, 16);
 
 impl Frame<'_> {
     /// Puts the pixels `columns` of each of the rows `rows` of the upright picture into `out`, row
@@ -29,87 +29,110 @@ impl Frame<'_> {
         if columns.is_empty() || rows.is_empty() {
             return;
         }
-        if self.orientation != Orientation::NATIVE {
-            self.turned_block(kernels, columns, rows, out, stride);
-            return;
-        }
-        for (row, out) in rows.zip(out.chunks_mut(stride)) {
-            let line = self.line(row, columns.clone());
-            kernels.convert(&line, self.layout.range, &mut out[..columns.len()]);
-        }
-    }
-
-    /// [`Frame::block`] by tiles: pieces of a few native rows are converted, and then go where they
-    /// belong.
-    fn turned_block(
-        &self,
-        kernels: &dyn PixelKernels,
-        columns: Range<usize>,
-        rows: Range<usize>,
-        out: &mut [Rgbx],
-        stride: usize,
-    ) {
         let Axes { swapped, columns_reversed, rows_reversed } = self.orientation.axes();
         let (width, height) = self.native_size();
         let back = |reversed: bool, range: Range<usize>, side: usize| match reversed {
             true => side - range.end..side - range.start,
             false => range,
         };
-        let (across, down) = if swapped { (rows, columns) } else { (columns, rows) };
-        let native_columns = back(columns_reversed, across, width);
-        let native_rows = back(rows_reversed, down, height);
-        // How far from the left, or from the top, of the block a native column or row is.
-        let place = |reversed: bool, native: Range<usize>| {
-            move |at: usize| match reversed {
-                true => native.end - 1 - at,
-                false => at - native.start,
-            }
-        };
-        let column_at = place(columns_reversed, native_columns.clone());
-        let row_at = place(rows_reversed, native_rows.clone());
-        // A line begins at an even column, which may be one before the first.
-        let mut tile = [[[0; 4]; TILE.0 + 1]; TILE.1];
-        for (first_row, first_column) in native_rows
-            .clone()
-            .step_by(TILE.1)
-            .flat_map(|y| native_columns.clone().step_by(TILE.0).map(move |x| (y, x)))
-        {
-            let tile_rows = first_row..(first_row + TILE.1).min(native_rows.end);
-            let tile_columns = first_column..(first_column + TILE.0).min(native_columns.end);
-            let even = first_column & !1;
-            for (row, pixels) in tile_rows.clone().zip(&mut tile) {
-                let line = self.line(row, even..tile_columns.end);
-                kernels.convert(&line, self.layout.range, &mut pixels[..tile_columns.end - even]);
-            }
-            if swapped {
-                let from = row_at(tile_rows.start).min(row_at(tile_rows.end - 1));
-                for at in tile_columns {
-                    let out = &mut out[column_at(at) * stride + from..][..tile_rows.len()];
-                    let column = tile.iter().map(|pixels| pixels[at - even]);
-                    if rows_reversed {
-                        out.iter_mut().rev().zip(column).for_each(|(to, pixel)| *to = pixel);
-                    } else {
-                        out.iter_mut().zip(column).for_each(|(to, pixel)| *to = pixel);
-                    }
-                }
-            } else {
-                let (first, last) = (tile_columns.start, tile_columns.end - 1);
-                let from = column_at(first).min(column_at(last));
-                for (at, pixels) in tile_rows.zip(&tile) {
-                    let pixels = &pixels[tile_columns.start - even..tile_columns.end - even];
-                    let out = &mut out[row_at(at) * stride + from..][..pixels.len()];
-                    if columns_reversed {
-                        out.iter_mut().rev().zip(pixels).for_each(|(to, pixel)| *to = *pixel);
-                    } else {
-                        out.copy_from_slice(pixels);
-                    }
-                }
-            }
+        if swapped {
+            let native = NativePart {
+                columns: back(columns_reversed, rows, width),
+                rows: back(rows_reversed, columns, height),
+            };
+            return self.turned_block(kernels, native, out, stride);
         }
-        for pixels in &mut tile {
-            wipe(pixels.as_flattened_mut());
+        let native = back(columns_reversed, columns, width);
+        let native_rows = back(rows_reversed, rows, height);
+        let count = native_rows.len();
+        // In the buffer's order, in which the processor expects it to be read.
+        for (i, row) in native_rows.enumerate() {
+            let i = if rows_reversed { count - 1 - i } else { i };
+            let out = &mut out[i * stride..][..native.len()];
+            self.piece(kernels, row, native.clone(), out);
+            if columns_reversed {
+                out.reverse();
+            }
         }
     }
+
+    /// The pixels `columns` of the native row `row`.
+    fn piece(
+        &self,
+        kernels: &dyn PixelKernels,
+        row: usize,
+        columns: Range<usize>,
+        out: &mut [Rgbx],
+    ) {
+        let range = self.layout.range();
+        let mut from = columns.start;
+        let mut out = out;
+        // A line begins at an even column. The first pixel of one that does not is the second of
+        // its pair.
+        if !from.is_multiple_of(2) {
+            let mut pair = [[0; 4]; 2];
+            kernels.convert(&self.line(row, from - 1..from + 1), range, &mut pair);
+            let (first, rest) = out.split_at_mut(1);
+            first[0] = pair[1];
+            (from, out) = (from + 1, rest);
+            wipe(pair.as_flattened_mut());
+        }
+        if from < columns.end {
+            kernels.convert(&self.line(row, from..columns.end), range, out);
+        }
+    }
+
+    /// [`Frame::block`] where rows become columns, by tiles: pieces of a few native rows are
+    /// converted, and then go where they belong.
+    fn turned_block(
+        &self,
+        kernels: &dyn PixelKernels,
+        native: NativePart,
+        out: &mut [Rgbx],
+        stride: usize,
+    ) {
+        let Axes { columns_reversed, rows_reversed, .. } = self.orientation.axes();
+        let NativePart { columns, rows } = native;
+        // How far from the top, or from the left, of the block a native column or row is.
+        let row_at = |column: usize| match columns_reversed {
+            true => columns.end - 1 - column,
+            false => column - columns.start,
+        };
+        let column_at = |tile: &Range<usize>| match rows_reversed {
+            true => rows.end - tile.end,
+            false => tile.start - rows.start,
+        };
+        let mut tile = [[[0; 4]; TILE.0]; TILE.1];
+        for first_row in rows.clone().step_by(TILE.1) {
+            let tile_rows = first_row..(first_row + TILE.1).min(rows.end);
+            let x = column_at(&tile_rows);
+            for first_column in columns.clone().step_by(TILE.0) {
+                let tile_columns = first_column..(first_column + TILE.0).min(columns.end);
+                for (i, row) in tile_rows.clone().enumerate() {
+                    // The tile's rows lie as they come out.
+                    let i = if rows_reversed { tile_rows.len() - 1 - i } else { i };
+                    let pixels = &mut tile[i][..tile_columns.len()];
+                    self.piece(kernels, row, tile_columns.clone(), pixels);
+                }
+                for (i, column) in tile_columns.enumerate() {
+                    let out = &mut out[row_at(column) * stride + x..][..tile_rows.len()];
+                    match <&mut [Rgbx; TILE.1]>::try_from(&mut *out) {
+                        Ok(whole) => *whole = std::array::from_fn(|row| tile[row][i]),
+                        Err(_) => out.iter_mut().zip(&tile).for_each(|(to, row)| *to = row[i]),
+                    }
+                }
+            }
+        }
+        for row in &mut tile {
+            wipe(row.as_flattened_mut());
+        }
+    }
+}
+
+/// Columns and rows of the native picture.
+struct NativePart {
+    columns: Range<usize>,
+    rows: Range<usize>,
 }
 
 #[cfg(test)]
@@ -119,6 +142,7 @@ mod tests {
     use super::super::PixelFormat;
     use super::super::fixture::{AllPixels, noisy, turned_copy};
     use super::*;
+    use crate::geometry::Orientation;
     use crate::kernels::pixels::available;
 
     proptest! {

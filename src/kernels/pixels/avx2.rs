@@ -1,5 +1,7 @@
 //! x86-64 with AVX2: Haswell, Zen 1 and later.
 
+mod orders;
+
 use std::arch::x86_64::*;
 
 use super::matrix::Matrix;
@@ -26,13 +28,12 @@ impl PixelKernels for Avx2Pixels {
 
     fn convert(&self, line: &SampleLine<'_>, range: Range, dst: &mut [Rgbx]) {
         assert!(line.holds(dst.len()));
-        if let SampleLine::Other(other) = line {
-            return reorder::convert(self, other, range, dst);
-        }
         // SAFETY: `detect` found the feature; the line holds as many pixels as `dst`.
         let done = unsafe { convert(line, Matrix::of(range), dst) };
-        if done < dst.len() {
-            scalar::convert(&line.skip(done), range, &mut dst[done..]);
+        let rest = &mut dst[done..];
+        match line {
+            SampleLine::Other(other) if done == 0 => reorder::convert(self, other, range, rest),
+            _ => scalar::convert(&line.skip(done), range, rest),
         }
     }
 
@@ -135,8 +136,8 @@ unsafe fn convert(line: &SampleLine<'_>, matrix: &Matrix, dst: &mut [Rgbx]) -> u
                 let two = |low, high| _mm256_set_m128i(high, low);
                 [two(four(0, 0), four(12, 0)), two(four(24, 0), four(32, 4))]
             }
-            // Brought into order before; left to the reference where it was not.
-            SampleLine::Other(_) => return 0,
+            // SAFETY: as the caller promises.
+            SampleLine::Other(ref line) => return unsafe { orders::convert(line, matrix, dst) },
         };
         let out: *mut __m256i = out.as_mut_ptr().cast();
         // SAFETY: sixteen pixels are two registers.

@@ -3,10 +3,10 @@
 //! * The bytes are those of the reference for every line: nothing is computed here, only moved.
 //! * Nothing allocates; the loops are plain, so that the compiler makes SIMD of them.
 //!
-//! Not promised: the speed of a kernel that reads the order itself. `watchpost bench formats` says
-//! what it costs.
+//! Not promised: the speed of a kernel that reads the order itself, as those of AVX2 do. `watchpost
+//! bench formats` says what it costs.
 
-use super::samples::{OtherLine, from_565};
+use super::samples::{DeepLuma, OtherLine, PackedOrder, from_565};
 use super::{PixelKernels, Range, Rgbx, SampleLine};
 
 /// Pixels a turn: a multiple of what any kernel takes at a time, and few enough for the first
@@ -27,7 +27,12 @@ pub(super) fn convert(
         match *line {
             OtherLine::Packed { order, all } => {
                 let moved = &mut moved[..pairs * 4];
-                reorder(&all[x * 2..x * 2 + pairs * 4], order.places(), moved);
+                let all = &all[x * 2..x * 2 + pairs * 4];
+                match order {
+                    PackedOrder::Uyvy => reorder::<4, 4>(all, PackedOrder::Uyvy.places(), moved),
+                    PackedOrder::Yvyu => reorder::<4, 4>(all, PackedOrder::Yvyu.places(), moved),
+                    PackedOrder::Vyuy => reorder::<4, 4>(all, PackedOrder::Vyuy.places(), moved),
+                }
                 kernels.convert(&SampleLine::Yuyv(moved), range, dst);
             }
             OtherLine::Nv21 { luma, chroma } => {
@@ -43,33 +48,35 @@ pub(super) fn convert(
                 let moved = &mut moved[..pixels * 3];
                 let chroma = chroma[x * 2..(x + pixels) * 2].as_chunks().0.iter();
                 let samples = luma[x..x + pixels].iter().zip(chroma);
-                for (to, (luma, [first, second])) in moved.as_chunks_mut().0.iter_mut().zip(samples)
-                {
-                    *to = match cr_first {
-                        true => [*luma, *second, *first],
-                        false => [*luma, *first, *second],
-                    };
+                let moved_pixels = moved.as_chunks_mut().0.iter_mut().zip(samples);
+                if cr_first {
+                    moved_pixels.for_each(|(to, (luma, [cr, cb]))| *to = [*luma, *cb, *cr]);
+                } else {
+                    moved_pixels.for_each(|(to, (luma, [cb, cr]))| *to = [*luma, *cb, *cr]);
                 }
                 kernels.convert(&SampleLine::Ycc444(moved), range, dst);
             }
             OtherLine::Deep { luma, row, from } => {
                 let moved = &mut moved[..pixels];
-                for (i, to) in moved.iter_mut().enumerate() {
-                    *to = luma.upper(row, from + x + i);
-                }
+                upper(luma, row, from + x, moved);
                 kernels.convert(&SampleLine::Grey(moved), range, dst);
             }
-            OtherLine::Rgb { step: 4, places, all } => {
-                let all = all[x * 4..(x + pixels) * 4].as_chunks::<4>().0;
-                for (to, bytes) in dst.iter_mut().zip(all) {
-                    let [r, g, b] = places.map(|p| bytes[p]);
-                    *to = [r, g, b, 0];
-                }
-            }
             OtherLine::Rgb { step, places, all } => {
-                for (to, bytes) in dst.iter_mut().zip(all[x * step..].chunks_exact(step)) {
-                    let [r, g, b] = places.map(|p| bytes[p]);
-                    *to = [r, g, b, 0];
+                let all = &all[x * step..(x + pixels) * step];
+                // Each order that a camera has is a loop of its own.
+                match (step, places) {
+                    (4, [0, 1, 2]) => colours::<4>(all, [0, 1, 2], dst),
+                    (4, [2, 1, 0]) => colours::<4>(all, [2, 1, 0], dst),
+                    (4, [1, 2, 3]) => colours::<4>(all, [1, 2, 3], dst),
+                    (4, [3, 2, 1]) => colours::<4>(all, [3, 2, 1], dst),
+                    (4, places) => colours::<4>(all, places, dst),
+                    (3, [2, 1, 0]) => colours::<3>(all, [2, 1, 0], dst),
+                    _ => {
+                        for (to, bytes) in dst.iter_mut().zip(all.chunks_exact(step)) {
+                            let [r, g, b] = places.map(|p| bytes[p]);
+                            *to = [r, g, b, 0];
+                        }
+                    }
                 }
             }
             OtherLine::Rgb565(all) => {
@@ -83,9 +90,44 @@ pub(super) fn convert(
     }
 }
 
-/// Four bytes of each group, in the order `places`.
-fn reorder(from: &[u8], places: [usize; 4], to: &mut [u8]) {
-    for (to, from) in to.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
+/// Red, green and blue at `places` of each `STEP` bytes.
+#[inline(always)]
+fn colours<const STEP: usize>(from: &[u8], places: [usize; 3], to: &mut [Rgbx]) {
+    for (to, from) in to.iter_mut().zip(from.as_chunks::<STEP>().0) {
+        let [r, g, b] = places.map(|p| from[p]);
+        *to = [r, g, b, 0];
+    }
+}
+
+/// `OUT` bytes of each group of `IN`, in the order `places`.
+#[inline(always)]
+fn reorder<const IN: usize, const OUT: usize>(from: &[u8], places: [usize; OUT], to: &mut [u8]) {
+    for (to, from) in to.as_chunks_mut::<OUT>().0.iter_mut().zip(from.as_chunks::<IN>().0) {
         *to = places.map(|p| from[p]);
+    }
+}
+
+/// The upper bytes of the pixels from `x` on of a row.
+fn upper(luma: DeepLuma, row: &[u8], x: usize, to: &mut [u8]) {
+    let done = match luma {
+        DeepLuma::Words { bits } => {
+            let codes = row[x * 2..].as_chunks::<2>().0;
+            for (to, code) in to.iter_mut().zip(codes) {
+                *to = (u16::from_le_bytes(*code) >> (bits - 8)).min(255) as u8;
+            }
+            to.len()
+        }
+        DeepLuma::Packed10 if x.is_multiple_of(4) => {
+            reorder::<5, 4>(&row[x / 4 * 5..], [0, 1, 2, 3], to);
+            to.len() / 4 * 4
+        }
+        DeepLuma::Packed12 if x.is_multiple_of(2) => {
+            reorder::<3, 2>(&row[x / 2 * 3..], [0, 1], to);
+            to.len() / 2 * 2
+        }
+        DeepLuma::Packed10 | DeepLuma::Packed12 => 0,
+    };
+    for (i, to) in to.iter_mut().enumerate().skip(done) {
+        *to = luma.upper(row, x + i);
     }
 }
