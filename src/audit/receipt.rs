@@ -13,6 +13,7 @@
 
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
 use crate::watchlist::keys::{KeyId, SecretKey};
+use crate::watchlist::sign1::{Sign1, SignedForm};
 use crate::watchlist::trust::{Role, Trust};
 
 /// Content type of a receipt.
@@ -22,9 +23,9 @@ pub const MOST_EVENTS: usize = 64;
 /// Most bytes of one.
 pub const MAX_RECEIPT: usize = 8 * 1024;
 
-const COSE_SIGN1_TAG: u64 = 18;
 const FORMAT_VERSION: u64 = 1;
-const CONTEXT: &[u8] = b"watchpost receipt v1";
+const RECEIPT: SignedForm =
+    SignedForm { content_type: RECEIPT_TYPE, context: b"watchpost receipt v1" };
 /// Longest name of a device.
 const MAX_DEVICE: usize = 64;
 
@@ -72,19 +73,6 @@ pub struct ReceivedEvent {
     pub digest: [u8; 32],
 }
 
-fn protected(id: KeyId) -> Vec<u8> {
-    let mut w = CborWriter::default();
-    w.map(3).key(1).int(-8).key(3).text(RECEIPT_TYPE).key(4).bytes(&id.to_bytes());
-    w.finish()
-}
-
-/// RFC 9052's `Sig_structure` for one signer (section 4.4).
-fn to_be_signed(id: KeyId, payload: &[u8]) -> Vec<u8> {
-    let mut w = CborWriter::default();
-    w.array(4).text("Signature1").bytes(&protected(id)).bytes(CONTEXT).bytes(payload);
-    w.finish()
-}
-
 /// Signs that `events` of `device`, [`MOST_EVENTS`] at most, are stored.
 pub fn give(device: &str, events: &[ReceivedEvent], desk: &SecretKey) -> Vec<u8> {
     debug_assert!(events.len() <= MOST_EVENTS, "the caller splits them");
@@ -93,12 +81,7 @@ pub fn give(device: &str, events: &[ReceivedEvent], desk: &SecretKey) -> Vec<u8>
     for event in events {
         w.array(2).bytes(&event.id).bytes(&event.digest);
     }
-    let payload = w.finish();
-    let signer = desk.public().id();
-    let mut w = CborWriter::default();
-    w.tag(COSE_SIGN1_TAG).array(4).bytes(&protected(signer)).map(0).bytes(&payload);
-    w.bytes(&desk.sign(&to_be_signed(signer, &payload)));
-    w.finish()
+    RECEIPT.sign(&w.finish(), desk)
 }
 
 /// What a receiver that `trust` pins has stored of `device`.
@@ -109,29 +92,13 @@ pub fn open(bytes: &[u8], trust: &Trust, device: &str) -> Result<Vec<ReceivedEve
     if bytes.len() > MAX_RECEIPT {
         return Err(ReceiptError::TooLarge(bytes.len()));
     }
-    let mut r = CborReader::new(bytes);
-    r.tag(COSE_SIGN1_TAG)?;
-    if r.array(4)? != 4 {
-        return Err(ReceiptError::Value { what: "container", rule: "four parts" });
-    }
-    let header = r.bytes(128)?;
-    let id = header.len().checked_sub(8).and_then(|at| header[at..].try_into().ok());
-    let Some(signer) = id.map(KeyId::from_bytes).filter(|id| protected(*id) == header) else {
-        let rule = "{alg: EdDSA, content type of a receipt, kid: 8 bytes}";
-        return Err(ReceiptError::Value { what: "header", rule });
-    };
-    r.map(0)?;
-    let payload = r.bytes(MAX_RECEIPT)?;
-    let rule = "64 bytes of Ed25519";
-    let signature = r.bytes(64)?;
-    let signature: &[u8; 64] =
-        signature.try_into().map_err(|_| ReceiptError::Value { what: "signature", rule })?;
-    r.end()?;
+    let read = Sign1::read(bytes, RECEIPT, MAX_RECEIPT)?;
+    let signer = read.signer;
     let key = trust.key(signer, Role::Receiver).ok_or(ReceiptError::NotPinned(signer))?;
-    if !key.verifies(&to_be_signed(signer, payload), signature) {
+    if !read.is_by(key) {
         return Err(ReceiptError::Altered(signer));
     }
-    let (addressee, events) = decode(payload)?;
+    let (addressee, events) = decode(read.payload)?;
     if addressee == device { Ok(events) } else { Err(ReceiptError::OtherDevice) }
 }
 
@@ -183,6 +150,19 @@ mod tests {
             assert!(bytes.len() <= MAX_RECEIPT, "{}", bytes.len());
             assert_eq!(open(&bytes, &trust(), "gate-1").unwrap(), events(count));
         }
+    }
+
+    #[test]
+    fn an_order_or_a_verdict_of_the_same_key_is_no_receipt() {
+        let other = SignedForm { content_type: "application/other", ..RECEIPT };
+        let unbound = SignedForm { context: b"other", ..RECEIPT };
+        let good = give("gate-1", &events(1), &fixture::key(3));
+        let payload = Sign1::read(&good, RECEIPT, MAX_RECEIPT).unwrap().payload;
+        let refused = |form: SignedForm| {
+            open(&form.sign(payload, &fixture::key(3)), &trust(), "gate-1").unwrap_err()
+        };
+        assert!(refused(other).is_malformed());
+        assert!(matches!(refused(unbound), ReceiptError::Altered(_)));
     }
 
     #[test]

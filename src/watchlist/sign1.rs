@@ -1,5 +1,5 @@
-//! What one person signs: a tagged `COSE_Sign1` (RFC 9052, section 4.2), of an order and of a
-//! verdict.
+//! What one key signs: a tagged `COSE_Sign1` (RFC 9052, section 4.2), of an order, of a verdict and
+//! of a receipt.
 //!
 //! * Protected is `{alg: EdDSA (-8), content type, kid}` and nothing else, unprotected nothing, the
 //!   payload is inside, all in deterministic CBOR. What is written otherwise is not read.
