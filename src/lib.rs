@@ -24,7 +24,7 @@
 //!
 //! | module | one job | knows |
 //! |---|---|---|
-//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`locked`], [`setting`], [`problem`], [`cause`], [`promise`], [`judgement`], [`poisson`], [`proportion`], [`readers`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, memory that is locked and wiped, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on, what reviewers say, bounds of rare rates, bounds of shares, readers over HTTP | the samples of `kernels` |
+//! | [`geometry`], [`frame`], [`template`], [`clock`], [`backoff`], [`files`], [`locked`], [`setting`], [`problem`], [`cause`], [`promise`], [`judgement`], [`poisson`], [`proportion`], [`numerals`], [`readers`] | the vocabulary: points, pixels, embeddings, time, when to try again, files that are replaced whole, memory that is locked and wiped, the names of settings, what is wrong with a setting, why nobody is matched, what a false-alert budget rests on, what reviewers say, bounds of rare rates, bounds of shares, numbers for people, readers over HTTP | the samples of `kernels` |
 //! | [`hardware`] | what the board's kernel tells of its heat and its supply | nothing else |
 //! | [`kernels`] | SIMD: networks, pixels, search; one choice of instructions | nothing else |
 //! | [`source`] | where pictures come from: V4L2, a pipe, photographs; JPEG | the vocabulary |
@@ -84,6 +84,8 @@ pub(crate) mod hardware;
 pub mod judgement;
 pub mod kernels;
 pub mod locked;
+#[cfg(any(feature = "desk", feature = "evaluate"))]
+pub(crate) mod numerals;
 pub(crate) mod poisson;
 pub(crate) mod problem;
 pub mod promise;

@@ -3,10 +3,10 @@
 //! They assume independent trials: whoever has trials that share a person or a photograph divides
 //! their counts by a design effect first, and says so beside the figure.
 
-#[cfg(feature = "evaluate")]
+#[cfg(any(feature = "desk", feature = "evaluate"))]
 use crate::poisson::CONFIDENCE;
 
-#[cfg(feature = "evaluate")]
+#[cfg(any(feature = "desk", feature = "evaluate"))]
 /// Two-sided 95 % interval of a proportion after `count` of `of` trials (Clopper and Pearson 1934).
 /// Effective counts need not be whole. Without trials: 0 to 1.
 pub fn clopper_pearson(count: f64, of: f64) -> (f64, f64) {

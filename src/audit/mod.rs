@@ -40,7 +40,7 @@
 //! | [`record`] | what is written: a closed set of records, their bytes |
 //! | [`detached`] | signatures of what is published, beside it |
 //! | [`receipt`] | a desk's word that it has stored what a device published |
-//! | `report` | what a device did in a period, from its log; sans-IO, on workstations |
+//! | `report` | what a device did in a period, from its log; sans-IO, on workstations and at a desk |
 //! | [`store`] | the log on the disk |
 //! | [`journal`] | a device's own log: records in, signed checkpoints out |
 //! | [`generation`] | which log of a device it is |
@@ -61,7 +61,7 @@ pub mod note;
 pub mod proof;
 pub mod receipt;
 pub mod record;
-#[cfg(feature = "evaluate")]
+#[cfg(any(feature = "desk", feature = "evaluate"))]
 pub mod report;
 pub mod store;
 pub mod tree;

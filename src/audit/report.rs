@@ -8,6 +8,7 @@
 //! * Intervals are exact: Clopper and Pearson's for shares, Garwood's for rates, 95 % two-sided.
 
 mod figures;
+pub mod words;
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,8 @@
 //!   keeps it ([`KeptPromises`]); a promise that it weakens is named with the key that does.
 //! * What the log cannot support is missing here as it is in the report.
 
-use super::told::{MISSING, duration, lists, missing, places, reviewed, shares, whole};
+use super::told::{lists, missing};
+use crate::audit::report::words::{MISSING, duration, places, reviewed, shares, whole};
 use crate::audit::report::{DeploymentReport, UseStanding};
 use crate::config::{Config, promises};
 use crate::evaluate::report::format::thousands;

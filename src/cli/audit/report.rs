@@ -8,10 +8,14 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::told::{MISSING, duration, lists, missing, places, reviewed, shares, whole};
+use super::told::{lists, missing};
 use super::verify::hold;
 use super::{LogReader, VerifierKeys, papers};
 use crate::audit::record::{AuditRecord, milliseconds, stamp_ms};
+use crate::audit::report::words::{
+    INTERVALS, MISSING, a_day, duration, face_counts, false_alerts, idle, long_totals, places,
+    reviewed, shares, uncounted, whole,
+};
 use crate::audit::report::{DeploymentReport, ReportMaker, UseStanding};
 use crate::cli::flags::{ConfigFile, OutputFormat};
 use crate::cli::{CliError, output};
@@ -21,8 +25,6 @@ use crate::files::replace;
 
 /// Stretches of time without use that the page lists; all are in the JSON.
 const SHOWN: usize = 200;
-/// Stretches of time that the page leaves out are shorter, in milliseconds: a start takes some.
-const SHORTEST: u64 = 1000;
 
 #[derive(clap::Args)]
 pub struct ReportArgs {
@@ -187,62 +189,30 @@ fn headlines(report: &DeploymentReport) -> Vec<Headline> {
 fn counts(report: &DeploymentReport) -> Section {
     let mut table = ReportTable::new("Counts of the heartbeats", &["What", "How many"]);
     if let Some(c) = report.counts {
-        for (what, count) in [
-            ("Faces seen", c.faces),
-            ("Faces in pictures, each in every picture", c.sightings),
-            ("Views too poor to compare", c.too_poor),
-            ("Views compared", c.compared),
-            ("Candidates of silent lists, counted only", c.silent),
-        ] {
+        for (what, count) in face_counts(c) {
             table.row([what.to_owned(), thousands(count)]);
         }
     }
     let mut blocks = vec![Block::Table(table)];
-    if report.uncounted_ms > 0 {
-        blocks.push(Block::Text(format!(
-            "{} in use came after the last heartbeat of their run: faces of that time are not \
-             counted.",
-            duration(report.uncounted_ms)
-        )));
-    }
+    blocks.extend(uncounted(report).map(Block::Text));
     Section { heading: "Faces".into(), blocks }
 }
 
 fn alerts(report: &DeploymentReport) -> Section {
-    let mut table = ReportTable::new(
-        "With two-sided 95 % intervals (Clopper-Pearson for shares, Garwood for rates)",
-        &["Figure", "Value", "Interval"],
-    );
+    let mut table = ReportTable::new(INTERVALS, &["Figure", "Value", "Interval"]);
     shares(report).into_iter().for_each(|row| table.row(row));
-    let (value, interval) = match &report.alerts_a_day {
-        Some(e) => (format!("{:.4}", e.value), format!("{:.4} to {:.4}", e.lower, e.upper)),
-        None => (MISSING.into(), String::new()),
-    };
-    table.row(["Candidates a day in use, false or not".into(), value, interval]);
-    let note = match report.reviews {
-        None => "Which candidates were false nobody knows from the log, as it has no records of \
-            reviews: false alerts are at most as many as candidates."
-            .to_owned(),
-        Some(r) => format!(
-            "A false alert is a candidate that two people refuted. Not decided: {} could not be \
-             told, {} were judged by too few in time, {} were withdrawn.",
-            thousands(r.undecided),
-            thousands(r.expired),
-            thousands(r.withdrawn)
-        ),
-    };
-    let blocks = vec![Block::Table(table), Block::Text(note)];
+    table.row(a_day(report));
+    let blocks = vec![Block::Table(table), Block::Text(false_alerts(report))];
     Section { heading: "Announced and observed".into(), blocks }
 }
 
 fn times(report: &DeploymentReport) -> Section {
     let mut totals = ReportTable::new("The whole period", &["What the device did", "For"]);
-    for (standing, ms) in report.totals().into_iter().filter(|(_, ms)| *ms >= SHORTEST) {
+    for (standing, ms) in long_totals(report) {
         totals.row([standing.words().to_owned(), duration(ms)]);
     }
-    let idle = report.spans.iter().filter(|s| s.standing != UseStanding::InUse);
-    let all = idle.clone().count();
-    let idle = idle.filter(|s| s.to_ms.saturating_sub(s.from_ms) >= SHORTEST);
+    let all = report.spans.iter().filter(|s| s.standing != UseStanding::InUse).count();
+    let idle = idle(report);
     let mut each = ReportTable::new("When nobody was compared, and why", &["Why", "From", "To"]);
     for span in idle.clone().take(SHOWN) {
         let why = format!("{} ({})", span.standing.words(), span.standing.code());
