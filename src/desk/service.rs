@@ -162,6 +162,13 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
     });
     tasks.spawn(serve::serve(listener, tls, http::router(Arc::clone(&state)), stopping.clone()));
     tasks.spawn(notifier.run(notices.clone(), stopping.clone()));
+    let (shortened, mut ending) = (Arc::clone(&store), stopping.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = shortened.keep_log_short() => {}
+            _ = ending.changed() => {}
+        }
+    });
     let erasing =
         retention::keep(store, config.retention.clone(), notices.subscribe(), stopping.clone());
     tasks.spawn(erasing);

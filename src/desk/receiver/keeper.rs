@@ -1,7 +1,7 @@
 //! Stores what has come, all that waits in one transaction.
 //!
-//! * After each transaction it is looked once which receipts are due; which verdicts are is looked
-//!   at where somebody asks.
+//! * After each transaction it is said which receipts are due by it. Those of before, and verdicts,
+//!   are looked at where somebody asks; those of before also twice a second while messages come.
 //! * Where nothing can be stored it is tried again at growing intervals, for as long as it takes:
 //!   what waits is acknowledged by nobody. Where nothing can be read, what is due is looked at at
 //!   growing intervals.
@@ -14,12 +14,17 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::backoff::{Backoff, NO_JITTER};
 use crate::delivery::event::EventId;
-use crate::desk::store::{Arrival, DeskNotice, DeskStore, DueReceipt, DueVerdict, KeepingRules};
+use crate::desk::intake::{AboutWhat, ArrivedEvent, Intaken};
+use crate::desk::store::{
+    Arrival, DeskNotice, DeskStore, DueReceipt, DueVerdict, KeepingRules, Kept,
+};
 
 /// Most messages of one transaction.
 const MOST: usize = 256;
 /// Most receipts and verdicts that are looked at at a time.
-const DUE: u32 = 4096;
+const DUE: u32 = super::post::MOST_OUT as u32;
+/// How often it is looked for receipts that were not taken, while messages come.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// First and last wait while the store fails.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -73,6 +78,8 @@ pub struct StoreKeeper {
 /// When it may be looked at again what is due, after the store could not be read.
 struct LookAgain {
     began: Instant,
+    /// When it was looked last.
+    looked: Instant,
     backoff: Backoff,
 }
 
@@ -80,7 +87,7 @@ impl StoreKeeper {
     /// Until nobody asks any more.
     pub async fn run(self, mut jobs: mpsc::Receiver<Job>, done: mpsc::Sender<Done>) {
         let backoff = Backoff::new(RETRY.0, RETRY.1);
-        let mut again = LookAgain { began: Instant::now(), backoff };
+        let mut again = LookAgain { began: Instant::now(), looked: Instant::now(), backoff };
         while let Some(job) = jobs.recv().await {
             let (mut incoming, mut taken, mut look) = (Vec::new(), Vec::new(), false);
             let mut next = Some(job);
@@ -94,32 +101,34 @@ impl StoreKeeper {
                     next = jobs.try_recv().ok();
                 }
             }
-            if !taken.is_empty() {
-                retry("The receipts", || self.store.receipts_taken(&taken)).await;
-            }
             let kept = !incoming.is_empty();
-            if kept {
-                self.keep(incoming, &done).await;
+            if kept || !taken.is_empty() {
+                self.keep(incoming, &taken, &done).await;
             }
-            if kept || look {
+            if look || kept && again.looked.elapsed() >= LOOK_EVERY {
                 self.look(look, &done, &mut again).await;
             }
         }
     }
 
-    async fn keep(&self, incoming: Vec<Incoming>, done: &mpsc::Sender<Done>) {
+    async fn keep(&self, incoming: Vec<Incoming>, taken: &[EventId], done: &mpsc::Sender<Done>) {
         let (mut packets, mut batch) = (Vec::new(), Vec::with_capacity(incoming.len()));
         for Incoming { connection, packet, arrival } in incoming {
             packets.extend(packet.map(|packet| (connection, packet)));
             batch.push(arrival);
         }
-        let store = || self.store.keep(&batch, &self.rules, OffsetDateTime::now_utc());
-        let (_, notices) = retry("What devices publish", store).await;
+        let now = OffsetDateTime::now_utc;
+        let store = || self.store.keep_and_settle(&batch, taken, &self.rules, now());
+        let (kept, notices) = retry("What devices publish", store).await;
         // Packets of one connection come together: a new one begins with none of the old.
         for connection in packets.chunk_by(|a, b| a.0 == b.0) {
             let number = connection[0].0;
             let packets = connection.iter().map(|(_, packet)| *packet).collect();
             let _ = done.send(Done::Stored { connection: number, packets }).await;
+        }
+        let receipts = receipts(&batch, &kept);
+        if !receipts.is_empty() {
+            let _ = done.send(Done::Due { receipts, verdicts: None }).await;
         }
         for notice in notices {
             // Nobody looks: then nobody is told.
@@ -129,6 +138,7 @@ impl StoreKeeper {
 
     async fn look(&self, verdicts: bool, done: &mpsc::Sender<Done>, again: &mut LookAgain) {
         let now = again.began.elapsed();
+        again.looked = Instant::now();
         if again.backoff.left(now) > Duration::ZERO {
             return;
         }
@@ -152,6 +162,21 @@ impl StoreKeeper {
             }
         }
     }
+}
+
+/// Receipts of what was stored, by device. A device's log keeps its own records.
+fn receipts(batch: &[Arrival], kept: &[Kept]) -> Vec<DueReceipt> {
+    let stored = batch.iter().zip(kept).filter(|(_, kept)| **kept != Kept::SetAside);
+    let due = |(arrival, _): (&Arrival, _)| match &arrival.what {
+        Intaken::Event(event) if !matches!(event.about, AboutWhat::AuditEntry) => {
+            let ArrivedEvent { id, device, digest, .. } = &**event;
+            Some(DueReceipt { event: *id, device: device.clone(), digest: *digest })
+        }
+        _ => None,
+    };
+    let mut receipts: Vec<DueReceipt> = stored.filter_map(due).collect();
+    receipts.sort_by(|a, b| (&a.device, a.event).cmp(&(&b.device, b.event)));
+    receipts
 }
 
 /// Tries again, at growing intervals, until it succeeds.

@@ -13,8 +13,11 @@ use crate::delivery::outbox::AckOutcome;
 use crate::desk::store::{DueReceipt, DueVerdict};
 use crate::watchlist::keys::SecretKey;
 
-/// Most messages that the broker has not acknowledged.
-pub const WINDOW: usize = 32;
+/// Most messages that the broker has not acknowledged: a thousand devices' receipts a second go out
+/// over a broker that takes a quarter of a second.
+pub const WINDOW: usize = 256;
+/// Most events whose receipts wait or are on their way; of more it is heard again.
+pub const MOST_OUT: usize = 4096;
 /// First and last wait before a verdict is published again that its device has not answered. A
 /// broker keeps each for a device that is away.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
@@ -84,7 +87,7 @@ impl DeskPost {
         let now = Instant::now();
         if now >= self.paused_until {
             for due in receipts {
-                if !self.out.insert(due.event) {
+                if self.out.len() >= MOST_OUT || !self.out.insert(due.event) {
                     continue;
                 }
                 let event =
@@ -141,7 +144,11 @@ impl DeskPost {
 
     fn forget(&mut self, letter: &DeskLetter) {
         match letter {
-            DeskLetter::Receipts(events) => self.out.retain(|e| !events.contains(e)),
+            DeskLetter::Receipts(events) => {
+                events.iter().for_each(|event| {
+                    self.out.remove(event);
+                });
+            }
             DeskLetter::Verdict(name) => drop(self.schedules.remove(name)),
         }
     }
@@ -165,7 +172,9 @@ impl DeskPost {
                 DeskLetter::Receipts(events),
                 AckOutcome::Delivered | AckOutcome::Taken | AckOutcome::Unheard,
             ) => {
-                self.out.retain(|e| !events.contains(e));
+                events.iter().for_each(|event| {
+                    self.out.remove(event);
+                });
                 events
             }
             (letter @ DeskLetter::Receipts(_), AckOutcome::RefusedForNow | AckOutcome::Invalid) => {

@@ -1,7 +1,10 @@
-//! How values stand in columns.
+//! How values stand in columns, and how many rows in a statement.
 
 use crate::delivery::event::{EventId, ReviewStage};
 use crate::desk::pages::views::OwnStanding;
+
+/// Most rows of one statement: SQLite takes 32 766 values.
+const MOST_ROWS: usize = 64;
 
 pub(super) fn event_id(bytes: &[u8]) -> Result<EventId, sqlx::Error> {
     let bytes: [u8; 16] =
@@ -60,4 +63,29 @@ pub fn hexadecimal(text: &str) -> Option<[u8; 8]> {
         return None;
     }
     u64::from_str_radix(text, 16).ok().map(u64::to_be_bytes)
+}
+
+/// `rows` in parts of which each has a power of two.
+pub(super) fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = 1 << rows.len().min(MOST_ROWS).checked_ilog2()?;
+        let (part, rest) = rows.split_at(size);
+        rows = rest;
+        Some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_go_in_parts_of_powers_of_two_and_none_is_left_out() {
+        for n in 0..300 {
+            let rows: Vec<usize> = (0..n).collect();
+            let sizes: Vec<usize> = parts(&rows).map(<[usize]>::len).collect();
+            assert!(sizes.iter().all(|size| size.is_power_of_two() && *size <= MOST_ROWS));
+            assert_eq!(parts(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+        }
+    }
 }

@@ -119,6 +119,8 @@ impl DeskStore {
     /// # Errors
     /// Where the database cannot be written.
     pub async fn scrub(&self) -> Result<bool, DeskStoreError> {
+        // One at a time: a second one is refused at once.
+        let _alone = self.checkpoints.lock().await;
         let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_one(&mut *self.writer.lock().await)
             .await?;

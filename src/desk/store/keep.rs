@@ -1,4 +1,4 @@
-//! What comes from devices: several messages in one transaction.
+//! What becomes of one message of a device, within a transaction of several.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::columns::{hexadecimal, id_bytes, stage_word};
 use super::queue::put_together;
-use super::{DeskStore, DeskStoreError, begin, millis};
+use super::{DeskStoreError, millis};
 use crate::delivery::event::{EventId, ReviewStage, ReviewState};
 use crate::desk::config::RetentionConfig;
 use crate::desk::intake::{AboutWhat, ArrivedEvent, CandidateEvent, Intaken, SetAside};
@@ -71,40 +71,17 @@ pub enum DeskNotice {
     TrustChanged,
 }
 
-impl DeskStore {
-    /// Stores messages in one transaction: all of them, or none. What became of each, in their
-    /// order, and what is told.
-    ///
-    /// # Errors
-    /// Where nothing was stored: none may be acknowledged.
-    pub async fn keep(
-        &self,
-        batch: &[Arrival],
-        rules: &KeepingRules,
-        now: OffsetDateTime,
-    ) -> Result<(Vec<Kept>, Vec<DeskNotice>), DeskStoreError> {
-        let mut writer = self.writer.lock().await;
-        let mut transaction = begin(&mut writer).await?;
-        let mut batch_of = Batch { on: &mut transaction, rules, now, notices: Vec::new() };
-        let mut kept = Vec::with_capacity(batch.len());
-        for arrival in batch {
-            kept.push(batch_of.one(arrival).await?);
-        }
-        let notices = batch_of.notices;
-        transaction.commit().await?;
-        Ok((kept, notices))
-    }
-}
-
-struct Batch<'a> {
-    on: &'a mut SqliteConnection,
-    rules: &'a KeepingRules,
-    now: OffsetDateTime,
-    notices: Vec<DeskNotice>,
+/// A transaction that stores messages.
+pub(super) struct Batch<'a> {
+    pub(super) on: &'a mut SqliteConnection,
+    pub(super) rules: &'a KeepingRules,
+    pub(super) now: OffsetDateTime,
+    pub(super) notices: Vec<DeskNotice>,
 }
 
 impl Batch<'_> {
-    async fn one(&mut self, arrival: &Arrival) -> Result<Kept, DeskStoreError> {
+    /// Stores one message.
+    pub(super) async fn one(&mut self, arrival: &Arrival) -> Result<Kept, DeskStoreError> {
         match &arrival.what {
             Intaken::Event(event) => self.event(event, arrival).await,
             Intaken::Said { device, what } => {

@@ -14,7 +14,8 @@
 //! | file | one job |
 //! |---|---|
 //! | this | opening, the schema, errors |
-//! | `keep` | what comes from devices, several messages in one transaction |
+//! | `run` | what comes from devices, several messages in one transaction |
+//! | `keep` | what becomes of one of them |
 //! | `queue` | what waits for a reviewer, with what is shown as one |
 //! | `cases` | candidates as reviewers see them, and their pictures |
 //! | `verdicts` | sealed verdicts, until devices have answered; receipts, until the broker has them |
@@ -30,6 +31,7 @@ mod keep;
 mod notifications;
 mod people;
 mod queue;
+mod run;
 mod verdicts;
 
 use std::path::{Path, PathBuf};
@@ -41,7 +43,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, Sqlite, Transaction};
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::files;
 
@@ -60,6 +62,13 @@ pub use self::verdicts::{DueReceipt, DueVerdict, OwnVerdict, VerdictTaken};
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("notify.sql")];
 /// Connections that read.
 const READERS: u32 = 4;
+/// Pages of the write-ahead log from which on a transaction writes it into the database itself: 64
+/// MiB, which [`DeskStore::keep_log_short`] leaves little of.
+const LOG_PAGES: &str = "16384";
+/// Between two rounds of that.
+const CHECKPOINTS: Duration = Duration::from_millis(200);
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 256;
 /// For how long a lock of another process (a backup) is waited for.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -103,6 +112,10 @@ pub enum DeskStoreError {
 #[derive(Debug)]
 pub struct DeskStore {
     writer: Mutex<SqliteConnection>,
+    /// Writes the log into the database, beside the writer.
+    checkpoints: Mutex<SqliteConnection>,
+    /// Something was stored.
+    committed: Notify,
     readers: SqlitePool,
 }
 
@@ -141,14 +154,37 @@ impl DeskStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON")
+            .pragma("wal_autocheckpoint", LOG_PAGES)
+            .statement_cache_capacity(STATEMENTS)
             .disable_statement_logging();
         let mut writer = options.connect().await?;
         migrate(&mut writer).await?;
+        let checkpoints = options.connect().await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { writer: Mutex::new(writer), readers })
+        Ok(Self {
+            writer: Mutex::new(writer),
+            checkpoints: Mutex::new(checkpoints),
+            committed: Notify::new(),
+            readers,
+        })
+    }
+
+    /// Writes the write-ahead log into the database as it grows, so that no transaction has to wait
+    /// until that is done. Does not end.
+    pub async fn keep_log_short(&self) {
+        loop {
+            self.committed.notified().await;
+            let done = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+                .execute(&mut *self.checkpoints.lock().await)
+                .await;
+            if let Err(error) = done {
+                log::warn!("The database's log cannot be written into it yet: {error}.");
+            }
+            tokio::time::sleep(CHECKPOINTS).await;
+        }
     }
 
     /// Copies the whole database into a new file, readable by its owner alone, while it is in use.

@@ -6,11 +6,13 @@
 //!   [`DeskStore::alike`] has all of a burst.
 //! * However many wait, a page of them is read by an index.
 
+use std::collections::{HashMap, HashSet};
+
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use time::OffsetDateTime;
 
-use super::columns::{event_id, id_bytes, own_standing};
+use super::columns::{event_id, id_bytes, own_standing, parts};
 use super::{DeskStore, DeskStoreError, millis, time_of};
 use crate::delivery::event::EventId;
 use crate::desk::intake::CandidateEvent;
@@ -78,6 +80,19 @@ const WAITING: &str = "SELECT
 const COUNT_ALIKE: &str = "SELECT count(*) FROM (SELECT 1 FROM candidate
     WHERE device = ? AND list = ? AND entry = ? AND decided >= ? AND decided < ?
     AND ended IS NULL AND burst IS NULL LIMIT ?)";
+
+/// Candidates that wait alone and of which more are alike than a number, which stands for `MOST`.
+const THOSE_ALIKE: &str = "SELECT c.id FROM candidate c WHERE c.id IN (PLACES) AND
+    (SELECT count(*) FROM (SELECT 1 FROM candidate m
+        WHERE m.device = c.device AND m.list = c.list AND m.entry = c.entry
+        AND m.decided >= c.decided - (c.decided % 3600000 + 3600000) % 3600000
+        AND m.decided < c.decided - (c.decided % 3600000 + 3600000) % 3600000 + 3600000
+        AND m.ended IS NULL AND m.burst IS NULL LIMIT MOST + 1)) > MOST";
+
+/// Bursts that are there, of the candidates in `ROWS`.
+const BURSTS_OF: &str = "WITH wanted (candidate, device, list, entry, hour) AS (VALUES ROWS)
+    SELECT w.candidate, b.id FROM wanted w CROSS JOIN burst b
+    ON b.device = w.device AND b.list = w.list AND b.entry = w.entry AND b.hour = w.hour";
 
 /// They are a burst.
 const JOIN_ALIKE: &str = "UPDATE candidate SET burst = ?
@@ -184,9 +199,72 @@ pub(super) async fn put_together(
     Ok(false)
 }
 
+/// [`THOSE_ALIKE`] of `rows` candidates.
+fn alike_among(rows: usize, at_most: u32) -> String {
+    let places = vec!["?"; rows].join(", ");
+    THOSE_ALIKE.replace("PLACES", &places).replace("MOST", &at_most.to_string())
+}
+
+/// [`BURSTS_OF`] so many candidates.
+fn bursts_among(rows: usize) -> String {
+    BURSTS_OF.replace("ROWS", &vec!["(?, ?, ?, ?, ?)"; rows].join(", "))
+}
+
+/// The bursts that are there before `candidates` of devices are stored, of those that join one.
+pub(super) async fn bursts_of(
+    on: &mut SqliteConnection,
+    candidates: &[(&str, &CandidateEvent)],
+) -> Result<HashMap<EventId, i64>, sqlx::Error> {
+    let mut found = HashMap::new();
+    for part in parts(candidates) {
+        let what = bursts_among(part.len());
+        let query = part.iter().fold(sqlx::query(&what), |query, (device, c)| {
+            let query = query.bind(id_bytes(c.candidate)).bind(*device);
+            query.bind(&c.list).bind(&c.entry).bind(hour_of(c.decided))
+        });
+        for row in query.fetch_all(&mut *on).await? {
+            found.insert(event_id(row.try_get(0)?)?, row.try_get(1)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Those of `candidates`, which are stored and in no burst, that [`put_together`] has to look at:
+/// all others stand alone.
+pub(super) async fn those_alike(
+    on: &mut SqliteConnection,
+    candidates: &[EventId],
+    at_most: u32,
+) -> Result<HashSet<EventId>, sqlx::Error> {
+    let mut found = HashSet::new();
+    for part in parts(candidates) {
+        let what = alike_among(part.len(), at_most);
+        let query = part.iter().fold(sqlx::query(&what), |q, id| q.bind(id_bytes(*id)));
+        for row in query.fetch_all(&mut *on).await? {
+            found.insert(event_id(row.try_get(0)?)?);
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bursts_of_many_candidates_are_found_by_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let plan: Vec<String> = runtime.block_on(async {
+            let store = DeskStore::open(&folder.path().join("desk.sqlite")).await.unwrap();
+            let explained = format!("EXPLAIN QUERY PLAN {}", bursts_among(4));
+            let rows = sqlx::query(&explained).fetch_all(&store.readers).await.unwrap();
+            rows.iter().map(|row| row.get("detail")).collect()
+        });
+        let index = "SEARCH b USING COVERING INDEX sqlite_autoindex_burst_1 (device=? AND list=? AND \
+                     entry=? AND hour=?)";
+        assert!(plan.iter().any(|step| step == index), "{plan:#?}");
+    }
 
     #[test]
     fn a_page_of_the_queue_is_read_by_indexes_and_nothing_is_sorted() {
@@ -209,6 +287,7 @@ mod tests {
             (WAITING, "COVERING INDEX candidate_of_burst"),
             (COUNT_ALIKE, "INDEX candidate_alike"),
             (JOIN_ALIKE, "INDEX candidate_alike"),
+            (&alike_among(4, 6), "INDEX candidate_alike"),
         ] {
             let plan = plan(what);
             assert!(plan.iter().any(|step| step.contains(index)), "{index}: {plan:#?}");

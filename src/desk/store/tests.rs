@@ -114,7 +114,9 @@ fn an_event_is_stored_once_and_each_time_it_comes_a_receipt_is_due() {
     assert_eq!((kept, notices), (Kept::New, vec![DeskNotice::Candidate(EventId::from_u128(1))]));
     let due = || bench.runtime.block_on(store.due_receipts(10)).unwrap();
     assert_eq!(due().len(), 1);
-    bench.runtime.block_on(store.receipts_taken(&[EventId::from_u128(11)])).unwrap();
+    let taken = [EventId::from_u128(11)];
+    let settled = store.keep_and_settle(&[], &taken, &bench.rules, now());
+    bench.runtime.block_on(settled).unwrap();
     assert_eq!(due(), []);
     assert_eq!(bench.keep(&store, "candidate", &event), (Kept::Repeated, vec![]));
     assert_eq!(due().len(), 1, "the receipt may have been lost");
@@ -442,4 +444,70 @@ fn what_comes_after_its_entry_was_revoked_is_owed_to_nobody() {
     bench.keep(&store, "revoke/01", &order);
     bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
     assert_eq!(bench.runtime.block_on(store.notifications()).unwrap()[0].unsaid, 0);
+}
+
+#[test]
+fn many_at_once_are_stored_as_if_they_came_one_by_one() {
+    let looked_at = |bench: &Bench, topic: &str, payload: Vec<u8>| {
+        let topic = format!("site/v1/cam-7/{topic}");
+        let message = ArrivedMessage { topic: &topic, payload: &payload, signature: None };
+        let what = bench.intake.look_at(message);
+        Arrival { topic, payload, what }
+    };
+    let revoke = || {
+        let entry = Some("case-9".parse().unwrap());
+        let action = Action::Revoke { list: "north".parse().unwrap(), through: 9, entry };
+        sign(OrderId([1; 16]), &action, &fixture::key(3), now()).unwrap()
+    };
+    let all = |bench: &Bench| {
+        let candidate = |n, sequence, entry: &str| ("candidate", candidate_of(n, sequence, entry));
+        let mut messages = vec![
+            candidate(1, 1, "case-1"),
+            // Again, its update, and other bytes under its id.
+            candidate(1, 1, "case-1"),
+            candidate(1, 2, "case-1"),
+            candidate(1, 1, "case-2"),
+            ("candidate", b"junk".to_vec()),
+            ("revoke/01", revoke()),
+            candidate(2, 1, "case-9"),
+            candidate(3, 1, "case-1"),
+            ("review/state", review(900, 3, ReviewStage::Refuted, None)),
+        ];
+        // More of one entry within an hour than are shown one by one, and others.
+        messages.extend((10..17).map(|n| candidate(n, 1, "case-1")));
+        messages
+            .extend((20..24).map(|n| ("candidate", later(n, "case-1", i64::try_from(n).unwrap()))));
+        messages.extend((30..200).map(|n| candidate(n, 1, &format!("other-{n}"))));
+        messages.into_iter().map(|(t, p)| looked_at(bench, t, p)).collect::<Vec<_>>()
+    };
+    /// What is in the tables, without the order of bursts' numbers.
+    fn told(bench: &Bench, store: &DeskStore) -> Vec<String> {
+        let mut told = Vec::new();
+        for what in [
+            "SELECT hex(id) || kind || hex(digest) || coalesce(length(payload), 'erased') FROM event ORDER BY id",
+            "SELECT hex(id) || hex(newest) || stage || sequence || entry || (burst IS NULL) || \
+             coalesce(ended, '') || coalesce(erased, '') FROM candidate ORDER BY id",
+            "SELECT hex(event) || hex(digest) FROM receipt_due ORDER BY event",
+            "SELECT entry || hour FROM burst ORDER BY entry, hour",
+            "SELECT reason || count FROM set_aside ORDER BY reason",
+        ] {
+            let rows = bench.runtime.block_on(sqlx::query(what).fetch_all(&store.readers)).unwrap();
+            told.extend(rows.iter().map(|row| row.get::<String, _>(0)));
+        }
+        told
+    }
+    let [at_once, one_by_one] = [Bench::new(), Bench::new()];
+    let (a, b) = (at_once.open(), one_by_one.open());
+    let batch = all(&at_once);
+    let keep = a.keep(&batch, &at_once.rules, now());
+    let (kept, _) = at_once.runtime.block_on(keep).unwrap();
+    let mut each = Vec::new();
+    for arrival in all(&one_by_one) {
+        let batch = [arrival];
+        let keep = b.keep(&batch, &one_by_one.rules, now());
+        each.extend(one_by_one.runtime.block_on(keep).unwrap().0);
+    }
+    assert_eq!(kept, each);
+    assert_eq!(told(&at_once, &a), told(&one_by_one, &b));
+    assert!(kept.contains(&Kept::Repeated) && kept.contains(&Kept::SetAside));
 }

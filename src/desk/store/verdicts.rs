@@ -2,10 +2,10 @@
 
 use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use time::OffsetDateTime;
 
-use super::columns::{event_id, id_bytes};
+use super::columns::{event_id, id_bytes, parts};
 use super::{DeskStore, DeskStoreError, begin, millis};
 use crate::delivery::event::EventId;
 
@@ -170,20 +170,18 @@ impl DeskStore {
         due.sort_by(|a, b| (&a.device, a.event).cmp(&(&b.device, b.event)));
         Ok(due)
     }
+}
 
-    /// The broker has taken these receipts.
-    ///
-    /// # Errors
-    /// Where that is not stored: they are published again.
-    pub async fn receipts_taken(&self, events: &[EventId]) -> Result<(), DeskStoreError> {
-        let mut writer = self.writer.lock().await;
-        let mut transaction = begin(&mut writer).await?;
-        for event in events {
-            sqlx::query("DELETE FROM receipt_due WHERE event = ?")
-                .bind(id_bytes(*event))
-                .execute(&mut *transaction)
-                .await?;
-        }
-        Ok(transaction.commit().await?)
+/// The broker has taken the receipts of these events.
+pub(super) async fn settle(
+    on: &mut SqliteConnection,
+    events: &[EventId],
+) -> Result<(), DeskStoreError> {
+    for part in parts(events) {
+        let places = vec!["?"; part.len()].join(", ");
+        let what = format!("DELETE FROM receipt_due WHERE event IN ({places})");
+        let query = part.iter().fold(sqlx::query(&what), |q, event| q.bind(id_bytes(*event)));
+        query.execute(&mut *on).await?;
     }
+    Ok(())
 }
