@@ -8,14 +8,14 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 use support::desk::{Daemon, Desk, PORTRAITS, ok};
 use support::field::Field;
-use support::{free_port, wait_for};
+use support::free_port;
+use support::receiving::ReceivingDesk;
 
 const DRIVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/independent/browser/drive.mjs");
 /// What a page weighs at most with all that it loads, without pictures.
@@ -105,37 +105,6 @@ impl Drop for Browsers {
     }
 }
 
-/// A desk that is ended with the test.
-struct Serving(Child);
-
-impl Serving {
-    fn start(desk: &Desk, port: u16) -> Self {
-        let log = fs::File::options().create(true).append(true).open(desk.path("desk.log"));
-        let log = log.expect("a log file");
-        let mut command = desk.command("desk");
-        let config = desk.path("desk.toml");
-        command = {
-            let mut other = Command::new(command.get_program());
-            other.args(["desk", "--config"]).arg(config).stdin(Stdio::null());
-            other
-        };
-        let child = command.stderr(log).spawn().expect("the binary runs");
-        wait_for("the desk to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Self(child)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn public(desk: &Desk, key: &str) -> String {
-    ok(&["key", "show", &desk.arg(key)]).trim().to_owned()
-}
-
 /// A device with keys of its own, and keys for a desk.
 fn prepare(desk: &Desk) {
     desk.list();
@@ -145,10 +114,7 @@ fn prepare(desk: &Desk) {
     for key in ["identity.key", "desk.key"] {
         ok(&["key", "identity", &desk.arg(key)]);
     }
-    let list = desk.arg("list.cose");
-    let (to, out) = (public(desk, "device.key"), desk.arg("list.age"));
-    ok(&["watchlist", "seal", &list, "--to", &to, "--out", &out]);
-    fs::rename(desk.path("list.age"), desk.path("list.cose")).expect("a sealed list");
+    desk.seal_list();
 }
 
 /// The daemon's configuration with a log and a docket, and the desk's.
@@ -174,7 +140,7 @@ fn configure(field: &Field, port: u16, supervisors: &[&str]) {
         fs::write(&file, text).expect("writes");
     }
     let broker = field.broker.port;
-    let (device_key, device) = (public(desk, "device.key"), public(desk, "identity.key"));
+    let (device_key, device) = (desk.public("device.key"), desk.public("identity.key"));
     let text = format!(
         "trust = \"{trust}\"\nkey = \"{key}\"\nsealing_key = \"{sealing}\"\n[broker]\nurl \
          = \"mqtt://127.0.0.1:{broker}\"\nroot = \"site\"\n[store]\npath = \"{store}\"\n\
@@ -200,7 +166,8 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
     configure(&field, port, &[]);
 
     // Each enrols by a link that works once, with keys that cannot leave the browser.
-    let serving = Serving::start(desk, port);
+    let mut serving = ReceivingDesk::configured(&desk.path(""), port);
+    serving.start();
     let mut keys = Vec::new();
     for who in ["dora", "emil", "vera"] {
         let link = invite(desk, who);
@@ -216,10 +183,10 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
     people.is_sound("dora", "sign-in");
     let refused = people.ask("signIn", "dora", json!({ "url": home }));
     assert!(refused["problem"].is_string(), "who is not pinned is not let in: {refused}");
-    drop(serving);
+    serving.kill();
 
     // Two signers pin both; a sheet brings the photographs.
-    let [alice, bob] = ["alice.key", "bob.key"].map(|key| public(desk, key));
+    let [alice, bob] = ["alice.key", "bob.key"].map(|key| desk.public(key));
     let (dora, emil) = (&keys[0], &keys[1]);
     let trust = desk.arg("trust.toml");
     ok(&[
@@ -237,11 +204,11 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
     configure(&field, port, &[&keys[2].0]);
     let [list, sheet, own, config] =
         ["list.cose", "sheet.cbor", "device.key", "desk.toml"].map(|name| desk.arg(name));
-    let sealing = public(desk, "sealing.key");
+    let sealing = desk.public("sealing.key");
     let sheets = ["watchlist", "case-sheets", &list, "--photographs", PORTRAITS, "--out", &sheet];
     let to = ["--desk", &sealing, "--reviewer", &dora.1, "--reviewer", &emil.1];
     ok(&[&sheets[..], &to, &["--identity", &own]].concat());
-    let _serving = Serving::start(desk, port);
+    serving.start();
     let taken = ok(&["desk", "import", &sheet, "--config", &config]);
     assert!(taken.contains("took 1 of 1 photographs"), "{taken}");
 
@@ -329,7 +296,7 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
 
     // The supervisor's pages, and what is not hers.
     people.ask("signIn", "vera", json!({ "url": home }));
-    for page in ["reports", "people", "fleet"] {
+    for page in ["reports", "reports/device?id=gate-1", "people", "fleet"] {
         people.ask("open", "vera", json!({ "url": format!("{origin}/{page}") }));
         people.is_sound("vera", page);
     }
@@ -338,7 +305,7 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
     people.is_sound("vera", "error");
 
     // And it can be proved.
-    let (log, by) = (desk.arg("audit"), public(desk, "identity.key"));
+    let (log, by) = (desk.arg("audit"), desk.public("identity.key"));
     let shown = ok(&["audit", "show", "--log", &log]);
     assert_eq!(shown.matches("  verdict on ").count(), 2, "{shown}");
     assert!(shown.contains(" confirmed; "), "{shown}");

@@ -14,9 +14,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::desk::{Daemon, Desk, PORTRAITS, ok};
+use support::desk::{Daemon, Desk, PORTRAITS, ok, watchpost};
 use support::field::Field;
-use support::receiving::{ReceivingDesk, Visitor, stored};
+use support::receiving::{ReceivingDesk, Visitor, count, stored};
+use support::wire::{Tap, packets};
 use support::{Mosquitto, PATIENCE, event, say, trials, wait_for};
 use time::OffsetDateTime;
 use watchpost::audit::{detached, receipt};
@@ -217,14 +218,11 @@ fn field(reviewers: [&str; 2]) -> Option<Field> {
         ok(&["key", "device", &desk.arg("device.key")]);
         ok(&["key", "identity", &desk.arg("identity.key")]);
         ok(&["key", "identity", &desk.arg("receiving.key")]);
-        let show = |key: &str| ok(&["key", "show", &desk.arg(key)]).trim().to_owned();
-        let (list, sealed) = (desk.arg("list.cose"), desk.arg("list.age"));
-        let to = show("device.key");
-        ok(&["watchlist", "seal", &list, "--to", &to, "--out", &sealed]);
-        std::fs::rename(&sealed, &list).expect("a sealed list");
+        desk.seal_list();
         for key in reviewers {
             ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
         }
+        let show = |key: &str| desk.public(key);
         let [alice, bob] = ["alice.key", "bob.key"].map(show);
         let ([dora, emil], receiver) = (reviewers.map(show), show("receiving.key"));
         let trust = desk.arg("trust.toml");
@@ -243,16 +241,14 @@ fn field(reviewers: [&str; 2]) -> Option<Field> {
     Some(field)
 }
 
-fn public(desk: &Desk, key: &str) -> String {
-    ok(&["key", "show", &desk.arg(key)]).trim().to_owned()
-}
-
 #[test]
 fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_outcome() {
     let Some(field) = field(["dora.key", "emil.key"]) else { return };
-    let of = |key: &str| public(&field.desk, key);
+    let of = |key: &str| field.desk.public(key);
     let device = format!(
-        "[[device]]\nid = \"gate-1\"\nkey = \"{}\"\nidentity = \"{}\"\n",
+        "[people]\nsupervisors = [\"{}\"]\n[[device]]\nid = \"gate-1\"\nkey = \"{}\"\nidentity \
+         = \"{}\"\n",
+        person(8).public(),
         of("device.key"),
         of("identity.key")
     );
@@ -338,6 +334,113 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
     assert!(!outcome.contains("on its way"), "{outcome}");
     let log = ok(&["audit", "show", "--log", &field.desk.arg("audit")]);
     assert_eq!(log.matches("  verdict on ").count(), 2, "counted once each: {log}");
+    its_log_tells_the_supervisor_what_the_audit_report_tells(&desk, &of_emil, &field.desk);
+    its_case_is_verified_offline(&desk, &candidate, &field.desk);
+    // A copy that was made while it ran, put in its place as the documentation says.
+    let copy = field.desk.path("copy.sqlite");
+    let to = copy.display().to_string();
+    ok(&["desk", "backup", &to, "--config", &desk.config()]);
+    let again = watchpost(&["desk", "backup", &to, "--config", &desk.config()]);
+    assert!(!again.status.success(), "a copy that is there is not overwritten");
+    let mode = std::fs::metadata(&copy).expect("a copy").permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    desk.kill();
+    let store = desk.store().display().to_string();
+    for file in [store.clone(), format!("{store}-wal"), format!("{store}-shm")] {
+        let _ = std::fs::remove_file(file);
+    }
+    std::fs::rename(&copy, &store).expect("restores");
+    desk.start();
+    let of_emil = desk.sign_in(&emil);
+    let restored = of_emil.get(&format!("/outcome/{candidate}"));
+    assert!(restored.status == 200 && restored.text().contains("Confirmed"), "{restored:?}");
+    let verdicts = "SELECT count(*) FROM verdict WHERE answer = 'counted'";
+    assert_eq!(count(&desk.store(), verdicts), 2);
+}
+
+/// Each command that the folder of an exported case names succeeds, and fails once what it is about
+/// is changed.
+fn its_case_is_verified_offline(desk: &ReceivingDesk, candidate: &str, device: &Desk) {
+    let folder = device.path("case");
+    // With the proof, once the desk has all that the newest checkpoint covers.
+    let told = wait_for("the proof", || {
+        let _ = std::fs::remove_dir_all(&folder);
+        ok(&["desk", "export", candidate, &device.arg("case"), "--config", &desk.config()]);
+        let told = std::fs::read_to_string(folder.join("README.txt")).expect("what is in it");
+        told.contains(".proof").then_some(told)
+    });
+    let commands: Vec<&str> =
+        told.lines().map(str::trim).filter(|l| l.starts_with("watchpost audit verify")).collect();
+    // The candidate's signature and its record in the log, and the states of its review.
+    assert!(commands.len() >= 4 && commands[1].contains(".proof"), "{told}");
+    let succeeds = |command: &str| {
+        let with_path = command.replacen("watchpost", env!("CARGO_BIN_EXE_watchpost"), 1);
+        let mut shell = std::process::Command::new("sh");
+        let output = shell.args(["-c", &with_path]).current_dir(&folder).output();
+        output.expect("sh runs").status.success()
+    };
+    for command in &commands {
+        assert!(succeeds(command), "{command}");
+        let name = command.split("--candidate ").nth(1).and_then(|rest| rest.split(' ').next());
+        let file = folder.join(name.expect("a file"));
+        let bytes = std::fs::read(&file).expect("a file");
+        let mut changed = bytes.clone();
+        *changed.last_mut().expect("bytes") ^= 1;
+        std::fs::write(&file, changed).expect("writes");
+        assert!(!succeeds(command), "{command} of other bytes");
+        std::fs::write(&file, bytes).expect("writes");
+    }
+}
+
+/// The desk's page of a device, made of what came over the broker, against the report of the log.
+fn its_log_tells_the_supervisor_what_the_audit_report_tells(
+    desk: &ReceivingDesk,
+    reviewer: &Visitor<'_>,
+    device: &Desk,
+) {
+    let path = "/reports/device?id=gate-1";
+    assert_eq!(reviewer.get(path).status, 403);
+    let supervisor = desk.sign_in(&person(8));
+    assert!(supervisor.get("/reports").text().contains("href=\"/reports/device?id=gate-1\""));
+    let confirmed = "<dt>Confirmed</dt><dd>1</dd>";
+    let page = wait_for("the outcome in the report", || {
+        Some(supervisor.get(path))
+            .filter(|a| a.status == 200)
+            .map(|a| a.text())
+            .filter(|page| page.contains(confirmed))
+    });
+    assert!(page.contains("The device has signed "), "{page}");
+    let key = device.public("identity.key");
+    let told = ok(&["audit", "report", "--log", &device.arg("audit"), "--key", &key, "--json"]);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["reviews"]["confirmed"], 1, "{told}");
+    let list = &told["lists"][0];
+    for shown in [
+        format!("<dt>Place</dt><dd>{}", told["places"][0].as_str().unwrap_or("missing")),
+        format!("{} version {}", list["id"].as_str().expect("an id"), list["version"]),
+        format!(
+            "{}, {}",
+            list["authority"].as_str().expect("who"),
+            list["decision"].as_str().expect("what")
+        ),
+        format!("<dt>Entries</dt><dd>{}</dd>", list["entries"]),
+        format!(
+            "<dt>Threshold</dt><dd>{:.4}</dd>",
+            list["threshold"].as_f64().expect("a number") / 1e6
+        ),
+    ] {
+        assert!(page.contains(&shown), "{shown}: {page}");
+    }
+    // Nothing is known of a day before the log; and what is no day is refused.
+    let before = supervisor.get(&format!("{path}&from=2001-01-01&to=2001-01-01")).text();
+    assert!(before.contains("the log does not reach back so far"), "{before}");
+    for (wrong, status) in [("&from=never", 400), ("&from=2026-01-02&to=2026-01-01", 400)] {
+        assert_eq!(supervisor.get(&format!("{path}{wrong}")).status, status, "{wrong}");
+    }
+    assert_eq!(supervisor.get("/reports/device?id=gate-9").status, 404);
+    let recorded =
+        "SELECT count(*) FROM access WHERE what = 'device-report' AND detail LIKE 'gate-1 %'";
+    assert!(count(&desk.store(), recorded) >= 2, "who looked is recorded");
 }
 
 #[test]
@@ -785,16 +888,23 @@ fn events_of_ten_thousand_devices_are_stored_and_answered() {
     broker.start(trials::MOSQUITTO);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let trust_file = folder.path().join("trust.toml");
-    let mut desk = ReceivingDesk::new(folder.path(), broker.port, &trust_file, "");
+    // All devices sign, with one key: the desk verifies each event.
+    let (identity, devices) = (person(9), 10_000);
+    let pinned =
+        |n| format!("[[device]]\nid = \"cam-{n}\"\nidentity = \"{}\"\n", identity.public());
+    let pinned: String = (0..devices).map(pinned).collect();
+    let tap = Tap::before(broker.port);
+    let mut desk = ReceivingDesk::new(folder.path(), tap.port, &trust_file, &pinned);
     let trust = pin(&trust_file, 1, &[&person(3), &person(4)], &desk.key());
     desk.start();
+    wait_for("the desk to subscribe", || tap.has_seen(packets::SUBACK).then_some(()));
     let began = std::time::Instant::now();
     let since = move || began.elapsed().as_micros() as u64;
     let receipts = support::Subscriber::new(broker.port, "site/v1/+/receipt");
     let sent = std::sync::Mutex::new(BTreeMap::<u128, u64>::new());
     let total = seconds * rate;
     let mut waits = Vec::with_capacity(total as usize);
-    let mut most = 0;
+    let (mut most, mut looked) = (0, Duration::ZERO);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let template = String::from_utf8(made(1, |_| {}).1).expect("JSON");
@@ -802,18 +912,31 @@ fn events_of_ten_thousand_devices_are_stored_and_answered() {
             let text =
                 |at: &str| value.pointer(at).and_then(Value::as_str).expect("text").to_owned();
             let (id, candidate) = (text("/id"), text("/data/candidate"));
+            let entry = text("/data/entry");
             let publisher = support::Subscriber::new(broker.port, "nothing/here");
             for n in 0..total {
                 let due = Duration::from_micros(n * 1_000_000 / rate);
                 std::thread::park_timeout(due.saturating_sub(began.elapsed()));
                 let event = EventId::new(Clock::default().now());
-                let device = format!("cam-{}", n % 10_000);
+                // A tenth is of one entry at one device, as if a photograph were held there.
+                let held = n.is_multiple_of(10);
+                let (other, others) = (n - n / 10 - u64::from(!held), devices - 1);
+                let device = format!("cam-{}", if held { 0 } else { 1 + other % others });
+                let seen = if held { 0 } else { 1 + other / others % 97 };
                 let payload = template
+                    .replace(&format!("\"{entry}\""), &format!("\"E-{seen:04}\""))
                     .replace(&id, &event.to_string())
                     .replace(&candidate, &event.to_string())
-                    .replace("cam-7", &device);
+                    .replace("cam-7", &device)
+                    .into_bytes();
+                let signature = detached::sign(&payload, &identity);
+                let properties = PublishProperties {
+                    user_properties: vec![("signature".to_owned(), signature)],
+                    ..PublishProperties::default()
+                };
                 sent.lock().expect("no panic").insert(event.as_u128(), since());
-                publisher.publish(&format!("site/v1/{device}/candidate"), false, payload);
+                let topic = format!("site/v1/{device}/candidate");
+                publisher.publish_with(&topic, payload, properties);
             }
         });
         let end = Duration::from_secs(seconds + 60);
@@ -829,28 +952,38 @@ fn events_of_ten_thousand_devices_are_stored_and_answered() {
                     }
                 }
             }
-            most = most.max(desk.memory());
+            if began.elapsed() - looked > Duration::from_millis(200) {
+                looked = began.elapsed();
+                most = most.max(desk.memory());
+            }
             std::thread::park_timeout(Duration::from_millis(1));
         }
     });
     let took = began.elapsed();
-    waits.sort_unstable();
-    let share = |p: f64| waits[((waits.len() - 1) as f64 * p) as usize] as f64 / 1000.0;
     let lost = total - waits.len() as u64;
+    let figures = |mut waits: Vec<u64>| {
+        waits.sort_unstable();
+        let share = |p: f64| waits[((waits.len() - 1) as f64 * p) as usize] as f64 / 1000.0;
+        format!("p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms", share(0.5), share(0.99), share(1.0))
+    };
+    let kept = stored(&desk.store());
     say(&format!(
-        "desk: {total} events at {rate} a second in {:.1} s, {lost} without a receipt; from the \
-         device's publish to the desk's receipt p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms; \
-         resident memory of the desk at most {} MiB.",
+        "desk: {total} signed events of {devices} devices at {rate} a second in {:.1} s, {} \
+         stored, {lost} without a receipt; resident memory of the desk at most {} MiB.",
         took.as_secs_f64(),
-        share(0.5),
-        share(0.99),
-        share(1.0),
+        kept.len(),
         most / 1024
     ));
+    say(&format!(
+        "desk: from the broker's PUBLISH to the desk's PUBACK {}.",
+        figures(tap.acknowledged())
+    ));
+    say(&format!("desk: from the device's publish to the desk's receipt {}.", figures(waits)));
     // The page that a reviewer sees, with all of them waiting.
     let dora = desk.sign_in(&person(3));
     let asked = std::time::Instant::now();
     assert_eq!(dora.get("/queue").status, 200);
     say(&format!("desk: the queue's page took {:.1} ms.", asked.elapsed().as_secs_f64() * 1000.0));
-    assert_eq!(lost, 0);
+    assert_eq!((lost, kept.len() as u64), (0, total));
+    assert!(kept.values().all(|n| *n == 1), "each once");
 }

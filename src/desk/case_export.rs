@@ -7,19 +7,17 @@
 //!   folder says so.
 //! * `README.txt` has the commands that verify it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use super::device_log::DeskLog;
 use super::store::{CaseRow, ExportedEvent};
 use crate::audit::checkpoint::Checkpoint;
+use crate::audit::generation::Generation;
 use crate::audit::note::SignedNote;
 use crate::audit::proof::TlogProof;
 use crate::audit::record::{AuditEvent, AuditRecord, CandidateRecord};
 use crate::audit::tree::{MemoryNodes, RightEdge, TreeHash, inclusion, root_of};
-use crate::delivery::event::{AuditEntry, CloudEvent, EventId};
+use crate::delivery::event::EventId;
 
 /// One file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub fn files(exported: ExportedCase<'_>) -> Vec<CaseFile> {
         case.candidate, case.device, case.list, case.version, case.entry, case.decided, case.stage,
     );
     let key = identity.unwrap_or("KEY-OF-THE-DEVICE");
-    let log = checkpoint.and_then(|note| ProvedLog::new(entries, note));
+    let log = checkpoint.and_then(|note| ProvedLog::new(entries, note, &case.device));
     for (n, event) in (1..).zip(events) {
         let name = format!("{n:02}-{}", event.kind);
         let _ = write!(text, "\n{name}: event {} came {}", event.id, event.received);
@@ -76,12 +74,14 @@ pub fn files(exported: ExportedCase<'_>) -> Vec<CaseFile> {
         if event.kind != "candidate" {
             continue;
         }
-        match log.as_ref().and_then(|log| log.prove(event.id)) {
-            Some(proof) => {
+        let proof = log.as_ref().and_then(|log| Some((&log.origin, log.prove(event.id)?)));
+        match proof {
+            Some((origin, proof)) => {
                 files.push(CaseFile { name: format!("{name}.proof"), bytes: proof.into_bytes() });
                 let _ = writeln!(
                     text,
-                    "  watchpost audit verify {name}.proof --key {key} --candidate {name}.json"
+                    "  watchpost audit verify {name}.proof --key {key} --origin {origin} --candidate \
+                     {name}.json"
                 );
             }
             None => text.push_str(
@@ -100,29 +100,30 @@ pub fn files(exported: ExportedCase<'_>) -> Vec<CaseFile> {
 /// A log that is whole up to a checkpoint.
 struct ProvedLog<'a> {
     note: &'a str,
+    /// What it is called.
+    origin: String,
     size: u64,
     records: Vec<Vec<u8>>,
     nodes: MemoryNodes,
 }
 
 impl<'a> ProvedLog<'a> {
-    /// Where `entries` hold each record that the checkpoint covers, and no other.
-    fn new(entries: &[Vec<u8>], note: &'a str) -> Option<Self> {
+    /// Where `entries` hold each record that the checkpoint covers, and no other, and it is of a
+    /// log of `device`.
+    fn new(entries: &[Vec<u8>], note: &'a str, device: &str) -> Option<Self> {
         let signed = Checkpoint::parse(SignedNote::parse(note).ok()?.text).ok()?;
-        let mut known = BTreeMap::new();
-        for entry in entries {
-            let event: CloudEvent<AuditEntry> = serde_json::from_slice(entry).ok()?;
-            known.insert(event.data.index, STANDARD.decode(&event.data.record).ok()?);
+        if !is_plain_origin(&signed.origin, device) {
+            return None;
         }
+        let log = DeskLog::of(entries.iter().map(Vec::as_slice));
         let (mut edge, mut nodes) = (RightEdge::default(), MemoryNodes::default());
         let mut records = Vec::new();
-        for index in 0..signed.size {
-            let record = known.remove(&index)?;
-            edge.push(TreeHash::leaf(&record), |node| nodes.0.push(node)).ok()?;
-            records.push(record);
+        for record in log.first(signed.size)? {
+            edge.push(TreeHash::leaf(record), |node| nodes.0.push(node)).ok()?;
+            records.push(record.clone());
         }
         let whole = root_of(&nodes, signed.size).ok()? == signed.root;
-        whole.then_some(Self { note, size: signed.size, records, nodes })
+        whole.then_some(Self { note, origin: signed.origin, size: signed.size, records, nodes })
     }
 
     /// That the record of a candidate's event is in the log.
@@ -140,5 +141,30 @@ impl<'a> ProvedLog<'a> {
         let path = inclusion(&self.nodes, index, self.size).ok()?;
         let (extra, note) = (Some(self.records[at].clone()), self.note.to_owned());
         Some(TlogProof { extra, index, path, note }.to_string())
+    }
+}
+
+/// Whether `origin` names a log of `device`, and a shell takes it for nothing but a word: people
+/// paste the commands that it stands in.
+fn is_plain_origin(origin: &str, device: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+    let name = origin.rsplit_once('/').map(|(_, name)| name);
+    origin.chars().all(plain) && name.is_some_and(|name| Generation::named(name, device).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_log_is_more_than_a_word_to_a_shell() {
+        for good in ["site/gate-1", "city/north/gate-1.2"] {
+            assert!(is_plain_origin(good, "gate-1"), "{good}");
+        }
+        let hostile =
+            ["site/gate-2", "gate-1", "$(id)/gate-1", "a b/gate-1", "a;b/gate-1", "'/gate-1"];
+        for wrong in hostile {
+            assert!(!is_plain_origin(wrong, "gate-1"), "{wrong}");
+        }
     }
 }

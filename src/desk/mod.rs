@@ -34,12 +34,14 @@
 //! | [`pages`] | markup from plain values |
 //! | [`web`] | script and style, in the binary |
 //! | [`retention`] | what is erased when |
+//! | [`device_log`] | a device's audit log, as far as it came, and what it supports; sans-IO |
 //! | [`case_export`] | one case as a folder that is verified offline |
 //! | [`service`] | starts all of it, and ends it |
 
 pub mod access;
 pub mod case_export;
 pub mod config;
+pub mod device_log;
 pub mod directory;
 pub mod http;
 pub mod intake;

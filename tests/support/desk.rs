@@ -82,6 +82,19 @@ impl Desk {
         ok(&[&sign[..], networks].concat());
     }
 
+    /// The public half of a key.
+    pub fn public(&self, key: &str) -> String {
+        ok(&["key", "show", &self.arg(key)]).trim().to_owned()
+    }
+
+    /// Seals the list to the device's key, in its place.
+    pub fn seal_list(&self) {
+        let (list, sealed) = (self.arg("list.cose"), self.arg("list.age"));
+        let to = self.public("device.key");
+        ok(&["watchlist", "seal", &list, "--to", &to, "--out", &sealed]);
+        std::fs::rename(&sealed, &list).expect("a sealed list");
+    }
+
     /// Signs the file `from` into the file `out`.
     pub fn sign_into(&self, from: &str, key: &str, out: &str) {
         ok(&["watchlist", "sign", from, "--key", &self.arg(key), "--out", out, "--yes"]);

@@ -60,6 +60,11 @@ impl ReceivingDesk {
             store = folder.join("desk.sqlite"),
         );
         std::fs::write(folder.join("desk.toml"), text).expect("writes");
+        Self::configured(folder, port)
+    }
+
+    /// One whose configuration, `desk.toml` in `folder`, has it listen on `port`.
+    pub fn configured(folder: &Path, port: u16) -> Self {
         Self { folder: folder.to_owned(), port, child: None }
     }
 
@@ -255,4 +260,15 @@ pub fn stored(store: &Path) -> BTreeMap<EventId, usize> {
         *found.entry(EventId::from_u128(id)).or_default() += 1;
     }
     found
+}
+
+/// What a question to a desk's store counts.
+pub fn count(store: &Path, what: &str) -> i64 {
+    use sqlx::{ConnectOptions as _, Row as _};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(store);
+        let mut database = options.busy_timeout(PATIENCE).connect().await.expect("a database");
+        sqlx::query(what).fetch_one(&mut database).await.expect("reads").get(0)
+    })
 }

@@ -1,9 +1,11 @@
 //! MQTT 5 by hand, where a client library would do too much.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
@@ -98,4 +100,112 @@ fn listen(
         }
     }
     None
+}
+
+/// Kinds of packets.
+pub mod packets {
+    pub const PUBLISH: u8 = 3;
+    pub const PUBACK: u8 = 4;
+    pub const SUBACK: u8 = 9;
+}
+
+/// Stands between one client and its broker, and measures how long the client takes to acknowledge.
+pub struct Tap {
+    pub port: u16,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    kinds: BTreeSet<u8>,
+    /// Packets at QoS 1 that the broker has sent and the client has not acknowledged.
+    open: HashMap<[u8; 2], Instant>,
+    /// In microseconds.
+    took: Vec<u64>,
+}
+
+impl Seen {
+    fn note(&mut self, first: u8, body: &[u8]) {
+        self.kinds.insert(first >> 4);
+        match first >> 4 {
+            packets::PUBLISH if first & 0b110 != 0 => {
+                let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                self.open.insert([body[2 + topic], body[3 + topic]], Instant::now());
+            }
+            packets::PUBACK => {
+                let began = self.open.remove(&[body[0], body[1]]);
+                self.took.extend(began.map(|at| at.elapsed().as_micros() as u64));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Tap {
+    /// Before the broker at `port`, for clients that connect to its own.
+    pub fn before(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
+        let own = listener.local_addr().expect("it is bound").port();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let noted = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(broker) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                // What the broker sends is noted, and of what the client sends what it
+                // acknowledges: each gives the other's packets other names.
+                let [from, to] = [&client, &broker].map(|s| s.try_clone().expect("a descriptor"));
+                let by_client = |first: u8| first >> 4 == packets::PUBACK;
+                carry(from, to, Arc::clone(&noted), by_client);
+                carry(broker, client, Arc::clone(&noted), |first| first >> 4 != packets::PUBACK);
+            }
+        });
+        Self { port: own, seen }
+    }
+
+    pub fn has_seen(&self, kind: u8) -> bool {
+        self.seen.lock().expect("no panic").kinds.contains(&kind)
+    }
+
+    /// How long each acknowledgement took, in microseconds.
+    pub fn acknowledged(&self) -> Vec<u64> {
+        self.seen.lock().expect("no panic").took.clone()
+    }
+}
+
+/// Carries packets over, and notes those that are `wanted`.
+fn carry(
+    from: TcpStream,
+    mut to: TcpStream,
+    seen: Arc<Mutex<Seen>>,
+    wanted: impl Fn(u8) -> bool + Send + 'static,
+) {
+    let _ = (from.set_nodelay(true), to.set_nodelay(true));
+    std::thread::spawn(move || {
+        let mut from = std::io::BufReader::with_capacity(1 << 18, from);
+        while let Ok((first, body)) = packet(&mut from) {
+            if wanted(first) {
+                seen.lock().expect("no panic").note(first, &body);
+            }
+            if to.write_all(&framed(first, &body)).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
+
+/// A packet as it is sent.
+fn framed(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    let mut length = body.len();
+    loop {
+        let more = if length > 0x7F { 0x80 } else { 0 };
+        bytes.push((length & 0x7F) as u8 | more);
+        length >>= 7;
+        if more == 0 {
+            break;
+        }
+    }
+    bytes.extend_from_slice(body);
+    bytes
 }

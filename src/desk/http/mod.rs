@@ -23,6 +23,7 @@ mod judge;
 mod live;
 mod read;
 mod refusal;
+mod reports;
 pub mod serve;
 mod sign_in;
 
@@ -184,7 +185,8 @@ pub fn router(state: Arc<DeskState>) -> Router {
         .route("/outcome/{candidate}", get(read::outcome))
         .route("/fleet", get(read::fleet))
         .route("/people", get(read::people))
-        .route("/reports", get(read::reports))
+        .route("/reports", get(reports::reports))
+        .route("/reports/device", get(reports::device_report))
         .route("/api/pair/{candidate}", get(judge::binds))
         .route("/api/verdict/{candidate}", post(judge::take))
         .fallback(asset)

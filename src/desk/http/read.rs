@@ -1,6 +1,6 @@
 //! Pages and pictures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -21,25 +21,21 @@ use crate::delivery::event::{
 use crate::desk::access::DeskUser;
 use crate::desk::pages;
 use crate::desk::pages::views::{
-    DeskRole, DeviceRow, FleetView, NotifiedRow, OutcomeView, OwnStanding, PairView, PeopleView,
-    PersonRow, PhotographView, QueueItem, QueueView, ReportsView, Revealed, SignInView,
+    DeskRole, DeviceRow, FleetView, OutcomeView, OwnStanding, PairView, PeopleView, PersonRow,
+    PhotographView, QueueItem, QueueView, Revealed, SignInView,
 };
-use crate::desk::store::{
-    CaseRow, DeviceSaid, KeptNotifications, Looked, NotificationCounts, QueueRow,
-};
+use crate::desk::store::{CaseRow, DeviceSaid, Looked, QueueRow};
 
 /// Most lines of the queue.
 const QUEUE: u32 = 100;
 /// How far the number of those that wait is counted.
 const COUNTED: u32 = 10_000;
-/// Most people in the report of accesses.
-const PEOPLE: u32 = 100;
 
 const EVERYBODY: [DeskRole; 3] = [DeskRole::Reviewer, DeskRole::Supervisor, DeskRole::Operator];
 
-type Page = Result<Response, Refusal>;
+pub(super) type Page = Result<Response, Refusal>;
 
-fn page(markup: maud::Markup) -> Response {
+pub(super) fn page(markup: maud::Markup) -> Response {
     Html(markup.into_string()).into_response()
 }
 
@@ -261,7 +257,9 @@ pub(super) fn verdicts_of(states: &[Vec<u8>], ended: ReviewStage) -> Vec<ReviewV
 pub async fn fleet(State(desk): Shared, headers: HeaderMap) -> Page {
     let user = desk.user_as(&headers, &EVERYBODY)?;
     let mut devices: BTreeMap<String, DeviceRow> = BTreeMap::new();
-    let pinned = |id: &str| desk.config.device(id).is_some_and(|d| d.identity.is_some());
+    // Of ten thousand devices nobody is looked for one by one.
+    let pinned = desk.config.device.iter().filter(|d| d.identity.is_some());
+    let pinned: BTreeSet<&str> = pinned.map(|d| d.id.as_str()).collect();
     let row = |id: &str| DeviceRow {
         id: id.to_owned(),
         state: "unknown".to_owned(),
@@ -274,7 +272,7 @@ pub async fn fleet(State(desk): Shared, headers: HeaderMap) -> Page {
         temperature: None,
         audit_size: None,
         heard: None,
-        identity_pinned: pinned(id),
+        identity_pinned: pinned.contains(id),
     };
     for device in &desk.config.device {
         devices.insert(device.id.clone(), row(&device.id));
@@ -353,34 +351,4 @@ pub async fn people(State(desk): Shared, headers: HeaderMap) -> Page {
     let people = known.into_iter().map(row).collect();
     let view = PeopleView { me: signed_in(&user), now, people, invitations };
     Ok(page(pages::people(&view)))
-}
-
-/// `GET /reports`.
-pub async fn reports(State(desk): Shared, headers: HeaderMap) -> Page {
-    let user = desk.user_as(&headers, &[DeskRole::Supervisor])?;
-    let now = OffsetDateTime::now_utc();
-    desk.store.record(user.key.id().to_bytes(), Looked::Report, None, now).await?;
-    let hex = |id: [u8; 8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let accesses = desk.store.accesses(PEOPLE).await?.into_iter();
-    let view = ReportsView {
-        me: signed_in(&user),
-        now,
-        states: desk.store.stages().await?,
-        set_aside: desk.store.set_aside().await?,
-        accesses: accesses.map(|a| (hex(a.who), a.pictures, a.last)).collect(),
-        notified: desk.store.notifications().await?.into_iter().map(notified).collect(),
-    };
-    Ok(page(pages::reports(&view)))
-}
-
-fn notified(kept: KeptNotifications) -> NotifiedRow {
-    let NotificationCounts { delivered, given_up, overtaken, failed } = kept.counts;
-    NotifiedRow {
-        destination: kept.destination,
-        delivered,
-        given_up,
-        overtaken,
-        failed,
-        open_since: kept.open.map(|open| open.opened),
-    }
 }

@@ -44,6 +44,12 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "There is nothing here.", "Go back to the queue.")
     }
 
+    pub fn no_log() -> Self {
+        let error = "No record of this device's audit log has come.";
+        let remedy = "Look at its id, and whether it keeps a log.";
+        Self::new(StatusCode::NOT_FOUND, error, remedy)
+    }
+
     pub fn erased() -> Self {
         let error = "The candidate and its pictures were erased.";
         Self::new(StatusCode::GONE, error, "Its outcome is kept, without pictures.")

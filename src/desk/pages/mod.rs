@@ -5,6 +5,7 @@
 //!   [`super::web`].
 //! * What a reviewer must not know before their verdict is in no page that comes before it.
 
+mod device_report;
 mod entrance;
 mod fleet;
 mod layout;
@@ -15,6 +16,7 @@ mod queue;
 mod reports;
 pub mod views;
 
+pub use device_report::device_report;
 pub use entrance::{enrol, error, sign_in};
 pub use fleet::fleet;
 pub use outcome::outcome;

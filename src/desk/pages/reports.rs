@@ -1,10 +1,14 @@
-//! Counts: how candidates ended, what was not stored, who looked at pictures, who was told.
+//! Counts, and the way to each device's report: how candidates ended, what was not stored, who
+//! looked at pictures, who was told.
 
 use maud::{Markup, html};
 
 use super::layout::{Facts, PageKind, moment, page};
 use super::outcome::words;
 use super::views::ReportsView;
+
+/// Devices of which each has a link; of more than these the form finds one.
+const LINKED: usize = 50;
 
 /// The page of counts.
 pub fn reports(view: &ReportsView) -> Markup {
@@ -62,9 +66,32 @@ pub fn reports(view: &ReportsView) -> Markup {
         }
         @if !view.notified.is_empty() { (notified(view)) }
         section aria-labelledby="audit" {
-            h2 id="audit" { "The devices' own reports" }
-            p { "Each device's log tells what it compared and what it said, and proves it:" }
-            pre tabindex="0" { "watchpost audit report --log /var/lib/watchpost/audit" }
+            h2 id="audit" { "What each device's audit log says" }
+            p {
+                "What was searched for and on whose decision, faces, candidates and what became of \
+                 them, false alerts, and when nobody was compared."
+            }
+            @if view.logged.is_empty() {
+                p class="empty" { "No record of a device's audit log has come." }
+            } @else {
+                form class="period" method="get" action="/reports/device" {
+                    label {
+                        span { "Device" }
+                        input name="id" list="logged" required autocomplete="off";
+                    }
+                    datalist id="logged" {
+                        @for device in &view.logged { option value=(device) {} }
+                    }
+                    label { span { "First day" } input type="date" name="from"; }
+                    label { span { "Last day" } input type="date" name="to"; }
+                    button type="submit" { "Show" }
+                }
+                @if view.logged.len() <= LINKED {
+                    ul { @for device in &view.logged {
+                        li { a href=(format!("/reports/device?id={device}")) { (device) } }
+                    } }
+                }
+            }
         }
     };
     page(PageKind::Reports, "Reports", Some(&view.me), &Facts::default(), &content)

@@ -1,11 +1,19 @@
+use std::collections::BTreeMap;
+
 use maud::Markup;
 use time::{Duration, OffsetDateTime};
 
 use super::views::*;
 use super::*;
+use crate::audit::record::{AuditEvent, AuditRecord, EndOfUse, ListRecord};
+use crate::audit::report::ReportMaker;
+use crate::cause::Cause;
 use crate::delivery::event::{ReviewStage, ReviewVerdict};
+use crate::desk::device_log::{LogProof, LogReport, NotProved};
 use crate::desk::web::ASSETS;
 use crate::judgement::{Confidence, Opinion};
+use crate::promise::Stage;
+use crate::watchlist::Aim;
 
 /// What somebody might write where a name belongs.
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;";
@@ -77,6 +85,49 @@ fn outcome_view(word: &str, state: ReviewStage) -> OutcomeView {
         revealed: Some(revealed(word)),
         erased_at: Some(at()),
         erased: false,
+    }
+}
+
+/// What a log says that calls its place `word`, and that searched by its decision.
+fn report_view(word: &str, proof: LogProof) -> DeviceReportView {
+    let mut maker = ReportMaker::new(word, 0, 7_200_000);
+    let list = ListRecord {
+        id: "north".parse().unwrap(),
+        version: 3,
+        digest: [1; 32],
+        entries: 4,
+        threshold: 712_300,
+        false_alerts: 200_000,
+        authority: word.into(),
+        decision: word.into(),
+        aim: Aim::Consent,
+        stage: Stage::InForce,
+        signers: Vec::new(),
+        models: [[2; 32]; 2],
+    };
+    let counts = BTreeMap::from([("pipeline.vision.tracks".to_owned(), 5)]);
+    for (at_ms, event) in [
+        (0, AuditEvent::Started { program: word.into() }),
+        (0, AuditEvent::Placed { place: word.into() }),
+        (0, AuditEvent::ListInForce(Box::new(list))),
+        (0, AuditEvent::UseBegan),
+        (3_600_000, AuditEvent::Heartbeat { counts }),
+        (3_600_000, AuditEvent::UseEnded { why: EndOfUse::Blind(Cause::Suspended) }),
+        (5_400_000, AuditEvent::UseBegan),
+    ] {
+        maker.record(Some(&AuditRecord { at_ms, event }));
+    }
+    DeviceReportView {
+        me: me(word),
+        device: word.into(),
+        from: word.into(),
+        to: word.into(),
+        proof,
+        records: 7,
+        unreadable: 1,
+        earlier: 1,
+        cut: true,
+        told: Some(LogReport { report: maker.finish(), begins: 2 }),
     }
 }
 
@@ -174,6 +225,7 @@ fn all(word: &str) -> Vec<(&'static str, Markup)> {
                 states: vec![(ReviewStage::Confirmed, 3), (ReviewStage::Refuted, 5)],
                 set_aside: vec![(word.into(), 2)],
                 accesses: vec![(word.into(), 7, at())],
+                logged: vec![word.into()],
                 notified: vec![NotifiedRow {
                     destination: word.into(),
                     delivered: 4,
@@ -186,6 +238,11 @@ fn all(word: &str) -> Vec<(&'static str, Markup)> {
         ),
         ("outcome", outcome(&outcome_view(word, ReviewStage::Confirmed))),
     ];
+    let proofs = [
+        LogProof::Signed { signed: 1, newer: 2 },
+        LogProof::NotSigned(NotProved::Incomplete { have: 1, of: 2 }),
+    ];
+    pages.extend(proofs.map(|proof| ("device-report", device_report(&report_view(word, proof)))));
     pages.extend(standings.map(|standing| ("pair", pair(&pair_view(word, standing)))));
     pages
 }
@@ -275,4 +332,29 @@ fn a_page_with_all_that_it_loads_has_at_most_150_kb() {
         let bytes = assets + page.into_string().len();
         assert!(bytes <= 150_000, "{name}: {bytes} bytes");
     }
+}
+
+#[test]
+fn a_devices_report_has_the_figures_of_the_audit_report_with_their_intervals() {
+    let signed = LogProof::Signed { signed: 4, newer: 2 };
+    let html = device_report(&report_view("word", signed)).into_string();
+    for shown in [
+        "north version 3",
+        "consent",
+        "word, word",
+        "0.7123",
+        "0.2000",
+        "Faces seen</th><td>5<",
+        "0\u{a0}% to 52.18\u{a0}%",
+        "1\u{a0}h 0\u{a0}min",
+        "1970-01-01T01:00:00Z</td><td>1970-01-01T01:30:00Z",
+        Cause::Suspended.meaning(),
+        "false_alerts_an_alert",
+        "has signed 4 records",
+    ] {
+        assert!(html.contains(shown), "{shown}: {html}");
+    }
+    let unknown = LogProof::NotSigned(NotProved::TwoRecords(7));
+    let html = device_report(&report_view("word", unknown)).into_string();
+    assert!(html.contains("Not verified") && html.contains("number 7"), "{html}");
 }

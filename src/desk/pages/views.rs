@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use crate::delivery::event::{ReviewStage, ReviewVerdict};
+use crate::desk::device_log::{LogProof, LogReport};
 
 /// What a person may do at the desk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -279,8 +280,35 @@ pub struct ReportsView {
     pub set_aside: Vec<(String, u64)>,
     /// Who has looked at most pictures: key's id, pictures, last.
     pub accesses: Vec<(String, u64, OffsetDateTime)>,
+    /// Devices of whose audit logs records came, by id.
+    pub logged: Vec<String>,
     /// Who is told that a candidate waits, and how that went.
     pub notified: Vec<NotifiedRow>,
+}
+
+/// `/reports/device`: what the log of one device says of a period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceReportView {
+    /// The reader.
+    pub me: SignedIn,
+    /// The device's id.
+    pub device: String,
+    /// The first day, as in the form; empty where none was asked for.
+    pub from: String,
+    /// The last one.
+    pub to: String,
+    /// Whose the records are.
+    pub proof: LogProof,
+    /// Records that came.
+    pub records: u64,
+    /// What came and is none.
+    pub unreadable: u64,
+    /// Logs that the device kept before this one.
+    pub earlier: u64,
+    /// Whether older records came than were looked at.
+    pub cut: bool,
+    /// What they say; none where they support nothing.
+    pub told: Option<LogReport>,
 }
 
 /// One destination of notifications.

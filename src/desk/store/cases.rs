@@ -184,21 +184,6 @@ impl DeskStore {
         Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
     }
 
-    /// The records of a device's audit log that came, in the order in which they came.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub async fn audit_entries(&self, device: &str) -> Result<Vec<Vec<u8>>, DeskStoreError> {
-        let rows = sqlx::query(
-            "SELECT payload FROM event WHERE kind = 'audit-entry' AND device = ?
-             AND payload IS NOT NULL ORDER BY rowid",
-        )
-        .bind(device)
-        .fetch_all(&self.readers)
-        .await?;
-        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
-    }
-
     /// What devices said last, by device.
     ///
     /// # Errors

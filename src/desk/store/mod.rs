@@ -17,6 +17,7 @@
 //! | `run` | what comes from devices, several messages in one transaction |
 //! | `keep` | what becomes of one of them |
 //! | `queue` | what waits for a reviewer, with what is shown as one |
+//! | `logs` | records of the devices' audit logs |
 //! | `cases` | candidates as reviewers see them, and their pictures |
 //! | `verdicts` | sealed verdicts, until devices have answered; receipts, until the broker has them |
 //! | `notifications` | who is to be told that candidates wait |
@@ -28,6 +29,7 @@ mod cases;
 mod columns;
 mod erase;
 mod keep;
+mod logs;
 mod notifications;
 mod people;
 mod queue;
@@ -51,6 +53,7 @@ pub use self::cases::{CaseRow, DeviceSaid, ExportedEvent, KeptPhotograph};
 pub use self::columns::stage_word;
 pub use self::erase::Erased;
 pub use self::keep::{Arrival, DeskNotice, KeepingRules, Kept};
+pub use self::logs::NewestEntries;
 pub use self::notifications::{
     KeptNotifications, NotificationCounts, NotificationEnd, OpenNotification,
 };
@@ -59,7 +62,8 @@ pub use self::queue::QueueRow;
 pub use self::verdicts::{DueReceipt, DueVerdict, OwnVerdict, VerdictTaken};
 
 /// Changes of the schema, oldest first; the database says how many it has had.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("notify.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("notify.sql"), include_str!("log.sql")];
 /// Connections that read.
 const READERS: u32 = 4;
 /// Pages of the write-ahead log from which on a transaction writes it into the database itself: 64

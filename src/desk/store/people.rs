@@ -64,7 +64,7 @@ pub enum Looked {
     Verdict,
     /// Looked at an outcome.
     Outcome,
-    /// Looked at reports.
+    /// Looked at the page of counts.
     Report,
     /// Looked at people and their keys.
     People,
@@ -234,6 +234,26 @@ impl DeskStore {
     ) -> Result<(), DeskStoreError> {
         let mut writer = self.writer.lock().await;
         Ok(note(&mut writer, who, what, candidate, now).await?)
+    }
+
+    /// Remembers who looks at what the log of one device says: of which, and of which time, stands
+    /// in `of`.
+    ///
+    /// # Errors
+    /// Where it is not stored: then nothing may be shown.
+    pub async fn record_report(
+        &self,
+        who: [u8; 8],
+        of: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), DeskStoreError> {
+        sqlx::query("INSERT INTO access (at, who, what, detail) VALUES (?, ?, 'device-report', ?)")
+            .bind(millis(now))
+            .bind(&who[..])
+            .bind(of)
+            .execute(&mut *self.writer.lock().await)
+            .await?;
+        Ok(())
     }
 
     /// Who looked at how many pictures, most first.
