@@ -316,6 +316,9 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
     assert_eq!(of_dora.post(&verdict, &said).status, 202, "the same again is the same");
     field.await_("review/state", "the device's answer", |s| s["state"] == "pending");
     wait_for("her queue to be empty", || of_dora.queue().is_empty().then_some(()));
+    // She may know who judges next: what the device went by is for nobody yet.
+    let hers = of_dora.get(&format!("/outcome/{candidate}"));
+    assert!(hers.status == 200 && !hers.text().contains("Similarity"), "{}", hers.text());
     hidden(&of_emil);
     assert_eq!(of_emil.queue(), std::slice::from_ref(&candidate));
     let outcome = of_emil.get(&format!("/outcome/{candidate}")).status;
@@ -331,7 +334,7 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
         let answer = of_emil.get(&format!("/outcome/{candidate}"));
         (answer.status == 200).then(|| answer.text()).filter(|page| page.contains("Confirmed"))
     });
-    assert!(!outcome.contains("on its way"), "{outcome}");
+    assert!(!outcome.contains("on its way") && outcome.contains("Similarity"), "{outcome}");
     let log = ok(&["audit", "show", "--log", &field.desk.arg("audit")]);
     assert_eq!(log.matches("  verdict on ").count(), 2, "counted once each: {log}");
     its_log_tells_the_supervisor_what_the_audit_report_tells(&desk, &of_emil, &field.desk);

@@ -13,7 +13,7 @@
 //! * An event is stored, once, before the broker is told that it came. What cannot be stored is not
 //!   acknowledged, and comes again.
 //! * The desk cannot read a verdict: it is signed and sealed to the device in the reviewer's
-//!   browser. Score, threshold and what others said are shown to nobody who has not judged.
+//!   browser. Score, threshold and what others said are shown to nobody before it is decided.
 //! * Nobody is let in without a key that they hold, and who looked at which picture is recorded.
 //! * Who may review is decided by the signed trust file, never here.
 //!

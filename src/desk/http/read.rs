@@ -56,7 +56,7 @@ fn event_of(case: &CaseRow) -> Option<Candidate> {
     Some(event.data)
 }
 
-/// What is hidden from those who have not judged.
+/// What is hidden from everybody until it is decided.
 fn revealed(event: Candidate) -> Revealed {
     Revealed {
         score: event.score,
@@ -139,7 +139,6 @@ pub async fn pair(State(desk): Shared, Path(candidate): Path<String>, headers: H
         crop,
         standing,
         refused,
-        revealed: event.filter(|_| standing == OwnStanding::Counted).map(revealed),
     };
     Ok(page(pages::pair(&view)))
 }
@@ -229,9 +228,8 @@ pub async fn outcome(
         own,
         ended_at: case.ended,
         verdicts: verdicts_of(&states, case.stage),
-        revealed: event
-            .filter(|_| case.ended.is_some() || own == OwnStanding::Counted)
-            .map(revealed),
+        // Who has judged may know who judges next.
+        revealed: event.filter(|_| case.ended.is_some()).map(revealed),
         erased_at: Some(case.erase_at),
         erased: case.erased,
     };

@@ -1,8 +1,7 @@
 //! One candidate beside the reference photographs, and the form in which a reviewer judges.
 //!
-//! * Before the reader's own verdict was accepted nothing on the page tells score, threshold,
-//!   alternatives, legal basis, purpose, or whether somebody else has judged: [`PairView`] carries
-//!   them in `revealed` only, which the page does not look at.
+//! * Nothing on the page tells score, threshold, alternatives, legal basis, purpose, or whether
+//!   somebody else has judged: [`PairView`] does not carry them.
 
 use maud::{Markup, html};
 

@@ -59,7 +59,6 @@ fn pair_view(word: &str, standing: OwnStanding) -> PairView {
         can_judge: true,
         standing,
         refused: Some(word.into()),
-        revealed: Some(revealed(word)),
     }
 }
 

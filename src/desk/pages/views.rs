@@ -94,7 +94,7 @@ pub struct QueueView {
     pub waiting: Option<u64>,
 }
 
-/// What is shown only to somebody whose verdict was accepted.
+/// What is shown to nobody before it is decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Revealed {
     /// Similarity of the best view, -1 to 1.
@@ -160,8 +160,6 @@ pub struct PairView {
     pub standing: OwnStanding,
     /// Why the device refused their verdict.
     pub refused: Option<String>,
-    /// Present once their own verdict was accepted.
-    pub revealed: Option<Revealed>,
 }
 
 /// `/outcome/{candidate}`: what two people have decided.
@@ -189,7 +187,7 @@ pub struct OutcomeView {
     pub ended_at: Option<OffsetDateTime>,
     /// What each said; empty before two people have decided.
     pub verdicts: Vec<ReviewVerdict>,
-    /// Shown to a supervisor once it is over, and to a reviewer who has judged.
+    /// Absent until it is over.
     pub revealed: Option<Revealed>,
     /// When the candidate and its pictures are erased.
     pub erased_at: Option<OffsetDateTime>,
