@@ -264,18 +264,92 @@ fn where_everything_is_wrong_every_failure_has_a_remedy_and_the_exit_code_says_s
 }
 
 #[test]
-fn the_packaged_unit_keeps_its_exposure_low() {
-    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/watchpost.service");
-    let Ok(output) = Command::new("systemd-analyze")
-        .args(["security", "--offline=true", "--threshold=20", unit])
-        .output()
-    else {
-        let ci = std::env::var_os("CI").is_some_and(|v| v == "true");
-        assert!(!ci, "CI=true and no systemd-analyze: install the Debian package systemd");
-        support::say("service: no systemd-analyze installed; the unit's exposure was NOT checked.");
+fn the_packaged_units_keep_their_exposure_low() {
+    for unit in ["watchpost.service", "watchpost-desk.service"] {
+        let unit = format!("{}/config/{unit}", env!("CARGO_MANIFEST_DIR"));
+        let Ok(output) = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--threshold=20", &unit])
+            .output()
+        else {
+            let ci = std::env::var_os("CI").is_some_and(|v| v == "true");
+            assert!(!ci, "CI=true and no systemd-analyze: install the Debian package systemd");
+            support::say("service: no systemd-analyze; the units' exposure was NOT checked.");
+            return;
+        };
+        assert!(output.status.success(), "{unit}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// Standard output of a tool that succeeds; `None` where it is not installed.
+fn tool(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    let (said, errors) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {said}{errors}");
+    Some(said)
+}
+
+#[test]
+fn the_desks_package_brings_its_unit_off_its_configuration_and_nothing_that_others_may_read() {
+    if tool("dpkg-deb", &["--version"]).is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI and no dpkg-deb: install dpkg");
+        support::say("service: no dpkg-deb; the desk's package was NOT checked.");
         return;
+    }
+    let root = env!("CARGO_MANIFEST_DIR");
+    let folder = tempfile::tempdir().expect("a folder");
+    let make = format!("{root}/cross/package/desk");
+    let make = || tool(&make, &[&folder.path().display().to_string()]).expect("bash");
+    let package = make().trim().to_owned();
+    let bytes = std::fs::read(&package).expect("a package");
+    make();
+    assert_eq!(std::fs::read(&package).expect("a package"), bytes, "the same again");
+
+    let tree = folder.path().join("tree").display().to_string();
+    tool("dpkg-deb", &["--raw-extract", &package, &tree]);
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("{tree}/{file}")).unwrap_or_else(|e| panic!("{file}: {e}"))
     };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let ours = |file: &str| std::fs::read_to_string(format!("{root}/{file}")).expect("a file");
+    let unit = read("lib/systemd/system/watchpost-desk.service");
+    assert_eq!(unit, ours("config/watchpost-desk.service"));
+    let settings = read("etc/watchpost-desk/desk.toml");
+    assert_eq!(settings, ours("config/desk.toml"));
+    assert_eq!(read("DEBIAN/conffiles"), "/etc/watchpost-desk/desk.toml\n");
+    // Package, unit and configuration agree on who it is, and where.
+    let postinst = read("DEBIAN/postinst");
+    for line in ["User=watchpost-desk", "StateDirectory=watchpost-desk"] {
+        assert!(unit.contains(line), "{line}");
+    }
+    assert!(unit.contains("--config /etc/watchpost-desk/desk.toml"));
+    assert!(settings.contains("/var/lib/watchpost-desk/desk.sqlite"));
+    assert!(postinst.contains("adduser --system --group"));
+    assert!(
+        postinst.contains("-o watchpost-desk -g watchpost-desk -m 0700 /var/lib/watchpost-desk")
+    );
+    assert!(postinst.contains("chmod 0750 /etc/watchpost-desk"));
+    let switched_on = postinst.split("debian-installed").next().expect("text");
+    assert!(!switched_on.contains("deb-systemd-helper enable"), "nor switches it on");
+    for starts in ["deb-systemd-invoke start", "systemctl start"] {
+        assert!(!postinst.contains(starts), "installing starts nothing");
+    }
+    let purge = read("DEBIAN/postrm");
+    assert!(purge.contains("rm -rf /var/lib/watchpost-desk /etc/watchpost-desk"));
+    let control = read("DEBIAN/control");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(control.contains(&format!("Depends: watchpost (= {version}-1), adduser")), "{control}");
+    let listed = tool("dpkg-deb", &["--contents", &package]).expect("dpkg-deb");
+    for line in listed.lines() {
+        assert!(line.contains(" root/root "), "{line}");
+        assert!(!line.starts_with("-rwxr-xr-x") && !line.contains("/bin/"), "no program: {line}");
+    }
+    for script in ["postinst", "prerm", "postrm"] {
+        tool("sh", &["-n", &format!("{tree}/DEBIAN/{script}")]);
+    }
+    let judged = ["--allow-root", "--fail-on", "error,warning", &package];
+    if tool("lintian", &["--version"]).and_then(|_| tool("lintian", &judged)).is_none() {
+        support::say("service: no lintian; the desk's package was NOT judged by it.");
+    }
 }
 
 /// Signs a revocation of the whole list and returns its bytes and its id.

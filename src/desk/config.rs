@@ -21,7 +21,7 @@ pub use self::notify::{
 };
 
 /// Where the desk looks when no file is named.
-pub const DEFAULT_DESK: &str = "/etc/watchpost/desk.toml";
+pub const DEFAULT_DESK: &str = "/etc/watchpost-desk/desk.toml";
 /// Most bytes of the file: ten thousand devices fit.
 const MAX_FILE: u64 = 4 << 20;
 /// Longest name of a shared subscription.
@@ -131,8 +131,8 @@ pub struct DeskDevice {
 impl Default for DeskConfig {
     fn default() -> Self {
         Self {
-            trust: "/etc/watchpost/trust.toml".into(),
-            key: "/etc/watchpost/desk.key".into(),
+            trust: "/etc/watchpost-desk/trust.toml".into(),
+            key: "/etc/watchpost-desk/desk.key".into(),
             sealing_key: None,
             share: String::new(),
             broker: BrokerConfig { client_id: "desk".to_owned(), ..BrokerConfig::default() },
