@@ -84,6 +84,8 @@ pub(super) struct Structure {
     /// `tables` are all there are.
     complete_tables: bool,
     pub(super) has_end_marker: bool,
+    /// It says that it is one field of a picture.
+    pub(super) is_field: bool,
     /// The TIFF structure within an Exif segment, as start and end.
     pub(super) exif: Option<(usize, usize)>,
 }
@@ -102,6 +104,7 @@ impl Default for Structure {
             tables: heapless::Vec::new(),
             complete_tables: true,
             has_end_marker: false,
+            is_field: false,
             exif: None,
         }
     }

@@ -4,6 +4,8 @@
 //! * Raw frames are passed through as they are.
 //! * A JPEG becomes Y, Cb, Cr at full resolution (or grey) in a buffer that is reused, never RGB.
 //! * Missing Huffman tables are supplied.
+//! * Of a captured picture that comes as fields, one JPEG each, the first is used, at the height of
+//!   the whole.
 //! * A picture that is cut off, damaged or beyond the pixel limit is an error, never a panic and
 //!   never half a picture. One without its end marker is read where its data are all there, which
 //!   sequential coding shows and progressive coding does not.
@@ -30,7 +32,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::jpeg::{self, Broken, Coding, Structure};
 use super::{Captured, Payload, SourceConfig, Zones};
-use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range};
+use crate::frame::{Frame, FrameError, Layout, MAX_SIDE, PixelFormat, Range, Scan};
 use crate::geometry::{Orientation, Turn};
 use crate::locked::LockedBuffer;
 
@@ -126,6 +128,15 @@ pub struct Decoder {
     completed: LockedBuffer,
 }
 
+/// What the samples of a JPEG are.
+struct DecodedJpeg {
+    layout: Layout,
+    /// How it must be turned to stand upright.
+    orientation: Orientation,
+    /// It says that it is one field of a picture.
+    is_field: bool,
+}
+
 impl Default for Decoder {
     fn default() -> Self {
         Self::new(DEFAULT_MAX_PIXELS)
@@ -184,8 +195,16 @@ impl Decoder {
                 }
                 self.blanked(layout)
             }
-            Payload::Jpeg { .. } => {
-                let layout = *self.decode_jpeg(&captured.bytes)?.layout();
+            Payload::Jpeg { width, height } => {
+                let outcome = self.read_jpeg(&captured.bytes);
+                self.forget_input();
+                let DecodedJpeg { layout, is_field, .. } = outcome?;
+                // Not every driver has the encoder say so.
+                let is_announced = (width, height) == (layout.width(), 2 * layout.height());
+                let layout = match is_field || is_announced {
+                    true => layout.of_field(Scan::OneField)?,
+                    false => layout,
+                };
                 if self.locked_only && !self.is_locked() {
                     return not_locked;
                 }
@@ -212,7 +231,7 @@ impl Decoder {
     pub fn decode_jpeg(&mut self, bytes: &[u8]) -> Result<Frame<'_>, DecodeError> {
         let outcome = self.read_jpeg(bytes);
         self.forget_input();
-        Ok(Frame::new(outcome?.0, &self.pixels)?)
+        Ok(Frame::new(outcome?.layout, &self.pixels)?)
     }
 
     /// As [`Decoder::decode_jpeg`], with how the picture must be turned to stand upright.
@@ -222,10 +241,10 @@ impl Decoder {
     ) -> Result<(Layout, Orientation), DecodeError> {
         let outcome = self.read_jpeg(bytes);
         self.forget_input();
-        outcome
+        outcome.map(|decoded| (decoded.layout, decoded.orientation))
     }
 
-    fn read_jpeg(&mut self, bytes: &[u8]) -> Result<(Layout, Orientation), DecodeError> {
+    fn read_jpeg(&mut self, bytes: &[u8]) -> Result<DecodedJpeg, DecodeError> {
         let structure = jpeg::read(bytes, &mut self.clean)?;
         let (width, height) = (structure.width, structure.height);
         if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
@@ -265,7 +284,8 @@ impl Decoder {
                 return Err(DecodeError::Unsupported(what.into()));
             }
         };
-        Ok((layout, orientation(&structure, clean)))
+        let orientation = orientation(&structure, clean);
+        Ok(DecodedJpeg { layout, orientation, is_field: structure.is_field })
     }
 
     /// Gives the decoded samples away; the decoder starts with an empty buffer.
@@ -413,7 +433,7 @@ mod tests {
 
     use super::super::jpeg::samples;
     use super::*;
-    use crate::frame::{Pixels, Visitor};
+    use crate::frame::{Pixels, Visitor, ycc_to_rgb};
 
     /// Mean absolute difference to the picture that was encoded.
     struct MeanDifference<'a>(&'a [u8], usize, usize);
@@ -583,6 +603,47 @@ mod tests {
             Decoder::default().decode_jpeg(&twice),
             Err(DecodeError::Unsupported(what)) if what.contains("scan")
         ));
+    }
+
+    #[test]
+    fn of_two_fields_in_one_buffer_the_first_is_used_at_the_height_of_the_picture() {
+        struct Rows;
+        impl Visitor for Rows {
+            type Output = Vec<[u8; 3]>;
+            fn visit<P: Pixels>(self, pixels: &P) -> Vec<[u8; 3]> {
+                (0..16).map(|y| pixels.rgb(3, y)).collect()
+            }
+        }
+        let (first, second) = (samples::colour(32, 8), samples::grey(32, 8));
+        let mut decoder = Decoder::default();
+        decoder.decode_jpeg(&first).unwrap();
+        let alone = decoder.take_pixels();
+        let marked = |jpeg: &[u8], polarity| {
+            samples::with_segment(jpeg, 0xE0, &[&b"AVI1"[..], &[polarity, 0, 0, 0]].concat())
+        };
+        let mut seen = |bytes: Vec<u8>, (width, height)| {
+            let payload = Payload::Jpeg { width, height };
+            let captured = Captured { payload, bytes: bytes.into(), ..Captured::default() };
+            let frame = decoder.decode(&captured).unwrap();
+            let size = (frame.width(), frame.height());
+            (size, (size.1 == 16).then(|| frame.read(Rows)))
+        };
+        // As the encoder says, and as the driver does.
+        let pair = [marked(&first, 1), marked(&second, 2)].concat();
+        let unmarked = [first.clone(), second.clone()].concat();
+        for (bytes, announced) in [(pair.clone(), (32, 16)), (pair, (0, 0)), (unmarked, (32, 16))] {
+            let (size, rows) = seen(bytes, announced);
+            assert_eq!(size, (32, 16));
+            let rows = rows.unwrap();
+            let of_field = |y: usize| {
+                let at = (y * 32 + 3) * 3;
+                ycc_to_rgb(Range::Full, alone[at], alone[at + 1], alone[at + 2])
+            };
+            assert!((0..16).all(|y| rows[y] == of_field(y / 2)), "{announced:?}");
+        }
+        // A whole picture, and photographs.
+        assert_eq!(seen(marked(&first, 0), (32, 8)).0, (32, 8));
+        assert_eq!(decoder.decode_jpeg(&marked(&first, 1)).unwrap().height(), 8);
     }
 
     #[test]

@@ -376,8 +376,11 @@ mod tests {
         ) {
             let (layout, data) = noisy((w, h, pad), (format, full), (seed, false));
             let native = Frame::new(layout, &data).unwrap();
+            let negative: Vec<u8> = data.iter().map(|byte| !byte).collect();
+            let before = Frame::new(layout, &negative).unwrap();
             for kernels in available() {
-                // One letterbox for all: nothing may stay of the orientation before.
+                // One letterbox for all: nothing may stay of the orientation before, nor of the
+                // frame before.
                 let mut boxed = Letterbox::new(kernels);
                 for orientation in Orientation::all() {
                     let (turned, copy) = turned_copy(&native, orientation);
@@ -386,6 +389,7 @@ mod tests {
                     let frame = native.oriented(orientation);
                     prop_assert_eq!(Fit::new(&frame, long_side, stretch, 32), fit);
                     let want = Letterbox::new(kernels).fill(&copy, fit, Channels::Rgb).to_vec();
+                    boxed.fill(&before.oriented(orientation), fit, Channels::Rgb);
                     let got = boxed.fill(&frame, fit, Channels::Rgb);
                     prop_assert!(got == want, "{} {:?}", kernels.set(), orientation);
                 }

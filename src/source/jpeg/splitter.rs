@@ -22,6 +22,7 @@ const DQT: u8 = 0xDB;
 const DNL: u8 = 0xDC;
 const DRI: u8 = 0xDD;
 const DHT: u8 = 0xC4;
+const APP0: u8 = 0xE0;
 const APP1: u8 = 0xE1;
 
 /// Most stray bytes between two segments: a camera's padding. More are another stream.
@@ -298,6 +299,11 @@ impl Structure {
                 } else {
                     self.scans.push(scan).map_err(|_| Broken::Segment)?;
                 }
+            }
+            // Motion JPEG of television pictures: the next byte is 1 or 2 for a field, 0 for a whole
+            // picture.
+            APP0 if body.starts_with(b"AVI1") => {
+                self.is_field = matches!(body.get(4), Some(1 | 2));
             }
             APP1 if body.starts_with(b"Exif\0\0") && self.exif.is_none() => {
                 self.exif = Some((at + 10, picture.len()));
