@@ -6,8 +6,8 @@
 //! Promises:
 //! * Nothing that the writer sends makes memory grow beyond [`super::MAX_FRAME_BYTES`] a frame.
 //! * A writer that pauses in the middle of a frame costs nothing.
-//! * A FIFO whose writer goes away is opened again and waits for the next one; that nobody writes is
-//!   told apart from a writer who is silent.
+//! * A FIFO whose writer goes away is opened again and waits for the next one; that nobody writes
+//!   is told apart from a writer who is silent.
 //! * A frame that is cut off is counted, and so is a second of bytes that begin none.
 //! * MJPEG and YUV4MPEG2 find the next frame after damage; raw frames have no marks, so they
 //!   cannot.

@@ -17,7 +17,8 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 PIPELINE = (
     "( filesrc location={picture} ! jpegdec ! imagefreeze is-live=true ! videoconvert ! videoscale "
     "add-borders=true ! video/x-raw,format=I420,width=1280,height=720,framerate=15/1,"
-    "pixel-aspect-ratio=1/1 ! x264enc tune=zerolatency speed-preset=ultrafast bitrate=4000 key-int-max=15 "
+    "pixel-aspect-ratio=1/1 "
+    "! x264enc tune=zerolatency speed-preset=ultrafast bitrate=4000 key-int-max=15 "
     "! rtph264pay name=pay0 pt=96 config-interval=1 )"
 )
 

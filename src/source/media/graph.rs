@@ -275,7 +275,8 @@ impl MediaGraph {
                 && entity.function != MediaFunction::Node
                 && entity.pads.iter().all(|p| !p.sink)
         };
-        // What has no sink and is no sensor by its number may be one all the same: an HDMI receiver.
+        // What has no sink and is no sensor by its number may be one all the same: an HDMI
+        // receiver.
         let start = (0..cost.len())
             .filter(begins)
             .min_by_key(|e| (self.entities[*e].function != MediaFunction::Sensor, cost[*e]));
@@ -476,22 +477,32 @@ pub(super) mod tests {
                 let mut name = [b'x'; 64];
                 name[..4].copy_from_slice(start);
                 let function = [SENSOR, NODE, PLAIN, *function][*id as usize % 4];
-                raw.entities.push(EntityAnswer { id: *id, name, function, flags: 0, reserved: [0; 5] });
+                let (id, flags, reserved) = (*id, 0, [0; 5]);
+                raw.entities.push(EntityAnswer { id, name, function, flags, reserved });
             }
             for (id, entity, flags, index) in &pads {
-                raw.pads.push(PadAnswer { id: *id, entity: *entity, flags: *flags, index: *index, reserved: [0; 4] });
+                let (id, entity, flags, index) = (*id, *entity, *flags, *index);
+                raw.pads.push(PadAnswer { id, entity, flags, index, reserved: [0; 4] });
             }
             for (id, kind, minor) in &interfaces {
                 raw.interfaces.push(InterfaceAnswer {
-                    id: *id, kind: *kind, flags: 0, reserved: [0; 9], major: 81, minor: *minor, rest: [0; 14],
+                    id: *id,
+                    kind: *kind,
+                    flags: 0,
+                    reserved: [0; 9],
+                    major: 81,
+                    minor: *minor,
+                    rest: [0; 14],
                 });
             }
             for (source, sink, flags, kind) in &links {
                 let flags = if wide { *flags } else { (flags & 3) | (kind << 28) };
-                raw.links.push(LinkAnswer { id: 0, source: *source, sink: *sink, flags, reserved: [0; 6] });
+                let (source, sink, reserved) = (*source, *sink, [0; 6]);
+                raw.links.push(LinkAnswer { id: 0, source, sink, flags, reserved });
             }
             let graph = MediaGraph::of("/dev/media0".into(), &raw);
-            prop_assert!(graph.entities.len() <= entities.len() && graph.links.len() <= links.len());
+            prop_assert!(graph.entities.len() <= entities.len());
+            prop_assert!(graph.links.len() <= links.len());
             for link in &graph.links {
                 prop_assert!(!graph.pad(link.from).sink && graph.pad(link.to).sink);
             }

@@ -7,8 +7,8 @@
 //!
 //! Promises:
 //! * Reads only: no link, no format and no control is changed.
-//! * However the kernel answers, it ends: counts are bounded, ids that name nothing are left out and
-//!   counted, circles are walked once.
+//! * However the kernel answers, it ends: counts are bounded, ids that name nothing are left out
+//!   and counted, circles are walked once.
 //! * A line to type carries names only of harmless characters; others become the entity's number.
 //!
 //! Not promised: that the sensor's own mode is a good one, and exposure. An image processor without

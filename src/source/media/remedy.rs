@@ -1,8 +1,8 @@
 //! What is missing between sensor and node, and the lines to type. Pure.
 //!
-//! The lines follow the kernel's documentation of the families (`rkisp1`, `imx7-csi`, `qcom-camss`,
-//! `vimc`) and their drivers (`mxc-isi`, `sun6i-csi`, `sun4i-csi`, `rcar_vin`), but carry the names,
-//! numbers and sizes of the graph that was found:
+//! The lines follow the kernel's documentation of the families (`rkisp1`, `imx7-csi`,
+//! `qcom-camss`, `vimc`) and their drivers (`mxc-isi`, `sun6i-csi`, `sun4i-csi`, `rcar_vin`), but
+//! carry the names, numbers and sizes of the graph that was found:
 //! * each link of the way is enabled, and another one into the same pad is disabled before;
 //! * the sensor's present format is set at each pad down to the node, or a mosaic where a debayer
 //!   waits for one;
@@ -58,7 +58,8 @@ pub fn advise(graph: &MediaGraph, node: (u32, u32)) -> GraphAdvice {
     }
 }
 
-/// What reaches the video node with these numbers: the format and size that it has to be set to, too.
+/// What reaches the video node with these numbers: the format and size that it has to be set to,
+/// too.
 /// `None` where the kernel does not say, or nothing reaches it.
 pub fn arriving(graph: &MediaGraph, node: (u32, u32)) -> Option<PadFormat> {
     let way = graph.way_to(graph.video(node)?);

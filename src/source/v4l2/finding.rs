@@ -1,7 +1,8 @@
 //! Which node is the camera that is meant, under whatever number it is now.
 //!
 //! Promises:
-//! * A path, a link below `/dev/v4l` and `usb:VENDOR:PRODUCT[:SERIAL]` are looked up at each opening.
+//! * A path, a link below `/dev/v4l` and `usb:VENDOR:PRODUCT[:SERIAL]` are looked up at each
+//!   opening.
 //! * Once opened, a camera is known by what it says of itself and by its USB numbers. Where another
 //!   one has its place, it is looked for among all nodes; what is not it is never read in its name:
 //!   zones and site records are of one camera.
