@@ -171,7 +171,8 @@ mod tests {
                     a.min(b) & !1..a.max(b)
                 };
                 let pieces = [(0..w, 0..h), (piece(left, right, w), piece(top, bottom, h))];
-                let each = pieces.iter().flat_map(|piece| available().into_iter().map(move |k| (piece, k)));
+                let of = |piece| available().into_iter().map(move |k| (piece, k));
+                let each = pieces.iter().flat_map(of);
                 for ((columns, rows), kernels) in each {
                     let stride = columns.len() + 3;
                     let mut out = vec![[9; 4]; stride * rows.len()];

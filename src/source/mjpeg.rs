@@ -172,8 +172,9 @@ impl Decoder {
     }
 
     /// The upright pixels of `captured`: a view of its own bytes for raw ones, of this decoder's
-    /// buffer for JPEG and where there are zones. Nothing is copied for turning. What lies in zones stays in the bytes of `captured`, which
-    /// nothing else looks at, and goes with them: a JPEG picture cannot be made grey in place.
+    /// buffer for JPEG and where there are zones. Nothing is copied for turning. What lies in zones
+    /// stays in the bytes of `captured`, which nothing else looks at, and goes with them: a JPEG
+    /// picture cannot be made grey in place.
     ///
     /// # Errors
     /// [`DecodeError`]; the decoder stays usable.

@@ -300,8 +300,8 @@ impl Structure {
                     self.scans.push(scan).map_err(|_| Broken::Segment)?;
                 }
             }
-            // Motion JPEG of television pictures: the next byte is 1 or 2 for a field, 0 for a whole
-            // picture.
+            // Motion JPEG of television pictures: the next byte is 1 or 2 for a field, 0 for a
+            // whole picture.
             APP0 if body.starts_with(b"AVI1") => {
                 self.is_field = matches!(body.get(4), Some(1 | 2));
             }
