@@ -39,14 +39,29 @@ type RowWeights = [[__m256i; 4]; 2];
 
 #[target_feature(enable = "avx2")]
 fn row_weights(group: &WeightGroup) -> RowWeights {
-    let mut weights = [[_mm256_setzero_si256(); 4]; 2];
-    for quad in 0..4 {
+    let mut first = [_mm256_setzero_si256(); 4];
+    for (quad, first) in first.iter_mut().enumerate() {
         // SAFETY: a group is four times sixteen bytes.
         let four = unsafe { _mm_load_si128(group.0.as_ptr().add(4 * quad).cast()) };
-        weights[0][quad] = _mm256_broadcastsi128_si256(four);
-        weights[1][quad] = _mm256_slli_epi32::<8>(weights[0][quad]);
+        *first = _mm256_broadcastsi128_si256(four);
     }
-    weights
+    let mut second = first;
+    for weights in &mut second {
+        *weights = _mm256_slli_epi32::<8>(*weights);
+    }
+    [first, second]
+}
+
+/// Where sums start, four channels in both halves of a register.
+#[target_feature(enable = "avx2")]
+fn starts(finish: Finish256<'_, ZERO>) -> [__m256i; 4] {
+    let mut starts = [_mm256_setzero_si256(); 4];
+    for (quad, start) in starts.iter_mut().enumerate() {
+        // SAFETY: four times four values.
+        let four = unsafe { _mm_loadu_si128(finish.start().as_ptr().add(4 * quad).cast()) };
+        *start = _mm256_broadcastsi128_si256(four);
+    }
+    starts
 }
 
 /// Four neighbouring columns of a row from padded column `column` on, and the four that begin two
@@ -271,13 +286,7 @@ macro_rules! kernels {
                 for (weights, group) in weights.iter_mut().zip(groups) {
                     *weights = row_weights(group);
                 }
-                let mut start = [_mm256_setzero_si256(); 4];
-                for (quad, start) in start.iter_mut().enumerate() {
-                    // SAFETY: four times four values.
-                    let four =
-                        unsafe { _mm_loadu_si128(finish.start().as_ptr().add(4 * quad).cast()) };
-                    *start = _mm256_broadcastsi128_si256(four);
-                }
+                let start = starts(finish);
                 // Pixels at a time, and the columns that are loaded for them.
                 let (size, stride) = if ONE { (4, 1) } else { (2, 2) };
                 let mut pixel = 0;

@@ -129,6 +129,9 @@ pub struct MediaGraph {
     pub left_out: usize,
 }
 
+/// A graph, and the major and minor number of the video node that it was looked for.
+pub type GraphOfNode = (MediaGraph, (u32, u32));
+
 /// What the kernel answered.
 pub(super) struct Answers {
     pub(super) device: DeviceAnswer,
@@ -328,13 +331,16 @@ pub(super) mod tests {
         Answers { device, entities: vec![], interfaces: vec![], pads: vec![], links: vec![] }
     }
 
+    /// A block and its pad, the block and pad that it leads to, flags.
+    pub(in super::super) type GivenLink = ((usize, u32), (usize, u32), u32);
+
     /// Answers as the kernel would give them for blocks (name, function, pads that are sinks) and
     /// links (block and pad, to block and pad, flags). Nodes have major 81 and their block's place
     /// as the minor number.
     pub(in super::super) fn answers(
         driver: &str,
         blocks: &[(&str, u32, &[bool])],
-        links: &[((usize, u32), (usize, u32), u32)],
+        links: &[GivenLink],
     ) -> Answers {
         let mut out = zeroed();
         out.device.driver[..driver.len()].copy_from_slice(driver.as_bytes());
@@ -396,7 +402,7 @@ pub(super) mod tests {
     pub(in super::super) fn graph(
         driver: &str,
         blocks: &[(&str, u32, &[bool])],
-        links: &[((usize, u32), (usize, u32), u32)],
+        links: &[GivenLink],
     ) -> MediaGraph {
         MediaGraph::of("/dev/media0".into(), &answers(driver, blocks, links))
     }
@@ -562,10 +568,10 @@ pub(super) mod tests {
         }
         // Ids of pads are ten apart from block to block, so that the numbers stay unique.
         let graph = graph("x", &blocks, &links);
-        for n in 0..64usize {
-            let node = graph.video((81, 2 * n as u32 + 1)).unwrap();
+        for (n, sensor) in (0u32..).zip(&sensors) {
+            let node = graph.video((81, 2 * n + 1)).unwrap();
             let way = graph.way_to(node);
-            assert_eq!(graph.entities[way[0].from.entity].name, sensors[n]);
+            assert_eq!(graph.entities[way[0].from.entity].name, *sensor);
         }
     }
 }

@@ -23,6 +23,6 @@ mod remedy;
 pub use self::driver::behind;
 pub use self::formats::PadFormat;
 pub use self::graph::{
-    MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad, PadPlace,
+    GraphOfNode, MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad, PadPlace,
 };
 pub use self::remedy::{GraphAdvice, advise, arriving};

@@ -19,7 +19,7 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
-use super::super::media::{self, MediaGraph};
+use super::super::media::{self, GraphOfNode};
 use super::format::{Formats, Granted, GrantedPlane, MAX_PLANES, Size, Sizes, rate};
 use super::identity::Identity;
 use super::state::{Filled, MAX_BUFFERS, Piece, UsedPlane};
@@ -38,7 +38,7 @@ pub(super) trait Driver: Send {
     fn open(&mut self, path: &Path) -> io::Result<()>;
     fn identity(&mut self) -> io::Result<Identity>;
     /// The media graph that the node belongs to, where it can be read, and the node's numbers.
-    fn graph(&self) -> Option<(MediaGraph, (u32, u32))>;
+    fn graph(&self) -> Option<GraphOfNode>;
     /// What it offers of a picture that reaches it in a media bus format; of any where that is 0.
     fn formats(&mut self, bus_code: u32) -> io::Result<Formats>;
     /// The sizes in which it offers a format. Empty where the driver does not say.
@@ -204,7 +204,7 @@ impl Driver for KernelDriver {
         })
     }
 
-    fn graph(&self) -> Option<(MediaGraph, (u32, u32))> {
+    fn graph(&self) -> Option<GraphOfNode> {
         let number = self.device.as_ref()?.metadata().ok()?.rdev() as libc::dev_t;
         let node = (libc::major(number) as u32, libc::minor(number) as u32);
         Some((media::behind(node)?, node))

@@ -49,7 +49,7 @@ use self::identity::Identity;
 use self::refusal::OpenStep;
 use self::state::{MAX_BUFFERS, NotTheDrivers, Ring, Sequence, StreamAction, action, judge};
 pub use self::survey::{Format, Node, NodeVerdict, survey};
-use super::media::{self, MediaGraph, PadFormat};
+use super::media::{self, GraphOfNode, PadFormat};
 use super::{
     Captured, PATIENCE, Pace, Payload, Source, SourceCounters, SourceError, problem, side_problem,
 };
@@ -411,7 +411,7 @@ fn build<D: Driver>(
 fn arriving<D: Driver>(
     identity: &Identity,
     driver: &D,
-) -> (Option<(MediaGraph, (u32, u32))>, Option<PadFormat>) {
+) -> (Option<GraphOfNode>, Option<PadFormat>) {
     if identity.capabilities & sys::V4L2_CAP_IO_MC == 0 {
         return (None, None);
     }

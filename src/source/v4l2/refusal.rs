@@ -7,7 +7,7 @@ use v4l::FourCC;
 use v4l::v4l_sys as sys;
 
 use super::super::SourceError;
-use super::super::media::{GraphAdvice, MediaGraph, advise};
+use super::super::media::{GraphAdvice, GraphOfNode, MediaGraph, advise};
 use super::format::{CameraFormat, Unreadable, is_bayer, known};
 use super::identity::Identity;
 
@@ -84,7 +84,7 @@ pub(super) fn failed(path: &Path, step: OpenStep, e: &io::Error) -> SourceError 
 pub(super) fn failed_start(
     path: &Path,
     identity: &Identity,
-    graph: Option<(MediaGraph, (u32, u32))>,
+    graph: Option<GraphOfNode>,
     e: &io::Error,
 ) -> SourceError {
     let of_links = [libc::EINVAL, libc::EPIPE, libc::ENOLINK];

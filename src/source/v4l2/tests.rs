@@ -8,7 +8,9 @@ use std::io;
 use v4l::v4l_sys as sys;
 
 use super::super::BadFrame;
-use super::super::media::{MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad};
+use super::super::media::{
+    GraphOfNode, MediaEntity, MediaFunction, MediaGraph, MediaLink, MediaNode, MediaPad,
+};
 use super::super::media::{PadFormat, PadPlace};
 use super::finding::Machine;
 use super::format::{Granted, GrantedPlane, Sizes};
@@ -59,7 +61,7 @@ pub(super) struct FakeCamera {
     /// Controls that the camera does not have, and those that were set.
     lacks: Vec<u32>,
     controls: Vec<(u32, i32)>,
-    pub(super) graph: Option<(MediaGraph, (u32, u32))>,
+    pub(super) graph: Option<GraphOfNode>,
     /// What it offers of one media bus format.
     of_code: Option<(u32, Vec<[u8; 4]>)>,
     /// The format and size that were asked for last.
@@ -139,7 +141,7 @@ impl Driver for FakeCamera {
             capabilities: if pictures { self.capabilities } else { metadata },
         })
     }
-    fn graph(&self) -> Option<(MediaGraph, (u32, u32))> {
+    fn graph(&self) -> Option<GraphOfNode> {
         self.graph.clone()
     }
     fn formats(&mut self, bus_code: u32) -> io::Result<Formats> {
@@ -545,7 +547,7 @@ fn a_camera_that_refuses_to_start_after_the_night_is_tried_until_it_does() {
 }
 
 /// A sensor whose link to its node is not set.
-pub(super) fn unset_graph() -> (MediaGraph, (u32, u32)) {
+pub(super) fn unset_graph() -> GraphOfNode {
     let format = PadFormat { code: 0x2008, width: 1640, height: 1232 };
     let entity = |id, name: &str, function, sink, node| MediaEntity {
         id,
