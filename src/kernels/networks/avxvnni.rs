@@ -16,12 +16,19 @@ use super::{
     LANES, NetworkKernels, Pointwise, Post, Stem, WeightGroup, ZERO,
 };
 
-/// The kernels, where the processor and the operating system support them.
-pub(super) fn detect() -> Option<&'static dyn NetworkKernels> {
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni") {
-        return Some(&vex::KERNELS);
+/// The kernels in the encoding that the processor and the operating system support; in tests in
+/// both, where they do.
+pub(super) fn detect() -> Vec<&'static dyn NetworkKernels> {
+    let mut all: Vec<&'static dyn NetworkKernels> = Vec::new();
+    let has = InstructionSet::AvxVnni.is_available();
+    if has && is_x86_feature_detected!("avxvnni") {
+        all.push(&vex::KERNELS);
     }
-    InstructionSet::AvxVnni.is_available().then_some(&evex::KERNELS)
+    let evex = is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512vnni");
+    if has && evex && (all.is_empty() || cfg!(test)) {
+        all.push(&evex::KERNELS);
+    }
+    all
 }
 
 /// Pixels of a tile: their sums fill twelve of sixteen registers.

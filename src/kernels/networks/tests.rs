@@ -426,6 +426,33 @@ proptest! {
     }
 }
 
+/// No processor runs all kernels: what was not compared with the reference is said.
+#[test]
+#[expect(clippy::print_stderr, reason = "for whoever reads what the tests of this machine showed")]
+fn every_kernel_of_this_kind_of_processor_is_compared_or_named() {
+    let compared: Vec<InstructionSet> = available().iter().map(|k| k.set()).collect();
+    assert_eq!(compared.last(), Some(&InstructionSet::Scalar));
+    #[cfg(target_arch = "x86_64")]
+    {
+        use InstructionSet::{Avx2, Avx512Vnni, AvxVnni};
+        for set in [Avx2, AvxVnni, Avx512Vnni] {
+            if !compared.contains(&set) {
+                eprintln!("kernels: NOT COMPARED on this processor: {set}.");
+            }
+        }
+        let vex = is_x86_feature_detected!("avxvnni");
+        let evex = is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512vnni");
+        let of_both = compared.iter().filter(|set| **set == AvxVnni).count();
+        assert_eq!(of_both, usize::from(vex) + usize::from(evex));
+        if of_both == 1 {
+            let (here, missing) = if vex { ("VEX", "EVEX") } else { ("EVEX", "VEX") };
+            eprintln!(
+                "kernels: {AvxVnni} was compared as {here} encodes it, NOT as {missing} does."
+            );
+        }
+    }
+}
+
 #[test]
 fn a_convolution_is_what_its_definition_says() {
     // Two pixels, one input channel, weight -3, bias 10, scale 1/2: (10 - 3 * 5) / 2 = -2.5 and (10
