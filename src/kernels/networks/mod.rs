@@ -13,7 +13,7 @@
 //!
 //! # Layout
 //! * A stored byte is the quantized value plus 128 (zero is [`ZERO`]), as the x86 dot product takes
-//!   it, or the value itself, as ARM's does. Each implementation says which by
+//!   it, or the value itself, as ARM and plain AVX2 take it. Each implementation says which by
 //!   [`NetworkKernels::zero_byte`].
 //! * Channels lie in blocks of [`LANES`], padded with channels that are always zero. Within a
 //!   block, a pixel is sixteen adjacent bytes and the next pixel follows:
