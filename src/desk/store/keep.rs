@@ -1,7 +1,7 @@
 //! What becomes of one message of a device, within a transaction of several.
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use time::OffsetDateTime;
 
 use super::columns::{hexadecimal, id_bytes, stage_word};
@@ -69,6 +69,28 @@ pub enum DeskNotice {
     Withdrawn,
     /// Another trust file counts: somebody may not be let in any more.
     TrustChanged,
+}
+
+/// A statement with values bound to it.
+pub(super) type Bound<'a> = sqlx::query::Query<'a, sqlx::Sqlite, SqliteArguments<'a>>;
+
+/// Binds what a message says of a candidate: the columns from `id` to `sequence`, in their order.
+pub(super) fn bind_candidate<'a>(
+    query: Bound<'a>,
+    event: &'a ArrivedEvent,
+    c: &'a CandidateEvent,
+) -> Bound<'a> {
+    query
+        .bind(id_bytes(c.candidate))
+        .bind(&event.device)
+        .bind(&c.camera)
+        .bind(&c.place)
+        .bind(&c.list)
+        .bind(i64::try_from(c.version).unwrap_or(i64::MAX))
+        .bind(&c.entry)
+        .bind(millis(c.decided))
+        .bind(id_bytes(event.id))
+        .bind(i64::from(c.sequence))
 }
 
 /// A transaction that stores messages.
@@ -202,29 +224,20 @@ impl Batch<'_> {
     ) -> Result<(), DeskStoreError> {
         let now = millis(self.now);
         let erase_at = millis(self.now.saturating_add(self.rules.retention.open()));
-        let changed = sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO candidate (id, device, camera, place, list, version, entry, decided,
                 newest, sequence, stage, ended, erase_at, erased)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET newest = excluded.newest, sequence = excluded.sequence
              WHERE device = excluded.device AND sequence < excluded.sequence AND ended IS NULL",
-        )
-        .bind(id_bytes(c.candidate))
-        .bind(&event.device)
-        .bind(&c.camera)
-        .bind(&c.place)
-        .bind(&c.list)
-        .bind(i64::try_from(c.version).unwrap_or(i64::MAX))
-        .bind(&c.entry)
-        .bind(millis(c.decided))
-        .bind(id_bytes(event.id))
-        .bind(i64::from(c.sequence))
-        .bind(stage_word(if withdrawn { ReviewStage::Withdrawn } else { ReviewStage::Pending }))
-        .bind(withdrawn.then_some(now))
-        .bind(erase_at)
-        .bind(withdrawn.then_some(now))
-        .execute(&mut *self.on)
-        .await?;
+        );
+        let changed = bind_candidate(insert, event, c)
+            .bind(stage_word(if withdrawn { ReviewStage::Withdrawn } else { ReviewStage::Pending }))
+            .bind(withdrawn.then_some(now))
+            .bind(erase_at)
+            .bind(withdrawn.then_some(now))
+            .execute(&mut *self.on)
+            .await?;
         if changed.rows_affected() == 1 && !withdrawn {
             // One of a burst makes no sound: its line is there.
             let at_most = self.rules.at_most_alike;

@@ -11,11 +11,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteArguments;
 use time::OffsetDateTime;
 
 use super::columns::{id_bytes, parts, stage_word};
-use super::keep::{Arrival, Batch, DeskNotice, KeepingRules, Kept};
+use super::keep::{Arrival, Batch, Bound, DeskNotice, KeepingRules, Kept, bind_candidate};
 use super::queue::{bursts_of, put_together, those_alike};
 use super::verdicts::settle;
 use super::{DeskStore, DeskStoreError, begin, millis};
@@ -28,8 +27,6 @@ const INTO_CANDIDATE: &str = "INSERT INTO candidate (id, device, camera, place, 
                               entry, decided, newest, sequence, stage, erase_at, burst) VALUES \
                               ";
 const INTO_RECEIPTS: &str = "INSERT OR IGNORE INTO receipt_due (event, device, digest) VALUES ";
-
-type Bound<'a> = sqlx::query::Query<'a, sqlx::Sqlite, SqliteArguments<'a>>;
 
 /// A new event, of which nothing is stored.
 struct NewEvent<'a> {
@@ -185,32 +182,19 @@ impl Batch<'_> {
                 .bind(new.payload)
         })
         .await?;
-        let of = |new: &NewEvent<'_>| new.candidate.is_some();
-        let candidates: Vec<&NewEvent<'_>> = new.iter().filter(|new| of(new)).collect();
+        let candidates: Vec<(&ArrivedEvent, &CandidateEvent)> =
+            new.iter().filter_map(|new| Some((new.event, new.candidate?))).collect();
         // The log keeps its own records.
-        self.put(INTO_RECEIPTS, 3, &candidates, |query, new| {
-            let query = query.bind(id_bytes(new.event.id));
-            query.bind(&new.event.device).bind(&new.event.digest[..])
+        self.put(INTO_RECEIPTS, 3, &candidates, |query, (event, _)| {
+            query.bind(id_bytes(event.id)).bind(&event.device).bind(&event.digest[..])
         })
         .await?;
-        let candidates: Vec<(&ArrivedEvent, &CandidateEvent)> =
-            candidates.iter().filter_map(|new| Some((new.event, new.candidate?))).collect();
         let erase_at = millis(self.now.saturating_add(self.rules.retention.open()));
         let wanted: Vec<(&str, &CandidateEvent)> =
             candidates.iter().map(|(event, c)| (event.device.as_str(), *c)).collect();
         let bursts = bursts_of(self.on, &wanted).await?;
         self.put(INTO_CANDIDATE, 13, &candidates, |query, (event, c)| {
-            query
-                .bind(id_bytes(c.candidate))
-                .bind(&event.device)
-                .bind(&c.camera)
-                .bind(&c.place)
-                .bind(&c.list)
-                .bind(i64::try_from(c.version).unwrap_or(i64::MAX))
-                .bind(&c.entry)
-                .bind(millis(c.decided))
-                .bind(id_bytes(event.id))
-                .bind(i64::from(c.sequence))
+            bind_candidate(query, event, c)
                 .bind(stage_word(ReviewStage::Pending))
                 .bind(erase_at)
                 .bind(bursts.get(&c.candidate))
