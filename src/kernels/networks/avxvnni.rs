@@ -7,10 +7,11 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::depthwise::{RowPointers, global};
+use super::avx2::depthwise::global;
 use super::avx2::elementwise::{add, head, max_pool, sigmoid};
 use super::avx2::finish::{Finish256, IDENTITY, PRELU, RELU, Sums256};
 use super::avx2::look_up;
+use super::layout::RowPointers;
 use super::{
     Activation, Add, Blocks, BlocksMut, ByteTable, Depthwise, FloatHead, Global, InstructionSet,
     LANES, NetworkKernels, Pointwise, Post, Stem, WeightGroup, ZERO,

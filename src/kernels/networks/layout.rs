@@ -34,6 +34,16 @@ pub struct BlocksMut<'a> {
     pub stride: usize,
 }
 
+/// Three rows of one block, of one length.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct RowPointers {
+    pub(super) bytes: [*const u8; 3],
+    pub(super) pixels: usize,
+    /// Columns of zero to the left.
+    pub(super) left: usize,
+}
+
 /// From an image byte to a stored activation, one table a channel.
 pub struct ByteTable {
     /// By channel and byte.

@@ -6,34 +6,24 @@
 
 use std::arch::x86_64::*;
 
+use super::super::layout::RowPointers;
 use super::super::{LANES, Post, WeightGroup};
 use super::finish::{Finish256, Sums256};
 
-/// Rows of one block, of one length.
-#[derive(Clone, Copy)]
-pub(in super::super) struct RowPointers {
-    pub(in super::super) bytes: [*const u8; 3],
-    pub(in super::super) pixels: usize,
-    /// Columns of zero to the left.
-    pub(in super::super) left: usize,
-}
-
-impl RowPointers {
-    /// Sixteen steps of a padded column, zero outside of the row.
-    ///
-    /// # Safety
-    /// The rows' pixels can be read.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn steps(&self, row: usize, column: usize) -> __m256i {
-        match column.checked_sub(self.left).filter(|column| *column < self.pixels) {
-            // SAFETY: the column lies within the row.
-            Some(column) => unsafe {
-                let at = self.bytes[row].add(column * LANES);
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(at.cast()))
-            },
-            None => _mm256_setzero_si256(),
-        }
+/// Sixteen steps of a padded column of a row, zero outside of it.
+///
+/// # Safety
+/// The rows' pixels can be read.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn widened(rows: &RowPointers, row: usize, column: usize) -> __m256i {
+    match column.checked_sub(rows.left).filter(|column| *column < rows.pixels) {
+        // SAFETY: the column lies within the row.
+        Some(column) => unsafe {
+            let at = rows.bytes[row].add(column * LANES);
+            _mm256_cvtepi8_epi16(_mm_loadu_si128(at.cast()))
+        },
+        None => _mm256_setzero_si256(),
     }
 }
 
@@ -104,11 +94,11 @@ pub(super) unsafe fn depthwise<const STRIDE: usize, const ACTIVATION: u8>(
     let factors = finish.interleaved_factors();
     let column = |at: usize, below: __m256i, next: __m256i| {
         // SAFETY: the caller's promise.
-        let (a, b) = unsafe { (rows.steps(0, at), rows.steps(1, at)) };
+        let (a, b) = unsafe { (widened(&rows, 0, at), widened(&rows, 1, at)) };
         Column { upper: interleaved(a, b), lowest: interleaved(below, next) }
     };
     // SAFETY: the caller's promise.
-    let below = |at: usize| unsafe { rows.steps(2, at) };
+    let below = |at: usize| unsafe { widened(&rows, 2, at) };
     let mut done = 0;
     let mut columns = [column(0, below(0), below(1)), column(1, below(1), below(2))];
     let mut next = below(2);

@@ -12,10 +12,11 @@ pub(super) mod elementwise;
 pub(super) mod finish;
 mod pointwise;
 
-use self::depthwise::{RowPointers, depthwise, global};
+use self::depthwise::{depthwise, global};
 use self::elementwise::{add, head, max_pool, sigmoid};
 use self::finish::{IDENTITY, PRELU, RELU};
 use self::pointwise::{pointwise_pairs, pointwise_runs, stem};
+use super::layout::RowPointers;
 use super::{
     Activation, Add, Blocks, BlocksMut, ByteTable, Depthwise, FloatHead, Global, InstructionSet,
     LANES, NetworkKernels, Packing, Pointwise, PointwiseWeights, Stem, scalar,

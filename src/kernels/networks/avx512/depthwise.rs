@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::layout::RowPointers;
 use super::super::{LANES, Post, WeightGroup, ZERO};
 use super::finish::{Avx512Finish, load, store, weights};
 
@@ -60,15 +61,6 @@ impl Columns {
             _mm512_permutexvar_epi8(_mm512_loadu_si512(INDEX.as_ptr().cast()), four)
         }
     }
-}
-
-/// Rows of one block, of one length.
-#[derive(Clone, Copy)]
-pub(super) struct RowPointers {
-    pub(super) bytes: [*const u8; 3],
-    pub(super) pixels: usize,
-    /// Columns of zero to the left.
-    pub(super) left: usize,
 }
 
 /// # Safety

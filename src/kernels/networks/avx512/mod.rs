@@ -8,10 +8,11 @@ mod elementwise;
 mod finish;
 mod pointwise;
 
-use self::depthwise::{RowPointers, depthwise, global};
+use self::depthwise::{depthwise, global};
 use self::elementwise::{add, head, max_pool, quantize, sigmoid};
 use self::finish::{IDENTITY, PRELU, RELU};
 use self::pointwise::{pointwise, stem};
+use super::layout::RowPointers;
 use super::{
     Activation, Add, Blocks, BlocksMut, ByteTable, Depthwise, FloatHead, Global, InstructionSet,
     LANES, NetworkKernels, Pointwise, Stem, scalar,
