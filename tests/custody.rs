@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -12,6 +11,7 @@ use std::time::Instant;
 use serde_json::Value;
 use support::desk::{Daemon, Desk, PORTRAITS, fails, ok};
 use support::field::Field;
+use support::memory::memory;
 
 /// The `age` program; `None` where it is not installed, which is a failure with `CI=true`.
 fn age(arguments: &[&str]) -> Option<Vec<u8>> {
@@ -143,30 +143,8 @@ fn the_standard_tool_opens_what_is_sealed_and_seals_what_is_opened() {
 /// Where `wanted` lies in the memory of a process, with the kernel's flags of each place; `None`
 /// where this user may not look.
 fn in_memory(process: u32, wanted: &[u8]) -> Option<Vec<String>> {
-    let smaps = std::fs::read_to_string(format!("/proc/{process}/smaps")).ok()?;
-    let mut memory = std::fs::File::open(format!("/proc/{process}/mem")).ok()?;
-    let mut found = Vec::new();
-    let mut range = None;
-    for line in smaps.lines() {
-        let mut words = line.split_whitespace();
-        if let Some((from, to)) = words.next().and_then(|w| w.split_once('-'))
-            && let (Ok(from), Ok(to)) = (u64::from_str_radix(from, 16), u64::from_str_radix(to, 16))
-        {
-            range = words.next().filter(|rights| rights.starts_with("rw")).map(|_| (from, to));
-        }
-        let (Some((from, to)), Some(flags)) = (range, line.strip_prefix("VmFlags:")) else {
-            continue;
-        };
-        let mut bytes = vec![0; (to - from) as usize];
-        // A place that went away meanwhile holds nothing.
-        if memory.seek(SeekFrom::Start(from)).is_ok()
-            && memory.read_exact(&mut bytes).is_ok()
-            && holds(&bytes, wanted)
-        {
-            found.push(flags.to_owned());
-        }
-    }
-    Some(found)
+    let all = memory(process)?.into_iter();
+    Some(all.filter(|mapping| holds(&mapping.bytes, wanted)).map(|m| m.flags).collect())
 }
 
 #[test]

@@ -23,7 +23,8 @@ use std::time::Duration;
 use image::ImageEncoder;
 use serde_json::Value;
 use support::desk::{Daemon, Desk, PORTRAITS, ok};
-use support::traces::{Shot, Traces, Written, files_written_by, memory};
+use support::memory::memory;
+use support::traces::{Shot, Traces, Written, files_written_by};
 use support::{Mosquitto, Subscriber, free_port, metrics, say, wait_for};
 use watchpost::frame::PixelFormat;
 

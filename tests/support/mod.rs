@@ -13,6 +13,7 @@ pub mod field;
 #[cfg(feature = "desk")]
 pub mod listener;
 pub mod manifests;
+pub mod memory;
 pub mod people;
 #[cfg(feature = "desk")]
 pub mod receiving;

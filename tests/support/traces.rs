@@ -2,8 +2,6 @@
 //! files, in messages, in logs.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +17,8 @@ use watchpost::clock::{Clock, Now};
 use watchpost::frame::{Frame, Layout, PixelFormat, Range, SampleLine};
 use watchpost::source::Decoder;
 use watchpost::vision::{Analyzer, Models, Sighting, View, VisionConfig};
+
+use super::memory::Mapping;
 
 /// Bytes of a piece that is searched for.
 const PIECE: usize = 48;
@@ -164,9 +164,9 @@ impl Traces {
     }
 
     /// How often each was found in `memory`.
-    pub fn found(&self, memory: &[(u64, Vec<u8>)]) -> BTreeMap<&'static str, usize> {
+    pub fn found(&self, memory: &[Mapping]) -> BTreeMap<&'static str, usize> {
         let mut found = BTreeMap::new();
-        self.find(memory.iter().map(|(_, bytes)| &bytes[..]), &mut found);
+        self.find(memory.iter().map(|mapping| &mapping.bytes[..]), &mut found);
         found
     }
 
@@ -389,28 +389,6 @@ fn views(frame: &Frame<'_>) -> Vec<View> {
     };
     analyzer.analyze(frame, now, &mut Clock::default(), out).expect("the networks run");
     found
-}
-
-/// All that process `id` may write to, by its address. `None` where it may not be read.
-pub fn memory(id: u32) -> Option<Vec<(u64, Vec<u8>)>> {
-    let maps = std::fs::read_to_string(format!("/proc/{id}/maps")).ok()?;
-    let file = File::open(format!("/proc/{id}/mem")).ok()?;
-    let mut all = Vec::new();
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let (Some(range), Some(rights)) = (words.next(), words.next()) else { continue };
-        if !rights.starts_with("rw") || line.contains("[v") {
-            continue;
-        }
-        let (from, to) = range.split_once('-').expect("a range");
-        let [from, to] = [from, to].map(|s| u64::from_str_radix(s, 16).expect("hexadecimal"));
-        let mut bytes = vec![0; (to - from) as usize];
-        // A mapping of a device, or one that has gone since.
-        if file.read_exact_at(&mut bytes, from).is_ok() {
-            all.push((from, bytes));
-        }
-    }
-    Some(all)
 }
 
 /// Files that process `id` has open for writing; sockets, pipes and devices are none.
