@@ -244,6 +244,13 @@ fn a_week_of_counts_lowers_the_threshold_of_the_entries_that_were_counted_at_thi
     fails(&["calibrate", "show", &list]);
     fails(&["watchlist", "verify", &set, "--trust", &trust, "--device", "gate-1"]);
 
+    // A set that is not sealed is not counted against, though plain lists are taken.
+    let config = site.arg("watchpost.toml");
+    let files = ["counts.cbor", "site.cbor"].map(|name| site.arg(name));
+    let flags = ["--decoys", &set, "--counts", &files[0], "--record", &files[1]];
+    let (_, error) = fails(&[&["calibrate", "run", "--config", &config], &flags[..]].concat());
+    assert!(error.contains("`watchpost calibrate seal --to`"), "{error}");
+
     site.record();
     let record = site.arg("site.cbor");
     let shown = json(&["calibrate", "show", &record, "--json"]);
@@ -298,6 +305,11 @@ fn a_week_of_counts_lowers_the_threshold_of_the_entries_that_were_counted_at_thi
     assert_eq!((&longer["site"]["covered"], &longer["site"]["others"]), (&1.into(), &1.into()));
     let raised = longer["site"]["with"]["threshold"].as_f64().expect("a plan");
     assert!(raised > threshold("with"), "{longer}");
+    // Which one it is stands where it is planned and where it is signed.
+    assert_eq!(longer["site"]["uncovered"], serde_json::json!(["case-2"]), "{longer}");
+    assert!(ok(&["watchlist", "plan", &draft]).contains("too few decoys: case-2"));
+    let shown = ok(&["watchlist", "show", &draft]);
+    assert!(shown.contains("1 of 2 entries were measured there, not so case-2"), "{shown}");
 }
 
 #[test]

@@ -80,11 +80,19 @@ fn passes_of_volunteers_are_counted_and_nobody_is_published() {
     assert!(messages.iter().any(says), "the status announces it: {topics:?}");
 
     let plan = ok(&["watchlist", "plan", &desk.arg("draft.json"), "--rehearsal", &record]);
-    assert!(plan.contains("found at the place: 4 of 6 passes of 3 volunteers"), "{plan}");
+    assert!(plan.contains("found by the camera main of gate-1 on "), "{plan}");
+    assert!(plan.contains("4 of 6 passes of 3 volunteers on the list promises"), "{plan}");
+    assert!(!plan.contains("not for that device"), "{plan}");
     let plan =
         ok(&["watchlist", "plan", &desk.arg("draft.json"), "--rehearsal", &record, "--json"]);
     let plan: Value = serde_json::from_str(&plan).expect("JSON");
     assert_eq!(plan["rehearsal"]["found"], 4, "{plan}");
+    assert_eq!(plan["rehearsal"]["same_device"], true, "{plan}");
+    let draft = fs::read_to_string(desk.path("draft.json")).expect("a draft");
+    let other = draft.replace("\"gate-1\"", "\"gate-2\"");
+    fs::write(desk.path("other.json"), other).expect("writes");
+    let other = ok(&["watchlist", "plan", &desk.arg("other.json"), "--rehearsal", &record]);
+    assert!(other.contains("this list is not for that device"), "{other}");
     // A record of long ago says nothing.
     let old = text.replace("\"expires\": \"20", "\"expires\": \"19");
     fs::write(&record, old).expect("writes");

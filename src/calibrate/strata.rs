@@ -18,6 +18,10 @@
 //! * Not promised: anything about strangers who are seldom here; about a person on the list who
 //!   has relatives here; a rate for an entry that was not counted.
 
+use std::fmt;
+
+use time::OffsetDateTime;
+
 use super::bound::{Weighted, design_effect, estimate, raise_to_later, upper_bound};
 use super::counts::{BINS, CountedHalf, Counts, Day, EntryCounts, FIRST_BIN, Mark, bin, edge};
 
@@ -106,6 +110,31 @@ pub enum Drift {
         /// Position in the set.
         position: usize,
     },
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Day { day, residual } => {
+                let since = time::Duration::days(i64::from(*day));
+                match OffsetDateTime::UNIX_EPOCH.checked_add(since) {
+                    Some(at) => write!(f, "the day {}", at.date())?,
+                    // Beyond the calendar, from a file that somebody made.
+                    None => write!(f, "the day {day} since 1970")?,
+                }
+                write!(
+                    f,
+                    " differs from the others by {residual:.1} standard deviations: other people, \
+                     other light, or another aim of the camera"
+                )
+            }
+            Self::Decoy { position } => write!(
+                f,
+                "decoy {position} is matched again and again: somebody who passes here often is \
+                 that person or is taken for them; have the set signed again without it"
+            ),
+        }
+    }
 }
 
 impl SiteCurve {

@@ -111,7 +111,7 @@ fn show_counts(counts: &Counts, json: bool) -> Result<(), CliError> {
     let today = day_of(OffsetDateTime::now_utc());
     let setup = counts.setup();
     let (done, wanted) = (counts.days_done(today), setup.days);
-    let drifts: Vec<String> = counts.drifts().iter().map(describe).collect();
+    let drifts: Vec<String> = counts.drifts().iter().map(Drift::to_string).collect();
     if json {
         output::json_line(&json!({
             "kind": "counts", "device": setup.device, "camera": setup.camera,
@@ -165,28 +165,10 @@ fn show_rehearsal(record: &RehearsalRecord, json: bool) -> Result<(), CliError> 
     Ok(())
 }
 
-/// A drift, for people.
-fn describe(drift: &Drift) -> String {
-    match drift {
-        Drift::Day { day, residual } => {
-            let at = OffsetDateTime::UNIX_EPOCH + time::Duration::days(i64::from(*day));
-            format!(
-                "the day {} differs from the others by {residual:.1} standard deviations: other \
-                 people, other light, or another aim of the camera",
-                at.date()
-            )
-        }
-        Drift::Decoy { position } => format!(
-            "decoy {position} is matched again and again: somebody who passes here often is that \
-             person or is taken for them; have the set signed again without it"
-        ),
-    }
-}
-
 fn show_record(record: &SiteRecord, json: bool) -> Result<(), CliError> {
     let curve = &record.curve;
     let faces = record.days.iter().map(|d| d.faces as f64).sum::<f64>() / record.days.len() as f64;
-    let drift = record.drift().as_ref().map(describe);
+    let drift = record.drift().map(|drift| drift.to_string());
     if json {
         let rows: Vec<_> = SHOWN
             .iter()

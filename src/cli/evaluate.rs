@@ -314,8 +314,8 @@ struct CurveArgs {
     /// Write the misses of the unit here, ready to paste into a manifest.
     #[arg(long, value_name = "FILE.toml")]
     misses: Option<PathBuf>,
-    /// CSV with the columns file, person, group, from which the safety factor for the worst-served
-    /// group is measured.
+    /// CSV with the columns file, person, group: also say how much more often the worst-served
+    /// group is confused. No promise uses it.
     #[arg(long, value_name = "FILE.csv", requires = "groups_root")]
     groups: Option<PathBuf>,
     /// Folder of the photographs of --groups.

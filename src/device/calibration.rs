@@ -25,7 +25,7 @@ use crate::delivery::event::Calibrating;
 use crate::files::{FileError, read_bytes, replace};
 use crate::template::PIPELINE;
 use crate::vision::Models;
-use crate::watchlist::{Reference, read_list};
+use crate::watchlist::{Reference, read_list, seal};
 
 /// How often counts are written.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
@@ -70,7 +70,15 @@ pub fn open(
         ))
     })?;
     let trust = keeper.trust().map_err(not)?;
-    let opened = keeper.vault().open(&read_list(file).map_err(not)?).map_err(not)?;
+    let bytes = read_list(file).map_err(not)?;
+    // Whatever is accepted of lists: a set of people who are on no list is never plain on a disk.
+    if !seal::is_sealed(&bytes) {
+        return Err(not(format_args!(
+            "{} is not sealed; seal it to this device with `watchpost calibrate seal --to`",
+            file.display()
+        )));
+    }
+    let opened = keeper.vault().open(&bytes).map_err(not)?;
     let here = Here {
         device: &config.device.id,
         camera: &config.device.camera,

@@ -289,6 +289,8 @@ impl EmbedderSpec {
             ("embedder.output", self.output == measured.output),
             ("embedder.dimensions", self.dimensions == measured.dimensions),
             ("embedder.groups", self.groups == measured.groups),
+            // No promise rests on these, but whoever plans a list believes them.
+            ("embedder.misses", self.misses == measured.misses),
         ]
         .into_iter()
         .find_map(|(key, equal)| (!equal).then_some(key))

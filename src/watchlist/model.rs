@@ -380,26 +380,7 @@ impl Content {
         if entries > a.most_entries as usize {
             return Err(ContentError::TooManyEntries { entries, allowed: a.most_entries });
         }
-        if !(MIN_FACES..=MAX_FACES).contains(&u64::from(a.expected_faces_per_day)) {
-            return range(
-                "expected_faces_per_day",
-                "write 10 to 100,000,000: the number that passes, counted or estimated on the spot",
-            );
-        }
-        if !(0.001..=1_000_000.0).contains(&a.false_alerts_per_day) {
-            return range(
-                "false_alerts_per_day",
-                "write 0.001 to 1,000,000; zero cannot be promised by any model",
-            );
-        }
-        if a.false_alerts_per_day > f64::from(a.expected_faces_per_day) {
-            return range(
-                "false_alerts_per_day",
-                "write at most as many as faces pass a day; if more pass than expected_faces_per_day \
-                 says, state the true number",
-            );
-        }
-        Ok(())
+        check_budget(a.expected_faces_per_day, a.false_alerts_per_day)
     }
 
     pub(super) fn check_entries(&self) -> Result<(), ContentError> {
@@ -412,6 +393,35 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// Whether so many false alerts in so many faces a day are a budget that somebody can mean.
+///
+/// # Errors
+/// [`ContentError::Range`]: too few or too many faces, too few false alerts, or more of them than
+/// faces. Such a budget would allow lists of any length at the mildest threshold.
+pub fn check_budget(faces_a_day: u32, false_alerts_a_day: f64) -> Result<(), ContentError> {
+    let range = |what, rule| Err(ContentError::Range { what, rule });
+    if !(MIN_FACES..=MAX_FACES).contains(&u64::from(faces_a_day)) {
+        return range(
+            "expected_faces_per_day",
+            "write 10 to 100,000,000: the number that passes, counted or estimated on the spot",
+        );
+    }
+    if !(0.001..=1_000_000.0).contains(&false_alerts_a_day) {
+        return range(
+            "false_alerts_per_day",
+            "write 0.001 to 1,000,000; zero cannot be promised by any model",
+        );
+    }
+    if false_alerts_a_day > f64::from(faces_a_day) {
+        return range(
+            "false_alerts_per_day",
+            "write at most as many as faces pass a day; if more pass than expected_faces_per_day \
+             says, state the true number",
+        );
+    }
+    Ok(())
 }
 
 impl Entry {

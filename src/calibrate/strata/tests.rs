@@ -185,3 +185,13 @@ fn too_few_events_or_decoys_give_no_curve() {
     let few = Counts::new(setup(), 19, [1; 16]);
     assert_eq!(SiteCurve::of(&few).unwrap_err(), TooLittle::Decoys(19));
 }
+
+#[test]
+fn a_drift_is_told_with_its_day_even_where_no_calendar_has_it() {
+    let told = |day| Drift::Day { day, residual: -5.25 }.to_string();
+    assert!(told(20_000).starts_with("the day 2024-10-04 differs"), "{}", told(20_000));
+    assert!(
+        told(u32::MAX).starts_with("the day 4294967295 since 1970 differs from the others by -5.2")
+    );
+    assert!(Drift::Decoy { position: 7 }.to_string().starts_with("decoy 7 is matched"));
+}

@@ -27,6 +27,7 @@ use time::OffsetDateTime;
 use self::agreement::agree;
 use self::report::{Added, Doubt, EnrolmentReport, Noticed, SkippedPhotograph, print, too_few};
 use super::people::{self, NewPerson, NotAdded, People, References};
+use super::plan::CostOfFew;
 use super::wolves::Cohort;
 use super::{CliError, date, look_alikes, names, output, read_draft};
 use crate::cli::flags::{Networks, OutputFormat};
@@ -129,8 +130,15 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     } else {
         print(&report, many)?;
     }
-    for sentence in too_few(&report.added) {
+    let cost = CostOfFew::of(&models, draft.content());
+    for sentence in too_few(&report.added, cost.as_ref()) {
         eprintln!("watchpost: warning: {sentence}");
+    }
+    if cohort.is_none() && !report.added.is_empty() {
+        eprintln!(
+            "watchpost: warning: nobody was held against a cohort: a face that resembles many \
+             would alarm at many; name a draft of decoys with --cohort"
+        );
     }
     if !report.added.is_empty() {
         look_alikes::warn(&models, draft.content());

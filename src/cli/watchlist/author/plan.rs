@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use self::choices::{Choice, HEADER, INTERVALS, choices};
+use self::choices::{AS_IT_RUNS, Choice, HEADER, INTERVALS, choices, missed};
 use self::projection::{AskedCalibration, Projection, project};
 use self::rehearsed::RehearsedRate;
 use self::site::SideBySide;
@@ -30,7 +30,7 @@ use crate::evaluate::report::html;
 use crate::files::replace;
 use crate::vision::{GroupCurve, MissCurve, Models};
 use crate::watchlist::author::Draft;
-use crate::watchlist::model::Content;
+use crate::watchlist::model::{Content, check_budget};
 use crate::watchlist::text::counted;
 
 /// List sizes of the table, in entries of three photographs.
@@ -189,9 +189,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let a = &content.authorisation;
     let faces = args.faces_per_day.unwrap_or(a.expected_faces_per_day);
     let allowed = args.false_alerts_per_day.unwrap_or(a.false_alerts_per_day);
-    if faces == 0 || !(allowed > 0.0 && allowed.is_finite()) {
-        return Err("plan with at least one face a day and a false-alert budget above 0".into());
-    }
+    check_budget(faces, allowed)?;
     let photographs = content.entries.iter().map(|e| e.photographs().count());
     let entries = args.entries.map_or_else(|| photographs.collect(), Entries::of_three);
     let embedder = &models.manifest.embedder;
@@ -203,7 +201,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
         let budget = Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
         report.site = Some(site::side_by_side(&curve, misses, content, &record, budget));
     }
-    report.rehearsal = args.rehearsal.as_deref().map(RehearsedRate::read).transpose()?;
+    let rehearsed = |path| RehearsedRate::read(path, &a.devices);
+    report.rehearsal = args.rehearsal.as_deref().map(rehearsed).transpose()?;
     #[cfg(feature = "evaluate")]
     if let Some(path) = &args.report {
         let total = entries.total();
@@ -324,6 +323,44 @@ pub fn warn_of_budget(models: &Models, content: &Content) {
             "watchpost: warning: devices will refuse this list. {over}; see `watchpost watchlist \
              plan`"
         );
+    }
+}
+
+/// What entries of few photographs miss, at the threshold of their list and by the rule that a
+/// device runs.
+pub struct CostOfFew {
+    /// Of the list as it stands; the strictest known one where its budget cannot be met.
+    pub threshold: f32,
+    misses: Vec<MissCurve>,
+}
+
+impl CostOfFew {
+    /// That of the built-in embedder at `threshold`.
+    #[cfg(test)]
+    pub fn at(threshold: f32) -> Self {
+        let misses = Models::builtin().expect("built in").manifest.embedder.misses;
+        Self { threshold, misses }
+    }
+
+    /// Of the list `content`; `None` where the embedder's misses were not measured.
+    pub fn of(models: &Models, content: &Content) -> Option<Self> {
+        let curve = curve(models).ok()?;
+        let a = &content.authorisation;
+        let budget = Budget {
+            faces_a_day: f64::from(a.expected_faces_per_day),
+            false_alerts_a_day: a.false_alerts_per_day,
+        };
+        let rates = of_place::rates(&curve, content, of_place::of(content).ok().flatten().as_ref());
+        let plan = rates.plan(budget).unwrap_or_else(|_| rates.strictest(budget));
+        let misses = models.manifest.embedder.misses.clone();
+        (!misses.is_empty()).then_some(Self { threshold: plan.threshold, misses })
+    }
+
+    /// Of 100 passes of a person with so many photographs, how many are missed; `None` beyond what
+    /// was measured.
+    pub fn missed_of_100(&self, photographs: usize) -> Option<f64> {
+        let all = missed(&self.misses, photographs, self.threshold);
+        all.into_iter().find(|m| m.views == AS_IT_RUNS).map(|m| 100.0 * m.missed.share)
     }
 }
 

@@ -3,6 +3,7 @@
 //! * What every device would refuse is not signed: a damaged record, one that has ended, one
 //!   without a place, one in a list that other devices use as well.
 //! * Whether the device made it is for the device to say.
+//! * Those who sign see which entries it does not cover, and a day that was unlike the others.
 
 use std::path::Path;
 
@@ -17,6 +18,9 @@ use crate::watchlist::author::Draft;
 use crate::watchlist::model::{Content, Entry};
 use crate::watchlist::text::stamp;
 use crate::watchlist::{Reference, read_list};
+
+/// References that one sentence names.
+const NAMED: usize = 5;
 
 /// Puts the record of a file into `draft`.
 pub fn put(draft: &mut Draft, file: &Path) -> Result<(), CliError> {
@@ -59,17 +63,42 @@ pub fn rates(curve: &PromiseCurve, content: &Content, record: Option<&SiteRecord
     ListRates::at_site(curve, entries.iter().map(|(template, n)| (template, *n)), record)
 }
 
-/// What those who sign have to know, in one line.
+/// The entries of `content` that keep the worst group's bound beside `record`: new ones, ones with
+/// other photographs, and ones that are like too few decoys.
+pub fn uncovered<'c>(content: &'c Content, record: &SiteRecord) -> Vec<&'c Reference> {
+    let known = |e: &'c Entry| Some((&e.reference, e.fused().ok()?.template));
+    let (references, templates): (Vec<_>, Vec<_>) =
+        content.entries.iter().filter_map(known).unzip();
+    let covered = record.covers(&templates);
+    references.into_iter().zip(covered).filter(|(_, covered)| !covered).map(|(r, _)| r).collect()
+}
+
+/// The first of `references`, and how many more there are.
+pub fn named(references: &[&Reference]) -> String {
+    let shown = references.iter().take(NAMED).map(|r| r.as_str()).collect::<Vec<_>>().join(", ");
+    match references.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What those who sign have to know.
 pub fn describe(content: &Content, record: &SiteRecord) -> String {
-    let templates: Vec<Template> =
-        content.entries.iter().filter_map(|e| Some(e.fused().ok()?.template)).collect();
-    let covered = record.covers(&templates).into_iter().filter(|c| *c).count();
-    format!(
-        "camera {} of {}, {} days, until {}; {covered} of {} entries were measured there",
+    let others = uncovered(content, record);
+    let entries = content.entries.len();
+    let mut text = format!(
+        "camera {} of {}, {} days, until {}; {} of {entries} entries were measured there",
         record.setup.camera,
         record.setup.device,
         record.days.len(),
         stamp(&record.expires),
-        content.entries.len()
-    )
+        entries - others.len(),
+    );
+    if !others.is_empty() {
+        text += &format!(", not so {}", named(&others));
+    }
+    if let Some(drift) = record.drift() {
+        text += &format!("; warning: {drift}");
+    }
+    text
 }

@@ -26,6 +26,10 @@ pub struct SideBySide {
     covered: usize,
     /// Entries that keep the worst group's bound either way.
     others: usize,
+    /// Which those are.
+    uncovered: Vec<String>,
+    /// A day that was unlike the others.
+    drift: Option<String>,
     without: Column,
     with: Column,
 }
@@ -97,6 +101,8 @@ pub fn side_by_side(
         faces: record.days.iter().map(|d| d.faces).sum(),
         covered: with.covered(),
         others: with.entries() - with.covered(),
+        uncovered: site::uncovered(content, record).iter().map(ToString::to_string).collect(),
+        drift: record.drift().map(|drift| drift.to_string()),
         without: Column::of(&without, misses, budget),
         with: Column::of(&with, misses, budget),
     }
@@ -110,6 +116,16 @@ impl SideBySide {
              measured by it, {} keep the worst group's bound",
             self.camera, self.device, self.days, self.faces, self.until, self.covered, self.others
         ))?;
+        if !self.uncovered.is_empty() {
+            output::line(format!(
+                "not measured, because they are new, have other photographs, or are like too few \
+                 decoys: {}",
+                self.uncovered.join(", ")
+            ))?;
+        }
+        if let Some(drift) = &self.drift {
+            output::line(format!("warning: {drift}"))?;
+        }
         let names = [
             "threshold",
             "rate a face, at most",
