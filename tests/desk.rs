@@ -302,6 +302,16 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
         }
         assert!(!page.contains("order 1/26") && !page.contains("a promise kept"), "{page}");
     };
+    // What he sees before she has judged.
+    let undated = |page: &str| -> String {
+        page.split("<time")
+            .map(|part| part.split_once("</time>").map_or(part, |(_, r)| r))
+            .collect()
+    };
+    let looks = |visitor: &Visitor<'_>, path: &str| undated(&visitor.get(path).text());
+    let before = looks(&of_emil, &pair);
+    let devices = looks(&of_emil, "/fleet");
+    assert!(!devices.contains("Audit log"), "{devices}");
     hidden(&of_dora);
     let crop = of_dora.get(&format!("{pair}/crop"));
     assert_eq!((crop.status, crop.header("content-type")), (200, Some("image/jpeg")));
@@ -320,6 +330,8 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
     let hers = of_dora.get(&format!("/outcome/{candidate}"));
     assert!(hers.status == 200 && !hers.text().contains("Similarity"), "{}", hers.text());
     hidden(&of_emil);
+    assert_eq!(looks(&of_emil, &pair), before, "nothing tells that somebody has judged");
+    assert!(!looks(&of_emil, "/fleet").contains("Audit log"));
     assert_eq!(of_emil.queue(), std::slice::from_ref(&candidate));
     let outcome = of_emil.get(&format!("/outcome/{candidate}")).status;
     assert!([303, 404].contains(&outcome), "nothing to see yet: {outcome}");
@@ -576,6 +588,40 @@ fn what_is_revoked_is_erased_at_once_and_a_new_candidate_is_told_without_reload(
     ok(&[&["watchlist", "revoke", "--key", &key, "--out", &out][..], &list].concat());
     let order = std::fs::read(&out).expect("an order");
     bureau.publisher.publish("site/v1/cam-7/revoke/01", true, order);
+    wait_for("it to be erased", || (dora.get(&crop).status == 410).then_some(()));
+    assert!(!dora.queue().contains(&candidate));
+}
+
+#[test]
+fn a_revocation_by_a_key_that_is_pinned_only_later_is_followed_then() {
+    let Some(bureau) = Bureau::open() else { return };
+    let dora = bureau.desk.sign_in(&person(3));
+    let _docket = bureau.candidate(7);
+    let candidate = EventId::from_u128(7).to_string();
+    let entry = read(&bureau.desk.store(), async |store| store.case(EventId::from_u128(7)).await);
+    let entry = entry.expect("reads").expect("it is there");
+    let [key, out] = ["6.key", "order.cose"].map(|n| bureau.folder.path().join(n));
+    person(6).create_file(&key).expect("writes");
+    let [key, out] = [key, out].map(|p| p.display().to_string());
+    let list = ["--list", &entry.list, "--entry", &entry.entry];
+    ok(&[&["watchlist", "revoke", "--key", &key, "--out", &out][..], &list].concat());
+    let order = std::fs::read(&out).expect("an order");
+    bureau.publisher.publish("site/v1/cam-7/revoke/06", true, order);
+    // What comes after it on the same link is stored: it was looked at, and set aside.
+    let after = bureau.probe();
+    wait_for("the desk to hear", || bureau.stored().contains_key(&after).then_some(()));
+    assert!(dora.queue().contains(&candidate));
+
+    let (now, day) = (OffsetDateTime::now_utc(), time::Duration::DAY);
+    let keys = [
+        (person(1).public(), "signer", &[Role::Signer, Role::Revoker][..]),
+        (person(6).public(), "signer", &[Role::Signer, Role::Revoker][..]),
+        (bureau.desk.key().public(), "desk", &[Role::Receiver][..]),
+        (person(3).public(), "reviewer", &[Role::Reviewer][..]),
+    ];
+    let text = render(2, 2, now - day, now + 9 * day, &keys);
+    std::fs::write(bureau.trust(), text).expect("writes");
+    let crop = format!("/pair/{candidate}/crop");
     wait_for("it to be erased", || (dora.get(&crop).status == 410).then_some(()));
     assert!(!dora.queue().contains(&candidate));
 }

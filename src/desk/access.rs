@@ -201,12 +201,17 @@ impl Access {
         random: &[u8; 64],
         now: Duration,
     ) -> Result<NewSession, AccessError> {
-        if let Some(wait) = self.wait(attempt.from, now) {
+        let wait = self.wait(attempt.from, now);
+        if let (Some(wait), None) = (wait, role) {
             return Err(AccessError::TooMany(wait));
         }
+        // Whoever has the key of somebody with a role is let in, whatever others of the same
+        // address have tried.
         let checked = self.check(attempt, now);
-        let role = checked.and_then(|()| role.ok_or(AccessError::Nobody));
-        let role = role.inspect_err(|_| self.failed(attempt.from, now))?;
+        let role = checked.and_then(|()| role.ok_or(AccessError::Nobody)).map_err(|error| {
+            self.failed(attempt.from, now);
+            wait.map_or(error, AccessError::TooMany)
+        })?;
         let [token, csrf] = [&random[..32], &random[32..]].map(|r| URL_SAFE_NO_PAD.encode(r));
         self.make_room(attempt.key);
         let session = WebSession { key: *attempt.key, csrf: csrf.clone(), began: now, used: now };
@@ -268,6 +273,19 @@ impl Access {
         };
         let session = self.sessions.get_mut(&session_name(token))?;
         session.used = now;
+        Some(DeskUser { key: session.key, role, csrf: session.csrf.clone() })
+    }
+
+    /// Whose session `token` is, for a page that refreshes itself: it does not count as a request,
+    /// so that a page that nobody looks at ends as any other.
+    pub fn bystander(
+        &self,
+        token: &str,
+        now: Duration,
+        role: impl Fn(&PublicKey) -> Option<DeskRole>,
+    ) -> Option<DeskUser> {
+        let role = self.role_of(token, now, role)?;
+        let session = self.sessions.get(&session_name(token))?;
         Some(DeskUser { key: session.key, role, csrf: session.csrf.clone() })
     }
 
@@ -416,6 +434,9 @@ mod tests {
         assert_eq!(role(&access, at(0) + IDLE, REVIEWER), REVIEWER);
         assert_eq!(role(&access, at(1) + IDLE, REVIEWER), None, "nobody has asked for anything");
         assert_eq!(access.role_of("other", at(1), |_| REVIEWER), None);
+        let page = |access: &Access, now| access.bystander(&session.token, now, |_| REVIEWER);
+        assert_eq!(page(&access, at(0) + IDLE).map(|user| user.key), Some(dora.public));
+        assert!(page(&access, at(1) + IDLE).is_none());
     }
 
     #[test]
@@ -455,6 +476,18 @@ mod tests {
         assert_eq!(refused, 1000 - BURST);
         assert!(dora.signs(&mut access, ORIGIN, 9, at(0)).is_ok());
         assert!(access.failures.len() == 1 && access.used.len() == 1);
+        // Behind one address with them: the right signature counts, and no other.
+        let challenge = access.challenge(&mallory.public, [9; 8], at(0));
+        let genuine = mallory.key.sign(sign_in_text(ORIGIN, &challenge).as_bytes());
+        for (signature, role, let_in) in
+            [([0; 64], REVIEWER, false), (genuine, None, false), (genuine, REVIEWER, true)]
+        {
+            let (key, challenge) = (&mallory.public, &*challenge);
+            let attempt = SignInAttempt { key, challenge, signature: &signature, from: evil };
+            let answer = access.sign_in(&attempt, role, &[1; 64], at(0));
+            assert_eq!(answer.is_ok(), let_in, "{answer:?}");
+            assert!(let_in || matches!(answer, Err(AccessError::TooMany(_))), "{answer:?}");
+        }
     }
 
     #[test]

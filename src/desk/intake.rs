@@ -189,6 +189,7 @@ pub struct Intake {
     root: String,
     identities: BTreeMap<String, PublicKey>,
     trust: Trust,
+    beliefs: u64,
 }
 
 impl fmt::Debug for Intake {
@@ -200,12 +201,19 @@ impl fmt::Debug for Intake {
 impl Intake {
     /// Takes what is published below `root`; `identities` are the pinned ones, by device.
     pub fn new(root: &str, identities: BTreeMap<String, PublicKey>, trust: Trust) -> Self {
-        Self { root: root.to_owned(), identities, trust }
+        Self { root: root.to_owned(), identities, trust, beliefs: 0 }
     }
 
     /// Believes another trust file from now on.
     pub fn set_trust(&mut self, trust: Trust) {
         self.trust = trust;
+        self.beliefs += 1;
+    }
+
+    /// How often another trust file was believed: an order that was set aside under an earlier one
+    /// may be genuine.
+    pub fn beliefs(&self) -> u64 {
+        self.beliefs
     }
 
     /// What is subscribed to, below the root.

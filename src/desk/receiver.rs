@@ -16,6 +16,8 @@
 //! * The session is kept: what is published while the desk is away waits at the broker.
 //! * A receipt goes out until the broker has taken it, a verdict until its device has answered,
 //!   over restarts of both.
+//! * Where another trust file is believed, retained orders are heard again: one that was set aside
+//!   may be genuine by it.
 //! * Of desks that share a subscription each hears what becomes of every candidate.
 //!
 //! Not promised: that a message at QoS 0 (counts) is stored where more wait than fit; that of
@@ -100,7 +102,8 @@ impl Receiver {
         };
         let keeper = tokio::spawn(keeper.run(to_keep, to_post));
         let post = DeskPost::new(self.broker.root.clone(), Arc::clone(&self.key));
-        let mut link = Link { receiver: self, jobs, done, post, number: 0, acks: Vec::new() };
+        let mut link =
+            Link { receiver: self, jobs, done, post, number: 0, acks: Vec::new(), believed: 0 };
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         while !*stop.borrow() {
             let began = Instant::now();
@@ -143,6 +146,8 @@ struct Link {
     number: u64,
     /// Packets that were stored and that the client has not taken the acknowledgement of.
     acks: Vec<u16>,
+    /// [`Intake::beliefs`] at the last subscription.
+    believed: u64,
 }
 
 impl Link {
@@ -195,6 +200,7 @@ impl Link {
         let verdict = Arc::clone(&self.receiver.verdict);
         loop {
             self.feed(client);
+            self.hear_again(client)?;
             tokio::select! {
                 event = &mut poll => return event.map_err(|e| LinkFailure::of(&e)),
                 Some(done) = self.done.recv() => self.take(done),
@@ -236,11 +242,7 @@ impl Link {
             Event::Outgoing(Outgoing::AwaitAck(_)) => return Err(failure::OUT_OF_ORDER.into()),
             Event::Incoming(Packet::ConnAck(_)) => {
                 self.receiver.connected.send_replace(true);
-                let filters = self.filters().into_iter();
-                let filters = filters.map(|f| Filter::new(f, QoS::AtLeastOnce));
-                client
-                    .try_subscribe_many(filters)
-                    .map_err(|_| LinkFailure::from(failure::CLIENT))?;
+                self.subscribe(client)?;
                 self.look();
             }
             Event::Incoming(Packet::SubAck(ack)) => self.subscribed(ack),
@@ -255,6 +257,26 @@ impl Link {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A subscription has the broker send again what it retains.
+    fn subscribe(&mut self, client: &AsyncClient) -> Result<(), LinkFailure> {
+        self.believed = self.beliefs();
+        let filters = self.filters().into_iter();
+        let filters = filters.map(|f| Filter::new(f, QoS::AtLeastOnce));
+        client.try_subscribe_many(filters).map_err(|_| failure::CLIENT.into())
+    }
+
+    /// Has retained orders sent again where another trust file is believed: a revocation by a key
+    /// that is in it now was set aside, and acknowledged.
+    fn hear_again(&mut self, client: &AsyncClient) -> Result<(), LinkFailure> {
+        let connected = *self.receiver.connected.borrow();
+        if connected && self.believed != self.beliefs() { self.subscribe(client) } else { Ok(()) }
+    }
+
+    fn beliefs(&self) -> u64 {
+        let intake = &self.receiver.intake;
+        intake.read().unwrap_or_else(std::sync::PoisonError::into_inner).beliefs()
     }
 
     fn filters(&self) -> Vec<String> {

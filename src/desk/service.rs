@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::access::Access;
@@ -138,6 +138,7 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
         notices: notices.clone(),
         verdict: Arc::clone(&verdict),
         began: Instant::now(),
+        reporting: Arc::new(Semaphore::new(1)),
     });
     let receiver = Receiver {
         broker: config.broker.clone(),

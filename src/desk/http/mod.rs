@@ -39,7 +39,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use self::refusal::Refusal;
 use super::access::{Access, DeskUser, is_csrf};
@@ -57,6 +57,9 @@ const MAX_BODY: usize = verdict::MAX_BYTES + 4096;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Name of the cookie.
 const COOKIE: &str = "watchpost";
+
+/// Header of requests that a page makes by itself.
+const REFRESH: &str = "x-refresh";
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
                       blob:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
@@ -78,6 +81,8 @@ pub struct DeskState {
     pub verdict: Arc<Notify>,
     /// When the process began: sessions and challenges count from then.
     pub began: Instant,
+    /// One report of a log at a time: each may take as much memory as a log may have.
+    pub reporting: Arc<Semaphore>,
 }
 
 type Shared = State<Arc<DeskState>>;
@@ -117,7 +122,12 @@ impl DeskState {
         let token = cookie(headers).ok_or_else(Refusal::signed_out)?;
         let (now, at) = (OffsetDateTime::now_utc(), self.monotonic());
         let directory = self.directory();
-        let user = self.access().user(token, at, |key| directory.role(key, now));
+        let role = |key: &_| directory.role(key, now);
+        let user = if headers.contains_key(REFRESH) {
+            self.access().bystander(token, at, role)
+        } else {
+            self.access().user(token, at, role)
+        };
         user.ok_or_else(Refusal::signed_out)
     }
 

@@ -19,6 +19,7 @@ use crate::delivery::event::{
     Status,
 };
 use crate::desk::access::DeskUser;
+use crate::desk::intake::SaidKind;
 use crate::desk::pages;
 use crate::desk::pages::views::{
     DeskRole, DeviceRow, FleetView, OutcomeView, OwnStanding, PairView, PeopleView, PersonRow,
@@ -135,7 +136,6 @@ pub async fn pair(State(desk): Shared, Path(candidate): Path<String>, headers: H
         camera: case.camera,
         place: case.place,
         decided_at: case.decided,
-        until: case.until,
         crop,
         standing,
         refused,
@@ -275,7 +275,11 @@ pub async fn fleet(State(desk): Shared, headers: HeaderMap) -> Page {
     for device in &desk.config.device {
         devices.insert(device.id.clone(), row(&device.id));
     }
-    for said in desk.store.said().await? {
+    // A device signs a checkpoint for each verdict that counts: its size, and when it came, would
+    // tell a reviewer that somebody has judged.
+    let blind = user.role == DeskRole::Reviewer;
+    let said = desk.store.said().await?.into_iter();
+    for said in said.filter(|said| !blind || said.what != SaidKind::Checkpoint.as_str()) {
         let device = devices.entry(said.device.clone()).or_insert_with(|| row(&said.device));
         take_in(device, &said);
     }

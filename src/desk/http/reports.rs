@@ -1,5 +1,7 @@
 //! Counts, and what the log of one device says of a period.
 
+use std::sync::Arc;
+
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
@@ -86,6 +88,8 @@ pub async fn device_report(
     let now = OffsetDateTime::now_utc();
     let of = format!("{id} {from}..{to}");
     desk.store.record_report(user.key.id().to_bytes(), &of, now).await?;
+    let place = Arc::clone(&desk.reporting).acquire_owned().await;
+    let place = place.map_err(|_| Refusal::too_slow())?;
     let newest = desk.store.newest_entries(&id, MOST_BYTES).await?;
     if newest.entries.is_empty() {
         return Err(Refusal::no_log());
@@ -97,6 +101,8 @@ pub async fn device_report(
     let me = signed_in(&user);
     // A long log takes a while to read: others are answered meanwhile.
     let made = tokio::task::spawn_blocking(move || {
+        // Until it is made, also where nobody waits for it any more.
+        let _place = place;
         let log = DeskLog::of(newest.entries.iter().map(Vec::as_slice));
         let note = note.and_then(|bytes| String::from_utf8(bytes).ok());
         let proof = log.standing(&root, &id, note.as_deref(), identity.as_ref());

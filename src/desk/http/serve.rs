@@ -1,8 +1,15 @@
-//! Sockets and TLS: connections are bounded in number, each in time.
+//! Sockets and TLS.
+//!
+//! * Connections are bounded in number, those of one address as well, and each in time. Behind a
+//!   proxy on this machine all are of one address, and the proxy bounds them.
+//! * Whoever takes nothing of an answer for [`STALLED`] is left.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,9 +17,10 @@ use hyper::body::Incoming;
 use hyper::{Request, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::Peer;
@@ -21,6 +29,10 @@ use crate::desk::config::HttpConfig;
 
 /// Connections at a time. Those that look at pages keep one open each.
 const MOST: usize = 1024;
+/// Connections of one address that is not this machine's.
+const MOST_OF_ONE: usize = 128;
+/// For the other side to take something of what is written.
+const STALLED: Duration = Duration::from_secs(20);
 /// For a TLS handshake, and for the head of a request.
 const SLOWEST: Duration = Duration::from_secs(10);
 /// A connection ends at the latest; a browser makes another one.
@@ -96,6 +108,7 @@ async fn serve_at_most(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let addresses = Addresses::default();
     loop {
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
@@ -115,9 +128,11 @@ async fn serve_at_most(
                 continue;
             }
         };
+        let Some(of_one) = addresses.take(peer.ip()) else { continue };
+        let stream = Hurried::new(stream, STALLED);
         let (tls, router) = (tls.clone(), router.clone());
         tokio::spawn(async move {
-            let _place = place;
+            let _places = (place, of_one);
             let served = async {
                 match tls {
                     None => connection(stream, router, peer).await,
@@ -131,6 +146,111 @@ async fn serve_at_most(
             };
             let _ = tokio::time::timeout(LONGEST, served).await;
         });
+    }
+}
+
+/// How many connections each address has.
+#[derive(Clone, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Addresses {
+    /// A place for one more connection of `address`; `None` where it has [`MOST_OF_ONE`].
+    fn take(&self, address: IpAddr) -> Option<OneOfAddress> {
+        let mut counts = self.counts();
+        let count = counts.entry(address).or_default();
+        if *count >= MOST_OF_ONE && !address.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(OneOfAddress { addresses: self.clone(), address })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // Each holder leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place of an address, until it is dropped.
+struct OneOfAddress {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Drop for OneOfAddress {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.counts();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A stream that ends where the other side takes nothing for too long.
+struct Hurried<S> {
+    stream: S,
+    patience: Duration,
+    /// Since a write had to wait.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Hurried<S> {
+    fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, waiting: None }
+    }
+
+    /// `written`, or an error where it has been pending for too long.
+    fn in_time<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waiting = None;
+            return written;
+        }
+        let patience = self.patience;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let over = waiting.as_mut().poll(cx);
+        if over.is_ready() {
+            self.waiting = None;
+        }
+        over.map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Hurried<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Hurried<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.in_time(written, cx)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.in_time(flushed, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.in_time(ended, cx)
     }
 }
 
@@ -166,5 +286,44 @@ mod tests {
         let served = serve_at_most(none, listener, None, Router::new(), stopping);
         stop.send_replace(true);
         tokio::time::timeout(Duration::from_secs(10), served).await.expect("it ends");
+    }
+
+    #[test]
+    fn one_address_has_so_many_connections_and_this_machine_any_number() {
+        let addresses = Addresses::default();
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let mut held: Vec<_> = (0..MOST_OF_ONE).filter_map(|_| addresses.take(one)).collect();
+        assert_eq!(held.len(), MOST_OF_ONE);
+        assert!(addresses.take(one).is_none());
+        assert!(addresses.take(other).is_some());
+        held.pop();
+        assert!(addresses.take(one).is_some(), "one has ended");
+        let here = IpAddr::from([127, 0, 0, 1]);
+        held.extend((0..=MOST_OF_ONE).filter_map(|_| addresses.take(here)));
+        assert_eq!(held.len(), 2 * MOST_OF_ONE);
+        drop(held);
+        assert!(addresses.counts().is_empty(), "nothing is kept of who was here");
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_nothing_of_an_answer_is_left_and_whoever_takes_little_is_not() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let (stream, _other) = tokio::io::duplex(16);
+        let mut stream = Hurried::new(stream, Duration::from_millis(50));
+        stream.write_all(&[0; 16]).await.expect("there is room");
+        let error = stream.write_all(&[0; 16]).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        let (stream, mut other) = tokio::io::duplex(16);
+        let mut stream = Hurried::new(stream, Duration::from_secs(20));
+        let reading = async {
+            let mut seen = 0;
+            while seen < 48 {
+                seen += other.read(&mut [0; 8]).await.expect("it is open");
+            }
+        };
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 48]), reading);
+        written.expect("somebody reads");
     }
 }

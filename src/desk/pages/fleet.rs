@@ -1,10 +1,12 @@
 //! The devices: whether each matches, or why not.
+//!
+//! * A reviewer does not see how long an audit log is: each verdict that counts makes it longer.
 
 use maud::{Markup, html};
 use time::OffsetDateTime;
 
 use super::layout::{Facts, PageKind, fact, moment, page};
-use super::views::{DeviceRow, FleetView};
+use super::views::{DeskRole, DeviceRow, FleetView};
 
 /// The page of all devices.
 pub fn fleet(view: &FleetView) -> Markup {
@@ -15,13 +17,13 @@ pub fn fleet(view: &FleetView) -> Markup {
             @if view.devices.is_empty() {
                 p class="empty" { "No device has published anything yet, and none is configured." }
             }
-            ul class="cards" { @for device in &view.devices { (card(device, view.now)) } }
+            ul class="cards" { @for device in &view.devices { (card(device, view.me.role, view.now)) } }
         }
     };
     page(PageKind::Fleet, "Devices", Some(&view.me), &Facts::default(), &content)
 }
 
-fn card(device: &DeviceRow, now: OffsetDateTime) -> Markup {
+fn card(device: &DeviceRow, role: DeskRole, now: OffsetDateTime) -> Markup {
     let (word, tone) = match (device.matching, device.state.as_str()) {
         (true, _) => ("matching", "good"),
         (false, "blind") => ("not matching", "bad"),
@@ -51,10 +53,12 @@ fn card(device: &DeviceRow, now: OffsetDateTime) -> Markup {
                     Some(n) => html! { (n) " waiting" },
                     None => unknown(),
                 }))
-                (fact("Audit log", &match device.audit_size {
-                    Some(size) => html! { (size) " records" },
-                    None => unknown(),
-                }))
+                @if role != DeskRole::Reviewer {
+                    (fact("Audit log", &match device.audit_size {
+                        Some(size) => html! { (size) " records" },
+                        None => unknown(),
+                    }))
+                }
                 @if let Some(celsius) = device.temperature {
                     (fact("Temperature", &html! { (format!("{celsius:.0} °C")) }))
                 }

@@ -1,7 +1,8 @@
 //! One candidate beside the reference photographs, and the form in which a reviewer judges.
 //!
 //! * Nothing on the page tells score, threshold, alternatives, legal basis, purpose, or whether
-//!   somebody else has judged: [`PairView`] does not carry them.
+//!   somebody else has judged: [`PairView`] does not carry them. Nor the deadline: a device tells
+//!   it with its first answer to a verdict.
 
 use maud::{Markup, html};
 
@@ -16,7 +17,6 @@ pub fn pair(view: &PairView) -> Markup {
         dl class="facts row" {
             (fact("Where", &place(view.place.as_deref(), &view.device, &view.camera)))
             (fact("Seen", &moment(view.decided_at, view.now)))
-            @if let Some(until) = view.until { (fact("Ends", &moment(until, view.now))) }
         }
         div class="pair" id="pair" { (candidate(view)) (references(view)) }
         p class="choices" {

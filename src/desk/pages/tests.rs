@@ -50,7 +50,6 @@ fn pair_view(word: &str, standing: OwnStanding) -> PairView {
         camera: word.into(),
         place: Some(word.into()),
         decided_at: at(),
-        until: Some(at()),
         crop: true,
         photographs: vec![
             PhotographView { eyes: Some("1,2,3,4".into()) },
@@ -59,6 +58,23 @@ fn pair_view(word: &str, standing: OwnStanding) -> PairView {
         can_judge: true,
         standing,
         refused: Some(word.into()),
+    }
+}
+
+fn device_row(word: &str, state: &str) -> DeviceRow {
+    DeviceRow {
+        id: word.into(),
+        state: state.into(),
+        since: Some(at()),
+        matching: state == "online",
+        reason: Some(word.into()),
+        list: Some((word.into(), 3, at())),
+        entries: Some(2),
+        outbox: Some(0),
+        temperature: Some(48.3),
+        audit_size: Some(18),
+        heard: Some(at()),
+        identity_pinned: state == "online",
     }
 }
 
@@ -181,20 +197,7 @@ fn all(word: &str) -> Vec<(&'static str, Markup)> {
                 me: me(word),
                 now: at(),
                 devices: ["online", "blind", "offline", "stopped", "unknown", word]
-                    .map(|state| DeviceRow {
-                        id: word.into(),
-                        state: state.into(),
-                        since: Some(at()),
-                        matching: state == "online",
-                        reason: Some(word.into()),
-                        list: Some((word.into(), 3, at())),
-                        entries: Some(2),
-                        outbox: Some(0),
-                        temperature: Some(48.3),
-                        audit_size: Some(18),
-                        heard: Some(at()),
-                        identity_pinned: state == "online",
-                    })
+                    .map(|state| device_row(word, state))
                     .to_vec(),
             }),
         ),
@@ -303,6 +306,17 @@ fn an_outcome_shows_what_each_said_and_what_the_device_went_by() {
     let html = outcome(&open).into_string();
     assert!(html.contains("Not decided yet") && !html.contains("0.717"), "{html}");
     assert!(!html.contains("What each said"), "{html}");
+}
+
+#[test]
+fn a_reviewer_does_not_see_by_the_length_of_a_log_that_somebody_has_judged() {
+    let shown = |role| {
+        let me = SignedIn { role, ..me("word") };
+        let devices = vec![device_row("word", "online")];
+        fleet(&FleetView { me, now: at(), devices }).into_string().contains("18 records")
+    };
+    assert!(shown(DeskRole::Supervisor) && shown(DeskRole::Operator));
+    assert!(!shown(DeskRole::Reviewer));
 }
 
 #[test]

@@ -148,8 +148,6 @@ pub struct PairView {
     pub place: Option<String>,
     /// When the device decided.
     pub decided_at: OffsetDateTime,
-    /// Until when it can be judged, where the device has said so.
-    pub until: Option<OffsetDateTime>,
     /// Whether `/pair/{candidate}/crop` has a picture.
     pub crop: bool,
     /// `/pair/{candidate}/photograph/{n}`, n from 0.

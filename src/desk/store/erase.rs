@@ -1,15 +1,19 @@
 //! What is erased when: pictures and what was said of people, not that something was.
 //!
-//! Whoever stores something waits for [`AT_A_TIME`] of it at most, however much is due.
+//! Whoever stores something waits for [`AT_A_TIME`] of it at most, however much is due, and no
+//! longer for a reader than [`SCRUB_PATIENCE`].
 
-use sqlx::Row as _;
+use sqlx::{Row as _, SqliteConnection};
 use time::{Duration, OffsetDateTime};
 
 use super::queue::hour_of;
-use super::{DeskStore, DeskStoreError, begin, millis};
+use super::{BUSY, DeskStore, DeskStoreError, begin, millis};
 
 /// Most rows that are erased in one transaction.
 const AT_A_TIME: u32 = 256;
+
+/// How long the log's end waits for a reader. It is tried again.
+const SCRUB_PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
 
 const OVER_PHOTOGRAPHS: &str = "DELETE FROM photograph WHERE rowid IN
     (SELECT rowid FROM photograph WHERE until <= ? LIMIT ?)";
@@ -121,9 +125,21 @@ impl DeskStore {
     pub async fn scrub(&self) -> Result<bool, DeskStoreError> {
         // One at a time: a second one is refused at once.
         let _alone = self.checkpoints.lock().await;
-        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .fetch_one(&mut *self.writer.lock().await)
-            .await?;
-        Ok(row.try_get::<i64, _>(0)? == 0)
+        let mut writer = self.writer.lock().await;
+        // It waits for readers with the writer in its hand, and what comes in waits with it.
+        set_patience(&mut writer, SCRUB_PATIENCE).await?;
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;
+        set_patience(&mut writer, BUSY).await?;
+        Ok(row?.try_get::<i64, _>(0)? == 0)
     }
+}
+
+/// How long statements on `connection` wait for others.
+async fn set_patience(
+    connection: &mut SqliteConnection,
+    patience: std::time::Duration,
+) -> Result<(), DeskStoreError> {
+    let set = format!("PRAGMA busy_timeout = {}", patience.as_millis());
+    sqlx::query(&set).execute(connection).await?;
+    Ok(())
 }

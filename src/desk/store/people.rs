@@ -155,6 +155,10 @@ impl DeskStore {
         reading_key: &Recipient,
         now: OffsetDateTime,
     ) -> Result<(), EnrolError> {
+        // Asked of a reader first: a stranger does not take the writer away from what comes in.
+        if self.invited(token, now).await?.is_none() {
+            return Err(EnrolError::NoInvitation);
+        }
         let digest = Sha256::digest(token.as_bytes());
         let mut writer = self.writer.lock().await;
         let mut transaction = begin(&mut writer).await?;

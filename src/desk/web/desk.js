@@ -15,11 +15,11 @@ const page = document.body.dataset.page;
 const csrf = $('meta[name="csrf"]')?.content;
 
 /** Asks the desk. Its reasons are sentences for people. */
-async function ask(path, body, type = "application/json") {
+async function ask(path, body, type = "application/json", more = {}) {
   let response;
   try {
     const headers = { "Content-Type": type, ...(csrf ? { "X-Csrf": csrf } : {}) };
-    const sent = body === undefined ? {} : { method: "POST", headers, body };
+    const sent = body === undefined ? { headers: more } : { method: "POST", headers, body };
     response = await fetch(path, { credentials: "same-origin", ...sent });
   } catch {
     throw new Refusal("The desk cannot be reached. Nothing is lost: try again when you are online.");
@@ -207,7 +207,9 @@ function preparePair() {
 async function refresh() {
   // Loading a pair again would be recorded as another look at it.
   if (!$("[data-live]")) return;
-  const text = await (await ask(location.pathname)).text();
+  // By itself, not by somebody who looks: it does not keep the session alive.
+  const more = { "X-Refresh": "1" };
+  const text = await (await ask(location.pathname, undefined, undefined, more)).text();
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const part of $$("[data-live]")) {
     const other = fresh.getElementById(part.id);
