@@ -8,11 +8,16 @@
 //! * So an old checkpoint is no offence by itself: where the device's answer is whole, somebody
 //!   else published it again (`replay`).
 //! * Two signed logs of one size are an offence however they came (`fork`).
-//! * A question is repeated until it is answered; nobody is waited for.
+//! * A question is repeated until it is answered, and stays the same question as long as nothing
+//!   else was cosigned: however late its answer is, it counts. Nobody is waited for.
+//! * No answer starts a question by itself. What a device says of its own accord does, where none
+//!   is open or once that is answered; what was cosigned meanwhile does. So what is sent is bounded
+//!   by these, and by time.
 //! * One offence is reported once an hour at most, as long as it stays the same; that the witness
 //!   cannot remember or sign is reported until it can, at growing intervals.
 //! * What is kept of a log is made by its own signature alone: what strangers claim costs nothing.
 
+mod reports;
 mod sayings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,13 +39,9 @@ use crate::backoff::Recurring;
 
 /// How long a question waits for its answer before it is repeated.
 pub const ASK_AGAIN: Duration = Duration::seconds(10);
-/// How often the same finding is reported again.
-const REPORT_AGAIN: Duration = Duration::HOUR;
 /// First and last interval at which it is reported that the witness cannot do its own work.
 const OWN_AGAIN: (std::time::Duration, std::time::Duration) =
     (std::time::Duration::from_secs(60), std::time::Duration::from_secs(3600));
-/// Most unknown logs that are told apart.
-const MOST_UNKNOWN: usize = 256;
 
 /// What follows from what came.
 #[derive(Debug, Default)]
@@ -66,6 +67,8 @@ struct OpenQuestion {
 struct WatchedLog {
     device: String,
     question: Option<OpenQuestion>,
+    /// The most records that the device spoke of while it was open: its answer may be of before.
+    newer: u64,
     /// The older checkpoint for which the device was asked.
     doubt: Option<String>,
     /// What was reported last.
@@ -276,8 +279,8 @@ impl<M: WitnessMemory> FleetWitness<M> {
         if new.size < had {
             log.doubt = Some(note.to_owned());
         }
-        if new.size != had && log.question.is_none() {
-            self.ask(&origin, now, out);
+        if new.size != had {
+            self.ask_once(&origin, new.size, now, out);
         }
         Ok(())
     }
@@ -293,7 +296,7 @@ impl<M: WitnessMemory> FleetWitness<M> {
         let origin = parsed.and_then(|note| Challenge::parse(&note)).map_err(of_dialogue)?.origin;
         let key = self.watched(&origin, device)?;
         let challenge = Challenge::open(payload, key).map_err(of_dialogue)?;
-        let asked = self.speaks(&origin, device).question.is_some();
+        self.speaks(&origin, device);
         let last = self.witness.last(&origin)?;
         let (had, root) = last
             .as_ref()
@@ -301,8 +304,8 @@ impl<M: WitnessMemory> FleetWitness<M> {
         let answer = self.witness.freshness(&origin, last, challenge.nonce)?;
         out.said.push((device.to_owned(), WitnessSaying::Freshness, answer));
         // A challenge of before may be played again: the device is asked itself.
-        if (challenge.size, challenge.root) != (had, root) && !asked {
-            self.ask(&origin, now, out);
+        if (challenge.size, challenge.root) != (had, root) {
+            self.ask_once(&origin, challenge.size, now, out);
         }
         Ok(())
     }
@@ -326,29 +329,67 @@ impl<M: WitnessMemory> FleetWitness<M> {
         }
         let log = self.logs.get_mut(&origin).expect("it was made");
         let asked = log.question.filter(|q| q.nonce == answer.nonce);
-        let had = self.witness.last(&origin)?.map_or(0, |last| last.checkpoint.size);
+        let last = self.witness.last(&origin)?.map(|last| last.checkpoint);
+        let had = last.as_ref().map_or(0, |last| last.size);
         if asked.is_none() && (had == 0 || answer.submission.old != had) {
             // An answer to another witness, or one of before.
             return Ok(());
         }
-        match self.witness.submit(&answer.submission.to_string(), now) {
-            Ok(cosigned) => self.cosigned(&origin, device, cosigned, now, out),
+        let Submission { note, .. } = &answer.submission;
+        let finding = match self.witness.submit(&answer.submission.to_string(), now) {
+            Ok(cosigned) => {
+                if asked.is_some() {
+                    self.answered(&origin, cosigned.checkpoint.size, now, out);
+                }
+                self.cosigned(&origin, device, cosigned, now, out);
+                return Ok(());
+            }
             // The question stays open: it is asked again.
             Err(finding) if finding.is_own() => return Err(finding),
-            // Something else was cosigned meanwhile.
-            Err(WitnessFinding::Gap { had, .. }) if asked.is_some_and(|q| q.old != had) => {
-                self.ask(&origin, now, out);
+            Err(finding) => finding,
+        };
+        let proves_itself = matches!(finding, WitnessFinding::Fork { .. });
+        let overtaken = asked.is_some_and(|q| q.old != had) && !proves_itself;
+        if overtaken && self.opens(note, &origin).is_some_and(|new| Some(new) == last) {
+            // Cosigned meanwhile, unasked.
+            self.answered(&origin, had, now, out);
+        } else if overtaken {
+            // What was cosigned meanwhile may be newer than the answer.
+            self.ask(&origin, now, out);
+        } else if asked.is_some() || proves_itself {
+            if asked.is_some() {
+                let log = self.logs.get_mut(&origin).expect("it was made");
+                (log.question, log.newer) = (None, 0);
             }
-            Err(finding) if asked.is_some() => {
-                self.logs.get_mut(&origin).expect("it was made").question = None;
-                let own = String::from_utf8_lossy(payload).into_owned();
-                let evidence = vec![own, self.remembered(&origin)];
-                self.report(&origin, finding, evidence, now, out);
-            }
+            let own = String::from_utf8_lossy(payload).into_owned();
+            let evidence = vec![own, self.remembered(&origin)];
+            self.report(&origin, finding, evidence, now, out);
+        } else if answer.nonce == Nonce::NONE {
             // It may be one of before: the device is asked itself.
-            Err(_) => self.ask(&origin, now, out),
+            self.ask_once(&origin, 0, now, out);
         }
         Ok(())
+    }
+
+    /// What the log `origin` has signed in `note`.
+    fn opens(&self, note: &str, origin: &str) -> Option<Checkpoint> {
+        Checkpoint::open(note, self.witness.log(origin)?).ok()
+    }
+
+    /// The device has said itself that its log is whole, and has `had` records.
+    fn answered(&mut self, origin: &str, had: u64, now: OffsetDateTime, out: &mut WitnessOutput) {
+        let log = self.logs.get_mut(origin).expect("it was made");
+        log.question = None;
+        let (older, newer) = (log.doubt.take(), std::mem::take(&mut log.newer));
+        if let Some(older) = older
+            && let Some(found) = self.opens(&older, origin).map(|found| found.size)
+        {
+            let finding = WitnessFinding::Replay { origin: origin.to_owned(), found, had };
+            self.report(origin, finding, vec![older], now, out);
+        }
+        if newer > had {
+            self.ask(origin, now, out);
+        }
     }
 
     /// What follows from a checkpoint that was cosigned.
@@ -361,16 +402,6 @@ impl<M: WitnessMemory> FleetWitness<M> {
         out: &mut WitnessOutput,
     ) {
         self.own.over();
-        let log = self.logs.get_mut(origin).expect("it was made");
-        log.question = None;
-        let key = self.witness.log(origin).expect("it is watched");
-        if let Some(older) = log.doubt.take()
-            && let Ok(found) = Checkpoint::open(&older, key)
-        {
-            let (origin_of, found, had) = (origin.to_owned(), found.size, checkpoint.size);
-            let finding = WitnessFinding::Replay { origin: origin_of, found, had };
-            self.report(origin, finding, vec![older], now, out);
-        }
         let note = format!("{checkpoint}\n{line}");
         out.said.push((device.to_owned(), WitnessSaying::Cosign, note));
         let device = Some(device.to_owned());
@@ -394,79 +425,33 @@ impl<M: WitnessMemory> FleetWitness<M> {
         known.map(|known| known.note).unwrap_or_default()
     }
 
-    /// Asks a device for its log as it is now.
+    /// Asks a device, which spoke of `size` records, for its log as it is now, unless it was asked:
+    /// a question that replaces an open one makes the answer to that worthless, and may be replaced
+    /// by what follows from it.
+    fn ask_once(&mut self, origin: &str, size: u64, now: OffsetDateTime, out: &mut WitnessOutput) {
+        match self.logs.get_mut(origin) {
+            Some(log) if log.question.is_some() => log.newer = log.newer.max(size),
+            Some(_) => self.ask(origin, now, out),
+            None => {}
+        }
+    }
+
+    /// Asks a device for its log as it is now. What is open is repeated as it is, as long as
+    /// nothing else was cosigned.
     fn ask(&mut self, origin: &str, now: OffsetDateTime, out: &mut WitnessOutput) {
         let last = match self.witness.last(origin) {
             Ok(last) => last,
             Err(finding) => return self.report_own(None, finding, now, out),
         };
-        let Ok(nonce) = Nonce::random() else { return };
         let old = last.map_or(0, |last| last.checkpoint.size);
+        let open = self.logs.get(origin).and_then(|log| log.question).filter(|q| q.old == old);
+        let Some(nonce) = open.map(|q| q.nonce).or_else(|| Nonce::random().ok()) else { return };
         let request = WitnessRequest { origin: origin.to_owned(), nonce, old };
         let (Ok(note), Some(log)) = (self.witness.say(&request), self.logs.get_mut(origin)) else {
             return;
         };
         log.question = Some(OpenQuestion { nonce, old, at: now });
         out.said.push((log.device.clone(), WitnessSaying::Request, note));
-    }
-
-    fn report(
-        &mut self,
-        origin: &str,
-        finding: WitnessFinding,
-        evidence: Vec<String>,
-        now: OffsetDateTime,
-        out: &mut WitnessOutput,
-    ) {
-        let named = self.device_of(origin);
-        // What came over HTTP was verified, too; its device may have said nothing here yet.
-        let log = self.logs.entry(origin.to_owned()).or_insert_with(|| WatchedLog {
-            device: named.unwrap_or_default(),
-            ..WatchedLog::default()
-        });
-        let text = finding.to_string();
-        if log.reported.as_ref().is_some_and(|(t, at)| *t == text && now - *at < REPORT_AGAIN) {
-            return;
-        }
-        log.reported = Some((text, now));
-        let device = Some(log.device.clone()).filter(|device| !device.is_empty());
-        out.reports.push(WitnessReport::Finding { device, finding, evidence });
-    }
-
-    /// What the witness itself cannot do is reported until it can, at growing intervals.
-    fn report_own(
-        &mut self,
-        device: Option<&str>,
-        finding: WitnessFinding,
-        now: OffsetDateTime,
-        out: &mut WitnessOutput,
-    ) {
-        let since = (now - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
-        if self.own.happened(since).is_some() {
-            let (device, evidence) = (device.map(str::to_owned), Vec::new());
-            out.reports.push(WitnessReport::Finding { device, finding, evidence });
-        }
-    }
-
-    /// What cannot be said of a watched log is reported once for each device and kind: anybody may
-    /// publish it.
-    fn report_unknown(
-        &mut self,
-        device: &str,
-        finding: WitnessFinding,
-        payload: &[u8],
-        out: &mut WitnessOutput,
-    ) {
-        let key = match &finding {
-            WitnessFinding::UnknownOrigin(origin) => format!("{device}\n{origin}"),
-            other => format!("{device}\n{}", other.name()),
-        };
-        if self.unknown.len() >= MOST_UNKNOWN || !self.unknown.insert(key) {
-            return;
-        }
-        let evidence = vec![String::from_utf8_lossy(payload).chars().take(4096).collect()];
-        let device = Some(device.to_owned());
-        out.reports.push(WitnessReport::Finding { device, finding, evidence });
     }
 }
 

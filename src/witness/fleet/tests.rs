@@ -45,8 +45,12 @@ fn fleet() -> FleetWitness<Memory> {
 }
 
 fn fleet_with(memory: Memory) -> FleetWitness<Memory> {
+    fleet_of(key(2), memory)
+}
+
+fn fleet_of(secret: SecretKey, memory: Memory) -> FleetWitness<Memory> {
     let log = NoteKey::new(ORIGIN, SignatureKind::Note, key(1).public()).unwrap();
-    let witness = LogWitness::new("w1", key(2), [log], memory, at(0));
+    let witness = LogWitness::new("w1", secret, [log], memory, at(0));
     FleetWitness::new(witness, "site", Duration::minutes(135), Bridge::default())
 }
 
@@ -74,7 +78,8 @@ impl Device {
     }
 
     fn answer(&mut self, request: &str) -> String {
-        let (request, _) = WitnessRequest::open_by(request.as_bytes(), &[key(2).public()]).unwrap();
+        let pinned = [2, 7].map(|n| key(n).public());
+        let (request, _) = WitnessRequest::open_by(request.as_bytes(), &pinned).unwrap();
         self.journal.answer(&request).unwrap()
     }
 }
@@ -125,24 +130,133 @@ fn a_log_that_grows_is_asked_once_and_cosigned_and_the_device_hears_it() {
     }
 }
 
+fn consistency(fleet: &mut FleetWitness<Memory>, note: &str, seconds: i64) -> WitnessOutput {
+    fleet.heard("gate-1", DeviceSaying::Consistency, note.as_bytes(), at(seconds))
+}
+
 #[test]
-fn a_question_without_an_answer_is_repeated_and_an_answer_to_another_counts_for_nothing() {
+fn a_question_without_an_answer_is_repeated_as_it_is_and_a_late_answer_counts_once() {
     let (mut fleet, mut device) = (fleet(), Device::new(3));
     let note = device.grow(0, 0);
     let first = publish(&mut fleet, &note, 0);
     let late = device.answer(said(&first, WitnessSaying::Request));
     assert!(publish(&mut fleet, &note, 1).said.is_empty(), "it was asked");
     assert!(fleet.tick(at(9)).said.is_empty());
-    let again = fleet.tick(at(10));
-    let request = said(&again, WitnessSaying::Request).to_owned();
-    let answered = |fleet: &mut FleetWitness<Memory>, note: &str| {
-        fleet.heard("gate-1", DeviceSaying::Consistency, note.as_bytes(), at(11))
-    };
-    assert!(answered(&mut fleet, &late).said.is_empty(), "a nonce of before");
-    let answer = device.answer(&request);
-    said(&answered(&mut fleet, &answer), WitnessSaying::Cosign);
-    assert!(answered(&mut fleet, &answer).said.is_empty(), "played again");
+    // A way that takes longer than the time until it is asked again never leads to an answer
+    // otherwise.
+    for round in 1..5 {
+        let again = fleet.tick(at(10 * round));
+        assert_eq!(said(&again, WitnessSaying::Request), said(&first, WitnessSaying::Request));
+    }
+    let other = WitnessRequest { origin: ORIGIN.into(), nonce: Nonce([5; 32]), old: 0 };
+    let other = device.answer(&other.sign("w2", &key(7)).unwrap());
+    assert!(consistency(&mut fleet, &other, 41).said.is_empty(), "of another question");
+    said(&consistency(&mut fleet, &late, 41), WitnessSaying::Cosign);
+    assert!(consistency(&mut fleet, &late, 42).said.is_empty(), "played again");
     assert!(fleet.tick(at(60)).said.is_empty());
+}
+
+/// The records that were cosigned are others, and there are more of them.
+fn rewritten() -> Device {
+    let mut device = Device::new(0);
+    device.grow(9, 77);
+    device
+}
+
+#[test]
+fn a_rewritten_log_is_named_though_other_answers_come_before_the_one_that_was_asked_for() {
+    let (mut fleet, mut device) = (fleet(), Device::new(5));
+    exchange(&mut fleet, &mut device, 1);
+    let mut device = rewritten();
+    let note = device.grow(0, 2);
+    let output = publish(&mut fleet, &note, 2);
+    let request = said(&output, WitnessSaying::Request).to_owned();
+    // On the way at the same time: a word of its own, and an answer to another witness.
+    let of_other = WitnessRequest { origin: ORIGIN.into(), nonce: Nonce([5; 32]), old: 5 };
+    let of_other = device.answer(&of_other.sign("w2", &key(7)).unwrap());
+    for unasked in [device.journal.announce(5).unwrap(), of_other] {
+        let output = consistency(&mut fleet, &unasked, 2);
+        assert!(output.said.is_empty() && output.reports.is_empty(), "{output:?}");
+    }
+    let answer = device.answer(&request);
+    let output = consistency(&mut fleet, &answer, 2);
+    assert_eq!((finding(&output), output.said.len()), ("rewrite", 0));
+}
+
+#[test]
+fn two_witnesses_name_a_rewritten_log_and_neither_starts_the_other_without_end() {
+    let mut fleets = [2, 7].map(|n| fleet_of(key(n), Memory::default()));
+    let mut device = Device::new(5);
+    for fleet in &mut fleets {
+        exchange(fleet, &mut device, 1);
+    }
+    let mut device = rewritten();
+    let mut heard = vec![(DeviceSaying::Checkpoint, device.grow(0, 2))];
+    let mut named = [false; 2];
+    let mut messages = 0;
+    while let Some((saying, note)) = heard.pop() {
+        for (n, fleet) in fleets.iter_mut().enumerate() {
+            let output = fleet.heard("gate-1", saying, note.as_bytes(), at(2));
+            named[n] |= !output.reports.is_empty();
+            let requests = output.said.iter().filter(|(_, s, _)| *s == WitnessSaying::Request);
+            let answers = requests.map(|(_, _, request)| device.answer(request));
+            heard.extend(answers.map(|answer| (DeviceSaying::Consistency, answer)));
+        }
+        messages += 1;
+        assert!(messages < 100, "they ask each other without end");
+    }
+    assert_eq!((named, messages), ([true; 2], 3));
+}
+
+#[test]
+fn what_a_device_says_while_it_is_asked_is_asked_for_after_an_answer_of_before() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    let note = device.grow(0, 0);
+    let request = said(&publish(&mut fleet, &note, 0), WitnessSaying::Request).to_owned();
+    let early = device.answer(&request);
+    let note = device.grow(2, 1);
+    assert!(publish(&mut fleet, &note, 1).said.is_empty(), "it was asked");
+    let output = consistency(&mut fleet, &early, 1);
+    let [(_, first, request), (_, second, _)] = &output.said[..] else { panic!("{output:?}") };
+    assert_eq!((*first, *second), (WitnessSaying::Request, WitnessSaying::Cosign));
+    let answer = device.answer(request);
+    let output = consistency(&mut fleet, &answer, 1);
+    said(&output, WitnessSaying::Cosign);
+}
+
+#[test]
+fn an_answer_that_was_overtaken_by_a_submission_over_http_accuses_nobody() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    exchange(&mut fleet, &mut device, 1);
+    let note = device.grow(1, 2);
+    let request = said(&publish(&mut fleet, &note, 2), WitnessSaying::Request).to_owned();
+    let early = device.answer(&request);
+    device.grow(2, 2);
+    let newer = WitnessRequest { origin: ORIGIN.into(), nonce: Nonce([5; 32]), old: 3 };
+    let newer = device.answer(&newer.sign("w2", &key(7)).unwrap());
+    let newer = ConsistencyAnswer::parse(&SignedNote::parse(&newer).unwrap()).unwrap();
+    let mut out = WitnessOutput::default();
+    fleet.submit(&newer.submission.to_string(), at(2), &mut out).unwrap();
+    let output = consistency(&mut fleet, &early, 3);
+    assert!(output.reports.is_empty(), "{output:?}");
+    let answer = device.answer(said(&output, WitnessSaying::Request));
+    said(&consistency(&mut fleet, &answer, 3), WitnessSaying::Cosign);
+}
+
+#[test]
+fn a_word_of_before_that_is_held_back_does_not_answer_for_a_disk_that_was_put_back() {
+    let (mut fleet, mut device) = (fleet(), Device::new(3));
+    exchange(&mut fleet, &mut device, 1);
+    device.grow(4, 2);
+    let held_back = device.journal.announce(3).unwrap();
+    let mut back = Device::new(3);
+    let note = back.grow(1, 9);
+    let request = said(&publish(&mut fleet, &note, 3), WitnessSaying::Request).to_owned();
+    said(&consistency(&mut fleet, &held_back, 3), WitnessSaying::Cosign);
+    let answer = back.answer(&request);
+    let output = consistency(&mut fleet, &answer, 3);
+    let answer = back.answer(said(&output, WitnessSaying::Request));
+    assert_eq!(finding(&consistency(&mut fleet, &answer, 3)), "truncation");
 }
 
 #[test]
