@@ -152,6 +152,48 @@ fn a_proof_asks_for_as_many_witnesses_as_its_reader_does() {
 }
 
 #[test]
+fn a_log_is_held_against_what_was_cosigned_and_a_new_signature_under_another_is_no_help() {
+    let device = DeviceLog::new();
+    let (log, public) = (device.log(), device.key.public().to_string());
+    let witness = SecretKey::from_seed(&[2; 32]);
+    let known = NoteKey::new("w1", SignatureKind::Cosignature, witness.public()).expect("a name");
+    let known = known.to_string();
+    let verify = ["verify", "--log", &log, "--key", &public, "--witnesses-needed", "1"];
+    let verify = [&verify[..], &["--witness", &known]].concat();
+    assert!(refused(&verify).contains("0 known witnesses have cosigned, and 1 are asked for"));
+    let open = |folder: &Path| AuditStore::open(folder, ORIGIN).expect("a log");
+    let signed = |store: &AuditStore| Checkpoint::new(ORIGIN, store.size(), store.root());
+    let folder = device.path("log");
+    let mut store = open(&folder);
+    let cosigned = signed(&store);
+    let line = cosigned.cosign("w1", &witness, OffsetDateTime::UNIX_EPOCH).expect("a name");
+    let note = cosigned.sign(&device.key).expect("a name");
+    store.keep_cosigned(&format!("{note}{line}")).expect("room");
+    store.append(b"newer").expect("room");
+    let newer = signed(&store).sign(&device.key).expect("a name");
+    store.keep_checkpoint(&newer).expect("room");
+    drop(store);
+    let held = good(&verify);
+    assert!(held.contains("cosigned by w1") && held.contains("the first 4 records"), "{held}");
+    let held = good(&[&verify[..], &["--json"]].concat());
+    assert!(held.contains(r#""cosigned_records":4"#) && held.contains(r#""size":5"#), "{held}");
+
+    // Whoever has the device signs another log, and leaves what was cosigned where it is.
+    let mut other = open(&device.path("other"));
+    for record in [b"1st", b"2nd", b"3rd", b"4th", b"5th", b"6th"] {
+        other.append(record).expect("room");
+    }
+    let forged = signed(&other).sign(&device.key).expect("a name");
+    fs::copy(device.path("other").join(LOG), folder.join(LOG)).expect("copied");
+    fs::write(folder.join(CHECKPOINT), forged).expect("written");
+    let without = ["verify", "--log", &log, "--key", &public];
+    for asked in [&verify[..], &without] {
+        let why = refused(asked);
+        assert!(why.contains("4 records was cosigned as: it was rewritten"), "{why}");
+    }
+}
+
+#[test]
 fn a_witness_cosigns_a_log_that_grows_and_names_one_that_was_put_back() {
     let device = DeviceLog::new();
     let log = device.log();

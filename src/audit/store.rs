@@ -15,8 +15,9 @@
 //!   what is torn at the end is cut off when the log is opened.
 //! * Damage that no power cut makes is never cut off: the log is then refused, so that it cannot
 //!   pass for a shorter one.
-//! * A log that is shorter than the newest checkpoint that was signed for it, or another, is found
-//!   when it is opened. (Whoever puts back the whole folder is found by a witness.)
+//! * A log that is shorter than the newest checkpoint that was signed for it, or than the newest
+//!   that witnesses have cosigned, or another, is found when it is opened. (Whoever puts back the
+//!   whole folder is found by a witness.)
 //! * A full, failing or read-only disk is an error of that append. Nothing of the record is left,
 //!   and the next append tries again.
 //! * A log that a signed trust file ends is moved aside, whole ([`set_aside`]).
@@ -106,8 +107,8 @@ pub enum AuditStoreError {
         /// In the newest signed checkpoint.
         signed: u64,
     },
-    /// The newest checkpoint cannot be read.
-    #[error("the newest checkpoint of the audit log is no checkpoint of {0}")]
+    /// A checkpoint that was kept cannot be read.
+    #[error("a checkpoint beside the audit log is no checkpoint of {0}")]
     Checkpoint(String),
     /// A record that no log takes.
     #[error("a record of {0} bytes cannot be written; 1 to {MAX_RECORD} are allowed")]
@@ -238,27 +239,30 @@ impl AuditStore {
         Ok(store)
     }
 
-    /// Holds the log against the newest checkpoint that was signed for it.
+    /// Holds the log against the newest checkpoint that was signed for it, and against the newest
+    /// that witnesses have cosigned: whoever rewrites the log can sign the former anew.
     fn compare(&self, origin: &str) -> Result<(), AuditStoreError> {
-        let Some(signed) = self.checkpoint(origin)? else { return Ok(()) };
-        let (found, size) = (self.edge.size(), signed.size);
-        if size > found {
-            return Err(AuditStoreError::RolledBack { found, signed: size });
-        }
-        if root_of(self, size)? != signed.root {
-            return Err(AuditStoreError::Rewritten { signed: size });
+        let notes = [read_checkpoint(&self.folder)?, read_cosigned(&self.folder)?];
+        for note in notes.into_iter().flatten() {
+            let signed = tree_in(&note, origin)?;
+            let (found, size) = (self.edge.size(), signed.size);
+            if size > found {
+                return Err(AuditStoreError::RolledBack { found, signed: size });
+            }
+            if root_of(self, size)? != signed.root {
+                return Err(AuditStoreError::Rewritten { signed: size });
+            }
         }
         Ok(())
     }
+}
 
-    /// The newest checkpoint that was kept; who signed it is not looked at.
-    fn checkpoint(&self, origin: &str) -> Result<Option<Checkpoint>, AuditStoreError> {
-        let bad = || AuditStoreError::Checkpoint(origin.to_owned());
-        let Some(note) = read_checkpoint(&self.folder)? else { return Ok(None) };
-        let text = note.rfind("\n\n").map(|end| &note[..=end]).ok_or_else(bad)?;
-        let signed = Checkpoint::parse(text).map_err(|_| bad())?;
-        if signed.origin == origin { Ok(Some(signed)) } else { Err(bad()) }
-    }
+/// The checkpoint of the log `origin` in a note; who signed it is not looked at.
+fn tree_in(note: &str, origin: &str) -> Result<Checkpoint, AuditStoreError> {
+    let bad = || AuditStoreError::Checkpoint(origin.to_owned());
+    let text = note.rfind("\n\n").map(|end| &note[..=end]).ok_or_else(bad)?;
+    let signed = Checkpoint::parse(text).map_err(|_| bad())?;
+    if signed.origin == origin { Ok(signed) } else { Err(bad()) }
 }
 
 /// The signed checkpoint in `folder`, as it is.

@@ -250,3 +250,45 @@ fn what_is_written_is_counted_by_bytes_and_by_how_often_the_disk_was_waited_for(
     assert_eq!(store.writes(), LogWrites { records: 3, bytes, syncs: 5 });
     assert_eq!(read_cosigned(dir.path()).unwrap().as_deref(), Some("the same and a line"));
 }
+
+#[test]
+fn a_rewritten_log_under_a_new_signature_is_found_out_by_what_witnesses_have_cosigned() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = crate::watchlist::keys::SecretKey::from_seed(&[1; 32]);
+    let signed = |store: &AuditStore| {
+        Checkpoint::new(ORIGIN, store.size(), store.root()).sign(&key).unwrap()
+    };
+    let mut store = open(dir.path()).unwrap();
+    for record in [b"one", b"two"] {
+        store.append(record).unwrap();
+    }
+    let cosigned = signed(&store);
+    store.keep_cosigned(&cosigned).unwrap();
+    store.append(b"three").unwrap();
+    store.keep_checkpoint(&signed(&store)).unwrap();
+    drop(store);
+    assert!(open(dir.path()).is_ok());
+    for (records, shorter) in [(&[b"2nd", b"3rd", b"4th"][..], false), (&[b"one"], true)] {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mut other = open(elsewhere.path()).unwrap();
+        for record in records {
+            other.append(*record).unwrap();
+        }
+        other.keep_checkpoint(&signed(&other)).unwrap();
+        drop(other);
+        for name in [LOG, CHECKPOINT] {
+            fs::copy(elsewhere.path().join(name), dir.path().join(name)).unwrap();
+        }
+        let refused = open(dir.path()).unwrap_err();
+        assert!(
+            match refused {
+                AuditStoreError::RolledBack { found: 1, signed: 2 } => shorter,
+                AuditStoreError::Rewritten { signed: 2 } => !shorter,
+                _ => false,
+            },
+            "{refused}"
+        );
+    }
+    fs::write(dir.path().join(COSIGNED), "x").unwrap();
+    assert!(matches!(open(dir.path()), Err(AuditStoreError::Checkpoint(_))));
+}

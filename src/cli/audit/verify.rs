@@ -1,4 +1,4 @@
-//! `watchpost audit verify`: a log against its checkpoint, a proof, a candidate's signature.
+//! `watchpost audit verify`: a log against its checkpoints, a proof, a candidate's signature.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,13 +11,16 @@ use crate::audit::checkpoint::{CheckedCosignature, Checkpoint, cosignatures};
 use crate::audit::note::SignedNote;
 use crate::audit::proof::TlogProof;
 use crate::audit::record::{AuditEvent, AuditRecord, commitment, stamp_ms};
+use crate::audit::store;
 use crate::audit::tree::root_of;
 use crate::cli::{CliError, output};
 
-/// A log that is what its checkpoint was signed for.
+/// A log that is what its checkpoint was signed for, and what witnesses have cosigned.
 pub struct HeldLog {
     pub checkpoint: Checkpoint,
     pub cosigned: Vec<CheckedCosignature>,
+    /// Records below the tree that they are of; none without any.
+    pub covered: u64,
     /// Records that are newer than the checkpoint.
     pub unsigned: u64,
     /// Bytes of a record that was never finished.
@@ -45,25 +48,41 @@ fn tell(checkpoint: &Checkpoint, cosigned: &[CheckedCosignature]) -> std::io::Re
     Ok(())
 }
 
-/// Holds a log against its own signed checkpoint.
+/// Holds a log against its own signed checkpoint, and against the newest one that was cosigned:
+/// whoever rewrites a log can sign the former anew.
 pub fn hold(log: &LogReader, keys: &VerifierKeys) -> Result<HeldLog, CliError> {
     let (edge, nodes, found) = log.tree()?;
-    let note = log.checkpoint()?;
-    let checkpoint = Checkpoint::open(&note, &keys.log(Some(&found.origin))?)?;
-    let cosigned = cosignatures(&SignedNote::parse(&note)?, &keys.witnesses)?;
-    if checkpoint.size > edge.size() {
-        return Err(format!(
-            "the log has {} records and its checkpoint {}: it was rolled back",
-            edge.size(),
-            checkpoint.size
-        )
-        .into());
-    }
-    if root_of(&nodes, checkpoint.size)? != checkpoint.root {
-        return Err("the log is not the one that its checkpoint was signed for: it was \
-            rewritten"
+    let key = keys.log(Some(&found.origin))?;
+    let own = log.checkpoint()?;
+    let mut held = Vec::new();
+    let notes = [(Some(own), "signed for"), (store::read_cosigned(&log.folder)?, "cosigned as")];
+    for (note, what) in notes {
+        let Some(note) = note else { continue };
+        let checkpoint = Checkpoint::open(&note, &key)?;
+        let cosigned = cosignatures(&SignedNote::parse(&note)?, &keys.witnesses)?;
+        let (size, had) = (checkpoint.size, edge.size());
+        if size > had {
+            return Err(format!(
+                "the log has {had} records and its checkpoint {size}: it was rolled back"
+            )
             .into());
+        }
+        if root_of(&nodes, size)? != checkpoint.root {
+            return Err(format!(
+                "the log is not the one that its checkpoint of {size} records was {what}: it was \
+                 rewritten"
+            )
+            .into());
+        }
+        held.push((checkpoint, cosigned));
     }
+    let checkpoint = held[0].0.clone();
+    // Of the two the one with as many as are asked for, and of those the newest.
+    let (of, cosigned) = held
+        .into_iter()
+        .filter(|(_, cosigned)| !cosigned.is_empty())
+        .max_by_key(|(of, cosigned)| (cosigned.len().min(keys.witnesses_needed), of.size))
+        .map_or((None, Vec::new()), |(of, cosigned)| (Some(of), cosigned));
     if cosigned.len() < keys.witnesses_needed {
         return Err(format!(
             "{} known witnesses have cosigned, and {} are asked for",
@@ -73,19 +92,24 @@ pub fn hold(log: &LogReader, keys: &VerifierKeys) -> Result<HeldLog, CliError> {
         .into());
     }
     let unsigned = edge.size() - checkpoint.size;
-    Ok(HeldLog { checkpoint, cosigned, unsigned, torn: found.torn })
+    let covered = of.map_or(0, |of| of.size);
+    Ok(HeldLog { checkpoint, cosigned, covered, unsigned, torn: found.torn })
 }
 
 pub fn verify_log(log: &LogReader, keys: &VerifierKeys, json: bool) -> Result<ExitCode, CliError> {
-    let HeldLog { checkpoint, cosigned, unsigned, torn } = hold(log, keys)?;
+    let HeldLog { checkpoint, cosigned, covered, unsigned, torn } = hold(log, keys)?;
     if json {
         let mut value = of_checkpoint(&checkpoint, &cosigned);
         value["valid"] = true.into();
+        value["cosigned_records"] = covered.into();
         value["unsigned"] = unsigned.into();
         value["torn_bytes"] = torn.into();
         output::json_line(&value)?;
     } else {
         tell(&checkpoint, &cosigned)?;
+        if !cosigned.is_empty() {
+            output::line(format!("the first {covered} records are cosigned"))?;
+        }
         output::line(format!("valid; {unsigned} records are newer than the checkpoint"))?;
     }
     Ok(ExitCode::SUCCESS)
