@@ -259,21 +259,36 @@ fn the_checkpoint_that_the_broker_kept_finds_a_disk_that_was_put_back_without_an
     run();
 
     copy(&desk.path("audit"), &desk.path("whole"));
+    let whole = fs::read(desk.path("whole").join("checkpoint")).expect("signed");
+    let put_back = || {
+        copy(&desk.path("old"), &desk.path("audit"));
+        field.forget();
+        let daemon = Daemon::start(desk);
+        field.await_blind("audit-rolled-back");
+        assert!(daemon.terminate().success());
+        let shown = fs::read(desk.path("audit").join("rolled-back")).expect("what shows it");
+        assert_eq!(shown, whole);
+    };
+    put_back();
+    // What convicts it stays where it is: the next start is convicted, too, and the true disk is
+    // not.
+    let kept = Subscriber::new(field.broker.port, &topic).next();
+    assert!(kept.retain && kept.payload == whole, "it is replaced by what it convicts");
+    put_back();
+    copy(&desk.path("whole"), &desk.path("audit"));
+    run();
+
+    // Over a restart, also where nobody shows it again.
     copy(&desk.path("old"), &desk.path("audit"));
     field.forget();
     let daemon = Daemon::start(desk);
     field.await_blind("audit-rolled-back");
-    assert!(daemon.terminate().success());
-    let shown = fs::read(desk.path("audit").join("rolled-back")).expect("what shows it");
-    assert_eq!(shown, fs::read(desk.path("whole").join("checkpoint")).expect("signed"));
-    // Over a restart, also where nobody shows it again.
+    drop(daemon);
     field.listener.publish(&topic, true, "");
     field.forget();
     let daemon = Daemon::start(desk);
     field.await_blind("audit-rolled-back");
     drop(daemon);
-    copy(&desk.path("whole"), &desk.path("audit"));
-    run();
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! Promises:
 //! * Nothing is acknowledged before it was dealt with, nor before what came earlier.
 //! * A receipt of an earlier connection changes nothing: the broker sends that message again.
+//! * A checkpoint that the broker had kept comes at QoS 0, and keeps nothing else waiting; whether
+//!   each was compared is known all the same.
 
 use std::collections::VecDeque;
 
@@ -18,13 +20,30 @@ pub struct Acks {
     connection: u64,
     /// Packet id, and whether the message was dealt with; oldest first.
     open: VecDeque<(u16, bool)>,
+    /// Checkpoints that the broker had kept and that nobody has compared yet.
+    uncompared: usize,
 }
+
+/// No message at QoS 1 has it.
+const UNNUMBERED: u16 = 0;
 
 impl Acks {
     /// A new connection: the broker knows nothing of what was not acknowledged on the one before.
     pub fn connected(&mut self) {
         self.connection += 1;
         self.open.clear();
+        self.uncompared = 0;
+    }
+
+    /// A checkpoint came that the broker had kept.
+    pub fn kept(&mut self) -> Receipt {
+        self.uncompared += 1;
+        Receipt { connection: self.connection, packet: UNNUMBERED }
+    }
+
+    /// Whether each of them was compared.
+    pub fn is_compared(&self) -> bool {
+        self.uncompared == 0
     }
 
     /// A message came that waits for its acknowledgement; `None` where there are too many.
@@ -38,8 +57,13 @@ impl Acks {
 
     /// It was dealt with.
     pub fn done(&mut self, receipt: Receipt) {
-        if receipt.connection == self.connection
-            && let Some(open) = self.open.iter_mut().find(|(packet, _)| *packet == receipt.packet)
+        if receipt.connection != self.connection {
+            return;
+        }
+        if receipt.packet == UNNUMBERED {
+            self.uncompared = self.uncompared.saturating_sub(1);
+        } else if let Some(open) =
+            self.open.iter_mut().find(|(packet, _)| *packet == receipt.packet)
         {
             open.1 = true;
         }
@@ -78,6 +102,26 @@ mod tests {
         assert_eq!(acks.next(), None, "of the connection before");
         acks.done(again);
         assert_eq!(acks.next(), Some(9));
+    }
+
+    #[test]
+    fn a_kept_checkpoint_is_waited_for_on_its_own_connection_and_keeps_no_acknowledgement_waiting()
+    {
+        let mut acks = Acks::default();
+        acks.connected();
+        assert!(acks.is_compared());
+        let [before, again] = [acks.kept(), acks.kept()];
+        let other = acks.received(7).expect("room");
+        acks.done(other);
+        assert_eq!((acks.next(), acks.is_settled(), acks.is_compared()), (Some(7), true, false));
+        acks.done(again);
+        assert!(!acks.is_compared(), "one of two");
+        acks.connected();
+        let now = acks.kept();
+        acks.done(before);
+        assert!(!acks.is_compared(), "of the connection before");
+        acks.done(now);
+        assert!(acks.is_compared());
     }
 
     #[test]

@@ -140,6 +140,9 @@ impl DeliveryWorker {
     /// asked for.
     fn feed(&mut self, client: &AsyncClient) -> Result<(), End> {
         let now = self.clock.now();
+        if self.hearing.is_over() && self.acks.is_compared() {
+            self.session.compared_kept();
+        }
         while let Some(packet) = self.acks.next() {
             let handed = client.try_ack(&wire::acknowledgement(packet));
             handed.map_err(|_| End::Failed(failure::CLIENT.into()))?;
@@ -220,9 +223,7 @@ impl DeliveryWorker {
             // At QoS 0, so that the broker queues none of them while the device is away.
             filters.push(Filter::new(self.names.topics.audit_checkpoint(), QoS::AtMostOnce));
         }
-        client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))?;
-        self.session.asked_for_kept();
-        Ok(())
+        client.try_subscribe_many(filters).map_err(|_| End::Failed(failure::CLIENT.into()))
     }
 
     /// Asks for an answer that comes after everything that the broker kept: see `hearing`.
@@ -318,9 +319,11 @@ impl DeliveryWorker {
                 let mailbox = &self.inputs.exchange.mailbox;
                 let genuine = mailbox.admits(kind, publish.payload.len())
                     && self.screen.screen(kind, &publish.payload) == Screened::Genuine;
-                // What is for the log is acknowledged at once.
+                // What is for the log is acknowledged at once; what was kept of it is compared.
+                let kept = genuine && kind == InboundKind::AuditKept;
+                let compared = kept.then(|| self.acks.kept());
                 let receipt = receipt.filter(|_| !kind.is_for_log());
-                match genuine.then(|| mailbox.give(kind, &publish.payload, receipt)) {
+                match genuine.then(|| mailbox.give(kind, &publish.payload, receipt.or(compared))) {
                     Some(Given::Full) if receipt.is_some() => return Err(failure::FLOODED.into()),
                     given => given == Some(Given::Waits),
                 }

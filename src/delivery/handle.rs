@@ -322,6 +322,12 @@ impl Delivery {
         self.exchange.request(|requested| requested.checkpoint = Some(note));
     }
 
+    /// Publishes no checkpoint any more, until another is set: what the broker has kept stays.
+    /// Never blocks.
+    pub fn withdraw_checkpoint(&self) {
+        self.set_checkpoint(String::new());
+    }
+
     /// Says something to the audit log's witnesses, once and only while a broker is connected: they
     /// ask again. Never blocks.
     pub fn say_to_witnesses(&self, saying: AuditSaying, note: String) {
@@ -361,7 +367,8 @@ impl Delivery {
         self.exchange.has_heard()
     }
 
-    /// Acknowledges messages to the broker: what they say was followed and stored, or refused.
+    /// Acknowledges messages to the broker: what they say was followed and stored, or refused. Of a
+    /// checkpoint that the broker had kept: that it was compared.
     /// Never blocks.
     pub fn acknowledge(&self, receipts: Vec<Receipt>) {
         if !receipts.is_empty() {

@@ -79,6 +79,11 @@ impl Hearing {
         };
     }
 
+    /// Whether nothing more is waited for: all was heard, or the broker refuses.
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, HearingStage::Heard | HearingStage::Deaf)
+    }
+
     /// Whether all was heard.
     pub fn is_complete(&self) -> bool {
         self.stage == HearingStage::Heard
@@ -106,10 +111,10 @@ mod tests {
         // More than the receive maximum was kept.
         hearing.message();
         hearing.answered(true);
-        assert!(!hearing.is_complete());
+        assert!(!hearing.is_complete() && !hearing.is_over());
         assert!(hearing.asks(true));
         hearing.answered(true);
-        assert!(hearing.is_complete() && !hearing.asks(true));
+        assert!(hearing.is_complete() && hearing.is_over() && !hearing.asks(true));
     }
 
     #[test]
@@ -117,6 +122,6 @@ mod tests {
         let mut hearing = Hearing::default();
         assert!(hearing.subscribes());
         hearing.answered(false);
-        assert!(!hearing.asks(true) && !hearing.is_complete());
+        assert!(!hearing.asks(true) && !hearing.is_complete() && hearing.is_over());
     }
 }

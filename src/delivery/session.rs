@@ -79,8 +79,8 @@ pub struct Session<S> {
     /// The newest signed checkpoint of the audit log, and whether it is to be published.
     checkpoint: Vec<u8>,
     checkpoint_due: bool,
-    /// What the broker keeps was asked for on this connection: a checkpoint of now may replace it.
-    asked: bool,
+    /// What the broker keeps was compared on this connection: a checkpoint of now may replace it.
+    compared: bool,
     /// What is said to witnesses on this connection.
     said: VecDeque<(AuditSaying, String)>,
     /// Events that were handed out last and that nobody need listen to.
@@ -130,7 +130,7 @@ impl<S: Store> Session<S> {
             list_state_stage: ReportStage::Settled,
             checkpoint: Vec::new(),
             checkpoint_due: false,
-            asked: false,
+            compared: false,
             said: VecDeque::new(),
             spare_out: heapless::Deque::new(),
             announcements: Vec::new(),
@@ -212,9 +212,11 @@ impl<S: Store> Session<S> {
         self.list_states_due.push_back(payload);
     }
 
-    /// The newest checkpoint of the audit log; it is published once, and on every connection.
+    /// The newest checkpoint of the audit log; it is published once, and on every connection. An
+    /// empty one is none: nothing is published any more.
     pub fn set_checkpoint(&mut self, note: String) {
-        (self.checkpoint, self.checkpoint_due) = (note.into_bytes(), true);
+        self.checkpoint_due = !note.is_empty();
+        self.checkpoint = note.into_bytes();
     }
 
     /// Says something to witnesses, if this connection is up: what was said before a new one would
@@ -270,7 +272,7 @@ impl<S: Store> Session<S> {
         max_packet: Option<u32>,
         now: Now,
     ) {
-        (self.up, self.nothing_fits, self.asked) = (true, false, false);
+        (self.up, self.nothing_fits, self.compared) = (true, false, false);
         self.waiting_since = Some(now.monotonic);
         self.limit.connected(max_packet, now.monotonic);
         // One place of the broker's receive maximum is kept for the status.
@@ -320,7 +322,7 @@ impl<S: Store> Session<S> {
         if self.closing && !again && self.stats.is_some() {
             return self.next_stats(now);
         }
-        if self.closing && !again && self.checkpoint_due {
+        if self.closing && !again && self.may_replace_checkpoint() {
             return self.next_checkpoint(now);
         }
         if self.closing

@@ -6,7 +6,8 @@
 //! * A log that a witness has seen longer, under this device's own signature, was put back. It is
 //!   written no more, and the device is blind over restarts, until a trust file begins a new log.
 //! * So was one of which the broker has kept a checkpoint that does not follow, under the device's
-//!   own signature: a cheap extra, as a broker may keep or withhold what it likes.
+//!   own signature: a cheap extra, as a broker may keep or withhold what it likes. Until that was
+//!   compared, and where it convicts the log, no checkpoint replaces it.
 //! * Where too few have cosigned for `audit.quorum_hours`, `audit.on_unwitnessed` says what
 //!   follows.
 //! * In the supervisor's thread. What keeps the device from matching is read without waiting.
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use time::OffsetDateTime;
 
 use crate::audit::AuditConfig;
@@ -38,6 +39,8 @@ use crate::watchlist::Trust;
 
 /// Statements that are looked at in one round: four rounds a second.
 const MOST_A_ROUND: usize = 4;
+/// Checkpoints of the broker's that wait for a disk that can be read.
+const MOST_KEPT: usize = 4;
 /// How often it is looked whether the trust file has changed.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
 /// The file beside the log that says that a longer one was seen: what shows it.
@@ -70,6 +73,8 @@ struct DeskState {
     asked: Generation,
     opened: Generation,
     rolled_back: Option<Blindness>,
+    /// Checkpoints that the broker had kept and that are not compared yet.
+    kept: Vec<Inbound>,
 }
 
 /// No invariant spans a panic in these sections.
@@ -119,6 +124,7 @@ impl WitnessDesk {
             asked,
             opened: asked,
             rolled_back: None,
+            kept: Vec::new(),
         };
         let desk = Self {
             keys,
@@ -184,11 +190,19 @@ impl WitnessDesk {
     pub fn attend(&self, journal: &mut Journal, delivery: &Delivery, now: Now) -> bool {
         let mut state = lock(&self.state);
         for message in std::iter::from_fn(|| delivery.statement()).take(MOST_A_ROUND) {
+            if message.kind == InboundKind::AuditKept {
+                if state.kept.len() == MOST_KEPT {
+                    state.kept.remove(0);
+                }
+                state.kept.push(message);
+                continue;
+            }
             let taken = self.take(&mut state, &message, journal, delivery, now);
             if let Err(error) = taken {
                 warn!("What is said to the audit log is not answered: {error}.");
             }
         }
+        self.compare_all_kept(&mut state, journal, delivery);
         // What is asked without a broker is lost, and would be repeated late.
         if state.rolled_back.is_none()
             && delivery.snapshot().connected
@@ -275,22 +289,39 @@ impl WitnessDesk {
                         info!("Witnesses know of no newer audit log: records={}.", journal.size());
                     }
                     FreshnessVerdict::RolledBack => {
+                        delivery.withdraw_checkpoint();
                         let seen = format!("a witness has seen {}", answer.size);
                         self.rolled_back(state, &seen, journal.size(), &message.payload);
                     }
                     _ => {}
                 }
             }
-            InboundKind::AuditKept => {
-                self.compare_kept(state, &message.payload, journal)?;
-            }
-            InboundKind::Revoke
+            // Compared apart.
+            InboundKind::AuditKept
+            | InboundKind::Revoke
             | InboundKind::Suspend
             | InboundKind::Offer
             | InboundKind::Verdict
             | InboundKind::Receipt => {}
         }
         Ok(())
+    }
+
+    /// Holds the log against what the broker had kept, and says so; what cannot be compared for now
+    /// waits.
+    fn compare_all_kept(&self, state: &mut DeskState, journal: &Journal, delivery: &Delivery) {
+        for message in std::mem::take(&mut state.kept) {
+            if let Err(error) = self.compare_kept(state, &message.payload, journal) {
+                debug!("What the broker has kept of the audit log is not compared yet: {error}.");
+                state.kept.push(message);
+                continue;
+            }
+            // Before it may be replaced.
+            if state.rolled_back.is_some() {
+                delivery.withdraw_checkpoint();
+            }
+            delivery.acknowledge(message.receipts);
+        }
     }
 
     /// Holds the log against the checkpoint in `note`, which the broker has kept.

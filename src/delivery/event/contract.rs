@@ -243,7 +243,7 @@ const AUDIT_TEXTS: [(&str, bool, &str); 3] = [
         true,
         "The newest signed checkpoint of the audit log (C2SP tlog-checkpoint), where the device \
          keeps one; again on each connection. The device compares what the broker has kept of it \
-         with its log.",
+         with its log before it replaces that, and replaces nothing that convicts its log.",
     ),
     (
         "audit/consistency",

@@ -46,15 +46,16 @@ impl<S: Store> Session<S> {
         self.signer.is_some()
     }
 
-    /// What the broker keeps for the device was asked for on this connection.
-    pub fn asked_for_kept(&mut self) {
-        self.asked = true;
+    /// What the broker keeps of the device's log has come on this connection, and was compared with
+    /// the log.
+    pub fn compared_kept(&mut self) {
+        self.compared = true;
     }
 
     /// Whether the newest checkpoint is to go out: not before the one that the broker has kept was
-    /// asked for, where a log is held against that.
+    /// compared, where a log is held against that. What convicts a log must not be replaced by it.
     pub(super) fn may_replace_checkpoint(&self) -> bool {
-        self.checkpoint_due && (self.asked || !self.signs())
+        self.checkpoint_due && (self.compared || !self.signs())
     }
 
     /// Whether a publish of `payload` on `topic` is one that the broker takes: the one place that

@@ -181,20 +181,34 @@ fn the_newest_checkpoint_is_retained_again_on_each_connection_and_goes_before_th
 }
 
 #[test]
-fn the_newest_checkpoint_replaces_the_kept_one_only_after_that_was_asked_for() {
+fn the_newest_checkpoint_replaces_the_kept_one_only_after_that_was_compared() {
     let mut s = session();
     s.sign_with(Box::new(Length));
     s.set_checkpoint("new".into());
     for seconds in [0, 1] {
         s.connected(false, None, None, at(seconds));
         assert_eq!(payloads(&mut s, at(seconds)), [b"online".to_vec()]);
-        s.asked_for_kept();
+        s.compared_kept();
         assert_eq!(payloads(&mut s, at(seconds)), [b"new".to_vec()]);
         s.disconnected();
     }
     s.connected(false, None, None, at(2));
     s.close(b"stopped".to_vec());
-    assert_eq!(payloads(&mut s, at(2)), [b"new".to_vec(), b"stopped".to_vec()], "an end waits not");
+    assert_eq!(payloads(&mut s, at(2)), [b"stopped".to_vec()], "an end replaces nothing either");
+}
+
+#[test]
+fn a_checkpoint_that_is_withdrawn_goes_out_on_no_connection() {
+    let mut s = session();
+    s.sign_with(Box::new(Length));
+    s.set_checkpoint("of a log that was put back".into());
+    for seconds in [0, 1] {
+        s.connected(false, None, None, at(seconds));
+        s.set_checkpoint(String::new());
+        s.compared_kept();
+        assert_eq!(payloads(&mut s, at(seconds)), [b"online".to_vec()]);
+        s.disconnected();
+    }
 }
 
 #[test]
