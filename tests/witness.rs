@@ -16,6 +16,7 @@ use support::desk::{Daemon, Desk, ok};
 use support::field::{Field, TOPIC};
 use support::{Mosquitto, PATIENCE, Subscriber, wait_for};
 use watchpost::audit::checkpoint::Checkpoint;
+use watchpost::audit::store::{AuditStore, LOG, scan};
 use watchpost::audit::tree::TreeHash;
 use watchpost::watchlist::keys::SecretKey;
 
@@ -291,6 +292,47 @@ fn the_checkpoint_that_the_broker_kept_finds_a_disk_that_was_put_back_without_an
     drop(daemon);
 }
 
+/// The log in `from` without its record 1, signed by the device's own key: what somebody with root
+/// makes of it.
+fn rewrite(from: &Path, to: &Path) {
+    let mut store = AuditStore::open(to, ORIGIN).expect("a new log");
+    let mut records = Vec::new();
+    let log = fs::File::open(from.join(LOG)).expect("a log");
+    scan(log, |index, _, record| records.extend((index != 1).then(|| record.to_vec())))
+        .expect("whole");
+    for record in records {
+        store.append(&record).expect("room");
+    }
+    let note = Checkpoint::new(ORIGIN, store.size(), store.root()).sign(&key(1)).expect("a name");
+    store.keep_checkpoint(&note).expect("room");
+}
+
+#[test]
+fn a_rewritten_log_is_named_by_two_witnesses_whose_answers_cross() {
+    let Some(field) = field(&[11, 12], 0, "") else { return };
+    let (desk, port) = (&field.desk, field.broker.port);
+    let witnesses = [11, 12].map(|seed| Witness::start(desk, port, seed, &[]));
+    let daemon = Daemon::start(desk);
+    field.await_online();
+    // What is left out below.
+    for witness in &witnesses {
+        while witness.cosigns() < 2 {}
+    }
+    assert!(daemon.terminate().success());
+    rewrite(&desk.path("audit"), &desk.path("rewritten"));
+    copy(&desk.path("rewritten"), &desk.path("audit"));
+    let requests = Subscriber::new(port, "site/v1/gate-1/audit/request");
+    let daemon = Daemon::start(desk);
+    for witness in &witnesses {
+        let named = witness.finds("rewrite");
+        assert_eq!(named["offence"], true, "{named}");
+    }
+    // Each answer started a question to which the next one was the answer.
+    assert!(requests.so_far().len() <= 20, "they ask without end");
+    assert_eq!(witnesses.map(Witness::end), [Some(1); 2]);
+    drop(daemon);
+}
+
 #[test]
 fn two_logs_of_one_size_and_an_old_checkpoint_that_is_played_again_are_told_apart() {
     let Some(field) = field(&[11], 0, "") else { return };
@@ -455,6 +497,17 @@ fn a_log_that_was_put_back_begins_anew_only_by_a_file_that_two_have_signed() {
     let daemon = Daemon::start(desk);
     field.await_blind("audit-rolled-back");
     assert_eq!(witness.end(), Some(1));
+
+    // Whoever edits the pinned file in place begins no log anew.
+    assert!(daemon.terminate().success());
+    let pinned_file = fs::read(desk.path("trust.toml")).expect("keys");
+    let edited = [&pinned_file[..], b"origin_reset = \"gate-1.2\"\n"].concat();
+    fs::write(desk.path("trust.toml"), edited).expect("writes");
+    field.forget();
+    let daemon = Daemon::start(desk);
+    field.await_blind("audit-rolled-back");
+    assert!(!desk.path("audit").join("before-gate-1").exists());
+    fs::write(desk.path("trust.toml"), pinned_file).expect("writes");
 
     let signers =
         ["alice.key", "bob.key"].map(|k| ok(&["key", "show", &desk.arg(k)]).trim().to_owned());

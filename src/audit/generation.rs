@@ -3,8 +3,12 @@
 //! * The first log of the device `gate-3` is called `<root>/gate-3`, later ones `<root>/gate-3.2`,
 //!   `<root>/gate-3.3`: another log for everybody who verifies one, so that none can pass for
 //!   another.
-//! * A device begins a later one only where a trust file names it (`origin_reset`): the people who
-//!   start a search say so together. It never goes back to an earlier one.
+//! * A device begins a later one only where a trust file names it (`origin_reset`) that the people
+//!   who start a search have signed together, as a rotation of its keys. It never goes back to an
+//!   earlier one.
+//! * What the pinned file itself names is the name of the first log in an empty folder, and sets no
+//!   log aside. It is no protection against those who can edit that file: they can pin keys of
+//!   their own, and have the device.
 
 use std::num::NonZeroU32;
 
@@ -40,6 +44,41 @@ impl Generation {
     /// What that log of `device` is called below the root.
     pub fn name(self, device: &str) -> String {
         if self == Self::FIRST { device.to_owned() } else { format!("{device}.{}", self.0) }
+    }
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+/// Which log the keys of a device ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedLog {
+    named: Generation,
+    signed: bool,
+}
+
+impl AskedLog {
+    /// The log that is `named`; `signed` where the people of the keys before have signed that.
+    pub fn new(named: Generation, signed: bool) -> Self {
+        Self { named, signed }
+    }
+
+    /// The one that was signed; the first where none was.
+    pub fn signed(self) -> Generation {
+        if self.signed { self.named } else { Generation::FIRST }
+    }
+
+    /// Which one to open where `had` lies there.
+    pub fn after(self, had: Option<Generation>) -> Generation {
+        had.map_or(self.named, |had| had.max(self.signed()))
+    }
+
+    /// Whether it names a later log than `had`, and nobody has signed that.
+    pub fn is_unsigned_reset_of(self, had: Generation) -> bool {
+        !self.signed && self.named > had
     }
 }
 

@@ -36,7 +36,7 @@ use self::opening::open;
 use self::witnesses::{ReadKeys, WitnessDesk};
 use super::status_board::Condition;
 use crate::audit::OnFailure;
-use crate::audit::generation::Generation;
+use crate::audit::generation::AskedLog;
 use crate::audit::journal::{Journal, JournalError};
 use crate::audit::record::{
     AuditEvent, CandidateRecord, EndOfUse, WeakSetting, commitment, milliseconds,
@@ -244,7 +244,7 @@ impl Auditor {
     }
 
     /// Begins the log that the trust file names; the one before is set aside.
-    fn begin_anew(&self, asked: Generation, delivery: &Delivery, now: Now) {
+    fn begin_anew(&self, asked: AskedLog, delivery: &Delivery, now: Now) {
         let Some(config) = &self.config else { return };
         let mut state = self.lock();
         // Whoever has the log open holds its lock.

@@ -54,9 +54,18 @@ impl TrustedKeys {
     /// # Errors
     /// Where a file cannot be used.
     pub fn current(&self) -> Result<Trust, Blindness> {
+        self.current_and_signed().map(|(trust, _)| trust)
+    }
+
+    /// The same, and whether they are a rotation, which the people of the keys before have signed,
+    /// or the pinned file as it lies there.
+    ///
+    /// # Errors
+    /// As of [`TrustedKeys::current`].
+    pub fn current_and_signed(&self) -> Result<(Trust, bool), Blindness> {
         let pinned = self.pinned().map_err(no_trust)?;
-        let (trust, _) = rotation::follow(pinned, &self.kept_rotations()?)?;
-        Ok(trust)
+        let (trust, followed) = rotation::follow(pinned, &self.kept_rotations()?)?;
+        Ok((trust, followed > 0))
     }
 
     /// The kept rotations with `rotation` after them, as a chain that leads from the pinned keys.

@@ -1,13 +1,14 @@
 //! Which log the daemon opens: the one on the disk, or one that a trust file begins anew.
 //!
-//! * A log is begun anew only where the trust file names a later one of this device; it is never
-//!   gone back to an earlier one, whatever the trust file says.
+//! * A log is begun anew only where a signed rotation of the trust file names a later one of this
+//!   device; it is never gone back to an earlier one, whatever the trust file says. What the pinned
+//!   file names by itself is said to be left out.
 //! * What was before is kept aside, whole, also where it was put back or altered.
 
 use log::warn;
 
 use super::witnesses::shown_rolled_back;
-use crate::audit::generation::Generation;
+use crate::audit::generation::{AskedLog, Generation};
 use crate::audit::journal::Journal;
 use crate::audit::store::{AuditStore, AuditStoreError, origin_of, set_aside};
 use crate::cause::Cause;
@@ -21,24 +22,33 @@ fn unusable(error: &dyn std::fmt::Display) -> Blindness {
 
 /// The name of the log that is to be opened, where the trust file asks for `asked`. A log of before
 /// is set aside.
-fn origin(config: &Config, asked: Generation) -> Result<String, Blindness> {
+fn origin(config: &Config, asked: AskedLog) -> Result<String, Blindness> {
     let (folder, root, device) = (&config.audit.log, &config.broker.root, &config.device.id);
     let below = |origin: String| Some(origin.strip_prefix(root)?.strip_prefix('/')?.to_owned());
     // One that cannot be read, or is another device's, is found when it is opened.
     let named = origin_of(folder).ok().flatten().and_then(below);
     let had = named.as_deref().and_then(|name| Generation::named(name, device));
+    let opened = asked.after(had);
+    if had.is_some_and(|had| asked.is_unsigned_reset_of(had)) {
+        warn!(
+            "The trust file begins the audit log anew, and is no rotation that two have signed; the \
+             log stays as it is: log={}. Sign that file with `watchpost key sign-trust`, and send \
+             it with `watchpost orders send`.",
+            opened.name(device)
+        );
+    }
     if let (Some(name), Some(had)) = (&named, had)
-        && had < asked
+        && had < opened
     {
         let aside = set_aside(folder, name).map_err(|e| unusable(&e))?;
         warn!(
             "The audit log begins anew, as the trust file says; the one before is kept: log={} \
              before={}.",
-            asked.name(device),
+            opened.name(device),
             aside.display()
         );
     }
-    Ok(format!("{root}/{}", asked.max(had.unwrap_or(asked)).name(device)))
+    Ok(format!("{root}/{}", opened.name(device)))
 }
 
 /// Opens the log that `config` and `asked`, of the trust file, name; `None` where the device has no
@@ -46,7 +56,7 @@ fn origin(config: &Config, asked: Generation) -> Result<String, Blindness> {
 ///
 /// # Errors
 /// Why it may not be used.
-pub fn open(config: &Config, asked: Generation) -> Result<Option<Journal>, Blindness> {
+pub fn open(config: &Config, asked: AskedLog) -> Result<Option<Journal>, Blindness> {
     let identity = identity::of(config).map_err(|e| unusable(&e))?;
     let Some(identity) = identity else { return Ok(None) };
     let origin = origin(config, asked)?;

@@ -24,7 +24,7 @@ use crate::audit::OnFailure;
 use crate::audit::dialogue::{
     FreshnessAnswer, Nonce, Statement as _, WitnessRequest, open_cosigned,
 };
-use crate::audit::generation::Generation;
+use crate::audit::generation::{AskedLog, Generation};
 use crate::audit::journal::{Journal, JournalError};
 use crate::audit::store::read_cosigned;
 use crate::audit::witnessed::{FreshnessVerdict, PinnedWitnesses, WitnessShortfall, Witnessed};
@@ -68,9 +68,9 @@ struct DeskState {
     stamps: [FileStamp; 2],
     looked_at: Duration,
     began: Duration,
-    /// The log of this device that the trust file asks for, and the one that was asked for when
-    /// the log was opened.
-    asked: Generation,
+    /// The log of this device that the trust file asks for, and the one that a signed one had
+    /// asked for when the log was opened.
+    asked: AskedLog,
     opened: Generation,
     rolled_back: Option<Blindness>,
     /// Checkpoints that the broker had kept and that are not compared yet.
@@ -82,13 +82,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A trust file, and whether it is a rotation that was signed.
+type SignedTrust = (Trust, bool);
+
+/// Which log of `device` it asks for.
+fn asked_by((trust, signed): &SignedTrust, device: &str) -> AskedLog {
+    AskedLog::new(Generation::asked_for(trust, device), *signed)
+}
+
 /// The trust file and its rotations, read once for all that follows from them at the start.
 pub struct ReadKeys {
     keys: TrustedKeys,
     /// Those of the files that were read; of none where they cannot be, so that they are read
     /// again.
     stamps: [FileStamp; 2],
-    trust: Option<Trust>,
+    trust: Option<SignedTrust>,
 }
 
 impl ReadKeys {
@@ -96,14 +104,14 @@ impl ReadKeys {
     pub fn of(config: &Config) -> Self {
         let keys = TrustedKeys::new(&config.watchlist);
         let stamps = keys.stamps();
-        let trust = keys.current().ok();
+        let trust = keys.current_and_signed().ok();
         Self { keys, stamps: if trust.is_some() { stamps } else { Default::default() }, trust }
     }
 
     /// Which log of `device` they ask for.
-    pub fn asked(&self, device: &str) -> Generation {
+    pub fn asked(&self, device: &str) -> AskedLog {
         let trust = self.trust.as_ref();
-        trust.map_or(Generation::FIRST, |trust| Generation::asked_for(trust, device))
+        trust.map_or_else(AskedLog::default, |trust| asked_by(trust, device))
     }
 }
 
@@ -114,7 +122,7 @@ impl WitnessDesk {
         let asked = keys.asked(&device);
         let ReadKeys { keys, stamps, trust } = keys;
         // Without a trust file there is no list either, and nothing is matched for that reason.
-        let witnesses = trust.as_ref().map(PinnedWitnesses::of).unwrap_or_default();
+        let witnesses = trust.map(|(trust, _)| PinnedWitnesses::of(&trust)).unwrap_or_default();
         let kept = kept(&config.audit.log, &witnesses);
         let state = DeskState {
             witnessed: Witnessed::new(witnesses, kept, now),
@@ -122,7 +130,7 @@ impl WitnessDesk {
             looked_at: now.monotonic,
             began: now.monotonic,
             asked,
-            opened: asked,
+            opened: asked.signed(),
             rolled_back: None,
             kept: Vec::new(),
         };
@@ -149,13 +157,13 @@ impl WitnessDesk {
 
     /// The log that the trust file begins, where that is another than the one that was opened. Said
     /// once; what witnesses have said of the one before counts for nothing from then on.
-    pub fn begins_anew(&self, now: Now) -> Option<Generation> {
+    pub fn begins_anew(&self, now: Now) -> Option<AskedLog> {
         let mut state = lock(&self.state);
         self.follow_keys(&mut state, now);
-        if state.asked <= state.opened {
+        if state.asked.signed() <= state.opened {
             return None;
         }
-        state.opened = state.asked;
+        state.opened = state.asked.signed();
         state.rolled_back = None;
         state.began = now.monotonic;
         let witnesses = state.witnessed.witnesses().clone();
@@ -227,10 +235,10 @@ impl WitnessDesk {
         if stamps == state.stamps {
             return;
         }
-        if let Ok(trust) = self.keys.current() {
+        if let Ok(trust) = self.keys.current_and_signed() {
             state.stamps = stamps;
-            state.witnessed.set_witnesses(PinnedWitnesses::of(&trust));
-            state.asked = Generation::asked_for(&trust, &self.device);
+            state.asked = asked_by(&trust, &self.device);
+            state.witnessed.set_witnesses(PinnedWitnesses::of(&trust.0));
         }
     }
 
