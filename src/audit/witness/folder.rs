@@ -1,6 +1,6 @@
 //! What a witness must not forget, in a folder: one file a log, replaced whole.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -24,16 +24,24 @@ pub struct FolderMemory {
 }
 
 impl FolderMemory {
-    /// Opens the folder, made where it is missing; waits for another process that has it.
+    /// Opens the folder, made where it is missing. Nobody is waited for: a witness that runs has it
+    /// for days.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, or that another process has it.
     pub fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(folder.join("lock"))?;
-        lock.lock()?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(
+                ErrorKind::ResourceBusy,
+                "another `watchpost witness` has it; end that, or submit to the one that runs over \
+                 HTTP (`witness run --listen`)",
+            ),
+            TryLockError::Error(error) => error,
+        })?;
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
@@ -72,6 +80,8 @@ mod tests {
         let mut memory = FolderMemory::open(dir.path()).unwrap();
         assert_eq!(memory.recall("site/a"), Ok(None));
         memory.remember("site/a", &known).unwrap();
+        let second = FolderMemory::open(dir.path()).unwrap_err();
+        assert!(second.to_string().contains("another `watchpost witness` has it"), "{second}");
         drop(memory);
         let memory = FolderMemory::open(dir.path()).unwrap();
         assert_eq!(memory.recall("site/a"), Ok(Some(known)));
