@@ -1,5 +1,7 @@
-"""Verifies proofs and checkpoints of the audit log with two implementations that share nothing with
-it: pymerkle and metamorphic-log.
+"""Verifies proofs and checkpoints of the audit log with implementations that share nothing with it:
+pymerkle (trees and inclusion), metamorphic-log (inclusion, consistency, checkpoints), and, for
+consistency, which pymerkle proves in a way of its own, the two algorithms below, written from the
+text of RFC 9162 alone: 2.1.4.1 makes each proof from the leaves, 2.1.4.2 verifies ours.
 
     WATCHPOST_AUDIT_PROOFS=proofs.json cargo test --test audit every_proof
     python3 tests/independent/audit.py proofs.json
@@ -10,6 +12,7 @@ where one of them disagrees, or takes a proof with one bit changed."""
 
 import argparse
 import base64
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -40,6 +43,62 @@ def pymerkle_inclusion(index, size, leaf, path, root):
     pymerkle.verify_inclusion(leaf, root, proof, index + 1, size)
 
 
+def node(left, right):
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def half(n):
+    """The largest power of two below `n`."""
+    return 1 << (n - 1).bit_length() - 1
+
+
+def tree_hash(leaves):
+    """RFC 9162, 2.1.1; the hashes of the leaves are given."""
+    if len(leaves) == 1:
+        return leaves[0]
+    k = half(len(leaves))
+    return node(tree_hash(leaves[:k]), tree_hash(leaves[k:]))
+
+
+def rfc9162_prove(m, leaves, known=True):
+    """RFC 9162, 2.1.4.1: SUBPROOF(m, D_n, b)."""
+    n = len(leaves)
+    if m == n:
+        return [] if known else [tree_hash(leaves)]
+    k = half(n)
+    if m <= k:
+        return [*rfc9162_prove(m, leaves[:k], known), tree_hash(leaves[k:])]
+    return [*rfc9162_prove(m - k, leaves[k:], False), tree_hash(leaves[:k])]
+
+
+def rfc9162_verify(first, second, path, first_hash, second_hash):
+    """RFC 9162, 2.1.4.2, by the numbers of its steps; a tree and itself need no path."""
+    if first == second:
+        if path or first_hash != second_hash:
+            raise ValueError("two trees of one size")
+        return
+    if not path:  # 1
+        raise ValueError("empty")
+    if first & (first - 1) == 0:  # 2
+        path = [first_hash, *path]
+    fn, sn = first - 1, second - 1  # 3
+    while fn & 1:  # 4
+        fn, sn = fn >> 1, sn >> 1
+    fr = sr = path[0]  # 5
+    for c in path[1:]:  # 6
+        if sn == 0:
+            raise ValueError("too long")
+        if fn & 1 or fn == sn:
+            fr, sr = node(c, fr), node(c, sr)
+            while fn and not fn & 1:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            sr = node(sr, c)
+        fn, sn = fn >> 1, sn >> 1
+    if (fr, sr, sn) != (first_hash, second_hash, 0):  # 7
+        raise ValueError("another root")
+
+
 def flipped(path):
     return [bytes([path[0][0] ^ 1]) + path[0][1:], *path[1:]]
 
@@ -51,6 +110,7 @@ def main():
     records = [base64.b64decode(record) for record in log["records"]]
     tree = InmemoryTree(algorithm="sha256")
     roots, wrong, checked = [tree.get_state()], [], 0
+    leaves = [hashlib.sha256(b"\x00" + record).digest() for record in records]
 
     def check(held, what):
         nonlocal checked
@@ -83,11 +143,19 @@ def main():
                 check(not bad, f"{name}: altered {index} in {size}")
     for old, new, texts in log["consistency"]:
         path, ends = hashes(texts), (roots[old], roots[new])
-        good = holds(metamorphic_log.verify_consistency, old, new, path, *ends)
-        check(good, f"metamorphic-log: {old} to {new}")
-        if path:
-            bad = holds(metamorphic_log.verify_consistency, old, new, flipped(path), *ends)
-            check(not bad, f"metamorphic-log: altered {old} to {new}")
+        check(path == rfc9162_prove(old, leaves[:new]), f"RFC 9162 proves {old} to {new} otherwise")
+        for name, verify in (
+            ("metamorphic-log", metamorphic_log.verify_consistency),
+            ("RFC 9162", rfc9162_verify),
+        ):
+            check(holds(verify, old, new, path, *ends), f"{name}: {old} to {new}")
+            if path:
+                bad = holds(verify, old, new, flipped(path), *ends)
+                check(not bad, f"{name}: altered {old} to {new}")
+                bad = holds(verify, old, new, path[:-1], *ends)
+                check(not bad, f"{name}: shortened {old} to {new}")
+                bad = holds(verify, old, new, path, ends[1], ends[0])
+                check(not bad, f"{name}: {old} to {new} the other way round")
     print(f"audit: {checked} questions about a log of {len(records)}, {len(wrong)} answers differ")
     for what in wrong[:20]:
         print(f"  {what}", file=sys.stderr)
