@@ -1,7 +1,8 @@
 /* Faults of a disk and of a clock for one process, without a device or the right to mount:
  *
  *     cc -shared -fPIC -o faults.so faults.c
- *     LD_PRELOAD=faults.so FAULTS_CONTROL=FILE FAULTS_OUTBOX=FOLDER FAULTS_STATE=PREFIX program
+ *     LD_PRELOAD=faults.so FAULTS_CONTROL=FILE FAULTS_OUTBOX=FOLDER FAULTS_STATE=PREFIX \
+ *         FAULTS_AUDIT=FOLDER program
  *
  * FILE holds a `struct control` that whoever tests writes while the program runs. */
 #define _GNU_SOURCE
@@ -22,18 +23,19 @@ struct control {
     /* What writes and reads answer with; 0: as they should. */
     int32_t write_error, read_error;
     /* Which files are concerned. */
-    int32_t outbox, state;
+    int32_t outbox, state, audit, unused;
     /* Seconds that the wall clock is ahead. */
     int64_t clock;
 };
 
 static volatile struct control none, *control = &none;
-static const char *outbox, *state;
+static const char *outbox, *state, *audit;
 
 __attribute__((constructor)) static void begin(void) {
     const char *name = getenv("FAULTS_CONTROL");
     outbox = getenv("FAULTS_OUTBOX");
     state = getenv("FAULTS_STATE");
+    audit = getenv("FAULTS_AUDIT");
     int fd = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) return;
     void *at = mmap(NULL, sizeof(struct control), PROT_READ, MAP_SHARED, fd, 0);
@@ -46,12 +48,13 @@ static int begins(const char *path, const char *with) {
 }
 
 static int path_fails(const char *path) {
-    return (control->outbox && begins(path, outbox)) || (control->state && begins(path, state));
+    return (control->outbox && begins(path, outbox)) || (control->state && begins(path, state)) ||
+           (control->audit && begins(path, audit));
 }
 
 static int fails(int fd) {
     char link[64], path[4096];
-    if (fd <= 2 || !(control->outbox || control->state)) return 0;
+    if (fd <= 2 || !(control->outbox || control->state || control->audit)) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0) return 0;

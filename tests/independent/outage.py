@@ -11,9 +11,10 @@ Kinds of faults:
 * daemon, broker, both: killed, and started again;
 * stop-daemon, stop-broker: held for up to three seconds;
 * cut, silent: all links end; all links stay and carry nothing;
-* full, read-only, eio-write, eio-read: what the disk says to the outbox, to the device's memory, or
-  to both, by `faults.c`, which needs `cc`. The daemon is not killed before the disk works again:
-  what it holds in memory meanwhile is lost with it, and `status` says so;
+* full, read-only, eio-write, eio-read: what the disk says to the outbox, to the device's memory, to
+  the audit log, or to several of them, by `faults.c`, which needs `cc`. The daemon is not killed
+  before the disk works again: what it holds in memory meanwhile is lost with it, and `status` says
+  so;
 * clock: the wall clock goes back by a minute to an hour for some seconds, by `faults.c`.
 
 Now and then the device is suspended by a signed order, which is repeated until it answers.
@@ -99,6 +100,8 @@ DISK = {
     "eio-read": ("read", errno.EIO),
 }
 SHIMMED = [*DISK, "clock"]
+# In the order of `faults.c`.
+FILES = ["outbox", "state", "audit"]
 
 
 class Shim:
@@ -117,10 +120,12 @@ class Shim:
             "FAULTS_CONTROL": str(self.file),
             "FAULTS_OUTBOX": str(folder / "outbox"),
             "FAULTS_STATE": str(folder / "state.json"),
+            "FAULTS_AUDIT": str(folder / "audit"),
         }
 
-    def set(self, write=0, read=0, outbox=False, state=False, clock=0):
-        self.control[:24] = struct.pack("=iiiiq", write, read, outbox, state, clock)
+    def set(self, write=0, read=0, files=(), clock=0):
+        concerned = [name in files for name in FILES]
+        self.control[:32] = struct.pack("=6iq", write, read, *concerned, 0, clock)
 
 
 class Proxy(threading.Thread):
@@ -631,8 +636,9 @@ class Trial:
                 daemon.start()
 
     def disk(self, what, error):
-        files = self.chance.choice([(True, False), (False, True), (True, True)])
-        self.shim.set(**{what: error}, outbox=files[0], state=files[1])
+        files = self.chance.sample(FILES, self.chance.randint(1, len(FILES)))
+        self.shim.set(**{what: error}, files=files)
+        self.done |= {f"{what} of {name}": self.done[f"{what} of {name}"] + 1 for name in files}
         time.sleep(self.chance.uniform(0, 3))
         if self.chance.random() < 0.5:
             self.proxy.cut()
