@@ -22,6 +22,8 @@ use watchpost::calibrate::rehearsal::RehearsalRecord;
 use watchpost::clock::Clock;
 use watchpost::config::Config;
 use watchpost::device::vault::Vault;
+use watchpost::review::control;
+use watchpost::review::controls::ControlDocket;
 use watchpost::review::docket::Docket;
 use watchpost::review::verdict;
 use watchpost::source::{
@@ -78,12 +80,18 @@ pub fn order(bytes: &[u8]) {
     let _ = order::inspect_content(bytes);
 }
 
-/// Sealed verdicts and the docket of candidates that wait for them: one clear error, or what is
-/// written the same again.
+/// Sealed verdicts, registrations of controls, and what waits for verdicts: one clear error, or
+/// what is written the same again.
 pub fn review(bytes: &[u8]) {
     assert!(verdict::inspect(bytes).is_err() || verdict::check_shape(bytes).is_ok());
     if let Ok(docket) = Docket::from_bytes(bytes) {
         assert_eq!(docket.to_bytes(), bytes);
+    }
+    let _ = control::inspect(bytes);
+    // The content alone, so that the container need not be guessed.
+    let _ = control::inspect_content(bytes);
+    if let Ok(controls) = ControlDocket::from_bytes(bytes) {
+        assert_eq!(controls.to_bytes(), bytes);
     }
 }
 

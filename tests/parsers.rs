@@ -29,6 +29,7 @@ use watchpost::calibrate::record::SiteRecord;
 use watchpost::calibrate::rehearsal::{Rehearsal, Rehearsed};
 use watchpost::cause::Cause;
 use watchpost::judgement::{Confidence, Opinion};
+use watchpost::review::control::{self, Control};
 use watchpost::review::docket::{Docket, NewCase};
 use watchpost::review::verdict::{self, CandidateId, Verdict};
 use watchpost::watchlist::keys::SecretKey;
@@ -159,7 +160,7 @@ fn audit_seeds() -> Vec<Vec<u8>> {
     texts.map(String::into_bytes).chain([record, file]).collect()
 }
 
-/// A sealed verdict, and the docket of a candidate that waits.
+/// A sealed verdict, the docket of a candidate that waits, and the registration of a control.
 fn review_seeds() -> Vec<Vec<u8>> {
     let reference = |name: &str| name.parse().expect("a reference");
     let (candidate, payload) = (CandidateId([5; 16]), [6; 32]);
@@ -179,8 +180,20 @@ fn review_seeds() -> Vec<Vec<u8>> {
     let mut docket = Docket::default();
     let until = OffsetDateTime::UNIX_EPOCH + time::Duration::DAY;
     let (list, entry) = (said.list.clone(), reference("e-1"));
+    let control = Control {
+        device: said.device.clone(),
+        id: candidate,
+        payload,
+        list: list.clone(),
+        version: 1,
+        entry: entry.clone(),
+        until,
+        scores_to: device.recipient().clone(),
+    };
+    let registration =
+        control::register(&control, &SecretKey::from_seed(&[2; 32])).expect("registered");
     docket.add(NewCase { candidate, payload, list, version: 1, entry, until }).expect("room");
-    vec![envelope, docket.to_bytes()]
+    vec![envelope, docket.to_bytes(), registration]
 }
 
 /// What a device counts in a week, the record of it and that of a rehearsal, each without the

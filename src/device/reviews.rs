@@ -440,11 +440,14 @@ fn unknown(candidate: CandidateId) -> ReviewState {
 
 fn state_of(notice: &Notice) -> ReviewState {
     match notice {
-        Notice::Pending { candidate, verdicts, third_needed, until } => ReviewState {
-            state: if *third_needed { ReviewStage::ThirdNeeded } else { ReviewStage::Pending },
-            given: *verdicts as u64,
-            until: Some(*until),
-            ..unknown(*candidate)
+        Notice::Pending(waiting) => ReviewState {
+            state: match waiting.third_needed {
+                true => ReviewStage::ThirdNeeded,
+                false => ReviewStage::Pending,
+            },
+            given: waiting.verdicts as u64,
+            until: Some(waiting.until),
+            ..unknown(waiting.candidate)
         },
         Notice::Over { candidate, outcome, verdicts, .. } => ReviewState {
             state: match outcome {

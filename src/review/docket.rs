@@ -20,52 +20,23 @@
 //! Sans-IO: what happens and the time in, what to say of it out. [`Docket::to_bytes`] is what has
 //! to survive a restart before anything that was said may be acknowledged.
 
-mod codec;
+pub(super) mod codec;
 
 use time::OffsetDateTime;
 
+use super::case::{Agreement, Case, CaseEnd};
+pub use super::case::{CountedVerdict, MAX_VERDICTS, NotCounted, Waiting};
 use super::verdict::{CandidateId, SignedVerdict};
-use crate::judgement::{Confidence, Opinion, Outcome};
-use crate::watchlist::keys::KeyId;
-use crate::watchlist::trust::{Role, Trust};
+use crate::judgement::Outcome;
+use crate::watchlist::trust::Trust;
 use crate::watchlist::{CborError, Reference};
 
 /// Most candidates that are remembered.
 pub const MAX_CASES: usize = 256;
 /// Most bytes of a docket.
 pub const MAX_BYTES: usize = 256 * 1024;
-/// Most verdicts on one candidate.
-pub const MAX_VERDICTS: usize = 3;
 /// Most events of one candidate: the first, and one with better evidence.
 pub const MAX_PAYLOADS: usize = 2;
-/// People who have to agree.
-const AGREE: usize = 2;
-
-/// Why a verdict does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotCounted {
-    /// This device has published no such candidate, or its time was over long ago.
-    #[error("the device knows no such candidate")]
-    Unknown,
-    /// The bytes that were judged are not those that were published.
-    #[error("what was judged is not what the device published")]
-    OtherPayload,
-    /// The list is another one.
-    #[error("the candidate is about another list")]
-    OtherList,
-    /// The key is no reviewer's any more.
-    #[error("the key is not pinned as a reviewer's any more")]
-    NotReviewer,
-    /// The same person has judged it before.
-    #[error("this person has judged the candidate before")]
-    SamePerson,
-    /// The device believes no keys for now.
-    #[error("the device cannot read the keys of its people for now; send the verdict again later")]
-    NoKeys,
-    /// It was decided before; what is said now changes nothing.
-    #[error("the candidate was decided before")]
-    Decided,
-}
 
 /// There is no room for one more candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -102,35 +73,11 @@ pub struct CaseAbout {
     pub until: OffsetDateTime,
 }
 
-/// A verdict that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CountedVerdict {
-    /// Who gave it.
-    pub reviewer: KeyId,
-    /// What was said.
-    pub opinion: Opinion,
-    /// How sure the reviewer was.
-    pub confidence: Confidence,
-    /// By the reviewer's clock.
-    pub judged_at: OffsetDateTime,
-    /// See [`SignedVerdict::commitment`].
-    pub commitment: [u8; 32],
-}
-
 /// What there is to say of a candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// It waits: so many verdicts are in; a third person is needed where two differ.
-    Pending {
-        /// Which candidate.
-        candidate: CandidateId,
-        /// How many people have judged it.
-        verdicts: usize,
-        /// Whether it takes a third.
-        third_needed: bool,
-        /// Until when it can be judged.
-        until: OffsetDateTime,
-    },
+    /// It waits.
+    Pending(Waiting),
     /// It is over, and what each has said may be known. An expired or withdrawn candidate keeps to
     /// itself what was said of it.
     Over {
@@ -159,23 +106,11 @@ pub enum Judged {
     },
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Case {
-    candidate: CandidateId,
-    payloads: Vec<[u8; 32]>,
-    list: Reference,
-    version: u64,
-    entry: Reference,
-    until: OffsetDateTime,
-    verdicts: Vec<CountedVerdict>,
-    outcome: Option<Outcome>,
-}
-
 /// See the module's documentation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Docket {
     /// In the order in which they came.
-    cases: Vec<Case>,
+    cases: Vec<Case<Outcome>>,
 }
 
 impl Docket {
@@ -193,7 +128,7 @@ impl Docket {
         }
         if self.cases.len() == MAX_CASES {
             // What is over is remembered for as long as there is room.
-            let over = self.cases.iter().position(|case| case.outcome.is_some());
+            let over = self.cases.iter().position(|case| case.end.is_some());
             self.cases.remove(over.ok_or(DocketFull)?);
         }
         self.cases.push(Case {
@@ -204,7 +139,7 @@ impl Docket {
             entry: new.entry,
             until: new.until,
             verdicts: Vec::new(),
-            outcome: None,
+            end: None,
         });
         Ok(())
     }
@@ -236,7 +171,7 @@ impl Docket {
     /// Ends what is over at `now`, and forgets what was decided long enough ago.
     pub fn expire(&mut self, now: OffsetDateTime) -> Vec<Notice> {
         let over = self.cases.iter_mut().filter(|case| case.until <= now);
-        let notices = over.filter_map(|case| case.end(Outcome::Expired)).collect();
+        let notices = over.filter_map(|case| case.close(Outcome::Expired)).collect();
         self.cases.retain(|case| case.until > now);
         notices
     }
@@ -248,23 +183,28 @@ impl Docket {
         through: u64,
         entry: Option<&Reference>,
     ) -> Vec<Notice> {
-        let concerned = |case: &&mut Case| {
-            case.list == *list
-                && case.version <= through
-                && entry.is_none_or(|entry| case.entry == *entry)
-        };
-        let concerned = self.cases.iter_mut().filter(concerned);
-        concerned.filter_map(|case| case.end(Outcome::Withdrawn)).collect()
+        let concerned = self.cases.iter_mut().filter(|case| case.is_about(list, through, entry));
+        concerned.filter_map(|case| case.close(Outcome::Withdrawn)).collect()
+    }
+
+    /// The candidates that are remembered, decided or not.
+    pub fn ids(&self) -> impl Iterator<Item = CandidateId> {
+        self.cases.iter().map(|case| case.candidate)
+    }
+
+    /// Whether one of them was published as the bytes of which this is the SHA-256.
+    pub fn has_payload(&self, payload: &[u8; 32]) -> bool {
+        self.cases.iter().any(|case| case.payloads.contains(payload))
     }
 
     /// Whether there is no room for one more.
     pub fn is_full(&self) -> bool {
-        self.cases.len() == MAX_CASES && self.cases.iter().all(|case| case.outcome.is_none())
+        self.cases.len() == MAX_CASES && self.cases.iter().all(|case| case.end.is_none())
     }
 
     /// How many candidates wait.
     pub fn pending(&self) -> usize {
-        self.cases.iter().filter(|case| case.outcome.is_none()).count()
+        self.cases.iter().filter(|case| case.end.is_none()).count()
     }
 
     /// What has to survive a restart. Holds what reviewers have said: for the owner's eyes alone.
@@ -295,57 +235,23 @@ pub enum DocketError {
     Unknown(&'static str),
 }
 
-impl Case {
-    fn judge(
-        &mut self,
-        verdict: &SignedVerdict,
-        trust: &Trust,
-        now: OffsetDateTime,
-    ) -> Result<(), NotCounted> {
-        let reviewer = verdict.reviewer();
-        if self.outcome.is_some() {
-            return Err(NotCounted::Decided);
+impl CaseEnd for Outcome {
+    fn of(agreement: Agreement) -> Self {
+        match agreement {
+            Agreement::Same => Self::Confirmed,
+            Agreement::Another => Self::Refuted,
+            Agreement::CannotTell | Agreement::Nothing => Self::Undecided,
         }
-        // It may be judged a moment before somebody asks for what is over.
-        if self.until <= now {
-            return Err(NotCounted::Unknown);
-        }
-        if verdict.list != self.list || verdict.version != self.version {
-            return Err(NotCounted::OtherList);
-        }
-        if !self.payloads.contains(&verdict.payload) {
-            return Err(NotCounted::OtherPayload);
-        }
-        if trust.key(reviewer, Role::Reviewer).is_none() {
-            return Err(NotCounted::NotReviewer);
-        }
-        // Keys may have been rotated out since: what they said does not count any more.
-        self.verdicts.retain(|v| trust.key(v.reviewer, Role::Reviewer).is_some());
-        if self.verdicts.iter().any(|v| trust.same_person(v.reviewer, reviewer)) {
-            return Err(NotCounted::SamePerson);
-        }
-        self.verdicts.push(CountedVerdict {
-            reviewer,
-            opinion: verdict.opinion,
-            confidence: verdict.confidence,
-            judged_at: verdict.judged_at,
-            commitment: verdict.commitment(),
-        });
-        let said = |outcome| self.verdicts.iter().filter(|v| means(v.opinion) == outcome).count();
-        let agreed = [Outcome::Confirmed, Outcome::Refuted, Outcome::Undecided]
-            .into_iter()
-            .find(|outcome| said(*outcome) >= AGREE);
-        let split = self.verdicts.len() >= MAX_VERDICTS;
-        self.outcome = agreed.or(split.then_some(Outcome::Undecided));
-        Ok(())
     }
+}
 
+impl Case<Outcome> {
     /// Ends it undecided by people, where it is not over.
-    fn end(&mut self, outcome: Outcome) -> Option<Notice> {
-        if self.outcome.is_some() {
+    fn close(&mut self, outcome: Outcome) -> Option<Notice> {
+        if self.end.is_some() {
             return None;
         }
-        self.outcome = Some(outcome);
+        self.end = Some(outcome);
         // One verdict alone is nobody's business.
         self.verdicts.clear();
         Some(self.notice())
@@ -353,32 +259,14 @@ impl Case {
 
     /// How it stands.
     fn notice(&self) -> Notice {
-        match self.outcome {
-            Some(outcome) => {
-                let (list, entry) = (self.list.clone(), self.entry.clone());
-                Notice::Over {
-                    candidate: self.candidate,
-                    about: CaseAbout { list, version: self.version, entry, until: self.until },
-                    outcome,
-                    verdicts: self.verdicts.clone(),
-                }
-            }
-            None => Notice::Pending {
-                candidate: self.candidate,
-                verdicts: self.verdicts.len(),
-                third_needed: self.verdicts.len() >= AGREE,
-                until: self.until,
-            },
+        let Some(outcome) = self.end else { return Notice::Pending(self.waiting()) };
+        let (list, entry) = (self.list.clone(), self.entry.clone());
+        Notice::Over {
+            candidate: self.candidate,
+            about: CaseAbout { list, version: self.version, entry, until: self.until },
+            outcome,
+            verdicts: self.verdicts.clone(),
         }
-    }
-}
-
-/// What two of one opinion decide.
-fn means(opinion: Opinion) -> Outcome {
-    match opinion {
-        Opinion::Same => Outcome::Confirmed,
-        Opinion::NotSame | Opinion::NobodyThere => Outcome::Refuted,
-        Opinion::CannotJudge => Outcome::Undecided,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use time::OffsetDateTime;
 
-use super::{Case, CountedVerdict, Docket, DocketError, MAX_CASES, MAX_PAYLOADS, MAX_VERDICTS};
+use super::{CountedVerdict, Docket, DocketError, MAX_CASES, MAX_PAYLOADS, MAX_VERDICTS};
 use crate::judgement::{Confidence, Opinion, Outcome};
+use crate::review::case::Case;
 use crate::review::verdict::CandidateId;
 use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
@@ -17,18 +18,23 @@ pub fn write(docket: &Docket) -> Vec<u8> {
     let mut w = CborWriter::with_capacity(64 + docket.cases.len() * 256);
     w.array(2).uint(VERSION).array(docket.cases.len());
     for case in &docket.cases {
-        w.array(8).bytes(&case.candidate.0).array(case.payloads.len());
-        for payload in &case.payloads {
-            w.bytes(payload);
-        }
-        w.text(&case.list).uint(case.version).text(&case.entry).uint(seconds(case.until));
-        w.uint(case.outcome.map_or(0, Outcome::number)).array(case.verdicts.len());
-        for v in &case.verdicts {
-            w.array(5).bytes(&v.reviewer.to_bytes()).uint(v.opinion.number());
-            w.uint(v.confidence.number()).uint(seconds(v.judged_at)).bytes(&v.commitment);
-        }
+        write_case(&mut w, case, Outcome::number);
     }
     w.finish()
+}
+
+/// `number` is that of an end, from 1.
+pub fn write_case<E: Copy>(w: &mut CborWriter, case: &Case<E>, number: impl Fn(E) -> u64) {
+    w.array(8).bytes(&case.candidate.0).array(case.payloads.len());
+    for payload in &case.payloads {
+        w.bytes(payload);
+    }
+    w.text(&case.list).uint(case.version).text(&case.entry).uint(seconds(case.until));
+    w.uint(case.end.map_or(0, number)).array(case.verdicts.len());
+    for v in &case.verdicts {
+        w.array(5).bytes(&v.reviewer.to_bytes()).uint(v.opinion.number());
+        w.uint(v.confidence.number()).uint(seconds(v.judged_at)).bytes(&v.commitment);
+    }
 }
 
 fn seconds(at: OffsetDateTime) -> u64 {
@@ -44,22 +50,26 @@ pub fn read(bytes: &[u8]) -> Result<Docket, DocketError> {
     }
     let mut cases = Vec::new();
     for _ in 0..r.array(MAX_CASES)? {
-        cases.push(read_case(&mut r)?);
+        cases.push(read_case(&mut r, Outcome::of)?);
     }
     r.end()?;
     Ok(Docket { cases })
 }
 
-fn read_case(r: &mut CborReader<'_>) -> Result<Case, DocketError> {
+/// What [`write_case`] wrote; `end` is that of a number.
+pub fn read_case<E>(
+    r: &mut CborReader<'_>,
+    end: impl Fn(u64) -> Option<E>,
+) -> Result<Case<E>, DocketError> {
     r.items(8)?;
     let candidate = CandidateId(r.fixed()?);
     let payloads =
         (0..r.array(MAX_PAYLOADS)?).map(|_| r.fixed()).collect::<Result<_, CborError>>()?;
     let (list, version, entry) = (name(r)?, r.uint(u64::MAX)?, name(r)?);
     let until = read_time(r)?;
-    let outcome = match r.uint(u64::MAX)? {
+    let end = match r.uint(u64::MAX)? {
         0 => None,
-        number => Some(Outcome::of(number).ok_or(DocketError::Unknown("outcome"))?),
+        number => Some(end(number).ok_or(DocketError::Unknown("outcome"))?),
     };
     let mut verdicts = Vec::new();
     for _ in 0..r.array(MAX_VERDICTS)? {
@@ -73,7 +83,7 @@ fn read_case(r: &mut CborReader<'_>) -> Result<Case, DocketError> {
             commitment: r.fixed()?,
         });
     }
-    Ok(Case { candidate, payloads, list, version, entry, until, verdicts, outcome })
+    Ok(Case { candidate, payloads, list, version, entry, until, verdicts, end })
 }
 
 fn read_time(r: &mut CborReader<'_>) -> Result<OffsetDateTime, DocketError> {

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use time::Duration;
 
 use super::*;
+use crate::judgement::{Confidence, Opinion};
 use crate::review::verdict::Verdict;
 use crate::watchlist::fixture;
+use crate::watchlist::keys::KeyId;
 
 const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const CANDIDATE: CandidateId = CandidateId([7; 16]);
@@ -83,12 +85,12 @@ fn outcome(taken: &Judged) -> Option<Outcome> {
 fn two_people_decide_and_one_does_not_whatever_keys_they_hold() {
     let mut docket = docket();
     let first = docket.judge(&said(3, Opinion::Same), &trust(), START);
-    let waits = Notice::Pending {
+    let waits = Notice::Pending(Waiting {
         candidate: CANDIDATE,
         verdicts: 1,
         third_needed: false,
         until: START + Duration::HOUR,
-    };
+    });
     assert_eq!(first, Judged::Counts(waits));
     for key in [3, 4] {
         let again = docket.judge(&said(key, Opinion::Same), &trust(), START);
@@ -113,7 +115,9 @@ fn two_that_differ_need_a_third_and_three_that_differ_decide_nothing() {
         docket.judge(&said(3, opinions[0]), &trust(), START);
         let second = docket.judge(&said(5, opinions[1]), &trust(), START);
         match second {
-            Judged::Counts(Notice::Pending { verdicts: 2, third_needed: true, .. }) => {}
+            Judged::Counts(Notice::Pending(Waiting {
+                verdicts: 2, third_needed: true, ..
+            })) => {}
             other => panic!("{other:?}"),
         }
         outcome(&docket.judge(&said(6, opinions[2]), &trust(), START))
@@ -155,7 +159,8 @@ fn what_a_key_said_that_is_rotated_out_before_the_decision_does_not_count() {
     let mut docket = docket();
     docket.judge(&said(5, Opinion::Same), &trust(), START);
     let second = docket.judge(&said(6, Opinion::Same), &trust_of(&[3, 4, 6]), START);
-    assert!(matches!(second, Judged::Counts(Notice::Pending { verdicts: 1, .. })), "{second:?}");
+    let waits = matches!(second, Judged::Counts(Notice::Pending(Waiting { verdicts: 1, .. })));
+    assert!(waits, "{second:?}");
     let third = docket.judge(&said(3, Opinion::Same), &trust_of(&[3, 4, 6]), START);
     assert_eq!(outcome(&third), Some(Outcome::Confirmed));
 }
