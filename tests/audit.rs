@@ -12,14 +12,16 @@ use time::OffsetDateTime;
 use watchpost::audit::checkpoint::Checkpoint;
 use watchpost::audit::journal::Journal;
 use watchpost::audit::note::{NoteKey, SignatureKind};
-use watchpost::audit::record::{AuditEvent, CandidateRecord, EndOfUse, commitment};
+use watchpost::audit::record::{
+    AuditEvent, AuditRecord, CandidateRecord, ControlEnding, ControlRecord, EndOfUse, commitment,
+};
 use watchpost::audit::store::{AuditStore, CHECKPOINT, LOG};
 use watchpost::audit::tree::{
     MemoryNodes, RightEdge, TreeHash, consistency, inclusion, verify_consistency, verify_inclusion,
 };
 use watchpost::cause::Cause;
 use watchpost::clock::Now;
-use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::keys::{KeyId, SecretKey};
 
 const ORIGIN: &str = "watchpost/gate-1";
 const EVENT: [u8; 16] = [0x5a; 16];
@@ -272,6 +274,22 @@ fn a_log_that_was_cut_or_altered_is_refused_by_name() {
     assert!(nowhere.contains("name its folder with --log FOLDER"), "{nowhere}");
 }
 
+/// Of some records of the log below: a control that is registered, and each of its ends.
+fn control_record(n: usize) -> Option<AuditEvent> {
+    let control = [n as u8; 16];
+    let record = ControlRecord {
+        control,
+        desk: KeyId::from_bytes([2; 8]),
+        payload: [3; 32],
+        registration: [4; 32],
+    };
+    match n {
+        10 => Some(AuditEvent::ControlRegistered(record)),
+        20..23 => Some(AuditEvent::ControlEnded { control, how: ControlEnding::ALL[n - 20] }),
+        _ => None,
+    }
+}
+
 /// A log of random records, each checkpoint and each proof of it, as `tests/independent/audit.py`
 /// reads it; at `WATCHPOST_AUDIT_PROOFS` where that names a file.
 #[test]
@@ -282,16 +300,24 @@ fn every_proof_of_a_random_log_is_written_for_others_and_holds_here() {
     let device = SecretKey::generate().expect("randomness");
     let key = NoteKey::new(ORIGIN, SignatureKind::Note, device.public()).expect("a name");
     let (mut edge, mut nodes) = (RightEdge::default(), MemoryNodes::default());
+    let mut controls = Vec::new();
     let (mut records, mut checkpoints, mut roots) = (Vec::new(), Vec::new(), vec![edge.root()]);
     for n in 0..RECORDS as usize {
         let mut record = vec![0; 1 + n * 13 % 80];
         getrandom::fill(&mut record).expect("randomness");
+        if let Some(event) = control_record(n) {
+            let event = AuditRecord { at_ms: 1_764_374_400_123, event };
+            record = event.to_bytes().expect("a record");
+            let told = serde_json::to_value(&event.event).expect("JSON");
+            controls.push(json!([n, told["kind"], told["of"]]));
+        }
         edge.push(TreeHash::leaf(&record), |node| nodes.0.push(node)).expect("room");
         let checkpoint = Checkpoint::new(ORIGIN, edge.size(), edge.root());
         checkpoints.push(checkpoint.sign(&device).expect("a name"));
         roots.push(edge.root());
         records.push(record);
     }
+    assert_eq!(controls.len(), 4);
     let (mut inclusions, mut consistencies) = (Vec::new(), Vec::new());
     for size in 1..=RECORDS {
         let root = roots[size as usize];
@@ -311,6 +337,7 @@ fn every_proof_of_a_random_log_is_written_for_others_and_holds_here() {
         "key": key.to_string(),
         "records": records.iter().map(|r| base64(r)).collect::<Vec<_>>(),
         "checkpoints": checkpoints,
+        "controls": controls,
         "inclusion": inclusions,
         "consistency": consistencies,
     });

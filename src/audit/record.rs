@@ -15,7 +15,54 @@
 //! Logs in the field hold records of this format, and their hashes are signed. Do not change what
 //! a number means; a change is a new version beside this one.
 
+macro_rules! numbered {
+    (
+        $(#[$of:meta])* $name:ident, $what:literal {
+            $($variant:ident = $n:literal, $word:expr;)*
+        }
+    ) => {
+        $(#[$of])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name {
+            $(#[doc = $word] $variant,)*
+        }
+
+        impl $name {
+            /// All of them, by number.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// As the record writes it.
+            pub const fn number(self) -> u64 {
+                match self { $($name::$variant => $n,)* }
+            }
+
+            /// For people.
+            pub const fn words(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+
+            pub(super) fn of(number: u64) -> Result<Self, AuditRecordError> {
+                let known = Self::ALL.iter().copied().find(|v| v.number() == number);
+                known.ok_or(AuditRecordError::Unknown($what))
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.words())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.words())
+            }
+        }
+    };
+}
+
 mod codec;
+mod control;
 mod review;
 
 use std::collections::BTreeMap;
@@ -25,6 +72,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
+pub use self::control::{ControlEnding, ControlRecord};
 pub use self::review::{MAX_VERDICTS, ReviewRecord, ToldVerdict, VerdictRecord};
 use crate::cause::Cause;
 use crate::clock::Now;
@@ -129,6 +177,16 @@ pub enum AuditEvent {
         /// As configured, cut at [`MAX_PLACE`].
         place: String,
     },
+    /// A desk has registered a control: what reviewers are shown under this id is no candidate.
+    ControlRegistered(ControlRecord),
+    /// A control is over. What was said of it is told to the desk alone.
+    ControlEnded {
+        /// Which.
+        #[serde(serialize_with = "in_hex")]
+        control: [u8; 16],
+        /// How.
+        how: ControlEnding,
+    },
     /// Records could not be written before this one, and the device went on without them.
     Missed {
         /// How many.
@@ -204,52 +262,6 @@ pub struct CandidateRecord {
     /// See [`commitment`].
     #[serde(serialize_with = "in_hex")]
     pub commitment: [u8; 32],
-}
-
-macro_rules! numbered {
-    (
-        $(#[$of:meta])* $name:ident, $what:literal {
-            $($variant:ident = $n:literal, $word:expr;)*
-        }
-    ) => {
-        $(#[$of])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name {
-            $(#[doc = $word] $variant,)*
-        }
-
-        impl $name {
-            /// All of them, by number.
-            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
-
-            /// As the record writes it.
-            pub const fn number(self) -> u64 {
-                match self { $($name::$variant => $n,)* }
-            }
-
-            /// For people.
-            pub const fn words(self) -> &'static str {
-                match self { $($name::$variant => $word,)* }
-            }
-
-            fn of(number: u64) -> Result<Self, AuditRecordError> {
-                let known = Self::ALL.iter().copied().find(|v| v.number() == number);
-                known.ok_or(AuditRecordError::Unknown($what))
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.words())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(self.words())
-            }
-        }
-    };
 }
 
 numbered! {
@@ -441,6 +453,10 @@ impl fmt::Display for AuditEvent {
             Self::Verdict(verdict) => verdict.fmt(f),
             Self::Reviewed(review) => review.fmt(f),
             Self::Placed { place } => write!(f, "the camera stands at {place:?}"),
+            Self::ControlRegistered(control) => control.fmt(f),
+            Self::ControlEnded { control, how } => {
+                write!(f, "control {} over: {how}", uuid::Uuid::from_bytes(*control))
+            }
             Self::Missed { records } => write!(f, "{records} records before this are missing"),
         }
     }

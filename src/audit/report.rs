@@ -13,8 +13,8 @@ pub mod words;
 use std::collections::BTreeMap;
 
 pub use self::figures::{
-    DeploymentReport, Estimate, FaceCounts, InstructionCount, ListUse, MissingFigure, ReviewCounts,
-    TimeSpan, UseStanding,
+    ControlCounts, DeploymentReport, Estimate, FaceCounts, InstructionCount, ListUse,
+    MissingFigure, ReviewCounts, TimeSpan, UseStanding,
 };
 use super::record::{Answer, AuditEvent, AuditRecord, EndOfUse};
 use crate::promise::Stage;
@@ -85,6 +85,7 @@ impl ReportMaker {
             candidates: 0,
             updates: 0,
             reviews: None,
+            controls: None,
             false_alerts_an_alert: None,
             false_alerts_a_face: None,
             alerts_a_face: None,
@@ -189,6 +190,12 @@ impl ReportMaker {
             AuditEvent::Missed { records } => self.report.records_missing += records,
             AuditEvent::Reviewed(review) => {
                 self.report.reviews.get_or_insert_default().add(review.outcome);
+            }
+            AuditEvent::ControlRegistered(_) => {
+                self.report.controls.get_or_insert_default().registered += 1;
+            }
+            AuditEvent::ControlEnded { how, .. } => {
+                self.report.controls.get_or_insert_default().end(*how);
             }
             // What one person has said, before anything is decided.
             AuditEvent::Verdict(_) | AuditEvent::Placed { .. } => {}

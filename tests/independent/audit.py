@@ -7,8 +7,9 @@ text of RFC 9162 alone: 2.1.4.1 makes each proof from the leaves, 2.1.4.2 verifi
     python3 tests/independent/audit.py proofs.json
 
 The file has a random log: its records, the signed checkpoint of each size, the proof of each record
-in each size, and of each size in each later one. pymerkle also builds the tree itself. Exit code 1
-where one of them disagrees, or takes a proof with one bit changed."""
+in each size, and of each size in each later one. pymerkle also builds the tree itself. Its records
+of controls are read here after config/schemas/audit.cddl, and compared with what was written. Exit
+code 1 where one of them disagrees, or takes a proof with one bit changed."""
 
 import argparse
 import base64
@@ -17,6 +18,7 @@ import json
 import sys
 from pathlib import Path
 
+import cbor2
 import metamorphic_log
 import pymerkle
 from pymerkle import InmemoryTree
@@ -99,6 +101,28 @@ def rfc9162_verify(first, second, path, first_hash, second_hash):
         raise ValueError("another root")
 
 
+def control(record):
+    """What a record says of a control, by the names of the program's JSON; None of any other."""
+    try:
+        read = cbor2.loads(record)
+    except (cbor2.CBORDecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(read, dict) or list(read) != [0, 1, 2, 3] or read[0] != 1:
+        return None
+    if cbor2.dumps(read, canonical=True) != record:
+        return None
+    kind, of = read[2], read[3]
+    if kind == 16:
+        names = ("control", "desk", "payload", "registration")
+        assert [len(part) for part in of] == [16, 8, 32, 32]
+        return ["control-registered", dict(zip(names, (part.hex() for part in of), strict=True))]
+    if kind == 17:
+        words = {1: "judged", 2: "its time was over", 3: "its list or entry was revoked"}
+        assert len(of[0]) == 16
+        return ["control-ended", {"control": of[0].hex(), "how": words[of[1]]}]
+    return None
+
+
 def flipped(path):
     return [bytes([path[0][0] ^ 1]) + path[0][1:], *path[1:]]
 
@@ -156,6 +180,8 @@ def main():
                 check(not bad, f"{name}: shortened {old} to {new}")
                 bad = holds(verify, old, new, path, ends[1], ends[0])
                 check(not bad, f"{name}: {old} to {new} the other way round")
+    controls = [[n, *said] for n, said in enumerate(map(control, records)) if said]
+    check(controls == log["controls"], f"controls: {controls}, not {log['controls']}")
     print(f"audit: {checked} questions about a log of {len(records)}, {len(wrong)} answers differ")
     for what in wrong[:20]:
         print(f"  {what}", file=sys.stderr)

@@ -1,10 +1,10 @@
 //! The bytes of a record: `config/schemas/audit.cddl`.
 
 use super::{
-    Answer, AuditEvent, AuditRecord, AuditRecordError, CandidateRecord, EndOfUse, Instruction,
-    InstructionRecord, ListRecord, MAX_COUNT_NAME, MAX_COUNTS, MAX_KEYS, MAX_PLACE, MAX_PROGRAM,
-    MAX_RECORD, MAX_VERDICTS, ReviewRecord, ToldVerdict, VERSION, VerdictRecord, WeakSetting,
-    WipedThing,
+    Answer, AuditEvent, AuditRecord, AuditRecordError, CandidateRecord, ControlEnding,
+    ControlRecord, EndOfUse, Instruction, InstructionRecord, ListRecord, MAX_COUNT_NAME,
+    MAX_COUNTS, MAX_KEYS, MAX_PLACE, MAX_PROGRAM, MAX_RECORD, MAX_VERDICTS, ReviewRecord,
+    ToldVerdict, VERSION, VerdictRecord, WeakSetting, WipedThing,
 };
 use crate::cause::Cause;
 use crate::judgement::{Confidence, Opinion, Outcome};
@@ -38,6 +38,8 @@ mod kind {
     pub const VERDICT: u64 = 13;
     pub const REVIEWED: u64 = 14;
     pub const PLACED: u64 = 15;
+    pub const CONTROL_REGISTERED: u64 = 16;
+    pub const CONTROL_ENDED: u64 = 17;
 }
 
 pub fn write(record: &AuditRecord) -> Result<Vec<u8>, AuditRecordError> {
@@ -121,6 +123,15 @@ pub fn write(record: &AuditRecord) -> Result<Vec<u8>, AuditRecordError> {
         AuditEvent::Placed { place } => {
             number(&mut w, kind::PLACED, 1);
             w.text(place);
+        }
+        AuditEvent::ControlRegistered(c) => {
+            number(&mut w, kind::CONTROL_REGISTERED, 4);
+            w.bytes(&c.control).bytes(&c.desk.to_bytes()).bytes(&c.payload);
+            w.bytes(&c.registration);
+        }
+        AuditEvent::ControlEnded { control, how } => {
+            number(&mut w, kind::CONTROL_ENDED, 2);
+            w.bytes(control).uint(how.number());
         }
     }
     let bytes = w.finish();
@@ -285,6 +296,22 @@ fn read_event(r: &mut CborReader<'_>, kind: u64) -> Result<AuditEvent, AuditReco
         kind::PLACED => {
             r.items(1)?;
             AuditEvent::Placed { place: r.text(MAX_PLACE)?.to_owned() }
+        }
+        kind::CONTROL_REGISTERED => {
+            r.items(4)?;
+            AuditEvent::ControlRegistered(ControlRecord {
+                control: r.fixed()?,
+                desk: KeyId::from_bytes(r.fixed()?),
+                payload: r.fixed()?,
+                registration: r.fixed()?,
+            })
+        }
+        kind::CONTROL_ENDED => {
+            r.items(2)?;
+            AuditEvent::ControlEnded {
+                control: r.fixed()?,
+                how: ControlEnding::of(r.uint(u64::MAX)?)?,
+            }
         }
         _ => return Err(AuditRecordError::Unknown("kind")),
     })

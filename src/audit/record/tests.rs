@@ -60,6 +60,13 @@ fn all() -> Vec<AuditEvent> {
             }],
         }),
         AuditEvent::Placed { place: "north gate".into() },
+        AuditEvent::ControlRegistered(ControlRecord {
+            control: [13; 16],
+            desk: KeyId::from_bytes([14; 8]),
+            payload: [15; 32],
+            registration: [16; 32],
+        }),
+        AuditEvent::ControlEnded { control: [13; 16], how: ControlEnding::TimeOver },
     ]
 }
 
@@ -86,6 +93,11 @@ fn the_bytes_of_each_kind_are_sealed() {
     assert_eq!(hex(&every.finalize()), GOLDEN);
     // What came later.
     assert_eq!(of(17), format!("{head}0f03816a6e6f7274682067617465"));
+    let [id, desk, payload, registration] =
+        [("0d", 16), ("0e", 8), ("0f", 32), ("10", 32)].map(|(byte, n)| byte.repeat(n));
+    let registered = format!("{head}10038450{id}48{desk}5820{payload}5820{registration}");
+    assert_eq!(of(18), registered);
+    assert_eq!(of(19), format!("{head}11038250{id}02"));
 }
 
 const GOLDEN: &str = "b9e3eb70b2ea5c6689124ead46ad583d7db33679ad03c48a64f598156c5d346b";
@@ -179,19 +191,20 @@ fn the_schema_has_the_codes_bounds_kinds_and_words() {
         ("outcome", Outcome::ALL.iter().map(|o| o.number()).collect()),
         ("opinion", Opinion::ALL.iter().map(|o| o.number()).collect()),
         ("confidence", Confidence::ALL.iter().map(|c| c.number()).collect()),
+        ("ending", ControlEnding::ALL.iter().map(|e| e.number()).collect()),
     ] {
         assert!(rule(name).starts_with(&numbers(all)), "{name}");
     }
-    for kind in 1..=15 {
+    for kind in 1..=17 {
         assert!(SCHEMA.contains(&format!("2: {kind}, 3: ")), "{kind}");
     }
-    assert!(!SCHEMA.contains("2: 16, "));
+    assert!(!SCHEMA.contains("2: 18, "));
 }
 
 proptest! {
     #[test]
     fn what_is_read_is_written_the_same(
-        which in 0usize..18, at in any::<prop::sample::Index>(), byte: u8,
+        which in 0usize..20, at in any::<prop::sample::Index>(), byte: u8,
     ) {
         let mut bytes = record(all()[which].clone()).to_bytes().unwrap();
         let at = at.index(bytes.len());

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::audit::record::{ListRecord, stamp_ms};
+use crate::audit::record::{ControlEnding, ListRecord, stamp_ms};
 use crate::cause::Cause;
 use crate::judgement::Outcome;
 use crate::poisson::{CONFIDENCE, gamma_quantile};
@@ -182,6 +182,30 @@ impl ReviewCounts {
     }
 }
 
+/// Controls: pairs that reviewers were shown and that were no candidates. In none of the rates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ControlCounts {
+    /// Registered by a desk in the period.
+    pub registered: u64,
+    /// Over in the period, as people had judged them.
+    pub judged: u64,
+    /// Over, as their time was.
+    pub time_over: u64,
+    /// Over, as their list or entry was revoked.
+    pub withdrawn: u64,
+}
+
+impl ControlCounts {
+    /// Counts one more that is over.
+    pub(super) fn end(&mut self, how: ControlEnding) {
+        *match how {
+            ControlEnding::Judged => &mut self.judged,
+            ControlEnding::TimeOver => &mut self.time_over,
+            ControlEnding::Withdrawn => &mut self.withdrawn,
+        } += 1;
+    }
+}
+
 /// Orders and offers of one kind with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstructionCount {
@@ -236,6 +260,9 @@ pub struct DeploymentReport {
     pub updates: u64,
     /// Reviews that were over; absent where the log has none.
     pub reviews: Option<ReviewCounts>,
+    /// Controls; absent where the log has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controls: Option<ControlCounts>,
     /// Refuted candidates among those that two people confirmed or refuted.
     pub false_alerts_an_alert: Option<Estimate>,
     /// Refuted candidates a face, of the time that heartbeats count; absent where there are

@@ -4,13 +4,14 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::super::record::{
-    CandidateRecord, Instruction, InstructionRecord, ListRecord, ReviewRecord, WeakSetting,
-    WipedThing,
+    CandidateRecord, ControlEnding, ControlRecord, Instruction, InstructionRecord, ListRecord,
+    ReviewRecord, WeakSetting, WipedThing,
 };
 use super::*;
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::judgement::Outcome;
+use crate::watchlist::keys::KeyId;
 use crate::watchlist::{Aim, Reference};
 
 const HOUR: u64 = 3_600_000;
@@ -162,6 +163,38 @@ fn what_two_people_decided_tells_false_alerts_once_all_candidates_are_decided() 
     let all = report(&records, 0, 2 * DAY);
     let face = all.false_alerts_a_face.unwrap();
     assert_eq!((face.count, face.of), (1, all.counts.unwrap().faces as f64));
+}
+
+#[test]
+fn controls_are_counted_apart_and_change_no_figure_of_alerts() {
+    let mut records = two_runs();
+    let reviewed = |outcome| {
+        AuditEvent::Reviewed(ReviewRecord { candidate: [1; 16], outcome, verdicts: Vec::new() })
+    };
+    for outcome in [Outcome::Confirmed, Outcome::Refuted, Outcome::Refuted] {
+        records.push(at(25 * HOUR, reviewed(outcome)));
+    }
+    let without = report(&records, 0, 2 * DAY);
+    assert_eq!(without.controls, None);
+    assert!(serde_json::to_value(&without).unwrap().get("controls").is_none());
+    for n in 0..3 {
+        let control = ControlRecord {
+            control: [n; 16],
+            desk: KeyId::from_bytes([1; 8]),
+            payload: [2; 32],
+            registration: [3; 32],
+        };
+        records.push(at(25 * HOUR, AuditEvent::ControlRegistered(control)));
+    }
+    for how in ControlEnding::ALL {
+        records.push(at(25 * HOUR, AuditEvent::ControlEnded { control: [0; 16], how: *how }));
+    }
+    let with = report(&records, 0, 2 * DAY);
+    let counts = ControlCounts { registered: 3, judged: 1, time_over: 1, withdrawn: 1 };
+    assert_eq!(with.controls, Some(counts));
+    assert!(words::controls(&with).unwrap().contains("3 controls"), "{:?}", words::controls(&with));
+    let (controls, records) = (None, without.records);
+    assert_eq!(DeploymentReport { controls, records, ..with }, without);
 }
 
 #[test]

@@ -103,6 +103,21 @@ pub fn false_alerts(report: &DeploymentReport) -> String {
     }
 }
 
+/// How many controls there were, where the log has any; no figure has them in it.
+pub fn controls(report: &DeploymentReport) -> Option<String> {
+    report.controls.map(|c| {
+        format!(
+            "A desk registered {} controls: pairs that reviewers were shown and that are no \
+             candidates. Over: {} as people had judged them, {} as their time was over, {} as they \
+             were revoked. No figure above has them in it.",
+            thousands(c.registered),
+            thousands(c.judged),
+            thousands(c.time_over),
+            thousands(c.withdrawn)
+        )
+    })
+}
+
 /// What heartbeats counted.
 pub fn face_counts(c: FaceCounts) -> [(&'static str, u64); 5] {
     [

@@ -13,8 +13,8 @@ use super::verify::hold;
 use super::{LogReader, VerifierKeys, papers};
 use crate::audit::record::{AuditRecord, milliseconds, stamp_ms};
 use crate::audit::report::words::{
-    INTERVALS, MISSING, a_day, duration, face_counts, false_alerts, idle, long_totals, places,
-    reviewed, shares, uncounted, whole,
+    INTERVALS, MISSING, a_day, controls, duration, face_counts, false_alerts, idle, long_totals,
+    places, reviewed, shares, uncounted, whole,
 };
 use crate::audit::report::{DeploymentReport, ReportMaker, UseStanding};
 use crate::cli::flags::{ConfigFile, OutputFormat};
@@ -202,7 +202,8 @@ fn alerts(report: &DeploymentReport) -> Section {
     let mut table = ReportTable::new(INTERVALS, &["Figure", "Value", "Interval"]);
     shares(report).into_iter().for_each(|row| table.row(row));
     table.row(a_day(report));
-    let blocks = vec![Block::Table(table), Block::Text(false_alerts(report))];
+    let mut blocks = vec![Block::Table(table), Block::Text(false_alerts(report))];
+    blocks.extend(controls(report).map(Block::Text));
     Section { heading: "Announced and observed".into(), blocks }
 }
 
@@ -294,6 +295,16 @@ fn csv(report: &DeploymentReport) -> String {
             ("withdrawn", r.withdrawn),
         ] {
             add(name, count.to_string(), none(), "by two people");
+        }
+    }
+    if let Some(c) = report.controls {
+        for (name, count) in [
+            ("controls_registered", c.registered),
+            ("controls_judged", c.judged),
+            ("controls_time_over", c.time_over),
+            ("controls_withdrawn", c.withdrawn),
+        ] {
+            add(name, count.to_string(), none(), "no candidates, and in no figure of them");
         }
     }
     for (name, estimate, note) in [
