@@ -18,6 +18,7 @@ macro_rules! setting {
     (broker.client_cert) => { "broker.client_cert" };
     (broker.client_id) => { "broker.client_id" };
     (broker.client_key) => { "broker.client_key" };
+    (broker.controls) => { "broker.controls" };
     (broker.event_expiry_s) => { "broker.event_expiry_s" };
     (broker.home_assistant.prefix) => { "broker.home_assistant.prefix" };
     (broker.keep_unheard) => { "broker.keep_unheard" };

@@ -411,6 +411,7 @@ fn the_two_samples_say_the_same_and_the_access_list_names_only_topics_that_are_u
     let mut used: Vec<String> =
         vec![topics.candidate(), topics.status(), topics.stats(), topics.watchlist_state()];
     used.extend([topics.audit_entry(), topics.audit_checkpoint(), topics.review_state()]);
+    used.push(topics.control_answer());
     used.extend([AuditSaying::Consistency, AuditSaying::Challenge].map(|s| topics.audit_saying(s)));
     let written = used.clone();
     used.extend(topics.inbound().map(|(topic, _)| topic));

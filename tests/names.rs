@@ -39,6 +39,7 @@ const NEUTRAL: &[&str] = &[
     "broker.client_cert",
     "broker.client_id",
     "broker.client_key",
+    "broker.controls",
     "broker.home_assistant.discovery",
     "broker.home_assistant.prefix",
     "broker.keep_alive_s",

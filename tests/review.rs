@@ -5,6 +5,17 @@ mod support;
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use watchpost::delivery::event::EventId;
+use watchpost::review::control::{self, Control};
+use watchpost::review::verdict::CandidateId;
+use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::seal::{self, DeviceKey};
+
 use support::Subscriber;
 use support::desk::{Daemon, Desk, PORTRAITS, ok};
 use support::field::{Field, TOPIC};
@@ -77,4 +88,102 @@ fn a_verdict_of_nobody_who_may_review_is_not_answered_and_a_revoked_candidate_is
     assert_eq!(over.get("verdicts"), None, "{over}");
     let (counted, why) = judges(&field, "emil.key", "same");
     assert!(!counted && why.contains("decided before"), "{why}");
+}
+
+/// Devices of which a desk may register controls: the trust file pins its key as a receiver's.
+fn field_with_controls() -> Option<Field> {
+    let field = field()?;
+    let desk = &field.desk;
+    let public = |key: &str| ok(&["key", "show", &desk.arg(key)]).trim().to_owned();
+    ok(&["key", "new", &desk.arg("receiving.key"), "--no-passphrase"]);
+    ok(&["key", "device", &desk.arg("scores.key")]);
+    fs::remove_file(desk.path("trust.toml")).expect("was there");
+    let [alice, bob, dora, emil, receiving] =
+        ["alice.key", "bob.key", "dora.key", "emil.key", "receiving.key"].map(public);
+    let reviewers = ["--reviewer", &dora, "--reviewer", &emil, "--receiver", &receiving];
+    ok(&[&["key", "trust", &alice, &bob], &reviewers[..], &["--out", &desk.arg("trust.toml")]]
+        .concat());
+    let file = desk.path("watchpost.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    fs::write(&file, text.replace("[broker]\n", "[broker]\ncontrols = true\n")).expect("writes");
+    Some(field)
+}
+
+/// The candidate in `candidate.json` under another id, in `control.json`, and its registration.
+fn control_of(field: &Field) -> (EventId, Vec<u8>) {
+    let desk = &field.desk;
+    let published = fs::read(desk.path("candidate.json")).expect("a candidate");
+    let mut event: Value = serde_json::from_slice(&published).expect("an event");
+    let now = OffsetDateTime::now_utc();
+    let ms = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).expect("after 1970");
+    let mut id = [0x0c; 16];
+    id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    (id[6], id[8]) = (0x7c, 0x8c);
+    let named = EventId::from_u128(u128::from_be_bytes(id));
+    event["data"]["candidate"] = named.to_string().into();
+    let shown = serde_json::to_vec(&event).expect("JSON");
+    fs::write(desk.path("control.json"), &shown).expect("writes");
+    let text = |of: &Value| of.as_str().expect("text").parse().expect("a name");
+    let key = DeviceKey::open_file(&desk.path("scores.key")).expect("the desk's other key");
+    let control = Control {
+        device: "gate-1".parse().expect("a name"),
+        id: CandidateId(id),
+        payload: Sha256::digest(&shown).into(),
+        list: text(&event["data"]["list"]["id"]),
+        version: event["data"]["list"]["version"].as_u64().expect("a version"),
+        entry: text(&event["data"]["entry"]),
+        until: now.replace_nanosecond(0).expect("a second") + time::Duration::HOUR,
+        scores_to: key.recipient().clone(),
+    };
+    let signer = SecretKey::open_file(&desk.path("receiving.key")).expect("the desk's key");
+    (named, control::register(&control, &signer).expect("a registration"))
+}
+
+#[test]
+fn a_control_is_answered_as_a_candidate_over_a_kill_and_becomes_a_score_and_no_outcome() {
+    let Some(field) = field_with_controls() else { return };
+    let daemon = with_candidate(&field);
+    let (control, registration) = control_of(&field);
+    let unregistered = judges(&field, "dora.key", "same");
+    assert_eq!(unregistered, (true, "pending".into()), "of the candidate itself");
+    let early = support::reviewed::judges(&field.desk, "control.json", "dora.key", "same");
+    assert!(!early.0 && early.1.contains("knows no such candidate"), "{early:?}");
+
+    let register =
+        || field.listener.publish(&format!("{TOPIC}/control"), false, registration.clone());
+    let of_control =
+        |s: &Value, state: &str| s["control"] == control.to_string() && s["state"] == state;
+    register();
+    field.await_("control/answer", "that it is known", |s| of_control(s, "known"));
+    let says = |key: &str| support::reviewed::judges(&field.desk, "control.json", key, "same");
+    assert_eq!(says("dora.key"), (true, "pending".into()));
+    daemon.kill();
+    let _daemon = Daemon::start(&field.desk);
+    field.await_online();
+    register();
+    field.await_("control/answer", "that it is known still", |s| of_control(s, "known"));
+    assert_eq!(says("emil.key"), (true, "control".into()));
+    let over = field.await_("review/state", "the end", |s| s["state"] == "control");
+    assert_eq!((&over["candidate"], over.get("verdicts")), (&control.to_string().into(), None));
+    let scored = field.await_("control/answer", "the scores", |s| of_control(s, "judged"));
+    let sealed = STANDARD.decode(scored["scores"].as_str().expect("scores")).expect("base64");
+    let key = DeviceKey::open_file(&field.desk.path("scores.key")).expect("the desk's other key");
+    let scores = seal::open(&sealed, &key).expect("sealed to the desk");
+    for reviewer in ["dora.key", "emil.key"] {
+        let key = SecretKey::open_file(&field.desk.path(reviewer)).expect("a key").public().id();
+        let same = [&key.to_bytes()[..], &[1]].concat();
+        assert!(scores.windows(9).any(|said| said == same), "{reviewer} said same");
+    }
+
+    let log = ok(&["audit", "show", "--log", &field.desk.arg("audit")]);
+    assert_eq!(log.matches(&format!("control {control} registered by ")).count(), 1, "{log}");
+    assert!(log.contains(&format!("control {control} over: judged")), "{log}");
+    assert!(!log.contains(&format!("review of {control}")), "it has no outcome: {log}");
+    let report = ok(&["audit", "report", "--log", &field.desk.arg("audit"), "--json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(
+        (&report["controls"]["registered"], &report["controls"]["judged"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(report["reviews"], Value::Null, "nothing was decided of a candidate: {report}");
 }

@@ -209,6 +209,11 @@ impl Auditor {
         unwritten().or_else(|| self.witnesses.as_ref().and_then(WitnessDesk::blindness))
     }
 
+    /// Whether there is a log, and it takes records.
+    pub fn takes_records(&self) -> bool {
+        matches!(self.lock().book, Book::Open(_)) && self.problem().is_none()
+    }
+
     /// What is wrong with the log while the device goes on without it.
     pub fn degraded(&self) -> Option<String> {
         if self.blindness().is_some() {

@@ -11,11 +11,11 @@ use super::Links;
 use super::handover::Taken;
 use crate::audit::record::{AuditEvent, ListRecord, WipedThing};
 use crate::clock::Clock;
-use crate::delivery::event::Candidate;
+use crate::delivery::event::{Candidate, ControlAnswer};
 use crate::delivery::{Inbound, InboundKind, Receipt, RevokedCandidates};
 use crate::device::Device;
 use crate::device::pipeline::PipelineError;
-use crate::device::reviews::Reviews;
+use crate::device::reviews::{ControlSite, Reviews};
 use crate::hardware;
 use crate::source::{Captured, Pace};
 
@@ -127,10 +127,10 @@ impl<'a> VisionThread<'a> {
         let mut taken = 0;
         for message in std::iter::from_fn(|| delivery.inbound()).take(MAX_MESSAGES) {
             taken += 1;
-            if message.kind == InboundKind::Verdict {
-                self.judge(&message.payload);
-            } else {
-                self.obey(&message);
+            match message.kind {
+                InboundKind::Verdict => self.judge(&message.payload),
+                InboundKind::Control => self.register(&message.payload),
+                _ => self.obey(&message),
             }
             self.followed.extend(message.receipts);
         }
@@ -181,13 +181,37 @@ impl<'a> VisionThread<'a> {
         }
     }
 
+    /// Takes a control, of which a desk says that it will be shown.
+    fn register(&mut self, message: &[u8]) {
+        let trust = match self.device.trust() {
+            Ok(trust) => trust,
+            Err(blindness) => {
+                // The desk sends it again.
+                warn!("A control is not registered, as no keys are believed: {blindness}.");
+                return;
+            }
+        };
+        let now = self.device.believed_time(self.clock.now());
+        let Self { device, reviews, links, .. } = self;
+        let site = ControlSite {
+            now,
+            logged: links.auditor.takes_records(),
+            in_force: &|c| device.searches_for(&c.list, c.version, &c.entry),
+        };
+        reviews.register(message, &trust, &site);
+    }
+
     /// Records, stores and publishes what verdicts and deadlines have led to, in this order.
     fn tend_reviews(&mut self) {
         let Links { auditor, delivery, .. } = self.links;
         let now = self.clock.now();
-        self.reviews.tick(self.device.believed_time(now));
+        let believed = self.device.believed_time(now);
+        self.reviews.tick(believed);
+        let Self { device, reviews, .. } = self;
+        reviews.tick_controls(believed, || device.trust().ok());
         let steps = self.reviews.take_steps();
-        let decided = steps.iter().any(|step| !step.records.is_empty());
+        let (answers, registered) = self.record_controls();
+        let decided = registered || steps.iter().any(|step| !step.records.is_empty());
         for step in &steps {
             for record in &step.records {
                 auditor.record(record.clone(), delivery, now);
@@ -202,6 +226,30 @@ impl<'a> VisionThread<'a> {
                 warn!("The state of a review is not published: {error}.");
             }
         }
+        for answer in answers {
+            if let Err(error) = delivery.publish_control_answer(answer, now) {
+                warn!("The answer to the registration of a control is not published: {error}.");
+            }
+        }
+    }
+
+    /// Records which controls a desk has registered: what to answer, and whether there were any.
+    /// One that does not get into the log is not taken.
+    fn record_controls(&mut self) -> (Vec<ControlAnswer>, bool) {
+        let Links { auditor, delivery, .. } = self.links;
+        let now = self.clock.now();
+        let (mut answers, mut registered) = (Vec::new(), false);
+        for mut step in self.reviews.take_control_steps() {
+            for record in &step.records {
+                auditor.record(record.clone(), delivery, now);
+            }
+            if step.registers() && !auditor.takes_records() {
+                step = self.reviews.unlogged(step);
+            }
+            registered |= step.registers();
+            answers.push(step.answer);
+        }
+        (answers, registered)
     }
 
     /// The one place where a change of the list is published: in the status, and on its own topic.

@@ -62,6 +62,9 @@ pub struct BrokerConfig {
     /// desk that the trust file pins as a receiver has signed that it is stored. Then at most 32
     /// are out without a receipt, and those after them wait here.
     pub receipt: ReceiptRule,
+    /// Whether desks that the trust file pins as receivers may register controls: known non-mates
+    /// that reviewers are shown among candidates.
+    pub controls: bool,
     /// Folder in which candidates wait for a broker, made where it is missing; one process at a
     /// time. Where empty they wait in memory and are lost with the process.
     pub outbox: Option<PathBuf>,
@@ -106,6 +109,7 @@ impl Default for BrokerConfig {
             event_expiry_s: 43_200,
             keep_unheard: true,
             receipt: ReceiptRule::Broker,
+            controls: false,
             outbox: Some(DEFAULT_OUTBOX.into()),
             ledger: None,
             outbox_events: 4096,

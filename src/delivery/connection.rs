@@ -212,10 +212,13 @@ impl DeliveryWorker {
         if !self.hearing.subscribes() {
             return Ok(());
         }
-        // Only a device that waits for receipts needs the right to read them.
-        let waits = self.config.receipt == ReceiptRule::Required;
-        let inbound = self.names.topics.inbound().into_iter();
-        let inbound = inbound.filter(|(_, kind)| *kind != InboundKind::Receipt || waits);
+        // Only a device that waits for receipts or takes controls needs the right to read them.
+        let heard = |(_, kind): &(String, InboundKind)| match kind {
+            InboundKind::Receipt => self.config.receipt == ReceiptRule::Required,
+            InboundKind::Control => self.config.controls,
+            _ => true,
+        };
+        let inbound = self.names.topics.inbound().into_iter().filter(heard);
         let topics = inbound.map(|(topic, _)| topic).chain(self.config.home_assistant.birth());
         let mut filters: Vec<Filter> =
             topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
@@ -315,6 +318,7 @@ impl DeliveryWorker {
                 self.receipted(&publish.payload);
                 false
             }
+            Some(InboundKind::Control) if !self.config.controls => false,
             Some(kind) => {
                 let mailbox = &self.inputs.exchange.mailbox;
                 let genuine = mailbox.admits(kind, publish.payload.len())

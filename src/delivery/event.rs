@@ -458,12 +458,14 @@ pub struct Stats {
     pub gauges: BTreeMap<String, f64>,
 }
 
+mod control;
 mod ending;
 mod kind;
 mod list_state;
 mod promises;
 mod review;
 
+pub use control::{ControlAnswer, ControlStage};
 pub use ending::{Ending, EndingSoon};
 pub use kind::EventKind;
 pub use list_state::{Calibrating, Change, ListChange, ListState, MemoryAge};

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError, check_client_id};
 use super::event::{
-    AuditEntry, Candidate, CloudEvent, EncodeError, EventId, ListState, MAX_CROP, ReviewState,
-    Stats, Status,
+    AuditEntry, Candidate, CloudEvent, ControlAnswer, EncodeError, EventId, ListState, MAX_CROP,
+    ReviewState, Stats, Status,
 };
 use super::exchange::{CHANNEL, Exchange, Inputs, StopTimes};
 use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
@@ -274,6 +274,20 @@ impl Delivery {
     pub fn publish_review_state(&self, state: ReviewState, now: Now) -> Result<EventId, NotTaken> {
         let (id, expires) = (EventId::new(now), now.wall.saturating_add(REVIEW_STATE_EXPIRY));
         let payload = CloudEvent::new(id, &self.device, now, state).to_json()?;
+        self.publish_prepared(session::record(id, expires, payload))
+    }
+
+    /// Hands over how a control stands, for the desk that registered it. Never blocks.
+    ///
+    /// # Errors
+    /// Where it is not taken; it is counted.
+    pub fn publish_control_answer(
+        &self,
+        answer: ControlAnswer,
+        now: Now,
+    ) -> Result<EventId, NotTaken> {
+        let (id, expires) = (EventId::new(now), now.wall.saturating_add(REVIEW_STATE_EXPIRY));
+        let payload = CloudEvent::new(id, &self.device, now, answer).to_json()?;
         self.publish_prepared(session::record(id, expires, payload))
     }
 

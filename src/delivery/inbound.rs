@@ -9,6 +9,8 @@
 //! * The same message twice takes one place, so that replays of old orders crowd nothing out.
 //! * Orders come out before lists, and lists before verdicts: what stops goes first.
 //! * A receipt takes no place: the delivery thread settles it.
+//! * Controls have room of their own and come last. No count has them in it: the counts are
+//!   published, and whoever reviews may read them.
 //! * What witnesses say has a place of its own, and what finds no room there is dropped: it is said
 //!   again.
 //! * Neither putting in nor taking out blocks.
@@ -29,6 +31,8 @@ pub const MAX_ORDER: usize = 32 * 1024;
 pub const MAX_OFFER: usize = 8 * 1024 * 1024;
 /// Most bytes of a verdict.
 pub const MAX_VERDICT: usize = 4096;
+/// Most bytes of a registration of a control.
+pub const MAX_CONTROL: usize = 1024;
 /// Most bytes of a receipt.
 pub const MAX_RECEIPT: usize = 8 * 1024;
 /// Messages that a broker may send before one of them is acknowledged: the receive maximum. Bounds
@@ -38,6 +42,8 @@ pub const RECEIVE_MAX: u16 = 8;
 const ORDERS: usize = 1024;
 /// Verdicts that wait to be counted, each another one.
 const VERDICTS: usize = 256;
+/// Controls that wait to be registered, each another one.
+const CONTROLS: usize = 32;
 /// Offers that wait to be taken, each another one. What comes at QoS 1 always finds room, as no
 /// more than [`RECEIVE_MAX`] are unacknowledged; a flood at QoS 0 does not.
 const OFFERS: usize = RECEIVE_MAX as usize;
@@ -151,6 +157,7 @@ struct Boxes {
     offers: VecDeque<WaitingMessage>,
     statements: VecDeque<WaitingMessage>,
     verdicts: VecDeque<WaitingMessage>,
+    controls: VecDeque<WaitingMessage>,
     counters: InboundCounters,
     /// A genuine order was dropped and nobody was told yet.
     overflow: bool,
@@ -180,6 +187,7 @@ impl Mailbox {
             InboundKind::Revoke | InboundKind::Suspend => MAX_ORDER,
             InboundKind::Verdict => MAX_VERDICT,
             InboundKind::Receipt => MAX_RECEIPT,
+            InboundKind::Control => MAX_CONTROL,
             InboundKind::Offer => MAX_OFFER,
             InboundKind::AuditRequest
             | InboundKind::AuditCosign
@@ -196,12 +204,16 @@ impl Mailbox {
     pub fn give(&self, kind: InboundKind, payload: &[u8], receipt: Option<Receipt>) -> Given {
         let digest = Sha256::digest(payload).into();
         let mut boxes = self.lock();
-        let Boxes { orders, offers, statements, verdicts, counters, overflow } = &mut *boxes;
+        let Boxes { orders, offers, statements, verdicts, controls, counters, overflow } =
+            &mut *boxes;
         let is_order = kind.is_order();
+        let mut untold = InboundCounters::default();
+        let counters = if kind == InboundKind::Control { &mut untold } else { counters };
         let (queue, most) = match kind {
             InboundKind::Revoke | InboundKind::Suspend => (orders, ORDERS),
             InboundKind::Offer => (offers, OFFERS),
             InboundKind::Verdict => (verdicts, VERDICTS),
+            InboundKind::Control => (controls, CONTROLS),
             // A receipt is settled by the delivery thread, and waits for nobody.
             InboundKind::Receipt => return Given::Waits,
             InboundKind::AuditRequest
@@ -228,11 +240,12 @@ impl Mailbox {
         Given::Waits
     }
 
-    /// The next message, orders before lists and lists before verdicts.
+    /// The next message, orders before lists, lists before verdicts, and controls last.
     pub fn take(&self) -> Option<Inbound> {
         let mut boxes = self.lock();
         let next = boxes.orders.pop_front().or_else(|| boxes.offers.pop_front());
-        next.or_else(|| boxes.verdicts.pop_front()).map(|waiting| waiting.message)
+        let next = next.or_else(|| boxes.verdicts.pop_front());
+        next.or_else(|| boxes.controls.pop_front()).map(|waiting| waiting.message)
     }
 
     /// The next thing that is for the audit log.
@@ -286,6 +299,23 @@ mod tests {
         assert_eq!(mailbox.give(InboundKind::Revoke, b"order", receipt(3)), Given::Waits);
         let kinds: Vec<_> = std::iter::from_fn(|| mailbox.take()).map(|m| m.kind).take(3).collect();
         assert_eq!(kinds, [InboundKind::Revoke, InboundKind::Offer, InboundKind::Verdict]);
+    }
+
+    #[test]
+    fn controls_come_last_and_no_count_tells_that_there_are_any() {
+        let mailbox = Mailbox::default();
+        for n in 0..CONTROLS {
+            let given = mailbox.give(InboundKind::Control, &n.to_be_bytes(), receipt(1));
+            assert_eq!(given, Given::Waits);
+        }
+        let again = mailbox.give(InboundKind::Control, &0usize.to_be_bytes(), receipt(2));
+        assert_eq!(again, Given::Waits);
+        assert_eq!(mailbox.give(InboundKind::Control, b"one more", receipt(3)), Given::Full);
+        assert_eq!(mailbox.counters(), InboundCounters::default());
+        assert_eq!(mailbox.give(InboundKind::Verdict, b"verdict", None), Given::Waits);
+        let kinds: Vec<_> = std::iter::from_fn(|| mailbox.take()).map(|m| m.kind).take(2).collect();
+        assert_eq!(kinds, [InboundKind::Verdict, InboundKind::Control]);
+        assert!(!mailbox.take_overflow(), "no order was lost");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Promises:
 //! * All candidates of a list's versions up to one are covered, or those that name one entry.
 //! * A payload that cannot be read is covered: nothing of what was revoked may leave.
-//! * Records of the audit log and states of reviews are not: they tell nothing of an entry.
+//! * Records of the audit log, states of reviews and of controls are not: they tell nothing of an
+//!   entry.
 
 use super::event::{Candidate, CloudEvent, EventKind};
 

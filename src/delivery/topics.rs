@@ -103,6 +103,8 @@ pub enum InboundKind {
     Verdict,
     /// A desk's receipt of events that it has stored.
     Receipt,
+    /// A desk's registration of a control.
+    Control,
 }
 
 impl InboundKind {
@@ -161,6 +163,11 @@ impl Topics {
         format!("{}/{REVIEW_STATE}", self.prefix)
     }
 
+    /// How controls stand, for the desk that registered them: QoS 1, never retained.
+    pub fn control_answer(&self) -> String {
+        format!("{}/control/answer", self.prefix)
+    }
+
     /// State of the device: QoS 1, retained, also the last will.
     pub fn status(&self) -> String {
         format!("{}/{STATUS}", self.prefix)
@@ -190,6 +197,7 @@ impl Topics {
             InboundKind::AuditKept => self.audit_checkpoint(),
             InboundKind::Verdict => format!("{}/review", self.prefix),
             InboundKind::Receipt => format!("{}/receipt", self.prefix),
+            InboundKind::Control => format!("{}/control", self.prefix),
         }
     }
 
@@ -216,7 +224,7 @@ impl Topics {
     /// a topic of its own, named by its id, so that no later message replaces it where the broker
     /// retains it; the topics without an id are heard as well. Beside them it reads back its own
     /// [`Topics::audit_checkpoint`].
-    pub fn inbound(&self) -> [(String, InboundKind); 10] {
+    pub fn inbound(&self) -> [(String, InboundKind); 11] {
         [
             ("revoke", InboundKind::Revoke),
             ("revoke/+", InboundKind::Revoke),
@@ -228,6 +236,7 @@ impl Topics {
             ("audit/freshness", InboundKind::AuditFreshness),
             ("review", InboundKind::Verdict),
             ("receipt", InboundKind::Receipt),
+            ("control", InboundKind::Control),
         ]
         .map(|(below, kind)| (format!("{}/{below}", self.prefix), kind))
     }
@@ -245,6 +254,7 @@ impl Topics {
                 b"watchlist/offer" => Some(InboundKind::Offer),
                 b"review" => Some(InboundKind::Verdict),
                 b"receipt" => Some(InboundKind::Receipt),
+                b"control" => Some(InboundKind::Control),
                 b"audit/request" => Some(InboundKind::AuditRequest),
                 b"audit/cosign" => Some(InboundKind::AuditCosign),
                 b"audit/freshness" => Some(InboundKind::AuditFreshness),
@@ -291,6 +301,7 @@ mod tests {
             "audit/freshness",
             "review",
             "receipt",
+            "control",
         ]
         .map(|t| format!("site/north/v1/cam-7.b/{t}"));
         assert_eq!(inbound, wanted);
@@ -302,6 +313,9 @@ mod tests {
         assert_eq!(kind("audit/cosign"), Some(InboundKind::AuditCosign));
         assert_eq!(kind("audit/checkpoint"), Some(InboundKind::AuditKept));
         assert_eq!(kind("review"), Some(InboundKind::Verdict));
+        assert_eq!(kind("control"), Some(InboundKind::Control));
+        assert_eq!(kind("control/answer"), None);
+        assert_eq!(t.control_answer(), "site/north/v1/cam-7.b/control/answer");
         assert_eq!(kind("receipt"), Some(InboundKind::Receipt));
         for other in
             ["revoke/", "revoke/a/b", "revoked", "watchlist/offer/x", "review/state", "status", ""]

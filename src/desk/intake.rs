@@ -21,7 +21,8 @@ use time::OffsetDateTime;
 use crate::audit::detached;
 use crate::delivery::DeviceId;
 use crate::delivery::event::{
-    AuditEntry, Candidate, CloudEvent, EventData, EventId, ListState, ReviewState, Stats, Status,
+    AuditEntry, Candidate, CloudEvent, ControlAnswer, EventData, EventId, ListState, ReviewState,
+    Stats, Status,
 };
 use crate::watchlist::Reference;
 use crate::watchlist::keys::PublicKey;
@@ -140,6 +141,8 @@ pub enum AboutWhat {
     Candidate(CandidateEvent),
     /// How far a review is.
     Review(ReviewState),
+    /// How a control stands.
+    Control(ControlAnswer),
     /// A record of the audit log.
     AuditEntry,
 }
@@ -221,6 +224,7 @@ impl Intake {
         let below = [
             "candidate",
             "review/state",
+            "control/answer",
             "status",
             "stats",
             "watchlist/state",
@@ -256,6 +260,12 @@ impl Intake {
                     signature,
                     AboutWhat::Review(event.data),
                 ))
+            }
+            "control/answer" => {
+                let event: CloudEvent<ControlAnswer> = event_of(device, message.payload)?;
+                let signature = self.signature(device, message)?;
+                let about = AboutWhat::Control(event.data);
+                Ok(kept(event.id, device, message.payload, signature, about))
             }
             "audit/entry" => {
                 let event: CloudEvent<AuditEntry> = event_of(device, message.payload)?;
@@ -433,6 +443,23 @@ mod tests {
         assert_eq!(look(topic, &payload, Some(&forged)), no(SetAside::BadSignature));
         let good = detached::sign(&payload, &identity(1));
         assert!(matches!(look(topic, &payload, Some(&good)), Intaken::Event(_)));
+    }
+
+    /// A state of a later version, as `control` is to readers of before: it ends nothing.
+    #[test]
+    fn a_state_of_a_review_that_is_not_known_is_set_aside_and_ends_no_review() {
+        let golden = include_str!("../delivery/event/golden/review-state-control.v2.json");
+        let state = |word: &str| {
+            let text = golden.replace("\"control\"", &format!("{word:?}"));
+            look("site/v1/cam-7/review/state", text.as_bytes(), None)
+        };
+        assert_eq!(state("of-a-later-version"), Intaken::Nothing(SetAside::NotAnEvent));
+        let Intaken::Event(event) = state("control") else { panic!("{:?}", state("control")) };
+        assert!(matches!(event.about, AboutWhat::Review(_)));
+        let golden = include_str!("../delivery/event/golden/control-answer.v2.json");
+        let answer = look("site/v1/cam-7/control/answer", golden.as_bytes(), None);
+        let Intaken::Event(event) = answer else { panic!("{answer:?}") };
+        assert!(matches!(event.about, AboutWhat::Control(_)));
     }
 
     proptest! {

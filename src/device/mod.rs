@@ -52,6 +52,7 @@ use crate::decision::watchdog::WatchedList;
 use crate::delivery::Candidate;
 use crate::delivery::event::{Change, ListChange, ListInForce, ListState, MemoryAge};
 use crate::source::Captured;
+use crate::watchlist::Reference;
 use crate::watchlist::Trust;
 use crate::watchlist::keys::KeyId;
 use crate::watchlist::order::OrderId;
@@ -323,6 +324,16 @@ impl Device {
             list: WatchedList { id: active.list().id(), version: active.list().version() },
             rate: active.plan().false_positive_rate,
             tracks: self.pipeline.searched_tracks(),
+        })
+    }
+
+    /// Whether the list in force is this one, in this version, and has this entry.
+    pub fn searches_for(&self, list: &Reference, version: u64, entry: &Reference) -> bool {
+        self.pipeline.active_list().is_ok_and(|active| {
+            let in_force = active.list();
+            in_force.id() == list
+                && in_force.version() == version
+                && in_force.entries().iter().any(|known| known.reference == *entry)
         })
     }
 

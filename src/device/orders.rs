@@ -82,7 +82,7 @@ impl Device {
             | InboundKind::AuditFreshness
             | InboundKind::AuditKept => None,
             // Counted by [`super::reviews`].
-            InboundKind::Verdict => None,
+            InboundKind::Verdict | InboundKind::Control => None,
             // Settled by the delivery thread.
             InboundKind::Receipt => None,
         }

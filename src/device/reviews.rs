@@ -13,12 +13,15 @@
 //!   forgets minutes of them, which makes the watchdog stricter and never kinder.
 //! * Where what was counted is missing beside a docket, that is said ([`Reviews::lost`]).
 //! * While the clock is not believed nothing expires.
+//! * A verdict on what is no candidate may be one on a control: [`controls`].
 //!
 //! The state machines are [`crate::review::docket`] and the watchdog; here are their files, their
 //! keys and their time.
 
 mod budget;
+mod controls;
 mod files;
+mod told;
 
 use std::path::PathBuf;
 
@@ -28,18 +31,22 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use self::budget::WatchedBudget;
+pub use self::controls::ControlSite;
+use self::controls::Controls;
 pub(crate) use self::files::ReviewFiles;
+use self::told::{control_state, state_of, told, unknown};
 use super::Watched;
-use crate::audit::record::{AuditEvent, ReviewRecord, ToldVerdict, VerdictRecord};
+use crate::audit::record::{AuditEvent, ReviewRecord, VerdictRecord};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::policy::Blindness;
-use crate::delivery::event::{Candidate, EventId, ReviewStage, ReviewState, ReviewVerdict};
+use crate::delivery::event::{Candidate, ReviewState};
 use crate::files::replace;
 use crate::judgement::Outcome;
-use crate::review::docket::{CountedVerdict, Docket, Judged, NewCase, NotCounted, Notice};
-use crate::review::verdict::{self, CandidateId, VerdictErrorKind};
+use crate::review::controls::JudgedControl;
+use crate::review::docket::{Docket, Judged, NewCase, NotCounted, Notice};
+use crate::review::verdict::{self, CandidateId, SignedVerdict, VerdictErrorKind};
 use crate::watchlist::Reference;
 use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::trust::{Role, Trust};
@@ -98,6 +105,7 @@ pub struct Reviews {
     unstored: bool,
     steps: Vec<ReviewStep>,
     counters: ReviewCounters,
+    controls: Controls,
     budget: WatchedBudget,
     /// See [`Reviews::lost`].
     lost: Option<String>,
@@ -116,7 +124,8 @@ impl Reviews {
                 (ReviewFiles::default(), Some(problem))
             }
         };
-        let ReviewFiles { docket, budget, lost } = files;
+        let ReviewFiles { docket, budget, lost, controls } = files;
+        let controls = Controls::new(files::of_controls(&path), controls);
         if let Some(lost) = &lost {
             error!("What was counted is lost: {lost}.");
         }
@@ -132,6 +141,7 @@ impl Reviews {
             unstored: false,
             steps: Vec::new(),
             counters: ReviewCounters::default(),
+            controls,
             budget,
             lost,
         }
@@ -185,14 +195,15 @@ impl Reviews {
     }
 
     /// What has to be remembered of a candidate whose event is published as `payload`, at `now`;
-    /// `None` where nobody reviews.
+    /// `None` where nobody reviews. Its deadline is a whole second, as it is stored and as that of
+    /// a control is.
     pub fn case(&self, candidate: &Candidate, now: OffsetDateTime) -> Option<CaseToAdd> {
         self.are_asked().then(|| CaseToAdd {
             candidate: CandidateId(candidate.candidate.as_u128().to_be_bytes()),
             list: candidate.list.id.clone(),
             version: candidate.list.version,
             entry: candidate.entry.clone(),
-            until: now.saturating_add(self.deadline),
+            until: whole_second(now.saturating_add(self.deadline)),
         })
     }
 
@@ -202,6 +213,7 @@ impl Reviews {
     /// # Errors
     /// Where it cannot be: it must not be published.
     pub fn add(&mut self, case: &CaseToAdd, payload: [u8; 32], now: Now) -> Result<(), Blindness> {
+        self.controls.docket.publish(case.candidate, payload);
         if let Some(problem) = &self.problem {
             return Err(problem.clone());
         }
@@ -268,33 +280,77 @@ impl Reviews {
             }
         };
         let reviewer = verdict.reviewer().to_string();
+        // A candidate's first: what was published is judged as that, whatever a desk says of it.
         match self.docket.judge(&verdict, trust, now) {
+            Judged::Not { why: NotCounted::Unknown, standing: None } => {
+                self.follow_control(&verdict, trust, now);
+            }
             Judged::Counts(notice) => {
                 self.unstored = true;
-                self.counters.counted += 1;
-                info!("A verdict counts: candidate={} reviewer={reviewer}.", verdict.candidate);
-                let record = AuditEvent::Verdict(VerdictRecord {
-                    candidate: verdict.candidate.0,
-                    reviewer: verdict.reviewer(),
-                    commitment: verdict.commitment(),
-                });
+                let record = self.count(&verdict);
                 self.note(vec![record], notice, Some(reviewer));
             }
             Judged::Not { why, standing } => {
-                self.counters.refused += 1;
-                info!("A verdict does not count: reviewer={reviewer} why={why}.");
-                self.answer(verdict.candidate, standing, &reviewer, why);
+                let standing = standing.as_ref().map(state_of);
+                self.refuse(verdict.candidate, standing, &reviewer, why);
             }
         }
+    }
+
+    /// Counts a verdict on what is no candidate: one on a control where it is one.
+    fn follow_control(&mut self, verdict: &SignedVerdict, trust: &Trust, now: OffsetDateTime) {
+        let reviewer = verdict.reviewer().to_string();
+        match self.judge_control(verdict, trust, now) {
+            Some(JudgedControl::Counts(notice)) => {
+                let record = self.count(verdict);
+                self.note_control(vec![record], &notice, Some(reviewer));
+            }
+            Some(JudgedControl::Not { why, standing }) => {
+                let standing = Some(control_state(&standing));
+                self.refuse(verdict.candidate, standing, &reviewer, why);
+            }
+            None => self.refuse(verdict.candidate, None, &reviewer, NotCounted::Unknown),
+        }
+    }
+
+    /// A verdict counts: what the log says of it.
+    fn count(&mut self, verdict: &SignedVerdict) -> AuditEvent {
+        let reviewer = verdict.reviewer();
+        self.counters.counted += 1;
+        info!("A verdict counts: candidate={} reviewer={reviewer}.", verdict.candidate);
+        AuditEvent::Verdict(VerdictRecord {
+            candidate: verdict.candidate.0,
+            reviewer,
+            commitment: verdict.commitment(),
+        })
+    }
+
+    fn refuse(
+        &mut self,
+        candidate: CandidateId,
+        standing: Option<ReviewState>,
+        reviewer: &str,
+        why: NotCounted,
+    ) {
+        self.counters.refused += 1;
+        info!("A verdict does not count: reviewer={reviewer} why={why}.");
+        let (reviewer, refused) = (Some(reviewer.to_owned()), Some(why.to_string()));
+        let state = standing.unwrap_or_else(|| unknown(candidate));
+        let state = ReviewState { reviewer, refused, ..state };
+        self.steps.push(ReviewStep { records: Vec::new(), state });
     }
 
     /// Answers a verdict that cannot be looked at, as no keys are believed: whoever sent it sends
     /// it again. It is not left unacknowledged, as it would hold up orders then.
     pub fn turn_away(&mut self, message: &[u8]) {
-        self.counters.refused += 1;
-        let Ok((candidate, reviewer)) = verdict::inspect(message) else { return };
-        let standing = self.docket.standing(candidate);
-        self.answer(candidate, standing, &reviewer.to_string(), NotCounted::NoKeys);
+        let Ok((candidate, reviewer)) = verdict::inspect(message) else {
+            self.counters.refused += 1;
+            return;
+        };
+        let standing = self.docket.standing(candidate).as_ref().map(state_of);
+        let control = || self.controls.docket.standing(candidate).as_ref().map(control_state);
+        let standing = standing.or_else(control);
+        self.refuse(candidate, standing, &reviewer.to_string(), NotCounted::NoKeys);
     }
 
     /// Ends what is over at `now`; nothing while the clock is not believed.
@@ -318,6 +374,8 @@ impl Reviews {
             self.unstored = true;
             self.note(Vec::new(), notice, None);
         }
+        let over = self.controls.docket.withdraw(&list, through, entry.as_ref());
+        self.end_controls(over);
     }
 
     /// What there is to record and to publish since the last call.
@@ -345,9 +403,15 @@ impl Reviews {
             true => replace(&self.path, &Zeroizing::new(self.docket.to_bytes())),
             false => Ok(()),
         });
+        let Controls { docket, path, unstored, .. } = &self.controls;
+        let stored = stored.and_then(|()| match unstored {
+            true => replace(path, &Zeroizing::new(docket.to_bytes())),
+            false => Ok(()),
+        });
         match stored {
             Ok(()) => {
                 self.unstored = false;
+                self.controls.unstored = false;
                 if self.problem.take().is_some() {
                     info!("The candidates that wait for verdicts are stored again.");
                 }
@@ -363,7 +427,7 @@ impl Reviews {
 
     /// Whether all that counted would survive a restart: only then it is acknowledged.
     pub fn is_stored(&self) -> bool {
-        !self.unstored && !self.budget.has_unstored_alerts()
+        !self.unstored && !self.controls.unstored && !self.budget.has_unstored_alerts()
     }
 
     /// What became of verdicts.
@@ -392,19 +456,6 @@ impl Reviews {
         let state = ReviewState { reviewer, ..state_of(&notice) };
         self.steps.push(ReviewStep { records, state });
     }
-
-    fn answer(
-        &mut self,
-        candidate: CandidateId,
-        standing: Option<Notice>,
-        reviewer: &str,
-        why: NotCounted,
-    ) {
-        let state = standing.as_ref().map_or_else(|| unknown(candidate), state_of);
-        let (reviewer, refused) = (Some(reviewer.to_owned()), Some(why.to_string()));
-        let state = ReviewState { reviewer, refused, ..state };
-        self.steps.push(ReviewStep { records: Vec::new(), state });
-    }
 }
 
 /// A candidate that is about to be published; only the digest of its event is missing.
@@ -417,59 +468,9 @@ pub struct CaseToAdd {
     until: OffsetDateTime,
 }
 
-fn told(counted: &CountedVerdict) -> ToldVerdict {
-    let CountedVerdict { reviewer, opinion, confidence, .. } = *counted;
-    ToldVerdict { reviewer, opinion, confidence }
-}
-
-fn id_of(candidate: CandidateId) -> EventId {
-    EventId::from_u128(u128::from_be_bytes(candidate.0))
-}
-
-fn unknown(candidate: CandidateId) -> ReviewState {
-    ReviewState {
-        candidate: id_of(candidate),
-        state: ReviewStage::Unknown,
-        given: 0,
-        until: None,
-        reviewer: None,
-        refused: None,
-        verdicts: Vec::new(),
-    }
-}
-
-fn state_of(notice: &Notice) -> ReviewState {
-    match notice {
-        Notice::Pending(waiting) => ReviewState {
-            state: match waiting.third_needed {
-                true => ReviewStage::ThirdNeeded,
-                false => ReviewStage::Pending,
-            },
-            given: waiting.verdicts as u64,
-            until: Some(waiting.until),
-            ..unknown(waiting.candidate)
-        },
-        Notice::Over { candidate, outcome, verdicts, .. } => ReviewState {
-            state: match outcome {
-                Outcome::Confirmed => ReviewStage::Confirmed,
-                Outcome::Refuted => ReviewStage::Refuted,
-                Outcome::Undecided => ReviewStage::Undecided,
-                Outcome::Expired => ReviewStage::Expired,
-                Outcome::Withdrawn => ReviewStage::Withdrawn,
-            },
-            given: verdicts.len() as u64,
-            verdicts: verdicts
-                .iter()
-                .map(|v| ReviewVerdict {
-                    reviewer: v.reviewer.to_string(),
-                    opinion: v.opinion,
-                    confidence: v.confidence,
-                    judged_at: v.judged_at,
-                })
-                .collect(),
-            ..unknown(*candidate)
-        },
-    }
+/// The second that `at` is in.
+fn whole_second(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(0).expect("a second begins at its first nanosecond")
 }
 
 #[cfg(test)]

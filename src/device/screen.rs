@@ -5,6 +5,8 @@
 //!   is for [`super::keeper`], which also knows what the device remembers.
 //! * A verdict is genuine where a pinned reviewer signed its envelope for this device. What is in
 //!   it is for [`super::reviews`].
+//! * The registration of a control is genuine where a pinned receiver has signed it for this
+//!   device. Whether it is taken is for [`super::reviews`].
 //! * A receipt is genuine where a pinned receiver has signed it for this device. What it retires is
 //!   for delivery.
 //! * An offer is genuine where it has the shape of one: whether a sealed list is signed cannot be
@@ -31,6 +33,7 @@ use crate::backoff::Recurring;
 use crate::clock::Clock;
 use crate::delivery::event::EventId;
 use crate::delivery::{InboundKind, ReceiptedEvent, Screen, Screened};
+use crate::review::control;
 use crate::review::verdict::{self, VerdictError, VerdictErrorKind};
 use crate::watchlist::order::{self, OrderError, OrderErrorKind};
 use crate::watchlist::{Trust, is_signed_container, seal};
@@ -154,6 +157,18 @@ impl OrderScreen {
         Ok(events.into_iter().map(event).collect())
     }
 
+    fn control(&mut self, message: &[u8]) -> Result<(), (Screened, String)> {
+        let device = self.device.clone();
+        let Some(trust) = self.trust() else {
+            return Err((Screened::NotAuthentic, "no pinned key can be read".to_owned()));
+        };
+        control::open(message, trust, &device).map(drop).map_err(|error| {
+            let malformed = error.is_malformed();
+            let kind = if malformed { Screened::Malformed } else { Screened::NotAuthentic };
+            (kind, error.to_string())
+        })
+    }
+
     fn offer(message: &[u8]) -> bool {
         message.starts_with(b"{") || seal::is_sealed(message) || is_signed_container(message)
     }
@@ -165,6 +180,7 @@ impl Screen for OrderScreen {
             InboundKind::Revoke | InboundKind::Suspend => self.order(payload),
             InboundKind::Verdict => self.verdict(payload),
             InboundKind::Receipt => self.receipted(payload).map(drop),
+            InboundKind::Control => self.control(payload),
             InboundKind::Offer if Self::offer(payload) => Ok(()),
             InboundKind::Offer => Err((Screened::Malformed, "this is no list and no key".into())),
             InboundKind::AuditRequest | InboundKind::AuditCosign | InboundKind::AuditFreshness => {
@@ -240,6 +256,49 @@ mod tests {
         let list = "north".parse().expect("a reference");
         let action = Action::Revoke { list, through: EVERY_VERSION, entry: None };
         sign(OrderId([7; 16]), &action, &key(by), OffsetDateTime::UNIX_EPOCH).expect("an order")
+    }
+
+    #[test]
+    fn a_control_is_genuine_by_a_pinned_desk_for_this_device_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let trust = folder.path().join("trust.toml");
+        let config = WatchlistConfig { trust, ..WatchlistConfig::default() };
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let keys = [
+            (key(1).public(), "somebody", &[Role::Signer][..]),
+            (key(2).public(), "somebody", &[Role::Signer][..]),
+            (key(3).public(), "a desk", &[Role::Receiver][..]),
+        ];
+        let text = render(1, 2, now, now + time::Duration::DAY, &keys);
+        replace(&config.trust, text.as_bytes()).expect("writes");
+        let turned_away = Arc::<TurnedAway>::default();
+        let keys = TrustedKeys::new(&config);
+        let mut screen = OrderScreen::new(keys, "gate-1", turned_away.clone(), Clock::default());
+        let name = |text: &str| text.parse().expect("a name");
+        let scores = seal::DeviceKey::generate().expect("a key");
+        let control = |device: &str, by| {
+            let control = control::Control {
+                device: name(device),
+                id: verdict::CandidateId([7; 16]),
+                payload: [8; 32],
+                list: name("north"),
+                version: 1,
+                entry: name("e-1"),
+                until: now + time::Duration::HOUR,
+                scores_to: scores.recipient().clone(),
+            };
+            control::register(&control, &key(by)).expect("a registration")
+        };
+        let mut look = |message: &[u8]| screen.screen(InboundKind::Control, message);
+        assert_eq!(look(&control("gate-1", 3)), Screened::Genuine);
+        assert_eq!(look(&control("gate-2", 3)), Screened::NotAuthentic, "another device's");
+        assert_eq!(
+            look(&control("gate-1", 1)),
+            Screened::NotAuthentic,
+            "a signer receives nothing"
+        );
+        assert_eq!(look(b"junk"), Screened::Malformed);
+        assert_eq!(turned_away.not_authentic.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -310,7 +310,8 @@ impl WitnessDesk {
             | InboundKind::Suspend
             | InboundKind::Offer
             | InboundKind::Verdict
-            | InboundKind::Receipt => {}
+            | InboundKind::Receipt
+            | InboundKind::Control => {}
         }
         Ok(())
     }

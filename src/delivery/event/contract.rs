@@ -155,7 +155,7 @@ struct ContractMessage {
     about: &'static str,
 }
 
-fn messages() -> [ContractMessage; 6] {
+fn messages() -> [ContractMessage; 7] {
     [
         ContractMessage {
             name: "candidate",
@@ -228,6 +228,19 @@ fn messages() -> [ContractMessage; 6] {
             expires: true,
             about: "How far the review of a candidate is: the answer to each verdict that reached \
                 the device, and the outcome. Nothing before the outcome tells what anybody said.",
+        },
+        ContractMessage {
+            name: "control-answer",
+            channel: "control/answer",
+            kind: ControlAnswer::TYPE,
+            named: ControlAnswer::SCHEMA,
+            schema: schema_of::<ControlAnswer>(),
+            qos: 1,
+            retain: false,
+            expires: true,
+            about: "How a control stands: the answer to each registration, and its end. For the \
+                desk that registered it, and for nobody else: an access list keeps it from those \
+                who review.",
         },
     ]
 }
@@ -580,6 +593,18 @@ fn inbound_messages(kind: InboundKind) -> (&'static str, Vec<(&'static str, Valu
                 ),
             )],
         ),
+        InboundKind::Control => (
+            "Registrations of controls, known non-mates that a desk shows as candidates. Only \
+             devices that take controls read them; an access list keeps them from those who \
+             review.",
+            vec![(
+                "control",
+                binary(
+                    "application/vnd.watchpost.control+cbor",
+                    "A control, signed by a receiver that the trust file pins, see control.cddl.",
+                ),
+            )],
+        ),
         // Its own word, see AUDIT_TEXTS.
         InboundKind::AuditKept => ("", Vec::new()),
         #[allow(unreachable_patterns, reason = "kinds may be added")]
@@ -752,6 +777,7 @@ fn version_1_keeps_its_required_fields_for_ever() {
     assert_eq!(required("watchlist-state"), ["entries"]);
     assert_eq!(required("audit-entry"), ["index", "record"]);
     assert_eq!(required("review-state"), ["candidate", "given", "state"]);
+    assert_eq!(required("control-answer"), ["control", "state"]);
 }
 
 #[test]
@@ -769,6 +795,7 @@ fn the_asyncapi_document_names_the_topics_that_are_published() {
         ("watchlist-state", topics.watchlist_state()),
         ("audit-entry", topics.audit_entry()),
         ("review-state", topics.review_state()),
+        ("control-answer", topics.control_answer()),
         ("audit-checkpoint", topics.audit_checkpoint()),
         ("audit-consistency", topics.audit_saying(AuditSaying::Consistency)),
         ("audit-challenge", topics.audit_saying(AuditSaying::Challenge)),

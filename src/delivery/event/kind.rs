@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{AuditEntry, EventData, ReviewState};
+use super::{AuditEntry, ControlAnswer, EventData, ReviewState};
 
 /// What is delivered through the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum EventKind {
     AuditEntry,
     /// How far the review of a candidate is.
     ReviewState,
+    /// How a control stands, for the desk that registered it.
+    ControlAnswer,
 }
 
 impl EventKind {
@@ -27,6 +29,7 @@ impl EventKind {
         match serde_json::from_slice::<Kind>(event) {
             Ok(event) if event.kind == AuditEntry::TYPE => Self::AuditEntry,
             Ok(event) if event.kind == ReviewState::TYPE => Self::ReviewState,
+            Ok(event) if event.kind == ControlAnswer::TYPE => Self::ControlAnswer,
             _ => Self::Candidate,
         }
     }
@@ -35,7 +38,7 @@ impl EventKind {
     pub fn needs_listener(self) -> bool {
         match self {
             Self::Candidate => true,
-            Self::AuditEntry | Self::ReviewState => false,
+            Self::AuditEntry | Self::ReviewState | Self::ControlAnswer => false,
         }
     }
 }
@@ -51,6 +54,7 @@ mod tests {
         assert_eq!(of(Candidate::TYPE), EventKind::Candidate);
         assert_eq!(of(AuditEntry::TYPE), EventKind::AuditEntry);
         assert_eq!(of(ReviewState::TYPE), EventKind::ReviewState);
+        assert_eq!(of(ControlAnswer::TYPE), EventKind::ControlAnswer);
         assert_eq!(of("org.example"), EventKind::Candidate);
         assert_eq!(EventKind::of(b"no event"), EventKind::Candidate);
     }

@@ -36,7 +36,7 @@ pub struct ReviewState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// What each said, once two people have decided or three have judged. Empty before, and where
-    /// the candidate expired or was withdrawn.
+    /// the candidate expired, was withdrawn or was a control.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<ReviewVerdict>,
 }
@@ -60,6 +60,9 @@ pub enum ReviewStage {
     Expired,
     /// Its list or its entry was revoked.
     Withdrawn,
+    /// It was none: a control, a pair whose truth was known. What was said of it follows into
+    /// nothing and is not told here.
+    Control,
     /// The device knows no such candidate.
     Unknown,
 }

@@ -139,6 +139,8 @@ fn golden(version: u32, name: &str) -> serde_json::Value {
         (_, "blind") => include_str!("golden/status-blind.v2.json"),
         (_, "watchlist-state") => include_str!("golden/watchlist-state.v2.json"),
         (_, "review-state") => include_str!("golden/review-state.v2.json"),
+        (_, "review-state-control") => include_str!("golden/review-state-control.v2.json"),
+        (_, "control-answer") => include_str!("golden/control-answer.v2.json"),
         _ => include_str!("golden/stats.v2.json"),
     };
     serde_json::from_str(text).expect("golden files are JSON")
@@ -205,6 +207,21 @@ fn review_state() -> ReviewState {
     }
 }
 
+fn control_state() -> ReviewState {
+    let (state, verdicts) = (ReviewStage::Control, Vec::new());
+    ReviewState { state, verdicts, given: 0, ..review_state() }
+}
+
+fn control_answer() -> ControlAnswer {
+    ControlAnswer {
+        control: EventId::from_u128(ID + 1),
+        state: ControlStage::Judged,
+        until: None,
+        refused: None,
+        scores: Some("YWdl".to_owned()),
+    }
+}
+
 fn blind() -> Status {
     Status {
         state: State::Blind,
@@ -238,6 +255,8 @@ fn payloads_are_the_golden_ones() {
     assert_eq!(json(ID, stats()), golden(2, "stats"));
     assert_eq!(json(ID, list_state()), golden(2, "watchlist-state"));
     assert_eq!(json(ID, review_state()), golden(2, "review-state"));
+    assert_eq!(json(ID, control_state()), golden(2, "review-state-control"));
+    assert_eq!(json(ID, control_answer()), golden(2, "control-answer"));
 }
 
 /// Golden files are never changed: they are what devices in the field have sent. A field that was
@@ -264,6 +283,8 @@ fn the_golden_payloads_of_every_version_are_read_by_today_s_types_without_loss()
     assert_eq!(again::<ListState>(1, "watchlist-state"), list_state_of_1());
     assert_eq!(again::<ListState>(2, "watchlist-state"), list_state());
     assert_eq!(again::<ReviewState>(2, "review-state"), review_state());
+    assert_eq!(again::<ReviewState>(2, "review-state-control"), control_state());
+    assert_eq!(again::<ControlAnswer>(2, "control-answer"), control_answer());
     for version in [1, 2] {
         assert_eq!(again::<Stats>(version, "stats"), stats());
     }

@@ -118,6 +118,7 @@ impl<S: Store> Session<S> {
             EventKind::Candidate => self.topics.candidate(),
             EventKind::AuditEntry => self.topics.audit_entry(),
             EventKind::ReviewState => self.topics.review_state(),
+            EventKind::ControlAnswer => self.topics.control_answer(),
         }
     }
 

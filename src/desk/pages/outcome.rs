@@ -79,6 +79,10 @@ pub fn words(stage: ReviewStage) -> (&'static str, &'static str) {
             "Withdrawn",
             "The list or the entry was revoked. Nothing may follow from this candidate.",
         ),
+        ReviewStage::Control => (
+            "It was a control",
+            "The two are known to be different people. Nothing may follow from this pair.",
+        ),
         ReviewStage::Unknown => ("Unknown to its device", "The device knows no such candidate."),
     }
 }
@@ -91,6 +95,7 @@ fn tone(stage: ReviewStage) -> &'static str {
         ReviewStage::Undecided
         | ReviewStage::Expired
         | ReviewStage::Withdrawn
+        | ReviewStage::Control
         | ReviewStage::Unknown => "void",
     }
 }

@@ -39,6 +39,7 @@ pub fn stage_word(stage: ReviewStage) -> &'static str {
         ReviewStage::Undecided => "undecided",
         ReviewStage::Expired => "expired",
         ReviewStage::Withdrawn => "withdrawn",
+        ReviewStage::Control => "control",
         ReviewStage::Unknown => "unknown",
     }
 }
@@ -53,6 +54,7 @@ pub fn stage_of(word: &str) -> ReviewStage {
         ReviewStage::Undecided,
         ReviewStage::Expired,
         ReviewStage::Withdrawn,
+        ReviewStage::Control,
     ];
     all.into_iter().find(|stage| stage_word(*stage) == word).unwrap_or(ReviewStage::Unknown)
 }

@@ -150,11 +150,12 @@ impl Batch<'_> {
         let (kind, candidate) = match &event.about {
             AboutWhat::Candidate(c) => ("candidate", Some(id_bytes(c.candidate))),
             AboutWhat::Review(state) => ("review", Some(id_bytes(state.candidate))),
+            AboutWhat::Control(answer) => ("control", Some(id_bytes(answer.control))),
             AboutWhat::AuditEntry => ("audit-entry", None),
         };
         let withdrawn = match &event.about {
             AboutWhat::Candidate(c) => self.is_withdrawn(c).await?,
-            AboutWhat::Review(_) | AboutWhat::AuditEntry => false,
+            AboutWhat::Review(_) | AboutWhat::Control(_) | AboutWhat::AuditEntry => false,
         };
         let stored = sqlx::query(
             "INSERT INTO event (id, device, kind, candidate, received, digest, signature, payload)
@@ -261,7 +262,8 @@ impl Batch<'_> {
     async fn review(&mut self, device: &str, state: &ReviewState) -> Result<(), DeskStoreError> {
         let over = !matches!(state.state, ReviewStage::Pending | ReviewStage::ThirdNeeded);
         let keep = match state.state {
-            ReviewStage::Withdrawn => time::Duration::ZERO,
+            // The pictures of somebody who has agreed to be a control have done what they are for.
+            ReviewStage::Withdrawn | ReviewStage::Control => time::Duration::ZERO,
             ReviewStage::Refuted => self.rules.retention.refuted(),
             _ => self.rules.retention.decided(),
         };

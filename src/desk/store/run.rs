@@ -39,7 +39,8 @@ struct NewEvent<'a> {
 fn in_run(arrival: &Arrival) -> bool {
     matches!(
         &arrival.what,
-        Intaken::Event(event) if !matches!(event.about, AboutWhat::Review(_))
+        Intaken::Event(event)
+            if !matches!(event.about, AboutWhat::Review(_) | AboutWhat::Control(_))
     )
 }
 
@@ -243,7 +244,7 @@ fn event_of(arrival: &Arrival) -> Option<(&ArrivedEvent, &Arrival)> {
 fn candidate_of(event: &ArrivedEvent) -> Option<&CandidateEvent> {
     match &event.about {
         AboutWhat::Candidate(candidate) => Some(candidate),
-        AboutWhat::Review(_) | AboutWhat::AuditEntry => None,
+        AboutWhat::Review(_) | AboutWhat::Control(_) | AboutWhat::AuditEntry => None,
     }
 }
 

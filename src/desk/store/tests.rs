@@ -260,6 +260,21 @@ fn on_disk(bench: &Bench, what: &[u8]) -> bool {
 }
 
 #[test]
+fn a_control_is_over_and_erased_at_once_and_a_state_that_is_not_known_ends_nothing() {
+    let bench = Bench::new();
+    let store = bench.open();
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    let refuted = String::from_utf8(review(90, 1, ReviewStage::Refuted, None)).unwrap();
+    let of_later = refuted.replace("\"refuted\"", "\"of-a-later-version\"");
+    bench.keep(&store, "review/state", of_later.as_bytes());
+    assert_eq!(bench.case(&store, 1).stage, ReviewStage::Pending);
+    bench.keep(&store, "review/state", &review(91, 1, ReviewStage::Control, None));
+    assert_eq!(bench.case(&store, 1).stage, ReviewStage::Control);
+    let erased = bench.runtime.block_on(store.erase_due(now(), Duration::days(730))).unwrap();
+    assert_eq!((erased.candidates, bench.case(&store, 1).payload), (1, None));
+}
+
+#[test]
 fn what_is_due_is_erased_from_the_database_and_its_log_and_what_happened_stays() {
     let bench = Bench::new();
     let store = bench.open();

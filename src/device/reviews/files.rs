@@ -1,11 +1,12 @@
-//! The files of reviews: the docket, and beside it what is counted against the budget. Device and
-//! doctor open them here.
+//! The files of reviews: the docket, and beside it what is counted against the budget, and the
+//! controls. Device and doctor open them here.
 
 use std::io::{Error, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::budget::WatchedBudget;
 use crate::files::read_bytes;
+use crate::review::controls::{self, ControlDocket};
 use crate::review::docket::{self, Docket, DocketError};
 
 /// Most bytes of what is counted against the budget.
@@ -22,6 +23,11 @@ pub(crate) enum ReviewsUnusable {
         "{path}: {error}; move the file away to begin anew, and candidates that waited are lost"
     )]
     Docket { path: String, error: DocketError },
+    /// The controls are none.
+    #[error(
+        "{path}: {error}; move the file away to begin anew, and controls that waited are not scored"
+    )]
+    Controls { path: String, error: DocketError },
     /// What is counted is not that.
     #[error(
         "{path}: {error}; move the file away to begin anew, and the false alerts that were counted \
@@ -35,6 +41,7 @@ pub(crate) enum ReviewsUnusable {
 pub(crate) struct ReviewFiles {
     pub(super) docket: Docket,
     pub(super) budget: WatchedBudget,
+    pub(super) controls: ControlDocket,
     /// What was counted against the budget is missing, though it was there once; for people.
     pub lost: Option<String>,
 }
@@ -56,6 +63,11 @@ impl ReviewFiles {
             .map(|bytes| serde_json::from_slice(&bytes))
             .transpose()
             .map_err(|e| ReviewsUnusable::Budget { path: name(&budget), error: e.to_string() })?;
+        let file = of_controls(path);
+        let controls = read(&file, controls::MAX_BYTES as u64)?
+            .map(|bytes| ControlDocket::from_bytes(&bytes))
+            .transpose()
+            .map_err(|error| ReviewsUnusable::Controls { path: name(&file), error })?;
         let lost = (docket.is_some() && counted.is_none()).then(|| {
             format!(
                 "{} is missing, and false alerts are counted against the list's budget anew; find \
@@ -66,6 +78,7 @@ impl ReviewFiles {
         Ok(Self {
             docket: docket.unwrap_or_default(),
             budget: WatchedBudget::new(budget, counted),
+            controls: controls.unwrap_or_default(),
             lost,
         })
     }
@@ -74,6 +87,11 @@ impl ReviewFiles {
     pub fn waiting(&self) -> usize {
         self.docket.pending()
     }
+}
+
+/// Where the controls lie that are beside the docket at `path`.
+pub(super) fn of_controls(path: &Path) -> PathBuf {
+    path.with_extension("controls.cbor")
 }
 
 type FileBytes = zeroize::Zeroizing<Vec<u8>>;

@@ -1,8 +1,10 @@
+mod controls;
+
 use std::time::Duration as Monotonic;
 
 use super::*;
 use crate::decision::watchdog::WatchedList;
-use crate::delivery::event::CloudEvent;
+use crate::delivery::event::{CloudEvent, EventId, ReviewStage};
 use crate::judgement::{Confidence, Opinion};
 use crate::review::verdict::{Verdict, give};
 use crate::watchlist::fixture;
