@@ -8,8 +8,9 @@ use v4l::v4l_sys as sys;
 use super::super::{MAX_FRAME_BYTES, Payload};
 use crate::frame::{FrameError, Layout, PixelFormat, PlaneRows, Range, Scan};
 
-/// Most formats that are looked at; drivers list a dozen.
-pub(super) const MAX_FORMATS: usize = 64;
+/// Most formats that are looked at; cameras list a dozen, the kernel's `vivid` over 70, and those in
+/// several buffers last.
+pub(super) const MAX_FORMATS: usize = 128;
 
 /// The formats that a driver lists.
 pub(super) type Formats = heapless::Vec<FourCC, MAX_FORMATS>;
@@ -52,6 +53,9 @@ pub enum CameraFormat {
     Raw(PixelFormat),
     /// JPEG frames (`MJPG`, `JPEG`).
     Mjpg,
+    /// The one that the driver calls so; one of [`KNOWN`]. Some drivers offer a format twice, with a
+    /// frame's planes in one buffer and in several.
+    Exactly(&'static [u8; 4]),
 }
 
 impl CameraFormat {
@@ -61,6 +65,9 @@ impl CameraFormat {
             Self::Auto => "auto",
             Self::Raw(format) => format.name(),
             Self::Mjpg => "mjpg",
+            Self::Exactly(fourcc) => {
+                std::str::from_utf8(fourcc).expect("names in KNOWN are ASCII").trim_end()
+            }
         }
     }
 }
@@ -76,10 +83,15 @@ impl TryFrom<String> for CameraFormat {
 
     fn try_from(name: String) -> Result<Self, String> {
         let all = [Self::Auto, Self::Mjpg].into_iter().chain(KNOWN.iter().map(|k| k.1));
-        all.clone().find(|f| f.name() == name).ok_or_else(|| {
+        let drivers = KNOWN.iter().map(|k| Self::Exactly(k.0));
+        all.clone().chain(drivers).find(|f| f.name() == name).ok_or_else(|| {
             let mut names: Vec<&str> = all.map(Self::name).collect();
             names.dedup();
-            format!("`{name}` is not a camera's format; write one of: {}", names.join(", "))
+            format!(
+                "`{name}` is not a camera's format; write one of: {}; or a driver's own name for \
+                 one of them, as in NM12",
+                names.join(", ")
+            )
         })
     }
 }
@@ -222,8 +234,12 @@ pub(super) fn choose(wanted: &Wanted, offered: &[Offer]) -> Option<FourCC> {
     let of = |want: CameraFormat, fits: &dyn Fn(&Offer) -> bool| {
         offered.iter().find(|o| known(o.fourcc) == Some(want) && fits(o))
     };
-    if wanted.format != CameraFormat::Auto {
-        return of(wanted.format, &|_| true).map(|o| o.fourcc);
+    match wanted.format {
+        CameraFormat::Auto => {}
+        CameraFormat::Exactly(fourcc) => {
+            return offered.iter().find(|o| o.fourcc.repr == *fourcc).map(|o| o.fourcc);
+        }
+        format => return of(format, &|_| true).map(|o| o.fourcc),
     }
     if wanted.fps > 0 && offered.iter().any(|o| o.fps.is_some() && known(o.fourcc).is_some()) {
         // 29.97 is as good as 30.
@@ -303,7 +319,9 @@ impl Granted {
                 // SOI and EOI; whether the picture is whole is the decoder's business.
                 return Ok(BufferPlan::one(Payload::Jpeg { width, height }, 4));
             }
-            Some(CameraFormat::Auto) | None => return Err(Unreadable::Format(self.fourcc)),
+            Some(CameraFormat::Auto | CameraFormat::Exactly(_)) | None => {
+                return Err(Unreadable::Format(self.fourcc));
+            }
         };
         let range = self.range();
         let (layout, needs) = match self.planes.as_slice() {
@@ -427,6 +445,19 @@ mod tests {
         assert_eq!(pick(CameraFormat::Mjpg, 320 * 240, &list(&[b"YUYV", b"JPEG"])), Some(*b"JPEG"));
         assert_eq!(pick(CameraFormat::Raw(PixelFormat::Nv12), 320 * 240, &c920), None);
         assert_eq!(pick(CameraFormat::Auto, 320 * 240, &list(&[b"H264", b"pBAA"])), None);
+    }
+
+    #[test]
+    fn a_format_that_a_driver_offers_twice_is_named_as_the_driver_does() {
+        let both = list(&[b"NV12", b"Y10 ", b"NM12"]);
+        let named = |name: &str| CameraFormat::try_from(name.to_owned());
+        for (name, taken) in [("nv12", b"NV12"), ("NV12", b"NV12"), ("NM12", b"NM12")] {
+            let format = named(name).expect("is known");
+            assert_eq!((format.name(), pick(format, 640 * 480, &both)), (name, Some(*taken)));
+        }
+        assert_eq!(pick(named("Y10").expect("is known"), 640 * 480, &both), Some(*b"Y10 "));
+        assert_eq!(pick(named("NM16").expect("is known"), 640 * 480, &both), None);
+        assert!(named("H264").is_err() && named("nm12").is_err());
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub struct V4l2Config {
     pub height: u32,
     /// Wanted frames a second; 0 leaves the rate as it is.
     pub fps: u32,
-    /// `auto`, `mjpg`, or an uncompressed format by its name, as in `nv12` or `uyvy`.
+    /// `auto`, `mjpg`, or an uncompressed format by its name, as in `nv12` or `uyvy`; or by the
+    /// driver's name, as in `NM12`.
     pub format: CameraFormat,
     /// Of a camera that lists no rates, `auto` takes uncompressed formats up to this many pixels
     /// and MJPG above.
