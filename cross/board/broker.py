@@ -88,9 +88,10 @@ class Message:
 
 
 class Subscriber:
-    """Everything below the root, with a session that outlives the broker's absence."""
+    """Everything below the root, with a session of this name that outlives the broker's
+    absence."""
 
-    def __init__(self, broker, prefix):
+    def __init__(self, broker, prefix, name):
         self._prefix = prefix
         self._messages = []
         self._condition = threading.Condition()
@@ -112,7 +113,7 @@ class Subscriber:
                 "-x",
                 "3600",
                 "-i",
-                "board-test",
+                name,
                 "-t",
                 f"{prefix}/#",
                 "-F",
@@ -146,13 +147,15 @@ class Subscriber:
         with self._condition:
             return [m for m in self._messages if m.topic == topic and m.at >= since]
 
-    def wait(self, topic, accept, since, patience):
-        """The first message of `topic` at or after `since` that `accept` takes, or None after
-        `patience` seconds from now."""
+    def wait(self, topic, accept, since, patience, ids=None):
+        """The first message of `topic` at or after `since` that `accept` takes, with one of `ids`
+        where there are some, or None after `patience` seconds from now."""
         deadline = time.monotonic() + patience
         with self._condition:
             while True:
                 for message in self._messages:
+                    if ids is not None and message.event["id"] not in ids:
+                        continue
                     if message.topic == topic and message.at >= since and accept(message.data):
                         return message
                 left = deadline - time.monotonic()

@@ -8,56 +8,18 @@ the emulated board: a real one is faster."""
 import re
 import time
 
-import image
-from machine import BoardError
-
-# Processed frames from the one that first shows the listed person to the candidate. Two views must
-# agree; some frames go by while the scene changes and until the counts are published.
-FRAMES_TO_CANDIDATE = 12
-# Emulation on a busy machine: what a board does in one second may take a minute.
-PATIENCE = 180
-
-
-def promise(condition, what):
-    """Fails the check where the condition does not hold."""
-    if not condition:
-        raise BoardError(what)
-
-
-def visit(bench, scene="listed.mjpg", between="nobody.mjpg"):
-    """The listed person comes and goes; (candidate message, frames it took, seconds it took)."""
-    bench.scene(between)
-    start = bench.counts(time.monotonic())
-    at = bench.scene(scene)
-    before = bench.counts(at)["pipeline.frames"]
-    message = bench.candidate(at, PATIENCE)
-    frames = bench.counts(message.at)["pipeline.frames"] - before
-    leave(bench, start, between)
-    return message, frames, message.at - at
-
-
-def leave(bench, before, nobody="nobody.mjpg"):
-    """The person before the camera goes; returns when their track has ended, so that the next
-    person is somebody else to the tracker. `before` are the counts before they came."""
-    bench.scene(nobody)
-    now = bench.counts(time.monotonic())
-    if now["pipeline.vision.faces"] > before["pipeline.vision.faces"]:
-        bench.count_reaches(
-            "pipeline.vision.tracks", before["pipeline.vision.tracks"] + 1, PATIENCE
-        )
-
-
-def by_path(nodes):
-    """What `watchpost cameras` says of each node."""
-    return {node["path"]: node for node in nodes}
+import formats
+import nodes
+import several
+from checking import FRAMES_TO_CANDIDATE, PATIENCE, by_path, leave, promise, visit
 
 
 def cameras(bench):
     """`watchpost cameras` names formats and rates, and the remedy for nodes that cannot be read"""
-    code, nodes = bench.command("cameras")
-    seen = by_path(nodes)
+    code, found = bench.command("cameras")
+    seen = by_path(found)
     promise(code == 0, f"exit code {code}")
-    camera = seen[image.VIVID]
+    camera = seen[nodes.VIVID]
     promise(
         camera["driver"] == "vivid" and camera["bus"],
         f"driver and bus are {camera['driver']!r} and {camera['bus']!r}",
@@ -69,23 +31,23 @@ def cameras(bench):
         any(not f["readable"] for f in camera["formats"]),
         "no format is named as one that is not read",
     )
-    metadata = seen[image.METADATA]["verdict"]
+    metadata = seen[nodes.METADATA]["verdict"]
     promise(
         metadata["state"] == "other" and "metadata" in metadata["what"],
         f"the metadata node is {metadata}",
     )
-    planes = seen[image.MULTIPLANAR]["verdict"]
+    planes = seen[nodes.MULTIPLANAR]["verdict"]
     promise(planes["state"] == "usable", f"the multi-planar node is {planes}")
     # Another program has the camera's buffers.
-    bench.board.run(f"tool busy {image.VIVID} >/dev/null 2>&1 & echo $! >/tmp/busy; sleep 1")
-    busy = by_path(bench.command("cameras")[1])[image.VIVID]["verdict"]
+    bench.board.run(f"tool busy {nodes.VIVID} >/dev/null 2>&1 & echo $! >/tmp/busy; sleep 1")
+    busy = by_path(bench.command("cameras")[1])[nodes.VIVID]["verdict"]
     bench.board.run("kill $(cat /tmp/busy)")
     promise(
         "in use" in busy.get("what", "") and "fuser" in busy.get("remedy", ""),
         f"the camera in use is {busy}",
     )
-    code, nodes = bench.command("cameras", user="stranger")
-    refused = by_path(nodes)[image.VIVID]["verdict"]
+    code, found = bench.command("cameras", user="stranger")
+    refused = by_path(found)[nodes.VIVID]["verdict"]
     promise(
         code == 1 and "group video" in refused.get("remedy", ""),
         f"exit code {code}; to a user outside the group it is {refused}",
@@ -105,7 +67,7 @@ def controls(bench):
         "Exposure Time, Absolute": 80,
         "Exposure, Dynamic Framerate": 0,
     }
-    seen = {name: int(bench.board.run(f"tool value {image.LOOPBACK} '{name}'")) for name in names}
+    seen = {name: int(bench.board.run(f"tool value {nodes.LOOPBACK} '{name}'")) for name in names}
     promise(seen == names, f"the driver has {seen}, the configuration wants {names}")
     return ", ".join(f"{name} {value}" for name, value in seen.items())
 
@@ -129,7 +91,7 @@ def doctor(bench):
     # Its writer stays: v4l2loopback 0.12 that is asked what it can while a writer by `write` has
     # gone takes no format any more.
     bench.scene("none")
-    bench.camera(image.VIVID)
+    bench.camera(nodes.VIVID)
     code, found = bench.command("doctor")
     wrong = [f for f in found if f["outcome"] == "failed"]
     promise(code == 0 and not wrong, f"exit code {code}: {wrong}")
@@ -153,7 +115,7 @@ def doctor(bench):
 
 def clock(bench):
     """A clock that no time service keeps matches nobody; one that is kept does"""
-    bench.camera(image.LOOPBACK)
+    bench.camera(nodes.LOOPBACK)
     bench.feed("MJPG", "nobody.mjpg")
     started = bench.start()
     blind = bench.status("blind", started, PATIENCE, "clock")
@@ -286,7 +248,7 @@ def on_vivid(bench):
     at = time.monotonic()
     bench.stop()
     stopped = bench.status("stopped", at, PATIENCE)
-    bench.camera(image.VIVID)
+    bench.camera(nodes.VIVID)
     started = bench.start()
     online = bench.status("online", started, PATIENCE)
     bench.board.wait_line(
@@ -302,7 +264,7 @@ def error_flagged(bench):
     """A buffer that the driver flags as damaged is counted and not read; the stream goes on"""
     before = bench.counts(time.monotonic())
     for _ in range(3):
-        bench.board.run(f"tool control {image.VIVID} 'Inject V4L2_BUF_FLAG_ERROR' 1; sleep 0.3")
+        bench.board.run(f"tool control {nodes.VIVID} 'Inject V4L2_BUF_FLAG_ERROR' 1; sleep 0.3")
     _, flagged = bench.count_reaches(
         "source.error_flagged", before["source.error_flagged"] + 1, PATIENCE
     )
@@ -313,9 +275,9 @@ def error_flagged(bench):
 def gaps(bench):
     """Frames that the driver drops are counted by their sequence numbers"""
     before = bench.counts(time.monotonic())
-    bench.board.run(f"tool control {image.VIVID} 'Percentage of Dropped Buffers' 50")
+    bench.board.run(f"tool control {nodes.VIVID} 'Percentage of Dropped Buffers' 50")
     _, missed = bench.count_reaches("source.missed", before["source.missed"] + 5, PATIENCE)
-    bench.board.run(f"tool control {image.VIVID} 'Percentage of Dropped Buffers' 0")
+    bench.board.run(f"tool control {nodes.VIVID} 'Percentage of Dropped Buffers' 0")
     return f"{missed - before['source.missed']} counted as missed"
 
 
@@ -326,7 +288,7 @@ def replug(bench):
     bench.board.run("echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind")
     blind = bench.status("blind", at, PATIENCE)
     promise(
-        bench.board.run(f"ls {image.VIVID} 2>&1 || true").find("No such") >= 0,
+        bench.board.run(f"ls {nodes.VIVID} 2>&1 || true").find("No such") >= 0,
         "the device is still there",
     )
     back = time.monotonic()
@@ -380,7 +342,7 @@ def power_cut(bench):
     bench.power_on()
     booted = time.monotonic()
     bench.board.run("tool synchronise")
-    bench.camera(image.LOOPBACK)
+    bench.camera(nodes.LOOPBACK)
     bench.feed("MJPG", "nobody.mjpg")
     started = bench.start()
     arrive(bench, known)
@@ -435,7 +397,7 @@ def no_roll_back(bench):
 def back_to_people(bench):
     """The daemon on the camera that shows people."""
     bench.stop()
-    bench.camera(image.LOOPBACK)
+    bench.camera(nodes.LOOPBACK)
     bench.feed("MJPG", "nobody.mjpg")
     bench.status("online", bench.start(), PATIENCE)
 
@@ -477,6 +439,14 @@ CHECKS = [
     error_flagged,
     gaps,
     replug,
+    formats.single_planar,
+    formats.multi_planar,
+    formats.interlaced,
+    formats.one_field,
+    several.several,
+    several.turned,
+    several.another_number,
+    several.usb,
     broker_away,
     new_version,
     power_cut,

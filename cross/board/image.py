@@ -10,28 +10,12 @@ import stat
 import subprocess
 from pathlib import Path
 
+import nodes
+
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = Path(__file__).parent / "guest/tool.c"
+TOOL = [Path(__file__).parent / "guest" / name for name in ("tool.c", "play.c", "usb.c")]
 GNU = "aarch64-linux-gnu"
 RELEASE = "bookworm"
-# Two cameras: one that others write into, one whose driver has faults on demand; the latter's
-# metadata node, and a third that gives each frame in several planes, as some cameras on chips do.
-LOOPBACK = "/dev/video10"
-VIVID = "/dev/video0"
-METADATA = "/dev/video1"
-MULTIPLANAR = "/dev/video2"
-MODULES = {
-    "virtio_mmio": "",
-    "virtio_blk": "",
-    "virtio_net": "",
-    "virtio_console": "",
-    # ext4 asks for its checksum by name, which no table of dependencies tells.
-    "crc32c_generic": "",
-    "ext4": "",
-    "vivid": "n_devs=2 node_types=0x20001,0x1 vid_cap_nr=0,2 meta_cap_nr=1 input_types=0x0,0x0 "
-    "multiplanar=1,2",
-    "v4l2loopback": "video_nr=10 card_label=Camera exclusive_caps=1 max_buffers=4",
-}
 USER = 990
 # Somebody who is not in the group of cameras.
 STRANGER = 991
@@ -99,13 +83,24 @@ class Parts:
         kernel = fetch(RELEASE, "arm64", "--depends", "linux-image-arm64").split()[0]
         self.version = kernel.removeprefix("linux-image-")
         self.tree = self.folder / self.version
-        # What was made by other versions of these files is made again.
-        made_by = hashlib.sha256(Path(__file__).read_bytes() + TOOL.read_bytes()).hexdigest()
+        # What was made by another version of this file is made again.
+        made_by = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         complete = self.tree / "complete"
         if not complete.exists() or complete.read_text() != made_by:
             shutil.rmtree(self.tree, ignore_errors=True)
             self._make(kernel)
             complete.write_text(made_by)
+        run(
+            f"{GNU}-gcc",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-static",
+            "-o",
+            self.tree / "tool",
+            *TOOL,
+        )
         self.kernel = self.tree / "guest" / "boot" / f"vmlinuz-{self.version}"
 
     def _make(self, kernel):
@@ -135,20 +130,9 @@ class Parts:
         extra.mkdir()
         shutil.copy(source / "v4l2loopback.ko", extra)
         run(shutil.which("depmod") or "/sbin/depmod", "-b", guest, self.version)
-        run(
-            f"{GNU}-gcc",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-static",
-            "-o",
-            self.tree / "tool",
-            TOOL,
-        )
 
-    def modules(self):
-        """(file, arguments) of every module, those that others stand on first."""
+    def modules(self, wanted):
+        """(file, arguments) of every module of `wanted`, those that others stand on first."""
         base = self.tree / "guest/lib/modules" / self.version
         needs, by_name = {}, {}
         for line in (base / "modules.dep").read_text().splitlines():
@@ -156,7 +140,7 @@ class Parts:
             needs[file] = depends.split()
             by_name[Path(file).name.removesuffix(".ko").replace("-", "_")] = file
         ordered = {}
-        for name, arguments in MODULES.items():
+        for name, arguments in wanted.items():
             if name not in by_name:
                 continue  # Built into the kernel.
             # modules.dep lists the nearest needs first; loading goes the other way.
@@ -235,10 +219,13 @@ def initramfs(path, parts, package, files, scenes, sysroot):
         ).encode(),
     )
     archive.file("etc/mdev.conf", b"video[0-9]+ root:video 660\n.* root:root 660\n")
-    loaded = parts.modules()
-    for module, _ in loaded:
-        archive.file(f"modules/{module.name}", module.read_bytes())
-    archive.file("modules/order", "".join(f"{m.name} {a}\n" for m, a in loaded).encode())
+    loaded = parts.modules(nodes.MODULES)
+    later = [m for m in parts.modules(nodes.LATER) if m[0] not in [m[0] for m in loaded]]
+    for order, modules in (("order", loaded), ("later", later)):
+        for module, _ in modules:
+            archive.file(f"modules/{module.name}", module.read_bytes())
+        lines = "".join(f"{m.name} {a}\n" for m, a in modules)
+        archive.file(f"modules/{order}", lines.encode())
     archive.folder("var/lib/watchpost", 0o750, USER)
     archive.file(
         "lib/ld-linux-aarch64.so.1", (sysroot / "lib/ld-linux-aarch64.so.1").read_bytes(), 0o755

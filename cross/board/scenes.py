@@ -10,6 +10,8 @@ from PIL import Image, ImageOps
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 # Each photograph moves a little from frame to frame, so that no two frames are alike.
 SHIFTS = [0, 6, 12, 18, 12, 6]
+# Frames that the guest plays into an output: one for each of the driver's buffers.
+BUFFERS = 4
 
 
 class People:
@@ -70,6 +72,38 @@ def canvas(photograph, size, shift):
     return wall
 
 
+def beside(photograph, size):
+    """The photograph at the left and at the top, before a grey wall."""
+    picture = ImageOps.exif_transpose(Image.open(photograph)).convert("RGB")
+    wall = Image.new("RGB", size, (104, 108, 112))
+    wall.paste(ImageOps.contain(picture, (size[0] * 2 // 3, size[1] * 4 // 5)), (0, 0))
+    return wall
+
+
+def turned(photograph, size):
+    """What cameras of this size see of one who stands upright, by how they hang: the name says what
+    has to be done to make it upright."""
+    width, height = size
+    lying, upright = beside(photograph, (height, width)), beside(photograph, size)
+    turn = Image.Transpose
+    return {
+        "90": lying.transpose(turn.ROTATE_90),
+        "180": upright.transpose(turn.ROTATE_180),
+        "270": lying.transpose(turn.ROTATE_270),
+        "mirror": ImageOps.mirror(upright),
+        # Upside down, not turned.
+        "180-mirror": ImageOps.flip(upright),
+    }
+
+
+def woven(first, second):
+    """Two pictures as the two fields of one: the rows of each in turn."""
+    out = second.copy()
+    for row in range(0, first.height, 2):
+        out.paste(first.crop((0, row, first.width, row + 1)), (0, row))
+    return out
+
+
 def jpeg(picture):
     """As a UVC camera sends it: baseline, 4:2:2."""
     out = io.BytesIO()
@@ -100,7 +134,7 @@ def write(folder, frames):
         (folder / str(number)).write_bytes(frame)
 
 
-def make(folder, people, size=(640, 480), other_size=(800, 600)):
+def make(folder, people, size=(640, 480), other_size=(800, 600), television=(720, 576)):
     """All scenes of the test below `folder`."""
     folder = Path(folder)
     shifted = {
@@ -120,4 +154,16 @@ def make(folder, people, size=(640, 480), other_size=(800, 600)):
     write(folder / "torn.mjpg", [f[: len(f) * 2 // 3] if n % 2 else f for n, f in enumerate(whole)])
     raw = [yuyv(picture) for picture in shifted["listed"][:4]]
     write(folder / "torn.yuyv", [f[: len(f) // 2] if n % 2 else f for n, f in enumerate(raw)])
+    for name, picture in turned(people.shown, size).items():
+        write(folder / f"turned-{name}.yuyv", [yuyv(picture)])
+    # Plain pixels, which the guest turns into the format that is wanted.
+    listed = [canvas(people.shown, television, s) for s in SHIFTS[:BUFFERS]]
+    other = [canvas(people.others[0], television, s) for s in SHIFTS[:BUFFERS]]
+    plain = {
+        "listed": shifted["listed"][:BUFFERS],
+        "listed-hd": [canvas(people.shown, (1920, 1080), 0)],
+        "woven": map(woven, listed, other),
+    }
+    for name, pictures in plain.items():
+        write(folder / f"{name}.rgb", (picture.tobytes() for picture in pictures))
     (folder / "none").mkdir()

@@ -4,6 +4,8 @@
  *   tool control DEVICE NAME VALUE                   sets a control of a V4L2 driver (vivid's faults are controls)
  *   tool value DEVICE NAME                           prints what a control is set to
  *   tool busy DEVICE                                 takes the device's buffers, as another program that reads it, for ever
+ *   tool timings ..., tool play ...                  see play.c
+ *   tool usb ...                                     see usb.c
  *   tool synchronise                                 tells the kernel that its clock is right, as chrony or ntpd would
  *
  * SCENE is a folder, or a link to one that may be changed at any time, with frames 0, 1, 2, ... as files of one frame each. They are
@@ -20,16 +22,17 @@
 #include <time.h>
 #include <unistd.h>
 
-static unsigned char frame[8 << 20];
+#include "tool.h"
 
-static int complain(const char *what)
+unsigned char frame[8 << 20];
+
+int complain(const char *what)
 {
     fprintf(stderr, "tool: %s: %s\n", what, strerror(errno));
     return 1;
 }
 
-/* Bytes of the scene's frame `number`, or -1 where there is none. */
-static ssize_t load(const char *scene, int number)
+ssize_t load(const char *scene, int number)
 {
     char path[256];
     snprintf(path, sizeof path, "%s/%d", scene, number);
@@ -143,6 +146,12 @@ int main(int count, char **argument)
         return control(argument + 2, NULL);
     if (count == 3 && !strcmp(argument[1], "busy"))
         return busy(argument[2]);
+    if (count == 6 && !strcmp(argument[1], "timings"))
+        return timings(argument + 2);
+    if (count == 7 && !strcmp(argument[1], "play"))
+        return play(argument + 2);
+    if (count == 6 && !strcmp(argument[1], "usb"))
+        return usb(argument + 2);
     if (count == 2 && !strcmp(argument[1], "synchronise"))
         return synchronise();
     fprintf(stderr, "usage: see the head of tool.c\n");
