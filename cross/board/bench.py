@@ -280,6 +280,8 @@ class Bench:
         for `settings`, which are variables of its environment. When it was started."""
         exports = "".join(f'export {name}="{value}"; ' for name, value in (settings or {}).items())
         self.board.run(
+            # As the unit has it.
+            "ulimit -l unlimited; "
             f"su -s /bin/sh watchpost -c 'umask 077; {exports}exec {command}' 2>&1 </dev/null | "
             "cat >/dev/ttyAMA0 &"
         )

@@ -202,8 +202,13 @@ int play(char **argument)
     else
         wanted.fmt.pix = (struct v4l2_pix_format){
             .width = width, .height = height, .pixelformat = pixelformat, .field = V4L2_FIELD_ANY, .colorspace = space, .quantization = span, .priv = V4L2_PIX_FMT_PRIV_MAGIC};
-    if (ioctl(device, VIDIOC_S_FMT, &wanted) < 0)
-        return complain("VIDIOC_S_FMT");
+    /* Of a picture in two fields a buffer has one. */
+    for (int tries = 0; tries < 2; tries++) {
+        if (ioctl(device, VIDIOC_S_FMT, &wanted) < 0)
+            return complain("VIDIOC_S_FMT");
+        if (multi && wanted.fmt.pix_mp.field == V4L2_FIELD_ALTERNATE)
+            wanted.fmt.pix_mp.height = height / 2;
+    }
     struct v4l2_pix_format_mplane *mp = &wanted.fmt.pix_mp;
     struct v4l2_pix_format *sp = &wanted.fmt.pix;
     unsigned field = multi ? mp->field : sp->field, got_width = multi ? mp->width : sp->width, rows = multi ? mp->height : sp->height;
