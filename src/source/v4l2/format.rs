@@ -8,8 +8,8 @@ use v4l::v4l_sys as sys;
 use super::super::{MAX_FRAME_BYTES, Payload};
 use crate::frame::{FrameError, Layout, PixelFormat, PlaneRows, Range, Scan};
 
-/// Most formats that are looked at; cameras list a dozen, the kernel's `vivid` over 70, and those in
-/// several buffers last.
+/// Most formats that are looked at; cameras list a dozen, the kernel's `vivid` over 64, and those
+/// in several buffers last.
 pub(super) const MAX_FORMATS: usize = 128;
 
 /// The formats that a driver lists.
@@ -53,8 +53,8 @@ pub enum CameraFormat {
     Raw(PixelFormat),
     /// JPEG frames (`MJPG`, `JPEG`).
     Mjpg,
-    /// The one that the driver calls so; one of [`KNOWN`]. Some drivers offer a format twice, with a
-    /// frame's planes in one buffer and in several.
+    /// The one that the driver calls so; one of [`KNOWN`]. Some drivers offer a format twice, with
+    /// a frame's planes in one buffer and in several.
     Exactly(&'static [u8; 4]),
 }
 
