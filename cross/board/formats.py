@@ -82,8 +82,12 @@ FORMAT = "WATCHPOST__SOURCE__V4L2__FORMAT"
 
 
 def reads(node):
-    """Settings of a daemon that reads a node."""
-    return {"WATCHPOST__SOURCE__V4L2__DEVICE": node}
+    """Settings of a daemon that reads a node. It is ended after the visit, so a track may survive
+    for long: on a busy machine seconds pass between two looks."""
+    return {
+        "WATCHPOST__SOURCE__V4L2__DEVICE": node,
+        "WATCHPOST__VISION__TRACK_SURVIVES_MS": "15000",
+    }
 
 
 def hdmi(bench, node, size, scan):

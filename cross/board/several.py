@@ -239,7 +239,7 @@ def sockets(bench):
         f"{node} is {seen['driver']} {seen['usb']}",
     )
     promise(seen["verdict"] == {"state": "usable", "format": "MJPG"}, f"it is {seen['verdict']}")
-    started = bench.start(reads(first))
+    started = bench.start({"WATCHPOST__SOURCE__V4L2__DEVICE": first})
     bench.status("online", started, PATIENCE)
     process = bench.runs()
     visit(bench)

@@ -8,7 +8,7 @@ use v4l::v4l_sys as sys;
 use super::super::{MAX_FRAME_BYTES, Payload};
 use crate::frame::{FrameError, Layout, PixelFormat, PlaneRows, Range, Scan};
 
-/// Most formats that are looked at; cameras list a dozen, the kernel's `vivid` over 64, and those
+/// Most formats that are looked at; cameras list a dozen, the kernel's `vivid` 83, and those
 /// in several buffers last.
 pub(super) const MAX_FORMATS: usize = 128;
 
